@@ -1,0 +1,63 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::std_instead_of_core,
+    clippy::alloc_instead_of_core
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
+
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod buffer;
+mod error;
+mod framing;
+mod limits;
+mod list;
+mod message;
+mod outbox;
+mod peers;
+mod rate;
+mod reader;
+mod session;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod time;
+mod timer;
+
+#[cfg(feature = "std")]
+pub use time::Clock;
+pub use {
+    buffer::{Cut, FrameBuf},
+    error::{DecodeError, DecodeErrorKind, EncodeError, FrameError, Full},
+    framing::{Datagram, Framing, LengthPrefix, Progress},
+    limits::Limits,
+    list::{Element, Iter, List},
+    message::{Message, Owned},
+    outbox::Outbox,
+    peers::{PeerId, PeerIds, PeerSlab},
+    rate::{Bucket, Rate, SourceRate},
+    reader::Reader,
+    session::{DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
+    time::Instant,
+    timer::{Deadlines, TimerTable},
+};
+
+/// Re-exported because [`Message`] encodes into any [`bytes::BufMut`].
+pub use bytes;

@@ -1,0 +1,250 @@
+use crate::{DecodeError, DecodeErrorKind, Reader};
+use bytes::BufMut;
+use core::{fmt, iter::FusedIterator, marker::PhantomData};
+
+/// An element of variable size in a [`List`].
+pub trait Element<'a>: Copy {
+    /// The smallest encoded size in bytes; at least 1, so that a count can be checked against the bytes that are there.
+    const MIN_LEN: usize;
+
+    /// Reads one element.
+    ///
+    /// # Errors
+    /// Names the element's field that is wrong.
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+
+    /// The encoded size in bytes.
+    fn encoded_len(&self) -> usize;
+
+    /// Writes [`encoded_len`](Self::encoded_len) bytes.
+    fn write(&self, out: &mut impl BufMut);
+}
+
+/// A list whose elements differ in size: walked once when it is decoded, infallible afterwards, never copied.
+///
+/// A receiver gets a window of the frame, a sender lends its own slice.
+pub struct List<'a, T> {
+    source: Source<'a, T>,
+    len: usize,
+}
+
+enum Source<'a, T> {
+    /// Bytes that were walked successfully.
+    Wire(&'a [u8], PhantomData<T>),
+    Items(&'a [T]),
+}
+
+impl<'a, T: Element<'a>> List<'a, T> {
+    /// Walks `count` elements and keeps the window they fill.
+    ///
+    /// # Errors
+    /// `Limit` for more than `max` elements, `Truncated` where `count` elements cannot fit into what is left (both
+    /// before looping), and the errors of the elements.
+    pub fn read(
+        reader: &mut Reader<'a>,
+        field: &'static str,
+        count: u64,
+        max: usize,
+    ) -> Result<Self, DecodeError> {
+        let len = usize::try_from(count).ok().filter(|&count| count <= max);
+        let Some(len) = len else {
+            return Err(reader.error(field, DecodeErrorKind::Limit { got: count, max }));
+        };
+        let least = len.saturating_mul(T::MIN_LEN.max(1));
+        if least > reader.remaining() {
+            let missing = least.saturating_sub(reader.remaining());
+            return Err(reader.error(field, DecodeErrorKind::Truncated { missing }));
+        }
+        let mut ahead = *reader;
+        for _ in 0..len {
+            T::read(&mut ahead)?;
+        }
+        let window = reader.take(field, ahead.offset().saturating_sub(reader.offset()))?;
+        Ok(Self { source: Source::Wire(window, PhantomData), len })
+    }
+
+    /// Number of elements.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The elements in order; exactly [`len`](Self::len) of them.
+    pub fn iter(&self) -> Iter<'a, T> {
+        let source = match self.source {
+            Source::Wire(bytes, _) => Walk::Wire(Reader::new(bytes)),
+            Source::Items(items) => Walk::Items(items.iter()),
+        };
+        Iter { source, left: self.len }
+    }
+
+    /// The encoded size of all elements in bytes, without any count.
+    pub fn encoded_len(&self) -> usize {
+        match self.source {
+            Source::Wire(bytes, _) => bytes.len(),
+            Source::Items(items) => {
+                items.iter().fold(0, |sum: usize, item| sum.saturating_add(item.encoded_len()))
+            }
+        }
+    }
+
+    /// Writes all elements, without any count.
+    pub fn write(&self, out: &mut impl BufMut) {
+        match self.source {
+            Source::Wire(bytes, _) => out.put_slice(bytes),
+            Source::Items(items) => items.iter().for_each(|item| item.write(out)),
+        }
+    }
+}
+
+impl<'a, T> From<&'a [T]> for List<'a, T> {
+    fn from(items: &'a [T]) -> Self {
+        Self { source: Source::Items(items), len: items.len() }
+    }
+}
+
+impl<T> Clone for List<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for List<'_, T> {}
+
+impl<T> Clone for Source<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Source<'_, T> {}
+
+impl<'a, T: Element<'a> + PartialEq> PartialEq for List<'a, T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<'a, T: Element<'a> + Eq> Eq for List<'a, T> {}
+
+impl<'a, T: Element<'a> + fmt::Debug> fmt::Debug for List<'a, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl<'a, T: Element<'a>> IntoIterator for List<'a, T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<'a, T: Element<'a>> IntoIterator for &List<'a, T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+/// The elements of a [`List`], in order.
+pub struct Iter<'a, T> {
+    source: Walk<'a, T>,
+    left: usize,
+}
+
+enum Walk<'a, T> {
+    Wire(Reader<'a>),
+    Items(core::slice::Iter<'a, T>),
+}
+
+impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.left = self.left.checked_sub(1)?;
+        match &mut self.source {
+            Walk::Wire(reader) => T::read(reader).ok(),
+            Walk::Items(items) => items.next().copied(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<'a, T: Element<'a>> ExactSizeIterator for Iter<'a, T> {}
+impl<'a, T: Element<'a>> FusedIterator for Iter<'a, T> {}
+
+impl<T> fmt::Debug for Iter<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Name<'a>(&'a str);
+
+    impl<'a> Element<'a> for Name<'a> {
+        const MIN_LEN: usize = 1;
+
+        fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+            let n = reader.u8("name length")?;
+            reader.str("name", n.into()).map(Self)
+        }
+
+        fn encoded_len(&self) -> usize {
+            1 + self.0.len()
+        }
+
+        fn write(&self, out: &mut impl BufMut) {
+            out.put_u8(u8::try_from(self.0.len()).unwrap());
+            out.put_slice(self.0.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_received_list_equals_the_one_sent() {
+        let names = [Name("ann"), Name(""), Name("zoë")];
+        let sent = List::from(&names[..]);
+        let mut bytes = Vec::new();
+        sent.write(&mut bytes);
+        bytes.push(7);
+        assert_eq!(bytes.len(), sent.encoded_len() + 1);
+        let mut reader = Reader::new(&bytes);
+        let got = List::<Name<'_>>::read(&mut reader, "names", 3, 10).unwrap();
+        assert_eq!(got, sent);
+        assert_eq!((got.iter().len(), got.iter().count()), (3, 3));
+        assert_eq!(reader.u8("after"), Ok(7));
+    }
+
+    #[test]
+    fn counts_are_refused_before_looping() {
+        let read = |count, max| {
+            List::<Name<'_>>::read(&mut Reader::new(&[0, 0]), "names", count, max).unwrap_err().kind
+        };
+        assert_eq!(read(u64::MAX, 10), DecodeErrorKind::Limit { got: u64::MAX, max: 10 });
+        assert_eq!(read(1 << 40, usize::MAX), DecodeErrorKind::Truncated { missing: (1 << 40) - 2 });
+    }
+
+    #[test]
+    fn a_bad_element_leaves_the_reader_where_it_was() {
+        let mut reader = Reader::new(&[1, b'a', 1, 0xff]);
+        assert!(List::<Name<'_>>::read(&mut reader, "names", 2, 10).is_err());
+        assert_eq!(reader.offset(), 0);
+    }
+}

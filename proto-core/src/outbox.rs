@@ -1,0 +1,328 @@
+use crate::{DialId, EncodeError, Full, Instant, Lane, ListenId, Message, Output, PeerId};
+use alloc::{collections::VecDeque, vec::Vec};
+use core::ops::Range;
+
+/// A session's outputs: one arena of bytes, and a queue of small entries that point into it.
+///
+/// A frame is appended once, whatever the number of its addressees. When everything has been drained the arena is
+/// cleared and its memory kept, so a warm session allocates nothing.
+///
+/// The arena is shared by all peers, so it never closes anybody: a stimulus whose outputs would exceed the limit is
+/// refused before any state changes (see [`room`](Self::room)).
+#[derive(Debug)]
+pub struct Outbox {
+    /// The bytes of frames; the first one's position on the ever-growing axis of positions is `base`.
+    bytes: Vec<u8>,
+    base: usize,
+    queue: VecDeque<Entry>,
+    limit: usize,
+}
+
+/// Ranges are positions: `base` is subtracted to get an index.
+#[derive(Debug, Clone)]
+enum Entry {
+    Send { to: PeerId, lane: Lane, frame: Range<usize> },
+    Broadcast { frame: Range<usize> },
+    Dial { id: DialId, host: Range<usize>, port: u16 },
+    Plain(Output<'static>),
+}
+
+impl Outbox {
+    /// An empty outbox for at most `limit` bytes, queue entries included.
+    pub const fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), base: 0, queue: VecDeque::new(), limit }
+    }
+
+    /// Checks that `bytes` bytes of frames and `outputs` outputs fit now. Sessions ask this before they change state.
+    ///
+    /// # Errors
+    /// [`Full`], with both figures.
+    pub fn room(&self, bytes: usize, outputs: usize) -> Result<(), Full> {
+        let needed = bytes.saturating_add(outputs.saturating_mul(size_of::<Entry>()));
+        let used = self.bytes.len().saturating_add(self.queue.len().saturating_mul(size_of::<Entry>()));
+        let available = self.limit.saturating_sub(used);
+        if needed > available { Err(Full { needed, available }) } else { Ok(()) }
+    }
+
+    /// Encodes `message` once and queues it for every peer in `to`.
+    ///
+    /// # Errors
+    /// Those of [`Message::encoded_len`], or [`EncodeError::NoRoom`]; nothing is queued then.
+    pub fn send<'m, M: Message<'m>>(
+        &mut self,
+        to: impl IntoIterator<Item = PeerId>,
+        lane: Lane,
+        message: &M,
+        wire: &M::Wire,
+    ) -> Result<(), EncodeError> {
+        let len = message.encoded_len(wire)?;
+        self.room(len, 1)?;
+        let start = self.end();
+        message.write_unchecked(wire, &mut self.bytes);
+        self.address(to, lane, start).map_err(EncodeError::from)
+    }
+
+    /// Queues a frame as it is for every peer in `to`.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing is queued then.
+    #[inline]
+    pub fn forward(
+        &mut self,
+        to: impl IntoIterator<Item = PeerId>,
+        lane: Lane,
+        frame: &[u8],
+    ) -> Result<(), Full> {
+        self.room(frame.len(), 1)?;
+        let start = self.end();
+        self.bytes.extend_from_slice(frame);
+        self.address(to, lane, start)
+    }
+
+    /// Encodes `message` for one peer whatever the limit: for what must be said even when the outbox is full, such as
+    /// the end of a call. The caller's own tables bound how much that can be.
+    ///
+    /// # Errors
+    /// Those of [`Message::encoded_len`].
+    pub fn insist<'m, M: Message<'m>>(
+        &mut self,
+        to: PeerId,
+        lane: Lane,
+        message: &M,
+        wire: &M::Wire,
+    ) -> Result<(), EncodeError> {
+        message.encoded_len(wire)?;
+        let start = self.end();
+        message.write_unchecked(wire, &mut self.bytes);
+        self.queue.push_back(Entry::Send { to, lane, frame: start..self.end() });
+        Ok(())
+    }
+
+    /// Queues a datagram for everybody on the local network.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing is queued then.
+    pub fn broadcast(&mut self, frame: &[u8]) -> Result<(), Full> {
+        self.room(frame.len(), 1)?;
+        let start = self.end();
+        self.bytes.extend_from_slice(frame);
+        self.queue.push_back(Entry::Broadcast { frame: start..self.end() });
+        Ok(())
+    }
+
+    /// Queues an [`Output::Dial`].
+    ///
+    /// # Errors
+    /// [`Full`]; nothing is queued then.
+    pub fn dial(&mut self, id: DialId, host: &str, port: u16) -> Result<(), Full> {
+        self.room(host.len(), 1)?;
+        let start = self.end();
+        self.bytes.extend_from_slice(host.as_bytes());
+        self.queue.push_back(Entry::Dial { id, host: start..self.end(), port });
+        Ok(())
+    }
+
+    /// Queues an [`Output::Listen`].
+    pub fn listen(&mut self, id: ListenId) {
+        self.queue.push_back(Entry::Plain(Output::Listen { id }));
+    }
+
+    /// Queues an [`Output::StopListening`].
+    pub fn stop_listening(&mut self, id: ListenId) {
+        self.queue.push_back(Entry::Plain(Output::StopListening { id }));
+    }
+
+    /// Queues an [`Output::Limit`].
+    pub fn limit(&mut self, peer: PeerId, max_frame: usize) {
+        self.queue.push_back(Entry::Plain(Output::Limit { peer, max_frame }));
+    }
+
+    /// Queues an [`Output::Budget`].
+    pub fn budget(&mut self, peer: PeerId, bytes: usize) {
+        self.queue.push_back(Entry::Plain(Output::Budget { peer, bytes }));
+    }
+
+    /// Queues an [`Output::Pause`].
+    pub fn pause(&mut self, peer: PeerId, until: Instant) {
+        self.queue.push_back(Entry::Plain(Output::Pause { peer, until }));
+    }
+
+    /// Queues an [`Output::Keep`].
+    pub fn keep(&mut self, peer: PeerId) {
+        self.queue.push_back(Entry::Plain(Output::Keep { peer }));
+    }
+
+    /// Queues an [`Output::Close`].
+    pub fn close(&mut self, peer: PeerId) {
+        self.queue.push_back(Entry::Plain(Output::Close { peer }));
+    }
+
+    /// The bytes of the frame queued last, to edit in place before anyone sees them.
+    pub fn last_frame_mut(&mut self) -> &mut [u8] {
+        match self.queue.back() {
+            Some(Entry::Send { frame, .. } | Entry::Broadcast { frame }) => {
+                let range = frame.start.saturating_sub(self.base)..frame.end.saturating_sub(self.base);
+                self.bytes.get_mut(range).unwrap_or(&mut [])
+            }
+            _ => &mut [],
+        }
+    }
+
+    /// All outputs waiting, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.queue.iter().map(|entry| match entry {
+            Entry::Send { to, lane, frame } => {
+                Output::Send { to: *to, lane: *lane, frame: self.slice(frame) }
+            }
+            Entry::Broadcast { frame } => Output::Broadcast { frame: self.slice(frame) },
+            Entry::Dial { id, host, port } => Output::Dial {
+                id: *id,
+                host: core::str::from_utf8(self.slice(host)).unwrap_or(""),
+                port: *port,
+            },
+            Entry::Plain(output) => *output,
+        })
+    }
+
+    /// Drops the first `n` outputs.
+    pub fn advance(&mut self, n: usize) {
+        self.queue.drain(..n.min(self.queue.len()));
+        if self.queue.is_empty() {
+            self.bytes.clear();
+            self.base = 0;
+            return;
+        }
+        // Give the drained front back once it is half of the arena; costs each byte at most one move.
+        let first = self.queue.iter().find_map(|entry| match entry {
+            Entry::Send { frame, .. } | Entry::Broadcast { frame } | Entry::Dial { host: frame, .. } => {
+                Some(frame.start)
+            }
+            Entry::Plain(_) => None,
+        });
+        let drained = first.unwrap_or_else(|| self.end()).saturating_sub(self.base);
+        if drained > self.bytes.len() / 2 {
+            self.bytes.drain(..drained);
+            self.base = self.base.saturating_add(drained);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Gives the memory of an empty outbox back. For hubs, when the last peer leaves.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() {
+            self.bytes = Vec::new();
+            self.queue = VecDeque::new();
+        }
+    }
+
+    fn end(&self) -> usize {
+        self.base.saturating_add(self.bytes.len())
+    }
+
+    fn slice(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes
+            .get(range.start.saturating_sub(self.base)..range.end.saturating_sub(self.base))
+            .unwrap_or(&[])
+    }
+
+    /// Queues the frame from `start` to the end of the arena for every peer in `to`, or takes it back.
+    fn address(
+        &mut self,
+        to: impl IntoIterator<Item = PeerId>,
+        lane: Lane,
+        start: usize,
+    ) -> Result<(), Full> {
+        let frame = start..self.end();
+        let before = self.queue.len();
+        let mut result = Ok(());
+        for to in to {
+            result = self.room(0, 1);
+            if result.is_err() {
+                break;
+            }
+            self.queue.push_back(Entry::Send { to, lane, frame: frame.clone() });
+        }
+        if result.is_err() {
+            self.queue.truncate(before);
+        }
+        if self.queue.len() == before {
+            self.bytes.truncate(start.saturating_sub(self.base));
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PeerId = PeerId { slot: 0, generation: 0 };
+    const B: PeerId = PeerId { slot: 1, generation: 0 };
+
+    fn frames(outbox: &Outbox) -> Vec<(PeerId, &[u8])> {
+        outbox
+            .outputs()
+            .filter_map(|output| match output {
+                Output::Send { to, frame, .. } => Some((to, frame)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_copy_serves_all_addressees() {
+        let mut outbox = Outbox::new(1000);
+        outbox.forward([A, B], Lane::Droppable, b"hello").unwrap();
+        outbox.close(A);
+        assert_eq!(frames(&outbox), [(A, &b"hello"[..]), (B, b"hello")]);
+        assert_eq!(outbox.bytes.len(), 5);
+        assert_eq!(outbox.outputs().last(), Some(Output::Close { peer: A }));
+        outbox.forward([], Lane::Droppable, b"nobody").unwrap();
+        assert_eq!(outbox.bytes.len(), 5);
+    }
+
+    #[test]
+    fn over_the_limit_nothing_is_queued() {
+        let mut outbox = Outbox::new(200);
+        assert_eq!(outbox.forward([A], Lane::Reliable, &[0; 300]).unwrap_err().available, 200);
+        let many = [A; 50];
+        assert!(outbox.forward(many, Lane::Reliable, &[0; 10]).is_err());
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes.len(), 0);
+        outbox.forward([A], Lane::Reliable, &[0; 10]).unwrap();
+    }
+
+    #[test]
+    fn partial_draining_keeps_order_and_gives_memory_back() {
+        let mut outbox = Outbox::new(100_000);
+        for n in 0..100_u8 {
+            outbox.forward([A], Lane::Reliable, &[n; 10]).unwrap();
+        }
+        for n in 0..100_u8 {
+            assert_eq!(frames(&outbox).first(), Some(&(A, &[n; 10][..])));
+            outbox.advance(1);
+            outbox.forward([B], Lane::Reliable, &[n; 10]).unwrap();
+            assert!(outbox.bytes.len() <= 2020);
+        }
+        assert_eq!(frames(&outbox).len(), 100);
+        outbox.advance(1000);
+        assert!(outbox.is_empty() && outbox.bytes.is_empty());
+        outbox.shrink();
+        assert_eq!(outbox.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn the_last_frame_can_be_edited_in_place() {
+        let mut outbox = Outbox::new(1000);
+        outbox.forward([A], Lane::Droppable, &[1, 2]).unwrap();
+        outbox.forward([B], Lane::Droppable, &[3, 4]).unwrap();
+        outbox.last_frame_mut().reverse();
+        assert_eq!(frames(&outbox), [(A, &[1, 2][..]), (B, &[4, 3])]);
+        outbox.close(A);
+        assert!(outbox.last_frame_mut().is_empty());
+    }
+}

@@ -1,0 +1,240 @@
+use crate::{Framing, Instant, PeerId};
+use core::{error::Error, net::SocketAddr};
+
+/// What the network did to a session.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Input<'a> {
+    /// A peer is connected, or a datagram source has become one.
+    Opened {
+        /// The new peer's id, chosen by the driver.
+        peer: PeerId,
+        /// Who called whom.
+        via: Via,
+        /// The peer's address, as a value: it is never looked up.
+        from: Option<SocketAddr>,
+    },
+    /// One whole frame came in.
+    Frame {
+        /// The sender.
+        peer: PeerId,
+        /// The lane it came on.
+        lane: Lane,
+        /// The frame, length field included.
+        bytes: &'a [u8],
+    },
+    /// A peer is gone. Never follows an [`Output::Close`] of that peer.
+    Closed {
+        /// The peer that is gone.
+        peer: PeerId,
+    },
+    /// An [`Output::Dial`] came to nothing.
+    DialFailed(DialId),
+    /// An [`Output::Listen`] succeeded.
+    Listening {
+        /// Which one.
+        id: ListenId,
+        /// The port bound.
+        port: u16,
+    },
+}
+
+/// What a session wants done. Drivers obey in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Output<'s> {
+    /// Send a frame.
+    Send {
+        /// The addressee.
+        to: PeerId,
+        /// How it may travel.
+        lane: Lane,
+        /// The frame, length field included; a framing's own header comes before it.
+        frame: &'s [u8],
+    },
+    /// Send a datagram to everybody on the local network.
+    Broadcast {
+        /// The datagram.
+        frame: &'s [u8],
+    },
+    /// Connect to another peer; answered by [`Input::Opened`] with [`Via::Dialled`], or [`Input::DialFailed`].
+    Dial {
+        /// Chosen by the session.
+        id: DialId,
+        /// Host name or address.
+        host: &'s str,
+        /// Port.
+        port: u16,
+    },
+    /// Listen on a port of the driver's choice; answered by [`Input::Listening`].
+    Listen {
+        /// Chosen by the session.
+        id: ListenId,
+    },
+    /// Stop listening.
+    StopListening {
+        /// Which one.
+        id: ListenId,
+    },
+    /// The largest frame accepted from a peer from now on, see [`Framing::set_max`].
+    Limit {
+        /// The peer.
+        peer: PeerId,
+        /// In bytes.
+        max_frame: usize,
+    },
+    /// How much may wait to be sent to a peer; beyond it the oldest droppable frame goes first.
+    Budget {
+        /// The peer.
+        peer: PeerId,
+        /// In bytes: about 200 ms of its audio; 0 restores the driver's own default.
+        bytes: usize,
+    },
+    /// Nothing more is read from a peer until then. Nothing is dropped: the peer's own sending stalls.
+    Pause {
+        /// The peer.
+        peer: PeerId,
+        /// On the driver's time line.
+        until: Instant,
+    },
+    /// This datagram source is validated: keep it apart from unknown ones.
+    Keep {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Send what is waiting, then close. The session has forgotten the peer: no further input of it, not even
+    /// [`Input::Closed`].
+    Close {
+        /// The peer.
+        peer: PeerId,
+    },
+}
+
+/// How a frame may travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// In order and complete. A receiver too slow for it is disconnected.
+    Reliable,
+    /// A slow receiver may lose the whole frame (on TCP), the network may lose it (on UDP).
+    Droppable,
+}
+
+/// How a peer came to be connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// It connected to us.
+    Accepted,
+    /// We connected to it; [`DialId::FIRST`] where the driver was told to connect rather than the session asking.
+    Dialled(DialId),
+}
+
+/// Names an [`Output::Dial`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u32);
+
+impl DialId {
+    /// The connection that a client's driver makes of its own accord. Sessions number their own from 1.
+    pub const FIRST: Self = Self(0);
+}
+
+/// Names an [`Output::Listen`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenId(pub u32);
+
+/// A protocol's state machine: a hub or a client, with any number of peers, and no input or output of its own.
+///
+/// # Contract
+///
+/// 1. One call, at most one event.
+/// 2. Hot events borrow only from the input passed in, so the session is free again when the call returns: an
+///    application can answer with a command while it holds the payload. Cold events own what they carry, or carry an id
+///    that can be looked up.
+/// 3. Outputs may be drained after every call, or later, in order. Nothing breaks if they are not: memory is bounded by
+///    the outbox's limit, beyond which inputs and commands are refused unchanged.
+/// 4. [`handle_timeout`](Self::handle_timeout) fires *one* expired timer; call it while [`poll_timeout`](Self::poll_timeout)
+///    is not after now. A call that is too early does nothing.
+/// 5. `Err(Violation)` means: this input was ignored and no state but counters changed. If the protocol demands an answer
+///    or a close, it is already among the outputs. Drivers log the error and obey the outputs; they never interpret it.
+/// 6. `Err(Refusal)` means that the command was not carried out and nothing was queued.
+/// 7. No clock, no randomness, no name resolution, no thread and no lock inside. `now` never goes back.
+///
+/// # A driver
+///
+/// ```
+/// use voxwire_core::{Input, Instant, Output, Session};
+///
+/// fn deliver<S: Session>(session: &mut S, now: Instant, input: Input<'_>, mut send: impl FnMut(Output<'_>)) {
+///     match session.handle_input(now, input) {
+///         Ok(Some(_event)) => { /* the application's turn */ }
+///         Ok(None) => {}
+///         Err(violation) => eprintln!("ignored: {violation}"),
+///     }
+///     while session.poll_timeout().is_some_and(|at| at <= now) {
+///         session.handle_timeout(now);
+///     }
+///     let done = session.outputs().map(|output| send(output)).count();
+///     session.advance(done);
+/// }
+/// ```
+pub trait Session {
+    /// Cuts this protocol's byte streams into frames.
+    type Framing: Framing;
+    /// What an application can ask for.
+    type Command<'a>;
+    /// What an application learns.
+    type Event<'a>: core::fmt::Debug;
+    /// Why an input was ignored: the peer's fault.
+    type Violation: Error + Send + Sync + 'static;
+    /// Why a command was not carried out: the caller's fault, or nobody's.
+    type Refusal: Error + Send + Sync + 'static;
+
+    /// A framing for one new connection.
+    fn framing(&self) -> Self::Framing;
+
+    /// Takes one input.
+    ///
+    /// # Errors
+    /// See point 5 of the contract.
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<Self::Event<'a>>, Self::Violation>;
+
+    /// Carries out one command.
+    ///
+    /// # Errors
+    /// See point 6 of the contract.
+    fn handle_command(&mut self, now: Instant, command: Self::Command<'_>) -> Result<(), Self::Refusal>;
+
+    /// Fires one expired timer.
+    fn handle_timeout(&mut self, now: Instant) -> Option<Self::Event<'static>>;
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` means no timer.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// All outputs waiting, in order. Many are lent at a time, so that a driver can batch.
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>>;
+
+    /// Drops the first `n` outputs.
+    fn advance(&mut self, n: usize);
+
+    /// Says goodbye to everybody in the protocol's way.
+    fn shutdown(&mut self, now: Instant);
+}
+
+/// An application on top of a session: what the transports and the simulator call with each event.
+///
+/// A trait and not a closure, because events borrow; the application may issue commands at once. The unit type ignores
+/// everything.
+pub trait Handler<S: Session> {
+    /// An event; `session` is free for commands.
+    fn on_event(&mut self, session: &mut S, now: Instant, event: S::Event<'_>);
+
+    /// An input of `peer` was ignored. For logs and counters: whatever had to be done is done.
+    fn on_violation(&mut self, _now: Instant, _peer: PeerId, _violation: S::Violation) {}
+}
+
+impl<S: Session> Handler<S> for () {
+    fn on_event(&mut self, _session: &mut S, _now: Instant, _event: S::Event<'_>) {}
+}

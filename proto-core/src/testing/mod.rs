@@ -1,0 +1,26 @@
+//! The test kit of the family: what every message and every session must satisfy, and a network to run sessions on.
+//!
+//! Outside semver until 1.0. Everything here panics on failure, as assertions do.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    clippy::cast_possible_truncation
+)]
+
+mod chop;
+mod laws;
+mod rng;
+mod sim;
+mod vectors;
+
+pub use {
+    chop::{chop, frames},
+    laws::{law_frame, law_hostile, law_message},
+    rng::Rng,
+    sim::{LinkId, Log, Net, NodeId, Sim, Transport},
+    vectors::{Vector, unhex, vectors},
+};

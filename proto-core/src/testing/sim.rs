@@ -1,0 +1,643 @@
+use super::Rng;
+use crate::{
+    Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, Output, PeerId, PeerIds, PeerSlab,
+    Session, Via,
+};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    format,
+    string::String,
+    vec,
+    vec::Vec,
+};
+use core::{
+    any::Any,
+    fmt,
+    marker::PhantomData,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+/// A network of sessions in virtual time: any number and mix of them, reproducible from one seed.
+///
+/// Every node has the address 10.0.x.y. Streams are cut into random pieces and stall where a segment would have been
+/// retransmitted; datagrams are lost, duplicated and reordered. `Broadcast` reaches nobody as yet.
+pub struct Sim {
+    now: Instant,
+    rng: Rng,
+    nodes: Vec<Box<dyn Node>>,
+    links: Vec<Link>,
+    /// What happens when; the second part keeps things scheduled for one moment in order.
+    agenda: BTreeMap<(Instant, u64), Happening>,
+    scheduled: u64,
+    /// Which node listens on which port.
+    listening: BTreeSet<(usize, u16)>,
+    net: Net,
+}
+
+/// How a link behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Net {
+    /// Time on the way.
+    pub latency: Duration,
+    /// Up to this much more, at random. Reorders datagrams.
+    pub jitter: Duration,
+    /// Probability that a datagram, or a stream's segment, is lost; a stream stalls for 200 ms then.
+    pub loss: f64,
+    /// Probability that a datagram arrives twice.
+    pub duplicate: f64,
+    /// A stream's bytes arrive in random pieces of at most this size; 0 for whole frames.
+    pub piece: usize,
+}
+
+impl Net {
+    /// 1 ms, nothing lost, whole frames.
+    pub const PERFECT: Self = Self {
+        latency: Duration::from_millis(1),
+        jitter: Duration::ZERO,
+        loss: 0.0,
+        duplicate: 0.0,
+        piece: 0,
+    };
+}
+
+/// What kind of connection a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A byte stream, cut into frames by the session's framing.
+    Stream,
+    /// Datagrams, whatever the lane.
+    Datagram,
+    /// Whole frames: reliable ones in order, droppable ones as datagrams.
+    Both,
+}
+
+/// Names a node and knows the types of its session and its handler.
+pub struct NodeId<S, H>(usize, PhantomData<fn() -> (S, H)>);
+
+/// Names a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkId(usize);
+
+/// A handler that writes down every event and violation as its `Debug` text.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The events, oldest first.
+    pub events: Vec<(Instant, String)>,
+    /// The violations, oldest first.
+    pub violations: Vec<(Instant, String)>,
+}
+
+struct Link {
+    ends: [End; 2],
+    transport: Transport,
+    net: Net,
+    open: bool,
+    /// Cut off: everything sent is lost, or for a stream waits.
+    partitioned: bool,
+}
+
+#[derive(Clone, Copy)]
+struct End {
+    node: usize,
+    peer: PeerId,
+    /// When the last ordered bytes towards this end arrive.
+    last: Instant,
+}
+
+enum Happening {
+    Opened { link: usize, end: usize, via: Via },
+    Bytes { link: usize, end: usize, bytes: Vec<u8> },
+    Frame { link: usize, end: usize, lane: Lane, bytes: Vec<u8> },
+    Closed { link: usize, end: usize },
+    DialFailed { node: usize, id: DialId },
+}
+
+/// An output, owned, for the network to act upon.
+enum Sent {
+    /// The link, its sender, the lane, the framing's header, the frame.
+    Frame(usize, PeerId, Lane, Vec<u8>, Vec<u8>),
+    Dial(DialId, String, u16),
+    Listen(crate::ListenId),
+    StopListening,
+    /// The link and the peer that closed its end.
+    Close(usize, PeerId),
+}
+
+/// Why bytes were not all taken.
+enum Stop {
+    /// Try again then.
+    Paused(Instant),
+    /// They are not frames.
+    Broken,
+}
+
+trait Node {
+    fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>);
+    fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop>;
+    fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
+    fn poll_timeout(&self) -> Option<Instant>;
+    fn drain(&mut self, sent: &mut Vec<Sent>);
+    fn mint(&mut self) -> PeerId;
+    fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>>;
+    fn port(&mut self) -> u16;
+    fn any(&mut self) -> &mut dyn Any;
+}
+
+struct Hosted<S: Session, H> {
+    session: S,
+    handler: H,
+    ids: PeerIds,
+    peers: PeerSlab<Peer<S::Framing>>,
+    ports: VecDeque<u16>,
+}
+
+struct Peer<F> {
+    framing: F,
+    buffer: FrameBuf,
+    link: Option<usize>,
+    paused: Instant,
+}
+
+impl Sim {
+    /// An empty network. Everything that happens in it follows from `seed`.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            now: Instant::ZERO,
+            rng: Rng::new(seed),
+            nodes: Vec::new(),
+            links: Vec::new(),
+            agenda: BTreeMap::new(),
+            scheduled: 0,
+            listening: BTreeSet::new(),
+            net: Net::PERFECT,
+        }
+    }
+
+    /// The virtual time.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Adds a session and the application on top of it.
+    pub fn add<S: Session + 'static, H: Handler<S> + 'static>(
+        &mut self,
+        session: S,
+        handler: H,
+    ) -> NodeId<S, H> {
+        let peers = PeerSlab::new(usize::MAX);
+        let ports = (40_000..u16::MAX).collect();
+        self.nodes.push(Box::new(Hosted { session, handler, ids: PeerIds::new(), peers, ports }));
+        NodeId(self.nodes.len() - 1, PhantomData)
+    }
+
+    /// Connects `from` to `to`; both learn of it after the link's latency.
+    pub fn connect<S, H, T, I>(
+        &mut self,
+        from: NodeId<S, H>,
+        to: NodeId<T, I>,
+        transport: Transport,
+        net: Net,
+    ) -> LinkId {
+        LinkId(self.link(from.0, to.0, transport, net, DialId::FIRST))
+    }
+
+    /// How links behave that sessions make themselves, by `Dial`.
+    pub fn set_net(&mut self, net: Net) {
+        self.net = net;
+    }
+
+    /// Lets nothing through a link until it is healed. Streams keep what was sent, datagrams are lost.
+    pub fn partition(&mut self, link: LinkId, cut: bool) {
+        self.links[link.0].partitioned = cut;
+    }
+
+    /// Ends a connection; both sides learn of it.
+    pub fn disconnect(&mut self, link: LinkId) {
+        for end in 0..2 {
+            self.close(link.0, end);
+        }
+        self.links[link.0].open = false;
+    }
+
+    /// Whether a link is still up.
+    pub fn is_open(&self, link: LinkId) -> bool {
+        self.links[link.0].open
+    }
+
+    /// The peers at the two ends of a link, as the first and the second node know each other.
+    pub fn peers(&self, link: LinkId) -> [PeerId; 2] {
+        self.links[link.0].ends.map(|end| end.peer)
+    }
+
+    /// Access to a node's session and handler; what the session wants done is done afterwards.
+    pub fn with<S: Session + 'static, H: Handler<S> + 'static, R>(
+        &mut self,
+        node: NodeId<S, H>,
+        f: impl FnOnce(&mut S, &mut H, Instant) -> R,
+    ) -> R {
+        let now = self.now;
+        let hosted = self.nodes[node.0].any().downcast_mut::<Hosted<S, H>>().expect("the node's own types");
+        let result = f(&mut hosted.session, &mut hosted.handler, now);
+        let mut sent = Vec::new();
+        self.nodes[node.0].drain(&mut sent);
+        self.act(node.0, sent);
+        result
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, duration: Duration) {
+        let until = self.now.saturating_add(duration);
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Lets time pass until nothing is on the way any more and no timer is due within `quiet`.
+    pub fn run_until_quiet(&mut self, quiet: Duration) {
+        while self.step(self.now.saturating_add(quiet)) {}
+    }
+
+    /// Does the next thing that happens up to `until`; false if there is none.
+    fn step(&mut self, until: Instant) -> bool {
+        let timer =
+            self.nodes.iter().enumerate().filter_map(|(node, n)| Some((n.poll_timeout()?, node))).min();
+        let next = self.agenda.first_key_value().map(|(&key, _)| key);
+        match (next, timer) {
+            (Some((at, _)), timer) if at <= until && timer.is_none_or(|(due, _)| at <= due) => {
+                self.now = self.now.max(at);
+                let (key, happening) = self.agenda.pop_first().expect("peeked");
+                self.happen(key.1, happening);
+                true
+            }
+            (_, Some((due, node))) if due <= until => {
+                self.now = self.now.max(due);
+                let before = self.nodes[node].poll_timeout();
+                for turn in 0.. {
+                    assert!(turn < 100_000, "timers of node {node} fire for ever at {before:?}");
+                    if self.nodes[node].poll_timeout().is_none_or(|at| at > self.now) {
+                        break;
+                    }
+                    let mut sent = Vec::new();
+                    self.nodes[node].timeout(self.now, &mut sent);
+                    self.act(node, sent);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn happen(&mut self, order: u64, happening: Happening) {
+        let mut sent = Vec::new();
+        let now = self.now;
+        let node = match happening {
+            Happening::DialFailed { node, id } => {
+                self.nodes[node].input(now, Input::DialFailed(id), &mut sent);
+                node
+            }
+            Happening::Opened { link, end, via } => {
+                let (here, there) = (self.links[link].ends[end], self.links[link].ends[1 - end]);
+                if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.is_none()) {
+                    return;
+                }
+                let from = Some(SocketAddr::new(address(there.node), 50_000));
+                self.nodes[here.node].input(now, Input::Opened { peer: here.peer, via, from }, &mut sent);
+                here.node
+            }
+            Happening::Closed { link, end } => {
+                let here = self.links[link].ends[end];
+                if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.take().is_none()) {
+                    return;
+                }
+                self.nodes[here.node].input(now, Input::Closed { peer: here.peer }, &mut sent);
+                here.node
+            }
+            Happening::Bytes { link, end, bytes } => {
+                let here = self.links[link].ends[end];
+                if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.is_none()) {
+                    return;
+                }
+                // A paused peer's bytes wait; the old order number keeps them in order.
+                match self.nodes[here.node].bytes(now, here.peer, &bytes, &mut sent) {
+                    Ok(()) => {}
+                    Err(Stop::Paused(until)) => {
+                        self.agenda.insert((until, order), Happening::Bytes { link, end, bytes });
+                    }
+                    Err(Stop::Broken) => {
+                        self.act(here.node, core::mem::take(&mut sent));
+                        self.links[link].open = false;
+                        self.close(link, 1 - end);
+                        self.nodes[here.node].input(now, Input::Closed { peer: here.peer }, &mut sent);
+                    }
+                }
+                here.node
+            }
+            Happening::Frame { link, end, lane, bytes } => {
+                let here = self.links[link].ends[end];
+                if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.is_none()) {
+                    return;
+                }
+                self.nodes[here.node].input(
+                    now,
+                    Input::Frame { peer: here.peer, lane, bytes: &bytes },
+                    &mut sent,
+                );
+                here.node
+            }
+        };
+        self.act(node, sent);
+    }
+
+    /// Does what the session of `node` wants.
+    fn act(&mut self, node: usize, sent: Vec<Sent>) {
+        for sent in sent {
+            match sent {
+                Sent::Frame(link, peer, lane, header, frame) => {
+                    self.transmit(link, node, peer, lane, header, frame)
+                }
+                Sent::Close(link, peer) => {
+                    let end = self.end_of(link, node, peer);
+                    self.links[link].open = false;
+                    self.close(link, 1 - end);
+                }
+                Sent::Dial(id, host, port) => {
+                    let to = (0..self.nodes.len()).find(|&to| format!("{}", address(to)) == host);
+                    match to.filter(|&to| self.listening.contains(&(to, port))) {
+                        Some(to) => {
+                            self.link(node, to, Transport::Stream, self.net, id);
+                        }
+                        None => self.schedule(
+                            self.now.saturating_add(self.net.latency),
+                            Happening::DialFailed { node, id },
+                        ),
+                    }
+                }
+                Sent::Listen(id) => {
+                    let port = self.nodes[node].port();
+                    self.listening.insert((node, port));
+                    let mut sent = Vec::new();
+                    self.nodes[node].input(self.now, Input::Listening { id, port }, &mut sent);
+                    self.act(node, sent);
+                }
+                Sent::StopListening => self.listening.retain(|&(at, _)| at != node),
+            }
+        }
+    }
+
+    fn link(&mut self, from: usize, to: usize, transport: Transport, net: Net, dial: DialId) -> usize {
+        let link = self.links.len();
+        let ends = [from, to].map(|node| {
+            let peer = self.nodes[node].mint();
+            *self.nodes[node].link_of(peer).expect("just minted") = Some(link);
+            End { node, peer, last: self.now.saturating_add(net.latency) }
+        });
+        self.links.push(Link { ends, transport, net, open: true, partitioned: false });
+        let at = self.now.saturating_add(net.latency);
+        self.schedule(at, Happening::Opened { link, end: 0, via: Via::Dialled(dial) });
+        self.schedule(at, Happening::Opened { link, end: 1, via: Via::Accepted });
+        link
+    }
+
+    fn end_of(&self, link: usize, node: usize, peer: PeerId) -> usize {
+        usize::from(self.links[link].ends[0].node != node || self.links[link].ends[0].peer != peer)
+    }
+
+    fn close(&mut self, link: usize, end: usize) {
+        let at = self.links[link].ends[end].last.max(self.now.saturating_add(self.links[link].net.latency));
+        self.schedule(at, Happening::Closed { link, end });
+    }
+
+    fn schedule(&mut self, at: Instant, happening: Happening) {
+        self.scheduled += 1;
+        self.agenda.insert((at, self.scheduled), happening);
+    }
+
+    fn transmit(
+        &mut self,
+        link: usize,
+        node: usize,
+        peer: PeerId,
+        lane: Lane,
+        header: Vec<u8>,
+        frame: Vec<u8>,
+    ) {
+        let end = 1 - self.end_of(link, node, peer);
+        let (net, transport, cut) =
+            (self.links[link].net, self.links[link].transport, self.links[link].partitioned);
+        match transport {
+            Transport::Stream => {
+                let bytes = [header, frame].concat();
+                let mut left = &bytes[..];
+                while !left.is_empty() {
+                    let piece = if net.piece == 0 {
+                        left.len()
+                    } else {
+                        1 + self.rng.below(net.piece as u64) as usize
+                    };
+                    let (now, later) = left.split_at(piece.min(left.len()));
+                    let at = self.in_order(link, end, net, cut);
+                    self.schedule(at, Happening::Bytes { link, end, bytes: now.to_vec() });
+                    left = later;
+                }
+            }
+            Transport::Both if lane == Lane::Reliable => {
+                let at = self.in_order(link, end, net, cut);
+                self.schedule(at, Happening::Frame { link, end, lane, bytes: frame });
+            }
+            Transport::Both | Transport::Datagram => {
+                if cut || self.rng.chance(net.loss) {
+                    return;
+                }
+                let copies = if self.rng.chance(net.duplicate) { 2 } else { 1 };
+                for _ in 0..copies {
+                    let at = self.now.saturating_add(net.latency).saturating_add(self.jitter(net));
+                    self.schedule(at, Happening::Frame { link, end, lane, bytes: frame.clone() });
+                }
+            }
+        }
+    }
+
+    /// When bytes sent now arrive that may not overtake each other.
+    fn in_order(&mut self, link: usize, end: usize, net: Net, cut: bool) -> Instant {
+        let mut delay = net.latency.saturating_add(self.jitter(net));
+        while self.rng.chance(net.loss.min(0.9)) {
+            delay = delay.saturating_add(Duration::from_millis(200));
+        }
+        if cut {
+            delay = delay.saturating_add(Duration::from_secs(3));
+        }
+        let at = self.now.saturating_add(delay).max(self.links[link].ends[end].last);
+        self.links[link].ends[end].last = at;
+        at
+    }
+
+    fn jitter(&mut self, net: Net) -> Duration {
+        Duration::from_nanos(self.rng.below(net.jitter.as_nanos() as u64))
+    }
+}
+
+impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
+    fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>) {
+        let peer = match input {
+            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
+            _ => None,
+        };
+        match self.session.handle_input(now, input) {
+            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
+            Ok(None) => {}
+            Err(violation) => {
+                let peer = peer.unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX });
+                self.handler.on_violation(now, peer, violation);
+            }
+        }
+        if let Input::Closed { peer } = input {
+            self.peers.remove(peer);
+            self.ids.retire(peer);
+        }
+        self.drain(sent);
+    }
+
+    fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop> {
+        let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
+        if state.paused > now {
+            return Err(Stop::Paused(state.paused));
+        }
+        state.buffer.spare(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        state.buffer.filled(bytes.len());
+        // The buffer is taken out so that the frame can be borrowed while the session's outputs reach the framing.
+        while let Some(state) = self.peers.get_mut(peer) {
+            let mut buffer = core::mem::take(&mut state.buffer);
+            match buffer.next_frame(&mut state.framing) {
+                Ok(Cut::Frame(range)) => {
+                    let input = Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) };
+                    self.input(now, input, sent);
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.buffer = buffer;
+                    }
+                }
+                Ok(Cut::NeedMore(_)) => {
+                    state.buffer = buffer;
+                    break;
+                }
+                Err(_) => return Err(Stop::Broken),
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>) {
+        if let Some(event) = self.session.handle_timeout(now) {
+            self.handler.on_event(&mut self.session, now, event);
+        }
+        self.drain(sent);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    fn drain(&mut self, sent: &mut Vec<Sent>) {
+        let mut done = 0;
+        for output in self.session.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, lane, frame } => {
+                    if let Some(Peer { framing, link: Some(link), .. }) = self.peers.get(to) {
+                        let mut header = Vec::new();
+                        framing.put_header(frame.len(), &mut header);
+                        sent.push(Sent::Frame(*link, to, lane, header, frame.to_vec()));
+                    }
+                }
+                Output::Dial { id, host, port } => sent.push(Sent::Dial(id, host.into(), port)),
+                Output::Listen { id } => sent.push(Sent::Listen(id)),
+                Output::StopListening { .. } => sent.push(Sent::StopListening),
+                Output::Close { peer } => {
+                    if let Some(Peer { link: Some(link), .. }) = self.peers.remove(peer) {
+                        sent.push(Sent::Close(link, peer));
+                        self.ids.retire(peer);
+                    }
+                }
+                Output::Limit { peer, max_frame } => {
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.framing.set_max(max_frame);
+                    }
+                }
+                Output::Pause { peer, until } => {
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.paused = until;
+                    }
+                }
+                Output::Broadcast { .. } | Output::Budget { .. } | Output::Keep { .. } => {}
+            }
+        }
+        self.session.advance(done);
+    }
+
+    fn mint(&mut self) -> PeerId {
+        let peer = self.ids.mint().expect("a free slot");
+        let framing = self.session.framing();
+        self.peers.insert(peer, Peer { framing, buffer: FrameBuf::new(), link: None, paused: Instant::ZERO });
+        peer
+    }
+
+    fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>> {
+        self.peers.get_mut(peer).map(|state| &mut state.link)
+    }
+
+    fn port(&mut self) -> u16 {
+        self.ports.pop_front().expect("a free port")
+    }
+
+    fn any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Log {
+    /// Takes the texts of the events so far.
+    pub fn take(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.events).into_iter().map(|(_, event)| event).collect()
+    }
+}
+
+impl<S: Session> Handler<S> for Log {
+    fn on_event(&mut self, _session: &mut S, now: Instant, event: S::Event<'_>) {
+        self.events.push((now, format!("{event:?}")));
+    }
+
+    fn on_violation(&mut self, now: Instant, _peer: PeerId, violation: S::Violation) {
+        self.violations.push((now, format!("{violation}")));
+    }
+}
+
+fn address(node: usize) -> IpAddr {
+    let low = u32::try_from(node).unwrap_or(0);
+    IpAddr::V4(Ipv4Addr::from(0x0a00_0001_u32.wrapping_add(low)))
+}
+
+impl<S, H> Clone for NodeId<S, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, H> Copy for NodeId<S, H> {}
+
+impl<S, H> fmt::Debug for NodeId<S, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({})", self.0)
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut open = vec![];
+        open.extend(self.links.iter().enumerate().filter(|(_, link)| link.open).map(|(at, _)| at));
+        f.debug_struct("Sim")
+            .field("now", &self.now)
+            .field("nodes", &self.nodes.len())
+            .field("open", &open)
+            .finish()
+    }
+}

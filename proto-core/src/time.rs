@@ -1,0 +1,85 @@
+use core::time::Duration;
+
+/// A point on the caller's time line, in nanoseconds from an origin the caller chose.
+///
+/// Not `std::time::Instant`: that one does not exist without `std`, cannot be built from a number and so cannot be
+/// simulated, fuzzed or replayed. All arithmetic saturates; 64 bits of nanoseconds last 584 years.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The origin of the time line.
+    pub const ZERO: Self = Self(0);
+
+    /// The point `nanos` nanoseconds after the origin.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// This point, `duration` later; the end of the time line if that lies beyond it.
+    #[must_use]
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// The time from `earlier` to this point; zero if `earlier` is in fact later.
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The one clock of the family, for drivers: reads the system's monotonic clock as an [`Instant`].
+///
+/// ```
+/// let clock = voxwire_core::Clock::start();
+/// assert!(clock.now() <= clock.now());
+/// ```
+#[cfg(feature = "std")]
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(std::time::Instant);
+
+#[cfg(feature = "std")]
+impl Clock {
+    /// Starts a time line whose origin is now.
+    #[expect(clippy::disallowed_methods, reason = "the only clock read of the family")]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// The present moment on this time line.
+    pub fn now(&self) -> Instant {
+        Instant(nanos(self.0.elapsed()))
+    }
+
+    /// The same moment on the system's time line, to sleep until.
+    pub fn to_std(&self, at: Instant) -> std::time::Instant {
+        // Clamped to a year: adding centuries to a system clock may overflow it.
+        let year = Duration::from_secs(365 * 24 * 3600);
+        self.0.checked_add(Duration::from_nanos(at.0).min(year)).unwrap_or(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_saturates_at_both_ends() {
+        let end = Instant::from_nanos(u64::MAX);
+        assert_eq!(end.saturating_add(Duration::MAX), end);
+        assert_eq!(Instant::ZERO.saturating_duration_since(end), Duration::ZERO);
+        assert_eq!(
+            Instant::from_nanos(7).saturating_duration_since(Instant::from_nanos(3)),
+            Duration::from_nanos(4)
+        );
+    }
+}
