@@ -1,0 +1,412 @@
+use crate::wire::{HEAD_LEN, MAX_CONTROL, MAX_DATA};
+use crate::{
+    ByteOrder, ClientCommand, ClientEvent, Framing, Handshake, Packet, Parameters, Ranges, Refusal,
+    Registration, Request, Violation, Wire,
+};
+use core::time::Duration;
+use voxwire_core::{EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Session};
+
+/// One client: a connection to a server, and at most one call, as caller or callee.
+///
+/// ```text
+///          Register            Call                    Incoming
+///   Idle ----------> Registering   Idle ------> Calling     Idle ------> Ringing
+///                                         Countered | Accepted      Counter | Accept
+///                                            Deciding | InCall      Countering | InCall
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    settings: ClientSettings,
+    wire: Wire,
+    server: Option<PeerId>,
+    phase: Phase,
+    /// When waiting for an answer ends.
+    deadline: Option<Instant>,
+    outbox: Outbox,
+    stats: ClientStats,
+}
+
+/// What a client is told at the start.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientSettings {
+    /// Byte order of the packets' heads; the server follows it.
+    pub order: ByteOrder,
+    /// What is accepted from the other side of a call.
+    pub ranges: Ranges,
+    /// How long to wait for an answer to a call. Longer than the server's own limit, which normally ends it.
+    pub answer: Duration,
+    /// How long to wait for an answer to a registration.
+    pub registration: Duration,
+    /// Bytes of outputs that may wait to be drained.
+    pub max_backlog: usize,
+}
+
+impl ClientSettings {
+    /// Network order, 45 s for an answer, 10 s for a registration, 4 MiB.
+    pub const DEFAULT: Self = Self {
+        order: ByteOrder::BigEndian,
+        ranges: Ranges::DEFAULT,
+        answer: Duration::from_secs(45),
+        registration: Duration::from_secs(10),
+        max_backlog: 4 * 1024 * 1024,
+    };
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What a client is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Nothing.
+    Idle,
+    /// Waiting for the server's answer to a registration.
+    Registering,
+    /// Waiting for the callee's answer.
+    Calling(Parameters),
+    /// The callee proposed these parameters; the application decides.
+    Deciding(Parameters),
+    /// Somebody calls, with these parameters; the application decides.
+    Ringing(Parameters),
+    /// We proposed these parameters; waiting for the caller.
+    Countering(Parameters),
+    /// The call is up.
+    InCall(Parameters),
+}
+
+impl Phase {
+    /// In words, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Registering => "registering",
+            Self::Calling(_) => "calling",
+            Self::Deciding(_) => "deciding on a counter-proposal",
+            Self::Ringing(_) => "being called",
+            Self::Countering(_) => "waiting for the caller",
+            Self::InCall(_) => "in a call",
+        }
+    }
+}
+
+/// Counters of a client, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientStats {
+    /// Data packets sent.
+    pub packets_sent: u64,
+    /// Bytes of audio sent.
+    pub bytes_sent: u64,
+    /// Data packets received in a call.
+    pub packets_received: u64,
+    /// Bytes of audio received in a call.
+    pub bytes_received: u64,
+    /// Packets that belonged to a call already over, ignored.
+    pub late: u64,
+}
+
+impl Client {
+    /// A client that is not connected yet. Any `Opened` input makes the connection.
+    pub const fn new(settings: ClientSettings) -> Self {
+        Self {
+            settings,
+            wire: Wire::new(settings.order),
+            server: None,
+            phase: Phase::Idle,
+            deadline: None,
+            outbox: Outbox::new(settings.max_backlog),
+            stats: ClientStats {
+                packets_sent: 0,
+                bytes_sent: 0,
+                packets_received: 0,
+                bytes_received: 0,
+                late: 0,
+            },
+        }
+    }
+
+    /// What is going on.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The audio of the call that is up.
+    pub const fn parameters(&self) -> Option<Parameters> {
+        match self.phase {
+            Phase::InCall(parameters) => Some(parameters),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a connection.
+    pub const fn is_connected(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ClientStats {
+        self.stats
+    }
+
+    /// Takes a message of the server's, already decoded.
+    ///
+    /// # Errors
+    /// See [`Session::handle_input`].
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        packet: Packet<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        // At most one small packet is sent in answer.
+        self.outbox.room(HEAD_LEN, 1)?;
+        let event = match (self.phase, packet) {
+            (Phase::InCall(_), Packet::Data(samples)) => {
+                self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+                self.stats.bytes_received = self.stats.bytes_received.saturating_add(samples.len() as u64);
+                ClientEvent::Data { samples }
+            }
+            (Phase::Registering, Packet::Accept { .. }) => {
+                self.enter(Phase::Idle);
+                ClientEvent::Registered
+            }
+            (Phase::Registering, Packet::Drop { optional } | Packet::Close { optional }) => {
+                self.enter(Phase::Idle);
+                ClientEvent::RegistrationRefused { reason: optional }
+            }
+            // The server rings only whom it holds for idle: ours had not reached it yet and is void.
+            (Phase::Idle | Phase::Calling(_) | Phase::Registering, Packet::Handshake(handshake)) => {
+                let Handshake { parameters, user_name, optional } = handshake;
+                parameters.check(&self.settings.ranges)?;
+                let superseded = self.phase != Phase::Idle;
+                self.enter(Phase::Ringing(parameters));
+                ClientEvent::Incoming { caller: user_name, parameters, optional, superseded }
+            }
+            (Phase::Calling(_), Packet::UserNotFound) => {
+                self.enter(Phase::Idle);
+                ClientEvent::NotFound
+            }
+            (Phase::Calling(_), Packet::Parameters { parameters, optional }) => {
+                parameters.check(&self.settings.ranges)?;
+                self.enter(Phase::Deciding(parameters));
+                self.deadline = Some(now.saturating_add(self.settings.answer));
+                ClientEvent::Countered { parameters, optional }
+            }
+            (Phase::Calling(parameters) | Phase::Countering(parameters), Packet::Accept { optional }) => {
+                self.enter(Phase::InCall(parameters));
+                ClientEvent::Established { parameters, optional }
+            }
+            (Phase::Countering(_), Packet::Close { optional }) => {
+                self.enter(Phase::Idle);
+                ClientEvent::Closed { optional }
+            }
+            (Phase::Idle, Packet::Data(_) | Packet::Drop { .. } | Packet::Close { .. }) => {
+                // Left over from a call that we dropped while it was on the way.
+                self.stats.late = self.stats.late.saturating_add(1);
+                return Ok(None);
+            }
+            (Phase::Idle, Packet::Accept { .. } | Packet::Parameters { .. }) => {
+                // Our cancellation crossed the callee's answer; say it again, in case it was not ours that was answered.
+                self.stats.late = self.stats.late.saturating_add(1);
+                self.send(&Packet::Drop { optional: &[] })?;
+                return Ok(None);
+            }
+            (_, Packet::Drop { optional } | Packet::Close { optional }) => {
+                self.enter(Phase::Idle);
+                ClientEvent::Dropped { optional }
+            }
+            (
+                Phase::Calling(_) | Phase::Ringing(_) | Phase::Countering(_) | Phase::Registering,
+                Packet::Data(_),
+            ) => {
+                self.stats.late = self.stats.late.saturating_add(1);
+                return Ok(None);
+            }
+            (phase, packet) => {
+                return Err(Violation::Unexpected { state: phase.name(), message: packet.name() });
+            }
+        };
+        Ok(Some(event))
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.deadline = None;
+    }
+
+    fn send(&mut self, packet: &Packet<'_>) -> Result<(), EncodeError> {
+        let lane = if matches!(packet, Packet::Data(_)) { Lane::Droppable } else { Lane::Reliable };
+        let max = if lane == Lane::Droppable { MAX_DATA } else { MAX_CONTROL };
+        let len = packet.encoded_len(&self.wire)?;
+        if len > max {
+            return Err(EncodeError::TooLong { field: packet.name(), len, max });
+        }
+        self.outbox.send(self.server, lane, packet, &self.wire)
+    }
+
+    /// Sends `packet` and enters `next`, or does neither.
+    fn advance_to(&mut self, packet: &Packet<'_>, next: Phase) -> Result<(), Refusal> {
+        self.send(packet)?;
+        self.enter(next);
+        Ok(())
+    }
+
+    /// The phase, if it is idle.
+    const fn idle(&self) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Idle => Ok(()),
+            phase => Err(Refusal::Busy { state: phase.name() }),
+        }
+    }
+}
+
+impl From<EncodeError> for Violation {
+    /// An answer of ours that does not fit can only be one that the outbox has no room for.
+    fn from(error: EncodeError) -> Self {
+        let (needed, available) = match error {
+            EncodeError::NoRoom { needed, available } => (needed, available),
+            _ => (0, 0),
+        };
+        Self::Backlog(voxwire_core::Full { needed, available })
+    }
+}
+
+impl Session for Client {
+    type Framing = Framing;
+    type Command<'a> = ClientCommand<'a>;
+    type Event<'a> = ClientEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        Framing::client(self.settings.order)
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        match input {
+            Input::Opened { peer, .. } => {
+                if self.server.is_some() {
+                    self.outbox.close(peer);
+                    return Err(Violation::TooManyPeers);
+                }
+                self.server = Some(peer);
+                Ok(Some(ClientEvent::Connected))
+            }
+            Input::Closed { peer } if self.server == Some(peer) => {
+                let in_call = !matches!(self.phase, Phase::Idle | Phase::Registering);
+                self.server = None;
+                self.enter(Phase::Idle);
+                Ok(Some(ClientEvent::Disconnected { in_call }))
+            }
+            Input::Frame { peer, bytes, .. } if self.server == Some(peer) => {
+                let packet = Packet::decode(bytes, &self.wire)?;
+                self.receive(now, packet)
+            }
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
+        if self.server.is_none() {
+            return Err(Refusal::NotConnected);
+        }
+        let unexpected = |command| Refusal::Unexpected { state: self.phase.name(), command };
+        match (command, self.phase) {
+            (ClientCommand::Say { samples }, Phase::InCall(_)) => {
+                self.send(&Packet::Data(samples))?;
+                self.stats.packets_sent = self.stats.packets_sent.saturating_add(1);
+                self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(samples.len() as u64);
+                Ok(())
+            }
+            (ClientCommand::Register { name, secret, preferred, samples }, _) => {
+                self.idle()?;
+                let registration = Registration { name: name.as_bytes(), secret, samples: Some(samples) };
+                let optional = registration.to_bytes()?;
+                let handshake = Handshake { parameters: preferred, user_name: &[], optional: &optional };
+                self.advance_to(&Packet::Handshake(handshake), Phase::Registering)?;
+                self.deadline = Some(now.saturating_add(self.settings.registration));
+                Ok(())
+            }
+            (ClientCommand::Call { user, parameters, optional }, _) => {
+                self.idle()?;
+                parameters.check(&self.settings.ranges)?;
+                // An empty name would be a registration.
+                if user.is_empty() {
+                    return Err(Refusal::InvalidName);
+                }
+                let handshake = Handshake { parameters, user_name: user, optional };
+                self.advance_to(&Packet::Handshake(handshake), Phase::Calling(parameters))?;
+                self.deadline = Some(now.saturating_add(self.settings.answer));
+                Ok(())
+            }
+            (
+                ClientCommand::Accept { optional },
+                Phase::Ringing(parameters) | Phase::Deciding(parameters),
+            ) => self.advance_to(&Packet::Accept { optional }, Phase::InCall(parameters)),
+            (ClientCommand::Counter { parameters, optional }, Phase::Ringing(_)) => {
+                parameters.check(&self.settings.ranges)?;
+                self.advance_to(&Packet::Parameters { parameters, optional }, Phase::Countering(parameters))?;
+                self.deadline = Some(now.saturating_add(self.settings.answer));
+                Ok(())
+            }
+            (ClientCommand::Close { optional }, Phase::Deciding(_)) => {
+                self.advance_to(&Packet::Close { optional }, Phase::Idle)
+            }
+            (ClientCommand::Drop { .. }, Phase::Idle | Phase::Registering) => Err(unexpected("drop a call")),
+            (ClientCommand::Drop { optional }, _) => self.advance_to(&Packet::Drop { optional }, Phase::Idle),
+            (ClientCommand::Accept { .. }, _) => Err(unexpected("accept")),
+            (ClientCommand::Counter { .. }, _) => Err(unexpected("make a counter-proposal")),
+            (ClientCommand::Close { .. }, _) => Err(unexpected("refuse a counter-proposal")),
+            (ClientCommand::Say { .. }, _) => Err(unexpected("send audio")),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Option<ClientEvent<'static>> {
+        if self.deadline.is_none_or(|deadline| deadline > now) {
+            return None;
+        }
+        let request = match self.phase {
+            Phase::Registering => Request::Register,
+            _ => Request::Call,
+        };
+        if let (Request::Call, Some(server)) = (request, self.server) {
+            // Six bytes that always fit their format.
+            let _ = self.outbox.insist(
+                server,
+                Lane::Reliable,
+                &Packet::Drop { optional: b"no answer" },
+                &self.wire,
+            );
+        }
+        self.enter(Phase::Idle);
+        Some(ClientEvent::NoAnswer { request })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {
+        let Some(server) = self.server.take() else { return };
+        if !matches!(self.phase, Phase::Idle | Phase::Registering) {
+            let _ = self.outbox.insist(server, Lane::Reliable, &Packet::Drop { optional: &[] }, &self.wire);
+        }
+        self.outbox.close(server);
+        self.enter(Phase::Idle);
+    }
+}

@@ -1,0 +1,106 @@
+use thiserror::Error;
+use voxwire_core::{DecodeError, EncodeError, Full};
+
+/// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The frame is no message.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A parameter is outside what is handed on.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// The message makes no sense in this state.
+    #[error("{message} while {state}")]
+    Unexpected {
+        /// What the peer was doing.
+        state: &'static str,
+        /// What it sent.
+        message: &'static str,
+    },
+    /// Data outside a call, beyond what can be left over from one.
+    #[error("data without a call")]
+    StrayData,
+    /// A registration whose name is empty, too long, not UTF-8 or holds control characters.
+    #[error("invalid name in a registration")]
+    InvalidName,
+    /// More call attempts than are allowed.
+    #[error("too many call attempts")]
+    TooManyCalls,
+    /// More peers than the session has room for.
+    #[error("too many peers")]
+    TooManyPeers,
+    /// A peer the session does not know.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// The outbox is full; the input may be tried again after draining.
+    #[error(transparent)]
+    Backlog(#[from] Full),
+}
+
+/// Why a command was not carried out. Nothing was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no connection yet, or any more.
+    #[error("not connected")]
+    NotConnected,
+    /// A call or a registration is under way.
+    #[error("busy: {state}")]
+    Busy {
+        /// What is going on.
+        state: &'static str,
+    },
+    /// The command makes no sense in this state.
+    #[error("cannot {command} while {state}")]
+    Unexpected {
+        /// What is going on.
+        state: &'static str,
+        /// What was asked for.
+        command: &'static str,
+    },
+    /// A parameter is out of range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// A name that is empty, too long or holds control characters.
+    #[error("invalid name: 1 to 255 bytes without control characters expected")]
+    InvalidName,
+    /// The name belongs to somebody else.
+    #[error("name taken")]
+    NameTaken,
+    /// A peer the session does not know.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// The table is at its limit.
+    #[error("{what}: at most {max} entries")]
+    Full {
+        /// Which table.
+        what: &'static str,
+        /// Its limit.
+        max: usize,
+    },
+    /// The message cannot be encoded, or the outbox is full.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self::Encode(full.into())
+    }
+}
+
+/// A parameter that is out of range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{field} {got}, expected {min} to {max}")]
+pub struct RangeError {
+    /// The document's name of the field.
+    pub field: &'static str,
+    /// The value found.
+    pub got: u32,
+    /// The smallest value allowed.
+    pub min: u32,
+    /// The largest value allowed.
+    pub max: u32,
+}

@@ -1,0 +1,49 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::std_instead_of_core,
+    clippy::alloc_instead_of_core
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod client;
+mod error;
+mod event;
+mod framing;
+mod message;
+mod registration;
+mod server;
+pub mod voice;
+mod wire;
+
+pub use {
+    client::{Client, ClientSettings, ClientStats, Phase},
+    error::{RangeError, Refusal, Violation},
+    event::{Cause, ClientCommand, ClientEvent, Ended, Request, ServerCommand, ServerEvent, Unreachable},
+    framing::Framing,
+    message::{ClientMessage, Handshake, Packet, ServerMessage},
+    registration::{Registration, valid_name},
+    server::{Server, ServerStats, Settings, reason},
+    wire::{
+        ByteOrder, DEFAULT_PORT, Format, HANDSHAKE_HEAD_LEN, HEAD_LEN, LIMITS, MAX_CONTROL, MAX_DATA,
+        MAX_FIRST, MAX_NAME, MAX_STRAY_DATA, PARAMETERS_HEAD_LEN, Parameters, Ranges, Wire,
+    },
+};

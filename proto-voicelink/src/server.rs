@@ -1,0 +1,569 @@
+mod calls;
+mod names;
+
+use crate::wire::{MAX_DATA, MAX_STRAY_DATA};
+use crate::{
+    ByteOrder, Cause, Ended, Framing, Packet, Parameters, Ranges, Refusal, ServerCommand, ServerEvent,
+    Violation, Wire,
+};
+use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
+use calls::Call;
+use core::{net::SocketAddr, time::Duration};
+use names::Names;
+use voxwire_core::{
+    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate,
+    Session, SourceRate,
+};
+
+/// What our server says in the Optional Data of a Drop, for people and programs.
+pub mod reason {
+    /// The callee is in a call, or blocks the caller.
+    pub const BUSY: &str = "busy";
+    /// Caller and callee are the same.
+    pub const ONESELF: &str = "busy: you cannot call yourself";
+    /// The callee did not answer in time, or the caller did not answer the counter-proposal.
+    pub const NO_ANSWER: &str = "no answer";
+    /// The other side's connection is gone.
+    pub const LOST: &str = "connection lost";
+    /// Neither side has sent anything for too long.
+    pub const IDLE: &str = "call idle for too long";
+    /// More call attempts than are allowed.
+    pub const TOO_MANY_CALLS: &str = "too many call attempts, try again later";
+    /// A registration under a name that somebody has, or had a moment ago.
+    pub const NAME_TAKEN: &str = "name taken";
+    /// A registration under a name that will not do.
+    pub const NAME_INVALID: &str =
+        "name invalid: 1 to 255 bytes of UTF-8 without control characters expected";
+    /// Somebody who showed that the name is his own took it over.
+    pub const DISPLACED: &str = "your name was taken over by a newer connection";
+    /// The server ends.
+    pub const SHUTDOWN: &str = "server is shutting down";
+}
+
+/// The intermediary: knows who is who, puts calls through, and relays audio without copying it more than once.
+///
+/// Every connection is a peer; a peer has at most one call. A call is known by its caller.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    /// One dialect per byte order: big-endian, little-endian.
+    wires: [Wire; 2],
+    peers: PeerSlab<Peer>,
+    calls: PeerSlab<Call>,
+    names: Names,
+    call_deadlines: Deadlines<PeerId>,
+    /// Peers without a name and without a call, by when they have been so for too long.
+    idle: Deadlines<PeerId>,
+    attempts: SourceRate,
+    outbox: Outbox,
+    /// What the session did of its own accord, to be told with the next time-out.
+    later: VecDeque<ServerEvent<'static>>,
+    stats: ServerStats,
+}
+
+/// What a server is told at the start. Every limit has a safe default.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire.
+    pub limits: Limits,
+    /// The audio that is handed on to callees; anything else is answered with Drop and the reason.
+    pub ranges: Ranges,
+    /// Raise [`ServerEvent::Registering`] and wait for the application, instead of taking every free name.
+    pub ask: bool,
+    /// Forward a call with the name as received, the callee's own, instead of the caller's.
+    pub forward_callee_name: bool,
+    /// Answer a call to an unknown user as if the user were busy: nobody can find out who exists.
+    pub hide_unknown: bool,
+    /// How long a call may ring, and how long a counter-proposal may wait.
+    pub answer: Duration,
+    /// How long a call may be up with no audio either way.
+    pub idle_call: Duration,
+    /// How long a peer may stay that has no name and no call. (Registered peers wait for hours.)
+    pub idle: Duration,
+    /// How long the name of a lost connection is kept from other addresses.
+    pub quarantine: Duration,
+    /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
+    /// address is many people). Without it only [`ServerCommand::Admit`] with `proven` does.
+    pub same_address_displaces: bool,
+    /// Malformed or misplaced packets after which a connection is closed.
+    pub max_violations: u32,
+    /// Data packets without a call; a connection that sends more is closed.
+    pub stray: Rate,
+    /// Control packets of one connection; beyond it reading pauses, nothing is dropped.
+    pub control: Rate,
+    /// Call attempts of one source address.
+    pub attempts: Rate,
+    /// How much audio may wait for a slow listener; one packet always may.
+    pub queue: Duration,
+    /// Most entries of the block list.
+    pub max_blocked: usize,
+    /// Random, so that outsiders cannot choose whose attempts are counted with theirs.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// The defaults, see the fields' own values.
+    pub const DEFAULT: Self = Self {
+        limits: crate::LIMITS,
+        ranges: Ranges::DEFAULT,
+        ask: false,
+        forward_callee_name: false,
+        hide_unknown: false,
+        answer: Duration::from_secs(30),
+        idle_call: Duration::from_secs(3600),
+        idle: Duration::from_secs(300),
+        quarantine: Duration::from_secs(30),
+        same_address_displaces: true,
+        max_violations: 16,
+        stray: Rate { per_second: 100, burst: 1000 },
+        control: Rate { per_second: 10, burst: 80 },
+        attempts: Rate { per_second: 2, burst: 40 },
+        queue: Duration::from_millis(200),
+        max_blocked: 100_000,
+        seed: 0,
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Counters of a server, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Calls put through to a callee.
+    pub calls: u64,
+    /// Calls that came up.
+    pub established: u64,
+    /// Data packets relayed.
+    pub packets: u64,
+    /// Bytes of audio relayed.
+    pub bytes: u64,
+    /// Malformed or misplaced packets.
+    pub violations: u64,
+    /// Data packets that belonged to no call.
+    pub stray: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    from: Option<SocketAddr>,
+    /// Of the heads; known after the first packet.
+    order: Option<ByteOrder>,
+    /// The order in which to address a peer that has not sent anything.
+    assumed: Option<ByteOrder>,
+    /// Of the samples, where a registration declared it.
+    samples: Option<ByteOrder>,
+    name: Option<Name>,
+    /// A registration that the application is thinking about.
+    pending: Option<Pending>,
+    /// The caller of the call this peer is in.
+    call: Option<PeerId>,
+    /// Its last call was ended by somebody else: what it sends may belong to that call, and is no violation.
+    late: bool,
+    violations: u32,
+    stray: Bucket,
+    control: Bucket,
+}
+
+#[derive(Debug)]
+struct Name {
+    text: Box<str>,
+    /// Whether it is in the table of names.
+    reachable: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    name: Box<str>,
+    samples: Option<ByteOrder>,
+}
+
+impl Peer {
+    /// The order in which to address this peer; `None` for one that has not spoken, and must not be spoken to.
+    fn order(&self) -> Option<ByteOrder> {
+        self.order.or(self.assumed)
+    }
+}
+
+impl Server {
+    /// A server without peers.
+    pub fn new(settings: Settings) -> Self {
+        let wire = |order| Wire { limits: settings.limits, ..Wire::new(order) };
+        let max = settings.limits.max_peers;
+        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
+        let slots = max.saturating_mul(2).saturating_add(1024);
+        Self {
+            wires: [wire(ByteOrder::BigEndian), wire(ByteOrder::LittleEndian)],
+            peers: PeerSlab::new(slots),
+            calls: PeerSlab::new(slots),
+            names: Names::new(max, settings.max_blocked),
+            call_deadlines: Deadlines::new(),
+            idle: Deadlines::new(),
+            attempts: SourceRate::new(settings.attempts, 4096, settings.seed),
+            outbox: Outbox::new(settings.limits.max_backlog),
+            later: VecDeque::new(),
+            stats: ServerStats::default(),
+            settings,
+        }
+    }
+
+    /// The name by which others see `peer`, if it has one.
+    pub fn name(&self, peer: PeerId) -> Option<&str> {
+        self.peers.get(peer)?.name.as_ref().map(|name| &*name.text)
+    }
+
+    /// The address of `peer`, if the driver told it.
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.get(peer)?.from
+    }
+
+    /// The peer that can be called by `name`.
+    pub fn find(&self, name: &str) -> Option<PeerId> {
+        self.names.find(name.as_bytes())
+    }
+
+    /// Number of connections.
+    pub const fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Number of names that can be called.
+    pub fn registered(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Calls under way: caller, callee, and the audio agreed on if the call is up.
+    pub fn calls(&self) -> impl Iterator<Item = (PeerId, PeerId, Option<Parameters>)> {
+        self.calls.iter().map(|(caller, call)| (caller, call.callee, call.up.map(|_| call.parameters)))
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    /// Takes a message of `peer`'s, already decoded, beside its bytes: what is relayed unchanged is `raw`.
+    ///
+    /// # Errors
+    /// See [`Session::handle_input`].
+    #[inline]
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        raw: &'a [u8],
+        packet: Packet<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        if let Packet::Data(data) = packet {
+            self.relay(now, peer, raw, data)?;
+            return Ok(None);
+        }
+        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        if let Some(until) = state.control.charge(now, self.settings.control, 1) {
+            self.outbox.pause(peer, until);
+        }
+        match packet {
+            Packet::Handshake(handshake) if handshake.user_name.is_empty() => {
+                self.register(now, peer, handshake)
+            }
+            Packet::Handshake(handshake) => self.call(now, peer, handshake),
+            Packet::Accept { .. } => self.accept(now, peer, packet),
+            Packet::Parameters { parameters, .. } => self.counter(now, peer, parameters, packet),
+            Packet::Close { .. } | Packet::Drop { .. } => self.hang_up(now, peer, packet),
+            Packet::UserNotFound | Packet::Data(_) => Err(self.unexpected(peer, packet.name())),
+        }
+    }
+
+    fn wire(&self, order: ByteOrder) -> &Wire {
+        let [big, little] = &self.wires;
+        if order == ByteOrder::LittleEndian { little } else { big }
+    }
+
+    /// Sends a control packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it. A peer
+    /// that never said anything has no byte order yet, and nothing to be told.
+    fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
+        if let Some(order) = self.peers.get(peer).and_then(Peer::order) {
+            let [big, little] = &self.wires;
+            let wire = if order == ByteOrder::LittleEndian { little } else { big };
+            // Fails only for packets over the limits, and these were made from packets within them.
+            let _ = self.outbox.insist(peer, Lane::Reliable, packet, wire);
+        }
+    }
+
+    /// Sends Drop with a reason of at most 255 bytes.
+    fn say_drop(&mut self, peer: PeerId, reason: &str) {
+        let end = (0..=reason.len().min(255)).rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
+        let optional = reason.as_bytes().get(..end).unwrap_or(&[]);
+        self.say(peer, &Packet::Drop { optional });
+    }
+
+    /// Counts a violation of `peer`'s; the last one allowed closes the connection.
+    fn count_violation(&mut self, now: Instant, peer: PeerId) {
+        self.stats.violations = self.stats.violations.saturating_add(1);
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.violations = state.violations.saturating_add(1);
+        if state.violations >= self.settings.max_violations {
+            self.expel(now, peer, None);
+        }
+    }
+
+    fn unexpected(&self, peer: PeerId, message: &'static str) -> Violation {
+        let state = match self.peers.get(peer) {
+            None => return Violation::UnknownPeer,
+            Some(Peer { call: Some(caller), .. }) => self.calls.get(*caller).map_or("in a call", Call::state),
+            Some(Peer { pending: Some(_), .. }) => "waiting for a name",
+            Some(_) => "in no call",
+        };
+        Violation::Unexpected { state, message }
+    }
+
+    /// Closes `peer`'s connection, to be told with the next time-out.
+    fn expel(&mut self, now: Instant, peer: PeerId, reason: Option<&str>) {
+        if let Some((name, ended)) = self.close(now, peer, reason) {
+            self.later.push_back(ServerEvent::Gone { peer, name, ended });
+        }
+    }
+
+    /// Forgets `peer`, ends its call, and closes its connection: the driver will say no more of it.
+    fn close(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        reason: Option<&str>,
+    ) -> Option<(Option<Box<str>>, Option<Ended>)> {
+        if let Some(reason) = reason {
+            self.say_drop(peer, reason);
+        }
+        let gone = self.forget(now, peer)?;
+        self.outbox.close(peer);
+        Some(gone)
+    }
+
+    /// Forgets `peer` and ends its call for the other side.
+    fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
+        let caller = self.peers.get(peer)?.call;
+        let ended = caller.and_then(|caller| {
+            let other = self.calls.get(caller)?.other(peer);
+            self.say_drop(other, reason::LOST);
+            self.end(now, caller, Cause::Lost { peer }, Some(other))
+        });
+        self.idle.clear(peer);
+        let state = self.peers.remove(peer)?;
+        if self.peers.is_empty() {
+            self.outbox.shrink();
+        }
+        let name = state.name.map(|name| {
+            if name.reachable {
+                let until = now.saturating_add(self.settings.quarantine);
+                self.names.release(now, &name.text, state.from.map(|from| from.ip()), until);
+            }
+            name.text
+        });
+        Some((name, ended))
+    }
+
+    /// A connection arrives; where there is no room, the one that has been nameless for longest goes.
+    fn open(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        from: Option<SocketAddr>,
+    ) -> Result<ServerEvent<'static>, Violation> {
+        if self.peers.len() >= self.settings.limits.max_peers {
+            if let Some((_, oldest)) = self.idle.first() {
+                self.expel(now, oldest, None);
+            }
+        }
+        let state = Peer {
+            from,
+            order: None,
+            assumed: None,
+            samples: None,
+            name: None,
+            pending: None,
+            call: None,
+            late: false,
+            violations: 0,
+            stray: Bucket::default(),
+            control: Bucket::default(),
+        };
+        if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
+            self.outbox.close(peer);
+            return Err(Violation::TooManyPeers);
+        }
+        self.outbox.limit(peer, MAX_STRAY_DATA);
+        self.watch(now, peer);
+        Ok(ServerEvent::Connected { peer, from })
+    }
+
+    /// Starts, or stops, the idle limit of a peer: it holds for those without a name to be called by and without a call.
+    fn watch(&mut self, now: Instant, peer: PeerId) {
+        let Some(state) = self.peers.get(peer) else { return };
+        let waits = state.name.as_ref().is_some_and(|name| name.reachable) || state.pending.is_some();
+        if waits || state.call.is_some() {
+            self.idle.clear(peer);
+        } else {
+            self.idle.set(peer, now.saturating_add(self.settings.idle));
+        }
+    }
+
+    fn frame<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        bytes: &'a [u8],
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let order = match state.order {
+            Some(order) => order,
+            None => {
+                let order = ByteOrder::detect(bytes).unwrap_or_default();
+                state.order = Some(order);
+                order
+            }
+        };
+        let result = match Packet::decode(bytes, self.wire(order)) {
+            Ok(packet) => self.receive(now, peer, bytes, packet),
+            Err(error) => {
+                // A format that does not exist is answered like a parameter out of range; anything else is only counted.
+                if error.field == "Format Type" {
+                    match self.call_awaiting(peer) {
+                        Some(caller) if caller != peer => {
+                            self.refuse_counter(now, caller, peer, &error.to_string())
+                        }
+                        Some(_) => {}
+                        None if self.peers.get(peer).is_some_and(|state| state.call.is_none()) => {
+                            self.say_drop(peer, &error.to_string());
+                        }
+                        None => {}
+                    }
+                }
+                Err(error.into())
+            }
+        };
+        if let Err(violation) = &result {
+            let innocent =
+                matches!(violation, Violation::StrayData | Violation::Backlog(_) | Violation::UnknownPeer);
+            if !innocent {
+                self.count_violation(now, peer);
+            }
+        }
+        result
+    }
+}
+
+impl Session for Server {
+    type Framing = Framing;
+    type Command<'a> = ServerCommand<'a>;
+    type Event<'a> = ServerEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        Framing::server()
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        match input {
+            Input::Frame { peer, bytes, .. } => {
+                // Beside the packet itself at most four small ones and a few instructions to the driver.
+                self.outbox.room(bytes.len().saturating_add(1200), 8)?;
+                self.frame(now, peer, bytes)
+            }
+            Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
+            Input::Closed { peer } => {
+                let (name, ended) = self.forget(now, peer).ok_or(Violation::UnknownPeer)?;
+                Ok(Some(ServerEvent::Gone { peer, name, ended }))
+            }
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ServerCommand::Admit { peer, proven } => self.admit(now, peer, proven).map(|_| ()),
+            ServerCommand::Reject { peer, reason } => {
+                let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
+                let command = "reject a registration";
+                state.pending.take().ok_or(Refusal::Unexpected { state: "not registering", command })?;
+                self.say_drop(peer, reason);
+                self.watch(now, peer);
+                Ok(())
+            }
+            ServerCommand::Introduce { peer, name, reachable, order } => {
+                self.introduce(now, peer, name, reachable, order)
+            }
+            ServerCommand::Block { callee, caller } => self.names.block(callee, caller),
+            ServerCommand::Unblock { callee, caller } => {
+                self.names.unblock(callee, caller);
+                Ok(())
+            }
+            ServerCommand::EndCall { peer, reason } => {
+                let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+                let caller =
+                    state.call.ok_or(Refusal::Unexpected { state: "in no call", command: "end a call" })?;
+                let ended = self.end_for_both(now, caller, Cause::Application, reason);
+                self.later.extend(ended.map(ServerEvent::Ended));
+                Ok(())
+            }
+            ServerCommand::Kick { peer, reason } => {
+                self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+                self.expel(now, peer, Some(reason));
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Option<ServerEvent<'static>> {
+        if let Some(event) = self.later.pop_front() {
+            return Some(event);
+        }
+        if let Some(caller) = self.call_deadlines.pop(now) {
+            return self.call_timeout(now, caller).map(ServerEvent::Ended);
+        }
+        let peer = self.idle.pop(now)?;
+        let (name, ended) = self.close(now, peer, None)?;
+        Some(ServerEvent::Gone { peer, name, ended })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        [self.call_deadlines.next(), self.idle.next()].into_iter().flatten().min()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        let callers: Vec<PeerId> = self.calls.iter().map(|(caller, _)| caller).collect();
+        for caller in callers {
+            let ended = self.end(now, caller, Cause::Application, None);
+            self.later.extend(ended.map(ServerEvent::Ended));
+        }
+        let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
+        for peer in peers {
+            self.expel(now, peer, Some(reason::SHUTDOWN));
+        }
+    }
+}
+
+/// What a peer in a call may send, and may have waiting.
+fn call_limits(parameters: &Parameters, queue: Duration) -> (usize, usize) {
+    let bytes = u128::from(parameters.bytes_per_second()).saturating_mul(queue.as_millis()) / 1000;
+    (MAX_DATA, usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1, MAX_DATA))
+}

@@ -1,0 +1,353 @@
+//! The life of a call: put through, answered, up, over; and the audio in between.
+
+use super::{Peer, Server, call_limits, reason};
+use crate::{
+    ByteOrder, Cause, Ended, Handshake, Packet, Parameters, ServerEvent, Unreachable, Violation,
+    voice::swap_samples, wire::MAX_STRAY_DATA,
+};
+use alloc::{string::ToString, vec::Vec};
+use voxwire_core::{Instant, Lane, PeerId};
+
+/// A call; its key is the caller.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) callee: PeerId,
+    /// As proposed last.
+    pub(super) parameters: Parameters,
+    /// Since when it is up.
+    pub(super) up: Option<Instant>,
+    /// The callee made a counter-proposal; the caller's answer is awaited.
+    countered: bool,
+    /// The two declared different orders of samples.
+    swap: bool,
+    last_data: Instant,
+    packets: u64,
+    bytes: u64,
+    caller: PeerId,
+}
+
+impl Call {
+    pub(super) fn other(&self, peer: PeerId) -> PeerId {
+        if peer == self.caller { self.callee } else { self.caller }
+    }
+
+    pub(super) const fn state(&self) -> &'static str {
+        match self {
+            Self { up: Some(_), .. } => "in a call",
+            Self { countered: true, .. } => "a counter-proposal waits",
+            Self { .. } => "a call rings",
+        }
+    }
+}
+
+impl Server {
+    /// Relays audio to the other side of the sender's call.
+    #[inline]
+    pub(super) fn relay(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        raw: &[u8],
+        data: &[u8],
+    ) -> Result<(), Violation> {
+        let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
+        let call = state.call.and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
+        let Some(call) = call else { return self.stray(now, peer) };
+        let to = call.other(peer);
+        let order = self.peers.get(to).and_then(Peer::order).unwrap_or_default();
+        if state.order == Some(order) {
+            self.outbox.forward([to], Lane::Droppable, raw)?;
+        } else {
+            let [big, little] = &self.wires;
+            let wire = if order == ByteOrder::LittleEndian { little } else { big };
+            self.outbox.send([to], Lane::Droppable, &Packet::Data(data), wire)?;
+        }
+        if call.swap {
+            if let Some(samples) = crate::voice::data_mut(self.outbox.last_frame_mut(), order) {
+                swap_samples(samples, call.parameters.format);
+            }
+        }
+        call.last_data = now;
+        call.packets = call.packets.saturating_add(1);
+        call.bytes = call.bytes.saturating_add(data.len() as u64);
+        self.stats.packets = self.stats.packets.saturating_add(1);
+        self.stats.bytes = self.stats.bytes.saturating_add(data.len() as u64);
+        Ok(())
+    }
+
+    /// Data without a call: dropped and counted. A flood of it closes the connection.
+    #[cold]
+    fn stray(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
+        self.stats.stray = self.stats.stray.saturating_add(1);
+        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        if state.stray.take(now, self.settings.stray, 1).is_err() {
+            self.stats.violations = self.stats.violations.saturating_add(1);
+            self.expel(now, peer, None);
+        }
+        Err(Violation::StrayData)
+    }
+
+    /// A Handshake with a user name: puts the call through, or says why not.
+    pub(super) fn call<'a>(
+        &mut self,
+        now: Instant,
+        caller: PeerId,
+        handshake: Handshake<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let Handshake { parameters, user_name, .. } = handshake;
+        let Some(state) = self.peers.get(caller) else { return Err(Violation::UnknownPeer) };
+        if state.pending.is_some() {
+            return Err(self.unexpected(caller, "Handshake"));
+        }
+        if state.call.is_some() {
+            // It crossed a call to this peer on the way: void, as the peer learns from that call.
+            return if self.is_ringing(caller) {
+                Ok(None)
+            } else {
+                Err(self.unexpected(caller, "Handshake"))
+            };
+        }
+        if let Err(error) = parameters.check(&self.settings.ranges) {
+            self.say_drop(caller, &error.to_string());
+            return Err(error.into());
+        }
+        let callee = self.names.find(user_name);
+        let cause = match callee.and_then(|callee| self.peers.get(callee)) {
+            None => Some(Unreachable::NotFound),
+            Some(_) if callee == Some(caller) => Some(Unreachable::Oneself),
+            Some(callee) if callee.call.is_some() || callee.pending.is_some() => Some(Unreachable::Busy),
+            Some(_) => match (core::str::from_utf8(user_name), self.name(caller)) {
+                (Ok(user), Some(name)) if self.names.is_blocked(user, name) => Some(Unreachable::Blocked),
+                _ => None,
+            },
+        };
+        self.leave_last_call(caller);
+        // Calling is how names are guessed and people are pestered.
+        let source = self.address(caller).map(|from| from.ip());
+        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+            self.say_drop(caller, reason::TOO_MANY_CALLS);
+            return Err(Violation::TooManyCalls);
+        }
+        let (None, Some(callee)) = (cause, callee) else {
+            let cause = cause.unwrap_or(Unreachable::NotFound);
+            match cause {
+                Unreachable::NotFound if !self.settings.hide_unknown => {
+                    self.say(caller, &Packet::UserNotFound)
+                }
+                Unreachable::Oneself => self.say_drop(caller, reason::ONESELF),
+                _ => self.say_drop(caller, reason::BUSY),
+            }
+            return Ok(Some(ServerEvent::Unreachable { caller, user: user_name, cause }));
+        };
+        self.put_through(now, caller, callee, handshake);
+        Ok(Some(ServerEvent::Ringing { caller, callee, parameters }))
+    }
+
+    fn put_through(&mut self, now: Instant, caller: PeerId, callee: PeerId, handshake: Handshake<'_>) {
+        let Handshake { parameters, user_name, optional } = handshake;
+        // A callee with a fixed name may never have said anything.
+        if let Some(state) = self.peers.get_mut(callee) {
+            state.assumed.get_or_insert_default();
+        }
+        let name: Vec<u8> = match self.peers.get(caller) {
+            _ if self.settings.forward_callee_name => user_name.into(),
+            Some(state) => match (&state.name, state.from) {
+                (Some(name), _) => name.text.as_bytes().into(),
+                (None, Some(from)) => from.to_string().into(),
+                (None, None) => b"unknown".into(),
+            },
+            None => return,
+        };
+        self.say(callee, &Packet::Handshake(Handshake { parameters, user_name: &name, optional }));
+        let call = Call {
+            callee,
+            parameters,
+            up: None,
+            countered: false,
+            swap: false,
+            last_data: now,
+            packets: 0,
+            bytes: 0,
+            caller,
+        };
+        self.calls.insert(caller, call);
+        for peer in [caller, callee] {
+            self.leave_last_call(peer);
+            if let Some(state) = self.peers.get_mut(peer) {
+                state.call = Some(caller);
+            }
+            self.watch(now, peer);
+        }
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.answer));
+        self.stats.calls = self.stats.calls.saturating_add(1);
+    }
+
+    /// Accept: from the callee of a call that rings, or from the caller of one with a counter-proposal.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        packet: Packet<'_>,
+    ) -> Result<Option<ServerEvent<'static>>, Violation> {
+        let Some(caller) = self.call_awaiting(peer) else { return self.misplaced(peer, packet) };
+        let Some(call) = self.calls.get_mut(caller) else { return Ok(None) };
+        call.up = Some(now);
+        call.last_data = now;
+        let (callee, parameters) = (call.callee, call.parameters);
+        let samples = |peer| self.peers.get(peer).and_then(|peer| peer.samples);
+        if let (Some(a), Some(b)) = (samples(caller), samples(callee)) {
+            call.swap = a != b;
+        }
+        let (max_frame, budget) = call_limits(&parameters, self.settings.queue);
+        for peer in [caller, callee] {
+            self.outbox.limit(peer, max_frame);
+            self.outbox.budget(peer, budget);
+        }
+        self.say(if peer == caller { callee } else { caller }, &packet);
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.idle_call));
+        self.stats.established = self.stats.established.saturating_add(1);
+        Ok(Some(ServerEvent::Established { caller, callee, parameters }))
+    }
+
+    /// Parameters: from the callee of a call that rings.
+    pub(super) fn counter(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        parameters: Parameters,
+        packet: Packet<'_>,
+    ) -> Result<Option<ServerEvent<'static>>, Violation> {
+        let caller = self.call_awaiting(peer).filter(|&caller| caller != peer);
+        let Some(caller) = caller else { return self.misplaced(peer, packet) };
+        if let Err(error) = parameters.check(&self.settings.ranges) {
+            self.refuse_counter(now, caller, peer, &error.to_string());
+            return Err(error.into());
+        }
+        if let Some(call) = self.calls.get_mut(caller) {
+            call.parameters = parameters;
+            call.countered = true;
+        }
+        self.say(caller, &packet);
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.answer));
+        Ok(None)
+    }
+
+    /// A counter-proposal that nobody could take ends the call.
+    pub(super) fn refuse_counter(&mut self, now: Instant, caller: PeerId, callee: PeerId, why: &str) {
+        let ended = self.end_for_both(now, caller, Cause::Dropped { by: callee }, why);
+        self.later.extend(ended.map(ServerEvent::Ended));
+    }
+
+    /// Drop, at any time, or Close. The document has Close only as the caller's answer to Parameters; clients that use it
+    /// for any refusal are understood.
+    pub(super) fn hang_up(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        packet: Packet<'_>,
+    ) -> Result<Option<ServerEvent<'static>>, Violation> {
+        let caller = self.peers.get(peer).and_then(|state| state.call);
+        let Some(caller) = caller else {
+            let result = self.misplaced(peer, packet);
+            self.leave_last_call(peer);
+            return result;
+        };
+        let Some(call) = self.calls.get(caller) else { return Ok(None) };
+        let other = call.other(peer);
+        let refused = call.countered && call.up.is_none() && peer == caller;
+        let closed = matches!(packet, Packet::Close { .. }) && refused;
+        self.say(other, &packet);
+        let cause = if closed { Cause::Closed } else { Cause::Dropped { by: peer } };
+        let ended = self.end(now, caller, cause, Some(other));
+        // The one who hangs up knows: nothing more of this call can come.
+        self.leave_last_call(peer);
+        Ok(ended.map(ServerEvent::Ended))
+    }
+
+    /// Ends a call and tells both sides why.
+    pub(super) fn end_for_both(
+        &mut self,
+        now: Instant,
+        caller: PeerId,
+        cause: Cause,
+        why: &str,
+    ) -> Option<Ended> {
+        let callee = self.calls.get(caller)?.callee;
+        self.say_drop(caller, why);
+        self.say_drop(callee, why);
+        self.end(now, caller, cause, None)
+    }
+
+    /// Ends a call whose sides have been told. What the sides that do not know yet still send is let pass: `late`, or both.
+    pub(super) fn end(
+        &mut self,
+        now: Instant,
+        caller: PeerId,
+        cause: Cause,
+        late: Option<PeerId>,
+    ) -> Option<Ended> {
+        let call = self.calls.remove(caller)?;
+        self.call_deadlines.clear(caller);
+        for peer in [caller, call.callee] {
+            self.outbox.budget(peer, 0);
+            if let Some(state) = self.peers.get_mut(peer) {
+                state.call = None;
+                state.late = late.is_none_or(|late| late == peer);
+            }
+            self.watch(now, peer);
+        }
+        Some(Ended {
+            caller,
+            callee: call.callee,
+            cause,
+            lasted: call.up.map(|up| now.saturating_duration_since(up)),
+            packets: call.packets,
+            bytes: call.bytes,
+        })
+    }
+
+    /// A deadline of a call: nobody answered, or it has been silent for long.
+    pub(super) fn call_timeout(&mut self, now: Instant, caller: PeerId) -> Option<Ended> {
+        let call = self.calls.get(caller)?;
+        if call.up.is_none() {
+            return self.end_for_both(now, caller, Cause::NoAnswer, reason::NO_ANSWER);
+        }
+        let due = call.last_data.saturating_add(self.settings.idle_call);
+        if due > now {
+            self.call_deadlines.set(caller, due);
+            return None;
+        }
+        self.end_for_both(now, caller, Cause::Idle, reason::IDLE)
+    }
+
+    /// Whether `peer` is the callee of a call that it has not answered.
+    pub(super) fn is_ringing(&self, peer: PeerId) -> bool {
+        let call =
+            self.peers.get(peer).and_then(|state| state.call).and_then(|caller| self.calls.get(caller));
+        call.is_some_and(|call| call.callee == peer && call.up.is_none() && !call.countered)
+    }
+
+    /// The caller of the call in which the answer of `peer` is awaited.
+    pub(super) fn call_awaiting(&self, peer: PeerId) -> Option<PeerId> {
+        let caller = self.peers.get(peer)?.call?;
+        let call = self.calls.get(caller)?;
+        (call.up.is_none() && (peer == caller) == call.countered).then_some(caller)
+    }
+
+    /// A message that belongs to no call, or not to this point of it.
+    fn misplaced(&self, peer: PeerId, packet: Packet<'_>) -> Result<Option<ServerEvent<'static>>, Violation> {
+        match self.peers.get(peer) {
+            // It was on the way when the call ended.
+            Some(state) if state.late && state.call.is_none() => Ok(None),
+            _ => Err(self.unexpected(peer, packet.name())),
+        }
+    }
+
+    /// From here on nothing of its last call can come from `peer`: large Data is no longer expected.
+    fn leave_last_call(&mut self, peer: PeerId) {
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.late = false;
+            self.outbox.limit(peer, MAX_STRAY_DATA);
+        }
+    }
+}

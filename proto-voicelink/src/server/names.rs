@@ -1,0 +1,229 @@
+//! Who is called what: registration, names given by the application, quarantine, the block list.
+
+use super::{Name, Pending, Server, reason};
+use crate::{ByteOrder, Handshake, Refusal, Registration, ServerEvent, Violation, valid_name};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
+use core::net::IpAddr;
+use voxwire_core::{Instant, PeerId};
+
+/// The names in use, the names just given up, and who blocks whom.
+#[derive(Debug)]
+pub(super) struct Names {
+    holders: BTreeMap<Box<[u8]>, PeerId>,
+    /// Names of lost connections: whose they were, until when.
+    released: BTreeMap<Box<[u8]>, (Option<IpAddr>, Instant)>,
+    /// The same, in the order in which they end: all are kept equally long.
+    expiry: VecDeque<(Instant, Box<[u8]>)>,
+    max_released: usize,
+    /// Callee, then callers.
+    blocked: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
+    blocks: usize,
+    max_blocked: usize,
+}
+
+impl Names {
+    pub(super) const fn new(max_released: usize, max_blocked: usize) -> Self {
+        Self {
+            holders: BTreeMap::new(),
+            released: BTreeMap::new(),
+            expiry: VecDeque::new(),
+            max_released,
+            blocked: BTreeMap::new(),
+            blocks: 0,
+            max_blocked,
+        }
+    }
+
+    pub(super) fn find(&self, name: &[u8]) -> Option<PeerId> {
+        self.holders.get(name).copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.holders.len()
+    }
+
+    /// A lost connection gives its name up; until `until` only its own address may have it.
+    pub(super) fn release(&mut self, now: Instant, name: &str, address: Option<IpAddr>, until: Instant) {
+        self.holders.remove(name.as_bytes());
+        self.expire(now);
+        if self.released.len() >= self.max_released {
+            if let Some((_, oldest)) = self.expiry.pop_front() {
+                self.released.remove(&oldest);
+            }
+        }
+        if until > now {
+            self.released.insert(name.as_bytes().into(), (address, until));
+            self.expiry.push_back((until, name.as_bytes().into()));
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.expiry.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, name)) = self.expiry.pop_front() else { return };
+            // The name may have been taken and released again since.
+            if self.released.get(&name).is_some_and(|(_, until)| *until <= now) {
+                self.released.remove(&name);
+            }
+        }
+    }
+
+    /// Whether `name` is kept for another address.
+    fn is_kept(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>) -> bool {
+        self.expire(now);
+        self.released.get(name).is_some_and(|(owner, _)| owner.is_none() || *owner != address)
+    }
+
+    fn take(&mut self, name: &str, peer: PeerId) {
+        self.released.remove(name.as_bytes());
+        self.holders.insert(name.as_bytes().into(), peer);
+    }
+
+    pub(super) fn block(&mut self, callee: &str, caller: &str) -> Result<(), Refusal> {
+        if self.blocks >= self.max_blocked {
+            return Err(Refusal::Full { what: "block list", max: self.max_blocked });
+        }
+        if self.blocked.entry(callee.into()).or_default().insert(caller.into()) {
+            self.blocks = self.blocks.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unblock(&mut self, callee: &str, caller: &str) {
+        let Some(callers) = self.blocked.get_mut(callee) else { return };
+        if callers.remove(caller) {
+            self.blocks = self.blocks.saturating_sub(1);
+        }
+        if callers.is_empty() {
+            self.blocked.remove(callee);
+        }
+    }
+
+    pub(super) fn is_blocked(&self, callee: &str, caller: &str) -> bool {
+        self.blocked.get(callee).is_some_and(|callers| callers.contains(caller))
+    }
+}
+
+impl Server {
+    /// A Handshake without a user name: the peer names itself.
+    pub(super) fn register<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        handshake: Handshake<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let Registration { name, secret, samples } = Registration::parse(handshake.optional);
+        let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
+        if state.pending.is_some() {
+            return Err(self.unexpected(peer, "a second registration"));
+        }
+        if state.call.is_some() {
+            // It crossed a call to this peer on the way: void, as the peer learns from the call.
+            return if self.is_ringing(peer) {
+                Ok(None)
+            } else {
+                Err(self.unexpected(peer, "a registration"))
+            };
+        }
+        let Some(text) = valid_name(name) else {
+            self.say_drop(peer, reason::NAME_INVALID);
+            return Err(Violation::InvalidName);
+        };
+        if !self.settings.ask && !self.may_take(now, peer, text, false) {
+            self.say_drop(peer, reason::NAME_TAKEN);
+            return Ok(Some(ServerEvent::NameRefused { peer, name }));
+        }
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.pending = Some(Pending { name: text.into(), samples });
+        }
+        self.idle.clear(peer);
+        if self.settings.ask {
+            return Ok(Some(ServerEvent::Registering {
+                peer,
+                name: text,
+                secret,
+                preferred: handshake.parameters,
+            }));
+        }
+        let admitted = self.admit(now, peer, false);
+        debug_assert!(admitted.is_ok(), "checked above");
+        Ok(Some(ServerEvent::Registered { peer }))
+    }
+
+    /// Gives `peer` the name it asked for, if nobody else may keep it.
+    pub(super) fn admit(&mut self, now: Instant, peer: PeerId, proven: bool) -> Result<(), Refusal> {
+        let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
+        let command = "admit a registration";
+        let Pending { name, samples } =
+            state.pending.take().ok_or(Refusal::Unexpected { state: "not registering", command })?;
+        if !self.may_take(now, peer, &name, proven) {
+            self.say_drop(peer, reason::NAME_TAKEN);
+            self.watch(now, peer);
+            return Err(Refusal::NameTaken);
+        }
+        self.give(now, peer, name, true);
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.samples = samples;
+        }
+        self.say(peer, &crate::Packet::Accept { optional: &[] });
+        Ok(())
+    }
+
+    /// Gives `peer` a name of the application's choice.
+    pub(super) fn introduce(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        name: &str,
+        reachable: bool,
+        order: Option<ByteOrder>,
+    ) -> Result<(), Refusal> {
+        self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+        valid_name(name.as_bytes()).ok_or(Refusal::InvalidName)?;
+        if reachable && !self.may_take(now, peer, name, false) {
+            return Err(Refusal::NameTaken);
+        }
+        self.give(now, peer, name.into(), reachable);
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.assumed = order;
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, now: Instant, peer: PeerId, name: Box<str>, reachable: bool) {
+        if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| reachable && holder != peer) {
+            self.expel(now, holder, Some(reason::DISPLACED));
+        }
+        if let Some(Name { text, reachable: true }) =
+            self.peers.get_mut(peer).and_then(|state| state.name.take())
+        {
+            // Changed by its own connection: free for everybody at once.
+            self.names.release(now, &text, None, now);
+        }
+        if reachable {
+            self.names.take(&name, peer);
+        }
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.name = Some(Name { text: name, reachable });
+        }
+        self.watch(now, peer);
+    }
+
+    /// Whether `peer` may have `name`: nobody holds it, or the holder has to give way.
+    fn may_take(&mut self, now: Instant, peer: PeerId, name: &str, proven: bool) -> bool {
+        let address = self.address(peer).map(|from| from.ip());
+        match self.names.find(name.as_bytes()) {
+            _ if proven => true,
+            Some(holder) if holder == peer => true,
+            Some(holder) => {
+                let same = address.is_some() && address == self.address(holder).map(|from| from.ip());
+                self.settings.same_address_displaces
+                    && same
+                    && !address.is_some_and(|address| address.is_loopback())
+            }
+            None => !self.names.is_kept(now, name.as_bytes(), address),
+        }
+    }
+}

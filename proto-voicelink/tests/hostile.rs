@@ -1,0 +1,404 @@
+//! What peers do that mean harm, or were written badly: it costs them, and nobody else.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use voxwire_core::testing::{Rng, vectors};
+use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_voicelink::{
+    ByteOrder, Format, Handshake, Packet, Parameters, Server, ServerCommand, ServerEvent, Settings,
+    Violation, Wire, reason,
+};
+
+const VECTORS: &str = include_str!("vectors/packets.txt");
+const WIRE: Wire = Wire::new(ByteOrder::BigEndian);
+
+/// A server driven by hand, message by message.
+struct Desk {
+    server: Server,
+    ids: PeerIds,
+    now: Instant,
+    /// What the server sent last, by addressee; `None` for a close.
+    sent: Vec<(PeerId, Option<Vec<u8>>)>,
+    paused: Vec<PeerId>,
+}
+
+impl Desk {
+    fn new(settings: Settings) -> Self {
+        Self {
+            server: Server::new(settings),
+            ids: PeerIds::new(),
+            now: Instant::ZERO,
+            sent: vec![],
+            paused: vec![],
+        }
+    }
+
+    fn open(&mut self, from: &str) -> PeerId {
+        let peer = self.ids.mint().unwrap();
+        let from: Option<SocketAddr> = Some(from.parse().unwrap());
+        let _ = self.server.handle_input(self.now, Input::Opened { peer, via: Via::Accepted, from });
+        self.drain();
+        peer
+    }
+
+    fn registered(&mut self, from: &str, name: &str) -> PeerId {
+        let peer = self.open(from);
+        self.send(peer, &registration(name)).unwrap();
+        assert_eq!(self.to(peer), ["Accept { optional: \"\" }"]);
+        peer
+    }
+
+    fn bytes(&mut self, peer: PeerId, bytes: &[u8]) -> Result<(), Violation> {
+        let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
+        let result = self.server.handle_input(self.now, input).map(|_| ());
+        self.drain();
+        result
+    }
+
+    fn send(&mut self, peer: PeerId, packet: &Packet<'_>) -> Result<(), Violation> {
+        let mut frame = Vec::new();
+        packet.encode(&WIRE, &mut frame).unwrap();
+        self.bytes(peer, &frame)
+    }
+
+    fn drain(&mut self) {
+        let mut done = 0;
+        for output in self.server.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, frame, .. } => self.sent.push((to, Some(frame.to_vec()))),
+                Output::Close { peer } => self.sent.push((peer, None)),
+                Output::Pause { peer, .. } => self.paused.push(peer),
+                _ => {}
+            }
+        }
+        self.server.advance(done);
+    }
+
+    /// What `peer` was sent since last asked.
+    fn to(&mut self, peer: PeerId) -> Vec<String> {
+        let (mine, others) = core::mem::take(&mut self.sent).into_iter().partition(|(to, _)| *to == peer);
+        self.sent = others;
+        let mine: Vec<(PeerId, Option<Vec<u8>>)> = mine;
+        let text = |frame: Option<Vec<u8>>| match frame {
+            Some(frame) => format!("{:?}", Packet::decode(&frame, &WIRE).unwrap()),
+            None => "closed".into(),
+        };
+        mine.into_iter().map(|(_, frame)| text(frame)).collect()
+    }
+
+    fn timeouts(&mut self) -> Vec<String> {
+        let mut events = vec![];
+        while self.server.poll_timeout().is_some_and(|at| at <= self.now) {
+            events.extend(self.server.handle_timeout(self.now).map(|event| format!("{event:?}")));
+            self.drain();
+        }
+        events
+    }
+}
+
+fn registration(name: &str) -> Packet<'_> {
+    let (parameters, optional) = (Parameters::DEFAULT, name.as_bytes());
+    Packet::Handshake(Handshake { parameters, user_name: b"", optional })
+}
+
+fn call(user: &str, parameters: Parameters) -> Packet<'_> {
+    Packet::Handshake(Handshake { parameters, user_name: user.as_bytes(), optional: b"" })
+}
+
+#[test]
+fn v_12_malformed_packets_are_counted_and_the_sixteenth_closes() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let eve = desk.open("192.0.2.1:1");
+    let alice = desk.registered("192.0.2.2:1", "alice");
+    for n in 1..=16 {
+        assert!(matches!(desk.bytes(eve, &[0, 0, 0, 6, 0, 9]), Err(Violation::Decode(_))), "{n}");
+        let closed = desk.to(eve);
+        assert_eq!(closed.len(), usize::from(n == 16), "{n}");
+    }
+    assert_eq!(desk.bytes(eve, &[0, 0, 0, 6, 0, 9]), Err(Violation::UnknownPeer));
+    assert_eq!(desk.timeouts(), ["Gone(0.0, None, None)"]);
+    assert_eq!((desk.server.peers(), desk.server.stats().violations), (1, 16));
+    assert_eq!(desk.to(alice), [""; 0]);
+}
+
+#[test]
+fn v_12_parameters_that_no_audio_code_should_see_are_answered_with_the_reason() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let (alice, bob) = (desk.registered("192.0.2.1:1", "alice"), desk.registered("192.0.2.2:1", "bob"));
+    let base = Parameters::DEFAULT;
+    for (parameters, reason) in [
+        (Parameters { sample_rate: 0, ..base }, "Sample Rate 0, expected 1 to 768000"),
+        (Parameters { channels: 0, ..base }, "Channels Count 0, expected 1 to 64"),
+        (Parameters { channels: 65_535, ..base }, "Channels Count 65535, expected 1 to 64"),
+        (Parameters { chunk_size: u32::MAX, ..base }, "Chunk Size 4294967295, expected 0 to 1048576"),
+    ] {
+        assert!(matches!(desk.send(alice, &call("bob", parameters)), Err(Violation::Range(_))));
+        assert_eq!(desk.to(alice), [format!("Drop {{ optional: \"{reason}\" }}")]);
+    }
+    let mut frame = Vec::new();
+    call("bob", base).encode(&WIRE, &mut frame).unwrap();
+    frame[12] = 5;
+    assert!(matches!(desk.bytes(alice, &frame), Err(Violation::Decode(_))));
+    let reason = "Format Type at offset 12: 5 found, expected a format from 0 to 4";
+    assert_eq!(desk.to(alice), [format!("Drop {{ optional: \"{reason}\" }}")]);
+    assert_eq!(desk.to(bob), [""; 0]);
+    // In a counter-proposal they end the call.
+    desk.send(alice, &call("bob", base)).unwrap();
+    desk.to(bob);
+    let mute = Parameters { channels: 0, ..base };
+    assert!(desk.send(bob, &Packet::Parameters { parameters: mute, optional: b"" }).is_err());
+    let reason = ["Drop { optional: \"Channels Count 0, expected 1 to 64\" }"];
+    assert_eq!(
+        (desk.to(alice), desk.to(bob)),
+        (reason.map(String::from).to_vec(), reason.map(String::from).to_vec())
+    );
+    assert_eq!(desk.timeouts().len(), 1);
+}
+
+#[test]
+fn v_09_only_the_parties_of_a_call_move_it_and_only_in_order() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let names = ["alice", "bob", "eve"];
+    let [alice, bob, eve] = names.map(|name| desk.registered("192.0.2.1:1", name));
+    let accept = Packet::Accept { optional: b"" };
+    let counter = Packet::Parameters { parameters: Parameters::DEFAULT, optional: b"" };
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    desk.to(bob);
+    // A stranger's answer, the caller's answer to its own call, data before both agreed, things only servers say.
+    for (peer, packet) in [
+        (eve, accept),
+        (eve, Packet::Drop { optional: b"" }),
+        (alice, accept),
+        (alice, counter),
+        (alice, Packet::Data(b"early")),
+        (bob, Packet::Data(b"early")),
+        (eve, Packet::Data(b"stray")),
+        (bob, Packet::UserNotFound),
+        (alice, call("eve", Parameters::DEFAULT)),
+    ] {
+        desk.send(peer, &packet).unwrap_err();
+        for peer in [alice, bob, eve] {
+            assert_eq!(desk.to(peer), [""; 0], "{packet:?}");
+        }
+    }
+    desk.send(bob, &accept).unwrap();
+    assert_eq!(desk.to(alice), ["Accept { optional: \"\" }"]);
+    for (peer, packet) in
+        [(bob, accept), (bob, counter), (alice, accept), (bob, call("eve", Parameters::DEFAULT))]
+    {
+        desk.send(peer, &packet).unwrap_err();
+    }
+    desk.send(eve, &Packet::Data(b"into the call")).unwrap_err();
+    desk.send(alice, &Packet::Data(b"mine")).unwrap();
+    assert_eq!(desk.to(bob), ["Data { len: 4 }"]);
+    assert_eq!(desk.to(alice), [""; 0]);
+}
+
+#[test]
+fn data_without_a_call_is_dropped_and_a_flood_closes() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let eve = desk.open("192.0.2.1:1");
+    let mut sent = 0;
+    while desk.server.peers() == 1 {
+        desk.send(eve, &Packet::Data(&[0; 100])).unwrap_err();
+        sent += 1;
+        assert!(sent < 2000);
+    }
+    assert_eq!(sent, 1001);
+    assert_eq!(desk.to(eve), ["closed"]);
+}
+
+#[test]
+fn calls_beyond_the_rate_of_a_source_are_refused_and_loopback_is_exempt() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let count = |desk: &mut Desk, from: &str| {
+        let peer = desk.open(from);
+        let found =
+            (0..45).filter(|n| n % 40 != 39 && desk.send(peer, &call("nobody", Parameters::DEFAULT)).is_ok());
+        let found = found.count();
+        (found, desk.to(peer))
+    };
+    let (found, answers) = count(&mut desk, "192.0.2.1:1");
+    assert_eq!(found, 40);
+    assert_eq!(answers.last().unwrap(), &format!("Drop {{ optional: \"{}\" }}", reason::TOO_MANY_CALLS));
+    // Another connection from there fares no better, another source does.
+    assert_eq!(count(&mut desk, "192.0.2.1:2").0, 0);
+    assert_eq!(count(&mut desk, "198.51.100.1:1").0, 40);
+    assert_eq!(count(&mut desk, "127.0.0.1:1").0, 44);
+}
+
+#[test]
+fn control_packets_beyond_their_rate_pause_the_reading_and_lose_nothing() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let alice = desk.open("127.0.0.1:1");
+    for n in 0..90 {
+        desk.send(alice, &call("nobody", Parameters::DEFAULT)).unwrap();
+        assert_eq!(desk.paused.is_empty(), n < 80, "{n}");
+    }
+    assert_eq!(desk.to(alice).len(), 90);
+}
+
+#[test]
+fn hidden_users_and_blocked_callers_look_busy() {
+    let mut desk = Desk::new(Settings { hide_unknown: true, ..Settings::DEFAULT });
+    let (alice, bob) = (desk.registered("192.0.2.1:1", "alice"), desk.registered("192.0.2.2:1", "bob"));
+    desk.send(alice, &call("nobody", Parameters::DEFAULT)).unwrap();
+    assert_eq!(desk.to(alice), ["Drop { optional: \"busy\" }"]);
+    let block = ServerCommand::Block { callee: "bob", caller: "alice" };
+    desk.server.handle_command(desk.now, block).unwrap();
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    assert_eq!((desk.to(alice), desk.to(bob)), (vec!["Drop { optional: \"busy\" }".into()], vec![]));
+    let unblock = ServerCommand::Unblock { callee: "bob", caller: "alice" };
+    desk.server.handle_command(desk.now, unblock).unwrap();
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    assert_eq!(desk.to(bob).len(), 1);
+}
+
+#[test]
+fn c_04_peers_and_block_list_are_bounded_and_the_oldest_nameless_peer_makes_room() {
+    let mut settings = Settings { max_blocked: 1, ..Settings::DEFAULT };
+    settings.limits.max_peers = 3;
+    let mut desk = Desk::new(settings);
+    let named = desk.registered("192.0.2.1:1", "named");
+    let oldest = desk.open("192.0.2.2:1");
+    desk.now = desk.now.saturating_add(Duration::from_secs(1));
+    let younger = desk.open("192.0.2.3:1");
+    let newcomer = desk.open("192.0.2.4:1");
+    assert_eq!(desk.server.peers(), 3);
+    assert_eq!(
+        (desk.to(oldest), desk.to(younger), desk.to(newcomer)),
+        (vec!["closed".into()], vec![], vec![])
+    );
+    for (peer, name) in [(younger, "b"), (newcomer, "c")] {
+        desk.send(peer, &registration(name)).unwrap();
+    }
+    // Nobody is nameless now: the newcomer goes.
+    let late = desk.open("192.0.2.5:1");
+    assert_eq!(desk.to(late), ["closed"]);
+    assert!(desk.server.name(named).is_some());
+    let block = |caller| ServerCommand::Block { callee: "bob", caller };
+    desk.server.handle_command(desk.now, block("x")).unwrap();
+    assert!(desk.server.handle_command(desk.now, block("y")).is_err());
+}
+
+#[test]
+fn a_nameless_idle_peer_goes_after_five_minutes_a_registered_one_stays() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let silent = desk.open("192.0.2.1:1");
+    let named = desk.registered("192.0.2.2:1", "named");
+    desk.now = desk.now.saturating_add(Duration::from_secs(301));
+    assert_eq!(desk.timeouts(), [format!("Gone({silent}, None, None)")]);
+    assert_eq!(desk.to(silent), ["closed"]);
+    assert_eq!(desk.server.name(named), Some("named"));
+}
+
+#[test]
+fn v_13_the_same_address_displaces_its_own_half_dead_connection_a_stranger_does_not() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let old = desk.registered("192.0.2.1:1", "bob");
+    let stranger = desk.open("192.0.2.2:1");
+    desk.send(stranger, &registration("bob")).unwrap();
+    assert_eq!(desk.to(stranger), ["Drop { optional: \"name taken\" }"]);
+    desk.registered("192.0.2.1:2", "bob");
+    assert_eq!(desk.to(old), [format!("Drop {{ optional: \"{}\" }}", reason::DISPLACED), "closed".into()]);
+    // On loopback an address is many people.
+    desk.registered("127.0.0.1:1", "carol");
+    let other = desk.open("127.0.0.1:2");
+    desk.send(other, &registration("carol")).unwrap();
+    assert_eq!(desk.to(other), ["Drop { optional: \"name taken\" }"]);
+    for name in ["", "tab\there", "\u{7f}"] {
+        assert_eq!(desk.send(other, &registration(name)), Err(Violation::InvalidName));
+        assert!(desk.to(other)[0].starts_with("Drop { optional: \"name invalid"));
+    }
+}
+
+#[test]
+fn the_server_says_nothing_to_a_peer_whose_byte_order_it_does_not_know() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let silent = desk.open("192.0.2.1:1");
+    desk.server.shutdown(desk.now);
+    desk.drain();
+    assert_eq!(desk.to(silent), ["closed"]);
+}
+
+#[test]
+fn an_undrained_outbox_refuses_inputs_and_changes_nothing() {
+    let mut settings = Settings::DEFAULT;
+    settings.limits.max_backlog = 4000;
+    let mut desk = Desk::new(settings);
+    let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    desk.send(bob, &Packet::Accept { optional: b"" }).unwrap();
+    let mut frame = Vec::new();
+    Packet::Data(&[7; 500]).encode(&WIRE, &mut frame).unwrap();
+    let mut taken = 0;
+    loop {
+        let input = Input::Frame { peer: alice, lane: Lane::Reliable, bytes: &frame };
+        match desk.server.handle_input(desk.now, input) {
+            Ok(None) => taken += 1,
+            other => {
+                assert!(matches!(other, Err(Violation::Backlog(_))));
+                break;
+            }
+        }
+    }
+    assert!((1..10).contains(&taken), "{taken}");
+    desk.to(bob);
+    desk.drain();
+    assert_eq!(desk.to(bob).len(), taken);
+    assert_eq!(desk.server.stats().violations, 0);
+    desk.bytes(alice, &frame).unwrap();
+}
+
+/// Every prefix and every changed byte of every vector, and random bytes, from one peer while two others talk.
+#[test]
+fn v_12_garbage_in_any_state_harms_nobody_else() {
+    let mut settings = Settings::DEFAULT;
+    settings.max_violations = u32::MAX;
+    settings.stray.burst = u32::MAX;
+    let mut desk = Desk::new(settings);
+    let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    desk.send(bob, &Packet::Accept { optional: b"" }).unwrap();
+    desk.sent.clear();
+    let mut rng = Rng::new(3);
+    let mut eve = desk.open("127.0.0.1:3");
+    let mut inputs: Vec<Vec<u8>> = vec![];
+    for vector in vectors(VECTORS) {
+        for cut in 0..=vector.bytes.len() {
+            inputs.push(vector.bytes[..cut].to_vec());
+        }
+        for at in 0..vector.bytes.len() {
+            let mut changed = vector.bytes.clone();
+            changed[at] = rng.next() as u8;
+            inputs.push(changed);
+        }
+    }
+    for _ in 0..2000 {
+        let mut bytes = vec![0; rng.below(80) as usize];
+        rng.fill(&mut bytes);
+        inputs.push(bytes);
+    }
+    for input in inputs {
+        let _ = desk.bytes(eve, &input);
+        if desk.server.address(eve).is_none() {
+            eve = desk.open("127.0.0.1:3");
+        }
+        assert_eq!((desk.to(alice), desk.to(bob)), (vec![], vec![]), "after {input:02x?}");
+    }
+    desk.send(alice, &Packet::Data(b"undisturbed")).unwrap();
+    assert_eq!(desk.to(bob), ["Data { len: 11 }"]);
+}
+
+#[test]
+fn secrets_are_not_shown_by_events() {
+    let event = ServerEvent::Registering {
+        peer: PeerId { slot: 0, generation: 0 },
+        name: "bob",
+        secret: Some(b"hush"),
+        preferred: Parameters { format: Format::F32, ..Parameters::DEFAULT },
+    };
+    assert!(!format!("{event:?}").contains("hush"));
+}
