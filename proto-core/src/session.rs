@@ -207,8 +207,8 @@ pub trait Session {
     /// See point 6 of the contract.
     fn handle_command(&mut self, now: Instant, command: Self::Command<'_>) -> Result<(), Self::Refusal>;
 
-    /// Fires one expired timer.
-    fn handle_timeout(&mut self, now: Instant) -> Option<Self::Event<'static>>;
+    /// Fires one expired timer. Its event borrows from nothing.
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<Self::Event<'a>>;
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` means no timer.
     fn poll_timeout(&self) -> Option<Instant>;

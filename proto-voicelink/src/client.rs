@@ -368,7 +368,7 @@ impl Session for Client {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Option<ClientEvent<'static>> {
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ClientEvent<'a>> {
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return None;
         }

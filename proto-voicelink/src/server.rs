@@ -522,7 +522,7 @@ impl Session for Server {
         }
     }
 
-    fn handle_timeout(&mut self, now: Instant) -> Option<ServerEvent<'static>> {
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
         if let Some(event) = self.later.pop_front() {
             return Some(event);
         }

@@ -1,0 +1,175 @@
+mod accept;
+mod link;
+mod shared;
+
+use crate::{Listener, net::SocketOptions};
+use core::{fmt, time::Duration};
+use shared::Shared;
+use std::sync::Arc;
+use voxwire_core::{Handler, Instant, Rate, Session};
+
+/// Serves one [`Session`] to any number of TCP connections.
+///
+/// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
+/// copied once from the session into each addressee's queue, each queue is written with one call per wake, and a warm
+/// hub allocates nothing per frame. A connection with nothing to read or write holds no buffer.
+#[derive(Debug)]
+pub struct Hub;
+
+/// Limits and deadlines of a [`Hub`]. Build it with `..HubSettings::DEFAULT`.
+#[derive(Debug, Clone, Copy)]
+pub struct HubSettings {
+    /// Connections in all; more are closed as soon as they are accepted.
+    pub max_connections: usize,
+    /// Connections from one address (IPv6: from one /64). Loopback is exempt.
+    pub max_per_address: usize,
+    /// How long a TLS handshake may take.
+    pub hello: Duration,
+    /// How long a frame may take from its first byte to its last, beside the time that its length allows.
+    pub frame: Duration,
+    /// The slowest a long frame may come in, in bytes per second: adds length ÷ this to `frame`.
+    pub slowest: u32,
+    /// Frames of one connection; beyond it reading pauses, nothing is dropped. Bounds what one peer can cost the others.
+    pub frames: Rate,
+    /// How much may wait for a connection to take it, in bytes, where the session sets no budget.
+    pub backlog: usize,
+    /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits.
+    pub partial_frames: usize,
+    /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
+    /// dead after as many silent probes.
+    pub keepalive: Option<(Duration, Duration, u32)>,
+    /// How long sent bytes may stay unacknowledged (Linux).
+    pub unacknowledged: Option<Duration>,
+    /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
+    /// budget takes effect.
+    pub send_buffer: Option<usize>,
+    /// How long to wait for the peer to close its side after we closed ours.
+    pub linger: Duration,
+    /// Free buffers kept for connections that need one.
+    pub pooled: usize,
+}
+
+impl HubSettings {
+    /// Safe values for a server on the internet.
+    pub const DEFAULT: Self = Self {
+        max_connections: 20_000,
+        max_per_address: 256,
+        hello: Duration::from_secs(10),
+        frame: Duration::from_secs(10),
+        slowest: 16 * 1024,
+        frames: Rate { per_second: 2000, burst: 10_000 },
+        backlog: 64 * 1024,
+        partial_frames: 64 * 1024 * 1024,
+        keepalive: Some((Duration::from_secs(10), Duration::from_secs(5), 3)),
+        unacknowledged: Some(Duration::from_secs(25)),
+        send_buffer: Some(64 * 1024),
+        linger: Duration::from_secs(2),
+        pooled: 1024,
+    };
+
+    const fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            keepalive: self.keepalive,
+            unacknowledged: self.unacknowledged,
+            send_buffer: self.send_buffer,
+        }
+    }
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+impl Hub {
+    /// Starts serving `session` on `listeners`, on the current tokio runtime. `handler` hears of every event.
+    pub fn spawn<S, H>(listeners: Vec<Listener>, session: S, handler: H, settings: HubSettings) -> Handle<S>
+    where
+        S: Session + Send + 'static,
+        S::Framing: Send + 'static,
+        H: Handler<S> + Send + 'static,
+    {
+        let shared = Arc::new(Shared::new(session, Box::new(handler), settings));
+        tokio::spawn(shared::timers(shared.clone()));
+        for listener in listeners {
+            tokio::spawn(accept::accept(shared.clone(), listener));
+        }
+        Handle { shared }
+    }
+}
+
+/// The door to a [`Hub`] from outside: a database's answer, an administrator's kick, the end. Cheap to clone.
+pub struct Handle<S: Session> {
+    shared: Arc<Shared<S>>,
+}
+
+impl<S: Session> Handle<S> {
+    /// Runs `f` with the session locked, then sends what the session wants sent. Keep it short: everybody waits.
+    pub fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
+        self.shared.call(f)
+    }
+
+    /// What the hub has counted so far.
+    pub fn stats(&self) -> HubStats {
+        self.shared.stats()
+    }
+
+    /// Ends the hub: accepts nobody more, lets the session say goodbye, and waits until everything is written and every
+    /// connection closed, at most for `deadline`. Then the rest is cut off.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        let before = self.shared.live();
+        self.shared.begin_drain();
+        let all_gone = async {
+            loop {
+                let gone = self.shared.gone.notified();
+                if self.shared.live() == 0 {
+                    return;
+                }
+                gone.await;
+            }
+        };
+        let in_time = tokio::time::timeout(deadline, all_gone).await.is_ok();
+        let cut_off = if in_time { 0 } else { self.shared.cut_off() };
+        Drained { told: before.saturating_sub(cut_off), cut_off }
+    }
+}
+
+impl<S: Session> Clone for Handle<S> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<S: Session> fmt::Debug for Handle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// How a [`Handle::drain`] went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that took everything they were sent, and closed.
+    pub told: usize,
+    /// Connections still open at the deadline.
+    pub cut_off: usize,
+}
+
+/// Counters of a [`Hub`], since it was spawned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HubStats {
+    /// Connections now.
+    pub connections: usize,
+    /// Connections accepted, TLS handshakes included that failed.
+    pub accepted: u64,
+    /// Connections closed at once because of a cap.
+    pub refused: u64,
+    /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed.
+    pub broken: u64,
+    /// Connections closed because they did not take what they had to.
+    pub too_slow: u64,
+    /// Droppable frames dropped for slow connections.
+    pub dropped_frames: u64,
+}

@@ -1,0 +1,429 @@
+//! One connection of a hub: its queue, and the task that reads and writes.
+
+use super::shared::{Shared, count};
+use crate::{
+    net::Stream,
+    pool::Pool,
+    queue::{Overflow, Queue},
+};
+use core::future::{Future, poll_fn};
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Sleep;
+use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId, Session};
+
+/// What a buffer is asked for at a time.
+const READ: usize = 16 * 1024;
+/// Reads in a row before other tasks get their turn.
+const READS: usize = 8;
+/// What a partial frame may hold of its own; more comes out of the hub's budget.
+const OWN_PARTIAL: usize = 64 * 1024;
+
+/// The part of a connection that others reach: the session's outputs come in here.
+pub(super) struct Link<F> {
+    state: Mutex<State<F>>,
+}
+
+pub(super) struct State<F> {
+    pub(super) framing: F,
+    pub(super) queue: Queue,
+    /// Wakes the connection's task.
+    waker: Option<Waker>,
+    /// The task waits for something to write, and not for the peer to take what is being written.
+    hungry: bool,
+    /// Write what waits, at most until then, and close: nothing more is read.
+    pub(super) closing: Option<Instant>,
+    /// Close at once.
+    cut: bool,
+    /// Nothing is read until then.
+    pub(super) paused_until: Option<Instant>,
+    /// When the task is to be woken because something takes too long.
+    deadline: Option<Instant>,
+}
+
+impl<F: Framing> Link<F> {
+    pub(super) const fn new(framing: F, backlog: usize) -> Self {
+        let state = State {
+            framing,
+            queue: Queue::new(backlog),
+            waker: None,
+            hungry: false,
+            closing: None,
+            cut: false,
+            paused_until: None,
+            deadline: None,
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a frame. Returns how many older ones were dropped for it.
+    pub(super) fn push(
+        &self,
+        lane: Lane,
+        frame: &[u8],
+        buffers: &Pool<Vec<u8>>,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<u64, Overflow> {
+        let mut state = self.lock();
+        let State { framing, queue, waker, hungry, .. } = &mut *state;
+        let before = queue.dropped;
+        queue.push(framing, lane, frame, || buffers.take())?;
+        if *hungry {
+            wakers.extend(waker.take());
+        }
+        Ok(queue.dropped.saturating_sub(before))
+    }
+
+    pub(super) fn begin_close(&self, until: Instant) -> Option<Waker> {
+        let mut state = self.lock();
+        state.closing = Some(until);
+        state.deadline = Some(until);
+        state.waker.take()
+    }
+
+    pub(super) fn cut(&self) -> Option<Waker> {
+        let mut state = self.lock();
+        state.cut = true;
+        state.waker.take()
+    }
+
+    /// The task's waker, if it has been waiting for too long.
+    pub(super) fn sweep(&self, now: Instant) -> Option<Waker> {
+        let mut state = self.lock();
+        if state.deadline.is_some_and(|deadline| deadline <= now) { state.waker.take() } else { None }
+    }
+}
+
+impl<F: Framing> State<F> {
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+    }
+
+    pub(super) fn push_pending(&mut self) {
+        self.queue.push_pending(&mut self.framing);
+    }
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn run<S: Session>(shared: &Shared<S>, stream: Stream, from: SocketAddr) {
+    let Some((peer, link)) = shared.open(from) else { return };
+    let mut driver = Driver {
+        shared,
+        peer,
+        link,
+        stream,
+        buffer: None,
+        reserved: 0,
+        partial: None,
+        ingress: Bucket::default(),
+        out: Vec::new(),
+        written: 0,
+        phase: Phase::Open,
+        nap: None,
+    };
+    match poll_fn(|cx| driver.poll(cx)).await {
+        End::Closed => {}
+        End::Broken(error) => {
+            tracing::debug!(%from, %error, "stream broken");
+            count(&shared.counters.broken);
+        }
+        End::Late(what) => {
+            tracing::debug!(%from, "{what} took too long");
+            count(&shared.counters.broken);
+        }
+    }
+    shared.release(&mut driver.reserved);
+    shared.close(peer);
+}
+
+enum End {
+    Closed,
+    Broken(FrameError),
+    Late(&'static str),
+}
+
+/// How far a connection is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The last bytes are written; our side is being shut.
+    Shutting,
+    /// Our side is shut; what still comes in is thrown away, so that the system does not reset the connection and with
+    /// it our last words.
+    Lingering(Instant),
+}
+
+struct Driver<'s, S: Session> {
+    shared: &'s Shared<S>,
+    peer: PeerId,
+    link: Arc<Link<S::Framing>>,
+    stream: Stream,
+    /// Holds a partial frame; otherwise lent out while there is something to read.
+    buffer: Option<FrameBuf>,
+    /// What the hub has set aside for a large partial frame.
+    reserved: usize,
+    /// Since when a frame is incomplete, and how many bytes it needs in all.
+    partial: Option<(Instant, usize)>,
+    ingress: Bucket,
+    /// Being written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    phase: Phase,
+    nap: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: Session> Driver<'_, S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let now = self.shared.clock.now();
+        let (closing, cut, paused) = {
+            let mut state = self.link.lock();
+            // Nobody has to wake this task while it runs.
+            state.waker = None;
+            state.hungry = false;
+            (state.closing, state.cut, state.paused_until)
+        };
+        if cut {
+            return Poll::Ready(End::Closed);
+        }
+        if let Some(late) = self.late(now, closing) {
+            return Poll::Ready(End::Late(late));
+        }
+        if self.phase == Phase::Open && closing.is_none() {
+            let resting = paused.is_some_and(|until| self.rest(cx, now, until));
+            if !resting {
+                if let Poll::Ready(end) = self.read(cx) {
+                    return Poll::Ready(end);
+                }
+            }
+        }
+        if let Poll::Ready(end) = self.write(cx) {
+            return Poll::Ready(end);
+        }
+        if let Phase::Lingering(_) = self.phase {
+            return self.discard(cx);
+        }
+        Poll::Pending
+    }
+
+    /// What has been going on for too long.
+    fn late(&self, now: Instant, closing: Option<Instant>) -> Option<&'static str> {
+        if let Some(until) = closing {
+            return (until <= now).then_some("closing");
+        }
+        self.frame_deadline().is_some_and(|until| until <= now).then_some("a frame")
+    }
+
+    fn frame_deadline(&self) -> Option<Instant> {
+        let (since, bytes) = self.partial?;
+        let settings = &self.shared.settings;
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let transfer = bytes.checked_div(settings.slowest.into()).unwrap_or(u64::MAX);
+        Some(since.saturating_add(settings.frame).saturating_add(Duration::from_secs(transfer)))
+    }
+
+    /// Waits until `until`; false once that has passed.
+    fn rest(&mut self, cx: &mut Context<'_>, now: Instant, until: Instant) -> bool {
+        if until <= now {
+            self.link.lock().paused_until = None;
+            self.nap = None;
+            return false;
+        }
+        let wake_at = self.shared.clock.to_std(until).into();
+        let nap = self.nap.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
+        if nap.deadline() != wake_at {
+            nap.as_mut().reset(wake_at);
+        }
+        match nap.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(()) => {
+                cx.waker().wake_by_ref();
+                true
+            }
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut needed = READ;
+        // What a pause left behind comes first.
+        if self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
+            match self.digest(cx) {
+                Ok(Some(need)) => needed = need,
+                Ok(None) => return Poll::Pending,
+                Err(error) => return Poll::Ready(End::Broken(error)),
+            }
+        }
+        for _ in 0..READS {
+            let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.read_buffers.take());
+            let own = buffer.unread().len().saturating_add(needed);
+            if own > OWN_PARTIAL && !self.shared.reserve(&mut self.reserved, own.saturating_sub(OWN_PARTIAL))
+            {
+                // Looked at again with every sweep.
+                self.buffer = Some(buffer);
+                self.link.lock().deadline = Some(Instant::ZERO);
+                return Poll::Pending;
+            }
+            // Memory grows with what has come in, not with what was announced.
+            let spare = buffer.spare(needed.clamp(1, READ.max(buffer.unread().len())));
+            let poll = self.stream.poll_read(cx, spare);
+            if let Poll::Ready(Ok(n)) = &poll {
+                buffer.filled(*n);
+            }
+            self.buffer = Some(buffer);
+            match poll {
+                Poll::Pending => {
+                    self.lend_back();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::trace!(%error, "read failed");
+                    return Poll::Ready(End::Closed);
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
+                Poll::Ready(Ok(_)) => match self.digest(cx) {
+                    Ok(Some(need)) => needed = need,
+                    Ok(None) => return Poll::Pending,
+                    Err(error) => return Poll::Ready(End::Broken(error)),
+                },
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands what has come in to the session. Returns what the next frame needs, or nothing if reading has to pause.
+    fn digest(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, FrameError> {
+        let Some(buffer) = self.buffer.as_mut() else { return Ok(Some(READ)) };
+        let (frames, needed) = self.shared.feed(self.peer, &self.link, buffer)?;
+        let now = self.shared.clock.now();
+        if buffer.is_empty() {
+            self.partial = None;
+        } else {
+            let bytes = buffer.unread().len().saturating_add(needed);
+            let since = self.partial.filter(|_| frames == 0).map_or(now, |(since, _)| since);
+            self.partial = Some((since, bytes));
+        }
+        if frames > 0 {
+            self.shared.release(&mut self.reserved);
+        }
+        let deadline = self.frame_deadline();
+        let mut state = self.link.lock();
+        if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, frames) {
+            state.pause(until);
+        }
+        let paused = state.paused_until;
+        if state.closing.is_some() {
+            return Ok(None);
+        }
+        state.deadline = deadline;
+        drop(state);
+        if paused.is_some_and(|until| self.rest(cx, now, until)) {
+            // The peer is not to blame for the time it has to wait.
+            self.partial = None;
+            self.link.lock().deadline = None;
+            self.lend_back();
+            return Ok(None);
+        }
+        Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })))
+    }
+
+    /// Gives an empty read buffer to whoever needs one.
+    fn lend_back(&mut self) {
+        if let Some(mut buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
+            buffer.shrink_to(4 * READ);
+            self.shared.read_buffers.give(buffer);
+        }
+    }
+
+    /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if self.written == self.out.len() {
+                let out = core::mem::take(&mut self.out);
+                if out.capacity() > 0 {
+                    let mut out = out;
+                    out.clear();
+                    out.shrink_to(4 * READ);
+                    self.shared.write_buffers.give(out);
+                }
+                self.written = 0;
+                let mut state = self.link.lock();
+                if state.queue.is_empty() {
+                    // Under the same lock: whatever is queued from now on wakes this task.
+                    state.waker = Some(cx.waker().clone());
+                    state.hungry = true;
+                    let closing = state.closing.is_some();
+                    drop(state);
+                    let flushed = self.stream.poll_flush(cx);
+                    return match (closing, self.phase, flushed) {
+                        (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),
+                        (true, Phase::Open | Phase::Shutting, Poll::Ready(Ok(()))) => self.shut(cx),
+                        _ => Poll::Pending,
+                    };
+                }
+                self.out = state.queue.take();
+            }
+            let rest = self.out.get(self.written..).unwrap_or(&[]);
+            match self.stream.poll_write(cx, rest) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(End::Closed),
+                Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
+                Poll::Pending => {
+                    // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
+                    self.link.lock().waker = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    fn shut(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.phase = Phase::Shutting;
+        match self.stream.poll_shutdown(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(End::Closed),
+            Poll::Ready(Ok(())) => {
+                self.phase =
+                    Phase::Lingering(self.shared.clock.now().saturating_add(self.shared.settings.linger));
+                self.partial = None;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Reads and forgets until the peer closes its side, too.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Phase::Lingering(until) = self.phase else { return Poll::Pending };
+        let now = self.shared.clock.now();
+        if !self.rest(cx, now, until) {
+            return Poll::Ready(End::Closed);
+        }
+        let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.read_buffers.take());
+        let mut end = Poll::Pending;
+        for _ in 0..READS {
+            buffer.consume(usize::MAX);
+            match self.stream.poll_read(cx, buffer.spare(READ)) {
+                Poll::Ready(Ok(n)) if n > 0 => continue,
+                Poll::Ready(_) => end = Poll::Ready(End::Closed),
+                Poll::Pending => {}
+            }
+            break;
+        }
+        self.shared.read_buffers.give(buffer);
+        end
+    }
+}
+
+impl<S: Session> Drop for Driver<'_, S> {
+    fn drop(&mut self) {
+        let dropped = self.link.lock().queue.dropped;
+        if dropped > 0 {
+            tracing::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
+        }
+    }
+}

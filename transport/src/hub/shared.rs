@@ -1,0 +1,410 @@
+//! The session behind its lock, and what all connections of a hub share.
+
+use super::{HubSettings, HubStats, link::Link};
+use crate::{pool::Pool, queue::Overflow};
+use core::net::{IpAddr, SocketAddr};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use voxwire_core::{
+    Clock, Cut, DialId, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, Output, PeerId,
+    PeerIds, PeerSlab, Session, Via,
+};
+
+pub(super) struct Shared<S: Session> {
+    pub(super) settings: HubSettings,
+    pub(super) clock: Clock,
+    core: Mutex<Core<S>>,
+    pub(super) read_buffers: Pool<FrameBuf>,
+    pub(super) write_buffers: Pool<Vec<u8>>,
+    waker_lists: Pool<Vec<Waker>>,
+    /// Tells the timer task that something is due earlier than it thinks.
+    timer: Notify,
+    /// Tells the acceptors and the timer task to end.
+    pub(super) draining: AtomicBool,
+    pub(super) drain: Notify,
+    /// Told whenever a connection has ended.
+    pub(super) gone: Notify,
+    per_address: Mutex<HashMap<IpAddr, usize>>,
+    live: AtomicUsize,
+    /// Bytes that partial frames hold beyond what each connection may.
+    partial: AtomicUsize,
+    pub(super) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) accepted: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) broken: AtomicU64,
+    pub(super) too_slow: AtomicU64,
+    pub(super) dropped_frames: AtomicU64,
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// What only the holder of the lock touches.
+struct Core<S: Session> {
+    session: S,
+    handler: Box<dyn Handler<S> + Send>,
+    links: PeerSlab<Arc<Link<S::Framing>>>,
+    ids: PeerIds,
+    /// Connections that the session has closed, and that still write their last words.
+    leaving: BTreeMap<PeerId, Arc<Link<S::Framing>>>,
+    /// Connections to wake once the lock is released.
+    wakers: Vec<Waker>,
+    /// What the timer task waits for.
+    armed: Option<Instant>,
+}
+
+impl<S: Session> Shared<S> {
+    pub(super) fn new(session: S, handler: Box<dyn Handler<S> + Send>, settings: HubSettings) -> Self {
+        let core = Core {
+            session,
+            handler,
+            links: PeerSlab::new(usize::MAX),
+            ids: PeerIds::new(),
+            leaving: BTreeMap::new(),
+            wakers: Vec::new(),
+            armed: None,
+        };
+        Self {
+            settings,
+            clock: Clock::start(),
+            core: Mutex::new(core),
+            read_buffers: Pool::new(settings.pooled),
+            write_buffers: Pool::new(settings.pooled),
+            waker_lists: Pool::new(64),
+            timer: Notify::new(),
+            draining: AtomicBool::new(false),
+            drain: Notify::new(),
+            gone: Notify::new(),
+            per_address: Mutex::new(HashMap::new()),
+            live: AtomicUsize::new(0),
+            partial: AtomicUsize::new(0),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Makes room for one more connection from `address`; false over a cap.
+    pub(super) fn admit(&self, address: IpAddr) -> bool {
+        count(&self.counters.accepted);
+        let per_address = self.per_address.lock();
+        let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
+        let count_here = per_address.get(&source(address)).copied().unwrap_or(0);
+        let full = self.live.load(Relaxed) >= self.settings.max_connections
+            || (count_here >= self.settings.max_per_address && !address.is_loopback());
+        if full {
+            count(&self.counters.refused);
+            return false;
+        }
+        per_address.insert(source(address), count_here.saturating_add(1));
+        self.live.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// Undoes `admit`.
+    pub(super) fn dismiss(&self, address: IpAddr) {
+        let per_address = self.per_address.lock();
+        let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = per_address.get_mut(&source(address)) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                per_address.remove(&source(address));
+            }
+        }
+        self.live.fetch_sub(1, Relaxed);
+        self.gone.notify_waiters();
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
+    pub(super) fn stats(&self) -> HubStats {
+        let Counters { accepted, refused, broken, too_slow, dropped_frames } = &self.counters;
+        HubStats {
+            connections: self.live(),
+            accepted: accepted.load(Relaxed),
+            refused: refused.load(Relaxed),
+            broken: broken.load(Relaxed),
+            too_slow: too_slow.load(Relaxed),
+            dropped_frames: dropped_frames.load(Relaxed),
+        }
+    }
+
+    /// A connection is up: the session learns of it, and it gets its link.
+    pub(super) fn open(&self, from: SocketAddr) -> Option<(PeerId, Arc<Link<S::Framing>>)> {
+        self.locked(|shared, core, now| {
+            if shared.draining.load(Relaxed) {
+                return None;
+            }
+            let peer = core.ids.mint()?;
+            let link = Arc::new(Link::new(core.session.framing(), shared.settings.backlog));
+            core.links.insert(peer, link.clone());
+            core.input(shared, now, Input::Opened { peer, via: Via::Accepted, from: Some(from) });
+            Some((peer, link))
+        })
+    }
+
+    /// A connection has ended; the session learns of it, unless it closed the connection itself.
+    pub(super) fn close(&self, peer: PeerId) {
+        self.locked(|shared, core, now| {
+            core.leaving.remove(&peer);
+            if core.links.remove(peer).is_some() {
+                core.ids.retire(peer);
+                core.input(shared, now, Input::Closed { peer });
+            }
+        });
+    }
+
+    /// Hands all whole frames in `buffer` to the session. Returns how many there were, and how many bytes the next one
+    /// still needs.
+    pub(super) fn feed(
+        &self,
+        peer: PeerId,
+        link: &Link<S::Framing>,
+        buffer: &mut FrameBuf,
+    ) -> Result<(u32, usize), FrameError> {
+        self.locked(|shared, core, now| {
+            let mut frames: u32 = 0;
+            loop {
+                let cut = {
+                    let mut state = link.lock();
+                    if state.closing.is_some() || state.paused_until.is_some_and(|until| until > now) {
+                        return Ok((frames, 1));
+                    }
+                    let cut = buffer.next_frame(&mut state.framing)?;
+                    state.push_pending();
+                    cut
+                };
+                match cut {
+                    Cut::NeedMore(needed) => return Ok((frames, needed.get())),
+                    Cut::Frame(range) => {
+                        frames = frames.saturating_add(1);
+                        core.input(
+                            shared,
+                            now,
+                            Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) },
+                        );
+                    }
+                }
+            }
+        })
+    }
+
+    pub(super) fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
+        self.locked(|shared, core, now| {
+            let result = f(&mut core.session, now);
+            core.flush(shared);
+            result
+        })
+    }
+
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Relaxed);
+        self.drain.notify_waiters();
+        self.locked(|shared, core, now| {
+            core.session.shutdown(now);
+            core.flush(shared);
+            core.timeouts(shared, now);
+            // Whom the session has not closed itself.
+            let rest: Vec<PeerId> = core.links.iter().map(|(peer, _)| peer).collect();
+            rest.into_iter().for_each(|peer| core.dismiss(shared, peer));
+        });
+        self.timer.notify_one();
+    }
+
+    /// Ends every connection that is still there. Returns how many.
+    pub(super) fn cut_off(&self) -> usize {
+        let rest = self.live();
+        self.locked(|_, core, _| {
+            let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
+            core.wakers.extend(links.filter_map(|link| link.cut()));
+        });
+        rest
+    }
+
+    /// Sets `bytes` aside for a large partial frame that has `held` so far; false if there is no room now.
+    pub(super) fn reserve(&self, held: &mut usize, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(*held);
+        let limit = self.settings.partial_frames;
+        let fits = |used: usize| used.checked_add(more).filter(|&used| used <= limit);
+        if more > 0 && self.partial.fetch_update(Relaxed, Relaxed, fits).is_err() {
+            return false;
+        }
+        *held = (*held).max(bytes);
+        true
+    }
+
+    /// Gives back what was set aside.
+    pub(super) fn release(&self, held: &mut usize) {
+        if *held > 0 {
+            self.partial.fetch_sub(core::mem::take(held), Relaxed);
+        }
+    }
+
+    /// Runs `f` under the lock, then wakes whom it concerns.
+    fn locked<R>(&self, f: impl FnOnce(&Self, &mut Core<S>, Instant) -> R) -> R {
+        let mut core = self.core();
+        let now = self.clock.now();
+        let result = f(self, &mut core, now);
+        let due = core.session.poll_timeout();
+        if due.is_some_and(|due| core.armed.is_none_or(|armed| due < armed)) {
+            core.armed = due;
+            self.timer.notify_one();
+        }
+        if core.wakers.is_empty() {
+            return result;
+        }
+        let mut wakers = core::mem::replace(&mut core.wakers, self.waker_lists.take());
+        drop(core);
+        wakers.drain(..).for_each(Waker::wake);
+        self.waker_lists.give(wakers);
+        result
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core<S>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Session> Core<S> {
+    fn input(&mut self, shared: &Shared<S>, now: Instant, input: Input<'_>) {
+        let from = match input {
+            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
+            _ => None,
+        };
+        match self.session.handle_input(now, input) {
+            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
+            Ok(None) => {}
+            Err(violation) => {
+                if let Some(from) = from {
+                    self.handler.on_violation(now, from, violation);
+                }
+            }
+        }
+        self.flush(shared);
+    }
+
+    fn timeouts(&mut self, shared: &Shared<S>, now: Instant) {
+        while self.session.poll_timeout().is_some_and(|at| at <= now) {
+            if let Some(event) = self.session.handle_timeout(now) {
+                self.handler.on_event(&mut self.session, now, event);
+            }
+            self.flush(shared);
+        }
+    }
+
+    /// Moves the session's outputs to the connections. What a connection cannot take closes it, which can make the
+    /// session want more.
+    fn flush(&mut self, shared: &Shared<S>) {
+        let mut failed: Vec<DialId> = Vec::new();
+        let mut overflown: Vec<PeerId> = Vec::new();
+        let mut closing: Vec<PeerId> = Vec::new();
+        loop {
+            let mut done: usize = 0;
+            for output in self.session.outputs() {
+                done = done.saturating_add(1);
+                match output {
+                    Output::Send { to, lane, frame } => {
+                        let Some(link) = self.links.get(to) else { continue };
+                        match link.push(lane, frame, &shared.write_buffers, &mut self.wakers) {
+                            Ok(0) => {}
+                            Ok(dropped) => {
+                                shared.counters.dropped_frames.fetch_add(dropped, Relaxed);
+                            }
+                            Err(Overflow) => overflown.push(to),
+                        }
+                    }
+                    Output::Close { peer } => closing.push(peer),
+                    Output::Limit { peer, max_frame } => {
+                        self.links.get(peer).inspect(|link| link.lock().framing.set_max(max_frame));
+                    }
+                    Output::Budget { peer, bytes } => {
+                        let bytes = if bytes == 0 { shared.settings.backlog } else { bytes };
+                        self.links.get(peer).inspect(|link| link.lock().queue.set_budget(bytes));
+                    }
+                    Output::Pause { peer, until } => {
+                        self.links.get(peer).inspect(|link| link.lock().pause(until));
+                    }
+                    // A hub of accepted connections: nothing is dialled from here.
+                    Output::Dial { id, .. } => failed.push(id),
+                    _ => {}
+                }
+            }
+            self.session.advance(done);
+            closing.drain(..).for_each(|peer| self.dismiss(shared, peer));
+            let now = shared.clock.now();
+            for peer in overflown.drain(..) {
+                let Some(link) = self.links.remove(peer) else { continue };
+                self.ids.retire(peer);
+                count(&shared.counters.too_slow);
+                self.wakers.extend(link.cut());
+                match self.session.handle_input(now, Input::Closed { peer }) {
+                    Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
+                    Ok(None) => {}
+                    Err(violation) => self.handler.on_violation(now, peer, violation),
+                }
+            }
+            for id in failed.drain(..) {
+                if let Ok(Some(event)) = self.session.handle_input(now, Input::DialFailed(id)) {
+                    self.handler.on_event(&mut self.session, now, event);
+                }
+            }
+            if self.session.outputs().next().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Closes a connection once what waits for it is written.
+    fn dismiss(&mut self, shared: &Shared<S>, peer: PeerId) {
+        if let Some(link) = self.links.remove(peer) {
+            self.ids.retire(peer);
+            let until = shared.clock.now().saturating_add(shared.settings.frame);
+            self.wakers.extend(link.begin_close(until));
+            self.leaving.insert(peer, link);
+        }
+    }
+}
+
+/// Fires the session's timers, and looks once a second for connections that take too long over something.
+pub(super) async fn timers<S: Session>(shared: Arc<Shared<S>>) {
+    const SWEEP: Duration = Duration::from_secs(1);
+    let mut next_sweep = shared.clock.now().saturating_add(SWEEP);
+    while !(shared.draining.load(Relaxed) && shared.live() == 0) {
+        let due = shared.locked(|_, core, _| {
+            core.armed = core.session.poll_timeout();
+            core.armed.map_or(next_sweep, |armed| armed.min(next_sweep))
+        });
+        tokio::select! {
+            () = tokio::time::sleep_until(shared.clock.to_std(due).into()) => {}
+            () = shared.timer.notified() => {}
+        }
+        shared.locked(|shared, core, now| {
+            core.timeouts(shared, now);
+            if now >= next_sweep {
+                next_sweep = now.saturating_add(SWEEP);
+                let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
+                core.wakers.extend(links.filter_map(|link| link.sweep(now)));
+            }
+        });
+    }
+}
+
+/// What counts as one source: an IPv4 address, or an IPv6 /64.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}

@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
+
+mod connection;
+mod error;
+mod hub;
+mod net;
+mod pool;
+mod queue;
+#[cfg(feature = "tls")]
+pub mod tls;
+
+pub use {
+    connection::{Connection, ConnectionSettings, Turn},
+    error::Error,
+    hub::{Drained, Handle, Hub, HubSettings, HubStats},
+    net::Listener,
+};

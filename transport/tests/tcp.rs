@@ -1,0 +1,421 @@
+//! The TCP hub and connection over real loopback sockets, with voicelink on top.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use voxwire_core::{
+    Datagram, FrameError, Handler, Input, Instant, Lane, Outbox, Output, PeerId, Rate, Session,
+};
+use voxwire_transport::{Connection, ConnectionSettings, Drained, Handle, Hub, HubSettings, Listener};
+use voxwire_voicelink::{
+    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerEvent, Settings,
+    Violation,
+};
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// Writes down what the server's application hears.
+struct Listen(Log);
+
+impl Handler<Server> for Listen {
+    fn on_event(&mut self, _server: &mut Server, _now: Instant, event: ServerEvent<'_>) {
+        self.0.lock().unwrap().push(format!("{event:?}"));
+    }
+
+    fn on_violation(&mut self, _now: Instant, _peer: PeerId, violation: Violation) {
+        self.0.lock().unwrap().push(violation.to_string());
+    }
+}
+
+struct Served {
+    hub: Handle<Server>,
+    address: SocketAddr,
+    log: Log,
+}
+
+fn serve_on(bind: &str, settings: HubSettings) -> Served {
+    let listener = Listener::bind(bind.parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let log = Log::default();
+    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT), Listen(log.clone()), settings);
+    Served { hub, address, log }
+}
+
+fn serve(settings: HubSettings) -> Served {
+    serve_on("127.0.0.1:0", settings)
+}
+
+async fn client(address: SocketAddr) -> Connection<Client> {
+    let client = Client::new(ClientSettings::DEFAULT);
+    Connection::connect(&address.to_string(), client, ConnectionSettings::DEFAULT).await.unwrap()
+}
+
+/// The next event, as text; audio by its content.
+async fn event(connection: &mut Connection<Client>) -> String {
+    let next = async {
+        loop {
+            let Some(turn) = connection.next().await else { return "end".into() };
+            match turn.result.unwrap() {
+                Some(ClientEvent::Data { samples }) => return format!("data {}", samples.escape_ascii()),
+                Some(event) => return format!("{event:?}"),
+                None => {}
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), next).await.expect("an event within 10 s")
+}
+
+fn tell(connection: &mut Connection<Client>, command: ClientCommand<'_>) {
+    connection.call(|client, now| client.handle_command(now, command)).unwrap();
+}
+
+async fn registered(address: SocketAddr, name: &str) -> Connection<Client> {
+    let mut connection = client(address).await;
+    assert_eq!(event(&mut connection).await, "Connected");
+    let (preferred, samples) = (Parameters::DEFAULT, ByteOrder::BigEndian);
+    tell(&mut connection, ClientCommand::Register { name, secret: None, preferred, samples });
+    assert_eq!(event(&mut connection).await, "Registered");
+    connection
+}
+
+/// Two clients in a call.
+async fn call(address: SocketAddr) -> (Connection<Client>, Connection<Client>) {
+    let (mut alice, mut bob) = (registered(address, "alice").await, registered(address, "bob").await);
+    tell(&mut alice, ClientCommand::Call { user: b"bob", parameters: Parameters::DEFAULT, optional: b"" });
+    let (ringing, ()) = tokio::join!(event(&mut bob), flush(&mut alice));
+    assert!(ringing.starts_with("Incoming(\"alice\""), "{ringing}");
+    tell(&mut bob, ClientCommand::Accept { optional: b"" });
+    let (up, ()) = tokio::join!(event(&mut alice), flush(&mut bob));
+    assert!(up.starts_with("Established("), "{up}");
+    (alice, bob)
+}
+
+/// Gives a connection the time to write what waits.
+async fn flush(connection: &mut Connection<Client>) {
+    let _ = timeout(Duration::from_millis(50), connection.next()).await;
+}
+
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{what}: not within 10 s");
+}
+
+#[tokio::test]
+async fn c_06_a_call_over_loopback_and_its_end() {
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        let served = serve_on(bind, HubSettings::DEFAULT);
+        let (mut alice, mut bob) = call(served.address).await;
+        tell(&mut alice, ClientCommand::Say { samples: b"one" });
+        tell(&mut alice, ClientCommand::Say { samples: b"two" });
+        flush(&mut alice).await;
+        assert_eq!((event(&mut bob).await, event(&mut bob).await), ("data one".into(), "data two".into()));
+        drop(alice);
+        assert_eq!(event(&mut bob).await, "Dropped(\"connection lost\")");
+        let log = served.log.clone();
+        until("the server notices", || log.lock().unwrap().iter().any(|line| line.starts_with("Gone(0.0")))
+            .await;
+        assert_eq!(served.hub.stats().connections, 1);
+    }
+}
+
+#[tokio::test]
+async fn c_15_next_is_cancel_safe() {
+    let served = serve(HubSettings::DEFAULT);
+    let (mut alice, mut bob) = call(served.address).await;
+    let pump = tokio::spawn(async move {
+        for n in 0..400_u16 {
+            tell(&mut alice, ClientCommand::Say { samples: &n.to_be_bytes().repeat(100) });
+            let _ = timeout(Duration::from_micros(u64::from(n) * 3), alice.next()).await;
+        }
+        flush(&mut alice).await;
+        alice
+    });
+    let mut heard = 0;
+    let mut cancelled = 0;
+    while heard < 400_u16 {
+        match timeout(Duration::from_micros(50), bob.next()).await {
+            Err(_) => {
+                cancelled += 1;
+                assert!(cancelled < 1_000_000, "heard {heard}");
+            }
+            Ok(turn) => {
+                if let Some(ClientEvent::Data { samples }) = turn.unwrap().result.unwrap() {
+                    assert_eq!(samples, heard.to_be_bytes().repeat(100));
+                    heard += 1;
+                }
+            }
+        }
+    }
+    assert!(cancelled > 0);
+    drop(pump.await.unwrap());
+}
+
+#[tokio::test]
+async fn c_06_a_broken_stream_costs_its_own_connection_only() {
+    let served = serve(HubSettings::DEFAULT);
+    let (mut alice, mut bob) = call(served.address).await;
+    for bytes in [&[0; 4][..], &[0, 0, 0, 5], &[0xff; 4], b"GET / HTTP/1.1\r\n\r\n"] {
+        let mut eve = TcpStream::connect(served.address).await.unwrap();
+        eve.write_all(bytes).await.unwrap();
+        let read = timeout(Duration::from_secs(10), eve.read(&mut [0; 16])).await.unwrap();
+        assert!(matches!(read, Ok(0) | Err(_)), "{bytes:?}: {read:?}");
+    }
+    let hub = served.hub.clone();
+    until("all counted", || hub.stats().broken == 4).await;
+    tell(&mut bob, ClientCommand::Say { samples: b"still here" });
+    flush(&mut bob).await;
+    assert_eq!(event(&mut alice).await, "data still here");
+}
+
+#[tokio::test]
+async fn c_06_a_frame_that_does_not_end_closes_its_connection() {
+    let settings = HubSettings { frame: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let served = serve(settings);
+    let mut eve = TcpStream::connect(served.address).await.unwrap();
+    // A byte now and then does not help: the deadline is the frame's, not the byte's.
+    let drip = async {
+        eve.write_all(&[0, 0, 0, 200, 0, 4]).await.unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if eve.write_all(&[0]).await.is_err() {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), drip).await.expect("closed");
+    assert_eq!(served.hub.stats().broken, 1);
+    // Somebody who is merely silent stays.
+    let mut quiet = TcpStream::connect(served.address).await.unwrap();
+    assert!(timeout(Duration::from_secs(2), quiet.read(&mut [0])).await.is_err());
+}
+
+#[tokio::test]
+async fn c_06_a_slow_listener_loses_the_oldest_audio_and_nobody_waits_for_it() {
+    let settings = HubSettings {
+        send_buffer: Some(8 * 1024),
+        frames: Rate { per_second: 1_000_000, burst: 1_000_000 },
+        ..HubSettings::DEFAULT
+    };
+    let served = serve(settings);
+    let (mut alice, mut bob) = call(served.address).await;
+    // Bob does not read. 20 MB are far more than sockets hold; 200 ms of this call are 19 200 bytes.
+    for n in 0..2000_u32 {
+        tell(&mut alice, ClientCommand::Say { samples: &n.to_be_bytes().repeat(2500) });
+        let _ = timeout(Duration::from_micros(200), alice.next()).await;
+    }
+    until("the server has it all", || served.hub.call(|server, _| server.stats().packets) == 2000).await;
+    let dropped = served.hub.stats().dropped_frames;
+    assert!(dropped > 500, "{dropped}");
+    // What arrives is whole frames in order, and ends with the newest.
+    let (mut heard, mut last) = (0, None);
+    while last != Some(1999) {
+        if let Ok(Some(ClientEvent::Data { samples })) = bob.next().await.unwrap().result {
+            let n = u32::from_be_bytes(samples[..4].try_into().unwrap());
+            assert!(last.is_none_or(|last| n > last) && samples == n.to_be_bytes().repeat(2500));
+            (heard, last) = (heard + 1, Some(n));
+        }
+    }
+    assert_eq!(heard + dropped, 2000);
+    assert_eq!(served.hub.stats().too_slow, 0);
+}
+
+#[tokio::test]
+async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
+    let settings = HubSettings { backlog: 16 * 1024, send_buffer: Some(4 * 1024), ..HubSettings::DEFAULT };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let (mut slow, mut quick) =
+        (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+    let read = tokio::spawn(async move {
+        let mut total = 0;
+        let mut bytes = vec![0; 64 * 1024];
+        while let Ok(n @ 1..) = quick.read(&mut bytes).await {
+            total += n;
+        }
+        total
+    });
+    until("both are there", || hub.stats().connections == 2).await;
+    let mut sent = 0;
+    while hub.stats().too_slow == 0 {
+        hub.call(|session, _| session.shout(&[7; 1000]));
+        sent += 1000;
+        assert!(sent < 50_000_000, "never closed");
+        tokio::time::sleep(Duration::from_micros(100)).await;
+    }
+    hub.call(|session, _| assert_eq!(session.closed, 1));
+    // The quick one has everything.
+    hub.drain(Duration::from_secs(5)).await;
+    assert_eq!(read.await.unwrap(), sent);
+    let _ = slow.shutdown().await;
+}
+
+/// A session that says the same to everybody.
+#[derive(Debug)]
+struct Shouting {
+    peers: Vec<PeerId>,
+    closed: usize,
+    outbox: Outbox,
+}
+
+impl Default for Shouting {
+    fn default() -> Self {
+        Self { peers: vec![], closed: 0, outbox: Outbox::new(1 << 20) }
+    }
+}
+
+impl Shouting {
+    fn shout(&mut self, frame: &[u8]) {
+        self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, frame).unwrap();
+    }
+}
+
+impl Session for Shouting {
+    type Framing = Datagram;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> Datagram {
+        Datagram { max: 1000 }
+    }
+
+    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Closed { peer } => {
+                self.peers.retain(|&known| known != peer);
+                self.closed += 1;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
+
+#[tokio::test]
+async fn c_06_frames_beyond_the_rate_wait_and_none_is_lost() {
+    let settings = HubSettings { frames: Rate { per_second: 500, burst: 50 }, ..HubSettings::DEFAULT };
+    let served = serve(settings);
+    let (mut alice, mut bob) = call(served.address).await;
+    for n in 0..300_u16 {
+        tell(&mut alice, ClientCommand::Say { samples: &n.to_be_bytes() });
+    }
+    let hear = async {
+        for n in 0..300_u16 {
+            loop {
+                if let Ok(Some(ClientEvent::Data { samples })) = bob.next().await.unwrap().result {
+                    assert_eq!(samples, n.to_be_bytes());
+                    break;
+                }
+            }
+        }
+    };
+    let send = async { while alice.next().await.is_some() {} };
+    let both = async {
+        tokio::select! { () = hear => {}, () = send => panic!("closed") }
+    };
+    timeout(Duration::from_secs(10), both).await.expect("all 300 frames");
+    assert_eq!(served.hub.stats().dropped_frames, 0);
+}
+
+#[tokio::test]
+async fn c_06_connections_beyond_the_cap_are_refused() {
+    let served = serve(HubSettings { max_connections: 2, ..HubSettings::DEFAULT });
+    let _kept = (registered(served.address, "a").await, registered(served.address, "b").await);
+    let mut third = TcpStream::connect(served.address).await.unwrap();
+    let read = timeout(Duration::from_secs(10), third.read(&mut [0])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)));
+    assert_eq!((served.hub.stats().refused, served.hub.stats().connections), (1, 2));
+}
+
+#[tokio::test]
+async fn c_06_draining_tells_everybody_and_waits_for_them() {
+    let served = serve(HubSettings::DEFAULT);
+    let (mut alice, mut bob) = call(served.address).await;
+    let hub = served.hub.clone();
+    let drained = tokio::spawn(async move { hub.drain(Duration::from_secs(10)).await });
+    for connection in [&mut alice, &mut bob] {
+        assert_eq!(event(connection).await, "Dropped(\"server is shutting down\")");
+        assert_eq!(event(connection).await, "Disconnected(in call: false)");
+        assert_eq!(event(connection).await, "end");
+    }
+    drop((alice, bob));
+    assert_eq!(drained.await.unwrap(), Drained { told: 2, cut_off: 0 });
+    assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn c_06_draining_ends_at_its_deadline_whatever_a_client_does() {
+    let served = serve(HubSettings::DEFAULT);
+    let stuck = registered(served.address, "stuck").await;
+    let drained = served.hub.drain(Duration::from_millis(300)).await;
+    assert_eq!(drained, Drained { told: 0, cut_off: 1 });
+    let hub = served.hub.clone();
+    until("cut off", || hub.stats().connections == 0).await;
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn c_06_the_handle_reaches_the_session_from_outside() {
+    let served = serve(HubSettings::DEFAULT);
+    let mut alice = registered(served.address, "alice").await;
+    let peer = served.hub.call(|server, _| server.find("alice")).unwrap();
+    let kick = voxwire_voicelink::ServerCommand::Kick { peer, reason: "enough" };
+    served.hub.call(|server, now| server.handle_command(now, kick)).unwrap();
+    assert_eq!(event(&mut alice).await, "Disconnected(in call: false)");
+    assert_eq!(event(&mut alice).await, "end");
+    let log = served.log.clone();
+    until("the application is told", || log.lock().unwrap().iter().any(|line| line.starts_with("Gone(")))
+        .await;
+}
+
+#[tokio::test]
+async fn a_client_learns_that_the_server_is_gone_or_was_never_there() {
+    let served = serve(HubSettings::DEFAULT);
+    let mut alice = registered(served.address, "alice").await;
+    served.hub.drain(Duration::from_millis(1)).await;
+    assert_eq!(event(&mut alice).await, "Disconnected(in call: false)");
+    assert!(alice.error().is_some());
+    let (address, client) = (served.address.to_string(), Client::new(ClientSettings::DEFAULT));
+    let nobody = Connection::connect(&address, client, ConnectionSettings::DEFAULT);
+    assert!(nobody.await.unwrap_err().to_string().contains("refused"));
+}
