@@ -1,0 +1,112 @@
+use crate::{Clip, Error, SampleFormat};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Cursor, Read, Seek};
+use std::path::Path;
+
+/// Eight seconds of synthetic speech, 16 kHz mono, as a FLAC file.
+pub const SPEECH: &[u8] = include_bytes!("../assets/speech.flac");
+
+/// Reads a WAV, FLAC or Ogg Vorbis file, whatever its name says.
+///
+/// # Errors
+/// The file cannot be read, or is none of these.
+pub fn load(path: &Path) -> Result<Clip, Error> {
+    let about = |reason: String| Error::File { path: path.into(), reason };
+    let mut file = BufReader::new(File::open(path).map_err(|error| about(error.to_string()))?);
+    let mut magic = [0; 4];
+    let read = file.read(&mut magic).and_then(|n| file.rewind().map(|()| n));
+    read.map_err(|error| about(error.to_string()))?;
+    let clip = match &magic {
+        b"RIFF" => read_wav(file),
+        b"fLaC" => read_flac(file),
+        b"OggS" => read_ogg(file),
+        _ => Err("not a WAV, FLAC or Ogg Vorbis file".into()),
+    };
+    let clip = clip.map_err(about)?;
+    if clip.channels == 0 || clip.rate == 0 || clip.samples.is_empty() {
+        return Err(about("no sound in it".into()));
+    }
+    Ok(clip)
+}
+
+/// Reads WAV: integers of 8 to 32 bits, or 32-bit floats.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn read_wav(source: impl Read) -> Result<Clip, String> {
+    let mut reader = hound::WavReader::new(source).map_err(|error| error.to_string())?;
+    let spec = reader.spec();
+    let samples: Result<Vec<f64>, _> = match spec.sample_format {
+        hound::SampleFormat::Float => reader.samples::<f32>().map(|sample| sample.map(f64::from)).collect(),
+        hound::SampleFormat::Int => {
+            let full_scale = 2_f64.powi(i32::from(spec.bits_per_sample) - 1);
+            reader
+                .samples::<i32>()
+                .map(|sample| sample.map(|sample| f64::from(sample) / full_scale))
+                .collect()
+        }
+    };
+    let samples = samples.map_err(|error| error.to_string())?;
+    Ok(Clip { rate: spec.sample_rate, channels: spec.channels, samples })
+}
+
+/// Reads FLAC.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn read_flac(source: impl Read) -> Result<Clip, String> {
+    let mut reader = claxon::FlacReader::new(source).map_err(|error| error.to_string())?;
+    let info = reader.streaminfo();
+    let full_scale = 2_f64.powi(info.bits_per_sample as i32 - 1);
+    let samples = reader.samples().map(|sample| sample.map(|sample| f64::from(sample) / full_scale));
+    let samples = samples.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    Ok(Clip { rate: info.sample_rate, channels: info.channels as u16, samples })
+}
+
+/// Reads Ogg Vorbis.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn read_ogg(mut source: impl Read) -> Result<Clip, String> {
+    // The reader seeks from the end of the file.
+    let mut bytes = Vec::new();
+    source.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    let reader = lewton::inside_ogg::OggStreamReader::new(Cursor::new(bytes));
+    let mut reader = reader.map_err(|error| error.to_string())?;
+    let mut clip = Clip::empty(reader.ident_hdr.audio_sample_rate, reader.ident_hdr.audio_channels.into());
+    while let Some(packet) = reader.read_dec_packet_itl().map_err(|error| error.to_string())? {
+        clip.samples.extend(packet.into_iter().map(|sample| f64::from(sample) / 32_768.0));
+    }
+    Ok(clip)
+}
+
+/// Writes a WAV file whose samples are stored in `format` (both 8-bit formats as WAV's own unsigned one).
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_wav(path: &Path, clip: &Clip, format: SampleFormat) -> Result<(), Error> {
+    let (bits_per_sample, sample_format) = match format {
+        SampleFormat::U8 | SampleFormat::I8 => (8, hound::SampleFormat::Int),
+        SampleFormat::I16 => (16, hound::SampleFormat::Int),
+        SampleFormat::I32 => (32, hound::SampleFormat::Int),
+        SampleFormat::F32 => (32, hound::SampleFormat::Float),
+    };
+    let spec =
+        hound::WavSpec { channels: clip.channels, sample_rate: clip.rate, bits_per_sample, sample_format };
+    let write = || -> Result<(), hound::Error> {
+        let mut writer = hound::WavWriter::new(BufWriter::new(File::create(path)?), spec)?;
+        let full_scale = 2_f64.powi(i32::from(bits_per_sample) - 1);
+        for sample in &clip.samples {
+            match sample_format {
+                hound::SampleFormat::Float => writer.write_sample(*sample as f32)?,
+                hound::SampleFormat::Int => {
+                    writer.write_sample(
+                        (sample * full_scale).round().clamp(-full_scale, full_scale - 1.0) as i32,
+                    )?;
+                }
+            }
+        }
+        writer.finalize()
+    };
+    write().map_err(|error| Error::File { path: path.into(), reason: error.to_string() })
+}
