@@ -77,6 +77,10 @@ pub fn read_ogg(mut source: impl Read) -> Result<Clip, String> {
     while let Some(packet) = reader.read_dec_packet_itl().map_err(|error| error.to_string())? {
         clip.samples.extend(packet.into_iter().map(|sample| f64::from(sample) / 32_768.0));
     }
+    // The last block is padded; the last page says how many frames are meant.
+    if let Some(frames) = reader.get_last_absgp().and_then(|frames| usize::try_from(frames).ok()) {
+        clip.samples.truncate(frames.saturating_mul(clip.channels.into()));
+    }
     Ok(clip)
 }
 

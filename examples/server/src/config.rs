@@ -1,0 +1,379 @@
+//! Settings: defaults, then the file, then the flags. Both have the same names.
+
+use crate::Error;
+use clap::Parser;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::str::FromStr;
+use core::time::Duration;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, valid_name};
+
+/// Where the status page is unless something else is said.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
+
+/// voxwire's server: voice and chat protocols in one process.
+///
+/// Without flags it serves every protocol on loopback. When ready it has printed a line `listening PROTOCOL TRANSPORT
+/// ADDR:PORT` for each listener, and then `ready`. SIGINT or SIGTERM: everybody is told, then it ends.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "voxwire-server", version)]
+pub struct Flags {
+    /// Serve only these protocols, separated by commas.
+    #[arg(long, value_name = "P[,P..]", value_delimiter = ',')]
+    only: Option<Vec<Protocol>>,
+    /// Read settings from a TOML file; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen on this address [default: 127.0.0.1].
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+    /// Where protocols that keep something keep it [default: voxwire-data]. Made when first needed.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// TCP port for voicelink; 0 takes any free one [default: 4240].
+    #[arg(long, value_name = "N")]
+    voicelink_port: Option<u16>,
+    /// Where to serve the status page, /metrics and /healthz; `off` for nowhere [default: 127.0.0.1:4280, or nowhere if
+    /// that is in use].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<Http>,
+    /// Speak TLS, with this certificate chain (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Allow secrets to travel in the clear beyond loopback.
+    #[arg(long)]
+    allow_plain: bool,
+    /// `safe`, or `original`: where safe defaults differ from what original programs do, do as they do.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<Profile>,
+    /// What to log on standard error: off, error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
+    pub log: String,
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    let targets = tracing_subscriber::filter::Targets::from_str(text);
+    targets.map(|_| text.into()).map_err(|error| error.to_string())
+}
+
+/// A protocol of this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// TCP calls through an intermediary, raw PCM.
+    Voicelink,
+}
+
+/// How to behave where the safe thing and what original programs do differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Safe.
+    #[default]
+    Safe,
+    /// As the originals.
+    Original,
+}
+
+/// Where the status page is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Http {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl FromStr for Http {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => address.parse().map(Self::At).map_err(|_| format!("`{address}` is neither ADDR:PORT nor `off`")),
+        }
+    }
+}
+
+impl TryFrom<String> for Http {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// All settings. `Config::default()` is `voxwire-server` without flags.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which protocols.
+    pub only: Vec<Protocol>,
+    /// The address to listen on.
+    pub bind: IpAddr,
+    /// Where things are kept.
+    pub data: PathBuf,
+    /// The status page; `Wanted::IfFree` does without if the port is in use.
+    pub http: Wanted,
+    /// Certificate chain and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether secrets may travel in the clear beyond loopback.
+    pub allow_plain: bool,
+    /// Safe, or as the originals.
+    pub profile: Profile,
+    /// How long to say goodbye at the end.
+    pub drain: Duration,
+    /// Connections in all, for each protocol.
+    pub connections: usize,
+    /// Connections from one address; loopback is exempt.
+    pub per_address: usize,
+    /// The settings of voicelink.
+    pub voicelink: Voicelink,
+}
+
+/// The status page's address, and how serious it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// No status page.
+    No,
+    /// There, if nothing else is.
+    IfFree(SocketAddr),
+    /// There, or the server does not start.
+    At(SocketAddr),
+}
+
+/// The settings of voicelink.
+#[derive(Debug, Clone)]
+pub struct Voicelink {
+    /// TCP port.
+    pub port: u16,
+    /// Names of clients that never register, by source address.
+    pub names: BTreeMap<IpAddr, FixedName>,
+    /// What has to be shown for a name.
+    pub secrets: BTreeMap<String, String>,
+    /// Whether only names with a secret can be registered.
+    pub secrets_only: bool,
+    /// Whose calls are not put through, by callee.
+    pub block: BTreeMap<String, Vec<String>>,
+    /// How long a call may ring.
+    pub answer: Duration,
+    /// How long a client may stay that has no name and no call.
+    pub idle: Duration,
+    /// How long a call may be silent.
+    pub idle_call: Duration,
+    /// Answer calls to unknown users like calls to busy ones.
+    pub hide_unknown: bool,
+    /// Forward a call with the callee's own name, as received.
+    pub forward_callee_name: bool,
+}
+
+/// A name that belongs to an address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "NameEntry")]
+pub struct FixedName {
+    /// The name.
+    pub name: String,
+    /// In which byte order to ring a client that has not sent anything yet.
+    pub order: Option<ByteOrder>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            only: vec![Protocol::Voicelink],
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            data: "voxwire-data".into(),
+            http: Wanted::IfFree(DEFAULT_HTTP),
+            tls: None,
+            allow_plain: false,
+            profile: Profile::Safe,
+            drain: Duration::from_secs(10),
+            connections: 20_000,
+            per_address: 256,
+            voicelink: Voicelink::default(),
+        }
+    }
+}
+
+impl Default for Voicelink {
+    fn default() -> Self {
+        let session = voxwire_voicelink::Settings::DEFAULT;
+        Self {
+            port: DEFAULT_PORT,
+            names: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            secrets_only: false,
+            block: BTreeMap::new(),
+            answer: session.answer,
+            idle: session.idle,
+            idle_call: session.idle_call,
+            hide_unknown: session.hide_unknown,
+            forward_callee_name: session.forward_callee_name,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, changed by the file that the flags name, changed by the flags.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood, or the settings make no sense together.
+    pub fn from_flags(flags: &Flags) -> Result<Self, Error> {
+        let mut config = Self::default();
+        if let Some(path) = &flags.config {
+            let text = std::fs::read_to_string(path).map_err(|error| Error::File { path: path.clone(), error })?;
+            config.read(&text, path)?;
+        }
+        let Flags { only, bind, data, voicelink_port, http, tls_cert, tls_key, profile, .. } = flags.clone();
+        set(&mut config.only, only);
+        set(&mut config.bind, bind);
+        set(&mut config.data, data);
+        set(&mut config.voicelink.port, voicelink_port);
+        set(&mut config.http, http.map(Wanted::from));
+        set(&mut config.profile, profile);
+        config.tls = tls_cert.zip(tls_key).or(config.tls);
+        config.allow_plain |= flags.allow_plain;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Changes the settings by the text of a file.
+    fn read(&mut self, text: &str, path: &Path) -> Result<(), Error> {
+        let file: File = toml::from_str(text).map_err(|error| Error::Config { path: path.into(), error: error.into() })?;
+        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        set(&mut self.only, file.only);
+        set(&mut self.bind, file.bind);
+        set(&mut self.data, file.data);
+        set(&mut self.http, file.http.map(Wanted::from));
+        set(&mut self.allow_plain, file.allow_plain);
+        set(&mut self.profile, file.profile);
+        set(&mut self.drain, seconds(file.drain_seconds));
+        set(&mut self.connections, file.connections);
+        set(&mut self.per_address, file.per_address);
+        self.tls = match (file.tls_cert, file.tls_key) {
+            (None, None) => None,
+            (Some(cert), Some(key)) => Some((cert, key)),
+            _ => return Err(Error::Usage(format!("{}: tls-cert and tls-key belong together", path.display()))),
+        };
+        let Some(file) = file.voicelink else { return Ok(()) };
+        let voicelink = &mut self.voicelink;
+        set(&mut voicelink.port, file.port);
+        set(&mut voicelink.names, file.names);
+        set(&mut voicelink.secrets, file.secrets);
+        set(&mut voicelink.secrets_only, file.secrets_only);
+        set(&mut voicelink.block, file.block);
+        set(&mut voicelink.answer, seconds(file.answer_seconds));
+        set(&mut voicelink.idle, seconds(file.idle_seconds));
+        set(&mut voicelink.idle_call, seconds(file.idle_call_seconds));
+        set(&mut voicelink.hide_unknown, file.hide_unknown);
+        set(&mut voicelink.forward_callee_name, file.forward_callee_name);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let Voicelink { names, secrets, block, .. } = &self.voicelink;
+        let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
+        for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
+            if valid_name(name.as_bytes()).is_none() {
+                let expected = "1 to 255 bytes without control characters expected";
+                return Err(Error::Usage(format!("voicelink: the name {name:?} will not do: {expected}")));
+            }
+        }
+        if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.is_empty() || secret.contains('\0')) {
+            return Err(Error::Usage(format!("voicelink: the secret of {name:?} is empty or holds a NUL")));
+        }
+        if !secrets.is_empty() && !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain {
+            let bind = self.bind;
+            let advice = "use --tls-cert and --tls-key, or say --allow-plain";
+            return Err(Error::Usage(format!("voicelink: secrets would travel in the clear on {bind}: {advice}")));
+        }
+        Ok(())
+    }
+}
+
+impl From<Http> for Wanted {
+    fn from(http: Http) -> Self {
+        match http {
+            Http::Off => Self::No,
+            Http::At(address) => Self::At(address),
+        }
+    }
+}
+
+fn set<T>(to: &mut T, from: Option<T>) {
+    if let Some(from) = from {
+        *to = from;
+    }
+}
+
+/// The file. Every entry is optional, unknown ones are errors.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct File {
+    only: Option<Vec<Protocol>>,
+    bind: Option<IpAddr>,
+    data: Option<PathBuf>,
+    http: Option<Http>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    allow_plain: Option<bool>,
+    profile: Option<Profile>,
+    drain_seconds: Option<u64>,
+    connections: Option<usize>,
+    per_address: Option<usize>,
+    voicelink: Option<VoicelinkFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct VoicelinkFile {
+    port: Option<u16>,
+    names: Option<BTreeMap<IpAddr, FixedName>>,
+    secrets: Option<BTreeMap<String, String>>,
+    secrets_only: Option<bool>,
+    block: Option<BTreeMap<String, Vec<String>>>,
+    answer_seconds: Option<u64>,
+    idle_seconds: Option<u64>,
+    idle_call_seconds: Option<u64>,
+    hide_unknown: Option<bool>,
+    forward_callee_name: Option<bool>,
+}
+
+/// `"bob"`, or `{ name = "bob", byte-order = "le" }`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NameEntry {
+    Name(String),
+    #[serde(rename_all = "kebab-case")]
+    Full {
+        name: String,
+        byte_order: Option<Order>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    Be,
+    Le,
+}
+
+impl From<NameEntry> for FixedName {
+    fn from(entry: NameEntry) -> Self {
+        match entry {
+            NameEntry::Name(name) => Self { name, order: None },
+            NameEntry::Full { name, byte_order } => {
+                let order = byte_order.map(|order| match order {
+                    Order::Be => ByteOrder::BigEndian,
+                    Order::Le => ByteOrder::LittleEndian,
+                });
+                Self { name, order }
+            }
+        }
+    }
+}

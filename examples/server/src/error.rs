@@ -1,0 +1,52 @@
+use core::net::SocketAddr;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why the server does not run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The settings' file is not what it should be.
+    #[error("{}: {error}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        error: Box<toml::de::Error>,
+    },
+    /// Settings that make no sense, alone or together.
+    #[error("{0}")]
+    Usage(String),
+    /// A port cannot be bound.
+    #[error("cannot listen on {address} for {what}: {error}")]
+    Listen {
+        /// For which protocol.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// The system's.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A second signal came while saying goodbye.
+    #[error("interrupted before everybody was told")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether the command line or the settings are to blame: exit code 2.
+    pub const fn is_usage(&self) -> bool {
+        matches!(self, Self::File { .. } | Self::Config { .. } | Self::Usage(_))
+    }
+}

@@ -1,0 +1,148 @@
+//! Starting the protocols, and ending them.
+
+use crate::config::{Config, Protocol, Wanted};
+use crate::{Error, status, voicelink};
+use core::fmt;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::time::Duration;
+use std::sync::Arc;
+use voxwire_transport::{Drained, HubSettings, Listener, tls};
+
+/// One bound socket, as it is announced: `PROTOCOL TRANSPORT ADDR:PORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Which protocol.
+    pub protocol: &'static str,
+    /// Over what.
+    pub transport: &'static str,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.protocol, self.transport, self.address)
+    }
+}
+
+/// A protocol being served: what the rest of the program knows of it.
+pub(crate) trait Service: Send + Sync + fmt::Debug {
+    /// The protocol's name.
+    fn protocol(&self) -> &'static str;
+
+    /// What to count, in a fixed order.
+    fn figures(&self) -> Vec<Figure>;
+
+    /// Says goodbye to everybody.
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>>;
+}
+
+/// A number for the status page and `/metrics`. Never holds anything that a peer chose.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) value: u64,
+    /// Whether it can only grow.
+    pub(crate) counter: bool,
+}
+
+impl Figure {
+    pub(crate) const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self { name, help, value, counter: false }
+    }
+
+    pub(crate) const fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self { name, help, value, counter: true }
+    }
+}
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Running {
+    services: Arc<[Box<dyn Service>]>,
+    listening: Vec<Listening>,
+}
+
+/// Starts everything that `config` asks for, on the current tokio runtime.
+///
+/// # Errors
+/// A port cannot be bound, or a certificate cannot be used. Nothing is left running then.
+pub async fn start(config: Config) -> Result<Running, Error> {
+    let tls = match &config.tls {
+        Some((cert, key)) => Some(tls::server_config(cert, key).map_err(|error| Error::Usage(format!("TLS: {error}")))?),
+        None => None,
+    };
+    let http = status::bind(config.http).await?;
+    let mut listening = Vec::new();
+    let mut services: Vec<Box<dyn Service>> = Vec::new();
+    let mut bind = |protocol, port| {
+        let address = SocketAddr::new(config.bind, port);
+        let about = |error| Error::Listen { what: protocol, address, error };
+        let listener = Listener::bind(address).map_err(about)?;
+        let address = listener.local_addr().map_err(about)?;
+        let transport = if tls.is_some() { "tls" } else { "tcp" };
+        listening.push(Listening { protocol, transport, address });
+        Ok::<_, Error>(match &tls {
+            Some(tls) => listener.with_tls(tls.clone()),
+            None => listener,
+        })
+    };
+    for protocol in &config.only {
+        services.push(match protocol {
+            Protocol::Voicelink => Box::new(voicelink::start(&config, bind("voicelink", config.voicelink.port)?)),
+        });
+    }
+    let services: Arc<[Box<dyn Service>]> = services.into();
+    if let Some(http) = http {
+        listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
+        tokio::spawn(status::serve(http, services.clone()));
+    }
+    Ok(Running { services, listening })
+}
+
+impl Running {
+    /// What is listened on.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Where `protocol` is served over `transport`.
+    pub fn address(&self, protocol: &str, transport: &str) -> Option<SocketAddr> {
+        let found = self.listening.iter().find(|at| at.protocol == protocol && at.transport == transport);
+        found.map(|at| at.address)
+    }
+
+    /// Says goodbye to everybody, and waits for them at most for `deadline`.
+    pub async fn drain(self, deadline: Duration) {
+        // Each on its own task: their deadlines run together.
+        let services = self.services;
+        let tasks = (0..services.len()).map(|index| {
+            let services = services.clone();
+            tokio::spawn(async move {
+                let service = &services[index];
+                let Drained { told, cut_off } = service.drain(deadline).await;
+                tracing::info!(protocol = service.protocol(), told, cut_off, "said goodbye");
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            let _ = task.await;
+        }
+    }
+}
+
+/// The caps of a hub, from the settings.
+pub(crate) fn hub_settings(config: &Config) -> HubSettings {
+    HubSettings { max_connections: config.connections, max_per_address: config.per_address, ..HubSettings::DEFAULT }
+}
+
+impl Wanted {
+    pub(crate) const fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::No => None,
+            Self::IfFree(address) | Self::At(address) => Some(address),
+        }
+    }
+}

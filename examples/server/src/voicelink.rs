@@ -1,0 +1,160 @@
+//! voicelink: who may have which name, and what goes into the log.
+
+use crate::config::{Config, FixedName, Voicelink};
+use crate::service::{Figure, Service, hub_settings};
+use core::future::Future;
+use core::net::IpAddr;
+use core::pin::Pin;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use subtle::ConstantTimeEq;
+use voxwire_core::{Handler, Instant, PeerId, Session};
+use voxwire_transport::{Drained, Handle, Hub, HubStats, Listener};
+use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation};
+
+/// Starts serving on `listener`.
+pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
+    let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = config.voicelink;
+    let seed = getrandom::u64().unwrap_or_default();
+    let defaults = Settings::DEFAULT;
+    let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
+    let settings = Settings {
+        ask: true,
+        limits,
+        answer,
+        idle,
+        idle_call,
+        hide_unknown,
+        forward_callee_name,
+        seed,
+        ..defaults
+    };
+    let mut server = Server::new(settings);
+    for (callee, callers) in &config.voicelink.block {
+        for caller in callers {
+            let block = ServerCommand::Block { callee, caller };
+            if let Err(refusal) = server.handle_command(Instant::ZERO, block) {
+                tracing::warn!(%refusal, "block list");
+            }
+        }
+    }
+    let porter = Porter {
+        names: config.voicelink.names.clone(),
+        secrets: config.voicelink.secrets.clone(),
+        secrets_only: config.voicelink.secrets_only,
+    };
+    Hosted { hub: Hub::spawn(vec![listener], server, porter, hub_settings(config)) }
+}
+
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    hub: Handle<Server>,
+}
+
+impl Service for Hosted {
+    fn protocol(&self) -> &'static str {
+        "voicelink"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = self.hub.stats();
+        let (stats, registered, calls) =
+            self.hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
+        let ServerStats { calls: rung, established, packets, bytes, violations, stray } = stats;
+        vec![
+            Figure::gauge("connections", "Clients connected", connections as u64),
+            Figure::gauge("registered", "Names that can be called", registered as u64),
+            Figure::gauge("calls", "Calls ringing or up", calls as u64),
+            Figure::counter("rung", "Calls put through to a callee", rung),
+            Figure::counter("established", "Calls that came up", established),
+            Figure::counter("packets", "Data packets relayed", packets),
+            Figure::counter("bytes", "Bytes of audio relayed", bytes),
+            Figure::counter("dropped", "Data packets dropped for slow listeners", dropped_frames),
+            Figure::counter("stray", "Data packets that belonged to no call", stray),
+            Figure::counter("violations", "Malformed or misplaced packets", violations),
+            Figure::counter("accepted", "Connections accepted", accepted),
+            Figure::counter("refused", "Connections refused because of a cap", refused),
+            Figure::counter("broken", "Connections closed for a broken stream", broken),
+            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        ]
+    }
+
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
+        Box::pin(self.hub.drain(deadline))
+    }
+}
+
+/// Decides who is who. Text that peers chose is logged escaped.
+#[derive(Debug)]
+struct Porter {
+    names: BTreeMap<IpAddr, FixedName>,
+    secrets: BTreeMap<String, String>,
+    secrets_only: bool,
+}
+
+impl Porter {
+    /// The answer to somebody at `address` who asks for `name`.
+    fn judge<'a>(&self, peer: PeerId, address: Option<IpAddr>, name: &str, secret: Option<&[u8]>) -> ServerCommand<'a> {
+        let owner = self.names.iter().find(|(_, fixed)| fixed.name == name).map(|(owner, _)| *owner);
+        if owner.is_some() && owner != address {
+            return ServerCommand::Reject { peer, reason: "this name belongs to another address" };
+        }
+        match (self.secrets.get(name), secret) {
+            (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown)) => {
+                ServerCommand::Admit { peer, proven: true }
+            }
+            (Some(_), Some(_)) => ServerCommand::Reject { peer, reason: "wrong secret" },
+            (Some(_), None) => ServerCommand::Reject { peer, reason: "this name needs a secret" },
+            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: "unknown name" },
+            (None, _) => ServerCommand::Admit { peer, proven: false },
+        }
+    }
+}
+
+impl Handler<Server> for Porter {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let name = |peer: PeerId| server.name(peer).unwrap_or("?").to_owned();
+        match event {
+            ServerEvent::Connected { peer, from } => {
+                tracing::debug!(%peer, ?from, "connected");
+                let address = from.map(|from| from.ip().to_canonical());
+                if let Some(FixedName { name, order }) = address.and_then(|address| self.names.get(&address)) {
+                    let introduce = ServerCommand::Introduce { peer, name, reachable: true, order: *order };
+                    if let Err(refusal) = server.handle_command(now, introduce) {
+                        tracing::info!(%peer, ?name, %refusal, "fixed name not given");
+                    }
+                }
+            }
+            ServerEvent::Registering { peer, name, secret, .. } => {
+                let address = server.address(peer).map(|from| from.ip().to_canonical());
+                let verdict = self.judge(peer, address, name, secret);
+                match server.handle_command(now, verdict) {
+                    Ok(()) if matches!(verdict, ServerCommand::Admit { .. }) => {
+                        tracing::info!(%peer, ?name, ?address, "registered");
+                    }
+                    Ok(()) => tracing::info!(%peer, ?name, ?address, "registration refused"),
+                    Err(refusal) => tracing::info!(%peer, ?name, ?address, %refusal, "registration refused"),
+                }
+            }
+            ServerEvent::Ringing { caller, callee, parameters } => {
+                tracing::info!(caller = ?name(caller), callee = ?name(callee), %parameters, "ringing");
+            }
+            ServerEvent::Unreachable { caller, user, cause } => {
+                tracing::info!(caller = ?name(caller), user = %user.escape_ascii(), ?cause, "not put through");
+            }
+            ServerEvent::Established { caller, callee, parameters } => {
+                tracing::info!(caller = ?name(caller), callee = ?name(callee), %parameters, "call up");
+            }
+            ServerEvent::Ended(Ended { caller, callee, cause, lasted, packets, bytes }) => {
+                let (caller, callee) = (name(caller), name(callee));
+                tracing::info!(?caller, ?callee, ?cause, ?lasted, packets, bytes, "call over");
+            }
+            ServerEvent::Gone { peer, name, ended } => tracing::info!(%peer, ?name, ?ended, "gone"),
+            event => tracing::debug!(?event),
+        }
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
+    }
+}
