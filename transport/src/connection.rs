@@ -198,6 +198,24 @@ impl<S: Session> Connection<S> {
         self.call(|session, now| session.shutdown(now));
     }
 
+    /// Waits until everything that commands have queued is written. Cancel-safe. Nothing is read meanwhile, so do not wait
+    /// here for long.
+    ///
+    /// # Errors
+    /// The system's; the next [`next`](Self::next) then ends the connection.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            self.collect();
+            self.write(cx)?;
+            if self.queue.is_empty() && self.written == self.out.len() {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
     /// Why the connection ended, if not by the session's own will.
     pub const fn error(&self) -> Option<&Error> {
         self.error.as_ref()

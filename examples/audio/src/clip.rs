@@ -19,8 +19,13 @@ impl Clip {
 
     /// A sine of `hz` at half of full scale, the same in all channels.
     pub fn tone(rate: u32, channels: u16, hz: f64, seconds: f64) -> Self {
-        let frames = (f64::from(rate) * seconds) as usize;
-        let sample = |frame: usize| 0.5 * (TAU * hz * frame as f64 / f64::from(rate)).sin();
+        Self::tone_from(rate, channels, hz, 0, (f64::from(rate) * seconds) as usize)
+    }
+
+    /// `frames` frames of an endless tone, from frame `start` on.
+    pub fn tone_from(rate: u32, channels: u16, hz: f64, start: u64, frames: usize) -> Self {
+        let cycles = |frame: usize| (start as f64 + frame as f64) * hz / f64::from(rate.max(1));
+        let sample = |frame: usize| 0.5 * (TAU * cycles(frame).fract()).sin();
         let samples =
             (0..frames).flat_map(|frame| core::iter::repeat_n(sample(frame), channels.into())).collect();
         Self { rate, channels, samples }

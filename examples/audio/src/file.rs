@@ -1,7 +1,8 @@
 use crate::{Clip, Error, SampleFormat};
+use core::fmt;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Cursor, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Eight seconds of synthetic speech, 16 kHz mono, as a FLAC file.
 pub const SPEECH: &[u8] = include_bytes!("../assets/speech.flac");
@@ -89,28 +90,89 @@ pub fn read_ogg(mut source: impl Read) -> Result<Clip, String> {
 /// # Errors
 /// The file cannot be written.
 pub fn save_wav(path: &Path, clip: &Clip, format: SampleFormat) -> Result<(), Error> {
-    let (bits_per_sample, sample_format) = match format {
-        SampleFormat::U8 | SampleFormat::I8 => (8, hound::SampleFormat::Int),
-        SampleFormat::I16 => (16, hound::SampleFormat::Int),
-        SampleFormat::I32 => (32, hound::SampleFormat::Int),
-        SampleFormat::F32 => (32, hound::SampleFormat::Float),
-    };
-    let spec =
-        hound::WavSpec { channels: clip.channels, sample_rate: clip.rate, bits_per_sample, sample_format };
-    let write = || -> Result<(), hound::Error> {
-        let mut writer = hound::WavWriter::new(BufWriter::new(File::create(path)?), spec)?;
+    let mut recorder = WavRecorder::create(path, clip.rate, clip.channels, format)?;
+    recorder.write(&clip.samples)?;
+    recorder.finish()
+}
+
+/// A WAV file that grows while a recording goes on. Its header is brought up to date once a second, so that whatever
+/// happens the file can be played up to there.
+pub struct WavRecorder {
+    path: PathBuf,
+    writer: hound::WavWriter<BufWriter<File>>,
+    format: hound::SampleFormat,
+    full_scale: f64,
+    /// Samples until the header is brought up to date.
+    until_flush: usize,
+    per_second: usize,
+}
+
+impl WavRecorder {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Result<Self, Error> {
+        let (bits_per_sample, sample_format) = match format {
+            SampleFormat::U8 | SampleFormat::I8 => (8, hound::SampleFormat::Int),
+            SampleFormat::I16 => (16, hound::SampleFormat::Int),
+            SampleFormat::I32 => (32, hound::SampleFormat::Int),
+            SampleFormat::F32 => (32, hound::SampleFormat::Float),
+        };
+        let spec = hound::WavSpec { channels, sample_rate: rate, bits_per_sample, sample_format };
+        let about = |error: hound::Error| Error::File { path: path.into(), reason: error.to_string() };
+        let file = File::create(path).map_err(|error| about(error.into()))?;
+        let writer = hound::WavWriter::new(BufWriter::new(file), spec).map_err(about)?;
+        let per_second = (rate as usize).saturating_mul(channels.into()).max(1);
         let full_scale = 2_f64.powi(i32::from(bits_per_sample) - 1);
-        for sample in &clip.samples {
-            match sample_format {
-                hound::SampleFormat::Float => writer.write_sample(*sample as f32)?,
-                hound::SampleFormat::Int => {
-                    writer.write_sample(
-                        (sample * full_scale).round().clamp(-full_scale, full_scale - 1.0) as i32,
-                    )?;
-                }
+        Ok(Self {
+            path: path.into(),
+            writer,
+            format: sample_format,
+            full_scale,
+            until_flush: per_second,
+            per_second,
+        })
+    }
+
+    /// Appends interleaved samples.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&mut self, samples: &[f64]) -> Result<(), Error> {
+        let Self { writer, format, full_scale, .. } = self;
+        let result = samples.iter().try_for_each(|sample| match format {
+            hound::SampleFormat::Float => writer.write_sample(*sample as f32),
+            hound::SampleFormat::Int => writer
+                .write_sample((sample * *full_scale).round().clamp(-*full_scale, *full_scale - 1.0) as i32),
+        });
+        result.map_err(|error| self.about(&error))?;
+        self.until_flush = match self.until_flush.checked_sub(samples.len()) {
+            Some(left) => left,
+            None => {
+                self.writer.flush().map_err(|error| self.about(&error))?;
+                self.per_second
             }
-        }
-        writer.finalize()
-    };
-    write().map_err(|error| Error::File { path: path.into(), reason: error.to_string() })
+        };
+        Ok(())
+    }
+
+    /// Completes the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(self) -> Result<(), Error> {
+        let path = self.path;
+        self.writer.finalize().map_err(|error| Error::File { path, reason: error.to_string() })
+    }
+
+    fn about(&self, error: &hound::Error) -> Error {
+        Error::File { path: self.path.clone(), reason: error.to_string() }
+    }
+}
+
+impl fmt::Debug for WavRecorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WavRecorder").field("path", &self.path).finish_non_exhaustive()
+    }
 }

@@ -14,7 +14,7 @@ pub use {
     clip::Clip,
     compare::{Comparison, compare},
     error::Error,
-    file::{SPEECH, load, read_flac, read_ogg, read_wav, save_wav},
+    file::{SPEECH, WavRecorder, load, read_flac, read_ogg, read_wav, save_wav},
     pace::Pacer,
     pcm::{SampleFormat, SampleOrder, decode, encode},
     picture::draw_waveforms,

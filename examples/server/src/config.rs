@@ -96,7 +96,10 @@ impl FromStr for Http {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "off" => Ok(Self::Off),
-            address => address.parse().map(Self::At).map_err(|_| format!("`{address}` is neither ADDR:PORT nor `off`")),
+            address => address
+                .parse()
+                .map(Self::At)
+                .map_err(|_| format!("`{address}` is neither ADDR:PORT nor `off`")),
         }
     }
 }
@@ -226,7 +229,8 @@ impl Config {
     pub fn from_flags(flags: &Flags) -> Result<Self, Error> {
         let mut config = Self::default();
         if let Some(path) = &flags.config {
-            let text = std::fs::read_to_string(path).map_err(|error| Error::File { path: path.clone(), error })?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| Error::File { path: path.clone(), error })?;
             config.read(&text, path)?;
         }
         let Flags { only, bind, data, voicelink_port, http, tls_cert, tls_key, profile, .. } = flags.clone();
@@ -244,7 +248,8 @@ impl Config {
 
     /// Changes the settings by the text of a file.
     fn read(&mut self, text: &str, path: &Path) -> Result<(), Error> {
-        let file: File = toml::from_str(text).map_err(|error| Error::Config { path: path.into(), error: error.into() })?;
+        let file: File =
+            toml::from_str(text).map_err(|error| Error::Config { path: path.into(), error: error.into() })?;
         let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
         set(&mut self.only, file.only);
         set(&mut self.bind, file.bind);
@@ -258,7 +263,9 @@ impl Config {
         self.tls = match (file.tls_cert, file.tls_key) {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((cert, key)),
-            _ => return Err(Error::Usage(format!("{}: tls-cert and tls-key belong together", path.display()))),
+            _ => {
+                return Err(Error::Usage(format!("{}: tls-cert and tls-key belong together", path.display())));
+            }
         };
         let Some(file) = file.voicelink else { return Ok(()) };
         let voicelink = &mut self.voicelink;
@@ -284,13 +291,16 @@ impl Config {
                 return Err(Error::Usage(format!("voicelink: the name {name:?} will not do: {expected}")));
             }
         }
-        if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.is_empty() || secret.contains('\0')) {
+        if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.is_empty() || secret.contains('\0'))
+        {
             return Err(Error::Usage(format!("voicelink: the secret of {name:?} is empty or holds a NUL")));
         }
         if !secrets.is_empty() && !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain {
             let bind = self.bind;
             let advice = "use --tls-cert and --tls-key, or say --allow-plain";
-            return Err(Error::Usage(format!("voicelink: secrets would travel in the clear on {bind}: {advice}")));
+            return Err(Error::Usage(format!(
+                "voicelink: secrets would travel in the clear on {bind}: {advice}"
+            )));
         }
         Ok(())
     }

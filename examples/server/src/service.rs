@@ -72,7 +72,9 @@ pub struct Running {
 /// A port cannot be bound, or a certificate cannot be used. Nothing is left running then.
 pub async fn start(config: Config) -> Result<Running, Error> {
     let tls = match &config.tls {
-        Some((cert, key)) => Some(tls::server_config(cert, key).map_err(|error| Error::Usage(format!("TLS: {error}")))?),
+        Some((cert, key)) => {
+            Some(tls::server_config(cert, key).map_err(|error| Error::Usage(format!("TLS: {error}")))?)
+        }
         None => None,
     };
     let http = status::bind(config.http).await?;
@@ -92,7 +94,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     };
     for protocol in &config.only {
         services.push(match protocol {
-            Protocol::Voicelink => Box::new(voicelink::start(&config, bind("voicelink", config.voicelink.port)?)),
+            Protocol::Voicelink => {
+                Box::new(voicelink::start(&config, bind("voicelink", config.voicelink.port)?))
+            }
         });
     }
     let services: Arc<[Box<dyn Service>]> = services.into();
@@ -135,7 +139,11 @@ impl Running {
 
 /// The caps of a hub, from the settings.
 pub(crate) fn hub_settings(config: &Config) -> HubSettings {
-    HubSettings { max_connections: config.connections, max_per_address: config.per_address, ..HubSettings::DEFAULT }
+    HubSettings {
+        max_connections: config.connections,
+        max_per_address: config.per_address,
+        ..HubSettings::DEFAULT
+    }
 }
 
 impl Wanted {

@@ -57,7 +57,8 @@ impl Service for Hosted {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = self.hub.stats();
+        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
+            self.hub.stats();
         let (stats, registered, calls) =
             self.hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
         let ServerStats { calls: rung, established, packets, bytes, violations, stray } = stats;
@@ -94,7 +95,13 @@ struct Porter {
 
 impl Porter {
     /// The answer to somebody at `address` who asks for `name`.
-    fn judge<'a>(&self, peer: PeerId, address: Option<IpAddr>, name: &str, secret: Option<&[u8]>) -> ServerCommand<'a> {
+    fn judge<'a>(
+        &self,
+        peer: PeerId,
+        address: Option<IpAddr>,
+        name: &str,
+        secret: Option<&[u8]>,
+    ) -> ServerCommand<'a> {
         let owner = self.names.iter().find(|(_, fixed)| fixed.name == name).map(|(owner, _)| *owner);
         if owner.is_some() && owner != address {
             return ServerCommand::Reject { peer, reason: "this name belongs to another address" };
@@ -118,7 +125,8 @@ impl Handler<Server> for Porter {
             ServerEvent::Connected { peer, from } => {
                 tracing::debug!(%peer, ?from, "connected");
                 let address = from.map(|from| from.ip().to_canonical());
-                if let Some(FixedName { name, order }) = address.and_then(|address| self.names.get(&address)) {
+                if let Some(FixedName { name, order }) = address.and_then(|address| self.names.get(&address))
+                {
                     let introduce = ServerCommand::Introduce { peer, name, reachable: true, order: *order };
                     if let Err(refusal) = server.handle_command(now, introduce) {
                         tracing::info!(%peer, ?name, %refusal, "fixed name not given");

@@ -1,0 +1,167 @@
+//! `voxwire-client demo`: a real call over each protocol, and how it went.
+
+mod proxy;
+mod voicelink;
+
+use crate::error::{Error, failed};
+use crate::report::Report;
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
+use core::time::Duration;
+use proxy::Impairment;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use voxwire_audio::{Clip, Comparison, SPEECH, draw_waveforms, read_flac};
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Only these protocols, separated by commas.
+    #[arg(long, value_name = "P[,P..]", value_delimiter = ',')]
+    only: Option<Vec<Protocol>>,
+    /// Lose this part of what the callee's network carries. Over TCP nothing is lost for good: it stalls, as a
+    /// retransmission would.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
+    loss: f64,
+    /// Delay what the callee's network carries by up to so much, at random.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    jitter: u64,
+    /// Where to leave the recordings and the pictures.
+    #[arg(long, value_name = "DIR", default_value = "voxwire-demo")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Voicelink,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').parse().ok().filter(|percent| (0.0..=90.0).contains(percent));
+    percent.ok_or_else(|| "a percentage from 0 to 90 expected".into())
+}
+
+/// How one protocol's call went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    protocol: &'static str,
+    set_up: Duration,
+    /// Packets.
+    sent: u64,
+    heard: u64,
+    /// From one end to the other, of each packet.
+    latencies: Vec<Duration>,
+    /// What the network was told to do to it.
+    stalls: u64,
+    comparison: Result<Comparison, String>,
+    /// Whether that is good enough.
+    passed: bool,
+}
+
+pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
+    std::fs::create_dir_all(&flags.out)
+        .map_err(|error| failed!("cannot use {}: {error}", flags.out.display()))?;
+    let speech = read_flac(SPEECH).map_err(Error::Failed)?;
+    let impairment = Impairment { loss: flags.loss / 100.0, jitter: Duration::from_millis(flags.jitter) };
+    let only = flags.only.unwrap_or_else(|| vec![Protocol::Voicelink]);
+    let text =
+        format!("playing {:.1} s of speech through a server on loopback, in real time", speech.seconds());
+    report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
+    let mut outcomes = Vec::new();
+    for protocol in only {
+        let outcome = match protocol {
+            Protocol::Voicelink => voicelink::call(&speech, impairment, &flags.out).await?,
+        };
+        report.event("call", outcome.json(), "");
+        outcomes.push(outcome);
+    }
+    let out = flags.out.display();
+    report.event(
+        "done",
+        json!({ "out": flags.out }),
+        &format!("{}\nrecordings and pictures are in {out}", table(&outcomes)),
+    );
+    match outcomes
+        .iter()
+        .filter(|outcome| !outcome.passed)
+        .map(|outcome| outcome.protocol)
+        .collect::<Vec<_>>()
+    {
+        failed if failed.is_empty() => Ok(()),
+        failed => Err(failed!("not heard as it was said: {}", failed.join(", "))),
+    }
+}
+
+impl Outcome {
+    fn json(&self) -> serde_json::Value {
+        let comparison = self.comparison.as_ref().ok();
+        json!({
+            "protocol": self.protocol,
+            "set_up_ms": self.set_up.as_secs_f64() * 1e3,
+            "sent": self.sent, "heard": self.heard, "lost": self.sent.saturating_sub(self.heard),
+            "latency_ms": { "p50": self.latency(0.5), "p99": self.latency(0.99), "max": self.latency(1.0) },
+            "stalls": self.stalls,
+            "exact": comparison.is_some_and(|comparison| comparison.exact),
+            "snr_db": comparison.map(|comparison| comparison.snr_db).filter(|snr| snr.is_finite()),
+            "present": comparison.map(|comparison| comparison.present),
+            "spectral_distance_db": comparison.map(|comparison| comparison.spectral_distance_db),
+            "problem": self.comparison.as_ref().err(),
+            "heard_as_said": self.passed,
+        })
+    }
+
+    /// A quantile of the latencies, in milliseconds.
+    fn latency(&self, quantile: f64) -> f64 {
+        let mut sorted = self.latencies.clone();
+        sorted.sort();
+        let at = (quantile * sorted.len().saturating_sub(1) as f64).round() as usize;
+        sorted.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+    }
+}
+
+fn table(outcomes: &[Outcome]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header([
+        "",
+        "set-up",
+        "sent",
+        "heard",
+        "lost",
+        "stalls",
+        "latency p50 / p99",
+        "likeness",
+        "verdict",
+    ]);
+    for outcome in outcomes {
+        let likeness = match &outcome.comparison {
+            Ok(comparison) if comparison.exact => "every sample equal".into(),
+            Ok(comparison) => {
+                let Comparison { snr_db, present, spectral_distance_db, .. } = comparison;
+                let present = present * 100.0;
+                format!(
+                    "SNR {snr_db:.1} dB, {present:.0} % present, spectra {spectral_distance_db:.1} dB apart"
+                )
+            }
+            Err(problem) => problem.clone(),
+        };
+        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        table.add_row([
+            Cell::new(outcome.protocol),
+            right(format!("{:.1} ms", outcome.set_up.as_secs_f64() * 1e3)),
+            right(outcome.sent.to_string()),
+            right(outcome.heard.to_string()),
+            right(outcome.sent.saturating_sub(outcome.heard).to_string()),
+            right(outcome.stalls.to_string()),
+            right(format!("{:.2} / {:.2} ms", outcome.latency(0.5), outcome.latency(0.99))),
+            Cell::new(likeness),
+            Cell::new(if outcome.passed { "heard" } else { "NOT HEARD" }),
+        ]);
+    }
+    table
+}
+
+/// Draws what was played and what was heard.
+fn draw(out: &Path, protocol: &str, played: &Clip, heard: &Clip) -> Result<(), Error> {
+    let (above, below) = (format!("{protocol}: played by alice"), format!("{protocol}: heard by bob"));
+    Ok(draw_waveforms(&out.join(format!("{protocol}.png")), &[(&above, played), (&below, heard)])?)
+}

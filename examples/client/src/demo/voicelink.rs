@@ -1,0 +1,117 @@
+//! voicelink's part of the demonstration: alice calls bob and reads to him.
+
+use super::proxy::{Impairment, TcpProxy};
+use super::{Outcome, draw};
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::Source;
+use crate::voicelink::{Answer, Options, Phone, Summary, Tap};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::path::Path;
+use tokio::time::Instant;
+use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
+use voxwire_server::{Config, Wanted};
+use voxwire_voicelink::{ByteOrder, Format, Parameters};
+
+pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Outcome, Error> {
+    let mut config = Config { http: Wanted::No, ..Config::default() };
+    config.voicelink.port = 0;
+    let server = voxwire_server::start(config).await?;
+    let address = server.address("voicelink", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
+    // Bob's network is the bad one.
+    let proxy = if impairment.is_none() { None } else { Some(TcpProxy::start(address, impairment).await?) };
+    let bobs_way = proxy.as_ref().map_or(address, |proxy| proxy.address);
+
+    // The file as it is, so that every sample can be compared.
+    let parameters = Parameters {
+        sample_rate: speech.rate,
+        channels: speech.channels,
+        format: Format::I16,
+        chunk_size: speech.rate / 50,
+    };
+    let (played_path, heard_path) = (out.join("voicelink-played.wav"), out.join("voicelink-heard.wav"));
+    save_wav(&played_path, speech, SampleFormat::I16)?;
+    let options = |name: &str, order| Options {
+        name: Some(name.into()),
+        secret: None,
+        parameters,
+        order,
+        samples: order,
+        source: None,
+        record: None,
+        length: None,
+    };
+    // They do not even agree on the byte order.
+    let bob = Options { record: Some(heard_path.clone()), ..options("bob", ByteOrder::LittleEndian) };
+    let source = Some(Source::Clip(speech.clone()));
+    let alice = Options { source, ..options("alice", ByteOrder::BigEndian) };
+    let mut bob = Phone::connect(&link(bobs_way), bob, Report::silent()).await?;
+    let mut alice = Phone::connect(&link(address), alice, Report::silent()).await?;
+
+    let (mut said, mut heard) = (Times::default(), Times::default());
+    let waiting = bob.wait(Answer::Accept, &mut heard);
+    let calling = alice.call("bob", true, &mut said);
+    let (bobs, alices): (Result<Summary, Error>, Result<Summary, Error>) = tokio::join!(waiting, calling);
+    let (bobs, alices) = (bobs?, alices?);
+    alice.close().await;
+    bob.close().await;
+    server.drain(Duration::from_secs(2)).await;
+
+    let recording = load(&heard_path);
+    let comparison = match &recording {
+        Ok(recording) => compare(speech, recording).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let nothing = Clip::empty(speech.rate, 1);
+    draw(out, "voicelink", speech, recording.as_ref().unwrap_or(&nothing))?;
+    Ok(Outcome {
+        protocol: "voicelink",
+        set_up: alices.set_up,
+        sent: alices.packets_sent,
+        heard: bobs.packets_heard,
+        latencies: heard.since(&said),
+        stalls: proxy.map_or(0, |proxy| proxy.stalls()),
+        // PCM over TCP: every sample, or it does not count.
+        passed: comparison.as_ref().is_ok_and(|comparison| comparison.exact),
+        comparison,
+    })
+}
+
+fn link(address: SocketAddr) -> Link {
+    Link { server: Some(address.to_string()), tls_ca: None, tls_name: None }
+}
+
+/// When how many bytes had gone by.
+#[derive(Debug, Default)]
+struct Times {
+    bytes: usize,
+    marks: Vec<(usize, Instant)>,
+}
+
+impl Times {
+    fn mark(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.marks.push((self.bytes, Instant::now()));
+    }
+
+    /// How much later than in `other` the same bytes went by.
+    fn since(&self, other: &Self) -> Vec<Duration> {
+        let pairs = self.marks.iter().filter_map(|(bytes, at)| {
+            let before = other.marks.iter().find(|(sent, _)| sent == bytes)?;
+            Some(at.saturating_duration_since(before.1))
+        });
+        pairs.collect()
+    }
+}
+
+impl Tap for Times {
+    fn sent(&mut self, bytes: &[u8]) {
+        self.mark(bytes);
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        self.mark(bytes);
+    }
+}

@@ -1,0 +1,28 @@
+use std::io;
+use thiserror::Error;
+
+/// Why an action failed.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The action failed or was refused; says why.
+    #[error("{0}")]
+    Failed(String),
+    /// A file with sound in it, or for it.
+    #[error(transparent)]
+    Audio(#[from] voxwire_audio::Error),
+    /// The system's.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The demonstration's server.
+    #[error("server: {0}")]
+    Server(#[from] voxwire_server::Error),
+}
+
+/// `Error::Failed`, from parts.
+macro_rules! failed {
+    ($($part:tt)*) => { crate::error::Error::Failed(format!($($part)*)) };
+}
+pub(crate) use failed;

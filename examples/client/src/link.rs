@@ -1,0 +1,66 @@
+//! Where the server is, and how to get there.
+
+use crate::error::{Error, failed};
+use std::path::PathBuf;
+use voxwire_core::Session;
+use voxwire_transport::{Connection, ConnectionSettings, tls};
+
+/// What the command line says about the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    pub(crate) server: Option<String>,
+    pub(crate) tls_ca: Option<PathBuf>,
+    pub(crate) tls_name: Option<String>,
+}
+
+impl Link {
+    /// The server as `host:port`, with the protocol's own port where none is given.
+    pub(crate) fn address(&self, port: u16) -> String {
+        let Some(server) = &self.server else { return format!("127.0.0.1:{port}") };
+        let bare_v6 = server.parse::<core::net::Ipv6Addr>().is_ok();
+        match server.rsplit_once(':') {
+            _ if bare_v6 => format!("[{server}]:{port}"),
+            Some((_, digits)) if !digits.ends_with(']') => server.clone(),
+            _ => format!("{server}:{port}"),
+        }
+    }
+
+    /// Connects `session` to the server.
+    pub(crate) async fn connect<S: Session>(&self, port: u16, session: S) -> Result<Connection<S>, Error> {
+        let address = self.address(port);
+        let settings = ConnectionSettings::DEFAULT;
+        let connected = match &self.tls_ca {
+            None => Connection::connect(&address, session, settings).await,
+            Some(authorities) => {
+                let config = tls::client_config(authorities).map_err(|error| failed!("TLS: {error}"))?;
+                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
+                let host = self.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
+                let name = tls::rustls::pki_types::ServerName::try_from(host.clone())
+                    .map_err(|error| Error::Usage(format!("{host}: {error}")))?;
+                Connection::connect_tls(&address, name, config, session, settings).await
+            }
+        };
+        connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_be_named_with_and_without_a_port() {
+        for (given, expected) in [
+            (None, "127.0.0.1:4240"),
+            (Some("example.org"), "example.org:4240"),
+            (Some("example.org:5"), "example.org:5"),
+            (Some("192.0.2.1"), "192.0.2.1:4240"),
+            (Some("::1"), "[::1]:4240"),
+            (Some("[::1]"), "[::1]:4240"),
+            (Some("[::1]:5"), "[::1]:5"),
+        ] {
+            let link = Link { server: given.map(String::from), tls_ca: None, tls_name: None };
+            assert_eq!(link.address(4240), expected);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The program `voxwire-client`: every action of every protocol, with real audio, and the demonstration.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod error;
+mod link;
+mod report;
+mod sound;
+mod voicelink;
+
+use clap::{Parser, Subcommand};
+use core::str::FromStr;
+use error::Error;
+use link::Link;
+use report::Report;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
+
+/// voxwire's client: every action of every protocol, with real audio.
+///
+/// Exit code 0: done; 1: failed or refused, the reason is on standard error; 2: usage error.
+#[derive(Debug, Parser)]
+#[command(name = "voxwire-client", version)]
+struct Flags {
+    /// The server; without a port, or at all, the protocol's own on loopback.
+    #[arg(long, global = true, value_name = "ADDR")]
+    server: Option<String>,
+    /// Speak TLS, and trust the certificates in this file (PEM).
+    #[arg(long, global = true, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The name that the server's certificate has to show [default: the host in --server].
+    #[arg(long, global = true, value_name = "NAME", requires = "tls_ca")]
+    tls_name: Option<String>,
+    /// Print one JSON object per line on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Print nothing but errors.
+    #[arg(long, global = true, conflicts_with = "json")]
+    quiet: bool,
+    /// What to log on standard error: off, error, warn, info, debug or trace.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "error", value_parser = log_level)]
+    log: String,
+    #[command(subcommand)]
+    what: What,
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    Targets::from_str(text).map(|_| text.into()).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Calls through an intermediary, raw PCM over TCP.
+    Voicelink(voicelink::Flags),
+    /// Make a real call over each protocol, in this process, and show how it went.
+    Demo(demo::Flags),
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let level = Targets::from_str(&flags.log).unwrap_or_default();
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_filter(level);
+    tracing_subscriber::registry().with(lines).init();
+    match run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("voxwire-client: {error}");
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(flags: Flags) -> Result<(), Error> {
+    let report = Report::new(flags.json, flags.quiet);
+    let link = Link { server: flags.server, tls_ca: flags.tls_ca, tls_name: flags.tls_name };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match flags.what {
+            What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
+            What::Demo(flags) => demo::run(flags, &report).await,
+        }
+    })
+}

@@ -1,0 +1,185 @@
+//! What is played into a call, and what is kept of it.
+
+use crate::error::Error;
+use core::str::FromStr;
+use std::path::{Path, PathBuf};
+use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, load, resample};
+
+/// `--play`: a file, or a test tone.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Play {
+    File(PathBuf),
+    Tone(f64),
+}
+
+impl FromStr for Play {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("tone") {
+            Some("") => Ok(Self::Tone(440.0)),
+            Some(rest) if rest.starts_with(':') => match rest[1..].parse() {
+                Ok(hz) if (1.0..=96_000.0).contains(&hz) => Ok(Self::Tone(hz)),
+                _ => Err(format!("`{}` is no frequency from 1 to 96000 Hz", &rest[1..])),
+            },
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+/// How a call carries its sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) rate: u32,
+    pub(crate) channels: u16,
+    pub(crate) format: SampleFormat,
+    pub(crate) order: SampleOrder,
+}
+
+/// Something to play, loaded before the call, so that a bad file is known in time.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Clip(Clip),
+    Tone(f64),
+}
+
+impl Source {
+    pub(crate) fn open(play: &Play) -> Result<Self, Error> {
+        Ok(match play {
+            Play::File(path) => Self::Clip(load(path)?),
+            Play::Tone(hz) => Self::Tone(*hz),
+        })
+    }
+
+    /// Makes it ready to be sent in `shape`.
+    pub(crate) fn player(&self, shape: Shape) -> Result<Player, Error> {
+        let clip = match self {
+            Self::Clip(clip) => Some(resample(&clip.mix(shape.channels), shape.rate)?),
+            Self::Tone(_) => None,
+        };
+        let hz = if let Self::Tone(hz) = self { *hz } else { 0.0 };
+        Ok(Player { shape, clip, hz, at: 0, chunk: Vec::new() })
+    }
+}
+
+/// Hands out a source chunk by chunk.
+#[derive(Debug)]
+pub(crate) struct Player {
+    shape: Shape,
+    /// `None`: a tone, without end.
+    clip: Option<Clip>,
+    hz: f64,
+    /// In frames.
+    at: u64,
+    chunk: Vec<u8>,
+}
+
+impl Player {
+    /// The next `frames` frames as raw bytes, and their loudest sample; `None` at the end.
+    pub(crate) fn next(&mut self, frames: usize) -> Option<(&[u8], f64)> {
+        let Shape { rate, channels, format, order } = self.shape;
+        let tone;
+        let samples = match &self.clip {
+            None => {
+                tone = Clip::tone_from(rate, channels, self.hz, self.at, frames);
+                &tone.samples[..]
+            }
+            Some(clip) => {
+                let channels = usize::from(channels);
+                let start = usize::try_from(self.at).ok()?.checked_mul(channels)?;
+                let end = start.saturating_add(frames.saturating_mul(channels)).min(clip.samples.len());
+                clip.samples.get(start..end).filter(|samples| !samples.is_empty())?
+            }
+        };
+        self.at += (samples.len() / usize::from(channels.max(1))) as u64;
+        self.chunk.clear();
+        encode(samples, format, order, &mut self.chunk);
+        Some((&self.chunk, peak(samples)))
+    }
+}
+
+/// What is heard, into a file if that is asked for.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    shape: Shape,
+    file: Option<WavRecorder>,
+    /// The end of a sample that a packet cut in two.
+    rest: Vec<u8>,
+}
+
+impl Recorder {
+    pub(crate) fn new(path: Option<&Path>, shape: Shape) -> Result<Self, Error> {
+        let Shape { rate, channels, format, .. } = shape;
+        let file = path.map(|path| WavRecorder::create(path, rate, channels, format)).transpose()?;
+        Ok(Self { shape, file, rest: Vec::new() })
+    }
+
+    /// Takes raw bytes; returns their loudest sample.
+    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Result<f64, Error> {
+        let Shape { format, order, .. } = self.shape;
+        let samples = if self.rest.is_empty() && bytes.len().is_multiple_of(format.size()) {
+            decode(bytes, format, order)
+        } else {
+            self.rest.extend_from_slice(bytes);
+            let whole = self.rest.len() - self.rest.len() % format.size();
+            let samples = decode(&self.rest[..whole], format, order);
+            self.rest.drain(..whole);
+            samples
+        };
+        if let Some(file) = &mut self.file {
+            file.write(&samples)?;
+        }
+        Ok(peak(&samples))
+    }
+
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.file.map_or(Ok(()), |file| Ok(file.finish()?))
+    }
+}
+
+/// Checks that a recording can be written, before anybody is called. An existing file is left alone until then.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
+    let about =
+        |error: std::io::Error| Error::Failed(format!("cannot record to {}: {error}", path.display()));
+    std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(about)
+}
+
+fn peak(samples: &[f64]) -> f64 {
+    samples.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape =
+        Shape { rate: 8000, channels: 2, format: SampleFormat::I16, order: SampleOrder::Little };
+
+    #[test]
+    fn play_is_a_tone_or_a_file() {
+        assert_eq!("tone".parse(), Ok(Play::Tone(440.0)));
+        assert_eq!("tone:1000".parse(), Ok(Play::Tone(1000.0)));
+        assert!("tone:x".parse::<Play>().is_err() && "tone:0".parse::<Play>().is_err());
+        assert_eq!("tone.wav".parse(), Ok(Play::File("tone.wav".into())));
+    }
+
+    #[test]
+    fn a_player_hands_out_every_frame_once() {
+        let clip = Clip::tone(8000, 2, 100.0, 0.0505);
+        let mut player = Source::Clip(clip.clone()).player(SHAPE).unwrap();
+        let mut bytes = Vec::new();
+        while let Some((chunk, _)) = player.next(160) {
+            assert!(chunk.len() == 640 || chunk.len() < 640);
+            bytes.extend_from_slice(chunk);
+        }
+        assert_eq!(bytes.len(), clip.samples.len() * 2);
+    }
+
+    #[test]
+    fn a_recorder_puts_samples_together_that_packets_cut() {
+        let mut recorder = Recorder::new(None, SHAPE).unwrap();
+        assert_eq!(recorder.hear(&[0, 0x40, 0]).unwrap(), 0.5);
+        assert_eq!(recorder.hear(&[0x20]).unwrap(), 0.25);
+        recorder.finish().unwrap();
+    }
+}

@@ -1,0 +1,218 @@
+//! `voxwire-client voicelink`: the flags, and what the actions do.
+
+mod phone;
+
+use crate::error::Error;
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::{Play, Source, check_writable};
+use clap::{Args, Subcommand, ValueEnum};
+use core::str::FromStr;
+use core::time::Duration;
+pub(crate) use phone::{Answer, Options, Phone, Summary, Tap};
+use std::path::PathBuf;
+use voxwire_voicelink::{ByteOrder, Format, Parameters};
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Register under this name; without one, a server shows the address.
+    #[arg(long, global = true, value_name = "NAME")]
+    name: Option<String>,
+    /// What shows that the name is ours, where the server asks for it.
+    #[arg(long, global = true, value_name = "TEXT", requires = "name")]
+    secret: Option<String>,
+    /// Frames per second to propose.
+    #[arg(long, global = true, value_name = "HZ", default_value_t = 48_000)]
+    rate: u32,
+    /// Channels to propose.
+    #[arg(long, global = true, value_name = "N", default_value_t = 1)]
+    channels: u16,
+    /// Sample format to propose: uint8, int8, int16, int32 or float32.
+    #[arg(long, global = true, value_name = "NAME", default_value = "int16", value_parser = format)]
+    format: Format,
+    /// Frames in one packet [default: 20 ms].
+    #[arg(long, global = true, value_name = "FRAMES")]
+    chunk: Option<u32>,
+    /// Byte order of the packets' heads.
+    #[arg(long, global = true, value_name = "ORDER", default_value = "be")]
+    byte_order: Order,
+    /// Byte order of the samples [default: as the heads].
+    #[arg(long, global = true, value_name = "ORDER")]
+    sample_order: Option<SampleOrder>,
+    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+    #[arg(long, global = true, value_name = "FILE")]
+    play: Option<Play>,
+    /// Record what is heard to a WAV file.
+    #[arg(long, global = true, value_name = "FILE.wav")]
+    record: Option<PathBuf>,
+    /// Hang up after so many seconds of call.
+    #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
+    length: Option<Duration>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Wait for one call, take it, and end with it.
+    Wait {
+        /// Take calls as they are proposed: what happens anyway.
+        #[arg(long, conflicts_with_all = ["counter", "refuse"])]
+        accept: bool,
+        /// Propose other parameters, as RATE:CHANNELS:FORMAT.
+        #[arg(long, value_name = "RATE:CHANNELS:FORMAT", conflicts_with = "refuse")]
+        counter: Option<Counter>,
+        /// Refuse calls.
+        #[arg(long)]
+        refuse: bool,
+        /// Go on with the next call.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Call somebody; hang up when the file has been played.
+    Call {
+        /// Whom.
+        user: String,
+        /// Do not take other parameters than ours, if the other side proposes them.
+        #[arg(long)]
+        strict: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Order {
+    /// Big-endian, network order.
+    Be,
+    /// Little-endian.
+    Le,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SampleOrder {
+    /// As the heads of the packets.
+    Connection,
+    /// Big-endian.
+    #[value(alias = "big")]
+    Be,
+    /// Little-endian.
+    #[value(alias = "little")]
+    Le,
+}
+
+/// `RATE:CHANNELS:FORMAT`
+#[derive(Debug, Clone, Copy)]
+struct Counter {
+    rate: u32,
+    channels: u16,
+    format: Format,
+}
+
+impl FromStr for Counter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let mut parts = text.split(':');
+            let (rate, channels, name) = (parts.next()?, parts.next()?, parts.next()?);
+            let end = parts.next().is_none();
+            let counter = Self {
+                rate: rate.parse().ok()?,
+                channels: channels.parse().ok()?,
+                format: format(name).ok()?,
+            };
+            end.then_some(counter)
+        };
+        parse().ok_or_else(|| "RATE:CHANNELS:FORMAT expected, for example 16000:1:int16".into())
+    }
+}
+
+fn format(name: &str) -> Result<Format, String> {
+    let number = name.parse().ok().and_then(Format::from_wire);
+    Format::from_name(name).or(number).ok_or_else(|| "uint8, int8, int16, int32 or float32 expected".into())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+impl From<Order> for ByteOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Be => Self::BigEndian,
+            Order::Le => Self::LittleEndian,
+        }
+    }
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+    let order = ByteOrder::from(flags.byte_order);
+    let samples = match flags.sample_order {
+        None | Some(SampleOrder::Connection) => order,
+        Some(SampleOrder::Be) => ByteOrder::BigEndian,
+        Some(SampleOrder::Le) => ByteOrder::LittleEndian,
+    };
+    let chunk_size = |rate: u32| flags.chunk.unwrap_or(rate / 50);
+    let parameters = Parameters {
+        sample_rate: flags.rate,
+        channels: flags.channels,
+        format: flags.format,
+        chunk_size: chunk_size(flags.rate),
+    };
+    parameters.check(&voxwire_voicelink::Ranges::DEFAULT).map_err(|error| Error::Usage(error.to_string()))?;
+    // A bad file is reported before anybody is disturbed.
+    let source = flags.play.as_ref().map(Source::open).transpose()?;
+    if let Some(path) = &flags.record {
+        check_writable(path)?;
+    }
+    let options = Options {
+        name: flags.name,
+        secret: flags.secret,
+        parameters,
+        order,
+        samples,
+        source,
+        record: flags.record,
+        length: flags.length,
+    };
+    match flags.action {
+        Action::Wait { counter, refuse, keep, .. } => {
+            let answer = match counter {
+                _ if refuse => Answer::Refuse,
+                None => Answer::Accept,
+                Some(Counter { rate, channels, format }) => {
+                    let chunk_size = chunk_size(rate);
+                    Answer::Counter(Parameters { sample_rate: rate, channels, format, chunk_size })
+                }
+            };
+            if let Answer::Counter(parameters) = answer {
+                let range = parameters.check(&voxwire_voicelink::Ranges::DEFAULT);
+                range.map_err(|error| Error::Usage(format!("--counter: {error}")))?;
+            }
+            let mut phone = Phone::connect(&link, options, report.clone()).await?;
+            loop {
+                let result = phone.wait(answer, &mut ()).await;
+                match result {
+                    // One call that went wrong is no reason to miss the next.
+                    Err(Error::Failed(reason)) if keep && phone.is_connected() => report.event(
+                        "failed",
+                        serde_json::json!({ "reason": reason }),
+                        &format!("call failed: {reason}"),
+                    ),
+                    Ok(summary) if keep && !summary.interrupted && phone.is_connected() => {}
+                    result => {
+                        phone.close().await;
+                        return result.map(|_| ());
+                    }
+                }
+            }
+        }
+        Action::Call { user, strict } => {
+            let mut phone = Phone::connect(&link, options, report.clone()).await?;
+            let result = phone.call(&user, strict, &mut ()).await;
+            phone.close().await;
+            result.map(|_| ())
+        }
+    }
+}
