@@ -1,7 +1,8 @@
 /// What a decoder or a session accepts at most. Every protocol crate has its own `DEFAULT`; no value means "unlimited".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest frame, in bytes, length field included. Enforced by the framing on the length field, before buffering.
+    /// Largest frame, in bytes, length field included. Enforced by the framing on the length field, before buffering; a
+    /// framing may hold some kinds of message to less.
     pub max_frame: usize,
     /// Longest single text, in bytes. Enforced by `decode`.
     pub max_text: usize,

@@ -1,9 +1,12 @@
-use crate::{DecodeError, DecodeErrorKind, Reader};
+use crate::{DecodeError, DecodeErrorKind, EncodeError, Reader};
 use bytes::BufMut;
-use core::{fmt, iter::FusedIterator, marker::PhantomData};
+use core::{fmt, iter::FusedIterator};
 
 /// An element of variable size in a [`List`].
 pub trait Element<'a>: Copy {
+    /// Dialect and limits that reading and writing depend on; `()` if nothing.
+    type Wire: Copy;
+
     /// The smallest encoded size in bytes; at least 1, so that a count can be checked against the bytes that are there.
     const MIN_LEN: usize;
 
@@ -11,26 +14,29 @@ pub trait Element<'a>: Copy {
     ///
     /// # Errors
     /// Names the element's field that is wrong.
-    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError>;
+    fn read(reader: &mut Reader<'a>, wire: Self::Wire) -> Result<Self, DecodeError>;
 
     /// The encoded size in bytes.
-    fn encoded_len(&self) -> usize;
+    ///
+    /// # Errors
+    /// The element cannot be represented, or breaks a limit.
+    fn encoded_len(&self, wire: Self::Wire) -> Result<usize, EncodeError>;
 
     /// Writes [`encoded_len`](Self::encoded_len) bytes.
-    fn write(&self, out: &mut impl BufMut);
+    fn write(&self, wire: Self::Wire, out: &mut impl BufMut);
 }
 
 /// A list whose elements differ in size: walked once when it is decoded, infallible afterwards, never copied.
 ///
 /// A receiver gets a window of the frame, a sender lends its own slice.
-pub struct List<'a, T> {
+pub struct List<'a, T: Element<'a>> {
     source: Source<'a, T>,
     len: usize,
 }
 
-enum Source<'a, T> {
-    /// Bytes that were walked successfully.
-    Wire(&'a [u8], PhantomData<T>),
+enum Source<'a, T: Element<'a>> {
+    /// Bytes that were walked successfully in this dialect.
+    Wire(&'a [u8], T::Wire),
     Items(&'a [T]),
 }
 
@@ -42,6 +48,7 @@ impl<'a, T: Element<'a>> List<'a, T> {
     /// before looping), and the errors of the elements.
     pub fn read(
         reader: &mut Reader<'a>,
+        wire: T::Wire,
         field: &'static str,
         count: u64,
         max: usize,
@@ -57,10 +64,10 @@ impl<'a, T: Element<'a>> List<'a, T> {
         }
         let mut ahead = *reader;
         for _ in 0..len {
-            T::read(&mut ahead)?;
+            T::read(&mut ahead, wire)?;
         }
         let window = reader.take(field, ahead.offset().saturating_sub(reader.offset()))?;
-        Ok(Self { source: Source::Wire(window, PhantomData), len })
+        Ok(Self { source: Source::Wire(window, wire), len })
     }
 
     /// Number of elements.
@@ -76,52 +83,47 @@ impl<'a, T: Element<'a>> List<'a, T> {
     /// The elements in order; exactly [`len`](Self::len) of them.
     pub fn iter(&self) -> Iter<'a, T> {
         let source = match self.source {
-            Source::Wire(bytes, _) => Walk::Wire(Reader::new(bytes)),
+            Source::Wire(bytes, wire) => Walk::Wire(Reader::new(bytes), wire),
             Source::Items(items) => Walk::Items(items.iter()),
         };
         Iter { source, left: self.len }
     }
 
     /// The encoded size of all elements in bytes, without any count.
-    pub fn encoded_len(&self) -> usize {
-        match self.source {
-            Source::Wire(bytes, _) => bytes.len(),
-            Source::Items(items) => {
-                items.iter().fold(0, |sum: usize, item| sum.saturating_add(item.encoded_len()))
-            }
-        }
+    ///
+    /// # Errors
+    /// Those of the first element that cannot be represented.
+    pub fn encoded_len(&self, wire: T::Wire) -> Result<usize, EncodeError> {
+        self.iter().try_fold(0, |sum: usize, item| Ok(sum.saturating_add(item.encoded_len(wire)?)))
     }
 
     /// Writes all elements, without any count.
-    pub fn write(&self, out: &mut impl BufMut) {
-        match self.source {
-            Source::Wire(bytes, _) => out.put_slice(bytes),
-            Source::Items(items) => items.iter().for_each(|item| item.write(out)),
-        }
+    pub fn write(&self, wire: T::Wire, out: &mut impl BufMut) {
+        self.iter().for_each(|item| item.write(wire, out));
     }
 }
 
-impl<'a, T> From<&'a [T]> for List<'a, T> {
+impl<'a, T: Element<'a>> From<&'a [T]> for List<'a, T> {
     fn from(items: &'a [T]) -> Self {
         Self { source: Source::Items(items), len: items.len() }
     }
 }
 
-impl<T> Clone for List<'_, T> {
+impl<'a, T: Element<'a>> Clone for List<'a, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for List<'_, T> {}
+impl<'a, T: Element<'a>> Copy for List<'a, T> {}
 
-impl<T> Clone for Source<'_, T> {
+impl<'a, T: Element<'a>> Clone for Source<'a, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Source<'_, T> {}
+impl<'a, T: Element<'a>> Copy for Source<'a, T> {}
 
 impl<'a, T: Element<'a> + PartialEq> PartialEq for List<'a, T> {
     fn eq(&self, other: &Self) -> bool {
@@ -156,13 +158,13 @@ impl<'a, T: Element<'a>> IntoIterator for &List<'a, T> {
 }
 
 /// The elements of a [`List`], in order.
-pub struct Iter<'a, T> {
+pub struct Iter<'a, T: Element<'a>> {
     source: Walk<'a, T>,
     left: usize,
 }
 
-enum Walk<'a, T> {
-    Wire(Reader<'a>),
+enum Walk<'a, T: Element<'a>> {
+    Wire(Reader<'a>, T::Wire),
     Items(core::slice::Iter<'a, T>),
 }
 
@@ -172,7 +174,7 @@ impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         match &mut self.source {
-            Walk::Wire(reader) => T::read(reader).ok(),
+            Walk::Wire(reader, wire) => T::read(reader, *wire).ok(),
             Walk::Items(items) => items.next().copied(),
         }
     }
@@ -185,7 +187,7 @@ impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
 impl<'a, T: Element<'a>> ExactSizeIterator for Iter<'a, T> {}
 impl<'a, T: Element<'a>> FusedIterator for Iter<'a, T> {}
 
-impl<T> fmt::Debug for Iter<'_, T> {
+impl<'a, T: Element<'a>> fmt::Debug for Iter<'a, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Iter").field("left", &self.left).finish_non_exhaustive()
     }
@@ -200,18 +202,22 @@ mod tests {
     struct Name<'a>(&'a str);
 
     impl<'a> Element<'a> for Name<'a> {
+        type Wire = ();
         const MIN_LEN: usize = 1;
 
-        fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        fn read(reader: &mut Reader<'a>, (): ()) -> Result<Self, DecodeError> {
             let n = reader.u8("name length")?;
             reader.str("name", n.into()).map(Self)
         }
 
-        fn encoded_len(&self) -> usize {
-            1 + self.0.len()
+        fn encoded_len(&self, (): ()) -> Result<usize, EncodeError> {
+            match self.0.len() {
+                len @ 0..=255 => Ok(1 + len),
+                len => Err(EncodeError::TooLong { field: "name", len, max: 255 }),
+            }
         }
 
-        fn write(&self, out: &mut impl BufMut) {
+        fn write(&self, (): (), out: &mut impl BufMut) {
             out.put_u8(u8::try_from(self.0.len()).unwrap());
             out.put_slice(self.0.as_bytes());
         }
@@ -222,11 +228,14 @@ mod tests {
         let names = [Name("ann"), Name(""), Name("zoë")];
         let sent = List::from(&names[..]);
         let mut bytes = Vec::new();
-        sent.write(&mut bytes);
+        sent.write((), &mut bytes);
         bytes.push(7);
-        assert_eq!(bytes.len(), sent.encoded_len() + 1);
+        assert_eq!(Ok(bytes.len() - 1), sent.encoded_len(()));
+        let long = [b'a'; 256];
+        let long = [Name(core::str::from_utf8(&long).unwrap())];
+        assert!(List::from(&long[..]).encoded_len(()).is_err());
         let mut reader = Reader::new(&bytes);
-        let got = List::<Name<'_>>::read(&mut reader, "names", 3, 10).unwrap();
+        let got = List::<Name<'_>>::read(&mut reader, (), "names", 3, 10).unwrap();
         assert_eq!(got, sent);
         assert_eq!((got.iter().len(), got.iter().count()), (3, 3));
         assert_eq!(reader.u8("after"), Ok(7));
@@ -235,7 +244,7 @@ mod tests {
     #[test]
     fn counts_are_refused_before_looping() {
         let read = |count, max| {
-            List::<Name<'_>>::read(&mut Reader::new(&[0, 0]), "names", count, max).unwrap_err().kind
+            List::<Name<'_>>::read(&mut Reader::new(&[0, 0]), (), "names", count, max).unwrap_err().kind
         };
         assert_eq!(read(u64::MAX, 10), DecodeErrorKind::Limit { got: u64::MAX, max: 10 });
         assert_eq!(read(1 << 40, usize::MAX), DecodeErrorKind::Truncated { missing: (1 << 40) - 2 });
@@ -244,7 +253,7 @@ mod tests {
     #[test]
     fn a_bad_element_leaves_the_reader_where_it_was() {
         let mut reader = Reader::new(&[1, b'a', 1, 0xff]);
-        assert!(List::<Name<'_>>::read(&mut reader, "names", 2, 10).is_err());
+        assert!(List::<Name<'_>>::read(&mut reader, (), "names", 2, 10).is_err());
         assert_eq!(reader.offset(), 0);
     }
 }

@@ -53,7 +53,7 @@ pub trait Message<'a>: Sized + Debug {
 ///
 /// Decoding costs nanoseconds, so there are no owned twin types.
 ///
-/// ```ignore
+/// ```text
 /// let kept: Owned<Packet<'static>> = Owned::new(&packet, &wire)?;
 /// let again: Packet<'_> = kept.get();
 /// ```

@@ -28,7 +28,8 @@ enum Entry {
 }
 
 impl Outbox {
-    /// An empty outbox for at most `limit` bytes, queue entries included.
+    /// An empty outbox for at most `limit` bytes of frames and their queue entries. What [`insist`](Self::insist) and the
+    /// instructions to the driver take comes on top; sessions bound it.
     pub const fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), base: 0, queue: VecDeque::new(), limit }
     }
@@ -44,7 +45,8 @@ impl Outbox {
         if needed > available { Err(Full { needed, available }) } else { Ok(()) }
     }
 
-    /// Encodes `message` once and queues it for every peer in `to`.
+    /// Encodes `message` once and queues it for every peer in `to`. Returns the frame, to edit in place before anyone
+    /// sees it; it is empty if there was no addressee.
     ///
     /// # Errors
     /// Those of [`Message::encoded_len`], or [`EncodeError::NoRoom`]; nothing is queued then.
@@ -54,7 +56,7 @@ impl Outbox {
         lane: Lane,
         message: &M,
         wire: &M::Wire,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<&mut [u8], EncodeError> {
         let len = message.encoded_len(wire)?;
         self.room(len, 1)?;
         let start = self.end();
@@ -62,7 +64,7 @@ impl Outbox {
         self.address(to, lane, start).map_err(EncodeError::from)
     }
 
-    /// Queues a frame as it is for every peer in `to`.
+    /// Queues a frame as it is for every peer in `to`. Returns the copy, as [`send`](Self::send) does.
     ///
     /// # Errors
     /// [`Full`]; nothing is queued then.
@@ -72,7 +74,7 @@ impl Outbox {
         to: impl IntoIterator<Item = PeerId>,
         lane: Lane,
         frame: &[u8],
-    ) -> Result<(), Full> {
+    ) -> Result<&mut [u8], Full> {
         self.room(frame.len(), 1)?;
         let start = self.end();
         self.bytes.extend_from_slice(frame);
@@ -157,17 +159,6 @@ impl Outbox {
         self.queue.push_back(Entry::Plain(Output::Close { peer }));
     }
 
-    /// The bytes of the frame queued last, to edit in place before anyone sees them.
-    pub fn last_frame_mut(&mut self) -> &mut [u8] {
-        match self.queue.back() {
-            Some(Entry::Send { frame, .. } | Entry::Broadcast { frame }) => {
-                let range = frame.start.saturating_sub(self.base)..frame.end.saturating_sub(self.base);
-                self.bytes.get_mut(range).unwrap_or(&mut [])
-            }
-            _ => &mut [],
-        }
-    }
-
     /// All outputs waiting, in order.
     pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
         self.queue.iter().map(|entry| match entry {
@@ -235,7 +226,7 @@ impl Outbox {
         to: impl IntoIterator<Item = PeerId>,
         lane: Lane,
         start: usize,
-    ) -> Result<(), Full> {
+    ) -> Result<&mut [u8], Full> {
         let frame = start..self.end();
         let before = self.queue.len();
         let mut result = Ok(());
@@ -249,10 +240,11 @@ impl Outbox {
         if result.is_err() {
             self.queue.truncate(before);
         }
+        let at = start.saturating_sub(self.base);
         if self.queue.len() == before {
-            self.bytes.truncate(start.saturating_sub(self.base));
+            self.bytes.truncate(at);
         }
-        result
+        result.map(|()| self.bytes.get_mut(at..).unwrap_or(&mut []))
     }
 }
 
@@ -316,13 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_frame_can_be_edited_in_place() {
+    fn a_frame_can_be_edited_in_place() {
         let mut outbox = Outbox::new(1000);
         outbox.forward([A], Lane::Droppable, &[1, 2]).unwrap();
-        outbox.forward([B], Lane::Droppable, &[3, 4]).unwrap();
-        outbox.last_frame_mut().reverse();
+        outbox.forward([B], Lane::Droppable, &[3, 4]).unwrap().reverse();
+        assert!(outbox.forward([], Lane::Droppable, &[5, 6]).unwrap().is_empty());
         assert_eq!(frames(&outbox), [(A, &[1, 2][..]), (B, &[4, 3])]);
-        outbox.close(A);
-        assert!(outbox.last_frame_mut().is_empty());
     }
 }

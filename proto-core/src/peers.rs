@@ -93,7 +93,7 @@ impl<T> PeerSlab<T> {
     }
 }
 
-/// Mints [`PeerId`]s for a driver: the lowest free slot first, each time with a new generation.
+/// Mints [`PeerId`]s for a driver: a free slot where there is one, each time with a new generation.
 #[derive(Debug, Clone, Default)]
 pub struct PeerIds {
     generations: Vec<u32>,

@@ -39,11 +39,8 @@ impl Bucket {
         let owed = full_at.saturating_duration_since(now);
         if owed > window {
             let wait = owed.saturating_sub(window);
-            return Err(if rate.per_second == 0 {
-                Instant::from_nanos(u64::MAX)
-            } else {
-                now.saturating_add(wait)
-            });
+            let never = rate.per_second == 0 || n > rate.burst;
+            return Err(if never { Instant::from_nanos(u64::MAX) } else { now.saturating_add(wait) });
         }
         self.full_at = full_at;
         Ok(())
@@ -85,7 +82,7 @@ impl SourceRate {
 
     /// Takes one token of `source`'s bucket; false if none is left.
     pub fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
-        if source.is_loopback() {
+        if source.to_canonical().is_loopback() {
             return true;
         }
         let slots = self.buckets.len() as u64;
@@ -138,6 +135,8 @@ mod tests {
         let taken = (0..5).filter(|_| bucket.take(Instant::ZERO, rate, 1).is_ok()).count();
         assert_eq!(taken, 2);
         assert_eq!(bucket.take(Instant::from_nanos(1 << 60), rate, 5), Err(Instant::from_nanos(u64::MAX)));
+        // More than the bucket holds never comes.
+        assert_eq!(Bucket::default().take(Instant::ZERO, RATE, 4), Err(Instant::from_nanos(u64::MAX)));
     }
 
     #[test]
@@ -159,6 +158,7 @@ mod tests {
         assert_eq!(left("192.0.2.2"), 3);
         assert_eq!(left("2001:db8::1"), 3);
         assert_eq!(left("2001:db8::2"), 0);
-        assert_eq!(left("127.0.0.1"), 10);
+        assert_eq!((left("127.0.0.1"), left("::ffff:127.0.0.1")), (10, 10));
+        assert_eq!((left("192.0.2.3"), left("::ffff:192.0.2.3")), (3, 0));
     }
 }

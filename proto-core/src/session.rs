@@ -30,6 +30,8 @@ pub enum Input<'a> {
     },
     /// An [`Output::Dial`] came to nothing.
     DialFailed(DialId),
+    /// An [`Output::Listen`] came to nothing.
+    ListenFailed(ListenId),
     /// An [`Output::Listen`] succeeded.
     Listening {
         /// Which one.
@@ -66,7 +68,7 @@ pub enum Output<'s> {
         /// Port.
         port: u16,
     },
-    /// Listen on a port of the driver's choice; answered by [`Input::Listening`].
+    /// Listen on a port of the driver's choice; answered by [`Input::Listening`] or [`Input::ListenFailed`].
     Listen {
         /// Chosen by the session.
         id: ListenId,
@@ -83,7 +85,7 @@ pub enum Output<'s> {
         /// In bytes.
         max_frame: usize,
     },
-    /// How much may wait to be sent to a peer; beyond it the oldest droppable frame goes first.
+    /// How many bytes of droppable frames may wait to be sent to a peer; beyond it the oldest goes first.
     Budget {
         /// The peer.
         peer: PeerId,
@@ -122,8 +124,10 @@ pub enum Lane {
 /// How a peer came to be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// It connected to us.
+    /// It connected to us, where the driver listens of its own accord.
     Accepted,
+    /// It connected to us, where the session had asked for an [`Output::Listen`].
+    AcceptedOn(ListenId),
     /// We connected to it; [`DialId::FIRST`] where the driver was told to connect rather than the session asking.
     Dialled(DialId),
 }
@@ -152,7 +156,7 @@ pub struct ListenId(pub u32);
 /// 3. Outputs may be drained after every call, or later, in order. Nothing breaks if they are not: memory is bounded by
 ///    the outbox's limit, beyond which inputs and commands are refused unchanged.
 /// 4. [`handle_timeout`](Self::handle_timeout) fires *one* expired timer; call it while [`poll_timeout`](Self::poll_timeout)
-///    is not after now. A call that is too early does nothing.
+///    is not after now, before the next input. A call that is too early does nothing.
 /// 5. `Err(Violation)` means: this input was ignored and no state but counters changed. If the protocol demands an answer
 ///    or a close, it is already among the outputs. Drivers log the error and obey the outputs; they never interpret it.
 /// 6. `Err(Refusal)` means that the command was not carried out and nothing was queued.

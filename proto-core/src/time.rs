@@ -62,9 +62,10 @@ impl Clock {
 
     /// The same moment on the system's time line, to sleep until.
     pub fn to_std(&self, at: Instant) -> std::time::Instant {
-        // Clamped to a year: adding centuries to a system clock may overflow it.
+        // A point so late that the system cannot represent it is a year from now: sleepers look again.
         let year = Duration::from_secs(365 * 24 * 3600);
-        self.0.checked_add(Duration::from_nanos(at.0).min(year)).unwrap_or(self.0)
+        let in_a_year = || self.0.checked_add(self.0.elapsed().saturating_add(year)).unwrap_or(self.0);
+        self.0.checked_add(Duration::from_nanos(at.0)).unwrap_or_else(in_a_year)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Client {
     wire: Wire,
     server: Option<PeerId>,
     phase: Phase,
+    /// A request of ours was voided by a call that crossed it; whether the server saw it that way shows only in time.
+    superseded: bool,
     /// When waiting for an answer ends.
     deadline: Option<Instant>,
     outbox: Outbox,
@@ -33,13 +35,16 @@ pub struct ClientSettings {
     pub order: ByteOrder,
     /// What is accepted from the other side of a call.
     pub ranges: Ranges,
-    /// How long to wait for an answer to a call. Longer than the server's own limit, which normally ends it.
+    /// How long to wait for an answer to a call, and for one's own. Longer than the server's limit, which normally ends it.
     pub answer: Duration,
     /// How long to wait for an answer to a registration.
     pub registration: Duration,
     /// Bytes of outputs that may wait to be drained.
     pub max_backlog: usize,
 }
+
+/// What the other side of a call is told whose parameters nobody here could play.
+const OUT_OF_RANGE: &[u8] = b"parameters out of range";
 
 impl ClientSettings {
     /// Network order, 45 s for an answer, 10 s for a registration, 4 MiB.
@@ -116,6 +121,7 @@ impl Client {
             wire: Wire::new(settings.order),
             server: None,
             phase: Phase::Idle,
+            superseded: false,
             deadline: None,
             outbox: Outbox::new(settings.max_backlog),
             stats: ClientStats {
@@ -176,20 +182,37 @@ impl Client {
                 self.enter(Phase::Idle);
                 ClientEvent::RegistrationRefused { reason: optional }
             }
-            // The server rings only whom it holds for idle: ours had not reached it yet and is void.
+            // The server rings only whom it holds for idle: ours had not reached it yet and is void, as long as this call
+            // stands when it gets there.
             (Phase::Idle | Phase::Calling(_) | Phase::Registering, Packet::Handshake(handshake)) => {
                 let Handshake { parameters, user_name, optional } = handshake;
-                parameters.check(&self.settings.ranges)?;
                 let superseded = self.phase != Phase::Idle;
+                if let Err(error) = parameters.check(&self.settings.ranges) {
+                    self.send(&Packet::Drop { optional: OUT_OF_RANGE })?;
+                    self.enter(Phase::Idle);
+                    return if superseded {
+                        Ok(Some(ClientEvent::Dropped { optional: OUT_OF_RANGE }))
+                    } else {
+                        Err(error.into())
+                    };
+                }
+                self.superseded = superseded;
                 self.enter(Phase::Ringing(parameters));
+                self.deadline = Some(now.saturating_add(self.settings.answer));
                 ClientEvent::Incoming { caller: user_name, parameters, optional, superseded }
             }
             (Phase::Calling(_), Packet::UserNotFound) => {
                 self.enter(Phase::Idle);
                 ClientEvent::NotFound
             }
+            (Phase::Calling(_), Packet::Parameters { parameters, .. })
+                if parameters.check(&self.settings.ranges).is_err() =>
+            {
+                self.send(&Packet::Close { optional: OUT_OF_RANGE })?;
+                self.enter(Phase::Idle);
+                ClientEvent::Dropped { optional: OUT_OF_RANGE }
+            }
             (Phase::Calling(_), Packet::Parameters { parameters, optional }) => {
-                parameters.check(&self.settings.ranges)?;
                 self.enter(Phase::Deciding(parameters));
                 self.deadline = Some(now.saturating_add(self.settings.answer));
                 ClientEvent::Countered { parameters, optional }
@@ -199,7 +222,7 @@ impl Client {
                 ClientEvent::Established { parameters, optional }
             }
             (Phase::Countering(_), Packet::Close { optional }) => {
-                self.enter(Phase::Idle);
+                self.over()?;
                 ClientEvent::Closed { optional }
             }
             (Phase::Idle, Packet::Data(_) | Packet::Drop { .. } | Packet::Close { .. }) => {
@@ -214,7 +237,7 @@ impl Client {
                 return Ok(None);
             }
             (_, Packet::Drop { optional } | Packet::Close { optional }) => {
-                self.enter(Phase::Idle);
+                self.over()?;
                 ClientEvent::Dropped { optional }
             }
             (
@@ -231,6 +254,15 @@ impl Client {
         Ok(Some(event))
     }
 
+    /// The other side ended the call. If ours had been put through in the meantime, nobody is there for it.
+    fn over(&mut self) -> Result<(), EncodeError> {
+        if core::mem::take(&mut self.superseded) {
+            self.send(&Packet::Drop { optional: &[] })?;
+        }
+        self.enter(Phase::Idle);
+        Ok(())
+    }
+
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         self.deadline = None;
@@ -243,7 +275,7 @@ impl Client {
         if len > max {
             return Err(EncodeError::TooLong { field: packet.name(), len, max });
         }
-        self.outbox.send(self.server, lane, packet, &self.wire)
+        self.outbox.send(self.server, lane, packet, &self.wire).map(|_| ())
     }
 
     /// Sends `packet` and enters `next`, or does neither.
@@ -302,6 +334,7 @@ impl Session for Client {
             Input::Closed { peer } if self.server == Some(peer) => {
                 let in_call = !matches!(self.phase, Phase::Idle | Phase::Registering);
                 self.server = None;
+                self.superseded = false;
                 self.enter(Phase::Idle);
                 Ok(Some(ClientEvent::Disconnected { in_call }))
             }
@@ -360,7 +393,11 @@ impl Session for Client {
                 self.advance_to(&Packet::Close { optional }, Phase::Idle)
             }
             (ClientCommand::Drop { .. }, Phase::Idle | Phase::Registering) => Err(unexpected("drop a call")),
-            (ClientCommand::Drop { optional }, _) => self.advance_to(&Packet::Drop { optional }, Phase::Idle),
+            (ClientCommand::Drop { optional }, _) => {
+                self.advance_to(&Packet::Drop { optional }, Phase::Idle)?;
+                self.superseded = false;
+                Ok(())
+            }
             (ClientCommand::Accept { .. }, _) => Err(unexpected("accept")),
             (ClientCommand::Counter { .. }, _) => Err(unexpected("make a counter-proposal")),
             (ClientCommand::Close { .. }, _) => Err(unexpected("refuse a counter-proposal")),
@@ -372,12 +409,13 @@ impl Session for Client {
         if self.deadline.is_none_or(|deadline| deadline > now) {
             return None;
         }
-        let request = match self.phase {
-            Phase::Registering => Request::Register,
-            _ => Request::Call,
-        };
-        if let (Request::Call, Some(server)) = (request, self.server) {
-            // Six bytes that always fit their format.
+        self.deadline = None;
+        if self.phase == Phase::Registering {
+            // Still registering: the next answer is the answer to that, however late.
+            return Some(ClientEvent::NoAnswer { request: Request::Register });
+        }
+        if let Some(server) = self.server {
+            // A few bytes that always fit their format.
             let _ = self.outbox.insist(
                 server,
                 Lane::Reliable,
@@ -385,8 +423,9 @@ impl Session for Client {
                 &self.wire,
             );
         }
+        self.superseded = false;
         self.enter(Phase::Idle);
-        Some(ClientEvent::NoAnswer { request })
+        Some(ClientEvent::NoAnswer { request: Request::Call })
     }
 
     fn poll_timeout(&self) -> Option<Instant> {

@@ -25,9 +25,9 @@ pub enum Violation {
     /// A registration whose name is empty, too long, not UTF-8 or holds control characters.
     #[error("invalid name in a registration")]
     InvalidName,
-    /// More call attempts than are allowed.
-    #[error("too many call attempts")]
-    TooManyCalls,
+    /// More calls and registrations from one address than are allowed.
+    #[error("too many attempts")]
+    TooManyAttempts,
     /// More peers than the session has room for.
     #[error("too many peers")]
     TooManyPeers,

@@ -5,7 +5,7 @@ use core::{fmt, net::SocketAddr, time::Duration};
 use voxwire_core::PeerId;
 
 /// What a client's application can ask for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum ClientCommand<'a> {
     /// Take a name, so that others can call. Answered by `Registered` or `RegistrationRefused`.
     Register {
@@ -106,12 +106,13 @@ pub enum ClientEvent<'a> {
         /// Anything, from the caller.
         optional: &'a [u8],
     },
-    /// The call was refused, cancelled or hung up.
+    /// The call was refused, cancelled or hung up; or we refused it ourselves because its parameters were out of range.
     Dropped {
         /// Anything; from our server the reason, as text.
         optional: &'a [u8],
     },
-    /// Nobody answered in time; whatever was under way is given up.
+    /// Nobody answered in time. A call is given up; a registration may still be answered, and nothing else can be asked for
+    /// until then.
     NoAnswer {
         /// What was under way.
         request: Request,
@@ -136,7 +137,8 @@ pub enum Request {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {
-    /// Let a peer have the name it asked for in `Registering`.
+    /// Let a peer have the name it asked for in `Registering`. Refused, and nothing done, if somebody else may keep it:
+    /// then `Reject`.
     Admit {
         /// Who asked.
         peer: PeerId,
@@ -150,7 +152,7 @@ pub enum ServerCommand<'a> {
         /// Why, for people; at most 255 bytes are sent.
         reason: &'a str,
     },
-    /// Give a peer a name of the application's own accord, from `Connected` on.
+    /// Give a peer a name of the application's own accord, from `Connected` on. Whoever holds it is displaced.
     Introduce {
         /// Who.
         peer: PeerId,
@@ -158,8 +160,8 @@ pub enum ServerCommand<'a> {
         name: &'a str,
         /// Whether it can be called by that name.
         reachable: bool,
-        /// The byte order to address it in as long as it has not sent anything: a client that was only ever given a
-        /// name may wait in silence. `None` is network order.
+        /// The byte order to ring it in if it has not sent anything: a client that was only ever given a name may wait in
+        /// silence. `None` is network order.
         order: Option<ByteOrder>,
     },
     /// Put no call of `caller` through to `callee` any more: the caller hears that the callee is busy.
@@ -219,7 +221,7 @@ pub enum ServerEvent<'a> {
         /// The client; [`Server::name`](crate::Server::name) tells the name.
         peer: PeerId,
     },
-    /// A name was refused by the session itself: invalid, or taken.
+    /// A name was refused by the session itself because it is taken (where nobody was asked).
     NameRefused {
         /// Who asked.
         peer: PeerId,
@@ -320,6 +322,28 @@ pub enum Cause {
     },
     /// The application ended it.
     Application,
+}
+
+/// Never shows a secret.
+impl fmt::Debug for ClientCommand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Register { name, secret, preferred, samples } => {
+                let secret = if secret.is_some() { "with" } else { "without" };
+                write!(f, "Register({name:?}, {secret} a secret, {preferred}, {})", samples.tag())
+            }
+            Self::Call { user, parameters, optional } => {
+                write!(f, "Call({:?}, {parameters}, {:?})", Text(user), Text(optional))
+            }
+            Self::Accept { optional } => write!(f, "Accept({:?})", Text(optional)),
+            Self::Counter { parameters, optional } => {
+                write!(f, "Counter({parameters}, {:?})", Text(optional))
+            }
+            Self::Close { optional } => write!(f, "Close({:?})", Text(optional)),
+            Self::Drop { optional } => write!(f, "Drop({:?})", Text(optional)),
+            Self::Say { samples } => write!(f, "Say({} bytes)", samples.len()),
+        }
+    }
 }
 
 impl fmt::Debug for ClientEvent<'_> {

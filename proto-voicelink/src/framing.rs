@@ -11,14 +11,21 @@ use voxwire_core::{FrameError, LengthPrefix, Progress};
 pub struct Framing {
     order: Option<ByteOrder>,
     first: bool,
+    max_first: usize,
     max_control: usize,
     max_data: usize,
 }
 
 impl Framing {
-    /// A server's side: the byte order is that of the first packet.
-    pub const fn server() -> Self {
-        Self { order: None, first: true, max_control: MAX_CONTROL, max_data: MAX_STRAY_DATA }
+    /// A server's side: the byte order is that of the first packet. No packet may be larger than `max_frame`.
+    pub fn server(max_frame: usize) -> Self {
+        Self {
+            order: None,
+            first: true,
+            max_first: MAX_FIRST.min(max_frame),
+            max_control: MAX_CONTROL.min(max_frame),
+            max_data: MAX_STRAY_DATA.min(max_frame),
+        }
     }
 
     /// A client's side: the server answers in the client's order. A forwarded first packet may have grown by a name.
@@ -26,6 +33,7 @@ impl Framing {
         Self {
             order: Some(order),
             first: false,
+            max_first: MAX_FIRST,
             max_control: MAX_FIRST.saturating_add(MAX_NAME),
             max_data: MAX_DATA,
         }
@@ -33,7 +41,13 @@ impl Framing {
 
     /// A reader of recorded streams: any order's first packet, and nothing held back by state.
     pub const fn passive(order: Option<ByteOrder>) -> Self {
-        Self { order, first: false, max_control: MAX_FIRST.saturating_add(MAX_NAME), max_data: MAX_DATA }
+        Self {
+            order,
+            first: false,
+            max_first: MAX_FIRST,
+            max_control: MAX_FIRST.saturating_add(MAX_NAME),
+            max_data: MAX_DATA,
+        }
     }
 
     /// The byte order, once it is known.
@@ -60,7 +74,7 @@ impl voxwire_core::Framing for Framing {
         let length = if little_endian { u32::from_le_bytes(*head) } else { u32::from_be_bytes(*head) };
         let most = self.max_control.max(self.max_data);
         let max = match unread.get(4..HEAD_LEN) {
-            _ if self.first => MAX_FIRST,
+            _ if self.first => self.max_first,
             // Too large for any kind: the same error, however much of the head is there.
             _ if length as usize > most => most,
             None => most,
@@ -107,19 +121,19 @@ mod tests {
     fn v_12_lengths_below_6_and_above_the_limit_are_refused_from_four_bytes() {
         for length in [0_u32, 1, 5] {
             for head in [length.to_be_bytes(), length.to_le_bytes()] {
-                let error = Framing::server().next_frame(&head).unwrap_err();
+                let error = Framing::server(MAX_DATA).next_frame(&head).unwrap_err();
                 assert_eq!(error, FrameError::TooShort { len: length.into(), min: 6 });
             }
         }
         for length in [65_537_u32, 0x7fff_ffff, u32::MAX] {
-            let error = Framing::server().next_frame(&length.to_be_bytes()).unwrap_err();
+            let error = Framing::server(MAX_DATA).next_frame(&length.to_be_bytes()).unwrap_err();
             assert!(matches!(error, FrameError::TooLarge { max: MAX_FIRST, .. }), "{length}: {error}");
         }
     }
 
     #[test]
     fn v_01_a_first_packet_of_65535_bytes_is_taken_a_later_one_is_held_to_4096() {
-        let mut framing = Framing::server();
+        let mut framing = Framing::server(MAX_DATA);
         let mut stream = std::vec![0_u8; 65_535];
         stream[..6].copy_from_slice(&[0, 0, 0xff, 0xff, 0, 4]);
         assert_eq!(framing.next_frame(&stream), Ok(Progress::Frame { header: 0, body: 65_535 }));
@@ -135,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_order_of_the_first_packet_holds_for_the_connection() {
-        let mut framing = Framing::server();
+        let mut framing = Framing::server(MAX_DATA);
         assert_eq!(framing.next_frame(&[6, 0, 0, 0, 1, 0]), Ok(Progress::Frame { header: 0, body: 6 }));
         assert_eq!(framing.order(), Some(ByteOrder::LittleEndian));
         assert!(framing.next_frame(&[0, 0, 0, 6, 0, 1]).is_err());

@@ -1,5 +1,5 @@
 use crate::wire::{Audio, HANDSHAKE_HEAD_LEN, HEAD_LEN, Head, NameLength, PARAMETERS_HEAD_LEN, kind};
-use crate::{ByteOrder, Parameters, Wire};
+use crate::{ByteOrder, Parameters, Registration, Wire};
 use core::fmt;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message};
@@ -220,7 +220,7 @@ impl<'a> Message<'a> for Packet<'a> {
     }
 }
 
-/// Shows text as text and everything else as hex; Data by its length alone.
+/// Shows bytes as escaped text, Data by its length alone, and no secret.
 impl fmt::Debug for Packet<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct(self.name());
@@ -228,6 +228,9 @@ impl fmt::Debug for Packet<'_> {
             Packet::UserNotFound => {}
             Packet::Data(data) => {
                 f.field("len", &data.len());
+            }
+            Packet::Handshake(Handshake { parameters, user_name, optional }) if user_name.is_empty() => {
+                f.field("parameters", parameters).field("registration", &Registration::parse(optional));
             }
             Packet::Handshake(Handshake { parameters, user_name, optional }) => {
                 f.field("parameters", parameters)

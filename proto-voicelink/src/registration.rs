@@ -1,6 +1,8 @@
 use crate::ByteOrder;
+use crate::message::Text;
 use crate::wire::MAX_NAME;
 use alloc::vec::Vec;
+use core::fmt;
 use voxwire_core::EncodeError;
 
 /// The Optional Data of a registration: a Handshake whose Username is empty, by which a client names itself.
@@ -17,7 +19,7 @@ use voxwire_core::EncodeError;
 /// assert_eq!(Registration::parse(&bytes), ours);
 /// # Ok::<(), voxwire_core::EncodeError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Registration<'a> {
     /// The name that the client wants to be called by.
     pub name: &'a [u8],
@@ -65,6 +67,19 @@ impl<'a> Registration<'a> {
             bytes.extend_from_slice(order.tag().as_bytes());
         }
         Ok(bytes)
+    }
+}
+
+/// Never shows the secret.
+impl fmt::Debug for Registration<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, secret, samples } = self;
+        let secret = secret.map(|_| "***");
+        f.debug_struct("Registration")
+            .field("name", &Text(name))
+            .field("secret", &secret)
+            .field("samples", samples)
+            .finish()
     }
 }
 

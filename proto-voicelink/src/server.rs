@@ -1,18 +1,17 @@
 mod calls;
 mod names;
 
-use crate::wire::{MAX_DATA, MAX_STRAY_DATA};
 use crate::{
     ByteOrder, Cause, Ended, Framing, Packet, Parameters, Ranges, Refusal, ServerCommand, ServerEvent,
-    Violation, Wire,
+    Violation, Wire, voice,
 };
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use calls::Call;
 use core::{net::SocketAddr, time::Duration};
 use names::Names;
 use voxwire_core::{
-    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate,
-    Session, SourceRate,
+    Bucket, Deadlines, DecodeErrorKind, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId,
+    PeerSlab, Rate, Session, SourceRate,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -27,8 +26,8 @@ pub mod reason {
     pub const LOST: &str = "connection lost";
     /// Neither side has sent anything for too long.
     pub const IDLE: &str = "call idle for too long";
-    /// More call attempts than are allowed.
-    pub const TOO_MANY_CALLS: &str = "too many call attempts, try again later";
+    /// More calls or registrations than are allowed.
+    pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";
     /// A registration under a name that somebody has, or had a moment ago.
     pub const NAME_TAKEN: &str = "name taken";
     /// A registration under a name that will not do.
@@ -78,27 +77,29 @@ pub struct Settings {
     pub answer: Duration,
     /// How long a call may be up with no audio either way.
     pub idle_call: Duration,
-    /// How long a peer may stay that has no name and no call. (Registered peers wait for hours.)
+    /// How long a peer may stay that has no name to be called by, and no call. (Registered peers wait for hours.)
     pub idle: Duration,
     /// How long the name of a lost connection is kept from other addresses.
     pub quarantine: Duration,
     /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
     /// address is many people). Without it only [`ServerCommand::Admit`] with `proven` does.
     pub same_address_displaces: bool,
-    /// Malformed or misplaced packets after which a connection is closed.
+    /// Malformed or misplaced packets after which a connection is closed; one a minute is forgiven.
     pub max_violations: u32,
-    /// Data packets without a call; a connection that sends more is closed.
+    /// Data packets without a call, of 4 KiB each; a connection that sends more is closed.
     pub stray: Rate,
     /// Control packets of one connection; beyond it reading pauses, nothing is dropped.
     pub control: Rate,
-    /// Call attempts of one source address.
+    /// Audio packets of one connection; beyond it reading pauses, nothing is dropped.
+    pub voice: Rate,
+    /// Calls and registrations of one source address (loopback is exempt).
     pub attempts: Rate,
+    /// Calls put through to one callee, whoever calls; beyond it the callee is busy.
+    pub rings: Rate,
     /// How much audio may wait for a slow listener; one packet always may.
     pub queue: Duration,
     /// Most entries of the block list.
     pub max_blocked: usize,
-    /// Random, so that outsiders cannot choose whose attempts are counted with theirs.
-    pub seed: u64,
 }
 
 impl Settings {
@@ -117,10 +118,11 @@ impl Settings {
         max_violations: 16,
         stray: Rate { per_second: 100, burst: 1000 },
         control: Rate { per_second: 10, burst: 80 },
+        voice: Rate { per_second: 1000, burst: 5000 },
         attempts: Rate { per_second: 2, burst: 40 },
+        rings: Rate { per_second: 1, burst: 30 },
         queue: Duration::from_millis(200),
         max_blocked: 100_000,
-        seed: 0,
     };
 }
 
@@ -161,11 +163,16 @@ struct Peer {
     pending: Option<Pending>,
     /// The caller of the call this peer is in.
     call: Option<PeerId>,
-    /// Its last call was ended by somebody else: what it sends may belong to that call, and is no violation.
-    late: bool,
+    /// Its last call is over: until then, what it sends may belong to that call and is no violation.
+    late: Option<Instant>,
+    /// We have told it that its last call is over, rather than it us.
+    told: bool,
     violations: u32,
+    last_violation: Instant,
     stray: Bucket,
     control: Bucket,
+    voice: Bucket,
+    rings: Bucket,
 }
 
 #[derive(Debug)]
@@ -189,8 +196,9 @@ impl Peer {
 }
 
 impl Server {
-    /// A server without peers.
-    pub fn new(settings: Settings) -> Self {
+    /// A server without peers. `seed` should be random: it keeps outsiders from choosing whose attempts are counted with
+    /// theirs.
+    pub fn new(settings: Settings, seed: u64) -> Self {
         let wire = |order| Wire { limits: settings.limits, ..Wire::new(order) };
         let max = settings.limits.max_peers;
         // A driver's slots run a little ahead of our count while it closes connections that we have given up.
@@ -202,7 +210,7 @@ impl Server {
             names: Names::new(max, settings.max_blocked),
             call_deadlines: Deadlines::new(),
             idle: Deadlines::new(),
-            attempts: SourceRate::new(settings.attempts, 4096, settings.seed),
+            attempts: SourceRate::new(settings.attempts, 4096, seed),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ServerStats::default(),
@@ -245,10 +253,11 @@ impl Server {
         self.stats
     }
 
-    /// Takes a message of `peer`'s, already decoded, beside its bytes: what is relayed unchanged is `raw`.
+    /// Takes a message of `peer`'s, already decoded, beside its bytes: what is relayed unchanged is `raw`. Below
+    /// [`Session::handle_input`], which also sees to the backlog and counts violations.
     ///
     /// # Errors
-    /// See [`Session::handle_input`].
+    /// See [`Session`], point 5 of the contract.
     #[inline]
     pub fn receive<'a>(
         &mut self,
@@ -304,7 +313,10 @@ impl Server {
     fn count_violation(&mut self, now: Instant, peer: PeerId) {
         self.stats.violations = self.stats.violations.saturating_add(1);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        state.violations = state.violations.saturating_add(1);
+        let minutes = now.saturating_duration_since(state.last_violation).as_secs() / 60;
+        let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
+        state.violations = state.violations.saturating_sub(forgiven).saturating_add(1);
+        state.last_violation = now;
         if state.violations >= self.settings.max_violations {
             self.expel(now, peer, None);
         }
@@ -344,14 +356,13 @@ impl Server {
 
     /// Forgets `peer` and ends its call for the other side.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
-        let caller = self.peers.get(peer)?.call;
-        let ended = caller.and_then(|caller| {
+        let state = self.peers.remove(peer)?;
+        self.idle.clear(peer);
+        let ended = state.call.and_then(|caller| {
             let other = self.calls.get(caller)?.other(peer);
             self.say_drop(other, reason::LOST);
             self.end(now, caller, Cause::Lost { peer }, Some(other))
         });
-        self.idle.clear(peer);
-        let state = self.peers.remove(peer)?;
         if self.peers.is_empty() {
             self.outbox.shrink();
         }
@@ -377,6 +388,8 @@ impl Server {
                 self.expel(now, oldest, None);
             }
         }
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
         let state = Peer {
             from,
             order: None,
@@ -385,16 +398,19 @@ impl Server {
             name: None,
             pending: None,
             call: None,
-            late: false,
+            late: None,
+            told: false,
             violations: 0,
+            last_violation: now,
             stray: Bucket::default(),
             control: Bucket::default(),
+            voice: Bucket::default(),
+            rings: Bucket::default(),
         };
         if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
             self.outbox.close(peer);
             return Err(Violation::TooManyPeers);
         }
-        self.outbox.limit(peer, MAX_STRAY_DATA);
         self.watch(now, peer);
         Ok(ServerEvent::Connected { peer, from })
     }
@@ -402,7 +418,7 @@ impl Server {
     /// Starts, or stops, the idle limit of a peer: it holds for those without a name to be called by and without a call.
     fn watch(&mut self, now: Instant, peer: PeerId) {
         let Some(state) = self.peers.get(peer) else { return };
-        let waits = state.name.as_ref().is_some_and(|name| name.reachable) || state.pending.is_some();
+        let waits = state.name.as_ref().is_some_and(|name| name.reachable);
         if waits || state.call.is_some() {
             self.idle.clear(peer);
         } else {
@@ -429,24 +445,31 @@ impl Server {
             Ok(packet) => self.receive(now, peer, bytes, packet),
             Err(error) => {
                 // A format that does not exist is answered like a parameter out of range; anything else is only counted.
-                if error.field == "Format Type" {
-                    match self.call_awaiting(peer) {
-                        Some(caller) if caller != peer => {
-                            self.refuse_counter(now, caller, peer, &error.to_string())
-                        }
-                        Some(_) => {}
-                        None if self.peers.get(peer).is_some_and(|state| state.call.is_none()) => {
-                            self.say_drop(peer, &error.to_string());
-                        }
-                        None => {}
+                let format =
+                    error.field == "Format Type" && matches!(error.kind, DecodeErrorKind::Value { .. });
+                let counter = voice::kind(bytes, order) == Some(crate::wire::kind::PARAMETERS);
+                match self.call_awaiting(peer).filter(|&caller| caller != peer) {
+                    Some(caller) if format && counter => {
+                        let ended = self.refuse_counter(now, caller, peer, &error.to_string());
+                        return Ok(ended.map(ServerEvent::Ended));
                     }
+                    None if format && self.peers.get(peer).is_some_and(|state| state.call.is_none()) => {
+                        self.say_drop(peer, &error.to_string());
+                    }
+                    _ => {}
                 }
                 Err(error.into())
             }
         };
         if let Err(violation) = &result {
-            let innocent =
-                matches!(violation, Violation::StrayData | Violation::Backlog(_) | Violation::UnknownPeer);
+            // Others of the same address may have used the attempts up.
+            let innocent = matches!(
+                violation,
+                Violation::StrayData
+                    | Violation::Backlog(_)
+                    | Violation::UnknownPeer
+                    | Violation::TooManyAttempts
+            );
             if !innocent {
                 self.count_violation(now, peer);
             }
@@ -463,7 +486,7 @@ impl Session for Server {
     type Refusal = Refusal;
 
     fn framing(&self) -> Framing {
-        Framing::server()
+        Framing::server(self.settings.limits.max_frame)
     }
 
     #[inline]
@@ -560,10 +583,4 @@ impl Session for Server {
             self.expel(now, peer, Some(reason::SHUTDOWN));
         }
     }
-}
-
-/// What a peer in a call may send, and may have waiting.
-fn call_limits(parameters: &Parameters, queue: Duration) -> (usize, usize) {
-    let bytes = u128::from(parameters.bytes_per_second()).saturating_mul(queue.as_millis()) / 1000;
-    (MAX_DATA, usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1, MAX_DATA))
 }

@@ -15,6 +15,16 @@ pub fn data(frame: &[u8], order: ByteOrder) -> Option<&[u8]> {
     (kind == kind::DATA && length as usize == frame.len()).then_some(data)
 }
 
+/// The Message Type of a packet, whatever else is wrong with it.
+pub(crate) fn kind(frame: &[u8], order: ByteOrder) -> Option<u16> {
+    let (_, rest) = frame.split_first_chunk::<4>()?;
+    let kind = rest.first_chunk::<2>()?;
+    Some(match order {
+        ByteOrder::BigEndian => u16::from_be_bytes(*kind),
+        ByteOrder::LittleEndian => u16::from_le_bytes(*kind),
+    })
+}
+
 /// The audio of a Data packet, to edit in place; `None` for any other packet.
 pub fn data_mut(frame: &mut [u8], order: ByteOrder) -> Option<&mut [u8]> {
     data(frame, order)?;

@@ -72,7 +72,7 @@ proptest! {
             packet.encode(&wire, &mut stream).unwrap();
         }
         stream.extend(tail);
-        chop(Framing::server, &stream, seed);
+        chop(|| Framing::server(wire.limits.max_frame), &stream, seed);
         chop(|| Framing::client(wire.order), &stream, seed);
     }
 

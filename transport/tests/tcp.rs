@@ -47,7 +47,7 @@ fn serve_on(bind: &str, settings: HubSettings) -> Served {
     let listener = Listener::bind(bind.parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let log = Log::default();
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT), Listen(log.clone()), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), Listen(log.clone()), settings);
     Served { hub, address, log }
 }
 

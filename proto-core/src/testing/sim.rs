@@ -1,11 +1,11 @@
 use super::Rng;
 use crate::{
-    Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, Output, PeerId, PeerIds, PeerSlab,
-    Session, Via,
+    Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId, PeerIds,
+    PeerSlab, Session, Via,
 };
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     format,
     string::String,
     vec,
@@ -31,8 +31,8 @@ pub struct Sim {
     /// What happens when; the second part keeps things scheduled for one moment in order.
     agenda: BTreeMap<(Instant, u64), Happening>,
     scheduled: u64,
-    /// Which node listens on which port.
-    listening: BTreeSet<(usize, u16)>,
+    /// Which node listens on which port, for which of its wishes.
+    listening: BTreeMap<(usize, u16), ListenId>,
     net: Net,
 }
 
@@ -119,8 +119,8 @@ enum Sent {
     /// The link, its sender, the lane, the framing's header, the frame.
     Frame(usize, PeerId, Lane, Vec<u8>, Vec<u8>),
     Dial(DialId, String, u16),
-    Listen(crate::ListenId),
-    StopListening,
+    Listen(ListenId),
+    StopListening(ListenId),
     /// The link and the peer that closed its end.
     Close(usize, PeerId),
 }
@@ -141,6 +141,7 @@ trait Node {
     fn drain(&mut self, sent: &mut Vec<Sent>);
     fn mint(&mut self) -> PeerId;
     fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>>;
+    fn paused(&self, peer: PeerId) -> Option<Instant>;
     fn port(&mut self) -> u16;
     fn any(&mut self) -> &mut dyn Any;
 }
@@ -170,7 +171,7 @@ impl Sim {
             links: Vec::new(),
             agenda: BTreeMap::new(),
             scheduled: 0,
-            listening: BTreeSet::new(),
+            listening: BTreeMap::new(),
             net: Net::PERFECT,
         }
     }
@@ -200,7 +201,7 @@ impl Sim {
         transport: Transport,
         net: Net,
     ) -> LinkId {
-        LinkId(self.link(from.0, to.0, transport, net, DialId::FIRST))
+        LinkId(self.link(from.0, to.0, transport, net, DialId::FIRST, Via::Accepted))
     }
 
     /// How links behave that sessions make themselves, by `Dial`.
@@ -307,6 +308,11 @@ impl Sim {
             }
             Happening::Closed { link, end } => {
                 let here = self.links[link].ends[end];
+                // A driver that does not read does not see the end, either.
+                if let Some(until) = self.nodes[here.node].paused(here.peer).filter(|until| *until > now) {
+                    self.agenda.insert((until, order), Happening::Closed { link, end });
+                    return;
+                }
                 if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.take().is_none()) {
                     return;
                 }
@@ -318,11 +324,12 @@ impl Sim {
                 if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.is_none()) {
                     return;
                 }
-                // A paused peer's bytes wait; the old order number keeps them in order.
+
                 match self.nodes[here.node].bytes(now, here.peer, &bytes, &mut sent) {
                     Ok(()) => {}
+                    // What has come in waits in its buffer.
                     Err(Stop::Paused(until)) => {
-                        self.agenda.insert((until, order), Happening::Bytes { link, end, bytes });
+                        self.agenda.insert((until, order), Happening::Bytes { link, end, bytes: Vec::new() });
                     }
                     Err(Stop::Broken) => {
                         self.act(here.node, core::mem::take(&mut sent));
@@ -363,9 +370,9 @@ impl Sim {
                 }
                 Sent::Dial(id, host, port) => {
                     let to = (0..self.nodes.len()).find(|&to| format!("{}", address(to)) == host);
-                    match to.filter(|&to| self.listening.contains(&(to, port))) {
-                        Some(to) => {
-                            self.link(node, to, Transport::Stream, self.net, id);
+                    match to.and_then(|to| Some((to, *self.listening.get(&(to, port))?))) {
+                        Some((to, listen)) => {
+                            self.link(node, to, Transport::Stream, self.net, id, Via::AcceptedOn(listen));
                         }
                         None => self.schedule(
                             self.now.saturating_add(self.net.latency),
@@ -375,17 +382,27 @@ impl Sim {
                 }
                 Sent::Listen(id) => {
                     let port = self.nodes[node].port();
-                    self.listening.insert((node, port));
+                    self.listening.insert((node, port), id);
                     let mut sent = Vec::new();
                     self.nodes[node].input(self.now, Input::Listening { id, port }, &mut sent);
                     self.act(node, sent);
                 }
-                Sent::StopListening => self.listening.retain(|&(at, _)| at != node),
+                Sent::StopListening(id) => {
+                    self.listening.retain(|&(at, _), listen| at != node || *listen != id)
+                }
             }
         }
     }
 
-    fn link(&mut self, from: usize, to: usize, transport: Transport, net: Net, dial: DialId) -> usize {
+    fn link(
+        &mut self,
+        from: usize,
+        to: usize,
+        transport: Transport,
+        net: Net,
+        dial: DialId,
+        accepted: Via,
+    ) -> usize {
         let link = self.links.len();
         let ends = [from, to].map(|node| {
             let peer = self.nodes[node].mint();
@@ -395,7 +412,7 @@ impl Sim {
         self.links.push(Link { ends, transport, net, open: true, partitioned: false });
         let at = self.now.saturating_add(net.latency);
         self.schedule(at, Happening::Opened { link, end: 0, via: Via::Dialled(dial) });
-        self.schedule(at, Happening::Opened { link, end: 1, via: Via::Accepted });
+        self.schedule(at, Happening::Opened { link, end: 1, via: accepted });
         link
     }
 
@@ -496,17 +513,20 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             self.ids.retire(peer);
         }
         self.drain(sent);
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            self.timeout(now, sent);
+        }
     }
 
     fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop> {
         let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
-        if state.paused > now {
-            return Err(Stop::Paused(state.paused));
-        }
         state.buffer.spare(bytes.len())[..bytes.len()].copy_from_slice(bytes);
         state.buffer.filled(bytes.len());
         // The buffer is taken out so that the frame can be borrowed while the session's outputs reach the framing.
         while let Some(state) = self.peers.get_mut(peer) {
+            if state.paused > now {
+                return Err(Stop::Paused(state.paused));
+            }
             let mut buffer = core::mem::take(&mut state.buffer);
             match buffer.next_frame(&mut state.framing) {
                 Ok(Cut::Frame(range)) => {
@@ -551,7 +571,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                 }
                 Output::Dial { id, host, port } => sent.push(Sent::Dial(id, host.into(), port)),
                 Output::Listen { id } => sent.push(Sent::Listen(id)),
-                Output::StopListening { .. } => sent.push(Sent::StopListening),
+                Output::StopListening { id } => sent.push(Sent::StopListening(id)),
                 Output::Close { peer } => {
                     if let Some(Peer { link: Some(link), .. }) = self.peers.remove(peer) {
                         sent.push(Sent::Close(link, peer));
@@ -583,6 +603,10 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
 
     fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>> {
         self.peers.get_mut(peer).map(|state| &mut state.link)
+    }
+
+    fn paused(&self, peer: PeerId) -> Option<Instant> {
+        self.peers.get(peer).map(|state| state.paused)
     }
 
     fn port(&mut self) -> u16 {

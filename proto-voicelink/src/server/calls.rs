@@ -1,12 +1,17 @@
 //! The life of a call: put through, answered, up, over; and the audio in between.
 
-use super::{Peer, Server, call_limits, reason};
+use super::{Peer, Server, reason};
 use crate::{
     ByteOrder, Cause, Ended, Handshake, Packet, Parameters, ServerEvent, Unreachable, Violation,
-    voice::swap_samples, wire::MAX_STRAY_DATA,
+    voice::swap_samples,
+    wire::{MAX_DATA, MAX_STRAY_DATA},
 };
-use alloc::{string::ToString, vec::Vec};
+use alloc::string::{String, ToString};
+use core::time::Duration;
 use voxwire_core::{Instant, Lane, PeerId};
+
+/// How long what a peer sends may still belong to a call that is over.
+const LATE: Duration = Duration::from_secs(10);
 
 /// A call; its key is the caller.
 #[derive(Debug)]
@@ -50,22 +55,28 @@ impl Server {
         raw: &[u8],
         data: &[u8],
     ) -> Result<(), Violation> {
-        let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
+        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let pause = state.voice.charge(now, self.settings.voice, 1);
+        let state = &*state;
         let call = state.call.and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
-        let Some(call) = call else { return self.stray(now, peer) };
+        let Some(call) = call else { return self.stray(now, peer, data.len()) };
         let to = call.other(peer);
+        let from = state.order;
         let order = self.peers.get(to).and_then(Peer::order).unwrap_or_default();
-        if state.order == Some(order) {
-            self.outbox.forward([to], Lane::Droppable, raw)?;
+        let frame = if from == Some(order) {
+            self.outbox.forward([to], Lane::Droppable, raw)?
         } else {
             let [big, little] = &self.wires;
             let wire = if order == ByteOrder::LittleEndian { little } else { big };
-            self.outbox.send([to], Lane::Droppable, &Packet::Data(data), wire)?;
-        }
+            self.outbox.send([to], Lane::Droppable, &Packet::Data(data), wire)?
+        };
         if call.swap {
-            if let Some(samples) = crate::voice::data_mut(self.outbox.last_frame_mut(), order) {
+            if let Some(samples) = crate::voice::data_mut(frame, order) {
                 swap_samples(samples, call.parameters.format);
             }
+        }
+        if let Some(until) = pause {
+            self.outbox.pause(peer, until);
         }
         call.last_data = now;
         call.packets = call.packets.saturating_add(1);
@@ -75,12 +86,14 @@ impl Server {
         Ok(())
     }
 
-    /// Data without a call: dropped and counted. A flood of it closes the connection.
+    /// Data without a call: dropped and counted, large packets as several. A flood of it closes the connection.
     #[cold]
-    fn stray(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
+    fn stray(&mut self, now: Instant, peer: PeerId, len: usize) -> Result<(), Violation> {
         self.stats.stray = self.stats.stray.saturating_add(1);
+        self.expire_late(now, peer);
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
-        if state.stray.take(now, self.settings.stray, 1).is_err() {
+        let blocks = u32::try_from(len / 4096).unwrap_or(u32::MAX);
+        if state.stray.take(now, self.settings.stray, blocks.saturating_add(1)).is_err() {
             self.stats.violations = self.stats.violations.saturating_add(1);
             self.expel(now, peer, None);
         }
@@ -116,18 +129,24 @@ impl Server {
             None => Some(Unreachable::NotFound),
             Some(_) if callee == Some(caller) => Some(Unreachable::Oneself),
             Some(callee) if callee.call.is_some() || callee.pending.is_some() => Some(Unreachable::Busy),
-            Some(_) => match (core::str::from_utf8(user_name), self.name(caller)) {
-                (Ok(user), Some(name)) if self.names.is_blocked(user, name) => Some(Unreachable::Blocked),
-                _ => None,
-            },
+            Some(_) if self.names.is_blocked(user_name, &self.shown_name(caller)) => {
+                Some(Unreachable::Blocked)
+            }
+            Some(_) => None,
         };
-        self.leave_last_call(caller);
         // Calling is how names are guessed and people are pestered.
         let source = self.address(caller).map(|from| from.ip());
         if source.is_some_and(|source| !self.attempts.allow(now, source)) {
-            self.say_drop(caller, reason::TOO_MANY_CALLS);
-            return Err(Violation::TooManyCalls);
+            self.say_drop(caller, reason::TOO_MANY_ATTEMPTS);
+            return Err(Violation::TooManyAttempts);
         }
+        // Nobody is rung without end, by however many.
+        let rings = self.settings.rings;
+        let rung = callee.filter(|_| cause.is_none()).and_then(|callee| self.peers.get_mut(callee));
+        let cause = match rung.map(|callee| callee.rings.take(now, rings, 1)) {
+            Some(Err(_)) => Some(Unreachable::Busy),
+            _ => cause,
+        };
         let (None, Some(callee)) = (cause, callee) else {
             let cause = cause.unwrap_or(Unreachable::NotFound);
             match cause {
@@ -149,16 +168,9 @@ impl Server {
         if let Some(state) = self.peers.get_mut(callee) {
             state.assumed.get_or_insert_default();
         }
-        let name: Vec<u8> = match self.peers.get(caller) {
-            _ if self.settings.forward_callee_name => user_name.into(),
-            Some(state) => match (&state.name, state.from) {
-                (Some(name), _) => name.text.as_bytes().into(),
-                (None, Some(from)) => from.to_string().into(),
-                (None, None) => b"unknown".into(),
-            },
-            None => return,
-        };
-        self.say(callee, &Packet::Handshake(Handshake { parameters, user_name: &name, optional }));
+        let shown = self.shown_name(caller);
+        let name = if self.settings.forward_callee_name { user_name } else { shown.as_bytes() };
+        self.say(callee, &Packet::Handshake(Handshake { parameters, user_name: name, optional }));
         let call = Call {
             callee,
             parameters,
@@ -171,8 +183,10 @@ impl Server {
             caller,
         };
         self.calls.insert(caller, call);
+        // From here on, for either side may believe the call to be up before it is, or after it was.
+        let max_frame = MAX_DATA.min(self.settings.limits.max_frame);
         for peer in [caller, callee] {
-            self.leave_last_call(peer);
+            self.outbox.limit(peer, max_frame);
             if let Some(state) = self.peers.get_mut(peer) {
                 state.call = Some(caller);
             }
@@ -182,6 +196,15 @@ impl Server {
         self.stats.calls = self.stats.calls.saturating_add(1);
     }
 
+    /// What others see of `peer`: its name, or its address.
+    pub(super) fn shown_name(&self, peer: PeerId) -> String {
+        match self.peers.get(peer) {
+            Some(Peer { name: Some(name), .. }) => (*name.text).into(),
+            Some(Peer { from: Some(from), .. }) => from.to_string(),
+            _ => "unknown".into(),
+        }
+    }
+
     /// Accept: from the callee of a call that rings, or from the caller of one with a counter-proposal.
     pub(super) fn accept(
         &mut self,
@@ -189,7 +212,7 @@ impl Server {
         peer: PeerId,
         packet: Packet<'_>,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
-        let Some(caller) = self.call_awaiting(peer) else { return self.misplaced(peer, packet) };
+        let Some(caller) = self.call_awaiting(peer) else { return self.misplaced(now, peer, packet) };
         let Some(call) = self.calls.get_mut(caller) else { return Ok(None) };
         call.up = Some(now);
         call.last_data = now;
@@ -198,9 +221,8 @@ impl Server {
         if let (Some(a), Some(b)) = (samples(caller), samples(callee)) {
             call.swap = a != b;
         }
-        let (max_frame, budget) = call_limits(&parameters, self.settings.queue);
+        let budget = budget(&parameters, self.settings.queue);
         for peer in [caller, callee] {
-            self.outbox.limit(peer, max_frame);
             self.outbox.budget(peer, budget);
         }
         self.say(if peer == caller { callee } else { caller }, &packet);
@@ -218,10 +240,10 @@ impl Server {
         packet: Packet<'_>,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         let caller = self.call_awaiting(peer).filter(|&caller| caller != peer);
-        let Some(caller) = caller else { return self.misplaced(peer, packet) };
+        let Some(caller) = caller else { return self.misplaced(now, peer, packet) };
         if let Err(error) = parameters.check(&self.settings.ranges) {
-            self.refuse_counter(now, caller, peer, &error.to_string());
-            return Err(error.into());
+            let ended = self.refuse_counter(now, caller, peer, &error.to_string());
+            return Ok(ended.map(ServerEvent::Ended));
         }
         if let Some(call) = self.calls.get_mut(caller) {
             call.parameters = parameters;
@@ -233,9 +255,16 @@ impl Server {
     }
 
     /// A counter-proposal that nobody could take ends the call.
-    pub(super) fn refuse_counter(&mut self, now: Instant, caller: PeerId, callee: PeerId, why: &str) {
+    pub(super) fn refuse_counter(
+        &mut self,
+        now: Instant,
+        caller: PeerId,
+        callee: PeerId,
+        why: &str,
+    ) -> Option<Ended> {
         let ended = self.end_for_both(now, caller, Cause::Dropped { by: callee }, why);
-        self.later.extend(ended.map(ServerEvent::Ended));
+        self.count_violation(now, callee);
+        ended
     }
 
     /// Drop, at any time, or Close. The document has Close only as the caller's answer to Parameters; clients that use it
@@ -248,9 +277,8 @@ impl Server {
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         let caller = self.peers.get(peer).and_then(|state| state.call);
         let Some(caller) = caller else {
-            let result = self.misplaced(peer, packet);
-            self.leave_last_call(peer);
-            return result;
+            // It crossed the end of its call, or the answer to one.
+            return Ok(None);
         };
         let Some(call) = self.calls.get(caller) else { return Ok(None) };
         let other = call.other(peer);
@@ -259,8 +287,6 @@ impl Server {
         self.say(other, &packet);
         let cause = if closed { Cause::Closed } else { Cause::Dropped { by: peer } };
         let ended = self.end(now, caller, cause, Some(other));
-        // The one who hangs up knows: nothing more of this call can come.
-        self.leave_last_call(peer);
         Ok(ended.map(ServerEvent::Ended))
     }
 
@@ -278,22 +304,23 @@ impl Server {
         self.end(now, caller, cause, None)
     }
 
-    /// Ends a call whose sides have been told. What the sides that do not know yet still send is let pass: `late`, or both.
+    /// Ends a call whose sides have been told by us: both, or the `other` of the one that ended it. What was on the way
+    /// then is let pass.
     pub(super) fn end(
         &mut self,
         now: Instant,
         caller: PeerId,
         cause: Cause,
-        late: Option<PeerId>,
+        other: Option<PeerId>,
     ) -> Option<Ended> {
         let call = self.calls.remove(caller)?;
         self.call_deadlines.clear(caller);
         for peer in [caller, call.callee] {
+            let Some(state) = self.peers.get_mut(peer) else { continue };
+            state.call = None;
+            state.late = Some(now.saturating_add(LATE));
+            state.told = other.is_none_or(|other| other == peer);
             self.outbox.budget(peer, 0);
-            if let Some(state) = self.peers.get_mut(peer) {
-                state.call = None;
-                state.late = late.is_none_or(|late| late == peer);
-            }
             self.watch(now, peer);
         }
         Some(Ended {
@@ -334,20 +361,39 @@ impl Server {
         (call.up.is_none() && (peer == caller) == call.countered).then_some(caller)
     }
 
-    /// A message that belongs to no call, or not to this point of it.
-    fn misplaced(&self, peer: PeerId, packet: Packet<'_>) -> Result<Option<ServerEvent<'static>>, Violation> {
+    /// An answer that belongs to no call, or not to this point of it.
+    fn misplaced(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        packet: Packet<'_>,
+    ) -> Result<Option<ServerEvent<'static>>, Violation> {
+        self.expire_late(now, peer);
         match self.peers.get(peer) {
-            // It was on the way when the call ended.
-            Some(state) if state.late && state.call.is_none() => Ok(None),
+            // It was on the way when the call ended, as the peer has been told.
+            Some(Peer { late: Some(_), told: true, call: None, .. }) => Ok(None),
+            Some(Peer { late, call: None, .. }) => {
+                // It believes in a call that there is not: one may have been ended by its hanging up an older one.
+                let late = late.is_some();
+                self.say(peer, &Packet::Drop { optional: &[] });
+                if late { Ok(None) } else { Err(self.unexpected(peer, packet.name())) }
+            }
             _ => Err(self.unexpected(peer, packet.name())),
         }
     }
 
-    /// From here on nothing of its last call can come from `peer`: large Data is no longer expected.
-    fn leave_last_call(&mut self, peer: PeerId) {
-        if let Some(state) = self.peers.get_mut(peer) {
-            state.late = false;
-            self.outbox.limit(peer, MAX_STRAY_DATA);
+    /// Whatever was on the way when the last call of `peer` ended has arrived after a while: large Data is no longer
+    /// expected then.
+    fn expire_late(&mut self, now: Instant, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        if state.late.take_if(|until| *until <= now).is_some() {
+            self.outbox.limit(peer, MAX_STRAY_DATA.min(self.settings.limits.max_frame));
         }
     }
+}
+
+/// How much audio may wait for a listener: that of `queue`.
+fn budget(parameters: &Parameters, queue: Duration) -> usize {
+    let bytes = u128::from(parameters.bytes_per_second()).saturating_mul(queue.as_millis()) / 1000;
+    usize::try_from(bytes).unwrap_or(usize::MAX).clamp(1, MAX_DATA)
 }

@@ -49,12 +49,8 @@ impl Names {
     pub(super) fn release(&mut self, now: Instant, name: &str, address: Option<IpAddr>, until: Instant) {
         self.holders.remove(name.as_bytes());
         self.expire(now);
-        if self.released.len() >= self.max_released {
-            if let Some((_, oldest)) = self.expiry.pop_front() {
-                self.released.remove(&oldest);
-            }
-        }
-        if until > now {
+        // Full: those who came first stay kept.
+        if until > now && self.expiry.len() < self.max_released {
             self.released.insert(name.as_bytes().into(), (address, until));
             self.expiry.push_back((until, name.as_bytes().into()));
         }
@@ -62,9 +58,9 @@ impl Names {
 
     fn expire(&mut self, now: Instant) {
         while self.expiry.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((_, name)) = self.expiry.pop_front() else { return };
+            let Some((end, name)) = self.expiry.pop_front() else { return };
             // The name may have been taken and released again since.
-            if self.released.get(&name).is_some_and(|(_, until)| *until <= now) {
+            if self.released.get(&name).is_some_and(|(_, until)| *until == end) {
                 self.released.remove(&name);
             }
         }
@@ -101,7 +97,8 @@ impl Names {
         }
     }
 
-    pub(super) fn is_blocked(&self, callee: &str, caller: &str) -> bool {
+    pub(super) fn is_blocked(&self, callee: &[u8], caller: &str) -> bool {
+        let Ok(callee) = core::str::from_utf8(callee) else { return false };
         self.blocked.get(callee).is_some_and(|callers| callers.contains(caller))
     }
 }
@@ -127,7 +124,13 @@ impl Server {
                 Err(self.unexpected(peer, "a registration"))
             };
         }
-        let Some(text) = valid_name(name) else {
+        // Asking for names is how they are guessed, and secrets with them.
+        let source = self.address(peer).map(|from| from.ip());
+        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+            self.say_drop(peer, reason::TOO_MANY_ATTEMPTS);
+            return Err(Violation::TooManyAttempts);
+        }
+        let Some(text) = valid_name(name).filter(|name| name.len() <= self.settings.limits.max_text) else {
             self.say_drop(peer, reason::NAME_INVALID);
             return Err(Violation::InvalidName);
         };
@@ -138,7 +141,6 @@ impl Server {
         if let Some(state) = self.peers.get_mut(peer) {
             state.pending = Some(Pending { name: text.into(), samples });
         }
-        self.idle.clear(peer);
         if self.settings.ask {
             return Ok(Some(ServerEvent::Registering {
                 peer,
@@ -152,17 +154,19 @@ impl Server {
         Ok(Some(ServerEvent::Registered { peer }))
     }
 
-    /// Gives `peer` the name it asked for, if nobody else may keep it.
+    /// Gives `peer` the name it asked for, unless somebody else may keep it.
     pub(super) fn admit(&mut self, now: Instant, peer: PeerId, proven: bool) -> Result<(), Refusal> {
         let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
         let command = "admit a registration";
-        let Pending { name, samples } =
+        let pending =
             state.pending.take().ok_or(Refusal::Unexpected { state: "not registering", command })?;
-        if !self.may_take(now, peer, &name, proven) {
-            self.say_drop(peer, reason::NAME_TAKEN);
-            self.watch(now, peer);
+        if !self.may_take(now, peer, &pending.name, proven) {
+            if let Some(state) = self.peers.get_mut(peer) {
+                state.pending = Some(pending);
+            }
             return Err(Refusal::NameTaken);
         }
+        let Pending { name, samples } = pending;
         self.give(now, peer, name, true);
         if let Some(state) = self.peers.get_mut(peer) {
             state.samples = samples;
@@ -182,9 +186,6 @@ impl Server {
     ) -> Result<(), Refusal> {
         self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
         valid_name(name.as_bytes()).ok_or(Refusal::InvalidName)?;
-        if reachable && !self.may_take(now, peer, name, false) {
-            return Err(Refusal::NameTaken);
-        }
         self.give(now, peer, name.into(), reachable);
         if let Some(state) = self.peers.get_mut(peer) {
             state.assumed = order;
@@ -194,6 +195,10 @@ impl Server {
 
     fn give(&mut self, now: Instant, peer: PeerId, name: Box<str>, reachable: bool) {
         if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| reachable && holder != peer) {
+            // The name passes on: the old connection goes without it.
+            if let Some(state) = self.peers.get_mut(holder) {
+                state.name = None;
+            }
             self.expel(now, holder, Some(reason::DISPLACED));
         }
         if let Some(Name { text, reachable: true }) =

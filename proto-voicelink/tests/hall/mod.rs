@@ -56,7 +56,7 @@ impl Hall {
 
     pub fn with(settings: Settings, net: Net, seed: u64) -> Self {
         let mut sim = Sim::new(seed);
-        let server = sim.add(Server::new(settings), Log::default());
+        let server = sim.add(Server::new(settings, seed), Log::default());
         Self { sim, server, net }
     }
 
