@@ -229,7 +229,7 @@ impl fmt::Debug for Packet<'_> {
             Packet::Data(data) => {
                 f.field("len", &data.len());
             }
-            Packet::Handshake(Handshake { parameters, user_name, optional }) if user_name.is_empty() => {
+            Packet::Handshake(Handshake { parameters, user_name: [], optional }) => {
                 f.field("parameters", parameters).field("registration", &Registration::parse(optional));
             }
             Packet::Handshake(Handshake { parameters, user_name, optional }) => {

@@ -45,7 +45,6 @@ pub struct Connection<S: Session> {
     buffer: FrameBuf,
     needed: usize,
     queue: Queue,
-    backlog: usize,
     out: Vec<u8>,
     written: usize,
     paused_until: Option<Instant>,
@@ -165,7 +164,6 @@ impl<S: Session> Connection<S> {
             buffer: FrameBuf::new(),
             needed: 1,
             queue: Queue::new(settings.backlog),
-            backlog: settings.backlog,
             out: Vec::new(),
             written: 0,
             paused_until: None,
@@ -315,9 +313,7 @@ impl<S: Session> Connection<S> {
                     self.state = if self.state == State::Ended { State::Ended } else { State::Closing };
                 }
                 Output::Limit { max_frame, .. } => self.framing.set_max(max_frame),
-                Output::Budget { bytes, .. } => {
-                    self.queue.set_budget(if bytes == 0 { self.backlog } else { bytes })
-                }
+                Output::Budget { bytes, .. } => self.queue.set_budget(bytes),
                 Output::Pause { until, .. } => self.paused_until = Some(until),
                 _ => {}
             }

@@ -31,7 +31,8 @@ pub struct HubSettings {
     pub slowest: u32,
     /// Frames of one connection; beyond it reading pauses, nothing is dropped. Bounds what one peer can cost the others.
     pub frames: Rate,
-    /// How much may wait for a connection to take it, in bytes, where the session sets no budget.
+    /// How many bytes of reliable frames may wait for a connection to take them, or it is closed; and of droppable ones,
+    /// where the session sets no budget.
     pub backlog: usize,
     /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits.
     pub partial_frames: usize,

@@ -1,18 +1,36 @@
 use std::collections::VecDeque;
 use voxwire_core::{Framing, Lane};
 
-/// What waits to be written to one connection: whole frames, within a budget of bytes.
+/// What waits to be written to one connection: whole frames.
 ///
-/// Over the budget the oldest droppable frame goes first, because fresh audio is worth more; a reliable frame that still
-/// does not fit is an overflow, and the connection is to be closed. An empty queue admits one frame, however large.
+/// Droppable frames have a budget of bytes; over it the oldest goes first, because fresh audio is worth more. Reliable
+/// frames have one of their own, and over it the connection is to be closed. One frame of a lane is always admitted,
+/// however large.
 #[derive(Debug)]
 pub(crate) struct Queue {
     bytes: Vec<u8>,
     /// The frames in `bytes`, in order: where each ends, and its lane.
     frames: VecDeque<(usize, Lane)>,
-    budget: usize,
+    droppable: Waiting,
+    reliable: Waiting,
+    /// What droppable frames may take where the session sets no budget; what reliable ones may take.
+    backlog: usize,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
+}
+
+/// The frames of one lane.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    frames: usize,
+    bytes: usize,
+    max: usize,
+}
+
+impl Waiting {
+    const fn is_over(&self) -> bool {
+        self.bytes > self.max && self.frames > 1
+    }
 }
 
 /// A reliable frame did not fit.
@@ -20,12 +38,21 @@ pub(crate) struct Queue {
 pub(crate) struct Overflow;
 
 impl Queue {
-    pub(crate) const fn new(budget: usize) -> Self {
-        Self { bytes: Vec::new(), frames: VecDeque::new(), budget, dropped: 0 }
+    pub(crate) const fn new(backlog: usize) -> Self {
+        let empty = Waiting { frames: 0, bytes: 0, max: backlog };
+        Self {
+            bytes: Vec::new(),
+            frames: VecDeque::new(),
+            droppable: empty,
+            reliable: empty,
+            backlog,
+            dropped: 0,
+        }
     }
 
-    pub(crate) fn set_budget(&mut self, bytes: usize) {
-        self.budget = bytes;
+    /// What droppable frames may take; 0 restores the default.
+    pub(crate) const fn set_budget(&mut self, bytes: usize) {
+        self.droppable.max = if bytes == 0 { self.backlog } else { bytes };
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -43,29 +70,49 @@ impl Queue {
         if self.bytes.capacity() == 0 {
             self.bytes = buffer();
         }
+        let start = self.bytes.len();
         framing.put_header(frame.len(), &mut self.bytes);
         self.bytes.extend_from_slice(frame);
-        self.frames.push_back((self.bytes.len(), lane));
-        while self.bytes.len() > self.budget && self.frames.len() > 1 {
+        self.note(lane, self.bytes.len().saturating_sub(start));
+        while self.droppable.is_over() {
             let Some(oldest) = self.frames.iter().position(|(_, lane)| *lane == Lane::Droppable) else {
                 break;
             };
             self.remove(oldest);
         }
-        let over = self.bytes.len() > self.budget && self.frames.len() > 1;
-        if over && lane == Lane::Reliable { Err(Overflow) } else { Ok(()) }
+        if lane == Lane::Reliable && self.reliable.is_over() { Err(Overflow) } else { Ok(()) }
+    }
+
+    /// Counts a frame of `len` bytes that has been appended.
+    fn note(&mut self, lane: Lane, len: usize) {
+        self.frames.push_back((self.bytes.len(), lane));
+        let waiting = self.waiting(lane);
+        waiting.frames = waiting.frames.saturating_add(1);
+        waiting.bytes = waiting.bytes.saturating_add(len);
+    }
+
+    const fn waiting(&mut self, lane: Lane) -> &mut Waiting {
+        match lane {
+            Lane::Reliable => &mut self.reliable,
+            Lane::Droppable => &mut self.droppable,
+        }
     }
 
     /// Bytes that a framing wants sent before anything else that is pushed from now on.
     pub(crate) fn push_pending(&mut self, framing: &mut impl Framing) {
-        if framing.take_pending(&mut self.bytes) > 0 {
-            self.frames.push_back((self.bytes.len(), Lane::Reliable));
+        let len = framing.take_pending(&mut self.bytes);
+        if len > 0 {
+            self.note(Lane::Reliable, len);
         }
     }
 
     /// All that waits, in exchange for an empty buffer.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.frames.clear();
+        for lane in [Lane::Reliable, Lane::Droppable] {
+            let waiting = self.waiting(lane);
+            (waiting.frames, waiting.bytes) = (0, 0);
+        }
         if self.frames.capacity() > 64 {
             self.frames = VecDeque::new();
         }
@@ -88,6 +135,8 @@ impl Queue {
         for (end, _) in self.frames.iter_mut().skip(index) {
             *end = end.saturating_sub(len);
         }
+        self.droppable.frames = self.droppable.frames.saturating_sub(1);
+        self.droppable.bytes = self.droppable.bytes.saturating_sub(len);
         self.dropped = self.dropped.saturating_add(1);
     }
 }
@@ -105,28 +154,37 @@ mod tests {
 
     #[test]
     fn c_06_over_the_budget_the_oldest_droppable_frame_goes_first() {
-        let mut queue = Queue::new(10);
+        let mut queue = Queue::new(100);
+        queue.set_budget(7);
         push(&mut queue, Lane::Reliable, b"rr").unwrap();
         for frame in [b"aaa", b"bbb", b"ccc"] {
             push(&mut queue, Lane::Droppable, frame).unwrap();
         }
         push(&mut queue, Lane::Reliable, b"RR").unwrap();
-        assert_eq!(queue.take(), b"rrbbbcccRR"[..10].to_vec());
+        assert_eq!(queue.take(), b"rrbbbcccRR");
         assert_eq!(queue.dropped, 1);
         assert!(queue.is_empty());
+        // What has been taken counts no more; and 0 restores the default.
+        queue.set_budget(0);
+        for n in 0..12 {
+            push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
+        }
+        assert_eq!((queue.take().len(), queue.dropped), (100, 3));
     }
 
     #[test]
-    fn c_06_a_reliable_frame_over_the_budget_is_an_overflow() {
-        let mut queue = Queue::new(5);
-        push(&mut queue, Lane::Reliable, b"rrrr").unwrap();
+    fn c_06_reliable_frames_are_not_held_to_the_budget_of_audio_and_overflow_at_their_own() {
+        let mut queue = Queue::new(20);
+        queue.set_budget(1);
         push(&mut queue, Lane::Droppable, b"dd").unwrap();
-        assert_eq!((queue.frames.len(), queue.dropped), (1, 1));
-        assert_eq!(push(&mut queue, Lane::Reliable, b"ss"), Err(Overflow));
+        push(&mut queue, Lane::Reliable, &[b'r'; 10]).unwrap();
+        push(&mut queue, Lane::Reliable, &[b's'; 10]).unwrap();
+        assert_eq!(push(&mut queue, Lane::Reliable, b"t"), Err(Overflow));
+        assert_eq!(queue.dropped, 0);
     }
 
     #[test]
-    fn c_06_an_empty_queue_admits_one_frame_however_large() {
+    fn c_06_one_frame_is_admitted_however_large() {
         for lane in [Lane::Reliable, Lane::Droppable] {
             let mut queue = Queue::new(5);
             push(&mut queue, lane, &[1; 100]).unwrap();

@@ -264,7 +264,10 @@ impl Config {
             (None, None) => None,
             (Some(cert), Some(key)) => Some((cert, key)),
             _ => {
-                return Err(Error::Usage(format!("{}: tls-cert and tls-key belong together", path.display())));
+                return Err(Error::Usage(format!(
+                    "{}: tls-cert and tls-key belong together",
+                    path.display()
+                )));
             }
         };
         let Some(file) = file.voicelink else { return Ok(()) };

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId, Session};
 use voxwire_transport::{Drained, Handle, Hub, HubStats, Listener};
-use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation};
+use voxwire_voicelink::{
+    Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation, reason,
+};
 
 /// Starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
@@ -26,10 +28,9 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
         idle_call,
         hide_unknown,
         forward_callee_name,
-        seed,
         ..defaults
     };
-    let mut server = Server::new(settings);
+    let mut server = Server::new(settings, seed);
     for (callee, callers) in &config.voicelink.block {
         for caller in callers {
             let block = ServerCommand::Block { callee, caller };
@@ -127,6 +128,11 @@ impl Handler<Server> for Porter {
                 let address = from.map(|from| from.ip().to_canonical());
                 if let Some(FixedName { name, order }) = address.and_then(|address| self.names.get(&address))
                 {
+                    // A second connection from there does not take the first one's name away.
+                    let holder = server.find(name).and_then(|holder| server.address(holder));
+                    if holder.is_some_and(|holder| Some(holder.ip()) == address) {
+                        return;
+                    }
                     let introduce = ServerCommand::Introduce { peer, name, reachable: true, order: *order };
                     if let Err(refusal) = server.handle_command(now, introduce) {
                         tracing::info!(%peer, ?name, %refusal, "fixed name not given");
@@ -141,7 +147,11 @@ impl Handler<Server> for Porter {
                         tracing::info!(%peer, ?name, ?address, "registered");
                     }
                     Ok(()) => tracing::info!(%peer, ?name, ?address, "registration refused"),
-                    Err(refusal) => tracing::info!(%peer, ?name, ?address, %refusal, "registration refused"),
+                    Err(refusal) => {
+                        tracing::info!(%peer, ?name, ?address, %refusal, "registration refused");
+                        let reject = ServerCommand::Reject { peer, reason: reason::NAME_TAKEN };
+                        let _ = server.handle_command(now, reject);
+                    }
                 }
             }
             ServerEvent::Ringing { caller, callee, parameters } => {

@@ -97,8 +97,9 @@ impl<S: Session> Shared<S> {
         let per_address = self.per_address.lock();
         let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
         let count_here = per_address.get(&source(address)).copied().unwrap_or(0);
+        let exempt = address.to_canonical().is_loopback();
         let full = self.live.load(Relaxed) >= self.settings.max_connections
-            || (count_here >= self.settings.max_per_address && !address.is_loopback());
+            || (count_here >= self.settings.max_per_address && !exempt);
         if full {
             count(&self.counters.refused);
             return false;
@@ -290,6 +291,7 @@ impl<S: Session> Core<S> {
             }
         }
         self.flush(shared);
+        self.timeouts(shared, now);
     }
 
     fn timeouts(&mut self, shared: &Shared<S>, now: Instant) {
@@ -327,7 +329,6 @@ impl<S: Session> Core<S> {
                         self.links.get(peer).inspect(|link| link.lock().framing.set_max(max_frame));
                     }
                     Output::Budget { peer, bytes } => {
-                        let bytes = if bytes == 0 { shared.settings.backlog } else { bytes };
                         self.links.get(peer).inspect(|link| link.lock().queue.set_budget(bytes));
                     }
                     Output::Pause { peer, until } => {
