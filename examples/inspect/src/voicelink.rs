@@ -1,0 +1,122 @@
+//! voicelink's messages.
+
+use crate::protocol::{Cutter, Fields, Protocol, Shown, show_text};
+use serde_json::{Value, json};
+use voxwire_core::{Framing as _, Message, Progress};
+use voxwire_voicelink::{ByteOrder, Format, Framing, Handshake, LIMITS, Packet, Parameters, Wire};
+
+#[derive(Debug)]
+pub(crate) struct Voicelink {
+    wire: Wire,
+}
+
+impl Voicelink {
+    /// Shows whatever the format allows, also what a server would find too large.
+    pub(crate) const fn new(order: ByteOrder) -> Self {
+        let limits =
+            voxwire_core::Limits { max_frame: u32::MAX as usize, max_text: u16::MAX as usize, ..LIMITS };
+        Self { wire: Wire { limits, ..Wire::new(order) } }
+    }
+}
+
+impl Protocol for Voicelink {
+    fn name(&self) -> &'static str {
+        "voicelink"
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+        let length = bytes.first_chunk().map(|head| match self.wire.order {
+            ByteOrder::BigEndian => u32::from_be_bytes(*head),
+            ByteOrder::LittleEndian => u32::from_le_bytes(*head),
+        });
+        // What follows the packet's own length is another matter; what is too short or too long is the codec's.
+        let end = length.and_then(|length| usize::try_from(length).ok()).filter(|&length| length >= 6);
+        let frame = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
+        let packet = Packet::decode(frame, &self.wire).map_err(|error| error.to_string())?;
+        let fields = match packet {
+            Packet::Handshake(Handshake { parameters, user_name, optional }) => {
+                let mut fields = show_parameters(parameters);
+                fields["user_name"] = show_text(user_name);
+                fields["optional_data"] = hex::encode(optional).into();
+                fields
+            }
+            Packet::UserNotFound => json!({}),
+            Packet::Parameters { parameters, optional } => {
+                let mut fields = show_parameters(parameters);
+                fields["optional_data"] = hex::encode(optional).into();
+                fields
+            }
+            Packet::Close { optional } | Packet::Accept { optional } | Packet::Drop { optional } => {
+                json!({ "optional_data": hex::encode(optional) })
+            }
+            Packet::Data(data) => json!({ "data": hex::encode(data) }),
+        };
+        Ok(Shown { message: packet.name(), length: frame.len(), fields, trailing: bytes.len() - frame.len() })
+    }
+
+    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
+        let message =
+            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let nothing = json!({});
+        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+        let (optional, data, name);
+        let packet = match message {
+            "Handshake" => {
+                (name, optional) = (fields.text("user_name")?, fields.bytes("optional_data")?);
+                let parameters = read_parameters(&fields)?;
+                Packet::Handshake(Handshake { parameters, user_name: &name, optional: &optional })
+            }
+            "UserNotFound" => Packet::UserNotFound,
+            "Data" => {
+                data = fields.bytes("data")?;
+                Packet::Data(&data)
+            }
+            "Parameters" | "Close" | "Accept" | "Drop" => {
+                optional = fields.bytes("optional_data")?;
+                let optional = &optional;
+                match message {
+                    "Parameters" => Packet::Parameters { parameters: read_parameters(&fields)?, optional },
+                    "Close" => Packet::Close { optional },
+                    "Accept" => Packet::Accept { optional },
+                    _ => Packet::Drop { optional },
+                }
+            }
+            other => {
+                let names = "Handshake, UserNotFound, Parameters, Close, Accept, Drop or Data";
+                return Err(format!("message: {other:?} found, expected {names}"));
+            }
+        };
+        let mut frame = Vec::new();
+        packet.encode(&self.wire, &mut frame).map_err(|error| error.to_string())?;
+        Ok(frame)
+    }
+
+    fn cutter(&self) -> Cutter {
+        let mut framing = Framing::passive(Some(self.wire.order));
+        Box::new(move |stream| match framing.next_frame(stream) {
+            Ok(Progress::Frame { header, body }) => Ok((Some(header..header + body), header + body)),
+            Ok(Progress::Skip(n)) => Ok((None, n.get())),
+            Ok(Progress::NeedMore(n)) => Err(format!("{n} more bytes expected before the end of the stream")),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+}
+
+fn show_parameters(parameters: Parameters) -> Value {
+    let Parameters { sample_rate, channels, format, chunk_size } = parameters;
+    json!({ "sample_rate": sample_rate, "channels": channels, "format": format.name(), "chunk_size": chunk_size })
+}
+
+fn read_parameters(fields: &Fields<'_>) -> Result<Parameters, String> {
+    let format = fields.value("format")?;
+    let by_name = format.as_str().and_then(Format::from_name);
+    let by_number = || format.as_u64().and_then(|value| u8::try_from(value).ok()).and_then(Format::from_wire);
+    Ok(Parameters {
+        sample_rate: fields.number("sample_rate")?,
+        channels: fields.number("channels")?,
+        format: by_name.or_else(by_number).ok_or_else(|| {
+            format!("fields.format: {format} found, expected uint8, int8, int16, int32, float32 or 0 to 4")
+        })?,
+        chunk_size: fields.number("chunk_size")?,
+    })
+}
