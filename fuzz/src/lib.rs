@@ -1,0 +1,31 @@
+//! The bodies of the fuzz targets: ordinary functions, so that the compiler and the tests keep them alive.
+
+#![allow(clippy::missing_panics_doc, reason = "panicking is how a fuzz body reports")]
+
+mod core_bodies;
+mod voicelink;
+
+pub use core_bodies::{core_framing, core_list};
+pub use voicelink::{voicelink_message, voicelink_session, voicelink_stream};
+
+/// Reads a script of operations out of fuzzer input; zeros at its end.
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    /// Up to `n` bytes.
+    fn bytes(&mut self, n: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(n.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,233 @@
+use crate::Script;
+use core::time::Duration;
+use std::collections::BTreeSet;
+use voxwire_core::testing::{chop, law_frame};
+use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_voicelink::{
+    ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, Packet, Parameters, Phase,
+    Server, ServerCommand, Settings, Wire,
+};
+
+const ORDERS: [ByteOrder; 2] = [ByteOrder::BigEndian, ByteOrder::LittleEndian];
+
+/// Any bytes, in both byte orders: no panic, and what decodes obeys the laws.
+pub fn voicelink_message(data: &[u8]) {
+    for order in ORDERS {
+        for type_0_not_found in [true, false] {
+            law_frame::<Packet<'static>>(data, &Wire { type_0_not_found, ..Wire::new(order) });
+        }
+    }
+}
+
+/// Any stream: the same packets however it is cut, and nothing beyond the limits.
+pub fn voicelink_stream(data: &[u8]) {
+    chop(|| Framing::server(1 << 20), data, 1);
+    chop(|| Framing::server(64), data, 2);
+    for order in ORDERS {
+        chop(|| Framing::client(order), data, 3);
+    }
+}
+
+/// A script of connections, packets, garbage, commands and time, for a server or for a client.
+pub fn voicelink_session(data: &[u8]) {
+    let mut script = Script(data);
+    if script.byte() % 4 == 0 { client(script) } else { server(script) }
+}
+
+fn parameters(script: &mut Script<'_>) -> Parameters {
+    let choice = script.byte();
+    Parameters {
+        sample_rate: if choice % 16 == 15 { 0 } else { 8000 },
+        channels: u16::from(choice >> 4),
+        format: Format::ALL[usize::from(choice) % 5],
+        chunk_size: u32::from(choice) << 13,
+    }
+}
+
+fn packet<'a>(script: &mut Script<'a>) -> Packet<'a> {
+    let kind = script.byte() % 8;
+    let parameters = parameters(script);
+    let len = usize::from(script.byte());
+    match kind {
+        0 => {
+            // Names from a small set, so that they meet.
+            let user_name: &[u8] = [&b""[..], b"a", b"b", b"c"][len % 4];
+            Packet::Handshake(Handshake { parameters, user_name, optional: script.bytes(len / 4 % 8) })
+        }
+        1 => {
+            Packet::Handshake(Handshake { parameters, user_name: b"", optional: [b"a", b"b", b"c"][len % 3] })
+        }
+        2 => Packet::UserNotFound,
+        3 => Packet::Parameters { parameters, optional: script.bytes(len % 8) },
+        4 => Packet::Close { optional: b"" },
+        5 => Packet::Accept { optional: script.bytes(len % 8) },
+        6 => Packet::Drop { optional: b"" },
+        _ => Packet::Data(script.bytes(len)),
+    }
+}
+
+fn server(mut script: Script<'_>) {
+    let mut settings = Settings { ask: script.byte() % 2 == 1, max_blocked: 2, ..Settings::DEFAULT };
+    settings.limits.max_peers = 6;
+    settings.limits.max_backlog = 8000;
+    settings.idle_call = Duration::from_secs(60);
+    let mut server = Server::new(settings, 7);
+    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), Instant::ZERO);
+    let mut drain = true;
+    while !script.is_empty() {
+        let operation = script.byte();
+        let waiting = server.outputs().count();
+        let peer = alive.get(usize::from(operation >> 4)).copied();
+        match (operation % 16, peer) {
+            (0 | 1, _) => {
+                let peer = ids.mint().expect("a free slot");
+                let from = [127, 0, 0, operation >> 6];
+                let from = Some((from, 1).into());
+                alive.push(peer);
+                let _ = server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from });
+            }
+            (2, Some(peer)) => {
+                alive.retain(|&known| known != peer);
+                ids.retire(peer);
+                server.handle_input(now, Input::Closed { peer }).expect("a peer that is there can go");
+            }
+            (3, Some(peer)) => {
+                let len = usize::from(script.byte());
+                let _ = server
+                    .handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: script.bytes(len) });
+            }
+            (4, _) => {
+                now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 200));
+            }
+            (5, Some(peer)) => {
+                let name = ["a", "b", "c", "door"][usize::from(operation >> 6)];
+                let command = match script.byte() % 8 {
+                    0 => ServerCommand::Admit { peer, proven: false },
+                    1 => ServerCommand::Admit { peer, proven: true },
+                    2 => ServerCommand::Reject { peer, reason: "no" },
+                    3 => ServerCommand::Introduce { peer, name, reachable: true, order: None },
+                    4 => ServerCommand::Block { callee: "a", caller: name },
+                    5 => ServerCommand::Unblock { callee: "a", caller: name },
+                    6 => ServerCommand::EndCall { peer, reason: "over" },
+                    _ => ServerCommand::Kick { peer, reason: "out" },
+                };
+                let before = server.outputs().count();
+                if server.handle_command(now, command).is_err() {
+                    assert_eq!(server.outputs().count(), before, "a refusal queues nothing");
+                }
+            }
+            (6, _) => drain = !drain,
+            (7, None) => server.shutdown(now),
+            (_, Some(peer)) => {
+                let mut frame = Vec::new();
+                let order = ORDERS[usize::from(peer.slot % 2 == 1)];
+                packet(&mut script).encode(&Wire::new(order), &mut frame).expect("a small packet");
+                let _ = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &frame });
+            }
+            _ => {}
+        }
+        let mut fired = 0;
+        while server.poll_timeout().is_some_and(|at| at <= now) {
+            server.handle_timeout(now);
+            fired += 1;
+            assert!(fired < 100, "time-outs without end");
+        }
+        let known: BTreeSet<PeerId> = alive.iter().copied().collect();
+        let (mut closed, mut bytes) = (BTreeSet::new(), 0);
+        for (index, output) in server.outputs().enumerate() {
+            match output {
+                Output::Send { to, frame, .. } => {
+                    // What waited before may be for somebody who has left since.
+                    let gone = !known.contains(&to) || closed.contains(&to);
+                    assert!(index < waiting || !gone, "a frame for somebody who is gone");
+                    bytes += frame.len();
+                }
+                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
+                _ => {}
+            }
+        }
+        assert!(bytes <= 8000 + 6 * 1200, "the backlog is bounded");
+        alive.retain(|peer| !closed.contains(peer));
+        closed.into_iter().for_each(|peer| ids.retire(peer));
+        if drain || bytes > 4000 {
+            server.advance(usize::MAX);
+        } else {
+            // Closes are obeyed at once, as drivers do; what is before them goes with them.
+            let closes =
+                server.outputs().enumerate().filter(|(_, output)| matches!(output, Output::Close { .. }));
+            let done = closes.last().map_or(0, |(index, _)| index + 1);
+            server.advance(done);
+        }
+        assert!(server.peers() <= 6 && server.registered() <= server.peers());
+        assert_eq!(server.peers(), alive.len(), "the session and its driver agree on who is there");
+        for (caller, callee, _) in server.calls() {
+            assert!(caller != callee && server.address(caller).is_some() && server.address(callee).is_some());
+        }
+    }
+}
+
+fn client(mut script: Script<'_>) {
+    let order = ORDERS[usize::from(script.byte() % 2)];
+    let mut client = Client::new(ClientSettings { order, ..ClientSettings::DEFAULT });
+    let (peer, mut now) = (PeerId { slot: 0, generation: 0 }, Instant::ZERO);
+    while !script.is_empty() {
+        let operation = script.byte();
+        match operation % 16 {
+            0 => {
+                let _ = client.handle_input(now, Input::Opened { peer, via: Via::Accepted, from: None });
+            }
+            1 if operation > 128 => {
+                let _ = client.handle_input(now, Input::Closed { peer });
+            }
+            2 => {
+                let len = usize::from(script.byte());
+                let _ = client
+                    .handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: script.bytes(len) });
+            }
+            3 => now = now.saturating_add(Duration::from_secs(u64::from(script.byte()))),
+            4..=9 => {
+                let mut frame = Vec::new();
+                packet(&mut script).encode(&Wire::new(order), &mut frame).expect("a small packet");
+                let before = client.phase();
+                let input = Input::Frame { peer, lane: Lane::Reliable, bytes: &frame };
+                if client.handle_input(now, input).is_err() {
+                    assert_eq!(client.phase(), before, "a violation changes nothing");
+                }
+            }
+            _ => {
+                let parameters = parameters(&mut script);
+                let command = match script.byte() % 8 {
+                    0 => ClientCommand::Register {
+                        name: "a",
+                        secret: None,
+                        preferred: parameters,
+                        samples: order,
+                    },
+                    1 => ClientCommand::Call { user: b"b", parameters, optional: b"" },
+                    2 | 3 => ClientCommand::Accept { optional: b"" },
+                    4 => ClientCommand::Counter { parameters, optional: b"" },
+                    5 => ClientCommand::Close { optional: b"" },
+                    6 => ClientCommand::Drop { optional: b"" },
+                    _ => ClientCommand::Say { samples: script.bytes(8) },
+                };
+                let (before, sent) = (client.phase(), client.outputs().count());
+                if client.handle_command(now, command).is_err() {
+                    assert_eq!(
+                        (client.phase(), client.outputs().count()),
+                        (before, sent),
+                        "a refusal changes nothing"
+                    );
+                }
+            }
+        }
+        while client.poll_timeout().is_some_and(|at| at <= now) {
+            assert!(client.handle_timeout(now).is_some());
+        }
+        let waiting = matches!(
+            client.phase(),
+            Phase::Calling(_) | Phase::Deciding(_) | Phase::Ringing(_) | Phase::Countering(_)
+        );
+        assert!(!waiting || client.poll_timeout().is_some(), "nothing waits for ever");
+        client.advance(usize::MAX);
+    }
+}

@@ -1,0 +1,39 @@
+//! C-10: the whole corpus goes through the bodies of the targets, on stable, as an ordinary test.
+
+use std::fs;
+use std::path::Path;
+
+fn replay(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        body(&fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 8, "{target}: {count} inputs");
+}
+
+#[test]
+fn c_10_core_framing() {
+    replay("core_framing", voxwire_fuzz::core_framing);
+}
+
+#[test]
+fn c_10_core_list() {
+    replay("core_list", voxwire_fuzz::core_list);
+}
+
+#[test]
+fn c_10_voicelink_message() {
+    replay("voicelink_message", voxwire_fuzz::voicelink_message);
+}
+
+#[test]
+fn c_10_voicelink_stream() {
+    replay("voicelink_stream", voxwire_fuzz::voicelink_stream);
+}
+
+#[test]
+fn c_10_voicelink_session() {
+    replay("voicelink_session", voxwire_fuzz::voicelink_session);
+}
