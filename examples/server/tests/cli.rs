@@ -1,0 +1,328 @@
+//! C-07: the program `voxwire-server`, run as its users and their scripts do.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+struct Server {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Server {
+    /// Starts it and waits for `ready`.
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = vec![];
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            lines.push(line.unwrap());
+            if lines.last().unwrap() == "ready" {
+                return Self { child, lines };
+            }
+        }
+        panic!("not ready: {lines:?}");
+    }
+
+    fn address(&self, what: &str) -> SocketAddr {
+        let line = self.lines.iter().find_map(|line| line.strip_prefix(&format!("listening {what} ")));
+        line.unwrap_or_else(|| panic!("no {what} in {:?}", self.lines)).parse().unwrap()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        for _ in 0..1500 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        panic!("still running after 15 s");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
+    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command
+}
+
+/// Runs it until it ends by itself.
+fn fails(arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command(arguments).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+const ANY: [&str; 6] = ["--only", "voicelink", "--voicelink-port", "0", "--http", "off"];
+
+/// A registration by hand, and the server's answer.
+fn register(stream: &mut TcpStream, optional: &[u8]) -> (u16, Vec<u8>) {
+    let mut packet = vec![0, 0, 0, 0, 0, 0, 0, 0, 0xbb, 0x80, 0, 1, 2, 0, 0, 3, 0xc0, 0, 0];
+    packet.extend(optional);
+    packet[3] = packet.len() as u8;
+    stream.write_all(&packet).unwrap();
+    read(stream)
+}
+
+fn read(stream: &mut TcpStream) -> (u16, Vec<u8>) {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut head = [0; 6];
+    stream.read_exact(&mut head).unwrap();
+    let mut body = vec![0; u32::from_be_bytes(head[..4].try_into().unwrap()) as usize - 6];
+    stream.read_exact(&mut body).unwrap();
+    (u16::from_be_bytes([head[4], head[5]]), body)
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).unwrap()
+}
+
+fn http(address: SocketAddr, path: &str) -> String {
+    let mut stream = connect(address);
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn c_07_ready_lines_then_a_goodbye_and_exit_0_on_either_signal() {
+    for signal in ["-TERM", "-INT"] {
+        let mut server = Server::start(&ANY);
+        assert_eq!(server.lines.len(), 2, "{:?}", server.lines);
+        let mut client = connect(server.address("voicelink tcp"));
+        assert_eq!(register(&mut client, b"bob"), (4, vec![]));
+        server.signal(signal);
+        assert_eq!(read(&mut client), (5, b"server is shutting down".to_vec()));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop(client);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn c_07_help_and_version() {
+    let help = String::from_utf8(command(&["--help"]).output().unwrap().stdout).unwrap();
+    for flag in [
+        "--only",
+        "--config",
+        "--bind",
+        "--data",
+        "--voicelink-port",
+        "--http",
+        "--tls-cert",
+        "--tls-key",
+        "--allow-plain",
+        "--profile",
+        "--log",
+    ] {
+        assert!(help.contains(flag), "{flag} is not in --help");
+    }
+    let version = String::from_utf8(command(&["--version"]).output().unwrap().stdout).unwrap();
+    assert_eq!(version.trim(), concat!("voxwire-server ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn c_07_usage_errors_exit_with_2_and_say_why() {
+    let unknown = file("unknown.toml", "bindd = \"127.0.0.1\"");
+    let nameless = file("nameless.toml", "[voicelink.names]\n\"127.0.0.2\" = \"\"");
+    let half = file("half.toml", "tls-cert = \"cert.pem\"");
+    let secrets = file("secrets.toml", "[voicelink.secrets]\nbob = \"hush\"");
+    let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+    for (arguments, expected) in [
+        (vec!["--only".into(), "smoke-signals".into()], "invalid value 'smoke-signals'"),
+        (vec!["--voicelink-port".into(), "x".into()], "invalid value 'x'"),
+        (vec!["--tls-cert".into(), "x".into()], "--tls-key"),
+        (vec!["--profile".into(), "fast".into()], "invalid value 'fast'"),
+        (vec!["--http".into(), "80".into()], "neither ADDR:PORT nor `off`"),
+        (vec!["--config".into(), "no-such.toml".into()], "cannot read no-such.toml"),
+        (vec!["--config".into(), path(&unknown)], "unknown field `bindd`"),
+        (vec!["--config".into(), path(&nameless)], "the name \"\" will not do"),
+        (vec!["--config".into(), path(&half)], "belong together"),
+        (
+            vec!["--config".into(), path(&secrets), "--bind".into(), "0.0.0.0".into()],
+            "in the clear on 0.0.0.0",
+        ),
+        (vec!["--tls-cert".into(), path(&half), "--tls-key".into(), path(&half)], "half.toml"),
+    ] {
+        let (code, error) = fails(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(code == Some(2) && error.contains(expected), "{arguments:?}: {code:?} {error}");
+    }
+}
+
+#[test]
+fn c_07_a_port_in_use_exits_with_1_and_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, error) = fails(&["--only", "voicelink", "--voicelink-port", &port, "--http", "off"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains(&format!("cannot listen on 127.0.0.1:{port} for voicelink: Address already in use")),
+        "{error}"
+    );
+    // The status page is asked for in so many words, or it is done without.
+    let http = format!("127.0.0.1:{port}");
+    let (code, error) = fails(&["--only", "voicelink", "--voicelink-port", "0", "--http", &http]);
+    assert!(code == Some(1) && error.contains("for http"), "{error}");
+}
+
+#[test]
+fn c_07_bind_serves_ipv6_and_allow_plain_lets_secrets_out() {
+    let secrets = file("plain.toml", "[voicelink.secrets]\nbob = \"hush\"\n");
+    let config = ["--config", secrets.to_str().unwrap()];
+    let server = Server::start(&[&ANY[..], &["--bind", "::1"]].concat());
+    assert_eq!(register(&mut connect(server.address("voicelink tcp")), b"bob"), (4, vec![]));
+    let server = Server::start(&[&ANY[..], &config, &["--bind", "0.0.0.0", "--allow-plain"]].concat());
+    let address = SocketAddr::from(([127, 0, 0, 1], server.address("voicelink tcp").port()));
+    assert_eq!(register(&mut connect(address), b"bob\0wrong"), (5, b"wrong secret".to_vec()));
+    assert_eq!(register(&mut connect(address), b"bob"), (5, b"this name needs a secret".to_vec()));
+    assert_eq!(register(&mut connect(address), b"bob\0hush"), (4, vec![]));
+    assert_eq!(register(&mut connect(address), b"alice"), (4, vec![]));
+}
+
+#[test]
+fn v_13_names_blocks_and_other_settings_come_from_the_file() {
+    let config = file(
+        "full.toml",
+        r#"
+        only = ["voicelink"]
+        bind = "127.0.0.1"
+        data = "somewhere"
+        http = "127.0.0.1:0"
+        allow-plain = false
+        profile = "original"
+        drain-seconds = 1
+        connections = 5
+        per-address = 5
+        [voicelink]
+        port = 0
+        answer-seconds = 1
+        idle-seconds = 60
+        idle-call-seconds = 60
+        hide-unknown = true
+        forward-callee-name = true
+        secrets-only = true
+        [voicelink.names]
+        "127.0.0.2" = "door"
+        "127.0.0.3" = { name = "gate", byte-order = "le" }
+        [voicelink.secrets]
+        alice = "a"
+        eve = "e"
+        [voicelink.block]
+        door = ["eve"]
+        "#,
+    );
+    let server = Server::start(&["--config", config.to_str().unwrap()]);
+    let address = server.address("voicelink tcp");
+    let (mut door, mut gate) = (bound("127.0.0.2", address), bound("127.0.0.3", address));
+    let (mut alice, mut eve) = (connect(address), connect(address));
+    assert_eq!(register(&mut alice, b"alice\0a"), (4, vec![]));
+    assert_eq!(register(&mut eve, b"door"), (5, b"this name belongs to another address".to_vec()));
+    assert_eq!(register(&mut eve, b"mallory"), (5, b"unknown name".to_vec()));
+    assert_eq!(register(&mut eve, b"eve\0e"), (4, vec![]));
+    let call = |stream: &mut TcpStream, user: &[u8]| {
+        let mut packet =
+            vec![0, 0, 0, 0, 0, 0, 0, 0, 0xbb, 0x80, 0, 1, 2, 0, 0, 3, 0xc0, 0, user.len() as u8];
+        packet.extend(user);
+        packet[3] = packet.len() as u8;
+        stream.write_all(&packet).unwrap();
+    };
+    call(&mut eve, b"door");
+    assert_eq!(read(&mut eve), (5, b"busy".to_vec()));
+    call(&mut eve, b"nobody");
+    assert_eq!(read(&mut eve), (5, b"busy".to_vec()));
+    // The door rings, under the callee's own name as the file asks; after a second nobody has answered.
+    call(&mut alice, b"door");
+    let (kind, body) = read(&mut door);
+    assert_eq!((kind, &body[13..]), (0, &b"door"[..]));
+    assert_eq!(read(&mut alice), (5, b"no answer".to_vec()));
+    // The gate has not said anything either, and is known for its byte order.
+    call(&mut alice, b"gate");
+    let mut head = [0; 6];
+    gate.read_exact(&mut head).unwrap();
+    assert_eq!(head, [23, 0, 0, 0, 0, 0]);
+    let metrics = http(server.address("http tcp"), "/metrics");
+    assert!(
+        metrics.contains("voxwire_voicelink_connections 4")
+            && metrics.contains("voxwire_voicelink_rung_total 2"),
+        "{metrics}"
+    );
+    // Five connections fit, loopback or not: the sixth is closed.
+    let _fifth = connect(address);
+    let mut sixth = connect(address);
+    assert!(matches!(sixth.read(&mut [0]), Ok(0) | Err(_)));
+}
+
+/// A connection from a given loopback address.
+fn bound(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    // The server gives the name as soon as it has accepted.
+    std::thread::park_timeout(Duration::from_millis(100));
+    socket.into()
+}
+
+#[test]
+fn c_07_the_status_page_metrics_and_health() {
+    let server = Server::start(&["--only", "voicelink", "--voicelink-port", "0", "--http", "127.0.0.1:0"]);
+    let (status, voicelink) = (server.address("http tcp"), server.address("voicelink tcp"));
+    let mut bob = connect(voicelink);
+    register(&mut bob, b"<script>bob");
+    let page = http(status, "/");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<td>registered<td>1<td>"), "{page}");
+    assert!(!page.contains("script>bob"), "nothing that peers chose is on the page");
+    let metrics = http(status, "/metrics");
+    assert!(
+        metrics.contains("application/openmetrics-text")
+            && metrics.contains("voxwire_voicelink_registered 1"),
+        "{metrics}"
+    );
+    assert!(metrics.trim_end().ends_with("# EOF"));
+    assert!(http(status, "/healthz").ends_with("ok\n"));
+    assert!(http(status, "/nothing").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
+fn c_07_tls_from_pem_files() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (cert, key) =
+        (file("cert.pem", &certified.cert.pem()), file("key.pem", &certified.signing_key.serialize_pem()));
+    let tls = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let server = Server::start(&[&ANY[..], &tls].concat());
+    // Whoever speaks in the clear is closed. (The client's tests speak TLS.)
+    let mut plain = connect(server.address("voicelink tls"));
+    plain.write_all(b"\0\0\0\x06\0\x04").unwrap();
+    let mut rest = vec![];
+    let _ = plain.read_to_end(&mut rest);
+    assert!(!rest.starts_with(&[0]), "{rest:?}");
+}
+
+#[test]
+fn c_07_a_second_signal_ends_it_at_once() {
+    let mut server = Server::start(&ANY);
+    let mut stuck = connect(server.address("voicelink tcp"));
+    register(&mut stuck, b"stuck");
+    server.signal("-TERM");
+    std::thread::park_timeout(Duration::from_millis(300));
+    server.signal("-TERM");
+    assert_eq!(server.wait().code(), Some(1));
+}
