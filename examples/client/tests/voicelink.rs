@@ -1,0 +1,413 @@
+//! C-08 and what voicelink's issue asks to be seen: the programs, run by hand from two terminals and a server; every failure
+//! with its message and exit code; and a client written from the document alone, in another language.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use voxwire_audio::{Clip, SampleFormat, SampleOrder, compare, encode, load, save_wav};
+use voxwire_server::{Config, FixedName, Running, Wanted};
+use voxwire_voicelink::ByteOrder;
+
+/// A server inside the test, on a runtime of its own.
+struct Server {
+    runtime: tokio::runtime::Runtime,
+    running: Option<Running>,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut config = Config { http: Wanted::No, ..Config::default() };
+        config.voicelink.port = 0;
+        change(&mut config);
+        let transport = if config.tls.is_some() { "tls" } else { "tcp" };
+        let running = runtime.block_on(voxwire_server::start(config)).unwrap();
+        let address = running.address("voicelink", transport).unwrap();
+        Self { runtime, running: Some(running), address }
+    }
+
+    fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        self.runtime.block_on(running.drain(Duration::from_secs(5)));
+    }
+
+    /// Runs the client against this server until it ends.
+    fn client(&self, arguments: &str) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        command.args(["--server", &self.address.to_string(), "voicelink"]).args(arguments.split_whitespace());
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        command
+    }
+
+    /// Starts the client and waits until it has said `line`.
+    fn spawn(&self, arguments: &str, line: &str) -> Client {
+        Client::spawn(self.command(arguments), line)
+    }
+}
+
+/// A program at work, and what it prints.
+struct Client {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Client {
+    fn spawn(mut command: Command, line: &str) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let out = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        let client = Self { child, lines };
+        client.until(line);
+        client
+    }
+
+    fn until(&self, wanted: &str) -> String {
+        let mut seen = vec![];
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(15)) {
+                Ok(line) if line.contains(wanted) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("{wanted:?} never came, only {seen:?}"),
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    fn end(mut self) -> (Option<i32>, String, String) {
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code(), self.lines.iter().collect::<Vec<_>>().join("\n"), errors)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn temporary(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// A sound that is nowhere like itself: a sweep.
+fn sweep(rate: u32, channels: u16, seconds: f64) -> Clip {
+    let frames = (f64::from(rate) * seconds) as usize;
+    let sample = |frame: usize, channel: u16| {
+        let time = frame as f64 / f64::from(rate);
+        let hz = 200.0 + f64::from(channel) * 50.0 + 400.0 * time;
+        // On the grid of 8 bits, so that every format holds it exactly.
+        (0.6 * (core::f64::consts::TAU * hz * time).sin() * 128.0).round() / 128.0
+    };
+    let samples =
+        (0..frames).flat_map(|frame| (0..channels).map(move |channel| sample(frame, channel))).collect();
+    Clip { rate, channels, samples }
+}
+
+#[test]
+fn c_14_v_10_a_call_in_every_format_is_heard_sample_by_sample() {
+    let server = Server::start();
+    for (index, (format, stored)) in [
+        ("uint8", SampleFormat::U8),
+        ("int8", SampleFormat::I8),
+        ("int16", SampleFormat::I16),
+        ("int32", SampleFormat::I32),
+        ("float32", SampleFormat::F32),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let said = sweep(11_025, 2, 0.7);
+        let (play, record) = (format!("say-{format}.wav"), format!("heard-{format}.wav"));
+        save_wav(&temporary(&play), &said, stored).unwrap();
+        // Every combination of orders comes up: they agree, differ in heads, differ in samples.
+        let (orders, other) = (["be", "le"][index % 2], ["le", "be"][index / 2 % 2]);
+        let bob =
+            server.spawn(&format!("wait --name bob --record {record} --byte-order {orders}"), "waiting");
+        let call = format!(
+            "call bob --name alice --play {play} --rate 11025 --channels 2 --format {format} --byte-order {other} --chunk 100 --sample-order le"
+        );
+        let (code, out, errors) = server.client(&call);
+        assert_eq!(code, Some(0), "{out}{errors}");
+        assert!(
+            out.contains("call with bob is up: 11025 Hz, 2 channels") && out.contains("78 packets sent"),
+            "{out}"
+        );
+        let (code, out, errors) = bob.end();
+        assert_eq!(code, Some(0), "{out}{errors}");
+        assert!(out.contains("alice calls") && out.contains("alice hung up"), "{out}");
+        let comparison = compare(&said, &load(&temporary(&record)).unwrap()).unwrap();
+        assert!(comparison.exact && comparison.offset == 0, "{format}: {comparison:?}");
+    }
+}
+
+#[test]
+fn c_08_a_file_of_another_shape_is_converted_and_tones_last_as_long_as_asked() {
+    let server = Server::start();
+    let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("../audio/assets/speech.flac");
+    let bob = server.spawn("wait --name bob --record converted.wav", "waiting");
+    let call = format!("call bob --name alice --rate 24000 --channels 2 --for 2 --play {}", speech.display());
+    let (code, out, errors) = server.client(&call);
+    assert_eq!(code, Some(0), "{out}{errors}");
+    assert_eq!(bob.end().0, Some(0));
+    let heard = load(&temporary("converted.wav")).unwrap();
+    assert_eq!((heard.rate, heard.channels), (24_000, 2));
+    assert!((1.5..2.3).contains(&heard.seconds()), "{}", heard.seconds());
+    let original = load(&speech).unwrap();
+    let first = Clip { samples: original.samples[..24_000].to_vec(), ..original };
+    let comparison = compare(&first, &heard).unwrap();
+    assert!(comparison.present > 0.95 && comparison.spectral_distance_db < 3.0, "{comparison:?}");
+
+    let bob = server.spawn("wait --name bob --record tone.wav --play tone", "waiting");
+    let (code, ..) = server.client("call bob --play tone:1000 --for 0.5 --record back.wav");
+    assert_eq!(code, Some(0));
+    assert_eq!(bob.end().0, Some(0));
+    for (file, hz) in [("tone.wav", 1000.0), ("back.wav", 440.0)] {
+        let heard = load(&temporary(file)).unwrap();
+        let comparison = compare(&Clip::tone(48_000, 1, hz, 0.3), &heard).unwrap();
+        assert!(comparison.present > 0.9, "{file}: {comparison:?}");
+    }
+}
+
+#[test]
+fn c_08_failures_have_a_message_and_an_exit_code() {
+    let server = Server::start();
+    let text = temporary("text.wav");
+    std::fs::write(&text, "no sound").unwrap();
+    let _bob = server.spawn("wait --name bob --keep", "waiting");
+    for (arguments, code, expected) in [
+        ("call nobody", 1, "nobody: the server knows nobody of that name"),
+        ("call alice --name alice", 1, "you cannot call yourself"),
+        ("wait --name bob", 1, "the server refused the name \"bob\": name taken"),
+        ("call bob --play no-such.wav", 1, "no-such.wav: No such file"),
+        ("call bob --play text.wav", 1, "not a WAV, FLAC or Ogg Vorbis file"),
+        ("call bob --record no/such/place.wav", 1, "cannot record to no/such/place.wav"),
+        ("call bob --format int24", 2, "uint8, int8, int16, int32 or float32 expected"),
+        ("call bob --rate 0", 2, "Sample Rate 0, expected 1 to 768000"),
+        ("call bob --play tone:x", 2, "no frequency"),
+        ("wait --counter 8000", 2, "RATE:CHANNELS:FORMAT expected"),
+        ("wait --refuse --accept", 2, "cannot be used with"),
+        ("call", 2, "<USER>"),
+        ("shout", 2, "unrecognized subcommand"),
+    ] {
+        let (got, _, errors) = server.client(arguments);
+        assert!(got == Some(code) && errors.contains(expected), "{arguments}: {got:?} {errors}");
+    }
+    let nobody = Command::new(env!("CARGO_BIN_EXE_voxwire-client"))
+        .args(["--server", "127.0.0.1:1", "voicelink", "call", "bob"])
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(nobody.stderr).unwrap();
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(errors.contains("cannot connect to 127.0.0.1:1: Connection refused"), "{errors}");
+}
+
+#[test]
+fn c_08_refused_countered_and_busy() {
+    let server = Server::start();
+    let bob = server.spawn("wait --name bob --refuse", "waiting");
+    let (code, _, errors) = server.client("call bob --name alice");
+    assert!(code == Some(1) && errors.contains("bob refused the call"), "{errors}");
+    assert_eq!(bob.end().0, Some(0));
+
+    let bob = server.spawn("wait --name bob --counter 16000:2:float32 --record countered.wav", "waiting");
+    let (code, out, errors) = server.client("call bob --name alice --play tone --for 0.4");
+    assert_eq!(code, Some(0), "{out}{errors}");
+    assert!(out.contains("bob proposes 16000 Hz, 2 channels, float32"), "{out}");
+    assert_eq!(bob.end().0, Some(0));
+    let heard = load(&temporary("countered.wav")).unwrap();
+    assert_eq!((heard.rate, heard.channels), (16_000, 2));
+
+    let bob = server.spawn("wait --name bob --counter 16000:2:float32", "waiting");
+    let (code, _, errors) = server.client("call bob --name alice --strict");
+    assert!(code == Some(1) && errors.contains("bob does not take 48000 Hz"), "{errors}");
+    let (code, _, errors) = bob.end();
+    assert!(code == Some(1) && errors.contains("alice did not take our parameters"), "{errors}");
+
+    let _bob = server.spawn("wait --name bob", "waiting");
+    let alice = server.spawn("call bob --name alice --play tone", "is up");
+    let (code, _, errors) = server.client("call bob --name carol");
+    assert!(code == Some(1) && errors.contains("bob cannot be reached: busy"), "{errors}");
+    drop(alice);
+}
+
+#[test]
+fn c_08_a_killed_client_and_a_server_that_goes() {
+    let mut server = Server::start();
+    let bob = server.spawn("wait --name bob --record killed.wav", "waiting");
+    let mut alice = server.spawn("call bob --name alice --play tone", "is up");
+    std::thread::park_timeout(Duration::from_millis(1500));
+    alice.child.kill().unwrap();
+    let (code, out, errors) = bob.end();
+    assert!(
+        code == Some(1) && errors.contains("the call with alice was cut: connection lost"),
+        "{out}{errors}"
+    );
+    // What was heard is kept.
+    assert!(load(&temporary("killed.wav")).unwrap().seconds() > 1.0);
+
+    let bob = server.spawn("wait --name bob", "waiting");
+    let alice = server.spawn("call bob --name alice2 --play tone", "is up");
+    server.stop();
+    for client in [bob, alice] {
+        let (code, _, errors) = client.end();
+        assert!(code == Some(1) && errors.contains("server is shutting down"), "{errors}");
+    }
+}
+
+#[test]
+fn c_08_a_signal_hangs_up_and_keeps_the_recording_and_wait_keep_goes_on() {
+    let server = Server::start();
+    let bob = server.spawn("wait --name bob --keep --record kept.wav", "waiting");
+    for _ in 0..2 {
+        let alice = server.spawn("call bob --play tone", "is up");
+        std::thread::park_timeout(Duration::from_millis(300));
+        alice.signal("-INT");
+        assert_eq!(alice.end().0, Some(0));
+        bob.until("call over (127.0.0.1:");
+    }
+    bob.signal("-TERM");
+    assert_eq!(bob.end().0, Some(0));
+    assert!(load(&temporary("kept.wav")).unwrap().seconds() > 0.1);
+}
+
+#[test]
+fn c_08_json_quiet_and_secrets() {
+    let server = Server::with(|config| {
+        config.voicelink.secrets.insert("bob".into(), "hush".into());
+    });
+    let (code, _, errors) = server.client("wait --name bob --secret wrong");
+    assert!(code == Some(1) && errors.contains("wrong secret"), "{errors}");
+    let bob = server.spawn("wait --name bob --secret hush --json", r#""event":"waiting""#);
+    let (code, out, errors) = server.client("call bob --play tone --for 0.2 --quiet");
+    assert_eq!((code, &*out, &*errors), (Some(0), "", ""));
+    let (code, out, _) = bob.end();
+    assert_eq!(code, Some(0));
+    for line in out.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).unwrap().get("event").is_some(), "{line}");
+    }
+    assert!(out.contains(r#""event":"incoming""#) && out.contains(r#""packets_heard":1"#), "{out}");
+}
+
+#[test]
+fn c_06_a_call_over_tls() {
+    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let (cert, key) = (temporary("tls-cert.pem"), temporary("tls-key.pem"));
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let server = Server::with(|config| config.tls = Some((cert.clone(), key)));
+    let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
+    let said = sweep(8000, 1, 0.5);
+    save_wav(&temporary("tls-say.wav"), &said, SampleFormat::I16).unwrap();
+    let bob = server.spawn(&format!("wait --name bob --record tls.wav {tls}"), "waiting");
+    let (code, out, errors) = server.client(&format!("call bob --rate 8000 --play tls-say.wav {tls}"));
+    assert_eq!(code, Some(0), "{out}{errors}");
+    assert_eq!(bob.end().0, Some(0));
+    assert!(compare(&said, &load(&temporary("tls.wav")).unwrap()).unwrap().exact);
+    // Somebody else's name, and nobody's certificate.
+    let (code, _, errors) =
+        server.client(&format!("call bob --tls-ca {} --tls-name example.org", cert.display()));
+    assert!(code == Some(1) && errors.contains("not valid for name"), "{errors}");
+}
+
+#[test]
+fn v_01_v_13_a_client_written_from_the_document_alone_calls_and_is_called() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/voicelink_peer.py");
+    let server = Server::with(|config| {
+        let name = |name: &str, order| FixedName { name: name.into(), order };
+        config.voicelink.names.insert([127, 0, 0, 2].into(), name("snake", None));
+        config.voicelink.names.insert([127, 0, 0, 3].into(), name("adder", Some(ByteOrder::LittleEndian)));
+    });
+    let said = sweep(8000, 1, 0.6);
+    let python = |arguments: &[&str]| {
+        let mut command = Command::new("python3");
+        command
+            .arg(&script)
+            .arg(server.address.to_string())
+            .args(arguments)
+            .current_dir(env!("CARGO_TARGET_TMPDIR"));
+        command
+    };
+    for (order, samples) in [("be", SampleOrder::Big), ("le", SampleOrder::Little)] {
+        // It calls one of ours. Nobody declared an order of samples for it: they come as they are.
+        let mut bytes = Vec::new();
+        encode(&said.samples, SampleFormat::I16, samples, &mut bytes);
+        let raw = temporary(&format!("python-{order}.raw"));
+        std::fs::write(&raw, &bytes).unwrap();
+        let bob = server
+            .spawn(&format!("wait --name bob --record from-python.wav --sample-order {order}"), "waiting");
+        let output = python(&[order, "call", "bob", raw.to_str().unwrap()])
+            .output()
+            .expect("python3 is needed for this test");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (code, out, errors) = bob.end();
+        assert_eq!(code, Some(0), "{out}{errors}");
+        assert!(out.contains("127.0.0.1:") && out.contains("calls: 8000 Hz"), "{out}");
+        let comparison = compare(&said, &load(&temporary("from-python.wav")).unwrap()).unwrap();
+        assert!(comparison.exact, "{order}: {comparison:?}");
+    }
+    for (order, name, from, samples) in
+        [("be", "snake", "127.0.0.2", SampleOrder::Big), ("le", "adder", "127.0.0.3", SampleOrder::Little)]
+    {
+        // It is called under the name that its address has.
+        let kept = format!("heard-by-{name}.raw");
+        let peer = Client::spawn(python(&[order, "wait", &kept, from]), "waiting");
+        std::thread::park_timeout(Duration::from_millis(200));
+        save_wav(&temporary("to-python.wav"), &said, SampleFormat::I16).unwrap();
+        let call =
+            format!("call {name} --name alice --rate 8000 --play to-python.wav --sample-order {order}");
+        let (code, out, errors) = server.client(&call);
+        assert_eq!(code, Some(0), "{out}{errors}");
+        let (code, out, errors) = peer.end();
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(out.contains("called by alice: 8000 1 2 160"), "{out}");
+        let mut bytes = Vec::new();
+        encode(&said.samples, SampleFormat::I16, samples, &mut bytes);
+        assert!(std::fs::read(temporary(&kept)).unwrap() == bytes, "{name} heard something else");
+    }
+}
+
+#[test]
+fn c_08_the_demonstration_is_heard_and_leaves_its_files() {
+    for (name, impairment) in [("demo-clean", &[][..]), ("demo-lossy", &["--loss", "5", "--jitter", "10"])] {
+        let out = temporary(name);
+        let output = Command::new(env!("CARGO_BIN_EXE_voxwire-client"))
+            .args(["demo", "--json", "--out", out.to_str().unwrap()])
+            .args(impairment)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let call = text.lines().find(|line| line.contains(r#""protocol":"voicelink""#)).unwrap();
+        let call: serde_json::Value = serde_json::from_str(call).unwrap();
+        assert_eq!((&call["exact"], &call["lost"]), (&true.into(), &0.into()), "{call}");
+        assert_eq!(call["stalls"].as_u64().unwrap() > 0, !impairment.is_empty(), "{call}");
+        let (played, heard) = (out.join("voicelink-played.wav"), out.join("voicelink-heard.wav"));
+        assert!(compare(&load(&played).unwrap(), &load(&heard).unwrap()).unwrap().exact);
+        assert!(std::fs::read(out.join("voicelink.png")).unwrap().starts_with(b"\x89PNG"));
+    }
+}
