@@ -118,7 +118,10 @@ impl Stream {
         }
     }
 
-    #[cfg_attr(not(feature = "tls"), expect(unused_variables, reason = "nothing is held back"))]
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "nothing is held back")
+    )]
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             // Nothing is held back by a plain socket.

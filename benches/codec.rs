@@ -1,0 +1,226 @@
+//! Decoding and encoding beside the peers, in one run: `cargo bench codec`.
+#![allow(missing_docs)]
+
+use criterion::{
+    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+use std::hint::black_box;
+use std::time::Duration;
+use voxwire_benches::{encoded, payloads, rotate};
+use voxwire_core::Message;
+use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Wire};
+
+/// What voicelink's Data says, for serde.
+#[derive(Serialize, Deserialize)]
+struct Voice<'a> {
+    kind: u16,
+    #[serde(borrow, with = "serde_bytes")]
+    data: &'a [u8],
+}
+
+/// The same for prost, which owns what it decodes.
+#[derive(prost::Message)]
+struct VoiceProto {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    data: Vec<u8>,
+}
+
+/// What voicelink's Handshake says.
+#[derive(Serialize, Deserialize)]
+struct Hello<'a> {
+    kind: u16,
+    sample_rate: u32,
+    channels: u16,
+    format: u8,
+    chunk_size: u32,
+    #[serde(borrow, with = "serde_bytes")]
+    user_name: &'a [u8],
+    #[serde(borrow, with = "serde_bytes")]
+    optional: &'a [u8],
+}
+
+#[derive(prost::Message)]
+struct HelloProto {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(uint32, tag = "2")]
+    sample_rate: u32,
+    #[prost(uint32, tag = "3")]
+    channels: u32,
+    #[prost(uint32, tag = "4")]
+    format: u32,
+    #[prost(uint32, tag = "5")]
+    chunk_size: u32,
+    #[prost(bytes = "vec", tag = "6")]
+    user_name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "7")]
+    optional: Vec<u8>,
+}
+
+fn rtp(payload: &[u8]) -> Vec<u8> {
+    let builder = rtp_types::RtpPacketBuilder::new().payload_type(96).sequence_number(7).timestamp(9).ssrc(1);
+    builder.payload(payload).write_vec().unwrap()
+}
+
+fn voice(payload: &[u8]) -> Voice<'_> {
+    Voice { kind: 6, data: payload }
+}
+
+fn packet(name: &[u8]) -> Packet<'_> {
+    Packet::Handshake(Handshake { parameters: Parameters::DEFAULT, user_name: name, optional: b"1234" })
+}
+
+fn hello(user_name: &[u8]) -> Hello<'_> {
+    Hello {
+        kind: 0,
+        sample_rate: 48_000,
+        channels: 1,
+        format: 2,
+        chunk_size: 960,
+        user_name,
+        optional: b"1234",
+    }
+}
+
+fn proto(name: &[u8]) -> HelloProto {
+    HelloProto {
+        kind: 0,
+        sample_rate: 48_000,
+        channels: 1,
+        format: 2,
+        chunk_size: 960,
+        user_name: name.into(),
+        optional: b"1234".into(),
+    }
+}
+
+/// One case: `decode` over rotating frames.
+fn over(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    frames: &[Vec<u8>],
+    mut decode: impl FnMut(&[u8]),
+) {
+    let mut next = rotate(frames);
+    group.bench_function(name, |bencher| bencher.iter(|| decode(black_box(next()))));
+}
+
+/// One case: `encode` of rotating payloads into a reused buffer.
+fn into(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    payloads: &[Vec<u8>],
+    mut encode: impl FnMut(&[u8], &mut Vec<u8>),
+) {
+    let mut next = rotate(payloads);
+    let mut out = Vec::with_capacity(8192);
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            encode(black_box(next()), &mut out);
+            black_box(out.as_slice());
+        });
+    });
+}
+
+fn data(criterion: &mut Criterion) {
+    let wire = Wire::default();
+    for size in [10, 60, 160, 960, 4096] {
+        let payloads = payloads(size);
+        let frames = |make: &dyn Fn(&[u8]) -> Vec<u8>| {
+            payloads.iter().map(|payload| make(payload)).collect::<Vec<_>>()
+        };
+
+        let mut group = criterion.benchmark_group(format!("decode/voicelink/data/{size}"));
+        group.throughput(Throughput::Bytes(size as u64));
+        over(&mut group, "voxwire", &frames(&|p| encoded(&Packet::Data(p), ByteOrder::BigEndian)), |frame| {
+            black_box(Packet::decode(frame, black_box(&wire)).unwrap());
+        });
+        over(&mut group, "postcard", &frames(&|p| postcard::to_stdvec(&voice(p)).unwrap()), |frame| {
+            black_box(postcard::from_bytes::<Voice<'_>>(frame).unwrap().data);
+        });
+        over(&mut group, "rmp-serde", &frames(&|p| rmp_serde::to_vec(&voice(p)).unwrap()), |frame| {
+            black_box(rmp_serde::from_slice::<Voice<'_>>(frame).unwrap().data);
+        });
+        over(
+            &mut group,
+            "prost",
+            &frames(&|p| VoiceProto { kind: 6, data: p.into() }.encode_to_vec()),
+            |frame| {
+                black_box(VoiceProto::decode(frame).unwrap().data);
+            },
+        );
+        over(&mut group, "rtp-types", &frames(&rtp), |frame| {
+            black_box(rtp_types::RtpPacket::parse(frame).unwrap().payload());
+        });
+        group.finish();
+
+        let mut group = criterion.benchmark_group(format!("encode/voicelink/data/{size}"));
+        group.throughput(Throughput::Bytes(size as u64));
+        into(&mut group, "voxwire", &payloads, |p, out| {
+            black_box(Packet::Data(p).encode(black_box(&wire), out).unwrap());
+        });
+        into(&mut group, "memcpy", &payloads, |p, out| out.extend_from_slice(p));
+        into(&mut group, "postcard", &payloads, |p, out| {
+            // Its writer for a reused buffer is a slice.
+            out.resize(p.len() + 16, 0);
+            let len = postcard::to_slice(&voice(p), out).unwrap().len();
+            out.truncate(len);
+        });
+        into(&mut group, "rmp-serde", &payloads, |p, out| rmp_serde::encode::write(out, &voice(p)).unwrap());
+        into(&mut group, "prost", &payloads, |p, out| {
+            VoiceProto { kind: 6, data: p.into() }.encode(out).unwrap();
+        });
+        into(&mut group, "rtp-types", &payloads, |p, out| {
+            let builder =
+                rtp_types::RtpPacketBuilder::new().payload_type(96).sequence_number(7).timestamp(9).ssrc(1);
+            builder.payload(p).write_into_vec(out).unwrap();
+        });
+        group.finish();
+    }
+}
+
+fn handshake(criterion: &mut Criterion) {
+    let wire = Wire::default();
+    let names = payloads(12);
+    let frames = |make: &dyn Fn(&[u8]) -> Vec<u8>| names.iter().map(|name| make(name)).collect::<Vec<_>>();
+
+    let mut group = criterion.benchmark_group("decode/voicelink/handshake/12");
+    over(&mut group, "voxwire", &frames(&|name| encoded(&packet(name), ByteOrder::BigEndian)), |frame| {
+        black_box(Packet::decode(frame, black_box(&wire)).unwrap());
+    });
+    over(&mut group, "postcard", &frames(&|name| postcard::to_stdvec(&hello(name)).unwrap()), |frame| {
+        black_box(postcard::from_bytes::<Hello<'_>>(frame).unwrap().user_name);
+    });
+    over(&mut group, "rmp-serde", &frames(&|name| rmp_serde::to_vec(&hello(name)).unwrap()), |frame| {
+        black_box(rmp_serde::from_slice::<Hello<'_>>(frame).unwrap().user_name);
+    });
+    over(&mut group, "prost", &frames(&|name| proto(name).encode_to_vec()), |frame| {
+        black_box(HelloProto::decode(frame).unwrap().user_name);
+    });
+    group.finish();
+
+    let mut group = criterion.benchmark_group("encode/voicelink/handshake/12");
+    into(&mut group, "voxwire", &names, |name, out| {
+        black_box(packet(name).encode(black_box(&wire), out).unwrap());
+    });
+    into(&mut group, "postcard", &names, |name, out| {
+        out.resize(64, 0);
+        let len = postcard::to_slice(&hello(name), out).unwrap().len();
+        out.truncate(len);
+    });
+    into(&mut group, "rmp-serde", &names, |name, out| rmp_serde::encode::write(out, &hello(name)).unwrap());
+    into(&mut group, "prost", &names, |name, out| proto(name).encode(out).unwrap());
+    group.finish();
+}
+
+criterion_group! {
+    name = codec;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    targets = data, handshake
+}
+criterion_main!(codec);

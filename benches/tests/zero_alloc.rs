@@ -1,0 +1,158 @@
+//! C-03: once warm, the voice path allocates nothing: not in the codec, not in a session, not in the hub on real sockets.
+
+#![allow(
+    unsafe_code,
+    reason = "counting allocations needs an allocator; nothing else in the repository is unsafe"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use voxwire_benches::{UNLIMITED, encoded, payloads, settings, talking};
+use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
+use voxwire_transport::{Hub, HubSettings, Listener};
+use voxwire_voicelink::{
+    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Handshake, Packet, Parameters, Server,
+    Wire,
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of `packets` runs, after as many to warm up. The whole process counts, so this is the only test here.
+fn count(packets: u64, mut run: impl FnMut(u64)) -> u64 {
+    (0..packets).for_each(&mut run);
+    let before = ALLOCATIONS.load(Relaxed);
+    (0..packets).for_each(&mut run);
+    ALLOCATIONS.load(Relaxed) - before
+}
+
+const PACKETS: u64 = 10_000;
+
+#[test]
+fn c_03_v_06_warm_voice_allocates_nothing() {
+    assert_ne!(count(1, |_| drop(Vec::<u8>::with_capacity(1))), 0, "the counter counts");
+    codec();
+    server();
+    client();
+    hub();
+}
+
+fn codec() {
+    let wire = Wire::default();
+    let payloads = payloads(960);
+    let mut out = Vec::with_capacity(2000);
+    let allocations = count(PACKETS, |n| {
+        out.clear();
+        Packet::Data(&payloads[n as usize % 64]).encode(&wire, &mut out).unwrap();
+        assert!(matches!(Packet::decode(&out, &wire), Ok(Packet::Data(data)) if data.len() == 960));
+    });
+    assert_eq!(allocations, 0, "codec");
+}
+
+fn server() {
+    let (be, le) = (ByteOrder::BigEndian, ByteOrder::LittleEndian);
+    for orders in [[be, be], [be, le]] {
+        let (mut server, peers) = talking(10, orders);
+        let payloads = payloads(320);
+        let frames =
+            orders.map(|order| payloads.iter().map(|p| encoded(&Packet::Data(p), order)).collect::<Vec<_>>());
+        let mut relayed = 0;
+        let allocations = count(PACKETS, |n| {
+            let peer = peers[n as usize % peers.len()];
+            let bytes = &frames[peer.slot as usize % 2][n as usize % 64];
+            server.handle_input(Instant::ZERO, Input::Frame { peer, lane: Lane::Reliable, bytes }).unwrap();
+            relayed += server.outputs().filter(|output| matches!(output, Output::Send { .. })).count();
+            server.advance(usize::MAX);
+        });
+        assert_eq!((allocations, relayed as u64), (0, 2 * PACKETS), "server session, {orders:?}");
+    }
+}
+
+fn client() {
+    let (mut client, now, peer) =
+        (Client::new(ClientSettings::DEFAULT), Instant::ZERO, PeerId { slot: 0, generation: 0 });
+    client.handle_input(now, Input::Opened { peer, via: Via::Accepted, from: None }).unwrap();
+    client
+        .handle_command(
+            now,
+            ClientCommand::Call { user: b"x", parameters: Parameters::DEFAULT, optional: b"" },
+        )
+        .unwrap();
+    let accept = encoded(&Packet::Accept { optional: b"" }, ByteOrder::BigEndian);
+    client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &accept }).unwrap();
+    client.advance(usize::MAX);
+    let frame = encoded(&Packet::Data(&[7; 1920]), ByteOrder::BigEndian);
+    let allocations = count(PACKETS, |_| {
+        let event = client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &frame });
+        // The event borrows from the input alone: the session takes commands while it is held.
+        let Ok(Some(ClientEvent::Data { samples })) = event else { panic!("{event:?}") };
+        client.handle_command(now, ClientCommand::Say { samples }).unwrap();
+        client.advance(usize::MAX);
+    });
+    assert_eq!(allocations, 0, "client session");
+}
+
+/// Two sockets in a call, one packet at a time there and back: every one is a wake of the hub's tasks.
+fn hub() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+    let handle = Hub::spawn(vec![listener], Server::new(settings(), 1), (), settings_of_hub);
+    let order = ByteOrder::BigEndian;
+    let parameters = Parameters::DEFAULT;
+    let connect = |name: &[u8]| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let register = Packet::Handshake(Handshake { parameters, user_name: b"", optional: name });
+        stream.write_all(&encoded(&register, order)).unwrap();
+        stream.read_exact(&mut [0; 6]).unwrap();
+        stream
+    };
+    let (mut alice, mut bob) = (connect(b"alice"), connect(b"bob"));
+    let call = Packet::Handshake(Handshake { parameters, user_name: b"bob", optional: b"" });
+    alice.write_all(&encoded(&call, order)).unwrap();
+    bob.read_exact(&mut [0; 24]).unwrap();
+    bob.write_all(&encoded(&Packet::Accept { optional: b"" }, order)).unwrap();
+    alice.read_exact(&mut [0; 6]).unwrap();
+
+    let frame = encoded(&Packet::Data(&[7; 1920]), order);
+    let mut back = vec![0; frame.len()];
+    let allocations = count(PACKETS, |_| {
+        alice.write_all(&frame).unwrap();
+        bob.read_exact(&mut back).unwrap();
+        bob.write_all(&back).unwrap();
+        alice.read_exact(&mut back).unwrap();
+        assert!(back == frame);
+    });
+    assert_eq!(allocations, 0, "hub");
+    assert_eq!(handle.call(|server, _| server.stats().packets), 4 * PACKETS);
+    drop(guard);
+}
