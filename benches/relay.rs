@@ -80,11 +80,8 @@ async fn framed() -> SocketAddr {
             for _ in 0..2 {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
-                let codec = LengthDelimitedCodec::builder()
-                    .length_field_length(4)
-                    .length_adjustment(-4)
-                    .num_skip(0)
-                    .new_codec();
+                let codec =
+                    LengthDelimitedCodec::builder().length_field_length(4).length_adjustment(-4).new_codec();
                 let (sink, stream) = Framed::new(stream, codec).split();
                 sinks.push(sink);
                 streams.push(stream);
@@ -94,8 +91,7 @@ async fn framed() -> SocketAddr {
                 let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(64);
                 tokio::spawn(async move {
                     while let Some(Ok(frame)) = stream.next().await {
-                        // The codec writes a length of its own: what follows it is what is left of the packet.
-                        let _ = sender.send(frame.freeze().slice(4..)).await;
+                        let _ = sender.send(frame.freeze()).await;
                     }
                 });
                 tokio::spawn(async move {
@@ -115,25 +111,23 @@ async fn framed() -> SocketAddr {
 async fn load(streams: &mut [TcpStream], frame: &[u8], total: usize) {
     let each = total / streams.len();
     let work = streams.iter_mut().map(|stream| async move {
-        let (mut received, mut buffer) = (0, vec![0; 64 * 1024]);
-        stream.write_all(&frame.repeat(IN_FLIGHT)).await.unwrap();
-        let mut rest = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        let (mut received, mut sent, mut rest) = (0, IN_FLIGHT.min(each), 0);
+        stream.write_all(&frame.repeat(sent)).await.unwrap();
         while received < each {
             let n = stream.read(&mut buffer).await.unwrap();
             let whole = (rest + n) / FRAME;
             rest = (rest + n) % FRAME;
             received += whole;
-            if received + IN_FLIGHT <= each && whole > 0 {
-                stream.write_all(&frame.repeat(whole)).await.unwrap();
+            // Each side sends as much as the other waits for, and a new packet for each one received until then.
+            let more = whole.min(each - sent);
+            if more > 0 {
+                sent += more;
+                stream.write_all(&frame.repeat(more)).await.unwrap();
             }
         }
     });
-    let _ = tokio::time::timeout(Duration::from_secs(5), futures_util::future::join_all(work)).await;
-    // What is still on the way must not be taken for the next round's.
-    for stream in streams {
-        let mut buffer = vec![0; 64 * 1024];
-        while tokio::time::timeout(Duration::from_millis(1), stream.read(&mut buffer)).await.is_ok() {}
-    }
+    futures_util::future::join_all(work).await;
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {

@@ -1,6 +1,19 @@
-//! **voxwire**: voice and chat protocols as sans-IO Rust crates. This package re-exports the family, one feature each.
+#![cfg_attr(all(feature = "voicelink", feature = "transport"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "voicelink", feature = "transport")),
+    doc = "voxwire: voice and chat protocols as sans-IO crates. Re-exports the family, one feature each."
+)]
 #![no_std]
 #![forbid(unsafe_code)]
 
 /// The traits and tools that all protocols share.
+#[doc(inline)]
 pub use voxwire_core as core;
+/// tokio transports for any session.
+#[cfg(feature = "transport")]
+#[doc(inline)]
+pub use voxwire_transport as transport;
+/// Voice calls over TCP through an intermediary, raw PCM.
+#[cfg(feature = "voicelink")]
+#[doc(inline)]
+pub use voxwire_voicelink as voicelink;
