@@ -1,5 +1,5 @@
 use crate::wire::{Audio, HANDSHAKE_HEAD_LEN, HEAD_LEN, Head, NameLength, PARAMETERS_HEAD_LEN, kind};
-use crate::{ByteOrder, Parameters, Registration, Wire};
+use crate::{ByteOrder, Parameters, Registration, Wire, voice};
 use core::fmt;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message};
@@ -84,9 +84,33 @@ impl Packet<'_> {
         }
     }
 
-    #[inline]
-    fn write<O: Order>(&self, length: usize, out: &mut impl BufMut) {
+    #[inline(never)]
+    fn any_encoded_len(&self, wire: &Wire) -> Result<usize, EncodeError> {
+        let (fixed, field, variable) = match self {
+            Packet::Data(data) => (HEAD_LEN, "Data", data.len()),
+            Packet::UserNotFound => (HEAD_LEN, "", 0),
+            Packet::Close { optional } | Packet::Accept { optional } | Packet::Drop { optional } => {
+                (HEAD_LEN, "Optional Data", optional.len())
+            }
+            Packet::Parameters { optional, .. } => (PARAMETERS_HEAD_LEN, "Optional Data", optional.len()),
+            Packet::Handshake(Handshake { user_name, optional, .. }) => {
+                let (len, max) = (user_name.len(), wire.limits.max_text.min(usize::from(u16::MAX)));
+                if len > max {
+                    return Err(EncodeError::TooLong { field: "Username", len, max });
+                }
+                (HANDSHAKE_HEAD_LEN.saturating_add(len), "Optional Data", optional.len())
+            }
+        };
+        let max = most(wire, fixed);
+        if variable > max {
+            return Err(EncodeError::TooLong { field, len: variable, max });
+        }
+        Ok(fixed.saturating_add(variable))
+    }
+
+    fn write<O: Order>(&self, wire: &Wire, out: &mut impl BufMut) {
         // `encoded_len` has checked that the lengths fit.
+        let length = self.encoded_len(wire).unwrap_or(HEAD_LEN);
         let length = U32::new(u32::try_from(length).unwrap_or(u32::MAX));
         out.put_slice(Head::<O> { length, kind: U16::new(self.kind()) }.as_bytes());
         match self {
@@ -111,7 +135,14 @@ impl Packet<'_> {
 }
 
 impl<'a> Packet<'a> {
-    #[inline]
+    #[inline(never)]
+    fn decode_any(frame: &'a [u8], wire: &Wire) -> Result<Self, DecodeError> {
+        match wire.order {
+            ByteOrder::BigEndian => Self::read::<BigEndian>(frame, wire),
+            ByteOrder::LittleEndian => Self::read::<LittleEndian>(frame, wire),
+        }
+    }
+
     fn read<O: Order + 'static>(frame: &'a [u8], wire: &Wire) -> Result<Self, DecodeError> {
         let Ok((head, body)) = Head::<O>::ref_from_prefix(frame) else {
             let (field, offset) = if frame.len() < 4 { ("Length", 0) } else { ("Message Type", 4) };
@@ -180,44 +211,42 @@ impl<'a> Message<'a> for Packet<'a> {
 
     #[inline]
     fn decode(frame: &'a [u8], wire: &Wire) -> Result<Self, DecodeError> {
-        match wire.order {
-            ByteOrder::BigEndian => Self::read::<BigEndian>(frame, wire),
-            ByteOrder::LittleEndian => Self::read::<LittleEndian>(frame, wire),
+        // Data first, and small enough to be inlined: nearly every packet is Data.
+        match voice::data(frame, wire.order) {
+            Some(data) if frame.len() <= wire.limits.max_frame => Ok(Self::Data(data)),
+            _ => Self::decode_any(frame, wire),
         }
     }
 
     #[inline]
     fn encoded_len(&self, wire: &Wire) -> Result<usize, EncodeError> {
-        let (fixed, field, variable) = match self {
-            Packet::Data(data) => (HEAD_LEN, "Data", data.len()),
-            Packet::UserNotFound => (HEAD_LEN, "", 0),
-            Packet::Close { optional } | Packet::Accept { optional } | Packet::Drop { optional } => {
-                (HEAD_LEN, "Optional Data", optional.len())
+        match self {
+            Packet::Data(data) if data.len() <= most(wire, HEAD_LEN) => {
+                Ok(HEAD_LEN.saturating_add(data.len()))
             }
-            Packet::Parameters { optional, .. } => (PARAMETERS_HEAD_LEN, "Optional Data", optional.len()),
-            Packet::Handshake(Handshake { user_name, optional, .. }) => {
-                let (len, max) = (user_name.len(), wire.limits.max_text.min(usize::from(u16::MAX)));
-                if len > max {
-                    return Err(EncodeError::TooLong { field: "Username", len, max });
-                }
-                (HANDSHAKE_HEAD_LEN.saturating_add(len), "Optional Data", optional.len())
-            }
-        };
-        let max = wire.limits.max_frame.min(u32::MAX as usize).saturating_sub(fixed);
-        if variable > max {
-            return Err(EncodeError::TooLong { field, len: variable, max });
+            _ => self.any_encoded_len(wire),
         }
-        Ok(fixed.saturating_add(variable))
     }
 
     #[inline]
     fn write_unchecked(&self, wire: &Wire, out: &mut impl BufMut) {
-        let length = self.encoded_len(wire).unwrap_or(HEAD_LEN);
-        match wire.order {
-            ByteOrder::BigEndian => self.write::<BigEndian>(length, out),
-            ByteOrder::LittleEndian => self.write::<LittleEndian>(length, out),
+        match self {
+            Packet::Data(data) => {
+                out.put_slice(&voice::head(data.len(), wire.order));
+                out.put_slice(data);
+            }
+            _ => match wire.order {
+                ByteOrder::BigEndian => self.write::<BigEndian>(wire, out),
+                ByteOrder::LittleEndian => self.write::<LittleEndian>(wire, out),
+            },
         }
     }
+}
+
+/// The longest variable part that fits behind `fixed` bytes.
+#[inline]
+fn most(wire: &Wire, fixed: usize) -> usize {
+    wire.limits.max_frame.min(u32::MAX as usize).saturating_sub(fixed)
 }
 
 /// Shows bytes as escaped text, Data by its length alone, and no secret.

@@ -3,6 +3,17 @@
 use crate::wire::{HEAD_LEN, kind};
 use crate::{ByteOrder, Format};
 
+/// The head of a Data packet with `len` bytes of audio, which are at most 4 GiB less 7.
+#[inline]
+pub fn head(len: usize, order: ByteOrder) -> [u8; HEAD_LEN] {
+    let length = len.saturating_add(HEAD_LEN) as u32;
+    let ([a, b, c, d], [e, f]) = match order {
+        ByteOrder::BigEndian => (length.to_be_bytes(), kind::DATA.to_be_bytes()),
+        ByteOrder::LittleEndian => (length.to_le_bytes(), kind::DATA.to_le_bytes()),
+    };
+    [a, b, c, d, e, f]
+}
+
 /// The audio of a Data packet; `None` for any other packet. `frame` is one whole packet.
 #[inline]
 pub fn data(frame: &[u8], order: ByteOrder) -> Option<&[u8]> {
