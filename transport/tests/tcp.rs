@@ -331,6 +331,67 @@ impl Session for Shouting {
     fn shutdown(&mut self, _now: Instant) {}
 }
 
+/// The head of a Data packet of 300 000 bytes, and 250 000 bytes of it.
+fn most_of_a_large_packet() -> Vec<u8> {
+    let mut bytes = vec![7; 250_006];
+    bytes[..6].copy_from_slice(&[0, 4, 0x93, 0xe6, 0, 6]);
+    bytes
+}
+
+/// The same call as `call`, by hand: returns the caller's end.
+async fn raw_call(address: SocketAddr, name: &str, callee: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for (user, optional) in [("", name), (callee, "")] {
+        let length = 19 + user.len() + optional.len();
+        let mut packet =
+            vec![0, 0, 0, length as u8, 0, 0, 0, 0, 0xbb, 0x80, 0, 1, 2, 0, 0, 3, 0xc0, 0, user.len() as u8];
+        packet.extend(user.bytes().chain(optional.bytes()));
+        stream.write_all(&packet).await.unwrap();
+        if user.is_empty() {
+            stream.read_exact(&mut [0; 6]).await.unwrap();
+        }
+    }
+    stream
+}
+
+#[tokio::test]
+async fn c_06_large_partial_frames_share_a_budget_and_wait_for_it() {
+    let settings = HubSettings {
+        partial_frames: 400_000,
+        frame: Duration::from_millis(1500),
+        slowest: 100_000_000,
+        ..HubSettings::DEFAULT
+    };
+    let served = serve(settings);
+    let mut listeners = vec![];
+    let mut callers = vec![];
+    for n in 0..2 {
+        let (callee, caller) = (format!("callee {n}"), format!("caller {n}"));
+        let mut listener = registered(served.address, &callee).await;
+        let mut stream = raw_call(served.address, &caller, &callee).await;
+        assert!(event(&mut listener).await.starts_with("Incoming("));
+        tell(&mut listener, ClientCommand::Accept { optional: b"" });
+        listener.flush().await.unwrap();
+        stream.read_exact(&mut [0; 6]).await.unwrap();
+        listeners.push(listener);
+        callers.push(stream);
+    }
+    // The first stops in the middle of a large packet, and holds what there is.
+    let (mut stuck, mut honest) = (callers.remove(0), callers.remove(0));
+    stuck.write_all(&most_of_a_large_packet()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut whole = most_of_a_large_packet();
+    whole.resize(300_006, 7);
+    // The system's own buffers may not take it all while the hub does not read.
+    let send = tokio::spawn(async move { honest.write_all(&whole).await.map(|()| honest) });
+    // When the first is closed for being late, the second gets through, whole.
+    let heard = event(&mut listeners[1]).await;
+    assert_eq!(heard.len(), "data ".len() + 300_000 * "\\x07".len());
+    assert_eq!(event(&mut listeners[0]).await, "Dropped(\"connection lost\")");
+    assert_eq!(served.hub.stats().broken, 1);
+    drop(send.await);
+}
+
 #[tokio::test]
 async fn c_06_frames_beyond_the_rate_wait_and_none_is_lost() {
     let settings = HubSettings { frames: Rate { per_second: 500, burst: 50 }, ..HubSettings::DEFAULT };

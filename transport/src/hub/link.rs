@@ -264,7 +264,9 @@ impl<S: Session> Driver<'_, S> {
             let own = buffer.unread().len().saturating_add(needed);
             if own > OWN_PARTIAL && !self.shared.reserve(&mut self.reserved, own.saturating_sub(OWN_PARTIAL))
             {
-                // Looked at again with every sweep.
+                // Looked at again with every sweep. The peer is not to blame for the time until then.
+                let now = self.shared.clock.now();
+                self.partial = self.partial.map(|(_, bytes)| (now, bytes));
                 self.buffer = Some(buffer);
                 self.link.lock().deadline = Some(Instant::ZERO);
                 return Poll::Pending;

@@ -409,3 +409,31 @@ fn source(address: IpAddr) -> IpAddr {
         v4 => v4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxwire_voicelink::{Server, Settings};
+
+    #[test]
+    fn c_06_connections_are_capped_by_address_a_64_is_one_and_loopback_is_exempt() {
+        let settings = HubSettings { max_per_address: 2, max_connections: 12, ..HubSettings::DEFAULT };
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings);
+        let admit = |address: &str| shared.admit(address.parse().unwrap());
+        assert_eq!(["192.0.2.1"; 3].map(admit), [true, true, false]);
+        assert_eq!(["::ffff:192.0.2.1", "192.0.2.2"].map(admit), [false, true]);
+        assert_eq!(
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"].map(admit),
+            [true, true, false, true]
+        );
+        assert_eq!(
+            ["127.0.0.1", "::1", "::ffff:127.0.0.1"].map(|loopback| [loopback; 2].map(admit)),
+            [[true; 2]; 3]
+        );
+        // All in all there are twelve places.
+        assert_eq!((shared.live(), admit("127.0.0.1")), (12, false));
+        shared.dismiss("192.0.2.1".parse().unwrap());
+        assert!(admit("192.0.2.1"));
+        assert_eq!((shared.live(), shared.stats().refused), (12, 4));
+    }
+}
