@@ -12,8 +12,8 @@ use voxwire::voicelink::{ByteOrder, Client, ClientCommand, ClientEvent, ClientSe
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let server = arguments.next().unwrap_or("127.0.0.1:4240".into());
-    let name = arguments.next().unwrap_or("echo".into());
+    let server = arguments.next().unwrap_or_else(|| "127.0.0.1:4240".into());
+    let name = arguments.next().unwrap_or_else(|| "echo".into());
     let mut stream = TcpStream::connect(&server)?;
     let (clock, peer) = (Clock::start(), PeerIds::new().mint().ok_or("no peer id")?);
     let mut client = Client::new(ClientSettings::DEFAULT);

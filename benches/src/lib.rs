@@ -1,6 +1,8 @@
 //! Fixtures that the benchmarks and the allocation test share.
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not published")]
 
+pub mod alloc;
+
 use voxwire_core::testing::Rng;
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Rate, Session, Via};
 use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};

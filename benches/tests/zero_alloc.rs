@@ -1,14 +1,8 @@
 //! C-03: once warm, the voice path allocates nothing: not in the codec, not in a session, not in the hub on real sockets.
 
-#![allow(
-    unsafe_code,
-    reason = "counting allocations needs an allocator; nothing else in the repository is unsafe"
-)]
-
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use voxwire_benches::alloc::{Counting, allocations};
 use voxwire_benches::{UNLIMITED, encoded, payloads, settings, talking};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_transport::{Hub, HubSettings, Listener};
@@ -17,39 +11,15 @@ use voxwire_voicelink::{
     Wire,
 };
 
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: everything is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Allocations of `packets` runs, after as many to warm up. The whole process counts, so this is the only test here.
 fn count(packets: u64, mut run: impl FnMut(u64)) -> u64 {
     (0..packets).for_each(&mut run);
-    let before = ALLOCATIONS.load(Relaxed);
+    let before = allocations();
     (0..packets).for_each(&mut run);
-    ALLOCATIONS.load(Relaxed) - before
+    allocations() - before
 }
 
 const PACKETS: u64 = 10_000;

@@ -34,6 +34,9 @@ pub struct HubSettings {
     /// How many bytes of reliable frames may wait for a connection to take them, or it is closed; and of droppable ones,
     /// where the session sets no budget.
     pub backlog: usize,
+    /// How many bytes may wait on all connections together. Beyond it, droppable frames are dropped for connections that
+    /// have more than 64 KiB waiting.
+    pub waiting: usize,
     /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits.
     pub partial_frames: usize,
     /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
@@ -60,6 +63,7 @@ impl HubSettings {
         slowest: 16 * 1024,
         frames: Rate { per_second: 2000, burst: 10_000 },
         backlog: 64 * 1024,
+        waiting: 128 * 1024 * 1024,
         partial_frames: 64 * 1024 * 1024,
         keepalive: Some((Duration::from_secs(10), Duration::from_secs(5), 3)),
         unacknowledged: Some(Duration::from_secs(25)),
@@ -163,6 +167,8 @@ pub struct Drained {
 pub struct HubStats {
     /// Connections now.
     pub connections: usize,
+    /// Bytes that wait to be taken now, on all connections.
+    pub waiting: usize,
     /// Connections accepted, TLS handshakes included that failed.
     pub accepted: u64,
     /// Connections closed at once because of a cap.

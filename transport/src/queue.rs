@@ -55,6 +55,18 @@ impl Queue {
         self.droppable.max = if bytes == 0 { self.backlog } else { bytes };
     }
 
+    /// Bytes waiting.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Drops all droppable frames.
+    pub(crate) fn drop_droppable(&mut self) {
+        while let Some(index) = self.frames.iter().position(|(_, lane)| *lane == Lane::Droppable) {
+            self.remove(index);
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }

@@ -419,6 +419,65 @@ async fn c_06_frames_beyond_the_rate_wait_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn c_06_what_a_throttled_sender_sent_before_it_closed_still_counts() {
+    // Every frame over the rate pauses the reading for a millisecond; the end of the stream waits its turn.
+    let settings = HubSettings { frames: Rate { per_second: 2000, burst: 10 }, ..HubSettings::DEFAULT };
+    let served = serve(settings);
+    let mut bob = registered(served.address, "bob").await;
+    let mut alice = raw_call(served.address, "alice", "bob").await;
+    assert!(event(&mut bob).await.starts_with("Incoming("));
+    tell(&mut bob, ClientCommand::Accept { optional: b"" });
+    bob.flush().await.unwrap();
+    alice.read_exact(&mut [0; 6]).await.unwrap();
+    let frame = [0, 0, 0, 10, 0, 6, 1, 2, 3, 4];
+    alice.write_all(&frame.repeat(3000)).await.unwrap();
+    alice.write_all(&[0, 0, 0, 9, 0, 5, b'b', b'y', b'e']).await.unwrap();
+    drop(alice);
+    for n in 0..3000 {
+        assert_eq!(event(&mut bob).await, "data \\x01\\x02\\x03\\x04", "frame {n}");
+    }
+    assert_eq!(event(&mut bob).await, "Dropped(\"bye\")");
+}
+
+#[tokio::test]
+async fn c_06_over_the_hubs_ceiling_those_who_hold_much_pay() {
+    let settings = HubSettings { waiting: 1_000_000, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
+    let served = serve(settings);
+    // Callees that never read, and callers that send large packets.
+    let mut frozen = vec![];
+    for n in 0..10 {
+        let mut callee = registered(served.address, &format!("callee {n}")).await;
+        let mut caller = raw_call(served.address, &format!("caller {n}"), &format!("callee {n}")).await;
+        assert!(event(&mut callee).await.starts_with("Incoming("));
+        tell(&mut callee, ClientCommand::Accept { optional: b"" });
+        callee.flush().await.unwrap();
+        caller.read_exact(&mut [0; 6]).await.unwrap();
+        frozen.push((caller, callee));
+    }
+    let mut large = vec![7; 300_006];
+    large[..6].copy_from_slice(&[0, 4, 0x93, 0xe6, 0, 6]);
+    for _ in 0..20 {
+        for (caller, _) in &mut frozen {
+            caller.write_all(&large).await.unwrap();
+        }
+    }
+    until("all relayed", || served.hub.call(|server, _| server.stats().packets) == 200).await;
+    // Without the ceiling every callee would have a packet queued and one being written: six millions in all.
+    let waiting = served.hub.stats().waiting;
+    assert!(waiting < 3_000_000, "{waiting} bytes wait");
+    // Somebody who keeps up loses nothing.
+    let (mut alice, mut bob) = call(served.address).await;
+    for n in 0..50_u8 {
+        tell(&mut alice, ClientCommand::Say { samples: &[n; 100] });
+        alice.flush().await.unwrap();
+        assert_eq!(event(&mut bob).await, format!("data {}", [n; 100].escape_ascii()));
+    }
+    drop(frozen);
+    let hub = served.hub.clone();
+    until("nothing waits", || hub.stats().waiting == 0).await;
+}
+
+#[tokio::test]
 async fn c_06_connections_beyond_the_cap_are_refused() {
     let served = serve(HubSettings { max_connections: 2, ..HubSettings::DEFAULT });
     let _kept = (registered(served.address, "a").await, registered(served.address, "b").await);

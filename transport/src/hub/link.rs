@@ -1,14 +1,14 @@
 //! One connection of a hub: its queue, and the task that reads and writes.
 
-use super::shared::{Shared, count};
+use super::shared::{Fed, Shared, count};
 use crate::{
     net::Stream,
-    pool::Pool,
     queue::{Overflow, Queue},
 };
 use core::future::{Future, poll_fn};
 use core::net::SocketAddr;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,18 @@ const READS: usize = 8;
 /// What a partial frame may hold of its own; more comes out of the hub's budget.
 const OWN_PARTIAL: usize = 64 * 1024;
 
+/// What a connection may have waiting when all together have too much.
+const OWN_WAITING: usize = 64 * 1024;
+
+/// Keeps a sum up to date of which one part has changed.
+fn note(sum: &AtomicUsize, before: usize, after: usize) {
+    if after >= before {
+        sum.fetch_add(after.saturating_sub(before), Relaxed);
+    } else {
+        sum.fetch_sub(before.saturating_sub(after), Relaxed);
+    }
+}
+
 /// The part of a connection that others reach: the session's outputs come in here.
 pub(super) struct Link<F> {
     state: Mutex<State<F>>,
@@ -32,6 +44,8 @@ pub(super) struct State<F> {
     pub(super) queue: Queue,
     /// Wakes the connection's task.
     waker: Option<Waker>,
+    /// Bytes that the task has taken and not written yet.
+    writing: usize,
     /// The task waits for something to write, and not for the peer to take what is being written.
     hungry: bool,
     /// Write what waits, at most until then, and close: nothing more is read.
@@ -50,6 +64,7 @@ impl<F: Framing> Link<F> {
             framing,
             queue: Queue::new(backlog),
             waker: None,
+            writing: 0,
             hungry: false,
             closing: None,
             cut: false,
@@ -63,18 +78,29 @@ impl<F: Framing> Link<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame. Returns how many older ones were dropped for it.
-    pub(super) fn push(
+    /// Queues a frame. Returns how many were dropped, of the older ones or it itself.
+    pub(super) fn push<S: Session>(
         &self,
         lane: Lane,
         frame: &[u8],
-        buffers: &Pool<Vec<u8>>,
+        shared: &Shared<S>,
         wakers: &mut Vec<Waker>,
     ) -> Result<u64, Overflow> {
         let mut state = self.lock();
-        let State { framing, queue, waker, hungry, .. } = &mut *state;
-        let before = queue.dropped;
-        queue.push(framing, lane, frame, || buffers.take())?;
+        let State { framing, queue, waker, hungry, writing, .. } = &mut *state;
+        let (before, held) = (queue.dropped, queue.len());
+        // Over the hub's ceiling those who hold much pay, and those who keep up do not notice.
+        let over = shared.waiting.load(Relaxed) > shared.settings.waiting;
+        if over
+            && lane == Lane::Droppable
+            && held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING
+        {
+            queue.drop_droppable();
+            queue.dropped = queue.dropped.saturating_add(1);
+        } else {
+            queue.push(framing, lane, frame, || shared.write_buffers.take())?;
+        }
+        note(&shared.waiting, held, queue.len());
         if *hungry {
             wakers.extend(waker.take());
         }
@@ -106,8 +132,10 @@ impl<F: Framing> State<F> {
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
     }
 
-    pub(super) fn push_pending(&mut self) {
+    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize) {
+        let before = self.queue.len();
         self.queue.push_pending(&mut self.framing);
+        note(waiting, before, self.queue.len());
     }
 }
 
@@ -301,38 +329,47 @@ impl<S: Session> Driver<'_, S> {
 
     /// Hands what has come in to the session. Returns what the next frame needs, or nothing if reading has to pause.
     fn digest(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, FrameError> {
-        let Some(buffer) = self.buffer.as_mut() else { return Ok(Some(READ)) };
-        let (frames, needed) = self.shared.feed(self.peer, &self.link, buffer)?;
-        let now = self.shared.clock.now();
-        if buffer.is_empty() {
-            self.partial = None;
-        } else {
-            let bytes = buffer.unread().len().saturating_add(needed);
-            let since = self.partial.filter(|_| frames == 0).map_or(now, |(since, _)| since);
-            self.partial = Some((since, bytes));
+        loop {
+            let Some(buffer) = self.buffer.as_mut() else { return Ok(Some(READ)) };
+            let (frames, fed) = self.shared.feed(self.peer, &self.link, buffer)?;
+            let now = self.shared.clock.now();
+            if frames > 0 {
+                self.shared.release(&mut self.reserved);
+            }
+            self.partial = match fed {
+                Fed::NeedMore(needed) if !buffer.is_empty() => {
+                    let bytes = buffer.unread().len().saturating_add(needed);
+                    let since = self.partial.filter(|_| frames == 0).map_or(now, |(since, _)| since);
+                    Some((since, bytes))
+                }
+                // The peer is not to blame for the time that it has to wait.
+                _ => None,
+            };
+            let deadline = self.frame_deadline();
+            let mut state = self.link.lock();
+            if state.closing.is_some() {
+                return Ok(None);
+            }
+            state.deadline = deadline;
+            if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, frames) {
+                state.pause(until);
+            }
+            let paused = state.paused_until;
+            drop(state);
+            if paused.is_some_and(|until| self.rest(cx, now, until)) {
+                self.partial = None;
+                self.link.lock().deadline = None;
+                self.lend_back();
+                return Ok(None);
+            }
+            match fed {
+                Fed::NeedMore(needed) => {
+                    return Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })));
+                }
+                // The pause is over already: whole frames may be left, and must not be forgotten.
+                Fed::Stopped => {}
+            }
         }
-        if frames > 0 {
-            self.shared.release(&mut self.reserved);
-        }
-        let deadline = self.frame_deadline();
-        let mut state = self.link.lock();
-        if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, frames) {
-            state.pause(until);
-        }
-        let paused = state.paused_until;
-        if state.closing.is_some() {
-            return Ok(None);
-        }
-        state.deadline = deadline;
-        drop(state);
-        if paused.is_some_and(|until| self.rest(cx, now, until)) {
-            // The peer is not to blame for the time it has to wait.
-            self.partial = None;
-            self.link.lock().deadline = None;
-            self.lend_back();
-            return Ok(None);
-        }
-        Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })))
     }
 
     /// Gives an empty read buffer to whoever needs one.
@@ -347,6 +384,7 @@ impl<S: Session> Driver<'_, S> {
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             if self.written == self.out.len() {
+                note(&self.shared.waiting, self.out.len(), 0);
                 let out = core::mem::take(&mut self.out);
                 if out.capacity() > 0 {
                     let mut out = out;
@@ -356,6 +394,7 @@ impl<S: Session> Driver<'_, S> {
                 }
                 self.written = 0;
                 let mut state = self.link.lock();
+                state.writing = 0;
                 if state.queue.is_empty() {
                     // Under the same lock: whatever is queued from now on wakes this task.
                     state.waker = Some(cx.waker().clone());
@@ -370,6 +409,7 @@ impl<S: Session> Driver<'_, S> {
                     };
                 }
                 self.out = state.queue.take();
+                state.writing = self.out.len();
             }
             let rest = self.out.get(self.written..).unwrap_or(&[]);
             match self.stream.poll_write(cx, rest) {
@@ -423,7 +463,12 @@ impl<S: Session> Driver<'_, S> {
 
 impl<S: Session> Drop for Driver<'_, S> {
     fn drop(&mut self) {
-        let dropped = self.link.lock().queue.dropped;
+        let mut state = self.link.lock();
+        // Whatever was not written waits no more; and nothing is queued from now on.
+        note(&self.shared.waiting, self.out.len().saturating_add(state.queue.len()), 0);
+        state.queue.take();
+        let dropped = state.queue.dropped;
+        drop(state);
         if dropped > 0 {
             tracing::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
         }

@@ -32,7 +32,17 @@ pub(super) struct Shared<S: Session> {
     live: AtomicUsize,
     /// Bytes that partial frames hold beyond what each connection may.
     partial: AtomicUsize,
+    /// Bytes that wait to be written, or are being written, on all connections.
+    pub(super) waiting: AtomicUsize,
     pub(super) counters: Counters,
+}
+
+/// Why no more frames were handed on.
+pub(super) enum Fed {
+    /// None is whole; so many bytes are missing at least.
+    NeedMore(usize),
+    /// Reading has to pause, or has ended; there may be more in the buffer.
+    Stopped,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +97,7 @@ impl<S: Session> Shared<S> {
             per_address: Mutex::new(HashMap::new()),
             live: AtomicUsize::new(0),
             partial: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             counters: Counters::default(),
         }
     }
@@ -131,6 +142,7 @@ impl<S: Session> Shared<S> {
         let Counters { accepted, refused, broken, too_slow, dropped_frames } = &self.counters;
         HubStats {
             connections: self.live(),
+            waiting: self.waiting.load(Relaxed),
             accepted: accepted.load(Relaxed),
             refused: refused.load(Relaxed),
             broken: broken.load(Relaxed),
@@ -164,28 +176,27 @@ impl<S: Session> Shared<S> {
         });
     }
 
-    /// Hands all whole frames in `buffer` to the session. Returns how many there were, and how many bytes the next one
-    /// still needs.
+    /// Hands the whole frames in `buffer` to the session. Returns how many there were, and why it stopped.
     pub(super) fn feed(
         &self,
         peer: PeerId,
         link: &Link<S::Framing>,
         buffer: &mut FrameBuf,
-    ) -> Result<(u32, usize), FrameError> {
+    ) -> Result<(u32, Fed), FrameError> {
         self.locked(|shared, core, now| {
             let mut frames: u32 = 0;
             loop {
                 let cut = {
                     let mut state = link.lock();
                     if state.closing.is_some() || state.paused_until.is_some_and(|until| until > now) {
-                        return Ok((frames, 1));
+                        return Ok((frames, Fed::Stopped));
                     }
                     let cut = buffer.next_frame(&mut state.framing)?;
-                    state.push_pending();
+                    state.push_pending(&shared.waiting);
                     cut
                 };
                 match cut {
-                    Cut::NeedMore(needed) => return Ok((frames, needed.get())),
+                    Cut::NeedMore(needed) => return Ok((frames, Fed::NeedMore(needed.get()))),
                     Cut::Frame(range) => {
                         frames = frames.saturating_add(1);
                         core.input(
@@ -316,7 +327,7 @@ impl<S: Session> Core<S> {
                 match output {
                     Output::Send { to, lane, frame } => {
                         let Some(link) = self.links.get(to) else { continue };
-                        match link.push(lane, frame, &shared.write_buffers, &mut self.wakers) {
+                        match link.push(lane, frame, shared, &mut self.wakers) {
                             Ok(0) => {}
                             Ok(dropped) => {
                                 shared.counters.dropped_frames.fetch_add(dropped, Relaxed);
