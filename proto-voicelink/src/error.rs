@@ -22,7 +22,7 @@ pub enum Violation {
     /// Data outside a call, beyond what can be left over from one.
     #[error("data without a call")]
     StrayData,
-    /// A registration whose name is empty, too long, not UTF-8 or holds control characters.
+    /// A registration whose name is empty, too long, not UTF-8 or holds characters that cannot be seen.
     #[error("invalid name in a registration")]
     InvalidName,
     /// More calls and registrations from one address than are allowed.
@@ -63,12 +63,10 @@ pub enum Refusal {
     /// A parameter is out of range.
     #[error(transparent)]
     Range(#[from] RangeError),
-    /// A name that is empty, too long or holds control characters.
-    #[error("invalid name: 1 to 255 bytes without control characters expected")]
+    /// A name that is empty, too long or holds characters that cannot be seen.
+    #[error("invalid name: 1 to 255 bytes without invisible characters expected")]
     InvalidName,
-    /// The name belongs to somebody else.
-    #[error("name taken")]
-    NameTaken,
+
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,

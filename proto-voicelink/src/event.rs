@@ -137,8 +137,8 @@ pub enum Request {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {
-    /// Let a peer have the name it asked for in `Registering`. Refused, and nothing done, if somebody else may keep it:
-    /// then `Reject`.
+    /// Let a peer have the name it asked for in `Registering`. If somebody else may keep it, the peer waits for a moment;
+    /// then `Registered` or `NameRefused` follows.
     Admit {
         /// Who asked.
         peer: PeerId,
@@ -216,17 +216,17 @@ pub enum ServerEvent<'a> {
         /// The audio it would like best; unchecked.
         preferred: Parameters,
     },
-    /// A client has a name now (where nobody was asked).
+    /// A client has a name now (where nobody was asked, or it had to wait).
     Registered {
         /// The client; [`Server::name`](crate::Server::name) tells the name.
         peer: PeerId,
     },
-    /// A name was refused by the session itself because it is taken (where nobody was asked).
+    /// A name was refused by the session itself because it is taken.
     NameRefused {
         /// Who asked.
         peer: PeerId,
-        /// The name asked for, as received.
-        name: &'a [u8],
+        /// The name asked for.
+        name: Box<str>,
     },
     /// A call was put through to the callee.
     Ringing {
@@ -382,7 +382,7 @@ impl fmt::Debug for ServerEvent<'_> {
                 write!(f, "Registering({peer}, {name:?}, {secret} a secret, {preferred})")
             }
             Self::Registered { peer } => write!(f, "Registered({peer})"),
-            Self::NameRefused { peer, name } => write!(f, "NameRefused({peer}, {:?})", Text(name)),
+            Self::NameRefused { peer, name } => write!(f, "NameRefused({peer}, {name:?})"),
             Self::Ringing { caller, callee, parameters } => {
                 write!(f, "Ringing({caller} -> {callee}, {parameters})")
             }

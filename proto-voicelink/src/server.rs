@@ -32,7 +32,7 @@ pub mod reason {
     pub const NAME_TAKEN: &str = "name taken";
     /// A registration under a name that will not do.
     pub const NAME_INVALID: &str =
-        "name invalid: 1 to 255 bytes of UTF-8 without control characters expected";
+        "name invalid: 1 to 255 bytes of UTF-8 without invisible characters expected";
     /// Somebody who showed that the name is his own took it over.
     pub const DISPLACED: &str = "your name was taken over by a newer connection";
     /// The server ends.
@@ -53,6 +53,8 @@ pub struct Server {
     call_deadlines: Deadlines<PeerId>,
     /// Peers without a name and without a call, by when they have been so for too long.
     idle: Deadlines<PeerId>,
+    /// Peers that wait for the holder of their name to go.
+    contenders: Deadlines<PeerId>,
     attempts: SourceRate,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
@@ -81,6 +83,9 @@ pub struct Settings {
     pub idle: Duration,
     /// How long the name of a lost connection is kept from other addresses.
     pub quarantine: Duration,
+    /// How long a newcomer waits for the holder of its name to go, before it is told that the name is taken: whoever
+    /// reconnects may be seen before its old connection's end is.
+    pub grace: Duration,
     /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
     /// address is many people). Without it only [`ServerCommand::Admit`] with `proven` does.
     pub same_address_displaces: bool,
@@ -114,6 +119,7 @@ impl Settings {
         idle_call: Duration::from_secs(3600),
         idle: Duration::from_secs(300),
         quarantine: Duration::from_secs(30),
+        grace: Duration::from_millis(300),
         same_address_displaces: true,
         max_violations: 16,
         stray: Rate { per_second: 100, burst: 1000 },
@@ -186,6 +192,8 @@ struct Name {
 struct Pending {
     name: Box<str>,
     samples: Option<ByteOrder>,
+    /// The application has answered: it waits for the holder to go.
+    admitted: bool,
 }
 
 impl Peer {
@@ -210,6 +218,7 @@ impl Server {
             names: Names::new(max, settings.max_blocked),
             call_deadlines: Deadlines::new(),
             idle: Deadlines::new(),
+            contenders: Deadlines::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
@@ -358,6 +367,7 @@ impl Server {
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
         let state = self.peers.remove(peer)?;
         self.idle.clear(peer);
+        self.contenders.clear(peer);
         let ended = state.call.and_then(|caller| {
             let other = self.calls.get(caller)?.other(peer);
             self.say_drop(other, reason::LOST);
@@ -512,11 +522,12 @@ impl Session for Server {
 
     fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
         match command {
-            ServerCommand::Admit { peer, proven } => self.admit(now, peer, proven).map(|_| ()),
+            ServerCommand::Admit { peer, proven } => self.admit(now, peer, proven),
             ServerCommand::Reject { peer, reason } => {
                 let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
                 let command = "reject a registration";
-                state.pending.take().ok_or(Refusal::Unexpected { state: "not registering", command })?;
+                let pending = state.pending.take_if(|pending| !pending.admitted);
+                pending.ok_or(Refusal::Unexpected { state: "not registering", command })?;
                 self.say_drop(peer, reason);
                 self.watch(now, peer);
                 Ok(())
@@ -552,6 +563,9 @@ impl Session for Server {
         if let Some(caller) = self.call_deadlines.pop(now) {
             return self.call_timeout(now, caller).map(ServerEvent::Ended);
         }
+        if let Some(peer) = self.contenders.pop(now) {
+            return self.contend(now, peer);
+        }
         let peer = self.idle.pop(now)?;
         let (name, ended) = self.close(now, peer, None)?;
         Some(ServerEvent::Gone { peer, name, ended })
@@ -561,7 +575,7 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        [self.call_deadlines.next(), self.idle.next()].into_iter().flatten().min()
+        [self.call_deadlines.next(), self.contenders.next(), self.idle.next()].into_iter().flatten().min()
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {

@@ -92,6 +92,12 @@ impl Desk {
         mine.into_iter().map(|(_, frame)| text(frame)).collect()
     }
 
+    /// Lets those wait out who wait for a name.
+    fn wait_for_names(&mut self) {
+        self.now = self.now.saturating_add(Duration::from_millis(301));
+        self.timeouts();
+    }
+
     fn timeouts(&mut self) -> Vec<String> {
         let mut events = vec![];
         while self.server.poll_timeout().is_some_and(|at| at <= self.now) {
@@ -321,6 +327,7 @@ fn v_13_the_same_address_displaces_its_own_half_dead_connection_a_stranger_does_
     let old = desk.registered("192.0.2.1:1", "bob");
     let stranger = desk.open("192.0.2.2:1");
     desk.send(stranger, &registration("bob")).unwrap();
+    desk.wait_for_names();
     assert_eq!(desk.to(stranger), ["Drop { optional: \"name taken\" }"]);
     desk.registered("192.0.2.1:2", "bob");
     assert_eq!(desk.to(old), [format!("Drop {{ optional: \"{}\" }}", reason::DISPLACED), "closed".into()]);
@@ -328,11 +335,27 @@ fn v_13_the_same_address_displaces_its_own_half_dead_connection_a_stranger_does_
     desk.registered("127.0.0.1:1", "carol");
     let other = desk.open("127.0.0.1:2");
     desk.send(other, &registration("carol")).unwrap();
+    desk.wait_for_names();
     assert_eq!(desk.to(other), ["Drop { optional: \"name taken\" }"]);
     for name in ["", "tab\there", "\u{7f}"] {
         assert_eq!(desk.send(other, &registration(name)), Err(Violation::InvalidName));
         assert!(desk.to(other)[0].starts_with("Drop { optional: \"name invalid"));
     }
+}
+
+#[test]
+fn v_13_whoever_reconnects_need_not_wait_for_the_end_of_its_old_connection_to_be_seen() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let old = desk.registered("127.0.0.1:1", "bob");
+    let new = desk.open("127.0.0.1:2");
+    desk.send(new, &registration("bob")).unwrap();
+    assert_eq!(desk.to(new), [""; 0]);
+    desk.server.handle_input(desk.now, Input::Closed { peer: old }).unwrap();
+    desk.ids.retire(old);
+    desk.now = desk.now.saturating_add(Duration::from_millis(301));
+    assert_eq!(desk.timeouts(), [format!("Registered({new})")]);
+    assert_eq!(desk.to(new), ["Accept { optional: \"\" }"]);
+    assert_eq!(desk.server.find("bob"), Some(new));
 }
 
 #[test]
@@ -468,13 +491,20 @@ fn v_13_the_application_decides_about_names_calls_and_peers() {
     assert_eq!(desk.to(bob), [""; 0]);
     command(&mut desk, ServerCommand::Admit { peer: bob, proven: false }).unwrap();
     assert_eq!(desk.to(bob), ["Accept { optional: \"\" }"]);
-    // Taken: refused unchanged, so that the application can say so.
+    // Taken: the session waits for a moment whether the holder goes, and says so itself.
     desk.send(eve, &registration("bob")).unwrap();
     let admit = ServerCommand::Admit { peer: eve, proven: false };
-    assert_eq!(command(&mut desk, admit), Err(Refusal::NameTaken));
-    assert_eq!(desk.to(eve), [""; 0]);
-    command(&mut desk, ServerCommand::Reject { peer: eve, reason: "taken" }).unwrap();
-    assert_eq!(desk.to(eve), ["Drop { optional: \"taken\" }"]);
+    command(&mut desk, admit).unwrap();
+    assert!(matches!(command(&mut desk, admit), Err(Refusal::Unexpected { .. })));
+    assert!(command(&mut desk, ServerCommand::Reject { peer: eve, reason: "no" }).is_err());
+    assert_eq!((desk.to(eve), desk.timeouts()), (vec![], vec![]));
+    desk.now = desk.now.saturating_add(Duration::from_millis(301));
+    assert_eq!(desk.timeouts(), [format!("NameRefused({eve}, \"bob\")")]);
+    assert_eq!(desk.to(eve), [format!("Drop {{ optional: \"{}\" }}", reason::NAME_TAKEN)]);
+    // Rejected by the application, in its own words.
+    desk.send(eve, &registration("eve")).unwrap();
+    command(&mut desk, ServerCommand::Reject { peer: eve, reason: "not you" }).unwrap();
+    assert_eq!(desk.to(eve), ["Drop { optional: \"not you\" }"]);
     assert!(command(&mut desk, admit).is_err());
     // A call ended from outside, and a peer.
     desk.send(eve, &call("bob", Parameters::DEFAULT)).unwrap();
@@ -555,6 +585,7 @@ fn a_flood_of_kept_names_neither_grows_nor_frees_those_kept_before() {
     }
     let thief = desk.open("192.0.2.2:1");
     desk.send(thief, &registration("victim")).unwrap();
+    desk.timeouts();
     assert_eq!(desk.to(thief), ["Drop { optional: \"name taken\" }"]);
 }
 

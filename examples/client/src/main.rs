@@ -9,14 +9,14 @@ mod sound;
 mod voicelink;
 
 use clap::{Parser, Subcommand};
-use core::str::FromStr;
+
 use error::Error;
 use link::Link;
 use report::Report;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 
 /// voxwire's client: every action of every protocol, with real audio.
@@ -42,13 +42,13 @@ struct Flags {
     quiet: bool,
     /// What to log on standard error: off, error, warn, info, debug or trace.
     #[arg(long, global = true, value_name = "LEVEL", default_value = "error", value_parser = log_level)]
-    log: String,
+    log: LevelFilter,
     #[command(subcommand)]
     what: What,
 }
 
-fn log_level(text: &str) -> Result<String, String> {
-    Targets::from_str(text).map(|_| text.into()).map_err(|error| error.to_string())
+fn log_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "off, error, warn, info, debug or trace expected".into())
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,12 +61,12 @@ enum What {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let level = Targets::from_str(&flags.log).unwrap_or_default();
+
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_filter(level);
+        .with_filter(flags.log);
     tracing_subscriber::registry().with(lines).init();
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,

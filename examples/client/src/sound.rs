@@ -137,11 +137,28 @@ impl Recorder {
     }
 }
 
+/// The file for the `n`-th call: the one asked for, then numbered ones beside it, so that no recording is lost.
+pub(crate) fn numbered(path: &Path, n: u32) -> PathBuf {
+    if n <= 1 {
+        return path.into();
+    }
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension =
+        path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
+    path.with_file_name(format!("{stem}-{n}{extension}"))
+}
+
 /// Checks that a recording can be written, before anybody is called. An existing file is left alone until then.
 pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
     let about =
         |error: std::io::Error| Error::Failed(format!("cannot record to {}: {error}", path.display()));
-    std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop).map_err(about)
+    let existed = path.exists();
+    std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(about)?;
+    if !existed {
+        // A call that never comes up leaves no empty file behind.
+        std::fs::remove_file(path).map_err(about)?;
+    }
+    Ok(())
 }
 
 fn peak(samples: &[f64]) -> f64 {
@@ -154,6 +171,15 @@ mod tests {
 
     const SHAPE: Shape =
         Shape { rate: 8000, channels: 2, format: SampleFormat::I16, order: SampleOrder::Little };
+
+    #[test]
+    fn every_call_has_a_file_of_its_own() {
+        let name = |n| numbered(Path::new("dir/bob.wav"), n);
+        assert_eq!(
+            [1, 2, 13].map(name),
+            ["dir/bob.wav", "dir/bob-2.wav", "dir/bob-13.wav"].map(PathBuf::from)
+        );
+    }
 
     #[test]
     fn play_is_a_tone_or_a_file() {

@@ -30,7 +30,7 @@ pub(crate) struct Flags {
     /// Sample format to propose: uint8, int8, int16, int32 or float32.
     #[arg(long, global = true, value_name = "NAME", default_value = "int16", value_parser = format)]
     format: Format,
-    /// Frames in one packet [default: 20 ms].
+    /// Frames in one packet; 0 leaves it open, and 20 ms are sent [default: 20 ms].
     #[arg(long, global = true, value_name = "FRAMES")]
     chunk: Option<u32>,
     /// Byte order of the packets' heads.
@@ -65,7 +65,7 @@ enum Action {
         /// Refuse calls.
         #[arg(long)]
         refuse: bool,
-        /// Go on with the next call.
+        /// Go on with the next call. Later recordings are numbered: bob.wav, bob-2.wav, ..
         #[arg(long)]
         keep: bool,
     },
@@ -145,6 +145,18 @@ impl From<Order> for ByteOrder {
     }
 }
 
+/// A packet holds at most 1 MiB, and a server takes a thousand a second in time.
+fn check_chunk(parameters: &Parameters) -> Result<(), Error> {
+    let Parameters { sample_rate, chunk_size, .. } = *parameters;
+    let most = (voxwire_voicelink::MAX_DATA - voxwire_voicelink::HEAD_LEN) / parameters.frame_size();
+    let least = sample_rate.div_ceil(1000);
+    if chunk_size != 0 && (chunk_size < least || chunk_size as usize > most) {
+        let range = format!("expected {least} to {most} frames, or 0 for 20 ms");
+        return Err(Error::Usage(format!("--chunk {chunk_size}: {range}")));
+    }
+    Ok(())
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let order = ByteOrder::from(flags.byte_order);
@@ -161,6 +173,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         chunk_size: chunk_size(flags.rate),
     };
     parameters.check(&voxwire_voicelink::Ranges::DEFAULT).map_err(|error| Error::Usage(error.to_string()))?;
+    check_chunk(&parameters)?;
     // A bad file is reported before anybody is disturbed.
     let source = flags.play.as_ref().map(Source::open).transpose()?;
     if let Some(path) = &flags.record {
@@ -189,6 +202,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             if let Answer::Counter(parameters) = answer {
                 let range = parameters.check(&voxwire_voicelink::Ranges::DEFAULT);
                 range.map_err(|error| Error::Usage(format!("--counter: {error}")))?;
+                check_chunk(&parameters)?;
             }
             let mut phone = Phone::connect(&link, options, report.clone()).await?;
             loop {

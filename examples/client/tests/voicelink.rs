@@ -209,6 +209,8 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
         ("call bob --format int24", 2, "uint8, int8, int16, int32 or float32 expected"),
         ("call bob --rate 0", 2, "Sample Rate 0, expected 1 to 768000"),
         ("call bob --play tone:x", 2, "no frequency"),
+        ("call bob --chunk 4", 2, "--chunk 4: expected 48 to 524285 frames"),
+        ("call bob --log loud", 2, "off, error, warn, info, debug or trace expected"),
         ("wait --counter 8000", 2, "RATE:CHANNELS:FORMAT expected"),
         ("wait --refuse --accept", 2, "cannot be used with"),
         ("call", 2, "<USER>"),
@@ -217,6 +219,9 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
         let (got, _, errors) = server.client(arguments);
         assert!(got == Some(code) && errors.contains(expected), "{arguments}: {got:?} {errors}");
     }
+    assert!(!temporary("never.wav").exists());
+    assert_eq!(server.client("call nobody --record never.wav").0, Some(1));
+    assert!(!temporary("never.wav").exists(), "a call that never came up leaves no file");
     let nobody = Command::new(env!("CARGO_BIN_EXE_voxwire-client"))
         .args(["--server", "127.0.0.1:1", "voicelink", "call", "bob"])
         .output()
@@ -283,16 +288,74 @@ fn c_08_a_killed_client_and_a_server_that_goes() {
 fn c_08_a_signal_hangs_up_and_keeps_the_recording_and_wait_keep_goes_on() {
     let server = Server::start();
     let bob = server.spawn("wait --name bob --keep --record kept.wav", "waiting");
-    for _ in 0..2 {
+    for signal in ["-INT", "-HUP"] {
         let alice = server.spawn("call bob --play tone", "is up");
         std::thread::park_timeout(Duration::from_millis(300));
-        alice.signal("-INT");
+        alice.signal(signal);
         assert_eq!(alice.end().0, Some(0));
         bob.until("call over (127.0.0.1:");
     }
     bob.signal("-TERM");
     assert_eq!(bob.end().0, Some(0));
-    assert!(load(&temporary("kept.wav")).unwrap().seconds() > 0.1);
+    for file in ["kept.wav", "kept-2.wav"] {
+        assert!(load(&temporary(file)).unwrap().seconds() > 0.1, "{file}");
+    }
+}
+
+#[test]
+fn c_08_what_peers_write_is_escaped_for_people_and_exact_for_programs() {
+    use std::io::Write;
+    // A server that calls with a name made to confuse a terminal, and then sends nonsense.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let name = "\u{1b}[2Jeve\u{202e}";
+    let serve = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut call = vec![
+                0,
+                0,
+                0,
+                (19 + name.len()) as u8,
+                0,
+                0,
+                0,
+                0,
+                0xbb,
+                0x80,
+                0,
+                1,
+                2,
+                0,
+                0,
+                3,
+                0xc0,
+                0,
+                name.len() as u8,
+            ];
+            call.extend(name.bytes());
+            stream.write_all(&call).unwrap();
+            let _ = stream.read(&mut [0; 6]);
+            stream.write_all(&[0; 4]).unwrap();
+            let _ = stream.read(&mut [0; 100]);
+        }
+    });
+    let wait = |extra: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        let output = command.args(["--server", &address, "voicelink", "wait"]).args(extra).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, errors) = wait(&[]);
+    assert!(
+        out.contains(r"\u{1b}[2Jeve\u{202e} calls") && !out.contains('\u{202e}') && !out.contains('\u{1b}'),
+        "{out}"
+    );
+    assert!(code == Some(1) && errors.contains("is not voicelink: frame of 0 bytes announced"), "{errors}");
+    let (_, out, _) = wait(&["--json"]);
+    let incoming = out.lines().find(|line| line.contains("incoming")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(incoming).unwrap()["caller"], name);
+    serve.join().unwrap();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use core::time::Duration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tracing_subscriber::filter::LevelFilter;
 use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, valid_name};
 
 /// Where the status page is unless something else is said.
@@ -53,12 +54,11 @@ pub struct Flags {
     profile: Option<Profile>,
     /// What to log on standard error: off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    pub log: String,
+    pub log: LevelFilter,
 }
 
-fn log_level(text: &str) -> Result<String, String> {
-    let targets = tracing_subscriber::filter::Targets::from_str(text);
-    targets.map(|_| text.into()).map_err(|error| error.to_string())
+fn log_level(text: &str) -> Result<LevelFilter, String> {
+    text.parse().map_err(|_| "off, error, warn, info, debug or trace expected".into())
 }
 
 /// A protocol of this server.
@@ -235,6 +235,14 @@ impl Config {
         }
         let Flags { only, bind, data, voicelink_port, http, tls_cert, tls_key, profile, .. } = flags.clone();
         set(&mut config.only, only);
+        // Named twice, served once.
+        let mut seen = Vec::new();
+        config.only.retain(|protocol| {
+            !seen.contains(protocol) && {
+                seen.push(*protocol);
+                true
+            }
+        });
         set(&mut config.bind, bind);
         set(&mut config.data, data);
         set(&mut config.voicelink.port, voicelink_port);

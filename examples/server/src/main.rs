@@ -2,22 +2,22 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use core::str::FromStr;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::filter::Targets;
+
 use tracing_subscriber::prelude::*;
 use voxwire_server::{Config, Error, Flags, Running, start};
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let level = Targets::from_str(&flags.log).unwrap_or_default();
+
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_filter(level);
+        .with_filter(flags.log);
     tracing_subscriber::registry().with(lines).init();
     let result = Config::from_flags(&flags).and_then(|config| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId, Session};
 use voxwire_transport::{Drained, Handle, Hub, HubStats, Listener};
-use voxwire_voicelink::{
-    Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation, reason,
-};
+use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation};
 
 /// Starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
@@ -143,22 +141,25 @@ impl Handler<Server> for Porter {
                 let address = server.address(peer).map(|from| from.ip().to_canonical());
                 let verdict = self.judge(peer, address, name, secret);
                 match server.handle_command(now, verdict) {
+                    Ok(()) if server.name(peer) == Some(name) => {
+                        tracing::info!(%peer, ?name, ?address, "registered")
+                    }
                     Ok(()) if matches!(verdict, ServerCommand::Admit { .. }) => {
-                        tracing::info!(%peer, ?name, ?address, "registered");
+                        tracing::debug!(%peer, ?name, ?address, "name held, waiting");
                     }
                     Ok(()) => tracing::info!(%peer, ?name, ?address, "registration refused"),
-                    Err(refusal) => {
-                        tracing::info!(%peer, ?name, ?address, %refusal, "registration refused");
-                        let reject = ServerCommand::Reject { peer, reason: reason::NAME_TAKEN };
-                        let _ = server.handle_command(now, reject);
-                    }
+                    Err(refusal) => tracing::info!(%peer, ?name, ?address, %refusal, "registration refused"),
                 }
+            }
+            ServerEvent::Registered { peer } => tracing::info!(%peer, name = ?name(peer), "registered"),
+            ServerEvent::NameRefused { peer, name } => {
+                tracing::info!(%peer, ?name, "registration refused: name taken")
             }
             ServerEvent::Ringing { caller, callee, parameters } => {
                 tracing::info!(caller = ?name(caller), callee = ?name(callee), %parameters, "ringing");
             }
             ServerEvent::Unreachable { caller, user, cause } => {
-                tracing::info!(caller = ?name(caller), user = %user.escape_ascii(), ?cause, "not put through");
+                tracing::info!(caller = ?name(caller), user = ?String::from_utf8_lossy(user), ?cause, "not put through");
             }
             ServerEvent::Established { caller, callee, parameters } => {
                 tracing::info!(caller = ?name(caller), callee = ?name(callee), %parameters, "call up");
@@ -167,7 +168,15 @@ impl Handler<Server> for Porter {
                 let (caller, callee) = (name(caller), name(callee));
                 tracing::info!(?caller, ?callee, ?cause, ?lasted, packets, bytes, "call over");
             }
-            ServerEvent::Gone { peer, name, ended } => tracing::info!(%peer, ?name, ?ended, "gone"),
+            ServerEvent::Gone { peer, name: Some(gone), ended } => {
+                if let Some(Ended { caller, callee, cause, lasted, packets, bytes }) = ended {
+                    let other = name(if caller == peer { callee } else { caller });
+                    tracing::info!(name = ?gone, ?other, ?cause, ?lasted, packets, bytes, "call over");
+                }
+                tracing::info!(%peer, name = ?gone, "gone");
+            }
+            // Somebody who never had a name: a scanner, or one that was closed for sending garbage.
+            ServerEvent::Gone { peer, name: None, ended } => tracing::debug!(%peer, ?ended, "gone"),
             event => tracing::debug!(?event),
         }
     }

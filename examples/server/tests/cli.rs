@@ -22,6 +22,7 @@ impl Server {
                 return Self { child, lines };
             }
         }
+        let _ = child.wait();
         panic!("not ready: {lines:?}");
     }
 
@@ -152,6 +153,7 @@ fn c_07_usage_errors_exit_with_2_and_say_why() {
         (vec!["--voicelink-port".into(), "x".into()], "invalid value 'x'"),
         (vec!["--tls-cert".into(), "x".into()], "--tls-key"),
         (vec!["--profile".into(), "fast".into()], "invalid value 'fast'"),
+        (vec!["--log".into(), "loud".into()], "off, error, warn, info, debug or trace expected"),
         (vec!["--http".into(), "80".into()], "neither ADDR:PORT nor `off`"),
         (vec!["--config".into(), "no-such.toml".into()], "cannot read no-such.toml"),
         (vec!["--config".into(), path(&unknown)], "unknown field `bindd`"),

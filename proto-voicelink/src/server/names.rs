@@ -134,12 +134,8 @@ impl Server {
             self.say_drop(peer, reason::NAME_INVALID);
             return Err(Violation::InvalidName);
         };
-        if !self.settings.ask && !self.may_take(now, peer, text, false) {
-            self.say_drop(peer, reason::NAME_TAKEN);
-            return Ok(Some(ServerEvent::NameRefused { peer, name }));
-        }
         if let Some(state) = self.peers.get_mut(peer) {
-            state.pending = Some(Pending { name: text.into(), samples });
+            state.pending = Some(Pending { name: text.into(), samples, admitted: false });
         }
         if self.settings.ask {
             return Ok(Some(ServerEvent::Registering {
@@ -150,29 +146,48 @@ impl Server {
             }));
         }
         let admitted = self.admit(now, peer, false);
-        debug_assert!(admitted.is_ok(), "checked above");
-        Ok(Some(ServerEvent::Registered { peer }))
+        debug_assert!(admitted.is_ok(), "it is pending");
+        let registered = self.peers.get(peer).is_some_and(|state| state.pending.is_none());
+        Ok(registered.then_some(ServerEvent::Registered { peer }))
     }
 
-    /// Gives `peer` the name it asked for, unless somebody else may keep it.
+    /// Gives `peer` the name it asked for; if somebody else may keep it, it waits a moment for that one to go.
     pub(super) fn admit(&mut self, now: Instant, peer: PeerId, proven: bool) -> Result<(), Refusal> {
         let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
         let command = "admit a registration";
-        let pending =
-            state.pending.take().ok_or(Refusal::Unexpected { state: "not registering", command })?;
-        if !self.may_take(now, peer, &pending.name, proven) {
-            if let Some(state) = self.peers.get_mut(peer) {
-                state.pending = Some(pending);
-            }
-            return Err(Refusal::NameTaken);
+        let pending = state.pending.as_mut().filter(|pending| !pending.admitted);
+        let pending = pending.ok_or(Refusal::Unexpected { state: "not registering", command })?;
+        pending.admitted = true;
+        let name = pending.name.clone();
+        if self.may_take(now, peer, &name, proven) {
+            self.grant(now, peer);
+        } else {
+            // Where nobody holds it, it is kept for somebody: there is nothing to wait for.
+            let held = self.names.find(name.as_bytes()).is_some();
+            self.contenders.set(peer, if held { now.saturating_add(self.settings.grace) } else { now });
         }
-        let Pending { name, samples } = pending;
-        self.give(now, peer, name, true);
+        Ok(())
+    }
+
+    /// The wait of a peer for its name is over, one way or the other.
+    pub(super) fn contend<'a>(&mut self, now: Instant, peer: PeerId) -> Option<ServerEvent<'a>> {
+        let name = self.peers.get(peer)?.pending.as_ref()?.name.clone();
+        if self.may_take(now, peer, &name, false) {
+            self.grant(now, peer);
+            return Some(ServerEvent::Registered { peer });
+        }
+        self.peers.get_mut(peer)?.pending = None;
+        self.say_drop(peer, reason::NAME_TAKEN);
+        Some(ServerEvent::NameRefused { peer, name })
+    }
+
+    fn grant(&mut self, now: Instant, peer: PeerId) {
+        let Some(pending) = self.peers.get_mut(peer).and_then(|state| state.pending.take()) else { return };
+        self.give(now, peer, pending.name, true);
         if let Some(state) = self.peers.get_mut(peer) {
-            state.samples = samples;
+            state.samples = pending.samples;
         }
         self.say(peer, &crate::Packet::Accept { optional: &[] });
-        Ok(())
     }
 
     /// Gives `peer` a name of the application's choice.

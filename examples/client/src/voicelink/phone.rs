@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Player, Recorder, Shape, Source};
+use crate::sound::{Player, Recorder, Shape, Source, numbered};
 use core::time::Duration;
 use serde_json::json;
 use std::path::PathBuf;
@@ -64,8 +64,8 @@ pub(crate) struct Phone {
     connection: Connection<Client>,
     options: Options,
     report: Report,
-    interrupt: Signal,
-    terminate: Signal,
+    signals: [Signal; 3],
+    calls: u32,
 }
 
 /// What a phone waits for, and gets.
@@ -94,8 +94,9 @@ impl Phone {
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let client = Client::new(ClientSettings { order: options.order, ..ClientSettings::DEFAULT });
         let connection = link.connect(DEFAULT_PORT, client).await?;
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut phone = Self { connection, options, report, interrupt, terminate };
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        let mut phone = Self { connection, options, report, signals, calls: 0 };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
             return Err(failed!("the server closed the connection"));
@@ -128,12 +129,12 @@ impl Phone {
                 Ok(())
             }
             News::Event(Happening::RegistrationRefused(why)) => {
-                Err(failed!("the server refused the name {name:?}: {why}"))
+                Err(failed!("the server refused the name {name:?}: {}", plain(&why)))
             }
             News::Event(Happening::NoAnswer(_)) => {
                 Err(failed!("the server did not answer the registration of {name:?}"))
             }
-            News::Event(other) => Err(other.unexpected("registering")),
+            News::Event(other) => Err(self.unexpected(other, "registering")),
             News::Interrupted => Err(failed!("interrupted while registering")),
         }
     }
@@ -166,15 +167,15 @@ impl Phone {
             News::Event(Happening::NotFound) => Err(failed!("{user}: the server knows nobody of that name")),
             News::Event(Happening::Dropped(why)) => Err(match &*why {
                 "" => failed!("{user} refused the call"),
-                _ => failed!("{user} cannot be reached: {why}"),
+                _ => failed!("{user} cannot be reached: {}", plain(&why)),
             }),
             News::Event(Happening::NoAnswer(_)) => Err(failed!("{user} does not answer")),
             // Somebody called us while our call was on its way. This action only calls.
             News::Event(Happening::Incoming { caller, .. }) => {
                 self.tell(ClientCommand::Drop { optional: reason::BUSY.as_bytes() })?;
-                Err(failed!("{caller} called at the same moment; try again"))
+                Err(failed!("{} called at the same moment; try again", plain(&caller)))
             }
-            News::Event(other) => Err(other.unexpected("calling")),
+            News::Event(other) => Err(self.unexpected(other, "calling")),
             News::Interrupted => {
                 self.tell(ClientCommand::Drop { optional: b"" })?;
                 Err(failed!("interrupted before {user} answered"))
@@ -184,14 +185,17 @@ impl Phone {
 
     /// Waits for a call and sees it through.
     pub(crate) async fn wait(&mut self, answer: Answer, tap: &mut impl Tap) -> Result<Summary, Error> {
-        self.report.plain("waiting", "waiting for a call");
+        self.report.plain("waiting", match self.options.name {
+            Some(_) => "waiting for a call",
+            None => "waiting for a call; without --name only a server that knows this address can put one through",
+        });
         let mut caller = String::new();
         loop {
             match self.news().await? {
                 News::Event(Happening::Incoming { caller: who, parameters }) => {
                     caller = who;
                     let fields = json!({ "caller": caller, "parameters": shown(parameters) });
-                    self.report.event("incoming", fields, &format!("{caller} calls: {parameters}"));
+                    self.report.event("incoming", fields, &format!("{} calls: {parameters}", plain(&caller)));
                     match answer {
                         Answer::Accept => {
                             self.tell(ClientCommand::Accept { optional: b"" })?;
@@ -217,15 +221,15 @@ impl Phone {
                     return self.talk(parameters, &caller, Duration::ZERO, false, tap).await;
                 }
                 News::Event(Happening::Closed) => {
-                    return Err(failed!("{caller} did not take our parameters"));
+                    return Err(failed!("{} did not take our parameters", plain(&caller)));
                 }
                 News::Event(Happening::Dropped(why)) => {
-                    return Err(failed!("{caller} gave up: {}", or_nothing(&why)));
+                    return Err(failed!("{} gave up: {}", plain(&caller), or_nothing(&why)));
                 }
                 News::Event(Happening::NoAnswer(_)) => {
-                    return Err(failed!("{caller} did not answer our proposal"));
+                    return Err(failed!("{} did not answer our proposal", plain(&caller)));
                 }
-                News::Event(other) => return Err(other.unexpected("waiting for a call")),
+                News::Event(other) => return Err(self.unexpected(other, "waiting for a call")),
                 News::Interrupted => return Ok(Summary { interrupted: true, ..Summary::default() }),
             }
         }
@@ -240,11 +244,14 @@ impl Phone {
         calling: bool,
         tap: &mut impl Tap,
     ) -> Result<Summary, Error> {
-        let text = format!("call with {other} is up: {parameters}");
+        let shown_other = plain(other);
+        let text = format!("call with {shown_other} is up: {parameters}");
         self.report.event("established", json!({ "with": other, "parameters": shown(parameters) }), &text);
         let shape = shape(parameters, self.options.samples);
         let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
-        let mut recorder = Recorder::new(self.options.record.as_deref(), shape)?;
+        self.calls += 1;
+        let record = self.options.record.as_deref().map(|path| numbered(path, self.calls));
+        let mut recorder = Recorder::new(record.as_deref(), shape)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
@@ -262,9 +269,8 @@ impl Phone {
         };
         let how = match &end {
             Ok(End::Played | End::TimeIsUp | End::Interrupted) => "hung up".into(),
-            Ok(End::Dropped(why)) => {
-                format!("{other} hung up{}{why}", if why.is_empty() { "" } else { ": " })
-            }
+            Ok(End::Dropped(why)) if why.is_empty() => format!("{shown_other} hung up"),
+            Ok(End::Dropped(why)) => format!("{shown_other} hung up: {}", plain(why)),
             Err(error) => error.to_string(),
         };
         let fields = json!({
@@ -280,7 +286,7 @@ impl Phone {
             Ok(End::Dropped(why))
                 if [reason::LOST, reason::IDLE, reason::SHUTDOWN, reason::NO_ANSWER].contains(&&*why) =>
             {
-                Err(failed!("the call with {other} was cut: {why}"))
+                Err(failed!("the call with {shown_other} was cut: {why}"))
             }
             Ok(_) => Ok(summary),
         }
@@ -312,7 +318,7 @@ impl Phone {
             let due = if player.is_some() { start + pacer.due() } else { far };
             tokio::select! {
                 turn = self.connection.next() => {
-                    let Some(turn) = turn else { return Err(failed!("the connection to the server is lost")) };
+                    let Some(turn) = turn else { return Err(self.lost("in a call")) };
                     match turn.result {
                         Ok(Some(ClientEvent::Data { samples })) => {
                             tap.heard(samples);
@@ -321,9 +327,7 @@ impl Phone {
                         Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
                             return Ok(End::Dropped(text(optional)));
                         }
-                        Ok(Some(ClientEvent::Disconnected { .. })) => {
-                            return Err(failed!("the connection to the server is lost"));
-                        }
+                        Ok(Some(ClientEvent::Disconnected { .. })) => return Err(self.lost("in a call")),
                         Ok(_) => {}
                         Err(violation) => tracing::warn!(%violation, "ignored"),
                     }
@@ -347,11 +351,7 @@ impl Phone {
                     self.tell(ClientCommand::Drop { optional: b"" })?;
                     return Ok(End::TimeIsUp);
                 }
-                _ = self.interrupt.recv() => {
-                    self.tell(ClientCommand::Drop { optional: b"" })?;
-                    return Ok(End::Interrupted);
-                }
-                _ = self.terminate.recv() => {
+                () = interrupted(&mut self.signals) => {
                     self.tell(ClientCommand::Drop { optional: b"" })?;
                     return Ok(End::Interrupted);
                 }
@@ -360,6 +360,28 @@ impl Phone {
                     (out_peak, in_peak) = (0.0, 0.0);
                 }
             }
+        }
+    }
+
+    /// The connection ended on its own: the network's fault, or what came in was no voicelink.
+    fn lost(&self, doing: &str) -> Error {
+        match self.connection.error() {
+            None | Some(voxwire_transport::Error::Closed) => {
+                failed!("the connection to the server was lost while {doing}")
+            }
+            Some(voxwire_transport::Error::Frame(error)) => {
+                failed!("what the server sent while {doing} is not voicelink: {error}")
+            }
+            Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
+        }
+    }
+
+    fn unexpected(&self, news: Happening, doing: &str) -> Error {
+        match news {
+            Happening::Disconnected => self.lost(doing),
+            Happening::NoAnswer(Request::Register) => failed!("the server did not answer the registration"),
+            Happening::Dropped(why) => failed!("dropped while {doing}: {}", or_nothing(&why)),
+            _ => failed!("the server did something unexpected while {doing}"),
         }
     }
 
@@ -373,12 +395,9 @@ impl Phone {
         loop {
             let turn = tokio::select! {
                 turn = self.connection.next() => turn,
-                _ = self.interrupt.recv() => return Ok(News::Interrupted),
-                _ = self.terminate.recv() => return Ok(News::Interrupted),
+                () = interrupted(&mut self.signals) => return Ok(News::Interrupted),
             };
-            let Some(Turn { result, .. }) = turn else {
-                return Err(failed!("the connection to the server is lost"));
-            };
+            let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
             let event = match result {
                 Ok(Some(event)) => event,
                 Ok(None) => continue,
@@ -406,6 +425,15 @@ impl Phone {
     }
 }
 
+/// Waits for the terminal, or whoever else, to want an end.
+async fn interrupted([interrupt, terminate, hangup]: &mut [Signal; 3]) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
 /// How a call ended, if nothing failed.
 enum End {
     /// The file is at its end.
@@ -414,17 +442,6 @@ enum End {
     TimeIsUp,
     Interrupted,
     Dropped(String),
-}
-
-impl Happening {
-    fn unexpected(self, doing: &str) -> Error {
-        match self {
-            Self::Disconnected => failed!("the connection to the server was lost while {doing}"),
-            Self::NoAnswer(Request::Register) => failed!("the server did not answer the registration"),
-            Self::Dropped(why) => failed!("dropped while {doing}: {}", or_nothing(&why)),
-            _ => failed!("the server did something unexpected while {doing}"),
-        }
-    }
 }
 
 fn say(connection: &mut Connection<Client>, samples: &[u8]) -> Result<(), Error> {
@@ -438,16 +455,20 @@ fn say(connection: &mut Connection<Client>, samples: &[u8]) -> Result<(), Error>
     }
 }
 
-/// What a peer wrote, safe to print: control characters and the like are escaped.
+/// What a peer wrote, as it is: for programs.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn or_nothing(why: &str) -> &str {
-    if why.is_empty() { "no reason given" } else { why }
+/// The same for people: what would not show, or would steer a terminal, is escaped.
+fn plain(text: &str) -> String {
+    let shown =
+        |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().collect() };
+    text.chars().map(shown).collect()
+}
+
+fn or_nothing(why: &str) -> String {
+    if why.is_empty() { "no reason given".into() } else { plain(why) }
 }
 
 fn shown(parameters: Parameters) -> serde_json::Value {
