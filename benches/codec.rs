@@ -1,4 +1,4 @@
-//! Decoding and encoding beside the peers, in one run: `cargo bench codec`.
+//! C-11: decoding and encoding beside the peers, in one run: `cargo bench codec`.
 #![allow(missing_docs)]
 
 use criterion::{

@@ -587,6 +587,40 @@ fn a_clients_shutdown_drops_its_call() {
     assert!(!hall.sim.is_open(alice.link));
 }
 
+/// Code that knows nothing but the traits: keeps a frame, feeds it to any session, and counts what comes out.
+fn in_and_out<S: voxwire_core::Session, M: voxwire_core::Message<'static>>(
+    mut session: S,
+    wire: &M::Wire,
+    frame: &[u8],
+) -> usize
+where
+    M::Wire: Clone,
+{
+    use voxwire_core::{Cut, FrameBuf, Input, Instant, Lane, Owned, PeerIds, Via};
+    let peer = PeerIds::new().mint().unwrap();
+    let _ = session.handle_input(Instant::ZERO, Input::Opened { peer, via: Via::Accepted, from: None });
+    session.advance(usize::MAX);
+    let (mut framing, mut buffer) = (session.framing(), FrameBuf::new());
+    buffer.spare(frame.len())[..frame.len()].copy_from_slice(frame);
+    buffer.filled(frame.len());
+    let Ok(Cut::Frame(range)) = buffer.next_frame(&mut framing) else { panic!("no frame") };
+    let kept = Owned::<M>::from_frame(buffer.frame(range), wire).unwrap();
+    let input = Input::Frame { peer, lane: Lane::Reliable, bytes: kept.frame() };
+    session.handle_input(Instant::ZERO, input).unwrap();
+    session.outputs().count()
+}
+
+#[test]
+fn c_01_generic_code_needs_nothing_but_the_two_traits() {
+    use voxwire_voicelink::{Packet, Wire};
+    // A call to nobody is answered; an answer to no call is answered with Drop.
+    let call = [0, 0, 0, 20, 0, 0, 0, 0, 0x1f, 0x40, 0, 1, 2, 0, 0, 0, 160, 0, 1, b'x'];
+    let server = Server::new(Settings::DEFAULT, 1);
+    assert_eq!(in_and_out::<_, Packet<'static>>(server, &Wire::default(), &call), 1);
+    let client = Client::new(ClientSettings::DEFAULT);
+    assert_eq!(in_and_out::<_, Packet<'static>>(client, &Wire::default(), &[0, 0, 0, 6, 0, 4]), 1);
+}
+
 /// Clients that call, answer, counter, talk, hang up and vanish at random over a bad network: nothing hangs, nothing
 /// crashes, nobody is disconnected for obeying, and once it is quiet server and clients agree that no call is left.
 #[test]

@@ -57,7 +57,7 @@ fn v_02_v_03_v_04_v_05_v_06_vectors_decode_to_what_they_mean_and_back() {
 }
 
 #[test]
-fn v_12_malformed_vectors_name_the_field_and_its_offset() {
+fn v_12_c_05_malformed_vectors_name_the_field_and_its_offset() {
     let mut checked = 0;
     for vector in vectors(VECTORS) {
         let Some(expected) = vector.expect.strip_prefix("error ") else { continue };
