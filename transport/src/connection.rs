@@ -307,7 +307,7 @@ impl<S: Session> Connection<S> {
             done = done.saturating_add(1);
             match output {
                 Output::Send { lane, frame, .. } => {
-                    full |= self.queue.push(&self.framing, lane, frame, Vec::new).is_err()
+                    full |= self.queue.push(&self.framing, lane, frame, true, Vec::new).is_err()
                 }
                 Output::Close { .. } => {
                     self.state = if self.state == State::Ended { State::Ended } else { State::Closing };

@@ -34,6 +34,9 @@ pub struct HubSettings {
     /// How many bytes of reliable frames may wait for a connection to take them, or it is closed; and of droppable ones,
     /// where the session sets no budget.
     pub backlog: usize,
+    /// How long a connection may leave some of its bytes untaken before it counts as slow, and is held to the budget that
+    /// the session set for it. Until then up to 1 MiB of droppable frames may wait.
+    pub patience: Duration,
     /// How many bytes may wait on all connections together. Beyond it, droppable frames are dropped for connections that
     /// have more than 64 KiB waiting.
     pub waiting: usize,
@@ -63,6 +66,7 @@ impl HubSettings {
         slowest: 16 * 1024,
         frames: Rate { per_second: 2000, burst: 10_000 },
         backlog: 64 * 1024,
+        patience: Duration::from_millis(200),
         waiting: 128 * 1024 * 1024,
         partial_frames: 64 * 1024 * 1024,
         keepalive: Some((Duration::from_secs(10), Duration::from_secs(5), 3)),

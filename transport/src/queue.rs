@@ -28,10 +28,13 @@ struct Waiting {
 }
 
 impl Waiting {
-    const fn is_over(&self) -> bool {
-        self.bytes > self.max && self.frames > 1
+    const fn is_over(&self, max: usize) -> bool {
+        self.bytes > max && self.frames > 1
     }
 }
+
+/// What droppable frames may take on a connection that has not been slow yet.
+const BURST: usize = 1024 * 1024;
 
 /// A reliable frame did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,12 +74,14 @@ impl Queue {
         self.frames.is_empty()
     }
 
-    /// Adds a frame behind `framing`'s header. `buffer` lends memory to a queue that has none.
+    /// Adds a frame behind `framing`'s header. `buffer` lends memory to a queue that has none. As long as the peer is not
+    /// `slow` much more may wait than the budget: it takes what it is given, only not at once.
     pub(crate) fn push(
         &mut self,
         framing: &impl Framing,
         lane: Lane,
         frame: &[u8],
+        slow: bool,
         buffer: impl FnOnce() -> Vec<u8>,
     ) -> Result<(), Overflow> {
         if self.bytes.capacity() == 0 {
@@ -86,13 +91,18 @@ impl Queue {
         framing.put_header(frame.len(), &mut self.bytes);
         self.bytes.extend_from_slice(frame);
         self.note(lane, self.bytes.len().saturating_sub(start));
-        while self.droppable.is_over() {
+        let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST) };
+        while self.droppable.is_over(budget) {
             let Some(oldest) = self.frames.iter().position(|(_, lane)| *lane == Lane::Droppable) else {
                 break;
             };
             self.remove(oldest);
         }
-        if lane == Lane::Reliable && self.reliable.is_over() { Err(Overflow) } else { Ok(()) }
+        if lane == Lane::Reliable && self.reliable.is_over(self.reliable.max) {
+            Err(Overflow)
+        } else {
+            Ok(())
+        }
     }
 
     /// Counts a frame of `len` bytes that has been appended.
@@ -161,7 +171,7 @@ mod tests {
     const FRAMING: Datagram = Datagram { max: 0 };
 
     fn push(queue: &mut Queue, lane: Lane, frame: &[u8]) -> Result<(), Overflow> {
-        queue.push(&FRAMING, lane, frame, Vec::new)
+        queue.push(&FRAMING, lane, frame, true, Vec::new)
     }
 
     #[test]
@@ -210,9 +220,21 @@ mod tests {
     }
 
     #[test]
+    fn c_06_a_burst_for_a_peer_that_takes_everything_is_kept() {
+        let mut queue = Queue::new(100);
+        for n in 0..200 {
+            queue.push(&FRAMING, Lane::Droppable, &[n; 1000], false, Vec::new).unwrap();
+        }
+        assert_eq!((queue.len(), queue.dropped), (200_000, 0));
+        // It turns out to be slow.
+        queue.push(&FRAMING, Lane::Droppable, &[7; 1000], true, Vec::new).unwrap();
+        assert_eq!((queue.take(), queue.dropped), (vec![7; 1000], 200));
+    }
+
+    #[test]
     fn memory_comes_from_the_pool_and_goes_with_the_bytes() {
         let mut queue = Queue::new(100);
-        queue.push(&FRAMING, Lane::Reliable, b"x", || Vec::with_capacity(77)).unwrap();
+        queue.push(&FRAMING, Lane::Reliable, b"x", true, || Vec::with_capacity(77)).unwrap();
         let taken = queue.take();
         assert!(taken.capacity() >= 77 && queue.bytes.capacity() == 0);
     }

@@ -440,6 +440,30 @@ async fn c_06_what_a_throttled_sender_sent_before_it_closed_still_counts() {
 }
 
 #[tokio::test]
+async fn c_06_a_burst_reaches_a_listener_that_takes_it() {
+    let served = serve(HubSettings::DEFAULT);
+    let mut bob = registered(served.address, "bob").await;
+    let mut alice = raw_call(served.address, "alice", "bob").await;
+    assert!(event(&mut bob).await.starts_with("Incoming("));
+    tell(&mut bob, ClientCommand::Accept { optional: b"" });
+    bob.flush().await.unwrap();
+    alice.read_exact(&mut [0; 6]).await.unwrap();
+    // Five seconds of audio at once, from a client that does not pace what it plays.
+    let mut bytes = vec![];
+    for n in 0..240_u8 {
+        bytes.extend([0, 0, 0x07, 0xd6, 0, 6]);
+        bytes.extend([n; 2000]);
+    }
+    let send = tokio::spawn(async move { alice.write_all(&bytes).await.map(|()| alice) });
+    for n in 0..240_u8 {
+        let heard = event(&mut bob).await;
+        assert!(heard == format!("data {}", [n; 2000].escape_ascii()), "packet {n}");
+    }
+    drop(send.await.unwrap().unwrap());
+    assert_eq!(served.hub.stats().dropped_frames, 0);
+}
+
+#[tokio::test]
 async fn c_06_over_the_hubs_ceiling_those_who_hold_much_pay() {
     let settings = HubSettings { waiting: 1_000_000, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
     let served = serve(settings);

@@ -44,6 +44,8 @@ pub(super) struct State<F> {
     pub(super) queue: Queue,
     /// Wakes the connection's task.
     waker: Option<Waker>,
+    /// Since when the peer has not taken all that it was given.
+    blocked_since: Option<Instant>,
     /// Bytes that the task has taken and not written yet.
     writing: usize,
     /// The task waits for something to write, and not for the peer to take what is being written.
@@ -64,6 +66,7 @@ impl<F: Framing> Link<F> {
             framing,
             queue: Queue::new(backlog),
             waker: None,
+            blocked_since: None,
             writing: 0,
             hungry: false,
             closing: None,
@@ -87,7 +90,10 @@ impl<F: Framing> Link<F> {
         wakers: &mut Vec<Waker>,
     ) -> Result<u64, Overflow> {
         let mut state = self.lock();
-        let State { framing, queue, waker, hungry, writing, .. } = &mut *state;
+        let State { framing, queue, waker, hungry, writing, blocked_since, .. } = &mut *state;
+        // The clock is read only where it matters.
+        let patience = shared.settings.patience;
+        let slow = blocked_since.is_some_and(|since| shared.clock.now() > since.saturating_add(patience));
         let (before, held) = (queue.dropped, queue.len());
         // Over the hub's ceiling those who hold much pay, and those who keep up do not notice.
         let over = shared.waiting.load(Relaxed) > shared.settings.waiting;
@@ -98,7 +104,7 @@ impl<F: Framing> Link<F> {
             queue.drop_droppable();
             queue.dropped = queue.dropped.saturating_add(1);
         } else {
-            queue.push(framing, lane, frame, || shared.write_buffers.take())?;
+            queue.push(framing, lane, frame, slow, || shared.write_buffers.take())?;
         }
         note(&shared.waiting, held, queue.len());
         if *hungry {
@@ -395,6 +401,7 @@ impl<S: Session> Driver<'_, S> {
                 self.written = 0;
                 let mut state = self.link.lock();
                 state.writing = 0;
+                state.blocked_since = None;
                 if state.queue.is_empty() {
                     // Under the same lock: whatever is queued from now on wakes this task.
                     state.waker = Some(cx.waker().clone());
@@ -417,7 +424,9 @@ impl<S: Session> Driver<'_, S> {
                 Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
                 Poll::Pending => {
                     // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
-                    self.link.lock().waker = Some(cx.waker().clone());
+                    let mut state = self.link.lock();
+                    state.waker = Some(cx.waker().clone());
+                    state.blocked_since.get_or_insert_with(|| self.shared.clock.now());
                     return Poll::Pending;
                 }
             }
