@@ -6,7 +6,7 @@ use crate::{ByteOrder, Format};
 /// The head of a Data packet with `len` bytes of audio, which are at most 4 GiB less 7.
 #[inline]
 pub fn head(len: usize, order: ByteOrder) -> [u8; HEAD_LEN] {
-    let length = len.saturating_add(HEAD_LEN) as u32;
+    let length = u32::try_from(len.saturating_add(HEAD_LEN)).unwrap_or(u32::MAX);
     let ([a, b, c, d], [e, f]) = match order {
         ByteOrder::BigEndian => (length.to_be_bytes(), kind::DATA.to_be_bytes()),
         ByteOrder::LittleEndian => (length.to_le_bytes(), kind::DATA.to_le_bytes()),
