@@ -269,7 +269,8 @@ impl Default for Parameters {
 impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sample_rate, channels, format, chunk_size } = self;
-        write!(f, "{sample_rate} Hz, {channels} channels, {format}, chunks of {chunk_size}")
+        let plural = if *channels == 1 { "" } else { "s" };
+        write!(f, "{sample_rate} Hz, {channels} channel{plural}, {format}, chunks of {chunk_size}")
     }
 }
 

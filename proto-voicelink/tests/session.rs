@@ -17,10 +17,10 @@ fn v_08_v_09_a_call_is_put_through_accepted_and_dropped() {
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
-    assert_eq!(hall.events(bob), [r#"Incoming("alice", 8000 Hz, 1 channels, int16, chunks of 160, "")"#]);
+    assert_eq!(hall.events(bob), [r#"Incoming("alice", 8000 Hz, 1 channel, int16, chunks of 160, "")"#]);
     hall.tell(bob, ClientCommand::Accept { optional: b"hello" }).unwrap();
     hall.settle();
-    assert_eq!(hall.events(alice), [r#"Established(8000 Hz, 1 channels, int16, chunks of 160, "hello")"#]);
+    assert_eq!(hall.events(alice), [r#"Established(8000 Hz, 1 channel, int16, chunks of 160, "hello")"#]);
     hall.say(alice, b"to bob");
     hall.say(bob, b"to alice");
     hall.settle();
