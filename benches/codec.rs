@@ -138,7 +138,7 @@ fn data(criterion: &mut Criterion) {
             payloads.iter().map(|payload| make(payload)).collect::<Vec<_>>()
         };
 
-        let mut group = criterion.benchmark_group(format!("decode/voicelink/data/{size}"));
+        let mut group = criterion.benchmark_group(format!("codec/decode/voicelink/data/{size}"));
         group.throughput(Throughput::Bytes(size as u64));
         over(&mut group, "voxwire", &frames(&|p| encoded(&Packet::Data(p), ByteOrder::BigEndian)), |frame| {
             let Ok(Packet::Data(data)) = Packet::decode(frame, black_box(&wire)) else { panic!() };
@@ -163,7 +163,7 @@ fn data(criterion: &mut Criterion) {
         });
         group.finish();
 
-        let mut group = criterion.benchmark_group(format!("encode/voicelink/data/{size}"));
+        let mut group = criterion.benchmark_group(format!("codec/encode/voicelink/data/{size}"));
         group.throughput(Throughput::Bytes(size as u64));
         into(&mut group, "voxwire", &payloads, |p, out| {
             Packet::Data(p).encode(black_box(&wire), out).unwrap();
@@ -193,7 +193,7 @@ fn handshake(criterion: &mut Criterion) {
     let names = payloads(12);
     let frames = |make: &dyn Fn(&[u8]) -> Vec<u8>| names.iter().map(|name| make(name)).collect::<Vec<_>>();
 
-    let mut group = criterion.benchmark_group("decode/voicelink/handshake/12");
+    let mut group = criterion.benchmark_group("codec/decode/voicelink/handshake/12");
     over(&mut group, "voxwire", &frames(&|name| encoded(&packet(name), ByteOrder::BigEndian)), |frame| {
         let Ok(Packet::Handshake(handshake)) = Packet::decode(frame, black_box(&wire)) else { panic!() };
         black_box(handshake.user_name);
@@ -209,7 +209,7 @@ fn handshake(criterion: &mut Criterion) {
     });
     group.finish();
 
-    let mut group = criterion.benchmark_group("encode/voicelink/handshake/12");
+    let mut group = criterion.benchmark_group("codec/encode/voicelink/handshake/12");
     into(&mut group, "voxwire", &names, |name, out| {
         black_box(packet(name).encode(black_box(&wire), out).unwrap());
     });

@@ -120,7 +120,8 @@ impl<S: Session> Connection<S> {
     /// The system's, or that it took too long.
     pub async fn connect(server: &str, session: S, settings: ConnectionSettings) -> Result<Self, Error> {
         let stream = within(settings.connect, "connecting", TcpStream::connect(server)).await?;
-        Self::prepared(stream, session, settings, Stream::Plain)
+        prepare(&stream, socket_options(settings))?;
+        Ok(Self::over(Stream::Plain(stream), session, settings))
     }
 
     /// Connects to `server` and speaks TLS with it; `name` is what its certificate has to say.
@@ -140,16 +141,6 @@ impl<S: Session> Connection<S> {
         let stream = within(settings.connect, "connecting", connect).await?;
         prepare(stream.get_ref().0, socket_options(settings))?;
         Ok(Self::over(Stream::Tls(Box::new(stream.into())), session, settings))
-    }
-
-    fn prepared(
-        stream: TcpStream,
-        session: S,
-        settings: ConnectionSettings,
-        wrap: impl FnOnce(TcpStream) -> Stream,
-    ) -> Result<Self, Error> {
-        prepare(&stream, socket_options(settings))?;
-        Ok(Self::over(wrap(stream), session, settings))
     }
 
     fn over(stream: Stream, session: S, settings: ConnectionSettings) -> Self {
