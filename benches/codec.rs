@@ -8,7 +8,7 @@ use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use std::time::Duration;
-use voxwire_benches::{encoded, payloads, rotate};
+use voxwire_benches::{encoded, hall, payloads, rotate};
 use voxwire_core::Message;
 use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Wire};
 
@@ -130,6 +130,101 @@ fn into(
     });
 }
 
+/// What Dissonance's VoiceData says, for serde.
+#[derive(Serialize, Deserialize)]
+struct Speech<'a> {
+    session: u32,
+    sender: u16,
+    options: u8,
+    sequence: u16,
+    channels: [(u16, u16); 1],
+    #[serde(borrow, with = "serde_bytes")]
+    frame: &'a [u8],
+}
+
+#[derive(prost::Message)]
+struct SpeechProto {
+    #[prost(uint32, tag = "1")]
+    session: u32,
+    #[prost(uint32, tag = "2")]
+    sender: u32,
+    #[prost(uint32, tag = "3")]
+    options: u32,
+    #[prost(uint32, tag = "4")]
+    sequence: u32,
+    #[prost(uint32, repeated, tag = "5")]
+    channels: Vec<u32>,
+    #[prost(bytes = "vec", tag = "6")]
+    frame: Vec<u8>,
+}
+
+fn speech(frame: &[u8]) -> Speech<'_> {
+    Speech { session: 77, sender: 7, options: 3, sequence: 9, channels: [(0x8001, 29_976)], frame }
+}
+
+fn voice_data(frame: &[u8]) -> voxwire_dissonance::Packet<'_> {
+    use voxwire_dissonance::{Channel, ClientId, Options, Packet, Profile, VoiceData};
+    const CHANNELS: [Channel; 1] = [Channel::from_bits(0x8001, 29_976)];
+    let options = Options::new(3, Profile::Later);
+    let sender = ClientId::new(7);
+    Packet::VoiceData(VoiceData { session: 77, sender, options, sequence: 9, channels: &CHANNELS, frame })
+}
+
+fn dissonance(criterion: &mut Criterion, size: usize, payloads: &[Vec<u8>]) {
+    use voxwire_dissonance as d;
+    let proto = |frame: &[u8]| SpeechProto {
+        session: 77,
+        sender: 7,
+        options: 3,
+        sequence: 9,
+        channels: vec![0x8001, 29976],
+        frame: frame.into(),
+    };
+    let frames = |make: &dyn Fn(&[u8]) -> Vec<u8>| payloads.iter().map(|p| make(p)).collect::<Vec<_>>();
+    let mut group = criterion.benchmark_group(format!("codec/decode/dissonance/voice/{size}"));
+    group.throughput(Throughput::Bytes(size as u64));
+    over(&mut group, "voxwire", &frames(&|p| hall::encoded(&voice_data(p))), |frame| {
+        let Ok(d::Packet::VoiceData(voice)) = d::Packet::decode(frame, black_box(&hall::WIRE)) else {
+            panic!()
+        };
+        black_box((voice.frame, voice.channels));
+    });
+    over(&mut group, "postcard", &frames(&|p| postcard::to_stdvec(&speech(p)).unwrap()), |frame| {
+        black_box(postcard::from_bytes::<Speech<'_>>(frame).unwrap().frame);
+    });
+    over(&mut group, "rmp-serde", &frames(&|p| rmp_serde::to_vec(&speech(p)).unwrap()), |frame| {
+        black_box(rmp_serde::from_slice::<Speech<'_>>(frame).unwrap().frame);
+    });
+    over(&mut group, "prost", &frames(&|p| proto(p).encode_to_vec()), |frame| {
+        black_box(SpeechProto::decode(frame).unwrap());
+    });
+    over(&mut group, "rtp-types", &frames(&rtp), |frame| {
+        black_box(rtp_types::RtpPacket::parse(frame).unwrap().payload());
+    });
+    group.finish();
+    let mut group = criterion.benchmark_group(format!("codec/encode/dissonance/voice/{size}"));
+    group.throughput(Throughput::Bytes(size as u64));
+    into(&mut group, "voxwire", payloads, |payload, out| {
+        voice_data(payload).encode(black_box(&hall::WIRE), out).unwrap();
+    });
+    into(&mut group, "memcpy", payloads, |payload, out| out.extend_from_slice(payload));
+    into(&mut group, "postcard", payloads, |payload, out| {
+        out.resize(8192, 0);
+        let len = postcard::to_slice(&speech(payload), out).unwrap().len();
+        out.truncate(len);
+    });
+    into(&mut group, "rmp-serde", payloads, |payload, out| {
+        rmp_serde::encode::write(out, &speech(payload)).unwrap()
+    });
+    into(&mut group, "prost", payloads, |payload, out| proto(payload).encode(out).unwrap());
+    into(&mut group, "rtp-types", payloads, |payload, out| {
+        let builder =
+            rtp_types::RtpPacketBuilder::new().payload_type(96).sequence_number(7).timestamp(9).ssrc(1);
+        builder.payload(payload).write_into_vec(out).unwrap();
+    });
+    group.finish();
+}
+
 fn data(criterion: &mut Criterion) {
     let wire = Wire::default();
     for size in [10, 60, 160, 960, 4096] {
@@ -138,6 +233,9 @@ fn data(criterion: &mut Criterion) {
             payloads.iter().map(|payload| make(payload)).collect::<Vec<_>>()
         };
 
+        if size <= 960 {
+            dissonance(criterion, size, &payloads);
+        }
         let mut group = criterion.benchmark_group(format!("codec/decode/voicelink/data/{size}"));
         group.throughput(Throughput::Bytes(size as u64));
         over(&mut group, "voxwire", &frames(&|p| encoded(&Packet::Data(p), ByteOrder::BigEndian)), |frame| {

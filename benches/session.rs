@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use voxwire_benches::{encoded, payloads, talking};
+use voxwire_benches::{encoded, hall, payloads, talking};
 use voxwire_core::{Input, Instant, Lane, Session};
 use voxwire_voicelink::{ByteOrder, Packet};
 
@@ -37,5 +37,41 @@ fn relay(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(session, relay);
+/// G-S1: voice to a room, over 100 000 sessions in rooms of ten; and to rooms of other sizes.
+fn dissonance(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("session/dissonance/voice/80");
+    for (name, halls, clients, per_room) in [
+        ("1 listener", 1, 2, 2),
+        ("10 listeners", 1, 11, 11),
+        ("50 listeners", 1, 51, 51),
+        ("9 listeners, 100000 sessions", 100, 1000, 10),
+    ] {
+        let payloads = payloads(80);
+        let mut halls: Vec<_> = (0..halls)
+            .map(|_| {
+                let (server, peers) = hall::hall(clients, per_room);
+                let frames: Vec<Vec<u8>> = (0..clients.min(1000))
+                    .map(|n| hall::voice(server.session(), n, per_room, &payloads[n % 64]))
+                    .collect();
+                (server, peers, frames)
+            })
+            .collect();
+        let (mut at, count) = (0_usize, halls.len());
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                at = at.wrapping_add(7919);
+                let (server, peers, frames) = &mut halls[at % count];
+                let speaker = (at / count) % peers.len();
+                let bytes = &frames[speaker];
+                let input = Input::Frame { peer: peers[speaker], lane: Lane::Droppable, bytes };
+                black_box(server.handle_input(Instant::ZERO, input).is_ok());
+                let done = server.outputs().map(black_box).count();
+                server.advance(done);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(session, relay, dissonance);
 criterion_main!(session);

@@ -9,6 +9,10 @@
 /// The traits and tools that all protocols share.
 #[doc(inline)]
 pub use voxwire_core as core;
+/// Voice chat for games: rooms and direct speech, relayed or peer to peer.
+#[cfg(feature = "dissonance")]
+#[doc(inline)]
+pub use voxwire_dissonance as dissonance;
 /// tokio transports for any session.
 #[cfg(feature = "transport")]
 #[doc(inline)]

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::missing_panics_doc, reason = "not published")]
 
 pub mod alloc;
+pub mod hall;
 
 use voxwire_core::testing::Rng;
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Rate, Session, Via};

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use voxwire_benches::alloc::{Counting, allocations};
-use voxwire_benches::{UNLIMITED, encoded, payloads, settings, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, payloads, settings, talking};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_transport::{Hub, HubSettings, Listener};
 use voxwire_voicelink::{
@@ -31,6 +31,87 @@ fn c_03_v_06_warm_voice_allocates_nothing() {
     server();
     client();
     hub();
+    dissonance_server();
+    dissonance_client();
+    dissonance_hub();
+}
+
+fn dissonance_server() {
+    let (mut server, peers) = hall::hall(100, 10);
+    let payloads = payloads(100);
+    let frames: Vec<Vec<u8>> =
+        (0..100).map(|n| hall::voice(server.session(), n, 10, &payloads[n % 64])).collect();
+    let mut copies = 0;
+    let allocations = count(PACKETS, |n| {
+        let speaker = n as usize % 100;
+        let mut bytes = [0; 256];
+        let bytes = &mut bytes[..frames[speaker].len()];
+        bytes.copy_from_slice(&frames[speaker]);
+        // The inner packet's sequence number: another frame each time.
+        let at = bytes.len() - 100 - 10;
+        bytes[at..at + 2].copy_from_slice(&(n as u16).to_be_bytes());
+        let input = Input::Frame { peer: peers[speaker], lane: Lane::Droppable, bytes };
+        server.handle_input(Instant::ZERO, input).unwrap();
+        copies += server.outputs().count();
+        server.advance(usize::MAX);
+    });
+    assert_eq!((allocations, copies as u64), (0, 2 * PACKETS * 9), "dissonance server session");
+}
+
+fn dissonance_client() {
+    use voxwire_dissonance as d;
+    let (mut client, server, session) = hall::client(20);
+    let now = Instant::ZERO;
+    let channels = [d::Channel::new(d::Recipient::Room(d::room_id("Hall")))];
+    let payload = [7; 100];
+    let allocations = count(PACKETS, |n| {
+        client.handle_command(now, d::ClientCommand::Say { frame: &payload }).unwrap();
+        let mut bytes = [0; 200];
+        let voice = d::VoiceData {
+            session,
+            sender: d::ClientId::new(1 + (n % 20) as u16),
+            options: d::Options::new(0, d::Profile::Later),
+            sequence: (n / 20) as u16,
+            channels: &channels,
+            frame: &payload,
+        };
+        let mut out = &mut bytes[..];
+        let len = d::Packet::VoiceData(voice).encode(&hall::WIRE, &mut out).unwrap();
+        let input = Input::Frame { peer: server, lane: Lane::Droppable, bytes: &bytes[..len] };
+        let event = client.handle_input(now, input).unwrap();
+        assert!(matches!(event, Some(d::ClientEvent::Voice(_))), "{event:?}");
+        client.advance(usize::MAX);
+    });
+    assert_eq!(allocations, 0, "dissonance client session");
+}
+
+/// Two clients over TCP + UDP: each datagram of the one comes out at the other.
+fn dissonance_hub() {
+    use voxwire_dissonance as d;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+    let handle = Hub::spawn(vec![listener], d::Server::new(hall::settings(10), 5), (), settings_of_hub);
+    let ann = hall::Player::connect(address, "ann", None);
+    let ben = hall::Player::connect(address, "ben", Some("Lobby"));
+    // Until the server knows where Ben is.
+    while handle.call(|server, _| server.rooms().count()) == 0 {
+        std::thread::yield_now();
+    }
+    let mut datagram = ann.datagram("Lobby", &[ben.id], 0, &[7; 100]);
+    let at = datagram.len() - 100 - 10;
+    let mut heard = [0; 2048];
+    let allocations = count(PACKETS, |n| {
+        datagram[at..at + 2].copy_from_slice(&(n as u16).to_be_bytes());
+        ann.udp.send(&datagram).unwrap();
+        let len = ben.udp.recv(&mut heard).unwrap();
+        assert_eq!(len, 8 + 14 + 4 + 2 + 100);
+    });
+    assert_eq!(allocations, 0, "hub over UDP");
+    assert_eq!(handle.call(|server, _| server.stats().voice_copies), 2 * PACKETS);
+    drop(guard);
 }
 
 fn codec() {

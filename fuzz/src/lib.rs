@@ -3,9 +3,11 @@
 #![allow(clippy::missing_panics_doc, reason = "panicking is how a fuzz body reports")]
 
 mod core_bodies;
+mod dissonance;
 mod voicelink;
 
 pub use core_bodies::{core_framing, core_list};
+pub use dissonance::{dissonance_message, dissonance_session};
 pub use voicelink::{voicelink_message, voicelink_session, voicelink_stream};
 
 /// Reads a script of operations out of fuzzer input; zeros at its end.

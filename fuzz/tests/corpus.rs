@@ -37,3 +37,13 @@ fn c_10_voicelink_stream() {
 fn c_10_voicelink_session() {
     replay("voicelink_session", voxwire_fuzz::voicelink_session);
 }
+
+#[test]
+fn c_10_dissonance_message() {
+    replay("dissonance_message", voxwire_fuzz::dissonance_message);
+}
+
+#[test]
+fn c_10_dissonance_session() {
+    replay("dissonance_session", voxwire_fuzz::dissonance_session);
+}

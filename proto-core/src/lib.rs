@@ -31,6 +31,7 @@ mod framing;
 mod limits;
 mod list;
 mod message;
+mod names;
 mod outbox;
 mod peers;
 mod rate;
@@ -50,9 +51,10 @@ pub use {
     limits::Limits,
     list::{Element, Iter, List},
     message::{Message, Owned},
+    names::Names,
     outbox::Outbox,
     peers::{PeerId, PeerIds, PeerSlab},
-    rate::{Bucket, Rate, SourceRate},
+    rate::{Bucket, Rate, SourceRate, source},
     reader::Reader,
     session::{DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
     time::Instant,

@@ -85,6 +85,12 @@ impl<T> PeerSlab<T> {
         Some(value)
     }
 
+    /// The peer in a slot.
+    pub fn peer_at(&self, slot: u32) -> Option<PeerId> {
+        let (generation, _) = self.slots.get(usize::try_from(slot).ok()?)?.as_ref()?;
+        Some(PeerId { slot, generation: *generation })
+    }
+
     /// All peers in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, &T)> {
         self.slots.iter().zip(0..).filter_map(|(slot, index)| {

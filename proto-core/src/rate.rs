@@ -94,9 +94,20 @@ impl SourceRate {
     }
 }
 
-/// The 64 bits that stand for a source: an IPv4 address, or the /64 of an IPv6 one.
-fn source_key(source: IpAddr) -> u64 {
-    match source.to_canonical() {
+/// What counts as one source: an IPv4 address, or the /64 of an IPv6 one.
+pub fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
+/// The 64 bits that stand for a source.
+fn source_key(address: IpAddr) -> u64 {
+    match source(address) {
         IpAddr::V4(v4) => u32::from(v4).into(),
         IpAddr::V6(v6) => u64::try_from(u128::from(v6) >> 64).unwrap_or(u64::MAX),
     }

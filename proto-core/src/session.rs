@@ -137,7 +137,8 @@ pub enum Via {
 pub struct DialId(pub u32);
 
 impl DialId {
-    /// The connection that a client's driver makes of its own accord. Sessions number their own from 1.
+    /// The connection that a client's driver makes of its own accord. Sessions number their own from 1; a session that
+    /// has lost this one and dials it, with no host and port, wants its driver to make it once more.
     pub const FIRST: Self = Self(0);
 }
 

@@ -65,6 +65,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.by_time.insert((at, key));
     }
 
+    /// Whether `key` has a deadline.
+    pub fn contains(&self, key: K) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
     /// Forgets the deadline of `key`.
     pub fn clear(&mut self, key: K) {
         if let Some(before) = self.by_key.remove(&key) {

@@ -8,9 +8,9 @@ use crate::{
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use calls::Call;
 use core::{net::SocketAddr, time::Duration};
-use names::Names;
+use names::Blocks;
 use voxwire_core::{
-    Bucket, Deadlines, DecodeErrorKind, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId,
+    Bucket, Deadlines, DecodeErrorKind, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId,
     PeerSlab, Rate, Session, SourceRate,
 };
 
@@ -50,6 +50,7 @@ pub struct Server {
     peers: PeerSlab<Peer>,
     calls: PeerSlab<Call>,
     names: Names,
+    blocks: Blocks,
     call_deadlines: Deadlines<PeerId>,
     /// Peers without a name and without a call, by when they have been so for too long.
     idle: Deadlines<PeerId>,
@@ -215,7 +216,8 @@ impl Server {
             wires: [wire(ByteOrder::BigEndian), wire(ByteOrder::LittleEndian)],
             peers: PeerSlab::new(slots),
             calls: PeerSlab::new(slots),
-            names: Names::new(max, settings.max_blocked),
+            names: Names::new(max),
+            blocks: Blocks::new(settings.max_blocked),
             call_deadlines: Deadlines::new(),
             idle: Deadlines::new(),
             contenders: Deadlines::new(),
@@ -379,7 +381,7 @@ impl Server {
         let name = state.name.map(|name| {
             if name.reachable {
                 let until = now.saturating_add(self.settings.quarantine);
-                self.names.release(now, &name.text, state.from.map(|from| from.ip()), until);
+                self.names.release(now, name.text.as_bytes(), state.from.map(|from| from.ip()), until);
             }
             name.text
         });
@@ -535,9 +537,9 @@ impl Session for Server {
             ServerCommand::Introduce { peer, name, reachable, order } => {
                 self.introduce(now, peer, name, reachable, order)
             }
-            ServerCommand::Block { callee, caller } => self.names.block(callee, caller),
+            ServerCommand::Block { callee, caller } => self.blocks.block(callee, caller),
             ServerCommand::Unblock { callee, caller } => {
-                self.names.unblock(callee, caller);
+                self.blocks.unblock(callee, caller);
                 Ok(())
             }
             ServerCommand::EndCall { peer, reason } => {

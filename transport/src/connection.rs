@@ -1,14 +1,20 @@
-use crate::{
-    Error,
-    net::{SocketOptions, Stream, TcpStream, prepare, within},
-    queue::Queue,
-};
+mod dial;
+mod direct;
+mod udp_side;
+
+use crate::lanes::{Control, Cutter, Kind, put_control};
+use crate::{Error, net::Stream, queue::Queue};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use core::{fmt, ops::Range};
+pub use dial::LanesSettings;
+use dial::{Dialling, Established, Target};
+use direct::DirectNews;
+pub use direct::DirectSettings;
 use tokio::time::Sleep;
+use udp_side::{News, UdpSide};
 use voxwire_core::{
     Clock, Cut, DialId, FrameBuf, Framing, Input, Instant, Lane, Output, PeerId, PeerIds, Session, Via,
 };
@@ -16,10 +22,11 @@ use voxwire_core::{
 /// Bytes asked for at a time.
 const READ: usize = 16 * 1024;
 
-/// One TCP connection of a client, driving its [`Session`].
+/// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
 ///
 /// Reading, writing and timers all happen inside [`next`](Self::next): call it in a loop, if need be in a `select!` with
-/// whatever else the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`.
+/// whatever else the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`. A
+/// session that dials [`DialId::FIRST`] after a loss is connected once more, in the same way.
 ///
 /// ```no_run
 /// # use voxwire_transport::{Connection, ConnectionSettings};
@@ -39,18 +46,36 @@ const READ: usize = 16 * 1024;
 pub struct Connection<S: Session> {
     session: S,
     clock: Clock,
+    ids: PeerIds,
+    /// The server, as the session knows it; another one for each connection.
     peer: PeerId,
+    target: Option<Target>,
+    dialling: Option<Dialling>,
+    line: Option<Line<S::Framing>>,
+    state: State,
+    timer: Pin<Box<Sleep>>,
+    error: Option<Error>,
+    /// Direct ways that went with their connection, and of which the session does not know that yet.
+    gone: Vec<PeerId>,
+    /// Droppable frames dropped on connections before this one.
+    dropped_before: u64,
+}
+
+/// What belongs to one connection.
+struct Line<F> {
     stream: Stream,
-    framing: S::Framing,
+    cutter: Cutter<F>,
     buffer: FrameBuf,
     needed: usize,
     queue: Queue,
     out: Vec<u8>,
     written: usize,
     paused_until: Option<Instant>,
-    state: State,
-    timer: Pin<Box<Sleep>>,
-    error: Option<Error>,
+    udp: Option<UdpSide>,
+    #[cfg(feature = "quic")]
+    quic: Option<crate::quic::Inbox>,
+    /// The UDP side has come up or gone down, and nobody has been told.
+    changed: bool,
 }
 
 /// Limits of a [`Connection`]. Build it with `..ConnectionSettings::DEFAULT`.
@@ -100,16 +125,26 @@ enum State {
     Open,
     /// The session closed it; what waits is being written.
     Closing,
-    /// The session has been told that it is gone, or knows.
+    /// There is none. The session has been told, or knows.
     Ended,
 }
+
+/// What was read, and where it lies in the buffer.
+type Unit = (Kind, Range<usize>);
 
 /// What the next turn is about.
 enum Step {
     Opened,
-    Frame(Range<usize>),
+    Frame(Lane, Range<usize>),
+    /// A frame came in by UDP.
+    Datagram(Range<usize>),
+    /// Something happened on a direct way.
+    Direct(DirectNews),
     Timeout,
     Closed,
+    DialFailed,
+    /// The UDP side has changed.
+    Changed,
     Ended,
 }
 
@@ -119,9 +154,7 @@ impl<S: Session> Connection<S> {
     /// # Errors
     /// The system's, or that it took too long.
     pub async fn connect(server: &str, session: S, settings: ConnectionSettings) -> Result<Self, Error> {
-        let stream = within(settings.connect, "connecting", TcpStream::connect(server)).await?;
-        prepare(&stream, socket_options(settings))?;
-        Ok(Self::over(Stream::Plain(stream), session, settings))
+        Self::start(Target::new(server, settings), session).await
     }
 
     /// Connects to `server` and speaks TLS with it; `name` is what its certificate has to say.
@@ -136,32 +169,125 @@ impl<S: Session> Connection<S> {
         session: S,
         settings: ConnectionSettings,
     ) -> Result<Self, Error> {
-        let connector = tokio_rustls::TlsConnector::from(config);
-        let connect = async { connector.connect(name, TcpStream::connect(server).await?).await };
-        let stream = within(settings.connect, "connecting", connect).await?;
-        prepare(stream.get_ref().0, socket_options(settings))?;
-        Ok(Self::over(Stream::Tls(Box::new(stream.into())), session, settings))
+        Self::start(Target { tls: Some((name, config)), ..Target::new(server, settings) }, session).await
     }
 
-    fn over(stream: Stream, session: S, settings: ConnectionSettings) -> Self {
-        let clock = Clock::start();
-        let peer = PeerIds::new().mint().unwrap_or(PeerId { slot: 0, generation: 0 });
-        Self {
-            framing: session.framing(),
-            session,
-            clock,
-            peer,
+    /// Connects to `server` by TCP for what must arrive and by UDP for what may be lost.
+    ///
+    /// # Errors
+    /// The system's, that the server does not admit us, or that it took too long.
+    pub async fn connect_lanes(
+        server: &str,
+        lanes: LanesSettings,
+        session: S,
+        settings: ConnectionSettings,
+    ) -> Result<Self, Error> {
+        Self::start(Target { lanes: Some(lanes), ..Target::new(server, settings) }, session).await
+    }
+
+    /// Connects to `server` over QUIC: all of it is encrypted. Of `lanes` only the token counts.
+    ///
+    /// # Errors
+    /// The system's, those of TLS, that the server does not admit us, or that it took too long.
+    #[cfg(feature = "quic")]
+    pub async fn connect_quic(
+        server: &str,
+        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
+        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
+        lanes: LanesSettings,
+        session: S,
+        settings: ConnectionSettings,
+    ) -> Result<Self, Error> {
+        let (lanes, tls) = (Some(lanes), Some((name, config)));
+        Self::start(Target { lanes, tls, quic: true, ..Target::new(server, settings) }, session).await
+    }
+
+    /// As [`connect_lanes`](Self::connect_lanes), with TLS on the TCP side. What goes by UDP stays in the clear.
+    ///
+    /// # Errors
+    /// The system's, those of TLS, that the server does not admit us, or that it took too long.
+    #[cfg(feature = "tls")]
+    pub async fn connect_lanes_tls(
+        server: &str,
+        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
+        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
+        lanes: LanesSettings,
+        session: S,
+        settings: ConnectionSettings,
+    ) -> Result<Self, Error> {
+        let target =
+            Target { lanes: Some(lanes), tls: Some((name, config)), ..Target::new(server, settings) };
+        Self::start(target, session).await
+    }
+
+    async fn start(target: Target, session: S) -> Result<Self, Error> {
+        let established = target.clone().dial().await?;
+        let mut connection = Self::over(Some(target), session);
+        connection.install(established);
+        Ok(connection)
+    }
+
+    /// A connection to a hub in the same process.
+    pub(crate) async fn inside(mut stream: Stream, session: S) -> Result<Self, Error> {
+        let hello = dial::server_hello(&mut stream).await?;
+        let mut connection = Self::over(None, session);
+        connection.install(Established {
             stream,
+            lanes: Some((hello, None)),
+            #[cfg(feature = "quic")]
+            quic: None,
+        });
+        Ok(connection)
+    }
+
+    fn over(target: Option<Target>, session: S) -> Self {
+        Self {
+            session,
+            clock: Clock::start(),
+            ids: PeerIds::new(),
+            peer: PeerId { slot: 0, generation: 0 },
+            target,
+            dialling: None,
+            line: None,
+            state: State::Ended,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            error: None,
+            gone: Vec::new(),
+            dropped_before: 0,
+        }
+    }
+
+    fn install(&mut self, established: Established) {
+        let Established { stream, lanes, .. } = established;
+        self.ids.retire(self.peer);
+        self.peer = self.ids.mint().unwrap_or(self.peer);
+        let framing = self.session.framing();
+        let settings = self.target.as_ref().map_or(ConnectionSettings::DEFAULT, |target| target.settings);
+        let lanes_settings = self.target.as_ref().and_then(|target| target.lanes.clone()).unwrap_or_default();
+        let now = self.clock.now();
+        let (cutter, udp) = match lanes {
+            None => (Cutter::Plain(framing), None),
+            Some((hello, socket)) => {
+                let udp = socket.map(|socket| UdpSide::new(socket, hello, &lanes_settings, now));
+                (Cutter::Lanes(framing), udp)
+            }
+        };
+        self.line = Some(Line {
+            stream,
+            cutter,
             buffer: FrameBuf::new(),
             needed: 1,
             queue: Queue::new(settings.backlog),
             out: Vec::new(),
             written: 0,
             paused_until: None,
-            state: State::New,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-            error: None,
-        }
+            udp,
+            #[cfg(feature = "quic")]
+            quic: established.quic,
+            changed: false,
+        });
+        self.error = None;
+        self.state = State::New;
     }
 
     /// The session, to look at.
@@ -195,12 +321,9 @@ impl<S: Session> Connection<S> {
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             self.collect();
-            self.write(cx)?;
-            if self.queue.is_empty() && self.written == self.out.len() {
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending
-            }
+            let Some(line) = &mut self.line else { return Poll::Ready(Ok(())) };
+            line.write(cx)?;
+            if line.is_written() { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
@@ -210,66 +333,96 @@ impl<S: Session> Connection<S> {
         self.error.as_ref()
     }
 
-    /// Droppable frames that were dropped because the server did not take them in time.
-    pub const fn dropped(&self) -> u64 {
-        self.queue.dropped
+    /// Droppable frames that were dropped because the server did not take them in time, or UDP was blocked.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_before.saturating_add(self.line.as_ref().map_or(0, Line::dropped))
     }
 
-    /// Waits until something has been handled; `None` once the connection has ended. Cancel-safe: whatever has been read
-    /// or written stays so.
+    /// Whether what may be lost goes by UDP at the moment. [`next`](Self::next) has a turn whenever this changes. `None` for a
+    /// connection without a UDP side.
+    pub fn udp(&self) -> Option<bool> {
+        self.line.as_ref()?.udp.as_ref().map(UdpSide::is_up)
+    }
+
+    /// Waits until something has been handled; `None` once the connection has ended and the session does not want another
+    /// one. Cancel-safe: whatever has been read or written stays so.
     pub async fn next(&mut self) -> Option<Turn<'_, S>> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
         let now = self.clock.now();
         let peer = self.peer;
-        let Self { session, buffer, .. } = self;
+        let Self { session, line, .. } = self;
+        let line = line.as_ref();
         let result = match step {
             Step::Ended => return None,
             Step::Opened => session
                 .handle_input(now, Input::Opened { peer, via: Via::Dialled(DialId::FIRST), from: None }),
             Step::Closed => session.handle_input(now, Input::Closed { peer }),
+            Step::DialFailed => session.handle_input(now, Input::DialFailed(DialId::FIRST)),
             Step::Timeout => Ok(session.handle_timeout(now)),
-            Step::Frame(range) => session
-                .handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) }),
+            Step::Changed => Ok(None),
+            Step::Frame(lane, range) => {
+                let bytes = line.map_or(&[][..], |line| line.buffer.frame(range));
+                session.handle_input(now, Input::Frame { peer, lane, bytes })
+            }
+            Step::Datagram(range) => {
+                let bytes = line.map_or(&[][..], |line| line.datagram(range));
+                session.handle_input(now, Input::Frame { peer, lane: Lane::Droppable, bytes })
+            }
+            Step::Direct(DirectNews::Up(peer, from)) => {
+                session.handle_input(now, Input::Opened { peer, via: Via::Accepted, from: Some(from) })
+            }
+            Step::Direct(DirectNews::Down(peer)) => session.handle_input(now, Input::Closed { peer }),
+            Step::Direct(DirectNews::Frame(peer, lane, range)) => {
+                let bytes = line.map_or(&[][..], |line| line.datagram(range));
+                session.handle_input(now, Input::Frame { peer, lane, bytes })
+            }
         };
         Some(Turn { session, now, result })
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.collect();
-        match self.state {
-            State::New => {
-                self.state = State::Open;
-                return Poll::Ready(Step::Opened);
-            }
-            State::Ended => return Poll::Ready(Step::Ended),
-            State::Open | State::Closing => {}
+        if self.state == State::New {
+            self.state = State::Open;
+            return Poll::Ready(Step::Opened);
+        }
+        if let Some(peer) = self.gone.pop() {
+            self.ids.retire(peer);
+            return Poll::Ready(Step::Direct(DirectNews::Down(peer)));
         }
         let now = self.clock.now();
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
             return Poll::Ready(Step::Timeout);
         }
-        if let Err(error) = self.write(cx) {
-            return self.end(Some(error.into()));
-        }
-        if self.state == State::Closing && self.queue.is_empty() && self.written == self.out.len() {
-            // Whether the peer answers does not matter any more.
-            if self.stream.poll_shutdown(cx).is_pending() {
-                return Poll::Pending;
+        let mut due = self.session.poll_timeout();
+        if let Some(dialling) = &mut self.dialling {
+            match dialling.as_mut().poll(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(established)) => {
+                    self.dialling = None;
+                    self.install(established);
+                    self.state = State::Open;
+                    return Poll::Ready(Step::Opened);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.dialling = None;
+                    self.error = Some(error);
+                    return Poll::Ready(Step::DialFailed);
+                }
             }
-            self.state = State::Ended;
+        } else if self.state == State::Ended && due.is_none() {
             return Poll::Ready(Step::Ended);
         }
-        if self.paused_until.is_none_or(|until| until <= now) {
-            self.paused_until = None;
-            match self.read(cx) {
-                Poll::Ready(Ok(Some(range))) => return Poll::Ready(Step::Frame(range)),
+        if let Some(line) = self.line.as_mut().filter(|_| self.state != State::Ended) {
+            match line.poll(cx, now, self.state == State::Closing, &mut self.ids) {
+                Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
                 Poll::Ready(Ok(None)) => return self.end(None),
                 Poll::Ready(Err(error)) => return self.end(Some(error)),
-                Poll::Pending => {}
+                Poll::Pending => due = [due, line.paused_until, line.next_beat()].into_iter().flatten().min(),
             }
         }
         // Whatever comes first wakes this task: bytes, room to write, or the time.
-        if let Some(at) = [self.session.poll_timeout(), self.paused_until].into_iter().flatten().min() {
+        if let Some(at) = due {
             let at = self.clock.to_std(at).into();
             if self.timer.deadline() != at {
                 self.timer.as_mut().reset(at);
@@ -281,13 +434,21 @@ impl<S: Session> Connection<S> {
         Poll::Pending
     }
 
+    /// The connection is over.
     fn end(&mut self, error: Option<Error>) -> Poll<Step> {
         let told = self.state == State::Closing;
         self.state = State::Ended;
-        if !told {
-            self.error = Some(error.unwrap_or(Error::Closed));
+        self.dropped_before = self.dropped();
+        if let Some(udp) = self.line.take().and_then(|line| line.udp) {
+            self.gone.extend(udp.peers());
         }
-        Poll::Ready(if told { Step::Ended } else { Step::Closed })
+        if told {
+            // The session may want another one.
+            let more = self.dialling.is_some() || self.session.poll_timeout().is_some();
+            return Poll::Ready(if more { Step::Changed } else { Step::Ended });
+        }
+        self.error = Some(error.unwrap_or(Error::Closed));
+        Poll::Ready(Step::Closed)
     }
 
     /// Moves the session's outputs to the queue.
@@ -296,16 +457,33 @@ impl<S: Session> Connection<S> {
         let mut full = false;
         for output in self.session.outputs() {
             done = done.saturating_add(1);
-            match output {
-                Output::Send { lane, frame, .. } => {
-                    full |= self.queue.push(&self.framing, lane, frame, true, Vec::new).is_err()
+            match (output, &mut self.line) {
+                (Output::Send { to, lane, frame }, Some(line)) if to == self.peer => {
+                    full |= !line.push(lane, frame);
                 }
-                Output::Close { .. } => {
-                    self.state = if self.state == State::Ended { State::Ended } else { State::Closing };
+                (Output::Send { to, lane, frame }, Some(Line { udp: Some(udp), .. })) => {
+                    udp.send_direct(self.clock.now(), to, lane, frame);
                 }
-                Output::Limit { max_frame, .. } => self.framing.set_max(max_frame),
-                Output::Budget { bytes, .. } => self.queue.set_budget(bytes),
-                Output::Pause { until, .. } => self.paused_until = Some(until),
+                (Output::Close { peer }, _) if peer == self.peer && self.state != State::Ended => {
+                    self.state = State::Closing;
+                }
+                (Output::Close { peer }, Some(Line { udp: Some(udp), .. })) => {
+                    udp.refuse(peer, &mut self.ids, self.clock.now());
+                }
+                (Output::Dial { id: DialId::FIRST, .. }, _) => {
+                    if let Some(target) = self.target.clone() {
+                        self.dialling = Some(Box::pin(target.dial()));
+                    }
+                }
+                (Output::Limit { peer, max_frame }, Some(line)) if peer == self.peer => {
+                    line.cutter.set_max(max_frame);
+                }
+                (Output::Budget { peer, bytes }, Some(line)) if peer == self.peer => {
+                    line.queue.set_budget(bytes);
+                }
+                (Output::Pause { peer, until }, Some(line)) if peer == self.peer => {
+                    line.paused_until = Some(until);
+                }
                 _ => {}
             }
         }
@@ -316,11 +494,130 @@ impl<S: Session> Connection<S> {
             tracing::debug!("the server takes nothing more");
         }
     }
+}
+
+impl<F: Framing> Line<F> {
+    /// Queues a frame, or sends it at once by UDP. False if the server does not take what must arrive.
+    fn push(&mut self, lane: Lane, frame: &[u8]) -> bool {
+        #[cfg(feature = "quic")]
+        if let (Lane::Droppable, Some(quic)) = (lane, &self.quic) {
+            if quic.datagrams.send(frame) {
+                return true;
+            }
+        }
+        if let (Lane::Droppable, Some(udp)) = (lane, &mut self.udp) {
+            if udp.is_up() {
+                udp.send(frame);
+                return true;
+            }
+            if !udp.fallback {
+                udp.dropped = udp.dropped.saturating_add(1);
+                return true;
+            }
+        }
+        self.cutter.fits(frame.len()) && self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_ok()
+    }
+
+    /// The frame that has come in as a datagram.
+    fn datagram(&self, range: Range<usize>) -> &[u8] {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            return &quic.last;
+        }
+        self.udp.as_ref().map_or(&[], |udp| udp.frame(range))
+    }
+
+    fn dropped(&self) -> u64 {
+        self.queue.dropped.saturating_add(self.udp.as_ref().map_or(0, |udp| udp.dropped))
+    }
+
+    fn next_beat(&self) -> Option<Instant> {
+        self.udp.as_ref().map(UdpSide::next_beat)
+    }
+
+    fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.written == self.out.len()
+    }
+
+    fn say(&mut self, control: Control) {
+        let mut bytes = Vec::new();
+        put_control(control, &mut bytes);
+        self.queue.push_raw(&bytes);
+    }
+
+    /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when the last words are written.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        closing: bool,
+        ids: &mut PeerIds,
+    ) -> Poll<Result<Option<Step>, Error>> {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = self.quic.as_mut().filter(|_| !closing) {
+            if quic.poll(cx).is_ready() {
+                return Poll::Ready(Ok(Some(Step::Datagram(0..quic.last.len()))));
+            }
+        }
+        if !closing {
+            while let Some(udp) = &mut self.udp {
+                match udp.poll(cx, now, ids) {
+                    Poll::Pending => break,
+                    Poll::Ready(News::Frame(range)) => {
+                        return Poll::Ready(Ok(Some(Step::Datagram(range))));
+                    }
+                    Poll::Ready(News::Direct(news)) => return Poll::Ready(Ok(Some(Step::Direct(news)))),
+                    Poll::Ready(News::Say(control)) => self.say(control),
+                    Poll::Ready(News::Down) => {
+                        self.say(Control::Down);
+                        self.changed = true;
+                    }
+                }
+            }
+        }
+        self.write(cx)?;
+        if closing && self.is_written() {
+            // Whether the peer answers does not matter any more.
+            return self.stream.poll_shutdown(cx).map(|_| Ok(None));
+        }
+        if core::mem::take(&mut self.changed) {
+            return Poll::Ready(Ok(Some(Step::Changed)));
+        }
+        if self.paused_until.is_some_and(|until| until > now) {
+            return Poll::Pending;
+        }
+        self.paused_until = None;
+        loop {
+            return match self.read(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some((Kind::Frame(lane), range)))) => {
+                    Poll::Ready(Ok(Some(Step::Frame(lane, range))))
+                }
+                Poll::Ready(Ok(Some((Kind::Control, range)))) => {
+                    let control = Control::read(self.buffer.frame(range));
+                    let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
+                    if control == Control::Bound {
+                        if udp.bound(now) {
+                            return Poll::Ready(Ok(Some(Step::Changed)));
+                        }
+                    } else if let Some(peer) = udp.introduced(control, now) {
+                        ids.retire(peer);
+                        return Poll::Ready(Ok(Some(Step::Direct(DirectNews::Down(peer)))));
+                    }
+                    // A new way is knocked at as soon as it is polled.
+                    cx.waker().wake_by_ref();
+                    continue;
+                }
+            };
+        }
+    }
 
     fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         loop {
             if self.written == self.out.len() {
-                self.queue.push_pending(&mut self.framing);
+                self.queue.push_pending(&mut self.cutter);
                 if self.queue.is_empty() {
                     return match self.stream.poll_flush(cx) {
                         Poll::Ready(Err(error)) => Err(error),
@@ -341,10 +638,14 @@ impl<S: Session> Connection<S> {
     }
 
     /// The next whole frame; `None` at the end of the stream.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Range<usize>>, Error>> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Unit>, Error>> {
         loop {
-            match self.buffer.next_frame(&mut self.framing)? {
-                Cut::Frame(range) => return Poll::Ready(Ok(Some(range))),
+            match self.buffer.next_frame(&mut self.cutter)? {
+                Cut::Frame(range) => {
+                    let before = range.start.checked_sub(1);
+                    let before = before.and_then(|at| self.buffer.frame(at..range.start).first());
+                    return Poll::Ready(Ok(Some((self.cutter.kind(before), range))));
+                }
                 Cut::NeedMore(needed) => self.needed = needed.get(),
             }
             // Memory grows with what has come in, not with what was announced.
@@ -357,14 +658,6 @@ impl<S: Session> Connection<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             }
         }
-    }
-}
-
-const fn socket_options(settings: ConnectionSettings) -> SocketOptions {
-    SocketOptions {
-        keepalive: settings.keepalive,
-        unacknowledged: settings.unacknowledged,
-        send_buffer: None,
     }
 }
 

@@ -1,14 +1,19 @@
 mod accept;
+pub(crate) mod datagrams;
+mod direct;
 mod link;
 mod shared;
 
-use crate::{Listener, net::SocketOptions};
+use crate::net::{Bound, SocketOptions, Stream};
+use crate::{Connection, Error, Listener};
+use core::net::{Ipv4Addr, SocketAddr};
 use core::{fmt, time::Duration};
-use shared::Shared;
+use shared::{Shared, Side};
 use std::sync::Arc;
 use voxwire_core::{Handler, Instant, Rate, Session};
 
-/// Serves one [`Session`] to any number of TCP connections.
+/// Serves one [`Session`] to any number of connections: over TCP, or over TCP and UDP
+/// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)).
 ///
 /// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
 /// copied once from the session into each addressee's queue, each queue is written with one call per wake, and a warm
@@ -23,7 +28,7 @@ pub struct HubSettings {
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt.
     pub max_per_address: usize,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and the hello of TCP + UDP.
     pub hello: Duration,
     /// How long a frame may take from its first byte to its last, beside the time that its length allows.
     pub frame: Duration,
@@ -52,6 +57,8 @@ pub struct HubSettings {
     pub send_buffer: Option<usize>,
     /// How long to wait for the peer to close its side after we closed ours.
     pub linger: Duration,
+    /// How many others a client on TCP + UDP may be introduced to, for direct ways, where both want that.
+    pub introductions: usize,
     /// Free buffers kept for connections that need one.
     pub pooled: usize,
 }
@@ -73,6 +80,7 @@ impl HubSettings {
         unacknowledged: Some(Duration::from_secs(25)),
         send_buffer: Some(64 * 1024),
         linger: Duration::from_secs(2),
+        introductions: 32,
         pooled: 1024,
     };
 
@@ -99,10 +107,27 @@ impl Hub {
         S::Framing: Send + 'static,
         H: Handler<S> + Send + 'static,
     {
-        let shared = Arc::new(Shared::new(session, Box::new(handler), settings));
+        let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
+        for mut listener in listeners {
+            let udp = listener.udp.take().map(|udp| {
+                sockets.push(udp);
+                sockets.len().saturating_sub(1)
+            });
+            accepting.push((listener, udp));
+        }
+        let shared = Arc::new(Shared::new(session, Box::new(handler), settings, sockets));
         tokio::spawn(shared::timers(shared.clone()));
-        for listener in listeners {
-            tokio::spawn(accept::accept(shared.clone(), listener));
+        for (listener, udp) in accepting {
+            if let Some(socket) = udp {
+                tokio::spawn(datagrams::receive(shared.clone(), socket));
+            }
+            match listener.socket {
+                Bound::Tcp(_) => drop(tokio::spawn(accept::accept(shared.clone(), listener, udp))),
+                #[cfg(feature = "quic")]
+                Bound::Quic(endpoint) => {
+                    tokio::spawn(accept::accept_quic(shared.clone(), endpoint, listener.admission));
+                }
+            }
         }
         Handle { shared }
     }
@@ -117,6 +142,29 @@ impl<S: Session> Handle<S> {
     /// Runs `f` with the session locked, then sends what the session wants sent. Keep it short: everybody waits.
     pub fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.shared.call(f)
+    }
+
+    /// Connects a client of the same process, as a host has one: without a socket, and otherwise like any other.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if the hub is full or ends.
+    pub async fn connect<C: Session>(&self, session: C) -> Result<Connection<C>, Error>
+    where
+        S: Send + 'static,
+        S::Framing: Send + 'static,
+    {
+        let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        if !self.shared.admit(from.ip()) {
+            return Err(Error::Closed);
+        }
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let side = Side::Lanes { udp: None, direct: false };
+            link::run(&shared, Stream::Inside(there), from, side).await;
+            shared.dismiss(from.ip());
+        });
+        Connection::inside(Stream::Inside(here), session).await
     }
 
     /// What the hub has counted so far.

@@ -21,14 +21,18 @@
 mod connection;
 mod error;
 mod hub;
+mod lanes;
 mod net;
 mod pool;
 mod queue;
+#[cfg(feature = "quic")]
+mod quic;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod udp;
 
 pub use {
-    connection::{Connection, ConnectionSettings, Turn},
+    connection::{Connection, ConnectionSettings, DirectSettings, LanesSettings, Turn},
     error::Error,
     hub::{Drained, Handle, Hub, HubSettings, HubStats},
     net::Listener,

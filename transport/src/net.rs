@@ -1,6 +1,7 @@
 //! Every socket comes through here, so that a simulated network can take tokio's place.
 
 use crate::Error;
+use crate::udp::Udp;
 use core::fmt;
 use core::net::SocketAddr;
 use core::pin::Pin;
@@ -11,9 +12,23 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) use tokio::net::{TcpListener, TcpStream};
 
-/// A bound TCP socket for a [`Hub`](crate::Hub), plain or with TLS.
+/// Says whether a token, and the address that it came from, may come in.
+pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + Send + Sync>;
+
+/// What listens.
+#[derive(Debug)]
+pub(crate) enum Bound {
+    Tcp(TcpListener),
+    #[cfg(feature = "quic")]
+    Quic(quinn::Endpoint),
+}
+
+/// A bound socket for a [`Hub`](crate::Hub): TCP, plain or with TLS, alone or with a UDP socket beside it; or QUIC.
 pub struct Listener {
-    pub(crate) socket: TcpListener,
+    pub(crate) socket: Bound,
+    /// The UDP side, where there is one.
+    pub(crate) udp: Option<Udp>,
+    pub(crate) admission: Option<Admission>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -32,10 +47,52 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(1024)?;
         Ok(Self {
-            socket: TcpListener::from_std(socket.into())?,
+            socket: Bound::Tcp(TcpListener::from_std(socket.into())?),
+            udp: None,
+            admission: None,
             #[cfg(feature = "tls")]
             tls: None,
         })
+    }
+
+    /// Binds `address` for TCP and UDP: what must arrive goes by TCP, what may be lost by UDP, as `PROTOCOL.md` of this
+    /// crate describes. Port 0 takes any port that is free for both.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub fn bind_lanes(address: SocketAddr) -> io::Result<Self> {
+        let mut last = io::Error::other("no port is free for both");
+        for _ in 0..16 {
+            let tcp = Self::bind(address)?;
+            let udp = SocketAddr::new(address.ip(), tcp.local_addr()?.port());
+            match Udp::bind(udp) {
+                Ok(udp) => return Ok(Self { udp: Some(udp), ..tcp }),
+                Err(error) if address.port() == 0 => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Binds `address` for QUIC, with the certificate of `config`: what must arrive goes over a stream, what may be lost in
+    /// datagrams, and all of it is encrypted. The stream carries what the TCP side of [`bind_lanes`](Self::bind_lanes) does.
+    ///
+    /// # Errors
+    /// The system's, or TLS' where it has no settings for QUIC.
+    #[cfg(feature = "quic")]
+    pub fn bind_quic(
+        address: SocketAddr,
+        config: &std::sync::Arc<tokio_rustls::rustls::ServerConfig>,
+    ) -> io::Result<Self> {
+        let socket = Bound::Quic(crate::quic::serve(address, config)?);
+        Ok(Self { socket, udp: None, admission: None, tls: None })
+    }
+
+    /// The same socket, for those only whose token `admits` accepts: whatever a client sends in its hello before anything
+    /// else. For TCP + UDP, and for QUIC.
+    #[must_use]
+    pub fn with_admission(self, admits: impl Fn(&[u8], SocketAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { admission: Some(std::sync::Arc::new(admits)), ..self }
     }
 
     /// The address bound.
@@ -43,7 +100,11 @@ impl Listener {
     /// # Errors
     /// The system's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        match &self.socket {
+            Bound::Tcp(socket) => socket.local_addr(),
+            #[cfg(feature = "quic")]
+            Bound::Quic(endpoint) => endpoint.local_addr(),
+        }
     }
 
     /// The same socket, for TLS only.
@@ -95,8 +156,12 @@ pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
+    /// Within the process.
+    Inside(tokio::io::DuplexStream),
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    #[cfg(feature = "quic")]
+    Quic(Box<crate::quic::QuicStream>),
 }
 
 impl Stream {
@@ -104,8 +169,11 @@ impl Stream {
         let mut buffer = ReadBuf::new(into);
         let poll = match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Inside(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_read(cx, &mut buffer),
         };
         poll.map_ok(|()| buffer.filled().len())
     }
@@ -113,8 +181,11 @@ impl Stream {
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Inside(stream) => Pin::new(stream).poll_write(cx, bytes),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_write(cx, bytes),
         }
     }
 
@@ -125,17 +196,38 @@ impl Stream {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             // Nothing is held back by a plain socket.
-            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Inside(_) => Poll::Ready(Ok(())),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "quic")]
+            Self::Quic(_) => Poll::Ready(Ok(())),
         }
+    }
+
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut written: usize = 0;
+        core::future::poll_fn(|cx| {
+            while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+                match self.poll_write(cx, rest) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(n)) => written = written.saturating_add(n),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            self.poll_flush(cx)
+        })
+        .await
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Inside(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_shutdown(cx),
         }
     }
 }

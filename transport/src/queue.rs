@@ -1,3 +1,4 @@
+use crate::lanes::Cutter;
 use std::collections::VecDeque;
 use voxwire_core::{Framing, Lane};
 
@@ -74,11 +75,11 @@ impl Queue {
         self.frames.is_empty()
     }
 
-    /// Adds a frame behind `framing`'s header. `buffer` lends memory to a queue that has none. As long as the peer is not
+    /// Adds a frame behind its head. `buffer` lends memory to a queue that has none. As long as the peer is not
     /// `slow` much more may wait than the budget: it takes what it is given, only not at once.
     pub(crate) fn push(
         &mut self,
-        framing: &impl Framing,
+        cutter: &Cutter<impl Framing>,
         lane: Lane,
         frame: &[u8],
         slow: bool,
@@ -88,7 +89,7 @@ impl Queue {
             self.bytes = buffer();
         }
         let start = self.bytes.len();
-        framing.put_header(frame.len(), &mut self.bytes);
+        cutter.put_head(lane, frame.len(), &mut self.bytes);
         self.bytes.extend_from_slice(frame);
         self.note(lane, self.bytes.len().saturating_sub(start));
         let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST) };
@@ -126,6 +127,12 @@ impl Queue {
         if len > 0 {
             self.note(Lane::Reliable, len);
         }
+    }
+
+    /// Bytes of the transport's own, as they are.
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.note(Lane::Reliable, bytes.len());
     }
 
     /// All that waits, in exchange for an empty buffer.
@@ -168,7 +175,7 @@ mod tests {
     use super::*;
     use voxwire_core::Datagram;
 
-    const FRAMING: Datagram = Datagram { max: 0 };
+    const FRAMING: Cutter<Datagram> = Cutter::Plain(Datagram { max: 0 });
 
     fn push(queue: &mut Queue, lane: Lane, frame: &[u8]) -> Result<(), Overflow> {
         queue.push(&FRAMING, lane, frame, true, Vec::new)

@@ -33,4 +33,22 @@ pub enum Error {
         /// Which of the two.
         which: &'static str,
     },
+    /// The machine's own sound does not work.
+    #[cfg(feature = "device")]
+    #[error("the {device} cannot be used: {reason}")]
+    Device {
+        /// Which one.
+        device: &'static str,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Opus'.
+    #[error("Opus: {0}")]
+    Codec(String),
+}
+
+impl Error {
+    pub(crate) fn codec(error: impl ToString) -> Self {
+        Self::Codec(error.to_string())
+    }
 }

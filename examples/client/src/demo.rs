@@ -1,5 +1,6 @@
 //! `voxwire-client demo`: a real call over each protocol, and how it went.
 
+mod dissonance;
 mod proxy;
 mod voicelink;
 
@@ -18,11 +19,11 @@ pub(crate) struct Flags {
     /// Only these protocols, separated by commas.
     #[arg(long, value_name = "P[,P..]", value_delimiter = ',')]
     only: Option<Vec<Protocol>>,
-    /// Lose this part of what the callee's network carries. Over TCP nothing is lost for good: it stalls, as a
-    /// retransmission would.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0.0, value_parser = percent)]
-    loss: f64,
-    /// Delay what the callee's network carries by up to so much, at random.
+    /// Lose this part of what the network carries [default: 5 for dissonance]. Over TCP nothing is lost for good: it
+    /// stalls, as a retransmission would.
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    loss: Option<f64>,
+    /// Delay what the network carries by up to so much, at random.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     jitter: u64,
     /// Where to leave the recordings and the pictures.
@@ -33,6 +34,7 @@ pub(crate) struct Flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Protocol {
     Voicelink,
+    Dissonance,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -50,7 +52,7 @@ pub(crate) struct Outcome {
     heard: u64,
     /// From one end to the other, of each packet.
     latencies: Vec<Duration>,
-    /// What the network was told to do to it.
+    /// Segments that came late over TCP; frames that were recovered from the next one over UDP.
     stalls: u64,
     comparison: Result<Comparison, String>,
     /// Whether that is good enough.
@@ -61,18 +63,22 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     std::fs::create_dir_all(&flags.out)
         .map_err(|error| failed!("cannot use {}: {error}", flags.out.display()))?;
     let speech = read_flac(SPEECH).map_err(Error::Failed)?;
-    let impairment = Impairment { loss: flags.loss / 100.0, jitter: Duration::from_millis(flags.jitter) };
-    let only = flags.only.unwrap_or_else(|| vec![Protocol::Voicelink]);
+    let jitter = Duration::from_millis(flags.jitter);
+    let impairment = |usual| Impairment { loss: flags.loss.unwrap_or(usual) / 100.0, jitter };
+    let only = flags.only.unwrap_or_else(|| vec![Protocol::Voicelink, Protocol::Dissonance]);
     let text =
-        format!("playing {:.1} s of speech through a server on loopback, in real time", speech.seconds());
+        format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
     let mut outcomes = Vec::new();
     for protocol in only {
-        let outcome = match protocol {
-            Protocol::Voicelink => voicelink::call(&speech, impairment, &flags.out).await?,
+        let calls = match protocol {
+            Protocol::Voicelink => vec![voicelink::call(&speech, impairment(0.0), &flags.out).await?],
+            Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out).await?,
         };
-        report.event("call", outcome.json(), "");
-        outcomes.push(outcome);
+        for outcome in &calls {
+            report.event("call", outcome.json(), "");
+        }
+        outcomes.extend(calls);
     }
     let out = flags.out.display();
     report.event(
@@ -127,7 +133,7 @@ fn table(outcomes: &[Outcome]) -> Table {
         "sent",
         "heard",
         "lost",
-        "stalls",
+        "late or recovered",
         "latency p50 / p99",
         "likeness",
         "verdict",
@@ -161,7 +167,16 @@ fn table(outcomes: &[Outcome]) -> Table {
 }
 
 /// Draws what was played and what was heard.
-fn draw(out: &Path, protocol: &str, played: &Clip, heard: &Clip) -> Result<(), Error> {
-    let (above, below) = (format!("{protocol}: played by alice"), format!("{protocol}: heard by bob"));
-    Ok(draw_waveforms(&out.join(format!("{protocol}.png")), &[(&above, played), (&below, heard)])?)
+fn draw(
+    out: &Path,
+    call: &str,
+    speaker: &str,
+    listener: &str,
+    played: &Clip,
+    heard: &Clip,
+) -> Result<(), Error> {
+    let (above, below) = (format!("{call}: played by {speaker}"), format!("{call}: heard by {listener}"));
+    let name: String = call.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    let path = out.join(format!("{}.png", name.replace("--", "-")));
+    Ok(draw_waveforms(&path, &[(&above, played), (&below, heard)])?)
 }

@@ -1,9 +1,11 @@
 //! Where the server is, and how to get there.
 
 use crate::error::{Error, failed};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use voxwire_core::Session;
-use voxwire_transport::{Connection, ConnectionSettings, tls};
+use voxwire_transport::tls::rustls::{ClientConfig, pki_types::ServerName};
+use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
 
 /// What the command line says about the server.
 #[derive(Debug, Clone)]
@@ -25,6 +27,57 @@ impl Link {
         }
     }
 
+    /// Connects `session` to the server by TCP and UDP.
+    pub(crate) async fn connect_lanes<S: Session>(
+        &self,
+        port: u16,
+        lanes: LanesSettings,
+        session: S,
+    ) -> Result<Connection<S>, Error> {
+        let address = self.address(port);
+        let settings = ConnectionSettings::DEFAULT;
+        let connected = match &self.tls_ca {
+            None => Connection::connect_lanes(&address, lanes, session, settings).await,
+            Some(authorities) => {
+                let (name, config) = self.tls(authorities, &address)?;
+                Connection::connect_lanes_tls(&address, name, config, lanes, session, settings).await
+            }
+        };
+        connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
+    }
+
+    /// Connects `session` to the server by QUIC.
+    pub(crate) async fn connect_quic<S: Session>(
+        &self,
+        port: u16,
+        lanes: LanesSettings,
+        session: S,
+    ) -> Result<Connection<S>, Error> {
+        let address = self.address(port);
+        let Some(authorities) = &self.tls_ca else {
+            return Err(Error::Usage("QUIC needs to know whom to trust: --tls-ca FILE".into()));
+        };
+        let (name, config) = self.tls(authorities, &address)?;
+        let connected =
+            Connection::connect_quic(&address, name, config, lanes, session, ConnectionSettings::DEFAULT)
+                .await;
+        connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
+    }
+
+    /// The server's name and whom to trust.
+    fn tls(
+        &self,
+        authorities: &Path,
+        address: &str,
+    ) -> Result<(ServerName<'static>, Arc<ClientConfig>), Error> {
+        let config = tls::client_config(authorities).map_err(|error| failed!("TLS: {error}"))?;
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        let host = self.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
+        let name =
+            ServerName::try_from(host.clone()).map_err(|error| Error::Usage(format!("{host}: {error}")))?;
+        Ok((name, config))
+    }
+
     /// Connects `session` to the server.
     pub(crate) async fn connect<S: Session>(&self, port: u16, session: S) -> Result<Connection<S>, Error> {
         let address = self.address(port);
@@ -32,11 +85,7 @@ impl Link {
         let connected = match &self.tls_ca {
             None => Connection::connect(&address, session, settings).await,
             Some(authorities) => {
-                let config = tls::client_config(authorities).map_err(|error| failed!("TLS: {error}"))?;
-                let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
-                let host = self.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
-                let name = tls::rustls::pki_types::ServerName::try_from(host.clone())
-                    .map_err(|error| Error::Usage(format!("{host}: {error}")))?;
+                let (name, config) = self.tls(authorities, &address)?;
                 Connection::connect_tls(&address, name, config, session, settings).await
             }
         };

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod device;
+mod dissonance;
 mod error;
 mod link;
 mod report;
@@ -55,6 +57,8 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
 enum What {
     /// Calls through an intermediary, raw PCM over TCP.
     Voicelink(voicelink::Flags),
+    /// Voice chat for games: rooms and direct speech.
+    Dissonance(Box<dissonance::Flags>),
     /// Make a real call over each protocol, in this process, and show how it went.
     Demo(demo::Flags),
 }
@@ -84,6 +88,7 @@ fn run(flags: Flags) -> Result<(), Error> {
     runtime.block_on(async {
         match flags.what {
             What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
+            What::Dissonance(flags) => dissonance::run(link, *flags, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
         }
     })

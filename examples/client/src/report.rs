@@ -31,7 +31,7 @@ impl Report {
 
     /// Something happened: `event` and `fields` for scripts, `text` for people.
     pub(crate) fn event(&self, event: &str, mut fields: Value, text: &str) {
-        if self.quiet {
+        if self.quiet || (text.is_empty() && !self.json) {
             return;
         }
         let line = if self.json {

@@ -1,5 +1,6 @@
 //! What is played into a call, and what is kept of it.
 
+use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
 use core::str::FromStr;
 use std::path::{Path, PathBuf};
@@ -41,24 +42,30 @@ pub(crate) struct Shape {
 pub(crate) enum Source {
     Clip(Clip),
     Tone(f64),
+    Microphone,
 }
 
 impl Source {
-    pub(crate) fn open(play: &Play) -> Result<Self, Error> {
+    /// What `--play` and `--device` ask for.
+    pub(crate) fn open(play: Option<&Play>, device: bool) -> Result<Option<Self>, Error> {
+        if device {
+            crate::device::check(play.is_none())?;
+        }
         Ok(match play {
-            Play::File(path) => Self::Clip(load(path)?),
-            Play::Tone(hz) => Self::Tone(*hz),
+            Some(Play::File(path)) => Some(Self::Clip(load(path)?)),
+            Some(Play::Tone(hz)) => Some(Self::Tone(*hz)),
+            None => device.then_some(Self::Microphone),
         })
     }
 
     /// Makes it ready to be sent in `shape`.
     pub(crate) fn player(&self, shape: Shape) -> Result<Player, Error> {
-        let clip = match self {
-            Self::Clip(clip) => Some(resample(&clip.mix(shape.channels), shape.rate)?),
-            Self::Tone(_) => None,
+        let sound = match self {
+            Self::Clip(clip) => Sound::Clip(resample(&clip.mix(shape.channels), shape.rate)?),
+            Self::Tone(hz) => Sound::Tone(*hz),
+            Self::Microphone => Sound::Microphone(Microphone::open(shape.rate, shape.channels)?.into()),
         };
-        let hz = if let Self::Tone(hz) = self { *hz } else { 0.0 };
-        Ok(Player { shape, clip, hz, at: 0, chunk: Vec::new() })
+        Ok(Player { shape, sound, at: 0, chunk: Vec::new() })
     }
 }
 
@@ -66,35 +73,51 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Player {
     shape: Shape,
-    /// `None`: a tone, without end.
-    clip: Option<Clip>,
-    hz: f64,
+    sound: Sound,
     /// In frames.
     at: u64,
     chunk: Vec<u8>,
 }
 
+#[derive(Debug)]
+enum Sound {
+    Clip(Clip),
+    /// Without end.
+    Tone(f64),
+    Microphone(Box<Microphone>),
+}
+
 impl Player {
     /// The next `frames` frames as raw bytes, and their loudest sample; `None` at the end.
-    pub(crate) fn next(&mut self, frames: usize) -> Option<(&[u8], f64)> {
+    pub(crate) fn next(&mut self, frames: usize) -> Result<Option<(&[u8], f64)>, Error> {
         let Shape { rate, channels, format, order } = self.shape;
-        let tone;
-        let samples = match &self.clip {
-            None => {
-                tone = Clip::tone_from(rate, channels, self.hz, self.at, frames);
-                &tone.samples[..]
+        let made;
+        let samples = match &mut self.sound {
+            Sound::Tone(hz) => {
+                made = Clip::tone_from(rate, channels, *hz, self.at, frames).samples;
+                &made[..]
             }
-            Some(clip) => {
+            Sound::Microphone(microphone) => {
+                // Silence, if it has nothing yet: a call has its own pace.
+                let mut samples = vec![0.0; frames * usize::from(channels)];
+                microphone.read(&mut samples)?;
+                made = samples.into_iter().map(f64::from).collect();
+                &made[..]
+            }
+            Sound::Clip(clip) => {
                 let channels = usize::from(channels);
-                let start = usize::try_from(self.at).ok()?.checked_mul(channels)?;
+                let start = usize::try_from(self.at).unwrap_or(usize::MAX).saturating_mul(channels);
                 let end = start.saturating_add(frames.saturating_mul(channels)).min(clip.samples.len());
-                clip.samples.get(start..end).filter(|samples| !samples.is_empty())?
+                match clip.samples.get(start..end) {
+                    Some(samples) if !samples.is_empty() => samples,
+                    _ => return Ok(None),
+                }
             }
         };
         self.at += (samples.len() / usize::from(channels.max(1))) as u64;
         self.chunk.clear();
         encode(samples, format, order, &mut self.chunk);
-        Some((&self.chunk, peak(samples)))
+        Ok(Some((&self.chunk, peak(samples))))
     }
 }
 
@@ -103,15 +126,17 @@ impl Player {
 pub(crate) struct Recorder {
     shape: Shape,
     file: Option<WavRecorder>,
+    loudspeaker: Option<Loudspeaker>,
     /// The end of a sample that a packet cut in two.
     rest: Vec<u8>,
 }
 
 impl Recorder {
-    pub(crate) fn new(path: Option<&Path>, shape: Shape) -> Result<Self, Error> {
+    pub(crate) fn new(path: Option<&Path>, device: bool, shape: Shape) -> Result<Self, Error> {
         let Shape { rate, channels, format, .. } = shape;
         let file = path.map(|path| WavRecorder::create(path, rate, channels, format)).transpose()?;
-        Ok(Self { shape, file, rest: Vec::new() })
+        let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
+        Ok(Self { shape, file, loudspeaker, rest: Vec::new() })
     }
 
     /// Takes raw bytes; returns their loudest sample.
@@ -128,6 +153,9 @@ impl Recorder {
         };
         if let Some(file) = &mut self.file {
             file.write(&samples)?;
+        }
+        if let Some(loudspeaker) = &mut self.loudspeaker {
+            loudspeaker.write(&samples.iter().map(|sample| *sample as f32).collect::<Vec<_>>())?;
         }
         Ok(peak(&samples))
     }
@@ -194,7 +222,7 @@ mod tests {
         let clip = Clip::tone(8000, 2, 100.0, 0.0505);
         let mut player = Source::Clip(clip.clone()).player(SHAPE).unwrap();
         let mut bytes = Vec::new();
-        while let Some((chunk, _)) = player.next(160) {
+        while let Some((chunk, _)) = player.next(160).unwrap() {
             assert!(chunk.len() == 640 || chunk.len() < 640);
             bytes.extend_from_slice(chunk);
         }
@@ -203,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_recorder_puts_samples_together_that_packets_cut() {
-        let mut recorder = Recorder::new(None, SHAPE).unwrap();
+        let mut recorder = Recorder::new(None, false, SHAPE).unwrap();
         assert_eq!(recorder.hear(&[0, 0x40, 0]).unwrap(), 0.5);
         assert_eq!(recorder.hear(&[0x20]).unwrap(), 0.25);
         recorder.finish().unwrap();

@@ -45,6 +45,9 @@ pub(crate) struct Flags {
     /// Record what is heard to a WAV file.
     #[arg(long, global = true, value_name = "FILE.wav")]
     record: Option<PathBuf>,
+    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+    #[arg(long, global = true)]
+    device: bool,
     /// Hang up after so many seconds of call.
     #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -175,7 +178,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
     parameters.check(&voxwire_voicelink::Ranges::DEFAULT).map_err(|error| Error::Usage(error.to_string()))?;
     check_chunk(&parameters)?;
     // A bad file is reported before anybody is disturbed.
-    let source = flags.play.as_ref().map(Source::open).transpose()?;
+    let source = Source::open(flags.play.as_ref(), flags.device)?;
     if let Some(path) = &flags.record {
         check_writable(path)?;
     }
@@ -187,6 +190,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         samples,
         source,
         record: flags.record,
+        device: flags.device,
         length: flags.length,
     };
     match flags.action {

@@ -1,118 +1,16 @@
 //! C-08 and what voicelink's issue asks to be seen: the programs, run by hand from two terminals and a server; every failure
 //! with its message and exit code; and a client written from the document alone, in another language.
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+mod kit;
+
+use kit::{Client, Server, temporary};
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use voxwire_audio::{Clip, SampleFormat, SampleOrder, compare, encode, load, save_wav};
-use voxwire_server::{Config, FixedName, Running, Wanted};
+use voxwire_server::{FixedName, Protocol};
 use voxwire_voicelink::ByteOrder;
-
-/// A server inside the test, on a runtime of its own.
-struct Server {
-    runtime: tokio::runtime::Runtime,
-    running: Option<Running>,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut config = Config { http: Wanted::No, ..Config::default() };
-        config.voicelink.port = 0;
-        change(&mut config);
-        let transport = if config.tls.is_some() { "tls" } else { "tcp" };
-        let running = runtime.block_on(voxwire_server::start(config)).unwrap();
-        let address = running.address("voicelink", transport).unwrap();
-        Self { runtime, running: Some(running), address }
-    }
-
-    fn start() -> Self {
-        Self::with(|_| {})
-    }
-
-    fn stop(&mut self) {
-        let running = self.running.take().unwrap();
-        self.runtime.block_on(running.drain(Duration::from_secs(5)));
-    }
-
-    /// Runs the client against this server until it ends.
-    fn client(&self, arguments: &str) -> (Option<i32>, String, String) {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
-        command.args(["--server", &self.address.to_string(), "voicelink"]).args(arguments.split_whitespace());
-        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
-        command
-    }
-
-    /// Starts the client and waits until it has said `line`.
-    fn spawn(&self, arguments: &str, line: &str) -> Client {
-        Client::spawn(self.command(arguments), line)
-    }
-}
-
-/// A program at work, and what it prints.
-struct Client {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Client {
-    fn spawn(mut command: Command, line: &str) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let out = child.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines() {
-                let _ = sender.send(line.unwrap());
-            }
-        });
-        let client = Self { child, lines };
-        client.until(line);
-        client
-    }
-
-    fn until(&self, wanted: &str) -> String {
-        let mut seen = vec![];
-        loop {
-            match self.lines.recv_timeout(Duration::from_secs(15)) {
-                Ok(line) if line.contains(wanted) => return line,
-                Ok(line) => seen.push(line),
-                Err(_) => panic!("{wanted:?} never came, only {seen:?}"),
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
-    }
-
-    fn end(mut self) -> (Option<i32>, String, String) {
-        let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        let status = self.child.wait().unwrap();
-        (status.code(), self.lines.iter().collect::<Vec<_>>().join("\n"), errors)
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn temporary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
 
 /// A sound that is nowhere like itself: a sweep.
 fn sweep(rate: u32, channels: u16, seconds: f64) -> Clip {
@@ -130,7 +28,7 @@ fn sweep(rate: u32, channels: u16, seconds: f64) -> Clip {
 
 #[test]
 fn c_14_v_10_a_call_in_every_format_is_heard_sample_by_sample() {
-    let server = Server::start();
+    let server = Server::start(Protocol::Voicelink);
     for (index, (format, stored)) in [
         ("uint8", SampleFormat::U8),
         ("int8", SampleFormat::I8),
@@ -167,7 +65,7 @@ fn c_14_v_10_a_call_in_every_format_is_heard_sample_by_sample() {
 
 #[test]
 fn c_08_a_file_of_another_shape_is_converted_and_tones_last_as_long_as_asked() {
-    let server = Server::start();
+    let server = Server::start(Protocol::Voicelink);
     let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("../audio/assets/speech.flac");
     let bob = server.spawn("wait --name bob --record converted.wav", "waiting");
     let call = format!("call bob --name alice --rate 24000 --channels 2 --for 2 --play {}", speech.display());
@@ -195,7 +93,7 @@ fn c_08_a_file_of_another_shape_is_converted_and_tones_last_as_long_as_asked() {
 
 #[test]
 fn c_08_failures_have_a_message_and_an_exit_code() {
-    let server = Server::start();
+    let server = Server::start(Protocol::Voicelink);
     let text = temporary("text.wav");
     std::fs::write(&text, "no sound").unwrap();
     let _bob = server.spawn("wait --name bob --keep", "waiting");
@@ -233,7 +131,7 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
 
 #[test]
 fn c_08_refused_countered_and_busy() {
-    let server = Server::start();
+    let server = Server::start(Protocol::Voicelink);
     let bob = server.spawn("wait --name bob --refuse", "waiting");
     let (code, _, errors) = server.client("call bob --name alice");
     assert!(code == Some(1) && errors.contains("bob refused the call"), "{errors}");
@@ -262,7 +160,7 @@ fn c_08_refused_countered_and_busy() {
 
 #[test]
 fn c_08_a_killed_client_and_a_server_that_goes() {
-    let mut server = Server::start();
+    let mut server = Server::start(Protocol::Voicelink);
     let bob = server.spawn("wait --name bob --record killed.wav", "waiting");
     let mut alice = server.spawn("call bob --name alice --play tone", "is up");
     std::thread::park_timeout(Duration::from_millis(1500));
@@ -286,7 +184,7 @@ fn c_08_a_killed_client_and_a_server_that_goes() {
 
 #[test]
 fn c_08_a_signal_hangs_up_and_keeps_the_recording_and_wait_keep_goes_on() {
-    let server = Server::start();
+    let server = Server::start(Protocol::Voicelink);
     let bob = server.spawn("wait --name bob --keep --record kept.wav", "waiting");
     for signal in ["-INT", "-HUP"] {
         let alice = server.spawn("call bob --play tone", "is up");
@@ -360,7 +258,7 @@ fn c_08_what_peers_write_is_escaped_for_people_and_exact_for_programs() {
 
 #[test]
 fn c_08_json_quiet_and_secrets() {
-    let server = Server::with(|config| {
+    let server = Server::with(Protocol::Voicelink, |config| {
         config.voicelink.secrets.insert("bob".into(), "hush".into());
     });
     let (code, _, errors) = server.client("wait --name bob --secret wrong");
@@ -382,7 +280,7 @@ fn c_06_a_call_over_tls() {
     let (cert, key) = (temporary("tls-cert.pem"), temporary("tls-key.pem"));
     std::fs::write(&cert, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let server = Server::with(|config| config.tls = Some((cert.clone(), key)));
+    let server = Server::with(Protocol::Voicelink, |config| config.tls = Some((cert.clone(), key)));
     let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
     let said = sweep(8000, 1, 0.5);
     save_wav(&temporary("tls-say.wav"), &said, SampleFormat::I16).unwrap();
@@ -400,7 +298,7 @@ fn c_06_a_call_over_tls() {
 #[test]
 fn v_01_v_13_a_client_written_from_the_document_alone_calls_and_is_called() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/voicelink_peer.py");
-    let server = Server::with(|config| {
+    let server = Server::with(Protocol::Voicelink, |config| {
         let name = |name: &str, order| FixedName { name: name.into(), order };
         config.voicelink.names.insert([127, 0, 0, 2].into(), name("snake", None));
         config.voicelink.names.insert([127, 0, 0, 3].into(), name("adder", Some(ByteOrder::LittleEndian)));
@@ -469,6 +367,17 @@ fn c_08_the_demonstration_is_heard_and_leaves_its_files() {
         let call: serde_json::Value = serde_json::from_str(call).unwrap();
         assert_eq!((&call["exact"], &call["lost"]), (&true.into(), &0.into()), "{call}");
         assert_eq!(call["stalls"].as_u64().unwrap() > 0, !impairment.is_empty(), "{call}");
+        // Three players, two rooms and one direct, through a network that loses packets: each heard by one, and nobody else.
+        let games: Vec<serde_json::Value> = text
+            .lines()
+            .filter(|line| line.contains(r#""protocol":"dissonance"#))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(games.len(), 3, "{text}");
+        for game in games {
+            assert_eq!(game["heard_as_said"], true, "{game}");
+            assert!(game["lost"].as_u64().unwrap() > 0 && game["stalls"].as_u64().unwrap() > 0, "{game}");
+        }
         let (played, heard) = (out.join("voicelink-played.wav"), out.join("voicelink-heard.wav"));
         assert!(compare(&load(&played).unwrap(), &load(&heard).unwrap()).unwrap().exact);
         assert!(std::fs::read(out.join("voicelink.png")).unwrap().starts_with(b"\x89PNG"));

@@ -1,6 +1,7 @@
 //! The program `voxwire-inspect`: decodes and encodes any message of any protocol.
 #![forbid(unsafe_code)]
 
+mod dissonance;
 mod protocol;
 mod voicelink;
 
@@ -40,6 +41,11 @@ enum Action {
         #[command(flatten)]
         dialect: Dialect,
     },
+    /// Print the number that stands for a Dissonance room, decimal and hexadecimal.
+    RoomId {
+        /// The room's name.
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -47,7 +53,7 @@ struct Dialect {
     /// Which protocol.
     #[arg(long, value_name = "P")]
     protocol: Name,
-    /// Who sent it, where that matters (voicelink: it does not).
+    /// Who sent it, where that matters (voicelink and dissonance: it does not).
     #[arg(long, value_name = "SIDE")]
     from: Option<Side>,
     /// Byte order, where a protocol leaves it open.
@@ -58,6 +64,7 @@ struct Dialect {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
     Voicelink,
+    Dissonance,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -94,6 +101,7 @@ impl Dialect {
                 Order::Be => ByteOrder::BigEndian,
                 Order::Le => ByteOrder::LittleEndian,
             })),
+            Name::Dissonance => Box::new(dissonance::Dissonance::new()),
         }
     }
 }
@@ -135,6 +143,10 @@ fn run(flags: Flags) -> Result<(), Error> {
                 say(&hex::encode(frame))?;
             }
             Ok(())
+        }
+        Action::RoomId { name } => {
+            let id = voxwire_dissonance::room_id(&name).get();
+            say(&format!("{id} 0x{id:04x}"))
         }
     }
 }

@@ -39,8 +39,8 @@ pub(crate) fn show_text(bytes: &[u8]) -> Value {
 /// Fields of an object that is to be encoded.
 pub(crate) struct Fields<'a>(pub(crate) &'a Value);
 
-impl Fields<'_> {
-    fn get(&self, name: &str) -> Result<&Value, String> {
+impl<'a> Fields<'a> {
+    fn get(&self, name: &str) -> Result<&'a Value, String> {
         self.0.get(name).ok_or_else(|| format!("fields.{name} is missing"))
     }
 
@@ -76,7 +76,7 @@ impl Fields<'_> {
     }
 
     /// The value itself.
-    pub(crate) fn value(&self, name: &str) -> Result<&Value, String> {
+    pub(crate) fn value(&self, name: &str) -> Result<&'a Value, String> {
         self.get(name)
     }
 }

@@ -14,6 +14,9 @@ use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, valid_name};
 /// Where the status page is unless something else is said.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
 
+/// Dissonance over QUIC.
+pub const QUIC_PORT: u16 = 4245;
+
 /// voxwire's server: voice and chat protocols in one process.
 ///
 /// Without flags it serves every protocol on loopback. When ready it has printed a line `listening PROTOCOL TRANSPORT
@@ -36,6 +39,15 @@ pub struct Flags {
     /// TCP port for voicelink; 0 takes any free one [default: 4240].
     #[arg(long, value_name = "N")]
     voicelink_port: Option<u16>,
+    /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
+    #[arg(long, value_name = "N")]
+    dissonance_port: Option<u16>,
+    /// UDP port for dissonance over QUIC; 0 takes any that is free [default: 4245].
+    #[arg(long, value_name = "N")]
+    dissonance_quic_port: Option<u16>,
+    /// Do without QUIC.
+    #[arg(long, conflicts_with = "dissonance_quic_port")]
+    no_quic: bool,
     /// Where to serve the status page, /metrics and /healthz; `off` for nowhere [default: 127.0.0.1:4280, or nowhere if
     /// that is in use].
     #[arg(long, value_name = "ADDR")]
@@ -67,6 +79,8 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
 pub enum Protocol {
     /// TCP calls through an intermediary, raw PCM.
     Voicelink,
+    /// Voice chat for games: rooms and direct speech, over TCP and UDP.
+    Dissonance,
 }
 
 /// How to behave where the safe thing and what original programs do differ.
@@ -137,6 +151,8 @@ pub struct Config {
     pub per_address: usize,
     /// The settings of voicelink.
     pub voicelink: Voicelink,
+    /// The settings of Dissonance.
+    pub dissonance: Dissonance,
 }
 
 /// The status page's address, and how serious it is.
@@ -175,6 +191,36 @@ pub struct Voicelink {
     pub forward_callee_name: bool,
 }
 
+/// The settings of Dissonance.
+#[derive(Debug, Clone)]
+pub struct Dissonance {
+    /// TCP and UDP port.
+    pub port: u16,
+    /// The port for QUIC, if there is to be any.
+    pub quic_port: Option<u16>,
+    /// Rooms whose numbers are kept for them, so that no other name can take their place.
+    pub rooms: Vec<String>,
+    /// Whether there are no other rooms.
+    pub rooms_only: bool,
+    /// How many rooms one client may listen to.
+    pub max_rooms: usize,
+    /// What a client has to show before anything else.
+    pub token: Option<String>,
+}
+
+impl Default for Dissonance {
+    fn default() -> Self {
+        Self {
+            port: voxwire_dissonance::DEFAULT_PORT,
+            quic_port: Some(QUIC_PORT),
+            rooms: Vec::new(),
+            rooms_only: false,
+            max_rooms: voxwire_dissonance::Settings::DEFAULT.max_rooms,
+            token: None,
+        }
+    }
+}
+
 /// A name that belongs to an address.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "NameEntry")]
@@ -188,7 +234,7 @@ pub struct FixedName {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            only: vec![Protocol::Voicelink],
+            only: vec![Protocol::Voicelink, Protocol::Dissonance],
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data: "voxwire-data".into(),
             http: Wanted::IfFree(DEFAULT_HTTP),
@@ -199,6 +245,7 @@ impl Default for Config {
             connections: 20_000,
             per_address: 256,
             voicelink: Voicelink::default(),
+            dissonance: Dissonance::default(),
         }
     }
 }
@@ -233,7 +280,19 @@ impl Config {
                 std::fs::read_to_string(path).map_err(|error| Error::File { path: path.clone(), error })?;
             config.read(&text, path)?;
         }
-        let Flags { only, bind, data, voicelink_port, http, tls_cert, tls_key, profile, .. } = flags.clone();
+        let Flags {
+            only,
+            bind,
+            data,
+            voicelink_port,
+            dissonance_port,
+            dissonance_quic_port,
+            http,
+            tls_cert,
+            tls_key,
+            profile,
+            ..
+        } = flags.clone();
         set(&mut config.only, only);
         // Named twice, served once.
         let mut seen = Vec::new();
@@ -246,6 +305,9 @@ impl Config {
         set(&mut config.bind, bind);
         set(&mut config.data, data);
         set(&mut config.voicelink.port, voicelink_port);
+        set(&mut config.dissonance.port, dissonance_port);
+        config.dissonance.quic_port =
+            dissonance_quic_port.or(config.dissonance.quic_port).filter(|_| !flags.no_quic);
         set(&mut config.http, http.map(Wanted::from));
         set(&mut config.profile, profile);
         config.tls = tls_cert.zip(tls_key).or(config.tls);
@@ -278,6 +340,16 @@ impl Config {
                 )));
             }
         };
+        if let Some(file) = file.dissonance {
+            let dissonance = &mut self.dissonance;
+            set(&mut dissonance.port, file.port);
+            dissonance.quic_port =
+                file.quic_port.or(dissonance.quic_port).filter(|_| file.quic.unwrap_or(true));
+            set(&mut dissonance.rooms, file.rooms);
+            set(&mut dissonance.rooms_only, file.rooms_only);
+            set(&mut dissonance.max_rooms, file.max_rooms);
+            dissonance.token = file.token.or_else(|| dissonance.token.take());
+        }
         let Some(file) = file.voicelink else { return Ok(()) };
         let voicelink = &mut self.voicelink;
         set(&mut voicelink.port, file.port);
@@ -306,7 +378,15 @@ impl Config {
         {
             return Err(Error::Usage(format!("voicelink: the secret of {name:?} is empty or holds a NUL")));
         }
-        if !secrets.is_empty() && !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain {
+        let plain = !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain;
+        if plain && self.dissonance.token.is_some() && self.only.contains(&Protocol::Dissonance) {
+            let bind = self.bind;
+            let advice = "use --tls-cert and --tls-key, or say --allow-plain";
+            return Err(Error::Usage(format!(
+                "dissonance: the token would travel in the clear on {bind}: {advice}"
+            )));
+        }
+        if plain && !secrets.is_empty() {
             let bind = self.bind;
             let advice = "use --tls-cert and --tls-key, or say --allow-plain";
             return Err(Error::Usage(format!(
@@ -348,6 +428,19 @@ struct File {
     connections: Option<usize>,
     per_address: Option<usize>,
     voicelink: Option<VoicelinkFile>,
+    dissonance: Option<DissonanceFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct DissonanceFile {
+    port: Option<u16>,
+    quic: Option<bool>,
+    quic_port: Option<u16>,
+    rooms: Option<Vec<String>>,
+    rooms_only: Option<bool>,
+    max_rooms: Option<usize>,
+    token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,6 +15,14 @@ pub enum Error {
         /// The system's reason.
         error: io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// The settings' file is not what it should be.
     #[error("{}: {error}", path.display())]
     Config {

@@ -1,14 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod config;
+mod dissonance;
 mod error;
 mod service;
 mod status;
 mod voicelink;
 
 pub use {
-    config::{Config, FixedName, Flags, Http, Profile, Protocol, Voicelink, Wanted},
+    config::{Config, Dissonance, FixedName, Flags, Http, Profile, Protocol, QUIC_PORT, Voicelink, Wanted},
     error::Error,
     service::{Listening, Running, start},
 };

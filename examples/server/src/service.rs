@@ -1,12 +1,13 @@
 //! Starting the protocols, and ending them.
 
 use crate::config::{Config, Protocol, Wanted};
-use crate::{Error, status, voicelink};
+use crate::{Error, certificate, dissonance, status, voicelink};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use core::time::Duration;
+use std::io;
 use std::sync::Arc;
 use voxwire_transport::{Drained, HubSettings, Listener, tls};
 
@@ -78,33 +79,87 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         None => None,
     };
     let http = status::bind(config.http).await?;
-    let mut listening = Vec::new();
+    let mut ports = Ports { config: &config, tls, bound: Vec::new() };
     let mut services: Vec<Box<dyn Service>> = Vec::new();
-    let mut bind = |protocol, port| {
-        let address = SocketAddr::new(config.bind, port);
-        let about = |error| Error::Listen { what: protocol, address, error };
-        let listener = Listener::bind(address).map_err(about)?;
-        let address = listener.local_addr().map_err(about)?;
-        let transport = if tls.is_some() { "tls" } else { "tcp" };
-        listening.push(Listening { protocol, transport, address });
-        Ok::<_, Error>(match &tls {
-            Some(tls) => listener.with_tls(tls.clone()),
-            None => listener,
-        })
-    };
     for protocol in &config.only {
         services.push(match protocol {
             Protocol::Voicelink => {
-                Box::new(voicelink::start(&config, bind("voicelink", config.voicelink.port)?))
+                Box::new(voicelink::start(&config, ports.tcp("voicelink", config.voicelink.port)?))
+            }
+            Protocol::Dissonance => {
+                let mut listeners = vec![ports.lanes("dissonance", config.dissonance.port)?];
+                if let Some(port) = config.dissonance.quic_port {
+                    listeners.push(ports.quic("dissonance", port)?);
+                }
+                Box::new(dissonance::start(&config, listeners)?)
             }
         });
     }
+    let mut listening = ports.bound;
     let services: Arc<[Box<dyn Service>]> = services.into();
     if let Some(http) = http {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         tokio::spawn(status::serve(http, services.clone()));
     }
     Ok(Running { services, listening })
+}
+
+/// Binds ports, and remembers which.
+struct Ports<'c> {
+    config: &'c Config,
+    tls: Option<Arc<tls::rustls::ServerConfig>>,
+    bound: Vec<Listening>,
+}
+
+impl Ports<'_> {
+    fn tcp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+        let listener = self.bind(protocol, port, Listener::bind)?;
+        let transport = if self.tls.is_some() { "tls" } else { "tcp" };
+        self.note(protocol, &[transport], &listener)?;
+        Ok(self.with_tls(listener))
+    }
+
+    fn lanes(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+        let listener = self.bind(protocol, port, Listener::bind_lanes)?;
+        let transport = if self.tls.is_some() { "tls" } else { "tcp" };
+        self.note(protocol, &[transport, "udp"], &listener)?;
+        Ok(self.with_tls(listener))
+    }
+
+    fn quic(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+        let certificate = certificate::server_config(self.config)?;
+        let listener = self.bind(protocol, port, |address| Listener::bind_quic(address, &certificate))?;
+        self.note(protocol, &["quic"], &listener)?;
+        Ok(listener)
+    }
+
+    fn bind(
+        &self,
+        what: &'static str,
+        port: u16,
+        bind: impl FnOnce(SocketAddr) -> io::Result<Listener>,
+    ) -> Result<Listener, Error> {
+        let address = SocketAddr::new(self.config.bind, port);
+        bind(address).map_err(|error| Error::Listen { what, address, error })
+    }
+
+    fn note(
+        &mut self,
+        protocol: &'static str,
+        transports: &[&'static str],
+        listener: &Listener,
+    ) -> io::Result<()> {
+        let address = listener.local_addr()?;
+        self.bound.extend(transports.iter().map(|&transport| Listening { protocol, transport, address }));
+        Ok(())
+    }
+
+    fn with_tls(&self, listener: Listener) -> Listener {
+        match &self.tls {
+            Some(tls) => listener.with_tls(tls.clone()),
+            None => listener,
+        }
+    }
 }
 
 impl Running {

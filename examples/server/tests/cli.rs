@@ -128,6 +128,9 @@ fn c_07_help_and_version() {
         "--bind",
         "--data",
         "--voicelink-port",
+        "--dissonance-port",
+        "--dissonance-quic-port",
+        "--no-quic",
         "--http",
         "--tls-cert",
         "--tls-key",
@@ -327,4 +330,55 @@ fn c_07_a_second_signal_ends_it_at_once() {
     std::thread::park_timeout(Duration::from_millis(300));
     server.signal("-TERM");
     assert_eq!(server.wait().code(), Some(1));
+}
+
+#[test]
+fn c_07_dissonance_is_served_by_tcp_and_udp_and_says_goodbye() {
+    let arguments = ["--only", "dissonance", "--dissonance-port", "0", "--http", "127.0.0.1:0", "--no-quic"];
+    let mut server = Server::start(&arguments);
+    let (tcp, udp) = (server.address("dissonance tcp"), server.address("dissonance udp"));
+    assert_eq!(tcp, udp);
+    let mut client = TcpStream::connect(tcp).unwrap();
+    client.write_all(b"VOXL\x01\x01\x00\x00").unwrap();
+    let mut hello = [0; 32];
+    client.read_exact(&mut hello).unwrap();
+    assert_eq!((&hello[..6], u16::from_be_bytes([hello[6], hello[7]])), (&b"VOXL\x01\x00"[..], udp.port()));
+    // A HandshakeRequest in a unit; its answer names a session.
+    let request = b"\x8b\xc7\x04\x01\x00\x00\x03\xc0\x00\x00\xbb\x80\x00\x06Alice";
+    client.write_all(&[&[0, 20, 0][..], request].concat()).unwrap();
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[2..], [0, 0x8b, 0xc7, 5]);
+    let mut page = String::new();
+    let mut http = TcpStream::connect(server.address("http tcp")).unwrap();
+    http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    http.read_to_string(&mut page).unwrap();
+    assert!(page.contains("voxwire_dissonance_clients 1"), "{page}");
+    server.signal("-TERM");
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).unwrap();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn c_07_dissonance_is_served_by_quic_with_a_certificate_that_is_kept() {
+    let data = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quic-data");
+    let _ = std::fs::remove_dir_all(&data);
+    let ports = ["--dissonance-port", "0", "--dissonance-quic-port", "0", "--http", "off"];
+    let arguments = [&["--only", "dissonance", "--data", data.to_str().unwrap()][..], &ports].concat();
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let server = Server::start(&arguments);
+        assert_ne!(server.address("dissonance quic").port(), 0);
+        made.push(std::fs::read(data.join("quic-cert.pem")).unwrap());
+    }
+    assert_eq!(made[0], made[1]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(data.join("quic-key.pem")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    // A certificate that cannot be kept is not made anew at each start: the server says so.
+    let nowhere = [&["--only", "dissonance", "--data", "/dev/null/data"][..], &ports].concat();
+    let (code, error) = fails(&nowhere);
+    assert!(code == Some(1) && error.contains("cannot write /dev/null/data"), "{error}");
 }

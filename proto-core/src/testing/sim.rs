@@ -5,7 +5,7 @@ use crate::{
 };
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     format,
     string::String,
     vec,
@@ -22,7 +22,8 @@ use core::{
 /// A network of sessions in virtual time: any number and mix of them, reproducible from one seed.
 ///
 /// Every node has the address 10.0.x.y. Streams are cut into random pieces and stall where a segment would have been
-/// retransmitted; datagrams are lost, duplicated and reordered. `Broadcast` reaches nobody as yet.
+/// retransmitted; datagrams are lost, duplicated and reordered. A session that dials [`DialId::FIRST`] is connected once
+/// more to where it was connected first. `Broadcast` reaches nobody as yet.
 pub struct Sim {
     now: Instant,
     rng: Rng,
@@ -33,6 +34,10 @@ pub struct Sim {
     scheduled: u64,
     /// Which node listens on which port, for which of its wishes.
     listening: BTreeMap<(usize, u16), ListenId>,
+    /// Where a node was connected to, for when it wants to be again.
+    first: BTreeMap<usize, (usize, Transport, Net)>,
+    /// Nodes that nobody can connect to for now.
+    down: BTreeSet<usize>,
     net: Net,
 }
 
@@ -172,6 +177,8 @@ impl Sim {
             agenda: BTreeMap::new(),
             scheduled: 0,
             listening: BTreeMap::new(),
+            first: BTreeMap::new(),
+            down: BTreeSet::new(),
             net: Net::PERFECT,
         }
     }
@@ -201,12 +208,54 @@ impl Sim {
         transport: Transport,
         net: Net,
     ) -> LinkId {
-        LinkId(self.link(from.0, to.0, transport, net, DialId::FIRST, Via::Accepted))
+        self.first.insert(from.0, (to.0, transport, net));
+        LinkId(self.link(from.0, to.0, transport, net, Via::Dialled(DialId::FIRST), Via::Accepted))
+    }
+
+    /// Gives two nodes a way to each other that neither has dialled.
+    pub fn introduce<S, H, T, I>(
+        &mut self,
+        one: NodeId<S, H>,
+        other: NodeId<T, I>,
+        transport: Transport,
+        net: Net,
+    ) -> LinkId {
+        LinkId(self.link(one.0, other.0, transport, net, Via::Accepted, Via::Accepted))
     }
 
     /// How links behave that sessions make themselves, by `Dial`.
     pub fn set_net(&mut self, net: Net) {
         self.net = net;
+    }
+
+    /// How a link behaves from now on, and those that replace it.
+    pub fn set_link(&mut self, link: LinkId, net: Net) {
+        self.links[link.0].net = net;
+        let from = self.links[link.0].ends[0].node;
+        if let Some((_, _, first)) = self.first.get_mut(&from) {
+            *first = net;
+        }
+    }
+
+    /// The connection between two nodes that is up, the newest if there are several.
+    pub fn link_between<S, H, T, I>(&self, one: NodeId<S, H>, other: NodeId<T, I>) -> Option<LinkId> {
+        let ends = |link: &Link| link.ends.map(|end| end.node);
+        let pair = |link: &Link| ends(link) == [one.0, other.0] || ends(link) == [other.0, one.0];
+        self.links.iter().rposition(|link| link.open && pair(link)).map(LinkId)
+    }
+
+    /// Ends all connections of a node; nobody can connect to it until it is up again.
+    pub fn set_down<S, H>(&mut self, node: NodeId<S, H>, down: bool) {
+        if !down {
+            self.down.remove(&node.0);
+            return;
+        }
+        self.down.insert(node.0);
+        for link in 0..self.links.len() {
+            if self.links[link].open && self.links[link].ends.iter().any(|end| end.node == node.0) {
+                self.disconnect(LinkId(link));
+            }
+        }
     }
 
     /// Lets nothing through a link until it is healed. Streams keep what was sent, datagrams are lost.
@@ -368,11 +417,25 @@ impl Sim {
                     self.links[link].open = false;
                     self.close(link, 1 - end);
                 }
+                Sent::Dial(DialId::FIRST, ..) => {
+                    let first = self.first.get(&node).copied();
+                    match first.filter(|(to, ..)| !self.down.contains(to)) {
+                        Some((to, transport, net)) => {
+                            let dialled = Via::Dialled(DialId::FIRST);
+                            self.link(node, to, transport, net, dialled, Via::Accepted);
+                        }
+                        None => {
+                            let at = self.now.saturating_add(self.net.latency);
+                            self.schedule(at, Happening::DialFailed { node, id: DialId::FIRST });
+                        }
+                    }
+                }
                 Sent::Dial(id, host, port) => {
                     let to = (0..self.nodes.len()).find(|&to| format!("{}", address(to)) == host);
                     match to.and_then(|to| Some((to, *self.listening.get(&(to, port))?))) {
                         Some((to, listen)) => {
-                            self.link(node, to, Transport::Stream, self.net, id, Via::AcceptedOn(listen));
+                            let (dialled, accepted) = (Via::Dialled(id), Via::AcceptedOn(listen));
+                            self.link(node, to, Transport::Stream, self.net, dialled, accepted);
                         }
                         None => self.schedule(
                             self.now.saturating_add(self.net.latency),
@@ -400,7 +463,7 @@ impl Sim {
         to: usize,
         transport: Transport,
         net: Net,
-        dial: DialId,
+        opened: Via,
         accepted: Via,
     ) -> usize {
         let link = self.links.len();
@@ -411,7 +474,7 @@ impl Sim {
         });
         self.links.push(Link { ends, transport, net, open: true, partitioned: false });
         let at = self.now.saturating_add(net.latency);
-        self.schedule(at, Happening::Opened { link, end: 0, via: Via::Dialled(dial) });
+        self.schedule(at, Happening::Opened { link, end: 0, via: opened });
         self.schedule(at, Happening::Opened { link, end: 1, via: accepted });
         link
     }

@@ -129,7 +129,7 @@ impl Server {
             None => Some(Unreachable::NotFound),
             Some(_) if callee == Some(caller) => Some(Unreachable::Oneself),
             Some(callee) if callee.call.is_some() || callee.pending.is_some() => Some(Unreachable::Busy),
-            Some(_) if self.names.is_blocked(user_name, &self.shown_name(caller)) => {
+            Some(_) if self.blocks.is_blocked(user_name, &self.shown_name(caller)) => {
                 Some(Unreachable::Blocked)
             }
             Some(_) => None,

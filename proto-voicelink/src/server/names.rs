@@ -1,80 +1,25 @@
-//! Who is called what: registration, names given by the application, quarantine, the block list.
+//! Who is called what: registration, names given by the application, the block list.
 
 use super::{Name, Pending, Server, reason};
 use crate::{ByteOrder, Handshake, Refusal, Registration, ServerEvent, Violation, valid_name};
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
 };
-use core::net::IpAddr;
 use voxwire_core::{Instant, PeerId};
 
-/// The names in use, the names just given up, and who blocks whom.
+/// Who blocks whom.
 #[derive(Debug)]
-pub(super) struct Names {
-    holders: BTreeMap<Box<[u8]>, PeerId>,
-    /// Names of lost connections: whose they were, until when.
-    released: BTreeMap<Box<[u8]>, (Option<IpAddr>, Instant)>,
-    /// The same, in the order in which they end: all are kept equally long.
-    expiry: VecDeque<(Instant, Box<[u8]>)>,
-    max_released: usize,
+pub(super) struct Blocks {
     /// Callee, then callers.
     blocked: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     blocks: usize,
     max_blocked: usize,
 }
 
-impl Names {
-    pub(super) const fn new(max_released: usize, max_blocked: usize) -> Self {
-        Self {
-            holders: BTreeMap::new(),
-            released: BTreeMap::new(),
-            expiry: VecDeque::new(),
-            max_released,
-            blocked: BTreeMap::new(),
-            blocks: 0,
-            max_blocked,
-        }
-    }
-
-    pub(super) fn find(&self, name: &[u8]) -> Option<PeerId> {
-        self.holders.get(name).copied()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.holders.len()
-    }
-
-    /// A lost connection gives its name up; until `until` only its own address may have it.
-    pub(super) fn release(&mut self, now: Instant, name: &str, address: Option<IpAddr>, until: Instant) {
-        self.holders.remove(name.as_bytes());
-        self.expire(now);
-        // Full: those who came first stay kept.
-        if until > now && self.expiry.len() < self.max_released {
-            self.released.insert(name.as_bytes().into(), (address, until));
-            self.expiry.push_back((until, name.as_bytes().into()));
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while self.expiry.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((end, name)) = self.expiry.pop_front() else { return };
-            // The name may have been taken and released again since.
-            if self.released.get(&name).is_some_and(|(_, until)| *until == end) {
-                self.released.remove(&name);
-            }
-        }
-    }
-
-    /// Whether `name` is kept for another address.
-    fn is_kept(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>) -> bool {
-        self.expire(now);
-        self.released.get(name).is_some_and(|(owner, _)| owner.is_none() || *owner != address)
-    }
-
-    fn take(&mut self, name: &str, peer: PeerId) {
-        self.released.remove(name.as_bytes());
-        self.holders.insert(name.as_bytes().into(), peer);
+impl Blocks {
+    pub(super) const fn new(max_blocked: usize) -> Self {
+        Self { blocked: BTreeMap::new(), blocks: 0, max_blocked }
     }
 
     pub(super) fn block(&mut self, callee: &str, caller: &str) -> Result<(), Refusal> {
@@ -220,10 +165,10 @@ impl Server {
             self.peers.get_mut(peer).and_then(|state| state.name.take())
         {
             // Changed by its own connection: free for everybody at once.
-            self.names.release(now, &text, None, now);
+            self.names.release(now, text.as_bytes(), None, now);
         }
         if reachable {
-            self.names.take(&name, peer);
+            self.names.take(name.as_bytes(), peer);
         }
         if let Some(state) = self.peers.get_mut(peer) {
             state.name = Some(Name { text: name, reachable });

@@ -1,18 +1,25 @@
 //! Accepting connections: caps first, TLS second, then a link.
 
-use super::{link, shared::Shared};
-use crate::net::{Listener, Stream, TcpStream, prepare};
+use super::shared::{Shared, Side};
+use super::{datagrams, link};
+use crate::lanes::Wishes;
+use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::sync::Arc;
 use voxwire_core::Session;
 
-pub(super) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener)
+pub(super) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
 where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
+    #[cfg_attr(
+        not(feature = "quic"),
+        expect(irrefutable_let_patterns, reason = "there is another one with QUIC")
+    )]
+    let Bound::Tcp(socket) = &listener.socket else { return };
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
@@ -22,16 +29,17 @@ where
             return;
         }
         let accepted = tokio::select! {
-            accepted = listener.socket.accept() => accepted,
+            accepted = socket.accept() => accepted,
             () = &mut drain => return,
         };
         match accepted {
             Ok((stream, from)) => {
                 if shared.admit(from.ip()) {
+                    let lanes = udp.map(|udp| (udp, listener.admission.clone()));
                     #[cfg(feature = "tls")]
-                    tokio::spawn(serve(shared.clone(), stream, from, listener.tls.clone()));
+                    tokio::spawn(serve(shared.clone(), stream, from, lanes, listener.tls.clone()));
                     #[cfg(not(feature = "tls"))]
-                    tokio::spawn(serve(shared.clone(), stream, from));
+                    tokio::spawn(serve(shared.clone(), stream, from, lanes));
                 }
             }
             Err(error) => {
@@ -48,6 +56,7 @@ async fn serve<S: Session>(
     shared: Arc<Shared<S>>,
     stream: TcpStream,
     from: SocketAddr,
+    lanes: Option<(usize, Option<Admission>)>,
     #[cfg(feature = "tls")] tls: Option<tokio_rustls::TlsAcceptor>,
 ) {
     if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
@@ -58,8 +67,7 @@ async fn serve<S: Session>(
         None => Some(Stream::Plain(stream)),
         Some(tls) => {
             // On the heap: the handshake's state would otherwise be part of every connection's task for good.
-            let handshake =
-                Box::pin(crate::net::within(shared.settings.hello, "TLS handshake", tls.accept(stream)));
+            let handshake = Box::pin(within(shared.settings.hello, "TLS handshake", tls.accept(stream)));
             match handshake.await {
                 Ok(stream) => Some(Stream::Tls(Box::new(stream.into()))),
                 Err(error) => {
@@ -72,8 +80,126 @@ async fn serve<S: Session>(
     };
     #[cfg(not(feature = "tls"))]
     let stream = Some(Stream::Plain(stream));
-    if let Some(stream) = stream {
-        link::run(&shared, stream, from).await;
+    if let Some(mut stream) = stream {
+        match side(&shared, &mut stream, from, lanes).await {
+            Some(side) => link::run(&shared, stream, from, side).await,
+            None => super::shared::count(&shared.counters.broken),
+        }
     }
     shared.dismiss(from.ip());
+}
+
+/// Sees to the hello of TCP + UDP; `None` for whoever may not come in.
+async fn side<S: Session>(
+    shared: &Shared<S>,
+    stream: &mut Stream,
+    from: SocketAddr,
+    lanes: Option<(usize, Option<Admission>)>,
+) -> Option<Side> {
+    let Some((udp, admission)) = lanes else { return Some(Side::Stream) };
+    let Wishes { udp: wanted, direct } = admit(shared, stream, from, admission).await?;
+    Some(Side::Lanes { udp: wanted.then_some(udp), direct })
+}
+
+/// Waits for a hello, and answers whoever may not come in. Returns what the client wishes.
+async fn admit<S: Session>(
+    shared: &Shared<S>,
+    stream: &mut Stream,
+    from: SocketAddr,
+    admission: Option<Admission>,
+) -> Option<Wishes> {
+    let hello = Box::pin(within(shared.settings.hello, "hello", datagrams::client_hello(stream)));
+    let (wishes, token) = match hello.await {
+        Ok(Some(hello)) => hello,
+        Ok(None) => {
+            tracing::debug!(%from, "not a hello");
+            return None;
+        }
+        Err(error) => {
+            tracing::debug!(%from, %error, "no hello");
+            return None;
+        }
+    };
+    if admission.is_some_and(|admits| !admits(&token, from)) {
+        tracing::debug!(%from, "not admitted");
+        let refused = crate::lanes::ServerHello::refused();
+        let last_words = async {
+            stream.write_all(&refused.to_bytes()).await?;
+            core::future::poll_fn(|cx| stream.poll_shutdown(cx)).await
+        };
+        let _ = within(shared.settings.linger, "refusal", last_words).await;
+        return None;
+    }
+    Some(wishes)
+}
+
+/// Accepts QUIC connections until the hub drains.
+#[cfg(feature = "quic")]
+pub(super) async fn accept_quic<S>(
+    shared: Arc<Shared<S>>,
+    endpoint: quinn::Endpoint,
+    admission: Option<Admission>,
+) where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    let drain = shared.drain.notified();
+    tokio::pin!(drain);
+    loop {
+        drain.as_mut().enable();
+        if shared.draining.load(Relaxed) {
+            return;
+        }
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            () = &mut drain => return,
+        };
+        let Some(incoming) = incoming else { return };
+        // Whoever invents addresses gets an answer shorter than the question, and no place in a table.
+        if !incoming.remote_address_validated() {
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().ignore();
+            }
+            continue;
+        }
+        let from = incoming.remote_address();
+        if !shared.admit(from.ip()) {
+            incoming.refuse();
+            continue;
+        }
+        let (shared, admission) = (shared.clone(), admission.clone());
+        tokio::spawn(async move {
+            match handshake(&shared, incoming, admission).await {
+                Some((stream, side)) => link::run(&shared, stream, from, side).await,
+                None => super::shared::count(&shared.counters.broken),
+            }
+            shared.dismiss(from.ip());
+        });
+    }
+}
+
+/// Waits for the connection, its stream and the hello; `None` for whoever may not come in.
+#[cfg(feature = "quic")]
+async fn handshake<S: Session>(
+    shared: &Shared<S>,
+    incoming: quinn::Incoming,
+    admission: Option<Admission>,
+) -> Option<(Stream, Side)> {
+    let from = incoming.remote_address();
+    let opening = Box::pin(within(shared.settings.hello, "QUIC handshake", async {
+        let connection = incoming.await?;
+        let (send, recv) = connection.accept_bi().await?;
+        Ok((connection, send, recv))
+    }));
+    match opening.await {
+        Ok((connection, send, recv)) => {
+            let mut stream = Stream::Quic(Box::new(crate::quic::QuicStream::new(send, recv)));
+            admit(shared, &mut stream, from, admission).await?;
+            Some((stream, Side::Quic(crate::quic::Datagrams::new(connection))))
+        }
+        Err(error) => {
+            tracing::debug!(%from, %error, "QUIC handshake failed");
+            None
+        }
+    }
 }

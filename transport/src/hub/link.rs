@@ -1,7 +1,8 @@
 //! One connection of a hub: its queue, and the task that reads and writes.
 
-use super::shared::{Fed, Shared, count};
+use super::shared::{Fed, Shared, Side, count};
 use crate::{
+    lanes::{Control, Cutter, put_control},
     net::Stream,
     queue::{Overflow, Queue},
 };
@@ -40,7 +41,7 @@ pub(super) struct Link<F> {
 }
 
 pub(super) struct State<F> {
-    pub(super) framing: F,
+    pub(super) framing: Cutter<F>,
     pub(super) queue: Queue,
     /// Wakes the connection's task.
     waker: Option<Waker>,
@@ -61,7 +62,7 @@ pub(super) struct State<F> {
 }
 
 impl<F: Framing> Link<F> {
-    pub(super) const fn new(framing: F, backlog: usize) -> Self {
+    pub(super) const fn new(framing: Cutter<F>, backlog: usize) -> Self {
         let state = State {
             framing,
             queue: Queue::new(backlog),
@@ -97,7 +98,10 @@ impl<F: Framing> Link<F> {
         let (before, held) = (queue.dropped, queue.len());
         // Over the hub's ceiling those who hold much pay, and those who keep up do not notice.
         let over = shared.waiting.load(Relaxed) > shared.settings.waiting;
-        if over
+        if !framing.fits(frame.len()) {
+            // More than a unit can hold, which no session on such a transport has a use for.
+            queue.dropped = queue.dropped.saturating_add(1);
+        } else if over
             && lane == Lane::Droppable
             && held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING
         {
@@ -111,6 +115,28 @@ impl<F: Framing> Link<F> {
             wakers.extend(waker.take());
         }
         Ok(queue.dropped.saturating_sub(before))
+    }
+
+    /// Queues something of the transport's own.
+    pub(super) fn push_control<S: Session>(
+        &self,
+        control: Control,
+        shared: &Shared<S>,
+        wakers: &mut Vec<Waker>,
+    ) {
+        let mut bytes = Vec::new();
+        put_control(control, &mut bytes);
+        self.push_raw(&bytes, shared, wakers);
+    }
+
+    /// Queues bytes as they are.
+    pub(super) fn push_raw<S: Session>(&self, bytes: &[u8], shared: &Shared<S>, wakers: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.queue.push_raw(bytes);
+        note(&shared.waiting, 0, bytes.len());
+        if state.hungry {
+            wakers.extend(state.waker.take());
+        }
     }
 
     pub(super) fn begin_close(&self, until: Instant) -> Option<Waker> {
@@ -146,8 +172,8 @@ impl<F: Framing> State<F> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn run<S: Session>(shared: &Shared<S>, stream: Stream, from: SocketAddr) {
-    let Some((peer, link)) = shared.open(from) else { return };
+pub(super) async fn run<S: Session>(shared: &Shared<S>, stream: Stream, from: SocketAddr, side: Side) {
+    let Some((peer, link)) = shared.open(from, &side) else { return };
     let mut driver = Driver {
         shared,
         peer,
@@ -162,7 +188,24 @@ pub(super) async fn run<S: Session>(shared: &Shared<S>, stream: Stream, from: So
         phase: Phase::Open,
         nap: None,
     };
-    match poll_fn(|cx| driver.poll(cx)).await {
+    #[cfg(feature = "quic")]
+    let end = match side {
+        Side::Quic(datagrams) => {
+            let receiving = async {
+                super::datagrams::receive_quic(shared, peer, datagrams).await;
+                // The stream says when it is over.
+                core::future::pending::<core::convert::Infallible>().await
+            };
+            tokio::select! {
+                end = poll_fn(|cx| driver.poll(cx)) => end,
+                never = receiving => match never {},
+            }
+        }
+        _ => poll_fn(|cx| driver.poll(cx)).await,
+    };
+    #[cfg(not(feature = "quic"))]
+    let end = poll_fn(|cx| driver.poll(cx)).await;
+    match end {
         End::Closed => {}
         End::Broken(error) => {
             tracing::debug!(%from, %error, "stream broken");

@@ -1,6 +1,12 @@
 //! The session behind its lock, and what all connections of a hub share.
 
+use super::datagrams::{self, Route, UdpRoute};
+use super::direct::Sociable;
 use super::{HubSettings, HubStats, link::Link};
+use crate::lanes::{Cutter, Kind, ServerHello};
+#[cfg(feature = "quic")]
+use crate::quic::Datagrams;
+use crate::udp::{Batch, Udp};
 use crate::{pool::Pool, queue::Overflow};
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -11,16 +17,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use voxwire_core::{
     Clock, Cut, DialId, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, Output, PeerId,
-    PeerIds, PeerSlab, Session, Via,
+    PeerIds, PeerSlab, Session, Via, source,
 };
 
 pub(super) struct Shared<S: Session> {
     pub(super) settings: HubSettings,
+    /// The UDP sides of listeners that have one.
+    pub(super) sockets: Vec<Udp>,
     pub(super) clock: Clock,
     core: Mutex<Core<S>>,
     pub(super) read_buffers: Pool<FrameBuf>,
     pub(super) write_buffers: Pool<Vec<u8>>,
     waker_lists: Pool<Vec<Waker>>,
+    batches: Pool<Batch>,
     /// Tells the timer task that something is due earlier than it thinks.
     timer: Notify,
     /// Tells the acceptors and the timer task to end.
@@ -58,26 +67,52 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
+/// How a connection came in.
+#[derive(Debug, Clone)]
+pub(super) enum Side {
+    /// The session's own byte stream.
+    Stream,
+    /// As units; with the UDP socket of this index, if the client wants it, and direct ways, if it wants them.
+    Lanes { udp: Option<usize>, direct: bool },
+    /// As units, and with datagrams of its own.
+    #[cfg(feature = "quic")]
+    Quic(Datagrams),
+}
+
 /// What only the holder of the lock touches.
-struct Core<S: Session> {
+pub(super) struct Core<S: Session> {
     session: S,
     handler: Box<dyn Handler<S> + Send>,
-    links: PeerSlab<Arc<Link<S::Framing>>>,
+    pub(super) links: PeerSlab<Arc<Link<S::Framing>>>,
+    /// The UDP sides of those connections that have one.
+    pub(super) routes: PeerSlab<Route>,
+    /// Whom others can be introduced to.
+    pub(super) sociable: Sociable,
+    /// Datagrams to send once the lock is released.
+    pub(super) batch: Batch,
     ids: PeerIds,
     /// Connections that the session has closed, and that still write their last words.
     leaving: BTreeMap<PeerId, Arc<Link<S::Framing>>>,
     /// Connections to wake once the lock is released.
-    wakers: Vec<Waker>,
+    pub(super) wakers: Vec<Waker>,
     /// What the timer task waits for.
     armed: Option<Instant>,
 }
 
 impl<S: Session> Shared<S> {
-    pub(super) fn new(session: S, handler: Box<dyn Handler<S> + Send>, settings: HubSettings) -> Self {
+    pub(super) fn new(
+        session: S,
+        handler: Box<dyn Handler<S> + Send>,
+        settings: HubSettings,
+        sockets: Vec<Udp>,
+    ) -> Self {
         let core = Core {
             session,
             handler,
             links: PeerSlab::new(usize::MAX),
+            routes: PeerSlab::new(usize::MAX),
+            sociable: Sociable::new(),
+            batch: Batch::default(),
             ids: PeerIds::new(),
             leaving: BTreeMap::new(),
             wakers: Vec::new(),
@@ -85,11 +120,13 @@ impl<S: Session> Shared<S> {
         };
         Self {
             settings,
+            sockets,
             clock: Clock::start(),
             core: Mutex::new(core),
             read_buffers: Pool::new(settings.pooled),
             write_buffers: Pool::new(settings.pooled),
             waker_lists: Pool::new(64),
+            batches: Pool::new(64),
             timer: Notify::new(),
             draining: AtomicBool::new(false),
             drain: Notify::new(),
@@ -152,13 +189,37 @@ impl<S: Session> Shared<S> {
     }
 
     /// A connection is up: the session learns of it, and it gets its link.
-    pub(super) fn open(&self, from: SocketAddr) -> Option<(PeerId, Arc<Link<S::Framing>>)> {
+    pub(super) fn open(&self, from: SocketAddr, side: &Side) -> Option<(PeerId, Arc<Link<S::Framing>>)> {
         self.locked(|shared, core, now| {
             if shared.draining.load(Relaxed) {
                 return None;
             }
             let peer = core.ids.mint()?;
-            let link = Arc::new(Link::new(core.session.framing(), shared.settings.backlog));
+            let framing = core.session.framing();
+            let cutter = match side {
+                Side::Stream => Cutter::Plain(framing),
+                _ => Cutter::Lanes(framing),
+            };
+            let link = Arc::new(Link::new(cutter, shared.settings.backlog));
+            let (route, hello) = match side {
+                Side::Stream => (None, None),
+                Side::Lanes { udp: None, .. } => (None, Some(ServerHello::without_udp())),
+                Side::Lanes { udp: Some(socket), direct } => {
+                    let port = datagrams::port(&shared.sockets, *socket);
+                    let (route, hello) = UdpRoute::new(*socket, port, peer, *direct)?;
+                    (Some(Route::Udp(route)), Some(hello))
+                }
+                #[cfg(feature = "quic")]
+                Side::Quic(datagrams) => {
+                    (Some(Route::Quic(datagrams.clone())), Some(ServerHello::without_udp()))
+                }
+            };
+            if let Some(hello) = hello {
+                link.push_raw(&hello.to_bytes(), shared, &mut core.wakers);
+            }
+            if let Some(route) = route {
+                core.routes.insert(peer, route);
+            }
             core.links.insert(peer, link.clone());
             core.input(shared, now, Input::Opened { peer, via: Via::Accepted, from: Some(from) });
             Some((peer, link))
@@ -170,6 +231,7 @@ impl<S: Session> Shared<S> {
         self.locked(|shared, core, now| {
             core.leaving.remove(&peer);
             if core.links.remove(peer).is_some() {
+                core.leave_route(shared, peer);
                 core.ids.retire(peer);
                 core.input(shared, now, Input::Closed { peer });
             }
@@ -186,24 +248,27 @@ impl<S: Session> Shared<S> {
         self.locked(|shared, core, now| {
             let mut frames: u32 = 0;
             loop {
-                let cut = {
+                let (cut, kind) = {
                     let mut state = link.lock();
                     if state.closing.is_some() || state.paused_until.is_some_and(|until| until > now) {
                         return Ok((frames, Fed::Stopped));
                     }
                     let cut = buffer.next_frame(&mut state.framing)?;
                     state.push_pending(&shared.waiting);
-                    cut
+                    let header = if let Cut::Frame(range) = &cut { range.start.checked_sub(1) } else { None };
+                    let before = header.and_then(|at| buffer.frame(at..at.saturating_add(1)).first());
+                    let kind = state.framing.kind(before);
+                    (cut, kind)
                 };
                 match cut {
                     Cut::NeedMore(needed) => return Ok((frames, Fed::NeedMore(needed.get()))),
                     Cut::Frame(range) => {
                         frames = frames.saturating_add(1);
-                        core.input(
-                            shared,
-                            now,
-                            Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) },
-                        );
+                        let bytes = buffer.frame(range);
+                        match kind {
+                            Kind::Frame(lane) => core.input(shared, now, Input::Frame { peer, lane, bytes }),
+                            Kind::Control => core.control(shared, now, peer, link, bytes),
+                        }
                     }
                 }
             }
@@ -262,7 +327,7 @@ impl<S: Session> Shared<S> {
     }
 
     /// Runs `f` under the lock, then wakes whom it concerns.
-    fn locked<R>(&self, f: impl FnOnce(&Self, &mut Core<S>, Instant) -> R) -> R {
+    pub(super) fn locked<R>(&self, f: impl FnOnce(&Self, &mut Core<S>, Instant) -> R) -> R {
         let mut core = self.core();
         let now = self.clock.now();
         let result = f(self, &mut core, now);
@@ -271,11 +336,18 @@ impl<S: Session> Shared<S> {
             core.armed = due;
             self.timer.notify_one();
         }
-        if core.wakers.is_empty() {
+        if core.wakers.is_empty() && core.batch.is_empty() {
             return result;
         }
         let mut wakers = core::mem::replace(&mut core.wakers, self.waker_lists.take());
+        let mut batch = core::mem::replace(&mut core.batch, self.batches.take());
         drop(core);
+        if !batch.is_empty() {
+            let lost = batch.send(&self.sockets);
+            self.counters.dropped_frames.fetch_add(lost, Relaxed);
+            batch.clear();
+        }
+        self.batches.give(batch);
         wakers.drain(..).for_each(Waker::wake);
         self.waker_lists.give(wakers);
         result
@@ -288,6 +360,13 @@ impl<S: Session> Shared<S> {
 
 impl<S: Session> Core<S> {
     fn input(&mut self, shared: &Shared<S>, now: Instant, input: Input<'_>) {
+        self.handle(now, input);
+        self.flush(shared);
+        self.timeouts(shared, now);
+    }
+
+    /// Hands an input to the session, and its event to the application.
+    pub(super) fn handle(&mut self, now: Instant, input: Input<'_>) {
         let from = match input {
             Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
             _ => None,
@@ -301,22 +380,27 @@ impl<S: Session> Core<S> {
                 }
             }
         }
-        self.flush(shared);
-        self.timeouts(shared, now);
     }
 
-    fn timeouts(&mut self, shared: &Shared<S>, now: Instant) {
+    /// Fires what is due.
+    pub(super) fn expire(&mut self, now: Instant) {
         while self.session.poll_timeout().is_some_and(|at| at <= now) {
             if let Some(event) = self.session.handle_timeout(now) {
                 self.handler.on_event(&mut self.session, now, event);
             }
+        }
+    }
+
+    fn timeouts(&mut self, shared: &Shared<S>, now: Instant) {
+        if self.session.poll_timeout().is_some_and(|at| at <= now) {
+            self.expire(now);
             self.flush(shared);
         }
     }
 
     /// Moves the session's outputs to the connections. What a connection cannot take closes it, which can make the
     /// session want more.
-    fn flush(&mut self, shared: &Shared<S>) {
+    pub(super) fn flush(&mut self, shared: &Shared<S>) {
         let mut failed: Vec<DialId> = Vec::new();
         let mut overflown: Vec<PeerId> = Vec::new();
         let mut closing: Vec<PeerId> = Vec::new();
@@ -326,6 +410,19 @@ impl<S: Session> Core<S> {
                 done = done.saturating_add(1);
                 match output {
                     Output::Send { to, lane, frame } => {
+                        if lane == Lane::Droppable {
+                            match self.routes.get(to) {
+                                Some(Route::Udp(route)) => {
+                                    if let Some(destination) = route.destination(to) {
+                                        self.batch.push(destination, frame);
+                                        continue;
+                                    }
+                                }
+                                #[cfg(feature = "quic")]
+                                Some(Route::Quic(datagrams)) if datagrams.send(frame) => continue,
+                                _ => {}
+                            }
+                        }
                         let Some(link) = self.links.get(to) else { continue };
                         match link.push(lane, frame, shared, &mut self.wakers) {
                             Ok(0) => {}
@@ -350,11 +447,13 @@ impl<S: Session> Core<S> {
                     _ => {}
                 }
             }
+            self.batch.forget();
             self.session.advance(done);
             closing.drain(..).for_each(|peer| self.dismiss(shared, peer));
             let now = shared.clock.now();
             for peer in overflown.drain(..) {
                 let Some(link) = self.links.remove(peer) else { continue };
+                self.leave_route(shared, peer);
                 self.ids.retire(peer);
                 count(&shared.counters.too_slow);
                 self.wakers.extend(link.cut());
@@ -375,9 +474,15 @@ impl<S: Session> Core<S> {
         }
     }
 
+    fn leave_route(&mut self, shared: &Shared<S>, peer: PeerId) {
+        self.part(shared, peer);
+        self.routes.remove(peer);
+    }
+
     /// Closes a connection once what waits for it is written.
     fn dismiss(&mut self, shared: &Shared<S>, peer: PeerId) {
         if let Some(link) = self.links.remove(peer) {
+            self.leave_route(shared, peer);
             self.ids.retire(peer);
             let until = shared.clock.now().saturating_add(shared.settings.frame);
             self.wakers.extend(link.begin_close(until));
@@ -410,17 +515,6 @@ pub(super) async fn timers<S: Session>(shared: Arc<Shared<S>>) {
     }
 }
 
-/// What counts as one source: an IPv4 address, or an IPv6 /64.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -429,7 +523,7 @@ mod tests {
     #[test]
     fn c_06_connections_are_capped_by_address_a_64_is_one_and_loopback_is_exempt() {
         let settings = HubSettings { max_per_address: 2, max_connections: 12, ..HubSettings::DEFAULT };
-        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings);
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new());
         let admit = |address: &str| shared.admit(address.parse().unwrap());
         assert_eq!(["192.0.2.1"; 3].map(admit), [true, true, false]);
         assert_eq!(["::ffff:192.0.2.1", "192.0.2.2"].map(admit), [false, true]);

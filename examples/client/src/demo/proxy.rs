@@ -1,13 +1,15 @@
 //! A network worse than loopback: a proxy that delays, and stalls where a segment would have been lost.
 
-use core::net::SocketAddr;
+use core::future::Future;
+use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -60,6 +62,77 @@ impl TcpProxy {
     /// Segments that were lost, and came late instead.
     pub(crate) fn stalls(&self) -> u64 {
         self.stalls.load(Relaxed)
+    }
+}
+
+/// A proxy in front of a server that is reached by TCP and UDP: on an address of its own, and the server's UDP port.
+#[derive(Debug)]
+pub(crate) struct LanesProxy {
+    pub(crate) address: SocketAddr,
+}
+
+impl LanesProxy {
+    pub(crate) async fn start(server: SocketAddr, impairment: Impairment) -> io::Result<Self> {
+        let host = Ipv4Addr::new(127, 0, 0, 2);
+        let tcp = TcpListener::bind((host, 0)).await?;
+        let address = tcp.local_addr()?;
+        let udp = Arc::new(UdpSocket::bind((host, server.port())).await?);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = tcp.accept().await {
+                let Ok(mut server) = TcpStream::connect(server).await else { continue };
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
+                tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
+            }
+        });
+        tokio::spawn(async move {
+            let mut ways: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+            let mut random = fastrand::Rng::with_seed(3);
+            let mut datagram = [0; 2048];
+            while let Ok((len, client)) = udp.recv_from(&mut datagram).await {
+                let way = match ways.get(&client) {
+                    Some(way) => way.clone(),
+                    None => {
+                        let Ok(way) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else { continue };
+                        if way.connect(server).await.is_err() {
+                            continue;
+                        }
+                        let way = Arc::new(way);
+                        ways.insert(client, way.clone());
+                        let (back, here, mut random) = (udp.clone(), way.clone(), random.fork());
+                        tokio::spawn(async move {
+                            let mut datagram = [0; 2048];
+                            while let Ok(len) = here.recv(&mut datagram).await {
+                                let (back, bytes) = (back.clone(), datagram[..len].to_vec());
+                                impairment.apply(&mut random, async move {
+                                    let _ = back.send_to(&bytes, client).await;
+                                });
+                            }
+                        });
+                        way
+                    }
+                };
+                let bytes = datagram[..len].to_vec();
+                impairment.apply(&mut random, async move {
+                    let _ = way.send(&bytes).await;
+                });
+            }
+        });
+        Ok(Self { address })
+    }
+}
+
+impl Impairment {
+    /// Does `send` after a while, or never.
+    fn apply(&self, random: &mut fastrand::Rng, send: impl Future<Output = ()> + Send + 'static) {
+        // Half of the loss each way.
+        if random.f64() < self.loss / 2.0 {
+            return;
+        }
+        let at = Instant::now() + self.jitter.mul_f64(random.f64());
+        tokio::spawn(async move {
+            sleep_until(at).await;
+            send.await;
+        });
     }
 }
 

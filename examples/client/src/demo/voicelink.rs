@@ -12,11 +12,11 @@ use core::time::Duration;
 use std::path::Path;
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
-use voxwire_server::{Config, Wanted};
+use voxwire_server::{Config, Protocol, Wanted};
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
 pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Outcome, Error> {
-    let mut config = Config { http: Wanted::No, ..Config::default() };
+    let mut config = Config { only: vec![Protocol::Voicelink], http: Wanted::No, ..Config::default() };
     config.voicelink.port = 0;
     let server = voxwire_server::start(config).await?;
     let address = server.address("voicelink", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
@@ -41,6 +41,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         samples: order,
         source: None,
         record: None,
+        device: false,
         length: None,
     };
     // They do not even agree on the byte order.
@@ -65,7 +66,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         Err(error) => Err(error.to_string()),
     };
     let nothing = Clip::empty(speech.rate, 1);
-    draw(out, "voicelink", speech, recording.as_ref().unwrap_or(&nothing))?;
+    draw(out, "voicelink", "alice", "bob", speech, recording.as_ref().unwrap_or(&nothing))?;
     Ok(Outcome {
         protocol: "voicelink",
         set_up: alices.set_up,

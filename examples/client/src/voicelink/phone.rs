@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) samples: ByteOrder,
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
+    /// Play what is heard.
+    pub(crate) device: bool,
     pub(crate) length: Option<Duration>,
 }
 
@@ -251,7 +253,7 @@ impl Phone {
         let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
         self.calls += 1;
         let record = self.options.record.as_deref().map(|path| numbered(path, self.calls));
-        let mut recorder = Recorder::new(record.as_deref(), shape)?;
+        let mut recorder = Recorder::new(record.as_deref(), self.options.device, shape)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
@@ -333,7 +335,7 @@ impl Phone {
                     }
                 }
                 () = sleep_until(due) => {
-                    match player.as_mut().and_then(|player| player.next(chunk)) {
+                    match player.as_mut().map_or(Ok(None), |player| player.next(chunk))? {
                         Some((samples, peak)) => {
                             out_peak = out_peak.max(peak);
                             pacer.sent(samples.len() / parameters.frame_size().max(1));

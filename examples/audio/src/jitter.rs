@@ -1,0 +1,496 @@
+//! A jitter buffer for one speaker: packets come in whenever the network brings them, and go out at the pace of the
+//! listener's sound card.
+
+use core::time::Duration;
+
+/// Holds a speaker's packets back for as long as their delays vary, and no longer.
+///
+/// No clock and no codec inside: times are durations since whenever the caller began, packets are bytes. What is pulled is
+/// one frame after the other: a packet, or what to do about one that is missing.
+///
+/// The delay aimed at is the 95th percentile of what packets were late by, compared with the quickest of the last seconds,
+/// plus two frames, so that the packet behind a lost one is there in time; older observations are forgotten slowly. It is taken up at the beginning of a speech, and otherwise
+/// approached by playing less, or more, where nothing is said.
+#[derive(Debug)]
+pub struct JitterBuffer {
+    frame: Duration,
+    min_delay: Duration,
+    max_delay: Duration,
+    slots: Vec<Slot>,
+    /// The position of a speech's frame 0: speeches follow each other without a gap.
+    base: u64,
+    /// One more than the highest position so far.
+    end: u64,
+    /// The position to be played next.
+    next: u64,
+    state: State,
+    delays: Delays,
+    /// The last frame of the speech has come in: at this position.
+    last: Option<u64>,
+    /// Frames made up for in a row, with nothing to follow.
+    starving: u32,
+    level: f32,
+    stats: JitterStats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Idle,
+    /// The first packet has come in; playing starts then.
+    Waiting(Duration),
+    Playing,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Slot {
+    position: Option<u64>,
+    packet: Vec<u8>,
+}
+
+/// What to play.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pull<'a> {
+    /// This packet. Where nothing is said in it and `hurry` is set, leave it out and pull once more.
+    Packet {
+        /// Its bytes.
+        packet: &'a [u8],
+        /// There is more in store than is needed.
+        hurry: bool,
+        /// There is less in store than is needed: where nothing is said, play it twice.
+        dawdle: bool,
+    },
+    /// The packet is lost; the one behind it, which may carry it, is this.
+    Recover {
+        /// Its bytes.
+        next: &'a [u8],
+    },
+    /// The packet is lost or late: something like what was heard before, this loud.
+    Conceal {
+        /// From 0 to 1.
+        gain: f32,
+    },
+    /// Nobody speaks.
+    Silence,
+}
+
+/// Counters of a jitter buffer, since it was made, and where it stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
+pub struct JitterStats {
+    /// Packets that came in.
+    pub received: u64,
+    /// Packets played.
+    pub played: u64,
+    /// Packets that came in after their turn.
+    pub late: u64,
+    /// Packets that came in more than once.
+    pub duplicate: u64,
+    /// Packets that came in behind a later one, and in time.
+    pub reordered: u64,
+    /// Packets that there was no room for.
+    pub overflow: u64,
+    /// Frames whose packet did not come in time although a later one had.
+    pub lost: u64,
+    /// Of these: with a packet behind them that may carry them.
+    pub recoverable: u64,
+    /// Frames played while there was nothing in store at all.
+    pub starved: u64,
+    /// Frames left out to catch up.
+    pub hurried: u64,
+    /// Speeches.
+    pub speeches: u64,
+    /// The delay aimed at.
+    pub target: Duration,
+    /// What is in store now.
+    pub stored: Duration,
+}
+
+/// How many packets can be in store: 64 of 20 ms are more than a second.
+const SLOTS: usize = 64;
+/// Frames made up for with nothing to follow, before the speech counts as interrupted.
+const STARVE: u32 = 5;
+
+impl JitterBuffer {
+    /// For packets of one `frame` each, held back for `min_delay` to `max_delay`.
+    pub fn new(frame: Duration, min_delay: Duration, max_delay: Duration) -> Self {
+        let frame = frame.max(Duration::from_millis(1));
+        Self {
+            frame,
+            min_delay,
+            max_delay: max_delay.min(frame * (SLOTS as u32 * 3 / 4)).max(min_delay),
+            slots: vec![Slot::default(); SLOTS],
+            base: 0,
+            end: 0,
+            next: 0,
+            state: State::Idle,
+            delays: Delays::new(),
+            last: None,
+            starving: 0,
+            level: 0.0,
+            stats: JitterStats::default(),
+        }
+    }
+
+    /// 40 to 300 ms.
+    pub fn for_frame(frame: Duration) -> Self {
+        Self::new(frame, (frame * 2).max(Duration::from_millis(40)), Duration::from_millis(300))
+    }
+
+    /// A new speech starts: its sequence numbers count from 0 again.
+    pub fn start(&mut self) {
+        self.base = self.end;
+        self.last = None;
+        self.stats.speeches += 1;
+        if self.state == State::Idle {
+            self.next = self.base;
+            // How long nobody spoke says nothing about the network.
+            self.delays.forget_baseline();
+        }
+    }
+
+    /// The speech has ended without a last packet.
+    pub fn stop(&mut self) {
+        self.last = Some(self.end.saturating_sub(1));
+    }
+
+    /// A packet has come in; `sequence` counts the frames of the speech, `last` marks its last one.
+    pub fn insert(&mut self, now: Duration, sequence: u32, packet: &[u8], last: bool) {
+        self.stats.received += 1;
+        let position = self.base + u64::from(sequence);
+        if last {
+            self.last = Some(position);
+        }
+        self.delays.observe(now, self.frame * u32::try_from(position % (1 << 31)).unwrap_or(0));
+        if position < self.next {
+            self.stats.late += 1;
+            return;
+        }
+        if position >= self.next + SLOTS as u64 {
+            if self.state == State::Playing && position < self.next + 4 * SLOTS as u64 {
+                self.stats.overflow += 1;
+                return;
+            }
+            // So far ahead that whatever was in between is of no use.
+            self.slots.iter_mut().for_each(|slot| slot.position = None);
+            self.next = position;
+        }
+        let slot = &mut self.slots[(position % SLOTS as u64) as usize];
+        if slot.position == Some(position) {
+            self.stats.duplicate += 1;
+            return;
+        }
+        slot.position = Some(position);
+        slot.packet.clear();
+        slot.packet.extend_from_slice(packet);
+        self.stats.reordered += u64::from(position + 1 < self.end);
+        self.end = self.end.max(position + 1);
+        if self.state == State::Idle {
+            self.state = State::Waiting(now + self.target());
+            self.next = position;
+            self.starving = 0;
+        }
+    }
+
+    /// The next frame. To be called once for each frame's length.
+    pub fn pull(&mut self, now: Duration) -> Pull<'_> {
+        match self.state {
+            State::Idle => return Pull::Silence,
+            State::Waiting(start) if now < start => return Pull::Silence,
+            State::Waiting(_) => {
+                // An earlier packet may have come in behind the first one.
+                self.state = State::Playing;
+                self.level = self.stored() as f32;
+            }
+            State::Playing => {}
+        }
+        let stored = self.stored();
+        self.level += (stored as f32 - self.level) / 16.0;
+        if self.has(self.next) {
+            self.starving = 0;
+            let aim = self.target().as_secs_f32() / self.frame.as_secs_f32();
+            let (hurry, dawdle) = (self.level > aim + 2.5, self.level + 2.5 < aim);
+            self.stats.played += 1;
+            let at = self.take();
+            return Pull::Packet { packet: &self.slots[at].packet, hurry, dawdle };
+        }
+        if stored > 0 {
+            self.stats.lost += 1;
+            self.starving = 0;
+            self.next += 1;
+            if self.has(self.next) {
+                self.stats.recoverable += 1;
+                let at = (self.next % SLOTS as u64) as usize;
+                return Pull::Recover { next: &self.slots[at].packet };
+            }
+            return Pull::Conceal { gain: 1.0 };
+        }
+        if self.last.is_some_and(|last| last < self.next) || self.starving >= STARVE {
+            self.state = State::Idle;
+            return Pull::Silence;
+        }
+        // Late or lost, nobody can tell yet: time stands still for the speech, but not for long.
+        self.stats.starved += 1;
+        self.starving += 1;
+        Pull::Conceal {
+            gain: [1.0, 0.8, 0.5, 0.3, 0.1].get(self.starving as usize - 1).copied().unwrap_or(0.0),
+        }
+    }
+
+    /// A packet that was pulled to be hurried over was left out.
+    pub fn left_out(&mut self) {
+        self.stats.hurried += 1;
+        self.level -= 1.0;
+    }
+
+    /// A packet that was pulled to be dawdled over was played twice.
+    pub fn played_twice(&mut self) {
+        self.level += 1.0;
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> JitterStats {
+        JitterStats { target: self.target(), stored: self.frame * self.stored() as u32, ..self.stats }
+    }
+
+    /// The delay aimed at.
+    fn target(&self) -> Duration {
+        (self.delays.quantile() + self.frame * 2).clamp(self.min_delay, self.max_delay)
+    }
+
+    fn has(&self, position: u64) -> bool {
+        self.slots[(position % SLOTS as u64) as usize].position == Some(position)
+    }
+
+    fn take(&mut self) -> usize {
+        let at = (self.next % SLOTS as u64) as usize;
+        self.slots[at].position = None;
+        self.next += 1;
+        at
+    }
+
+    /// Packets in store.
+    fn stored(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.position.is_some_and(|position| position >= self.next)).count()
+    }
+}
+
+/// How late packets come, compared with the quickest ones.
+#[derive(Debug)]
+struct Delays {
+    /// The quickest of this window and of the one before: when it came, less when it was spoken.
+    quickest: [Option<f64>; 2],
+    window_end: Duration,
+    /// The latest of the last moments.
+    latest: f64,
+    moment_end: Duration,
+    /// How likely delays are, in steps of [`STEP`].
+    histogram: [f32; 100],
+    observations: u32,
+}
+
+const STEP: f64 = 0.005;
+const WINDOW: Duration = Duration::from_secs(2);
+const MOMENT: Duration = Duration::from_millis(200);
+
+impl Delays {
+    fn new() -> Self {
+        let mut histogram = [0.0; 100];
+        // Before anything is known: 20 ms.
+        histogram[3] = 1.0;
+        Self {
+            quickest: [None; 2],
+            window_end: Duration::ZERO,
+            latest: 0.0,
+            moment_end: Duration::ZERO,
+            histogram,
+            observations: 0,
+        }
+    }
+
+    fn forget_baseline(&mut self) {
+        self.quickest = [None; 2];
+        self.moment_end = Duration::ZERO;
+    }
+
+    fn observe(&mut self, now: Duration, spoken: Duration) {
+        let transit = now.as_secs_f64() - spoken.as_secs_f64();
+        if now >= self.window_end {
+            self.quickest = [None, self.quickest[0]];
+            self.window_end = now + WINDOW;
+        }
+        let quickest = self.quickest[0].map_or(transit, |quickest| quickest.min(transit));
+        self.quickest[0] = Some(quickest);
+        let quickest = self.quickest[1].map_or(quickest, |before| before.min(quickest));
+        let delay = transit - quickest;
+        if self.moment_end == Duration::ZERO {
+            // A speech starts: the first packets may come in a burst, and say little.
+            (self.moment_end, self.latest) = (now + MOMENT, 0.0);
+            return;
+        }
+        self.latest = self.latest.max(delay);
+        if now >= self.moment_end {
+            self.note(self.latest);
+            (self.moment_end, self.latest) = (now + MOMENT, 0.0);
+        }
+    }
+
+    fn note(&mut self, delay: f64) {
+        self.observations = self.observations.saturating_add(1);
+        // The first ones count for much, later ones for one part in sixty: about twelve seconds of speech.
+        let keep = (1.0 - 2.0 / (self.observations as f32 + 1.0)).min(1.0 - 1.0 / 60.0);
+        let step = ((delay / STEP) as usize).min(self.histogram.len() - 1);
+        for (at, share) in self.histogram.iter_mut().enumerate() {
+            *share = *share * keep + if at == step { 1.0 - keep } else { 0.0 };
+        }
+    }
+
+    fn quantile(&self) -> Duration {
+        let mut sum = 0.0;
+        let at = self.histogram.iter().position(|share| {
+            sum += share;
+            sum >= 0.95
+        });
+        Duration::from_secs_f64((at.unwrap_or(self.histogram.len()) + 1) as f64 * STEP)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(20);
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// Plays a speech whose packet `n` comes in `delays[n]` milliseconds after it is spoken, or never. Returns what each
+    /// pull gave, with the number that is in the packet.
+    fn play(buffer: &mut JitterBuffer, from: u64, delays: &[Option<u64>], frames: u64) -> Vec<String> {
+        let mut arrivals: Vec<(u64, u32)> = delays
+            .iter()
+            .zip(0..)
+            .filter_map(|(delay, n)| Some((from + u64::from(n) * 20 + (*delay)?, n)))
+            .collect();
+        arrivals.sort();
+        buffer.start();
+        let mut arrivals = arrivals.into_iter().peekable();
+        let mut heard = Vec::new();
+        for pull in 0..frames {
+            let now = from + pull * 20;
+            while let Some((at, n)) = arrivals.next_if(|(at, _)| *at <= now) {
+                buffer.insert(ms(at), n, &[n as u8], n as usize == delays.len() - 1);
+            }
+            heard.push(match buffer.pull(ms(now)) {
+                Pull::Packet { packet, .. } => packet[0].to_string(),
+                Pull::Recover { next } => format!("r{}", next[0]),
+                Pull::Conceal { .. } => "c".into(),
+                Pull::Silence => "-".into(),
+            });
+        }
+        heard
+    }
+
+    #[test]
+    fn packets_that_come_in_order_go_out_in_order_after_the_shortest_delay() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        let heard = play(&mut buffer, 1000, &[Some(0); 8], 14);
+        assert_eq!(heard.join(" "), "- - - 0 1 2 3 4 5 6 7 - - -");
+        let stats = buffer.stats();
+        assert_eq!((stats.received, stats.played, stats.lost, stats.starved), (8, 8, 0, 0));
+        // Another speech, soon after.
+        let heard = play(&mut buffer, 2000, &[Some(0); 3], 8);
+        assert_eq!(heard.join(" "), "- - - 0 1 2 - -");
+        assert_eq!(buffer.stats().speeches, 2);
+    }
+
+    #[test]
+    fn a_lost_packet_is_recovered_from_the_next_and_two_are_concealed_and_recovered() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        let some = Some(0);
+        let heard = play(&mut buffer, 1000, &[some, some, None, some, None, None, some, some], 12);
+        assert_eq!(heard.join(" "), "- - - 0 1 r3 3 c r6 6 7 -");
+        let stats = buffer.stats();
+        assert_eq!((stats.lost, stats.recoverable), (3, 2));
+    }
+
+    #[test]
+    fn reordered_packets_are_put_right_and_duplicates_and_late_ones_are_dropped() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        buffer.start();
+        for (at, n) in [(0, 0), (20, 2), (30, 1), (30, 2), (60, 3)] {
+            buffer.insert(ms(at), n, &[n as u8], false);
+        }
+        for (now, expected) in (60..).step_by(20).zip(0..4_u8) {
+            assert!(matches!(buffer.pull(ms(now)), Pull::Packet { packet, .. } if packet == [expected]));
+        }
+        buffer.insert(ms(150), 1, &[1], false);
+        let stats = buffer.stats();
+        assert_eq!((stats.reordered, stats.duplicate, stats.late), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_speech_that_breaks_off_fades_and_ends() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        buffer.start();
+        for n in 0..3 {
+            buffer.insert(ms(0), n, &[0], false);
+        }
+        let mut gains = Vec::new();
+        for pull in 3..20 {
+            match buffer.pull(ms(pull * 20)) {
+                Pull::Conceal { gain } => gains.push(gain),
+                Pull::Silence => break,
+                _ => {}
+            }
+        }
+        assert!(gains.len() == 5 && gains.is_sorted_by(|a, b| a > b), "{gains:?}");
+        // What then comes in is played, after the delay.
+        buffer.insert(ms(500), 9, &[9], false);
+        assert_eq!(buffer.pull(ms(500)), Pull::Silence);
+        assert!(matches!(buffer.pull(ms(820)), Pull::Packet { packet: [9], .. }));
+    }
+
+    #[test]
+    fn the_delay_follows_what_the_network_does() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        let mut random = 1_u64;
+        let mut delays = |most: u64| -> Vec<Option<u64>> {
+            (0..1500)
+                .map(|_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    Some((random >> 33) % most.max(1))
+                })
+                .collect()
+        };
+        let calm = delays(2);
+        play(&mut buffer, 0, &calm, 1600);
+        let calm = buffer.stats();
+        assert_eq!(calm.target, ms(45));
+        let wild = delays(100);
+        play(&mut buffer, 100_000, &wild, 1600);
+        let wild = buffer.stats();
+        assert!((ms(100)..ms(170)).contains(&wild.target), "{wild:?}");
+        let again = delays(100);
+        play(&mut buffer, 200_000, &again, 1600);
+        let missed = buffer.stats().lost + buffer.stats().starved - wild.lost - wild.starved;
+        assert!(missed < 60, "{missed} of 1500 were not in time");
+    }
+
+    #[test]
+    fn too_much_in_store_asks_to_hurry() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        buffer.start();
+        for n in 0..30 {
+            buffer.insert(ms(0), n, &[0], false);
+        }
+        let mut hurried = false;
+        for pull in 3..20 {
+            if let Pull::Packet { hurry: true, .. } = buffer.pull(ms(pull * 20)) {
+                buffer.left_out();
+                hurried = true;
+            }
+        }
+        assert!(hurried && buffer.stats().hurried > 0);
+    }
+}

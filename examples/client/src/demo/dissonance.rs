@@ -1,0 +1,161 @@
+//! Dissonance's part of the demonstration: three players, two rooms, and one who speaks to another directly.
+
+use super::proxy::{Impairment, LanesProxy};
+use super::{Outcome, draw};
+use crate::dissonance::{Heard, Options, Seat, Summary};
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::Source;
+use core::time::Duration;
+use std::path::Path;
+use tokio::time::Instant;
+use voxwire_audio::{Clip, SampleFormat, compare, load, resample, save_wav};
+use voxwire_server::{Config, Protocol, Wanted};
+
+/// Who says what to whom, and who is to hear it.
+struct Part {
+    name: &'static str,
+    /// Listens to this room.
+    listens: &'static [&'static str],
+    /// Speaks to this room, or to this player.
+    room: Option<&'static str>,
+    player: Option<&'static str>,
+    /// Who is to hear it; nobody else is.
+    heard_by: &'static str,
+    label: &'static str,
+    /// How much higher the voice is, so that the three can be told apart.
+    pitch: f64,
+}
+
+const PARTS: [Part; 3] = [
+    Part {
+        name: "alice",
+        listens: &[],
+        room: Some("Red"),
+        player: None,
+        heard_by: "bob",
+        label: "dissonance: alice to room Red",
+        pitch: 1.0,
+    },
+    Part {
+        name: "bob",
+        listens: &["Red"],
+        room: Some("Blue"),
+        player: None,
+        heard_by: "carol",
+        label: "dissonance: bob to room Blue",
+        pitch: 0.8,
+    },
+    Part {
+        name: "carol",
+        listens: &["Blue"],
+        room: None,
+        player: Some("alice"),
+        heard_by: "alice",
+        label: "dissonance: carol to alice",
+        pitch: 1.25,
+    },
+];
+
+/// How long everybody stays behind the longest speech.
+const TAIL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Vec<Outcome>, Error> {
+    let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
+    (config.dissonance.port, config.dissonance.quic_port) = (0, None);
+    let server = voxwire_server::start(config).await?;
+    let address = server.address("dissonance", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
+    // A game's network, between everybody and the server.
+    let proxy = LanesProxy::start(address, impairment).await?;
+    let link = Link { server: Some(proxy.address.to_string()), tls_ca: None, tls_name: None };
+    let recording = |name: &str| out.join(format!("dissonance-{name}-heard.wav"));
+    let (mut seats, mut voices) = (Vec::new(), Vec::new());
+    let longest = Duration::from_secs_f64(speech.seconds() / 0.8);
+    for part in &PARTS {
+        // Played faster or slower.
+        let rate = (f64::from(speech.rate) * part.pitch).round() as u32;
+        let voice = resample(&Clip { rate, ..speech.mono() }, voxwire_audio::OPUS_RATE)?;
+        save_wav(&out.join(format!("dissonance-{}-said.wav", part.name)), &voice, SampleFormat::I16)?;
+        let options = Options {
+            rooms: part.listens.iter().map(|room| (*room).to_owned()).collect(),
+            speak_to_rooms: part.room.iter().map(|room| (*room).to_owned()).collect(),
+            to: part.player.iter().map(|player| (*player).to_owned()).collect(),
+            source: Some(Source::Clip(voice.clone())),
+            record: Some(recording(part.name)),
+            length: Some(longest + TAIL),
+            ..Options::listener(part.name.into())
+        };
+        seats.push(tokio::spawn(Seat::connect(&link, options, Report::silent()).await?.run()));
+        voices.push(voice);
+    }
+    let mut summaries = Vec::new();
+    for seat in seats {
+        let summary = seat.await.map_err(|error| failed!("a player gave up: {error}"))?;
+        summaries.push(summary?);
+    }
+    server.drain(Duration::from_secs(2)).await;
+    let mut outcomes = Vec::new();
+    for (index, part) in PARTS.iter().enumerate() {
+        let listener = PARTS.iter().position(|other| other.name == part.heard_by).unwrap_or(0);
+        outcomes.push(judge(
+            part,
+            &voices[index],
+            &summaries[index],
+            &summaries[listener],
+            &recording(part.heard_by),
+            impairment.loss,
+            out,
+        )?);
+    }
+    // Nobody hears anybody else.
+    for (part, summary) in PARTS.iter().zip(&summaries) {
+        let expected = PARTS.iter().find(|other| other.heard_by == part.name).map_or("", |other| other.name);
+        for stranger in summary.heard.keys().filter(|name| *name != expected) {
+            for outcome in outcomes.iter_mut().filter(|outcome| outcome.protocol.contains(part.name)) {
+                outcome.comparison = Err(format!("{} heard {stranger}", part.name));
+                outcome.passed = false;
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
+fn judge(
+    part: &Part,
+    voice: &Clip,
+    speaker: &Summary,
+    listener: &Summary,
+    recording: &Path,
+    loss: f64,
+    out: &Path,
+) -> Result<Outcome, Error> {
+    let nothing = Heard::default();
+    let heard = listener.heard.get(part.name).unwrap_or(&nothing);
+    let latency = |(sequence, at): &(u32, Instant)| {
+        let said = speaker.said.get(usize::try_from(*sequence).ok()?)?;
+        Some(at.saturating_duration_since(*said))
+    };
+    let recorded = load(recording);
+    let silence = Clip::empty(voice.rate, 1);
+    let comparison = match &recorded {
+        Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    draw(out, part.label, part.name, part.heard_by, voice, recorded.as_ref().unwrap_or(&silence))?;
+    let said = speaker.said.len() as u64;
+    let frames = heard.frames.len() as u64;
+    Ok(Outcome {
+        protocol: part.label,
+        set_up: speaker.set_up,
+        sent: said,
+        heard: frames,
+        latencies: heard.frames.iter().filter_map(latency).collect(),
+        stalls: heard.figures.recovered,
+        // Opus over a network that loses packets: the words, not the samples.
+        passed: said > 0
+            && frames as f64 >= said as f64 * (1.0 - 2.0 * loss).min(0.99)
+            && comparison.as_ref().is_ok_and(|comparison| comparison.present > 0.6 - 1.5 * loss),
+        comparison,
+    })
+}

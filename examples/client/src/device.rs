@@ -1,0 +1,58 @@
+//! The machine's microphone and loudspeaker, where they were built in.
+
+use crate::error::Error;
+#[cfg(feature = "device")]
+pub(crate) use voxwire_audio::{Loudspeaker, Microphone};
+
+/// Checks that both are there, before anybody is called.
+#[cfg(feature = "device")]
+pub(crate) fn check(microphone: bool) -> Result<(), Error> {
+    if microphone {
+        Microphone::open(48_000, 1)?;
+    }
+    Loudspeaker::open(48_000, 1)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "device"))]
+pub(crate) use without::{Loudspeaker, Microphone, check};
+
+#[cfg(not(feature = "device"))]
+#[expect(clippy::needless_pass_by_ref_mut, reason = "as the real ones have it")]
+mod without {
+    use super::Error;
+
+    #[derive(Debug)]
+    pub(crate) enum Microphone {}
+
+    #[derive(Debug)]
+    pub(crate) enum Loudspeaker {}
+
+    pub(crate) fn check(_microphone: bool) -> Result<(), Error> {
+        Err(missing())
+    }
+
+    fn missing() -> Error {
+        Error::Usage("--device is not built in: build with --features device".into())
+    }
+
+    impl Microphone {
+        pub(crate) fn open(_rate: u32, _channels: u16) -> Result<Self, Error> {
+            Err(missing())
+        }
+
+        pub(crate) fn read(&mut self, _samples: &mut [f32]) -> Result<bool, Error> {
+            match *self {}
+        }
+    }
+
+    impl Loudspeaker {
+        pub(crate) fn open(_rate: u32, _channels: u16) -> Result<Self, Error> {
+            Err(missing())
+        }
+
+        pub(crate) fn write(&mut self, _samples: &[f32]) -> Result<(), Error> {
+            match *self {}
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `voxwire-client dissonance`: the flags, and what the actions do.
+
+mod seat;
+
+use crate::error::Error;
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::{Play, Source, check_writable};
+use clap::{Args, Subcommand};
+use core::net::SocketAddr;
+use core::time::Duration;
+pub(crate) use seat::{Heard, Options, Seat, Summary};
+use serde_json::json;
+use std::path::PathBuf;
+use voxwire_audio::VoiceSettings;
+use voxwire_transport::{DirectSettings, LanesSettings};
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// What to be known by [default: a random name].
+    #[arg(long, global = true, value_name = "NAME")]
+    name: Option<String>,
+    /// What the server asks for before it lets anybody in.
+    #[arg(long, global = true, value_name = "TEXT")]
+    token: Option<String>,
+    /// Use TCP for voice, too.
+    #[arg(long, global = true)]
+    no_udp: bool,
+    /// Go by QUIC, which encrypts everything; needs --tls-ca.
+    #[arg(long, global = true, conflicts_with_all = ["no_udp", "no_fallback"])]
+    quic: bool,
+    /// Speak directly to those who want that, too; shows them our address, and us theirs.
+    #[arg(long, global = true, conflicts_with_all = ["quic", "no_udp"])]
+    p2p: bool,
+    /// Speak directly to whoever is at this address and has the same --p2p-key; can be given several times.
+    #[arg(long, global = true, value_name = "ADDR:PORT", requires = "p2p_key")]
+    p2p_address: Vec<SocketAddr>,
+    /// The UDP port at which others reach us directly [default: any].
+    #[arg(long, global = true, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    p2p_port: u16,
+    /// What those show each other who know each other's addresses; at most 16 bytes.
+    #[arg(long, global = true, value_name = "TEXT", value_parser = path_key, conflicts_with_all = ["quic", "no_udp"])]
+    p2p_key: Option<[u8; 16]>,
+    /// Where UDP is blocked, lose the voice rather than send it by TCP.
+    #[arg(long, global = true)]
+    no_fallback: bool,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Listen to rooms and speak to them, until the file is played, the time is over, or a signal comes.
+    Join {
+        /// The rooms to listen to.
+        rooms: Vec<String>,
+        /// Speak to this player instead of the rooms; can be given several times.
+        #[arg(long, value_name = "PLAYER")]
+        to: Vec<String>,
+        /// Send a text to those who are spoken to.
+        #[arg(long, value_name = "TEXT")]
+        text: Option<String>,
+        /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+        #[arg(long, value_name = "FILE")]
+        play: Option<Play>,
+        /// Record what is heard to a WAV file.
+        #[arg(long, value_name = "FILE.wav")]
+        record: Option<PathBuf>,
+        /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+        #[arg(long)]
+        device: bool,
+        /// Leave after so many seconds.
+        #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+        length: Option<Duration>,
+        /// Milliseconds in one packet: 10, 20, 40 or 60.
+        #[arg(long, value_name = "MS", default_value_t = 20, value_parser = frame)]
+        frame: u64,
+        /// Bits per second.
+        #[arg(long, value_name = "BITS", default_value_t = 32_000)]
+        bitrate: u32,
+        /// The loss to prepare for, in percent.
+        #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+        expected_loss: u8,
+        /// Multiply what is played by this.
+        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+        gain: f32,
+        /// Take noise away from what is played.
+        #[arg(long)]
+        denoise: bool,
+    },
+    /// Print who is there and who listens to what.
+    Rooms,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn frame(text: &str) -> Result<u64, String> {
+    let frame = text.parse().ok().filter(|frame| [10, 20, 40, 60].contains(frame));
+    frame.ok_or_else(|| "10, 20, 40 or 60 expected".into())
+}
+
+fn path_key(text: &str) -> Result<[u8; 16], String> {
+    let mut key = [0; 16];
+    let Some(start) = key.get_mut(..text.len()).filter(|_| text.len() >= 4) else {
+        return Err("4 to 16 bytes expected".into());
+    };
+    start.copy_from_slice(text.as_bytes());
+    Ok(key)
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+    let lanes = LanesSettings {
+        token: flags.token.unwrap_or_default().into_bytes(),
+        udp: !flags.no_udp,
+        fallback: !flags.no_fallback,
+        direct: DirectSettings {
+            announce: flags.p2p,
+            port: flags.p2p_port,
+            key: flags.p2p_key,
+            addresses: flags.p2p_address,
+        },
+    };
+    let name = flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..)));
+    let mut options = Options { lanes, quic: flags.quic, ..Options::listener(name) };
+    match flags.action {
+        Action::Join {
+            rooms,
+            to,
+            text,
+            play,
+            record,
+            device,
+            length,
+            frame,
+            bitrate,
+            expected_loss,
+            gain,
+            denoise,
+        } => {
+            if rooms.is_empty() && to.is_empty() {
+                return Err(Error::Usage("name a room to join, or somebody to speak to with --to".into()));
+            }
+            // A bad file is reported before anybody is disturbed.
+            let source = Source::open(play.as_ref(), device)?;
+            if let Some(path) = &record {
+                check_writable(path)?;
+            }
+            options = Options {
+                speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
+                rooms,
+                to,
+                text,
+                source,
+                record,
+                device,
+                length,
+                voice: VoiceSettings { frame: Duration::from_millis(frame), bitrate, expected_loss },
+                gain,
+                denoise,
+                ..options
+            };
+            let seat = Seat::connect(&link, options, report.clone()).await?;
+            seat.run().await?;
+            Ok(())
+        }
+        Action::Rooms => {
+            let mut seat = Seat::connect(&link, options, Report::silent()).await?;
+            seat.settle().await?;
+            for (name, codec) in seat.players() {
+                let text = format!("player {name:?}, {codec}");
+                report.event("player", json!({ "name": name, "codec": codec }), &text);
+            }
+            for (room, players) in seat.rooms() {
+                let text = format!("room {room:?}: {}", players.join(", "));
+                report.event("room", json!({ "room": room, "players": players }), &text);
+            }
+            seat.close().await;
+            Ok(())
+        }
+    }
+}

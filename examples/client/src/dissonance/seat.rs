@@ -1,0 +1,689 @@
+//! One client at work: joins, speaks, and plays what others say.
+
+use crate::device::{Loudspeaker, Microphone};
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::Source;
+use core::time::Duration;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use voxwire_audio::{
+    Clip, OPUS_RATE, Preprocessor, SampleFormat, Speaker, SpeakerFigures, VoiceEncoder, VoiceSettings,
+    WavRecorder, limit, mix_into, resample, voice_encoder,
+};
+use voxwire_core::Session;
+use voxwire_dissonance::{
+    Client, ClientCommand, ClientEvent, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost,
+    Recipient, SessionState, Speech, Target,
+};
+use voxwire_server::QUIC_PORT;
+use voxwire_transport::{Connection, LanesSettings};
+
+/// What a client is told at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) name: String,
+    /// To listen to.
+    pub(crate) rooms: Vec<String>,
+    pub(crate) speak_to_rooms: Vec<String>,
+    /// Players to speak to.
+    pub(crate) to: Vec<String>,
+    pub(crate) text: Option<String>,
+    pub(crate) source: Option<Source>,
+    pub(crate) record: Option<PathBuf>,
+    /// Play what is heard.
+    pub(crate) device: bool,
+    pub(crate) length: Option<Duration>,
+    pub(crate) voice: VoiceSettings,
+    pub(crate) gain: f32,
+    pub(crate) denoise: bool,
+    pub(crate) lanes: LanesSettings,
+    pub(crate) quic: bool,
+}
+
+impl Options {
+    /// Somebody who only listens, and not yet to any room.
+    pub(crate) fn listener(name: String) -> Self {
+        Self {
+            name,
+            rooms: Vec::new(),
+            speak_to_rooms: Vec::new(),
+            to: Vec::new(),
+            text: None,
+            source: None,
+            record: None,
+            device: false,
+            length: None,
+            voice: VoiceSettings::DEFAULT,
+            gain: 1.0,
+            denoise: false,
+            lanes: LanesSettings::default(),
+            quic: false,
+        }
+    }
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    /// From connecting until the session was joined.
+    pub(crate) set_up: Duration,
+    /// When each frame was sent.
+    pub(crate) said: Vec<Instant>,
+    /// Who was heard, and how.
+    pub(crate) heard: BTreeMap<String, Heard>,
+}
+
+/// One speaker, as it was heard.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Heard {
+    /// Frames that came in: the number in the speech, and when.
+    pub(crate) frames: Vec<(u32, Instant)>,
+    pub(crate) figures: SpeakerFigures,
+}
+
+/// How often sound is rendered: the shortest frame there is.
+const TICK: Duration = Duration::from_millis(10);
+const TICK_SAMPLES: usize = 480;
+/// How long to wait to be let in for the first time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to go on listening when everything has been said.
+const TAIL: Duration = Duration::from_millis(600);
+
+pub(crate) struct Seat {
+    connection: Connection<Client>,
+    options: Options,
+    report: Report,
+    signals: [Signal; 3],
+    started: Instant,
+    joined: Option<Instant>,
+    voices: BTreeMap<ClientId, Voice>,
+    speech: Option<Speaking>,
+    recorder: Option<WavRecorder>,
+    loudspeaker: Option<Loudspeaker>,
+    text_sent: bool,
+    /// What was said of UDP last.
+    udp: Option<bool>,
+    summary: Summary,
+    /// The loudest sample said and heard lately.
+    levels: (f64, f64),
+}
+
+/// A remote voice, and what of it is rendered and not yet mixed.
+struct Voice {
+    name: String,
+    speaker: Speaker,
+    rendered: Vec<f32>,
+}
+
+/// What is being said.
+struct Speaking {
+    sound: Sound,
+    at: usize,
+    encoder: Box<dyn VoiceEncoder>,
+    preprocessor: Preprocessor,
+    frame: usize,
+    /// Samples of time that have gone by since the last frame.
+    due: usize,
+    /// Somebody listens.
+    started: bool,
+    /// When the last frame was sent.
+    ended: Option<Instant>,
+}
+
+enum Sound {
+    Clip(Vec<f32>),
+    /// Without end.
+    Tone(f64),
+    Microphone(Box<Microphone>),
+}
+
+impl Seat {
+    /// Connects and asks to join.
+    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+        let frame_size = u32::try_from(options.voice.samples()).unwrap_or(960);
+        let codec = CodecSettings { codec: Codec::OPUS, frame_size, sample_rate: OPUS_RATE };
+        let settings = ClientSettings { codec, ..ClientSettings::DEFAULT };
+        let mut client =
+            Client::new(&options.name, settings).map_err(|refusal| Error::Usage(refusal.to_string()))?;
+        let now = voxwire_core::Instant::ZERO;
+        let usage = |refusal: voxwire_dissonance::Refusal| Error::Usage(refusal.to_string());
+        for room in &options.rooms {
+            client.handle_command(now, ClientCommand::Join { room }).map_err(usage)?;
+        }
+        let speech = options.source.as_ref().map(|source| Speaking::new(source, &options)).transpose()?;
+        let record = |path: &PathBuf| WavRecorder::create(path, OPUS_RATE, 1, SampleFormat::I16);
+        let recorder = options.record.as_ref().map(record).transpose()?;
+        let loudspeaker = options.device.then(|| Loudspeaker::open(OPUS_RATE, 1)).transpose()?;
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        let started = Instant::now();
+        let lanes = options.lanes.clone();
+        let connection = if options.quic {
+            link.connect_quic(QUIC_PORT, lanes, client).await?
+        } else {
+            link.connect_lanes(DEFAULT_PORT, lanes, client).await?
+        };
+        Ok(Self {
+            connection,
+            options,
+            report,
+            signals,
+            started,
+            joined: None,
+            voices: BTreeMap::new(),
+            speech,
+            recorder,
+            loudspeaker,
+            text_sent: false,
+            udp: None,
+            summary: Summary::default(),
+            levels: (0.0, 0.0),
+        })
+    }
+
+    /// Does what the options say, to the end.
+    pub(crate) async fn run(mut self) -> Result<Summary, Error> {
+        let mut ticks: Interval = interval(TICK);
+        // After a hitch the sound goes on where it is due.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        loop {
+            let [interrupt, terminate, hang_up] = &mut self.signals;
+            tokio::select! {
+                turn = self.connection.next() => {
+                    let Some(turn) = turn else { break };
+                    let event = turn.result.map(|event| event.and_then(|event| Happening::of(event, turn.session)));
+                    match event {
+                        Ok(Some(happening)) => self.happened(happening)?,
+                        Ok(None) => {}
+                        Err(violation) => tracing::debug!(%violation, "ignored"),
+                    }
+                    self.watch_udp();
+                }
+                _ = ticks.tick() => {
+                    if self.joined.is_none() && self.started.elapsed() > PATIENCE {
+                        self.close().await;
+                        return Err(failed!("not let in within {PATIENCE:?}; perhaps somebody has the name"));
+                    }
+                    self.render()?;
+                    self.speak()?;
+                    if self.is_over() {
+                        break;
+                    }
+                }
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                _ = hang_up.recv() => break,
+            }
+        }
+        self.finish().await
+    }
+
+    /// Waits until the session is joined and everybody has been described.
+    pub(crate) async fn settle(&mut self) -> Result<(), Error> {
+        let limit = Instant::now() + Duration::from_secs(10);
+        let mut quiet = false;
+        while !quiet {
+            let connected = self.connection.session().state() == SessionState::Connected;
+            let wait = if connected {
+                Duration::from_millis(200)
+            } else {
+                limit.saturating_duration_since(Instant::now())
+            };
+            let turn = timeout(wait, self.connection.next()).await;
+            match turn {
+                Err(_) if connected => quiet = true,
+                Err(_) => {
+                    return Err(failed!("the server does not let us in; perhaps somebody has the name"));
+                }
+                Ok(None) => return Err(failed!("the server closed the connection")),
+                Ok(Some(turn)) => {
+                    let event =
+                        turn.result.map(|event| event.and_then(|event| Happening::of(event, turn.session)));
+                    if let Ok(Some(happening)) = event {
+                        self.happened(happening)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody's name and codec, except ours.
+    pub(crate) fn players(&self) -> Vec<(String, String)> {
+        let client = self.connection.session();
+        client
+            .clients()
+            .filter(|(id, ..)| Some(*id) != client.id())
+            .map(|(_, name, codec)| {
+                let ms = u64::from(codec.frame_size) * 1000 / u64::from(codec.sample_rate.max(1));
+                (name.to_owned(), format!("{} {} Hz, {ms} ms", codec.codec, codec.sample_rate))
+            })
+            .collect()
+    }
+
+    /// Every room and who listens to it.
+    pub(crate) fn rooms(&self) -> Vec<(String, Vec<String>)> {
+        let client = self.connection.session();
+        let name = |id: &ClientId| client.name_of(*id).unwrap_or("?").to_owned();
+        client.rooms().map(|(room, ids)| (room.to_owned(), ids.iter().map(name).collect())).collect()
+    }
+
+    /// Leaves.
+    pub(crate) async fn close(mut self) {
+        self.connection.shutdown();
+        let rest = async { while self.connection.next().await.is_some() {} };
+        let _ = timeout(Duration::from_secs(2), rest).await;
+    }
+
+    fn happened(&mut self, happening: Happening) -> Result<(), Error> {
+        let now = self.started.elapsed();
+        match happening {
+            Happening::Joined => {
+                if self.joined.is_none() {
+                    self.summary.set_up = now;
+                }
+                self.joined = Some(Instant::now());
+                let text =
+                    format!("joined as {:?} after {:.1} ms", self.options.name, now.as_secs_f64() * 1e3);
+                self.report.event("joined", json!({ "name": self.options.name }), &text);
+            }
+            Happening::Lost { cause, again } => {
+                self.voices.clear();
+                let why = match cause {
+                    Lost::Kicked => "the server sent us away",
+                    Lost::WrongSession => "the server was restarted",
+                    Lost::Unreachable => "the server cannot be reached",
+                    _ => "the connection is lost",
+                };
+                if !again {
+                    return Err(failed!("{why}"));
+                }
+                self.report.event("lost", json!({ "why": why }), &format!("{why}; trying again"));
+            }
+            Happening::NotAnswered { asked } => {
+                let text = "the server does not let us in yet; perhaps somebody has the name";
+                self.report.event("waiting", json!({ "asked": asked }), text);
+            }
+            Happening::Entered(name) => {
+                self.report.event("entered", json!({ "name": name }), &format!("{name:?} is there"))
+            }
+            Happening::Left(id, name) => {
+                self.keep_figures(id);
+                self.report.event("left", json!({ "name": name }), &format!("{name:?} has left"));
+            }
+            Happening::Listening { name, room, joined } => {
+                let verb = if joined { "listens" } else { "does not listen any more" };
+                self.report.event(
+                    "listening",
+                    json!({ "name": name, "room": room, "joined": joined }),
+                    &format!("{name:?} {verb} to {room:?}"),
+                );
+            }
+            Happening::Moved { room, joined } => {
+                let text = if joined {
+                    format!("the server moved us to {room:?}")
+                } else {
+                    format!("the server does not let us listen to {room:?}")
+                };
+                self.report.event("moved", json!({ "room": room, "joined": joined }), &text);
+            }
+            Happening::Text { from, to, text } => {
+                let shown = format!("{from:?} to {to}: {text:?}");
+                self.report.event("text", json!({ "from": from, "to": to, "text": text }), &shown);
+            }
+            Happening::Voice { from, name, codec, sequence, start, end, packet } => {
+                let now = self.started.elapsed();
+                let voice = match self.voices.get_mut(&from) {
+                    Some(voice) => voice,
+                    None => {
+                        let frame = Duration::from_micros(
+                            u64::from(codec.frame_size) * 1_000_000 / u64::from(codec.sample_rate.max(1)),
+                        );
+                        if codec.codec != Codec::OPUS
+                            || codec.sample_rate != OPUS_RATE
+                            || !(2..=120).contains(&frame.as_millis())
+                        {
+                            tracing::debug!(?name, ?codec, "cannot play this");
+                            return Ok(());
+                        }
+                        let voice = Voice { name, speaker: Speaker::new(frame)?, rendered: Vec::new() };
+                        self.voices.entry(from).or_insert(voice)
+                    }
+                };
+                if start {
+                    self.report.event(
+                        "speaking",
+                        json!({ "name": voice.name }),
+                        &format!("{:?} speaks", voice.name),
+                    );
+                }
+                let heard = self.summary.heard.entry(voice.name.clone()).or_default();
+                heard.frames.push((sequence, Instant::now()));
+                voice.speaker.insert(now, sequence, &packet, start, end);
+            }
+            Happening::Direct { name, up } => {
+                let text = if up { "goes directly" } else { "goes by the server again" };
+                self.report.event(
+                    "direct",
+                    json!({ "name": name, "up": up }),
+                    &format!("voice for {name:?} {text}"),
+                );
+            }
+            Happening::SpeechEnded(from) => {
+                if let Some(voice) = self.voices.get_mut(&from) {
+                    voice.speaker.stop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_udp(&mut self) {
+        let udp = self.connection.udp();
+        if udp == self.udp || udp.is_none() {
+            return;
+        }
+        let text = match udp {
+            Some(true) => "voice goes by UDP",
+            _ if self.options.lanes.fallback => "UDP is blocked: voice goes by TCP until it is not",
+            _ => "UDP is blocked: voice is lost until it is not",
+        };
+        // Before it was ever bound there is nothing to say.
+        if udp == Some(true) || self.udp.is_some() {
+            self.report.event("udp", json!({ "up": udp }), text);
+            self.udp = udp;
+        }
+    }
+
+    /// Mixes what is heard in one tick.
+    fn render(&mut self) -> Result<(), Error> {
+        let now = self.started.elapsed();
+        let mut mix = [0.0; TICK_SAMPLES];
+        for voice in self.voices.values_mut() {
+            while voice.rendered.len() < TICK_SAMPLES {
+                match voice.speaker.render(now) {
+                    Some(samples) => voice.rendered.extend_from_slice(samples),
+                    None => {
+                        let silence = voice.rendered.len() + voice.speaker.frame_samples();
+                        voice.rendered.resize(silence, 0.0);
+                    }
+                }
+            }
+            mix_into(&mut mix, &voice.rendered, 1.0);
+            voice.rendered.drain(..TICK_SAMPLES);
+        }
+        limit(&mut mix);
+        self.levels.1 =
+            mix.iter().fold(self.levels.1 * 0.9, |peak, sample| peak.max(f64::from(sample.abs())));
+        if let Some(recorder) = self.recorder.as_mut().filter(|_| self.joined.is_some()) {
+            let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
+            recorder.write(&samples)?;
+        }
+        if let Some(loudspeaker) = &mut self.loudspeaker {
+            loudspeaker.write(&mix)?;
+        }
+        self.report.progress(now, self.levels.0, self.levels.1);
+        Ok(())
+    }
+
+    /// Says what is due in one tick.
+    fn speak(&mut self) -> Result<(), Error> {
+        if self.connection.session().state() != SessionState::Connected {
+            return Ok(());
+        }
+        let Options { speak_to_rooms, to, text, .. } = &self.options;
+        let rooms = speak_to_rooms.iter().map(|room| Target::Room(room));
+        let targets: Vec<Target<'_>> = rooms.chain(to.iter().map(|player| Target::Player(player))).collect();
+        let client = self.connection.session();
+        let others = |room: &str| {
+            client.rooms().any(|(name, ids)| name == room && ids.iter().any(|id| Some(*id) != client.id()))
+        };
+        let listened = targets.iter().any(|target| match target {
+            Target::Room(room) => others(room),
+            Target::Player(player) => client.find(player).is_some(),
+        });
+        if let Some(text) = text.as_ref().filter(|_| listened && !self.text_sent) {
+            self.text_sent = true;
+            for &to in &targets {
+                let sent = self
+                    .connection
+                    .call(|client, now| client.handle_command(now, ClientCommand::Text { to, text }));
+                sent.map_err(|refusal| failed!("text not sent: {refusal}"))?;
+            }
+        }
+        let Some(speech) = &mut self.speech else { return Ok(()) };
+        if !speech.started && listened {
+            speech.started = true;
+            for &to in &targets {
+                let open = ClientCommand::Open { to, as_: Speech::DEFAULT };
+                let opened = self.connection.call(|client, now| client.handle_command(now, open));
+                opened.map_err(|refusal| failed!("cannot speak: {refusal}"))?;
+            }
+        }
+        let Some((packet, level, last)) = speech.next()? else { return Ok(()) };
+        self.levels.0 = level;
+        if last {
+            for &to in &targets {
+                let _ = self
+                    .connection
+                    .call(|client, now| client.handle_command(now, ClientCommand::Close { to }));
+            }
+        }
+        let said = self
+            .connection
+            .call(|client, now| client.handle_command(now, ClientCommand::Say { frame: &packet }));
+        match said {
+            Ok(()) => self.summary.said.push(Instant::now()),
+            Err(refusal) => tracing::debug!(%refusal, "not said"),
+        }
+        Ok(())
+    }
+
+    /// Whether all has been said, or the time is over.
+    fn is_over(&self) -> bool {
+        let said = match (&self.speech, &self.options.text, self.options.length) {
+            (_, _, Some(_)) => false,
+            (Some(speech), ..) => speech.ended.is_some_and(|ended| ended.elapsed() > TAIL),
+            // A text alone: when it is on its way.
+            (None, Some(_), None) => self.text_sent,
+            (None, None, None) => false,
+        };
+        let over =
+            self.options.length.zip(self.joined).is_some_and(|(length, joined)| joined.elapsed() >= length);
+        said || over
+    }
+
+    fn keep_figures(&mut self, id: ClientId) {
+        if let Some(voice) = self.voices.remove(&id) {
+            self.summary.heard.entry(voice.name).or_default().figures = voice.speaker.figures();
+        }
+    }
+
+    async fn finish(mut self) -> Result<Summary, Error> {
+        self.report.progress_end();
+        for id in self.voices.keys().copied().collect::<Vec<_>>() {
+            self.keep_figures(id);
+        }
+        if let Some(recorder) = self.recorder.take() {
+            recorder.finish()?;
+        }
+        let said = self.summary.said.len();
+        self.report.event("said", json!({ "frames": said }), &format!("said {said} frames"));
+        for (name, Heard { frames, figures }) in &self.summary.heard {
+            let gap = longest_gap(frames);
+            let SpeakerFigures { jitter, recovered, concealed, invalid, .. } = figures;
+            let fields = json!({
+                "name": name, "frames": frames.len(), "lost": jitter.lost, "recovered": recovered, "concealed": concealed,
+                "late": jitter.late, "duplicate": jitter.duplicate, "starved": jitter.starved, "invalid": invalid,
+                "delay_ms": jitter.target.as_millis(), "gap_ms": gap.as_millis(),
+            });
+            let text = format!(
+                "heard {name:?}: {} frames, {} lost, {recovered} of them recovered, {} late; held back for {} ms, longest gap {} ms",
+                frames.len(),
+                jitter.lost,
+                jitter.late,
+                jitter.target.as_millis(),
+                gap.as_millis()
+            );
+            self.report.event("heard", fields, &text);
+        }
+        let summary = core::mem::take(&mut self.summary);
+        let joined = self.joined.is_some();
+        self.close().await;
+        if joined { Ok(summary) } else { Err(failed!("the session was never joined")) }
+    }
+}
+
+impl Speaking {
+    fn new(source: &Source, options: &Options) -> Result<Self, Error> {
+        let sound = match source {
+            Source::Tone(hz) => Sound::Tone(*hz),
+            Source::Microphone => Sound::Microphone(Microphone::open(OPUS_RATE, 1)?.into()),
+            Source::Clip(clip) => {
+                let clip = resample(&clip.mono(), OPUS_RATE)?;
+                Sound::Clip(clip.samples.iter().map(|sample| *sample as f32).collect())
+            }
+        };
+        Ok(Self {
+            sound,
+            at: 0,
+            encoder: voice_encoder(options.voice)?,
+            preprocessor: Preprocessor::new(options.gain, options.denoise),
+            frame: options.voice.samples(),
+            due: 0,
+            started: false,
+            ended: None,
+        })
+    }
+
+    /// The next packet, if it is due; its loudest sample, and whether it is the last one.
+    fn next(&mut self) -> Result<Option<(Vec<u8>, f64, bool)>, Error> {
+        if !self.started || self.ended.is_some() {
+            return Ok(None);
+        }
+        let mut samples = vec![0.0; self.frame];
+        if let Sound::Microphone(microphone) = &mut self.sound {
+            // It has a clock of its own.
+            if !microphone.read(&mut samples)? {
+                return Ok(None);
+            }
+        } else {
+            self.due += TICK_SAMPLES;
+            if self.due < self.frame {
+                return Ok(None);
+            }
+            self.due -= self.frame;
+        }
+        let mut last = false;
+        match &self.sound {
+            Sound::Microphone(_) => {}
+            Sound::Tone(hz) => {
+                let tone = Clip::tone_from(OPUS_RATE, 1, *hz, self.at as u64, self.frame);
+                samples.iter_mut().zip(&tone.samples).for_each(|(to, from)| *to = *from as f32);
+            }
+            Sound::Clip(clip) => {
+                samples.iter_mut().zip(clip.iter().skip(self.at)).for_each(|(to, from)| *to = *from);
+                last = self.at + self.frame >= clip.len();
+            }
+        }
+        self.at += self.frame;
+        self.preprocessor.process(&mut samples);
+        let level = samples.iter().fold(0.0_f64, |peak, sample| peak.max(f64::from(sample.abs())));
+        let mut packet = Vec::new();
+        self.encoder.encode(&samples, &mut packet)?;
+        self.ended = last.then(Instant::now);
+        Ok(Some((packet, level, last)))
+    }
+}
+
+/// Between two frames of the same speech.
+fn longest_gap(frames: &[(u32, Instant)]) -> Duration {
+    let pairs = frames.windows(2).filter(|pair| pair[0].0 < pair[1].0);
+    pairs.map(|pair| pair[1].1 - pair[0].1).max().unwrap_or_default()
+}
+
+/// An event, owned.
+enum Happening {
+    Joined,
+    Lost {
+        cause: Lost,
+        again: bool,
+    },
+    NotAnswered {
+        asked: u32,
+    },
+    Entered(String),
+    Left(ClientId, String),
+    Listening {
+        name: String,
+        room: String,
+        joined: bool,
+    },
+    Moved {
+        room: String,
+        joined: bool,
+    },
+    Text {
+        from: String,
+        to: String,
+        text: String,
+    },
+    Voice {
+        from: ClientId,
+        name: String,
+        codec: CodecSettings,
+        sequence: u32,
+        start: bool,
+        end: bool,
+        packet: Vec<u8>,
+    },
+    Direct {
+        name: String,
+        up: bool,
+    },
+    SpeechEnded(ClientId),
+}
+
+impl Happening {
+    fn of(event: ClientEvent<'_>, client: &Client) -> Option<Self> {
+        let name = |id| client.name_of(id).unwrap_or("?").to_owned();
+        Some(match event {
+            ClientEvent::Connected { .. } => Self::Joined,
+            ClientEvent::Disconnected { cause, retry_at } => Self::Lost { cause, again: retry_at.is_some() },
+            ClientEvent::NoAnswer { asked } => Self::NotAnswered { asked },
+            ClientEvent::Entered { client: id, .. } if Some(id) == client.id() => return None,
+            ClientEvent::Entered { name, .. } => Self::Entered(name.into_owned()),
+            ClientEvent::Left { client, name } => Self::Left(client, name.into()),
+            ClientEvent::Listening { client: id, room, joined } => {
+                Self::Listening { name: name(id), room: room.into_owned(), joined }
+            }
+            ClientEvent::Moved { room, joined } => Self::Moved { room: room.into(), joined },
+            ClientEvent::Text { from, recipient, text } => {
+                let to = match recipient {
+                    Recipient::Room(room) => {
+                        client.room_name(room).map_or_else(|| room.to_string(), str::to_owned)
+                    }
+                    Recipient::Player(player) => name(player),
+                };
+                Self::Text { from: name(from), to, text: text.to_string_lossy().into_owned() }
+            }
+            ClientEvent::Voice(voice) => Self::Voice {
+                from: voice.from,
+                name: name(voice.from),
+                codec: client.codec_of(voice.from)?,
+                sequence: voice.sequence,
+                start: voice.start,
+                end: voice.end,
+                packet: voice.frame.to_vec(),
+            },
+            ClientEvent::SpeechEnded { client } => Self::SpeechEnded(client),
+            ClientEvent::Direct { client, up } => Self::Direct { name: name(client), up },
+            _ => return None,
+        })
+    }
+}

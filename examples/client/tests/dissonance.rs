@@ -1,0 +1,132 @@
+//! C-08 and what Dissonance's issue asks to be seen: the programs, run by hand from several terminals and a server.
+
+mod kit;
+
+use kit::{Client, Server, temporary};
+use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav};
+use voxwire_server::Protocol;
+
+#[test]
+fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
+    let server = Server::start(Protocol::Dissonance);
+    let (bob_wav, carol_wav, said) =
+        (temporary("d18-bob.wav"), temporary("d18-carol.wav"), temporary("d18-said.wav"));
+    let speech = resample(&read_flac(SPEECH).unwrap().mono(), 48_000).unwrap();
+    save_wav(&said, &speech, SampleFormat::I16).unwrap();
+    let bob = server.spawn(&format!("join Red Blue --name bob --record {}", bob_wav.display()), "joined");
+    let carol = server.spawn(&format!("join Blue --name carol --record {}", carol_wav.display()), "joined");
+    let arguments = format!("join Red --name alice --text hi --frame 40 --play {}", said.display());
+    let (code, out, error) = server.client(&arguments);
+    assert_eq!(code, Some(0), "{out}{error}");
+    assert!(out.contains("voice goes by UDP") && out.contains("said 198 frames"), "{out}");
+    bob.until("\"alice\" has left");
+    carol.until("\"alice\" has left");
+    bob.signal("-INT");
+    carol.signal("-TERM");
+    let ((code, bob, _), (_, carol, _)) = (bob.end(), carol.end());
+    assert_eq!(code, Some(0));
+    assert!(bob.contains("heard \"alice\": 198 frames, 0 lost"), "{bob}");
+    assert!(!carol.contains("heard"), "{carol}");
+    let likeness = compare(&speech, &load(&bob_wav).unwrap()).unwrap();
+    assert!(likeness.present > 0.75, "{likeness:?}");
+    assert!(compare(&speech, &load(&carol_wav).unwrap()).is_err(), "carol's recording is silent");
+}
+
+#[test]
+fn d_15_clients_over_quic_and_others_share_rooms() {
+    let data = temporary("d15-data");
+    let _ = std::fs::remove_dir_all(&data);
+    let server = Server::with(Protocol::Dissonance, |config| {
+        (config.dissonance.quic_port, config.data) = (Some(0), data.clone());
+    });
+    let quic = format!("--quic --tls-ca {}", data.join("quic-cert.pem").display());
+    let by_quic = |arguments: &str| server.command_to(server.at("quic"), &format!("{quic} {arguments}"));
+    let bob = Client::spawn(by_quic("--name bob join Red"), "joined");
+    let carol = server.spawn("--name carol join Red", "joined");
+    let out = by_quic("--name alice join Red --text hi --play tone --for 2").output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    for listener in [bob, carol] {
+        assert_eq!(listener.until("hi"), "\"alice\" to Red: \"hi\"");
+        listener.until("\"alice\" has left");
+        listener.signal("-INT");
+        let (code, out, _) = listener.end();
+        assert_eq!(code, Some(0));
+        assert!(out.contains("heard \"alice\"") && out.contains(" 0 lost"), "{out}");
+    }
+    // Who trusts nobody, or somebody else, does not come in.
+    let (code, _, error) = server.client("--quic join Red");
+    assert!(code == Some(2) && error.contains("--tls-ca"), "{error}");
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let stranger = temporary("d15-stranger.pem");
+    std::fs::write(&stranger, other.cert.pem()).unwrap();
+    let arguments = format!("--quic --tls-ca {} join Red", stranger.display());
+    let out = server.command_to(server.at("quic"), &arguments).output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+}
+
+#[test]
+fn c_08_rooms_texts_and_names() {
+    let server = Server::start(Protocol::Dissonance);
+    let bob = server.spawn("--name bob join Lobby Team", "joined");
+    let carol = server.spawn("--name carol join Lobby --json", "joined");
+    let (code, out, _) = server.client("rooms");
+    assert_eq!(code, Some(0));
+    for line in ["player \"bob\", Opus 48000 Hz, 20 ms", "room \"Lobby\": bob, carol", "room \"Team\": bob"] {
+        assert!(out.contains(line), "{line}: {out}");
+    }
+    let (code, out, error) = server.client("--name dave join --to bob --text secret");
+    assert_eq!(code, Some(0), "{out}{error}");
+    let text = bob.until("secret");
+    assert_eq!(text, "\"dave\" to bob: \"secret\"");
+    let (code, ..) = server.client("--name erin join Lobby --text hello");
+    assert_eq!(code, Some(0));
+    let text: serde_json::Value = serde_json::from_str(&carol.until("\"text\"")).unwrap();
+    assert_eq!(
+        (&text["from"], &text["to"], &text["text"]),
+        (&"erin".into(), &"Lobby".into(), &"hello".into())
+    );
+    // Somebody has the name: not let in, and told why. (On loopback nobody is displaced.)
+    let (code, out, error) = server.client("--name bob join Lobby --for 1");
+    assert!(code == Some(1) && error.contains("perhaps somebody has the name"), "{out}{error}");
+    drop((bob, carol));
+}
+
+#[test]
+fn c_08_failures_have_a_message_and_an_exit_code() {
+    let server = Server::with(Protocol::Dissonance, |config| {
+        config.dissonance.rooms = vec!["Lobby".into()];
+        config.dissonance.rooms_only = true;
+        config.dissonance.token = Some("sesame".into());
+    });
+    for (arguments, expected, code) in [
+        ("join", "name a room to join", 2),
+        ("join Lobby --frame 30", "10, 20, 40 or 60 expected", 2),
+        ("join Lobby --play no-such.wav --token sesame", "no-such.wav", 1),
+        ("join Lobby --token wrong", "does not admit", 1),
+        ("join Lobby", "does not admit", 1),
+        ("--server 127.0.0.1:1 join Lobby", "cannot connect to 127.0.0.1:1", 1),
+    ] {
+        let (got, out, error) = server.client(arguments);
+        assert_eq!(got, Some(code), "{arguments}: {out}{error}");
+        assert!(error.contains(expected), "{arguments}: {error}");
+    }
+    let (code, out, _) = server.client("--token sesame join Lobby Attic --for 0.5");
+    assert_eq!(code, Some(0));
+    assert!(out.contains("the server does not let us listen to \"Attic\""), "{out}");
+}
+
+#[test]
+fn d_14_d_15_a_client_survives_its_server_and_speaks_by_tcp_where_it_must() {
+    let mut server = Server::start(Protocol::Dissonance);
+    let bob = server.spawn("--name bob --no-udp join Lobby", "joined");
+    let (code, out, error) = server.client("--name alice --no-udp join Lobby --play tone --for 1");
+    assert_eq!(code, Some(0), "{error}");
+    assert!(!out.contains("UDP"), "{out}");
+    bob.until("\"alice\" speaks");
+    server.stop();
+    bob.until("trying again");
+    bob.signal("-INT");
+    let (code, out, _) = bob.end();
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("heard \"alice\""), "{out}");
+}

@@ -1,0 +1,127 @@
+//! A server inside the test, and the client as a program.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+use voxwire_server::{Config, Protocol, Running, Wanted};
+
+/// A server inside the test, on a runtime of its own.
+pub struct Server {
+    runtime: tokio::runtime::Runtime,
+    running: Option<Running>,
+    protocol: &'static str,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub fn with(protocol: Protocol, change: impl FnOnce(&mut Config)) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
+        (config.voicelink.port, config.dissonance.port, config.dissonance.quic_port) = (0, 0, None);
+        let protocol = match protocol {
+            Protocol::Voicelink => "voicelink",
+            Protocol::Dissonance => "dissonance",
+        };
+        change(&mut config);
+        let transport = if config.tls.is_some() { "tls" } else { "tcp" };
+        let running = runtime.block_on(voxwire_server::start(config)).unwrap();
+        let address = running.address(protocol, transport).unwrap();
+        Self { runtime, running: Some(running), protocol, address }
+    }
+
+    pub fn start(protocol: Protocol) -> Self {
+        Self::with(protocol, |_| {})
+    }
+
+    /// Where else the server listens.
+    pub fn at(&self, transport: &str) -> SocketAddr {
+        self.running.as_ref().unwrap().address(self.protocol, transport).unwrap()
+    }
+
+    pub fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        self.runtime.block_on(running.drain(Duration::from_secs(5)));
+    }
+
+    /// Runs the client against this server until it ends.
+    pub fn client(&self, arguments: &str) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    }
+
+    pub fn command(&self, arguments: &str) -> Command {
+        self.command_to(self.address, arguments)
+    }
+
+    pub fn command_to(&self, address: SocketAddr, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        command.args(["--server", &address.to_string(), self.protocol]).args(arguments.split_whitespace());
+        command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        command
+    }
+
+    /// Starts the client and waits until it has said `line`.
+    pub fn spawn(&self, arguments: &str, line: &str) -> Client {
+        Client::spawn(self.command(arguments), line)
+    }
+}
+
+/// A program at work, and what it prints.
+pub struct Client {
+    pub child: Child,
+    lines: Receiver<String>,
+}
+
+impl Client {
+    pub fn spawn(mut command: Command, line: &str) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let out = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines() {
+                let _ = sender.send(line.unwrap());
+            }
+        });
+        let client = Self { child, lines };
+        client.until(line);
+        client
+    }
+
+    pub fn until(&self, wanted: &str) -> String {
+        let mut seen = vec![];
+        loop {
+            match self.lines.recv_timeout(Duration::from_secs(15)) {
+                Ok(line) if line.contains(wanted) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("{wanted:?} never came, only {seen:?}"),
+            }
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    pub fn end(mut self) -> (Option<i32>, String, String) {
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        let status = self.child.wait().unwrap();
+        (status.code(), self.lines.iter().collect::<Vec<_>>().join("\n"), errors)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn temporary(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}

@@ -1,0 +1,106 @@
+//! D-08 and D-15 across a network: clients and a server on hosts of their own, in namespaces, with a NAT and a firewall between
+//! them. Needs Linux, user namespaces, and the packages iproute2 and nftables.
+#![cfg(target_os = "linux")]
+
+mod kit;
+
+use std::path::Path;
+use std::process::Command;
+use voxwire_server::{Config, Protocol, Wanted};
+
+/// Not a test of its own: the server of the others, a process of its own because its host is another one.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test harness leaves no other way in")]
+fn server_for_the_others() {
+    let Ok(address) = std::env::var("VOXWIRE_TEST_SERVER") else { return };
+    let address: std::net::SocketAddr = address.parse().unwrap();
+    let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
+    config.bind = address.ip();
+    (config.dissonance.port, config.dissonance.quic_port) = (address.port(), None);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let _running = voxwire_server::start(config).await.unwrap();
+        println!("ready");
+        std::future::pending::<()>().await;
+    });
+}
+
+/// What each program printed; `None` where the system gives us no namespaces.
+fn run(scenario: &str) -> Option<impl Fn(&str) -> String> {
+    let allowed = Command::new("unshare").args(["-rnmp", "--fork", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("no namespaces here: not tested");
+        return None;
+    }
+    let out = kit::temporary(&format!("network-{scenario}"));
+    let _ = std::fs::remove_dir_all(&out);
+    std::fs::create_dir_all(&out).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network.sh");
+    let output = Command::new("unshare")
+        .args(["-rnmp", "--fork", "--kill-child", "sh", script.to_str().unwrap(), scenario])
+        .env("CLIENT", env!("CARGO_BIN_EXE_voxwire-client"))
+        .env("TEST", std::env::current_exe().unwrap())
+        .env("OUT", &out)
+        .output()
+        .unwrap();
+    let read = move |name: &str| std::fs::read_to_string(out.join(name)).unwrap_or_default();
+    assert!(
+        output.status.success(),
+        "{}{}alice: {}carol: {}bob: {}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+        read("alice"),
+        read("carol"),
+        read("bob")
+    );
+    Some(read)
+}
+
+/// From a client's last lines: frames heard, and the longest gap between two of them, in milliseconds.
+fn heard(log: &str) -> (u32, u32) {
+    let line = log.lines().find(|line| line.starts_with("heard")).unwrap_or_else(|| panic!("{log}"));
+    let mut numbers = line.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    (numbers.next().unwrap(), numbers.next_back().unwrap())
+}
+
+#[test]
+fn d_08_hosts_on_one_network_speak_directly_and_around_a_break_by_the_server() {
+    let Some(log) = run("direct") else { return };
+    let (alice, bob) = (log("alice"), log("bob"));
+    assert!(alice.contains("voice for \"bob\" goes directly"), "{alice}");
+    assert!(alice.contains("voice for \"bob\" goes by the server again"), "{alice}");
+    let (frames, gap) = heard(&bob);
+    // Six seconds of 20 ms, less what the break took.
+    assert!(frames >= 240 && gap < 1000, "{bob}");
+    let counted = log("direct");
+    let packets = counted.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+    assert!(packets.unwrap().parse::<u32>().unwrap() >= 80, "{counted}");
+}
+
+#[test]
+fn d_08_a_nat_that_changes_ports_is_passed() {
+    let Some(log) = run("nat") else { return };
+    let (carol, bob) = (log("carol"), log("bob"));
+    assert!(carol.contains("voice for \"bob\" goes directly"), "{carol}");
+    let (frames, gap) = heard(&bob);
+    assert!(frames >= 220 && gap < 1000, "{bob}");
+}
+
+#[test]
+fn d_08_behind_a_firewall_voice_goes_by_the_server() {
+    let Some(log) = run("firewall") else { return };
+    let (carol, bob) = (log("carol"), log("bob"));
+    assert!(!carol.contains("directly") && carol.contains("voice goes by UDP"), "{carol}");
+    let (frames, gap) = heard(&bob);
+    assert!(frames >= 220 && gap < 1000, "{bob}");
+}
+
+#[test]
+fn d_15_where_udp_is_blocked_voice_goes_by_tcp_and_comes_back() {
+    let Some(log) = run("udp-blocked") else { return };
+    let (alice, bob) = (log("alice"), log("bob"));
+    let said = |text: &str| alice.lines().position(|line| line.contains(text));
+    let (blocked, back) = (said("UDP is blocked: voice goes by TCP"), alice.rfind("voice goes by UDP"));
+    assert!(blocked.is_some() && back > alice.find("UDP is blocked"), "{alice}");
+    let (frames, gap) = heard(&bob);
+    assert!(frames >= 330 && gap < 2000, "{bob}");
+}

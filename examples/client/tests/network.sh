@@ -1,0 +1,106 @@
+# A network of namespaces for tests/network.rs: $CLIENT is the client, $TEST the test itself, which has the server; logs go to
+# $OUT. Runs in namespaces of its own, and everything ends with it.
+set -eu
+mount -t tmpfs tmpfs /run
+ip link add lan type bridge
+ip link set lan up
+
+at() { # HOST COMMAND..
+    at=$1
+    shift
+    nsenter --net="/run/netns/$at" "$@"
+}
+
+host() { # NAME ADDRESS: on the local network
+    ip netns add "$1"
+    ip link add "to-$1" type veth peer name eth0 netns "$1"
+    ip link set "to-$1" master lan up
+    at "$1" sh -c "ip link set lo up; ip link set eth0 up; ip addr add $2/24 dev eth0"
+}
+
+said() { # LOG TEXT: waits for it
+    for _ in $(seq 200); do
+        if grep -q "$2" "$OUT/$1" 2>/dev/null; then return; fi
+        sleep 0.05
+    done
+    echo "$1 does not say: $2"
+    exit 1
+}
+
+client() { # HOST ARGUMENTS..: its log is named after the host
+    client=$1
+    shift
+    # Not by `at`: a signal to $! has to reach the program itself.
+    nsenter --net="/run/netns/$client" "$CLIENT" --server 10.9.0.1 dissonance --name "$client" join Lobby "$@" >"$OUT/$client" 2>&1 &
+}
+
+host server 10.9.0.1
+host alice 10.9.0.2
+host bob 10.9.0.3
+host router 10.9.0.4
+at server env VOXWIRE_TEST_SERVER=10.9.0.1:4244 "$TEST" --exact server_for_the_others --nocapture >"$OUT/server" 2>&1 &
+said server ready
+
+case $1 in
+direct)
+    client bob --p2p
+    bob=$!
+    said bob joined
+    client alice --p2p --play tone --for 6
+    alice=$!
+    said alice 'goes directly'
+    at bob nft -f - <<END
+table inet count {
+    counter direct { }
+    chain in {
+        type filter hook input priority 0;
+        ip saddr 10.9.0.2 meta l4proto udp counter name direct
+    }
+}
+END
+    sleep 2
+    at bob nft list counter inet count direct >"$OUT/direct"
+    at bob nft 'add rule inet count in ip saddr 10.9.0.2 meta l4proto udp drop'
+    ;;
+nat | firewall)
+    ip netns add carol
+    ip link add eth1 netns router type veth peer name eth0 netns carol
+    at carol sh -c 'ip link set lo up; ip link set eth0 up; ip addr add 192.168.7.2/24 dev eth0; ip route add default via 192.168.7.1'
+    at router sh -c 'ip link set eth1 up; ip addr add 192.168.7.1/24 dev eth1; echo 1 >/proc/sys/net/ipv4/ip_forward'
+    # Another port for every destination.
+    at router nft -f - <<END
+table ip nat {
+    chain out { type nat hook postrouting priority 100; oifname eth0 masquerade fully-random; }
+    chain through { type filter hook forward priority 0; }
+}
+END
+    if [ "$1" = firewall ]; then
+        at router nft 'add rule ip nat through ip daddr != 10.9.0.1 ip saddr != 10.9.0.1 meta l4proto udp drop'
+    fi
+    client bob --p2p
+    bob=$!
+    said bob joined
+    client carol --p2p --play tone --for 5
+    alice=$!
+    ;;
+udp-blocked)
+    client bob
+    bob=$!
+    said bob joined
+    client alice --play tone --for 9
+    alice=$!
+    said alice 'voice goes by UDP'
+    sleep 1
+    at server nft -f - <<END
+table inet block {
+    chain in { type filter hook input priority 0; ip saddr 10.9.0.2 meta l4proto udp drop; }
+}
+END
+    said alice 'UDP is blocked'
+    sleep 1
+    at server nft delete table inet block
+    ;;
+esac
+wait $alice
+kill -TERM $bob
+wait $bob

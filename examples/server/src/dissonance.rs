@@ -1,0 +1,137 @@
+//! Dissonance: which rooms there are, and what goes into the log.
+
+use crate::Error;
+use crate::config::{Config, Dissonance, Profile};
+use crate::service::{Figure, Service, hub_settings};
+use core::future::Future;
+use core::pin::Pin;
+use core::time::Duration;
+use subtle::ConstantTimeEq;
+use voxwire_core::{Handler, Instant, PeerId};
+use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerStats, Settings, Violation};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+
+/// Starts serving on `listeners`, one session for all.
+pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted, Error> {
+    let Dissonance { rooms, rooms_only, token, max_rooms, .. } = config.dissonance.clone();
+    let defaults = match config.profile {
+        Profile::Safe => Settings::DEFAULT,
+        Profile::Original => Settings::ORIGINAL,
+    };
+    let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
+    let seed = getrandom::u64().unwrap_or_default();
+    let mut server = Server::new(Settings { limits, max_rooms, ..defaults }, seed);
+    for room in &rooms {
+        server
+            .reserve_room(room)
+            .map_err(|refusal| Error::Usage(format!("dissonance: the room {room:?}: {refusal}")))?;
+    }
+    if rooms_only {
+        server.set_policy(move |_, room| rooms.iter().any(|known| known == room));
+    }
+    let with_token = |listener: Listener| match token.clone() {
+        None => listener,
+        Some(token) => listener.with_admission(move |shown, from| {
+            let admitted = bool::from(token.as_bytes().ct_eq(shown));
+            if !admitted {
+                tracing::info!(%from, "wrong token");
+            }
+            admitted
+        }),
+    };
+    let listeners = listeners.into_iter().map(with_token).collect();
+    // A newcomer is told of everybody at once: some fifty bytes for each.
+    let settings = HubSettings { backlog: 2 * 1024 * 1024, ..hub_settings(config) };
+    Ok(Hosted { hub: Hub::spawn(listeners, server, Log, settings) })
+}
+
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    hub: Handle<Server>,
+}
+
+impl Service for Hosted {
+    fn protocol(&self) -> &'static str {
+        "dissonance"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
+            self.hub.stats();
+        let (stats, clients, rooms) =
+            self.hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
+        let ServerStats {
+            joined,
+            voice,
+            voice_copies,
+            voice_over_budget,
+            texts,
+            skipped,
+            violations,
+            forged,
+            rooms_refused,
+            ..
+        } = stats;
+        vec![
+            Figure::gauge("connections", "Clients connected", connections as u64),
+            Figure::gauge("clients", "Clients in the session", clients as u64),
+            Figure::gauge("rooms", "Rooms that somebody listens to", rooms as u64),
+            Figure::counter("joined", "Clients that have joined", joined),
+            Figure::counter("voice", "Voice packets relayed", voice),
+            Figure::counter("voice_copies", "Copies of them sent", voice_copies),
+            Figure::counter(
+                "voice_over_budget",
+                "Voice packets dropped because their sender sent too many",
+                voice_over_budget,
+            ),
+            Figure::counter("texts", "Texts relayed", texts),
+            Figure::counter(
+                "skipped",
+                "Destinations that were not there, not addressed, or named twice",
+                skipped,
+            ),
+            Figure::counter("dropped", "Datagrams and frames dropped on their way", dropped_frames),
+            Figure::counter("violations", "Malformed or misplaced packets", violations),
+            Figure::counter("forged", "Packets that said somebody else had sent them", forged),
+            Figure::counter("rooms_refused", "Rooms that clients were not let into", rooms_refused),
+            Figure::counter("accepted", "Connections accepted", accepted),
+            Figure::counter("refused", "Connections refused because of a cap", refused),
+            Figure::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
+            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        ]
+    }
+
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
+        Box::pin(self.hub.drain(deadline))
+    }
+}
+
+/// Writes down who comes and goes. Text that peers chose is logged escaped.
+#[derive(Debug)]
+struct Log;
+
+impl Handler<Server> for Log {
+    fn on_event(&mut self, server: &mut Server, _now: Instant, event: ServerEvent<'_>) {
+        let name = |client: ClientId| server.name(client).unwrap_or("?").to_owned();
+        match event {
+            ServerEvent::Joined { peer, client } => {
+                tracing::info!(%peer, %client, name = ?name(client), from = ?server.address(peer), "joined");
+            }
+            ServerEvent::Left { client, name, cause, .. } => tracing::info!(%client, ?name, ?cause, "left"),
+            ServerEvent::NameRefused { peer, name } => {
+                tracing::info!(%peer, ?name, from = ?server.address(peer), "not let in: name taken");
+            }
+            ServerEvent::Rooms { client, refused: Some((room, why)) } => {
+                tracing::info!(%client, name = ?name(client), ?room, %why, "room refused");
+            }
+            ServerEvent::Listening { client, room, joined } => {
+                tracing::debug!(%client, name = ?name(client), ?room, joined, "listening");
+            }
+            event => tracing::debug!(?event),
+        }
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
+    }
+}

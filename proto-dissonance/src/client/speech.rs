@@ -1,0 +1,369 @@
+//! What somebody's voice packets say about the beginning, the order and the end of speech.
+
+use crate::voice::wrapped_difference;
+use crate::{Channel, Order, Priority, Recipient, VoiceData};
+use alloc::vec::Vec;
+use voxwire_core::Instant;
+
+/// What is known of one client's speech.
+#[derive(Debug, Default)]
+pub(super) struct Speaker {
+    /// Speech is open.
+    open: bool,
+    /// The channel session of the last speech; `None` before the first packet, and after a long silence.
+    session: Option<u8>,
+    /// The sequence number of the last packet accepted.
+    remote: u16,
+    /// Its place in this speech.
+    local: u32,
+    window: Window,
+    /// The channel sessions of the channels that reach us.
+    channels: Vec<(Recipient, u8)>,
+    /// When the last packet was accepted.
+    pub(super) heard: Instant,
+    /// Its silence is being looked at.
+    pub(super) watched: bool,
+    pub(super) stats: SpeakerStats,
+}
+
+/// Counters of one client's voice, as it reached us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpeakerStats {
+    /// Speeches begun.
+    pub speeches: u64,
+    /// Frames handed on, late and repeated ones included.
+    pub received: u64,
+    /// Frames missing between those that came in.
+    pub lost: u64,
+    /// Frames that came in after a newer one.
+    pub late: u64,
+    /// Frames that came in once more.
+    pub duplicate: u64,
+    /// Packets of an older channel session, or from before the beginning of a speech.
+    pub stale: u64,
+}
+
+/// What to do with a packet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Heard {
+    /// Nothing.
+    Nothing,
+    /// The speech has ended; the frame is not for us.
+    Ended,
+    Frame(Frame),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Frame {
+    pub(super) start: bool,
+    pub(super) restart: bool,
+    pub(super) end: bool,
+    pub(super) sequence: u32,
+    pub(super) lost: u32,
+    pub(super) order: Order,
+    pub(super) positional: bool,
+    pub(super) volume: f32,
+    pub(super) priority: Priority,
+}
+
+/// The channels of a packet that reach us, taken together.
+struct Reach {
+    any: bool,
+    positional: bool,
+    closing: bool,
+    /// A channel was closed and opened again.
+    reset: bool,
+    volume: f32,
+    priority: Priority,
+}
+
+impl Speaker {
+    pub(super) const fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Too long a silence: speech ends.
+    pub(super) const fn stop(&mut self) -> bool {
+        core::mem::replace(&mut self.open, false)
+    }
+
+    /// A very long silence: the next packet is a first one.
+    pub(super) const fn forget(&mut self) {
+        self.session = None;
+    }
+
+    /// Takes a voice packet; `for_us` says which recipients we are.
+    pub(super) fn hear(
+        &mut self,
+        now: Instant,
+        voice: &VoiceData<'_>,
+        for_us: impl Fn(Recipient) -> bool,
+    ) -> Heard {
+        let (session, bits) = (voice.options.session(), voice.options.session_bits());
+        let current = *self.session.get_or_insert_with(|| {
+            self.heard = now;
+            session
+        });
+        if wrapped_difference(current.into(), session.into(), bits) < 0 {
+            self.stats.stale = self.stats.stale.saturating_add(1);
+            return Heard::Nothing;
+        }
+        let reach = self.reach(voice.channels, for_us);
+        // An old sender's two bits are compared with as many of ours.
+        let other_session = wrapped_difference(current.into(), session.into(), bits) != 0;
+        let restart = self.open && (reach.reset || other_session);
+        if restart {
+            self.open = false;
+        }
+        // Nothing for us is as good as all closed; speech that was open has ended then, and its frame is not ours.
+        if !reach.any {
+            let ended = restart || self.stop();
+            return if ended { Heard::Ended } else { Heard::Nothing };
+        }
+        let start = !self.open && !reach.closing;
+        if start {
+            self.open = true;
+            (self.session, self.remote, self.local) = (Some(session), voice.sequence, 0);
+            self.window = Window::default();
+            self.stats.speeches = self.stats.speeches.saturating_add(1);
+        }
+        if !self.open {
+            // The last frame of a speech whose others did not reach us.
+            return if restart { Heard::Ended } else { Heard::Nothing };
+        }
+        let moved = wrapped_difference(self.remote, voice.sequence, 16);
+        let Some(local) = self.local.checked_add_signed(moved) else {
+            self.stats.stale = self.stats.stale.saturating_add(1);
+            return Heard::Nothing;
+        };
+        (self.local, self.remote, self.heard) = (local, voice.sequence, now);
+        let (order, lost) = self.window.place(local);
+        let stats = &mut self.stats;
+        stats.received = stats.received.saturating_add(1);
+        match order {
+            Order::Newest => stats.lost = stats.lost.saturating_add(lost.into()),
+            Order::Late => {
+                stats.late = stats.late.saturating_add(1);
+                stats.lost = stats.lost.saturating_sub(1);
+            }
+            Order::Duplicate => stats.duplicate = stats.duplicate.saturating_add(1),
+        }
+        let end = reach.closing;
+        if end {
+            self.open = false;
+        }
+        let Reach { positional, volume, priority, .. } = reach;
+        Heard::Frame(Frame {
+            start,
+            restart,
+            end,
+            sequence: local,
+            lost,
+            order,
+            positional,
+            volume,
+            priority,
+        })
+    }
+
+    /// Finds the channels that reach us, and keeps their channel sessions; those of others are forgotten.
+    fn reach(&mut self, channels: &[Channel], for_us: impl Fn(Recipient) -> bool) -> Reach {
+        let mut reach = Reach {
+            any: false,
+            positional: true,
+            closing: true,
+            reset: true,
+            volume: 0.0,
+            priority: Priority::Default,
+        };
+        let mut kept: usize = 0;
+        for channel in channels {
+            let recipient = channel.recipient();
+            if !for_us(recipient) {
+                continue;
+            }
+            reach.any = true;
+            reach.positional &= channel.is_positional();
+            reach.closing &= channel.is_closing();
+            reach.volume = reach.volume.max(channel.volume());
+            reach.priority = reach.priority.max(channel.priority());
+            let session = channel.session();
+            let known = self.channels.iter().position(|(known, _)| *known == recipient);
+            let before = known.and_then(|at| self.channels.get(at)).map(|(_, session)| *session);
+            reach.reset &= before.is_some_and(|before| before != session);
+            // Those of this packet are moved to the front.
+            let at = known.unwrap_or_else(|| {
+                self.channels.push((recipient, session));
+                self.channels.len().saturating_sub(1)
+            });
+            if let Some(entry) = self.channels.get_mut(at) {
+                entry.1 = session;
+            }
+            if at >= kept {
+                self.channels.swap(at, kept);
+                kept = kept.saturating_add(1);
+            }
+        }
+        self.channels.truncate(kept);
+        reach
+    }
+}
+
+/// The newest frame of a speech, and which of the 64 before it have come in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    /// `None` before the first frame.
+    newest: Option<u32>,
+    /// Bit `n`: the frame `n + 1` before the newest.
+    seen: u64,
+}
+
+impl Window {
+    /// How a frame comes in, and how many are missing before it.
+    fn place(&mut self, sequence: u32) -> (Order, u32) {
+        let Some(newest) = self.newest else {
+            self.newest = Some(sequence);
+            return (Order::Newest, 0);
+        };
+        if let Some(ahead) = sequence.checked_sub(newest).filter(|&ahead| ahead > 0) {
+            let shifted = self.seen.checked_shl(ahead).unwrap_or(0);
+            let previous = 1_u64.checked_shl(ahead.saturating_sub(1)).unwrap_or(0);
+            (self.newest, self.seen) = (Some(sequence), shifted | previous);
+            return (Order::Newest, ahead.saturating_sub(1));
+        }
+        let behind = newest.saturating_sub(sequence);
+        match behind.checked_sub(1).and_then(|bit| 1_u64.checked_shl(bit)) {
+            Some(bit) if self.seen & bit == 0 => {
+                self.seen |= bit;
+                (Order::Late, 0)
+            }
+            _ => (Order::Duplicate, 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClientId, Options, Profile, RoomId};
+
+    const ROOM: Recipient = Recipient::Room(RoomId::new(1));
+    const OTHER: Recipient = Recipient::Room(RoomId::new(2));
+
+    fn hear(speaker: &mut Speaker, sequence: u16, options: Options, channels: &[Channel]) -> Heard {
+        let sender = ClientId::new(3);
+        let voice = VoiceData { session: 1, sender, options, sequence, channels, frame: b"x" };
+        speaker.hear(Instant::ZERO, &voice, |recipient| recipient == ROOM)
+    }
+
+    fn later(session: u8) -> Options {
+        Options::new(session, Profile::Later)
+    }
+
+    /// Start, restart, end, sequence.
+    #[track_caller]
+    fn frame(heard: Heard) -> (bool, bool, bool, u32) {
+        let frame = whole(heard).expect("a frame");
+        (frame.start, frame.restart, frame.end, frame.sequence)
+    }
+
+    const fn whole(heard: Heard) -> Option<Frame> {
+        if let Heard::Frame(frame) = heard { Some(frame) } else { None }
+    }
+
+    #[test]
+    fn d_09_a_speech_from_its_first_frame_to_its_closing_one() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        assert_eq!(frame(hear(&mut speaker, 65_535, later(5), &open)), (true, false, false, 0));
+        assert_eq!(frame(hear(&mut speaker, 0, later(5), &open)), (false, false, false, 1));
+        let closing = [Channel::new(ROOM).with_closing(true)];
+        assert_eq!(frame(hear(&mut speaker, 1, later(5), &closing)), (false, false, true, 2));
+        assert_eq!(hear(&mut speaker, 2, later(5), &closing), Heard::Nothing);
+        assert_eq!(frame(hear(&mut speaker, 9, later(6), &open)), (true, false, false, 0));
+        assert_eq!(speaker.stats.speeches, 2);
+    }
+
+    #[test]
+    fn d_09_another_channel_session_is_another_speech_and_an_older_one_is_stale() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        hear(&mut speaker, 0, later(127), &open);
+        assert_eq!(frame(hear(&mut speaker, 7, later(0), &open)), (true, true, false, 0));
+        assert_eq!(hear(&mut speaker, 1, later(127), &open), Heard::Nothing);
+        assert_eq!(speaker.stats.stale, 1);
+        // A sender of 2018 has two bits.
+        let mut speaker = Speaker::default();
+        hear(&mut speaker, 0, Options::new(3, Profile::Era2018), &open);
+        assert_eq!(
+            frame(hear(&mut speaker, 1, Options::new(4, Profile::Era2018), &open)),
+            (true, true, false, 0)
+        );
+        assert_eq!(hear(&mut speaker, 2, Options::new(3, Profile::Era2018), &open), Heard::Nothing);
+    }
+
+    #[test]
+    fn d_09_a_channel_that_was_reopened_restarts_the_speech() {
+        let mut speaker = Speaker::default();
+        hear(&mut speaker, 0, later(0), &[Channel::new(ROOM)]);
+        let reopened = [Channel::new(ROOM).with_session(1)];
+        assert_eq!(frame(hear(&mut speaker, 1, later(0), &reopened)), (true, true, false, 0));
+        assert_eq!(frame(hear(&mut speaker, 2, later(0), &reopened)), (false, false, false, 1));
+        // One that is not for us does not count.
+        let both = [reopened[0], Channel::new(OTHER).with_session(2)];
+        assert_eq!(frame(hear(&mut speaker, 3, later(0), &both)), (false, false, false, 2));
+    }
+
+    #[test]
+    fn d_09_speech_that_is_not_for_us_any_more_ends_and_its_frame_is_lost() {
+        let mut speaker = Speaker::default();
+        hear(&mut speaker, 0, later(0), &[Channel::new(ROOM)]);
+        assert_eq!(hear(&mut speaker, 1, later(0), &[Channel::new(OTHER)]), Heard::Ended);
+        assert_eq!(hear(&mut speaker, 2, later(0), &[Channel::new(OTHER)]), Heard::Nothing);
+    }
+
+    #[test]
+    fn d_09_loss_and_order_are_counted() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        let mut orders = Vec::new();
+        for sequence in [10, 11, 14, 12, 12, 15, 9] {
+            if let Heard::Frame(frame) = hear(&mut speaker, sequence, later(0), &open) {
+                orders.push((frame.sequence, frame.order, frame.lost));
+            }
+        }
+        assert_eq!(
+            orders,
+            [
+                (0, Order::Newest, 0),
+                (1, Order::Newest, 0),
+                (4, Order::Newest, 2),
+                (2, Order::Late, 0),
+                (2, Order::Duplicate, 0),
+                (5, Order::Newest, 0)
+            ]
+        );
+        let stats = speaker.stats;
+        assert_eq!((stats.lost, stats.late, stats.duplicate, stats.stale), (1, 1, 1, 1));
+    }
+
+    #[test]
+    fn d_09_channels_are_taken_together() {
+        let mut speaker = Speaker::default();
+        let channels = [
+            Channel::new(ROOM).with_positional(true).with_volume(0.5).with_priority(Priority::High),
+            Channel::new(ROOM).with_closing(true).with_volume(2.0),
+            Channel::new(OTHER).with_positional(false),
+        ];
+        let frame = whole(hear(&mut speaker, 0, later(0), &channels)).unwrap();
+        assert_eq!((frame.end, frame.positional, frame.priority), (false, false, Priority::High));
+        assert!((frame.volume - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_window_far_behind_calls_everything_a_duplicate() {
+        let mut window = Window::default();
+        window.place(0);
+        assert_eq!(window.place(100), (Order::Newest, 99));
+        assert_eq!(window.place(36), (Order::Late, 0));
+        assert_eq!(window.place(35), (Order::Duplicate, 0));
+    }
+}

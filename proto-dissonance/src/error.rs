@@ -1,0 +1,124 @@
+use crate::{ClientId, SessionState};
+use thiserror::Error;
+use voxwire_core::{DecodeError, EncodeError, Full};
+
+/// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The frame is no packet.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The packet belongs to another session.
+    #[error("session {got:#010x}, expected {expected:#010x}")]
+    WrongSession {
+        /// The number found.
+        got: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// The packet makes no sense in this state, or from this side.
+    #[error("{message} while {state}")]
+    Unexpected {
+        /// How far the peer is.
+        state: SessionState,
+        /// What it sent.
+        message: &'static str,
+    },
+    /// The packet says that somebody else sent it.
+    #[error("sender {got}, expected {expected}")]
+    Forged {
+        /// The client named.
+        got: ClientId,
+        /// The client that sent it.
+        expected: ClientId,
+    },
+    /// What came directly says that somebody else sent it than the one whose way it is.
+    #[error("sender {0}, whose way this is not")]
+    NotTheirs(ClientId),
+    /// What a relay packet carries is not handed on: only VoiceData, and TextData reliably, are.
+    #[error("{0} cannot be relayed")]
+    NotRelayed(&'static str),
+    /// A name is null, too long, or not UTF-8.
+    #[error("invalid {0}: at most 255 bytes of UTF-8 expected")]
+    InvalidName(&'static str),
+    /// A ClientState whose name or codec is not the one of the handshake.
+    #[error("{0} is not the one of the handshake")]
+    Changed(&'static str),
+    /// More voice than one client can speak.
+    #[error("too much voice")]
+    TooMuchVoice,
+    /// More peers, clients or paths than there is room for.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// A client that is not in the session.
+    #[error("unknown client {0}")]
+    UnknownClient(ClientId),
+    /// A peer the session does not know.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// The outbox is full; the input may be tried again after draining.
+    #[error(transparent)]
+    Backlog(#[from] Full),
+}
+
+/// Why a client was not let into a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum RoomRefused {
+    /// The client listens to as many rooms as it may.
+    #[error("too many rooms")]
+    Quota,
+    /// Another room has the same number.
+    #[error("another room has the same number")]
+    Collision,
+    /// The application does not want it there.
+    #[error("not allowed")]
+    Policy,
+}
+
+/// Why a command was not carried out. Nothing was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no session yet, or any more.
+    #[error("not connected")]
+    NotConnected,
+    /// No such peer.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// No such client.
+    #[error("unknown client")]
+    UnknownClient,
+    /// The command makes no sense in this state.
+    #[error("cannot {command}: {state}")]
+    Unexpected {
+        /// What is going on.
+        state: &'static str,
+        /// What was asked for.
+        command: &'static str,
+    },
+    /// A name that is too long.
+    #[error("invalid {0}: at most 255 bytes expected")]
+    InvalidName(&'static str),
+    /// A room that may not be listened to.
+    #[error("room refused: {0}")]
+    Room(#[from] RoomRefused),
+    /// The table is at its limit.
+    #[error("{what}: at most {max} entries")]
+    Full {
+        /// Which table.
+        what: &'static str,
+        /// Its limit.
+        max: usize,
+    },
+    /// The packet cannot be encoded, or the outbox is full.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self::Encode(full.into())
+    }
+}

@@ -1,0 +1,409 @@
+use crate::{Channel, ClientId, CodecSettings, Priority, Recipient, RoomRefused, Text, TextData, VoiceData};
+use alloc::{borrow::Cow, boxed::Box};
+use core::{fmt, net::SocketAddr};
+use voxwire_core::{Instant, PeerId};
+
+/// How far a connection is, of a client or of one of a server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionState {
+    /// No connection.
+    Disconnected,
+    /// Connected; the handshake is not answered yet.
+    Negotiating,
+    /// In the session.
+    Connected,
+}
+
+impl fmt::Display for SessionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disconnected => "disconnected",
+            Self::Negotiating => "negotiating",
+            Self::Connected => "connected",
+        })
+    }
+}
+
+/// A room or a player, by name: what an application speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target<'a> {
+    /// Everybody who listens to the room.
+    Room(&'a str),
+    /// The client of that name, whatever its number is at the moment.
+    Player(&'a str),
+}
+
+/// What a client's application can ask for.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum ClientCommand<'a> {
+    /// Listen to a room. Counted: as many [`Leave`](Self::Leave)s end it. Works without a connection, too.
+    Join {
+        /// Its name, at most 255 bytes.
+        room: &'a str,
+    },
+    /// Undo one [`Join`](Self::Join).
+    Leave {
+        /// Its name.
+        room: &'a str,
+    },
+    /// Speak to somebody from the next [`Say`](Self::Say) on; or change how.
+    Open {
+        /// To whom.
+        to: Target<'a>,
+        /// How.
+        as_: Speech,
+    },
+    /// Stop speaking to somebody: the next [`Say`](Self::Say) is the last one for them. Without one more they take the
+    /// speech for ended only after 1.5 s.
+    Close {
+        /// To whom.
+        to: Target<'a>,
+    },
+    /// Send one frame of encoded audio to everybody that a channel is open to. Nothing is sent while nobody listens. The
+    /// slice is free afterwards.
+    Say {
+        /// One frame, as the codec settings say; at most about 990 bytes.
+        frame: &'a [u8],
+    },
+    /// Send text.
+    Text {
+        /// To whom.
+        to: Target<'a>,
+        /// What.
+        text: &'a str,
+    },
+    /// Try to reach another client directly, where it is known how. Voice goes there directly once it has answered.
+    Reach {
+        /// Host name or address.
+        host: &'a str,
+        /// UDP port.
+        port: u16,
+    },
+}
+
+/// How a channel speaks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speech {
+    /// From a place in the game.
+    pub positional: bool,
+    /// How important it is.
+    pub priority: Priority,
+    /// From 0 to 2.
+    pub volume: f32,
+}
+
+impl Speech {
+    /// From nowhere, at the default priority, at volume 1.
+    pub const DEFAULT: Self = Self { positional: false, priority: Priority::Default, volume: 1.0 };
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What a client's application learns.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ClientEvent<'a> {
+    /// The handshake is done. Who is there, and where, follows.
+    Connected {
+        /// Our number.
+        id: ClientId,
+        /// The session's number.
+        session: u32,
+    },
+    /// The handshake was not answered for two seconds, and is asked for again: the server is slow, or does not let us in,
+    /// perhaps because somebody has our name.
+    NoAnswer {
+        /// How often it has been asked for.
+        asked: u32,
+    },
+    /// The connection is lost or given up.
+    Disconnected {
+        /// Why.
+        cause: Lost,
+        /// When we try again; `None` for never.
+        retry_at: Option<Instant>,
+    },
+    /// Somebody is there. We ourselves are, too.
+    Entered {
+        /// Who.
+        client: ClientId,
+        /// Its name.
+        name: Cow<'a, str>,
+    },
+    /// Somebody has left.
+    Left {
+        /// Who it was.
+        client: ClientId,
+        /// Its name.
+        name: Box<str>,
+    },
+    /// Somebody listens to other rooms than before; see [`Client::rooms`](crate::Client::rooms).
+    Rooms {
+        /// Who.
+        client: ClientId,
+    },
+    /// Somebody starts or stops listening to a room.
+    Listening {
+        /// Who.
+        client: ClientId,
+        /// To which.
+        room: Cow<'a, str>,
+        /// Starts.
+        joined: bool,
+    },
+    /// The server has moved us: we listen to a room, or do not any more, that we did not ask for.
+    Moved {
+        /// Which.
+        room: Box<str>,
+        /// We listen to it.
+        joined: bool,
+    },
+    /// Speech.
+    Voice(Voice<'a>),
+    /// Somebody's speech has ended without a last frame for us.
+    SpeechEnded {
+        /// Whose.
+        client: ClientId,
+    },
+    /// Text to us, or to a room that we listen to.
+    Text {
+        /// From whom.
+        from: ClientId,
+        /// To whom.
+        recipient: Recipient,
+        /// What; possibly null or not UTF-8.
+        text: Text<'a>,
+    },
+    /// Voice for somebody goes directly from now on, or by the server again.
+    Direct {
+        /// Whom.
+        client: ClientId,
+        /// Directly.
+        up: bool,
+    },
+}
+
+/// Why a client lost its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lost {
+    /// The connection ended.
+    Connection,
+    /// No connection could be made.
+    Unreachable,
+    /// The server has another session: it was restarted.
+    WrongSession,
+    /// The server removed us.
+    Kicked,
+}
+
+/// One frame of somebody's speech.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Voice<'a> {
+    /// Who speaks.
+    pub from: ClientId,
+    /// The first frame of a speech.
+    pub start: bool,
+    /// The speech before ended with this packet, and another one started.
+    pub restart: bool,
+    /// The last frame of the speech.
+    pub end: bool,
+    /// Counts the frames of the speech from 0, as they were spoken.
+    pub sequence: u32,
+    /// Frames that are missing between this one and the newest one before.
+    pub lost: u32,
+    /// How it came in.
+    pub order: Order,
+    /// Whether all channels that reach us are positional.
+    pub positional: bool,
+    /// The loudest of them.
+    pub volume: f32,
+    /// The most important of them.
+    pub priority: Priority,
+    /// All channels of the packet, those that are not for us included.
+    pub channels: &'a [Channel],
+    /// Encoded audio, as the sender's codec settings say; may be empty.
+    pub frame: &'a [u8],
+}
+
+impl fmt::Debug for Voice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Voice")
+            .field("from", &self.from)
+            .field("start", &self.start)
+            .field("restart", &self.restart)
+            .field("end", &self.end)
+            .field("sequence", &self.sequence)
+            .field("lost", &self.lost)
+            .field("order", &self.order)
+            .field("len", &self.frame.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a frame came in, seen from those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// The newest so far.
+    Newest,
+    /// After a newer one; counted as lost until now.
+    Late,
+    /// Once more, or too late to tell: more than 64 frames behind.
+    Duplicate,
+}
+
+/// What a server's application can ask for.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum ServerCommand<'a> {
+    /// Let a peer join that asked in [`ServerEvent::Joining`].
+    Admit {
+        /// Who asked.
+        peer: PeerId,
+    },
+    /// Do not let a peer join that asked in [`ServerEvent::Joining`]; its connection is closed.
+    Reject {
+        /// Who asked.
+        peer: PeerId,
+    },
+    /// Remove a client, tell everybody, and close its connection.
+    Kick {
+        /// Whom.
+        client: ClientId,
+    },
+    /// Hand on no voice, or no text, of a client. What it sends directly to others does not come by here.
+    Mute {
+        /// Whose.
+        client: ClientId,
+        /// No voice.
+        voice: bool,
+        /// No text.
+        text: bool,
+    },
+    /// Change, for everybody, which rooms a client listens to. Our own clients follow; others go on playing what they
+    /// joined themselves, but are not sent it any more.
+    Move {
+        /// Whom.
+        client: ClientId,
+        /// Stops listening to this room.
+        from: Option<&'a str>,
+        /// Starts listening to this one.
+        to: Option<&'a str>,
+    },
+    /// Raise [`ServerEvent::Voice`] for the speech of a client, or of everybody.
+    Watch {
+        /// Whose; `None` for everybody's.
+        client: Option<ClientId>,
+        /// From now on, or no more.
+        on: bool,
+    },
+}
+
+/// What a server's application learns.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ServerEvent<'a> {
+    /// A connection.
+    Connected {
+        /// Its id.
+        peer: PeerId,
+        /// Where from.
+        from: Option<SocketAddr>,
+    },
+    /// A peer wants to join; answer with `Admit` or `Reject`. Only with [`Settings::ask`](crate::Settings::ask).
+    Joining {
+        /// Who.
+        peer: PeerId,
+        /// The name it wants.
+        name: Cow<'a, str>,
+        /// How its voice is encoded.
+        codec: CodecSettings,
+    },
+    /// A client has joined.
+    Joined {
+        /// Its connection.
+        peer: PeerId,
+        /// Its number.
+        client: ClientId,
+    },
+    /// A peer may not have the name it asked for; it goes on asking.
+    NameRefused {
+        /// Who.
+        peer: PeerId,
+        /// The name.
+        name: Cow<'a, str>,
+    },
+    /// A client listens to other rooms than before; see [`Server::rooms_of`](crate::Server::rooms_of).
+    Rooms {
+        /// Who.
+        client: ClientId,
+        /// A room that it may not enter, or leave, and why; the last one, if there are several.
+        refused: Option<(Cow<'a, str>, RoomRefused)>,
+    },
+    /// A client starts or stops listening to a room.
+    Listening {
+        /// Who.
+        client: ClientId,
+        /// To which.
+        room: Cow<'a, str>,
+        /// Starts.
+        joined: bool,
+    },
+    /// A client speaks; see [`ServerCommand::Watch`].
+    Voice {
+        /// Who.
+        client: ClientId,
+        /// The packet.
+        voice: VoiceData<'a>,
+        /// How many it was sent to.
+        copies: usize,
+    },
+    /// A client has written something.
+    Text {
+        /// Who.
+        client: ClientId,
+        /// The packet.
+        text: TextData<'a>,
+        /// How many it was sent to.
+        copies: usize,
+    },
+    /// A client has left the session.
+    Left {
+        /// Its connection.
+        peer: PeerId,
+        /// Its number.
+        client: ClientId,
+        /// Its name.
+        name: Box<str>,
+        /// Why.
+        cause: LeftBecause,
+    },
+    /// A connection ended that was not, or not any more, in the session.
+    Gone {
+        /// Which.
+        peer: PeerId,
+    },
+}
+
+/// Why a client left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LeftBecause {
+    /// Its connection ended.
+    Connection,
+    /// It asked to join again, under another name or with another codec.
+    Again,
+    /// Somebody else took its name over.
+    Displaced,
+    /// The application kicked it.
+    Kicked,
+    /// Too many violations.
+    Violations,
+    /// The server ended.
+    Shutdown,
+}

@@ -1,0 +1,61 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::std_instead_of_core,
+    clippy::alloc_instead_of_core
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod client;
+mod error;
+mod event;
+mod framing;
+mod message;
+mod room;
+mod rooms;
+mod server;
+mod text;
+pub mod voice;
+mod wire;
+
+pub use {
+    client::{Client, ClientSettings, ClientStats, SpeakerStats},
+    error::{Refusal, RoomRefused, Violation},
+    event::{
+        ClientCommand, ClientEvent, LeftBecause, Lost, Order, ServerCommand, ServerEvent, SessionState,
+        Speech, Target, Voice,
+    },
+    framing::{Framing, framing},
+    message::{
+        ClientInfo, ClientMessage, ClientState, DeltaClientState, HandshakeRequest, HandshakeResponse,
+        Packet, RoomListeners, ServerMessage, ServerRelay, TextData,
+    },
+    room::room_id,
+    server::{Server, ServerStats, Settings},
+    text::Text,
+    voice::{Channel, Options, Priority, Recipient, VoiceData},
+    wire::{
+        ClientId, Codec, CodecSettings, DEFAULT_PORT, DEFAULT_QUIC_PORT, HEAD_LEN, LIMITS, MAGIC,
+        MAX_DESTINATIONS, MAX_NAME, MAX_PACKET, Profile, RELAY_HEAD_LEN, RoomId, SERVER_ONLY,
+        SERVER_ONLY_ROOM, TEXT_HEAD_LEN, VOICE_HEAD_LEN, Wire,
+    },
+};

@@ -1,0 +1,639 @@
+mod clients;
+mod join;
+mod listening;
+mod relay;
+
+use crate::rooms::Rooms;
+use crate::{
+    ClientId, CodecSettings, Framing, LeftBecause, MAX_NAME, Packet, Profile, Refusal, RoomId, RoomRefused,
+    ServerCommand, ServerEvent, ServerRelay, SessionState, Violation, Wire, room_id,
+};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use clients::Clients;
+use core::{fmt, net::SocketAddr, time::Duration};
+pub(crate) use join::insist_state;
+use voxwire_core::{
+    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
+    Session, SourceRate,
+};
+
+/// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
+///
+/// A host is a server with a client of its own beside it, connected within the process.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    wire: Wire,
+    session: u32,
+    peers: PeerSlab<Peer>,
+    clients: Clients,
+    rooms: Rooms,
+    names: Names,
+    /// Connections that are not in the session, by when they have been so for too long.
+    idle: Deadlines<PeerId>,
+    /// Connections so far.
+    connections: u64,
+    attempts: SourceRate,
+    outbox: Outbox,
+    /// What the session did of its own accord, to be told with the next time-out.
+    later: VecDeque<ServerEvent<'static>>,
+    policy: Policy,
+    /// Rooms whose numbers belong to them, whether anybody listens or not.
+    reserved: BTreeMap<RoomId, Box<str>>,
+    watch_all: bool,
+    /// What describing everybody to a newcomer takes, roughly: bytes, and the number of memberships.
+    state_bytes: usize,
+    listeners: usize,
+    stats: ServerStats,
+}
+
+/// What a server is told at the start. Every limit has a safe default.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire.
+    pub limits: Limits,
+    /// What is sent where releases differ.
+    pub profile: Profile,
+    /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting everybody join.
+    pub ask: bool,
+    /// A handshake under a name that somebody has displaces the holder, as in the original. Without it only one from the
+    /// holder's own address does (never on loopback, where one address is many people); anybody else goes on asking.
+    pub newest_wins: bool,
+    /// A repeated handshake removes the client and lets it join again, as in later originals, rather than being answered
+    /// once more, as in those of 2018.
+    pub repeat_replaces: bool,
+    /// Relay only to clients that the inner packet is addressed to, rather than to whomever the sender lists.
+    pub addressed_only: bool,
+    /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.)
+    pub reliable_voice: bool,
+    /// How long a number given back is not given out again, while more than 1000 are free.
+    pub id_quarantine: Duration,
+    /// How long the name of a lost connection is kept from other addresses.
+    pub quarantine: Duration,
+    /// How long a connection may stay that is not in the session.
+    pub idle: Duration,
+    /// Rooms that one client may listen to.
+    pub max_rooms: usize,
+    /// Malformed or misplaced packets after which a client is kicked; one a minute is forgiven.
+    pub max_violations: u32,
+    /// Voice packets of one client; beyond it they are dropped.
+    pub voice: Rate,
+    /// Texts of one client; beyond it reading pauses, nothing is dropped.
+    pub text: Rate,
+    /// Handshakes, states and deltas of one client; beyond it reading pauses, nothing is dropped.
+    pub state: Rate,
+    /// Bytes of states, deltas and texts of one client, which others must take; beyond it reading pauses.
+    pub reliable_bytes: Rate,
+    /// How soon a handshake that is repeated is answered once more.
+    pub answer_again: Duration,
+    /// Voice with more channels than this is not relayed.
+    pub max_channels: usize,
+    /// Answers to wrong sessions, for each connection.
+    pub wrong_session: Rate,
+    /// Handshakes of one source address (loopback is exempt).
+    pub attempts: Rate,
+    /// How many bytes of voice may wait for a slow listener.
+    pub queue: usize,
+}
+
+impl Settings {
+    /// The defaults, see the fields' own values.
+    pub const DEFAULT: Self = Self {
+        limits: Limits { max_backlog: 64 * 1024 * 1024, ..crate::LIMITS },
+        profile: Profile::Later,
+        ask: false,
+        newest_wins: false,
+        repeat_replaces: false,
+        addressed_only: true,
+        reliable_voice: false,
+        id_quarantine: Duration::from_secs(30),
+        quarantine: Duration::from_secs(30),
+        idle: Duration::from_secs(300),
+        max_rooms: 64,
+        max_violations: 16,
+        voice: Rate { per_second: 120, burst: 120 },
+        text: Rate { per_second: 10, burst: 80 },
+        state: Rate { per_second: 10, burst: 80 },
+        reliable_bytes: Rate { per_second: 4096, burst: 16 * 1024 },
+        answer_again: Duration::from_millis(1500),
+        max_channels: 64,
+        wrong_session: Rate { per_second: 2, burst: 10 },
+        attempts: Rate { per_second: 10, burst: 300 },
+        queue: 16 * 1024,
+    };
+
+    /// What the original does where the defaults are safer.
+    pub const ORIGINAL: Self = Self {
+        newest_wins: true,
+        repeat_replaces: true,
+        addressed_only: false,
+        reliable_voice: true,
+        id_quarantine: Duration::ZERO,
+        quarantine: Duration::ZERO,
+        ..Self::DEFAULT
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Counters of a server, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Clients that have joined.
+    pub joined: u64,
+    /// Voice packets relayed.
+    pub voice: u64,
+    /// Copies of them sent.
+    pub voice_copies: u64,
+    /// Voice packets dropped because their sender sent too many.
+    pub voice_over_budget: u64,
+    /// Texts relayed.
+    pub texts: u64,
+    /// Destinations of relayed packets that were not there, not addressed, or named twice.
+    pub skipped: u64,
+    /// Malformed or misplaced packets.
+    pub violations: u64,
+    /// Packets that said somebody else had sent them.
+    pub forged: u64,
+    /// Rooms that clients were not let into.
+    pub rooms_refused: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    from: Option<SocketAddr>,
+    /// Counts connections: a higher number is a newer one.
+    number: u64,
+    client: Option<ClientId>,
+    /// A handshake that the application is thinking about.
+    pending: Option<Pending>,
+    voice: Bucket,
+    voice_parts: relay::Parts,
+    text: Bucket,
+    text_parts: relay::Parts,
+    state: Bucket,
+    bytes: Bucket,
+    /// When its handshake was answered last.
+    answered: Instant,
+    wrong_session: Bucket,
+    violations: u32,
+    last_violation: Instant,
+}
+
+#[derive(Debug)]
+struct Pending {
+    name: Box<str>,
+    codec: CodecSettings,
+}
+
+/// Who may listen to which room: the client's name and the room's.
+type MayListen = dyn FnMut(&str, &str) -> bool + Send + Sync;
+
+struct Policy(Option<Box<MayListen>>);
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Policy" } else { "None" })
+    }
+}
+
+impl Server {
+    /// A server without clients. `seed` should be random: the session's number comes from it, and it keeps outsiders from
+    /// choosing whose attempts are counted with theirs.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        // From 1 to 2^31 - 2, as the original's generator has it.
+        let session = u32::try_from(seed % 0x7fff_fffe).unwrap_or(0).saturating_add(1);
+        let max = settings.limits.max_peers;
+        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
+        let slots = max.saturating_mul(2).saturating_add(1024);
+        Self {
+            wire: Wire { profile: settings.profile, limits: settings.limits },
+            session,
+            peers: PeerSlab::new(slots),
+            clients: Clients::new(settings.id_quarantine),
+            rooms: Rooms::new(),
+            names: Names::new(max),
+            idle: Deadlines::new(),
+            connections: 0,
+            attempts: SourceRate::new(settings.attempts, 4096, seed),
+            outbox: Outbox::new(settings.limits.max_backlog),
+            later: VecDeque::new(),
+            policy: Policy(None),
+            reserved: BTreeMap::new(),
+            watch_all: false,
+            state_bytes: 0,
+            listeners: 0,
+            stats: ServerStats::default(),
+            settings,
+        }
+    }
+
+    /// Asks `may_listen` about every room that a client wants to listen to: the client's name, then the room's.
+    pub fn set_policy(&mut self, may_listen: impl FnMut(&str, &str) -> bool + Send + Sync + 'static) {
+        self.policy = Policy(Some(Box::new(may_listen)));
+    }
+
+    /// Keeps a room's number for it, even while nobody listens: a name of the same number, which is easily found, can
+    /// then never keep others out of it.
+    ///
+    /// # Errors
+    /// [`RoomRefused::Collision`] if another room has the number already.
+    pub fn reserve_room(&mut self, room: &str) -> Result<(), Refusal> {
+        let id = room_id(room);
+        if room.len() > MAX_NAME {
+            return Err(Refusal::InvalidName("room name"));
+        }
+        if self.rooms.collides(room) || self.reserved.get(&id).is_some_and(|reserved| **reserved != *room) {
+            return Err(RoomRefused::Collision.into());
+        }
+        self.reserved.insert(id, room.into());
+        Ok(())
+    }
+
+    /// The session's number.
+    pub const fn session(&self) -> u32 {
+        self.session
+    }
+
+    /// Number of connections.
+    pub const fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Everybody in the session: number, name, how their voice is encoded.
+    pub fn clients(&self) -> impl Iterator<Item = (ClientId, &str, CodecSettings)> {
+        self.clients.iter().map(|(id, _, client)| (id, &*client.name, client.codec))
+    }
+
+    /// Number of clients in the session.
+    pub const fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether nobody is in the session.
+    pub const fn is_empty(&self) -> bool {
+        self.clients.len() == 0
+    }
+
+    /// The name of a client.
+    pub fn name(&self, client: ClientId) -> Option<&str> {
+        self.clients.get(client).map(|client| &*client.name)
+    }
+
+    /// The connection of a client.
+    pub fn peer(&self, client: ClientId) -> Option<PeerId> {
+        self.clients.route(client).map(|route| route.peer)
+    }
+
+    /// The client that is known by `name`.
+    pub fn find(&self, name: &str) -> Option<ClientId> {
+        self.client_of(self.names.find(name.as_bytes())?)
+    }
+
+    /// The client behind a connection.
+    #[inline]
+    pub fn client_of(&self, peer: PeerId) -> Option<ClientId> {
+        self.peers.get(peer)?.client
+    }
+
+    /// The address of a connection, if the driver told it.
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.get(peer)?.from
+    }
+
+    /// All rooms that somebody listens to: name, and who, in ascending order.
+    pub fn rooms(&self) -> impl Iterator<Item = (&str, &[ClientId])> {
+        self.rooms.iter().map(|(_, room)| (&*room.name, &*room.listeners))
+    }
+
+    /// The rooms that a client listens to.
+    pub fn rooms_of(&self, client: ClientId) -> impl Iterator<Item = &str> {
+        let rooms = self.clients.route(client).map_or(&[][..], |route| route.rooms.as_slice());
+        rooms.iter().filter_map(|&room| self.rooms.get(room).map(|room| &*room.name))
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    /// Takes a packet of `peer`'s, already decoded, beside its bytes: what is rebroadcast is `raw`. Below
+    /// [`Session::handle_input`], which also counts violations.
+    ///
+    /// # Errors
+    /// See [`Session`], point 5 of the contract.
+    #[inline]
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        raw: &'a [u8],
+        packet: Packet<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        match packet {
+            Packet::ServerRelayReliable(relay) => self.relay(now, peer, relay, true),
+            Packet::ServerRelayUnreliable(relay) => self.relay(now, peer, relay, false),
+            _ => self.receive_other(now, peer, raw, packet),
+        }
+    }
+
+    #[inline(never)]
+    fn receive_other<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        raw: &'a [u8],
+        packet: Packet<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        if let Packet::HandshakeRequest(request) = packet {
+            return self.handshake(now, peer, request);
+        }
+        // Never answered: two servers would go on for ever.
+        let error = matches!(packet, Packet::ErrorWrongSession { .. });
+        if let Some(got) = packet.session().filter(|&got| got != self.session && !error) {
+            return Err(self.wrong_session(now, peer, got));
+        }
+        let Some(client) = self.client_of(peer) else {
+            self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+            return Err(Violation::Unexpected { state: SessionState::Negotiating, message: packet.name() });
+        };
+        match packet {
+            Packet::ClientState(state) => self.client_state(now, peer, client, raw, state),
+            Packet::DeltaClientState(delta) => self.delta(now, peer, client, raw, delta),
+            other => Err(Violation::Unexpected { state: SessionState::Connected, message: other.name() }),
+        }
+    }
+
+    /// A packet of another session: its sender is told ours, now and then.
+    #[cold]
+    fn wrong_session(&mut self, now: Instant, peer: PeerId, got: u32) -> Violation {
+        let expected = self.session;
+        let rate = self.settings.wrong_session;
+        let Some(state) = self.peers.get_mut(peer) else { return Violation::UnknownPeer };
+        if state.wrong_session.take(now, rate, 1).is_ok() {
+            let packet = Packet::ErrorWrongSession { session: expected };
+            let _ = self.outbox.insist(peer, Lane::Droppable, &packet, &self.wire);
+        }
+        Violation::WrongSession { got, expected }
+    }
+
+    fn charge_state(&mut self, now: Instant, peer: PeerId) {
+        let rate = self.settings.state;
+        if let Some(until) = self.peers.get_mut(peer).and_then(|state| state.state.charge(now, rate, 1)) {
+            self.outbox.pause(peer, until);
+        }
+    }
+
+    /// What others must take costs its sender: a slow one could be cut off for it.
+    fn charge_bytes(&mut self, now: Instant, peer: PeerId, bytes: usize) {
+        let (rate, bytes) = (self.settings.reliable_bytes, u32::try_from(bytes).unwrap_or(u32::MAX));
+        if let Some(until) = self.peers.get_mut(peer).and_then(|state| state.bytes.charge(now, rate, bytes)) {
+            self.outbox.pause(peer, until);
+        }
+    }
+
+    /// Sends a packet to `peer`, whatever waits already: the stimulus has been checked against the outbox's room.
+    fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
+        let _ = self.outbox.insist(peer, Lane::Reliable, packet, &self.wire);
+    }
+
+    /// Sends a small packet to everybody. The outbox's limit is far beyond what a driver lets wait: only one that never
+    /// drains it has packets missing.
+    fn tell_all(&mut self, packet: &Packet<'_>) {
+        let _ = self.outbox.send(self.clients.peers(), Lane::Reliable, packet, &self.wire);
+    }
+
+    /// Counts a violation of `peer`'s; the last one allowed closes the connection.
+    #[cold]
+    fn count_violation(&mut self, now: Instant, peer: PeerId, violation: &Violation) {
+        self.stats.violations = self.stats.violations.saturating_add(1);
+        if matches!(violation, Violation::Forged { .. }) {
+            self.stats.forged = self.stats.forged.saturating_add(1);
+        }
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let minutes = now.saturating_duration_since(state.last_violation).as_secs() / 60;
+        let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
+        state.violations = state.violations.saturating_sub(forgiven).saturating_add(1);
+        state.last_violation = now;
+        if state.violations >= self.settings.max_violations {
+            self.expel(now, peer, LeftBecause::Violations);
+        }
+    }
+
+    /// Closes `peer`'s connection, to be told with the next time-out.
+    fn expel(&mut self, now: Instant, peer: PeerId, cause: LeftBecause) {
+        match self.leave(now, peer, cause) {
+            Some(left) => self.later.push_back(left),
+            None => self.later.push_back(ServerEvent::Gone { peer }),
+        }
+        self.idle.clear(peer);
+        self.peers.remove(peer);
+        self.outbox.close(peer);
+    }
+
+    /// A connection arrives; where there is no room, the one that has been outside the session for longest goes.
+    fn open(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        from: Option<SocketAddr>,
+    ) -> Result<ServerEvent<'static>, Violation> {
+        if self.peers.len() >= self.settings.limits.max_peers {
+            if let Some((_, oldest)) = self.idle.first() {
+                self.expel(now, oldest, LeftBecause::Connection);
+            }
+        }
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
+        self.connections = self.connections.saturating_add(1);
+        let state = Peer {
+            from,
+            number: self.connections,
+            client: None,
+            pending: None,
+            voice: Bucket::default(),
+            voice_parts: relay::Parts::default(),
+            text: Bucket::default(),
+            text_parts: relay::Parts::default(),
+            state: Bucket::default(),
+            bytes: Bucket::default(),
+            answered: now,
+            wrong_session: Bucket::default(),
+            violations: 0,
+            last_violation: now,
+        };
+        if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
+            self.outbox.close(peer);
+            return Err(Violation::TooMany("peers"));
+        }
+        self.outbox.budget(peer, self.settings.queue);
+        self.idle.set(peer, now.saturating_add(self.settings.idle));
+        Ok(ServerEvent::Connected { peer, from })
+    }
+
+    /// A connection is gone.
+    fn closed(&mut self, now: Instant, peer: PeerId) -> Result<ServerEvent<'static>, Violation> {
+        self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+        let left = self.leave(now, peer, LeftBecause::Connection);
+        self.idle.clear(peer);
+        self.peers.remove(peer);
+        if self.peers.is_empty() {
+            self.outbox.shrink();
+        }
+        Ok(left.unwrap_or(ServerEvent::Gone { peer }))
+    }
+
+    #[inline]
+    fn frame<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        bytes: &'a [u8],
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        // Relayed voice first: nearly every packet is.
+        let result = match ServerRelay::read(bytes) {
+            Some((relay, reliable)) if bytes.len() <= self.wire.limits.max_frame => {
+                self.relay(now, peer, relay, reliable)
+            }
+            _ => self.decode(now, peer, bytes),
+        };
+        if let Err(violation) = &result {
+            self.judge(now, peer, violation);
+        }
+        result
+    }
+
+    #[inline(never)]
+    fn decode<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        bytes: &'a [u8],
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let packet = Packet::decode(bytes, &self.wire)?;
+        if matches!(packet, Packet::HandshakeRequest(_)) {
+            // Names are guessed by asking for them.
+            let source = self.address(peer).map(|from| from.ip());
+            if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+                return Err(Violation::TooMany("handshakes"));
+            }
+        }
+        self.receive(now, peer, bytes, packet)
+    }
+
+    #[cold]
+    fn judge(&mut self, now: Instant, peer: PeerId, violation: &Violation) {
+        // What honest clients do, too: ask for a name again and again, or carry on after a restart of the server.
+        let innocent = matches!(
+            violation,
+            Violation::Backlog(_)
+                | Violation::UnknownPeer
+                | Violation::WrongSession { .. }
+                | Violation::TooMuchVoice
+                | Violation::TooMany("handshakes" | "clients" | "channels")
+        );
+        if !innocent {
+            self.count_violation(now, peer, violation);
+        }
+    }
+}
+
+impl Session for Server {
+    type Framing = Framing;
+    type Command<'a> = ServerCommand<'a>;
+    type Event<'a> = ServerEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        crate::framing(&self.wire)
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        match input {
+            Input::Frame { peer, bytes, .. } => self.frame(now, peer, bytes),
+            Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
+            Input::Closed { peer } => self.closed(now, peer).map(Some),
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ServerCommand::Admit { peer } => self.admit_pending(now, peer),
+            ServerCommand::Reject { peer } => {
+                let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+                if state.pending.is_none() {
+                    let (state, command) = ("it has not asked", "reject a peer");
+                    return Err(Refusal::Unexpected { state, command });
+                }
+                self.expel(now, peer, LeftBecause::Kicked);
+                Ok(())
+            }
+            ServerCommand::Kick { client } => {
+                let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;
+                self.outbox.room(64, self.clients.len().saturating_add(4))?;
+                self.expel(now, peer, LeftBecause::Kicked);
+                Ok(())
+            }
+            ServerCommand::Mute { client, voice, text } => {
+                let client = self.clients.get_mut(client).ok_or(Refusal::UnknownClient)?;
+                (client.treatment.mute_voice, client.treatment.mute_text) = (voice, text);
+                Ok(())
+            }
+            ServerCommand::Move { client, from, to } => self.move_client(client, from, to),
+            ServerCommand::Watch { client: None, on } => {
+                self.watch_all = on;
+                Ok(())
+            }
+            ServerCommand::Watch { client: Some(client), on } => {
+                self.clients.get_mut(client).ok_or(Refusal::UnknownClient)?.treatment.watched = on;
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        if let Some(event) = self.later.pop_front() {
+            return Some(event);
+        }
+        let peer = self.idle.pop(now)?;
+        self.peers.remove(peer)?;
+        self.outbox.close(peer);
+        Some(ServerEvent::Gone { peer })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.later.is_empty() { self.idle.next() } else { Some(Instant::ZERO) }
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, now: Instant) {
+        // One by one, told to the dwindling rest; as far as the outbox has room.
+        let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
+        for peer in peers {
+            self.expel(now, peer, LeftBecause::Shutdown);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Joining and leaving: the handshake, names, and what a newcomer is told.
+
+use super::{Pending, Server};
+use crate::{
+    ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
+    LeftBecause, MAX_NAME, Packet, Refusal, RoomListeners, ServerEvent, Text, Violation,
+};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
+use voxwire_core::{EncodeError, Instant, Lane, List, Message, PeerId};
+
+impl Server {
+    /// Message type 4.
+    pub(super) fn handshake<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        request: HandshakeRequest<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+        self.charge_state(now, peer);
+        // The original ignores a request without a name, and so do we: it is asked again.
+        let name = request.name.as_str().filter(|name| name.len() <= MAX_NAME);
+        let name = name.ok_or(Violation::InvalidName("name"))?;
+        self.room_for_a_join()?;
+        let known = self.client_of(peer).and_then(|id| Some((id, self.clients.get(id)?)));
+        let same = known.filter(|(_, client)| *client.name == *name && client.codec == request.codec);
+        if let Some((client, _)) = same.filter(|_| !self.settings.repeat_replaces) {
+            self.answer_again(now, peer, client);
+            return Ok(None);
+        }
+        if !self.may_take(now, peer, name) {
+            return Ok(Some(ServerEvent::NameRefused { peer, name: Cow::Borrowed(name) }));
+        }
+        if self.settings.ask {
+            if let Some(state) = self.peers.get_mut(peer) {
+                let again = state.pending.as_ref().is_some_and(|pending| *pending.name == *name);
+                state.pending = Some(Pending { name: name.into(), codec: request.codec });
+                if again {
+                    return Ok(None);
+                }
+            }
+            return Ok(Some(ServerEvent::Joining { peer, name: Cow::Borrowed(name), codec: request.codec }));
+        }
+        let client = self.admit(now, peer, name.into(), request.codec);
+        let client = client.ok_or(Violation::TooMany("clients"))?;
+        let joined = ServerEvent::Joined { peer, client };
+        if self.later.is_empty() {
+            return Ok(Some(joined));
+        }
+        // Those that had to go for it are told of first.
+        self.later.push_back(ServerEvent::Joined { peer, client });
+        Ok(None)
+    }
+
+    /// The application's answer to a request.
+    pub(super) fn admit_pending(&mut self, now: Instant, peer: PeerId) -> Result<(), Refusal> {
+        let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+        let not_asking = Refusal::Unexpected { state: "it has not asked", command: "let a peer join" };
+        let Pending { name, codec } = state.pending.as_ref().ok_or(not_asking)?;
+        let (name, codec) = (name.clone(), *codec);
+        self.room_for_a_join()?;
+        if !self.may_take(now, peer, &name) {
+            return Err(Refusal::Unexpected { state: "the name is taken", command: "let a peer join" });
+        }
+        let full = Refusal::Full { what: "clients", max: usize::from(u16::MAX) };
+        let client = self.admit(now, peer, name, codec).ok_or(full)?;
+        self.later.push_back(ServerEvent::Joined { peer, client });
+        Ok(())
+    }
+
+    /// Checks that everything fits the outbox that one join can cause.
+    fn room_for_a_join(&self) -> Result<(), voxwire_core::Full> {
+        let clients = self.clients.len().saturating_add(1);
+        // Two clients may have to go, and be told to all; then everybody is described to one.
+        let outputs = clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(64);
+        self.outbox.room(self.state_bytes.saturating_add(2048), outputs)
+    }
+
+    /// Whether `peer` may have `name`: nobody holds it and it is kept for nobody, or the holder has to give way.
+    fn may_take(&mut self, now: Instant, peer: PeerId, name: &str) -> bool {
+        let address = self.address(peer).map(|from| from.ip());
+        match self.names.find(name.as_bytes()) {
+            None => !self.names.is_kept(now, name.as_bytes(), address),
+            Some(holder) if holder == peer => true,
+            // What the holder itself sent on a connection before this one, and gave up: it comes too late.
+            Some(holder) if self.number(peer) < self.number(holder) => false,
+            Some(_) if self.settings.newest_wins => true,
+            Some(holder) => {
+                let same = address.is_some() && address == self.address(holder).map(|from| from.ip());
+                // On loopback one address is many people.
+                same && !address.is_some_and(|address| address.is_loopback())
+            }
+        }
+    }
+
+    fn number(&self, peer: PeerId) -> u64 {
+        self.peers.get(peer).map_or(0, |state| state.number)
+    }
+
+    /// Makes `peer` a client; whoever it was before, and whoever holds its name, has to go first.
+    fn admit(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        name: Box<str>,
+        codec: CodecSettings,
+    ) -> Option<ClientId> {
+        if !self.clients.has_room(now) {
+            return None;
+        }
+        // Whoever is muted stays so under another name.
+        let before = self.client_of(peer).and_then(|id| self.clients.get(id)).map(|client| client.treatment);
+        self.leave_later(now, peer, LeftBecause::Again);
+        if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| holder != peer) {
+            self.leave_later(now, holder, LeftBecause::Displaced);
+            self.idle.clear(holder);
+            self.peers.remove(holder);
+            self.outbox.close(holder);
+        }
+        let (name_len, client) = (name.len(), self.clients.insert(now, peer, name.clone(), codec)?);
+        if let (Some(state), Some(before)) = (self.clients.get_mut(client), before) {
+            state.treatment = before;
+        }
+        self.names.take(name.as_bytes(), peer);
+        self.idle.clear(peer);
+        if let Some(state) = self.peers.get_mut(peer) {
+            (state.client, state.pending, state.answered) = (Some(client), None, now);
+        }
+        self.state_bytes = self.state_bytes.saturating_add(STATE_BYTES).saturating_add(name_len);
+        self.answer(peer, client);
+        Some(client)
+    }
+
+    /// A handshake was asked for once more, before our answer was there: one that comes soon after is not answered.
+    fn answer_again(&mut self, now: Instant, peer: PeerId, client: ClientId) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        if now.saturating_duration_since(state.answered) >= self.settings.answer_again {
+            state.answered = now;
+            self.answer(peer, client);
+        }
+    }
+
+    /// Describes the session to a newcomer: in one packet if it fits, else client by client.
+    fn answer(&mut self, peer: PeerId, client: ClientId) {
+        if self.filled_response(peer, client).is_ok() {
+            return;
+        }
+        let (clients, rooms, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
+        let response = HandshakeResponse { session: self.session, client, clients, rooms, channels };
+        self.say(peer, &Packet::HandshakeResponse(response));
+        let everybody: Vec<ClientId> = self.clients.iter().map(|(id, ..)| id).collect();
+        everybody.into_iter().for_each(|client| self.describe(peer, client));
+    }
+
+    /// The lists of a filled answer hold the newcomer, too: the original's do.
+    fn filled_response(&mut self, peer: PeerId, client: ClientId) -> Result<(), EncodeError> {
+        // More clients cannot fit, whatever their names.
+        if self.clients.len() > 80 || self.rooms.iter().len() > 200 {
+            return Err(EncodeError::NoRoom { needed: usize::MAX, available: self.wire.limits.max_frame });
+        }
+        let Self { clients, rooms, wire, outbox, session, .. } = self;
+        let infos: Vec<ClientInfo<'_>> = clients
+            .iter()
+            .map(|(id, _, client)| ClientInfo { name: Text::new(&client.name), id, codec: client.codec })
+            .collect();
+        let names: Vec<Text<'_>> = rooms.iter().map(|(_, room)| Text::new(&room.name)).collect();
+        let listeners: Vec<RoomListeners<'_>> =
+            rooms.iter().map(|(id, room)| RoomListeners { room: id, listeners: &room.listeners }).collect();
+        let response = HandshakeResponse {
+            session: *session,
+            client,
+            clients: List::from(&infos[..]),
+            rooms: List::from(&names[..]),
+            channels: List::from(&listeners[..]),
+        };
+        outbox.insist(peer, Lane::Reliable, &Packet::HandshakeResponse(response), wire)
+    }
+
+    /// Tells `peer` all about one client: its state, continued as deltas where it does not fit one packet.
+    fn describe(&mut self, peer: PeerId, id: ClientId) {
+        let Self { clients, rooms, wire, outbox, session, .. } = self;
+        let (Some(client), Some(route)) = (clients.get(id), clients.route(id)) else { return };
+        let names: Vec<Text<'_>> = route
+            .rooms
+            .as_slice()
+            .iter()
+            .filter_map(|&room| rooms.get(room).map(|room| Text::new(&room.name)))
+            .collect();
+        let info = ClientInfo { name: Text::new(&client.name), id, codec: client.codec };
+        let _ = insist_state(*session, info, &names, wire, |packet| {
+            outbox.insist(peer, Lane::Reliable, packet, wire)
+        });
+    }
+
+    /// Removes `peer`'s client from the session, to be told to everybody, and with the next time-out to the application.
+    pub(super) fn leave_later(&mut self, now: Instant, peer: PeerId, cause: LeftBecause) {
+        let left = self.leave(now, peer, cause);
+        self.later.extend(left);
+    }
+
+    /// Removes `peer`'s client from the session and tells everybody who is left; and the client, if it is not to come back.
+    pub(super) fn leave(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        cause: LeftBecause,
+    ) -> Option<ServerEvent<'static>> {
+        let state = self.peers.get_mut(peer)?;
+        let client = state.client.take()?;
+        let from = state.from.map(|from| from.ip());
+        let packet = Packet::RemoveClient { session: self.session, client };
+        if matches!(cause, LeftBecause::Kicked | LeftBecause::Violations | LeftBecause::Displaced) {
+            self.say(peer, &packet);
+        }
+        self.idle.set(peer, now.saturating_add(self.settings.idle));
+        let (route, removed) = self.clients.remove(now, client)?;
+        for &room in route.rooms.as_slice() {
+            self.forget_listener(client, room);
+        }
+        self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name.len());
+        // Kept for its address only if it was lost: whoever left or was sent away has no claim.
+        let quarantine = match cause {
+            LeftBecause::Connection => self.settings.quarantine,
+            _ => core::time::Duration::ZERO,
+        };
+        let until = now.saturating_add(quarantine);
+        self.names.release(now, removed.name.as_bytes(), from, until);
+        self.tell_all(&packet);
+        Some(ServerEvent::Left { peer, client, name: removed.name, cause })
+    }
+}
+
+/// What describing a client takes beside its names.
+const STATE_BYTES: usize = 32;
+
+/// Says a client's state through `say`: as much as fits one packet, then one packet for each further room.
+pub(crate) fn insist_state(
+    session: u32,
+    client: ClientInfo<'_>,
+    rooms: &[Text<'_>],
+    wire: &crate::Wire,
+    mut say: impl FnMut(&Packet<'_>) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let state = |rooms| Packet::ClientState(ClientState { session, client, rooms: List::from(rooms) });
+    let fits =
+        |count: &usize| rooms.get(..*count).is_some_and(|rooms| state(rooms).encoded_len(wire).is_ok());
+    let count =
+        if fits(&rooms.len()) { rooms.len() } else { (0..rooms.len()).take_while(fits).last().unwrap_or(0) };
+    let (first, rest) = rooms.split_at_checked(count).unwrap_or((&[], rooms));
+    say(&state(first))?;
+    for &room in rest {
+        let delta = DeltaClientState { session, joined: true, client: client.id, room };
+        say(&Packet::DeltaClientState(delta))?;
+    }
+    Ok(())
+}

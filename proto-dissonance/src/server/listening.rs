@@ -1,0 +1,226 @@
+//! Who listens to what: states, deltas, and the rooms that a client may not be in.
+
+use super::{Policy, Server};
+use crate::{
+    ClientId, ClientInfo, ClientState, DeltaClientState, MAX_NAME, Packet, Refusal, RoomId, RoomRefused,
+    ServerEvent, Text, Violation, room_id,
+};
+use alloc::{borrow::Cow, vec::Vec};
+use voxwire_core::{Instant, Lane, List, PeerId};
+
+impl Server {
+    /// Message type 1: a client says everything about itself.
+    pub(super) fn client_state<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        client: ClientId,
+        raw: &'a [u8],
+        state: ClientState<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        self.charge_state(now, peer);
+        self.charge_bytes(now, peer, raw.len());
+        self.check_sender(state.client.id, client)?;
+        let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
+        // Everybody else would go on by what they knew first, and newcomers by this.
+        if state.client.name.as_str() != Some(&known.name) {
+            return Err(Violation::Changed("name"));
+        }
+        if state.client.codec != known.codec {
+            return Err(Violation::Changed("codec"));
+        }
+        let mut names = Vec::new();
+        for room in state.rooms {
+            names.push(valid_room(room)?);
+        }
+        // Besides the state itself each room may be refused.
+        self.outbox.room(names.len().saturating_mul(300), self.clients.len().saturating_add(names.len()))?;
+        // Checked as if the client had left all rooms: it is about to.
+        let before = self.clients.route(client).map_or(Vec::new(), |route| route.rooms.as_slice().to_vec());
+        let mut refused = None;
+        let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
+        for name in names {
+            if allowed.contains(&name) {
+                continue;
+            }
+            match self.may_listen(client, name, allowed.len(), &before, &allowed) {
+                Ok(()) => allowed.push(name),
+                Err(why) => {
+                    not_allowed.push(name);
+                    refused = Some((Cow::Borrowed(name), why));
+                }
+            }
+        }
+        if refused.is_none() {
+            self.outbox.forward(self.clients.peers(), Lane::Reliable, raw)?;
+        } else {
+            self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
+            let texts: Vec<Text<'_>> = allowed.iter().copied().map(Text::new).collect();
+            let client = ClientInfo { ..state.client };
+            let rooms = List::from(&texts[..]);
+            let packet = Packet::ClientState(ClientState { session: self.session, client, rooms });
+            // Shorter than the one received.
+            let sent = self.outbox.send(self.clients.peers(), Lane::Reliable, &packet, &self.wire);
+            sent.map_err(|_| voxwire_core::Full { needed: raw.len(), available: 0 })?;
+        }
+        for room in before {
+            self.forget_listener(client, room);
+        }
+        if let Some(route) = self.clients.route_mut(client) {
+            route.rooms = crate::rooms::RoomSet::EMPTY;
+        }
+        if let Some(state) = self.clients.get_mut(client) {
+            state.stated = true;
+        }
+        for name in allowed {
+            self.add_listener(client, name);
+        }
+        for name in not_allowed {
+            self.say_refused(peer, client, name);
+        }
+        Ok(Some(ServerEvent::Rooms { client, refused }))
+    }
+
+    /// Message type 9: a client starts or stops listening to a room.
+    pub(super) fn delta<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        client: ClientId,
+        raw: &'a [u8],
+        delta: DeltaClientState<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        self.charge_state(now, peer);
+        self.charge_bytes(now, peer, raw.len());
+        self.check_sender(delta.client, client)?;
+        // Those who were here before do not know it yet, and would miss this.
+        if !self.clients.get(client).is_some_and(|state| state.stated) {
+            let state = crate::SessionState::Negotiating;
+            return Err(Violation::Unexpected { state, message: "DeltaClientState" });
+        }
+        let (name, joined) = (valid_room(delta.room)?, delta.joined);
+        let rooms = self.clients.route(client).map_or(&[][..], |route| route.rooms.as_slice());
+        let (count, listens) = (rooms.len(), rooms.contains(&room_id(name)));
+        // Leaving a room whose number another one has would leave that one.
+        let checked = match joined {
+            true if listens && !self.rooms.collides(name) => Ok(()),
+            true => self.may_listen(client, name, count, &[], &[]),
+            false if self.rooms.collides(name) => Err(RoomRefused::Collision),
+            false => Ok(()),
+        };
+        if let Err(why) = checked {
+            self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
+            if joined {
+                self.say_refused(peer, client, name);
+            }
+            return Ok(Some(ServerEvent::Rooms { client, refused: Some((Cow::Borrowed(name), why)) }));
+        }
+        self.outbox.forward(self.clients.peers(), Lane::Reliable, raw)?;
+        let changed = self.set_listening(client, name, joined);
+        let room = Cow::Borrowed(name);
+        Ok(changed.then_some(ServerEvent::Listening { client, room, joined }))
+    }
+
+    /// Tells a client, and nobody else, that it does not listen to a room: the protocol has no word for a refusal.
+    fn say_refused(&mut self, peer: PeerId, client: ClientId, name: &str) {
+        let delta = DeltaClientState { session: self.session, joined: false, client, room: Text::new(name) };
+        self.say(peer, &Packet::DeltaClientState(delta));
+    }
+
+    /// Whether `client` may listen to one more room. The rooms of `leaving` do not count, those of `entering` do.
+    fn may_listen(
+        &mut self,
+        client: ClientId,
+        name: &str,
+        count: usize,
+        leaving: &[RoomId],
+        entering: &[&str],
+    ) -> Result<(), RoomRefused> {
+        if count >= self.settings.max_rooms {
+            return Err(RoomRefused::Quota);
+        }
+        let id = room_id(name);
+        if self.reserved.get(&id).is_some_and(|reserved| **reserved != *name) {
+            return Err(RoomRefused::Collision);
+        }
+        let alone = leaving.contains(&id) && self.rooms.listeners(id) == [client];
+        if (self.rooms.collides(name) && !alone) || entering.iter().any(|other| room_id(other) == id) {
+            return Err(RoomRefused::Collision);
+        }
+        let Policy(Some(may_listen)) = &mut self.policy else { return Ok(()) };
+        let Some(client) = self.clients.get(client) else { return Ok(()) };
+        if may_listen(&client.name, name) { Ok(()) } else { Err(RoomRefused::Policy) }
+    }
+
+    /// Applies a delta; false if nothing changed.
+    fn set_listening(&mut self, client: ClientId, name: &str, joined: bool) -> bool {
+        if joined {
+            return self.add_listener(client, name);
+        }
+        let room = room_id(name);
+        if let Some(route) = self.clients.route_mut(client) {
+            route.rooms.remove(room);
+        }
+        self.forget_listener(client, room)
+    }
+
+    fn add_listener(&mut self, client: ClientId, name: &str) -> bool {
+        let Some(route) = self.clients.route_mut(client) else { return false };
+        route.rooms.insert(room_id(name));
+        let added = self.rooms.join(client, name);
+        if added {
+            self.listeners = self.listeners.saturating_add(1);
+            self.state_bytes = self.state_bytes.saturating_add(name.len()).saturating_add(12);
+        }
+        added
+    }
+
+    pub(super) fn forget_listener(&mut self, client: ClientId, room: RoomId) -> bool {
+        let len = self.rooms.get(room).map_or(0, |room| room.name.len());
+        let removed = self.rooms.leave(client, room);
+        if removed {
+            self.listeners = self.listeners.saturating_sub(1);
+            self.state_bytes = self.state_bytes.saturating_sub(len).saturating_sub(12);
+        }
+        removed
+    }
+
+    /// The application moves a client.
+    pub(super) fn move_client(
+        &mut self,
+        client: ClientId,
+        from: Option<&str>,
+        to: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let state = self.clients.get(client).ok_or(Refusal::UnknownClient)?;
+        if !state.stated {
+            // What it says would replace what we do now.
+            let (state, command) = ("it has not said yet which rooms it listens to", "move a client");
+            return Err(Refusal::Unexpected { state, command });
+        }
+        let route = self.clients.route(client).ok_or(Refusal::UnknownClient)?;
+        let count = route.rooms.as_slice().len();
+        let to = match to {
+            None => None,
+            Some(name) if name.len() > MAX_NAME => return Err(Refusal::InvalidName("room name")),
+            Some(name) if self.rooms.collides(name) => return Err(RoomRefused::Collision.into()),
+            Some(_) if count > self.settings.max_rooms => return Err(RoomRefused::Quota.into()),
+            to => to,
+        };
+        let from = from.filter(|name| !self.rooms.collides(name));
+        self.outbox.room(1024, self.clients.len().saturating_mul(2).saturating_add(4))?;
+        for (room, joined) in [(from, false), (to, true)] {
+            let Some(name) = room else { continue };
+            if self.set_listening(client, name, joined) {
+                let room = Text::new(name);
+                let delta = DeltaClientState { session: self.session, joined, client, room };
+                self.tell_all(&Packet::DeltaClientState(delta));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn valid_room(room: Text<'_>) -> Result<&str, Violation> {
+    room.as_str().filter(|name| name.len() <= MAX_NAME).ok_or(Violation::InvalidName("room name"))
+}

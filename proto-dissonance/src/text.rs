@@ -1,0 +1,150 @@
+use alloc::{borrow::Cow, string::String};
+use core::fmt;
+use voxwire_core::bytes::BufMut;
+use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, Reader};
+
+/// A string as it travels: null, or bytes that are meant to be UTF-8.
+///
+/// On the wire a u16 `n`: 0 for null, otherwise `n - 1` bytes follow. The original reads bytes that are not UTF-8 with
+/// replacement characters; here they stay as they are, and sessions take no names of that kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Text<'a>(Option<&'a [u8]>);
+
+/// The most bytes whose number, plus one, fits the length field.
+const MOST: usize = 65_534;
+
+impl<'a> Text<'a> {
+    /// No string at all.
+    pub const NULL: Self = Self(None);
+
+    /// A string.
+    pub const fn new(text: &'a str) -> Self {
+        Self(Some(text.as_bytes()))
+    }
+
+    /// Bytes that may not be UTF-8, to send as they are.
+    pub const fn from_bytes(bytes: &'a [u8]) -> Self {
+        Self(Some(bytes))
+    }
+
+    /// The bytes; `None` for null.
+    pub const fn bytes(self) -> Option<&'a [u8]> {
+        self.0
+    }
+
+    /// The string; `None` for null, and for bytes that are not UTF-8.
+    pub fn as_str(self) -> Option<&'a str> {
+        core::str::from_utf8(self.0?).ok()
+    }
+
+    /// The string as the original reads it, with replacement characters; empty for null.
+    pub fn to_string_lossy(self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.0.unwrap_or(&[]))
+    }
+
+    pub(crate) fn read_field(
+        reader: &mut Reader<'a>,
+        field: &'static str,
+        max: usize,
+    ) -> Result<Self, DecodeError> {
+        let start = *reader;
+        let Some(len) = reader.u16_be(field)?.checked_sub(1).map(usize::from) else { return Ok(Self::NULL) };
+        if len > max {
+            return Err(start.error(field, DecodeErrorKind::Limit { got: len as u64, max }));
+        }
+        reader.take(field, len).map(|bytes| Self(Some(bytes)))
+    }
+
+    pub(crate) fn field_len(self, field: &'static str, max: usize) -> Result<usize, EncodeError> {
+        let (len, max) = (self.0.map_or(0, <[u8]>::len), max.min(MOST));
+        if len > max {
+            return Err(EncodeError::TooLong { field, len, max });
+        }
+        Ok(len.saturating_add(2))
+    }
+
+    pub(crate) fn write_field(self, out: &mut impl BufMut) {
+        match self.0 {
+            None => out.put_u16(0),
+            Some(bytes) => {
+                // `field_len` has checked that it fits.
+                out.put_u16(u16::try_from(bytes.len().saturating_add(1)).unwrap_or(u16::MAX));
+                out.put_slice(bytes);
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::new(text)
+    }
+}
+
+/// Shows control characters and bytes that are not ASCII escaped.
+impl fmt::Debug for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, self.as_str()) {
+            (None, _) => f.write_str("null"),
+            (_, Some(text)) => write!(f, "{text:?}"),
+            (Some(bytes), None) => write!(f, "\"{}\"", bytes.escape_ascii()),
+        }
+    }
+}
+
+/// A room's name in a list; the limit is its longest length.
+impl<'a> Element<'a> for Text<'a> {
+    type Wire = usize;
+    const MIN_LEN: usize = 2;
+
+    fn read(reader: &mut Reader<'a>, max: usize) -> Result<Self, DecodeError> {
+        Self::read_field(reader, "room name", max)
+    }
+
+    fn encoded_len(&self, max: usize) -> Result<usize, EncodeError> {
+        self.field_len("room name", max)
+    }
+
+    fn write(&self, _max: usize, out: &mut impl BufMut) {
+        self.write_field(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn d_02_null_and_empty_differ_and_the_length_counts_one_more() {
+        let bytes = |text: Text<'_>| {
+            let mut out = Vec::new();
+            text.write_field(&mut out);
+            assert_eq!(text.field_len("x", 100), Ok(out.len()));
+            let read =
+                Text::read_field(&mut Reader::new(&out), "x", 100).map(|text| text.bytes().map(Vec::from));
+            assert_eq!(read, Ok(text.bytes().map(Vec::from)));
+            out
+        };
+        assert_eq!(bytes(Text::NULL), [0, 0]);
+        assert_eq!(bytes(Text::new("")), [0, 1]);
+        assert_eq!(bytes(Text::new("Zo\u{eb}")), [0, 5, b'Z', b'o', 0xc3, 0xab]);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_kept_and_shown() {
+        let text = Text::from_bytes(b"a\xff");
+        assert_eq!((text.as_str(), text.to_string_lossy().into_owned()), (None, "a\u{fffd}".into()));
+        assert_eq!(
+            std::format!("{text:?} {:?} {:?}", Text::NULL, Text::new("a\nb")),
+            r#""a\xff" null "a\nb""#
+        );
+    }
+
+    #[test]
+    fn a_string_of_65535_bytes_would_come_out_as_null() {
+        let long = [b'a'; 65_535];
+        assert!(Text::from_bytes(&long).field_len("text", usize::MAX).is_err());
+        assert_eq!(Text::from_bytes(&long[1..]).field_len("text", usize::MAX), Ok(65_536));
+    }
+}

@@ -1,0 +1,347 @@
+//! Attacks, one for each row of the threat model, each while two honest clients talk: it costs the attacker, never them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod kit;
+mod stage;
+
+use core::time::Duration;
+use stage::{Stage, encode, join_client, say, sent_by, state};
+use voxwire_core::testing::{Rng, vectors};
+use voxwire_core::{Input, Instant, Lane, Limits, PeerId, Session};
+use voxwire_dissonance::{
+    Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, SERVER_ONLY, ServerRelay,
+    Settings, Text, TextData, Violation, room_id,
+};
+
+/// Ann talks to Ben, and Eve does what she can.
+struct Hall {
+    stage: Stage,
+    ann: PeerId,
+    ben: PeerId,
+    eve: PeerId,
+    spoken: u32,
+}
+
+const ANN: ClientId = ClientId::new(0);
+const BEN: ClientId = ClientId::new(1);
+const EVE: ClientId = ClientId::new(2);
+
+impl Hall {
+    fn new(settings: Settings) -> Self {
+        let mut stage = Stage::new(settings);
+        let [ann, ben, eve] = ["ann", "ben", "eve"].map(|name| stage.join(name));
+        for peer in [ann, ben, eve] {
+            stage.sent(peer);
+        }
+        let mut hall = Self { stage, ann, ben, eve, spoken: 0 };
+        hall.join(ben, BEN, "Lobby").unwrap();
+        hall.talk();
+        hall.clear();
+        hall
+    }
+
+    /// Forgets what has been sent.
+    fn clear(&mut self) {
+        for peer in [self.ann, self.ben, self.eve] {
+            self.stage.sent(peer);
+        }
+    }
+
+    fn session(&self) -> u32 {
+        self.stage.session()
+    }
+
+    fn join(&mut self, peer: PeerId, client: ClientId, room: &str) -> Result<String, Violation> {
+        let delta = DeltaClientState { session: self.session(), joined: true, client, room: room.into() };
+        self.stage.send(peer, &Packet::DeltaClientState(delta))
+    }
+
+    /// One frame of Ann's; Ben hears it, and nothing else that he had not asked for.
+    fn talk(&mut self) {
+        self.stage.now = self.stage.now.saturating_add(Duration::from_millis(20));
+        self.spoken += 1;
+        let payload = say(self.session(), ANN, Recipient::Room(room_id("Lobby")), &self.spoken.to_be_bytes());
+        let relay = ServerRelay { session: self.session(), destinations: &[BEN], payload: &payload };
+        self.stage.send(self.ann, &Packet::ServerRelayUnreliable(relay)).unwrap();
+        let heard = self.stage.sent(self.ben);
+        assert!(heard.iter().any(|sent| sent.bytes == payload), "Ben does not hear Ann");
+        let voices = heard.iter().filter(|sent| matches!(sent.packet(), Packet::VoiceData(_))).count();
+        assert_eq!(voices, 1, "Ben hears something else");
+    }
+
+    fn relay(&mut self, to: &[ClientId], payload: &[u8], reliable: bool) -> Result<String, Violation> {
+        let relay = ServerRelay { session: self.session(), destinations: to, payload };
+        let packet =
+            if reliable { Packet::ServerRelayReliable(relay) } else { Packet::ServerRelayUnreliable(relay) };
+        self.stage.send(self.eve, &packet)
+    }
+
+    fn is_kicked(&self) -> bool {
+        self.stage.closed.contains(&self.eve)
+    }
+}
+
+#[test]
+fn d_16_a_forged_sender_is_not_relayed_nor_believed_and_is_kicked_in_the_end() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let session = hall.session();
+    let lobby = Recipient::Room(room_id("Lobby"));
+    let voice = say(session, ANN, lobby, b"forged");
+    let text = TextData { session, sender: ANN, recipient: lobby, text: "forged".into() };
+    let text = encode(&Packet::TextData(text));
+    let forged = Err(Violation::Forged { got: ANN, expected: EVE });
+    for round in 0..3 {
+        assert_eq!(hall.relay(&[BEN], &voice, false), forged);
+        assert_eq!(hall.relay(&[BEN], &text, true), forged);
+        assert_eq!(hall.join(hall.eve, ANN, "Trap"), forged);
+        let state = state(session, "ann", ANN, &[]);
+        assert_eq!(hall.stage.send(hall.eve, &state), forged);
+        assert!(!hall.is_kicked(), "{round}");
+        hall.talk();
+    }
+    assert_eq!(hall.stage.server.rooms_of(ANN).count(), 0);
+    // The sixteenth is one too many.
+    for _ in 0..4 {
+        let _ = hall.relay(&[BEN], &voice, false);
+    }
+    assert!(hall.is_kicked());
+    assert_eq!(hall.stage.server.stats().forged, 16);
+    hall.talk();
+}
+
+#[test]
+fn d_16_a_state_that_is_not_the_handshakes_is_not_replicated() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let session = hall.session();
+    let renamed = state(session, "ben", EVE, &[]);
+    assert_eq!(hall.stage.send(hall.eve, &renamed), Err(Violation::Changed("name")));
+    let Packet::ClientState(mut recoded) = state(session, "eve", EVE, &[]) else { panic!() };
+    recoded.client.codec.frame_size = 480;
+    assert_eq!(hall.stage.send(hall.eve, &Packet::ClientState(recoded)), Err(Violation::Changed("codec")));
+    let rooms = [Text::new("fine"), Text::from_bytes(b"\xff")];
+    let garbled = state(session, "eve", EVE, &rooms);
+    assert_eq!(hall.stage.send(hall.eve, &garbled), Err(Violation::InvalidName("room name")));
+    assert_eq!(hall.join(hall.eve, EVE, &"x".repeat(256)), Err(Violation::InvalidName("room name")));
+    assert!(hall.stage.sent(hall.ann).is_empty());
+    hall.talk();
+}
+
+#[test]
+fn d_16_a_relay_reaches_only_whom_the_packet_is_for_and_each_once() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let session = hall.session();
+    // Everybody, twice, and the absent: for a room that nobody but Eve listens to.
+    hall.join(hall.eve, EVE, "Trap").unwrap();
+    hall.clear();
+    let all: Vec<ClientId> = (0..255).map(|n| ClientId::new(n % 3)).collect();
+    let voice = say(session, EVE, Recipient::Room(room_id("Trap")), b"noise");
+    hall.relay(&all, &voice, false).unwrap();
+    assert!(hall.stage.sent(hall.ben).is_empty() && hall.stage.sent(hall.ann).is_empty());
+    // She hears herself, once, if that is what she wants.
+    assert_eq!(hall.stage.sent_to(hall.eve), ["VoiceData"]);
+    let text = TextData { session, sender: EVE, recipient: Recipient::Player(BEN), text: "hi".into() };
+    hall.relay(&all, &encode(&Packet::TextData(text)), true).unwrap();
+    assert_eq!((hall.stage.sent_to(hall.ben).len(), hall.stage.sent(hall.ann).len()), (1, 0));
+    hall.relay(&[SERVER_ONLY, ClientId::new(999)], &voice, false).unwrap();
+    assert!(hall.stage.sent(hall.eve).is_empty());
+    // More channels than anybody has would be more work than a packet is worth.
+    let channels = vec![Channel::new(Recipient::Player(BEN)); 65];
+    let wide = stage::voice(session, EVE, &channels, b"x");
+    assert_eq!(hall.relay(&[BEN], &wide, false), Err(Violation::TooMany("channels")));
+    hall.talk();
+}
+
+#[test]
+fn d_10_d_16_nothing_but_voice_and_text_is_relayed_and_nothing_twice() {
+    let mut hall = Hall::new(Settings { max_violations: 1000, ..Settings::DEFAULT });
+    let session = hall.session();
+    let voice = say(session, EVE, Recipient::Player(BEN), b"x");
+    let nested = encode(&Packet::ServerRelayUnreliable(ServerRelay {
+        session,
+        destinations: &[BEN],
+        payload: &voice,
+    }));
+    let mut refused: Vec<Vec<u8>> = vec![nested];
+    for vector in vectors(include_str!("vectors/packets.txt")) {
+        let kind = vector.bytes.get(2);
+        if vector.expect.starts_with('{') && !matches!(kind, Some(2 | 3)) {
+            refused.push(vector.bytes);
+        }
+    }
+    refused.push(encode(&Packet::HandshakeP2P { session, client: EVE }));
+    refused.push(encode(&Packet::ErrorWrongSession { session }));
+    refused.push(b"garbage".to_vec());
+    refused.push(Vec::new());
+    for payload in refused {
+        for reliable in [false, true] {
+            assert!(hall.relay(&[ANN, BEN], &payload, reliable).is_err(), "{payload:02x?}");
+            assert!(hall.stage.sent(hall.ben).is_empty() && hall.stage.sent(hall.ann).is_empty());
+        }
+    }
+    // Text only reliably.
+    let text = TextData { session, sender: EVE, recipient: Recipient::Player(BEN), text: "hi".into() };
+    assert!(hall.relay(&[BEN], &encode(&Packet::TextData(text)), false).is_err());
+    // And nothing of another session.
+    let other = say(session + 1, EVE, Recipient::Player(BEN), b"x");
+    assert!(matches!(hall.relay(&[BEN], &other, false), Err(Violation::WrongSession { .. })));
+    hall.talk();
+}
+
+#[test]
+fn d_16_a_flood_of_deltas_or_texts_is_slowed_down_and_nothing_is_lost() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for n in 0..200 {
+        hall.join(hall.eve, EVE, if n % 2 == 0 { "A" } else { "B" }).unwrap();
+    }
+    // 82 changes at once, the handshake and the state included; from then on ten a second.
+    let until = hall.stage.paused.iter().map(|(_, until)| *until).max().unwrap();
+    assert!(hall.stage.paused.iter().all(|(peer, _)| *peer == hall.eve));
+    let wait = until.saturating_duration_since(hall.stage.now);
+    assert!((11.0..13.0).contains(&wait.as_secs_f64()), "{wait:?}");
+    assert_eq!(hall.stage.sent(hall.ann).len(), 200);
+    hall.stage.paused.clear();
+    let session = hall.session();
+    let text = TextData { session, sender: EVE, recipient: Recipient::Player(BEN), text: "spam".into() };
+    for _ in 0..100 {
+        hall.relay(&[BEN], &encode(&Packet::TextData(text)), true).unwrap();
+    }
+    // The same text again and again, to one who has had it: a new one each time.
+    assert!(hall.stage.paused.len() >= 20, "{}", hall.stage.paused.len());
+    hall.stage.sent(hall.ben);
+    hall.talk();
+}
+
+#[test]
+fn d_16_a_flood_of_voice_is_cut_to_what_one_can_speak() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let voice = say(hall.session(), EVE, Recipient::Player(BEN), &[0; 900]);
+    let handed_on = (0..10_000).filter(|_| hall.relay(&[BEN], &voice, false).is_ok()).count();
+    assert_eq!(handed_on, 120);
+    hall.stage.sent(hall.ben);
+    hall.stage.now = hall.stage.now.saturating_add(Duration::from_secs(10));
+    let later = (0..10_000).filter(|_| hall.relay(&[BEN], &voice, false).is_ok()).count();
+    assert_eq!(later, 120);
+    assert!(!hall.is_kicked());
+    hall.stage.sent(hall.ben);
+    hall.talk();
+}
+
+#[test]
+fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let peer = hall.stage.open_from("203.0.113.9:1");
+    let joined = (0..1000).filter(|n| hall.stage.handshake(peer, &format!("name {n}")).is_ok()).count();
+    assert_eq!(joined, 300);
+    assert!(hall.stage.handshake(hall.eve, "ben").unwrap().starts_with("NameRefused"));
+    assert_eq!(hall.stage.server.find("eve"), Some(EVE), "she keeps what she has");
+    assert_eq!(hall.stage.server.find("ben"), Some(BEN));
+    hall.talk();
+}
+
+#[test]
+fn d_16_garbage_of_every_kind_changes_nothing_for_others() {
+    let settings = Settings { max_violations: u32::MAX, ..Settings::DEFAULT };
+    let mut hall = Hall::new(settings);
+    let mut rng = Rng::new(9);
+    let mut packets: Vec<Vec<u8>> =
+        vectors(include_str!("vectors/packets.txt")).into_iter().map(|vector| vector.bytes).collect();
+    let session = hall.session();
+    packets.push(encode(&state(session, "eve", EVE, &[Text::new("Trap")])));
+    packets.push(say(session, EVE, Recipient::Player(BEN), b"x"));
+    for bytes in packets {
+        for cut in 0..=bytes.len() {
+            let _ = hall.stage.feed(hall.eve, &bytes[..cut]);
+        }
+        let mut changed = bytes.clone();
+        for at in 0..bytes.len() {
+            for _ in 0..8 {
+                changed[at] = rng.next() as u8;
+                let _ = hall.stage.feed(hall.eve, &changed);
+            }
+            changed[at] = bytes[at];
+        }
+        let _ = hall.stage.feed(hall.eve, &[&bytes[..], &[0xa5; 2000]].concat());
+        hall.stage.now = hall.stage.now.saturating_add(Duration::from_secs(60));
+        hall.stage.sent(hall.ben);
+        hall.talk();
+    }
+    let names: Vec<_> = hall.stage.server.clients().map(|(id, name, _)| (id, name.to_owned())).collect();
+    assert!(names.contains(&(ANN, "ann".into())) && names.contains(&(BEN, "ben".into())));
+    assert_eq!(hall.stage.server.rooms_of(BEN).collect::<Vec<_>>(), ["Lobby"]);
+}
+
+#[test]
+fn d_16_outputs_are_bounded_and_what_does_not_fit_changes_nothing() {
+    let limits = Limits { max_backlog: 20_000, ..Settings::DEFAULT.limits };
+    let mut hall = Hall::new(Settings { limits, ..Settings::DEFAULT });
+    let (session, eve) = (hall.session(), hall.eve);
+    // Nobody drains.
+    let mut refused = 0;
+    for n in 0..1000 {
+        let delta = DeltaClientState { session, joined: n % 2 == 0, client: EVE, room: "Trap".into() };
+        let before: Vec<String> = hall.stage.server.rooms_of(EVE).map(Into::into).collect();
+        let bytes = encode(&Packet::DeltaClientState(delta));
+        let input = Input::Frame { peer: eve, lane: Lane::Reliable, bytes: &bytes };
+        if let Err(violation) = hall.stage.server.handle_input(hall.stage.now, input) {
+            assert!(matches!(violation, Violation::Backlog(_)), "{violation}");
+            refused += 1;
+            assert_eq!(hall.stage.server.rooms_of(EVE).map(String::from).collect::<Vec<_>>(), before);
+        }
+    }
+    assert!(refused > 500);
+    hall.stage.drain();
+    hall.stage.sent(hall.ben);
+    hall.talk();
+}
+
+#[test]
+fn d_16_a_hostile_server_or_peer_makes_a_client_neither_panic_nor_talk_without_end() {
+    let mut rng = Rng::new(4);
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = join_client(&mut client, 0, 3);
+    let direct = PeerId { slot: 9, generation: 0 };
+    client
+        .handle_input(
+            Instant::ZERO,
+            Input::Opened { peer: direct, via: voxwire_core::Via::Accepted, from: None },
+        )
+        .unwrap();
+    let mut now = Instant::ZERO;
+    let mut sent = 0;
+    for _ in 0..20_000 {
+        let mut bytes = kit::with_random(&mut rng, encode);
+        if rng.chance(0.8) && bytes.len() >= 7 && bytes[2] != 4 {
+            // Mostly of the session it is in.
+            bytes[3..7].copy_from_slice(&client.session().to_be_bytes());
+        }
+        if rng.chance(0.2) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] = rng.next() as u8;
+        }
+        let peer = if rng.chance(0.8) { server } else { direct };
+        let lane = Lane::Reliable;
+        let _ = client.handle_input(now, Input::Frame { peer, lane, bytes: &bytes });
+        now = now.saturating_add(Duration::from_millis(rng.below(200)));
+        for _ in 0..10_000 {
+            if client.poll_timeout().is_none_or(|at| at > now) {
+                break;
+            }
+            client.handle_timeout(now);
+        }
+        assert!(client.poll_timeout().is_none_or(|at| at > now), "timers fire for ever");
+        sent += sent_by(&mut client).len();
+        if client.state() == voxwire_dissonance::SessionState::Disconnected {
+            let mut again = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+            join_client(&mut again, 0, 3);
+            client = again;
+        }
+    }
+    assert!(sent < 40_000, "{sent}");
+}

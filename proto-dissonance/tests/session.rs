@@ -1,0 +1,870 @@
+//! What servers and clients do, as dialogues: on a simulated network, or with a peer that is played by the test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod stage;
+
+use core::time::Duration;
+use stage::{Stage, info, say, state};
+use voxwire_core::testing::{Log, Net, Sim, Transport};
+use voxwire_core::{Input, Instant, Lane, List, Output, Session};
+use voxwire_dissonance::{
+    Channel, Client, ClientCommand, ClientId, ClientSettings, CodecSettings, DeltaClientState,
+    HandshakeRequest, HandshakeResponse, Packet, Priority, Recipient, RoomRefused, Server, ServerCommand,
+    ServerEvent, ServerRelay, Settings, Speech, Target, Text, TextData, Violation, room_id,
+};
+
+#[test]
+fn d_04_the_session_is_random_and_its_top_bit_is_never_set() {
+    let sessions: std::collections::BTreeSet<u32> = (0..1000_u64)
+        .map(|n| Server::new(Settings::DEFAULT, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).session())
+        .collect();
+    assert!(sessions.len() > 990);
+    for seed in [0, 0x7fff_fffd, 0x7fff_fffe, u64::MAX] {
+        let session = Server::new(Settings::DEFAULT, seed).session();
+        assert!((1..=0x7fff_fffe).contains(&session), "{session:#x}");
+    }
+}
+
+#[test]
+fn d_04_every_packet_of_another_session_is_answered_within_a_budget_and_never_the_answer_itself() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let ann = stage.join("ann");
+    stage.sent(ann);
+    let other = 0x0bad_cafe;
+    let client = ClientId::new(0);
+    let inner = say(other, client, Recipient::Player(client), b"x");
+    let packets = [
+        Packet::RemoveClient { session: other, client },
+        Packet::HandshakeP2P { session: other, client },
+        state(other, "ann", client, &[]),
+        Packet::ServerRelayUnreliable(ServerRelay {
+            session: other,
+            destinations: &[client],
+            payload: &inner,
+        }),
+        Packet::TextData(TextData {
+            session: other,
+            sender: client,
+            recipient: Recipient::Player(client),
+            text: Text::NULL,
+        }),
+    ];
+    for packet in packets {
+        assert!(matches!(stage.send(ann, &packet), Err(Violation::WrongSession { got, .. }) if got == other));
+        assert_eq!(stage.sent_to(ann), ["ErrorWrongSession"], "{packet:?}");
+    }
+    let error = Packet::ErrorWrongSession { session: other };
+    assert!(stage.send(ann, &error).is_err());
+    assert!(stage.sent_to(ann).is_empty());
+    // The budget is ten at once.
+    for _ in 0..100 {
+        let _ = stage.send(ann, &Packet::RemoveClient { session: other, client });
+    }
+    assert_eq!(stage.sent_to(ann).len(), 5);
+    // Whoever is not in the session yet is answered, too; and nobody is kicked for it.
+    let stranger = stage.open();
+    let _ = stage.send(stranger, &Packet::RemoveClient { session: other, client });
+    assert_eq!(stage.sent_to(stranger), ["ErrorWrongSession"]);
+    assert_eq!(stage.server.len(), 1);
+}
+
+#[test]
+fn d_05_a_handshake_is_answered_with_everything_if_it_fits_and_client_by_client_if_not() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    for n in 0..60 {
+        let name = format!("a client with a name of its own, number {n}");
+        let peer = stage.join(&name);
+        let sent = stage.sent(peer);
+        let Packet::HandshakeResponse(response) = sent[0].packet() else { panic!("{:?}", sent[0].packet()) };
+        assert_eq!(response.client, ClientId::new(n));
+        let described =
+            sent[1..].iter().filter(|sent| matches!(sent.packet(), Packet::ClientState(_))).count();
+        match response.clients.len() {
+            // The newcomer describes itself as the last thing, as everybody hears.
+            0 => assert_eq!((described, response.rooms.len()), (usize::from(n) + 2, 0)),
+            listed => assert_eq!((listed, described), (usize::from(n) + 1, 1)),
+        }
+        assert_eq!(response.clients.is_empty(), n >= 18, "{n}");
+        assert!(sent.iter().all(|sent| sent.bytes.len() <= 1024));
+    }
+}
+
+#[test]
+fn d_17_a_client_of_many_rooms_is_described_in_packets_that_fit() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let ann = stage.join("ann");
+    let rooms: Vec<String> = (0..60).map(|n| format!("a room with a name of its own, number {n}")).collect();
+    for room in &rooms {
+        let delta = DeltaClientState {
+            session: stage.session(),
+            joined: true,
+            client: ClientId::new(0),
+            room: Text::new(room),
+        };
+        stage.send(ann, &Packet::DeltaClientState(delta)).unwrap();
+    }
+    stage.sent(ann);
+    let ben = stage.join("ben");
+    let sent = stage.sent(ben);
+    assert!(sent.iter().all(|sent| sent.bytes.len() <= 1024));
+    let mut described: Vec<String> = Vec::new();
+    for sent in &sent {
+        match sent.packet() {
+            Packet::ClientState(state) => {
+                described.extend(state.rooms.iter().map(|room| room.as_str().unwrap().into()))
+            }
+            Packet::DeltaClientState(delta) => described.push(delta.room.as_str().unwrap().into()),
+            _ => {}
+        }
+    }
+    described.sort();
+    let mut rooms = rooms;
+    rooms.sort();
+    assert_eq!(described, rooms);
+    // And a client with as many says so in packets that fit.
+    let mut client = Client::new("cyd", ClientSettings::DEFAULT).unwrap();
+    for room in &rooms {
+        client.handle_command(Instant::ZERO, ClientCommand::Join { room }).unwrap();
+    }
+    let (server, via) = (
+        voxwire_core::PeerId { slot: 0, generation: 0 },
+        voxwire_core::Via::Dialled(voxwire_core::DialId::FIRST),
+    );
+    client.handle_input(Instant::ZERO, Input::Opened { peer: server, via, from: None }).unwrap();
+    let (clients, names, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
+    let response =
+        HandshakeResponse { session: 7, client: ClientId::new(3), clients, rooms: names, channels };
+    client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
+    let lens: Vec<usize> = client
+        .outputs()
+        .filter_map(|output| if let Output::Send { frame, .. } = output { Some(frame.len()) } else { None })
+        .collect();
+    assert!(lens.len() > 30 && lens.iter().all(|&len| len <= 1024), "{lens:?}");
+}
+
+#[test]
+fn d_17_destinations_are_split_by_count_and_size() {
+    for (listeners, len, relays) in [(255, 100, 1), (300, 100, 2), (600, 3, 3), (100, 900, 3), (3, 990, 2)] {
+        let mut client = Client::new("speaker", ClientSettings::DEFAULT).unwrap();
+        let server = stage::join_client(&mut client, 0, listeners);
+        let to = Target::Room("Hall");
+        client.handle_command(Instant::ZERO, ClientCommand::Open { to, as_: Speech::DEFAULT }).unwrap();
+        client.handle_command(Instant::ZERO, ClientCommand::Say { frame: &vec![7; len] }).unwrap();
+        let mut reached = Vec::new();
+        let mut count = 0;
+        for output in client.outputs() {
+            let Output::Send { to, lane: Lane::Droppable, frame } = output else { panic!("{output:?}") };
+            let (relay, reliable) = ServerRelay::read(frame).unwrap();
+            assert!(to == server && !reliable && frame.len() <= 1024 && relay.destinations.len() <= 255);
+            reached.extend_from_slice(relay.destinations);
+            count += 1;
+        }
+        assert_eq!((count, reached.len()), (relays, listeners), "{listeners} x {len}");
+        reached.dedup();
+        assert_eq!(reached.len(), listeners);
+    }
+    // Beyond what one relay packet can carry, the frame is refused.
+    let mut client = Client::new("speaker", ClientSettings::DEFAULT).unwrap();
+    stage::join_client(&mut client, 0, 3);
+    let as_ = Speech::DEFAULT;
+    client.handle_command(Instant::ZERO, ClientCommand::Open { to: Target::Room("Hall"), as_ }).unwrap();
+    assert!(client.handle_command(Instant::ZERO, ClientCommand::Say { frame: &[7; 1000] }).is_err());
+    assert_eq!(client.outputs().count(), 0);
+}
+
+#[test]
+fn d_13_a_repeated_handshake_is_answered_again_or_starts_over() {
+    let request =
+        Packet::HandshakeRequest(HandshakeRequest { codec: CodecSettings::DEFAULT, name: "ann".into() });
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    stage.sent(ann);
+    stage.sent(ben);
+    // Not at once: what has been sent may be on its way.
+    stage.send(ann, &request).unwrap();
+    assert!(stage.sent(ann).is_empty());
+    stage.now = stage.now.saturating_add(Duration::from_secs(2));
+    stage.send(ann, &request).unwrap();
+    assert_eq!((stage.sent_to(ann), stage.sent_to(ben)), (vec!["HandshakeResponse".to_owned()], vec![]));
+    assert_eq!(stage.server.find("ann"), Some(ClientId::new(0)));
+    // Later originals remove it and let it in again; its number rests.
+    let mut stage = Stage::new(Settings { repeat_replaces: true, ..Settings::DEFAULT });
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    stage.sent(ann);
+    stage.sent(ben);
+    stage.send(ann, &request).unwrap();
+    assert_eq!(stage.sent_to(ben), ["RemoveClient"]);
+    assert_eq!(stage.server.find("ann"), Some(ClientId::new(2)));
+    // Another name on the same connection always starts over.
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    stage.sent(ben);
+    stage.handshake(ann, "anna").unwrap();
+    assert_eq!(stage.sent_to(ben), ["RemoveClient"]);
+    assert_eq!((stage.server.find("ann"), stage.server.find("anna")), (None, Some(ClientId::new(2))));
+}
+
+#[test]
+fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let holder = stage.join_from("192.0.2.1:1", "ann").0;
+    let (stranger, refused) = stage.join_from("192.0.2.2:1", "ann");
+    assert!(refused.unwrap().starts_with("NameRefused"));
+    assert_eq!((stage.server.find("ann"), stage.sent_to(stranger)), (Some(ClientId::new(0)), vec![]));
+    stage.sent(holder);
+    let watcher = stage.join("ben");
+    stage.sent(watcher);
+    let (again, joined) = stage.join_from("192.0.2.1:2", "ann");
+    joined.unwrap();
+    // The old one goes first, then the new one is there, under a new number.
+    assert_eq!(stage.server.find("ann"), Some(ClientId::new(2)));
+    assert_eq!(stage.sent_to(watcher), ["RemoveClient", "ClientState"]);
+    assert!(stage.closed.contains(&holder) && !stage.closed.contains(&again));
+    // A lost one's name is kept for its address for half a minute.
+    stage.close(again);
+    assert!(stage.join_from("192.0.2.2:2", "ann").1.unwrap().starts_with("NameRefused"));
+    stage.now = stage.now.saturating_add(Duration::from_secs(31));
+    stage.join_from("192.0.2.2:3", "ann").1.unwrap();
+    // The original lets the newest win.
+    let mut stage = Stage::new(Settings::ORIGINAL);
+    stage.join_from("192.0.2.1:1", "ann").1.unwrap();
+    stage.join_from("192.0.2.2:1", "ann").1.unwrap();
+    assert_eq!(stage.server.find("ann"), Some(ClientId::new(0)), "the number is free again");
+}
+
+#[test]
+fn d_05_a_handshake_without_a_name_is_not_answered() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let peer = stage.open();
+    for name in [Text::NULL, Text::from_bytes(b"\xff"), Text::from_bytes(&[b'a'; 256])] {
+        let request = HandshakeRequest { codec: CodecSettings::DEFAULT, name };
+        assert_eq!(stage.send(peer, &Packet::HandshakeRequest(request)), Err(Violation::InvalidName("name")));
+        assert!(stage.sent_to(peer).is_empty());
+    }
+    stage.handshake(peer, "").unwrap();
+    assert_eq!(stage.server.find(""), Some(ClientId::new(0)));
+}
+
+#[test]
+fn d_06_states_and_deltas_go_to_everybody_as_received_their_sender_included() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    stage.sent(ann);
+    stage.sent(ben);
+    let delta = DeltaClientState {
+        session: stage.session(),
+        joined: true,
+        client: ClientId::new(0),
+        room: "Lobby".into(),
+    };
+    let mut bytes = stage::encode(&Packet::DeltaClientState(delta));
+    // Bytes after the end, and a flag that is merely not zero, go as they are.
+    bytes.extend(*b"tail");
+    bytes[7] = 77;
+    let event = stage.feed(ann, &bytes).unwrap();
+    assert_eq!(event, "Listening { client: 0, room: \"Lobby\", joined: true }");
+    for peer in [ann, ben] {
+        let sent = stage.sent(peer);
+        assert_eq!((sent.len(), &sent[0].bytes, sent[0].lane), (1, &bytes, Lane::Reliable));
+    }
+    // Once more changes nothing.
+    assert_eq!(stage.feed(ann, &bytes).unwrap(), "");
+    let rooms = [Text::new("Red"), Text::new("Blue")];
+    stage.send(ann, &state(stage.session(), "ann", ClientId::new(0), &rooms)).unwrap();
+    let mut listed: Vec<&str> = stage.server.rooms_of(ClientId::new(0)).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["Blue", "Red"]);
+    assert_eq!(stage.server.rooms().count(), 2);
+}
+
+#[test]
+fn d_16_rooms_of_one_number_are_refused_and_the_client_is_told() {
+    // Found by trying: two names with one number.
+    let mut by_number = std::collections::BTreeMap::new();
+    let (one, other) = (0..)
+        .map(|n| format!("room {n}"))
+        .find_map(|name| by_number.insert(room_id(&name), name.clone()).map(|before| (before, name)))
+        .unwrap();
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    let session = stage.session();
+    let delta = |client, joined, room: &str| {
+        stage::encode(&Packet::DeltaClientState(DeltaClientState {
+            session,
+            joined,
+            client: ClientId::new(client),
+            room: room.into(),
+        }))
+    };
+    stage.feed(ann, &delta(0, true, &one)).unwrap();
+    stage.sent(ann);
+    stage.sent(ben);
+    let event = stage.feed(ben, &delta(1, true, &other)).unwrap();
+    assert!(event.contains("Collision"), "{event}");
+    assert_eq!((stage.sent_to(ann), stage.sent_to(ben)), (vec![], vec!["DeltaClientState".to_owned()]));
+    // Nor does leaving it leave the other one.
+    stage.feed(ann, &delta(0, false, &other)).unwrap();
+    assert_eq!(stage.server.rooms_of(ClientId::new(0)).collect::<Vec<_>>(), [&*one]);
+    // In a ClientState only that room is left out.
+    stage.sent(ann);
+    let rooms = [Text::new(&other), Text::new("Lobby")];
+    stage.send(ben, &state(session, "ben", ClientId::new(1), &rooms)).unwrap();
+    let sent = stage.sent(ann);
+    let Packet::ClientState(got) = sent[0].packet() else { panic!() };
+    assert_eq!(got.rooms.iter().collect::<Vec<_>>(), [Text::new("Lobby")]);
+    // Once the first is empty the number is free.
+    stage.feed(ann, &delta(0, false, &one)).unwrap();
+    stage.feed(ben, &delta(1, true, &other)).unwrap();
+    assert_eq!(stage.server.rooms_of(ClientId::new(1)).count(), 2);
+}
+
+#[test]
+fn d_16_rooms_are_limited_and_the_application_has_a_say() {
+    let mut stage = Stage::new(Settings { max_rooms: 2, ..Settings::DEFAULT });
+    stage.server.set_policy(|name, room| name != "ben" || room != "Red");
+    let (_, ben) = (stage.join("ann"), stage.join("ben"));
+    let session = stage.session();
+    let mut join = |room: &str| {
+        let delta = DeltaClientState { session, joined: true, client: ClientId::new(1), room: room.into() };
+        stage.send(ben, &Packet::DeltaClientState(delta)).unwrap()
+    };
+    assert!(join("Red").contains("Policy"));
+    assert!(join("Blue").starts_with("Listening"));
+    assert!(join("Green").starts_with("Listening"));
+    assert!(join("Gold").contains("Quota"));
+    assert!(join("Blue").is_empty());
+    assert_eq!(format!("{}", RoomRefused::Quota), "too many rooms");
+}
+
+#[test]
+fn d_12_kick_and_shutdown_tell_everybody() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let peers = ["ann", "ben", "cyd"].map(|name| stage.join(name));
+    for peer in peers {
+        stage.sent(peer);
+    }
+    stage.server.handle_command(stage.now, ServerCommand::Kick { client: ClientId::new(1) }).unwrap();
+    stage.drain();
+    assert_eq!(peers.map(|peer| stage.sent_to(peer)), [["RemoveClient"], ["RemoveClient"], ["RemoveClient"]]);
+    assert_eq!(stage.closed, [peers[1]]);
+    assert!(stage.events().iter().any(|event| event.contains("cause: Kicked")));
+    stage.server.shutdown(stage.now);
+    stage.drain();
+    // One by one: the last one has heard of all others.
+    assert_eq!((stage.sent_to(peers[0]).len(), stage.sent_to(peers[2]).len()), (0, 1));
+    assert_eq!(stage.closed, [peers[1], peers[0], peers[2]]);
+}
+
+#[test]
+fn the_application_admits_mutes_moves_and_watches() {
+    let mut stage = Stage::new(Settings { ask: true, ..Settings::DEFAULT });
+    let (ann, ben, cyd) = (stage.open(), stage.open(), stage.open());
+    for (peer, name) in [(ann, "ann"), (ben, "ben"), (cyd, "cyd")] {
+        assert!(stage.handshake(peer, name).unwrap().starts_with("Joining"));
+        // Asked again while the application thinks: nothing new.
+        assert_eq!(stage.handshake(peer, name).unwrap(), "");
+    }
+    stage.server.handle_command(stage.now, ServerCommand::Reject { peer: cyd }).unwrap();
+    for peer in [ann, ben] {
+        stage.server.handle_command(stage.now, ServerCommand::Admit { peer }).unwrap();
+    }
+    stage.drain();
+    assert_eq!((stage.server.len(), &stage.closed), (2, &vec![cyd]));
+    let (session, a, b) = (stage.session(), ClientId::new(0), ClientId::new(1));
+    let jail = ServerCommand::Move { client: b, from: None, to: Some("Jail") };
+    // Not before it has said where it is: that would replace it.
+    assert!(stage.server.handle_command(stage.now, jail).is_err());
+    for (peer, name, client) in [(ann, "ann", a), (ben, "ben", b)] {
+        stage.send(peer, &state(session, name, client, &[])).unwrap();
+    }
+    stage.sent(ann);
+    stage.server.handle_command(stage.now, jail).unwrap();
+    stage.drain();
+    assert_eq!(stage.sent_to(ann).last().unwrap(), "DeltaClientState");
+    stage.sent(ben);
+    let inner = say(session, a, Recipient::Room(room_id("Jail")), b"x");
+    let relay = Packet::ServerRelayUnreliable(ServerRelay { session, destinations: &[b], payload: &inner });
+    assert_eq!(stage.send(ann, &relay).unwrap(), "");
+    assert_eq!(stage.sent_to(ben), ["VoiceData"]);
+    stage.server.handle_command(stage.now, ServerCommand::Watch { client: Some(a), on: true }).unwrap();
+    assert!(stage.send(ann, &relay).unwrap().starts_with("Voice"));
+    stage
+        .server
+        .handle_command(stage.now, ServerCommand::Mute { client: a, voice: true, text: false })
+        .unwrap();
+    stage.sent(ben);
+    stage.send(ann, &relay).unwrap();
+    assert!(stage.sent_to(ben).is_empty());
+    let text = TextData { session, sender: a, recipient: Recipient::Player(b), text: "hi".into() };
+    let text = stage::encode(&Packet::TextData(text));
+    let relay = Packet::ServerRelayReliable(ServerRelay { session, destinations: &[b], payload: &text });
+    assert!(stage.send(ann, &relay).unwrap().starts_with("Text"));
+    assert_eq!(stage.sent_to(ben), ["TextData"]);
+    stage
+        .server
+        .handle_command(stage.now, ServerCommand::Mute { client: a, voice: true, text: true })
+        .unwrap();
+    stage.send(ann, &relay).unwrap();
+    assert!(stage.sent_to(ben).is_empty());
+}
+
+#[test]
+fn d_10_what_is_relayed_is_the_inner_packet_byte_for_byte_to_each_once() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben, cyd) = (stage.join("ann"), stage.join("ben"), stage.join("cyd"));
+    let session = stage.session();
+    let [a, b, c] = [0, 1, 2].map(ClientId::new);
+    for peer in [ann, ben, cyd] {
+        stage.sent(peer);
+    }
+    // To both players; one is listed twice, one is not there, one is nobody.
+    let channels = [Channel::new(Recipient::Player(b)), Channel::new(Recipient::Player(c))];
+    let inner = stage::voice(session, a, &channels, b"sound");
+    let destinations = [b, c, b, ClientId::new(9), voxwire_dissonance::SERVER_ONLY];
+    let relay = ServerRelay { session, destinations: &destinations, payload: &inner };
+    stage.send(ann, &Packet::ServerRelayUnreliable(relay)).unwrap();
+    for peer in [ben, cyd] {
+        let sent = stage.sent(peer);
+        assert_eq!((sent.len(), &sent[0].bytes, sent[0].lane), (1, &inner, Lane::Droppable));
+    }
+    assert!(stage.sent(ann).is_empty());
+    // Voice relayed reliably, as old releases do, stays voice; the original takes the type at its word.
+    stage.send(ann, &Packet::ServerRelayReliable(relay)).unwrap();
+    assert_eq!(stage.sent(ben)[0].lane, Lane::Droppable);
+    let mut original = Stage::new(Settings { reliable_voice: true, ..Settings::DEFAULT });
+    let (ann, ben) = (original.join("ann"), original.join("ben"));
+    original.sent(ben);
+    let session = original.session();
+    let inner = stage::voice(session, a, &channels, b"sound");
+    let relay = ServerRelay { session, destinations: &destinations, payload: &inner };
+    original.send(ann, &Packet::ServerRelayReliable(relay)).unwrap();
+    assert_eq!(original.sent(ben)[0].lane, Lane::Reliable);
+}
+
+#[test]
+fn d_05_d_14_a_client_asks_every_two_seconds_and_comes_back_with_back_off() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = voxwire_core::PeerId { slot: 4, generation: 0 };
+    let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+    stage::open_client(&mut client, at(0), server);
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeRequest"]);
+    assert_eq!(client.poll_timeout(), Some(at(2000)));
+    client.handle_timeout(at(2000));
+    assert_eq!(
+        (stage::sent_by(&mut client), client.poll_timeout()),
+        (vec!["HandshakeRequest".to_owned()], Some(at(4000)))
+    );
+    // Attempts that fail at once: the first retry at once, then half a second more each time, three at most.
+    let mut now = at(10_000);
+    client.handle_input(now, Input::Closed { peer: server }).unwrap();
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let due = client.poll_timeout().unwrap();
+        waits.push(due.saturating_duration_since(now).as_millis());
+        now = now.max(due);
+        client.handle_timeout(now);
+        let first = client.outputs().next();
+        assert!(matches!(first, Some(Output::Dial { id: voxwire_core::DialId::FIRST, .. })), "{first:?}");
+        client.advance(1);
+        client.handle_input(now, Input::DialFailed(voxwire_core::DialId::FIRST)).unwrap();
+    }
+    assert_eq!(waits, [0, 500, 1000, 1500, 2000, 2500, 3000, 3000, 3000]);
+    // Four seconds of success are four seconds forgotten.
+    let due = client.poll_timeout().unwrap();
+    client.handle_timeout(due);
+    client.advance(1);
+    stage::open_client(&mut client, due, server);
+    stage::welcome_client(&mut client, due, server, 0, 0);
+    let end = due.saturating_add(Duration::from_secs(4));
+    client.handle_input(end, Input::Closed { peer: server }).unwrap();
+    assert_eq!(client.poll_timeout(), Some(end));
+}
+
+#[test]
+fn d_14_a_wrong_session_is_left_and_joined_again_and_ones_own_is_ignored() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 0);
+    let own = client.session();
+    let error = |session| Packet::ErrorWrongSession { session };
+    assert_eq!(client.receive(Instant::ZERO, server, error(own)), Ok(None));
+    let event = client.receive(Instant::ZERO, server, error(own + 1)).unwrap().unwrap();
+    assert!(format!("{event:?}").contains("WrongSession"), "{event:?}");
+    let closed = client.outputs().any(|output| matches!(output, Output::Close { peer } if peer == server));
+    assert!(closed && client.poll_timeout().is_some());
+}
+
+#[test]
+fn d_07_a_host_is_a_server_with_a_client_beside_it() {
+    let mut sim = Sim::new(3);
+    let server = sim.add(Server::new(Settings::DEFAULT, 5), ());
+    let [host, guest] = ["host", "guest"]
+        .map(|name| sim.add(Client::new(name, ClientSettings::DEFAULT).unwrap(), Log::default()));
+    let inside = Net { latency: Duration::ZERO, ..Net::PERFECT };
+    sim.connect(host, server, Transport::Both, inside);
+    sim.connect(guest, server, Transport::Both, Net::PERFECT);
+    sim.run_for(Duration::from_millis(100));
+    for (speaker, listener, to) in [(host, guest, "guest"), (guest, host, "host")] {
+        let to = Target::Player(to);
+        sim.with(speaker, |client, _, now| {
+            let as_ = Speech { positional: true, priority: Priority::High, volume: 0.5 };
+            client.handle_command(now, ClientCommand::Open { to, as_ }).unwrap();
+            client.handle_command(now, ClientCommand::Say { frame: b"hello" }).unwrap();
+        });
+        sim.run_for(Duration::from_millis(10));
+        let events = sim.with(listener, |_, log, _| log.take());
+        assert!(events.iter().any(|event| event.starts_with("Voice(Voice { from")), "{events:?}");
+    }
+}
+
+#[test]
+fn d_11_text_goes_by_the_server_and_is_taken_from_wherever_it_comes() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    client.handle_command(Instant::ZERO, ClientCommand::Join { room: "Hall" }).unwrap();
+    let server = stage::join_client(&mut client, 0, 2);
+    let text = |session, sender, recipient| {
+        Packet::TextData(TextData { session, sender: ClientId::new(sender), recipient, text: "hi".into() })
+    };
+    let session = client.session();
+    let hall = Recipient::Room(room_id("Hall"));
+    let got = client.receive(Instant::ZERO, server, text(session, 1, hall)).unwrap();
+    assert!(matches!(got, Some(voxwire_dissonance::ClientEvent::Text { .. })));
+    // For a room that we are not in, for another player, from nobody.
+    assert_eq!(
+        client.receive(Instant::ZERO, server, text(session, 1, Recipient::Room(room_id("Red")))),
+        Ok(None)
+    );
+    assert_eq!(
+        client.receive(Instant::ZERO, server, text(session, 1, Recipient::Player(ClientId::new(2)))),
+        Ok(None)
+    );
+    let nobody = client.receive(Instant::ZERO, server, text(session, 77, hall));
+    assert_eq!(nobody, Err(Violation::UnknownClient(ClientId::new(77))));
+    // Straight from another client.
+    let peer = voxwire_core::PeerId { slot: 8, generation: 1 };
+    client
+        .handle_input(Instant::ZERO, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None })
+        .unwrap();
+    let p2p = Packet::HandshakeP2P { session, client: ClientId::new(1) };
+    client.receive(Instant::ZERO, peer, p2p).unwrap();
+    stage::sent_by(&mut client);
+    let direct = client.receive(Instant::ZERO, peer, text(session, 1, hall)).unwrap();
+    assert!(direct.is_some());
+    // Ours never goes there.
+    client
+        .handle_command(Instant::ZERO, ClientCommand::Text { to: Target::Room("Hall"), text: "yo" })
+        .unwrap();
+    assert_eq!(stage::sent_by(&mut client), ["ServerRelayReliable"]);
+}
+
+#[test]
+fn d_08_a_way_is_asked_for_five_times_and_belongs_to_one_client() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    stage::join_client(&mut client, 0, 2);
+    let session = client.session();
+    let [one, other] = [8, 9].map(|slot| voxwire_core::PeerId { slot, generation: 1 });
+    let accepted = voxwire_core::Via::Accepted;
+    client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
+    let mut asked = stage::sent_by(&mut client).len();
+    while let Some(due) = client.poll_timeout() {
+        client.handle_timeout(due);
+        asked += stage::sent_by(&mut client).len();
+    }
+    assert_eq!(asked, 5);
+    // Nobody there: the way is given up, and another one is found.
+    assert!(
+        client
+            .receive(Instant::ZERO, one, Packet::HandshakeP2P { session, client: ClientId::new(1) })
+            .is_err()
+    );
+    client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
+    stage::sent_by(&mut client);
+    let p2p = |id| Packet::HandshakeP2P { session, client: ClientId::new(id) };
+    let up = client.receive(Instant::ZERO, one, p2p(1)).unwrap();
+    assert_eq!(up, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: true }));
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert_eq!(client.receive(Instant::ZERO, one, p2p(1)), Ok(None));
+    assert!(stage::sent_by(&mut client).is_empty());
+    // Nobody else can be the same client, and nobody can be two.
+    client.handle_input(Instant::ZERO, Input::Opened { peer: other, via: accepted, from: None }).unwrap();
+    stage::sent_by(&mut client);
+    assert!(client.receive(Instant::ZERO, other, p2p(1)).is_err());
+    assert!(client.receive(Instant::ZERO, one, p2p(2)).is_err());
+    // Voice on a way has to be its owner's.
+    let voice =
+        stage::voice(session, ClientId::new(2), &[Channel::new(Recipient::Player(ClientId::new(0)))], b"x");
+    let forged =
+        client.handle_input(Instant::ZERO, Input::Frame { peer: one, lane: Lane::Droppable, bytes: &voice });
+    assert_eq!(forged, Err(Violation::NotTheirs(ClientId::new(2))));
+    let text = TextData {
+        session,
+        sender: ClientId::new(2),
+        recipient: Recipient::Player(ClientId::new(0)),
+        text: "x".into(),
+    };
+    let forged = client.receive(Instant::ZERO, one, Packet::TextData(text));
+    assert_eq!(forged, Err(Violation::NotTheirs(ClientId::new(2))));
+    // The way is gone: back to the server.
+    let down = client.handle_input(Instant::ZERO, Input::Closed { peer: one }).unwrap();
+    assert_eq!(down, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: false }));
+}
+
+#[test]
+fn d_06_local_rooms_are_counted_and_the_server_can_move_us() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 1);
+    let command = |client: &mut Client, command| {
+        client.handle_command(Instant::ZERO, command).unwrap();
+        stage::sent_by(client)
+    };
+    assert_eq!(command(&mut client, ClientCommand::Join { room: "Red" }), ["DeltaClientState"]);
+    assert!(command(&mut client, ClientCommand::Join { room: "Red" }).is_empty());
+    assert!(command(&mut client, ClientCommand::Leave { room: "Red" }).is_empty());
+    let (session, id) = (client.session(), ClientId::new(0));
+    let delta = |room: &'static str, joined| {
+        Packet::DeltaClientState(DeltaClientState { session, joined, client: id, room: room.into() })
+    };
+    // The echo is not news; what the server does of its own accord is.
+    let echo = client.receive(Instant::ZERO, server, delta("Red", true)).unwrap();
+    assert!(format!("{echo:?}").contains("Listening"), "{echo:?}");
+    let moved = client.receive(Instant::ZERO, server, delta("Red", false)).unwrap();
+    assert!(format!("{moved:?}").contains("Moved"), "{moved:?}");
+    let moved = client.receive(Instant::ZERO, server, delta("Jail", true)).unwrap();
+    assert!(format!("{moved:?}").contains("Moved"), "{moved:?}");
+    assert_eq!(client.joined().collect::<Vec<_>>(), ["Jail"]);
+    assert!(client.handle_command(Instant::ZERO, ClientCommand::Leave { room: "Red" }).is_err());
+}
+
+#[test]
+fn d_06_more_responses_rebuild_the_replica() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 3);
+    assert_eq!(client.clients().count(), 4);
+    let infos = [info("ann", 0), info("p2", 2), info("new", 7)];
+    let (rooms, listeners) = ([Text::new("Red")], [ClientId::new(7)]);
+    let channels = [
+        voxwire_dissonance::RoomListeners { room: room_id("Red"), listeners: &listeners },
+        // A number without a name: the original dies of it.
+        voxwire_dissonance::RoomListeners { room: room_id("Blue"), listeners: &listeners },
+    ];
+    let response = HandshakeResponse {
+        session: client.session(),
+        client: ClientId::new(0),
+        clients: List::from(&infos[..]),
+        rooms: List::from(&rooms[..]),
+        channels: List::from(&channels[..]),
+    };
+    client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
+    assert_eq!(
+        client.clients().map(|(_, name, _)| name.to_owned()).collect::<Vec<_>>(),
+        ["ann", "p2", "new"]
+    );
+    let rooms: Vec<_> = client.rooms().map(|(name, ids)| (name, ids.to_vec())).collect();
+    assert_eq!(rooms, [("Red", vec![ClientId::new(7)])]);
+    assert_eq!(stage::sent_by(&mut client).last().unwrap(), "ClientState");
+}
+
+#[test]
+fn d_09_speech_ends_after_silence_and_a_long_one_forgets_the_session() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 1);
+    let session = client.session();
+    let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+    let voice = |sequence| {
+        let channels = [Channel::new(Recipient::Player(ClientId::new(0)))];
+        let mut bytes = stage::voice(session, ClientId::new(1), &channels, b"x");
+        bytes[11] = sequence;
+        bytes
+    };
+    let hear = |client: &mut Client, ms, sequence| {
+        let bytes = voice(sequence);
+        let event =
+            client.handle_input(at(ms), Input::Frame { peer: server, lane: Lane::Droppable, bytes: &bytes });
+        format!("{event:?}")
+    };
+    assert!(hear(&mut client, 0, 0).contains("start: true"));
+    for n in 1..100 {
+        assert!(hear(&mut client, n * 20, n as u8).contains("start: false"));
+        while let Some(due) = client.poll_timeout().filter(|due| *due <= at(n * 20)) {
+            assert_eq!(client.handle_timeout(due), None);
+        }
+    }
+    // The last one came at 1980.
+    let mut ended = None;
+    while let Some(due) = client.poll_timeout() {
+        if client.handle_timeout(due).is_some() {
+            ended = Some(due);
+        }
+    }
+    assert_eq!(ended, Some(at(3480)));
+    assert!(hear(&mut client, 60_000, 200).contains("start: true"));
+}
+
+#[test]
+fn whoever_is_outside_the_session_for_too_long_goes_and_the_oldest_first_where_it_is_full() {
+    let limits = voxwire_core::Limits { max_peers: 3, ..Settings::DEFAULT.limits };
+    let mut stage = Stage::new(Settings { limits, ..Settings::DEFAULT });
+    let ann = stage.join("ann");
+    let (first, second) = (stage.open(), stage.open());
+    let third = stage.open();
+    assert_eq!(stage.closed, [first]);
+    stage.now = stage.now.saturating_add(Duration::from_secs(301));
+    stage.drain();
+    assert_eq!(stage.closed, [first, second, third]);
+    assert!(!stage.closed.contains(&ann));
+    let gone = ServerEvent::Gone { peer: third };
+    assert!(stage.events().contains(&format!("{gone:?}")));
+}
+
+#[test]
+fn d_10_a_frame_for_many_in_several_relay_packets_is_one_frame_and_reaches_them_all() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let ann = stage.join("ann");
+    let session = stage.session();
+    for n in 1..=600 {
+        let peer = stage.join(&format!("p{n}"));
+        let rooms = [Text::new("Hall")];
+        let client = stage.server.client_of(peer).unwrap();
+        stage.send(peer, &state(session, &format!("p{n}"), client, &rooms)).unwrap();
+    }
+    stage.clear();
+    let everybody: Vec<ClientId> = (1..=600).map(ClientId::new).collect();
+    for frame in 0..300_u16 {
+        stage.now = stage.now.saturating_add(Duration::from_millis(20));
+        let mut voice = say(session, ClientId::new(0), Recipient::Room(room_id("Hall")), b"x");
+        voice[10..12].copy_from_slice(&frame.to_be_bytes());
+        for destinations in everybody.chunks(255) {
+            let relay = ServerRelay { session, destinations, payload: &voice };
+            stage.send(ann, &Packet::ServerRelayUnreliable(relay)).unwrap();
+        }
+        // Once more to all, in as many packets as one likes: that is another frame, and counted.
+        assert_eq!(stage.clear(), 600, "{frame}");
+    }
+    assert_eq!((stage.server.stats().voice, stage.server.stats().voice_over_budget), (300, 0));
+    let voice = say(session, ClientId::new(0), Recipient::Room(room_id("Hall")), b"x");
+    let relay = ServerRelay { session, destinations: &everybody[..255], payload: &voice };
+    let sent = (0..10_000).filter(|_| stage.send(ann, &Packet::ServerRelayUnreliable(relay)).is_ok()).count();
+    assert!(sent < 400, "{sent}");
+}
+
+#[test]
+fn d_13_those_who_had_to_go_are_told_of_before_the_newcomer() {
+    let mut stage = Stage::new(Settings::ORIGINAL);
+    let old = stage.join_from("192.0.2.1:1", "ann").0;
+    stage.events();
+    let (new, joined) = stage.join_from("192.0.2.2:1", "ann");
+    assert_eq!(joined.unwrap(), "");
+    let events = stage.events();
+    assert!(events[0].starts_with(&format!("Left {{ peer: {old:?}")), "{events:?}");
+    assert!(events[1].starts_with(&format!("Joined {{ peer: {new:?}")), "{events:?}");
+    // The one that had to go is told, so that it does not come back and take the name again.
+    assert!(stage.sent_to(old).contains(&"RemoveClient".to_owned()));
+}
+
+#[test]
+fn d_13_whoever_asks_for_a_taken_name_keeps_its_own_and_leaves_in_the_end_if_it_has_none() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    assert!(stage.handshake(ben, "ann").unwrap().starts_with("NameRefused"));
+    assert_eq!(
+        (stage.server.find("ann"), stage.server.find("ben")),
+        (Some(ClientId::new(0)), Some(ClientId::new(1)))
+    );
+    let cyd = stage.open();
+    assert!(stage.handshake(cyd, "ann").unwrap().starts_with("NameRefused"));
+    stage.now = stage.now.saturating_add(Duration::from_secs(301));
+    stage.drain();
+    assert_eq!(stage.closed, [cyd]);
+    assert!(!stage.closed.contains(&ann));
+}
+
+#[test]
+fn d_16_a_reserved_room_keeps_its_number() {
+    let mut by_number = std::collections::BTreeMap::new();
+    let (one, other) = (0..)
+        .map(|n| format!("room {n}"))
+        .find_map(|name| by_number.insert(room_id(&name), name.clone()).map(|before| (before, name)))
+        .unwrap();
+    let mut stage = Stage::new(Settings::DEFAULT);
+    stage.server.reserve_room(&one).unwrap();
+    assert!(stage.server.reserve_room(&other).is_err());
+    let ann = stage.join("ann");
+    let session = stage.session();
+    let delta = |room: &str| {
+        let client = ClientId::new(0);
+        stage::encode(&Packet::DeltaClientState(DeltaClientState {
+            session,
+            joined: true,
+            client,
+            room: room.into(),
+        }))
+    };
+    assert!(stage.feed(ann, &delta(&other)).unwrap().contains("Collision"));
+    assert!(stage.feed(ann, &delta(&one)).unwrap().starts_with("Listening"));
+}
+
+#[test]
+fn d_16_a_muted_client_stays_muted_under_another_name() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    let session = stage.session();
+    stage
+        .server
+        .handle_command(stage.now, ServerCommand::Mute { client: ClientId::new(0), voice: true, text: true })
+        .unwrap();
+    stage.handshake(ann, "innocent").unwrap();
+    let client = stage.server.client_of(ann).unwrap();
+    stage.clear();
+    let payload = say(session, client, Recipient::Player(ClientId::new(1)), b"x");
+    let relay = ServerRelay { session, destinations: &[ClientId::new(1)], payload: &payload };
+    stage.send(ann, &Packet::ServerRelayUnreliable(relay)).unwrap();
+    assert!(stage.sent(ben).is_empty());
+}
+
+#[test]
+fn d_06_a_client_of_many_rooms_is_in_all_of_them_when_it_has_joined() {
+    let mut sim = Sim::new(1);
+    let server = sim.add(Server::new(Settings::DEFAULT, 5), ());
+    let client = sim.add(Client::new("ann", ClientSettings::DEFAULT).unwrap(), Log::default());
+    let rooms: Vec<String> = (0..60).map(|n| format!("a room with a name of its own, number {n}")).collect();
+    sim.with(client, |client, _, now| {
+        for room in &rooms {
+            client.handle_command(now, ClientCommand::Join { room }).unwrap();
+        }
+    });
+    sim.connect(client, server, Transport::Both, Net::PERFECT);
+    sim.run_for(Duration::from_secs(1));
+    let listed = sim.with(server, |server, (), _| server.rooms_of(ClientId::new(0)).count());
+    let (joined, events) = sim.with(client, |client, log, _| (client.joined().count(), log.take()));
+    assert_eq!((listed, joined), (60, 60));
+    assert!(!events.iter().any(|event| event.starts_with("Moved")), "{events:?}");
+}
+
+#[test]
+fn d_08_ways_of_another_session_lead_to_nobody() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 3);
+    let path = voxwire_core::PeerId { slot: 8, generation: 1 };
+    client
+        .handle_input(
+            Instant::ZERO,
+            Input::Opened { peer: path, via: voxwire_core::Via::Accepted, from: None },
+        )
+        .unwrap();
+    let p2p = Packet::HandshakeP2P { session: client.session(), client: ClientId::new(1) };
+    client.receive(Instant::ZERO, path, p2p).unwrap();
+    assert!(client.is_direct(ClientId::new(1)));
+    // The server is another one, and somebody else has that number.
+    let infos = [info("ann", 0), info("carol", 1)];
+    let (rooms, channels) = (List::from(&[][..]), List::from(&[][..]));
+    let clients = List::from(&infos[..]);
+    let response = HandshakeResponse { session: 78, client: ClientId::new(0), clients, rooms, channels };
+    client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
+    assert!(!client.is_direct(ClientId::new(1)));
+}

@@ -1,0 +1,238 @@
+//! The UDP side of connections: binding a source to its TCP connection, and the datagrams of those that are bound.
+
+use super::direct::Introduced;
+use super::link::Link;
+use super::shared::{Core, Shared, count};
+use crate::lanes::{self, Control, Cookie, Nonce, ServerHello, Tag, Wishes, datagram};
+use crate::udp::{Destination, Received, Udp};
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::sync::atomic::Ordering::Relaxed;
+use core::task::Poll;
+use core::time::Duration;
+use std::sync::Arc;
+use voxwire_core::{Bucket, Input, Instant, Lane, PeerId, Session};
+
+/// How what may be lost reaches a connection, if not as units.
+#[derive(Debug)]
+pub(super) enum Route {
+    Udp(UdpRoute),
+    #[cfg(feature = "quic")]
+    Quic(crate::quic::Datagrams),
+}
+
+/// The UDP side of one connection.
+#[derive(Debug)]
+pub(super) struct UdpRoute {
+    /// Index of the socket.
+    socket: usize,
+    tag: Tag,
+    cookie: Cookie,
+    /// Where the client is; `None` until it has shown that it is there.
+    pub(super) bound: Option<SocketAddr>,
+    /// What was sent to an address that knocked, and which.
+    challenge: Option<(Nonce, SocketAddr)>,
+    ingress: Bucket,
+    /// If it wants direct ways.
+    pub(super) introduced: Option<Introduced>,
+}
+
+impl UdpRoute {
+    /// The route of a new connection, and what its client is told of it; `None` without randomness.
+    pub(super) fn new(
+        socket: usize,
+        udp_port: u16,
+        peer: PeerId,
+        direct: bool,
+    ) -> Option<(Self, ServerHello)> {
+        let mut random = [0; 20];
+        getrandom::fill(&mut random).ok()?;
+        let (secret, cookie) = random.split_first_chunk::<4>()?;
+        let (tag, cookie) = (lanes::tag(peer.slot, *secret), *cookie.first_chunk()?);
+        let hello = ServerHello { accepted: true, udp_port, tag, cookie };
+        let ingress = Bucket::default();
+        let introduced = direct.then(Introduced::default);
+        Some((Self { socket, tag, cookie, bound: None, challenge: None, ingress, introduced }, hello))
+    }
+
+    /// Where what may be lost goes, if the client can be reached so.
+    pub(super) fn destination(&self, peer: PeerId) -> Option<Destination> {
+        self.to(peer, self.bound?, datagram::DATA)
+    }
+
+    fn to(&self, peer: PeerId, to: SocketAddr, kind: u8) -> Option<Destination> {
+        Some(Destination { socket: self.socket, slot: peer.slot, to, head: lanes::head(kind, self.tag) })
+    }
+}
+
+impl<S: Session> Shared<S> {
+    /// Hands on what one call has received.
+    fn datagrams(&self, socket: usize, received: &Received) {
+        self.locked(|shared, core, now| {
+            for (bytes, from) in received.iter() {
+                core.datagram(shared, now, socket, from, bytes);
+            }
+            core.flush(shared);
+        });
+    }
+}
+
+impl<S: Session> Core<S> {
+    fn datagram(&mut self, shared: &Shared<S>, now: Instant, socket: usize, from: SocketAddr, bytes: &[u8]) {
+        let Some((kind, tag, body)) = lanes::read_head(bytes) else { return };
+        let Some(peer) = self.routes.peer_at(lanes::slot(tag)) else { return };
+        let Some(Route::Udp(route)) = self.routes.get_mut(peer) else { return };
+        if route.tag != tag || route.socket != socket {
+            return;
+        }
+        match kind {
+            datagram::DATA if route.bound == Some(from) => {
+                if route.ingress.take(now, shared.settings.frames, 1).is_err() {
+                    count(&shared.counters.dropped_frames);
+                    return;
+                }
+                self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: body });
+                self.expire(now);
+            }
+            datagram::PING if route.bound == Some(from) => {
+                // As many bytes as came in.
+                let pong = route.to(peer, from, datagram::PONG);
+                pong.into_iter().for_each(|pong| self.batch.push(pong, body));
+            }
+            // An address is believed only once its owner has said on the TCP side what was sent there.
+            datagram::BIND if body.get(..16) == Some(&route.cookie[..]) => {
+                let nonce = match route.challenge {
+                    Some((nonce, to)) if to == from => nonce,
+                    _ => {
+                        let mut nonce = Nonce::default();
+                        if getrandom::fill(&mut nonce).is_err() {
+                            return;
+                        }
+                        route.challenge = Some((nonce, from));
+                        nonce
+                    }
+                };
+                // Sixteen bytes for twenty-four.
+                let challenge = route.to(peer, from, datagram::CHALLENGE);
+                challenge.into_iter().for_each(|challenge| self.batch.push(challenge, &nonce));
+                self.batch.forget();
+            }
+            _ => {}
+        }
+    }
+
+    /// What a client's transport says on the TCP side.
+    pub(super) fn control(
+        &mut self,
+        shared: &Shared<S>,
+        now: Instant,
+        peer: PeerId,
+        link: &Link<S::Framing>,
+        body: &[u8],
+    ) {
+        let Some(Route::Udp(route)) = self.routes.get_mut(peer) else { return };
+        match Control::read(body) {
+            Some(Control::Confirm(nonce)) => {
+                if let Some((_, to)) = route.challenge.take_if(|(sent, _)| *sent == nonce) {
+                    route.bound = Some(to);
+                    link.push_control(Control::Bound, shared, &mut self.wakers);
+                    self.introduce(shared, now, peer);
+                }
+            }
+            Some(Control::Down) => {
+                route.bound = None;
+                route.challenge = None;
+                self.part(shared, peer);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Receives on one socket for as long as the hub lives.
+pub(super) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
+    let mut received = Received::new();
+    loop {
+        let gone = shared.gone.notified();
+        tokio::pin!(gone);
+        gone.as_mut().enable();
+        if shared.draining.load(Relaxed) && shared.live() == 0 {
+            return;
+        }
+        let Some(udp) = shared.sockets.get(socket) else { return };
+        let got = tokio::select! {
+            got = poll_fn(|cx| udp.poll_recv(cx, &mut received)) => got,
+            () = gone => continue,
+            // A hub that drains without anybody there.
+            () = shared.drain.notified() => continue,
+        };
+        match got {
+            Ok(()) => shared.datagrams(socket, &received),
+            Err(error) => {
+                tracing::warn!(%error, "cannot receive datagrams");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        // Others get their turn between bursts.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Receives a connection's own datagrams until it ends.
+#[cfg(feature = "quic")]
+pub(super) async fn receive_quic<S: Session>(
+    shared: &Shared<S>,
+    peer: PeerId,
+    datagrams: crate::quic::Datagrams,
+) {
+    let mut ingress = Bucket::default();
+    while let Some(frame) = datagrams.receive().await {
+        let now = shared.clock.now();
+        if ingress.take(now, shared.settings.frames, 1).is_err() {
+            count(&shared.counters.dropped_frames);
+            continue;
+        }
+        shared.locked(|shared, core, now| {
+            if core.routes.get(peer).is_none() {
+                return;
+            }
+            core.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: &frame });
+            core.expire(now);
+            core.flush(shared);
+        });
+    }
+}
+
+/// Where a socket can be knocked at.
+pub(super) fn port(sockets: &[Udp], socket: usize) -> u16 {
+    sockets.get(socket).map_or(0, |udp| udp.local_addr().port())
+}
+
+/// Waits for the hello of a client and returns its token; `None` if it is none.
+pub(super) async fn client_hello(
+    stream: &mut crate::net::Stream,
+) -> std::io::Result<Option<(Wishes, Vec<u8>)>> {
+    let mut head = [0; lanes::CLIENT_HELLO];
+    read_exact(stream, &mut head).await?;
+    let Some((wishes, len)) = lanes::read_client_hello(&head) else { return Ok(None) };
+    let mut token = vec![0; len];
+    read_exact(stream, &mut token).await?;
+    Ok(Some((wishes, token)))
+}
+
+/// Reads until `into` is full.
+pub(crate) async fn read_exact(stream: &mut crate::net::Stream, into: &mut [u8]) -> std::io::Result<()> {
+    let mut filled: usize = 0;
+    poll_fn(|cx| {
+        while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match stream.poll_read(cx, rest) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into())),
+                Poll::Ready(Ok(n)) => filled = filled.saturating_add(n),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,350 @@
+//! The bytes of the TCP + UDP transport, as `PROTOCOL.md` has them.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use voxwire_core::bytes::BufMut;
+use voxwire_core::{FrameError, Framing, Lane, Progress};
+
+/// What both hellos start with: magic and version.
+const MAGIC: [u8; 5] = *b"VOXL\x01";
+/// A client's hello up to its token.
+pub(crate) const CLIENT_HELLO: usize = 8;
+/// A server's hello.
+pub(crate) const SERVER_HELLO: usize = 32;
+/// Longest token, in bytes.
+pub(crate) const MAX_TOKEN: usize = 1024;
+/// Largest packet in one unit.
+const MAX_UNIT: usize = 65_534;
+
+/// How often a client knocks, or pings.
+pub(crate) const BEAT: Duration = Duration::from_millis(500);
+/// The silence after which UDP counts as blocked.
+pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Kinds of units on the TCP side.
+pub(crate) mod unit {
+    pub(crate) const RELIABLE: u8 = 0;
+    pub(crate) const DROPPABLE: u8 = 1;
+    pub(crate) const CONTROL: u8 = 2;
+}
+
+/// Kinds of datagrams.
+pub(crate) mod datagram {
+    pub(crate) const BIND: u8 = 1;
+    pub(crate) const CHALLENGE: u8 = 2;
+    pub(crate) const DATA: u8 = 3;
+    pub(crate) const PING: u8 = 4;
+    pub(crate) const PONG: u8 = 5;
+    // Between clients.
+    pub(crate) const KNOCK: u8 = 6;
+    pub(crate) const ANSWER: u8 = 7;
+    pub(crate) const DIRECT: u8 = 8;
+    pub(crate) const INSIST: u8 = 9;
+    pub(crate) const TAKEN: u8 = 10;
+}
+
+/// Names a connection in its datagrams: its slot, and a secret of four bytes.
+pub(crate) type Tag = [u8; 7];
+/// Shows the owner of a TCP connection on the UDP side.
+pub(crate) type Cookie = [u8; 16];
+/// Shows on the TCP side that a datagram has arrived.
+pub(crate) type Nonce = [u8; 8];
+/// Shows two clients to each other.
+pub(crate) type PathKey = [u8; 16];
+/// What every datagram starts with: its kind and the tag.
+pub(crate) const HEAD: usize = 8;
+
+pub(crate) const fn head(kind: u8, tag: Tag) -> [u8; HEAD] {
+    let [a, b, c, d, e, f, g] = tag;
+    [kind, a, b, c, d, e, f, g]
+}
+
+/// A datagram's kind, its tag and what follows.
+pub(crate) fn read_head(datagram: &[u8]) -> Option<(u8, Tag, &[u8])> {
+    let ([kind, tag @ ..], body) = datagram.split_first_chunk::<HEAD>()?;
+    Some((*kind, *tag, body))
+}
+
+/// The tag of the connection in `slot`, of which 24 bits count.
+pub(crate) fn tag(slot: u32, secret: [u8; 4]) -> Tag {
+    let [_, a, b, c] = slot.to_be_bytes();
+    let [d, e, f, g] = secret;
+    [a, b, c, d, e, f, g]
+}
+
+pub(crate) fn slot([a, b, c, ..]: Tag) -> u32 {
+    u32::from_be_bytes([0, a, b, c])
+}
+
+/// What datagrams between two clients start with.
+pub(crate) fn path_tag(key: PathKey) -> Tag {
+    let [a, b, c, d, e, f, g, ..] = key;
+    [a, b, c, d, e, f, g]
+}
+
+/// What a client asks for in its hello.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// UDP for what may be lost.
+    pub(crate) udp: bool,
+    /// Direct ways to others who ask for them.
+    pub(crate) direct: bool,
+}
+
+/// What a client opens the TCP side with.
+pub(crate) fn client_hello(wishes: Wishes, token: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(token.len().min(MAX_TOKEN)).unwrap_or(0);
+    let mut hello = MAGIC.to_vec();
+    hello.push(u8::from(wishes.udp) | u8::from(wishes.direct) << 1);
+    hello.extend(len.to_be_bytes());
+    hello.extend(token.iter().take(MAX_TOKEN));
+    hello
+}
+
+/// What the client wishes, and the length of its token; `None` for anything else than a hello.
+pub(crate) fn read_client_hello(head: &[u8; CLIENT_HELLO]) -> Option<(Wishes, usize)> {
+    let [magic @ .., flags, a, b] = head;
+    let len = usize::from(u16::from_be_bytes([*a, *b]));
+    let wishes = Wishes { udp: flags & 1 != 0, direct: flags & 2 != 0 };
+    (*magic == MAGIC && len <= MAX_TOKEN).then_some((wishes, len))
+}
+
+/// A server's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServerHello {
+    pub(crate) accepted: bool,
+    /// 0: no UDP.
+    pub(crate) udp_port: u16,
+    pub(crate) tag: Tag,
+    pub(crate) cookie: Cookie,
+}
+
+impl ServerHello {
+    /// Welcome, and nothing goes by UDP.
+    pub(crate) const fn without_udp() -> Self {
+        Self { accepted: true, udp_port: 0, tag: [0; 7], cookie: [0; 16] }
+    }
+
+    /// Not admitted.
+    pub(crate) const fn refused() -> Self {
+        Self { accepted: false, ..Self::without_udp() }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; SERVER_HELLO] {
+        let mut bytes = [0; SERVER_HELLO];
+        let parts =
+            [&MAGIC[..], &[u8::from(!self.accepted)], &self.udp_port.to_be_bytes(), &self.tag, &self.cookie];
+        for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
+            *to = *from;
+        }
+        bytes
+    }
+
+    pub(crate) fn read(bytes: &[u8; SERVER_HELLO]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<5>()?;
+        let ([status, a, b], rest) = rest.split_first_chunk::<3>()?;
+        let (tag, rest) = rest.split_first_chunk::<7>()?;
+        let cookie = rest.first_chunk::<16>()?;
+        let udp_port = u16::from_be_bytes([*a, *b]);
+        (*magic == MAGIC).then_some(Self { accepted: *status == 0, udp_port, tag: *tag, cookie: *cookie })
+    }
+}
+
+/// What the transport itself says on the TCP side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Control {
+    /// Client: the challenge has arrived.
+    Confirm(Nonce),
+    /// Client: nothing arrives by UDP any more.
+    Down,
+    /// Server: what may be lost goes by UDP from now on.
+    Bound,
+    /// Server: another client, and where it is.
+    Peer(PathKey, SocketAddr),
+    /// Server: that client is not there any more.
+    Gone(PathKey),
+}
+
+impl Control {
+    pub(crate) fn read(body: &[u8]) -> Option<Self> {
+        match *body {
+            [1, ref nonce @ ..] => Some(Self::Confirm(*nonce.first_chunk()?)),
+            [2, ..] => Some(Self::Down),
+            [3, ..] => Some(Self::Bound),
+            [4, ref rest @ ..] => {
+                let (key, rest) = rest.split_first_chunk()?;
+                let (port, ip) = rest.split_first_chunk()?;
+                let ip = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
+                    (Ok(v4), _) => IpAddr::from(v4),
+                    (_, Ok(v6)) => IpAddr::from(v6),
+                    _ => return None,
+                };
+                Some(Self::Peer(*key, SocketAddr::new(ip, u16::from_be_bytes(*port))))
+            }
+            [5, ref key @ ..] => Some(Self::Gone(*key.first_chunk()?)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Confirm(nonce) => [&[1][..], &nonce].concat(),
+            Self::Down => vec![2],
+            Self::Bound => vec![3],
+            Self::Peer(key, at) => {
+                let mut bytes = [&[4][..], &key, &at.port().to_be_bytes()].concat();
+                match at.ip() {
+                    IpAddr::V4(v4) => bytes.extend(v4.octets()),
+                    IpAddr::V6(v6) => bytes.extend(v6.octets()),
+                }
+                bytes
+            }
+            Self::Gone(key) => [&[5][..], &key].concat(),
+        }
+    }
+}
+
+/// How the frames of a connection lie in its byte stream.
+#[derive(Debug)]
+pub(crate) enum Cutter<F> {
+    /// As the session's framing has it.
+    Plain(F),
+    /// As units: a u16 length, a kind, then the frame, which the session's framing checks.
+    Lanes(F),
+}
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Frame(Lane),
+    Control,
+}
+
+impl<F: Framing> Cutter<F> {
+    /// What the frame is that begins behind `header` in a stream.
+    pub(crate) fn kind(&self, last_of_header: Option<&u8>) -> Kind {
+        match (self, last_of_header) {
+            (Self::Lanes(_), Some(&unit::DROPPABLE)) => Kind::Frame(Lane::Droppable),
+            (Self::Lanes(_), Some(&unit::CONTROL)) => Kind::Control,
+            _ => Kind::Frame(Lane::Reliable),
+        }
+    }
+
+    /// Written before a frame.
+    pub(crate) fn put_head(&self, lane: Lane, len: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Plain(framing) => framing.put_header(len, out),
+            Self::Lanes(_) => {
+                put_unit_head(
+                    if lane == Lane::Droppable { unit::DROPPABLE } else { unit::RELIABLE },
+                    len,
+                    out,
+                );
+            }
+        }
+    }
+
+    /// Whether a frame can be sent at all.
+    pub(crate) const fn fits(&self, len: usize) -> bool {
+        matches!(self, Self::Plain(_)) || len <= MAX_UNIT
+    }
+}
+
+/// Appends a control unit.
+pub(crate) fn put_control(control: Control, out: &mut Vec<u8>) {
+    let body = control.to_bytes();
+    put_unit_head(unit::CONTROL, body.len(), out);
+    out.extend(body);
+}
+
+fn put_unit_head(kind: u8, len: usize, out: &mut Vec<u8>) {
+    let [a, b] = u16::try_from(len.saturating_add(1)).unwrap_or(u16::MAX).to_be_bytes();
+    out.extend([a, b, kind]);
+}
+
+impl<F: Framing> Framing for Cutter<F> {
+    fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
+        let framing = match self {
+            Self::Plain(framing) => return framing.next_frame(unread),
+            Self::Lanes(framing) => framing,
+        };
+        let Some((len, rest)) = unread.split_first_chunk::<2>() else {
+            return Ok(Progress::need(2_usize.saturating_sub(unread.len())));
+        };
+        let len = usize::from(u16::from_be_bytes(*len));
+        let Some(body) = len.checked_sub(1) else { return Err(FrameError::TooShort { len: 0, min: 1 }) };
+        let Some(unit) = rest.get(..len) else { return Ok(Progress::need(len.saturating_sub(rest.len()))) };
+        if let [kind, frame @ ..] = unit {
+            if *kind != unit::CONTROL {
+                framing.next_frame(frame)?;
+            }
+        }
+        Ok(Progress::Frame { header: 3, body })
+    }
+
+    fn set_max(&mut self, max: usize) {
+        match self {
+            Self::Plain(framing) | Self::Lanes(framing) => framing.set_max(max),
+        }
+    }
+
+    fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
+        match self {
+            Self::Plain(framing) => framing.take_pending(out),
+            Self::Lanes(_) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxwire_core::Datagram;
+
+    #[test]
+    fn d_15_hellos_as_the_protocol_page_has_them() {
+        let hello = client_hello(Wishes { udp: true, direct: false }, b"secret");
+        assert_eq!(hello, *b"VOXL\x01\x01\x00\x06secret");
+        assert_eq!(
+            read_client_hello(hello.first_chunk().unwrap()),
+            Some((Wishes { udp: true, direct: false }, 6))
+        );
+        assert_eq!(read_client_hello(b"GET / HT"), None);
+        assert_eq!(read_client_hello(b"VOXL\x01\x00\xff\xff"), None);
+        let server =
+            ServerHello { accepted: true, udp_port: 4244, tag: [1, 2, 3, 4, 5, 6, 7], cookie: [9; 16] };
+        let bytes = server.to_bytes();
+        assert_eq!(bytes[..15], *b"VOXL\x01\x00\x10\x94\x01\x02\x03\x04\x05\x06\x07");
+        assert_eq!(ServerHello::read(&bytes), Some(server));
+        assert_eq!(slot(tag(0x0102_0304, [0; 4])), 0x0002_0304);
+    }
+
+    #[test]
+    fn d_15_units_are_cut_and_checked() {
+        let mut cutter = Cutter::Lanes(Datagram { max: 4 });
+        assert_eq!(cutter.next_frame(&[0]), Ok(Progress::need(1)));
+        assert_eq!(cutter.next_frame(&[0, 4, 0, 7]), Ok(Progress::need(2)));
+        assert_eq!(cutter.next_frame(&[0, 4, 1, 7, 8, 9, 0]), Ok(Progress::Frame { header: 3, body: 3 }));
+        assert!(cutter.next_frame(&[0, 0]).is_err());
+        assert!(cutter.next_frame(&[0, 6, 0, 1, 2, 3, 4, 5]).is_err());
+        let mut out = Vec::new();
+        cutter.put_head(Lane::Droppable, 300, &mut out);
+        put_control(Control::Confirm([5; 8]), &mut out);
+        assert_eq!(out, [1, 45, 1, 0, 10, 2, 1, 5, 5, 5, 5, 5, 5, 5, 5]);
+    }
+
+    #[test]
+    fn controls_are_read_and_others_are_not() {
+        for control in [
+            Control::Confirm([3; 8]),
+            Control::Down,
+            Control::Bound,
+            Control::Peer([7; 16], ([192, 0, 2, 1], 4244).into()),
+            Control::Peer([7; 16], (core::net::Ipv6Addr::LOCALHOST, 1).into()),
+            Control::Gone([8; 16]),
+        ] {
+            assert_eq!(Control::read(&control.to_bytes()), Some(control));
+        }
+        assert_eq!((Control::read(&[1, 2]), Control::read(&[]), Control::read(&[99])), (None, None, None));
+    }
+}

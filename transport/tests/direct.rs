@@ -1,0 +1,239 @@
+//! Direct ways between clients over real loopback sockets, with Dissonance on top: announced and given, lost and found again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, timeout};
+use voxwire_core::Session;
+use voxwire_dissonance::{
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, Settings, Speech, Target,
+};
+use voxwire_transport::{
+    Connection, ConnectionSettings, DirectSettings, Handle, Hub, HubSettings, LanesSettings, Listener,
+};
+
+type Player = Connection<Client>;
+
+const KEY: [u8; 16] = *b"sixteen bytes ok";
+
+fn serve(introductions: usize) -> (Handle<Server>, SocketAddr) {
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = HubSettings { introductions, ..HubSettings::DEFAULT };
+    (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings), address)
+}
+
+async fn player(server: SocketAddr, name: &str, direct: DirectSettings) -> Player {
+    let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
+    let lanes = LanesSettings { direct, ..LanesSettings::default() };
+    Connection::connect_lanes(&server.to_string(), lanes, client, ConnectionSettings::DEFAULT).await.unwrap()
+}
+
+const fn announced() -> DirectSettings {
+    DirectSettings { announce: true, port: 0, key: None, addresses: Vec::new() }
+}
+
+/// What a player has heard, and when; and whether it has a direct way to anybody.
+#[derive(Default)]
+struct Log {
+    heard: Vec<(u8, Instant)>,
+    direct: bool,
+}
+
+/// Lets both go on until `done`.
+async fn both(
+    what: &str,
+    (ann, ben): (&mut Player, &mut Player),
+    logs: &mut (Log, Log),
+    mut done: impl FnMut(&Player, &Player, &(Log, Log)) -> bool,
+) {
+    fn note(log: &mut Log, event: Option<ClientEvent<'_>>) {
+        match event {
+            Some(ClientEvent::Voice(voice)) => log.heard.push((voice.frame[0], Instant::now())),
+            Some(ClientEvent::Direct { up, .. }) => log.direct = up,
+            _ => {}
+        }
+    }
+    let wait = async {
+        while !done(ann, ben, logs) {
+            tokio::select! {
+                turn = ann.next() => note(&mut logs.0, turn.expect("goes on").result.ok().flatten()),
+                turn = ben.next() => note(&mut logs.1, turn.expect("goes on").result.ok().flatten()),
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("{what}: not within 10 s"));
+}
+
+/// Ann speaks to the Lobby, where Ben listens; both have joined.
+async fn join(ann: &mut Player, ben: &mut Player, logs: &mut (Log, Log)) {
+    let tell = |player: &mut Player, command| {
+        player.call(|client, now| client.handle_command(now, command)).unwrap()
+    };
+    tell(ben, ClientCommand::Join { room: "Lobby" });
+    tell(ann, ClientCommand::Open { to: Target::Room("Lobby"), as_: Speech::DEFAULT });
+    let ready = |ann: &Player, ben: &Player, _: &(Log, Log)| {
+        ann.session().rooms().count() == 1
+            && ben.session().find("ann").is_some()
+            && ann.udp() == Some(true)
+            && ben.udp() == Some(true)
+    };
+    both("join", (ann, ben), logs, ready).await;
+}
+
+/// Ann says `frames` frames, one every 10 ms. Returns how many ben has heard of them, and the longest gap.
+async fn talk(ann: &mut Player, ben: &mut Player, logs: &mut (Log, Log), frames: u8) -> (usize, Duration) {
+    logs.1.heard.clear();
+    let start = Instant::now();
+    for n in 0..frames {
+        ann.call(|client, now| client.handle_command(now, ClientCommand::Say { frame: &[n; 40] })).unwrap();
+        let next = start + Duration::from_millis(10) * (u32::from(n) + 1);
+        both("talk", (ann, ben), logs, |_, _, _| Instant::now() >= next).await;
+    }
+    let end = Instant::now() + Duration::from_millis(100);
+    both("the last frames", (ann, ben), logs, |_, _, _| Instant::now() >= end).await;
+    let times = [start].into_iter().chain(logs.1.heard.iter().map(|(_, at)| *at)).collect::<Vec<_>>();
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    (logs.1.heard.len(), gaps.max().unwrap_or(Duration::MAX))
+}
+
+fn relayed(hub: &Handle<Server>) -> u64 {
+    hub.call(|server, _| server.stats().voice)
+}
+
+#[tokio::test]
+async fn d_08_announced_clients_reach_each_other_and_the_server_hears_nothing() {
+    let (hub, server) = serve(32);
+    let (mut ann, mut ben) =
+        (player(server, "ann", announced()).await, player(server, "ben", announced()).await);
+    let mut logs = <(Log, Log)>::default();
+    join(&mut ann, &mut ben, &mut logs).await;
+    both("a way", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
+    let (heard, _) = talk(&mut ann, &mut ben, &mut logs, 100).await;
+    assert_eq!((heard, relayed(&hub)), (100, 0));
+    // Ben leaves: the way goes with him, and nothing is stuck.
+    ben.shutdown();
+    drop(ben);
+    let mut other = player(server, "cid", DirectSettings::default()).await;
+    both("ann notices", (&mut ann, &mut other), &mut logs, |ann, _, _| ann.session().find("ben").is_none())
+        .await;
+    let cid = other.call(|client, now| client.handle_command(now, ClientCommand::Join { room: "Lobby" }));
+    cid.unwrap();
+    both("cid joins", (&mut ann, &mut other), &mut logs, |ann, other, _| {
+        ann.session().find("cid").is_some() && other.udp() == Some(true)
+    })
+    .await;
+    // Who has not asked for it is not told of anybody, nor anybody of it.
+    logs.0.direct = false;
+    let (heard, _) = talk(&mut ann, &mut other, &mut logs, 30).await;
+    assert_eq!((heard, relayed(&hub), logs.0.direct, logs.1.direct), (30, 30, false, true));
+}
+
+#[tokio::test]
+async fn d_08_a_server_that_introduces_nobody_relays() {
+    let (hub, server) = serve(0);
+    let (mut ann, mut ben) =
+        (player(server, "ann", announced()).await, player(server, "ben", announced()).await);
+    let mut logs = <(Log, Log)>::default();
+    join(&mut ann, &mut ben, &mut logs).await;
+    let (heard, _) = talk(&mut ann, &mut ben, &mut logs, 50).await;
+    assert_eq!((heard, relayed(&hub), logs.0.direct), (50, 50, false));
+}
+
+/// A way between two that can be blocked, and that changes addresses as a NAT does.
+async fn forwarder(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let (here, there) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let (address, blocked) = (here.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    let flag = blocked.clone();
+    tokio::spawn(async move {
+        let (mut one, mut other) = ([0; 2048], [0; 2048]);
+        let mut from = None;
+        loop {
+            tokio::select! {
+                Ok((n, source)) = here.recv_from(&mut one) => {
+                    from = Some(source);
+                    if !flag.load(Relaxed) {
+                        let _ = there.send_to(&one[..n], to).await;
+                    }
+                }
+                Ok((n, _)) = there.recv_from(&mut other) => {
+                    if let Some(from) = from.filter(|_| !flag.load(Relaxed)) {
+                        let _ = here.send_to(&other[..n], from).await;
+                    }
+                }
+            }
+        }
+    });
+    (address, blocked)
+}
+
+fn free_port() -> u16 {
+    std::net::UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn d_08_a_way_that_breaks_is_relayed_around_within_a_second_and_comes_back() {
+    let (hub, server) = serve(32);
+    let port = free_port();
+    let (between, blocked) = forwarder(SocketAddr::from(([127, 0, 0, 1], port))).await;
+    let given = DirectSettings { key: Some(KEY), addresses: vec![between], ..DirectSettings::default() };
+    let waiting = DirectSettings { key: Some(KEY), port, ..DirectSettings::default() };
+    let (mut ann, mut ben) = (player(server, "ann", given).await, player(server, "ben", waiting).await);
+    let mut logs = <(Log, Log)>::default();
+    join(&mut ann, &mut ben, &mut logs).await;
+    both("a way", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
+    let (heard, _) = talk(&mut ann, &mut ben, &mut logs, 50).await;
+    assert_eq!((heard, relayed(&hub)), (50, 0));
+    blocked.store(true, Relaxed);
+    let (heard, gap) = talk(&mut ann, &mut ben, &mut logs, 200).await;
+    assert!(gap < Duration::from_secs(1) && heard > 100, "{heard} frames, gap {gap:?}");
+    assert!(!logs.0.direct && !logs.1.direct && relayed(&hub) > 100);
+    blocked.store(false, Relaxed);
+    both("a way again", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
+    let before = relayed(&hub);
+    let (heard, _) = talk(&mut ann, &mut ben, &mut logs, 50).await;
+    assert_eq!((heard, relayed(&hub)), (50, before));
+}
+
+#[tokio::test]
+async fn d_16_strangers_who_knock_get_nothing_and_no_answer_is_longer_than_its_knock() {
+    let (_hub, server) = serve(32);
+    let port = free_port();
+    let waiting = DirectSettings { key: Some(KEY), port, ..DirectSettings::default() };
+    let (mut ann, mut ben) =
+        (player(server, "ann", DirectSettings::default()).await, player(server, "ben", waiting).await);
+    let mut logs = <(Log, Log)>::default();
+    join(&mut ann, &mut ben, &mut logs).await;
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    stranger.connect(("127.0.0.1", port)).await.unwrap();
+    let knock = |key: [u8; 16], padding: usize| [&[6][..], &key, &[1, 2, 3, 4], &vec![0; padding]].concat();
+    let wrong = knock(*b"sixteen bytes no", 4);
+    let short = knock(KEY, 3);
+    for datagram in [&wrong[..], &short, &[6], &[7; 25], &[8; 100], &[9; 100], &[10; 14], b""] {
+        stranger.send(datagram).await.unwrap();
+    }
+    let later = Instant::now() + Duration::from_millis(600);
+    both("nothing", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
+    assert!(stranger.try_recv(&mut [0; 100]).is_err());
+    // With the key it is answered, in as many bytes; what it says afterwards is not believed before it has answered a knock
+    // itself.
+    stranger.send(&knock(KEY, 4)).await.unwrap();
+    stranger.send(&[&[8][..], &KEY[..7], b"\x8b\xc7\x02"].concat()).await.unwrap();
+    let later = Instant::now() + Duration::from_millis(300);
+    both("an answer", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
+    let mut answer = [0; 100];
+    assert_eq!(stranger.try_recv(&mut answer).unwrap(), 25);
+    assert_eq!((&answer[..17], &answer[17..21]), (&[&[7][..], &KEY].concat()[..], &[1, 2, 3, 4][..]));
+    assert!(!logs.1.direct && logs.1.heard.is_empty());
+}

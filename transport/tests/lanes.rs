@@ -1,0 +1,355 @@
+//! TCP + UDP over real loopback sockets, with Dissonance on top: binding, fallback, reconnection, attacks on the UDP side.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::{Instant, timeout};
+use voxwire_core::Session;
+use voxwire_dissonance::{
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
+};
+use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener};
+
+type Player = Connection<Client>;
+
+fn serve(bind: &str) -> (Handle<Server>, SocketAddr) {
+    let listener = Listener::bind_lanes(bind.parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), HubSettings::DEFAULT), address)
+}
+
+async fn player(address: SocketAddr, name: &str, lanes: LanesSettings) -> Player {
+    let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
+    Connection::connect_lanes(&address.to_string(), lanes, client, ConnectionSettings::DEFAULT).await.unwrap()
+}
+
+/// Goes on until `done`, at most for ten seconds. Returns the frames heard.
+async fn until(what: &str, player: &mut Player, mut done: impl FnMut(&Player) -> bool) -> Vec<Vec<u8>> {
+    let mut heard = Vec::new();
+    let wait = async {
+        while !done(player) {
+            let turn = player.next().await.expect("the connection goes on");
+            if let Ok(Some(ClientEvent::Voice(voice))) = turn.result {
+                heard.push(voice.frame.to_vec());
+            }
+        }
+    };
+    timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("{what}: not within 10 s"));
+    // What the last event made the client say.
+    player.flush().await.unwrap();
+    heard
+}
+
+/// Goes on for some time. Returns the frames heard.
+async fn run(player: &mut Player, time: Duration) -> Vec<Vec<u8>> {
+    let mut heard = Vec::new();
+    let end = Instant::now() + time;
+    while let Ok(Some(turn)) = tokio::time::timeout_at(end, player.next()).await {
+        if let Ok(Some(ClientEvent::Voice(voice))) = turn.result {
+            heard.push(voice.frame.to_vec());
+        }
+    }
+    heard
+}
+
+fn tell(player: &mut Player, command: ClientCommand<'_>) {
+    player.call(|client, now| client.handle_command(now, command)).unwrap();
+}
+
+/// Ann, who speaks to the Lobby, and Ben, who listens to it; both are in.
+async fn pair(address: SocketAddr, lanes: &LanesSettings) -> (Player, Player) {
+    let (mut ann, mut ben) =
+        (player(address, "ann", lanes.clone()).await, player(address, "ben", lanes.clone()).await);
+    tell(&mut ben, ClientCommand::Join { room: "Lobby" });
+    tell(&mut ann, ClientCommand::Open { to: Target::Room("Lobby"), as_: Speech::DEFAULT });
+    let in_session = |player: &Player| player.session().state() == SessionState::Connected;
+    until("ben joins", &mut ben, in_session).await;
+    let knows = |player: &Player| player.session().rooms().any(|(room, _)| room == "Lobby");
+    until("ann hears of the Lobby", &mut ann, knows).await;
+    (ann, ben)
+}
+
+async fn both_bound(ann: &mut Player, ben: &mut Player) {
+    tokio::join!(
+        until("ann is bound", ann, |player| player.udp() == Some(true)),
+        until("ben is bound", ben, |player| player.udp() == Some(true))
+    );
+}
+
+#[tokio::test]
+async fn d_15_voice_goes_by_udp_and_the_rest_by_tcp() {
+    for bind in ["127.0.0.1:0", "[::1]:0"] {
+        let (hub, address) = serve(bind);
+        let (mut ann, mut ben) = pair(address, &LanesSettings::default()).await;
+        both_bound(&mut ann, &mut ben).await;
+        for n in 0..50_u8 {
+            tell(&mut ann, ClientCommand::Say { frame: &[n; 40] });
+            run(&mut ann, Duration::from_millis(2)).await;
+        }
+        let heard = run(&mut ben, Duration::from_millis(300)).await;
+        assert_eq!(heard, (0..50).map(|n| vec![n; 40]).collect::<Vec<_>>(), "{bind}");
+        assert_eq!((hub.stats().dropped_frames, ann.dropped(), ben.dropped()), (0, 0, 0));
+        drop(ann);
+        until("ben hears that ann has left", &mut ben, |ben| ben.session().find("ann").is_none()).await;
+    }
+}
+
+#[tokio::test]
+async fn d_15_without_udp_voice_goes_by_tcp() {
+    let (_hub, address) = serve("127.0.0.1:0");
+    let (mut ann, mut ben) = pair(address, &LanesSettings { udp: false, ..LanesSettings::default() }).await;
+    assert_eq!(ann.udp(), None);
+    tell(&mut ann, ClientCommand::Say { frame: b"by tcp" });
+    run(&mut ann, Duration::from_millis(50)).await;
+    assert_eq!(run(&mut ben, Duration::from_millis(200)).await, [b"by tcp"]);
+}
+
+#[tokio::test]
+async fn d_07_a_host_has_a_client_without_a_socket() {
+    let (hub, address) = serve("127.0.0.1:0");
+    let mut host = hub.connect(Client::new("host", ClientSettings::DEFAULT).unwrap()).await.unwrap();
+    let mut guest = player(address, "guest", LanesSettings::default()).await;
+    tell(&mut guest, ClientCommand::Open { to: Target::Player("host"), as_: Speech::DEFAULT });
+    until("the host joins", &mut host, |host| host.session().state() == SessionState::Connected).await;
+    until("the guest knows the host", &mut guest, |guest| guest.session().find("host").is_some()).await;
+    tell(&mut guest, ClientCommand::Say { frame: b"hello" });
+    run(&mut guest, Duration::from_millis(50)).await;
+    assert_eq!(run(&mut host, Duration::from_millis(200)).await, [b"hello"]);
+    assert_eq!(hub.stats().connections, 2);
+    drop(host);
+    until("the host leaves", &mut guest, |guest| guest.session().find("host").is_none()).await;
+}
+
+/// Stands between clients and a server, on another address; UDP can be cut off.
+struct Proxy {
+    address: SocketAddr,
+    blocked: Arc<AtomicBool>,
+    datagrams: Arc<AtomicU64>,
+}
+
+impl Proxy {
+    async fn start(server: SocketAddr, ip: [u8; 4]) -> Self {
+        let tcp = TcpListener::bind(SocketAddr::from((ip, 0))).await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = tcp.accept().await {
+                let mut far = TcpStream::connect(server).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            }
+        });
+        let (blocked, datagrams) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        // The server's hello names its port: that one, on our address.
+        let udp = Arc::new(UdpSocket::bind(SocketAddr::from((ip, server.port()))).await.unwrap());
+        let (cut, seen) = (blocked.clone(), datagrams.clone());
+        tokio::spawn(async move {
+            let mut fars: Vec<(SocketAddr, Arc<UdpSocket>)> = Vec::new();
+            let mut buffer = [0; 2048];
+            while let Ok((len, from)) = udp.recv_from(&mut buffer).await {
+                if cut.load(Relaxed) {
+                    continue;
+                }
+                seen.fetch_add(1, Relaxed);
+                if !fars.iter().any(|(near, _)| *near == from) {
+                    let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                    far.connect(server).await.unwrap();
+                    fars.push((from, far.clone()));
+                    let (near, cut) = (udp.clone(), cut.clone());
+                    tokio::spawn(async move {
+                        let mut buffer = [0; 2048];
+                        while let Ok(len) = far.recv(&mut buffer).await {
+                            if !cut.load(Relaxed) {
+                                near.send_to(&buffer[..len], from).await.unwrap();
+                            }
+                        }
+                    });
+                }
+                let (_, far) = fars.iter().find(|(near, _)| *near == from).unwrap();
+                far.send(&buffer[..len]).await.unwrap();
+            }
+        });
+        Self { address, blocked, datagrams }
+    }
+}
+
+#[tokio::test]
+async fn d_15_where_udp_is_blocked_voice_goes_by_tcp_within_two_seconds_and_comes_back() {
+    let (_hub, server) = serve("127.0.0.1:0");
+    let proxy = Proxy::start(server, [127, 0, 0, 7]).await;
+    let (mut ann, mut ben) = pair(proxy.address, &LanesSettings::default()).await;
+    both_bound(&mut ann, &mut ben).await;
+    assert!(proxy.datagrams.load(Relaxed) >= 2);
+    proxy.blocked.store(true, Relaxed);
+    let since = Instant::now();
+    let (mut heard_at, mut said) = (None, 0_u32);
+    while heard_at.is_none() && since.elapsed() < Duration::from_secs(8) {
+        said += 1;
+        tell(&mut ann, ClientCommand::Say { frame: &said.to_be_bytes() });
+        let (_, heard) =
+            tokio::join!(run(&mut ann, Duration::from_millis(20)), run(&mut ben, Duration::from_millis(20)));
+        heard_at = (!heard.is_empty()).then(|| since.elapsed());
+    }
+    let took = heard_at.expect("voice goes on");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    until("both know", &mut ann, |ann| ann.udp() == Some(false)).await;
+    // Joining and text go on all the while.
+    tell(&mut ben, ClientCommand::Join { room: "Late" });
+    run(&mut ben, Duration::from_millis(50)).await;
+    until("ann hears of it", &mut ann, |ann| ann.session().rooms().any(|(room, _)| room == "Late")).await;
+    proxy.blocked.store(false, Relaxed);
+    both_bound(&mut ann, &mut ben).await;
+    let before = proxy.datagrams.load(Relaxed);
+    tell(&mut ann, ClientCommand::Say { frame: b"by udp again" });
+    run(&mut ann, Duration::from_millis(50)).await;
+    assert!(run(&mut ben, Duration::from_millis(200)).await.contains(&b"by udp again".to_vec()));
+    assert!(proxy.datagrams.load(Relaxed) > before);
+}
+
+#[tokio::test]
+async fn d_15_without_fallback_blocked_voice_is_lost_and_nothing_else() {
+    let (_hub, server) = serve("127.0.0.1:0");
+    let proxy = Proxy::start(server, [127, 0, 0, 8]).await;
+    proxy.blocked.store(true, Relaxed);
+    let lanes = LanesSettings { fallback: false, ..LanesSettings::default() };
+    let (mut ann, mut ben) = pair(proxy.address, &lanes).await;
+    tell(&mut ann, ClientCommand::Say { frame: b"lost" });
+    run(&mut ann, Duration::from_millis(100)).await;
+    assert_eq!(run(&mut ben, Duration::from_millis(200)).await, Vec::<Vec<u8>>::new());
+    assert_eq!(ann.dropped(), 1);
+}
+
+#[tokio::test]
+async fn d_14_a_client_finds_a_restarted_server_again() {
+    let (hub, address) = serve("127.0.0.1:0");
+    let (mut ann, mut ben) = pair(address, &LanesSettings::default()).await;
+    let first = ann.session().session();
+    hub.drain(Duration::from_secs(5)).await;
+    drop(hub);
+    let lost = |player: &Player| player.session().state() == SessionState::Disconnected;
+    until("ann notices", &mut ann, lost).await;
+    until("ben notices", &mut ben, lost).await;
+    // The old sockets go with their tasks.
+    let listener = loop {
+        match Listener::bind_lanes(address) {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 6), (), HubSettings::DEFAULT);
+    let back = |player: &Player| player.session().state() == SessionState::Connected;
+    tokio::join!(until("ann is back", &mut ann, back), until("ben is back", &mut ben, back));
+    assert_ne!(ann.session().session(), first);
+    until("ann knows the Lobby", &mut ann, |ann| ann.session().rooms().count() == 1).await;
+    both_bound(&mut ann, &mut ben).await;
+    tell(&mut ann, ClientCommand::Say { frame: b"again" });
+    run(&mut ann, Duration::from_millis(50)).await;
+    assert_eq!(run(&mut ben, Duration::from_millis(200)).await, [b"again"]);
+}
+
+#[tokio::test]
+async fn d_16_strangers_on_the_udp_side_get_less_than_they_send_and_reach_nobody() {
+    let (hub, address) = serve("127.0.0.1:0");
+    let (mut ann, mut ben) = pair(address, &LanesSettings::default()).await;
+    both_bound(&mut ann, &mut ben).await;
+    let eve = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    eve.connect(address).await.unwrap();
+    let mut sent = 0;
+    for kind in 0..=255_u8 {
+        for slot in 0..3_u8 {
+            let mut datagram = vec![kind, 0, 0, slot];
+            datagram.extend([0; 60]);
+            sent += eve.send(&datagram).await.unwrap();
+        }
+        sent += eve.send(&[kind]).await.unwrap();
+    }
+    let mut buffer = [0; 2048];
+    let answer = timeout(Duration::from_millis(200), eve.recv(&mut buffer)).await;
+    assert!(answer.is_err(), "an answer to a stranger");
+    assert!(sent > 30_000);
+    tell(&mut ann, ClientCommand::Say { frame: b"still here" });
+    run(&mut ann, Duration::from_millis(50)).await;
+    assert_eq!(run(&mut ben, Duration::from_millis(200)).await, [b"still here"]);
+    assert_eq!(hub.stats().connections, 2);
+}
+
+#[tokio::test]
+async fn d_16_a_cookie_moves_a_connection_only_together_with_its_tcp_side() {
+    let (_hub, address) = serve("127.0.0.1:0");
+    // A client by hand, as PROTOCOL.md describes one.
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(b"VOXL\x01\x01\x00\x00").await.unwrap();
+    let mut hello = [0; 32];
+    tcp.read_exact(&mut hello).await.unwrap();
+    assert_eq!(&hello[..6], b"VOXL\x01\x00");
+    assert_eq!(u16::from_be_bytes([hello[6], hello[7]]), address.port());
+    let (tag, cookie) = (&hello[8..15], &hello[15..31]);
+    let bind = [&[1][..], tag, cookie].concat();
+    let (home, away) =
+        (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let mut challenges = Vec::new();
+    for socket in [&home, &away] {
+        socket.connect(address).await.unwrap();
+        socket.send(&bind).await.unwrap();
+        let mut challenge = [0; 64];
+        let len = timeout(Duration::from_secs(5), socket.recv(&mut challenge)).await.unwrap().unwrap();
+        assert_eq!((len, &challenge[..8]), (16, &[&[2][..], tag].concat()[..]));
+        challenges.push(challenge[8..16].to_vec());
+    }
+    assert_ne!(challenges[0], challenges[1]);
+    // An old challenge is void, the newest one counts: only the owner of the TCP side can say it.
+    for (nonce, bound) in [(&challenges[0], false), (&challenges[1], true)] {
+        tcp.write_all(&[&[0, 10, 2, 1][..], nonce].concat()).await.unwrap();
+        let mut control = [0; 4];
+        let answer = timeout(Duration::from_millis(300), tcp.read_exact(&mut control)).await;
+        assert_eq!(answer.is_ok(), bound);
+        if bound {
+            assert_eq!(control, [0, 2, 2, 3]);
+        }
+    }
+    let ping = [&[4][..], tag, b"12345678"].concat();
+    let mut buffer = [0; 64];
+    away.send(&ping).await.unwrap();
+    let len = timeout(Duration::from_secs(5), away.recv(&mut buffer)).await.unwrap().unwrap();
+    assert_eq!(buffer[..len], [&[5][..], tag, b"12345678"].concat());
+    home.send(&ping).await.unwrap();
+    assert!(timeout(Duration::from_millis(200), home.recv(&mut buffer)).await.is_err());
+    // A wrong cookie is not answered.
+    let mut wrong = bind;
+    wrong[20] ^= 1;
+    home.send(&wrong).await.unwrap();
+    assert!(timeout(Duration::from_millis(200), home.recv(&mut buffer)).await.is_err());
+}
+
+#[tokio::test]
+async fn d_16_a_token_is_asked_for_before_anything_else_and_no_hello_is_no_connection() {
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.with_admission(|token, _| token == b"open sesame");
+    let address = listener.local_addr().unwrap();
+    let settings = HubSettings { hello: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
+    let client = || Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let connect = |token: &[u8]| {
+        let lanes = LanesSettings { token: token.to_vec(), ..LanesSettings::default() };
+        let server = address.to_string();
+        async move { Connection::connect_lanes(&server, lanes, client(), ConnectionSettings::DEFAULT).await }
+    };
+    assert!(connect(b"please").await.unwrap_err().to_string().contains("does not admit"));
+    connect(b"open sesame").await.unwrap();
+    for hello in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"VOXL\x02\x01\x00\x00", b"VOXL\x01\x01\xff\xff", b"VOX"] {
+        let mut eve = TcpStream::connect(address).await.unwrap();
+        eve.write_all(hello).await.unwrap();
+        let read = timeout(Duration::from_secs(5), eve.read(&mut [0; 64])).await.unwrap();
+        assert!(matches!(read, Ok(0) | Err(_)), "{hello:?}: {read:?}");
+    }
+    assert_eq!(hub.stats().broken, 5);
+}
