@@ -51,5 +51,5 @@ impl Served {
     }
 }
 
-criterion_group!(relay, udp::relay, tcp::relay);
+criterion_group!(relay, udp::relay, udp::latency, tcp::relay);
 criterion_main!(relay);

@@ -39,7 +39,7 @@ fn relay(criterion: &mut Criterion) {
 
 /// G-S1: voice to a room, over 100 000 sessions in rooms of ten; and to rooms of other sizes.
 fn dissonance(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("session/dissonance/voice/80");
+    let mut group = criterion.benchmark_group("session/dissonance/relay/80");
     for (name, halls, clients, per_room) in [
         ("1 listener", 1, 2, 2),
         ("10 listeners", 1, 11, 11),

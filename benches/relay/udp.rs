@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use voxwire_benches::{UNLIMITED, hall};
 use voxwire_dissonance::Server;
@@ -185,8 +185,52 @@ impl Setup {
         }
         plan.rooms * plan.listeners * plan.speakers * plan.burst
     }
+
+    /// Has one room after the other hear a packet, one packet every `interval`; how long each listener waited.
+    fn latencies(&mut self, packets: usize, interval: Duration) -> Vec<Duration> {
+        let mut latencies = Vec::with_capacity(packets * self.listeners[0].len());
+        let mut buffer = [0; 2048];
+        let mut due = Instant::now();
+        for n in 0..packets {
+            due += interval;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let at = n % self.speakers.len();
+            if at == 0 {
+                self.said = self.said.wrapping_add(1);
+            }
+            let (room, socket, datagram) = &mut self.speakers[at];
+            if let Some(from_end) = self.sequence {
+                let at = datagram.len() - from_end;
+                datagram[at..at + 2].copy_from_slice(&self.said.to_be_bytes());
+            }
+            let sent = Instant::now();
+            socket.send(datagram).unwrap();
+            for listener in &self.listeners[*room] {
+                listener.recv(&mut buffer).unwrap();
+                latencies.push(sent.elapsed());
+            }
+        }
+        latencies
+    }
 }
 
+const WAYS: [&str; 3] = ["voxwire hub", "recvmmsg and sendmmsg", "tokio send_to"];
+
+/// Sets up one of [`WAYS`], and warms it.
+fn warm(way: &str, plan: Plan) -> Setup {
+    let mut setup = match way {
+        "voxwire hub" => Setup::ours(plan),
+        "tokio send_to" => Setup::plain(send_to(plan), plan),
+        _ => Setup::plain(bare(plan), plan),
+    };
+    for socket in setup.listeners.iter().flatten() {
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    }
+    setup.round(plan);
+    setup
+}
+
+/// G-U1 and G-U2: processor time for each copy.
 pub(crate) fn relay(criterion: &mut Criterion) {
     for (name, plan) in [
         ("relay/udp/20 rooms x 10", Plan { rooms: 20, listeners: 10, speakers: 1, burst: 1 }),
@@ -194,17 +238,9 @@ pub(crate) fn relay(criterion: &mut Criterion) {
     ] {
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10).measurement_time(Duration::from_secs(6));
-        for name in ["voxwire hub", "recvmmsg and sendmmsg", "tokio send_to"] {
-            let mut setup = match name {
-                "voxwire hub" => Setup::ours(plan),
-                "tokio send_to" => Setup::plain(send_to(plan), plan),
-                _ => Setup::plain(bare(plan), plan),
-            };
-            for socket in setup.listeners.iter().flatten() {
-                socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            }
-            setup.round(plan);
-            group.bench_function(name, |bencher| {
+        for way in WAYS {
+            let mut setup = warm(way, plan);
+            group.bench_function(way, |bencher| {
                 bencher.iter_custom(|rounds| {
                     let wanted = (rounds as usize).max(20_000);
                     let before = setup.served.used();
@@ -218,4 +254,24 @@ pub(crate) fn relay(criterion: &mut Criterion) {
         }
         group.finish();
     }
+}
+
+/// G-U5: from a speaker's `send` to each listener's `recv`, at 1000 packets and 10 000 copies a second.
+pub(crate) fn latency(criterion: &mut Criterion) {
+    let plan = Plan { rooms: 20, listeners: 10, speakers: 1, burst: 1 };
+    let mut group = criterion.benchmark_group("relay/udp/latency");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
+    for way in WAYS {
+        let mut setup = warm(way, plan);
+        for (name, per_mille) in [("p50", 500), ("p99", 990)] {
+            group.bench_function(format!("{name}/{way}"), |bencher| {
+                bencher.iter_custom(|rounds| {
+                    let mut latencies = setup.latencies(500, Duration::from_millis(1));
+                    latencies.sort_unstable();
+                    latencies[latencies.len() * per_mille / 1000].mul_f64(rounds as f64)
+                });
+            });
+        }
+    }
+    group.finish();
 }

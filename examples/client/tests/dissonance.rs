@@ -33,6 +33,22 @@ fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
 }
 
 #[test]
+fn d_18_a_client_says_that_it_has_no_microphone() {
+    let server = Server::start(Protocol::Dissonance);
+    // A machine without sound, wherever this runs.
+    let silent = temporary("d18-asound.conf");
+    std::fs::write(&silent, "").unwrap();
+    let mut command = server.command("join Red --device --name alice");
+    let out = command.env("ALSA_CONFIG_PATH", silent).output().unwrap();
+    let error = String::from_utf8_lossy(&out.stderr);
+    if cfg!(feature = "device") {
+        assert!(out.status.code() == Some(1) && error.contains("the microphone cannot be used"), "{error}");
+    } else {
+        assert!(out.status.code() == Some(2) && error.contains("--features device"), "{error}");
+    }
+}
+
+#[test]
 fn d_15_clients_over_quic_and_others_share_rooms() {
     let data = temporary("d15-data");
     let _ = std::fs::remove_dir_all(&data);

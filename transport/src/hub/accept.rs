@@ -59,34 +59,44 @@ async fn serve<S: Session>(
     lanes: Option<(usize, Option<Admission>)>,
     #[cfg(feature = "tls")] tls: Option<tokio_rustls::TlsAcceptor>,
 ) {
+    // On the heap: what it takes to come in would otherwise be part of every connection's task for good.
+    #[cfg(feature = "tls")]
+    let entrance = Box::pin(enter(&shared, stream, from, lanes, tls));
+    #[cfg(not(feature = "tls"))]
+    let entrance = Box::pin(enter(&shared, stream, from, lanes));
+    match entrance.await {
+        Some((stream, side)) => link::run(&shared, stream, from, side).await,
+        None => super::shared::count(&shared.counters.broken),
+    }
+    shared.dismiss(from.ip());
+}
+
+/// TLS and hello, where the listener asks for them; `None` for whoever may not come in.
+async fn enter<S: Session>(
+    shared: &Shared<S>,
+    stream: TcpStream,
+    from: SocketAddr,
+    lanes: Option<(usize, Option<Admission>)>,
+    #[cfg(feature = "tls")] tls: Option<tokio_rustls::TlsAcceptor>,
+) -> Option<(Stream, Side)> {
     if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
         tracing::debug!(%from, %error, "cannot set socket options");
     }
     #[cfg(feature = "tls")]
-    let stream = match tls {
-        None => Some(Stream::Plain(stream)),
-        Some(tls) => {
-            // On the heap: the handshake's state would otherwise be part of every connection's task for good.
-            let handshake = Box::pin(within(shared.settings.hello, "TLS handshake", tls.accept(stream)));
-            match handshake.await {
-                Ok(stream) => Some(Stream::Tls(Box::new(stream.into()))),
-                Err(error) => {
-                    tracing::debug!(%from, %error, "TLS handshake failed");
-                    super::shared::count(&shared.counters.broken);
-                    None
-                }
+    let mut stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match within(shared.settings.hello, "TLS handshake", tls.accept(stream)).await {
+            Ok(stream) => Stream::Tls(Box::new(stream.into())),
+            Err(error) => {
+                tracing::debug!(%from, %error, "TLS handshake failed");
+                return None;
             }
-        }
+        },
     };
     #[cfg(not(feature = "tls"))]
-    let stream = Some(Stream::Plain(stream));
-    if let Some(mut stream) = stream {
-        match side(&shared, &mut stream, from, lanes).await {
-            Some(side) => link::run(&shared, stream, from, side).await,
-            None => super::shared::count(&shared.counters.broken),
-        }
-    }
-    shared.dismiss(from.ip());
+    let mut stream = Stream::Plain(stream);
+    let side = side(shared, &mut stream, from, lanes).await?;
+    Some((stream, side))
 }
 
 /// Sees to the hello of TCP + UDP; `None` for whoever may not come in.
@@ -108,7 +118,7 @@ async fn admit<S: Session>(
     from: SocketAddr,
     admission: Option<Admission>,
 ) -> Option<Wishes> {
-    let hello = Box::pin(within(shared.settings.hello, "hello", datagrams::client_hello(stream)));
+    let hello = within(shared.settings.hello, "hello", datagrams::client_hello(stream));
     let (wishes, token) = match hello.await {
         Ok(Some(hello)) => hello,
         Ok(None) => {
@@ -169,7 +179,7 @@ pub(super) async fn accept_quic<S>(
         }
         let (shared, admission) = (shared.clone(), admission.clone());
         tokio::spawn(async move {
-            match handshake(&shared, incoming, admission).await {
+            match Box::pin(handshake(&shared, incoming, admission)).await {
                 Some((stream, side)) => link::run(&shared, stream, from, side).await,
                 None => super::shared::count(&shared.counters.broken),
             }
@@ -186,11 +196,11 @@ async fn handshake<S: Session>(
     admission: Option<Admission>,
 ) -> Option<(Stream, Side)> {
     let from = incoming.remote_address();
-    let opening = Box::pin(within(shared.settings.hello, "QUIC handshake", async {
+    let opening = within(shared.settings.hello, "QUIC handshake", async {
         let connection = incoming.await?;
         let (send, recv) = connection.accept_bi().await?;
         Ok((connection, send, recv))
-    }));
+    });
     match opening.await {
         Ok((connection, send, recv)) => {
             let mut stream = Stream::Quic(Box::new(crate::quic::QuicStream::new(send, recv)));

@@ -8,7 +8,7 @@ use crate::{
 };
 use core::future::{Future, poll_fn};
 use core::net::SocketAddr;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -188,23 +188,25 @@ pub(super) async fn run<S: Session>(shared: &Shared<S>, stream: Stream, from: So
         phase: Phase::Open,
         nap: None,
     };
+    let driving = pin!(poll_fn(|cx| driver.poll(cx)));
     #[cfg(feature = "quic")]
     let end = match side {
+        // On the heap, because most connections are of another kind.
         Side::Quic(datagrams) => {
-            let receiving = async {
+            let receiving = Box::pin(async {
                 super::datagrams::receive_quic(shared, peer, datagrams).await;
                 // The stream says when it is over.
                 core::future::pending::<core::convert::Infallible>().await
-            };
+            });
             tokio::select! {
-                end = poll_fn(|cx| driver.poll(cx)) => end,
+                end = driving => end,
                 never = receiving => match never {},
             }
         }
-        _ => poll_fn(|cx| driver.poll(cx)).await,
+        _ => driving.await,
     };
     #[cfg(not(feature = "quic"))]
-    let end = poll_fn(|cx| driver.poll(cx)).await;
+    let end = driving.await;
     match end {
         End::Closed => {}
         End::Broken(error) => {
