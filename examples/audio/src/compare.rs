@@ -13,7 +13,8 @@ pub struct Comparison {
     pub exact: bool,
     /// Power of the first over that of the difference, in dB; infinite if exact.
     pub snr_db: f64,
-    /// Of the first recording's 20 ms frames with sound in them, the part that can be recognised in the second, 0 to 1.
+    /// Of the first recording's 20 ms frames with sound in them, the part that can be recognised in the second, 0 to 1;
+    /// up to 250 ms earlier or later than `offset` says, as jitter buffers move what they play.
     pub present: f64,
     /// How far the spectra of those frames are apart on average, in dB; 0 if exact.
     pub spectral_distance_db: f64,
@@ -46,7 +47,8 @@ pub fn compare(reference: &Clip, heard: &Clip) -> Result<Comparison, Error> {
     let signal: f64 = a.samples.iter().map(|sample| sample * sample).sum();
     let noise: f64 = a.samples.iter().zip(&aligned).map(|(a, b)| (a - b) * (a - b)).sum();
     let snr_db = if exact || noise == 0.0 { f64::INFINITY } else { 10.0 * (signal / noise).log10() };
-    let (present, spectral_distance_db) = spectra(&a.samples, &aligned, reference.rate);
+    let followed = if exact { aligned } else { follow(&a.samples, &b.samples, offset, reference.rate) };
+    let (present, spectral_distance_db) = spectra(&a.samples, &followed, reference.rate);
     Ok(Comparison { offset, exact, snr_db, present, spectral_distance_db, missing: missing as u64 })
 }
 
@@ -78,6 +80,24 @@ fn align(a: &[f64], b: &[f64]) -> i64 {
     let best = correlation.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(at, _)| at);
     // The upper half stands for negative lags.
     if best >= b.len() { best as i64 - size as i64 } else { best as i64 }
+}
+
+/// `b` as long as `a`, each 400 ms of it from where they are most like those of `a`: near `offset`.
+fn follow(a: &[f64], b: &[f64], offset: i64, rate: u32) -> Vec<f64> {
+    let (piece, reach) = (rate as usize * 2 / 5, rate as usize / 4);
+    let at = |frame: i64| usize::try_from(frame).ok().and_then(|at| b.get(at)).copied().unwrap_or(0.0);
+    let mut followed = Vec::with_capacity(a.len());
+    for (n, part) in a.chunks(piece.max(1)).enumerate() {
+        let start = (n * piece) as i64 + offset;
+        let around: Vec<f64> =
+            (0..part.len() + 2 * reach).map(|n| at(start - reach as i64 + n as i64)).collect();
+        let found = align(part, &around).clamp(0, 2 * reach as i64) as usize;
+        let likeness = |from: usize| part.iter().zip(&around[from..]).map(|(a, b)| a * b).sum::<f64>();
+        // Where nothing is much better, nothing has moved.
+        let from = if likeness(found) > 1.2 * likeness(reach) { found } else { reach };
+        followed.extend_from_slice(&around[from..from + part.len()]);
+    }
+    followed
 }
 
 fn spectrum(plan: &Arc<dyn RealToComplex<f64>>, samples: &mut [f64]) -> Vec<Complex<f64>> {
@@ -155,6 +175,19 @@ mod tests {
         let got = compare(&speech, &cut).unwrap();
         assert_eq!((got.offset, got.missing, got.exact), (-8000, 8000, false));
         assert!(got.present < 0.97, "{got:?}");
+    }
+
+    #[test]
+    fn c_14_what_a_jitter_buffer_has_moved_is_recognised() {
+        let speech = speech();
+        let half = speech.samples.len() / 2;
+        let gap = vec![0.0; speech.rate as usize / 10];
+        let moved = Clip {
+            samples: [&speech.samples[..half], &gap, &speech.samples[half..]].concat(),
+            ..speech.clone()
+        };
+        let got = compare(&speech, &moved).unwrap();
+        assert!(!got.exact && got.snr_db < 6.0 && got.present > 0.95, "{got:?}");
     }
 
     #[test]
