@@ -20,19 +20,18 @@ pub fn core_framing(data: &[u8]) {
 struct Name<'a>(&'a str);
 
 impl<'a> Element<'a> for Name<'a> {
-    type Wire = ();
     const MIN_LEN: usize = 2;
 
-    fn read(reader: &mut Reader<'a>, (): ()) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'a>, _max_text: usize) -> Result<Self, DecodeError> {
         let length = reader.u16_be("length")?;
         reader.str("name", length.into()).map(Self)
     }
 
-    fn encoded_len(&self, (): ()) -> Result<usize, EncodeError> {
+    fn encoded_len(&self, _max_text: usize) -> Result<usize, EncodeError> {
         Ok(2 + self.0.len())
     }
 
-    fn write(&self, (): (), out: &mut impl BufMut) {
+    fn write(&self, out: &mut impl BufMut) {
         out.put_u16(self.0.len() as u16);
         out.put_slice(self.0.as_bytes());
     }
@@ -42,12 +41,12 @@ impl<'a> Element<'a> for Name<'a> {
 pub fn core_list(data: &[u8]) {
     let mut reader = Reader::new(data);
     let Ok(count) = reader.u64_le("count") else { return };
-    let Ok(list) = List::<Name<'_>>::read(&mut reader, (), "names", count, 1000) else { return };
+    let Ok(list) = List::<Name<'_>>::read(&mut reader, 255, "names", count, 1000) else { return };
     assert_eq!((list.iter().count(), list.len() as u64), (list.len(), count));
     let mut again = Vec::new();
-    list.write((), &mut again);
+    list.write(&mut again);
     assert_eq!(Some(again.as_slice()), data.get(8..reader.offset()));
-    assert_eq!(list.encoded_len(()), Ok(again.len()));
+    assert_eq!(list.encoded_len(255), Ok(again.len()));
     let items: Vec<_> = list.iter().collect();
     assert!(List::from(&items[..]) == list);
 }

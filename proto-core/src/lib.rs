@@ -51,7 +51,7 @@ pub use {
     limits::Limits,
     list::{Element, Iter, List},
     message::{Message, Owned},
-    names::Names,
+    names::{Names, valid_name},
     outbox::Outbox,
     peers::{PeerId, PeerIds, PeerSlab},
     rate::{Bucket, Rate, SourceRate, source},

@@ -4,26 +4,23 @@ use core::{fmt, iter::FusedIterator};
 
 /// An element of variable size in a [`List`].
 pub trait Element<'a>: Copy {
-    /// Dialect and limits that reading and writing depend on; `()` if nothing.
-    type Wire: Copy;
-
     /// The smallest encoded size in bytes; at least 1, so that a count can be checked against the bytes that are there.
     const MIN_LEN: usize;
 
-    /// Reads one element.
+    /// Reads one element, whose texts may have `max_text` bytes.
     ///
     /// # Errors
     /// Names the element's field that is wrong.
-    fn read(reader: &mut Reader<'a>, wire: Self::Wire) -> Result<Self, DecodeError>;
+    fn read(reader: &mut Reader<'a>, max_text: usize) -> Result<Self, DecodeError>;
 
     /// The encoded size in bytes.
     ///
     /// # Errors
     /// The element cannot be represented, or breaks a limit.
-    fn encoded_len(&self, wire: Self::Wire) -> Result<usize, EncodeError>;
+    fn encoded_len(&self, max_text: usize) -> Result<usize, EncodeError>;
 
     /// Writes [`encoded_len`](Self::encoded_len) bytes.
-    fn write(&self, wire: Self::Wire, out: &mut impl BufMut);
+    fn write(&self, out: &mut impl BufMut);
 }
 
 /// A list whose elements differ in size: walked once when it is decoded, infallible afterwards, never copied.
@@ -36,7 +33,7 @@ pub struct List<'a, T: Element<'a>> {
 
 enum Source<'a, T: Element<'a>> {
     /// Bytes that were walked successfully in this dialect.
-    Wire(&'a [u8], T::Wire),
+    Wire(&'a [u8], usize),
     Items(&'a [T]),
 }
 
@@ -48,7 +45,7 @@ impl<'a, T: Element<'a>> List<'a, T> {
     /// before looping), and the errors of the elements.
     pub fn read(
         reader: &mut Reader<'a>,
-        wire: T::Wire,
+        max_text: usize,
         field: &'static str,
         count: u64,
         max: usize,
@@ -64,10 +61,10 @@ impl<'a, T: Element<'a>> List<'a, T> {
         }
         let mut ahead = *reader;
         for _ in 0..len {
-            T::read(&mut ahead, wire)?;
+            T::read(&mut ahead, max_text)?;
         }
         let window = reader.take(field, ahead.offset().saturating_sub(reader.offset()))?;
-        Ok(Self { source: Source::Wire(window, wire), len })
+        Ok(Self { source: Source::Wire(window, max_text), len })
     }
 
     /// Number of elements.
@@ -83,7 +80,7 @@ impl<'a, T: Element<'a>> List<'a, T> {
     /// The elements in order; exactly [`len`](Self::len) of them.
     pub fn iter(&self) -> Iter<'a, T> {
         let source = match self.source {
-            Source::Wire(bytes, wire) => Walk::Wire(Reader::new(bytes), wire),
+            Source::Wire(bytes, max_text) => Walk::Wire(Reader::new(bytes), max_text),
             Source::Items(items) => Walk::Items(items.iter()),
         };
         Iter { source, left: self.len }
@@ -93,13 +90,13 @@ impl<'a, T: Element<'a>> List<'a, T> {
     ///
     /// # Errors
     /// Those of the first element that cannot be represented.
-    pub fn encoded_len(&self, wire: T::Wire) -> Result<usize, EncodeError> {
-        self.iter().try_fold(0, |sum: usize, item| Ok(sum.saturating_add(item.encoded_len(wire)?)))
+    pub fn encoded_len(&self, max_text: usize) -> Result<usize, EncodeError> {
+        self.iter().try_fold(0, |sum: usize, item| Ok(sum.saturating_add(item.encoded_len(max_text)?)))
     }
 
     /// Writes all elements, without any count.
-    pub fn write(&self, wire: T::Wire, out: &mut impl BufMut) {
-        self.iter().for_each(|item| item.write(wire, out));
+    pub fn write(&self, out: &mut impl BufMut) {
+        self.iter().for_each(|item| item.write(out));
     }
 }
 
@@ -164,7 +161,7 @@ pub struct Iter<'a, T: Element<'a>> {
 }
 
 enum Walk<'a, T: Element<'a>> {
-    Wire(Reader<'a>, T::Wire),
+    Wire(Reader<'a>, usize),
     Items(core::slice::Iter<'a, T>),
 }
 
@@ -174,7 +171,7 @@ impl<'a, T: Element<'a>> Iterator for Iter<'a, T> {
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
         match &mut self.source {
-            Walk::Wire(reader, wire) => T::read(reader, *wire).ok(),
+            Walk::Wire(reader, max_text) => T::read(reader, *max_text).ok(),
             Walk::Items(items) => items.next().copied(),
         }
     }
@@ -202,22 +199,21 @@ mod tests {
     struct Name<'a>(&'a str);
 
     impl<'a> Element<'a> for Name<'a> {
-        type Wire = ();
         const MIN_LEN: usize = 1;
 
-        fn read(reader: &mut Reader<'a>, (): ()) -> Result<Self, DecodeError> {
+        fn read(reader: &mut Reader<'a>, _max_text: usize) -> Result<Self, DecodeError> {
             let n = reader.u8("name length")?;
             reader.str("name", n.into()).map(Self)
         }
 
-        fn encoded_len(&self, (): ()) -> Result<usize, EncodeError> {
+        fn encoded_len(&self, _max_text: usize) -> Result<usize, EncodeError> {
             match self.0.len() {
                 len @ 0..=255 => Ok(1 + len),
                 len => Err(EncodeError::TooLong { field: "name", len, max: 255 }),
             }
         }
 
-        fn write(&self, (): (), out: &mut impl BufMut) {
+        fn write(&self, out: &mut impl BufMut) {
             out.put_u8(u8::try_from(self.0.len()).unwrap());
             out.put_slice(self.0.as_bytes());
         }
@@ -228,14 +224,14 @@ mod tests {
         let names = [Name("ann"), Name(""), Name("zoë")];
         let sent = List::from(&names[..]);
         let mut bytes = Vec::new();
-        sent.write((), &mut bytes);
+        sent.write(&mut bytes);
         bytes.push(7);
-        assert_eq!(Ok(bytes.len() - 1), sent.encoded_len(()));
+        assert_eq!(Ok(bytes.len() - 1), sent.encoded_len(255));
         let long = [b'a'; 256];
         let long = [Name(core::str::from_utf8(&long).unwrap())];
-        assert!(List::from(&long[..]).encoded_len(()).is_err());
+        assert!(List::from(&long[..]).encoded_len(255).is_err());
         let mut reader = Reader::new(&bytes);
-        let got = List::<Name<'_>>::read(&mut reader, (), "names", 3, 10).unwrap();
+        let got = List::<Name<'_>>::read(&mut reader, 255, "names", 3, 10).unwrap();
         assert_eq!(got, sent);
         assert_eq!((got.iter().len(), got.iter().count()), (3, 3));
         assert_eq!(reader.u8("after"), Ok(7));
@@ -244,7 +240,7 @@ mod tests {
     #[test]
     fn counts_are_refused_before_looping() {
         let read = |count, max| {
-            List::<Name<'_>>::read(&mut Reader::new(&[0, 0]), (), "names", count, max).unwrap_err().kind
+            List::<Name<'_>>::read(&mut Reader::new(&[0, 0]), 255, "names", count, max).unwrap_err().kind
         };
         assert_eq!(read(u64::MAX, 10), DecodeErrorKind::Limit { got: u64::MAX, max: 10 });
         assert_eq!(read(1 << 40, usize::MAX), DecodeErrorKind::Truncated { missing: (1 << 40) - 2 });
@@ -253,7 +249,7 @@ mod tests {
     #[test]
     fn a_bad_element_leaves_the_reader_where_it_was() {
         let mut reader = Reader::new(&[1, b'a', 1, 0xff]);
-        assert!(List::<Name<'_>>::read(&mut reader, (), "names", 2, 10).is_err());
+        assert!(List::<Name<'_>>::read(&mut reader, 255, "names", 2, 10).is_err());
         assert_eq!(reader.offset(), 0);
     }
 }

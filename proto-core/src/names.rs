@@ -73,6 +73,24 @@ impl Names {
     }
 }
 
+/// The name as text if it will do: 1 to 255 bytes of UTF-8, without control characters, invisible ones, or blanks at its
+/// ends; so no two names look the same for want of something to see. For protocols whose names people read.
+pub fn valid_name(name: &[u8]) -> Option<&str> {
+    let text = core::str::from_utf8(name).ok()?;
+    let plain = !text.is_empty() && text.len() <= 255 && text.trim().len() == text.len();
+    (plain && !text.chars().any(|c| c.is_control() || is_invisible(c))).then_some(text)
+}
+
+/// Format characters and separators that show nothing, or turn the direction of what follows.
+const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +117,16 @@ mod tests {
         assert!(names.is_kept(at(11), b"ann", None), "nobody's: nobody can show that it is his");
         names.take(b"ann", A);
         assert!(!names.is_kept(at(11), b"ann", away));
+    }
+
+    #[test]
+    fn names_that_will_not_do() {
+        let invisible =
+            ["bell\u{7}", "\u{202e}evil", "hb\u{200b}", "\u{200b}", "\u{2028}", " ", " bob", "bob "]
+                .map(str::as_bytes);
+        for name in [&b""[..], b"a\nb", b"\xff", &[b'a'; 256]].into_iter().chain(invisible) {
+            assert_eq!(valid_name(name), None);
+        }
+        assert_eq!(valid_name("Zoë 🎧".as_bytes()), Some("Zoë 🎧"));
     }
 }

@@ -254,7 +254,7 @@ impl Packet<'_> {
                 count("channels", response.channels.len())?;
                 let clients = response.clients.encoded_len(text)?;
                 let rooms = response.rooms.encoded_len(text)?;
-                sum([HEAD_LEN, 2, 2, clients, 2, rooms, 2, response.channels.encoded_len(())?])
+                sum([HEAD_LEN, 2, 2, clients, 2, rooms, 2, response.channels.encoded_len(0)?])
             }
             Self::ErrorWrongSession { .. } => HEAD_LEN,
             Self::ServerRelayReliable(relay) | Self::ServerRelayUnreliable(relay) => relay.checked_len()?,
@@ -270,15 +270,14 @@ impl Packet<'_> {
     }
 
     #[inline(never)]
-    fn write_any(&self, wire: &Wire, out: &mut impl BufMut) {
-        let text = wire.limits.max_text;
+    fn write_any(&self, out: &mut impl BufMut) {
         match *self {
             Self::VoiceData(voice) => voice.write(out),
             Self::ClientState(state) => {
                 put(out, &Head::new(kind::CLIENT_STATE, state.session));
-                state.client.write(text, out);
+                state.client.write(out);
                 put_count(out, state.rooms.len());
-                state.rooms.write(text, out);
+                state.rooms.write(out);
             }
             Self::TextData(data) => {
                 let (recipient, target) = match data.recipient {
@@ -299,11 +298,11 @@ impl Packet<'_> {
                 let head = Head::new(kind::HANDSHAKE_RESPONSE, response.session);
                 put(out, &ClientHead { head, client: response.client });
                 put_count(out, response.clients.len());
-                response.clients.write(text, out);
+                response.clients.write(out);
                 put_count(out, response.rooms.len());
-                response.rooms.write(text, out);
+                response.rooms.write(out);
                 put_count(out, response.channels.len());
-                response.channels.write((), out);
+                response.channels.write(out);
             }
             Self::ErrorWrongSession { session } => put(out, &Head::new(kind::ERROR_WRONG_SESSION, session)),
             Self::ServerRelayReliable(relay) => relay.write(kind::SERVER_RELAY_RELIABLE, out),
@@ -393,7 +392,7 @@ impl<'a> Packet<'a> {
                 let rooms = reader.u16_be("room count")?;
                 let rooms = List::read(reader, text, "room count", rooms.into(), items)?;
                 let channels = reader.u16_be("channel count")?;
-                let channels = List::read(reader, (), "channel count", channels.into(), items)?;
+                let channels = List::read(reader, 0, "channel count", channels.into(), items)?;
                 Self::HandshakeResponse(HandshakeResponse { session, client, clients, rooms, channels })
             }
             kind::ERROR_WRONG_SESSION => Self::ErrorWrongSession { session },
@@ -444,10 +443,10 @@ impl<'a> Message<'a> for Packet<'a> {
     }
 
     #[inline]
-    fn write_unchecked(&self, wire: &Wire, out: &mut impl BufMut) {
+    fn write_unchecked(&self, _wire: &Wire, out: &mut impl BufMut) {
         match self {
             Packet::VoiceData(voice) => voice.write(out),
-            _ => self.write_any(wire, out),
+            _ => self.write_any(out),
         }
     }
 }
@@ -516,7 +515,6 @@ impl fmt::Debug for ServerRelay<'_> {
 
 /// The limit is a name's longest length.
 impl<'a> Element<'a> for ClientInfo<'a> {
-    type Wire = usize;
     const MIN_LEN: usize = 13;
 
     fn read(reader: &mut Reader<'a>, max_text: usize) -> Result<Self, DecodeError> {
@@ -528,7 +526,7 @@ impl<'a> Element<'a> for ClientInfo<'a> {
         Ok(sum([self.name.field_len("name", max_text)?, 2, CodecSettings::LEN]))
     }
 
-    fn write(&self, _max_text: usize, out: &mut impl BufMut) {
+    fn write(&self, out: &mut impl BufMut) {
         self.name.write_field(out);
         out.put_slice(&self.id.bytes());
         put(out, &CodecHead::from(self.codec));
@@ -536,22 +534,21 @@ impl<'a> Element<'a> for ClientInfo<'a> {
 }
 
 impl<'a> Element<'a> for RoomListeners<'a> {
-    type Wire = ();
     const MIN_LEN: usize = 3;
 
-    fn read(reader: &mut Reader<'a>, (): ()) -> Result<Self, DecodeError> {
+    fn read(reader: &mut Reader<'a>, _max_text: usize) -> Result<Self, DecodeError> {
         let room = RoomId::from_bytes(reader.array("room id")?);
         Ok(Self { room, listeners: elements(reader, "listener count", 1, "listeners")? })
     }
 
-    fn encoded_len(&self, (): ()) -> Result<usize, EncodeError> {
+    fn encoded_len(&self, _max_text: usize) -> Result<usize, EncodeError> {
         match self.listeners.len() {
             len @ 0..=255 => Ok(sum([3, len.saturating_mul(2)])),
             len => Err(EncodeError::TooLong { field: "listeners", len, max: 255 }),
         }
     }
 
-    fn write(&self, (): (), out: &mut impl BufMut) {
+    fn write(&self, out: &mut impl BufMut) {
         out.put_slice(&self.room.bytes());
         out.put_u8(u8::try_from(self.listeners.len()).unwrap_or(u8::MAX));
         out.put_slice(self.listeners.as_bytes());

@@ -94,7 +94,6 @@ impl fmt::Debug for Text<'_> {
 
 /// A room's name in a list; the limit is its longest length.
 impl<'a> Element<'a> for Text<'a> {
-    type Wire = usize;
     const MIN_LEN: usize = 2;
 
     fn read(reader: &mut Reader<'a>, max: usize) -> Result<Self, DecodeError> {
@@ -105,7 +104,7 @@ impl<'a> Element<'a> for Text<'a> {
         self.field_len("room name", max)
     }
 
-    fn write(&self, _max: usize, out: &mut impl BufMut) {
+    fn write(&self, out: &mut impl BufMut) {
         self.write_field(out);
     }
 }

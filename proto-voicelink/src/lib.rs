@@ -41,8 +41,9 @@ pub use {
     event::{Cause, ClientCommand, ClientEvent, Ended, Request, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,
     message::{ClientMessage, Handshake, Packet, ServerMessage},
-    registration::{Registration, valid_name},
+    registration::Registration,
     server::{Server, ServerStats, Settings, reason},
+    voxwire_core::valid_name,
     wire::{
         ByteOrder, DEFAULT_PORT, Format, HANDSHAKE_HEAD_LEN, HEAD_LEN, LIMITS, MAX_CONTROL, MAX_DATA,
         MAX_FIRST, MAX_NAME, MAX_STRAY_DATA, PARAMETERS_HEAD_LEN, Parameters, Ranges, Wire,

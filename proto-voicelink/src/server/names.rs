@@ -1,12 +1,12 @@
 //! Who is called what: registration, names given by the application, the block list.
 
 use super::{Name, Pending, Server, reason};
-use crate::{ByteOrder, Handshake, Refusal, Registration, ServerEvent, Violation, valid_name};
+use crate::{ByteOrder, Handshake, Refusal, Registration, ServerEvent, Violation};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
 };
-use voxwire_core::{Instant, PeerId};
+use voxwire_core::{Instant, PeerId, valid_name};
 
 /// Who blocks whom.
 #[derive(Debug)]

@@ -1,0 +1,368 @@
+mod calls;
+
+use crate::types::Text;
+use crate::{CallId, Cause, ClientCommand, ClientEvent, Framing, Packet, Refusal, Role, Violation, Wire};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
+use calls::Call;
+pub use calls::CallState;
+use core::time::Duration;
+use voxwire_core::{
+    Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Session, Via, valid_name,
+};
+
+/// One client: a connection to a server, its contact list, and any number of calls, each a connection of its own straight to
+/// the other side.
+///
+/// ```text
+///   Caller                                     Callee
+///   Call -> Listening -> Requested             Ringing -> Accept -> Dialling -> Waiting
+///                     connection | Established                ConnectionEstablished | Established
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    settings: ClientSettings,
+    wire: Wire,
+    server: Option<PeerId>,
+    phase: Phase,
+    /// Asked for, and sent once the server has said hello.
+    login: Option<Box<str>>,
+    contacts: BTreeSet<Box<[u8]>>,
+    calls: BTreeMap<CallId, Call>,
+    next: u32,
+    deadlines: Deadlines<CallId>,
+    outbox: Outbox,
+    /// What the session did of its own accord, to be told with the next time-out.
+    later: VecDeque<ClientEvent<'static>>,
+    stats: ClientStats,
+}
+
+/// What a client is told at the start.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientSettings {
+    /// Refuse whoever calls while a call is up or taken, as the original does.
+    pub busy: bool,
+    /// Listen for whom we call. Otherwise port 0 is announced, which only our servers understand, where they carry calls.
+    pub listen: bool,
+    /// How long to wait for an answer to a call, and for one's own.
+    pub answer: Duration,
+    /// How long a direct connection may take, and its first word.
+    pub connect: Duration,
+    /// The lowest port that is connected to, whatever the server says.
+    pub lowest_port: u16,
+    /// Most calls at a time, ringing ones included; beyond it who calls is refused.
+    pub max_calls: usize,
+    /// Bytes of outputs that may wait to be drained.
+    pub max_backlog: usize,
+    /// How much sound may wait for a slow listener, in bytes; one packet always may.
+    pub queue: usize,
+}
+
+impl ClientSettings {
+    /// Busy in a call, listening; 60 s for an answer, 10 s to connect, ports from 1024, 64 calls, 4 MiB, 16 KiB of sound.
+    pub const DEFAULT: Self = Self {
+        busy: true,
+        listen: true,
+        answer: Duration::from_secs(60),
+        connect: Duration::from_secs(10),
+        lowest_port: 1024,
+        max_calls: 64,
+        max_backlog: 4 * 1024 * 1024,
+        queue: 16 * 1024,
+    };
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How far a client is with its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// No connection.
+    Disconnected,
+    /// Connected; the server has not said hello.
+    Connecting,
+    /// The server has said hello; we have no name.
+    Connected,
+    /// We have asked for a name.
+    LoggingIn,
+    /// We have it.
+    LoggedIn,
+}
+
+impl Phase {
+    /// In words, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Connecting => "waiting for the server's hello",
+            Self::Connected => "not logged in",
+            Self::LoggingIn => "logging in",
+            Self::LoggedIn => "logged in",
+        }
+    }
+}
+
+/// Counters of a client, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientStats {
+    /// VoiceData packets sent, each as often as there were listeners.
+    pub packets_sent: u64,
+    /// VoiceData packets received.
+    pub packets_received: u64,
+    /// Bytes of sound received.
+    pub bytes_received: u64,
+}
+
+impl Client {
+    /// A client that is not connected yet. The first `Opened` input that is not of a call's making is the server.
+    pub fn new(settings: ClientSettings) -> Self {
+        Self {
+            settings,
+            wire: Wire::CLIENT,
+            server: None,
+            phase: Phase::Disconnected,
+            login: None,
+            contacts: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            next: 1,
+            deadlines: Deadlines::new(),
+            outbox: Outbox::new(settings.max_backlog),
+            later: VecDeque::new(),
+            stats: ClientStats::default(),
+        }
+    }
+
+    /// How far it is with its server.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether a name has been taken.
+    pub const fn is_logged_in(&self) -> bool {
+        matches!(self.phase, Phase::LoggedIn)
+    }
+
+    /// Who else is there, in the order of their bytes; without the empty name that original servers list.
+    pub fn contacts(&self) -> impl Iterator<Item = &[u8]> {
+        self.contacts.iter().map(|name| &**name)
+    }
+
+    /// The calls: with whom, in which role, and how far.
+    pub fn calls(&self) -> impl Iterator<Item = (CallId, &[u8], Role, CallState)> {
+        self.calls.iter().map(|(id, call)| (*id, &*call.contact, call.role, call.state))
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ClientStats {
+        self.stats
+    }
+
+    /// Takes a message, already decoded, of the server's or of the other side of a call.
+    ///
+    /// # Errors
+    /// See [`Session`], point 5 of the contract.
+    #[inline]
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        packet: Packet<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        if self.server == Some(peer) {
+            self.server_says(now, packet)
+        } else {
+            self.call_says(now, peer, packet)
+        }
+    }
+
+    fn server_says<'a>(
+        &mut self,
+        now: Instant,
+        packet: Packet<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let unexpected = Err(Violation::Unexpected { state: self.phase.name(), message: packet.name() });
+        Ok(Some(match packet {
+            Packet::HelloConnect if self.phase == Phase::Connecting => {
+                self.phase = Phase::Connected;
+                self.send_login();
+                ClientEvent::Connected
+            }
+            Packet::LoginSuccess if self.phase == Phase::LoggingIn => {
+                self.phase = Phase::LoggedIn;
+                ClientEvent::LoggedIn
+            }
+            Packet::LoginFailed { reason } if self.phase == Phase::LoggingIn => {
+                self.phase = Phase::Connected;
+                ClientEvent::LoginFailed { reason }
+            }
+            Packet::AddContact { contacts } => {
+                for name in contacts {
+                    let room = self.contacts.len() < self.wire.limits.max_items;
+                    // The empty name is an original server's, for a connection without one: nobody to be called.
+                    if room && (1..=crate::MAX_NAME).contains(&name.0.len()) {
+                        self.contacts.insert(name.0.into());
+                    }
+                }
+                ClientEvent::Added { contacts }
+            }
+            Packet::DelContact { contacts } => {
+                for name in contacts {
+                    self.contacts.remove(name.0);
+                }
+                ClientEvent::Removed { contacts }
+            }
+            Packet::CallRequest(request) => return self.called(now, request),
+            Packet::CallRefused { contact } => return Ok(self.refused(contact)),
+            Packet::ErrorResponse { what } => self.rejected(what),
+            _ => return unexpected,
+        }))
+    }
+
+    fn send_login(&mut self) {
+        if self.phase != Phase::Connected {
+            return;
+        }
+        let (Some(server), Some(name)) = (self.server, self.login.take()) else { return };
+        // A valid name always fits.
+        let _ =
+            self.outbox.insist(server, Lane::Reliable, &Packet::Login { name: (&*name).into() }, &self.wire);
+        self.phase = Phase::LoggingIn;
+    }
+
+    /// Sends a packet to the server, if there is one.
+    fn say(&mut self, packet: &Packet<'_>) -> Result<(), EncodeError> {
+        match self.server {
+            Some(server) => self.outbox.insist(server, Lane::Reliable, packet, &self.wire),
+            None => Ok(()),
+        }
+    }
+
+    fn disconnected(&mut self) {
+        self.server = None;
+        self.phase = Phase::Disconnected;
+        self.contacts.clear();
+    }
+}
+
+impl Session for Client {
+    type Framing = Framing;
+    type Command<'a> = ClientCommand<'a>;
+    type Event<'a> = ClientEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        self.wire.framing()
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        match input {
+            Input::Frame { peer, bytes, .. } => {
+                // A packet is answered with a small one at most.
+                self.outbox.room(1200, 4)?;
+                match Packet::decode(bytes, &self.wire) {
+                    Ok(packet) => self.receive(now, peer, packet),
+                    Err(error) => {
+                        // As the original does.
+                        self.break_off(peer);
+                        Err(error.into())
+                    }
+                }
+            }
+            Input::Opened { peer, via: Via::AcceptedOn(id), .. } => self.answered(now, peer, id),
+            Input::Opened { peer, via: Via::Dialled(id), .. } if id != voxwire_core::DialId::FIRST => {
+                self.dialled(now, peer, id)
+            }
+            Input::Opened { peer, .. } => {
+                if self.server.is_some() {
+                    self.outbox.close(peer);
+                    return Err(Violation::TooMany("servers"));
+                }
+                self.server = Some(peer);
+                self.phase = Phase::Connecting;
+                Ok(None)
+            }
+            Input::Closed { peer } if self.server == Some(peer) => {
+                self.disconnected();
+                Ok(Some(ClientEvent::Disconnected))
+            }
+            Input::Closed { peer } => {
+                let call = self.call_of(peer).ok_or(Violation::UnknownPeer)?;
+                Ok(self.end(call, Cause::HungUp))
+            }
+            Input::DialFailed(id) => Ok(self.dial_failed(id)),
+            Input::Listening { id, port } => self.listening(now, id, port),
+            Input::ListenFailed(id) => Ok(self.end(CallId(id.0), Cause::Unreachable)),
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ClientCommand::Login { name } => {
+                valid_name(name.as_bytes()).ok_or(Refusal::InvalidName)?;
+                if let Phase::LoggingIn | Phase::LoggedIn = self.phase {
+                    return Err(Refusal::Unexpected { state: self.phase.name(), command: "log in" });
+                }
+                self.login = Some(name.into());
+                self.send_login();
+                Ok(())
+            }
+            ClientCommand::Call { contact } => self.call(now, Text(contact)),
+            ClientCommand::Accept { call } => self.accept(now, call),
+            ClientCommand::Refuse { call } => self.refuse(call),
+            ClientCommand::HangUp { call } => {
+                self.calls.get(&call).ok_or(Refusal::UnknownCall)?;
+                self.end(call, Cause::HungUp);
+                Ok(())
+            }
+            ClientCommand::Say { call, packet } => self.speak(call, packet),
+        }
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ClientEvent<'a>> {
+        if let Some(event) = self.later.pop_front() {
+            return Some(event);
+        }
+        let call = self.deadlines.pop(now)?;
+        self.overdue(call)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        self.deadlines.next()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    /// Hangs up, and closes the connection to the server: that is the protocol's way.
+    fn shutdown(&mut self, _now: Instant) {
+        while let Some((&call, _)) = self.calls.first_key_value() {
+            self.end(call, Cause::HungUp);
+        }
+        if let Some(server) = self.server {
+            self.outbox.close(server);
+            self.disconnected();
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The life of a call: asked for, answered, connected, up, over.
+
+use super::Client;
+use crate::server::is_unicast;
+use crate::types::Text;
+use crate::wire::OWN_CALL;
+use crate::{CallId, CallRequest, Cause, ClientEvent, Packet, Refusal, Role, Violation};
+use alloc::boxed::Box;
+use core::net::{IpAddr, Ipv4Addr};
+use voxwire_core::{DialId, Instant, Lane, ListenId, PeerId};
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) contact: Box<[u8]>,
+    pub(super) role: Role,
+    pub(super) state: CallState,
+    /// Where to connect to, for a callee.
+    at: (IpAddr, u16),
+    /// We listen for it.
+    listening: bool,
+    peer: Option<PeerId>,
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallState {
+    /// Caller: a port to listen on is being opened.
+    Listening,
+    /// Caller: the callee has been asked.
+    Requested,
+    /// Callee: the application decides.
+    Ringing,
+    /// The other side is being connected to.
+    Dialling,
+    /// Connected; the other side has not said that it is there.
+    Waiting,
+    /// Sound goes both ways.
+    Up,
+}
+
+impl CallState {
+    /// In words, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Listening => "opening a port",
+            Self::Requested => "waiting for an answer",
+            Self::Ringing => "ringing",
+            Self::Dialling => "connecting",
+            Self::Waiting => "waiting for the other side",
+            Self::Up => "up",
+        }
+    }
+}
+
+const NOWHERE: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+impl Client {
+    /// Starts a call. There is a port for each, so that it shows who answers: nobody says so.
+    pub(super) fn call(&mut self, now: Instant, contact: Text<'_>) -> Result<(), Refusal> {
+        let unexpected = Refusal::Unexpected { state: self.phase.name(), command: "call" };
+        self.server.filter(|_| self.is_logged_in()).ok_or(match self.server {
+            None => Refusal::NotConnected,
+            Some(_) => unexpected,
+        })?;
+        if contact.0.is_empty() || contact.0.len() > crate::MAX_NAME {
+            return Err(Refusal::InvalidName);
+        }
+        if self.calls.len() >= self.settings.max_calls {
+            return Err(Refusal::Full { what: "calls", max: self.settings.max_calls });
+        }
+        let listen = self.settings.listen;
+        let state = if listen { CallState::Listening } else { CallState::Requested };
+        if !listen {
+            self.request(contact.0, 0)?;
+        }
+        let id = self.add(contact.0, Role::Caller, state);
+        if listen {
+            self.outbox.listen(ListenId(id.0));
+            self.calls.entry(id).and_modify(|call| call.listening = true);
+        }
+        self.deadlines.set(id, now.saturating_add(self.settings.answer));
+        Ok(())
+    }
+
+    fn add(&mut self, contact: &[u8], role: Role, state: CallState) -> CallId {
+        let id = CallId(self.next);
+        self.next = self.next.checked_add(1).unwrap_or(1);
+        let call = Call { contact: contact.into(), role, state, at: NOWHERE, listening: false, peer: None };
+        self.calls.insert(id, call);
+        id
+    }
+
+    fn request(&mut self, contact: &[u8], port: u16) -> Result<(), Refusal> {
+        // The host does not count: the server sees it. Originals leave it empty.
+        let request = CallRequest { contact: Text(contact), host: Text(b""), port };
+        Ok(self.say(&Packet::CallRequest(request))?)
+    }
+
+    /// There is a port for a call of ours.
+    pub(super) fn listening<'a>(
+        &mut self,
+        now: Instant,
+        id: ListenId,
+        port: u16,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let id = CallId(id.0);
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Listening) else {
+            self.outbox.stop_listening(ListenId(id.0));
+            return Ok(None);
+        };
+        call.state = CallState::Requested;
+        let contact = call.contact.clone();
+        self.deadlines.set(id, now.saturating_add(self.settings.answer));
+        if self.server.is_none() || self.request(&contact, port).is_err() {
+            return Ok(self.end(id, Cause::Unreachable));
+        }
+        Ok(None)
+    }
+
+    /// Somebody connects to the port of a call of ours: its callee.
+    pub(super) fn answered<'a>(
+        &mut self,
+        _now: Instant,
+        peer: PeerId,
+        id: ListenId,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let id = CallId(id.0);
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Requested) else {
+            self.outbox.close(peer);
+            return Err(Violation::TooMany("connections to the port of one call"));
+        };
+        call.state = CallState::Up;
+        call.peer = Some(peer);
+        if core::mem::take(&mut call.listening) {
+            self.outbox.stop_listening(ListenId(id.0));
+        }
+        self.deadlines.clear(id);
+        self.outbox.budget(peer, self.settings.queue);
+        // It has no fields that could fail.
+        let _ = self.outbox.insist(peer, Lane::Reliable, &Packet::ConnectionEstablished, &self.wire);
+        Ok(Some(ClientEvent::Established { call: id }))
+    }
+
+    /// The server says that somebody calls; or, to a caller that does not listen, where to connect to.
+    pub(super) fn called<'a>(
+        &mut self,
+        now: Instant,
+        request: CallRequest<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let CallRequest { contact: caller, host, port } = request;
+        let host = host.as_str().unwrap_or_default();
+        let own = host.strip_prefix(OWN_CALL);
+        let at = own.unwrap_or(host).parse().ok();
+        let at = at.filter(|host| is_unicast(*host) && port >= self.settings.lowest_port);
+        let ours = |call: &Call| *call.contact == *caller.0;
+        let Some(at) = at.map(|host: IpAddr| (host, port)) else {
+            if own.is_none() {
+                self.refuse_to(caller);
+            }
+            return Err(Violation::Address("the address that the server names"));
+        };
+        if own.is_some() {
+            let waits = |call: &Call| call.state == CallState::Requested && !call.listening && ours(call);
+            let waiting = self.calls.iter_mut().find(|(_, call)| waits(call));
+            // Given up in the meantime, most likely.
+            let Some((&id, call)) = waiting else { return Ok(None) };
+            call.at = at;
+            call.state = CallState::Dialling;
+            self.dial(now, id);
+            return Ok(None);
+        }
+        let ringing = self.calls.iter_mut().find(|(_, call)| ours(call) && call.state == CallState::Ringing);
+        if let Some((&id, call)) = ringing {
+            // Called again: the port before is closed.
+            call.at = at;
+            self.deadlines.set(id, now.saturating_add(self.settings.answer));
+            return Ok(None);
+        }
+        let taken =
+            |call: &Call| matches!(call.state, CallState::Dialling | CallState::Waiting | CallState::Up);
+        let busy = self.settings.busy && self.calls.values().any(taken);
+        if busy || self.calls.len() >= self.settings.max_calls {
+            self.refuse_to(caller);
+            return Ok(Some(ClientEvent::Missed { caller }));
+        }
+        let call = self.add(caller.0, Role::Callee, CallState::Ringing);
+        self.calls.entry(call).and_modify(|call| call.at = at);
+        self.deadlines.set(call, now.saturating_add(self.settings.answer));
+        Ok(Some(ClientEvent::Incoming { call, caller }))
+    }
+
+    fn refuse_to(&mut self, contact: Text<'_>) {
+        // A name that has come in can be sent back.
+        let _ = self.say(&Packet::CallRefused { contact });
+    }
+
+    fn ringing(&mut self, id: CallId, command: &'static str) -> Result<&mut Call, Refusal> {
+        let call = self.calls.get_mut(&id).ok_or(Refusal::UnknownCall)?;
+        match call.state {
+            CallState::Ringing => Ok(call),
+            state => Err(Refusal::Unexpected { state: state.name(), command }),
+        }
+    }
+
+    pub(super) fn accept(&mut self, now: Instant, id: CallId) -> Result<(), Refusal> {
+        self.outbox.room(64, 1)?;
+        self.ringing(id, "accept a call")?.state = CallState::Dialling;
+        self.dial(now, id);
+        Ok(())
+    }
+
+    pub(super) fn refuse(&mut self, id: CallId) -> Result<(), Refusal> {
+        let contact = self.ringing(id, "refuse a call")?.contact.clone();
+        self.refuse_to(Text(&contact));
+        self.end(id, Cause::Refused);
+        Ok(())
+    }
+
+    fn dial(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let (host, port) = call.at;
+        let host = alloc::string::ToString::to_string(&host);
+        self.deadlines.set(id, now.saturating_add(self.settings.connect));
+        if self.outbox.dial(DialId(id.0), &host, port).is_err() {
+            let ended = self.end(id, Cause::Unreachable);
+            self.later.extend(ended);
+        }
+    }
+
+    pub(super) fn dialled<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        id: DialId,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let id = CallId(id.0);
+        let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Dialling) else {
+            // Given up in the meantime.
+            self.outbox.close(peer);
+            return Ok(None);
+        };
+        call.state = CallState::Waiting;
+        call.peer = Some(peer);
+        self.outbox.budget(peer, self.settings.queue);
+        self.deadlines.set(id, now.saturating_add(self.settings.connect));
+        Ok(None)
+    }
+
+    pub(super) fn dial_failed<'a>(&mut self, id: DialId) -> Option<ClientEvent<'a>> {
+        let id = CallId(id.0);
+        let call = self.calls.get(&id).filter(|call| call.state == CallState::Dialling)?;
+        let contact = call.contact.clone();
+        if call.role == Role::Callee {
+            // Whoever calls would wait in vain.
+            self.refuse_to(Text(&contact));
+        }
+        self.end(id, Cause::Unreachable)
+    }
+
+    #[inline]
+    pub(super) fn call_says<'a>(
+        &mut self,
+        _now: Instant,
+        peer: PeerId,
+        packet: Packet<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let Some(id) = self.call_of(peer) else { return Err(Violation::UnknownPeer) };
+        let Some(call) = self.calls.get_mut(&id) else { return Err(Violation::UnknownPeer) };
+        match (packet, call.state) {
+            (Packet::VoiceData(packet), CallState::Up) => {
+                self.stats.packets_received = self.stats.packets_received.saturating_add(1);
+                self.stats.bytes_received = self.stats.bytes_received.saturating_add(packet.len() as u64);
+                // Originals send it where they have nothing to say, and skip it.
+                Ok((!packet.is_empty()).then_some(ClientEvent::Voice { call: id, packet }))
+            }
+            (Packet::ConnectionEstablished, CallState::Waiting) => {
+                call.state = CallState::Up;
+                self.deadlines.clear(id);
+                Ok(Some(ClientEvent::Established { call: id }))
+            }
+            (packet @ (Packet::VoiceData(_) | Packet::ConnectionEstablished), state) => {
+                Err(Violation::Unexpected { state: state.name(), message: packet.name() })
+            }
+            (packet, _) => {
+                self.break_off(peer);
+                Err(Violation::Unexpected { state: "in a call", message: packet.name() })
+            }
+        }
+    }
+
+    /// A peer sends what nobody can understand: its connection is closed.
+    pub(super) fn break_off(&mut self, peer: PeerId) {
+        if self.server == Some(peer) {
+            self.outbox.close(peer);
+            self.disconnected();
+            self.later.push_back(ClientEvent::Disconnected);
+        } else if let Some(call) = self.call_of(peer) {
+            let ended = self.end(call, Cause::Misbehaved);
+            self.later.extend(ended);
+        }
+    }
+
+    pub(super) fn call_of(&self, peer: PeerId) -> Option<CallId> {
+        self.calls.iter().find(|(_, call)| call.peer == Some(peer)).map(|(id, _)| *id)
+    }
+
+    /// A callee has refused, as the server says.
+    pub(super) fn refused<'a>(&mut self, contact: Text<'_>) -> Option<ClientEvent<'a>> {
+        let waits = |call: &Call| matches!(call.state, CallState::Requested | CallState::Dialling);
+        let theirs = |call: &Call| call.role == Role::Caller && *call.contact == *contact.0 && waits(call);
+        let id = self.calls.iter().find(|(_, call)| theirs(call)).map(|(id, _)| *id)?;
+        self.end(id, Cause::Refused)
+    }
+
+    /// The server cannot put a call through, and does not say which: most likely the last one to somebody who is not in the
+    /// contact list, otherwise the last one.
+    pub(super) fn rejected<'a>(&mut self, what: Text<'a>) -> ClientEvent<'a> {
+        let asked = |call: &Call| {
+            call.role == Role::Caller && matches!(call.state, CallState::Requested | CallState::Dialling)
+        };
+        let known = |call: &Call| self.contacts.contains(&call.contact);
+        let asked = self.calls.iter().filter(|(_, call)| asked(call));
+        let call = asked.max_by_key(|(id, call)| (!known(call), **id)).map(|(id, _)| *id);
+        if let Some(call) = call {
+            self.end(call, Cause::Unreachable);
+        }
+        ClientEvent::Rejected { call, what }
+    }
+
+    pub(super) fn overdue<'a>(&mut self, id: CallId) -> Option<ClientEvent<'a>> {
+        let call = self.calls.get(&id)?;
+        let contact = call.contact.clone();
+        match call.state {
+            CallState::Ringing => self.refuse_to(Text(&contact)),
+            CallState::Dialling | CallState::Waiting => {
+                if call.role == Role::Callee {
+                    self.refuse_to(Text(&contact));
+                }
+                return self.end(id, Cause::Unreachable);
+            }
+            _ => {}
+        }
+        self.end(id, Cause::NoAnswer)
+    }
+
+    pub(super) fn speak(&mut self, call: Option<CallId>, packet: &[u8]) -> Result<(), Refusal> {
+        if let Some(call) = call {
+            let state = self.calls.get(&call).ok_or(Refusal::UnknownCall)?.state;
+            if state != CallState::Up {
+                return Err(Refusal::Unexpected { state: state.name(), command: "speak" });
+            }
+        }
+        let to = self
+            .calls
+            .iter()
+            .filter(|(id, state)| state.state == CallState::Up && call.is_none_or(|call| call == **id));
+        let to = to.filter_map(|(_, call)| call.peer);
+        let mut sent: u64 = 0;
+        let counted = to.inspect(|_| sent = sent.saturating_add(1));
+        self.outbox.send(counted, Lane::Droppable, &Packet::VoiceData(packet), &self.wire)?;
+        self.stats.packets_sent = self.stats.packets_sent.saturating_add(sent);
+        Ok(())
+    }
+
+    /// Forgets a call, and closes what is open of it.
+    pub(super) fn end<'a>(&mut self, id: CallId, cause: Cause) -> Option<ClientEvent<'a>> {
+        let call = self.calls.remove(&id)?;
+        self.deadlines.clear(id);
+        if call.listening {
+            self.outbox.stop_listening(ListenId(id.0));
+        }
+        if let Some(peer) = call.peer {
+            self.outbox.close(peer);
+        }
+        Some(ClientEvent::Ended { call: id, contact: call.contact, cause })
+    }
+}

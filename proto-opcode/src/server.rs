@@ -1,0 +1,530 @@
+mod calls;
+mod contacts;
+mod login;
+mod relay;
+
+use crate::types::Text;
+use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
+use alloc::{boxed::Box, collections::BTreeSet, collections::VecDeque, vec::Vec};
+pub(crate) use calls::is_unicast;
+use contacts::Changes;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use relay::{Leg, Relays};
+use voxwire_core::{
+    Bucket, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate, Session,
+    SourceRate, Via,
+};
+
+/// What our server says, for people and programs. The first two are the original's only ones.
+pub mod reason {
+    /// LoginFailed: somebody has that name, or had it a moment ago.
+    pub const TAKEN: &str = "username already used";
+    /// ErrorResponse: nobody has that name.
+    pub const NOT_FOUND: &str = "requested username not found";
+    /// LoginFailed: a name that will not do.
+    pub const INVALID: &str =
+        "username invalid: 1 to 255 bytes of UTF-8 without invisible characters expected";
+    /// LoginFailed and ErrorResponse: more than is allowed.
+    pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";
+    /// ErrorResponse: a call without a name.
+    pub const LOG_IN_FIRST: &str = "log in first";
+    /// ErrorResponse: the callee is called too often.
+    pub const BUSY: &str = "the user is called too often, try again later";
+    /// ErrorResponse: no client listens on such a port.
+    pub const PORT: &str = "nobody can connect to the port of this call";
+    /// ErrorResponse: port 0, and no relay.
+    pub const NOT_RELAYED: &str = "this server carries no calls: listen on a port and announce that";
+    /// ErrorResponse: no port is left, or as many calls are carried as may be.
+    pub const NO_RELAY: &str = "this server cannot carry more calls, try again later";
+    /// ErrorResponse: the server, which carries the call, cannot connect to where the caller listens.
+    pub const UNREACHABLE: &str = "the server cannot connect to the port of this call";
+    /// ErrorResponse: somebody who showed that the name is his own took it over.
+    pub const DISPLACED: &str = "your name was taken over by a newer connection";
+}
+
+/// The server: log-ins, everybody's contact list, and calls handed on; and where it is told to, the calls themselves.
+///
+/// Every connection is a peer: a client's, or in relay mode one side of a call.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    wire: Wire,
+    peers: PeerSlab<Peer>,
+    names: Names,
+    /// Clients without a name, those first that have been so for longest.
+    unnamed: BTreeSet<(u64, PeerId)>,
+    /// Numbers the connections.
+    opened: u64,
+    /// Bytes of all names, encoded: the size of a contact list.
+    roster: usize,
+    changes: Changes,
+    relays: Relays,
+    attempts: SourceRate,
+    outbox: Outbox,
+    /// What the session did of its own accord, to be told with the next time-out.
+    later: VecDeque<ServerEvent<'static>>,
+    stats: ServerStats,
+}
+
+/// What a server is told at the start. Every limit has a safe default.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, the rest on the wire.
+    pub limits: Limits,
+    /// Raise [`ServerEvent::LoggingIn`] and wait for the application, instead of giving everybody every free name.
+    pub ask: bool,
+    /// Show connections without a name as `""` in contact lists, and their end as that of a contact; let them call, and be
+    /// called as `""`. As the original does.
+    pub unnamed_take_part: bool,
+    /// Tell connections without a name who comes and goes, as the original does.
+    pub unnamed_are_told: bool,
+    /// Hand on the host that a caller names, where it is an address, instead of the one that is seen. The original never
+    /// does. Anybody can then have callees connect anywhere: for trusted networks.
+    pub trust_host: bool,
+    /// The lowest port that a callee is told to connect to. The original hands on every port.
+    pub lowest_port: u16,
+    /// Hand on a CallRefused only if it answers a CallRequest. The original keeps no account of calls.
+    pub only_requested_refusals: bool,
+    /// Who comes and goes is told at once, but not more often than this: what happens in between is told together. Zero, as
+    /// in the original, tells everything one by one.
+    pub coalesce: Duration,
+    /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's. (Where
+    /// clients come in over IPv6 as well, each is told the one of its own family.)
+    pub relay: Option<RelayAddress>,
+    /// How long a call may take to come up, where calls are carried. (Otherwise the server does not see it.)
+    pub answer: Duration,
+    /// Most calls carried at a time.
+    pub max_relays: usize,
+    /// How long the name of a lost connection is kept from other addresses.
+    pub quarantine: Duration,
+    /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
+    /// address is many people). The document says that it gets LoginFailed, which is the default.
+    pub same_address_displaces: bool,
+    /// Packets of one connection; beyond it reading pauses, nothing is dropped.
+    pub control: Rate,
+    /// VoiceData packets of one side of a carried call; beyond it reading pauses, nothing is dropped. Originals send
+    /// what has piled up at the start of a call in one burst.
+    pub voice: Rate,
+    /// Log-ins and calls of one source address (loopback is exempt).
+    pub attempts: Rate,
+    /// Calls handed on to one callee, whoever calls.
+    pub rings: Rate,
+    /// How much sound may wait for a slow listener, in bytes; one packet always may.
+    pub queue: usize,
+}
+
+/// Where a server that carries calls can be reached, as its clients see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// For clients that came in over IPv4. Originals know nothing else.
+    pub v4: IpAddr,
+    /// For clients that came in over IPv6.
+    pub v6: Option<IpAddr>,
+}
+
+impl Settings {
+    /// The defaults, see the fields' own values.
+    pub const DEFAULT: Self = Self {
+        limits: crate::LIMITS,
+        ask: false,
+        unnamed_take_part: false,
+        unnamed_are_told: true,
+        trust_host: false,
+        lowest_port: 1024,
+        only_requested_refusals: true,
+        coalesce: Duration::from_millis(50),
+        relay: None,
+        answer: Duration::from_secs(60),
+        max_relays: 2000,
+        quarantine: Duration::from_secs(30),
+        same_address_displaces: false,
+        control: Rate { per_second: 10, burst: 80 },
+        voice: Rate { per_second: 120, burst: 500 },
+        attempts: Rate { per_second: 2, burst: 40 },
+        rings: Rate { per_second: 1, burst: 30 },
+        queue: 16 * 1024,
+    };
+
+    /// What the original server does wherever the two differ.
+    pub const ORIGINAL: Self = Self {
+        unnamed_take_part: true,
+        lowest_port: 0,
+        only_requested_refusals: false,
+        coalesce: Duration::ZERO,
+        quarantine: Duration::ZERO,
+        ..Self::DEFAULT
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Counters of a server, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Names given.
+    pub logins: u64,
+    /// Calls handed on to a callee.
+    pub calls: u64,
+    /// Carried calls that came up.
+    pub established: u64,
+    /// VoiceData packets carried.
+    pub packets: u64,
+    /// Bytes of sound carried.
+    pub bytes: u64,
+    /// Malformed or misplaced packets.
+    pub violations: u64,
+}
+
+#[derive(Debug)]
+enum Peer {
+    Client(Client),
+    Leg(Leg),
+}
+
+#[derive(Debug)]
+struct Client {
+    from: Option<SocketAddr>,
+    name: Option<Box<[u8]>>,
+    /// The application is asked whether it may log in.
+    pending: bool,
+    /// Its number among the connections.
+    number: u64,
+    /// Whom it has called, the latest last: a refusal must answer one of these.
+    called: VecDeque<PeerId>,
+    control: Bucket,
+    rings: Bucket,
+}
+
+impl Client {
+    fn address(&self) -> Option<IpAddr> {
+        self.from.map(|from| from.ip())
+    }
+
+    fn name(&self) -> &[u8] {
+        self.name.as_deref().unwrap_or_default()
+    }
+}
+
+impl Server {
+    /// A server without peers. `seed` should be random: it keeps outsiders from choosing whose attempts are counted with
+    /// theirs.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let max = settings.limits.max_peers;
+        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
+        let slots = max.saturating_mul(2).saturating_add(1024);
+        Self {
+            wire: Wire { limits: settings.limits, ..Wire::SERVER },
+            peers: PeerSlab::new(slots),
+            names: Names::new(max),
+            unnamed: BTreeSet::new(),
+            opened: 0,
+            roster: 0,
+            changes: Changes::default(),
+            relays: Relays::default(),
+            attempts: SourceRate::new(settings.attempts, 4096, seed),
+            outbox: Outbox::new(settings.limits.max_backlog),
+            later: VecDeque::new(),
+            stats: ServerStats::default(),
+            settings,
+        }
+    }
+
+    /// The name of `peer`, if it is logged in.
+    pub fn name(&self, peer: PeerId) -> Option<&[u8]> {
+        self.client(peer)?.name.as_deref()
+    }
+
+    /// The address of `peer`, if the driver told it.
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.client(peer)?.from
+    }
+
+    /// The client of that name.
+    pub fn find(&self, name: &[u8]) -> Option<PeerId> {
+        self.names.find(name)
+    }
+
+    /// Number of connections, carried calls' included.
+    pub const fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Number of clients that are logged in.
+    pub fn logged_in(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Number of calls carried, those included that are not up yet.
+    pub fn relays(&self) -> usize {
+        self.relays.len()
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    /// Takes a message of `peer`'s, already decoded, beside its bytes: what is relayed unchanged is `raw`. Below
+    /// [`Session::handle_input`], which also sees to the backlog and closes connections.
+    ///
+    /// # Errors
+    /// See [`Session`], point 5 of the contract.
+    #[inline]
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        raw: &'a [u8],
+        packet: Packet<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let client = match self.peers.get_mut(peer) {
+            Some(Peer::Leg(_)) => return self.carry(now, peer, raw, packet).map(|()| None),
+            Some(Peer::Client(client)) => client,
+            None => return Err(Violation::UnknownPeer),
+        };
+        if let Some(until) = client.control.charge(now, self.settings.control, 1) {
+            self.outbox.pause(peer, until);
+        }
+        match packet {
+            Packet::Login { name } => self.login(now, peer, name),
+            Packet::CallRequest(request) => self.call(now, peer, request),
+            Packet::CallRefused { contact } => self.refuse(peer, contact),
+            packet => {
+                // The original has no handler for anything else, and closes the connection.
+                let message = packet.name();
+                self.expel(now, peer, None);
+                Err(Violation::Unexpected { state: "talking to the server", message })
+            }
+        }
+    }
+
+    fn client(&self, peer: PeerId) -> Option<&Client> {
+        match self.peers.get(peer)? {
+            Peer::Client(client) => Some(client),
+            Peer::Leg(_) => None,
+        }
+    }
+
+    fn client_mut(&mut self, peer: PeerId) -> Option<&mut Client> {
+        match self.peers.get_mut(peer)? {
+            Peer::Client(client) => Some(client),
+            Peer::Leg(_) => None,
+        }
+    }
+
+    /// Sends a packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
+    fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
+        // Fails only for packets over the limits, and these were made from packets within them.
+        let _ = self.outbox.insist(peer, Lane::Reliable, packet, &self.wire);
+    }
+
+    /// Sends ErrorResponse with a text of at most 255 bytes.
+    fn say_error(&mut self, peer: PeerId, what: &str) {
+        self.say(peer, &Packet::ErrorResponse { what: clipped(what) });
+    }
+
+    /// A connection arrives; where there is no room, the one goes that has been without a name for longest.
+    fn open(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        from: Option<SocketAddr>,
+    ) -> Result<ServerEvent<'static>, Violation> {
+        if self.peers.len() >= self.settings.limits.max_peers {
+            if let Some(&(_, oldest)) = self.unnamed.first() {
+                self.expel(now, oldest, None);
+            }
+        }
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
+        let number = self.opened;
+        let client = Client {
+            from,
+            name: None,
+            pending: false,
+            number,
+            called: VecDeque::new(),
+            control: Bucket::default(),
+            rings: Bucket::default(),
+        };
+        if self.peers.len() >= self.settings.limits.max_peers
+            || !self.peers.insert(peer, Peer::Client(client))
+        {
+            self.outbox.close(peer);
+            return Err(Violation::TooMany("connections"));
+        }
+        self.opened = number.saturating_add(1);
+        self.unnamed.insert((number, peer));
+        self.say(peer, &Packet::HelloConnect);
+        Ok(ServerEvent::Connected { peer, from })
+    }
+
+    /// Closes `peer`'s connection, to be told with the next time-out.
+    fn expel(&mut self, now: Instant, peer: PeerId, what: Option<&str>) {
+        if let Some(what) = what {
+            self.say_error(peer, what);
+        }
+        if let Some(event) = self.forget(now, peer) {
+            self.later.push_back(event);
+        }
+        self.outbox.close(peer);
+    }
+
+    /// Forgets `peer`, and tells whom it concerns.
+    fn forget(&mut self, now: Instant, peer: PeerId) -> Option<ServerEvent<'static>> {
+        let event = match self.peers.remove(peer)? {
+            Peer::Leg(leg) => self.leg_gone(now, leg),
+            Peer::Client(client) => {
+                self.cancel_relays(now, peer);
+                let address = client.address();
+                self.unnamed.remove(&(client.number, peer));
+                match &client.name {
+                    Some(name) => {
+                        let until = now.saturating_add(self.settings.quarantine);
+                        self.names.release(now, name, address, until);
+                        self.roster = self.roster.saturating_sub(contacts::encoded(name));
+                        self.gone(now, name.clone());
+                    }
+                    None if self.settings.unnamed_take_part => self.gone(now, Box::default()),
+                    None => {}
+                }
+                Some(ServerEvent::Gone { peer, name: client.name })
+            }
+        };
+        if self.peers.is_empty() {
+            self.outbox.shrink();
+        }
+        event
+    }
+
+    fn frame<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        bytes: &'a [u8],
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let result = match Packet::decode(bytes, &self.wire) {
+            Ok(packet) => self.receive(now, peer, bytes, packet),
+            Err(error) => {
+                // As the original does.
+                self.expel(now, peer, None);
+                Err(error.into())
+            }
+        };
+        if result.is_err() {
+            self.stats.violations = self.stats.violations.saturating_add(1);
+        }
+        result
+    }
+}
+
+impl Session for Server {
+    type Framing = Framing;
+    type Command<'a> = ServerCommand<'a>;
+    type Event<'a> = ServerEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        self.wire.framing()
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        match input {
+            Input::Frame { peer, bytes, .. } => {
+                // A log-in is answered with everybody's name; anything else with a few packets.
+                let answer = match self.client(peer) {
+                    Some(Client { name: None, .. }) => self.roster,
+                    _ => 0,
+                };
+                self.outbox.room(bytes.len().saturating_add(answer).saturating_add(1200), 8)?;
+                self.frame(now, peer, bytes)
+            }
+            Input::Opened { peer, via: Via::Accepted, from } => self.open(now, peer, from).map(Some),
+            Input::Opened { peer, via: Via::AcceptedOn(id), from } => self.leg_accepted(now, peer, id, from),
+            Input::Opened { peer, via: Via::Dialled(id), .. } => self.leg_dialled(now, peer, id),
+            Input::Closed { peer } => {
+                self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+                Ok(self.forget(now, peer))
+            }
+            Input::DialFailed(id) => Ok(self.dial_failed(now, id)),
+            Input::Listening { id, port } => Ok(self.listening(now, id, port)),
+            Input::ListenFailed(id) => Ok(self.listen_failed(now, id)),
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ServerCommand::Admit { peer, name, proven } => self.admit(now, peer, name, proven),
+            ServerCommand::Reject { peer, reason } => {
+                let client = self.client_mut(peer).ok_or(Refusal::UnknownPeer)?;
+                if !core::mem::take(&mut client.pending) {
+                    let command = "reject a log-in";
+                    return Err(Refusal::Unexpected { state: "not logging in", command });
+                }
+                self.say(peer, &Packet::LoginFailed { reason: clipped(reason) });
+                Ok(())
+            }
+            ServerCommand::Kick { peer, reason } => {
+                self.client(peer).ok_or(Refusal::UnknownPeer)?;
+                self.expel(now, peer, Some(reason));
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        if let Some(event) = self.later.pop_front() {
+            return Some(event);
+        }
+        if self.changes.due().is_some_and(|due| due <= now) {
+            self.tell_changes(now);
+            return None;
+        }
+        self.relay_timeout(now)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        [self.changes.due(), self.relays.due()].into_iter().flatten().min()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    /// Closes every connection: that is the protocol's way.
+    fn shutdown(&mut self, now: Instant) {
+        // Nobody has to be told who goes: everybody does.
+        self.changes = Changes::silent();
+        let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
+        for peer in peers {
+            if self.peers.get(peer).is_some() {
+                self.expel(now, peer, None);
+            }
+        }
+    }
+}
+
+/// At most 255 bytes of `text`.
+fn clipped(text: &str) -> Text<'_> {
+    let end = (0..=text.len().min(255)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    Text(text.as_bytes().get(..end).unwrap_or(&[]))
+}

@@ -1,0 +1,121 @@
+//! Handing calls and refusals on.
+
+use super::{Server, reason};
+use crate::types::Text;
+use crate::{CallRequest, Packet, ServerEvent, Unreachable, Violation};
+use alloc::string::ToString;
+use core::net::IpAddr;
+use voxwire_core::{Instant, PeerId};
+
+/// Calls of one caller that a refusal can answer: older ones are forgotten.
+const CALLED: usize = 32;
+
+impl Server {
+    pub(super) fn call<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        request: CallRequest<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let CallRequest { contact, host, port } = request;
+        let Some(caller) = self.client(peer) else { return Err(Violation::UnknownPeer) };
+        let source = caller.address();
+        if caller.name.is_none() && !self.settings.unnamed_take_part {
+            self.say_error(peer, reason::LOG_IN_FIRST);
+            return Err(Violation::Unexpected { state: "not logged in", message: "CallRequest" });
+        }
+        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+            self.say_error(peer, reason::TOO_MANY_ATTEMPTS);
+            return Err(Violation::TooManyAttempts);
+        }
+        let unreachable = |cause| Ok(Some(ServerEvent::Unreachable { caller: peer, contact, cause }));
+        let Some(callee) = self.whom(contact.0) else {
+            self.say_error(peer, reason::NOT_FOUND);
+            return unreachable(Unreachable::NotFound);
+        };
+        let rings = self.settings.rings;
+        if self.client_mut(callee).is_some_and(|callee| callee.rings.take(now, rings, 1).is_err()) {
+            self.say_error(peer, reason::BUSY);
+            return unreachable(Unreachable::Busy);
+        }
+        if self.settings.relay.is_some() {
+            if let Err((cause, what)) = self.begin_relay(now, peer, callee, port) {
+                self.say_error(peer, what);
+                return unreachable(cause);
+            }
+        } else {
+            let named = host.as_str().and_then(|host| host.parse().ok()).filter(|_| self.settings.trust_host);
+            let at = match named.or(source).filter(|ip| is_unicast(*ip)) {
+                _ if port == 0 && self.settings.lowest_port > 0 => Err(reason::NOT_RELAYED),
+                _ if port < self.settings.lowest_port => Err(reason::PORT),
+                Some(ip) => Ok(ip),
+                None => Err(reason::PORT),
+            };
+            match at {
+                Err(what) => {
+                    self.say_error(peer, what);
+                    return unreachable(Unreachable::Address);
+                }
+                Ok(ip) => self.ring(peer, callee, &ip.to_string(), port),
+            }
+        }
+        self.note_call(peer, callee);
+        self.stats.calls = self.stats.calls.saturating_add(1);
+        Ok(Some(ServerEvent::Calling { caller: peer, callee }))
+    }
+
+    /// Tells `callee` where to connect to for a call of `caller`'s.
+    pub(super) fn ring(&mut self, caller: PeerId, callee: PeerId, host: &str, port: u16) {
+        let name = self.name(caller).map(alloc::boxed::Box::<[u8]>::from).unwrap_or_default();
+        let request = CallRequest { contact: Text(&name), host: host.into(), port };
+        self.say(callee, &Packet::CallRequest(request));
+    }
+
+    pub(super) fn refuse<'a>(
+        &mut self,
+        peer: PeerId,
+        contact: Text<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        // To nobody in particular: dropped, as the original does.
+        let Some(caller) = self.whom(contact.0) else { return Ok(None) };
+        let any = !self.settings.only_requested_refusals;
+        let Some(state) = self.client_mut(caller) else { return Ok(None) };
+        let called = state.called.iter().rposition(|callee| *callee == peer);
+        if let Some(at) = called {
+            state.called.remove(at);
+        } else if !any {
+            return Err(Violation::Unexpected {
+                state: "not called by that contact",
+                message: "CallRefused",
+            });
+        }
+        let Some(client) = self.client(peer) else { return Err(Violation::UnknownPeer) };
+        let name = alloc::boxed::Box::<[u8]>::from(client.name());
+        self.say(caller, &Packet::CallRefused { contact: Text(&name) });
+        self.refuse_relay(caller, peer);
+        Ok(Some(ServerEvent::Refused { caller, callee: peer }))
+    }
+
+    fn note_call(&mut self, caller: PeerId, callee: PeerId) {
+        let Some(caller) = self.client_mut(caller) else { return };
+        caller.called.retain(|before| *before != callee);
+        if caller.called.len() >= CALLED {
+            caller.called.pop_front();
+        }
+        caller.called.push_back(callee);
+    }
+
+    /// Who has a name. In the original the empty one is that of some connection without a name.
+    fn whom(&self, name: &[u8]) -> Option<PeerId> {
+        if name.is_empty() && self.settings.unnamed_take_part {
+            return self.unnamed.first().map(|(_, peer)| *peer);
+        }
+        self.names.find(name)
+    }
+}
+
+/// Whether somebody can listen there.
+pub(crate) fn is_unicast(ip: IpAddr) -> bool {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+}

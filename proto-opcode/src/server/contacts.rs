@@ -1,0 +1,197 @@
+//! Who comes and goes, told to everybody: at once while it is calm, together in a storm.
+
+use super::{Client, Peer, Server};
+use crate::Packet;
+use crate::types::{COUNT_LEN, Text};
+use crate::wire::HEAD_LEN;
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use voxwire_core::{Instant, Lane, List, PeerId};
+
+/// What has happened since everybody was told last.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    log: Vec<Change>,
+    /// Who has logged in since: it was given everybody's name then, and misses only what came after.
+    newcomers: Vec<(PeerId, usize)>,
+    told: Option<Instant>,
+    due: Option<Instant>,
+    silent: bool,
+}
+
+#[derive(Debug)]
+struct Change {
+    name: Box<[u8]>,
+    here: bool,
+}
+
+/// Changes after which everybody is told, however little time has passed: newcomers make telling quadratic.
+const MANY: usize = 256;
+/// Bytes of one list; longer ones are told in several.
+const CHUNK: usize = 60 * 1024;
+
+impl Changes {
+    /// Nobody is told anything.
+    pub(super) fn silent() -> Self {
+        Self { silent: true, ..Self::default() }
+    }
+
+    pub(super) const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+}
+
+/// What `changes` come to: who has gone, and who has come.
+fn net(changes: &[Change]) -> (Vec<Text<'_>>, Vec<Text<'_>>) {
+    // By name: whether it was there before and has gone, and whether it has come (again).
+    let mut names: BTreeMap<&[u8], (bool, bool)> = BTreeMap::new();
+    for Change { name, here } in changes {
+        let entry = names.entry(name).or_insert((!here, false));
+        entry.1 = *here;
+    }
+    let gone = names.iter().filter(|(_, (gone, _))| *gone).map(|(name, _)| Text(name)).collect();
+    let come = names.iter().filter(|(_, (_, come))| *come).map(|(name, _)| Text(name)).collect();
+    (gone, come)
+}
+
+/// The length of a name in a list.
+pub(super) const fn encoded(name: &[u8]) -> usize {
+    name.len().saturating_add(COUNT_LEN)
+}
+
+/// `names` in lists that fit a packet.
+fn chunks<'a>(mut names: &'a [Text<'a>], max_items: usize) -> impl Iterator<Item = List<'a, Text<'a>>> {
+    core::iter::from_fn(move || {
+        let mut bytes: usize = 0;
+        let fits = |name: &&Text<'_>| {
+            bytes = bytes.saturating_add(encoded(name.0));
+            bytes <= CHUNK
+        };
+        // A name is far shorter than a list: at least one fits.
+        let n = names.iter().take(max_items).take_while(fits).count().max(1);
+        let (now, later) = names.split_at_checked(n.min(names.len()))?;
+        names = later;
+        (!now.is_empty()).then_some(now.into())
+    })
+}
+
+impl Server {
+    /// Somebody has logged in: it is told who is there, and they that it is.
+    pub(super) fn come(&mut self, now: Instant, peer: PeerId, name: Box<[u8]>) {
+        let unnamed_count = self.settings.unnamed_take_part;
+        let others = self.peers.iter().filter_map(|(other, state)| match state {
+            Peer::Client(Client { name, .. }) if other != peer => match name {
+                Some(name) => Some(Text(name)),
+                None => unnamed_count.then_some(Text(b"")),
+            },
+            _ => None,
+        });
+        let others: Vec<Text<'_>> = others.collect();
+        for contacts in chunks(&others, self.settings.limits.max_items) {
+            // It fits: the lists were made so.
+            let _ = self.outbox.insist(peer, Lane::Reliable, &Packet::AddContact { contacts }, &self.wire);
+        }
+        self.changes.log.push(Change { name, here: true });
+        self.changes.newcomers.push((peer, self.changes.log.len()));
+        self.changed(now);
+    }
+
+    /// Somebody has gone.
+    pub(super) fn gone(&mut self, now: Instant, name: Box<[u8]>) {
+        if !self.changes.silent {
+            self.changes.log.push(Change { name, here: false });
+            self.changed(now);
+        }
+    }
+
+    fn changed(&mut self, now: Instant) {
+        let rest = self.settings.coalesce;
+        let next = self.changes.told.map_or(now, |told| told.saturating_add(rest));
+        if next <= now || self.changes.log.len() >= MANY {
+            self.tell_changes(now);
+        } else if self.changes.due.is_none() {
+            self.changes.due = Some(next);
+        }
+    }
+
+    /// Tells everybody what has changed.
+    pub(super) fn tell_changes(&mut self, now: Instant) {
+        let changes = core::mem::take(&mut self.changes);
+        let (gone, come) = net(&changes.log);
+        let size =
+            |names: &[Text<'_>]| names.iter().fold(0, |sum: usize, name| sum.saturating_add(encoded(name.0)));
+        let frames = size(&gone).saturating_add(size(&come)).saturating_add(4 * HEAD_LEN);
+        let newcomers = changes.newcomers.len();
+        let needed = frames.saturating_mul(newcomers.saturating_add(1));
+        if self.outbox.room(needed, self.peers.len().saturating_mul(2)).is_err() {
+            // Later: nobody misses anything, everybody hears of it a little late.
+            let wait = self.settings.coalesce.max(core::time::Duration::from_millis(50));
+            self.changes = Changes { due: Some(now.saturating_add(wait)), ..changes };
+            return;
+        }
+        let new = |peer: PeerId| changes.newcomers.iter().any(|(newcomer, _)| *newcomer == peer);
+        let told = self.settings.unnamed_are_told;
+        let others: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(peer, state)| match state {
+                Peer::Client(client) => (told || client.name.is_some()) && !new(*peer),
+                Peer::Leg(_) => false,
+            })
+            .map(|(peer, _)| peer)
+            .collect();
+        self.tell(&others, &gone, &come);
+        for (peer, since) in &changes.newcomers {
+            // It may have gone again.
+            if self.peers.get(*peer).is_some() {
+                let (gone, come) = net(changes.log.get(*since..).unwrap_or(&[]));
+                self.tell(&[*peer], &gone, &come);
+            }
+        }
+        self.changes.told = Some(now);
+    }
+
+    fn tell(&mut self, to: &[PeerId], gone: &[Text<'_>], come: &[Text<'_>]) {
+        let max = self.settings.limits.max_items;
+        let gone = chunks(gone, max).map(|contacts| Packet::DelContact { contacts });
+        let come = chunks(come, max).map(|contacts| Packet::AddContact { contacts });
+        for packet in gone.chain(come) {
+            // There is room: that was looked at before.
+            let _ = self.outbox.send(to.iter().copied(), Lane::Reliable, &packet, &self.wire);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o_05_changes_come_to_who_has_gone_and_who_has_come() {
+        let log = |text: &str| -> Vec<Change> {
+            let change = |word: &str| Change { name: word[1..].as_bytes().into(), here: &word[..1] == "+" };
+            text.split_whitespace().map(change).collect()
+        };
+        let check = |text: &str, gone: &[&str], come: &[&str]| {
+            let log = log(text);
+            let (got_gone, got_come) = net(&log);
+            assert_eq!(got_gone.iter().filter_map(Text::as_str).collect::<Vec<_>>(), gone, "{text}");
+            assert_eq!(got_come.iter().filter_map(Text::as_str).collect::<Vec<_>>(), come, "{text}");
+        };
+        check("+b +a", &[], &["a", "b"]);
+        check("+a -a", &[], &[]);
+        check("-a +a", &["a"], &["a"]);
+        check("-a +a -a", &["a"], &[]);
+        check("+a -a +a", &[], &["a"]);
+        check("-a -b +c", &["a", "b"], &["c"]);
+    }
+
+    #[test]
+    fn long_lists_are_told_in_several() {
+        let name = [b'x'; 255];
+        let names: Vec<Text<'_>> = (0..600).map(|_| Text(&name)).collect();
+        let lists: Vec<usize> = chunks(&names, 4096).map(|list| list.len()).collect();
+        assert_eq!(lists, [233, 233, 134]);
+        assert_eq!(chunks(&names, 500).map(|list| list.len()).sum::<usize>(), 600);
+        assert_eq!(chunks(&[], 500).count(), 0);
+    }
+}

@@ -1,0 +1,116 @@
+//! Logging in, in the original's order of questions.
+
+use super::{Server, reason};
+use crate::types::Text;
+use crate::{Packet, Refusal, ServerEvent, Violation};
+use alloc::boxed::Box;
+use voxwire_core::{Instant, PeerId, valid_name};
+
+impl Server {
+    pub(super) fn login<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        name: Text<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let Some(client) = self.client(peer) else { return Err(Violation::UnknownPeer) };
+        let (source, named, pending) = (client.address(), client.name.is_some(), client.pending);
+        if pending {
+            return Err(Violation::Unexpected { state: "logging in", message: "Login" });
+        }
+        // First whether anybody has the name, nobody's included: a connection without one has the empty one, and whoever has
+        // a name has that.
+        let taken = match name.0 {
+            b"" => !self.unnamed.is_empty(),
+            // It may hold a secret: the application says which name it is.
+            _ if self.settings.ask && !named => false,
+            name => self.names.find(name).is_some() && !self.may_displace(peer, name),
+        };
+        if taken {
+            return Ok(Some(self.login_failed(peer, name, reason::TAKEN)));
+        }
+        // Then whether the client has one already: no answer then.
+        if named {
+            return Ok(None);
+        }
+        // What the original does not ask. Names are how people are found, and guessed.
+        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+            self.login_failed(peer, name, reason::TOO_MANY_ATTEMPTS);
+            return Err(Violation::TooManyAttempts);
+        }
+        if self.settings.ask {
+            if let Some(client) = self.client_mut(peer) {
+                client.pending = true;
+            }
+            return Ok(Some(ServerEvent::LoggingIn { peer, name }));
+        }
+        let text = valid_name(name.0).filter(|name| name.len() <= self.settings.limits.max_text);
+        if text.is_none() {
+            self.login_failed(peer, name, reason::INVALID);
+            return Err(Violation::InvalidName);
+        }
+        if self.names.is_kept(now, name.0, source) {
+            return Ok(Some(self.login_failed(peer, name, reason::TAKEN)));
+        }
+        self.give(now, peer, name.0.into());
+        Ok(Some(ServerEvent::LoggedIn { peer }))
+    }
+
+    /// The application lets a client in.
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        name: &str,
+        proven: bool,
+    ) -> Result<(), Refusal> {
+        let client = self.client(peer).ok_or(Refusal::UnknownPeer)?;
+        if !client.pending {
+            return Err(Refusal::Unexpected { state: "not logging in", command: "admit a log-in" });
+        }
+        let source = client.address();
+        let bytes = valid_name(name.as_bytes()).map(str::as_bytes).ok_or(Refusal::InvalidName)?;
+        let held = self.names.find(bytes).is_some_and(|_| !proven && !self.may_displace(peer, bytes));
+        let failed = held || (!proven && self.names.is_kept(now, bytes, source));
+        if let Some(client) = self.client_mut(peer) {
+            client.pending = false;
+        }
+        if failed {
+            self.say(peer, &Packet::LoginFailed { reason: reason::TAKEN.into() });
+            return Ok(());
+        }
+        self.give(now, peer, bytes.into());
+        self.later.push_back(ServerEvent::LoggedIn { peer });
+        Ok(())
+    }
+
+    fn login_failed<'a>(&mut self, peer: PeerId, name: Text<'a>, reason: &str) -> ServerEvent<'a> {
+        self.say(peer, &Packet::LoginFailed { reason: reason.into() });
+        ServerEvent::LoginFailed { peer, name }
+    }
+
+    /// Gives a client its name; whoever holds it goes.
+    fn give(&mut self, now: Instant, peer: PeerId, name: Box<[u8]>) {
+        if let Some(holder) = self.names.find(&name) {
+            self.expel(now, holder, Some(reason::DISPLACED));
+        }
+        let Some(client) = self.client_mut(peer) else { return };
+        client.name = Some(name.clone());
+        let number = client.number;
+        self.unnamed.remove(&(number, peer));
+        self.names.take(&name, peer);
+        self.roster = self.roster.saturating_add(super::contacts::encoded(&name));
+        self.stats.logins = self.stats.logins.saturating_add(1);
+        self.say(peer, &Packet::LoginSuccess);
+        self.come(now, peer, name);
+    }
+
+    /// Whether `peer` may take `name` from whoever holds it.
+    fn may_displace(&self, peer: PeerId, name: &[u8]) -> bool {
+        let address = |peer| self.address(peer).map(|from| from.ip());
+        let holder = self.names.find(name);
+        self.settings.same_address_displaces
+            && holder != Some(peer)
+            && address(peer).is_some_and(|ip| !ip.is_loopback() && holder.and_then(address) == Some(ip))
+    }
+}

@@ -1,0 +1,373 @@
+//! Calls that the server carries: each side is told to connect to the server, or is connected to where it listens, and neither
+//! sees the other's address.
+//!
+//! A callee needs nothing for that: it is told a port of the server's. A caller that listens is dialled by the server once the
+//! callee is there. Ours can also announce port 0: then it is told a port of the server's, too, by a CallRequest with the
+//! callee's name and [`OWN_CALL`] before the host.
+
+use super::{Peer, Server, reason};
+use crate::wire::OWN_CALL;
+use crate::{Packet, ServerEvent, Side, Unreachable, Violation};
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use core::net::{IpAddr, SocketAddr};
+use voxwire_core::{Bucket, Deadlines, DialId, Instant, Lane, ListenId, PeerId};
+
+/// The calls carried.
+#[derive(Debug, Default)]
+pub(super) struct Relays {
+    relays: BTreeMap<u32, Relay>,
+    /// Calls that are not up yet.
+    deadlines: Deadlines<u32>,
+    next: u32,
+}
+
+#[derive(Debug)]
+struct Relay {
+    /// Who called, and who was called: their connections as clients, which may end before the call does.
+    parties: [PeerId; 2],
+    /// Where they come from; nobody else may take their place.
+    addresses: [Option<IpAddr>; 2],
+    /// Their connections in the call.
+    legs: [Option<PeerId>; 2],
+    /// Where the caller listens; 0 if it does not.
+    port: u16,
+    /// On which sides we still listen.
+    listening: [bool; 2],
+    up: Option<Instant>,
+    packets: u64,
+}
+
+/// One side's connection.
+#[derive(Debug)]
+pub(super) struct Leg {
+    relay: u32,
+    side: Side,
+    /// The other one's.
+    to: Option<PeerId>,
+    voice: Bucket,
+}
+
+/// Calls of one caller that may wait for their callees at a time.
+const PENDING: usize = 16;
+
+const SIDES: [Side; 2] = [Side::Caller, Side::Callee];
+
+const fn index(side: Side) -> usize {
+    match side {
+        Side::Caller => 0,
+        Side::Callee => 1,
+    }
+}
+
+/// What a side's port is called: the callee's is even.
+const fn listen_id(relay: u32, side: Side) -> ListenId {
+    ListenId(relay.wrapping_mul(2).wrapping_add(match side {
+        Side::Caller => 1,
+        Side::Callee => 0,
+    }))
+}
+
+const fn relay_of(id: ListenId) -> (u32, Side) {
+    (id.0 >> 1, if id.0 & 1 == 1 { Side::Caller } else { Side::Callee })
+}
+
+impl Relay {
+    fn party(&self, side: Side) -> PeerId {
+        self.parties.get(index(side)).copied().unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX })
+    }
+
+    fn address(&self, side: Side) -> Option<IpAddr> {
+        self.addresses.get(index(side)).copied().flatten()
+    }
+
+    fn leg(&self, side: Side) -> Option<PeerId> {
+        self.legs.get(index(side)).copied().flatten()
+    }
+
+    fn set_leg(&mut self, side: Side, leg: Option<PeerId>) {
+        if let Some(place) = self.legs.get_mut(index(side)) {
+            *place = leg;
+        }
+    }
+
+    /// Whether we listened on that side until now.
+    fn stop_listening(&mut self, side: Side) -> bool {
+        self.listening.get_mut(index(side)).is_some_and(core::mem::take)
+    }
+}
+
+const fn other(side: Side) -> Side {
+    match side {
+        Side::Caller => Side::Callee,
+        Side::Callee => Side::Caller,
+    }
+}
+
+impl Relays {
+    pub(super) fn len(&self) -> usize {
+        self.relays.len()
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+}
+
+impl Server {
+    /// Asks for a port to tell the callee. The call is handed on when there is one.
+    pub(super) fn begin_relay(
+        &mut self,
+        now: Instant,
+        caller: PeerId,
+        callee: PeerId,
+        port: u16,
+    ) -> Result<(), (Unreachable, &'static str)> {
+        if port != 0 && port < self.settings.lowest_port {
+            return Err((Unreachable::Address, reason::PORT));
+        }
+        // Called again: the call before was given up.
+        let again = |relay: &Relay| relay.up.is_none() && relay.parties == [caller, callee];
+        let before = self.relays.relays.iter().find(|(_, relay)| again(relay)).map(|(id, _)| *id);
+        if let Some(before) = before {
+            self.end_relay(now, before, None);
+        }
+        let pending = self.relays.relays.values().filter(|relay| relay.up.is_none());
+        let pending = pending.filter(|relay| relay.party(Side::Caller) == caller).count();
+        if self.relays.len() >= self.settings.max_relays || pending >= PENDING {
+            return Err((Unreachable::NoRelay, reason::NO_RELAY));
+        }
+        let id = self.relays.next;
+        // 31 bits: the ports' names take one more.
+        self.relays.next = id.wrapping_add(1) & (u32::MAX >> 1);
+        let address = |peer| self.address(peer).map(|from| from.ip());
+        let relay = Relay {
+            parties: [caller, callee],
+            addresses: [address(caller), address(callee)],
+            legs: [None; 2],
+            port,
+            listening: [port == 0, true],
+            up: None,
+            packets: 0,
+        };
+        self.relays.relays.insert(id, relay);
+        self.relays.deadlines.set(id, now.saturating_add(self.settings.answer));
+        self.outbox.listen(listen_id(id, Side::Callee));
+        if port == 0 {
+            self.outbox.listen(listen_id(id, Side::Caller));
+        }
+        Ok(())
+    }
+
+    /// There is a port: the side is told.
+    pub(super) fn listening(
+        &mut self,
+        _now: Instant,
+        id: ListenId,
+        port: u16,
+    ) -> Option<ServerEvent<'static>> {
+        let (id, side) = relay_of(id);
+        let relay = self.relays.relays.get(&id)?;
+        let (to, about) = (relay.party(side), relay.party(other(side)));
+        let ours = self.settings.relay?;
+        let v6 = relay.address(side).is_some_and(|ip| ip.is_ipv6());
+        let ip = ours.v6.filter(|_| v6).unwrap_or(ours.v4);
+        let host = match side {
+            Side::Callee => ip.to_string(),
+            Side::Caller => alloc::format!("{OWN_CALL}{ip}"),
+        };
+        self.ring(about, to, &host, port);
+        None
+    }
+
+    pub(super) fn listen_failed(&mut self, now: Instant, id: ListenId) -> Option<ServerEvent<'static>> {
+        let (id, _) = relay_of(id);
+        let caller = self.relays.relays.get(&id)?.party(Side::Caller);
+        self.say_error(caller, reason::NO_RELAY);
+        self.end_relay(now, id, None);
+        None
+    }
+
+    /// Somebody connects to a port of a call's.
+    pub(super) fn leg_accepted(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        id: ListenId,
+        from: Option<SocketAddr>,
+    ) -> Result<Option<ServerEvent<'static>>, Violation> {
+        let (id, side) = relay_of(id);
+        let from = from.map(|from| from.ip().to_canonical());
+        let relay = self.relays.relays.get_mut(&id);
+        let Some(relay) = relay.filter(|relay| relay.address(side) == from && relay.leg(side).is_none())
+        else {
+            self.outbox.close(peer);
+            return Err(Violation::Stranger);
+        };
+        if relay.stop_listening(side) {
+            self.outbox.stop_listening(listen_id(id, side));
+        }
+        let dial = (side == Side::Callee && relay.port != 0).then_some(relay.port);
+        let caller = relay.address(Side::Caller);
+        self.add_leg(peer, id, side);
+        if let (Some(port), Some(caller)) = (dial, caller) {
+            // Ids of our own begin at 1.
+            let dial = DialId(id.saturating_add(1));
+            if self.outbox.dial(dial, &caller.to_string(), port).is_err() {
+                return Ok(self.dial_failed(now, dial));
+            }
+        }
+        Ok(self.relay_up(now, id))
+    }
+
+    /// We have reached the caller where it listens. It will greet the callee itself.
+    pub(super) fn leg_dialled(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        id: DialId,
+    ) -> Result<Option<ServerEvent<'static>>, Violation> {
+        let id = id.0.wrapping_sub(1);
+        if self.relays.relays.get(&id).is_none_or(|relay| relay.leg(Side::Caller).is_some()) {
+            self.outbox.close(peer);
+            return Err(Violation::UnknownPeer);
+        }
+        self.add_leg(peer, id, Side::Caller);
+        Ok(self.relay_up(now, id))
+    }
+
+    pub(super) fn dial_failed(&mut self, now: Instant, id: DialId) -> Option<ServerEvent<'static>> {
+        let id = id.0.wrapping_sub(1);
+        let caller = self.relays.relays.get(&id)?.party(Side::Caller);
+        self.say_error(caller, reason::UNREACHABLE);
+        self.end_relay(now, id, Some(Side::Caller))
+    }
+
+    fn add_leg(&mut self, peer: PeerId, id: u32, side: Side) {
+        let Some(relay) = self.relays.relays.get_mut(&id) else { return };
+        relay.set_leg(side, Some(peer));
+        let leg = Leg { relay: id, side, to: None, voice: Bucket::default() };
+        self.peers.insert(peer, Peer::Leg(leg));
+        self.outbox.budget(peer, self.settings.queue);
+    }
+
+    /// Connects the two sides, if both are there.
+    fn relay_up(&mut self, now: Instant, id: u32) -> Option<ServerEvent<'static>> {
+        let relay = self.relays.relays.get_mut(&id)?;
+        let (caller, callee) = (relay.leg(Side::Caller)?, relay.leg(Side::Callee)?);
+        relay.up = Some(now);
+        let parties = (relay.party(Side::Caller), relay.party(Side::Callee));
+        let both_dialled = relay.port == 0;
+        for (leg, to) in [(caller, callee), (callee, caller)] {
+            if let Some(Peer::Leg(leg)) = self.peers.get_mut(leg) {
+                leg.to = Some(to);
+            }
+            if both_dialled {
+                // Both wait for the word of whoever listened, and that is us.
+                self.say(leg, &Packet::ConnectionEstablished);
+            }
+        }
+        self.relays.deadlines.clear(id);
+        self.stats.established = self.stats.established.saturating_add(1);
+        Some(ServerEvent::Established { caller: parties.0, callee: parties.1 })
+    }
+
+    /// Hands a packet on to the other side of a call.
+    #[inline]
+    pub(super) fn carry(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        raw: &[u8],
+        packet: Packet<'_>,
+    ) -> Result<(), Violation> {
+        let Some(Peer::Leg(leg)) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let lane = match packet {
+            Packet::VoiceData(_) => Lane::Droppable,
+            Packet::ConnectionEstablished if leg.side == Side::Caller => Lane::Reliable,
+            packet => {
+                let message = packet.name();
+                self.expel(now, peer, None);
+                return Err(Violation::Unexpected { state: "in a call", message });
+            }
+        };
+        let Some(to) = leg.to else {
+            // A callee has to wait for the word of whoever listened.
+            return Err(Violation::Unexpected {
+                state: "waiting for the other side",
+                message: packet.name(),
+            });
+        };
+        let pause = leg.voice.charge(now, self.settings.voice, 1);
+        let relay = leg.relay;
+        self.outbox.forward([to], lane, raw)?;
+        if let Some(until) = pause {
+            self.outbox.pause(peer, until);
+        }
+        if let Packet::VoiceData(data) = packet {
+            if let Some(relay) = self.relays.relays.get_mut(&relay) {
+                relay.packets = relay.packets.saturating_add(1);
+            }
+            self.stats.packets = self.stats.packets.saturating_add(1);
+            self.stats.bytes = self.stats.bytes.saturating_add(data.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// One side's connection is gone: that is how calls end.
+    pub(super) fn leg_gone(&mut self, now: Instant, leg: Leg) -> Option<ServerEvent<'static>> {
+        if let Some(relay) = self.relays.relays.get_mut(&leg.relay) {
+            relay.set_leg(leg.side, None);
+        }
+        let missing = self.relays.relays.get(&leg.relay).is_some_and(|relay| relay.up.is_none());
+        self.end_relay(now, leg.relay, missing.then_some(leg.side))
+    }
+
+    /// The callee does not want the call.
+    pub(super) fn refuse_relay(&mut self, caller: PeerId, callee: PeerId) {
+        let refused = |relay: &Relay| relay.up.is_none() && relay.parties == [caller, callee];
+        let id = self.relays.relays.iter().find(|(_, relay)| refused(relay)).map(|(id, _)| *id);
+        if let Some(id) = id {
+            // What there is to tell has been told.
+            self.end_relay(Instant::ZERO, id, None);
+        }
+    }
+
+    /// A client has gone: so have its calls that are not up. Those that are go on, as between two originals.
+    pub(super) fn cancel_relays(&mut self, now: Instant, peer: PeerId) {
+        let theirs = |relay: &Relay| relay.up.is_none() && relay.parties.contains(&peer);
+        while let Some(id) = self.relays.relays.iter().find(|(_, relay)| theirs(relay)).map(|(id, _)| *id) {
+            let ended = self.end_relay(now, id, None);
+            self.later.extend(ended);
+        }
+    }
+
+    pub(super) fn relay_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        let id = self.relays.deadlines.pop(now)?;
+        let relay = self.relays.relays.get(&id)?;
+        let missing = SIDES.into_iter().rev().find(|side| relay.leg(*side).is_none());
+        self.end_relay(now, id, missing)
+    }
+
+    /// Forgets a call, and closes what is open of it.
+    fn end_relay(&mut self, now: Instant, id: u32, missing: Option<Side>) -> Option<ServerEvent<'static>> {
+        let mut relay = self.relays.relays.remove(&id)?;
+        self.relays.deadlines.clear(id);
+        for side in SIDES {
+            if relay.stop_listening(side) {
+                self.outbox.stop_listening(listen_id(id, side));
+            }
+            if let Some(leg) = relay.leg(side) {
+                self.peers.remove(leg);
+                self.outbox.close(leg);
+            }
+        }
+        Some(ServerEvent::Ended {
+            caller: relay.party(Side::Caller),
+            callee: relay.party(Side::Callee),
+            missing,
+            lasted: relay.up.map(|up| now.saturating_duration_since(up)),
+            packets: relay.packets,
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! What attackers do: each costs themselves, and nobody else.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod hall;
+
+use hall::{CLOSED, Hall, bytes, peer, request};
+use std::time::Duration;
+use voxwire_core::{Framing as _, Input, ListenId, Session, Via};
+use voxwire_opcode::{
+    Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server, Settings, Text, Violation, Wire,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A hall with alice and bob, who is called by her.
+fn calling(settings: Settings) -> Hall {
+    let mut hall = Hall::new(settings);
+    hall.join(0, "alice");
+    hall.join(1, "bob");
+    hall.send(0, &request("bob", "", 4001)).unwrap();
+    hall
+}
+
+#[test]
+fn o_11_what_is_malformed_closes_its_connection_alone() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    hall.join(0, "alice");
+    hall.join(1, "bob");
+    let mut attacks: Vec<Vec<u8>> = [0_u16, 0x0c, 0x55, 0xffff]
+        .iter()
+        .map(|opcode| [&2_u64.to_le_bytes()[..], &opcode.to_le_bytes()].concat())
+        .collect();
+    // A string over the end, one that would wrap around, and lists of too many.
+    let body = |opcode: u16, body: &[u8]| {
+        let length = (body.len() as u64 + 2).to_le_bytes();
+        [&length[..], &opcode.to_le_bytes(), body].concat()
+    };
+    attacks.push(body(2, &[&50_u64.to_le_bytes()[..], b"ab"].concat()));
+    attacks.push(body(2, &[&(u64::MAX - 3).to_le_bytes()[..], b"ab"].concat()));
+    attacks.push(body(5, &u64::MAX.to_le_bytes()));
+    attacks.push(body(7, &[&(1_u64 << 40).to_le_bytes()[..], &[0; 9]].concat()));
+    // What a server has no use for.
+    attacks.push(bytes(&Packet::VoiceData(&[1])));
+    attacks.push(bytes(&Packet::HelloConnect));
+    attacks.push(bytes(&Packet::ConnectionEstablished));
+    attacks.push(bytes(&Packet::AddContact { contacts: [][..].into() }));
+    for (slot, attack) in (10..).zip(&attacks) {
+        hall.open(slot);
+        assert!(hall.raw(slot, attack).is_err(), "{attack:02x?}");
+        assert_eq!(hall.said(slot), ["HelloConnect", CLOSED]);
+        let gone = format!("Gone({slot}.0, None)");
+        assert_eq!(hall.run_for(SECOND), [gone]);
+    }
+    assert_eq!(hall.server.peers(), 2);
+    assert_eq!(hall.server.stats().violations, attacks.len() as u64);
+    // Nobody else has noticed.
+    assert_eq!((hall.said(0), hall.said(1)), (vec![], vec![]));
+    hall.send(0, &request("bob", "", 4001)).unwrap();
+    assert_eq!(hall.said(1).len(), 1);
+}
+
+#[test]
+fn o_11_a_length_of_a_terabyte_is_refused_from_eight_bytes() {
+    for length in [1_u64 << 40, u64::MAX, 1 << 16] {
+        assert!(Server::new(Settings::DEFAULT, 1).framing().next_frame(&length.to_le_bytes()).is_err());
+    }
+    let client = Client::new(ClientSettings::DEFAULT).framing().next_frame(&(1_u64 << 21).to_le_bytes());
+    assert!(client.is_err());
+}
+
+#[test]
+fn threat_a_refusal_that_nobody_asked_for_reaches_nobody() {
+    let mut hall = calling(Settings::DEFAULT);
+    hall.join(2, "mallory");
+    let refusal = |contact: &'static str| Packet::CallRefused { contact: contact.into() };
+    assert!(matches!(hall.send(2, &refusal("alice")), Err(Violation::Unexpected { .. })));
+    assert!(matches!(hall.send(2, &refusal("bob")), Err(Violation::Unexpected { .. })));
+    assert_eq!((hall.said(0), hall.said(1)), (vec![], vec![]));
+    // Bob's own still counts, once.
+    hall.send(1, &refusal("alice")).unwrap();
+    assert!(hall.send(1, &refusal("alice")).is_err());
+    assert_eq!(hall.said(0), [r#"CallRefused { contact: "bob" }"#]);
+}
+
+#[test]
+fn threat_callees_are_not_sent_to_where_nobody_listens() {
+    let mut hall = Hall::new(Settings { trust_host: true, ..Settings::DEFAULT });
+    hall.join(0, "mallory");
+    hall.join(1, "bob");
+    for (host, port) in [("", 22), ("", 0), ("224.0.0.1", 5000), ("255.255.255.255", 5000), ("0.0.0.0", 5000)]
+    {
+        hall.send(0, &request("bob", host, port)).unwrap();
+        assert_eq!(hall.said(1), [""; 0], "{host}:{port}");
+        assert!(hall.said(0)[0].starts_with("ErrorResponse"));
+    }
+    // And a client believes no server that says otherwise.
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    client.handle_command(hall.now, ClientCommand::Login { name: "bob" }).unwrap();
+    let opened = Input::Opened { peer: peer(0), via: Via::Accepted, from: None };
+    client.handle_input(hall.now, opened).unwrap();
+    for (host, port) in [("192.0.2.1", 22), ("224.0.0.1", 5000), ("router.example", 5000), ("", 5000)] {
+        let call = bytes(&request("mallory", host, port));
+        let input = Input::Frame { peer: peer(0), lane: voxwire_core::Lane::Reliable, bytes: &call };
+        assert!(matches!(client.handle_input(hall.now, input), Err(Violation::Address(_))));
+    }
+    assert_eq!(client.calls().count(), 0);
+}
+
+#[test]
+fn threat_nobody_calls_without_a_name_or_without_end() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    hall.join(1, "bob");
+    hall.open(0);
+    hall.said(0);
+    assert!(hall.send(0, &request("bob", "", 4001)).is_err());
+    assert_eq!(hall.said(0), [r#"ErrorResponse { what: "log in first" }"#]);
+    // One address may call forty times at once, and one callee is rung thirty times at once, whoever calls.
+    let mut rung = 0;
+    for n in 0..4 {
+        hall.join(10 + n, &format!("mallory {n}"));
+        for _ in 0..100 {
+            let _ = hall.send(10 + n, &request("bob", "", 4001));
+        }
+        rung += hall.said(1).iter().filter(|said| said.starts_with("CallRequest")).count();
+    }
+    assert!((30..35).contains(&rung), "{rung} calls");
+    // Reading pauses, nothing is dropped.
+    assert!(hall.wants.iter().any(|want| want.starts_with("Pause")), "{:?}", hall.wants);
+}
+
+#[test]
+fn threat_a_full_server_lets_go_of_those_without_a_name() {
+    let mut settings = Settings::DEFAULT;
+    settings.limits.max_peers = 4;
+    let mut hall = Hall::new(settings);
+    hall.join(0, "alice");
+    for slot in 1..4 {
+        hall.open(slot);
+    }
+    hall.join(4, "bob");
+    assert_eq!(hall.server.peers(), 4);
+    assert_eq!(hall.server.address(peer(1)), None, "the oldest without a name has gone");
+    // Full of people: who comes now is turned away.
+    hall.login(2, "carol").unwrap();
+    hall.login(3, "dave").unwrap();
+    assert_eq!(hall.open_from(5, [10, 0, 0, 5]), Err(Violation::TooMany("connections")));
+    assert_eq!(hall.said(5), [CLOSED]);
+}
+
+fn relayed() -> Settings {
+    let v4 = [10, 9, 9, 9].into();
+    Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
+}
+
+#[test]
+fn threat_only_the_callee_takes_its_place_in_a_carried_call() {
+    let mut hall = calling(relayed());
+    assert_eq!(hall.wants, ["Listen { id: ListenId(0) }"]);
+    hall.input(Input::Listening { id: ListenId(0), port: 60_000 }).unwrap();
+    assert_eq!(hall.said(1), [r#"CallRequest { contact: "alice", host: "10.9.9.9", port: 60000 }"#]);
+    let from = |last| Some(([10, 0, 0, last], 5).into());
+    let arrive =
+        |slot, last| Input::Opened { peer: peer(slot), via: Via::AcceptedOn(ListenId(0)), from: from(last) };
+    assert_eq!(hall.input(arrive(20, 66)), Err(Violation::Stranger));
+    assert_eq!(hall.said(20), [CLOSED]);
+    assert_eq!(hall.input(arrive(21, 1)), Ok(None));
+    // Once only, and the port is closed then.
+    assert_eq!(hall.input(arrive(22, 1)), Err(Violation::Stranger));
+    let wants = hall.wants.split_off(1);
+    assert_eq!(wants[0], "StopListening { id: ListenId(0) }");
+    assert_eq!(wants.last().unwrap(), r#"Dial { id: DialId(1), host: "10.0.0.0", port: 4001 }"#);
+    // A callee that cannot wait is told nothing, and nothing of it is kept.
+    assert!(hall.send(21, &Packet::VoiceData(b"early")).is_err());
+    let dialled = Input::Opened { peer: peer(30), via: Via::Dialled(voxwire_core::DialId(1)), from: None };
+    assert_eq!(hall.input(dialled), Ok(Some("Established(0.0 -> 1.0)".into())));
+    hall.send(30, &Packet::ConnectionEstablished).unwrap();
+    hall.send(30, &Packet::VoiceData(b"hello")).unwrap();
+    assert_eq!(hall.said(21), ["ConnectionEstablished", "VoiceData { len: 5 }"]);
+    // Neither may say anything else in a call, or log in there.
+    assert!(hall.send(21, &Packet::Login { name: Text(b"x") }).is_err());
+    assert_eq!((hall.said(21), hall.said(30)), (vec![CLOSED.into()], vec![CLOSED.into()]));
+    assert_eq!((hall.server.relays(), hall.server.peers()), (0, 2));
+}
+
+#[test]
+fn threat_carried_calls_are_bounded_and_end() {
+    let mut hall = Hall::new(Settings { max_relays: 3, attempts: Settings::ORIGINAL.voice, ..relayed() });
+    hall.join(0, "mallory");
+    for (slot, name) in (1..).zip(["a", "b", "c", "d"]) {
+        hall.join(slot, name);
+        hall.send(0, &request(name, "", 4001)).unwrap();
+    }
+    assert_eq!(hall.server.relays(), 3);
+    assert!(hall.said(0)[0].contains("cannot carry more calls"));
+    // Called again: the call before makes room for itself.
+    hall.send(0, &request("a", "", 4002)).unwrap();
+    assert_eq!(hall.server.relays(), 3);
+    let events = hall.run_for(Duration::from_secs(61));
+    assert_eq!(events.iter().filter(|event| event.contains("Some(Callee), None, 0 packets")).count(), 3);
+    assert_eq!(hall.server.relays(), 0);
+    let stopped = hall.wants.iter().filter(|want| want.starts_with("StopListening")).count();
+    let listened = hall.wants.iter().filter(|want| want.starts_with("Listen")).count();
+    assert_eq!((stopped, listened), (4, 4), "{:?}", hall.wants);
+    // No port is to be had.
+    hall.send(0, &request("b", "", 4001)).unwrap();
+    hall.said(0);
+    hall.input(Input::ListenFailed(ListenId(8))).unwrap();
+    assert!(hall.said(0)[0].contains("cannot carry more calls"));
+    assert_eq!(hall.server.relays(), 0);
+}
+
+#[test]
+fn threat_a_direct_listener_takes_one_and_no_more() {
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let now = voxwire_core::Instant::ZERO;
+    client.handle_command(now, ClientCommand::Login { name: "alice" }).unwrap();
+    client.handle_input(now, Input::Opened { peer: peer(0), via: Via::Accepted, from: None }).unwrap();
+    for packet in [Packet::HelloConnect, Packet::LoginSuccess] {
+        let bytes = bytes(&packet);
+        let input = Input::Frame { peer: peer(0), lane: voxwire_core::Lane::Reliable, bytes: &bytes };
+        client.handle_input(now, input).unwrap();
+    }
+    client.handle_command(now, ClientCommand::Call { contact: b"bob" }).unwrap();
+    client.handle_input(now, Input::Listening { id: ListenId(1), port: 5000 }).unwrap();
+    client.advance(usize::MAX);
+    let arrive = |slot| Input::Opened { peer: peer(slot), via: Via::AcceptedOn(ListenId(1)), from: None };
+    assert!(client.handle_input(now, arrive(1)).unwrap().is_some());
+    assert!(client.outputs().any(|output| matches!(output, voxwire_core::Output::StopListening { .. })));
+    assert!(client.handle_input(now, arrive(2)).is_err());
+    // What is no packet ends that call, and nothing else.
+    let garbage = [2, 0, 0, 0, 0, 0, 0, 0, 0x55, 0];
+    let input = Input::Frame { peer: peer(1), lane: voxwire_core::Lane::Reliable, bytes: &garbage };
+    assert!(client.handle_input(now, input).is_err());
+    let ended = client.handle_timeout(now).unwrap();
+    assert!(format!("{ended:?}").contains("does not speak this protocol"));
+    assert!(client.is_logged_in() && client.calls().count() == 0);
+    assert!(Wire::CLIENT.framing().next_frame(&[0xff; 8]).is_err());
+}

@@ -1,0 +1,230 @@
+//! What a server says, packet by packet: the original's rules, and ours where they are safer.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod hall;
+
+use hall::{CLOSED, Hall, peer, request};
+use std::time::Duration;
+use voxwire_core::{Input, Session};
+use voxwire_opcode::{Packet, Refusal, ServerCommand, Settings, Text, Violation};
+
+const TAKEN: &str = r#"LoginFailed { reason: "username already used" }"#;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn contacts(packet: &str, names: &[&str]) -> String {
+    format!("{packet} {{ contacts: {names:?} }}")
+}
+
+#[test]
+fn o_04_log_ins_are_judged_in_the_originals_order() {
+    for settings in [Settings::DEFAULT, Settings::ORIGINAL] {
+        let mut hall = Hall::new(settings);
+        hall.open(0);
+        assert_eq!(hall.said(0), ["HelloConnect"], "before anything else");
+        // Nobody's name is taken by whoever has none, the client itself included.
+        hall.login(0, "").unwrap();
+        assert_eq!(hall.said(0), [TAKEN]);
+        hall.login(0, "alice").unwrap();
+        assert_eq!(hall.said(0), ["LoginSuccess"]);
+        hall.open(1);
+        hall.login(1, "alice").unwrap();
+        // Who has failed may try again.
+        hall.login(1, "bob").unwrap();
+        let roster = contacts("AddContact", &["alice"]);
+        assert_eq!(hall.said(1), ["HelloConnect", TAKEN, "LoginSuccess", &roster]);
+        // Its own name is somebody's, too. Another one is not answered at all.
+        hall.login(1, "bob").unwrap();
+        hall.login(1, "robert").unwrap();
+        assert_eq!(hall.said(1), [TAKEN]);
+        assert_eq!(hall.server.name(peer(1)), Some(&b"bob"[..]));
+        // With everybody logged in nobody has the empty name; but whoever has a name is not answered.
+        hall.login(1, "").unwrap();
+        assert_eq!(hall.said(1), [""; 0]);
+        assert_eq!((hall.server.logged_in(), hall.server.stats().logins), (2, 2));
+        assert_eq!(hall.server.find(b"alice"), Some(peer(0)));
+    }
+}
+
+#[test]
+fn o_05_connections_without_a_name_are_told_and_not_told_of() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    hall.join(0, "alice");
+    hall.open(1);
+    hall.open(2);
+    hall.login(2, "bob").unwrap();
+    assert_eq!(hall.said(0), [contacts("AddContact", &["bob"])]);
+    assert_eq!(hall.said(1)[1..], [contacts("AddContact", &["bob"])], "as the original does");
+    assert_eq!(hall.said(2)[2..], [contacts("AddContact", &["alice"])]);
+    hall.input(Input::Closed { peer: peer(1) }).unwrap();
+    hall.run_for(SECOND);
+    assert_eq!(hall.said(0), [""; 0]);
+
+    let mut hall = Hall::new(Settings { unnamed_are_told: false, ..Settings::DEFAULT });
+    hall.join(0, "alice");
+    hall.open(1);
+    hall.open(2);
+    hall.login(2, "bob").unwrap();
+    assert_eq!(hall.said(1), ["HelloConnect"]);
+}
+
+#[test]
+fn o_05_the_original_profile_lists_and_calls_connections_without_a_name() {
+    let mut hall = Hall::new(Settings::ORIGINAL);
+    hall.join(0, "alice");
+    hall.open(1);
+    hall.open(2);
+    hall.said(0);
+    hall.login(2, "bob").unwrap();
+    assert_eq!(hall.said(2)[2..], [contacts("AddContact", &["alice", ""])]);
+    hall.send(0, &request("", "", 1)).unwrap();
+    assert_eq!(hall.said(1)[2..], [r#"CallRequest { contact: "alice", host: "10.0.0.0", port: 1 }"#]);
+    hall.send(1, &request("bob", "", 2)).unwrap();
+    assert_eq!(hall.said(2), [r#"CallRequest { contact: "", host: "10.0.0.1", port: 2 }"#]);
+    hall.send(2, &Packet::CallRefused { contact: Text(b"alice") }).unwrap();
+    assert_eq!(hall.said(0)[1..], [r#"CallRefused { contact: "bob" }"#], "asked or not");
+    hall.input(Input::Closed { peer: peer(1) }).unwrap();
+    assert_eq!(hall.said(0), [contacts("DelContact", &[""])]);
+}
+
+#[test]
+fn o_05_every_kind_of_end_is_told() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for (slot, name) in [(0, "alice"), (1, "bob"), (2, "carol"), (3, "dave")] {
+        hall.join(slot, name);
+    }
+    hall.input(Input::Closed { peer: peer(1) }).unwrap();
+    hall.run_for(SECOND);
+    // A packet that the server has no use for.
+    assert!(hall.send(2, &Packet::VoiceData(b"abc")).is_err());
+    hall.run_for(SECOND);
+    hall.server.handle_command(hall.now, ServerCommand::Kick { peer: peer(3), reason: "noise" }).unwrap();
+    hall.collect();
+    let events = hall.run_for(SECOND);
+    assert_eq!(events, [r#"Gone(3.0, Some("dave"))"#]);
+    let left = ["bob", "carol", "dave"].map(|name| contacts("DelContact", &[name]));
+    assert_eq!(hall.said(0), left);
+    assert_eq!(hall.said(2).last().unwrap(), CLOSED);
+    assert_eq!(hall.said(3)[2..], [r#"ErrorResponse { what: "noise" }"#, CLOSED]);
+    let refused = hall.server.handle_command(hall.now, ServerCommand::Kick { peer: peer(3), reason: "" });
+    assert_eq!(refused, Err(Refusal::UnknownPeer));
+}
+
+#[test]
+fn o_06_calls_are_handed_on_with_the_address_that_is_seen() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    hall.join(0, "alice");
+    hall.join(1, "bob");
+    for host in ["", "192.0.2.9", "localhost", "255.255.255.255"] {
+        hall.send(0, &request("bob", host, 4001)).unwrap();
+        assert_eq!(hall.said(1), [r#"CallRequest { contact: "alice", host: "10.0.0.0", port: 4001 }"#]);
+    }
+    assert_eq!(hall.said(0), [""; 0], "success has no answer");
+    hall.send(0, &request("nobody", "", 4001)).unwrap();
+    assert_eq!(hall.said(0), [r#"ErrorResponse { what: "requested username not found" }"#]);
+    // Oneself can be called.
+    hall.send(0, &request("alice", "", 4001)).unwrap();
+    assert_eq!(hall.said(0), [r#"CallRequest { contact: "alice", host: "10.0.0.0", port: 4001 }"#]);
+    hall.send(1, &Packet::CallRefused { contact: Text(b"alice") }).unwrap();
+    assert_eq!(hall.said(0), [r#"CallRefused { contact: "bob" }"#]);
+    // To nobody: dropped without a word.
+    hall.send(1, &Packet::CallRefused { contact: Text(b"nobody") }).unwrap();
+    assert_eq!(hall.said(1), [""; 0]);
+
+    let mut hall = Hall::new(Settings { trust_host: true, ..Settings::DEFAULT });
+    hall.join(0, "alice");
+    hall.join(1, "bob");
+    for (host, shown) in [("192.0.2.9", "192.0.2.9"), ("", "10.0.0.0"), ("gateway.example", "10.0.0.0")] {
+        hall.send(0, &request("bob", host, 4001)).unwrap();
+        assert_eq!(
+            hall.said(1),
+            [format!(r#"CallRequest {{ contact: "alice", host: "{shown}", port: 4001 }}"#)]
+        );
+    }
+}
+
+#[test]
+fn o_04_the_application_decides_who_comes_in() {
+    let mut hall = Hall::new(Settings { ask: true, ..Settings::DEFAULT });
+    hall.open(0);
+    assert_eq!(hall.login(0, "alice:hush"), Ok(Some("LoggingIn(0.0)".into())), "no secret in logs");
+    assert!(hall.login(0, "alice:hush").is_err(), "one at a time");
+    let admit = |name, proven| ServerCommand::Admit { peer: peer(0), name, proven };
+    assert_eq!(hall.server.handle_command(hall.now, admit("", false)), Err(Refusal::InvalidName));
+    hall.server.handle_command(hall.now, admit("alice", false)).unwrap();
+    assert_eq!(hall.run_for(SECOND), ["LoggedIn(0.0)"]);
+    assert_eq!(hall.said(0)[1..], ["LoginSuccess"]);
+    assert!(hall.server.handle_command(hall.now, admit("alice", false)).is_err(), "not asked");
+    // Somebody else of that name: not without showing that it is his.
+    hall.open(1);
+    for proven in [false, true] {
+        hall.login(1, "alice:hush").unwrap();
+        let command = ServerCommand::Admit { peer: peer(1), name: "alice", proven };
+        hall.server.handle_command(hall.now, command).unwrap();
+        hall.collect();
+    }
+    assert_eq!(hall.said(1)[1..4], [TAKEN, &contacts("DelContact", &["alice"]), "LoginSuccess"]);
+    assert_eq!(
+        hall.said(0)[..2],
+        [r#"ErrorResponse { what: "your name was taken over by a newer connection" }"#, CLOSED]
+    );
+    hall.open(2);
+    hall.login(2, "bob").unwrap();
+    let reject = ServerCommand::Reject { peer: peer(2), reason: "wrong secret" };
+    hall.server.handle_command(hall.now, reject).unwrap();
+    hall.collect();
+    assert_eq!(hall.said(2)[1..], [r#"LoginFailed { reason: "wrong secret" }"#]);
+    assert!(hall.server.handle_command(hall.now, reject).is_err());
+}
+
+#[test]
+fn names_that_nobody_could_tell_apart_are_refused() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    hall.open(0);
+    for name in ["al\u{200b}ice", " alice", "a\nb", "\u{202e}evil"] {
+        assert_eq!(hall.login(0, name), Err(Violation::InvalidName));
+        assert!(hall.said(0).last().unwrap().starts_with(r#"LoginFailed { reason: "username invalid"#));
+    }
+    let long = Text(&[b'a'; 255]);
+    hall.send(0, &Packet::Login { name: long }).unwrap();
+    assert_eq!(hall.said(0), ["LoginSuccess"]);
+}
+
+#[test]
+fn a_new_connection_of_the_same_address_may_take_its_name_over_where_that_is_set() {
+    let mut hall = Hall::new(Settings { same_address_displaces: true, ..Settings::DEFAULT });
+    hall.open_from(0, [192, 0, 2, 1]).unwrap();
+    hall.login(0, "alice").unwrap();
+    for (slot, from, taken) in [(1, [192, 0, 2, 2], true), (2, [192, 0, 2, 1], false)] {
+        hall.open_from(slot, from).unwrap();
+        hall.said(slot);
+        hall.login(slot, "alice").unwrap();
+        assert_eq!(hall.said(slot)[0] == TAKEN, taken);
+    }
+    assert_eq!(hall.said(0).last().unwrap(), CLOSED);
+    hall.run_for(SECOND);
+    assert_eq!((hall.server.find(b"alice"), hall.server.peers()), (Some(peer(2)), 2));
+}
+
+/// Bytes that everybody's names take, as lists' elements.
+fn names(count: u64) -> u64 {
+    count * (8 + "player 0000".len() as u64)
+}
+
+#[test]
+fn o_05_two_thousand_log_ins_cost_little_more_than_their_names() {
+    const PLAYERS: u32 = 2000;
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for n in 0..PLAYERS {
+        hall.open(n);
+        hall.login(n, &format!("player {n:04}")).unwrap();
+        hall.run_for(Duration::from_micros(500));
+    }
+    hall.run_for(SECOND);
+    // Everybody has everybody else's name, told once.
+    let wanted = names(u64::from(PLAYERS) * u64::from(PLAYERS - 1));
+    let told: u64 = hall.sent.values().map(|(bytes, _)| *bytes as u64).sum();
+    assert!(told < wanted + wanted / 20, "{told} bytes for {wanted} of names");
+    // A second of log-ins: twenty lists, and a few at the start and the end.
+    let most = hall.sent.values().map(|(_, packets)| *packets).max().unwrap();
+    assert!(most <= 2 + 24, "{most} packets");
+}
