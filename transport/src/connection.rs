@@ -1,32 +1,34 @@
 mod dial;
 mod direct;
+mod line;
+mod streams;
 mod udp_side;
 
-use crate::lanes::{Control, Cutter, Kind, put_control};
+use crate::lanes::Cutter;
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use core::{fmt, ops::Range};
+use core::{fmt, net::IpAddr, ops::Range};
 pub use dial::LanesSettings;
 use dial::{Dialling, Established, Target};
 use direct::DirectNews;
 pub use direct::DirectSettings;
+use line::Line;
+use streams::{StreamNews, Streams};
 use tokio::time::Sleep;
-use udp_side::{News, UdpSide};
+use udp_side::UdpSide;
 use voxwire_core::{
-    Clock, Cut, DialId, FrameBuf, Framing, Input, Instant, Lane, Output, PeerId, PeerIds, Session, Via,
+    Clock, DialId, FrameBuf, Framing as _, Input, Instant, Lane, Output, PeerId, PeerIds, Session, Via,
 };
-
-/// Bytes asked for at a time.
-const READ: usize = 16 * 1024;
 
 /// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
 ///
 /// Reading, writing and timers all happen inside [`next`](Self::next): call it in a loop, if need be in a `select!` with
 /// whatever else the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`. A
-/// session that dials [`DialId::FIRST`] after a loss is connected once more, in the same way.
+/// session that dials [`DialId::FIRST`] after a loss is connected once more, in the same way. Whatever else a session dials,
+/// and who connects to where it listens, is served beside it, by TCP.
 ///
 /// ```no_run
 /// # use voxwire_transport::{Connection, ConnectionSettings};
@@ -52,6 +54,10 @@ pub struct Connection<S: Session> {
     target: Option<Target>,
     dialling: Option<Dialling>,
     line: Option<Line<S::Framing>>,
+    /// Connections of the session's own making.
+    streams: Streams<S::Framing>,
+    /// The address that we have towards the server: the session's listeners are opened there.
+    home: Option<IpAddr>,
     state: State,
     timer: Pin<Box<Sleep>>,
     error: Option<Error>,
@@ -59,23 +65,6 @@ pub struct Connection<S: Session> {
     gone: Vec<PeerId>,
     /// Droppable frames dropped on connections before this one.
     dropped_before: u64,
-}
-
-/// What belongs to one connection.
-struct Line<F> {
-    stream: Stream,
-    cutter: Cutter<F>,
-    buffer: FrameBuf,
-    needed: usize,
-    queue: Queue,
-    out: Vec<u8>,
-    written: usize,
-    paused_until: Option<Instant>,
-    udp: Option<UdpSide>,
-    #[cfg(feature = "quic")]
-    quic: Option<crate::quic::Inbox>,
-    /// The UDP side has come up or gone down, and nobody has been told.
-    changed: bool,
 }
 
 /// Limits of a [`Connection`]. Build it with `..ConnectionSettings::DEFAULT`.
@@ -89,6 +78,9 @@ pub struct ConnectionSettings {
     pub keepalive: Option<(Duration, Duration, u32)>,
     /// How long sent bytes may stay unacknowledged (Linux).
     pub unacknowledged: Option<Duration>,
+    /// The first and the last of the ports that the session may listen on, by
+    /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free.
+    pub ports: Option<(u16, u16)>,
 }
 
 impl ConnectionSettings {
@@ -98,6 +90,7 @@ impl ConnectionSettings {
         backlog: 1024 * 1024,
         keepalive: Some((Duration::from_secs(10), Duration::from_secs(5), 3)),
         unacknowledged: Some(Duration::from_secs(25)),
+        ports: None,
     };
 }
 
@@ -129,9 +122,6 @@ enum State {
     Ended,
 }
 
-/// What was read, and where it lies in the buffer.
-type Unit = (Kind, Range<usize>);
-
 /// What the next turn is about.
 enum Step {
     Opened,
@@ -140,6 +130,8 @@ enum Step {
     Datagram(Range<usize>),
     /// Something happened on a direct way.
     Direct(DirectNews),
+    /// Something happened on a connection of the session's own making.
+    Stream(StreamNews),
     Timeout,
     Closed,
     DialFailed,
@@ -241,6 +233,7 @@ impl<S: Session> Connection<S> {
     }
 
     fn over(target: Option<Target>, session: S) -> Self {
+        let settings = target.as_ref().map_or(ConnectionSettings::DEFAULT, |target| target.settings);
         Self {
             session,
             clock: Clock::start(),
@@ -249,6 +242,8 @@ impl<S: Session> Connection<S> {
             target,
             dialling: None,
             line: None,
+            streams: Streams::new(settings),
+            home: None,
             state: State::Ended,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             error: None,
@@ -259,6 +254,7 @@ impl<S: Session> Connection<S> {
 
     fn install(&mut self, established: Established) {
         let Established { stream, lanes, .. } = established;
+        self.home = stream.local_ip();
         self.ids.retire(self.peer);
         self.peer = self.ids.mint().unwrap_or(self.peer);
         let framing = self.session.framing();
@@ -350,7 +346,7 @@ impl<S: Session> Connection<S> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
         let now = self.clock.now();
         let peer = self.peer;
-        let Self { session, line, .. } = self;
+        let Self { session, line, streams, ids, .. } = self;
         let line = line.as_ref();
         let result = match step {
             Step::Ended => return None,
@@ -375,6 +371,26 @@ impl<S: Session> Connection<S> {
             Step::Direct(DirectNews::Frame(peer, lane, range)) => {
                 let bytes = line.map_or(&[][..], |line| line.datagram(range));
                 session.handle_input(now, Input::Frame { peer, lane, bytes })
+            }
+            Step::Stream(StreamNews::Frame(peer, lane, range)) => {
+                let bytes = streams.frame(peer, range);
+                session.handle_input(now, Input::Frame { peer, lane, bytes })
+            }
+            Step::Stream(StreamNews::Arrived(stream, from, via)) => match ids.mint() {
+                Some(peer) => {
+                    streams.add(peer, stream, session.framing());
+                    session.handle_input(now, Input::Opened { peer, via, from: Some(from) })
+                }
+                None => Ok(None),
+            },
+            Step::Stream(news) => {
+                if let StreamNews::Closed(peer) = news {
+                    ids.retire(peer);
+                }
+                match news.input() {
+                    Some(input) => session.handle_input(now, input),
+                    None => Ok(None),
+                }
             }
         };
         Some(Turn { session, now, result })
@@ -410,9 +426,13 @@ impl<S: Session> Connection<S> {
                     return Poll::Ready(Step::DialFailed);
                 }
             }
-        } else if self.state == State::Ended && due.is_none() {
+        } else if self.state == State::Ended && due.is_none() && self.streams.is_empty() {
             return Poll::Ready(Step::Ended);
         }
+        if let Poll::Ready(news) = self.streams.poll(cx, now, &mut self.ids) {
+            return Poll::Ready(Step::Stream(news));
+        }
+        due = [due, self.streams.due()].into_iter().flatten().min();
         if let Some(line) = self.line.as_mut().filter(|_| self.state != State::Ended) {
             match line.poll(cx, now, self.state == State::Closing, &mut self.ids) {
                 Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
@@ -444,7 +464,8 @@ impl<S: Session> Connection<S> {
         }
         if told {
             // The session may want another one.
-            let more = self.dialling.is_some() || self.session.poll_timeout().is_some();
+            let more =
+                self.dialling.is_some() || self.session.poll_timeout().is_some() || !self.streams.is_empty();
             return Poll::Ready(if more { Step::Changed } else { Step::Ended });
         }
         self.error = Some(error.unwrap_or(Error::Closed));
@@ -461,11 +482,19 @@ impl<S: Session> Connection<S> {
                 (Output::Send { to, lane, frame }, Some(line)) if to == self.peer => {
                     full |= !line.push(lane, frame);
                 }
+                (Output::Send { to, lane, frame }, _) if self.streams.line(to).is_some() => {
+                    if let Some(line) = self.streams.line(to) {
+                        full |= !line.push(lane, frame);
+                    }
+                }
                 (Output::Send { to, lane, frame }, Some(Line { udp: Some(udp), .. })) => {
                     udp.send_direct(self.clock.now(), to, lane, frame);
                 }
                 (Output::Close { peer }, _) if peer == self.peer && self.state != State::Ended => {
                     self.state = State::Closing;
+                }
+                (Output::Close { peer }, _) if self.streams.line(peer).is_some() => {
+                    self.streams.close(peer, self.clock.now());
                 }
                 (Output::Close { peer }, Some(Line { udp: Some(udp), .. })) => {
                     udp.refuse(peer, &mut self.ids, self.clock.now());
@@ -475,14 +504,23 @@ impl<S: Session> Connection<S> {
                         self.dialling = Some(Box::pin(target.dial()));
                     }
                 }
-                (Output::Limit { peer, max_frame }, Some(line)) if peer == self.peer => {
-                    line.cutter.set_max(max_frame);
+                (Output::Dial { id, host, port }, _) => self.streams.dial(id, host, port),
+                (Output::Listen { id }, _) => self.streams.listen(id, self.home),
+                (Output::StopListening { id }, _) => self.streams.stop_listening(id),
+                (Output::Limit { peer, max_frame }, line) => {
+                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
+                        line.cutter.set_max(max_frame);
+                    }
                 }
-                (Output::Budget { peer, bytes }, Some(line)) if peer == self.peer => {
-                    line.queue.set_budget(bytes);
+                (Output::Budget { peer, bytes }, line) => {
+                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
+                        line.queue.set_budget(bytes);
+                    }
                 }
-                (Output::Pause { peer, until }, Some(line)) if peer == self.peer => {
-                    line.paused_until = Some(until);
+                (Output::Pause { peer, until }, line) => {
+                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
+                        line.paused_until = Some(until);
+                    }
                 }
                 _ => {}
             }
@@ -492,171 +530,6 @@ impl<S: Session> Connection<S> {
         }
         if full {
             tracing::debug!("the server takes nothing more");
-        }
-    }
-}
-
-impl<F: Framing> Line<F> {
-    /// Queues a frame, or sends it at once by UDP. False if the server does not take what must arrive.
-    fn push(&mut self, lane: Lane, frame: &[u8]) -> bool {
-        #[cfg(feature = "quic")]
-        if let (Lane::Droppable, Some(quic)) = (lane, &self.quic) {
-            if quic.datagrams.send(frame) {
-                return true;
-            }
-        }
-        if let (Lane::Droppable, Some(udp)) = (lane, &mut self.udp) {
-            if udp.is_up() {
-                udp.send(frame);
-                return true;
-            }
-            if !udp.fallback {
-                udp.dropped = udp.dropped.saturating_add(1);
-                return true;
-            }
-        }
-        self.cutter.fits(frame.len()) && self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_ok()
-    }
-
-    /// The frame that has come in as a datagram.
-    fn datagram(&self, range: Range<usize>) -> &[u8] {
-        #[cfg(feature = "quic")]
-        if let Some(quic) = &self.quic {
-            return &quic.last;
-        }
-        self.udp.as_ref().map_or(&[], |udp| udp.frame(range))
-    }
-
-    fn dropped(&self) -> u64 {
-        self.queue.dropped.saturating_add(self.udp.as_ref().map_or(0, |udp| udp.dropped))
-    }
-
-    fn next_beat(&self) -> Option<Instant> {
-        self.udp.as_ref().map(UdpSide::next_beat)
-    }
-
-    fn is_written(&self) -> bool {
-        self.queue.is_empty() && self.written == self.out.len()
-    }
-
-    fn say(&mut self, control: Control) {
-        let mut bytes = Vec::new();
-        put_control(control, &mut bytes);
-        self.queue.push_raw(&bytes);
-    }
-
-    /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when the last words are written.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-        closing: bool,
-        ids: &mut PeerIds,
-    ) -> Poll<Result<Option<Step>, Error>> {
-        #[cfg(feature = "quic")]
-        if let Some(quic) = self.quic.as_mut().filter(|_| !closing) {
-            if quic.poll(cx).is_ready() {
-                return Poll::Ready(Ok(Some(Step::Datagram(0..quic.last.len()))));
-            }
-        }
-        if !closing {
-            while let Some(udp) = &mut self.udp {
-                match udp.poll(cx, now, ids) {
-                    Poll::Pending => break,
-                    Poll::Ready(News::Frame(range)) => {
-                        return Poll::Ready(Ok(Some(Step::Datagram(range))));
-                    }
-                    Poll::Ready(News::Direct(news)) => return Poll::Ready(Ok(Some(Step::Direct(news)))),
-                    Poll::Ready(News::Say(control)) => self.say(control),
-                    Poll::Ready(News::Down) => {
-                        self.say(Control::Down);
-                        self.changed = true;
-                    }
-                }
-            }
-        }
-        self.write(cx)?;
-        if closing && self.is_written() {
-            // Whether the peer answers does not matter any more.
-            return self.stream.poll_shutdown(cx).map(|_| Ok(None));
-        }
-        if core::mem::take(&mut self.changed) {
-            return Poll::Ready(Ok(Some(Step::Changed)));
-        }
-        if self.paused_until.is_some_and(|until| until > now) {
-            return Poll::Pending;
-        }
-        self.paused_until = None;
-        loop {
-            return match self.read(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(Some((Kind::Frame(lane), range)))) => {
-                    Poll::Ready(Ok(Some(Step::Frame(lane, range))))
-                }
-                Poll::Ready(Ok(Some((Kind::Control, range)))) => {
-                    let control = Control::read(self.buffer.frame(range));
-                    let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
-                    if control == Control::Bound {
-                        if udp.bound(now) {
-                            return Poll::Ready(Ok(Some(Step::Changed)));
-                        }
-                    } else if let Some(peer) = udp.introduced(control, now) {
-                        ids.retire(peer);
-                        return Poll::Ready(Ok(Some(Step::Direct(DirectNews::Down(peer)))));
-                    }
-                    // A new way is knocked at as soon as it is polled.
-                    cx.waker().wake_by_ref();
-                    continue;
-                }
-            };
-        }
-    }
-
-    fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
-        loop {
-            if self.written == self.out.len() {
-                self.queue.push_pending(&mut self.cutter);
-                if self.queue.is_empty() {
-                    return match self.stream.poll_flush(cx) {
-                        Poll::Ready(Err(error)) => Err(error),
-                        _ => Ok(()),
-                    };
-                }
-                let mut spent = core::mem::replace(&mut self.out, self.queue.take());
-                spent.clear();
-                self.queue.lend(spent);
-                self.written = 0;
-            }
-            match self.stream.poll_write(cx, self.out.get(self.written..).unwrap_or(&[])) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
-                Poll::Ready(Err(error)) => return Err(error),
-            }
-        }
-    }
-
-    /// The next whole frame; `None` at the end of the stream.
-    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Unit>, Error>> {
-        loop {
-            match self.buffer.next_frame(&mut self.cutter)? {
-                Cut::Frame(range) => {
-                    let before = range.start.checked_sub(1);
-                    let before = before.and_then(|at| self.buffer.frame(at..range.start).first());
-                    return Poll::Ready(Ok(Some((self.cutter.kind(before), range))));
-                }
-                Cut::NeedMore(needed) => self.needed = needed.get(),
-            }
-            // Memory grows with what has come in, not with what was announced.
-            let most = READ.max(self.buffer.unread().len());
-            let spare = self.buffer.spare(if self.buffer.is_empty() { READ } else { self.needed.min(most) });
-            match self.stream.poll_read(cx, spare) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(n)) => self.buffer.filled(n),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-            }
         }
     }
 }

@@ -1,6 +1,7 @@
 mod accept;
 pub(crate) mod datagrams;
 mod direct;
+mod errands;
 mod link;
 mod shared;
 
@@ -10,7 +11,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::{fmt, time::Duration};
 use shared::{Shared, Side};
 use std::sync::Arc;
-use voxwire_core::{Handler, Instant, Rate, Session};
+use voxwire_core::{Handler, Instant, Rate, Session, Via};
 
 /// Serves one [`Session`] to any number of connections: over TCP, or over TCP and UDP
 /// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)).
@@ -59,6 +60,10 @@ pub struct HubSettings {
     pub linger: Duration,
     /// How many others a client on TCP + UDP may be introduced to, for direct ways, where both want that.
     pub introductions: usize,
+    /// The first and the last of the ports that a session may have opened beside its listeners, by
+    /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. They are opened where the first listener
+    /// listens, without TLS.
+    pub ports: Option<(u16, u16)>,
     /// Free buffers kept for connections that need one.
     pub pooled: usize,
 }
@@ -81,6 +86,7 @@ impl HubSettings {
         send_buffer: Some(64 * 1024),
         linger: Duration::from_secs(2),
         introductions: 32,
+        ports: None,
         pooled: 1024,
     };
 
@@ -108,6 +114,7 @@ impl Hub {
         H: Handler<S> + Send + 'static,
     {
         let (mut sockets, mut accepting) = (Vec::new(), Vec::new());
+        let home = listeners.first().and_then(|listener| Some(listener.local_addr().ok()?.ip()));
         for mut listener in listeners {
             let udp = listener.udp.take().map(|udp| {
                 sockets.push(udp);
@@ -115,7 +122,7 @@ impl Hub {
             });
             accepting.push((listener, udp));
         }
-        let shared = Arc::new(Shared::new(session, Box::new(handler), settings, sockets));
+        let shared = Arc::new(Shared::new(session, Box::new(handler), settings, sockets, home));
         tokio::spawn(shared::timers(shared.clone()));
         for (listener, udp) in accepting {
             if let Some(socket) = udp {
@@ -161,7 +168,7 @@ impl<S: Session> Handle<S> {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let side = Side::Lanes { udp: None, direct: false };
-            link::run(&shared, Stream::Inside(there), from, side).await;
+            link::run(&shared, Stream::Inside(there), from, side, Via::Accepted).await;
             shared.dismiss(from.ip());
         });
         Connection::inside(Stream::Inside(here), session).await

@@ -204,6 +204,17 @@ impl Stream {
         }
     }
 
+    /// The address that we have on this connection, where it is plain or TLS.
+    pub(crate) fn local_ip(&self) -> Option<core::net::IpAddr> {
+        let address = match self {
+            Self::Plain(stream) => stream.local_addr(),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.local_addr(),
+            _ => return None,
+        };
+        address.ok().map(|address| address.ip())
+    }
+
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut written: usize = 0;
         core::future::poll_fn(|cx| {

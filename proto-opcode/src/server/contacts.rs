@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn o_05_changes_come_to_who_has_gone_and_who_has_come() {
         let log = |text: &str| -> Vec<Change> {
-            let change = |word: &str| Change { name: word[1..].as_bytes().into(), here: &word[..1] == "+" };
+            let change = |word: &str| Change { name: word.as_bytes()[1..].into(), here: &word[..1] == "+" };
             text.split_whitespace().map(change).collect()
         };
         let check = |text: &str, gone: &[&str], come: &[&str]| {

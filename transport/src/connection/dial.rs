@@ -167,7 +167,7 @@ pub(super) async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello>
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a server of this transport"))
 }
 
-const fn socket_options(settings: ConnectionSettings) -> SocketOptions {
+pub(super) const fn socket_options(settings: ConnectionSettings) -> SocketOptions {
     SocketOptions {
         keepalive: settings.keepalive,
         unacknowledged: settings.unacknowledged,

@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::sync::Arc;
-use voxwire_core::Session;
+use voxwire_core::{Session, Via};
 
 pub(super) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
 where
@@ -65,7 +65,7 @@ async fn serve<S: Session>(
     #[cfg(not(feature = "tls"))]
     let entrance = Box::pin(enter(&shared, stream, from, lanes));
     match entrance.await {
-        Some((stream, side)) => link::run(&shared, stream, from, side).await,
+        Some((stream, side)) => link::run(&shared, stream, from, side, Via::Accepted).await,
         None => super::shared::count(&shared.counters.broken),
     }
     shared.dismiss(from.ip());
@@ -180,7 +180,7 @@ pub(super) async fn accept_quic<S>(
         let (shared, admission) = (shared.clone(), admission.clone());
         tokio::spawn(async move {
             match Box::pin(handshake(&shared, incoming, admission)).await {
-                Some((stream, side)) => link::run(&shared, stream, from, side).await,
+                Some((stream, side)) => link::run(&shared, stream, from, side, Via::Accepted).await,
                 None => super::shared::count(&shared.counters.broken),
             }
             shared.dismiss(from.ip());

@@ -14,7 +14,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Sleep;
-use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId, Session};
+use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId, Session, Via};
 
 /// What a buffer is asked for at a time.
 const READ: usize = 16 * 1024;
@@ -172,8 +172,14 @@ impl<F: Framing> State<F> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn run<S: Session>(shared: &Shared<S>, stream: Stream, from: SocketAddr, side: Side) {
-    let Some((peer, link)) = shared.open(from, &side) else { return };
+pub(super) async fn run<S: Session>(
+    shared: &Shared<S>,
+    stream: Stream,
+    from: SocketAddr,
+    side: Side,
+    via: Via,
+) {
+    let Some((peer, link)) = shared.open(from, &side, via) else { return };
     let mut driver = Driver {
         shared,
         peer,

@@ -2,6 +2,7 @@
 
 use super::datagrams::{self, Route, UdpRoute};
 use super::direct::Sociable;
+use super::errands::{self, Errand};
 use super::{HubSettings, HubStats, link::Link};
 use crate::lanes::{Cutter, Kind, ServerHello};
 #[cfg(feature = "quic")]
@@ -15,8 +16,9 @@ use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use voxwire_core::{
-    Clock, Cut, DialId, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, Output, PeerId,
+    Clock, Cut, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId,
     PeerIds, PeerSlab, Session, Via, source,
 };
 
@@ -24,6 +26,8 @@ pub(super) struct Shared<S: Session> {
     pub(super) settings: HubSettings,
     /// The UDP sides of listeners that have one.
     pub(super) sockets: Vec<Udp>,
+    /// Where the first listener listens: further ports are opened there.
+    pub(super) home: Option<IpAddr>,
     pub(super) clock: Clock,
     core: Mutex<Core<S>>,
     pub(super) read_buffers: Pool<FrameBuf>,
@@ -39,6 +43,8 @@ pub(super) struct Shared<S: Session> {
     pub(super) gone: Notify,
     per_address: Mutex<HashMap<IpAddr, usize>>,
     live: AtomicUsize,
+    /// Counts the ports opened.
+    opened_ports: AtomicUsize,
     /// Bytes that partial frames hold beyond what each connection may.
     partial: AtomicUsize,
     /// Bytes that wait to be written, or are being written, on all connections.
@@ -97,6 +103,10 @@ pub(super) struct Core<S: Session> {
     pub(super) wakers: Vec<Waker>,
     /// What the timer task waits for.
     armed: Option<Instant>,
+    /// What the timer task is to do.
+    errands: Vec<Errand>,
+    /// Ports opened for the session: ends their accepting.
+    pub(super) ports: BTreeMap<ListenId, AbortHandle>,
 }
 
 impl<S: Session> Shared<S> {
@@ -105,6 +115,7 @@ impl<S: Session> Shared<S> {
         handler: Box<dyn Handler<S> + Send>,
         settings: HubSettings,
         sockets: Vec<Udp>,
+        home: Option<IpAddr>,
     ) -> Self {
         let core = Core {
             session,
@@ -117,10 +128,13 @@ impl<S: Session> Shared<S> {
             leaving: BTreeMap::new(),
             wakers: Vec::new(),
             armed: None,
+            errands: Vec::new(),
+            ports: BTreeMap::new(),
         };
         Self {
             settings,
             sockets,
+            home,
             clock: Clock::start(),
             core: Mutex::new(core),
             read_buffers: Pool::new(settings.pooled),
@@ -133,6 +147,7 @@ impl<S: Session> Shared<S> {
             gone: Notify::new(),
             per_address: Mutex::new(HashMap::new()),
             live: AtomicUsize::new(0),
+            opened_ports: AtomicUsize::new(0),
             partial: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             counters: Counters::default(),
@@ -171,6 +186,13 @@ impl<S: Session> Shared<S> {
         self.gone.notify_waiters();
     }
 
+    /// The next port from `first` to `end`, round and round; 0 for any.
+    pub(super) fn next_port(&self, first: u16, end: u16) -> u16 {
+        let count = usize::from(end.saturating_sub(first)).saturating_add(1);
+        let at = self.opened_ports.fetch_add(1, Relaxed).checked_rem(count).unwrap_or(0);
+        first.saturating_add(u16::try_from(at).unwrap_or(0))
+    }
+
     pub(super) fn live(&self) -> usize {
         self.live.load(Relaxed)
     }
@@ -189,7 +211,12 @@ impl<S: Session> Shared<S> {
     }
 
     /// A connection is up: the session learns of it, and it gets its link.
-    pub(super) fn open(&self, from: SocketAddr, side: &Side) -> Option<(PeerId, Arc<Link<S::Framing>>)> {
+    pub(super) fn open(
+        &self,
+        from: SocketAddr,
+        side: &Side,
+        via: Via,
+    ) -> Option<(PeerId, Arc<Link<S::Framing>>)> {
         self.locked(|shared, core, now| {
             if shared.draining.load(Relaxed) {
                 return None;
@@ -221,7 +248,7 @@ impl<S: Session> Shared<S> {
                 core.routes.insert(peer, route);
             }
             core.links.insert(peer, link.clone());
-            core.input(shared, now, Input::Opened { peer, via: Via::Accepted, from: Some(from) });
+            core.input(shared, now, Input::Opened { peer, via, from: Some(from) });
             Some((peer, link))
         })
     }
@@ -290,6 +317,7 @@ impl<S: Session> Shared<S> {
             core.session.shutdown(now);
             core.flush(shared);
             core.timeouts(shared, now);
+            core::mem::take(&mut core.ports).into_values().for_each(|port| port.abort());
             // Whom the session has not closed itself.
             let rest: Vec<PeerId> = core.links.iter().map(|(peer, _)| peer).collect();
             rest.into_iter().for_each(|peer| core.dismiss(shared, peer));
@@ -336,6 +364,9 @@ impl<S: Session> Shared<S> {
             core.armed = due;
             self.timer.notify_one();
         }
+        if !core.errands.is_empty() {
+            self.timer.notify_one();
+        }
         if core.wakers.is_empty() && core.batch.is_empty() {
             return result;
         }
@@ -359,7 +390,7 @@ impl<S: Session> Shared<S> {
 }
 
 impl<S: Session> Core<S> {
-    fn input(&mut self, shared: &Shared<S>, now: Instant, input: Input<'_>) {
+    pub(super) fn input(&mut self, shared: &Shared<S>, now: Instant, input: Input<'_>) {
         self.handle(now, input);
         self.flush(shared);
         self.timeouts(shared, now);
@@ -401,7 +432,6 @@ impl<S: Session> Core<S> {
     /// Moves the session's outputs to the connections. What a connection cannot take closes it, which can make the
     /// session want more.
     pub(super) fn flush(&mut self, shared: &Shared<S>) {
-        let mut failed: Vec<DialId> = Vec::new();
         let mut overflown: Vec<PeerId> = Vec::new();
         let mut closing: Vec<PeerId> = Vec::new();
         loop {
@@ -442,8 +472,11 @@ impl<S: Session> Core<S> {
                     Output::Pause { peer, until } => {
                         self.links.get(peer).inspect(|link| link.lock().pause(until));
                     }
-                    // A hub of accepted connections: nothing is dialled from here.
-                    Output::Dial { id, .. } => failed.push(id),
+                    Output::Dial { id, host, port } => {
+                        self.errands.push(Errand::Dial { id, host: host.into(), port });
+                    }
+                    Output::Listen { id } => self.errands.push(Errand::Listen(id)),
+                    Output::StopListening { id } => self.errands.push(Errand::StopListening(id)),
                     _ => {}
                 }
             }
@@ -461,11 +494,6 @@ impl<S: Session> Core<S> {
                     Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
                     Ok(None) => {}
                     Err(violation) => self.handler.on_violation(now, peer, violation),
-                }
-            }
-            for id in failed.drain(..) {
-                if let Ok(Some(event)) = self.session.handle_input(now, Input::DialFailed(id)) {
-                    self.handler.on_event(&mut self.session, now, event);
                 }
             }
             if self.session.outputs().next().is_none() {
@@ -491,8 +519,12 @@ impl<S: Session> Core<S> {
     }
 }
 
-/// Fires the session's timers, and looks once a second for connections that take too long over something.
-pub(super) async fn timers<S: Session>(shared: Arc<Shared<S>>) {
+/// Fires the session's timers, does its errands, and looks once a second for connections that take too long over something.
+pub(super) async fn timers<S>(shared: Arc<Shared<S>>)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
     const SWEEP: Duration = Duration::from_secs(1);
     let mut next_sweep = shared.clock.now().saturating_add(SWEEP);
     while !(shared.draining.load(Relaxed) && shared.live() == 0) {
@@ -504,6 +536,8 @@ pub(super) async fn timers<S: Session>(shared: Arc<Shared<S>>) {
             () = tokio::time::sleep_until(shared.clock.to_std(due).into()) => {}
             () = shared.timer.notified() => {}
         }
+        let errands = shared.locked(|_, core, _| core::mem::take(&mut core.errands));
+        errands.into_iter().for_each(|errand| errands::run(&shared, errand));
         shared.locked(|shared, core, now| {
             core.timeouts(shared, now);
             if now >= next_sweep {
@@ -523,7 +557,7 @@ mod tests {
     #[test]
     fn c_06_connections_are_capped_by_address_a_64_is_one_and_loopback_is_exempt() {
         let settings = HubSettings { max_per_address: 2, max_connections: 12, ..HubSettings::DEFAULT };
-        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new());
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
         let admit = |address: &str| shared.admit(address.parse().unwrap());
         assert_eq!(["192.0.2.1"; 3].map(admit), [true, true, false]);
         assert_eq!(["::ffff:192.0.2.1", "192.0.2.2"].map(admit), [false, true]);

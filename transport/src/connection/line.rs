@@ -1,0 +1,198 @@
+//! One connection's bytes and frames, both ways.
+
+use super::direct::DirectNews;
+use super::udp_side::News;
+use super::{Step, udp_side::UdpSide};
+use crate::lanes::{Control, Cutter, Kind, put_control};
+use crate::{Error, net::Stream, queue::Queue};
+use core::ops::Range;
+use core::task::{Context, Poll};
+use voxwire_core::{Cut, FrameBuf, Framing, Instant, Lane, PeerIds};
+
+/// Bytes asked for at a time.
+const READ: usize = 16 * 1024;
+
+/// What belongs to one connection.
+pub(super) struct Line<F> {
+    pub(super) stream: Stream,
+    pub(super) cutter: Cutter<F>,
+    pub(super) buffer: FrameBuf,
+    pub(super) needed: usize,
+    pub(super) queue: Queue,
+    pub(super) out: Vec<u8>,
+    pub(super) written: usize,
+    pub(super) paused_until: Option<Instant>,
+    pub(super) udp: Option<UdpSide>,
+    #[cfg(feature = "quic")]
+    pub(super) quic: Option<crate::quic::Inbox>,
+    /// The UDP side has come up or gone down, and nobody has been told.
+    pub(super) changed: bool,
+}
+
+/// What was read, and where it lies in the buffer.
+type Unit = (Kind, Range<usize>);
+
+impl<F: Framing> Line<F> {
+    /// Queues a frame, or sends it at once by UDP. False if the server does not take what must arrive.
+    pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) -> bool {
+        #[cfg(feature = "quic")]
+        if let (Lane::Droppable, Some(quic)) = (lane, &self.quic) {
+            if quic.datagrams.send(frame) {
+                return true;
+            }
+        }
+        if let (Lane::Droppable, Some(udp)) = (lane, &mut self.udp) {
+            if udp.is_up() {
+                udp.send(frame);
+                return true;
+            }
+            if !udp.fallback {
+                udp.dropped = udp.dropped.saturating_add(1);
+                return true;
+            }
+        }
+        self.cutter.fits(frame.len()) && self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_ok()
+    }
+
+    /// The frame that has come in as a datagram.
+    pub(super) fn datagram(&self, range: Range<usize>) -> &[u8] {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            return &quic.last;
+        }
+        self.udp.as_ref().map_or(&[], |udp| udp.frame(range))
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.queue.dropped.saturating_add(self.udp.as_ref().map_or(0, |udp| udp.dropped))
+    }
+
+    pub(super) fn next_beat(&self) -> Option<Instant> {
+        self.udp.as_ref().map(UdpSide::next_beat)
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.written == self.out.len()
+    }
+
+    pub(super) fn say(&mut self, control: Control) {
+        let mut bytes = Vec::new();
+        put_control(control, &mut bytes);
+        self.queue.push_raw(&bytes);
+    }
+
+    /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when the last words are written.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        closing: bool,
+        ids: &mut PeerIds,
+    ) -> Poll<Result<Option<Step>, Error>> {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = self.quic.as_mut().filter(|_| !closing) {
+            if quic.poll(cx).is_ready() {
+                return Poll::Ready(Ok(Some(Step::Datagram(0..quic.last.len()))));
+            }
+        }
+        if !closing {
+            while let Some(udp) = &mut self.udp {
+                match udp.poll(cx, now, ids) {
+                    Poll::Pending => break,
+                    Poll::Ready(News::Frame(range)) => {
+                        return Poll::Ready(Ok(Some(Step::Datagram(range))));
+                    }
+                    Poll::Ready(News::Direct(news)) => return Poll::Ready(Ok(Some(Step::Direct(news)))),
+                    Poll::Ready(News::Say(control)) => self.say(control),
+                    Poll::Ready(News::Down) => {
+                        self.say(Control::Down);
+                        self.changed = true;
+                    }
+                }
+            }
+        }
+        self.write(cx)?;
+        if closing && self.is_written() {
+            // Whether the peer answers does not matter any more.
+            return self.stream.poll_shutdown(cx).map(|_| Ok(None));
+        }
+        if core::mem::take(&mut self.changed) {
+            return Poll::Ready(Ok(Some(Step::Changed)));
+        }
+        if self.paused_until.is_some_and(|until| until > now) {
+            return Poll::Pending;
+        }
+        self.paused_until = None;
+        loop {
+            return match self.read(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(Some((Kind::Frame(lane), range)))) => {
+                    Poll::Ready(Ok(Some(Step::Frame(lane, range))))
+                }
+                Poll::Ready(Ok(Some((Kind::Control, range)))) => {
+                    let control = Control::read(self.buffer.frame(range));
+                    let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
+                    if control == Control::Bound {
+                        if udp.bound(now) {
+                            return Poll::Ready(Ok(Some(Step::Changed)));
+                        }
+                    } else if let Some(peer) = udp.introduced(control, now) {
+                        ids.retire(peer);
+                        return Poll::Ready(Ok(Some(Step::Direct(DirectNews::Down(peer)))));
+                    }
+                    // A new way is knocked at as soon as it is polled.
+                    cx.waker().wake_by_ref();
+                    continue;
+                }
+            };
+        }
+    }
+
+    pub(super) fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        loop {
+            if self.written == self.out.len() {
+                self.queue.push_pending(&mut self.cutter);
+                if self.queue.is_empty() {
+                    return match self.stream.poll_flush(cx) {
+                        Poll::Ready(Err(error)) => Err(error),
+                        _ => Ok(()),
+                    };
+                }
+                let mut spent = core::mem::replace(&mut self.out, self.queue.take());
+                spent.clear();
+                self.queue.lend(spent);
+                self.written = 0;
+            }
+            match self.stream.poll_write(cx, self.out.get(self.written..).unwrap_or(&[])) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// The next whole frame; `None` at the end of the stream.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Unit>, Error>> {
+        loop {
+            match self.buffer.next_frame(&mut self.cutter)? {
+                Cut::Frame(range) => {
+                    let before = range.start.checked_sub(1);
+                    let before = before.and_then(|at| self.buffer.frame(at..range.start).first());
+                    return Poll::Ready(Ok(Some((self.cutter.kind(before), range))));
+                }
+                Cut::NeedMore(needed) => self.needed = needed.get(),
+            }
+            // Memory grows with what has come in, not with what was announced.
+            let most = READ.max(self.buffer.unread().len());
+            let spare = self.buffer.spare(if self.buffer.is_empty() { READ } else { self.needed.min(most) });
+            match self.stream.poll_read(cx, spare) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Ok(n)) => self.buffer.filled(n),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
+
+use super::dial::socket_options;
+use super::line::Line;
+use super::{ConnectionSettings, Step};
+use crate::Error;
+use crate::lanes::Cutter;
+use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
+use crate::queue::Queue;
+use core::future::Future;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::Range;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io;
+use voxwire_core::{DialId, FrameBuf, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
+
+/// How long last words may take.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most connections at a time; whoever comes beyond them waits.
+const MAX_STREAMS: usize = 256;
+
+pub(super) struct Streams<F> {
+    settings: ConnectionSettings,
+    listeners: Vec<(ListenId, Listener)>,
+    dialling: Vec<(DialId, Dialling)>,
+    open: Vec<Open<F>>,
+    /// To be told: ports opened, or not.
+    told: Vec<(ListenId, Option<u16>)>,
+    /// Where the next look begins, so that nobody is overheard.
+    turn: usize,
+}
+
+type Dialling = Pin<Box<dyn Future<Output = Result<(TcpStream, SocketAddr), Error>> + Send>>;
+
+struct Open<F> {
+    peer: PeerId,
+    line: Line<F>,
+    /// The session closed it; what waits is being written, at most until then.
+    closing: Option<Instant>,
+}
+
+/// Something happened on one of them.
+pub(super) enum StreamNews {
+    Listening(ListenId, Option<u16>),
+    /// A connection, which the session learns of once it has a framing.
+    Arrived(TcpStream, SocketAddr, Via),
+    DialFailed(DialId),
+    Frame(PeerId, Lane, Range<usize>),
+    Closed(PeerId),
+    /// Nothing that the session does not know.
+    Quiet,
+}
+
+impl<F: Framing> Streams<F> {
+    pub(super) const fn new(settings: ConnectionSettings) -> Self {
+        Self {
+            settings,
+            listeners: Vec::new(),
+            dialling: Vec::new(),
+            open: Vec::new(),
+            told: Vec::new(),
+            turn: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.dialling.is_empty() && self.listeners.is_empty() && self.told.is_empty()
+    }
+
+    pub(super) fn listen(&mut self, id: ListenId, home: Option<IpAddr>) {
+        let ip = home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let bound = self.bind(ip);
+        let port = bound.as_ref().ok().map(|(_, port)| *port);
+        match bound {
+            Ok((listener, _)) => self.listeners.push((id, listener)),
+            Err(error) => tracing::debug!(%error, "cannot listen"),
+        }
+        self.told.push((id, port));
+    }
+
+    fn bind(&self, ip: IpAddr) -> io::Result<(Listener, u16)> {
+        let mut last = io::Error::other("no port is allowed");
+        let (first, end) = self.settings.ports.unwrap_or((0, 0));
+        for port in first..=end {
+            match Listener::bind(SocketAddr::new(ip, port)) {
+                Ok(listener) => {
+                    let port = listener.local_addr()?.port();
+                    return Ok((listener, port));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    pub(super) fn stop_listening(&mut self, id: ListenId) {
+        self.listeners.retain(|(listener, _)| *listener != id);
+        self.told.retain(|(told, _)| *told != id);
+    }
+
+    pub(super) fn dial(&mut self, id: DialId, host: &str, port: u16) {
+        let (host, limit) = (host.to_owned(), self.settings.connect);
+        let connect = async move {
+            let stream = TcpStream::connect((host, port)).await?;
+            let to = stream.peer_addr()?;
+            Ok((stream, to))
+        };
+        self.dialling.push((id, Box::pin(within(limit, "connecting", connect))));
+    }
+
+    /// Takes a connection in that the session is about to learn of.
+    pub(super) fn add(&mut self, peer: PeerId, stream: TcpStream, framing: F) {
+        if let Err(error) = prepare(&stream, socket_options(self.settings)) {
+            tracing::debug!(%error, "cannot set socket options");
+        }
+        let line = Line {
+            stream: Stream::Plain(stream),
+            cutter: Cutter::Plain(framing),
+            buffer: FrameBuf::new(),
+            needed: 1,
+            queue: Queue::new(self.settings.backlog),
+            out: Vec::new(),
+            written: 0,
+            paused_until: None,
+            udp: None,
+            #[cfg(feature = "quic")]
+            quic: None,
+            changed: false,
+        };
+        self.open.push(Open { peer, line, closing: None });
+    }
+
+    /// The connection of a peer, as long as the session has not closed it.
+    pub(super) fn line(&mut self, peer: PeerId) -> Option<&mut Line<F>> {
+        self.open
+            .iter_mut()
+            .find(|open| open.peer == peer && open.closing.is_none())
+            .map(|open| &mut open.line)
+    }
+
+    /// The connection of a peer, which may be the one to the server.
+    pub(super) fn line_or<'l>(
+        &'l mut self,
+        server: &'l mut Option<Line<F>>,
+        is_server: bool,
+        peer: PeerId,
+    ) -> Option<&'l mut Line<F>> {
+        if is_server { server.as_mut() } else { self.line(peer) }
+    }
+
+    pub(super) fn close(&mut self, peer: PeerId, now: Instant) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.peer == peer) {
+            open.closing = Some(now.saturating_add(LINGER));
+        }
+    }
+
+    pub(super) fn frame(&self, peer: PeerId, range: Range<usize>) -> &[u8] {
+        let open = self.open.iter().find(|open| open.peer == peer);
+        open.map_or(&[], |open| open.line.buffer.frame(range))
+    }
+
+    /// When reading goes on that has been paused, or a connection is given up.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.open.iter().filter_map(|open| open.closing.or(open.line.paused_until)).min()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamNews> {
+        if let Some((id, port)) = self.told.pop() {
+            return Poll::Ready(StreamNews::Listening(id, port));
+        }
+        for at in 0..self.dialling.len() {
+            let Some((id, dialling)) = self.dialling.get_mut(at) else { continue };
+            let (id, Poll::Ready(result)) = (*id, dialling.as_mut().poll(cx)) else { continue };
+            drop(self.dialling.remove(at));
+            return Poll::Ready(match result {
+                Ok((stream, to)) => StreamNews::Arrived(stream, to, Via::Dialled(id)),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot connect");
+                    StreamNews::DialFailed(id)
+                }
+            });
+        }
+        for (id, listener) in &self.listeners {
+            #[cfg_attr(
+                not(feature = "quic"),
+                expect(irrefutable_let_patterns, reason = "there is another one with QUIC")
+            )]
+            let Bound::Tcp(socket) = &listener.socket else { continue };
+            // One that fails to be accepted has gone already. Whoever is one too many waits.
+            if self.open.len() < MAX_STREAMS {
+                if let Poll::Ready(Ok((stream, from))) = socket.poll_accept(cx) {
+                    return Poll::Ready(StreamNews::Arrived(stream, from, Via::AcceptedOn(*id)));
+                }
+            }
+        }
+        let count = self.open.len();
+        for n in 0..count {
+            let at = self.turn.wrapping_add(n).checked_rem(count).unwrap_or(0);
+            let Some(open) = self.open.get_mut(at) else { continue };
+            let (peer, closing) = (open.peer, open.closing.is_some());
+            let result = match open.line.poll(cx, now, closing, ids) {
+                Poll::Ready(result) => result,
+                Poll::Pending if open.closing.is_some_and(|until| until <= now) => Ok(None),
+                Poll::Pending => continue,
+            };
+            self.turn = at.wrapping_add(1);
+            if let Ok(Some(step)) = result {
+                return Poll::Ready(match step {
+                    Step::Frame(lane, range) => StreamNews::Frame(peer, lane, range),
+                    _ => StreamNews::Quiet,
+                });
+            }
+            self.open.remove(at);
+            if closing {
+                ids.retire(peer);
+                return Poll::Ready(StreamNews::Quiet);
+            }
+            return Poll::Ready(StreamNews::Closed(peer));
+        }
+        Poll::Pending
+    }
+}
+
+impl StreamNews {
+    /// What the session learns, but for frames.
+    pub(super) const fn input(&self) -> Option<Input<'static>> {
+        Some(match self {
+            Self::Listening(id, Some(port)) => Input::Listening { id: *id, port: *port },
+            Self::Listening(id, None) => Input::ListenFailed(*id),
+            Self::DialFailed(id) => Input::DialFailed(*id),
+            Self::Closed(peer) => Input::Closed { peer: *peer },
+            Self::Arrived(..) | Self::Frame(..) | Self::Quiet => return None,
+        })
+    }
+}
