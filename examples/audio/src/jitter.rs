@@ -191,6 +191,15 @@ impl JitterBuffer {
         }
     }
 
+    /// Leaves the oldest packets out until fewer than `most` are waiting for their turn.
+    pub fn keep(&mut self, most: usize) {
+        while self.end.saturating_sub(self.next) >= most as u64 {
+            self.take();
+            self.stats.hurried += 1;
+            self.level -= 1.0;
+        }
+    }
+
     /// The next frame. To be called once for each frame's length.
     pub fn pull(&mut self, now: Duration) -> Pull<'_> {
         match self.state {

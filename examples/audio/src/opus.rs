@@ -6,11 +6,13 @@ use core::time::Duration;
 /// Frames per second of everything here: Opus' own.
 pub const OPUS_RATE: u32 = 48_000;
 
-/// How speech is encoded: mono, 48 kHz.
+/// How speech is encoded, at 48 kHz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VoiceSettings {
     /// 10, 20, 40 or 60 ms.
     pub frame: Duration,
+    /// 1 or 2, whose samples alternate then.
+    pub channels: u16,
     /// Bits per second.
     pub bitrate: u32,
     /// The loss to prepare for, in percent: each packet then carries the one before once more, coarsely. From 6 on at
@@ -19,10 +21,11 @@ pub struct VoiceSettings {
 }
 
 impl VoiceSettings {
-    /// 20 ms, 32 kbit/s, prepared for 10 % loss.
-    pub const DEFAULT: Self = Self { frame: Duration::from_millis(20), bitrate: 32_000, expected_loss: 10 };
+    /// 20 ms, mono, 32 kbit/s, prepared for 10 % loss.
+    pub const DEFAULT: Self =
+        Self { frame: Duration::from_millis(20), channels: 1, bitrate: 32_000, expected_loss: 10 };
 
-    /// Samples of one frame.
+    /// Samples of one frame, of each channel.
     pub fn samples(&self) -> usize {
         usize::try_from(self.frame.as_micros() * u128::from(OPUS_RATE) / 1_000_000).unwrap_or(0)
     }
@@ -36,7 +39,7 @@ impl Default for VoiceSettings {
 
 /// Encodes speech.
 pub trait VoiceEncoder: Send {
-    /// Encodes one frame of samples from -1 to 1; `packet` is replaced.
+    /// Encodes one frame of samples from -1 to 1, of all channels; `packet` is replaced.
     ///
     /// # Errors
     /// The frame has another length than was agreed.
@@ -45,7 +48,7 @@ pub trait VoiceEncoder: Send {
 
 /// Decodes speech.
 pub trait VoiceDecoder: Send {
-    /// Decodes one packet; `samples` has to be as long as its frame. Returns how many there were.
+    /// Decodes one packet; `samples` has to be as long as its frame, of all channels. Returns how many there were.
     ///
     /// # Errors
     /// The packet is not Opus, or its frame is longer.
@@ -72,21 +75,30 @@ pub fn voice_encoder(settings: VoiceSettings) -> Result<Box<dyn VoiceEncoder>, E
     if !matches!(settings.frame.as_millis(), 10 | 20 | 40 | 60) {
         return Err(Error::Codec(format!("frames of {:?}: 10, 20, 40 or 60 ms expected", settings.frame)));
     }
+    check_channels(settings.channels)?;
     #[cfg(feature = "libopus")]
     return reference::encoder(settings);
     #[cfg(not(feature = "libopus"))]
     pure::encoder(settings)
 }
 
-/// The decoder of this build.
+/// The decoder of this build, for 1 or 2 channels, whatever the packets have.
 ///
 /// # Errors
 /// The codec's own.
-pub fn voice_decoder() -> Result<Box<dyn VoiceDecoder>, Error> {
+pub fn voice_decoder(channels: u16) -> Result<Box<dyn VoiceDecoder>, Error> {
+    check_channels(channels)?;
     #[cfg(feature = "libopus")]
-    return reference::decoder();
+    return reference::decoder(channels);
     #[cfg(not(feature = "libopus"))]
-    pure::decoder()
+    pure::decoder(channels)
+}
+
+fn check_channels(channels: u16) -> Result<(), Error> {
+    match channels {
+        1 | 2 => Ok(()),
+        _ => Err(Error::Codec(format!("{channels} channels: 1 or 2 expected"))),
+    }
 }
 
 /// Samples of a packet's frames at 48 kHz; `None` for what is no packet. An empty one would be taken for a lost one.
@@ -111,10 +123,15 @@ mod pure {
     use crate::Error;
     use ropus::{Application, Bitrate, Channels, DecodeMode, Decoder, Encoder, InbandFec, Signal};
 
-    struct Pure<T>(T);
+    /// With its number of channels.
+    struct Pure<T>(T, usize);
+
+    const fn layout(channels: u16) -> Channels {
+        if channels == 2 { Channels::Stereo } else { Channels::Mono }
+    }
 
     pub(super) fn encoder(settings: VoiceSettings) -> Result<Box<dyn VoiceEncoder>, Error> {
-        let encoder = Encoder::builder(OPUS_RATE, Channels::Mono, Application::Voip)
+        let encoder = Encoder::builder(OPUS_RATE, layout(settings.channels), Application::Voip)
             .bitrate(Bitrate::Bits(settings.bitrate))
             .signal(Signal::Voice)
             .complexity(5)
@@ -122,11 +139,12 @@ mod pure {
             .packet_loss_perc(settings.expected_loss.min(100))
             .build()
             .map_err(Error::codec)?;
-        Ok(Box::new(Pure(encoder)))
+        Ok(Box::new(Pure(encoder, settings.channels.into())))
     }
 
-    pub(super) fn decoder() -> Result<Box<dyn VoiceDecoder>, Error> {
-        Ok(Box::new(Pure(Decoder::new(OPUS_RATE, Channels::Mono).map_err(Error::codec)?)))
+    pub(super) fn decoder(channels: u16) -> Result<Box<dyn VoiceDecoder>, Error> {
+        let decoder = Decoder::new(OPUS_RATE, layout(channels)).map_err(Error::codec)?;
+        Ok(Box::new(Pure(decoder, channels.into())))
     }
 
     impl VoiceEncoder for Pure<Encoder> {
@@ -140,12 +158,13 @@ mod pure {
 
     impl VoiceDecoder for Pure<Decoder> {
         fn decode(&mut self, packet: &[u8], samples: &mut [f32]) -> Result<usize, Error> {
-            super::check(packet, samples.len())?;
-            self.0.decode_float(packet, samples, DecodeMode::Normal).map_err(Error::codec)
+            super::check(packet, samples.len() / self.1)?;
+            let frames = self.0.decode_float(packet, samples, DecodeMode::Normal).map_err(Error::codec)?;
+            Ok(frames * self.1)
         }
 
         fn recover(&mut self, next: &[u8], samples: &mut [f32]) -> Result<bool, Error> {
-            super::check(next, samples.len())?;
+            super::check(next, samples.len() / self.1)?;
             let carries = super::carries_fec(next);
             self.0.decode_float(next, samples, DecodeMode::Fec).map_err(Error::codec)?;
             Ok(carries)
@@ -163,11 +182,16 @@ mod reference {
     use crate::Error;
     use opus::{Application, Bitrate, Channels, Decoder, Encoder, Signal};
 
-    struct Reference<T>(T);
+    /// With its number of channels.
+    struct Reference<T>(T, usize);
+
+    const fn layout(channels: u16) -> Channels {
+        if channels == 2 { Channels::Stereo } else { Channels::Mono }
+    }
 
     pub(super) fn encoder(settings: VoiceSettings) -> Result<Box<dyn VoiceEncoder>, Error> {
         let make = || {
-            let mut encoder = Encoder::new(OPUS_RATE, Channels::Mono, Application::Voip)?;
+            let mut encoder = Encoder::new(OPUS_RATE, layout(settings.channels), Application::Voip)?;
             encoder.set_bitrate(Bitrate::Bits(i32::try_from(settings.bitrate).unwrap_or(i32::MAX)))?;
             encoder.set_signal(Signal::Voice)?;
             encoder.set_complexity(5)?;
@@ -175,11 +199,13 @@ mod reference {
             encoder.set_packet_loss_perc(settings.expected_loss.min(100).into())?;
             Ok(encoder)
         };
-        Ok(Box::new(Reference(make().map_err(|error: opus::Error| Error::codec(error))?)))
+        let encoder = make().map_err(|error: opus::Error| Error::codec(error))?;
+        Ok(Box::new(Reference(encoder, settings.channels.into())))
     }
 
-    pub(super) fn decoder() -> Result<Box<dyn VoiceDecoder>, Error> {
-        Ok(Box::new(Reference(Decoder::new(OPUS_RATE, Channels::Mono).map_err(Error::codec)?)))
+    pub(super) fn decoder(channels: u16) -> Result<Box<dyn VoiceDecoder>, Error> {
+        let decoder = Decoder::new(OPUS_RATE, layout(channels)).map_err(Error::codec)?;
+        Ok(Box::new(Reference(decoder, channels.into())))
     }
 
     impl VoiceEncoder for Reference<Encoder> {
@@ -193,12 +219,13 @@ mod reference {
 
     impl VoiceDecoder for Reference<Decoder> {
         fn decode(&mut self, packet: &[u8], samples: &mut [f32]) -> Result<usize, Error> {
-            super::check(packet, samples.len())?;
-            self.0.decode_float(packet, samples, false).map_err(Error::codec)
+            super::check(packet, samples.len() / self.1)?;
+            let frames = self.0.decode_float(packet, samples, false).map_err(Error::codec)?;
+            Ok(frames * self.1)
         }
 
         fn recover(&mut self, next: &[u8], samples: &mut [f32]) -> Result<bool, Error> {
-            super::check(next, samples.len())?;
+            super::check(next, samples.len() / self.1)?;
             self.0.decode_float(next, samples, true).map_err(Error::codec)?;
             Ok(super::carries_fec(next))
         }
@@ -283,7 +310,7 @@ mod tests {
             let settings =
                 VoiceSettings { frame: Duration::from_millis(milliseconds), ..VoiceSettings::DEFAULT };
             let (heard, ..) =
-                through(settings, &mut *pure::encoder(settings).unwrap(), &mut *pure::decoder().unwrap(), 0);
+                through(settings, &mut *pure::encoder(settings).unwrap(), &mut *pure::decoder(1).unwrap(), 0);
             let comparison = compare(&speech(), &heard).unwrap();
             assert!(comparison.present > 0.8, "{milliseconds} ms: {comparison:?}");
         }
@@ -297,7 +324,7 @@ mod tests {
     fn d_18_lost_packets_are_recovered_from_those_behind_them() {
         let settings = VoiceSettings::DEFAULT;
         let (heard, recovered, bytes) =
-            through(settings, &mut *pure::encoder(settings).unwrap(), &mut *pure::decoder().unwrap(), 10);
+            through(settings, &mut *pure::encoder(settings).unwrap(), &mut *pure::decoder(1).unwrap(), 10);
         let lost = speech().frames() / 9600;
         assert!(recovered * 2 > lost, "{recovered} of {lost}");
         let present = compare(&speech(), &heard).unwrap().present;
@@ -312,11 +339,11 @@ mod tests {
         let settings = VoiceSettings::DEFAULT;
         type Make<S, T> = fn(S) -> Result<Box<T>, Error>;
         let encoders: [Make<VoiceSettings, dyn VoiceEncoder>; 2] = [pure::encoder, reference::encoder];
-        let decoders: [fn() -> _; 2] = [pure::decoder, reference::decoder];
+        let decoders: [fn(u16) -> _; 2] = [pure::decoder, reference::decoder];
         for encoder in encoders {
             for decoder in decoders {
                 let (heard, recovered, _) =
-                    through(settings, &mut *encoder(settings).unwrap(), &mut *decoder().unwrap(), 10);
+                    through(settings, &mut *encoder(settings).unwrap(), &mut *decoder(1).unwrap(), 10);
                 let present = compare(&speech(), &heard).unwrap().present;
                 assert!(present > 0.75 && recovered > 10, "{present} {recovered}");
             }
@@ -324,8 +351,29 @@ mod tests {
     }
 
     #[test]
+    fn o_09_two_channels_stay_apart() {
+        let settings =
+            VoiceSettings { channels: 2, bitrate: 96_000, expected_loss: 0, ..VoiceSettings::DEFAULT };
+        let (mut encoder, mut decoder) = (voice_encoder(settings).unwrap(), voice_decoder(2).unwrap());
+        let left = crate::Clip::tone(OPUS_RATE, 1, 440.0, 1.0);
+        let (mut packet, mut samples, mut heard) = (Vec::new(), vec![0.0; 1920], Vec::new());
+        for frame in left.samples.chunks_exact(960) {
+            // The right one is silent.
+            let stereo: Vec<f32> = frame.iter().flat_map(|sample| [*sample as f32, 0.0]).collect();
+            encoder.encode(&stereo, &mut packet).unwrap();
+            assert_eq!(packet_samples(&packet), Some(960));
+            assert_eq!(decoder.decode(&packet, &mut samples).unwrap(), 1920);
+            heard.extend_from_slice(&samples);
+        }
+        let power = |channel: usize| heard.iter().skip(channel).step_by(2).map(|s| s * s).sum::<f32>();
+        assert!(power(0) > 100.0 * power(1), "{} and {}", power(0), power(1));
+        assert!(voice_decoder(3).is_err() && voice_decoder(0).is_err());
+        assert!(voice_encoder(VoiceSettings { channels: 6, ..settings }).is_err());
+    }
+
+    #[test]
     fn what_is_no_packet_is_refused() {
-        let mut decoder = pure::decoder().unwrap();
+        let mut decoder = pure::decoder(1).unwrap();
         let mut samples = [0.0; 960];
         for packet in [&[][..], &[3], &[0xff, 0], &[0xff, 63], &[0x18; 3]] {
             assert!(decoder.decode(packet, &mut samples).is_err(), "{packet:?}");

@@ -6,6 +6,8 @@ pub struct Speaker {
     buffer: JitterBuffer,
     decoder: Box<dyn VoiceDecoder>,
     samples: Vec<f32>,
+    /// Packets without a number of their own.
+    appended: u32,
     stats: SpeakerFigures,
 }
 
@@ -23,25 +25,40 @@ pub struct SpeakerFigures {
     pub invalid: u64,
 }
 
+/// Packets of a stream without numbers that are kept.
+const PILE: usize = 25;
 /// Below this power nothing is said: -50 dB.
 const QUIET: f32 = 1e-5;
 
 impl Speaker {
-    /// For packets of `frame` each, at 48 kHz.
+    /// For packets of `frame` each, at 48 kHz, to be heard on 1 or 2 channels.
     ///
     /// # Errors
-    /// The codec's own.
-    pub fn new(frame: Duration) -> Result<Self, Error> {
+    /// The codec's own, and another number of channels.
+    pub fn new(frame: Duration, channels: u16) -> Result<Self, Error> {
         let samples = usize::try_from(frame.as_micros() * 48 / 1000).unwrap_or(0);
         Ok(Self {
             buffer: JitterBuffer::for_frame(frame),
-            decoder: voice_decoder()?,
-            samples: vec![0.0; samples],
+            decoder: voice_decoder(channels)?,
+            samples: vec![0.0; samples * usize::from(channels)],
+            appended: 0,
             stats: SpeakerFigures::default(),
         })
     }
 
-    /// Samples of one frame.
+    /// A packet has come in behind all others, as on a stream without numbers. What has piled up beyond half a second is left
+    /// out, the oldest first: originals send in one burst what they had waiting at the start of a call.
+    pub fn append(&mut self, now: Duration, packet: &[u8]) {
+        let start = self.appended == 0;
+        if start {
+            self.buffer.start();
+        }
+        self.buffer.keep(PILE);
+        self.buffer.insert(now, self.appended, packet, false);
+        self.appended = self.appended.wrapping_add(1);
+    }
+
+    /// Samples of one frame, of all channels.
     pub fn frame_samples(&self) -> usize {
         self.samples.len()
     }
@@ -61,7 +78,7 @@ impl Speaker {
 
     /// The next frame, to be mixed; `None` while nobody speaks. To be called once for each frame's length.
     pub fn render(&mut self, now: Duration) -> Option<&[f32]> {
-        let Self { buffer, decoder, samples, stats } = self;
+        let Self { buffer, decoder, samples, stats, .. } = self;
         // At most one frame is left out at a time.
         for turn in 0..2 {
             let pull = buffer.pull(now);
@@ -207,7 +224,7 @@ mod tests {
         }
         arrivals.sort();
         let mut arrivals = arrivals.into_iter().peekable();
-        let mut speaker = Speaker::new(Duration::from_millis(20)).unwrap();
+        let mut speaker = Speaker::new(Duration::from_millis(20), 1).unwrap();
         let mut heard = Clip::empty(OPUS_RATE, 1);
         let mut started = false;
         for now in (0..count as u64 * 20 + 500).step_by(20) {
@@ -225,6 +242,27 @@ mod tests {
         assert!(comparison.present > 0.7, "{comparison:?} {figures:?}");
         assert!(figures.recovered > 5, "{figures:?}");
         assert_eq!(figures.invalid, 0);
+    }
+
+    #[test]
+    fn o_09_a_burst_at_the_start_is_not_heard_late() {
+        let mut encoder = voice_encoder(VoiceSettings { channels: 2, ..VoiceSettings::DEFAULT }).unwrap();
+        let mut packet = Vec::new();
+        let tone = Clip::tone(OPUS_RATE, 2, 440.0, 0.02);
+        encoder.encode(&tone.samples.iter().map(|s| *s as f32).collect::<Vec<_>>(), &mut packet).unwrap();
+        let mut speaker = Speaker::new(Duration::from_millis(20), 2).unwrap();
+        // Two seconds in a moment, then one packet after the other.
+        for _ in 0..100 {
+            speaker.append(Duration::ZERO, &packet);
+        }
+        for n in 0..200 {
+            let now = Duration::from_millis(20) * n;
+            speaker.append(now, &packet);
+            speaker.render(now);
+        }
+        let jitter = speaker.figures().jitter;
+        assert!(jitter.stored <= Duration::from_millis(500), "{jitter:?}");
+        assert!(jitter.overflow == 0 && jitter.played > 190 && jitter.lost == 0, "{jitter:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `voxwire-client demo`: a real call over each protocol, and how it went.
 
 mod dissonance;
+mod opcode;
 mod proxy;
 mod voicelink;
 
@@ -20,7 +21,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "P[,P..]", value_delimiter = ',')]
     only: Option<Vec<Protocol>>,
     /// Lose this part of what the network carries [default: 5 for dissonance]. Over TCP nothing is lost for good: it
-    /// stalls, as a retransmission would.
+    /// stalls, as a retransmission would. Opcode's calls go straight from one client to the other, past all this.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     loss: Option<f64>,
     /// Delay what the network carries by up to so much, at random.
@@ -34,6 +35,7 @@ pub(crate) struct Flags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Protocol {
     Voicelink,
+    Opcode,
     Dissonance,
 }
 
@@ -65,7 +67,8 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     let speech = read_flac(SPEECH).map_err(Error::Failed)?;
     let jitter = Duration::from_millis(flags.jitter);
     let impairment = |usual| Impairment { loss: flags.loss.unwrap_or(usual) / 100.0, jitter };
-    let only = flags.only.unwrap_or_else(|| vec![Protocol::Voicelink, Protocol::Dissonance]);
+    let only =
+        flags.only.unwrap_or_else(|| vec![Protocol::Voicelink, Protocol::Opcode, Protocol::Dissonance]);
     let text =
         format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
@@ -73,6 +76,7 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     for protocol in only {
         let calls = match protocol {
             Protocol::Voicelink => vec![voicelink::call(&speech, impairment(0.0), &flags.out).await?],
+            Protocol::Opcode => opcode::call(&speech, &flags.out).await?,
             Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out).await?,
         };
         for outcome in &calls {

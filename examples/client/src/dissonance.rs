@@ -158,7 +158,12 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 record,
                 device,
                 length,
-                voice: VoiceSettings { frame: Duration::from_millis(frame), bitrate, expected_loss },
+                voice: VoiceSettings {
+                    frame: Duration::from_millis(frame),
+                    bitrate,
+                    expected_loss,
+                    ..VoiceSettings::DEFAULT
+                },
                 gain,
                 denoise,
                 ..options

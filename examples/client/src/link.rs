@@ -80,8 +80,17 @@ impl Link {
 
     /// Connects `session` to the server.
     pub(crate) async fn connect<S: Session>(&self, port: u16, session: S) -> Result<Connection<S>, Error> {
+        self.connect_with(port, session, ConnectionSettings::DEFAULT).await
+    }
+
+    /// Connects `session` to the server, with other limits than the usual ones.
+    pub(crate) async fn connect_with<S: Session>(
+        &self,
+        port: u16,
+        session: S,
+        settings: ConnectionSettings,
+    ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
-        let settings = ConnectionSettings::DEFAULT;
         let connected = match &self.tls_ca {
             None => Connection::connect(&address, session, settings).await,
             Some(authorities) => {

@@ -6,6 +6,7 @@ mod device;
 mod dissonance;
 mod error;
 mod link;
+mod opcode;
 mod report;
 mod sound;
 mod voicelink;
@@ -57,6 +58,8 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
 enum What {
     /// Calls through an intermediary, raw PCM over TCP.
     Voicelink(voicelink::Flags),
+    /// Log-in, contacts, and Opus calls straight between two clients.
+    Opcode(Box<opcode::Flags>),
     /// Voice chat for games: rooms and direct speech.
     Dissonance(Box<dissonance::Flags>),
     /// Make a real call over each protocol, in this process, and show how it went.
@@ -88,6 +91,7 @@ fn run(flags: Flags) -> Result<(), Error> {
     runtime.block_on(async {
         match flags.what {
             What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
+            What::Opcode(flags) => opcode::run(link, *flags, &report).await,
             What::Dissonance(flags) => dissonance::run(link, *flags, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
         }

@@ -90,34 +90,36 @@ enum Sound {
 impl Player {
     /// The next `frames` frames as raw bytes, and their loudest sample; `None` at the end.
     pub(crate) fn next(&mut self, frames: usize) -> Result<Option<(&[u8], f64)>, Error> {
-        let Shape { rate, channels, format, order } = self.shape;
-        let made;
+        let Shape { format, order, .. } = self.shape;
+        let Some(samples) = self.next_samples(frames)? else { return Ok(None) };
+        self.chunk.clear();
+        encode(&samples, format, order, &mut self.chunk);
+        Ok(Some((&self.chunk, peak(&samples))))
+    }
+
+    /// The next `frames` frames, fewer at the end; `None` behind it.
+    pub(crate) fn next_samples(&mut self, frames: usize) -> Result<Option<Vec<f64>>, Error> {
+        let Shape { rate, channels, .. } = self.shape;
         let samples = match &mut self.sound {
-            Sound::Tone(hz) => {
-                made = Clip::tone_from(rate, channels, *hz, self.at, frames).samples;
-                &made[..]
-            }
+            Sound::Tone(hz) => Clip::tone_from(rate, channels, *hz, self.at, frames).samples,
             Sound::Microphone(microphone) => {
                 // Silence, if it has nothing yet: a call has its own pace.
                 let mut samples = vec![0.0; frames * usize::from(channels)];
                 microphone.read(&mut samples)?;
-                made = samples.into_iter().map(f64::from).collect();
-                &made[..]
+                samples.into_iter().map(f64::from).collect()
             }
             Sound::Clip(clip) => {
                 let channels = usize::from(channels);
                 let start = usize::try_from(self.at).unwrap_or(usize::MAX).saturating_mul(channels);
                 let end = start.saturating_add(frames.saturating_mul(channels)).min(clip.samples.len());
                 match clip.samples.get(start..end) {
-                    Some(samples) if !samples.is_empty() => samples,
+                    Some(samples) if !samples.is_empty() => samples.to_vec(),
                     _ => return Ok(None),
                 }
             }
         };
         self.at += (samples.len() / usize::from(channels.max(1))) as u64;
-        self.chunk.clear();
-        encode(samples, format, order, &mut self.chunk);
-        Ok(Some((&self.chunk, peak(samples))))
+        Ok(Some(samples))
     }
 }
 
@@ -151,13 +153,19 @@ impl Recorder {
             self.rest.drain(..whole);
             samples
         };
+        self.hear_samples(&samples)?;
+        Ok(peak(&samples))
+    }
+
+    /// Takes samples.
+    pub(crate) fn hear_samples(&mut self, samples: &[f64]) -> Result<(), Error> {
         if let Some(file) = &mut self.file {
-            file.write(&samples)?;
+            file.write(samples)?;
         }
         if let Some(loudspeaker) = &mut self.loudspeaker {
             loudspeaker.write(&samples.iter().map(|sample| *sample as f32).collect::<Vec<_>>())?;
         }
-        Ok(peak(&samples))
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> Result<(), Error> {
@@ -189,7 +197,7 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn peak(samples: &[f64]) -> f64 {
+pub(crate) fn peak(samples: &[f64]) -> f64 {
     samples.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
 

@@ -39,6 +39,12 @@ pub struct Flags {
     /// TCP port for voicelink; 0 takes any free one [default: 4240].
     #[arg(long, value_name = "N")]
     voicelink_port: Option<u16>,
+    /// TCP port for opcode; 0 takes any free one [default: 4241].
+    #[arg(long, value_name = "N")]
+    opcode_port: Option<u16>,
+    /// Carry opcode's calls, so that callers and callees see the server's address alone: this one, by which clients reach it.
+    #[arg(long, value_name = "ADDR")]
+    opcode_relay: Option<IpAddr>,
     /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
     #[arg(long, value_name = "N")]
     dissonance_port: Option<u16>,
@@ -79,6 +85,8 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
 pub enum Protocol {
     /// TCP calls through an intermediary, raw PCM.
     Voicelink,
+    /// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
+    Opcode,
     /// Voice chat for games: rooms and direct speech, over TCP and UDP.
     Dissonance,
 }
@@ -151,6 +159,8 @@ pub struct Config {
     pub per_address: usize,
     /// The settings of voicelink.
     pub voicelink: Voicelink,
+    /// The settings of opcode.
+    pub opcode: Opcode,
     /// The settings of Dissonance.
     pub dissonance: Dissonance,
 }
@@ -189,6 +199,36 @@ pub struct Voicelink {
     pub hide_unknown: bool,
     /// Forward a call with the callee's own name, as received.
     pub forward_callee_name: bool,
+}
+
+/// The settings of opcode.
+#[derive(Debug, Clone)]
+pub struct Opcode {
+    /// TCP port.
+    pub port: u16,
+    /// What has to be shown for a name: its owner logs in as `NAME:SECRET`.
+    pub secrets: BTreeMap<String, String>,
+    /// Whether only names with a secret can be taken.
+    pub secrets_only: bool,
+    /// Hand on the host that a caller names, rather than the one that is seen.
+    pub trust_host: bool,
+    /// Carry calls; the address by which clients reach the server.
+    pub relay: Option<IpAddr>,
+    /// The first and the last port for calls carried; any free ones where this is not set.
+    pub relay_ports: Option<(u16, u16)>,
+}
+
+impl Default for Opcode {
+    fn default() -> Self {
+        Self {
+            port: voxwire_opcode::DEFAULT_PORT,
+            secrets: BTreeMap::new(),
+            secrets_only: false,
+            trust_host: false,
+            relay: None,
+            relay_ports: None,
+        }
+    }
 }
 
 /// The settings of Dissonance.
@@ -234,7 +274,7 @@ pub struct FixedName {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            only: vec![Protocol::Voicelink, Protocol::Dissonance],
+            only: vec![Protocol::Voicelink, Protocol::Opcode, Protocol::Dissonance],
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data: "voxwire-data".into(),
             http: Wanted::IfFree(DEFAULT_HTTP),
@@ -245,6 +285,7 @@ impl Default for Config {
             connections: 20_000,
             per_address: 256,
             voicelink: Voicelink::default(),
+            opcode: Opcode::default(),
             dissonance: Dissonance::default(),
         }
     }
@@ -285,6 +326,8 @@ impl Config {
             bind,
             data,
             voicelink_port,
+            opcode_port,
+            opcode_relay,
             dissonance_port,
             dissonance_quic_port,
             http,
@@ -305,6 +348,8 @@ impl Config {
         set(&mut config.bind, bind);
         set(&mut config.data, data);
         set(&mut config.voicelink.port, voicelink_port);
+        set(&mut config.opcode.port, opcode_port);
+        config.opcode.relay = opcode_relay.or(config.opcode.relay);
         set(&mut config.dissonance.port, dissonance_port);
         config.dissonance.quic_port =
             dissonance_quic_port.or(config.dissonance.quic_port).filter(|_| !flags.no_quic);
@@ -340,6 +385,15 @@ impl Config {
                 )));
             }
         };
+        if let Some(file) = file.opcode {
+            let opcode = &mut self.opcode;
+            set(&mut opcode.port, file.port);
+            set(&mut opcode.secrets, file.secrets);
+            set(&mut opcode.secrets_only, file.secrets_only);
+            set(&mut opcode.trust_host, file.trust_host);
+            opcode.relay = file.relay.or(opcode.relay);
+            opcode.relay_ports = file.relay_ports.map(Into::into).or(opcode.relay_ports);
+        }
         if let Some(file) = file.dissonance {
             let dissonance = &mut self.dissonance;
             set(&mut dissonance.port, file.port);
@@ -378,12 +432,34 @@ impl Config {
         {
             return Err(Error::Usage(format!("voicelink: the secret of {name:?} is empty or holds a NUL")));
         }
+        for (name, secret) in &self.opcode.secrets {
+            let whole = name.len().saturating_add(secret.len()).saturating_add(1);
+            if valid_name(name.as_bytes()).is_none() || name.contains(':') || secret.is_empty() || whole > 255
+            {
+                let expected = "a name without a colon and a secret expected, together at most 254 bytes";
+                return Err(Error::Usage(format!("opcode: the secret of {name:?} will not do: {expected}")));
+            }
+        }
+        if let Some((first, last)) =
+            self.opcode.relay_ports.filter(|(first, last)| first > last || *first == 0)
+        {
+            return Err(Error::Usage(format!(
+                "opcode: relay-ports {first} to {last}: the first, then the last expected"
+            )));
+        }
         let plain = !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain;
         if plain && self.dissonance.token.is_some() && self.only.contains(&Protocol::Dissonance) {
             let bind = self.bind;
             let advice = "use --tls-cert and --tls-key, or say --allow-plain";
             return Err(Error::Usage(format!(
                 "dissonance: the token would travel in the clear on {bind}: {advice}"
+            )));
+        }
+        if plain && !self.opcode.secrets.is_empty() && self.only.contains(&Protocol::Opcode) {
+            let bind = self.bind;
+            let advice = "use --tls-cert and --tls-key, or say --allow-plain";
+            return Err(Error::Usage(format!(
+                "opcode: secrets would travel in the clear on {bind}: {advice}"
             )));
         }
         if plain && !secrets.is_empty() {
@@ -428,7 +504,19 @@ struct File {
     connections: Option<usize>,
     per_address: Option<usize>,
     voicelink: Option<VoicelinkFile>,
+    opcode: Option<OpcodeFile>,
     dissonance: Option<DissonanceFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct OpcodeFile {
+    port: Option<u16>,
+    secrets: Option<BTreeMap<String, String>>,
+    secrets_only: Option<bool>,
+    trust_host: Option<bool>,
+    relay: Option<IpAddr>,
+    relay_ports: Option<[u16; 2]>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,12 +5,15 @@ mod certificate;
 mod config;
 mod dissonance;
 mod error;
+mod opcode;
 mod service;
 mod status;
 mod voicelink;
 
 pub use {
-    config::{Config, Dissonance, FixedName, Flags, Http, Profile, Protocol, QUIC_PORT, Voicelink, Wanted},
+    config::{
+        Config, Dissonance, FixedName, Flags, Http, Opcode, Profile, Protocol, QUIC_PORT, Voicelink, Wanted,
+    },
     error::Error,
     service::{Listening, Running, start},
 };

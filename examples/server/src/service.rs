@@ -1,7 +1,7 @@
 //! Starting the protocols, and ending them.
 
 use crate::config::{Config, Protocol, Wanted};
-use crate::{Error, certificate, dissonance, status, voicelink};
+use crate::{Error, certificate, dissonance, opcode, status, voicelink};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -86,6 +86,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
             Protocol::Voicelink => {
                 Box::new(voicelink::start(&config, ports.tcp("voicelink", config.voicelink.port)?))
             }
+            Protocol::Opcode => Box::new(opcode::start(&config, ports.tcp("opcode", config.opcode.port)?)?),
             Protocol::Dissonance => {
                 let mut listeners = vec![ports.lanes("dissonance", config.dissonance.port)?];
                 if let Some(port) = config.dissonance.quic_port {
@@ -195,7 +196,8 @@ impl Running {
 /// The caps of a hub, from the settings.
 pub(crate) fn hub_settings(config: &Config) -> HubSettings {
     HubSettings {
-        max_connections: config.connections,
+        // A little more than the sessions take: those choose who has to go.
+        max_connections: config.connections.saturating_add(config.connections / 8).saturating_add(16),
         max_per_address: config.per_address,
         ..HubSettings::DEFAULT
     }

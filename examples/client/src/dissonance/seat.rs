@@ -351,7 +351,7 @@ impl Seat {
                             tracing::debug!(?name, ?codec, "cannot play this");
                             return Ok(());
                         }
-                        let voice = Voice { name, speaker: Speaker::new(frame)?, rendered: Vec::new() };
+                        let voice = Voice { name, speaker: Speaker::new(frame, 1)?, rendered: Vec::new() };
                         self.voices.entry(from).or_insert(voice)
                     }
                 };

@@ -22,9 +22,11 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
-        (config.voicelink.port, config.dissonance.port, config.dissonance.quic_port) = (0, 0, None);
+        (config.voicelink.port, config.opcode.port) = (0, 0);
+        (config.dissonance.port, config.dissonance.quic_port) = (0, None);
         let protocol = match protocol {
             Protocol::Voicelink => "voicelink",
+            Protocol::Opcode => "opcode",
             Protocol::Dissonance => "dissonance",
         };
         change(&mut config);

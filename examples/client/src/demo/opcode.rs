@@ -1,0 +1,105 @@
+//! opcode's part of the demonstration: alice calls bob, both speak at once; straight, and then carried by the server.
+
+use super::{Outcome, draw};
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::opcode::{Heard, Options, Phone, Summary};
+use crate::report::Report;
+use crate::sound::Source;
+use core::net::IpAddr;
+use core::time::Duration;
+use std::path::Path;
+use voxwire_audio::{Clip, OPUS_RATE, SampleFormat, compare, load, resample, save_wav};
+use voxwire_server::{Config, Protocol, Wanted};
+
+/// How long bob goes on behind his last word: alice's may be longer.
+const TAIL: Duration = Duration::from_secs(1);
+
+pub(crate) async fn call(speech: &Clip, out: &Path) -> Result<Vec<Outcome>, Error> {
+    let alices = resample(&speech.mono(), OPUS_RATE)?;
+    // Bob is slower, and lower.
+    let rate = (f64::from(speech.rate) * 0.8).round() as u32;
+    let bobs = resample(&Clip { rate, ..speech.mono() }, OPUS_RATE)?;
+    save_wav(&out.join("opcode-alice-said.wav"), &alices, SampleFormat::I16)?;
+    save_wav(&out.join("opcode-bob-said.wav"), &bobs, SampleFormat::I16)?;
+    let names = ["opcode: alice to bob", "opcode: bob to alice"];
+    let carried = ["opcode carried: alice to bob", "opcode carried: bob to alice"];
+    // Both at once, with a server each.
+    let (straight, carried) =
+        tokio::join!(way(&alices, &bobs, false, out, names), way(&alices, &bobs, true, out, carried));
+    let (straight, carried) = (straight?, carried?);
+    Ok(straight.into_iter().chain(carried).collect())
+}
+
+/// One call, both ways.
+async fn way(
+    alices: &Clip,
+    bobs: &Clip,
+    carried: bool,
+    out: &Path,
+    names: [&'static str; 2],
+) -> Result<[Outcome; 2], Error> {
+    let mut config = Config { only: vec![Protocol::Opcode], http: Wanted::No, ..Config::default() };
+    config.opcode.port = 0;
+    config.opcode.relay = carried.then_some(IpAddr::from([127, 0, 0, 1]));
+    let server = voxwire_server::start(config).await?;
+    let address = server.address("opcode", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
+    let link = Link { server: Some(address.to_string()), tls_ca: None, tls_name: None };
+    let label = if carried { "opcode-carried" } else { "opcode" };
+    let record = |name: &str| out.join(format!("{label}-{name}-heard.wav"));
+    let length = Duration::from_secs_f64(bobs.seconds()) + TAIL;
+    let options = |name: &str, clip: &Clip| Options {
+        source: Some(Source::Clip(clip.clone())),
+        record: Some(record(name)),
+        length: Some(length),
+        ..Options::listener(name.into())
+    };
+    let mut bob = Phone::connect(&link, options("bob", bobs), Report::silent()).await?;
+    // Where the server carries the call nobody has to listen.
+    let alice = Options { listen: !carried, ..options("alice", alices) };
+    let mut alice = Phone::connect(&link, alice, Report::silent()).await?;
+    let callees = ["bob".to_owned()];
+    let (bobs_call, alices_call) = tokio::join!(bob.wait(false), alice.call(&callees));
+    let (bobs_call, alices_call) = (bobs_call?, alices_call?);
+    alice.close().await;
+    bob.close().await;
+    server.drain(Duration::from_secs(2)).await;
+    let to_bob = judge(names[0], "alice", "bob", alices, (&alices_call, &bobs_call), &record("bob"), out)?;
+    let to_alice = judge(names[1], "bob", "alice", bobs, (&bobs_call, &alices_call), &record("alice"), out)?;
+    Ok([to_bob, Outcome { set_up: alices_call.set_up, ..to_alice }])
+}
+
+fn judge(
+    label: &'static str,
+    speaker: &str,
+    listener: &str,
+    voice: &Clip,
+    (said, heard): (&Summary, &Summary),
+    recording: &Path,
+    out: &Path,
+) -> Result<Outcome, Error> {
+    let nothing = Heard::default();
+    let heard = heard.heard.get(speaker).unwrap_or(&nothing);
+    // A stream keeps its order.
+    let pairs = heard.packets.iter().zip(&said.said);
+    let latencies = pairs.map(|(heard, said)| heard.saturating_duration_since(*said)).collect();
+    let recorded = load(recording);
+    let comparison = match &recorded {
+        Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let silence = Clip::empty(voice.rate, 1);
+    draw(out, label, speaker, listener, voice, recorded.as_ref().unwrap_or(&silence))?;
+    let (sent, got) = (said.said.len() as u64, heard.packets.len() as u64);
+    Ok(Outcome {
+        protocol: label,
+        set_up: said.set_up,
+        sent,
+        heard: got,
+        latencies,
+        stalls: heard.figures.jitter.starved,
+        // Nothing is lost on a stream, but for what is on its way at the end.
+        passed: got + 10 >= sent && comparison.as_ref().is_ok_and(|comparison| comparison.present > 0.8),
+        comparison,
+    })
+}

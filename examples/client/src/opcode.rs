@@ -1,0 +1,122 @@
+//! `voxwire-client opcode`: the flags, and what the actions do.
+
+mod phone;
+
+use crate::error::Error;
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::{Play, Source, check_writable};
+use clap::{Args, Subcommand};
+use core::time::Duration;
+pub(crate) use phone::{Heard, Options, Phone, Summary};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// What to be known by [default: a random name].
+    #[arg(long, global = true, value_name = "NAME")]
+    name: Option<String>,
+    /// What shows that the name is ours, where the server asks for it.
+    #[arg(long, global = true, value_name = "TEXT", requires = "name")]
+    secret: Option<String>,
+    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+    #[arg(long, global = true, value_name = "FILE")]
+    play: Option<Play>,
+    /// Record what is heard to a WAV file.
+    #[arg(long, global = true, value_name = "FILE.wav")]
+    record: Option<PathBuf>,
+    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+    #[arg(long, global = true)]
+    device: bool,
+    /// Hang up after so many seconds of call.
+    #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
+    length: Option<Duration>,
+    /// Bits per second.
+    #[arg(long, global = true, value_name = "BITS", default_value_t = 96_000)]
+    bitrate: u32,
+    /// Do not listen for whom we call: only for a server that carries calls.
+    #[arg(long, global = true)]
+    no_listen: bool,
+    /// Listen for whom we call on these ports only, from the first to the last: FIRST-LAST, or one.
+    #[arg(long, global = true, value_name = "PORTS", value_parser = ports, conflicts_with = "no_listen")]
+    ports: Option<(u16, u16)>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print who is there.
+    Contacts,
+    /// Wait for one call, take it, and end with it.
+    Wait {
+        /// Take calls: what happens anyway.
+        #[arg(long, conflicts_with = "refuse")]
+        accept: bool,
+        /// Refuse calls.
+        #[arg(long)]
+        refuse: bool,
+        /// Go on with the next call. Later recordings are numbered: bob.wav, bob-2.wav, ..
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Call somebody, or several at once; hang up when the file has been played.
+    Call {
+        /// Whom.
+        #[arg(required = true)]
+        user: Vec<String>,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let range = first.parse().ok().zip(last.parse().ok()).filter(|(first, last)| first <= last && *first > 0);
+    range.ok_or_else(|| "FIRST-LAST expected, for example 50000-50010".into())
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+    if !(6_000..=510_000).contains(&flags.bitrate) {
+        return Err(Error::Usage(format!("--bitrate {}: 6000 to 510000 expected", flags.bitrate)));
+    }
+    // A bad file is reported before anybody is disturbed.
+    let source = Source::open(flags.play.as_ref(), flags.device)?;
+    if let Some(path) = &flags.record {
+        check_writable(path)?;
+    }
+    let options = Options {
+        name: flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..))),
+        secret: flags.secret,
+        source,
+        record: flags.record,
+        device: flags.device,
+        length: flags.length,
+        bitrate: flags.bitrate,
+        listen: !flags.no_listen,
+        ports: flags.ports,
+    };
+    let mut phone = Phone::connect(&link, options, report.clone()).await?;
+    let result = match flags.action {
+        Action::Contacts => phone.contacts().await,
+        Action::Call { user } => phone.call(&user).await.map(|_| ()),
+        Action::Wait { refuse, keep, .. } => loop {
+            match phone.wait(refuse).await {
+                // One call that went wrong is no reason to miss the next.
+                Err(Error::Failed(reason)) if keep && phone.is_connected() => report.event(
+                    "failed",
+                    serde_json::json!({ "reason": reason }),
+                    &format!("call failed: {reason}"),
+                ),
+                Ok(summary) if keep && !summary.interrupted && phone.is_connected() => {}
+                result => break result.map(|_| ()),
+            }
+        },
+    };
+    phone.close().await;
+    result
+}

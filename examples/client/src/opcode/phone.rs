@@ -1,0 +1,531 @@
+//! One client at work: logs in, calls or waits, and moves the sound.
+
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::{Player, Recorder, Shape, Source, numbered, peak};
+use core::time::Duration;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use voxwire_audio::{
+    OPUS_RATE, SampleFormat, SampleOrder, Speaker, SpeakerFigures, VoiceEncoder, VoiceSettings, limit,
+    mix_into, voice_encoder,
+};
+use voxwire_core::Session;
+use voxwire_opcode::{
+    CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Phase, Text,
+};
+use voxwire_transport::{Connection, ConnectionSettings, Turn};
+
+/// What a phone is told at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) name: String,
+    pub(crate) secret: Option<String>,
+    pub(crate) source: Option<Source>,
+    pub(crate) record: Option<PathBuf>,
+    /// Play what is heard.
+    pub(crate) device: bool,
+    pub(crate) length: Option<Duration>,
+    pub(crate) bitrate: u32,
+    /// Listen for whom we call.
+    pub(crate) listen: bool,
+    /// Where.
+    pub(crate) ports: Option<(u16, u16)>,
+}
+
+impl Options {
+    /// Somebody who has nothing to say.
+    pub(crate) fn listener(name: String) -> Self {
+        Self {
+            name,
+            secret: None,
+            source: None,
+            record: None,
+            device: false,
+            length: None,
+            bitrate: 96_000,
+            listen: true,
+            ports: None,
+        }
+    }
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    /// From asking for the first call until it was up; for the caller.
+    pub(crate) set_up: Duration,
+    /// When each packet was sent, silence included.
+    pub(crate) said: Vec<Instant>,
+    /// Who was heard, and how.
+    pub(crate) heard: BTreeMap<String, Heard>,
+    /// Ended by a signal.
+    pub(crate) interrupted: bool,
+}
+
+/// The other side of a call, as it was heard.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Heard {
+    /// When each packet came in.
+    pub(crate) packets: Vec<Instant>,
+    pub(crate) figures: SpeakerFigures,
+}
+
+/// One packet: what originals send, and can play.
+const FRAME: Duration = Duration::from_millis(20);
+const FRAME_SAMPLES: usize = 960;
+const CHANNELS: u16 = 2;
+const SHAPE: Shape =
+    Shape { rate: OPUS_RATE, channels: CHANNELS, format: SampleFormat::I16, order: SampleOrder::Little };
+/// How long to wait for the server's answers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct Phone {
+    connection: Connection<Client>,
+    options: Options,
+    report: Report,
+    signals: [Signal; 3],
+    calls: u32,
+}
+
+/// One call that is up.
+struct Line {
+    name: String,
+    speaker: Speaker,
+}
+
+/// What is going on until all calls are over.
+struct Round {
+    /// Whom we have called, or are called by, and who has not answered.
+    asked: BTreeMap<CallId, String>,
+    lines: BTreeMap<CallId, Line>,
+    calling: bool,
+    refuse: bool,
+    started: Instant,
+    /// The first call came up then.
+    up: Option<Instant>,
+    player: Option<Player>,
+    encoder: Box<dyn VoiceEncoder>,
+    recorder: Option<Recorder>,
+    /// Why the last call did not come up.
+    failure: Option<String>,
+    /// All that was to be said is said.
+    played: bool,
+    /// Who called was refused, as is wanted.
+    refused: bool,
+    summary: Summary,
+    levels: (f64, f64),
+}
+
+/// An event, owned: all that matters but sound.
+enum Happening {
+    LoggedIn,
+    LoginFailed(String),
+    Incoming { call: CallId, caller: String },
+    Missed(String),
+    Established(CallId),
+    Rejected { call: Option<CallId>, what: String },
+    Ended { call: CallId, contact: String, cause: Cause },
+    Disconnected,
+}
+
+impl Happening {
+    fn of(event: ClientEvent<'_>) -> Option<Self> {
+        Some(match event {
+            ClientEvent::LoggedIn => Self::LoggedIn,
+            ClientEvent::LoginFailed { reason } => Self::LoginFailed(text(reason.0)),
+            ClientEvent::Incoming { call, caller } => Self::Incoming { call, caller: text(caller.0) },
+            ClientEvent::Missed { caller } => Self::Missed(text(caller.0)),
+            ClientEvent::Established { call } => Self::Established(call),
+            ClientEvent::Rejected { call, what } => Self::Rejected { call, what: text(what.0) },
+            ClientEvent::Ended { call, contact, cause } => {
+                Self::Ended { call, contact: text(&contact), cause }
+            }
+            ClientEvent::Disconnected => Self::Disconnected,
+            _ => return None,
+        })
+    }
+}
+
+impl Phone {
+    /// Connects and logs in.
+    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+        let mut client = Client::new(ClientSettings { listen: options.listen, ..ClientSettings::DEFAULT });
+        let name = match &options.secret {
+            Some(secret) => format!("{}:{secret}", options.name),
+            None => options.name.clone(),
+        };
+        client
+            .handle_command(voxwire_core::Instant::ZERO, ClientCommand::Login { name: &name })
+            .map_err(|refusal| Error::Usage(format!("--name: {refusal}")))?;
+        let settings = ConnectionSettings { ports: options.ports, ..ConnectionSettings::DEFAULT };
+        let connection = link.connect_with(DEFAULT_PORT, client, settings).await?;
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        let mut phone = Self { connection, options, report, signals, calls: 0 };
+        let answer = timeout(PATIENCE, phone.log_in()).await;
+        answer.unwrap_or_else(|_| Err(failed!("the server does not answer")))?;
+        Ok(phone)
+    }
+
+    async fn log_in(&mut self) -> Result<(), Error> {
+        let name = self.options.name.clone();
+        loop {
+            match self.news().await? {
+                None => return Err(failed!("interrupted while logging in")),
+                Some(Happening::LoggedIn) => {
+                    let text = format!("logged in as {name}");
+                    self.report.event("logged_in", json!({ "name": name }), &text);
+                    return Ok(());
+                }
+                Some(Happening::LoginFailed(why)) => {
+                    return Err(failed!("the server refused the name {name:?}: {}", plain(&why)));
+                }
+                Some(Happening::Disconnected) => return Err(self.lost("logging in")),
+                Some(_) => {}
+            }
+        }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connection.session().phase() != Phase::Disconnected
+    }
+
+    /// Hangs up, and waits a moment until it is written.
+    pub(crate) async fn close(mut self) {
+        self.connection.shutdown();
+        let rest = async { while self.connection.next().await.is_some() {} };
+        let _ = timeout(Duration::from_secs(2), rest).await;
+    }
+
+    /// Prints who is there.
+    pub(crate) async fn contacts(&mut self) -> Result<(), Error> {
+        // The list follows the log-in at once, and not at all where nobody is there.
+        let quiet = Duration::from_millis(300);
+        while let Ok(news) = timeout(quiet, self.news()).await {
+            if matches!(news?, None | Some(Happening::Disconnected)) {
+                return Err(self.lost("reading the contact list"));
+            }
+        }
+        let contacts: Vec<String> = self.connection.session().contacts().map(text).collect();
+        for name in contacts {
+            self.report.event("contact", json!({ "name": name }), &plain(&name));
+        }
+        Ok(())
+    }
+
+    /// Calls everybody in `users`, plays, records, and hangs up.
+    pub(crate) async fn call(&mut self, users: &[String]) -> Result<Summary, Error> {
+        let mut asked = BTreeMap::new();
+        for user in users {
+            self.tell(ClientCommand::Call { contact: user.as_bytes() })?;
+            let newest = self.connection.session().calls().last().map(|(call, ..)| call);
+            asked.extend(newest.map(|call| (call, user.clone())));
+            self.report.event("calling", json!({ "user": user }), &format!("calling {}", plain(user)));
+        }
+        self.round(asked, true, false).await
+    }
+
+    /// Waits for a call and sees it through.
+    pub(crate) async fn wait(&mut self, refuse: bool) -> Result<Summary, Error> {
+        self.report.plain("waiting", "waiting for a call");
+        self.round(BTreeMap::new(), false, refuse).await
+    }
+
+    /// Until all calls are over.
+    async fn round(
+        &mut self,
+        asked: BTreeMap<CallId, String>,
+        calling: bool,
+        refuse: bool,
+    ) -> Result<Summary, Error> {
+        let settings = VoiceSettings {
+            frame: FRAME,
+            channels: CHANNELS,
+            bitrate: self.options.bitrate,
+            expected_loss: 0,
+        };
+        let mut round = Round {
+            asked,
+            lines: BTreeMap::new(),
+            calling,
+            refuse,
+            started: Instant::now(),
+            up: None,
+            player: None,
+            encoder: voice_encoder(settings)?,
+            recorder: None,
+            failure: None,
+            played: false,
+            refused: false,
+            summary: Summary::default(),
+            levels: (0.0, 0.0),
+        };
+        let end = self.converse(&mut round).await;
+        self.report.progress_end();
+        // Whatever happened, what was heard is kept; and the other sides learn of a hang-up now.
+        let over = round.lines.keys().copied().collect::<Vec<_>>();
+        for call in over {
+            self.over(&mut round, call, "hung up");
+        }
+        let rest: Vec<CallId> = self.connection.session().calls().map(|(call, ..)| call).collect();
+        for call in rest {
+            let _ = self.tell(ClientCommand::HangUp { call });
+        }
+        if let Some(recorder) = round.recorder.take() {
+            recorder.finish()?;
+        }
+        let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
+        end?;
+        match round.failure {
+            Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
+            _ => Ok(round.summary),
+        }
+    }
+
+    async fn converse(&mut self, round: &mut Round) -> Result<(), Error> {
+        let mut ticks: Interval = interval(FRAME);
+        // After a hitch the sound goes on where it is due.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        loop {
+            let [interrupt, terminate, hang_up] = &mut self.signals;
+            let happening = tokio::select! {
+                turn = self.connection.next() => {
+                    let Some(Turn { result, .. }) = turn else { return Err(self.lost("in a call")) };
+                    match result {
+                        Ok(Some(ClientEvent::Voice { call, packet })) => {
+                            round.hear(call, packet);
+                            None
+                        }
+                        Ok(event) => event.and_then(Happening::of),
+                        Err(violation) => {
+                            tracing::debug!(%violation, "ignored");
+                            None
+                        }
+                    }
+                }
+                _ = ticks.tick() => {
+                    if round.up.is_some() {
+                        round.render()?;
+                        if let Some(packet) = round.next_packet()? {
+                            let say = ClientCommand::Say { call: None, packet: &packet };
+                            let said = self.connection.call(|client, now| client.handle_command(now, say));
+                            said.map_err(|refusal| failed!("cannot send sound: {refusal}"))?;
+                            round.summary.said.push(Instant::now());
+                        }
+                        let lasted = round.up.map(|up| up.elapsed()).unwrap_or_default();
+                        self.report.progress(lasted, round.levels.0, round.levels.1);
+                        let time_is_up = self.options.length.is_some_and(|length| lasted >= length);
+                        let played = round.played && round.calling && self.options.length.is_none();
+                        if time_is_up || played {
+                            return Ok(());
+                        }
+                    }
+                    None
+                }
+                _ = interrupt.recv() => { round.summary.interrupted = true; return Ok(()) }
+                _ = terminate.recv() => { round.summary.interrupted = true; return Ok(()) }
+                _ = hang_up.recv() => { round.summary.interrupted = true; return Ok(()) }
+            };
+            if let Some(happening) = happening {
+                self.happened(round, happening)?;
+            }
+            let nobody = round.asked.is_empty() && round.lines.is_empty();
+            let over = round.up.is_some() || round.failure.is_some() || round.calling || round.refused;
+            if nobody && over {
+                return Ok(());
+            }
+        }
+    }
+
+    fn happened(&mut self, round: &mut Round, happening: Happening) -> Result<(), Error> {
+        match happening {
+            Happening::Incoming { call, caller } => {
+                let shown = plain(&caller);
+                self.report.event("incoming", json!({ "caller": caller }), &format!("{shown} calls"));
+                if round.refuse || round.calling {
+                    self.tell(ClientCommand::Refuse { call })?;
+                    self.report.event("refused", json!({ "caller": caller }), "refused");
+                    if round.refuse {
+                        round.refused = true;
+                    }
+                } else {
+                    self.tell(ClientCommand::Accept { call })?;
+                    round.asked.insert(call, caller);
+                }
+            }
+            Happening::Missed(caller) => {
+                let text = format!("{} called meanwhile, and was refused", plain(&caller));
+                self.report.event("missed", json!({ "caller": caller }), &text);
+            }
+            Happening::Established(call) => {
+                let Some(name) = round.asked.remove(&call) else { return Ok(()) };
+                let text = format!("call with {} is up", plain(&name));
+                self.report.event("established", json!({ "with": name }), &text);
+                round.lines.insert(call, Line { name, speaker: Speaker::new(FRAME, CHANNELS)? });
+                if round.up.is_none() {
+                    round.up = Some(Instant::now());
+                    round.summary.set_up = round.started.elapsed();
+                    round.player =
+                        self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+                    self.calls += 1;
+                    let record = self.options.record.as_deref().map(|path| numbered(path, self.calls));
+                    round.recorder = Some(Recorder::new(record.as_deref(), self.options.device, SHAPE)?);
+                }
+            }
+            Happening::Rejected { call, what } => {
+                let who = call.and_then(|call| round.asked.remove(&call));
+                let reason = match who {
+                    Some(who) => format!("{}: {}", plain(&who), plain(&what)),
+                    None => format!("the server says: {}", plain(&what)),
+                };
+                self.report.event("rejected", json!({ "reason": what }), &reason);
+                if call.is_some() {
+                    round.failure = Some(reason);
+                }
+            }
+            Happening::Ended { call, contact, cause } => {
+                if round.lines.contains_key(&call) {
+                    self.over(round, call, &format!("{} {cause}", plain(&contact)));
+                } else if round.asked.remove(&call).is_some() {
+                    let contact = plain(&contact);
+                    let reason = match cause {
+                        Cause::Refused => format!("{contact} refused the call"),
+                        Cause::NoAnswer => format!("{contact} does not answer"),
+                        Cause::HungUp => format!("{contact} hung up before the call was up"),
+                        _ => format!("{contact}: {cause}"),
+                    };
+                    self.report.event("failed", json!({ "with": contact, "reason": reason }), &reason);
+                    round.failure = Some(reason);
+                }
+            }
+            Happening::Disconnected => {
+                let text = "the connection to the server is lost";
+                if round.lines.is_empty() {
+                    return Err(self.lost("waiting"));
+                }
+                self.report.plain("disconnected", &format!("{text}; the call goes on"));
+            }
+            Happening::LoggedIn | Happening::LoginFailed(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A call is over: its figures are kept and shown.
+    fn over(&self, round: &mut Round, call: CallId, how: &str) {
+        let Some(Line { name, speaker }) = round.lines.remove(&call) else { return };
+        let heard = round.summary.heard.entry(name.clone()).or_default();
+        heard.figures = speaker.figures();
+        let (said, packets) = (round.summary.said.len(), heard.packets.len());
+        let SpeakerFigures { jitter, concealed, invalid, .. } = heard.figures;
+        let fields = json!({
+            "with": name, "how": how, "packets_sent": said, "packets_heard": packets,
+            "invalid": invalid, "concealed": concealed, "hurried": jitter.hurried, "starved": jitter.starved,
+            "delay_ms": jitter.target.as_millis(),
+        });
+        let text = format!(
+            "call with {} over ({how}): {said} packets sent, {packets} heard, held back for {} ms",
+            plain(&name),
+            jitter.target.as_millis()
+        );
+        self.report.event("ended", fields, &text);
+    }
+
+    fn lost(&self, doing: &str) -> Error {
+        match self.connection.error() {
+            None | Some(voxwire_transport::Error::Closed) => {
+                failed!("the connection to the server was lost while {doing}")
+            }
+            Some(voxwire_transport::Error::Frame(error)) => {
+                failed!("what the server sent while {doing} is not opcode: {error}")
+            }
+            Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
+        }
+    }
+
+    fn tell(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
+        let told = self.connection.call(|client, now| client.handle_command(now, command));
+        told.map_err(|refusal| failed!("{refusal}"))
+    }
+
+    /// The next thing that happens outside of calls; `None` for a signal.
+    async fn news(&mut self) -> Result<Option<Happening>, Error> {
+        loop {
+            let [interrupt, terminate, hang_up] = &mut self.signals;
+            let turn = tokio::select! {
+                turn = self.connection.next() => turn,
+                _ = interrupt.recv() => return Ok(None),
+                _ = terminate.recv() => return Ok(None),
+                _ = hang_up.recv() => return Ok(None),
+            };
+            let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
+            match result {
+                Ok(event) => {
+                    if let Some(happening) = event.and_then(Happening::of) {
+                        return Ok(Some(happening));
+                    }
+                }
+                Err(violation) => tracing::debug!(%violation, "ignored"),
+            }
+        }
+    }
+}
+
+impl Round {
+    fn hear(&mut self, call: CallId, packet: &[u8]) {
+        let Some(line) = self.lines.get_mut(&call) else { return };
+        line.speaker.append(self.started.elapsed(), packet);
+        self.summary.heard.entry(line.name.clone()).or_default().packets.push(Instant::now());
+    }
+
+    /// Mixes what is heard in one frame's time.
+    fn render(&mut self) -> Result<(), Error> {
+        let now = self.started.elapsed();
+        let mut mix = [0.0_f32; FRAME_SAMPLES * CHANNELS as usize];
+        for line in self.lines.values_mut() {
+            if let Some(samples) = line.speaker.render(now) {
+                mix_into(&mut mix, samples, 1.0);
+            }
+        }
+        limit(&mut mix);
+        let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
+        self.levels.1 = (self.levels.1 * 0.9).max(peak(&samples));
+        self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.hear_samples(&samples))
+    }
+
+    /// What is said in one frame's time: silence, where there is nothing to say, as originals do.
+    fn next_packet(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        if self.lines.is_empty() {
+            return Ok(None);
+        }
+        let next = match self.player.as_mut() {
+            Some(player) => player.next_samples(FRAME_SAMPLES)?,
+            None => None,
+        };
+        if next.is_none() && self.player.take().is_some() {
+            self.played = true;
+        }
+        let mut samples: Vec<f32> =
+            next.unwrap_or_default().into_iter().map(|sample| sample as f32).collect();
+        samples.resize(FRAME_SAMPLES * usize::from(CHANNELS), 0.0);
+        self.levels.0 = samples.iter().fold(0.0_f64, |peak, sample| peak.max(f64::from(sample.abs())));
+        let mut packet = Vec::new();
+        self.encoder.encode(&samples, &mut packet)?;
+        Ok(Some(packet))
+    }
+}
+
+/// What a peer wrote, as it is: for programs.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The same for people: what would not show, or would steer a terminal, is escaped.
+fn plain(text: &str) -> String {
+    let quoted = format!("{:?}", Text::from(text));
+    quoted.trim_matches('"').to_owned()
+}

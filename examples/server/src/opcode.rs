@@ -1,0 +1,172 @@
+//! opcode: who may have which name, and what goes into the log.
+
+use crate::Error;
+use crate::config::{Config, Opcode, Profile};
+use crate::service::{Figure, Service, hub_settings};
+use core::future::Future;
+use core::net::IpAddr;
+use core::pin::Pin;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use subtle::ConstantTimeEq;
+use voxwire_core::{Handler, Instant, Limits, PeerId, Session};
+use voxwire_opcode::{
+    RelayAddress, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text, Violation,
+};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+
+/// Starts serving on `listener`.
+pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
+    let Opcode { trust_host, relay, relay_ports, ref secrets, secrets_only, .. } = config.opcode;
+    let seed = getrandom::u64().unwrap_or_default();
+    let defaults = match config.profile {
+        Profile::Safe => Settings::DEFAULT,
+        Profile::Original => Settings::ORIGINAL,
+    };
+    let relay = match relay {
+        None => None,
+        Some(ip) if ip.is_unspecified() => {
+            return Err(Error::Usage(
+                "opcode: relay is the address by which clients reach the server".into(),
+            ));
+        }
+        Some(ip) => Some(RelayAddress { v4: ip, v6: Some(ip).filter(|ip| ip.is_ipv6()) }),
+    };
+    let settings = Settings {
+        ask: !secrets.is_empty() || secrets_only,
+        trust_host: trust_host || defaults.trust_host,
+        relay,
+        limits: Limits { max_peers: config.connections, max_backlog: 256 << 20, ..defaults.limits },
+        ..defaults
+    };
+    let porter = Porter { secrets: secrets.clone(), secrets_only };
+    let hub = HubSettings {
+        // Everybody's name has to fit, as a newcomer is told them all.
+        backlog: hub_settings(config).backlog.max(config.connections * 64),
+        ports: relay_ports,
+        ..hub_settings(config)
+    };
+    Ok(Hosted { hub: Hub::spawn(vec![listener], Server::new(settings, seed), porter, hub) })
+}
+
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    hub: Handle<Server>,
+}
+
+impl Service for Hosted {
+    fn protocol(&self) -> &'static str {
+        "opcode"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
+            self.hub.stats();
+        let (stats, logged_in, relays) =
+            self.hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
+        let ServerStats { logins, calls, established, packets, bytes, violations, .. } = stats;
+        vec![
+            Figure::gauge("connections", "Clients connected", connections as u64),
+            Figure::gauge("logged_in", "Clients logged in", logged_in as u64),
+            Figure::gauge("relays", "Calls carried", relays as u64),
+            Figure::counter("logins", "Names given", logins),
+            Figure::counter("calls", "Calls handed on to a callee", calls),
+            Figure::counter("established", "Carried calls that came up", established),
+            Figure::counter("packets", "VoiceData packets carried", packets),
+            Figure::counter("bytes", "Bytes of sound carried", bytes),
+            Figure::counter("dropped", "VoiceData packets dropped for slow listeners", dropped_frames),
+            Figure::counter("violations", "Malformed or misplaced packets", violations),
+            Figure::counter("accepted", "Connections accepted", accepted),
+            Figure::counter("refused", "Connections refused because of a cap", refused),
+            Figure::counter("broken", "Connections closed for a broken stream", broken),
+            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        ]
+    }
+
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
+        Box::pin(self.hub.drain(deadline))
+    }
+}
+
+/// Decides who is who. Text that peers chose is logged escaped, and secrets are not.
+#[derive(Debug)]
+struct Porter {
+    secrets: BTreeMap<String, String>,
+    secrets_only: bool,
+}
+
+impl Porter {
+    /// The answer to somebody who asks for `name`, or `name:secret`.
+    fn judge<'a>(&self, peer: PeerId, asked: &'a str) -> ServerCommand<'a> {
+        let (name, secret) = match asked.split_once(':') {
+            Some((name, secret)) if self.secrets.contains_key(name) => (name, Some(secret)),
+            _ => (asked, None),
+        };
+        match (self.secrets.get(name), secret) {
+            (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown.as_bytes())) => {
+                ServerCommand::Admit { peer, name, proven: true }
+            }
+            (Some(_), Some(_)) => ServerCommand::Reject { peer, reason: "wrong secret" },
+            (Some(_), None) => {
+                ServerCommand::Reject { peer, reason: "this name needs a secret: log in as NAME:SECRET" }
+            }
+            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: "unknown name" },
+            (None, _) => ServerCommand::Admit { peer, name, proven: false },
+        }
+    }
+}
+
+impl Handler<Server> for Porter {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let name = |peer: PeerId| format!("{:?}", Text(server.name(peer).unwrap_or(b"?")));
+        let address = |peer: PeerId| -> Option<IpAddr> { server.address(peer).map(|from| from.ip()) };
+        match event {
+            ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
+            ServerEvent::LoggingIn { peer, name } => {
+                let verdict = match name.as_str() {
+                    Some(text) => self.judge(peer, text),
+                    None => ServerCommand::Reject { peer, reason: voxwire_opcode::reason::INVALID },
+                };
+                let refused = server.handle_command(now, verdict).is_err();
+                if refused {
+                    let reason = voxwire_opcode::reason::INVALID;
+                    let _ = server.handle_command(now, ServerCommand::Reject { peer, reason });
+                }
+                if refused || matches!(verdict, ServerCommand::Reject { .. }) {
+                    tracing::info!(%peer, address = ?server.address(peer), "log-in refused");
+                }
+            }
+            ServerEvent::LoggedIn { peer } => {
+                tracing::info!(%peer, name = %name(peer), address = ?address(peer), "logged in");
+            }
+            ServerEvent::LoginFailed { peer, name } => {
+                tracing::info!(%peer, ?name, address = ?address(peer), "log-in refused");
+            }
+            ServerEvent::Calling { caller, callee } => {
+                tracing::info!(caller = %name(caller), callee = %name(callee), "calling");
+            }
+            ServerEvent::Unreachable { caller, contact, cause } => {
+                tracing::info!(caller = %name(caller), ?contact, ?cause, "not handed on");
+            }
+            ServerEvent::Refused { caller, callee } => {
+                tracing::info!(caller = %name(caller), callee = %name(callee), "refused");
+            }
+            ServerEvent::Established { caller, callee } => {
+                tracing::info!(caller = %name(caller), callee = %name(callee), "call up");
+            }
+            ServerEvent::Ended { caller, callee, missing, lasted, packets } => {
+                let (caller, callee) = (name(caller), name(callee));
+                tracing::info!(%caller, %callee, ?missing, ?lasted, packets, "call over");
+            }
+            ServerEvent::Gone { peer, name: Some(gone) } => {
+                tracing::info!(%peer, name = ?Text(&gone), "gone");
+            }
+            // Somebody who never had a name: a scanner, or one that was closed for sending garbage.
+            event => tracing::debug!(?event),
+        }
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
+    }
+}
