@@ -1,0 +1,213 @@
+//! C-08 and what opcode's issue asks to be seen: the programs, run by hand from several terminals and a server; and peers that
+//! behave as the original programs do.
+
+mod kit;
+
+use kit::{Client, Server, temporary};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::process::Command;
+use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav, voice_decoder};
+use voxwire_core::Message;
+use voxwire_core::testing::vectors;
+use voxwire_opcode::{Packet, Wire};
+use voxwire_server::Protocol;
+
+/// Three seconds of speech, as a file.
+fn speech(name: &str) -> (voxwire_audio::Clip, std::path::PathBuf) {
+    let mut clip = resample(&read_flac(SPEECH).unwrap().mono(), 48_000).unwrap();
+    clip.samples.truncate(3 * 48_000);
+    let path = temporary(name);
+    save_wav(&path, &clip, SampleFormat::I16).unwrap();
+    (clip, path)
+}
+
+fn carrying() -> Server {
+    Server::with(Protocol::Opcode, |config| {
+        config.opcode.relay = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    })
+}
+
+#[test]
+fn o_08_o_09_a_call_is_heard_straight_and_carried() {
+    let (clip, said) = speech("o08-said.wav");
+    let ways = [(Server::start(Protocol::Opcode), ""), (carrying(), ""), (carrying(), "--no-listen")];
+    for (n, (server, flags)) in ways.iter().enumerate() {
+        let heard = temporary(&format!("o08-heard-{n}.wav"));
+        let bob = server.spawn(&format!("wait --name bob --record {}", heard.display()), "waiting");
+        let (code, out, _) = server.client("contacts --name carol");
+        assert_eq!((code, out.as_str()), (Some(0), "logged in as carol\nbob\n"));
+        let call = format!("call bob {flags} --name alice --play {}", said.display());
+        let (code, out, error) = server.client(&call);
+        assert_eq!(code, Some(0), "{out}{error}");
+        assert!(out.contains("call with bob is up") && out.contains("packets sent"), "{out}");
+        let (code, out, error) = bob.end();
+        assert_eq!(code, Some(0), "{error}");
+        assert!(out.contains("alice calls") && out.contains("call with alice over (alice hung up)"), "{out}");
+        // Silence, too, is said, both ways, every 20 ms.
+        let packets = |text: &str| -> u64 {
+            let at = out.find(text).unwrap();
+            out[..at].rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let (sent, heard_packets) = (packets(" packets sent"), packets(" heard"));
+        assert!(sent.abs_diff(heard_packets) < 20 && heard_packets >= 148, "{out}");
+        let likeness = compare(&clip, &load(&heard).unwrap()).unwrap();
+        assert!(likeness.present > 0.8, "{likeness:?}");
+    }
+}
+
+#[test]
+fn o_06_o_07_calls_that_do_not_come_up_say_why() {
+    let server = Server::start(Protocol::Opcode);
+    let (code, _, error) = server.client("call nobody --name alice");
+    assert_eq!((code, error.trim()), (Some(1), "voxwire-client: nobody: requested username not found"));
+    let bob = server.spawn("wait --refuse --name bob", "waiting");
+    let (code, _, error) = server.client("call bob --name alice");
+    assert_eq!((code, error.trim()), (Some(1), "voxwire-client: bob refused the call"));
+    assert_eq!(bob.end().0, Some(0));
+    let bob = server.spawn("wait --keep --name bob", "waiting");
+    let (code, _, error) = server.client("contacts --name bob");
+    assert!(code == Some(1) && error.contains("username already used"), "{error}");
+    let (code, _, error) = server.client("call bob --name alice --no-listen");
+    assert!(code == Some(1) && error.contains("this server carries no calls"), "{error}");
+    for (arguments, what) in
+        [("call", "required"), ("contacts --name a\u{7}b", "invalid name"), ("contacts --bitrate 1", "6000")]
+    {
+        let (code, _, error) = server.client(arguments);
+        assert!(code == Some(2) && error.contains(what), "{error}");
+    }
+    bob.signal("-TERM");
+    assert_eq!(bob.end().0, Some(0));
+}
+
+#[test]
+fn o_08_one_dies_and_the_other_hears_of_it() {
+    for server in [Server::start(Protocol::Opcode), carrying()] {
+        let bob = server.spawn("wait --name bob", "waiting");
+        let alice = server.spawn("call bob --name alice --play tone", "is up");
+        bob.until("is up");
+        alice.signal("-KILL");
+        let (code, out, _) = bob.end();
+        assert!(code == Some(0) && out.contains("alice hung up"), "{out}");
+    }
+}
+
+#[test]
+fn o_08_three_in_a_call() {
+    let server = Server::start(Protocol::Opcode);
+    let (clip, said) = speech("o08-three.wav");
+    let wait = |name: &str| {
+        let record = temporary(&format!("o08-three-{name}.wav"));
+        (server.spawn(&format!("wait --name {name} --record {}", record.display()), "waiting"), record)
+    };
+    let others = [wait("bob"), wait("carol")];
+    let (code, out, error) = server.client(&format!("call bob carol --name alice --play {}", said.display()));
+    assert_eq!(code, Some(0), "{out}{error}");
+    for (other, record) in others {
+        assert_eq!(other.end().0, Some(0));
+        let likeness = compare(&clip, &load(&record).unwrap()).unwrap();
+        assert!(likeness.present > 0.8, "{likeness:?}");
+    }
+}
+
+#[test]
+fn a_name_with_a_secret_is_its_owners() {
+    let server = Server::with(Protocol::Opcode, |config| {
+        config.opcode.secrets.insert("bob".into(), "hush".into());
+    });
+    for (flags, reason) in [("", "needs a secret"), ("--secret loud", "wrong secret")] {
+        let (code, _, error) = server.client(&format!("contacts --name bob {flags}"));
+        assert!(code == Some(1) && error.contains(reason), "{error}");
+    }
+    // Whoever has it takes the name over.
+    let old = server.spawn("wait --name bob --secret hush", "waiting");
+    let (code, out, _) = server.client("contacts --name bob --secret hush");
+    assert_eq!((code, out.as_str()), (Some(0), "logged in as bob\n"));
+    let (code, _, error) = old.end();
+    assert!(code == Some(1) && error.contains("lost"), "{error}");
+    let (code, out, _) = server.client("contacts --name alice");
+    assert_eq!((code, out.as_str()), (Some(0), "logged in as alice\n"));
+}
+
+fn python(arguments: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/opcode_peer.py")).args(arguments);
+    command
+}
+
+#[test]
+fn o_10_a_client_like_the_original_calls_ours_and_is_called() {
+    let (clip, said) = speech("o10-said.wav");
+    for server in [Server::start(Protocol::Opcode), carrying()] {
+        let address = server.address.to_string();
+        // It is called, and sends back what it hears.
+        let snake = Client::spawn(python(&["client", &address, "snake", "wait"]), "waiting");
+        let heard = temporary("o10-heard.wav");
+        let call =
+            format!("call snake --name alice --for 4 --play {} --record {}", said.display(), heard.display());
+        let (code, out, error) = server.client(&call);
+        assert_eq!(code, Some(0), "{out}{error}");
+        assert_eq!(snake.until("called by"), "called by alice");
+        snake.until("over: ");
+        let likeness = compare(&clip, &load(&heard).unwrap()).unwrap();
+        assert!(likeness.present > 0.8, "{likeness:?}");
+        // It calls.
+        let bob = server.spawn(&format!("wait --name bob --for 2 --play {}", said.display()), "waiting");
+        let snake = Client::spawn(python(&["client", &address, "adder", "call", "bob"]), "over: ");
+        let (code, out, error) = bob.end();
+        assert_eq!(code, Some(0), "{out}{error}");
+        assert_eq!(snake.end().0, Some(0));
+    }
+}
+
+#[test]
+fn o_10_our_clients_use_a_server_like_the_original() {
+    let (clip, said) = speech("o10-server-said.wav");
+    let mut command = python(&["server"]);
+    let mut serving = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut port = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(serving.stdout.take().unwrap()), &mut port)
+        .unwrap();
+    let ours = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        command.args(["--server", &format!("127.0.0.1:{}", port.trim()), "opcode"]);
+        command.args(arguments.split_whitespace());
+        command
+    };
+    let heard = temporary("o10-server-heard.wav");
+    let bob = Client::spawn(ours(&format!("wait --name bob --record {}", heard.display())), "waiting");
+    let taken = ours("contacts --name bob").output().unwrap();
+    assert!(String::from_utf8_lossy(&taken.stderr).contains("username already used"));
+    let nobody = ours("call nobody --name alice").output().unwrap();
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("requested username not found"));
+    // Connections without a name are no contacts.
+    let _silent = std::net::TcpStream::connect(("127.0.0.1", port.trim().parse::<u16>().unwrap())).unwrap();
+    let contacts = ours("contacts --name carol").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&contacts.stdout), "logged in as carol\nbob\n");
+    let call = ours(&format!("call bob --name alice --play {}", said.display())).output().unwrap();
+    assert!(call.status.success(), "{}", String::from_utf8_lossy(&call.stderr));
+    assert_eq!(bob.end().0, Some(0));
+    let likeness = compare(&clip, &load(&heard).unwrap()).unwrap();
+    assert!(likeness.present > 0.8, "{likeness:?}");
+    serving.kill().unwrap();
+    serving.wait().unwrap();
+}
+
+#[test]
+fn o_09_what_an_original_said_can_be_played() {
+    let recorded = vectors(include_str!("../../../proto-opcode/tests/vectors/packets.txt"));
+    let mut decoder = voice_decoder(2).unwrap();
+    let mut samples = vec![0.0; 1920];
+    let mut loudest = 0.0_f32;
+    for vector in recorded.iter().filter(|vector| vector.name.starts_with("p2p_voice")) {
+        let Packet::VoiceData(packet) = Packet::decode(&vector.bytes, &Wire::CLIENT).unwrap() else {
+            panic!()
+        };
+        if !packet.is_empty() {
+            assert_eq!(decoder.decode(packet, &mut samples).unwrap(), 1920, "{}", vector.name);
+            loudest = samples.iter().fold(loudest, |loudest, sample| loudest.max(sample.abs()));
+        }
+    }
+    // A test tone.
+    assert!((0.1..=1.5).contains(&loudest), "{loudest}");
+}
