@@ -47,3 +47,18 @@ fn c_10_dissonance_message() {
 fn c_10_dissonance_session() {
     replay("dissonance_session", voxwire_fuzz::dissonance_session);
 }
+
+#[test]
+fn c_10_opcode_message() {
+    replay("opcode_message", voxwire_fuzz::opcode_message);
+}
+
+#[test]
+fn c_10_opcode_stream() {
+    replay("opcode_stream", voxwire_fuzz::opcode_stream);
+}
+
+#[test]
+fn c_10_opcode_session() {
+    replay("opcode_session", voxwire_fuzz::opcode_session);
+}

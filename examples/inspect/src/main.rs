@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod dissonance;
+mod opcode;
 mod protocol;
 mod voicelink;
 
@@ -53,7 +54,7 @@ struct Dialect {
     /// Which protocol.
     #[arg(long, value_name = "P")]
     protocol: Name,
-    /// Who sent it, where that matters (voicelink and dissonance: it does not).
+    /// Who sent it, where that matters (voicelink, opcode and dissonance: it does not).
     #[arg(long, value_name = "SIDE")]
     from: Option<Side>,
     /// Byte order, where a protocol leaves it open.
@@ -64,6 +65,7 @@ struct Dialect {
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Name {
     Voicelink,
+    Opcode,
     Dissonance,
 }
 
@@ -101,6 +103,7 @@ impl Dialect {
                 Order::Be => ByteOrder::BigEndian,
                 Order::Le => ByteOrder::LittleEndian,
             })),
+            Name::Opcode => Box::new(opcode::Opcode::new()),
             Name::Dissonance => Box::new(dissonance::Dissonance::new()),
         }
     }
