@@ -366,6 +366,10 @@ impl Server {
 
     /// Closes `peer`'s connection, to be told with the next time-out.
     fn expel(&mut self, now: Instant, peer: PeerId, what: Option<&str>) {
+        // The driver may not have closed yet whom we have given up.
+        if self.peers.get(peer).is_none() {
+            return;
+        }
         if let Some(what) = what {
             self.say_error(peer, what);
         }

@@ -91,6 +91,10 @@ impl Relay {
         }
     }
 
+    fn listens(&self, side: Side) -> bool {
+        self.listening.get(index(side)).copied().unwrap_or(false)
+    }
+
     /// Whether we listened on that side until now.
     fn stop_listening(&mut self, side: Side) -> bool {
         self.listening.get_mut(index(side)).is_some_and(core::mem::take)
@@ -167,7 +171,7 @@ impl Server {
         port: u16,
     ) -> Option<ServerEvent<'static>> {
         let (id, side) = relay_of(id);
-        let relay = self.relays.relays.get(&id)?;
+        let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let (to, about) = (relay.party(side), relay.party(other(side)));
         let ours = self.settings.relay?;
         let v6 = relay.address(side).is_some_and(|ip| ip.is_ipv6());
@@ -181,8 +185,9 @@ impl Server {
     }
 
     pub(super) fn listen_failed(&mut self, now: Instant, id: ListenId) -> Option<ServerEvent<'static>> {
-        let (id, _) = relay_of(id);
-        let caller = self.relays.relays.get(&id)?.party(Side::Caller);
+        let (id, side) = relay_of(id);
+        let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
+        let caller = relay.party(Side::Caller);
         self.say_error(caller, reason::NO_RELAY);
         self.end_relay(now, id, None);
         None
@@ -238,7 +243,8 @@ impl Server {
 
     pub(super) fn dial_failed(&mut self, now: Instant, id: DialId) -> Option<ServerEvent<'static>> {
         let id = id.0.wrapping_sub(1);
-        let caller = self.relays.relays.get(&id)?.party(Side::Caller);
+        let relay = self.relays.relays.get(&id).filter(|relay| relay.leg(Side::Caller).is_none())?;
+        let caller = relay.party(Side::Caller);
         self.say_error(caller, reason::UNREACHABLE);
         self.end_relay(now, id, Some(Side::Caller))
     }
