@@ -1,6 +1,9 @@
 //! C-11: decoding and encoding beside the peers, in one run: `cargo bench codec`.
 #![allow(missing_docs)]
 
+#[path = "codec/opcode.rs"]
+mod opcode;
+
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -324,6 +327,6 @@ fn handshake(criterion: &mut Criterion) {
 criterion_group! {
     name = codec;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = data, handshake
+    targets = data, handshake, opcode::contacts, opcode::voice
 }
 criterion_main!(codec);

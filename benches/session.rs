@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use voxwire_benches::{encoded, hall, payloads, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, talking};
 use voxwire_core::{Input, Instant, Lane, Session};
 use voxwire_voicelink::{ByteOrder, Packet};
 
@@ -73,5 +73,25 @@ fn dissonance(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(session, relay, dissonance);
+/// A carried call's packet, from one side to the other.
+fn opcode(criterion: &mut Criterion) {
+    let (mut server, sides) = line::carried(UNLIMITED);
+    let frames: Vec<_> = payloads(250)
+        .iter()
+        .map(|payload| line::encoded(&voxwire_opcode::Packet::VoiceData(payload)))
+        .collect();
+    let mut at = 0_usize;
+    criterion.bench_function("session/opcode/relay/250", |bencher| {
+        bencher.iter(|| {
+            at = at.wrapping_add(1);
+            let (peer, bytes) = (sides[at % 2], &frames[at % 64]);
+            let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
+            black_box(server.handle_input(Instant::ZERO, input).is_ok());
+            let done = server.outputs().map(black_box).count();
+            server.advance(done);
+        });
+    });
+}
+
+criterion_group!(session, relay, dissonance, opcode);
 criterion_main!(session);

@@ -13,6 +13,10 @@ pub use voxwire_core as core;
 #[cfg(feature = "dissonance")]
 #[doc(inline)]
 pub use voxwire_dissonance as dissonance;
+/// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
+#[cfg(feature = "opcode")]
+#[doc(inline)]
+pub use voxwire_opcode as opcode;
 /// tokio transports for any session.
 #[cfg(feature = "transport")]
 #[doc(inline)]

@@ -187,6 +187,7 @@ impl Setup {
     }
 
     /// Has one room after the other hear a packet, one packet every `interval`; how long each listener waited.
+    #[expect(clippy::disallowed_methods, reason = "it measures")]
     fn latencies(&mut self, packets: usize, interval: Duration) -> Vec<Duration> {
         let mut latencies = Vec::with_capacity(packets * self.listeners[0].len());
         let mut buffer = [0; 2048];

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use voxwire_benches::alloc::{Counting, allocations};
-use voxwire_benches::{UNLIMITED, encoded, hall, payloads, settings, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, settings, talking};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_transport::{Hub, HubSettings, Listener};
 use voxwire_voicelink::{
@@ -34,6 +34,41 @@ fn c_03_v_06_warm_voice_allocates_nothing() {
     dissonance_server();
     dissonance_client();
     dissonance_hub();
+    opcode_server();
+    opcode_client();
+}
+
+/// A carried call, both ways.
+fn opcode_server() {
+    let (mut server, sides) = line::carried(UNLIMITED);
+    let frames: Vec<_> = payloads(250)
+        .iter()
+        .map(|payload| line::encoded(&voxwire_opcode::Packet::VoiceData(payload)))
+        .collect();
+    let mut carried = 0;
+    let allocations = count(PACKETS, |n| {
+        let (peer, bytes) = (sides[n as usize % 2], &frames[n as usize % 64]);
+        server.handle_input(Instant::ZERO, Input::Frame { peer, lane: Lane::Reliable, bytes }).unwrap();
+        carried += server.outputs().count() as u64;
+        server.advance(usize::MAX);
+    });
+    assert_eq!((allocations, carried), (0, 2 * PACKETS), "opcode server session");
+}
+
+fn opcode_client() {
+    use voxwire_opcode as o;
+    let (mut client, other) = line::calling();
+    let payload = [7; 250];
+    let frame = line::encoded(&o::Packet::VoiceData(&payload));
+    let allocations = count(PACKETS, |_| {
+        client.handle_command(Instant::ZERO, o::ClientCommand::Say { call: None, packet: &payload }).unwrap();
+        assert_eq!(client.outputs().count(), 1);
+        client.advance(usize::MAX);
+        let input = Input::Frame { peer: other, lane: Lane::Reliable, bytes: &frame };
+        let event = client.handle_input(Instant::ZERO, input).unwrap();
+        assert!(matches!(event, Some(o::ClientEvent::Voice { .. })), "{event:?}");
+    });
+    assert_eq!(allocations, 0, "opcode client session");
 }
 
 fn dissonance_server() {

@@ -86,8 +86,8 @@ pub struct Settings {
     pub lowest_port: u16,
     /// Hand on a CallRefused only if it answers a CallRequest. The original keeps no account of calls.
     pub only_requested_refusals: bool,
-    /// Who comes and goes is told at once, but not more often than this: what happens in between is told together. Zero, as
-    /// in the original, tells everything one by one.
+    /// Who comes and goes is told at once, but not more often than this in a storm, when what happens in between is told
+    /// together. Zero, as in the original, tells everything one by one.
     pub coalesce: Duration,
     /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's. (Where
     /// clients come in over IPv6 as well, each is told the one of its own family.)
@@ -360,6 +360,7 @@ impl Server {
         }
         self.opened = number.saturating_add(1);
         self.unnamed.insert((number, peer));
+        self.arrive(peer);
         self.say(peer, &Packet::HelloConnect);
         Ok(ServerEvent::Connected { peer, from })
     }

@@ -3,7 +3,7 @@
 
 mod hall;
 
-use hall::{CLOSED, Hall, peer, request};
+use hall::{CLOSED, Hall, hash, peer, request};
 use std::time::Duration;
 use voxwire_core::{Input, Session};
 use voxwire_opcode::{Packet, Refusal, ServerCommand, Settings, Text, Violation};
@@ -224,7 +224,50 @@ fn o_05_two_thousand_log_ins_cost_little_more_than_their_names() {
     let wanted = names(u64::from(PLAYERS) * u64::from(PLAYERS - 1));
     let told: u64 = hall.sent.values().map(|(bytes, _)| *bytes as u64).sum();
     assert!(told < wanted + wanted / 20, "{told} bytes for {wanted} of names");
-    // A second of log-ins: twenty lists, and a few at the start and the end.
+    // A second of log-ins: ten lists of one at first, then twenty, and a few for the contact list at the log-in.
     let most = hall.sent.values().map(|(_, packets)| *packets).max().unwrap();
-    assert!(most <= 2 + 24, "{most} packets");
+    assert!(most <= 2 + 34, "{most} packets");
+    let rosters_are_right = |hall: &Hall, here: std::ops::Range<u32>| {
+        let name = |n: u32| hash(format!("player {n:04}").as_bytes());
+        let all = here.clone().map(name).fold(0, u64::wrapping_add);
+        for n in here.clone() {
+            assert_eq!(hall.contacts[&n], (here.len() as i64 - 1, all.wrapping_sub(name(n))), "player {n}");
+        }
+    };
+    rosters_are_right(&hall, 0..PLAYERS);
+    // Half of them go again, one is sent away, and somebody comes in between.
+    for n in PLAYERS / 2..PLAYERS {
+        hall.input(Input::Closed { peer: peer(n) }).unwrap();
+        hall.run_for(Duration::from_micros(300));
+        if n % 100 == 0 {
+            hall.open(PLAYERS + n);
+            hall.login(PLAYERS + n, "a guest").unwrap();
+            hall.input(Input::Closed { peer: peer(PLAYERS + n) }).unwrap();
+            let kick = ServerCommand::Kick { peer: peer(0), reason: "" };
+            let _ = hall.server.handle_command(hall.now, kick);
+        }
+    }
+    hall.run_for(SECOND);
+    rosters_are_right(&hall, 1..PLAYERS / 2);
+}
+
+#[test]
+fn o_05_a_connection_is_told_of_nothing_that_came_before_it() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    // A storm, so that what happens waits.
+    for n in 0..15 {
+        hall.open(n);
+        hall.login(n, &format!("player {n}")).unwrap();
+    }
+    hall.open(20);
+    hall.open(21);
+    hall.login(21, "late").unwrap();
+    hall.run_for(SECOND);
+    assert_eq!(hall.said(20), ["HelloConnect", &contacts("AddContact", &["late"])]);
+    let roster = hall.said(21).pop().unwrap();
+    assert!(roster.contains("player 14") && !roster.contains("late"), "{roster}");
+    // Calm again: one by one, and at once.
+    hall.open(22);
+    hall.login(22, "later").unwrap();
+    assert_eq!(hall.said(20), [contacts("AddContact", &["later"])]);
 }

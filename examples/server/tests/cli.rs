@@ -128,6 +128,8 @@ fn c_07_help_and_version() {
         "--bind",
         "--data",
         "--voicelink-port",
+        "--opcode-port",
+        "--opcode-relay",
         "--dissonance-port",
         "--dissonance-quic-port",
         "--no-quic",
@@ -381,4 +383,151 @@ fn c_07_dissonance_is_served_by_quic_with_a_certificate_that_is_kept() {
     let nowhere = [&["--only", "dissonance", "--data", "/dev/null/data"][..], &ports].concat();
     let (code, error) = fails(&nowhere);
     assert!(code == Some(1) && error.contains("cannot write /dev/null/data"), "{error}");
+}
+
+/// An opcode packet: strings and a port behind each other.
+fn opcode(number: u16, strings: &[&[u8]], port: Option<u16>) -> Vec<u8> {
+    let mut body = number.to_le_bytes().to_vec();
+    for string in strings {
+        body.extend((string.len() as u64).to_le_bytes());
+        body.extend(*string);
+    }
+    body.extend(port.into_iter().flat_map(u16::to_le_bytes));
+    [&(body.len() as u64).to_le_bytes()[..], &body].concat()
+}
+
+/// The next packet, from its opcode on.
+fn next_opcode(stream: &mut TcpStream) -> Vec<u8> {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut length = [0; 8];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; u64::from_le_bytes(length) as usize];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+fn log_in(address: SocketAddr, name: &str) -> TcpStream {
+    let mut stream = connect(address);
+    assert_eq!(next_opcode(&mut stream), [1, 0]);
+    stream.write_all(&opcode(2, &[name.as_bytes()], None)).unwrap();
+    assert_eq!(next_opcode(&mut stream), [3, 0], "{name}");
+    stream
+}
+
+/// What a process has in memory, in KiB.
+fn resident(process: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn c_07_opcode_is_served_counted_and_ends() {
+    let ports = ["--only", "opcode", "--opcode-port", "0", "--http", "127.0.0.1:0"];
+    let mut server = Server::start(&ports);
+    let address = server.address("opcode tcp");
+    let mut alice = log_in(address, "alice");
+    let _bob = log_in(address, "bob");
+    assert_eq!(
+        next_opcode(&mut alice),
+        opcode(5, &[], None)[8..]
+            .iter()
+            .copied()
+            .chain(1_u64.to_le_bytes())
+            .chain(opcode(0, &[b"bob"], None)[10..].iter().copied())
+            .collect::<Vec<_>>()
+    );
+    let page = http(server.address("http tcp"), "/metrics");
+    assert!(page.contains("voxwire_opcode_logged_in 2"), "{page}");
+    server.signal("-INT");
+    // Closing is the protocol's goodbye.
+    assert_eq!(alice.read(&mut [0]).unwrap(), 0);
+    assert_eq!(server.wait().code(), Some(0));
+    for (flags, expected) in [
+        ("[opcode]\nrelay = \"0.0.0.0\"", "relay is the address"),
+        ("[opcode]\nrelay-ports = [5, 4]", "the first, then the last"),
+        ("[opcode.secrets]\n\"a:b\" = \"x\"", "without a colon"),
+        ("bind = \"0.0.0.0\"\n[opcode.secrets]\nbob = \"x\"", "in the clear"),
+    ] {
+        let path = file("opcode-bad.toml", flags);
+        let (code, error) = fails(&[&["--config", path.to_str().unwrap()][..], &ports].concat());
+        assert!(code == Some(2) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn o_11_a_call_goes_on_while_others_attack_and_memory_stays_flat() {
+    let arguments =
+        ["--only", "opcode", "--opcode-port", "0", "--http", "off", "--opcode-relay", "127.0.0.1"];
+    let server = Server::start(&arguments);
+    let address = server.address("opcode tcp");
+    // An honest call, carried by the server: bob dials where he is told, the server dials alice.
+    let (mut alice, mut bob) = (log_in(address, "alice"), log_in(address, "bob"));
+    next_opcode(&mut bob);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    alice.write_all(&opcode(6, &[b"bob", b""], Some(port))).unwrap();
+    let call = next_opcode(&mut bob);
+    assert_eq!(call[..2], [6, 0]);
+    let port = u16::from_le_bytes([call[call.len() - 2], call[call.len() - 1]]);
+    let mut callee = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let (mut caller, _) = listener.accept().unwrap();
+    caller.write_all(&opcode(11, &[], None)).unwrap();
+    assert_eq!(next_opcode(&mut callee), [11, 0]);
+    let before = resident(&server.child);
+    let talking = std::thread::spawn(move || {
+        for n in 0..250_u8 {
+            caller.write_all(&opcode(7, &[&[n; 200]], None)).unwrap();
+            assert_eq!(next_opcode(&mut callee), opcode(7, &[&[n; 200]], None)[8..], "packet {n}");
+            std::thread::park_timeout(Duration::from_millis(4));
+        }
+    });
+    let terabyte = [&(1_u64 << 40).to_le_bytes()[..], &[2, 0], &[0; 5000]].concat();
+    let names = [&10_u64.to_le_bytes()[..], &[5, 0], &u64::MAX.to_le_bytes()].concat();
+    let attacks = [
+        terabyte,
+        vec![0xff; 64],
+        vec![0; 8],
+        opcode(0, &[], None),
+        opcode(12, &[], None),
+        opcode(0xffff, &[], None),
+        opcode(7, &[b"abc"], None),
+        names,
+        [&opcode(2, &[b"x"], None)[..10], &50_u64.to_le_bytes(), b"ab"].concat(),
+    ];
+    for _ in 0..20 {
+        for attack in &attacks {
+            let mut stream = connect(address);
+            assert_eq!(next_opcode(&mut stream), [1, 0]);
+            stream.write_all(attack).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            // Closed, and nothing said. (A reset where the server had not read it all.)
+            assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "{attack:02x?}");
+        }
+    }
+    // Segments do not matter: byte by byte, and three packets in one.
+    let mut slow = connect(address);
+    slow.set_nodelay(true).unwrap();
+    next_opcode(&mut slow);
+    for byte in opcode(2, &[b"slow"], None) {
+        slow.write_all(&[byte]).unwrap();
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert_eq!(next_opcode(&mut slow), [3, 0]);
+    let three =
+        [opcode(2, &[b"fast"], None), opcode(6, &[b"nobody", b""], Some(5000)), opcode(2, &[b"fast"], None)];
+    let mut fast = connect(address);
+    next_opcode(&mut fast);
+    fast.write_all(&three.concat()).unwrap();
+    let answers: Vec<u16> = std::iter::from_fn(|| {
+        let packet = next_opcode(&mut fast);
+        Some(u16::from_le_bytes([packet[0], packet[1]]))
+    })
+    .filter(|opcode| *opcode != 5)
+    .take(3)
+    .collect();
+    assert_eq!(answers, [3, 8, 4]);
+    talking.join().unwrap();
+    let grown = resident(&server.child).saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB more");
 }

@@ -5,15 +5,17 @@ use crate::Packet;
 use crate::types::{COUNT_LEN, Text};
 use crate::wire::HEAD_LEN;
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
-use voxwire_core::{Instant, Lane, List, PeerId};
+use voxwire_core::{Bucket, Instant, Lane, List, PeerId, Rate};
 
 /// What has happened since everybody was told last.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     log: Vec<Change>,
-    /// Who has logged in since: it was given everybody's name then, and misses only what came after.
-    newcomers: Vec<(PeerId, usize)>,
-    told: Option<Instant>,
+    /// Who has connected or logged in since, and what had happened by then, which is no news to it: who logs in is given
+    /// everybody's name.
+    newcomers: BTreeMap<PeerId, usize>,
+    /// How often everybody may be told.
+    told: Bucket,
     due: Option<Instant>,
     silent: bool,
 }
@@ -24,6 +26,8 @@ struct Change {
     here: bool,
 }
 
+/// How often everybody is told at once, before it is a storm.
+const CALM: u32 = 10;
 /// Changes after which everybody is told, however little time has passed: newcomers make telling quadratic.
 const MANY: usize = 256;
 /// Bytes of one list; longer ones are told in several.
@@ -91,8 +95,15 @@ impl Server {
             let _ = self.outbox.insist(peer, Lane::Reliable, &Packet::AddContact { contacts }, &self.wire);
         }
         self.changes.log.push(Change { name, here: true });
-        self.changes.newcomers.push((peer, self.changes.log.len()));
+        self.changes.newcomers.insert(peer, self.changes.log.len());
         self.changed(now);
+    }
+
+    /// Somebody has connected: what has happened before does not concern it.
+    pub(super) fn arrive(&mut self, peer: PeerId) {
+        if !self.changes.log.is_empty() {
+            self.changes.newcomers.insert(peer, self.changes.log.len());
+        }
     }
 
     /// Somebody has gone.
@@ -104,12 +115,16 @@ impl Server {
     }
 
     fn changed(&mut self, now: Instant) {
-        let rest = self.settings.coalesce;
-        let next = self.changes.told.map_or(now, |told| told.saturating_add(rest));
-        if next <= now || self.changes.log.len() >= MANY {
+        let every = self.settings.coalesce;
+        let per_second = 1_000_000_u128.checked_div(every.as_micros()).unwrap_or(0);
+        let rate = Rate { per_second: u32::try_from(per_second).unwrap_or(u32::MAX).max(1), burst: CALM };
+        if every.is_zero() || self.changes.log.len() >= MANY {
             self.tell_changes(now);
         } else if self.changes.due.is_none() {
-            self.changes.due = Some(next);
+            match self.changes.told.charge(now, rate, 1) {
+                None => self.tell_changes(now),
+                due => self.changes.due = due,
+            }
         }
     }
 
@@ -128,26 +143,27 @@ impl Server {
             self.changes = Changes { due: Some(now.saturating_add(wait)), ..changes };
             return;
         }
-        let new = |peer: PeerId| changes.newcomers.iter().any(|(newcomer, _)| *newcomer == peer);
         let told = self.settings.unnamed_are_told;
         let others: Vec<PeerId> = self
             .peers
             .iter()
             .filter(|(peer, state)| match state {
-                Peer::Client(client) => (told || client.name.is_some()) && !new(*peer),
+                Peer::Client(client) => {
+                    (told || client.name.is_some()) && !changes.newcomers.contains_key(peer)
+                }
                 Peer::Leg(_) => false,
             })
             .map(|(peer, _)| peer)
             .collect();
         self.tell(&others, &gone, &come);
         for (peer, since) in &changes.newcomers {
-            // It may have gone again.
-            if self.peers.get(*peer).is_some() {
+            // It may have gone again; and may have no name.
+            if self.client(*peer).is_some_and(|client| told || client.name.is_some()) {
                 let (gone, come) = net(changes.log.get(*since..).unwrap_or(&[]));
                 self.tell(&[*peer], &gone, &come);
             }
         }
-        self.changes.told = Some(now);
+        self.changes.told = changes.told;
     }
 
     fn tell(&mut self, to: &[PeerId], gone: &[Text<'_>], come: &[Text<'_>]) {

@@ -16,12 +16,20 @@ pub struct Hall {
     said: BTreeMap<u32, Vec<String>>,
     /// Bytes and packets sent to each.
     pub sent: BTreeMap<u32, (usize, usize)>,
+    /// How many contacts each has been told of that are still there, and the sum of their names' hashes.
+    pub contacts: BTreeMap<u32, (i64, u64)>,
     /// What else the server wants of its driver.
     pub wants: Vec<String>,
 }
 
 pub const fn peer(slot: u32) -> PeerId {
     PeerId { slot, generation: 0 }
+}
+
+/// FNV-1a.
+pub fn hash(name: &[u8]) -> u64 {
+    name.iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 pub fn bytes(packet: &Packet<'_>) -> Vec<u8> {
@@ -37,7 +45,14 @@ pub fn request<'a>(contact: &'a str, host: &'a str, port: u16) -> Packet<'a> {
 impl Hall {
     pub fn new(settings: Settings) -> Self {
         let server = Server::new(settings, 7);
-        Self { server, now: Instant::ZERO, said: BTreeMap::new(), sent: BTreeMap::new(), wants: Vec::new() }
+        Self {
+            server,
+            now: Instant::ZERO,
+            said: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            contacts: BTreeMap::new(),
+            wants: Vec::new(),
+        }
     }
 
     /// Hands an input in, and looks at what the server wants.
@@ -57,6 +72,20 @@ impl Hall {
                     let sent = self.sent.entry(to.slot).or_default();
                     (sent.0, sent.1) = (sent.0 + frame.len(), sent.1 + 1);
                     let packet = Packet::decode(frame, &Wire::SERVER).unwrap();
+                    let (count, sum) = self.contacts.entry(to.slot).or_default();
+                    match packet {
+                        Packet::AddContact { contacts } => {
+                            for name in contacts {
+                                (*count, *sum) = (*count + 1, sum.wrapping_add(hash(name.0)));
+                            }
+                        }
+                        Packet::DelContact { contacts } => {
+                            for name in contacts {
+                                (*count, *sum) = (*count - 1, sum.wrapping_sub(hash(name.0)));
+                            }
+                        }
+                        _ => {}
+                    }
                     self.said.entry(to.slot).or_default().push(format!("{packet:?}"));
                 }
                 Output::Close { peer } => self.said.entry(peer.slot).or_default().push(CLOSED.into()),
