@@ -107,7 +107,7 @@ impl Driver {
                 // A port is opened, or not, or somebody comes to one.
                 let choice = script.byte();
                 let known = self.ports.iter().nth(usize::from(choice >> 4)).copied();
-                let id = known.unwrap_or(ListenId(u32::from(choice)));
+                let id = known.unwrap_or_else(|| ListenId(u32::from(choice)));
                 match choice % 4 {
                     0 | 1 => drop(session.handle_input(self.now, Input::Listening { id, port: 40_000 })),
                     2 => self.open(session, Via::AcceptedOn(id), operation >> 4),
@@ -117,7 +117,7 @@ impl Driver {
             (6, _) => {
                 let choice = script.byte();
                 let known = self.dials.iter().nth(usize::from(choice >> 4)).copied();
-                let id = known.unwrap_or(DialId(u32::from(choice)));
+                let id = known.unwrap_or_else(|| DialId(u32::from(choice)));
                 self.dials.remove(&id);
                 if choice & 1 == 0 {
                     self.open(session, Via::Dialled(id), 0);
@@ -134,7 +134,7 @@ impl Driver {
         true
     }
 
-    fn timers(&mut self, session: &mut impl Session) {
+    fn timers(&self, session: &mut impl Session) {
         for turn in 0.. {
             assert!(turn < 1000, "timers fire for ever");
             if session.poll_timeout().is_none_or(|at| at > self.now) {
