@@ -42,7 +42,7 @@ fn c_06_an_idle_connection_holds_no_buffer() {
     std::thread::park_timeout(Duration::from_millis(200));
     let each = (live_bytes() - before) / CLIENTS;
     println!("{each} bytes for each idle client");
-    assert!(each < 1800, "{each} bytes for each idle client");
+    assert!(each < 1639, "{each} bytes for each idle client");
     assert_eq!(hub.stats().connections as u64, 2 * CLIENTS);
     drop(guard);
 }

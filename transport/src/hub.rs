@@ -168,7 +168,7 @@ impl<S: Session> Handle<S> {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let side = Side::Lanes { udp: None, direct: false };
-            link::run(&shared, Stream::Inside(there), from, side, Via::Accepted).await;
+            link::run(&shared, Stream::Inside(there), &from, &side, Via::Accepted).await;
             shared.dismiss(from.ip());
         });
         Connection::inside(Stream::Inside(here), session).await

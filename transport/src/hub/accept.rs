@@ -4,7 +4,9 @@ use super::shared::{Shared, Side};
 use super::{datagrams, link};
 use crate::lanes::Wishes;
 use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
+use core::future::Future;
 use core::net::SocketAddr;
+use core::pin::Pin;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::sync::Arc;
@@ -37,9 +39,10 @@ where
                 if shared.admit(from.ip()) {
                     let lanes = udp.map(|udp| (udp, listener.admission.clone()));
                     #[cfg(feature = "tls")]
-                    tokio::spawn(serve(shared.clone(), stream, from, lanes, listener.tls.clone()));
+                    let entrance = enter(shared.clone(), stream, from, lanes, listener.tls.clone());
                     #[cfg(not(feature = "tls"))]
-                    tokio::spawn(serve(shared.clone(), stream, from, lanes));
+                    let entrance = enter(shared.clone(), stream, from, lanes);
+                    tokio::spawn(serve(shared.clone(), from, Box::pin(entrance)));
                 }
             }
             Err(error) => {
@@ -51,21 +54,17 @@ where
     }
 }
 
-/// One connection, from its first byte to its last.
+/// One connection, from its first byte to its last. On the heap is what it takes to come in, which would otherwise be part of
+/// every connection's task for good.
 async fn serve<S: Session>(
     shared: Arc<Shared<S>>,
-    stream: TcpStream,
     from: SocketAddr,
-    lanes: Option<(usize, Option<Admission>)>,
-    #[cfg(feature = "tls")] tls: Option<tokio_rustls::TlsAcceptor>,
+    entrance: Pin<Box<impl Future<Output = Option<(Stream, Side)>>>>,
 ) {
-    // On the heap: what it takes to come in would otherwise be part of every connection's task for good.
-    #[cfg(feature = "tls")]
-    let entrance = Box::pin(enter(&shared, stream, from, lanes, tls));
-    #[cfg(not(feature = "tls"))]
-    let entrance = Box::pin(enter(&shared, stream, from, lanes));
-    match entrance.await {
-        Some((stream, side)) => link::run(&shared, stream, from, side, Via::Accepted).await,
+    // Given back here.
+    let entered = entrance.await;
+    match entered {
+        Some((stream, side)) => link::run(&shared, stream, &from, &side, Via::Accepted).await,
         None => super::shared::count(&shared.counters.broken),
     }
     shared.dismiss(from.ip());
@@ -73,7 +72,7 @@ async fn serve<S: Session>(
 
 /// TLS and hello, where the listener asks for them; `None` for whoever may not come in.
 async fn enter<S: Session>(
-    shared: &Shared<S>,
+    shared: Arc<Shared<S>>,
     stream: TcpStream,
     from: SocketAddr,
     lanes: Option<(usize, Option<Admission>)>,
@@ -95,7 +94,7 @@ async fn enter<S: Session>(
     };
     #[cfg(not(feature = "tls"))]
     let mut stream = Stream::Plain(stream);
-    let side = side(shared, &mut stream, from, lanes).await?;
+    let side = side(&shared, &mut stream, from, lanes).await?;
     Some((stream, side))
 }
 
@@ -177,21 +176,15 @@ pub(super) async fn accept_quic<S>(
             incoming.refuse();
             continue;
         }
-        let (shared, admission) = (shared.clone(), admission.clone());
-        tokio::spawn(async move {
-            match Box::pin(handshake(&shared, incoming, admission)).await {
-                Some((stream, side)) => link::run(&shared, stream, from, side, Via::Accepted).await,
-                None => super::shared::count(&shared.counters.broken),
-            }
-            shared.dismiss(from.ip());
-        });
+        let entrance = handshake(shared.clone(), incoming, admission.clone());
+        tokio::spawn(serve(shared.clone(), from, Box::pin(entrance)));
     }
 }
 
 /// Waits for the connection, its stream and the hello; `None` for whoever may not come in.
 #[cfg(feature = "quic")]
 async fn handshake<S: Session>(
-    shared: &Shared<S>,
+    shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
     admission: Option<Admission>,
 ) -> Option<(Stream, Side)> {
@@ -204,7 +197,7 @@ async fn handshake<S: Session>(
     match opening.await {
         Ok((connection, send, recv)) => {
             let mut stream = Stream::Quic(Box::new(crate::quic::QuicStream::new(send, recv)));
-            admit(shared, &mut stream, from, admission).await?;
+            admit(&shared, &mut stream, from, admission).await?;
             Some((stream, Side::Quic(crate::quic::Datagrams::new(connection))))
         }
         Err(error) => {

@@ -107,6 +107,6 @@ async fn serve<S: Session>(shared: Arc<Shared<S>>, stream: TcpStream, from: Sock
     if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
         tracing::debug!(%from, %error, "cannot set socket options");
     }
-    link::run(&shared, Stream::Plain(stream), from, Side::Stream, via).await;
+    link::run(&shared, Stream::Plain(stream), &from, &Side::Stream, via).await;
     shared.dismiss(from.ip());
 }

@@ -175,11 +175,11 @@ impl<F: Framing> State<F> {
 pub(super) async fn run<S: Session>(
     shared: &Shared<S>,
     stream: Stream,
-    from: SocketAddr,
-    side: Side,
+    from: &SocketAddr,
+    side: &Side,
     via: Via,
 ) {
-    let Some((peer, link)) = shared.open(from, &side, via) else { return };
+    let Some((peer, link)) = shared.open(*from, side, via) else { return };
     let mut driver = Driver {
         shared,
         peer,
@@ -200,7 +200,7 @@ pub(super) async fn run<S: Session>(
         // On the heap, because most connections are of another kind.
         Side::Quic(datagrams) => {
             let receiving = Box::pin(async {
-                super::datagrams::receive_quic(shared, peer, datagrams).await;
+                super::datagrams::receive_quic(shared, peer, datagrams.clone()).await;
                 // The stream says when it is over.
                 core::future::pending::<core::convert::Infallible>().await
             });
