@@ -34,7 +34,7 @@ fn open(session: &mut impl Session, peer: PeerId, via: Via) {
 
 /// A server that carries a call, and the connections of the two sides.
 pub fn carried(voice: Rate) -> (Server, [PeerId; 2]) {
-    let relay = Some(RelayAddress { v4: [10, 0, 0, 9].into(), v6: None });
+    let relay = Some(RelayAddress { v4: Some([10, 0, 0, 9].into()), v6: None });
     let mut server = Server::new(Settings { relay, voice, ..Settings::DEFAULT }, 1);
     for (slot, name) in [(0, "alice"), (1, "bob")] {
         open(&mut server, peer(slot), Via::Accepted);

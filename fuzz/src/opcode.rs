@@ -170,7 +170,7 @@ fn server(mut script: Script<'_>) {
     let choice = script.byte();
     let mut settings = if choice & 1 == 0 { Settings::DEFAULT } else { Settings::ORIGINAL };
     settings.ask = choice & 2 != 0;
-    settings.relay = (choice & 4 != 0).then_some(RelayAddress { v4: [10, 0, 0, 9].into(), v6: None });
+    settings.relay = (choice & 4 != 0).then_some(RelayAddress { v4: Some([10, 0, 0, 9].into()), v6: None });
     settings.same_address_displaces = choice & 8 != 0;
     settings.max_relays = 3;
     settings.limits.max_peers = 6;

@@ -100,6 +100,28 @@ impl Outbox {
         Ok(())
     }
 
+    /// As [`insist`](Self::insist), once for every peer in `to`.
+    ///
+    /// # Errors
+    /// Those of [`Message::encoded_len`].
+    pub fn insist_all<'m, M: Message<'m>>(
+        &mut self,
+        to: impl IntoIterator<Item = PeerId>,
+        lane: Lane,
+        message: &M,
+        wire: &M::Wire,
+    ) -> Result<(), EncodeError> {
+        message.encoded_len(wire)?;
+        let (start, before) = (self.end(), self.queue.len());
+        message.write_unchecked(wire, &mut self.bytes);
+        let frame = start..self.end();
+        self.queue.extend(to.into_iter().map(|to| Entry::Send { to, lane, frame: frame.clone() }));
+        if self.queue.len() == before {
+            self.bytes.truncate(start.saturating_sub(self.base));
+        }
+        Ok(())
+    }
+
     /// Queues a datagram for everybody on the local network.
     ///
     /// # Errors
@@ -255,6 +277,26 @@ mod tests {
     const A: PeerId = PeerId { slot: 0, generation: 0 };
     const B: PeerId = PeerId { slot: 1, generation: 0 };
 
+    #[derive(Debug)]
+    struct Word<'a>(&'a [u8]);
+
+    impl<'a> Message<'a> for Word<'a> {
+        type Wire = ();
+        type At<'b> = Word<'b>;
+
+        fn decode(frame: &'a [u8], (): &()) -> Result<Self, crate::DecodeError> {
+            Ok(Self(frame))
+        }
+
+        fn encoded_len(&self, (): &()) -> Result<usize, EncodeError> {
+            Ok(self.0.len())
+        }
+
+        fn write_unchecked(&self, (): &(), out: &mut impl bytes::BufMut) {
+            out.put_slice(self.0);
+        }
+    }
+
     fn frames(outbox: &Outbox) -> Vec<(PeerId, &[u8])> {
         outbox
             .outputs()
@@ -275,6 +317,11 @@ mod tests {
         assert_eq!(outbox.outputs().last(), Some(Output::Close { peer: A }));
         outbox.forward([], Lane::Droppable, b"nobody").unwrap();
         assert_eq!(outbox.bytes.len(), 5);
+        let mut full = Outbox::new(0);
+        full.insist_all([A, B], Lane::Reliable, &Word(b"now"), &()).unwrap();
+        full.insist_all([], Lane::Reliable, &Word(b"nobody"), &()).unwrap();
+        assert_eq!(frames(&full), [(A, &b"now"[..]), (B, b"now")]);
+        assert_eq!(full.bytes.len(), 3);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use calls::Call;
 pub use calls::CallState;
 use core::time::Duration;
 use voxwire_core::{
-    Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Session, Via, valid_name,
+    Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Rate, Session, Via,
+    valid_name,
 };
 
 /// One client: a connection to a server, its contact list, and any number of calls, each a connection of its own straight to
@@ -52,6 +53,8 @@ pub struct ClientSettings {
     pub connect: Duration,
     /// The lowest port that is connected to, whatever the server says.
     pub lowest_port: u16,
+    /// VoiceData packets of one call; beyond it reading pauses, nothing is dropped. Originals begin with a burst.
+    pub voice: Rate,
     /// Most calls at a time, ringing ones included; beyond it who calls is refused.
     pub max_calls: usize,
     /// Bytes of outputs that may wait to be drained.
@@ -68,6 +71,7 @@ impl ClientSettings {
         answer: Duration::from_secs(60),
         connect: Duration::from_secs(10),
         lowest_port: 1024,
+        voice: Rate { per_second: 120, burst: 500 },
         max_calls: 64,
         max_backlog: 4 * 1024 * 1024,
         queue: 16 * 1024,
@@ -300,7 +304,7 @@ impl Session for Client {
             }
             Input::Closed { peer } => {
                 let call = self.call_of(peer).ok_or(Violation::UnknownPeer)?;
-                Ok(self.end(call, Cause::HungUp))
+                Ok(self.closed(now, call))
             }
             Input::DialFailed(id) => Ok(self.dial_failed(id)),
             Input::Listening { id, port } => self.listening(now, id, port),
@@ -325,7 +329,7 @@ impl Session for Client {
             ClientCommand::Refuse { call } => self.refuse(call),
             ClientCommand::HangUp { call } => {
                 self.calls.get(&call).ok_or(Refusal::UnknownCall)?;
-                self.end(call, Cause::HungUp);
+                self.hang_up(call);
                 Ok(())
             }
             ClientCommand::Say { call, packet } => self.speak(call, packet),
@@ -358,7 +362,7 @@ impl Session for Client {
     /// Hangs up, and closes the connection to the server: that is the protocol's way.
     fn shutdown(&mut self, _now: Instant) {
         while let Some((&call, _)) = self.calls.first_key_value() {
-            self.end(call, Cause::HungUp);
+            self.hang_up(call);
         }
         if let Some(server) = self.server {
             self.outbox.close(server);

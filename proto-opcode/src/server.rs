@@ -8,7 +8,7 @@ use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wir
 use alloc::{boxed::Box, collections::BTreeSet, collections::VecDeque, vec::Vec};
 pub(crate) use calls::is_unicast;
 use contacts::Changes;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use relay::{Leg, Relays};
 use voxwire_core::{
@@ -89,8 +89,7 @@ pub struct Settings {
     /// Who comes and goes is told at once, but not more often than this in a storm, when what happens in between is told
     /// together. Zero, as in the original, tells everything one by one.
     pub coalesce: Duration,
-    /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's. (Where
-    /// clients come in over IPv6 as well, each is told the one of its own family.)
+    /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's.
     pub relay: Option<RelayAddress>,
     /// How long a call may take to come up, where calls are carried. (Otherwise the server does not see it.)
     pub answer: Duration,
@@ -108,19 +107,32 @@ pub struct Settings {
     pub voice: Rate,
     /// Log-ins and calls of one source address (loopback is exempt).
     pub attempts: Rate,
-    /// Calls handed on to one callee, whoever calls.
+    /// Calls handed on to one callee, whoever calls; more than one source address can make.
     pub rings: Rate,
     /// How much sound may wait for a slow listener, in bytes; one packet always may.
     pub queue: usize,
 }
 
-/// Where a server that carries calls can be reached, as its clients see it.
+/// Where a server that carries calls can be reached, as its clients see it. Clients on the server's own machine are told its
+/// loopback address, as that is where they come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayAddress {
     /// For clients that came in over IPv4. Originals know nothing else.
-    pub v4: IpAddr,
+    pub v4: Option<Ipv4Addr>,
     /// For clients that came in over IPv6.
-    pub v6: Option<IpAddr>,
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl RelayAddress {
+    /// What a client at `address` is told.
+    fn seen_from(&self, address: IpAddr) -> Option<IpAddr> {
+        match address {
+            IpAddr::V4(v4) if v4.is_loopback() => Some(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(v6) if v6.is_loopback() => Some(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
+            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
+        }
+    }
 }
 
 impl Settings {
@@ -142,7 +154,7 @@ impl Settings {
         control: Rate { per_second: 10, burst: 80 },
         voice: Rate { per_second: 120, burst: 500 },
         attempts: Rate { per_second: 2, burst: 40 },
-        rings: Rate { per_second: 1, burst: 30 },
+        rings: Rate { per_second: 4, burst: 60 },
         queue: 16 * 1024,
     };
 
@@ -360,7 +372,7 @@ impl Server {
         }
         self.opened = number.saturating_add(1);
         self.unnamed.insert((number, peer));
-        self.arrive(peer);
+        self.arrive(now, peer);
         self.say(peer, &Packet::HelloConnect);
         Ok(ServerEvent::Connected { peer, from })
     }
@@ -447,12 +459,15 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                // A log-in is answered with everybody's name; anything else with a few packets.
-                let answer = match self.client(peer) {
-                    Some(Client { name: None, .. }) => self.roster,
-                    _ => 0,
-                };
-                self.outbox.room(bytes.len().saturating_add(answer).saturating_add(1200), 8)?;
+                // A log-in is answered with everybody's name; anything else with a few packets. Into an empty outbox that
+                // goes whatever the limit.
+                if !self.outbox.is_empty() {
+                    let answer = match self.client(peer) {
+                        Some(Client { name: None, .. }) => self.roster,
+                        _ => 0,
+                    };
+                    self.outbox.room(bytes.len().saturating_add(answer).saturating_add(1200), 8)?;
+                }
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, via: Via::Accepted, from } => self.open(now, peer, from).map(Some),

@@ -271,3 +271,43 @@ fn o_05_a_connection_is_told_of_nothing_that_came_before_it() {
     hall.login(22, "later").unwrap();
     assert_eq!(hall.said(20), [contacts("AddContact", &["later"])]);
 }
+
+#[test]
+fn o_05_what_does_not_fit_the_backlog_is_told_all_the_same() {
+    let mut settings = Settings::DEFAULT;
+    settings.limits.max_backlog = 4096;
+    let mut hall = Hall::new(settings);
+    let name = |n: u32| format!("{n:0200}");
+    for n in 0..100 {
+        hall.open(n);
+        hall.login(n, &name(n)).unwrap();
+    }
+    hall.run_for(SECOND);
+    for n in 0..100 {
+        assert_eq!(hall.contacts[&n].0, 99, "player {n}");
+    }
+}
+
+#[test]
+fn o_08_who_comes_from_the_servers_own_machine_is_told_its_loopback_address() {
+    let v4 = Some([192, 0, 2, 1].into());
+    let relay = Some(voxwire_opcode::RelayAddress { v4, v6: None });
+    let mut hall = Hall::new(Settings { relay, ..Settings::DEFAULT });
+    hall.join(0, "alice");
+    for (slot, from, told) in [(1, [127, 0, 0, 1], "127.0.0.1"), (2, [198, 51, 100, 7], "192.0.2.1")] {
+        hall.open_from(slot, from).unwrap();
+        hall.login(slot, &format!("client {slot}")).unwrap();
+        hall.said(slot);
+        hall.send(0, &request(&format!("client {slot}"), "", 4001)).unwrap();
+        let id = voxwire_core::ListenId((slot - 1) * 2);
+        hall.input(Input::Listening { id, port: 5000 }).unwrap();
+        assert!(hall.said(slot)[0].contains(&format!("host: \"{told}\"")), "{slot}");
+    }
+    // Nobody can be told an address of a family that there is none of.
+    let from = Some((std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1), 5).into());
+    hall.input(Input::Opened { peer: peer(3), via: voxwire_core::Via::Accepted, from }).unwrap();
+    hall.login(3, "six").unwrap();
+    hall.said(0);
+    hall.send(0, &request("six", "", 4001)).unwrap();
+    assert!(hall.said(0)[0].contains("cannot carry more calls"));
+}

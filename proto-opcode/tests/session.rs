@@ -264,7 +264,7 @@ fn o_08_several_callees_at_once_and_one_that_is_busy() {
 }
 
 fn relayed() -> Settings {
-    let v4 = [10, 0, 0, 1].into();
+    let v4 = Some([10, 0, 0, 1].into());
     Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
 }
 
@@ -334,6 +334,35 @@ fn o_08_carried_calls_that_do_not_come_up_leave_nothing() {
         world.events(dave).last().unwrap(),
         r#"Rejected(-, "the server cannot connect to the port of this call")"#
     );
+}
+
+#[test]
+fn o_08_a_caller_that_does_not_listen_waits_as_long_as_any_other() {
+    let hidden = ClientSettings { listen: false, ..ClientSettings::DEFAULT };
+    let mut world = World::new(relayed(), 9);
+    let alice = world.join_with("alice", Answer::Wait, hidden);
+    let bob = world.join("bob", Answer::Wait);
+    // Bob thinks about it for 40 s.
+    world.call(alice, "bob");
+    world.sim.run_for(40 * SECOND);
+    world.command(bob, ClientCommand::Accept { call: CallId(1) });
+    world.sim.run_for(SECOND);
+    assert_eq!(world.events(alice).last().unwrap(), "Established(1)");
+    world.command(alice, ClientCommand::HangUp { call: CallId(1) });
+    world.sim.run_for(SECOND);
+    // And does not want it the next time; nor the third, when he says so by hanging up.
+    for (n, command) in [ClientCommand::Refuse { call: CallId(2) }, ClientCommand::HangUp { call: CallId(3) }]
+        .into_iter()
+        .enumerate()
+    {
+        world.call(alice, "bob");
+        world.command(bob, command);
+        world.sim.run_for(SECOND);
+        let expected = format!(r#"Ended({}, "bob", refused)"#, n + 2);
+        assert_eq!(world.events(alice).last(), Some(&expected));
+    }
+    let left = world.sim.with(world.server, |server, _, _| (server.relays(), server.peers()));
+    assert_eq!(left, (0, 2));
 }
 
 #[test]

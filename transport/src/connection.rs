@@ -56,6 +56,8 @@ pub struct Connection<S: Session> {
     line: Option<Line<S::Framing>>,
     /// Connections of the session's own making.
     streams: Streams<S::Framing>,
+    /// Which of the two is looked at first this time.
+    streams_first: bool,
     /// The address that we have towards the server: the session's listeners are opened there.
     home: Option<IpAddr>,
     state: State,
@@ -243,6 +245,7 @@ impl<S: Session> Connection<S> {
             dialling: None,
             line: None,
             streams: Streams::new(settings),
+            streams_first: false,
             home: None,
             state: State::Ended,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -276,6 +279,7 @@ impl<S: Session> Connection<S> {
             queue: Queue::new(settings.backlog),
             out: Vec::new(),
             written: 0,
+            shut: false,
             paused_until: None,
             udp,
             #[cfg(feature = "quic")]
@@ -317,9 +321,12 @@ impl<S: Session> Connection<S> {
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             self.collect();
-            let Some(line) = &mut self.line else { return Poll::Ready(Ok(())) };
-            line.write(cx)?;
-            if line.is_written() { Poll::Ready(Ok(())) } else { Poll::Pending }
+            let mut written = self.streams.write(cx);
+            if let Some(line) = &mut self.line {
+                line.write(cx)?;
+                written &= line.is_written();
+            }
+            if written { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
         .await
     }
@@ -429,10 +436,13 @@ impl<S: Session> Connection<S> {
         } else if self.state == State::Ended && due.is_none() && self.streams.is_empty() {
             return Poll::Ready(Step::Ended);
         }
-        if let Poll::Ready(news) = self.streams.poll(cx, now, &mut self.ids) {
-            return Poll::Ready(Step::Stream(news));
+        // In turn, so that neither can keep the other from being heard.
+        self.streams_first = !self.streams_first;
+        if self.streams_first {
+            if let Poll::Ready(news) = self.streams.poll(cx, now, &mut self.ids) {
+                return Poll::Ready(Step::Stream(news));
+            }
         }
-        due = [due, self.streams.due()].into_iter().flatten().min();
         if let Some(line) = self.line.as_mut().filter(|_| self.state != State::Ended) {
             match line.poll(cx, now, self.state == State::Closing, &mut self.ids) {
                 Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
@@ -441,6 +451,12 @@ impl<S: Session> Connection<S> {
                 Poll::Pending => due = [due, line.paused_until, line.next_beat()].into_iter().flatten().min(),
             }
         }
+        if !self.streams_first {
+            if let Poll::Ready(news) = self.streams.poll(cx, now, &mut self.ids) {
+                return Poll::Ready(Step::Stream(news));
+            }
+        }
+        due = [due, self.streams.due()].into_iter().flatten().min();
         // Whatever comes first wakes this task: bytes, room to write, or the time.
         if let Some(at) = due {
             let at = self.clock.to_std(at).into();

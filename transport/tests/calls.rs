@@ -89,7 +89,7 @@ fn serve(settings: Settings) -> (String, Handle<Server>) {
 }
 
 fn relayed() -> Settings {
-    let v4 = [127, 0, 0, 1].into();
+    let v4 = Some([127, 0, 0, 1].into());
     Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
 }
 

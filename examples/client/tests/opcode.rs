@@ -24,7 +24,7 @@ fn speech(name: &str) -> (voxwire_audio::Clip, std::path::PathBuf) {
 
 fn carrying() -> Server {
     Server::with(Protocol::Opcode, |config| {
-        config.opcode.relay = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        config.opcode.relay = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     })
 }
 

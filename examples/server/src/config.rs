@@ -42,9 +42,10 @@ pub struct Flags {
     /// TCP port for opcode; 0 takes any free one [default: 4241].
     #[arg(long, value_name = "N")]
     opcode_port: Option<u16>,
-    /// Carry opcode's calls, so that callers and callees see the server's address alone: this one, by which clients reach it.
-    #[arg(long, value_name = "ADDR")]
-    opcode_relay: Option<IpAddr>,
+    /// Carry opcode's calls, so that callers and callees see the server's address alone: this one, by which clients reach it;
+    /// or two, one for IPv4 and one for IPv6.
+    #[arg(long, value_name = "ADDR[,ADDR]", value_delimiter = ',')]
+    opcode_relay: Option<Vec<IpAddr>>,
     /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
     #[arg(long, value_name = "N")]
     dissonance_port: Option<u16>,
@@ -212,8 +213,8 @@ pub struct Opcode {
     pub secrets_only: bool,
     /// Hand on the host that a caller names, rather than the one that is seen.
     pub trust_host: bool,
-    /// Carry calls; the address by which clients reach the server.
-    pub relay: Option<IpAddr>,
+    /// Carry calls; the address by which clients reach the server, or one for IPv4 and one for IPv6.
+    pub relay: Vec<IpAddr>,
     /// The first and the last port for calls carried; any free ones where this is not set.
     pub relay_ports: Option<(u16, u16)>,
 }
@@ -225,7 +226,7 @@ impl Default for Opcode {
             secrets: BTreeMap::new(),
             secrets_only: false,
             trust_host: false,
-            relay: None,
+            relay: Vec::new(),
             relay_ports: None,
         }
     }
@@ -349,7 +350,7 @@ impl Config {
         set(&mut config.data, data);
         set(&mut config.voicelink.port, voicelink_port);
         set(&mut config.opcode.port, opcode_port);
-        config.opcode.relay = opcode_relay.or(config.opcode.relay);
+        set(&mut config.opcode.relay, opcode_relay);
         set(&mut config.dissonance.port, dissonance_port);
         config.dissonance.quic_port =
             dissonance_quic_port.or(config.dissonance.quic_port).filter(|_| !flags.no_quic);
@@ -391,7 +392,7 @@ impl Config {
             set(&mut opcode.secrets, file.secrets);
             set(&mut opcode.secrets_only, file.secrets_only);
             set(&mut opcode.trust_host, file.trust_host);
-            opcode.relay = file.relay.or(opcode.relay);
+            set(&mut opcode.relay, file.relay.map(Into::into));
             opcode.relay_ports = file.relay_ports.map(Into::into).or(opcode.relay_ports);
         }
         if let Some(file) = file.dissonance {
@@ -515,8 +516,25 @@ struct OpcodeFile {
     secrets: Option<BTreeMap<String, String>>,
     secrets_only: Option<bool>,
     trust_host: Option<bool>,
-    relay: Option<IpAddr>,
+    relay: Option<Addresses>,
     relay_ports: Option<[u16; 2]>,
+}
+
+/// One, or a list.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Addresses {
+    One(IpAddr),
+    More(Vec<IpAddr>),
+}
+
+impl From<Addresses> for Vec<IpAddr> {
+    fn from(addresses: Addresses) -> Self {
+        match addresses {
+            Addresses::One(address) => vec![address],
+            Addresses::More(addresses) => addresses,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,27 +11,30 @@ use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Limits, PeerId, Session};
 use voxwire_opcode::{
-    RelayAddress, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text, Violation,
+    MAX_NAME, RelayAddress, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text, Violation,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
 /// Starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
-    let Opcode { trust_host, relay, relay_ports, ref secrets, secrets_only, .. } = config.opcode;
+    let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = config.opcode;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = match config.profile {
         Profile::Safe => Settings::DEFAULT,
         Profile::Original => Settings::ORIGINAL,
     };
-    let relay = match relay {
-        None => None,
-        Some(ip) if ip.is_unspecified() => {
-            return Err(Error::Usage(
-                "opcode: relay is the address by which clients reach the server".into(),
-            ));
+    let mut address = RelayAddress { v4: None, v6: None };
+    for ip in relay {
+        let taken = match ip {
+            IpAddr::V4(v4) => address.v4.replace(*v4).is_some(),
+            IpAddr::V6(v6) => address.v6.replace(*v6).is_some(),
+        };
+        if taken || ip.is_unspecified() {
+            let expected = "the address by which clients reach the server, or one for IPv4 and one for IPv6";
+            return Err(Error::Usage(format!("opcode: relay {ip}: {expected} expected")));
         }
-        Some(ip) => Some(RelayAddress { v4: ip, v6: Some(ip).filter(|ip| ip.is_ipv6()) }),
-    };
+    }
+    let relay = (!relay.is_empty()).then_some(address);
     let settings = Settings {
         ask: !secrets.is_empty() || secrets_only,
         trust_host: trust_host || defaults.trust_host,
@@ -42,7 +45,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     let porter = Porter { secrets: secrets.clone(), secrets_only };
     let hub = HubSettings {
         // Everybody's name has to fit, as a newcomer is told them all.
-        backlog: hub_settings(config).backlog.max(config.connections * 64),
+        backlog: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
         ports: relay_ports,
         ..hub_settings(config)
     };

@@ -444,7 +444,7 @@ fn c_07_opcode_is_served_counted_and_ends() {
     assert_eq!(alice.read(&mut [0]).unwrap(), 0);
     assert_eq!(server.wait().code(), Some(0));
     for (flags, expected) in [
-        ("[opcode]\nrelay = \"0.0.0.0\"", "relay is the address"),
+        ("[opcode]\nrelay = \"0.0.0.0\"", "the address by which clients reach the server"),
         ("[opcode]\nrelay-ports = [5, 4]", "the first, then the last"),
         ("[opcode.secrets]\n\"a:b\" = \"x\"", "without a colon"),
         ("bind = \"0.0.0.0\"\n[opcode.secrets]\nbob = \"x\"", "in the clear"),

@@ -7,7 +7,8 @@ use crate::wire::OWN_CALL;
 use crate::{CallId, CallRequest, Cause, ClientEvent, Packet, Refusal, Role, Violation};
 use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr};
-use voxwire_core::{DialId, Instant, Lane, ListenId, PeerId};
+use core::time::Duration;
+use voxwire_core::{Bucket, DialId, Instant, Lane, ListenId, PeerId};
 
 #[derive(Debug)]
 pub(super) struct Call {
@@ -19,6 +20,15 @@ pub(super) struct Call {
     /// We listen for it.
     listening: bool,
     peer: Option<PeerId>,
+    voice: Bucket,
+}
+
+impl Call {
+    /// We have called, and nobody has answered.
+    fn is_unanswered(&self) -> bool {
+        let waits = matches!(self.state, CallState::Requested | CallState::Dialling | CallState::Waiting);
+        self.role == Role::Caller && waits
+    }
 }
 
 /// How far a call is.
@@ -53,6 +63,8 @@ impl CallState {
     }
 }
 
+/// How long a server may take to say why it does not carry a call any more.
+const REASON: Duration = Duration::from_secs(2);
 const NOWHERE: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Client {
@@ -86,7 +98,15 @@ impl Client {
     fn add(&mut self, contact: &[u8], role: Role, state: CallState) -> CallId {
         let id = CallId(self.next);
         self.next = self.next.checked_add(1).unwrap_or(1);
-        let call = Call { contact: contact.into(), role, state, at: NOWHERE, listening: false, peer: None };
+        let call = Call {
+            contact: contact.into(),
+            role,
+            state,
+            at: NOWHERE,
+            listening: false,
+            peer: None,
+            voice: Bucket::default(),
+        };
         self.calls.insert(id, call);
         id
     }
@@ -242,8 +262,13 @@ impl Client {
         };
         call.state = CallState::Waiting;
         call.peer = Some(peer);
+        // Whoever called waits at the server for whom it called.
+        let wait = match call.role {
+            Role::Caller => self.settings.answer,
+            Role::Callee => self.settings.connect,
+        };
         self.outbox.budget(peer, self.settings.queue);
-        self.deadlines.set(id, now.saturating_add(self.settings.connect));
+        self.deadlines.set(id, now.saturating_add(wait));
         Ok(None)
     }
 
@@ -261,7 +286,7 @@ impl Client {
     #[inline]
     pub(super) fn call_says<'a>(
         &mut self,
-        _now: Instant,
+        now: Instant,
         peer: PeerId,
         packet: Packet<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
@@ -269,6 +294,9 @@ impl Client {
         let Some(call) = self.calls.get_mut(&id) else { return Err(Violation::UnknownPeer) };
         match (packet, call.state) {
             (Packet::VoiceData(packet), CallState::Up) => {
+                if let Some(until) = call.voice.charge(now, self.settings.voice, 1) {
+                    self.outbox.pause(peer, until);
+                }
                 self.stats.packets_received = self.stats.packets_received.saturating_add(1);
                 self.stats.bytes_received = self.stats.bytes_received.saturating_add(packet.len() as u64);
                 // Originals send it where they have nothing to say, and skip it.
@@ -307,8 +335,7 @@ impl Client {
 
     /// A callee has refused, as the server says.
     pub(super) fn refused<'a>(&mut self, contact: Text<'_>) -> Option<ClientEvent<'a>> {
-        let waits = |call: &Call| matches!(call.state, CallState::Requested | CallState::Dialling);
-        let theirs = |call: &Call| call.role == Role::Caller && *call.contact == *contact.0 && waits(call);
+        let theirs = |call: &Call| call.is_unanswered() && *call.contact == *contact.0;
         let id = self.calls.iter().find(|(_, call)| theirs(call)).map(|(id, _)| *id)?;
         self.end(id, Cause::Refused)
     }
@@ -316,11 +343,8 @@ impl Client {
     /// The server cannot put a call through, and does not say which: most likely the last one to somebody who is not in the
     /// contact list, otherwise the last one.
     pub(super) fn rejected<'a>(&mut self, what: Text<'a>) -> ClientEvent<'a> {
-        let asked = |call: &Call| {
-            call.role == Role::Caller && matches!(call.state, CallState::Requested | CallState::Dialling)
-        };
         let known = |call: &Call| self.contacts.contains(&call.contact);
-        let asked = self.calls.iter().filter(|(_, call)| asked(call));
+        let asked = self.calls.iter().filter(|(_, call)| call.is_unanswered());
         let call = asked.max_by_key(|(id, call)| (!known(call), **id)).map(|(id, _)| *id);
         if let Some(call) = call {
             self.end(call, Cause::Unreachable);
@@ -333,12 +357,11 @@ impl Client {
         let contact = call.contact.clone();
         match call.state {
             CallState::Ringing => self.refuse_to(Text(&contact)),
-            CallState::Dialling | CallState::Waiting => {
-                if call.role == Role::Callee {
-                    self.refuse_to(Text(&contact));
-                }
+            CallState::Dialling | CallState::Waiting if call.role == Role::Callee => {
+                self.refuse_to(Text(&contact));
                 return self.end(id, Cause::Unreachable);
             }
+            CallState::Dialling => return self.end(id, Cause::Unreachable),
             _ => {}
         }
         self.end(id, Cause::NoAnswer)
@@ -361,6 +384,28 @@ impl Client {
         self.outbox.send(counted, Lane::Droppable, &Packet::VoiceData(packet), &self.wire)?;
         self.stats.packets_sent = self.stats.packets_sent.saturating_add(sent);
         Ok(())
+    }
+
+    /// The connection of a call has ended.
+    pub(super) fn closed<'a>(&mut self, now: Instant, id: CallId) -> Option<ClientEvent<'a>> {
+        let call = self.calls.get_mut(&id)?;
+        if !call.is_unanswered() {
+            return self.end(id, Cause::HungUp);
+        }
+        // The server, which would have carried the call, says why on its own connection.
+        (call.state, call.peer) = (CallState::Requested, None);
+        self.deadlines.set(id, now.saturating_add(REASON));
+        None
+    }
+
+    /// The application does not want a call any more; whoever waits for us to answer hears so.
+    pub(super) fn hang_up(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        if call.role == Role::Callee && call.state != CallState::Up {
+            let contact = call.contact.clone();
+            self.refuse_to(Text(&contact));
+        }
+        self.end(id, Cause::HungUp);
     }
 
     /// Forgets a call, and closes what is open of it.

@@ -33,16 +33,8 @@ impl Server {
             self.say_error(peer, reason::NOT_FOUND);
             return unreachable(Unreachable::NotFound);
         };
-        let rings = self.settings.rings;
-        if self.client_mut(callee).is_some_and(|callee| callee.rings.take(now, rings, 1).is_err()) {
-            self.say_error(peer, reason::BUSY);
-            return unreachable(Unreachable::Busy);
-        }
-        if self.settings.relay.is_some() {
-            if let Err((cause, what)) = self.begin_relay(now, peer, callee, port) {
-                self.say_error(peer, what);
-                return unreachable(cause);
-            }
+        let at = if self.settings.relay.is_some() {
+            None
         } else {
             let named = host.as_str().and_then(|host| host.parse().ok()).filter(|_| self.settings.trust_host);
             let at = match named.or(source).filter(|ip| is_unicast(*ip)) {
@@ -56,7 +48,22 @@ impl Server {
                     self.say_error(peer, what);
                     return unreachable(Unreachable::Address);
                 }
-                Ok(ip) => self.ring(peer, callee, &ip.to_string(), port),
+                Ok(ip) => Some(ip),
+            }
+        };
+        // Only what could be handed on counts.
+        let rings = self.settings.rings;
+        if self.client_mut(callee).is_some_and(|callee| callee.rings.take(now, rings, 1).is_err()) {
+            self.say_error(peer, reason::BUSY);
+            return unreachable(Unreachable::Busy);
+        }
+        match at {
+            Some(ip) => self.ring(peer, callee, &ip.to_string(), port),
+            None => {
+                if let Err((cause, what)) = self.begin_relay(now, peer, callee, port) {
+                    self.say_error(peer, what);
+                    return unreachable(cause);
+                }
             }
         }
         self.note_call(peer, callee);

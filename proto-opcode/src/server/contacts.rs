@@ -100,7 +100,10 @@ impl Server {
     }
 
     /// Somebody has connected: what has happened before does not concern it.
-    pub(super) fn arrive(&mut self, peer: PeerId) {
+    pub(super) fn arrive(&mut self, now: Instant, peer: PeerId) {
+        if self.changes.newcomers.len() >= MANY {
+            self.tell_changes(now);
+        }
         if !self.changes.log.is_empty() {
             self.changes.newcomers.insert(peer, self.changes.log.len());
         }
@@ -135,9 +138,11 @@ impl Server {
         let size =
             |names: &[Text<'_>]| names.iter().fold(0, |sum: usize, name| sum.saturating_add(encoded(name.0)));
         let frames = size(&gone).saturating_add(size(&come)).saturating_add(4 * HEAD_LEN);
-        let newcomers = changes.newcomers.len();
-        let needed = frames.saturating_mul(newcomers.saturating_add(1));
-        if self.outbox.room(needed, self.peers.len().saturating_mul(2)).is_err() {
+        let needed = frames.saturating_mul(changes.newcomers.len().saturating_add(1));
+        // Into an empty outbox it goes whatever the limit: waiting would not make it less.
+        let full =
+            !self.outbox.is_empty() && self.outbox.room(needed, self.peers.len().saturating_mul(2)).is_err();
+        if full {
             // Later: nobody misses anything, everybody hears of it a little late.
             let wait = self.settings.coalesce.max(core::time::Duration::from_millis(50));
             self.changes = Changes { due: Some(now.saturating_add(wait)), ..changes };
@@ -171,8 +176,8 @@ impl Server {
         let gone = chunks(gone, max).map(|contacts| Packet::DelContact { contacts });
         let come = chunks(come, max).map(|contacts| Packet::AddContact { contacts });
         for packet in gone.chain(come) {
-            // There is room: that was looked at before.
-            let _ = self.outbox.send(to.iter().copied(), Lane::Reliable, &packet, &self.wire);
+            // It fits a packet: the lists were made so.
+            let _ = self.outbox.insist_all(to.iter().copied(), Lane::Reliable, &packet, &self.wire);
         }
     }
 }

@@ -6,7 +6,7 @@
 //! callee's name and [`OWN_CALL`] before the host.
 
 use super::{Peer, Server, reason};
-use crate::wire::OWN_CALL;
+use crate::wire::{MAX_VOICE, OWN_CALL, VOICE_HEAD_LEN};
 use crate::{Packet, ServerEvent, Side, Unreachable, Violation};
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
@@ -134,7 +134,8 @@ impl Server {
         let again = |relay: &Relay| relay.up.is_none() && relay.parties == [caller, callee];
         let before = self.relays.relays.iter().find(|(_, relay)| again(relay)).map(|(id, _)| *id);
         if let Some(before) = before {
-            self.end_relay(now, before, None);
+            let ended = self.end_relay(now, before, None);
+            self.later.extend(ended);
         }
         let pending = self.relays.relays.values().filter(|relay| relay.up.is_none());
         let pending = pending.filter(|relay| relay.party(Side::Caller) == caller).count();
@@ -145,6 +146,11 @@ impl Server {
         // 31 bits: the ports' names take one more.
         self.relays.next = id.wrapping_add(1) & (u32::MAX >> 1);
         let address = |peer| self.address(peer).map(|from| from.ip());
+        let ours = self.settings.relay.as_ref();
+        let told = |peer| ours.zip(address(peer)).and_then(|(ours, address)| ours.seen_from(address));
+        if told(callee).is_none() || (port == 0 && told(caller).is_none()) {
+            return Err((Unreachable::NoRelay, reason::NO_RELAY));
+        }
         let relay = Relay {
             parties: [caller, callee],
             addresses: [address(caller), address(callee)],
@@ -173,9 +179,7 @@ impl Server {
         let (id, side) = relay_of(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let (to, about) = (relay.party(side), relay.party(other(side)));
-        let ours = self.settings.relay?;
-        let v6 = relay.address(side).is_some_and(|ip| ip.is_ipv6());
-        let ip = ours.v6.filter(|_| v6).unwrap_or(ours.v4);
+        let ip = self.settings.relay?.seen_from(relay.address(side)?)?;
         let host = match side {
             Side::Callee => ip.to_string(),
             Side::Caller => alloc::format!("{OWN_CALL}{ip}"),
@@ -189,8 +193,7 @@ impl Server {
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let caller = relay.party(Side::Caller);
         self.say_error(caller, reason::NO_RELAY);
-        self.end_relay(now, id, None);
-        None
+        self.end_relay(now, id, None)
     }
 
     /// Somebody connects to a port of a call's.
@@ -251,9 +254,15 @@ impl Server {
 
     fn add_leg(&mut self, peer: PeerId, id: u32, side: Side) {
         let Some(relay) = self.relays.relays.get_mut(&id) else { return };
-        relay.set_leg(side, Some(peer));
         let leg = Leg { relay: id, side, to: None, voice: Bucket::default() };
-        self.peers.insert(peer, Peer::Leg(leg));
+        if !self.peers.insert(peer, Peer::Leg(leg)) {
+            // Beyond all slots; the call ends when its time is over.
+            self.outbox.close(peer);
+            return;
+        }
+        relay.set_leg(side, Some(peer));
+        // Nothing else than voice is carried, and no more of it than is looked at.
+        self.outbox.limit(peer, VOICE_HEAD_LEN.saturating_add(MAX_VOICE));
         self.outbox.budget(peer, self.settings.queue);
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Line<F> {
     pub(super) queue: Queue,
     pub(super) out: Vec<u8>,
     pub(super) written: usize,
+    /// Our side is closed.
+    pub(super) shut: bool,
     pub(super) paused_until: Option<Instant>,
     pub(super) udp: Option<UdpSide>,
     #[cfg(feature = "quic")]
@@ -116,6 +118,10 @@ impl<F: Framing> Line<F> {
             // Whether the peer answers does not matter any more.
             return self.stream.poll_shutdown(cx).map(|_| Ok(None));
         }
+        if closing {
+            // The session wants to hear no more.
+            return Poll::Pending;
+        }
         if core::mem::take(&mut self.changed) {
             return Poll::Ready(Ok(Some(Step::Changed)));
         }
@@ -147,6 +153,29 @@ impl<F: Framing> Line<F> {
                     continue;
                 }
             };
+        }
+    }
+
+    /// Writes what waits, closes our side, and waits for the peer to close its own: what it still says is thrown away, or the system
+    /// would reset the connection, and our last words with it.
+    pub(super) fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.write(cx).is_err() {
+            return Poll::Ready(());
+        }
+        if self.is_written() && !self.shut {
+            match self.stream.poll_shutdown(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => self.shut = true,
+            }
+        }
+        let mut thrown_away = [0; 1024];
+        loop {
+            match self.stream.poll_read(cx, &mut thrown_away) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(_)) => {}
+            }
         }
     }
 

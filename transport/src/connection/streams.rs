@@ -18,6 +18,8 @@ use voxwire_core::{DialId, FrameBuf, Framing, Input, Instant, Lane, ListenId, Pe
 
 /// How long last words may take.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long to rest where accepting fails.
+const REST: Duration = Duration::from_millis(50);
 /// Most connections at a time; whoever comes beyond them waits.
 const MAX_STREAMS: usize = 256;
 
@@ -30,6 +32,8 @@ pub(super) struct Streams<F> {
     told: Vec<(ListenId, Option<u16>)>,
     /// Where the next look begins, so that nobody is overheard.
     turn: usize,
+    /// Nobody is accepted until then.
+    rest: Option<Instant>,
 }
 
 type Dialling = Pin<Box<dyn Future<Output = Result<(TcpStream, SocketAddr), Error>> + Send>>;
@@ -62,6 +66,7 @@ impl<F: Framing> Streams<F> {
             open: Vec::new(),
             told: Vec::new(),
             turn: 0,
+            rest: None,
         }
     }
 
@@ -123,6 +128,7 @@ impl<F: Framing> Streams<F> {
             queue: Queue::new(self.settings.backlog),
             out: Vec::new(),
             written: 0,
+            shut: false,
             paused_until: None,
             udp: None,
             #[cfg(feature = "quic")]
@@ -161,12 +167,20 @@ impl<F: Framing> Streams<F> {
         open.map_or(&[], |open| open.line.buffer.frame(range))
     }
 
-    /// When reading goes on that has been paused, or a connection is given up.
+    /// When reading or accepting goes on that has been paused, or a connection is given up.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.open.iter().filter_map(|open| open.closing.or(open.line.paused_until)).min()
+        let rest = self.rest.filter(|_| !self.listeners.is_empty());
+        self.open.iter().filter_map(|open| open.closing.or(open.line.paused_until)).chain(rest).min()
+    }
+
+    /// Writes what waits on all of them; true if nothing is left.
+    pub(super) fn write(&mut self, cx: &mut Context<'_>) -> bool {
+        // One that fails ends by itself when it is looked at next.
+        self.open.iter_mut().all(|open| open.line.write(cx).is_err() || open.line.is_written())
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamNews> {
+        self.rest = self.rest.filter(|until| *until > now);
         if let Some((id, port)) = self.told.pop() {
             return Poll::Ready(StreamNews::Listening(id, port));
         }
@@ -188,10 +202,19 @@ impl<F: Framing> Streams<F> {
                 expect(irrefutable_let_patterns, reason = "there is another one with QUIC")
             )]
             let Bound::Tcp(socket) = &listener.socket else { continue };
-            // One that fails to be accepted has gone already. Whoever is one too many waits.
-            if self.open.len() < MAX_STREAMS {
-                if let Poll::Ready(Ok((stream, from))) = socket.poll_accept(cx) {
+            // Whoever is one too many waits.
+            if self.open.len() >= MAX_STREAMS || self.rest.is_some_and(|until| until > now) {
+                continue;
+            }
+            match socket.poll_accept(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok((stream, from))) => {
                     return Poll::Ready(StreamNews::Arrived(stream, from, Via::AcceptedOn(*id)));
+                }
+                Poll::Ready(Err(error)) => {
+                    // Nobody wakes us for the next one then.
+                    tracing::debug!(%error, "cannot accept");
+                    self.rest = Some(now.saturating_add(REST));
                 }
             }
         }
@@ -199,12 +222,16 @@ impl<F: Framing> Streams<F> {
         for n in 0..count {
             let at = self.turn.wrapping_add(n).checked_rem(count).unwrap_or(0);
             let Some(open) = self.open.get_mut(at) else { continue };
-            let (peer, closing) = (open.peer, open.closing.is_some());
-            let result = match open.line.poll(cx, now, closing, ids) {
-                Poll::Ready(result) => result,
-                Poll::Pending if open.closing.is_some_and(|until| until <= now) => Ok(None),
-                Poll::Pending => continue,
-            };
+            let peer = open.peer;
+            if let Some(until) = open.closing {
+                if until > now && open.line.poll_last_words(cx).is_pending() {
+                    continue;
+                }
+                self.open.remove(at);
+                ids.retire(peer);
+                return Poll::Ready(StreamNews::Quiet);
+            }
+            let Poll::Ready(result) = open.line.poll(cx, now, false, ids) else { continue };
             self.turn = at.wrapping_add(1);
             if let Ok(Some(step)) = result {
                 return Poll::Ready(match step {
@@ -213,10 +240,6 @@ impl<F: Framing> Streams<F> {
                 });
             }
             self.open.remove(at);
-            if closing {
-                ids.retire(peer);
-                return Poll::Ready(StreamNews::Quiet);
-            }
             return Poll::Ready(StreamNews::Closed(peer));
         }
         Poll::Pending

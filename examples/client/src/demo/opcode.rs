@@ -41,7 +41,7 @@ async fn way(
 ) -> Result<[Outcome; 2], Error> {
     let mut config = Config { only: vec![Protocol::Opcode], http: Wanted::No, ..Config::default() };
     config.opcode.port = 0;
-    config.opcode.relay = carried.then_some(IpAddr::from([127, 0, 0, 1]));
+    config.opcode.relay = carried.then_some(IpAddr::from([127, 0, 0, 1])).into_iter().collect();
     let server = voxwire_server::start(config).await?;
     let address = server.address("opcode", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
     let link = Link { server: Some(address.to_string()), tls_ca: None, tls_name: None };
