@@ -50,8 +50,8 @@ pub fn carried(voice: Rate) -> (Server, [PeerId; 2]) {
 }
 
 /// A client in a call, and its connection to the other side.
-pub fn calling() -> (Client, PeerId) {
-    let mut client = Client::new(ClientSettings::DEFAULT);
+pub fn calling(voice: Rate) -> (Client, PeerId) {
+    let mut client = Client::new(ClientSettings { voice, ..ClientSettings::DEFAULT });
     client.handle_command(Instant::ZERO, ClientCommand::Login { name: "alice" }).unwrap();
     open(&mut client, peer(0), Via::Accepted);
     send(&mut client, peer(0), &Packet::HelloConnect);

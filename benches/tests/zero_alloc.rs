@@ -57,7 +57,7 @@ fn opcode_server() {
 
 fn opcode_client() {
     use voxwire_opcode as o;
-    let (mut client, other) = line::calling();
+    let (mut client, other) = line::calling(UNLIMITED);
     let payload = [7; 250];
     let frame = line::encoded(&o::Packet::VoiceData(&payload));
     let allocations = count(PACKETS, |_| {

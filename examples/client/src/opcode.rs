@@ -112,7 +112,11 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                     serde_json::json!({ "reason": reason }),
                     &format!("call failed: {reason}"),
                 ),
-                Ok(summary) if keep && !summary.interrupted && phone.is_connected() => {}
+                Ok(summary) if keep && !summary.interrupted => {
+                    if !phone.is_connected() {
+                        break Err(Error::Failed("the connection to the server was lost".into()));
+                    }
+                }
                 result => break result.map(|_| ()),
             }
         },

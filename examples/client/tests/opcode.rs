@@ -57,6 +57,28 @@ fn o_08_o_09_a_call_is_heard_straight_and_carried() {
 }
 
 #[test]
+fn c_08_interrupted_before_an_answer_is_a_failure_and_the_last_words_are_recorded() {
+    let server = Server::start(Protocol::Opcode);
+    let silent = python(&["client", &server.address.to_string(), "statue", "hold"]);
+    let _silent = Client::spawn(silent, "waiting");
+    let alice = server.spawn("call statue --name alice", "calling");
+    alice.signal("-INT");
+    let (code, _, error) = alice.end();
+    assert!(code == Some(1) && error.contains("interrupted before anybody answered"), "{error}");
+    // A tone up to the very end of the call.
+    let tone = temporary("c08-tone.wav");
+    save_wav(&tone, &voxwire_audio::Clip::tone(48_000, 2, 440.0, 1.0), SampleFormat::I16).unwrap();
+    let heard = temporary("c08-heard.wav");
+    let bob = server.spawn(&format!("wait --name bob --record {}", heard.display()), "waiting");
+    let (code, _, error) = server.client(&format!("call bob --name alice --play {}", tone.display()));
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(bob.end().0, Some(0));
+    let loud = load(&heard).unwrap().samples.iter().filter(|sample| sample.abs() > 0.05).count();
+    // On two channels, most of the time, for a second.
+    assert!(loud > 2 * 48_000 * 8 / 10, "{loud}");
+}
+
+#[test]
 fn o_06_o_07_calls_that_do_not_come_up_say_why() {
     let server = Server::start(Protocol::Opcode);
     let (code, _, error) = server.client("call nobody --name alice");

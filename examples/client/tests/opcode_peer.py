@@ -3,6 +3,7 @@
     opcode_peer.py server                          serves on a free port of 127.0.0.1, and prints it
     opcode_peer.py client SERVER:PORT NAME wait    logs in, takes one call, sends back whatever it hears
     opcode_peer.py client SERVER:PORT NAME call USER
+    opcode_peer.py client SERVER:PORT NAME hold    logs in, and answers nothing
 """
 import socket
 import struct
@@ -167,7 +168,7 @@ def client(server, name, action, *rest):
         print("waiting", flush=True)
         while True:
             opcode, body = receive(link)
-            if opcode == CALL:
+            if opcode == CALL and action != "hold":
                 caller, host, port = body.string(), body.string(), body.port()
                 print(f"called by {caller.decode()}", flush=True)
                 direct = socket.create_connection((host.decode(), port), timeout=30)

@@ -81,6 +81,8 @@ const FRAME_SAMPLES: usize = 960;
 const CHANNELS: u16 = 2;
 const SHAPE: Shape =
     Shape { rate: OPUS_RATE, channels: CHANNELS, format: SampleFormat::I16, order: SampleOrder::Little };
+/// How long what has come in before the end of a call may be played behind it.
+const REST: Duration = Duration::from_secs(1);
 /// How long to wait for the server's answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -103,6 +105,8 @@ struct Round {
     /// Whom we have called, or are called by, and who has not answered.
     asked: BTreeMap<CallId, String>,
     lines: BTreeMap<CallId, Line>,
+    /// Calls that are over, of which there is still something to be heard.
+    rest: Vec<(Speaker, Instant)>,
     calling: bool,
     refuse: bool,
     started: Instant,
@@ -207,8 +211,11 @@ impl Phone {
         // The list follows the log-in at once, and not at all where nobody is there.
         let quiet = Duration::from_millis(300);
         while let Ok(news) = timeout(quiet, self.news()).await {
-            if matches!(news?, None | Some(Happening::Disconnected)) {
-                return Err(self.lost("reading the contact list"));
+            match news? {
+                None => return Err(failed!("interrupted while reading the contact list")),
+                Some(Happening::Disconnected) => return Err(self.lost("reading the contact list")),
+                Some(Happening::Incoming { call, .. }) => self.tell(ClientCommand::Refuse { call })?,
+                Some(_) => {}
             }
         }
         let contacts: Vec<String> = self.connection.session().contacts().map(text).collect();
@@ -252,6 +259,7 @@ impl Phone {
         let mut round = Round {
             asked,
             lines: BTreeMap::new(),
+            rest: Vec::new(),
             calling,
             refuse,
             started: Instant::now(),
@@ -270,7 +278,7 @@ impl Phone {
         // Whatever happened, what was heard is kept; and the other sides learn of a hang-up now.
         let over = round.lines.keys().copied().collect::<Vec<_>>();
         for call in over {
-            self.over(&mut round, call, "hung up");
+            drop(self.over(&mut round, call, "hung up"));
         }
         let rest: Vec<CallId> = self.connection.session().calls().map(|(call, ..)| call).collect();
         for call in rest {
@@ -283,6 +291,7 @@ impl Phone {
         end?;
         match round.failure {
             Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
+            None if calling && round.up.is_none() => Err(failed!("interrupted before anybody answered")),
             _ => Ok(round.summary),
         }
     }
@@ -334,7 +343,7 @@ impl Phone {
             if let Some(happening) = happening {
                 self.happened(round, happening)?;
             }
-            let nobody = round.asked.is_empty() && round.lines.is_empty();
+            let nobody = round.asked.is_empty() && round.lines.is_empty() && round.rest.is_empty();
             let over = round.up.is_some() || round.failure.is_some() || round.calling || round.refused;
             if nobody && over {
                 return Ok(());
@@ -390,7 +399,12 @@ impl Phone {
             }
             Happening::Ended { call, contact, cause } => {
                 if round.lines.contains_key(&call) {
-                    self.over(round, call, &format!("{} {cause}", plain(&contact)));
+                    let speaker = self.over(round, call, &format!("{} {cause}", plain(&contact)));
+                    // What has come in is still played.
+                    round.rest.extend(speaker.map(|mut speaker| {
+                        speaker.stop();
+                        (speaker, Instant::now())
+                    }));
                 } else if round.asked.remove(&call).is_some() {
                     let contact = plain(&contact);
                     let reason = match cause {
@@ -416,8 +430,8 @@ impl Phone {
     }
 
     /// A call is over: its figures are kept and shown.
-    fn over(&self, round: &mut Round, call: CallId, how: &str) {
-        let Some(Line { name, speaker }) = round.lines.remove(&call) else { return };
+    fn over(&self, round: &mut Round, call: CallId, how: &str) -> Option<Speaker> {
+        let Line { name, speaker } = round.lines.remove(&call)?;
         let heard = round.summary.heard.entry(name.clone()).or_default();
         heard.figures = speaker.figures();
         let (said, packets) = (round.summary.said.len(), heard.packets.len());
@@ -433,6 +447,7 @@ impl Phone {
             jitter.target.as_millis()
         );
         self.report.event("ended", fields, &text);
+        Some(speaker)
     }
 
     fn lost(&self, doing: &str) -> Error {
@@ -491,6 +506,12 @@ impl Round {
                 mix_into(&mut mix, samples, 1.0);
             }
         }
+        self.rest.retain_mut(|(speaker, ended)| {
+            if let Some(samples) = speaker.render(now) {
+                mix_into(&mut mix, samples, 1.0);
+            }
+            !speaker.figures().jitter.stored.is_zero() && ended.elapsed() < REST
+        });
         limit(&mut mix);
         let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
         self.levels.1 = (self.levels.1 * 0.9).max(peak(&samples));
