@@ -17,6 +17,10 @@ pub use voxwire_dissonance as dissonance;
 #[cfg(feature = "opcode")]
 #[doc(inline)]
 pub use voxwire_opcode as opcode;
+/// Real-time audio for firmware, discovered on the local network: the codec.
+#[cfg(feature = "syfala")]
+#[doc(inline)]
+pub use voxwire_syfala as syfala;
 /// tokio transports for any session.
 #[cfg(feature = "transport")]
 #[doc(inline)]
