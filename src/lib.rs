@@ -17,7 +17,7 @@ pub use voxwire_dissonance as dissonance;
 #[cfg(feature = "opcode")]
 #[doc(inline)]
 pub use voxwire_opcode as opcode;
-/// Real-time audio for firmware, discovered on the local network: the codec.
+/// Real-time audio for firmware, discovered on the local network: the codec and the streams.
 #[cfg(feature = "syfala")]
 #[doc(inline)]
 pub use voxwire_syfala as syfala;

@@ -30,6 +30,7 @@ mod format;
 mod message;
 #[cfg(feature = "serde")]
 pub mod owned;
+pub mod stream;
 mod varint;
 mod wire;
 

@@ -1,0 +1,189 @@
+//! What goes in at one end of a stream comes out at the other, whatever the network does in between.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use core::num::NonZeroU32;
+use voxwire_core::Instant;
+use voxwire_core::testing::Rng;
+use voxwire_syfala::stream::{Drift, Receiving, Sending, StreamSettings, Taken};
+use voxwire_syfala::{Audio, Format, SampleType};
+
+fn format(sample_type: SampleType, channels: u32) -> Format {
+    Format { sample_type, channels: NonZeroU32::new(channels).unwrap(), ..Format::STANDARD }
+}
+
+/// Bytes that are never silence.
+fn sound(bytes: usize, seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    (0..bytes).map(|_| 1 + rng.below(126) as u8).collect()
+}
+
+fn at(microseconds: u64) -> Instant {
+    Instant::from_nanos(microseconds * 1000)
+}
+
+fn all(receiving: &mut Receiving) -> Vec<u8> {
+    let mut out = vec![0; receiving.readable() + 3];
+    let n = receiving.read(&mut out);
+    out.truncate(n);
+    out
+}
+
+#[test]
+fn s_09_what_is_played_is_recorded_bit_for_bit_in_every_type_and_width() {
+    for sample_type in SampleType::ALL {
+        for channels in [1, 2, 3, 8, 31, 64] {
+            let format = format(sample_type, channels);
+            let sound = sound(format.frame_size() * 480, u64::from(channels));
+            let (mut sending, mut receiving) =
+                (Sending::new(&format), Receiving::new(&format, StreamSettings::DEFAULT));
+            let mut heard = Vec::new();
+            for (index, payload) in sending.cut(&sound) {
+                assert_eq!(receiving.insert(at(index), &Audio::new(0, index, payload)), Taken::Stored);
+                heard.extend(all(&mut receiving));
+            }
+            assert_eq!(heard, sound, "{format}");
+        }
+    }
+}
+
+#[test]
+fn s_09_loss_is_silence_and_length_and_alignment_stay_exact() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let sample_type = SampleType::ALL[rng.below(12) as usize];
+        let format = format(sample_type, 1 + rng.below(8) as u32);
+        let size = sample_type.size();
+        let sound = sound(format.frame_size() * 2000, seed);
+        // Payloads of any length, samples cut in two.
+        let mut messages = Vec::new();
+        let mut index = 0;
+        while index < sound.len() {
+            let len = (1 + rng.below(900) as usize).min(sound.len() - index);
+            messages.push((index, index + len));
+            index += len;
+        }
+        // The last few come, so that what is missing before them shows.
+        let safe = messages.len().saturating_sub(6);
+        let mut sent: Vec<(u64, (usize, usize))> = Vec::new();
+        for (n, message) in messages.iter().enumerate() {
+            let lost = n < safe && n > 0 && rng.chance(0.15);
+            let late = if rng.chance(0.2) && n < safe { rng.below(2500) } else { 0 };
+            if !lost {
+                sent.push((n as u64 * 1000 + late, *message));
+                if rng.chance(0.1) {
+                    sent.push((n as u64 * 1000 + late + rng.below(3000), *message));
+                }
+            }
+        }
+        sent.sort();
+        let mut receiving = Receiving::new(&format, StreamSettings::DEFAULT);
+        let mut heard = Vec::new();
+        for (time, (start, end)) in sent {
+            receiving.insert(at(time), &Audio::new(0, start as u64, &sound[start..end]));
+            heard.extend(all(&mut receiving));
+            assert_eq!(heard.len() % size, 0);
+        }
+        receiving.give_up(at(u64::MAX / 2000));
+        heard.extend(all(&mut receiving));
+        assert_eq!(heard.len(), sound.len(), "seed {seed}: {:?}", receiving.stats());
+        for (heard, said) in heard.chunks(size).zip(sound.chunks(size)) {
+            assert!(heard == said || heard == sample_type.silence(), "seed {seed}: {heard:?} for {said:?}");
+        }
+        let stats = receiving.stats();
+        assert_eq!(stats.received + stats.silence, sound.len() as u64, "seed {seed}: {stats:?}");
+    }
+}
+
+#[test]
+fn s_09_reordering_within_the_window_is_restored_and_late_and_duplicate_bytes_are_discarded() {
+    let format = format(SampleType::I16, 1);
+    let mut receiving = Receiving::new(&format, StreamSettings::DEFAULT);
+    let piece = |n: u8| [n; 100];
+    let insert = |receiving: &mut Receiving, time, n: u8| {
+        receiving.insert(at(time), &Audio::new(0, u64::from(n) * 100, &piece(n)))
+    };
+    assert_eq!(insert(&mut receiving, 0, 0), Taken::Stored);
+    for n in [2, 1, 4, 3] {
+        assert_eq!(insert(&mut receiving, 1000, n), Taken::Stored);
+    }
+    assert_eq!(all(&mut receiving), [0, 1, 2, 3, 4].map(piece).concat());
+    for n in [4, 0] {
+        assert_eq!(insert(&mut receiving, 2000, n), Taken::Late);
+    }
+    // Four wait; the fifth is one too many: 5 counts as lost, and comes too late then.
+    for n in [6, 7, 8, 9] {
+        assert_eq!(insert(&mut receiving, 3000, n), Taken::Stored);
+        assert_eq!(insert(&mut receiving, 3000, n), Taken::Late, "twice");
+    }
+    assert_eq!(receiving.readable(), 0);
+    assert_eq!(insert(&mut receiving, 3000, 10), Taken::Stored);
+    assert_eq!(insert(&mut receiving, 3000, 5), Taken::Late);
+    assert_eq!(all(&mut receiving), [0, 6, 7, 8, 9, 10].map(piece).concat());
+    // Ten milliseconds are as good.
+    insert(&mut receiving, 5000, 12);
+    assert_eq!(receiving.poll_timeout(), Some(at(15_000)));
+    receiving.give_up(at(14_999));
+    assert_eq!(receiving.readable(), 0);
+    receiving.give_up(at(15_000));
+    assert_eq!(all(&mut receiving), [0, 12].map(piece).concat());
+    assert_eq!(receiving.poll_timeout(), None);
+}
+
+#[test]
+fn s_09_a_jump_is_believed_after_three_that_agree_and_never_asks_for_much() {
+    let format = format(SampleType::I24, 2);
+    let mut receiving = Receiving::new(&format, StreamSettings::DEFAULT);
+    let insert = |receiving: &mut Receiving, index, payload: &[u8]| {
+        receiving.insert(Instant::ZERO, &Audio::new(0, index, payload))
+    };
+    assert_eq!(insert(&mut receiving, 0, &[9; 60]), Taken::Stored);
+    // Forged, one far ahead after the other: the stream goes on.
+    for index in [1 << 61, u64::MAX - 100, 1 << 40] {
+        assert_eq!(insert(&mut receiving, index, &[1; 60]), Taken::Doubted);
+    }
+    assert_eq!(insert(&mut receiving, u64::MAX, &[1; 60]), Taken::Invalid);
+    assert_eq!(insert(&mut receiving, 60, &[9; 60]), Taken::Stored);
+    assert_eq!(all(&mut receiving), [9; 120]);
+    // The other side has started anew, somewhere within a frame.
+    let begin = (1 << 40) + 1;
+    for n in 0..2 {
+        assert_eq!(insert(&mut receiving, begin + 60 * n, &[5; 60]), Taken::Doubted);
+    }
+    assert_eq!(insert(&mut receiving, begin + 120, &[5; 60]), Taken::Jumped);
+    assert_eq!(receiving.byte_index() % 6, 0, "at the start of a frame");
+    assert_eq!(insert(&mut receiving, begin + 180, &[5; 60]), Taken::Stored);
+    let heard = all(&mut receiving);
+    assert!(heard.iter().all(|byte| *byte == 5) && heard.len() > 100, "{heard:?}");
+}
+
+#[test]
+fn s_09_who_does_not_read_loses_what_is_new_and_who_lies_about_lengths_is_ignored() {
+    let format = format(SampleType::U8, 1);
+    let settings = StreamSettings { buffer: 4000, ..StreamSettings::DEFAULT };
+    let mut receiving = Receiving::new(&format, settings);
+    for n in 0..5 {
+        let taken = receiving.insert(Instant::ZERO, &Audio::new(0, n * 1000, &[7; 1000]));
+        assert_eq!(taken, if n < 4 { Taken::Stored } else { Taken::Overflow });
+    }
+    assert_eq!(all(&mut receiving).len(), 4000);
+    assert_eq!(receiving.insert(Instant::ZERO, &Audio::new(0, 5000, &[7; 1000])), Taken::Stored);
+    receiving.give_up(at(10_000));
+    let heard = all(&mut receiving);
+    assert_eq!((heard[0], heard[999], heard[1000]), (0x80, 0x80, 7));
+    let lying = Audio { n_bytes: 4, ..Audio::new(0, 6000, &[7; 1000]) };
+    assert_eq!(receiving.insert(at(20_000), &lying), Taken::Invalid);
+    assert_eq!(receiving.insert(at(20_000), &Audio::new(0, 6000, &[])), Taken::Late);
+}
+
+#[test]
+fn s_09_drift_is_measured_against_the_clock_handed_in() {
+    let mut drift = Drift::new();
+    for second in 0..=10_u64 {
+        // 100 millionths too fast.
+        drift.observe(Instant::from_nanos(second * 1_000_000_000), second * 8 * 48_000 + second * 38);
+    }
+    assert_eq!(drift.bytes_per_second(), Some(384_038.0));
+    let ppm = drift.parts_per_million(&Format::STANDARD).unwrap();
+    assert!((ppm - 98.96).abs() < 0.1, "{ppm}");
+    assert_eq!(Drift::new().bytes_per_second(), None);
+}
