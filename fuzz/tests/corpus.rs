@@ -62,3 +62,13 @@ fn c_10_opcode_stream() {
 fn c_10_opcode_session() {
     replay("opcode_session", voxwire_fuzz::opcode_session);
 }
+
+#[test]
+fn c_10_syfala_message() {
+    replay("syfala_message", voxwire_fuzz::syfala_message);
+}
+
+#[test]
+fn c_10_syfala_stream() {
+    replay("syfala_stream", voxwire_fuzz::syfala_stream);
+}

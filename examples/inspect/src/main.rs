@@ -4,6 +4,7 @@
 mod dissonance;
 mod opcode;
 mod protocol;
+mod syfala;
 mod voicelink;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -54,7 +55,7 @@ struct Dialect {
     /// Which protocol.
     #[arg(long, value_name = "P")]
     protocol: Name,
-    /// Who sent it, where that matters (voicelink, opcode and dissonance: it does not).
+    /// Who sent it, where that matters (syfala: it does, and has to be said).
     #[arg(long, value_name = "SIDE")]
     from: Option<Side>,
     /// Byte order, where a protocol leaves it open.
@@ -66,6 +67,7 @@ struct Dialect {
 enum Name {
     Voicelink,
     Opcode,
+    Syfala,
     Dissonance,
 }
 
@@ -88,6 +90,8 @@ enum Order {
 enum Error {
     #[error("{0}")]
     Malformed(String),
+    #[error("{0}")]
+    Usage(&'static str),
     #[error("not hex digits: {0}")]
     Hex(#[from] hex::FromHexError),
     #[error("not JSON: {0}")]
@@ -97,15 +101,21 @@ enum Error {
 }
 
 impl Dialect {
-    fn protocol(&self) -> Box<dyn Protocol> {
-        match self.protocol {
+    fn protocol(&self) -> Result<Box<dyn Protocol>, Error> {
+        Ok(match self.protocol {
             Name::Voicelink => Box::new(voicelink::Voicelink::new(match self.byte_order {
                 Order::Be => ByteOrder::BigEndian,
                 Order::Le => ByteOrder::LittleEndian,
             })),
             Name::Opcode => Box::new(opcode::Opcode::new()),
+            Name::Syfala => match self.from {
+                Some(side) => Box::new(syfala::Syfala::new(matches!(side, Side::Client))),
+                None => {
+                    return Err(Error::Usage("syfala: the two sides differ: --from client or --from server"));
+                }
+            },
             Name::Dissonance => Box::new(dissonance::Dissonance::new()),
-        }
+        })
     }
 }
 
@@ -114,7 +124,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("voxwire-inspect: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
         }
     }
 }
@@ -122,7 +132,7 @@ fn main() -> ExitCode {
 fn run(flags: Flags) -> Result<(), Error> {
     match flags.action {
         Action::Decode { dialect, stream, hex } => {
-            let protocol = dialect.protocol();
+            let protocol = dialect.protocol()?;
             if stream {
                 let text = if hex == "-" { all_input()? } else { hex };
                 return decode_stream(&*protocol, &unhex(&text)?);
@@ -139,7 +149,7 @@ fn run(flags: Flags) -> Result<(), Error> {
             Ok(())
         }
         Action::Encode { dialect } => {
-            let protocol = dialect.protocol();
+            let protocol = dialect.protocol()?;
             let input = all_input()?;
             for object in Deserializer::from_str(&input).into_iter::<Value>() {
                 let frame = protocol.encode(&object?).map_err(Error::Malformed)?;

@@ -40,6 +40,11 @@ pub(crate) fn show_text(bytes: &[u8]) -> Value {
 pub(crate) struct Fields<'a>(pub(crate) &'a Value);
 
 impl<'a> Fields<'a> {
+    /// Whether there is such a field.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some()
+    }
+
     fn get(&self, name: &str) -> Result<&'a Value, String> {
         self.0.get(name).ok_or_else(|| format!("fields.{name} is missing"))
     }

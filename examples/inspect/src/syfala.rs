@@ -1,0 +1,163 @@
+//! syfala's messages.
+
+use crate::protocol::{Cutter, Fields, Protocol, Shown};
+use core::num::NonZeroU32;
+use serde_json::{Value, json};
+use voxwire_core::{List, Message};
+use voxwire_syfala::{
+    Audio, ClientMessage, Format, Formats, LIMITS, SampleRate, SampleType, ServerMessage, Wire,
+};
+
+#[derive(Debug)]
+pub(crate) struct Syfala {
+    wire: Wire,
+    from_client: bool,
+}
+
+impl Syfala {
+    /// Shows whatever the format allows, also what is too large to be sent.
+    pub(crate) const fn new(from_client: bool) -> Self {
+        let limits = voxwire_core::Limits { max_frame: 1 << 24, max_items: 1 << 20, ..LIMITS };
+        Self { wire: Wire { limits }, from_client }
+    }
+
+    /// The bytes that a message takes: fewer would not decode to the same. Audio goes to the end.
+    fn length<M: PartialEq>(bytes: &[u8], message: &M, decode: impl Fn(usize) -> Option<M>) -> usize {
+        (0..bytes.len()).find(|&n| decode(n).as_ref() == Some(message)).unwrap_or(bytes.len())
+    }
+}
+
+impl Protocol for Syfala {
+    fn name(&self) -> &'static str {
+        "syfala"
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+        let wire = &self.wire;
+        let (message, fields, length) = if self.from_client {
+            let message = ClientMessage::decode(bytes, wire).map_err(|error| error.to_string())?;
+            let length = Self::length(bytes, &message, |n| ClientMessage::decode(&bytes[..n], wire).ok());
+            let fields = match message {
+                ClientMessage::Audio(audio) => show_audio(audio),
+                _ => json!({}),
+            };
+            (message.name(), fields, length)
+        } else {
+            let message = ServerMessage::decode(bytes, wire).map_err(|error| error.to_string())?;
+            let length = Self::length(bytes, &message, |n| ServerMessage::decode(&bytes[..n], wire).ok());
+            let fields = match message {
+                ServerMessage::Audio(audio) => show_audio(audio),
+                ServerMessage::Connect(Formats { inputs, outputs }) => {
+                    let list = |list: List<'_, Format>| list.iter().map(show_format).collect::<Value>();
+                    json!({ "inputs": list(inputs), "outputs": list(outputs) })
+                }
+                _ => json!({}),
+            };
+            (message.name(), fields, length)
+        };
+        Ok(Shown { message, length, fields, trailing: bytes.len() - length })
+    }
+
+    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
+        let message =
+            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let nothing = json!({});
+        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+        let payload = fields.bytes("audio")?;
+        let audio = || -> Result<Audio<'_>, String> {
+            let audio = Audio::new(fields.number("stream_index")?, fields.number("byte_index")?, &payload);
+            // Heads may lie about what follows.
+            let n_bytes = if fields.has("n_bytes") { fields.number("n_bytes")? } else { audio.n_bytes };
+            Ok(Audio { n_bytes, ..audio })
+        };
+        let mut frame = Vec::new();
+        let encoded = if self.from_client {
+            let message = match message {
+                "Discovery" => ClientMessage::Discovery,
+                "ConnectionSuccess" => ClientMessage::ConnectionSuccess,
+                "ConnectionFailed" => ClientMessage::ConnectionFailed,
+                "ConnectionRefused" => ClientMessage::ConnectionRefused,
+                "StartIO" => ClientMessage::StartIo,
+                "StopIO" => ClientMessage::StopIo,
+                "Audio" => ClientMessage::Audio(audio()?),
+                "Disconnect" => ClientMessage::Disconnect,
+                "Heartbeat" => ClientMessage::Heartbeat,
+                other => {
+                    let names = "Discovery, ConnectionSuccess, ConnectionFailed, ConnectionRefused, StartIO, StopIO, \
+                        Audio, Disconnect or Heartbeat";
+                    return Err(format!("message: {other:?} found, expected {names} from a client"));
+                }
+            };
+            message.encode(&self.wire, &mut frame)
+        } else {
+            let (inputs, outputs);
+            let message = match message {
+                "Connect" => {
+                    (inputs, outputs) = (read_formats(&fields, "inputs")?, read_formats(&fields, "outputs")?);
+                    ServerMessage::Connect(Formats { inputs: inputs[..].into(), outputs: outputs[..].into() })
+                }
+                "StartIOFailed" => ServerMessage::StartIoFailed,
+                "StartIORefused" => ServerMessage::StartIoRefused,
+                "StartIOSuccess" => ServerMessage::StartIoSuccess,
+                "StopIOFailed" => ServerMessage::StopIoFailed,
+                "StopIORefused" => ServerMessage::StopIoRefused,
+                "StopIOSuccess" => ServerMessage::StopIoSuccess,
+                "Audio" => ServerMessage::Audio(audio()?),
+                "Disconnect" => ServerMessage::Disconnect,
+                "Heartbeat" => ServerMessage::Heartbeat,
+                other => {
+                    let names = "Connect, StartIOFailed, StartIORefused, StartIOSuccess, StopIOFailed, StopIORefused, \
+                        StopIOSuccess, Audio, Disconnect or Heartbeat";
+                    return Err(format!("message: {other:?} found, expected {names} from a server"));
+                }
+            };
+            message.encode(&self.wire, &mut frame)
+        };
+        encoded.map_err(|error| error.to_string())?;
+        Ok(frame)
+    }
+
+    fn cutter(&self) -> Cutter {
+        Box::new(|_| Err("syfala is not a stream: each datagram stands for itself".into()))
+    }
+}
+
+fn show_audio(audio: Audio<'_>) -> Value {
+    let Audio { stream, byte_index, n_bytes, payload } = audio;
+    json!({ "stream_index": stream, "byte_index": byte_index, "n_bytes": n_bytes, "audio": hex::encode(payload) })
+}
+
+fn show_format(format: Format) -> Value {
+    json!({
+        "sample_rate": format.sample_rate.get(),
+        "channel_count": format.channels,
+        "buffer_size": format.buffer_size.map_or(0, NonZeroU32::get),
+        "sample_type": format.sample_type.name(),
+    })
+}
+
+fn read_formats(fields: &Fields<'_>, name: &str) -> Result<Vec<Format>, String> {
+    let found = fields.value(name)?;
+    let items = found.as_array().ok_or_else(|| format!("fields.{name}: {found} found, expected a list"))?;
+    let format = |item: &Value| -> Result<Format, String> {
+        let fields = Fields(item);
+        let rate = fields.value("sample_rate")?;
+        let sample_type = fields.value("sample_type")?;
+        let expected = |what: &str, found: &Value, expected: &str| {
+            format!("fields.{name}: {what} {found} found, expected {expected}")
+        };
+        Ok(Format {
+            sample_rate: rate
+                .as_f64()
+                .and_then(SampleRate::new)
+                .ok_or_else(|| expected("sample_rate", rate, "a positive, normal number"))?,
+            channels: NonZeroU32::new(fields.number("channel_count")?)
+                .ok_or_else(|| expected("channel_count", &json!(0), "at least 1"))?,
+            buffer_size: NonZeroU32::new(fields.number("buffer_size")?),
+            sample_type: sample_type.as_str().and_then(SampleType::from_name).ok_or_else(|| {
+                expected("sample_type", sample_type, "U8 to U64, I8 to I64, IEEF32 or IEEF64")
+            })?,
+        })
+    };
+    items.iter().map(format).collect()
+}
