@@ -123,6 +123,8 @@ pub struct Receiving {
     read: u64,
     /// Everything before this has come, or is silence.
     next: u64,
+    /// The end of the sample of which a part was lost last.
+    muted: u64,
     /// What has come behind `next`: disjoint, in order.
     ahead: [(u64, u64); MAX_WINDOW],
     waiting: usize,
@@ -147,6 +149,7 @@ impl Receiving {
             ring: vec![0; settings.buffer.max(2 * MAX_PAYLOAD)].into(),
             read: 0,
             next: 0,
+            muted: 0,
             ahead: [(0, 0); MAX_WINDOW],
             waiting: 0,
             missing: None,
@@ -193,7 +196,11 @@ impl Receiving {
             return Taken::Invalid;
         };
         let start = audio.byte_index;
-        if start < self.next || (len == 0 && start == self.next) {
+        if len == 0 {
+            // Legal, and nothing to keep.
+            return if start < self.next { Taken::Late } else { Taken::Stored };
+        }
+        if start < self.next {
             self.stats.late = self.stats.late.saturating_add(len);
             return Taken::Late;
         }
@@ -228,11 +235,13 @@ impl Receiving {
             return Taken::Overflow;
         }
         let stored = self.ahead.get(..self.waiting).unwrap_or(&[]);
-        if stored.iter().any(|(from, to)| start < *to && *from < end.max(start.saturating_add(1))) {
+        if stored.iter().any(|(from, to)| start < *to && *from < end) {
             self.stats.late = self.stats.late.saturating_add(len);
             return Taken::Late;
         }
         self.write(start, payload);
+        // The rest of a sample of which a part is lost.
+        self.silence(start, self.muted.min(end));
         self.stats.messages = self.stats.messages.saturating_add(1);
         self.stats.received = self.stats.received.saturating_add(len);
         if start == self.next {
@@ -275,6 +284,7 @@ impl Receiving {
         };
         self.stats.jumped = self.stats.jumped.saturating_add(begin.saturating_sub(self.read));
         (self.read, self.next, self.waiting, self.missing, self.doubted) = (begin, begin, 0, None, (0, 0));
+        self.muted = 0;
         self.store(now, begin, end, payload);
         Taken::Jumped
     }
@@ -288,14 +298,8 @@ impl Receiving {
         let rest = start.checked_rem(size).unwrap_or(0);
         let to = if rest == 0 { start } else { start.saturating_add(size.saturating_sub(rest)) };
         self.stats.silence = self.stats.silence.saturating_add(start.saturating_sub(self.next));
-        let silence = self.sample_type.silence();
-        let capacity = self.ring.len() as u64;
-        for (at, byte) in (from..to).zip(silence.iter().cycle()) {
-            let place = at.checked_rem(capacity).and_then(|at| usize::try_from(at).ok());
-            if let Some(place) = place.and_then(|at| self.ring.get_mut(at)) {
-                *place = *byte;
-            }
-        }
+        self.silence(from, to);
+        self.muted = to;
         self.next = start;
         self.absorb(now);
     }
@@ -311,6 +315,22 @@ impl Receiving {
             self.waiting = self.waiting.saturating_sub(1);
         }
         self.missing = (self.waiting > 0).then_some(now);
+    }
+
+    /// Makes the bytes from `from` to `to` those of silent samples.
+    fn silence(&mut self, from: u64, to: u64) {
+        let silence = self.sample_type.silence();
+        let index = |at: u64, len: usize| {
+            at.checked_rem(len as u64).and_then(|at| usize::try_from(at).ok()).unwrap_or(usize::MAX)
+        };
+        for at in from..to {
+            let place = index(at, self.ring.len());
+            if let (Some(place), Some(byte)) =
+                (self.ring.get_mut(place), silence.get(index(at, silence.len())))
+            {
+                *place = *byte;
+            }
+        }
     }
 
     fn write(&mut self, start: u64, payload: &[u8]) {

@@ -172,7 +172,26 @@ fn s_09_who_does_not_read_loses_what_is_new_and_who_lies_about_lengths_is_ignore
     assert_eq!((heard[0], heard[999], heard[1000]), (0x80, 0x80, 7));
     let lying = Audio { n_bytes: 4, ..Audio::new(0, 6000, &[7; 1000]) };
     assert_eq!(receiving.insert(at(20_000), &lying), Taken::Invalid);
-    assert_eq!(receiving.insert(at(20_000), &Audio::new(0, 6000, &[])), Taken::Late);
+    // Legal, and nothing.
+    assert_eq!(receiving.insert(at(20_000), &Audio::new(0, 7000, &[])), Taken::Stored);
+    assert_eq!(receiving.poll_timeout(), None);
+}
+
+#[test]
+fn s_09_a_sample_of_which_a_part_is_lost_is_silent_whenever_the_rest_comes() {
+    let format = format(SampleType::I24, 1);
+    let mut receiving = Receiving::new(&format, StreamSettings::DEFAULT);
+    let mut insert = |time, index, payload: &[u8]| {
+        receiving.insert(at(time), &Audio::new(0, index, payload));
+        all(&mut receiving)
+    };
+    assert_eq!(insert(0, 0, &[1, 2, 3, 4]), [1, 2, 3]);
+    // Byte 4 is lost; byte 5 comes behind it, 6 to 8 later.
+    assert_eq!(insert(0, 5, &[6]), []);
+    assert_eq!(insert(20_000, 6, &[7, 8, 9]), [0, 0, 0, 7, 8, 9]);
+    // 9 is lost, 10 comes, and 11 only when 9 has been given up.
+    assert_eq!(insert(20_000, 10, &[11]), []);
+    assert_eq!(insert(40_000, 11, &[12, 13, 14, 15]), [0, 0, 0, 13, 14, 15]);
 }
 
 #[test]
