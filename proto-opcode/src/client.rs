@@ -285,7 +285,7 @@ impl Session for Client {
                     }
                 }
             }
-            Input::Opened { peer, via: Via::AcceptedOn(id), .. } => self.answered(now, peer, id),
+            Input::Opened { peer, via: Via::AcceptedOn(id), .. } => self.answered(peer, id),
             Input::Opened { peer, via: Via::Dialled(id), .. } if id != voxwire_core::DialId::FIRST => {
                 self.dialled(now, peer, id)
             }

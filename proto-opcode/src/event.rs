@@ -13,12 +13,12 @@ impl fmt::Display for CallId {
     }
 }
 
-/// Whether we called or were called.
+/// One side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// We called.
+    /// Who called.
     Caller,
-    /// We were called.
+    /// Who was called.
     Callee,
 }
 
@@ -252,7 +252,7 @@ pub enum ServerEvent<'a> {
         /// Who was called.
         callee: PeerId,
         /// Whose fault it was that it never came up, if anybody's.
-        missing: Option<Side>,
+        missing: Option<Role>,
         /// How long it was up; `None` if it never was.
         lasted: Option<Duration>,
         /// VoiceData packets relayed, both ways together.
@@ -266,15 +266,6 @@ pub enum ServerEvent<'a> {
         /// The name it had.
         name: Option<Box<[u8]>>,
     },
-}
-
-/// One side of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// Who called.
-    Caller,
-    /// Who was called.
-    Callee,
 }
 
 /// Why a call was not handed on.

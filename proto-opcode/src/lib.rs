@@ -38,7 +38,7 @@ mod wire;
 pub use {
     client::{CallState, Client, ClientSettings, ClientStats, Phase},
     error::{Refusal, Violation},
-    event::{CallId, Cause, ClientCommand, ClientEvent, Role, ServerCommand, ServerEvent, Side, Unreachable},
+    event::{CallId, Cause, ClientCommand, ClientEvent, Role, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,
     message::{CallRequest, ClientMessage, Packet, ServerMessage},
     server::{RelayAddress, Server, ServerStats, Settings, reason},

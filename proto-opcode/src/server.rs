@@ -305,7 +305,7 @@ impl Server {
         match packet {
             Packet::Login { name } => self.login(now, peer, name),
             Packet::CallRequest(request) => self.call(now, peer, request),
-            Packet::CallRefused { contact } => self.refuse(peer, contact),
+            Packet::CallRefused { contact } => self.refuse(now, peer, contact),
             packet => {
                 // The original has no handler for anything else, and closes the connection.
                 let message = packet.name();
@@ -478,7 +478,7 @@ impl Session for Server {
                 Ok(self.forget(now, peer))
             }
             Input::DialFailed(id) => Ok(self.dial_failed(now, id)),
-            Input::Listening { id, port } => Ok(self.listening(now, id, port)),
+            Input::Listening { id, port } => Ok(self.listening(id, port)),
             Input::ListenFailed(id) => Ok(self.listen_failed(now, id)),
             _ => Err(Violation::UnknownPeer),
         }

@@ -83,7 +83,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn c_13_every_message_obeys_the_laws(
+    fn s_04_c_13_every_message_obeys_the_laws(
         stream: u32, byte_index: u64, n_bytes: u32, payload in bytes(1500), inputs in formats(), outputs in formats(),
     ) {
         let audio_of = Audio { stream, byte_index, n_bytes, payload: &payload };

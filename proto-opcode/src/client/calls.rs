@@ -141,7 +141,6 @@ impl Client {
     /// Somebody connects to the port of a call of ours: its callee.
     pub(super) fn answered<'a>(
         &mut self,
-        _now: Instant,
         peer: PeerId,
         id: ListenId,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {

@@ -3,6 +3,7 @@
 use super::{Server, reason};
 use crate::types::Text;
 use crate::{CallRequest, Packet, ServerEvent, Unreachable, Violation};
+use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::net::IpAddr;
 use voxwire_core::{Instant, PeerId};
@@ -73,13 +74,14 @@ impl Server {
 
     /// Tells `callee` where to connect to for a call of `caller`'s.
     pub(super) fn ring(&mut self, caller: PeerId, callee: PeerId, host: &str, port: u16) {
-        let name = self.name(caller).map(alloc::boxed::Box::<[u8]>::from).unwrap_or_default();
+        let name = self.name(caller).map(Box::<[u8]>::from).unwrap_or_default();
         let request = CallRequest { contact: Text(&name), host: host.into(), port };
         self.say(callee, &Packet::CallRequest(request));
     }
 
     pub(super) fn refuse<'a>(
         &mut self,
+        now: Instant,
         peer: PeerId,
         contact: Text<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
@@ -97,9 +99,9 @@ impl Server {
             });
         }
         let Some(client) = self.client(peer) else { return Err(Violation::UnknownPeer) };
-        let name = alloc::boxed::Box::<[u8]>::from(client.name());
+        let name = Box::<[u8]>::from(client.name());
         self.say(caller, &Packet::CallRefused { contact: Text(&name) });
-        self.refuse_relay(caller, peer);
+        self.refuse_relay(now, caller, peer);
         Ok(Some(ServerEvent::Refused { caller, callee: peer }))
     }
 

@@ -7,7 +7,7 @@
 
 use super::{Peer, Server, reason};
 use crate::wire::{MAX_VOICE, OWN_CALL, VOICE_HEAD_LEN};
-use crate::{Packet, ServerEvent, Side, Unreachable, Violation};
+use crate::{Packet, Role, ServerEvent, Unreachable, Violation};
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use core::net::{IpAddr, SocketAddr};
@@ -42,7 +42,7 @@ struct Relay {
 #[derive(Debug)]
 pub(super) struct Leg {
     relay: u32,
-    side: Side,
+    side: Role,
     /// The other one's.
     to: Option<PeerId>,
     voice: Bucket,
@@ -51,60 +51,60 @@ pub(super) struct Leg {
 /// Calls of one caller that may wait for their callees at a time.
 const PENDING: usize = 16;
 
-const SIDES: [Side; 2] = [Side::Caller, Side::Callee];
+const SIDES: [Role; 2] = [Role::Caller, Role::Callee];
 
-const fn index(side: Side) -> usize {
+const fn index(side: Role) -> usize {
     match side {
-        Side::Caller => 0,
-        Side::Callee => 1,
+        Role::Caller => 0,
+        Role::Callee => 1,
     }
 }
 
 /// What a side's port is called: the callee's is even.
-const fn listen_id(relay: u32, side: Side) -> ListenId {
+const fn listen_id(relay: u32, side: Role) -> ListenId {
     ListenId(relay.wrapping_mul(2).wrapping_add(match side {
-        Side::Caller => 1,
-        Side::Callee => 0,
+        Role::Caller => 1,
+        Role::Callee => 0,
     }))
 }
 
-const fn relay_of(id: ListenId) -> (u32, Side) {
-    (id.0 >> 1, if id.0 & 1 == 1 { Side::Caller } else { Side::Callee })
+const fn relay_of(id: ListenId) -> (u32, Role) {
+    (id.0 >> 1, if id.0 & 1 == 1 { Role::Caller } else { Role::Callee })
 }
 
 impl Relay {
-    fn party(&self, side: Side) -> PeerId {
+    fn party(&self, side: Role) -> PeerId {
         self.parties.get(index(side)).copied().unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX })
     }
 
-    fn address(&self, side: Side) -> Option<IpAddr> {
+    fn address(&self, side: Role) -> Option<IpAddr> {
         self.addresses.get(index(side)).copied().flatten()
     }
 
-    fn leg(&self, side: Side) -> Option<PeerId> {
+    fn leg(&self, side: Role) -> Option<PeerId> {
         self.legs.get(index(side)).copied().flatten()
     }
 
-    fn set_leg(&mut self, side: Side, leg: Option<PeerId>) {
+    fn set_leg(&mut self, side: Role, leg: Option<PeerId>) {
         if let Some(place) = self.legs.get_mut(index(side)) {
             *place = leg;
         }
     }
 
-    fn listens(&self, side: Side) -> bool {
+    fn listens(&self, side: Role) -> bool {
         self.listening.get(index(side)).copied().unwrap_or(false)
     }
 
     /// Whether we listened on that side until now.
-    fn stop_listening(&mut self, side: Side) -> bool {
+    fn stop_listening(&mut self, side: Role) -> bool {
         self.listening.get_mut(index(side)).is_some_and(core::mem::take)
     }
 }
 
-const fn other(side: Side) -> Side {
+const fn other(side: Role) -> Role {
     match side {
-        Side::Caller => Side::Callee,
-        Side::Callee => Side::Caller,
+        Role::Caller => Role::Callee,
+        Role::Callee => Role::Caller,
     }
 }
 
@@ -138,7 +138,7 @@ impl Server {
             self.later.extend(ended);
         }
         let pending = self.relays.relays.values().filter(|relay| relay.up.is_none());
-        let pending = pending.filter(|relay| relay.party(Side::Caller) == caller).count();
+        let pending = pending.filter(|relay| relay.party(Role::Caller) == caller).count();
         if self.relays.len() >= self.settings.max_relays || pending >= PENDING {
             return Err((Unreachable::NoRelay, reason::NO_RELAY));
         }
@@ -162,27 +162,22 @@ impl Server {
         };
         self.relays.relays.insert(id, relay);
         self.relays.deadlines.set(id, now.saturating_add(self.settings.answer));
-        self.outbox.listen(listen_id(id, Side::Callee));
+        self.outbox.listen(listen_id(id, Role::Callee));
         if port == 0 {
-            self.outbox.listen(listen_id(id, Side::Caller));
+            self.outbox.listen(listen_id(id, Role::Caller));
         }
         Ok(())
     }
 
     /// There is a port: the side is told.
-    pub(super) fn listening(
-        &mut self,
-        _now: Instant,
-        id: ListenId,
-        port: u16,
-    ) -> Option<ServerEvent<'static>> {
+    pub(super) fn listening(&mut self, id: ListenId, port: u16) -> Option<ServerEvent<'static>> {
         let (id, side) = relay_of(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let (to, about) = (relay.party(side), relay.party(other(side)));
         let ip = self.settings.relay?.seen_from(relay.address(side)?)?;
         let host = match side {
-            Side::Callee => ip.to_string(),
-            Side::Caller => alloc::format!("{OWN_CALL}{ip}"),
+            Role::Callee => ip.to_string(),
+            Role::Caller => alloc::format!("{OWN_CALL}{ip}"),
         };
         self.ring(about, to, &host, port);
         None
@@ -191,7 +186,7 @@ impl Server {
     pub(super) fn listen_failed(&mut self, now: Instant, id: ListenId) -> Option<ServerEvent<'static>> {
         let (id, side) = relay_of(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
-        let caller = relay.party(Side::Caller);
+        let caller = relay.party(Role::Caller);
         self.say_error(caller, reason::NO_RELAY);
         self.end_relay(now, id, None)
     }
@@ -215,8 +210,8 @@ impl Server {
         if relay.stop_listening(side) {
             self.outbox.stop_listening(listen_id(id, side));
         }
-        let dial = (side == Side::Callee && relay.port != 0).then_some(relay.port);
-        let caller = relay.address(Side::Caller);
+        let dial = (side == Role::Callee && relay.port != 0).then_some(relay.port);
+        let caller = relay.address(Role::Caller);
         self.add_leg(peer, id, side);
         if let (Some(port), Some(caller)) = (dial, caller) {
             // Ids of our own begin at 1.
@@ -236,23 +231,23 @@ impl Server {
         id: DialId,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         let id = id.0.wrapping_sub(1);
-        if self.relays.relays.get(&id).is_none_or(|relay| relay.leg(Side::Caller).is_some()) {
+        if self.relays.relays.get(&id).is_none_or(|relay| relay.leg(Role::Caller).is_some()) {
             self.outbox.close(peer);
             return Err(Violation::UnknownPeer);
         }
-        self.add_leg(peer, id, Side::Caller);
+        self.add_leg(peer, id, Role::Caller);
         Ok(self.relay_up(now, id))
     }
 
     pub(super) fn dial_failed(&mut self, now: Instant, id: DialId) -> Option<ServerEvent<'static>> {
         let id = id.0.wrapping_sub(1);
-        let relay = self.relays.relays.get(&id).filter(|relay| relay.leg(Side::Caller).is_none())?;
-        let caller = relay.party(Side::Caller);
+        let relay = self.relays.relays.get(&id).filter(|relay| relay.leg(Role::Caller).is_none())?;
+        let caller = relay.party(Role::Caller);
         self.say_error(caller, reason::UNREACHABLE);
-        self.end_relay(now, id, Some(Side::Caller))
+        self.end_relay(now, id, Some(Role::Caller))
     }
 
-    fn add_leg(&mut self, peer: PeerId, id: u32, side: Side) {
+    fn add_leg(&mut self, peer: PeerId, id: u32, side: Role) {
         let Some(relay) = self.relays.relays.get_mut(&id) else { return };
         let leg = Leg { relay: id, side, to: None, voice: Bucket::default() };
         if !self.peers.insert(peer, Peer::Leg(leg)) {
@@ -269,9 +264,9 @@ impl Server {
     /// Connects the two sides, if both are there.
     fn relay_up(&mut self, now: Instant, id: u32) -> Option<ServerEvent<'static>> {
         let relay = self.relays.relays.get_mut(&id)?;
-        let (caller, callee) = (relay.leg(Side::Caller)?, relay.leg(Side::Callee)?);
+        let (caller, callee) = (relay.leg(Role::Caller)?, relay.leg(Role::Callee)?);
         relay.up = Some(now);
-        let parties = (relay.party(Side::Caller), relay.party(Side::Callee));
+        let parties = (relay.party(Role::Caller), relay.party(Role::Callee));
         let both_dialled = relay.port == 0;
         for (leg, to) in [(caller, callee), (callee, caller)] {
             if let Some(Peer::Leg(leg)) = self.peers.get_mut(leg) {
@@ -299,7 +294,7 @@ impl Server {
         let Some(Peer::Leg(leg)) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let lane = match packet {
             Packet::VoiceData(_) => Lane::Droppable,
-            Packet::ConnectionEstablished if leg.side == Side::Caller => Lane::Reliable,
+            Packet::ConnectionEstablished if leg.side == Role::Caller => Lane::Reliable,
             packet => {
                 let message = packet.name();
                 self.expel(now, peer, None);
@@ -339,12 +334,12 @@ impl Server {
     }
 
     /// The callee does not want the call.
-    pub(super) fn refuse_relay(&mut self, caller: PeerId, callee: PeerId) {
+    pub(super) fn refuse_relay(&mut self, now: Instant, caller: PeerId, callee: PeerId) {
         let refused = |relay: &Relay| relay.up.is_none() && relay.parties == [caller, callee];
         let id = self.relays.relays.iter().find(|(_, relay)| refused(relay)).map(|(id, _)| *id);
         if let Some(id) = id {
             // What there is to tell has been told.
-            self.end_relay(Instant::ZERO, id, None);
+            self.end_relay(now, id, None);
         }
     }
 
@@ -365,7 +360,7 @@ impl Server {
     }
 
     /// Forgets a call, and closes what is open of it.
-    fn end_relay(&mut self, now: Instant, id: u32, missing: Option<Side>) -> Option<ServerEvent<'static>> {
+    fn end_relay(&mut self, now: Instant, id: u32, missing: Option<Role>) -> Option<ServerEvent<'static>> {
         let mut relay = self.relays.relays.remove(&id)?;
         self.relays.deadlines.clear(id);
         for side in SIDES {
@@ -378,8 +373,8 @@ impl Server {
             }
         }
         Some(ServerEvent::Ended {
-            caller: relay.party(Side::Caller),
-            callee: relay.party(Side::Callee),
+            caller: relay.party(Role::Caller),
+            callee: relay.party(Role::Callee),
             missing,
             lasted: relay.up.map(|up| now.saturating_duration_since(up)),
             packets: relay.packets,
