@@ -72,12 +72,19 @@ pub struct SourceRate {
     buckets: Box<[Bucket]>,
     rate: Rate,
     seed: u64,
+    per_host: bool,
 }
 
 impl SourceRate {
     /// A table of `slots` buckets (at least one) under `rate`.
     pub fn new(rate: Rate, slots: usize, seed: u64) -> Self {
-        Self { buckets: vec![Bucket::default(); slots.max(1)].into(), rate, seed }
+        Self { buckets: vec![Bucket::default(); slots.max(1)].into(), rate, seed, per_host: false }
+    }
+
+    /// The same table with each IPv6 address by itself: for one network, where all share a /64.
+    #[must_use]
+    pub fn per_host(self) -> Self {
+        Self { per_host: true, ..self }
     }
 
     /// Takes one token of `source`'s bucket; false if none is left.
@@ -86,11 +93,23 @@ impl SourceRate {
             return true;
         }
         let slots = self.buckets.len() as u64;
-        let slot = mix(source_key(source) ^ self.seed)
+        let slot = mix(self.key(source) ^ self.seed)
             .checked_rem(slots)
             .and_then(|slot| usize::try_from(slot).ok());
         let bucket = slot.and_then(|slot| self.buckets.get_mut(slot));
         bucket.is_some_and(|bucket| bucket.take(now, self.rate, 1).is_ok())
+    }
+
+    /// The 64 bits that stand for a source.
+    fn key(&self, address: IpAddr) -> u64 {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => u32::from(v4).into(),
+            IpAddr::V6(v6) => {
+                let [high, low] = [u128::from(v6) >> 64, u128::from(v6) & u128::from(u64::MAX)]
+                    .map(|half| u64::try_from(half).unwrap_or(u64::MAX));
+                if self.per_host { mix(high) ^ low } else { high }
+            }
+        }
     }
 }
 
@@ -102,14 +121,6 @@ pub fn source(address: IpAddr) -> IpAddr {
             IpAddr::from([a, b, c, d, 0, 0, 0, 0])
         }
         v4 => v4,
-    }
-}
-
-/// The 64 bits that stand for a source.
-fn source_key(address: IpAddr) -> u64 {
-    match source(address) {
-        IpAddr::V4(v4) => u32::from(v4).into(),
-        IpAddr::V6(v6) => u64::try_from(u128::from(v6) >> 64).unwrap_or(u64::MAX),
     }
 }
 
@@ -171,5 +182,11 @@ mod tests {
         assert_eq!(left("2001:db8::2"), 0);
         assert_eq!((left("127.0.0.1"), left("::ffff:127.0.0.1")), (10, 10));
         assert_eq!((left("192.0.2.3"), left("::ffff:192.0.2.3")), (3, 0));
+        let mut table = SourceRate::new(RATE, 1024, 7).per_host();
+        let mut left = |source: &str| {
+            let source: IpAddr = source.parse().unwrap();
+            (0..10).filter(|_| table.allow(Instant::ZERO, source)).count()
+        };
+        assert_eq!(["fe80::1", "fe80::2", "fe80::1", "192.0.2.1"].map(&mut left), [3, 3, 0, 3]);
     }
 }

@@ -25,17 +25,31 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod audio;
+mod client;
+mod error;
+mod event;
 mod format;
+mod framing;
 mod message;
+mod network;
 #[cfg(feature = "serde")]
 pub mod owned;
+mod server;
 pub mod stream;
+mod timing;
 mod varint;
+pub mod voice;
 mod wire;
 
 pub use {
+    client::{Client, ClientSettings, ClientStats},
+    error::{Refusal, Violation},
+    event::{Cause, ClientCommand, ClientEvent, IoResult, IoState, ServerCommand, ServerEvent},
     format::{Format, Formats, SampleRate, SampleType},
+    framing::Framing,
     message::{Audio, ClientMessage, ServerMessage},
+    network::{InvalidNetwork, Network},
+    server::{Server, ServerStats, Settings},
+    timing::Timing,
     wire::{AUDIO_HEAD_LEN, DEFAULT_PORT, LIMITS, MAX_DATAGRAM, MAX_PAYLOAD, MAX_STREAMS, Wire},
 };

@@ -1,4 +1,4 @@
-use crate::audio::{self, Sender, head};
+use crate::voice::{self, Sender, head};
 use crate::format::Formats;
 use crate::wire::{AUDIO_HEAD_LEN, client, server};
 use crate::{Wire, varint};
@@ -184,7 +184,7 @@ impl<'a> Message<'a> for ClientMessage<'a> {
     #[inline]
     fn decode(frame: &'a [u8], wire: &Wire) -> Result<Self, DecodeError> {
         // Audio first, and small enough to be inlined: nearly every message is Audio.
-        match audio::audio(frame, Sender::Client) {
+        match voice::audio(frame, Sender::Client) {
             Some(audio) if frame.len() <= wire.limits.max_frame => Ok(Self::Audio(audio)),
             _ => decode_client(frame, wire),
         }
@@ -213,7 +213,7 @@ impl<'a> Message<'a> for ServerMessage<'a> {
 
     #[inline]
     fn decode(frame: &'a [u8], wire: &Wire) -> Result<Self, DecodeError> {
-        match audio::audio(frame, Sender::Server) {
+        match voice::audio(frame, Sender::Server) {
             Some(audio) if frame.len() <= wire.limits.max_frame => Ok(Self::Audio(audio)),
             _ => decode_server(frame, wire),
         }

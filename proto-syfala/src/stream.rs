@@ -3,7 +3,7 @@
 //! Made for threads that must not wait: memory is taken once, in `new`; nothing locks.
 
 use crate::message::Audio;
-use crate::wire::MAX_PAYLOAD;
+use crate::wire::{AUDIO_HEAD_LEN, MAX_PAYLOAD};
 use crate::{Format, SampleType};
 use alloc::{boxed::Box, vec};
 use core::time::Duration;
@@ -36,6 +36,17 @@ impl Sending {
         self.next
     }
 
+    /// From the first byte on again: IO is started anew.
+    pub const fn restart(&mut self) {
+        self.next = 0;
+    }
+
+    /// What an [`Outbox`](voxwire_core::Outbox) needs to have room for, for `len` bytes: bytes, heads included, and messages.
+    pub(crate) fn room(&self, len: usize) -> (usize, usize) {
+        let messages = len.div_ceil(self.payload);
+        (len.saturating_add(messages.saturating_mul(AUDIO_HEAD_LEN)), messages)
+    }
+
     /// Payloads and their byte indices. What the iterator has not handed out does not count as sent.
     pub fn cut<'a>(&mut self, bytes: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8])> {
         bytes.chunks(self.payload).map(|payload| {
@@ -57,12 +68,19 @@ pub struct StreamSettings {
     pub wait: Duration,
     /// Messages in a row that have to agree before a byte index far away is believed.
     pub agreeing: u8,
+    /// How much of the stream, in time, counts as late; what lies further behind is far away.
+    pub late: Duration,
 }
 
 impl StreamSettings {
-    /// 256 KiB, 4 messages or 10 ms, 3 that agree.
-    pub const DEFAULT: Self =
-        Self { buffer: 256 * 1024, window: 4, wait: Duration::from_millis(10), agreeing: 3 };
+    /// 256 KiB, 4 messages or 10 ms, 3 that agree, 250 ms.
+    pub const DEFAULT: Self = Self {
+        buffer: 256 * 1024,
+        window: 4,
+        wait: Duration::from_millis(10),
+        agreeing: 3,
+        late: Duration::from_millis(250),
+    };
 }
 
 impl Default for StreamSettings {
@@ -117,6 +135,8 @@ pub enum Taken {
 pub struct Receiving {
     sample_type: SampleType,
     frame: u64,
+    /// Bytes behind `next` that count as late.
+    late: u64,
     settings: StreamSettings,
     ring: Box<[u8]>,
     /// The next byte to be read; at the start of a sample.
@@ -145,6 +165,7 @@ impl Receiving {
         Self {
             sample_type: format.sample_type,
             frame: (format.frame_size() as u64).max(1),
+            late: format.bytes(frames(format, settings.late)),
             settings: StreamSettings { window, ..settings },
             ring: vec![0; settings.buffer.max(2 * MAX_PAYLOAD)].into(),
             read: 0,
@@ -156,6 +177,12 @@ impl Receiving {
             doubted: (0, 0),
             stats: StreamStats::default(),
         }
+    }
+
+    /// Begins anew, with nothing in store: IO is started once more.
+    pub const fn restart(&mut self) {
+        (self.read, self.next, self.muted, self.waiting) = (0, 0, 0, 0);
+        (self.missing, self.doubted) = (None, (0, 0));
     }
 
     /// The counters.
@@ -201,6 +228,10 @@ impl Receiving {
             return if start < self.next { Taken::Late } else { Taken::Stored };
         }
         if start < self.next {
+            // So far behind that the other side may have started anew.
+            if self.next.saturating_sub(start) > self.late {
+                return self.doubt(now, start, end, audio.payload);
+            }
             self.stats.late = self.stats.late.saturating_add(len);
             return Taken::Late;
         }
@@ -351,6 +382,12 @@ impl Receiving {
         let first = len.min(capacity.saturating_sub(at));
         (at..at.saturating_add(first), 0..len.saturating_sub(first))
     }
+}
+
+/// Frames of so much time.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "neither negative nor NaN; saturates")]
+fn frames(format: &Format, time: Duration) -> u64 {
+    (format.sample_rate.get() * time.as_secs_f64()) as u64
 }
 
 /// How many of what waits begin before `start`.

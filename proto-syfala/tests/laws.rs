@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use voxwire_core::testing::{law_frame, law_message};
 use voxwire_core::{EncodeError, Message};
 use voxwire_syfala::{
-    Audio, ClientMessage, Format, Formats, MAX_STREAMS, SampleRate, SampleType, ServerMessage, Wire, audio,
+    Audio, ClientMessage, Format, Formats, MAX_STREAMS, SampleRate, SampleType, ServerMessage, Wire, voice,
 };
 
 const WIRE: Wire = Wire::DEFAULT;
@@ -94,7 +94,7 @@ proptest! {
             let frame = obeys(&message, scratch, said).to_vec();
             let canonical = law_frame::<ClientMessage<'static>>(&frame, &WIRE);
             prop_assert_eq!(canonical.as_ref(), Some(&frame));
-            prop_assert_eq!(audio::audio(&frame, audio::Sender::Client), said.then_some(audio_of));
+            prop_assert_eq!(voice::audio(&frame, voice::Sender::Client), said.then_some(audio_of));
         }
         let formats = Formats { inputs: inputs[..].into(), outputs: outputs[..].into() };
         for (message, scratch) in from_server(audio_of, formats).into_iter().zip(server) {
@@ -102,7 +102,7 @@ proptest! {
             let frame = obeys(&message, scratch, said).to_vec();
             let canonical = law_frame::<ServerMessage<'static>>(&frame, &WIRE);
             prop_assert_eq!(canonical.as_ref(), Some(&frame));
-            prop_assert_eq!(audio::audio(&frame, audio::Sender::Server), said.then_some(audio_of));
+            prop_assert_eq!(voice::audio(&frame, voice::Sender::Server), said.then_some(audio_of));
         }
     }
 

@@ -1,29 +1,29 @@
+mod hosted;
+
 use super::Rng;
-use crate::{
-    Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId, PeerIds,
-    PeerSlab, Session, Via,
-};
+use crate::{DialId, Handler, Input, Instant, Lane, ListenId, PeerId, Session, Via};
 use alloc::{
     boxed::Box,
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     format,
     string::String,
     vec,
     vec::Vec,
 };
 use core::{
-    any::Any,
     fmt,
     marker::PhantomData,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
+use hosted::{Hosted, Node, Sent, Stop};
 
 /// A network of sessions in virtual time: any number and mix of them, reproducible from one seed.
 ///
 /// Every node has the address 10.0.x.y. Streams are cut into random pieces and stall where a segment would have been
 /// retransmitted; datagrams are lost, duplicated and reordered. A session that dials [`DialId::FIRST`] is connected once
-/// more to where it was connected first. `Broadcast` reaches nobody as yet.
+/// more to where it was connected first. Nodes of the local network ([`Sim::join`]) send each other datagrams without being
+/// connected: who has one from a node that it does not know hears of a new peer first, as with a socket of UDP.
 pub struct Sim {
     now: Instant,
     rng: Rng,
@@ -38,6 +38,10 @@ pub struct Sim {
     first: BTreeMap<usize, (usize, Transport, Net)>,
     /// Nodes that nobody can connect to for now.
     down: BTreeSet<usize>,
+    /// The nodes of the local network.
+    local: BTreeSet<usize>,
+    /// What the first node calls the second.
+    neighbours: BTreeMap<(usize, usize), PeerId>,
     net: Net,
 }
 
@@ -117,53 +121,7 @@ enum Happening {
     Frame { link: usize, end: usize, lane: Lane, bytes: Vec<u8> },
     Closed { link: usize, end: usize },
     DialFailed { node: usize, id: DialId },
-}
-
-/// An output, owned, for the network to act upon.
-enum Sent {
-    /// The link, its sender, the lane, the framing's header, the frame.
-    Frame(usize, PeerId, Lane, Vec<u8>, Vec<u8>),
-    Dial(DialId, String, u16),
-    Listen(ListenId),
-    StopListening(ListenId),
-    /// The link and the peer that closed its end.
-    Close(usize, PeerId),
-}
-
-/// Why bytes were not all taken.
-enum Stop {
-    /// Try again then.
-    Paused(Instant),
-    /// They are not frames.
-    Broken,
-}
-
-trait Node {
-    fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>);
-    fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop>;
-    fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
-    fn poll_timeout(&self) -> Option<Instant>;
-    fn drain(&mut self, sent: &mut Vec<Sent>);
-    fn mint(&mut self) -> PeerId;
-    fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>>;
-    fn paused(&self, peer: PeerId) -> Option<Instant>;
-    fn port(&mut self) -> u16;
-    fn any(&mut self) -> &mut dyn Any;
-}
-
-struct Hosted<S: Session, H> {
-    session: S,
-    handler: H,
-    ids: PeerIds,
-    peers: PeerSlab<Peer<S::Framing>>,
-    ports: VecDeque<u16>,
-}
-
-struct Peer<F> {
-    framing: F,
-    buffer: FrameBuf,
-    link: Option<usize>,
-    paused: Instant,
+    Datagram { from: usize, to: usize, bytes: Vec<u8> },
 }
 
 impl Sim {
@@ -179,6 +137,8 @@ impl Sim {
             listening: BTreeMap::new(),
             first: BTreeMap::new(),
             down: BTreeSet::new(),
+            local: BTreeSet::new(),
+            neighbours: BTreeMap::new(),
             net: Net::PERFECT,
         }
     }
@@ -194,9 +154,7 @@ impl Sim {
         session: S,
         handler: H,
     ) -> NodeId<S, H> {
-        let peers = PeerSlab::new(usize::MAX);
-        let ports = (40_000..u16::MAX).collect();
-        self.nodes.push(Box::new(Hosted { session, handler, ids: PeerIds::new(), peers, ports }));
+        self.nodes.push(Box::new(Hosted::new(session, handler)));
         NodeId(self.nodes.len() - 1, PhantomData)
     }
 
@@ -223,7 +181,19 @@ impl Sim {
         LinkId(self.link(one.0, other.0, transport, net, Via::Accepted, Via::Accepted))
     }
 
-    /// How links behave that sessions make themselves, by `Dial`.
+    /// Puts a node on the local network, whose behaviour [`set_net`](Self::set_net) says.
+    pub fn join<S, H>(&mut self, node: NodeId<S, H>) {
+        self.local.insert(node.0);
+    }
+
+    /// Starts another session on a node of the local network. The one before has not said a word, and nobody is known to the
+    /// new one.
+    pub fn replace<S: Session + 'static, H: Handler<S> + 'static>(&mut self, node: NodeId<S, H>, session: S) {
+        self.hosted(node).replace(session);
+        self.neighbours.retain(|(here, _), _| *here != node.0);
+    }
+
+    /// How links behave that sessions make themselves, by `Dial`, and the local network.
     pub fn set_net(&mut self, net: Net) {
         self.net = net;
     }
@@ -244,7 +214,7 @@ impl Sim {
         self.links.iter().rposition(|link| link.open && pair(link)).map(LinkId)
     }
 
-    /// Ends all connections of a node; nobody can connect to it until it is up again.
+    /// Ends all connections of a node; nobody can connect to it, and no datagram comes or goes, until it is up again.
     pub fn set_down<S, H>(&mut self, node: NodeId<S, H>, down: bool) {
         if !down {
             self.down.remove(&node.0);
@@ -288,12 +258,19 @@ impl Sim {
         f: impl FnOnce(&mut S, &mut H, Instant) -> R,
     ) -> R {
         let now = self.now;
-        let hosted = self.nodes[node.0].any().downcast_mut::<Hosted<S, H>>().expect("the node's own types");
+        let hosted = self.hosted(node);
         let result = f(&mut hosted.session, &mut hosted.handler, now);
         let mut sent = Vec::new();
         self.nodes[node.0].drain(&mut sent);
         self.act(node.0, sent);
         result
+    }
+
+    fn hosted<S: Session + 'static, H: Handler<S> + 'static>(
+        &mut self,
+        node: NodeId<S, H>,
+    ) -> &mut Hosted<S, H> {
+        self.nodes[node.0].any().downcast_mut().expect("the node's own types")
     }
 
     /// Lets time pass.
@@ -345,6 +322,17 @@ impl Sim {
             Happening::DialFailed { node, id } => {
                 self.nodes[node].input(now, Input::DialFailed(id), &mut sent);
                 node
+            }
+            Happening::Datagram { from, to, bytes } => {
+                if self.down.contains(&to) {
+                    return;
+                }
+                let peer = self.neighbour(to, from, &mut sent);
+                if self.nodes[to].knows(peer) {
+                    let frame = Input::Frame { peer, lane: Lane::Droppable, bytes: &bytes };
+                    self.nodes[to].input(now, frame, &mut sent);
+                }
+                to
             }
             Happening::Opened { link, end, via } => {
                 let (here, there) = (self.links[link].ends[end], self.links[link].ends[1 - end]);
@@ -443,6 +431,11 @@ impl Sim {
                         ),
                     }
                 }
+                Sent::Datagram(to, frame) => {
+                    let others = self.local.iter().copied().filter(|other| *other != node);
+                    let to: Vec<usize> = others.filter(|other| to.is_none_or(|to| to == *other)).collect();
+                    to.into_iter().for_each(|to| self.send_to(node, to, &frame));
+                }
                 Sent::Listen(id) => {
                     let port = self.nodes[node].port();
                     self.listening.insert((node, port), id);
@@ -454,6 +447,30 @@ impl Sim {
                     self.listening.retain(|&(at, _), listen| at != node || *listen != id)
                 }
             }
+        }
+    }
+
+    /// What `here` calls `other`, of which it hears now if it does not know it.
+    fn neighbour(&mut self, here: usize, other: usize, sent: &mut Vec<Sent>) -> PeerId {
+        let known = self.neighbours.get(&(here, other)).copied();
+        if let Some(peer) = known.filter(|peer| self.nodes[here].knows(*peer)) {
+            return peer;
+        }
+        let peer = self.nodes[here].neighbour(other);
+        self.neighbours.insert((here, other), peer);
+        let from = Some(SocketAddr::new(address(other), 50_000));
+        self.nodes[here].input(self.now, Input::Opened { peer, via: Via::Accepted, from }, sent);
+        peer
+    }
+
+    fn send_to(&mut self, from: usize, to: usize, frame: &[u8]) {
+        if self.down.contains(&from) || !self.local.contains(&from) || self.rng.chance(self.net.loss) {
+            return;
+        }
+        let copies = if self.rng.chance(self.net.duplicate) { 2 } else { 1 };
+        for _ in 0..copies {
+            let at = self.now.saturating_add(self.net.latency).saturating_add(self.jitter(self.net));
+            self.schedule(at, Happening::Datagram { from, to, bytes: frame.to_vec() });
         }
     }
 
@@ -554,130 +571,6 @@ impl Sim {
 
     fn jitter(&mut self, net: Net) -> Duration {
         Duration::from_nanos(self.rng.below(net.jitter.as_nanos() as u64))
-    }
-}
-
-impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
-    fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>) {
-        let peer = match input {
-            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
-            _ => None,
-        };
-        match self.session.handle_input(now, input) {
-            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
-            Ok(None) => {}
-            Err(violation) => {
-                let peer = peer.unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX });
-                self.handler.on_violation(now, peer, violation);
-            }
-        }
-        if let Input::Closed { peer } = input {
-            self.peers.remove(peer);
-            self.ids.retire(peer);
-        }
-        self.drain(sent);
-        while self.poll_timeout().is_some_and(|at| at <= now) {
-            self.timeout(now, sent);
-        }
-    }
-
-    fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop> {
-        let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
-        state.buffer.spare(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        state.buffer.filled(bytes.len());
-        // The buffer is taken out so that the frame can be borrowed while the session's outputs reach the framing.
-        while let Some(state) = self.peers.get_mut(peer) {
-            if state.paused > now {
-                return Err(Stop::Paused(state.paused));
-            }
-            let mut buffer = core::mem::take(&mut state.buffer);
-            match buffer.next_frame(&mut state.framing) {
-                Ok(Cut::Frame(range)) => {
-                    let input = Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) };
-                    self.input(now, input, sent);
-                    if let Some(state) = self.peers.get_mut(peer) {
-                        state.buffer = buffer;
-                    }
-                }
-                Ok(Cut::NeedMore(_)) => {
-                    state.buffer = buffer;
-                    break;
-                }
-                Err(_) => return Err(Stop::Broken),
-            }
-        }
-        Ok(())
-    }
-
-    fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>) {
-        if let Some(event) = self.session.handle_timeout(now) {
-            self.handler.on_event(&mut self.session, now, event);
-        }
-        self.drain(sent);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
-    }
-
-    fn drain(&mut self, sent: &mut Vec<Sent>) {
-        let mut done = 0;
-        for output in self.session.outputs() {
-            done += 1;
-            match output {
-                Output::Send { to, lane, frame } => {
-                    if let Some(Peer { framing, link: Some(link), .. }) = self.peers.get(to) {
-                        let mut header = Vec::new();
-                        framing.put_header(frame.len(), &mut header);
-                        sent.push(Sent::Frame(*link, to, lane, header, frame.to_vec()));
-                    }
-                }
-                Output::Dial { id, host, port } => sent.push(Sent::Dial(id, host.into(), port)),
-                Output::Listen { id } => sent.push(Sent::Listen(id)),
-                Output::StopListening { id } => sent.push(Sent::StopListening(id)),
-                Output::Close { peer } => {
-                    if let Some(Peer { link: Some(link), .. }) = self.peers.remove(peer) {
-                        sent.push(Sent::Close(link, peer));
-                        self.ids.retire(peer);
-                    }
-                }
-                Output::Limit { peer, max_frame } => {
-                    if let Some(state) = self.peers.get_mut(peer) {
-                        state.framing.set_max(max_frame);
-                    }
-                }
-                Output::Pause { peer, until } => {
-                    if let Some(state) = self.peers.get_mut(peer) {
-                        state.paused = until;
-                    }
-                }
-                Output::Broadcast { .. } | Output::Budget { .. } | Output::Keep { .. } => {}
-            }
-        }
-        self.session.advance(done);
-    }
-
-    fn mint(&mut self) -> PeerId {
-        let peer = self.ids.mint().expect("a free slot");
-        let framing = self.session.framing();
-        self.peers.insert(peer, Peer { framing, buffer: FrameBuf::new(), link: None, paused: Instant::ZERO });
-        peer
-    }
-
-    fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>> {
-        self.peers.get_mut(peer).map(|state| &mut state.link)
-    }
-
-    fn paused(&self, peer: PeerId) -> Option<Instant> {
-        self.peers.get(peer).map(|state| state.paused)
-    }
-
-    fn port(&mut self) -> u16 {
-        self.ports.pop_front().expect("a free port")
-    }
-
-    fn any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 

@@ -28,7 +28,7 @@ impl Sender {
 /// The head of an Audio message whose payload has `n_bytes` bytes.
 ///
 /// ```
-/// use voxwire_syfala::audio::{Sender, head};
+/// use voxwire_syfala::voice::{Sender, head};
 /// assert_eq!(head(Sender::Client, 2, 4096, 8), [6, 2, 0, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0]);
 /// ```
 #[inline]

@@ -1,0 +1,219 @@
+//! A session within the simulator, with what its driver keeps of each peer.
+
+use crate::{
+    Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId, PeerIds,
+    PeerSlab, Session,
+};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
+use core::any::Any;
+
+/// An output, owned, for the network to act upon.
+pub(super) enum Sent {
+    /// The link, its sender, the lane, the framing's header, the frame.
+    Frame(usize, PeerId, Lane, Vec<u8>, Vec<u8>),
+    Dial(DialId, String, u16),
+    Listen(ListenId),
+    StopListening(ListenId),
+    /// The link and the peer that closed its end.
+    Close(usize, PeerId),
+    /// To a node of the local network, or to all of them.
+    Datagram(Option<usize>, Vec<u8>),
+}
+
+/// Why bytes were not all taken.
+pub(super) enum Stop {
+    /// Try again then.
+    Paused(Instant),
+    /// They are not frames.
+    Broken,
+}
+
+pub(super) trait Node {
+    fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>);
+    fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop>;
+    fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
+    fn poll_timeout(&self) -> Option<Instant>;
+    fn drain(&mut self, sent: &mut Vec<Sent>);
+    fn mint(&mut self) -> PeerId;
+    fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>>;
+    fn neighbour(&mut self, other: usize) -> PeerId;
+    fn knows(&self, peer: PeerId) -> bool;
+    fn paused(&self, peer: PeerId) -> Option<Instant>;
+    fn port(&mut self) -> u16;
+    fn any(&mut self) -> &mut dyn Any;
+}
+
+pub(super) struct Hosted<S: Session, H> {
+    pub(super) session: S,
+    pub(super) handler: H,
+    ids: PeerIds,
+    peers: PeerSlab<Peer<S::Framing>>,
+    ports: VecDeque<u16>,
+}
+
+struct Peer<F> {
+    framing: F,
+    buffer: FrameBuf,
+    link: Option<usize>,
+    /// Which node of the local network it is.
+    neighbour: Option<usize>,
+    paused: Instant,
+}
+
+impl<S: Session, H> Hosted<S, H> {
+    pub(super) fn new(session: S, handler: H) -> Self {
+        let ports = (40_000..u16::MAX).collect();
+        Self { session, handler, ids: PeerIds::new(), peers: PeerSlab::new(usize::MAX), ports }
+    }
+
+    /// Puts another session in its place, whose driver knows nobody.
+    pub(super) fn replace(&mut self, session: S) {
+        self.session = session;
+        let known: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
+        for peer in known {
+            self.peers.remove(peer);
+            self.ids.retire(peer);
+        }
+    }
+
+    fn add(&mut self, neighbour: Option<usize>) -> PeerId {
+        let peer = self.ids.mint().expect("a free slot");
+        let framing = self.session.framing();
+        let state = Peer { framing, buffer: FrameBuf::new(), link: None, neighbour, paused: Instant::ZERO };
+        self.peers.insert(peer, state);
+        peer
+    }
+}
+
+impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
+    fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>) {
+        let peer = match input {
+            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
+            _ => None,
+        };
+        match self.session.handle_input(now, input) {
+            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
+            Ok(None) => {}
+            Err(violation) => {
+                let peer = peer.unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX });
+                self.handler.on_violation(now, peer, violation);
+            }
+        }
+        if let Input::Closed { peer } = input {
+            self.peers.remove(peer);
+            self.ids.retire(peer);
+        }
+        self.drain(sent);
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            self.timeout(now, sent);
+        }
+    }
+
+    fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop> {
+        let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
+        state.buffer.spare(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        state.buffer.filled(bytes.len());
+        // The buffer is taken out so that the frame can be borrowed while the session's outputs reach the framing.
+        while let Some(state) = self.peers.get_mut(peer) {
+            if state.paused > now {
+                return Err(Stop::Paused(state.paused));
+            }
+            let mut buffer = core::mem::take(&mut state.buffer);
+            match buffer.next_frame(&mut state.framing) {
+                Ok(Cut::Frame(range)) => {
+                    let input = Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) };
+                    self.input(now, input, sent);
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.buffer = buffer;
+                    }
+                }
+                Ok(Cut::NeedMore(_)) => {
+                    state.buffer = buffer;
+                    break;
+                }
+                Err(_) => return Err(Stop::Broken),
+            }
+        }
+        Ok(())
+    }
+
+    fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>) {
+        if let Some(event) = self.session.handle_timeout(now) {
+            self.handler.on_event(&mut self.session, now, event);
+        }
+        self.drain(sent);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.session.poll_timeout()
+    }
+
+    fn drain(&mut self, sent: &mut Vec<Sent>) {
+        let mut done = 0;
+        for output in self.session.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, lane, frame } => {
+                    let Some(Peer { framing, link, neighbour, .. }) = self.peers.get(to) else { continue };
+                    if let Some(link) = link {
+                        let mut header = Vec::new();
+                        framing.put_header(frame.len(), &mut header);
+                        sent.push(Sent::Frame(*link, to, lane, header, frame.to_vec()));
+                    } else if neighbour.is_some() {
+                        sent.push(Sent::Datagram(*neighbour, frame.to_vec()));
+                    }
+                }
+                Output::Dial { id, host, port } => sent.push(Sent::Dial(id, host.into(), port)),
+                Output::Listen { id } => sent.push(Sent::Listen(id)),
+                Output::StopListening { id } => sent.push(Sent::StopListening(id)),
+                Output::Close { peer } => {
+                    let Some(Peer { link, .. }) = self.peers.remove(peer) else { continue };
+                    self.ids.retire(peer);
+                    sent.extend(link.map(|link| Sent::Close(link, peer)));
+                }
+                Output::Limit { peer, max_frame } => {
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.framing.set_max(max_frame);
+                    }
+                }
+                Output::Pause { peer, until } => {
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.paused = until;
+                    }
+                }
+                Output::Broadcast { frame } => sent.push(Sent::Datagram(None, frame.to_vec())),
+                Output::Budget { .. } | Output::Keep { .. } => {}
+            }
+        }
+        self.session.advance(done);
+    }
+
+    fn mint(&mut self) -> PeerId {
+        self.add(None)
+    }
+
+    fn neighbour(&mut self, other: usize) -> PeerId {
+        self.add(Some(other))
+    }
+
+    fn knows(&self, peer: PeerId) -> bool {
+        self.peers.get(peer).is_some()
+    }
+
+    fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>> {
+        self.peers.get_mut(peer).map(|state| &mut state.link)
+    }
+
+    fn paused(&self, peer: PeerId) -> Option<Instant> {
+        self.peers.get(peer).map(|state| state.paused)
+    }
+
+    fn port(&mut self) -> u16 {
+        self.ports.pop_front().expect("a free port")
+    }
+
+    fn any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+

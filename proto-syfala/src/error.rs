@@ -1,0 +1,77 @@
+use thiserror::Error;
+use voxwire_core::{DecodeError, EncodeError, Full};
+
+/// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The datagram is no message. It does not keep a connection alive.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The message makes no sense in this state, or from somebody who is not connected.
+    #[error("{message} while {state}")]
+    Unexpected {
+        /// What was going on.
+        state: &'static str,
+        /// What the peer sent.
+        message: &'static str,
+    },
+    /// A source that is not on the networks that are served, or a broadcast or multicast address as one.
+    #[error("the source is not on this network")]
+    OffLink,
+    /// More questions than are answered.
+    #[error("too many questions")]
+    OverBudget,
+    /// A server without streams: what reference clients send by mistake says so.
+    #[error("a server without streams")]
+    NoStreams,
+    /// Audio of a stream that is not among the formats.
+    #[error("there is no stream {0}")]
+    UnknownStream(u32),
+    /// More peers than there is room for.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// A peer the session does not know.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// The outbox is full; the input may be tried again after draining.
+    #[error(transparent)]
+    Backlog(#[from] Full),
+}
+
+/// Why a command was not carried out. Nothing was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A peer the session does not know.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// A stream that is not among the formats.
+    #[error("there is no stream {0}")]
+    UnknownStream(u32),
+    /// The command makes no sense in this state.
+    #[error("cannot {command} while {state}")]
+    Unexpected {
+        /// What is going on.
+        state: &'static str,
+        /// What was asked for.
+        command: &'static str,
+    },
+    /// The table is at its limit.
+    #[error("{what}: at most {max} entries")]
+    Full {
+        /// Which table.
+        what: &'static str,
+        /// Its limit.
+        max: usize,
+    },
+    /// The message cannot be encoded, or the outbox is full.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self::Encode(full.into())
+    }
+}

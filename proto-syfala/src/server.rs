@@ -1,0 +1,451 @@
+mod io;
+
+use crate::stream::Sending;
+use crate::timing::{self, Moments, Timer, Timers, Timing};
+use crate::{
+    Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, ServerCommand, ServerEvent,
+    ServerMessage, Violation, Wire, framing,
+};
+use alloc::{boxed::Box, vec::Vec};
+use core::{net::IpAddr, net::SocketAddr, time::Duration};
+use voxwire_core::{
+    Bucket, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
+    SourceRate,
+};
+
+/// A server: a device, with streams whose formats are fixed, for one client or several.
+///
+/// Anybody on the networks served may ask who is there, and is answered within a budget; only who has accepted the answer is
+/// a client. It is known by its address, and nobody else's messages count as its own.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    wire: Wire,
+    inputs: Box<[Format]>,
+    outputs: Box<[Format]>,
+    /// Connect, encoded.
+    connect: Box<[u8]>,
+    networks: Vec<Network>,
+    peers: PeerSlab<Peer>,
+    clients: usize,
+    timers: Timers,
+    /// When to tell everybody next that we are here.
+    announcement: Option<Instant>,
+    replies: SourceRate,
+    all_replies: Bucket,
+    outbox: Outbox,
+    stats: ServerStats,
+}
+
+/// What a server is told at the start. Every limit has a safe default.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `max_peers` sources of datagrams, `max_backlog` bytes of outputs waiting, `max_frame` and `max_items` on the wire.
+    pub limits: Limits,
+    /// How often each side speaks up.
+    pub timing: Timing,
+    /// Clients at a time.
+    pub max_clients: usize,
+    /// How long an offer, Connect, can be accepted.
+    pub offer: Duration,
+    /// How long nothing is offered to who has refused.
+    pub refused: Duration,
+    /// Offers to one source: a Discovery is one byte, a Connect many, and a source can be forged. Loopback is exempt.
+    pub replies: Rate,
+    /// Offers to all sources together.
+    pub all_replies: Rate,
+    /// Say Connect to everybody on the local network as often as this, without being asked. Anybody there may accept it.
+    pub announce: Option<Duration>,
+}
+
+impl Settings {
+    /// 16 clients; 5 s to accept an offer, none for 30 s after a refusal; 2 offers a second to one source, 20 in all; no
+    /// announcements.
+    pub const DEFAULT: Self = Self {
+        limits: crate::LIMITS,
+        timing: Timing::DEFAULT,
+        max_clients: 16,
+        offer: Duration::from_secs(5),
+        refused: Duration::from_secs(30),
+        replies: Rate { per_second: 2, burst: 2 },
+        all_replies: Rate { per_second: 20, burst: 20 },
+        announce: None,
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Counters of a server, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Connect sent to who asked.
+    pub offers: u64,
+    /// Questions that were not answered because of the budget.
+    pub over_budget: u64,
+    /// Sources that are not on the networks served.
+    pub off_link: u64,
+    /// Clients that have accepted.
+    pub connected: u64,
+    /// Audio messages sent.
+    pub messages_sent: u64,
+    /// Audio messages handed on.
+    pub messages_received: u64,
+    /// Audio messages that came while IO was not active.
+    pub untimely: u64,
+}
+
+/// Somebody who has sent a datagram.
+#[derive(Debug)]
+struct Peer {
+    from: Option<SocketAddr>,
+    place: Place,
+}
+
+/// How far somebody is.
+#[derive(Debug)]
+enum Place {
+    /// It has said nothing that counts.
+    Unknown,
+    /// It has been told our formats.
+    Offered(Instant),
+    /// It does not want them.
+    Refused(Instant),
+    /// It is connected.
+    Client(Client),
+}
+
+#[derive(Debug)]
+struct Client {
+    io: IoState,
+    sending: Box<[Sending]>,
+    moments: Moments,
+}
+
+impl Server {
+    /// A server with these inputs, which it sends, and outputs, which it is sent, and without clients. It answers nobody until
+    /// it has been told with [`ServerCommand::Serve`] which networks to serve. `seed` should be random: it keeps outsiders from
+    /// choosing whose questions are counted with theirs.
+    ///
+    /// # Errors
+    /// Those of encoding Connect: too many streams.
+    pub fn new(
+        inputs: &[Format],
+        outputs: &[Format],
+        settings: Settings,
+        seed: u64,
+    ) -> Result<Self, Refusal> {
+        let wire = Wire { limits: settings.limits };
+        let mut connect = Vec::new();
+        ServerMessage::Connect(Formats { inputs: inputs.into(), outputs: outputs.into() })
+            .encode(&wire, &mut connect)?;
+        Ok(Self {
+            wire,
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+            connect: connect.into(),
+            networks: Vec::new(),
+            peers: PeerSlab::new(settings.limits.max_peers),
+            clients: 0,
+            timers: Timers::new(),
+            announcement: settings.announce.map(|_| Instant::ZERO),
+            replies: SourceRate::new(settings.replies, 256, seed).per_host(),
+            all_replies: Bucket::default(),
+            outbox: Outbox::new(settings.limits.max_backlog),
+            stats: ServerStats::default(),
+            settings,
+        })
+    }
+
+    /// The formats of the streams that we send.
+    pub const fn inputs(&self) -> &[Format] {
+        &self.inputs
+    }
+
+    /// The formats of the streams that we are sent.
+    pub const fn outputs(&self) -> &[Format] {
+        &self.outputs
+    }
+
+    /// The clients: where they are, and whether audio goes to and from them.
+    pub fn clients(&self) -> impl Iterator<Item = (PeerId, Option<SocketAddr>, IoState)> {
+        self.peers.iter().filter_map(|(peer, known)| match &known.place {
+            Place::Client(client) => Some((peer, known.from, client.io)),
+            _ => None,
+        })
+    }
+
+    /// Whether audio goes to and from a client; `None` if it is not connected.
+    pub fn io(&self, client: PeerId) -> Option<IoState> {
+        match &self.peers.get(client)?.place {
+            Place::Client(client) => Some(client.io),
+            _ => None,
+        }
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    fn client_mut(&mut self, peer: PeerId) -> Option<&mut Client> {
+        match &mut self.peers.get_mut(peer)?.place {
+            Place::Client(client) => Some(client),
+            _ => None,
+        }
+    }
+
+    /// Takes a message, already decoded.
+    ///
+    /// # Errors
+    /// See [`Session`], point 5 of the contract.
+    #[inline]
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        message: ClientMessage<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        match (&mut known.place, message) {
+            (Place::Client(client), ClientMessage::Audio(audio)) if client.io == IoState::Active => {
+                if !usize::try_from(audio.stream).is_ok_and(|stream| stream < self.outputs.len()) {
+                    return Err(Violation::UnknownStream(audio.stream));
+                }
+                (client.moments.heard, client.moments.audio) = (now, now);
+                self.stats.messages_received = self.stats.messages_received.saturating_add(1);
+                Ok(Some(ServerEvent::Audio { client: peer, audio }))
+            }
+            // From who looks for others, too; or from who has begun anew, and whose connection of before times out then.
+            (Place::Client(_), ClientMessage::Discovery) => Ok(None),
+            (Place::Client(client), message) => {
+                if let ClientMessage::ConnectionFailed | ClientMessage::ConnectionRefused = message {
+                    let state = client.io.name();
+                    return Err(Violation::Unexpected { state, message: message.name() });
+                }
+                client.moments.heard = now;
+                let io = client.io;
+                Ok(self.control(now, peer, io, message))
+            }
+            (_, ClientMessage::Discovery) => self.asked(now, peer).map(|()| None),
+            (place, message) => {
+                let offered = match place {
+                    Place::Offered(at) => now.saturating_duration_since(*at) <= self.settings.offer,
+                    _ => false,
+                };
+                match message {
+                    ClientMessage::ConnectionSuccess if offered || self.settings.announce.is_some() => {
+                        self.accepted(now, peer)
+                    }
+                    ClientMessage::ConnectionFailed if offered => {
+                        *place = Place::Unknown;
+                        Ok(Some(ServerEvent::Declined { from: known.from, permanent: false }))
+                    }
+                    ClientMessage::ConnectionRefused if offered => {
+                        *place = Place::Refused(now);
+                        Ok(Some(ServerEvent::Declined { from: known.from, permanent: true }))
+                    }
+                    message => {
+                        Err(Violation::Unexpected { state: "not connected", message: message.name() })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Somebody asks who is there.
+    fn asked(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
+        let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        if let Place::Refused(at) = known.place {
+            if now.saturating_duration_since(at) < self.settings.refused {
+                return Ok(());
+            }
+        }
+        self.outbox.room(self.connect.len(), 1)?;
+        let allowed = known.from.is_none_or(|from| self.replies.allow(now, from.ip()))
+            && self.all_replies.take(now, self.settings.all_replies, 1).is_ok();
+        if !allowed {
+            self.stats.over_budget = self.stats.over_budget.saturating_add(1);
+            return Err(Violation::OverBudget);
+        }
+        self.outbox.forward([peer], Lane::Reliable, &self.connect)?;
+        known.place = Place::Offered(now);
+        self.stats.offers = self.stats.offers.saturating_add(1);
+        Ok(())
+    }
+
+    fn accepted<'a>(&mut self, now: Instant, peer: PeerId) -> Result<Option<ServerEvent<'a>>, Violation> {
+        if self.clients >= self.settings.max_clients {
+            return Err(Violation::TooMany("clients"));
+        }
+        let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        known.place = Place::Client(Client {
+            io: IoState::Inactive,
+            sending: self.inputs.iter().map(Sending::new).collect(),
+            moments: Moments::new(now),
+        });
+        self.clients = self.clients.saturating_add(1);
+        self.stats.connected = self.stats.connected.saturating_add(1);
+        let Timing { deadline, heartbeat, .. } = self.settings.timing;
+        self.timers.set((peer, Timer::Deadline), now.saturating_add(deadline));
+        self.timers.set((peer, Timer::Beat), now.saturating_add(heartbeat));
+        self.outbox.keep(peer);
+        Ok(Some(ServerEvent::Connected { client: peer, from: known.from }))
+    }
+
+    /// Whether somebody at that address is answered.
+    fn serves(&self, from: Option<SocketAddr>) -> bool {
+        let Some(from) = from else { return false };
+        let ip = from.ip().to_canonical();
+        let everybody = |network: &Network| network.broadcast() == Some(ip);
+        let one = !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::from([255; 4]) && from.port() != 0;
+        one && !self.networks.iter().any(everybody)
+            && self.networks.iter().any(|network| network.contains(ip))
+    }
+
+    /// Forgets a peer, and has the driver do so.
+    fn forget(&mut self, peer: PeerId) -> Option<IoState> {
+        self.outbox.close(peer);
+        self.remove(peer)
+    }
+
+    fn remove(&mut self, peer: PeerId) -> Option<IoState> {
+        timing::clear(&mut self.timers, peer);
+        match self.peers.remove(peer)?.place {
+            Place::Client(client) => {
+                self.clients = self.clients.saturating_sub(1);
+                Some(client.io)
+            }
+            _ => None,
+        }
+    }
+
+    fn say(&mut self, client: PeerId, message: &ServerMessage<'_>) -> Result<(), Refusal> {
+        self.outbox.send([client], Lane::Reliable, message, &self.wire)?;
+        Ok(())
+    }
+
+    fn announce(&mut self, now: Instant) {
+        // Where there is no room somebody will hear of it another time.
+        let _ = self.outbox.broadcast(&self.connect);
+        self.announcement = self.settings.announce.map(|period| now.saturating_add(period));
+    }
+
+    /// Nothing has been heard for as long as may be; or something has, and there is time again.
+    fn overdue(&mut self, now: Instant, peer: PeerId) -> Option<ServerEvent<'static>> {
+        let deadline = self.settings.timing.deadline;
+        let until = self.client_mut(peer)?.moments.heard.saturating_add(deadline);
+        if until > now {
+            self.timers.set((peer, Timer::Deadline), until);
+            return None;
+        }
+        let io = self.forget(peer)?;
+        Some(ServerEvent::Gone { client: peer, cause: Cause::TimedOut, io })
+    }
+}
+
+impl Session for Server {
+    type Framing = Framing;
+    type Command<'a> = ServerCommand<'a>;
+    type Event<'a> = ServerEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        framing::framing(&self.wire)
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        match input {
+            Input::Frame { peer, bytes, .. } => {
+                self.outbox.room(64, 4)?;
+                let message = ClientMessage::decode(bytes, &self.wire)?;
+                self.receive(now, peer, message)
+            }
+            Input::Opened { peer, from, .. } => {
+                if !self.serves(from) {
+                    self.stats.off_link = self.stats.off_link.saturating_add(1);
+                    self.outbox.close(peer);
+                    return Err(Violation::OffLink);
+                }
+                if !self.peers.insert(peer, Peer { from, place: Place::Unknown }) {
+                    self.outbox.close(peer);
+                    return Err(Violation::TooMany("peers"));
+                }
+                Ok(None)
+            }
+            Input::Closed { peer } => {
+                self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+                let io = self.remove(peer);
+                Ok(io.map(|io| ServerEvent::Gone { client: peer, cause: Cause::Disconnected, io }))
+            }
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ServerCommand::StartIoResult { client, result } => self.started(now, client, result),
+            ServerCommand::StopIoResult { client, result } => self.stopped(now, client, result),
+            ServerCommand::Play { client, stream, samples } => self.play(client, stream, samples),
+            ServerCommand::Disconnect { client } => {
+                self.io(client).ok_or(Refusal::UnknownPeer)?;
+                self.say(client, &ServerMessage::Disconnect)?;
+                self.forget(client);
+                Ok(())
+            }
+            ServerCommand::Serve { networks } => {
+                self.networks = networks.into();
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        if self.announcement.is_some_and(|at| at <= now) {
+            self.announce(now);
+            return None;
+        }
+        let (peer, timer) = self.timers.pop(now)?;
+        match timer {
+            Timer::Deadline => self.overdue(now, peer),
+            Timer::Beat => {
+                self.beat(now, peer);
+                None
+            }
+            Timer::Retry => None,
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.announcement, self.timers.next()].into_iter().flatten().min()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    /// Says Disconnect to every client, and announces nothing more.
+    fn shutdown(&mut self, _now: Instant) {
+        self.announcement = None;
+        loop {
+            let Some(client) = self.clients().next().map(|(client, ..)| client) else { return };
+            // At most as many bytes as there are clients.
+            let _ = self.outbox.insist(client, Lane::Reliable, &ServerMessage::Disconnect, &self.wire);
+            self.forget(client);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Starting and stopping IO as clients ask for it, and staying of one mind with them about whether it is active; see the
+//! client's side for why that takes more than one message.
+
+use super::Server;
+use crate::{Audio, Cause, ClientMessage, IoResult, IoState, Refusal, ServerEvent, ServerMessage};
+use voxwire_core::{Instant, Lane, PeerId};
+
+impl Server {
+    /// The application has prepared everything, or has not.
+    pub(super) fn started(&mut self, now: Instant, client: PeerId, result: IoResult) -> Result<(), Refusal> {
+        self.pending(client, IoState::StartPending, "answer a StartIO")?;
+        let (message, io) = match result {
+            IoResult::Success => (ServerMessage::StartIoSuccess, IoState::Active),
+            IoResult::Failed => (ServerMessage::StartIoFailed, IoState::Inactive),
+            IoResult::Refused => (ServerMessage::StartIoRefused, IoState::Inactive),
+        };
+        self.say(client, &message)?;
+        self.enter(now, client, io);
+        if let Some(client) = self.client_mut(client) {
+            client.sending.iter_mut().for_each(|sending| sending.restart());
+        }
+        Ok(())
+    }
+
+    /// The application has freed everything, or has not.
+    pub(super) fn stopped(&mut self, now: Instant, client: PeerId, result: IoResult) -> Result<(), Refusal> {
+        self.pending(client, IoState::StopPending, "answer a StopIO")?;
+        let (message, io) = match result {
+            IoResult::Success => (ServerMessage::StopIoSuccess, IoState::Inactive),
+            IoResult::Failed => (ServerMessage::StopIoFailed, IoState::Active),
+            IoResult::Refused => (ServerMessage::StopIoRefused, IoState::Active),
+        };
+        self.say(client, &message)?;
+        self.enter(now, client, io);
+        Ok(())
+    }
+
+    pub(super) fn play(&mut self, peer: PeerId, stream: u32, samples: &[u8]) -> Result<(), Refusal> {
+        let state = self.io(peer).ok_or(Refusal::UnknownPeer)?;
+        if state != IoState::Active {
+            return Err(Refusal::Unexpected { state: state.name(), command: "play" });
+        }
+        let Self { peers, outbox, wire, stats, .. } = self;
+        let Some(super::Place::Client(client)) = peers.get_mut(peer).map(|known| &mut known.place) else {
+            return Err(Refusal::UnknownPeer);
+        };
+        let sending = usize::try_from(stream).ok().and_then(|stream| client.sending.get_mut(stream));
+        let sending = sending.ok_or(Refusal::UnknownStream(stream))?;
+        let (bytes, messages) = sending.room(samples.len());
+        outbox.room(bytes, messages)?;
+        for (byte_index, payload) in sending.cut(samples) {
+            let message = ServerMessage::Audio(Audio::new(stream, byte_index, payload));
+            outbox.send([peer], Lane::Droppable, &message, wire)?;
+            stats.messages_sent = stats.messages_sent.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// What a client says, but for Discovery and Audio in time.
+    pub(super) fn control<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        io: IoState,
+        message: ClientMessage<'a>,
+    ) -> Option<ServerEvent<'a>> {
+        let client = peer;
+        match (io, message) {
+            (_, ClientMessage::Disconnect) => {
+                let io = self.forget(peer)?;
+                Some(ServerEvent::Gone { client, cause: Cause::Disconnected, io })
+            }
+            (IoState::Inactive, ClientMessage::StartIo) => {
+                self.enter(now, peer, IoState::StartPending);
+                Some(ServerEvent::StartIo { client })
+            }
+            (IoState::Active, ClientMessage::StopIo) => {
+                self.enter(now, peer, IoState::StopPending);
+                Some(ServerEvent::StopIo { client })
+            }
+            // Our answer was lost. While the application is at it, it gives the answer.
+            (IoState::Active, ClientMessage::StartIo) => self.answer(peer, &ServerMessage::StartIoSuccess),
+            (IoState::Inactive, ClientMessage::StopIo) => self.answer(peer, &ServerMessage::StopIoSuccess),
+            (state, ClientMessage::Audio(_)) => {
+                self.stats.untimely = self.stats.untimely.saturating_add(1);
+                // It thinks that IO is active: an old StopIO has come late.
+                let timing = self.settings.timing;
+                if state == IoState::Inactive && self.client_mut(peer)?.moments.tell(now, &timing) {
+                    return self.answer(peer, &ServerMessage::StopIoSuccess);
+                }
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// What does not fit now is asked for again.
+    fn answer(&mut self, client: PeerId, message: &ServerMessage<'_>) -> Option<ServerEvent<'static>> {
+        let _ = self.say(client, message);
+        None
+    }
+
+    /// A Heartbeat, and a question if IO is active and nothing is heard.
+    pub(super) fn beat(&mut self, now: Instant, peer: PeerId) {
+        let timing = self.settings.timing;
+        let Some(client) = self.client_mut(peer) else { return };
+        let wonders = client.io == IoState::Active && client.moments.wonder(now, &timing);
+        let _ = self.say(peer, &ServerMessage::Heartbeat);
+        if wonders {
+            // Who knows it ignores this, who does not asks for the end.
+            let _ = self.say(peer, &ServerMessage::StartIoSuccess);
+        }
+        self.timers.set((peer, super::Timer::Beat), now.saturating_add(timing.heartbeat));
+    }
+
+    fn enter(&mut self, now: Instant, peer: PeerId, io: IoState) {
+        if let Some(client) = self.client_mut(peer) {
+            client.io = io;
+            (client.moments.since, client.moments.audio) = (now, now);
+        }
+    }
+
+    fn pending(&self, client: PeerId, expected: IoState, command: &'static str) -> Result<(), Refusal> {
+        match self.io(client).ok_or(Refusal::UnknownPeer)? {
+            state if state == expected => Ok(()),
+            state => Err(Refusal::Unexpected { state: state.name(), command }),
+        }
+    }
+}
