@@ -93,9 +93,8 @@ impl SourceRate {
             return true;
         }
         let slots = self.buckets.len() as u64;
-        let slot = mix(self.key(source) ^ self.seed)
-            .checked_rem(slots)
-            .and_then(|slot| usize::try_from(slot).ok());
+        let slot =
+            mix(self.key(source) ^ self.seed).checked_rem(slots).and_then(|slot| usize::try_from(slot).ok());
         let bucket = slot.and_then(|slot| self.buckets.get_mut(slot));
         bucket.is_some_and(|bucket| bucket.take(now, self.rate, 1).is_ok())
     }

@@ -8,9 +8,7 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque};
 use core::{net::SocketAddr, time::Duration};
-use voxwire_core::{
-    Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Session,
-};
+use voxwire_core::{Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Session};
 
 /// A client: a driver or an application that discovers servers, and exchanges audio with any number of them at once.
 ///

@@ -1,5 +1,5 @@
-use crate::voice::{self, Sender, head};
 use crate::format::Formats;
+use crate::voice::{self, Sender, head};
 use crate::wire::{AUDIO_HEAD_LEN, client, server};
 use crate::{Wire, varint};
 use core::fmt;

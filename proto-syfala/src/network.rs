@@ -95,7 +95,10 @@ mod tests {
         let broadcast = |text| network(text).unwrap().broadcast().map(|address| alloc::format!("{address}"));
         assert_eq!(broadcast("192.168.1.7/24").as_deref(), Some("192.168.1.255"));
         assert_eq!(broadcast("127.0.0.1/8").as_deref(), Some("127.255.255.255"));
-        assert_eq!((broadcast("10.0.0.0/31"), broadcast("10.0.0.1"), broadcast("fe80::/64")), (None, None, None));
+        assert_eq!(
+            (broadcast("10.0.0.0/31"), broadcast("10.0.0.1"), broadcast("fe80::/64")),
+            (None, None, None)
+        );
         for wrong in ["", "10.0.0.0/33", "fe80::/129", "10.0.0.0/-1", "10.0.0/8", "/8", "10.0.0.1/"] {
             assert_eq!(network(wrong), Err(InvalidNetwork), "{wrong}");
         }

@@ -161,14 +161,9 @@ impl Server {
         })
     }
 
-    /// The formats of the streams that we send.
-    pub const fn inputs(&self) -> &[Format] {
-        &self.inputs
-    }
-
-    /// The formats of the streams that we are sent.
-    pub const fn outputs(&self) -> &[Format] {
-        &self.outputs
+    /// The formats of the streams: of the inputs, which we send, and of the outputs, which we are sent.
+    pub const fn formats(&self) -> (&[Format], &[Format]) {
+        (&self.inputs, &self.outputs)
     }
 
     /// The clients: where they are, and whether audio goes to and from them.
@@ -249,9 +244,7 @@ impl Server {
                         *place = Place::Refused(now);
                         Ok(Some(ServerEvent::Declined { from: known.from, permanent: true }))
                     }
-                    message => {
-                        Err(Violation::Unexpected { state: "not connected", message: message.name() })
-                    }
+                    message => Err(Violation::Unexpected { state: "not connected", message: message.name() }),
                 }
             }
         }
@@ -302,7 +295,8 @@ impl Server {
         let Some(from) = from else { return false };
         let ip = from.ip().to_canonical();
         let everybody = |network: &Network| network.broadcast() == Some(ip);
-        let one = !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::from([255; 4]) && from.port() != 0;
+        let one =
+            !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::from([255; 4]) && from.port() != 0;
         one && !self.networks.iter().any(everybody)
             && self.networks.iter().any(|network| network.contains(ip))
     }

@@ -145,11 +145,9 @@ pub struct Receiving {
     next: u64,
     /// The end of the sample of which a part was lost last.
     muted: u64,
-    /// What has come behind `next`: disjoint, in order.
-    ahead: [(u64, u64); MAX_WINDOW],
+    /// What has come behind `next`, and when: disjoint, in order.
+    ahead: [Ahead; MAX_WINDOW],
     waiting: usize,
-    /// Since when something is missing.
-    missing: Option<Instant>,
     /// Where messages far away would go on, and how many of them agree.
     doubted: (u64, u8),
     stats: StreamStats,
@@ -157,6 +155,14 @@ pub struct Receiving {
 
 /// Most messages that can wait.
 const MAX_WINDOW: usize = 8;
+
+/// Bytes that wait for those before them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead {
+    start: u64,
+    end: u64,
+    came: Instant,
+}
 
 impl Receiving {
     /// A stream whose IO starts now.
@@ -171,9 +177,8 @@ impl Receiving {
             read: 0,
             next: 0,
             muted: 0,
-            ahead: [(0, 0); MAX_WINDOW],
+            ahead: [Ahead::default(); MAX_WINDOW],
             waiting: 0,
-            missing: None,
             doubted: (0, 0),
             stats: StreamStats::default(),
         }
@@ -181,8 +186,7 @@ impl Receiving {
 
     /// Begins anew, with nothing in store: IO is started once more.
     pub const fn restart(&mut self) {
-        (self.read, self.next, self.muted, self.waiting) = (0, 0, 0, 0);
-        (self.missing, self.doubted) = (None, (0, 0));
+        (self.read, self.next, self.muted, self.waiting, self.doubted) = (0, 0, 0, 0, (0, 0));
     }
 
     /// The counters.
@@ -204,13 +208,14 @@ impl Receiving {
 
     /// When [`give_up`](Self::give_up) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.missing.map(|since| since.saturating_add(self.settings.wait))
+        let since = self.ahead.iter().take(self.waiting).map(|ahead| ahead.came).min();
+        since.map(|since| since.saturating_add(self.settings.wait))
     }
 
     /// Takes what is missing for lost, if it has been waited for long enough.
     pub fn give_up(&mut self, now: Instant) {
-        if self.poll_timeout().is_some_and(|at| at <= now) {
-            self.close_gap(now);
+        while self.poll_timeout().is_some_and(|at| at <= now) {
+            self.close_gap();
         }
     }
 
@@ -266,7 +271,7 @@ impl Receiving {
             return Taken::Overflow;
         }
         let stored = self.ahead.get(..self.waiting).unwrap_or(&[]);
-        if stored.iter().any(|(from, to)| start < *to && *from < end) {
+        if stored.iter().any(|stored| start < stored.end && stored.start < end) {
             self.stats.late = self.stats.late.saturating_add(len);
             return Taken::Late;
         }
@@ -277,21 +282,20 @@ impl Receiving {
         self.stats.received = self.stats.received.saturating_add(len);
         if start == self.next {
             self.next = end;
-            self.absorb(now);
+            self.absorb();
             return Taken::Stored;
         }
-        let at = stored_before(&self.ahead, self.waiting, start);
+        let at = self.ahead.iter().take(self.waiting).filter(|stored| stored.start < start).count();
         if let Some(tail) = self.ahead.get_mut(at..) {
             // There is room: one more than may wait.
             tail.rotate_right(1);
             if let Some(place) = tail.first_mut() {
-                *place = (start, end);
+                *place = Ahead { start, end, came: now };
             }
         }
         self.waiting = self.waiting.saturating_add(1);
-        self.missing.get_or_insert(now);
         if self.waiting > self.settings.window {
-            self.close_gap(now);
+            self.close_gap();
         }
         Taken::Stored
     }
@@ -314,15 +318,14 @@ impl Receiving {
             return Taken::Doubted;
         };
         self.stats.jumped = self.stats.jumped.saturating_add(begin.saturating_sub(self.read));
-        (self.read, self.next, self.waiting, self.missing, self.doubted) = (begin, begin, 0, None, (0, 0));
-        self.muted = 0;
+        (self.read, self.next, self.waiting, self.doubted, self.muted) = (begin, begin, 0, (0, 0), 0);
         self.store(now, begin, end, payload);
         Taken::Jumped
     }
 
     /// What is missing is lost: silence takes its place.
-    fn close_gap(&mut self, now: Instant) {
-        let Some(&(start, _)) = self.ahead.first().filter(|_| self.waiting > 0) else { return };
+    fn close_gap(&mut self) {
+        let Some(&Ahead { start, .. }) = self.ahead.first().filter(|_| self.waiting > 0) else { return };
         let size = self.sample_type.size() as u64;
         // Samples of which a part is missing are silent as a whole; nothing of them has been read.
         let from = self.next.saturating_sub(self.next.checked_rem(size).unwrap_or(0));
@@ -332,12 +335,12 @@ impl Receiving {
         self.silence(from, to);
         self.muted = to;
         self.next = start;
-        self.absorb(now);
+        self.absorb();
     }
 
     /// What waits and follows at once is no more ahead.
-    fn absorb(&mut self, now: Instant) {
-        while let Some(&(start, end)) = self.ahead.first().filter(|_| self.waiting > 0) {
+    fn absorb(&mut self) {
+        while let Some(&Ahead { start, end, .. }) = self.ahead.first().filter(|_| self.waiting > 0) {
             if start > self.next {
                 break;
             }
@@ -345,7 +348,6 @@ impl Receiving {
             self.ahead.rotate_left(1);
             self.waiting = self.waiting.saturating_sub(1);
         }
-        self.missing = (self.waiting > 0).then_some(now);
     }
 
     /// Makes the bytes from `from` to `to` those of silent samples.
@@ -385,14 +387,13 @@ impl Receiving {
 }
 
 /// Frames of so much time.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "neither negative nor NaN; saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "neither negative nor NaN; saturates"
+)]
 fn frames(format: &Format, time: Duration) -> u64 {
     (format.sample_rate.get() * time.as_secs_f64()) as u64
-}
-
-/// How many of what waits begin before `start`.
-fn stored_before(ahead: &[(u64, u64)], waiting: usize, start: u64) -> usize {
-    ahead.iter().take(waiting).filter(|(from, _)| *from < start).count()
 }
 
 /// How fast bytes come, beside how fast they should: two devices never have the same clock.

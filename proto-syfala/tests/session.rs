@@ -21,7 +21,11 @@ use voxwire_syfala::{
 const STEREO: [Format; 1] = [Format::STANDARD];
 
 /// A device and a client whose IO is active.
-fn active(net: Net, inputs: &[Format], outputs: &[Format]) -> (Lan, lan::DeviceNode, UserNode, PeerId, PeerId) {
+fn active(
+    net: Net,
+    inputs: &[Format],
+    outputs: &[Format],
+) -> (Lan, lan::DeviceNode, UserNode, PeerId, PeerId) {
     let mut lan = Lan::new(net, 1);
     let device = lan.device(inputs, outputs);
     let user = lan.user(Answer::Accept, true);
@@ -86,7 +90,8 @@ fn s_05_only_networks_that_are_served_are_answered() {
 #[test]
 fn s_06_formats_are_fixed_and_a_server_with_others_is_another() {
     let (mut lan, device, user, server, _) = active(Net::PERFECT, &STEREO, &STEREO);
-    let formats = lan.sim.with(user, |client, _, _| client.formats(server).map(|(i, o)| (i.to_vec(), o.to_vec())));
+    let formats =
+        lan.sim.with(user, |client, _, _| client.formats(server).map(|(i, o)| (i.to_vec(), o.to_vec())));
     assert_eq!(formats, Some((STEREO.to_vec(), STEREO.to_vec())));
     lan.command(user, ClientCommand::StopIo { server });
     lan.command(user, ClientCommand::Discover);
@@ -257,7 +262,7 @@ fn s_10_several_servers_several_clients_several_streams() {
     for device in devices {
         for (n, (client, io)) in (1..).zip(lan.clients(device)) {
             assert_eq!(io, IoState::Active);
-            let inputs = lan.sim.with(device, |server, _, _| server.inputs().len());
+            let inputs = lan.sim.with(device, |server, _, _| server.formats().0.len());
             for stream in 0..inputs as u32 {
                 let samples = [100 + n * 10 + stream as u8; 2400];
                 lan.device_command(device, ServerCommand::Play { client, stream, samples: &samples });

@@ -157,6 +157,37 @@ fn s_09_a_jump_is_believed_after_three_that_agree_and_never_asks_for_much() {
 }
 
 #[test]
+fn s_09_a_stream_that_begins_anew_is_heard_again_and_what_is_only_late_is_not() {
+    let format = format(SampleType::U8, 1);
+    let mut receiving = Receiving::new(&format, StreamSettings::DEFAULT);
+    let mut out = vec![0; 64_000];
+    let mut insert = |receiving: &mut Receiving, n: u64, byte: u8| {
+        let taken = receiving.insert(Instant::ZERO, &Audio::new(0, n * 1000, &[byte; 1000]));
+        (taken, receiving.read(&mut out))
+    };
+    for n in 0..20 {
+        assert_eq!(insert(&mut receiving, n, 1), (Taken::Stored, 1000));
+    }
+    // A quarter of a second is late, however many agree: 12 000 bytes.
+    for n in 8..14 {
+        assert_eq!(insert(&mut receiving, n, 2), (Taken::Late, 0));
+    }
+    // From the beginning: an old one alone is not believed, nor three between others.
+    for n in 0..3 {
+        assert_eq!(insert(&mut receiving, n, 2), (Taken::Doubted, 0));
+        assert_eq!(insert(&mut receiving, 20 + n, 1), (Taken::Stored, 1000));
+    }
+    assert_eq!(
+        [0, 1, 2, 3].map(|n| insert(&mut receiving, n, 2).0),
+        [Taken::Doubted, Taken::Doubted, Taken::Jumped, Taken::Stored]
+    );
+    assert_eq!(receiving.byte_index(), 4000);
+    // Or when one knows it.
+    receiving.restart();
+    assert_eq!(insert(&mut receiving, 0, 3), (Taken::Stored, 1000));
+}
+
+#[test]
 fn s_09_who_does_not_read_loses_what_is_new_and_who_lies_about_lengths_is_ignored() {
     let format = format(SampleType::U8, 1);
     let settings = StreamSettings { buffer: 4000, ..StreamSettings::DEFAULT };

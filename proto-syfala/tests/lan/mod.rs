@@ -1,5 +1,11 @@
 //! Servers and clients on a local network, with applications that do what is asked of them and keep what they hear.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +68,8 @@ impl Handler<Client> for User {
                 return;
             }
             ClientEvent::Found { server, from, formats } => {
-                let text = format!("Found({}, {}+{})", from.unwrap(), formats.inputs.len(), formats.outputs.len());
+                let text =
+                    format!("Found({}, {}+{})", from.unwrap(), formats.inputs.len(), formats.outputs.len());
                 self.log.events.push((now, text));
                 let command = match self.answer {
                     Answer::Accept => ClientCommand::Accept { server },
@@ -121,7 +128,7 @@ impl Device {
     pub fn prepare(&mut self, server: &Server, client: PeerId) {
         assert!(!self.prepared.contains(&client), "prepared twice");
         self.prepared.push(client);
-        for (stream, format) in (0..).zip(server.outputs()) {
+        for (stream, format) in (0..).zip(server.formats().1) {
             let receiving = Receiving::new(format, StreamSettings::DEFAULT);
             self.heard.insert((client, stream), (receiving, Vec::new()));
         }

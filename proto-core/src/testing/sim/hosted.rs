@@ -216,4 +216,3 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
         self
     }
 }
-

@@ -1,0 +1,323 @@
+//! What attackers do: amplification, forged sources, liars on the network, garbage.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation
+)]
+
+mod lan;
+
+use core::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use voxwire_core::testing::Rng;
+use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
+use voxwire_syfala::{
+    Cause, Client, ClientCommand, ClientMessage, ClientSettings, Format, Formats, IoResult, IoState, Server,
+    ServerCommand, ServerEvent, ServerMessage, Settings, Violation, Wire,
+};
+
+const STEREO: [Format; 1] = [Format::STANDARD];
+
+/// A server, and what it sends.
+struct Desk {
+    server: Server,
+    now: Instant,
+    sent: Vec<(u32, Vec<u8>)>,
+    /// Whom the driver was told to keep, and to forget.
+    kept: Vec<u32>,
+    closed: Vec<u32>,
+}
+
+const fn peer(slot: u32) -> PeerId {
+    PeerId { slot, generation: 0 }
+}
+
+impl Desk {
+    fn new(settings: Settings) -> Self {
+        let server = lan::server(&STEREO, &STEREO, settings, 7);
+        Self { server, now: Instant::ZERO, sent: Vec::new(), kept: Vec::new(), closed: Vec::new() }
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Result<Option<String>, Violation> {
+        let result =
+            self.server.handle_input(self.now, input).map(|event| event.map(|event| format!("{event:?}")));
+        self.collect();
+        result
+    }
+
+    fn collect(&mut self) {
+        let mut done = 0;
+        for output in self.server.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, frame, .. } => {
+                    self.sent.push((to.slot, frame.to_vec()));
+                }
+                Output::Keep { peer } => {
+                    self.kept.push(peer.slot);
+                }
+                Output::Close { peer } => {
+                    self.closed.push(peer.slot);
+                }
+                _ => {}
+            }
+        }
+        self.server.advance(done);
+    }
+
+    fn open(&mut self, slot: u32, from: &str) -> Result<Option<String>, Violation> {
+        let from: IpAddr = from.parse().unwrap();
+        let from = Some(SocketAddr::new(from, 50_000));
+        self.input(Input::Opened { peer: peer(slot), via: Via::Accepted, from })
+    }
+
+    fn say(&mut self, slot: u32, bytes: &[u8]) -> Result<Option<String>, Violation> {
+        self.input(Input::Frame { peer: peer(slot), lane: Lane::Droppable, bytes })
+    }
+
+    fn join(&mut self, slot: u32) {
+        self.open(slot, &format!("10.0.0.{}", slot + 1)).unwrap();
+        self.say(slot, &[0]).unwrap();
+        self.say(slot, &[1]).unwrap();
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<String> {
+        let until = self.now.saturating_add(time);
+        let mut events = Vec::new();
+        while let Some(at) = self.server.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            events.extend(
+                self.server.handle_timeout(self.now).map(|event: ServerEvent<'_>| format!("{event:?}")),
+            );
+            self.collect();
+        }
+        self.now = until;
+        events
+    }
+}
+
+#[test]
+fn s_05_what_an_unknown_source_makes_a_server_send_is_within_the_budget() {
+    // The largest answer that there is: 64 and 64 streams.
+    let many = [Format::STANDARD; 64];
+    let mut desk = Desk::new(Settings::DEFAULT);
+    desk.server = lan::server(&many, &many, Settings::DEFAULT, 7);
+    let connect = 3 + 128 * 11;
+    // One source that asks ten thousand times within ten seconds: two at once, two a second.
+    desk.open(0, "10.0.0.1").unwrap();
+    let mut refused = 0;
+    for _ in 0..10_000 {
+        refused += u32::from(desk.say(0, &[0]) == Err(Violation::OverBudget));
+        desk.pass(Duration::from_millis(1));
+    }
+    assert_eq!((desk.sent.len(), refused), (22 - 1, 10_000 - 21));
+    assert!(desk.sent.iter().all(|(to, bytes)| *to == 0 && bytes.len() == connect));
+    // A hundred sources that do: no more than twenty at once and twenty a second together.
+    desk.sent.clear();
+    desk.pass(Duration::from_secs(10));
+    for slot in 1..=100 {
+        desk.open(slot, &format!("10.0.1.{slot}")).unwrap();
+    }
+    for _ in 0..1000 {
+        for slot in 1..=100 {
+            let _ = desk.say(slot, &[0]);
+        }
+        desk.pass(Duration::from_millis(10));
+    }
+    assert!((200..=220).contains(&desk.sent.len()), "{}", desk.sent.len());
+    // Nothing else that a stranger can say is answered at all, nor kept.
+    desk.sent.clear();
+    desk.pass(Duration::from_secs(10));
+    desk.open(200, "10.0.2.1").unwrap();
+    // 0x80 0x00 is a Discovery, in a long form.
+    for first in (1..=255_u8).filter(|first| *first != 0x80) {
+        for len in [1, 17, 100, 5000, 6000] {
+            let mut bytes = vec![0; len];
+            bytes[0] = first;
+            assert!(desk.say(200, &bytes).is_err(), "{first} {len}");
+        }
+    }
+    assert_eq!((desk.sent.len(), desk.kept.len(), desk.server.clients().count()), (0, 0, 0));
+    assert_eq!(desk.server.poll_timeout(), None, "a stranger starts no timer");
+}
+
+#[test]
+fn s_05_sources_that_are_everybody_or_elsewhere_are_forgotten_at_once() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let elsewhere = [
+        "192.0.2.1",
+        "255.255.255.255",
+        "10.0.255.255",
+        "224.0.0.1",
+        "0.0.0.0",
+        "::1",
+        "ff02::1",
+        "127.0.0.1",
+    ];
+    for (slot, from) in (0..).zip(elsewhere) {
+        assert_eq!(desk.open(slot, from), Err(Violation::OffLink), "{from}");
+        assert_eq!(desk.say(slot, &[0]), Err(Violation::UnknownPeer));
+    }
+    let nowhere = Input::Opened { peer: peer(9), via: Via::Accepted, from: None };
+    assert_eq!(desk.input(nowhere), Err(Violation::OffLink));
+    let port_zero = Some("10.0.0.1:0".parse().unwrap());
+    let port_zero = Input::Opened { peer: peer(10), via: Via::Accepted, from: port_zero };
+    assert_eq!(desk.input(port_zero), Err(Violation::OffLink));
+    assert_eq!((desk.closed.len(), desk.sent.len(), desk.server.stats().off_link), (10, 0, 10));
+    assert!(desk.open(11, "::ffff:10.0.0.7").is_ok(), "an IPv4 address in clothes of IPv6");
+}
+
+#[test]
+fn s_07_only_the_bound_source_controls_a_connection() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    desk.join(0);
+    desk.say(0, &[4]).unwrap();
+    let client = peer(0);
+    let start = ServerCommand::StartIoResult { client, result: IoResult::Success };
+    desk.server.handle_command(desk.now, start).unwrap();
+    // The same machine, another port.
+    desk.open(1, "10.0.0.1").unwrap();
+    for message in [&[1][..], &[5], &[7], &[8], &[4], &[6; 40]] {
+        assert!(matches!(desk.say(1, message), Err(Violation::Unexpected { state: "not connected", .. })));
+    }
+    assert_eq!(desk.server.io(client), Some(IoState::Active));
+    // Its heartbeats keep nobody alive but itself, and what cannot be read keeps nobody.
+    for _ in 0..5 {
+        desk.pass(Duration::from_millis(110));
+        let _ = desk.say(1, &[8]);
+        assert!(matches!(desk.say(0, &[0x99]), Err(Violation::Decode(_))));
+    }
+    let gone = desk.pass(Duration::from_millis(100));
+    assert_eq!(
+        gone,
+        [format!("{:?}", ServerEvent::Gone { client, cause: Cause::TimedOut, io: IoState::Active })]
+    );
+    assert_eq!(desk.server.poll_timeout(), None);
+}
+
+#[test]
+fn c_04_clients_are_bounded_and_an_offer_does_not_stand_for_ever() {
+    let mut desk = Desk::new(Settings { max_clients: 2, ..Settings::DEFAULT });
+    desk.join(0);
+    desk.join(1);
+    desk.open(2, "10.0.0.3").unwrap();
+    desk.say(2, &[0]).unwrap();
+    assert_eq!(desk.say(2, &[1]), Err(Violation::TooMany("clients")));
+    desk.say(0, &[7]).unwrap();
+    desk.pass(Duration::from_millis(500));
+    let _ = desk.say(1, &[8]);
+    assert!(desk.say(2, &[1]).unwrap().is_some());
+    // Offered, and taken up after five seconds: too late.
+    let mut desk = Desk::new(Settings::DEFAULT);
+    desk.open(0, "10.0.0.1").unwrap();
+    desk.say(0, &[0]).unwrap();
+    desk.pass(Duration::from_millis(5001));
+    assert!(desk.say(0, &[1]).is_err());
+    // Nobody was offered anything.
+    desk.open(1, "10.0.0.2").unwrap();
+    assert!(desk.say(1, &[1]).is_err());
+    let too_many = Server::new(&[Format::STANDARD; 65], &[], Settings::DEFAULT, 1);
+    assert_eq!(too_many.unwrap_err().to_string(), "inputs has 65 bytes or items, at most 64 fit");
+}
+
+#[test]
+fn s_12_nothing_but_zeros_changes_nothing() {
+    let zeros = [0; 1999];
+    let mut desk = Desk::new(Settings::DEFAULT);
+    desk.open(0, "10.0.0.1").unwrap();
+    for _ in 0..3 {
+        let _ = desk.say(0, &zeros);
+    }
+    assert_eq!(desk.sent.len(), 2, "the budget");
+    desk.say(0, &[1]).unwrap();
+    desk.sent.clear();
+    let before = desk.server.poll_timeout();
+    assert_eq!(desk.say(0, &zeros), Ok(None));
+    assert_eq!((desk.sent.len(), desk.server.poll_timeout()), (0, before));
+    // It does not keep a client, either.
+    desk.pass(Duration::from_millis(590));
+    let _ = desk.say(0, &zeros);
+    assert_eq!(desk.pass(Duration::from_millis(20)).len(), 1);
+
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let from = Some("10.0.0.9:6911".parse().unwrap());
+    client.handle_input(Instant::ZERO, Input::Opened { peer: peer(0), via: Via::Accepted, from }).unwrap();
+    let frame = Input::Frame { peer: peer(0), lane: Lane::Droppable, bytes: &zeros };
+    assert_eq!(client.handle_input(Instant::ZERO, frame), Err(Violation::NoStreams));
+    assert_eq!((client.servers().count(), client.outputs().count(), client.poll_timeout()), (0, 0, None));
+}
+
+#[test]
+fn c_04_liars_on_the_network_cost_a_client_no_more_than_its_candidates() {
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    client.handle_command(Instant::ZERO, ClientCommand::Discover).unwrap();
+    let many = [Format::STANDARD; 64];
+    let mut connect = Vec::new();
+    let formats = Formats { inputs: many[..].into(), outputs: many[..].into() };
+    ServerMessage::Connect(formats).encode(&Wire::DEFAULT, &mut connect).unwrap();
+    let mut accepted = None;
+    let mut known = 0_i64;
+    for n in 0..10_000_u32 {
+        let now = Instant::from_nanos(u64::from(n) * 10_000);
+        let from = Some(SocketAddr::new(IpAddr::from((0x0a00_0000 + n).to_be_bytes()), 6911));
+        client.handle_input(now, Input::Opened { peer: peer(n), via: Via::Accepted, from }).unwrap();
+        let frame = Input::Frame { peer: peer(n), lane: Lane::Droppable, bytes: &connect };
+        assert!(client.handle_input(now, frame).unwrap().is_some());
+        if n == 30 {
+            client.handle_command(now, ClientCommand::Accept { server: peer(30) }).unwrap();
+            accepted = Some(peer(30));
+        }
+        while client.poll_timeout().is_some_and(|at| at <= now) {
+            client.handle_timeout(now);
+        }
+        let done = client
+            .outputs()
+            .inspect(|output| match output {
+                Output::Keep { .. } => known += 1,
+                Output::Close { .. } => known -= 1,
+                _ => {}
+            })
+            .count();
+        client.advance(done);
+        assert!(known <= 65, "{known}");
+    }
+    assert_eq!(client.servers().count(), 65);
+    assert_eq!(client.io(accepted.unwrap()), Some(IoState::Inactive), "who is accepted stays");
+}
+
+#[test]
+fn c_05_no_bytes_make_a_session_panic_and_none_but_audio_is_answered_with_more() {
+    for seed in 0..200 {
+        let mut rng = Rng::new(seed);
+        let mut desk = Desk::new(Settings::DEFAULT);
+        desk.join(0);
+        let mut received = 0;
+        let before = desk.sent.len();
+        for _ in 0..500 {
+            let mut bytes: Vec<u8> = (0..rng.below(40)).map(|_| rng.below(256) as u8).collect();
+            if let Some(first) = bytes.first_mut().filter(|_| rng.chance(0.8)) {
+                *first = rng.below(10) as u8;
+            }
+            received += 1;
+            let _ = desk.say(0, &bytes);
+            let result = if rng.chance(0.5) { IoResult::Success } else { IoResult::Failed };
+            let client = peer(0);
+            let command = match desk.server.io(client) {
+                Some(IoState::StartPending) => ServerCommand::StartIoResult { client, result },
+                Some(IoState::StopPending) => ServerCommand::StopIoResult { client, result },
+                Some(_) => continue,
+                None => {
+                    desk.closed.clear();
+                    let _ = desk.open(0, "10.0.0.1");
+                    continue;
+                }
+            };
+            desk.server.handle_command(desk.now, command).unwrap();
+            desk.collect();
+        }
+        let answers: usize = desk.sent[before..].iter().map(|(_, bytes)| bytes.len().min(2)).sum();
+        assert!(answers <= received * 2, "{answers} for {received}");
+        assert!(ClientMessage::decode(&[], &Wire::DEFAULT).is_err());
+    }
+}
