@@ -4,6 +4,7 @@ mod direct;
 mod errands;
 mod link;
 mod shared;
+mod sources;
 
 use crate::net::{Bound, SocketOptions, Stream};
 use crate::{Connection, Error, Listener};
@@ -13,8 +14,8 @@ use shared::{Shared, Side};
 use std::sync::Arc;
 use voxwire_core::{Handler, Instant, Rate, Session, Via};
 
-/// Serves one [`Session`] to any number of connections: over TCP, or over TCP and UDP
-/// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)).
+/// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP
+/// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)), or over UDP alone ([`Listener::bind_udp`](crate::Listener::bind_udp)).
 ///
 /// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
 /// copied once from the session into each addressee's queue, each queue is written with one call per wake, and a warm
@@ -64,6 +65,8 @@ pub struct HubSettings {
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. They are opened where the first listener
     /// listens, without TLS.
     pub ports: Option<(u16, u16)>,
+    /// Sources of plain UDP that the session has not validated, remembered at a time.
+    pub strangers: usize,
     /// Free buffers kept for connections that need one.
     pub pooled: usize,
 }
@@ -87,6 +90,7 @@ impl HubSettings {
         linger: Duration::from_secs(2),
         introductions: 32,
         ports: None,
+        strangers: 256,
         pooled: 1024,
     };
 
@@ -130,6 +134,7 @@ impl Hub {
             }
             match listener.socket {
                 Bound::Tcp(_) => drop(tokio::spawn(accept::accept(shared.clone(), listener, udp))),
+                Bound::Udp(_) => {}
                 #[cfg(feature = "quic")]
                 Bound::Quic(endpoint) => {
                     tokio::spawn(accept::accept_quic(shared.clone(), endpoint, listener.admission));
@@ -224,7 +229,7 @@ pub struct Drained {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HubStats {
-    /// Connections now.
+    /// Connections now, validated sources of plain UDP included.
     pub connections: usize,
     /// Bytes that wait to be taken now, on all connections.
     pub waiting: usize,

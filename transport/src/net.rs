@@ -19,11 +19,13 @@ pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + S
 #[derive(Debug)]
 pub(crate) enum Bound {
     Tcp(TcpListener),
+    /// Only the UDP socket beside it.
+    Udp(SocketAddr),
     #[cfg(feature = "quic")]
     Quic(quinn::Endpoint),
 }
 
-/// A bound socket for a [`Hub`](crate::Hub): TCP, plain or with TLS, alone or with a UDP socket beside it; or QUIC.
+/// A bound socket for a [`Hub`](crate::Hub): TCP, plain or with TLS, alone or with a UDP socket beside it; UDP alone; or QUIC.
 pub struct Listener {
     pub(crate) socket: Bound,
     /// The UDP side, where there is one.
@@ -74,6 +76,51 @@ impl Listener {
         Err(last)
     }
 
+    /// Binds `address` for the session's own datagrams, of 9 KiB at most: whoever sends one is a peer, known by its address. Strangers
+    /// are remembered in a table of fixed size, in which they displace each other; those that the session validates
+    /// ([`Output::Keep`](voxwire_core::Output::Keep)) are kept apart from them. For servers and for clients alike.
+    ///
+    /// A socket that is to hear broadcasts has to be bound to the wildcard address.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub fn bind_udp(address: SocketAddr) -> io::Result<Self> {
+        let udp = Udp::bind_plain(address)?;
+        Ok(Self {
+            socket: Bound::Udp(udp.local_addr()),
+            udp: Some(udp),
+            admission: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        })
+    }
+
+    /// The same socket, which sends what the session broadcasts to each of these addresses: those of networks, or of single
+    /// hosts. Only for [`bind_udp`](Self::bind_udp).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn with_broadcast(mut self, to: Vec<SocketAddr>) -> io::Result<Self> {
+        if let Some(udp) = &mut self.udp {
+            udp.set_broadcast(to)?;
+        }
+        Ok(self)
+    }
+
+    /// The same socket, which receives and sends on one network interface alone (Linux), so that one bound to the wildcard
+    /// address can still be closed to others. Only for [`bind_udp`](Self::bind_udp).
+    ///
+    /// # Errors
+    /// The system's; elsewhere that it cannot be done.
+    pub fn on_device(self, name: &str) -> io::Result<Self> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some(udp) = &self.udp {
+            udp.bind_device(name)?;
+            return Ok(self);
+        }
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")))
+    }
+
     /// Binds `address` for QUIC, with the certificate of `config`: what must arrive goes over a stream, what may be lost in
     /// datagrams, and all of it is encrypted. The stream carries what the TCP side of [`bind_lanes`](Self::bind_lanes) does.
     ///
@@ -102,6 +149,7 @@ impl Listener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.socket {
             Bound::Tcp(socket) => socket.local_addr(),
+            Bound::Udp(address) => Ok(*address),
             #[cfg(feature = "quic")]
             Bound::Quic(endpoint) => endpoint.local_addr(),
         }

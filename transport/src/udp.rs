@@ -10,8 +10,10 @@ use tokio::net::UdpSocket;
 
 /// Datagrams of one call.
 pub(crate) const BATCH: usize = 64;
-/// Largest datagram received; longer ones are cut, and then no packets.
+/// Largest datagram of TCP + UDP received; longer ones are cut, and then no packets.
 const SIZE: usize = 2048;
+/// Largest datagram received where there is nothing but UDP: what jumbo frames carry.
+const PLAIN_SIZE: usize = 9 * 1024;
 /// What is asked of the system for its buffers; it may give less.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -20,6 +22,10 @@ const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 pub(crate) struct Udp {
     socket: UdpSocket,
     local: SocketAddr,
+    /// Nothing but the session's own datagrams.
+    plain: bool,
+    /// Where the session's broadcasts go.
+    pub(crate) broadcast: Vec<SocketAddr>,
     /// The system cuts one send into datagrams.
     gso: AtomicBool,
 }
@@ -36,7 +42,29 @@ impl Udp {
         let gso = AtomicBool::new(system::can_segment(&socket));
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local, gso })
+        Ok(Self { socket, local, plain: false, broadcast: Vec::new(), gso })
+    }
+
+    /// Binds `address` for a session's own datagrams.
+    pub(crate) fn bind_plain(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { plain: true, ..Self::bind(address)? })
+    }
+
+    /// Sends what the session broadcasts to these.
+    pub(crate) fn set_broadcast(&mut self, to: Vec<SocketAddr>) -> io::Result<()> {
+        self.socket.set_broadcast(true)?;
+        self.broadcast = to;
+        Ok(())
+    }
+
+    /// Receives and sends on one interface alone.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(crate) fn bind_device(&self, name: &str) -> io::Result<()> {
+        socket2::SockRef::from(&self.socket).bind_device(Some(name.as_bytes()))
+    }
+
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
     }
 
     pub(crate) const fn local_addr(&self) -> SocketAddr {
@@ -61,20 +89,23 @@ impl Udp {
 
 /// Datagrams received by one call.
 pub(crate) struct Received {
-    buffers: Box<[[u8; SIZE]]>,
+    /// As many as one call fetches, one behind the other.
+    buffers: Box<[u8]>,
+    size: usize,
     /// Length and source of those that hold something.
     filled: Vec<(usize, SocketAddr)>,
 }
 
 impl Received {
-    pub(crate) fn new() -> Self {
-        Self { buffers: vec![[0; SIZE]; BATCH].into(), filled: Vec::with_capacity(BATCH) }
+    pub(crate) fn new(socket: &Udp) -> Self {
+        let size = if socket.plain { PLAIN_SIZE } else { SIZE };
+        Self { buffers: vec![0; size.saturating_mul(BATCH)].into(), size, filled: Vec::with_capacity(BATCH) }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
         self.filled
             .iter()
-            .zip(&self.buffers)
+            .zip(self.buffers.chunks(self.size))
             .map(|((len, from), buffer)| (buffer.get(..*len).unwrap_or(&[]), *from))
     }
 }
@@ -99,7 +130,14 @@ pub(crate) struct Destination {
     /// Tells connections apart.
     pub(crate) slot: u32,
     pub(crate) to: SocketAddr,
-    pub(crate) head: [u8; HEAD],
+    /// Before the frame, except where the session's datagrams are sent as they are.
+    pub(crate) head: Option<[u8; HEAD]>,
+}
+
+impl Destination {
+    fn head(&self) -> &[u8] {
+        self.head.as_ref().map_or(&[], |head| head)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -176,7 +214,7 @@ impl Batch {
 /// last one that may be shorter.
 fn run(order: &[usize], sends: &[Send]) -> usize {
     let Some(first) = order.first().and_then(|&index| sends.get(index)) else { return 0 };
-    let size = first.len.saturating_add(HEAD);
+    let size = first.whole();
     // What one call takes.
     let most = BATCH.min(65_507_usize.checked_div(size).unwrap_or(1)).max(1);
     let mut count: usize = 0;
@@ -232,6 +270,11 @@ impl<'b> Alone<'b> {
 }
 
 impl Send {
+    /// Bytes of the datagram.
+    fn whole(&self) -> usize {
+        self.len.saturating_add(self.destination.head().len())
+    }
+
     fn frame<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         bytes.get(self.start..self.start.saturating_add(self.len)).unwrap_or(&[])
     }
@@ -240,7 +283,7 @@ impl Send {
 /// Many datagrams with one call of the system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
-    use super::{BATCH, HEAD, Received, SIZE, Send, Udp};
+    use super::{BATCH, Received, Send, Udp};
     use core::cell::RefCell;
     use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
     use core::sync::atomic::Ordering::Relaxed;
@@ -290,12 +333,11 @@ mod system {
     where
         SocketAddr: From<S>,
     {
-        let Received { buffers, filled } = received;
+        let Received { buffers, size, filled } = received;
         filled.clear();
-        let Ok(buffers) = <&mut [[u8; SIZE]; BATCH]>::try_from(&mut **buffers) else {
-            return Err(Errno::EINVAL);
-        };
-        let mut slices = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let mut buffers = buffers.chunks_mut(*size);
+        let mut slices: [_; BATCH] =
+            core::array::from_fn(|_| [IoSliceMut::new(buffers.next().unwrap_or(&mut []))]);
         for message in recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)? {
             // A datagram that was cut is none of ours; it stays in its place, as nothing.
             let len = if message.flags.contains(MsgFlags::MSG_TRUNC) { 0 } else { message.bytes };
@@ -313,13 +355,13 @@ mod system {
         for send in run.iter().filter_map(|&index| sends.get(index)) {
             first.get_or_insert(send);
             if let Some([head, frame]) = slices.get_mut(count..).and_then(<[_]>::first_chunk_mut::<2>) {
-                *head = IoSlice::new(&send.destination.head);
+                *head = IoSlice::new(send.destination.head());
                 *frame = IoSlice::new(send.frame(bytes));
                 count = count.saturating_add(2);
             }
         }
         let (Some(first), Some(slices)) = (first, slices.get(..count)) else { return true };
-        let Ok(size) = u16::try_from(first.len.saturating_add(HEAD)) else { return false };
+        let Ok(size) = u16::try_from(first.whole()) else { return false };
         let to = SockAddr::from(first.destination.to);
         let control = segment_control(size);
         let message = MsgHdr::new().with_addr(&to).with_buffers(slices).with_control(&control);
@@ -397,7 +439,7 @@ mod system {
                 lost = lost.saturating_add(1);
                 continue;
             };
-            *slot = [IoSlice::new(&send.destination.head), IoSlice::new(send.frame(bytes))];
+            *slot = [IoSlice::new(send.destination.head()), IoSlice::new(send.frame(bytes))];
             *to = Some(known);
             count = count.saturating_add(1);
         }
@@ -429,7 +471,7 @@ mod system {
 /// One datagram at a time.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod system {
-    use super::{BATCH, HEAD, Received, SIZE, Send, Udp};
+    use super::{BATCH, Received, SIZE, Send, Udp};
     use socket2::Socket;
     use std::io;
     use tokio::net::UdpSocket;
@@ -440,9 +482,10 @@ mod system {
 
     pub(super) fn recv(socket: &UdpSocket, _v6: bool, received: &mut Received) -> io::Result<()> {
         received.filled.clear();
-        for buffer in received.buffers.iter_mut().take(BATCH) {
+        for buffer in received.buffers.chunks_mut(received.size).take(BATCH) {
             match socket.try_recv_from(buffer) {
-                Ok((len, from)) => received.filled.push((if len < SIZE { len } else { 0 }, from)),
+                // One that fills the buffer may have been cut.
+                Ok((len, from)) => received.filled.push((if len < buffer.len() { len } else { 0 }, from)),
                 Err(_) if !received.filled.is_empty() => break,
                 Err(error) => return Err(error),
             }
@@ -459,11 +502,10 @@ mod system {
         let mut datagram = Vec::with_capacity(SIZE);
         for send in sends.iter().flatten() {
             datagram.clear();
-            datagram.extend_from_slice(&send.destination.head);
+            datagram.extend_from_slice(send.destination.head());
             datagram.extend_from_slice(send.frame(bytes));
             lost += u64::from(socket.socket.try_send_to(&datagram, send.destination.to).is_err());
         }
-        let _ = HEAD;
         lost
     }
 }
@@ -474,7 +516,7 @@ mod tests {
     use core::future::poll_fn;
 
     async fn receive(socket: &Udp, count: usize) -> Vec<Vec<u8>> {
-        let (mut received, mut got) = (Received::new(), Vec::new());
+        let (mut received, mut got) = (Received::new(socket), Vec::new());
         while got.len() < count {
             let some = poll_fn(|cx| socket.poll_recv(cx, &mut received));
             tokio::time::timeout(core::time::Duration::from_secs(5), some)
@@ -493,7 +535,7 @@ mod tests {
             let sender = vec![Udp::bind(address).unwrap()];
             let receivers: Vec<Udp> = (0..3).map(|_| Udp::bind(address).unwrap()).collect();
             poll_fn(|cx| sender[0].socket.poll_send_ready(cx)).await.unwrap();
-            for gso in [true, false] {
+            for (gso, plain) in [(true, false), (true, true), (false, false), (false, true)] {
                 if !gso {
                     sender[0].gso.store(false, Relaxed);
                 }
@@ -507,9 +549,12 @@ mod tests {
                             continue;
                         }
                         let head = [n, 0, 0, 0, 0, 0, 0, u8::try_from(slot).unwrap()];
+                        // Half of them without.
+                        let head = plain.then_some(()).map_or(Some(head), |()| None);
                         let to = receiver.local_addr();
                         batch.push(Destination { socket: 0, slot, to, head }, &frame);
-                        expected[usize::try_from(slot).unwrap()].push([&head[..], &frame].concat());
+                        let head = head.as_ref().map_or(&[][..], |head| head);
+                        expected[usize::try_from(slot).unwrap()].push([head, &frame].concat());
                     }
                     batch.forget();
                 }
@@ -531,7 +576,7 @@ mod tests {
     fn a_run_is_of_one_destination_and_one_length_but_for_its_last() {
         let to: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let send = |slot, len| Send {
-            destination: Destination { socket: 0, slot, to, head: [0; 8] },
+            destination: Destination { socket: 0, slot, to, head: Some([0; 8]) },
             start: 0,
             len,
         };
@@ -552,9 +597,12 @@ mod tests {
         for (slot, to) in
             ["127.0.0.1:0", "[::1]:9"].into_iter().zip([1, 2]).map(|(to, slot)| (slot, to.parse().unwrap()))
         {
-            batch.push(Destination { socket: 0, slot, to, head: [0; 8] }, b"lost");
+            batch.push(Destination { socket: 0, slot, to, head: Some([0; 8]) }, b"lost");
         }
-        batch.push(Destination { socket: 0, slot: 3, to: receiver.local_addr(), head: [1; 8] }, b"found");
+        batch.push(
+            Destination { socket: 0, slot: 3, to: receiver.local_addr(), head: Some([1; 8]) },
+            b"found",
+        );
         assert_eq!(batch.send(&sender), 2);
         assert_eq!(receive(&receiver, 1).await, [b"\x01\x01\x01\x01\x01\x01\x01\x01found"]);
     }

@@ -197,10 +197,6 @@ impl<F: Framing> Streams<F> {
             });
         }
         for (id, listener) in &self.listeners {
-            #[cfg_attr(
-                not(feature = "quic"),
-                expect(irrefutable_let_patterns, reason = "there is another one with QUIC")
-            )]
             let Bound::Tcp(socket) = &listener.socket else { continue };
             // Whoever is one too many waits.
             if self.open.len() >= MAX_STREAMS || self.rest.is_some_and(|until| until > now) {

@@ -3,6 +3,7 @@
 use super::direct::Introduced;
 use super::link::Link;
 use super::shared::{Core, Shared, count};
+use super::sources::Source;
 use crate::lanes::{self, Control, Cookie, Nonce, ServerHello, Tag, Wishes, datagram};
 use crate::udp::{Destination, Received, Udp};
 use core::future::poll_fn;
@@ -17,6 +18,8 @@ use voxwire_core::{Bucket, Input, Instant, Lane, PeerId, Session};
 #[derive(Debug)]
 pub(super) enum Route {
     Udp(UdpRoute),
+    /// All it is sent, as it is.
+    Source(Source),
     #[cfg(feature = "quic")]
     Quic(crate::quic::Datagrams),
 }
@@ -61,7 +64,12 @@ impl UdpRoute {
     }
 
     fn to(&self, peer: PeerId, to: SocketAddr, kind: u8) -> Option<Destination> {
-        Some(Destination { socket: self.socket, slot: peer.slot, to, head: lanes::head(kind, self.tag) })
+        Some(Destination {
+            socket: self.socket,
+            slot: peer.slot,
+            to,
+            head: Some(lanes::head(kind, self.tag)),
+        })
     }
 }
 
@@ -69,8 +77,13 @@ impl<S: Session> Shared<S> {
     /// Hands on what one call has received.
     fn datagrams(&self, socket: usize, received: &Received) {
         self.locked(|shared, core, now| {
+            let plain = shared.sockets.get(socket).is_some_and(Udp::is_plain);
             for (bytes, from) in received.iter() {
-                core.datagram(shared, now, socket, from, bytes);
+                if plain {
+                    core.plain_datagram(shared, now, (socket, from), bytes);
+                } else {
+                    core.datagram(shared, now, socket, from, bytes);
+                }
             }
             core.flush(shared);
         });
@@ -151,7 +164,7 @@ impl<S: Session> Core<S> {
 
 /// Receives on one socket for as long as the hub lives.
 pub(super) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
-    let mut received = Received::new();
+    let Some(mut received) = shared.sockets.get(socket).map(Received::new) else { return };
     loop {
         let gone = shared.gone.notified();
         tokio::pin!(gone);

@@ -68,10 +68,6 @@ where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    #[cfg_attr(
-        not(feature = "quic"),
-        expect(irrefutable_let_patterns, reason = "there is another one with QUIC")
-    )]
     let Bound::Tcp(socket) = listener.socket else { return };
     loop {
         match socket.accept().await {

@@ -3,6 +3,7 @@
 use super::datagrams::{self, Route, UdpRoute};
 use super::direct::Sociable;
 use super::errands::{self, Errand};
+use super::sources::Sources;
 use super::{HubSettings, HubStats, link::Link};
 use crate::lanes::{Cutter, Kind, ServerHello};
 #[cfg(feature = "quic")]
@@ -43,6 +44,8 @@ pub(super) struct Shared<S: Session> {
     pub(super) gone: Notify,
     per_address: Mutex<HashMap<IpAddr, usize>>,
     live: AtomicUsize,
+    /// Validated sources of plain UDP.
+    pub(super) kept: AtomicUsize,
     /// Counts the ports opened.
     opened_ports: AtomicUsize,
     /// Bytes that partial frames hold beyond what each connection may.
@@ -90,13 +93,15 @@ pub(super) struct Core<S: Session> {
     session: S,
     handler: Box<dyn Handler<S> + Send>,
     pub(super) links: PeerSlab<Arc<Link<S::Framing>>>,
-    /// The UDP sides of those connections that have one.
+    /// The UDP sides of those connections that have one, and sources of plain UDP.
     pub(super) routes: PeerSlab<Route>,
+    /// Which peer a source of plain UDP is.
+    pub(super) sources: Sources,
     /// Whom others can be introduced to.
     pub(super) sociable: Sociable,
     /// Datagrams to send once the lock is released.
     pub(super) batch: Batch,
-    ids: PeerIds,
+    pub(super) ids: PeerIds,
     /// Connections that the session has closed, and that still write their last words.
     leaving: BTreeMap<PeerId, Arc<Link<S::Framing>>>,
     /// Connections to wake once the lock is released.
@@ -122,6 +127,7 @@ impl<S: Session> Shared<S> {
             handler,
             links: PeerSlab::new(usize::MAX),
             routes: PeerSlab::new(usize::MAX),
+            sources: Sources::new(settings.strangers),
             sociable: Sociable::new(),
             batch: Batch::default(),
             ids: PeerIds::new(),
@@ -147,6 +153,7 @@ impl<S: Session> Shared<S> {
             gone: Notify::new(),
             per_address: Mutex::new(HashMap::new()),
             live: AtomicUsize::new(0),
+            kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
             partial: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -200,7 +207,7 @@ impl<S: Session> Shared<S> {
     pub(super) fn stats(&self) -> HubStats {
         let Counters { accepted, refused, broken, too_slow, dropped_frames } = &self.counters;
         HubStats {
-            connections: self.live(),
+            connections: self.live().saturating_add(self.kept.load(Relaxed)),
             waiting: self.waiting.load(Relaxed),
             accepted: accepted.load(Relaxed),
             refused: refused.load(Relaxed),
@@ -321,6 +328,7 @@ impl<S: Session> Shared<S> {
             // Whom the session has not closed itself.
             let rest: Vec<PeerId> = core.links.iter().map(|(peer, _)| peer).collect();
             rest.into_iter().for_each(|peer| core.dismiss(shared, peer));
+            core.sources = Sources::new(0);
         });
         self.timer.notify_one();
     }
@@ -440,18 +448,24 @@ impl<S: Session> Core<S> {
                 done = done.saturating_add(1);
                 match output {
                     Output::Send { to, lane, frame } => {
-                        if lane == Lane::Droppable {
-                            match self.routes.get(to) {
-                                Some(Route::Udp(route)) => {
-                                    if let Some(destination) = route.destination(to) {
-                                        self.batch.push(destination, frame);
-                                        continue;
-                                    }
-                                }
-                                #[cfg(feature = "quic")]
-                                Some(Route::Quic(datagrams)) if datagrams.send(frame) => continue,
-                                _ => {}
+                        match self.routes.get(to) {
+                            Some(Route::Source(source)) => {
+                                self.batch.push(source.destination(to), frame);
+                                continue;
                             }
+                            Some(Route::Udp(route)) if lane == Lane::Droppable => {
+                                if let Some(destination) = route.destination(to) {
+                                    self.batch.push(destination, frame);
+                                    continue;
+                                }
+                            }
+                            #[cfg(feature = "quic")]
+                            Some(Route::Quic(datagrams))
+                                if lane == Lane::Droppable && datagrams.send(frame) =>
+                            {
+                                continue;
+                            }
+                            _ => {}
                         }
                         let Some(link) = self.links.get(to) else { continue };
                         match link.push(lane, frame, shared, &mut self.wakers) {
@@ -477,6 +491,12 @@ impl<S: Session> Core<S> {
                     }
                     Output::Listen { id } => self.errands.push(Errand::Listen(id)),
                     Output::StopListening { id } => self.errands.push(Errand::StopListening(id)),
+                    Output::Broadcast { frame } => {
+                        super::sources::broadcast(&shared.sockets, &mut self.batch, frame);
+                    }
+                    Output::Keep { peer } if self.sources.keep(&mut self.routes, peer) => {
+                        shared.kept.fetch_add(1, Relaxed);
+                    }
                     _ => {}
                 }
             }
@@ -509,7 +529,9 @@ impl<S: Session> Core<S> {
 
     /// Closes a connection once what waits for it is written.
     fn dismiss(&mut self, shared: &Shared<S>, peer: PeerId) {
-        if let Some(link) = self.links.remove(peer) {
+        if self.sources.forget(&mut self.routes, peer, &shared.kept) {
+            self.ids.retire(peer);
+        } else if let Some(link) = self.links.remove(peer) {
             self.leave_route(shared, peer);
             self.ids.retire(peer);
             let until = shared.clock.now().saturating_add(shared.settings.frame);
