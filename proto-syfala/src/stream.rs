@@ -264,6 +264,14 @@ impl Receiving {
         n
     }
 
+    /// Passes over what can be read, at most `bytes` of it and whole samples; returns how many.
+    pub fn skip(&mut self, bytes: usize) -> usize {
+        let size = self.sample_type.size();
+        let n = self.readable().min(bytes.saturating_sub(bytes.checked_rem(size).unwrap_or(0)));
+        self.read = self.read.saturating_add(n as u64);
+        n
+    }
+
     fn store(&mut self, now: Instant, start: u64, end: u64, payload: &[u8]) -> Taken {
         let len = payload.len() as u64;
         if end > self.read.saturating_add(self.ring.len() as u64) {

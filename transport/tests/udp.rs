@@ -12,7 +12,6 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
-use std::time::Instant as StdInstant;
 use voxwire_core::{Handler, Instant, PeerId, Session as _};
 use voxwire_syfala::{
     Client, ClientCommand, ClientEvent, ClientSettings, Format, IoResult, IoState, Network, Server,
@@ -86,7 +85,7 @@ impl Handler<Client> for Notes {
 
 /// Waits for what the network does in its own time.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let since = StdInstant::now();
+    let since = tokio::time::Instant::now();
     while !is_so() {
         assert!(since.elapsed() < Duration::from_secs(10), "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -156,7 +155,7 @@ async fn c_06_s_07_no_flood_of_strangers_reaches_who_is_connected_and_answers_st
         let sockets: Vec<UdpSocket> = (0..300_u16)
             .map(|n| UdpSocket::bind(SocketAddr::from(([127, 1, (n >> 8) as u8, n as u8], 0))).unwrap())
             .collect();
-        let since = StdInstant::now();
+        let since = tokio::time::Instant::now();
         let mut sent = 0_u64;
         while since.elapsed() < Duration::from_secs(2) {
             for (socket, n) in sockets.iter().zip(0_u8..=255) {

@@ -85,7 +85,7 @@ pub fn read_ogg(mut source: impl Read) -> Result<Clip, String> {
     Ok(clip)
 }
 
-/// Writes a WAV file whose samples are stored in `format` (both 8-bit formats as WAV's own unsigned one).
+/// Writes a WAV file whose samples are stored in `format`, as far as WAV can: signed, but for 8 bits, and of at most 32 bits.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -114,10 +114,9 @@ impl WavRecorder {
     /// The file cannot be written.
     pub fn create(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Result<Self, Error> {
         let (bits_per_sample, sample_format) = match format {
-            SampleFormat::U8 | SampleFormat::I8 => (8, hound::SampleFormat::Int),
-            SampleFormat::I16 => (16, hound::SampleFormat::Int),
-            SampleFormat::I32 => (32, hound::SampleFormat::Int),
-            SampleFormat::F32 => (32, hound::SampleFormat::Float),
+            format if format.is_float() => (32, hound::SampleFormat::Float),
+            // No WAV has more than 32 bits.
+            format => (8 * format.size().min(4) as u16, hound::SampleFormat::Int),
         };
         let spec = hound::WavSpec { channels, sample_rate: rate, bits_per_sample, sample_format };
         let about = |error: hound::Error| Error::File { path: path.into(), reason: error.to_string() };

@@ -3,14 +3,28 @@
 pub enum SampleFormat {
     /// Unsigned, silence is 128.
     U8,
+    /// Unsigned, 16 bits, silence is the middle.
+    U16,
+    /// Unsigned, 24 bits, packed.
+    U24,
+    /// Unsigned, 32 bits.
+    U32,
+    /// Unsigned, 64 bits, of which an `f64` can hold 53.
+    U64,
     /// Signed, 8 bits.
     I8,
     /// Signed, 16 bits.
     I16,
+    /// Signed, 24 bits, packed.
+    I24,
     /// Signed, 32 bits.
     I32,
+    /// Signed, 64 bits, of which an `f64` can hold 53.
+    I64,
     /// Floating point, from -1 to 1.
     F32,
+    /// Floating point, from -1 to 1.
+    F64,
 }
 
 /// In which order the bytes of a raw sample come.
@@ -24,42 +38,80 @@ pub enum SampleOrder {
 
 impl SampleFormat {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::U8, Self::I8, Self::I16, Self::I32, Self::F32];
+    pub const ALL: [Self; 12] = [
+        Self::U8,
+        Self::U16,
+        Self::U24,
+        Self::U32,
+        Self::U64,
+        Self::I8,
+        Self::I16,
+        Self::I24,
+        Self::I32,
+        Self::I64,
+        Self::F32,
+        Self::F64,
+    ];
 
     /// Bytes of one sample.
     pub const fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
-            Self::I16 => 2,
-            Self::I32 | Self::F32 => 4,
+            Self::U16 | Self::I16 => 2,
+            Self::U24 | Self::I24 => 3,
+            Self::U32 | Self::I32 | Self::F32 => 4,
+            Self::U64 | Self::I64 | Self::F64 => 8,
         }
+    }
+
+    /// Whether it is an integer whose middle is silence.
+    pub const fn is_unsigned(self) -> bool {
+        matches!(self, Self::U8 | Self::U16 | Self::U24 | Self::U32 | Self::U64)
+    }
+
+    /// Whether it is a floating point number.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F64)
     }
 }
 
 /// Appends samples in `format`; what is out of range is clipped, what lies between two values is rounded.
 pub fn encode(samples: &[f64], format: SampleFormat, order: SampleOrder, out: &mut Vec<u8>) {
-    // Float-to-integer casts saturate, and a NaN becomes silence.
-    match format {
-        SampleFormat::U8 => out.extend(samples.iter().map(|sample| (sample * 128.0 + 128.0).round() as u8)),
-        SampleFormat::I8 => out.extend(samples.iter().map(|sample| (sample * 128.0).round() as i8 as u8)),
-        SampleFormat::I16 => {
-            put(samples, order, out, |sample| ((sample * 32_768.0).round() as i16).to_be_bytes())
-        }
-        SampleFormat::I32 => {
-            put(samples, order, out, |sample| ((sample * 2_147_483_648.0).round() as i32).to_be_bytes())
-        }
-        SampleFormat::F32 => put(samples, order, out, |sample| (sample as f32).to_be_bytes()),
+    match format.size() {
+        1 => put::<1>(samples, format, order, out),
+        2 => put::<2>(samples, format, order, out),
+        3 => put::<3>(samples, format, order, out),
+        4 => put::<4>(samples, format, order, out),
+        _ => put::<8>(samples, format, order, out),
     }
 }
 
-fn put<const N: usize>(
-    samples: &[f64],
-    order: SampleOrder,
-    out: &mut Vec<u8>,
-    bytes: impl Fn(f64) -> [u8; N],
-) {
+/// The samples that raw bytes hold; an incomplete one at the end is left out.
+pub fn decode(bytes: &[u8], format: SampleFormat, order: SampleOrder) -> Vec<f64> {
+    match format.size() {
+        1 => take::<1>(bytes, format, order),
+        2 => take::<2>(bytes, format, order),
+        3 => take::<3>(bytes, format, order),
+        4 => take::<4>(bytes, format, order),
+        _ => take::<8>(bytes, format, order),
+    }
+}
+
+fn put<const N: usize>(samples: &[f64], format: SampleFormat, order: SampleOrder, out: &mut Vec<u8>) {
+    let flip = if format.is_unsigned() { 0x80 } else { 0 };
+    let full_scale = full_scale(N);
     for sample in samples {
-        let mut bytes = bytes(*sample);
+        let mut bytes = [0; N];
+        match format {
+            SampleFormat::F32 => bytes.copy_from_slice(&(*sample as f32).to_be_bytes()[..N]),
+            SampleFormat::F64 => bytes.copy_from_slice(&sample.to_be_bytes()[..N]),
+            _ => {
+                // The cast saturates, and a NaN becomes silence. An unsigned sample is a signed one moved by half its range.
+                let value = (sample * full_scale).round().clamp(-full_scale, full_scale - 1.0) as i64;
+                bytes.copy_from_slice(&value.to_be_bytes()[8 - N..]);
+                bytes[0] ^= flip;
+            }
+        }
         if order == SampleOrder::Little {
             bytes.reverse();
         }
@@ -67,29 +119,32 @@ fn put<const N: usize>(
     }
 }
 
-/// The samples that raw bytes hold; an incomplete one at the end is left out.
-pub fn decode(bytes: &[u8], format: SampleFormat, order: SampleOrder) -> Vec<f64> {
-    match format {
-        SampleFormat::U8 => bytes.iter().map(|byte| (f64::from(*byte) - 128.0) / 128.0).collect(),
-        SampleFormat::I8 => bytes.iter().map(|byte| f64::from(*byte as i8) / 128.0).collect(),
-        SampleFormat::I16 => take(bytes, order, |bytes| f64::from(i16::from_be_bytes(bytes)) / 32_768.0),
-        SampleFormat::I32 => {
-            take(bytes, order, |bytes| f64::from(i32::from_be_bytes(bytes)) / 2_147_483_648.0)
+fn take<const N: usize>(bytes: &[u8], format: SampleFormat, order: SampleOrder) -> Vec<f64> {
+    let flip = if format.is_unsigned() { 0x80 } else { 0 };
+    let full_scale = full_scale(N);
+    let (samples, _) = bytes.as_chunks::<N>();
+    let sample = |bytes: &[u8; N]| {
+        // To the upper end of eight bytes, where the sign is.
+        let mut wide = [0; 8];
+        wide[..N].copy_from_slice(bytes);
+        if order == SampleOrder::Little {
+            wide[..N].reverse();
         }
-        SampleFormat::F32 => take(bytes, order, |bytes| f64::from(f32::from_be_bytes(bytes))),
-    }
+        match format {
+            SampleFormat::F32 => f64::from(f32::from_bits((u64::from_be_bytes(wide) >> 32) as u32)),
+            SampleFormat::F64 => f64::from_be_bytes(wide),
+            _ => {
+                wide[0] ^= flip;
+                (i64::from_be_bytes(wide) >> (64 - 8 * N)) as f64 / full_scale
+            }
+        }
+    };
+    samples.iter().map(sample).collect()
 }
 
-fn take<const N: usize>(bytes: &[u8], order: SampleOrder, sample: impl Fn([u8; N]) -> f64) -> Vec<f64> {
-    let (samples, _) = bytes.as_chunks::<N>();
-    let ordered = samples.iter().map(|bytes| {
-        let mut bytes = *bytes;
-        if order == SampleOrder::Little {
-            bytes.reverse();
-        }
-        bytes
-    });
-    ordered.map(sample).collect()
+/// What the loudest sample of so many bytes stands for.
+fn full_scale(size: usize) -> f64 {
+    2_f64.powi(8 * size as i32 - 1)
 }
 
 #[cfg(test)]
@@ -104,9 +159,23 @@ mod tests {
                 let bytes: Vec<u8> = match format.size() {
                     1 => (0..=255).collect(),
                     2 => (0..=u16::MAX).flat_map(u16::to_be_bytes).collect(),
+                    3 => (0..1_u32 << 24)
+                        .step_by(97)
+                        .flat_map(|n| n.to_be_bytes().into_iter().skip(1))
+                        .collect(),
+                    // As much as an f64 can hold.
+                    8 if !format.is_float() => (0..100_000_u64)
+                        .flat_map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) & !0xfff).to_be_bytes())
+                        .collect(),
                     _ => (0..100_000_u32)
                         .flat_map(|n| (n.wrapping_mul(42_949) & 0xbfff_ffff).to_be_bytes())
                         .collect(),
+                };
+                let bytes = match order {
+                    SampleOrder::Big => bytes,
+                    SampleOrder::Little => {
+                        bytes.chunks(format.size()).flat_map(|b| b.iter().rev().copied()).collect()
+                    }
                 };
                 let samples = decode(&bytes, format, order);
                 if samples.iter().any(|sample| sample.is_nan()) {
@@ -125,7 +194,9 @@ mod tests {
             (SampleFormat::U8, vec![0], vec![255]),
             (SampleFormat::I8, vec![0x80], vec![0x7f]),
             (SampleFormat::I16, vec![0x80, 0], vec![0x7f, 0xff]),
+            (SampleFormat::U24, vec![0, 0, 0], vec![0xff, 0xff, 0xff]),
             (SampleFormat::I32, vec![0x80, 0, 0, 0], vec![0x7f, 0xff, 0xff, 0xff]),
+            (SampleFormat::I64, [&[0x80][..], &[0; 7]].concat(), [&[0x7f][..], &[0xff; 7]].concat()),
         ] {
             for (sample, expected) in [(-2.0, &low), (2.0, &high)] {
                 let mut bytes = Vec::new();
@@ -135,7 +206,7 @@ mod tests {
         }
         let mut bytes = Vec::new();
         encode(&[f64::NAN, 0.0], SampleFormat::U8, SampleOrder::Big, &mut bytes);
-        assert_eq!(bytes, [0, 128]);
+        assert_eq!(bytes, [128, 128]);
         assert_eq!(decode(&[1, 2, 3], SampleFormat::I16, SampleOrder::Big).len(), 1);
     }
 }

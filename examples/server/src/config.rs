@@ -1,5 +1,7 @@
 //! Settings: defaults, then the file, then the flags. Both have the same names.
 
+mod syfala;
+
 use crate::Error;
 use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,6 +10,8 @@ use core::time::Duration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use syfala::SyfalaFile;
+pub use syfala::{Syfala, SyfalaSound, sample_type};
 use tracing_subscriber::filter::LevelFilter;
 use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, valid_name};
 
@@ -52,6 +56,12 @@ pub struct Flags {
     /// UDP port for dissonance over QUIC; 0 takes any that is free [default: 4245].
     #[arg(long, value_name = "N")]
     dissonance_quic_port: Option<u16>,
+    /// UDP port for syfala; 0 takes any free one [default: 6911].
+    #[arg(long, value_name = "N")]
+    syfala_port: Option<u16>,
+    /// What the clients of syfala's device hear: `mix`, each other; `echo`, themselves; or a WAV, FLAC or OGG file [default: mix].
+    #[arg(long, value_name = "WHAT")]
+    syfala_sound: Option<String>,
     /// Do without QUIC.
     #[arg(long, conflicts_with = "dissonance_quic_port")]
     no_quic: bool,
@@ -90,6 +100,8 @@ pub enum Protocol {
     Opcode,
     /// Voice chat for games: rooms and direct speech, over TCP and UDP.
     Dissonance,
+    /// Discovery and real-time audio for devices, over UDP: a device made of software.
+    Syfala,
 }
 
 /// How to behave where the safe thing and what original programs do differ.
@@ -164,6 +176,8 @@ pub struct Config {
     pub opcode: Opcode,
     /// The settings of Dissonance.
     pub dissonance: Dissonance,
+    /// The settings of syfala.
+    pub syfala: Syfala,
 }
 
 /// The status page's address, and how serious it is.
@@ -275,7 +289,7 @@ pub struct FixedName {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            only: vec![Protocol::Voicelink, Protocol::Opcode, Protocol::Dissonance],
+            only: vec![Protocol::Voicelink, Protocol::Opcode, Protocol::Dissonance, Protocol::Syfala],
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data: "voxwire-data".into(),
             http: Wanted::IfFree(DEFAULT_HTTP),
@@ -288,6 +302,7 @@ impl Default for Config {
             voicelink: Voicelink::default(),
             opcode: Opcode::default(),
             dissonance: Dissonance::default(),
+            syfala: Syfala::default(),
         }
     }
 }
@@ -331,6 +346,8 @@ impl Config {
             opcode_relay,
             dissonance_port,
             dissonance_quic_port,
+            syfala_port,
+            syfala_sound,
             http,
             tls_cert,
             tls_key,
@@ -354,6 +371,8 @@ impl Config {
         set(&mut config.dissonance.port, dissonance_port);
         config.dissonance.quic_port =
             dissonance_quic_port.or(config.dissonance.quic_port).filter(|_| !flags.no_quic);
+        set(&mut config.syfala.port, syfala_port);
+        set(&mut config.syfala.sound, syfala_sound.map(SyfalaSound::from));
         set(&mut config.http, http.map(Wanted::from));
         set(&mut config.profile, profile);
         config.tls = tls_cert.zip(tls_key).or(config.tls);
@@ -405,6 +424,9 @@ impl Config {
             set(&mut dissonance.max_rooms, file.max_rooms);
             dissonance.token = file.token.or_else(|| dissonance.token.take());
         }
+        if let Some(file) = file.syfala {
+            file.apply(&mut self.syfala);
+        }
         let Some(file) = file.voicelink else { return Ok(()) };
         let voicelink = &mut self.voicelink;
         set(&mut voicelink.port, file.port);
@@ -421,6 +443,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Error> {
+        self.syfala.check()?;
         let Voicelink { names, secrets, block, .. } = &self.voicelink;
         let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
         for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
@@ -507,6 +530,7 @@ struct File {
     voicelink: Option<VoicelinkFile>,
     opcode: Option<OpcodeFile>,
     dissonance: Option<DissonanceFile>,
+    syfala: Option<SyfalaFile>,
 }
 
 #[derive(Debug, Deserialize)]

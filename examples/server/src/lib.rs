@@ -8,11 +8,13 @@ mod error;
 mod opcode;
 mod service;
 mod status;
+pub mod syfala;
 mod voicelink;
 
 pub use {
     config::{
-        Config, Dissonance, FixedName, Flags, Http, Opcode, Profile, Protocol, QUIC_PORT, Voicelink, Wanted,
+        Config, Dissonance, FixedName, Flags, Http, Opcode, Profile, Protocol, QUIC_PORT, Syfala,
+        SyfalaSound, Voicelink, Wanted, sample_type,
     },
     error::Error,
     service::{Listening, Running, start},

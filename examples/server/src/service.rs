@@ -1,7 +1,7 @@
 //! Starting the protocols, and ending them.
 
 use crate::config::{Config, Protocol, Wanted};
-use crate::{Error, certificate, dissonance, opcode, status, voicelink};
+use crate::{Error, certificate, dissonance, opcode, status, syfala, voicelink};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -93,6 +93,11 @@ pub async fn start(config: Config) -> Result<Running, Error> {
                     listeners.push(ports.quic("dissonance", port)?);
                 }
                 Box::new(dissonance::start(&config, listeners)?)
+            }
+            Protocol::Syfala => {
+                let (device, address) = syfala::start(&config)?;
+                ports.bound.push(Listening { protocol: "syfala", transport: "udp", address });
+                Box::new(device)
             }
         });
     }

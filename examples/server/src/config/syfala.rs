@@ -1,0 +1,184 @@
+//! The settings of syfala's device.
+
+use super::set;
+use crate::Error;
+use core::net::IpAddr;
+use core::time::Duration;
+use serde::Deserialize;
+use std::path::PathBuf;
+use voxwire_syfala::{DEFAULT_PORT, MAX_STREAMS, Network, SampleType};
+
+/// The settings of syfala: a software device.
+#[derive(Debug, Clone)]
+pub struct Syfala {
+    /// UDP port.
+    pub port: u16,
+    /// Streams that the device sends.
+    pub inputs: usize,
+    /// Streams that it is sent.
+    pub outputs: usize,
+    /// Frames a second, of all streams.
+    pub rate: u32,
+    /// Channels of each stream.
+    pub channels: u32,
+    /// Frames of one message; 0 for no hint.
+    pub buffer: u32,
+    /// How samples are stored.
+    pub sample_type: SampleType,
+    /// What clients hear.
+    pub sound: SyfalaSound,
+    /// How much of a client's audio is in store before it is used.
+    pub latency: Duration,
+    /// Clients at a time.
+    pub clients: usize,
+    /// Who is served; nobody in particular for the networks that the machine is on.
+    pub networks: Vec<Network>,
+    /// The one host that is served.
+    pub pin: Option<IpAddr>,
+    /// Tell everybody on the network as often as this that the device is there.
+    pub announce: Option<Duration>,
+}
+
+/// What the clients of syfala's device hear.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum SyfalaSound {
+    /// Each other.
+    Mix,
+    /// Themselves.
+    Echo,
+    /// A recording: WAV, FLAC or OGG.
+    File(PathBuf),
+}
+
+impl From<String> for SyfalaSound {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "mix" => Self::Mix,
+            "echo" => Self::Echo,
+            _ => Self::File(text.into()),
+        }
+    }
+}
+
+impl Default for Syfala {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            inputs: 1,
+            outputs: 1,
+            rate: 48_000,
+            channels: 2,
+            buffer: 32,
+            sample_type: SampleType::Ieef32,
+            sound: SyfalaSound::Mix,
+            latency: Duration::from_millis(20),
+            clients: 16,
+            networks: Vec::new(),
+            pin: None,
+            announce: None,
+        }
+    }
+}
+
+impl Syfala {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::Usage(format!("syfala: {what}")));
+        if self.inputs.max(self.outputs) > MAX_STREAMS || self.inputs + self.outputs == 0 {
+            return wrong(format!("{} inputs and {} outputs: 1 to 64 expected", self.inputs, self.outputs));
+        }
+        if !(1..=768_000).contains(&self.rate) {
+            return wrong(format!("rate {}: 1 to 768000 Hz expected", self.rate));
+        }
+        if !(1..=1024).contains(&self.channels) {
+            return wrong(format!("channels {}: 1 to 1024 expected", self.channels));
+        }
+        if self.latency > Duration::from_secs(2) {
+            return wrong("latency-ms: at most 2000 expected".into());
+        }
+        if self.announce.is_some_and(|period| period < Duration::from_millis(50)) {
+            return wrong("announce-ms: at least 50 expected".into());
+        }
+        Ok(())
+    }
+}
+
+/// The part of the file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct SyfalaFile {
+    port: Option<u16>,
+    inputs: Option<usize>,
+    outputs: Option<usize>,
+    rate: Option<u32>,
+    channels: Option<u32>,
+    buffer: Option<u32>,
+    sample_type: Option<TypeName>,
+    sound: Option<SyfalaSound>,
+    latency_ms: Option<u64>,
+    clients: Option<usize>,
+    networks: Option<Vec<NetworkText>>,
+    pin: Option<IpAddr>,
+    announce_ms: Option<u64>,
+}
+
+/// A sample type by the document's name, in any case; or as everybody else calls the last two.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct TypeName(SampleType);
+
+impl TryFrom<String> for TypeName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        sample_type(&text).map(Self)
+    }
+}
+
+/// A sample type by its name.
+///
+/// # Errors
+/// What is expected instead.
+pub fn sample_type(text: &str) -> Result<SampleType, String> {
+    let name = match text.to_ascii_uppercase().as_str() {
+        "F32" => "IEEF32".to_owned(),
+        "F64" => "IEEF64".to_owned(),
+        name => name.to_owned(),
+    };
+    SampleType::from_name(&name).ok_or_else(|| {
+        let all = SampleType::ALL.map(SampleType::name).join(", ");
+        format!("`{text}` is no sample type: {all}, F32 or F64 expected")
+    })
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+struct NetworkText(Network);
+
+impl TryFrom<String> for NetworkText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| format!("`{text}`: {error}"))
+    }
+}
+
+impl SyfalaFile {
+    pub(super) fn apply(self, syfala: &mut Syfala) {
+        let millis = |millis: Option<u64>| millis.map(Duration::from_millis);
+        set(&mut syfala.port, self.port);
+        set(&mut syfala.inputs, self.inputs);
+        set(&mut syfala.outputs, self.outputs);
+        set(&mut syfala.rate, self.rate);
+        set(&mut syfala.channels, self.channels);
+        set(&mut syfala.buffer, self.buffer);
+        set(&mut syfala.sample_type, self.sample_type.map(|TypeName(sample_type)| sample_type));
+        set(&mut syfala.sound, self.sound);
+        set(&mut syfala.latency, millis(self.latency_ms));
+        set(&mut syfala.clients, self.clients);
+        let networks = self.networks.map(|all| all.into_iter().map(|NetworkText(network)| network).collect());
+        set(&mut syfala.networks, networks);
+        syfala.pin = self.pin.or(syfala.pin);
+        syfala.announce = millis(self.announce_ms).or(syfala.announce);
+    }
+}

@@ -1,0 +1,286 @@
+//! syfala: a software device on the network, and what goes into the log.
+
+mod device;
+mod lan;
+
+use crate::Error;
+use crate::config::{Config, SyfalaSound};
+use crate::service::{Figure, Service, hub_settings};
+use core::fmt;
+use core::future::Future;
+use core::net::{IpAddr, SocketAddr};
+use core::pin::Pin;
+use core::time::Duration;
+use device::Device;
+pub(crate) use device::format;
+pub use device::{DeviceFigures, DeviceSettings, Sound, sample_format};
+pub use lan::{bind, everybody, networks};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
+use voxwire_syfala::{
+    Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation,
+};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+
+/// How often the device's clock is looked at.
+const TICK: Duration = Duration::from_millis(1);
+/// How often the machine's networks are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Starts the device that the settings describe. Returns the address by which it is to be known, too.
+pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> {
+    let settings = &config.syfala;
+    let wanted = SocketAddr::new(config.bind, settings.port);
+    let (listener, address) = bind(config.bind, settings.port).map_err(|error| Error::Listen {
+        what: "syfala",
+        address: wanted,
+        error,
+    })?;
+    let format = format(settings.rate, settings.channels, settings.buffer, settings.sample_type)
+        .ok_or_else(|| Error::Usage("syfala: a rate and a number of channels above 0 expected".into()))?;
+    let sound = match &settings.sound {
+        SyfalaSound::Mix => Sound::Mix,
+        SyfalaSound::Echo => Sound::Echo,
+        SyfalaSound::File(path) => {
+            let clip = voxwire_audio::load(path);
+            let clip = clip.map_err(|error| Error::Usage(format!("syfala: {error}")))?;
+            Sound::Clip { clip, repeat: true }
+        }
+    };
+    let device = DeviceSettings {
+        inputs: vec![format; settings.inputs],
+        outputs: vec![format; settings.outputs],
+        sound,
+        latency: settings.latency,
+        ppm: 0.0,
+        record: None,
+    };
+    let session = Settings {
+        max_clients: config.connections.min(settings.clients),
+        announce: settings.announce,
+        ..Settings::DEFAULT
+    };
+    let serve = match (settings.pin, settings.networks.is_empty()) {
+        (Some(host), _) => Serve::These(vec![Network::host(host)]),
+        (None, false) => Serve::These(settings.networks.clone()),
+        (None, true) => Serve::OnLink(config.bind),
+    };
+    let hub = hub_settings(config);
+    let device = SoftDevice::start(listener, device, session, serve, hub, Box::new(|_| {}))?;
+    Ok((device, address))
+}
+
+/// Who is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serve {
+    /// Whoever is on the networks of the interface with this address, or of all interfaces, as they are at the time.
+    OnLink(IpAddr),
+    /// These networks.
+    These(Vec<Network>),
+}
+
+/// What a device has to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeviceEvent {
+    /// A client is connected.
+    Connected(PeerId, Option<SocketAddr>),
+    /// Audio goes to and from it.
+    Started(PeerId),
+    /// Audio has ended.
+    Stopped(PeerId),
+    /// It is gone.
+    Gone(PeerId, Cause),
+}
+
+/// Told of events, with everything locked: to be quick.
+type Listening = Box<dyn FnMut(DeviceEvent) + Send>;
+
+/// A device at work.
+pub struct SoftDevice {
+    hub: Handle<Server>,
+    device: Arc<Mutex<Device>>,
+    tasks: [AbortHandle; 2],
+}
+
+impl SoftDevice {
+    /// Starts a device on `listener`, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// Formats that it cannot have, sound that cannot be loaded or recorded, too many streams; the system's.
+    pub fn start(
+        listener: Listener,
+        settings: DeviceSettings,
+        session: Settings,
+        serve: Serve,
+        hub: HubSettings,
+        listening: Box<dyn FnMut(DeviceEvent) + Send>,
+    ) -> Result<Self, Error> {
+        let seed = getrandom::u64().unwrap_or_default();
+        let mut server = Server::new(&settings.inputs, &settings.outputs, session, seed)
+            .map_err(|error| Error::Usage(format!("syfala: {error}")))?;
+        let networks = serve.networks()?;
+        // Refuses nothing.
+        let _ = server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks });
+        let device = Device::new(settings).map_err(|error| Error::Usage(format!("syfala: {error}")))?;
+        let device = Arc::new(Mutex::new(device));
+        let wake = Arc::new(Notify::new());
+        let desk = Desk { device: device.clone(), wake: wake.clone(), listening };
+        // As many as the widest streams with the shortest buffers take.
+        let frames = Rate { per_second: 200_000, burst: 200_000 };
+        let hub = Hub::spawn(vec![listener], server, desk, HubSettings { frames, ..hub });
+        let clock = tokio::spawn(run(hub.clone(), device.clone(), wake)).abort_handle();
+        let look = tokio::spawn(look(hub.clone(), serve)).abort_handle();
+        Ok(Self { hub, device, tasks: [clock, look] })
+    }
+
+    /// What has been counted.
+    pub fn figures(&self) -> DeviceFigures {
+        lock(&self.device).figures()
+    }
+
+    /// Says goodbye to everybody, and completes what is recorded.
+    pub async fn drain(&self, deadline: Duration) -> Drained {
+        let clients = self.hub.call(|server, _| server.clients().count());
+        let Drained { cut_off, .. } = self.hub.drain(deadline).await;
+        self.tasks.iter().for_each(AbortHandle::abort);
+        lock(&self.device).finish();
+        Drained { told: clients, cut_off }
+    }
+}
+
+impl fmt::Debug for SoftDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftDevice").field("figures", &self.figures()).finish_non_exhaustive()
+    }
+}
+
+impl Service for SoftDevice {
+    fn protocol(&self) -> &'static str {
+        "syfala"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let HubStats { connections, dropped_frames, .. } = self.hub.stats();
+        let stats: ServerStats = self.hub.call(|server, _| server.stats());
+        let DeviceFigures { active, starved, passed_over, silence, unsent, .. } = Self::figures(self);
+        vec![
+            Figure::gauge("connections", "Clients connected", connections as u64),
+            Figure::gauge("active", "Clients whose audio goes both ways", active as u64),
+            Figure::counter("connected", "Clients that have accepted the formats", stats.connected),
+            Figure::counter("offers", "Questions answered", stats.offers),
+            Figure::counter(
+                "over_budget",
+                "Questions not answered, because there were too many",
+                stats.over_budget,
+            ),
+            Figure::counter("off_link", "Sources that are not on the networks served", stats.off_link),
+            Figure::counter("messages_received", "Audio messages received", stats.messages_received),
+            Figure::counter("messages_sent", "Audio messages sent", stats.messages_sent),
+            Figure::counter("untimely", "Audio messages received while IO was stopped", stats.untimely),
+            Figure::counter("silence", "Bytes of silence in place of lost audio", silence),
+            Figure::counter("starved", "Frames that were due and had not come", starved),
+            Figure::counter("passed_over", "Frames passed over, because too many had come", passed_over),
+            Figure::counter("dropped", "Datagrams dropped", dropped_frames.saturating_add(unsent)),
+        ]
+    }
+
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
+        Box::pin(Self::drain(self, deadline))
+    }
+}
+
+impl Serve {
+    fn networks(&self) -> Result<Vec<Network>, Error> {
+        match self {
+            Self::OnLink(bind) => Ok(networks(*bind)?),
+            Self::These(networks) => Ok(networks.clone()),
+        }
+    }
+}
+
+/// The device's clock: runs while somebody's audio does.
+async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>) {
+    loop {
+        wake.notified().await;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        while !lock(&device).is_idle() {
+            ticks.tick().await;
+            hub.call(|server, now| lock(&device).turn(now, server));
+        }
+    }
+}
+
+/// Networks come and go.
+async fn look(hub: Handle<Server>, serve: Serve) {
+    let Serve::OnLink(_) = serve else { return };
+    let mut ticks = interval(LOOK);
+    loop {
+        ticks.tick().await;
+        match serve.networks() {
+            Ok(networks) => {
+                let _ = hub.call(|server, now| {
+                    server.handle_command(now, ServerCommand::Serve { networks: &networks })
+                });
+            }
+            Err(error) => tracing::warn!(%error, "cannot look at the networks"),
+        }
+    }
+}
+
+fn lock(device: &Mutex<Device>) -> MutexGuard<'_, Device> {
+    device.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the session has to tell, and what the device does about it. Locked after the session, always.
+struct Desk {
+    device: Arc<Mutex<Device>>,
+    wake: Arc<Notify>,
+    listening: Listening,
+}
+
+impl Handler<Server> for Desk {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let result = IoResult::Success;
+        match event {
+            ServerEvent::Audio { client, audio } => lock(&self.device).hear(now, client, &audio),
+            ServerEvent::Connected { client, from } => {
+                tracing::info!(%client, ?from, "connected");
+                (self.listening)(DeviceEvent::Connected(client, from));
+            }
+            ServerEvent::StartIo { client } => {
+                lock(&self.device).start(now, client);
+                self.wake.notify_one();
+                tracing::info!(%client, "IO started");
+                // Refused only if there is no room for a byte: then it is asked for again.
+                if server.handle_command(now, ServerCommand::StartIoResult { client, result }).is_ok() {
+                    (self.listening)(DeviceEvent::Started(client));
+                }
+            }
+            ServerEvent::StopIo { client } => {
+                lock(&self.device).stop(client);
+                tracing::info!(%client, "IO stopped");
+                if server.handle_command(now, ServerCommand::StopIoResult { client, result }).is_ok() {
+                    (self.listening)(DeviceEvent::Stopped(client));
+                }
+            }
+            ServerEvent::Gone { client, cause, io } => {
+                if io != IoState::Inactive {
+                    lock(&self.device).stop(client);
+                }
+                tracing::info!(%client, %cause, "gone");
+                (self.listening)(DeviceEvent::Gone(client, cause));
+            }
+            ServerEvent::Declined { from, permanent } => tracing::info!(?from, permanent, "declined"),
+            event => tracing::debug!(?event),
+        }
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
+    }
+}

@@ -1,0 +1,400 @@
+//! A device made of software: for tests, and for people without hardware.
+
+use core::num::NonZeroU32;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, limit, resample};
+use voxwire_core::{Instant, PeerId, Session as _};
+use voxwire_syfala::stream::{Receiving, StreamSettings, StreamStats};
+use voxwire_syfala::{Audio, Format, SampleType, Server, ServerCommand};
+
+/// What a device is made of. All its streams have one sample rate: that of its clock.
+#[derive(Debug, Clone)]
+pub struct DeviceSettings {
+    /// The streams that it sends.
+    pub inputs: Vec<Format>,
+    /// The streams that it is sent.
+    pub outputs: Vec<Format>,
+    /// What goes into its inputs.
+    pub sound: Sound,
+    /// How much of a client's audio is in store before it is used: what its messages may be late.
+    pub latency: Duration,
+    /// How much faster than it says its clock runs, in millionths.
+    pub ppm: f64,
+    /// Where to record what it is sent on its first output, by all clients together.
+    pub record: Option<PathBuf>,
+}
+
+/// What a device sends.
+#[derive(Debug, Clone)]
+pub enum Sound {
+    /// To each client what all the others send.
+    Mix,
+    /// To each client what it sends itself.
+    Echo,
+    /// A recording, to each client from its beginning.
+    Clip {
+        /// The recording.
+        clip: Clip,
+        /// Again and again.
+        repeat: bool,
+    },
+}
+
+impl DeviceSettings {
+    /// One input and one output of the standard format, which mixes its clients, with 20 ms in store.
+    pub fn standard() -> Self {
+        Self {
+            inputs: vec![Format::STANDARD],
+            outputs: vec![Format::STANDARD],
+            sound: Sound::Mix,
+            latency: Duration::from_millis(20),
+            ppm: 0.0,
+            record: None,
+        }
+    }
+}
+
+/// Counters of a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceFigures {
+    /// Clients whose IO is active.
+    pub active: usize,
+    /// Frames that were due and had not come.
+    pub starved: u64,
+    /// Frames passed over because too many were in store.
+    pub passed_over: u64,
+    /// Bytes of silence in place of lost messages.
+    pub silence: u64,
+    /// Messages that could not be queued.
+    pub unsent: u64,
+}
+
+/// The engine: its clock, its clients, their streams.
+pub(crate) struct Device {
+    settings: DeviceSettings,
+    rate: f64,
+    /// Frames of one turn.
+    block: usize,
+    /// The recording, ready to be sent, for each input.
+    clips: Vec<Vec<u8>>,
+    clients: BTreeMap<PeerId, Client>,
+    /// When the clock was started, and how far it is, in frames.
+    since: Instant,
+    frames: u64,
+    recorder: Option<WavRecorder>,
+    figures: DeviceFigures,
+    /// What is being sent.
+    out: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Client {
+    outputs: Vec<Output>,
+    /// Frames sent of each input.
+    sent: usize,
+}
+
+#[derive(Debug)]
+struct Output {
+    receiving: Receiving,
+    /// There was enough in store.
+    flowing: bool,
+    /// What is used in this turn, and how much of it has really come.
+    block: Vec<u8>,
+    filled: usize,
+}
+
+/// As the audio crate has it.
+pub fn sample_format(sample_type: SampleType) -> SampleFormat {
+    match sample_type {
+        SampleType::U8 => SampleFormat::U8,
+        SampleType::U16 => SampleFormat::U16,
+        SampleType::U24 => SampleFormat::U24,
+        SampleType::U32 => SampleFormat::U32,
+        SampleType::U64 => SampleFormat::U64,
+        SampleType::I8 => SampleFormat::I8,
+        SampleType::I16 => SampleFormat::I16,
+        SampleType::I24 => SampleFormat::I24,
+        SampleType::I32 => SampleFormat::I32,
+        SampleType::I64 => SampleFormat::I64,
+        SampleType::Ieef32 => SampleFormat::F32,
+        SampleType::Ieef64 => SampleFormat::F64,
+    }
+}
+
+impl Device {
+    /// Makes ready what is sent.
+    pub(crate) fn new(settings: DeviceSettings) -> Result<Self, String> {
+        let first =
+            settings.inputs.iter().chain(&settings.outputs).next().ok_or("a device without streams")?;
+        let rate = first.sample_rate.get();
+        let streams = || settings.inputs.iter().chain(&settings.outputs);
+        if streams().any(|format| format.sample_rate != first.sample_rate) {
+            return Err("one sample rate for all streams expected".into());
+        }
+        let whole = 1.0..=768_000.0;
+        if !whole.contains(&rate)
+            || rate.fract() != 0.0
+            || streams().any(|format| format.channels.get() > 1024)
+        {
+            return Err(format!(
+                "{first}: a whole number of Hz up to 768000, and at most 1024 channels expected"
+            ));
+        }
+        let thousandth = (rate / 1000.0).ceil() as usize;
+        let hint = first.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
+        let block = hint.clamp(1, thousandth.max(1) * 100);
+        let clips = match &settings.sound {
+            Sound::Clip { clip, .. } => settings.inputs.iter().map(|format| render(clip, format)).collect(),
+            _ => Ok(Vec::new()),
+        };
+        let record = settings.record.as_ref().zip(settings.outputs.first());
+        let recorder = record.map(|(path, format)| {
+            let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
+            WavRecorder::create(path, rate as u32, channels, sample_format(format.sample_type))
+        });
+        Ok(Self {
+            rate,
+            block,
+            clips: clips.map_err(|error| error.to_string())?,
+            clients: BTreeMap::new(),
+            since: Instant::ZERO,
+            frames: 0,
+            recorder: recorder.transpose().map_err(|error| error.to_string())?,
+            figures: DeviceFigures::default(),
+            out: Vec::new(),
+            settings,
+        })
+    }
+
+    pub(crate) fn figures(&self) -> DeviceFigures {
+        let live = self.clients.values().flat_map(|client| &client.outputs).map(Output::silence).sum::<u64>();
+        let silence = self.figures.silence + live;
+        DeviceFigures { active: self.clients.len(), silence, ..self.figures }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Makes everything ready for a client's audio.
+    pub(crate) fn start(&mut self, now: Instant, client: PeerId) {
+        if self.is_idle() {
+            (self.since, self.frames) = (now, 0);
+        }
+        let outputs = self.settings.outputs.iter().map(|format| {
+            // A second, beside what is to be in store.
+            let wanted = format.bytes(self.in_store() as u64 + self.rate as u64);
+            let buffer = usize::try_from(wanted).unwrap_or(usize::MAX).clamp(64 * 1024, 16 << 20);
+            let settings = StreamSettings { buffer, ..StreamSettings::DEFAULT };
+            let receiving = Receiving::new(format, settings);
+            Output { receiving, flowing: false, block: Vec::new(), filled: 0 }
+        });
+        self.clients.insert(client, Client { outputs: outputs.collect(), sent: 0 });
+    }
+
+    /// Frees everything of a client.
+    pub(crate) fn stop(&mut self, client: PeerId) {
+        if let Some(client) = self.clients.remove(&client) {
+            self.figures.silence += client.outputs.iter().map(Output::silence).sum::<u64>();
+        }
+    }
+
+    /// A message of a client's.
+    pub(crate) fn hear(&mut self, now: Instant, client: PeerId, audio: &Audio<'_>) {
+        let Some(client) = self.clients.get_mut(&client) else { return };
+        if let Some(output) = usize::try_from(audio.stream).ok().and_then(|at| client.outputs.get_mut(at)) {
+            output.receiving.insert(now, audio);
+        }
+    }
+
+    /// Does what is due by the device's own clock.
+    pub(crate) fn turn(&mut self, now: Instant, server: &mut Server) {
+        if self.is_idle() {
+            return;
+        }
+        let elapsed = now.saturating_duration_since(self.since).as_secs_f64();
+        let due = (elapsed * self.rate * (1.0 + self.settings.ppm * 1e-6)) as u64;
+        // A machine that has slept does not make up for it.
+        let most = self.rate as u64;
+        if due.saturating_sub(self.frames) > most {
+            self.figures.starved += due - self.frames - most;
+            self.frames = due - most;
+        }
+        while self.frames + self.block as u64 <= due {
+            self.frames += self.block as u64;
+            self.collect(now);
+            self.send(now, server);
+            self.record();
+        }
+    }
+
+    /// Frames that are to be in store.
+    fn in_store(&self) -> usize {
+        (self.settings.latency.as_secs_f64() * self.rate) as usize
+    }
+
+    /// Takes what is due of every output of every client.
+    fn collect(&mut self, now: Instant) {
+        let in_store = self.in_store();
+        // What comes in bursts may be as much again.
+        let most = 2 * in_store + (self.rate / 10.0) as usize;
+        for client in self.clients.values_mut() {
+            for (output, format) in client.outputs.iter_mut().zip(&self.settings.outputs) {
+                let frame = format.frame_size();
+                let Output { receiving, flowing, block, filled } = output;
+                receiving.give_up(now);
+                let ready = receiving.readable() / frame;
+                *flowing |= ready >= in_store.max(self.block);
+                block.resize(self.block * frame, 0);
+                *filled = 0;
+                if *flowing && ready > most {
+                    self.figures.passed_over += (receiving.skip((ready - in_store) * frame) / frame) as u64;
+                }
+                if *flowing {
+                    let whole = receiving.readable() / frame * frame;
+                    let want = block.len().min(whole);
+                    *filled = receiving.read(&mut block[..want]);
+                    let missing = (block.len() - *filled) / frame;
+                    self.figures.starved += missing as u64;
+                    // Nothing is left: what comes next is waited for anew.
+                    *flowing = missing == 0 || *filled > 0;
+                }
+                let silence = format.sample_type.silence();
+                let rest = &mut block[*filled..];
+                rest.iter_mut().zip(silence.iter().cycle()).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+
+    fn send(&mut self, now: Instant, server: &mut Server) {
+        let Self { settings, block, clips, clients, figures, out, .. } = self;
+        let names: Vec<PeerId> = clients.keys().copied().collect();
+        for name in names {
+            for (input, format) in settings.inputs.iter().enumerate() {
+                out.clear();
+                match &settings.sound {
+                    Sound::Mix => mix(clients, &settings.outputs, input, format, |other| other != name, out),
+                    Sound::Echo => mix(clients, &settings.outputs, input, format, |other| other == name, out),
+                    Sound::Clip { repeat, .. } => {
+                        let from = clients.get(&name).map_or(0, |client| client.sent) * format.frame_size();
+                        play(&clips[input], from, *repeat, *block * format.frame_size(), out);
+                    }
+                }
+                silence(format, *block * format.frame_size(), out);
+                let stream = u32::try_from(input).unwrap_or(u32::MAX);
+                let command = ServerCommand::Play { client: name, stream, samples: out };
+                figures.unsent += u64::from(server.handle_command(now, command).is_err());
+            }
+            if let Some(client) = clients.get_mut(&name) {
+                client.sent += *block;
+            }
+        }
+    }
+
+    fn record(&mut self) {
+        let (Some(recorder), Some(format)) = (&mut self.recorder, self.settings.outputs.first()) else {
+            return;
+        };
+        self.out.clear();
+        mix(&self.clients, &self.settings.outputs, 0, format, |_| true, &mut self.out);
+        silence(format, self.block * format.frame_size(), &mut self.out);
+        let samples = decode(&self.out, sample_format(format.sample_type), SampleOrder::Little);
+        if let Err(error) = recorder.write(&samples) {
+            tracing::error!(%error, "cannot go on recording");
+            self.recorder = None;
+        }
+    }
+
+    /// Completes the recording.
+    pub(crate) fn finish(&mut self) {
+        if let Some(Err(error)) = self.recorder.take().map(WavRecorder::finish) {
+            tracing::error!(%error, "cannot complete the recording");
+        }
+    }
+}
+
+impl Output {
+    fn silence(&self) -> u64 {
+        let StreamStats { silence, .. } = self.receiving.stats();
+        silence
+    }
+}
+
+/// What the clients that are wanted have sent to the output of that number, put together in `format`. One alone is handed on as it
+/// is, bit for bit.
+fn mix(
+    clients: &BTreeMap<PeerId, Client>,
+    outputs: &[Format],
+    stream: usize,
+    format: &Format,
+    wanted: impl Fn(PeerId) -> bool,
+    out: &mut Vec<u8>,
+) {
+    let Some(theirs) = outputs.get(stream) else { return };
+    let heard = clients.iter().filter(|(name, _)| wanted(**name));
+    let heard = heard.filter_map(|(_, client)| client.outputs.get(stream).filter(|output| output.filled > 0));
+    let same = theirs.sample_type == format.sample_type && theirs.channels == format.channels;
+    let mut sum: Vec<f64> = Vec::new();
+    let mut count = 0;
+    for output in heard.clone() {
+        count += 1;
+        if count == 1 && same && heard.clone().nth(1).is_none() {
+            out.extend_from_slice(&output.block);
+            return;
+        }
+        let samples = decode(&output.block, sample_format(theirs.sample_type), SampleOrder::Little);
+        let clip =
+            Clip { rate: 1, channels: u16::try_from(theirs.channels.get()).unwrap_or(u16::MAX), samples };
+        let samples = clip.mix(u16::try_from(format.channels.get()).unwrap_or(u16::MAX)).samples;
+        sum.resize(samples.len().max(sum.len()), 0.0);
+        sum.iter_mut().zip(samples).for_each(|(sum, sample)| *sum += sample);
+    }
+    if count > 1 {
+        let mut bent: Vec<f32> = sum.iter().map(|sample| *sample as f32).collect();
+        limit(&mut bent);
+        sum = bent.into_iter().map(f64::from).collect();
+    }
+    encode(&sum, sample_format(format.sample_type), SampleOrder::Little, out);
+}
+
+/// Fills up with silence.
+fn silence(format: &Format, len: usize, out: &mut Vec<u8>) {
+    let silence = format.sample_type.silence().iter().cycle();
+    let missing = len.saturating_sub(out.len());
+    out.extend(silence.take(missing));
+}
+
+/// `len` bytes of a recording from `from` on.
+fn play(clip: &[u8], from: usize, repeat: bool, len: usize, out: &mut Vec<u8>) {
+    if clip.is_empty() {
+        return;
+    }
+    if repeat {
+        out.extend(clip.iter().cycle().skip(from % clip.len()).take(len));
+    } else {
+        out.extend(clip.iter().skip(from).take(len));
+    }
+}
+
+/// A recording as a stream has it.
+fn render(clip: &Clip, format: &Format) -> Result<Vec<u8>, voxwire_audio::Error> {
+    let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
+    let clip = resample(&clip.mix(channels), format.sample_rate.get() as u32)?;
+    let mut bytes = Vec::new();
+    encode(&clip.samples, sample_format(format.sample_type), SampleOrder::Little, &mut bytes);
+    Ok(bytes)
+}
+
+/// A format, from settings.
+pub(crate) fn format(rate: u32, channels: u32, buffer: u32, sample_type: SampleType) -> Option<Format> {
+    Some(Format {
+        sample_rate: voxwire_syfala::SampleRate::new(rate.into())?,
+        channels: NonZeroU32::new(channels)?,
+        buffer_size: NonZeroU32::new(buffer),
+        sample_type,
+    })
+}
