@@ -71,6 +71,11 @@ impl Udp {
         self.local
     }
 
+    /// Waits until something can be sent: a fresh socket takes nothing before.
+    pub(crate) fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_send_ready(cx)
+    }
+
     /// Waits for datagrams; fills `received` with at least one.
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, received: &mut Received) -> Poll<io::Result<()>> {
         loop {

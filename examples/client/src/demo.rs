@@ -3,6 +3,7 @@
 mod dissonance;
 mod opcode;
 mod proxy;
+mod syfala;
 mod voicelink;
 
 use crate::error::{Error, failed};
@@ -37,6 +38,7 @@ enum Protocol {
     Voicelink,
     Opcode,
     Dissonance,
+    Syfala,
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -67,8 +69,7 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     let speech = read_flac(SPEECH).map_err(Error::Failed)?;
     let jitter = Duration::from_millis(flags.jitter);
     let impairment = |usual| Impairment { loss: flags.loss.unwrap_or(usual) / 100.0, jitter };
-    let only =
-        flags.only.unwrap_or_else(|| vec![Protocol::Voicelink, Protocol::Opcode, Protocol::Dissonance]);
+    let only = flags.only.unwrap_or_else(|| Protocol::value_variants().to_vec());
     let text =
         format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
@@ -77,6 +78,7 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
         let calls = match protocol {
             Protocol::Voicelink => vec![voicelink::call(&speech, impairment(0.0), &flags.out).await?],
             Protocol::Opcode => opcode::call(&speech, &flags.out).await?,
+            Protocol::Syfala => syfala::call(&speech, impairment(0.0), &flags.out).await?,
             Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out).await?,
         };
         for outcome in &calls {

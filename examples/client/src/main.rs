@@ -9,6 +9,7 @@ mod link;
 mod opcode;
 mod report;
 mod sound;
+mod syfala;
 mod voicelink;
 
 use clap::{Parser, Subcommand};
@@ -62,6 +63,8 @@ enum What {
     Opcode(Box<opcode::Flags>),
     /// Voice chat for games: rooms and direct speech.
     Dissonance(Box<dissonance::Flags>),
+    /// Devices on the local network: discovery and real-time audio.
+    Syfala(Box<syfala::Flags>),
     /// Make a real call over each protocol, in this process, and show how it went.
     Demo(demo::Flags),
 }
@@ -93,6 +96,7 @@ fn run(flags: Flags) -> Result<(), Error> {
             What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
             What::Opcode(flags) => opcode::run(link, *flags, &report).await,
             What::Dissonance(flags) => dissonance::run(link, *flags, &report).await,
+            What::Syfala(flags) => syfala::run(link, *flags, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
         }
     })

@@ -57,6 +57,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         latency: settings.latency,
         ppm: 0.0,
         record: None,
+        trace: false,
     };
     let session = Settings {
         max_clients: config.connections.min(settings.clients),
@@ -69,7 +70,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         (None, true) => Serve::OnLink(config.bind),
     };
     let hub = hub_settings(config);
-    let device = SoftDevice::start(listener, device, session, serve, hub, Box::new(|_| {}))?;
+    let device = SoftDevice::start(listener, device, session, serve, hub, Arc::new(|_| {}))?;
     Ok((device, address))
 }
 
@@ -94,10 +95,14 @@ pub enum DeviceEvent {
     Stopped(PeerId),
     /// It is gone.
     Gone(PeerId, Cause),
+    /// A message of its has come in: its output, and the byte index.
+    Heard(PeerId, u32, u64),
+    /// A message is being sent to it: the input, and the byte index.
+    Played(PeerId, u32, u64),
 }
 
 /// Told of events, with everything locked: to be quick.
-type Listening = Box<dyn FnMut(DeviceEvent) + Send>;
+type Listening = Arc<dyn Fn(DeviceEvent) + Send + Sync>;
 
 /// A device at work.
 pub struct SoftDevice {
@@ -117,7 +122,7 @@ impl SoftDevice {
         session: Settings,
         serve: Serve,
         hub: HubSettings,
-        listening: Box<dyn FnMut(DeviceEvent) + Send>,
+        listening: Arc<dyn Fn(DeviceEvent) + Send + Sync>,
     ) -> Result<Self, Error> {
         let seed = getrandom::u64().unwrap_or_default();
         let mut server = Server::new(&settings.inputs, &settings.outputs, session, seed)
@@ -125,7 +130,9 @@ impl SoftDevice {
         let networks = serve.networks()?;
         // Refuses nothing.
         let _ = server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks });
-        let device = Device::new(settings).map_err(|error| Error::Usage(format!("syfala: {error}")))?;
+        let mut device = Device::new(settings).map_err(|error| Error::Usage(format!("syfala: {error}")))?;
+        let told = listening.clone();
+        device.trace(Box::new(move |client, input, at| told(DeviceEvent::Played(client, input, at))));
         let device = Arc::new(Mutex::new(device));
         let wake = Arc::new(Notify::new());
         let desk = Desk { device: device.clone(), wake: wake.clone(), listening };
@@ -247,7 +254,13 @@ impl Handler<Server> for Desk {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let result = IoResult::Success;
         match event {
-            ServerEvent::Audio { client, audio } => lock(&self.device).hear(now, client, &audio),
+            ServerEvent::Audio { client, audio } => {
+                let mut device = lock(&self.device);
+                device.hear(now, client, &audio);
+                if device.is_traced() {
+                    (self.listening)(DeviceEvent::Heard(client, audio.stream, audio.byte_index));
+                }
+            }
             ServerEvent::Connected { client, from } => {
                 tracing::info!(%client, ?from, "connected");
                 (self.listening)(DeviceEvent::Connected(client, from));

@@ -164,7 +164,12 @@ impl<S: Session> Core<S> {
 
 /// Receives on one socket for as long as the hub lives.
 pub(super) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
-    let Some(mut received) = shared.sockets.get(socket).map(Received::new) else { return };
+    let Some(udp) = shared.sockets.get(socket) else { return };
+    let mut received = Received::new(udp);
+    if poll_fn(|cx| udp.poll_send_ready(cx)).await.is_ok() {
+        // What the session wanted to say before it was spawned.
+        shared.call(|_, _| ());
+    }
     loop {
         let gone = shared.gone.notified();
         tokio::pin!(gone);
@@ -172,7 +177,6 @@ pub(super) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
         if shared.draining.load(Relaxed) && shared.live() == 0 {
             return;
         }
-        let Some(udp) = shared.sockets.get(socket) else { return };
         let got = tokio::select! {
             got = poll_fn(|cx| udp.poll_recv(cx, &mut received)) => got,
             () = gone => continue,

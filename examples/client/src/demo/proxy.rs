@@ -84,41 +84,61 @@ impl LanesProxy {
                 tokio::spawn(async move { copy_bidirectional(&mut client, &mut server).await });
             }
         });
-        tokio::spawn(async move {
-            let mut ways: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
-            let mut random = fastrand::Rng::with_seed(3);
-            let mut datagram = [0; 2048];
-            while let Ok((len, client)) = udp.recv_from(&mut datagram).await {
-                let way = match ways.get(&client) {
-                    Some(way) => way.clone(),
-                    None => {
-                        let Ok(way) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else { continue };
-                        if way.connect(server).await.is_err() {
-                            continue;
-                        }
-                        let way = Arc::new(way);
-                        ways.insert(client, way.clone());
-                        let (back, here, mut random) = (udp.clone(), way.clone(), random.fork());
-                        tokio::spawn(async move {
-                            let mut datagram = [0; 2048];
-                            while let Ok(len) = here.recv(&mut datagram).await {
-                                let (back, bytes) = (back.clone(), datagram[..len].to_vec());
-                                impairment.apply(&mut random, async move {
-                                    let _ = back.send_to(&bytes, client).await;
-                                });
-                            }
-                        });
-                        way
-                    }
-                };
-                let bytes = datagram[..len].to_vec();
-                impairment.apply(&mut random, async move {
-                    let _ = way.send(&bytes).await;
-                });
-            }
-        });
+        relay(udp, server, impairment);
         Ok(Self { address })
     }
+}
+
+/// A proxy in front of a server that is reached by UDP.
+#[derive(Debug)]
+pub(crate) struct UdpProxy {
+    pub(crate) address: SocketAddr,
+}
+
+impl UdpProxy {
+    pub(crate) async fn start(server: SocketAddr, impairment: Impairment) -> io::Result<Self> {
+        let udp = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
+        let address = udp.local_addr()?;
+        relay(udp, server, impairment);
+        Ok(Self { address })
+    }
+}
+
+/// Carries datagrams between whoever sends them to `udp`, and the server.
+fn relay(udp: Arc<UdpSocket>, server: SocketAddr, impairment: Impairment) {
+    tokio::spawn(async move {
+        let mut ways: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+        let mut random = fastrand::Rng::with_seed(3);
+        let mut datagram = [0; 2048];
+        while let Ok((len, client)) = udp.recv_from(&mut datagram).await {
+            let way = match ways.get(&client) {
+                Some(way) => way.clone(),
+                None => {
+                    let Ok(way) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await else { continue };
+                    if way.connect(server).await.is_err() {
+                        continue;
+                    }
+                    let way = Arc::new(way);
+                    ways.insert(client, way.clone());
+                    let (back, here, mut random) = (udp.clone(), way.clone(), random.fork());
+                    tokio::spawn(async move {
+                        let mut datagram = [0; 2048];
+                        while let Ok(len) = here.recv(&mut datagram).await {
+                            let (back, bytes) = (back.clone(), datagram[..len].to_vec());
+                            impairment.apply(&mut random, async move {
+                                let _ = back.send_to(&bytes, client).await;
+                            });
+                        }
+                    });
+                    way
+                }
+            };
+            let bytes = datagram[..len].to_vec();
+            impairment.apply(&mut random, async move {
+                let _ = way.send(&bytes).await;
+            });
+        }
+    });
 }
 
 impl Impairment {

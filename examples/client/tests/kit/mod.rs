@@ -23,14 +23,19 @@ impl Server {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
         (config.voicelink.port, config.opcode.port) = (0, 0);
-        (config.dissonance.port, config.dissonance.quic_port) = (0, None);
+        (config.dissonance.port, config.dissonance.quic_port, config.syfala.port) = (0, None, 0);
         let protocol = match protocol {
             Protocol::Voicelink => "voicelink",
             Protocol::Opcode => "opcode",
             Protocol::Dissonance => "dissonance",
+            Protocol::Syfala => "syfala",
         };
         change(&mut config);
-        let transport = if config.tls.is_some() { "tls" } else { "tcp" };
+        let transport = match protocol {
+            "syfala" => "udp",
+            _ if config.tls.is_some() => "tls",
+            _ => "tcp",
+        };
         let running = runtime.block_on(voxwire_server::start(config)).unwrap();
         let address = running.address(protocol, transport).unwrap();
         Self { runtime, running: Some(running), protocol, address }
@@ -94,6 +99,12 @@ impl Client {
         client
     }
 
+    /// One that runs already, of whose lines nothing more is wanted.
+    pub fn running(child: Child) -> Self {
+        let (_, lines) = channel();
+        Self { child, lines }
+    }
+
     pub fn until(&self, wanted: &str) -> String {
         let mut seen = vec![];
         loop {
@@ -111,7 +122,9 @@ impl Client {
 
     pub fn end(mut self) -> (Option<i32>, String, String) {
         let mut errors = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut errors).unwrap();
+        }
         let status = self.child.wait().unwrap();
         (status.code(), self.lines.iter().collect::<Vec<_>>().join("\n"), errors)
     }

@@ -24,6 +24,8 @@ pub struct DeviceSettings {
     pub ppm: f64,
     /// Where to record what it is sent on its first output, by all clients together.
     pub record: Option<PathBuf>,
+    /// Tell of each message: [`DeviceEvent::Heard`](super::DeviceEvent::Heard), [`DeviceEvent::Played`](super::DeviceEvent::Played).
+    pub trace: bool,
 }
 
 /// What a device sends.
@@ -52,6 +54,7 @@ impl DeviceSettings {
             latency: Duration::from_millis(20),
             ppm: 0.0,
             record: None,
+            trace: false,
         }
     }
 }
@@ -88,7 +91,11 @@ pub(crate) struct Device {
     figures: DeviceFigures,
     /// What is being sent.
     out: Vec<u8>,
+    /// Whom it is told that something has been sent: the client, the input, the byte index.
+    played: Option<Played>,
 }
+
+pub(super) type Played = Box<dyn FnMut(PeerId, u32, u64) + Send>;
 
 #[derive(Debug)]
 struct Client {
@@ -166,6 +173,7 @@ impl Device {
             recorder: recorder.transpose().map_err(|error| error.to_string())?,
             figures: DeviceFigures::default(),
             out: Vec::new(),
+            played: None,
             settings,
         })
     }
@@ -174,6 +182,14 @@ impl Device {
         let live = self.clients.values().flat_map(|client| &client.outputs).map(Output::silence).sum::<u64>();
         let silence = self.figures.silence + live;
         DeviceFigures { active: self.clients.len(), silence, ..self.figures }
+    }
+
+    pub(crate) fn trace(&mut self, played: Played) {
+        self.played = self.settings.trace.then_some(played);
+    }
+
+    pub(crate) const fn is_traced(&self) -> bool {
+        self.settings.trace
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -271,21 +287,25 @@ impl Device {
     }
 
     fn send(&mut self, now: Instant, server: &mut Server) {
-        let Self { settings, block, clips, clients, figures, out, .. } = self;
+        let Self { settings, block, clips, clients, figures, out, played, .. } = self;
         let names: Vec<PeerId> = clients.keys().copied().collect();
         for name in names {
+            let from = clients.get(&name).map_or(0, |client| client.sent);
             for (input, format) in settings.inputs.iter().enumerate() {
+                let from = from * format.frame_size();
                 out.clear();
                 match &settings.sound {
                     Sound::Mix => mix(clients, &settings.outputs, input, format, |other| other != name, out),
                     Sound::Echo => mix(clients, &settings.outputs, input, format, |other| other == name, out),
                     Sound::Clip { repeat, .. } => {
-                        let from = clients.get(&name).map_or(0, |client| client.sent) * format.frame_size();
                         play(&clips[input], from, *repeat, *block * format.frame_size(), out);
                     }
                 }
                 silence(format, *block * format.frame_size(), out);
                 let stream = u32::try_from(input).unwrap_or(u32::MAX);
+                if let Some(played) = played {
+                    played(name, stream, from as u64);
+                }
                 let command = ServerCommand::Play { client: name, stream, samples: out };
                 figures.unsent += u64::from(server.handle_command(now, command).is_err());
             }

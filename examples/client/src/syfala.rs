@@ -1,0 +1,346 @@
+//! `voxwire-client syfala`: the flags, and what the actions do.
+
+mod driver;
+mod figures;
+mod stream;
+
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::{Play, Source, check_writable};
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::num::NonZeroU32;
+use core::time::Duration;
+pub(crate) use driver::{Driver, News};
+pub(crate) use figures::Spread;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+pub(crate) use stream::{Options, stream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+use voxwire_core::PeerId;
+use voxwire_server::syfala::{DeviceEvent, DeviceSettings, Serve, SoftDevice, Sound, bind, everybody};
+use voxwire_syfala::{DEFAULT_PORT, Format, MAX_STREAMS, SampleRate, SampleType, Settings};
+use voxwire_transport::HubSettings;
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the devices on the network: --server, or all that answer on the networks of this machine.
+    Discover {
+        /// Look for so many seconds.
+        #[arg(long = "for", value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+        length: Duration,
+    },
+    /// Exchange audio with a device: --server, or the first one found on the networks of this machine.
+    Stream(StreamFlags),
+    /// Be a device: for tests, and for people without hardware.
+    Serve(ServeFlags),
+}
+
+#[derive(Debug, Args)]
+struct StreamFlags {
+    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`; without --for, end behind the file.
+    #[arg(long, value_name = "FILE")]
+    play: Option<Play>,
+    /// Record what is heard to a WAV file.
+    #[arg(long, value_name = "FILE.wav")]
+    record: Option<PathBuf>,
+    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+    #[arg(long)]
+    device: bool,
+    /// End after so many seconds of audio.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    length: Option<Duration>,
+    /// Which of the device's outputs to play to [default: all; with a microphone the first]. The others get silence.
+    #[arg(long, value_name = "N")]
+    output: Option<u32>,
+    /// Which of the device's inputs to hear.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    input: u32,
+    /// Measure how long sound takes there and back, with a device that echoes: plays numbers, not to be heard.
+    #[arg(long, conflicts_with_all = ["play", "device"])]
+    measure: bool,
+}
+
+#[derive(Debug, Args)]
+struct ServeFlags {
+    /// Listen at this address; the wildcard 0.0.0.0 serves all networks of this machine.
+    #[arg(long, value_name = "ADDR", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    bind: IpAddr,
+    /// UDP port; 0 takes any free one.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PORT)]
+    port: u16,
+    /// Send this WAV, FLAC or OGG file to every client, from its beginning and again and again.
+    #[arg(long, value_name = "FILE", conflicts_with = "echo")]
+    play: Option<PathBuf>,
+    /// Send every client what it sends itself, rather than what the others send.
+    #[arg(long)]
+    echo: bool,
+    /// Record what clients send to the first output to a WAV file.
+    #[arg(long, value_name = "FILE.wav")]
+    record: Option<PathBuf>,
+    /// End after so many seconds.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    length: Option<Duration>,
+    /// Streams that the device sends.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    inputs: usize,
+    /// Streams that it is sent.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    outputs: usize,
+    /// Frames a second.
+    #[arg(long, value_name = "HZ", default_value_t = 48_000)]
+    rate: u32,
+    /// Channels of each stream.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    channels: u32,
+    /// Frames of one message; 0 for no hint.
+    #[arg(long, value_name = "FRAMES", default_value_t = 32)]
+    buffer: u32,
+    /// How samples are stored: U8, U16, U24, U32, U64, I8, I16, I24, I32, I64, F32 or F64.
+    #[arg(long, value_name = "TYPE", default_value = "F32", value_parser = voxwire_server::sample_type)]
+    sample_type: SampleType,
+    /// How much of a client's audio is in store before it is used, in milliseconds.
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    latency: u64,
+    /// How much faster than it says the device's clock runs, in millionths.
+    #[arg(long, value_name = "PPM", default_value_t = 0.0, allow_negative_numbers = true)]
+    ppm: f64,
+    /// Tell everybody on the networks as often as this that the device is there, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    announce: Option<u64>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+    if link.tls_ca.is_some() {
+        return Err(Error::Usage("syfala goes by UDP, without TLS".into()));
+    }
+    match flags.action {
+        Action::Discover { length } => discover(&targets(&link).await?, length, report).await,
+        Action::Stream(flags) => {
+            let options = Options {
+                // A bad file is reported before anybody is disturbed.
+                source: Source::open(flags.play.as_ref(), flags.device)?,
+                record: flags.record,
+                device: flags.device,
+                length: flags.length,
+                output: flags.output,
+                input: flags.input,
+                measure: flags.measure,
+                trace: false,
+            };
+            if let Some(path) = &options.record {
+                check_writable(path)?;
+            }
+            stream(&targets(&link).await?, options, report).await.map(|_| ())
+        }
+        Action::Serve(flags) => serve(flags, report).await,
+    }
+}
+
+/// Where to ask for devices.
+async fn targets(link: &Link) -> Result<Vec<SocketAddr>, Error> {
+    if link.server.is_none() {
+        let all = everybody(DEFAULT_PORT)?;
+        return if all.is_empty() { Err(failed!("this machine is on no network")) } else { Ok(all) };
+    }
+    let address = link.address(DEFAULT_PORT);
+    let found = tokio::net::lookup_host(&address).await;
+    let found = found.map_err(|error| failed!("cannot find {address}: {error}"))?;
+    // One socket has one family.
+    let mut all: Vec<SocketAddr> = found.collect();
+    if let Some(first) = all.first().copied() {
+        all.retain(|address| address.is_ipv4() == first.is_ipv4());
+    }
+    Ok(all)
+}
+
+/// Signals that end what goes on.
+pub(crate) struct Signals([Signal; 3]);
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Error> {
+        let [a, b, c] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Self([a?, b?, c?]))
+    }
+
+    pub(crate) async fn recv(&mut self) {
+        let [interrupt, terminate, hang_up] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    }
+}
+
+async fn discover(to: &[SocketAddr], length: Duration, report: &Report) -> Result<(), Error> {
+    let mut driver = Driver::start(to, 0)?;
+    let mut signals = Signals::new()?;
+    let end = Instant::now() + length;
+    let mut found: Vec<(PeerId, String, Vec<Format>, Vec<Format>)> = Vec::new();
+    loop {
+        let news = tokio::select! {
+            news = driver.next() => news,
+            () = sleep_until(end) => break,
+            () = signals.recv() => break,
+        };
+        match news {
+            News::Found { server, from, inputs, outputs } => {
+                let address = from.map_or_else(|| "?".into(), |from| from.to_string());
+                let fields = json!({
+                    "address": address,
+                    "inputs": inputs.iter().map(format_json).collect::<Vec<_>>(),
+                    "outputs": outputs.iter().map(format_json).collect::<Vec<_>>(),
+                });
+                report.event("device", fields, "");
+                found.retain(|(_, known, ..)| *known != address);
+                found.push((server, address, inputs, outputs));
+            }
+            News::Lost { server, .. } => found.retain(|(peer, ..)| *peer != server),
+            _ => {}
+        }
+    }
+    driver.end().await;
+    if found.is_empty() {
+        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+        return Err(failed!("no device answers at {}", to.join(", ")));
+    }
+    found.sort_by(|a, b| a.1.cmp(&b.1));
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["device", "sends", "is sent"]);
+    let list = |formats: &[Format]| match formats {
+        [] => "nothing".to_owned(),
+        formats => formats.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    };
+    for (_, address, inputs, outputs) in &found {
+        table.add_row([address.clone(), list(inputs), list(outputs)]);
+    }
+    report.event("done", json!({ "devices": found.len() }), &table.to_string());
+    Ok(())
+}
+
+fn format_json(format: &Format) -> Value {
+    json!({
+        "rate": format.sample_rate.get(),
+        "channels": format.channels,
+        "buffer": format.buffer_size.map_or(0, NonZeroU32::get),
+        "sample_type": format.sample_type.name(),
+    })
+}
+
+async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
+    if flags.inputs.max(flags.outputs) > MAX_STREAMS || flags.inputs + flags.outputs == 0 {
+        return Err(Error::Usage("1 to 64 --inputs and --outputs expected".into()));
+    }
+    let format = NonZeroU32::new(flags.channels).zip(SampleRate::new(flags.rate.into())).map(
+        |(channels, sample_rate)| Format {
+            sample_rate,
+            channels,
+            buffer_size: NonZeroU32::new(flags.buffer),
+            sample_type: flags.sample_type,
+        },
+    );
+    let format = format.ok_or_else(|| Error::Usage("--rate and --channels above 0 expected".into()))?;
+    let sound = match (&flags.play, flags.echo) {
+        (Some(path), _) => Sound::Clip { clip: voxwire_audio::load(path)?, repeat: true },
+        (None, true) => Sound::Echo,
+        (None, false) => Sound::Mix,
+    };
+    if let Some(path) = &flags.record {
+        if flags.outputs == 0 {
+            return Err(Error::Usage("--record: a device without outputs is sent nothing".into()));
+        }
+        check_writable(path)?;
+    }
+    let settings = DeviceSettings {
+        inputs: vec![format; flags.inputs],
+        outputs: vec![format; flags.outputs],
+        sound,
+        latency: Duration::from_millis(flags.latency),
+        ppm: flags.ppm,
+        record: flags.record,
+        trace: false,
+    };
+    let (listener, address) = bind(flags.bind, flags.port)
+        .map_err(|error| failed!("cannot listen on {}:{}: {error}", flags.bind, flags.port))?;
+    let listener = match flags.announce {
+        None => listener,
+        Some(_) => listener.with_broadcast(everybody(DEFAULT_PORT)?)?,
+    };
+    let session = Settings { announce: flags.announce.map(Duration::from_millis), ..Settings::DEFAULT };
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let listening = Arc::new(move |event| {
+        let _ = sender.send(event);
+    });
+    let mut signals = Signals::new()?;
+    let device = SoftDevice::start(
+        listener,
+        settings,
+        session,
+        Serve::OnLink(flags.bind),
+        HubSettings::DEFAULT,
+        listening,
+    )?;
+    report.event(
+        "ready",
+        json!({ "address": address.to_string() }),
+        &format!("device at {address}: {format}"),
+    );
+    let end = flags.length.map(|length| Instant::now() + length);
+    loop {
+        let event = tokio::select! {
+            Some(event) = events.recv() => event,
+            () = signals.recv() => break,
+            () = async { sleep_until(end.unwrap_or_else(Instant::now)).await }, if end.is_some() => break,
+        };
+        match event {
+            DeviceEvent::Connected(client, from) => {
+                let from = from.map_or_else(|| "?".into(), |from| from.to_string());
+                let fields = json!({ "client": client.to_string(), "from": from });
+                report.event("connected", fields, &format!("client {client} connected from {from}"));
+            }
+            DeviceEvent::Started(client) => {
+                let fields = json!({ "client": client.to_string() });
+                report.event("started", fields, &format!("audio to and from client {client}"));
+            }
+            DeviceEvent::Stopped(client) => {
+                let fields = json!({ "client": client.to_string() });
+                report.event("stopped", fields, &format!("no more audio to and from client {client}"));
+            }
+            DeviceEvent::Gone(client, cause) => {
+                let fields = json!({ "client": client.to_string(), "cause": cause.to_string() });
+                report.event("gone", fields, &format!("client {client} is gone: {cause}"));
+            }
+            _ => {}
+        }
+    }
+    device.drain(Duration::from_secs(2)).await;
+    let figures = device.figures();
+    let fields = json!({
+        "starved": figures.starved, "passed_over": figures.passed_over, "silence": figures.silence,
+        "unsent": figures.unsent,
+    });
+    let text = format!(
+        "{} frames had not come in time, {} were passed over, {} bytes were lost",
+        figures.starved, figures.passed_over, figures.silence
+    );
+    report.event("summary", fields, &text);
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! A client session on the network, its events in a queue, and its audio in order.
+
+use crate::error::Error;
+use crate::syfala::Spread;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use voxwire_core::{Handler, Instant, PeerId, Rate, Session as _};
+use voxwire_syfala::stream::{Drift, Receiving, StreamSettings, StreamStats};
+use voxwire_syfala::{
+    Audio, Cause, Client, ClientCommand, ClientEvent, ClientSettings, Format, Refusal, Violation,
+};
+use voxwire_transport::{Handle, Hub, HubSettings, Listener};
+
+/// What has happened, but for audio.
+#[derive(Debug)]
+pub(crate) enum News {
+    Found { server: PeerId, from: Option<SocketAddr>, inputs: Vec<Format>, outputs: Vec<Format> },
+    Started,
+    Failed(&'static str),
+    Refused(&'static str),
+    Stopped,
+    Interrupted,
+    Lost { server: PeerId, cause: Cause },
+}
+
+/// A client at work.
+pub(crate) struct Driver {
+    hub: Handle<Client>,
+    news: UnboundedReceiver<News>,
+    ear: Arc<Mutex<Ear>>,
+}
+
+/// What has been heard of one stream.
+pub(crate) struct Ear {
+    /// Which of the inputs.
+    input: u32,
+    format: Format,
+    receiving: Receiving,
+    bytes: Vec<u8>,
+    drift: Drift,
+    /// When messages came, beside when they were due: in seconds, by the nominal rate.
+    pub(crate) arrivals: Spread,
+    /// The byte index of each message, and when it came in; if that is asked for.
+    pub(crate) log: Option<Vec<(u64, tokio::time::Instant)>>,
+    /// Told of each message's payload.
+    pub(crate) measure: Option<Measure>,
+}
+
+pub(crate) type Measure = Box<dyn FnMut(Instant, &[u8]) + Send>;
+
+impl Driver {
+    /// Looks for servers at these addresses, and will hear of the input of that number.
+    pub(crate) fn start(to: &[SocketAddr], input: u32) -> Result<Self, Error> {
+        let any = match to.first() {
+            Some(address) if address.is_ipv6() => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        };
+        let listener = Listener::bind_udp(any)?.with_broadcast(to.to_vec())?;
+        let mut client = Client::new(ClientSettings::DEFAULT);
+        // There is room for a byte.
+        let _ = client.handle_command(Instant::ZERO, ClientCommand::Discover);
+        let (sender, news) = unbounded_channel();
+        let ear = Arc::new(Mutex::new(Ear {
+            input,
+            format: Format::STANDARD,
+            receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
+            bytes: Vec::new(),
+            drift: Drift::new(),
+            arrivals: Spread::default(),
+            log: None,
+            measure: None,
+        }));
+        let desk = Desk { sender, ear: ear.clone() };
+        // As many as the widest streams with the shortest buffers take.
+        let frames = Rate { per_second: 200_000, burst: 200_000 };
+        let settings = HubSettings { frames, ..HubSettings::DEFAULT };
+        Ok(Self { hub: Hub::spawn(vec![listener], client, desk, settings), news, ear })
+    }
+
+    /// What happens next. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> News {
+        match self.news.recv().await {
+            Some(news) => news,
+            // The hub holds the other end for as long as we hold the hub.
+            None => core::future::pending().await,
+        }
+    }
+
+    pub(crate) fn command(&self, command: ClientCommand<'_>) -> Result<(), Refusal> {
+        self.hub.call(|client, now| client.handle_command(now, command))
+    }
+
+    /// The session's clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.hub.call(|_, now| now)
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.hub.call(|client, _| client.stats().messages_sent)
+    }
+
+    /// What has been heard. Holds up the session: nothing else of the driver is to be called meanwhile.
+    pub(crate) fn ear(&self) -> MutexGuard<'_, Ear> {
+        lock(&self.ear)
+    }
+
+    /// Says goodbye.
+    pub(crate) async fn end(&self) {
+        self.hub.drain(Duration::from_secs(1)).await;
+    }
+}
+
+fn lock(ear: &Mutex<Ear>) -> MutexGuard<'_, Ear> {
+    ear.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ear {
+    /// What is heard from now on has this format.
+    pub(crate) fn open(&mut self, format: Format) {
+        // A second, so that a hitch of ours loses nothing.
+        let second = usize::try_from(format.bytes(format.sample_rate.get() as u64)).unwrap_or(usize::MAX);
+        let buffer = second.clamp(256 * 1024, 16 << 20);
+        self.receiving = Receiving::new(&format, StreamSettings { buffer, ..StreamSettings::DEFAULT });
+        self.format = format;
+    }
+
+    fn restart(&mut self) {
+        self.receiving.restart();
+        (self.drift, self.arrivals) = (Drift::new(), Spread::default());
+    }
+
+    fn hear(&mut self, now: Instant, audio: &Audio<'_>) {
+        if audio.stream != self.input {
+            return;
+        }
+        if let Some(measure) = &mut self.measure {
+            measure(now, audio.payload);
+        }
+        if let Some(log) = &mut self.log {
+            log.push((audio.byte_index, tokio::time::Instant::now()));
+        }
+        self.drift.observe(now, audio.byte_index);
+        let rate = self.format.sample_rate.get() * self.format.frame_size() as f64;
+        self.arrivals.add(now.as_nanos() as f64 * 1e-9 - audio.byte_index as f64 / rate);
+        self.receiving.insert(now, audio);
+        self.take();
+    }
+
+    /// Takes what is in order.
+    fn take(&mut self) {
+        let mut part = [0; 4096];
+        loop {
+            match self.receiving.read(&mut part) {
+                0 => return,
+                n => self.bytes.extend_from_slice(&part[..n]),
+            }
+        }
+    }
+
+    /// What has come since the last call, in order and without gaps: whole samples.
+    pub(crate) fn heard(&mut self, now: Instant) -> Vec<u8> {
+        self.receiving.give_up(now);
+        self.take();
+        core::mem::take(&mut self.bytes)
+    }
+
+    pub(crate) fn stats(&self) -> StreamStats {
+        self.receiving.stats()
+    }
+
+    /// How much faster than it says the device's clock runs, in millionths; of ten seconds and more, as each message may be a
+    /// millisecond late.
+    pub(crate) fn ppm(&self) -> Option<f64> {
+        let ten_seconds = self.format.bytes(10 * self.format.sample_rate.get() as u64);
+        self.drift.parts_per_million(&self.format).filter(|_| self.receiving.byte_index() > ten_seconds)
+    }
+}
+
+struct Desk {
+    sender: UnboundedSender<News>,
+    ear: Arc<Mutex<Ear>>,
+}
+
+impl Handler<Client> for Desk {
+    fn on_event(&mut self, _client: &mut Client, now: Instant, event: ClientEvent<'_>) {
+        let news = match event {
+            ClientEvent::Audio { audio, .. } => return lock(&self.ear).hear(now, &audio),
+            ClientEvent::Found { server, from, formats } => News::Found {
+                server,
+                from,
+                inputs: formats.inputs.iter().collect(),
+                outputs: formats.outputs.iter().collect(),
+            },
+            ClientEvent::Started { .. } => {
+                lock(&self.ear).restart();
+                News::Started
+            }
+            ClientEvent::StartFailed { .. } => News::Failed("start"),
+            ClientEvent::StopFailed { .. } => News::Failed("stop"),
+            ClientEvent::StartRefused { .. } => News::Refused("start"),
+            ClientEvent::StopRefused { .. } => News::Refused("stop"),
+            ClientEvent::Stopped { .. } => News::Stopped,
+            ClientEvent::Interrupted { .. } => News::Interrupted,
+            ClientEvent::Lost { server, cause } => News::Lost { server, cause },
+            _ => return,
+        };
+        let _ = self.sender.send(news);
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
+    }
+}

@@ -1,0 +1,77 @@
+//! Times, and how they are spread.
+
+use core::fmt::Write as _;
+
+/// Times in seconds, as many as are kept: the first million.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Spread(Vec<f64>);
+
+const MOST: usize = 1_000_000;
+
+impl Spread {
+    pub(crate) fn add(&mut self, seconds: f64) {
+        if self.0.len() < MOST {
+            self.0.push(seconds);
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same, counted from the smallest.
+    pub(crate) fn beyond_least(mut self) -> Self {
+        let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
+        self.0.iter_mut().for_each(|time| *time -= least);
+        self
+    }
+
+    /// In milliseconds: the median, 99 and 99.9 percent, and the largest.
+    pub(crate) fn quantiles(&self) -> [f64; 4] {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        [0.5, 0.99, 0.999, 1.0].map(|quantile| {
+            let at = (quantile * sorted.len().saturating_sub(1) as f64).round() as usize;
+            sorted.get(at).map_or(0.0, |time| time * 1e3)
+        })
+    }
+
+    /// A histogram: a line for each power of two of microseconds.
+    pub(crate) fn histogram(&self) -> String {
+        let mut counts = [0_usize; 32];
+        for time in &self.0 {
+            let micros = (time * 1e6).max(1.0);
+            counts[(micros.log2() as usize).min(31)] += 1;
+        }
+        let most = counts.iter().copied().max().unwrap_or(0).max(1);
+        let used = |n: &usize| counts[*n] > 0;
+        let (first, last) = ((0..32).find(used).unwrap_or(0), (0..32).rev().find(used).unwrap_or(0));
+        let mut text = String::new();
+        for (n, count) in counts.iter().enumerate().take(last + 1).skip(first) {
+            let (from, to) = ((1_u64 << n) as f64 / 1e3, (2_u64 << n) as f64 / 1e3);
+            let bar = "#".repeat((count * 50).div_ceil(most));
+            let _ = write!(text, "\n{from:>10.3} to {to:>10.3} ms {count:>8} {bar}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_sorted_and_drawn() {
+        let mut spread = Spread::default();
+        for n in 1..=1000_u32 {
+            spread.add(7.0 + f64::from(n) * 1e-6);
+        }
+        let spread = spread.beyond_least();
+        let [median, p99, p999, most] = spread.quantiles();
+        assert!((median - 0.5).abs() < 0.001 && (p99 - 0.989).abs() < 0.001, "{median} {p99}");
+        assert!((p999 - 0.998).abs() < 0.001 && (most - 0.999).abs() < 1e-6, "{p999} {most}");
+        let histogram = spread.histogram();
+        assert!(histogram.ends_with(&format!("      488 {}", "#".repeat(48))), "{histogram}");
+        assert_eq!(histogram.lines().count(), 11);
+    }
+}

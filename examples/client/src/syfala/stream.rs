@@ -1,0 +1,476 @@
+//! `stream`: audio to and from one device.
+
+use super::driver::Measure;
+use super::{Driver, News, Signals, Spread};
+use crate::error::{Error, failed};
+use crate::report::Report;
+use crate::sound::{Player, Recorder, Shape, Source, peak};
+use core::net::SocketAddr;
+use core::time::Duration;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use voxwire_audio::{Pacer, SampleOrder, decode, encode};
+use voxwire_core::PeerId;
+use voxwire_server::syfala::sample_format;
+use voxwire_syfala::stream::StreamStats;
+use voxwire_syfala::{ClientCommand, Format};
+
+/// How long a device may take to be found, to start and to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long what is on its way may take behind the last sample.
+const TAIL: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) source: Option<Source>,
+    pub(crate) record: Option<PathBuf>,
+    pub(crate) device: bool,
+    pub(crate) length: Option<Duration>,
+    pub(crate) output: Option<u32>,
+    pub(crate) input: u32,
+    pub(crate) measure: bool,
+    /// Remember when each message came and went.
+    pub(crate) trace: bool,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    /// From the first question to the first moment of audio.
+    pub(crate) set_up: Duration,
+    pub(crate) sent: u64,
+    pub(crate) heard: StreamStats,
+    /// Behind the earliest, as the device's clock and the network had it.
+    arrivals: Spread,
+    round_trips: Spread,
+    ppm: Option<f64>,
+    /// Byte indices of what went to the first output and came from the input, and when; if that was asked for.
+    pub(crate) said: Vec<(u64, Instant)>,
+    pub(crate) came: Vec<(u64, Instant)>,
+}
+
+/// What goes to one of the device's outputs.
+struct Output {
+    format: Format,
+    player: Option<Player>,
+    /// What is played, in numbers rather than sound.
+    measure: bool,
+    frame: u64,
+}
+
+/// When which frame was sent, for as long as it can come back.
+type Sent = Arc<Mutex<VecDeque<(u64, voxwire_core::Instant)>>>;
+
+/// Numbers of frames repeat after so many; 0 stands for silence.
+const NUMBERS: u64 = 32_767;
+
+impl Output {
+    /// The next frames, silent where there is nothing to play.
+    fn next(&mut self, frames: usize) -> Result<(Vec<u8>, f64, bool), Error> {
+        let len = frames * self.format.frame_size();
+        let (mut bytes, mut loudest, mut over) = (Vec::with_capacity(len), 0.0, false);
+        if self.measure {
+            let channels = self.format.channels.get() as usize;
+            let number = |n: usize| ((self.frame + (n / channels) as u64) % NUMBERS + 1) as f64 / 32_768.0;
+            let samples: Vec<f64> = (0..frames * channels).map(number).collect();
+            encode(&samples, sample_format(self.format.sample_type), SampleOrder::Little, &mut bytes);
+        } else if let Some(player) = &mut self.player {
+            match player.next(frames)? {
+                Some((samples, peak)) => {
+                    bytes.extend_from_slice(samples);
+                    loudest = peak;
+                }
+                None => over = true,
+            }
+        }
+        self.frame += frames as u64;
+        let silence = self.format.sample_type.silence().iter().cycle();
+        bytes.extend(silence.take(len - bytes.len()));
+        Ok((bytes, loudest, over))
+    }
+}
+
+/// Finds a device at one of these addresses, and exchanges audio with it until all is said.
+pub(crate) async fn stream(to: &[SocketAddr], options: Options, report: &Report) -> Result<Summary, Error> {
+    let mut driver = Driver::start(to, options.input)?;
+    let result = converse(&mut driver, to, &options, report).await;
+    driver.end().await;
+    report.progress_end();
+    let summary = result?;
+    summary.print(report);
+    Ok(summary)
+}
+
+async fn converse(
+    driver: &mut Driver,
+    to: &[SocketAddr],
+    options: &Options,
+    report: &Report,
+) -> Result<Summary, Error> {
+    let mut signals = Signals::new()?;
+    let since = Instant::now();
+    let (mut talk, set_up) = tokio::select! {
+        talk = begin(driver, to, options, report) => (talk?, since.elapsed()),
+        () = signals.recv() => return Err(failed!("interrupted before there was audio")),
+    };
+    report.plain("started", "audio goes both ways");
+    let mut result = talk.go_on(driver, options, &mut signals, report).await;
+    if result.is_ok() {
+        result = tokio::select! {
+            result = talk.end(driver, report) => result,
+            () = signals.recv() => Err(failed!("interrupted before the device had stopped")),
+        };
+    }
+    // What has been heard is kept, however it ended.
+    talk.finish(driver)?;
+    result?;
+    let sent = driver.sent();
+    let mut ear = driver.ear();
+    Ok(Summary {
+        set_up,
+        sent,
+        heard: ear.stats(),
+        arrivals: core::mem::take(&mut ear.arrivals).beyond_least(),
+        round_trips: talk.round_trips.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        ppm: ear.ppm(),
+        said: talk.said.unwrap_or_default(),
+        came: ear.log.take().unwrap_or_default(),
+    })
+}
+
+/// Finds a device, connects to it and starts IO.
+async fn begin(
+    driver: &mut Driver,
+    to: &[SocketAddr],
+    options: &Options,
+    report: &Report,
+) -> Result<Talk, Error> {
+    let (server, inputs, outputs) = connect(driver, to, report).await?;
+    let talk = match Talk::new(driver, server, &inputs, &outputs, options) {
+        Ok(talk) => talk,
+        Err(error) => {
+            // What cannot be served is refused.
+            let _ = driver.command(ClientCommand::Refuse { server });
+            return Err(error);
+        }
+    };
+    for command in
+        [ClientCommand::Accept { server }, ClientCommand::StopDiscovery, ClientCommand::StartIo { server }]
+    {
+        driver.command(command).map_err(|refusal| failed!("cannot start: {refusal}"))?;
+    }
+    await_news(driver, server, report, "start", |news| matches!(news, News::Started)).await?;
+    Ok(talk)
+}
+
+/// Waits for a device, the first that is found.
+async fn connect(
+    driver: &mut Driver,
+    to: &[SocketAddr],
+    report: &Report,
+) -> Result<(PeerId, Vec<Format>, Vec<Format>), Error> {
+    report.plain("looking", "looking for a device");
+    let found = async {
+        loop {
+            if let News::Found { server, from, inputs, outputs } = driver.next().await {
+                return (server, from, inputs, outputs);
+            }
+        }
+    };
+    let Ok((server, from, inputs, outputs)) = timeout(PATIENCE, found).await else {
+        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+        return Err(failed!("no device answers at {}", to.join(", ")));
+    };
+    let address = from.map_or_else(|| "?".into(), |from| from.to_string());
+    let fields = json!({ "address": address, "inputs": inputs.len(), "outputs": outputs.len() });
+    let text = format!("device at {address}: {} inputs, {} outputs", inputs.len(), outputs.len());
+    report.event("device", fields, &text);
+    Ok((server, inputs, outputs))
+}
+
+/// Waits for the answer to a request.
+async fn await_news(
+    driver: &mut Driver,
+    server: PeerId,
+    report: &Report,
+    what: &str,
+    is_it: impl Fn(&News) -> bool,
+) -> Result<(), Error> {
+    let answer = async {
+        loop {
+            let news = driver.next().await;
+            match news {
+                news if is_it(&news) => return Ok(()),
+                News::Failed(what) => {
+                    let text = format!("the device could not {what}; it is asked again");
+                    report.event("failed", json!({ "what": what }), &text);
+                }
+                News::Refused(what) => return Err(failed!("the device refuses to {what}")),
+                News::Lost { server: lost, cause } if lost == server => {
+                    return Err(failed!("the device is gone: {cause}"));
+                }
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(failed!("the device does not {what}")))
+}
+
+/// What is said and heard.
+struct Talk {
+    server: PeerId,
+    outputs: Vec<Output>,
+    recorder: Option<(Recorder, Format)>,
+    sent: Sent,
+    round_trips: Arc<Mutex<Spread>>,
+    /// Frames of a message, and their rate.
+    block: usize,
+    rate: u32,
+    loudest: f64,
+    said: Option<Vec<(u64, Instant)>>,
+}
+
+impl Talk {
+    fn new(
+        driver: &Driver,
+        server: PeerId,
+        inputs: &[Format],
+        outputs: &[Format],
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let shapes: Result<Vec<Shape>, Error> = inputs.iter().chain(outputs).map(shape).collect();
+        let shapes = shapes?;
+        if options.output.is_some_and(|output| output as usize >= outputs.len()) {
+            return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
+        }
+        let input = inputs.get(options.input as usize);
+        let listens = options.record.is_some() || options.device || options.measure;
+        if (options.input > 0 || listens) && input.is_none() {
+            return Err(failed!("the device has {} inputs, numbered from 0", inputs.len()));
+        }
+        if (options.source.is_some() || options.measure) && outputs.is_empty() {
+            return Err(failed!("the device has no outputs: nothing can be played"));
+        }
+        let of_outputs = outputs.iter().zip(&shapes[inputs.len()..]).enumerate();
+        let outputs = of_outputs.map(|(n, (format, shape))| {
+            let chosen = match (options.output, &options.source) {
+                (Some(output), _) => output as usize == n,
+                (None, Some(Source::Microphone)) => n == 0,
+                (None, _) => true,
+            };
+            let source = options.source.as_ref().filter(|_| chosen);
+            let player = source.map(|source| source.player(*shape)).transpose()?;
+            Ok(Output { format: *format, player, measure: options.measure && chosen, frame: 0 })
+        });
+        let outputs: Vec<Output> = outputs.collect::<Result<_, Error>>()?;
+        if options.measure {
+            let small = outputs.iter().map(|output| output.format).chain(input.copied());
+            if small.into_iter().any(|format| format.sample_type.size() < 2) {
+                return Err(failed!("samples of 8 bits are too small to be measured with"));
+            }
+        }
+        let first = shapes.first().ok_or_else(|| failed!("the device has no streams"))?;
+        let hint = outputs.iter().find_map(|output| output.format.buffer_size);
+        let thousandth = (first.rate as usize).div_ceil(1000);
+        let block = hint.map_or(thousandth, |frames| frames.get() as usize).clamp(1, thousandth * 100);
+        let (sent, round_trips) = (Sent::default(), Arc::new(Mutex::new(Spread::default())));
+        let mut recorder = None;
+        if let Some(format) = input {
+            let mut ear = driver.ear();
+            ear.open(*format);
+            ear.log = options.trace.then(Vec::new);
+            if options.measure {
+                ear.measure = Some(measurer(*format, sent.clone(), round_trips.clone()));
+            }
+            let shape = shape(format)?;
+            recorder = Some((Recorder::new(options.record.as_deref(), options.device, shape)?, *format));
+        }
+        let rate = outputs.first().map_or(Ok(first.rate), |output| shape(&output.format).map(|s| s.rate))?;
+        let said = options.trace.then(Vec::new);
+        Ok(Self { server, outputs, recorder, sent, round_trips, block, rate, loudest: 0.0, said })
+    }
+
+    /// Speaks and listens until all is said.
+    async fn go_on(
+        &mut self,
+        driver: &mut Driver,
+        options: &Options,
+        signals: &mut Signals,
+        report: &Report,
+    ) -> Result<(), Error> {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let (mut since, mut pacer) = (Instant::now(), Pacer::new(self.rate));
+        let (began, mut over, mut shown) = (Instant::now(), None, Instant::now());
+        loop {
+            tokio::select! {
+                news = driver.next() => match news {
+                    News::Lost { server, cause } if server == self.server => {
+                        return Err(failed!("the device is gone: {cause}"));
+                    }
+                    News::Interrupted => {
+                        report.plain("interrupted", "the device stopped by itself; it is asked to start again");
+                    }
+                    News::Refused(what) => return Err(failed!("the device refuses to {what}")),
+                    News::Started => (since, pacer) = (Instant::now(), Pacer::new(self.rate)),
+                    _ => {}
+                },
+                _ = ticks.tick() => {
+                    while pacer.due() <= since.elapsed() {
+                        pacer.sent(self.block);
+                        if self.say(driver)? {
+                            over.get_or_insert_with(Instant::now);
+                        }
+                    }
+                    let heard = self.listen(driver)?;
+                    if shown.elapsed() > Duration::from_millis(100) {
+                        shown = Instant::now();
+                        report.progress(began.elapsed(), core::mem::take(&mut self.loudest), heard);
+                    }
+                    let time_is_up = options.length.is_some_and(|length| began.elapsed() >= length);
+                    let said = options.length.is_none() && over.is_some_and(|at: Instant| at.elapsed() >= TAIL);
+                    if time_is_up || said {
+                        return Ok(());
+                    }
+                }
+                () = signals.recv() => return Ok(()),
+            }
+        }
+    }
+
+    /// Has the device stop.
+    async fn end(&self, driver: &mut Driver, report: &Report) -> Result<(), Error> {
+        let stop = driver.command(ClientCommand::StopIo { server: self.server });
+        stop.map_err(|refusal| failed!("cannot stop: {refusal}"))?;
+        await_news(driver, self.server, report, "stop", |news| matches!(news, News::Stopped)).await?;
+        report.plain("stopped", "audio stopped");
+        Ok(())
+    }
+
+    /// Sends a message's worth to every output. True once everything has been played.
+    fn say(&mut self, driver: &Driver) -> Result<bool, Error> {
+        let mut played = self.outputs.iter().any(|output| output.player.is_some());
+        for (stream, output) in (0..).zip(&mut self.outputs) {
+            let frame = output.frame;
+            let (samples, loudest, over) = output.next(self.block)?;
+            self.loudest = self.loudest.max(loudest);
+            played &= over || output.player.is_none();
+            if output.measure && stream == 0 {
+                // The session's lock first: whoever hears has it already.
+                let now = driver.now();
+                let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+                sent.push_back((frame, now));
+                while sent.len() > 10_000 {
+                    sent.pop_front();
+                }
+            }
+            if let Some(said) = self.said.as_mut().filter(|_| stream == 0) {
+                said.push((frame * output.format.frame_size() as u64, Instant::now()));
+            }
+            // While it is interrupted, what is said goes nowhere.
+            let command = ClientCommand::Play { server: self.server, stream, samples: &samples };
+            if let Err(refusal) = driver.command(command) {
+                tracing::debug!(%refusal, "not sent");
+            }
+        }
+        Ok(played)
+    }
+
+    /// Takes what has come; returns its loudest sample.
+    fn listen(&mut self, driver: &Driver) -> Result<f64, Error> {
+        let Some((recorder, format)) = &mut self.recorder else { return Ok(0.0) };
+        let now = driver.now();
+        let bytes = driver.ear().heard(now);
+        let samples = decode(&bytes, sample_format(format.sample_type), SampleOrder::Little);
+        recorder.hear_samples(&samples)?;
+        Ok(peak(&samples))
+    }
+
+    fn finish(&mut self, driver: &Driver) -> Result<(), Error> {
+        self.listen(driver)?;
+        driver.ear().measure = None;
+        match self.recorder.take() {
+            Some((recorder, _)) => recorder.finish(),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Finds out when the frame was sent that a message begins with.
+fn measurer(format: Format, sent: Sent, times: Arc<Mutex<Spread>>) -> Measure {
+    Box::new(move |now, payload| {
+        let first = payload.get(..format.sample_type.size()).unwrap_or(&[]);
+        let sample = decode(first, sample_format(format.sample_type), SampleOrder::Little);
+        let number = sample.first().map_or(0.0, |sample| (sample * 32_768.0).round());
+        if !(1.0..=NUMBERS as f64).contains(&number) {
+            return;
+        }
+        let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((newest, _)) = sent.back() else { return };
+        // The newest frame of that number.
+        let back = (newest % NUMBERS + NUMBERS - (number as u64 - 1)) % NUMBERS;
+        let Some(frame) = newest.checked_sub(back) else { return };
+        let at = sent.partition_point(|(first, _)| *first <= frame);
+        if let Some((_, at)) = at.checked_sub(1).and_then(|at| sent.get(at)) {
+            let time = now.saturating_duration_since(*at).as_secs_f64();
+            times.lock().unwrap_or_else(PoisonError::into_inner).add(time);
+        }
+    })
+}
+
+/// How the programs' sound is to be made for a stream.
+fn shape(format: &Format) -> Result<Shape, Error> {
+    let rate = format.sample_rate.get();
+    let channels = u16::try_from(format.channels.get()).ok().filter(|channels| *channels <= 1024);
+    match channels {
+        Some(channels) if rate.fract() == 0.0 && (1.0..=768_000.0).contains(&rate) => Ok(Shape {
+            rate: rate as u32,
+            channels,
+            format: sample_format(format.sample_type),
+            order: SampleOrder::Little,
+        }),
+        _ => {
+            Err(failed!("{format} cannot be served: a whole number of Hz and at most 1024 channels expected"))
+        }
+    }
+}
+
+impl Summary {
+    fn print(&self, report: &Report) {
+        let Self { sent, heard, arrivals, round_trips, ppm, .. } = self;
+        let milliseconds = |spread: &Spread| {
+            let [median, p99, p999, most] = spread.quantiles();
+            json!({ "p50": median, "p99": p99, "p99_9": p999, "max": most })
+        };
+        let mut fields = json!({
+            "set_up_ms": self.set_up.as_secs_f64() * 1e3,
+            "messages_sent": sent, "messages_heard": heard.messages, "bytes_heard": heard.received,
+            "bytes_lost": heard.silence, "bytes_late": heard.late, "bytes_overflow": heard.overflow,
+            "ppm": ppm, "arrival_ms": milliseconds(arrivals),
+        });
+        let mut text = format!(
+            "{sent} messages sent, {} heard; {} bytes lost, {} late",
+            heard.messages, heard.silence, heard.late
+        );
+        if let Some(ppm) = ppm {
+            text += &format!("; the device's clock is {ppm:+.0} millionths off ours");
+        }
+        if !arrivals.is_empty() {
+            let [median, p99, ..] = arrivals.quantiles();
+            text += &format!("\nmessages came {median:.3} ms (p99 {p99:.3}) behind the earliest");
+        }
+        if !round_trips.is_empty() {
+            let [median, p99, p999, most] = round_trips.quantiles();
+            fields["round_trip_ms"] = milliseconds(round_trips);
+            text += &format!(
+                "\nthere and back: median {median:.3} ms, p99 {p99:.3}, p99.9 {p999:.3}, most {most:.3}{}",
+                round_trips.histogram()
+            );
+        }
+        report.event("summary", fields, &text);
+    }
+}
