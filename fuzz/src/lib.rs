@@ -6,12 +6,14 @@ mod core_bodies;
 mod dissonance;
 mod opcode;
 mod syfala;
+mod syfala_session;
 mod voicelink;
 
 pub use core_bodies::{core_framing, core_list};
 pub use dissonance::{dissonance_message, dissonance_session};
 pub use opcode::{opcode_message, opcode_session, opcode_stream};
 pub use syfala::{syfala_message, syfala_stream};
+pub use syfala_session::syfala_session;
 pub use voicelink::{voicelink_message, voicelink_session, voicelink_stream};
 
 /// Reads a script of operations out of fuzzer input; zeros at its end.

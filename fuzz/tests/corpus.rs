@@ -72,3 +72,8 @@ fn c_10_syfala_message() {
 fn c_10_syfala_stream() {
     replay("syfala_stream", voxwire_fuzz::syfala_stream);
 }
+
+#[test]
+fn c_10_syfala_session() {
+    replay("syfala_session", voxwire_fuzz::syfala_session);
+}

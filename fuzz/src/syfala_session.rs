@@ -1,0 +1,368 @@
+use crate::Script;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::collections::BTreeSet;
+use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_syfala::{
+    Audio, Client, ClientCommand, ClientEvent, ClientMessage, ClientSettings, Format, Formats, IoResult,
+    IoState, Network, Server, ServerCommand, ServerEvent, ServerMessage, Settings, Wire,
+};
+
+const WIRE: Wire = Wire::DEFAULT;
+/// Where datagrams come from: the last two are not served.
+const SOURCES: [[u8; 4]; 6] =
+    [[10, 0, 0, 1], [10, 0, 0, 2], [10, 0, 0, 3], [10, 0, 0, 4], [10, 0, 255, 255], [192, 0, 2, 1]];
+
+/// A script for a server or a client: what is sent is a message and goes to live peers only; audio counts while IO is active and
+/// at no other time; refusals and violations change nothing; offers stay within the budget; nothing waits for ever.
+pub fn syfala_session(data: &[u8]) {
+    let mut script = Script(data);
+    if script.byte() & 1 == 0 { server(script) } else { client(script) }
+}
+
+/// The network's side of a session.
+struct Driver {
+    now: Instant,
+    ids: PeerIds,
+    alive: BTreeSet<PeerId>,
+    /// Who has gone since the outputs were looked at.
+    gone: BTreeSet<PeerId>,
+    /// Connects sent.
+    connects: u64,
+    drain: bool,
+}
+
+impl Driver {
+    fn new() -> Self {
+        Self {
+            now: Instant::ZERO,
+            ids: PeerIds::new(),
+            alive: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            connects: 0,
+            drain: true,
+        }
+    }
+
+    fn peer(&self, choice: u8) -> Option<PeerId> {
+        self.alive.iter().nth(usize::from(choice) % self.alive.len().max(1)).copied()
+    }
+
+    /// Does what the session wants.
+    fn obey<S: Session>(&mut self, session: &mut S, from_server: bool) {
+        let mut done = 0;
+        let mut closed = BTreeSet::new();
+        for output in session.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, frame, .. } => {
+                    let there = self.alive.contains(&to) && !closed.contains(&to);
+                    assert!(there || self.gone.contains(&to), "sent to nobody");
+                    if from_server {
+                        let message = ServerMessage::decode(frame, &WIRE).expect("what is sent is a message");
+                        self.connects += u64::from(matches!(message, ServerMessage::Connect(_)));
+                    } else {
+                        ClientMessage::decode(frame, &WIRE).expect("what is sent is a message");
+                    }
+                }
+                Output::Broadcast { frame } => assert!(from_server || frame == [0]),
+                Output::Keep { peer } => {
+                    let there = self.alive.contains(&peer) && !closed.contains(&peer);
+                    assert!(there || self.gone.contains(&peer), "nobody is kept");
+                }
+                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
+                other => panic!("{other:?}"),
+            }
+        }
+        session.advance(done);
+        self.gone.clear();
+        self.alive.retain(|peer| !closed.contains(peer));
+        closed.into_iter().for_each(|peer| self.ids.retire(peer));
+    }
+
+    fn timers<S: Session>(&self, session: &mut S, mut seen: impl FnMut(&S, Option<S::Event<'_>>)) {
+        for turn in 0.. {
+            assert!(turn < 10_000, "timers fire for ever");
+            if session.poll_timeout().is_none_or(|at| at > self.now) {
+                break;
+            }
+            let event = session.handle_timeout(self.now);
+            seen(session, event);
+        }
+    }
+}
+
+/// An input of the script's; `None` where the operation is another.
+fn input<'a>(
+    driver: &mut Driver,
+    operation: u8,
+    script: &mut Script<'_>,
+    frame: &'a mut Vec<u8>,
+    from_client: bool,
+) -> Option<Input<'a>> {
+    let choice = script.byte();
+    match operation % 8 {
+        0 => {
+            let peer = driver.ids.mint()?;
+            driver.alive.insert(peer);
+            let [a, b, c, d] = SOURCES[usize::from(choice) % SOURCES.len()];
+            let from = Some(SocketAddr::new(IpAddr::from([a, b, c, d]), 1000 + u16::from(choice)));
+            Some(Input::Opened { peer, via: Via::Accepted, from })
+        }
+        1 => {
+            let peer = driver.peer(choice)?;
+            driver.alive.remove(&peer);
+            driver.gone.insert(peer);
+            driver.ids.retire(peer);
+            Some(Input::Closed { peer })
+        }
+        2..=5 => {
+            let peer = driver.peer(choice)?;
+            message(script, frame, from_client);
+            Some(Input::Frame { peer, lane: Lane::Droppable, bytes: frame })
+        }
+        _ => None,
+    }
+}
+
+/// A message, or any bytes.
+fn message(script: &mut Script<'_>, out: &mut Vec<u8>, from_client: bool) {
+    let choice = script.byte();
+    let audio = Audio::new(u32::from(choice >> 6), u64::from(script.byte()) << (choice & 31), &[7; 24]);
+    let formats = [Format::STANDARD; 2];
+    let count = usize::from(choice >> 4) % 3;
+    out.clear();
+    let encoded = if from_client {
+        let all = [
+            ClientMessage::Discovery,
+            ClientMessage::ConnectionSuccess,
+            ClientMessage::ConnectionFailed,
+            ClientMessage::ConnectionRefused,
+            ClientMessage::StartIo,
+            ClientMessage::StopIo,
+            ClientMessage::Audio(audio),
+            ClientMessage::Disconnect,
+            ClientMessage::Heartbeat,
+        ];
+        all.get(usize::from(choice % 10)).map(|message| message.encode(&WIRE, out))
+    } else {
+        let formats = Formats { inputs: formats[..count].into(), outputs: formats[..1].into() };
+        let all = [
+            ServerMessage::Connect(formats),
+            ServerMessage::StartIoFailed,
+            ServerMessage::StartIoRefused,
+            ServerMessage::StartIoSuccess,
+            ServerMessage::StopIoFailed,
+            ServerMessage::StopIoRefused,
+            ServerMessage::StopIoSuccess,
+            ServerMessage::Audio(audio),
+            ServerMessage::Disconnect,
+            ServerMessage::Heartbeat,
+        ];
+        all.get(usize::from(choice % 11)).map(|message| message.encode(&WIRE, out))
+    };
+    match encoded {
+        Some(encoded) => drop(encoded.expect("a message")),
+        None => out.extend_from_slice(script.bytes(usize::from(choice))),
+    }
+}
+
+/// Hands an input in; what is refused has queued nothing but a close.
+fn hand_in<'a, S: Session>(session: &mut S, now: Instant, input: Input<'a>) -> Option<S::Event<'a>> {
+    let before = session.outputs().count();
+    match session.handle_input(now, input) {
+        Ok(event) => event,
+        Err(_) => {
+            assert!(
+                session.outputs().skip(before).all(|output| matches!(output, Output::Close { .. })),
+                "a violation is answered"
+            );
+            None
+        }
+    }
+}
+
+fn pass(driver: &mut Driver, script: &mut Script<'_>) {
+    let millis = [0, 1, 20, 99, 100, 250, 599, 600, 1000, 5001];
+    let millis = millis[usize::from(script.byte()) % millis.len()];
+    driver.now = driver.now.saturating_add(Duration::from_millis(millis));
+}
+
+fn server(mut script: Script<'_>) {
+    let choice = script.byte();
+    let formats = [Format::STANDARD; 2];
+    let (inputs, outputs) = (&formats[..usize::from(choice & 3).min(2)], &formats[..1]);
+    let mut settings = Settings { max_clients: 3, ..Settings::DEFAULT };
+    settings.announce = (choice & 4 != 0).then_some(Duration::from_millis(300));
+    settings.limits.max_backlog = 4000;
+    settings.limits.max_peers = 16;
+    let mut server = Server::new(inputs, outputs, settings, 7).expect("a server");
+    let networks: [Network; 1] = ["10.0.0.0/16".parse().expect("a network")];
+    server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).expect("served");
+    let mut driver = Driver::new();
+    let check = |_: &Server, event: Option<ServerEvent<'_>>| {
+        assert!(event.is_none_or(|event| matches!(event, ServerEvent::Gone { .. })), "{event:?}");
+    };
+    while !script.is_empty() {
+        let operation = script.byte();
+        if operation % 8 < 6 {
+            let mut scratch = Vec::new();
+            if let Some(input) = input(&mut driver, operation, &mut script, &mut scratch, true) {
+                let active: Vec<PeerId> = server
+                    .clients()
+                    .filter(|(_, _, io)| *io == IoState::Active)
+                    .map(|(peer, ..)| peer)
+                    .collect();
+                match hand_in(&mut server, driver.now, input) {
+                    Some(ServerEvent::Audio { client, audio }) => {
+                        assert!(active.contains(&client) && audio.stream < 1, "audio in no forbidden state");
+                    }
+                    Some(ServerEvent::StartIo { client }) => {
+                        assert_eq!(server.io(client), Some(IoState::StartPending));
+                    }
+                    Some(ServerEvent::StopIo { client }) => {
+                        assert_eq!(server.io(client), Some(IoState::StopPending));
+                    }
+                    Some(ServerEvent::Gone { client, .. }) => assert_eq!(server.io(client), None),
+                    _ => {}
+                }
+            }
+        } else if operation % 8 == 6 {
+            pass(&mut driver, &mut script);
+        } else {
+            let client = driver.peer(script.byte()).unwrap_or(PeerId { slot: 9, generation: 9 });
+            let choice = script.byte();
+            let result =
+                [IoResult::Success, IoResult::Failed, IoResult::Refused][usize::from(choice >> 4) % 3];
+            let command = match choice % 8 {
+                0 | 1 => ServerCommand::StartIoResult { client, result },
+                2 => ServerCommand::StopIoResult { client, result },
+                3 | 4 => ServerCommand::Play { client, stream: u32::from(choice >> 6), samples: &[5; 2000] },
+                5 => ServerCommand::Disconnect { client },
+                6 => {
+                    driver.drain = !driver.drain;
+                    continue;
+                }
+                _ => {
+                    server.shutdown(driver.now);
+                    continue;
+                }
+            };
+            let (before, io) = (server.outputs().count(), server.io(client));
+            match server.handle_command(driver.now, command) {
+                Ok(()) => {
+                    let playing = matches!(command, ServerCommand::Play { .. });
+                    assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
+                }
+                Err(_) => assert_eq!(server.outputs().count(), before, "a refusal queues nothing"),
+            }
+        }
+        driver.timers(&mut server, check);
+        if driver.drain {
+            driver.obey(&mut server, true);
+        }
+        assert!(server.clients().count() <= 3);
+    }
+    driver.obey(&mut server, true);
+    // The budget: twenty at once and twenty a second.
+    let seconds = driver.now.saturating_duration_since(Instant::ZERO).as_secs();
+    assert!(driver.connects <= 20 + 20 * (seconds + 1), "{} offers in {seconds} s", driver.connects);
+    settle(&mut driver, &mut server, true, check);
+    assert_eq!(server.clients().count(), 0, "who says nothing is gone");
+    server.shutdown(driver.now);
+    assert_eq!(server.poll_timeout(), None);
+}
+
+/// Lets much time pass in steps.
+fn settle<S: Session>(
+    driver: &mut Driver,
+    session: &mut S,
+    from_server: bool,
+    seen: impl Fn(&S, Option<S::Event<'_>>),
+) {
+    for _ in 0..20 {
+        driver.now = driver.now.saturating_add(Duration::from_millis(500));
+        driver.timers(session, &seen);
+        driver.obey(session, from_server);
+    }
+}
+
+fn client(mut script: Script<'_>) {
+    let choice = script.byte();
+    let mut settings = ClientSettings { max_candidates: 3, max_servers: 2, ..ClientSettings::DEFAULT };
+    settings.limits.max_backlog = 4000;
+    settings.limits.max_peers = 16;
+    let mut client = Client::new(settings);
+    if choice & 1 != 0 {
+        client.handle_command(Instant::ZERO, ClientCommand::Discover).expect("looking");
+    }
+    let mut driver = Driver::new();
+    let check = |_: &Client, event: Option<ClientEvent<'_>>| {
+        assert!(event.is_none_or(|event| matches!(event, ClientEvent::Lost { .. })), "{event:?}");
+    };
+    while !script.is_empty() {
+        let operation = script.byte();
+        if operation % 8 < 6 {
+            let mut scratch = Vec::new();
+            if let Some(input) = input(&mut driver, operation, &mut script, &mut scratch, false) {
+                let active: Vec<PeerId> = client
+                    .servers()
+                    .filter(|(_, _, io)| *io == Some(IoState::Active))
+                    .map(|(peer, ..)| peer)
+                    .collect();
+                match hand_in(&mut client, driver.now, input) {
+                    Some(ClientEvent::Audio { server, audio }) => {
+                        let inputs = client.formats(server).map_or(0, |(inputs, _)| inputs.len());
+                        assert!(active.contains(&server) && (audio.stream as usize) < inputs);
+                    }
+                    Some(ClientEvent::Started { server } | ClientEvent::StopRefused { server }) => {
+                        assert_eq!(client.io(server), Some(IoState::Active));
+                    }
+                    Some(ClientEvent::Stopped { server } | ClientEvent::StartRefused { server }) => {
+                        assert_eq!(client.io(server), Some(IoState::Inactive));
+                    }
+                    Some(ClientEvent::Lost { server, .. }) => assert!(client.formats(server).is_none()),
+                    _ => {}
+                }
+            }
+        } else if operation % 8 == 6 {
+            pass(&mut driver, &mut script);
+        } else {
+            let server = driver.peer(script.byte()).unwrap_or(PeerId { slot: 9, generation: 9 });
+            let choice = script.byte();
+            let command = match choice % 12 {
+                0..=2 => ClientCommand::Accept { server },
+                3 | 4 => ClientCommand::StartIo { server },
+                5 => ClientCommand::StopIo { server },
+                6 => ClientCommand::Play { server, stream: u32::from(choice >> 6), samples: &[5; 2000] },
+                7 => ClientCommand::Disconnect { server },
+                8 => ClientCommand::Refuse { server },
+                9 => ClientCommand::Fail { server },
+                10 => {
+                    driver.drain = !driver.drain;
+                    continue;
+                }
+                _ => ClientCommand::StopDiscovery,
+            };
+            let (before, io) = (client.outputs().count(), client.io(server));
+            match client.handle_command(driver.now, command) {
+                Ok(()) => {
+                    let playing = matches!(command, ClientCommand::Play { .. });
+                    assert!(!playing || io == Some(IoState::Active), "played in no forbidden state");
+                }
+                Err(_) => assert_eq!(client.outputs().count(), before, "a refusal queues nothing"),
+            }
+        }
+        driver.timers(&mut client, check);
+        if driver.drain {
+            driver.obey(&mut client, false);
+        }
+        let connected = client.servers().filter(|(_, _, io)| io.is_some()).count();
+        assert!(connected <= 2 && client.servers().count() - connected <= 3);
+    }
+    driver.obey(&mut client, false);
+    settle(&mut driver, &mut client, false, check);
+    assert_eq!(client.servers().count(), 0, "who says nothing is gone");
+    client.shutdown(driver.now);
+    assert_eq!(client.poll_timeout(), None);
+}
