@@ -3,6 +3,8 @@
 
 #[path = "codec/opcode.rs"]
 mod opcode;
+#[path = "codec/syfala.rs"]
+mod syfala;
 
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
@@ -327,6 +329,6 @@ fn handshake(criterion: &mut Criterion) {
 criterion_group! {
     name = codec;
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    targets = data, handshake, opcode::contacts, opcode::voice
+    targets = data, handshake, opcode::contacts, opcode::voice, syfala::audio
 }
 criterion_main!(codec);

@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio::runtime::Builder;
 
+#[path = "relay/syfala.rs"]
+mod syfala;
 #[path = "relay/tcp.rs"]
 mod tcp;
 #[path = "relay/udp.rs"]
@@ -51,5 +53,5 @@ impl Served {
     }
 }
 
-criterion_group!(relay, udp::relay, udp::latency, tcp::relay);
+criterion_group!(relay, udp::relay, udp::latency, tcp::relay, syfala::latency);
 criterion_main!(relay);

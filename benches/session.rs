@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, studio, talking};
 use voxwire_core::{Input, Instant, Lane, Session};
 use voxwire_voicelink::{ByteOrder, Packet};
 
@@ -93,5 +93,35 @@ fn opcode(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(session, relay, dissonance, opcode);
+/// 32 frames of two channels, to a client and from one.
+fn syfala(criterion: &mut Criterion) {
+    use voxwire_syfala::{Audio, ClientMessage, Format, ServerCommand};
+    let mut server = studio::server(&[Format::STANDARD]);
+    let payloads = payloads(256);
+    let frames: Vec<_> = payloads
+        .iter()
+        .zip(0..)
+        .map(|(p, n)| studio::encoded(&ClientMessage::Audio(Audio::new(0, n * 256, p))))
+        .collect();
+    let mut at = 0_usize;
+    criterion.bench_function("session/syfala/hear/256", |bencher| {
+        bencher.iter(|| {
+            at = at.wrapping_add(1);
+            let input = Input::Frame { peer: studio::PEER, lane: Lane::Droppable, bytes: &frames[at % 64] };
+            black_box(server.handle_input(Instant::ZERO, input).is_ok());
+        });
+    });
+    criterion.bench_function("session/syfala/play/256", |bencher| {
+        bencher.iter(|| {
+            at = at.wrapping_add(1);
+            let samples = &payloads[at % 64];
+            let command = ServerCommand::Play { client: studio::PEER, stream: 0, samples };
+            black_box(server.handle_command(Instant::ZERO, command).is_ok());
+            let done = server.outputs().map(black_box).count();
+            server.advance(done);
+        });
+    });
+}
+
+criterion_group!(session, relay, dissonance, opcode, syfala);
 criterion_main!(session);

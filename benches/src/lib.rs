@@ -4,6 +4,7 @@
 pub mod alloc;
 pub mod hall;
 pub mod line;
+pub mod studio;
 
 use voxwire_core::testing::Rng;
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Rate, Session, Via};

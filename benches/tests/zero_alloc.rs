@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use voxwire_benches::alloc::{Counting, allocations};
-use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, settings, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, settings, studio, talking};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_transport::{Hub, HubSettings, Listener};
 use voxwire_voicelink::{
@@ -36,6 +36,90 @@ fn c_03_v_06_warm_voice_allocates_nothing() {
     dissonance_hub();
     opcode_server();
     opcode_client();
+    syfala_sessions();
+    syfala_hub();
+}
+
+/// A buffer of stereo audio in, in order, and out again: both sessions, and the stream beside them.
+fn syfala_sessions() {
+    use voxwire_syfala as s;
+    let format = s::Format::STANDARD;
+    let (mut server, mut client) = (studio::server(&[format]), studio::client(&[format]));
+    let (now, peer) = (Instant::ZERO, studio::PEER);
+    let mut receiving = s::stream::Receiving::new(&format, s::stream::StreamSettings::DEFAULT);
+    let mut samples = [7; 256];
+    let allocations = count(PACKETS, |n| {
+        let audio = s::Audio::new(0, n % PACKETS * 256, &samples);
+        let (mut there, mut back) = ([0; 300], [0; 300]);
+        let lens = [
+            s::ClientMessage::Audio(audio).encode(&s::Wire::DEFAULT, &mut &mut there[..]).unwrap(),
+            s::ServerMessage::Audio(audio).encode(&s::Wire::DEFAULT, &mut &mut back[..]).unwrap(),
+        ];
+        let input = Input::Frame { peer, lane: Lane::Droppable, bytes: &there[..lens[0]] };
+        let Ok(Some(s::ServerEvent::Audio { audio, .. })) = server.handle_input(now, input) else { panic!() };
+        if n % PACKETS == 0 {
+            receiving.restart();
+        }
+        assert_eq!(receiving.insert(now, &audio), s::stream::Taken::Stored);
+        assert_eq!(receiving.read(&mut samples), 256);
+        server
+            .handle_command(now, s::ServerCommand::Play { client: peer, stream: 0, samples: &samples })
+            .unwrap();
+        let input = Input::Frame { peer, lane: Lane::Droppable, bytes: &back[..lens[1]] };
+        assert!(matches!(client.handle_input(now, input), Ok(Some(s::ClientEvent::Audio { .. }))));
+        client
+            .handle_command(now, s::ClientCommand::Play { server: peer, stream: 0, samples: &samples })
+            .unwrap();
+        assert_eq!((server.outputs().count(), client.outputs().count()), (1, 1));
+        server.advance(usize::MAX);
+        client.advance(usize::MAX);
+    });
+    assert_eq!(allocations, 0, "syfala sessions");
+}
+
+/// A datagram to a device on a hub, and back.
+fn syfala_hub() {
+    use voxwire_syfala as s;
+    struct Echo;
+    impl voxwire_core::Handler<s::Server> for Echo {
+        fn on_event(&mut self, server: &mut s::Server, now: Instant, event: s::ServerEvent<'_>) {
+            let command = match event {
+                s::ServerEvent::Audio { client, audio } => {
+                    s::ServerCommand::Play { client, stream: 0, samples: audio.payload }
+                }
+                s::ServerEvent::StartIo { client } => {
+                    s::ServerCommand::StartIoResult { client, result: s::IoResult::Success }
+                }
+                _ => return,
+            };
+            server.handle_command(now, command).unwrap();
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+    let handle = Hub::spawn(vec![listener], studio::device(&[s::Format::STANDARD]), Echo, settings_of_hub);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(address).unwrap();
+    let mut back = [0; 2048];
+    // Heartbeats come in between.
+    let answer = |back: &mut [u8], len| while socket.recv(back).unwrap() != len {};
+    socket.send(&[0]).unwrap();
+    answer(&mut back, 25);
+    socket.send(&[1]).unwrap();
+    socket.send(&[4]).unwrap();
+    while socket.recv(&mut back).unwrap() != 1 || back[0] != 3 {}
+    let mut datagram = studio::encoded(&s::ClientMessage::Audio(s::Audio::new(0, 0, &[7; 256])));
+    let allocations = count(PACKETS, |n| {
+        datagram[5..13].copy_from_slice(&(n * 256).to_le_bytes());
+        socket.send(&datagram).unwrap();
+        answer(&mut back, datagram.len());
+    });
+    assert_eq!(allocations, 0, "hub of plain UDP");
+    assert_eq!(handle.call(|server, _| server.stats().messages_received), 2 * PACKETS);
+    drop(guard);
 }
 
 /// A carried call, both ways.
