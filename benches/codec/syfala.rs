@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 use voxwire_benches::payloads;
 use voxwire_core::Message;
-use voxwire_syfala::{Audio, ClientMessage, Wire};
+use voxwire_syfala::{AUDIO_HEAD_LEN, Audio, ClientMessage, Wire, voice};
 
 /// A client's messages as the reference hands them to postcard.
 #[derive(Serialize, Deserialize)]
@@ -81,17 +81,17 @@ pub(crate) fn audio(criterion: &mut Criterion) {
             out.extend_from_slice(payload);
         });
         group.finish();
-        // The head alone: what G-C3 is about.
-        let mut group = criterion.benchmark_group(format!("codec/head/syfala/audio/{size}"));
-        into(&mut group, "voxwire", &payloads, |payload, out| {
-            let sender = voxwire_syfala::voice::Sender::Client;
+        // The head alone, in place: what G-C3 is about.
+        let mut group = criterion.benchmark_group(format!("codec/encode/syfala/head/{size}"));
+        let mut place = [0; 32];
+        over(&mut group, "voxwire", &payloads, |payload| {
             let at = u64::from(payload[0]) << 20;
-            out.extend_from_slice(&voxwire_syfala::voice::head(sender, 3, at, payload.len() as u32));
+            let head = voice::head(voice::Sender::Client, 3, at, payload.len() as u32);
+            place[..AUDIO_HEAD_LEN].copy_from_slice(&head);
+            black_box(&place);
         });
-        into(&mut group, "postcard", &payloads, |payload, out| {
-            out.resize(32, 0);
-            let len = postcard::to_slice(&flat(payload), out).unwrap().len();
-            out.truncate(len);
+        over(&mut group, "postcard", &payloads, |payload| {
+            black_box(postcard::to_slice(&flat(payload), &mut place).unwrap());
         });
         group.finish();
     }
