@@ -1,7 +1,7 @@
 //! C-07: the program `voxwire-server`, run as its users and their scripts do.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -133,6 +133,8 @@ fn c_07_help_and_version() {
         "--dissonance-port",
         "--dissonance-quic-port",
         "--no-quic",
+        "--syfala-port",
+        "--syfala-sound",
         "--http",
         "--tls-cert",
         "--tls-key",
@@ -152,6 +154,9 @@ fn c_07_usage_errors_exit_with_2_and_say_why() {
     let nameless = file("nameless.toml", "[voicelink.names]\n\"127.0.0.2\" = \"\"");
     let half = file("half.toml", "tls-cert = \"cert.pem\"");
     let secrets = file("secrets.toml", "[voicelink.secrets]\nbob = \"hush\"");
+    let streams = file("streams.toml", "[syfala]\ninputs = 0\noutputs = 0");
+    let network = file("network.toml", "[syfala]\nnetworks = [\"10.0.0.0/40\"]");
+    let sample_type = file("sample-type.toml", "[syfala]\nsample-type = \"X1\"");
     let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
     for (arguments, expected) in [
         (vec!["--only".into(), "smoke-signals".into()], "invalid value 'smoke-signals'"),
@@ -167,6 +172,13 @@ fn c_07_usage_errors_exit_with_2_and_say_why() {
         (
             vec!["--config".into(), path(&secrets), "--bind".into(), "0.0.0.0".into()],
             "in the clear on 0.0.0.0",
+        ),
+        (vec!["--config".into(), path(&streams)], "0 inputs and 0 outputs: 1 to 64 expected"),
+        (vec!["--config".into(), path(&network)], "10.0.0.0/40"),
+        (vec!["--config".into(), path(&sample_type)], "`X1` is no sample type"),
+        (
+            vec!["--only".into(), "syfala".into(), "--syfala-sound".into(), "no-such.wav".into()],
+            "no-such.wav",
         ),
         (vec!["--tls-cert".into(), path(&half), "--tls-key".into(), path(&half)], "half.toml"),
     ] {
@@ -530,4 +542,107 @@ fn o_11_a_call_goes_on_while_others_attack_and_memory_stays_flat() {
     talking.join().unwrap();
     let grown = resident(&server.child).saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB more");
+}
+
+/// Sends a datagram and waits for one that begins like that; heartbeats may come first.
+fn ask(socket: &UdpSocket, message: &[u8], first: u8) -> Vec<u8> {
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.send(message).unwrap();
+    let mut answer = [0; 5000];
+    loop {
+        let len = socket.recv(&mut answer).unwrap();
+        if answer[0] == first {
+            return answer[..len].to_vec();
+        }
+    }
+}
+
+#[test]
+fn c_07_s_05_syfala_is_a_device_that_answers_counts_and_says_goodbye() {
+    let config = file(
+        "syfala.toml",
+        r#"
+        only = ["syfala"]
+        http = "127.0.0.1:0"
+        [syfala]
+        port = 0
+        inputs = 2
+        outputs = 1
+        rate = 44100
+        channels = 1
+        buffer = 0
+        sample-type = "i16"
+        sound = "echo"
+        latency-ms = 5
+        clients = 1
+        pin = "127.0.0.3"
+        announce-ms = 60000
+        "#,
+    );
+    let mut server = Server::start(&["--config", config.to_str().unwrap()]);
+    let address = server.address("syfala udp");
+    let from = |host: &str| {
+        let socket = UdpSocket::bind((host, 0)).unwrap();
+        socket.connect(address).unwrap();
+        socket
+    };
+    // Two inputs, one output: 44100 Hz, one channel, no hint, I16.
+    let format = [&44_100_f64.to_le_bytes()[..], &[1, 0, 6]].concat();
+    let connect = [&[0, 2][..], &format, &format, &[1], &format].concat();
+    let pinned = from("127.0.0.3");
+    assert_eq!(ask(&pinned, &[0], 0), connect);
+    // Nobody else is answered.
+    let other = from("127.0.0.4");
+    other.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    other.send(&[0]).unwrap();
+    assert!(other.recv(&mut [0; 100]).is_err());
+    pinned.send(&[1]).unwrap();
+    assert_eq!(ask(&pinned, &[4], 3), [3]);
+    // A second there is no room for.
+    let second = from("127.0.0.3");
+    assert_eq!(ask(&second, &[0], 0), connect);
+    second.send(&[1]).unwrap();
+    // What is said comes back on the first input; the second is silent.
+    let sound: Vec<u8> = (0..882_u32).flat_map(|n| (n as u16 + 1).to_le_bytes()).collect();
+    let audio = [&[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &1764_u32.to_le_bytes(), &sound].concat();
+    pinned.send(&audio).unwrap();
+    let (mut heard, mut silent) = (Vec::new(), Vec::new());
+    let came = |heard: &[u8]| heard.windows(sound.len()).any(|window| window == sound);
+    while !came(&heard) && heard.len() < 88_200 {
+        let message = ask(&pinned, &[8], 7);
+        if message[1] == 0 { &mut heard } else { &mut silent }.extend_from_slice(&message[17..]);
+    }
+    assert!(came(&heard), "bit for bit, within a second");
+    assert!(!silent.is_empty() && silent.iter().all(|byte| *byte == 0));
+    let metrics = http(server.address("http tcp"), "/metrics");
+    for line in [
+        "voxwire_syfala_connections 1",
+        "voxwire_syfala_active 1",
+        "voxwire_syfala_offers_total 2",
+        "voxwire_syfala_off_link_total 1",
+        "voxwire_syfala_messages_received_total 1",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    server.signal("-TERM");
+    assert_eq!(ask(&pinned, &[8], 8), [8]);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn c_07_s_05_a_broadcast_on_loopback_reaches_the_device_and_its_port_is_announced() {
+    let flags = ["--only", "syfala", "--syfala-port", "0", "--http", "off", "--syfala-sound", "mix"];
+    let server = Server::start(&flags);
+    let address = server.address("syfala udp");
+    assert!(address.ip().is_loopback());
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_broadcast(true).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.send_to(&[0], ("127.255.255.255", address.port())).unwrap();
+    let (len, from) = socket.recv_from(&mut [0; 100]).unwrap();
+    assert_eq!((len, from), (3 + 22, address));
+    // A second one has no room at that port.
+    let port = address.port().to_string();
+    let (code, error) = fails(&["--only", "syfala", "--syfala-port", &port, "--http", "off"]);
+    assert!(code == Some(1) && error.contains(&format!("cannot listen on {address} for syfala")), "{error}");
 }
