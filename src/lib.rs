@@ -17,7 +17,7 @@ pub use voxwire_dissonance as dissonance;
 #[cfg(feature = "opcode")]
 #[doc(inline)]
 pub use voxwire_opcode as opcode;
-/// Real-time audio for firmware, discovered on the local network: the codec and the streams.
+/// Real-time audio between drivers and devices, discovered on the local network.
 #[cfg(feature = "syfala")]
 #[doc(inline)]
 pub use voxwire_syfala as syfala;

@@ -1,4 +1,4 @@
-//! D-08 and D-15 across a network: clients and a server on hosts of their own, in namespaces, with a NAT and a firewall between
+//! D-08, D-15 and syfala across a network: clients, servers and devices on hosts of their own, in namespaces, with a NAT and a firewall between
 //! them. Needs Linux, user namespaces, and the packages iproute2 and nftables.
 #![cfg(target_os = "linux")]
 
@@ -103,4 +103,25 @@ fn d_15_where_udp_is_blocked_voice_goes_by_tcp_and_comes_back() {
     assert!(blocked.is_some() && back > alice.find("UDP is blocked"), "{alice}");
     let (frames, gap) = heard(&bob);
     assert!(frames >= 330 && gap < 2000, "{bob}");
+}
+
+#[test]
+fn s_05_s_09_devices_are_found_across_a_network_and_what_it_loses_is_silence() {
+    let Some(log) = run("syfala") else { return };
+    let found = log("found");
+    assert!(found.contains("10.9.0.3:6911") && found.contains("10.9.0.1:6911"), "{found}");
+    assert!(found.contains("2 channels") && found.contains("1 channel,"), "{found}");
+    let carol = log("carol");
+    assert!(carol.contains("no device answers at 10.9.0.3:6911"), "{carol}");
+    let alice = log("alice");
+    let summary: serde_json::Value = serde_json::from_str(alice.lines().last().unwrap()).unwrap();
+    let number = |name: &str| summary[name].as_u64().unwrap();
+    // 1500 messages a second, of 256 bytes.
+    assert!(number("messages_heard") > 4000, "{summary}");
+    let lost = number("bytes_lost") as f64 / (number("bytes_lost") + number("bytes_heard")) as f64;
+    assert!((0.02..0.2).contains(&lost), "{summary}");
+    let heard = voxwire_audio::load(&kit::temporary("network-syfala").join("heard.wav")).unwrap();
+    // Every frame has its place: four seconds, as far as the clocks of both agree.
+    let seconds = heard.seconds();
+    assert!((3.5..4.5).contains(&seconds), "{seconds}");
 }

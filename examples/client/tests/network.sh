@@ -100,6 +100,31 @@ END
     sleep 1
     at server nft delete table inet block
     ;;
+syfala)
+    # A device for every network of bob's, and one on the server that is bound to its interface.
+    nsenter --net=/run/netns/bob "$CLIENT" syfala serve --bind 0.0.0.0 --echo >"$OUT/bob" 2>&1 &
+    bob=$!
+    said bob 'device at'
+    nsenter --net=/run/netns/server "$CLIENT" syfala serve --bind 10.9.0.1 --channels 1 >"$OUT/second" 2>&1 &
+    said second 'device at'
+    at alice "$CLIENT" syfala discover --for 1 >"$OUT/found"
+    # Somebody on another network is not answered, and a host that is not asked by broadcast is.
+    ip netns add carol
+    ip link add eth1 netns router type veth peer name eth0 netns carol
+    at carol sh -c 'ip link set lo up; ip link set eth0 up; ip addr add 192.168.7.2/24 dev eth0; ip route add default via 192.168.7.1'
+    at router sh -c 'ip link set eth1 up; ip addr add 192.168.7.1/24 dev eth1; echo 1 >/proc/sys/net/ipv4/ip_forward'
+    at bob ip route add 192.168.7.0/24 via 10.9.0.4
+    at carol "$CLIENT" --server 10.9.0.3 syfala discover --for 1 >"$OUT/carol" 2>&1 || true
+    # A twentieth of everything gets lost, both ways.
+    at alice nft -f - <<END
+table inet lossy {
+    chain in { type filter hook input priority 0; meta l4proto udp numgen random mod 20 == 0 drop; }
+    chain out { type filter hook output priority 0; meta l4proto udp numgen random mod 20 == 0 drop; }
+}
+END
+    nsenter --net=/run/netns/alice "$CLIENT" --json --server 10.9.0.3 syfala stream --play tone --for 4 --record "$OUT/heard.wav" >"$OUT/alice" 2>&1 &
+    alice=$!
+    ;;
 esac
 wait $alice
 kill -TERM $bob
