@@ -5,7 +5,7 @@ mod seat;
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Play, Source, check_writable};
+use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -90,11 +90,6 @@ enum Action {
     },
     /// Print who is there and who listens to what.
     Rooms,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn frame(text: &str) -> Result<u64, String> {

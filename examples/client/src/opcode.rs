@@ -5,7 +5,7 @@ mod phone;
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Play, Source, check_writable};
+use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use core::time::Duration;
 pub(crate) use phone::{Heard, Options, Phone, Summary};
@@ -66,11 +66,6 @@ enum Action {
         #[arg(required = true)]
         user: Vec<String>,
     },
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {

@@ -3,6 +3,7 @@
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
 use core::str::FromStr;
+use core::time::Duration;
 use std::path::{Path, PathBuf};
 use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, load, resample};
 
@@ -182,6 +183,12 @@ pub(crate) fn numbered(path: &Path, n: u32) -> PathBuf {
     let extension =
         path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
     path.with_file_name(format!("{stem}-{n}{extension}"))
+}
+
+/// `--for`: a number of seconds, with a fraction if need be.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Checks that a recording can be written, before anybody is called. An existing file is left alone until then.

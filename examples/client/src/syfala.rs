@@ -7,7 +7,7 @@ mod stream;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Play, Source, check_writable};
+use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -118,11 +118,6 @@ struct ServeFlags {
     /// Tell everybody on the networks as often as this that the device is there, in milliseconds.
     #[arg(long, value_name = "MS")]
     announce: Option<u64>,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// Does what the command line says.

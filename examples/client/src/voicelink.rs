@@ -5,7 +5,7 @@ mod phone;
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Play, Source, check_writable};
+use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand, ValueEnum};
 use core::str::FromStr;
 use core::time::Duration;
@@ -132,11 +132,6 @@ impl FromStr for Counter {
 fn format(name: &str) -> Result<Format, String> {
     let number = name.parse().ok().and_then(Format::from_wire);
     Format::from_name(name).or(number).ok_or_else(|| "uint8, int8, int16, int32 or float32 expected".into())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 impl From<Order> for ByteOrder {
