@@ -72,7 +72,7 @@ impl Hubs {
         // A thread each, as they would be two machines.
         let runtimes =
             [(); 2].map(|()| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
-        let settings = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+        let settings = HubSettings { datagrams: UNLIMITED, ..HubSettings::DEFAULT };
         let (device, address) = {
             let _guard = runtimes[0].enter();
             let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();

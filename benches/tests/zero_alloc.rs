@@ -99,7 +99,7 @@ fn syfala_hub() {
     let guard = runtime.enter();
     let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+    let settings_of_hub = HubSettings { datagrams: UNLIMITED, ..HubSettings::DEFAULT };
     let handle = Hub::spawn(vec![listener], studio::device(&[s::Format::STANDARD]), Echo, settings_of_hub);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address).unwrap();

@@ -24,7 +24,7 @@ pub fn syfala_stream(data: &[u8]) {
     let mut script = Script(data);
     let sample_type = SampleType::ALL[usize::from(script.byte()) % 12];
     let format = Format { sample_type, ..Format::STANDARD };
-    let settings = StreamSettings { buffer: 4096, ..StreamSettings::DEFAULT };
+    let settings = StreamSettings { buffer: 5000, ..StreamSettings::DEFAULT };
     let mut receiving = Receiving::new(&format, settings);
     // What a byte of the stream is: never part of a silent sample.
     let said = |at: u64| (at % 100) as u8 + 1;

@@ -3,8 +3,8 @@ mod io;
 use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
 use crate::{
-    Cause, ClientCommand, ClientEvent, ClientMessage, Format, Formats, Framing, IoState, Refusal,
-    ServerMessage, Violation, Wire, framing,
+    Cause, ClientCommand, ClientEvent, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal,
+    ServerMessage, Violation, Wire, framing, network,
 };
 use alloc::{boxed::Box, collections::VecDeque};
 use core::{net::SocketAddr, time::Duration};
@@ -25,6 +25,8 @@ pub struct Client {
     timers: Timers,
     /// When to ask next who is there.
     discovery: Option<Instant>,
+    /// Where servers are listened to; `None` for everywhere.
+    networks: Option<Box<[Network]>>,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ClientEvent<'static>>,
@@ -98,6 +100,10 @@ struct Server {
     io: Option<IoState>,
     /// IO is to be active.
     wanted: bool,
+    /// The application knows that it is, since it was asked for last.
+    started: bool,
+    /// The server has shown that it knows us.
+    confirmed: bool,
     sending: Box<[Sending]>,
     moments: Moments,
 }
@@ -111,21 +117,18 @@ impl Server {
 
 impl Client {
     /// A client that knows no server, and does not look for any yet.
-    pub const fn new(settings: ClientSettings) -> Self {
+    pub fn new(mut settings: ClientSettings) -> Self {
+        settings.timing = settings.timing.checked();
+        settings.discovery = settings.discovery.max(Timing::LEAST);
         Self {
             wire: Wire { limits: settings.limits },
             peers: PeerSlab::new(settings.limits.max_peers),
             timers: Timers::new(),
             discovery: None,
+            networks: None,
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
-            stats: ClientStats {
-                messages_sent: 0,
-                messages_received: 0,
-                bytes_received: 0,
-                untimely: 0,
-                repeated: 0,
-            },
+            stats: ClientStats::default(),
             settings,
         }
     }
@@ -192,8 +195,9 @@ impl Client {
             (Some(Server { io: None, .. }), message) => {
                 Err(Violation::Unexpected { state: "not accepted", message: message.name() })
             }
-            (Some(Server { io: Some(io), moments, .. }), message) => {
+            (Some(Server { io: Some(io), moments, confirmed, .. }), message) => {
                 moments.heard = now;
+                *confirmed = true;
                 let io = *io;
                 Ok(self.control(now, peer, io, message))
             }
@@ -242,6 +246,8 @@ impl Client {
             outputs: formats.outputs.iter().collect(),
             io: None,
             wanted: false,
+            started: false,
+            confirmed: false,
             sending: Box::new([]),
             moments: Moments::new(now),
         });
@@ -365,6 +371,14 @@ impl Session for Client {
                 self.receive(now, peer, message)
             }
             Input::Opened { peer, from, .. } => {
+                let there = match (&self.networks, from) {
+                    (Some(networks), from) => network::serves(networks, from),
+                    (None, from) => from.is_none_or(network::is_one),
+                };
+                if !there {
+                    self.outbox.close(peer);
+                    return Err(Violation::OffLink);
+                }
                 if !self.peers.insert(peer, Peer { from, server: None }) {
                     self.outbox.close(peer);
                     return Err(Violation::TooMany("peers"));
@@ -388,6 +402,10 @@ impl Session for Client {
             }
             ClientCommand::StopDiscovery => {
                 self.discovery = None;
+                Ok(())
+            }
+            ClientCommand::Seek { networks } => {
+                self.networks = Some(networks.into());
                 Ok(())
             }
             ClientCommand::Accept { server } => self.accept(now, server),

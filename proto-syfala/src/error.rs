@@ -19,6 +19,9 @@ pub enum Violation {
     /// A source that is not on the networks that are served, or a broadcast or multicast address as one.
     #[error("the source is not on this network")]
     OffLink,
+    /// Another server's Connect, which begins like a client's Discovery.
+    #[error("Connect from another server")]
+    NotAClient,
     /// More questions than are answered.
     #[error("too many questions")]
     OverBudget,

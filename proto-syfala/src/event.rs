@@ -71,6 +71,12 @@ pub enum ClientCommand<'a> {
     Discover,
     /// Look no more.
     StopDiscovery,
+    /// Listen to servers on these networks alone: anybody could say to be one, and have us send audio elsewhere. Without this
+    /// servers are listened to wherever they are.
+    Seek {
+        /// In place of those before.
+        networks: &'a [Network],
+    },
     /// Connect to a server that was found. All its streams can be served: they become active together.
     Accept {
         /// The server.
@@ -150,7 +156,7 @@ pub enum ClientEvent<'a> {
         /// The server.
         server: PeerId,
     },
-    /// The server does not want to stop: audio goes on.
+    /// The server does not want to stop: audio goes on. (`Started` comes instead where it had not come yet.)
     StopRefused {
         /// The server.
         server: PeerId,

@@ -51,5 +51,5 @@ pub use {
     network::{InvalidNetwork, Network},
     server::{Server, ServerStats, Settings},
     timing::Timing,
-    wire::{AUDIO_HEAD_LEN, DEFAULT_PORT, LIMITS, MAX_DATAGRAM, MAX_PAYLOAD, MAX_STREAMS, Wire},
+    wire::{AUDIO_HEAD_LEN, CLIENT_PORT, DEFAULT_PORT, LIMITS, MAX_DATAGRAM, MAX_PAYLOAD, MAX_STREAMS, Wire},
 };

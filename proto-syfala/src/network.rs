@@ -1,5 +1,5 @@
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::str::FromStr;
 use thiserror::Error;
 
@@ -57,6 +57,20 @@ impl Network {
         let hosts = u32::MAX.checked_shr(self.prefix.into()).filter(|_| self.prefix < 31)?;
         Some(IpAddr::V4((u32::from(address) | hosts).into()))
     }
+}
+
+/// Whether an address is that of somebody on one of these networks: of one host, and with a port.
+pub(crate) fn serves(networks: &[Network], from: Option<SocketAddr>) -> bool {
+    let Some(from) = from else { return false };
+    let ip = from.ip().to_canonical();
+    let everybody = |network: &Network| network.broadcast() == Some(ip);
+    is_one(from) && !networks.iter().any(everybody) && networks.iter().any(|network| network.contains(ip))
+}
+
+/// Whether an address can be that of one host.
+pub(crate) fn is_one(from: SocketAddr) -> bool {
+    let ip = from.ip().to_canonical();
+    !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::from([255; 4]) && from.port() != 0
 }
 
 impl FromStr for Network {

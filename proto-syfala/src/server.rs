@@ -4,10 +4,10 @@ use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
 use crate::{
     Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, ServerCommand, ServerEvent,
-    ServerMessage, Violation, Wire, framing,
+    ServerMessage, Violation, Wire, framing, network,
 };
 use alloc::{boxed::Box, vec::Vec};
-use core::{net::IpAddr, net::SocketAddr, time::Duration};
+use core::{net::SocketAddr, time::Duration};
 use voxwire_core::{
     Bucket, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
     SourceRate,
@@ -136,9 +136,11 @@ impl Server {
     pub fn new(
         inputs: &[Format],
         outputs: &[Format],
-        settings: Settings,
+        mut settings: Settings,
         seed: u64,
     ) -> Result<Self, Refusal> {
+        settings.timing = settings.timing.checked();
+        settings.announce = settings.announce.map(|period| period.max(Timing::LEAST));
         let wire = Wire { limits: settings.limits };
         let mut connect = Vec::new();
         ServerMessage::Connect(Formats { inputs: inputs.into(), outputs: outputs.into() })
@@ -252,6 +254,10 @@ impl Server {
 
     /// Somebody asks who is there.
     fn asked(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
+        self.still_served(peer)?;
+        if self.clients >= self.settings.max_clients {
+            return Err(Violation::TooMany("clients"));
+        }
         let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
         if let Place::Refused(at) = known.place {
             if now.saturating_duration_since(at) < self.settings.refused {
@@ -272,6 +278,7 @@ impl Server {
     }
 
     fn accepted<'a>(&mut self, now: Instant, peer: PeerId) -> Result<Option<ServerEvent<'a>>, Violation> {
+        self.still_served(peer)?;
         if self.clients >= self.settings.max_clients {
             return Err(Violation::TooMany("clients"));
         }
@@ -290,15 +297,15 @@ impl Server {
         Ok(Some(ServerEvent::Connected { client: peer, from: known.from }))
     }
 
-    /// Whether somebody at that address is answered.
-    fn serves(&self, from: Option<SocketAddr>) -> bool {
-        let Some(from) = from else { return false };
-        let ip = from.ip().to_canonical();
-        let everybody = |network: &Network| network.broadcast() == Some(ip);
-        let one =
-            !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::from([255; 4]) && from.port() != 0;
-        one && !self.networks.iter().any(everybody)
-            && self.networks.iter().any(|network| network.contains(ip))
+    /// Networks may have changed since somebody was heard of first.
+    fn still_served(&mut self, peer: PeerId) -> Result<(), Violation> {
+        let known = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+        if network::serves(&self.networks, known.from) {
+            return Ok(());
+        }
+        self.stats.off_link = self.stats.off_link.saturating_add(1);
+        self.forget(peer);
+        Err(Violation::OffLink)
     }
 
     /// Forgets a peer, and has the driver do so.
@@ -325,7 +332,9 @@ impl Server {
 
     fn announce(&mut self, now: Instant) {
         // Where there is no room somebody will hear of it another time.
-        let _ = self.outbox.broadcast(&self.connect);
+        if self.clients < self.settings.max_clients {
+            let _ = self.outbox.broadcast(&self.connect);
+        }
         self.announcement = self.settings.announce.map(|period| now.saturating_add(period));
     }
 
@@ -363,10 +372,13 @@ impl Session for Server {
             Input::Frame { peer, bytes, .. } => {
                 self.outbox.room(64, 4)?;
                 let message = ClientMessage::decode(bytes, &self.wire)?;
+                if message == ClientMessage::Discovery && says_more(bytes) {
+                    return Err(Violation::NotAClient);
+                }
                 self.receive(now, peer, message)
             }
             Input::Opened { peer, from, .. } => {
-                if !self.serves(from) {
+                if !network::serves(&self.networks, from) {
                     self.stats.off_link = self.stats.off_link.saturating_add(1);
                     self.outbox.close(peer);
                     return Err(Violation::OffLink);
@@ -442,4 +454,10 @@ impl Session for Server {
             self.forget(client);
         }
     }
+}
+
+/// A Discovery with more behind it than the zeros that reference clients send by mistake is a Connect: another server announces
+/// itself, or answers what it took for a question of ours.
+fn says_more(bytes: &[u8]) -> bool {
+    bytes.iter().skip_while(|byte| **byte >= 0x80).skip(1).any(|byte| *byte != 0)
 }

@@ -3,7 +3,7 @@
 //! Made for threads that must not wait: memory is taken once, in `new`; nothing locks.
 
 use crate::message::Audio;
-use crate::wire::{AUDIO_HEAD_LEN, MAX_PAYLOAD};
+use crate::wire::{AUDIO_HEAD_LEN, MAX_DATAGRAM, MAX_PAYLOAD};
 use crate::{Format, SampleType};
 use alloc::{boxed::Box, vec};
 use core::time::Duration;
@@ -60,7 +60,7 @@ impl Sending {
 /// How a [`Receiving`] deals with a network that loses and reorders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamSettings {
-    /// Bytes in store at most: what has not been read, and what waits for something missing.
+    /// Bytes in store at most: what has not been read, and what waits for something missing. At least the largest datagram.
     pub buffer: usize,
     /// Messages that may wait for one that is missing; with one more it counts as lost. At most 8.
     pub window: usize,
@@ -168,12 +168,15 @@ impl Receiving {
     /// A stream whose IO starts now.
     pub fn new(format: &Format, settings: StreamSettings) -> Self {
         let window = settings.window.clamp(1, MAX_WINDOW.saturating_sub(1));
+        // Room for the largest datagram, and whole samples.
+        let buffer = settings.buffer.max(MAX_DATAGRAM);
+        let buffer = buffer.saturating_sub(buffer.checked_rem(format.sample_type.size()).unwrap_or(0));
         Self {
             sample_type: format.sample_type,
             frame: (format.frame_size() as u64).max(1),
             late: format.bytes(frames(format, settings.late)),
             settings: StreamSettings { window, ..settings },
-            ring: vec![0; settings.buffer.max(2 * MAX_PAYLOAD)].into(),
+            ring: vec![0; buffer].into(),
             read: 0,
             next: 0,
             muted: 0,

@@ -22,6 +22,21 @@ impl Timing {
         retry: Duration::from_millis(100),
         quiet: Duration::from_secs(1),
     };
+
+    /// The shortest time that is kept: none at all would be due for ever.
+    pub(crate) const LEAST: Duration = Duration::from_millis(1);
+
+    /// With no time shorter than that.
+    pub(crate) fn checked(self) -> Self {
+        let Self { deadline, heartbeat, retry, quiet } = self;
+        let least = |time: Duration| time.max(Self::LEAST);
+        Self {
+            deadline: least(deadline),
+            heartbeat: least(heartbeat),
+            retry: least(retry),
+            quiet: least(quiet),
+        }
+    }
 }
 
 impl Default for Timing {

@@ -5,6 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// UDP port of servers where nothing else is configured; the document names none.
 pub const DEFAULT_PORT: u16 = 6911;
 
+/// UDP port where clients listen for servers that announce themselves.
+pub const CLIENT_PORT: u16 = 6910;
+
 /// An Audio message up to its payload.
 pub const AUDIO_HEAD_LEN: usize = 17;
 /// Largest datagram that the reference implementation takes, in bytes.

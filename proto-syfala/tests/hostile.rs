@@ -169,6 +169,54 @@ fn s_05_sources_that_are_everybody_or_elsewhere_are_forgotten_at_once() {
 }
 
 #[test]
+fn s_05_networks_that_are_not_served_any_more_are_not_answered_any_more() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    for (slot, from) in [(0, "10.0.0.1"), (1, "10.0.0.2")] {
+        desk.open(slot, from).unwrap();
+    }
+    desk.say(1, &[0]).unwrap();
+    desk.server.handle_command(desk.now, ServerCommand::Serve { networks: &[] }).unwrap();
+    assert_eq!((desk.say(0, &[0]), desk.say(1, &[1])), (Err(Violation::OffLink), Err(Violation::OffLink)));
+    assert_eq!((desk.closed.as_slice(), desk.sent.len()), (&[0, 1][..], 1));
+}
+
+#[test]
+fn s_05_a_connect_is_no_question_and_is_not_answered() {
+    let mut connect = Vec::new();
+    let formats = Formats { inputs: STEREO[..].into(), outputs: STEREO[..].into() };
+    ServerMessage::Connect(formats).encode(&Wire::DEFAULT, &mut connect).unwrap();
+    let mut desk = Desk::new(Settings::DEFAULT);
+    desk.open(0, "10.0.0.1").unwrap();
+    assert_eq!(desk.say(0, &connect), Err(Violation::NotAClient));
+    assert_eq!(desk.say(0, &[0x80, 0, 7]), Err(Violation::NotAClient));
+    assert_eq!(desk.sent.len(), 0);
+    // Long forms, and zeros, are questions.
+    assert_eq!((desk.say(0, &[0x80, 0]), desk.say(0, &[0; 1999])), (Ok(None), Ok(None)));
+    assert_eq!(desk.sent.len(), 2);
+}
+
+#[test]
+fn s_05_servers_elsewhere_are_not_listened_to() {
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let mut open = |slot, from: &str, networks: Option<&[voxwire_syfala::Network]>| {
+        if let Some(networks) = networks {
+            client.handle_command(Instant::ZERO, ClientCommand::Seek { networks }).unwrap();
+        }
+        let from = Some(from.parse().unwrap());
+        client
+            .handle_input(Instant::ZERO, Input::Opened { peer: peer(slot), via: Via::Accepted, from })
+            .map(drop)
+    };
+    assert_eq!(open(0, "192.0.2.1:6911", None), Ok(()));
+    for (slot, everybody) in [(1, "224.0.0.1:6911"), (2, "255.255.255.255:6911"), (3, "192.0.2.1:0")] {
+        assert_eq!(open(slot, everybody, None), Err(Violation::OffLink), "{everybody}");
+    }
+    let networks = lan::networks();
+    assert_eq!(open(4, "192.0.2.1:6911", Some(&networks)), Err(Violation::OffLink));
+    assert_eq!(open(5, "10.0.0.1:6911", Some(&networks)), Ok(()));
+}
+
+#[test]
 fn s_07_only_the_bound_source_controls_a_connection() {
     let mut desk = Desk::new(Settings::DEFAULT);
     desk.join(0);
@@ -199,11 +247,13 @@ fn s_07_only_the_bound_source_controls_a_connection() {
 #[test]
 fn c_04_clients_are_bounded_and_an_offer_does_not_stand_for_ever() {
     let mut desk = Desk::new(Settings { max_clients: 2, ..Settings::DEFAULT });
-    desk.join(0);
-    desk.join(1);
     desk.open(2, "10.0.0.3").unwrap();
     desk.say(2, &[0]).unwrap();
+    desk.join(0);
+    desk.join(1);
     assert_eq!(desk.say(2, &[1]), Err(Violation::TooMany("clients")));
+    desk.sent.clear();
+    assert_eq!((desk.say(2, &[0]), desk.sent.len()), (Err(Violation::TooMany("clients")), 0));
     desk.say(0, &[7]).unwrap();
     desk.pass(Duration::from_millis(500));
     let _ = desk.say(1, &[8]);

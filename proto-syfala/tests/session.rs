@@ -76,6 +76,50 @@ fn s_05_a_server_announces_itself_where_an_operator_asks_for_it() {
 }
 
 #[test]
+fn s_05_servers_that_announce_themselves_do_not_answer_each_other() {
+    let mut lan = Lan::new(Net::PERFECT, 1);
+    let settings = Settings { announce: Some(Duration::from_millis(100)), ..Settings::DEFAULT };
+    let devices = [(); 3].map(|()| lan.device_with(&STEREO, &STEREO, settings));
+    lan.run(5000);
+    for device in devices {
+        assert_eq!(lan.sim.with(device, |server, _, _| server.stats().offers), 0);
+    }
+}
+
+#[test]
+fn s_07_an_acceptance_that_is_lost_is_said_again() {
+    let mut lan = Lan::new(Net::PERFECT, 1);
+    let device = lan.device(&STEREO, &STEREO);
+    let user = lan.user(Answer::Wait, false);
+    lan.run(10);
+    lan.command(user, ClientCommand::StopDiscovery);
+    let server = lan.servers(user)[0].0;
+    lan.sim.set_net(Net { loss: 1.0, ..Net::PERFECT });
+    lan.command(user, ClientCommand::Accept { server });
+    lan.command(user, ClientCommand::StartIo { server });
+    lan.sim.set_net(Net::PERFECT);
+    lan.run(300);
+    assert_eq!(lan.servers(user), [(server, Some(IoState::Active))]);
+    assert_eq!(lan.clients(device).len(), 1);
+}
+
+#[test]
+fn s_08_what_cannot_be_stopped_and_was_never_heard_to_start_has_started() {
+    let mut lan = Lan::new(Net::PERFECT, 1);
+    let device = lan.device(&STEREO, &STEREO);
+    lan.sim.with(device, |_, device, _| device.stops = vec![IoResult::Refused]);
+    let user = lan.user(Answer::Accept, true);
+    // Connect takes 2 ms, StartIO one more; its answer is lost.
+    lan.sim.run_for(Duration::from_micros(3500));
+    assert_eq!(lan.device_events(device), ["Connected", "StartIo"]);
+    let server = lan.servers(user)[0].0;
+    lan.command(user, ClientCommand::StopIo { server });
+    lan.run(500);
+    assert_eq!(lan.events(user)[1..], ["Started"]);
+    assert_eq!(lan.servers(user), [(server, Some(IoState::Active))]);
+}
+
+#[test]
 fn s_05_only_networks_that_are_served_are_answered() {
     let mut lan = Lan::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);

@@ -190,21 +190,21 @@ fn s_09_a_stream_that_begins_anew_is_heard_again_and_what_is_only_late_is_not() 
 #[test]
 fn s_09_who_does_not_read_loses_what_is_new_and_who_lies_about_lengths_is_ignored() {
     let format = format(SampleType::U8, 1);
-    let settings = StreamSettings { buffer: 4000, ..StreamSettings::DEFAULT };
+    let settings = StreamSettings { buffer: 5000, ..StreamSettings::DEFAULT };
     let mut receiving = Receiving::new(&format, settings);
-    for n in 0..5 {
+    for n in 0..6 {
         let taken = receiving.insert(Instant::ZERO, &Audio::new(0, n * 1000, &[7; 1000]));
-        assert_eq!(taken, if n < 4 { Taken::Stored } else { Taken::Overflow });
+        assert_eq!(taken, if n < 5 { Taken::Stored } else { Taken::Overflow });
     }
-    assert_eq!(all(&mut receiving).len(), 4000);
-    assert_eq!(receiving.insert(Instant::ZERO, &Audio::new(0, 5000, &[7; 1000])), Taken::Stored);
+    assert_eq!(all(&mut receiving).len(), 5000);
+    assert_eq!(receiving.insert(Instant::ZERO, &Audio::new(0, 6000, &[7; 1000])), Taken::Stored);
     receiving.give_up(at(10_000));
     let heard = all(&mut receiving);
     assert_eq!((heard[0], heard[999], heard[1000]), (0x80, 0x80, 7));
-    let lying = Audio { n_bytes: 4, ..Audio::new(0, 6000, &[7; 1000]) };
+    let lying = Audio { n_bytes: 4, ..Audio::new(0, 7000, &[7; 1000]) };
     assert_eq!(receiving.insert(at(20_000), &lying), Taken::Invalid);
     // Legal, and nothing.
-    assert_eq!(receiving.insert(at(20_000), &Audio::new(0, 7000, &[])), Taken::Stored);
+    assert_eq!(receiving.insert(at(20_000), &Audio::new(0, 8000, &[])), Taken::Stored);
     assert_eq!(receiving.poll_timeout(), None);
 }
 

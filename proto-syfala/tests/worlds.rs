@@ -12,10 +12,9 @@ mod lan;
 
 use core::num::NonZeroU32;
 use lan::{Answer, Device, DeviceNode, Lan, User, UserNode};
-use std::collections::BTreeMap;
 use std::time::Duration;
+use voxwire_core::Session as _;
 use voxwire_core::testing::{Net, Rng};
-use voxwire_core::{PeerId, Session as _};
 use voxwire_syfala::{
     ClientCommand, ClientSettings, Format, IoResult, IoState, SampleRate, SampleType, ServerCommand, Settings,
 };
@@ -44,8 +43,6 @@ struct World {
     seed: u64,
     devices: Vec<(DeviceNode, bool)>,
     users: Vec<UserNode>,
-    /// What applications want of the servers that they know.
-    wants: BTreeMap<(usize, PeerId), bool>,
 }
 
 impl World {
@@ -69,7 +66,7 @@ impl World {
             })
             .collect();
         let users = (0..2).map(|_| lan.user(Answer::Accept, rng.chance(0.7))).collect();
-        Self { lan, rng, seed, devices, users, wants: BTreeMap::new() }
+        Self { lan, rng, seed, devices, users }
     }
 
     fn step(&mut self) {
@@ -85,7 +82,8 @@ impl World {
                         ClientCommand::StopIo { server }
                     };
                     self.lan.command(self.users[user], command);
-                    self.wants.insert((user, server), start);
+                    let node = self.users[user];
+                    self.lan.sim.with(node, |_, user, _| user.wants.insert(server, start));
                 }
             }
             20..23 => {
@@ -98,7 +96,6 @@ impl World {
                 self.lan.sim.replace(node, lan::client(ClientSettings::DEFAULT));
                 let eager = self.rng.chance(0.7);
                 self.lan.sim.with(node, |_, user, _| *user = User::new(Answer::Accept, eager));
-                self.wants.retain(|(of, _), _| *of != user);
             }
             26..28 => {
                 let down = self.rng.chance(0.5);
@@ -111,7 +108,8 @@ impl World {
             }
             30..35 => {
                 let node = self.devices[user].0;
-                let result = if self.rng.chance(0.5) { IoResult::Failed } else { IoResult::Success };
+                let results = [IoResult::Failed, IoResult::Refused, IoResult::Success];
+                let result = results[self.rng.below(3) as usize];
                 self.lan.sim.with(node, |_, device, _| {
                     device.starts = vec![result];
                     device.stops = vec![result];
@@ -121,7 +119,6 @@ impl World {
                 let servers = self.lan.servers(self.users[user]);
                 if let Some((server, _)) = servers.first().copied() {
                     self.lan.command(self.users[user], ClientCommand::Disconnect { server });
-                    self.wants.remove(&(user, server));
                 }
             }
             _ => {}
@@ -218,9 +215,9 @@ impl World {
         for (n, user) in self.users.clone().into_iter().enumerate() {
             let servers = self.lan.servers(user);
             assert_eq!(servers.len(), 2, "seed {seed}: user {n} knows {servers:?}");
-            let eager = self.lan.sim.with(user, |_, user, _| user.eager);
+            let wants = self.lan.sim.with(user, |_, user, _| user.wants.clone());
             for (server, io) in servers {
-                let wanted = self.wants.get(&(n, server)).copied().unwrap_or(eager);
+                let wanted = wants[&server];
                 let expected = if wanted { IoState::Active } else { IoState::Inactive };
                 assert_eq!(io, Some(expected), "seed {seed}: user {n} of {server}");
                 of_clients.push(expected);

@@ -38,6 +38,8 @@ pub struct HubSettings {
     pub slowest: u32,
     /// Frames of one connection; beyond it reading pauses, nothing is dropped. Bounds what one peer can cost the others.
     pub frames: Rate,
+    /// Datagrams of one source of plain UDP; beyond it they are dropped.
+    pub datagrams: Rate,
     /// How many bytes of reliable frames may wait for a connection to take them, or it is closed; and of droppable ones,
     /// where the session sets no budget.
     pub backlog: usize,
@@ -80,6 +82,7 @@ impl HubSettings {
         frame: Duration::from_secs(10),
         slowest: 16 * 1024,
         frames: Rate { per_second: 2000, burst: 10_000 },
+        datagrams: Rate { per_second: 50_000, burst: 50_000 },
         backlog: 64 * 1024,
         patience: Duration::from_millis(200),
         waiting: 128 * 1024 * 1024,

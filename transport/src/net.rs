@@ -85,7 +85,20 @@ impl Listener {
     /// # Errors
     /// As for [`bind`](Self::bind).
     pub fn bind_udp(address: SocketAddr) -> io::Result<Self> {
-        let udp = Udp::bind_plain(address)?;
+        Self::bind_plain(address, None)
+    }
+
+    /// As [`bind_udp`](Self::bind_udp), on one network interface alone (Linux), so that a socket bound to the wildcard address is still
+    /// closed to others.
+    ///
+    /// # Errors
+    /// The system's; elsewhere that it cannot be done.
+    pub fn bind_udp_on(address: SocketAddr, device: &str) -> io::Result<Self> {
+        Self::bind_plain(address, Some(device))
+    }
+
+    fn bind_plain(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        let udp = Udp::bind_plain(address, device)?;
         Ok(Self {
             socket: Bound::Udp(udp.local_addr()),
             udp: Some(udp),
@@ -105,20 +118,6 @@ impl Listener {
             udp.set_broadcast(to)?;
         }
         Ok(self)
-    }
-
-    /// The same socket, which receives and sends on one network interface alone (Linux), so that one bound to the wildcard
-    /// address can still be closed to others. Only for [`bind_udp`](Self::bind_udp).
-    ///
-    /// # Errors
-    /// The system's; elsewhere that it cannot be done.
-    pub fn on_device(self, name: &str) -> io::Result<Self> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if let Some(udp) = &self.udp {
-            udp.bind_device(name)?;
-            return Ok(self);
-        }
-        Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")))
     }
 
     /// Binds `address` for QUIC, with the certificate of `config`: what must arrive goes over a stream, what may be lost in

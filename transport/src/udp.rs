@@ -33,11 +33,22 @@ pub(crate) struct Udp {
 impl Udp {
     /// Binds `address`.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::bind_on(address, None)
+    }
+
+    /// Binds `address`, on one interface alone if it is named: before that nothing is heard.
+    fn bind_on(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         // Bursts of many speakers come faster than they are fetched. Less than asked for is no error.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        if let Some(name) = device {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            socket.bind_device(Some(name.as_bytes()))?;
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
+            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")));
+        }
         socket.bind(&address.into())?;
         let gso = AtomicBool::new(system::can_segment(&socket));
         let socket = UdpSocket::from_std(socket.into())?;
@@ -46,8 +57,8 @@ impl Udp {
     }
 
     /// Binds `address` for a session's own datagrams.
-    pub(crate) fn bind_plain(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { plain: true, ..Self::bind(address)? })
+    pub(crate) fn bind_plain(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        Ok(Self { plain: true, ..Self::bind_on(address, device)? })
     }
 
     /// Sends what the session broadcasts to these.
@@ -55,12 +66,6 @@ impl Udp {
         self.socket.set_broadcast(true)?;
         self.broadcast = to;
         Ok(())
-    }
-
-    /// Receives and sends on one interface alone.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(crate) fn bind_device(&self, name: &str) -> io::Result<()> {
-        socket2::SockRef::from(&self.socket).bind_device(Some(name.as_bytes()))
     }
 
     pub(crate) const fn is_plain(&self) -> bool {
@@ -224,8 +229,8 @@ fn run(order: &[usize], sends: &[Send]) -> usize {
     let most = BATCH.min(65_507_usize.checked_div(size).unwrap_or(1)).max(1);
     let mut count: usize = 0;
     for send in order.iter().take(most).filter_map(|&index| sends.get(index)) {
-        let same =
-            send.destination.slot == first.destination.slot && send.destination.to == first.destination.to;
+        let (one, other) = (&send.destination, &first.destination);
+        let same = (one.socket, one.slot, one.to) == (other.socket, other.slot, other.to);
         if !same || send.len > first.len {
             break;
         }
@@ -290,7 +295,7 @@ impl Send {
 mod system {
     use super::{BATCH, Received, Send, Udp};
     use core::cell::RefCell;
-    use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+    use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
     use core::sync::atomic::Ordering::Relaxed;
     use nix::errno::Errno;
     use nix::sys::socket::{
@@ -423,7 +428,11 @@ mod system {
     }
 
     fn v6(address: SocketAddr) -> Option<SockaddrIn6> {
-        if let SocketAddr::V6(v6) = address { Some(v6.into()) } else { None }
+        Some(match address {
+            SocketAddr::V6(v6) => v6.into(),
+            // As a socket of IPv6 sees it, if it serves both.
+            SocketAddr::V4(v4) => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
+        })
     }
 
     fn send_as<S: SockaddrLike + Copy>(
@@ -589,6 +598,8 @@ mod tests {
         assert_eq!(count(&[send(1, 9), send(1, 9), send(1, 8), send(1, 8)]), 3);
         assert_eq!(count(&[send(1, 9), send(1, 10)]), 1);
         assert_eq!(count(&[send(1, 9), send(2, 9)]), 1);
+        let elsewhere = Destination { socket: 1, ..send(1, 9).destination };
+        assert_eq!(count(&[send(1, 9), Send { destination: elsewhere, ..send(1, 9) }]), 1);
         assert_eq!(count(&[send(1, 9); 100]), 64);
         assert_eq!(count(&[send(1, 2000); 100]), 32);
     }

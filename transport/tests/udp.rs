@@ -94,9 +94,10 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A device on the loopback interface that hears broadcasts, and its port.
 fn device() -> (Handle<Server>, Notes, u16) {
-    let listener = Listener::bind_udp("0.0.0.0:0".parse().unwrap()).unwrap();
     #[cfg(target_os = "linux")]
-    let listener = listener.on_device("lo").unwrap();
+    let listener = Listener::bind_udp_on("0.0.0.0:0".parse().unwrap(), "lo").unwrap();
+    #[cfg(not(target_os = "linux"))]
+    let listener = Listener::bind_udp("0.0.0.0:0".parse().unwrap()).unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
@@ -221,4 +222,29 @@ async fn c_06_a_source_that_is_forgotten_is_somebody_new_and_datagrams_of_5000_b
     let cut = "message at offset 0: 1 more bytes expected before the end of the frame";
     until("refused", || told.count(cut) == 1).await;
     device.drain(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c_06_whom_the_session_refuses_at_once_displaces_nobody() {
+    let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+    let networks = [Network::host("127.0.0.1".parse().unwrap())];
+    server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
+    let notes = Notes::default();
+    // One place: whoever else gets in has it.
+    let settings = HubSettings { strangers: 1, ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], server, notes.clone(), settings);
+    let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
+    friend.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    friend.send_to(&[0], address).unwrap();
+    assert_eq!(friend.recv(&mut [0; 100]).unwrap(), 25);
+    for n in 0..100 {
+        let stranger = UdpSocket::bind("127.0.0.9:0").unwrap();
+        stranger.send_to(&[n % 9], address).unwrap();
+    }
+    until("strangers", || notes.count("the source is not on this network") == 100).await;
+    friend.send_to(&[1], address).unwrap();
+    until("the friend", || notes.count("Connected") == 1).await;
+    hub.drain(Duration::from_secs(1)).await;
 }

@@ -157,10 +157,10 @@ async fn targets(link: &Link) -> Result<Vec<SocketAddr>, Error> {
     let address = link.address(DEFAULT_PORT);
     let found = tokio::net::lookup_host(&address).await;
     let found = found.map_err(|error| failed!("cannot find {address}: {error}"))?;
-    // One socket has one family.
+    // One socket has one family: IPv4, where there is a choice, as only that has broadcasts.
     let mut all: Vec<SocketAddr> = found.collect();
-    if let Some(first) = all.first().copied() {
-        all.retain(|address| address.is_ipv4() == first.is_ipv4());
+    if all.iter().any(SocketAddr::is_ipv4) {
+        all.retain(SocketAddr::is_ipv4);
     }
     Ok(all)
 }

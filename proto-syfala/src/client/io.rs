@@ -4,6 +4,7 @@
 //! other's messages that the two disagree says so: it repeats the request, or the answer, that puts things right.
 
 use super::{Client, Server};
+use crate::stream::Sending;
 use crate::timing::Timer;
 use crate::{Audio, ClientEvent, ClientMessage, IoState, Refusal, ServerMessage};
 use voxwire_core::{Instant, Lane, PeerId};
@@ -65,11 +66,7 @@ impl Client {
         use IoState::{Active, Inactive, StartPending, StopPending};
         let server = peer;
         match (io, message) {
-            (StartPending, ServerMessage::StartIoSuccess) => {
-                self.enter(now, peer, Active);
-                self.server_mut(peer)?.sending.iter_mut().for_each(|sending| sending.restart());
-                Some(ClientEvent::Started { server })
-            }
+            (StartPending, ServerMessage::StartIoSuccess) => self.begin(now, peer),
             // The next time the timer asks again.
             (StartPending, ServerMessage::StartIoFailed) => Some(ClientEvent::StartFailed { server }),
             (StopPending, ServerMessage::StopIoFailed) => Some(ClientEvent::StopFailed { server }),
@@ -79,8 +76,12 @@ impl Client {
                 Some(ClientEvent::StartRefused { server })
             }
             (StopPending, ServerMessage::StopIoRefused) => {
-                self.enter(now, peer, Active);
                 self.want(peer, true);
+                if !self.server(peer)?.started {
+                    // That it had started was never heard.
+                    return self.begin(now, peer);
+                }
+                self.enter(now, peer, Active);
                 Some(ClientEvent::StopRefused { server })
             }
             (StopPending, ServerMessage::StopIoSuccess) if self.server(peer)?.wanted => {
@@ -118,6 +119,15 @@ impl Client {
         }
     }
 
+    /// IO is active, from the first byte on.
+    fn begin(&mut self, now: Instant, peer: PeerId) -> Option<ClientEvent<'static>> {
+        self.enter(now, peer, IoState::Active);
+        let server = self.server_mut(peer)?;
+        server.started = true;
+        server.sending.iter_mut().for_each(Sending::restart);
+        Some(ClientEvent::Started { server: peer })
+    }
+
     fn untimely(&mut self, message: &ServerMessage<'_>) {
         let late = u64::from(matches!(message, ServerMessage::Audio(_)));
         self.stats.untimely = self.stats.untimely.saturating_add(late);
@@ -131,8 +141,9 @@ impl Client {
         let wonders = server.io == Some(IoState::Active)
             && !server.inputs.is_empty()
             && server.moments.wonder(now, &timing);
-        // What does not fit now is sent another time.
-        let _ = self.say(peer, &ClientMessage::Heartbeat);
+        // Whoever says nothing may not have heard that we accepted. What does not fit now is sent another time.
+        let beat = if server.confirmed { ClientMessage::Heartbeat } else { ClientMessage::ConnectionSuccess };
+        let _ = self.say(peer, &beat);
         if wonders {
             self.repeat(peer, &ClientMessage::StartIo);
         }
@@ -164,6 +175,7 @@ impl Client {
         let Some(server) = self.server_mut(peer) else { return };
         server.io = Some(io);
         (server.moments.since, server.moments.audio) = (now, now);
+        server.started &= io != IoState::StartPending;
         match io {
             IoState::StartPending | IoState::StopPending => {
                 self.timers.set((peer, Timer::Retry), now.saturating_add(retry));

@@ -50,13 +50,15 @@ pub struct User {
     pub answer: Answer,
     /// Start IO as soon as a server is accepted.
     pub eager: bool,
+    /// What is wanted of each server, as far as it is known.
+    pub wants: BTreeMap<PeerId, bool>,
     pub log: Log,
     pub heard: Heard,
 }
 
 impl User {
     pub fn new(answer: Answer, eager: bool) -> Self {
-        Self { answer, eager, log: Log::default(), heard: Heard::new() }
+        Self { answer, eager, wants: BTreeMap::new(), log: Log::default(), heard: Heard::new() }
     }
 }
 
@@ -78,12 +80,16 @@ impl Handler<Client> for User {
                     Answer::Wait => return,
                 };
                 client.handle_command(now, command).unwrap();
+                self.wants.insert(server, self.eager);
                 if self.answer == Answer::Accept && self.eager {
                     client.handle_command(now, ClientCommand::StartIo { server }).unwrap();
                 }
                 return;
             }
+            ClientEvent::StartRefused { server } => drop(self.wants.insert(server, false)),
+            ClientEvent::StopRefused { server } => drop(self.wants.insert(server, true)),
             ClientEvent::Started { server } => {
+                self.wants.insert(server, true);
                 for (stream, format) in (0..).zip(client.formats(server).unwrap().0) {
                     let receiving = Receiving::new(format, StreamSettings::DEFAULT);
                     self.heard.insert((server, stream), (receiving, Vec::new()));

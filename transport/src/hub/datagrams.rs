@@ -174,6 +174,9 @@ pub(super) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
         let gone = shared.gone.notified();
         tokio::pin!(gone);
         gone.as_mut().enable();
+        let drain = shared.drain.notified();
+        tokio::pin!(drain);
+        drain.as_mut().enable();
         if shared.draining.load(Relaxed) && shared.live() == 0 {
             return;
         }
@@ -181,7 +184,7 @@ pub(super) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
             got = poll_fn(|cx| udp.poll_recv(cx, &mut received)) => got,
             () = gone => continue,
             // A hub that drains without anybody there.
-            () = shared.drain.notified() => continue,
+            () = drain => continue,
         };
         match got {
             Ok(()) => shared.datagrams(socket, &received),

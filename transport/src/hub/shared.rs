@@ -328,7 +328,7 @@ impl<S: Session> Shared<S> {
             // Whom the session has not closed itself.
             let rest: Vec<PeerId> = core.links.iter().map(|(peer, _)| peer).collect();
             rest.into_iter().for_each(|peer| core.dismiss(shared, peer));
-            core.sources = Sources::new(0);
+            core.forget_sources(&shared.kept);
         });
         self.timer.notify_one();
     }

@@ -59,11 +59,11 @@ impl Sources {
         place.and_then(|place| usize::try_from(place).ok()).unwrap_or(usize::MAX)
     }
 
-    /// Remembers a stranger. Returns whom it has displaced; `Err` if nobody is remembered any more.
-    fn add(&mut self, address: Address, peer: PeerId) -> Result<Option<PeerId>, ()> {
+    /// Remembers a stranger. Returns whom it has displaced.
+    fn add(&mut self, address: Address, peer: PeerId) -> Option<PeerId> {
         let place = self.place(address);
-        let place = self.strangers.get_mut(place).ok_or(())?;
-        Ok(place.replace((address, peer)).map(|(_, displaced)| displaced))
+        let place = self.strangers.get_mut(place)?;
+        place.replace((address, peer)).map(|(_, displaced)| displaced)
     }
 
     /// The session has validated this source. True if it was a stranger until now.
@@ -107,7 +107,7 @@ impl<S: Session> Core<S> {
     pub(super) fn plain_datagram(&mut self, shared: &Shared<S>, now: Instant, from: Address, bytes: &[u8]) {
         let Some(peer) = self.sources.find(from).or_else(|| self.stranger(shared, now, from)) else { return };
         let Some(Route::Source(source)) = self.routes.get_mut(peer) else { return };
-        if source.ingress.take(now, shared.settings.frames, 1).is_err() {
+        if source.ingress.take(now, shared.settings.datagrams, 1).is_err() {
             count(&shared.counters.dropped_frames);
             return;
         }
@@ -119,23 +119,37 @@ impl<S: Session> Core<S> {
 
     /// Somebody of whom nothing is known. `None` if the session does not want to know.
     fn stranger(&mut self, shared: &Shared<S>, now: Instant, from: Address) -> Option<PeerId> {
+        if self.sources.strangers.is_empty() {
+            return None;
+        }
         let peer = self.ids.mint()?;
-        match self.sources.add(from, peer) {
-            Ok(None) => {}
-            Ok(Some(displaced)) => {
+        let source = Source { address: from, kept: false, ingress: Bucket::default() };
+        self.routes.insert(peer, Route::Source(source));
+        self.input(shared, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1) });
+        // Only then may it take somebody's place: whom the session refuses at once displaces nobody.
+        let Some(Route::Source(source)) = self.routes.get(peer) else { return None };
+        if !source.kept {
+            if let Some(displaced) = self.sources.add(from, peer) {
                 self.routes.remove(displaced);
                 self.ids.retire(displaced);
                 self.input(shared, now, Input::Closed { peer: displaced });
             }
-            Err(()) => {
-                self.ids.retire(peer);
-                return None;
-            }
         }
-        let source = Source { address: from, kept: false, ingress: Bucket::default() };
-        self.routes.insert(peer, Route::Source(source));
-        self.input(shared, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1) });
         self.routes.get(peer).map(|_| peer)
+    }
+
+    /// Forgets all sources, and remembers nobody from now on.
+    pub(super) fn forget_sources(&mut self, kept: &AtomicUsize) {
+        let all: Vec<PeerId> = self
+            .routes
+            .iter()
+            .filter_map(|(peer, route)| matches!(route, Route::Source(_)).then_some(peer))
+            .collect();
+        for peer in all {
+            self.sources.forget(&mut self.routes, peer, kept);
+            self.ids.retire(peer);
+        }
+        self.sources = Sources::new(0);
     }
 }
 
@@ -153,13 +167,13 @@ mod tests {
         let friend = PeerId { slot: 0, generation: 0 };
         let route =
             |n| Route::Source(Source { address: address(n), kept: false, ingress: Bucket::default() });
-        assert_eq!(sources.add(address(0), friend), Ok(None));
+        assert_eq!(sources.add(address(0), friend), None);
         routes.insert(friend, route(0));
         assert!(sources.keep(&mut routes, friend) && !sources.keep(&mut routes, friend));
         let mut displaced = 0;
         for slot in 1..10_000 {
             let peer = PeerId { slot, generation: 0 };
-            if let Ok(Some(other)) = sources.add(address(slot), peer) {
+            if let Some(other) = sources.add(address(slot), peer) {
                 routes.remove(other);
                 displaced += 1;
             }
@@ -170,6 +184,5 @@ mod tests {
         kept.store(1, Relaxed);
         assert!(sources.forget(&mut routes, friend, &kept) && !sources.forget(&mut routes, friend, &kept));
         assert_eq!((sources.find(address(0)), kept.load(Relaxed)), (None, 0));
-        assert_eq!(Sources::new(0).add(address(1), friend), Err(()));
     }
 }

@@ -55,7 +55,7 @@ fn wire<A: Session, B: Session>(
 fn talk() -> Option<()> {
     let mut now = Instant::ZERO;
     // Three buffers of stereo: what a microcontroller can spare.
-    let settings = StreamSettings { buffer: 4096, ..StreamSettings::DEFAULT };
+    let settings = StreamSettings { buffer: 5000, ..StreamSettings::DEFAULT };
     let formats = [Format::STANDARD];
     let mut limits = voxwire_syfala::LIMITS;
     (limits.max_peers, limits.max_backlog) = (8, 4096);
