@@ -105,6 +105,8 @@ pub struct WavRecorder {
     /// Samples until the header is brought up to date.
     until_flush: usize,
     per_second: usize,
+    /// Samples that there is still room for: a WAV file says its length in 32 bits.
+    room: usize,
 }
 
 impl WavRecorder {
@@ -131,6 +133,7 @@ impl WavRecorder {
             full_scale,
             until_flush: per_second,
             per_second,
+            room: (u32::MAX as usize - 4096) / usize::from(bits_per_sample / 8),
         })
     }
 
@@ -139,6 +142,11 @@ impl WavRecorder {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&mut self, samples: &[f64]) -> Result<(), Error> {
+        let Some(room) = self.room.checked_sub(samples.len()) else {
+            let reason = "a WAV file holds 4 GiB, and this one is full".into();
+            return Err(Error::File { path: self.path.clone(), reason });
+        };
+        self.room = room;
         let Self { writer, format, full_scale, .. } = self;
         let result = samples.iter().try_for_each(|sample| match format {
             hound::SampleFormat::Float => writer.write_sample(*sample as f32),

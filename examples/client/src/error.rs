@@ -21,6 +21,17 @@ pub(crate) enum Error {
     Server(#[from] voxwire_server::Error),
 }
 
+impl Error {
+    /// Whether the command line is to blame: exit code 2.
+    pub(crate) const fn is_usage(&self) -> bool {
+        match self {
+            Self::Usage(_) => true,
+            Self::Server(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+}
+
 /// `Error::Failed`, from parts.
 macro_rules! failed {
     ($($part:tt)*) => { crate::error::Error::Failed(format!($($part)*)) };

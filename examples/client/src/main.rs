@@ -29,7 +29,8 @@ use tracing_subscriber::prelude::*;
 #[derive(Debug, Parser)]
 #[command(name = "voxwire-client", version)]
 struct Flags {
-    /// The server; without a port, or at all, the protocol's own on loopback.
+    /// The server; without a port, or at all, the protocol's own on loopback. (syfala's `discover` and `stream` ask everybody on
+    /// all networks of this machine without it.)
     #[arg(long, global = true, value_name = "ADDR")]
     server: Option<String>,
     /// Speak TLS, and trust the certificates in this file (PEM).
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("voxwire-client: {error}");
-            ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
+            ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::error::Error;
 use core::str::FromStr;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, load, resample};
 
 /// `--play`: a file, or a test tone.
@@ -61,8 +62,31 @@ impl Source {
 
     /// Makes it ready to be sent in `shape`.
     pub(crate) fn player(&self, shape: Shape) -> Result<Player, Error> {
+        self.at_rate(shape.rate)?.player(shape)
+    }
+
+    /// Makes it ready to be sent at `rate`, in any number of shapes.
+    pub(crate) fn at_rate(&self, rate: u32) -> Result<Ready, Error> {
+        Ok(match self {
+            Self::Clip(clip) => Ready::Clip(resample(clip, rate)?.into()),
+            Self::Tone(hz) => Ready::Tone(*hz),
+            Self::Microphone => Ready::Microphone,
+        })
+    }
+}
+
+/// A source at its rate, of which there is one for all who play it.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    Clip(Arc<Clip>),
+    Tone(f64),
+    Microphone,
+}
+
+impl Ready {
+    pub(crate) fn player(&self, shape: Shape) -> Result<Player, Error> {
         let sound = match self {
-            Self::Clip(clip) => Sound::Clip(resample(&clip.mix(shape.channels), shape.rate)?),
+            Self::Clip(clip) => Sound::Clip(clip.clone()),
             Self::Tone(hz) => Sound::Tone(*hz),
             Self::Microphone => Sound::Microphone(Microphone::open(shape.rate, shape.channels)?.into()),
         };
@@ -82,7 +106,7 @@ pub(crate) struct Player {
 
 #[derive(Debug)]
 enum Sound {
-    Clip(Clip),
+    Clip(Arc<Clip>),
     /// Without end.
     Tone(f64),
     Microphone(Box<Microphone>),
@@ -110,13 +134,14 @@ impl Player {
                 samples.into_iter().map(f64::from).collect()
             }
             Sound::Clip(clip) => {
-                let channels = usize::from(channels);
-                let start = usize::try_from(self.at).unwrap_or(usize::MAX).saturating_mul(channels);
-                let end = start.saturating_add(frames.saturating_mul(channels)).min(clip.samples.len());
-                match clip.samples.get(start..end) {
-                    Some(samples) if !samples.is_empty() => samples.to_vec(),
-                    _ => return Ok(None),
+                let own = usize::from(clip.channels.max(1));
+                let start = usize::try_from(self.at).unwrap_or(usize::MAX).saturating_mul(own);
+                let end = start.saturating_add(frames.saturating_mul(own)).min(clip.samples.len());
+                let samples = clip.samples.get(start..end).unwrap_or(&[]).to_vec();
+                if samples.is_empty() {
+                    return Ok(None);
                 }
+                Clip { rate, channels: clip.channels, samples }.mix(channels).samples
             }
         };
         self.at += (samples.len() / usize::from(channels.max(1))) as u64;
@@ -188,7 +213,12 @@ pub(crate) fn numbered(path: &Path, n: u32) -> PathBuf {
 /// `--for`: a number of seconds, with a fraction if need be.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    // A century will do.
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time.as_secs() < 3_000_000_000 => Ok(time),
+        Ok(_) => Err("at most 3000000000 seconds expected".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Checks that a recording can be written, before anybody is called. An existing file is left alone until then.

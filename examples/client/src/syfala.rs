@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{DeviceEvent, DeviceSettings, Serve, SoftDevice, Sound, bind, everybody};
-use voxwire_syfala::{DEFAULT_PORT, Format, MAX_STREAMS, SampleRate, SampleType, Settings};
+use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleRate, SampleType, Settings};
 use voxwire_transport::HubSettings;
 
 #[derive(Debug, Args)]
@@ -109,7 +109,7 @@ struct ServeFlags {
     /// How samples are stored: U8, U16, U24, U32, U64, I8, I16, I24, I32, I64, F32 or F64.
     #[arg(long, value_name = "TYPE", default_value = "F32", value_parser = voxwire_server::sample_type)]
     sample_type: SampleType,
-    /// How much of a client's audio is in store before it is used, in milliseconds.
+    /// How much of a client's audio is in store before it is used, in milliseconds: what its messages may be late.
     #[arg(long, value_name = "MS", default_value_t = 20)]
     latency: u64,
     /// How much faster than it says the device's clock runs, in millionths.
@@ -151,7 +151,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
 /// Where to ask for devices.
 async fn targets(link: &Link) -> Result<Vec<SocketAddr>, Error> {
     if link.server.is_none() {
-        let all = everybody(DEFAULT_PORT)?;
+        let all = everybody(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT)?;
         return if all.is_empty() { Err(failed!("this machine is on no network")) } else { Ok(all) };
     }
     let address = link.address(DEFAULT_PORT);
@@ -241,6 +241,9 @@ fn format_json(format: &Format) -> Value {
 }
 
 async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
+    if flags.announce.is_some_and(|millis| millis < 50) {
+        return Err(Error::Usage("--announce: at least 50 ms expected".into()));
+    }
     if flags.inputs.max(flags.outputs) > MAX_STREAMS || flags.inputs + flags.outputs == 0 {
         return Err(Error::Usage("1 to 64 --inputs and --outputs expected".into()));
     }
@@ -277,7 +280,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         .map_err(|error| failed!("cannot listen on {}:{}: {error}", flags.bind, flags.port))?;
     let listener = match flags.announce {
         None => listener,
-        Some(_) => listener.with_broadcast(everybody(DEFAULT_PORT)?)?,
+        Some(_) => listener.with_broadcast(everybody(flags.bind, CLIENT_PORT)?)?,
     };
     let session = Settings { announce: flags.announce.map(Duration::from_millis), ..Settings::DEFAULT };
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
@@ -337,5 +340,5 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         figures.starved, figures.passed_over, figures.silence
     );
     report.event("summary", fields, &text);
-    Ok(())
+    device.problem().map_or(Ok(()), |problem| Err(failed!("{problem}")))
 }

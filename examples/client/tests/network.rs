@@ -111,6 +111,8 @@ fn s_05_s_09_devices_are_found_across_a_network_and_what_it_loses_is_silence() {
     let found = log("found");
     assert!(found.contains("10.9.0.3:6911") && found.contains("10.9.0.1:6911"), "{found}");
     assert!(found.contains("2 channels") && found.contains("1 channel,"), "{found}");
+    let announced = log("announced");
+    assert!(announced.contains("10.9.0.1:6911") && !announced.contains("10.9.0.3"), "{announced}");
     let carol = log("carol");
     assert!(carol.contains("no device answers at 10.9.0.3:6911"), "{carol}");
     let alice = log("alice");

@@ -105,9 +105,11 @@ syfala)
     nsenter --net=/run/netns/bob "$CLIENT" syfala serve --bind 0.0.0.0 --echo >"$OUT/bob" 2>&1 &
     bob=$!
     said bob 'device at'
-    nsenter --net=/run/netns/server "$CLIENT" syfala serve --bind 10.9.0.1 --channels 1 >"$OUT/second" 2>&1 &
+    nsenter --net=/run/netns/server "$CLIENT" syfala serve --bind 10.9.0.1 --channels 1 --announce 200 >"$OUT/second" 2>&1 &
     said second 'device at'
     at alice "$CLIENT" syfala discover --for 1 >"$OUT/found"
+    # Nobody is at that address; who announces itself is heard all the same.
+    at alice "$CLIENT" --server 10.9.0.77 syfala discover --for 1 >"$OUT/announced"
     # Somebody on another network is not answered, and a host that is not asked by broadcast is.
     ip netns add carol
     ip link add eth1 netns router type veth peer name eth0 netns carol

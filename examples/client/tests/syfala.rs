@@ -194,11 +194,33 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
 }
 
 #[test]
+fn s_08_what_a_client_has_said_is_used_up_before_the_device_says_that_it_has_stopped() {
+    let (clip, said) = speech("s08-end-said.wav");
+    let heard = temporary("s08-end-heard.wav");
+    let (device, address) = serve(&format!("--latency 1500 --record {}", heard.display()));
+    let output = client(address, &format!("stream --play {}", said.display())).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    device.signal("-TERM");
+    assert_eq!(device.end().0, Some(0));
+    assert!(likeness(&clip, &heard).exact, "{:?}", likeness(&clip, &heard));
+    // Nobody echoes here.
+    let (_device, address) = serve("");
+    let output = client(address, "stream --measure --for 1").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && error.contains("does not echo"), "{error}");
+}
+
+#[test]
 fn c_08_usage_errors_say_what_is_expected() {
     for (arguments, reason) in [
         (&["syfala", "serve", "--inputs", "65"][..], "1 to 64"),
         (&["syfala", "serve", "--channels", "0"], "above 0"),
         (&["syfala", "serve", "--sample-type", "X9"], "F32 or F64 expected"),
+        (&["syfala", "serve", "--port", "0", "--channels", "2000"], "at most 1024 channels"),
+        (&["syfala", "serve", "--port", "0", "--ppm", "inf"], "at most 100000 expected"),
+        (&["syfala", "serve", "--port", "0", "--latency", "99999"], "more than a stream"),
+        (&["syfala", "serve", "--announce", "0"], "at least 50 ms"),
+        (&["syfala", "discover", "--for", "1e19"], "at most 3000000000"),
         (&["syfala", "stream", "--measure", "--play", "tone"], "cannot be used with"),
         (&["--tls-ca", "x.pem", "syfala", "discover"], "without TLS"),
     ] {

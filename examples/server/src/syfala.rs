@@ -21,7 +21,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
 use voxwire_syfala::{
-    Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation,
+    CLIENT_PORT, Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerStats,
+    Settings, Violation,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -39,6 +40,10 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         address: wanted,
         error,
     })?;
+    let listener = match settings.announce {
+        None => listener,
+        Some(_) => listener.with_broadcast(everybody(config.bind, CLIENT_PORT)?)?,
+    };
     let format = format(settings.rate, settings.channels, settings.buffer, settings.sample_type)
         .ok_or_else(|| Error::Usage("syfala: a rate and a number of channels above 0 expected".into()))?;
     let sound = match &settings.sound {
@@ -131,15 +136,15 @@ impl SoftDevice {
         // Refuses nothing.
         let _ = server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks });
         let mut device = Device::new(settings).map_err(|error| Error::Usage(format!("syfala: {error}")))?;
-        let told = listening.clone();
-        device.trace(Box::new(move |client, input, at| told(DeviceEvent::Played(client, input, at))));
+        let (told, played) = (listening.clone(), listening.clone());
+        device.trace(Box::new(move |client, input, at| played(DeviceEvent::Played(client, input, at))));
         let device = Arc::new(Mutex::new(device));
         let wake = Arc::new(Notify::new());
         let desk = Desk { device: device.clone(), wake: wake.clone(), listening };
         // As many as the widest streams with the shortest buffers take.
-        let frames = Rate { per_second: 200_000, burst: 200_000 };
-        let hub = Hub::spawn(vec![listener], server, desk, HubSettings { frames, ..hub });
-        let clock = tokio::spawn(run(hub.clone(), device.clone(), wake)).abort_handle();
+        let datagrams = Rate { per_second: 200_000, burst: 200_000 };
+        let hub = Hub::spawn(vec![listener], server, desk, HubSettings { datagrams, ..hub });
+        let clock = tokio::spawn(run(hub.clone(), device.clone(), wake, told)).abort_handle();
         let look = tokio::spawn(look(hub.clone(), serve)).abort_handle();
         Ok(Self { hub, device, tasks: [clock, look] })
     }
@@ -147,6 +152,11 @@ impl SoftDevice {
     /// What has been counted.
     pub fn figures(&self) -> DeviceFigures {
         lock(&self.device).figures()
+    }
+
+    /// What went wrong while nobody could be told: a recording that could not go on.
+    pub fn problem(&self) -> Option<String> {
+        lock(&self.device).problem()
     }
 
     /// Says goodbye to everybody, and completes what is recorded.
@@ -210,14 +220,25 @@ impl Serve {
 }
 
 /// The device's clock: runs while somebody's audio does.
-async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>) {
+async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>, listening: Listening) {
     loop {
         wake.notified().await;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while !lock(&device).is_idle() {
             ticks.tick().await;
-            hub.call(|server, now| lock(&device).turn(now, server));
+            hub.call(|server, now| {
+                let mut device = lock(&device);
+                device.turn(now, server);
+                for client in device.ended() {
+                    // All that it had said has been used.
+                    let result = IoResult::Success;
+                    let command = ServerCommand::StopIoResult { client, result };
+                    if server.handle_command(now, command).is_ok() {
+                        listening(DeviceEvent::Stopped(client));
+                    }
+                }
+            });
         }
     }
 }
@@ -275,15 +296,13 @@ impl Handler<Server> for Desk {
                 }
             }
             ServerEvent::StopIo { client } => {
-                lock(&self.device).stop(client);
-                tracing::info!(%client, "IO stopped");
-                if server.handle_command(now, ServerCommand::StopIoResult { client, result }).is_ok() {
-                    (self.listening)(DeviceEvent::Stopped(client));
-                }
+                // What is in store is used first; then the client has its answer.
+                lock(&self.device).end(client, true);
+                tracing::info!(%client, "IO stops");
             }
             ServerEvent::Gone { client, cause, io } => {
                 if io != IoState::Inactive {
-                    lock(&self.device).stop(client);
+                    lock(&self.device).end(client, false);
                 }
                 tracing::info!(%client, %cause, "gone");
                 (self.listening)(DeviceEvent::Gone(client, cause));

@@ -596,12 +596,16 @@ fn c_07_s_05_syfala_is_a_device_that_answers_counts_and_says_goodbye() {
     other.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     other.send(&[0]).unwrap();
     assert!(other.recv(&mut [0; 100]).is_err());
-    pinned.send(&[1]).unwrap();
-    assert_eq!(ask(&pinned, &[4], 3), [3]);
-    // A second there is no room for.
+    // A second there is no room for: neither for its answer nor for another question.
     let second = from("127.0.0.3");
     assert_eq!(ask(&second, &[0], 0), connect);
-    second.send(&[1]).unwrap();
+    pinned.send(&[1]).unwrap();
+    assert_eq!(ask(&pinned, &[4], 3), [3]);
+    second.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    for message in [1, 4, 0] {
+        second.send(&[message]).unwrap();
+    }
+    assert!(second.recv(&mut [0; 100]).is_err());
     // What is said comes back on the first input; the second is silent.
     let sound: Vec<u8> = (0..882_u32).flat_map(|n| (n as u16 + 1).to_le_bytes()).collect();
     let audio = [&[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &1764_u32.to_le_bytes(), &sound].concat();

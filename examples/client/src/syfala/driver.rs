@@ -2,14 +2,16 @@
 
 use crate::error::Error;
 use crate::syfala::Spread;
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session as _};
+use voxwire_server::syfala::networks;
 use voxwire_syfala::stream::{Drift, Receiving, StreamSettings, StreamStats};
 use voxwire_syfala::{
-    Audio, Cause, Client, ClientCommand, ClientEvent, ClientSettings, Format, Refusal, Violation,
+    Audio, CLIENT_PORT, Cause, Client, ClientCommand, ClientEvent, ClientSettings, Format, Network, Refusal,
+    Violation,
 };
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
@@ -53,13 +55,19 @@ pub(crate) type Measure = Box<dyn FnMut(Instant, &[u8]) + Send>;
 impl Driver {
     /// Looks for servers at these addresses, and will hear of the input of that number.
     pub(crate) fn start(to: &[SocketAddr], input: u32) -> Result<Self, Error> {
-        let any = match to.first() {
-            Some(address) if address.is_ipv6() => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        // Where devices announce themselves, if nobody else listens there.
+        let listener = match to.first() {
+            Some(address) if address.is_ipv6() => {
+                Listener::bind_udp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?
+            }
+            _ => Listener::bind_udp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, CLIENT_PORT)))
+                .or_else(|_| Listener::bind_udp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))))?,
         };
-        let listener = Listener::bind_udp(any)?.with_broadcast(to.to_vec())?;
+        let listener = listener.with_broadcast(to.to_vec())?;
         let mut client = Client::new(ClientSettings::DEFAULT);
-        // There is room for a byte.
+        let networks = around(to)?;
+        // Neither is refused: there is room for a byte.
+        let _ = client.handle_command(Instant::ZERO, ClientCommand::Seek { networks: &networks });
         let _ = client.handle_command(Instant::ZERO, ClientCommand::Discover);
         let (sender, news) = unbounded_channel();
         let ear = Arc::new(Mutex::new(Ear {
@@ -74,8 +82,8 @@ impl Driver {
         }));
         let desk = Desk { sender, ear: ear.clone() };
         // As many as the widest streams with the shortest buffers take.
-        let frames = Rate { per_second: 200_000, burst: 200_000 };
-        let settings = HubSettings { frames, ..HubSettings::DEFAULT };
+        let datagrams = Rate { per_second: 200_000, burst: 200_000 };
+        let settings = HubSettings { datagrams, ..HubSettings::DEFAULT };
         Ok(Self { hub: Hub::spawn(vec![listener], client, desk, settings), news, ear })
     }
 
@@ -110,6 +118,15 @@ impl Driver {
     pub(crate) async fn end(&self) {
         self.hub.drain(Duration::from_secs(1)).await;
     }
+}
+
+/// The networks of these addresses, as far as this machine is on them; and the addresses.
+fn around(to: &[SocketAddr]) -> Result<Vec<Network>, Error> {
+    let ours = networks(IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
+    let near = |network: &&Network| to.iter().any(|address| network.contains(address.ip()));
+    let near = ours.iter().filter(near).copied();
+    let themselves = to.iter().map(|address| Network::host(address.ip()));
+    Ok(near.chain(themselves).collect())
 }
 
 fn lock(ear: &Mutex<Ear>) -> MutexGuard<'_, Ear> {

@@ -36,19 +36,25 @@ impl Spread {
         })
     }
 
-    /// A histogram: a line for each power of two of microseconds.
-    pub(crate) fn histogram(&self) -> String {
+    /// How many lie between powers of two of microseconds: from, to, in milliseconds, and the number.
+    pub(crate) fn buckets(&self) -> Vec<(f64, f64, usize)> {
         let mut counts = [0_usize; 32];
         for time in &self.0 {
             let micros = (time * 1e6).max(1.0);
             counts[(micros.log2() as usize).min(31)] += 1;
         }
-        let most = counts.iter().copied().max().unwrap_or(0).max(1);
         let used = |n: &usize| counts[*n] > 0;
         let (first, last) = ((0..32).find(used).unwrap_or(0), (0..32).rev().find(used).unwrap_or(0));
+        let bounds = |n: usize| ((1_u64 << n) as f64 / 1e3, (2_u64 << n) as f64 / 1e3);
+        (first..=last).map(|n| (bounds(n).0, bounds(n).1, counts[n])).collect()
+    }
+
+    /// The same, drawn: a line for each.
+    pub(crate) fn histogram(&self) -> String {
+        let buckets = self.buckets();
+        let most = buckets.iter().map(|(.., count)| *count).max().unwrap_or(0).max(1);
         let mut text = String::new();
-        for (n, count) in counts.iter().enumerate().take(last + 1).skip(first) {
-            let (from, to) = ((1_u64 << n) as f64 / 1e3, (2_u64 << n) as f64 / 1e3);
+        for (from, to, count) in buckets {
             let bar = "#".repeat((count * 50).div_ceil(most));
             let _ = write!(text, "\n{from:>10.3} to {to:>10.3} ms {count:>8} {bar}");
         }

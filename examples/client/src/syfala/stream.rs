@@ -5,7 +5,7 @@ use super::{Driver, News, Signals, Spread};
 use crate::error::{Error, failed};
 use crate::report::Report;
 use crate::sound::{Player, Recorder, Shape, Source, peak};
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{Pacer, SampleOrder, decode, encode};
 use voxwire_core::PeerId;
-use voxwire_server::syfala::sample_format;
+use voxwire_server::syfala::{everybody, sample_format};
 use voxwire_syfala::stream::StreamStats;
 use voxwire_syfala::{ClientCommand, Format};
 
@@ -22,7 +22,11 @@ use voxwire_syfala::{ClientCommand, Format};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long what is on its way may take behind the last sample.
 const TAIL: Duration = Duration::from_millis(500);
+/// How long the one that was asked for may take if others have answered.
+const SOMEBODY_ELSE: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(1);
+/// How far what is sent may be behind before it is not made up for.
+const BEHIND: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -48,6 +52,7 @@ pub(crate) struct Summary {
     arrivals: Spread,
     round_trips: Spread,
     ppm: Option<f64>,
+    left_out: Duration,
     /// Byte indices of what went to the first output and came from the input, and when; if that was asked for.
     pub(crate) said: Vec<(u64, Instant)>,
     pub(crate) came: Vec<(u64, Instant)>,
@@ -65,8 +70,10 @@ struct Output {
 /// When which frame was sent, for as long as it can come back.
 type Sent = Arc<Mutex<VecDeque<(u64, voxwire_core::Instant)>>>;
 
-/// Numbers of frames repeat after so many; 0 stands for silence.
+/// Numbers repeat after so many; 0 stands for silence.
 const NUMBERS: u64 = 32_767;
+/// Frames in a row that have the same number, so that numbers last for as long as sound can be on its way: 21 s at 48 kHz.
+const GROUP: u64 = 32;
 
 impl Output {
     /// The next frames, silent where there is nothing to play.
@@ -75,7 +82,8 @@ impl Output {
         let (mut bytes, mut loudest, mut over) = (Vec::with_capacity(len), 0.0, false);
         if self.measure {
             let channels = self.format.channels.get() as usize;
-            let number = |n: usize| ((self.frame + (n / channels) as u64) % NUMBERS + 1) as f64 / 32_768.0;
+            let group = |n: usize| (self.frame + (n / channels) as u64) / GROUP;
+            let number = |n: usize| (group(n) % NUMBERS + 1) as f64 / 32_768.0;
             let samples: Vec<f64> = (0..frames * channels).map(number).collect();
             encode(&samples, sample_format(self.format.sample_type), SampleOrder::Little, &mut bytes);
         } else if let Some(player) = &mut self.player {
@@ -102,6 +110,9 @@ pub(crate) async fn stream(to: &[SocketAddr], options: Options, report: &Report)
     report.progress_end();
     let summary = result?;
     summary.print(report);
+    if options.measure && summary.round_trips.is_empty() {
+        return Err(failed!("nothing came back: the device does not echo"));
+    }
     Ok(summary)
 }
 
@@ -137,6 +148,7 @@ async fn converse(
         arrivals: core::mem::take(&mut ear.arrivals).beyond_least(),
         round_trips: talk.round_trips.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         ppm: ear.ppm(),
+        left_out: talk.left_out,
         said: talk.said.unwrap_or_default(),
         came: ear.log.take().unwrap_or_default(),
     })
@@ -153,8 +165,11 @@ async fn begin(
     let talk = match Talk::new(driver, server, &inputs, &outputs, options) {
         Ok(talk) => talk,
         Err(error) => {
-            // What cannot be served is refused.
-            let _ = driver.command(ClientCommand::Refuse { server });
+            // What cannot be served is refused; another command line may be able to.
+            let refuse = !can_serve(&inputs, &outputs);
+            let command =
+                if refuse { ClientCommand::Refuse { server } } else { ClientCommand::Fail { server } };
+            let _ = driver.command(command);
             return Err(error);
         }
     };
@@ -174,16 +189,32 @@ async fn connect(
     report: &Report,
 ) -> Result<(PeerId, Vec<Format>, Vec<Format>), Error> {
     report.plain("looking", "looking for a device");
-    let found = async {
-        loop {
-            if let News::Found { server, from, inputs, outputs } = driver.next().await {
-                return (server, from, inputs, outputs);
+    let everybody = everybody(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)?;
+    let one = |to: &&SocketAddr| everybody.iter().all(|all| all.ip() != to.ip());
+    let wanted = to.first().filter(|_| to.len() == 1).filter(one);
+    let mut other = None;
+    let end = Instant::now() + PATIENCE;
+    // Whoever is at the very address that was asked for, or else somebody who has answered for it.
+    let mut until = end;
+    let (server, from, inputs, outputs) = loop {
+        match timeout(until.saturating_duration_since(Instant::now()), driver.next()).await {
+            Ok(News::Found { server, from, inputs, outputs }) => {
+                let found = (server, from, inputs, outputs);
+                if wanted.is_none_or(|wanted| from == Some(*wanted)) {
+                    break found;
+                }
+                until = until.min(Instant::now() + SOMEBODY_ELSE);
+                other.get_or_insert(found);
             }
+            Ok(_) => {}
+            Err(_) => match other.take() {
+                Some(found) => break found,
+                None => {
+                    let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+                    return Err(failed!("no device answers at {}", to.join(", ")));
+                }
+            },
         }
-    };
-    let Ok((server, from, inputs, outputs)) = timeout(PATIENCE, found).await else {
-        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
-        return Err(failed!("no device answers at {}", to.join(", ")));
     };
     let address = from.map_or_else(|| "?".into(), |from| from.to_string());
     let fields = json!({ "address": address, "inputs": inputs.len(), "outputs": outputs.len() });
@@ -231,6 +262,8 @@ struct Talk {
     block: usize,
     rate: u32,
     loudest: f64,
+    /// What could not be sent in time.
+    left_out: Duration,
     said: Option<Vec<(u64, Instant)>>,
 }
 
@@ -244,6 +277,9 @@ impl Talk {
     ) -> Result<Self, Error> {
         let shapes: Result<Vec<Shape>, Error> = inputs.iter().chain(outputs).map(shape).collect();
         let shapes = shapes?;
+        if !can_serve(inputs, outputs) {
+            return Err(failed!("outputs of different rates cannot be served"));
+        }
         if options.output.is_some_and(|output| output as usize >= outputs.len()) {
             return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
         }
@@ -255,6 +291,9 @@ impl Talk {
         if (options.source.is_some() || options.measure) && outputs.is_empty() {
             return Err(failed!("the device has no outputs: nothing can be played"));
         }
+        let first = shapes.first().ok_or_else(|| failed!("the device has no streams"))?;
+        let rate = shapes.get(inputs.len()).unwrap_or(first).rate;
+        let ready = options.source.as_ref().map(|source| source.at_rate(rate)).transpose()?;
         let of_outputs = outputs.iter().zip(&shapes[inputs.len()..]).enumerate();
         let outputs = of_outputs.map(|(n, (format, shape))| {
             let chosen = match (options.output, &options.source) {
@@ -262,8 +301,8 @@ impl Talk {
                 (None, Some(Source::Microphone)) => n == 0,
                 (None, _) => true,
             };
-            let source = options.source.as_ref().filter(|_| chosen);
-            let player = source.map(|source| source.player(*shape)).transpose()?;
+            let ready = ready.as_ref().filter(|_| chosen);
+            let player = ready.map(|ready| ready.player(*shape)).transpose()?;
             Ok(Output { format: *format, player, measure: options.measure && chosen, frame: 0 })
         });
         let outputs: Vec<Output> = outputs.collect::<Result<_, Error>>()?;
@@ -273,9 +312,8 @@ impl Talk {
                 return Err(failed!("samples of 8 bits are too small to be measured with"));
             }
         }
-        let first = shapes.first().ok_or_else(|| failed!("the device has no streams"))?;
         let hint = outputs.iter().find_map(|output| output.format.buffer_size);
-        let thousandth = (first.rate as usize).div_ceil(1000);
+        let thousandth = (rate as usize).div_ceil(1000);
         let block = hint.map_or(thousandth, |frames| frames.get() as usize).clamp(1, thousandth * 100);
         let (sent, round_trips) = (Sent::default(), Arc::new(Mutex::new(Spread::default())));
         let mut recorder = None;
@@ -289,9 +327,19 @@ impl Talk {
             let shape = shape(format)?;
             recorder = Some((Recorder::new(options.record.as_deref(), options.device, shape)?, *format));
         }
-        let rate = outputs.first().map_or(Ok(first.rate), |output| shape(&output.format).map(|s| s.rate))?;
         let said = options.trace.then(Vec::new);
-        Ok(Self { server, outputs, recorder, sent, round_trips, block, rate, loudest: 0.0, said })
+        Ok(Self {
+            server,
+            outputs,
+            recorder,
+            sent,
+            round_trips,
+            block,
+            rate,
+            loudest: 0.0,
+            left_out: Duration::ZERO,
+            said,
+        })
     }
 
     /// Speaks and listens until all is said.
@@ -320,7 +368,13 @@ impl Talk {
                     _ => {}
                 },
                 _ = ticks.tick() => {
-                    while pacer.due() <= since.elapsed() {
+                    // A machine that cannot keep up leaves something out, and goes on hearing what else there is.
+                    if let Some(behind) = since.elapsed().checked_sub(pacer.due() + BEHIND) {
+                        since += behind + BEHIND;
+                        self.left_out += behind + BEHIND;
+                    }
+                    let tick = Instant::now();
+                    while pacer.due() <= since.elapsed() && tick.elapsed() < BEHIND {
                         pacer.sent(self.block);
                         if self.say(driver)? {
                             over.get_or_insert_with(Instant::now);
@@ -344,8 +398,8 @@ impl Talk {
 
     /// Has the device stop.
     async fn end(&self, driver: &mut Driver, report: &Report) -> Result<(), Error> {
-        let stop = driver.command(ClientCommand::StopIo { server: self.server });
-        stop.map_err(|refusal| failed!("cannot stop: {refusal}"))?;
+        // Refused only if the server is gone, which is among the news.
+        let _ = driver.command(ClientCommand::StopIo { server: self.server });
         await_news(driver, self.server, report, "stop", |news| matches!(news, News::Stopped)).await?;
         report.plain("stopped", "audio stopped");
         Ok(())
@@ -353,18 +407,19 @@ impl Talk {
 
     /// Sends a message's worth to every output. True once everything has been played.
     fn say(&mut self, driver: &Driver) -> Result<bool, Error> {
+        let mut measured = false;
         let mut played = self.outputs.iter().any(|output| output.player.is_some());
         for (stream, output) in (0..).zip(&mut self.outputs) {
             let frame = output.frame;
             let (samples, loudest, over) = output.next(self.block)?;
             self.loudest = self.loudest.max(loudest);
             played &= over || output.player.is_none();
-            if output.measure && stream == 0 {
+            if output.measure && !core::mem::replace(&mut measured, true) {
                 // The session's lock first: whoever hears has it already.
                 let now = driver.now();
                 let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
                 sent.push_back((frame, now));
-                while sent.len() > 10_000 {
+                while sent.len() > 100_000 {
                     sent.pop_front();
                 }
             }
@@ -411,15 +466,22 @@ fn measurer(format: Format, sent: Sent, times: Arc<Mutex<Spread>>) -> Measure {
         }
         let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((newest, _)) = sent.back() else { return };
-        // The newest frame of that number.
+        // The newest group of that number, and its first frame.
+        let newest = newest / GROUP;
         let back = (newest % NUMBERS + NUMBERS - (number as u64 - 1)) % NUMBERS;
-        let Some(frame) = newest.checked_sub(back) else { return };
+        let Some(frame) = newest.checked_sub(back).map(|group| group * GROUP) else { return };
         let at = sent.partition_point(|(first, _)| *first <= frame);
         if let Some((_, at)) = at.checked_sub(1).and_then(|at| sent.get(at)) {
             let time = now.saturating_duration_since(*at).as_secs_f64();
             times.lock().unwrap_or_else(PoisonError::into_inner).add(time);
         }
     })
+}
+
+/// Whether ours can serve all streams: they become active together.
+fn can_serve(inputs: &[Format], outputs: &[Format]) -> bool {
+    let rates = outputs.windows(2).all(|pair| matches!(pair, [a, b] if a.sample_rate == b.sample_rate));
+    rates && inputs.iter().chain(outputs).all(|format| shape(format).is_ok())
 }
 
 /// How the programs' sound is to be made for a stream.
@@ -450,12 +512,21 @@ impl Summary {
             "set_up_ms": self.set_up.as_secs_f64() * 1e3,
             "messages_sent": sent, "messages_heard": heard.messages, "bytes_heard": heard.received,
             "bytes_lost": heard.silence, "bytes_late": heard.late, "bytes_overflow": heard.overflow,
-            "ppm": ppm, "arrival_ms": milliseconds(arrivals),
+            "ppm": ppm, "left_out_ms": self.left_out.as_secs_f64() * 1e3, "arrival_ms": milliseconds(arrivals),
         });
+        if !round_trips.is_empty() {
+            let histogram = round_trips.buckets().into_iter();
+            let buckets =
+                histogram.map(|(from, to, count)| json!({ "from_ms": from, "to_ms": to, "count": count }));
+            fields["round_trip_histogram"] = buckets.collect();
+        }
         let mut text = format!(
             "{sent} messages sent, {} heard; {} bytes lost, {} late",
             heard.messages, heard.silence, heard.late
         );
+        if !self.left_out.is_zero() {
+            text += &format!("; {:.1} s could not be sent in time", self.left_out.as_secs_f64());
+        }
         if let Some(ppm) = ppm {
             text += &format!("; the device's clock is {ppm:+.0} millionths off ours");
         }

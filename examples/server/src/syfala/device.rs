@@ -4,10 +4,14 @@ use core::num::NonZeroU32;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, limit, resample};
 use voxwire_core::{Instant, PeerId, Session as _};
 use voxwire_syfala::stream::{Receiving, StreamSettings, StreamStats};
 use voxwire_syfala::{Audio, Format, SampleType, Server, ServerCommand};
+
+/// Bytes that one stream may have in store.
+const MOST_STORE: u64 = 32 << 20;
 
 /// What a device is made of. All its streams have one sample rate: that of its clock.
 #[derive(Debug, Clone)]
@@ -82,12 +86,14 @@ pub(crate) struct Device {
     /// Frames of one turn.
     block: usize,
     /// The recording, ready to be sent, for each input.
-    clips: Vec<Vec<u8>>,
+    clips: Vec<Arc<Vec<u8>>>,
     clients: BTreeMap<PeerId, Client>,
     /// When the clock was started, and how far it is, in frames.
     since: Instant,
     frames: u64,
     recorder: Option<WavRecorder>,
+    /// What went wrong with it.
+    problem: Option<String>,
     figures: DeviceFigures,
     /// What is being sent.
     out: Vec<u8>,
@@ -102,6 +108,17 @@ struct Client {
     outputs: Vec<Output>,
     /// Frames sent of each input.
     sent: usize,
+    ending: Ending,
+}
+
+/// How far a client is with going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// What it has said is used up first; then it has an answer, or not.
+    Soon {
+        answer: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -154,10 +171,28 @@ impl Device {
         let thousandth = (rate / 1000.0).ceil() as usize;
         let hint = first.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
         let block = hint.clamp(1, thousandth.max(1) * 100);
-        let clips = match &settings.sound {
-            Sound::Clip { clip, .. } => settings.inputs.iter().map(|format| render(clip, format)).collect(),
-            _ => Ok(Vec::new()),
+        if !(-100_000.0..=100_000.0).contains(&settings.ppm) {
+            return Err(format!("a clock {} millionths off: at most 100000 expected", settings.ppm));
+        }
+        let store = |format: &Format| {
+            format.bytes((settings.latency.as_secs_f64() * rate) as u64 + 2 * block as u64 + rate as u64)
         };
+        if settings.latency > Duration::from_secs(10) || streams().any(|format| store(format) > MOST_STORE) {
+            return Err(format!("{:?} in store: more than a stream of {first} may take", settings.latency));
+        }
+        let mut clips: Vec<Arc<Vec<u8>>> = Vec::new();
+        if let Sound::Clip { clip, .. } = &settings.sound {
+            for (n, format) in settings.inputs.iter().enumerate() {
+                // One for all inputs of a format.
+                let same =
+                    settings.inputs.iter().position(|other| other == format).and_then(|at| clips.get(at));
+                let rendered = match same.filter(|_| n > 0) {
+                    Some(clip) => clip.clone(),
+                    None => render(clip, format).map_err(|error| error.to_string())?.into(),
+                };
+                clips.push(rendered);
+            }
+        }
         let record = settings.record.as_ref().zip(settings.outputs.first());
         let recorder = record.map(|(path, format)| {
             let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
@@ -166,11 +201,12 @@ impl Device {
         Ok(Self {
             rate,
             block,
-            clips: clips.map_err(|error| error.to_string())?,
+            clips,
             clients: BTreeMap::new(),
             since: Instant::ZERO,
             frames: 0,
             recorder: recorder.transpose().map_err(|error| error.to_string())?,
+            problem: None,
             figures: DeviceFigures::default(),
             out: Vec::new(),
             played: None,
@@ -182,6 +218,10 @@ impl Device {
         let live = self.clients.values().flat_map(|client| &client.outputs).map(Output::silence).sum::<u64>();
         let silence = self.figures.silence + live;
         DeviceFigures { active: self.clients.len(), silence, ..self.figures }
+    }
+
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.clone()
     }
 
     pub(crate) fn trace(&mut self, played: Played) {
@@ -203,25 +243,51 @@ impl Device {
         }
         let outputs = self.settings.outputs.iter().map(|format| {
             // A second, beside what is to be in store.
-            let wanted = format.bytes(self.in_store() as u64 + self.rate as u64);
-            let buffer = usize::try_from(wanted).unwrap_or(usize::MAX).clamp(64 * 1024, 16 << 20);
+            let frames = self.in_store() as u64 + 2 * self.block as u64 + self.rate as u64;
+            let buffer =
+                usize::try_from(format.bytes(frames).clamp(64 * 1024, MOST_STORE)).unwrap_or(usize::MAX);
             let settings = StreamSettings { buffer, ..StreamSettings::DEFAULT };
             let receiving = Receiving::new(format, settings);
             Output { receiving, flowing: false, block: Vec::new(), filled: 0 }
         });
-        self.clients.insert(client, Client { outputs: outputs.collect(), sent: 0 });
+        let client_of = Client { outputs: outputs.collect(), sent: 0, ending: Ending::No };
+        self.clients.insert(client, client_of);
     }
 
-    /// Frees everything of a client.
-    pub(crate) fn stop(&mut self, client: PeerId) {
-        if let Some(client) = self.clients.remove(&client) {
-            self.figures.silence += client.outputs.iter().map(Output::silence).sum::<u64>();
+    /// A client ends its audio, or is gone: what it has said is used up, and then everything of it freed.
+    pub(crate) fn end(&mut self, client: PeerId, answer: bool) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.ending = Ending::Soon { answer };
         }
+    }
+
+    /// Frees everything of clients that have ended. Returns those that want to know.
+    pub(crate) fn ended(&mut self) -> Vec<PeerId> {
+        let used_up = |client: &Client| {
+            let mut outputs = client.outputs.iter().zip(&self.settings.outputs);
+            let nothing = |(output, format): (&Output, &Format)| {
+                output.receiving.readable() < format.frame_size() && output.receiving.poll_timeout().is_none()
+            };
+            client.ending != Ending::No && outputs.all(nothing)
+        };
+        let ended: Vec<PeerId> =
+            self.clients.iter().filter(|(_, client)| used_up(client)).map(|(name, _)| *name).collect();
+        let mut answers = Vec::new();
+        for name in ended {
+            let Some(client) = self.clients.remove(&name) else { continue };
+            self.figures.silence += client.outputs.iter().map(Output::silence).sum::<u64>();
+            if client.ending == (Ending::Soon { answer: true }) {
+                answers.push(name);
+            }
+        }
+        answers
     }
 
     /// A message of a client's.
     pub(crate) fn hear(&mut self, now: Instant, client: PeerId, audio: &Audio<'_>) {
-        let Some(client) = self.clients.get_mut(&client) else { return };
+        let Some(client) = self.clients.get_mut(&client).filter(|client| client.ending == Ending::No) else {
+            return;
+        };
         if let Some(output) = usize::try_from(audio.stream).ok().and_then(|at| client.outputs.get_mut(at)) {
             output.receiving.insert(now, audio);
         }
@@ -235,7 +301,7 @@ impl Device {
         let elapsed = now.saturating_duration_since(self.since).as_secs_f64();
         let due = (elapsed * self.rate * (1.0 + self.settings.ppm * 1e-6)) as u64;
         // A machine that has slept does not make up for it.
-        let most = self.rate as u64;
+        let most = (self.rate as u64).max(2 * self.block as u64);
         if due.saturating_sub(self.frames) > most {
             self.figures.starved += due - self.frames - most;
             self.frames = due - most;
@@ -255,19 +321,20 @@ impl Device {
 
     /// Takes what is due of every output of every client.
     fn collect(&mut self, now: Instant) {
-        let in_store = self.in_store();
+        let in_store = self.in_store().max(self.block);
         // What comes in bursts may be as much again.
         let most = 2 * in_store + (self.rate / 10.0) as usize;
         for client in self.clients.values_mut() {
+            let ending = client.ending != Ending::No;
             for (output, format) in client.outputs.iter_mut().zip(&self.settings.outputs) {
                 let frame = format.frame_size();
                 let Output { receiving, flowing, block, filled } = output;
                 receiving.give_up(now);
                 let ready = receiving.readable() / frame;
-                *flowing |= ready >= in_store.max(self.block);
+                *flowing |= ready >= in_store || ending;
                 block.resize(self.block * frame, 0);
                 *filled = 0;
-                if *flowing && ready > most {
+                if *flowing && ready > most && !ending {
                     self.figures.passed_over += (receiving.skip((ready - in_store) * frame) / frame) as u64;
                 }
                 if *flowing {
@@ -275,7 +342,7 @@ impl Device {
                     let want = block.len().min(whole);
                     *filled = receiving.read(&mut block[..want]);
                     let missing = (block.len() - *filled) / frame;
-                    self.figures.starved += missing as u64;
+                    self.figures.starved += if ending { 0 } else { missing as u64 };
                     // Nothing is left: what comes next is waited for anew.
                     *flowing = missing == 0 || *filled > 0;
                 }
@@ -288,7 +355,8 @@ impl Device {
 
     fn send(&mut self, now: Instant, server: &mut Server) {
         let Self { settings, block, clips, clients, figures, out, played, .. } = self;
-        let names: Vec<PeerId> = clients.keys().copied().collect();
+        let active = clients.iter().filter(|(_, client)| client.ending == Ending::No);
+        let names: Vec<PeerId> = active.map(|(name, _)| *name).collect();
         for name in names {
             let from = clients.get(&name).map_or(0, |client| client.sent);
             for (input, format) in settings.inputs.iter().enumerate() {
@@ -325,6 +393,7 @@ impl Device {
         let samples = decode(&self.out, sample_format(format.sample_type), SampleOrder::Little);
         if let Err(error) = recorder.write(&samples) {
             tracing::error!(%error, "cannot go on recording");
+            self.problem = Some(error.to_string());
             self.recorder = None;
         }
     }
@@ -333,6 +402,7 @@ impl Device {
     pub(crate) fn finish(&mut self) {
         if let Some(Err(error)) = self.recorder.take().map(WavRecorder::finish) {
             tracing::error!(%error, "cannot complete the recording");
+            self.problem = Some(error.to_string());
         }
     }
 }

@@ -49,14 +49,14 @@ pub fn networks(bind: IpAddr) -> io::Result<Vec<Network>> {
     Ok(at.map(|place| place.network).collect())
 }
 
-/// Where to ask for devices: everybody on each of the machine's networks.
+/// The addresses of everybody on each of those networks.
 ///
 /// # Errors
 /// The system's.
-pub fn everybody(port: u16) -> io::Result<Vec<SocketAddr>> {
-    let places = places()?.into_iter();
-    let mut all: Vec<SocketAddr> = places
-        .filter_map(|place| place.network.broadcast())
+pub fn everybody(bind: IpAddr, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut all: Vec<SocketAddr> = networks(bind)?
+        .into_iter()
+        .filter_map(|network| network.broadcast())
         .map(|address| SocketAddr::new(address, port))
         .collect();
     all.sort();
@@ -76,18 +76,19 @@ pub fn bind(bind: IpAddr, port: u16) -> io::Result<(Listener, SocketAddr)> {
         let address = listener.local_addr()?;
         return Ok((listener, address));
     }
-    let device = match places()?.into_iter().find(|place| place.network.contains(bind)) {
-        Some(place) if bind.is_loopback() || place.address == bind => place.device,
-        _ => return Err(io::ErrorKind::AddrNotAvailable.into()),
-    };
-    let socket = || Listener::bind_udp(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
-    let listener = match socket()?.on_device(&device) {
-        Ok(listener) => listener,
-        Err(error) => {
+    let places = places()?;
+    let own = places.iter().find(|place| place.address == bind);
+    // All of 127.0.0.0/8 is ours.
+    let own = own.or_else(|| places.iter().find(|place| bind.is_loopback() && place.network.contains(bind)));
+    let device = &own.ok_or(io::ErrorKind::AddrNotAvailable)?.device;
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+    let listener = match Listener::bind_udp_on(any, device) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
             // Who is elsewhere is not answered anyway.
             tracing::warn!(device, %error, "cannot bind to the interface alone");
-            socket()?
+            Listener::bind_udp(any)?
         }
+        listener => listener?,
     };
     let address = SocketAddr::new(bind, listener.local_addr()?.port());
     Ok((listener, address))
@@ -102,7 +103,9 @@ mod tests {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         assert_eq!(networks(loopback).unwrap(), Network::LOOPBACK);
         assert!(networks(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).unwrap().iter().any(|n| n.contains(loopback)));
-        assert!(everybody(7).unwrap().contains(&"127.255.255.255:7".parse().unwrap()));
+        let wildcard = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        assert!(everybody(wildcard, 7).unwrap().contains(&"127.255.255.255:7".parse().unwrap()));
+        assert_eq!(everybody(loopback, 7).unwrap(), ["127.255.255.255:7".parse().unwrap()]);
         let (_listener, address) = bind(loopback, 0).unwrap();
         assert!(address.ip() == loopback && address.port() != 0);
         assert!(bind("192.0.2.77".parse().unwrap(), 0).is_err(), "not an address of this machine");
