@@ -460,13 +460,18 @@ fn silence(format: &Format, len: usize, out: &mut Vec<u8>) {
 
 /// `len` bytes of a recording from `from` on.
 fn play(clip: &[u8], from: usize, repeat: bool, len: usize, out: &mut Vec<u8>) {
-    if clip.is_empty() {
-        return;
-    }
-    if repeat {
-        out.extend(clip.iter().cycle().skip(from % clip.len()).take(len));
-    } else {
-        out.extend(clip.iter().skip(from).take(len));
+    let mut from = from;
+    while out.len() < len && !clip.is_empty() {
+        if repeat {
+            from %= clip.len();
+        }
+        let part = clip.get(from..).unwrap_or(&[]);
+        let part = &part[..part.len().min(len - out.len())];
+        if part.is_empty() {
+            return;
+        }
+        out.extend_from_slice(part);
+        from += part.len();
     }
 }
 
@@ -487,4 +492,44 @@ pub(crate) fn format(rate: u32, channels: u32, buffer: u32, sample_type: SampleT
         buffer_size: NonZeroU32::new(buffer),
         sample_type,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_goes_round_or_ends() {
+        let part = |from, repeat| {
+            let mut out = Vec::new();
+            play(&[1, 2, 3], from, repeat, 7, &mut out);
+            out
+        };
+        assert_eq!(part(0, true), [1, 2, 3, 1, 2, 3, 1]);
+        assert_eq!(part(302, true), [3, 1, 2, 3, 1, 2, 3]);
+        assert_eq!((part(1, false), part(3, false), part(9, false)), (vec![2, 3], vec![], vec![]));
+        let mut nothing = Vec::new();
+        play(&[], 0, true, 7, &mut nothing);
+        assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn s_03_a_device_says_what_it_cannot_be() {
+        let with = |change: fn(&mut DeviceSettings)| {
+            let mut settings = DeviceSettings::standard();
+            change(&mut settings);
+            Device::new(settings).err().unwrap_or_default()
+        };
+        assert_eq!(with(|_| {}), "");
+        assert!(
+            with(|device| (device.inputs, device.outputs) = (vec![], vec![])).contains("without streams")
+        );
+        assert!(with(|device| device.ppm = f64::NAN).contains("at most 100000"));
+        assert!(with(|device| device.latency = Duration::from_secs(11)).contains("more than a stream"));
+        let other =
+            |format: &mut Format| format.sample_rate = voxwire_syfala::SampleRate::new(8000.0).unwrap();
+        let mut settings = DeviceSettings::standard();
+        settings.inputs.iter_mut().for_each(other);
+        assert!(Device::new(settings).err().unwrap().contains("one sample rate"));
+    }
 }
