@@ -26,7 +26,9 @@ const TAIL: Duration = Duration::from_millis(500);
 const SOMEBODY_ELSE: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(1);
 /// How far what is sent may be behind before it is not made up for.
-const BEHIND: Duration = Duration::from_millis(200);
+const BEHIND: Duration = Duration::from_secs(2);
+/// How long making it up may take before everything else has its turn.
+const AT_A_TIME: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -374,7 +376,7 @@ impl Talk {
                         self.left_out += behind + BEHIND;
                     }
                     let tick = Instant::now();
-                    while pacer.due() <= since.elapsed() && tick.elapsed() < BEHIND {
+                    while pacer.due() <= since.elapsed() && tick.elapsed() < AT_A_TIME {
                         pacer.sent(self.block);
                         if self.say(driver)? {
                             over.get_or_insert_with(Instant::now);
