@@ -1,34 +1,44 @@
 //! Times, and how they are spread.
 
 use core::fmt::Write as _;
+use std::collections::VecDeque;
 
-/// Times in seconds, as many as are kept: the first million.
+/// Times in seconds, in the order in which they came; the last million of them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Spread(Vec<f64>);
+pub(crate) struct Spread(VecDeque<f64>);
 
 const MOST: usize = 1_000_000;
 
 impl Spread {
     pub(crate) fn add(&mut self, seconds: f64) {
-        if self.0.len() < MOST {
-            self.0.push(seconds);
+        if self.0.len() == MOST {
+            self.0.pop_front();
         }
+        self.0.push_back(seconds);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same, counted from the smallest.
+    /// The same, counted from the smallest; without what two clocks drift apart, which is what the smallest do.
     pub(crate) fn beyond_least(mut self) -> Self {
-        let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
+        let least = |times: &mut dyn Iterator<Item = &f64>| times.copied().fold(f64::INFINITY, f64::min);
+        let tenth = self.0.len() / 10;
+        if tenth > 0 {
+            let (first, last) =
+                (least(&mut self.0.iter().take(tenth)), least(&mut self.0.iter().rev().take(tenth)));
+            let each = (last - first) / (self.0.len() - tenth) as f64;
+            self.0.iter_mut().zip(0_u32..).for_each(|(time, n)| *time -= each * f64::from(n));
+        }
+        let least = least(&mut self.0.iter());
         self.0.iter_mut().for_each(|time| *time -= least);
         self
     }
 
     /// In milliseconds: the median, 99 and 99.9 percent, and the largest.
     pub(crate) fn quantiles(&self) -> [f64; 4] {
-        let mut sorted = self.0.clone();
+        let mut sorted = Vec::from(self.0.clone());
         sorted.sort_by(f64::total_cmp);
         [0.5, 0.99, 0.999, 1.0].map(|quantile| {
             let at = (quantile * sorted.len().saturating_sub(1) as f64).round() as usize;
@@ -67,17 +77,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_sorted_and_drawn() {
+    fn times_are_sorted_and_drawn_whatever_the_clocks_do() {
         let mut spread = Spread::default();
         for n in 1..=1000_u32 {
-            spread.add(7.0 + f64::from(n) * 1e-6);
+            // Up to a millisecond late, and a clock that is ten milliseconds off in the end.
+            let late = f64::from(n * 617 % 1000 + 1) * 1e-6;
+            spread.add(7.0 + late + f64::from(n) * 1e-5);
         }
         let spread = spread.beyond_least();
         let [median, p99, p999, most] = spread.quantiles();
-        assert!((median - 0.5).abs() < 0.001 && (p99 - 0.989).abs() < 0.001, "{median} {p99}");
-        assert!((p999 - 0.998).abs() < 0.001 && (most - 0.999).abs() < 1e-6, "{p999} {most}");
+        assert!((median - 0.5).abs() < 0.05 && (p99 - 0.989).abs() < 0.05, "{median} {p99}");
+        assert!((p999 - 0.998).abs() < 0.05 && (most - 0.999).abs() < 0.05, "{p999} {most}");
         let histogram = spread.histogram();
-        assert!(histogram.ends_with(&format!(" {}", "#".repeat(50))), "{histogram}");
-        assert_eq!(histogram.lines().count(), 11);
+        assert!(histogram.contains(&format!(" {}", "#".repeat(50))), "{histogram}");
+        assert!(histogram.lines().count() >= 8, "{histogram}");
     }
 }
