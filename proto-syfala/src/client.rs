@@ -98,8 +98,8 @@ struct Server {
     outputs: Box<[Format]>,
     /// `None`: found, and not accepted.
     io: Option<IoState>,
-    /// IO is to be active.
-    wanted: bool,
+    /// IO is to be started once it is stopped.
+    again: bool,
     /// The application knows that it is, since it was asked for last.
     started: bool,
     /// The server has shown that it knows us.
@@ -245,7 +245,7 @@ impl Client {
             inputs: formats.inputs.iter().collect(),
             outputs: formats.outputs.iter().collect(),
             io: None,
-            wanted: false,
+            again: false,
             started: false,
             confirmed: false,
             sending: Box::new([]),

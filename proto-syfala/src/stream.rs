@@ -4,10 +4,10 @@
 
 use crate::message::Audio;
 use crate::wire::{AUDIO_HEAD_LEN, MAX_DATAGRAM, MAX_PAYLOAD};
-use crate::{Format, SampleType};
+use crate::{Format, Refusal, SampleType, Wire};
 use alloc::{boxed::Box, vec};
 use core::time::Duration;
-use voxwire_core::Instant;
+use voxwire_core::{Instant, Lane, Message, Outbox, PeerId};
 
 /// Cuts a stream's bytes into payloads.
 ///
@@ -41,12 +41,6 @@ impl Sending {
         self.next = 0;
     }
 
-    /// What an [`Outbox`](voxwire_core::Outbox) needs to have room for, for `len` bytes: bytes, heads included, and messages.
-    pub(crate) fn room(&self, len: usize) -> (usize, usize) {
-        let messages = len.div_ceil(self.payload);
-        (len.saturating_add(messages.saturating_mul(AUDIO_HEAD_LEN)), messages)
-    }
-
     /// Payloads and their byte indices. What the iterator has not handed out does not count as sent.
     pub fn cut<'a>(&mut self, bytes: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8])> {
         bytes.chunks(self.payload).map(|payload| {
@@ -55,6 +49,25 @@ impl Sending {
             (at, payload)
         })
     }
+}
+
+/// Sends samples of one of a connection's streams, as the messages of one side. Returns how many there were.
+pub(crate) fn play<'m, M: Message<'m, Wire = Wire>>(
+    streams: &mut [Sending],
+    (outbox, wire): (&mut Outbox, &Wire),
+    (to, stream): (PeerId, u32),
+    samples: &'m [u8],
+    message: fn(Audio<'m>) -> M,
+) -> Result<u64, Refusal> {
+    let sending = usize::try_from(stream).ok().and_then(|stream| streams.get_mut(stream));
+    let sending = sending.ok_or(Refusal::UnknownStream(stream))?;
+    let messages = samples.len().div_ceil(sending.payload);
+    // All or nothing.
+    outbox.room(samples.len().saturating_add(messages.saturating_mul(AUDIO_HEAD_LEN)), messages)?;
+    for (byte_index, payload) in sending.cut(samples) {
+        outbox.send([to], Lane::Droppable, &message(Audio::new(stream, byte_index, payload)), wire)?;
+    }
+    Ok(messages as u64)
 }
 
 /// How a [`Receiving`] deals with a network that loses and reorders.

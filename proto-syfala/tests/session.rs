@@ -340,7 +340,9 @@ fn s_10_several_servers_several_clients_several_streams() {
 #[test]
 fn c_04_candidates_are_bounded_and_those_heard_of_least_recently_go() {
     let mut lan = Lan::new(Net::PERFECT, 1);
-    let devices: Vec<_> = (0..5).map(|_| lan.device(&STEREO, &[])).collect();
+    for _ in 0..5 {
+        lan.device(&STEREO, &[]);
+    }
     let settings = ClientSettings { max_candidates: 3, max_servers: 1, ..ClientSettings::DEFAULT };
     let user = lan.user_with(Answer::Wait, false, settings);
     lan.command(user, ClientCommand::StopDiscovery);
@@ -357,5 +359,4 @@ fn c_04_candidates_are_bounded_and_those_heard_of_least_recently_go() {
     // Those that are not accepted are forgotten after a while; the one that is stays.
     lan.run(3500);
     assert_eq!(lan.servers(user), [(servers[0].0, Some(IoState::Inactive))]);
-    assert_eq!(devices.len(), 5);
 }

@@ -41,7 +41,7 @@ struct World {
     lan: Lan,
     rng: Rng,
     seed: u64,
-    devices: Vec<(DeviceNode, bool)>,
+    devices: Vec<DeviceNode>,
     users: Vec<UserNode>,
 }
 
@@ -62,7 +62,7 @@ impl World {
                 let streams = rng.below(3);
                 let (inputs, outputs) =
                     (&[format()][..usize::from(streams != 1)], &[format()][..usize::from(streams != 0)]);
-                (lan.device(inputs, outputs), rng.chance(0.5))
+                lan.device(inputs, outputs)
             })
             .collect();
         let users = (0..2).map(|_| lan.user(Answer::Accept, rng.chance(0.7))).collect();
@@ -103,11 +103,11 @@ impl World {
                 self.lan.sim.set_down(node, down);
             }
             28..30 => {
-                let (node, down) = (self.devices[user].0, self.rng.chance(0.5));
+                let (node, down) = (self.devices[user], self.rng.chance(0.5));
                 self.lan.sim.set_down(node, down);
             }
             30..35 => {
-                let node = self.devices[user].0;
+                let node = self.devices[user];
                 let results = [IoResult::Failed, IoResult::Refused, IoResult::Success];
                 let result = results[self.rng.below(3) as usize];
                 self.lan.sim.with(node, |_, device, _| {
@@ -128,10 +128,10 @@ impl World {
     }
 
     fn restart_device(&mut self, device: usize) {
-        let (inputs, outputs) = self.lan.sim.with(self.devices[device].0, |server, _, _| {
+        let (inputs, outputs) = self.lan.sim.with(self.devices[device], |server, _, _| {
             (server.formats().0.to_vec(), server.formats().1.to_vec())
         });
-        let node = self.devices[device].0;
+        let node = self.devices[device];
         let polite = self.rng.chance(0.3);
         self.lan.sim.with(node, |server, device, now| {
             if polite {
@@ -157,7 +157,7 @@ impl World {
                 }
             });
         }
-        for (device, _) in self.devices.clone() {
+        for device in self.devices.clone() {
             self.lan.sim.with(device, |server, _, now| {
                 let active: Vec<_> = server.clients().filter(|(_, _, io)| *io == IoState::Active).collect();
                 for (client, ..) in active {
@@ -172,7 +172,7 @@ impl World {
 
     fn heal(&mut self) {
         self.lan.sim.set_net(Net::PERFECT);
-        for (device, _) in self.devices.clone() {
+        for device in self.devices.clone() {
             self.lan.sim.set_down(device, false);
         }
         for user in self.users.clone() {
@@ -196,7 +196,7 @@ impl World {
             })
         });
         let of_users = of_users.collect();
-        let of_devices = self.devices.clone().into_iter().flat_map(|(device, _)| {
+        let of_devices = self.devices.clone().into_iter().flat_map(|device| {
             self.lan.sim.with(device, |server, device, _| {
                 let active = server
                     .clients()
@@ -224,7 +224,7 @@ impl World {
             }
         }
         let mut of_servers = Vec::new();
-        for (device, _) in self.devices.clone() {
+        for device in self.devices.clone() {
             let clients = self.lan.clients(device);
             assert_eq!(clients.len(), 2, "seed {seed}: {clients:?}");
             of_servers.extend(clients.into_iter().map(|(_, io)| io));

@@ -22,8 +22,10 @@ pub(crate) use stream::{Options, stream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use voxwire_core::PeerId;
-use voxwire_server::syfala::{DeviceEvent, DeviceSettings, Serve, SoftDevice, Sound, bind, everybody};
-use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleRate, SampleType, Settings};
+use voxwire_server::syfala::{
+    DeviceEvent, DeviceSettings, Serve, SoftDevice, Sound, bind, everybody, format,
+};
+use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, Settings};
 use voxwire_transport::HubSettings;
 
 #[derive(Debug, Args)]
@@ -247,14 +249,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     if flags.inputs.max(flags.outputs) > MAX_STREAMS || flags.inputs + flags.outputs == 0 {
         return Err(Error::Usage("1 to 64 --inputs and --outputs expected".into()));
     }
-    let format = NonZeroU32::new(flags.channels).zip(SampleRate::new(flags.rate.into())).map(
-        |(channels, sample_rate)| Format {
-            sample_rate,
-            channels,
-            buffer_size: NonZeroU32::new(flags.buffer),
-            sample_type: flags.sample_type,
-        },
-    );
+    let format = format(flags.rate, flags.channels, flags.buffer, flags.sample_type);
     let format = format.ok_or_else(|| Error::Usage("--rate and --channels above 0 expected".into()))?;
     let sound = match (&flags.play, flags.echo) {
         (Some(path), _) => Sound::Clip { clip: voxwire_audio::load(path)?, repeat: true },

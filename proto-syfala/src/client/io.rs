@@ -4,10 +4,10 @@
 //! other's messages that the two disagree says so: it repeats the request, or the answer, that puts things right.
 
 use super::{Client, Server};
-use crate::stream::Sending;
+use crate::stream::{Sending, play};
 use crate::timing::Timer;
-use crate::{Audio, ClientEvent, ClientMessage, IoState, Refusal, ServerMessage};
-use voxwire_core::{Instant, Lane, PeerId};
+use crate::{ClientEvent, ClientMessage, IoState, Refusal, ServerMessage};
+use voxwire_core::{Instant, PeerId};
 
 impl Client {
     pub(super) fn start_io(&mut self, now: Instant, peer: PeerId) -> Result<(), Refusal> {
@@ -16,10 +16,9 @@ impl Client {
                 self.say(peer, &ClientMessage::StartIo)?;
                 self.enter(now, peer, IoState::StartPending);
             }
-            // Once it is stopped.
-            IoState::StopPending | IoState::StartPending | IoState::Active => {}
+            IoState::StopPending => self.set_again(peer, true),
+            IoState::StartPending | IoState::Active => {}
         }
-        self.want(peer, true);
         Ok(())
     }
 
@@ -29,9 +28,9 @@ impl Client {
                 self.say(peer, &ClientMessage::StopIo)?;
                 self.enter(now, peer, IoState::StopPending);
             }
-            IoState::Inactive | IoState::StopPending => {}
+            IoState::StopPending => self.set_again(peer, false),
+            IoState::Inactive => {}
         }
-        self.want(peer, false);
         Ok(())
     }
 
@@ -43,15 +42,8 @@ impl Client {
             let state = server.io.map_or("not accepted", IoState::name);
             return Err(Refusal::Unexpected { state, command: "play" });
         }
-        let sending = usize::try_from(stream).ok().and_then(|stream| server.sending.get_mut(stream));
-        let sending = sending.ok_or(Refusal::UnknownStream(stream))?;
-        let (bytes, messages) = sending.room(samples.len());
-        outbox.room(bytes, messages)?;
-        for (byte_index, payload) in sending.cut(samples) {
-            let message = ClientMessage::Audio(Audio::new(stream, byte_index, payload));
-            outbox.send([peer], Lane::Droppable, &message, wire)?;
-            stats.messages_sent = stats.messages_sent.saturating_add(1);
-        }
+        let sent = play(&mut server.sending, (outbox, wire), (peer, stream), samples, ClientMessage::Audio)?;
+        stats.messages_sent = stats.messages_sent.saturating_add(sent);
         Ok(())
     }
 
@@ -72,11 +64,9 @@ impl Client {
             (StopPending, ServerMessage::StopIoFailed) => Some(ClientEvent::StopFailed { server }),
             (StartPending, ServerMessage::StartIoRefused) => {
                 self.enter(now, peer, Inactive);
-                self.want(peer, false);
                 Some(ClientEvent::StartRefused { server })
             }
             (StopPending, ServerMessage::StopIoRefused) => {
-                self.want(peer, true);
                 if !self.server(peer)?.started {
                     // That it had started was never heard.
                     return self.begin(now, peer);
@@ -84,7 +74,7 @@ impl Client {
                 self.enter(now, peer, Active);
                 Some(ClientEvent::StopRefused { server })
             }
-            (StopPending, ServerMessage::StopIoSuccess) if self.server(peer)?.wanted => {
+            (StopPending, ServerMessage::StopIoSuccess) if self.server(peer)?.again => {
                 self.ask_to_start(now, peer);
                 None
             }
@@ -100,7 +90,6 @@ impl Client {
             // It has been asked whether it knows that IO is active, and does not want that.
             (Active, ServerMessage::StartIoRefused) => {
                 self.enter(now, peer, Inactive);
-                self.want(peer, false);
                 Some(ClientEvent::StartRefused { server })
             }
             // It is active there, and should not be: an old StartIO has come late, or a StopIoSuccess was not this one's.
@@ -176,6 +165,7 @@ impl Client {
         server.io = Some(io);
         (server.moments.since, server.moments.audio) = (now, now);
         server.started &= io != IoState::StartPending;
+        server.again = false;
         match io {
             IoState::StartPending | IoState::StopPending => {
                 self.timers.set((peer, Timer::Retry), now.saturating_add(retry));
@@ -184,9 +174,9 @@ impl Client {
         }
     }
 
-    fn want(&mut self, peer: PeerId, wanted: bool) {
+    fn set_again(&mut self, peer: PeerId, again: bool) {
         if let Some(server) = self.server_mut(peer) {
-            server.wanted = wanted;
+            server.again = again;
         }
     }
 

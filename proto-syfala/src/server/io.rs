@@ -1,9 +1,10 @@
 //! Starting and stopping IO as clients ask for it, and staying of one mind with them about whether it is active; see the
 //! client's side for why that takes more than one message.
 
-use super::Server;
-use crate::{Audio, Cause, ClientMessage, IoResult, IoState, Refusal, ServerEvent, ServerMessage};
-use voxwire_core::{Instant, Lane, PeerId};
+use super::{Place, Server, Timer};
+use crate::stream::{Sending, play};
+use crate::{Cause, ClientMessage, IoResult, IoState, Refusal, ServerEvent, ServerMessage};
+use voxwire_core::{Instant, PeerId};
 
 impl Server {
     /// The application has prepared everything, or has not.
@@ -17,7 +18,7 @@ impl Server {
         self.say(client, &message)?;
         self.enter(now, client, io);
         if let Some(client) = self.client_mut(client) {
-            client.sending.iter_mut().for_each(|sending| sending.restart());
+            client.sending.iter_mut().for_each(Sending::restart);
         }
         Ok(())
     }
@@ -41,18 +42,11 @@ impl Server {
             return Err(Refusal::Unexpected { state: state.name(), command: "play" });
         }
         let Self { peers, outbox, wire, stats, .. } = self;
-        let Some(super::Place::Client(client)) = peers.get_mut(peer).map(|known| &mut known.place) else {
+        let Some(Place::Client(client)) = peers.get_mut(peer).map(|known| &mut known.place) else {
             return Err(Refusal::UnknownPeer);
         };
-        let sending = usize::try_from(stream).ok().and_then(|stream| client.sending.get_mut(stream));
-        let sending = sending.ok_or(Refusal::UnknownStream(stream))?;
-        let (bytes, messages) = sending.room(samples.len());
-        outbox.room(bytes, messages)?;
-        for (byte_index, payload) in sending.cut(samples) {
-            let message = ServerMessage::Audio(Audio::new(stream, byte_index, payload));
-            outbox.send([peer], Lane::Droppable, &message, wire)?;
-            stats.messages_sent = stats.messages_sent.saturating_add(1);
-        }
+        let sent = play(&mut client.sending, (outbox, wire), (peer, stream), samples, ServerMessage::Audio)?;
+        stats.messages_sent = stats.messages_sent.saturating_add(sent);
         Ok(())
     }
 
@@ -110,7 +104,7 @@ impl Server {
             // Who knows it ignores this, who does not asks for the end.
             let _ = self.say(peer, &ServerMessage::StartIoSuccess);
         }
-        self.timers.set((peer, super::Timer::Beat), now.saturating_add(timing.heartbeat));
+        self.timers.set((peer, Timer::Beat), now.saturating_add(timing.heartbeat));
     }
 
     fn enter(&mut self, now: Instant, peer: PeerId, io: IoState) {

@@ -233,6 +233,7 @@ impl Lan {
     pub fn user_with(&mut self, answer: Answer, eager: bool, settings: ClientSettings) -> UserNode {
         let node = self.sim.add(client(settings), User::new(answer, eager));
         self.sim.join(node);
+        // Its first question is on its way now, not with what happens next.
         self.sim.with(node, |_, _, _| ());
         node
     }

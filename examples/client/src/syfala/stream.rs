@@ -371,9 +371,10 @@ impl Talk {
                 },
                 _ = ticks.tick() => {
                     // A machine that cannot keep up leaves something out, and goes on hearing what else there is.
-                    if let Some(behind) = since.elapsed().checked_sub(pacer.due() + BEHIND) {
-                        since += behind + BEHIND;
-                        self.left_out += behind + BEHIND;
+                    let behind = since.elapsed().saturating_sub(pacer.due());
+                    if behind > BEHIND {
+                        since += behind;
+                        self.left_out += behind;
                     }
                     let tick = Instant::now();
                     while pacer.due() <= since.elapsed() && tick.elapsed() < AT_A_TIME {

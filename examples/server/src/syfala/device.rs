@@ -484,8 +484,8 @@ fn render(clip: &Clip, format: &Format) -> Result<Vec<u8>, voxwire_audio::Error>
     Ok(bytes)
 }
 
-/// A format, from settings.
-pub(crate) fn format(rate: u32, channels: u32, buffer: u32, sample_type: SampleType) -> Option<Format> {
+/// A format, from settings; `None` without a rate or channels.
+pub fn format(rate: u32, channels: u32, buffer: u32, sample_type: SampleType) -> Option<Format> {
     Some(Format {
         sample_rate: voxwire_syfala::SampleRate::new(rate.into())?,
         channels: NonZeroU32::new(channels)?,
