@@ -13,6 +13,10 @@ pub use voxwire_core as core;
 #[cfg(feature = "dissonance")]
 #[doc(inline)]
 pub use voxwire_dissonance as dissonance;
+/// Accounts, chat, groups, voice messages and group calls, in MessagePack over ZeroMQ.
+#[cfg(feature = "msgpack")]
+#[doc(inline)]
+pub use voxwire_msgpack as msgpack;
 /// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
 #[cfg(feature = "opcode")]
 #[doc(inline)]

@@ -34,6 +34,6 @@ fn c_12_packages_have_a_description_a_licence_a_readme_and_a_minimum_rust() {
             assert!(folder.join(file).is_file(), "{member}: no {file}");
         }
     }
-    assert_eq!(published, 11);
+    assert_eq!(published, 12);
     assert!(fs::read_to_string(root.join("CHANGELOG.md")).unwrap().contains("## Unreleased"));
 }

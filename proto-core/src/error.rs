@@ -79,6 +79,12 @@ pub enum DecodeErrorKind {
         /// What would have been right.
         expected: &'static str,
     },
+    /// A name selects no known message or variant.
+    #[error("unknown name, expected {expected}")]
+    Name {
+        /// What would have been right.
+        expected: &'static str,
+    },
     /// The text is not UTF-8.
     #[error("not UTF-8 after {valid_up_to} bytes")]
     Utf8 {

@@ -42,6 +42,13 @@ pub trait Framing {
     /// kinds to a smaller one.
     fn set_max(&mut self, max: usize);
 
+    /// Whether messages may travel: false from the first byte of a transport-level handshake until its end. A driver that
+    /// connects sends what is pending first, and tells its session of the connection when this becomes true; one that
+    /// accepts closes a connection on which it stays false for too long.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Bytes that the framing itself wants sent now (a greeting, an answer to a ping). Returns how many were written.
     fn take_pending(&mut self, _out: &mut impl BufMut) -> usize {
         0

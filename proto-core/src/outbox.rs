@@ -171,6 +171,11 @@ impl Outbox {
         self.queue.push_back(Entry::Plain(Output::Pause { peer, until }));
     }
 
+    /// Queues an [`Output::Resume`].
+    pub fn resume(&mut self, peer: PeerId) {
+        self.queue.push_back(Entry::Plain(Output::Resume { peer }));
+    }
+
     /// Queues an [`Output::Keep`].
     pub fn keep(&mut self, peer: PeerId) {
         self.queue.push_back(Entry::Plain(Output::Keep { peer }));

@@ -99,6 +99,11 @@ pub enum Output<'s> {
         /// On the driver's time line.
         until: Instant,
     },
+    /// Read from a peer again, however long an [`Output::Pause`] was to last.
+    Resume {
+        /// The peer.
+        peer: PeerId,
+    },
     /// This datagram source is validated: keep it apart from unknown ones.
     Keep {
         /// The peer.

@@ -115,8 +115,8 @@ pub struct Turn<'a, S: Session> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The session has not heard of the connection yet.
-    New,
+    /// The session has not heard of the connection yet: there is a handshake to be over by then.
+    New(Instant),
     Open,
     /// The session closed it; what waits is being written.
     Closing,
@@ -215,9 +215,15 @@ impl<S: Session> Connection<S> {
     }
 
     async fn start(target: Target, session: S) -> Result<Self, Error> {
+        let limit = target.settings.connect;
         let established = target.clone().dial().await?;
         let mut connection = Self::over(Some(target), session);
         connection.install(established);
+        let ready = poll_fn(|cx| match &mut connection.line {
+            Some(line) => line.poll_ready(cx),
+            None => Poll::Ready(Ok(())),
+        });
+        tokio::time::timeout(limit, ready).await.map_err(|_| Error::TooSlow("the handshake"))??;
         Ok(connection)
     }
 
@@ -287,7 +293,7 @@ impl<S: Session> Connection<S> {
             changed: false,
         });
         self.error = None;
-        self.state = State::New;
+        self.state = State::New(self.clock.now().saturating_add(settings.connect));
     }
 
     /// The session, to look at.
@@ -405,9 +411,28 @@ impl<S: Session> Connection<S> {
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.collect();
-        if self.state == State::New {
-            self.state = State::Open;
-            return Poll::Ready(Step::Opened);
+        let mut shaking = None;
+        if let State::New(until) = self.state {
+            let ready = match &mut self.line {
+                _ if self.clock.now() >= until => {
+                    Poll::Ready(Err(Error::TooSlow("the handshake")))
+                }
+                Some(line) => line.poll_ready(cx),
+                None => Poll::Ready(Ok(())),
+            };
+            match ready {
+                Poll::Pending => shaking = Some(until),
+                Poll::Ready(Ok(())) => {
+                    self.state = State::Open;
+                    return Poll::Ready(Step::Opened);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.state = State::Ended;
+                    self.line = None;
+                    self.error = Some(error);
+                    return Poll::Ready(Step::DialFailed);
+                }
+            }
         }
         if let Some(peer) = self.gone.pop() {
             self.ids.retire(peer);
@@ -417,15 +442,15 @@ impl<S: Session> Connection<S> {
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
             return Poll::Ready(Step::Timeout);
         }
-        let mut due = self.session.poll_timeout();
+        let mut due = [self.session.poll_timeout(), shaking].into_iter().flatten().min();
         if let Some(dialling) = &mut self.dialling {
             match dialling.as_mut().poll(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(established)) => {
                     self.dialling = None;
                     self.install(established);
-                    self.state = State::Open;
-                    return Poll::Ready(Step::Opened);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Poll::Ready(Err(error)) => {
                     self.dialling = None;
@@ -443,7 +468,7 @@ impl<S: Session> Connection<S> {
                 return Poll::Ready(Step::Stream(news));
             }
         }
-        if let Some(line) = self.line.as_mut().filter(|_| self.state != State::Ended) {
+        if let Some(line) = self.line.as_mut().filter(|_| matches!(self.state, State::Open | State::Closing)) {
             match line.poll(cx, now, self.state == State::Closing, &mut self.ids) {
                 Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
                 Poll::Ready(Ok(None)) => return self.end(None),
@@ -531,6 +556,11 @@ impl<S: Session> Connection<S> {
                 (Output::Budget { peer, bytes }, line) => {
                     if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
                         line.queue.set_budget(bytes);
+                    }
+                }
+                (Output::Resume { peer }, line) => {
+                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
+                        line.paused_until = None;
                     }
                 }
                 (Output::Pause { peer, until }, line) => {

@@ -288,6 +288,13 @@ impl<F: Framing> Framing for Cutter<F> {
         }
     }
 
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::Plain(framing) => framing.is_ready(),
+            Self::Lanes(_) => true,
+        }
+    }
+
     fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
         match self {
             Self::Plain(framing) => framing.take_pending(out),

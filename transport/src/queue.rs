@@ -121,12 +121,15 @@ impl Queue {
         }
     }
 
-    /// Bytes that a framing wants sent before anything else that is pushed from now on.
-    pub(crate) fn push_pending(&mut self, framing: &mut impl Framing) {
+    /// Bytes that a framing wants sent before anything else that is pushed from now on. Over budget, the connection is to
+    /// be closed: its peer asks, and does not take the answers.
+    pub(crate) fn push_pending(&mut self, framing: &mut impl Framing) -> Result<(), Overflow> {
         let len = framing.take_pending(&mut self.bytes);
-        if len > 0 {
-            self.note(Lane::Reliable, len);
+        if len == 0 {
+            return Ok(());
         }
+        self.note(Lane::Reliable, len);
+        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
     /// Bytes of the transport's own, as they are.

@@ -339,8 +339,13 @@ impl Sim {
                 if self.nodes[here.node].link_of(here.peer).is_none_or(|at| at.is_none()) {
                     return;
                 }
-                let from = Some(SocketAddr::new(address(there.node), 50_000));
-                self.nodes[here.node].input(now, Input::Opened { peer: here.peer, via, from }, &mut sent);
+                let from = SocketAddr::new(address(there.node), 50_000);
+                if self.links[link].transport == Transport::Stream {
+                    self.nodes[here.node].open(now, here.peer, via, from, &mut sent);
+                } else {
+                    let from = Some(from);
+                    self.nodes[here.node].input(now, Input::Opened { peer: here.peer, via, from }, &mut sent);
+                }
                 here.node
             }
             Happening::Closed { link, end } => {
@@ -404,6 +409,10 @@ impl Sim {
                     let end = self.end_of(link, node, peer);
                     self.links[link].open = false;
                     self.close(link, 1 - end);
+                }
+                Sent::Resume(link, peer) => {
+                    let end = self.end_of(link, node, peer);
+                    self.schedule(self.now, Happening::Bytes { link, end, bytes: Vec::new() });
                 }
                 Sent::Dial(DialId::FIRST, ..) => {
                     let first = self.first.get(&node).copied();

@@ -7,7 +7,7 @@ use crate::lanes::{Control, Cutter, Kind, put_control};
 use crate::{Error, net::Stream, queue::Queue};
 use core::ops::Range;
 use core::task::{Context, Poll};
-use voxwire_core::{Cut, FrameBuf, Framing, Instant, Lane, PeerIds};
+use voxwire_core::{Cut, FrameBuf, FrameError, Framing, Instant, Lane, PeerIds, Progress};
 
 /// Bytes asked for at a time.
 const READ: usize = 16 * 1024;
@@ -182,7 +182,8 @@ impl<F: Framing> Line<F> {
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         loop {
             if self.written == self.out.len() {
-                self.queue.push_pending(&mut self.cutter);
+                // A server that asks, and does not take the answers, is given up when it has been silent for too long.
+                let _ = self.queue.push_pending(&mut self.cutter);
                 if self.queue.is_empty() {
                     return match self.stream.poll_flush(cx) {
                         Poll::Ready(Err(error)) => Err(error),
@@ -198,6 +199,33 @@ impl<F: Framing> Line<F> {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
                 Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Shakes hands, where the framing has to, before the session hears of the connection.
+    pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            self.write(cx)?;
+            if self.cutter.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.cutter.next_frame(self.buffer.unread())? {
+                Progress::Skip(n) => self.buffer.consume(n.get()),
+                Progress::Frame { .. } => {
+                    let expected = "the end of the handshake before any message";
+                    return Poll::Ready(Err(FrameError::Handshake(expected).into()));
+                }
+                Progress::NeedMore(needed) => {
+                    // What the bytes so far have been answered with.
+                    self.write(cx)?;
+                    match self.stream.poll_read(cx, self.buffer.spare(needed.get().min(READ))) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(0)) => return Poll::Ready(Err(Error::Closed)),
+                        Poll::Ready(Ok(n)) => self.buffer.filled(n),
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    }
+                }
             }
         }
     }

@@ -160,14 +160,21 @@ impl<F: Framing> Link<F> {
 }
 
 impl<F: Framing> State<F> {
+    /// Reads again, whatever was said before. Returns whom to wake.
+    pub(super) fn resume(&mut self) -> Option<Waker> {
+        self.paused_until = None;
+        self.waker.take()
+    }
+
     pub(super) fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
     }
 
-    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize) {
+    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize) -> Result<(), FrameError> {
         let before = self.queue.len();
-        self.queue.push_pending(&mut self.framing);
+        let pushed = self.queue.push_pending(&mut self.framing);
         note(waiting, before, self.queue.len());
+        pushed.map_err(|Overflow| FrameError::Handshake("a peer that takes the answers to its commands"))
     }
 }
 
@@ -188,13 +195,14 @@ pub(super) async fn run<S: Session>(
         buffer: None,
         reserved: 0,
         partial: None,
+        shaking: None,
         ingress: Bucket::default(),
         out: Vec::new(),
         written: 0,
         phase: Phase::Open,
         nap: None,
     };
-    let driving = pin!(poll_fn(|cx| driver.poll(cx)));
+    let driving = pin!(poll_fn(|cx| driver.poll_to_the_end(cx, from)));
     #[cfg(feature = "quic")]
     let end = match side {
         // On the heap, because most connections are of another kind.
@@ -214,11 +222,7 @@ pub(super) async fn run<S: Session>(
     #[cfg(not(feature = "quic"))]
     let end = driving.await;
     match end {
-        End::Closed => {}
-        End::Broken(error) => {
-            tracing::debug!(%from, %error, "stream broken");
-            count(&shared.counters.broken);
-        }
+        End::Closed | End::Broken(_) => {}
         End::Late(what) => {
             tracing::debug!(%from, "{what} took too long");
             count(&shared.counters.broken);
@@ -256,6 +260,8 @@ struct Driver<'s, S: Session> {
     reserved: usize,
     /// Since when a frame is incomplete, and how many bytes it needs in all.
     partial: Option<(Instant, usize)>,
+    /// Since when the framing shakes hands.
+    shaking: Option<Instant>,
     ingress: Bucket,
     /// Being written, from `written` on.
     out: Vec<u8>,
@@ -265,6 +271,19 @@ struct Driver<'s, S: Session> {
 }
 
 impl<S: Session> Driver<'_, S> {
+    /// A stream that cannot be followed any further is not read any more; what waits for it, the reason perhaps, is written.
+    fn poll_to_the_end(&mut self, cx: &mut Context<'_>, from: &SocketAddr) -> Poll<End> {
+        match self.poll(cx) {
+            Poll::Ready(End::Broken(error)) => {
+                tracing::debug!(%from, %error, "stream broken");
+                count(&self.shared.counters.broken);
+                self.shared.part_with(self.peer);
+                self.poll(cx)
+            }
+            poll => poll,
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = self.shared.clock.now();
         let (closing, cut, paused) = {
@@ -302,7 +321,15 @@ impl<S: Session> Driver<'_, S> {
         if let Some(until) = closing {
             return (until <= now).then_some("closing");
         }
-        self.frame_deadline().is_some_and(|until| until <= now).then_some("a frame")
+        let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        if is_over(self.hello_deadline()) {
+            return Some("the handshake");
+        }
+        is_over(self.frame_deadline()).then_some("a frame")
+    }
+
+    fn hello_deadline(&self) -> Option<Instant> {
+        Some(self.shaking?.saturating_add(self.shared.settings.hello))
     }
 
     fn frame_deadline(&self) -> Option<Instant> {
@@ -402,12 +429,14 @@ impl<S: Session> Driver<'_, S> {
                 // The peer is not to blame for the time that it has to wait.
                 _ => None,
             };
-            let deadline = self.frame_deadline();
+            let frame = self.frame_deadline();
             let mut state = self.link.lock();
             if state.closing.is_some() {
                 return Ok(None);
             }
-            state.deadline = deadline;
+            self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
+            let hello = self.shaking.map(|since| since.saturating_add(self.shared.settings.hello));
+            state.deadline = [frame, hello].into_iter().flatten().min();
             if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, frames) {
                 state.pause(until);
             }

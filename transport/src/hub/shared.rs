@@ -272,6 +272,16 @@ impl<S: Session> Shared<S> {
         });
     }
 
+    /// A connection makes no sense any more: the session hears that it is closed, and it is once what waits is written.
+    pub(super) fn part_with(&self, peer: PeerId) {
+        self.locked(|shared, core, now| {
+            if core.links.get(peer).is_some() {
+                core.dismiss(shared, peer);
+                core.input(shared, now, Input::Closed { peer });
+            }
+        });
+    }
+
     /// Hands the whole frames in `buffer` to the session. Returns how many there were, and why it stopped.
     pub(super) fn feed(
         &self,
@@ -287,8 +297,9 @@ impl<S: Session> Shared<S> {
                     if state.closing.is_some() || state.paused_until.is_some_and(|until| until > now) {
                         return Ok((frames, Fed::Stopped));
                     }
-                    let cut = buffer.next_frame(&mut state.framing)?;
-                    state.push_pending(&shared.waiting);
+                    let cut = buffer.next_frame(&mut state.framing);
+                    state.push_pending(&shared.waiting)?;
+                    let cut = cut?;
                     let header = if let Cut::Frame(range) = &cut { range.start.checked_sub(1) } else { None };
                     let before = header.and_then(|at| buffer.frame(at..at.saturating_add(1)).first());
                     let kind = state.framing.kind(before);
@@ -485,6 +496,10 @@ impl<S: Session> Core<S> {
                     }
                     Output::Pause { peer, until } => {
                         self.links.get(peer).inspect(|link| link.lock().pause(until));
+                    }
+                    Output::Resume { peer } => {
+                        let link = self.links.get(peer);
+                        self.wakers.extend(link.and_then(|link| link.lock().resume()));
                     }
                     Output::Dial { id, host, port } => {
                         self.errands.push(Errand::Dial { id, host: host.into(), port });

@@ -2,10 +2,10 @@
 
 use crate::{
     Cut, DialId, FrameBuf, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId, PeerIds,
-    PeerSlab, Session,
+    PeerSlab, Progress, Session, Via,
 };
 use alloc::{collections::VecDeque, string::String, vec::Vec};
-use core::any::Any;
+use core::{any::Any, net::SocketAddr};
 
 /// An output, owned, for the network to act upon.
 pub(super) enum Sent {
@@ -16,6 +16,8 @@ pub(super) enum Sent {
     StopListening(ListenId),
     /// The link and the peer that closed its end.
     Close(usize, PeerId),
+    /// What has come in on the link and waits is to be looked at again.
+    Resume(usize, PeerId),
     /// To a node of the local network, or to all of them.
     Datagram(Option<usize>, Vec<u8>),
 }
@@ -31,6 +33,8 @@ pub(super) enum Stop {
 pub(super) trait Node {
     fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>);
     fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop>;
+    /// A stream is up; the session of whoever dialled hears of it when its framing has shaken hands.
+    fn open(&mut self, now: Instant, peer: PeerId, via: Via, from: SocketAddr, sent: &mut Vec<Sent>);
     fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
     fn poll_timeout(&self) -> Option<Instant>;
     fn drain(&mut self, sent: &mut Vec<Sent>);
@@ -58,6 +62,18 @@ struct Peer<F> {
     /// Which node of the local network it is.
     neighbour: Option<usize>,
     paused: Instant,
+    /// What the session is told when the handshake is over.
+    opening: Option<(Via, SocketAddr)>,
+}
+
+impl<F: Framing> Peer<F> {
+    /// What the framing wants sent.
+    fn pending(&mut self, peer: PeerId, sent: &mut Vec<Sent>) {
+        let mut pending = Vec::new();
+        if self.framing.take_pending(&mut pending) > 0 {
+            sent.extend(self.link.map(|link| Sent::Frame(link, peer, Lane::Reliable, pending, Vec::new())));
+        }
+    }
 }
 
 impl<S: Session, H> Hosted<S, H> {
@@ -79,7 +95,8 @@ impl<S: Session, H> Hosted<S, H> {
     fn add(&mut self, neighbour: Option<usize>) -> PeerId {
         let peer = self.ids.mint().expect("a free slot");
         let framing = self.session.framing();
-        let state = Peer { framing, buffer: FrameBuf::new(), link: None, neighbour, paused: Instant::ZERO };
+        let paused = Instant::ZERO;
+        let state = Peer { framing, buffer: FrameBuf::new(), link: None, neighbour, paused, opening: None };
         self.peers.insert(peer, state);
         peer
     }
@@ -118,8 +135,32 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             if state.paused > now {
                 return Err(Stop::Paused(state.paused));
             }
+            if let Some((via, from)) = state.opening.take_if(|_| state.framing.is_ready()) {
+                self.input(now, Input::Opened { peer, via, from: Some(from) }, sent);
+                continue;
+            }
             let mut buffer = core::mem::take(&mut state.buffer);
-            match buffer.next_frame(&mut state.framing) {
+            if state.opening.is_some() {
+                // Nothing but the handshake, lest a message comes before its end is noticed.
+                let progress = state.framing.next_frame(buffer.unread());
+                state.pending(peer, sent);
+                let more = match progress {
+                    Ok(Progress::Skip(n)) => {
+                        buffer.consume(n.get());
+                        true
+                    }
+                    Ok(Progress::NeedMore(_)) => false,
+                    Ok(Progress::Frame { .. }) | Err(_) => return Err(Stop::Broken),
+                };
+                state.buffer = buffer;
+                if more {
+                    continue;
+                }
+                break;
+            }
+            let cut = buffer.next_frame(&mut state.framing);
+            state.pending(peer, sent);
+            match cut {
                 Ok(Cut::Frame(range)) => {
                     let input = Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) };
                     self.input(now, input, sent);
@@ -135,6 +176,16 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             }
         }
         Ok(())
+    }
+
+    fn open(&mut self, now: Instant, peer: PeerId, via: Via, from: SocketAddr, sent: &mut Vec<Sent>) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.pending(peer, sent);
+        if state.framing.is_ready() {
+            self.input(now, Input::Opened { peer, via, from: Some(from) }, sent);
+        } else {
+            state.opening = Some((via, from));
+        }
     }
 
     fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>) {
@@ -179,6 +230,12 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                 Output::Pause { peer, until } => {
                     if let Some(state) = self.peers.get_mut(peer) {
                         state.paused = until;
+                    }
+                }
+                Output::Resume { peer } => {
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        state.paused = Instant::ZERO;
+                        sent.extend(state.link.map(|link| Sent::Resume(link, peer)));
                     }
                 }
                 Output::Broadcast { frame } => sent.push(Sent::Datagram(None, frame.to_vec())),

@@ -1,0 +1,454 @@
+mod requests;
+
+use crate::{
+    Action, ClientCommand, ClientEvent, ClientMessage, Dialect, Framing, LIMITS, Refusal, Secret,
+    ServerMessage, Text, Violation, Wire,
+};
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+use requests::Requests;
+use voxwire_core::{
+    DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session,
+};
+
+/// One client: a connection to a server, requests that are answered in order, and updates.
+///
+/// After a lost connection it connects again, logs in, and joins the call it was in, of its own accord.
+#[derive(Debug)]
+pub struct Client {
+    settings: ClientSettings,
+    wire: Wire,
+    server: Option<PeerId>,
+    /// Whom to log in as after a lost connection: what last succeeded.
+    account: Option<Account>,
+    /// What a log-in in work would make of it.
+    logging_in: Option<Account>,
+    token: Option<Box<[u8]>>,
+    /// The group whose call it is in, or wants to be in again.
+    call: Option<Box<[u8]>>,
+    in_call: bool,
+    requests: Requests,
+    retry: Option<Instant>,
+    /// How long to wait before the next attempt.
+    wait: Duration,
+    outbox: Outbox,
+    later: VecDeque<ClientEvent<'static>>,
+    stats: ClientStats,
+}
+
+#[derive(Clone)]
+struct Account {
+    username: Box<[u8]>,
+    password: Box<[u8]>,
+}
+
+/// Never shows a password.
+impl core::fmt::Debug for Account {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Account").field("username", &Text(&self.username)).finish_non_exhaustive()
+    }
+}
+
+/// How to connect again after a lost connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reconnect {
+    /// The wait before the first attempt.
+    pub first: Duration,
+    /// The wait doubles with each attempt, up to this.
+    pub longest: Duration,
+}
+
+/// What a client is told at the start.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientSettings {
+    /// The limits of [`Wire`], and of the outbox.
+    pub limits: Limits,
+    /// What to speak.
+    pub dialect: Dialect,
+    /// How long to wait for an answer.
+    pub answer: Duration,
+    /// Whether, and how, to connect again.
+    pub reconnect: Option<Reconnect>,
+    /// Requests in work at a time.
+    pub max_requests: usize,
+    /// How many bytes of live audio may wait to be sent.
+    pub queue: usize,
+}
+
+impl ClientSettings {
+    /// The defaults, see the fields' own values.
+    pub const DEFAULT: Self = Self {
+        limits: LIMITS,
+        dialect: Dialect::Zmtp,
+        answer: Duration::from_secs(40),
+        reconnect: Some(Reconnect { first: Duration::from_millis(500), longest: Duration::from_secs(30) }),
+        max_requests: 64,
+        queue: 128 * 1024,
+    };
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Counters of a client, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClientStats {
+    /// Requests sent.
+    pub requests: u64,
+    /// Texts and recordings received.
+    pub messages: u64,
+    /// `call_data` sent.
+    pub sent: u64,
+    /// `call_data` received.
+    pub heard: u64,
+    /// Connections made after the first one.
+    pub reconnects: u64,
+    /// Malformed or unexpected messages.
+    pub violations: u64,
+}
+
+impl Client {
+    /// A client without a connection.
+    pub fn new(settings: ClientSettings) -> Self {
+        Self {
+            wire: Wire { limits: settings.limits, ..Wire::CLIENT },
+            server: None,
+            account: None,
+            logging_in: None,
+            token: None,
+            call: None,
+            in_call: false,
+            requests: Requests::default(),
+            retry: None,
+            wait: settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first),
+            outbox: Outbox::new(settings.limits.max_backlog),
+            later: VecDeque::new(),
+            stats: ClientStats::default(),
+            settings,
+        }
+    }
+
+    /// Whether there is a connection.
+    pub const fn is_connected(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Who is logged in.
+    pub fn username(&self) -> Option<&[u8]> {
+        self.token.as_ref()?;
+        self.account.as_ref().map(|account| &*account.username)
+    }
+
+    /// The group in whose call it is.
+    pub fn call(&self) -> Option<&[u8]> {
+        self.call.as_deref().filter(|_| self.in_call)
+    }
+
+    /// Number of requests that are not answered yet.
+    pub fn in_work(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ClientStats {
+        self.stats
+    }
+
+    /// Takes a message of the server's, already decoded. Below [`Session::handle_input`].
+    ///
+    /// # Errors
+    /// See [`Session`], point 5 of the contract.
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        message: ServerMessage<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        if self.server != Some(peer) {
+            return Err(Violation::UnknownPeer);
+        }
+        let count = |counter: &mut u64| *counter = counter.saturating_add(1);
+        Ok(Some(match message {
+            ServerMessage::CallData { sender, samples } => {
+                count(&mut self.stats.heard);
+                ClientEvent::CallData { sender, samples }
+            }
+            ServerMessage::Whisper { sender, content } => {
+                count(&mut self.stats.messages);
+                ClientEvent::Whisper { sender, content }
+            }
+            ServerMessage::MsgGroup { group_name, sender, content } => {
+                count(&mut self.stats.messages);
+                ClientEvent::MsgGroup { group_name, sender, content }
+            }
+            ServerMessage::VoiceMsg { sender, channels, sample_rate, samples } => {
+                count(&mut self.stats.messages);
+                ClientEvent::VoiceMsg { sender, channels, sample_rate, samples }
+            }
+            ServerMessage::LoggedIn { username, token } => {
+                let again = self.answer(b"login")?.again;
+                if let Some(account) = self.logging_in.take() {
+                    self.account = Some(account);
+                }
+                self.token = Some(token.0.into());
+                self.rejoin(now);
+                ClientEvent::LoggedIn { username, again }
+            }
+            ServerMessage::CallJoined { group_name } => {
+                let again = self.answer(b"join_call")?.again;
+                self.call = Some(group_name.0.into());
+                self.in_call = true;
+                ClientEvent::CallJoined { group_name, again }
+            }
+            ServerMessage::Response { action, code } => {
+                let request = self.answer(action.0)?;
+                let action = request.action;
+                match action {
+                    Action::Login => self.logging_in = None,
+                    Action::Logout if code.is_success() => self.logged_out(),
+                    Action::LeaveCall if code.is_success() => self.left(),
+                    Action::JoinCall if request.again => self.left(),
+                    _ => {}
+                }
+                ClientEvent::Response { action, code }
+            }
+        }))
+    }
+
+    /// The request that a response with this action answers.
+    fn answer(&mut self, action: &[u8]) -> Result<requests::Request, Violation> {
+        let later = &mut self.later;
+        let skipped = |action| later.push_back(ClientEvent::NoAnswer { action });
+        self.requests.answer(action, skipped).ok_or(Violation::Unasked)
+    }
+
+    fn logged_out(&mut self) {
+        (self.account, self.token) = (None, None);
+        self.left();
+    }
+
+    fn left(&mut self) {
+        (self.call, self.in_call) = (None, false);
+    }
+
+    /// Sends a request of our own accord.
+    fn send_again(&mut self, now: Instant, action: Action) {
+        let (Some(server), Some(account)) = (self.server, &self.account) else { return };
+        let username = Text(&account.username);
+        let message = match (action, &self.token, &self.call) {
+            (Action::Login, ..) => ClientMessage::Login { username, password: Secret(&account.password) },
+            (_, Some(token), Some(call)) => {
+                ClientMessage::JoinCall { username, token: Secret(token), group_name: Text(call) }
+            }
+            _ => return,
+        };
+        if self.outbox.insist(server, Lane::Reliable, &message, &self.wire).is_ok() {
+            self.requests.add(action, now.saturating_add(self.settings.answer), true);
+        }
+    }
+
+    /// Back in the call that the lost connection was in.
+    fn rejoin(&mut self, now: Instant) {
+        if self.call.is_some() && !self.in_call {
+            self.send_again(now, Action::JoinCall);
+        }
+    }
+
+    fn opened(&mut self, now: Instant, peer: PeerId) -> ClientEvent<'static> {
+        let again = self.stats.reconnects > 0;
+        self.server = Some(peer);
+        self.outbox.budget(peer, self.settings.queue);
+        self.wait = self.settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first);
+        if again {
+            self.send_again(now, Action::Login);
+        }
+        ClientEvent::Connected
+    }
+
+    fn lost(&mut self, now: Instant) -> ClientEvent<'static> {
+        self.server = None;
+        self.token = None;
+        self.in_call = false;
+        self.logging_in = None;
+        let unanswered: Vec<Action> = self.requests.clear();
+        let retrying = self.try_again(now);
+        ClientEvent::Disconnected { unanswered, retrying }
+    }
+
+    /// Sets the time of the next attempt; false if there is to be none.
+    fn try_again(&mut self, now: Instant) -> bool {
+        let Some(Reconnect { longest, .. }) = self.settings.reconnect else { return false };
+        self.retry = Some(now.saturating_add(self.wait));
+        self.wait = self.wait.saturating_mul(2).min(longest);
+        true
+    }
+
+    fn send(&mut self, now: Instant, action: Action, message: &ClientMessage<'_>) -> Result<(), Refusal> {
+        let server = self.server.ok_or(Refusal::NotConnected)?;
+        let max = self.settings.max_requests;
+        if self.requests.len() >= max {
+            return Err(Refusal::Full { what: "requests in work", max });
+        }
+        self.outbox.send([server], Lane::Reliable, message, &self.wire)?;
+        self.requests.add(action, now.saturating_add(self.settings.answer), false);
+        self.stats.requests = self.stats.requests.saturating_add(1);
+        Ok(())
+    }
+
+    fn say(&mut self, samples: crate::Samples<'_>) -> Result<(), Refusal> {
+        let server = self.server.ok_or(Refusal::NotConnected)?;
+        let (Some(account), Some(token)) = (&self.account, &self.token) else {
+            return Err(Refusal::NotLoggedIn { action: Action::CallData });
+        };
+        let group_name = self.call.as_deref().filter(|_| self.in_call).ok_or(Refusal::NotInCall)?;
+        let (username, token, group_name) = (Text(&account.username), Secret(token), Text(group_name));
+        let message = ClientMessage::CallData { username, token, group_name, samples };
+        self.outbox.send([server], Lane::Droppable, &message, &self.wire)?;
+        self.stats.sent = self.stats.sent.saturating_add(1);
+        Ok(())
+    }
+}
+
+impl Session for Client {
+    type Framing = Framing;
+    type Command<'a> = ClientCommand<'a>;
+    type Event<'a> = ClientEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        Framing::client(&self.wire, self.settings.dialect)
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let result = match input {
+            Input::Frame { peer, bytes, .. } => match ServerMessage::decode(bytes, &self.wire) {
+                Ok(message) => self.receive(now, peer, message),
+                Err(error) => Err(error.into()),
+            },
+            Input::Opened { peer, .. } => Ok(Some(self.opened(now, peer))),
+            Input::Closed { peer } if self.server == Some(peer) => Ok(Some(self.lost(now))),
+            Input::DialFailed(DialId::FIRST) => {
+                self.try_again(now);
+                Ok(None)
+            }
+            _ => Err(Violation::UnknownPeer),
+        };
+        if result.is_err() {
+            self.stats.violations = self.stats.violations.saturating_add(1);
+        }
+        result
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ClientCommand::Say { samples } => return self.say(samples),
+            ClientCommand::Register { username, password } => {
+                return self.send(now, Action::Register, &ClientMessage::Register { username, password });
+            }
+            ClientCommand::Login { username, password } => {
+                self.send(now, Action::Login, &ClientMessage::Login { username, password })?;
+                self.logging_in =
+                    Some(Account { username: username.0.into(), password: password.0.into() });
+                return Ok(());
+            }
+            _ => {}
+        }
+        let action = match command {
+            ClientCommand::Logout => Action::Logout,
+            ClientCommand::AddContact { .. } => Action::AddContact,
+            ClientCommand::Whisper { .. } => Action::Whisper,
+            ClientCommand::CreateGroup { .. } => Action::CreateGroup,
+            ClientCommand::JoinGroup { .. } => Action::JoinGroup,
+            ClientCommand::MsgGroup { .. } => Action::MsgGroup,
+            ClientCommand::VoiceMsg { .. } => Action::VoiceMsg,
+            ClientCommand::JoinCall { .. } => Action::JoinCall,
+            _ => Action::LeaveCall,
+        };
+        if self.server.is_none() {
+            return Err(Refusal::NotConnected);
+        }
+        let (Some(account), Some(kept)) = (&self.account, &self.token) else {
+            return Err(Refusal::NotLoggedIn { action });
+        };
+        let (username, kept) = (account.username.clone(), kept.clone());
+        let (username, token) = (Text(&username), Secret(&kept));
+        let message = match command {
+            ClientCommand::AddContact { contact } => ClientMessage::AddContact { username, token, contact },
+            ClientCommand::Whisper { recipient, content } => {
+                ClientMessage::Whisper { username, token, recipient, content }
+            }
+            ClientCommand::CreateGroup { group_name } => {
+                ClientMessage::CreateGroup { username, token, group_name }
+            }
+            ClientCommand::JoinGroup { group_name } => ClientMessage::JoinGroup { username, token, group_name },
+            ClientCommand::MsgGroup { group_name, content } => {
+                ClientMessage::MsgGroup { username, token, group_name, content }
+            }
+            ClientCommand::VoiceMsg { recipient, channels, sample_rate, samples } => {
+                ClientMessage::VoiceMsg { username, token, recipient, channels, sample_rate, samples }
+            }
+            ClientCommand::JoinCall { group_name } => ClientMessage::JoinCall { username, token, group_name },
+            ClientCommand::LeaveCall => ClientMessage::LeaveCall { username, token },
+            _ => ClientMessage::Logout { username },
+        };
+        self.send(now, action, &message)
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ClientEvent<'a>> {
+        if let Some(event) = self.later.pop_front() {
+            return Some(event);
+        }
+        if self.retry.is_some_and(|at| at <= now) {
+            self.retry = None;
+            self.stats.reconnects = self.stats.reconnects.saturating_add(1);
+            // Fails only where the outbox is full, and it waits for a connection.
+            let _ = self.outbox.dial(DialId::FIRST, "", 0);
+            return None;
+        }
+        let action = self.requests.late(now)?;
+        if action == Action::Login {
+            self.logging_in = None;
+        }
+        Some(ClientEvent::NoAnswer { action })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        [self.retry, self.requests.due()].into_iter().flatten().min()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    /// Logs out, and closes the connection once that is sent.
+    fn shutdown(&mut self, _now: Instant) {
+        self.retry = None;
+        let Some(server) = self.server.take() else { return };
+        if let (Some(account), Some(_)) = (&self.account, &self.token) {
+            let message = ClientMessage::Logout { username: Text(&account.username) };
+            let _ = self.outbox.insist(server, Lane::Reliable, &message, &self.wire);
+        }
+        let unanswered = self.requests.clear();
+        self.later.push_back(ClientEvent::Disconnected { unanswered, retrying: false });
+        self.logged_out();
+        self.outbox.close(server);
+    }
+}

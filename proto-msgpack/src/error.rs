@@ -1,0 +1,76 @@
+use crate::Action;
+use thiserror::Error;
+use voxwire_core::{DecodeError, EncodeError, Full};
+
+/// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The frame is no message. A request is answered with `REQUEST_INVALID`.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A message while the answer to an earlier request is awaited: the driver has not paused.
+    #[error("a message while a request is in work")]
+    InWork,
+    /// A response to nothing that was asked.
+    #[error("a response that answers nothing")]
+    Unasked,
+    /// More recordings for one user, or more attempts to register or log in from one address, than are allowed.
+    #[error("too many: {0}")]
+    TooMany(&'static str),
+    /// A peer the session does not know.
+    #[error("unknown peer")]
+    UnknownPeer,
+    /// The outbox is full; the input may be tried again after draining.
+    #[error(transparent)]
+    Backlog(#[from] Full),
+}
+
+/// Why a command was not carried out. Nothing was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// There is no connection yet, or any more.
+    #[error("not connected")]
+    NotConnected,
+    /// Only who is logged in can do that.
+    #[error("cannot {} without being logged in", .action.name())]
+    NotLoggedIn {
+        /// What was asked for.
+        action: Action,
+    },
+    /// There is no call to talk in.
+    #[error("not in a call")]
+    NotInCall,
+    /// The command makes no sense in this state.
+    #[error("cannot {command} while {state}")]
+    Unexpected {
+        /// What is going on.
+        state: &'static str,
+        /// What was asked for.
+        command: &'static str,
+    },
+    /// A token that is not 36 characters long.
+    #[error("a token has 36 characters")]
+    Token,
+    /// A peer the session does not know, or that has nothing to be answered.
+    #[error("unknown peer, or nothing to be answered")]
+    UnknownPeer,
+    /// A table is at its limit.
+    #[error("{what}: at most {max}")]
+    Full {
+        /// Which table.
+        what: &'static str,
+        /// Its limit.
+        max: usize,
+    },
+    /// The message cannot be encoded, or the outbox is full.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self::Encode(full.into())
+    }
+}

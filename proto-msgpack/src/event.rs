@@ -1,0 +1,316 @@
+use crate::{Action, Code, Samples, Secret, ServerMessage, Text};
+use alloc::{boxed::Box, vec::Vec};
+use core::net::SocketAddr;
+use voxwire_core::PeerId;
+
+/// What a client's application can ask for. Every one but `Say` is a request, answered in order by a
+/// [`ClientEvent::Response`], [`LoggedIn`](ClientEvent::LoggedIn) or [`CallJoined`](ClientEvent::CallJoined).
+#[derive(Debug, Clone, Copy)]
+pub enum ClientCommand<'a> {
+    /// Make an account.
+    Register {
+        /// Its name.
+        username: Text<'a>,
+        /// Its password.
+        password: Secret<'a>,
+    },
+    /// Log in. The session keeps name and password, to log in again after a lost connection.
+    Login {
+        /// Who.
+        username: Text<'a>,
+        /// The password.
+        password: Secret<'a>,
+    },
+    /// Log out.
+    Logout,
+    /// Put a user on the contact list.
+    AddContact {
+        /// Who.
+        contact: Text<'a>,
+    },
+    /// Send a text to a user.
+    Whisper {
+        /// To whom.
+        recipient: Text<'a>,
+        /// The text.
+        content: Text<'a>,
+    },
+    /// Make a group.
+    CreateGroup {
+        /// Its name.
+        group_name: Text<'a>,
+    },
+    /// Become a member of a group.
+    JoinGroup {
+        /// Of which.
+        group_name: Text<'a>,
+    },
+    /// Send a text to all members of a group.
+    MsgGroup {
+        /// Of which.
+        group_name: Text<'a>,
+        /// The text.
+        content: Text<'a>,
+    },
+    /// Send a recording to a user.
+    VoiceMsg {
+        /// To whom.
+        recipient: Text<'a>,
+        /// Its channels, whose samples are interleaved.
+        channels: u64,
+        /// In frames per second.
+        sample_rate: u64,
+        /// The recording.
+        samples: Samples<'a>,
+    },
+    /// Take part in a group's call.
+    JoinCall {
+        /// In which.
+        group_name: Text<'a>,
+    },
+    /// Take part no more.
+    LeaveCall,
+    /// Send live audio to the call that was joined. The slice is free afterwards.
+    Say {
+        /// Mono, 44 100 Hz.
+        samples: Samples<'a>,
+    },
+}
+
+/// What a client's application learns.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ClientEvent<'a> {
+    /// The connection to the server is up.
+    Connected,
+    /// A request is answered.
+    Response {
+        /// Which.
+        action: Action,
+        /// How it went.
+        code: Code,
+    },
+    /// Logged in.
+    LoggedIn {
+        /// As whom.
+        username: Text<'a>,
+        /// Of the session's own accord, after a lost connection.
+        again: bool,
+    },
+    /// In the call.
+    CallJoined {
+        /// Of which group.
+        group_name: Text<'a>,
+        /// Of the session's own accord, after a lost connection.
+        again: bool,
+    },
+    /// A text.
+    Whisper {
+        /// Who sent it.
+        sender: Text<'a>,
+        /// The text.
+        content: Text<'a>,
+    },
+    /// A text for a group; one's own come back, too.
+    MsgGroup {
+        /// Which.
+        group_name: Text<'a>,
+        /// Who sent it.
+        sender: Text<'a>,
+        /// The text.
+        content: Text<'a>,
+    },
+    /// A recording.
+    VoiceMsg {
+        /// Who sent it.
+        sender: Text<'a>,
+        /// Its channels, whose samples are interleaved.
+        channels: u64,
+        /// In frames per second.
+        sample_rate: u64,
+        /// The recording.
+        samples: Samples<'a>,
+    },
+    /// Live audio of the call.
+    CallData {
+        /// Who speaks.
+        sender: Text<'a>,
+        /// Mono, 44 100 Hz.
+        samples: Samples<'a>,
+    },
+    /// A request was not answered in time, or a later one was answered first. (The original never answers `leave_call`.)
+    NoAnswer {
+        /// Which.
+        action: Action,
+    },
+    /// The connection is lost. What was not answered may have been done or not.
+    Disconnected {
+        /// Requests without an answer.
+        unanswered: Vec<Action>,
+        /// Another connection is tried.
+        retrying: bool,
+    },
+}
+
+/// What a server's application can ask for.
+///
+/// Events that want to be answered are answered by `Allow`, `Admit` or `Refuse`, each exactly once, at once or later; until
+/// then nothing more is read from that client. Answer also for those who have gone meanwhile: what was stored is true.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum ServerCommand<'a> {
+    /// It is done, and will not be lost: `Registering`, `AddingContact`, `CreatingGroup`, `JoiningGroup`, `Keeping`.
+    Allow {
+        /// Who asked.
+        peer: PeerId,
+    },
+    /// Name and password are right: `LoggingIn`.
+    Admit {
+        /// Who asked.
+        peer: PeerId,
+        /// A new one: a UUID of version 4, in lower case. Where tokens are shared the user's present one is sent instead.
+        token: Secret<'a>,
+    },
+    /// It is not done.
+    Refuse {
+        /// Who asked.
+        peer: PeerId,
+        /// Why.
+        code: Code,
+    },
+    /// Send an update that was kept; between `LoggingIn` and `Admit`, in the order of their origin. When the client has shown
+    /// that it has them, or has been connected for so long that it must, `Received` follows.
+    Deliver {
+        /// Who is logging in.
+        peer: PeerId,
+        /// `Whisper`, `MsgGroup` or `VoiceMsg`.
+        update: ServerMessage<'a>,
+    },
+    /// There is a group, as it was stored. Without effect where it is known.
+    Group {
+        /// Its name.
+        group_name: Text<'a>,
+        /// Who made it.
+        owner: Text<'a>,
+    },
+    /// A group has a member, as it was stored.
+    Member {
+        /// The group.
+        group_name: Text<'a>,
+        /// The member.
+        username: Text<'a>,
+    },
+    /// Disconnect a client. `Gone` follows.
+    Kick {
+        /// Whom.
+        peer: PeerId,
+    },
+}
+
+/// What a server's application learns. What goes straight to others, texts and audio, is no event.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum ServerEvent<'a> {
+    /// A client is connected.
+    Connected {
+        /// The client.
+        peer: PeerId,
+        /// Its address.
+        from: Option<SocketAddr>,
+    },
+    /// Somebody wants an account: store it and `Allow`, or `Refuse` with `USER_ALREADY_EXIST`.
+    Registering {
+        /// Who asks.
+        peer: PeerId,
+        /// Its name.
+        username: Text<'a>,
+        /// Its password.
+        password: Secret<'a>,
+    },
+    /// Somebody logs in: `Admit`, or `Refuse` with `USER_WRONG_PASSWORD`.
+    LoggingIn {
+        /// Who asks.
+        peer: PeerId,
+        /// Who it wants to be.
+        username: Text<'a>,
+        /// Its password.
+        password: Secret<'a>,
+    },
+    /// A user wants somebody on its contact list: store it and `Allow`, or `Refuse` with `USER_DOES_NOT_EXIST` if either is
+    /// unknown.
+    AddingContact {
+        /// Who asks.
+        peer: PeerId,
+        /// Whose list.
+        username: Text<'a>,
+        /// Who is put on it.
+        contact: Text<'a>,
+        /// Otherwise only look: this user has not shown who it is, and is told so unless one of them is unknown.
+        store: bool,
+    },
+    /// A user makes a group, whose name is free: store it, and its owner as a member, and `Allow`.
+    CreatingGroup {
+        /// Who asks.
+        peer: PeerId,
+        /// Its name.
+        group_name: Text<'a>,
+        /// Who makes it.
+        owner: Text<'a>,
+    },
+    /// A user becomes a member of a group: store it and `Allow`.
+    JoiningGroup {
+        /// Who asks.
+        peer: PeerId,
+        /// The group.
+        group_name: Text<'a>,
+        /// The user.
+        username: Text<'a>,
+    },
+    /// An update for users who are away: keep it and `Allow`, or `Refuse` with `USER_NOT_CONNECTED`. (Where some members of a
+    /// group have it already, the request succeeds in any case.)
+    Keeping {
+        /// Who sent it.
+        peer: PeerId,
+        /// For whom.
+        recipients: Vec<Box<[u8]>>,
+        /// `Whisper`, `MsgGroup` or `VoiceMsg`.
+        update: ServerMessage<'a>,
+    },
+    /// What was delivered at a log-in has arrived, and need not be kept any longer.
+    Received {
+        /// The client.
+        peer: PeerId,
+    },
+    /// A client is logged in again with the token that its lost connection had.
+    Resumed {
+        /// The client.
+        peer: PeerId,
+    },
+    /// A user has logged out.
+    LoggedOut {
+        /// The client.
+        peer: PeerId,
+        /// Who it was.
+        username: Box<[u8]>,
+    },
+    /// A user takes part in a call.
+    CallJoined {
+        /// The client.
+        peer: PeerId,
+        /// The group.
+        group_name: Text<'a>,
+    },
+    /// A user takes part no more, and is still connected.
+    CallLeft {
+        /// The client.
+        peer: PeerId,
+    },
+    /// A client is gone: it left, or the session closed its connection (then this comes with the next time-out, which is due
+    /// at once).
+    Gone {
+        /// The client.
+        peer: PeerId,
+        /// Who it was.
+        username: Option<Box<[u8]>>,
+    },
+}

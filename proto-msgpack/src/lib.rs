@@ -1,0 +1,56 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::std_instead_of_core,
+    clippy::alloc_instead_of_core
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        clippy::unwrap_used,
+        clippy::expect_used
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod client;
+mod code;
+mod error;
+mod event;
+mod framing;
+mod message;
+mod objects;
+mod server;
+mod text;
+pub mod voice;
+mod wire;
+pub mod zmtp;
+
+pub use {
+    client::{Client, ClientSettings, ClientStats, Reconnect},
+    code::Code,
+    error::{Refusal, Violation},
+    event::{ClientCommand, ClientEvent, ServerCommand, ServerEvent},
+    framing::{Dialect, Framing},
+    message::{ClientMessage, ServerMessage},
+    objects::Action,
+    server::{Digest, Server, ServerStats, Settings},
+    text::{Secret, Text},
+    voice::{SampleKind, Samples},
+    wire::{
+        DEFAULT_PORT, LIMITS, MAX_BEFORE_LOGIN, MAX_CALL_SAMPLES, MAX_CONTENT, MAX_NAME, MAX_VOICE_FRAME,
+        MAX_VOICE_SAMPLES, SAMPLE_RATE, TOKEN_LEN, Wire,
+    },
+};

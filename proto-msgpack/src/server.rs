@@ -1,0 +1,651 @@
+mod calls;
+mod chat;
+mod groups;
+mod users;
+
+use crate::message::head;
+use crate::objects::kind;
+use crate::wire::MAX_BEFORE_LOGIN;
+use crate::{
+    Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text, Violation,
+    Wire,
+};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::{boxed::Box, vec::Vec};
+use core::{net::SocketAddr, time::Duration};
+use groups::Groups;
+use users::{Away, Login, Users};
+use voxwire_core::{
+    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
+    SourceRate, valid_name,
+};
+
+/// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
+pub type Digest = fn(&[u8]) -> [u8; 32];
+
+/// The server: accounts by name, chat, groups, and calls whose audio is handed on without being encoded again.
+///
+/// It knows who is logged in, all groups and their members, and who takes part in which call. Accounts, passwords, contact
+/// lists, messages for those who are away, and whatever else has to outlive it, are the application's: it is asked by events
+/// and answers by commands, and a request is answered only then. One request of a client is in work at a time.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    wire: Wire,
+    digest: Digest,
+    peers: PeerSlab<Peer>,
+    users: Users,
+    groups: Groups,
+    /// Log-ins whose connections are lost, for a while.
+    away: Away,
+    /// What the application has been asked, by who asked. Outlives connections: what is stored is true.
+    asked: BTreeMap<PeerId, Asked>,
+    /// When a client has waited for too long for the application.
+    answers: Deadlines<PeerId>,
+    /// When a client must have got what was delivered.
+    receipts: Deadlines<PeerId>,
+    /// Those who are not logged in, by how long they have been here.
+    strangers: BTreeSet<(u64, PeerId)>,
+    opened: u64,
+    attempts: SourceRate,
+    outbox: Outbox,
+    /// What is to be told with the next time-out.
+    later: VecDeque<ServerEvent<'static>>,
+    stats: ServerStats,
+}
+
+/// What a server is told at the start. Every limit has a safe default.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, and the limits of [`Wire`].
+    pub limits: Limits,
+    /// Read arguments that are missing as empty, and let names be any bytes, none included.
+    pub lenient: bool,
+    /// A token is worth something only on the connection that logged in.
+    pub bound_tokens: bool,
+    /// All connections of a user have one token, that of the first.
+    pub shared_tokens: bool,
+    /// Live audio is taken only from those who take part in the call, and a call is joined by a connection rather than by a user.
+    pub participants_only: bool,
+    /// Ask the application to keep messages for users who are away, rather than refuse them.
+    pub keep: bool,
+    /// Have the application look whether the users of `add_contact` exist before anything else is checked.
+    pub contacts_first: bool,
+    /// How long the log-in of a lost connection may be taken up again, with its token, from the same address.
+    pub resume: Duration,
+    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`.
+    pub answer: Duration,
+    /// After which time a client that is connected must have got what was delivered to it at its log-in: longer than a driver
+    /// waits for sent bytes to be acknowledged.
+    pub receipt: Duration,
+    /// Connections of one user.
+    pub max_connections: usize,
+    /// Groups in all.
+    pub max_groups: usize,
+    /// Groups that one user has made.
+    pub max_own_groups: usize,
+    /// Members of one group.
+    pub max_members: usize,
+    /// Malformed messages after which a connection is closed; one a minute is forgiven.
+    pub max_violations: u32,
+    /// Requests of one connection; beyond it reading pauses, nothing is dropped.
+    pub requests: Rate,
+    /// `call_data` of one connection; beyond it reading pauses, nothing is dropped.
+    pub voice: Rate,
+    /// Log-ins and registrations of one address (loopback is exempt).
+    pub attempts: Rate,
+    /// Bytes of recordings for one user, whoever sends them: more than a connection takes would cost it.
+    pub recordings: Rate,
+    /// How many bytes of live audio may wait for a slow listener; one message always may.
+    pub queue: usize,
+}
+
+impl Settings {
+    /// The defaults, see the fields' own values.
+    pub const DEFAULT: Self = Self {
+        limits: crate::LIMITS,
+        lenient: false,
+        bound_tokens: true,
+        shared_tokens: false,
+        participants_only: true,
+        keep: true,
+        contacts_first: false,
+        resume: Duration::from_secs(60),
+        answer: Duration::from_secs(30),
+        receipt: Duration::from_secs(30),
+        max_connections: 16,
+        max_groups: 100_000,
+        max_own_groups: 64,
+        max_members: 1000,
+        max_violations: 16,
+        requests: Rate { per_second: 10, burst: 80 },
+        voice: Rate { per_second: 120, burst: 500 },
+        attempts: Rate { per_second: 2, burst: 40 },
+        recordings: Rate { per_second: 256 * 1024, burst: 24 * 1024 * 1024 },
+        // 200 ms of one speaker are 26 KB.
+        queue: 128 * 1024,
+    };
+
+    /// What the original server does wherever the two differ.
+    pub const ORIGINAL: Self = Self {
+        lenient: true,
+        bound_tokens: false,
+        shared_tokens: true,
+        participants_only: false,
+        keep: false,
+        contacts_first: true,
+        ..Self::DEFAULT
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Counters of a server, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Log-ins that succeeded.
+    pub logins: u64,
+    /// Log-ins and registrations that were refused.
+    pub refused: u64,
+    /// Whispers and group messages taken.
+    pub texts: u64,
+    /// Recordings taken.
+    pub recordings: u64,
+    /// Times that somebody joined a call.
+    pub joined: u64,
+    /// `call_data` handed on.
+    pub packets: u64,
+    /// `call_data` dropped: of somebody who may not talk there.
+    pub stray: u64,
+    /// Malformed messages.
+    pub violations: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    from: Option<SocketAddr>,
+    /// Its number among the connections.
+    number: u64,
+    login: Option<Login>,
+    /// The group whose call it takes part in.
+    call: Option<Box<[u8]>>,
+    /// A request is in work.
+    waiting: bool,
+    /// Something was delivered, and it has not shown that it has it.
+    delivered: bool,
+    /// Until when nothing is to be read because of its rates.
+    rests: Instant,
+    violations: u32,
+    last_violation: Instant,
+    requests: Bucket,
+    voice: Bucket,
+}
+
+/// What the application has been asked.
+#[derive(Debug)]
+struct Asked {
+    action: Action,
+    what: What,
+    /// The client has been told that it took too long.
+    late: bool,
+}
+
+#[derive(Debug)]
+enum What {
+    Register,
+    Login { username: Box<[u8]> },
+    /// The code for those who have not shown who they are.
+    AddContact { otherwise: Code },
+    CreateGroup { group_name: Box<[u8]>, owner: Box<[u8]> },
+    JoinGroup { group_name: Box<[u8]>, username: Box<[u8]> },
+    /// Whether somebody has it already.
+    Keep { delivered: bool },
+}
+
+type Answer<'a> = Result<Option<ServerEvent<'a>>, Code>;
+
+impl Server {
+    /// A server without users and groups. `seed` should be random: it keeps outsiders from choosing whose attempts are
+    /// counted with theirs.
+    pub fn new(settings: Settings, seed: u64, digest: Digest) -> Self {
+        let max = settings.limits.max_peers;
+        Self {
+            wire: Wire { limits: settings.limits, missing_is_empty: settings.lenient, floats: false },
+            digest,
+            // A driver's slots run a little ahead of our count while it closes connections that we have given up.
+            peers: PeerSlab::new(max.saturating_mul(2).saturating_add(1024)),
+            users: Users::default(),
+            groups: Groups::default(),
+            away: Away::new(max),
+            asked: BTreeMap::new(),
+            answers: Deadlines::new(),
+            receipts: Deadlines::new(),
+            strangers: BTreeSet::new(),
+            opened: 0,
+            attempts: SourceRate::new(settings.attempts, 4096, seed),
+            outbox: Outbox::new(settings.limits.max_backlog),
+            later: VecDeque::new(),
+            stats: ServerStats::default(),
+            settings,
+        }
+    }
+
+    /// Who is logged in on a connection.
+    pub fn username(&self, peer: PeerId) -> Option<&[u8]> {
+        Some(&*self.peers.get(peer)?.login.as_ref()?.username)
+    }
+
+    /// The address of `peer`, if the driver told it.
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peers.get(peer)?.from
+    }
+
+    /// Whether a user is logged in on a connection that is up.
+    pub fn is_online(&self, username: &[u8]) -> bool {
+        self.users.get(username).is_some()
+    }
+
+    /// Number of connections.
+    pub const fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Number of users who are logged in.
+    pub fn online(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Number of connections that take part in a call.
+    pub fn in_calls(&self) -> usize {
+        self.groups.in_calls()
+    }
+
+    /// The counters.
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    /// Takes a message of `peer`'s, already decoded. Below [`Session::handle_input`], which also answers what cannot be
+    /// decoded.
+    ///
+    /// # Errors
+    /// See [`Session`], point 5 of the contract.
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        message: ClientMessage<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        if state.waiting {
+            return Err(Violation::InWork);
+        }
+        let (bucket, rate) = match message {
+            ClientMessage::CallData { .. } => (&mut state.voice, self.settings.voice),
+            _ => (&mut state.requests, self.settings.requests),
+        };
+        if let Some(until) = bucket.charge(now, rate, 1) {
+            state.rests = until;
+            self.outbox.pause(peer, until);
+        }
+        if let ClientMessage::CallData { username, token, group_name, samples } = message {
+            return self.call_data(now, peer, username, token, group_name, samples).map(|()| None);
+        }
+        let action = message.action();
+        let answer = match message {
+            ClientMessage::Register { username, password } => self.register(now, peer, username, password),
+            ClientMessage::Login { username, password } => self.login(now, peer, username, password),
+            ClientMessage::Logout { username } => self.logout(peer, username),
+            ClientMessage::AddContact { username, token, contact } => {
+                self.add_contact(now, peer, username, token, contact)
+            }
+            ClientMessage::Whisper { username, token, recipient, content } => {
+                let sender = username;
+                self.message(now, peer, username, token, recipient, ServerMessage::Whisper { sender, content })
+            }
+            ClientMessage::VoiceMsg { username, token, recipient, channels, sample_rate, samples } => {
+                let sender = username;
+                let update = ServerMessage::VoiceMsg { sender, channels, sample_rate, samples };
+                self.message(now, peer, username, token, recipient, update)
+            }
+            ClientMessage::CreateGroup { username, token, group_name } => {
+                self.create_group(now, peer, username, token, group_name)
+            }
+            ClientMessage::JoinGroup { username, token, group_name } => {
+                self.join_group(now, peer, username, token, group_name)
+            }
+            ClientMessage::MsgGroup { username, token, group_name, content } => {
+                self.msg_group(now, peer, username, token, group_name, content)
+            }
+            ClientMessage::JoinCall { username, token, group_name } => {
+                self.join_call(now, peer, username, token, group_name)
+            }
+            ClientMessage::LeaveCall { username, token } => self.leave_call(now, peer, username, token),
+            ClientMessage::CallData { .. } => Ok(None),
+        };
+        match answer {
+            Ok(event) => Ok(event),
+            Err(code) => {
+                self.respond(peer, action, code);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tells `peer` how its request went.
+    fn respond(&mut self, peer: PeerId, action: Action, code: Code) {
+        self.say(peer, &ServerMessage::Response { action: action.name().into(), code });
+    }
+
+    /// Sends a small message to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
+    fn say(&mut self, peer: PeerId, message: &ServerMessage<'_>) {
+        // Fails only for messages over the limits, and these were made from messages within them.
+        let _ = self.outbox.insist(peer, Lane::Reliable, message, &self.wire);
+    }
+
+    /// Asks the application; `peer` waits for its answer.
+    fn ask(&mut self, now: Instant, peer: PeerId, action: Action, what: What) {
+        let until = now.saturating_add(self.settings.answer);
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.waiting = true;
+        }
+        self.asked.insert(peer, Asked { action, what, late: false });
+        self.answers.set(peer, until);
+        // Longer than the answer may take, which ends it.
+        self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
+    }
+
+    /// `peer` has its answer: what it says next is heard.
+    fn resume(&mut self, now: Instant, peer: PeerId) {
+        self.answers.clear(peer);
+        let Some(state) = self.peers.get_mut(peer).filter(|state| state.waiting) else { return };
+        state.waiting = false;
+        let rests = state.rests;
+        self.outbox.resume(peer);
+        if rests > now {
+            self.outbox.pause(peer, rests);
+        }
+    }
+
+    /// The application's answer.
+    fn answered(&mut self, now: Instant, peer: PeerId, verdict: Result<(), Code>) -> Result<(), Refusal> {
+        let asked = self.asked.get(&peer).ok_or(Refusal::UnknownPeer)?;
+        if matches!(asked.what, What::Login { .. }) && verdict.is_ok() {
+            return Err(Refusal::Unexpected { state: "somebody logs in", command: "allow it: admit" });
+        }
+        let Some(Asked { action, what, late }) = self.asked.remove(&peer) else { return Ok(()) };
+        let code = match verdict {
+            Ok(()) => Code::SUCCESS,
+            Err(code) => code,
+        };
+        let code = match what {
+            What::Register | What::Login { .. } => {
+                self.stats.refused = self.stats.refused.saturating_add(u64::from(!code.is_success()));
+                code
+            }
+            What::AddContact { otherwise } if code.is_success() => otherwise,
+            What::AddContact { .. } => code,
+            What::CreateGroup { group_name, owner } => {
+                self.groups.creating.remove(&group_name);
+                if code.is_success() {
+                    self.groups.add(&group_name, &owner);
+                }
+                code
+            }
+            What::JoinGroup { group_name, username } => {
+                if code.is_success() {
+                    self.groups.add_member(&group_name, &username);
+                }
+                code
+            }
+            What::Keep { delivered: true } => Code::SUCCESS,
+            What::Keep { .. } => code,
+        };
+        if !late && self.peers.get(peer).is_some() {
+            self.respond(peer, action, code);
+        }
+        self.resume(now, peer);
+        Ok(())
+    }
+
+    /// A connection arrives; where there is no room, the one goes that has been a stranger for longest.
+    fn open(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        from: Option<SocketAddr>,
+    ) -> Result<ServerEvent<'static>, Violation> {
+        if self.peers.len() >= self.settings.limits.max_peers {
+            if let Some(&(_, oldest)) = self.strangers.first() {
+                self.expel(now, oldest);
+            }
+        }
+        // An IPv4 client of a dual-stack listener is an IPv4 client.
+        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
+        let number = self.opened;
+        let state = Peer {
+            from,
+            number,
+            login: None,
+            call: None,
+            waiting: false,
+            delivered: false,
+            rests: Instant::ZERO,
+            violations: 0,
+            last_violation: now,
+            requests: Bucket::default(),
+            voice: Bucket::default(),
+        };
+        if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
+            self.outbox.close(peer);
+            return Err(Violation::TooMany("connections"));
+        }
+        self.opened = number.saturating_add(1);
+        self.strangers.insert((number, peer));
+        self.outbox.budget(peer, self.settings.queue);
+        // Whoever was lost here may come back in the middle of a call.
+        if from.is_some_and(|from| self.away.is_from(now, from.ip())) {
+            self.outbox.limit(peer, self.settings.limits.max_frame);
+        }
+        Ok(ServerEvent::Connected { peer, from })
+    }
+
+    /// Closes `peer`'s connection, to be told with the next time-out.
+    fn expel(&mut self, now: Instant, peer: PeerId) {
+        if let Some(event) = self.forget(now, peer, false) {
+            self.later.push_back(event);
+            self.outbox.close(peer);
+        }
+    }
+
+    /// Forgets `peer`; its log-in waits for a while if it was `lost`.
+    fn forget(&mut self, now: Instant, peer: PeerId, lost: bool) -> Option<ServerEvent<'static>> {
+        let call = self.leave(peer);
+        let state = self.peers.remove(peer)?;
+        self.strangers.remove(&(state.number, peer));
+        self.answers.clear(peer);
+        self.receipts.clear(peer);
+        let username = state.login.map(|login| {
+            self.users.remove(&login.username, peer);
+            if lost {
+                let until = now.saturating_add(self.settings.resume);
+                self.away.add(now, &login, call, state.from.map(|from| from.ip()), until);
+            }
+            login.username
+        });
+        if self.peers.is_empty() {
+            self.outbox.shrink();
+        }
+        Some(ServerEvent::Gone { peer, username })
+    }
+
+    /// Counts a malformed message; the last one allowed closes the connection.
+    fn count_violation(&mut self, now: Instant, peer: PeerId) {
+        self.stats.violations = self.stats.violations.saturating_add(1);
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let minutes = now.saturating_duration_since(state.last_violation).as_secs() / 60;
+        let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
+        state.violations = state.violations.saturating_sub(forgiven).saturating_add(1);
+        state.last_violation = now;
+        if state.violations >= self.settings.max_violations {
+            self.expel(now, peer);
+        }
+    }
+
+    fn frame<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        bytes: &'a [u8],
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let state = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+        if state.waiting {
+            return Err(Violation::InWork);
+        }
+        match ClientMessage::decode(bytes, &self.wire) {
+            Ok(message) => self.receive(now, peer, message),
+            Err(error) => {
+                // Every request is answered, whatever it is; updates never are.
+                let (first, action) = head(bytes);
+                let action = if first.0 == kind::REQUEST { action } else { first };
+                if first.0 != kind::UPDATE {
+                    self.say(peer, &ServerMessage::Response { action, code: Code::REQUEST_INVALID });
+                }
+                self.count_violation(now, peer);
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// Whether a name will do.
+fn is_name(name: Text<'_>, settings: &Settings) -> bool {
+    settings.lenient || valid_name(name.0).is_some()
+}
+
+impl Session for Server {
+    type Framing = Framing;
+    type Command<'a> = ServerCommand<'a>;
+    type Event<'a> = ServerEvent<'a>;
+    type Violation = Violation;
+    type Refusal = Refusal;
+
+    fn framing(&self) -> Framing {
+        Framing::server(&self.wire)
+    }
+
+    #[inline]
+    fn handle_input<'a>(
+        &mut self,
+        now: Instant,
+        input: Input<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        match input {
+            Input::Frame { peer, bytes, .. } => {
+                // Beside what is handed on, a response and a few instructions to the driver. Into an empty outbox that goes
+                // whatever the limit.
+                if !self.outbox.is_empty() {
+                    self.outbox.room(bytes.len().saturating_add(1200), 8)?;
+                }
+                self.frame(now, peer, bytes)
+            }
+            Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
+            Input::Closed { peer } => {
+                self.forget(now, peer, true).map(Some).ok_or(Violation::UnknownPeer)
+            }
+            _ => Err(Violation::UnknownPeer),
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
+        match command {
+            ServerCommand::Allow { peer } => self.answered(now, peer, Ok(())),
+            ServerCommand::Refuse { peer, code } => self.answered(now, peer, Err(code)),
+            ServerCommand::Admit { peer, token } => self.admit(now, peer, token),
+            ServerCommand::Deliver { peer, update } => self.deliver(peer, &update),
+            ServerCommand::Group { group_name, owner } => {
+                let max = self.settings.max_groups;
+                if self.groups.len() >= max && self.groups.get(group_name.0).is_none() {
+                    return Err(Refusal::Full { what: "groups", max });
+                }
+                self.groups.add(group_name.0, owner.0);
+                Ok(())
+            }
+            ServerCommand::Member { group_name, username } => {
+                if !self.groups.add_member(group_name.0, username.0) {
+                    return Err(Refusal::Unexpected { state: "there is no such group", command: "add a member" });
+                }
+                Ok(())
+            }
+            ServerCommand::Kick { peer } => {
+                self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+                self.expel(now, peer);
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        if let Some(event) = self.later.pop_front() {
+            return Some(event);
+        }
+        if let Some(peer) = self.answers.pop(now) {
+            if let Some(Asked { action, late, .. }) = self.asked.get_mut(&peer) {
+                *late = true;
+                let action = *action;
+                self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+            }
+            self.resume(now, peer);
+            return None;
+        }
+        if let Some(peer) = self.receipts.pop(now) {
+            return self.received(peer);
+        }
+        self.away.expire(now);
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        [self.answers.next(), self.receipts.next(), self.away.next()].into_iter().flatten().min()
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    /// Answers what is in work, and closes every connection.
+    fn shutdown(&mut self, now: Instant) {
+        let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
+        for peer in peers {
+            let waiting = self.peers.get(peer).is_some_and(|state| state.waiting);
+            if let Some(Asked { action, late, .. }) = self.asked.get_mut(&peer).filter(|_| waiting) {
+                *late = true;
+                let action = *action;
+                self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+            }
+            self.expel(now, peer);
+        }
+    }
+}
+
+/// The limit before a log-in.
+const fn before_login(settings: &Settings) -> usize {
+    let max = settings.limits.max_frame;
+    if max < MAX_BEFORE_LOGIN { max } else { MAX_BEFORE_LOGIN }
+}

@@ -1,0 +1,113 @@
+//! Calls: who takes part, and the audio.
+
+use super::{Action, Answer, Server, ServerEvent, ServerMessage};
+use crate::{Code, Samples, Secret, Text, Violation};
+use alloc::{boxed::Box, vec::Vec};
+use voxwire_core::{EncodeError, Instant, Lane, PeerId};
+
+impl Server {
+    pub(super) fn join_call<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'a>,
+        token: Secret<'a>,
+        group_name: Text<'a>,
+    ) -> Answer<'a> {
+        self.authorize(now, peer, username, token)?;
+        self.member_of(group_name, username)?;
+        for peer in self.parties(peer, username) {
+            self.take_part(peer, group_name.0);
+        }
+        self.stats.joined = self.stats.joined.saturating_add(1);
+        self.say(peer, &ServerMessage::CallJoined { group_name });
+        Ok(Some(ServerEvent::CallJoined { peer, group_name }))
+    }
+
+    pub(super) fn leave_call<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'a>,
+        token: Secret<'a>,
+    ) -> Answer<'a> {
+        self.authorize(now, peer, username, token)?;
+        let left = self.parties(peer, username).into_iter().filter(|peer| self.leave(*peer).is_some()).count();
+        if left == 0 {
+            return Err(Code::GROUP_MEMBER_DOES_NOT_EXIST);
+        }
+        self.respond(peer, Action::LeaveCall, Code::SUCCESS);
+        Ok(Some(ServerEvent::CallLeft { peer }))
+    }
+
+    /// The connections for which `peer` joins and leaves: itself, or all of its user.
+    fn parties(&self, peer: PeerId, username: Text<'_>) -> Vec<PeerId> {
+        match self.users.get(username.0) {
+            Some(user) if !self.settings.participants_only => user.connections.clone(),
+            _ => Vec::from([peer]),
+        }
+    }
+
+    /// Has `peer` take part in a group's call, and in no other.
+    pub(super) fn take_part(&mut self, peer: PeerId, group_name: &[u8]) {
+        self.leave(peer);
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        let (Some(login), Some(group)) = (&state.login, self.groups.get_mut(group_name)) else { return };
+        state.call = Some(group_name.into());
+        group.call.push((peer, login.user));
+    }
+
+    /// Has `peer` take part in the call of its user's other connections.
+    pub(super) fn share_call(&mut self, peer: PeerId) {
+        let Some(user) = self.username(peer).and_then(|username| self.users.get(username)) else { return };
+        let call = user.connections.iter().find_map(|other| self.peers.get(*other)?.call.clone());
+        if let Some(call) = call {
+            self.take_part(peer, &call);
+        }
+    }
+
+    /// Takes `peer` out of the call it is in; returns that call's group.
+    pub(super) fn leave(&mut self, peer: PeerId) -> Option<Box<[u8]>> {
+        let call = self.peers.get_mut(peer)?.call.take()?;
+        if let Some(group) = self.groups.get_mut(&call) {
+            group.call.retain(|(party, _)| *party != peer);
+        }
+        Some(call)
+    }
+
+    /// Hands live audio on to all others in the call. What nobody may hear is dropped without a word: updates are never
+    /// answered.
+    pub(super) fn call_data(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'_>,
+        token: Secret<'_>,
+        group_name: Text<'_>,
+        samples: Samples<'_>,
+    ) -> Result<(), Violation> {
+        let authorized = self.authorize(now, peer, username, token).is_ok();
+        let group = self.groups.get(group_name.0).filter(|_| authorized);
+        let takes_part = || self.peers.get(peer).is_some_and(|state| state.call.as_deref() == Some(group_name.0));
+        let may_talk = |members: &alloc::collections::BTreeSet<Box<[u8]>>| {
+            if self.settings.participants_only { takes_part() } else { members.contains(username.0) }
+        };
+        let user = self.users.get(username.0).map(|user| user.number);
+        let (Some(group), Some(user)) = (group.filter(|group| may_talk(&group.members)), user) else {
+            self.stats.stray = self.stats.stray.saturating_add(1);
+            return Ok(());
+        };
+        let others = group.call.iter().filter(|(_, number)| *number != user).map(|(party, _)| *party);
+        let update = ServerMessage::CallData { sender: username, samples };
+        match self.outbox.send(others, Lane::Droppable, &update, &self.wire) {
+            Ok(_) => {
+                self.stats.packets = self.stats.packets.saturating_add(1);
+                Ok(())
+            }
+            Err(EncodeError::NoRoom { needed, available }) => {
+                Err(Violation::Backlog(voxwire_core::Full { needed, available }))
+            }
+            Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Texts and recordings for one user.
+
+use super::{Answer, Server, ServerEvent, ServerMessage, What};
+use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, Settings, Text};
+use alloc::vec::Vec;
+use voxwire_core::{Instant, Lane, Message, PeerId};
+
+/// Channels of a recording that are handed on.
+const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
+/// Frames per second of a recording that are handed on.
+const SAMPLE_RATES: core::ops::RangeInclusive<u64> = 1000..=384_000;
+/// Longest recording, in seconds.
+const LONGEST: u64 = 120;
+
+impl Server {
+    /// Hands `update`, a whisper or a recording, on to `recipient`.
+    pub(super) fn message<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'a>,
+        token: Secret<'a>,
+        recipient: Text<'a>,
+        update: ServerMessage<'a>,
+    ) -> Answer<'a> {
+        // The original looks for both users before it looks at the token, whose log-in may have to be taken up first.
+        let authorized = self.authorize(now, peer, username, token);
+        if authorized == Err(Code::USER_NOT_CONNECTED) {
+            return Err(Code::USER_NOT_CONNECTED);
+        }
+        let connections = self.users.get(recipient.0).map(|user| user.connections.clone());
+        if connections.is_none() && !self.settings.keep {
+            return Err(Code::USER_NOT_CONNECTED);
+        }
+        authorized?;
+        let action = match update {
+            ServerMessage::VoiceMsg { channels, sample_rate, samples, .. } => {
+                if !is_sound(channels, sample_rate, samples.len(), &self.settings) {
+                    return Err(Code::REQUEST_INVALID);
+                }
+                Action::VoiceMsg
+            }
+            _ => Action::Whisper,
+        };
+        let Some(connections) = connections else {
+            self.ask(now, peer, action, What::Keep { delivered: false });
+            return Ok(Some(ServerEvent::Keeping { peer, recipients: Vec::from([recipient.0.into()]), update }));
+        };
+        if action == Action::VoiceMsg {
+            // More than it takes would close the recipient's connection, not the sender's.
+            let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
+            let (len, rate) = (u32::try_from(len).unwrap_or(u32::MAX), self.settings.recordings);
+            let user = self.users.get_mut(recipient.0);
+            if user.is_some_and(|user| user.recordings.take(now, rate, len).is_err()) {
+                return Err(Code::REQUEST_OVER_LIMIT);
+            }
+        }
+        if self.outbox.send(connections, Lane::Reliable, &update, &self.wire).is_err() {
+            return Err(Code::SERVER_UNAVAILABLE);
+        }
+        let counter = match action {
+            Action::VoiceMsg => &mut self.stats.recordings,
+            _ => &mut self.stats.texts,
+        };
+        *counter = counter.saturating_add(1);
+        // The update goes before the answer, as the original has it.
+        self.respond(peer, action, Code::SUCCESS);
+        Ok(None)
+    }
+}
+
+/// Whether a recording is one that programs can play.
+fn is_sound(channels: u64, sample_rate: u64, samples: usize, settings: &Settings) -> bool {
+    if settings.lenient {
+        return true;
+    }
+    let longest = channels.saturating_mul(sample_rate).saturating_mul(LONGEST);
+    CHANNELS.contains(&channels)
+        && SAMPLE_RATES.contains(&sample_rate)
+        && (samples as u64).checked_rem(channels) == Some(0)
+        && samples as u64 <= longest
+        && samples <= MAX_VOICE_SAMPLES
+}

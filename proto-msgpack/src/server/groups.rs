@@ -1,0 +1,148 @@
+//! Groups: who made them, who is a member, who takes part in the call.
+
+use super::{Answer, Server, ServerEvent, ServerMessage, What, is_name};
+use crate::{Action, Code, Secret, Text};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::{boxed::Box, vec::Vec};
+use voxwire_core::{Instant, Lane, PeerId};
+
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    by_name: BTreeMap<Box<[u8]>, Group>,
+    /// Names that the application is storing.
+    pub(super) creating: BTreeSet<Box<[u8]>>,
+    /// How many each user has made.
+    made: BTreeMap<Box<[u8]>, usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) members: BTreeSet<Box<[u8]>>,
+    /// Who takes part in its call: the connection, and the number of its user.
+    pub(super) call: Vec<(PeerId, u64)>,
+}
+
+impl Groups {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Group> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
+        self.by_name.get_mut(name)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    pub(super) fn in_calls(&self) -> usize {
+        self.by_name.values().map(|group| group.call.len()).sum()
+    }
+
+    /// Adds a group with its owner as a member, unless it is there.
+    pub(super) fn add(&mut self, name: &[u8], owner: &[u8]) {
+        if self.by_name.contains_key(name) {
+            return;
+        }
+        let members = BTreeSet::from([owner.into()]);
+        self.by_name.insert(name.into(), Group { members, call: Vec::new() });
+        let made = self.made.entry(owner.into()).or_default();
+        *made = made.saturating_add(1);
+    }
+
+    /// Adds a member; false if there is no such group.
+    pub(super) fn add_member(&mut self, name: &[u8], username: &[u8]) -> bool {
+        let Some(group) = self.by_name.get_mut(name) else { return false };
+        group.members.insert(username.into());
+        true
+    }
+}
+
+impl Server {
+    pub(super) fn create_group<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'a>,
+        token: Secret<'a>,
+        group_name: Text<'a>,
+    ) -> Answer<'a> {
+        self.authorize(now, peer, username, token)?;
+        if self.groups.get(group_name.0).is_some() || self.groups.creating.contains(group_name.0) {
+            return Err(Code::GROUP_ALREADY_EXIST);
+        }
+        if !is_name(group_name, &self.settings) {
+            return Err(Code::REQUEST_INVALID);
+        }
+        let all = self.groups.len().saturating_add(self.groups.creating.len());
+        let made = self.groups.made.get(username.0).copied().unwrap_or(0);
+        if all >= self.settings.max_groups || made >= self.settings.max_own_groups {
+            return Err(Code::REQUEST_OVER_LIMIT);
+        }
+        self.groups.creating.insert(group_name.0.into());
+        let what = What::CreateGroup { group_name: group_name.0.into(), owner: username.0.into() };
+        self.ask(now, peer, Action::CreateGroup, what);
+        Ok(Some(ServerEvent::CreatingGroup { peer, group_name, owner: username }))
+    }
+
+    pub(super) fn join_group<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'a>,
+        token: Secret<'a>,
+        group_name: Text<'a>,
+    ) -> Answer<'a> {
+        self.authorize(now, peer, username, token)?;
+        let group = self.groups.get(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
+        if group.members.contains(username.0) {
+            return Err(Code::GROUP_MEMBER_ALREADY_EXIST);
+        }
+        if group.members.len() >= self.settings.max_members {
+            return Err(Code::REQUEST_OVER_LIMIT);
+        }
+        let what = What::JoinGroup { group_name: group_name.0.into(), username: username.0.into() };
+        self.ask(now, peer, Action::JoinGroup, what);
+        Ok(Some(ServerEvent::JoiningGroup { peer, group_name, username }))
+    }
+
+    /// A group of which `username` is a member.
+    pub(super) fn member_of(&self, group_name: Text<'_>, username: Text<'_>) -> Result<&Group, Code> {
+        let group = self.groups.get(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
+        if group.members.contains(username.0) { Ok(group) } else { Err(Code::GROUP_MEMBER_DOES_NOT_EXIST) }
+    }
+
+    pub(super) fn msg_group<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'a>,
+        token: Secret<'a>,
+        group_name: Text<'a>,
+        content: Text<'a>,
+    ) -> Answer<'a> {
+        self.authorize(now, peer, username, token)?;
+        let members = &self.member_of(group_name, username)?.members;
+        let online: Vec<PeerId> = members
+            .iter()
+            .filter_map(|member| self.users.get(member))
+            .flat_map(|user| user.connections.iter().copied())
+            .collect();
+        let away: Vec<Box<[u8]>> = match self.settings.keep {
+            true => members.iter().filter(|member| self.users.get(member).is_none()).cloned().collect(),
+            false => Vec::new(),
+        };
+        let update = ServerMessage::MsgGroup { group_name, sender: username, content };
+        // To the sender, too, as the original does; and before its answer.
+        if self.outbox.send(online, Lane::Reliable, &update, &self.wire).is_err() {
+            return Err(Code::SERVER_UNAVAILABLE);
+        }
+        self.stats.texts = self.stats.texts.saturating_add(1);
+        if away.is_empty() {
+            self.respond(peer, Action::MsgGroup, Code::SUCCESS);
+            return Ok(None);
+        }
+        self.ask(now, peer, Action::MsgGroup, What::Keep { delivered: true });
+        Ok(Some(ServerEvent::Keeping { peer, recipients: away, update }))
+    }
+}
