@@ -9,9 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use requests::Requests;
-use voxwire_core::{
-    DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session,
-};
+use voxwire_core::{DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session};
 
 /// One client: a connection to a server, requests that are answered in order, and updates.
 ///
@@ -358,8 +356,7 @@ impl Session for Client {
             }
             ClientCommand::Login { username, password } => {
                 self.send(now, Action::Login, &ClientMessage::Login { username, password })?;
-                self.logging_in =
-                    Some(Account { username: username.0.into(), password: password.0.into() });
+                self.logging_in = Some(Account { username: username.0.into(), password: password.0.into() });
                 return Ok(());
             }
             _ => {}
@@ -391,7 +388,9 @@ impl Session for Client {
             ClientCommand::CreateGroup { group_name } => {
                 ClientMessage::CreateGroup { username, token, group_name }
             }
-            ClientCommand::JoinGroup { group_name } => ClientMessage::JoinGroup { username, token, group_name },
+            ClientCommand::JoinGroup { group_name } => {
+                ClientMessage::JoinGroup { username, token, group_name }
+            }
             ClientCommand::MsgGroup { group_name, content } => {
                 ClientMessage::MsgGroup { username, token, group_name, content }
             }

@@ -41,14 +41,21 @@ enum State {
     /// A server that has heard nothing yet.
     Undecided,
     /// The peer's greeting is awaited; whether ours is sent.
-    Greeting { sent: bool },
+    Greeting {
+        sent: bool,
+    },
     /// The peer's READY is awaited.
     Handshake,
     Traffic,
     /// In a message of several frames: so many bytes of this part are still to come, in so many bytes in all.
-    Parts { left: usize, total: usize },
+    Parts {
+        left: usize,
+        total: usize,
+    },
     /// So many bytes of the last part are still to come.
-    LastPart { left: usize },
+    LastPart {
+        left: usize,
+    },
     Plain(Scan),
     /// Where the next message starts is unknown.
     Lost,
@@ -95,7 +102,14 @@ impl Framing {
             SocketType::Router => SocketType::Dealer,
         };
         let state = State::Undecided;
-        Self { socket, state, max: wire.limits.max_frame, max_voice: MAX_VOICE_FRAME, passive: true, pending: Vec::new() }
+        Self {
+            socket,
+            state,
+            max: wire.limits.max_frame,
+            max_voice: MAX_VOICE_FRAME,
+            passive: true,
+            pending: Vec::new(),
+        }
     }
 
     /// What is spoken, once that is known.
@@ -371,12 +385,20 @@ struct Scan {
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Type,
-    Action { of: Type },
-    Code { action: Option<Action> },
+    Action {
+        of: Type,
+    },
+    Code {
+        action: Option<Action>,
+    },
     /// The arguments that are still to come.
     Arguments(&'static [Argument]),
     /// Elements of a list that are still to come, and what comes behind it.
-    Elements { left: usize, kind: Option<SampleKind>, then: &'static [Argument] },
+    Elements {
+        left: usize,
+        kind: Option<SampleKind>,
+        then: &'static [Argument],
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -401,10 +423,9 @@ const fn of_client(of: Type, action: Action) -> Option<&'static [Argument]> {
         (Type::Update, Action::CallData) => &[Text, Text, Text, Samples],
         (Type::Request, Action::Logout) => &[Text],
         (Type::Request, Action::Register | Action::Login | Action::LeaveCall) => &[Text, Text],
-        (
-            Type::Request,
-            Action::AddContact | Action::CreateGroup | Action::JoinGroup | Action::JoinCall,
-        ) => &[Text, Text, Text],
+        (Type::Request, Action::AddContact | Action::CreateGroup | Action::JoinGroup | Action::JoinCall) => {
+            &[Text, Text, Text]
+        }
         (Type::Request, Action::Whisper | Action::MsgGroup) => &[Text, Text, Text, Text],
         (Type::Request, Action::VoiceMsg) => &[Text, Text, Text, Uint, Uint, Samples],
         _ => return None,
@@ -504,7 +525,9 @@ impl Scan {
                 (Stage::Code { action }, _, Head::Uint { head, value }) => {
                     (Some(Stage::Arguments(if value == 0 { of_success(action) } else { &[] })), head)
                 }
-                (Stage::Arguments([Text, then @ ..]), Some((_, len)), _) => (Some(Stage::Arguments(then)), len),
+                (Stage::Arguments([Text, then @ ..]), Some((_, len)), _) => {
+                    (Some(Stage::Arguments(then)), len)
+                }
                 (Stage::Arguments([Uint, then @ ..]), _, Head::Uint { head, .. }) => {
                     (Some(Stage::Arguments(then)), head)
                 }

@@ -321,9 +321,7 @@ impl<'a> Message<'a> for ClientMessage<'a> {
                 .uint(*channels)
                 .uint(*sample_rate)
                 .samples(samples, wire.limits.max_items)?,
-            Self::LeaveCall { username, token } => {
-                sum.name("username", username)?.secret("token", token)?
-            }
+            Self::LeaveCall { username, token } => sum.name("username", username)?.secret("token", token)?,
             Self::CallData { username, token, group_name, samples } => sum
                 .name("username", username)?
                 .secret("token", token)?

@@ -137,7 +137,10 @@ impl Head {
     /// The bytes that say what it is, whatever follows them.
     pub(crate) const fn len(self) -> usize {
         match self {
-            Self::Text { head, .. } | Self::Uint { head, .. } | Self::Negative { head } | Self::List { head, .. } => head,
+            Self::Text { head, .. }
+            | Self::Uint { head, .. }
+            | Self::Negative { head }
+            | Self::List { head, .. } => head,
             Self::Other => 1,
         }
     }
@@ -151,7 +154,8 @@ impl Head {
         };
         let signed = |width: usize| -> Result<Self, usize> {
             let value = number(width)?;
-            let sign = 1_u64.checked_shl(u32::try_from(width).unwrap_or(8).saturating_mul(8).saturating_sub(1));
+            let sign =
+                1_u64.checked_shl(u32::try_from(width).unwrap_or(8).saturating_mul(8).saturating_sub(1));
             let negative = value & sign.unwrap_or(0) != 0;
             let head = width.saturating_add(1);
             Ok(if negative { Self::Negative { head } } else { Self::Uint { head, value } })
@@ -346,7 +350,10 @@ pub(crate) const fn checked_text(field: &'static str, text: &[u8], max: usize) -
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "each in the range that its arm says; contents have limits")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each in the range that its arm says; contents have limits"
+)]
 #[inline]
 pub(crate) fn put_text(text: &[u8], out: &mut impl BufMut) {
     match text.len() {

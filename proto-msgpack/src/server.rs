@@ -7,8 +7,8 @@ use crate::message::head;
 use crate::objects::kind;
 use crate::wire::MAX_BEFORE_LOGIN;
 use crate::{
-    Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text, Violation,
-    Wire,
+    Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text,
+    Violation, Wire,
 };
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::{boxed::Box, vec::Vec};
@@ -16,8 +16,8 @@ use core::{net::SocketAddr, time::Duration};
 use groups::Groups;
 use users::{Away, Login, Users};
 use voxwire_core::{
-    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
-    SourceRate, valid_name,
+    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate,
+    Session, SourceRate, valid_name,
 };
 
 /// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
@@ -197,13 +197,25 @@ struct Asked {
 #[derive(Debug)]
 enum What {
     Register,
-    Login { username: Box<[u8]> },
+    Login {
+        username: Box<[u8]>,
+    },
     /// The code for those who have not shown who they are.
-    AddContact { otherwise: Code },
-    CreateGroup { group_name: Box<[u8]>, owner: Box<[u8]> },
-    JoinGroup { group_name: Box<[u8]>, username: Box<[u8]> },
+    AddContact {
+        otherwise: Code,
+    },
+    CreateGroup {
+        group_name: Box<[u8]>,
+        owner: Box<[u8]>,
+    },
+    JoinGroup {
+        group_name: Box<[u8]>,
+        username: Box<[u8]>,
+    },
     /// Whether somebody has it already.
-    Keep { delivered: bool },
+    Keep {
+        delivered: bool,
+    },
 }
 
 type Answer<'a> = Result<Option<ServerEvent<'a>>, Code>;
@@ -310,7 +322,14 @@ impl Server {
             }
             ClientMessage::Whisper { username, token, recipient, content } => {
                 let sender = username;
-                self.message(now, peer, username, token, recipient, ServerMessage::Whisper { sender, content })
+                self.message(
+                    now,
+                    peer,
+                    username,
+                    token,
+                    recipient,
+                    ServerMessage::Whisper { sender, content },
+                )
             }
             ClientMessage::VoiceMsg { username, token, recipient, channels, sample_rate, samples } => {
                 let sender = username;
@@ -559,9 +578,7 @@ impl Session for Server {
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
-            Input::Closed { peer } => {
-                self.forget(now, peer, true).map(Some).ok_or(Violation::UnknownPeer)
-            }
+            Input::Closed { peer } => self.forget(now, peer, true).map(Some).ok_or(Violation::UnknownPeer),
             _ => Err(Violation::UnknownPeer),
         }
     }
@@ -582,7 +599,10 @@ impl Session for Server {
             }
             ServerCommand::Member { group_name, username } => {
                 if !self.groups.add_member(group_name.0, username.0) {
-                    return Err(Refusal::Unexpected { state: "there is no such group", command: "add a member" });
+                    return Err(Refusal::Unexpected {
+                        state: "there is no such group",
+                        command: "add a member",
+                    });
                 }
                 Ok(())
             }

@@ -27,7 +27,11 @@ pub struct Samples<'a>(Source<'a>);
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// Checked elements, as they came.
-    Wire { elements: &'a [u8], len: usize, kind: SampleKind },
+    Wire {
+        elements: &'a [u8],
+        len: usize,
+        kind: SampleKind,
+    },
     Pcm(&'a [i16]),
     Float(&'a [f32]),
 }

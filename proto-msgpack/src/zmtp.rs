@@ -250,7 +250,9 @@ impl<'a> Properties<'a> {
 
 impl fmt::Debug for Properties<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().map(|(name, value)| (crate::Text(name), crate::Text(value)))).finish()
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (crate::Text(name), crate::Text(value))))
+            .finish()
     }
 }
 

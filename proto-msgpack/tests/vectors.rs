@@ -141,7 +141,9 @@ fn m_09_captured_units_are_those_that_are_written_and_cut() {
         assert!(framing.is_ready(), "nothing has begun");
         assert!(matches!(framing.next_frame(unit(greeting)), Ok(Progress::Skip(n)) if n.get() == 64));
         assert!(!framing.is_ready());
-        assert!(matches!(framing.next_frame(unit("zmtp_ready_dealer")), Ok(Progress::Skip(n)) if n.get() == 43));
+        assert!(
+            matches!(framing.next_frame(unit("zmtp_ready_dealer")), Ok(Progress::Skip(n)) if n.get() == 43)
+        );
         assert!(framing.is_ready());
         let mut pending = Vec::new();
         framing.take_pending(&mut pending);

@@ -414,9 +414,7 @@ impl<S: Session> Connection<S> {
         let mut shaking = None;
         if let State::New(until) = self.state {
             let ready = match &mut self.line {
-                _ if self.clock.now() >= until => {
-                    Poll::Ready(Err(Error::TooSlow("the handshake")))
-                }
+                _ if self.clock.now() >= until => Poll::Ready(Err(Error::TooSlow("the handshake"))),
                 Some(line) => line.poll_ready(cx),
                 None => Poll::Ready(Ok(())),
             };
@@ -468,7 +466,8 @@ impl<S: Session> Connection<S> {
                 return Poll::Ready(Step::Stream(news));
             }
         }
-        if let Some(line) = self.line.as_mut().filter(|_| matches!(self.state, State::Open | State::Closing)) {
+        if let Some(line) = self.line.as_mut().filter(|_| matches!(self.state, State::Open | State::Closing))
+        {
             match line.poll(cx, now, self.state == State::Closing, &mut self.ids) {
                 Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
                 Poll::Ready(Ok(None)) => return self.end(None),

@@ -32,7 +32,8 @@ impl Server {
         token: Secret<'a>,
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
-        let left = self.parties(peer, username).into_iter().filter(|peer| self.leave(*peer).is_some()).count();
+        let left =
+            self.parties(peer, username).into_iter().filter(|peer| self.leave(*peer).is_some()).count();
         if left == 0 {
             return Err(Code::GROUP_MEMBER_DOES_NOT_EXIST);
         }
@@ -88,7 +89,8 @@ impl Server {
     ) -> Result<(), Violation> {
         let authorized = self.authorize(now, peer, username, token).is_ok();
         let group = self.groups.get(group_name.0).filter(|_| authorized);
-        let takes_part = || self.peers.get(peer).is_some_and(|state| state.call.as_deref() == Some(group_name.0));
+        let takes_part =
+            || self.peers.get(peer).is_some_and(|state| state.call.as_deref() == Some(group_name.0));
         let may_talk = |members: &alloc::collections::BTreeSet<Box<[u8]>>| {
             if self.settings.participants_only { takes_part() } else { members.contains(username.0) }
         };

@@ -44,7 +44,11 @@ impl Server {
         };
         let Some(connections) = connections else {
             self.ask(now, peer, action, What::Keep { delivered: false });
-            return Ok(Some(ServerEvent::Keeping { peer, recipients: Vec::from([recipient.0.into()]), update }));
+            return Ok(Some(ServerEvent::Keeping {
+                peer,
+                recipients: Vec::from([recipient.0.into()]),
+                update,
+            }));
         };
         if action == Action::VoiceMsg {
             // More than it takes would close the recipient's connection, not the sender's.

@@ -130,7 +130,13 @@ impl Away {
         self.addresses.contains_key(&address)
     }
 
-    fn take(&mut self, now: Instant, token: &[u8; 32], username: &[u8], from: Option<IpAddr>) -> Option<Lost> {
+    fn take(
+        &mut self,
+        now: Instant,
+        token: &[u8; 32],
+        username: &[u8],
+        from: Option<IpAddr>,
+    ) -> Option<Lost> {
         self.expire(now);
         let lost = self.by_token.get(token)?;
         if *lost.username != *username || lost.from != from {
@@ -234,7 +240,12 @@ impl Server {
         let message = ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) };
         let _ = self.outbox.insist(peer, Lane::Reliable, &message, &self.wire);
         let (kept, token) = ((self.digest)(token), token.to_vec());
-        self.log_in(peer, username, kept, Some(&token).filter(|_| self.settings.shared_tokens).map(|token| &**token));
+        self.log_in(
+            peer,
+            username,
+            kept,
+            Some(&token).filter(|_| self.settings.shared_tokens).map(|token| &**token),
+        );
         if self.peers.get(peer).is_some_and(|state| state.delivered) {
             self.receipts.set(peer, now.saturating_add(self.settings.receipt));
         }
@@ -344,7 +355,8 @@ impl Server {
     }
 
     pub(super) fn deliver(&mut self, peer: PeerId, update: &ServerMessage<'_>) -> Result<(), Refusal> {
-        let waits = matches!(self.asked.get(&peer), Some(Asked { what: What::Login { .. }, late: false, .. }));
+        let waits =
+            matches!(self.asked.get(&peer), Some(Asked { what: What::Login { .. }, late: false, .. }));
         let command = "deliver what was kept";
         if !waits {
             return Err(Refusal::Unexpected { state: "nobody is logging in", command });

@@ -176,7 +176,9 @@ fn ints<T>(elements: &[u8], out: &mut [T], convert: impl Fn(i16) -> T) {
     let (mut rest, mut out) = (elements, out);
     while !out.is_empty() {
         while out.len() >= RUN {
-            if let Some((run, tail)) = rest.split_first_chunk::<{ 3 * RUN }>().filter(|(run, _)| all_three(run)) {
+            if let Some((run, tail)) =
+                rest.split_first_chunk::<{ 3 * RUN }>().filter(|(run, _)| all_three(run))
+            {
                 let (now, later) = out.split_at_mut(RUN);
                 for (to, element) in now.iter_mut().zip(run.chunks_exact(3)) {
                     if let [_, a, b] = *element {
@@ -184,7 +186,8 @@ fn ints<T>(elements: &[u8], out: &mut [T], convert: impl Fn(i16) -> T) {
                     }
                 }
                 (rest, out) = (tail, later);
-            } else if let Some((run, tail)) = rest.split_first_chunk::<RUN>().filter(|(run, _)| all_one(run)) {
+            } else if let Some((run, tail)) = rest.split_first_chunk::<RUN>().filter(|(run, _)| all_one(run))
+            {
                 let (now, later) = out.split_at_mut(RUN);
                 for (to, byte) in now.iter_mut().zip(run) {
                     *to = convert(signed(*byte).into());

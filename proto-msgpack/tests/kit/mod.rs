@@ -1,5 +1,12 @@
 //! What several tests of this crate share: the objects of a message as an independent decoder sees them.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use rmpv::Value;
 use voxwire_msgpack::{ClientMessage, Code, SampleKind, Samples, ServerMessage};

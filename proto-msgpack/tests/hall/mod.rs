@@ -1,0 +1,218 @@
+//! A server with a small application, and clients, on a simulated network.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use voxwire_core::testing::{LinkId, Log, Net, NodeId, Sim, Transport};
+use voxwire_core::{Handler, Instant, Owned, PeerId, Session};
+use voxwire_msgpack::{
+    Client, ClientCommand, ClientSettings, Code, Secret, Server, ServerCommand, ServerEvent, ServerMessage,
+    Settings, Text, Violation, Wire,
+};
+
+/// What keeps accounts, in memory. Answers at once, unless it is told to wait.
+#[derive(Debug, Default)]
+pub struct Office {
+    pub accounts: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub contacts: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    pub kept: BTreeMap<Vec<u8>, Vec<Owned<ServerMessage<'static>>>>,
+    /// Whose kept messages a connection has been sent.
+    pub delivered: BTreeMap<PeerId, Vec<u8>>,
+    pub log: Log,
+    /// Ask nobody: answers are given by the test.
+    pub silent: bool,
+    /// Equal answers for unknown users and wrong passwords.
+    pub discreet: bool,
+    tokens: u64,
+}
+
+impl Office {
+    /// As the original starts.
+    pub fn original() -> Self {
+        let accounts = ["edoren", "pepe", "grillo"].map(|name| (name.into(), b"123".to_vec()));
+        Self { accounts: accounts.into(), ..Self::default() }
+    }
+
+    pub fn discreet() -> Self {
+        Self { discreet: true, ..Self::default() }
+    }
+
+    pub fn token(&mut self) -> String {
+        self.tokens += 1;
+        format!("00000000-0000-4000-8000-{:012}", self.tokens)
+    }
+
+    fn answer(&mut self, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
+        let allow = |peer, allowed: bool, code| match allowed {
+            true => ServerCommand::Allow { peer },
+            false => ServerCommand::Refuse { peer, code },
+        };
+        let command = match event {
+            ServerEvent::Registering { peer, username, password } => {
+                let free = !self.accounts.contains_key(username.0);
+                if free {
+                    self.accounts.insert(username.0.into(), password.0.into());
+                }
+                allow(*peer, free, Code::USER_ALREADY_EXIST)
+            }
+            ServerEvent::LoggingIn { peer, username, password } => match self.accounts.get(username.0) {
+                Some(right) if *right == password.0 => {
+                    let token = self.token();
+                    for update in self.kept.get(username.0).into_iter().flatten() {
+                        let update = update.get();
+                        server.handle_command(now, ServerCommand::Deliver { peer: *peer, update }).unwrap();
+                        self.delivered.insert(*peer, username.0.into());
+                    }
+                    let token = Secret(token.as_bytes());
+                    let _ = server.handle_command(now, ServerCommand::Admit { peer: *peer, token });
+                    return;
+                }
+                None if !self.discreet => {
+                    ServerCommand::Refuse { peer: *peer, code: Code::USER_DOES_NOT_EXIST }
+                }
+                _ => ServerCommand::Refuse { peer: *peer, code: Code::USER_WRONG_PASSWORD },
+            },
+            ServerEvent::AddingContact { peer, username, contact, store } => {
+                let known = [username, contact].iter().all(|name| self.accounts.contains_key(name.0));
+                if known && *store {
+                    self.contacts.insert((username.0.into(), contact.0.into()));
+                }
+                allow(*peer, known, Code::USER_DOES_NOT_EXIST)
+            }
+            ServerEvent::CreatingGroup { peer, .. } | ServerEvent::JoiningGroup { peer, .. } => {
+                ServerCommand::Allow { peer: *peer }
+            }
+            ServerEvent::Keeping { peer, recipients, update } => {
+                let mut kept = 0;
+                for recipient in recipients.iter().filter(|name| self.accounts.contains_key(&***name)) {
+                    let update = Owned::new(update, &Wire::SERVER).unwrap();
+                    self.kept.entry(recipient.to_vec()).or_default().push(update);
+                    kept += 1;
+                }
+                allow(*peer, kept > 0, Code::USER_NOT_CONNECTED)
+            }
+            ServerEvent::Received { peer } => {
+                if let Some(username) = self.delivered.remove(peer) {
+                    self.kept.remove(&username);
+                }
+                return;
+            }
+            _ => return,
+        };
+        server.handle_command(now, command).unwrap();
+    }
+}
+
+impl Handler<Server> for Office {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        if !self.silent {
+            self.answer(server, now, &event);
+        }
+        Handler::<Server>::on_event(&mut self.log, server, now, event);
+    }
+
+    fn on_violation(&mut self, now: Instant, peer: PeerId, violation: Violation) {
+        Handler::<Server>::on_violation(&mut self.log, now, peer, violation);
+    }
+}
+
+/// Not for use: a digest that shows what it was made of.
+pub fn digest(token: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    for (at, byte) in token.iter().enumerate() {
+        digest[at % 32] ^= byte.rotate_left(at as u32 / 32);
+    }
+    digest
+}
+
+pub type Desk = NodeId<Server, Office>;
+pub type Seat = NodeId<Client, Log>;
+
+pub struct Hall {
+    pub sim: Sim,
+    pub server: Desk,
+    pub net: Net,
+}
+
+pub const MOMENT: Duration = Duration::from_millis(50);
+
+impl Hall {
+    pub fn new(settings: Settings, office: Office, seed: u64) -> Self {
+        let mut sim = Sim::new(seed);
+        let server = sim.add(Server::new(settings, 1, digest), office);
+        Self { sim, server, net: Net::PERFECT }
+    }
+
+    pub fn safe() -> Self {
+        Self::new(Settings::DEFAULT, Office::discreet(), 1)
+    }
+
+    pub fn original() -> Self {
+        Self::new(Settings::ORIGINAL, Office::original(), 1)
+    }
+
+    pub fn client(&mut self) -> (Seat, LinkId) {
+        self.client_with(ClientSettings::DEFAULT)
+    }
+
+    pub fn client_with(&mut self, settings: ClientSettings) -> (Seat, LinkId) {
+        let seat = self.sim.add(Client::new(settings), Log::default());
+        let link = self.sim.connect(seat, self.server, Transport::Stream, self.net);
+        self.wait();
+        (seat, link)
+    }
+
+    /// A client that is registered and logged in.
+    pub fn user(&mut self, name: &str) -> Seat {
+        let (seat, _) = self.client();
+        let (username, password) = (Text::from(name), Secret::from("geheim"));
+        self.ask(seat, ClientCommand::Register { username, password });
+        self.ask(seat, ClientCommand::Login { username, password });
+        assert!(self.sim.with(seat, |client, _, _| client.username().is_some()), "{name} is logged in");
+        self.heard(seat);
+        seat
+    }
+
+    pub fn wait(&mut self) {
+        self.sim.run_for(MOMENT);
+    }
+
+    /// Sends a request, and waits a moment.
+    pub fn ask(&mut self, seat: Seat, command: ClientCommand<'_>) {
+        self.sim.with(seat, |client, _, now| client.handle_command(now, command)).unwrap();
+        self.wait();
+    }
+
+    /// The events of a client since it was asked last.
+    pub fn heard(&mut self, seat: Seat) -> Vec<String> {
+        self.sim.with(seat, |_, log, _| log.take())
+    }
+
+    /// The code of the one response that a request gets, which must be the last thing heard.
+    pub fn code(&mut self, seat: Seat, command: ClientCommand<'_>) -> String {
+        self.heard(seat);
+        self.ask(seat, command);
+        let heard = self.heard(seat);
+        let responses: Vec<&String> = heard
+            .iter()
+            .filter(|event| ["Response", "LoggedIn", "CallJoined"].iter().any(|it| event.starts_with(it)))
+            .collect();
+        assert_eq!(responses.len(), 1, "{heard:?}");
+        assert_eq!(Some(responses[0]), heard.last(), "the update comes before the answer: {heard:?}");
+        match responses[0].split_once("code: ") {
+            Some((_, code)) => code.trim_end_matches(" }").to_string(),
+            None => "SUCCESS".into(),
+        }
+    }
+
+    pub fn office<R>(&mut self, f: impl FnOnce(&mut Server, &mut Office, Instant) -> R) -> R {
+        self.sim.with(self.server, f)
+    }
+}

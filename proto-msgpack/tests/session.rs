@@ -1,0 +1,670 @@
+//! The server and its clients, as dialogues: every action, every code, in the original's order of checks.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod hall;
+
+use core::time::Duration;
+use hall::{Hall, Office};
+use voxwire_core::{Input, Lane, Output, Session};
+use voxwire_msgpack::{
+    Action, ClientCommand, ClientSettings, Code, Dialect, Refusal, Samples, ServerCommand, Settings, Text,
+};
+
+fn register<'a>(name: &'a str, password: &'a str) -> ClientCommand<'a> {
+    ClientCommand::Register { username: name.into(), password: password.into() }
+}
+
+fn login<'a>(name: &'a str, password: &'a str) -> ClientCommand<'a> {
+    ClientCommand::Login { username: name.into(), password: password.into() }
+}
+
+fn whisper<'a>(name: &'a str, content: &'a str) -> ClientCommand<'a> {
+    ClientCommand::Whisper { recipient: name.into(), content: content.into() }
+}
+
+fn create(name: &str) -> ClientCommand<'_> {
+    ClientCommand::CreateGroup { group_name: name.into() }
+}
+
+fn join(name: &str) -> ClientCommand<'_> {
+    ClientCommand::JoinGroup { group_name: name.into() }
+}
+
+fn send<'a>(name: &'a str, content: &'a str) -> ClientCommand<'a> {
+    ClientCommand::MsgGroup { group_name: name.into(), content: content.into() }
+}
+
+fn call(name: &str) -> ClientCommand<'_> {
+    ClientCommand::JoinCall { group_name: name.into() }
+}
+
+fn recording<'a>(name: &'a str, samples: &'a [i16]) -> ClientCommand<'a> {
+    ClientCommand::VoiceMsg {
+        recipient: name.into(),
+        channels: 1,
+        sample_rate: 44_100,
+        samples: samples.into(),
+    }
+}
+
+#[test]
+fn m_02_m_03_m_07_registering_and_logging_in() {
+    let mut hall = Hall::safe();
+    let (ann, _) = hall.client();
+    assert_eq!(hall.heard(ann), ["Connected"]);
+    assert_eq!(hall.code(ann, register("ann", "one")), "SUCCESS");
+    assert_eq!(hall.code(ann, register("ann", "two")), "USER_ALREADY_EXIST");
+    assert_eq!(hall.code(ann, register("", "two")), "REQUEST_INVALID");
+    assert_eq!(hall.code(ann, register("eve", "")), "REQUEST_INVALID");
+    assert_eq!(hall.code(ann, register("e\u{202e}ve", "x")), "REQUEST_INVALID");
+    // Unknown users and wrong passwords are answered alike.
+    assert_eq!(hall.code(ann, login("ann", "two")), "USER_WRONG_PASSWORD");
+    assert_eq!(hall.code(ann, login("bob", "two")), "USER_WRONG_PASSWORD");
+    assert_eq!(hall.code(ann, login("ann", "one")), "SUCCESS");
+    assert_eq!(hall.code(ann, login("ann", "one")), "IDENTITY_ALREADY_CONNECTED");
+    assert_eq!(hall.office(|server, _, _| (server.online(), server.is_online(b"ann"))), (1, true));
+    assert_eq!(hall.code(ann, ClientCommand::Logout), "SUCCESS");
+    assert_eq!(hall.office(|server, _, _| server.online()), 0);
+    assert!(hall.sim.with(ann, |client, _, now| client.handle_command(now, ClientCommand::Logout)).is_err());
+}
+
+#[test]
+fn m_07_the_original_says_who_exists() {
+    let mut hall = Hall::original();
+    let (ann, _) = hall.client();
+    assert_eq!(hall.code(ann, login("nobody", "123")), "USER_DOES_NOT_EXIST");
+    assert_eq!(hall.code(ann, login("edoren", "12")), "USER_WRONG_PASSWORD");
+    assert_eq!(hall.code(ann, register("", "")), "SUCCESS");
+}
+
+#[test]
+fn m_08_contacts() {
+    for mut hall in [Hall::safe(), Hall::original()] {
+        let (ann, _bob) = (hall.user("ann"), hall.user("bob"));
+        let add = |name| ClientCommand::AddContact { contact: Text::from(name) };
+        assert_eq!(hall.code(ann, add("bob")), "SUCCESS");
+        assert_eq!(hall.code(ann, add("nobody")), "USER_DOES_NOT_EXIST");
+        let contacts = hall.office(|_, office, _| office.contacts.clone());
+        assert_eq!(contacts.into_iter().collect::<Vec<_>>(), [(b"ann".to_vec(), b"bob".to_vec())]);
+    }
+}
+
+#[test]
+fn m_04_m_08_whispers_reach_every_connection_before_the_answer() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    let (phone, _) = hall.client();
+    assert_eq!(hall.code(phone, login("bob", "geheim")), "SUCCESS");
+    assert_eq!(hall.code(ann, whisper("bob", "hello")), "SUCCESS");
+    for seat in [bob, phone] {
+        assert_eq!(hall.heard(seat), [r#"Whisper { sender: "ann", content: "hello" }"#]);
+    }
+    // To oneself: first the text, then the answer.
+    hall.ask(ann, whisper("ann", "note"));
+    assert_eq!(
+        hall.heard(ann),
+        [r#"Whisper { sender: "ann", content: "note" }"#, "Response { action: Whisper, code: SUCCESS }"]
+    );
+    assert_eq!(hall.code(ann, whisper("nobody", "hello")), "USER_NOT_CONNECTED");
+}
+
+#[test]
+fn m_08_messages_for_those_who_are_away_are_kept_and_come_before_the_log_in_is_answered() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    assert_eq!(hall.code(ann, create("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, join("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, ClientCommand::Logout), "SUCCESS");
+    assert_eq!(hall.code(ann, whisper("bob", "one")), "SUCCESS");
+    assert_eq!(hall.code(ann, send("room", "two")), "SUCCESS");
+    assert_eq!(hall.code(ann, recording("bob", &[1, 2, 3])), "SUCCESS");
+    hall.ask(bob, login("bob", "geheim"));
+    let kept = [
+        r#"Whisper { sender: "ann", content: "one" }"#,
+        r#"MsgGroup { group_name: "room", sender: "ann", content: "two" }"#,
+        r#"VoiceMsg { sender: "ann", channels: 1, sample_rate: 44100, samples: 3 Int samples }"#,
+        r#"LoggedIn { username: "bob", again: false }"#,
+    ];
+    assert_eq!(hall.heard(bob), kept);
+    // Lost before it has shown that it has them: they are kept.
+    let link = hall.sim.link_between(bob, hall.server).unwrap();
+    hall.sim.disconnect(link);
+    hall.wait();
+    hall.sim.with(bob, |client, _, now| client.shutdown(now));
+    assert_eq!(hall.office(|_, office, _| office.kept.len()), 1);
+    let (bob, _) = hall.client();
+    hall.heard(bob);
+    hall.ask(bob, login("bob", "geheim"));
+    assert_eq!(hall.heard(bob), kept);
+    // The token is used: the answer to the log-in has come, and so has what came before it.
+    assert_eq!(hall.code(bob, whisper("ann", "thanks")), "SUCCESS");
+    assert_eq!(hall.office(|_, office, _| office.kept.len()), 0);
+}
+
+#[test]
+fn m_08_what_was_delivered_to_a_silent_client_is_forgotten_once_it_must_have_it() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(bob, ClientCommand::Logout);
+    hall.code(ann, whisper("bob", "one"));
+    hall.code(bob, login("bob", "geheim"));
+    hall.sim.run_for(Duration::from_secs(29));
+    assert_eq!(hall.office(|_, office, _| office.kept.len()), 1);
+    hall.sim.run_for(Duration::from_secs(2));
+    assert_eq!(hall.office(|_, office, _| office.kept.len()), 0);
+}
+
+#[test]
+fn m_08_the_original_keeps_nothing() {
+    let mut hall = Hall::original();
+    let ann = hall.user("ann");
+    assert_eq!(hall.code(ann, whisper("edoren", "hello")), "USER_NOT_CONNECTED");
+    assert_eq!(hall.code(ann, recording("edoren", &[])), "USER_NOT_CONNECTED");
+}
+
+#[test]
+fn m_03_m_08_groups() {
+    let mut hall = Hall::safe();
+    let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
+    assert_eq!(hall.code(ann, create("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, create("room")), "GROUP_ALREADY_EXIST");
+    assert_eq!(hall.code(bob, create("")), "REQUEST_INVALID");
+    assert_eq!(hall.code(bob, join("nowhere")), "GROUP_DOES_NOT_EXIST");
+    assert_eq!(hall.code(ann, join("room")), "GROUP_MEMBER_ALREADY_EXIST");
+    assert_eq!(hall.code(bob, send("room", "hi")), "GROUP_MEMBER_DOES_NOT_EXIST");
+    assert_eq!(hall.code(bob, send("nowhere", "hi")), "GROUP_DOES_NOT_EXIST");
+    assert_eq!(hall.code(bob, join("room")), "SUCCESS");
+    hall.ask(bob, send("room", "hi all"));
+    let update = r#"MsgGroup { group_name: "room", sender: "bob", content: "hi all" }"#;
+    assert_eq!(hall.heard(bob), [update, "Response { action: MsgGroup, code: SUCCESS }"]);
+    assert_eq!(hall.heard(ann).last().unwrap(), update);
+    assert!(hall.heard(cat).is_empty());
+}
+
+#[test]
+fn m_08_calls_are_joined_left_and_heard_by_those_who_take_part() {
+    let mut hall = Hall::safe();
+    let (ann, bob, cat, eve) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("eve"));
+    hall.code(ann, create("room"));
+    for seat in [bob, cat] {
+        assert_eq!(hall.code(seat, join("room")), "SUCCESS");
+    }
+    assert_eq!(hall.code(eve, call("room")), "GROUP_MEMBER_DOES_NOT_EXIST");
+    assert_eq!(hall.code(eve, call("nowhere")), "GROUP_DOES_NOT_EXIST");
+    assert_eq!(hall.code(ann, ClientCommand::LeaveCall), "GROUP_MEMBER_DOES_NOT_EXIST");
+    for seat in [ann, bob, bob] {
+        hall.ask(seat, call("room"));
+        assert_eq!(hall.heard(seat).last().unwrap(), r#"CallJoined { group_name: "room", again: false }"#);
+    }
+    let samples = [1, -1000, 30_000];
+    let say = ClientCommand::Say { samples: samples[..].into() };
+    assert_eq!(hall.sim.with(cat, |client, _, now| client.handle_command(now, say)), Err(Refusal::NotInCall));
+    hall.ask(ann, say);
+    let said = r#"CallData { sender: "ann", samples: 3 Int samples }"#;
+    assert_eq!(hall.heard(bob), [said], "once, though it has joined twice");
+    assert!(hall.heard(ann).is_empty() && hall.heard(cat).is_empty(), "updates are not answered");
+    // Whoever joins later hears what follows; whoever leaves hears no more.
+    assert_eq!(hall.code(cat, call("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, ClientCommand::LeaveCall), "SUCCESS");
+    hall.ask(ann, say);
+    assert_eq!((hall.heard(bob).len(), hall.heard(cat)), (0, vec![said.to_string()]));
+    assert_eq!(hall.office(|server, _, _| server.in_calls()), 2);
+    // Who logs out, or is gone, has left.
+    assert_eq!(hall.code(cat, ClientCommand::Logout), "SUCCESS");
+    assert_eq!(hall.office(|server, _, _| server.in_calls()), 1);
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.sim.disconnect(link);
+    hall.wait();
+    assert_eq!(hall.office(|server, _, _| server.in_calls()), 0);
+}
+
+#[test]
+fn m_07_m_08_in_the_original_any_member_talks_and_any_connection_with_the_token() {
+    let mut hall = Hall::original();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    assert_eq!(hall.code(bob, call("room")), "SUCCESS");
+    // A second connection gets the same token, and hears the call that its user is in.
+    let (phone, _) = hall.client();
+    hall.code(phone, login("bob", "geheim"));
+    let token = b"00000000-0000-4000-8000-000000000001";
+    let mut body = b"\xa6update\xa9call_data\xa3ann\xd9\x24".to_vec();
+    body.extend(token);
+    body.extend(b"\xa4room\x92\x07\x08");
+    // A stranger who holds ann's token talks in the call that ann has not joined.
+    let (eve, link) = hall.client();
+    let peer = hall.sim.peers(link)[1];
+    hall.heard(bob);
+    hall.heard(phone);
+    hall.office(|server, _, now| {
+        server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &body }).unwrap();
+    });
+    hall.wait();
+    for seat in [bob, phone] {
+        assert_eq!(hall.heard(seat), [r#"CallData { sender: "ann", samples: 2 Int samples }"#]);
+    }
+    assert!(hall.heard(eve).ends_with(&["Connected".into()]));
+    // Where tokens are bound to their connections it goes nowhere.
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(bob, call("room"));
+    hall.code(ann, call("room"));
+    let (_, link) = hall.client();
+    let peer = hall.sim.peers(link)[1];
+    hall.office(|server, _, now| {
+        server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &body }).unwrap();
+    });
+    hall.wait();
+    hall.heard(bob);
+    assert_eq!(hall.office(|server, _, _| server.stats().stray), 1);
+}
+
+#[test]
+fn m_02_m_07_checks_come_in_the_originals_order() {
+    // (who says it is, its token, what follows) on the connection of ann, who is logged in.
+    let token = "00000000-0000-4000-8000-000000000001";
+    let bobs = "00000000-0000-4000-8000-000000000002";
+    let cases: [(&str, &[&str], u64); 14] = [
+        ("whisper", &["cat", token, "bob", "x"], 512),
+        ("whisper", &["ann", "x", "cat", "x"], 512),
+        ("whisper", &["ann", "x", "bob", "x"], 517),
+        ("whisper", &["bob", token, "ann", "x"], 517),
+        ("create_group", &["cat", token, "room"], 512),
+        ("create_group", &["ann", "x", "room"], 517),
+        ("create_group", &["ann", token, "room"], 767),
+        ("join_group", &["ann", "x", "nowhere"], 517),
+        ("join_group", &["ann", token, "nowhere"], 768),
+        ("msg_group", &["bob", bobs, "room", "x"], 770),
+        ("join_call", &["cat", token, "nowhere"], 512),
+        ("add_contact", &["cat", token, "nobody"], 514),
+        ("add_contact", &["cat", token, "ann"], 512),
+        ("add_contact", &["ann", "x", "bob"], 517),
+    ];
+    let mut hall = Hall::original();
+    let (ann, _bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
+    hall.code(cat, ClientCommand::Logout);
+    hall.code(ann, create("room"));
+    let peer = hall.sim.peers(hall.sim.link_between(ann, hall.server).unwrap())[1];
+    for (action, arguments, code) in cases {
+        let mut body = Vec::new();
+        for text in ["request", action].iter().chain(arguments) {
+            rmp::encode::write_str(&mut body, text).unwrap();
+        }
+        let got = hall.sim.with(hall.server, |server, office, now| {
+            let result = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &body });
+            if let Ok(Some(event)) = result {
+                voxwire_core::Handler::on_event(office, server, now, event);
+            }
+            let sent: Vec<Vec<u8>> = server
+                .outputs()
+                .filter_map(|output| match output {
+                    Output::Send { to, frame, .. } if to == peer => Some(frame.to_vec()),
+                    _ => None,
+                })
+                .collect();
+            let count = server.outputs().count();
+            server.advance(count);
+            sent
+        });
+        let mut expected = Vec::new();
+        for text in ["response", action] {
+            rmp::encode::write_str(&mut expected, text).unwrap();
+        }
+        rmp::encode::write_uint(&mut expected, code).unwrap();
+        assert_eq!(got, [expected], "{action} {arguments:?}");
+    }
+}
+
+#[test]
+fn m_03_logging_out_with_the_originals_codes() {
+    let mut hall = Hall::safe();
+    let (ann, link) = hall.client();
+    let peer = hall.sim.peers(link)[1];
+    hall.code(ann, register("ann", "geheim"));
+    let logout = |hall: &mut Hall, name: &str| {
+        let mut body = b"\xa7request\xa6logout".to_vec();
+        rmp::encode::write_str(&mut body, name).unwrap();
+        hall.office(|server, _, now| {
+            let _ = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &body });
+            let code = server.outputs().find_map(|output| match output {
+                Output::Send { frame, .. } => Some(frame[16..].to_vec()),
+                _ => None,
+            });
+            let count = server.outputs().count();
+            server.advance(count);
+            code.unwrap()
+        })
+    };
+    assert_eq!(logout(&mut hall, "ann"), b"\xcd\x01\x00");
+    hall.code(ann, login("ann", "geheim"));
+    assert_eq!(logout(&mut hall, "bob"), b"\xcd\x02\x04");
+    assert_eq!(logout(&mut hall, "ann"), b"\x00");
+}
+
+#[test]
+fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(ann, call("room"));
+    hall.code(bob, call("room"));
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.sim.disconnect(link);
+    hall.wait();
+    assert_eq!(hall.office(|server, _, _| (server.online(), server.in_calls())), (1, 1));
+    // As libzmq does it: another connection of the same host, which goes on with what it has to say.
+    let samples = vec![1000_i16; 40_000];
+    let token = "00000000-0000-4000-8000-000000000001";
+    let message = voxwire_msgpack::ClientMessage::CallData {
+        username: "ann".into(),
+        token: token.into(),
+        group_name: "room".into(),
+        samples: samples[..].into(),
+    };
+    let mut body = Vec::new();
+    voxwire_core::Message::encode(&message, &voxwire_msgpack::Wire::SERVER, &mut body).unwrap();
+    for (host, resumed) in [(9, false), (1, true)] {
+        hall.office(|server, _, now| {
+            let peer = voxwire_core::PeerId { slot: 50 + host, generation: 0 };
+            let from = hall_address(host);
+            let _ = server.handle_input(
+                now,
+                Input::Opened { peer, via: voxwire_core::Via::Accepted, from: Some(from) },
+            );
+            let large = server
+                .outputs()
+                .any(|output| matches!(output, Output::Limit { max_frame, .. } if max_frame > 100_000));
+            assert_eq!(large, resumed, "who was lost here may say something long at once");
+            let _ = server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &body });
+            assert_eq!(server.is_online(b"ann"), resumed);
+        });
+    }
+    hall.wait();
+    assert_eq!(hall.heard(bob), [r#"CallData { sender: "ann", samples: 40000 Int samples }"#]);
+    let log = hall.office(|_, office, _| office.log.take());
+    assert!(log.iter().any(|event| event.starts_with("Resumed")), "{log:?}");
+}
+
+/// The address of the node of that number: ann's is the first after the server's.
+fn hall_address(host: u32) -> core::net::SocketAddr {
+    (core::net::Ipv4Addr::from(0x0a00_0001 + host), 40_000).into()
+}
+
+#[test]
+fn m_07_the_login_that_was_lost_is_worth_nothing_after_its_time() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.sim.disconnect(link);
+    hall.wait();
+    hall.sim.with(ann, |client, _, now| client.shutdown(now));
+    hall.sim.run_for(Duration::from_secs(61));
+    let peer = voxwire_core::PeerId { slot: 50, generation: 0 };
+    hall.office(|server, _, now| {
+        let from = Some(hall_address(1));
+        let via = voxwire_core::Via::Accepted;
+        server.handle_input(now, Input::Opened { peer, via, from }).unwrap();
+        let message = voxwire_msgpack::ClientMessage::CreateGroup {
+            username: "ann".into(),
+            token: "00000000-0000-4000-8000-000000000001".into(),
+            group_name: "room".into(),
+        };
+        assert_eq!(server.receive(now, peer, message), Ok(None));
+        assert!(!server.is_online(b"ann"));
+    });
+}
+
+#[test]
+fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(ann, call("room"));
+    hall.code(bob, call("room"));
+    hall.heard(ann);
+    // The server goes away for three seconds, in the middle of a request.
+    hall.sim.with(ann, |client, _, now| client.handle_command(now, whisper("bob", "lost?"))).unwrap();
+    hall.sim.set_down(hall.server, true);
+    hall.sim.run_for(Duration::from_secs(3));
+    hall.sim.set_down(hall.server, false);
+    hall.sim.run_for(Duration::from_secs(10));
+    let heard = hall.heard(ann);
+    assert_eq!(
+        heard,
+        [
+            "Disconnected { unanswered: [Whisper], retrying: true }",
+            "Connected",
+            r#"LoggedIn { username: "ann", again: true }"#,
+            r#"CallJoined { group_name: "room", again: true }"#,
+        ]
+    );
+    hall.heard(bob);
+    let samples = [5; 10];
+    hall.ask(ann, ClientCommand::Say { samples: Samples::from(&samples[..]) });
+    assert_eq!(hall.heard(bob), [r#"CallData { sender: "ann", samples: 10 Int samples }"#]);
+}
+
+#[test]
+fn m_10_responses_are_matched_in_order_and_what_is_never_answered_is_passed_over() {
+    let mut hall = Hall::safe();
+    let (ann, link) = hall.client();
+    let peers = hall.sim.peers(link);
+    hall.heard(ann);
+    let from_server = |hall: &mut Hall, body: &[u8]| {
+        hall.sim.with(ann, |client, log, now| {
+            let input = Input::Frame { peer: peers[0], lane: Lane::Reliable, bytes: body };
+            match client.handle_input(now, input) {
+                Ok(Some(event)) => voxwire_core::Handler::on_event(log, client, now, event),
+                Ok(None) => {}
+                Err(error) => {
+                    voxwire_core::Handler::<voxwire_msgpack::Client>::on_violation(log, now, peers[0], error)
+                }
+            }
+        });
+        hall.wait();
+        hall.heard(ann)
+    };
+    hall.office(|_, office, _| office.silent = true);
+    hall.sim.with(ann, |client, _, now| {
+        client.handle_command(now, register("ann", "x")).unwrap();
+        client.handle_command(now, login("ann", "x")).unwrap();
+    });
+    hall.wait();
+    // The second is answered first: nobody will answer the first any more.
+    let body =
+        [&b"\xa8response\xa5login\x00\xa3ann\xd9\x24"[..], b"00000000-0000-4000-8000-000000000001"].concat();
+    assert_eq!(
+        from_server(&mut hall, &body),
+        [r#"LoggedIn { username: "ann", again: false }"#, "NoAnswer { action: Register }"]
+    );
+    assert!(from_server(&mut hall, b"\xa8response\xa6logout\x00").is_empty());
+    assert_eq!(hall.sim.with(ann, |client, _, _| client.stats().violations), 1);
+    // An original server does not answer `leave_call`.
+    hall.sim.with(ann, |client, _, now| client.handle_command(now, ClientCommand::LeaveCall)).unwrap();
+    hall.sim.run_for(Duration::from_secs(41));
+    let heard = hall.heard(ann);
+    assert!(heard.contains(&"NoAnswer { action: LeaveCall }".to_string()), "{heard:?}");
+    // A response to no action there is answers the oldest.
+    hall.sim.with(ann, |client, _, now| client.handle_command(now, create("room"))).unwrap();
+    assert_eq!(
+        from_server(&mut hall, b"\xa8response\xa0\xcd\x03\xff"),
+        ["Response { action: CreateGroup, code: REQUEST_INVALID }"]
+    );
+}
+
+#[test]
+fn m_08_an_application_may_take_its_time_and_nothing_else_of_that_client_is_heard_meanwhile() {
+    let mut hall = Hall::safe();
+    hall.office(|_, office, _| office.silent = true);
+    let (ann, link) = hall.client();
+    let peer = hall.sim.peers(link)[1];
+    hall.sim.with(ann, |client, _, now| {
+        for password in ["one", "two", "three"] {
+            client.handle_command(now, register("ann", password)).unwrap();
+        }
+    });
+    hall.wait();
+    let asked = |hall: &mut Hall| {
+        hall.office(|_, office, _| {
+            office.log.take().into_iter().filter(|event| event.starts_with("Registering")).count()
+        })
+    };
+    assert_eq!(asked(&mut hall), 1);
+    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Allow { peer })).unwrap();
+    hall.wait();
+    assert_eq!(asked(&mut hall), 1, "now the second");
+    // One that takes too long is answered for it, and its own answer comes to nothing.
+    hall.sim.run_for(Duration::from_secs(31));
+    assert_eq!(
+        hall.heard(ann),
+        [
+            "Connected",
+            "Response { action: Register, code: SUCCESS }",
+            "Response { action: Register, code: SERVER_UNAVAILABLE }"
+        ]
+    );
+    assert_eq!(asked(&mut hall), 1, "and the third");
+    let refuse = ServerCommand::Refuse { peer, code: Code::USER_ALREADY_EXIST };
+    hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
+    hall.wait();
+    assert_eq!(hall.heard(ann), ["Response { action: Register, code: USER_ALREADY_EXIST }"]);
+    assert_eq!(hall.office(|server, _, now| server.handle_command(now, refuse)), Err(Refusal::UnknownPeer));
+}
+
+#[test]
+fn m_08_what_was_stored_is_true_even_if_who_asked_is_gone() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    let peer = hall.sim.peers(link)[1];
+    hall.office(|_, office, _| office.silent = true);
+    hall.ask(ann, create("room"));
+    hall.sim.disconnect(link);
+    hall.sim.run_for(Duration::from_secs(40));
+    hall.office(|server, _, now| {
+        assert_eq!(server.groups(), 0);
+        server.handle_command(now, ServerCommand::Allow { peer }).unwrap();
+        assert_eq!(server.groups(), 1);
+    });
+}
+
+#[test]
+fn m_08_stored_groups_and_members_are_known_again() {
+    let mut hall = Hall::safe();
+    hall.office(|server, _, now| {
+        let (group_name, owner) = (Text::from("room"), Text::from("ann"));
+        let username = Text::from("bob");
+        let member = ServerCommand::Member { group_name, username };
+        assert!(server.handle_command(now, member).is_err());
+        server.handle_command(now, ServerCommand::Group { group_name, owner }).unwrap();
+        server.handle_command(now, member).unwrap();
+    });
+    let bob = hall.user("bob");
+    assert_eq!(hall.code(bob, call("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, join("room")), "GROUP_MEMBER_ALREADY_EXIST");
+}
+
+#[test]
+fn m_09_plain_objects_over_tcp_are_served_on_the_same_port() {
+    let mut hall = Hall::safe();
+    let settings = ClientSettings { dialect: Dialect::Plain, ..ClientSettings::DEFAULT };
+    let (ann, _) = hall.client_with(settings);
+    let bob = hall.user("bob");
+    assert_eq!(hall.code(ann, register("ann", "geheim")), "SUCCESS");
+    assert_eq!(hall.code(ann, login("ann", "geheim")), "SUCCESS");
+    assert_eq!(hall.code(ann, create("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, join("room")), "SUCCESS");
+    for seat in [ann, bob] {
+        assert_eq!(hall.code(seat, call("room")), "SUCCESS");
+    }
+    hall.heard(ann);
+    let samples = [7_i16; 5000];
+    hall.ask(bob, ClientCommand::Say { samples: samples[..].into() });
+    hall.ask(ann, ClientCommand::Say { samples: samples[..].into() });
+    assert_eq!(hall.heard(ann), [r#"CallData { sender: "bob", samples: 5000 Int samples }"#]);
+    assert_eq!(hall.heard(bob).last().unwrap(), r#"CallData { sender: "ann", samples: 5000 Int samples }"#);
+}
+
+#[test]
+fn m_08_recordings_and_their_limits() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    let second = vec![1234_i16; 44_100];
+    assert_eq!(hall.code(ann, recording("bob", &second)), "SUCCESS");
+    assert_eq!(
+        hall.heard(bob),
+        [r#"VoiceMsg { sender: "ann", channels: 1, sample_rate: 44100, samples: 44100 Int samples }"#]
+    );
+    let odd = |channels, sample_rate| ClientCommand::VoiceMsg {
+        recipient: "bob".into(),
+        channels,
+        sample_rate,
+        samples: Samples::from(&second[..]),
+    };
+    for command in [odd(0, 44_100), odd(65, 44_100), odd(1, 0), odd(1, 10_000_000), odd(8, 44_100)] {
+        assert_eq!(hall.code(ann, command), "REQUEST_INVALID");
+    }
+    // Two minutes, three times: more than anybody's connection should have to take at once.
+    let long = vec![30_000_i16; 120 * 44_100];
+    assert_eq!(hall.code(ann, recording("bob", &long)), "SUCCESS");
+    assert_eq!(hall.code(ann, recording("bob", &long)), "REQUEST_OVER_LIMIT");
+}
+
+#[test]
+fn c_04_quotas() {
+    let settings = Settings {
+        max_own_groups: 2,
+        max_groups: 3,
+        max_members: 2,
+        max_connections: 2,
+        ..Settings::DEFAULT
+    };
+    let mut hall = Hall::new(settings, Office::discreet(), 1);
+    let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
+    assert_eq!(hall.code(ann, create("one")), "SUCCESS");
+    assert_eq!(hall.code(ann, create("two")), "SUCCESS");
+    assert_eq!(hall.code(ann, create("three")), "REQUEST_OVER_LIMIT");
+    assert_eq!(hall.code(bob, create("three")), "SUCCESS");
+    assert_eq!(hall.code(bob, create("four")), "REQUEST_OVER_LIMIT");
+    assert_eq!(hall.code(bob, join("one")), "SUCCESS");
+    assert_eq!(hall.code(cat, join("one")), "REQUEST_OVER_LIMIT");
+    for code in ["SUCCESS", "REQUEST_OVER_LIMIT"] {
+        let (more, _) = hall.client();
+        assert_eq!(hall.code(more, login("cat", "geheim")), code);
+    }
+}
+
+#[test]
+fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
+    let mut hall = Hall::safe();
+    let (ann, _) = hall.client_with(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
+    hall.office(|_, office, _| office.silent = true);
+    hall.ask(ann, register("ann", "x"));
+    hall.office(|server, _, now| server.shutdown(now));
+    hall.wait();
+    assert_eq!(
+        hall.heard(ann),
+        [
+            "Connected",
+            "Response { action: Register, code: SERVER_UNAVAILABLE }",
+            "Disconnected { unanswered: [], retrying: false }"
+        ]
+    );
+    // A client logs out of its own accord.
+    let mut hall = Hall::safe();
+    let bob = hall.user("bob");
+    hall.sim.with(bob, |client, _, now| client.shutdown(now));
+    hall.wait();
+    assert_eq!(hall.office(|server, _, _| (server.online(), server.peers())), (0, 0));
+    let refused = hall.sim.with(bob, |client, _, now| {
+        client.handle_command(now, ClientCommand::AddContact { contact: "ann".into() })
+    });
+    assert_eq!(refused, Err(Refusal::NotConnected));
+    let refusal = Refusal::NotLoggedIn { action: Action::Whisper };
+    assert_eq!(refusal.to_string(), "cannot whisper without being logged in");
+}
