@@ -186,6 +186,13 @@ pub enum ServerCommand<'a> {
         /// `Whisper`, `MsgGroup` or `VoiceMsg`.
         update: ServerMessage<'a>,
     },
+    /// Send an update to a user who has logged in while it was being kept. Refused if nobody is logged in as that user.
+    Forward {
+        /// For whom.
+        recipient: Text<'a>,
+        /// `Whisper`, `MsgGroup` or `VoiceMsg`.
+        update: ServerMessage<'a>,
+    },
     /// There is a group, as it was stored. Without effect where it is known.
     Group {
         /// Its name.

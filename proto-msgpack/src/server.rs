@@ -589,6 +589,7 @@ impl Session for Server {
             ServerCommand::Refuse { peer, code } => self.answered(now, peer, Err(code)),
             ServerCommand::Admit { peer, token } => self.admit(now, peer, token),
             ServerCommand::Deliver { peer, update } => self.deliver(peer, &update),
+            ServerCommand::Forward { recipient, update } => self.forward(recipient, &update),
             ServerCommand::Group { group_name, owner } => {
                 let max = self.settings.max_groups;
                 if self.groups.len() >= max && self.groups.get(group_name.0).is_none() {

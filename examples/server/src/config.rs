@@ -1,5 +1,6 @@
 //! Settings: defaults, then the file, then the flags. Both have the same names.
 
+mod msgpack;
 mod syfala;
 
 use crate::Error;
@@ -7,6 +8,8 @@ use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
+pub use msgpack::Msgpack;
+use msgpack::MsgpackFile;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +53,9 @@ pub struct Flags {
     /// or two, one for IPv4 and one for IPv6.
     #[arg(long, value_name = "ADDR[,ADDR]", value_delimiter = ',')]
     opcode_relay: Option<Vec<IpAddr>>,
+    /// TCP port for msgpack; 0 takes any free one [default: 4242].
+    #[arg(long, value_name = "N")]
+    msgpack_port: Option<u16>,
     /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
     #[arg(long, value_name = "N")]
     dissonance_port: Option<u16>,
@@ -98,6 +104,8 @@ pub enum Protocol {
     Voicelink,
     /// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
     Opcode,
+    /// Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP.
+    Msgpack,
     /// Voice chat for games: rooms and direct speech, over TCP and UDP.
     Dissonance,
     /// Discovery and real-time audio for devices, over UDP: a device made of software.
@@ -174,6 +182,8 @@ pub struct Config {
     pub voicelink: Voicelink,
     /// The settings of opcode.
     pub opcode: Opcode,
+    /// The settings of msgpack.
+    pub msgpack: Msgpack,
     /// The settings of Dissonance.
     pub dissonance: Dissonance,
     /// The settings of syfala.
@@ -289,7 +299,13 @@ pub struct FixedName {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            only: vec![Protocol::Voicelink, Protocol::Opcode, Protocol::Dissonance, Protocol::Syfala],
+            only: vec![
+                Protocol::Voicelink,
+                Protocol::Opcode,
+                Protocol::Msgpack,
+                Protocol::Dissonance,
+                Protocol::Syfala,
+            ],
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data: "voxwire-data".into(),
             http: Wanted::IfFree(DEFAULT_HTTP),
@@ -301,6 +317,7 @@ impl Default for Config {
             per_address: 256,
             voicelink: Voicelink::default(),
             opcode: Opcode::default(),
+            msgpack: Msgpack::default(),
             dissonance: Dissonance::default(),
             syfala: Syfala::default(),
         }
@@ -344,6 +361,7 @@ impl Config {
             voicelink_port,
             opcode_port,
             opcode_relay,
+            msgpack_port,
             dissonance_port,
             dissonance_quic_port,
             syfala_port,
@@ -368,6 +386,7 @@ impl Config {
         set(&mut config.voicelink.port, voicelink_port);
         set(&mut config.opcode.port, opcode_port);
         set(&mut config.opcode.relay, opcode_relay);
+        set(&mut config.msgpack.port, msgpack_port);
         set(&mut config.dissonance.port, dissonance_port);
         config.dissonance.quic_port =
             dissonance_quic_port.or(config.dissonance.quic_port).filter(|_| !flags.no_quic);
@@ -424,6 +443,9 @@ impl Config {
             set(&mut dissonance.max_rooms, file.max_rooms);
             dissonance.token = file.token.or_else(|| dissonance.token.take());
         }
+        if let Some(file) = file.msgpack {
+            file.apply(&mut self.msgpack);
+        }
         if let Some(file) = file.syfala {
             file.apply(&mut self.syfala);
         }
@@ -444,6 +466,7 @@ impl Config {
 
     fn check(&self) -> Result<(), Error> {
         self.syfala.check()?;
+        self.msgpack.check()?;
         let Voicelink { names, secrets, block, .. } = &self.voicelink;
         let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
         for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
@@ -472,26 +495,18 @@ impl Config {
             )));
         }
         let plain = !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain;
-        if plain && self.dissonance.token.is_some() && self.only.contains(&Protocol::Dissonance) {
-            let bind = self.bind;
-            let advice = "use --tls-cert and --tls-key, or say --allow-plain";
-            return Err(Error::Usage(format!(
-                "dissonance: the token would travel in the clear on {bind}: {advice}"
-            )));
-        }
-        if plain && !self.opcode.secrets.is_empty() && self.only.contains(&Protocol::Opcode) {
-            let bind = self.bind;
-            let advice = "use --tls-cert and --tls-key, or say --allow-plain";
-            return Err(Error::Usage(format!(
-                "opcode: secrets would travel in the clear on {bind}: {advice}"
-            )));
-        }
-        if plain && !secrets.is_empty() {
-            let bind = self.bind;
-            let advice = "use --tls-cert and --tls-key, or say --allow-plain";
-            return Err(Error::Usage(format!(
-                "voicelink: secrets would travel in the clear on {bind}: {advice}"
-            )));
+        let secrets = [
+            (Protocol::Dissonance, self.dissonance.token.is_some(), "dissonance: the token"),
+            (Protocol::Opcode, !self.opcode.secrets.is_empty(), "opcode: secrets"),
+            (Protocol::Voicelink, !secrets.is_empty(), "voicelink: secrets"),
+            (Protocol::Msgpack, true, "msgpack: passwords"),
+        ];
+        for (protocol, has_secrets, what) in secrets {
+            if plain && has_secrets && self.only.contains(&protocol) {
+                let bind = self.bind;
+                let advice = "use --tls-cert and --tls-key, or say --allow-plain";
+                return Err(Error::Usage(format!("{what} would travel in the clear on {bind}: {advice}")));
+            }
         }
         Ok(())
     }
@@ -529,6 +544,7 @@ struct File {
     per_address: Option<usize>,
     voicelink: Option<VoicelinkFile>,
     opcode: Option<OpcodeFile>,
+    msgpack: Option<MsgpackFile>,
     dissonance: Option<DissonanceFile>,
     syfala: Option<SyfalaFile>,
 }

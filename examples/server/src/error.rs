@@ -44,6 +44,17 @@ pub enum Error {
         /// The system's reason.
         error: io::Error,
     },
+    /// A database cannot be used.
+    #[error("{}: {error}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: String,
+    },
+    /// Another server uses the folder.
+    #[error("{} is in use by another server", .0.display())]
+    InUse(PathBuf),
     /// The system's.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -5,6 +5,7 @@ mod certificate;
 mod config;
 mod dissonance;
 mod error;
+mod msgpack;
 mod opcode;
 mod service;
 mod status;
@@ -13,7 +14,7 @@ mod voicelink;
 
 pub use {
     config::{
-        Config, Dissonance, FixedName, Flags, Http, Opcode, Profile, Protocol, QUIC_PORT, Syfala,
+        Config, Dissonance, FixedName, Flags, Http, Msgpack, Opcode, Profile, Protocol, QUIC_PORT, Syfala,
         SyfalaSound, Voicelink, Wanted, sample_type,
     },
     error::Error,

@@ -1,7 +1,7 @@
 //! Starting the protocols, and ending them.
 
 use crate::config::{Config, Protocol, Wanted};
-use crate::{Error, certificate, dissonance, opcode, status, syfala, voicelink};
+use crate::{Error, certificate, dissonance, msgpack, opcode, status, syfala, voicelink};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -87,6 +87,10 @@ pub async fn start(config: Config) -> Result<Running, Error> {
                 Box::new(voicelink::start(&config, ports.tcp("voicelink", config.voicelink.port)?))
             }
             Protocol::Opcode => Box::new(opcode::start(&config, ports.tcp("opcode", config.opcode.port)?)?),
+            Protocol::Msgpack => {
+                let listener = ports.zmtp("msgpack", config.msgpack.port)?;
+                Box::new(msgpack::start(&config, listener)?)
+            }
             Protocol::Dissonance => {
                 let mut listeners = vec![ports.lanes("dissonance", config.dissonance.port)?];
                 if let Some(port) = config.dissonance.quic_port {
@@ -121,6 +125,13 @@ impl Ports<'_> {
     fn tcp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let listener = self.bind(protocol, port, Listener::bind)?;
         let transport = if self.tls.is_some() { "tls" } else { "tcp" };
+        self.note(protocol, &[transport], &listener)?;
+        Ok(self.with_tls(listener))
+    }
+
+    fn zmtp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+        let listener = self.bind(protocol, port, Listener::bind)?;
+        let transport = if self.tls.is_some() { "tls" } else { "zmtp" };
         self.note(protocol, &[transport], &listener)?;
         Ok(self.with_tls(listener))
     }

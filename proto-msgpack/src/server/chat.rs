@@ -1,7 +1,7 @@
 //! Texts and recordings for one user.
 
 use super::{Answer, Server, ServerEvent, ServerMessage, What};
-use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, Settings, Text};
+use crate::{Action, Code, MAX_VOICE_SAMPLES, Refusal, Secret, Settings, Text};
 use alloc::vec::Vec;
 use voxwire_core::{Instant, Lane, Message, PeerId};
 
@@ -71,6 +71,24 @@ impl Server {
         self.respond(peer, action, Code::SUCCESS);
         Ok(None)
     }
+}
+
+impl Server {
+    /// Sends a kept update to a user who is logged in.
+    pub(super) fn forward(&mut self, recipient: Text<'_>, update: &ServerMessage<'_>) -> Result<(), Refusal> {
+        let connections = self.users.get(recipient.0).map(|user| user.connections.clone());
+        let connections = connections.filter(|_| is_kept(update)).ok_or(Refusal::UnknownPeer)?;
+        self.outbox.send(connections, Lane::Reliable, update, &self.wire)?;
+        Ok(())
+    }
+}
+
+/// Whether an update is a message that can be kept.
+pub(super) const fn is_kept(update: &ServerMessage<'_>) -> bool {
+    matches!(
+        update,
+        ServerMessage::Whisper { .. } | ServerMessage::MsgGroup { .. } | ServerMessage::VoiceMsg { .. }
+    )
 }
 
 /// Whether a recording is one that programs can play.

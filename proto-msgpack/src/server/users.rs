@@ -1,5 +1,6 @@
 //! Who is who: registering, logging in and out, tokens.
 
+use super::chat::is_kept;
 use super::{Answer, Asked, Server, ServerEvent, What, before_login, is_name};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -361,11 +362,7 @@ impl Server {
         if !waits {
             return Err(Refusal::Unexpected { state: "nobody is logging in", command });
         }
-        let kept = matches!(
-            update,
-            ServerMessage::Whisper { .. } | ServerMessage::MsgGroup { .. } | ServerMessage::VoiceMsg { .. }
-        );
-        if !kept {
+        if !is_kept(update) {
             return Err(Refusal::Unexpected { state: "it is no message that is kept", command });
         }
         let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;

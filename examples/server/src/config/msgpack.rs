@@ -1,0 +1,97 @@
+//! The settings of msgpack.
+
+use super::set;
+use crate::Error;
+use core::time::Duration;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use voxwire_msgpack::DEFAULT_PORT;
+
+/// The settings of msgpack: accounts, chat, groups and calls.
+#[derive(Debug, Clone)]
+pub struct Msgpack {
+    /// TCP port.
+    pub port: u16,
+    /// Accounts that are made at the start if they are not there: name and password.
+    pub accounts: BTreeMap<String, String>,
+    /// Whether clients may make accounts themselves.
+    pub register: bool,
+    /// Keep messages for users who are away; the profile `original` never does.
+    pub keep: bool,
+    /// Messages kept for one user.
+    pub max_kept: usize,
+    /// Bytes of messages kept for one user.
+    pub max_kept_bytes: usize,
+    /// Accounts in all.
+    pub max_accounts: usize,
+    /// Contacts of one user.
+    pub max_contacts: usize,
+    /// Size of the database, in bytes.
+    pub max_database: u64,
+    /// How long the log-in of a lost connection may be taken up again.
+    pub resume: Duration,
+}
+
+impl Default for Msgpack {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            accounts: BTreeMap::new(),
+            register: true,
+            keep: true,
+            max_kept: 1000,
+            // One recording of the greatest length, and some.
+            max_kept_bytes: 20 * 1024 * 1024,
+            max_accounts: 1_000_000,
+            max_contacts: 1000,
+            max_database: 4 * 1024 * 1024 * 1024,
+            resume: voxwire_msgpack::Settings::DEFAULT.resume,
+        }
+    }
+}
+
+impl Msgpack {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        for (name, password) in &self.accounts {
+            if voxwire_msgpack::valid_name(name.as_bytes()).is_none()
+                || password.is_empty()
+                || password.len() > 255
+            {
+                let expected = "a name of 1 to 255 bytes and a password of 1 to 255 bytes expected";
+                return Err(Error::Usage(format!("msgpack: the account {name:?} will not do: {expected}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file's section. Every entry is optional, unknown ones are errors.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct MsgpackFile {
+    port: Option<u16>,
+    accounts: Option<BTreeMap<String, String>>,
+    register: Option<bool>,
+    keep: Option<bool>,
+    max_kept: Option<usize>,
+    max_kept_bytes: Option<usize>,
+    max_accounts: Option<usize>,
+    max_contacts: Option<usize>,
+    max_database: Option<u64>,
+    resume_seconds: Option<u64>,
+}
+
+impl MsgpackFile {
+    pub(super) fn apply(self, msgpack: &mut Msgpack) {
+        set(&mut msgpack.port, self.port);
+        set(&mut msgpack.accounts, self.accounts);
+        set(&mut msgpack.register, self.register);
+        set(&mut msgpack.keep, self.keep);
+        set(&mut msgpack.max_kept, self.max_kept);
+        set(&mut msgpack.max_kept_bytes, self.max_kept_bytes);
+        set(&mut msgpack.max_accounts, self.max_accounts);
+        set(&mut msgpack.max_contacts, self.max_contacts);
+        set(&mut msgpack.max_database, self.max_database);
+        set(&mut msgpack.resume, self.resume_seconds.map(Duration::from_secs));
+    }
+}

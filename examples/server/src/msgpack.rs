@@ -1,0 +1,298 @@
+//! msgpack: accounts and what has to outlive the server.
+
+mod keeper;
+mod passwords;
+mod store;
+
+use crate::Error;
+use crate::config::{Config, Msgpack, Profile};
+use crate::service::{Figure, Service, hub_settings};
+use blake2::{Blake2s256, Digest as _};
+use core::future::Future;
+use core::net::{IpAddr, Ipv4Addr};
+use core::pin::Pin;
+use core::time::Duration;
+use keeper::{Job, Keeper};
+use passwords::{Attempt, Desk};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use store::{Quotas, Store};
+use voxwire_core::{Handler, Instant, Limits, PeerId, Session, source};
+use voxwire_msgpack::{
+    Code, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text, Violation, Wire,
+};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+
+/// The users that the original server starts with, and their password.
+const ORIGINALS: ([&str; 3], &str) = (["edoren", "pepe", "grillo"], "123");
+
+/// Opens the database, and starts serving on `listener`.
+pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
+    let defaults = match config.profile {
+        Profile::Safe => Settings::DEFAULT,
+        Profile::Original => Settings::ORIGINAL,
+    };
+    let Msgpack { keep, max_kept, max_kept_bytes, max_accounts, max_contacts, max_database, resume, .. } =
+        config.msgpack;
+    let settings = Settings {
+        limits: Limits { max_peers: config.connections, max_backlog: 128 << 20, ..defaults.limits },
+        keep: keep && defaults.keep,
+        resume,
+        ..defaults
+    };
+    let quotas = Quotas {
+        accounts: max_accounts,
+        contacts: max_contacts,
+        kept: max_kept,
+        kept_bytes: max_kept_bytes,
+        database: max_database,
+    };
+    let mut store = Store::open(&config.data, quotas)?;
+    let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
+    restore(&store, &mut server, config)?;
+    let hasher = passwords::Hasher::new().map_err(Error::Usage)?;
+    make_accounts(config, &mut store, &hasher)?;
+    let desk = Arc::new(Desk::default());
+    let shared = Arc::new(Shared::default());
+    let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
+    let registrar =
+        Registrar { keeper: keeper.clone(), desk, shared: shared.clone(), register: config.msgpack.register };
+    let hub = HubSettings {
+        // Recordings are large, and the session sees to it that nobody is sent more than two at once.
+        backlog: 64 << 20,
+        ..hub_settings(config)
+    };
+    let hub = Hub::spawn(vec![listener], server, registrar, hub);
+    let hosted = Hosted { hub: hub.clone(), keeper, shared: shared.clone() };
+    let _ = shared.hub.set(hub);
+    Ok(hosted)
+}
+
+/// What is kept of a token.
+fn digest(token: &[u8]) -> [u8; 32] {
+    Blake2s256::digest(token).into()
+}
+
+/// Tells the session of all groups and their members.
+fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Error> {
+    let mut commands: Vec<(bool, Vec<u8>, Vec<u8>)> = Vec::new();
+    let failed = |error: rusqlite::Error| Error::Database {
+        path: config.data.join("msgpack.db"),
+        error: error.to_string(),
+    };
+    store.groups(|group, owner| commands.push((true, group.into(), owner.into()))).map_err(failed)?;
+    store.members(|group, user| commands.push((false, group.into(), user.into()))).map_err(failed)?;
+    for (is_group, group, user) in commands {
+        let (group_name, username) = (Text(&group), Text(&user));
+        let command = match is_group {
+            true => ServerCommand::Group { group_name, owner: username },
+            false => ServerCommand::Member { group_name, username },
+        };
+        if let Err(refusal) = server.handle_command(Instant::ZERO, command) {
+            tracing::warn!(group = ?group_name, %refusal, "a stored group is left out");
+        }
+    }
+    Ok(())
+}
+
+/// Makes the accounts of the settings, where they are not there.
+fn make_accounts(config: &Config, store: &mut Store, hasher: &passwords::Hasher) -> Result<(), Error> {
+    let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
+    // Where nobody but this machine can use them.
+    if config.profile == Profile::Original && config.bind.is_loopback() {
+        accounts.extend(ORIGINALS.0.map(|name| (name, ORIGINALS.1)));
+    }
+    accounts
+        .extend(config.msgpack.accounts.iter().map(|(name, password)| (name.as_str(), password.as_str())));
+    if accounts.is_empty() {
+        return Ok(());
+    }
+    let path = config.data.join("msgpack.db");
+    let failed = |error: String| Error::Database { path: path.clone(), error };
+    let reader = store::Reader::open(&config.data).map_err(|error| failed(error.to_string()))?;
+    for (name, password) in accounts {
+        if reader.password(name.as_bytes()).map_err(|error| failed(error.to_string()))?.is_some() {
+            continue;
+        }
+        let hash = hasher.hash(password.as_bytes()).map_err(failed)?;
+        let made = store.transaction(|store| store.register(name.as_bytes(), &hash));
+        made.map_err(|error| failed(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// What the threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// The door to the session, once it is served.
+    hub: std::sync::OnceLock<Handle<Server>>,
+    /// What was delivered to a connection at its log-in, and is kept until it has it.
+    delivered: std::sync::Mutex<BTreeMap<PeerId, (Box<[u8]>, Vec<i64>)>>,
+    wrong_passwords: AtomicU64,
+    kept: AtomicU64,
+    transactions: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Hosted {
+    hub: Handle<Server>,
+    keeper: Keeper,
+    shared: Arc<Shared>,
+}
+
+impl Service for Hosted {
+    fn protocol(&self) -> &'static str {
+        "msgpack"
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
+            self.hub.stats();
+        let (stats, online, groups, in_calls) =
+            self.hub.call(|server, _| (server.stats(), server.online(), server.groups(), server.in_calls()));
+        let ServerStats { logins, texts, recordings, joined, packets, stray, violations, .. } = stats;
+        let Shared { wrong_passwords, kept, transactions, .. } = &*self.shared;
+        vec![
+            Figure::gauge("connections", "Clients connected", connections as u64),
+            Figure::gauge("online", "Users logged in", online as u64),
+            Figure::gauge("groups", "Groups", groups as u64),
+            Figure::gauge("in_calls", "Clients in calls", in_calls as u64),
+            Figure::counter("logins", "Log-ins that succeeded", logins),
+            Figure::counter("wrong_passwords", "Log-ins that did not", wrong_passwords.load(Relaxed)),
+            Figure::counter("texts", "Whispers and group messages taken", texts),
+            Figure::counter("recordings", "Recordings taken", recordings),
+            Figure::counter("kept", "Messages kept for users who were away", kept.load(Relaxed)),
+            Figure::counter("joined", "Times that somebody joined a call", joined),
+            Figure::counter("packets", "Messages of live audio handed on", packets),
+            Figure::counter("dropped", "Messages of live audio dropped for slow listeners", dropped_frames),
+            Figure::counter("stray", "Messages of live audio that nobody may hear", stray),
+            Figure::counter("transactions", "Transactions of the database", transactions.load(Relaxed)),
+            Figure::counter("violations", "Malformed or misplaced messages", violations),
+            Figure::counter("accepted", "Connections accepted", accepted),
+            Figure::counter("refused", "Connections refused because of a cap", refused),
+            Figure::counter("broken", "Connections closed for a broken stream", broken),
+            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        ]
+    }
+
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
+        Box::pin(async move {
+            let drained = self.hub.drain(deadline).await;
+            let keeper = self.keeper.clone();
+            // What is waiting for the disk gets there.
+            let _ = tokio::task::spawn_blocking(move || keeper.close()).await;
+            drained
+        })
+    }
+}
+
+/// Hands what the session asks to the threads. Text that peers chose is logged escaped, and secrets are not.
+#[derive(Debug)]
+struct Registrar {
+    keeper: Keeper,
+    desk: Arc<Desk>,
+    shared: Arc<Shared>,
+    /// Whether clients may make accounts.
+    register: bool,
+}
+
+impl Registrar {
+    /// Hands a job to the keeper, or has the client told that it cannot be done now.
+    fn submit(&self, server: &mut Server, now: Instant, peer: PeerId, job: Job) {
+        if self.keeper.submit(job).is_err() {
+            refuse(server, now, peer, Code::SERVER_UNAVAILABLE);
+        }
+    }
+
+    fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
+        let from = server.address(attempt.peer).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
+        if let Some(refused) = self.desk.add(source(from), attempt) {
+            refuse(server, now, refused.peer, Code::REQUEST_OVER_LIMIT);
+        }
+    }
+}
+
+fn refuse(server: &mut Server, now: Instant, peer: PeerId, code: Code) {
+    // Fails only if it has been answered, which it has not.
+    let _ = server.handle_command(now, ServerCommand::Refuse { peer, code });
+}
+
+impl Handler<Server> for Registrar {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let name = |peer: PeerId| format!("{:?}", Text(server.username(peer).unwrap_or(b"?")));
+        match event {
+            ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
+            ServerEvent::Registering { peer, .. } if !self.register => {
+                refuse(server, now, peer, Code::REQUEST_OVER_LIMIT);
+            }
+            ServerEvent::Registering { peer, username, password } => {
+                let (username, password) = (username.0.into(), password.0.to_vec().into());
+                self.attempt(server, now, Attempt { peer, register: true, username, password });
+            }
+            ServerEvent::LoggingIn { peer, username, password } => {
+                let (username, password) = (username.0.into(), password.0.to_vec().into());
+                self.attempt(server, now, Attempt { peer, register: false, username, password });
+            }
+            ServerEvent::AddingContact { peer, username, contact, store } => {
+                let (username, contact) = (username.0.into(), contact.0.into());
+                self.submit(server, now, peer, Job::AddContact { peer, username, contact, store });
+            }
+            ServerEvent::CreatingGroup { peer, group_name, owner } => {
+                tracing::info!(group = ?group_name, ?owner, "a new group");
+                let (group_name, owner) = (group_name.0.into(), owner.0.into());
+                self.submit(server, now, peer, Job::CreateGroup { peer, group_name, owner });
+            }
+            ServerEvent::JoiningGroup { peer, group_name, username } => {
+                tracing::info!(group = ?group_name, ?username, "a new member");
+                let (group_name, username) = (group_name.0.into(), username.0.into());
+                self.submit(server, now, peer, Job::JoinGroup { peer, group_name, username });
+            }
+            ServerEvent::Keeping { peer, recipients, update } => {
+                let mut body = Vec::new();
+                // What came in as a message goes out as one.
+                match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
+                    Ok(_) => self.submit(server, now, peer, Job::Keep { peer, recipients, body }),
+                    Err(_) => refuse(server, now, peer, Code::REQUEST_INVALID),
+                }
+            }
+            ServerEvent::Received { peer } => {
+                let delivered = self.shared.delivered().remove(&peer);
+                if let Some((username, messages)) = delivered {
+                    // If it cannot be said now, they are delivered once more.
+                    let _ = self.keeper.submit(Job::Received { username, messages });
+                }
+            }
+            ServerEvent::Resumed { peer } => {
+                tracing::info!(%peer, name = %name(peer), "back");
+            }
+            ServerEvent::LoggedOut { peer, username } => {
+                tracing::info!(%peer, name = ?Text(&username), "logged out");
+            }
+            ServerEvent::CallJoined { peer, group_name } => {
+                tracing::info!(%peer, name = %name(peer), group = ?group_name, "in the call");
+            }
+            ServerEvent::CallLeft { peer } => {
+                tracing::info!(%peer, name = %name(peer), "out of the call");
+            }
+            ServerEvent::Gone { peer, username } => {
+                // What was delivered and not received stays where it is.
+                self.shared.delivered().remove(&peer);
+                if let Some(username) = username {
+                    tracing::info!(%peer, name = ?Text(&username), "gone");
+                }
+            }
+            event => tracing::debug!(?event),
+        }
+    }
+
+    fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
+        tracing::debug!(%peer, %violation, "ignored");
+    }
+}
+
+impl Shared {
+    fn delivered(&self) -> std::sync::MutexGuard<'_, BTreeMap<PeerId, (Box<[u8]>, Vec<i64>)>> {
+        self.delivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
