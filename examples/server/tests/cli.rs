@@ -1,76 +1,11 @@
 //! C-07: the program `voxwire-server`, run as its users and their scripts do.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod kit;
+
+use kit::{Server, command, fails, file};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
-
-struct Server {
-    child: Child,
-    lines: Vec<String>,
-}
-
-impl Server {
-    /// Starts it and waits for `ready`.
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = vec![];
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            lines.push(line.unwrap());
-            if lines.last().unwrap() == "ready" {
-                return Self { child, lines };
-            }
-        }
-        let _ = child.wait();
-        panic!("not ready: {lines:?}");
-    }
-
-    fn address(&self, what: &str) -> SocketAddr {
-        let line = self.lines.iter().find_map(|line| line.strip_prefix(&format!("listening {what} ")));
-        line.unwrap_or_else(|| panic!("no {what} in {:?}", self.lines)).parse().unwrap()
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        for _ in 0..1500 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
-        panic!("still running after 15 s");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
-    command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
-    command
-}
-
-/// Runs it until it ends by itself.
-fn fails(arguments: &[&str]) -> (Option<i32>, String) {
-    let Output { status, stderr, .. } = command(arguments).output().unwrap();
-    (status.code(), String::from_utf8(stderr).unwrap())
-}
-
-fn file(name: &str, text: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::write(&path, text).unwrap();
-    path
-}
 
 const ANY: [&str; 6] = ["--only", "voicelink", "--voicelink-port", "0", "--http", "off"];
 

@@ -56,10 +56,19 @@ struct State {
 #[derive(Debug)]
 struct Line {
     failures: u32,
+    /// Whether somebody from there has been let in.
+    known: bool,
     ready: Instant,
     /// When it was served last, in attempts.
     served: u64,
     attempts: VecDeque<Attempt>,
+}
+
+impl Line {
+    /// Who comes first: whoever has failed least, and of those whoever has been let in before.
+    const fn rank(&self) -> (u32, bool) {
+        (self.failures, !self.known)
+    }
 }
 
 impl Desk {
@@ -114,7 +123,7 @@ impl State {
         if self.lines.len() >= SOURCES && !self.lines.contains_key(&source) {
             // Whoever has failed least is forgotten first: that costs least.
             let idle = self.lines.iter().filter(|(_, line)| line.attempts.is_empty());
-            let Some(idle) = idle.min_by_key(|(_, line)| (line.failures, line.served)).map(|(at, _)| *at)
+            let Some(idle) = idle.min_by_key(|(_, line)| (line.rank(), line.served)).map(|(at, _)| *at)
             else {
                 return Some(attempt);
             };
@@ -123,6 +132,7 @@ impl State {
         let served = self.served;
         let line = self.lines.entry(source).or_insert_with(|| Line {
             failures: 0,
+            known: false,
             ready: now,
             served,
             attempts: VecDeque::new(),
@@ -130,13 +140,13 @@ impl State {
         if line.attempts.len() >= WAITING_OF_ONE {
             return Some(attempt);
         }
-        let failures = line.failures;
+        let rank = line.rank();
         let mut refused = None;
         if self.waiting >= WAITING {
-            // Whoever has failed most makes room, if that is not the newcomer.
+            // Whoever comes last makes room, if that is not the newcomer.
             let most = self.lines.iter_mut().filter(|(_, line)| !line.attempts.is_empty());
-            match most.max_by_key(|(_, line)| (line.failures, line.attempts.len())) {
-                Some((_, most)) if most.failures > failures => refused = most.attempts.pop_back(),
+            match most.max_by_key(|(_, line)| (line.rank(), line.attempts.len())) {
+                Some((_, most)) if most.rank() > rank => refused = most.attempts.pop_back(),
                 _ => return Some(attempt),
             }
             self.waiting = self.waiting.saturating_sub(1);
@@ -148,14 +158,14 @@ impl State {
         refused
     }
 
-    /// The attempt that is next: of those who have failed least, who has waited longest. Two at one name are looked at one
+    /// The attempt that is next: of those with the best rank, who has waited longest. Two at one name are looked at one
     /// after the other. Otherwise when to look again.
     fn take(&mut self, now: Instant) -> Result<(IpAddr, Attempt), Option<Instant>> {
         let names = &self.names;
         let is_free =
             |line: &Line| line.attempts.front().is_some_and(|first| !names.contains(&first.username));
         let ready = self.lines.iter().filter(|(_, line)| line.ready <= now && is_free(line));
-        let next = ready.min_by_key(|(_, line)| (line.failures, line.served)).map(|(source, _)| *source);
+        let next = ready.min_by_key(|(_, line)| (line.rank(), line.served)).map(|(source, _)| *source);
         let Some(source) = next else {
             let later = self.lines.values().filter(|line| !line.attempts.is_empty() && line.ready > now);
             return Err(later.map(|line| line.ready).min());
@@ -173,6 +183,7 @@ impl State {
         self.names.remove(username);
         let Some(line) = self.lines.get_mut(&source) else { return };
         if right {
+            line.known = true;
             line.failures /= 2;
         } else {
             line.failures = line.failures.saturating_add(1);
@@ -338,9 +349,11 @@ mod tests {
         assert_eq!(state.add(source(40), attempt(40, "x"), now).unwrap().peer.slot, 7);
         assert_eq!(state.add(source(41), attempt(41, "y"), now).unwrap().peer.slot, 8);
         assert_eq!(state.waiting, 32);
-        for n in 0..16 {
-            let refused = state.add(source(99), attempt(n, "z"), now);
-            assert!(refused.is_some(), "nobody has failed more than the others");
-        }
+        assert_eq!(state.add(source(99), attempt(99, "z"), now).unwrap().peer.slot, 99);
+        // Whoever has been let in before comes before strangers.
+        let known = Line { failures: 0, known: true, ready: now, served: 0, attempts: VecDeque::new() };
+        state.lines.insert(source(50), known);
+        assert_ne!(state.add(source(50), attempt(50, "ann"), now).unwrap().peer.slot, 50);
+        assert_eq!(state.take(now).unwrap().1.peer.slot, 50);
     }
 }
