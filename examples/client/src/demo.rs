@@ -1,6 +1,7 @@
 //! `voxwire-client demo`: a real call over each protocol, and how it went.
 
 mod dissonance;
+mod msgpack;
 mod opcode;
 mod proxy;
 mod syfala;
@@ -37,6 +38,7 @@ pub(crate) struct Flags {
 enum Protocol {
     Voicelink,
     Opcode,
+    Msgpack,
     Dissonance,
     Syfala,
 }
@@ -78,6 +80,7 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
         let calls = match protocol {
             Protocol::Voicelink => vec![voicelink::call(&speech, impairment(0.0), &flags.out).await?],
             Protocol::Opcode => opcode::call(&speech, &flags.out).await?,
+            Protocol::Msgpack => msgpack::call(&speech, impairment(0.0), &flags.out).await?,
             Protocol::Syfala => syfala::call(&speech, impairment(0.0), &flags.out).await?,
             Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out).await?,
         };

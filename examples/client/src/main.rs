@@ -6,6 +6,7 @@ mod device;
 mod dissonance;
 mod error;
 mod link;
+mod msgpack;
 mod opcode;
 mod report;
 mod sound;
@@ -62,6 +63,8 @@ enum What {
     Voicelink(voicelink::Flags),
     /// Log-in, contacts, and Opus calls straight between two clients.
     Opcode(Box<opcode::Flags>),
+    /// Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP.
+    Msgpack(Box<msgpack::Flags>),
     /// Voice chat for games: rooms and direct speech.
     Dissonance(Box<dissonance::Flags>),
     /// Devices on the local network: discovery and real-time audio.
@@ -96,6 +99,7 @@ fn run(flags: Flags) -> Result<(), Error> {
         match flags.what {
             What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
             What::Opcode(flags) => opcode::run(link, *flags, &report).await,
+            What::Msgpack(flags) => msgpack::run(link, *flags, &report).await,
             What::Dissonance(flags) => dissonance::run(link, *flags, &report).await,
             What::Syfala(flags) => syfala::run(link, *flags, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,

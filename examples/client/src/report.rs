@@ -1,16 +1,29 @@
 //! What the user, or a script, sees.
 
+use core::fmt;
 use core::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Prints what happens: as text, as JSON, or not at all.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Report {
     json: bool,
     quiet: bool,
     meter: ProgressBar,
+    /// Prints instead of standard output.
+    printer: Option<Arc<Mutex<Printer>>>,
+}
+
+type Printer = dyn FnMut(String) + Send;
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { json, quiet, .. } = self;
+        f.debug_struct("Report").field("json", json).field("quiet", quiet).finish_non_exhaustive()
+    }
 }
 
 impl Report {
@@ -21,12 +34,17 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             meter.set_style(style);
         }
-        Self { json, quiet, meter }
+        Self { json, quiet, meter, printer: None }
     }
 
     /// One that prints nothing.
     pub(crate) fn silent() -> Self {
         Self::new(false, true)
+    }
+
+    /// The same, by way of `printer`.
+    pub(crate) fn through(&self, printer: impl FnMut(String) + Send + 'static) -> Self {
+        Self { printer: Some(Arc::new(Mutex::new(printer))), ..self.clone() }
     }
 
     /// Something happened: `event` and `fields` for scripts, `text` for people.
@@ -42,6 +60,10 @@ impl Report {
         } else {
             text.to_owned()
         };
+        if let Some(printer) = &self.printer {
+            let mut print = printer.lock().unwrap_or_else(PoisonError::into_inner);
+            return print(line);
+        }
         self.meter.suspend(|| {
             let mut out = std::io::stdout().lock();
             // Whoever reads may be gone; the call goes on.
@@ -76,4 +98,16 @@ impl Report {
     pub(crate) fn progress_end(&self) {
         self.meter.finish_and_clear();
     }
+}
+
+/// What a peer wrote, as it is: for programs.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The same for people: what would not show, or would steer a terminal, is escaped.
+pub(crate) fn plain(text: &str) -> String {
+    let shown =
+        |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().collect() };
+    text.chars().map(shown).collect()
 }

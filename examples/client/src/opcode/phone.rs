@@ -2,7 +2,7 @@
 
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::report::Report;
+use crate::report::{Report, plain, text};
 use crate::sound::{Player, Recorder, Shape, Source, numbered, peak};
 use core::time::Duration;
 use serde_json::json;
@@ -16,7 +16,7 @@ use voxwire_audio::{
 };
 use voxwire_core::Session;
 use voxwire_opcode::{
-    CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Phase, Text,
+    CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Phase,
 };
 use voxwire_transport::{Connection, ConnectionSettings, Turn};
 
@@ -538,15 +538,4 @@ impl Round {
         self.encoder.encode(&samples, &mut packet)?;
         Ok(Some(packet))
     }
-}
-
-/// What a peer wrote, as it is: for programs.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The same for people: what would not show, or would steer a terminal, is escaped.
-fn plain(text: &str) -> String {
-    let quoted = format!("{:?}", Text::from(text));
-    quoted.trim_matches('"').to_owned()
 }

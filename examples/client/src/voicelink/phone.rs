@@ -2,7 +2,7 @@
 
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::report::Report;
+use crate::report::{Report, plain, text};
 use crate::sound::{Player, Recorder, Shape, Source, numbered};
 use core::time::Duration;
 use serde_json::json;
@@ -455,18 +455,6 @@ fn say(connection: &mut Connection<Client>, samples: &[u8]) -> Result<(), Error>
         }
         Err(refusal) => Err(failed!("cannot send audio: {refusal}")),
     }
-}
-
-/// What a peer wrote, as it is: for programs.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The same for people: what would not show, or would steer a terminal, is escaped.
-fn plain(text: &str) -> String {
-    let shown =
-        |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().collect() };
-    text.chars().map(shown).collect()
 }
 
 fn or_nothing(why: &str) -> String {

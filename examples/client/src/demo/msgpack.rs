@@ -1,0 +1,202 @@
+//! msgpack's part of the demonstration: three users make a group, alice and bob talk in its call at once, carol hears both; and
+//! bob sends carol a recording.
+
+use super::proxy::{Impairment, TcpProxy};
+use super::{Outcome, draw};
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::msgpack::{Options, Phone, Summary};
+use crate::report::Report;
+use crate::sound::Source;
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::path::Path;
+use tokio::time::Instant;
+use voxwire_audio::{Clip, SampleFormat, compare, load, resample, save_wav};
+use voxwire_msgpack::{ClientCommand, Dialect, SAMPLE_RATE};
+use voxwire_server::{Config, Protocol, Wanted};
+
+/// Nobody says anything until all are in the call.
+const LEAD: Duration = Duration::from_millis(500);
+/// How long all stay behind the last word.
+const TAIL: Duration = Duration::from_secs(1);
+const GROUP: &str = "readers";
+
+pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Vec<Outcome>, Error> {
+    let mut config = Config { only: vec![Protocol::Msgpack], http: Wanted::No, ..Config::default() };
+    config.msgpack.port = 0;
+    config.data = out.join("msgpack-data");
+    let data = config.data.clone();
+    // Accounts of an earlier demonstration have other passwords.
+    let _ = std::fs::remove_dir_all(&data);
+    let server = voxwire_server::start(config).await?;
+    let address = server.address("msgpack", "zmtp").ok_or_else(|| failed!("the server does not listen"))?;
+    // Carol's network is the bad one.
+    let proxy = if impairment.is_none() { None } else { Some(TcpProxy::start(address, impairment).await?) };
+    let carols_way = proxy.as_ref().map_or(address, |proxy| proxy.address);
+
+    let alices = voice(speech, 1.0)?;
+    // Bob is slower, and lower.
+    let bobs = voice(speech, 0.8)?;
+    let message =
+        Clip { samples: alices.samples.iter().copied().take(3 * 44_100).collect(), ..alices.clone() };
+    for (name, clip) in [("alice-said", &alices), ("bob-said", &bobs), ("message-sent", &message)] {
+        save_wav(&out.join(format!("msgpack-{name}.wav")), clip, SampleFormat::I16)?;
+    }
+    let heard = |name: &str| out.join(format!("msgpack-{name}-heard.wav"));
+    let length = LEAD + Duration::from_secs_f64(bobs.seconds()) + TAIL;
+
+    let mut alice = user(address, "alice").await?;
+    let mut bob = user(address, "bob").await?;
+    let mut carol = user(carols_way, "carol").await?;
+    alice.ask(ClientCommand::CreateGroup { group_name: GROUP.into() }).await?;
+    for phone in [&mut bob, &mut carol] {
+        phone.ask(ClientCommand::JoinGroup { group_name: GROUP.into() }).await?;
+    }
+
+    bob.options.source = Some(Source::Clip(message.clone()));
+    carol.options.record = Some(heard("message"));
+    let sent = Instant::now();
+    let (waited, said) = tokio::join!(carol.wait(false), bob.voice_message("carol"));
+    waited?;
+    said?;
+    let recording = Heard { said: &[sent], heard: &[Instant::now()], set_up: sent.elapsed(), stalls: 0 };
+    let recording = judge(
+        "msgpack: recording, bob to carol",
+        ["bob", "carol"],
+        &message,
+        recording,
+        &heard("message"),
+        out,
+    )?;
+
+    for (phone, name, clip) in
+        [(&mut alice, "alice", Some(&alices)), (&mut bob, "bob", Some(&bobs)), (&mut carol, "carol", None)]
+    {
+        phone.options.source = clip.map(|clip| Source::Clip(with_lead(clip)));
+        phone.options.record = Some(heard(name));
+        phone.options.length = Some(length);
+    }
+    let calls = tokio::join!(alice.call(GROUP), bob.call(GROUP), carol.call(GROUP));
+    let (alices_call, bobs_call, carols_call) = (calls.0?, calls.1?, calls.2?);
+    for phone in [alice, bob, carol] {
+        phone.close().await;
+    }
+    server.drain(Duration::from_secs(2)).await;
+    let _ = std::fs::remove_dir_all(&data);
+
+    let none = Vec::new();
+    let stalls = proxy.map_or(0, |proxy| proxy.stalls());
+    let way = |said: &'_ Summary, heard: &'_ Summary, speaker: &str| {
+        (said.said.clone(), heard.heard.get(speaker).unwrap_or(&none).clone(), heard.set_up)
+    };
+    let mut outcomes = Vec::new();
+    for (label, names, clip, (said, times, set_up)) in [
+        ("msgpack: alice to bob", ["alice", "bob"], &alices, way(&alices_call, &bobs_call, "alice")),
+        ("msgpack: bob to alice", ["bob", "alice"], &bobs, way(&bobs_call, &alices_call, "bob")),
+    ] {
+        let figures = Heard { said: &said, heard: &times, set_up, stalls: 0 };
+        outcomes.push(judge(label, names, clip, figures, &heard(names[1]), out)?);
+    }
+    // Carol hears the sum of both, at whatever distance they began.
+    let both = load(&heard("carol")).map_err(Error::from).and_then(|carols| sum(&alices, &bobs, &carols));
+    let both = both.unwrap_or_else(|_| alices.clone());
+    let ways = [way(&alices_call, &carols_call, "alice"), way(&bobs_call, &carols_call, "bob")];
+    let said = [&ways[0].0[..], &ways[1].0].concat();
+    let times = [&ways[0].1[..], &ways[1].1].concat();
+    let figures = Heard { said: &said, heard: &times, set_up: carols_call.set_up, stalls };
+    outcomes.push(judge(
+        "msgpack: both to carol",
+        ["alice and bob", "carol"],
+        &both,
+        figures,
+        &heard("carol"),
+        out,
+    )?);
+    outcomes.push(recording);
+    Ok(outcomes)
+}
+
+/// A client with an account, logged in.
+async fn user(address: SocketAddr, name: &str) -> Result<Phone, Error> {
+    let link = Link { server: Some(address.to_string()), tls_ca: None, tls_name: None };
+    let options = Options {
+        source: None,
+        record: None,
+        device: false,
+        length: None,
+        dialect: Dialect::Zmtp,
+        reconnect: false,
+    };
+    let mut phone = Phone::connect(&link, options, Report::silent()).await?;
+    let password = "correct horse".into();
+    phone.ask(ClientCommand::Register { username: name.into(), password }).await?;
+    phone.log_in(name, password).await?;
+    Ok(phone)
+}
+
+/// The speech at the rate of a call, at `pace`, half as loud, so that two fit on top of each other; in whole samples.
+fn voice(speech: &Clip, pace: f64) -> Result<Clip, Error> {
+    let rate = (f64::from(speech.rate) * pace).round() as u32;
+    let clip = resample(&Clip { rate, ..speech.mono() }, SAMPLE_RATE)?;
+    let samples = clip.samples.iter().map(|sample| (sample * 16_384.0).round() / 32_768.0).collect();
+    Ok(Clip { samples, ..clip })
+}
+
+fn with_lead(clip: &Clip) -> Clip {
+    let lead = vec![0.0; (LEAD.as_secs_f64() * f64::from(clip.rate)) as usize];
+    Clip { samples: [lead, clip.samples.clone()].concat(), ..clip.clone() }
+}
+
+/// The two voices on top of each other, as far apart as they are in `heard`.
+fn sum(one: &Clip, other: &Clip, heard: &Clip) -> Result<Clip, Error> {
+    let offsets = [compare(one, heard)?.offset, compare(other, heard)?.offset];
+    let first = offsets[0].min(offsets[1]);
+    let [one_at, other_at] = offsets.map(|offset| usize::try_from(offset - first).unwrap_or(0));
+    let length = (one_at + one.samples.len()).max(other_at + other.samples.len());
+    let mut samples = vec![0.0; length];
+    for (clip, at) in [(one, one_at), (other, other_at)] {
+        samples[at..].iter_mut().zip(&clip.samples).for_each(|(sum, sample)| *sum += sample);
+    }
+    Ok(Clip { samples, ..one.clone() })
+}
+
+/// What was counted and timed.
+struct Heard<'a> {
+    said: &'a [Instant],
+    heard: &'a [Instant],
+    set_up: Duration,
+    stalls: u64,
+}
+
+fn judge(
+    label: &'static str,
+    [speaker, listener]: [&str; 2],
+    voice: &Clip,
+    figures: Heard<'_>,
+    recording: &Path,
+    out: &Path,
+) -> Result<Outcome, Error> {
+    let Heard { said, heard, set_up, stalls } = figures;
+    // Those who join while the others are silent have missed nothing but silence: from the end backwards.
+    let pairs = heard.iter().rev().zip(said.iter().rev());
+    let latencies = pairs.map(|(heard, said)| heard.saturating_duration_since(*said)).collect();
+    let recorded = load(recording);
+    let comparison = match &recorded {
+        Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let silence = Clip::empty(voice.rate, 1);
+    draw(out, label, speaker, listener, voice, recorded.as_ref().unwrap_or(&silence))?;
+    Ok(Outcome {
+        protocol: label,
+        set_up,
+        sent: said.len() as u64,
+        heard: heard.len() as u64,
+        latencies,
+        stalls,
+        // PCM over TCP: every sample, or it does not count.
+        passed: comparison.as_ref().is_ok_and(|comparison| comparison.exact),
+        comparison,
+    })
+}

@@ -1,0 +1,210 @@
+//! `voxwire-client msgpack`: the flags, and what the actions do.
+
+mod chat;
+mod mixer;
+mod password;
+mod phone;
+
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use crate::sound::{Play, Source, check_writable, seconds};
+use clap::{Args, Subcommand};
+use core::time::Duration;
+pub(crate) use phone::{Options, Phone, Summary};
+use std::path::PathBuf;
+use voxwire_msgpack::{ClientCommand, Dialect};
+
+#[derive(Debug, Args)]
+pub(crate) struct Flags {
+    /// Who we are. The password comes from the environment (VOXWIRE_PASSWORD), from the terminal, or from the first line of
+    /// standard input.
+    #[arg(long, global = true, value_name = "NAME")]
+    user: Option<String>,
+    /// Speak MessagePack objects over plain TCP rather than ZeroMQ.
+    #[arg(long, global = true)]
+    plain: bool,
+    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+    #[arg(long, global = true, value_name = "FILE")]
+    play: Option<Play>,
+    /// Record what is heard to a WAV file.
+    #[arg(long, global = true, value_name = "FILE.wav")]
+    record: Option<PathBuf>,
+    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+    #[arg(long, global = true)]
+    device: bool,
+    /// End after so many seconds of call, or of waiting.
+    #[arg(long = "for", global = true, value_name = "SECONDS", value_parser = seconds)]
+    length: Option<Duration>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make an account.
+    Register,
+    /// Show that name and password are right.
+    Login,
+    /// Put somebody on the contact list.
+    AddContact {
+        /// Whom.
+        user: String,
+    },
+    /// Send somebody a text.
+    Whisper {
+        /// To whom.
+        user: String,
+        /// The text.
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Make a group.
+    CreateGroup {
+        /// Its name.
+        group: String,
+    },
+    /// Become a member of a group.
+    JoinGroup {
+        /// Of which.
+        group: String,
+    },
+    /// Send a text to all members of a group.
+    Send {
+        /// Of which.
+        group: String,
+        /// The text.
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Send somebody a recording: what --play says, or the microphone for as long as --for says.
+    VoiceMessage {
+        /// To whom.
+        user: String,
+    },
+    /// Take part in a group's call; leave it when the file has been played.
+    Call {
+        /// Of which group.
+        group: String,
+    },
+    /// Wait for one message, show it, and end. Recordings go to where --record says.
+    Wait {
+        /// Go on with the next. Later recordings are numbered: bob.wav, bob-2.wav, ..
+        #[arg(long)]
+        keep: bool,
+    },
+    /// All of it in one session, by commands; `/help` lists them.
+    Chat {
+        /// Keep what was typed in this file, for the next time.
+        #[arg(long, value_name = "FILE")]
+        history: Option<PathBuf>,
+    },
+}
+
+/// Does what the command line says.
+pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+    let user = flags.user.ok_or_else(|| Error::Usage("--user NAME: who are you?".into()))?;
+    let recording = matches!(flags.action, Action::VoiceMessage { .. });
+    if recording && flags.play.is_none() && !flags.device {
+        return Err(Error::Usage("what should it say? --play FILE, or --device and --for SECONDS".into()));
+    }
+    if recording && !matches!(flags.play, Some(Play::File(_))) && flags.length.is_none() {
+        return Err(Error::Usage("how long should it be? --for SECONDS".into()));
+    }
+    // A bad file is reported before anybody is disturbed.
+    let source = Source::open(flags.play.as_ref(), flags.device)?;
+    if let Some(path) = &flags.record {
+        check_writable(path)?;
+    }
+    let password = password::read(&user)?;
+    let options = Options {
+        source,
+        record: flags.record,
+        device: flags.device,
+        length: flags.length,
+        dialect: if flags.plain { Dialect::Plain } else { Dialect::Zmtp },
+        // A long session survives a restart of the server; a single request says that it failed.
+        reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
+    };
+    let mut phone = Phone::connect(&link, options, report.clone()).await?;
+    let registering = matches!(flags.action, Action::Register);
+    let (username, password) = (user.as_str().into(), password.as_bytes().into());
+    if registering {
+        phone.ask(ClientCommand::Register { username, password }).await?;
+        report.event(
+            "registered",
+            serde_json::json!({ "user": user }),
+            &format!("{user} has an account now"),
+        );
+    } else {
+        phone.log_in(&user, password).await?;
+    }
+    let result = act(&mut phone, flags.action, &user, report).await;
+    phone.close().await;
+    result
+}
+
+async fn act(phone: &mut Phone, action: Action, user: &str, report: &Report) -> Result<(), Error> {
+    let done = |what: &str, fields: serde_json::Value, text: &str| report.event(what, fields, text);
+    match action {
+        Action::Register | Action::Login => {}
+        Action::AddContact { user: contact } => {
+            phone.ask(ClientCommand::AddContact { contact: contact.as_str().into() }).await?;
+            let text = format!("{contact} is on the list");
+            done("contact", serde_json::json!({ "user": contact }), &text);
+        }
+        Action::Whisper { user: recipient, text } => {
+            let text = text.join(" ");
+            let (to, content) = (recipient.as_str().into(), text.as_str().into());
+            phone.ask(ClientCommand::Whisper { recipient: to, content }).await?;
+            done("sent", serde_json::json!({ "to": recipient }), &format!("sent to {recipient}"));
+        }
+        Action::CreateGroup { group } => {
+            phone.ask(ClientCommand::CreateGroup { group_name: group.as_str().into() }).await?;
+            done(
+                "group",
+                serde_json::json!({ "group": group }),
+                &format!("{group} is there, and {user} in it"),
+            );
+        }
+        Action::JoinGroup { group } => {
+            phone.ask(ClientCommand::JoinGroup { group_name: group.as_str().into() }).await?;
+            done("group", serde_json::json!({ "group": group }), &format!("{user} is a member of {group}"));
+        }
+        Action::Send { group, text } => {
+            let text = text.join(" ");
+            let (group_name, content) = (group.as_str().into(), text.as_str().into());
+            phone.ask(ClientCommand::MsgGroup { group_name, content }).await?;
+            done("sent", serde_json::json!({ "to": group }), &format!("sent to {group}"));
+        }
+        Action::VoiceMessage { user: recipient } => {
+            let seconds = phone.voice_message(&recipient).await?;
+            let text = format!("{seconds:.1} s of sound sent to {recipient}");
+            done("sent", serde_json::json!({ "to": recipient, "seconds": seconds }), &text);
+        }
+        Action::Call { group } => drop(phone.call(&group).await?),
+        Action::Wait { keep } => phone.wait(keep).await?,
+        Action::Chat { history } => chat::run(phone, user, history).await?,
+    }
+    Ok(())
+}
+
+/// What a failed request means, in words.
+fn refused(action: voxwire_msgpack::Action, code: voxwire_msgpack::Code) -> Error {
+    use voxwire_msgpack::Code;
+    let why = match code {
+        Code::USER_NOT_CONNECTED => "the user is not logged in",
+        Code::USER_ALREADY_EXIST => "the name is taken",
+        Code::USER_DOES_NOT_EXIST => "there is no such user",
+        Code::USER_WRONG_PASSWORD => "wrong name or password",
+        Code::GROUP_ALREADY_EXIST => "there is a group of that name",
+        Code::GROUP_DOES_NOT_EXIST => "there is no such group",
+        Code::GROUP_MEMBER_ALREADY_EXIST => "already a member",
+        Code::GROUP_MEMBER_DOES_NOT_EXIST => "not a member",
+        Code::REQUEST_INVALID => "the server does not understand that",
+        Code::REQUEST_OVER_LIMIT => "a limit is reached, try again later",
+        Code::SERVER_UNAVAILABLE => "the server cannot do that now",
+        _ => return failed!("{} refused: {code}", action.name()),
+    };
+    failed!("{} refused: {why} ({})", action.name(), code.0)
+}

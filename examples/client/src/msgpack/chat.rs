@@ -1,0 +1,398 @@
+//! `chat`: everything in one session. On a terminal with line editing, history and completion; otherwise a command a line, for
+//! scripts.
+
+mod commands;
+mod lines;
+
+use super::mixer::Mixer;
+use super::phone::{BLOCK, News, Phone, SHAPE, far, to_i16};
+use crate::error::Error;
+use crate::report::plain;
+use crate::sound::{Player, Source, peak};
+use commands::{Command, HELP};
+use core::time::Duration;
+use lines::{Lines, Names};
+use serde_json::json;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use tokio::time::{Instant, sleep_until};
+use voxwire_audio::{Clip, Pacer, SampleFormat, load, resample, save_wav};
+use voxwire_msgpack::{Action, ClientCommand, Code, SAMPLE_RATE};
+
+/// How long to wait for answers behind the last line.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Chats until `/quit`, or the end of the input.
+pub(super) async fn run(phone: &mut Phone, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
+    let names = Names::default();
+    let (mut lines, report) = Lines::start(names.clone(), history, &phone.report)?;
+    phone.report = report;
+    phone.report.plain("chat", "type /help for what can be done");
+    let mut chat = Chat {
+        phone,
+        user: user.to_owned(),
+        names,
+        target: None,
+        asked: VecDeque::new(),
+        recordings: Vec::new(),
+        call: None,
+    };
+    let result = chat.run(&mut lines).await;
+    let left = chat.leave();
+    result.and(left)
+}
+
+struct Chat<'p> {
+    phone: &'p mut Phone,
+    user: String,
+    /// Users and groups that have been seen.
+    names: Names,
+    /// Where text without a command goes.
+    target: Option<Target>,
+    /// What is asked and not answered, in order: which action, and about whom.
+    asked: VecDeque<(Action, String)>,
+    recordings: Vec<(String, Clip)>,
+    call: Option<Call>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    User(String),
+    Group(String),
+}
+
+/// The call that we are in.
+struct Call {
+    group: String,
+    start: Instant,
+    player: Option<Player>,
+    /// When what is played began.
+    began: Instant,
+    pacer: Pacer,
+    mixer: Mixer,
+    out_peak: f64,
+    in_peak: f64,
+    said: u64,
+    heard: u64,
+}
+
+impl Chat<'_> {
+    async fn run(&mut self, lines: &mut Lines) -> Result<(), Error> {
+        let mut meter = tokio::time::interval(Duration::from_millis(100));
+        let mut open = true;
+        let mut end = far();
+        loop {
+            if !open && self.asked.is_empty() {
+                return Ok(());
+            }
+            let due = self.call.as_ref().map_or_else(far, Call::due);
+            tokio::select! {
+                line = lines.next(), if open => match line {
+                    Some(line) => match self.obey(&line) {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(()),
+                        // A slip does not end the chat.
+                        Err(error) => self.phone.report.event("failed", json!({ "reason": error.to_string() }), &error.to_string()),
+                    },
+                    None => {
+                        open = false;
+                        end = Instant::now() + PATIENCE;
+                    }
+                },
+                news = self.phone.news() => match news? {
+                    News::Interrupted => return Ok(()),
+                    News::Disconnected { retrying: false } => return Err(self.phone.lost("chatting")),
+                    news => self.hear(news)?,
+                },
+                () = sleep_until(due) => self.speak()?,
+                () = sleep_until(end) => return Ok(()),
+                _ = meter.tick() => self.meter(lines)?,
+            }
+        }
+    }
+
+    /// Does what a line says; false at the end.
+    fn obey(&mut self, line: &str) -> Result<bool, Error> {
+        let command = match Command::parse(line) {
+            Ok(Some(command)) => command,
+            Ok(None) => return Ok(true),
+            Err(problem) => return Err(Error::Failed(problem)),
+        };
+        match command {
+            Command::Help => self.phone.report.plain("help", HELP),
+            Command::Quit => return Ok(false),
+            Command::Text(text) => match self.target.clone() {
+                Some(Target::User(user)) => self.whisper(&user, &text)?,
+                Some(Target::Group(group)) => self.send(&group, &text)?,
+                None => {
+                    let advice = "to whom? /msg USER TEXT or /send GROUP TEXT; then text alone goes there";
+                    return Err(Error::Failed(advice.into()));
+                }
+            },
+            Command::Msg(user, text) => self.whisper(&user, &text)?,
+            Command::Send(group, text) => self.send(&group, &text)?,
+            Command::Add(user) => {
+                self.ask(
+                    Action::AddContact,
+                    &user,
+                    ClientCommand::AddContact { contact: user.as_str().into() },
+                )?;
+            }
+            Command::Create(group) => {
+                let group_name = group.as_str().into();
+                self.ask(Action::CreateGroup, &group, ClientCommand::CreateGroup { group_name })?;
+            }
+            Command::Join(group) => {
+                let group_name = group.as_str().into();
+                self.ask(Action::JoinGroup, &group, ClientCommand::JoinGroup { group_name })?;
+            }
+            Command::Call(group) => {
+                let group_name = group.as_str().into();
+                self.ask(Action::JoinCall, &group, ClientCommand::JoinCall { group_name })?;
+            }
+            Command::Hangup => self.ask(Action::LeaveCall, "", ClientCommand::LeaveCall)?,
+            Command::Contacts => {
+                let users = self.names.users();
+                self.phone.report.event("contacts", json!({ "users": users }), &listed("users", &users));
+            }
+            Command::Groups => {
+                let groups = self.names.groups();
+                self.phone.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
+            }
+            Command::Voice(user, path) => {
+                let clip = resample(&load(&path)?.mono(), SAMPLE_RATE)?;
+                let samples = to_i16(&clip.samples);
+                let command = ClientCommand::VoiceMsg {
+                    recipient: user.as_str().into(),
+                    channels: 1,
+                    sample_rate: SAMPLE_RATE.into(),
+                    samples: samples[..].into(),
+                };
+                self.ask(Action::VoiceMsg, &user, command)?;
+            }
+            Command::Say(path) => {
+                let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
+                call.play(Some(Source::Clip(load(&path)?).player(SHAPE)?));
+            }
+            Command::Recordings => {
+                let shown = |(n, (from, clip)): (usize, &(String, Clip))| {
+                    format!("{}: {:.1} s from {}", n + 1, clip.seconds(), plain(from))
+                };
+                let list: Vec<String> = self.recordings.iter().enumerate().map(shown).collect();
+                let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
+                self.phone.report.event("recordings", json!({ "count": list.len() }), &text);
+            }
+            Command::Play(n) => super::phone::play(&self.recording(n)?.1)?,
+            Command::Save(n, path) => {
+                save_wav(&path, &self.recording(n)?.1, SampleFormat::I16)?;
+                let text = format!("saved in {}", path.display());
+                self.phone.report.event("saved", json!({ "file": path }), &text);
+            }
+            Command::Level => {
+                let text = self.call.as_ref().map_or_else(|| "not in a call".into(), Call::describe);
+                self.phone.report.plain("level", &text);
+            }
+        }
+        Ok(true)
+    }
+
+    fn whisper(&mut self, user: &str, text: &str) -> Result<(), Error> {
+        let command = ClientCommand::Whisper { recipient: user.into(), content: text.into() };
+        self.ask(Action::Whisper, user, command)?;
+        self.target = Some(Target::User(user.into()));
+        Ok(())
+    }
+
+    fn send(&mut self, group: &str, text: &str) -> Result<(), Error> {
+        let command = ClientCommand::MsgGroup { group_name: group.into(), content: text.into() };
+        self.ask(Action::MsgGroup, group, command)?;
+        self.target = Some(Target::Group(group.into()));
+        Ok(())
+    }
+
+    fn ask(&mut self, action: Action, about: &str, command: ClientCommand<'_>) -> Result<(), Error> {
+        self.phone.tell(command)?;
+        self.asked.push_back((action, about.to_owned()));
+        Ok(())
+    }
+
+    fn recording(&self, n: Option<usize>) -> Result<&(String, Clip), Error> {
+        let at = n.map_or(self.recordings.len(), |n| n).checked_sub(1);
+        at.and_then(|at| self.recordings.get(at)).ok_or_else(|| Error::Failed("no such recording".into()))
+    }
+
+    /// The request that was answered.
+    fn answered(&mut self, action: Action) -> String {
+        match self.asked.iter().position(|(asked, _)| *asked == action) {
+            Some(at) => self.asked.drain(..=at).next_back().map(|(_, about)| about).unwrap_or_default(),
+            None => String::new(),
+        }
+    }
+
+    fn hear(&mut self, news: News) -> Result<(), Error> {
+        match news {
+            News::Response { action, code } => {
+                let about = self.answered(action);
+                self.concluded(action, code, &about)?;
+            }
+            News::CallJoined { group, again } => {
+                if again {
+                    return self.phone.show(News::CallJoined { group, again });
+                }
+                self.answered(Action::JoinCall);
+                let text = format!("in the call of {}", plain(&group));
+                self.phone.report.event("established", json!({ "group": group }), &text);
+                self.leave()?;
+                let player =
+                    self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+                let mixer = Mixer::new(self.phone.options.record.as_deref(), self.phone.options.device)?;
+                self.call = Some(Call::new(group, player, mixer));
+            }
+            News::CallData { sender, samples } => {
+                if let Some(call) = &mut self.call {
+                    call.heard += 1;
+                    let level = call.mixer.hear(call.start.elapsed(), sender.as_bytes(), &samples);
+                    call.in_peak = call.in_peak.max(level);
+                }
+            }
+            News::VoiceMsg { sender, clip } => {
+                self.recordings.push((sender.clone(), clip.clone()));
+                let n = self.recordings.len();
+                let seconds = clip.seconds();
+                let text =
+                    format!("{}: recording {n}, {seconds:.1} s: /play {n}, /save {n} FILE", plain(&sender));
+                let fields = json!({ "from": sender, "seconds": seconds, "number": n });
+                self.phone.report.event("voice_message", fields, &text);
+                self.names.add_user(&sender);
+            }
+            News::NoAnswer(action) => {
+                self.answered(action);
+                self.phone.show(News::NoAnswer(action))?;
+            }
+            News::Disconnected { retrying } => {
+                self.asked.clear();
+                self.phone.show(News::Disconnected { retrying })?;
+            }
+            // One's own texts come back from the server; they stand on the screen already.
+            News::Whisper { sender, .. } | News::MsgGroup { sender, .. } if sender == self.user => {}
+            news => {
+                match &news {
+                    News::Whisper { sender, .. } => self.names.add_user(sender),
+                    News::MsgGroup { group, sender, .. } => {
+                        self.names.add_user(sender);
+                        self.names.add_group(group);
+                    }
+                    _ => {}
+                }
+                self.phone.show(news)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A request has an answer.
+    fn concluded(&mut self, action: Action, code: Code, about: &str) -> Result<(), Error> {
+        let report = &self.phone.report;
+        if !code.is_success() {
+            let error = super::refused(action, code).to_string();
+            let fields = json!({ "action": action.name(), "about": about, "code": code.0 });
+            report.event("refused", fields, &error);
+            return Ok(());
+        }
+        let shown = plain(about);
+        let text = match action {
+            Action::AddContact => {
+                self.names.add_user(about);
+                format!("{shown} is on the list")
+            }
+            Action::CreateGroup => {
+                self.names.add_group(about);
+                format!("{shown} is there, and you in it")
+            }
+            Action::JoinGroup => {
+                self.names.add_group(about);
+                format!("you are a member of {shown}")
+            }
+            Action::Whisper => {
+                self.names.add_user(about);
+                String::new()
+            }
+            Action::VoiceMsg => format!("recording sent to {shown}"),
+            Action::LeaveCall => {
+                let text = self.call.as_ref().map_or_else(|| "call over".into(), Call::describe);
+                report.event("ended", json!({}), &text);
+                return self.leave();
+            }
+            _ => String::new(),
+        };
+        report.event("done", json!({ "action": action.name(), "about": about }), &text);
+        Ok(())
+    }
+
+    /// The next block of what is played.
+    fn speak(&mut self) -> Result<(), Error> {
+        let Some(call) = &mut self.call else { return Ok(()) };
+        let Some(player) = &mut call.player else { return Ok(()) };
+        match player.next_samples(BLOCK)? {
+            Some(samples) => {
+                call.out_peak = call.out_peak.max(peak(&samples));
+                call.pacer.sent(samples.len());
+                call.said += 1;
+                self.phone.say(&to_i16(&samples));
+            }
+            None => call.player = None,
+        }
+        Ok(())
+    }
+
+    fn meter(&mut self, lines: &Lines) -> Result<(), Error> {
+        let Some(call) = &mut self.call else { return Ok(()) };
+        call.mixer.advance(call.start.elapsed())?;
+        lines.title(&call.describe());
+        (call.out_peak, call.in_peak) = (call.out_peak * 0.8, call.in_peak * 0.8);
+        Ok(())
+    }
+
+    /// Out of the call: what was heard is kept.
+    fn leave(&mut self) -> Result<(), Error> {
+        self.call.take().map_or(Ok(()), |call| call.mixer.finish())
+    }
+}
+
+impl Call {
+    fn new(group: String, player: Option<Player>, mixer: Mixer) -> Self {
+        let now = Instant::now();
+        let pacer = Pacer::new(SAMPLE_RATE);
+        let (out_peak, in_peak, said, heard) = (0.0, 0.0, 0, 0);
+        Self { group, start: now, player, began: now, pacer, mixer, out_peak, in_peak, said, heard }
+    }
+
+    fn play(&mut self, player: Option<Player>) {
+        (self.player, self.began, self.pacer) = (player, Instant::now(), Pacer::new(SAMPLE_RATE));
+    }
+
+    fn due(&self) -> Instant {
+        if self.player.is_some() { self.began + self.pacer.due() } else { far() }
+    }
+
+    /// How it goes, with a level meter.
+    fn describe(&self) -> String {
+        let bar = |peak: f64| {
+            let level = (20.0 * peak.max(1e-9).log10() / 48.0 + 1.0).clamp(0.0, 1.0);
+            let filled = (level * 10.0).round() as usize;
+            format!("{}{}", "#".repeat(filled), "-".repeat(10 - filled))
+        };
+        let seconds = self.start.elapsed().as_secs();
+        let (minutes, seconds) = (seconds / 60, seconds % 60);
+        let Self { group, said, heard, .. } = self;
+        let (out, heard_level) = (bar(self.out_peak), bar(self.in_peak));
+        format!("{}: {minutes:02}:{seconds:02}  out [{out}] {said}  in [{heard_level}] {heard}", plain(group))
+    }
+}
+
+fn listed(what: &str, names: &[String]) -> String {
+    match names {
+        [] => format!("no {what} yet"),
+        names => names.iter().map(|name| plain(name)).collect::<Vec<_>>().join("  "),
+    }
+}

@@ -1,0 +1,449 @@
+//! One client at work: asks, is answered, and moves the sound.
+
+use super::mixer::Mixer;
+use super::refused;
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::{Report, plain, text};
+use crate::sound::{Player, Shape, Source, numbered, peak};
+use core::time::Duration;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until, timeout};
+use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample, save_wav};
+use voxwire_core::Session;
+use voxwire_msgpack::{
+    Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
+    MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret,
+};
+use voxwire_transport::{Connection, ConnectionSettings, Turn};
+
+/// Samples in one message of a call: 20 ms.
+pub(super) const BLOCK: usize = SAMPLE_RATE as usize / 50;
+/// What may wait for the server: a recording of the greatest length.
+const BACKLOG: usize = 32 * 1024 * 1024;
+
+/// What a phone is told at the start.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) source: Option<Source>,
+    pub(crate) record: Option<PathBuf>,
+    /// Play what is heard.
+    pub(crate) device: bool,
+    pub(crate) length: Option<Duration>,
+    pub(crate) dialect: Dialect,
+    /// Connect again after a lost connection.
+    pub(crate) reconnect: bool,
+}
+
+/// How a call went.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Summary {
+    /// From asking to be let into the call until that was answered.
+    pub(crate) set_up: Duration,
+    /// When each message went out.
+    pub(crate) said: Vec<Instant>,
+    /// When each message came in, by who said it.
+    pub(crate) heard: BTreeMap<String, Vec<Instant>>,
+}
+
+pub(crate) struct Phone {
+    pub(super) connection: Connection<Client>,
+    pub(crate) options: Options,
+    pub(super) report: Report,
+    signals: [Signal; 3],
+    /// Recordings received.
+    recordings: u32,
+}
+
+/// What a phone waits for, owned.
+#[derive(Debug)]
+pub(super) enum News {
+    Response { action: Action, code: Code },
+    LoggedIn { again: bool },
+    CallJoined { group: String, again: bool },
+    Whisper { sender: String, content: String },
+    MsgGroup { group: String, sender: String, content: String },
+    VoiceMsg { sender: String, clip: Clip },
+    CallData { sender: String, samples: Vec<i16> },
+    NoAnswer(Action),
+    Disconnected { retrying: bool },
+    Interrupted,
+}
+
+impl Phone {
+    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+        let reconnect = ClientSettings::DEFAULT.reconnect.filter(|_| options.reconnect);
+        let settings = ClientSettings { dialect: options.dialect, reconnect, ..ClientSettings::DEFAULT };
+        let limits = ConnectionSettings { backlog: BACKLOG, ..ConnectionSettings::DEFAULT };
+        let connection = link.connect_with(DEFAULT_PORT, Client::new(settings), limits).await?;
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        let mut phone = Self { connection, options, report, signals, recordings: 0 };
+        // The first turn is the connection itself.
+        if phone.connection.next().await.is_none() {
+            return Err(failed!("the server closed the connection"));
+        }
+        Ok(phone)
+    }
+
+    /// Logs in, and shows what was kept meanwhile.
+    pub(crate) async fn log_in(&mut self, user: &str, password: Secret<'_>) -> Result<(), Error> {
+        self.ask(ClientCommand::Login { username: user.into(), password }).await?;
+        self.report.event("logged_in", json!({ "user": user }), &format!("logged in as {}", plain(user)));
+        Ok(())
+    }
+
+    /// Logs out, and waits a moment until that is written.
+    pub(crate) async fn close(mut self) {
+        self.connection.shutdown();
+        let rest = async { while self.connection.next().await.is_some() {} };
+        let _ = timeout(Duration::from_secs(2), rest).await;
+    }
+
+    /// Sends a request and waits for its answer; what comes before is shown.
+    pub(crate) async fn ask(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
+        self.tell(command)?;
+        loop {
+            match self.news().await? {
+                News::Response { code: Code::SUCCESS, .. }
+                | News::LoggedIn { again: false }
+                | News::CallJoined { again: false, .. } => return Ok(()),
+                News::Response { action, code } => return Err(refused(action, code)),
+                News::NoAnswer(action) => {
+                    return Err(failed!("the server does not answer {}", action.name()));
+                }
+                News::Disconnected { .. } => return Err(self.lost("waiting for an answer")),
+                News::Interrupted => return Err(failed!("interrupted while waiting for an answer")),
+                other => self.show(other)?,
+            }
+        }
+    }
+
+    pub(super) fn tell(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
+        let told = self.connection.call(|client, now| client.handle_command(now, command));
+        told.map_err(|refusal| failed!("{refusal}"))
+    }
+
+    /// Makes a recording and sends it; returns its length in seconds.
+    pub(crate) async fn voice_message(&mut self, recipient: &str) -> Result<f64, Error> {
+        let samples = self.recording().await?;
+        let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
+        self.send_recording(recipient, &samples).await?;
+        Ok(seconds)
+    }
+
+    /// What `--play` or the microphone has to say: mono, at the rate of the original's recordings.
+    async fn recording(&mut self) -> Result<Vec<i16>, Error> {
+        let length = self.options.length;
+        let most = match length {
+            Some(length) => {
+                ((length.as_secs_f64() * f64::from(SAMPLE_RATE)) as usize).min(MAX_VOICE_SAMPLES + 1)
+            }
+            None => usize::MAX,
+        };
+        let source = self.options.source.as_ref().ok_or_else(|| failed!("nothing to send"))?;
+        let live = matches!(source, Source::Microphone);
+        let mut player = source.player(SHAPE)?;
+        let (start, mut pacer) = (Instant::now(), Pacer::new(SAMPLE_RATE));
+        let mut samples = Vec::new();
+        while samples.len() < most {
+            if live {
+                tokio::select! {
+                    () = sleep_until(start + pacer.due()) => {}
+                    () = interrupted(&mut self.signals) => break,
+                }
+            }
+            let Some(block) = player.next_samples(BLOCK.min(most - samples.len()))? else { break };
+            pacer.sent(block.len());
+            samples.extend(to_i16(&block));
+        }
+        if samples.len() > MAX_VOICE_SAMPLES {
+            let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
+            return Err(failed!("a recording has at most 120 seconds, this one {seconds:.0}"));
+        }
+        Ok(samples)
+    }
+
+    pub(super) async fn send_recording(&mut self, recipient: &str, samples: &[i16]) -> Result<(), Error> {
+        let command = ClientCommand::VoiceMsg {
+            recipient: recipient.into(),
+            channels: 1,
+            sample_rate: SAMPLE_RATE.into(),
+            samples: Samples::from(samples),
+        };
+        self.ask(command).await
+    }
+
+    /// Waits for messages.
+    pub(crate) async fn wait(&mut self, keep: bool) -> Result<(), Error> {
+        self.report.plain("waiting", "waiting for messages");
+        let end = self.options.length.and_then(|length| Instant::now().checked_add(length));
+        loop {
+            let news = tokio::select! {
+                news = self.news() => news?,
+                () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
+            };
+            match news {
+                News::Interrupted => return Ok(()),
+                News::Disconnected { retrying: false } => return Err(self.lost("waiting")),
+                news => {
+                    let is_message =
+                        matches!(news, News::Whisper { .. } | News::MsgGroup { .. } | News::VoiceMsg { .. });
+                    self.show(news)?;
+                    if is_message && !keep {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes part in a group's call, plays, records, and leaves.
+    pub(crate) async fn call(&mut self, group: &str) -> Result<Summary, Error> {
+        let asked = Instant::now();
+        self.ask(ClientCommand::JoinCall { group_name: group.into() }).await?;
+        let mut summary = Summary { set_up: asked.elapsed(), ..Summary::default() };
+        let text = format!("in the call of {}", plain(group));
+        self.report.event("established", json!({ "group": group }), &text);
+        let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+        let mut mixer = Mixer::new(self.options.record.as_deref(), self.options.device)?;
+        let end = self.converse(player, &mut mixer, &mut summary).await;
+        self.report.progress_end();
+        // Whatever happened, what was heard is kept.
+        mixer.finish()?;
+        let heard: BTreeMap<&str, usize> =
+            summary.heard.iter().map(|(name, times)| (name.as_str(), times.len())).collect();
+        let said = summary.said.len();
+        let total: usize = heard.values().sum();
+        let how = match &end {
+            Ok(()) => "left".into(),
+            Err(error) => error.to_string(),
+        };
+        let fields = json!({ "group": group, "how": how, "sent": said, "heard": heard });
+        let who = summary.heard.len();
+        let text = format!("call over ({how}): {said} messages sent, {total} of {who} speakers heard");
+        self.report.event("ended", fields, &text);
+        end?;
+        // An original server never answers that.
+        let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
+        Ok(summary)
+    }
+
+    async fn converse(
+        &mut self,
+        mut player: Option<Player>,
+        mixer: &mut Mixer,
+        summary: &mut Summary,
+    ) -> Result<(), Error> {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(SAMPLE_RATE);
+        let end = self.options.length.and_then(|length| start.checked_add(length));
+        let mut meter = tokio::time::interval(Duration::from_millis(100));
+        let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
+        loop {
+            let due = if player.is_some() { start + pacer.due() } else { far() };
+            tokio::select! {
+                news = self.news() => match news? {
+                    News::CallData { sender, samples } => {
+                        in_peak = in_peak.max(mixer.hear(start.elapsed(), sender.as_bytes(), &samples));
+                        summary.heard.entry(sender).or_default().push(Instant::now());
+                    }
+                    News::Interrupted => return Ok(()),
+                    News::Disconnected { retrying: false } => return Err(self.lost("in a call")),
+                    News::Response { action: Action::JoinCall, code } => return Err(refused(Action::JoinCall, code)),
+                    other => self.show(other)?,
+                },
+                () = sleep_until(due) => {
+                    match player.as_mut().map_or(Ok(None), |player| player.next_samples(BLOCK))? {
+                        Some(samples) => {
+                            out_peak = out_peak.max(peak(&samples));
+                            pacer.sent(samples.len());
+                            summary.said.push(Instant::now());
+                            self.say(&to_i16(&samples));
+                        }
+                        None if end.is_none() => {
+                            // What is on its way to the server is not lost.
+                            let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
+                            return Ok(());
+                        }
+                        None => player = None,
+                    }
+                }
+                () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
+                _ = meter.tick() => {
+                    mixer.advance(start.elapsed())?;
+                    self.report.progress(start.elapsed(), out_peak, in_peak);
+                    (out_peak, in_peak) = (0.0, 0.0);
+                }
+            }
+        }
+    }
+
+    /// Sends live audio; while there is no connection it goes nowhere.
+    pub(super) fn say(&mut self, samples: &[i16]) {
+        let samples = Samples::from(samples);
+        let said =
+            self.connection.call(|client, now| client.handle_command(now, ClientCommand::Say { samples }));
+        if let Err(refusal) = said {
+            tracing::debug!(%refusal, "not said");
+        }
+    }
+
+    /// Shows what concerns people.
+    pub(super) fn show(&mut self, news: News) -> Result<(), Error> {
+        match news {
+            News::Whisper { sender, content } => {
+                let text = format!("{}: {}", plain(&sender), plain(&content));
+                self.report.event("whisper", json!({ "from": sender, "text": content }), &text);
+            }
+            News::MsgGroup { group, sender, content } => {
+                let text = format!("[{}] {}: {}", plain(&group), plain(&sender), plain(&content));
+                let fields = json!({ "group": group, "from": sender, "text": content });
+                self.report.event("message", fields, &text);
+            }
+            News::VoiceMsg { sender, clip } => {
+                let seconds = clip.seconds();
+                self.recordings += 1;
+                let path = self.options.record.as_deref().map(|path| numbered(path, self.recordings));
+                if let Some(path) = &path {
+                    save_wav(path, &clip, SampleFormat::I16)?;
+                }
+                let place = path.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();
+                let text = format!("{}: {seconds:.1} s of sound{place}", plain(&sender));
+                let Clip { rate, channels, .. } = clip;
+                let fields = json!({ "from": sender, "seconds": seconds, "rate": rate, "channels": channels, "file": path });
+                self.report.event("voice_message", fields, &text);
+                if self.options.device {
+                    play(&clip)?;
+                }
+            }
+            News::Disconnected { .. } => {
+                self.report.plain("disconnected", "the connection is lost; trying again");
+            }
+            News::LoggedIn { .. } => self.report.plain("back", "back, and logged in again"),
+            News::CallJoined { group, .. } => {
+                let text = format!("back in the call of {}", plain(&group));
+                self.report.event("established", json!({ "group": group }), &text);
+            }
+            News::Response { action, code } => {
+                let text = format!("{}: {code}", action.name());
+                let fields = json!({ "action": action.name(), "code": code.0 });
+                self.report.event("response", fields, &text);
+            }
+            News::NoAnswer(action) => {
+                let fields = json!({ "action": action.name() });
+                self.report.event("no_answer", fields, &format!("{}: no answer", action.name()));
+            }
+            News::CallData { .. } | News::Interrupted => {}
+        }
+        Ok(())
+    }
+
+    /// The connection ended on its own: the network's fault, or what came in was none of this protocol.
+    pub(super) fn lost(&self, doing: &str) -> Error {
+        match self.connection.error() {
+            None | Some(voxwire_transport::Error::Closed) => {
+                failed!("the connection to the server was lost while {doing}")
+            }
+            Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
+        }
+    }
+
+    /// The next thing that happens.
+    pub(super) async fn news(&mut self) -> Result<News, Error> {
+        loop {
+            let turn = tokio::select! {
+                turn = self.connection.next() => turn,
+                () = interrupted(&mut self.signals) => return Ok(News::Interrupted),
+            };
+            let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting")) };
+            let event = match result {
+                Ok(Some(event)) => event,
+                Ok(None) => continue,
+                Err(violation) => {
+                    tracing::warn!(%violation, "ignored");
+                    continue;
+                }
+            };
+            return Ok(match event {
+                ClientEvent::Response { action, code } => News::Response { action, code },
+                ClientEvent::LoggedIn { again, .. } => News::LoggedIn { again },
+                ClientEvent::CallJoined { group_name, again } => {
+                    News::CallJoined { group: text(group_name.0), again }
+                }
+                ClientEvent::Whisper { sender, content } => {
+                    News::Whisper { sender: text(sender.0), content: text(content.0) }
+                }
+                ClientEvent::MsgGroup { group_name, sender, content } => {
+                    let (group, sender, content) = (text(group_name.0), text(sender.0), text(content.0));
+                    News::MsgGroup { group, sender, content }
+                }
+                ClientEvent::VoiceMsg { sender, channels, sample_rate, samples } => {
+                    News::VoiceMsg { sender: text(sender.0), clip: clip(channels, sample_rate, samples) }
+                }
+                ClientEvent::CallData { sender, samples } => {
+                    let mut pcm = Vec::new();
+                    samples.append_to(&mut pcm);
+                    News::CallData { sender: text(sender.0), samples: pcm }
+                }
+                ClientEvent::NoAnswer { action } => News::NoAnswer(action),
+                ClientEvent::Disconnected { retrying, .. } => News::Disconnected { retrying },
+                _ => continue,
+            });
+        }
+    }
+}
+
+/// How a call carries its sound.
+pub(super) const SHAPE: Shape =
+    Shape { rate: SAMPLE_RATE, channels: 1, format: SampleFormat::I16, order: SampleOrder::Little };
+
+/// A recording as it came, with a rate and channels that can be played.
+fn clip(channels: u64, sample_rate: u64, samples: Samples<'_>) -> Clip {
+    let channels = u16::try_from(channels).ok().filter(|channels| *channels > 0).unwrap_or(1);
+    let rate = u32::try_from(sample_rate).ok().filter(|rate| (1000..=384_000).contains(rate));
+    let mut pcm = Vec::new();
+    samples.append_to(&mut pcm);
+    let samples = pcm.into_iter().map(|sample| f64::from(sample) / 32_768.0).collect();
+    Clip { rate: rate.unwrap_or(SAMPLE_RATE), channels, samples }
+}
+
+/// Plays a recording on the loudspeaker, beside whatever else goes on.
+pub(super) fn play(clip: &Clip) -> Result<(), Error> {
+    let mono = resample(&clip.mono(), 48_000)?;
+    let mut loudspeaker = crate::device::Loudspeaker::open(48_000, 1)?;
+    tokio::spawn(async move {
+        let (start, mut pacer) = (Instant::now(), Pacer::new(48_000));
+        for block in mono.samples.chunks(960) {
+            sleep_until(start + pacer.due()).await;
+            pacer.sent(block.len());
+            let block: Vec<f32> = block.iter().map(|sample| *sample as f32).collect();
+            if loudspeaker.write(&block).is_err() {
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    });
+    Ok(())
+}
+
+pub(super) fn to_i16(samples: &[f64]) -> Vec<i16> {
+    samples.iter().map(|sample| (sample * 32_768.0).round().clamp(-32_768.0, 32_767.0) as i16).collect()
+}
+
+/// A time that does not come.
+pub(super) fn far() -> Instant {
+    Instant::now() + Duration::from_secs(365 * 24 * 3600)
+}
+
+/// Waits for the terminal, or whoever else, to want an end.
+pub(super) async fn interrupted([interrupt, terminate, hangup]: &mut [Signal; 3]) {
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
