@@ -49,11 +49,13 @@ enum Action {
     /// Put somebody on the contact list.
     AddContact {
         /// Whom.
+        #[arg(id = "whom", value_name = "USER")]
         user: String,
     },
     /// Send somebody a text.
     Whisper {
         /// To whom.
+        #[arg(id = "whom", value_name = "USER")]
         user: String,
         /// The text.
         #[arg(required = true)]
@@ -80,6 +82,7 @@ enum Action {
     /// Send somebody a recording: what --play says, or the microphone for as long as --for says.
     VoiceMessage {
         /// To whom.
+        #[arg(id = "whom", value_name = "USER")]
         user: String,
     },
     /// Take part in a group's call; leave it when the file has been played.

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 use voxwire_server::{Config, Protocol, Running, Wanted};
@@ -22,11 +23,13 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
-        (config.voicelink.port, config.opcode.port) = (0, 0);
+        (config.voicelink.port, config.opcode.port, config.msgpack.port) = (0, 0, 0);
+        config.data = folder();
         (config.dissonance.port, config.dissonance.quic_port, config.syfala.port) = (0, None, 0);
         let protocol = match protocol {
             Protocol::Voicelink => "voicelink",
             Protocol::Opcode => "opcode",
+            Protocol::Msgpack => "msgpack",
             Protocol::Dissonance => "dissonance",
             Protocol::Syfala => "syfala",
         };
@@ -34,6 +37,7 @@ impl Server {
         let transport = match protocol {
             "syfala" => "udp",
             _ if config.tls.is_some() => "tls",
+            "msgpack" => "zmtp",
             _ => "tcp",
         };
         let running = runtime.block_on(voxwire_server::start(config)).unwrap();
@@ -69,6 +73,9 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
         command.args(["--server", &address.to_string(), self.protocol]).args(arguments.split_whitespace());
         command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+        if self.protocol == "msgpack" {
+            command.env("VOXWIRE_PASSWORD", "geheim");
+        }
         command
     }
 
@@ -135,6 +142,14 @@ impl Drop for Client {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where a server keeps what it keeps: another place for each.
+fn folder() -> PathBuf {
+    static SERVERS: AtomicUsize = AtomicUsize::new(0);
+    let path = temporary(&format!("data-{}-{}", std::process::id(), SERVERS.fetch_add(1, Ordering::Relaxed)));
+    let _ = std::fs::remove_dir_all(&path);
+    path
 }
 
 pub fn temporary(name: &str) -> PathBuf {
