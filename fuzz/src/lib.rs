@@ -4,6 +4,8 @@
 
 mod core_bodies;
 mod dissonance;
+mod msgpack;
+mod msgpack_session;
 mod opcode;
 mod syfala;
 mod syfala_session;
@@ -11,6 +13,8 @@ mod voicelink;
 
 pub use core_bodies::{core_framing, core_list};
 pub use dissonance::{dissonance_message, dissonance_session};
+pub use msgpack::{msgpack_message, msgpack_stream};
+pub use msgpack_session::msgpack_session;
 pub use opcode::{opcode_message, opcode_session, opcode_stream};
 pub use syfala::{syfala_message, syfala_stream};
 pub use syfala_session::syfala_session;

@@ -64,6 +64,21 @@ fn c_10_opcode_session() {
 }
 
 #[test]
+fn c_10_msgpack_message() {
+    replay("msgpack_message", voxwire_fuzz::msgpack_message);
+}
+
+#[test]
+fn c_10_msgpack_stream() {
+    replay("msgpack_stream", voxwire_fuzz::msgpack_stream);
+}
+
+#[test]
+fn c_10_msgpack_session() {
+    replay("msgpack_session", voxwire_fuzz::msgpack_session);
+}
+
+#[test]
 fn c_10_syfala_message() {
     replay("syfala_message", voxwire_fuzz::syfala_message);
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod dissonance;
+mod msgpack;
 mod opcode;
 mod protocol;
 mod syfala;
@@ -55,7 +56,7 @@ struct Dialect {
     /// Which protocol.
     #[arg(long, value_name = "P")]
     protocol: Name,
-    /// Who sent it, where that matters (syfala: it does, and has to be said).
+    /// Who sent it, where that matters (msgpack and syfala: it does, and has to be said).
     #[arg(long, value_name = "SIDE")]
     from: Option<Side>,
     /// Byte order, where a protocol leaves it open.
@@ -67,6 +68,7 @@ struct Dialect {
 enum Name {
     Voicelink,
     Opcode,
+    Msgpack,
     Syfala,
     Dissonance,
 }
@@ -101,6 +103,12 @@ enum Error {
 }
 
 impl Dialect {
+    /// Whether the client sent it, where the two sides differ.
+    fn from_client(&self) -> Result<bool, Error> {
+        let side = self.from.ok_or(Error::Usage("the two sides differ: --from client or --from server"))?;
+        Ok(matches!(side, Side::Client))
+    }
+
     fn protocol(&self) -> Result<Box<dyn Protocol>, Error> {
         Ok(match self.protocol {
             Name::Voicelink => Box::new(voicelink::Voicelink::new(match self.byte_order {
@@ -108,12 +116,8 @@ impl Dialect {
                 Order::Le => ByteOrder::LittleEndian,
             })),
             Name::Opcode => Box::new(opcode::Opcode::new()),
-            Name::Syfala => match self.from {
-                Some(side) => Box::new(syfala::Syfala::new(matches!(side, Side::Client))),
-                None => {
-                    return Err(Error::Usage("syfala: the two sides differ: --from client or --from server"));
-                }
-            },
+            Name::Msgpack => Box::new(msgpack::Msgpack::new(self.from_client()?)),
+            Name::Syfala => Box::new(syfala::Syfala::new(self.from_client()?)),
             Name::Dissonance => Box::new(dissonance::Dissonance::new()),
         })
     }

@@ -1,0 +1,83 @@
+use crate::Script;
+use rmpv::Value;
+use voxwire_core::testing::{frames, law_frame};
+use voxwire_core::Framing as _;
+use voxwire_msgpack::{ClientMessage, Dialect, Framing, ServerMessage, Wire};
+
+/// Any bytes, from either side and in every dialect: no panic, what decodes obeys the laws, and an independent decoder finds
+/// the same objects in it.
+pub fn msgpack_message(data: &[u8]) {
+    for wire in [Wire::SERVER, Wire::CLIENT, Wire::ORIGINAL] {
+        let canonical = [
+            law_frame::<ClientMessage<'static>>(data, &wire),
+            law_frame::<ServerMessage<'static>>(data, &wire),
+        ];
+        // What is missing is no object.
+        if wire.missing_is_empty {
+            continue;
+        }
+        for canonical in canonical.into_iter().flatten() {
+            let expected = objects(&canonical, usize::MAX);
+            let mut found = objects(data, expected.len());
+            // As the document draws them.
+            if [b"add_contact".to_vec(), b"join_group".to_vec()].contains(&found[0]) {
+                found.insert(0, b"request".to_vec());
+                found.truncate(expected.len());
+            }
+            assert_eq!(found, expected);
+        }
+    }
+}
+
+/// The first objects of a message, as rmpv reads them; bytes and text alike, floats as wide as ours.
+fn objects(mut bytes: &[u8], most: usize) -> Vec<Vec<u8>> {
+    fn word(value: &Value) -> Vec<u8> {
+        match value {
+            Value::String(text) => text.as_bytes().to_vec(),
+            Value::Binary(bytes) => bytes.clone(),
+            Value::F64(number) => format!("{:?}", *number as f32).into_bytes(),
+            Value::F32(number) => format!("{number:?}").into_bytes(),
+            Value::Array(values) => values.iter().flat_map(|value| [word(value), vec![0]].concat()).collect(),
+            other => other.to_string().into_bytes(),
+        }
+    }
+    let mut words = Vec::new();
+    while !bytes.is_empty() && words.len() < most {
+        let value =
+            rmpv::decode::read_value_with_max_depth(&mut bytes, 16).expect("an object, as ours found it");
+        words.push(word(&value));
+    }
+    words
+}
+
+/// Any bytes as a stream, of either side and in either dialect: the same messages, errors and answers in any pieces.
+pub fn msgpack_stream(data: &[u8]) {
+    let mut script = Script(data);
+    let (choice, size) = (script.byte(), usize::from(script.byte()) + 1);
+    let make = || {
+        let mut framing = match choice % 3 {
+            0 => Framing::server(&Wire::SERVER),
+            1 => Framing::client(&Wire::CLIENT, Dialect::Zmtp),
+            _ => Framing::client(&Wire::CLIENT, Dialect::Plain),
+        };
+        if choice & 4 == 0 {
+            framing.set_max(2000);
+        }
+        framing
+    };
+    // The fuzzer need not find out about greetings.
+    let mut greeted = Vec::new();
+    if choice & 8 == 0 {
+        voxwire_msgpack::zmtp::put_greeting(&mut greeted);
+        let socket = match choice % 3 {
+            0 => voxwire_msgpack::zmtp::SocketType::Dealer,
+            _ => voxwire_msgpack::zmtp::SocketType::Router,
+        };
+        voxwire_msgpack::zmtp::put_ready(socket, &mut greeted);
+    }
+    let stream = [&greeted, script.bytes(usize::MAX)].concat();
+    let whole = frames(make(), &stream, || usize::MAX);
+    assert_eq!(frames(make(), &stream, || size), whole);
+    let total: usize = whole.0.iter().map(Vec::len).sum();
+    assert!(total <= stream.len());
+}

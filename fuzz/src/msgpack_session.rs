@@ -1,0 +1,339 @@
+use crate::Script;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use voxwire_core::{DialId, Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_msgpack::{
+    Client, ClientCommand, ClientMessage, ClientSettings, Code, Samples, Secret, Server, ServerCommand,
+    ServerMessage, Settings, Text, Violation, Wire,
+};
+
+const NAMES: [&str; 5] = ["a", "b", "c", "", "a\u{200b}"];
+const GROUPS: [&str; 3] = ["g", "h", ""];
+const TOKENS: [&str; 3] =
+    ["00000000-0000-4000-8000-000000000000", "11111111-1111-4111-8111-111111111111", "x"];
+
+/// A script of connections, messages, garbage, answers and time, for a server or for a client.
+pub fn msgpack_session(data: &[u8]) {
+    let mut script = Script(data);
+    if script.byte() % 4 == 0 { client(script) } else { server(script) }
+}
+
+fn digest(token: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.iter_mut().zip(token).for_each(|(to, from)| *to = *from);
+    digest
+}
+
+/// A message that may well make sense.
+fn from_client<'a>(script: &mut Script<'_>, samples: &'a [i16]) -> ClientMessage<'a> {
+    let (kind, choice) = (script.byte(), usize::from(script.byte()));
+    let username = Text::from(NAMES[choice % 5]);
+    let token = Secret::from(TOKENS[(choice >> 3) % 3]);
+    let recipient = Text::from(NAMES[(choice >> 5) % 5]);
+    let (group_name, content, contact) = (Text::from(GROUPS[(choice >> 6) % 3]), Text::from("x"), recipient);
+    let password = Secret::from("p");
+    let samples = Samples::from(samples);
+    match kind % 14 {
+        0 => ClientMessage::Register { username, password },
+        1 | 2 => ClientMessage::Login { username, password },
+        3 => ClientMessage::Logout { username },
+        4 => ClientMessage::AddContact { username, token, contact },
+        5 => ClientMessage::Whisper { username, token, recipient, content },
+        6 => ClientMessage::CreateGroup { username, token, group_name },
+        7 => ClientMessage::JoinGroup { username, token, group_name },
+        8 => ClientMessage::MsgGroup { username, token, group_name, content },
+        9 => {
+            let (channels, sample_rate) = (u64::from(script.byte() % 3), 8000);
+            ClientMessage::VoiceMsg { username, token, recipient, channels, sample_rate, samples }
+        }
+        10 | 11 => ClientMessage::JoinCall { username, token, group_name },
+        12 => ClientMessage::LeaveCall { username, token },
+        _ => ClientMessage::CallData { username, token, group_name, samples },
+    }
+}
+
+fn from_server<'a>(script: &mut Script<'_>, samples: &'a [i16]) -> ServerMessage<'a> {
+    let (kind, choice) = (script.byte(), usize::from(script.byte()));
+    let sender = Text::from(NAMES[choice % 5]);
+    let (group_name, content) = (Text::from(GROUPS[(choice >> 3) % 3]), Text::from("x"));
+    let samples = Samples::from(samples);
+    let actions = ["register", "login", "logout", "whisper", "join_call", "leave_call", "fly", ""];
+    match kind % 8 {
+        0 => ServerMessage::LoggedIn { username: sender, token: TOKENS[(choice >> 5) % 3].into() },
+        1 => ServerMessage::CallJoined { group_name },
+        2 => ServerMessage::Whisper { sender, content },
+        3 => ServerMessage::MsgGroup { group_name, sender, content },
+        4 => ServerMessage::VoiceMsg { sender, channels: 1, sample_rate: 8000, samples },
+        5 => ServerMessage::CallData { sender, samples },
+        _ => {
+            let code = if choice & 64 == 0 { Code(513) } else { Code(0) };
+            let action = actions[choice % 8];
+            let code = if ["login", "join_call"].contains(&action) { Code(515) } else { code };
+            ServerMessage::Response { action: action.into(), code }
+        }
+    }
+}
+
+/// What a driver knows, and how many responses each client has to get.
+struct Driver {
+    ids: PeerIds,
+    alive: Vec<PeerId>,
+    paused: BTreeMap<PeerId, Instant>,
+    owed: BTreeMap<PeerId, i64>,
+    now: Instant,
+}
+
+impl Driver {
+    fn frame(&mut self, server: &mut Server, peer: PeerId, bytes: &[u8]) {
+        if self.paused.get(&peer).is_some_and(|until| *until > self.now) {
+            return;
+        }
+        let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
+        match server.handle_input(self.now, input) {
+            Err(Violation::InWork | Violation::Backlog(_) | Violation::UnknownPeer) => {}
+            // An update is never answered.
+            _ => *self.owed.entry(peer).or_default() += i64::from(!is_update(bytes)),
+        }
+    }
+
+    fn obey(&mut self, server: &mut Server) {
+        let (mut done, mut closed) = (0, BTreeSet::new());
+        for output in server.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, frame, lane } => {
+                    assert!(!closed.contains(&to), "a frame behind a close");
+                    let message = ServerMessage::decode(frame, &Wire::SERVER).expect("a message");
+                    let droppable = matches!(message, ServerMessage::CallData { .. });
+                    assert_eq!(droppable, lane == Lane::Droppable);
+                    let is_response = matches!(
+                        message,
+                        ServerMessage::Response { .. }
+                            | ServerMessage::LoggedIn { .. }
+                            | ServerMessage::CallJoined { .. }
+                    );
+                    if is_response {
+                        let owed = self.owed.entry(to).or_default();
+                        *owed -= 1;
+                        assert!(*owed >= 0, "a response to nothing");
+                    }
+                }
+                Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),
+                Output::Pause { peer, until } => {
+                    let paused = self.paused.entry(peer).or_default();
+                    *paused = until.max(*paused);
+                }
+                Output::Resume { peer } => drop(self.paused.remove(&peer)),
+                _ => {}
+            }
+        }
+        server.advance(done);
+        self.alive.retain(|peer| !closed.contains(peer));
+        closed.into_iter().for_each(|peer| self.ids.retire(peer));
+    }
+}
+
+/// As ours reads it: `update`, however it is written.
+fn is_update(bytes: &[u8]) -> bool {
+    let mut bytes = bytes;
+    match rmpv::decode::read_value_with_max_depth(&mut bytes, 2) {
+        Ok(rmpv::Value::String(text)) => text.as_bytes() == b"update",
+        Ok(rmpv::Value::Binary(text)) => text == b"update",
+        _ => false,
+    }
+}
+
+fn timers(session: &mut impl Session, now: Instant) {
+    for turn in 0.. {
+        assert!(turn < 2000, "timers fire for ever");
+        if session.poll_timeout().is_none_or(|at| at > now) {
+            break;
+        }
+        session.handle_timeout(now);
+    }
+}
+
+fn server(mut script: Script<'_>) {
+    let choice = script.byte();
+    let mut settings = if choice & 1 == 0 { Settings::DEFAULT } else { Settings::ORIGINAL };
+    settings.keep = choice & 2 == 0;
+    settings.max_own_groups = 2;
+    settings.max_members = 2;
+    settings.max_connections = 2;
+    settings.limits.max_peers = 6;
+    settings.limits.max_backlog = 20_000;
+    let mut server = Server::new(settings, 7, digest);
+    let mut driver = Driver {
+        ids: PeerIds::new(),
+        alive: Vec::new(),
+        paused: BTreeMap::new(),
+        owed: BTreeMap::new(),
+        now: Instant::ZERO,
+    };
+    let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
+    let mut drain = true;
+    while !script.is_empty() {
+        let operation = script.byte();
+        let slot = usize::from(operation >> 4);
+        let peer = driver.alive.get(slot).copied();
+        match (operation % 16, peer) {
+            (0 | 1, _) => {
+                let peer = driver.ids.mint().expect("a free slot");
+                driver.alive.push(peer);
+                let from = Some(([10, 0, 0, operation >> 6], 1).into());
+                let _ = server.handle_input(driver.now, Input::Opened { peer, via: Via::Accepted, from });
+            }
+            (2, Some(peer)) => {
+                driver.alive.retain(|&known| known != peer);
+                driver.ids.retire(peer);
+                let _ = server.handle_input(driver.now, Input::Closed { peer });
+            }
+            (3, Some(peer)) => {
+                let len = usize::from(script.byte());
+                driver.frame(&mut server, peer, script.bytes(len));
+            }
+            (4, _) => {
+                let step = u64::from(script.byte()) * 300;
+                driver.now = driver.now.saturating_add(Duration::from_millis(step));
+            }
+            (5, _) => drain = !drain,
+            (6 | 7, _) => {
+                let choice = script.byte();
+                let peer = PeerId { slot: slot as u32, generation: u32::from(choice >> 6) };
+                let (group_name, username) =
+                    (Text::from(GROUPS[slot % 3]), Text::from(NAMES[usize::from(choice) % 5]));
+                let command = match choice % 9 {
+                    0 | 1 => ServerCommand::Allow { peer },
+                    2 | 3 => ServerCommand::Admit { peer, token: TOKENS[slot % 2].into() },
+                    4 => ServerCommand::Refuse { peer, code: Code(515) },
+                    5 => ServerCommand::Deliver { peer, update: from_server(&mut script, &samples) },
+                    6 => ServerCommand::Forward {
+                        recipient: username,
+                        update: from_server(&mut script, &samples),
+                    },
+                    7 => ServerCommand::Member { group_name, username },
+                    _ => ServerCommand::Group { group_name, owner: username },
+                };
+                let before = server.outputs().count();
+                if server.handle_command(driver.now, command).is_err() {
+                    assert_eq!(server.outputs().count(), before, "a refusal queues nothing");
+                }
+            }
+            (8, Some(peer)) if script.byte() % 8 == 0 => {
+                let _ = server.handle_command(driver.now, ServerCommand::Kick { peer });
+            }
+            (_, Some(peer)) => {
+                let mut bytes = Vec::new();
+                from_client(&mut script, &samples).encode(&Wire::SERVER, &mut bytes).expect("small");
+                driver.frame(&mut server, peer, &bytes);
+            }
+            _ => {}
+        }
+        timers(&mut server, driver.now);
+        if drain {
+            driver.obey(&mut server);
+        }
+        assert!(server.in_calls() <= 6 && server.online() <= 6);
+    }
+    driver.obey(&mut server);
+    // Whoever the server knows is there, and the other way round.
+    assert_eq!(server.peers(), driver.alive.len());
+    // In the end every request has its one response, whatever the application does.
+    driver.now = driver.now.saturating_add(Duration::from_secs(100));
+    timers(&mut server, driver.now);
+    driver.obey(&mut server);
+    for peer in &driver.alive {
+        assert_eq!(driver.owed.get(peer).copied().unwrap_or(0), 0, "a request without a response");
+    }
+    assert!(server.poll_timeout().is_none(), "nothing waits for ever");
+    server.shutdown(driver.now);
+    timers(&mut server, driver.now);
+    driver.obey(&mut server);
+    assert!(server.peers() == 0 && server.online() == 0 && server.in_calls() == 0 && driver.alive.is_empty());
+}
+
+fn client(mut script: Script<'_>) {
+    let mut settings = ClientSettings::DEFAULT;
+    settings.max_requests = 4;
+    settings.limits.max_backlog = 20_000;
+    if script.byte() & 1 == 0 {
+        settings.reconnect = None;
+    }
+    let mut client = Client::new(settings);
+    let mut ids = PeerIds::new();
+    let (mut now, mut peer, mut dialling) = (Instant::ZERO, None, true);
+    let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
+    while !script.is_empty() {
+        let operation = script.byte();
+        match (operation % 8, peer) {
+            (0, None) if dialling => {
+                let opened = ids.mint().expect("a free slot");
+                (peer, dialling) = (Some(opened), false);
+                let via = Via::Dialled(DialId::FIRST);
+                let _ = client.handle_input(now, Input::Opened { peer: opened, via, from: None });
+            }
+            (1, None) if dialling => {
+                dialling = false;
+                let _ = client.handle_input(now, Input::DialFailed(DialId::FIRST));
+            }
+            (2, Some(lost)) if operation & 32 == 0 => {
+                peer = None;
+                ids.retire(lost);
+                let _ = client.handle_input(now, Input::Closed { peer: lost });
+            }
+            (3, _) => now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 200)),
+            (4, Some(peer)) => {
+                let len = usize::from(script.byte());
+                let bytes = script.bytes(len);
+                let _ = client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes });
+            }
+            (5 | 6, Some(peer)) => {
+                let mut bytes = Vec::new();
+                from_server(&mut script, &samples).encode(&Wire::SERVER, &mut bytes).expect("small");
+                let _ = client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes });
+            }
+            _ => {
+                let choice = script.byte();
+                let (username, password) = (Text::from(NAMES[usize::from(choice) % 5]), Secret::from("p"));
+                let group_name = Text::from(GROUPS[usize::from(choice >> 4) % 3]);
+                let command = match choice % 10 {
+                    0 => ClientCommand::Register { username, password },
+                    1 | 2 => ClientCommand::Login { username, password },
+                    3 => ClientCommand::Logout,
+                    4 => ClientCommand::Whisper { recipient: username, content: username },
+                    5 => ClientCommand::CreateGroup { group_name },
+                    6 | 7 => ClientCommand::JoinCall { group_name },
+                    8 => ClientCommand::LeaveCall,
+                    _ => ClientCommand::Say { samples: samples[..].into() },
+                };
+                let before = client.outputs().count();
+                if client.handle_command(now, command).is_err() {
+                    assert_eq!(client.outputs().count(), before, "a refusal queues nothing");
+                }
+            }
+        }
+        timers(&mut client, now);
+        let mut done = 0;
+        for output in client.outputs() {
+            done += 1;
+            match output {
+                Output::Send { to, frame, .. } => {
+                    assert_eq!(Some(to), peer, "to the server that there is");
+                    ClientMessage::decode(frame, &Wire::SERVER).expect("a message");
+                }
+                Output::Dial { .. } => {
+                    assert!(!dialling && peer.is_none(), "one connection at a time");
+                    dialling = true;
+                }
+                _ => {}
+            }
+        }
+        client.advance(done);
+        assert!(client.in_work() <= 6 && client.is_connected() == peer.is_some());
+        assert!(client.call().is_none() || client.username().is_some());
+    }
+    client.shutdown(now);
+    timers(&mut client, now.saturating_add(Duration::from_secs(100)));
+    assert!(!client.is_connected() && client.in_work() == 0);
+    assert!(client.poll_timeout().is_none(), "nothing waits for ever");
+}
