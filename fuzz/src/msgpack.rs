@@ -1,7 +1,7 @@
 use crate::Script;
 use rmpv::Value;
-use voxwire_core::testing::{frames, law_frame};
 use voxwire_core::Framing as _;
+use voxwire_core::testing::{frames, law_frame};
 use voxwire_msgpack::{ClientMessage, Dialect, Framing, ServerMessage, Wire};
 
 /// Any bytes, from either side and in every dialect: no panic, what decodes obeys the laws, and an independent decoder finds
@@ -18,13 +18,10 @@ pub fn msgpack_message(data: &[u8]) {
         }
         for canonical in canonical.into_iter().flatten() {
             let expected = objects(&canonical, usize::MAX);
-            let mut found = objects(data, expected.len());
-            // As the document draws them.
-            if [b"add_contact".to_vec(), b"join_group".to_vec()].contains(&found[0]) {
-                found.insert(0, b"request".to_vec());
-                found.truncate(expected.len());
-            }
-            assert_eq!(found, expected);
+            // As the document draws them: without "request".
+            let naked = [&b"add_contact"[..], b"join_group"].contains(&&objects(data, 1)[0][..]);
+            let skipped = usize::from(naked);
+            assert_eq!(objects(data, expected.len() - skipped), expected[skipped..]);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::{DialId, Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientMessage, ClientSettings, Code, Samples, Secret, Server, ServerCommand,
-    ServerMessage, Settings, Text, Violation, Wire,
+    ServerEvent, ServerMessage, Settings, Text, Ticket, Violation, Wire,
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "", "a\u{200b}"];
@@ -80,6 +80,8 @@ struct Driver {
     alive: Vec<PeerId>,
     paused: BTreeMap<PeerId, Instant>,
     owed: BTreeMap<PeerId, i64>,
+    /// What the application has been asked.
+    tickets: Vec<Ticket>,
     now: Instant,
 }
 
@@ -89,7 +91,11 @@ impl Driver {
             return;
         }
         let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
-        match server.handle_input(self.now, input) {
+        let result = server.handle_input(self.now, input);
+        if let Ok(Some(event)) = &result {
+            self.tickets.extend(ticket(event));
+        }
+        match result {
             Err(Violation::InWork | Violation::Backlog(_) | Violation::UnknownPeer) => {}
             // An update is never answered.
             _ => *self.owed.entry(peer).or_default() += i64::from(!is_update(bytes)),
@@ -133,6 +139,19 @@ impl Driver {
     }
 }
 
+/// What an event asks.
+const fn ticket(event: &ServerEvent<'_>) -> Option<Ticket> {
+    match event {
+        ServerEvent::Registering { ticket, .. }
+        | ServerEvent::LoggingIn { ticket, .. }
+        | ServerEvent::AddingContact { ticket, .. }
+        | ServerEvent::CreatingGroup { ticket, .. }
+        | ServerEvent::JoiningGroup { ticket, .. }
+        | ServerEvent::Keeping { ticket, .. } => Some(*ticket),
+        _ => None,
+    }
+}
+
 /// As ours reads it: `update`, however it is written.
 fn is_update(bytes: &[u8]) -> bool {
     let mut bytes = bytes;
@@ -168,6 +187,7 @@ fn server(mut script: Script<'_>) {
         alive: Vec::new(),
         paused: BTreeMap::new(),
         owed: BTreeMap::new(),
+        tickets: Vec::new(),
         now: Instant::ZERO,
     };
     let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
@@ -202,16 +222,15 @@ fn server(mut script: Script<'_>) {
                 let peer = PeerId { slot: slot as u32, generation: u32::from(choice >> 6) };
                 let (group_name, username) =
                     (Text::from(GROUPS[slot % 3]), Text::from(NAMES[usize::from(choice) % 5]));
-                let command = match choice % 9 {
-                    0 | 1 => ServerCommand::Allow { peer },
-                    2 | 3 => ServerCommand::Admit { peer, token: TOKENS[slot % 2].into() },
-                    4 => ServerCommand::Refuse { peer, code: Code(515) },
-                    5 => ServerCommand::Deliver { peer, update: from_server(&mut script, &samples) },
-                    6 => ServerCommand::Forward {
-                        recipient: username,
-                        update: from_server(&mut script, &samples),
-                    },
-                    7 => ServerCommand::Member { group_name, username },
+                // The newest, mostly; older ones are answered late, or twice.
+                let newest = driver.tickets.len().wrapping_sub(1 + usize::from(choice >> 6));
+                let ticket = driver.tickets.get(newest).or(driver.tickets.first()).copied();
+                let command = match (choice % 8, ticket) {
+                    (0 | 1, Some(ticket)) => ServerCommand::Allow { ticket },
+                    (2 | 3, Some(ticket)) => ServerCommand::Admit { ticket, token: TOKENS[slot % 2].into() },
+                    (4, Some(ticket)) => ServerCommand::Refuse { ticket, code: Code(515) },
+                    (5, _) => ServerCommand::Deliver { peer, update: from_server(&mut script, &samples) },
+                    (6, _) => ServerCommand::Member { group_name, username },
                     _ => ServerCommand::Group { group_name, owner: username },
                 };
                 let before = server.outputs().count();

@@ -53,9 +53,12 @@ pub enum Refusal {
     /// A token that is not 36 characters long.
     #[error("a token has 36 characters")]
     Token,
-    /// A peer the session does not know, or that has nothing to be answered.
-    #[error("unknown peer, or nothing to be answered")]
+    /// A peer the session does not know.
+    #[error("unknown peer")]
     UnknownPeer,
+    /// A question that was never asked, or is answered already.
+    #[error("unknown ticket: answered already, or never asked")]
+    UnknownTicket,
     /// A table is at its limit.
     #[error("{what}: at most {max}")]
     Full {

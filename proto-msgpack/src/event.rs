@@ -152,44 +152,41 @@ pub enum ClientEvent<'a> {
     },
 }
 
+/// Names a question that the application is asked, and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
 /// What a server's application can ask for.
 ///
-/// Events that want to be answered are answered by `Allow`, `Admit` or `Refuse`, each exactly once, at once or later; until
-/// then nothing more is read from that client. Answer also for those who have gone meanwhile: what was stored is true.
+/// Events with a ticket want to be answered by `Allow`, `Admit` or `Refuse`, each exactly once, at once or later; until then
+/// nothing more is read from that client. Answer also for those who have gone meanwhile: what was stored is true.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {
     /// It is done, and will not be lost: `Registering`, `AddingContact`, `CreatingGroup`, `JoiningGroup`, `Keeping`.
     Allow {
-        /// Who asked.
-        peer: PeerId,
+        /// Which question this answers.
+        ticket: Ticket,
     },
     /// Name and password are right: `LoggingIn`.
     Admit {
-        /// Who asked.
-        peer: PeerId,
+        /// Which question this answers.
+        ticket: Ticket,
         /// A new one: a UUID of version 4, in lower case. Where tokens are shared the user's present one is sent instead.
         token: Secret<'a>,
     },
     /// It is not done.
     Refuse {
-        /// Who asked.
-        peer: PeerId,
+        /// Which question this answers.
+        ticket: Ticket,
         /// Why.
         code: Code,
     },
-    /// Send an update that was kept; between `LoggingIn` and `Admit`, in the order of their origin. When the client has shown
-    /// that it has them, or has been connected for so long that it must, `Received` follows.
+    /// Send an update that was kept, to somebody who is logged in, or between `LoggingIn` and `Admit`; in the order of their
+    /// origin. When the client has shown that it has them, or has been connected for so long that it must, `Received` follows.
     Deliver {
-        /// Who is logging in.
+        /// To whom.
         peer: PeerId,
-        /// `Whisper`, `MsgGroup` or `VoiceMsg`.
-        update: ServerMessage<'a>,
-    },
-    /// Send an update to a user who has logged in while it was being kept. Refused if nobody is logged in as that user.
-    Forward {
-        /// For whom.
-        recipient: Text<'a>,
         /// `Whisper`, `MsgGroup` or `VoiceMsg`.
         update: ServerMessage<'a>,
     },
@@ -227,6 +224,8 @@ pub enum ServerEvent<'a> {
     },
     /// Somebody wants an account: store it and `Allow`, or `Refuse` with `USER_ALREADY_EXIST`.
     Registering {
+        /// Names it in the answer.
+        ticket: Ticket,
         /// Who asks.
         peer: PeerId,
         /// Its name.
@@ -236,6 +235,8 @@ pub enum ServerEvent<'a> {
     },
     /// Somebody logs in: `Admit`, or `Refuse` with `USER_WRONG_PASSWORD`.
     LoggingIn {
+        /// Names it in the answer.
+        ticket: Ticket,
         /// Who asks.
         peer: PeerId,
         /// Who it wants to be.
@@ -246,6 +247,8 @@ pub enum ServerEvent<'a> {
     /// A user wants somebody on its contact list: store it and `Allow`, or `Refuse` with `USER_DOES_NOT_EXIST` if either is
     /// unknown.
     AddingContact {
+        /// Names it in the answer.
+        ticket: Ticket,
         /// Who asks.
         peer: PeerId,
         /// Whose list.
@@ -257,6 +260,8 @@ pub enum ServerEvent<'a> {
     },
     /// A user makes a group, whose name is free: store it, and its owner as a member, and `Allow`.
     CreatingGroup {
+        /// Names it in the answer.
+        ticket: Ticket,
         /// Who asks.
         peer: PeerId,
         /// Its name.
@@ -266,6 +271,8 @@ pub enum ServerEvent<'a> {
     },
     /// A user becomes a member of a group: store it and `Allow`.
     JoiningGroup {
+        /// Names it in the answer.
+        ticket: Ticket,
         /// Who asks.
         peer: PeerId,
         /// The group.
@@ -276,6 +283,8 @@ pub enum ServerEvent<'a> {
     /// An update for users who are away: keep it and `Allow`, or `Refuse` with `USER_NOT_CONNECTED`. (Where some members of a
     /// group have it already, the request succeeds in any case.)
     Keeping {
+        /// Names it in the answer.
+        ticket: Ticket,
         /// Who sent it.
         peer: PeerId,
         /// For whom.
@@ -283,15 +292,18 @@ pub enum ServerEvent<'a> {
         /// `Whisper`, `MsgGroup` or `VoiceMsg`.
         update: ServerMessage<'a>,
     },
-    /// What was delivered at a log-in has arrived, and need not be kept any longer.
+    /// What was delivered has arrived, and need not be kept any longer.
     Received {
         /// The client.
         peer: PeerId,
     },
-    /// A client is logged in again with the token that its lost connection had.
+    /// A client is logged in again with the token that its lost connection had. So it has all that was delivered to that one
+    /// at its log-in; and what was kept meanwhile can be delivered.
     Resumed {
         /// The client.
         peer: PeerId,
+        /// The connection that was lost.
+        lost: PeerId,
     },
     /// A user has logged out.
     LoggedOut {

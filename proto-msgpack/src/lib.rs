@@ -42,7 +42,7 @@ pub use {
     client::{Client, ClientSettings, ClientStats, Reconnect},
     code::Code,
     error::{Refusal, Violation},
-    event::{ClientCommand, ClientEvent, ServerCommand, ServerEvent},
+    event::{ClientCommand, ClientEvent, ServerCommand, ServerEvent, Ticket},
     framing::{Dialect, Framing},
     message::{ClientMessage, ServerMessage},
     objects::Action,

@@ -7,7 +7,7 @@ use crate::message::head;
 use crate::objects::kind;
 use crate::wire::MAX_BEFORE_LOGIN;
 use crate::{
-    Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text,
+    Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text, Ticket,
     Violation, Wire,
 };
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -38,10 +38,11 @@ pub struct Server {
     groups: Groups,
     /// Log-ins whose connections are lost, for a while.
     away: Away,
-    /// What the application has been asked, by who asked. Outlives connections: what is stored is true.
-    asked: BTreeMap<PeerId, Asked>,
+    /// What the application has been asked. Outlives connections: what is stored is true.
+    asked: BTreeMap<Ticket, Asked>,
+    tickets: u64,
     /// When a client has waited for too long for the application.
-    answers: Deadlines<PeerId>,
+    answers: Deadlines<Ticket>,
     /// When a client must have got what was delivered.
     receipts: Deadlines<PeerId>,
     /// Those who are not logged in, by how long they have been here.
@@ -75,8 +76,8 @@ pub struct Settings {
     pub resume: Duration,
     /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`.
     pub answer: Duration,
-    /// After which time a client that is connected must have got what was delivered to it at its log-in: longer than a driver
-    /// waits for sent bytes to be acknowledged.
+    /// After which time a client that is connected must have got what was delivered to it, beside what the delivery takes at
+    /// 16 KiB a second: longer than a driver waits for sent bytes to be acknowledged.
     pub receipt: Duration,
     /// Connections of one user.
     pub max_connections: usize,
@@ -94,7 +95,8 @@ pub struct Settings {
     pub voice: Rate,
     /// Log-ins and registrations of one address (loopback is exempt).
     pub attempts: Rate,
-    /// Bytes of recordings for one user, whoever sends them: more than a connection takes would cost it.
+    /// Bytes of recordings for one user, whoever sends them: more than a connection takes would cost it. And of one
+    /// connection, for whomever.
     pub recordings: Rate,
     /// How many bytes of live audio may wait for a slow listener; one message always may.
     pub queue: usize,
@@ -173,21 +175,25 @@ struct Peer {
     login: Option<Login>,
     /// The group whose call it takes part in.
     call: Option<Box<[u8]>>,
-    /// A request is in work.
-    waiting: bool,
-    /// Something was delivered, and it has not shown that it has it.
-    delivered: bool,
+    /// The request that is in work.
+    waiting: Option<Ticket>,
+    /// What was delivered, in bytes, and not shown to have arrived.
+    delivered: usize,
+    /// It was delivered before the log-in was answered: whoever shows the token has it.
+    delivered_first: bool,
     /// Until when nothing is to be read because of its rates.
     rests: Instant,
     violations: u32,
     last_violation: Instant,
     requests: Bucket,
     voice: Bucket,
+    recordings: Bucket,
 }
 
 /// What the application has been asked.
 #[derive(Debug)]
 struct Asked {
+    peer: PeerId,
     action: Action,
     what: What,
     /// The client has been told that it took too long.
@@ -234,6 +240,7 @@ impl Server {
             groups: Groups::default(),
             away: Away::new(max),
             asked: BTreeMap::new(),
+            tickets: 0,
             answers: Deadlines::new(),
             receipts: Deadlines::new(),
             strangers: BTreeSet::new(),
@@ -254,6 +261,11 @@ impl Server {
     /// The address of `peer`, if the driver told it.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
         self.peers.get(peer)?.from
+    }
+
+    /// The connections of a user that are up.
+    pub fn connections(&self, username: &[u8]) -> &[PeerId] {
+        self.users.get(username).map_or(&[], |user| &user.connections)
     }
 
     /// Whether a user is logged in on a connection that is up.
@@ -298,7 +310,7 @@ impl Server {
         message: ClientMessage<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
-        if state.waiting {
+        if state.waiting.is_some() {
             return Err(Violation::InWork);
         }
         let (bucket, rate) = match message {
@@ -372,22 +384,26 @@ impl Server {
     }
 
     /// Asks the application; `peer` waits for its answer.
-    fn ask(&mut self, now: Instant, peer: PeerId, action: Action, what: What) {
+    fn ask(&mut self, now: Instant, peer: PeerId, action: Action, what: What) -> Ticket {
+        self.tickets = self.tickets.saturating_add(1);
+        let ticket = Ticket(self.tickets);
         let until = now.saturating_add(self.settings.answer);
         if let Some(state) = self.peers.get_mut(peer) {
-            state.waiting = true;
+            state.waiting = Some(ticket);
         }
-        self.asked.insert(peer, Asked { action, what, late: false });
-        self.answers.set(peer, until);
+        self.asked.insert(ticket, Asked { peer, action, what, late: false });
+        self.answers.set(ticket, until);
         // Longer than the answer may take, which ends it.
         self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
+        ticket
     }
 
-    /// `peer` has its answer: what it says next is heard.
-    fn resume(&mut self, now: Instant, peer: PeerId) {
-        self.answers.clear(peer);
-        let Some(state) = self.peers.get_mut(peer).filter(|state| state.waiting) else { return };
-        state.waiting = false;
+    /// `peer` has the answer that it has been waiting for: what it says next is heard.
+    fn resume(&mut self, now: Instant, peer: PeerId, ticket: Ticket) {
+        self.answers.clear(ticket);
+        let state = self.peers.get_mut(peer).filter(|state| state.waiting == Some(ticket));
+        let Some(state) = state else { return };
+        state.waiting = None;
         let rests = state.rests;
         self.outbox.resume(peer);
         if rests > now {
@@ -396,12 +412,12 @@ impl Server {
     }
 
     /// The application's answer.
-    fn answered(&mut self, now: Instant, peer: PeerId, verdict: Result<(), Code>) -> Result<(), Refusal> {
-        let asked = self.asked.get(&peer).ok_or(Refusal::UnknownPeer)?;
+    fn answered(&mut self, now: Instant, ticket: Ticket, verdict: Result<(), Code>) -> Result<(), Refusal> {
+        let asked = self.asked.get(&ticket).ok_or(Refusal::UnknownTicket)?;
         if matches!(asked.what, What::Login { .. }) && verdict.is_ok() {
             return Err(Refusal::Unexpected { state: "somebody logs in", command: "allow it: admit" });
         }
-        let Some(Asked { action, what, late }) = self.asked.remove(&peer) else { return Ok(()) };
+        let Some(Asked { peer, action, what, late }) = self.asked.remove(&ticket) else { return Ok(()) };
         let code = match verdict {
             Ok(()) => Code::SUCCESS,
             Err(code) => code,
@@ -414,16 +430,11 @@ impl Server {
             What::AddContact { otherwise } if code.is_success() => otherwise,
             What::AddContact { .. } => code,
             What::CreateGroup { group_name, owner } => {
-                self.groups.creating.remove(&group_name);
-                if code.is_success() {
-                    self.groups.add(&group_name, &owner);
-                }
+                self.groups.created(&group_name, &owner, code.is_success());
                 code
             }
             What::JoinGroup { group_name, username } => {
-                if code.is_success() {
-                    self.groups.add_member(&group_name, &username);
-                }
+                self.groups.joined(&group_name, &username, code.is_success());
                 code
             }
             What::Keep { delivered: true } => Code::SUCCESS,
@@ -432,8 +443,17 @@ impl Server {
         if !late && self.peers.get(peer).is_some() {
             self.respond(peer, action, code);
         }
-        self.resume(now, peer);
+        self.resume(now, peer, ticket);
         Ok(())
+    }
+
+    /// The application takes too long: its answer will still count, but nobody waits for it.
+    fn give_up(&mut self, now: Instant, ticket: Ticket) {
+        let Some(Asked { peer, action, late, .. }) = self.asked.get_mut(&ticket) else { return };
+        *late = true;
+        let (peer, action) = (*peer, *action);
+        self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+        self.resume(now, peer, ticket);
     }
 
     /// A connection arrives; where there is no room, the one goes that has been a stranger for longest.
@@ -456,13 +476,15 @@ impl Server {
             number,
             login: None,
             call: None,
-            waiting: false,
-            delivered: false,
+            waiting: None,
+            delivered: 0,
+            delivered_first: false,
             rests: Instant::ZERO,
             violations: 0,
             last_violation: now,
             requests: Bucket::default(),
             voice: Bucket::default(),
+            recordings: Bucket::default(),
         };
         if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
             self.outbox.close(peer);
@@ -491,13 +513,16 @@ impl Server {
         let call = self.leave(peer);
         let state = self.peers.remove(peer)?;
         self.strangers.remove(&(state.number, peer));
-        self.answers.clear(peer);
         self.receipts.clear(peer);
+        // Nobody waits for that any more; the answer still counts.
+        if let Some(ticket) = state.waiting {
+            self.answers.clear(ticket);
+        }
         let username = state.login.map(|login| {
             self.users.remove(&login.username, peer);
             if lost {
                 let until = now.saturating_add(self.settings.resume);
-                self.away.add(now, &login, call, state.from.map(|from| from.ip()), until);
+                self.away.add(now, peer, &login, call, state.from.map(|from| from.ip()), until);
             }
             login.username
         });
@@ -527,7 +552,7 @@ impl Server {
         bytes: &'a [u8],
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let state = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
-        if state.waiting {
+        if state.waiting.is_some() {
             return Err(Violation::InWork);
         }
         match ClientMessage::decode(bytes, &self.wire) {
@@ -585,11 +610,10 @@ impl Session for Server {
 
     fn handle_command(&mut self, now: Instant, command: ServerCommand<'_>) -> Result<(), Refusal> {
         match command {
-            ServerCommand::Allow { peer } => self.answered(now, peer, Ok(())),
-            ServerCommand::Refuse { peer, code } => self.answered(now, peer, Err(code)),
-            ServerCommand::Admit { peer, token } => self.admit(now, peer, token),
-            ServerCommand::Deliver { peer, update } => self.deliver(peer, &update),
-            ServerCommand::Forward { recipient, update } => self.forward(recipient, &update),
+            ServerCommand::Allow { ticket } => self.answered(now, ticket, Ok(())),
+            ServerCommand::Refuse { ticket, code } => self.answered(now, ticket, Err(code)),
+            ServerCommand::Admit { ticket, token } => self.admit(now, ticket, token),
+            ServerCommand::Deliver { peer, update } => self.deliver(now, peer, &update),
             ServerCommand::Group { group_name, owner } => {
                 let max = self.settings.max_groups;
                 if self.groups.len() >= max && self.groups.get(group_name.0).is_none() {
@@ -619,13 +643,8 @@ impl Session for Server {
         if let Some(event) = self.later.pop_front() {
             return Some(event);
         }
-        if let Some(peer) = self.answers.pop(now) {
-            if let Some(Asked { action, late, .. }) = self.asked.get_mut(&peer) {
-                *late = true;
-                let action = *action;
-                self.respond(peer, action, Code::SERVER_UNAVAILABLE);
-            }
-            self.resume(now, peer);
+        if let Some(ticket) = self.answers.pop(now) {
+            self.give_up(now, ticket);
             return None;
         }
         if let Some(peer) = self.receipts.pop(now) {
@@ -654,11 +673,8 @@ impl Session for Server {
     fn shutdown(&mut self, now: Instant) {
         let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
         for peer in peers {
-            let waiting = self.peers.get(peer).is_some_and(|state| state.waiting);
-            if let Some(Asked { action, late, .. }) = self.asked.get_mut(&peer).filter(|_| waiting) {
-                *late = true;
-                let action = *action;
-                self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+            if let Some(ticket) = self.peers.get(peer).and_then(|state| state.waiting) {
+                self.give_up(now, ticket);
             }
             self.expel(now, peer);
         }

@@ -14,13 +14,14 @@ use core::pin::Pin;
 use core::time::Duration;
 use keeper::{Job, Keeper};
 use passwords::{Attempt, Desk};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use store::{Quotas, Store};
 use voxwire_core::{Handler, Instant, Limits, PeerId, Session, source};
 use voxwire_msgpack::{
-    Code, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text, Violation, Wire,
+    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerStats, Settings, Text, Ticket, Violation,
+    Wire,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -117,7 +118,9 @@ fn make_accounts(config: &Config, store: &mut Store, hasher: &passwords::Hasher)
         }
         let hash = hasher.hash(password.as_bytes()).map_err(failed)?;
         let made = store.transaction(|store| store.register(name.as_bytes(), &hash));
-        made.map_err(|error| failed(error.to_string()))?;
+        if made.map_err(|error| failed(error.to_string()))? != store::Outcome::Done {
+            return Err(Error::Usage(format!("msgpack: there is no room for the account {name:?}")));
+        }
     }
     Ok(())
 }
@@ -126,12 +129,46 @@ fn make_accounts(config: &Config, store: &mut Store, hasher: &passwords::Hasher)
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     /// The door to the session, once it is served.
-    hub: std::sync::OnceLock<Handle<Server>>,
-    /// What was delivered to a connection at its log-in, and is kept until it has it.
-    delivered: std::sync::Mutex<BTreeMap<PeerId, (Box<[u8]>, Vec<i64>)>>,
+    hub: OnceLock<Handle<Server>>,
+    delivered: Mutex<Delivered>,
     wrong_passwords: AtomicU64,
     kept: AtomicU64,
     transactions: AtomicU64,
+}
+
+/// What was delivered to connections, and is kept until they have it: whose messages, and which.
+#[derive(Debug, Default)]
+struct Delivered {
+    to: BTreeMap<PeerId, (Box<[u8]>, Vec<i64>)>,
+    /// Connections that are gone, oldest first: they may be taken up again, which shows that they had it.
+    gone: VecDeque<PeerId>,
+}
+
+/// Connections that are gone, remembered at a time.
+const GONE: usize = 4096;
+
+impl Delivered {
+    fn add(&mut self, peer: PeerId, username: &[u8], messages: impl IntoIterator<Item = i64>) {
+        self.to.entry(peer).or_insert_with(|| (username.into(), Vec::new())).1.extend(messages);
+    }
+
+    fn gone(&mut self, peer: PeerId) {
+        if self.to.contains_key(&peer) {
+            self.gone.push_back(peer);
+        }
+        if self.gone.len() > GONE {
+            if let Some(oldest) = self.gone.pop_front() {
+                self.to.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Locked only while the session is, or for a moment.
+    fn delivered(&self) -> MutexGuard<'_, Delivered> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
@@ -199,23 +236,23 @@ struct Registrar {
 
 impl Registrar {
     /// Hands a job to the keeper, or has the client told that it cannot be done now.
-    fn submit(&self, server: &mut Server, now: Instant, peer: PeerId, job: Job) {
+    fn submit(&self, server: &mut Server, now: Instant, ticket: Ticket, job: Job) {
         if self.keeper.submit(job).is_err() {
-            refuse(server, now, peer, Code::SERVER_UNAVAILABLE);
+            refuse(server, now, ticket, Code::SERVER_UNAVAILABLE);
         }
     }
 
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
         let from = server.address(attempt.peer).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
         if let Some(refused) = self.desk.add(source(from), attempt) {
-            refuse(server, now, refused.peer, Code::REQUEST_OVER_LIMIT);
+            refuse(server, now, refused.ticket, Code::REQUEST_OVER_LIMIT);
         }
     }
 }
 
-fn refuse(server: &mut Server, now: Instant, peer: PeerId, code: Code) {
+fn refuse(server: &mut Server, now: Instant, ticket: Ticket, code: Code) {
     // Fails only if it has been answered, which it has not.
-    let _ = server.handle_command(now, ServerCommand::Refuse { peer, code });
+    let _ = server.handle_command(now, ServerCommand::Refuse { ticket, code });
 }
 
 impl Handler<Server> for Registrar {
@@ -223,48 +260,59 @@ impl Handler<Server> for Registrar {
         let name = |peer: PeerId| format!("{:?}", Text(server.username(peer).unwrap_or(b"?")));
         match event {
             ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
-            ServerEvent::Registering { peer, .. } if !self.register => {
-                refuse(server, now, peer, Code::REQUEST_OVER_LIMIT);
+            ServerEvent::Registering { ticket, .. } if !self.register => {
+                refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT);
             }
-            ServerEvent::Registering { peer, username, password } => {
+            ServerEvent::Registering { ticket, peer, username, password } => {
                 let (username, password) = (username.0.into(), password.0.to_vec().into());
-                self.attempt(server, now, Attempt { peer, register: true, username, password });
+                self.attempt(server, now, Attempt { ticket, peer, register: true, username, password });
             }
-            ServerEvent::LoggingIn { peer, username, password } => {
+            ServerEvent::LoggingIn { ticket, peer, username, password } => {
                 let (username, password) = (username.0.into(), password.0.to_vec().into());
-                self.attempt(server, now, Attempt { peer, register: false, username, password });
+                self.attempt(server, now, Attempt { ticket, peer, register: false, username, password });
             }
-            ServerEvent::AddingContact { peer, username, contact, store } => {
+            ServerEvent::AddingContact { ticket, username, contact, store, .. } => {
                 let (username, contact) = (username.0.into(), contact.0.into());
-                self.submit(server, now, peer, Job::AddContact { peer, username, contact, store });
+                self.submit(server, now, ticket, Job::AddContact { ticket, username, contact, store });
             }
-            ServerEvent::CreatingGroup { peer, group_name, owner } => {
+            ServerEvent::CreatingGroup { ticket, group_name, owner, .. } => {
                 tracing::info!(group = ?group_name, ?owner, "a new group");
                 let (group_name, owner) = (group_name.0.into(), owner.0.into());
-                self.submit(server, now, peer, Job::CreateGroup { peer, group_name, owner });
+                self.submit(server, now, ticket, Job::CreateGroup { ticket, group_name, owner });
             }
-            ServerEvent::JoiningGroup { peer, group_name, username } => {
+            ServerEvent::JoiningGroup { ticket, group_name, username, .. } => {
                 tracing::info!(group = ?group_name, ?username, "a new member");
                 let (group_name, username) = (group_name.0.into(), username.0.into());
-                self.submit(server, now, peer, Job::JoinGroup { peer, group_name, username });
+                self.submit(server, now, ticket, Job::JoinGroup { ticket, group_name, username });
             }
-            ServerEvent::Keeping { peer, recipients, update } => {
+            ServerEvent::Keeping { ticket, recipients, update, .. } => {
+                let sender = match update {
+                    ServerMessage::Whisper { sender, .. }
+                    | ServerMessage::MsgGroup { sender, .. }
+                    | ServerMessage::VoiceMsg { sender, .. } => sender.0.into(),
+                    _ => return refuse(server, now, ticket, Code::REQUEST_INVALID),
+                };
                 let mut body = Vec::new();
                 // What came in as a message goes out as one.
                 match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
-                    Ok(_) => self.submit(server, now, peer, Job::Keep { peer, recipients, body }),
-                    Err(_) => refuse(server, now, peer, Code::REQUEST_INVALID),
+                    Ok(_) => self.submit(server, now, ticket, Job::Keep { ticket, sender, recipients, body }),
+                    Err(_) => refuse(server, now, ticket, Code::REQUEST_INVALID),
                 }
             }
             ServerEvent::Received { peer } => {
-                let delivered = self.shared.delivered().remove(&peer);
+                let delivered = self.shared.delivered().to.remove(&peer);
                 if let Some((username, messages)) = delivered {
-                    // If it cannot be said now, they are delivered once more.
-                    let _ = self.keeper.submit(Job::Received { username, messages });
+                    // If that cannot be done now, they are delivered once more.
+                    let _ = self.keeper.submit(Job::Received { peer, username, messages });
                 }
             }
-            ServerEvent::Resumed { peer } => {
+            ServerEvent::Resumed { peer, lost } => {
                 tracing::info!(%peer, name = %name(peer), "back");
+                let username: Box<[u8]> = server.username(peer).unwrap_or_default().into();
+                // Whoever has the token has what came before it. And there may be more by now.
+                let had = self.shared.delivered().to.remove(&lost);
+                let messages = had.map(|(_, messages)| messages).unwrap_or_default();
+                let _ = self.keeper.submit(Job::Received { peer, username, messages });
             }
             ServerEvent::LoggedOut { peer, username } => {
                 tracing::info!(%peer, name = ?Text(&username), "logged out");
@@ -277,7 +325,8 @@ impl Handler<Server> for Registrar {
             }
             ServerEvent::Gone { peer, username } => {
                 // What was delivered and not received stays where it is.
-                self.shared.delivered().remove(&peer);
+                self.shared.delivered().gone(peer);
+                self.desk.forget(peer);
                 if let Some(username) = username {
                     tracing::info!(%peer, name = ?Text(&username), "gone");
                 }
@@ -288,11 +337,5 @@ impl Handler<Server> for Registrar {
 
     fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
         tracing::debug!(%peer, %violation, "ignored");
-    }
-}
-
-impl Shared {
-    fn delivered(&self) -> std::sync::MutexGuard<'_, BTreeMap<PeerId, (Box<[u8]>, Vec<i64>)>> {
-        self.delivered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -1,9 +1,9 @@
 //! Texts and recordings for one user.
 
 use super::{Answer, Server, ServerEvent, ServerMessage, What};
-use crate::{Action, Code, MAX_VOICE_SAMPLES, Refusal, Secret, Settings, Text};
+use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, Settings, Text};
 use alloc::vec::Vec;
-use voxwire_core::{Instant, Lane, Message, PeerId};
+use voxwire_core::{Bucket, Instant, Lane, Message, PeerId};
 
 /// Channels of a recording that are handed on.
 const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
@@ -42,23 +42,22 @@ impl Server {
             }
             _ => Action::Whisper,
         };
-        let Some(connections) = connections else {
-            self.ask(now, peer, action, What::Keep { delivered: false });
-            return Ok(Some(ServerEvent::Keeping {
-                peer,
-                recipients: Vec::from([recipient.0.into()]),
-                update,
-            }));
-        };
         if action == Action::VoiceMsg {
-            // More than it takes would close the recipient's connection, not the sender's.
+            // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
             let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
             let (len, rate) = (u32::try_from(len).unwrap_or(u32::MAX), self.settings.recordings);
-            let user = self.users.get_mut(recipient.0);
-            if user.is_some_and(|user| user.recordings.take(now, rate, len).is_err()) {
+            let over = |bucket: &mut Bucket| bucket.take(now, rate, len).is_err();
+            if self.peers.get_mut(peer).is_some_and(|state| over(&mut state.recordings))
+                || self.users.get_mut(recipient.0).is_some_and(|user| over(&mut user.recordings))
+            {
                 return Err(Code::REQUEST_OVER_LIMIT);
             }
         }
+        let Some(connections) = connections else {
+            let ticket = self.ask(now, peer, action, What::Keep { delivered: false });
+            let recipients = Vec::from([recipient.0.into()]);
+            return Ok(Some(ServerEvent::Keeping { ticket, peer, recipients, update }));
+        };
         if self.outbox.send(connections, Lane::Reliable, &update, &self.wire).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
@@ -70,16 +69,6 @@ impl Server {
         // The update goes before the answer, as the original has it.
         self.respond(peer, action, Code::SUCCESS);
         Ok(None)
-    }
-}
-
-impl Server {
-    /// Sends a kept update to a user who is logged in.
-    pub(super) fn forward(&mut self, recipient: Text<'_>, update: &ServerMessage<'_>) -> Result<(), Refusal> {
-        let connections = self.users.get(recipient.0).map(|user| user.connections.clone());
-        let connections = connections.filter(|_| is_kept(update)).ok_or(Refusal::UnknownPeer)?;
-        self.outbox.send(connections, Lane::Reliable, update, &self.wire)?;
-        Ok(())
     }
 }
 

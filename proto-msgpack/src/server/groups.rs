@@ -10,14 +10,16 @@ use voxwire_core::{Instant, Lane, PeerId};
 pub(super) struct Groups {
     by_name: BTreeMap<Box<[u8]>, Group>,
     /// Names that the application is storing.
-    pub(super) creating: BTreeSet<Box<[u8]>>,
-    /// How many each user has made.
+    creating: BTreeSet<Box<[u8]>>,
+    /// How many each user has made, or is making.
     made: BTreeMap<Box<[u8]>, usize>,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) members: BTreeSet<Box<[u8]>>,
+    /// How many the application is storing.
+    joining: usize,
     /// Who takes part in its call: the connection, and the number of its user.
     pub(super) call: Vec<(PeerId, u64)>,
 }
@@ -45,9 +47,30 @@ impl Groups {
             return;
         }
         let members = BTreeSet::from([owner.into()]);
-        self.by_name.insert(name.into(), Group { members, call: Vec::new() });
+        self.by_name.insert(name.into(), Group { members, joining: 0, call: Vec::new() });
         let made = self.made.entry(owner.into()).or_default();
         *made = made.saturating_add(1);
+    }
+
+    /// The application has stored a group, or has not.
+    pub(super) fn created(&mut self, name: &[u8], owner: &[u8], stored: bool) {
+        self.creating.remove(name);
+        if let Some(made) = self.made.get_mut(owner) {
+            *made = made.saturating_sub(1);
+        }
+        if stored {
+            self.add(name, owner);
+        }
+    }
+
+    /// The application has stored a member, or has not.
+    pub(super) fn joined(&mut self, name: &[u8], username: &[u8], stored: bool) {
+        if let Some(group) = self.by_name.get_mut(name) {
+            group.joining = group.joining.saturating_sub(1);
+        }
+        if stored {
+            self.add_member(name, username);
+        }
     }
 
     /// Adds a member; false if there is no such group.
@@ -80,9 +103,10 @@ impl Server {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
         self.groups.creating.insert(group_name.0.into());
+        *self.groups.made.entry(username.0.into()).or_default() = made.saturating_add(1);
         let what = What::CreateGroup { group_name: group_name.0.into(), owner: username.0.into() };
-        self.ask(now, peer, Action::CreateGroup, what);
-        Ok(Some(ServerEvent::CreatingGroup { peer, group_name, owner: username }))
+        let ticket = self.ask(now, peer, Action::CreateGroup, what);
+        Ok(Some(ServerEvent::CreatingGroup { ticket, peer, group_name, owner: username }))
     }
 
     pub(super) fn join_group<'a>(
@@ -94,16 +118,17 @@ impl Server {
         group_name: Text<'a>,
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
-        let group = self.groups.get(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
+        let group = self.groups.get_mut(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
         if group.members.contains(username.0) {
             return Err(Code::GROUP_MEMBER_ALREADY_EXIST);
         }
-        if group.members.len() >= self.settings.max_members {
+        if group.members.len().saturating_add(group.joining) >= self.settings.max_members {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
+        group.joining = group.joining.saturating_add(1);
         let what = What::JoinGroup { group_name: group_name.0.into(), username: username.0.into() };
-        self.ask(now, peer, Action::JoinGroup, what);
-        Ok(Some(ServerEvent::JoiningGroup { peer, group_name, username }))
+        let ticket = self.ask(now, peer, Action::JoinGroup, what);
+        Ok(Some(ServerEvent::JoiningGroup { ticket, peer, group_name, username }))
     }
 
     /// A group of which `username` is a member.
@@ -132,6 +157,8 @@ impl Server {
             true => members.iter().filter(|member| self.users.get(member).is_none()).cloned().collect(),
             false => Vec::new(),
         };
+        let delivered =
+            members.iter().any(|member| **member != *username.0 && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
         // To the sender, too, as the original does; and before its answer.
         if self.outbox.send(online, Lane::Reliable, &update, &self.wire).is_err() {
@@ -142,7 +169,7 @@ impl Server {
             self.respond(peer, Action::MsgGroup, Code::SUCCESS);
             return Ok(None);
         }
-        self.ask(now, peer, Action::MsgGroup, What::Keep { delivered: true });
-        Ok(Some(ServerEvent::Keeping { peer, recipients: away, update }))
+        let ticket = self.ask(now, peer, Action::MsgGroup, What::Keep { delivered });
+        Ok(Some(ServerEvent::Keeping { ticket, peer, recipients: away, update }))
     }
 }

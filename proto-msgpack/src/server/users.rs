@@ -2,11 +2,14 @@
 
 use super::chat::is_kept;
 use super::{Answer, Asked, Server, ServerEvent, What, before_login, is_name};
-use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text};
+use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{boxed::Box, vec::Vec};
-use core::net::IpAddr;
+use core::{net::IpAddr, time::Duration};
 use voxwire_core::{Bucket, Instant, Lane, PeerId};
+
+/// The slowest that a delivery is thought to go, in bytes per second.
+const SLOWEST: usize = 16 * 1024;
 
 /// That a connection is logged in.
 #[derive(Debug, Clone)]
@@ -91,6 +94,7 @@ pub(super) struct Away {
 
 #[derive(Debug)]
 struct Lost {
+    peer: PeerId,
     username: Box<[u8]>,
     call: Option<Box<[u8]>>,
     from: Option<IpAddr>,
@@ -105,6 +109,7 @@ impl Away {
     pub(super) fn add(
         &mut self,
         now: Instant,
+        peer: PeerId,
         login: &Login,
         call: Option<Box<[u8]>>,
         from: Option<IpAddr>,
@@ -114,7 +119,7 @@ impl Away {
         if until <= now || self.expiry.len() >= self.max {
             return;
         }
-        let lost = Lost { username: login.username.clone(), call, from, until };
+        let lost = Lost { peer, username: login.username.clone(), call, from, until };
         if let Some(before) = self.by_token.insert(login.token, lost) {
             self.leave(before.from);
         }
@@ -186,8 +191,8 @@ impl Server {
         if !is_name(username, &self.settings) || (password.0.is_empty() && !self.settings.lenient) {
             return Err(Code::REQUEST_INVALID);
         }
-        self.ask(now, peer, Action::Register, What::Register);
-        Ok(Some(ServerEvent::Registering { peer, username, password }))
+        let ticket = self.ask(now, peer, Action::Register, What::Register);
+        Ok(Some(ServerEvent::Registering { ticket, peer, username, password }))
     }
 
     pub(super) fn login<'a>(
@@ -201,8 +206,8 @@ impl Server {
             return Err(Code::IDENTITY_ALREADY_CONNECTED);
         }
         self.attempt(now, peer)?;
-        self.ask(now, peer, Action::Login, What::Login { username: username.0.into() });
-        Ok(Some(ServerEvent::LoggingIn { peer, username, password }))
+        let ticket = self.ask(now, peer, Action::Login, What::Login { username: username.0.into() });
+        Ok(Some(ServerEvent::LoggingIn { ticket, peer, username, password }))
     }
 
     /// One more attempt to get in from `peer`'s address.
@@ -218,41 +223,37 @@ impl Server {
     }
 
     /// The application says that name and password are right.
-    pub(super) fn admit(&mut self, now: Instant, peer: PeerId, token: Secret<'_>) -> Result<(), Refusal> {
-        let Some(Asked { what: What::Login { username }, late, .. }) = self.asked.get(&peer) else {
-            return Err(Refusal::UnknownPeer);
+    pub(super) fn admit(&mut self, now: Instant, ticket: Ticket, token: Secret<'_>) -> Result<(), Refusal> {
+        let Some(Asked { peer, what: What::Login { username }, late, .. }) = self.asked.get(&ticket) else {
+            return Err(Refusal::UnknownTicket);
         };
         if token.0.len() != TOKEN_LEN {
             return Err(Refusal::Token);
         }
-        let (username, late) = (username.clone(), *late);
+        let (peer, username, late) = (*peer, username.clone(), *late);
         if late || self.peers.get(peer).is_none() {
             // It waits no longer.
-            self.asked.remove(&peer);
+            self.asked.remove(&ticket);
             return Ok(());
         }
-        let user = self.users.get(&username);
-        if user.is_some_and(|user| user.connections.len() >= self.settings.max_connections) {
-            return self.answered(now, peer, Err(Code::REQUEST_OVER_LIMIT));
+        if self.is_crowded(&username) {
+            return self.answered(now, ticket, Err(Code::REQUEST_OVER_LIMIT));
         }
+        let user = self.users.get(&username);
         let shared = user.and_then(|user| user.shared.clone()).filter(|_| self.settings.shared_tokens);
         let token = shared.as_deref().unwrap_or(token.0);
-        self.asked.remove(&peer);
-        let message = ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) };
-        let _ = self.outbox.insist(peer, Lane::Reliable, &message, &self.wire);
-        let (kept, token) = ((self.digest)(token), token.to_vec());
-        self.log_in(
-            peer,
-            username,
-            kept,
-            Some(&token).filter(|_| self.settings.shared_tokens).map(|token| &**token),
-        );
-        if self.peers.get(peer).is_some_and(|state| state.delivered) {
-            self.receipts.set(peer, now.saturating_add(self.settings.receipt));
-        }
+        self.asked.remove(&ticket);
+        self.say(peer, &ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) });
+        let kept = (self.digest)(token);
+        self.log_in(peer, username, kept, Some(token).filter(|_| self.settings.shared_tokens));
         self.stats.logins = self.stats.logins.saturating_add(1);
-        self.resume(now, peer);
+        self.resume(now, peer, ticket);
         Ok(())
+    }
+
+    /// Whether a user has as many connections as are allowed.
+    fn is_crowded(&self, username: &[u8]) -> bool {
+        self.users.get(username).is_some_and(|user| user.connections.len() >= self.settings.max_connections)
     }
 
     /// `peer` is logged in from now on.
@@ -280,7 +281,7 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return Ok(None) };
         let number = state.number;
         // Whoever logs out has read the answer to its log-in, and all that came before it.
-        if core::mem::take(&mut state.delivered) {
+        if core::mem::take(&mut state.delivered) > 0 {
             self.receipts.clear(peer);
             self.later.push_back(ServerEvent::Received { peer });
         }
@@ -306,8 +307,9 @@ impl Server {
             Err(code) if self.settings.contacts_first => code,
             Err(code) => return Err(code),
         };
-        self.ask(now, peer, Action::AddContact, What::AddContact { otherwise });
-        Ok(Some(ServerEvent::AddingContact { peer, username, contact, store: otherwise.is_success() }))
+        let ticket = self.ask(now, peer, Action::AddContact, What::AddContact { otherwise });
+        let store = otherwise.is_success();
+        Ok(Some(ServerEvent::AddingContact { ticket, peer, username, contact, store }))
     }
 
     /// Checks that `peer` may act for `username`: that the user is logged in, and the token.
@@ -320,7 +322,7 @@ impl Server {
     ) -> Result<(), Code> {
         let shown = (self.digest)(token.0);
         let state = self.peers.get(peer).ok_or(Code::USER_NOT_CONNECTED)?;
-        let (from, delivered) = (state.from.map(|from| from.ip()), state.delivered);
+        let (from, delivered) = (state.from.map(|from| from.ip()), state.delivered_first);
         match &state.login {
             Some(login) if *login.username == *username.0 && is_same(&login.token, &shown) => {
                 // The log-in's answer came behind what was delivered: who knows the token has it.
@@ -332,13 +334,14 @@ impl Server {
             }
             Some(_) => {}
             None => {
-                if let Some(lost) = self.away.take(now, &shown, username.0, from) {
+                let crowded = self.is_crowded(username.0);
+                if let Some(lost) = self.away.take(now, &shown, username.0, from).filter(|_| !crowded) {
                     let shared = Some(token.0).filter(|_| self.settings.shared_tokens);
                     self.log_in(peer, username.0.into(), shown, shared);
                     if let Some(call) = lost.call {
                         self.take_part(peer, &call);
                     }
-                    self.later.push_back(ServerEvent::Resumed { peer });
+                    self.later.push_back(ServerEvent::Resumed { peer, lost: lost.peer });
                     return Ok(());
                 }
             }
@@ -352,22 +355,40 @@ impl Server {
     pub(super) fn received(&mut self, peer: PeerId) -> Option<ServerEvent<'static>> {
         self.receipts.clear(peer);
         let state = self.peers.get_mut(peer)?;
-        core::mem::take(&mut state.delivered).then_some(ServerEvent::Received { peer })
+        state.delivered_first = false;
+        (core::mem::take(&mut state.delivered) > 0).then_some(ServerEvent::Received { peer })
     }
 
-    pub(super) fn deliver(&mut self, peer: PeerId, update: &ServerMessage<'_>) -> Result<(), Refusal> {
-        let waits =
-            matches!(self.asked.get(&peer), Some(Asked { what: What::Login { .. }, late: false, .. }));
+    pub(super) fn deliver(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        update: &ServerMessage<'_>,
+    ) -> Result<(), Refusal> {
         let command = "deliver what was kept";
-        if !waits {
-            return Err(Refusal::Unexpected { state: "nobody is logging in", command });
-        }
         if !is_kept(update) {
             return Err(Refusal::Unexpected { state: "it is no message that is kept", command });
         }
-        let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
-        self.outbox.send([peer], Lane::Reliable, update, &self.wire)?;
-        state.delivered = true;
+        let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+        let logging_in = state.waiting.and_then(|ticket| match &self.asked.get(&ticket)?.what {
+            What::Login { username } => Some(username),
+            _ => None,
+        });
+        if state.login.is_none() {
+            let username = logging_in
+                .ok_or(Refusal::Unexpected { state: "nobody is logged in, or logging in", command })?;
+            if self.is_crowded(username) {
+                let max = self.settings.max_connections;
+                return Err(Refusal::Full { what: "connections of a user", max });
+            }
+        }
+        let len = self.outbox.send([peer], Lane::Reliable, update, &self.wire)?.len();
+        let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
+        // A session of the same connection may have got some before.
+        state.delivered_first = state.login.is_none();
+        state.delivered = state.delivered.saturating_add(len);
+        let transfer = Duration::from_secs((state.delivered / SLOWEST) as u64);
+        self.receipts.set(peer, now.saturating_add(self.settings.receipt).saturating_add(transfer));
         Ok(())
     }
 }
@@ -380,7 +401,8 @@ fn is_same(one: &[u8; 32], two: &[u8; 32]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
+
+    const PEER: PeerId = PeerId { slot: 0, generation: 0 };
 
     const fn at(seconds: u64) -> Instant {
         Instant::from_nanos(seconds * 1_000_000_000)
@@ -394,9 +416,9 @@ mod tests {
     fn a_lost_log_in_is_taken_up_once_with_its_token_by_its_name_from_its_address_in_time() {
         let mut away = Away::new(2);
         let home: IpAddr = [10, 0, 0, 1].into();
-        away.add(at(0), &login("ann", 1), None, Some(home), at(60));
-        away.add(at(1), &login("bob", 2), None, Some(home), at(61));
-        away.add(at(2), &login("cat", 3), None, None, at(62));
+        away.add(at(0), PEER, &login("ann", 1), None, Some(home), at(60));
+        away.add(at(1), PEER, &login("bob", 2), None, Some(home), at(61));
+        away.add(at(2), PEER, &login("cat", 3), None, None, at(62));
         assert!(away.take(at(3), &[3; 32], b"cat", None).is_none(), "there is room for two");
         assert!(away.take(at(3), &[1; 32], b"bob", Some(home)).is_none());
         assert!(away.take(at(3), &[1; 32], b"ann", None).is_none());
@@ -414,7 +436,7 @@ mod tests {
         let mut away = Away::new(10);
         let wait = Duration::from_secs(60);
         for second in [0, 30] {
-            away.add(at(second), &login("ann", 1), None, None, at(second).saturating_add(wait));
+            away.add(at(second), PEER, &login("ann", 1), None, None, at(second).saturating_add(wait));
             if second == 0 {
                 assert!(away.take(at(10), &[1; 32], b"ann", None).is_some());
             }

@@ -14,7 +14,7 @@ use voxwire_core::testing::{LinkId, Log, Net, NodeId, Sim, Transport};
 use voxwire_core::{Handler, Instant, Owned, PeerId, Session};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientSettings, Code, Secret, Server, ServerCommand, ServerEvent, ServerMessage,
-    Settings, Text, Violation, Wire,
+    Settings, Text, Ticket, Violation, Wire,
 };
 
 /// What keeps accounts, in memory. Answers at once, unless it is told to wait.
@@ -30,7 +30,22 @@ pub struct Office {
     pub silent: bool,
     /// Equal answers for unknown users and wrong passwords.
     pub discreet: bool,
+    /// What was asked and not answered.
+    pub asked: Vec<Ticket>,
     tokens: u64,
+}
+
+/// What an event asks.
+pub fn ticket(event: &ServerEvent<'_>) -> Option<Ticket> {
+    match event {
+        ServerEvent::Registering { ticket, .. }
+        | ServerEvent::LoggingIn { ticket, .. }
+        | ServerEvent::AddingContact { ticket, .. }
+        | ServerEvent::CreatingGroup { ticket, .. }
+        | ServerEvent::JoiningGroup { ticket, .. }
+        | ServerEvent::Keeping { ticket, .. } => Some(*ticket),
+        _ => None,
+    }
 }
 
 impl Office {
@@ -50,53 +65,57 @@ impl Office {
     }
 
     fn answer(&mut self, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
-        let allow = |peer, allowed: bool, code| match allowed {
-            true => ServerCommand::Allow { peer },
-            false => ServerCommand::Refuse { peer, code },
+        let allow = |ticket, allowed: bool, code| match allowed {
+            true => ServerCommand::Allow { ticket },
+            false => ServerCommand::Refuse { ticket, code },
         };
         let command = match event {
-            ServerEvent::Registering { peer, username, password } => {
+            ServerEvent::Registering { ticket, username, password, .. } => {
                 let free = !self.accounts.contains_key(username.0);
                 if free {
                     self.accounts.insert(username.0.into(), password.0.into());
                 }
-                allow(*peer, free, Code::USER_ALREADY_EXIST)
+                allow(*ticket, free, Code::USER_ALREADY_EXIST)
             }
-            ServerEvent::LoggingIn { peer, username, password } => match self.accounts.get(username.0) {
-                Some(right) if *right == password.0 => {
-                    let token = self.token();
-                    for update in self.kept.get(username.0).into_iter().flatten() {
-                        let update = update.get();
-                        server.handle_command(now, ServerCommand::Deliver { peer: *peer, update }).unwrap();
-                        self.delivered.insert(*peer, username.0.into());
+            ServerEvent::LoggingIn { ticket, peer, username, password } => {
+                match self.accounts.get(username.0) {
+                    Some(right) if *right == password.0 => {
+                        let token = self.token();
+                        for update in self.kept.get(username.0).into_iter().flatten() {
+                            let update = update.get();
+                            server
+                                .handle_command(now, ServerCommand::Deliver { peer: *peer, update })
+                                .unwrap();
+                            self.delivered.insert(*peer, username.0.into());
+                        }
+                        let token = Secret(token.as_bytes());
+                        let _ = server.handle_command(now, ServerCommand::Admit { ticket: *ticket, token });
+                        return;
                     }
-                    let token = Secret(token.as_bytes());
-                    let _ = server.handle_command(now, ServerCommand::Admit { peer: *peer, token });
-                    return;
+                    None if !self.discreet => {
+                        ServerCommand::Refuse { ticket: *ticket, code: Code::USER_DOES_NOT_EXIST }
+                    }
+                    _ => ServerCommand::Refuse { ticket: *ticket, code: Code::USER_WRONG_PASSWORD },
                 }
-                None if !self.discreet => {
-                    ServerCommand::Refuse { peer: *peer, code: Code::USER_DOES_NOT_EXIST }
-                }
-                _ => ServerCommand::Refuse { peer: *peer, code: Code::USER_WRONG_PASSWORD },
-            },
-            ServerEvent::AddingContact { peer, username, contact, store } => {
+            }
+            ServerEvent::AddingContact { ticket, username, contact, store, .. } => {
                 let known = [username, contact].iter().all(|name| self.accounts.contains_key(name.0));
                 if known && *store {
                     self.contacts.insert((username.0.into(), contact.0.into()));
                 }
-                allow(*peer, known, Code::USER_DOES_NOT_EXIST)
+                allow(*ticket, known, Code::USER_DOES_NOT_EXIST)
             }
-            ServerEvent::CreatingGroup { peer, .. } | ServerEvent::JoiningGroup { peer, .. } => {
-                ServerCommand::Allow { peer: *peer }
+            ServerEvent::CreatingGroup { ticket, .. } | ServerEvent::JoiningGroup { ticket, .. } => {
+                ServerCommand::Allow { ticket: *ticket }
             }
-            ServerEvent::Keeping { peer, recipients, update } => {
+            ServerEvent::Keeping { ticket, recipients, update, .. } => {
                 let mut kept = 0;
                 for recipient in recipients.iter().filter(|name| self.accounts.contains_key(&***name)) {
                     let update = Owned::new(update, &Wire::SERVER).unwrap();
                     self.kept.entry(recipient.to_vec()).or_default().push(update);
                     kept += 1;
                 }
-                allow(*peer, kept > 0, Code::USER_NOT_CONNECTED)
+                allow(*ticket, kept > 0, Code::USER_NOT_CONNECTED)
             }
             ServerEvent::Received { peer } => {
                 if let Some(username) = self.delivered.remove(peer) {
@@ -112,7 +131,9 @@ impl Office {
 
 impl Handler<Server> for Office {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        if !self.silent {
+        if self.silent {
+            self.asked.extend(ticket(&event));
+        } else {
             self.answer(server, now, &event);
         }
         Handler::<Server>::on_event(&mut self.log, server, now, event);

@@ -2,13 +2,14 @@
 
 use super::set;
 use crate::Error;
+use core::fmt;
 use core::time::Duration;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use voxwire_msgpack::DEFAULT_PORT;
 
 /// The settings of msgpack: accounts, chat, groups and calls.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Msgpack {
     /// TCP port.
     pub port: u16,
@@ -50,6 +51,21 @@ impl Default for Msgpack {
     }
 }
 
+/// Shows no password.
+impl fmt::Debug for Msgpack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, accounts, register, keep, .. } = self;
+        let accounts: Vec<&String> = accounts.keys().collect();
+        let mut shown = f.debug_struct("Msgpack");
+        shown
+            .field("port", port)
+            .field("accounts", &accounts)
+            .field("register", register)
+            .field("keep", keep);
+        shown.finish_non_exhaustive()
+    }
+}
+
 impl Msgpack {
     pub(super) fn check(&self) -> Result<(), Error> {
         for (name, password) in &self.accounts {
@@ -61,9 +77,18 @@ impl Msgpack {
                 return Err(Error::Usage(format!("msgpack: the account {name:?} will not do: {expected}")));
             }
         }
+        if self.max_database < SMALLEST_DATABASE {
+            let max = self.max_database;
+            return Err(Error::Usage(format!(
+                "msgpack: max-database {max}: at least {SMALLEST_DATABASE} bytes expected"
+            )));
+        }
         Ok(())
     }
 }
+
+/// Room for the tables and a little more.
+const SMALLEST_DATABASE: u64 = 1024 * 1024;
 
 /// The file's section. Every entry is optional, unknown ones are errors.
 #[derive(Debug, Deserialize)]

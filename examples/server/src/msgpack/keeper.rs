@@ -1,58 +1,70 @@
 //! The threads that may block: one that writes to the database, and those that hash passwords.
 
-use super::passwords::{Attempt, Check, Desk, Hasher, THREADS};
+use super::passwords::{Attempt, Check, Desk, Hasher, THREADS, Verdict};
 use super::store::{Kept, Outcome, Reader, Store, is_full};
 use super::{Shared, refuse};
 use crate::Error;
 use crate::config::{Config, Profile};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use voxwire_core::{Instant, Message, PeerId, Session};
-use voxwire_msgpack::{Code, Secret, Server, ServerCommand, ServerMessage, Text, Wire};
+use voxwire_msgpack::{Code, Secret, Server, ServerCommand, ServerMessage, Text, Ticket, Wire};
 
 /// Jobs that may wait for the database. Each client has one at most.
 const WAITING: usize = 4096;
-/// Jobs done in one transaction.
+/// Bytes of messages that may wait for it.
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Jobs done in one transaction, and bytes of messages.
 const BATCH: usize = 256;
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Kept messages that are delivered at a time, in bytes; the next when those have arrived. One always may be.
+const DELIVERY: usize = 1024 * 1024;
 
 /// Something for the database.
-#[derive(Debug)]
 pub(super) enum Job {
     Register {
-        peer: PeerId,
+        ticket: Ticket,
         username: Box<[u8]>,
         password: String,
     },
     /// Name and password are right.
     Admit {
+        ticket: Ticket,
         peer: PeerId,
         username: Box<[u8]>,
-        rehashed: Option<String>,
+    },
+    /// The same password, hashed anew.
+    Rehash {
+        username: Box<[u8]>,
+        password: String,
     },
     AddContact {
-        peer: PeerId,
+        ticket: Ticket,
         username: Box<[u8]>,
         contact: Box<[u8]>,
         store: bool,
     },
     CreateGroup {
-        peer: PeerId,
+        ticket: Ticket,
         group_name: Box<[u8]>,
         owner: Box<[u8]>,
     },
     JoinGroup {
-        peer: PeerId,
+        ticket: Ticket,
         group_name: Box<[u8]>,
         username: Box<[u8]>,
     },
     Keep {
-        peer: PeerId,
+        ticket: Ticket,
+        sender: Box<[u8]>,
         recipients: Vec<Box<[u8]>>,
         body: Vec<u8>,
     },
+    /// These have arrived; the next ones can be delivered.
     Received {
+        peer: PeerId,
         username: Box<[u8]>,
         messages: Vec<i64>,
     },
@@ -60,31 +72,25 @@ pub(super) enum Job {
     Close,
 }
 
-/// What a client is told once the transaction is on the disk.
-enum Answer {
-    Plain {
-        peer: PeerId,
-        result: Result<(), Code>,
-    },
-    Admit {
-        peer: PeerId,
-        username: Box<[u8]>,
-        kept: Vec<Kept>,
-    },
-    /// Kept under that number, for these; some may have logged in meanwhile.
-    Kept {
-        peer: PeerId,
-        recipients: Vec<Box<[u8]>>,
-        body: Vec<u8>,
-        message: Option<i64>,
-    },
-    Nothing,
+/// What came of a job within its transaction.
+enum Done {
+    Outcome(Outcome),
+    /// What is kept for the user, or the next part of it.
+    Mail(Vec<Kept>),
+    /// Kept under this number; nobody had room for it otherwise.
+    Message(Option<i64>),
 }
+
+/// Too much waits.
+#[derive(Debug)]
+pub(super) struct Full;
 
 /// The door to the threads.
 #[derive(Debug, Clone)]
 pub(super) struct Keeper {
     jobs: SyncSender<Job>,
+    /// Bytes of messages that wait.
+    bytes: Arc<AtomicUsize>,
     desk: Arc<Desk>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
@@ -98,6 +104,7 @@ impl Keeper {
         shared: Arc<Shared>,
     ) -> Result<Self, Error> {
         let (jobs, waiting) = sync_channel(WAITING);
+        let bytes = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
         let hasher = Arc::new(hasher);
         let discreet = config.profile == Profile::Safe;
@@ -116,15 +123,22 @@ impl Keeper {
             };
             threads.push(std::thread::Builder::new().name("passwords".into()).spawn(move || clerk.run())?);
         }
-        let writer = Writer { store, shared, again: jobs.clone() };
+        let writer = Writer { store, shared, bytes: bytes.clone() };
         threads
             .push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run(&waiting))?);
-        Ok(Self { jobs, desk, threads: Arc::new(Mutex::new(threads)) })
+        Ok(Self { jobs, bytes, desk, threads: Arc::new(Mutex::new(threads)) })
     }
 
-    /// Hands a job on, without waiting. `Err` where too much waits.
-    pub(super) fn submit(&self, job: Job) -> Result<(), TrySendError<Job>> {
-        self.jobs.try_send(job)
+    /// Hands a job on, without waiting.
+    pub(super) fn submit(&self, job: Job) -> Result<(), Full> {
+        let len = job.len();
+        if self.bytes.fetch_add(len, Relaxed).saturating_add(len) > WAITING_BYTES
+            || self.jobs.try_send(job).is_err()
+        {
+            self.bytes.fetch_sub(len, Relaxed);
+            return Err(Full);
+        }
+        Ok(())
     }
 
     /// Does what waits, and ends the threads.
@@ -151,32 +165,36 @@ struct Clerk {
 impl Clerk {
     fn run(self) {
         while let Some((source, attempt)) = self.desk.next() {
-            let Attempt { peer, username, .. } = &attempt;
-            let verdict = match self.reader.password(username) {
+            let Attempt { ticket, peer, username, register, .. } = &attempt;
+            let result = match self.reader.password(username) {
                 Err(error) => {
                     tracing::error!(%error, "the database cannot be read");
                     Err(Code::SERVER_UNAVAILABLE)
                 }
-                Ok(stored) if attempt.register => self.register(&attempt, stored.is_some()),
+                Ok(stored) if *register => self.register(&attempt, stored.is_some()),
                 Ok(stored) => self.log_in(&attempt, stored.as_deref()),
             };
-            let wrong = matches!(verdict, Err(Code::USER_WRONG_PASSWORD | Code::USER_DOES_NOT_EXIST));
-            self.desk.done(source, username, !wrong);
-            match verdict {
+            let verdict = match result {
+                Ok(_) if !register => Verdict::LetIn,
+                Err(Code::USER_WRONG_PASSWORD | Code::USER_DOES_NOT_EXIST) => Verdict::Wrong,
+                _ => Verdict::Neither,
+            };
+            self.desk.done(source, username, verdict);
+            match result {
                 // Waits if the database is busy; these threads may.
-                Ok(job) => drop(self.jobs.send(job)),
+                Ok(jobs) => jobs.into_iter().for_each(|job| drop(self.jobs.send(job))),
                 Err(code) => {
-                    if wrong {
+                    if verdict == Verdict::Wrong {
                         self.shared.wrong_passwords.fetch_add(1, Relaxed);
                         tracing::info!(%peer, name = ?Text(username), "log-in refused");
                     }
-                    self.shared.call(|server, now| refuse(server, now, *peer, code));
+                    self.shared.call(|server, now| refuse(server, now, *ticket, code));
                 }
             }
         }
     }
 
-    fn register(&self, attempt: &Attempt, exists: bool) -> Result<Job, Code> {
+    fn register(&self, attempt: &Attempt, exists: bool) -> Result<Vec<Job>, Code> {
         if exists {
             return Err(Code::USER_ALREADY_EXIST);
         }
@@ -184,15 +202,17 @@ impl Clerk {
             tracing::error!(error, "a password cannot be hashed");
             Code::SERVER_UNAVAILABLE
         })?;
-        Ok(Job::Register { peer: attempt.peer, username: attempt.username.clone(), password })
+        Ok(vec![Job::Register { ticket: attempt.ticket, username: attempt.username.clone(), password }])
     }
 
-    fn log_in(&self, attempt: &Attempt, stored: Option<&str>) -> Result<Job, Code> {
-        let admit =
-            |rehashed| Job::Admit { peer: attempt.peer, username: attempt.username.clone(), rehashed };
-        match self.hasher.check(&attempt.password, stored) {
-            Check::Right => Ok(admit(None)),
-            Check::Outdated(hash) => Ok(admit(Some(hash))),
+    fn log_in(&self, attempt: &Attempt, stored: Option<&str>) -> Result<Vec<Job>, Code> {
+        let Attempt { ticket, peer, username, password, .. } = attempt;
+        let admit = Job::Admit { ticket: *ticket, peer: *peer, username: username.clone() };
+        match self.hasher.check(password, stored) {
+            Check::Right => Ok(vec![admit]),
+            Check::Outdated(password) => {
+                Ok(vec![admit, Job::Rehash { username: username.clone(), password }])
+            }
             // It took as long as if there were such a user.
             Check::Wrong if stored.is_none() && !self.discreet => Err(Code::USER_DOES_NOT_EXIST),
             Check::Wrong => Err(Code::USER_WRONG_PASSWORD),
@@ -204,173 +224,187 @@ impl Clerk {
 struct Writer {
     store: Store,
     shared: Arc<Shared>,
-    again: SyncSender<Job>,
+    bytes: Arc<AtomicUsize>,
 }
 
 impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
+            let mut len = first.len();
             let mut batch = vec![first];
-            batch.extend(jobs.try_iter().take(BATCH - 1));
+            while batch.len() < BATCH && len < BATCH_BYTES {
+                let Ok(job) = jobs.try_recv() else { break };
+                len = len.saturating_add(job.len());
+                batch.push(job);
+            }
             let last = batch.iter().any(|job| matches!(job, Job::Close));
-            if !self.commit(&batch) && batch.len() > 1 {
-                // One of them may have spoiled it for all.
-                for job in batch.chunks(1) {
-                    self.commit(job);
+            if let Err((_, batch)) = self.commit(batch) {
+                // One of them may have spoiled it for all: messages to be kept most of all, where there is no room.
+                let (kept, rest): (Vec<Job>, Vec<Job>) =
+                    batch.into_iter().partition(|job| matches!(job, Job::Keep { .. }));
+                let rest = self.commit(rest).map_or_else(|(_, rest)| rest, |()| Vec::new());
+                for job in rest.into_iter().chain(kept) {
+                    if let Err((error, batch)) = self.commit(vec![job]) {
+                        tracing::error!(%error, "the database cannot be written");
+                        let full = is_full(&error);
+                        let code = if full { Code::REQUEST_OVER_LIMIT } else { Code::SERVER_UNAVAILABLE };
+                        let tickets = batch.iter().filter_map(Job::ticket);
+                        tickets.for_each(|ticket| {
+                            self.shared.call(|server, now| refuse(server, now, ticket, code));
+                        });
+                    }
                 }
             }
+            self.bytes.fetch_sub(len, Relaxed);
             if last {
                 return;
             }
         }
     }
 
-    /// Does `jobs` in one transaction; false if that fails. Alone, a job is told that it has failed.
-    fn commit(&mut self, jobs: &[Job]) -> bool {
-        let answers = self
-            .store
-            .transaction(|store| jobs.iter().map(|job| answer(store, job)).collect::<Result<Vec<_>, _>>());
-        self.shared.transactions.fetch_add(1, Relaxed);
-        match (answers, jobs) {
-            (Ok(answers), _) => {
-                answers.into_iter().for_each(|answer| self.tell(answer));
-                true
-            }
-            (Err(error), [job]) => {
-                tracing::error!(%error, "the database cannot be written");
-                let code = if is_full(&error) { Code::REQUEST_OVER_LIMIT } else { Code::SERVER_UNAVAILABLE };
-                if let Some(peer) = job.peer() {
-                    self.shared.call(|server, now| refuse(server, now, peer, code));
-                }
-                false
-            }
-            (Err(_), _) => false,
+    /// Does all of `batch` in one transaction, or nothing, and tells who waits for it.
+    fn commit(&mut self, batch: Vec<Job>) -> Result<(), (rusqlite::Error, Vec<Job>)> {
+        if batch.is_empty() {
+            return Ok(());
         }
+        self.shared.transactions.fetch_add(1, Relaxed);
+        let done = self.store.transaction(|store| batch.iter().map(|job| perform(store, job)).collect());
+        let done: Vec<Done> = match done {
+            Ok(done) => done,
+            Err(error) => return Err((error, batch)),
+        };
+        batch.into_iter().zip(done).for_each(|(job, done)| self.tell(job, done));
+        Ok(())
     }
 
     /// Tells the session what is on the disk now.
-    fn tell(&self, answer: Answer) {
-        match answer {
-            Answer::Nothing => {}
-            Answer::Plain { peer, result } => self.shared.call(|server, now| {
-                let command = match result {
-                    Ok(()) => ServerCommand::Allow { peer },
-                    Err(code) => ServerCommand::Refuse { peer, code },
-                };
-                let _ = server.handle_command(now, command);
-            }),
-            Answer::Admit { peer, username, kept } => self.shared.call(|server, now| {
-                let token = uuid::Uuid::new_v4().hyphenated().to_string();
-                let mut delivered = Vec::new();
-                for kept in kept {
-                    let Ok(update) = ServerMessage::decode(&kept.body, &Wire::CLIENT) else { continue };
-                    // What does not go now waits for the next log-in.
-                    if server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err() {
-                        break;
-                    }
-                    delivered.push(kept.id);
-                }
-                if !delivered.is_empty() {
-                    self.shared.delivered().insert(peer, (username.clone(), delivered));
-                }
-                let token = Secret(token.as_bytes());
-                if server.handle_command(now, ServerCommand::Admit { peer, token }).is_ok() {
-                    let address = server.address(peer).map(|from| from.ip());
-                    tracing::info!(%peer, name = ?Text(&username), ?address, "logged in");
-                }
-                // Gone meanwhile, or too many.
-                if server.username(peer) != Some(&username) {
-                    self.shared.delivered().remove(&peer);
-                }
-            }),
-            Answer::Kept { peer, recipients, body, message } => {
-                let mut came = Vec::new();
+    fn tell(&self, job: Job, done: Done) {
+        let never = Code::SERVER_UNAVAILABLE;
+        match (job, done) {
+            (Job::Register { ticket, .. }, Done::Outcome(outcome)) => {
+                self.answer(ticket, outcome, Code::USER_ALREADY_EXIST, never);
+            }
+            (Job::AddContact { ticket, .. }, Done::Outcome(outcome)) => {
+                self.answer(ticket, outcome, never, Code::USER_DOES_NOT_EXIST);
+            }
+            (Job::CreateGroup { ticket, .. }, Done::Outcome(outcome)) => {
+                self.answer(ticket, outcome, Code::GROUP_ALREADY_EXIST, never);
+            }
+            (Job::JoinGroup { ticket, .. }, Done::Outcome(outcome)) => {
+                self.answer(ticket, outcome, Code::GROUP_MEMBER_ALREADY_EXIST, never);
+            }
+            (Job::Admit { ticket, peer, username }, Done::Mail(mail)) => {
                 self.shared.call(|server, now| {
-                    let command = match message {
-                        Some(_) => ServerCommand::Allow { peer },
-                        None => ServerCommand::Refuse { peer, code: Code::USER_NOT_CONNECTED },
-                    };
-                    if message.is_some() {
-                        came = forward(server, now, &recipients, &body);
+                    self.deliver(server, now, peer, &username, mail);
+                    let token = uuid::Uuid::new_v4().hyphenated().to_string();
+                    let token = Secret(token.as_bytes());
+                    let admitted = server.handle_command(now, ServerCommand::Admit { ticket, token }).is_ok();
+                    if admitted && server.username(peer) == Some(&*username) {
+                        let address = server.address(peer).map(|from| from.ip());
+                        tracing::info!(%peer, name = ?Text(&username), ?address, "logged in");
                     }
-                    let _ = server.handle_command(now, command);
                 });
-                if let Some(message) = message {
-                    self.shared.kept.fetch_add(1, Relaxed);
-                    for username in came {
-                        // If that fails they get it once more.
-                        let _ = self.again.try_send(Job::Received { username, messages: vec![message] });
-                    }
+            }
+            (Job::Received { peer, username, .. }, Done::Mail(mail)) => self.shared.call(|server, now| {
+                if server.username(peer) == Some(&*username) {
+                    self.deliver(server, now, peer, &username, mail);
                 }
+            }),
+            (Job::Keep { ticket, recipients, body, .. }, Done::Message(message)) => {
+                self.shared.call(|server, now| self.kept(server, now, ticket, &recipients, body, message));
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&self, ticket: Ticket, outcome: Outcome, exists: Code, unknown: Code) {
+        let command = match outcome {
+            Outcome::Done => ServerCommand::Allow { ticket },
+            Outcome::Exists => ServerCommand::Refuse { ticket, code: exists },
+            Outcome::Unknown => ServerCommand::Refuse { ticket, code: unknown },
+            Outcome::Full => ServerCommand::Refuse { ticket, code: Code::REQUEST_OVER_LIMIT },
+        };
+        self.shared.call(|server, now| {
+            // Fails only if it has been answered, which it has not.
+            let _ = server.handle_command(now, command);
+        });
+    }
+
+    /// Sends kept messages; they stay until they have arrived.
+    fn deliver(&self, server: &mut Server, now: Instant, peer: PeerId, username: &[u8], mail: Vec<Kept>) {
+        for Kept { id, body } in mail {
+            let Ok(update) = ServerMessage::decode(&body, &Wire::CLIENT) else { continue };
+            // What does not go now waits for the next time.
+            if server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err() {
+                return;
+            }
+            self.shared.delivered().add(peer, username, [id]);
+        }
+    }
+
+    /// A message is kept. Some for whom it is may have logged in meanwhile.
+    fn kept(
+        &self,
+        server: &mut Server,
+        now: Instant,
+        ticket: Ticket,
+        recipients: &[Box<[u8]>],
+        body: Vec<u8>,
+        message: Option<i64>,
+    ) {
+        let Some(id) = message else {
+            return refuse(server, now, ticket, Code::USER_NOT_CONNECTED);
+        };
+        self.shared.kept.fetch_add(1, Relaxed);
+        for recipient in recipients {
+            let connections = server.connections(recipient).to_vec();
+            for peer in connections {
+                self.deliver(server, now, peer, recipient, vec![Kept { id, body: body.clone() }]);
             }
         }
+        let _ = server.handle_command(now, ServerCommand::Allow { ticket });
     }
 }
 
-/// Sends a message to those who have logged in while it was being kept. Returns who got it.
-fn forward(server: &mut Server, now: Instant, recipients: &[Box<[u8]>], body: &[u8]) -> Vec<Box<[u8]>> {
-    let Ok(update) = ServerMessage::decode(body, &Wire::CLIENT) else { return Vec::new() };
-    let went = recipients.iter().filter(|recipient| {
-        let command = ServerCommand::Forward { recipient: Text(recipient), update };
-        server.handle_command(now, command).is_ok()
-    });
-    went.cloned().collect()
-}
-
 /// Does one job within a transaction.
-fn answer(store: &Store, job: &Job) -> rusqlite::Result<Answer> {
-    let plain = |peer: &PeerId, outcome, exists, unknown| {
-        let result = match outcome {
-            Outcome::Done => Ok(()),
-            Outcome::Exists => Err(exists),
-            Outcome::Unknown => Err(unknown),
-            Outcome::Full => Err(Code::REQUEST_OVER_LIMIT),
-        };
-        Answer::Plain { peer: *peer, result }
-    };
-    let never = Code::SERVER_UNAVAILABLE;
+fn perform(store: &Store, job: &Job) -> rusqlite::Result<Done> {
     Ok(match job {
-        Job::Register { peer, username, password } => {
-            plain(peer, store.register(username, password)?, Code::USER_ALREADY_EXIST, never)
+        Job::Register { username, password, .. } => Done::Outcome(store.register(username, password)?),
+        Job::Rehash { username, password } => Done::Outcome(store.rehash(username, password)?),
+        Job::AddContact { username, contact, store: keep, .. } => {
+            Done::Outcome(store.add_contact(username, contact, *keep)?)
         }
-        Job::AddContact { peer, username, contact, store: keep } => {
-            plain(peer, store.add_contact(username, contact, *keep)?, never, Code::USER_DOES_NOT_EXIST)
-        }
-        Job::CreateGroup { peer, group_name, owner } => {
-            plain(peer, store.create_group(group_name, owner)?, Code::GROUP_ALREADY_EXIST, never)
-        }
-        Job::JoinGroup { peer, group_name, username } => {
-            plain(peer, store.join_group(group_name, username)?, Code::GROUP_MEMBER_ALREADY_EXIST, never)
-        }
-        Job::Admit { peer, username, rehashed } => {
-            if let Some(hash) = rehashed {
-                store.rehash(username, hash)?;
-            }
-            Answer::Admit { peer: *peer, username: username.clone(), kept: store.kept(username)? }
-        }
-        Job::Keep { peer, recipients, body } => {
-            let message = store.keep(recipients, body)?;
-            Answer::Kept { peer: *peer, recipients: recipients.clone(), body: body.clone(), message }
-        }
-        Job::Received { username, messages } => {
+        Job::CreateGroup { group_name, owner, .. } => Done::Outcome(store.create_group(group_name, owner)?),
+        Job::JoinGroup { group_name, username, .. } => Done::Outcome(store.join_group(group_name, username)?),
+        Job::Admit { username, .. } => Done::Mail(store.kept(username, DELIVERY)?),
+        Job::Keep { sender, recipients, body, .. } => Done::Message(store.keep(sender, recipients, body)?),
+        Job::Received { username, messages, .. } => {
             messages.iter().try_for_each(|message| store.received(username, *message))?;
-            Answer::Nothing
+            Done::Mail(store.kept(username, DELIVERY)?)
         }
-        Job::Close => Answer::Nothing,
+        Job::Close => Done::Outcome(Outcome::Done),
     })
 }
 
 impl Job {
-    /// Who waits for it.
-    const fn peer(&self) -> Option<PeerId> {
+    /// Bytes of messages in it.
+    const fn len(&self) -> usize {
         match self {
-            Self::Register { peer, .. }
-            | Self::Admit { peer, .. }
-            | Self::AddContact { peer, .. }
-            | Self::CreateGroup { peer, .. }
-            | Self::JoinGroup { peer, .. }
-            | Self::Keep { peer, .. } => Some(*peer),
-            Self::Received { .. } | Self::Close => None,
+            Self::Keep { body, .. } => body.len(),
+            _ => 0,
+        }
+    }
+
+    /// Which question it answers.
+    const fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Register { ticket, .. }
+            | Self::Admit { ticket, .. }
+            | Self::AddContact { ticket, .. }
+            | Self::CreateGroup { ticket, .. }
+            | Self::JoinGroup { ticket, .. }
+            | Self::Keep { ticket, .. } => Some(*ticket),
+            Self::Rehash { .. } | Self::Received { .. } | Self::Close => None,
         }
     }
 }

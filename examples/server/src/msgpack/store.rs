@@ -24,9 +24,18 @@ const MIGRATIONS: [&str; 2] = [
     "CREATE TABLE messages (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL);
      CREATE TABLE kept (
          recipient INTEGER NOT NULL REFERENCES users, message INTEGER NOT NULL REFERENCES messages,
-         size INTEGER NOT NULL, PRIMARY KEY (recipient, message)
+         sender INTEGER NOT NULL REFERENCES users, size INTEGER NOT NULL, PRIMARY KEY (recipient, message)
      ) WITHOUT ROWID;
      CREATE INDEX kept_messages ON kept (message);
+     CREATE INDEX kept_senders ON kept (recipient, sender);
+     ALTER TABLE users ADD COLUMN kept_count INTEGER NOT NULL DEFAULT 0;
+     ALTER TABLE users ADD COLUMN kept_bytes INTEGER NOT NULL DEFAULT 0;
+     CREATE TRIGGER kept_more AFTER INSERT ON kept
+         BEGIN UPDATE users SET kept_count = kept_count + 1, kept_bytes = kept_bytes + NEW.size
+             WHERE id = NEW.recipient; END;
+     CREATE TRIGGER kept_less AFTER DELETE ON kept
+         BEGIN UPDATE users SET kept_count = kept_count - 1, kept_bytes = kept_bytes - OLD.size
+             WHERE id = OLD.recipient; END;
      CREATE TRIGGER kept_gone AFTER DELETE ON kept
          WHEN NOT EXISTS (SELECT 1 FROM kept WHERE message = OLD.message)
          BEGIN DELETE FROM messages WHERE id = OLD.message; END;",
@@ -34,6 +43,9 @@ const MIGRATIONS: [&str; 2] = [
 
 /// The bytes of a page, by which the size of the file is limited.
 const PAGE: u64 = 4096;
+
+/// What the journal is cut back to, in bytes.
+const JOURNAL: u64 = 16 * 1024 * 1024;
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,19 +94,21 @@ impl Store {
         let lock = File::create(&path).map_err(|error| Error::Write { path: path.clone(), error })?;
         lock.try_lock().map_err(|_| Error::InUse(folder.into()))?;
         let path = folder.join("msgpack.db");
+        create_private(&path).map_err(|error| Error::Write { path: path.clone(), error })?;
         let wrong = |error: rusqlite::Error| Error::Database { path: path.clone(), error: error.to_string() };
         let mut db = Connection::open(&path).map_err(wrong)?;
-        private(&path);
         Self::prepare(&mut db, quotas, MIGRATIONS.len()).map_err(wrong)?;
         Ok(Self { db, quotas, _lock: lock })
     }
 
     /// Brings the database to version `version`.
     fn prepare(db: &mut Connection, quotas: Quotas, version: usize) -> rusqlite::Result<()> {
-        db.busy_timeout(Duration::from_secs(5))?;
+        // Nobody else should write to it at all.
+        db.busy_timeout(Duration::from_secs(1))?;
         db.pragma_update(None, "page_size", PAGE)?;
         db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update_and_check(None, "journal_size_limit", JOURNAL, |_| Ok(()))?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.pragma_update_and_check(None, "max_page_count", quotas.database / PAGE, |_| Ok(()))?;
         let found: usize = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -231,40 +245,65 @@ impl Store {
         })
     }
 
-    /// Keeps a message for those of `recipients` who exist and have room for it. Returns its number; `None` if that is nobody.
-    pub(super) fn keep(&self, recipients: &[Box<[u8]>], body: &[u8]) -> rusqlite::Result<Option<i64>> {
-        let mut message = None;
-        let outcome = self.attempt(|| {
-            self.db.prepare_cached("INSERT INTO messages (body) VALUES (?1)")?.execute([body])?;
-            let id = self.db.last_insert_rowid();
-            let mut kept: usize = 0;
-            for recipient in recipients {
-                let Some(user) = self.user(recipient)? else { continue };
-                let (count, bytes): (usize, usize) = self
-                    .db
-                    .prepare_cached("SELECT count(*), coalesce(sum(size), 0) FROM kept WHERE recipient = ?1")?
-                    .query_row([user], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                if count >= self.quotas.kept || bytes.saturating_add(body.len()) > self.quotas.kept_bytes {
-                    continue;
-                }
-                self.db
-                    .prepare_cached("INSERT INTO kept (recipient, message, size) VALUES (?1, ?2, ?3)")?
-                    .execute(params![user, id, body.len()])?;
-                kept = kept.saturating_add(1);
-            }
-            message = Some(id);
-            Ok(if kept > 0 { Outcome::Done } else { Outcome::Unknown })
-        })?;
-        Ok(message.filter(|_| outcome == Outcome::Done))
+    /// Keeps a message of `sender`'s for those of `recipients` who exist and have room for it. Returns its number; `None` if that
+    /// is nobody. One sender may take a quarter of somebody's room.
+    pub(super) fn keep(
+        &self,
+        sender: &[u8],
+        recipients: &[Box<[u8]>],
+        body: &[u8],
+    ) -> rusqlite::Result<Option<i64>> {
+        let Some(sender) = self.user(sender)? else { return Ok(None) };
+        let Quotas { kept, kept_bytes, .. } = self.quotas;
+        let mut takers = Vec::new();
+        for recipient in recipients {
+            let room = self
+                .db
+                .prepare_cached(
+                    "SELECT id FROM users WHERE name = ?1 AND kept_count < ?2 AND kept_bytes + ?3 <= ?4
+                     AND (SELECT count(*) FROM kept WHERE recipient = id AND sender = ?5) < max(?2 / 4, 1)",
+                )?
+                .query_row(params![recipient, kept, body.len(), kept_bytes, sender], |row| {
+                    row.get::<_, i64>(0)
+                })
+                .optional()?;
+            takers.extend(room);
+        }
+        if takers.is_empty() {
+            return Ok(None);
+        }
+        self.db.prepare_cached("INSERT INTO messages (body) VALUES (?1)")?.execute([body])?;
+        let message = self.db.last_insert_rowid();
+        for user in takers {
+            self.db
+                .prepare_cached(
+                    "INSERT INTO kept (recipient, message, sender, size) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![user, message, sender, body.len()])?;
+        }
+        Ok(Some(message))
     }
 
-    /// What is kept for a user, oldest first.
-    pub(super) fn kept(&self, username: &[u8]) -> rusqlite::Result<Vec<Kept>> {
-        let sql = "SELECT messages.id, body FROM kept JOIN messages ON messages.id = message
+    /// What is kept for a user, oldest first: one message, and more as long as all together have at most `bytes`.
+    pub(super) fn kept(&self, username: &[u8], bytes: usize) -> rusqlite::Result<Vec<Kept>> {
+        let sql = "SELECT message, size FROM kept
             WHERE recipient = (SELECT id FROM users WHERE name = ?1) ORDER BY message";
         let mut statement = self.db.prepare_cached(sql)?;
-        let rows = statement.query_map([username], |row| Ok(Kept { id: row.get(0)?, body: row.get(1)? }))?;
-        rows.collect()
+        let mut rows = statement.query([username])?;
+        let (mut kept, mut total): (Vec<Kept>, usize) = (Vec::new(), 0);
+        while let Some(row) = rows.next()? {
+            let (id, size): (i64, usize) = (row.get(0)?, row.get(1)?);
+            total = total.saturating_add(size);
+            if total > bytes && !kept.is_empty() {
+                break;
+            }
+            let body = self
+                .db
+                .prepare_cached("SELECT body FROM messages WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))?;
+            kept.push(Kept { id, body });
+        }
+        Ok(kept)
     }
 
     /// A user has it.
@@ -325,22 +364,24 @@ pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Nobody else on this machine has to read passwords' hashes.
-fn private(path: &Path) {
+/// Makes an empty file that nobody else on this machine can read: it will hold passwords' hashes. What SQLite puts beside it is
+/// as private.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = File::options();
+    options.append(true).create(true);
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt as _;
-        let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
     }
-    #[cfg(not(unix))]
-    let _ = path;
+    options.open(path).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const QUOTAS: Quotas = Quotas { accounts: 4, contacts: 2, kept: 2, kept_bytes: 100, database: 1 << 30 };
+    const QUOTAS: Quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 100, database: 1 << 30 };
 
     /// A folder of its own, which goes with it.
     struct Folder(PathBuf);
@@ -390,12 +431,13 @@ mod tests {
                 use Outcome::{Done, Exists, Unknown};
                 let expected = [Done, Exists, Done, Done, Unknown, Done, Exists, Done, Exists, Exists];
                 assert_eq!(all.unwrap(), expected);
-                let id = store.transaction(|store| store.keep(&[b"ann"[..].into()], b"hello")).unwrap();
+                let id =
+                    store.transaction(|store| store.keep(b"ann", &[b"ann"[..].into()], b"hello")).unwrap();
                 assert!(id.is_some());
             }
             let room = |name: &[u8]| (b"room".to_vec(), name.to_vec());
             assert_eq!(groups(&store), [room(b"ann"), room(b"ann"), room(b"b\xff\0b")]);
-            assert_eq!(store.kept(b"ann").unwrap()[0].body, b"hello");
+            assert_eq!(store.kept(b"ann", 1000).unwrap()[0].body, b"hello");
             let reader = Reader::open(&folder.0).unwrap();
             assert_eq!(reader.password(b"ann").unwrap().as_deref(), Some("hash"));
             assert_eq!(reader.password(b"nobody").unwrap(), None);
@@ -410,19 +452,26 @@ mod tests {
             store.register(name.as_bytes(), "hash").unwrap();
         }
         let to = |names: &[&str]| names.iter().map(|name| name.as_bytes().into()).collect::<Vec<Box<[u8]>>>();
-        let one = store.keep(&to(&["ann", "bob", "nobody"]), &[1; 60]).unwrap().unwrap();
-        assert_eq!(store.keep(&to(&["nobody"]), b"x").unwrap(), None);
-        assert_eq!(store.keep(&to(&["ann"]), &[2; 60]).unwrap(), None, "too many bytes");
-        let two = store.keep(&to(&["ann"]), &[2; 20]).unwrap().unwrap();
-        assert_eq!(store.keep(&to(&["ann"]), &[3; 1]).unwrap(), None, "too many messages");
-        let ids =
-            |name: &str| store.kept(name.as_bytes()).unwrap().iter().map(|kept| kept.id).collect::<Vec<_>>();
-        assert_eq!((ids("ann"), ids("bob")), (vec![one, two], vec![one]));
+        let keep = |sender: &str, names: &[&str], len: usize| {
+            store.keep(sender.as_bytes(), &to(names), &vec![7; len]).unwrap()
+        };
+        let one = keep("bob", &["ann", "bob", "nobody"], 60).unwrap();
+        assert_eq!(keep("bob", &["nobody"], 1), None);
+        assert_eq!(keep("nobody", &["ann"], 1), None);
+        assert_eq!(keep("bob", &["ann"], 60), None, "too many bytes");
+        let two = keep("bob", &["ann"], 20).unwrap();
+        assert_eq!(keep("bob", &["ann"], 1), None, "a quarter of eight messages");
+        let three = keep("ann", &["ann"], 1).unwrap();
+        let ids = |name: &str, bytes| {
+            store.kept(name.as_bytes(), bytes).unwrap().iter().map(|kept| kept.id).collect::<Vec<_>>()
+        };
+        assert_eq!((ids("ann", 1000), ids("bob", 1000)), (vec![one, two, three], vec![one]));
+        assert_eq!((ids("ann", 80), ids("ann", 0)), (vec![one, two], vec![one]), "one at least");
         let messages = || store.db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
         store.received(b"ann", one).unwrap();
-        assert_eq!((ids("ann"), messages()), (vec![two], 2));
+        assert_eq!((ids("ann", 1000), messages()), (vec![two, three], 3));
         store.received(b"bob", one).unwrap();
-        assert_eq!(messages(), 1, "nobody waits for the first any more");
+        assert_eq!(messages(), 2, "nobody waits for the first any more");
     }
 
     #[test]
@@ -441,13 +490,13 @@ mod tests {
         store = Store::open(&folder.0, quotas).unwrap();
         let body = vec![7; 100_000];
         let keep = |store: &mut Store| {
-            let kept = store.transaction(|store| store.keep(&[b"a"[..].into()], &body));
+            let kept = store.transaction(|store| store.keep(b"b", &[b"a"[..].into()], &body));
             kept.map_err(|error| assert!(is_full(&error), "{error}")).is_ok_and(|message| message.is_some())
         };
         let kept: Vec<bool> = (0..10).map(|_| keep(&mut store)).collect();
         assert!(kept[0] && !kept[9], "{kept:?}");
         // And it goes on once there is room.
-        for kept in store.kept(b"a").unwrap() {
+        for kept in store.kept(b"a", usize::MAX >> 1).unwrap() {
             store.received(b"a", kept.id).unwrap();
         }
         assert!(keep(&mut store));
@@ -466,7 +515,7 @@ mod tests {
         }
         {
             let store = Store::open(&folder.0, QUOTAS).unwrap();
-            assert!(store.keep(&[b"ann"[..].into()], b"hello").unwrap().is_some());
+            assert!(store.keep(b"ann", &[b"ann"[..].into()], b"hello").unwrap().is_some());
         }
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Store::open(&folder.0, QUOTAS).unwrap_err().to_string();
