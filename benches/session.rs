@@ -3,7 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
-use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, studio, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, room, studio, talking};
 use voxwire_core::{Input, Instant, Lane, Session};
 use voxwire_voicelink::{ByteOrder, Packet};
 
@@ -123,5 +123,33 @@ fn syfala(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(session, relay, dissonance, opcode, syfala);
+/// A tenth of a second, and as much as the originals send at a time, to the others in a call.
+fn msgpack(criterion: &mut Criterion) {
+    for samples in [882, 41_900] {
+        let mut group = criterion.benchmark_group(format!("session/msgpack/relay/{samples}"));
+        for others in [1, 10, 50] {
+            let (mut server, peers) = room::room(others + 1);
+            let blocks = room::blocks(samples, 3000, false);
+            let frames: Vec<Vec<u8>> = blocks
+                .iter()
+                .enumerate()
+                .map(|(n, block)| {
+                    let (name, token) = room::user(n as u32 % (others + 1));
+                    room::encoded(&room::call_data(&name, &token, block))
+                })
+                .collect();
+            let mut at = 0_usize;
+            group.bench_function(format!("{others} listeners"), |bencher| {
+                bencher.iter(|| {
+                    at = (at + 1) % 64;
+                    let peer = peers[at % peers.len()];
+                    assert_eq!(room::relay(&mut server, peer, &frames[at]), others as usize);
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(session, relay, dissonance, opcode, msgpack, syfala);
 criterion_main!(session);

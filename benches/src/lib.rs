@@ -4,6 +4,7 @@
 pub mod alloc;
 pub mod hall;
 pub mod line;
+pub mod room;
 pub mod studio;
 
 use voxwire_core::testing::Rng;

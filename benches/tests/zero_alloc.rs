@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use voxwire_benches::alloc::{Counting, allocations};
-use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, settings, studio, talking};
+use voxwire_benches::{UNLIMITED, encoded, hall, line, payloads, room, settings, studio, talking};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_transport::{Hub, HubSettings, Listener};
 use voxwire_voicelink::{
@@ -36,8 +36,113 @@ fn c_03_v_06_warm_voice_allocates_nothing() {
     dissonance_hub();
     opcode_server();
     opcode_client();
+    msgpack_sessions();
+    msgpack_hub();
     syfala_sessions();
     syfala_hub();
+}
+
+/// A block of live audio: out of a client, through a server, into another; and its samples.
+fn msgpack_sessions() {
+    use voxwire_msgpack as m;
+    let (mut server, peers) = room::room(11);
+    let (mut client, home) = room::caller();
+    let blocks = room::blocks(882, 3000, true);
+    let (name, token) = room::user(0);
+    let mut samples = [0; 882];
+    let mut frame = Vec::with_capacity(4096);
+    let allocations = count(PACKETS, |n| {
+        let block = &blocks[n as usize % 64];
+        client.handle_command(Instant::ZERO, m::ClientCommand::Say { samples: block[..].into() }).unwrap();
+        assert_eq!(client.outputs().count(), 1);
+        client.advance(usize::MAX);
+        frame.clear();
+        room::call_data(&name, &token, block).encode(&m::Wire::SERVER, &mut frame).unwrap();
+        assert_eq!(room::relay(&mut server, peers[0], &frame), 10);
+        frame.clear();
+        let update = m::ServerMessage::CallData { sender: "user0".into(), samples: block[..].into() };
+        update.encode(&m::Wire::SERVER, &mut frame).unwrap();
+        let input = Input::Frame { peer: home, lane: Lane::Reliable, bytes: &frame };
+        let Ok(Some(m::ClientEvent::CallData { samples: heard, .. })) =
+            client.handle_input(Instant::ZERO, input)
+        else {
+            panic!()
+        };
+        assert_eq!(heard.copy_to_i16(&mut samples), 882);
+        assert_eq!(samples, block[..]);
+    });
+    assert_eq!(allocations, 0, "msgpack sessions");
+}
+
+/// The same over ZMTP, through a hub on real sockets.
+fn msgpack_hub() {
+    use voxwire_msgpack as m;
+    struct Door;
+    impl voxwire_core::Handler<m::Server> for Door {
+        fn on_event(&mut self, server: &mut m::Server, now: Instant, event: m::ServerEvent<'_>) {
+            if let m::ServerEvent::LoggingIn { ticket, username, .. } = event {
+                let token = room::user(u32::from(username.0[4] - b'0')).1;
+                let token = token.as_str().into();
+                server.handle_command(now, m::ServerCommand::Admit { ticket, token }).unwrap();
+            }
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let guard = runtime.enter();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = m::Settings { voice: UNLIMITED, ..m::Settings::DEFAULT };
+    let mut server = m::Server::new(settings, 1, |_| [0; 32]);
+    for slot in 0..2 {
+        let (group_name, (name, _)) = ("room".into(), room::user(slot));
+        let username = name.as_str().into();
+        server
+            .handle_command(Instant::ZERO, m::ServerCommand::Group { group_name, owner: username })
+            .unwrap();
+        server.handle_command(Instant::ZERO, m::ServerCommand::Member { group_name, username }).unwrap();
+    }
+    let hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+    let handle = Hub::spawn(vec![listener], server, Door, hub);
+    let mut greeting = Vec::new();
+    m::zmtp::put_greeting(&mut greeting);
+    m::zmtp::put_ready(m::zmtp::SocketType::Dealer, &mut greeting);
+    let unit = |message: &m::ClientMessage<'_>| {
+        let body = room::encoded(message);
+        let mut unit = Vec::new();
+        m::zmtp::put_message_head(body.len(), &mut unit);
+        unit.extend(body);
+        unit
+    };
+    let mut streams = [0, 1].map(|slot| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&greeting).unwrap();
+        stream.read_exact(&mut [0; 64 + 43]).unwrap();
+        let (name, token) = room::user(slot);
+        let (username, token) = (name.as_str().into(), token.as_str().into());
+        let mut answer = |request: &m::ClientMessage<'_>| {
+            stream.write_all(&unit(request)).unwrap();
+            let mut head = [0; 2];
+            stream.read_exact(&mut head).unwrap();
+            stream.read_exact(&mut vec![0; head[1].into()]).unwrap();
+        };
+        answer(&m::ClientMessage::Login { username, password: "x".into() });
+        answer(&m::ClientMessage::JoinCall { username, token, group_name: "room".into() });
+        stream
+    });
+    let blocks = room::blocks(882, 3000, false);
+    let (name, token) = room::user(0);
+    let frame = unit(&room::call_data(&name, &token, &blocks[0]));
+    let update = m::ServerMessage::CallData { sender: "user0".into(), samples: blocks[0][..].into() };
+    let mut heard = vec![0; room::encoded(&update).len() + 9];
+    let allocations = count(PACKETS, |_| {
+        let [speaker, listener] = &mut streams;
+        speaker.write_all(&frame).unwrap();
+        listener.read_exact(&mut heard).unwrap();
+    });
+    assert_eq!(allocations, 0, "msgpack hub");
+    drop(guard);
+    assert_eq!(handle.call(|server, _| server.in_calls()), 2);
 }
 
 /// A buffer of stereo audio in, in order, and out again: both sessions, and the stream beside them.
