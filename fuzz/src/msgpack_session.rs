@@ -155,7 +155,7 @@ const fn ticket(event: &ServerEvent<'_>) -> Option<Ticket> {
 /// As ours reads it: `update`, however it is written.
 fn is_update(bytes: &[u8]) -> bool {
     let mut bytes = bytes;
-    match rmpv::decode::read_value_with_max_depth(&mut bytes, 2) {
+    match rmpv::decode::read_value_with_max_depth(&mut bytes, 16) {
         Ok(rmpv::Value::String(text)) => text.as_bytes() == b"update",
         Ok(rmpv::Value::Binary(text)) => text == b"update",
         _ => false,

@@ -172,13 +172,15 @@ impl Framing {
         if head.more {
             return self.first_part(head, len);
         }
+        if len > self.max_for(true) {
+            return Err(FrameError::TooLarge { len: head.len, max: self.max_for(true) });
+        }
         if len > self.max {
             // Whether it may be that long, its first bytes tell.
             match voice_message(body.get(..len.min(body.len())).unwrap_or(&[])) {
-                Ok(voice) if len <= self.max_for(voice) => {}
-                Err(missing) if len <= self.max_for(true) => return Ok(Progress::need(missing)),
-                Ok(voice) => return Err(FrameError::TooLarge { len: head.len, max: self.max_for(voice) }),
-                Err(_) => return Err(FrameError::TooLarge { len: head.len, max: self.max_for(true) }),
+                Ok(true) => {}
+                Ok(false) => return Err(FrameError::TooLarge { len: head.len, max: self.max }),
+                Err(missing) => return Ok(Progress::need(missing)),
             }
         }
         match len.checked_sub(body.len()) {
