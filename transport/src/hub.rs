@@ -47,7 +47,7 @@ pub struct HubSettings {
     /// the session set for it. Until then up to 1 MiB of droppable frames may wait.
     pub patience: Duration,
     /// How many bytes may wait on all connections together. Beyond it, droppable frames are dropped for connections that
-    /// have more than 64 KiB waiting.
+    /// have more than 64 KiB waiting; and where a reliable frame would be more, whichever has most waiting is closed.
     pub waiting: usize,
     /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits.
     pub partial_frames: usize,

@@ -61,6 +61,21 @@ pub(super) struct State<F> {
     deadline: Option<Instant>,
 }
 
+/// Why a frame was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// Its connection has too much waiting.
+    Overflow,
+    /// All connections together have.
+    Crowded,
+}
+
+impl From<Overflow> for NotTaken {
+    fn from(_: Overflow) -> Self {
+        Self::Overflow
+    }
+}
+
 impl<F: Framing> Link<F> {
     pub(super) const fn new(framing: Cutter<F>, backlog: usize) -> Self {
         let state = State {
@@ -82,14 +97,16 @@ impl<F: Framing> Link<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame. Returns how many were dropped, of the older ones or it itself.
+    /// Queues a frame. Returns how many were dropped, of the older ones or it itself. Where all connections together have too
+    /// much waiting, a reliable frame that is not small is taken only if `room` has been made.
     pub(super) fn push<S: Session>(
         &self,
         lane: Lane,
         frame: &[u8],
+        room: bool,
         shared: &Shared<S>,
         wakers: &mut Vec<Waker>,
-    ) -> Result<u64, Overflow> {
+    ) -> Result<u64, NotTaken> {
         let mut state = self.lock();
         let State { framing, queue, waker, hungry, writing, blocked_since, .. } = &mut *state;
         // The clock is read only where it matters.
@@ -101,12 +118,15 @@ impl<F: Framing> Link<F> {
         if !framing.fits(frame.len()) {
             // More than a unit can hold, which no session on such a transport has a use for.
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if over
-            && lane == Lane::Droppable
-            && held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING
-        {
-            queue.drop_droppable();
-            queue.dropped = queue.dropped.saturating_add(1);
+        } else if over && held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING {
+            match lane {
+                Lane::Reliable if !room => return Err(NotTaken::Crowded),
+                Lane::Reliable => queue.push(framing, lane, frame, slow, || shared.write_buffers.take())?,
+                Lane::Droppable => {
+                    queue.drop_droppable();
+                    queue.dropped = queue.dropped.saturating_add(1);
+                }
+            }
         } else {
             queue.push(framing, lane, frame, slow, || shared.write_buffers.take())?;
         }
@@ -144,6 +164,19 @@ impl<F: Framing> Link<F> {
         state.closing = Some(until);
         state.deadline = Some(until);
         state.waker.take()
+    }
+
+    /// What waits for the connection, if that is more than each may have when all together have too much.
+    pub(super) fn hoard(&self) -> Option<usize> {
+        let state = self.lock();
+        Some(state.queue.len().saturating_add(state.writing)).filter(|waiting| *waiting > OWN_WAITING)
+    }
+
+    /// Throws away what waits: the connection is being cut.
+    pub(super) fn empty(&self, waiting: &AtomicUsize) {
+        let mut state = self.lock();
+        note(waiting, state.queue.len(), 0);
+        state.queue.take();
     }
 
     pub(super) fn cut(&self) -> Option<Waker> {

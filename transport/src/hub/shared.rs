@@ -3,13 +3,14 @@
 use super::datagrams::{self, Route, UdpRoute};
 use super::direct::Sociable;
 use super::errands::{self, Errand};
+use super::link::{Link, NotTaken};
 use super::sources::Sources;
-use super::{HubSettings, HubStats, link::Link};
+use super::{HubSettings, HubStats};
 use crate::lanes::{Cutter, Kind, ServerHello};
+use crate::pool::Pool;
 #[cfg(feature = "quic")]
 use crate::quic::Datagrams;
 use crate::udp::{Batch, Udp};
-use crate::{pool::Pool, queue::Overflow};
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::Waker;
@@ -479,12 +480,24 @@ impl<S: Session> Core<S> {
                             _ => {}
                         }
                         let Some(link) = self.links.get(to) else { continue };
-                        match link.push(lane, frame, shared, &mut self.wakers) {
+                        let mut pushed = link.push(lane, frame, false, shared, &mut self.wakers);
+                        if pushed == Err(NotTaken::Crowded) {
+                            // Whoever hoards most goes, so that the others get what they have to get.
+                            let hoards =
+                                self.links.iter().filter_map(|(peer, link)| Some((link.hoard()?, peer)));
+                            let most = hoards.filter(|(_, peer)| !overflown.contains(peer)).max();
+                            if let Some((_, hoarder)) = most {
+                                self.links.get(hoarder).inspect(|link| link.empty(&shared.waiting));
+                                overflown.push(hoarder);
+                            }
+                            pushed = link.push(lane, frame, true, shared, &mut self.wakers);
+                        }
+                        match pushed {
                             Ok(0) => {}
                             Ok(dropped) => {
                                 shared.counters.dropped_frames.fetch_add(dropped, Relaxed);
                             }
-                            Err(Overflow) => overflown.push(to),
+                            Err(_) => overflown.push(to),
                         }
                     }
                     Output::Close { peer } => closing.push(peer),
