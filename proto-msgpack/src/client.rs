@@ -199,8 +199,11 @@ impl Client {
             }
             ServerMessage::CallJoined { group_name } => {
                 let again = self.answer(b"join_call")?.again;
-                self.call = Some(group_name.0.into());
-                self.in_call = true;
+                // A log-out that was answered meanwhile has ended it again.
+                if self.token.is_some() {
+                    self.call = Some(group_name.0.into());
+                    self.in_call = true;
+                }
                 ClientEvent::CallJoined { group_name, again }
             }
             ServerMessage::Response { action, code } => {
