@@ -43,17 +43,10 @@ struct ZeroFloats<'a> {
 
 const NAMES: [&str; 2] = ["update", "call_data"];
 
-fn data<T: Clone>(token: &str, samples: &[T]) -> Data<'_, T> {
+fn data<'a, T: Clone>(token: &'a str, samples: &[T]) -> Data<'a, T> {
     let [kind, action] = NAMES;
     // The clone is the caller's in either case: it stands outside of what is timed.
-    Data {
-        kind,
-        action,
-        username: "user0",
-        token: Box::leak(token.to_owned().into_boxed_str()),
-        group_name: "room",
-        samples: samples.to_vec(),
-    }
+    Data { kind, action, username: "user0", token, group_name: "room", samples: samples.to_vec() }
 }
 
 pub(crate) fn calls(criterion: &mut Criterion) {
@@ -106,11 +99,11 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
         blocks.iter().map(|block| (block.clone(), data(&token, block))).collect();
 
     let mut encode = group(criterion, "encode", "int", len, name);
-    case(&mut encode, "voxwire", &items, |(block, _), out| {
+    case(&mut encode, "voxwire", &items[..], |(block, _), out| {
         call_data("user0", &token, block).encode(black_box(&wire), out).unwrap();
     });
-    case(&mut encode, "rmp-serde", &items, |(_, data), out| rmp_serde::encode::write(out, data).unwrap());
-    case(&mut encode, "rmp", &items, |(block, _), out| {
+    case(&mut encode, "rmp-serde", &items[..], |(_, data), out| rmp_serde::encode::write(out, data).unwrap());
+    case(&mut encode, "rmp", &items[..], |(block, _), out| {
         for text in [NAMES[0], NAMES[1], "user0", &token, "room"] {
             rmp::encode::write_str(out, text).unwrap();
         }
@@ -120,7 +113,7 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
         }
     });
     if len < 10_000 {
-        case(&mut encode, "rmpv", &items, |(block, _), out| {
+        case(&mut encode, "rmpv", &items[..], |(block, _), out| {
             let texts = [NAMES[0], NAMES[1], "user0", &token, "room"].map(rmpv::Value::from);
             for text in &texts {
                 rmpv::encode::write_value(out, text).unwrap();
@@ -140,7 +133,7 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
             samples: block.clone(),
         })
         .collect();
-    case(&mut encode, "zerompk", &zero, |data, out| {
+    case(&mut encode, "zerompk", &zero[..], |data, out| {
         zerompk::write_msgpack(out, data).unwrap();
     });
     encode.finish();
@@ -149,14 +142,14 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
     let frames: Vec<Vec<u8>> =
         items.iter().map(|(block, _)| encoded(&call_data("user0", &token, block))).collect();
     let mut samples = vec![0; len];
-    case(&mut decode, "voxwire, checked and borrowed", &frames, |frame, _| {
+    case(&mut decode, "voxwire, checked and borrowed", &frames[..], |frame, _| {
         let Ok(ClientMessage::CallData { samples, .. }) = ClientMessage::decode(frame, black_box(&wire))
         else {
             panic!()
         };
         black_box(samples.len());
     });
-    case(&mut decode, "voxwire", &frames, |frame, _| {
+    case(&mut decode, "voxwire", &frames[..], |frame, _| {
         let Ok(ClientMessage::CallData { samples: found, .. }) =
             ClientMessage::decode(frame, black_box(&wire))
         else {
@@ -166,10 +159,10 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
         black_box(&samples);
     });
     let theirs: Vec<Vec<u8>> = items.iter().map(|(_, data)| rmp_serde::to_vec(data).unwrap()).collect();
-    case(&mut decode, "rmp-serde", &theirs, |frame, _| {
+    case(&mut decode, "rmp-serde", &theirs[..], |frame, _| {
         black_box(rmp_serde::from_slice::<Data<'_, i16>>(frame).unwrap().samples);
     });
-    case(&mut decode, "rmp", &frames, |frame, _| {
+    case(&mut decode, "rmp", &frames[..], |frame, _| {
         let mut bytes = &frame[..];
         for _ in 0..5 {
             let len = rmp::decode::read_str_len(&mut bytes).unwrap() as usize;
@@ -180,14 +173,14 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
         black_box(samples);
     });
     if len < 10_000 {
-        case(&mut decode, "rmpv", &frames, |frame, _| {
+        case(&mut decode, "rmpv", &frames[..], |frame, _| {
             let mut bytes = &frame[..];
             while !bytes.is_empty() {
                 black_box(rmpv::decode::read_value_ref(&mut bytes).unwrap());
             }
         });
     }
-    case(&mut decode, "zerompk", &theirs, |frame, _| {
+    case(&mut decode, "zerompk", &theirs[..], |frame, _| {
         black_box(zerompk::from_msgpack::<ZeroInts<'_>>(frame).unwrap().samples);
     });
     decode.finish();
@@ -211,13 +204,13 @@ fn floats(criterion: &mut Criterion, len: usize) {
         })
     };
     let mut encode = group(criterion, "encode", "float", len, "normal");
-    case(&mut encode, "voxwire", &items, |(block, _), out| {
+    case(&mut encode, "voxwire", &items[..], |(block, _), out| {
         let samples = Samples::from(&block[..]);
         let (username, token, group_name) = ("user0".into(), token.as_str().into(), "room".into());
         let message = ClientMessage::CallData { username, token, group_name, samples };
         message.encode(black_box(&wire), out).unwrap();
     });
-    case(&mut encode, "rmp-serde", &items, |(_, data), out| rmp_serde::encode::write(out, data).unwrap());
+    case(&mut encode, "rmp-serde", &items[..], |(_, data), out| rmp_serde::encode::write(out, data).unwrap());
     let zero: Vec<ZeroFloats<'_>> = items
         .iter()
         .map(|(block, _)| ZeroFloats {
@@ -229,7 +222,7 @@ fn floats(criterion: &mut Criterion, len: usize) {
             samples: block.clone(),
         })
         .collect();
-    case(&mut encode, "zerompk", &zero, |data, out| {
+    case(&mut encode, "zerompk", &zero[..], |data, out| {
         zerompk::write_msgpack(out, data).unwrap();
     });
     encode.finish();
@@ -237,7 +230,7 @@ fn floats(criterion: &mut Criterion, len: usize) {
     let mut decode = group(criterion, "decode", "float", len, "normal");
     let frames: Vec<Vec<u8>> = items.iter().map(|(block, _)| message(block)).collect();
     let mut samples = vec![0.0; len];
-    case(&mut decode, "voxwire", &frames, |frame, _| {
+    case(&mut decode, "voxwire", &frames[..], |frame, _| {
         let Ok(ClientMessage::CallData { samples: found, .. }) =
             ClientMessage::decode(frame, black_box(&wire))
         else {
@@ -248,10 +241,10 @@ fn floats(criterion: &mut Criterion, len: usize) {
         black_box(&samples);
     });
     let theirs: Vec<Vec<u8>> = items.iter().map(|(_, data)| rmp_serde::to_vec(data).unwrap()).collect();
-    case(&mut decode, "rmp-serde", &theirs, |frame, _| {
+    case(&mut decode, "rmp-serde", &theirs[..], |frame, _| {
         black_box(rmp_serde::from_slice::<Data<'_, f32>>(frame).unwrap().samples);
     });
-    case(&mut decode, "zerompk", &theirs, |frame, _| {
+    case(&mut decode, "zerompk", &theirs[..], |frame, _| {
         black_box(zerompk::from_msgpack::<ZeroFloats<'_>>(frame).unwrap().samples);
     });
     decode.finish();

@@ -224,7 +224,7 @@ fn server(mut script: Script<'_>) {
                     (Text::from(GROUPS[slot % 3]), Text::from(NAMES[usize::from(choice) % 5]));
                 // The newest, mostly; older ones are answered late, or twice.
                 let newest = driver.tickets.len().wrapping_sub(1 + usize::from(choice >> 6));
-                let ticket = driver.tickets.get(newest).or(driver.tickets.first()).copied();
+                let ticket = driver.tickets.get(newest).or_else(|| driver.tickets.first()).copied();
                 let command = match (choice % 8, ticket) {
                     (0 | 1, Some(ticket)) => ServerCommand::Allow { ticket },
                     (2 | 3, Some(ticket)) => ServerCommand::Admit { ticket, token: TOKENS[slot % 2].into() },
@@ -238,7 +238,7 @@ fn server(mut script: Script<'_>) {
                     assert_eq!(server.outputs().count(), before, "a refusal queues nothing");
                 }
             }
-            (8, Some(peer)) if script.byte() % 8 == 0 => {
+            (8, Some(peer)) if script.byte().is_multiple_of(8) => {
                 let _ = server.handle_command(driver.now, ServerCommand::Kick { peer });
             }
             (_, Some(peer)) => {

@@ -496,12 +496,12 @@ impl Scan {
                 Ok(head) => head,
                 Err(missing) => return self.need(rest.len().saturating_add(missing) as u64),
             };
-            let expected = match (self.stage, head) {
+            let expected = matches!(
+                (self.stage, head),
                 (Stage::Type | Stage::Action { .. } | Stage::Arguments([Text, ..]), Head::Text { .. })
-                | (Stage::Code { .. } | Stage::Arguments([Uint, ..]), Head::Uint { .. })
-                | (Stage::Arguments([Samples, ..]), Head::List { .. }) => true,
-                _ => false,
-            };
+                    | (Stage::Code { .. } | Stage::Arguments([Uint, ..]), Head::Uint { .. })
+                    | (Stage::Arguments([Samples, ..]), Head::List { .. })
+            );
             if !expected {
                 // The wrong kind of object, which is handed on up to here.
                 return self.lost(head.len());

@@ -67,7 +67,7 @@ impl Stranger {
     }
 
     /// Sends bytes as a driver hands them on. Returns what came back, and whether the connection was closed.
-    fn say(&mut self, talk: &mut Talk, bytes: &[u8]) -> (Vec<u8>, bool) {
+    fn say(&self, talk: &mut Talk, bytes: &[u8]) -> (Vec<u8>, bool) {
         let peer = self.peer;
         let (cut, error, mut back) = frames(self.framing.clone(), bytes, || 1400);
         let mut closed = error.is_some();
@@ -162,7 +162,7 @@ fn bad_bodies() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
 fn m_06_m_11_m_12_malformed_requests_get_one_response_each_and_updates_none() {
     let mut talk = Talk::new();
     for (at, (what, body, action)) in bad_bodies().into_iter().enumerate() {
-        let mut stranger = Stranger::arrive(&mut talk, 1000 + at as u32);
+        let stranger = Stranger::arrive(&mut talk, 1000 + at as u32);
         let (back, closed) =
             stranger.say(&mut talk, &[greeted(), unit(&body), unit(b"\xa7request\xa6logout\xa1a")].concat());
         let answer = action.map_or_else(Vec::new, invalid);
@@ -184,7 +184,7 @@ fn m_06_m_11_m_12_malformed_requests_get_one_response_each_and_updates_none() {
 fn m_09_m_12_in_plain_objects_what_cannot_be_read_is_answered_and_then_the_connection_is_over() {
     let mut talk = Talk::new();
     for (at, (what, body, action)) in bad_bodies().into_iter().enumerate() {
-        let mut stranger = Stranger::arrive(&mut talk, 1000 + at as u32);
+        let stranger = Stranger::arrive(&mut talk, 1000 + at as u32);
         let (back, closed) = stranger.say(&mut talk, &body);
         // What is cut short may still go on, so it waits: the driver's time is limited.
         if ["nothing", "a missing password"].contains(&what) {
@@ -218,14 +218,14 @@ fn m_11_messages_of_several_frames_cost_their_sender_that_message_alone() {
         ("a long last one", [more(b"x"), unit(&[0xa1; 3000])].concat()),
     ];
     for (at, (what, parts)) in cases.into_iter().enumerate() {
-        let mut stranger = Stranger::arrive(&mut talk, 1000 + at as u32);
+        let stranger = Stranger::arrive(&mut talk, 1000 + at as u32);
         let (back, closed) = stranger.say(&mut talk, &[greeted(), parts, unit(logout)].concat());
         assert!(back.ends_with(&[invalid(""), answer.to_vec()].concat()), "{what}: {back:02x?}");
         assert!(!closed, "{what}");
         talk.goes_on(what);
     }
     // Without end it is too large a message.
-    let mut stranger = Stranger::arrive(&mut talk, 2000);
+    let stranger = Stranger::arrive(&mut talk, 2000);
     let (_, closed) = stranger.say(&mut talk, &[greeted(), more(&[7; 200]).repeat(30)].concat());
     assert!(closed);
     talk.goes_on("frames without end");
@@ -366,7 +366,7 @@ fn m_11_a_mebibyte_of_nested_arrays_is_looked_at_once() {
         }
     }
     let mut talk = Talk::new();
-    let mut stranger = Stranger::arrive(&mut talk, 1000);
+    let stranger = Stranger::arrive(&mut talk, 1000);
     assert!(stranger.say(&mut talk, &bomb).1);
     talk.goes_on("a nesting bomb");
     let mut logged_in = Framing::server(&Wire::SERVER);
@@ -388,7 +388,7 @@ fn m_11_random_bytes_and_changed_conversations_harm_nobody() {
     ]
     .concat();
     for round in 0..400 {
-        let mut stranger = Stranger::arrive(&mut talk, 1000 + round);
+        let stranger = Stranger::arrive(&mut talk, 1000 + round);
         let bytes: Vec<u8> = if round % 2 == 0 {
             (0..rng.below(300)).map(|_| rng.below(256) as u8).collect()
         } else {
@@ -411,13 +411,13 @@ fn m_11_random_bytes_and_changed_conversations_harm_nobody() {
 #[test]
 fn m_11_whoever_goes_on_sending_nonsense_is_cut_off_and_may_have_slips() {
     let mut talk = Talk::new();
-    let mut stranger = Stranger::arrive(&mut talk, 1000);
+    let stranger = Stranger::arrive(&mut talk, 1000);
     let nonsense = unit(b"\xa7request\xa3fly");
     assert!(!stranger.say(&mut talk, &[greeted(), nonsense.repeat(15)].concat()).1);
     assert!(stranger.say(&mut talk, &[greeted(), nonsense.clone()].concat()).1);
     talk.goes_on("nonsense");
     // One a minute is nothing.
-    let mut stranger = Stranger::arrive(&mut talk, 1001);
+    let stranger = Stranger::arrive(&mut talk, 1001);
     for _ in 0..40 {
         assert!(!stranger.say(&mut talk, &[greeted(), nonsense.clone()].concat()).1);
         talk.hall.sim.run_for(Duration::from_secs(61));

@@ -104,7 +104,7 @@ enum Error {
 
 impl Dialect {
     /// Whether the client sent it, where the two sides differ.
-    fn from_client(&self) -> Result<bool, Error> {
+    fn is_from_client(&self) -> Result<bool, Error> {
         let side = self.from.ok_or(Error::Usage("the two sides differ: --from client or --from server"))?;
         Ok(matches!(side, Side::Client))
     }
@@ -116,8 +116,8 @@ impl Dialect {
                 Order::Le => ByteOrder::LittleEndian,
             })),
             Name::Opcode => Box::new(opcode::Opcode::new()),
-            Name::Msgpack => Box::new(msgpack::Msgpack::new(self.from_client()?)),
-            Name::Syfala => Box::new(syfala::Syfala::new(self.from_client()?)),
+            Name::Msgpack => Box::new(msgpack::Msgpack::new(self.is_from_client()?)),
+            Name::Syfala => Box::new(syfala::Syfala::new(self.is_from_client()?)),
             Name::Dissonance => Box::new(dissonance::Dissonance::new()),
         })
     }

@@ -49,11 +49,11 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         kept_bytes: max_kept_bytes,
         database: max_database,
     };
-    let mut store = Store::open(&config.data, quotas)?;
+    let store = Store::open(&config.data, quotas)?;
     let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
     restore(&store, &mut server, config)?;
     let hasher = passwords::Hasher::new().map_err(Error::Usage)?;
-    make_accounts(config, &mut store, &hasher)?;
+    make_accounts(config, &store, &hasher)?;
     let desk = Arc::new(Desk::default());
     let shared = Arc::new(Shared::default());
     let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
@@ -98,7 +98,7 @@ fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Er
 }
 
 /// Makes the accounts of the settings, where they are not there.
-fn make_accounts(config: &Config, store: &mut Store, hasher: &passwords::Hasher) -> Result<(), Error> {
+fn make_accounts(config: &Config, store: &Store, hasher: &passwords::Hasher) -> Result<(), Error> {
     let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
     // Where nobody but this machine can use them.
     if config.profile == Profile::Original && config.bind.is_loopback() {
@@ -156,10 +156,10 @@ impl Delivered {
         if self.to.contains_key(&peer) {
             self.gone.push_back(peer);
         }
-        if self.gone.len() > GONE {
-            if let Some(oldest) = self.gone.pop_front() {
-                self.to.remove(&oldest);
-            }
+        if self.gone.len() > GONE
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.to.remove(&oldest);
         }
     }
 }

@@ -2,9 +2,10 @@
 
 mod kit;
 
-use kit::{Server, command, fails, file};
+use kit::{Server, command, fails, file, resident};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const ANY: [&str; 6] = ["--only", "voicelink", "--voicelink-port", "0", "--http", "off"];
@@ -65,6 +66,7 @@ fn c_07_help_and_version() {
         "--voicelink-port",
         "--opcode-port",
         "--opcode-relay",
+        "--msgpack-port",
         "--dissonance-port",
         "--dissonance-quic-port",
         "--no-quic",
@@ -359,13 +361,6 @@ fn log_in(address: SocketAddr, name: &str) -> TcpStream {
     stream.write_all(&opcode(2, &[name.as_bytes()], None)).unwrap();
     assert_eq!(next_opcode(&mut stream), [3, 0], "{name}");
     stream
-}
-
-/// What a process has in memory, in KiB.
-fn resident(process: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod kit;
 
 use kit::user::{User, runtime};
-use kit::{Server, command, fails, file, folder};
+use kit::{Server, command, fails, file, folder, resident};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -251,13 +251,6 @@ fn m_07_c_07_settings() {
     assert!(command(&["--help"]).output().unwrap().status.success());
 }
 
-/// How much memory a process has, in KiB.
-fn memory(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// What two in a call send each other arrives, all of it.
 async fn talk(ann: &mut User, bob: &mut User) {
     let samples = [1000_i16; 4410];
@@ -313,7 +306,7 @@ fn m_11_attackers_on_real_sockets_cost_nobody_anything() {
         with(&noise),
         Vec::new(),
     ];
-    let before = memory(&server);
+    let before = resident(&server.child);
     let mut open = Vec::new();
     for round in 0..60 {
         for attack in &attacks {
@@ -327,7 +320,7 @@ fn m_11_attackers_on_real_sockets_cost_nobody_anything() {
         }
         runtime.block_on(talk(&mut ann, &mut bob));
     }
-    let after = memory(&server);
+    let after = resident(&server.child);
     println!("memory before {before} KiB, after {after} KiB");
     assert!(after < before + 32 * 1024, "from {before} to {after} KiB");
     drop(open);

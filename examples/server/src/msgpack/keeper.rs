@@ -228,7 +228,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, jobs: &Receiver<Job>) {
+    fn run(self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
             let mut len = first.len();
             let mut batch = vec![first];
@@ -263,7 +263,7 @@ impl Writer {
     }
 
     /// Does all of `batch` in one transaction, or nothing, and tells who waits for it.
-    fn commit(&mut self, batch: Vec<Job>) -> Result<(), (rusqlite::Error, Vec<Job>)> {
+    fn commit(&self, batch: Vec<Job>) -> Result<(), (rusqlite::Error, Vec<Job>)> {
         if batch.is_empty() {
             return Ok(());
         }

@@ -127,10 +127,7 @@ impl Store {
     }
 
     /// Runs `f` in one transaction: all that it did is on the disk when this returns, or nothing.
-    pub(super) fn transaction<R>(
-        &mut self,
-        f: impl FnOnce(&Self) -> rusqlite::Result<R>,
-    ) -> rusqlite::Result<R> {
+    pub(super) fn transaction<R>(&self, f: impl FnOnce(&Self) -> rusqlite::Result<R>) -> rusqlite::Result<R> {
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let result = f(self).and_then(|result| self.db.execute_batch("COMMIT").map(|()| result));
         // Some errors end the transaction by themselves.
@@ -412,7 +409,7 @@ mod tests {
     fn m_07_accounts_contacts_groups_and_messages_outlive_the_store() {
         let folder = Folder::new("outlive");
         for round in 0..2 {
-            let mut store = Store::open(&folder.0, QUOTAS).unwrap();
+            let store = Store::open(&folder.0, QUOTAS).unwrap();
             if round == 0 {
                 let all = store.transaction(|store| {
                     Ok([
