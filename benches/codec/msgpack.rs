@@ -180,7 +180,9 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
             }
         });
     }
-    case(&mut decode, "zerompk", &theirs[..], |frame, _| {
+    // It reads no other forms than its own, which has no unsigned ones for signed numbers.
+    let own: Vec<Vec<u8>> = zero.iter().map(|data| zerompk::to_msgpack_vec(data).unwrap()).collect();
+    case(&mut decode, "zerompk", &own[..], |frame, _| {
         black_box(zerompk::from_msgpack::<ZeroInts<'_>>(frame).unwrap().samples);
     });
     decode.finish();

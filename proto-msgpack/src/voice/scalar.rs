@@ -5,31 +5,43 @@ use crate::objects::marker;
 use voxwire_core::DecodeErrorKind;
 use voxwire_core::bytes::BufMut;
 
-/// Elements looked at together where they have the same width.
+/// Elements looked at together.
 const RUN: usize = 8;
+/// Bytes that as many elements can take, in one of the forms that are looked at together, and a few more.
+const WINDOW: usize = 32;
 
 const fn signed(byte: u8) -> i8 {
     i8::from_ne_bytes([byte])
 }
 
-/// One integer: its value and the bytes it takes; `None` if that is left to [`slow`].
+/// [`RUN`] elements of up to 16 bits, of any widths: no branch depends on what they are, because in speech nobody can foretell
+/// that. Returns the bytes they take; `None` if one of them is of another form, or no sample.
 #[inline]
-fn quick(window: [u8; 3]) -> Option<(i16, usize)> {
-    let [first, a, b] = window;
-    let both = i16::from_be_bytes([a, b]);
-    match first {
-        0x00..=0x7f | 0xe0..=0xff => Some((i16::from(signed(first)), 1)),
-        marker::INT_16 => Some((both, 3)),
-        marker::UINT_16 if both >= 0 => Some((both, 3)),
-        marker::UINT_8 => Some((a.into(), 2)),
-        marker::INT_8 => Some((signed(a).into(), 2)),
-        _ => None,
+fn block(window: &[u8; WINDOW], mut found: impl FnMut(i16)) -> Option<usize> {
+    let mut at = 0_usize;
+    let mut all = true;
+    for _ in 0..RUN {
+        let byte = |ahead: usize| window.get(at.wrapping_add(ahead) % WINDOW).copied().unwrap_or(0);
+        let (first, a, b) = (byte(0), byte(1), byte(2));
+        // 00 to 7f and e0 to ff; cc and d0 have one byte behind them, cd and d1 two.
+        let fix = first.wrapping_add(32) < 160;
+        let two = first & 1;
+        let unsigned = first & 0xfe == marker::UINT_8;
+        let known = unsigned | (first & 0xfe == marker::INT_8);
+        let fits = !(unsigned & (two != 0) & (a >= 0x80));
+        all &= fix | (known & fits);
+        let narrow = if unsigned { i16::from(a) } else { i16::from(signed(a)) };
+        let wide = i16::from_be_bytes([a, b]);
+        let value = if two != 0 { wide } else { narrow };
+        found(if fix { signed(first).into() } else { value });
+        let step = 2_u8.wrapping_add(two);
+        at = at.wrapping_add(if fix { 1 } else { step }.into());
     }
+    all.then_some(at)
 }
 
-/// One integer of any form, at the start of `bytes`.
-#[cold]
-fn slow(bytes: &[u8]) -> Result<(i16, usize), Fault> {
+/// One integer of any form, at the start of `bytes`: its value and the bytes it takes.
+fn one(bytes: &[u8]) -> Result<(i16, usize), Fault> {
     let Some((&first, rest)) = bytes.split_first() else { return Err(Fault::Missing(1)) };
     let width: usize = match first {
         0x00..=0x7f | 0xe0..=0xff => 0,
@@ -59,13 +71,16 @@ fn slow(bytes: &[u8]) -> Result<(i16, usize), Fault> {
     }
 }
 
-/// Whether the next [`RUN`] elements take one byte each.
+/// Whether [`RUN`] elements take one byte each: none from 80 to df.
 #[inline]
-fn all_one(bytes: &[u8; RUN]) -> bool {
-    bytes.iter().fold(true, |all, byte| all & (byte.wrapping_add(32) < 160))
+const fn all_one(bytes: [u8; RUN]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let bytes = u64::from_ne_bytes(bytes);
+    // The highest bit is set, and one of the two below is not.
+    bytes & HIGH & !((bytes << 1) & (bytes << 2)) == 0
 }
 
-/// Whether the next [`RUN`] elements are 16 bits wide each.
+/// Whether [`RUN`] elements are 16 bits wide each.
 #[inline]
 fn all_three(bytes: &[u8; 3 * RUN]) -> bool {
     bytes.chunks_exact(3).fold(true, |all, element| match *element {
@@ -76,42 +91,41 @@ fn all_three(bytes: &[u8; 3 * RUN]) -> bool {
 
 /// Looks through at most `count` integers.
 pub(super) fn walk_ints(bytes: &[u8], count: usize) -> Walked {
-    let mut rest = bytes;
-    let mut left = count;
-    let done = |rest: &[u8], left: usize, fault: Option<Fault>| {
-        let at = bytes.len().saturating_sub(rest.len());
-        let fault = fault.map(|fault| match fault {
-            Fault::Bad { len, kind, .. } => Fault::Bad { at, len, kind },
-            // Each element that is left takes a byte at least.
-            Fault::Missing(missing) => Fault::Missing(missing.saturating_add(left.saturating_sub(1))),
-        });
-        Walked { count: count.saturating_sub(left), bytes: at, fault }
-    };
+    let (mut rest, mut left) = (bytes, count);
+    let mut fault = None;
     while left > 0 {
-        // Runs: loud passages take three bytes a sample, quiet ones one.
-        while left >= RUN {
-            match rest.split_first_chunk::<{ 3 * RUN }>() {
-                Some((run, tail)) if all_three(run) => rest = tail,
-                _ => match rest.split_first_chunk::<RUN>() {
-                    Some((run, tail)) if all_one(run) => rest = tail,
-                    _ => break,
-                },
+        if left >= RUN {
+            // Quiet passages take one byte a sample, loud ones three; between them it is all mixed.
+            if let Some((_, tail)) = rest.split_first_chunk().filter(|(run, _)| all_one(**run)) {
+                (rest, left) = (tail, left.saturating_sub(RUN));
+                continue;
             }
-            left = left.saturating_sub(RUN);
+            if let Some((_, tail)) = rest.split_first_chunk().filter(|(run, _)| all_three(run)) {
+                (rest, left) = (tail, left.saturating_sub(RUN));
+                continue;
+            }
+            if let Some(taken) = rest.first_chunk().and_then(|window| block(window, |_| {})) {
+                rest = rest.get(taken..).unwrap_or(&[]);
+                left = left.saturating_sub(RUN);
+                continue;
+            }
         }
-        for _ in 0..left.min(RUN) {
-            let step = match rest.first_chunk::<3>().and_then(|window| quick(*window)) {
-                Some((_, step)) => step,
-                None => match slow(rest) {
-                    Ok((_, step)) => step,
-                    Err(fault) => return done(rest, left, Some(fault)),
-                },
-            };
-            rest = rest.get(step..).unwrap_or(&[]);
-            left = left.saturating_sub(1);
+        match one(rest) {
+            Ok((_, taken)) => rest = rest.get(taken..).unwrap_or(&[]),
+            Err(found) => {
+                fault = Some(found);
+                break;
+            }
         }
+        left = left.saturating_sub(1);
     }
-    done(rest, left, None)
+    let at = bytes.len().saturating_sub(rest.len());
+    let fault = fault.map(|fault| match fault {
+        Fault::Bad { len, kind, .. } => Fault::Bad { at, len, kind },
+        // Each element that is left takes a byte at least.
+        Fault::Missing(missing) => Fault::Missing(missing.saturating_add(left.saturating_sub(1))),
+    });
+    Walked { count: count.saturating_sub(left), bytes: at, fault }
 }
 
 /// Looks through at most `count` floats.
@@ -173,38 +187,42 @@ pub(super) fn ints_to_f32(elements: &[u8], out: &mut [f32]) {
 
 #[inline]
 fn ints<T>(elements: &[u8], out: &mut [T], convert: impl Fn(i16) -> T) {
-    let (mut rest, mut out) = (elements, out);
-    while !out.is_empty() {
-        while out.len() >= RUN {
-            if let Some((run, tail)) =
-                rest.split_first_chunk::<{ 3 * RUN }>().filter(|(run, _)| all_three(run))
-            {
-                let (now, later) = out.split_at_mut(RUN);
+    let (mut rest, mut done) = (elements, 0_usize);
+    while done < out.len() {
+        if let Some(now) = out.get_mut(done..done.saturating_add(RUN)) {
+            let taken = if let Some(run) = rest.first_chunk::<RUN>().filter(|run| all_one(**run)) {
+                for (to, byte) in now.iter_mut().zip(run) {
+                    *to = convert(signed(*byte).into());
+                }
+                Some(RUN)
+            } else if let Some(run) = rest.first_chunk::<{ 3 * RUN }>().filter(|run| all_three(run)) {
                 for (to, element) in now.iter_mut().zip(run.chunks_exact(3)) {
                     if let [_, a, b] = *element {
                         *to = convert(i16::from_be_bytes([a, b]));
                     }
                 }
-                (rest, out) = (tail, later);
-            } else if let Some((run, tail)) = rest.split_first_chunk::<RUN>().filter(|(run, _)| all_one(run))
-            {
-                let (now, later) = out.split_at_mut(RUN);
-                for (to, byte) in now.iter_mut().zip(run) {
-                    *to = convert(signed(*byte).into());
-                }
-                (rest, out) = (tail, later);
+                Some(run.len())
             } else {
-                break;
+                let mut to = now.iter_mut();
+                let found = |value| {
+                    if let Some(to) = to.next() {
+                        *to = convert(value);
+                    }
+                };
+                rest.first_chunk().and_then(|window| block(window, found))
+            };
+            if let Some(taken) = taken {
+                rest = rest.get(taken..).unwrap_or(&[]);
+                done = done.saturating_add(RUN);
+                continue;
             }
         }
-        let (now, later) = out.split_at_mut(out.len().min(RUN));
-        for to in now {
-            let quick = rest.first_chunk::<3>().and_then(|window| quick(*window));
-            let (value, step) = quick.unwrap_or_else(|| slow(rest).unwrap_or((0, 1)));
+        let (value, taken) = one(rest).unwrap_or((0, 1));
+        if let Some(to) = out.get_mut(done) {
             *to = convert(value);
-            rest = rest.get(step..).unwrap_or(&[]);
         }
-        out = later;
+        rest = rest.get(taken..).unwrap_or(&[]);
+        done = done.saturating_add(1);
     }
 }
 
@@ -236,31 +254,47 @@ fn width(sample: i16) -> u8 {
     3_u8.wrapping_sub(one).wrapping_sub(two)
 }
 
+/// Samples written at a time.
+const CHUNK: usize = 64;
+
 /// Writes `samples`, each in its shortest form.
 pub(super) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
-    let mut buffer = [0_u8; 3 * 64 + 1];
-    for chunk in samples.chunks(64) {
-        let mut at = 0_usize;
-        for &sample in chunk {
-            let [high, low] = sample.to_be_bytes();
-            let negative = sample < 0;
-            let width = width(sample);
-            let one = [low, 0, 0];
-            let two = [if negative { marker::INT_8 } else { marker::UINT_8 }, low, 0];
-            let three = [if negative { marker::INT_16 } else { marker::UINT_16 }, high, low];
-            let bytes = match width {
-                1 => one,
-                2 => two,
-                _ => three,
-            };
-            // Three bytes whatever the width: those too many are overwritten by the next.
-            if let Some(slot) = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
-                *slot = bytes;
+    let mut buffer = [0_u8; 3 * CHUNK + 1];
+    for chunk in samples.chunks(CHUNK) {
+        let at = if chunk.iter().fold(true, |all, &sample| all & (width(sample) == 1)) {
+            for (to, sample) in buffer.iter_mut().zip(chunk) {
+                let [_, low] = sample.to_be_bytes();
+                *to = low;
             }
-            at = at.wrapping_add(width.into());
-        }
+            chunk.len()
+        } else {
+            put_mixed(chunk, &mut buffer)
+        };
         out.put_slice(buffer.get(..at).unwrap_or(&[]));
     }
+}
+
+/// Writes at most [`CHUNK`] samples of any widths, and no branch depends on those. Returns the bytes they take.
+#[inline]
+fn put_mixed(samples: &[i16], buffer: &mut [u8; 3 * CHUNK + 1]) -> usize {
+    let mut at = 0_usize;
+    for &sample in samples {
+        let bits = u32::from(u16::from_ne_bytes(sample.to_ne_bytes()));
+        // d0 and d1 are four above cc and cd.
+        let sign = (bits >> 15) << 2;
+        let width = width(sample);
+        let three = (u32::from(marker::UINT_16).wrapping_add(sign) << 24) | (bits << 8);
+        let two = (u32::from(marker::UINT_8).wrapping_add(sign) << 24) | ((bits & 0xff) << 16);
+        let one = bits << 24;
+        let wide = if width == 3 { three } else { two };
+        let word = if width == 1 { one } else { wide };
+        // Four bytes whatever the width: those too many are overwritten by the next.
+        if let Some(slot) = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            *slot = word.to_be_bytes();
+        }
+        at = at.wrapping_add(width.into());
+    }
+    at
 }
 
 /// Writes `samples` as 32-bit floats.
