@@ -237,3 +237,40 @@ impl Hall {
         self.sim.with(self.server, f)
     }
 }
+
+pub fn register<'a>(name: &'a str, password: &'a str) -> ClientCommand<'a> {
+    ClientCommand::Register { username: name.into(), password: password.into() }
+}
+
+pub fn login<'a>(name: &'a str, password: &'a str) -> ClientCommand<'a> {
+    ClientCommand::Login { username: name.into(), password: password.into() }
+}
+
+pub fn whisper<'a>(name: &'a str, content: &'a str) -> ClientCommand<'a> {
+    ClientCommand::Whisper { recipient: name.into(), content: content.into() }
+}
+
+pub fn create(name: &str) -> ClientCommand<'_> {
+    ClientCommand::CreateGroup { group_name: name.into() }
+}
+
+pub fn join(name: &str) -> ClientCommand<'_> {
+    ClientCommand::JoinGroup { group_name: name.into() }
+}
+
+pub fn send<'a>(name: &'a str, content: &'a str) -> ClientCommand<'a> {
+    ClientCommand::MsgGroup { group_name: name.into(), content: content.into() }
+}
+
+pub fn call(name: &str) -> ClientCommand<'_> {
+    ClientCommand::JoinCall { group_name: name.into() }
+}
+
+pub fn recording<'a>(name: &'a str, samples: &'a [i16]) -> ClientCommand<'a> {
+    ClientCommand::VoiceMsg {
+        recipient: name.into(),
+        channels: 1,
+        sample_rate: 44_100,
+        samples: samples.into(),
+    }
+}

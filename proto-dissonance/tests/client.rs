@@ -1,0 +1,351 @@
+//! What a client does, as dialogues: with a server on a simulated network, or one that is played by the test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
+
+mod stage;
+
+use core::time::Duration;
+use stage::info;
+use voxwire_core::testing::{Log, Net, Sim, Transport};
+use voxwire_core::{Input, Instant, Lane, List, Output};
+use voxwire_dissonance::{
+    Channel, Client, ClientCommand, ClientId, ClientSettings, DeltaClientState, HandshakeRequest,
+    HandshakeResponse, Packet, Priority, Recipient, Server, ServerRelay, Settings, Speech, Target, Text,
+    TextData, Violation, room_id,
+};
+
+#[test]
+fn d_17_destinations_are_split_by_count_and_size() {
+    for (listeners, len, relays) in [(255, 100, 1), (300, 100, 2), (600, 3, 3), (100, 900, 3), (3, 990, 2)] {
+        let mut client = Client::new("speaker", ClientSettings::DEFAULT).unwrap();
+        let server = stage::join_client(&mut client, 0, listeners);
+        let to = Target::Room("Hall");
+        client.handle_command(Instant::ZERO, ClientCommand::Open { to, as_: Speech::DEFAULT }).unwrap();
+        client.handle_command(Instant::ZERO, ClientCommand::Say { frame: &vec![7; len] }).unwrap();
+        let mut reached = Vec::new();
+        let mut count = 0;
+        for output in client.outputs() {
+            let Output::Send { to, lane: Lane::Droppable, frame } = output else { panic!("{output:?}") };
+            let (relay, reliable) = ServerRelay::read(frame).unwrap();
+            assert!(to == server && !reliable && frame.len() <= 1024 && relay.destinations.len() <= 255);
+            reached.extend_from_slice(relay.destinations);
+            count += 1;
+        }
+        assert_eq!((count, reached.len()), (relays, listeners), "{listeners} x {len}");
+        reached.dedup();
+        assert_eq!(reached.len(), listeners);
+    }
+    // Beyond what one relay packet can carry, the frame is refused.
+    let mut client = Client::new("speaker", ClientSettings::DEFAULT).unwrap();
+    stage::join_client(&mut client, 0, 3);
+    let as_ = Speech::DEFAULT;
+    client.handle_command(Instant::ZERO, ClientCommand::Open { to: Target::Room("Hall"), as_ }).unwrap();
+    assert!(client.handle_command(Instant::ZERO, ClientCommand::Say { frame: &[7; 1000] }).is_err());
+    assert_eq!(client.outputs().count(), 0);
+}
+
+#[test]
+fn d_05_d_14_a_client_asks_every_two_seconds_and_comes_back_with_back_off() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = voxwire_core::PeerId { slot: 4, generation: 0 };
+    let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+    stage::open_client(&mut client, at(0), server);
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeRequest"]);
+    assert_eq!(client.poll_timeout(), Some(at(2000)));
+    client.handle_timeout(at(2000));
+    assert_eq!(
+        (stage::sent_by(&mut client), client.poll_timeout()),
+        (vec!["HandshakeRequest".to_owned()], Some(at(4000)))
+    );
+    // Attempts that fail at once: the first retry at once, then half a second more each time, three at most.
+    let mut now = at(10_000);
+    client.handle_input(now, Input::Closed { peer: server }).unwrap();
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let due = client.poll_timeout().unwrap();
+        waits.push(due.saturating_duration_since(now).as_millis());
+        now = now.max(due);
+        client.handle_timeout(now);
+        let first = client.outputs().next();
+        assert!(matches!(first, Some(Output::Dial { id: voxwire_core::DialId::FIRST, .. })), "{first:?}");
+        client.advance(1);
+        client.handle_input(now, Input::DialFailed(voxwire_core::DialId::FIRST)).unwrap();
+    }
+    assert_eq!(waits, [0, 500, 1000, 1500, 2000, 2500, 3000, 3000, 3000]);
+    // Four seconds of success are four seconds forgotten.
+    let due = client.poll_timeout().unwrap();
+    client.handle_timeout(due);
+    client.advance(1);
+    stage::open_client(&mut client, due, server);
+    stage::welcome_client(&mut client, due, server, 0, 0);
+    let end = due.saturating_add(Duration::from_secs(4));
+    client.handle_input(end, Input::Closed { peer: server }).unwrap();
+    assert_eq!(client.poll_timeout(), Some(end));
+}
+
+#[test]
+fn d_14_a_wrong_session_is_left_and_joined_again_and_ones_own_is_ignored() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 0);
+    let own = client.session();
+    let error = |session| Packet::ErrorWrongSession { session };
+    assert_eq!(client.receive(Instant::ZERO, server, error(own)), Ok(None));
+    let event = client.receive(Instant::ZERO, server, error(own + 1)).unwrap().unwrap();
+    assert!(format!("{event:?}").contains("WrongSession"), "{event:?}");
+    let closed = client.outputs().any(|output| matches!(output, Output::Close { peer } if peer == server));
+    assert!(closed && client.poll_timeout().is_some());
+}
+
+#[test]
+fn d_07_a_host_is_a_server_with_a_client_beside_it() {
+    let mut sim = Sim::new(3);
+    let server = sim.add(Server::new(Settings::DEFAULT, 5), ());
+    let [host, guest] = ["host", "guest"]
+        .map(|name| sim.add(Client::new(name, ClientSettings::DEFAULT).unwrap(), Log::default()));
+    let inside = Net { latency: Duration::ZERO, ..Net::PERFECT };
+    sim.connect(host, server, Transport::Both, inside);
+    sim.connect(guest, server, Transport::Both, Net::PERFECT);
+    sim.run_for(Duration::from_millis(100));
+    for (speaker, listener, to) in [(host, guest, "guest"), (guest, host, "host")] {
+        let to = Target::Player(to);
+        sim.with(speaker, |client, _, now| {
+            let as_ = Speech { positional: true, priority: Priority::High, volume: 0.5 };
+            client.handle_command(now, ClientCommand::Open { to, as_ }).unwrap();
+            client.handle_command(now, ClientCommand::Say { frame: b"hello" }).unwrap();
+        });
+        sim.run_for(Duration::from_millis(10));
+        let events = sim.with(listener, |_, log, _| log.take());
+        assert!(events.iter().any(|event| event.starts_with("Voice(Voice { from")), "{events:?}");
+    }
+}
+
+#[test]
+fn d_11_text_goes_by_the_server_and_is_taken_from_wherever_it_comes() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    client.handle_command(Instant::ZERO, ClientCommand::Join { room: "Hall" }).unwrap();
+    let server = stage::join_client(&mut client, 0, 2);
+    let text = |session, sender, recipient| {
+        Packet::TextData(TextData { session, sender: ClientId::new(sender), recipient, text: "hi".into() })
+    };
+    let session = client.session();
+    let hall = Recipient::Room(room_id("Hall"));
+    let got = client.receive(Instant::ZERO, server, text(session, 1, hall)).unwrap();
+    assert!(matches!(got, Some(voxwire_dissonance::ClientEvent::Text { .. })));
+    // For a room that we are not in, for another player, from nobody.
+    assert_eq!(
+        client.receive(Instant::ZERO, server, text(session, 1, Recipient::Room(room_id("Red")))),
+        Ok(None)
+    );
+    assert_eq!(
+        client.receive(Instant::ZERO, server, text(session, 1, Recipient::Player(ClientId::new(2)))),
+        Ok(None)
+    );
+    let nobody = client.receive(Instant::ZERO, server, text(session, 77, hall));
+    assert_eq!(nobody, Err(Violation::UnknownClient(ClientId::new(77))));
+    // Straight from another client.
+    let peer = voxwire_core::PeerId { slot: 8, generation: 1 };
+    client
+        .handle_input(Instant::ZERO, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None })
+        .unwrap();
+    let p2p = Packet::HandshakeP2P { session, client: ClientId::new(1) };
+    client.receive(Instant::ZERO, peer, p2p).unwrap();
+    stage::sent_by(&mut client);
+    let direct = client.receive(Instant::ZERO, peer, text(session, 1, hall)).unwrap();
+    assert!(direct.is_some());
+    // Ours never goes there.
+    client
+        .handle_command(Instant::ZERO, ClientCommand::Text { to: Target::Room("Hall"), text: "yo" })
+        .unwrap();
+    assert_eq!(stage::sent_by(&mut client), ["ServerRelayReliable"]);
+}
+
+#[test]
+fn d_08_a_way_is_asked_for_five_times_and_belongs_to_one_client() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    stage::join_client(&mut client, 0, 2);
+    let session = client.session();
+    let [one, other] = [8, 9].map(|slot| voxwire_core::PeerId { slot, generation: 1 });
+    let accepted = voxwire_core::Via::Accepted;
+    client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
+    let mut asked = stage::sent_by(&mut client).len();
+    while let Some(due) = client.poll_timeout() {
+        client.handle_timeout(due);
+        asked += stage::sent_by(&mut client).len();
+    }
+    assert_eq!(asked, 5);
+    // Nobody there: the way is given up, and another one is found.
+    assert!(
+        client
+            .receive(Instant::ZERO, one, Packet::HandshakeP2P { session, client: ClientId::new(1) })
+            .is_err()
+    );
+    client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
+    stage::sent_by(&mut client);
+    let p2p = |id| Packet::HandshakeP2P { session, client: ClientId::new(id) };
+    let up = client.receive(Instant::ZERO, one, p2p(1)).unwrap();
+    assert_eq!(up, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: true }));
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert_eq!(client.receive(Instant::ZERO, one, p2p(1)), Ok(None));
+    assert!(stage::sent_by(&mut client).is_empty());
+    // Nobody else can be the same client, and nobody can be two.
+    client.handle_input(Instant::ZERO, Input::Opened { peer: other, via: accepted, from: None }).unwrap();
+    stage::sent_by(&mut client);
+    assert!(client.receive(Instant::ZERO, other, p2p(1)).is_err());
+    assert!(client.receive(Instant::ZERO, one, p2p(2)).is_err());
+    // Voice on a way has to be its owner's.
+    let voice =
+        stage::voice(session, ClientId::new(2), &[Channel::new(Recipient::Player(ClientId::new(0)))], b"x");
+    let forged =
+        client.handle_input(Instant::ZERO, Input::Frame { peer: one, lane: Lane::Droppable, bytes: &voice });
+    assert_eq!(forged, Err(Violation::NotTheirs(ClientId::new(2))));
+    let text = TextData {
+        session,
+        sender: ClientId::new(2),
+        recipient: Recipient::Player(ClientId::new(0)),
+        text: "x".into(),
+    };
+    let forged = client.receive(Instant::ZERO, one, Packet::TextData(text));
+    assert_eq!(forged, Err(Violation::NotTheirs(ClientId::new(2))));
+    // The way is gone: back to the server.
+    let down = client.handle_input(Instant::ZERO, Input::Closed { peer: one }).unwrap();
+    assert_eq!(down, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: false }));
+}
+
+#[test]
+fn d_06_local_rooms_are_counted_and_the_server_can_move_us() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 1);
+    let command = |client: &mut Client, command| {
+        client.handle_command(Instant::ZERO, command).unwrap();
+        stage::sent_by(client)
+    };
+    assert_eq!(command(&mut client, ClientCommand::Join { room: "Red" }), ["DeltaClientState"]);
+    assert!(command(&mut client, ClientCommand::Join { room: "Red" }).is_empty());
+    assert!(command(&mut client, ClientCommand::Leave { room: "Red" }).is_empty());
+    let (session, id) = (client.session(), ClientId::new(0));
+    let delta = |room: &'static str, joined| {
+        Packet::DeltaClientState(DeltaClientState { session, joined, client: id, room: room.into() })
+    };
+    // The echo is not news; what the server does of its own accord is.
+    let echo = client.receive(Instant::ZERO, server, delta("Red", true)).unwrap();
+    assert!(format!("{echo:?}").contains("Listening"), "{echo:?}");
+    let moved = client.receive(Instant::ZERO, server, delta("Red", false)).unwrap();
+    assert!(format!("{moved:?}").contains("Moved"), "{moved:?}");
+    let moved = client.receive(Instant::ZERO, server, delta("Jail", true)).unwrap();
+    assert!(format!("{moved:?}").contains("Moved"), "{moved:?}");
+    assert_eq!(client.joined().collect::<Vec<_>>(), ["Jail"]);
+    assert!(client.handle_command(Instant::ZERO, ClientCommand::Leave { room: "Red" }).is_err());
+}
+
+#[test]
+fn d_06_more_responses_rebuild_the_replica() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 3);
+    assert_eq!(client.clients().count(), 4);
+    let infos = [info("ann", 0), info("p2", 2), info("new", 7)];
+    let (rooms, listeners) = ([Text::new("Red")], [ClientId::new(7)]);
+    let channels = [
+        voxwire_dissonance::RoomListeners { room: room_id("Red"), listeners: &listeners },
+        // A number without a name: the original dies of it.
+        voxwire_dissonance::RoomListeners { room: room_id("Blue"), listeners: &listeners },
+    ];
+    let response = HandshakeResponse {
+        session: client.session(),
+        client: ClientId::new(0),
+        clients: List::from(&infos[..]),
+        rooms: List::from(&rooms[..]),
+        channels: List::from(&channels[..]),
+    };
+    client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
+    assert_eq!(
+        client.clients().map(|(_, name, _)| name.to_owned()).collect::<Vec<_>>(),
+        ["ann", "p2", "new"]
+    );
+    let rooms: Vec<_> = client.rooms().map(|(name, ids)| (name, ids.to_vec())).collect();
+    assert_eq!(rooms, [("Red", vec![ClientId::new(7)])]);
+    assert_eq!(stage::sent_by(&mut client).last().unwrap(), "ClientState");
+}
+
+#[test]
+fn d_09_speech_ends_after_silence_and_a_long_one_forgets_the_session() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 1);
+    let session = client.session();
+    let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+    let voice = |sequence| {
+        let channels = [Channel::new(Recipient::Player(ClientId::new(0)))];
+        let mut bytes = stage::voice(session, ClientId::new(1), &channels, b"x");
+        bytes[11] = sequence;
+        bytes
+    };
+    let hear = |client: &mut Client, ms, sequence| {
+        let bytes = voice(sequence);
+        let event =
+            client.handle_input(at(ms), Input::Frame { peer: server, lane: Lane::Droppable, bytes: &bytes });
+        format!("{event:?}")
+    };
+    assert!(hear(&mut client, 0, 0).contains("start: true"));
+    for n in 1..100 {
+        assert!(hear(&mut client, n * 20, n as u8).contains("start: false"));
+        while let Some(due) = client.poll_timeout().filter(|due| *due <= at(n * 20)) {
+            assert_eq!(client.handle_timeout(due), None);
+        }
+    }
+    // The last one came at 1980.
+    let mut ended = None;
+    while let Some(due) = client.poll_timeout() {
+        if client.handle_timeout(due).is_some() {
+            ended = Some(due);
+        }
+    }
+    assert_eq!(ended, Some(at(3480)));
+    assert!(hear(&mut client, 60_000, 200).contains("start: true"));
+}
+
+#[test]
+fn d_06_a_client_of_many_rooms_is_in_all_of_them_when_it_has_joined() {
+    let mut sim = Sim::new(1);
+    let server = sim.add(Server::new(Settings::DEFAULT, 5), ());
+    let client = sim.add(Client::new("ann", ClientSettings::DEFAULT).unwrap(), Log::default());
+    let rooms: Vec<String> = (0..60).map(|n| format!("a room with a name of its own, number {n}")).collect();
+    sim.with(client, |client, _, now| {
+        for room in &rooms {
+            client.handle_command(now, ClientCommand::Join { room }).unwrap();
+        }
+    });
+    sim.connect(client, server, Transport::Both, Net::PERFECT);
+    sim.run_for(Duration::from_secs(1));
+    let listed = sim.with(server, |server, (), _| server.rooms_of(ClientId::new(0)).count());
+    let (joined, events) = sim.with(client, |client, log, _| (client.joined().count(), log.take()));
+    assert_eq!((listed, joined), (60, 60));
+    assert!(!events.iter().any(|event| event.starts_with("Moved")), "{events:?}");
+}
+
+#[test]
+fn d_08_ways_of_another_session_lead_to_nobody() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 3);
+    let path = voxwire_core::PeerId { slot: 8, generation: 1 };
+    client
+        .handle_input(
+            Instant::ZERO,
+            Input::Opened { peer: path, via: voxwire_core::Via::Accepted, from: None },
+        )
+        .unwrap();
+    let p2p = Packet::HandshakeP2P { session: client.session(), client: ClientId::new(1) };
+    client.receive(Instant::ZERO, path, p2p).unwrap();
+    assert!(client.is_direct(ClientId::new(1)));
+    // The server is another one, and somebody else has that number.
+    let infos = [info("ann", 0), info("carol", 1)];
+    let (rooms, channels) = (List::from(&[][..]), List::from(&[][..]));
+    let clients = List::from(&infos[..]);
+    let response = HandshakeResponse { session: 78, client: ClientId::new(0), clients, rooms, channels };
+    client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
+    assert!(!client.is_direct(ClientId::new(1)));
+}

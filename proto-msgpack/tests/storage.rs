@@ -1,0 +1,163 @@
+//! What a server asks of its application, which may take its time: accounts, groups, messages that are kept, and what was stored before.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod hall;
+
+use core::time::Duration;
+use hall::{Hall, call, create, join, login, register, send};
+use voxwire_core::Session;
+use voxwire_msgpack::{ClientCommand, Code, Refusal, Secret, ServerCommand, ServerMessage, Text, Ticket};
+
+/// The question that was asked first and is not answered.
+fn asked(hall: &mut Hall) -> Ticket {
+    hall.office(|_, office, _| office.asked.remove(0))
+}
+
+#[test]
+fn m_08_an_application_may_take_its_time_and_nothing_else_of_that_client_is_heard_meanwhile() {
+    let mut hall = Hall::safe();
+    hall.office(|_, office, _| office.silent = true);
+    let (ann, _) = hall.client();
+    hall.sim.with(ann, |client, _, now| {
+        for password in ["one", "two", "three"] {
+            client.handle_command(now, register("ann", password)).unwrap();
+        }
+    });
+    hall.wait();
+    let questions = |hall: &mut Hall| hall.office(|_, office, _| office.asked.len());
+    assert_eq!(questions(&mut hall), 1);
+    let first = asked(&mut hall);
+    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Allow { ticket: first })).unwrap();
+    hall.wait();
+    assert_eq!(questions(&mut hall), 1, "now the second");
+    // One that takes too long is answered for it; its own answer comes to nothing, and is not taken for that to the third.
+    hall.sim.run_for(Duration::from_secs(31));
+    assert_eq!(
+        hall.heard(ann),
+        [
+            "Connected",
+            "Response { action: Register, code: SUCCESS }",
+            "Response { action: Register, code: SERVER_UNAVAILABLE }"
+        ]
+    );
+    assert_eq!(questions(&mut hall), 2, "and the third");
+    let (late, third) = (asked(&mut hall), asked(&mut hall));
+    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Allow { ticket: late })).unwrap();
+    hall.wait();
+    assert!(hall.heard(ann).is_empty());
+    let refuse = ServerCommand::Refuse { ticket: third, code: Code::USER_ALREADY_EXIST };
+    hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
+    hall.wait();
+    assert_eq!(hall.heard(ann), ["Response { action: Register, code: USER_ALREADY_EXIST }"]);
+    assert_eq!(hall.office(|server, _, now| server.handle_command(now, refuse)), Err(Refusal::UnknownTicket));
+}
+
+#[test]
+fn m_07_a_right_password_that_comes_late_is_nobodys_key() {
+    let mut hall = Hall::safe();
+    hall.office(|_, office, _| office.silent = true);
+    let (eve, _) = hall.client();
+    hall.ask(eve, login("eve", "right"));
+    hall.sim.run_for(Duration::from_secs(31));
+    hall.ask(eve, login("victim", "wrong"));
+    let (late, _) = (asked(&mut hall), asked(&mut hall));
+    let token = Secret::from("00000000-0000-4000-8000-000000000001");
+    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Admit { ticket: late, token }))
+        .unwrap();
+    hall.wait();
+    assert_eq!(hall.office(|server, _, _| server.online()), 0);
+    assert_eq!(hall.heard(eve), ["Connected", "Response { action: Login, code: SERVER_UNAVAILABLE }"]);
+}
+
+#[test]
+fn m_08_what_was_stored_is_true_even_if_who_asked_is_gone() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.office(|_, office, _| office.silent = true);
+    hall.ask(ann, create("room"));
+    hall.sim.disconnect(link);
+    hall.sim.run_for(Duration::from_secs(40));
+    let ticket = asked(&mut hall);
+    hall.office(|server, _, now| {
+        assert_eq!(server.groups(), 0);
+        server.handle_command(now, ServerCommand::Allow { ticket }).unwrap();
+        assert_eq!(server.groups(), 1);
+    });
+}
+
+#[test]
+fn m_08_a_group_message_that_nobody_has_and_nobody_keeps_is_refused() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(bob, ClientCommand::Logout);
+    hall.office(|_, office, _| office.silent = true);
+    for code in ["USER_NOT_CONNECTED", "SUCCESS"] {
+        hall.ask(ann, send("room", "hi"));
+        let ticket = asked(&mut hall);
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_NOT_CONNECTED };
+        hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
+        hall.wait();
+        let last = hall.heard(ann).pop().unwrap();
+        assert!(last.ends_with(&format!("code: {code} }}")), "{last}");
+        // With a third member there who has it, that bob's copy is lost does not matter to the answer.
+        hall.office(|_, office, _| office.silent = false);
+        let cat = hall.user("cat");
+        hall.code(cat, join("room"));
+        hall.office(|_, office, _| office.silent = true);
+        if code == "SUCCESS" {
+            break;
+        }
+    }
+}
+
+#[test]
+fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
+    let mut hall = Hall::safe();
+    let bob = hall.user("bob");
+    let deliver = |hall: &mut Hall| {
+        hall.office(|server, _, now| {
+            let peer = server.connections(b"bob")[0];
+            let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
+            server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+        });
+        hall.wait();
+    };
+    deliver(&mut hall);
+    assert_eq!(hall.heard(bob), [r#"Whisper { sender: "ann", content: "late" }"#]);
+    // A request may have been on its way before: it shows nothing.
+    assert_eq!(hall.code(bob, create("room")), "SUCCESS");
+    let received = |hall: &mut Hall| {
+        let log = hall.office(|_, office, _| office.log.take());
+        log.iter().filter(|event| event.starts_with("Received")).count()
+    };
+    assert_eq!(received(&mut hall), 0);
+    hall.sim.run_for(Duration::from_secs(31));
+    assert_eq!(received(&mut hall), 1);
+    // Nobody is sent anything who is not there.
+    hall.code(bob, ClientCommand::Logout);
+    hall.office(|server, _, now| {
+        assert!(server.connections(b"bob").is_empty());
+        let peer = voxwire_core::PeerId { slot: 0, generation: 0 };
+        let update = ServerMessage::Whisper { sender: "ann".into(), content: "x".into() };
+        assert!(server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err());
+    });
+}
+
+#[test]
+fn m_08_stored_groups_and_members_are_known_again() {
+    let mut hall = Hall::safe();
+    hall.office(|server, _, now| {
+        let (group_name, owner) = (Text::from("room"), Text::from("ann"));
+        let username = Text::from("bob");
+        let member = ServerCommand::Member { group_name, username };
+        assert!(server.handle_command(now, member).is_err());
+        server.handle_command(now, ServerCommand::Group { group_name, owner }).unwrap();
+        server.handle_command(now, member).unwrap();
+    });
+    let bob = hall.user("bob");
+    assert_eq!(hall.code(bob, call("room")), "SUCCESS");
+    assert_eq!(hall.code(bob, join("room")), "GROUP_MEMBER_ALREADY_EXIST");
+}
