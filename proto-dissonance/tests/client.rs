@@ -13,11 +13,10 @@ mod stage;
 use core::time::Duration;
 use stage::info;
 use voxwire_core::testing::{Log, Net, Sim, Transport};
-use voxwire_core::{Input, Instant, Lane, List, Output};
+use voxwire_core::{Input, Instant, Lane, List, Output, Session};
 use voxwire_dissonance::{
-    Channel, Client, ClientCommand, ClientId, ClientSettings, DeltaClientState, HandshakeRequest,
-    HandshakeResponse, Packet, Priority, Recipient, Server, ServerRelay, Settings, Speech, Target, Text,
-    TextData, Violation, room_id,
+    Channel, Client, ClientCommand, ClientId, ClientSettings, DeltaClientState, HandshakeResponse, Packet,
+    Priority, Recipient, Server, ServerRelay, Settings, Speech, Target, Text, TextData, Violation, room_id,
 };
 
 #[test]
