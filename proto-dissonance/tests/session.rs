@@ -12,7 +12,7 @@ mod stage;
 
 use core::time::Duration;
 use stage::{Stage, say, state};
-use voxwire_core::{Input, Instant, Lane, List, Output};
+use voxwire_core::{Input, Instant, Lane, List, Output, Session};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientSettings, CodecSettings, DeltaClientState,
     HandshakeRequest, HandshakeResponse, Packet, Recipient, RoomRefused, Server, ServerCommand, ServerEvent,
