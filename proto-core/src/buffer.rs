@@ -23,6 +23,7 @@ pub struct FrameBuf {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    skipped: u32,
 }
 
 /// What [`FrameBuf::next_frame`] found.
@@ -37,7 +38,7 @@ pub enum Cut {
 impl FrameBuf {
     /// An empty buffer that owns no memory yet.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), start: 0, end: 0 }
+        Self { bytes: Vec::new(), start: 0, end: 0, skipped: 0 }
     }
 
     /// The bytes received and not yet consumed.
@@ -86,7 +87,10 @@ impl FrameBuf {
         loop {
             match framing.next_frame(self.unread())? {
                 Progress::NeedMore(n) => return Ok(Cut::NeedMore(n)),
-                Progress::Skip(n) => self.consume(n.get()),
+                Progress::Skip(n) => {
+                    self.skipped = self.skipped.saturating_add(1);
+                    self.consume(n.get());
+                }
                 Progress::Frame { header, body } => {
                     let from = self.start.saturating_add(header).min(self.end);
                     let to = from.saturating_add(body).min(self.end);
@@ -95,6 +99,11 @@ impl FrameBuf {
                 }
             }
         }
+    }
+
+    /// How often [`next_frame`](Self::next_frame) has skipped something since this was asked last: what costs time and is no frame.
+    pub const fn take_skipped(&mut self) -> u32 {
+        core::mem::replace(&mut self.skipped, 0)
     }
 
     /// The bytes of a frame found by [`next_frame`](Self::next_frame).

@@ -46,6 +46,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// Whether all its tokens are there: then it says no more than a new one.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
     /// Takes `n` tokens even if they are not there, and says until when the debtor should rest.
     pub fn charge(&mut self, now: Instant, rate: Rate, n: u32) -> Option<Instant> {
         self.full_at = self.full_at.max(now).saturating_add(cost(rate, n));
@@ -143,7 +148,9 @@ mod tests {
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
         let mut bucket = Bucket::default();
+        assert!(bucket.is_full(Instant::ZERO));
         assert_eq!(count(&mut bucket, Instant::ZERO), 3);
+        assert!(!bucket.is_full(Instant::ZERO));
         let second = Instant::from_nanos(1_000_000_000);
         assert_eq!(count(&mut bucket, second), 2);
         assert_eq!(count(&mut bucket, second.saturating_add(Duration::from_secs(60))), 3);

@@ -21,16 +21,21 @@ pub struct Client {
     server: Option<PeerId>,
     /// Whom to log in as after a lost connection: what last succeeded.
     account: Option<Account>,
-    /// What a log-in in work would make of it.
-    logging_in: Option<Account>,
     token: Option<Box<[u8]>>,
     /// The group whose call it is in, or wants to be in again.
     call: Option<Box<[u8]>>,
     in_call: bool,
     requests: Requests,
+    /// When to connect again.
     retry: Option<Instant>,
-    /// How long to wait before the next attempt.
+    /// When to log in again, on a connection that is there.
+    log_in: Option<Instant>,
+    /// How long to wait before the next attempt at either.
     wait: Duration,
+    /// It has been connected before.
+    returning: bool,
+    /// It has been shut down.
+    ended: bool,
     outbox: Outbox,
     later: VecDeque<ClientEvent<'static>>,
     stats: ClientStats,
@@ -49,7 +54,7 @@ impl core::fmt::Debug for Account {
     }
 }
 
-/// How to connect again after a lost connection.
+/// How to connect again after a lost connection, and to log in again where that is refused for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reconnect {
     /// The wait before the first attempt.
@@ -117,12 +122,14 @@ impl Client {
             wire: Wire { limits: settings.limits, ..Wire::CLIENT },
             server: None,
             account: None,
-            logging_in: None,
             token: None,
             call: None,
             in_call: false,
             requests: Requests::default(),
             retry: None,
+            log_in: None,
+            returning: false,
+            ended: false,
             wait: settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
@@ -170,6 +177,9 @@ impl Client {
         if self.server != Some(peer) {
             return Err(Violation::UnknownPeer);
         }
+        if self.account.is_none() {
+            self.settled();
+        }
         let count = |counter: &mut u64| *counter = counter.saturating_add(1);
         Ok(Some(match message {
             ServerMessage::CallData { sender, samples } => {
@@ -189,13 +199,12 @@ impl Client {
                 ClientEvent::VoiceMsg { sender, channels, sample_rate, samples }
             }
             ServerMessage::LoggedIn { username, token } => {
-                let again = self.answer(b"login")?.again;
-                if let Some(account) = self.logging_in.take() {
-                    self.account = Some(account);
-                }
+                let request = self.answer(b"login")?;
+                self.settled();
+                self.account = request.account;
                 self.token = Some(token.0.into());
                 self.rejoin(now);
-                ClientEvent::LoggedIn { username, again }
+                ClientEvent::LoggedIn { username, again: request.again }
             }
             ServerMessage::CallJoined { group_name } => {
                 let again = self.answer(b"join_call")?.again;
@@ -208,17 +217,29 @@ impl Client {
             }
             ServerMessage::Response { action, code } => {
                 let request = self.answer(action.0)?;
-                let action = request.action;
+                let (action, again) = (request.action, request.again);
                 match action {
-                    Action::Login => self.logging_in = None,
+                    // An answer that came late has logged in after all.
+                    Action::Login if again && self.token.is_some() => {}
+                    Action::Login if again && code.is_temporary() => self.log_in_later(now),
+                    Action::Login if again => self.logged_out(),
                     Action::Logout if code.is_success() => self.logged_out(),
                     Action::LeaveCall if code.is_success() => self.left(),
-                    Action::JoinCall if request.again => self.left(),
+                    Action::JoinCall if again => self.left(),
                     _ => {}
                 }
-                ClientEvent::Response { action, code }
+                // It has been told that there was no answer.
+                if request.late {
+                    return Ok(None);
+                }
+                ClientEvent::Response { action, code, again }
             }
         }))
+    }
+
+    /// The server is there, and has us: the next attempt, should there be one, is a first one.
+    fn settled(&mut self) {
+        self.wait = self.settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first);
     }
 
     /// The request that a response with this action answers.
@@ -249,7 +270,8 @@ impl Client {
             _ => return,
         };
         if self.outbox.insist(server, Lane::Reliable, &message, &self.wire).is_ok() {
-            self.requests.add(action, now.saturating_add(self.settings.answer), true);
+            let account = self.account.clone().filter(|_| action == Action::Login);
+            self.requests.add(action, now.saturating_add(self.settings.answer), true, account);
         }
     }
 
@@ -261,11 +283,10 @@ impl Client {
     }
 
     fn opened(&mut self, now: Instant, peer: PeerId) -> ClientEvent<'static> {
-        let again = self.stats.reconnects > 0;
         self.server = Some(peer);
         self.outbox.budget(peer, self.settings.queue);
-        self.wait = self.settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first);
-        if again {
+        if core::mem::replace(&mut self.returning, true) {
+            self.stats.reconnects = self.stats.reconnects.saturating_add(1);
             self.send_again(now, Action::Login);
         }
         ClientEvent::Connected
@@ -275,7 +296,7 @@ impl Client {
         self.server = None;
         self.token = None;
         self.in_call = false;
-        self.logging_in = None;
+        self.log_in = None;
         let unanswered: Vec<Action> = self.requests.clear();
         let retrying = self.try_again(now);
         ClientEvent::Disconnected { unanswered, retrying }
@@ -283,20 +304,37 @@ impl Client {
 
     /// Sets the time of the next attempt; false if there is to be none.
     fn try_again(&mut self, now: Instant) -> bool {
-        let Some(Reconnect { longest, .. }) = self.settings.reconnect else { return false };
-        self.retry = Some(now.saturating_add(self.wait));
-        self.wait = self.wait.saturating_mul(2).min(longest);
-        true
+        self.retry = self.next_attempt(now);
+        self.retry.is_some()
     }
 
-    fn send(&mut self, now: Instant, action: Action, message: &ClientMessage<'_>) -> Result<(), Refusal> {
+    /// The log-in of our own accord is refused for now.
+    fn log_in_later(&mut self, now: Instant) {
+        self.log_in = self.next_attempt(now);
+    }
+
+    /// When the next attempt is due, if there is to be one; the one after it comes later.
+    fn next_attempt(&mut self, now: Instant) -> Option<Instant> {
+        let Reconnect { longest, .. } = self.settings.reconnect.filter(|_| !self.ended)?;
+        let at = now.saturating_add(self.wait);
+        self.wait = self.wait.saturating_mul(2).min(longest);
+        Some(at)
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        action: Action,
+        account: Option<Account>,
+        message: &ClientMessage<'_>,
+    ) -> Result<(), Refusal> {
         let server = self.server.ok_or(Refusal::NotConnected)?;
         let max = self.settings.max_requests;
         if self.requests.len() >= max {
             return Err(Refusal::Full { what: "requests in work", max });
         }
         self.outbox.send([server], Lane::Reliable, message, &self.wire)?;
-        self.requests.add(action, now.saturating_add(self.settings.answer), false);
+        self.requests.add(action, now.saturating_add(self.settings.answer), false, account);
         self.stats.requests = self.stats.requests.saturating_add(1);
         Ok(())
     }
@@ -337,6 +375,10 @@ impl Session for Client {
                 Ok(message) => self.receive(now, peer, message),
                 Err(error) => Err(error.into()),
             },
+            Input::Opened { peer, .. } if self.ended => {
+                self.outbox.close(peer);
+                Ok(None)
+            }
             Input::Opened { peer, .. } => Ok(Some(self.opened(now, peer))),
             Input::Closed { peer } if self.server == Some(peer) => Ok(Some(self.lost(now))),
             Input::DialFailed(DialId::FIRST) => {
@@ -355,12 +397,17 @@ impl Session for Client {
         match command {
             ClientCommand::Say { samples } => return self.say(samples),
             ClientCommand::Register { username, password } => {
-                return self.send(now, Action::Register, &ClientMessage::Register { username, password });
+                return self.send(
+                    now,
+                    Action::Register,
+                    None,
+                    &ClientMessage::Register { username, password },
+                );
             }
             ClientCommand::Login { username, password } => {
-                self.send(now, Action::Login, &ClientMessage::Login { username, password })?;
-                self.logging_in = Some(Account { username: username.0.into(), password: password.0.into() });
-                return Ok(());
+                let account = Account { username: username.0.into(), password: password.0.into() };
+                let message = ClientMessage::Login { username, password };
+                return self.send(now, Action::Login, Some(account), &message);
             }
             _ => {}
         }
@@ -404,7 +451,7 @@ impl Session for Client {
             ClientCommand::LeaveCall => ClientMessage::LeaveCall { username, token },
             _ => ClientMessage::Logout { username },
         };
-        self.send(now, action, &message)
+        self.send(now, action, None, &message)
     }
 
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ClientEvent<'a>> {
@@ -413,14 +460,21 @@ impl Session for Client {
         }
         if self.retry.is_some_and(|at| at <= now) {
             self.retry = None;
-            self.stats.reconnects = self.stats.reconnects.saturating_add(1);
             // Fails only where the outbox is full, and it waits for a connection.
             let _ = self.outbox.dial(DialId::FIRST, "", 0);
             return None;
         }
-        let action = self.requests.late(now)?;
-        if action == Action::Login {
-            self.logging_in = None;
+        if self.log_in.is_some_and(|at| at <= now) {
+            self.log_in = None;
+            if self.token.is_none() {
+                self.send_again(now, Action::Login);
+            }
+            return None;
+        }
+        let request = self.requests.give_up(now)?;
+        let action = request.action;
+        if action == Action::Login && request.again {
+            self.log_in_later(now);
         }
         Some(ClientEvent::NoAnswer { action })
     }
@@ -429,7 +483,7 @@ impl Session for Client {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        [self.retry, self.requests.due()].into_iter().flatten().min()
+        [self.retry, self.log_in, self.requests.due()].into_iter().flatten().min()
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
@@ -442,7 +496,8 @@ impl Session for Client {
 
     /// Logs out, and closes the connection once that is sent.
     fn shutdown(&mut self, _now: Instant) {
-        self.retry = None;
+        self.ended = true;
+        (self.retry, self.log_in) = (None, None);
         let Some(server) = self.server.take() else { return };
         if let (Some(account), Some(_)) = (&self.account, &self.token) {
             let message = ClientMessage::Logout { username: Text(&account.username) };

@@ -71,6 +71,11 @@ impl Code {
     pub const fn is_success(self) -> bool {
         self.0 == 0
     }
+
+    /// Whether the same request may succeed later: the server has too much to do, or too much was asked of it.
+    pub const fn is_temporary(self) -> bool {
+        matches!(self, Self::REQUEST_OVER_LIMIT | Self::SERVER_UNAVAILABLE)
+    }
 }
 
 /// The name and the number.

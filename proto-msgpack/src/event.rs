@@ -89,6 +89,8 @@ pub enum ClientEvent<'a> {
         action: Action,
         /// How it went.
         code: Code,
+        /// It was asked of the session's own accord, after a lost connection. If the server is only busy, it will be asked again.
+        again: bool,
     },
     /// Logged in.
     LoggedIn {
@@ -297,13 +299,15 @@ pub enum ServerEvent<'a> {
         /// The client.
         peer: PeerId,
     },
-    /// A client is logged in again with the token that its lost connection had. So it has all that was delivered to that one
-    /// at its log-in; and what was kept meanwhile can be delivered.
+    /// A client is logged in again with the token that its lost connection had, and what was kept meanwhile can be delivered.
     Resumed {
         /// The client.
         peer: PeerId,
         /// The connection that was lost.
         lost: PeerId,
+        /// What was delivered to that one has arrived: it came before the answer with the token. Otherwise it is to be delivered
+        /// once more.
+        received: bool,
     },
     /// A user has logged out.
     LoggedOut {
@@ -311,6 +315,8 @@ pub enum ServerEvent<'a> {
         peer: PeerId,
         /// Who it was.
         username: Box<[u8]>,
+        /// What was delivered to it has arrived: it came before the answer to the log-in. Otherwise it is to be delivered once more.
+        received: bool,
     },
     /// A user takes part in a call.
     CallJoined {

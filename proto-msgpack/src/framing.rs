@@ -6,6 +6,11 @@ use alloc::vec::Vec;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{FrameError, Progress};
 
+/// Answers to commands that wait, in bytes, before further ones are not answered.
+const MAX_PENDING: usize = 1024;
+/// How much of what is thrown away is asked for at a time.
+const SKIPPED: usize = 16 * 1024;
+
 /// How messages are told apart on a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Dialect {
@@ -19,16 +24,19 @@ pub enum Dialect {
 
 /// Cuts msgpack's byte stream into messages, in either dialect: a server's side goes by the first byte, 0xff for ZMTP.
 ///
-/// The largest message is what [`set_max`](voxwire_core::Framing::set_max) says; once that is more than
-/// [`MAX_BEFORE_LOGIN`], a `voice_msg`, which shows in its first bytes, may have [`MAX_VOICE_FRAME`].
+/// The largest message is what [`set_max`](voxwire_core::Framing::set_max) says; once that is `Limits::max_frame`, a `voice_msg`,
+/// which shows in its first bytes, may have [`MAX_VOICE_FRAME`].
 ///
 /// A ZMTP message of several frames is one frame without bytes here: its parts are thrown away as they come in, its sender
-/// is told that it was malformed, and nobody else notices.
+/// is told that it was malformed, and nobody else notices. So it is with one that is too large, up to [`MAX_VOICE_FRAME`], once
+/// more than [`MAX_BEFORE_LOGIN`] is allowed.
 #[derive(Debug, Clone)]
 pub struct Framing {
     socket: SocketType,
     state: State,
     max: usize,
+    /// What `max` is once nothing is held back any more.
+    full: usize,
     max_voice: usize,
     /// A reader of recorded streams may come in anywhere.
     passive: bool,
@@ -68,6 +76,7 @@ impl Framing {
             socket: SocketType::Router,
             state: State::Undecided,
             max: MAX_BEFORE_LOGIN.min(wire.limits.max_frame),
+            full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
             passive: false,
             pending: Vec::new(),
@@ -88,6 +97,7 @@ impl Framing {
             socket: SocketType::Dealer,
             state,
             max: wire.limits.max_frame,
+            full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
             passive: false,
             pending,
@@ -106,6 +116,7 @@ impl Framing {
             socket,
             state,
             max: wire.limits.max_frame,
+            full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
             passive: true,
             pending: Vec::new(),
@@ -123,7 +134,8 @@ impl Framing {
 
     const fn max_for(&self, voice: bool) -> usize {
         // Nobody who is not logged in has anything long to say.
-        if voice && self.max > MAX_BEFORE_LOGIN { self.max_voice } else { self.max }
+        let all = self.max >= self.full && self.max > MAX_BEFORE_LOGIN;
+        if voice && all { self.max_voice } else { self.max }
     }
 
     fn undecided(&mut self, first: u8) {
@@ -173,13 +185,13 @@ impl Framing {
             return self.first_part(head, len);
         }
         if len > self.max_for(true) {
-            return Err(FrameError::TooLarge { len: head.len, max: self.max_for(true) });
+            return self.too_large(head, len, self.max_for(true));
         }
         if len > self.max {
             // Whether it may be that long, its first bytes tell.
             match voice_message(body.get(..len.min(body.len())).unwrap_or(&[])) {
                 Ok(true) => {}
-                Ok(false) => return Err(FrameError::TooLarge { len: head.len, max: self.max }),
+                Ok(false) => return self.too_large(head, len, self.max),
                 Err(missing) => return Ok(Progress::need(missing)),
             }
         }
@@ -187,6 +199,15 @@ impl Framing {
             Some(missing) if missing > 0 => Ok(Progress::need(missing)),
             _ => Ok(Progress::Frame { header: head.head, body: len }),
         }
+    }
+
+    /// A message that is larger than `max`: where the next one starts is known, so only this one has to be refused.
+    const fn too_large(&mut self, head: UnitHead, len: usize, max: usize) -> Result<Progress, FrameError> {
+        if self.passive || self.max <= MAX_BEFORE_LOGIN || len > self.max_voice {
+            return Err(FrameError::TooLarge { len: head.len, max });
+        }
+        self.state = State::LastPart { left: len };
+        Ok(Progress::Frame { header: head.head, body: 0 })
     }
 
     fn command(
@@ -209,6 +230,8 @@ impl Framing {
                     })?;
                     self.state = State::Traffic;
                 }
+                // Whoever does not take the answers gets no more of them.
+                Command::Ping { .. } if self.pending.len() > MAX_PENDING => {}
                 Command::Ping { context } if !handshake => zmtp::put_pong(context, &mut self.pending),
                 Command::Error { .. } => return Err(FrameError::Handshake("no ERROR from the peer")),
                 _ if handshake => return Err(FrameError::Handshake("READY as the first command")),
@@ -268,7 +291,7 @@ impl voxwire_core::Framing for Framing {
                 State::Parts { left, total } => {
                     let now = left.min(unread.len());
                     if now == 0 {
-                        return Ok(Progress::need(left));
+                        return Ok(Progress::need(left.min(SKIPPED)));
                     }
                     self.state = State::Parts { left: left.saturating_sub(now), total };
                     return Ok(skip(now));
@@ -276,7 +299,7 @@ impl voxwire_core::Framing for Framing {
                 State::LastPart { left } => {
                     let now = left.min(unread.len());
                     if now == 0 {
-                        return Ok(Progress::need(left));
+                        return Ok(Progress::need(left.min(SKIPPED)));
                     }
                     self.state = State::LastPart { left: left.saturating_sub(now) };
                     return Ok(skip(now));

@@ -5,7 +5,7 @@ mod users;
 
 use crate::message::head;
 use crate::objects::kind;
-use crate::wire::MAX_BEFORE_LOGIN;
+use crate::wire::{MAX_BEFORE_LOGIN, MAX_CALL_FRAME};
 use crate::{
     Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text, Ticket,
     Violation, Wire,
@@ -95,9 +95,9 @@ pub struct Settings {
     pub voice: Rate,
     /// Log-ins and registrations of one address (loopback is exempt).
     pub attempts: Rate,
-    /// Bytes of recordings for one user, whoever sends them: more than a connection takes would cost it. And of one
-    /// connection, for whomever.
-    pub recordings: Rate,
+    /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. And bytes of
+    /// all messages of one user, times those who get them.
+    pub messages: Rate,
     /// How many bytes of live audio may wait for a slow listener; one message always may.
     pub queue: usize,
 }
@@ -123,7 +123,7 @@ impl Settings {
         requests: Rate { per_second: 10, burst: 80 },
         voice: Rate { per_second: 120, burst: 500 },
         attempts: Rate { per_second: 2, burst: 40 },
-        recordings: Rate { per_second: 256 * 1024, burst: 24 * 1024 * 1024 },
+        messages: Rate { per_second: 256 * 1024, burst: 24 * 1024 * 1024 },
         // 200 ms of one speaker are 26 KB.
         queue: 128 * 1024,
     };
@@ -153,9 +153,9 @@ pub struct ServerStats {
     pub logins: u64,
     /// Log-ins and registrations that were refused.
     pub refused: u64,
-    /// Whispers and group messages taken.
+    /// Whispers and group messages handed on or kept.
     pub texts: u64,
-    /// Recordings taken.
+    /// Recordings handed on or kept.
     pub recordings: u64,
     /// Times that somebody joined a call.
     pub joined: u64,
@@ -187,7 +187,6 @@ struct Peer {
     last_violation: Instant,
     requests: Bucket,
     voice: Bucket,
-    recordings: Bucket,
 }
 
 /// What the application has been asked.
@@ -484,7 +483,6 @@ impl Server {
             last_violation: now,
             requests: Bucket::default(),
             voice: Bucket::default(),
-            recordings: Bucket::default(),
         };
         if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
             self.outbox.close(peer);
@@ -494,8 +492,8 @@ impl Server {
         self.strangers.insert((number, peer));
         self.outbox.budget(peer, self.settings.queue);
         // Whoever was lost here may come back in the middle of a call.
-        if from.is_some_and(|from| self.away.is_from(now, from.ip())) {
-            self.outbox.limit(peer, self.settings.limits.max_frame);
+        if from.is_some_and(|from| self.away.arrive(peer, from.ip())) {
+            self.outbox.limit(peer, max_in_a_call(&self.settings));
         }
         Ok(ServerEvent::Connected { peer, from })
     }
@@ -518,13 +516,18 @@ impl Server {
         if let Some(ticket) = state.waiting {
             self.answers.clear(ticket);
         }
+        let from = state.from.map(|from| from.ip());
+        if let Some(from) = from {
+            self.away.depart(peer, from);
+        }
         let username = state.login.map(|login| {
             self.users.remove(&login.username, peer);
-            if lost {
+            let username = login.username.clone();
+            if lost && !self.settings.resume.is_zero() {
                 let until = now.saturating_add(self.settings.resume);
-                self.away.add(now, peer, &login, call, state.from.map(|from| from.ip()), until);
+                self.away.add(peer, login, call, from, state.delivered_first, until);
             }
-            login.username
+            username
         });
         if self.peers.is_empty() {
             self.outbox.shrink();
@@ -650,7 +653,8 @@ impl Session for Server {
         if let Some(peer) = self.receipts.pop(now) {
             return self.received(peer);
         }
-        self.away.expire(now);
+        let guests = self.away.expire(now);
+        self.turn_away(guests);
         None
     }
 
@@ -679,6 +683,12 @@ impl Session for Server {
             self.expel(now, peer);
         }
     }
+}
+
+/// The limit for those who may come back in the middle of a call.
+const fn max_in_a_call(settings: &Settings) -> usize {
+    let max = settings.limits.max_frame.saturating_sub(1);
+    if max < MAX_CALL_FRAME { max } else { MAX_CALL_FRAME }
 }
 
 /// The limit before a log-in.

@@ -74,9 +74,6 @@ pub(crate) const fn kind_of(marker: u8) -> SampleKind {
 impl<'a> Samples<'a> {
     /// Checks `count` elements at the start of `bytes`; also returns how many bytes they take.
     pub(crate) fn read(bytes: &'a [u8], count: usize, floats: bool) -> Result<(Self, usize), Fault> {
-        if count > bytes.len() {
-            return Err(Fault::Missing(count.saturating_sub(bytes.len())));
-        }
         let kind = match bytes.first() {
             Some(&marker) if floats && count > 0 => kind_of(marker),
             _ => SampleKind::Int,

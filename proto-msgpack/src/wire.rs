@@ -13,6 +13,8 @@ pub const MAX_CALL_SAMPLES: usize = 128 * 1024;
 pub const MAX_VOICE_SAMPLES: usize = 120 * 44_100;
 /// Largest message before a connection is logged in, in bytes.
 pub const MAX_BEFORE_LOGIN: usize = 4 * 1024;
+/// Largest `call_data`, in bytes: [`MAX_CALL_SAMPLES`] in their longest shortest form, and its head.
+pub(crate) const MAX_CALL_FRAME: usize = 3 * MAX_CALL_SAMPLES + MAX_BEFORE_LOGIN;
 /// Largest `voice_msg`, in bytes: [`MAX_VOICE_SAMPLES`] in their shortest form, and its head.
 pub const MAX_VOICE_FRAME: usize = 16 * 1024 * 1024;
 /// Samples per second of a call, which is mono. (Both originals assume it; no message says it.)

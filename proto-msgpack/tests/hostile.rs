@@ -304,9 +304,60 @@ fn m_09_pings_are_answered_with_their_context_and_unknown_commands_are_not() {
     let (got, error, pending) = frames(Framing::server(&Wire::SERVER), &bytes, || 3);
     assert_eq!((got, error), (vec![b"x".to_vec()], None));
     assert_eq!(&pending[64 + 43..], b"\x04\x05\x04PONG\x04\x15\x04PONG0123456789abcdef");
+    // Whoever takes no answers gets no more of them.
+    let flood: Vec<u8> = (0..1000).flat_map(|_| ping(b"0123456789abcdef")).collect();
+    let mut framing = Framing::server(&Wire::SERVER);
+    let mut unread = &[greeted(), flood].concat()[..];
+    while let Ok(Progress::Skip(n)) = framing.next_frame(unread) {
+        unread = &unread[n.get()..];
+    }
+    assert!(unread.is_empty());
+    let mut pending = Vec::new();
+    assert!(framing.take_pending(&mut pending) < 1200, "{}", pending.len());
     // A context that is longer than it may be comes back as long as it may be.
     let (_, _, pending) = frames(Framing::server(&Wire::SERVER), &[greeted(), ping(&[7; 40])].concat(), || 3);
     assert_eq!(pending.len(), 64 + 43 + 2 + 5 + 16);
+}
+
+#[test]
+fn m_11_m_12_a_message_that_is_too_large_is_refused_by_itself_once_its_sender_is_logged_in() {
+    for head in [&b"\xa7request\xa7whisper"[..], b"\xa6update\xa9call_data", b"\x91\xa7request"] {
+        for len in [512 * 1024 + 1, 700_000, 16 << 20] {
+            let mut bytes = [&greeted()[..], &[2], &(len as u64).to_be_bytes(), head].concat();
+            bytes.resize(bytes.len() - head.len() + len, 0xee);
+            bytes.extend(unit(b"next"));
+            let mut framing = Framing::server(&Wire::SERVER);
+            framing.set_max(512 * 1024);
+            let (got, error, _) = frames(framing, &bytes, || 50_000);
+            assert_eq!((got, error), (vec![Vec::new(), b"next".to_vec()], None), "{len}");
+        }
+    }
+    // Nothing is asked for that would have memory set aside.
+    let mut framing = Framing::server(&Wire::SERVER);
+    framing.set_max(512 * 1024);
+    let bytes = [&greeted()[..], &[2], &1_000_000_u64.to_be_bytes(), b"\xa6update\xa9call_data"].concat();
+    let mut at = 0;
+    loop {
+        match framing.next_frame(&bytes[at..]).unwrap() {
+            Progress::Skip(n) => at += n.get(),
+            Progress::Frame { header, body } => at += header + body,
+            Progress::NeedMore(needed) => {
+                assert!(needed.get() <= 16 * 1024, "{needed}");
+                break;
+            }
+        }
+    }
+    assert_eq!(at, bytes.len());
+}
+
+#[test]
+fn m_06_what_is_of_the_wrong_type_is_not_taken_for_missing_because_more_was_announced() {
+    let bytes = b"\xa7request\xa9voice_msg\xa3ann\xa1t\xa3bob\x01\xcd\x03\xe8\xdc\x03\xe8\x05\xa1x";
+    for wire in [Wire::SERVER, Wire::ORIGINAL] {
+        let error = ClientMessage::decode(bytes, &wire).unwrap_err();
+        assert_eq!((error.field, error.offset), ("samples", bytes.len() - 2), "{error}");
+    }
+    assert!(ClientMessage::decode(&bytes[..bytes.len() - 2], &Wire::ORIGINAL).is_ok());
 }
 
 #[test]
@@ -330,14 +381,13 @@ fn m_11_lengths_are_refused_before_anything_is_buffered() {
     assert_eq!(error(&voice(16 << 20, b"\xa7request\xa9voi"), all), None);
     assert_eq!(error(&voice(16 << 20, b"\xc4\x07request\xdb\0\0\0\x09voice_msg"), all), None);
     let too_large = |len: u64, max| Some(FrameError::TooLarge { len, max });
-    assert_eq!(error(&voice(16 << 20, b"\xa7request\xa7whisper"), all), too_large(16 << 20, 512 * 1024));
-    assert_eq!(error(&voice(16 << 20, b"\xa6update\xa9call_data"), all), too_large(16 << 20, 512 * 1024));
-    assert_eq!(error(&voice(16 << 20, b"\x91\xa7request"), all), too_large(16 << 20, 512 * 1024));
-    assert_eq!(
-        error(&voice((16 << 20) + 1, b"\xa7request\xa9voice_msg"), all),
-        too_large((16 << 20) + 1, 16 << 20)
-    );
+    let more = (16 << 20) + 1;
+    assert_eq!(error(&voice(more, b"\xa7request\xa9voice_msg"), all), too_large(more, 16 << 20));
     assert_eq!(error(&voice(u64::MAX, b""), all), too_large(u64::MAX, 16 << 20));
+    // Whoever may come back in the middle of a call has no recording to send.
+    let guest = Some(400 * 1024);
+    assert_eq!(error(&voice(400 * 1024, b"\xa6update"), guest), None);
+    assert_eq!(error(&voice(more, b"\xa7request\xa9voice_msg"), guest), too_large(more, 400 * 1024));
     // A command has little to say, ever.
     let command = [&greeted()[..], &[6], &1025_u64.to_be_bytes()].concat();
     assert_eq!(error(&command, all), too_large(1025, 1024));

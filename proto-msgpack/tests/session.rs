@@ -5,7 +5,7 @@ mod hall;
 
 use core::time::Duration;
 use hall::{Hall, Office, call, create, join, login, recording, register, send, whisper};
-use voxwire_core::{Input, Lane, Output, Session};
+use voxwire_core::{Input, Lane, Output, PeerId, Session};
 use voxwire_msgpack::{Action, ClientCommand, ClientSettings, Dialect, Refusal, Samples, Settings, Text};
 
 #[test]
@@ -64,7 +64,10 @@ fn m_04_m_08_whispers_reach_every_connection_before_the_answer() {
     hall.ask(ann, whisper("ann", "note"));
     assert_eq!(
         hall.heard(ann),
-        [r#"Whisper { sender: "ann", content: "note" }"#, "Response { action: Whisper, code: SUCCESS }"]
+        [
+            r#"Whisper { sender: "ann", content: "note" }"#,
+            "Response { action: Whisper, code: SUCCESS, again: false }"
+        ]
     );
     assert_eq!(hall.code(ann, whisper("nobody", "hello")), "USER_NOT_CONNECTED");
 }
@@ -137,7 +140,7 @@ fn m_03_m_08_groups() {
     assert_eq!(hall.code(bob, join("room")), "SUCCESS");
     hall.ask(bob, send("room", "hi all"));
     let update = r#"MsgGroup { group_name: "room", sender: "bob", content: "hi all" }"#;
-    assert_eq!(hall.heard(bob), [update, "Response { action: MsgGroup, code: SUCCESS }"]);
+    assert_eq!(hall.heard(bob), [update, "Response { action: MsgGroup, code: SUCCESS, again: false }"]);
     assert_eq!(hall.heard(ann).last().unwrap(), update);
     assert!(hall.heard(cat).is_empty());
 }
@@ -350,6 +353,81 @@ fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
     assert!(log.iter().any(|event| event.starts_with("Resumed")), "{log:?}");
 }
 
+#[test]
+fn m_07_a_connection_that_is_dead_and_not_known_to_be_gives_way_to_its_token_from_its_address() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(ann, call("room"));
+    let message = |token: &'static str| voxwire_msgpack::ClientMessage::Whisper {
+        username: "ann".into(),
+        token: token.into(),
+        recipient: "bob".into(),
+        content: "here".into(),
+    };
+    let (right, wrong) = ("00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002");
+    hall.office(|_, office, _| office.log.take());
+    for (host, token, taken) in [(9, right, false), (1, wrong, false), (1, right, true)] {
+        hall.office(|server, _, now| {
+            let before = server.connections(b"ann").to_vec();
+            let peer = PeerId { slot: 50 + host, generation: u32::from(taken) };
+            let (via, from) = (voxwire_core::Via::Accepted, Some(hall_address(host)));
+            server.handle_input(now, Input::Opened { peer, via, from }).unwrap();
+            server.receive(now, peer, message(token)).unwrap();
+            assert_eq!(server.connections(b"ann"), if taken { vec![peer] } else { before.clone() });
+            let closed = server.outputs().any(|output| output == Output::Close { peer: before[0] });
+            assert_eq!(closed, taken);
+            assert_eq!(server.in_calls(), 1);
+        });
+        hall.wait();
+    }
+    let log = hall.office(|_, office, _| office.log.take());
+    let told: Vec<&String> =
+        log.iter().filter(|event| !event.starts_with("Gone { peer: PeerId { slot: 5")).collect();
+    assert!(told.iter().any(|event| event.starts_with("Gone")), "{log:?}");
+    assert!(told.last().unwrap().starts_with("Resumed"), "{log:?}");
+    assert_eq!(hall.heard(bob).last().unwrap(), r#"Whisper { sender: "ann", content: "here" }"#);
+}
+
+#[test]
+fn m_11_whoever_may_have_been_lost_is_held_to_what_a_call_needs_and_a_stranger_once_nobody_is_awaited() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.sim.with(ann, |client, _, now| client.shutdown(now));
+    hall.sim.disconnect(link);
+    let bob = hall.user("bob");
+    let link = hall.sim.link_between(bob, hall.server).unwrap();
+    hall.sim.set_down(bob, true);
+    hall.sim.disconnect(link);
+    hall.wait();
+    let limits = |server: &voxwire_msgpack::Server| {
+        server.outputs().fold(Vec::new(), |mut limits, output| {
+            if let Output::Limit { peer, max_frame } = output {
+                limits.push((peer.slot, max_frame));
+            }
+            limits
+        })
+    };
+    hall.office(|server, _, now| {
+        for (slot, host) in [(50, 2), (51, 2), (52, 9)] {
+            let (peer, via) = (PeerId { slot, generation: 0 }, voxwire_core::Via::Accepted);
+            server.handle_input(now, Input::Opened { peer, via, from: Some(hall_address(host)) }).unwrap();
+        }
+        let call = 3 * voxwire_msgpack::MAX_CALL_SAMPLES + voxwire_msgpack::MAX_BEFORE_LOGIN;
+        assert_eq!(limits(server), [(50, call), (51, call)]);
+        server.advance(usize::MAX);
+        // 60 s later.
+        let later = now.saturating_add(Duration::from_secs(61));
+        while server.poll_timeout().is_some_and(|due| due <= later) {
+            server.handle_timeout(later);
+        }
+        let stranger = voxwire_msgpack::MAX_BEFORE_LOGIN;
+        assert_eq!(limits(server), [(50, stranger), (51, stranger)]);
+    });
+}
+
 /// The address of the node of that number: ann's is the first after the server's.
 fn hall_address(host: u32) -> core::net::SocketAddr {
     (core::net::Ipv4Addr::from(0x0a00_0001 + host), 40_000).into()
@@ -377,85 +455,6 @@ fn m_07_the_login_that_was_lost_is_worth_nothing_after_its_time() {
         assert_eq!(server.receive(now, peer, message), Ok(None));
         assert!(!server.is_online(b"ann"));
     });
-}
-
-#[test]
-fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
-    let mut hall = Hall::safe();
-    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
-    hall.code(ann, create("room"));
-    hall.code(bob, join("room"));
-    hall.code(ann, call("room"));
-    hall.code(bob, call("room"));
-    hall.heard(ann);
-    // The server goes away for three seconds, in the middle of a request.
-    hall.sim.with(ann, |client, _, now| client.handle_command(now, whisper("bob", "lost?"))).unwrap();
-    hall.sim.set_down(hall.server, true);
-    hall.sim.run_for(Duration::from_secs(3));
-    hall.sim.set_down(hall.server, false);
-    hall.sim.run_for(Duration::from_secs(10));
-    let heard = hall.heard(ann);
-    assert_eq!(
-        heard,
-        [
-            "Disconnected { unanswered: [Whisper], retrying: true }",
-            "Connected",
-            r#"LoggedIn { username: "ann", again: true }"#,
-            r#"CallJoined { group_name: "room", again: true }"#,
-        ]
-    );
-    hall.heard(bob);
-    let samples = [5; 10];
-    hall.ask(ann, ClientCommand::Say { samples: Samples::from(&samples[..]) });
-    assert_eq!(hall.heard(bob), [r#"CallData { sender: "ann", samples: 10 Int samples }"#]);
-}
-
-#[test]
-fn m_10_responses_are_matched_in_order_and_what_is_never_answered_is_passed_over() {
-    let mut hall = Hall::safe();
-    let (ann, link) = hall.client();
-    let peers = hall.sim.peers(link);
-    hall.heard(ann);
-    let from_server = |hall: &mut Hall, body: &[u8]| {
-        hall.sim.with(ann, |client, log, now| {
-            let input = Input::Frame { peer: peers[0], lane: Lane::Reliable, bytes: body };
-            match client.handle_input(now, input) {
-                Ok(Some(event)) => voxwire_core::Handler::on_event(log, client, now, event),
-                Ok(None) => {}
-                Err(error) => {
-                    voxwire_core::Handler::<voxwire_msgpack::Client>::on_violation(log, now, peers[0], error)
-                }
-            }
-        });
-        hall.wait();
-        hall.heard(ann)
-    };
-    hall.office(|_, office, _| office.silent = true);
-    hall.sim.with(ann, |client, _, now| {
-        client.handle_command(now, register("ann", "x")).unwrap();
-        client.handle_command(now, login("ann", "x")).unwrap();
-    });
-    hall.wait();
-    // The second is answered first: nobody will answer the first any more.
-    let body =
-        [&b"\xa8response\xa5login\x00\xa3ann\xd9\x24"[..], b"00000000-0000-4000-8000-000000000001"].concat();
-    assert_eq!(
-        from_server(&mut hall, &body),
-        [r#"LoggedIn { username: "ann", again: false }"#, "NoAnswer { action: Register }"]
-    );
-    assert!(from_server(&mut hall, b"\xa8response\xa6logout\x00").is_empty());
-    assert_eq!(hall.sim.with(ann, |client, _, _| client.stats().violations), 1);
-    // An original server does not answer `leave_call`.
-    hall.sim.with(ann, |client, _, now| client.handle_command(now, ClientCommand::LeaveCall)).unwrap();
-    hall.sim.run_for(Duration::from_secs(41));
-    let heard = hall.heard(ann);
-    assert!(heard.contains(&"NoAnswer { action: LeaveCall }".to_string()), "{heard:?}");
-    // A response to no action there is answers the oldest.
-    hall.sim.with(ann, |client, _, now| client.handle_command(now, create("room"))).unwrap();
-    assert_eq!(
-        from_server(&mut hall, b"\xa8response\xa0\xcd\x03\xff"),
-        ["Response { action: CreateGroup, code: REQUEST_INVALID }"]
-    );
 }
 
 #[test]
@@ -498,10 +497,41 @@ fn m_08_recordings_and_their_limits() {
     for command in [odd(0, 44_100), odd(65, 44_100), odd(1, 0), odd(1, 10_000_000), odd(8, 44_100)] {
         assert_eq!(hall.code(ann, command), "REQUEST_INVALID");
     }
-    // Two minutes, three times: more than anybody's connection should have to take at once.
+    // Two minutes, twice: more than anybody's connection should have to take at once.
     let long = vec![30_000_i16; 120 * 44_100];
     assert_eq!(hall.code(ann, recording("bob", &long)), "SUCCESS");
     assert_eq!(hall.code(ann, recording("bob", &long)), "REQUEST_OVER_LIMIT");
+    // And more than one should send, to whomever.
+    let cat = hall.user("cat");
+    assert_eq!(hall.code(ann, recording("cat", &long)), "REQUEST_OVER_LIMIT");
+    assert_eq!(hall.code(bob, recording("cat", &second)), "SUCCESS");
+    assert_eq!(hall.heard(cat).len(), 1);
+}
+
+#[test]
+fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sends_them() {
+    let settings =
+        Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
+    let mut hall = Hall::new(settings, Office::discreet(), 1);
+    let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
+    let text = "x".repeat(1500);
+    for code in ["SUCCESS", "SUCCESS", "REQUEST_OVER_LIMIT"] {
+        assert_eq!(hall.code(ann, whisper("bob", &text)), code);
+    }
+    assert_eq!(hall.code(cat, whisper("bob", &text)), "REQUEST_OVER_LIMIT", "bob gets no more");
+    assert_eq!(hall.code(bob, whisper("cat", &text)), "SUCCESS", "and may send");
+    // Another log-in changes nothing.
+    hall.code(ann, ClientCommand::Logout);
+    hall.code(ann, login("ann", "geheim"));
+    assert_eq!(hall.code(ann, whisper("cat", &text)), "REQUEST_OVER_LIMIT");
+    // A group's text counts once for each who gets it; and one alone is always allowed.
+    hall.sim.run_for(Duration::from_secs(60));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(cat, join("room"));
+    for code in ["SUCCESS", "REQUEST_OVER_LIMIT"] {
+        assert_eq!(hall.code(ann, send("room", &text)), code);
+    }
 }
 
 #[test]
@@ -540,7 +570,7 @@ fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
         hall.heard(ann),
         [
             "Connected",
-            "Response { action: Register, code: SERVER_UNAVAILABLE }",
+            "Response { action: Register, code: SERVER_UNAVAILABLE, again: false }",
             "Disconnected { unanswered: [], retrying: false }"
         ]
     );

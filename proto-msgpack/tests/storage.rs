@@ -36,8 +36,8 @@ fn m_08_an_application_may_take_its_time_and_nothing_else_of_that_client_is_hear
         hall.heard(ann),
         [
             "Connected",
-            "Response { action: Register, code: SUCCESS }",
-            "Response { action: Register, code: SERVER_UNAVAILABLE }"
+            "Response { action: Register, code: SUCCESS, again: false }",
+            "Response { action: Register, code: SERVER_UNAVAILABLE, again: false }"
         ]
     );
     assert_eq!(questions(&mut hall), 2, "and the third");
@@ -48,7 +48,7 @@ fn m_08_an_application_may_take_its_time_and_nothing_else_of_that_client_is_hear
     let refuse = ServerCommand::Refuse { ticket: third, code: Code::USER_ALREADY_EXIST };
     hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
     hall.wait();
-    assert_eq!(hall.heard(ann), ["Response { action: Register, code: USER_ALREADY_EXIST }"]);
+    assert_eq!(hall.heard(ann), ["Response { action: Register, code: USER_ALREADY_EXIST, again: false }"]);
     assert_eq!(hall.office(|server, _, now| server.handle_command(now, refuse)), Err(Refusal::UnknownTicket));
 }
 
@@ -66,7 +66,10 @@ fn m_07_a_right_password_that_comes_late_is_nobodys_key() {
         .unwrap();
     hall.wait();
     assert_eq!(hall.office(|server, _, _| server.online()), 0);
-    assert_eq!(hall.heard(eve), ["Connected", "Response { action: Login, code: SERVER_UNAVAILABLE }"]);
+    assert_eq!(
+        hall.heard(eve),
+        ["Connected", "Response { action: Login, code: SERVER_UNAVAILABLE, again: false }"]
+    );
 }
 
 #[test]
@@ -101,7 +104,7 @@ fn m_08_a_group_message_that_nobody_has_and_nobody_keeps_is_refused() {
         hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
         hall.wait();
         let last = hall.heard(ann).pop().unwrap();
-        assert!(last.ends_with(&format!("code: {code} }}")), "{last}");
+        assert!(last.ends_with(&format!("code: {code}, again: false }}")), "{last}");
         // With a third member there who has it, that bob's copy is lost does not matter to the answer.
         hall.office(|_, office, _| office.silent = false);
         let cat = hall.user("cat");
@@ -144,6 +147,59 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
         let update = ServerMessage::Whisper { sender: "ann".into(), content: "x".into() };
         assert!(server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err());
     });
+}
+
+#[test]
+fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_delivered_again() {
+    let deliver = |hall: &mut Hall, first: bool| {
+        let (bob, _) = hall.client();
+        hall.ask(bob, register("bob", "geheim"));
+        if first {
+            let update = ServerMessage::Whisper { sender: "ann".into(), content: "kept".into() };
+            let update = voxwire_core::Owned::new(&update, &voxwire_msgpack::Wire::SERVER).unwrap();
+            hall.office(|_, office, _| office.kept.insert(b"bob".to_vec(), vec![update]));
+        }
+        hall.ask(bob, login("bob", "geheim"));
+        if !first {
+            hall.office(|server, _, now| {
+                let peer = server.connections(b"bob")[0];
+                let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
+                server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+            });
+            hall.wait();
+        }
+        bob
+    };
+    for first in [true, false] {
+        // Whoever logs out has read what came before the token.
+        let mut hall = Hall::safe();
+        let bob = deliver(&mut hall, first);
+        hall.office(|_, office, _| office.log.take());
+        hall.code(bob, ClientCommand::Logout);
+        let log = hall.office(|_, office, _| office.log.take()).join("\n");
+        assert!(log.contains(&format!("received: {first} }}")), "{log}");
+        // So has whoever is taken up with the token.
+        let mut hall = Hall::safe();
+        let bob = deliver(&mut hall, first);
+        let link = hall.sim.link_between(bob, hall.server).unwrap();
+        hall.sim.set_down(bob, true);
+        hall.sim.disconnect(link);
+        hall.wait();
+        hall.office(|server, office, now| {
+            let peer = voxwire_core::PeerId { slot: 50, generation: 0 };
+            let (via, from) = (voxwire_core::Via::Accepted, Some(([10, 0, 0, 2], 4000).into()));
+            server.handle_input(now, voxwire_core::Input::Opened { peer, via, from }).unwrap();
+            let message = voxwire_msgpack::ClientMessage::CreateGroup {
+                username: "bob".into(),
+                token: "00000000-0000-4000-8000-000000000001".into(),
+                group_name: "room".into(),
+            };
+            server.receive(now, peer, message).unwrap();
+            let told = server.handle_timeout(now).map(|event| format!("{event:?}")).unwrap_or_default();
+            assert!(told.starts_with("Resumed") && told.contains(&format!("received: {first} }}")), "{told}");
+            office.log.take();
+        });
+    }
 }
 
 #[test]

@@ -414,9 +414,15 @@ impl<S: Session> Connection<S> {
         let mut shaking = None;
         if let State::New(until) = self.state {
             let ready = match &mut self.line {
-                _ if self.clock.now() >= until => Poll::Ready(Err(Error::TooSlow("the handshake"))),
                 Some(line) => line.poll_ready(cx),
                 None => Poll::Ready(Ok(())),
+            };
+            // What is here already counts, however late it is looked at.
+            let ready = match ready {
+                Poll::Pending if self.clock.now() >= until => {
+                    Poll::Ready(Err(Error::TooSlow("the handshake")))
+                }
+                ready => ready,
             };
             match ready {
                 Poll::Pending => shaking = Some(until),

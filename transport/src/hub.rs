@@ -30,13 +30,14 @@ pub struct HubSettings {
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt.
     pub max_per_address: usize,
-    /// How long a TLS handshake may take, and the hello of TCP + UDP.
+    /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing.
     pub hello: Duration,
-    /// How long a frame may take from its first byte to its last, beside the time that its length allows.
+    /// How far a frame may fall behind `slowest`, at any time from its first byte to its last.
     pub frame: Duration,
-    /// The slowest a long frame may come in, in bytes per second: adds length ÷ this to `frame`.
+    /// The slowest a long frame may come in, in bytes per second.
     pub slowest: u32,
-    /// Frames of one connection; beyond it reading pauses, nothing is dropped. Bounds what one peer can cost the others.
+    /// Frames of one connection, and whatever its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
+    /// can cost the others.
     pub frames: Rate,
     /// Datagrams of one source of plain UDP; beyond it they are dropped.
     pub datagrams: Rate,
@@ -49,7 +50,8 @@ pub struct HubSettings {
     /// How many bytes may wait on all connections together. Beyond it, droppable frames are dropped for connections that
     /// have more than 64 KiB waiting; and where a reliable frame would be more, whichever has most waiting is closed.
     pub waiting: usize,
-    /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits.
+    /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits. Those of more than 1 MiB
+    /// have half of it, and those of one address (loopback is exempt) a quarter.
     pub partial_frames: usize,
     /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
     /// dead after as many silent probes.

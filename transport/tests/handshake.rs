@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
 
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
-use voxwire_core::{Handler, Instant, Session};
+use voxwire_core::{Handler, Instant, Rate, Session};
 use voxwire_msgpack::zmtp::{SocketType, put_greeting, put_message_head, put_ready};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientSettings, Server, ServerCommand, ServerEvent, Settings, Ticket,
@@ -41,9 +42,13 @@ impl Handler<Server> for Door {
 }
 
 fn serve(settings: HubSettings, door: Door) -> (Handle<Server>, SocketAddr) {
+    serve_with(settings, Settings::DEFAULT, door)
+}
+
+fn serve_with(settings: HubSettings, session: Settings, door: Door) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(Settings::DEFAULT, 1, |token| {
+    let server = Server::new(session, 1, |token| {
         let mut digest = [0; 32];
         digest.iter_mut().zip(token).for_each(|(to, from)| *to = *from);
         digest
@@ -127,6 +132,33 @@ async fn c_06_a_client_gives_up_on_a_server_that_does_not_shake_hands() {
 }
 
 #[tokio::test]
+async fn c_06_whoever_looks_at_its_connection_late_has_it_all_the_same() {
+    let (_hub, address) = serve(HubSettings::DEFAULT, Door::default());
+    let settings = ConnectionSettings { connect: SOON, ..ConnectionSettings::DEFAULT };
+    let client = Client::new(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
+    let mut ann = Connection::connect(&address.to_string(), client, settings).await.unwrap();
+    sleep(2 * SOON).await;
+    assert_eq!(event(&mut ann).await, "Connected");
+}
+
+#[tokio::test]
+async fn c_06_m_11_a_long_frame_that_stops_coming_in_is_given_up_however_long_it_would_have_been() {
+    let (hub, address) = serve(HubSettings { frame: SOON, ..HubSettings::DEFAULT }, Door::default());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let body = b"\xa7request\xa5login\xa3eve\xa1x";
+    let mut bytes = greeted(SocketType::Dealer);
+    put_message_head(body.len(), &mut bytes);
+    bytes.extend(body);
+    put_message_head(16 << 20, &mut bytes);
+    bytes.extend(b"\xa7request\xa9voice_msg");
+    stream.write_all(&bytes).await.unwrap();
+    // At the slowest that is allowed it would take 17 minutes.
+    let rest = rest(stream).await;
+    assert!(rest.windows(5).any(|window| window == b"login"), "logged in, and cut off");
+    assert_eq!(hub.stats().broken, 1);
+}
+
+#[tokio::test]
 async fn c_06_a_broken_stream_hears_why() {
     let (hub, address) = serve(HubSettings::DEFAULT, Door::default());
     let mut bytes = greeted(SocketType::Dealer);
@@ -141,20 +173,57 @@ async fn c_06_a_broken_stream_hears_why() {
 
 #[tokio::test]
 async fn c_06_whoever_asks_and_does_not_take_the_answers_is_cut_off() {
-    let (hub, address) =
-        serve(HubSettings { send_buffer: Some(4096), ..HubSettings::DEFAULT }, Door::default());
+    // Whatever else may wait for a connection.
+    let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let settings = HubSettings {
+        send_buffer: Some(4096),
+        backlog: 64 << 20,
+        frames,
+        frame: SOON,
+        ..HubSettings::DEFAULT
+    };
+    let (hub, address) = serve(settings, Door::default());
     let mut ann = client(address).await;
     assert_eq!(event(&mut ann).await, "Connected");
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
     stream.write_all(&greeted(SocketType::Dealer)).await.unwrap();
     let pings = b"\x04\x17\x04PING\x00\x000123456789abcdef".repeat(1000);
     let flood = async { while stream.write_all(&pings).await.is_ok() {} };
-    timeout(Duration::from_secs(20), flood).await.expect("cut off");
+    let most = async {
+        let mut most = 0;
+        while hub.stats().connections > 1 {
+            most = most.max(hub.stats().waiting);
+            sleep(Duration::from_millis(1)).await;
+        }
+        most
+    };
+    let both = async { tokio::join!(flood, most) };
+    let ((), most) = timeout(Duration::from_secs(20), both).await.expect("cut off");
+    assert!(most < 200_000, "{most} bytes waited");
     while hub.stats().connections > 1 {
         sleep(Duration::from_millis(10)).await;
     }
     tell(&mut ann, ClientCommand::Register { username: "ann".into(), password: "x".into() });
-    assert_eq!(event(&mut ann).await, "Response { action: Register, code: SUCCESS }");
+    assert_eq!(event(&mut ann).await, "Response { action: Register, code: SUCCESS, again: false }");
+}
+
+#[tokio::test]
+async fn c_06_what_a_framing_skips_counts_as_frames_do() {
+    for (burst, answered) in [(30_000, true), (1000, false)] {
+        let frames = Rate { per_second: 1, burst };
+        let (_hub, address) = serve(HubSettings { frames, ..HubSettings::DEFAULT }, Door::default());
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut bytes = greeted(SocketType::Dealer);
+        // More commands that nobody knows than are read at a time, and then something to be answered.
+        bytes.extend(b"\x04\x01\x00".repeat(20_000));
+        bytes.extend(b"\x00\x01\x05");
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = vec![0; 64 + 43 + 2 + 9 + 1 + 3];
+        let wait = if answered { 10 * SOON } else { SOON };
+        assert_eq!(timeout(wait, stream.read_exact(&mut answer)).await.is_ok(), answered);
+    }
 }
 
 #[tokio::test]
@@ -176,8 +245,48 @@ async fn c_06_a_client_that_waits_for_the_application_is_read_on_as_soon_as_that
         let ticket = door.asked.lock().unwrap()[n];
         assert_eq!(door.asked.lock().unwrap().len(), n + 1, "one at a time");
         hub.call(|server, now| server.handle_command(now, ServerCommand::Allow { ticket })).unwrap();
-        assert_eq!(event(&mut ann).await, "Response { action: Register, code: SUCCESS }");
+        assert_eq!(event(&mut ann).await, "Response { action: Register, code: SUCCESS, again: false }");
     }
+}
+
+/// The application answers on a thread of its own, while the client says more than one thing: no answer may find the connection's task
+/// between looking and going to sleep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c_06_no_answer_is_slept_through() {
+    let door = Door { waits: true, ..Door::default() };
+    let often = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let (settings, session) = (
+        HubSettings { frames: often, ..HubSettings::DEFAULT },
+        Settings { requests: often, ..Settings::DEFAULT },
+    );
+    let (hub, address) = serve_with(settings, session, door.clone());
+    let done = Arc::new(AtomicBool::new(false));
+    let over = Arc::clone(&done);
+    let answering = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) {
+            let tickets = core::mem::take(&mut *door.asked.lock().unwrap());
+            for ticket in tickets {
+                hub.call(|server, now| server.handle_command(now, ServerCommand::Allow { ticket })).unwrap();
+            }
+            core::hint::spin_loop();
+        }
+    });
+    let mut ann = client(address).await;
+    assert_eq!(event(&mut ann).await, "Connected");
+    let asking = async {
+        for _ in 0..500 {
+            for _ in 0..4 {
+                tell(&mut ann, ClientCommand::Register { username: "ann".into(), password: "x".into() });
+            }
+            for _ in 0..4 {
+                assert!(event(&mut ann).await.starts_with("Response"));
+            }
+        }
+    };
+    let result = timeout(Duration::from_secs(25), asking).await;
+    done.store(true, Ordering::Relaxed);
+    answering.join().unwrap();
+    result.expect("every answer at once");
 }
 
 #[tokio::test]
@@ -215,12 +324,12 @@ async fn c_06_m_11_when_all_have_too_much_waiting_whoever_hoards_most_goes() {
     };
     for name in ["eve1", "eve2", "eve3"] {
         tell(&mut ann, recording(name));
-        assert_eq!(event(&mut ann).await, "Response { action: VoiceMsg, code: SUCCESS }");
+        assert_eq!(event(&mut ann).await, "Response { action: VoiceMsg, code: SUCCESS, again: false }");
     }
     // Bob gets his, and it is not he who goes.
     tell(&mut ann, recording("bob"));
     let (sent, got) = tokio::join!(event(&mut ann), event(&mut bob));
-    assert_eq!(sent, "Response { action: VoiceMsg, code: SUCCESS }");
+    assert_eq!(sent, "Response { action: VoiceMsg, code: SUCCESS, again: false }");
     assert!(got.starts_with("VoiceMsg"), "{got}");
     let stats = hub.stats();
     assert!((1..=3).contains(&stats.too_slow), "{stats:?}");

@@ -259,6 +259,9 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
         tokio::time::sleep(Duration::from_micros(100)).await;
     }
     hub.call(|session, _| assert_eq!(session.closed, 1));
+    // What waited for the other waits no more, what overflowed included.
+    until("it is gone", || hub.stats().connections == 1).await;
+    until("everything is taken", || hub.stats().waiting == 0).await;
     // The quick one has everything.
     hub.drain(Duration::from_secs(5)).await;
     assert_eq!(read.await.unwrap(), sent);

@@ -306,16 +306,20 @@ impl Handler<Server> for Registrar {
                     let _ = self.keeper.submit(Job::Received { peer, username, messages });
                 }
             }
-            ServerEvent::Resumed { peer, lost } => {
+            ServerEvent::Resumed { peer, lost, received } => {
                 tracing::info!(%peer, name = %name(peer), "back");
                 let username: Box<[u8]> = server.username(peer).unwrap_or_default().into();
-                // Whoever has the token has what came before it. And there may be more by now.
-                let had = self.shared.delivered().to.remove(&lost);
+                // There may be more by now.
+                let had = self.shared.delivered().to.remove(&lost).filter(|_| received);
                 let messages = had.map(|(_, messages)| messages).unwrap_or_default();
                 let _ = self.keeper.submit(Job::Received { peer, username, messages });
             }
-            ServerEvent::LoggedOut { peer, username } => {
+            ServerEvent::LoggedOut { peer, username, received } => {
                 tracing::info!(%peer, name = ?Text(&username), "logged out");
+                let delivered = self.shared.delivered().to.remove(&peer);
+                if let Some((username, messages)) = delivered.filter(|_| received) {
+                    let _ = self.keeper.submit(Job::Received { peer, username, messages });
+                }
             }
             ServerEvent::CallJoined { peer, group_name } => {
                 tracing::info!(%peer, name = %name(peer), group = ?group_name, "in the call");

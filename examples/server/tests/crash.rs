@@ -83,7 +83,8 @@ async fn work(server: &Server, round: u64, after: Duration, acknowledged: &mut A
     owner.log_in(&format!("owner{round}")).await;
     sender.log_in("sender").await;
     let Acknowledged { users, members, contacts, kept } = acknowledged;
-    let done = |answer: Option<String>| answer.map(|answer| answer.ends_with("code: SUCCESS }"));
+    let done =
+        |answer: Option<String>| answer.map(|answer| answer.ends_with("code: SUCCESS, again: false }"));
     let register = async {
         for n in 0.. {
             let name = format!("user{round}x{n}");

@@ -37,7 +37,7 @@ fn python() -> Command {
     panic!("no Python with zmq: install the Debian package python3-zmq");
 }
 
-const DONE: &str = "code: SUCCESS }";
+const DONE: &str = "code: SUCCESS, again: false }";
 
 #[test]
 fn m_09_a_whole_session_with_libzmq_as_the_client_heartbeats_on() {
@@ -137,7 +137,7 @@ fn m_09_the_zeromq_crate_talks_to_our_server_and_ours_to_its() {
             ann.ask(ClientCommand::Register { username: "ann".into(), password: "x".into() }).await
         };
         let ((), answer) = tokio::join!(serve, ask);
-        assert_eq!(answer, "Response { action: Register, code: SUCCESS }");
+        assert_eq!(answer, "Response { action: Register, code: SUCCESS, again: false }");
     });
 }
 
@@ -407,6 +407,6 @@ fn m_07_c_04_in_a_storm_of_guesses_an_honest_user_is_served_next() {
 #[test]
 fn m_03_codes_and_events_have_names_for_people() {
     assert_eq!(Code::USER_WRONG_PASSWORD.to_string(), "USER_WRONG_PASSWORD (515)");
-    let event = ClientEvent::Response { action: voxwire_msgpack::Action::Login, code: Code(7) };
-    assert_eq!(format!("{event:?}"), "Response { action: Login, code: 7 }");
+    let event = ClientEvent::Response { action: voxwire_msgpack::Action::Login, code: Code(7), again: false };
+    assert_eq!(format!("{event:?}"), "Response { action: Login, code: 7, again: false }");
 }

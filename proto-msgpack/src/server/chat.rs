@@ -1,9 +1,10 @@
 //! Texts and recordings for one user.
 
+use super::users::User;
 use super::{Answer, Server, ServerEvent, ServerMessage, What};
 use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, Settings, Text};
 use alloc::vec::Vec;
-use voxwire_core::{Bucket, Instant, Lane, Message, PeerId};
+use voxwire_core::{Instant, Lane, Message, PeerId};
 
 /// Channels of a recording that are handed on.
 const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
@@ -42,17 +43,17 @@ impl Server {
             }
             _ => Action::Whisper,
         };
-        if action == Action::VoiceMsg {
-            // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
-            let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
-            let (len, rate) = (u32::try_from(len).unwrap_or(u32::MAX), self.settings.recordings);
-            let over = |bucket: &mut Bucket| bucket.take(now, rate, len).is_err();
-            if self.peers.get_mut(peer).is_some_and(|state| over(&mut state.recordings))
-                || self.users.get_mut(recipient.0).is_some_and(|user| over(&mut user.recordings))
-            {
-                return Err(Code::REQUEST_OVER_LIMIT);
-            }
+        // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
+        let (len, rate) = (update.encoded_len(&self.wire).unwrap_or(usize::MAX), self.settings.messages);
+        let recipients = connections.as_ref().map_or(1, Vec::len);
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
+        let over = |user: &mut User| user.received.take(now, rate, len).is_err();
+        if !self.users.may_send(now, rate, username.0, (len as usize).saturating_mul(recipients))
+            || self.users.get_mut(recipient.0).is_some_and(over)
+        {
+            return Err(Code::REQUEST_OVER_LIMIT);
         }
+        self.count(action);
         let Some(connections) = connections else {
             let ticket = self.ask(now, peer, action, What::Keep { delivered: false });
             let recipients = Vec::from([recipient.0.into()]);
@@ -61,14 +62,18 @@ impl Server {
         if self.outbox.send(connections, Lane::Reliable, &update, &self.wire).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
+        // The update goes before the answer, as the original has it.
+        self.respond(peer, action, Code::SUCCESS);
+        Ok(None)
+    }
+
+    /// Counts a message that is handed on or kept.
+    pub(super) const fn count(&mut self, action: Action) {
         let counter = match action {
             Action::VoiceMsg => &mut self.stats.recordings,
             _ => &mut self.stats.texts,
         };
         *counter = counter.saturating_add(1);
-        // The update goes before the answer, as the original has it.
-        self.respond(peer, action, Code::SUCCESS);
-        Ok(None)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Answer, Server, ServerEvent, ServerMessage, What, is_name};
 use crate::{Action, Code, Secret, Text};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::{boxed::Box, vec::Vec};
-use voxwire_core::{Instant, Lane, PeerId};
+use voxwire_core::{Instant, Lane, Message, PeerId};
 
 #[derive(Debug, Default)]
 pub(super) struct Groups {
@@ -160,11 +160,16 @@ impl Server {
         let delivered =
             members.iter().any(|member| **member != *username.0 && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
+        let recipients = online.len().saturating_add(away.len());
+        let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX).saturating_mul(recipients);
+        if !self.users.may_send(now, self.settings.messages, username.0, len) {
+            return Err(Code::REQUEST_OVER_LIMIT);
+        }
         // To the sender, too, as the original does; and before its answer.
         if self.outbox.send(online, Lane::Reliable, &update, &self.wire).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
-        self.stats.texts = self.stats.texts.saturating_add(1);
+        self.count(Action::MsgGroup);
         if away.is_empty() {
             self.respond(peer, Action::MsgGroup, Code::SUCCESS);
             return Ok(None);

@@ -1,12 +1,12 @@
 //! Who is who: registering, logging in and out, tokens.
 
 use super::chat::is_kept;
-use super::{Answer, Asked, Server, ServerEvent, What, before_login, is_name};
+use super::{Answer, Asked, Peer, Server, ServerEvent, What, before_login, is_name};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::{boxed::Box, vec::Vec};
 use core::{net::IpAddr, time::Duration};
-use voxwire_core::{Bucket, Instant, Lane, PeerId};
+use voxwire_core::{Bucket, Deadlines, Instant, Lane, PeerId, Rate};
 
 /// The slowest that a delivery is thought to go, in bytes per second.
 const SLOWEST: usize = 16 * 1024;
@@ -25,17 +25,22 @@ pub(super) struct Login {
 pub(super) struct Users {
     by_name: BTreeMap<Box<[u8]>, User>,
     numbered: u64,
+    /// What each has sent lately, whatever became of its connections.
+    sent: BTreeMap<Box<[u8]>, Bucket>,
+    /// How many may be in `sent` before those are looked for that say nothing any more.
+    tidy_at: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) number: u64,
     pub(super) connections: Vec<PeerId>,
-    /// What is kept of the tokens of its connections, where any connection may show any of them.
+    /// What is kept of each connection's token.
     tokens: Vec<[u8; 32]>,
     /// The token itself, where all its connections share it.
     shared: Option<Box<[u8]>>,
-    pub(super) recordings: Bucket,
+    /// What it has been sent.
+    pub(super) received: Bucket,
 }
 
 impl Users {
@@ -55,9 +60,7 @@ impl Users {
     fn add(&mut self, username: &[u8], peer: PeerId, token: [u8; 32], shared: Option<&[u8]>) -> u64 {
         if let Some(user) = self.by_name.get_mut(username) {
             user.connections.push(peer);
-            if !user.tokens.contains(&token) {
-                user.tokens.push(token);
-            }
+            user.tokens.push(token);
             return user.number;
         }
         self.numbered = self.numbered.saturating_add(1);
@@ -66,116 +69,146 @@ impl Users {
             connections: Vec::from([peer]),
             tokens: Vec::from([token]),
             shared: shared.map(Box::from),
-            recordings: Bucket::default(),
+            received: Bucket::default(),
         };
         self.by_name.insert(username.into(), user);
         self.numbered
     }
 
+    /// Takes `len` bytes out of what `username` may send at `rate`; false if it may not. More than the burst counts as the burst.
+    pub(super) fn may_send(&mut self, now: Instant, rate: Rate, username: &[u8], len: usize) -> bool {
+        if self.sent.len() >= self.tidy_at {
+            self.sent.retain(|_, bucket| !bucket.is_full(now));
+            self.tidy_at = self.sent.len().saturating_mul(2).max(64);
+        }
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
+        match self.sent.get_mut(username) {
+            Some(bucket) => bucket.take(now, rate, len).is_ok(),
+            None => self.sent.entry(username.into()).or_default().take(now, rate, len).is_ok(),
+        }
+    }
+
     /// Removes a connection; with the last one the user is away.
     pub(super) fn remove(&mut self, username: &[u8], peer: PeerId) {
         let Some(user) = self.by_name.get_mut(username) else { return };
-        user.connections.retain(|connection| *connection != peer);
+        if let Some(at) = user.connections.iter().position(|connection| *connection == peer) {
+            user.connections.remove(at);
+            user.tokens.remove(at);
+        }
         if user.connections.is_empty() {
             self.by_name.remove(username);
         }
     }
 }
 
-/// Log-ins whose connections are lost, by what is kept of their tokens.
+/// Log-ins whose connections are lost, by what is kept of their tokens. (Where tokens are shared, several have the same.)
 #[derive(Debug)]
 pub(super) struct Away {
-    by_token: BTreeMap<[u8; 32], Lost>,
-    /// In the order in which they end: all wait equally long.
-    expiry: VecDeque<(Instant, [u8; 32])>,
-    addresses: BTreeMap<IpAddr, usize>,
+    by_token: BTreeMap<([u8; 32], PeerId), Lost>,
+    expiry: Deadlines<([u8; 32], PeerId)>,
+    addresses: BTreeMap<IpAddr, Address>,
     max: usize,
 }
 
 #[derive(Debug)]
 struct Lost {
-    peer: PeerId,
     username: Box<[u8]>,
     call: Option<Box<[u8]>>,
     from: Option<IpAddr>,
-    until: Instant,
+    received: bool,
+}
+
+/// Where somebody was lost.
+#[derive(Debug, Default)]
+struct Address {
+    lost: usize,
+    /// Connections from there which may be somebody's who was lost.
+    guests: Vec<PeerId>,
 }
 
 impl Away {
     pub(super) const fn new(max: usize) -> Self {
-        Self { by_token: BTreeMap::new(), expiry: VecDeque::new(), addresses: BTreeMap::new(), max }
+        Self { by_token: BTreeMap::new(), expiry: Deadlines::new(), addresses: BTreeMap::new(), max }
     }
 
+    /// Adds the log-in of `peer`, which is lost; `received` if it has shown that it had what was delivered.
     pub(super) fn add(
         &mut self,
-        now: Instant,
         peer: PeerId,
-        login: &Login,
+        login: Login,
         call: Option<Box<[u8]>>,
         from: Option<IpAddr>,
+        received: bool,
         until: Instant,
     ) {
-        self.expire(now);
-        if until <= now || self.expiry.len() >= self.max {
+        if self.by_token.len() >= self.max {
             return;
         }
-        let lost = Lost { peer, username: login.username.clone(), call, from, until };
-        if let Some(before) = self.by_token.insert(login.token, lost) {
-            self.leave(before.from);
-        }
-        self.expiry.push_back((until, login.token));
+        let key = (login.token, peer);
+        self.by_token.insert(key, Lost { username: login.username, call, from, received });
+        self.expiry.set(key, until);
         if let Some(from) = from {
-            let count = self.addresses.entry(from).or_default();
-            *count = count.saturating_add(1);
+            let address = self.addresses.entry(from).or_default();
+            address.lost = address.lost.saturating_add(1);
         }
     }
 
-    /// Whether somebody was lost at that address.
-    pub(super) fn is_from(&mut self, now: Instant, address: IpAddr) -> bool {
-        self.expire(now);
-        self.addresses.contains_key(&address)
+    /// A connection arrives: whether somebody was lost at its address.
+    pub(super) fn arrive(&mut self, peer: PeerId, from: IpAddr) -> bool {
+        let address = self.addresses.get_mut(&from);
+        address.map(|address| address.guests.push(peer)).is_some()
     }
 
+    /// A connection that has arrived is gone, or is logged in.
+    pub(super) fn depart(&mut self, peer: PeerId, from: IpAddr) {
+        if let Some(address) = self.addresses.get_mut(&from) {
+            address.guests.retain(|guest| *guest != peer);
+        }
+    }
+
+    /// Takes up the log-in with this token; who is not that somebody any more comes out in `guests`.
     fn take(
         &mut self,
-        now: Instant,
         token: &[u8; 32],
         username: &[u8],
         from: Option<IpAddr>,
-    ) -> Option<Lost> {
-        self.expire(now);
-        let lost = self.by_token.get(token)?;
-        if *lost.username != *username || lost.from != from {
-            return None;
+        guests: &mut Vec<PeerId>,
+    ) -> Option<(PeerId, Lost)> {
+        let (first, last) =
+            (PeerId { slot: 0, generation: 0 }, PeerId { slot: u32::MAX, generation: u32::MAX });
+        let mut same = self.by_token.range((*token, first)..=(*token, last));
+        let (&key, _) = same.find(|(_, lost)| *lost.username == *username && lost.from == from)?;
+        let lost = self.remove(key, guests)?;
+        let (_, peer) = key;
+        Some((peer, lost))
+    }
+
+    fn remove(&mut self, key: ([u8; 32], PeerId), guests: &mut Vec<PeerId>) -> Option<Lost> {
+        let lost = self.by_token.remove(&key)?;
+        self.expiry.clear(key);
+        if let Some(from) = lost.from {
+            if let Some(address) = self.addresses.get_mut(&from) {
+                address.lost = address.lost.saturating_sub(1);
+                if address.lost == 0 {
+                    guests.append(&mut address.guests);
+                    self.addresses.remove(&from);
+                }
+            }
         }
-        let lost = self.by_token.remove(token)?;
-        self.leave(lost.from);
         Some(lost)
     }
 
-    fn leave(&mut self, from: Option<IpAddr>) {
-        let Some(from) = from else { return };
-        if let Some(count) = self.addresses.get_mut(&from) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.addresses.remove(&from);
-            }
+    /// Ends what has waited for long enough. Returns the connections from addresses where nobody is awaited any more.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<PeerId> {
+        let mut guests = Vec::new();
+        while let Some(key) = self.expiry.pop(now) {
+            self.remove(key, &mut guests);
         }
-    }
-
-    pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((until, token)) = self.expiry.front().copied().filter(|(until, _)| *until <= now) {
-            self.expiry.pop_front();
-            // It may have been taken up, and lost once more.
-            if self.by_token.get(&token).is_some_and(|lost| lost.until <= until) {
-                let from = self.by_token.remove(&token).and_then(|lost| lost.from);
-                self.leave(from);
-            }
-        }
+        guests
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.expiry.front().map(|(until, _)| *until)
+        self.expiry.next()
     }
 }
 
@@ -262,6 +295,9 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return };
         self.strangers.remove(&(state.number, peer));
         state.login = Some(Login { username, user, token });
+        if let Some(from) = state.from {
+            self.away.depart(peer, from.ip());
+        }
         self.outbox.limit(peer, self.settings.limits.max_frame);
         // A user in a call hears it on this connection, too, where calls are joined by users.
         if !self.settings.participants_only {
@@ -279,19 +315,17 @@ impl Server {
         self.leave(peer);
         let max_frame = before_login(&self.settings);
         let Some(state) = self.peers.get_mut(peer) else { return Ok(None) };
-        let number = state.number;
-        // Whoever logs out has read the answer to its log-in, and all that came before it.
-        if core::mem::take(&mut state.delivered) > 0 {
-            self.receipts.clear(peer);
-            self.later.push_back(ServerEvent::Received { peer });
-        }
+        // Whoever logs out has read the answer to its log-in, and all that came before it; perhaps not what came behind.
+        let (number, received) = (state.number, core::mem::take(&mut state.delivered_first));
+        state.delivered = 0;
+        self.receipts.clear(peer);
         if let Some(login) = state.login.take() {
             self.users.remove(&login.username, peer);
         }
         self.strangers.insert((number, peer));
         self.outbox.limit(peer, max_frame);
         self.respond(peer, Action::Logout, Code::SUCCESS);
-        Ok(Some(ServerEvent::LoggedOut { peer, username: username.0.into() }))
+        Ok(Some(ServerEvent::LoggedOut { peer, username: username.0.into(), received }))
     }
 
     pub(super) fn add_contact<'a>(
@@ -323,8 +357,8 @@ impl Server {
         let shown = (self.digest)(token.0);
         let state = self.peers.get(peer).ok_or(Code::USER_NOT_CONNECTED)?;
         let (from, delivered) = (state.from.map(|from| from.ip()), state.delivered_first);
-        match &state.login {
-            Some(login) if *login.username == *username.0 && is_same(&login.token, &shown) => {
+        if let Some(login) = &state.login {
+            if *login.username == *username.0 && is_same(&login.token, &shown) {
                 // The log-in's answer came behind what was delivered: who knows the token has it.
                 if delivered {
                     let event = self.received(peer);
@@ -332,23 +366,64 @@ impl Server {
                 }
                 return Ok(());
             }
-            Some(_) => {}
-            None => {
-                let crowded = self.is_crowded(username.0);
-                if let Some(lost) = self.away.take(now, &shown, username.0, from).filter(|_| !crowded) {
-                    let shared = Some(token.0).filter(|_| self.settings.shared_tokens);
-                    self.log_in(peer, username.0.into(), shown, shared);
-                    if let Some(call) = lost.call {
-                        self.take_part(peer, &call);
-                    }
-                    self.later.push_back(ServerEvent::Resumed { peer, lost: lost.peer });
-                    return Ok(());
-                }
-            }
+        } else if self.take_up(now, peer, username, token, &shown, from) {
+            return Ok(());
         }
         let user = self.users.get(username.0).ok_or(Code::USER_NOT_CONNECTED)?;
         let known = user.tokens.iter().fold(false, |known, token| known | is_same(token, &shown));
         if known && !self.settings.bound_tokens { Ok(()) } else { Err(Code::USER_INCORRECT_TOKEN) }
+    }
+
+    /// Takes up a log-in whose connection is lost, or breaks just now without our having noticed: the same user, token and address.
+    fn take_up(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        username: Text<'_>,
+        token: Secret<'_>,
+        shown: &[u8; 32],
+        from: Option<IpAddr>,
+    ) -> bool {
+        if self.settings.resume.is_zero() {
+            return false;
+        }
+        if self.settings.bound_tokens {
+            let is_it = |state: &Peer| {
+                state.from.map(|from| from.ip()) == from
+                    && state.login.as_ref().is_some_and(|login| is_same(&login.token, shown))
+            };
+            let user = self.users.get(username.0);
+            let connections = user.map_or(&[][..], |user| &user.connections);
+            let before = connections.iter().find(|before| self.peers.get(**before).is_some_and(is_it));
+            if let Some(&before) = before {
+                let event = self.forget(now, before, true);
+                self.later.extend(event);
+                self.outbox.close(before);
+            }
+        }
+        if self.is_crowded(username.0) {
+            return false;
+        }
+        let mut guests = Vec::new();
+        let lost = self.away.take(shown, username.0, from, &mut guests);
+        self.turn_away(guests);
+        let Some((before, lost)) = lost else { return false };
+        self.log_in(peer, username.0.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
+        if let Some(call) = lost.call {
+            self.take_part(peer, &call);
+        }
+        self.later.push_back(ServerEvent::Resumed { peer, lost: before, received: lost.received });
+        true
+    }
+
+    /// Nobody is awaited any more where these connections came from: they are strangers like all others.
+    pub(super) fn turn_away(&mut self, guests: Vec<PeerId>) {
+        let max_frame = before_login(&self.settings);
+        for guest in guests {
+            if self.peers.get(guest).is_some_and(|state| state.login.is_none()) {
+                self.outbox.limit(guest, max_frame);
+            }
+        }
     }
 
     /// `peer` has what was delivered to it.
@@ -402,7 +477,9 @@ fn is_same(one: &[u8; 32], two: &[u8; 32]) -> bool {
 mod tests {
     use super::*;
 
-    const PEER: PeerId = PeerId { slot: 0, generation: 0 };
+    const fn peer(slot: u32) -> PeerId {
+        PeerId { slot, generation: 0 }
+    }
 
     const fn at(seconds: u64) -> Instant {
         Instant::from_nanos(seconds * 1_000_000_000)
@@ -412,37 +489,80 @@ mod tests {
         Login { username: name.as_bytes().into(), user: 1, token: [token; 32] }
     }
 
+    const HOME: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    fn add(away: &mut Away, n: u32, name: &str, token: u8, from: Option<IpAddr>, until: u64) {
+        away.add(peer(n), login(name, token), None, from, false, at(until));
+    }
+
     #[test]
     fn a_lost_log_in_is_taken_up_once_with_its_token_by_its_name_from_its_address_in_time() {
         let mut away = Away::new(2);
-        let home: IpAddr = [10, 0, 0, 1].into();
-        away.add(at(0), PEER, &login("ann", 1), None, Some(home), at(60));
-        away.add(at(1), PEER, &login("bob", 2), None, Some(home), at(61));
-        away.add(at(2), PEER, &login("cat", 3), None, None, at(62));
-        assert!(away.take(at(3), &[3; 32], b"cat", None).is_none(), "there is room for two");
-        assert!(away.take(at(3), &[1; 32], b"bob", Some(home)).is_none());
-        assert!(away.take(at(3), &[1; 32], b"ann", None).is_none());
-        assert!(away.is_from(at(3), home));
-        assert!(away.take(at(3), &[1; 32], b"ann", Some(home)).is_some());
-        assert!(away.take(at(3), &[1; 32], b"ann", Some(home)).is_none());
-        assert!(away.is_from(at(3), home));
-        assert!(!away.is_from(at(61), home));
-        assert!(away.take(at(61), &[2; 32], b"bob", Some(home)).is_none());
+        let guests = &mut Vec::new();
+        add(&mut away, 1, "ann", 1, Some(HOME), 60);
+        add(&mut away, 2, "bob", 2, Some(HOME), 61);
+        add(&mut away, 3, "cat", 3, None, 62);
+        assert!(away.take(&[3; 32], b"cat", None, guests).is_none(), "there is room for two");
+        assert!(away.take(&[1; 32], b"bob", Some(HOME), guests).is_none());
+        assert!(away.take(&[1; 32], b"ann", None, guests).is_none());
+        assert!(away.take(&[1; 32], b"ann", Some(HOME), guests).is_some_and(|(lost, _)| lost == peer(1)));
+        assert!(away.take(&[1; 32], b"ann", Some(HOME), guests).is_none());
+        // What is taken up leaves room, and no deadline.
+        assert_eq!(away.next(), Some(at(61)));
+        add(&mut away, 3, "cat", 3, None, 62);
+        assert!(away.expire(at(61)).is_empty());
+        assert!(away.take(&[2; 32], b"bob", Some(HOME), guests).is_none());
+        assert!(away.take(&[3; 32], b"cat", None, guests).is_some());
         assert_eq!(away.next(), None);
     }
 
     #[test]
-    fn a_log_in_lost_again_waits_for_its_full_time() {
+    fn guests_are_known_while_somebody_of_their_address_is_awaited() {
         let mut away = Away::new(10);
-        let wait = Duration::from_secs(60);
-        for second in [0, 30] {
-            away.add(at(second), PEER, &login("ann", 1), None, None, at(second).saturating_add(wait));
-            if second == 0 {
-                assert!(away.take(at(10), &[1; 32], b"ann", None).is_some());
-            }
+        let guests = &mut Vec::new();
+        assert!(!away.arrive(peer(7), HOME));
+        add(&mut away, 1, "ann", 1, Some(HOME), 60);
+        add(&mut away, 2, "bob", 2, Some(HOME), 61);
+        for n in 7..10 {
+            assert!(away.arrive(peer(n), HOME));
         }
-        away.expire(at(60));
-        assert!(away.take(at(80), &[1; 32], b"ann", None).is_some());
+        away.depart(peer(8), HOME);
+        assert!(away.take(&[2; 32], b"bob", Some(HOME), guests).is_some());
+        assert!(guests.is_empty(), "ann is still awaited");
+        assert_eq!(away.expire(at(60)), [peer(7), peer(9)]);
+        assert!(!away.arrive(peer(7), HOME));
+    }
+
+    #[test]
+    fn of_several_with_the_same_token_each_is_taken_up() {
+        let mut away = Away::new(10);
+        for n in [1, 2] {
+            add(&mut away, n, "ann", 1, Some(HOME), 60);
+        }
+        let mut lost = [1, 2].map(|_| away.take(&[1; 32], b"ann", Some(HOME), &mut Vec::new()).unwrap().0);
+        lost.sort();
+        assert_eq!(lost, [peer(1), peer(2)]);
+    }
+
+    #[test]
+    fn what_has_been_sent_is_remembered_behind_a_log_out() {
+        let mut users = Users::default();
+        let rate = Rate { per_second: 10, burst: 100 };
+        assert!(users.may_send(at(0), rate, b"ann", 1000), "all at once, however long");
+        assert!(!users.may_send(at(0), rate, b"ann", 1));
+        users.add(b"ann", peer(1), [1; 32], None);
+        users.remove(b"ann", peer(1));
+        assert!(!users.may_send(at(0), rate, b"ann", 1));
+        assert!(users.may_send(at(1), rate, b"ann", 10));
+        // And no longer than it says anything.
+        for n in 0..1000_u32 {
+            assert!(users.may_send(at(100), rate, &n.to_be_bytes(), 1));
+        }
+        assert!(users.may_send(at(101), rate, b"bob", 1));
+        for n in 0..200_u32 {
+            assert!(users.may_send(at(200), rate, &n.to_be_bytes(), 1));
+        }
+        assert!(users.sent.len() < 1100, "{}", users.sent.len());
     }
 
     #[test]

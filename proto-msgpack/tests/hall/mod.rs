@@ -123,6 +123,13 @@ impl Office {
                 }
                 return;
             }
+            ServerEvent::LoggedOut { peer, received, .. }
+            | ServerEvent::Resumed { lost: peer, received, .. } => {
+                if let Some(username) = self.delivered.remove(peer).filter(|_| *received) {
+                    self.kept.remove(&username);
+                }
+                return;
+            }
             _ => return,
         };
         server.handle_command(now, command).unwrap();
@@ -228,7 +235,7 @@ impl Hall {
         assert_eq!(responses.len(), 1, "{heard:?}");
         assert_eq!(Some(responses[0]), heard.last(), "the update comes before the answer: {heard:?}");
         match responses[0].split_once("code: ") {
-            Some((_, code)) => code.trim_end_matches(" }").to_string(),
+            Some((_, code)) => code.split(',').next().unwrap_or_default().to_string(),
             None => "SUCCESS".into(),
         }
     }

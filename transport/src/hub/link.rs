@@ -7,7 +7,7 @@ use crate::{
     queue::{Overflow, Queue},
 };
 use core::future::{Future, poll_fn};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
@@ -25,6 +25,9 @@ const OWN_PARTIAL: usize = 64 * 1024;
 
 /// What a connection may have waiting when all together have too much.
 const OWN_WAITING: usize = 64 * 1024;
+
+/// How often a peer may ask that does not take what it has been given, before it is closed.
+const MAX_UNANSWERED: u32 = 64;
 
 /// Keeps a sum up to date of which one part has changed.
 fn note(sum: &AtomicUsize, before: usize, after: usize) {
@@ -53,8 +56,12 @@ pub(super) struct State<F> {
     hungry: bool,
     /// Write what waits, at most until then, and close: nothing more is read.
     pub(super) closing: Option<Instant>,
+    /// How often the peer has asked since it last took something.
+    unanswered: u32,
     /// Close at once.
     cut: bool,
+    /// Something was said to a task that was running, and may have looked before.
+    unheard: bool,
     /// Nothing is read until then.
     pub(super) paused_until: Option<Instant>,
     /// When the task is to be woken because something takes too long.
@@ -86,7 +93,9 @@ impl<F: Framing> Link<F> {
             writing: 0,
             hungry: false,
             closing: None,
+            unanswered: 0,
             cut: false,
+            unheard: false,
             paused_until: None,
             deadline: None,
         };
@@ -115,22 +124,27 @@ impl<F: Framing> Link<F> {
         let (before, held) = (queue.dropped, queue.len());
         // Over the hub's ceiling those who hold much pay, and those who keep up do not notice.
         let over = shared.waiting.load(Relaxed) > shared.settings.waiting;
+        let mut pushed = Ok(());
         if !framing.fits(frame.len()) {
             // More than a unit can hold, which no session on such a transport has a use for.
             queue.dropped = queue.dropped.saturating_add(1);
         } else if over && held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING {
             match lane {
                 Lane::Reliable if !room => return Err(NotTaken::Crowded),
-                Lane::Reliable => queue.push(framing, lane, frame, slow, || shared.write_buffers.take())?,
+                Lane::Reliable => {
+                    pushed = queue.push(framing, lane, frame, slow, || shared.write_buffers.take());
+                }
                 Lane::Droppable => {
                     queue.drop_droppable();
                     queue.dropped = queue.dropped.saturating_add(1);
                 }
             }
         } else {
-            queue.push(framing, lane, frame, slow, || shared.write_buffers.take())?;
+            pushed = queue.push(framing, lane, frame, slow, || shared.write_buffers.take());
         }
+        // What overflows waits, too, until the connection is gone.
         note(&shared.waiting, held, queue.len());
+        pushed?;
         if *hungry {
             wakers.extend(waker.take());
         }
@@ -163,7 +177,7 @@ impl<F: Framing> Link<F> {
         let mut state = self.lock();
         state.closing = Some(until);
         state.deadline = Some(until);
-        state.waker.take()
+        state.rouse()
     }
 
     /// What waits for the connection, if that is more than each may have when all together have too much.
@@ -182,7 +196,7 @@ impl<F: Framing> Link<F> {
     pub(super) fn cut(&self) -> Option<Waker> {
         let mut state = self.lock();
         state.cut = true;
-        state.waker.take()
+        state.rouse()
     }
 
     /// The task's waker, if it has been waiting for too long.
@@ -196,18 +210,40 @@ impl<F: Framing> State<F> {
     /// Reads again, whatever was said before. Returns whom to wake.
     pub(super) fn resume(&mut self) -> Option<Waker> {
         self.paused_until = None;
+        self.rouse()
+    }
+
+    /// The task has to look again. Returns it if it sleeps.
+    fn rouse(&mut self) -> Option<Waker> {
+        self.unheard = true;
         self.waker.take()
+    }
+
+    /// The task goes to sleep, unless something has been said since it looked.
+    fn sleep(&mut self, cx: &Context<'_>) {
+        if core::mem::take(&mut self.unheard) {
+            cx.waker().wake_by_ref();
+        } else {
+            self.waker = Some(cx.waker().clone());
+        }
     }
 
     pub(super) fn pause(&mut self, until: Instant) {
         self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
     }
 
+    /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
     pub(super) fn push_pending(&mut self, waiting: &AtomicUsize) -> Result<(), FrameError> {
+        const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");
         let before = self.queue.len();
+        if before.saturating_add(self.writing) > OWN_WAITING {
+            let asked = self.framing.take_pending(&mut Vec::new()) > 0;
+            self.unanswered = self.unanswered.saturating_add(asked.into());
+            return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
+        }
         let pushed = self.queue.push_pending(&mut self.framing);
         note(waiting, before, self.queue.len());
-        pushed.map_err(|Overflow| FrameError::Handshake("a peer that takes the answers to its commands"))
+        pushed.map_err(|Overflow| REFUSED)
     }
 }
 
@@ -225,6 +261,7 @@ pub(super) async fn run<S: Session>(
         peer,
         link,
         stream,
+        from: from.ip(),
         buffer: None,
         reserved: 0,
         partial: None,
@@ -261,7 +298,7 @@ pub(super) async fn run<S: Session>(
             count(&shared.counters.broken);
         }
     }
-    shared.release(&mut driver.reserved);
+    shared.release(from.ip(), &mut driver.reserved);
     shared.close(peer);
 }
 
@@ -287,11 +324,12 @@ struct Driver<'s, S: Session> {
     peer: PeerId,
     link: Arc<Link<S::Framing>>,
     stream: Stream,
+    from: IpAddr,
     /// Holds a partial frame; otherwise lent out while there is something to read.
     buffer: Option<FrameBuf>,
     /// What the hub has set aside for a large partial frame.
     reserved: usize,
-    /// Since when a frame is incomplete, and how many bytes it needs in all.
+    /// Since when a frame is incomplete, and how many of its bytes are here.
     partial: Option<(Instant, usize)>,
     /// Since when the framing shakes hands.
     shaking: Option<Instant>,
@@ -324,6 +362,7 @@ impl<S: Session> Driver<'_, S> {
             // Nobody has to wake this task while it runs.
             state.waker = None;
             state.hungry = false;
+            state.unheard = false;
             (state.closing, state.cut, state.paused_until)
         };
         if cut {
@@ -365,6 +404,7 @@ impl<S: Session> Driver<'_, S> {
         Some(self.shaking?.saturating_add(self.shared.settings.hello))
     }
 
+    /// When it is too late for more of a frame: from what has come in so far follows how long that may have taken.
     fn frame_deadline(&self) -> Option<Instant> {
         let (since, bytes) = self.partial?;
         let settings = &self.shared.settings;
@@ -407,8 +447,8 @@ impl<S: Session> Driver<'_, S> {
         for _ in 0..READS {
             let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.read_buffers.take());
             let own = buffer.unread().len().saturating_add(needed);
-            if own > OWN_PARTIAL && !self.shared.reserve(&mut self.reserved, own.saturating_sub(OWN_PARTIAL))
-            {
+            let beyond = own.saturating_sub(OWN_PARTIAL);
+            if beyond > 0 && !self.shared.reserve(self.from, &mut self.reserved, beyond) {
                 // Looked at again with every sweep. The peer is not to blame for the time until then.
                 let now = self.shared.clock.now();
                 self.partial = self.partial.map(|(_, bytes)| (now, bytes));
@@ -449,15 +489,15 @@ impl<S: Session> Driver<'_, S> {
         loop {
             let Some(buffer) = self.buffer.as_mut() else { return Ok(Some(READ)) };
             let (frames, fed) = self.shared.feed(self.peer, &self.link, buffer)?;
+            let handled = frames.saturating_add(buffer.take_skipped());
             let now = self.shared.clock.now();
             if frames > 0 {
-                self.shared.release(&mut self.reserved);
+                self.shared.release(self.from, &mut self.reserved);
             }
             self.partial = match fed {
-                Fed::NeedMore(needed) if !buffer.is_empty() => {
-                    let bytes = buffer.unread().len().saturating_add(needed);
+                Fed::NeedMore(_) if !buffer.is_empty() => {
                     let since = self.partial.filter(|_| frames == 0).map_or(now, |(since, _)| since);
-                    Some((since, bytes))
+                    Some((since, buffer.unread().len()))
                 }
                 // The peer is not to blame for the time that it has to wait.
                 _ => None,
@@ -470,7 +510,7 @@ impl<S: Session> Driver<'_, S> {
             self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
             let hello = self.shaking.map(|since| since.saturating_add(self.shared.settings.hello));
             state.deadline = [frame, hello].into_iter().flatten().min();
-            if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, frames) {
+            if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, handled) {
                 state.pause(until);
             }
             let paused = state.paused_until;
@@ -501,6 +541,7 @@ impl<S: Session> Driver<'_, S> {
 
     /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut taken = false;
         loop {
             if self.written == self.out.len() {
                 note(&self.shared.waiting, self.out.len(), 0);
@@ -514,10 +555,11 @@ impl<S: Session> Driver<'_, S> {
                 self.written = 0;
                 let mut state = self.link.lock();
                 state.writing = 0;
+                state.unanswered = 0;
                 state.blocked_since = None;
                 if state.queue.is_empty() {
                     // Under the same lock: whatever is queued from now on wakes this task.
-                    state.waker = Some(cx.waker().clone());
+                    state.sleep(cx);
                     state.hungry = true;
                     let closing = state.closing.is_some();
                     drop(state);
@@ -534,11 +576,17 @@ impl<S: Session> Driver<'_, S> {
             let rest = self.out.get(self.written..).unwrap_or(&[]);
             match self.stream.poll_write(cx, rest) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(End::Closed),
-                Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
+                Poll::Ready(Ok(n)) => {
+                    self.written = self.written.saturating_add(n);
+                    taken = true;
+                }
                 Poll::Pending => {
                     // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
                     let mut state = self.link.lock();
-                    state.waker = Some(cx.waker().clone());
+                    state.sleep(cx);
+                    if taken {
+                        state.unanswered = 0;
+                    }
                     state.blocked_since.get_or_insert_with(|| self.shared.clock.now());
                     return Poll::Pending;
                 }

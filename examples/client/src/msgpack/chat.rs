@@ -231,7 +231,10 @@ impl Chat<'_> {
 
     fn hear(&mut self, news: News) -> Result<(), Error> {
         match news {
-            News::Response { action, code } => {
+            News::Response { action, code, again: true } => {
+                self.phone.show(News::Response { action, code, again: true })?
+            }
+            News::Response { action, code, .. } => {
                 let about = self.answered(action);
                 self.concluded(action, code, &about)?;
             }

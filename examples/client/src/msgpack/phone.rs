@@ -61,7 +61,7 @@ pub(crate) struct Phone {
 /// What a phone waits for, owned.
 #[derive(Debug)]
 pub(super) enum News {
-    Response { action: Action, code: Code },
+    Response { action: Action, code: Code, again: bool },
     LoggedIn { again: bool },
     CallJoined { group: String, again: bool },
     Whisper { sender: String, content: String },
@@ -108,10 +108,10 @@ impl Phone {
         self.tell(command)?;
         loop {
             match self.news().await? {
-                News::Response { code: Code::SUCCESS, .. }
+                News::Response { code: Code::SUCCESS, again: false, .. }
                 | News::LoggedIn { again: false }
                 | News::CallJoined { again: false, .. } => return Ok(()),
-                News::Response { action, code } => return Err(refused(action, code)),
+                News::Response { action, code, again: false } => return Err(refused(action, code)),
                 News::NoAnswer(action) => {
                     return Err(failed!("the server does not answer {}", action.name()));
                 }
@@ -253,7 +253,7 @@ impl Phone {
                     }
                     News::Interrupted => return Ok(()),
                     News::Disconnected { retrying: false } => return Err(self.lost("in a call")),
-                    News::Response { action: Action::JoinCall, code } => return Err(refused(Action::JoinCall, code)),
+                    News::Response { action: Action::JoinCall, code, .. } => return Err(refused(Action::JoinCall, code)),
                     other => self.show(other)?,
                 },
                 () = sleep_until(due) => {
@@ -328,8 +328,9 @@ impl Phone {
                 let text = format!("back in the call of {}", plain(&group));
                 self.report.event("established", json!({ "group": group }), &text);
             }
-            News::Response { action, code } => {
-                let text = format!("{}: {code}", action.name());
+            News::Response { action, code, again } => {
+                let later = if again && code.is_temporary() { ", trying again" } else { "" };
+                let text = format!("{}: {code}{later}", action.name());
                 let fields = json!({ "action": action.name(), "code": code.0 });
                 self.report.event("response", fields, &text);
             }
@@ -369,7 +370,7 @@ impl Phone {
                 }
             };
             return Ok(match event {
-                ClientEvent::Response { action, code } => News::Response { action, code },
+                ClientEvent::Response { action, code, again } => News::Response { action, code, again },
                 ClientEvent::LoggedIn { again, .. } => News::LoggedIn { again },
                 ClientEvent::CallJoined { group_name, again } => {
                     News::CallJoined { group: text(group_name.0), again }

@@ -1,0 +1,212 @@
+//! What a client does of its own accord: matching answers to requests, coming back, logging in again.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod hall;
+
+use core::time::Duration;
+use hall::{Hall, call, create, join, login, register, whisper};
+use voxwire_core::{Input, Instant, Lane, Output, PeerId, Session};
+use voxwire_msgpack::{Client, ClientCommand, ClientSettings, Code, Samples, ServerCommand};
+
+#[test]
+fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(ann, call("room"));
+    hall.code(bob, call("room"));
+    hall.heard(ann);
+    // The server goes away for three seconds, in the middle of a request.
+    hall.sim.with(ann, |client, _, now| client.handle_command(now, whisper("bob", "lost?"))).unwrap();
+    hall.sim.set_down(hall.server, true);
+    hall.sim.run_for(Duration::from_secs(3));
+    hall.sim.set_down(hall.server, false);
+    hall.sim.run_for(Duration::from_secs(10));
+    let heard = hall.heard(ann);
+    assert_eq!(
+        heard,
+        [
+            "Disconnected { unanswered: [Whisper], retrying: true }",
+            "Connected",
+            r#"LoggedIn { username: "ann", again: true }"#,
+            r#"CallJoined { group_name: "room", again: true }"#,
+        ]
+    );
+    hall.heard(bob);
+    let samples = [5; 10];
+    hall.ask(ann, ClientCommand::Say { samples: Samples::from(&samples[..]) });
+    assert_eq!(hall.heard(bob), [r#"CallData { sender: "ann", samples: 10 Int samples }"#]);
+}
+
+#[test]
+fn m_10_responses_are_matched_in_order_and_what_is_never_answered_is_passed_over() {
+    let mut hall = Hall::safe();
+    let (ann, link) = hall.client();
+    let peers = hall.sim.peers(link);
+    hall.heard(ann);
+    let from_server = |hall: &mut Hall, body: &[u8]| {
+        hall.sim.with(ann, |client, log, now| {
+            let input = Input::Frame { peer: peers[0], lane: Lane::Reliable, bytes: body };
+            match client.handle_input(now, input) {
+                Ok(Some(event)) => voxwire_core::Handler::on_event(log, client, now, event),
+                Ok(None) => {}
+                Err(error) => {
+                    voxwire_core::Handler::<voxwire_msgpack::Client>::on_violation(log, now, peers[0], error)
+                }
+            }
+        });
+        hall.wait();
+        hall.heard(ann)
+    };
+    hall.office(|_, office, _| office.silent = true);
+    hall.sim.with(ann, |client, _, now| {
+        client.handle_command(now, register("ann", "x")).unwrap();
+        client.handle_command(now, login("ann", "x")).unwrap();
+    });
+    hall.wait();
+    // The second is answered first: nobody will answer the first any more.
+    let body =
+        [&b"\xa8response\xa5login\x00\xa3ann\xd9\x24"[..], b"00000000-0000-4000-8000-000000000001"].concat();
+    assert_eq!(
+        from_server(&mut hall, &body),
+        [r#"LoggedIn { username: "ann", again: false }"#, "NoAnswer { action: Register }"]
+    );
+    assert!(from_server(&mut hall, b"\xa8response\xa6logout\x00").is_empty());
+    assert_eq!(hall.sim.with(ann, |client, _, _| client.stats().violations), 1);
+    // An original server does not answer `leave_call`.
+    hall.sim.with(ann, |client, _, now| client.handle_command(now, ClientCommand::LeaveCall)).unwrap();
+    hall.sim.run_for(Duration::from_secs(41));
+    let heard = hall.heard(ann);
+    assert!(heard.contains(&"NoAnswer { action: LeaveCall }".to_string()), "{heard:?}");
+    // A response to no action there is answers the oldest.
+    hall.sim.with(ann, |client, _, now| client.handle_command(now, create("room"))).unwrap();
+    assert_eq!(
+        from_server(&mut hall, b"\xa8response\xa0\xcd\x03\xff"),
+        ["Response { action: CreateGroup, code: REQUEST_INVALID, again: false }"]
+    );
+}
+
+#[test]
+fn m_10_an_answer_that_comes_late_is_not_that_of_the_next_request() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(bob, ClientCommand::Logout);
+    hall.office(|_, office, _| office.silent = true);
+    let settings = ClientSettings { answer: Duration::from_secs(5), ..ClientSettings::DEFAULT };
+    let (cat, _) = hall.client_with(settings);
+    hall.office(|_, office, _| office.silent = false);
+    hall.ask(cat, register("cat", "x"));
+    hall.ask(cat, login("cat", "x"));
+    hall.office(|_, office, _| office.silent = true);
+    hall.heard(cat);
+    hall.sim.with(cat, |client, _, now| client.handle_command(now, whisper("bob", "one"))).unwrap();
+    hall.sim.run_for(Duration::from_secs(6));
+    assert_eq!(hall.heard(cat), ["NoAnswer { action: Whisper }"]);
+    hall.sim.with(cat, |client, _, now| client.handle_command(now, whisper("ann", "two"))).unwrap();
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    let refuse = ServerCommand::Refuse { ticket, code: Code::USER_NOT_CONNECTED };
+    hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
+    hall.wait();
+    // The first is refused, and nobody asks for that any more; the second has succeeded.
+    assert_eq!(hall.heard(cat), ["Response { action: Whisper, code: SUCCESS, again: false }"]);
+    assert_eq!(hall.heard(ann).last().unwrap(), r#"Whisper { sender: "cat", content: "two" }"#);
+    assert_eq!(hall.sim.with(cat, |client, _, _| (client.in_work(), client.stats().violations)), (0, 0));
+}
+
+#[test]
+fn m_10_log_ins_on_each_others_heels_are_those_they_were() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    for seat in [ann, bob] {
+        hall.code(seat, ClientCommand::Logout);
+    }
+    let (cat, _) = hall.client();
+    hall.sim.with(cat, |client, _, now| {
+        client.handle_command(now, login("ann", "wrong")).unwrap();
+        client.handle_command(now, login("ann", "geheim")).unwrap();
+        client.handle_command(now, login("bob", "geheim")).unwrap();
+    });
+    hall.wait();
+    let heard = hall.heard(cat);
+    assert!(heard.contains(&r#"LoggedIn { username: "ann", again: false }"#.to_string()), "{heard:?}");
+    assert_eq!(
+        hall.sim.with(cat, |client, _, _| client.username().map(<[u8]>::to_vec)),
+        Some(b"ann".to_vec())
+    );
+    assert_eq!(hall.code(cat, create("room")), "SUCCESS");
+}
+
+#[test]
+fn m_10_a_log_in_after_a_lost_connection_is_tried_again_while_the_server_is_only_busy() {
+    for (code, comes_back) in [(Code::REQUEST_OVER_LIMIT, true), (Code::USER_WRONG_PASSWORD, false)] {
+        let mut hall = Hall::safe();
+        let ann = hall.user("ann");
+        hall.office(|_, office, _| office.silent = true);
+        hall.sim.set_down(hall.server, true);
+        hall.sim.run_for(Duration::from_secs(1));
+        hall.sim.set_down(hall.server, false);
+        for _ in 0..3 {
+            hall.sim.run_for(Duration::from_secs(10));
+            hall.office(|server, office, now| {
+                if let Some(ticket) = office.asked.pop() {
+                    server.handle_command(now, ServerCommand::Refuse { ticket, code }).unwrap();
+                }
+            });
+            hall.wait();
+        }
+        let heard = hall.heard(ann);
+        let refused = format!("Response {{ action: Login, code: {code:?}, again: true }}");
+        let count = heard.iter().filter(|event| **event == refused).count();
+        assert_eq!(count, if comes_back { 3 } else { 1 }, "{heard:?}");
+        hall.office(|_, office, _| office.silent = false);
+        hall.sim.run_for(Duration::from_secs(60));
+        assert_eq!(hall.sim.with(ann, |client, _, _| client.username().is_some()), comes_back);
+    }
+}
+
+#[test]
+fn m_10_whoever_is_shut_down_connects_no_more() {
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let (now, peer) = (Instant::ZERO, PeerId { slot: 0, generation: 0 });
+    let via = voxwire_core::Via::Accepted;
+    client.handle_input(now, Input::Opened { peer, via, from: None }).unwrap();
+    client.handle_input(now, Input::Closed { peer }).unwrap();
+    let soon = now.saturating_add(Duration::from_secs(1));
+    assert_eq!(client.handle_timeout(soon), None);
+    assert!(client.outputs().any(|output| matches!(output, Output::Dial { .. })));
+    client.advance(usize::MAX);
+    // While the connection is being made.
+    client.shutdown(soon);
+    let id = voxwire_core::DialId::FIRST;
+    assert_eq!(client.handle_input(soon, Input::DialFailed(id)), Ok(None));
+    assert_eq!(client.poll_timeout(), None);
+    assert_eq!(client.handle_input(soon, Input::Opened { peer, via, from: None }), Ok(None));
+    assert!(client.outputs().all(|output| matches!(output, Output::Close { .. })));
+}
+
+#[test]
+fn m_10_the_wait_grows_while_connections_lead_to_nothing() {
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let (mut now, peer) = (Instant::ZERO, PeerId { slot: 0, generation: 0 });
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        client
+            .handle_input(now, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None })
+            .unwrap();
+        client.handle_input(now, Input::Closed { peer }).unwrap();
+        let retry = client.poll_timeout().unwrap();
+        waits.push(retry.saturating_duration_since(now).as_millis());
+        now = retry;
+        client.handle_timeout(now);
+        client.advance(usize::MAX);
+    }
+    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+    // Once the server says something it is there.
+    client.handle_input(now, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None }).unwrap();
+    let bytes = b"\xa6update\xa7whisper\xa3bob\xa2hi";
+    client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes }).unwrap();
+    client.handle_input(now, Input::Closed { peer }).unwrap();
+    assert_eq!(client.poll_timeout(), Some(now.saturating_add(Duration::from_millis(500))));
+    assert_eq!(client.stats().reconnects, 8);
+}
