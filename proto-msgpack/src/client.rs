@@ -11,6 +11,9 @@ use core::time::Duration;
 use requests::Requests;
 use voxwire_core::{DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session};
 
+/// The slowest that sending is thought to go, in bytes per second.
+const SLOWEST: usize = 16 * 1024;
+
 /// One client: a connection to a server, requests that are answered in order, and updates.
 ///
 /// After a lost connection it connects again, logs in, and joins the call it was in, of its own accord.
@@ -26,6 +29,8 @@ pub struct Client {
     call: Option<Box<[u8]>>,
     in_call: bool,
     requests: Requests,
+    /// When all that was sent should have arrived, at the slowest.
+    sent_by: Instant,
     /// When to connect again.
     retry: Option<Instant>,
     /// When to log in again, on a connection that is there.
@@ -70,7 +75,7 @@ pub struct ClientSettings {
     pub limits: Limits,
     /// What to speak.
     pub dialect: Dialect,
-    /// How long to wait for an answer.
+    /// How long to wait for an answer, beside what sending takes at 16 KiB a second.
     pub answer: Duration,
     /// Whether, and how, to connect again.
     pub reconnect: Option<Reconnect>,
@@ -126,6 +131,7 @@ impl Client {
             call: None,
             in_call: false,
             requests: Requests::default(),
+            sent_by: Instant::ZERO,
             retry: None,
             log_in: None,
             returning: false,
@@ -208,8 +214,8 @@ impl Client {
             }
             ServerMessage::CallJoined { group_name } => {
                 let again = self.answer(b"join_call")?.again;
-                // A log-out that was answered meanwhile has ended it again.
-                if self.token.is_some() {
+                // A log-out that was answered meanwhile has ended it again, and so has leaving, answered or not.
+                if self.token.is_some() && !self.requests.awaits(Action::LeaveCall) {
                     self.call = Some(group_name.0.into());
                     self.in_call = true;
                 }
@@ -224,7 +230,6 @@ impl Client {
                     Action::Login if again && code.is_temporary() => self.log_in_later(now),
                     Action::Login if again => self.logged_out(),
                     Action::Logout if code.is_success() => self.logged_out(),
-                    Action::LeaveCall if code.is_success() => self.left(),
                     Action::JoinCall if again => self.left(),
                     _ => {}
                 }
@@ -271,7 +276,8 @@ impl Client {
         };
         if self.outbox.insist(server, Lane::Reliable, &message, &self.wire).is_ok() {
             let account = self.account.clone().filter(|_| action == Action::Login);
-            self.requests.add(action, now.saturating_add(self.settings.answer), true, account);
+            let deadline = self.deadline(now, 0);
+            self.requests.add(action, deadline, true, account);
         }
     }
 
@@ -297,6 +303,7 @@ impl Client {
         self.token = None;
         self.in_call = false;
         self.log_in = None;
+        self.sent_by = now;
         let unanswered: Vec<Action> = self.requests.clear();
         let retrying = self.try_again(now);
         ClientEvent::Disconnected { unanswered, retrying }
@@ -333,10 +340,18 @@ impl Client {
         if self.requests.len() >= max {
             return Err(Refusal::Full { what: "requests in work", max });
         }
-        self.outbox.send([server], Lane::Reliable, message, &self.wire)?;
-        self.requests.add(action, now.saturating_add(self.settings.answer), false, account);
+        let len = self.outbox.send([server], Lane::Reliable, message, &self.wire)?.len();
+        let deadline = self.deadline(now, len);
+        self.requests.add(action, deadline, false, account);
         self.stats.requests = self.stats.requests.saturating_add(1);
         Ok(())
+    }
+
+    /// When a request of `len` bytes must have been answered: what is sent before it takes its time, too.
+    fn deadline(&mut self, now: Instant, len: usize) -> Instant {
+        let transfer = Duration::from_millis((len.saturating_mul(1000) / SLOWEST) as u64);
+        self.sent_by = self.sent_by.max(now).saturating_add(transfer);
+        self.sent_by.saturating_add(self.settings.answer)
     }
 
     fn say(&mut self, samples: crate::Samples<'_>) -> Result<(), Refusal> {
@@ -451,7 +466,12 @@ impl Session for Client {
             ClientCommand::LeaveCall => ClientMessage::LeaveCall { username, token },
             _ => ClientMessage::Logout { username },
         };
-        self.send(now, action, None, &message)
+        self.send(now, action, None, &message)?;
+        if action == Action::LeaveCall {
+            // Whatever comes of it: the original does not answer, and whoever leaves is not to be heard any more.
+            self.left();
+        }
+        Ok(())
     }
 
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ClientEvent<'a>> {

@@ -15,7 +15,7 @@ pub enum Violation {
     /// A response to nothing that was asked.
     #[error("a response that answers nothing")]
     Unasked,
-    /// More recordings for one user, or more attempts to register or log in from one address, than are allowed.
+    /// More connections than are allowed.
     #[error("too many: {0}")]
     TooMany(&'static str),
     /// A peer the session does not know.
@@ -56,8 +56,8 @@ pub enum Refusal {
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
-    /// A question that was never asked, or is answered already.
-    #[error("unknown ticket: answered already, or never asked")]
+    /// A question that was never asked, or is answered already, or to which nobody awaits the answer any more.
+    #[error("unknown ticket: never asked, answered already, or not awaited any more")]
     UnknownTicket,
     /// A table is at its limit.
     #[error("{what}: at most {max}")]

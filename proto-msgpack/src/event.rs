@@ -161,7 +161,8 @@ pub struct Ticket(pub u64);
 /// What a server's application can ask for.
 ///
 /// Events with a ticket want to be answered by `Allow`, `Admit` or `Refuse`, each exactly once, at once or later; until then
-/// nothing more is read from that client. Answer also for those who have gone meanwhile: what was stored is true.
+/// nothing more is read from that client. Whoever has waited for too long, or is gone, needs no answer any more, and its ticket is
+/// unknown; but answer for groups in any case, because what was stored is true.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {

@@ -14,7 +14,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::{boxed::Box, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 use groups::Groups;
-use users::{Away, Login, Users};
+use users::{Away, Login, Lost, Users};
 use voxwire_core::{
     Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate,
     Session, SourceRate, valid_name,
@@ -183,6 +183,12 @@ struct Peer {
     delivered_first: bool,
     /// Until when nothing is to be read because of its rates.
     rests: Instant,
+    conduct: Conduct,
+}
+
+/// What a connection has used up of its rates, and of our patience. A log-in that is taken up takes it along.
+#[derive(Debug, Clone, Copy)]
+struct Conduct {
     violations: u32,
     last_violation: Instant,
     requests: Bucket,
@@ -313,8 +319,8 @@ impl Server {
             return Err(Violation::InWork);
         }
         let (bucket, rate) = match message {
-            ClientMessage::CallData { .. } => (&mut state.voice, self.settings.voice),
-            _ => (&mut state.requests, self.settings.requests),
+            ClientMessage::CallData { .. } => (&mut state.conduct.voice, self.settings.voice),
+            _ => (&mut state.conduct.requests, self.settings.requests),
         };
         if let Some(until) = bucket.charge(now, rate, 1) {
             state.rests = until;
@@ -446,13 +452,21 @@ impl Server {
         Ok(())
     }
 
-    /// The application takes too long: its answer will still count, but nobody waits for it.
+    /// The application takes too long.
     fn give_up(&mut self, now: Instant, ticket: Ticket) {
-        let Some(Asked { peer, action, late, .. }) = self.asked.get_mut(&ticket) else { return };
-        *late = true;
-        let (peer, action) = (*peer, *action);
+        let Some(&Asked { peer, action, .. }) = self.asked.get(&ticket) else { return };
         self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+        self.wait_no_longer(ticket);
         self.resume(now, peer, ticket);
+    }
+
+    /// Nobody waits for that answer any more. It still counts where it says what there is.
+    fn wait_no_longer(&mut self, ticket: Ticket) {
+        self.answers.clear(ticket);
+        match self.asked.get_mut(&ticket) {
+            Some(Asked { what: What::CreateGroup { .. } | What::JoinGroup { .. }, late, .. }) => *late = true,
+            _ => drop(self.asked.remove(&ticket)),
+        }
     }
 
     /// A connection arrives; where there is no room, the one goes that has been a stranger for longest.
@@ -479,10 +493,12 @@ impl Server {
             delivered: 0,
             delivered_first: false,
             rests: Instant::ZERO,
-            violations: 0,
-            last_violation: now,
-            requests: Bucket::default(),
-            voice: Bucket::default(),
+            conduct: Conduct {
+                violations: 0,
+                last_violation: now,
+                requests: Bucket::default(),
+                voice: Bucket::default(),
+            },
         };
         if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
             self.outbox.close(peer);
@@ -512,9 +528,8 @@ impl Server {
         let state = self.peers.remove(peer)?;
         self.strangers.remove(&(state.number, peer));
         self.receipts.clear(peer);
-        // Nobody waits for that any more; the answer still counts.
         if let Some(ticket) = state.waiting {
-            self.answers.clear(ticket);
+            self.wait_no_longer(ticket);
         }
         let from = state.from.map(|from| from.ip());
         if let Some(from) = from {
@@ -524,8 +539,14 @@ impl Server {
             self.users.remove(&login.username, peer);
             let username = login.username.clone();
             if lost && !self.settings.resume.is_zero() {
-                let until = now.saturating_add(self.settings.resume);
-                self.away.add(peer, login, call, from, state.delivered_first, until);
+                let lost = Lost {
+                    username: login.username,
+                    call,
+                    from,
+                    received: state.delivered_first,
+                    conduct: state.conduct,
+                };
+                self.away.add(peer, login.token, lost, now.saturating_add(self.settings.resume));
             }
             username
         });
@@ -539,11 +560,12 @@ impl Server {
     fn count_violation(&mut self, now: Instant, peer: PeerId) {
         self.stats.violations = self.stats.violations.saturating_add(1);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let minutes = now.saturating_duration_since(state.last_violation).as_secs() / 60;
+        let conduct = &mut state.conduct;
+        let minutes = now.saturating_duration_since(conduct.last_violation).as_secs() / 60;
         let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
-        state.violations = state.violations.saturating_sub(forgiven).saturating_add(1);
-        state.last_violation = now;
-        if state.violations >= self.settings.max_violations {
+        conduct.violations = conduct.violations.saturating_sub(forgiven).saturating_add(1);
+        conduct.last_violation = now;
+        if conduct.violations >= self.settings.max_violations {
             self.expel(now, peer);
         }
     }

@@ -4,9 +4,9 @@
 mod hall;
 
 use core::time::Duration;
-use hall::{Hall, call, create, join, login, register, whisper};
+use hall::{Hall, call, create, join, login, recording, register, whisper};
 use voxwire_core::{Input, Instant, Lane, Output, PeerId, Session};
-use voxwire_msgpack::{Client, ClientCommand, ClientSettings, Code, Samples, ServerCommand};
+use voxwire_msgpack::{Client, ClientCommand, ClientSettings, Code, Refusal, Samples, ServerCommand};
 
 #[test]
 fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
@@ -209,4 +209,45 @@ fn m_10_the_wait_grows_while_connections_lead_to_nothing() {
     client.handle_input(now, Input::Closed { peer }).unwrap();
     assert_eq!(client.poll_timeout(), Some(now.saturating_add(Duration::from_millis(500))));
     assert_eq!(client.stats().reconnects, 8);
+}
+
+#[test]
+fn m_10_whoever_leaves_a_call_says_nothing_more_there_whatever_the_server_says() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    hall.code(ann, create("room"));
+    hall.code(ann, call("room"));
+    let samples = [1; 10];
+    let say = ClientCommand::Say { samples: Samples::from(&samples[..]) };
+    hall.sim.set_down(hall.server, true);
+    hall.sim.with(ann, |client, _, now| {
+        client.handle_command(now, say).unwrap();
+        client.handle_command(now, ClientCommand::LeaveCall).unwrap();
+        assert_eq!(client.handle_command(now, say), Err(Refusal::NotInCall));
+        // Joining and leaving before either is answered.
+        client.handle_command(now, call("room")).unwrap();
+        client.handle_command(now, ClientCommand::LeaveCall).unwrap();
+    });
+    hall.sim.set_down(hall.server, false);
+    hall.wait();
+    assert_eq!(hall.sim.with(ann, |client, _, _| client.call().is_some()), false);
+}
+
+#[test]
+fn m_10_what_takes_long_to_send_may_take_long_to_be_answered() {
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let (now, peer) = (Instant::ZERO, PeerId { slot: 0, generation: 0 });
+    client.handle_input(now, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None }).unwrap();
+    client.handle_command(now, login("ann", "x")).unwrap();
+    let bytes = b"\xa8response\xa5login\x00\xa3ann\xd9\x2400000000-0000-4000-8000-000000000001";
+    client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes }).unwrap();
+    // Three bytes each: 288 s at 16 KiB a second; and what is sent behind it has to wait.
+    let long = vec![30_000_i16; 96 * 16 * 1024];
+    client.handle_command(now, recording("bob", &long)).unwrap();
+    client.handle_command(now, whisper("bob", "behind it")).unwrap();
+    let after = |seconds| now.saturating_add(Duration::from_secs(seconds));
+    assert_eq!(client.handle_timeout(after(327)), None);
+    assert_eq!(client.poll_timeout().map(|due| due <= after(330)), Some(true));
+    let told = [after(330), after(331)].map(|at| format!("{:?}", client.handle_timeout(at)));
+    assert_eq!(told, ["Some(NoAnswer { action: VoiceMsg })", "Some(NoAnswer { action: Whisper })"]);
 }

@@ -333,7 +333,7 @@ fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
     voxwire_core::Message::encode(&message, &voxwire_msgpack::Wire::SERVER, &mut body).unwrap();
     for (host, resumed) in [(9, false), (1, true)] {
         hall.office(|server, _, now| {
-            let peer = voxwire_core::PeerId { slot: 50 + host, generation: 0 };
+            let peer = PeerId { slot: 50 + host, generation: 0 };
             let from = hall_address(host);
             let _ = server.handle_input(
                 now,
@@ -442,7 +442,7 @@ fn m_07_the_login_that_was_lost_is_worth_nothing_after_its_time() {
     hall.wait();
     hall.sim.with(ann, |client, _, now| client.shutdown(now));
     hall.sim.run_for(Duration::from_secs(61));
-    let peer = voxwire_core::PeerId { slot: 50, generation: 0 };
+    let peer = PeerId { slot: 50, generation: 0 };
     hall.office(|server, _, now| {
         let from = Some(hall_address(1));
         let via = voxwire_core::Via::Accepted;

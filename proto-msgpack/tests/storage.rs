@@ -6,7 +6,9 @@ mod hall;
 use core::time::Duration;
 use hall::{Hall, call, create, join, login, register, send};
 use voxwire_core::Session;
-use voxwire_msgpack::{ClientCommand, Code, Refusal, Secret, ServerCommand, ServerMessage, Text, Ticket};
+use voxwire_msgpack::{
+    ClientCommand, ClientSettings, Code, Refusal, Secret, ServerCommand, ServerMessage, Text, Ticket,
+};
 
 /// The question that was asked first and is not answered.
 fn asked(hall: &mut Hall) -> Ticket {
@@ -42,7 +44,8 @@ fn m_08_an_application_may_take_its_time_and_nothing_else_of_that_client_is_hear
     );
     assert_eq!(questions(&mut hall), 2, "and the third");
     let (late, third) = (asked(&mut hall), asked(&mut hall));
-    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Allow { ticket: late })).unwrap();
+    let allow = ServerCommand::Allow { ticket: late };
+    assert_eq!(hall.office(|server, _, now| server.handle_command(now, allow)), Err(Refusal::UnknownTicket));
     hall.wait();
     assert!(hall.heard(ann).is_empty());
     let refuse = ServerCommand::Refuse { ticket: third, code: Code::USER_ALREADY_EXIST };
@@ -62,8 +65,8 @@ fn m_07_a_right_password_that_comes_late_is_nobodys_key() {
     hall.ask(eve, login("victim", "wrong"));
     let (late, _) = (asked(&mut hall), asked(&mut hall));
     let token = Secret::from("00000000-0000-4000-8000-000000000001");
-    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Admit { ticket: late, token }))
-        .unwrap();
+    let admit = ServerCommand::Admit { ticket: late, token };
+    assert_eq!(hall.office(|server, _, now| server.handle_command(now, admit)), Err(Refusal::UnknownTicket));
     hall.wait();
     assert_eq!(hall.office(|server, _, _| server.online()), 0);
     assert_eq!(
@@ -87,6 +90,21 @@ fn m_08_what_was_stored_is_true_even_if_who_asked_is_gone() {
         server.handle_command(now, ServerCommand::Allow { ticket }).unwrap();
         assert_eq!(server.groups(), 1);
     });
+}
+
+#[test]
+fn m_11_nothing_is_kept_of_questions_whose_askers_are_gone() {
+    let mut hall = Hall::safe();
+    hall.office(|_, office, _| office.silent = true);
+    let (eve, link) = hall.client_with(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
+    hall.ask(eve, login("eve", "guess"));
+    let ticket = asked(&mut hall);
+    hall.sim.disconnect(link);
+    // (While a request is in work nothing is read, the end of the stream neither.)
+    hall.sim.run_for(Duration::from_secs(32));
+    assert_eq!(hall.office(|server, _, _| server.peers()), 0);
+    let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+    assert_eq!(hall.office(|server, _, now| server.handle_command(now, refuse)), Err(Refusal::UnknownTicket));
 }
 
 #[test]

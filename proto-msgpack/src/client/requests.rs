@@ -46,6 +46,11 @@ impl Requests {
         self.0.pop_front()
     }
 
+    /// Whether a request with that action is not answered yet.
+    pub(super) fn awaits(&self, action: Action) -> bool {
+        self.0.iter().any(|request| request.action == action && !request.late)
+    }
+
     /// Gives up the oldest request if its time is over.
     pub(super) fn give_up(&mut self, now: Instant) -> Option<&Request> {
         let late = self.0.iter().filter(|request| request.late).count();

@@ -1,7 +1,7 @@
 //! Who is who: registering, logging in and out, tokens.
 
 use super::chat::is_kept;
-use super::{Answer, Asked, Peer, Server, ServerEvent, What, before_login, is_name};
+use super::{Answer, Asked, Conduct, Peer, Server, ServerEvent, What, before_login, is_name};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::BTreeMap;
 use alloc::{boxed::Box, vec::Vec};
@@ -111,11 +111,13 @@ pub(super) struct Away {
 }
 
 #[derive(Debug)]
-struct Lost {
-    username: Box<[u8]>,
-    call: Option<Box<[u8]>>,
-    from: Option<IpAddr>,
-    received: bool,
+pub(super) struct Lost {
+    pub(super) username: Box<[u8]>,
+    pub(super) call: Option<Box<[u8]>>,
+    pub(super) from: Option<IpAddr>,
+    /// It has shown that it had what was delivered.
+    pub(super) received: bool,
+    pub(super) conduct: Conduct,
 }
 
 /// Where somebody was lost.
@@ -131,26 +133,17 @@ impl Away {
         Self { by_token: BTreeMap::new(), expiry: Deadlines::new(), addresses: BTreeMap::new(), max }
     }
 
-    /// Adds the log-in of `peer`, which is lost; `received` if it has shown that it had what was delivered.
-    pub(super) fn add(
-        &mut self,
-        peer: PeerId,
-        login: Login,
-        call: Option<Box<[u8]>>,
-        from: Option<IpAddr>,
-        received: bool,
-        until: Instant,
-    ) {
+    /// Adds the log-in of `peer`, whose connection is lost.
+    pub(super) fn add(&mut self, peer: PeerId, token: [u8; 32], lost: Lost, until: Instant) {
         if self.by_token.len() >= self.max {
             return;
         }
-        let key = (login.token, peer);
-        self.by_token.insert(key, Lost { username: login.username, call, from, received });
-        self.expiry.set(key, until);
-        if let Some(from) = from {
+        if let Some(from) = lost.from {
             let address = self.addresses.entry(from).or_default();
             address.lost = address.lost.saturating_add(1);
         }
+        self.expiry.set((token, peer), until);
+        self.by_token.insert((token, peer), lost);
     }
 
     /// A connection arrives: whether somebody was lost at its address.
@@ -257,18 +250,13 @@ impl Server {
 
     /// The application says that name and password are right.
     pub(super) fn admit(&mut self, now: Instant, ticket: Ticket, token: Secret<'_>) -> Result<(), Refusal> {
-        let Some(Asked { peer, what: What::Login { username }, late, .. }) = self.asked.get(&ticket) else {
+        let Some(Asked { peer, what: What::Login { username }, .. }) = self.asked.get(&ticket) else {
             return Err(Refusal::UnknownTicket);
         };
         if token.0.len() != TOKEN_LEN {
             return Err(Refusal::Token);
         }
-        let (peer, username, late) = (*peer, username.clone(), *late);
-        if late || self.peers.get(peer).is_none() {
-            // It waits no longer.
-            self.asked.remove(&ticket);
-            return Ok(());
-        }
+        let (peer, username) = (*peer, username.clone());
         if self.is_crowded(&username) {
             return self.answered(now, ticket, Err(Code::REQUEST_OVER_LIMIT));
         }
@@ -409,6 +397,9 @@ impl Server {
         self.turn_away(guests);
         let Some((before, lost)) = lost else { return false };
         self.log_in(peer, username.0.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.conduct = lost.conduct;
+        }
         if let Some(call) = lost.call {
             self.take_part(peer, &call);
         }
@@ -485,14 +476,13 @@ mod tests {
         Instant::from_nanos(seconds * 1_000_000_000)
     }
 
-    fn login(name: &str, token: u8) -> Login {
-        Login { username: name.as_bytes().into(), user: 1, token: [token; 32] }
-    }
-
     const HOME: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1));
 
     fn add(away: &mut Away, n: u32, name: &str, token: u8, from: Option<IpAddr>, until: u64) {
-        away.add(peer(n), login(name, token), None, from, false, at(until));
+        let (last_violation, bucket) = (at(0), Bucket::default());
+        let conduct = Conduct { violations: 0, last_violation, requests: bucket, voice: bucket };
+        let lost = Lost { username: name.as_bytes().into(), call: None, from, received: false, conduct };
+        away.add(peer(n), [token; 32], lost, at(until));
     }
 
     #[test]

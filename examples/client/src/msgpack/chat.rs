@@ -22,6 +22,10 @@ use voxwire_msgpack::{Action, ClientCommand, Code, SAMPLE_RATE};
 /// How long to wait for answers behind the last line.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Recordings that are kept to be played or saved, and their samples in all (100 MB).
+const RECORDINGS: usize = 1000;
+const SAMPLES: usize = 12_500_000;
+
 /// Chats until `/quit`, or the end of the input.
 pub(super) async fn run(phone: &mut Phone, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
     let names = Names::default();
@@ -34,7 +38,7 @@ pub(super) async fn run(phone: &mut Phone, user: &str, history: Option<PathBuf>)
         names,
         target: None,
         asked: VecDeque::new(),
-        recordings: Vec::new(),
+        recordings: Recordings::default(),
         call: None,
     };
     let result = chat.run(&mut lines).await;
@@ -51,7 +55,7 @@ struct Chat<'p> {
     target: Option<Target>,
     /// What is asked and not answered, in order: which action, and about whom.
     asked: VecDeque<(Action, String)>,
-    recordings: Vec<(String, Clip)>,
+    recordings: Recordings,
     call: Option<Call>,
 }
 
@@ -150,7 +154,10 @@ impl Chat<'_> {
                 let group_name = group.as_str().into();
                 self.ask(Action::JoinCall, &group, ClientCommand::JoinCall { group_name })?;
             }
-            Command::Hangup => self.ask(Action::LeaveCall, "", ClientCommand::LeaveCall)?,
+            Command::Hangup => {
+                self.ask(Action::LeaveCall, "", ClientCommand::LeaveCall)?;
+                self.hang_up()?;
+            }
             Command::Contacts => {
                 let users = self.names.users();
                 self.phone.report.event("contacts", json!({ "users": users }), &listed("users", &users));
@@ -176,15 +183,15 @@ impl Chat<'_> {
             }
             Command::Recordings => {
                 let shown = |(n, (from, clip)): (usize, &(String, Clip))| {
-                    format!("{}: {:.1} s from {}", n + 1, clip.seconds(), plain(from))
+                    format!("{n}: {:.1} s from {}", clip.seconds(), plain(from))
                 };
-                let list: Vec<String> = self.recordings.iter().enumerate().map(shown).collect();
+                let list: Vec<String> = self.recordings.numbered().map(shown).collect();
                 let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
                 self.phone.report.event("recordings", json!({ "count": list.len() }), &text);
             }
-            Command::Play(n) => super::phone::play(&self.recording(n)?.1)?,
+            Command::Play(n) => super::phone::play(self.recordings.get(n)?)?,
             Command::Save(n, path) => {
-                save_wav(&path, &self.recording(n)?.1, SampleFormat::I16)?;
+                save_wav(&path, self.recordings.get(n)?, SampleFormat::I16)?;
                 let text = format!("saved in {}", path.display());
                 self.phone.report.event("saved", json!({ "file": path }), &text);
             }
@@ -216,11 +223,6 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn recording(&self, n: Option<usize>) -> Result<&(String, Clip), Error> {
-        let at = n.map_or(self.recordings.len(), |n| n).checked_sub(1);
-        at.and_then(|at| self.recordings.get(at)).ok_or_else(|| Error::Failed("no such recording".into()))
-    }
-
     /// The request that was answered.
     fn answered(&mut self, action: Action) -> String {
         match self.asked.iter().position(|(asked, _)| *asked == action) {
@@ -232,11 +234,14 @@ impl Chat<'_> {
     fn hear(&mut self, news: News) -> Result<(), Error> {
         match news {
             News::Response { action, code, again: true } => {
-                self.phone.show(News::Response { action, code, again: true })?
+                self.phone.show(News::Response { action, code, again: true })?;
+                if !code.is_temporary() {
+                    self.hang_up()?;
+                }
             }
             News::Response { action, code, .. } => {
                 let about = self.answered(action);
-                self.concluded(action, code, &about)?;
+                self.concluded(action, code, &about);
             }
             News::CallJoined { group, again } => {
                 if again {
@@ -259,9 +264,8 @@ impl Chat<'_> {
                 }
             }
             News::VoiceMsg { sender, clip } => {
-                self.recordings.push((sender.clone(), clip.clone()));
-                let n = self.recordings.len();
                 let seconds = clip.seconds();
+                let n = self.recordings.add(sender.clone(), clip);
                 let text =
                     format!("{}: recording {n}, {seconds:.1} s: /play {n}, /save {n} FILE", plain(&sender));
                 let fields = json!({ "from": sender, "seconds": seconds, "number": n });
@@ -294,13 +298,12 @@ impl Chat<'_> {
     }
 
     /// A request has an answer.
-    fn concluded(&mut self, action: Action, code: Code, about: &str) -> Result<(), Error> {
+    fn concluded(&self, action: Action, code: Code, about: &str) {
         let report = &self.phone.report;
         if !code.is_success() {
             let error = super::refused(action, code).to_string();
             let fields = json!({ "action": action.name(), "about": about, "code": code.0 });
-            report.event("refused", fields, &error);
-            return Ok(());
+            return report.event("refused", fields, &error);
         }
         let shown = plain(about);
         let text = match action {
@@ -321,15 +324,9 @@ impl Chat<'_> {
                 String::new()
             }
             Action::VoiceMsg => format!("recording sent to {shown}"),
-            Action::LeaveCall => {
-                let text = self.call.as_ref().map_or_else(|| "call over".into(), Call::describe);
-                report.event("ended", json!({}), &text);
-                return self.leave();
-            }
             _ => String::new(),
         };
         report.event("done", json!({ "action": action.name(), "about": about }), &text);
-        Ok(())
     }
 
     /// The next block of what is played.
@@ -356,9 +353,53 @@ impl Chat<'_> {
         Ok(())
     }
 
+    /// The call is over, if there is one.
+    fn hang_up(&mut self) -> Result<(), Error> {
+        if let Some(call) = &self.call {
+            self.phone.report.event("ended", json!({}), &call.describe());
+        }
+        self.leave()
+    }
+
     /// Out of the call: what was heard is kept.
     fn leave(&mut self) -> Result<(), Error> {
         self.call.take().map_or(Ok(()), |call| call.mixer.finish())
+    }
+}
+
+/// Recordings that came in, by number; the oldest are forgotten where they would be too many.
+#[derive(Debug, Default)]
+struct Recordings {
+    kept: VecDeque<(String, Clip)>,
+    forgotten: usize,
+    samples: usize,
+}
+
+impl Recordings {
+    /// Adds one and returns its number.
+    fn add(&mut self, from: String, clip: Clip) -> usize {
+        self.samples += clip.samples.len();
+        self.kept.push_back((from, clip));
+        while self.kept.len() > RECORDINGS || (self.samples > SAMPLES && self.kept.len() > 1) {
+            let oldest = self.kept.pop_front();
+            self.samples -= oldest.map_or(0, |(_, clip)| clip.samples.len());
+            self.forgotten += 1;
+        }
+        self.forgotten + self.kept.len()
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (usize, &(String, Clip))> {
+        (self.forgotten + 1..).zip(&self.kept)
+    }
+
+    /// The one of that number, or the last.
+    fn get(&self, n: Option<usize>) -> Result<&Clip, Error> {
+        let at = match n {
+            Some(n) => n.checked_sub(self.forgotten + 1),
+            None => self.kept.len().checked_sub(1),
+        };
+        let found = at.and_then(|at| self.kept.get(at));
+        found.map(|(_, clip)| clip).ok_or_else(|| Error::Failed("no such recording".into()))
     }
 }
 
@@ -397,5 +438,33 @@ fn listed(what: &str, names: &[String]) -> String {
     match names {
         [] => format!("no {what} yet"),
         names => names.iter().map(|name| plain(name)).collect::<Vec<_>>().join("  "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m_10_recordings_keep_their_numbers_when_the_oldest_are_forgotten() {
+        let mut recordings = Recordings::default();
+        assert!(recordings.get(None).is_err());
+        let clip = |len| Clip { rate: SAMPLE_RATE, channels: 1, samples: vec![0.0; len] };
+        for n in 1..=5 {
+            assert_eq!(recordings.add("eve".into(), clip(SAMPLES / 4 + n)), n);
+        }
+        let kept: Vec<usize> = recordings.numbered().map(|(n, _)| n).collect();
+        assert_eq!(kept, [3, 4, 5]);
+        assert!(
+            recordings.get(Some(2)).is_err()
+                && recordings.get(Some(6)).is_err()
+                && recordings.get(Some(0)).is_err()
+        );
+        for (n, found) in [(Some(3), 3), (Some(5), 5), (None, 5)] {
+            assert_eq!(recordings.get(n).unwrap().samples.len(), SAMPLES / 4 + found);
+        }
+        // One alone is kept, however long.
+        assert_eq!(recordings.add("eve".into(), clip(2 * SAMPLES)), 6);
+        assert_eq!(recordings.numbered().count(), 1);
     }
 }

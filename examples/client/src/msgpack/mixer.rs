@@ -11,6 +11,8 @@ use voxwire_msgpack::SAMPLE_RATE;
 
 /// How late somebody's sound may come before what follows is put to the present rather than behind what came before.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How far ahead of the present somebody's sound may be: more than that is a flood, and is not kept.
+const AHEAD: Duration = Duration::from_secs(10);
 /// What is older than this is written: nothing can be added to it any more.
 const SETTLED: Duration = Duration::from_secs(2);
 /// How far the loudspeaker stays behind, to have what it needs.
@@ -54,6 +56,9 @@ impl Mixer {
             _ => now,
         };
         let at = at.max(self.start);
+        if at > now + frames(AHEAD) {
+            return peak(&samples);
+        }
         for (n, sample) in samples.iter().enumerate() {
             let index = (at - self.start) as usize + n;
             if index >= self.mix.len() {
@@ -145,6 +150,19 @@ mod tests {
         assert!((4 * 44_100..5 * 44_100 - 4410).all(|n| level(start + n) == 2000), "both");
         let silence = (6 * 44_100..9 * 44_100).all(|n| level(start + n) == 0);
         assert!(silence && level(clip.samples.len() - 1) == 1000);
+    }
+
+    #[test]
+    fn m_10_nobody_fills_our_memory_with_what_is_to_be_heard_in_hours() {
+        let mut mixer = Mixer::new(None, false).unwrap();
+        for _ in 0..1000 {
+            mixer.hear(Duration::ZERO, b"eve", &[1000; 44_100]);
+        }
+        assert!(mixer.mix.len() <= 12 * 44_100, "{}", mixer.mix.len());
+        // The others are heard all the same, and she again once her time has come.
+        mixer.hear(Duration::from_secs(1), b"anna", &[1; 441]);
+        mixer.hear(Duration::from_secs(60), b"eve", &[1; 441]);
+        assert!(mixer.mix.len() >= 60 * 44_100);
     }
 
     #[test]

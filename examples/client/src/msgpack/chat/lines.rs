@@ -2,7 +2,7 @@
 
 use super::commands::NAMES;
 use crate::error::{Error, failed};
-use crate::report::Report;
+use crate::report::{Report, plain};
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -79,6 +79,9 @@ impl Lines {
     }
 }
 
+/// How many names of either kind are remembered.
+const NAMES_KEPT: usize = 4096;
+
 /// Users and groups that have been seen: for lists and completion.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names(Arc<Mutex<[BTreeSet<String>; 2]>>);
@@ -88,12 +91,20 @@ impl Names {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A line editor shows what it completes as it is, and a command ends a name at a blank.
+    fn add(&self, kind: usize, name: &str) {
+        let names = &mut self.lock()[kind];
+        if plain(name) == name && !name.contains(char::is_whitespace) && names.len() < NAMES_KEPT {
+            names.insert(name.into());
+        }
+    }
+
     pub(super) fn add_user(&self, name: &str) {
-        self.lock()[0].insert(name.into());
+        self.add(0, name);
     }
 
     pub(super) fn add_group(&self, name: &str) {
-        self.lock()[1].insert(name.into());
+        self.add(1, name);
     }
 
     pub(super) fn users(&self) -> Vec<String> {
@@ -144,6 +155,20 @@ impl Completer for Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn m_10_names_that_would_command_the_terminal_are_not_completed() {
+        let names = Names::default();
+        for name in ["b\x1b]0;mine\x07", "b\x1b[2J", "b\u{202e}", "b o b", "b\r\n"] {
+            names.add_user(name);
+            names.add_group(name);
+        }
+        assert_eq!((names.users().len(), names.groups().len()), (0, 0));
+        for n in 0..10_000 {
+            names.add_user(&n.to_string());
+        }
+        assert_eq!(names.users().len(), NAMES_KEPT);
+    }
 
     #[test]
     fn m_10_commands_users_and_groups_are_completed() {
