@@ -51,9 +51,7 @@ fn m_10_responses_are_matched_in_order_and_what_is_never_answered_is_passed_over
             match client.handle_input(now, input) {
                 Ok(Some(event)) => voxwire_core::Handler::on_event(log, client, now, event),
                 Ok(None) => {}
-                Err(error) => {
-                    voxwire_core::Handler::<voxwire_msgpack::Client>::on_violation(log, now, peers[0], error)
-                }
+                Err(error) => voxwire_core::Handler::<Client>::on_violation(log, now, peers[0], error),
             }
         });
         hall.wait();
@@ -230,7 +228,7 @@ fn m_10_whoever_leaves_a_call_says_nothing_more_there_whatever_the_server_says()
     });
     hall.sim.set_down(hall.server, false);
     hall.wait();
-    assert_eq!(hall.sim.with(ann, |client, _, _| client.call().is_some()), false);
+    assert!(hall.sim.with(ann, |client, _, _| client.call().is_none()));
 }
 
 #[test]

@@ -5,39 +5,56 @@ use crate::objects::marker;
 use voxwire_core::DecodeErrorKind;
 use voxwire_core::bytes::BufMut;
 
-/// Elements looked at together.
+/// Elements looked at together where all have the same width.
 const RUN: usize = 8;
-/// Bytes that as many elements can take, in one of the forms that are looked at together, and a few more.
-const WINDOW: usize = 32;
+/// Bytes looked at together where they have not.
+const WINDOW: usize = 64;
+/// Beside the elements that start in a window, what belongs to the last of them.
+const VIEW: usize = WINDOW + 2;
+/// In place of a width: no element of up to 16 bits that is a sample.
+const OTHER: u8 = 0;
 
 const fn signed(byte: u8) -> i8 {
     i8::from_ne_bytes([byte])
 }
 
-/// [`RUN`] elements of up to 16 bits, of any widths: no branch depends on what they are, because in speech nobody can foretell
-/// that. Returns the bytes they take; `None` if one of them is of another form, or no sample.
+/// The bytes from `at` on, as many as a window has.
+fn from(view: &[u8; VIEW], at: usize) -> &[u8; WINDOW] {
+    view.get(at..).and_then(|rest| rest.first_chunk()).unwrap_or(&[0; WINDOW])
+}
+
+/// How wide the element is that starts at each byte, if one does: found for all of them at once, so that no branch depends on it
+/// (in speech nobody can foretell that), and the way from one element to the next is an addition.
 #[inline]
-fn block(window: &[u8; WINDOW], mut found: impl FnMut(i16)) -> Option<usize> {
-    let mut at = 0_usize;
-    let mut all = true;
-    for _ in 0..RUN {
-        let byte = |ahead: usize| window.get(at.wrapping_add(ahead) % WINDOW).copied().unwrap_or(0);
-        let (first, a, b) = (byte(0), byte(1), byte(2));
+fn widths(view: &[u8; VIEW]) -> [u8; WINDOW] {
+    let mut widths = [0; WINDOW];
+    for ((width, &first), &a) in widths.iter_mut().zip(from(view, 0)).zip(from(view, 1)) {
         // 00 to 7f and e0 to ff; cc and d0 have one byte behind them, cd and d1 two.
         let fix = first.wrapping_add(32) < 160;
         let two = first & 1;
         let unsigned = first & 0xfe == marker::UINT_8;
         let known = unsigned | (first & 0xfe == marker::INT_8);
-        let fits = !(unsigned & (two != 0) & (a >= 0x80));
-        all &= fix | (known & fits);
-        let narrow = if unsigned { i16::from(a) } else { i16::from(signed(a)) };
-        let wide = i16::from_be_bytes([a, b]);
-        let value = if two != 0 { wide } else { narrow };
-        found(if fix { signed(first).into() } else { value });
-        let step = 2_u8.wrapping_add(two);
-        at = at.wrapping_add(if fix { 1 } else { step }.into());
+        let too_large = unsigned & (two != 0) & (a >= 0x80);
+        let wide = if known & !too_large { two.wrapping_add(2) } else { OTHER };
+        *width = if fix { 1 } else { wide };
     }
-    all.then_some(at)
+    widths
+}
+
+/// The value of the element that starts at each byte, if one does.
+#[inline]
+fn values(view: &[u8; VIEW]) -> [i16; WINDOW] {
+    let mut values = [0; WINDOW];
+    let bytes = from(view, 0).iter().zip(from(view, 1)).zip(from(view, 2));
+    for (value, ((&first, &a), &b)) in values.iter_mut().zip(bytes) {
+        let fix = first.wrapping_add(32) < 160;
+        // d0 has a bit that cc has not.
+        let narrow = if first & 0x10 == 0 { a.into() } else { signed(a).into() };
+        let wide = i16::from_be_bytes([a, b]);
+        let behind = if first & 1 == 0 { narrow } else { wide };
+        *value = if fix { signed(first).into() } else { behind };
+    }
+    values
 }
 
 /// One integer of any form, at the start of `bytes`: its value and the bytes it takes.
@@ -80,13 +97,35 @@ const fn all_one(bytes: [u8; RUN]) -> bool {
     bytes & HIGH & !((bytes << 1) & (bytes << 2)) == 0
 }
 
-/// Whether [`RUN`] elements are 16 bits wide each.
+/// Whether [`RUN`] elements are 16 bits wide each, and samples: d1, or cd with less than 80 behind it.
 #[inline]
 fn all_three(bytes: &[u8; 3 * RUN]) -> bool {
-    bytes.chunks_exact(3).fold(true, |all, element| match *element {
-        [first, a, _] => all & ((first == marker::INT_16) | ((first == marker::UINT_16) & (a < 0x80))),
-        _ => all,
-    })
+    let word = |at: usize| {
+        bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |word| u64::from_le_bytes(*word))
+    };
+    // `one` has a one in each byte that an element begins with.
+    let bad = |word: u64, one: u64| {
+        // Now d1 is 1c, and cd is 0.
+        let differs = word ^ one.wrapping_mul(0xcd);
+        let neither = differs & one.wrapping_mul(0xe3) | (differs ^ (differs >> 1)) & one.wrapping_mul(0x0c);
+        let unsigned = !(differs >> 2) & one;
+        neither | unsigned & (word >> 15)
+    };
+    let three = 0x0001_0000_0100_0001;
+    bad(word(0), three) | bad(word(9), three) | bad(word(16), 0x0000_0100_0001_0000) == 0
+}
+
+/// Goes from element to element through a window, up to one that is something else. Returns how many there are, at most `most`, and
+/// the bytes they take.
+#[inline]
+fn go(widths: &[u8; WINDOW], most: usize, mut found: impl FnMut(usize)) -> (usize, usize) {
+    let (mut at, mut count) = (0_usize, 0_usize);
+    while let Some(&width) = widths.get(at).filter(|width| **width != OTHER && count < most) {
+        found(at);
+        at = at.wrapping_add(width.into());
+        count = count.wrapping_add(1);
+    }
+    (count, at)
 }
 
 /// Looks through at most `count` integers.
@@ -104,10 +143,13 @@ pub(super) fn walk_ints(bytes: &[u8], count: usize) -> Walked {
                 (rest, left) = (tail, left.saturating_sub(RUN));
                 continue;
             }
-            if let Some(taken) = rest.first_chunk().and_then(|window| block(window, |_| {})) {
+            if let Some(view) = rest.first_chunk() {
+                let (count, taken) = go(&widths(view), left, |_| {});
                 rest = rest.get(taken..).unwrap_or(&[]);
-                left = left.saturating_sub(RUN);
-                continue;
+                left = left.saturating_sub(count);
+                if count > 0 {
+                    continue;
+                }
             }
         }
         match one(rest) {
@@ -133,7 +175,13 @@ pub(super) fn walk_floats(bytes: &[u8], count: usize) -> Walked {
     let (mut at, mut left) = (0_usize, count);
     let mut fault = None;
     while left > 0 {
-        match float(bytes.get(at..).unwrap_or(&[])) {
+        let rest = bytes.get(at..).unwrap_or(&[]);
+        if left >= RUN && rest.first_chunk().is_some_and(all_floats) {
+            at = at.saturating_add(5 * RUN);
+            left = left.saturating_sub(RUN);
+            continue;
+        }
+        match float(rest) {
             Ok((_, step)) => at = at.saturating_add(step),
             Err(Fault::Missing(missing)) => {
                 fault = Some(Fault::Missing(missing.saturating_add(left.saturating_sub(1))));
@@ -189,32 +237,36 @@ pub(super) fn ints_to_f32(elements: &[u8], out: &mut [f32]) {
 fn ints<T>(elements: &[u8], out: &mut [T], convert: impl Fn(i16) -> T) {
     let (mut rest, mut done) = (elements, 0_usize);
     while done < out.len() {
-        if let Some(now) = out.get_mut(done..done.saturating_add(RUN)) {
-            let taken = if let Some(run) = rest.first_chunk::<RUN>().filter(|run| all_one(**run)) {
+        if let Some(now) = out.get_mut(done..).and_then(|out| out.first_chunk_mut::<RUN>()) {
+            if let Some((run, tail)) = rest.split_first_chunk::<RUN>().filter(|(run, _)| all_one(**run)) {
                 for (to, byte) in now.iter_mut().zip(run) {
                     *to = convert(signed(*byte).into());
                 }
-                Some(RUN)
-            } else if let Some(run) = rest.first_chunk::<{ 3 * RUN }>().filter(|run| all_three(run)) {
+                (rest, done) = (tail, done.saturating_add(RUN));
+                continue;
+            }
+            if let Some((run, tail)) = rest.split_first_chunk().filter(|(run, _)| all_three(run)) {
                 for (to, element) in now.iter_mut().zip(run.chunks_exact(3)) {
                     if let [_, a, b] = *element {
                         *to = convert(i16::from_be_bytes([a, b]));
                     }
                 }
-                Some(run.len())
-            } else {
-                let mut to = now.iter_mut();
-                let found = |value| {
-                    if let Some(to) = to.next() {
+                (rest, done) = (tail, done.saturating_add(RUN));
+                continue;
+            }
+            if let Some(view) = rest.first_chunk() {
+                let values = values(view);
+                let mut to = out.get_mut(done..).unwrap_or(&mut []).iter_mut();
+                let (count, taken) = go(&widths(view), to.len(), |at| {
+                    if let (Some(to), Some(&value)) = (to.next(), values.get(at)) {
                         *to = convert(value);
                     }
-                };
-                rest.first_chunk().and_then(|window| block(window, found))
-            };
-            if let Some(taken) = taken {
+                });
                 rest = rest.get(taken..).unwrap_or(&[]);
-                done = done.saturating_add(RUN);
-                continue;
+                done = done.saturating_add(count);
+                if count > 0 {
+                    continue;
+                }
             }
         }
         let (value, taken) = one(rest).unwrap_or((0, 1));
@@ -228,12 +280,36 @@ fn ints<T>(elements: &[u8], out: &mut [T], convert: impl Fn(i16) -> T) {
 
 /// Converts as many of the checked elements as `out` has room for.
 pub(super) fn floats<T>(elements: &[u8], out: &mut [T], convert: impl Fn(f32) -> T) {
-    let mut rest = elements;
-    for to in out {
-        let (value, step) = float(rest).unwrap_or((0.0, 1));
-        *to = convert(value);
-        rest = rest.get(step..).unwrap_or(&[]);
+    let (mut rest, mut done) = (elements, 0_usize);
+    while done < out.len() {
+        let now = out.get_mut(done..).and_then(|out| out.first_chunk_mut::<RUN>());
+        let run = rest.split_first_chunk().filter(|(run, _)| all_floats(run));
+        if let (Some(now), Some((run, tail))) = (now, run) {
+            for (to, element) in now.iter_mut().zip(run.chunks_exact(5)) {
+                if let [_, a, b, c, d] = *element {
+                    *to = convert(f32::from_be_bytes([a, b, c, d]));
+                }
+            }
+            (rest, done) = (tail, done.saturating_add(RUN));
+            continue;
+        }
+        let (value, taken) = float(rest).unwrap_or((0.0, 1));
+        if let Some(to) = out.get_mut(done) {
+            *to = convert(value);
+        }
+        rest = rest.get(taken..).unwrap_or(&[]);
+        done = done.saturating_add(1);
     }
+}
+
+/// Whether [`RUN`] elements are floats of 32 bits, and finite.
+#[inline]
+fn all_floats(bytes: &[u8; 5 * RUN]) -> bool {
+    bytes.chunks_exact(5).fold(true, |all, element| match *element {
+        // An exponent of all ones is infinite, or not a number.
+        [first, a, b, ..] => all & (first == marker::FLOAT_32) & (!((a << 1) & 0xfe | b >> 7) != 0),
+        _ => false,
+    })
 }
 
 /// The bytes that `samples` take in their shortest form.
@@ -261,7 +337,7 @@ const CHUNK: usize = 64;
 pub(super) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
     let mut buffer = [0_u8; 3 * CHUNK + 1];
     for chunk in samples.chunks(CHUNK) {
-        let at = if chunk.iter().fold(true, |all, &sample| all & (width(sample) == 1)) {
+        let at = if chunk.iter().fold(true, |all, &sample| all & (-32..128).contains(&sample)) {
             for (to, sample) in buffer.iter_mut().zip(chunk) {
                 let [_, low] = sample.to_be_bytes();
                 *to = low;
@@ -277,22 +353,28 @@ pub(super) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
 /// Writes at most [`CHUNK`] samples of any widths, and no branch depends on those. Returns the bytes they take.
 #[inline]
 fn put_mixed(samples: &[i16], buffer: &mut [u8; 3 * CHUNK + 1]) -> usize {
-    let mut at = 0_usize;
-    for &sample in samples {
-        let bits = u32::from(u16::from_ne_bytes(sample.to_ne_bytes()));
+    let (mut words, mut widths) = ([0_u32; CHUNK], [0_u32; CHUNK]);
+    for ((word, width), &sample) in words.iter_mut().zip(&mut widths).zip(samples) {
+        let value = i32::from(sample);
+        // All ones or all zeros.
+        let mask = |is_it: bool| u32::from(is_it).wrapping_neg();
+        let one = mask((-32..128).contains(&value));
+        let three = mask(!(-128..256).contains(&value));
+        let bits = u32::from_ne_bytes(value.to_ne_bytes()) & 0xffff;
         // d0 and d1 are four above cc and cd.
-        let sign = (bits >> 15) << 2;
-        let width = width(sample);
-        let three = (u32::from(marker::UINT_16).wrapping_add(sign) << 24) | (bits << 8);
-        let two = (u32::from(marker::UINT_8).wrapping_add(sign) << 24) | ((bits & 0xff) << 16);
-        let one = bits << 24;
-        let wide = if width == 3 { three } else { two };
-        let word = if width == 1 { one } else { wide };
+        let sign = (bits >> 13) & 4;
+        let marked = (u32::from(marker::UINT_8).wrapping_add(sign).wrapping_sub(three)) << 24;
+        let behind = (bits << 8 & three) | (bits << 16 & 0x00ff_0000 & !three);
+        *word = (bits << 24 & one) | ((marked | behind) & !one);
+        *width = one.wrapping_sub(three).wrapping_add(2);
+    }
+    let mut at = 0_usize;
+    for ((word, width), _) in words.iter().zip(widths).zip(samples) {
         // Four bytes whatever the width: those too many are overwritten by the next.
         if let Some(slot) = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
             *slot = word.to_be_bytes();
         }
-        at = at.wrapping_add(width.into());
+        at = at.wrapping_add(width as usize);
     }
     at
 }
@@ -307,5 +389,85 @@ pub(super) fn put_floats(samples: &[f32], out: &mut impl BufMut) {
             }
         }
         out.put_slice(buffer.get(..chunk.len().saturating_mul(5)).unwrap_or(&[]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every first byte with what may matter behind it.
+    fn elements() -> impl Iterator<Item = [u8; 3]> {
+        (0..=255).flat_map(|first| [0, 1, 0x1f, 0x7f, 0x80, 0xe0, 0xff].map(|a| [first, a, 0x5a]))
+    }
+
+    fn width(element: [u8; 3]) -> Option<(i16, usize)> {
+        one(&element).ok()
+    }
+
+    #[test]
+    fn m_05_what_is_looked_at_together_is_what_each_element_is() {
+        for element in elements() {
+            let is = width(element);
+            // Wherever it starts.
+            let mut view = [0xc0; VIEW];
+            for at in [0, 1, 31, WINDOW - 1] {
+                view[at..at + 3].copy_from_slice(&element);
+                let (widths, values) = (widths(&view), values(&view));
+                match is {
+                    Some((value, width)) => {
+                        assert_eq!((values[at], usize::from(widths[at])), (value, width), "{element:x?}");
+                    }
+                    None => assert_eq!(widths[at], OTHER, "{element:x?}"),
+                }
+                view[at..at + 3].fill(0xc0);
+            }
+            let wide = |[first, ..]: [u8; 3]| matches!(first, marker::UINT_16 | marker::INT_16);
+            for at in 0..RUN {
+                for other in [[0xcd, 0x7f, 0xff], [0xd1, 0x80, 0], [0xd1, 0x7f, 0]] {
+                    let mut run = [other; RUN];
+                    run[at] = element;
+                    let run = run.concat().try_into().unwrap();
+                    assert_eq!(all_three(&run), is.is_some() && wide(element), "{run:x?}");
+                }
+                let mut run = [[0x7f, 0xe0][at % 2]; RUN];
+                run[at] = element[0];
+                assert_eq!(all_one(run), matches!(element[0], 0..=0x7f | 0xe0..=0xff), "{run:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn m_05_every_sample_among_others_is_written_in_its_shortest_form() {
+        for sample in i16::MIN..=i16::MAX {
+            for before in [0, -100, 30_000] {
+                let mut out = alloc::vec::Vec::new();
+                put_ints(&[before, sample], &mut out);
+                let mut both = alloc::vec::Vec::new();
+                put_ints(&[before], &mut both);
+                let at = both.len();
+                assert_eq!(one(&out[at..]).ok(), Some((sample, out.len() - at)));
+                assert_eq!(out.len() - at, usize::from(super::width(sample)));
+            }
+        }
+    }
+
+    #[test]
+    fn m_05_floats_that_are_not_finite_are_none_among_others_either() {
+        for bits in [0, 1, 0x7f7f_ffff, 0x7f80_0000, 0xff80_0000, 0x7fc0_0001, 0xff7f_ffff, 0x8000_0000_u32] {
+            for at in 0..RUN {
+                let mut floats = [1.0_f32; RUN];
+                floats[at] = f32::from_bits(bits);
+                let mut run = alloc::vec::Vec::new();
+                put_floats(&floats, &mut run);
+                assert_eq!(
+                    all_floats(run[..].try_into().unwrap()),
+                    f32::from_bits(bits).is_finite(),
+                    "{bits:x}"
+                );
+                run[5 * at] = marker::FLOAT_64;
+                assert!(!all_floats(run[..].try_into().unwrap()));
+            }
+        }
     }
 }

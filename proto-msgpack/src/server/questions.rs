@@ -1,0 +1,129 @@
+//! What the application is asked, and its answers.
+
+use super::Server;
+use crate::{Action, Code, Refusal, Ticket};
+use alloc::boxed::Box;
+use core::time::Duration;
+use voxwire_core::{Instant, PeerId};
+
+/// What the application has been asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) peer: PeerId,
+    action: Action,
+    pub(super) what: What,
+    /// The client has been told that it took too long.
+    late: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Register,
+    Login {
+        username: Box<[u8]>,
+    },
+    /// The code for those who have not shown who they are.
+    AddContact {
+        otherwise: Code,
+    },
+    CreateGroup {
+        group_name: Box<[u8]>,
+        owner: Box<[u8]>,
+    },
+    JoinGroup {
+        group_name: Box<[u8]>,
+        username: Box<[u8]>,
+    },
+    /// Whether somebody has it already.
+    Keep {
+        delivered: bool,
+    },
+}
+
+impl Server {
+    /// Asks the application; `peer` waits for its answer.
+    pub(super) fn ask(&mut self, now: Instant, peer: PeerId, action: Action, what: What) -> Ticket {
+        self.tickets = self.tickets.saturating_add(1);
+        let ticket = Ticket(self.tickets);
+        let until = now.saturating_add(self.settings.answer);
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.waiting = Some(ticket);
+        }
+        self.asked.insert(ticket, Asked { peer, action, what, late: false });
+        self.answers.set(ticket, until);
+        // Longer than the answer may take, which ends it.
+        self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
+        ticket
+    }
+
+    /// `peer` has the answer that it has been waiting for: what it says next is heard.
+    pub(super) fn resume(&mut self, now: Instant, peer: PeerId, ticket: Ticket) {
+        self.answers.clear(ticket);
+        let state = self.peers.get_mut(peer).filter(|state| state.waiting == Some(ticket));
+        let Some(state) = state else { return };
+        state.waiting = None;
+        let rests = state.rests;
+        self.outbox.resume(peer);
+        if rests > now {
+            self.outbox.pause(peer, rests);
+        }
+    }
+
+    /// The application's answer.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        verdict: Result<(), Code>,
+    ) -> Result<(), Refusal> {
+        let asked = self.asked.get(&ticket).ok_or(Refusal::UnknownTicket)?;
+        if matches!(asked.what, What::Login { .. }) && verdict.is_ok() {
+            return Err(Refusal::Unexpected { state: "somebody logs in", command: "allow it: admit" });
+        }
+        let Some(Asked { peer, action, what, late }) = self.asked.remove(&ticket) else { return Ok(()) };
+        let code = match verdict {
+            Ok(()) => Code::SUCCESS,
+            Err(code) => code,
+        };
+        let code = match what {
+            What::Register | What::Login { .. } => {
+                self.stats.refused = self.stats.refused.saturating_add(u64::from(!code.is_success()));
+                code
+            }
+            What::AddContact { otherwise } if code.is_success() => otherwise,
+            What::AddContact { .. } => code,
+            What::CreateGroup { group_name, owner } => {
+                self.groups.created(&group_name, &owner, code.is_success());
+                code
+            }
+            What::JoinGroup { group_name, username } => {
+                self.groups.joined(&group_name, &username, code.is_success());
+                code
+            }
+            What::Keep { delivered: true } => Code::SUCCESS,
+            What::Keep { .. } => code,
+        };
+        if !late && self.peers.get(peer).is_some() {
+            self.respond(peer, action, code);
+        }
+        self.resume(now, peer, ticket);
+        Ok(())
+    }
+
+    /// The application takes too long.
+    pub(super) fn give_up(&mut self, now: Instant, ticket: Ticket) {
+        let Some(&Asked { peer, action, .. }) = self.asked.get(&ticket) else { return };
+        self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+        self.wait_no_longer(ticket);
+        self.resume(now, peer, ticket);
+    }
+
+    /// Nobody waits for that answer any more. It still counts where it says what there is.
+    pub(super) fn wait_no_longer(&mut self, ticket: Ticket) {
+        self.answers.clear(ticket);
+        match self.asked.get_mut(&ticket) {
+            Some(Asked { what: What::CreateGroup { .. } | What::JoinGroup { .. }, late, .. }) => *late = true,
+            _ => drop(self.asked.remove(&ticket)),
+        }
+    }
+}
