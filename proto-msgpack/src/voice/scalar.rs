@@ -332,34 +332,64 @@ fn width(sample: i16) -> u8 {
 
 /// Samples written at a time.
 const CHUNK: usize = 64;
+/// The most bytes that they take, and one more.
+const BUFFER: usize = 3 * CHUNK + 1;
 
 /// Writes `samples`, each in its shortest form.
 pub(super) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
-    let mut buffer = [0_u8; 3 * CHUNK + 1];
+    let mut buffer = [0_u8; BUFFER];
     for chunk in samples.chunks(CHUNK) {
-        let at = if chunk.iter().fold(true, |all, &sample| all & (-32..128).contains(&sample)) {
+        let mut at = 0_usize;
+        if chunk.iter().fold(true, |all, &sample| all & (-32..128).contains(&sample)) {
             for (to, sample) in buffer.iter_mut().zip(chunk) {
                 let [_, low] = sample.to_be_bytes();
                 *to = low;
             }
-            chunk.len()
+            at = chunk.len();
+        } else if chunk.iter().fold(0_u8, |count, sample| count.wrapping_add(is_wide(*sample).into())) < 56 {
+            at = put_mixed(chunk, &mut buffer, at);
         } else {
-            put_mixed(chunk, &mut buffer)
-        };
+            // In loud passages only now and then one is not as wide as the others.
+            for run in chunk.chunks(RUN) {
+                at = put_run(run, &mut buffer, at);
+            }
+        }
         out.put_slice(buffer.get(..at).unwrap_or(&[]));
     }
 }
 
-/// Writes at most [`CHUNK`] samples of any widths, and no branch depends on those. Returns the bytes they take.
+/// Whether a sample takes three bytes.
+fn is_wide(sample: i16) -> bool {
+    !(-128..256).contains(&sample)
+}
+
+/// Writes at most a run at `at`, and returns where it ends.
 #[inline]
-fn put_mixed(samples: &[i16], buffer: &mut [u8; 3 * CHUNK + 1]) -> usize {
+fn put_run(run: &[i16], buffer: &mut [u8; BUFFER], at: usize) -> usize {
+    let to = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<{ 3 * RUN }>());
+    match (to, run.first_chunk::<RUN>()) {
+        (Some(to), Some(run)) if run.iter().fold(true, |all, sample| all & is_wide(*sample)) => {
+            for (to, sample) in to.chunks_exact_mut(3).zip(run) {
+                let [high, low] = sample.to_be_bytes();
+                // d1 is four above cd.
+                to.copy_from_slice(&[marker::UINT_16.wrapping_add((high >> 5) & 4), high, low]);
+            }
+            at.wrapping_add(3 * RUN)
+        }
+        _ => put_mixed(run, buffer, at),
+    }
+}
+
+/// Writes at most a chunk of any widths at `at`, and no branch depends on those. Returns where it ends.
+#[inline]
+fn put_mixed(samples: &[i16], buffer: &mut [u8; BUFFER], at: usize) -> usize {
     let (mut words, mut widths) = ([0_u32; CHUNK], [0_u32; CHUNK]);
     for ((word, width), &sample) in words.iter_mut().zip(&mut widths).zip(samples) {
         let value = i32::from(sample);
         // All ones or all zeros.
         let mask = |is_it: bool| u32::from(is_it).wrapping_neg();
         let one = mask((-32..128).contains(&value));
-        let three = mask(!(-128..256).contains(&value));
+        let three = mask(is_wide(sample));
         let bits = u32::from_ne_bytes(value.to_ne_bytes()) & 0xffff;
         // d0 and d1 are four above cc and cd.
         let sign = (bits >> 13) & 4;
@@ -368,8 +398,8 @@ fn put_mixed(samples: &[i16], buffer: &mut [u8; 3 * CHUNK + 1]) -> usize {
         *word = (bits << 24 & one) | ((marked | behind) & !one);
         *width = one.wrapping_sub(three).wrapping_add(2);
     }
-    let mut at = 0_usize;
-    for ((word, width), _) in words.iter().zip(widths).zip(samples) {
+    let mut at = at;
+    for (word, width) in words.iter().zip(widths).take(samples.len()) {
         // Four bytes whatever the width: those too many are overwritten by the next.
         if let Some(slot) = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
             *slot = word.to_be_bytes();
