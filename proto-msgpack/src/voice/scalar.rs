@@ -339,49 +339,52 @@ const BUFFER: usize = 3 * CHUNK + 1;
 pub(super) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
     let mut buffer = [0_u8; BUFFER];
     for chunk in samples.chunks(CHUNK) {
-        let mut at = 0_usize;
-        if chunk.iter().fold(true, |all, &sample| all & (-32..128).contains(&sample)) {
-            for (to, sample) in buffer.iter_mut().zip(chunk) {
-                let [_, low] = sample.to_be_bytes();
-                *to = low;
-            }
-            at = chunk.len();
-        } else if chunk.iter().fold(0_u8, |count, sample| count.wrapping_add(is_wide(*sample).into())) < 56 {
-            at = put_mixed(chunk, &mut buffer, at);
-        } else {
-            // In loud passages only now and then one is not as wide as the others.
-            for run in chunk.chunks(RUN) {
-                at = put_run(run, &mut buffer, at);
-            }
-        }
-        out.put_slice(buffer.get(..at).unwrap_or(&[]));
+        let len = put_chunk(chunk, &mut buffer);
+        out.put_slice(buffer.get(..len).unwrap_or(&[]));
     }
 }
 
+/// Writes at most a chunk. Returns the bytes it takes.
+fn put_chunk(chunk: &[i16], buffer: &mut [u8; BUFFER]) -> usize {
+    if chunk.iter().fold(true, |all, &sample| all & (-32..128).contains(&sample)) {
+        for (to, sample) in buffer.iter_mut().zip(chunk) {
+            let [_, low] = sample.to_be_bytes();
+            *to = low;
+        }
+        return chunk.len();
+    }
+    // In loud passages only now and then one is not as wide as the others.
+    let wide = chunk.iter().fold(0_u8, |count, sample| count.wrapping_add(is_wide(*sample).into()));
+    if wide < 56 { put_mixed(chunk, buffer, 0) } else { put_runs(chunk, buffer) }
+}
+
 /// Whether a sample takes three bytes.
+#[inline]
 fn is_wide(sample: i16) -> bool {
     !(-128..256).contains(&sample)
 }
 
-/// Writes at most a run at `at`, and returns where it ends.
-#[inline]
-fn put_run(run: &[i16], buffer: &mut [u8; BUFFER], at: usize) -> usize {
-    let to = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<{ 3 * RUN }>());
-    match (to, run.first_chunk::<RUN>()) {
-        (Some(to), Some(run)) if run.iter().fold(true, |all, sample| all & is_wide(*sample)) => {
-            for (to, sample) in to.chunks_exact_mut(3).zip(run) {
-                let [high, low] = sample.to_be_bytes();
-                // d1 is four above cd.
-                to.copy_from_slice(&[marker::UINT_16.wrapping_add((high >> 5) & 4), high, low]);
+/// Writes at most a chunk, most of which is wide. Returns the bytes it takes.
+fn put_runs(chunk: &[i16], buffer: &mut [u8; BUFFER]) -> usize {
+    let mut at = 0_usize;
+    for run in chunk.chunks(RUN) {
+        let to = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<{ 3 * RUN }>());
+        match (to, run.first_chunk::<RUN>()) {
+            (Some(to), Some(run)) if run.iter().fold(true, |all, sample| all & is_wide(*sample)) => {
+                for (to, sample) in to.chunks_exact_mut(3).zip(run) {
+                    let [high, low] = sample.to_be_bytes();
+                    // d1 is four above cd.
+                    to.copy_from_slice(&[marker::UINT_16.wrapping_add((high >> 5) & 4), high, low]);
+                }
+                at = at.wrapping_add(3 * RUN);
             }
-            at.wrapping_add(3 * RUN)
+            _ => at = put_mixed(run, buffer, at),
         }
-        _ => put_mixed(run, buffer, at),
     }
+    at
 }
 
 /// Writes at most a chunk of any widths at `at`, and no branch depends on those. Returns where it ends.
-#[inline]
 fn put_mixed(samples: &[i16], buffer: &mut [u8; BUFFER], at: usize) -> usize {
     let (mut words, mut widths) = ([0_u32; CHUNK], [0_u32; CHUNK]);
     for ((word, width), &sample) in words.iter_mut().zip(&mut widths).zip(samples) {
@@ -478,6 +481,27 @@ mod tests {
                 let at = both.len();
                 assert_eq!(one(&out[at..]).ok(), Some((sample, out.len() - at)));
                 assert_eq!(out.len() - at, usize::from(super::width(sample)));
+            }
+        }
+    }
+
+    #[test]
+    fn m_05_long_lists_are_written_as_their_samples_are() {
+        for most in [0, 200, -1000, 20_000] {
+            for odd in [0, -32, -33, 127, 128, -128, -129, 255, 256, i16::MIN] {
+                for at in 0..CHUNK + 1 {
+                    let mut samples = [most; 2 * CHUNK + 3];
+                    samples[at..at + at % 5 + 1].fill(odd);
+                    let (mut all, mut each) = (alloc::vec::Vec::new(), alloc::vec::Vec::new());
+                    put_ints(&samples, &mut all);
+                    samples.iter().for_each(|sample| put_ints(&[*sample], &mut each));
+                    assert_eq!(all, each, "{odd} among {most} at {at}");
+                    assert_eq!(all.len(), ints_len(&samples));
+                    let mut back = [1; 2 * CHUNK + 3];
+                    ints_to_i16(&all, &mut back);
+                    assert_eq!(back, samples);
+                    assert_eq!(walk_ints(&all, samples.len()).bytes, all.len());
+                }
             }
         }
     }
