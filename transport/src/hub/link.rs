@@ -7,7 +7,7 @@ use crate::{
     queue::{Overflow, Queue},
 };
 use core::future::{Future, poll_fn};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
@@ -248,10 +248,10 @@ impl<F: Framing> State<F> {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn run<S: Session>(
-    shared: &Shared<S>,
+pub(super) async fn run<'s, S: Session>(
+    shared: &'s Shared<S>,
     stream: Stream,
-    from: &SocketAddr,
+    from: &'s SocketAddr,
     side: &Side,
     via: Via,
 ) {
@@ -261,7 +261,7 @@ pub(super) async fn run<S: Session>(
         peer,
         link,
         stream,
-        from: from.ip(),
+        from,
         buffer: None,
         reserved: 0,
         partial: None,
@@ -272,7 +272,7 @@ pub(super) async fn run<S: Session>(
         phase: Phase::Open,
         nap: None,
     };
-    let driving = pin!(poll_fn(|cx| driver.poll_to_the_end(cx, from)));
+    let driving = pin!(poll_fn(|cx| driver.poll_to_the_end(cx)));
     #[cfg(feature = "quic")]
     let end = match side {
         // On the heap, because most connections are of another kind.
@@ -324,7 +324,7 @@ struct Driver<'s, S: Session> {
     peer: PeerId,
     link: Arc<Link<S::Framing>>,
     stream: Stream,
-    from: IpAddr,
+    from: &'s SocketAddr,
     /// Holds a partial frame; otherwise lent out while there is something to read.
     buffer: Option<FrameBuf>,
     /// What the hub has set aside for a large partial frame.
@@ -343,10 +343,10 @@ struct Driver<'s, S: Session> {
 
 impl<S: Session> Driver<'_, S> {
     /// A stream that cannot be followed any further is not read any more; what waits for it, the reason perhaps, is written.
-    fn poll_to_the_end(&mut self, cx: &mut Context<'_>, from: &SocketAddr) -> Poll<End> {
+    fn poll_to_the_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.poll(cx) {
             Poll::Ready(End::Broken(error)) => {
-                tracing::debug!(%from, %error, "stream broken");
+                tracing::debug!(from = %self.from, %error, "stream broken");
                 count(&self.shared.counters.broken);
                 self.shared.part_with(self.peer);
                 self.poll(cx)
@@ -448,7 +448,7 @@ impl<S: Session> Driver<'_, S> {
             let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.read_buffers.take());
             let own = buffer.unread().len().saturating_add(needed);
             let beyond = own.saturating_sub(OWN_PARTIAL);
-            if beyond > 0 && !self.shared.reserve(self.from, &mut self.reserved, beyond) {
+            if beyond > 0 && !self.shared.reserve(self.from.ip(), &mut self.reserved, beyond) {
                 // Looked at again with every sweep. The peer is not to blame for the time until then.
                 let now = self.shared.clock.now();
                 self.partial = self.partial.map(|(_, bytes)| (now, bytes));
@@ -492,7 +492,7 @@ impl<S: Session> Driver<'_, S> {
             let handled = frames.saturating_add(buffer.take_skipped());
             let now = self.shared.clock.now();
             if frames > 0 {
-                self.shared.release(self.from, &mut self.reserved);
+                self.shared.release(self.from.ip(), &mut self.reserved);
             }
             self.partial = match fed {
                 Fed::NeedMore(_) if !buffer.is_empty() => {
