@@ -64,11 +64,13 @@ impl Report {
             let mut print = printer.lock().unwrap_or_else(PoisonError::into_inner);
             return print(line);
         }
-        self.meter.suspend(|| {
+        let print = || {
             let mut out = std::io::stdout().lock();
             // Whoever reads may be gone; the call goes on.
             let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-        });
+        };
+        // A meter that shows nothing yet would appear.
+        if self.meter.message().is_empty() { print() } else { self.meter.suspend(print) }
     }
 
     /// Something happened that has no more to it than its name.

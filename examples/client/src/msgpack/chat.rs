@@ -345,8 +345,11 @@ impl Chat<'_> {
         Ok(())
     }
 
-    fn meter(&mut self, lines: &Lines) -> Result<(), Error> {
-        let Some(call) = &mut self.call else { return Ok(()) };
+    fn meter(&mut self, lines: &mut Lines) -> Result<(), Error> {
+        let Some(call) = &mut self.call else {
+            lines.title("");
+            return Ok(());
+        };
         call.mixer.advance(call.start.elapsed())?;
         lines.title(&call.describe());
         (call.out_peak, call.in_peak) = (call.out_peak * 0.8, call.in_peak * 0.8);

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 pub(super) struct Lines {
     lines: Receiver<String>,
     terminal: bool,
+    title: String,
 }
 
 impl Lines {
@@ -40,7 +41,7 @@ impl Lines {
                     }
                 }
             });
-            return Ok((Self { lines, terminal }, report.clone()));
+            return Ok((Self { lines, terminal, title: String::new() }, report.clone()));
         }
         let config = Config::builder().completion_type(CompletionType::List).auto_add_history(true).build();
         let about = |error: ReadlineError| failed!("the terminal cannot be used: {error}");
@@ -62,7 +63,7 @@ impl Lines {
                 let _ = editor.save_history(path);
             }
         });
-        Ok((Self { lines, terminal }, report.through(print)))
+        Ok((Self { lines, terminal, title: String::new() }, report.through(print)))
     }
 
     /// The next line; `None` at the end.
@@ -71,8 +72,9 @@ impl Lines {
     }
 
     /// Shows how things are in the terminal's title, where nothing is typed.
-    pub(super) fn title(&self, text: &str) {
-        if self.terminal {
+    pub(super) fn title(&mut self, text: &str) {
+        if self.terminal && text != self.title {
+            self.title = text.to_owned();
             let mut out = std::io::stdout().lock();
             let _ = write!(out, "\x1b]0;{text}\x07").and_then(|()| out.flush());
         }
