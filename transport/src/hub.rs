@@ -175,12 +175,8 @@ impl<S: Session> Handle<S> {
             return Err(Error::Closed);
         }
         let (here, there) = tokio::io::duplex(64 * 1024);
-        let shared = self.shared.clone();
-        tokio::spawn(async move {
-            let side = Side::Lanes { udp: None, direct: false };
-            link::run(&shared, Stream::Inside(there), &from, &side, Via::Accepted).await;
-            shared.dismiss(from.ip());
-        });
+        let side = Side::Lanes { udp: None, direct: false };
+        link::serve(self.shared.clone(), Stream::Inside(there), from, side, Via::Accepted);
         Connection::inside(Stream::Inside(here), session).await
     }
 

@@ -6,7 +6,6 @@ use crate::lanes::Wishes;
 use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
 use core::future::Future;
 use core::net::SocketAddr;
-use core::pin::Pin;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ where
                     let entrance = enter(shared.clone(), stream, from, lanes, listener.tls.clone());
                     #[cfg(not(feature = "tls"))]
                     let entrance = enter(shared.clone(), stream, from, lanes);
-                    tokio::spawn(serve(shared.clone(), from, Box::pin(entrance)));
+                    tokio::spawn(welcome(shared.clone(), from, entrance));
                 }
             }
             Err(error) => {
@@ -50,20 +49,21 @@ where
     }
 }
 
-/// One connection, from its first byte to its last. On the heap is what it takes to come in, which would otherwise be part of
-/// every connection's task for good.
-async fn serve<S: Session>(
+/// Lets a connection in. What that takes is given back once the connection has a task of its own.
+async fn welcome<S>(
     shared: Arc<Shared<S>>,
     from: SocketAddr,
-    entrance: Pin<Box<impl Future<Output = Option<(Stream, Side)>>>>,
-) {
-    // Given back here.
-    let entered = entrance.await;
-    match entered {
-        Some((stream, side)) => link::run(&shared, stream, &from, &side, Via::Accepted).await,
-        None => super::shared::count(&shared.counters.broken),
-    }
-    shared.dismiss(from.ip());
+    entrance: impl Future<Output = Option<(Stream, Side)>>,
+) where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    let Some((stream, side)) = entrance.await else {
+        super::shared::count(&shared.counters.broken);
+        shared.dismiss(from.ip());
+        return;
+    };
+    link::serve(shared, stream, from, side, Via::Accepted);
 }
 
 /// TLS and hello, where the listener asks for them; `None` for whoever may not come in.
@@ -173,7 +173,7 @@ pub(super) async fn accept_quic<S>(
             continue;
         }
         let entrance = handshake(shared.clone(), incoming, admission.clone());
-        tokio::spawn(serve(shared.clone(), from, Box::pin(entrance)));
+        tokio::spawn(welcome(shared.clone(), from, entrance));
     }
 }
 

@@ -72,7 +72,7 @@ where
     loop {
         match socket.accept().await {
             Ok((stream, from)) if shared.admit(from.ip()) => {
-                tokio::spawn(serve(shared.clone(), stream, from, Via::AcceptedOn(id)));
+                serve(shared.clone(), stream, from, Via::AcceptedOn(id));
             }
             Ok(_) => {}
             Err(error) => {
@@ -83,14 +83,18 @@ where
     }
 }
 
-async fn dial<S: Session>(shared: Arc<Shared<S>>, id: DialId, host: String, port: u16) {
+async fn dial<S>(shared: Arc<Shared<S>>, id: DialId, host: String, port: u16)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
     let connecting = async {
         let stream = TcpStream::connect((host.as_str(), port)).await?;
         let to = stream.peer_addr()?;
         Ok((stream, to))
     };
     match within(shared.settings.hello, "connecting", connecting).await {
-        Ok((stream, to)) if shared.admit(to.ip()) => serve(shared, stream, to, Via::Dialled(id)).await,
+        Ok((stream, to)) if shared.admit(to.ip()) => serve(shared, stream, to, Via::Dialled(id)),
         failed => {
             tracing::debug!(%host, port, error = failed.err().map(tracing::field::display), "cannot connect");
             shared.locked(|shared, core, now| core.input(shared, now, Input::DialFailed(id)));
@@ -98,11 +102,14 @@ async fn dial<S: Session>(shared: Arc<Shared<S>>, id: DialId, host: String, port
     }
 }
 
-/// One connection, from its first byte to its last.
-async fn serve<S: Session>(shared: Arc<Shared<S>>, stream: TcpStream, from: SocketAddr, via: Via) {
+/// Serves an admitted connection.
+fn serve<S>(shared: Arc<Shared<S>>, stream: TcpStream, from: SocketAddr, via: Via)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
     if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
         tracing::debug!(%from, %error, "cannot set socket options");
     }
-    link::run(&shared, Stream::Plain(stream), &from, &Side::Stream, via).await;
-    shared.dismiss(from.ip());
+    link::serve(shared, Stream::Plain(stream), from, Side::Stream, via);
 }

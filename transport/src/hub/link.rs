@@ -6,11 +6,11 @@ use crate::{
     net::Stream,
     queue::{Overflow, Queue},
 };
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::net::SocketAddr;
-use core::pin::{Pin, pin};
+use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Sleep;
@@ -247,21 +247,33 @@ impl<F: Framing> State<F> {
     }
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn run<'s, S: Session>(
-    shared: &'s Shared<S>,
-    stream: Stream,
-    from: &'s SocketAddr,
-    side: &Side,
-    via: Via,
-) {
-    let Some((peer, link)) = shared.open(*from, side, via) else { return };
-    let mut driver = Driver {
+/// Serves an admitted connection until it ends; whoever the session has no room for is dismissed.
+pub(super) fn serve<S>(shared: Arc<Shared<S>>, stream: Stream, from: SocketAddr, side: Side, via: Via)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    let Some((peer, link)) = shared.open(from, &side, via) else {
+        shared.dismiss(from.ip());
+        return;
+    };
+    #[cfg(feature = "quic")]
+    let datagrams = match side {
+        Side::Quic(datagrams) => {
+            let shared = shared.clone();
+            let receiving = async move { super::datagrams::receive_quic(&shared, peer, datagrams).await };
+            Some(Box::pin(receiving) as Pin<Box<dyn Future<Output = ()> + Send>>)
+        }
+        _ => None,
+    };
+    tokio::spawn(Driver {
         shared,
         peer,
         link,
         stream,
         from,
+        #[cfg(feature = "quic")]
+        datagrams,
         buffer: None,
         reserved: 0,
         partial: None,
@@ -271,35 +283,7 @@ pub(super) async fn run<'s, S: Session>(
         written: 0,
         phase: Phase::Open,
         nap: None,
-    };
-    let driving = pin!(poll_fn(|cx| driver.poll_to_the_end(cx)));
-    #[cfg(feature = "quic")]
-    let end = match side {
-        // On the heap, because most connections are of another kind.
-        Side::Quic(datagrams) => {
-            let receiving = Box::pin(async {
-                super::datagrams::receive_quic(shared, peer, datagrams.clone()).await;
-                // The stream says when it is over.
-                core::future::pending::<core::convert::Infallible>().await
-            });
-            tokio::select! {
-                end = driving => end,
-                never = receiving => match never {},
-            }
-        }
-        _ => driving.await,
-    };
-    #[cfg(not(feature = "quic"))]
-    let end = driving.await;
-    match end {
-        End::Closed | End::Broken(_) => {}
-        End::Late(what) => {
-            tracing::debug!(%from, "{what} took too long");
-            count(&shared.counters.broken);
-        }
-    }
-    shared.release(from.ip(), &mut driver.reserved);
-    shared.close(peer);
+    });
 }
 
 enum End {
@@ -319,12 +303,16 @@ enum Phase {
     Lingering(Instant),
 }
 
-struct Driver<'s, S: Session> {
-    shared: &'s Shared<S>,
+/// Reads and writes until a connection ends. A future by hand: that of an `async fn` would hold what it takes to begin for good.
+struct Driver<S: Session> {
+    shared: Arc<Shared<S>>,
     peer: PeerId,
     link: Arc<Link<S::Framing>>,
     stream: Stream,
-    from: &'s SocketAddr,
+    from: SocketAddr,
+    /// Receives datagrams. On the heap, because most connections are of another kind.
+    #[cfg(feature = "quic")]
+    datagrams: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Holds a partial frame; otherwise lent out while there is something to read.
     buffer: Option<FrameBuf>,
     /// What the hub has set aside for a large partial frame.
@@ -341,21 +329,41 @@ struct Driver<'s, S: Session> {
     nap: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S: Session> Driver<'_, S> {
+impl<S: Session> Future for Driver<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let end = ready!(this.poll_to_the_end(cx));
+        if let End::Late(what) = end {
+            tracing::debug!(from = %this.from, "{what} took too long");
+            count(&this.shared.counters.broken);
+        }
+        this.shared.release(this.from.ip(), &mut this.reserved);
+        this.shared.close(this.peer);
+        this.shared.dismiss(this.from.ip());
+        Poll::Ready(())
+    }
+}
+
+impl<S: Session> Driver<S> {
     /// A stream that cannot be followed any further is not read any more; what waits for it, the reason perhaps, is written.
     fn poll_to_the_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        match self.poll(cx) {
+        // The stream says when it is over.
+        #[cfg(feature = "quic")]
+        self.datagrams.take_if(|receiving| receiving.as_mut().poll(cx).is_ready());
+        match self.step(cx) {
             Poll::Ready(End::Broken(error)) => {
                 tracing::debug!(from = %self.from, %error, "stream broken");
                 count(&self.shared.counters.broken);
                 self.shared.part_with(self.peer);
-                self.poll(cx)
+                self.step(cx)
             }
             poll => poll,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = self.shared.clock.now();
         let (closing, cut, paused) = {
             let mut state = self.link.lock();
@@ -631,7 +639,7 @@ impl<S: Session> Driver<'_, S> {
     }
 }
 
-impl<S: Session> Drop for Driver<'_, S> {
+impl<S: Session> Drop for Driver<S> {
     fn drop(&mut self) {
         let mut state = self.link.lock();
         // Whatever was not written waits no more; and nothing is queued from now on.
