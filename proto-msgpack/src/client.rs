@@ -207,6 +207,12 @@ impl Client {
             ServerMessage::LoggedIn { username, token } => {
                 let request = self.answer(b"login")?;
                 self.settled();
+                let name =
+                    |account: &Option<Account>| account.as_ref().map(|account| account.username.clone());
+                if name(&self.account) != name(&request.account) {
+                    // The call was the other account's.
+                    self.left();
+                }
                 self.account = request.account;
                 self.token = Some(token.0.into());
                 self.rejoin(now);
@@ -230,7 +236,7 @@ impl Client {
                     Action::Login if again && code.is_temporary() => self.log_in_later(now),
                     Action::Login if again => self.logged_out(),
                     Action::Logout if code.is_success() => self.logged_out(),
-                    Action::JoinCall if again => self.left(),
+                    Action::JoinCall if again && !request.late => self.left(),
                     _ => {}
                 }
                 // It has been told that there was no answer.
@@ -284,6 +290,8 @@ impl Client {
     /// Back in the call that the lost connection was in.
     fn rejoin(&mut self, now: Instant) {
         if self.call.is_some() && !self.in_call {
+            // Of several log-ins that are answered at last, the newest has the token that counts.
+            self.requests.supersede(Action::JoinCall);
             self.send_again(now, Action::JoinCall);
         }
     }
@@ -487,6 +495,7 @@ impl Session for Client {
         if self.log_in.is_some_and(|at| at <= now) {
             self.log_in = None;
             if self.token.is_none() {
+                self.requests.supersede(Action::Login);
                 self.send_again(now, Action::Login);
             }
             return None;

@@ -249,3 +249,92 @@ fn m_10_what_takes_long_to_send_may_take_long_to_be_answered() {
     let told = [after(330), after(331)].map(|at| format!("{:?}", client.handle_timeout(at)));
     assert_eq!(told, ["Some(NoAnswer { action: VoiceMsg })", "Some(NoAnswer { action: Whisper })"]);
 }
+
+/// A client without a hall, whose server says what a test says.
+struct Alone {
+    client: Client,
+    now: Instant,
+}
+
+const SERVER: PeerId = PeerId { slot: 0, generation: 0 };
+const OPENED: Input<'_> = Input::Opened { peer: SERVER, via: voxwire_core::Via::Accepted, from: None };
+
+impl Alone {
+    /// Ann, in a call, whose connection was lost and is there again: she logs in.
+    fn back() -> Self {
+        let mut this = Self { client: Client::new(ClientSettings::DEFAULT), now: Instant::ZERO };
+        this.client.handle_input(this.now, OPENED).unwrap();
+        this.client.handle_command(this.now, login("ann", "x")).unwrap();
+        this.log_in("ann", '0');
+        this.client.handle_command(this.now, call("room")).unwrap();
+        this.hear(JOINED);
+        this.client.handle_input(this.now, Input::Closed { peer: SERVER }).unwrap();
+        this.now = this.client.poll_timeout().unwrap();
+        this.client.handle_timeout(this.now);
+        this.client.handle_input(this.now, OPENED).unwrap();
+        this.client.advance(usize::MAX);
+        this
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Option<String> {
+        let input = Input::Frame { peer: SERVER, lane: Lane::Reliable, bytes };
+        self.client.handle_input(self.now, input).unwrap().map(|event| format!("{event:?}"))
+    }
+
+    /// A log-in succeeds; the token begins with `n`.
+    fn log_in(&mut self, name: &str, n: char) -> Option<String> {
+        let token = format!("{n}0000000-0000-4000-8000-000000000001");
+        let head = b"\xa8response\xa5login\x00\xa3";
+        self.hear(&[&head[..], name.as_bytes(), b"\xd9\x24", token.as_bytes()].concat())
+    }
+
+    /// Whether something is sent that contains `text`.
+    fn sends(&mut self, text: &str) -> bool {
+        let sends = self.client.outputs().any(|output| {
+            let Output::Send { frame, .. } = output else { return false };
+            frame.windows(text.len()).any(|bytes| bytes == text.as_bytes())
+        });
+        self.client.advance(usize::MAX);
+        sends
+    }
+}
+
+const JOINED: &[u8] = b"\xa8response\xa9join_call\x00\xa4room";
+
+#[test]
+fn m_10_of_log_ins_that_are_all_answered_at_last_the_newest_is_back_in_its_call() {
+    let mut ann = Alone::back();
+    // The server takes its time.
+    for _ in 0..5 {
+        ann.now = ann.client.poll_timeout().unwrap();
+        ann.client.handle_timeout(ann.now);
+        ann.client.advance(usize::MAX);
+    }
+    for n in '1'..='3' {
+        let logged_in = r#"LoggedIn { username: "ann", again: true }"#;
+        assert_eq!(ann.log_in("ann", n).as_deref(), Some(logged_in));
+        assert!(ann.sends(&format!("{n}0000000-")), "joins with that token");
+    }
+    assert_eq!(ann.client.in_work(), 1, "the newest join");
+    // By then the server knows the last token alone.
+    let refused = b"\xa8response\xa9join_call\xcd\x02\x05";
+    assert_eq!((ann.hear(refused), ann.hear(refused)), (None, None));
+    let joined = r#"CallJoined { group_name: "room", again: true }"#;
+    assert_eq!(ann.hear(JOINED).as_deref(), Some(joined));
+    assert_eq!(ann.client.call(), Some(&b"room"[..]));
+    assert_eq!((ann.client.in_work(), ann.client.stats().violations), (0, 0));
+    ann.now = ann.client.poll_timeout().unwrap();
+    assert_eq!((ann.client.handle_timeout(ann.now), ann.sends("ann")), (None, false));
+    assert_eq!(ann.client.poll_timeout(), None);
+}
+
+#[test]
+fn m_10_whoever_comes_back_as_somebody_else_is_in_no_call() {
+    let mut ann = Alone::back();
+    ann.client.handle_command(ann.now, login("bob", "y")).unwrap();
+    assert!(ann.hear(b"\xa8response\xa5login\xcd\x04\x00").is_some());
+    ann.client.advance(usize::MAX);
+    assert!(ann.log_in("bob", '1').is_some());
+    assert!(!ann.sends("room"));
+    assert_eq!(ann.client.in_work(), 0);
+}

@@ -30,6 +30,10 @@ impl Requests {
     }
 
     pub(super) fn add(&mut self, action: Action, deadline: Instant, again: bool, account: Option<Account>) {
+        if self.0.len().saturating_sub(self.len()) > MAX_LATE {
+            let oldest = self.0.iter().position(|request| request.late);
+            oldest.and_then(|at| self.0.remove(at));
+        }
         self.0.push_back(Request { action, again, account, late: false, deadline });
     }
 
@@ -51,12 +55,14 @@ impl Requests {
         self.0.iter().any(|request| request.action == action && !request.late)
     }
 
+    /// Gives up what the session asked of its own accord: it asks once more.
+    pub(super) fn supersede(&mut self, action: Action) {
+        let asked = self.0.iter_mut().filter(|request| request.again && request.action == action);
+        asked.for_each(|request| request.late = true);
+    }
+
     /// Gives up the oldest request if its time is over.
     pub(super) fn give_up(&mut self, now: Instant) -> Option<&Request> {
-        let late = self.0.iter().filter(|request| request.late).count();
-        if late >= MAX_LATE {
-            self.0.pop_front();
-        }
         let request = self.0.iter_mut().find(|request| !request.late)?;
         if request.deadline > now {
             return None;
