@@ -283,7 +283,7 @@ pub(super) fn floats<T>(elements: &[u8], out: &mut [T], convert: impl Fn(f32) ->
     let (mut rest, mut done) = (elements, 0_usize);
     while done < out.len() {
         let now = out.get_mut(done..).and_then(|out| out.first_chunk_mut::<RUN>());
-        let run = rest.split_first_chunk().filter(|(run, _)| all_floats(run));
+        let run = rest.split_first_chunk().filter(|(run, _)| all_narrow(run));
         if let (Some(now), Some((run, tail))) = (now, run) {
             for (to, element) in now.iter_mut().zip(run.chunks_exact(5)) {
                 if let [_, a, b, c, d] = *element {
@@ -305,11 +305,20 @@ pub(super) fn floats<T>(elements: &[u8], out: &mut [T], convert: impl Fn(f32) ->
 /// Whether [`RUN`] elements are floats of 32 bits, and finite.
 #[inline]
 fn all_floats(bytes: &[u8; 5 * RUN]) -> bool {
-    bytes.chunks_exact(5).fold(true, |all, element| match *element {
-        // An exponent of all ones is infinite, or not a number.
-        [first, a, b, ..] => all & (first == marker::FLOAT_32) & (!((a << 1) & 0xfe | b >> 7) != 0),
-        _ => false,
-    })
+    let bad = bytes.chunks_exact(5).fold(0, |bad, element| {
+        let head = element.first_chunk().map_or(0, |head| u32::from_be_bytes(*head));
+        // Of the marker nothing is left, and an exponent of all ones, which is infinite or not a number, overflows.
+        let left = (head ^ (u32::from(marker::FLOAT_32) << 24)) & 0xff7f_8000;
+        bad | left.wrapping_add(0x8000)
+    });
+    bad & 0xff80_0000 == 0
+}
+
+/// Whether [`RUN`] elements that have been checked are floats of 32 bits.
+#[inline]
+fn all_narrow(bytes: &[u8; 5 * RUN]) -> bool {
+    let differs = |element: &[u8]| element.first().map_or(0, |first| first ^ marker::FLOAT_32);
+    bytes.chunks_exact(5).fold(0, |bad, element| bad | differs(element)) == 0
 }
 
 /// The bytes that `samples` take in their shortest form.
