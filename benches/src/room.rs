@@ -90,7 +90,8 @@ pub fn room(users: u32) -> (Server, Vec<PeerId>) {
         let (name, token) = user(slot);
         let (username, token) = (Text::from(name.as_str()), Secret::from(token.as_str()));
         server.handle_command(now, ServerCommand::Member { group_name, username }).unwrap();
-        let from = Some(([10, 0, 0, 1], 1).into());
+        // One address does not log in so many at once.
+        let from = Some(([10, 0, 0, slot as u8], 1).into());
         server.handle_input(now, Input::Opened { peer: peer(slot), via: Via::Accepted, from }).unwrap();
         let login = ClientMessage::Login { username, password: "x".into() };
         let Ok(Some(ServerEvent::LoggingIn { ticket, .. })) = server.receive(now, peer(slot), login) else {
