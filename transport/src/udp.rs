@@ -120,6 +120,9 @@ impl Received {
     }
 }
 
+/// Bytes that a batch has room for from the start.
+const ROOM: usize = 4096;
+
 /// Datagrams to be sent, each with a head of its own; many share their bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
@@ -176,6 +179,10 @@ impl Batch {
         let start = match self.last {
             Some((last, len, start)) if (last, len) == (address, frame.len()) => start,
             _ => {
+                if self.bytes.capacity() == 0 {
+                    // So that it does not grow whenever more comes together than ever before.
+                    self.bytes.reserve(ROOM);
+                }
                 let start = self.bytes.len();
                 self.bytes.extend_from_slice(frame);
                 self.last = Some((address, frame.len(), start));
