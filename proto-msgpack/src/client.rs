@@ -207,9 +207,9 @@ impl Client {
             ServerMessage::LoggedIn { username, token } => {
                 let request = self.answer(b"login")?;
                 self.settled();
-                let name =
-                    |account: &Option<Account>| account.as_ref().map(|account| account.username.clone());
-                if name(&self.account) != name(&request.account) {
+                let [now_in, was_in] =
+                    [&request.account, &self.account].map(|account| account.as_ref().map(|it| &it.username));
+                if now_in != was_in {
                     // The call was the other account's.
                     self.left();
                 }

@@ -4,18 +4,14 @@
 mod hall;
 
 use core::time::Duration;
-use hall::{Hall, call, create, join, login, recording, register, whisper};
+use hall::{Hall, call, create, login, recording, register, whisper};
 use voxwire_core::{Input, Instant, Lane, Output, PeerId, Session};
 use voxwire_msgpack::{Client, ClientCommand, ClientSettings, Code, Refusal, Samples, ServerCommand};
 
 #[test]
 fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
     let mut hall = Hall::safe();
-    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
-    hall.code(ann, create("room"));
-    hall.code(bob, join("room"));
-    hall.code(ann, call("room"));
-    hall.code(bob, call("room"));
+    let (ann, bob) = hall.call_of_two();
     hall.heard(ann);
     // The server goes away for three seconds, in the middle of a request.
     hall.sim.with(ann, |client, _, now| client.handle_command(now, whisper("bob", "lost?"))).unwrap();

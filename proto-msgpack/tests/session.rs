@@ -311,11 +311,7 @@ fn m_03_logging_out_with_the_originals_codes() {
 #[test]
 fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
     let mut hall = Hall::safe();
-    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
-    hall.code(ann, create("room"));
-    hall.code(bob, join("room"));
-    hall.code(ann, call("room"));
-    hall.code(bob, call("room"));
+    let (ann, bob) = hall.call_of_two();
     let link = hall.sim.link_between(ann, hall.server).unwrap();
     hall.sim.disconnect(link);
     hall.wait();

@@ -323,7 +323,7 @@ fn all_narrow(bytes: &[u8; 5 * RUN]) -> bool {
 
 /// The bytes that `samples` take in their shortest form.
 pub(super) fn ints_len(samples: &[i16]) -> usize {
-    samples.chunks(64).fold(0, |sum: usize, chunk| {
+    samples.chunks(CHUNK).fold(0, |sum: usize, chunk| {
         // At most 192, so a byte is enough, and a register holds many.
         let len = chunk.iter().fold(0_u8, |sum, &sample| sum.wrapping_add(width(sample)));
         sum.saturating_add(len.into())

@@ -208,6 +208,16 @@ impl Hall {
         seat
     }
 
+    /// Ann and bob, in the call of ann's group "room".
+    pub fn call_of_two(&mut self) -> (Seat, Seat) {
+        let (ann, bob) = (self.user("ann"), self.user("bob"));
+        self.code(ann, create("room"));
+        self.code(bob, join("room"));
+        self.code(ann, call("room"));
+        self.code(bob, call("room"));
+        (ann, bob)
+    }
+
     pub fn wait(&mut self) {
         self.sim.run_for(MOMENT);
     }
