@@ -1,5 +1,5 @@
 use crate::Instant;
-use alloc::{boxed::Box, vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 use core::{net::IpAddr, time::Duration};
 
 /// How often something may happen: a token bucket's size and refill.
@@ -68,22 +68,59 @@ fn cost(rate: Rate, n: u32) -> Duration {
     Duration::from_nanos(one.saturating_mul(n.into()))
 }
 
-/// One [`Rate`] for each source address, in a table of fixed size: no state is created for anyone and nothing is evicted.
+/// One [`Rate`] for each source address, in a table of fixed size.
 ///
-/// IPv6 sources share a bucket by their /64. Addresses that fall into one slot share it; the seed keeps outsiders from
-/// choosing their company. Loopback is exempt: there one address is many people.
+/// IPv6 sources share a bucket by their /64. A source keeps its slot until it has been quiet for a minute, whoever else comes: nobody
+/// can push it out. A source that finds no slot takes from a bucket that it shares with the others of its network (/48 of IPv6,
+/// /24 of IPv4) that found none, so that somebody with many addresses uses up the slots and the bucket of that network alone: the
+/// sources of one /48 find at most 64 slots of the table. The seed keeps outsiders from choosing their company. Loopback is
+/// exempt, and so are addresses that are known to stand for many ([`SourceRate::exempt`]).
 #[derive(Debug, Clone)]
 pub struct SourceRate {
-    buckets: Box<[Bucket]>,
+    /// Sets of [`WAYS`] slots.
+    slots: Box<[Slot]>,
+    /// For those who find no slot, by network.
+    shared: Box<[Bucket]>,
     rate: Rate,
     seed: u64,
     per_host: bool,
+    exempt: Vec<IpAddr>,
 }
 
+/// A source's place in the table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// Stands for the source; 0 for nobody.
+    tag: u64,
+    bucket: Bucket,
+}
+
+impl Slot {
+    /// Whether nobody has it any more.
+    fn is_free(&self, now: Instant) -> bool {
+        self.tag == 0 || self.bucket.full_at.saturating_add(KEPT) <= now
+    }
+}
+
+/// How long a slot is kept for a source whose bucket is full again.
+const KEPT: Duration = Duration::from_secs(60);
+/// Slots of a set; a source looks for one in two sets.
+const WAYS: usize = 8;
+/// Sets of slots in which the sources of one IPv6 network are.
+const SETS_OF_ONE: u64 = 8;
+
 impl SourceRate {
-    /// A table of `slots` buckets (at least one) under `rate`.
+    /// A table of about `slots` buckets (at least 8) under `rate`.
     pub fn new(rate: Rate, slots: usize, seed: u64) -> Self {
-        Self { buckets: vec![Bucket::default(); slots.max(1)].into(), rate, seed, per_host: false }
+        let sets = slots.div_ceil(WAYS).max(1);
+        Self {
+            slots: vec![Slot::default(); sets.saturating_mul(WAYS)].into(),
+            shared: vec![Bucket::default(); sets.saturating_mul(2)].into(),
+            rate,
+            seed,
+            per_host: false,
+            exempt: Vec::new(),
+        }
     }
 
     /// The same table with each IPv6 address by itself: for one network, where all share a /64.
@@ -92,26 +129,78 @@ impl SourceRate {
         Self { per_host: true, ..self }
     }
 
-    /// Takes one token of `source`'s bucket; false if none is left.
-    pub fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
-        if source.to_canonical().is_loopback() {
-            return true;
-        }
-        let slots = self.buckets.len() as u64;
-        let slot =
-            mix(self.key(source) ^ self.seed).checked_rem(slots).and_then(|slot| usize::try_from(slot).ok());
-        let bucket = slot.and_then(|slot| self.buckets.get_mut(slot));
-        bucket.is_some_and(|bucket| bucket.take(now, self.rate, 1).is_ok())
+    /// Exempts these addresses as loopback is: proxies, behind each of which there are many people.
+    pub fn exempt(&mut self, addresses: &[IpAddr]) {
+        self.exempt.extend(addresses.iter().map(IpAddr::to_canonical));
     }
 
-    /// The 64 bits that stand for a source.
-    fn key(&self, address: IpAddr) -> u64 {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => u32::from(v4).into(),
+    /// Takes one token of `source`'s bucket; false if none is left.
+    pub fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.allow_n(now, source, 1)
+    }
+
+    /// Takes `n` tokens of `source`'s bucket, or none if fewer are left: false.
+    pub fn allow_n(&mut self, now: Instant, source: IpAddr, n: u32) -> bool {
+        let source = source.to_canonical();
+        if source.is_loopback() || self.exempt.contains(&source) {
+            return true;
+        }
+        let rate = self.rate;
+        self.bucket(now, source).is_some_and(|bucket| bucket.take(now, rate, n).is_ok())
+    }
+
+    /// The bucket of a source: its own, or that of its network if there is no slot left.
+    fn bucket(&mut self, now: Instant, source: IpAddr) -> Option<&mut Bucket> {
+        let (network, host) = self.keys(source);
+        let tag = mix(host ^ self.seed.rotate_left(32)) | 1;
+        let mut free = None;
+        // One of two sets, so that a table three quarters full still has a slot for everybody.
+        for choice in [tag >> 1, tag >> 33] {
+            let first = self.set(network, choice, source)?;
+            for at in first..first.checked_add(WAYS)? {
+                let slot = self.slots.get(at)?;
+                if slot.tag == tag {
+                    return Some(&mut self.slots.get_mut(at)?.bucket);
+                }
+                if free.is_none() && slot.is_free(now) {
+                    free = Some(at);
+                }
+            }
+        }
+        if let Some(at) = free {
+            let slot = self.slots.get_mut(at)?;
+            *slot = Slot { tag, bucket: Bucket::default() };
+            return Some(&mut slot.bucket);
+        }
+        let at = network.checked_rem(self.shared.len() as u64)?;
+        self.shared.get_mut(usize::try_from(at).ok()?)
+    }
+
+    /// The first slot of a set.
+    fn set(&self, network: u64, choice: u64, source: IpAddr) -> Option<usize> {
+        let sets = (self.slots.len() / WAYS) as u64;
+        // Whoever has a whole IPv6 network reaches a few sets only.
+        let set = match source {
+            IpAddr::V6(_) if !self.per_host && sets > SETS_OF_ONE => {
+                network.wrapping_add(choice.checked_rem(SETS_OF_ONE)?)
+            }
+            _ => choice,
+        };
+        usize::try_from(set.checked_rem(sets)?).ok()?.checked_mul(WAYS)
+    }
+
+    /// What stands for a source's network, and for the source itself.
+    fn keys(&self, source: IpAddr) -> (u64, u64) {
+        let salted = |network: u64| mix(network ^ self.seed);
+        match source {
+            IpAddr::V4(v4) => {
+                let host = u32::from(v4);
+                (salted((host >> 8).into()), host.into())
+            }
             IpAddr::V6(v6) => {
                 let [high, low] = [u128::from(v6) >> 64, u128::from(v6) & u128::from(u64::MAX)]
                     .map(|half| u64::try_from(half).unwrap_or(u64::MAX));
-                if self.per_host { mix(high) ^ low } else { high }
+                if self.per_host { (salted(high), salted(high) ^ low) } else { (salted(high >> 16), high) }
             }
         }
     }
@@ -194,5 +283,73 @@ mod tests {
             (0..10).filter(|_| table.allow(Instant::ZERO, source)).count()
         };
         assert_eq!(["fe80::1", "fe80::2", "fe80::1", "192.0.2.1"].map(&mut left), [3, 3, 0, 3]);
+    }
+
+    fn v6(network: u64, subnet: u64) -> IpAddr {
+        let bits = (u128::from(network) << 80) | (u128::from(subnet) << 64) | 1;
+        IpAddr::V6(bits.into())
+    }
+
+    /// F-11
+    #[test]
+    fn a_network_full_of_sources_keeps_nobody_else_from_its_rate() {
+        let mut table = SourceRate::new(RATE, 4096, 7);
+        let known: Vec<IpAddr> = (0..100_u8).map(|n| [192, 0, n, 1].into()).collect();
+        let neighbour = v6(0x2001_0db8_0001, 0xffff);
+        for source in known.iter().chain([&neighbour]) {
+            assert!(table.allow(Instant::ZERO, *source));
+        }
+        // All /64 of a /48, again and again; as many get in as find a slot, and the rest are one source.
+        let mut got_in = 0;
+        for second in 0..120 {
+            let now = Instant::from_nanos(second * 1_000_000_000);
+            for subnet in 0..0xffff {
+                got_in += u64::from(table.allow(now, v6(0x2001_0db8_0001, subnet)));
+            }
+            // Those who were there before keep what is theirs, its neighbour too.
+            for source in known.iter().chain([&neighbour]) {
+                assert!(table.allow(now, *source), "{source} at {second} s");
+            }
+        }
+        assert!(got_in <= 65 * (3 + 2 * 120), "{got_in} got in");
+        // Newcomers have their own, from all over the world.
+        let now = Instant::from_nanos(120 * 1_000_000_000);
+        let newcomers = (0..1000_u64).map(|n| v6(0x2a00_0000_0000 + n, 0));
+        let refused = newcomers.filter(|source| !table.allow(now, *source)).count();
+        assert_eq!(refused, 0);
+    }
+
+    /// F-11
+    #[test]
+    fn who_finds_no_slot_shares_with_its_own_network_only_and_slots_become_free() {
+        let mut table = SourceRate::new(RATE, 64, 7);
+        for n in 0..=255_u8 {
+            for m in 0..4 {
+                table.allow(Instant::ZERO, [10, m, 0, n].into());
+            }
+        }
+        // No slot is left, and 192.0.2.0/24 is one source.
+        let allowed = (0..100_u8).filter(|n| table.allow(Instant::ZERO, [192, 0, 2, *n].into())).count();
+        assert!(allowed <= 3, "{allowed}");
+        let others = (0..20_u8).filter(|n| table.allow(Instant::ZERO, [198, 51, *n, 1].into())).count();
+        assert!(others >= 10, "{others} of 20 networks");
+        // A minute later everybody finds one.
+        let now = Instant::from_nanos(70 * 1_000_000_000);
+        let allowed = (0..50_u8).filter(|n| table.allow(now, [192, 0, 2, *n].into())).count();
+        assert!(allowed >= 30, "{allowed}");
+    }
+
+    /// F-06
+    #[test]
+    fn addresses_that_stand_for_many_are_exempt() {
+        let mut table = SourceRate::new(RATE, 64, 7);
+        table.exempt(&[IpAddr::from([192, 0, 2, 1])]);
+        let mut left = |source: &str| {
+            let source: IpAddr = source.parse().unwrap();
+            (0..10).filter(|_| table.allow(Instant::ZERO, source)).count()
+        };
+        assert_eq!(["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2"].map(&mut left), [10, 10, 3]);
+        assert!(table.allow_n(Instant::ZERO, [192, 0, 2, 3].into(), 3));
+        assert!(!table.allow_n(Instant::ZERO, [192, 0, 2, 3].into(), 1));
     }
 }
