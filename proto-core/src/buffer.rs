@@ -63,6 +63,8 @@ impl FrameBuf {
             self.start = 0;
             let needed = self.end.saturating_add(at_least);
             if self.bytes.len() < needed {
+                // No more than is asked for: who asks has an eye on it.
+                self.bytes.reserve_exact(needed.saturating_sub(self.bytes.len()));
                 self.bytes.resize(needed, 0);
             }
         }

@@ -7,7 +7,8 @@ use core::num::NonZeroUsize;
 pub enum Progress {
     /// At least this many more bytes are needed; never asks past the end of the frame, so a driver may read exactly.
     NeedMore(NonZeroUsize),
-    /// Transport-level bytes, already understood; drop them.
+    /// Transport-level bytes, already understood, or a part of something that is not wanted; drop them. A framing that skips more than
+    /// has come in skips what is there, and then needs one byte more: nothing of it is ever buffered.
     Skip(NonZeroUsize),
     /// The frame is `unread[header .. header + body]`; drop `header + body` bytes afterwards.
     Frame {
@@ -47,6 +48,12 @@ pub trait Framing {
     /// accepts closes a connection on which it stays false for too long. (Only on a stream of its own: where a transport carries frames
     /// in units of its own, beside datagrams, nobody shakes hands.)
     fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Whether the frame that has begun has announced its length: [`Progress::NeedMore`] then asks for all that is missing. A driver
+    /// sets memory aside by that.
+    fn announces(&self) -> bool {
         true
     }
 

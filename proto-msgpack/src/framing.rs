@@ -350,6 +350,10 @@ impl voxwire_core::Framing for Framing {
         !matches!(self.state, State::Greeting { .. } | State::Handshake)
     }
 
+    fn announces(&self) -> bool {
+        !matches!(self.state, State::Undecided | State::Plain(_))
+    }
+
     fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
         let len = self.pending.len();
         out.put_slice(&self.pending);

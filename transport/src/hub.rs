@@ -3,6 +3,7 @@ pub(crate) mod datagrams;
 mod direct;
 mod errands;
 mod link;
+mod partial;
 mod shared;
 mod sources;
 
@@ -50,9 +51,13 @@ pub struct HubSettings {
     /// How many bytes may wait on all connections together. Beyond it, droppable frames are dropped for connections that
     /// have more than 64 KiB waiting; and where a reliable frame would be more, whichever has most waiting is closed.
     pub waiting: usize,
-    /// What all partial frames together may hold beyond 64 KiB each, in bytes; beyond it their reading waits. Those of more than 1 MiB
-    /// have half of it, and those of one address (loopback is exempt) a quarter.
+    /// What all partial frames together may hold beyond 2 KiB each, in bytes. Those of more than 1 MiB have half of it, those of more
+    /// than 64 KiB a quarter, and those of one address (loopback is exempt) a quarter; the first may be as large as all of it. Beyond
+    /// it a frame waits until there is room for all of it, those of the addresses that have least first; and while one waits, others
+    /// that fall silent for 0.5 s, or come in at less than 256 KiB/s and half as fast, are closed.
     pub partial_frames: usize,
+    /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
+    pub partial_wait: Duration,
     /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
     /// dead after as many silent probes.
     pub keepalive: Option<(Duration, Duration, u32)>,
@@ -89,6 +94,7 @@ impl HubSettings {
         patience: Duration::from_millis(200),
         waiting: 128 * 1024 * 1024,
         partial_frames: 64 * 1024 * 1024,
+        partial_wait: Duration::from_secs(30),
         keepalive: Some((Duration::from_secs(10), Duration::from_secs(5), 3)),
         unacknowledged: Some(Duration::from_secs(25)),
         send_buffer: Some(64 * 1024),
@@ -234,6 +240,8 @@ pub struct HubStats {
     pub connections: usize,
     /// Bytes that wait to be taken now, on all connections.
     pub waiting: usize,
+    /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
+    pub partial: usize,
     /// Connections accepted, TLS handshakes included that failed.
     pub accepted: u64,
     /// Connections closed at once because of a cap.

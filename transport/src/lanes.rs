@@ -295,6 +295,13 @@ impl<F: Framing> Framing for Cutter<F> {
         }
     }
 
+    fn announces(&self) -> bool {
+        match self {
+            Self::Plain(framing) => framing.announces(),
+            Self::Lanes(_) => true,
+        }
+    }
+
     fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
         match self {
             Self::Plain(framing) => framing.take_pending(out),

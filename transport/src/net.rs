@@ -225,6 +225,30 @@ impl Stream {
         poll.map_ok(|()| buffer.filled().len())
     }
 
+    /// Whether there is something to read, as far as that can be told without reading it: ready where it cannot.
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(stream) => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Whether the peer has closed its side, even if there is something to read before that. False where that cannot be told.
+    pub(crate) fn is_closed_by_peer(&self, cx: &mut Context<'_>) -> bool {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0,
+            _ => return false,
+        };
+        let ready = core::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
+        match ready.poll(cx) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),

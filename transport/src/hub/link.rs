@@ -1,5 +1,6 @@
 //! One connection of a hub: its queue, and the task that reads and writes.
 
+use super::partial::{AGAIN, Claim, Course, OWN};
 use super::shared::{Fed, Shared, Side, count};
 use crate::{
     lanes::{Control, Cutter, put_control},
@@ -20,8 +21,6 @@ use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId,
 const READ: usize = 16 * 1024;
 /// Reads in a row before other tasks get their turn.
 const READS: usize = 8;
-/// What a partial frame may hold of its own; more comes out of the hub's budget.
-const OWN_PARTIAL: usize = 64 * 1024;
 
 /// What a connection may have waiting when all together have too much.
 const OWN_WAITING: usize = 64 * 1024;
@@ -66,6 +65,8 @@ pub(super) struct State<F> {
     pub(super) paused_until: Option<Instant>,
     /// When the task is to be woken because something takes too long.
     deadline: Option<Instant>,
+    /// The largest frame that the session takes from this peer, where it has said so.
+    pub(super) max_frame: usize,
 }
 
 /// Why a frame was not queued.
@@ -98,6 +99,7 @@ impl<F: Framing> Link<F> {
             unheard: false,
             paused_until: None,
             deadline: None,
+            max_frame: usize::MAX,
         };
         Self { state: Mutex::new(state) }
     }
@@ -275,7 +277,7 @@ where
         #[cfg(feature = "quic")]
         datagrams,
         buffer: None,
-        reserved: 0,
+        claim: Claim::new(from.ip()),
         partial: None,
         shaking: None,
         ingress: Bucket::default(),
@@ -284,6 +286,25 @@ where
         phase: Phase::Open,
         nap: None,
     });
+}
+
+/// Moves what is unread into memory for `capacity` bytes.
+fn move_unread(from: &mut FrameBuf, to: &mut FrameBuf, capacity: usize) {
+    let len = from.unread().len();
+    if let Some(spare) = to.spare(capacity.max(len)).get_mut(..len) {
+        spare.copy_from_slice(from.unread());
+    }
+    to.filled(len);
+    from.consume(len);
+}
+
+/// Whether there is room for more of a frame.
+enum Room {
+    There,
+    /// Not now, or there is nothing to be put there.
+    Wait,
+    /// The peer has gone while it waited.
+    Gone,
 }
 
 enum End {
@@ -315,8 +336,8 @@ struct Driver<S: Session> {
     datagrams: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Holds a partial frame; otherwise lent out while there is something to read.
     buffer: Option<FrameBuf>,
-    /// What the hub has set aside for a large partial frame.
-    reserved: usize,
+    /// What the hub has set aside for a partial frame.
+    claim: Claim,
     /// Since when a frame is incomplete, and how many of its bytes are here.
     partial: Option<(Instant, usize)>,
     /// Since when the framing shakes hands.
@@ -339,7 +360,7 @@ impl<S: Session> Future for Driver<S> {
             tracing::debug!(from = %this.from, "{what} took too long");
             count(&this.shared.counters.broken);
         }
-        this.shared.release(this.from.ip(), &mut this.reserved);
+        this.shared.partials.release(&mut this.claim);
         this.shared.close(this.peer);
         this.shared.dismiss(this.from.ip());
         Poll::Ready(())
@@ -379,6 +400,9 @@ impl<S: Session> Driver<S> {
         if let Some(late) = self.late(now, closing) {
             return Poll::Ready(End::Late(late));
         }
+        if closing.is_some() && self.buffer.take().is_some() {
+            self.shared.partials.release(&mut self.claim);
+        }
         if self.phase == Phase::Open && closing.is_none() {
             let resting = paused.is_some_and(|until| self.rest(cx, now, until));
             if !resting {
@@ -401,11 +425,20 @@ impl<S: Session> Driver<S> {
         if let Some(until) = closing {
             return (until <= now).then_some("closing");
         }
+        if !self.shared.partials.stands(&self.claim) {
+            return Some("a frame that others had to wait for");
+        }
+        let patience = self.shared.settings.partial_wait;
+        if self.claim.waiting_since().is_some_and(|since| since.saturating_add(patience) <= now) {
+            return Some("waiting for memory");
+        }
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         if is_over(self.hello_deadline()) {
             return Some("the handshake");
         }
-        is_over(self.frame_deadline()).then_some("a frame")
+        // A peer is not to blame for the time that it has to wait.
+        let waits = self.claim.waiting_since().is_some();
+        (!waits && is_over(self.frame_deadline())).then_some("a frame")
     }
 
     fn hello_deadline(&self) -> Option<Instant> {
@@ -453,27 +486,29 @@ impl<S: Session> Driver<S> {
             }
         }
         for _ in 0..READS {
-            let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.read_buffers.take());
-            let own = buffer.unread().len().saturating_add(needed);
-            let beyond = own.saturating_sub(OWN_PARTIAL);
-            if beyond > 0 && !self.shared.reserve(self.from.ip(), &mut self.reserved, beyond) {
-                // Looked at again with every sweep. The peer is not to blame for the time until then.
-                let now = self.shared.clock.now();
-                self.partial = self.partial.map(|(_, bytes)| (now, bytes));
-                self.buffer = Some(buffer);
-                self.link.lock().deadline = Some(Instant::ZERO);
-                return Poll::Pending;
+            match self.make_room(cx, needed) {
+                Room::There => {}
+                Room::Wait => {
+                    self.settle(cx);
+                    return Poll::Pending;
+                }
+                Room::Gone => return Poll::Ready(End::Closed),
             }
-            // Memory grows with what has come in, not with what was announced.
-            let spare = buffer.spare(needed.clamp(1, READ.max(buffer.unread().len())));
-            let poll = self.stream.poll_read(cx, spare);
+            let mut buffer = self.buffer_to_read(needed);
+            let unread = buffer.unread().len();
+            // Memory grows with what has come in, not with what was announced, and no further than may be held.
+            let most = self.may_hold().saturating_sub(unread).max(1);
+            let spare = buffer.spare(needed.clamp(1, READ.max(unread)).min(most));
+            let len = spare.len().min(most);
+            let poll = self.stream.poll_read(cx, spare.get_mut(..len).unwrap_or(&mut []));
             if let Poll::Ready(Ok(n)) = &poll {
                 buffer.filled(*n);
             }
+            let unread = buffer.unread().len();
             self.buffer = Some(buffer);
             match poll {
                 Poll::Pending => {
-                    self.lend_back();
+                    self.settle(cx);
                     return Poll::Pending;
                 }
                 Poll::Ready(Err(error)) => {
@@ -481,15 +516,103 @@ impl<S: Session> Driver<S> {
                     return Poll::Ready(End::Closed);
                 }
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
-                Poll::Ready(Ok(_)) => match self.digest(cx) {
-                    Ok(Some(need)) => needed = need,
-                    Ok(None) => return Poll::Pending,
-                    Err(error) => return Poll::Ready(End::Broken(error)),
-                },
+                Poll::Ready(Ok(_)) => {
+                    // Should the memory be somebody else's by now, the next look tells.
+                    self.shared.partials.came(&self.claim, self.shared.clock.now(), unread);
+                    match self.digest(cx) {
+                        Ok(Some(need)) => needed = need,
+                        Ok(None) => return Poll::Pending,
+                        Err(error) => return Poll::Ready(End::Broken(error)),
+                    }
+                }
             }
         }
+        self.settle(cx);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Sees to it that a frame of which `needed` bytes are missing may be held. Nothing is set aside for a peer that has sent nothing
+    /// to be put there.
+    fn make_room(&mut self, cx: &mut Context<'_>, needed: usize) -> Room {
+        let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
+        let total = unread.saturating_add(needed);
+        if unread < OWN || total <= self.may_hold() {
+            return Room::There;
+        }
+        if self.claim.waiting_since().is_some() && self.stream.is_closed_by_peer(cx) {
+            return Room::Gone;
+        }
+        if self.stream.poll_peek(cx).is_pending() {
+            return Room::Wait;
+        }
+        let now = self.shared.clock.now();
+        let (known, max_frame) = {
+            let state = self.link.lock();
+            (state.framing.announces(), state.max_frame)
+        };
+        let demand = self.shared.partials.demand(total, known, max_frame);
+        let (waited, course) = (self.claim.waiting_since(), self.course(now));
+        if self.shared.partials.ask(&mut self.claim, now, demand, course, cx.waker()) {
+            // The peer is not to blame for the time that it had to wait.
+            if let (Some(waited), Some((since, _))) = (waited, &mut self.partial) {
+                *since = since.saturating_add(now.saturating_duration_since(waited));
+            }
+            return Room::There;
+        }
+        self.rest(cx, now, now.saturating_add(AGAIN));
+        Room::Wait
+    }
+
+    /// How much of a frame may be held while it is read. What is left of it when nothing more comes is entered.
+    fn may_hold(&self) -> usize {
+        let free = if self.shared.partials.is_tight() { OWN } else { READ };
+        self.claim.may_hold().max(free)
+    }
+
+    fn course(&self, now: Instant) -> Course {
+        let (began, received) = self.partial.unwrap_or((now, 0));
+        Course { began, received }
+    }
+
+    /// Memory to read into: a partial frame that has outgrown the little that was kept for it moves.
+    fn buffer_to_read(&mut self, needed: usize) -> FrameBuf {
+        let Some(mut kept) = self.buffer.take() else { return self.shared.read_buffers.take() };
+        let outgrown = kept.unread().len().saturating_add(needed.min(READ)) > kept.capacity();
+        if kept.capacity() > OWN || !outgrown || self.shared.partials.is_tight() {
+            return kept;
+        }
+        let mut buffer = self.shared.read_buffers.take();
+        move_unread(&mut kept, &mut buffer, READ);
+        self.shared.small_buffers.give(kept);
+        buffer
+    }
+
+    /// Holds no more memory than it takes until the peer goes on, and has that entered.
+    fn settle(&mut self, cx: &Context<'_>) {
+        self.lend_back();
+        let Some(mut buffer) = self.buffer.take() else { return };
+        let unread = buffer.unread().len();
+        let fits = if unread <= OWN { OWN } else { unread.max(READ) };
+        if buffer.capacity() > fits.saturating_mul(2) && buffer.capacity() > self.claim.may_hold()
+            || unread <= OWN && buffer.capacity() > OWN && self.claim.may_hold() <= OWN
+        {
+            let mut smaller = if unread <= OWN {
+                self.shared.small_buffers.take()
+            } else {
+                self.shared.read_buffers.take()
+            };
+            move_unread(&mut buffer, &mut smaller, fits);
+            buffer.shrink_to(READ);
+            self.shared.read_buffers.give(buffer);
+            buffer = smaller;
+        }
+        if buffer.capacity() > OWN {
+            let now = self.shared.clock.now();
+            let course = self.course(now);
+            self.shared.partials.insist(&mut self.claim, now, buffer.capacity(), course, cx.waker());
+        }
+        self.buffer = Some(buffer);
     }
 
     /// Hands what has come in to the session. Returns what the next frame needs, or nothing if reading has to pause.
@@ -499,8 +622,8 @@ impl<S: Session> Driver<S> {
             let (frames, fed) = self.shared.feed(self.peer, &self.link, buffer)?;
             let handled = frames.saturating_add(buffer.take_skipped());
             let now = self.shared.clock.now();
-            if frames > 0 {
-                self.shared.release(self.from.ip(), &mut self.reserved);
+            if frames > 0 || buffer.is_empty() {
+                self.shared.partials.release(&mut self.claim);
             }
             self.partial = match fed {
                 Fed::NeedMore(_) if !buffer.is_empty() => {
@@ -526,7 +649,7 @@ impl<S: Session> Driver<S> {
             if paused.is_some_and(|until| self.rest(cx, now, until)) {
                 self.partial = None;
                 self.link.lock().deadline = None;
-                self.lend_back();
+                self.settle(cx);
                 return Ok(None);
             }
             match fed {
@@ -542,8 +665,12 @@ impl<S: Session> Driver<S> {
     /// Gives an empty read buffer to whoever needs one.
     fn lend_back(&mut self) {
         if let Some(mut buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
-            buffer.shrink_to(4 * READ);
-            self.shared.read_buffers.give(buffer);
+            buffer.shrink_to(READ);
+            if buffer.capacity() <= OWN {
+                self.shared.small_buffers.give(buffer);
+            } else {
+                self.shared.read_buffers.give(buffer);
+            }
         }
     }
 

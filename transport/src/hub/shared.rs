@@ -4,6 +4,7 @@ use super::datagrams::{self, Route, UdpRoute};
 use super::direct::Sociable;
 use super::errands::{self, Errand};
 use super::link::{Link, NotTaken};
+use super::partial::Partials;
 use super::sources::Sources;
 use super::{HubSettings, HubStats};
 use crate::lanes::{Cutter, Kind, ServerHello};
@@ -24,9 +25,6 @@ use voxwire_core::{
     PeerIds, PeerSlab, Session, Via, source,
 };
 
-/// A partial frame that holds more than this, beyond what each connection may, is a large one.
-const LARGE_PARTIAL: usize = 1024 * 1024;
-
 pub(super) struct Shared<S: Session> {
     pub(super) settings: HubSettings,
     /// The UDP sides of listeners that have one.
@@ -36,6 +34,8 @@ pub(super) struct Shared<S: Session> {
     pub(super) clock: Clock,
     core: Mutex<Core<S>>,
     pub(super) read_buffers: Pool<FrameBuf>,
+    /// For what little there is of a frame that has only begun to come in.
+    pub(super) small_buffers: Pool<FrameBuf>,
     pub(super) write_buffers: Pool<Vec<u8>>,
     waker_lists: Pool<Vec<Waker>>,
     batches: Pool<Batch>,
@@ -46,26 +46,18 @@ pub(super) struct Shared<S: Session> {
     pub(super) drain: Notify,
     /// Told whenever a connection has ended.
     pub(super) gone: Notify,
-    /// What each address has.
-    per_address: Mutex<HashMap<IpAddr, Held>>,
+    /// How many connections each address has.
+    per_address: Mutex<HashMap<IpAddr, usize>>,
     live: AtomicUsize,
     /// Validated sources of plain UDP.
     pub(super) kept: AtomicUsize,
     /// Counts the ports opened.
     opened_ports: AtomicUsize,
-    /// Bytes that partial frames hold beyond what each connection may.
-    partial: AtomicUsize,
+    /// What partial frames hold.
+    pub(super) partials: Partials,
     /// Bytes that wait to be written, or are being written, on all connections.
     pub(super) waiting: AtomicUsize,
     pub(super) counters: Counters,
-}
-
-/// What is an address's.
-#[derive(Debug, Default)]
-struct Held {
-    connections: usize,
-    /// Bytes of partial frames beyond what each connection may hold.
-    partial: usize,
 }
 
 /// Why no more frames were handed on.
@@ -157,6 +149,7 @@ impl<S: Session> Shared<S> {
             clock: Clock::start(),
             core: Mutex::new(core),
             read_buffers: Pool::new(settings.pooled),
+            small_buffers: Pool::new(settings.pooled),
             write_buffers: Pool::new(settings.pooled),
             waker_lists: Pool::new(64),
             batches: Pool::new(64),
@@ -168,7 +161,7 @@ impl<S: Session> Shared<S> {
             live: AtomicUsize::new(0),
             kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
-            partial: AtomicUsize::new(0),
+            partials: Partials::new(settings.partial_frames),
             waiting: AtomicUsize::new(0),
             counters: Counters::default(),
         }
@@ -179,7 +172,7 @@ impl<S: Session> Shared<S> {
         count(&self.counters.accepted);
         let per_address = self.per_address.lock();
         let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
-        let count_here = per_address.get(&source(address)).map_or(0, |held| held.connections);
+        let count_here = per_address.get(&source(address)).copied().unwrap_or(0);
         let exempt = address.to_canonical().is_loopback();
         let full = self.live.load(Relaxed) >= self.settings.max_connections
             || (count_here >= self.settings.max_per_address && !exempt);
@@ -187,7 +180,7 @@ impl<S: Session> Shared<S> {
             count(&self.counters.refused);
             return false;
         }
-        per_address.entry(source(address)).or_default().connections = count_here.saturating_add(1);
+        per_address.insert(source(address), count_here.saturating_add(1));
         self.live.fetch_add(1, Relaxed);
         true
     }
@@ -196,9 +189,9 @@ impl<S: Session> Shared<S> {
     pub(super) fn dismiss(&self, address: IpAddr) {
         let per_address = self.per_address.lock();
         let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = per_address.get_mut(&source(address)) {
-            held.connections = held.connections.saturating_sub(1);
-            if held.connections == 0 {
+        if let Some(count) = per_address.get_mut(&source(address)) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
                 per_address.remove(&source(address));
             }
         }
@@ -222,6 +215,7 @@ impl<S: Session> Shared<S> {
         HubStats {
             connections: self.live().saturating_add(self.kept.load(Relaxed)),
             waiting: self.waiting.load(Relaxed),
+            partial: self.partials.used(),
             accepted: accepted.load(Relaxed),
             refused: refused.load(Relaxed),
             broken: broken.load(Relaxed),
@@ -367,42 +361,6 @@ impl<S: Session> Shared<S> {
         rest
     }
 
-    /// Sets `bytes` aside for a partial frame from `address`, instead of the `held` that have been so far; false if they are not
-    /// there. Those that are large share half of what there is, and those of one address a quarter, so that nobody who sends them
-    /// slowly keeps the others from being read.
-    pub(super) fn reserve(&self, address: IpAddr, held: &mut usize, bytes: usize) -> bool {
-        let Some(more) = bytes.checked_sub(*held).filter(|more| *more > 0) else { return true };
-        let all = self.settings.partial_frames;
-        let limit = if bytes > LARGE_PARTIAL { all / 2 } else { all };
-        // The first may be as large as all there is.
-        let fits = |used: usize, limit: usize| {
-            let sum = used.checked_add(more)?;
-            (sum <= if used == *held { all } else { limit }).then_some(sum)
-        };
-        let mut per_address = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = per_address.entry(source(address)).or_default();
-        let exempt = address.to_canonical().is_loopback();
-        let Some(sum) = fits(here.partial, if exempt { all } else { all / 4 }) else { return false };
-        if self.partial.fetch_update(Relaxed, Relaxed, |used| fits(used, limit)).is_err() {
-            return false;
-        }
-        here.partial = sum;
-        *held = bytes;
-        true
-    }
-
-    /// Gives back what was set aside.
-    pub(super) fn release(&self, address: IpAddr, held: &mut usize) {
-        if *held > 0 {
-            let held = core::mem::take(held);
-            self.partial.fetch_sub(held, Relaxed);
-            let mut per_address = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(here) = per_address.get_mut(&source(address)) {
-                here.partial = here.partial.saturating_sub(held);
-            }
-        }
-    }
-
     /// Runs `f` under the lock, then wakes whom it concerns.
     pub(super) fn locked<R>(&self, f: impl FnOnce(&Self, &mut Core<S>, Instant) -> R) -> R {
         let mut core = self.core();
@@ -531,7 +489,11 @@ impl<S: Session> Core<S> {
                     }
                     Output::Close { peer } => closing.push(peer),
                     Output::Limit { peer, max_frame } => {
-                        self.links.get(peer).inspect(|link| link.lock().framing.set_max(max_frame));
+                        if let Some(link) = self.links.get(peer) {
+                            let mut state = link.lock();
+                            state.framing.set_max(max_frame);
+                            state.max_frame = max_frame;
+                        }
                     }
                     Output::Budget { peer, bytes } => {
                         self.links.get(peer).inspect(|link| link.lock().queue.set_budget(bytes));
@@ -653,35 +615,5 @@ mod tests {
         shared.dismiss("192.0.2.1".parse().unwrap());
         assert!(admit("192.0.2.1"));
         assert_eq!((shared.live(), shared.stats().refused), (12, 4));
-    }
-
-    #[test]
-    fn c_06_m_11_partial_frames_of_one_address_have_a_quarter_and_large_ones_half() {
-        const MIB: usize = 1024 * 1024;
-        let settings = HubSettings { partial_frames: 16 * MIB, ..HubSettings::DEFAULT };
-        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
-        let reserve =
-            |address: &str, held: &mut usize, bytes| shared.reserve(address.parse().unwrap(), held, bytes);
-        let mut held = [0; 6];
-        assert!(reserve("192.0.2.1", &mut held[0], 2 * MIB));
-        assert!(reserve("192.0.2.1", &mut held[1], 2 * MIB));
-        assert!(!reserve("192.0.2.1", &mut held[2], 1), "it has its quarter");
-        assert!(reserve("192.0.2.1", &mut held[0], MIB), "what it has is more than that");
-        // Large ones have half in all, small ones the rest.
-        assert!(reserve("192.0.2.2", &mut held[2], 4 * MIB));
-        assert!(!reserve("192.0.2.3", &mut held[3], 2 * MIB));
-        assert!(reserve("192.0.2.3", &mut held[3], MIB));
-        assert!(reserve("127.0.0.1", &mut held[4], MIB) && reserve("127.0.0.1", &mut held[5], MIB));
-        for (at, address) in
-            ["192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3", "::1", "::1"].iter().enumerate()
-        {
-            shared.release(address.parse().unwrap(), &mut held[at]);
-        }
-        // Whoever is alone may have it all.
-        assert!(reserve("192.0.2.1", &mut held[0], 16 * MIB));
-        assert!(!reserve("192.0.2.2", &mut held[1], 1));
-        assert!(!reserve("192.0.2.1", &mut held[0], 16 * MIB + 1));
-        shared.release("192.0.2.1".parse().unwrap(), &mut held[0]);
-        assert_eq!(shared.partial.load(Relaxed), 0);
     }
 }

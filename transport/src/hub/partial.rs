@@ -1,0 +1,546 @@
+//! The memory of frames that have not come in whole: who may hold how much of it, who waits for it, and who has to go.
+//!
+//! Nobody holds a part of it while waiting for more of the same kind: a frame gets all it may need at once, and the three kinds
+//! (by size) have a part of the budget each, so whoever waits only waits for frames that have everything they need. Where somebody
+//! waits, those who hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
+
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use voxwire_core::{Instant, source};
+
+/// What every connection may hold of a partial frame without asking, in bytes.
+pub(super) const OWN: usize = 2048;
+/// The largest frames of the first two kinds, in bytes; there is a third.
+const KINDS: [usize; 2] = [64 * 1024, 1024 * 1024];
+/// For so long nobody has to give back what it has been granted.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often one that waits asks again.
+pub(super) const AGAIN: Duration = Duration::from_millis(100);
+/// Whoever has sent nothing for so long gives way to somebody who waits.
+const STALL: Duration = Duration::from_millis(500);
+/// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
+const HOLDING: Duration = Duration::from_secs(5);
+/// Whoever is faster than this, in bytes per second, keeps what it has.
+const PACE: u64 = 256 * 1024;
+
+/// The budget and its books.
+#[derive(Debug)]
+pub(super) struct Partials {
+    all: usize,
+    books: Mutex<Books>,
+    /// Little is left for small frames: nobody reads more at a time than it may hold without asking.
+    tight: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    last_id: u64,
+    held: BTreeMap<u64, Held>,
+    used: [usize; 3],
+    sources: HashMap<IpAddr, Sum>,
+    /// Those who wait, by kind; the sources that have least come first, and then those who have waited longest.
+    queue: [BTreeMap<(usize, u64), Waiter>; 3],
+}
+
+/// What a source has.
+#[derive(Debug, Default)]
+struct Sum {
+    bytes: usize,
+    claims: usize,
+}
+
+#[derive(Debug)]
+struct Held {
+    from: From,
+    kind: usize,
+    bytes: usize,
+    granted: Instant,
+    /// The first byte of the frame; time spent waiting does not count.
+    began: Instant,
+    received: usize,
+    /// When the last bytes came in.
+    heard: Instant,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    from: From,
+    /// What it holds already, of another kind.
+    holds: usize,
+    bytes: usize,
+    waker: Waker,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct From {
+    source: IpAddr,
+    exempt: bool,
+}
+
+/// What one connection holds and waits for.
+#[derive(Debug)]
+pub(super) struct Claim {
+    from: From,
+    /// 0: has not asked yet.
+    id: u64,
+    granted: usize,
+    waits: Option<Waits>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    kind: usize,
+    rank: usize,
+    since: Instant,
+}
+
+/// How a frame has come in so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Course {
+    pub(super) began: Instant,
+    pub(super) received: usize,
+}
+
+impl Claim {
+    pub(super) fn new(from: IpAddr) -> Self {
+        let from = From { source: source(from), exempt: from.to_canonical().is_loopback() };
+        Self { from, id: 0, granted: 0, waits: None }
+    }
+
+    /// What may be held, in bytes.
+    pub(super) fn may_hold(&self) -> usize {
+        self.granted.max(OWN)
+    }
+
+    /// Since when it waits.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        Some(self.waits?.since)
+    }
+}
+
+const fn kind(bytes: usize) -> usize {
+    let [small, medium] = KINDS;
+    if bytes <= small {
+        0
+    } else if bytes <= medium {
+        1
+    } else {
+        2
+    }
+}
+
+/// Bytes per second.
+fn pace(received: usize, since: Instant, now: Instant) -> u64 {
+    let micros = now.saturating_duration_since(since).as_micros().max(1000);
+    let pace = (received as u128).saturating_mul(1_000_000).checked_div(micros).unwrap_or(0);
+    u64::try_from(pace).unwrap_or(u64::MAX)
+}
+
+impl Partials {
+    pub(super) fn new(all: usize) -> Self {
+        Self { all, books: Mutex::default(), tight: AtomicBool::new(false) }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all frames of a kind may hold together: half of it the largest, a quarter each of the others.
+    const fn share(&self, kind: usize) -> usize {
+        if kind == 2 { self.all / 2 } else { self.all / 4 }
+    }
+
+    /// How much to ask for, for a frame of at least `total` bytes: all of it where its length is known, and otherwise as much as it may
+    /// grow to within its kind.
+    pub(super) fn demand(&self, total: usize, known: bool, max_frame: usize) -> usize {
+        if known {
+            return total;
+        }
+        let larger = KINDS.into_iter().find(|&size| total <= size);
+        let largest = if max_frame == usize::MAX { self.all / 4 } else { max_frame.min(self.all) };
+        larger.unwrap_or_else(|| largest.max(total))
+    }
+
+    /// Whether to read no more at a time than may be held without asking.
+    pub(super) fn is_tight(&self) -> bool {
+        self.tight.load(Relaxed)
+    }
+
+    /// What is held in all.
+    pub(super) fn used(&self) -> usize {
+        self.books().used.iter().sum()
+    }
+
+    /// Asks for `bytes` for one frame. False: not now. The waker is told when it is worth asking again, which is also to be done now
+    /// and then without that.
+    pub(super) fn ask(
+        &self,
+        claim: &mut Claim,
+        now: Instant,
+        bytes: usize,
+        course: Course,
+        waker: &Waker,
+    ) -> bool {
+        if bytes <= claim.granted {
+            return true;
+        }
+        let mut books = self.books();
+        books.number(claim);
+        let kind = kind(bytes);
+        if claim.waits.is_some_and(|waits| waits.kind != kind) {
+            books.stop_waiting(claim);
+        }
+        let rank = if claim.from.exempt { 0 } else { books.claims(claim.from.source) };
+        let waits = claim.waits.unwrap_or(Waits { kind, rank, since: now });
+        let key = (waits.rank, claim.id);
+        let Some(queue) = books.queue.get(kind) else { return false };
+        let ahead =
+            queue.range(..key).any(|(_, other)| self.may(&books, other.from, other.holds, other.bytes));
+        let mut granted = !ahead && self.may(&books, claim.from, claim.granted, bytes);
+        if granted {
+            let own = books.held.get(&claim.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
+            let others = books.used.get(kind).map_or(0, |used| used.saturating_sub(own));
+            // The first may be as large as all there is.
+            let least = others.saturating_sub(self.share(kind).saturating_sub(bytes));
+            granted = least == 0 || books.make_room(claim.id, kind, least, now, waits.since, course);
+        }
+        if granted {
+            // The time until now was not the peer's.
+            let began = course.began.saturating_add(now.saturating_duration_since(waits.since));
+            books.stop_waiting(claim);
+            self.put(&mut books, claim, now, bytes, Course { began, ..course }, waker);
+        } else {
+            let waiter = Waiter { from: claim.from, holds: claim.granted, bytes, waker: waker.clone() };
+            if let Some(queue) = books.queue.get_mut(kind) {
+                queue.insert(key, waiter);
+            }
+            claim.waits = Some(waits);
+        }
+        granted
+    }
+
+    /// Enters what is held already, whether there is room for it or not: a little that has come in with other things.
+    pub(super) fn insist(
+        &self,
+        claim: &mut Claim,
+        now: Instant,
+        bytes: usize,
+        course: Course,
+        waker: &Waker,
+    ) {
+        if bytes > claim.may_hold() {
+            let mut books = self.books();
+            books.number(claim);
+            self.put(&mut books, claim, now, bytes, course, waker);
+        }
+    }
+
+    /// More has come in. False if the memory is somebody else's by now.
+    pub(super) fn came(&self, claim: &Claim, now: Instant, received: usize) -> bool {
+        if claim.granted == 0 {
+            return true;
+        }
+        let mut books = self.books();
+        let held = books.held.get_mut(&claim.id);
+        let Some(held) = held else { return false };
+        (held.heard, held.received) = (now, received);
+        true
+    }
+
+    /// Whether the memory is the claim's still.
+    pub(super) fn stands(&self, claim: &Claim) -> bool {
+        claim.granted == 0 || self.books().held.contains_key(&claim.id)
+    }
+
+    /// Gives everything back, and waits no more.
+    pub(super) fn release(&self, claim: &mut Claim) {
+        if claim.granted == 0 && claim.waits.is_none() {
+            return;
+        }
+        let mut books = self.books();
+        books.stop_waiting(claim);
+        claim.granted = 0;
+        if let Some(kind) = books.remove(claim.id) {
+            self.wake_next(&books, kind);
+        }
+        self.look(&books);
+    }
+
+    fn put(
+        &self,
+        books: &mut Books,
+        claim: &mut Claim,
+        now: Instant,
+        bytes: usize,
+        course: Course,
+        waker: &Waker,
+    ) {
+        let before = books.remove(claim.id);
+        let kind = kind(bytes);
+        let Course { began, received } = course;
+        // One that waits for more does not fall silent by that.
+        let heard = if claim.waits.is_some() { now.saturating_add(HOLDING) } else { now };
+        let held = Held {
+            from: claim.from,
+            kind,
+            bytes,
+            granted: now,
+            began,
+            received,
+            heard,
+            waker: waker.clone(),
+        };
+        if let Some(used) = books.used.get_mut(kind) {
+            *used = used.saturating_add(bytes);
+        }
+        let here = books.sources.entry(claim.from.source).or_default();
+        here.bytes = here.bytes.saturating_add(bytes);
+        here.claims = here.claims.saturating_add(1);
+        books.held.insert(claim.id, held);
+        claim.granted = bytes;
+        if let Some(before) = before.filter(|before| *before != kind) {
+            self.wake_next(books, before);
+        }
+        self.wake_next(books, kind);
+        self.look(books);
+    }
+
+    /// Whether a source may have so many bytes, instead of those it `holds` for this: a quarter of all, or one frame.
+    fn may(&self, books: &Books, from: From, holds: usize, bytes: usize) -> bool {
+        let rest = books.sources.get(&from.source).map_or(0, |here| here.bytes.saturating_sub(holds));
+        bytes <= self.all && (from.exempt || rest == 0 || rest.saturating_add(bytes) <= self.all / 4)
+    }
+
+    fn wake_next(&self, books: &Books, kind: usize) {
+        let mut queue = books.queue.get(kind).into_iter().flatten();
+        let next = queue.find(|(_, waiter)| self.may(books, waiter.from, waiter.holds, waiter.bytes));
+        if let Some((_, waiter)) = next {
+            waiter.waker.wake_by_ref();
+        }
+    }
+
+    fn look(&self, books: &Books) {
+        let [small, ..] = books.used;
+        self.tight.store(small > self.share(0) / 2, Relaxed);
+    }
+}
+
+impl Books {
+    fn number(&mut self, claim: &mut Claim) {
+        if claim.id == 0 {
+            self.last_id = self.last_id.saturating_add(1);
+            claim.id = self.last_id;
+        }
+    }
+
+    fn claims(&self, source: IpAddr) -> usize {
+        self.sources.get(&source).map_or(0, |here| here.claims)
+    }
+
+    fn stop_waiting(&mut self, claim: &mut Claim) {
+        if let Some(Waits { kind, rank, .. }) = claim.waits.take() {
+            self.queue.get_mut(kind).and_then(|queue| queue.remove(&(rank, claim.id)));
+        }
+    }
+
+    /// Returns of which kind it was.
+    fn remove(&mut self, id: u64) -> Option<usize> {
+        let held = self.held.remove(&id)?;
+        if let Some(used) = self.used.get_mut(held.kind) {
+            *used = used.saturating_sub(held.bytes);
+        }
+        if let Some(here) = self.sources.get_mut(&held.from.source) {
+            here.bytes = here.bytes.saturating_sub(held.bytes);
+            here.claims = here.claims.saturating_sub(1);
+            if here.claims == 0 {
+                self.sources.remove(&held.from.source);
+            }
+        }
+        Some(held.kind)
+    }
+
+    /// Takes at least `bytes` from those who do not come in as the one that asks does; from nobody if that is not enough.
+    fn make_room(
+        &mut self,
+        asks: u64,
+        kind: usize,
+        bytes: usize,
+        now: Instant,
+        asked: Instant,
+        course: Course,
+    ) -> bool {
+        let slow = PACE.min(pace(course.received, course.began, asked) / 2);
+        let mut behind: Vec<(u64, u64, usize)> = Vec::new();
+        for (id, held) in &self.held {
+            let pace = pace(held.received, held.began, now);
+            let silent = now.saturating_duration_since(held.heard) >= STALL;
+            if held.kind == kind
+                && *id != asks
+                && held.granted.saturating_add(GRACE) <= now
+                && (silent || pace < slow)
+            {
+                behind.push((pace, *id, held.bytes));
+            }
+        }
+        if behind.iter().fold(0, |sum: usize, (_, _, held)| sum.saturating_add(*held)) < bytes {
+            return false;
+        }
+        behind.sort_unstable();
+        let mut freed: usize = 0;
+        for (_, id, held) in behind {
+            if freed >= bytes {
+                break;
+            }
+            freed = freed.saturating_add(held);
+            if let Some(held) = self.held.get(&id) {
+                held.waker.wake_by_ref();
+            }
+            self.remove(id);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO.saturating_add(Duration::from_millis(millis))
+    }
+
+    /// Comes in at `per_second` since `began`.
+    fn course(began: u64, received: usize) -> Course {
+        Course { began: at(began), received }
+    }
+
+    fn claim(address: &str) -> Claim {
+        Claim::new(address.parse().unwrap())
+    }
+
+    fn ask(partials: &Partials, claim: &mut Claim, now: u64, bytes: usize, received: usize) -> bool {
+        partials.ask(claim, at(now), bytes, course(now, received), Waker::noop())
+    }
+
+    #[test]
+    fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
+        let partials = Partials::new(64 * MIB);
+        let mut large = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(claim);
+        assert!(ask(&partials, &mut large[0], 0, 16 * MIB, 0));
+        assert!(ask(&partials, &mut large[1], 0, 16 * MIB, 0));
+        assert!(!ask(&partials, &mut large[2], 0, 16 * MIB, 0), "the large ones have half");
+        // One address has its quarter, whatever the kind; loopback is exempt.
+        let mut more = claim("192.0.2.1");
+        assert!(!ask(&partials, &mut more, 0, 4096, 0));
+        let mut medium: Vec<Claim> = (0..17).map(|_| claim("127.0.0.1")).collect();
+        let mut granted = 0;
+        for claim in &mut medium {
+            granted += usize::from(partials.ask(claim, at(0), MIB, course(0, 0), Waker::noop()));
+        }
+        assert_eq!(granted, 16);
+        let mut small = claim("::1");
+        assert!(ask(&partials, &mut small, 0, 4096, 0));
+        // What is given back is there again: first for the one that waits.
+        partials.release(&mut large[0]);
+        let mut late = claim("192.0.2.9");
+        assert!(!ask(&partials, &mut late, 1, 16 * MIB, 0), "somebody was there before");
+        assert!(ask(&partials, &mut large[2], 1, 16 * MIB, 0));
+        large
+            .iter_mut()
+            .chain(&mut medium)
+            .chain([&mut small, &mut more, &mut late])
+            .for_each(|claim| partials.release(claim));
+        assert_eq!(partials.used(), 0);
+        let books = partials.books();
+        assert!(
+            books.sources.is_empty() && books.held.is_empty() && books.queue.iter().all(BTreeMap::is_empty)
+        );
+    }
+
+    #[test]
+    fn f_15_the_first_may_be_as_large_as_all_there_is() {
+        let partials = Partials::new(16 * MIB);
+        let (mut first, mut second) = (claim("192.0.2.1"), claim("192.0.2.2"));
+        assert!(ask(&partials, &mut first, 0, 16 * MIB, 0));
+        assert!(!ask(&partials, &mut second, 0, 15 * MIB, 0));
+        partials.release(&mut first);
+        assert!(!ask(&partials, &mut first, 0, 16 * MIB + 1, 0));
+        assert!(ask(&partials, &mut second, 0, 15 * MIB, 0));
+    }
+
+    #[test]
+    fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
+        let partials = Partials::new(64 * MIB);
+        let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
+        for holder in &mut holders {
+            assert!(ask(&partials, holder, 0, 16 * MIB, 100_000));
+        }
+        let mut honest = claim("127.0.0.1");
+        assert!(!ask(&partials, &mut honest, 400, 16 * MIB, 100_000), "nobody has been silent for long");
+        // The first trickles, the second comes in well.
+        assert!(partials.came(&holders[0], at(2400), 100_100));
+        assert!(partials.came(&holders[1], at(2400), 8 * MIB));
+        assert!(partials.ask(&mut honest, at(2500), 16 * MIB, course(400, 100_000), Waker::noop()));
+        assert!(!partials.stands(&holders[0]) && partials.stands(&holders[1]));
+        assert!(!partials.came(&holders[0], at(2600), 100_200));
+        // What was taken from it is not given back twice.
+        let [mut slow, mut fast] = holders;
+        partials.release(&mut slow);
+        assert_eq!(partials.used(), 32 * MIB);
+        // Two that come in equally well do not displace each other.
+        let mut third = claim("127.0.0.1");
+        assert!(partials.came(&fast, at(3500), 12 * MIB) && partials.came(&honest, at(3500), 4 * MIB));
+        assert!(!ask(&partials, &mut third, 3600, 16 * MIB, 4_000_000));
+        assert!(partials.came(&fast, at(3900), 13 * MIB) && partials.came(&honest, at(3900), 5 * MIB));
+        assert!(!partials.ask(&mut third, at(4000), 16 * MIB, course(3600, 4_000_000), Waker::noop()));
+        partials.release(&mut fast);
+        assert!(partials.ask(&mut third, at(4100), 16 * MIB, course(3600, 4_000_000), Waker::noop()));
+    }
+
+    #[test]
+    fn f_15_of_those_who_wait_the_sources_that_have_least_come_first() {
+        let partials = Partials::new(64 * MIB);
+        let mut held: Vec<Claim> = (0..8).map(|n| claim(&format!("192.0.2.{}", n % 2))).collect();
+        for claim in &mut held {
+            assert!(partials.ask(claim, at(0), 4 * MIB, course(0, MIB), Waker::noop()));
+        }
+        let mut crowd: Vec<Claim> = (2..50).map(|n| claim(&format!("192.0.2.{}", n % 2))).collect();
+        for claim in &mut crowd {
+            assert!(!partials.ask(claim, at(1), 4 * MIB, course(0, MIB), Waker::noop()));
+        }
+        let mut honest = claim("198.51.100.7");
+        assert!(!ask(&partials, &mut honest, 2, 4 * MIB, 0));
+        partials.release(&mut held[0]);
+        assert!(!partials.ask(&mut crowd[0], at(3), 4 * MIB, course(0, MIB), Waker::noop()));
+        assert!(ask(&partials, &mut honest, 3, 4 * MIB, 0));
+    }
+
+    #[test]
+    fn f_15_a_frame_of_unknown_length_asks_for_all_of_its_kind() {
+        let partials = Partials::new(64 * MIB);
+        let demand = |total, known| partials.demand(total, known, 20 * MIB);
+        assert_eq!([3000, 70_000, 2 * MIB].map(|total| demand(total, true)), [3000, 70_000, 2 * MIB]);
+        assert_eq!([3000, 70_000, 2 * MIB].map(|total| demand(total, false)), [64 * 1024, MIB, 20 * MIB]);
+        assert_eq!(partials.demand(2 * MIB, false, usize::MAX), 16 * MIB);
+        assert_eq!(partials.demand(17 * MIB, false, usize::MAX), 17 * MIB);
+    }
+
+    #[test]
+    fn f_15_what_is_held_already_is_entered_and_makes_others_careful() {
+        let partials = Partials::new(MIB);
+        let mut claims: Vec<Claim> = (0..20).map(|_| claim("127.0.0.1")).collect();
+        for claim in &mut claims {
+            partials.insist(claim, at(0), 16 * 1024, course(0, 16 * 1024), Waker::noop());
+        }
+        assert_eq!((partials.used(), partials.is_tight()), (320 * 1024, true));
+        claims.iter_mut().for_each(|claim| partials.release(claim));
+        assert_eq!((partials.used(), partials.is_tight()), (0, false));
+    }
+}
