@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 
 mod kit;
+#[path = "../../../tests/kit/namespaces.rs"]
+mod namespaces;
 
 use std::path::Path;
 use std::process::Command;
@@ -26,9 +28,7 @@ fn server_for_the_others() {
 
 /// What each program printed; `None` where the system gives us no namespaces.
 fn run(scenario: &str) -> Option<impl Fn(&str) -> String> {
-    let allowed = Command::new("unshare").args(["-rnmp", "--fork", "true"]).output();
-    if !allowed.is_ok_and(|output| output.status.success()) {
-        eprintln!("no namespaces here: not tested");
+    if !namespaces::available() {
         return None;
     }
     let out = kit::temporary(&format!("network-{scenario}"));
@@ -36,7 +36,8 @@ fn run(scenario: &str) -> Option<impl Fn(&str) -> String> {
     std::fs::create_dir_all(&out).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/network.sh");
     let output = Command::new("unshare")
-        .args(["-rnmp", "--fork", "--kill-child", "sh", script.to_str().unwrap(), scenario])
+        .args(namespaces::UNSHARE)
+        .args(["--kill-child", "sh", script.to_str().unwrap(), scenario])
         .env("CLIENT", env!("CARGO_BIN_EXE_voxwire-client"))
         .env("TEST", std::env::current_exe().unwrap())
         .env("OUT", &out)
@@ -53,6 +54,14 @@ fn run(scenario: &str) -> Option<impl Fn(&str) -> String> {
         read("bob")
     );
     Some(read)
+}
+
+/// F-71, D-08: a network test that does not run is a failure where it has to.
+#[test]
+fn f_71_where_namespaces_are_required_a_skip_is_a_failure() {
+    for (value, required) in [(None, false), (Some(""), false), (Some("0"), false), (Some("1"), true)] {
+        assert_eq!(namespaces::must_run(value.map(std::ffi::OsStr::new)), required, "{value:?}");
+    }
 }
 
 /// From a client's last lines: frames heard, and the longest gap between two of them, in milliseconds.
