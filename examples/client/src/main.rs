@@ -18,11 +18,10 @@ use clap::{Parser, Subcommand};
 use error::Error;
 use link::Link;
 use report::Report;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::prelude::*;
+use voxwire_server::logging;
 
 /// voxwire's client: every action of every protocol, with real audio.
 ///
@@ -76,16 +75,11 @@ enum What {
 fn main() -> ExitCode {
     let flags = Flags::parse();
 
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_filter(flags.log);
-    tracing_subscriber::registry().with(lines).init();
+    let log = logging::start(flags.log);
     match run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("voxwire-client: {error}");
+            log.line(format_args!("voxwire-client: {error}"));
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }

@@ -21,6 +21,9 @@ use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, valid_name};
 /// Where the status page is unless something else is said.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
 
+/// More are of no use to a status page; each may take some 20 KiB.
+const MAX_HTTP_CONNECTIONS: usize = 4096;
+
 /// Dissonance over QUIC.
 pub const QUIC_PORT: u16 = 4245;
 
@@ -166,11 +169,15 @@ pub struct Config {
     pub data: PathBuf,
     /// The status page; `Wanted::IfFree` does without if the port is in use.
     pub http: Wanted,
+    /// Connections to the status page at a time: 64; for one more, the oldest goes of the address that has most.
+    pub http_connections: usize,
+    /// How long a request of the status page and its answer may take together: 10 s.
+    pub http_deadline: Duration,
     /// Certificate chain and key.
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whether secrets may travel in the clear beyond loopback.
     pub allow_plain: bool,
-    /// Safe, or as the originals.
+    /// Safe, or as the originals: for the protocols whose own settings do not say.
     pub profile: Profile,
     /// How long to say goodbye at the end.
     pub drain: Duration,
@@ -231,6 +238,8 @@ pub struct Voicelink {
 pub struct Opcode {
     /// TCP port.
     pub port: u16,
+    /// Safe, or as the originals; `None` for what [`Config::profile`] says.
+    pub profile: Option<Profile>,
     /// What has to be shown for a name: its owner logs in as `NAME:SECRET`.
     pub secrets: BTreeMap<String, String>,
     /// Whether only names with a secret can be taken.
@@ -247,6 +256,7 @@ impl Default for Opcode {
     fn default() -> Self {
         Self {
             port: voxwire_opcode::DEFAULT_PORT,
+            profile: None,
             secrets: BTreeMap::new(),
             secrets_only: false,
             trust_host: false,
@@ -261,6 +271,8 @@ impl Default for Opcode {
 pub struct Dissonance {
     /// TCP and UDP port.
     pub port: u16,
+    /// Safe, or as the originals; `None` for what [`Config::profile`] says.
+    pub profile: Option<Profile>,
     /// The port for QUIC, if there is to be any.
     pub quic_port: Option<u16>,
     /// Rooms whose numbers are kept for them, so that no other name can take their place.
@@ -277,6 +289,7 @@ impl Default for Dissonance {
     fn default() -> Self {
         Self {
             port: voxwire_dissonance::DEFAULT_PORT,
+            profile: None,
             quic_port: Some(QUIC_PORT),
             rooms: Vec::new(),
             rooms_only: false,
@@ -309,6 +322,8 @@ impl Default for Config {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data: "voxwire-data".into(),
             http: Wanted::IfFree(DEFAULT_HTTP),
+            http_connections: 64,
+            http_deadline: Duration::from_secs(10),
             tls: None,
             allow_plain: false,
             profile: Profile::Safe,
@@ -393,11 +408,32 @@ impl Config {
         set(&mut config.syfala.port, syfala_port);
         set(&mut config.syfala.sound, syfala_sound.map(SyfalaSound::from));
         set(&mut config.http, http.map(Wanted::from));
-        set(&mut config.profile, profile);
+        if let Some(profile) = profile {
+            config.profile = profile;
+            // The flag is for all of them.
+            config.opcode.profile = None;
+            config.msgpack.profile = None;
+            config.dissonance.profile = None;
+        }
         config.tls = tls_cert.zip(tls_key).or(config.tls);
         config.allow_plain |= flags.allow_plain;
         config.check()?;
         Ok(config)
+    }
+
+    /// Where safe defaults and what original programs do differ: the protocol's own setting, or else the one for all. voicelink and
+    /// syfala have no such difference.
+    pub const fn profile_of(&self, protocol: Protocol) -> Profile {
+        let own = match protocol {
+            Protocol::Opcode => self.opcode.profile,
+            Protocol::Msgpack => self.msgpack.profile,
+            Protocol::Dissonance => self.dissonance.profile,
+            Protocol::Voicelink | Protocol::Syfala => None,
+        };
+        match own {
+            Some(profile) => profile,
+            None => self.profile,
+        }
     }
 
     /// Changes the settings by the text of a file.
@@ -409,6 +445,8 @@ impl Config {
         set(&mut self.bind, file.bind);
         set(&mut self.data, file.data);
         set(&mut self.http, file.http.map(Wanted::from));
+        set(&mut self.http_connections, file.http_connections);
+        set(&mut self.http_deadline, seconds(file.http_seconds));
         set(&mut self.allow_plain, file.allow_plain);
         set(&mut self.profile, file.profile);
         set(&mut self.drain, seconds(file.drain_seconds));
@@ -427,6 +465,7 @@ impl Config {
         if let Some(file) = file.opcode {
             let opcode = &mut self.opcode;
             set(&mut opcode.port, file.port);
+            opcode.profile = file.profile.or(opcode.profile);
             set(&mut opcode.secrets, file.secrets);
             set(&mut opcode.secrets_only, file.secrets_only);
             set(&mut opcode.trust_host, file.trust_host);
@@ -436,6 +475,7 @@ impl Config {
         if let Some(file) = file.dissonance {
             let dissonance = &mut self.dissonance;
             set(&mut dissonance.port, file.port);
+            dissonance.profile = file.profile.or(dissonance.profile);
             dissonance.quic_port =
                 file.quic_port.or(dissonance.quic_port).filter(|_| file.quic.unwrap_or(true));
             set(&mut dissonance.rooms, file.rooms);
@@ -465,6 +505,18 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Error> {
+        if !(1..=MAX_HTTP_CONNECTIONS).contains(&self.http_connections) {
+            return Err(Error::Usage(format!(
+                "http-connections {}: 1 to {MAX_HTTP_CONNECTIONS} expected",
+                self.http_connections
+            )));
+        }
+        if self.http_deadline.is_zero() {
+            return Err(Error::Usage("http-seconds 0: at least 1 expected".into()));
+        }
+        if self.drain < Duration::from_secs(1) {
+            return Err(Error::Usage("drain-seconds 0: at least 1 expected".into()));
+        }
         self.syfala.check()?;
         self.msgpack.check()?;
         let Voicelink { names, secrets, block, .. } = &self.voicelink;
@@ -535,6 +587,8 @@ struct File {
     bind: Option<IpAddr>,
     data: Option<PathBuf>,
     http: Option<Http>,
+    http_connections: Option<usize>,
+    http_seconds: Option<u64>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     allow_plain: Option<bool>,
@@ -553,6 +607,7 @@ struct File {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct OpcodeFile {
     port: Option<u16>,
+    profile: Option<Profile>,
     secrets: Option<BTreeMap<String, String>>,
     secrets_only: Option<bool>,
     trust_host: Option<bool>,
@@ -581,6 +636,7 @@ impl From<Addresses> for Vec<IpAddr> {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct DissonanceFile {
     port: Option<u16>,
+    profile: Option<Profile>,
     quic: Option<bool>,
     quic_port: Option<u16>,
     rooms: Option<Vec<String>>,

@@ -1,8 +1,8 @@
 //! Dissonance: which rooms there are, and what goes into the log.
 
 use crate::Error;
-use crate::config::{Config, Dissonance, Profile};
-use crate::service::{Figure, Service, hub_settings};
+use crate::config::{Config, Dissonance, Profile, Protocol};
+use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
@@ -14,7 +14,7 @@ use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 /// Starts serving on `listeners`, one session for all.
 pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted, Error> {
     let Dissonance { rooms, rooms_only, token, max_rooms, .. } = config.dissonance.clone();
-    let defaults = match config.profile {
+    let defaults = match config.profile_of(Protocol::Dissonance) {
         Profile::Safe => Settings::DEFAULT,
         Profile::Original => Settings::ORIGINAL,
     };
@@ -102,7 +102,7 @@ impl Service for Hosted {
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(self.hub.drain(deadline))
+        Box::pin(self.hub.drain(for_goodbyes(deadline)))
     }
 }
 

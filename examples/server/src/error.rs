@@ -1,4 +1,5 @@
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -58,9 +59,9 @@ pub enum Error {
     /// The system's.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A second signal came while saying goodbye.
-    #[error("interrupted before everybody was told")]
-    Interrupted,
+    /// Something was not written by the deadline of the drain.
+    #[error("not everything was written within the {} s of drain-seconds: the disk takes nothing", .0.as_secs())]
+    Unfinished(Duration),
 }
 
 impl Error {

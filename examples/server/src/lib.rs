@@ -3,8 +3,10 @@
 
 mod certificate;
 mod config;
+pub mod descriptors;
 mod dissonance;
 mod error;
+pub mod logging;
 mod msgpack;
 mod opcode;
 mod service;

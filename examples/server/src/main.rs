@@ -2,59 +2,91 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-
-use std::io::{IsTerminal, Write};
+use core::sync::atomic::AtomicBool;
+use core::time::Duration;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::{flag, iterator::Signals, low_level};
+use std::io::Write;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use tokio::sync::oneshot;
+use voxwire_server::{Config, Error, Flags, Listening, descriptors, logging, start};
 
-use tracing_subscriber::prelude::*;
-use voxwire_server::{Config, Error, Flags, Running, start};
+/// What an exit may take beyond `drain-seconds`: the last lines of the log, and a machine that is busy.
+const GRACE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_filter(flags.log);
-    tracing_subscriber::registry().with(lines).init();
-    let result = Config::from_flags(&flags).and_then(|config| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(serve(config))
-    });
-    match result {
+    let log = logging::start(flags.log);
+    match Config::from_flags(&flags).and_then(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("voxwire-server: {error}");
+            log.line(format_args!("voxwire-server: {error}"));
             ExitCode::from(if error.is_usage() { 2 } else { 1 })
         }
     }
 }
 
-async fn serve(config: Config) -> Result<(), Error> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+fn run(mut config: Config) -> Result<(), Error> {
+    let terminated = signals(config.drain)?;
+    descriptors::fit(&mut config);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config, terminated));
+    // A thread that waits for a disk which hangs is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// The first SIGINT or SIGTERM is told; whatever blocks, the process ends within `drain` and a little more. The second one ends it
+/// at once, in the signal's handler: no thread has to be free for that.
+fn signals(drain: Duration) -> Result<oneshot::Receiver<()>, Error> {
+    let second = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first one finds the flag unset, and sets it.
+        flag::register_conditional_shutdown(signal, 1, second.clone())?;
+        flag::register(signal, second.clone())?;
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let (told, terminated) = oneshot::channel();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if signals.forever().next().is_none() {
+            return;
+        }
+        let _ = told.send(());
+        let (_never, wait) = channel::<()>();
+        let _ = wait.recv_timeout(drain.saturating_add(GRACE));
+        low_level::exit(1)
+    })?;
+    Ok(terminated)
+}
+
+async fn serve(config: Config, terminated: oneshot::Receiver<()>) -> Result<(), Error> {
     let drain = config.drain;
     let running = start(config).await?;
-    announce(&running)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    announce(running.listening().to_vec())?;
+    let _ = terminated.await;
     tracing::info!("shutting down; a second signal ends it at once");
-    tokio::select! {
-        () = running.drain(drain) => Ok(()),
-        _ = interrupt.recv() => Err(Error::Interrupted),
-        _ = terminate.recv() => Err(Error::Interrupted),
+    match running.drain(drain).await {
+        true => Ok(()),
+        false => Err(Error::Unfinished(drain)),
     }
 }
 
-/// The lines that scripts wait for.
-fn announce(running: &Running) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    for listening in running.listening() {
-        writeln!(out, "listening {listening}")?;
-    }
-    writeln!(out, "ready")?;
-    Ok(out.flush()?)
+/// The lines that scripts wait for. A reader that does not take them stops nobody else.
+fn announce(listening: Vec<Listening>) -> Result<(), Error> {
+    let write = move || {
+        let mut out = std::io::stdout().lock();
+        for listening in listening {
+            writeln!(out, "listening {listening}")?;
+        }
+        writeln!(out, "ready")?;
+        out.flush()
+    };
+    std::thread::Builder::new().name("announce".into()).spawn(move || {
+        if let Err(error) = write() {
+            tracing::warn!(%error, "cannot write to standard output");
+        }
+    })?;
+    Ok(())
 }

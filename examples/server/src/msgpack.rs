@@ -5,8 +5,8 @@ mod passwords;
 mod store;
 
 use crate::Error;
-use crate::config::{Config, Msgpack, Profile};
-use crate::service::{Figure, Service, hub_settings};
+use crate::config::{Config, Msgpack, Profile, Protocol};
+use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use blake2::{Blake2s256, Digest as _};
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr};
@@ -30,7 +30,7 @@ const ORIGINALS: ([&str; 3], &str) = (["edoren", "pepe", "grillo"], "123");
 
 /// Opens the database, and starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
-    let defaults = match config.profile {
+    let defaults = match config.profile_of(Protocol::Msgpack) {
         Profile::Safe => Settings::DEFAULT,
         Profile::Original => Settings::ORIGINAL,
     };
@@ -101,7 +101,7 @@ fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Er
 fn make_accounts(config: &Config, store: &Store, hasher: &passwords::Hasher) -> Result<(), Error> {
     let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
     // Where nobody but this machine can use them.
-    if config.profile == Profile::Original && config.bind.is_loopback() {
+    if config.profile_of(Protocol::Msgpack) == Profile::Original && config.bind.is_loopback() {
         accounts.extend(ORIGINALS.0.map(|name| (name, ORIGINALS.1)));
     }
     accounts
@@ -215,7 +215,7 @@ impl Service for Hosted {
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
         Box::pin(async move {
-            let drained = self.hub.drain(deadline).await;
+            let drained = self.hub.drain(for_goodbyes(deadline)).await;
             let keeper = self.keeper.clone();
             // What is waiting for the disk gets there.
             let _ = tokio::task::spawn_blocking(move || keeper.close()).await;

@@ -1,8 +1,8 @@
 //! opcode: who may have which name, and what goes into the log.
 
 use crate::Error;
-use crate::config::{Config, Opcode, Profile};
-use crate::service::{Figure, Service, hub_settings};
+use crate::config::{Config, Opcode, Profile, Protocol};
+use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::net::IpAddr;
 use core::pin::Pin;
@@ -19,7 +19,7 @@ use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
     let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = config.opcode;
     let seed = getrandom::u64().unwrap_or_default();
-    let defaults = match config.profile {
+    let defaults = match config.profile_of(Protocol::Opcode) {
         Profile::Safe => Settings::DEFAULT,
         Profile::Original => Settings::ORIGINAL,
     };
@@ -87,7 +87,7 @@ impl Service for Hosted {
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(self.hub.drain(deadline))
+        Box::pin(self.hub.drain(for_goodbyes(deadline)))
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
     /// What to count, in a fixed order.
     fn figures(&self) -> Vec<Figure>;
 
-    /// Says goodbye to everybody.
+    /// Says goodbye to everybody. What takes longer than `deadline` is given up: connections have to be ended a little before.
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>>;
 }
 
@@ -109,7 +109,8 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let services: Arc<[Box<dyn Service>]> = services.into();
     if let Some(http) = http {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
-        tokio::spawn(status::serve(http, services.clone()));
+        let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
+        tokio::spawn(status::serve(http, services.clone(), limits));
     }
     Ok(Running { services, listening })
 }
@@ -191,21 +192,33 @@ impl Running {
         found.map(|at| at.address)
     }
 
-    /// Says goodbye to everybody, and waits for them at most for `deadline`.
-    pub async fn drain(self, deadline: Duration) {
-        // Each on its own task: their deadlines run together.
+    /// Says goodbye to everybody, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
+    /// Clients that do not take their goodbye by then are cut off. Returns `false` if something that had to be written was not.
+    pub async fn drain(self, deadline: Duration) -> bool {
         let services = self.services;
+        // Each on its own task: their deadlines run together.
         let tasks = (0..services.len()).map(|index| {
             let services = services.clone();
             tokio::spawn(async move {
                 let service = &services[index];
-                let Drained { told, cut_off } = service.drain(deadline).await;
-                tracing::info!(protocol = service.protocol(), told, cut_off, "said goodbye");
+                let protocol = service.protocol();
+                match tokio::time::timeout(deadline, service.drain(deadline)).await {
+                    Ok(Drained { told, cut_off }) => {
+                        tracing::info!(protocol, told, cut_off, "said goodbye");
+                        true
+                    }
+                    Err(_) => {
+                        tracing::error!(protocol, ?deadline, "not finished by the deadline");
+                        false
+                    }
+                }
             })
         });
+        let mut finished = true;
         for task in tasks.collect::<Vec<_>>() {
-            let _ = task.await;
+            finished &= task.await.unwrap_or(false);
         }
+        finished
     }
 }
 
@@ -217,6 +230,11 @@ pub(crate) fn hub_settings(config: &Config) -> HubSettings {
         max_per_address: config.per_address,
         ..HubSettings::DEFAULT
     }
+}
+
+/// How much of a drain's `deadline` clients have to take their goodbye: the rest is for the end of it, and for the disk.
+pub(crate) fn for_goodbyes(deadline: Duration) -> Duration {
+    (deadline * 3 / 4).saturating_sub(Duration::from_millis(500))
 }
 
 impl Wanted {

@@ -1,5 +1,7 @@
 //! The status page, `/metrics` and `/healthz`.
 
+mod http;
+
 use crate::Error;
 use crate::config::Wanted;
 use crate::service::{Figure, Service};
@@ -15,6 +17,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
+pub(crate) use http::Limits;
+
 type Services = Arc<[Box<dyn Service>]>;
 
 pub(crate) async fn bind(wanted: Wanted) -> Result<Option<TcpListener>, Error> {
@@ -29,17 +33,18 @@ pub(crate) async fn bind(wanted: Wanted) -> Result<Option<TcpListener>, Error> {
     }
 }
 
-pub(crate) async fn serve(listener: TcpListener, services: Services) {
+pub(crate) async fn serve(listener: TcpListener, services: Services, limits: Limits) {
+    http::serve(listener, services, limits).await;
+}
+
+fn router(services: Services) -> Router {
     let mut registry = Registry::with_prefix("voxwire");
     registry.register_collector(Box::new(Figures(services.clone())));
     let registry = Arc::new(registry);
-    let app = Router::new()
+    Router::new()
         .route("/", get(move || async move { Html(page(&services)) }))
         .route("/metrics", get(move || async move { metrics(&registry) }))
-        .route("/healthz", get(|| async { "ok\n" }));
-    if let Err(error) = axum::serve(listener, app).await {
-        tracing::error!(%error, "status page ended");
-    }
+        .route("/healthz", get(|| async { "ok\n" }))
 }
 
 fn metrics(registry: &Registry) -> impl IntoResponse + use<> {

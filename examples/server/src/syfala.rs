@@ -5,7 +5,7 @@ mod lan;
 
 use crate::Error;
 use crate::config::{Config, SyfalaSound};
-use crate::service::{Figure, Service, hub_settings};
+use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::fmt;
 use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
@@ -205,7 +205,7 @@ impl Service for SoftDevice {
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(Self::drain(self, deadline))
+        Box::pin(Self::drain(self, for_goodbyes(deadline)))
     }
 }
 

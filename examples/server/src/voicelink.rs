@@ -1,7 +1,7 @@
 //! voicelink: who may have which name, and what goes into the log.
 
 use crate::config::{Config, FixedName, Voicelink};
-use crate::service::{Figure, Service, hub_settings};
+use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::net::IpAddr;
 use core::pin::Pin;
@@ -80,7 +80,7 @@ impl Service for Hosted {
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(self.hub.drain(deadline))
+        Box::pin(self.hub.drain(for_goodbyes(deadline)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The settings of msgpack.
 
-use super::set;
+use super::{Profile, set};
 use crate::Error;
 use core::fmt;
 use core::time::Duration;
@@ -13,6 +13,8 @@ use voxwire_msgpack::DEFAULT_PORT;
 pub struct Msgpack {
     /// TCP port.
     pub port: u16,
+    /// Safe, or as the originals; `None` for what [`Config::profile`](crate::Config::profile) says.
+    pub profile: Option<Profile>,
     /// Accounts that are made at the start if they are not there: name and password.
     pub accounts: BTreeMap<String, String>,
     /// Whether clients may make accounts themselves.
@@ -37,6 +39,7 @@ impl Default for Msgpack {
     fn default() -> Self {
         Self {
             port: DEFAULT_PORT,
+            profile: None,
             accounts: BTreeMap::new(),
             register: true,
             keep: true,
@@ -95,6 +98,7 @@ const SMALLEST_DATABASE: u64 = 1024 * 1024;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct MsgpackFile {
     port: Option<u16>,
+    profile: Option<Profile>,
     accounts: Option<BTreeMap<String, String>>,
     register: Option<bool>,
     keep: Option<bool>,
@@ -109,6 +113,7 @@ pub(super) struct MsgpackFile {
 impl MsgpackFile {
     pub(super) fn apply(self, msgpack: &mut Msgpack) {
         set(&mut msgpack.port, self.port);
+        msgpack.profile = self.profile.or(msgpack.profile);
         set(&mut msgpack.accounts, self.accounts);
         set(&mut msgpack.register, self.register);
         set(&mut msgpack.keep, self.keep);

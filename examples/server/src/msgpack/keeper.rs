@@ -4,7 +4,7 @@ use super::passwords::{Attempt, Check, Desk, Hasher, THREADS, Verdict};
 use super::store::{Kept, Outcome, Reader, Store, is_full};
 use super::{Shared, refuse};
 use crate::Error;
-use crate::config::{Config, Profile};
+use crate::config::{Config, Profile, Protocol};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -107,7 +107,7 @@ impl Keeper {
         let bytes = Arc::new(AtomicUsize::new(0));
         let mut threads = Vec::new();
         let hasher = Arc::new(hasher);
-        let discreet = config.profile == Profile::Safe;
+        let discreet = config.profile_of(Protocol::Msgpack) == Profile::Safe;
         for _ in 0..THREADS {
             let reader = Reader::open(&config.data).map_err(|error| Error::Database {
                 path: config.data.join("msgpack.db"),

@@ -1,0 +1,213 @@
+//! The log of the programs, on standard error: never waited for, and no larger for what strangers do.
+
+use core::fmt;
+use core::fmt::Write as _;
+use core::time::Duration;
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber, callsite::Identifier};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{FilterExt, LevelFilter};
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{format, time::SystemTime};
+use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::prelude::*;
+
+/// Lines that may wait for the reader of standard error; more are dropped, and counted.
+const WAITING: usize = 4096;
+/// Lines of one kind that are written in a minute, at levels up to `info`; more are counted.
+const LINES: u64 = 20;
+/// How often what was left out is told.
+const MINUTE: Duration = Duration::from_secs(60);
+/// How long the end waits for the reader of what still has to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// A log at work. Dropping it writes what waits, for a second at most.
+#[derive(Debug)]
+pub struct Log {
+    writer: NonBlocking,
+    guard: Option<WorkerGuard>,
+    repeats: Arc<Repeats>,
+    _minutes: Sender<()>,
+}
+
+/// Starts logging to standard error, for the whole process; panics are told there as well.
+///
+/// A thread of its own writes. A reader that stops (a full pipe, Ctrl-S on a terminal) delays nothing else: 4096 lines wait for it,
+/// more are dropped, and how many is told as soon as lines are read again.
+///
+/// Up to level `info`, no more than 20 lines a minute come from one place in the program, so that strangers cannot fill the disk;
+/// how many more there were is told once a minute. `debug` and `trace` show everything.
+pub fn start(level: LevelFilter) -> Log {
+    let lost = Arc::new(OnceLock::new());
+    let lines = Lines { lost: lost.clone(), told: 0 };
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log").finish(lines);
+    let _ = lost.set(writer.error_counter());
+    let repeats = Arc::new(Repeats::default());
+    let limit =
+        Limit { repeats: repeats.clone(), of: level.min(LevelFilter::INFO), on: level <= LevelFilter::INFO };
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(writer.clone())
+        .with_target(false)
+        .with_filter(level.and(limit));
+    tracing_subscriber::registry().with(layer).init();
+    panics(writer.clone());
+    let minutes = every_minute(repeats.clone());
+    Log { writer, guard: Some(guard), repeats, _minutes: minutes }
+}
+
+impl Log {
+    /// Writes a line as it is, whatever the level: the program's last words.
+    pub fn line(&self, line: fmt::Arguments<'_>) {
+        // One write is one line of those that wait.
+        let _ = self.writer.clone().write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.repeats.tell();
+        // The guard itself prints to standard error when that takes too long, and so may wait for ever.
+        let guard = self.guard.take();
+        let (done, wait) = channel();
+        let flush = std::thread::Builder::new().spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        if flush.is_ok() {
+            let _ = wait.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+/// The default hook would wait for standard error.
+fn panics(writer: NonBlocking) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("?"));
+        if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
+            let _ = writeln!(text, "{backtrace}");
+        }
+        let _ = writer.clone().write_all(text.as_bytes());
+    }));
+}
+
+/// Where the lines go. Used by the thread that may wait.
+struct Lines {
+    lost: Arc<OnceLock<ErrorCounter>>,
+    /// How many lost lines have been told.
+    told: usize,
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(line)?;
+        let lost = self.lost.get().map_or(0, ErrorCounter::dropped_lines);
+        let more = lost.saturating_sub(self.told);
+        if more > 0 {
+            self.told = lost;
+            let mut at = String::new();
+            let _ = SystemTime.format_time(&mut format::Writer::new(&mut at));
+            let why = "standard error was not read in time";
+            io::stderr().write_all(format!("{at}  WARN lines lost, {why} count={more}\n").as_bytes())?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// What each place in the program has logged in this minute.
+#[derive(Debug, Default)]
+struct Repeats {
+    kinds: Mutex<HashMap<Identifier, Kind>>,
+}
+
+#[derive(Debug, Default)]
+struct Kind {
+    lines: u64,
+    message: String,
+}
+
+impl Repeats {
+    /// Whether this event is to be written.
+    fn admit(&self, event: &Event<'_>) -> bool {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(event.metadata().callsite()).or_default();
+        kind.lines = kind.lines.saturating_add(1);
+        if kind.lines == LINES.saturating_add(1) {
+            event.record(&mut Message(&mut kind.message));
+        }
+        kind.lines <= LINES
+    }
+
+    /// Tells what was left out, and begins anew.
+    fn tell(&self) {
+        let kinds = core::mem::take(&mut *self.kinds.lock().unwrap_or_else(PoisonError::into_inner));
+        for Kind { lines, message } in kinds.into_values() {
+            let more = lines.saturating_sub(LINES);
+            if more > 0 {
+                tracing::info!(target: TOLD, "{more} more lines in a minute like: {message}");
+            }
+        }
+    }
+}
+
+/// What is said of lines left out is never left out: one line a minute of each kind.
+const TOLD: &str = "voxwire_server::logging::told";
+
+fn every_minute(repeats: Arc<Repeats>) -> Sender<()> {
+    let (running, ended) = channel();
+    // Without the thread, nothing that is left out is told until the end.
+    let _ = std::thread::Builder::new().name("log-minutes".into()).spawn(move || {
+        while ended.recv_timeout(MINUTE) == Err(RecvTimeoutError::Timeout) {
+            repeats.tell();
+        }
+    });
+    running
+}
+
+/// An event's text, without what is special about each.
+struct Message<'a>(&'a mut String);
+
+impl Visit for Message<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            let _ = write!(self.0, "{value:?}");
+        }
+    }
+}
+
+/// Leaves out what is too much.
+#[derive(Debug)]
+struct Limit {
+    repeats: Arc<Repeats>,
+    /// The most detailed level that is limited.
+    of: LevelFilter,
+    on: bool,
+}
+
+impl<S: Subscriber> Filter<S> for Limit {
+    fn enabled(&self, _metadata: &Metadata<'_>, _context: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn callsite_enabled(&self, _metadata: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        let limited = self.on && *metadata.level() <= self.of && metadata.target() != TOLD;
+        !limited || self.repeats.admit(event)
+    }
+}

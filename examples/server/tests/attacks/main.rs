@@ -1,0 +1,27 @@
+//! Attacks on the program `voxwire-server`: a load of one kind at a time, with an honest call beside it.
+//!
+//! Each file is an attack on the real program as a child process. Beside it two clients of ours make a call, which must lose nothing;
+//! afterwards the server must have stayed under 512 MiB and must end when it is told to. The attacks take some five seconds each, one
+//! after the other. At full length:
+//!
+//! ```text
+//! VOXWIRE_ATTACK_SECONDS=300 cargo test -p voxwire-server --release --test attacks
+//! ```
+//!
+//! All traffic stays on loopback. What cannot run on a machine prints `skipped` and why.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    unreachable_pub,
+    dead_code
+)]
+
+mod common;
+mod descriptors;
+mod disk;
+mod http;
+mod log_pipe;
+#[path = "../kit/user.rs"]
+mod user;
