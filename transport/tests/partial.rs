@@ -3,9 +3,10 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use tokio::runtime::Runtime;
 use voxwire_core::{Handler, Instant, Message, Session};
 use voxwire_msgpack::zmtp::{SocketType, put_greeting, put_message_head, put_ready};
 use voxwire_msgpack::{ClientMessage, Server, ServerCommand, ServerEvent, Settings, Wire};
@@ -41,9 +42,9 @@ fn encoded(message: &ClientMessage<'_>) -> Vec<u8> {
     bytes
 }
 
-/// A recording of nearly 3 MB.
+/// A recording of 1.2 MB.
 fn recording(username: &str) -> Vec<u8> {
-    let samples = vec![30_000_i16; 990_000];
+    let samples = vec![30_000_i16; 400_000];
     encoded(&ClientMessage::VoiceMsg {
         username: username.into(),
         token: TOKEN.into(),
@@ -54,163 +55,160 @@ fn recording(username: &str) -> Vec<u8> {
     })
 }
 
-/// Takes the recordings of all.
-async fn sink(address: SocketAddr) {
-    let mut stream = plain(address, "sink").await;
-    tokio::spawn(async move {
-        let mut bytes = vec![0; 64 * 1024];
-        while matches!(stream.read(&mut bytes).await, Ok(1..)) {}
-    });
-}
-
 fn login(username: &str) -> Vec<u8> {
     encoded(&ClientMessage::Login { username: username.into(), password: "x".into() })
 }
 
+/// A client on a thread of its own: how it comes in has nothing to do with what the hub is busy with.
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+    stream
+}
+
 /// Logged in, without ZMTP: messages one behind the other, whose length nobody announces.
-async fn plain(address: SocketAddr, username: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(&login(username)).await.unwrap();
-    answer(&mut stream).await;
+fn plain(address: SocketAddr, username: &str) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(&login(username)).unwrap();
+    answer(&mut stream);
     stream
 }
 
 /// Logged in, over ZMTP.
-async fn zmtp(address: SocketAddr, username: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    let mut stream = socket.connect(address).await.unwrap();
+fn zmtp(address: SocketAddr, username: &str) -> TcpStream {
+    let mut stream = connect(address);
     let mut bytes = Vec::new();
     put_greeting(&mut bytes);
     put_ready(SocketType::Dealer, &mut bytes);
-    stream.write_all(&bytes).await.unwrap();
-    stream.read_exact(&mut [0; 64 + 43]).await.unwrap();
-    let body = login(username);
-    bytes.clear();
-    put_message_head(body.len(), &mut bytes);
-    bytes.extend(body);
-    stream.write_all(&bytes).await.unwrap();
-    answer(&mut stream).await;
+    stream.write_all(&bytes).unwrap();
+    stream.read_exact(&mut [0; 64 + 43]).unwrap();
+    stream.write_all(&unit(&login(username))).unwrap();
+    answer(&mut stream);
     stream
 }
 
+fn unit(body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_message_head(body.len(), &mut bytes);
+    bytes.extend(body);
+    bytes
+}
+
 /// Whatever the server says next.
-async fn answer(stream: &mut TcpStream) -> Vec<u8> {
+fn answer(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
-    let n = timeout(Duration::from_secs(20), stream.read(&mut bytes)).await.expect("an answer").unwrap();
+    let n = stream.read(&mut bytes).unwrap();
     assert_ne!(n, 0, "closed");
     bytes.truncate(n);
     bytes
 }
 
-async fn until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
-    let wait = async {
-        while !condition() {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(timeout(limit, wait).await.is_ok(), "{what}: not within {limit:?}");
+/// Sends a recording, which is answered.
+fn send(mut stream: TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).unwrap();
+    let answer = answer(&mut stream);
+    assert!(answer.windows(9).any(|window| window == b"voice_msg"), "{}", answer.escape_ascii());
+}
+
+/// Takes the recordings of all.
+fn sink(address: SocketAddr) {
+    let mut stream = plain(address, "sink");
+    thread::spawn(move || {
+        let mut bytes = vec![0; 64 * 1024];
+        while matches!(stream.read(&mut bytes), Ok(1..)) {}
+    });
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let clock = voxwire_core::Clock::start();
+    while !condition() {
+        assert!(clock.now() < Instant::ZERO.saturating_add(limit), "{what}: not within {limit:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// F-15: three that grow bit by bit at once, in a budget for one, neither lock each other out nor the others.
-#[tokio::test]
-async fn f_15_three_large_frames_of_unknown_length_at_once_are_all_answered() {
+#[test]
+fn f_15_three_large_frames_of_unknown_length_at_once_are_all_answered() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
     let (hub, address) = serve(HubSettings { partial_frames: 4 * MIB, ..HubSettings::DEFAULT });
-    sink(address).await;
-    let mut tasks = Vec::new();
-    for name in ["ann", "bob", "cat"] {
-        let mut stream = plain(address, name).await;
-        let bytes = recording(name);
-        tasks.push(tokio::spawn(async move {
-            // In step: none is through before the others have begun.
-            for chunk in bytes.chunks(200_000) {
-                stream.write_all(chunk).await.unwrap();
-                tokio::task::yield_now().await;
-            }
-            answer(&mut stream).await
-        }));
-    }
-    for task in tasks {
-        let answer = task.await.unwrap();
-        assert!(answer.windows(9).any(|window| window == b"voice_msg"), "{}", answer.escape_ascii());
-    }
+    sink(address);
+    let threads = ["ann", "bob", "cat"].map(|name| {
+        let stream = plain(address, name);
+        thread::spawn(move || send(stream, &recording(name)))
+    });
+    threads.map(|thread| thread.join().unwrap());
     assert_eq!((hub.stats().broken, hub.stats().partial), (0, 0));
 }
 
 /// F-15: whoever announces a lot and sends nothing has nothing; whoever sends a lot and then nothing gives way.
-#[tokio::test]
-async fn f_15_silent_strangers_hold_nothing_that_somebody_else_needs() {
+#[test]
+fn f_15_silent_strangers_hold_nothing_that_somebody_else_needs() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
     let (hub, address) = serve(HubSettings { partial_frames: 8 * MIB, ..HubSettings::DEFAULT });
-    sink(address).await;
-    let (mut announced, mut stopped) = (Vec::new(), Vec::new());
-    for n in 0..40 {
-        let mut stream = zmtp(address, &format!("eve{n}")).await;
-        let mut bytes = Vec::new();
-        put_message_head(3 * MIB, &mut bytes);
-        bytes.extend(&recording("eve")[..3000]);
-        stream.write_all(&bytes).await.unwrap();
-        announced.push(stream);
+    sink(address);
+    let (ours, theirs) = (recording("ann"), recording("eve"));
+    let mut silent = Vec::new();
+    for n in 0..84 {
+        let mut stream = zmtp(address, &format!("eve{n}"));
+        let mut bytes = unit(&theirs);
+        bytes.truncate(3000);
+        stream.write_all(&bytes).unwrap();
+        silent.push(stream);
     }
-    for n in 0..4 {
-        let mut stream = plain(address, &format!("mallory{n}")).await;
+    for n in 0..3 {
+        let mut stream = plain(address, &format!("mallory{n}"));
         // The system may not take it all while it is not read.
-        let part = recording("mallory")[..1_200_000].to_vec();
-        stopped.push(tokio::spawn(async move {
-            stream.write_all(&part).await.unwrap();
-            stream
-        }));
+        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        let _ = stream.write_all(&theirs[..1_150_000]);
+        silent.push(stream);
     }
-    sleep(Duration::from_millis(300)).await;
-    let sum = hub.stats();
-    assert!(sum.partial <= 12 * MIB, "{sum:?}");
-    let mut honest = plain(address, "ann").await;
-    honest.write_all(&recording("ann")).await.unwrap();
-    let answer = answer(&mut honest).await;
-    assert!(answer.windows(9).any(|window| window == b"voice_msg"), "{}", answer.escape_ascii());
-    let mut second = zmtp(address, "bob").await;
-    let body = recording("bob");
-    let mut bytes = Vec::new();
-    put_message_head(body.len(), &mut bytes);
-    bytes.extend(body);
-    second.write_all(&bytes).await.unwrap();
-    let answer = self::answer(&mut second).await;
-    assert!(answer.windows(9).any(|window| window == b"voice_msg"), "{}", answer.escape_ascii());
-    drop(announced);
+    let stats = hub.stats();
+    assert!(stats.partial <= 10 * MIB, "{stats:?}");
+    send(zmtp(address, "ann"), &unit(&ours));
+    send(plain(address, "ann"), &ours);
+    drop(silent);
 }
 
 /// F-15: the end of a connection is noticed while its frame waits for memory, and frees what it holds at once.
-#[tokio::test]
-async fn f_15_a_connection_that_closes_while_it_waits_is_gone_and_frees_its_part() {
+#[test]
+fn f_15_a_connection_that_closes_while_it_waits_is_gone_and_frees_its_part() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
     let (hub, address) = serve(HubSettings { partial_frames: 3 * MIB, ..HubSettings::DEFAULT });
-    let mut streams = Vec::new();
-    for n in 0..4 {
-        let stream = plain(address, &format!("eve{n}")).await;
-        streams.push(stream);
-    }
-    let before = hub.stats().connections;
-    for stream in &mut streams {
-        let part = &recording("eve")[..1_500_000];
-        let _ = timeout(Duration::from_millis(200), stream.write_all(part)).await;
-    }
-    assert_eq!(before, 4);
+    let part = &recording("eve")[..1_150_000];
+    let streams = ["eve0", "eve1", "eve2", "eve3"].map(|name| {
+        let mut stream = plain(address, name);
+        stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        let _ = stream.write_all(part);
+        stream
+    });
     for (n, stream) in streams.into_iter().enumerate() {
         if n % 2 == 0 {
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
         drop(stream);
     }
-    until("all gone", Duration::from_secs(3), || hub.stats().connections == 0).await;
+    until("all gone", Duration::from_secs(5), || hub.stats().connections == 0);
     assert_eq!(hub.stats().partial, 0);
 }
 
 /// F-15: waiting has an end.
-#[tokio::test]
-async fn f_15_a_frame_does_not_wait_for_memory_for_ever() {
-    let settings =
-        HubSettings { partial_frames: MIB, partial_wait: Duration::from_millis(500), ..HubSettings::DEFAULT };
-    let (hub, address) = serve(settings);
+#[test]
+fn f_15_a_frame_does_not_wait_for_memory_for_ever() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let partial_wait = Duration::from_millis(500);
+    let (hub, address) = serve(HubSettings { partial_frames: MIB, partial_wait, ..HubSettings::DEFAULT });
     // More than there can be.
-    let mut stream = plain(address, "ann").await;
-    let _ = timeout(Duration::from_secs(5), stream.write_all(&recording("ann"))).await;
-    until("closed", Duration::from_secs(5), || hub.stats().connections == 0).await;
+    let mut stream = plain(address, "ann");
+    let _ = stream.write_all(&recording("ann"));
+    until("closed", Duration::from_secs(5), || hub.stats().connections == 0);
     assert_eq!((hub.stats().broken, hub.stats().partial), (1, 0));
 }

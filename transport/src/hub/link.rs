@@ -288,6 +288,8 @@ where
     });
 }
 
+const DISPLACED: &str = "a frame that others had to wait for";
+
 /// Moves what is unread into memory for `capacity` bytes.
 fn move_unread(from: &mut FrameBuf, to: &mut FrameBuf, capacity: usize) {
     let len = from.unread().len();
@@ -426,7 +428,7 @@ impl<S: Session> Driver<S> {
             return (until <= now).then_some("closing");
         }
         if !self.shared.partials.stands(&self.claim) {
-            return Some("a frame that others had to wait for");
+            return Some(DISPLACED);
         }
         let patience = self.shared.settings.partial_wait;
         if self.claim.waiting_since().is_some_and(|since| since.saturating_add(patience) <= now) {
@@ -488,10 +490,7 @@ impl<S: Session> Driver<S> {
         for _ in 0..READS {
             match self.make_room(cx, needed) {
                 Room::There => {}
-                Room::Wait => {
-                    self.settle(cx);
-                    return Poll::Pending;
-                }
+                Room::Wait => return self.lie_idle(cx),
                 Room::Gone => return Poll::Ready(End::Closed),
             }
             let mut buffer = self.buffer_to_read(needed);
@@ -507,10 +506,7 @@ impl<S: Session> Driver<S> {
             let unread = buffer.unread().len();
             self.buffer = Some(buffer);
             match poll {
-                Poll::Pending => {
-                    self.settle(cx);
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.lie_idle(cx),
                 Poll::Ready(Err(error)) => {
                     tracing::trace!(%error, "read failed");
                     return Poll::Ready(End::Closed);
@@ -530,6 +526,16 @@ impl<S: Session> Driver<S> {
         self.settle(cx);
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// There is nothing to read, or no room for it.
+    fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
+        self.settle(cx);
+        if self.shared.partials.rests(&self.claim, self.shared.clock.now()) {
+            Poll::Pending
+        } else {
+            Poll::Ready(End::Late(DISPLACED))
+        }
     }
 
     /// Sees to it that a frame of which `needed` bytes are missing may be held. Nothing is set aside for a peer that has sent nothing

@@ -17,11 +17,11 @@ pub(super) const OWN: usize = 2048;
 /// The largest frames of the first two kinds, in bytes; there is a third.
 const KINDS: [usize; 2] = [64 * 1024, 1024 * 1024];
 /// For so long nobody has to give back what it has been granted.
-const GRACE: Duration = Duration::from_millis(500);
+const GRACE: Duration = Duration::from_secs(1);
 /// How often one that waits asks again.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
 /// Whoever has sent nothing for so long gives way to somebody who waits.
-const STALL: Duration = Duration::from_millis(500);
+const STALL: Duration = Duration::from_secs(1);
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
 /// Whoever is faster than this, in bytes per second, keeps what it has.
@@ -59,11 +59,13 @@ struct Held {
     kind: usize,
     bytes: usize,
     granted: Instant,
-    /// The first byte of the frame; time spent waiting does not count.
-    began: Instant,
     received: usize,
-    /// When the last bytes came in.
-    heard: Instant,
+    /// How long there was nothing to read. Time that we took does not count.
+    idle: Duration,
+    /// Since when there is nothing to read.
+    quiet: Option<Instant>,
+    /// Somebody waits: unless there is something to read after all, this has to go.
+    called: bool,
     waker: Waker,
 }
 
@@ -135,8 +137,8 @@ const fn kind(bytes: usize) -> usize {
 }
 
 /// Bytes per second.
-fn pace(received: usize, since: Instant, now: Instant) -> u64 {
-    let micros = now.saturating_duration_since(since).as_micros().max(1000);
+fn pace(received: usize, time: Duration) -> u64 {
+    let micros = time.as_micros().max(1000);
     let pace = (received as u128).saturating_mul(1_000_000).checked_div(micros).unwrap_or(0);
     u64::try_from(pace).unwrap_or(u64::MAX)
 }
@@ -210,10 +212,8 @@ impl Partials {
             granted = least == 0 || books.make_room(claim.id, kind, least, now, waits.since, course);
         }
         if granted {
-            // The time until now was not the peer's.
-            let began = course.began.saturating_add(now.saturating_duration_since(waits.since));
             books.stop_waiting(claim);
-            self.put(&mut books, claim, now, bytes, Course { began, ..course }, waker);
+            self.put(&mut books, claim, now, bytes, course, waker);
         } else {
             let waiter = Waiter { from: claim.from, holds: claim.granted, bytes, waker: waker.clone() };
             if let Some(queue) = books.queue.get_mut(kind) {
@@ -248,8 +248,22 @@ impl Partials {
         let mut books = self.books();
         let held = books.held.get_mut(&claim.id);
         let Some(held) = held else { return false };
-        (held.heard, held.received) = (now, received);
+        if let Some(quiet) = held.quiet.take() {
+            held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
+        }
+        (held.received, held.called) = (received, false);
         true
+    }
+
+    /// There is nothing to read, or nowhere to put it. False if somebody else waits for what is held.
+    pub(super) fn rests(&self, claim: &Claim, now: Instant) -> bool {
+        if claim.granted == 0 {
+            return true;
+        }
+        let mut books = self.books();
+        let Some(held) = books.held.get_mut(&claim.id) else { return false };
+        held.quiet.get_or_insert(now);
+        !held.called
     }
 
     /// Whether the memory is the claim's still.
@@ -265,8 +279,8 @@ impl Partials {
         let mut books = self.books();
         books.stop_waiting(claim);
         claim.granted = 0;
-        if let Some(kind) = books.remove(claim.id) {
-            self.wake_next(&books, kind);
+        if let Some(held) = books.remove(claim.id) {
+            self.wake_next(&books, held.kind);
         }
         self.look(&books);
     }
@@ -282,19 +296,12 @@ impl Partials {
     ) {
         let before = books.remove(claim.id);
         let kind = kind(bytes);
-        let Course { began, received } = course;
+        let received = course.received;
+        let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
         // One that waits for more does not fall silent by that.
-        let heard = if claim.waits.is_some() { now.saturating_add(HOLDING) } else { now };
-        let held = Held {
-            from: claim.from,
-            kind,
-            bytes,
-            granted: now,
-            began,
-            received,
-            heard,
-            waker: waker.clone(),
-        };
+        let quiet = claim.waits.is_some().then(|| now.saturating_add(HOLDING));
+        let (from, waker) = (claim.from, waker.clone());
+        let held = Held { from, kind, bytes, granted: now, received, idle, quiet, called: false, waker };
         if let Some(used) = books.used.get_mut(kind) {
             *used = used.saturating_add(bytes);
         }
@@ -303,8 +310,8 @@ impl Partials {
         here.claims = here.claims.saturating_add(1);
         books.held.insert(claim.id, held);
         claim.granted = bytes;
-        if let Some(before) = before.filter(|before| *before != kind) {
-            self.wake_next(books, before);
+        if let Some(before) = before.filter(|before| before.kind != kind) {
+            self.wake_next(books, before.kind);
         }
         self.wake_next(books, kind);
         self.look(books);
@@ -348,8 +355,7 @@ impl Books {
         }
     }
 
-    /// Returns of which kind it was.
-    fn remove(&mut self, id: u64) -> Option<usize> {
+    fn remove(&mut self, id: u64) -> Option<Held> {
         let held = self.held.remove(&id)?;
         if let Some(used) = self.used.get_mut(held.kind) {
             *used = used.saturating_sub(held.bytes);
@@ -361,10 +367,11 @@ impl Books {
                 self.sources.remove(&held.from.source);
             }
         }
-        Some(held.kind)
+        Some(held)
     }
 
-    /// Takes at least `bytes` from those who do not come in as the one that asks does; from nobody if that is not enough.
+    /// Takes at least `bytes` from those who do not come in as the one that asks does; from nobody if that is not enough. Those who
+    /// seem to be silent are asked first whether they are: false until they have answered by giving back what they hold.
     fn make_room(
         &mut self,
         asks: u64,
@@ -374,35 +381,36 @@ impl Books {
         asked: Instant,
         course: Course,
     ) -> bool {
-        let slow = PACE.min(pace(course.received, course.began, asked) / 2);
-        let mut behind: Vec<(u64, u64, usize)> = Vec::new();
+        let slow = PACE.min(pace(course.received, asked.saturating_duration_since(course.began)) / 2);
+        let mut behind: Vec<(bool, u64, u64, usize)> = Vec::new();
         for (id, held) in &self.held {
-            let pace = pace(held.received, held.began, now);
-            let silent = now.saturating_duration_since(held.heard) >= STALL;
-            if held.kind == kind
-                && *id != asks
-                && held.granted.saturating_add(GRACE) <= now
-                && (silent || pace < slow)
-            {
-                behind.push((pace, *id, held.bytes));
+            let quiet = held.quiet.map_or(Duration::ZERO, |quiet| now.saturating_duration_since(quiet));
+            let pace = pace(held.received, held.idle.saturating_add(quiet));
+            let silent = quiet >= STALL;
+            let graced = held.granted.saturating_add(GRACE) > now;
+            if held.kind == kind && *id != asks && !graced && (silent || pace < slow) {
+                behind.push((silent, pace, *id, held.bytes));
             }
         }
-        if behind.iter().fold(0, |sum: usize, (_, _, held)| sum.saturating_add(*held)) < bytes {
+        if behind.iter().fold(0, |sum: usize, (.., held)| sum.saturating_add(*held)) < bytes {
             return false;
         }
         behind.sort_unstable();
         let mut freed: usize = 0;
-        for (_, id, held) in behind {
+        for (silent, _, id, bytes_held) in behind {
             if freed >= bytes {
-                break;
+                return true;
             }
-            freed = freed.saturating_add(held);
-            if let Some(held) = self.held.get(&id) {
+            if let Some(held) = self.held.get_mut(&id) {
+                held.called = silent;
                 held.waker.wake_by_ref();
             }
-            self.remove(id);
+            if !silent {
+                self.remove(id);
+                freed = freed.saturating_add(bytes_held);
+            }
         }
-        true
+        freed >= bytes
     }
 }
 
@@ -481,27 +489,67 @@ mod tests {
         let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
         for holder in &mut holders {
             assert!(ask(&partials, holder, 0, 16 * MIB, 100_000));
+            assert!(partials.rests(holder, at(1)));
         }
-        let mut honest = claim("127.0.0.1");
-        assert!(!ask(&partials, &mut honest, 400, 16 * MIB, 100_000), "nobody has been silent for long");
-        // The first trickles, the second comes in well.
-        assert!(partials.came(&holders[0], at(2400), 100_100));
-        assert!(partials.came(&holders[1], at(2400), 8 * MIB));
-        assert!(partials.ask(&mut honest, at(2500), 16 * MIB, course(400, 100_000), Waker::noop()));
-        assert!(!partials.stands(&holders[0]) && partials.stands(&holders[1]));
-        assert!(!partials.came(&holders[0], at(2600), 100_200));
-        // What was taken from it is not given back twice.
         let [mut slow, mut fast] = holders;
+        let mut honest = claim("127.0.0.1");
+        let again = |honest: &mut Claim, now| {
+            partials.ask(honest, at(now), 16 * MIB, course(390, 100_000), Waker::noop())
+        };
+        assert!(!again(&mut honest, 900), "nobody has been silent for long");
+        // We have not looked for long: there was something to read, and nobody is to blame.
+        assert!(!again(&mut honest, 2000));
+        for holder in [&slow, &fast] {
+            assert!(partials.came(holder, at(2000), MIB) && partials.rests(holder, at(2001)));
+        }
+        assert!(!again(&mut honest, 2900));
+        // The first falls silent.
+        assert!(partials.came(&fast, at(2900), 2 * MIB));
+        assert!(!again(&mut honest, 3100));
+        assert!(!partials.rests(&slow, at(3101)) && partials.rests(&fast, at(3101)));
         partials.release(&mut slow);
+        assert!(again(&mut honest, 3102));
         assert_eq!(partials.used(), 32 * MIB);
-        // Two that come in equally well do not displace each other.
+        // The second trickles, and the third comes in.
         let mut third = claim("127.0.0.1");
-        assert!(partials.came(&fast, at(3500), 12 * MIB) && partials.came(&honest, at(3500), 4 * MIB));
-        assert!(!ask(&partials, &mut third, 3600, 16 * MIB, 4_000_000));
-        assert!(partials.came(&fast, at(3900), 13 * MIB) && partials.came(&honest, at(3900), 5 * MIB));
-        assert!(!partials.ask(&mut third, at(4000), 16 * MIB, course(3600, 4_000_000), Waker::noop()));
+        for step in 32..100 {
+            assert!(
+                partials.came(&fast, at(step * 100), 2 * MIB + 100)
+                    && partials.rests(&fast, at(step * 100 + 1))
+            );
+        }
+        let mut again =
+            |now| partials.ask(&mut third, at(now), 16 * MIB, course(9900, 4_000_000), Waker::noop());
+        assert!(again(9950));
+        assert!(!partials.stands(&fast) && partials.stands(&honest));
+        assert!(!partials.came(&fast, at(9951), 2 * MIB + 200));
+        // What was taken from it is not given back twice.
         partials.release(&mut fast);
-        assert!(partials.ask(&mut third, at(4100), 16 * MIB, course(3600, 4_000_000), Waker::noop()));
+        assert_eq!(partials.used(), 32 * MIB);
+    }
+
+    #[test]
+    fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
+        let partials = Partials::new(64 * MIB);
+        let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
+        for holder in &mut holders {
+            assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
+        }
+        let mut third = claim("127.0.0.1");
+        let mut received = 100_000;
+        for step in 1..100 {
+            received += 30_000;
+            for holder in &holders {
+                assert!(
+                    partials.came(holder, at(step * 100), received)
+                        && partials.rests(holder, at(step * 100 + 1))
+                );
+            }
+            let course = course(0, 2_000_000);
+            assert!(!partials.ask(&mut third, at(step * 100 + 50), 16 * MIB, course, Waker::noop()));
+        }
+        partials.release(&mut holders[0]);
+        assert!(partials.ask(&mut third, at(10_000), 16 * MIB, course(0, 2_000_000), Waker::noop()));
     }
 
     #[test]
