@@ -57,6 +57,12 @@ pub trait Framing {
         true
     }
 
+    /// Whether the next frame has to wait until [`set_max`](Self::set_max) has been called once more, whatever it says then: until
+    /// that a driver reads nothing. True only behind [`Progress::NeedMore`].
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
     /// Bytes that the framing itself wants sent now (a greeting, an answer to a ping). Returns how many were written.
     fn take_pending(&mut self, _out: &mut impl BufMut) -> usize {
         0

@@ -56,7 +56,7 @@ pub use {
     peers::{PeerId, PeerIds, PeerSlab},
     rate::{Bucket, Rate, SourceRate, source},
     reader::Reader,
-    session::{DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
+    session::{Deferred, DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
     time::Instant,
     timer::{Deadlines, TimerTable},
 };

@@ -1,4 +1,5 @@
 use crate::{Framing, Instant, PeerId};
+use alloc::vec::Vec;
 use core::{error::Error, net::SocketAddr};
 
 /// What the network did to a session.
@@ -39,6 +40,13 @@ pub enum Input<'a> {
         /// The port bound.
         port: u16,
     },
+}
+
+impl<'a> From<&'a Deferred> for Input<'a> {
+    fn from(deferred: &'a Deferred) -> Self {
+        let Deferred { peer, lane, bytes } = deferred;
+        Self::Frame { peer: *peer, lane: *lane, bytes }
+    }
 }
 
 /// What a session wants done. Drivers obey in order.
@@ -137,6 +145,17 @@ pub enum Via {
     Dialled(DialId),
 }
 
+/// A frame that a session has put off, and can handle now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deferred {
+    /// The sender.
+    pub peer: PeerId,
+    /// The lane it came on.
+    pub lane: Lane,
+    /// The frame, length field included.
+    pub bytes: Vec<u8>,
+}
+
 /// Names an [`Output::Dial`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u32);
@@ -167,6 +186,9 @@ pub struct ListenId(pub u32);
 ///    or a close, it is already among the outputs. Drivers log the error and obey the outputs; they never interpret it.
 /// 6. `Err(Refusal)` means that the command was not carried out and nothing was queued.
 /// 7. No clock, no randomness, no name resolution, no thread and no lock inside. `now` never goes back.
+/// 8. A session may put frames off, behind others of the same peer that take long. When their turn has come,
+///    [`take_deferred`](Self::take_deferred) gives them back, to be handed in like any other: after an input or a time-out,
+///    before the next input, until there is none.
 ///
 /// # A driver
 ///
@@ -181,6 +203,9 @@ pub struct ListenId(pub u32);
 ///     }
 ///     while session.poll_timeout().is_some_and(|at| at <= now) {
 ///         session.handle_timeout(now);
+///     }
+///     while let Some(frame) = session.take_deferred() {
+///         let _ = session.handle_input(now, Input::from(&frame));
 ///     }
 ///     let done = session.outputs().map(|output| send(output)).count();
 ///     session.advance(done);
@@ -222,6 +247,11 @@ pub trait Session {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` means no timer.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Gives back a frame that was put off and whose turn has come, see point 8 of the contract. Most sessions put nothing off.
+    fn take_deferred(&mut self) -> Option<Deferred> {
+        None
+    }
 
     /// All outputs waiting, in order. Many are lent at a time, so that a driver can batch.
     fn outputs(&self) -> impl Iterator<Item = Output<'_>>;

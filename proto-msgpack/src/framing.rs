@@ -40,6 +40,10 @@ pub struct Framing {
     max_voice: usize,
     /// A reader of recorded streams may come in anywhere.
     passive: bool,
+    /// The peer has asked to be let in: what is larger than it may send so far waits for the answer.
+    entering: bool,
+    /// Something does.
+    waiting: bool,
     /// What ZMTP wants sent.
     pending: Vec<u8>,
 }
@@ -79,6 +83,8 @@ impl Framing {
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
             passive: false,
+            entering: false,
+            waiting: false,
             pending: Vec::new(),
         }
     }
@@ -100,6 +106,8 @@ impl Framing {
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
             passive: false,
+            entering: false,
+            waiting: false,
             pending,
         }
     }
@@ -119,6 +127,8 @@ impl Framing {
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
             passive: true,
+            entering: false,
+            waiting: false,
             pending: Vec::new(),
         }
     }
@@ -184,6 +194,9 @@ impl Framing {
         if head.more {
             return self.first_part(head, len);
         }
+        if len > self.max && self.entering {
+            return Ok(self.wait());
+        }
         if len > self.max_for(true) {
             return self.too_large(head, len, self.max_for(true));
         }
@@ -195,10 +208,25 @@ impl Framing {
                 Err(missing) => return Ok(Progress::need(missing)),
             }
         }
-        match len.checked_sub(body.len()) {
-            Some(missing) if missing > 0 => Ok(Progress::need(missing)),
-            _ => Ok(Progress::Frame { header: head.head, body: len }),
+        let Some(body) = body.get(..len) else {
+            return Ok(Progress::need(len.saturating_sub(body.len())));
+        };
+        self.note_log_in(body);
+        Ok(Progress::Frame { header: head.head, body: len })
+    }
+
+    /// Before the log-in: remembers that `message` asks for it.
+    #[inline]
+    fn note_log_in(&mut self, message: &[u8]) {
+        if self.max < self.full && self.socket == SocketType::Router && is_log_in(message) {
+            self.entering = true;
         }
+    }
+
+    /// How large the next message may be, the answer to the log-in says.
+    const fn wait(&mut self) -> Progress {
+        self.waiting = true;
+        Progress::NeedMore(core::num::NonZeroUsize::MIN)
     }
 
     /// A message that is larger than `max`: where the next one starts is known, so only this one has to be refused.
@@ -311,11 +339,15 @@ impl voxwire_core::Framing for Framing {
                         Found::Message(len) | Found::Lost(len) => len as u64,
                         Found::Need(reach) => reach,
                     };
+                    if reach > max as u64 && self.entering {
+                        return Ok(self.wait());
+                    }
                     if reach > max as u64 {
                         return Err(FrameError::TooLarge { len: reach, max });
                     }
                     return Ok(match found {
                         Found::Message(len) => {
+                            self.note_log_in(unread.get(..len).unwrap_or(&[]));
                             self.state = State::Plain(Scan::new(self.socket));
                             Progress::Frame { header: 0, body: len }
                         }
@@ -344,6 +376,11 @@ impl voxwire_core::Framing for Framing {
 
     fn set_max(&mut self, max: usize) {
         self.max = max;
+        (self.entering, self.waiting) = (false, false);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting
     }
 
     fn is_ready(&self) -> bool {
@@ -365,6 +402,12 @@ impl voxwire_core::Framing for Framing {
 
 fn skip(n: usize) -> Progress {
     core::num::NonZeroUsize::new(n).map_or(Progress::NeedMore(core::num::NonZeroUsize::MIN), Progress::Skip)
+}
+
+/// Whether a message asks for a log-in.
+pub(crate) fn is_log_in(message: &[u8]) -> bool {
+    let (first, action) = crate::message::head(message);
+    first.0 == kind::REQUEST && action.0 == Action::Login.name().as_bytes()
 }
 
 /// Whether the message that starts with `body` is a recording; `Err` with what is missing to tell.

@@ -3,7 +3,9 @@ mod chat;
 mod groups;
 mod questions;
 mod users;
+mod waiting;
 
+use crate::framing::is_log_in;
 use crate::message::head;
 use crate::objects::kind;
 use crate::wire::{MAX_BEFORE_LOGIN, MAX_CALL_FRAME};
@@ -18,9 +20,10 @@ use groups::Groups;
 use questions::{Asked, What};
 use users::{Away, Login, Lost, Users};
 use voxwire_core::{
-    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate,
-    Session, SourceRate, valid_name,
+    Bucket, Deadlines, Deferred, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab,
+    Rate, Session, SourceRate, valid_name,
 };
+use waiting::{Ledger, Waiting, action_of};
 
 /// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
 pub type Digest = fn(&[u8]) -> [u8; 32];
@@ -29,7 +32,8 @@ pub type Digest = fn(&[u8]) -> [u8; 32];
 ///
 /// It knows who is logged in, all groups and their members, and who takes part in which call. Accounts, passwords, contact
 /// lists, messages for those who are away, and whatever else has to outlive it, are the application's: it is asked by events
-/// and answers by commands, and a request is answered only then. One request of a client is in work at a time.
+/// and answers by commands, and a request is answered only then. One request of a client is in work at a time; those behind it wait
+/// for their turn ([`Session::take_deferred`]), and live audio does not.
 #[derive(Debug)]
 pub struct Server {
     settings: Settings,
@@ -47,6 +51,12 @@ pub struct Server {
     answers: Deadlines<Ticket>,
     /// When a client must have got what was delivered.
     receipts: Deadlines<PeerId>,
+    /// When the next request of a connection has its turn.
+    turns: Deadlines<PeerId>,
+    /// Connections whose turn it is.
+    ready: VecDeque<PeerId>,
+    /// What requests hold that wait for their turn.
+    ledger: Ledger,
     /// Those who are not logged in, by how long they have been here.
     strangers: BTreeSet<(u64, PeerId)>,
     opened: u64,
@@ -91,8 +101,14 @@ pub struct Settings {
     pub max_members: usize,
     /// Malformed messages after which a connection is closed; one a minute is forgiven.
     pub max_violations: u32,
-    /// Requests of one connection; beyond it reading pauses, nothing is dropped.
+    /// Requests of one connection; beyond it they wait for their turn, nothing is dropped.
     pub requests: Rate,
+    /// Requests of one connection that wait for their turn: behind one that the application works on, or for their rate. With so
+    /// many, or 64 KiB of them, reading pauses. 16.
+    pub max_waiting: usize,
+    /// Bytes of the requests of all connections that wait, beside 4 KiB of each; those of one address (loopback is exempt) have a
+    /// quarter. What would be more is answered `REQUEST_OVER_LIMIT` when its turn comes. 32 MiB.
+    pub waiting_bytes: usize,
     /// `call_data` of one connection; beyond it reading pauses, nothing is dropped.
     pub voice: Rate,
     /// Log-ins and registrations of one address (loopback is exempt).
@@ -123,6 +139,8 @@ impl Settings {
         max_members: 1000,
         max_violations: 16,
         requests: Rate { per_second: 10, burst: 80 },
+        max_waiting: 16,
+        waiting_bytes: 32 * 1024 * 1024,
         voice: Rate { per_second: 120, burst: 500 },
         attempts: Rate { per_second: 2, burst: 40 },
         messages: Rate { per_second: 256 * 1024, burst: 24 * 1024 * 1024 },
@@ -183,8 +201,18 @@ struct Peer {
     delivered: usize,
     /// It was delivered before the log-in was answered: whoever shows the token has it.
     delivered_first: bool,
-    /// Until when nothing is to be read because of its rates.
+    /// Until when no request has its turn because of their rate.
     rests: Instant,
+    /// Requests whose turn has not come.
+    queue: Waiting,
+    /// The next request is one whose turn it is.
+    turn: bool,
+    /// The largest message that the driver has been told of.
+    max_frame: usize,
+    /// It has asked to be let in: the driver waits to be told how large messages may be then.
+    entering: bool,
+    /// Since when the stream is over, of which requests are left.
+    gone: Option<Instant>,
     conduct: Conduct,
 }
 
@@ -216,6 +244,9 @@ impl Server {
             tickets: 0,
             answers: Deadlines::new(),
             receipts: Deadlines::new(),
+            turns: Deadlines::new(),
+            ready: VecDeque::new(),
+            ledger: Ledger::default(),
             strangers: BTreeSet::new(),
             opened: 0,
             attempts: SourceRate::new(settings.attempts, 4096, seed),
@@ -283,21 +314,23 @@ impl Server {
         message: ClientMessage<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        if let ClientMessage::CallData { username, token, group_name, samples } = message {
+            if let Some(until) = state.conduct.voice.charge(now, self.settings.voice, 1) {
+                self.outbox.pause(peer, until);
+            }
+            return self.call_data(now, peer, username, token, group_name, samples).map(|()| None);
+        }
         if state.waiting.is_some() {
             return Err(Violation::InWork);
         }
-        let (bucket, rate) = match message {
-            ClientMessage::CallData { .. } => (&mut state.conduct.voice, self.settings.voice),
-            _ => (&mut state.conduct.requests, self.settings.requests),
-        };
-        if let Some(until) = bucket.charge(now, rate, 1) {
+        if let Some(until) = state.conduct.requests.charge(now, self.settings.requests, 1) {
             state.rests = until;
-            self.outbox.pause(peer, until);
-        }
-        if let ClientMessage::CallData { username, token, group_name, samples } = message {
-            return self.call_data(now, peer, username, token, group_name, samples).map(|()| None);
         }
         let action = message.action();
+        // What concerns the connection alone concerns nobody once that is over.
+        if state.gone.is_some() && matches!(action, Action::Login | Action::JoinCall | Action::LeaveCall) {
+            return Ok(None);
+        }
         let answer = match message {
             ClientMessage::Register { username, password } => self.register(now, peer, username, password),
             ClientMessage::Login { username, password } => self.login(now, peer, username, password),
@@ -352,6 +385,9 @@ impl Server {
 
     /// Sends a small message to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
     fn say(&mut self, peer: PeerId, message: &ServerMessage<'_>) {
+        if self.peers.get(peer).is_some_and(|state| state.gone.is_some()) {
+            return;
+        }
         // Fails only for messages over the limits, and these were made from messages within them.
         let _ = self.outbox.insist(peer, Lane::Reliable, message, &self.wire);
     }
@@ -368,6 +404,11 @@ impl Server {
                 self.expel(now, oldest);
             }
         }
+        // A driver that does not ask for what was put off has its place again.
+        if let Some(before) = self.peers.peer_at(peer.slot) {
+            let event = self.forget(now, before, true);
+            self.later.extend(event);
+        }
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
         let number = self.opened;
@@ -380,6 +421,11 @@ impl Server {
             delivered: 0,
             delivered_first: false,
             rests: Instant::ZERO,
+            queue: Waiting::default(),
+            turn: false,
+            max_frame: before_login(&self.settings),
+            entering: false,
+            gone: None,
             conduct: Conduct {
                 violations: 0,
                 last_violation: now,
@@ -396,22 +442,34 @@ impl Server {
         self.outbox.budget(peer, self.settings.queue);
         // Whoever was lost here may come back in the middle of a call.
         if from.is_some_and(|from| self.away.arrive(peer, from.ip())) {
-            self.outbox.limit(peer, max_in_a_call(&self.settings));
+            self.limit(peer, max_in_a_call(&self.settings));
         }
         Ok(ServerEvent::Connected { peer, from })
     }
 
+    /// Says how large a message of `peer` may be.
+    fn limit(&mut self, peer: PeerId, max_frame: usize) {
+        if let Some(state) = self.peers.get_mut(peer) {
+            (state.max_frame, state.entering) = (max_frame, false);
+        }
+        self.outbox.limit(peer, max_frame);
+    }
+
     /// Closes `peer`'s connection, to be told with the next time-out.
     fn expel(&mut self, now: Instant, peer: PeerId) {
+        let gone = self.peers.get(peer).is_some_and(|state| state.gone.is_some());
         if let Some(event) = self.forget(now, peer, false) {
             self.later.push_back(event);
-            self.outbox.close(peer);
+            if !gone {
+                self.outbox.close(peer);
+            }
         }
     }
 
     /// Forgets `peer`; its log-in waits for a while if it was `lost`.
     fn forget(&mut self, now: Instant, peer: PeerId, lost: bool) -> Option<ServerEvent<'static>> {
         let call = self.leave(peer);
+        self.drop_waiting(peer);
         let state = self.peers.remove(peer)?;
         self.strangers.remove(&(state.number, peer));
         self.receipts.clear(peer);
@@ -463,23 +521,33 @@ impl Server {
         peer: PeerId,
         bytes: &'a [u8],
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
-        let state = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
-        if state.waiting.is_some() {
-            return Err(Violation::InWork);
+        let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        let turn = core::mem::take(&mut state.turn);
+        let is_update = bytes.starts_with(b"\xa6update") || head(bytes).0.0 == kind::UPDATE;
+        state.entering |= state.login.is_none() && is_log_in(bytes);
+        // Responses carry no number: a request is answered before the next one is looked at.
+        if !is_update && !turn && state.is_busy(now) {
+            self.put_off(now, peer, bytes);
+            return Ok(None);
         }
-        match ClientMessage::decode(bytes, &self.wire) {
+        let result = match ClientMessage::decode(bytes, &self.wire) {
             Ok(message) => self.receive(now, peer, message),
             Err(error) => {
                 // Every request is answered, whatever it is; updates never are.
-                let (first, action) = head(bytes);
-                let action = if first.0 == kind::REQUEST { action } else { first };
-                if first.0 != kind::UPDATE {
+                if !is_update {
+                    let action = action_of(bytes);
                     self.say(peer, &ServerMessage::Response { action, code: Code::REQUEST_INVALID });
                 }
                 self.count_violation(now, peer);
                 Err(error.into())
             }
+        };
+        if turn {
+            self.turn_over(now, peer);
+        } else {
+            self.idle(peer);
         }
+        result
     }
 }
 
@@ -515,6 +583,7 @@ impl Session for Server {
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
+            Input::Closed { peer } if self.do_the_rest(now, peer) => Ok(None),
             Input::Closed { peer } => self.forget(now, peer, true).map(Some).ok_or(Violation::UnknownPeer),
             _ => Err(Violation::UnknownPeer),
         }
@@ -559,6 +628,10 @@ impl Session for Server {
             self.give_up(now, ticket);
             return None;
         }
+        if let Some(peer) = self.turns.pop(now) {
+            self.ready.push_back(peer);
+            return None;
+        }
         if let Some(peer) = self.receipts.pop(now) {
             return self.received(peer);
         }
@@ -571,7 +644,12 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        [self.answers.next(), self.receipts.next(), self.away.next()].into_iter().flatten().min()
+        let timers = [self.answers.next(), self.receipts.next(), self.turns.next(), self.away.next()];
+        timers.into_iter().flatten().min()
+    }
+
+    fn take_deferred(&mut self) -> Option<Deferred> {
+        self.next_turn()
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
@@ -582,12 +660,16 @@ impl Session for Server {
         self.outbox.advance(n);
     }
 
-    /// Answers what is in work, and closes every connection.
+    /// Answers what is in work and what waits behind it, and closes every connection.
     fn shutdown(&mut self, now: Instant) {
         let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
         for peer in peers {
             if let Some(ticket) = self.peers.get(peer).and_then(|state| state.waiting) {
                 self.give_up(now, ticket);
+            }
+            for action in self.drop_waiting(peer) {
+                let action = Text(&action);
+                self.say(peer, &ServerMessage::Response { action, code: Code::SERVER_UNAVAILABLE });
             }
             self.expel(now, peer);
         }

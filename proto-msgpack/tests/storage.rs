@@ -16,7 +16,7 @@ fn asked(hall: &mut Hall) -> Ticket {
 }
 
 #[test]
-fn m_08_an_application_may_take_its_time_and_nothing_else_of_that_client_is_heard_meanwhile() {
+fn m_08_an_application_may_take_its_time_and_the_next_requests_of_that_client_wait() {
     let mut hall = Hall::safe();
     hall.office(|_, office, _| office.silent = true);
     let (ann, _) = hall.client();
@@ -100,8 +100,7 @@ fn m_11_nothing_is_kept_of_questions_whose_askers_are_gone() {
     hall.ask(eve, login("eve", "guess"));
     let ticket = asked(&mut hall);
     hall.sim.disconnect(link);
-    // (While a request is in work nothing is read, the end of the stream neither.)
-    hall.sim.run_for(Duration::from_secs(32));
+    hall.wait();
     assert_eq!(hall.office(|server, _, _| server.peers()), 0);
     let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
     assert_eq!(hall.office(|server, _, now| server.handle_command(now, refuse)), Err(Refusal::UnknownTicket));

@@ -302,6 +302,13 @@ impl<F: Framing> Framing for Cutter<F> {
         }
     }
 
+    fn is_waiting(&self) -> bool {
+        match self {
+            Self::Plain(framing) => framing.is_waiting(),
+            Self::Lanes(_) => false,
+        }
+    }
+
     fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
         match self {
             Self::Plain(framing) => framing.take_pending(out),

@@ -41,32 +41,33 @@ pub(super) enum What {
 }
 
 impl Server {
-    /// Asks the application; `peer` waits for its answer.
+    /// Asks the application; the next requests of `peer` wait for its answer.
     pub(super) fn ask(&mut self, now: Instant, peer: PeerId, action: Action, what: What) -> Ticket {
         self.tickets = self.tickets.saturating_add(1);
         let ticket = Ticket(self.tickets);
         let until = now.saturating_add(self.settings.answer);
-        if let Some(state) = self.peers.get_mut(peer) {
-            state.waiting = Some(ticket);
-        }
         self.asked.insert(ticket, Asked { peer, action, what, late: false });
-        self.answers.set(ticket, until);
-        // Longer than the answer may take, which ends it.
-        self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
+        match self.peers.get_mut(peer) {
+            Some(state) if state.gone.is_none() => {
+                state.waiting = Some(ticket);
+                self.answers.set(ticket, until);
+                if state.queue.full {
+                    // Longer than the answer may take, after which the next request has its turn.
+                    self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
+                }
+            }
+            _ => self.wait_no_longer(ticket),
+        }
         ticket
     }
 
-    /// `peer` has the answer that it has been waiting for: what it says next is heard.
+    /// `peer` has the answer that it has been waiting for: its next request has its turn.
     pub(super) fn resume(&mut self, now: Instant, peer: PeerId, ticket: Ticket) {
         self.answers.clear(ticket);
         let state = self.peers.get_mut(peer).filter(|state| state.waiting == Some(ticket));
         let Some(state) = state else { return };
         state.waiting = None;
-        let rests = state.rests;
-        self.outbox.resume(peer);
-        if rests > now {
-            self.outbox.pause(peer, rests);
-        }
+        self.arrange_turn(now, peer);
     }
 
     /// The application's answer.

@@ -286,7 +286,7 @@ impl Server {
         if let Some(from) = state.from {
             self.away.depart(peer, from.ip());
         }
-        self.outbox.limit(peer, self.settings.limits.max_frame);
+        self.limit(peer, self.settings.limits.max_frame);
         // A user in a call hears it on this connection, too, where calls are joined by users.
         if !self.settings.participants_only {
             self.share_call(peer);
@@ -311,7 +311,7 @@ impl Server {
             self.users.remove(&login.username, peer);
         }
         self.strangers.insert((number, peer));
-        self.outbox.limit(peer, max_frame);
+        self.limit(peer, max_frame);
         self.respond(peer, Action::Logout, Code::SUCCESS);
         Ok(Some(ServerEvent::LoggedOut { peer, username: username.0.into(), received }))
     }
@@ -354,7 +354,7 @@ impl Server {
                 }
                 return Ok(());
             }
-        } else if self.take_up(now, peer, username, token, &shown, from) {
+        } else if state.waiting.is_none() && self.take_up(now, peer, username, token, &shown, from) {
             return Ok(());
         }
         let user = self.users.get(username.0).ok_or(Code::USER_NOT_CONNECTED)?;
@@ -411,8 +411,11 @@ impl Server {
     pub(super) fn turn_away(&mut self, guests: Vec<PeerId>) {
         let max_frame = before_login(&self.settings);
         for guest in guests {
-            if self.peers.get(guest).is_some_and(|state| state.login.is_none()) {
-                self.outbox.limit(guest, max_frame);
+            match self.peers.get_mut(guest).filter(|state| state.login.is_none()) {
+                // It is told with the answer to its log-in.
+                Some(state) if state.entering => state.max_frame = max_frame,
+                Some(_) => self.limit(guest, max_frame),
+                None => {}
             }
         }
     }

@@ -215,6 +215,14 @@ impl<F: Framing> State<F> {
         self.rouse()
     }
 
+    /// Sets the largest frame. Returns whom to wake, if that is awaited.
+    pub(super) fn set_max(&mut self, max: usize) -> Option<Waker> {
+        let waiting = self.framing.is_waiting();
+        self.framing.set_max(max);
+        self.max_frame = max;
+        if waiting { self.rouse() } else { None }
+    }
+
     /// The task has to look again. Returns it if it sleeps.
     fn rouse(&mut self) -> Option<Waker> {
         self.unheard = true;
@@ -661,6 +669,11 @@ impl<S: Session> Driver<S> {
             match fed {
                 Fed::NeedMore(needed) => {
                     return Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })));
+                }
+                // Whoever says how large it may be wakes this task.
+                Fed::Waiting => {
+                    self.settle(cx);
+                    return Ok(None);
                 }
                 // The pause is over already: whole frames may be left, and must not be forgotten.
                 Fed::Stopped => {}

@@ -64,6 +64,8 @@ pub(super) struct Shared<S: Session> {
 pub(super) enum Fed {
     /// None is whole; so many bytes are missing at least.
     NeedMore(usize),
+    /// The next one has to wait until the session says how large it may be.
+    Waiting,
     /// Reading has to pause, or has ended; there may be more in the buffer.
     Stopped,
 }
@@ -299,7 +301,7 @@ impl<S: Session> Shared<S> {
         self.locked(|shared, core, now| {
             let mut frames: u32 = 0;
             loop {
-                let (cut, kind) = {
+                let (cut, kind, waiting) = {
                     let mut state = link.lock();
                     if state.closing.is_some() || state.paused_until.is_some_and(|until| until > now) {
                         return Ok((frames, Fed::Stopped));
@@ -310,9 +312,10 @@ impl<S: Session> Shared<S> {
                     let header = if let Cut::Frame(range) = &cut { range.start.checked_sub(1) } else { None };
                     let before = header.and_then(|at| buffer.frame(at..at.saturating_add(1)).first());
                     let kind = state.framing.kind(before);
-                    (cut, kind)
+                    (cut, kind, state.framing.is_waiting())
                 };
                 match cut {
+                    Cut::NeedMore(_) if waiting => return Ok((frames, Fed::Waiting)),
                     Cut::NeedMore(needed) => return Ok((frames, Fed::NeedMore(needed.get()))),
                     Cut::Frame(range) => {
                         frames = frames.saturating_add(1);
@@ -430,8 +433,13 @@ impl<S: Session> Core<S> {
     }
 
     fn timeouts(&mut self, shared: &Shared<S>, now: Instant) {
-        if self.session.poll_timeout().is_some_and(|at| at <= now) {
-            self.expire(now);
+        loop {
+            if self.session.poll_timeout().is_some_and(|at| at <= now) {
+                self.expire(now);
+                self.flush(shared);
+            }
+            let Some(deferred) = self.session.take_deferred() else { break };
+            self.handle(now, Input::from(&deferred));
             self.flush(shared);
         }
     }
@@ -489,11 +497,8 @@ impl<S: Session> Core<S> {
                     }
                     Output::Close { peer } => closing.push(peer),
                     Output::Limit { peer, max_frame } => {
-                        if let Some(link) = self.links.get(peer) {
-                            let mut state = link.lock();
-                            state.framing.set_max(max_frame);
-                            state.max_frame = max_frame;
-                        }
+                        let link = self.links.get(peer);
+                        self.wakers.extend(link.and_then(|link| link.lock().set_max(max_frame)));
                     }
                     Output::Budget { peer, bytes } => {
                         self.links.get(peer).inspect(|link| link.lock().queue.set_budget(bytes));

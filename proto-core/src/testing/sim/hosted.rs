@@ -92,6 +92,18 @@ impl<S: Session, H> Hosted<S, H> {
         }
     }
 
+    /// Hands in what the session has put off.
+    fn deferred(&mut self, now: Instant, sent: &mut Vec<Sent>)
+    where
+        S: 'static,
+        H: Handler<S> + 'static,
+    {
+        if let Some(deferred) = self.session.take_deferred() {
+            // And so on, until there is none.
+            self.input(now, Input::from(&deferred), sent);
+        }
+    }
+
     fn add(&mut self, neighbour: Option<usize>) -> PeerId {
         let peer = self.ids.mint().expect("a free slot");
         let framing = self.session.framing();
@@ -124,6 +136,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
         while self.poll_timeout().is_some_and(|at| at <= now) {
             self.timeout(now, sent);
         }
+        self.deferred(now, sent);
     }
 
     fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop> {
@@ -193,6 +206,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             self.handler.on_event(&mut self.session, now, event);
         }
         self.drain(sent);
+        self.deferred(now, sent);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -224,7 +238,9 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                 }
                 Output::Limit { peer, max_frame } => {
                     if let Some(state) = self.peers.get_mut(peer) {
+                        let waiting = state.framing.is_waiting();
                         state.framing.set_max(max_frame);
+                        sent.extend(state.link.filter(|_| waiting).map(|link| Sent::Resume(link, peer)));
                     }
                 }
                 Output::Pause { peer, until } => {

@@ -1,0 +1,282 @@
+//! Requests that wait for their turn, and what does not wait with them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod hall;
+
+use core::time::Duration;
+use hall::{Hall, call, create, join, login, recording, register, whisper};
+use voxwire_core::{FrameError, Framing as _, Input, Lane, Message, Output, PeerId, Progress, Session, Via};
+use voxwire_msgpack::zmtp::{self, SocketType};
+use voxwire_msgpack::{
+    ClientCommand, ClientMessage, Code, Framing, Samples, ServerCommand, Settings, Text, Wire,
+};
+
+/// F-25: live audio does not wait for what the application works on, and what is asked meanwhile is answered afterwards, in order.
+#[test]
+fn f_25_live_audio_goes_on_while_a_request_is_in_work_and_further_requests_wait_in_order() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = hall.call_of_two();
+    hall.office(|_, office, _| office.silent = true);
+    hall.heard(ann);
+    hall.heard(bob);
+    hall.ask(ann, create("other"));
+    let samples = [5; 10];
+    hall.ask(ann, whisper("bob", "after it"));
+    hall.ask(ann, ClientCommand::Say { samples: Samples::from(&samples[..]) });
+    hall.ask(ann, call("room"));
+    assert_eq!(hall.heard(bob), [r#"CallData { sender: "ann", samples: 10 Int samples }"#]);
+    assert!(hall.heard(ann).is_empty(), "nothing is answered out of order");
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Allow { ticket })).unwrap();
+    hall.wait();
+    assert_eq!(hall.heard(bob), [r#"Whisper { sender: "ann", content: "after it" }"#]);
+    assert_eq!(
+        hall.heard(ann),
+        [
+            "Response { action: CreateGroup, code: SUCCESS, again: false }",
+            "Response { action: Whisper, code: SUCCESS, again: false }",
+            r#"CallJoined { group_name: "room", again: false }"#
+        ]
+    );
+}
+
+/// F-25: requests over their rate wait, too, without the audio beside them.
+#[test]
+fn f_25_requests_over_their_rate_do_not_hold_live_audio_up() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = hall.call_of_two();
+    hall.heard(bob);
+    hall.sim.with(ann, |client, _, now| {
+        for _ in 0..60 {
+            client.handle_command(now, whisper("cat", "x")).unwrap();
+        }
+    });
+    hall.wait();
+    hall.office(|_, office, _| office.silent = true);
+    hall.sim.with(ann, |client, _, now| {
+        for _ in 0..30 {
+            client.handle_command(now, whisper("bob", "x")).unwrap();
+        }
+    });
+    let samples = [5; 10];
+    hall.ask(ann, ClientCommand::Say { samples: Samples::from(&samples[..]) });
+    let heard = hall.heard(bob);
+    assert!(heard.iter().any(|event| event.starts_with("CallData")), "{heard:?}");
+    assert!(heard.len() < 31, "{}", heard.len());
+    hall.sim.run_for(Duration::from_secs(3));
+    assert_eq!(heard.len() + hall.heard(bob).len(), 31);
+}
+
+/// A client of which only frames are known.
+fn open(hall: &mut Hall, slot: u32, address: [u8; 4]) -> PeerId {
+    let peer = PeerId { slot, generation: 7 };
+    hall.office(|server, _, now| {
+        let from = Some((address, 4000).into());
+        server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from }).unwrap();
+        drain(server);
+    });
+    peer
+}
+
+fn drain(server: &mut voxwire_msgpack::Server) -> Vec<String> {
+    let shown = |output: Output<'_>| match output {
+        Output::Send { frame, .. } => {
+            let message = voxwire_msgpack::ServerMessage::decode(frame, &Wire::CLIENT).unwrap();
+            format!("{message:?}")
+        }
+        Output::Pause { .. } => "pause".into(),
+        Output::Resume { .. } => "resume".into(),
+        other => format!("{other:?}"),
+    };
+    let outputs: Vec<String> = server.outputs().map(shown).collect();
+    server.advance(usize::MAX);
+    outputs
+}
+
+/// Hands frames in as a driver does, and returns what comes of it.
+fn feed(hall: &mut Hall, peer: PeerId, bytes: &[u8]) -> Vec<String> {
+    hall.office(|server, office, now| {
+        let mut next = Some(bytes.to_vec());
+        let mut outputs = Vec::new();
+        loop {
+            if let Some(bytes) = next.take() {
+                match server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes }) {
+                    Ok(Some(event)) => voxwire_core::Handler::on_event(office, server, now, event),
+                    Ok(None) => {}
+                    Err(violation) => outputs.push(violation.to_string()),
+                }
+            }
+            outputs.extend(drain(server));
+            while server.poll_timeout().is_some_and(|at| at <= now) {
+                server.handle_timeout(now);
+            }
+            match server.take_deferred() {
+                Some(deferred) => next = Some(deferred.bytes),
+                None => return outputs,
+            }
+        }
+    })
+}
+
+fn request(message: &ClientMessage<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&Wire::CLIENT, &mut bytes).unwrap();
+    bytes
+}
+
+fn log_in() -> Vec<u8> {
+    request(&ClientMessage::Login { username: "eve".into(), password: "x".into() })
+}
+
+/// F-25: whoever sends without end behind a slow request is not read any more, and heard again afterwards.
+#[test]
+fn f_25_a_flood_behind_a_slow_request_is_bounded_and_each_of_it_answered() {
+    let mut hall = Hall::safe();
+    hall.office(|_, office, _| office.silent = true);
+    let peer = open(&mut hall, 9, [192, 0, 2, 1]);
+    assert!(feed(&mut hall, peer, &log_in()).is_empty());
+    let nonsense = b"\xa7request\xa3fly";
+    for n in 1..16 {
+        assert!(feed(&mut hall, peer, nonsense).is_empty(), "{n}");
+    }
+    assert_eq!(feed(&mut hall, peer, b"\xa7request\xa6logout\xa1a"), ["pause"]);
+    // Updates that are none count, and do not wait.
+    assert!(feed(&mut hall, peer, b"\xa6update\xa3fly")[0].contains("unknown name"));
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    let outputs = hall.office(|server, _, now| {
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+        server.handle_command(now, refuse).unwrap();
+        drain(server)
+    });
+    assert_eq!(outputs, [r#"Response { action: "login", code: USER_WRONG_PASSWORD }"#]);
+    // Fifteen slips are forgiven, with the update sixteen are not.
+    hall.wait();
+    assert_eq!(hall.office(|server, _, _| server.peers()), 0);
+}
+
+/// F-25: what waits has a ceiling, of which one address has a part; beyond it a request is refused in its turn.
+#[test]
+fn f_25_large_requests_that_wait_have_a_ceiling() {
+    let settings = Settings { waiting_bytes: 100_000, ..Settings::DEFAULT };
+    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    hall.office(|_, office, _| office.silent = true);
+    let frame = |len: usize| {
+        let content = "x".repeat(len);
+        request(&ClientMessage::Whisper {
+            username: "eve".into(),
+            token: "t".into(),
+            recipient: "bob".into(),
+            content: Text::from(&content[..]),
+        })
+    };
+    let peers: Vec<PeerId> =
+        (0..4).map(|n| open(&mut hall, 10 + n, [192, 0, 2, 1 + (n / 2) as u8])).collect();
+    for peer in &peers {
+        assert!(feed(&mut hall, *peer, &log_in()).is_empty());
+    }
+    // The first may have more than its address's part, as long as nobody else waits.
+    assert!(feed(&mut hall, peers[0], &frame(60_000)).is_empty());
+    assert!(feed(&mut hall, peers[1], &frame(30_000)).is_empty(), "kept, or refused in its turn");
+    assert!(feed(&mut hall, peers[2], &frame(20_000)).is_empty());
+    let tickets = hall.office(|_, office, _| core::mem::take(&mut office.asked));
+    let mut answers = Vec::new();
+    for ticket in tickets {
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+        hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
+    }
+    for peer in &peers {
+        answers.push(feed(&mut hall, *peer, b"\xa6update\xa3fly").join(" "));
+    }
+    let all = answers.join("\n");
+    assert_eq!(all.matches("REQUEST_OVER_LIMIT").count(), 1, "{all}");
+    assert_eq!(all.matches(r#"action: "whisper", code: USER_NOT_CONNECTED"#).count(), 2, "{all}");
+}
+
+/// F-25: what came in before the end of a stream is done, although nobody waits for the answers.
+#[test]
+fn f_25_what_was_sent_before_the_end_of_a_stream_is_done() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(bob, ClientCommand::Logout);
+    hall.code(ann, create("room"));
+    hall.code(bob, register("cat", "x"));
+    hall.office(|_, office, _| office.silent = true);
+    hall.office(|_, office, _| drop(office.log.take()));
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.ask(ann, whisper("bob", "one"));
+    hall.ask(ann, whisper("bob", "two"));
+    hall.ask(ann, join("room"));
+    hall.ask(ann, recording("bob", &[1, 2, 3]));
+    hall.ask(ann, login("bob", "geheim"));
+    hall.ask(ann, call("room"));
+    hall.sim.disconnect(link);
+    hall.wait();
+    let log = hall.office(|_, office, _| office.log.take());
+    let keeping: Vec<&String> = log.iter().filter(|event| event.starts_with("Keeping")).collect();
+    assert_eq!(keeping.len(), 3, "{log:?}");
+    assert!(keeping[1].contains("two") && keeping[2].contains("VoiceMsg"), "{log:?}");
+    assert!(
+        !log.iter().any(|event| event.starts_with("LoggingIn") || event.starts_with("CallJoined")),
+        "{log:?}"
+    );
+    assert_eq!(log.iter().filter(|event| event.starts_with("Gone")).count(), 1, "{log:?}");
+    assert_eq!(hall.office(|server, _, _| server.online()), 0);
+}
+
+/// F-25: while a log-in is in work, what may only be sent behind it waits on the stream; commands before it are answered.
+#[test]
+fn f_25_a_large_message_right_behind_a_log_in_waits_for_the_answer() {
+    let mut unit = Vec::new();
+    zmtp::put_greeting(&mut unit);
+    zmtp::put_ready(SocketType::Dealer, &mut unit);
+    let (log_in, large) = (log_in(), vec![0xa1; 10_000]);
+    for dialect in [true, false] {
+        let mut bytes = if dialect { unit.clone() } else { Vec::new() };
+        let whisper = [&b"\xa7request\xa7whisper\xa1a\xa1b\xa1c\xda\x27\x10"[..], &large].concat();
+        for message in [&log_in, &whisper] {
+            if dialect {
+                zmtp::put_message_head(message.len(), &mut bytes);
+            }
+            bytes.extend(message);
+        }
+        for (max, fits) in [(512 * 1024, true), (4096, false)] {
+            let (mut framing, mut at, mut cut) = (Framing::server(&Wire::SERVER), 0, Vec::new());
+            while !framing.is_waiting() {
+                match framing.next_frame(&bytes[at..]).unwrap() {
+                    Progress::Skip(n) => at += n.get(),
+                    Progress::Frame { header, body } => {
+                        cut.push(body);
+                        at += header + body;
+                    }
+                    Progress::NeedMore(_) => assert!(framing.is_waiting(), "at {at} of {}", bytes.len()),
+                }
+            }
+            assert_eq!(cut, [log_in.len()]);
+            framing.set_max(max);
+            let next = framing.next_frame(&bytes[at..]);
+            match fits {
+                true => {
+                    assert!(matches!(next, Ok(Progress::Frame { body, .. }) if body > 10_000), "{next:?}")
+                }
+                false => assert!(matches!(next, Err(FrameError::TooLarge { max: 4096, .. })), "{next:?}"),
+            }
+        }
+    }
+    // And the session says so, whatever comes of it.
+    let mut hall = Hall::safe();
+    hall.office(|_, office, _| office.silent = true);
+    let peer = open(&mut hall, 9, [192, 0, 2, 1]);
+    feed(&mut hall, peer, &log_in);
+    feed(&mut hall, peer, &log_in);
+    for limits in [0, 1] {
+        let ticket = hall.office(|_, office, _| office.asked.remove(0));
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+        let outputs = hall.office(|server, _, now| {
+            server.handle_command(now, refuse).unwrap();
+            drain(server)
+        });
+        feed(&mut hall, peer, b"\xa6update\xa3fly");
+        let told = outputs.iter().filter(|output| output.starts_with("Limit")).count();
+        assert_eq!(told, limits, "{outputs:?}");
+    }
+}
