@@ -33,6 +33,9 @@ pub enum Violation {
         /// The client that sent it.
         expected: ClientId,
     },
+    /// The packet names a number that its sender had before its last handshake; it was on its way.
+    #[error("sender {0}, which is this connection's former number")]
+    FormerNumber(ClientId),
     /// What came directly says that somebody else sent it than the one whose way it is.
     #[error("sender {0}, whose way this is not")]
     NotTheirs(ClientId),

@@ -1,6 +1,7 @@
 mod clients;
 mod join;
 mod listening;
+mod quota;
 mod relay;
 
 use crate::rooms::Rooms;
@@ -16,9 +17,10 @@ use alloc::{
 use clients::Clients;
 use core::{fmt, net::SocketAddr, time::Duration};
 pub(crate) use join::insist_state;
+use quota::{Kind, Quotas, Sources};
 use voxwire_core::{
     Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
-    Session, SourceRate,
+    Session,
 };
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
@@ -37,7 +39,7 @@ pub struct Server {
     idle: Deadlines<PeerId>,
     /// Connections so far.
     connections: u64,
-    attempts: SourceRate,
+    sources: Sources,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
@@ -94,8 +96,19 @@ pub struct Settings {
     pub max_channels: usize,
     /// Answers to wrong sessions, for each connection.
     pub wrong_session: Rate,
-    /// Handshakes of one source address (loopback is exempt).
+    /// Handshakes of one source address, whatever becomes of its connections. A source is an IPv4 address or an IPv6 /64;
+    /// loopback is exempt.
     pub attempts: Rate,
+    /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own
+    /// part does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt.
+    pub source_voice: Rate,
+    /// Texts of one source, in the same way; beyond it reading pauses.
+    pub source_text: Rate,
+    /// Handshakes, states and deltas of one source, in the same way; beyond it reading pauses.
+    pub source_state: Rate,
+    /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes
+    /// twice as much is never cut off because of what one source has it told.
+    pub source_bytes: Rate,
     /// How many bytes of voice may wait for a slow listener.
     pub queue: usize,
 }
@@ -123,6 +136,10 @@ impl Settings {
         max_channels: 64,
         wrong_session: Rate { per_second: 2, burst: 10 },
         attempts: Rate { per_second: 10, burst: 300 },
+        source_voice: Rate { per_second: 1920, burst: 1920 },
+        source_text: Rate { per_second: 40, burst: 320 },
+        source_state: Rate { per_second: 160, burst: 1280 },
+        source_bytes: Rate { per_second: 16 * 1024, burst: 64 * 1024 },
         queue: 16 * 1024,
     };
 
@@ -176,17 +193,40 @@ struct Peer {
     client: Option<ClientId>,
     /// A handshake that the application is thinking about.
     pending: Option<Pending>,
-    voice: Bucket,
+    quotas: Quotas,
     voice_parts: relay::Parts,
-    text: Bucket,
     text_parts: relay::Parts,
-    state: Bucket,
-    bytes: Bucket,
+    /// Until when its reading pauses, at least.
+    paused_until: Instant,
     /// When its handshake was answered last.
     answered: Instant,
     wrong_session: Bucket,
-    violations: u32,
-    last_violation: Instant,
+    violations: Violations,
+    /// Numbers that it had before, the newest first: what was sent under them may still be on its way.
+    former: [Option<ClientId>; 4],
+}
+
+/// Violations of one connection, less one for each minute.
+#[derive(Debug)]
+struct Violations {
+    count: u32,
+    /// Until when they have been forgiven: full minutes only, so that the rest of a minute counts for the next one.
+    forgiven: Instant,
+}
+
+impl Violations {
+    /// One more. Returns how many there are.
+    fn add(&mut self, now: Instant) -> u32 {
+        const MINUTE: u64 = 60;
+        let minutes = now.saturating_duration_since(self.forgiven).as_secs() / MINUTE;
+        self.count = self.count.saturating_sub(u32::try_from(minutes).unwrap_or(u32::MAX));
+        self.forgiven = match self.count {
+            0 => now,
+            _ => self.forgiven.saturating_add(Duration::from_secs(minutes.saturating_mul(MINUTE))),
+        };
+        self.count = self.count.saturating_add(1);
+        self.count
+    }
 }
 
 #[derive(Debug)]
@@ -207,8 +247,7 @@ impl fmt::Debug for Policy {
 }
 
 impl Server {
-    /// A server without clients. `seed` should be random: the session's number comes from it, and it keeps outsiders from
-    /// choosing whose attempts are counted with theirs.
+    /// A server without clients. `seed` should be random: the session's number comes from it.
     pub fn new(settings: Settings, seed: u64) -> Self {
         // From 1 to 2^31 - 2, as the original's generator has it.
         let session = u32::try_from(seed % 0x7fff_fffe).unwrap_or(0).saturating_add(1);
@@ -224,7 +263,7 @@ impl Server {
             names: Names::new(max),
             idle: Deadlines::new(),
             connections: 0,
-            attempts: SourceRate::new(settings.attempts, 4096, seed),
+            sources: Sources::new(max),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             policy: Policy(None),
@@ -340,8 +379,8 @@ impl Server {
         packet: Packet<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match packet {
-            Packet::ServerRelayReliable(relay) => self.relay(now, peer, relay, true),
-            Packet::ServerRelayUnreliable(relay) => self.relay(now, peer, relay, false),
+            Packet::ServerRelayReliable(relay) => self.relay(now, peer, Lane::Reliable, relay, true),
+            Packet::ServerRelayUnreliable(relay) => self.relay(now, peer, Lane::Reliable, relay, false),
             _ => self.receive_other(now, peer, raw, packet),
         }
     }
@@ -387,18 +426,28 @@ impl Server {
     }
 
     fn charge_state(&mut self, now: Instant, peer: PeerId) {
-        let rate = self.settings.state;
-        if let Some(until) = self.peers.get_mut(peer).and_then(|state| state.state.charge(now, rate, 1)) {
-            self.outbox.pause(peer, until);
-        }
+        self.charge(now, peer, Kind::State, 1);
     }
 
     /// What others must take costs its sender: a slow one could be cut off for it.
     fn charge_bytes(&mut self, now: Instant, peer: PeerId, bytes: usize) {
-        let (rate, bytes) = (self.settings.reliable_bytes, u32::try_from(bytes).unwrap_or(u32::MAX));
-        if let Some(until) = self.peers.get_mut(peer).and_then(|state| state.bytes.charge(now, rate, bytes)) {
-            self.outbox.pause(peer, until);
+        self.charge(now, peer, Kind::Bytes, u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    fn charge(&mut self, now: Instant, peer: PeerId, kind: Kind, n: u32) {
+        let Self { sources, settings, peers, outbox, .. } = self;
+        let Some(state) = peers.get_mut(peer) else { return };
+        // A shorter pause would end a longer one.
+        if let Some(until) = sources.charge(now, settings, &mut state.quotas, kind, n) {
+            state.paused_until = state.paused_until.max(until);
+            outbox.pause(peer, state.paused_until);
         }
+    }
+
+    /// Reading pauses what is reliable; what comes in as datagrams all the same, and could be refused, is.
+    fn check_pause(&self, now: Instant, peer: PeerId, lane: Lane) -> Result<(), Violation> {
+        let paused = self.peers.get(peer).is_some_and(|state| state.paused_until > now);
+        if lane == Lane::Droppable && paused { Err(Violation::TooMany("packets")) } else { Ok(()) }
     }
 
     /// Sends a packet to `peer`, whatever waits already: the stimulus has been checked against the outbox's room.
@@ -420,11 +469,7 @@ impl Server {
             self.stats.forged = self.stats.forged.saturating_add(1);
         }
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let minutes = now.saturating_duration_since(state.last_violation).as_secs() / 60;
-        let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
-        state.violations = state.violations.saturating_sub(forgiven).saturating_add(1);
-        state.last_violation = now;
-        if state.violations >= self.settings.max_violations {
+        if state.violations.add(now) >= self.settings.max_violations {
             self.expel(now, peer, LeftBecause::Violations);
         }
     }
@@ -435,9 +480,16 @@ impl Server {
             Some(left) => self.later.push_back(left),
             None => self.later.push_back(ServerEvent::Gone { peer }),
         }
-        self.idle.clear(peer);
-        self.peers.remove(peer);
+        self.remove(now, peer);
         self.outbox.close(peer);
+    }
+
+    /// Forgets a connection.
+    fn remove(&mut self, now: Instant, peer: PeerId) -> Option<()> {
+        self.idle.clear(peer);
+        let state = self.peers.remove(peer)?;
+        self.sources.close(now, &state.quotas);
+        Some(())
     }
 
     /// A connection arrives; where there is no room, the one that has been outside the session for longest goes.
@@ -452,6 +504,10 @@ impl Server {
                 self.expel(now, oldest, LeftBecause::Connection);
             }
         }
+        if self.peers.len() >= self.settings.limits.max_peers {
+            self.outbox.close(peer);
+            return Err(Violation::TooMany("peers"));
+        }
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
         self.connections = self.connections.saturating_add(1);
@@ -460,18 +516,16 @@ impl Server {
             number: self.connections,
             client: None,
             pending: None,
-            voice: Bucket::default(),
+            quotas: self.sources.open(now, &self.settings, from.map(|from| from.ip())),
             voice_parts: relay::Parts::default(),
-            text: Bucket::default(),
             text_parts: relay::Parts::default(),
-            state: Bucket::default(),
-            bytes: Bucket::default(),
+            paused_until: now,
             answered: now,
             wrong_session: Bucket::default(),
-            violations: 0,
-            last_violation: now,
+            violations: Violations { count: 0, forgiven: now },
+            former: [None; 4],
         };
-        if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
+        if !self.peers.insert(peer, state) {
             self.outbox.close(peer);
             return Err(Violation::TooMany("peers"));
         }
@@ -484,8 +538,7 @@ impl Server {
     fn closed(&mut self, now: Instant, peer: PeerId) -> Result<ServerEvent<'static>, Violation> {
         self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
         let left = self.leave(now, peer, LeftBecause::Connection);
-        self.idle.clear(peer);
-        self.peers.remove(peer);
+        self.remove(now, peer);
         if self.peers.is_empty() {
             self.outbox.shrink();
         }
@@ -497,14 +550,15 @@ impl Server {
         &mut self,
         now: Instant,
         peer: PeerId,
+        lane: Lane,
         bytes: &'a [u8],
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         // Relayed voice first: nearly every packet is.
         let result = match ServerRelay::read(bytes) {
             Some((relay, reliable)) if bytes.len() <= self.wire.limits.max_frame => {
-                self.relay(now, peer, relay, reliable)
+                self.relay(now, peer, lane, relay, reliable)
             }
-            _ => self.decode(now, peer, bytes),
+            _ => self.decode(now, peer, lane, bytes),
         };
         if let Err(violation) = &result {
             self.judge(now, peer, violation);
@@ -517,13 +571,15 @@ impl Server {
         &mut self,
         now: Instant,
         peer: PeerId,
+        lane: Lane,
         bytes: &'a [u8],
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        self.check_pause(now, peer, lane)?;
         let packet = Packet::decode(bytes, &self.wire)?;
         if matches!(packet, Packet::HandshakeRequest(_)) {
             // Names are guessed by asking for them.
-            let source = self.address(peer).map(|from| from.ip());
-            if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+            let state = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
+            if !self.sources.attempt(now, self.settings.attempts, &state.quotas) {
                 return Err(Violation::TooMany("handshakes"));
             }
         }
@@ -532,14 +588,16 @@ impl Server {
 
     #[cold]
     fn judge(&mut self, now: Instant, peer: PeerId, violation: &Violation) {
-        // What honest clients do, too: ask for a name again and again, or carry on after a restart of the server.
+        // What honest clients do, too: ask for a name again and again, carry on after a restart of the server, or have
+        // something on its way when they get another number.
         let innocent = matches!(
             violation,
             Violation::Backlog(_)
                 | Violation::UnknownPeer
                 | Violation::WrongSession { .. }
+                | Violation::FormerNumber(_)
                 | Violation::TooMuchVoice
-                | Violation::TooMany("handshakes" | "clients" | "channels")
+                | Violation::TooMany("handshakes" | "clients" | "channels" | "packets")
         );
         if !innocent {
             self.count_violation(now, peer, violation);
@@ -565,7 +623,7 @@ impl Session for Server {
         input: Input<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
-            Input::Frame { peer, bytes, .. } => self.frame(now, peer, bytes),
+            Input::Frame { peer, lane, bytes } => self.frame(now, peer, lane, bytes),
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
             Input::Closed { peer } => self.closed(now, peer).map(Some),
             _ => Err(Violation::UnknownPeer),
@@ -612,7 +670,7 @@ impl Session for Server {
             return Some(event);
         }
         let peer = self.idle.pop(now)?;
-        self.peers.remove(peer)?;
+        self.remove(now, peer)?;
         self.outbox.close(peer);
         Some(ServerEvent::Gone { peer })
     }

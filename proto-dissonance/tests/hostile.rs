@@ -345,3 +345,167 @@ fn d_16_a_hostile_server_or_peer_makes_a_client_neither_panic_nor_talk_without_e
     }
     assert!(sent < 40_000, "{sent}");
 }
+
+impl Hall {
+    /// Voice that Ben has been sent.
+    fn heard_by_ben(&mut self) -> usize {
+        self.stage.sent(self.ben).iter().filter(|sent| matches!(sent.packet(), Packet::VoiceData(_))).count()
+    }
+
+    /// Voice of Eve's under a sequence number.
+    fn voice(&self, channels: &[Channel], sequence: u16) -> Vec<u8> {
+        let mut voice = stage::voice(self.session(), EVE, channels, b"x");
+        voice[10..12].copy_from_slice(&sequence.to_be_bytes());
+        voice
+    }
+}
+
+/// F-01: one frame over and over, its channel 64 times in it and its destination 64 times beside it.
+#[test]
+fn f_01_a_frame_reaches_a_listener_once_and_every_further_copy_costs_a_frame() {
+    for (settings, reliable) in
+        [(Settings::DEFAULT, false), (Settings::DEFAULT, true), (Settings::ORIGINAL, true)]
+    {
+        let mut hall = Hall::new(settings);
+        let wide = hall.voice(&[Channel::new(Recipient::Player(BEN)); 64], 7);
+        let passed = (0..5000).filter(|_| hall.relay(&[BEN; 64], &wide, reliable).is_ok()).count();
+        assert_eq!((passed, hall.heard_by_ben()), (120, 120));
+        hall.talk();
+    }
+}
+
+/// F-01: the sequence number is the sender's to choose, and so are the channels under it: each other packet is a frame.
+#[test]
+fn f_01_frames_cost_whatever_their_sequence_numbers_and_channels_are() {
+    type Frame = fn(&Hall, u16) -> Vec<u8>;
+    let sequences: Frame = |hall, n| hall.voice(&[Channel::new(Recipient::Player(BEN))], n);
+    let channels: Frame = |hall, n| {
+        let channels =
+            [Channel::new(Recipient::Player(BEN)), Channel::new(Recipient::Room(room_id(&n.to_string())))];
+        hall.voice(&channels, 7)
+    };
+    let alternating: Frame = |hall, n| hall.voice(&[Channel::new(Recipient::Player(BEN))], n % 3);
+    for (frame, heard) in [(sequences, 120), (channels, 120), (alternating, 120)] {
+        let mut hall = Hall::new(Settings::DEFAULT);
+        for n in 0..5000 {
+            let frame = frame(&hall, n);
+            let _ = hall.relay(&[BEN], &frame, n % 2 == 0);
+        }
+        assert_eq!(hall.heard_by_ben(), heard);
+        hall.talk();
+    }
+}
+
+/// F-01: what reaches nobody costs as well: nobody there, nobody addressed, too many channels, everybody has had it.
+#[test]
+fn f_01_relays_that_reach_nobody_cost() {
+    let everybody: Vec<ClientId> = (0..255).map(ClientId::new).collect();
+    let absent: Vec<ClientId> = (500..700).map(ClientId::new).collect();
+    let room = |name| Channel::new(Recipient::Room(room_id(name)));
+    for (channels, to) in [
+        (vec![room("Nowhere")], &everybody),
+        (vec![room("Lobby")], &absent),
+        (vec![Channel::new(Recipient::Player(BEN)); 65], &everybody),
+    ] {
+        let mut hall = Hall::new(Settings::DEFAULT);
+        let frame = hall.voice(&channels, 7);
+        for _ in 0..1000 {
+            let _ = hall.relay(to, &frame, false);
+        }
+        assert_eq!(hall.stage.server.stats().voice_over_budget, 880);
+        assert_eq!(hall.heard_by_ben(), 0);
+    }
+}
+
+/// F-01: the same text to one listener of a room of a hundred: each is one, and costs.
+#[test]
+fn f_01_f_02_the_same_text_again_is_another_one_however_many_listen() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for n in 0..100 {
+        let name = format!("listener {n}");
+        let peer = hall.stage.join(&name);
+        let client = hall.stage.server.client_of(peer).unwrap();
+        hall.join(peer, client, "Lobby").unwrap();
+    }
+    hall.join(hall.eve, EVE, "Lobby").unwrap();
+    let lobby = Recipient::Room(room_id("Lobby"));
+    let text = TextData { session: hall.session(), sender: EVE, recipient: lobby, text: "spam".into() };
+    let text = encode(&Packet::TextData(text));
+    hall.stage.clear();
+    let events = (0..1000).filter(|_| hall.relay(&[BEN], &text, true).unwrap().starts_with("Text")).count();
+    assert_eq!(
+        (events, hall.stage.server.stats().texts, hall.stage.sent(hall.ben).len()),
+        (1000, 1000, 1000)
+    );
+    let pause = hall.stage.paused.iter().map(|(_, until)| *until).max().unwrap();
+    assert!(pause.saturating_duration_since(hall.stage.now) >= Duration::from_secs(91), "{pause:?}");
+    // One text in parts is one, whoever of them is in the room.
+    hall.stage.now = pause;
+    let everybody: Vec<ClientId> = (0..103).map(ClientId::new).collect();
+    for destinations in [&everybody[..50], &everybody[50..]] {
+        hall.relay(destinations, &text, true).unwrap();
+    }
+    assert_eq!((hall.stage.server.stats().texts, hall.stage.clear()), (1001, 102));
+}
+
+/// F-01: a driver that does what it is told hands on no more than the rates say, and one attacker's texts stay far below what
+/// may wait for somebody who reads slowly. Datagrams are not read more slowly: they are refused meanwhile.
+#[test]
+fn f_01_a_minute_of_texts_is_four_kibibytes_a_second_for_a_victim() {
+    for lane in [Lane::Reliable, Lane::Droppable] {
+        let mut hall = Hall::new(Settings::DEFAULT);
+        let body = "x".repeat(900);
+        let mut sent = 0;
+        for n in 0..60_000_u32 {
+            hall.stage.now = hall.stage.now.saturating_add(Duration::from_millis(1));
+            let paused = hall.stage.paused.iter().any(|(_, until)| *until > hall.stage.now);
+            if lane == Lane::Reliable && paused {
+                continue;
+            }
+            let body = if n % 2 == 0 { &body[..] } else { "." };
+            let recipient = Recipient::Player(BEN);
+            let text = TextData { session: hall.session(), sender: EVE, recipient, text: body.into() };
+            let payload = encode(&Packet::TextData(text));
+            let relay = ServerRelay { session: hall.session(), destinations: &[BEN], payload: &payload };
+            let bytes = encode(&Packet::ServerRelayReliable(relay));
+            let input = Input::Frame { peer: hall.eve, lane, bytes: &bytes };
+            let _ = hall.stage.server.handle_input(hall.stage.now, input);
+            hall.stage.drain();
+            sent += hall.stage.sent(hall.ben).iter().map(|sent| sent.bytes.len()).sum::<usize>();
+        }
+        assert!((100_000..16 * 1024 + 60 * 4096 + 1024).contains(&sent), "{lane:?}: {sent}");
+        assert!(!hall.is_kicked());
+    }
+}
+
+/// F-34: what was on its way under the number of before is no forgery.
+#[test]
+fn f_34_voice_in_flight_under_a_former_number_is_dropped_and_nobody_is_kicked() {
+    let mut hall = Hall::new(Settings { repeat_replaces: true, ..Settings::DEFAULT });
+    let voice = hall.voice(&[Channel::new(Recipient::Player(BEN))], 7);
+    hall.stage.handshake(hall.eve, "eve").unwrap();
+    for _ in 0..100 {
+        assert_eq!(hall.relay(&[BEN], &voice, false), Err(Violation::FormerNumber(EVE)));
+    }
+    assert_eq!((hall.is_kicked(), hall.stage.server.stats().forged, hall.heard_by_ben()), (false, 0, 0));
+    // Anybody else's number is a forgery still.
+    let lobby = Recipient::Room(room_id("Lobby"));
+    let forged = say(hall.session(), ANN, lobby, b"forged");
+    assert!(matches!(hall.relay(&[BEN], &forged, false), Err(Violation::Forged { .. })));
+    hall.talk();
+}
+
+/// F-34: a violation every 59 seconds is forgiven like one every 60.
+#[test]
+fn f_34_one_violation_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for n in 0..200 {
+        assert!(hall.stage.feed(hall.eve, b"garbage").is_err());
+        assert!(!hall.is_kicked(), "after {n}");
+        hall.stage.now = hall.stage.now.saturating_add(Duration::from_secs(59));
+    }
+    for _ in 0..16 {
+        let _ = hall.stage.feed(hall.eve, b"garbage");
+    }
+    assert!(hall.is_kicked());
+}

@@ -537,3 +537,147 @@ fn d_16_a_muted_client_stays_muted_under_another_name() {
     stage.send(ann, &Packet::ServerRelayUnreliable(relay)).unwrap();
     assert!(stage.sent(ben).is_empty());
 }
+
+/// F-02: somebody in the room says the same twice: two texts for the application, and for those who count.
+#[test]
+fn f_02_every_text_is_an_event_and_counted_though_its_sender_listens_too() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    let (session, a, b) = (stage.session(), ClientId::new(0), ClientId::new(1));
+    for (peer, client) in [(ann, a), (ben, b)] {
+        let delta = DeltaClientState { session, joined: true, client, room: "Hall".into() };
+        stage.send(peer, &Packet::DeltaClientState(delta)).unwrap();
+    }
+    stage.sent(ben);
+    for recipient in [Recipient::Room(room_id("Hall")), Recipient::Player(b)] {
+        let text = TextData { session, sender: a, recipient, text: "hello".into() };
+        let payload = stage::encode(&Packet::TextData(text));
+        for n in 1..=6 {
+            let relay = ServerRelay { session, destinations: &[b], payload: &payload };
+            let event = stage.send(ann, &Packet::ServerRelayReliable(relay)).unwrap();
+            assert!(event.starts_with("Text"), "{n}: {event:?}");
+            assert_eq!(stage.sent_to(ben), ["TextData"]);
+        }
+    }
+    assert_eq!(stage.server.stats().texts, 12);
+    // One that reaches nobody is one, too.
+    let text = TextData { session, sender: a, recipient: Recipient::Player(b), text: "hello".into() };
+    let payload = stage::encode(&Packet::TextData(text));
+    let nobody = [ClientId::new(9)];
+    let relay = ServerRelay { session, destinations: &nobody, payload: &payload };
+    for _ in 0..2 {
+        assert!(stage.send(ann, &Packet::ServerRelayReliable(relay)).unwrap().ends_with("copies: 0 }"));
+    }
+    assert_eq!(stage.server.stats().texts, 14);
+}
+
+/// What a client knows of who listens where, as an original has it: by the numbers of rooms.
+#[derive(Default)]
+struct Replica(std::collections::BTreeMap<ClientId, std::collections::BTreeSet<u16>>);
+
+impl Replica {
+    fn take(&mut self, packet: &Packet<'_>) {
+        let number = |room: Text<'_>| room_id(room.as_str().unwrap()).get();
+        match packet {
+            Packet::ClientState(state) => {
+                self.0.insert(state.client.id, state.rooms.iter().map(number).collect());
+            }
+            Packet::DeltaClientState(delta) => {
+                let rooms = self.0.entry(delta.client).or_default();
+                if delta.joined {
+                    rooms.insert(number(delta.room))
+                } else {
+                    rooms.remove(&number(delta.room))
+                };
+            }
+            _ => {}
+        }
+    }
+}
+
+/// F-29, D-06: a refusal says nothing that a replica takes for another room of the same number.
+#[test]
+fn f_29_d_06_refusing_a_colliding_room_leaves_every_replica_as_it_was() {
+    let mut by_number = std::collections::BTreeMap::new();
+    let (one, other) = (0..)
+        .map(|n| format!("room {n}"))
+        .find_map(|name| by_number.insert(room_id(&name), name.clone()).map(|before| (before, name)))
+        .unwrap();
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let peers = ["ann", "ben"].map(|name| stage.join(name));
+    let session = stage.session();
+    let mut replicas = <[Replica; 2]>::default();
+    let asks: [(usize, bool, &[&str]); 7] = [
+        (0, true, &[&one]),
+        (0, true, &[&other]),
+        (0, false, &[&other]),
+        (1, true, &[&other]),
+        (0, true, &[&one, &other]),
+        (0, true, &[&other, &one, "Lobby"]),
+        (1, true, &[&one, &other]),
+    ];
+    for (step, (who, joined, rooms)) in asks.into_iter().enumerate() {
+        let client = ClientId::new(who as u16);
+        let texts: Vec<Text<'_>> = rooms.iter().map(|room| Text::new(room)).collect();
+        match *rooms {
+            [room] => {
+                let delta = DeltaClientState { session, joined, client, room: room.into() };
+                stage.send(peers[who], &Packet::DeltaClientState(delta)).unwrap();
+            }
+            _ => {
+                stage.send(peers[who], &state(session, ["ann", "ben"][who], client, &texts)).unwrap();
+            }
+        }
+        for (replica, &peer) in replicas.iter_mut().zip(&peers) {
+            stage.sent(peer).iter().for_each(|sent| replica.take(&sent.packet()));
+            for client in [0, 1].map(ClientId::new) {
+                let expected: std::collections::BTreeSet<u16> =
+                    stage.server.rooms_of(client).map(|room| room_id(room).get()).collect();
+                assert_eq!(
+                    replica.0.get(&client).cloned().unwrap_or_default(),
+                    expected,
+                    "step {step}, {client}"
+                );
+            }
+        }
+    }
+}
+
+/// F-37: every counter moves, by exactly what happened.
+#[test]
+fn f_37_every_counter_of_the_server_moves() {
+    let mut stage = Stage::new(Settings { max_rooms: 1, ..Settings::DEFAULT });
+    let (ann, ben) = (stage.join("ann"), stage.join("ben"));
+    let (session, a, b) = (stage.session(), ClientId::new(0), ClientId::new(1));
+    let before = stage.server.stats();
+    assert_eq!(before.joined, 2);
+    stage.join("cyd");
+    let to = [b, b, ClientId::new(77)];
+    for n in 0..121_u16 {
+        let mut payload = say(session, a, Recipient::Player(b), b"x");
+        payload[10..12].copy_from_slice(&n.to_be_bytes());
+        let relay =
+            ServerRelay { session, destinations: if n == 0 { &to } else { &to[..1] }, payload: &payload };
+        let _ = stage.send(ann, &Packet::ServerRelayUnreliable(relay));
+    }
+    let text = TextData { session, sender: a, recipient: Recipient::Player(b), text: "hi".into() };
+    let payload = stage::encode(&Packet::TextData(text));
+    let relay = ServerRelay { session, destinations: &to[..1], payload: &payload };
+    stage.send(ann, &Packet::ServerRelayReliable(relay)).unwrap();
+    let forged = say(session, a, Recipient::Player(b), b"x");
+    let relay = ServerRelay { session, destinations: &to[..1], payload: &forged };
+    assert!(stage.send(ben, &Packet::ServerRelayUnreliable(relay)).is_err());
+    assert!(stage.feed(ben, b"garbage").is_err());
+    for room in ["Red", "Blue"] {
+        let delta = DeltaClientState { session, joined: true, client: b, room: room.into() };
+        stage.send(ben, &Packet::DeltaClientState(delta)).unwrap();
+    }
+    let stats = stage.server.stats();
+    assert_eq!((stats.joined, stats.voice, stats.voice_copies, stats.voice_over_budget), (3, 120, 120, 1));
+    assert_eq!((stats.texts, stats.skipped), (1, 2));
+    assert_eq!((stats.violations, stats.forged, stats.rooms_refused), (2, 1, 1));
+    // Whoever comes again under another name has joined once more; whoever leaves has joined all the same.
+    stage.handshake(ben, "bea").unwrap();
+    stage.close(ann);
+    assert_eq!(stage.server.stats().joined, 4);
+}

@@ -18,16 +18,12 @@ pub(super) struct Clients {
     clients: Vec<Option<Client>>,
     len: usize,
     ids: Ids,
-    /// Numbers the packets relayed, see [`Route::mark`].
-    serial: u64,
 }
 
 /// What relaying needs to know of a destination.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) peer: PeerId,
-    /// The last packet that was sent here: a second mention in one packet is a duplicate.
-    mark: u64,
     pub(super) rooms: RoomSet,
 }
 
@@ -50,7 +46,7 @@ pub(super) struct Treatment {
 
 impl Clients {
     pub(super) const fn new(quarantine: Duration) -> Self {
-        Self { routes: Vec::new(), clients: Vec::new(), len: 0, ids: Ids::new(quarantine), serial: 0 }
+        Self { routes: Vec::new(), clients: Vec::new(), len: 0, ids: Ids::new(quarantine) }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -76,7 +72,7 @@ impl Clients {
             self.routes.resize_with(index.saturating_add(1), || None);
             self.clients.resize_with(index.saturating_add(1), || None);
         }
-        *self.routes.get_mut(index)? = Some(Route { peer, mark: 0, rooms: RoomSet::EMPTY });
+        *self.routes.get_mut(index)? = Some(Route { peer, rooms: RoomSet::EMPTY });
         *self.clients.get_mut(index)? =
             Some(Client { name, codec, treatment: Treatment::default(), stated: false });
         self.len = self.len.saturating_add(1);
@@ -120,24 +116,66 @@ impl Clients {
         self.routes.iter().flatten().map(|route| route.peer)
     }
 
-    /// The connections of those `destinations` that are there and that `wanted` wants, each once.
+    /// The connections of those `destinations` that are there and that `wanted` wants, and that have not been `reached`.
     #[inline]
-    pub(super) fn once_each(
-        &mut self,
-        destinations: &[ClientId],
-        wanted: impl Fn(ClientId, &RoomSet) -> bool,
-    ) -> impl Iterator<Item = PeerId> {
-        self.serial = self.serial.wrapping_add(1);
-        let mark = self.serial;
-        let routes = &mut self.routes;
+    pub(super) fn once_each<'a>(
+        &'a self,
+        destinations: &'a [ClientId],
+        reached: &'a mut ClientSet,
+        wanted: impl Fn(ClientId, &RoomSet) -> bool + 'a,
+    ) -> impl Iterator<Item = PeerId> + 'a {
         destinations.iter().filter_map(move |&id| {
-            let route = routes.get_mut(usize::from(id.get()))?.as_mut()?;
-            if route.mark == mark || !wanted(id, &route.rooms) {
-                return None;
-            }
-            route.mark = mark;
-            Some(route.peer)
+            let route = self.route(id)?;
+            (wanted(id, &route.rooms) && reached.insert(id)).then_some(route.peer)
         })
+    }
+
+    /// Whether some of those `destinations` are there and wanted, and none of these has been `reached`.
+    pub(super) fn are_new(
+        &self,
+        destinations: &[ClientId],
+        reached: &ClientSet,
+        wanted: impl Fn(ClientId, &RoomSet) -> bool,
+    ) -> bool {
+        let mut some = false;
+        destinations.iter().all(|&id| {
+            let there = self.route(id).is_some_and(|route| wanted(id, &route.rooms));
+            some |= there;
+            !(there && reached.contains(id))
+        }) && some
+    }
+}
+
+/// Clients, one bit for each number; as long as the highest one makes it.
+#[derive(Debug, Default)]
+pub(super) struct ClientSet(Vec<u64>);
+
+impl ClientSet {
+    fn at(id: ClientId) -> (usize, u64) {
+        let id = usize::from(id.get());
+        (id / 64, 1_u64.wrapping_shl(u32::try_from(id % 64).unwrap_or(0)))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    fn contains(&self, id: ClientId) -> bool {
+        let (word, bit) = Self::at(id);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Adds a client that exists. False if it was there before.
+    #[inline]
+    fn insert(&mut self, id: ClientId) -> bool {
+        let (index, bit) = Self::at(id);
+        if self.0.len() <= index {
+            self.0.resize(index.saturating_add(1), 0);
+        }
+        let Some(word) = self.0.get_mut(index) else { return false };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
     }
 }
 

@@ -113,8 +113,7 @@ impl Server {
         self.leave_later(now, peer, LeftBecause::Again);
         if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| holder != peer) {
             self.leave_later(now, holder, LeftBecause::Displaced);
-            self.idle.clear(holder);
-            self.peers.remove(holder);
+            self.remove(now, holder);
             self.outbox.close(holder);
         }
         let (name_len, client) = (name.len(), self.clients.insert(now, peer, name.clone(), codec)?);
@@ -122,6 +121,7 @@ impl Server {
             state.treatment = before;
         }
         self.names.take(name.as_bytes(), peer);
+        self.stats.joined = self.stats.joined.saturating_add(1);
         self.idle.clear(peer);
         if let Some(state) = self.peers.get_mut(peer) {
             (state.client, state.pending, state.answered) = (Some(client), None, now);
@@ -207,6 +207,10 @@ impl Server {
     ) -> Option<ServerEvent<'static>> {
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
+        state.former.rotate_right(1);
+        if let Some(first) = state.former.first_mut() {
+            *first = Some(client);
+        }
         let from = state.from.map(|from| from.ip());
         let packet = Packet::RemoveClient { session: self.session, client };
         if matches!(cause, LeftBecause::Kicked | LeftBecause::Violations | LeftBecause::Displaced) {

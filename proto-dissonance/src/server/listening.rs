@@ -20,7 +20,7 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         self.charge_state(now, peer);
         self.charge_bytes(now, peer, raw.len());
-        self.check_sender(state.client.id, client)?;
+        self.check_sender(peer, state.client.id, client)?;
         let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
         // Everybody else would go on by what they knew first, and newcomers by this.
         if state.client.name.as_str() != Some(&known.name) {
@@ -92,7 +92,7 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         self.charge_state(now, peer);
         self.charge_bytes(now, peer, raw.len());
-        self.check_sender(delta.client, client)?;
+        self.check_sender(peer, delta.client, client)?;
         // Those who were here before do not know it yet, and would miss this.
         if !self.clients.get(client).is_some_and(|state| state.stated) {
             let state = crate::SessionState::Negotiating;
@@ -123,6 +123,10 @@ impl Server {
 
     /// Tells a client, and nobody else, that it does not listen to a room: the protocol has no word for a refusal.
     fn say_refused(&mut self, peer: PeerId, client: ClientId, name: &str) {
+        // Replicas know rooms by their numbers: one of this number that it does listen to would go with it.
+        if self.clients.route(client).is_some_and(|route| route.rooms.contains(room_id(name))) {
+            return;
+        }
         let delta = DeltaClientState { session: self.session, joined: false, client, room: Text::new(name) };
         self.say(peer, &Packet::DeltaClientState(delta));
     }

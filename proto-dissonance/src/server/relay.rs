@@ -1,24 +1,55 @@
 //! Voice and text that clients have the server hand on to others.
 
-use super::Server;
+use super::clients::{ClientSet, Clients};
+use super::{Kind, Server};
 use crate::rooms::RoomSet;
 use crate::{
     ClientId, Packet, Recipient, SERVER_ONLY, ServerEvent, ServerRelay, SessionState, Violation, VoiceData,
 };
-use voxwire_core::{Instant, Lane, Message, PeerId};
+use voxwire_core::{Full, Instant, Lane, Message, Outbox, PeerId};
 
-/// A frame or a text, which a client with many listeners sends in several relay packets.
+/// Frames or texts under way. A client with many listeners sends each in several relay packets, and those of two frames
+/// may come in interleaved.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
-    /// The frame's sequence number, or the text's hash.
-    what: Option<u32>,
-    /// How many it has reached.
-    copies: usize,
+    newest: Part,
+    older: Part,
 }
 
-/// 32-bit FNV-1a.
-fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+/// A frame or a text, and whom it has reached.
+#[derive(Debug, Default)]
+struct Part {
+    what: Option<u64>,
+    reached: ClientSet,
+}
+
+impl Parts {
+    /// Whom `what` has reached; `None` if it is not under way.
+    fn get(&mut self, what: u64) -> Option<&mut ClientSet> {
+        let mut both = [&mut self.newest, &mut self.older].into_iter();
+        both.find(|part| part.what == Some(what)).map(|part| &mut part.reached)
+    }
+
+    /// Another frame or text: it has reached nobody yet. Of the others only the newest is kept.
+    fn start(&mut self, what: u64) -> &mut ClientSet {
+        if self.newest.what != Some(what) {
+            core::mem::swap(&mut self.newest, &mut self.older);
+        }
+        self.newest.what = Some(what);
+        self.newest.reached.clear();
+        &mut self.newest.reached
+    }
+}
+
+/// Tells frames and texts apart: FNV-1a, by words. Those that are made to look alike count as one, which reaches each client
+/// once: nobody gains by it.
+fn digest(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
+    let words = bytes.chunks_exact(8);
+    let rest = words.remainder();
+    let words = words.filter_map(|word| word.first_chunk().copied().map(u64::from_le_bytes));
+    let hash = words.fold(0xcbf2_9ce4_8422_2325, step);
+    rest.iter().fold(hash, |hash, &byte| step(hash, byte.into()))
 }
 
 impl Server {
@@ -28,6 +59,7 @@ impl Server {
         &mut self,
         now: Instant,
         peer: PeerId,
+        lane: Lane,
         relay: ServerRelay<'a>,
         reliable: bool,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
@@ -38,7 +70,7 @@ impl Server {
         let sender = self.client_of(peer).ok_or(Violation::Unexpected { state, message: "ServerRelay" })?;
         match VoiceData::read(relay.payload) {
             Some(voice) => self.relay_voice(now, peer, sender, relay, voice, reliable),
-            None => self.relay_other(now, peer, sender, relay, reliable),
+            None => self.relay_other(now, peer, sender, lane, relay, reliable),
         }
     }
 
@@ -55,44 +87,52 @@ impl Server {
         if voice.session != self.session {
             return Err(self.wrong_session(now, peer, voice.session));
         }
-        self.check_sender(voice.sender, sender)?;
+        self.check_sender(peer, voice.sender, sender)?;
+        let Self { peers, clients, sources, settings, stats, outbox, watch_all, .. } = self;
+        let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let Some(client) = clients.get(sender) else { return Err(Violation::UnknownPeer) };
+        let treatment = client.treatment;
         // Every destination is looked for in every channel.
-        if voice.channels.len() > self.settings.max_channels {
+        let few = voice.channels.len() <= settings.max_channels;
+        let addressed = |id: ClientId, rooms: &RoomSet| {
+            !settings.addressed_only
+                || voice.channels.iter().any(|channel| match channel.recipient() {
+                    Recipient::Player(player) => player == id,
+                    Recipient::Room(room) => rooms.contains(room),
+                })
+        };
+        // A further part of a frame is free if it reaches somebody, and nobody whom the frame has reached before. Anything
+        // else is another frame, whatever it says.
+        let what = digest(relay.payload);
+        let reached = state.voice_parts.get(what).filter(|_| few && !treatment.mute_voice);
+        let part = reached.is_some_and(|reached| clients.are_new(relay.destinations, reached, addressed));
+        if !part && !sources.take(now, settings, &mut state.quotas, Kind::Voice, 1) {
+            stats.voice_over_budget = stats.voice_over_budget.saturating_add(1);
+            return Err(Violation::TooMuchVoice);
+        }
+        if !few {
             return Err(Violation::TooMany("channels"));
         }
-        // Another part of the same frame costs nothing, as long as all parts together reach no more than listen.
-        let sequence = Some(u32::from(voice.sequence));
-        let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
-        let split = state.voice_parts.what == sequence
-            && state.voice_parts.copies < self.listeners_of(voice.channels.iter().map(|c| c.recipient()));
-        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
-        if !split {
-            if state.voice.take(now, self.settings.voice, 1).is_err() {
-                self.stats.voice_over_budget = self.stats.voice_over_budget.saturating_add(1);
-                return Err(Violation::TooMuchVoice);
-            }
-            state.voice_parts = Parts { what: sequence, copies: 0 };
-        }
-        let Some(client) = self.clients.get(sender) else { return Err(Violation::UnknownPeer) };
-        let treatment = client.treatment;
         if treatment.mute_voice {
             return Ok(None);
         }
-        let addressed = |id: ClientId, rooms: &RoomSet| {
-            voice.channels.iter().any(|channel| match channel.recipient() {
-                Recipient::Player(player) => player == id,
-                Recipient::Room(room) => rooms.contains(room),
-            })
+        // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it. Where that is wanted, it
+        // counts as what others must take.
+        let len = u32::try_from(relay.payload.len()).unwrap_or(u32::MAX);
+        let reliable = reliable
+            && settings.reliable_voice
+            && sources.take(now, settings, &mut state.quotas, Kind::Bytes, len);
+        let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
+        let reached = match part {
+            true => state.voice_parts.get(what),
+            false => Some(state.voice_parts.start(what)),
         };
-        // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it.
-        let lane = if reliable && self.settings.reliable_voice { Lane::Reliable } else { Lane::Droppable };
-        let copies = self.hand_on(relay, lane, addressed)?;
-        if let Some(state) = self.peers.get_mut(peer) {
-            state.voice_parts.copies = state.voice_parts.copies.saturating_add(copies);
-        }
-        self.stats.voice = self.stats.voice.saturating_add(u64::from(!split));
-        self.stats.voice_copies = self.stats.voice_copies.saturating_add(copies as u64);
-        let watched = (treatment.watched || self.watch_all) && !split;
+        let Some(reached) = reached else { return Ok(None) };
+        let copies = hand_on(clients, outbox, relay, lane, reached, addressed)?;
+        stats.skipped = stats.skipped.saturating_add(skipped(relay, copies));
+        stats.voice = stats.voice.saturating_add(u64::from(!part));
+        stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
+        let watched = (treatment.watched || *watch_all) && !part;
         Ok(watched.then_some(ServerEvent::Voice { client: sender, voice, copies }))
     }
 
@@ -102,9 +142,11 @@ impl Server {
         now: Instant,
         peer: PeerId,
         sender: ClientId,
+        lane: Lane,
         relay: ServerRelay<'a>,
         reliable: bool,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        self.check_pause(now, peer, lane)?;
         let packet = Packet::decode(relay.payload, &self.wire)?;
         let Packet::TextData(text) = packet else { return Err(Violation::NotRelayed(packet.name())) };
         if !reliable {
@@ -113,66 +155,79 @@ impl Server {
         if text.session != self.session {
             return Err(self.wrong_session(now, peer, text.session));
         }
-        self.check_sender(text.sender, sender)?;
-        let (rate, hash) = (self.settings.text, Some(fnv(relay.payload)));
-        let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
-        let split =
-            state.text_parts.what == hash && state.text_parts.copies < self.listeners_of([text.recipient]);
-        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
-        if !split {
-            state.text_parts = Parts { what: hash, copies: 0 };
-            if let Some(until) = state.text.charge(now, rate, 1) {
-                self.outbox.pause(peer, until);
+        self.check_sender(peer, text.sender, sender)?;
+        let any = !self.settings.addressed_only;
+        let addressed = |id: ClientId, rooms: &RoomSet| {
+            any || match text.recipient {
+                Recipient::Player(player) => player == id,
+                Recipient::Room(room) => rooms.contains(room),
             }
+        };
+        let muted = self.clients.get(sender).is_some_and(|client| client.treatment.mute_text);
+        let what = digest(relay.payload);
+        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        // As for voice: who writes the same again, to those who have had it, writes another text.
+        let reached = state.text_parts.get(what).filter(|_| !muted);
+        let part =
+            reached.is_some_and(|reached| self.clients.are_new(relay.destinations, reached, addressed));
+        if !part {
+            self.charge(now, peer, Kind::Text, 1);
             self.charge_bytes(now, peer, relay.payload.len());
         }
-        if self.clients.get(sender).is_some_and(|client| client.treatment.mute_text) {
+        if muted {
             return Ok(None);
         }
-        let addressed = |id: ClientId, rooms: &RoomSet| match text.recipient {
-            Recipient::Player(player) => player == id,
-            Recipient::Room(room) => rooms.contains(room),
+        let Self { peers, clients, stats, outbox, .. } = self;
+        let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let reached = match part {
+            true => state.text_parts.get(what),
+            false => Some(state.text_parts.start(what)),
         };
-        let copies = self.hand_on(relay, Lane::Reliable, addressed)?;
-        if let Some(state) = self.peers.get_mut(peer) {
-            state.text_parts.copies = state.text_parts.copies.saturating_add(copies);
-        }
-        self.stats.texts = self.stats.texts.saturating_add(u64::from(!split));
-        Ok((!split).then_some(ServerEvent::Text { client: sender, text, copies }))
+        let Some(reached) = reached else { return Ok(None) };
+        let copies = hand_on(clients, outbox, relay, Lane::Reliable, reached, addressed)?;
+        stats.skipped = stats.skipped.saturating_add(skipped(relay, copies));
+        stats.texts = stats.texts.saturating_add(u64::from(!part));
+        Ok((!part).then_some(ServerEvent::Text { client: sender, text, copies }))
     }
 
-    /// Queues the payload for its destinations, each once. Returns how many there are.
-    #[inline]
-    fn hand_on(
-        &mut self,
-        relay: ServerRelay<'_>,
-        lane: Lane,
-        addressed: impl Fn(ClientId, &RoomSet) -> bool,
-    ) -> Result<usize, Violation> {
-        let any = !self.settings.addressed_only;
-        let mut copies: usize = 0;
-        let to = self.clients.once_each(relay.destinations, |id, rooms| any || addressed(id, rooms));
-        let counted = to.inspect(|_| copies = copies.saturating_add(1));
-        self.outbox.forward(counted, lane, relay.payload)?;
-        if copies < relay.destinations.len() {
-            let others = relay.destinations.iter().filter(|&&id| id != SERVER_ONLY).count();
-            self.stats.skipped = self.stats.skipped.saturating_add(others.saturating_sub(copies) as u64);
-        }
-        Ok(copies)
-    }
-
-    /// How many listen to any of these, those counted twice that listen to two.
-    fn listeners_of(&self, recipients: impl IntoIterator<Item = Recipient>) -> usize {
-        recipients.into_iter().fold(0, |sum: usize, recipient| {
-            sum.saturating_add(match recipient {
-                Recipient::Room(room) => self.rooms.listeners(room).len(),
-                Recipient::Player(_) => 1,
-            })
-        })
-    }
-
-    pub(super) const fn check_sender(&self, got: ClientId, expected: ClientId) -> Result<(), Violation> {
+    pub(super) fn check_sender(
+        &self,
+        peer: PeerId,
+        got: ClientId,
+        expected: ClientId,
+    ) -> Result<(), Violation> {
         // Kept as bytes; comparing them is comparing the numbers.
-        if got.get() == expected.get() { Ok(()) } else { Err(Violation::Forged { got, expected }) }
+        if got.get() == expected.get() { Ok(()) } else { Err(self.not_the_sender(peer, got, expected)) }
     }
+
+    #[cold]
+    fn not_the_sender(&self, peer: PeerId, got: ClientId, expected: ClientId) -> Violation {
+        let former = self.peers.get(peer).is_some_and(|state| state.former.contains(&Some(got)));
+        if former { Violation::FormerNumber(got) } else { Violation::Forged { got, expected } }
+    }
+}
+
+/// Queues the payload for those of its destinations that are wanted and not `reached` yet. Returns how many there are.
+#[inline]
+fn hand_on(
+    clients: &Clients,
+    outbox: &mut Outbox,
+    relay: ServerRelay<'_>,
+    lane: Lane,
+    reached: &mut ClientSet,
+    wanted: impl Fn(ClientId, &RoomSet) -> bool,
+) -> Result<usize, Full> {
+    let mut copies: usize = 0;
+    let to = clients.once_each(relay.destinations, reached, wanted);
+    outbox.forward(to.inspect(|_| copies = copies.saturating_add(1)), lane, relay.payload)?;
+    Ok(copies)
+}
+
+/// How many destinations were not there, not addressed, or named twice.
+fn skipped(relay: ServerRelay<'_>, copies: usize) -> u64 {
+    if copies == relay.destinations.len() {
+        return 0;
+    }
+    let others = relay.destinations.iter().filter(|&&id| id != SERVER_ONLY).count();
+    others.saturating_sub(copies) as u64
 }

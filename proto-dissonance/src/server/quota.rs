@@ -1,0 +1,355 @@
+//! Rate limits: of each connection, and of all connections of one source address together, those included that are gone.
+
+use super::Settings;
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use core::{net::IpAddr, time::Duration};
+use voxwire_core::{Bucket, Instant, Rate, source};
+
+/// How long a source is remembered that has no connection any more. Its buckets are full again by then.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// What has a rate.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// Voice frames; what is over the rate is dropped.
+    Voice,
+    /// Texts; over the rate reading pauses.
+    Text,
+    /// Handshakes, states and deltas; over the rate reading pauses.
+    State,
+    /// Bytes that others must take; over the rate reading pauses.
+    Bytes,
+}
+
+/// The rates of one kind.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    /// Of one connection.
+    own: Rate,
+    /// Of one source.
+    source: Rate,
+}
+
+impl Rates {
+    const fn of(settings: &Settings, kind: Kind) -> Self {
+        let (own, source) = match kind {
+            Kind::Voice => (settings.voice, settings.source_voice),
+            Kind::Text => (settings.text, settings.source_text),
+            Kind::State => (settings.state, settings.source_state),
+            Kind::Bytes => (settings.reliable_bytes, settings.source_bytes),
+        };
+        Self { own, source }
+    }
+
+    /// What is a connection's own of its source's rate, of which it need leave nothing to its neighbours.
+    fn share(self, connections: u32) -> Rate {
+        let part = |whole: u32| whole.checked_div(connections).unwrap_or(whole).max(1);
+        Rate { per_second: part(self.source.per_second), burst: part(self.source.burst) }
+    }
+}
+
+/// The limits of one connection, kind by kind.
+#[derive(Debug)]
+pub(super) struct Quotas {
+    /// `None` where sources are not limited: on loopback one address is many people.
+    source: Option<usize>,
+    voice: Quota,
+    text: Quota,
+    state: Quota,
+    bytes: Quota,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Quota {
+    own: Bucket,
+    share: Bucket,
+}
+
+impl Quotas {
+    const fn get_mut(&mut self, kind: Kind) -> &mut Quota {
+        match kind {
+            Kind::Voice => &mut self.voice,
+            Kind::Text => &mut self.text,
+            Kind::State => &mut self.state,
+            Kind::Bytes => &mut self.bytes,
+        }
+    }
+}
+
+/// All source addresses that have, or had lately, a connection. As many as there are connections at most, and as many again
+/// that are remembered: no source is refused because others fill a table.
+#[derive(Debug)]
+pub(super) struct Sources {
+    by_address: BTreeMap<IpAddr, usize>,
+    slots: Vec<Source>,
+    free: Vec<usize>,
+    /// Those without a connection, until when they are remembered.
+    gone: VecDeque<(Instant, usize)>,
+    max_gone: usize,
+}
+
+#[derive(Debug)]
+struct Source {
+    address: IpAddr,
+    connections: u32,
+    /// While it has no connection: until when it is remembered.
+    until: Option<Instant>,
+    /// What its connections take beyond their shares.
+    voice: Bucket,
+    text: Bucket,
+    state: Bucket,
+    bytes: Bucket,
+    attempts: Bucket,
+}
+
+impl Source {
+    const fn get_mut(&mut self, kind: Kind) -> &mut Bucket {
+        match kind {
+            Kind::Voice => &mut self.voice,
+            Kind::Text => &mut self.text,
+            Kind::State => &mut self.state,
+            Kind::Bytes => &mut self.bytes,
+        }
+    }
+}
+
+impl Sources {
+    pub(super) const fn new(max_gone: usize) -> Self {
+        Self {
+            by_address: BTreeMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            gone: VecDeque::new(),
+            max_gone,
+        }
+    }
+
+    /// A connection arrives.
+    pub(super) fn open(&mut self, now: Instant, settings: &Settings, from: Option<IpAddr>) -> Quotas {
+        self.forget(now);
+        let quota = Quota::default();
+        let mut quotas = Quotas { source: None, voice: quota, text: quota, state: quota, bytes: quota };
+        let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !from.is_loopback()) else {
+            return quotas;
+        };
+        let address = source(from);
+        let index = self.by_address.get(&address).copied().unwrap_or_else(|| self.add(address));
+        let Some(slot) = self.slots.get_mut(index) else { return quotas };
+        slot.connections = slot.connections.saturating_add(1);
+        slot.until = None;
+        quotas.source = Some(index);
+        // A share fills up with time: connecting again brings none.
+        for kind in [Kind::Voice, Kind::Text, Kind::State, Kind::Bytes] {
+            let share = Rates::of(settings, kind).share(slot.connections);
+            quotas.get_mut(kind).share.charge(now, share, share.burst);
+        }
+        quotas
+    }
+
+    fn add(&mut self, address: IpAddr) -> usize {
+        let (voice, text, state, bytes) =
+            (Bucket::default(), Bucket::default(), Bucket::default(), Bucket::default());
+        let attempts = Bucket::default();
+        let new = Source { address, connections: 0, until: None, voice, text, state, bytes, attempts };
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.slots.len(),
+        };
+        match self.slots.get_mut(index) {
+            Some(slot) => *slot = new,
+            None => self.slots.push(new),
+        }
+        self.by_address.insert(address, index);
+        index
+    }
+
+    /// A connection is gone.
+    pub(super) fn close(&mut self, now: Instant, quotas: &Quotas) {
+        self.forget(now);
+        let Some(index) = quotas.source else { return };
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.connections = slot.connections.saturating_sub(1);
+        if slot.connections == 0 {
+            let until = now.saturating_add(REMEMBERED);
+            slot.until = Some(until);
+            self.gone.push_back((until, index));
+        }
+    }
+
+    /// Forgets sources that are gone for long enough, and the oldest where there are too many.
+    fn forget(&mut self, now: Instant) {
+        while let Some(&(until, index)) = self.gone.front() {
+            if until > now && self.gone.len() <= self.max_gone {
+                break;
+            }
+            self.gone.pop_front();
+            // One that has come back since has a later entry, or none.
+            let Some(slot) = self.slots.get(index).filter(|slot| slot.until == Some(until)) else { continue };
+            self.by_address.remove(&slot.address);
+            self.free.push(index);
+            if let Some(slot) = self.slots.get_mut(index) {
+                slot.until = None;
+            }
+        }
+        if self.by_address.is_empty() {
+            (self.slots, self.free) = (Vec::new(), Vec::new());
+        }
+    }
+
+    /// Whether a source may try one more handshake.
+    pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &Quotas) -> bool {
+        let slot = quotas.source.and_then(|index| self.slots.get_mut(index));
+        slot.is_none_or(|slot| slot.attempts.take(now, rate, 1).is_ok())
+    }
+
+    /// Takes `n` of a kind, or nothing and says no.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        quotas: &mut Quotas,
+        kind: Kind,
+        n: u32,
+    ) -> bool {
+        let rates = Rates::of(settings, kind);
+        let source = quotas.source;
+        let quota = quotas.get_mut(kind);
+        let before = quota.own;
+        if quota.own.take(now, rates.own, n).is_err() {
+            return false;
+        }
+        let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return true };
+        let share = rates.share(slot.connections);
+        // What is one's own first: what is everybody's lasts for longer.
+        let taken =
+            quota.share.take(now, share, n).is_ok() || slot.get_mut(kind).take(now, rates.source, n).is_ok();
+        if !taken {
+            quota.own = before;
+        }
+        taken
+    }
+
+    /// Takes `n` of a kind whether they are there or not. Returns until when the debtor should rest.
+    pub(super) fn charge(
+        &mut self,
+        now: Instant,
+        settings: &Settings,
+        quotas: &mut Quotas,
+        kind: Kind,
+        n: u32,
+    ) -> Option<Instant> {
+        let rates = Rates::of(settings, kind);
+        let source = quotas.source;
+        let quota = quotas.get_mut(kind);
+        let own = quota.own.charge(now, rates.own, n);
+        let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return own };
+        let share = rates.share(slot.connections);
+        let taken =
+            quota.share.take(now, share, n).is_ok() || slot.get_mut(kind).take(now, rates.source, n).is_ok();
+        if taken {
+            return own;
+        }
+        // A debt is the source's as well: leaving and coming back does not pay it.
+        slot.get_mut(kind).charge(now, rates.source, n);
+        own.max(quota.share.charge(now, share, n))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO.saturating_add(Duration::from_secs(seconds))
+    }
+
+    fn from(address: &str) -> Option<IpAddr> {
+        Some(address.parse().unwrap())
+    }
+
+    fn taken(sources: &mut Sources, now: Instant, quotas: &mut Quotas) -> u32 {
+        (0..10_000).map(|_| u32::from(sources.take(now, &Settings::DEFAULT, quotas, Kind::Voice, 1))).sum()
+    }
+
+    /// F-01: who reconnects, or connects many times, has no more than the source's rate.
+    #[test]
+    fn f_01_many_connections_of_one_source_share_its_rate_and_reconnecting_brings_nothing() {
+        let settings = Settings::DEFAULT;
+        let burst = settings.source_voice.burst;
+        let mut sources = Sources::new(1000);
+        let mut total = 0;
+        for n in 0..200 {
+            let mut quotas = sources.open(at(0), &settings, from("2001:db8::1"));
+            total += taken(&mut sources, at(0), &mut quotas);
+            if n % 2 == 0 {
+                sources.close(at(0), &quotas);
+            }
+        }
+        assert_eq!(total, burst);
+        // Another host of the same /64 is the same source, another /64 and loopback are not.
+        let mut left = |address| {
+            let mut quotas = sources.open(at(0), &settings, from(address));
+            taken(&mut sources, at(0), &mut quotas)
+        };
+        assert_eq!(["2001:db8::2", "2001:db8:0:1::1", "::1"].map(&mut left), [0, 120, 120]);
+    }
+
+    /// F-01: a neighbour behind the same address keeps its share, whatever others there do.
+    #[test]
+    fn f_01_an_honest_neighbour_behind_the_same_address_keeps_its_share() {
+        let settings = Settings::DEFAULT;
+        let mut sources = Sources::new(1000);
+        let mut honest = sources.open(at(0), &settings, from("192.0.2.1"));
+        let mut others: Vec<Quotas> =
+            (0..31).map(|_| sources.open(at(0), &settings, from("192.0.2.1"))).collect();
+        let mut heard = 0;
+        for ms in 0..20_000_u64 {
+            let now = Instant::from_nanos(ms * 1_000_000);
+            for other in &mut others {
+                sources.take(now, &settings, other, Kind::Voice, 1);
+            }
+            if ms % 20 == 0 {
+                heard += u32::from(sources.take(now, &settings, &mut honest, Kind::Voice, 1));
+            }
+        }
+        assert!(heard >= 995, "{heard} of 1000");
+    }
+
+    /// F-11: no number of sources keeps another one from its rate, and those that are gone are forgotten.
+    #[test]
+    fn f_11_a_whole_network_of_sources_takes_nothing_from_others() {
+        let settings = Settings::DEFAULT;
+        let mut sources = Sources::new(1000);
+        for n in 0..65_536_u32 {
+            let address = IpAddr::from([0x2001, 0xdb8, 0, (n & 0xffff) as u16, 0, 0, 0, 1]);
+            let quotas = sources.open(at(0), &settings, Some(address));
+            while sources.attempt(at(0), settings.attempts, &quotas) {}
+            sources.close(at(0), &quotas);
+            assert!(sources.slots.len() <= 1002);
+        }
+        let quotas = sources.open(at(0), &settings, from("2001:db8:1::1"));
+        assert!(sources.attempt(at(0), settings.attempts, &quotas));
+        sources.close(at(1), &quotas);
+        let _loopback = sources.open(at(100), &settings, from("127.0.0.1"));
+        assert!(sources.slots.is_empty() && sources.by_address.is_empty() && sources.gone.is_empty());
+    }
+
+    #[test]
+    fn a_source_that_comes_back_is_not_forgotten() {
+        let settings = Settings::DEFAULT;
+        let mut sources = Sources::new(1000);
+        let first = sources.open(at(0), &settings, from("192.0.2.1"));
+        sources.close(at(0), &first);
+        let second = sources.open(at(30), &settings, from("192.0.2.1"));
+        let other = sources.open(at(70), &settings, from("192.0.2.2"));
+        assert_eq!(sources.by_address.len(), 2);
+        sources.close(at(70), &second);
+        sources.close(at(131), &other);
+        assert_eq!(sources.by_address.len(), 1);
+    }
+}
