@@ -1,6 +1,7 @@
 //! The program `voxwire-server`, run as its users and their scripts do.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
+pub mod raw;
 pub mod user;
 
 use std::io::{BufRead, BufReader};

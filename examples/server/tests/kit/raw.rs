@@ -1,0 +1,137 @@
+//! Peers that are made by hand, byte by byte.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use voxwire_core::{List, Message};
+use voxwire_dissonance::{ClientId, ClientInfo, ClientState, CodecSettings, Packet};
+
+pub fn metrics(http: SocketAddr) -> BTreeMap<String, String> {
+    let mut stream = TcpStream::connect(http).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("voxwire_"));
+    lines.filter_map(|line| line.split_once(' ')).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+pub fn pause(millis: u64) {
+    let end = std::time::Instant::now() + Duration::from_millis(millis);
+    while let Some(rest) = end.checked_duration_since(std::time::Instant::now()) {
+        std::thread::park_timeout(rest);
+    }
+}
+
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// A connection that takes next to nothing before it is read.
+pub fn reluctant(address: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(2048).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// A packet of voicelink, in network order.
+pub fn packet(kind: u16, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 6).unwrap();
+    [&length.to_be_bytes()[..], &kind.to_be_bytes(), body].concat()
+}
+
+pub fn handshake(name: &str) -> Vec<u8> {
+    let length = u16::try_from(name.len()).unwrap();
+    packet(
+        0,
+        &[&[0, 0, 0xbb, 0x80, 0, 1, 2, 0, 0, 3, 0xc0][..], &length.to_be_bytes(), name.as_bytes()].concat(),
+    )
+}
+
+/// The next packet's type.
+pub fn next_packet(stream: &mut TcpStream) -> u16 {
+    let mut head = [0; 6];
+    stream.read_exact(&mut head).unwrap();
+    let mut body = vec![0; u32::from_be_bytes(head[..4].try_into().unwrap()) as usize - 6];
+    stream.read_exact(&mut body).unwrap();
+    u16::from_be_bytes([head[4], head[5]])
+}
+
+/// A packet of opcode: strings and a port behind each other.
+pub fn opcode_packet(number: u16, strings: &[&[u8]], port: Option<u16>) -> Vec<u8> {
+    let mut body = number.to_le_bytes().to_vec();
+    for string in strings {
+        body.extend((string.len() as u64).to_le_bytes());
+        body.extend(*string);
+    }
+    body.extend(port.into_iter().flat_map(u16::to_le_bytes));
+    [&(body.len() as u64).to_le_bytes()[..], &body].concat()
+}
+
+pub fn next_opcode(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 8];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; u64::from_le_bytes(length) as usize];
+    stream.read_exact(&mut body).unwrap();
+    body
+}
+
+pub fn unit(packet: &Packet<'_>) -> Vec<u8> {
+    let bytes = encode(packet);
+    let length = u16::try_from(bytes.len() + 1).unwrap();
+    [&length.to_be_bytes()[..], &[0], &bytes].concat()
+}
+
+pub fn encode(packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(&voxwire_dissonance::Wire::default(), &mut bytes).unwrap();
+    bytes
+}
+
+/// A client of Dissonance by TCP alone: its connection, the session, its number.
+pub fn join(address: SocketAddr, name: &[u8; 3]) -> (TcpStream, u32, ClientId) {
+    let mut stream = connect(address);
+    stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+    stream.read_exact(&mut [0; 32]).unwrap();
+    let request = [&b"\x8b\xc7\x04\x01\x00\x00\x03\xc0\x00\x00\xbb\x80\x00\x04"[..], name].concat();
+    let length = u8::try_from(request.len() + 1).unwrap();
+    stream.write_all(&[&[0, length, 0][..], &request].concat()).unwrap();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer).unwrap();
+    let Ok(Packet::HandshakeResponse(response)) =
+        Packet::decode(&answer[1..], &voxwire_dissonance::Wire::default())
+    else {
+        panic!("{answer:02x?}");
+    };
+    let (session, id) = (response.session, response.client);
+    let name = core::str::from_utf8(name).unwrap().into();
+    let client = ClientInfo { name, id, codec: CodecSettings::DEFAULT };
+    stream
+        .write_all(&unit(&Packet::ClientState(ClientState { session, client, rooms: List::from(&[][..]) })))
+        .unwrap();
+    (stream, session, id)
+}
+
+/// Takes a name of voicelink: a handshake for nobody, with the name behind it.
+pub fn registered(mut stream: TcpStream, name: &str) -> TcpStream {
+    let body = [&[0, 0, 0xbb, 0x80, 0, 1, 2, 0, 0, 3, 0xc0, 0, 0][..], name.as_bytes()].concat();
+    stream.write_all(&packet(0, &body)).unwrap();
+    assert_eq!(next_packet(&mut stream), 4, "{name}");
+    stream
+}
+
+/// Logs in with opcode.
+pub fn log_in(mut stream: TcpStream, name: &str) -> TcpStream {
+    assert_eq!(next_opcode(&mut stream), [1, 0]);
+    stream.write_all(&opcode_packet(2, &[name.as_bytes()], None)).unwrap();
+    assert_eq!(next_opcode(&mut stream), [3, 0], "{name}");
+    stream
+}
