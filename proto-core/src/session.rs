@@ -29,6 +29,9 @@ pub enum Input<'a> {
         /// The peer that is gone.
         peer: PeerId,
     },
+    /// The driver is out of places, or of descriptors: the peer that is worth least goes, such as the one that has not said for longest
+    /// who it is; nobody, if none is worth less than somebody new. It is closed by an [`Output::Close`].
+    Crowded,
     /// An [`Output::Dial`] came to nothing.
     DialFailed(DialId),
     /// An [`Output::Listen`] came to nothing.
@@ -118,7 +121,8 @@ pub enum Output<'s> {
         peer: PeerId,
     },
     /// Send what is waiting, then close. The session has forgotten the peer: no further input of it, not even
-    /// [`Input::Closed`].
+    /// [`Input::Closed`]. Where it comes from another peer's [`Input::Opened`] with [`Via::Accepted`], or from [`Input::Crowded`], the
+    /// peer makes room: its connection is reset.
     Close {
         /// The peer.
         peer: PeerId,

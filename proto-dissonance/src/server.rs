@@ -625,6 +625,12 @@ impl Session for Server {
         match input {
             Input::Frame { peer, lane, bytes } => self.frame(now, peer, lane, bytes),
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
+            Input::Crowded => {
+                if let Some((_, oldest)) = self.idle.first() {
+                    self.expel(now, oldest, LeftBecause::Connection);
+                }
+                Ok(None)
+            }
             Input::Closed { peer } => self.closed(now, peer).map(Some),
             _ => Err(Violation::UnknownPeer),
         }

@@ -583,6 +583,12 @@ impl Session for Server {
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
+            Input::Crowded => {
+                if let Some(&(_, oldest)) = self.strangers.first() {
+                    self.expel(now, oldest);
+                }
+                Ok(None)
+            }
             Input::Closed { peer } if self.do_the_rest(now, peer) => Ok(None),
             Input::Closed { peer } => self.forget(now, peer, true).map(Some).ok_or(Violation::UnknownPeer),
             _ => Err(Violation::UnknownPeer),

@@ -471,6 +471,12 @@ impl Session for Server {
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, via: Via::Accepted, from } => self.open(now, peer, from).map(Some),
+            Input::Crowded => {
+                if let Some(&(_, oldest)) = self.unnamed.first() {
+                    self.expel(now, oldest, None);
+                }
+                Ok(None)
+            }
             Input::Opened { peer, via: Via::AcceptedOn(id), from } => self.leg_accepted(now, peer, id, from),
             Input::Opened { peer, via: Via::Dialled(id), .. } => self.leg_dialled(now, peer, id),
             Input::Closed { peer } => {

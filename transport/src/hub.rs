@@ -27,7 +27,9 @@ pub struct Hub;
 /// Limits and deadlines of a [`Hub`]. Build it with `..HubSettings::DEFAULT`.
 #[derive(Debug, Clone, Copy)]
 pub struct HubSettings {
-    /// Connections in all; more are closed as soon as they are accepted.
+    /// Connections in all, and as many descriptors. For one more, one goes that is being closed already, or whichever has not said for
+    /// longest who it is; where there is none, the new one is closed as soon as it is accepted. So it is when the process has no
+    /// descriptors left.
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt.
     pub max_per_address: usize,
@@ -192,14 +194,14 @@ impl<S: Session> Handle<S> {
     }
 
     /// Ends the hub: accepts nobody more, lets the session say goodbye, and waits until everything is written and every
-    /// connection closed, at most for `deadline`. Then the rest is cut off.
+    /// connection closed, at most for `deadline`. Then the rest is cut off. Those that have not finished a handshake are closed at
+    /// once, and not counted.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        let before = self.shared.live();
-        self.shared.begin_drain();
+        let before = self.shared.begin_drain();
         let all_gone = async {
             loop {
                 let gone = self.shared.gone.notified();
-                if self.shared.live() == 0 {
+                if self.shared.is_empty() {
                     return;
                 }
                 gone.await;
@@ -238,6 +240,8 @@ pub struct Drained {
 pub struct HubStats {
     /// Connections now, validated sources of plain UDP included.
     pub connections: usize,
+    /// Connections that have been closed here, and still take their last words.
+    pub closing: usize,
     /// Bytes that wait to be taken now, on all connections.
     pub waiting: usize,
     /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.

@@ -199,6 +199,18 @@ pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<
     Ok(())
 }
 
+/// Whether a connection could not be accepted for want of descriptors or memory.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    // ENOMEM, ENFILE and EMFILE are these on Unix; ENOBUFS has a number of its own on each.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(12 | 23 | 24 | 55 | 105))
+}
+
+/// Whether only the connection that was to be accepted has come to grief.
+pub(crate) fn is_its_own(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
 /// One connection's bytes, in the clear or not.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -284,6 +296,17 @@ impl Stream {
             _ => return None,
         };
         address.ok().map(|address| address.ip())
+    }
+
+    /// Has the connection reset when it is dropped: what waits in the system is thrown away, and nothing lingers.
+    pub(crate) fn reset(&self) {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0,
+            _ => return,
+        };
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {

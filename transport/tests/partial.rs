@@ -127,7 +127,7 @@ fn until(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let clock = voxwire_core::Clock::start();
     while !condition() {
         assert!(clock.now() < Instant::ZERO.saturating_add(limit), "{what}: not within {limit:?}");
-        thread::sleep(Duration::from_millis(10));
+        thread::park_timeout(Duration::from_millis(10));
     }
 }
 
@@ -142,7 +142,7 @@ fn f_15_three_large_frames_of_unknown_length_at_once_are_all_answered() {
         let stream = plain(address, name);
         thread::spawn(move || send(stream, &recording(name)))
     });
-    threads.map(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!((hub.stats().broken, hub.stats().partial), (0, 0));
 }
 

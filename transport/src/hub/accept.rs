@@ -7,9 +7,12 @@ use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within}
 use core::future::Future;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering::Relaxed;
-use core::time::Duration;
 use std::sync::Arc;
 use voxwire_core::{Session, Via};
+
+/// What TLS may hold that is encrypted and not sent, in bytes.
+#[cfg(feature = "tls")]
+const SEALED: usize = 16 * 1024;
 
 pub(super) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
 where
@@ -40,11 +43,7 @@ where
                     tokio::spawn(welcome(shared.clone(), from, entrance));
                 }
             }
-            Err(error) => {
-                // Out of descriptors, most likely: those who are here go on, and somebody will leave.
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(error) => shared.not_accepted(&error).await,
         }
     }
 }
@@ -58,7 +57,17 @@ async fn welcome<S>(
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let Some((stream, side)) = entrance.await else {
+    let (number, sent_away) = shared.begin_entering(from.ip());
+    let entered = tokio::select! {
+        biased;
+        () = sent_away.notified() => None,
+        entered = entrance => entered,
+    };
+    // Its place may be somebody else's by now.
+    if !shared.end_entering(number) {
+        return;
+    }
+    let Some((stream, side)) = entered else {
         super::shared::count(&shared.counters.broken);
         shared.dismiss(from.ip());
         return;
@@ -81,7 +90,11 @@ async fn enter<S: Session>(
     let mut stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match within(shared.settings.hello, "TLS handshake", tls.accept(stream)).await {
-            Ok(stream) => Stream::Tls(Box::new(stream.into())),
+            Ok(mut stream) => {
+                // What TLS itself keeps for a peer that does not read is not in anybody's books.
+                stream.get_mut().1.set_buffer_limit(Some(SEALED));
+                Stream::Tls(Box::new(stream.into()))
+            }
             Err(error) => {
                 tracing::debug!(%from, %error, "TLS handshake failed");
                 return None;

@@ -4,7 +4,6 @@ use super::link;
 use super::shared::{Shared, Side};
 use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 use voxwire_core::{DialId, Input, ListenId, Session, Via};
@@ -75,10 +74,7 @@ where
                 serve(shared.clone(), stream, from, Via::AcceptedOn(id));
             }
             Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(error) => shared.not_accepted(&error).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     queue::{Overflow, Queue},
 };
 use core::future::Future;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker, ready};
@@ -40,6 +40,7 @@ fn note(sum: &AtomicUsize, before: usize, after: usize) {
 /// The part of a connection that others reach: the session's outputs come in here.
 pub(super) struct Link<F> {
     state: Mutex<State<F>>,
+    pub(super) address: IpAddr,
 }
 
 pub(super) struct State<F> {
@@ -57,12 +58,16 @@ pub(super) struct State<F> {
     pub(super) closing: Option<Instant>,
     /// How often the peer has asked since it last took something.
     unanswered: u32,
-    /// Close at once.
-    cut: bool,
+    /// Which of those that are being closed it is; it does not count against the caps then.
+    pub(super) left: Option<u64>,
+    /// Close at once; and whether to reset the connection.
+    cut: Option<bool>,
     /// Something was said to a task that was running, and may have looked before.
     unheard: bool,
-    /// Nothing is read until then.
-    pub(super) paused_until: Option<Instant>,
+    /// Nothing is read until then: the session's will.
+    paused_until: Option<Instant>,
+    /// Nothing is read until then: it has sent more than it may.
+    throttled_until: Option<Instant>,
     /// When the task is to be woken because something takes too long.
     deadline: Option<Instant>,
     /// The largest frame that the session takes from this peer, where it has said so.
@@ -85,7 +90,7 @@ impl From<Overflow> for NotTaken {
 }
 
 impl<F: Framing> Link<F> {
-    pub(super) const fn new(framing: Cutter<F>, backlog: usize) -> Self {
+    pub(super) const fn new(framing: Cutter<F>, backlog: usize, address: IpAddr) -> Self {
         let state = State {
             framing,
             queue: Queue::new(backlog),
@@ -95,13 +100,15 @@ impl<F: Framing> Link<F> {
             hungry: false,
             closing: None,
             unanswered: 0,
-            cut: false,
+            left: None,
+            cut: None,
             unheard: false,
             paused_until: None,
+            throttled_until: None,
             deadline: None,
             max_frame: usize::MAX,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), address }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<F>> {
@@ -175,8 +182,9 @@ impl<F: Framing> Link<F> {
         }
     }
 
-    pub(super) fn begin_close(&self, until: Instant) -> Option<Waker> {
+    pub(super) fn begin_close(&self, until: Instant, number: u64) -> Option<Waker> {
         let mut state = self.lock();
+        state.left = Some(number);
         state.closing = Some(until);
         state.deadline = Some(until);
         state.rouse()
@@ -195,9 +203,10 @@ impl<F: Framing> Link<F> {
         state.queue.take();
     }
 
-    pub(super) fn cut(&self) -> Option<Waker> {
+    /// Closes the connection at once, by a reset if that is wanted: nothing of it lingers in the system then.
+    pub(super) fn cut(&self, reset: bool) -> Option<Waker> {
         let mut state = self.lock();
-        state.cut = true;
+        state.cut = Some(reset);
         state.rouse()
     }
 
@@ -209,7 +218,7 @@ impl<F: Framing> Link<F> {
 }
 
 impl<F: Framing> State<F> {
-    /// Reads again, whatever was said before. Returns whom to wake.
+    /// The session wants to hear more, whatever it said before; what we have against that stands. Returns whom to wake.
     pub(super) fn resume(&mut self) -> Option<Waker> {
         self.paused_until = None;
         self.rouse()
@@ -239,7 +248,12 @@ impl<F: Framing> State<F> {
     }
 
     pub(super) fn pause(&mut self, until: Instant) {
-        self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// Until when nothing is read.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.paused_until.max(self.throttled_until)
     }
 
     /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
@@ -296,6 +310,7 @@ where
     });
 }
 
+const CLOSING: &str = "closing";
 const DISPLACED: &str = "a frame that others had to wait for";
 
 /// Moves what is unread into memory for `capacity` bytes.
@@ -319,6 +334,8 @@ enum Room {
 
 enum End {
     Closed,
+    /// To be reset.
+    Cut,
     Broken(FrameError),
     Late(&'static str),
 }
@@ -370,9 +387,12 @@ impl<S: Session> Future for Driver<S> {
             tracing::debug!(from = %this.from, "{what} took too long");
             count(&this.shared.counters.broken);
         }
+        let too_late = matches!(end, End::Late(CLOSING));
+        if too_late || matches!(end, End::Cut) {
+            this.stream.reset();
+        }
         this.shared.partials.release(&mut this.claim);
-        this.shared.close(this.peer);
-        this.shared.dismiss(this.from.ip());
+        this.shared.close(this.peer, &this.link);
         Poll::Ready(())
     }
 }
@@ -402,10 +422,10 @@ impl<S: Session> Driver<S> {
             state.waker = None;
             state.hungry = false;
             state.unheard = false;
-            (state.closing, state.cut, state.paused_until)
+            (state.closing, state.cut, state.rests_until())
         };
-        if cut {
-            return Poll::Ready(End::Closed);
+        if let Some(reset) = cut {
+            return Poll::Ready(if reset { End::Cut } else { End::Closed });
         }
         if let Some(late) = self.late(now, closing) {
             return Poll::Ready(End::Late(late));
@@ -433,7 +453,7 @@ impl<S: Session> Driver<S> {
     /// What has been going on for too long.
     fn late(&self, now: Instant, closing: Option<Instant>) -> Option<&'static str> {
         if let Some(until) = closing {
-            return (until <= now).then_some("closing");
+            return (until <= now).then_some(CLOSING);
         }
         if !self.shared.partials.stands(&self.claim) {
             return Some(DISPLACED);
@@ -467,7 +487,10 @@ impl<S: Session> Driver<S> {
     /// Waits until `until`; false once that has passed.
     fn rest(&mut self, cx: &mut Context<'_>, now: Instant, until: Instant) -> bool {
         if until <= now {
-            self.link.lock().paused_until = None;
+            let mut state = self.link.lock();
+            state.paused_until = state.paused_until.filter(|until| *until > now);
+            state.throttled_until = state.throttled_until.filter(|until| *until > now);
+            drop(state);
             self.nap = None;
             return false;
         }
@@ -656,9 +679,9 @@ impl<S: Session> Driver<S> {
             let hello = self.shaking.map(|since| since.saturating_add(self.shared.settings.hello));
             state.deadline = [frame, hello].into_iter().flatten().min();
             if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, handled) {
-                state.pause(until);
+                state.throttled_until = state.throttled_until.max(Some(until));
             }
-            let paused = state.paused_until;
+            let paused = state.rests_until();
             drop(state);
             if paused.is_some_and(|until| self.rest(cx, now, until)) {
                 self.partial = None;

@@ -8,6 +8,7 @@ use super::partial::Partials;
 use super::sources::Sources;
 use super::{HubSettings, HubStats};
 use crate::lanes::{Cutter, Kind, ServerHello};
+use crate::net::{is_exhausted, is_its_own};
 use crate::pool::Pool;
 #[cfg(feature = "quic")]
 use crate::quic::Datagrams;
@@ -46,9 +47,13 @@ pub(super) struct Shared<S: Session> {
     pub(super) drain: Notify,
     /// Told whenever a connection has ended.
     pub(super) gone: Notify,
-    /// How many connections each address has.
-    per_address: Mutex<HashMap<IpAddr, usize>>,
+    seats: Mutex<Seats>,
+    /// Connections that count.
     live: AtomicUsize,
+    /// Connections that are being closed, and give way to others.
+    closing: AtomicUsize,
+    /// When it was last said that a connection could not be accepted.
+    said: Mutex<Option<Instant>>,
     /// Validated sources of plain UDP.
     pub(super) kept: AtomicUsize,
     /// Counts the ports opened.
@@ -59,6 +64,26 @@ pub(super) struct Shared<S: Session> {
     pub(super) waiting: AtomicUsize,
     pub(super) counters: Counters,
 }
+
+/// Who counts against the caps.
+#[derive(Debug, Default)]
+struct Seats {
+    /// How many connections each address has.
+    per_address: HashMap<IpAddr, usize>,
+    /// Those that have not finished TLS or their hello, the oldest first.
+    entering: BTreeMap<u64, Entering>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Entering {
+    address: IpAddr,
+    since: Instant,
+    sent_away: Arc<Notify>,
+}
+
+/// For so long nobody is sent away who has yet to say who it is, if there is anybody else.
+const ENTERING: Duration = Duration::from_secs(1);
 
 /// Why no more frames were handed on.
 pub(super) enum Fed {
@@ -109,8 +134,11 @@ pub(super) struct Core<S: Session> {
     /// Datagrams to send once the lock is released.
     pub(super) batch: Batch,
     pub(super) ids: PeerIds,
-    /// Connections that the session has closed, and that still write their last words.
-    leaving: BTreeMap<PeerId, Arc<Link<S::Framing>>>,
+    /// Connections that the session has closed, and that still write their last words, the oldest first.
+    leaving: BTreeMap<u64, Arc<Link<S::Framing>>>,
+    left: u64,
+    /// An input is being handled for which peers may be closed to make room; for whom, if that is known.
+    making_room: Option<Option<PeerId>>,
     /// Connections to wake once the lock is released.
     pub(super) wakers: Vec<Waker>,
     /// What the timer task waits for.
@@ -139,6 +167,8 @@ impl<S: Session> Shared<S> {
             batch: Batch::default(),
             ids: PeerIds::new(),
             leaving: BTreeMap::new(),
+            left: 0,
+            making_room: None,
             wakers: Vec::new(),
             armed: None,
             errands: Vec::new(),
@@ -159,8 +189,10 @@ impl<S: Session> Shared<S> {
             draining: AtomicBool::new(false),
             drain: Notify::new(),
             gone: Notify::new(),
-            per_address: Mutex::new(HashMap::new()),
+            seats: Mutex::default(),
             live: AtomicUsize::new(0),
+            closing: AtomicUsize::new(0),
+            said: Mutex::new(None),
             kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
             partials: Partials::new(settings.partial_frames),
@@ -169,36 +201,118 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Makes room for one more connection from `address`; false over a cap.
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room for one more connection from `address`; false over a cap. Where there is no place, one that is being closed goes, or
+    /// else one that has not said who it is.
     pub(super) fn admit(&self, address: IpAddr) -> bool {
         count(&self.counters.accepted);
-        let per_address = self.per_address.lock();
-        let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
-        let count_here = per_address.get(&source(address)).copied().unwrap_or(0);
         let exempt = address.to_canonical().is_loopback();
-        let full = self.live.load(Relaxed) >= self.settings.max_connections
-            || (count_here >= self.settings.max_per_address && !exempt);
-        if full {
+        let max_here = if exempt { usize::MAX } else { self.settings.max_per_address };
+        let here = self.seats().per_address.get(&source(address)).copied().unwrap_or(0);
+        if here < max_here {
+            while self.places() >= self.settings.max_connections && self.make_place() {}
+        }
+        let mut seats = self.seats();
+        let here = seats.per_address.entry(source(address)).or_default();
+        if *here >= max_here || self.places() >= self.settings.max_connections {
+            if *here == 0 {
+                seats.per_address.remove(&source(address));
+            }
             count(&self.counters.refused);
             return false;
         }
-        per_address.insert(source(address), count_here.saturating_add(1));
+        *here = here.saturating_add(1);
         self.live.fetch_add(1, Relaxed);
         true
     }
 
     /// Undoes `admit`.
     pub(super) fn dismiss(&self, address: IpAddr) {
-        let per_address = self.per_address.lock();
-        let mut per_address = per_address.unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = per_address.get_mut(&source(address)) {
+        self.unseat(&mut self.seats(), address);
+        self.gone.notify_waiters();
+    }
+
+    fn unseat(&self, seats: &mut Seats, address: IpAddr) {
+        if let Some(count) = seats.per_address.get_mut(&source(address)) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                per_address.remove(&source(address));
+                seats.per_address.remove(&source(address));
             }
         }
         self.live.fetch_sub(1, Relaxed);
-        self.gone.notify_waiters();
+    }
+
+    /// Connections that take a place: they count, or are being closed.
+    fn places(&self) -> usize {
+        self.live().saturating_add(self.closing.load(Relaxed))
+    }
+
+    /// Ends a connection for which there is somebody better. False if there is none.
+    fn make_place(&self) -> bool {
+        let now = self.clock.now();
+        if self.locked(|shared, core, _| core.cut_a_leaving_one(shared)) {
+            return true;
+        }
+        if self.send_away(|entering| entering.since.saturating_add(ENTERING) <= now) {
+            return true;
+        }
+        let before = self.live();
+        self.locked(|shared, core, now| core.input(shared, now, Input::Crowded));
+        self.live() < before || self.send_away(|_| true)
+    }
+
+    /// Sends the oldest of those away that are still coming in, if it is one `whom` holds for.
+    fn send_away(&self, whom: impl FnOnce(&Entering) -> bool) -> bool {
+        let mut seats = self.seats();
+        let Some(oldest) = seats.entering.first_entry().filter(|oldest| whom(oldest.get())) else {
+            return false;
+        };
+        let Entering { address, sent_away, .. } = oldest.remove();
+        self.unseat(&mut seats, address);
+        sent_away.notify_one();
+        true
+    }
+
+    /// A connection has been admitted, and has yet to say who it is. Returns its number, and what tells it that its place is taken.
+    pub(super) fn begin_entering(&self, address: IpAddr) -> (u64, Arc<Notify>) {
+        let (since, sent_away) = (self.clock.now(), Arc::new(Notify::new()));
+        let mut seats = self.seats();
+        seats.last = seats.last.saturating_add(1);
+        let number = seats.last;
+        seats.entering.insert(number, Entering { address, since, sent_away: sent_away.clone() });
+        (number, sent_away)
+    }
+
+    /// False if its place has been taken.
+    pub(super) fn end_entering(&self, number: u64) -> bool {
+        self.seats().entering.remove(&number).is_some()
+    }
+
+    /// A connection could not be accepted. Where descriptors have run out, somebody goes; the log says so once a minute.
+    pub(super) async fn not_accepted(&self, error: &std::io::Error) {
+        const PAUSE: Duration = Duration::from_millis(50);
+        const MINUTE: Duration = Duration::from_secs(60);
+        if is_its_own(error) {
+            return;
+        }
+        let now = self.clock.now();
+        {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.is_none_or(|said| said.saturating_add(MINUTE) <= now) {
+                *said = Some(now);
+                tracing::warn!(%error, connections = self.live(), "cannot accept (said once a minute at most)");
+            }
+        }
+        let gone = self.gone.notified();
+        if is_exhausted(error) && self.make_place() {
+            // Until its descriptor is there, or somebody else's.
+            let _ = tokio::time::timeout(PAUSE, gone).await;
+        } else {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// The next port from `first` to `end`, round and round; 0 for any.
@@ -215,6 +329,7 @@ impl<S: Session> Shared<S> {
     pub(super) fn stats(&self) -> HubStats {
         let Counters { accepted, refused, broken, too_slow, dropped_frames } = &self.counters;
         HubStats {
+            closing: self.closing.load(Relaxed),
             connections: self.live().saturating_add(self.kept.load(Relaxed)),
             waiting: self.waiting.load(Relaxed),
             partial: self.partials.used(),
@@ -243,7 +358,7 @@ impl<S: Session> Shared<S> {
                 Side::Stream => Cutter::Plain(framing),
                 _ => Cutter::Lanes(framing),
             };
-            let link = Arc::new(Link::new(cutter, shared.settings.backlog));
+            let link = Arc::new(Link::new(cutter, shared.settings.backlog, from.ip()));
             let (route, hello) = match side {
                 Side::Stream => (None, None),
                 Side::Lanes { udp: None, .. } => (None, Some(ServerHello::without_udp())),
@@ -270,15 +385,22 @@ impl<S: Session> Shared<S> {
     }
 
     /// A connection has ended; the session learns of it, unless it closed the connection itself.
-    pub(super) fn close(&self, peer: PeerId) {
+    pub(super) fn close(&self, peer: PeerId, link: &Link<S::Framing>) {
         self.locked(|shared, core, now| {
-            core.leaving.remove(&peer);
+            let left = link.lock().left;
+            if left.and_then(|left| core.leaving.remove(&left)).is_some() {
+                shared.closing.fetch_sub(1, Relaxed);
+            }
+            if left.is_none() {
+                shared.unseat(&mut shared.seats(), link.address);
+            }
             if core.links.remove(peer).is_some() {
                 core.leave_route(shared, peer);
                 core.ids.retire(peer);
                 core.input(shared, now, Input::Closed { peer });
             }
         });
+        self.gone.notify_waiters();
     }
 
     /// A connection makes no sense any more: the session hears that it is closed, and it is once what waits is written.
@@ -303,7 +425,7 @@ impl<S: Session> Shared<S> {
             loop {
                 let (cut, kind, waiting) = {
                     let mut state = link.lock();
-                    if state.closing.is_some() || state.paused_until.is_some_and(|until| until > now) {
+                    if state.closing.is_some() || state.rests_until().is_some_and(|until| until > now) {
                         return Ok((frames, Fed::Stopped));
                     }
                     let cut = buffer.next_frame(&mut state.framing);
@@ -338,10 +460,20 @@ impl<S: Session> Shared<S> {
         })
     }
 
-    pub(super) fn begin_drain(&self) {
+    /// Says goodbye to everybody. Returns to how many; those who have not finished TLS, or another handshake, just go.
+    pub(super) fn begin_drain(&self) -> usize {
         self.draining.store(true, Relaxed);
         self.drain.notify_waiters();
-        self.locked(|shared, core, now| {
+        while self.send_away(|_| true) {}
+        let told = self.locked(|shared, core, now| {
+            let links = core.links.iter();
+            let unready = links.filter(|(_, link)| !link.lock().framing.is_ready());
+            let unready: Vec<PeerId> = unready.map(|(peer, _)| peer).collect();
+            for peer in unready {
+                core.evict(shared, peer);
+                core.input(shared, now, Input::Closed { peer });
+            }
+            let told = core.links.len().saturating_add(core.leaving.len());
             core.session.shutdown(now);
             core.flush(shared);
             core.timeouts(shared, now);
@@ -350,16 +482,23 @@ impl<S: Session> Shared<S> {
             let rest: Vec<PeerId> = core.links.iter().map(|(peer, _)| peer).collect();
             rest.into_iter().for_each(|peer| core.dismiss(shared, peer));
             core.forget_sources(&shared.kept);
+            told
         });
         self.timer.notify_one();
+        told
+    }
+
+    /// Whether no connection is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places() == 0
     }
 
     /// Ends every connection that is still there. Returns how many.
     pub(super) fn cut_off(&self) -> usize {
-        let rest = self.live();
+        let rest = self.places();
         self.locked(|_, core, _| {
             let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
-            core.wakers.extend(links.filter_map(|link| link.cut()));
+            core.wakers.extend(links.filter_map(|link| link.cut(false)));
         });
         rest
     }
@@ -401,8 +540,14 @@ impl<S: Session> Shared<S> {
 
 impl<S: Session> Core<S> {
     pub(super) fn input(&mut self, shared: &Shared<S>, now: Instant, input: Input<'_>) {
+        self.making_room = match input {
+            Input::Opened { peer, via: Via::Accepted, .. } => Some(Some(peer)),
+            Input::Crowded => Some(None),
+            _ => None,
+        };
         self.handle(now, input);
         self.flush(shared);
+        self.making_room = None;
         self.timeouts(shared, now);
     }
 
@@ -526,14 +671,20 @@ impl<S: Session> Core<S> {
             }
             self.batch.forget();
             self.session.advance(done);
-            closing.drain(..).for_each(|peer| self.dismiss(shared, peer));
+            for peer in closing.drain(..) {
+                if self.making_room.is_some_and(|newcomer| newcomer != Some(peer)) {
+                    self.evict(shared, peer);
+                } else {
+                    self.dismiss(shared, peer);
+                }
+            }
             let now = shared.clock.now();
             for peer in overflown.drain(..) {
-                let Some(link) = self.links.remove(peer) else { continue };
-                self.leave_route(shared, peer);
-                self.ids.retire(peer);
+                if self.links.get(peer).is_none() {
+                    continue;
+                }
                 count(&shared.counters.too_slow);
-                self.wakers.extend(link.cut());
+                self.evict(shared, peer);
                 match self.session.handle_input(now, Input::Closed { peer }) {
                     Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
                     Ok(None) => {}
@@ -551,7 +702,7 @@ impl<S: Session> Core<S> {
         self.routes.remove(peer);
     }
 
-    /// Closes a connection once what waits for it is written.
+    /// Closes a connection once what waits for it is written. It does not count any more.
     fn dismiss(&mut self, shared: &Shared<S>, peer: PeerId) {
         if self.sources.forget(&mut self.routes, peer, &shared.kept) {
             self.ids.retire(peer);
@@ -559,9 +710,35 @@ impl<S: Session> Core<S> {
             self.leave_route(shared, peer);
             self.ids.retire(peer);
             let until = shared.clock.now().saturating_add(shared.settings.frame);
-            self.wakers.extend(link.begin_close(until));
-            self.leaving.insert(peer, link);
+            self.left = self.left.saturating_add(1);
+            self.wakers.extend(link.begin_close(until, self.left));
+            shared.unseat(&mut shared.seats(), link.address);
+            shared.closing.fetch_add(1, Relaxed);
+            self.leaving.insert(self.left, link);
         }
+    }
+
+    /// Resets a connection. It does not count any more.
+    fn evict(&mut self, shared: &Shared<S>, peer: PeerId) {
+        if let Some(link) = self.links.remove(peer) {
+            self.leave_route(shared, peer);
+            self.ids.retire(peer);
+            link.empty(&shared.waiting);
+            link.lock().left = Some(0);
+            self.wakers.extend(link.cut(true));
+            shared.unseat(&mut shared.seats(), link.address);
+        } else {
+            self.dismiss(shared, peer);
+        }
+    }
+
+    /// Resets the connection that has been writing its last words for longest. False if there is none.
+    fn cut_a_leaving_one(&mut self, shared: &Shared<S>) -> bool {
+        let Some((_, link)) = self.leaving.pop_first() else { return false };
+        link.empty(&shared.waiting);
+        self.wakers.extend(link.cut(true));
+        shared.closing.fetch_sub(1, Relaxed);
+        true
     }
 }
 
@@ -573,7 +750,7 @@ where
 {
     const SWEEP: Duration = Duration::from_secs(1);
     let mut next_sweep = shared.clock.now().saturating_add(SWEEP);
-    while !(shared.draining.load(Relaxed) && shared.live() == 0) {
+    while !(shared.draining.load(Relaxed) && shared.is_empty()) {
         let due = shared.locked(|_, core, _| {
             core.armed = core.session.poll_timeout();
             core.armed.map_or(next_sweep, |armed| armed.min(next_sweep))

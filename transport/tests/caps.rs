@@ -1,0 +1,202 @@
+//! Who gets a place where there are few, who gives one up, and what the end of a hub waits for.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use voxwire_core::{
+    FrameError, Input, Instant, LengthPrefix, Limits, Message, Outbox, Output, Rate, Session,
+};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
+use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
+
+fn serve(hub: HubSettings, peers: usize) -> (Handle<Server>, SocketAddr) {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let limits = Limits { max_peers: peers, ..Settings::DEFAULT.limits };
+    let server = Server::new(Settings { limits, ..Settings::DEFAULT }, 1);
+    (Hub::spawn(vec![listener], server, (), hub), address)
+}
+
+/// Registers a name, by hand.
+async fn register(address: SocketAddr, name: &str) -> std::io::Result<TcpStream> {
+    let (parameters, optional) = (Parameters::DEFAULT, name.as_bytes());
+    let packet = Packet::Handshake(Handshake { parameters, user_name: b"", optional });
+    let wire = Wire::new(ByteOrder::BigEndian);
+    let mut bytes = Vec::new();
+    packet.encode(&wire, &mut bytes).unwrap();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&bytes).await?;
+    timeout(Duration::from_secs(10), stream.read_exact(&mut [0; 6])).await??;
+    Ok(stream)
+}
+
+/// What a client sees of its end.
+async fn end(stream: &mut TcpStream) -> Result<usize, std::io::ErrorKind> {
+    let read = timeout(Duration::from_secs(5), stream.read(&mut [0; 16])).await.expect("an end");
+    read.map_err(|error| error.kind())
+}
+
+/// F-45: whoever makes room is reset, and does not count while it goes.
+#[tokio::test]
+async fn f_45_silent_strangers_at_a_full_cap_keep_nobody_out() {
+    // As a server has it: a few more places than the session has.
+    let (hub, address) = serve(HubSettings { max_connections: 40, ..HubSettings::DEFAULT }, 32);
+    let flood = tokio::spawn(async move {
+        let mut strangers = Vec::new();
+        for _ in 0..600 {
+            strangers.push(TcpStream::connect(address).await);
+            sleep(Duration::from_millis(2)).await;
+        }
+        strangers
+    });
+    sleep(Duration::from_millis(300)).await;
+    let mut honest = Vec::new();
+    for n in 0..20 {
+        honest.push(register(address, &format!("user {n}")).await.expect("a place"));
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut strangers = flood.await.unwrap();
+    assert_eq!(hub.stats().refused, 0);
+    assert_eq!(end(strangers[0].as_mut().unwrap()).await, Err(std::io::ErrorKind::ConnectionReset));
+    assert!(hub.call(|server, _| server.find("user 0").is_some()));
+}
+
+/// F-19: at the hub's own cap as well, whoever has not said who it is goes first; whoever has stays.
+#[tokio::test]
+async fn f_19_at_the_hubs_cap_the_oldest_silent_connection_goes() {
+    let (hub, address) = serve(HubSettings { max_connections: 3, ..HubSettings::DEFAULT }, 100);
+    let _ann = register(address, "ann").await.unwrap();
+    let mut silent = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+    while hub.stats().connections < 3 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let _bob = register(address, "bob").await.unwrap();
+    assert_eq!(end(&mut silent[0]).await, Err(std::io::ErrorKind::ConnectionReset));
+    let _cat = register(address, "cat").await.unwrap();
+    assert_eq!(end(&mut silent[1]).await, Err(std::io::ErrorKind::ConnectionReset));
+    // Those who are left have names.
+    assert!(register(address, "dan").await.is_err());
+    assert_eq!((hub.stats().refused, hub.stats().connections), (1, 3));
+}
+
+/// F-45: connections that take their last words do not count, and give way.
+#[tokio::test]
+async fn f_45_connections_that_are_being_closed_give_way() {
+    let (hub, address) = serve(HubSettings { max_connections: 4, ..HubSettings::DEFAULT }, 100);
+    let mut broken = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // A length that makes no sense. The client does not close its side.
+        stream.write_all(&[0; 4]).await.unwrap();
+        broken.push(stream);
+    }
+    while hub.stats().closing < 4 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(hub.stats().connections, 0);
+    let mut honest = Vec::new();
+    for n in 0..4 {
+        honest.push(register(address, &format!("user {n}")).await.expect("a place"));
+    }
+    assert_eq!((hub.stats().refused, hub.stats().connections, hub.stats().closing), (0, 4, 0));
+}
+
+/// F-30: whoever has said no hello is not waited for, and nobody has told it anything.
+#[tokio::test]
+async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), HubSettings::DEFAULT);
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"VOXL").await.unwrap();
+    while hub.stats().connections < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let drained = timeout(Duration::from_secs(3), hub.drain(Duration::from_secs(30))).await;
+    assert_eq!(drained.expect("at once"), Drained { told: 0, cut_off: 0 });
+    assert!(!matches!(end(&mut silent).await, Ok(1..)) && !matches!(end(&mut half).await, Ok(1..)));
+}
+
+/// Says after every frame that it wants more.
+#[derive(Debug)]
+struct Impatient {
+    frames: usize,
+    outbox: Outbox,
+}
+
+impl Session for Impatient {
+    type Framing = LengthPrefix;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> LengthPrefix {
+        LengthPrefix { width: 1, little_endian: false, adjust: 0, min: 1, max: 9 }
+    }
+
+    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        if let Input::Frame { peer, .. } = input {
+            self.frames += 1;
+            self.outbox.pause(peer, now.saturating_add(Duration::from_secs(60)));
+            self.outbox.resume(peer);
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
+
+/// F-36: what the session says about reading does not undo what the transport has against it.
+#[tokio::test]
+async fn f_36_a_session_that_resumes_does_not_lift_the_limit_on_frames() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let session = Impatient { frames: 0, outbox: Outbox::new(1 << 16) };
+    let frames = Rate { per_second: 20, burst: 10 };
+    let hub = Hub::spawn(vec![listener], session, (), HubSettings { frames, ..HubSettings::DEFAULT });
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..100 {
+        stream.write_all(&[2, 7]).await.unwrap();
+        sleep(Duration::from_millis(5)).await;
+    }
+    let heard = hub.call(|session, _| session.frames);
+    assert!((10..60).contains(&heard), "{heard} frames in about a second");
+    // And all of them come in.
+    let all = async {
+        while hub.call(|session, _| session.frames) < 100 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(15), all).await.expect("all frames");
+}
