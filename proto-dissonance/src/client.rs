@@ -77,10 +77,13 @@ pub struct ClientSettings {
     pub speech: Duration,
     /// The silence after which a speaker's next packet is taken as a first one.
     pub inactive: Duration,
-    /// How often HandshakeP2P is sent to somebody who does not answer.
+    /// How often HandshakeP2P is sent to somebody who does not answer before the intervals become longer; so again
+    /// whenever somebody comes into the session.
     pub p2p_tries: u32,
     /// How long it waits for an answer.
     pub p2p_retry: Duration,
+    /// The longest interval.
+    pub p2p_slowest: Duration,
     /// Direct connections.
     pub max_paths: usize,
     /// Rooms listened to at once, those that the server moves us into included.
@@ -102,6 +105,7 @@ impl ClientSettings {
         inactive: Duration::from_secs(15),
         p2p_tries: 5,
         p2p_retry: Duration::from_millis(500),
+        p2p_slowest: Duration::from_secs(30),
         max_paths: 256,
         max_rooms: 256,
         max_channels: 32,
@@ -317,9 +321,9 @@ impl Client {
                 }
                 match packet {
                     Packet::VoiceData(voice) => self.hear(now, peer, voice),
-                    Packet::TextData(text) => self.read(peer, text),
-                    Packet::HandshakeP2P { client, .. } if direct => self.handshake_p2p(peer, client),
-                    Packet::ClientState(state) if !direct => self.client_state(state),
+                    Packet::TextData(text) => self.read(now, peer, text),
+                    Packet::HandshakeP2P { client, .. } if direct => self.handshake_p2p(now, peer, client),
+                    Packet::ClientState(state) if !direct => self.client_state(now, state),
                     Packet::DeltaClientState(delta) if !direct => self.delta(delta),
                     Packet::RemoveClient { client, .. } if !direct => Ok(self.remove(now, client)),
                     other => Err(Violation::Unexpected { state: self.state, message: other.name() }),

@@ -165,27 +165,14 @@ fn d_11_text_goes_by_the_server_and_is_taken_from_wherever_it_comes() {
 }
 
 #[test]
-fn d_08_a_way_is_asked_for_five_times_and_belongs_to_one_client() {
+fn d_08_a_way_belongs_to_one_client() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
     stage::join_client(&mut client, 0, 2);
     let session = client.session();
     let [one, other] = [8, 9].map(|slot| voxwire_core::PeerId { slot, generation: 1 });
     let accepted = voxwire_core::Via::Accepted;
     client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
-    let mut asked = stage::sent_by(&mut client).len();
-    while let Some(due) = client.poll_timeout() {
-        client.handle_timeout(due);
-        asked += stage::sent_by(&mut client).len();
-    }
-    assert_eq!(asked, 5);
-    // Nobody there: the way is given up, and another one is found.
-    assert!(
-        client
-            .receive(Instant::ZERO, one, Packet::HandshakeP2P { session, client: ClientId::new(1) })
-            .is_err()
-    );
-    client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
-    stage::sent_by(&mut client);
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
     let p2p = |id| Packet::HandshakeP2P { session, client: ClientId::new(id) };
     let up = client.receive(Instant::ZERO, one, p2p(1)).unwrap();
     assert_eq!(up, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: true }));
@@ -347,4 +334,172 @@ fn d_08_ways_of_another_session_lead_to_nobody() {
     let response = HandshakeResponse { session: 78, client: ClientId::new(0), clients, rooms, channels };
     client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
     assert!(!client.is_direct(ClientId::new(1)));
+}
+
+const PATH: voxwire_core::PeerId = voxwire_core::PeerId { slot: 8, generation: 1 };
+
+const fn ms(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+fn open_path(client: &mut Client, now: Instant) {
+    let via = voxwire_core::Via::Accepted;
+    client.handle_input(now, Input::Opened { peer: PATH, via, from: None }).unwrap();
+}
+
+/// Lets time pass until `end`; returns when what was sent.
+fn sent_until(client: &mut Client, end: Instant) -> Vec<(u64, String)> {
+    let mut sent = Vec::new();
+    while let Some(due) = client.poll_timeout().filter(|due| *due <= end) {
+        client.handle_timeout(due);
+        let names = stage::sent_by(client);
+        sent.extend(names.into_iter().map(|name| (due.as_nanos() / 1_000_000, name)));
+    }
+    sent
+}
+
+/// F-21: who does not answer may not be in the session yet.
+#[test]
+fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when_somebody_comes() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 1);
+    let session = client.session();
+    open_path(&mut client, ms(0));
+    stage::sent_by(&mut client);
+    let asked = sent_until(&mut client, ms(100_000));
+    let at: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
+    assert_eq!(at, [500, 1000, 1500, 2000, 3000, 5000, 9000, 17_000, 33_000, 63_000, 93_000]);
+    assert!(asked.iter().all(|(_, name)| name == "HandshakeP2P"));
+    // Somebody comes: it may be whoever is there.
+    let new = stage::state(session, "new", ClientId::new(7), &[]);
+    client.receive(ms(100_000), server, new).unwrap();
+    let asked = sent_until(&mut client, ms(103_000));
+    let at: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
+    assert_eq!(at, [100_000, 100_500, 101_000, 101_500, 102_000, 103_000]);
+    let p2p = Packet::HandshakeP2P { session, client: ClientId::new(7) };
+    client.receive(ms(103_100), PATH, p2p).unwrap();
+    assert!(client.is_direct(ClientId::new(7)));
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert!(sent_until(&mut client, ms(1_000_000)).is_empty());
+}
+
+/// F-21: two clients with a way between them, of whom one joins late.
+#[test]
+fn f_21_a_peer_that_joins_late_is_reached_directly() {
+    for late in [0, 2, 6, 40, 400] {
+        let mut sim = Sim::new(late);
+        let server = sim.add(Server::new(Settings { ask: true, ..Settings::DEFAULT }, 5), Log::default());
+        let [ann, ben] = ["ann", "ben"]
+            .map(|name| sim.add(Client::new(name, ClientSettings::DEFAULT).unwrap(), Log::default()));
+        for client in [ann, ben] {
+            sim.connect(client, server, Transport::Both, Net::PERFECT);
+        }
+        sim.introduce(ann, ben, Transport::Datagram, Net::PERFECT);
+        sim.run_for(Duration::from_millis(100));
+        let admit = |sim: &mut Sim, client| {
+            let link = sim.link_between(client, server).unwrap();
+            let peer = sim.peers(link)[1];
+            sim.with(server, |server, _, now| {
+                let admit = voxwire_dissonance::ServerCommand::Admit { peer };
+                server.handle_command(now, admit).unwrap();
+            });
+        };
+        admit(&mut sim, ann);
+        sim.run_for(Duration::from_secs(late));
+        admit(&mut sim, ben);
+        sim.run_for(Duration::from_millis(1500));
+        for (client, other) in [(ann, "ben"), (ben, "ann")] {
+            let direct = sim.with(client, |client, _, _| client.is_direct(client.find(other).unwrap()));
+            assert!(direct, "{other} after {late} s");
+        }
+    }
+}
+
+/// F-34: the server describes everybody once more, one by one: whoever is the same is where it was.
+#[test]
+fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 2);
+    let session = client.session();
+    open_path(&mut client, ms(0));
+    let p2p = |id| Packet::HandshakeP2P { session, client: ClientId::new(id) };
+    client.receive(ms(0), PATH, p2p(1)).unwrap();
+    let (rooms, channels) = (List::from(&[][..]), List::from(&[][..]));
+    let clients = List::from(&[][..]);
+    let again = HandshakeResponse { session, client: ClientId::new(0), clients, rooms, channels };
+    for (name, direct) in [("p1", true), ("p1", true), ("somebody else", false)] {
+        client.receive(ms(0), server, Packet::HandshakeResponse(again)).unwrap();
+        for (id, name) in [(0, "ann"), (1, name), (2, "p2")] {
+            client.receive(ms(0), server, stage::state(session, name, ClientId::new(id), &[])).unwrap();
+        }
+        assert_eq!(client.is_direct(ClientId::new(1)), direct, "{name}");
+    }
+    // Whoever is there now is asked.
+    stage::sent_by(&mut client);
+    let asked = sent_until(&mut client, ms(3000));
+    assert!(asked.iter().any(|(_, name)| name == "HandshakeP2P"), "{asked:?}");
+    client.receive(ms(3000), PATH, p2p(1)).unwrap();
+    assert!(client.is_direct(ClientId::new(1)));
+    // A list without it says that it is gone.
+    let listed = [info("ann", 0)];
+    let gone = HandshakeResponse { clients: List::from(&listed[..]), ..again };
+    client.receive(ms(3000), server, Packet::HandshakeResponse(gone)).unwrap();
+    client.receive(ms(3000), server, stage::state(session, "somebody else", ClientId::new(1), &[])).unwrap();
+    assert!(!client.is_direct(ClientId::new(1)));
+}
+
+/// F-34: voice that comes before the answer says as much as the answer.
+#[test]
+fn f_34_direct_voice_before_the_answer_is_heard_and_is_one() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    let server = stage::join_client(&mut client, 0, 2);
+    let session = client.session();
+    open_path(&mut client, ms(0));
+    stage::sent_by(&mut client);
+    let channels = [Channel::new(Recipient::Player(ClientId::new(0)))];
+    let voice = |id| stage::voice(session, ClientId::new(id), &channels, b"x");
+    let hear = |client: &mut Client, id| {
+        let bytes = voice(id);
+        let input = Input::Frame { peer: PATH, lane: Lane::Droppable, bytes: &bytes };
+        format!("{:?}", client.handle_input(ms(10), input))
+    };
+    // Nobody that we know, and ourselves.
+    assert!(hear(&mut client, 9).contains("UnknownClient") && hear(&mut client, 0).contains("UnknownClient"));
+    assert!(!client.is_direct(ClientId::new(1)));
+    assert!(hear(&mut client, 1).contains("Voice(Voice {"));
+    assert!(client.is_direct(ClientId::new(1)));
+    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    let told = client.handle_timeout(ms(10));
+    assert_eq!(told, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: true }));
+    // It is that client's way now, and nobody else's.
+    assert!(hear(&mut client, 2).contains("NotTheirs"));
+    let p2p = Packet::HandshakeP2P { session, client: ClientId::new(1) };
+    assert_eq!(client.receive(ms(20), PATH, p2p), Ok(None));
+    // And not taken from a client that has one.
+    let other = voxwire_core::PeerId { slot: 9, generation: 1 };
+    let via = voxwire_core::Via::Accepted;
+    client.handle_input(ms(30), Input::Opened { peer: other, via, from: None }).unwrap();
+    let bytes = voice(1);
+    let input = Input::Frame { peer: other, lane: Lane::Droppable, bytes: &bytes };
+    assert_eq!(client.handle_input(ms(30), input), Err(Violation::NotTheirs(ClientId::new(1))));
+    assert_eq!(client.state(), voxwire_dissonance::SessionState::Connected);
+    let _ = server;
+}
+
+/// F-21, F-34: a question that is repeated is answered once more, but two who answer each other come to an end.
+#[test]
+fn f_34_a_repeated_handshake_is_answered_at_ever_longer_intervals() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    stage::join_client(&mut client, 0, 2);
+    let session = client.session();
+    open_path(&mut client, ms(0));
+    let p2p = Packet::HandshakeP2P { session, client: ClientId::new(1) };
+    client.receive(ms(0), PATH, p2p).unwrap();
+    stage::sent_by(&mut client);
+    let mut answered = Vec::new();
+    for at in (0..100_000).step_by(100) {
+        assert_eq!(client.receive(ms(at), PATH, p2p), Ok(None));
+        answered.extend(stage::sent_by(&mut client).iter().map(|_| at));
+    }
+    assert_eq!(answered, [500, 1500, 3500, 7500, 15_500, 31_500, 61_500, 91_500]);
 }

@@ -30,9 +30,13 @@ impl Client {
         }
         self.session = response.session;
         let kept = |id| response.clients.iter().any(|client| client.id == id);
+        // Without a list everybody is described next, one by one: their ways are theirs still.
+        let listed = !response.clients.is_empty();
         for (client, remote) in self.roster.retain(kept) {
             self.silences.clear(client);
-            self.forget_path(client);
+            if listed {
+                self.forget_path(now, client);
+            }
             self.later.push_back(ClientEvent::Left { client, name: remote.name });
         }
         self.roster.clear_rooms();
@@ -41,7 +45,7 @@ impl Client {
             if self.roster.insert(client.id, name, client.codec) {
                 let entered = ClientEvent::Entered { client: client.id, name: Cow::Owned(name.into()) };
                 self.later.push_back(entered);
-                self.adopt_known_path(client.id);
+                self.look_for_path(now, client.id);
             }
         }
         // Rooms are named in one list and numbered in the other; what is in one only is of no use.
@@ -103,6 +107,7 @@ impl Client {
     /// Message type 1.
     pub(super) fn client_state<'a>(
         &mut self,
+        now: Instant,
         state: ClientState<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let ClientInfo { name, id, codec } = state.client;
@@ -126,7 +131,7 @@ impl Client {
             return Ok(Some(ClientEvent::Rooms { client: id }));
         }
         self.resolve();
-        self.adopt_known_path(id);
+        self.look_for_path(now, id);
         Ok(Some(ClientEvent::Entered { client: id, name: Cow::Borrowed(name) }))
     }
 
@@ -218,7 +223,7 @@ impl Client {
         }
         let remote = self.roster.remove(client)?;
         self.silences.clear(client);
-        self.forget_path(client);
+        self.forget_path(now, client);
         self.resolve();
         Some(ClientEvent::Left { client, name: remote.name })
     }
@@ -235,17 +240,19 @@ impl Client {
             return Err(Violation::Unexpected { state: self.state, message: "VoiceData" });
         };
         let sender = voice.sender;
+        let direct = self.server != Some(peer);
+        if direct && !self.is_from(now, peer, sender) {
+            let known = self.roster.get(sender).filter(|_| sender != own);
+            known.ok_or(Violation::UnknownClient(sender))?;
+            return Err(Violation::NotTheirs(sender));
+        }
         let local = &self.local;
         let for_us = |recipient| match recipient {
             Recipient::Player(client) => client == own,
             Recipient::Room(room) => local.contains_key(&room),
         };
-        let direct = self.server != Some(peer);
         let remote = self.roster.get_mut(sender).filter(|_| sender != own);
         let remote = remote.ok_or(Violation::UnknownClient(sender))?;
-        if direct && remote.path != Some(peer) {
-            return Err(Violation::NotTheirs(sender));
-        }
         let heard = remote.speaker.hear(now, &voice, for_us);
         // Looked at when it may be too long, and again as often as it is not: no table moves for each packet.
         if !core::mem::replace(&mut remote.speaker.watched, true) {
@@ -279,12 +286,13 @@ impl Client {
 
     /// Message type 3.
     pub(super) fn read<'a>(
-        &self,
+        &mut self,
+        now: Instant,
         peer: PeerId,
         text: TextData<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let TextData { sender, recipient, text, .. } = text;
-        if self.server != Some(peer) && !self.is_path_of(peer, sender) {
+        if self.server != Some(peer) && !self.is_from(now, peer, sender) {
             return Err(Violation::NotTheirs(sender));
         }
         if self.roster.get(sender).is_none() {

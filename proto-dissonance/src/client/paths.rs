@@ -2,7 +2,8 @@
 
 use super::Client;
 use crate::{ClientEvent, ClientId, Packet, SessionState, Violation};
-use alloc::collections::BTreeMap;
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use core::time::Duration;
 use voxwire_core::{Deadlines, Instant, Lane, PeerId};
 
 /// Direct connections, whether anybody has answered on them or not.
@@ -17,8 +18,21 @@ pub(super) struct Paths {
 struct Path {
     /// Who answered.
     client: Option<ClientId>,
+    /// What it was known by when its number was used last: the number alone may be somebody else's by now.
+    name: Option<Box<str>>,
     /// How often we have asked.
     asked: u32,
+    /// When we said last who we are.
+    said: Option<Instant>,
+    /// How often a repeated question has been answered.
+    repeats: u32,
+}
+
+impl Path {
+    /// When it can be asked again.
+    fn soon(&self, now: Instant, retry: Duration) -> Instant {
+        self.said.map_or(now, |said| said.saturating_add(retry).max(now))
+    }
 }
 
 impl Paths {
@@ -59,20 +73,30 @@ impl Client {
     /// Message type 11, from somebody reached directly.
     pub(super) fn handshake_p2p(
         &mut self,
+        now: Instant,
         peer: PeerId,
         client: ClientId,
     ) -> Result<Option<ClientEvent<'static>>, Violation> {
         if self.state != SessionState::Connected || Some(client) == self.id {
             return Err(Violation::Unexpected { state: self.state, message: "HandshakeP2P" });
         }
-        let known = self.paths.by_peer.get(&peer).ok_or(Violation::UnknownPeer)?.client;
-        if let Some(expected) = known {
-            // One way, one client; repeats only show that it is still there.
-            return if expected == client {
-                Ok(None)
-            } else {
-                Err(Violation::Forged { got: client, expected })
-            };
+        let path = self.paths.by_peer.get_mut(&peer).ok_or(Violation::UnknownPeer)?;
+        match path.client {
+            // Asked once more: our answer was lost, or what it was worth to the other side is. At longer and longer
+            // intervals, or two such answers would answer each other.
+            Some(known) if known == client => {
+                let wait = slower(self.settings.p2p_retry, path.repeats, self.settings.p2p_slowest);
+                if path.said.is_none_or(|said| said.saturating_add(wait) <= now) {
+                    path.repeats = path.repeats.saturating_add(1);
+                    self.say_p2p(now, peer);
+                }
+                return Ok(None);
+            }
+            // One way, one client; unless that client is not in the session any more.
+            Some(expected) if self.roster.get(expected).is_some() => {
+                return Err(Violation::Forged { got: client, expected });
+            }
+            _ => {}
         }
         // A client that has a way keeps it while it lasts: nobody else can draw its voice by claiming to be it. Two ways
         // that crossed are closed from both ends, and voice goes by the server.
@@ -82,34 +106,81 @@ impl Client {
             self.outbox.close(peer);
             return Err(Violation::Unexpected { state: self.state, message: "a second HandshakeP2P" });
         }
-        if let Some(path) = self.paths.by_peer.get_mut(&peer) {
-            path.client = Some(client);
-        }
-        self.paths.retries.clear(peer);
-        self.say_p2p(peer);
-        Ok(self.adopt_path(peer, client))
+        Ok(self.claim(now, peer, client))
     }
 
-    /// Somebody has come whose way may be known already.
-    pub(super) fn adopt_known_path(&mut self, client: ClientId) {
-        let known = self.paths.by_peer.iter().find(|(_, path)| path.client == Some(client));
-        if let Some(peer) = known.map(|(peer, _)| *peer) {
-            let event = self.adopt_path(peer, client);
+    /// Somebody says that it is `client`, which has no way yet: this one is it from now on.
+    fn claim(&mut self, now: Instant, peer: PeerId, client: ClientId) -> Option<ClientEvent<'static>> {
+        if let Some(path) = self.paths.by_peer.get_mut(&peer) {
+            *path = Path { client: Some(client), ..Path::default() };
+        }
+        self.paths.retries.clear(peer);
+        self.say_p2p(now, peer);
+        self.adopt_path(peer, client)
+    }
+
+    /// Whether what comes from `peer` and says that it is `client`'s is so. Voice may overtake the handshake that goes before
+    /// it, or outlive it: it says as much.
+    pub(super) fn is_from(&mut self, now: Instant, peer: PeerId, client: ClientId) -> bool {
+        if self.roster.path(client) == Some(peer) {
+            return true;
+        }
+        let unknown = self.paths.by_peer.get(&peer).is_some_and(|path| path.client.is_none());
+        let free = self.roster.get(client).is_some_and(|remote| remote.path.is_none());
+        let claimed = unknown && free && self.state == SessionState::Connected && Some(client) != self.id;
+        if claimed {
+            let event = self.claim(now, peer, client);
             self.later.extend(event);
+        }
+        claimed
+    }
+
+    /// Somebody has come: its way may be known already, or be one of those where nobody has answered yet.
+    pub(super) fn look_for_path(&mut self, now: Instant, client: ClientId) {
+        let Self { paths, roster, .. } = self;
+        let name = roster.get(client).map(|remote| &*remote.name);
+        let known = paths.by_peer.iter().find(|(_, path)| path.client == Some(client));
+        let known = known.map(|(peer, path)| (*peer, path.name.as_deref().is_none_or(|is| Some(is) == name)));
+        match known {
+            Some((peer, true)) => {
+                let event = self.adopt_path(peer, client);
+                self.later.extend(event);
+            }
+            // Another client has that number now.
+            Some((peer, false)) => self.doubt(now, peer),
+            None => {}
+        }
+        // Whoever has not answered was perhaps not there yet.
+        let retry = self.settings.p2p_retry;
+        for (&peer, path) in self.paths.by_peer.iter_mut().filter(|(_, path)| path.client.is_none()) {
+            path.asked = 0;
+            self.paths.retries.set(peer, path.soon(now, retry));
         }
     }
 
     fn adopt_path(&mut self, peer: PeerId, client: ClientId) -> Option<ClientEvent<'static>> {
         let remote = self.roster.get_mut(client)?;
         remote.path = Some(peer);
+        if let Some(path) = self.paths.by_peer.get_mut(&peer) {
+            path.name = Some(remote.name.clone());
+        }
         Some(ClientEvent::Direct { client, up: true })
     }
 
-    /// A client is gone, and its number may be somebody else's next: whoever is at the end of its way says who he is.
-    pub(super) fn forget_path(&mut self, client: ClientId) {
-        for path in self.paths.by_peer.values_mut().filter(|path| path.client == Some(client)) {
-            *path = Path::default();
+    /// Nobody knows who is at the end of a way: whoever it is says so.
+    fn doubt(&mut self, now: Instant, peer: PeerId) {
+        if let Some(path) = self.paths.by_peer.get_mut(&peer) {
+            *path = Path { said: path.said, ..Path::default() };
+            self.paths.retries.set(peer, path.soon(now, self.settings.p2p_retry));
         }
+    }
+
+    /// A client is gone, and its number may be somebody else's next.
+    pub(super) fn forget_path(&mut self, now: Instant, client: ClientId) {
+        let of = |path: &Path| path.client == Some(client);
+        let peers: Vec<PeerId> =
+            self.paths.by_peer.iter().filter(|(_, path)| of(path)).map(|(peer, _)| *peer).collect();
+        peers.into_iter().for_each(|peer| self.doubt(now, peer));
     }
 
     /// Another session, or none: nobody is known by number any more.
@@ -127,10 +198,10 @@ impl Client {
 
     /// We are somebody in a session: everybody is told who, and those are asked who have not answered.
     pub(super) fn ask_everybody(&mut self, now: Instant) {
-        let peers: alloc::vec::Vec<PeerId> = self.paths.by_peer.keys().copied().collect();
+        let peers: Vec<PeerId> = self.paths.by_peer.keys().copied().collect();
         for peer in peers {
             match self.paths.by_peer.get_mut(&peer) {
-                Some(Path { client: Some(_), .. }) => self.say_p2p(peer),
+                Some(Path { client: Some(_), .. }) => self.say_p2p(now, peer),
                 Some(path) => {
                     path.asked = 0;
                     self.ask(now, peer);
@@ -140,38 +211,36 @@ impl Client {
         }
     }
 
-    /// Whether `peer` has said that it is `client`.
-    pub(super) fn is_path_of(&self, peer: PeerId, client: ClientId) -> bool {
-        self.paths.by_peer.get(&peer).is_some_and(|path| path.client == Some(client))
-    }
-
-    /// Says who we are, and again until somebody answers.
+    /// Says who we are, and again until somebody answers: some times soon, then at longer and longer intervals.
     pub(super) fn ask(&mut self, now: Instant, peer: PeerId) {
         if self.state != SessionState::Connected {
             return;
         }
-        let Some(path) = self.paths.by_peer.get_mut(&peer) else { return };
-        if path.client.is_some() {
+        let Some(path) = self.paths.by_peer.get_mut(&peer).filter(|path| path.client.is_none()) else {
             return;
-        }
-        if path.asked >= self.settings.p2p_tries {
-            // Nobody there whom we could speak to.
-            self.paths.by_peer.remove(&peer);
-            self.outbox.close(peer);
-            return;
-        }
+        };
         path.asked = path.asked.saturating_add(1);
-        self.paths.retries.set(peer, now.saturating_add(self.settings.p2p_retry));
-        self.say_p2p(peer);
+        let late = path.asked.saturating_sub(self.settings.p2p_tries.saturating_sub(1));
+        let wait = slower(self.settings.p2p_retry, late, self.settings.p2p_slowest);
+        self.paths.retries.set(peer, now.saturating_add(wait));
+        self.say_p2p(now, peer);
     }
 
     pub(super) fn pop_retry(&mut self, now: Instant) -> Option<PeerId> {
         self.paths.retries.pop(now)
     }
 
-    fn say_p2p(&mut self, peer: PeerId) {
+    fn say_p2p(&mut self, now: Instant, peer: PeerId) {
         let Some(client) = self.id else { return };
+        if let Some(path) = self.paths.by_peer.get_mut(&peer) {
+            path.said = Some(now);
+        }
         let packet = Packet::HandshakeP2P { session: self.session, client };
         let _ = self.outbox.insist(peer, Lane::Reliable, &packet, &self.wire);
     }
+}
+
+/// An interval, doubled `times`, and at most `slowest`.
+fn slower(interval: Duration, times: u32, slowest: Duration) -> Duration {
+    interval.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(slowest.max(interval))
 }
