@@ -1,0 +1,193 @@
+//! A peer that vanishes: its packets, and those to it, get lost without a word. Needs Linux, user namespaces, and nftables.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+#[path = "../../tests/kit/namespaces.rs"]
+mod namespaces;
+
+use core::time::Duration;
+use std::process::Command;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use voxwire_core::{Clock, Datagram, FrameError, Input, Instant, Lane, Outbox, Output, PeerId, Session};
+use voxwire_transport::{ConnectionSettings, Handle, Hub, HubSettings, Listener};
+
+/// Set for the part of the test that runs in namespaces of its own.
+const INSIDE: &str = "VOXWIRE_TEST_INSIDE";
+
+/// F-44: what it takes to find out that nothing comes back, and that nothing is acknowledged, adds up to less than 30 s: the second may
+/// begin just before the end of the first.
+#[test]
+fn f_44_by_default_a_peer_that_has_vanished_is_gone_in_less_than_30_s() {
+    let (hub, connection) = (HubSettings::DEFAULT, ConnectionSettings::DEFAULT);
+    for (keepalive, unacknowledged) in
+        [(hub.keepalive, hub.unacknowledged), (connection.keepalive, connection.unacknowledged)]
+    {
+        let (idle, interval, probes) = keepalive.unwrap();
+        let sum = idle + interval * probes + unacknowledged.unwrap();
+        assert!(sum < Duration::from_secs(30), "{sum:?}");
+    }
+}
+
+/// F-44: a peer that has vanished is gone in time, whatever is sent to it, and whenever.
+#[test]
+fn f_44_a_peer_that_has_vanished_is_gone_in_time_whatever_is_sent_to_it() {
+    if !namespaces::available() {
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(namespaces::UNSHARE)
+        .arg("--kill-child")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "inside", "--nocapture"])
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("all are gone"), "{out}{err}");
+}
+
+fn run(command: &str) {
+    assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
+}
+
+/// Not a test of its own: what the one above runs in namespaces.
+#[tokio::test]
+async fn inside() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    run("ip link set lo up");
+    let keepalive = Some((Duration::from_secs(1), Duration::from_secs(1), 2));
+    let unacknowledged = Some(Duration::from_secs(3));
+    let settings = HubSettings { keepalive, unacknowledged, ..HubSettings::DEFAULT };
+    // Nothing is sent; at once; just before the verdict on silence; all the time.
+    let plans: [&[u64]; 4] =
+        [&[], &[100], &[2800], &[500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000]];
+    let mut hubs = Vec::new();
+    for plan in plans {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+        let stream = TcpStream::connect(address).await.unwrap();
+        while hub.call(|session, _| session.peers.is_empty()) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        hubs.push((hub, stream, plan));
+    }
+    run(
+        "nft 'add table inet cut; add chain inet cut in { type filter hook input priority 0; policy drop; }'",
+    );
+    let clock = Clock::start();
+    let watching = hubs.iter().map(|(hub, _, plan)| Box::pin(watch(hub, plan, clock)));
+    let times = all(watching.collect()).await;
+    println!("{times:?}");
+    // A second for what the system's timers, and a machine with other things to do, take.
+    assert!(times.iter().all(|time| *time < Duration::from_millis(7000)), "{times:?}");
+    assert!(times[2] > Duration::from_millis(3500), "sent in time: {times:?}");
+    println!("all are gone");
+}
+
+/// Waits for all.
+async fn all<T>(waiting: Vec<impl Future<Output = T> + Unpin>) -> Vec<T> {
+    let mut waiting: Vec<_> = waiting.into_iter().map(|future| (future, None)).collect();
+    core::future::poll_fn(|cx| {
+        for (future, done) in &mut waiting {
+            if done.is_none() {
+                if let core::task::Poll::Ready(value) = core::pin::Pin::new(future).poll(cx) {
+                    *done = Some(value);
+                }
+            }
+        }
+        if waiting.iter().all(|(_, done)| done.is_some()) {
+            core::task::Poll::Ready(())
+        } else {
+            core::task::Poll::Pending
+        }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+/// Sends as planned, and says when the peer was gone.
+async fn watch(hub: &Handle<Shouting>, plan: &[u64], clock: Clock) -> Duration {
+    let mut plan = plan.iter().copied().map(Duration::from_millis).peekable();
+    loop {
+        let time = clock.now().saturating_duration_since(Instant::ZERO);
+        if hub.call(|session, _| session.peers.is_empty()) || time > Duration::from_secs(20) {
+            return time;
+        }
+        if plan.next_if(|at| *at <= time).is_some() {
+            hub.call(|session, _| session.shout(&[7; 100]));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Says the same to everybody.
+#[derive(Debug)]
+struct Shouting {
+    peers: Vec<PeerId>,
+    outbox: Outbox,
+}
+
+impl Default for Shouting {
+    fn default() -> Self {
+        Self { peers: vec![], outbox: Outbox::new(1 << 16) }
+    }
+}
+
+impl Shouting {
+    fn shout(&mut self, frame: &[u8]) {
+        self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, frame).unwrap();
+    }
+}
+
+impl Session for Shouting {
+    type Framing = Datagram;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> Datagram {
+        Datagram { max: 1000 }
+    }
+
+    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
