@@ -50,8 +50,9 @@ pub struct HubSettings {
     /// How long a connection may leave some of its bytes untaken before it counts as slow, and is held to the budget that
     /// the session set for it. Until then up to 1 MiB of droppable frames may wait.
     pub patience: Duration,
-    /// How many bytes may wait on all connections together. Beyond it, droppable frames are dropped for connections that
-    /// have more than 64 KiB waiting; and where a reliable frame would be more, whichever has most waiting is closed.
+    /// How many bytes may be held on all connections together for what waits to be taken. Beyond it, droppable frames are dropped for
+    /// connections that have more than 64 KiB waiting or do not take what they have; and where a reliable frame would be more, those
+    /// that have most waiting are closed until an eighth is free.
     pub waiting: usize,
     /// What all partial frames together may hold beyond 2 KiB each, in bytes. Those of more than 1 MiB have half of it, those of more
     /// than 64 KiB a quarter, and those of one address (loopback is exempt) a quarter; the first may be as large as all of it. Beyond
@@ -61,9 +62,10 @@ pub struct HubSettings {
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
     pub partial_wait: Duration,
     /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
-    /// dead after as many silent probes.
+    /// dead after as many silent probes and another interval. By default 8 s, 3 s and 2.
     pub keepalive: Option<(Duration, Duration, u32)>,
-    /// How long sent bytes may stay unacknowledged (Linux).
+    /// How long sent bytes may stay unacknowledged (Linux); 14 s by default. What is sent just before the verdict on silence starts
+    /// this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by default.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
     /// budget takes effect.
@@ -78,7 +80,7 @@ pub struct HubSettings {
     pub ports: Option<(u16, u16)>,
     /// Sources of plain UDP that the session has not validated, remembered at a time.
     pub strangers: usize,
-    /// Free buffers kept for connections that need one.
+    /// Free buffers kept for connections that need one: so many to read into and so many to write from, of 16 KiB at most each.
     pub pooled: usize,
 }
 
@@ -97,8 +99,8 @@ impl HubSettings {
         waiting: 128 * 1024 * 1024,
         partial_frames: 64 * 1024 * 1024,
         partial_wait: Duration::from_secs(30),
-        keepalive: Some((Duration::from_secs(10), Duration::from_secs(5), 3)),
-        unacknowledged: Some(Duration::from_secs(25)),
+        keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
+        unacknowledged: Some(Duration::from_secs(14)),
         send_buffer: Some(64 * 1024),
         linger: Duration::from_secs(2),
         introductions: 32,
@@ -242,7 +244,7 @@ pub struct HubStats {
     pub connections: usize,
     /// Connections that have been closed here, and still take their last words.
     pub closing: usize,
-    /// Bytes that wait to be taken now, on all connections.
+    /// Bytes held now for what waits to be taken, on all connections.
     pub waiting: usize,
     /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
     pub partial: usize,

@@ -64,6 +64,16 @@ impl Queue {
         self.bytes.len()
     }
 
+    /// Memory held for what waits, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity().saturating_add(self.frames.len().saturating_mul(size_of::<(usize, Lane)>()))
+    }
+
+    /// Bytes of droppable frames waiting.
+    pub(crate) const fn droppable(&self) -> usize {
+        self.droppable.bytes
+    }
+
     /// Drops all droppable frames.
     pub(crate) fn drop_droppable(&mut self) {
         while let Some(index) = self.frames.iter().position(|(_, lane)| *lane == Lane::Droppable) {
@@ -149,6 +159,39 @@ impl Queue {
             self.frames = VecDeque::new();
         }
         core::mem::take(&mut self.bytes)
+    }
+
+    /// What is to be written next: whole frames, `most` bytes of them or one. The rest can still be dropped. `buffer` lends memory to
+    /// what is taken out.
+    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+        let mut count: usize = 0;
+        let mut end = 0;
+        for (frame_end, _) in &self.frames {
+            if count > 0 && *frame_end > most {
+                break;
+            }
+            (end, count) = (*frame_end, count.saturating_add(1));
+        }
+        if end >= self.bytes.len() {
+            return self.take();
+        }
+        let mut out = buffer();
+        out.extend_from_slice(self.bytes.get(..end).unwrap_or(&[]));
+        let mut start = 0;
+        for (frame_end, lane) in self.frames.drain(..count).collect::<Vec<_>>() {
+            let waiting = self.waiting(lane);
+            waiting.frames = waiting.frames.saturating_sub(1);
+            waiting.bytes = waiting.bytes.saturating_sub(frame_end.saturating_sub(start));
+            start = frame_end;
+        }
+        self.bytes.drain(..end);
+        for (frame_end, _) in &mut self.frames {
+            *frame_end = frame_end.saturating_sub(end);
+        }
+        if self.bytes.capacity() / 2 > self.bytes.len() {
+            self.bytes.shrink_to_fit();
+        }
+        out
     }
 
     /// Lends memory to a queue that has none.
@@ -239,6 +282,23 @@ mod tests {
         // It turns out to be slow.
         queue.push(&FRAMING, Lane::Droppable, &[7; 1000], true, Vec::new).unwrap();
         assert_eq!((queue.take(), queue.dropped), (vec![7; 1000], 200));
+    }
+
+    #[test]
+    fn f_43_what_is_not_being_written_can_still_be_dropped() {
+        let mut queue = Queue::new(1000);
+        for n in 0..5 {
+            push(&mut queue, if n == 3 { Lane::Reliable } else { Lane::Droppable }, &[n; 100]).unwrap();
+        }
+        assert_eq!(queue.take_next(250, Vec::new), [[0; 100], [1; 100]].concat());
+        assert_eq!((queue.len(), queue.droppable()), (300, 200));
+        queue.set_budget(50);
+        push(&mut queue, Lane::Droppable, &[5; 100]).unwrap();
+        assert_eq!(queue.dropped, 2);
+        // One frame, however large.
+        assert_eq!(queue.take_next(1, Vec::new), [3; 100]);
+        assert_eq!(queue.take_next(100, Vec::new), [5; 100]);
+        assert_eq!((queue.len(), queue.memory(), queue.is_empty()), (0, 0, true));
     }
 
     #[test]

@@ -504,6 +504,68 @@ async fn c_06_over_the_hubs_ceiling_those_who_hold_much_pay() {
     until("nothing waits", || hub.stats().waiting == 0).await;
 }
 
+/// F-43: one large packet waits for each listener that takes nothing, and not one more behind it.
+#[tokio::test]
+async fn f_43_a_listener_that_never_reads_holds_one_large_packet() {
+    let settings = HubSettings { waiting: usize::MAX, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
+    let served = serve(settings);
+    let mut frozen = vec![];
+    for n in 0..8 {
+        let mut callee = registered(served.address, &format!("callee {n}")).await;
+        let mut caller = raw_call(served.address, &format!("caller {n}"), &format!("callee {n}")).await;
+        assert!(event(&mut callee).await.starts_with("Incoming("));
+        tell(&mut callee, ClientCommand::Accept { optional: b"" });
+        callee.flush().await.unwrap();
+        caller.read_exact(&mut [0; 6]).await.unwrap();
+        frozen.push((caller, callee));
+    }
+    let mut large = vec![7; 900_006];
+    large[..6].copy_from_slice(&[0, 0x0d, 0xbb, 0xa6, 0, 6]);
+    for round in 1..=4 {
+        for (caller, _) in &mut frozen {
+            caller.write_all(&large).await.unwrap();
+        }
+        until("all relayed", || served.hub.call(|server, _| server.stats().packets) == 8 * round).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let waiting = served.hub.stats().waiting;
+    assert!((1_000_000..8 * 1_000_000).contains(&waiting), "{waiting} bytes are held");
+    drop(frozen);
+    let hub = served.hub.clone();
+    until("nothing is held", || hub.stats().waiting == 0).await;
+}
+
+/// F-43: the ceiling holds against many that hold little each, too, and against what is said reliably.
+#[tokio::test]
+async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
+    let settings = HubSettings {
+        waiting: 1_000_000,
+        backlog: 200_000,
+        send_buffer: Some(4 * 1024),
+        ..HubSettings::DEFAULT
+    };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let mut frozen = vec![];
+    for _ in 0..100 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 * 1024).unwrap();
+        frozen.push(socket.connect(address).await.unwrap());
+    }
+    until("all are there", || hub.stats().connections == 100).await;
+    let mut most = 0;
+    for _ in 0..60 {
+        hub.call(|session, _| session.shout(&[7; 1000]));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        most = most.max(hub.stats().waiting);
+    }
+    assert!(most < 1_500_000, "{most} bytes were held");
+    assert!(hub.stats().too_slow > 0 && hub.stats().connections > 0, "{:?}", hub.stats());
+    drop(frozen);
+    until("nothing is held", || hub.stats().waiting == 0).await;
+}
+
 #[tokio::test]
 async fn c_06_connections_beyond_the_cap_are_refused() {
     let served = serve(HubSettings { max_connections: 2, ..HubSettings::DEFAULT });

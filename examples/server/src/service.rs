@@ -224,10 +224,15 @@ impl Running {
 
 /// The caps of a hub, from the settings.
 pub(crate) fn hub_settings(config: &Config) -> HubSettings {
+    let hubs = config.only.len().max(1);
     HubSettings {
         // A little more than the sessions take: those choose who has to go.
         max_connections: config.connections.saturating_add(config.connections / 8).saturating_add(16),
         max_per_address: config.per_address,
+        // All hubs together stay below 512 MiB, whatever comes. The largest frames are those of msgpack.
+        waiting: HubSettings::DEFAULT.waiting / if hubs > 1 { 2 } else { 1 },
+        partial_frames: (HubSettings::DEFAULT.partial_frames / hubs).max(16 * 1024 * 1024),
+        pooled: HubSettings::DEFAULT.pooled / hubs,
         ..HubSettings::DEFAULT
     }
 }

@@ -22,8 +22,10 @@ const READ: usize = 16 * 1024;
 /// Reads in a row before other tasks get their turn.
 const READS: usize = 8;
 
-/// What a connection may have waiting when all together have too much.
+/// What a connection may have waiting when all together have too much; and what is being written at a time, but for a larger frame.
 const OWN_WAITING: usize = 64 * 1024;
+/// Whoever has more than this waiting may have to go for others when all together have too much.
+const HOARD: usize = 4 * 1024;
 
 /// How often a peer may ask that does not take what it has been given, before it is closed.
 const MAX_UNANSWERED: u32 = 64;
@@ -52,6 +54,8 @@ pub(super) struct State<F> {
     blocked_since: Option<Instant>,
     /// Bytes that the task has taken and not written yet.
     writing: usize,
+    /// What it holds for them.
+    out: usize,
     /// The task waits for something to write, and not for the peer to take what is being written.
     hungry: bool,
     /// Write what waits, at most until then, and close: nothing more is read.
@@ -97,6 +101,7 @@ impl<F: Framing> Link<F> {
             waker: None,
             blocked_since: None,
             writing: 0,
+            out: 0,
             hungry: false,
             closing: None,
             unanswered: 0,
@@ -130,29 +135,32 @@ impl<F: Framing> Link<F> {
         // The clock is read only where it matters.
         let patience = shared.settings.patience;
         let slow = blocked_since.is_some_and(|since| shared.clock.now() > since.saturating_add(patience));
-        let (before, held) = (queue.dropped, queue.len());
-        // Over the hub's ceiling those who hold much pay, and those who keep up do not notice.
+        let blocked = blocked_since.is_some();
+        let (before, held, memory) = (queue.dropped, queue.len(), queue.memory());
+        // Over the hub's ceiling those who hold much pay, and those who do not take what they have; those who keep up do not notice.
         let over = shared.waiting.load(Relaxed) > shared.settings.waiting;
+        let much = blocked || held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING;
+        // One large frame is enough for a slow listener.
+        let large = slow && *writing > OWN_WAITING;
+        if large && queue.droppable() > OWN_WAITING {
+            queue.drop_droppable();
+        }
+        // A buffer of the pool is for those who give it back soon.
+        let buffer = || if blocked { Vec::new() } else { shared.write_buffers.take() };
         let mut pushed = Ok(());
         if !framing.fits(frame.len()) {
             // More than a unit can hold, which no session on such a transport has a use for.
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if over && held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING {
-            match lane {
-                Lane::Reliable if !room => return Err(NotTaken::Crowded),
-                Lane::Reliable => {
-                    pushed = queue.push(framing, lane, frame, slow, || shared.write_buffers.take());
-                }
-                Lane::Droppable => {
-                    queue.drop_droppable();
-                    queue.dropped = queue.dropped.saturating_add(1);
-                }
-            }
+        } else if lane == Lane::Droppable && (over && much || large && frame.len() > OWN_WAITING) {
+            queue.drop_droppable();
+            queue.dropped = queue.dropped.saturating_add(1);
+        } else if over && much && !room {
+            return Err(NotTaken::Crowded);
         } else {
-            pushed = queue.push(framing, lane, frame, slow, || shared.write_buffers.take());
+            pushed = queue.push(framing, lane, frame, slow, buffer);
         }
         // What overflows waits, too, until the connection is gone.
-        note(&shared.waiting, held, queue.len());
+        note(&shared.waiting, memory, queue.memory());
         pushed?;
         if *hungry {
             wakers.extend(waker.take());
@@ -175,8 +183,9 @@ impl<F: Framing> Link<F> {
     /// Queues bytes as they are.
     pub(super) fn push_raw<S: Session>(&self, bytes: &[u8], shared: &Shared<S>, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
+        let memory = state.queue.memory();
         state.queue.push_raw(bytes);
-        note(&shared.waiting, 0, bytes.len());
+        note(&shared.waiting, memory, state.queue.memory());
         if state.hungry {
             wakers.extend(state.waker.take());
         }
@@ -190,17 +199,19 @@ impl<F: Framing> Link<F> {
         state.rouse()
     }
 
-    /// What waits for the connection, if that is more than each may have when all together have too much.
+    /// What is held for the connection, if that is more than it takes to say little.
     pub(super) fn hoard(&self) -> Option<usize> {
         let state = self.lock();
-        Some(state.queue.len().saturating_add(state.writing)).filter(|waiting| *waiting > OWN_WAITING)
+        let waiting = state.queue.len().saturating_add(state.writing);
+        (waiting > HOARD).then(|| state.queue.memory().saturating_add(state.out))
     }
 
     /// Throws away what waits: the connection is being cut.
     pub(super) fn empty(&self, waiting: &AtomicUsize) {
         let mut state = self.lock();
-        note(waiting, state.queue.len(), 0);
+        let memory = state.queue.memory();
         state.queue.take();
+        note(waiting, memory, state.queue.memory());
     }
 
     /// Closes the connection at once, by a reset if that is wanted: nothing of it lingers in the system then.
@@ -265,8 +276,9 @@ impl<F: Framing> State<F> {
             self.unanswered = self.unanswered.saturating_add(asked.into());
             return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
         }
+        let memory = self.queue.memory();
         let pushed = self.queue.push_pending(&mut self.framing);
-        note(waiting, before, self.queue.len());
+        note(waiting, memory, self.queue.memory());
         pushed.map_err(|Overflow| REFUSED)
     }
 }
@@ -721,15 +733,7 @@ impl<S: Session> Driver<S> {
         let mut taken = false;
         loop {
             if self.written == self.out.len() {
-                note(&self.shared.waiting, self.out.len(), 0);
-                let out = core::mem::take(&mut self.out);
-                if out.capacity() > 0 {
-                    let mut out = out;
-                    out.clear();
-                    out.shrink_to(4 * READ);
-                    self.shared.write_buffers.give(out);
-                }
-                self.written = 0;
+                self.give_up_out();
                 let mut state = self.link.lock();
                 state.writing = 0;
                 state.unanswered = 0;
@@ -747,8 +751,10 @@ impl<S: Session> Driver<S> {
                         _ => Poll::Pending,
                     };
                 }
-                self.out = state.queue.take();
-                state.writing = self.out.len();
+                let memory = state.queue.memory();
+                self.out = state.queue.take_next(OWN_WAITING, || self.shared.write_buffers.take());
+                (state.writing, state.out) = (self.out.len(), self.out.capacity());
+                note(&self.shared.waiting, memory, state.queue.memory().saturating_add(state.out));
             }
             let rest = self.out.get(self.written..).unwrap_or(&[]);
             match self.stream.poll_write(cx, rest) {
@@ -761,6 +767,19 @@ impl<S: Session> Driver<S> {
                     // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
                     let mut state = self.link.lock();
                     state.sleep(cx);
+                    // What is left may take long: it gets no more memory than it needs.
+                    let left = rest.len();
+                    if self.out.capacity() > HOARD && left <= self.out.capacity() / 2 {
+                        let smaller = rest.to_vec();
+                        note(&self.shared.waiting, state.out, smaller.capacity());
+                        let mut out = core::mem::replace(&mut self.out, smaller);
+                        self.written = 0;
+                        out.clear();
+                        out.shrink_to(READ);
+                        self.shared.write_buffers.give(out);
+                        state.out = self.out.capacity();
+                    }
+                    state.writing = left;
                     if taken {
                         state.unanswered = 0;
                     }
@@ -768,6 +787,18 @@ impl<S: Session> Driver<S> {
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// What has been written is not held any longer.
+    fn give_up_out(&mut self) {
+        let mut out = core::mem::take(&mut self.out);
+        self.written = 0;
+        note(&self.shared.waiting, out.capacity(), 0);
+        if out.capacity() > 0 {
+            out.clear();
+            out.shrink_to(READ);
+            self.shared.write_buffers.give(out);
         }
     }
 
@@ -812,7 +843,7 @@ impl<S: Session> Drop for Driver<S> {
     fn drop(&mut self) {
         let mut state = self.link.lock();
         // Whatever was not written waits no more; and nothing is queued from now on.
-        note(&self.shared.waiting, self.out.len().saturating_add(state.queue.len()), 0);
+        note(&self.shared.waiting, self.out.capacity().saturating_add(state.queue.memory()), 0);
         state.queue.take();
         let dropped = state.queue.dropped;
         drop(state);

@@ -625,8 +625,14 @@ impl<S: Session> Core<S> {
                             // Whoever hoards most goes, so that the others get what they have to get.
                             let hoards =
                                 self.links.iter().filter_map(|(peer, link)| Some((link.hoard()?, peer)));
-                            let most = hoards.filter(|(_, peer)| !overflown.contains(peer)).max();
-                            if let Some((_, hoarder)) = most {
+                            let mut hoards: Vec<_> =
+                                hoards.filter(|(_, peer)| !overflown.contains(peer)).collect();
+                            hoards.sort_unstable();
+                            // More than would do, or the next frame would look for the next one.
+                            let most = shared.settings.waiting.saturating_sub(shared.settings.waiting / 8);
+                            let mut excess = shared.waiting.load(Relaxed).saturating_sub(most);
+                            while let Some((hoard, hoarder)) = hoards.pop().filter(|_| excess > 0) {
+                                excess = excess.saturating_sub(hoard);
                                 self.links.get(hoarder).inspect(|link| link.empty(&shared.waiting));
                                 overflown.push(hoarder);
                             }
