@@ -31,6 +31,7 @@ mod framing;
 mod limits;
 mod list;
 mod message;
+#[cfg(feature = "names")]
 mod names;
 mod outbox;
 mod peers;
@@ -39,9 +40,14 @@ mod reader;
 mod session;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod text;
 mod time;
 mod timer;
 
+#[cfg(feature = "names")]
+pub use names::{
+    MAX_NAME_LEN, NameError, Names, canonical_name, check_label, check_name, is_address_like, name_key,
+};
 #[cfg(feature = "std")]
 pub use time::Clock;
 pub use {
@@ -51,12 +57,12 @@ pub use {
     limits::Limits,
     list::{Element, Iter, List},
     message::{Message, Owned},
-    names::{Names, valid_name},
     outbox::Outbox,
     peers::{PeerId, PeerIds, PeerSlab},
     rate::{Bucket, Rate, SourceRate, source},
     reader::Reader,
     session::{Deferred, DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
+    text::Untrusted,
     time::Instant,
     timer::{Deadlines, TimerTable},
 };

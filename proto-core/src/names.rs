@@ -1,15 +1,24 @@
+//! Names that people choose for themselves: which will do, which are the same, and who holds which.
+
+mod rules;
+
 use crate::{Instant, PeerId};
 use alloc::{
+    borrow::Cow,
     boxed::Box,
     collections::{BTreeMap, VecDeque},
 };
 use core::net::IpAddr;
+pub use rules::{MAX_NAME_LEN, NameError, canonical_name, check_label, check_name, is_address_like};
 
 /// Who holds which name, and the names of lost connections that are kept for their address for a while.
 ///
-/// A name is bytes: whether it is text, and which, is the protocol's business.
+/// Two names are the same if their [canonical forms](canonical_name) are: "José" is one name, however the accent is encoded.
+/// Bytes that are not text are a name, too: whether it will do is [`check_name`]'s question.
 #[derive(Debug)]
 pub struct Names {
+    /// Whether names are compared byte by byte.
+    exact: bool,
     holders: BTreeMap<Box<[u8]>, PeerId>,
     /// Names of lost connections: whose they were, until when.
     released: BTreeMap<Box<[u8]>, (Option<IpAddr>, Instant)>,
@@ -21,12 +30,32 @@ pub struct Names {
 impl Names {
     /// No name taken. At most `max_released` names are kept after their connections are lost.
     pub const fn new(max_released: usize) -> Self {
-        Self { holders: BTreeMap::new(), released: BTreeMap::new(), expiry: VecDeque::new(), max_released }
+        Self::comparing(false, max_released)
+    }
+
+    /// The same, where two names are the same only if all their bytes are: for protocols whose originals compare so.
+    pub const fn exact(max_released: usize) -> Self {
+        Self::comparing(true, max_released)
+    }
+
+    const fn comparing(exact: bool, max_released: usize) -> Self {
+        Self {
+            exact,
+            holders: BTreeMap::new(),
+            released: BTreeMap::new(),
+            expiry: VecDeque::new(),
+            max_released,
+        }
+    }
+
+    /// What `name` is known by here.
+    fn key<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.exact { Cow::Borrowed(name) } else { name_key(name) }
     }
 
     /// Who holds `name`.
     pub fn find(&self, name: &[u8]) -> Option<PeerId> {
-        self.holders.get(name).copied()
+        self.holders.get(&*self.key(name)).copied()
     }
 
     /// Number of names held.
@@ -41,25 +70,27 @@ impl Names {
 
     /// Gives `name` to `peer`, whoever held it, or whomever it was kept for.
     pub fn take(&mut self, name: &[u8], peer: PeerId) {
-        self.released.remove(name);
-        self.holders.insert(name.into(), peer);
+        let name = self.key(name).into_owned().into_boxed_slice();
+        self.released.remove(&name);
+        self.holders.insert(name, peer);
     }
 
     /// A lost connection gives its name up; until `until` only its own address may have it.
     pub fn release(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>, until: Instant) {
-        self.holders.remove(name);
+        let name = self.key(name).into_owned().into_boxed_slice();
+        self.holders.remove(&name);
         self.expire(now);
         // Full: those who came first stay kept.
         if until > now && self.expiry.len() < self.max_released {
-            self.released.insert(name.into(), (address, until));
-            self.expiry.push_back((until, name.into()));
+            self.released.insert(name.clone(), (address, until));
+            self.expiry.push_back((until, name));
         }
     }
 
     /// Whether `name` is kept for another address.
     pub fn is_kept(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>) -> bool {
         self.expire(now);
-        self.released.get(name).is_some_and(|(owner, _)| owner.is_none() || *owner != address)
+        self.released.get(&*self.key(name)).is_some_and(|(owner, _)| owner.is_none() || *owner != address)
     }
 
     fn expire(&mut self, now: Instant) {
@@ -73,22 +104,12 @@ impl Names {
     }
 }
 
-/// The name as text if it will do: 1 to 255 bytes of UTF-8, without control characters, invisible ones, or blanks at its
-/// ends; so no two names look the same for want of something to see. For protocols whose names people read.
-pub fn valid_name(name: &[u8]) -> Option<&str> {
-    let text = core::str::from_utf8(name).ok()?;
-    let plain = !text.is_empty() && text.len() <= 255 && text.trim().len() == text.len();
-    (plain && !text.chars().any(|c| c.is_control() || is_invisible(c))).then_some(text)
-}
-
-/// Format characters and separators that show nothing, or turn the direction of what follows.
-const fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{ad}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
-    )
+/// What a name is known by, in a table: its [canonical form](canonical_name) if it is text, and the bytes themselves if not.
+pub fn name_key(name: &[u8]) -> Cow<'_, [u8]> {
+    match core::str::from_utf8(name).map(canonical_name) {
+        Ok(Cow::Owned(text)) => Cow::Owned(text.into_bytes()),
+        _ => Cow::Borrowed(name),
+    }
 }
 
 #[cfg(test)]
@@ -119,14 +140,22 @@ mod tests {
         assert!(!names.is_kept(at(11), b"ann", away));
     }
 
+    /// F-05: one name, however it is encoded, is held by one.
     #[test]
-    fn names_that_will_not_do() {
-        let invisible =
-            ["bell\u{7}", "\u{202e}evil", "hb\u{200b}", "\u{200b}", "\u{2028}", " ", " bob", "bob "]
-                .map(str::as_bytes);
-        for name in [&b""[..], b"a\nb", b"\xff", &[b'a'; 256]].into_iter().chain(invisible) {
-            assert_eq!(valid_name(name), None);
-        }
-        assert_eq!(valid_name("Zoë 🎧".as_bytes()), Some("Zoë 🎧"));
+    fn a_name_is_the_same_in_either_form() {
+        let (composed, decomposed) = ("Jos\u{e9}".as_bytes(), "Jose\u{301}".as_bytes());
+        let at = Instant::from_nanos;
+        let mut names = Names::new(1);
+        names.take(composed, A);
+        assert_eq!((names.find(decomposed), names.find(b"Jose")), (Some(A), None));
+        names.release(at(0), decomposed, None, at(10));
+        assert!(names.is_empty() && names.is_kept(at(5), composed, None));
+        names.take(decomposed, B);
+        assert_eq!(names.find(composed), Some(B));
+        let mut names = Names::exact(1);
+        names.take(composed, A);
+        assert_eq!((names.find(composed), names.find(decomposed)), (Some(A), None));
+        names.take(b"\xff", B);
+        assert_eq!(names.find(b"\xff"), Some(B));
     }
 }

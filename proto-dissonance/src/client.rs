@@ -4,9 +4,10 @@ mod roster;
 mod speech;
 mod voice_out;
 
+use crate::text::check_any;
 use crate::{
     ClientCommand, ClientEvent, ClientId, CodecSettings, DeltaClientState, Framing, HandshakeRequest, Lost,
-    MAX_NAME, Packet, Profile, Refusal, RoomId, SessionState, Speech, Target, Text, Violation, Wire, room_id,
+    Packet, Profile, Refusal, RoomId, SessionState, Speech, Target, Text, Violation, Wire, room_id,
 };
 use alloc::{
     boxed::Box,
@@ -19,6 +20,7 @@ pub use speech::SpeakerStats;
 use voice_out::VoiceOut;
 use voxwire_core::{
     Deadlines, DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session, Via,
+    check_name,
 };
 
 /// A client: joins a session, replicates who listens to what, speaks and listens.
@@ -185,11 +187,9 @@ impl Client {
     /// A client that will be known by `name`, which has to be its own: the original draws a random GUID where none is given.
     ///
     /// # Errors
-    /// [`Refusal::InvalidName`] for more than 255 bytes.
+    /// [`Refusal::InvalidName`] for one that [`check_name`] does not take.
     pub fn new(name: &str, settings: ClientSettings) -> Result<Self, Refusal> {
-        if name.len() > MAX_NAME {
-            return Err(Refusal::InvalidName("name"));
-        }
+        check_name(name.as_bytes()).map_err(|error| Refusal::InvalidName("name", error))?;
         Ok(Self {
             wire: Wire { profile: settings.profile, limits: settings.limits },
             name: name.into(),
@@ -333,9 +333,7 @@ impl Client {
     }
 
     fn join(&mut self, room: &str) -> Result<(), Refusal> {
-        if room.len() > MAX_NAME {
-            return Err(Refusal::InvalidName("room name"));
-        }
+        check_any(room.as_bytes()).map_err(|error| Refusal::InvalidName("room name", error))?;
         let (id, max, rooms) = (room_id(room), self.settings.max_rooms, self.local.len());
         // The original keys its own rooms by number, too: a second name shares the first one's entry.
         if let Some(local) = self.local.get_mut(&id) {

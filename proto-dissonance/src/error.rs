@@ -1,6 +1,6 @@
 use crate::{ClientId, SessionState};
 use thiserror::Error;
-use voxwire_core::{DecodeError, EncodeError, Full};
+use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
 /// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -42,9 +42,9 @@ pub enum Violation {
     /// What a relay packet carries is not handed on: only VoiceData, and TextData reliably, are.
     #[error("{0} cannot be relayed")]
     NotRelayed(&'static str),
-    /// A name is null, too long, or not UTF-8.
-    #[error("invalid {0}: at most 255 bytes of UTF-8 expected")]
-    InvalidName(&'static str),
+    /// A client's name or a room's will not do: which, and what is wrong with it.
+    #[error("invalid {0}: {1}")]
+    InvalidName(&'static str, NameError),
     /// A ClientState whose name or codec is not the one of the handshake.
     #[error("{0} is not the one of the handshake")]
     Changed(&'static str),
@@ -101,9 +101,9 @@ pub enum Refusal {
         /// What was asked for.
         command: &'static str,
     },
-    /// A name that is too long.
-    #[error("invalid {0}: at most 255 bytes expected")]
-    InvalidName(&'static str),
+    /// A client's name or a room's will not do: which, and what is wrong with it.
+    #[error("invalid {0}: {1}")]
+    InvalidName(&'static str, NameError),
     /// A room that may not be listened to.
     #[error("room refused: {0}")]
     Room(#[from] RoomRefused),

@@ -6,7 +6,7 @@ mod relay;
 
 use crate::rooms::Rooms;
 use crate::{
-    ClientId, CodecSettings, Framing, LeftBecause, MAX_NAME, Packet, Profile, Refusal, RoomId, RoomRefused,
+    ClientId, CodecSettings, Framing, LeftBecause, Packet, Profile, Refusal, RoomId, RoomRefused,
     ServerCommand, ServerEvent, ServerRelay, SessionState, Violation, Wire, room_id,
 };
 use alloc::{
@@ -65,6 +65,11 @@ pub struct Settings {
     /// A handshake under a name that somebody has displaces the holder, as in the original. Without it only one from the
     /// holder's own address does (never on loopback, where one address is many people); anybody else goes on asking.
     pub newest_wins: bool,
+    /// Clients may have any name, and rooms may, of at most 255 bytes of UTF-8, as in the original; clients' names are then
+    /// compared byte by byte. Without it a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in its
+    /// canonical form, and a room's, which is the game's choice and makes its number, by
+    /// [`check_label`](voxwire_core::check_label).
+    pub any_name: bool,
     /// A repeated handshake removes the client and lets it join again, as in later originals, rather than being answered
     /// once more, as in those of 2018.
     pub repeat_replaces: bool,
@@ -120,6 +125,7 @@ impl Settings {
         profile: Profile::Later,
         ask: false,
         newest_wins: false,
+        any_name: false,
         repeat_replaces: false,
         addressed_only: true,
         reliable_voice: false,
@@ -146,6 +152,7 @@ impl Settings {
     /// What the original does where the defaults are safer.
     pub const ORIGINAL: Self = Self {
         newest_wins: true,
+        any_name: true,
         repeat_replaces: true,
         addressed_only: false,
         reliable_voice: true,
@@ -260,7 +267,7 @@ impl Server {
             peers: PeerSlab::new(slots),
             clients: Clients::new(settings.id_quarantine),
             rooms: Rooms::new(),
-            names: Names::new(max),
+            names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
             idle: Deadlines::new(),
             connections: 0,
             sources: Sources::new(max),
@@ -288,9 +295,7 @@ impl Server {
     /// [`RoomRefused::Collision`] if another room has the number already.
     pub fn reserve_room(&mut self, room: &str) -> Result<(), Refusal> {
         let id = room_id(room);
-        if room.len() > MAX_NAME {
-            return Err(Refusal::InvalidName("room name"));
-        }
+        self.check_room(room).map_err(|error| Refusal::InvalidName("room name", error))?;
         if self.rooms.collides(room) || self.reserved.get(&id).is_some_and(|reserved| **reserved != *room) {
             return Err(RoomRefused::Collision.into());
         }

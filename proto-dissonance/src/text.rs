@@ -1,7 +1,8 @@
+use crate::MAX_NAME;
 use alloc::{borrow::Cow, string::String};
 use core::fmt;
 use voxwire_core::bytes::BufMut;
-use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, Reader};
+use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, NameError, Reader, Untrusted};
 
 /// A string as it travels: null, or bytes that are meant to be UTF-8.
 ///
@@ -35,6 +36,11 @@ impl<'a> Text<'a> {
     /// The string; `None` for null, and for bytes that are not UTF-8.
     pub fn as_str(self) -> Option<&'a str> {
         core::str::from_utf8(self.0?).ok()
+    }
+
+    /// The string as a name of any kind: not null, UTF-8, and not longer than names may be.
+    pub(crate) fn valid(self) -> Result<&'a str, NameError> {
+        check_any(self.0.ok_or(NameError::Empty)?)
     }
 
     /// The string as the original reads it, with replacement characters; empty for null.
@@ -81,13 +87,27 @@ impl<'a> From<&'a str> for Text<'a> {
     }
 }
 
-/// Shows control characters and bytes that are not ASCII escaped.
+/// A name of any kind: UTF-8, and not longer than names may be.
+pub(crate) fn check_any(name: &[u8]) -> Result<&str, NameError> {
+    if name.len() > MAX_NAME {
+        return Err(NameError::TooLong { len: name.len(), max: MAX_NAME });
+    }
+    core::str::from_utf8(name).map_err(|error| NameError::NotUtf8 { offset: error.valid_up_to() })
+}
+
+/// Escaped, as [`Untrusted`] is; nothing for null.
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Untrusted::from(self.0.unwrap_or(&[])), f)
+    }
+}
+
+/// Escaped, between quotation marks; null without.
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0, self.as_str()) {
-            (None, _) => f.write_str("null"),
-            (_, Some(text)) => write!(f, "{text:?}"),
-            (Some(bytes), None) => write!(f, "\"{}\"", bytes.escape_ascii()),
+        match self.0 {
+            None => f.write_str("null"),
+            Some(bytes) => fmt::Debug::fmt(&Untrusted::from(bytes), f),
         }
     }
 }

@@ -14,7 +14,7 @@ mod stage;
 use core::time::Duration;
 use stage::{Stage, encode, join_client, say, sent_by, state};
 use voxwire_core::testing::{Rng, vectors};
-use voxwire_core::{Input, Instant, Lane, Limits, PeerId, Session};
+use voxwire_core::{Input, Instant, Lane, Limits, NameError, PeerId, Session};
 use voxwire_dissonance::{
     Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, SERVER_ONLY, ServerRelay,
     Settings, Text, TextData, Violation, room_id,
@@ -127,8 +127,15 @@ fn d_16_a_state_that_is_not_the_handshakes_is_not_replicated() {
     assert_eq!(hall.stage.send(hall.eve, &Packet::ClientState(recoded)), Err(Violation::Changed("codec")));
     let rooms = [Text::new("fine"), Text::from_bytes(b"\xff")];
     let garbled = state(session, "eve", EVE, &rooms);
-    assert_eq!(hall.stage.send(hall.eve, &garbled), Err(Violation::InvalidName("room name")));
-    assert_eq!(hall.join(hall.eve, EVE, &"x".repeat(256)), Err(Violation::InvalidName("room name")));
+    assert_eq!(
+        hall.stage.send(hall.eve, &garbled),
+        Err(Violation::InvalidName("room name", NameError::NotUtf8 { offset: 0 }))
+    );
+    let long = NameError::TooLong { len: 256, max: 255 };
+    assert_eq!(hall.join(hall.eve, EVE, &"x".repeat(256)), Err(Violation::InvalidName("room name", long)));
+    // F-05: a room that looks like another one.
+    let hidden = NameError::Invisible('\u{200b}');
+    assert_eq!(hall.join(hall.eve, EVE, "fine\u{200b}"), Err(Violation::InvalidName("room name", hidden)));
     assert!(hall.stage.sent(hall.ann).is_empty());
     hall.talk();
 }

@@ -12,7 +12,7 @@ mod stage;
 
 use core::time::Duration;
 use stage::{Stage, say, state};
-use voxwire_core::{Input, Instant, Lane, List, Output, Session};
+use voxwire_core::{Input, Instant, Lane, List, NameError, Output, Session};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientSettings, CodecSettings, DeltaClientState,
     HandshakeRequest, HandshakeResponse, Packet, Recipient, RoomRefused, Server, ServerCommand, ServerEvent,
@@ -212,13 +212,42 @@ fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
 fn d_05_a_handshake_without_a_name_is_not_answered() {
     let mut stage = Stage::new(Settings::DEFAULT);
     let peer = stage.open();
-    for name in [Text::NULL, Text::from_bytes(b"\xff"), Text::from_bytes(&[b'a'; 256])] {
+    for (name, error) in [
+        (Text::NULL, NameError::Empty),
+        (Text::from_bytes(b"\xff"), NameError::NotUtf8 { offset: 0 }),
+        (Text::from_bytes(&[b'a'; 256]), NameError::TooLong { len: 256, max: 255 }),
+        (Text::new(""), NameError::Empty),
+        (Text::new("bob\u{fe0f}"), NameError::Stray('\u{fe0f}')),
+        (Text::new("b\u{34f}ob"), NameError::Invisible('\u{34f}')),
+        (Text::new("\u{2800}"), NameError::Invisible('\u{2800}')),
+    ] {
         let request = HandshakeRequest { codec: CodecSettings::DEFAULT, name };
-        assert_eq!(stage.send(peer, &Packet::HandshakeRequest(request)), Err(Violation::InvalidName("name")));
+        let answer = stage.send(peer, &Packet::HandshakeRequest(request));
+        assert_eq!(answer, Err(Violation::InvalidName("name", error)));
         assert!(stage.sent_to(peer).is_empty());
     }
+    // The original takes any.
+    let mut stage = Stage::new(Settings::ORIGINAL);
+    let peer = stage.open();
     stage.handshake(peer, "").unwrap();
     assert_eq!(stage.server.find(""), Some(ClientId::new(0)));
+    stage.join_from("192.0.2.2:1", "bob\u{fe0f}").1.unwrap();
+    stage.join_from("192.0.2.2:2", "Jos\u{e9}").1.unwrap();
+    stage.join_from("192.0.2.2:3", "Jose\u{301}").1.unwrap();
+    assert_eq!(stage.server.len(), 4);
+}
+
+/// F-05: a name is held by one client, however it is encoded, and shown as that one wrote it.
+#[test]
+fn d_13_one_name_in_two_encodings_is_one_name() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    stage.join_from("192.0.2.1:1", "Jose\u{301}").1.unwrap();
+    assert!(stage.join_from("192.0.2.2:1", "Jos\u{e9}").1.unwrap().starts_with("NameRefused"));
+    assert_eq!(stage.server.find("Jos\u{e9}"), Some(ClientId::new(0)));
+    assert_eq!(stage.server.name(ClientId::new(0)), Some("Jose\u{301}"));
+    stage.join_from("192.0.2.2:1", "علی\u{200c}رضا").1.unwrap();
+    stage.join_from("192.0.2.2:2", "👨\u{200d}👩\u{200d}👧").1.unwrap();
+    assert_eq!(stage.server.len(), 3);
 }
 
 #[test]

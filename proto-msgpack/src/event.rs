@@ -1,7 +1,7 @@
 use crate::{Action, Code, Samples, Secret, ServerMessage, Text};
 use alloc::{boxed::Box, vec::Vec};
 use core::net::SocketAddr;
-use voxwire_core::PeerId;
+use voxwire_core::{NameError, PeerId};
 
 /// What a client's application can ask for. Every one but `Say` is a request, answered in order by a
 /// [`ClientEvent::Response`], [`LoggedIn`](ClientEvent::LoggedIn) or [`CallJoined`](ClientEvent::CallJoined).
@@ -235,6 +235,14 @@ pub enum ServerEvent<'a> {
         username: Text<'a>,
         /// Its password.
         password: Secret<'a>,
+    },
+    /// Somebody wants an account or a group under a name that will not do, and has been answered with `REQUEST_INVALID`, which
+    /// has no room for the reason.
+    InvalidName {
+        /// Who asks.
+        peer: PeerId,
+        /// What is wrong with the name.
+        error: NameError,
     },
     /// Somebody logs in: `Admit`, or `Refuse` with `USER_WRONG_PASSWORD`.
     LoggingIn {

@@ -49,7 +49,7 @@ pub use {
     server::{Digest, Server, ServerStats, Settings},
     text::{Secret, Text},
     voice::{SampleKind, Samples},
-    voxwire_core::valid_name,
+    voxwire_core::{NameError, check_name},
     wire::{
         DEFAULT_PORT, LIMITS, MAX_BEFORE_LOGIN, MAX_CALL_SAMPLES, MAX_CONTENT, MAX_NAME, MAX_VOICE_FRAME,
         MAX_VOICE_SAMPLES, SAMPLE_RATE, TOKEN_LEN, Wire,

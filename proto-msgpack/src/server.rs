@@ -14,14 +14,14 @@ use crate::{
     Violation, Wire,
 };
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 use groups::Groups;
 use questions::{Asked, What};
 use users::{Away, Login, Lost, Users};
 use voxwire_core::{
     Bucket, Deadlines, Deferred, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab,
-    Rate, Session, SourceRate, valid_name,
+    Rate, Session, SourceRate, name_key,
 };
 use waiting::{Ledger, Waiting, action_of};
 
@@ -237,8 +237,8 @@ impl Server {
             digest,
             // A driver's slots run a little ahead of our count while it closes connections that we have given up.
             peers: PeerSlab::new(max.saturating_mul(2).saturating_add(1024)),
-            users: Users::default(),
-            groups: Groups::default(),
+            users: Users::new(settings.lenient),
+            groups: Groups::new(settings.lenient),
             away: Away::new(max),
             asked: BTreeMap::new(),
             tickets: 0,
@@ -257,7 +257,14 @@ impl Server {
         }
     }
 
-    /// Who is logged in on a connection.
+    /// What a user or a group is known by here, and should be stored under: the name's
+    /// [canonical form](voxwire_core::canonical_name), or the name itself where [`Settings::lenient`] compares bytes. Events and
+    /// updates have names as they were sent, unless they say otherwise.
+    pub fn key<'n>(&self, name: Text<'n>) -> Cow<'n, [u8]> {
+        key(name.0, self.settings.lenient)
+    }
+
+    /// Who is logged in on a connection: what the user is [known by](Self::key).
     pub fn username(&self, peer: PeerId) -> Option<&[u8]> {
         Some(&*self.peers.get(peer)?.login.as_ref()?.username)
     }
@@ -551,9 +558,9 @@ impl Server {
     }
 }
 
-/// Whether a name will do.
-fn is_name(name: Text<'_>, settings: &Settings) -> bool {
-    settings.lenient || valid_name(name.0).is_some()
+/// What a name of a user or a group is known by: one form for all that are the same, or where it is `exact` the bytes themselves.
+fn key(name: &[u8], exact: bool) -> Cow<'_, [u8]> {
+    if exact { Cow::Borrowed(name) } else { name_key(name) }
 }
 
 impl Session for Server {

@@ -1,4 +1,5 @@
 use core::fmt;
+use voxwire_core::Untrusted;
 
 /// A string of the format: bytes. The document names no encoding, the original checks none: UTF-8 for display.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -23,13 +24,17 @@ impl<'a> From<&'a [u8]> for Text<'a> {
     }
 }
 
-/// Escaped.
+/// Escaped, as [`Untrusted`] is.
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Untrusted::new(self.0), f)
+    }
+}
+
+/// Escaped, between quotation marks.
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.as_str() {
-            Some(text) => fmt::Debug::fmt(text, f),
-            None => write!(f, "b\"{}\"", self.0.escape_ascii()),
-        }
+        fmt::Debug::fmt(&Untrusted::new(self.0), f)
     }
 }
 

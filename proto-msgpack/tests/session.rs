@@ -29,6 +29,69 @@ fn m_02_m_03_m_07_registering_and_logging_in() {
     assert!(hall.sim.with(ann, |client, _, now| client.handle_command(now, ClientCommand::Logout)).is_err());
 }
 
+/// F-05: what cannot be seen, or looks like something else, is no name; how people write is.
+#[test]
+fn m_02_names_of_accounts_and_groups_can_be_seen_and_told_apart() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    for name in
+        ["bob\u{fe0f}", "b\u{34f}ob", "\u{2800}", "a\u{a0}b", "\u{3000}", "bob\u{1d173}", " bob", "b\u{43e}b"]
+    {
+        assert_eq!(hall.code(ann, register(name, "x")), "REQUEST_INVALID");
+        assert_eq!(hall.code(ann, create(name)), "REQUEST_INVALID");
+    }
+    let told = hall.office(|_, office, _| office.log.take());
+    assert_eq!(told.iter().filter(|event| event.starts_with("InvalidName")).count(), 16);
+    for name in ["می\u{200c}خواهم", "क्\u{200d}ष", "👨\u{200d}👩\u{200d}👧", "Ann B. 2"] {
+        assert_eq!(hall.code(ann, register(name, "x")), "SUCCESS");
+        assert_eq!(hall.code(ann, create(name)), "SUCCESS");
+    }
+}
+
+/// F-05: an account and a group are the same, however their names are encoded, and heard of as their users write them.
+#[test]
+fn m_07_a_name_is_the_same_however_it_is_encoded() {
+    let (composed, decomposed) = ("Jos\u{e9}", "Jose\u{301}");
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user(composed), hall.user("bob"));
+    assert_eq!(hall.code(bob, register(decomposed, "x")), "USER_ALREADY_EXIST");
+    let (again, _) = hall.client();
+    assert_eq!(hall.code(again, login(decomposed, "geheim")), "SUCCESS");
+    assert_eq!(hall.office(|server, _, _| server.connections(decomposed.as_bytes()).len()), 2);
+    // Both are Jose: they may act, are written to, and are members of the same groups.
+    assert_eq!(hall.code(ann, create(decomposed)), "SUCCESS");
+    assert_eq!(hall.code(again, create(composed)), "GROUP_ALREADY_EXIST");
+    assert_eq!(hall.code(again, join(composed)), "GROUP_MEMBER_ALREADY_EXIST");
+    assert_eq!(hall.code(bob, join(composed)), "SUCCESS");
+    hall.heard(ann);
+    hall.heard(again);
+    assert_eq!(hall.code(bob, whisper(decomposed, "hi")), "SUCCESS");
+    assert_eq!(hall.heard(ann), [r#"Whisper { sender: "bob", content: "hi" }"#]);
+    assert_eq!(hall.heard(again).len(), 1);
+    hall.heard(bob);
+    assert_eq!(hall.code(again, send(composed, "hello")), "SUCCESS");
+    assert_eq!(
+        hall.heard(bob),
+        [format!("MsgGroup {{ group_name: {composed:?}, sender: \"{decomposed}\", content: \"hello\" }}")]
+    );
+    // And its call.
+    for (seat, name) in [(ann, composed), (bob, decomposed)] {
+        assert_eq!(hall.code(seat, call(name)), "SUCCESS");
+    }
+    hall.heard(ann);
+    let samples = Samples::from(&[1_i16, 2][..]);
+    hall.ask(bob, ClientCommand::Say { samples });
+    assert_eq!(hall.heard(ann).len(), 1);
+    assert_eq!(hall.code(again, ClientCommand::Logout), "SUCCESS");
+    assert_eq!(hall.office(|server, _, _| server.connections(composed.as_bytes()).len()), 1);
+    // The original compares bytes, and takes any.
+    let mut hall = Hall::original();
+    let (ann, _) = hall.client();
+    for name in [composed, decomposed, "bob\u{fe0f}"] {
+        assert_eq!(hall.code(ann, register(name, "x")), "SUCCESS");
+    }
+}
+
 #[test]
 fn m_07_the_original_says_who_exists() {
     let mut hall = Hall::original();

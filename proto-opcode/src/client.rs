@@ -11,7 +11,7 @@ pub use calls::CallState;
 use core::time::Duration;
 use voxwire_core::{
     Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Rate, Session, Via,
-    valid_name,
+    check_name,
 };
 
 /// One client: a connection to a server, its contact list, and any number of calls, each a connection of its own straight to
@@ -316,7 +316,7 @@ impl Session for Client {
     fn handle_command(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
         match command {
             ClientCommand::Login { name } => {
-                valid_name(name.as_bytes()).ok_or(Refusal::InvalidName)?;
+                check_name(name.as_bytes())?;
                 if let Phase::LoggingIn | Phase::LoggedIn = self.phase {
                     return Err(Refusal::Unexpected { state: self.phase.name(), command: "log in" });
                 }

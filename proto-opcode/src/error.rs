@@ -1,5 +1,5 @@
 use thiserror::Error;
-use voxwire_core::{DecodeError, EncodeError, Full};
+use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
 /// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -16,9 +16,9 @@ pub enum Violation {
         /// What the peer sent.
         message: &'static str,
     },
-    /// A name that is empty, too long, not UTF-8 or holds characters that cannot be seen.
-    #[error("invalid name")]
-    InvalidName,
+    /// A name that will not do.
+    #[error("invalid name: {0}")]
+    InvalidName(NameError),
     /// A call from, or to, an address where no client can listen.
     #[error("no client can listen at {0}")]
     Address(&'static str),
@@ -54,9 +54,9 @@ pub enum Refusal {
         /// What was asked for.
         command: &'static str,
     },
-    /// A name that is empty, too long or holds characters that cannot be seen.
-    #[error("invalid name: 1 to 255 bytes without invisible characters expected")]
-    InvalidName,
+    /// A name that will not do.
+    #[error("invalid name: {0}")]
+    InvalidName(#[from] NameError),
     /// No such call.
     #[error("unknown call")]
     UnknownCall,

@@ -22,9 +22,8 @@ pub mod reason {
     pub const TAKEN: &str = "username already used";
     /// ErrorResponse: nobody has that name.
     pub const NOT_FOUND: &str = "requested username not found";
-    /// LoginFailed: a name that will not do.
-    pub const INVALID: &str =
-        "username invalid: 1 to 255 bytes of UTF-8 without invisible characters expected";
+    /// LoginFailed: a name that will not do; what is wrong with it follows, after a colon.
+    pub const INVALID: &str = "username invalid";
     /// LoginFailed and ErrorResponse: more than is allowed.
     pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";
     /// ErrorResponse: a call without a name.
@@ -95,6 +94,9 @@ pub struct Settings {
     pub answer: Duration,
     /// Most calls carried at a time.
     pub max_relays: usize,
+    /// Clients may log in under any bytes, which are compared as they are: the original asks nothing. Without it a name is
+    /// checked by [`check_name`](voxwire_core::check_name), and compared in its canonical form.
+    pub any_name: bool,
     /// How long the name of a lost connection is kept from other addresses.
     pub quarantine: Duration,
     /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
@@ -149,6 +151,7 @@ impl Settings {
         relay: None,
         answer: Duration::from_secs(60),
         max_relays: 2000,
+        any_name: false,
         quarantine: Duration::from_secs(30),
         same_address_displaces: false,
         control: Rate { per_second: 10, burst: 80 },
@@ -164,6 +167,7 @@ impl Settings {
         lowest_port: 0,
         only_requested_refusals: false,
         coalesce: Duration::ZERO,
+        any_name: true,
         quarantine: Duration::ZERO,
         ..Self::DEFAULT
     };
@@ -232,7 +236,7 @@ impl Server {
         Self {
             wire: Wire { limits: settings.limits, ..Wire::SERVER },
             peers: PeerSlab::new(slots),
-            names: Names::new(max),
+            names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
             unnamed: BTreeSet::new(),
             opened: 0,
             roster: 0,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use voxwire_core::bytes::BufMut;
-use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, List, Reader};
+use voxwire_core::{DecodeError, DecodeErrorKind, Element, EncodeError, List, Reader, Untrusted};
 
 /// Length of a count, which is a u64.
 pub const COUNT_LEN: usize = 8;
@@ -66,13 +66,17 @@ impl<'a> From<&'a [u8]> for Text<'a> {
     }
 }
 
-/// Escaped.
+/// Escaped, as [`Untrusted`] is.
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Untrusted::new(self.0), f)
+    }
+}
+
+/// Escaped, between quotation marks.
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.as_str() {
-            Some(text) => fmt::Debug::fmt(text, f),
-            None => write!(f, "b\"{}\"", self.0.escape_ascii()),
-        }
+        fmt::Debug::fmt(&Untrusted::new(self.0), f)
     }
 }
 

@@ -5,8 +5,8 @@ mod hall;
 
 use hall::{CLOSED, Hall, hash, peer, request};
 use std::time::Duration;
-use voxwire_core::{Input, Session};
-use voxwire_opcode::{Packet, Refusal, ServerCommand, Settings, Text, Violation};
+use voxwire_core::{Input, NameError, Session};
+use voxwire_opcode::{Packet, Refusal, ServerCommand, Settings, Text, Violation, reason};
 
 const TAKEN: &str = r#"LoginFailed { reason: "username already used" }"#;
 const SECOND: Duration = Duration::from_secs(1);
@@ -149,7 +149,10 @@ fn o_04_the_application_decides_who_comes_in() {
     assert_eq!(hall.login(0, "alice:hush"), Ok(Some("LoggingIn(0.0)".into())), "no secret in logs");
     assert!(hall.login(0, "alice:hush").is_err(), "one at a time");
     let admit = |name, proven| ServerCommand::Admit { peer: peer(0), name, proven };
-    assert_eq!(hall.server.handle_command(hall.now, admit("", false)), Err(Refusal::InvalidName));
+    assert_eq!(
+        hall.server.handle_command(hall.now, admit("", false)),
+        Err(Refusal::InvalidName(NameError::Empty))
+    );
     hall.server.handle_command(hall.now, admit("alice", false)).unwrap();
     assert_eq!(hall.run_for(SECOND), ["LoggedIn(0.0)"]);
     assert_eq!(hall.said(0)[1..], ["LoginSuccess"]);
@@ -180,13 +183,55 @@ fn o_04_the_application_decides_who_comes_in() {
 fn names_that_nobody_could_tell_apart_are_refused() {
     let mut hall = Hall::new(Settings::DEFAULT);
     hall.open(0);
-    for name in ["al\u{200b}ice", " alice", "a\nb", "\u{202e}evil"] {
-        assert_eq!(hall.login(0, name), Err(Violation::InvalidName));
-        assert!(hall.said(0).last().unwrap().starts_with(r#"LoginFailed { reason: "username invalid"#));
+    // F-05
+    for (name, error) in [
+        ("al\u{200b}ice", NameError::Invisible('\u{200b}')),
+        (" alice", NameError::Blank),
+        ("a\nb", NameError::Control('\n')),
+        ("\u{202e}evil", NameError::Invisible('\u{202e}')),
+        ("bob\u{fe0f}", NameError::Stray('\u{fe0f}')),
+        ("b\u{34f}ob", NameError::Invisible('\u{34f}')),
+        ("\u{2800}", NameError::Invisible('\u{2800}')),
+        ("a\u{a0}b", NameError::Invisible('\u{a0}')),
+        ("\u{3000}", NameError::Invisible('\u{3000}')),
+        ("bob\u{1d173}", NameError::Invisible('\u{1d173}')),
+    ] {
+        assert_eq!(hall.login(0, name), Err(Violation::InvalidName(error)));
+        let said = format!(r#"LoginFailed {{ reason: "username invalid: {error}" }}"#);
+        assert_eq!(hall.said(0).last(), Some(&said));
     }
     let long = Text(&[b'a'; 255]);
     hall.send(0, &Packet::Login { name: long }).unwrap();
     assert_eq!(hall.said(0), ["LoginSuccess"]);
+}
+
+/// F-05: one name in two encodings is one name, and is called by either; the original compares bytes, and takes any.
+#[test]
+fn a_name_is_the_same_however_it_is_encoded() {
+    let (composed, decomposed) = ("Jos\u{e9}", "Jose\u{301}");
+    let mut hall = Hall::new(Settings::DEFAULT);
+    (0..2).for_each(|slot| hall.open(slot));
+    hall.login(0, composed).unwrap();
+    hall.login(1, decomposed).unwrap();
+    assert!(hall.said(1).last().unwrap().contains(reason::TAKEN));
+    assert_eq!(hall.server.find(decomposed.as_bytes()), Some(peer(0)));
+    let mut hall = Hall::new(Settings::ORIGINAL);
+    for (slot, name) in [composed, decomposed, "bob\u{fe0f}", "\u{2800}"].into_iter().enumerate() {
+        let slot = slot as u32;
+        hall.open(slot);
+        hall.login(slot, name).unwrap();
+        assert_eq!(hall.server.name(peer(slot)), Some(name.as_bytes()));
+    }
+    // People write like this, and are let in.
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for (slot, name) in
+        ["می\u{200c}خواهم", "क्\u{200d}ष", "👨\u{200d}👩\u{200d}👧", "Ann B. 2"].into_iter().enumerate()
+    {
+        let slot = slot as u32;
+        hall.open(slot);
+        hall.login(slot, name).unwrap();
+        assert_eq!(hall.server.name(peer(slot)), Some(name.as_bytes()));
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{
     Registration, Request, Violation, Wire,
 };
 use core::time::Duration;
-use voxwire_core::{EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Session};
+use voxwire_core::{EncodeError, Input, Instant, Lane, Message, NameError, Outbox, Output, PeerId, Session};
 
 /// One client: a connection to a server, and at most one call, as caller or callee.
 ///
@@ -361,6 +361,7 @@ impl Session for Client {
             (ClientCommand::Register { name, secret, preferred, samples }, _) => {
                 self.idle()?;
                 let registration = Registration { name: name.as_bytes(), secret, samples: Some(samples) };
+                registration.check()?;
                 let optional = registration.to_bytes()?;
                 let handshake = Handshake { parameters: preferred, user_name: &[], optional: &optional };
                 self.advance_to(&Packet::Handshake(handshake), Phase::Registering)?;
@@ -372,7 +373,7 @@ impl Session for Client {
                 parameters.check(&self.settings.ranges)?;
                 // An empty name would be a registration.
                 if user.is_empty() {
-                    return Err(Refusal::InvalidName);
+                    return Err(Refusal::InvalidName(NameError::Empty));
                 }
                 let handshake = Handshake { parameters, user_name: user, optional };
                 self.advance_to(&Packet::Handshake(handshake), Phase::Calling(parameters))?;

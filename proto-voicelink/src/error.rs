@@ -1,5 +1,5 @@
 use thiserror::Error;
-use voxwire_core::{DecodeError, EncodeError, Full};
+use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
 /// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -22,9 +22,9 @@ pub enum Violation {
     /// Data outside a call, beyond what can be left over from one.
     #[error("data without a call")]
     StrayData,
-    /// A registration whose name is empty, too long, not UTF-8 or holds characters that cannot be seen.
-    #[error("invalid name in a registration")]
-    InvalidName,
+    /// A registration whose name will not do, or reads like the address of a caller that has none.
+    #[error("invalid name in a registration: {0}")]
+    InvalidName(NameError),
     /// More calls and registrations from one address than are allowed.
     #[error("too many attempts")]
     TooManyAttempts,
@@ -63,10 +63,9 @@ pub enum Refusal {
     /// A parameter is out of range.
     #[error(transparent)]
     Range(#[from] RangeError),
-    /// A name that is empty, too long or holds characters that cannot be seen.
-    #[error("invalid name: 1 to 255 bytes without invisible characters expected")]
-    InvalidName,
-
+    /// A name that will not do.
+    #[error("invalid name: {0}")]
+    InvalidName(#[from] NameError),
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,

@@ -1,8 +1,7 @@
-use crate::message::Text;
 use crate::{ByteOrder, Parameters};
 use alloc::boxed::Box;
 use core::{fmt, net::SocketAddr, time::Duration};
-use voxwire_core::PeerId;
+use voxwire_core::{PeerId, Untrusted};
 
 /// What a client's application can ask for.
 #[derive(Clone, Copy)]
@@ -333,14 +332,14 @@ impl fmt::Debug for ClientCommand<'_> {
                 write!(f, "Register({name:?}, {secret} a secret, {preferred}, {})", samples.tag())
             }
             Self::Call { user, parameters, optional } => {
-                write!(f, "Call({:?}, {parameters}, {:?})", Text(user), Text(optional))
+                write!(f, "Call({:?}, {parameters}, {:?})", Untrusted::new(user), Untrusted::new(optional))
             }
-            Self::Accept { optional } => write!(f, "Accept({:?})", Text(optional)),
+            Self::Accept { optional } => write!(f, "Accept({:?})", Untrusted::new(optional)),
             Self::Counter { parameters, optional } => {
-                write!(f, "Counter({parameters}, {:?})", Text(optional))
+                write!(f, "Counter({parameters}, {:?})", Untrusted::new(optional))
             }
-            Self::Close { optional } => write!(f, "Close({:?})", Text(optional)),
-            Self::Drop { optional } => write!(f, "Drop({:?})", Text(optional)),
+            Self::Close { optional } => write!(f, "Close({:?})", Untrusted::new(optional)),
+            Self::Drop { optional } => write!(f, "Drop({:?})", Untrusted::new(optional)),
             Self::Say { samples } => write!(f, "Say({} bytes)", samples.len()),
         }
     }
@@ -352,20 +351,27 @@ impl fmt::Debug for ClientEvent<'_> {
             Self::Connected => f.write_str("Connected"),
             Self::Registered => f.write_str("Registered"),
             Self::NotFound => f.write_str("NotFound"),
-            Self::RegistrationRefused { reason } => write!(f, "RegistrationRefused({:?})", Text(reason)),
+            Self::RegistrationRefused { reason } => {
+                write!(f, "RegistrationRefused({:?})", Untrusted::new(reason))
+            }
             Self::Incoming { caller, parameters, optional, superseded } => {
                 let superseded = if *superseded { ", superseded" } else { "" };
-                write!(f, "Incoming({:?}, {parameters}, {:?}{superseded})", Text(caller), Text(optional))
+                write!(
+                    f,
+                    "Incoming({:?}, {parameters}, {:?}{superseded})",
+                    Untrusted::new(caller),
+                    Untrusted::new(optional)
+                )
             }
             Self::Countered { parameters, optional } => {
-                write!(f, "Countered({parameters}, {:?})", Text(optional))
+                write!(f, "Countered({parameters}, {:?})", Untrusted::new(optional))
             }
             Self::Established { parameters, optional } => {
-                write!(f, "Established({parameters}, {:?})", Text(optional))
+                write!(f, "Established({parameters}, {:?})", Untrusted::new(optional))
             }
             Self::Data { samples } => write!(f, "Data({} bytes)", samples.len()),
-            Self::Closed { optional } => write!(f, "Closed({:?})", Text(optional)),
-            Self::Dropped { optional } => write!(f, "Dropped({:?})", Text(optional)),
+            Self::Closed { optional } => write!(f, "Closed({:?})", Untrusted::new(optional)),
+            Self::Dropped { optional } => write!(f, "Dropped({:?})", Untrusted::new(optional)),
             Self::NoAnswer { request } => write!(f, "NoAnswer({request:?})"),
             Self::Disconnected { in_call } => write!(f, "Disconnected(in call: {in_call})"),
         }
@@ -387,7 +393,7 @@ impl fmt::Debug for ServerEvent<'_> {
                 write!(f, "Ringing({caller} -> {callee}, {parameters})")
             }
             Self::Unreachable { caller, user, cause } => {
-                write!(f, "Unreachable({caller} -> {:?}, {cause:?})", Text(user))
+                write!(f, "Unreachable({caller} -> {:?}, {cause:?})", Untrusted::new(user))
             }
             Self::Established { caller, callee, parameters } => {
                 write!(f, "Established({caller} -> {callee}, {parameters})")

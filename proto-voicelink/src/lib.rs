@@ -43,7 +43,7 @@ pub use {
     message::{ClientMessage, Handshake, Packet, ServerMessage},
     registration::Registration,
     server::{Server, ServerStats, Settings, reason},
-    voxwire_core::valid_name,
+    voxwire_core::{NameError, check_name},
     wire::{
         ByteOrder, DEFAULT_PORT, Format, HANDSHAKE_HEAD_LEN, HEAD_LEN, LIMITS, MAX_CONTROL, MAX_DATA,
         MAX_FIRST, MAX_NAME, MAX_STRAY_DATA, PARAMETERS_HEAD_LEN, Parameters, Ranges, Wire,

@@ -2,7 +2,7 @@ use crate::wire::{Audio, HANDSHAKE_HEAD_LEN, HEAD_LEN, Head, NameLength, PARAMET
 use crate::{ByteOrder, Parameters, Registration, Wire, voice};
 use core::fmt;
 use voxwire_core::bytes::BufMut;
-use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message};
+use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message, Untrusted};
 use zerocopy::byteorder::{BigEndian, ByteOrder as Order, LittleEndian, U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -263,26 +263,17 @@ impl fmt::Debug for Packet<'_> {
             }
             Packet::Handshake(Handshake { parameters, user_name, optional }) => {
                 f.field("parameters", parameters)
-                    .field("user_name", &Text(user_name))
-                    .field("optional", &Text(optional));
+                    .field("user_name", &Untrusted::new(user_name))
+                    .field("optional", &Untrusted::new(optional));
             }
             Packet::Parameters { parameters, optional } => {
-                f.field("parameters", parameters).field("optional", &Text(optional));
+                f.field("parameters", parameters).field("optional", &Untrusted::new(optional));
             }
             Packet::Close { optional } | Packet::Accept { optional } | Packet::Drop { optional } => {
-                f.field("optional", &Text(optional));
+                f.field("optional", &Untrusted::new(optional));
             }
         }
         f.finish()
-    }
-}
-
-/// Bytes that are probably text, shown escaped.
-pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
-
-impl fmt::Debug for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 

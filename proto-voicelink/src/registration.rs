@@ -1,8 +1,7 @@
 use crate::ByteOrder;
-use crate::message::Text;
 use alloc::vec::Vec;
 use core::fmt;
-use voxwire_core::{EncodeError, valid_name};
+use voxwire_core::{EncodeError, NameError, Untrusted, check_name, is_address_like};
 
 /// The Optional Data of a registration: a Handshake whose Username is empty, by which a client names itself.
 ///
@@ -29,7 +28,7 @@ pub struct Registration<'a> {
 }
 
 impl<'a> Registration<'a> {
-    /// Reads Optional Data. Everything can be read; whether the name will do is [`valid_name`](voxwire_core::valid_name)'s question.
+    /// Reads Optional Data. Everything can be read; whether the name will do is [`check`](Self::check)'s question.
     pub fn parse(optional: &'a [u8]) -> Self {
         let mut parts = optional.splitn(3, |&byte| byte == 0);
         let name = parts.next().unwrap_or(&[]);
@@ -42,16 +41,25 @@ impl<'a> Registration<'a> {
         }
     }
 
+    /// The name as text if it will do: one that [`check_name`] takes, and that does not read like a network address, by which
+    /// callers are shown that have no name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<&'a str, NameError> {
+        match check_name(self.name)? {
+            name if is_address_like(name) => Err(NameError::Address),
+            name => Ok(name),
+        }
+    }
+
     /// The Optional Data to send.
     ///
     /// # Errors
     /// `Value` for a name that will not do, or a secret that is empty or holds a NUL.
     pub fn to_bytes(&self) -> Result<Vec<u8>, EncodeError> {
-        if valid_name(self.name).is_none() {
-            return Err(EncodeError::Value {
-                field: "name",
-                expected: "1 to 255 bytes of text without control characters",
-            });
+        if let Err(error) = self.check() {
+            return Err(EncodeError::Value { field: "name", expected: error.expected() });
         }
         if self.secret.is_some_and(|secret| secret.is_empty() || secret.contains(&0)) {
             return Err(EncodeError::Value { field: "secret", expected: "at least one byte, and no NUL" });
@@ -75,7 +83,7 @@ impl fmt::Debug for Registration<'_> {
         let Self { name, secret, samples } = self;
         let secret = secret.map(|_| "***");
         f.debug_struct("Registration")
-            .field("name", &Text(name))
+            .field("name", &Untrusted::new(name))
             .field("secret", &secret)
             .field("samples", samples)
             .finish()

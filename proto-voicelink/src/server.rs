@@ -30,9 +30,8 @@ pub mod reason {
     pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";
     /// A registration under a name that somebody has, or had a moment ago.
     pub const NAME_TAKEN: &str = "name taken";
-    /// A registration under a name that will not do.
-    pub const NAME_INVALID: &str =
-        "name invalid: 1 to 255 bytes of UTF-8 without invisible characters expected";
+    /// A registration under a name that will not do: what is wrong with it follows, after a colon.
+    pub const NAME_INVALID: &str = "name invalid";
     /// Somebody who showed that the name is his own took it over.
     pub const DISPLACED: &str = "your name was taken over by a newer connection";
     /// The server ends.

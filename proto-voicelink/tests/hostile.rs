@@ -6,8 +6,8 @@ use core::time::Duration;
 use voxwire_core::testing::{Rng, vectors};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Rate, Session, Via};
 use voxwire_voicelink::{
-    ByteOrder, ClientCommand, Format, Handshake, Packet, Parameters, Refusal, Server, ServerCommand,
-    ServerEvent, Settings, Violation, Wire, reason,
+    ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, Server,
+    ServerCommand, ServerEvent, Settings, Violation, Wire, reason,
 };
 
 const VECTORS: &str = include_str!("vectors/packets.txt");
@@ -337,10 +337,55 @@ fn v_13_the_same_address_displaces_its_own_half_dead_connection_a_stranger_does_
     desk.send(other, &registration("carol")).unwrap();
     desk.wait_for_names();
     assert_eq!(desk.to(other), ["Drop { optional: \"name taken\" }"]);
-    for name in ["", "tab\there", "\u{7f}"] {
-        assert_eq!(desk.send(other, &registration(name)), Err(Violation::InvalidName));
-        assert!(desk.to(other)[0].starts_with("Drop { optional: \"name invalid"));
+}
+
+/// F-05, F-13: names that cannot be seen, look like others, or imitate a caller without a name; and what is wrong is said.
+#[test]
+fn v_13_a_name_that_would_deceive_is_refused() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let other = desk.open("127.0.0.1:2");
+    for (name, error) in [
+        ("", NameError::Empty),
+        ("tab\there", NameError::Control('\t')),
+        ("\u{7f}", NameError::Control('\u{7f}')),
+        ("bob\u{fe0f}", NameError::Stray('\u{fe0f}')),
+        ("b\u{34f}ob", NameError::Invisible('\u{34f}')),
+        ("\u{2800}", NameError::Invisible('\u{2800}')),
+        ("a\u{a0}b", NameError::Invisible('\u{a0}')),
+        ("\u{3000}", NameError::Invisible('\u{3000}')),
+        ("bob\u{1d173}", NameError::Invisible('\u{1d173}')),
+        ("192.0.2.7:40000", NameError::Address),
+        ("192.0.2.7", NameError::Address),
+        ("[2001:db8::1]:40000", NameError::Address),
+        ("2001:db8::1", NameError::Address),
+    ] {
+        assert_eq!(desk.send(other, &registration(name)), Err(Violation::InvalidName(error)));
+        assert_eq!(desk.to(other), [format!("Drop {{ optional: \"name invalid: {error}\" }}")]);
     }
+    for (at, name) in
+        ["می\u{200c}خواهم", "क्\u{200d}ष", "👨\u{200d}👩\u{200d}👧", "Ann B. 2"].into_iter().enumerate()
+    {
+        desk.registered(&format!("192.0.2.{at}:3"), name);
+    }
+}
+
+/// F-05: one name in two encodings is one name; whoever is blocked under one stays so under the other.
+#[test]
+fn v_13_a_name_is_the_same_however_it_is_encoded() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let ann = desk.registered("192.0.2.1:1", "Jos\u{e9}");
+    let eve = desk.open("192.0.2.2:1");
+    desk.send(eve, &registration("Jose\u{301}")).unwrap();
+    desk.wait_for_names();
+    assert_eq!(desk.to(eve), ["Drop { optional: \"name taken\" }"]);
+    assert_eq!((desk.server.find("Jose\u{301}"), desk.server.name(ann)), (Some(ann), Some("Jos\u{e9}")));
+    let bob = desk.registered("192.0.2.3:1", "bob");
+    desk.server
+        .handle_command(desk.now, ServerCommand::Block { callee: "bob", caller: "Jose\u{301}" })
+        .unwrap();
+    let call = call("bob", Parameters::DEFAULT);
+    desk.send(ann, &call).unwrap();
+    assert!(desk.to(bob).is_empty());
 }
 
 #[test]

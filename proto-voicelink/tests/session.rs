@@ -7,8 +7,8 @@ use core::time::Duration;
 use hall::{AUDIO, Hall, OTHER, Porter};
 use voxwire_core::testing::{Net, Rng, Sim, Transport};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientSettings, Parameters, Phase, Refusal, Server, ServerCommand,
-    Settings,
+    ByteOrder, Client, ClientCommand, ClientSettings, NameError, Parameters, Phase, Refusal, Server,
+    ServerCommand, Settings,
 };
 
 #[test]
@@ -218,7 +218,7 @@ fn v_10_commands_out_of_place_are_refused_and_send_nothing() {
     assert!(matches!(hall.tell(alice, call(silent, b"")), Err(Refusal::Range(_))));
     assert!(matches!(hall.tell(alice, call(AUDIO, &[0; 4096])), Err(Refusal::Encode(_))));
     let nobody = ClientCommand::Call { user: b"", parameters: AUDIO, optional: b"" };
-    assert_eq!(hall.tell(alice, nobody), Err(Refusal::InvalidName));
+    assert_eq!(hall.tell(alice, nobody), Err(Refusal::InvalidName(NameError::Empty)));
     assert_eq!(hall.phase(alice), Phase::Idle);
     hall.call(alice, "bob");
     assert_eq!(hall.tell(alice, call(AUDIO, b"")), Err(Refusal::Busy { state: "calling" }));

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use syfala::SyfalaFile;
 pub use syfala::{Syfala, SyfalaSound, sample_type};
 use tracing_subscriber::filter::LevelFilter;
-use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, valid_name};
+use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, check_name};
 
 /// Where the status page is unless something else is said.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
@@ -522,9 +522,8 @@ impl Config {
         let Voicelink { names, secrets, block, .. } = &self.voicelink;
         let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
         for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
-            if valid_name(name.as_bytes()).is_none() {
-                let expected = "1 to 255 bytes without control characters expected";
-                return Err(Error::Usage(format!("voicelink: the name {name:?} will not do: {expected}")));
+            if let Err(error) = check_name(name.as_bytes()) {
+                return Err(Error::Usage(format!("voicelink: the name {name:?} will not do: {error}")));
             }
         }
         if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.is_empty() || secret.contains('\0'))
@@ -533,8 +532,10 @@ impl Config {
         }
         for (name, secret) in &self.opcode.secrets {
             let whole = name.len().saturating_add(secret.len()).saturating_add(1);
-            if valid_name(name.as_bytes()).is_none() || name.contains(':') || secret.is_empty() || whole > 255
-            {
+            if let Err(error) = check_name(name.as_bytes()) {
+                return Err(Error::Usage(format!("opcode: the name {name:?} will not do: {error}")));
+            }
+            if name.contains(':') || secret.is_empty() || whole > 255 {
                 let expected = "a name without a colon and a secret expected, together at most 254 bytes";
                 return Err(Error::Usage(format!("opcode: the secret of {name:?} will not do: {expected}")));
             }

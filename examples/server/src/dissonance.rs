@@ -2,12 +2,13 @@
 
 use crate::Error;
 use crate::config::{Config, Dissonance, Profile, Protocol};
+use crate::names::Who;
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, PeerId};
+use voxwire_core::{Handler, Instant, PeerId, Untrusted};
 use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerStats, Settings, Violation};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -112,20 +113,26 @@ struct Log;
 
 impl Handler<Server> for Log {
     fn on_event(&mut self, server: &mut Server, _now: Instant, event: ServerEvent<'_>) {
-        let name = |client: ClientId| server.name(client).unwrap_or("?").to_owned();
+        let name = |client: ClientId| {
+            Who { name: server.name(client).map(str::as_bytes), address: None }.to_string()
+        };
+        let quoted = |text: &str| format!("{:?}", Untrusted::new(text));
+        let address = |peer: PeerId| server.address(peer).map(tracing::field::display);
         match event {
             ServerEvent::Joined { peer, client } => {
-                tracing::info!(%peer, %client, name = ?name(client), from = ?server.address(peer), "joined");
+                tracing::info!(%peer, %client, name = %name(client), from = address(peer), "joined");
             }
-            ServerEvent::Left { client, name, cause, .. } => tracing::info!(%client, ?name, ?cause, "left"),
+            ServerEvent::Left { client, name, cause, .. } => {
+                tracing::info!(%client, name = %quoted(&name), ?cause, "left");
+            }
             ServerEvent::NameRefused { peer, name } => {
-                tracing::info!(%peer, ?name, from = ?server.address(peer), "not let in: name taken");
+                tracing::info!(%peer, name = %quoted(&name), from = address(peer), "not let in: name taken");
             }
             ServerEvent::Rooms { client, refused: Some((room, why)) } => {
-                tracing::info!(%client, name = ?name(client), ?room, %why, "room refused");
+                tracing::info!(%client, name = %name(client), room = %quoted(&room), %why, "room refused");
             }
             ServerEvent::Listening { client, room, joined } => {
-                tracing::debug!(%client, name = ?name(client), ?room, joined, "listening");
+                tracing::debug!(%client, name = %name(client), room = %quoted(&room), joined, "listening");
             }
             event => tracing::debug!(?event),
         }

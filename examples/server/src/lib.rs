@@ -8,6 +8,7 @@ mod dissonance;
 mod error;
 pub mod logging;
 mod msgpack;
+mod names;
 mod opcode;
 mod service;
 mod status;

@@ -6,6 +6,7 @@ mod store;
 
 use crate::Error;
 use crate::config::{Config, Msgpack, Profile, Protocol};
+use crate::names::Who;
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use blake2::{Blake2s256, Digest as _};
 use core::future::Future;
@@ -53,7 +54,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
     restore(&store, &mut server, config)?;
     let hasher = passwords::Hasher::new().map_err(Error::Usage)?;
-    make_accounts(config, &store, &hasher)?;
+    make_accounts(config, &server, &store, &hasher)?;
     let desk = Arc::new(Desk::default());
     let shared = Arc::new(Shared::default());
     let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
@@ -98,7 +99,12 @@ fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Er
 }
 
 /// Makes the accounts of the settings, where they are not there.
-fn make_accounts(config: &Config, store: &Store, hasher: &passwords::Hasher) -> Result<(), Error> {
+fn make_accounts(
+    config: &Config,
+    server: &Server,
+    store: &Store,
+    hasher: &passwords::Hasher,
+) -> Result<(), Error> {
     let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
     // Where nobody but this machine can use them.
     if config.profile_of(Protocol::Msgpack) == Profile::Original && config.bind.is_loopback() {
@@ -113,13 +119,14 @@ fn make_accounts(config: &Config, store: &Store, hasher: &passwords::Hasher) -> 
     let failed = |error: String| Error::Database { path: path.clone(), error };
     let reader = store::Reader::open(&config.data).map_err(|error| failed(error.to_string()))?;
     for (name, password) in accounts {
-        if reader.password(name.as_bytes()).map_err(|error| failed(error.to_string()))?.is_some() {
+        let name = server.key(name.into());
+        if reader.password(&name).map_err(|error| failed(error.to_string()))?.is_some() {
             continue;
         }
         let hash = hasher.hash(password.as_bytes()).map_err(failed)?;
-        let made = store.transaction(|store| store.register(name.as_bytes(), &hash));
+        let made = store.transaction(|store| store.register(&name, &hash));
         if made.map_err(|error| failed(error.to_string()))? != store::Outcome::Done {
-            return Err(Error::Usage(format!("msgpack: there is no room for the account {name:?}")));
+            return Err(Error::Usage(format!("msgpack: there is no room for the account {:?}", Text(&name))));
         }
     }
     Ok(())
@@ -257,39 +264,40 @@ fn refuse(server: &mut Server, now: Instant, ticket: Ticket, code: Code) {
 
 impl Handler<Server> for Registrar {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        let name = |peer: PeerId| format!("{:?}", Text(server.username(peer).unwrap_or(b"?")));
+        let name =
+            |peer: PeerId| Who { name: server.username(peer), address: server.address(peer) }.to_string();
         match event {
             ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
             ServerEvent::Registering { ticket, .. } if !self.register => {
                 refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT);
             }
             ServerEvent::Registering { ticket, peer, username, password } => {
-                let (username, password) = (username.0.into(), password.0.to_vec().into());
+                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
                 self.attempt(server, now, Attempt { ticket, peer, register: true, username, password });
             }
             ServerEvent::LoggingIn { ticket, peer, username, password } => {
-                let (username, password) = (username.0.into(), password.0.to_vec().into());
+                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
                 self.attempt(server, now, Attempt { ticket, peer, register: false, username, password });
             }
             ServerEvent::AddingContact { ticket, username, contact, store, .. } => {
-                let (username, contact) = (username.0.into(), contact.0.into());
+                let (username, contact) = (server.key(username).into(), server.key(contact).into());
                 self.submit(server, now, ticket, Job::AddContact { ticket, username, contact, store });
             }
             ServerEvent::CreatingGroup { ticket, group_name, owner, .. } => {
                 tracing::info!(group = ?group_name, ?owner, "a new group");
-                let (group_name, owner) = (group_name.0.into(), owner.0.into());
+                let (group_name, owner) = (server.key(group_name).into(), server.key(owner).into());
                 self.submit(server, now, ticket, Job::CreateGroup { ticket, group_name, owner });
             }
             ServerEvent::JoiningGroup { ticket, group_name, username, .. } => {
                 tracing::info!(group = ?group_name, ?username, "a new member");
-                let (group_name, username) = (group_name.0.into(), username.0.into());
+                let (group_name, username) = (server.key(group_name).into(), server.key(username).into());
                 self.submit(server, now, ticket, Job::JoinGroup { ticket, group_name, username });
             }
             ServerEvent::Keeping { ticket, recipients, update, .. } => {
                 let sender = match update {
                     ServerMessage::Whisper { sender, .. }
                     | ServerMessage::MsgGroup { sender, .. }
-                    | ServerMessage::VoiceMsg { sender, .. } => sender.0.into(),
+                    | ServerMessage::VoiceMsg { sender, .. } => server.key(sender).into(),
                     _ => return refuse(server, now, ticket, Code::REQUEST_INVALID),
                 };
                 let mut body = Vec::new();
@@ -334,6 +342,9 @@ impl Handler<Server> for Registrar {
                 if let Some(username) = username {
                     tracing::info!(%peer, name = ?Text(&username), "gone");
                 }
+            }
+            ServerEvent::InvalidName { peer, error } => {
+                tracing::info!(%peer, %error, "a new name refused");
             }
             event => tracing::debug!(?event),
         }

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use crate::config::{Config, Opcode, Profile, Protocol};
+use crate::names::{Who, by_key};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::net::IpAddr;
@@ -9,9 +10,10 @@ use core::pin::Pin;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, Limits, PeerId, Session};
+use voxwire_core::{Handler, Instant, Limits, PeerId, Session, canonical_name};
 use voxwire_opcode::{
-    MAX_NAME, RelayAddress, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text, Violation,
+    MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text,
+    Violation,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -42,7 +44,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         limits: Limits { max_peers: config.connections, max_backlog: 256 << 20, ..defaults.limits },
         ..defaults
     };
-    let porter = Porter { secrets: secrets.clone(), secrets_only };
+    let porter = Porter { secrets: by_key(secrets), secrets_only };
     let hub = HubSettings {
         // Everybody's name has to fit, as a newcomer is told them all.
         backlog: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
@@ -94,6 +96,7 @@ impl Service for Hosted {
 /// Decides who is who. Text that peers chose is logged escaped, and secrets are not.
 #[derive(Debug)]
 struct Porter {
+    /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
 }
@@ -102,10 +105,10 @@ impl Porter {
     /// The answer to somebody who asks for `name`, or `name:secret`.
     fn judge<'a>(&self, peer: PeerId, asked: &'a str) -> ServerCommand<'a> {
         let (name, secret) = match asked.split_once(':') {
-            Some((name, secret)) if self.secrets.contains_key(name) => (name, Some(secret)),
+            Some((name, secret)) if self.secrets.contains_key(&*canonical_name(name)) => (name, Some(secret)),
             _ => (asked, None),
         };
-        match (self.secrets.get(name), secret) {
+        match (self.secrets.get(&*canonical_name(name)), secret) {
             (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown.as_bytes())) => {
                 ServerCommand::Admit { peer, name, proven: true }
             }
@@ -121,8 +124,8 @@ impl Porter {
 
 impl Handler<Server> for Porter {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        let name = |peer: PeerId| format!("{:?}", Text(server.name(peer).unwrap_or(b"?")));
-        let address = |peer: PeerId| -> Option<IpAddr> { server.address(peer).map(|from| from.ip()) };
+        let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
+        let address = |peer: PeerId| server.address(peer).map(|from| tracing::field::display(from.ip()));
         match event {
             ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
             ServerEvent::LoggingIn { peer, name } => {
@@ -130,20 +133,26 @@ impl Handler<Server> for Porter {
                     Some(text) => self.judge(peer, text),
                     None => ServerCommand::Reject { peer, reason: voxwire_opcode::reason::INVALID },
                 };
-                let refused = server.handle_command(now, verdict).is_err();
-                if refused {
-                    let reason = voxwire_opcode::reason::INVALID;
-                    let _ = server.handle_command(now, ServerCommand::Reject { peer, reason });
-                }
-                if refused || matches!(verdict, ServerCommand::Reject { .. }) {
-                    tracing::info!(%peer, address = ?server.address(peer), "log-in refused");
+                let address = address(peer);
+                let result = server.handle_command(now, verdict);
+                if let Err(refusal) = &result {
+                    let reason = match refusal {
+                        Refusal::InvalidName(error) => {
+                            format!("{}: {error}", voxwire_opcode::reason::INVALID)
+                        }
+                        _ => voxwire_opcode::reason::INVALID.into(),
+                    };
+                    let _ = server.handle_command(now, ServerCommand::Reject { peer, reason: &reason });
+                    tracing::info!(%peer, address, %refusal, "log-in refused");
+                } else if let ServerCommand::Reject { reason, .. } = verdict {
+                    tracing::info!(%peer, address, reason, "log-in refused");
                 }
             }
             ServerEvent::LoggedIn { peer } => {
-                tracing::info!(%peer, name = %name(peer), address = ?address(peer), "logged in");
+                tracing::info!(%peer, name = %name(peer), address = address(peer), "logged in");
             }
             ServerEvent::LoginFailed { peer, name } => {
-                tracing::info!(%peer, ?name, address = ?address(peer), "log-in refused");
+                tracing::info!(%peer, ?name, address = address(peer), "log-in refused");
             }
             ServerEvent::Calling { caller, callee } => {
                 tracing::info!(caller = %name(caller), callee = %name(callee), "calling");

@@ -1,6 +1,7 @@
 //! voicelink: who may have which name, and what goes into the log.
 
 use crate::config::{Config, FixedName, Voicelink};
+use crate::names::{Who, by_key};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::net::IpAddr;
@@ -8,7 +9,7 @@ use core::pin::Pin;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, PeerId, Session};
+use voxwire_core::{Handler, Instant, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::{Drained, Handle, Hub, HubStats, Listener};
 use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation};
 
@@ -39,7 +40,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
     }
     let porter = Porter {
         names: config.voicelink.names.clone(),
-        secrets: config.voicelink.secrets.clone(),
+        secrets: by_key(&config.voicelink.secrets),
         secrets_only: config.voicelink.secrets_only,
     };
     Hosted { hub: Hub::spawn(vec![listener], server, porter, hub_settings(config)) }
@@ -88,6 +89,7 @@ impl Service for Hosted {
 #[derive(Debug)]
 struct Porter {
     names: BTreeMap<IpAddr, FixedName>,
+    /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
 }
@@ -101,11 +103,13 @@ impl Porter {
         name: &str,
         secret: Option<&[u8]>,
     ) -> ServerCommand<'a> {
-        let owner = self.names.iter().find(|(_, fixed)| fixed.name == name).map(|(owner, _)| *owner);
+        let name = canonical_name(name);
+        let owner = self.names.iter().find(|(_, fixed)| canonical_name(&fixed.name) == name);
+        let owner = owner.map(|(owner, _)| *owner);
         if owner.is_some() && owner != address {
             return ServerCommand::Reject { peer, reason: "this name belongs to another address" };
         }
-        match (self.secrets.get(name), secret) {
+        match (self.secrets.get(&*name), secret) {
             (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown)) => {
                 ServerCommand::Admit { peer, proven: true }
             }
@@ -119,7 +123,10 @@ impl Porter {
 
 impl Handler<Server> for Porter {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        let name = |peer: PeerId| server.name(peer).unwrap_or("?").to_owned();
+        let who = |peer: PeerId| {
+            Who { name: server.name(peer).map(str::as_bytes), address: server.address(peer) }.to_string()
+        };
+        let quoted = |name: &str| format!("{:?}", Untrusted::new(name));
         match event {
             ServerEvent::Connected { peer, from } => {
                 tracing::debug!(%peer, ?from, "connected");
@@ -133,47 +140,49 @@ impl Handler<Server> for Porter {
                     }
                     let introduce = ServerCommand::Introduce { peer, name, reachable: true, order: *order };
                     if let Err(refusal) = server.handle_command(now, introduce) {
-                        tracing::info!(%peer, ?name, %refusal, "fixed name not given");
+                        tracing::info!(%peer, name = %quoted(name), %refusal, "fixed name not given");
                     }
                 }
             }
             ServerEvent::Registering { peer, name, secret, .. } => {
                 let address = server.address(peer).map(|from| from.ip().to_canonical());
                 let verdict = self.judge(peer, address, name, secret);
-                match server.handle_command(now, verdict) {
-                    Ok(()) if server.name(peer) == Some(name) => {
-                        tracing::info!(%peer, ?name, ?address, "registered")
-                    }
+                let result = server.handle_command(now, verdict);
+                let (registered, name) = (server.name(peer) == Some(name), quoted(name));
+                let address = address.map(tracing::field::display);
+                match result {
+                    Ok(()) if registered => tracing::info!(%peer, %name, address, "registered"),
                     Ok(()) if matches!(verdict, ServerCommand::Admit { .. }) => {
-                        tracing::debug!(%peer, ?name, ?address, "name held, waiting");
+                        tracing::debug!(%peer, %name, address, "name held, waiting");
                     }
-                    Ok(()) => tracing::info!(%peer, ?name, ?address, "registration refused"),
-                    Err(refusal) => tracing::info!(%peer, ?name, ?address, %refusal, "registration refused"),
+                    Ok(()) => tracing::info!(%peer, %name, address, "registration refused"),
+                    Err(refusal) => tracing::info!(%peer, %name, address, %refusal, "registration refused"),
                 }
             }
-            ServerEvent::Registered { peer } => tracing::info!(%peer, name = ?name(peer), "registered"),
+            ServerEvent::Registered { peer } => tracing::info!(%peer, name = %who(peer), "registered"),
             ServerEvent::NameRefused { peer, name } => {
-                tracing::info!(%peer, ?name, "registration refused: name taken")
+                tracing::info!(%peer, name = %quoted(&name), "registration refused: name taken")
             }
             ServerEvent::Ringing { caller, callee, parameters } => {
-                tracing::info!(caller = ?name(caller), callee = ?name(callee), %parameters, "ringing");
+                tracing::info!(caller = %who(caller), callee = %who(callee), %parameters, "ringing");
             }
             ServerEvent::Unreachable { caller, user, cause } => {
-                tracing::info!(caller = ?name(caller), user = ?String::from_utf8_lossy(user), ?cause, "not put through");
+                let user = Untrusted::new(user);
+                tracing::info!(caller = %who(caller), ?user, ?cause, "not put through");
             }
             ServerEvent::Established { caller, callee, parameters } => {
-                tracing::info!(caller = ?name(caller), callee = ?name(callee), %parameters, "call up");
+                tracing::info!(caller = %who(caller), callee = %who(callee), %parameters, "call up");
             }
             ServerEvent::Ended(Ended { caller, callee, cause, lasted, packets, bytes }) => {
-                let (caller, callee) = (name(caller), name(callee));
-                tracing::info!(?caller, ?callee, ?cause, ?lasted, packets, bytes, "call over");
+                let (caller, callee) = (who(caller), who(callee));
+                tracing::info!(%caller, %callee, ?cause, ?lasted, packets, bytes, "call over");
             }
             ServerEvent::Gone { peer, name: Some(gone), ended } => {
                 if let Some(Ended { caller, callee, cause, lasted, packets, bytes }) = ended {
-                    let other = name(if caller == peer { callee } else { caller });
-                    tracing::info!(name = ?gone, ?other, ?cause, ?lasted, packets, bytes, "call over");
+                    let other = who(if caller == peer { callee } else { caller });
+                    tracing::info!(name = %quoted(&gone), %other, ?cause, ?lasted, packets, bytes, "call over");
                 }
-                tracing::info!(%peer, name = ?gone, "gone");
+                tracing::info!(%peer, name = %quoted(&gone), "gone");
             }
             // Somebody who never had a name: a scanner, or one that was closed for sending garbage.
             ServerEvent::Gone { peer, name: None, ended } => tracing::debug!(%peer, ?ended, "gone"),

@@ -111,9 +111,9 @@ impl Client {
         state: ClientState<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let ClientInfo { name, id, codec } = state.client;
-        let name = name.as_str().ok_or(Violation::InvalidName("name"))?;
-        if state.rooms.iter().any(|room| room.as_str().is_none()) {
-            return Err(Violation::InvalidName("room name"));
+        let name = name.valid().map_err(|error| Violation::InvalidName("name", error))?;
+        if let Some(error) = state.rooms.iter().find_map(|room| room.valid().err()) {
+            return Err(Violation::InvalidName("room name", error));
         }
         if self.roster.len() >= self.settings.limits.max_peers && self.roster.get(id).is_none() {
             return Err(Violation::TooMany("clients"));
@@ -141,7 +141,7 @@ impl Client {
         delta: DeltaClientState<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let (client, joined) = (delta.client, delta.joined);
-        let name = delta.room.as_str().ok_or(Violation::InvalidName("room name"))?;
+        let name = delta.room.valid().map_err(|error| Violation::InvalidName("room name", error))?;
         if self.roster.get(client).is_none() {
             return Err(Violation::UnknownClient(client));
         }

@@ -4,7 +4,7 @@ use super::speech::Speaker;
 use crate::rooms::{RoomSet, Rooms};
 use crate::{ClientId, CodecSettings, room_id};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
-use voxwire_core::PeerId;
+use voxwire_core::{PeerId, canonical_name};
 
 #[derive(Debug, Default)]
 pub(super) struct Roster {
@@ -38,7 +38,13 @@ impl Roster {
     }
 
     pub(super) fn find(&self, name: &str) -> Option<ClientId> {
-        self.names.get(name).copied()
+        let exact = self.names.get(name).copied();
+        exact.or_else(|| {
+            // The server takes both for one name.
+            let name = canonical_name(name);
+            let mut others = self.names.iter().filter(|(other, _)| !name.is_ascii() && !other.is_ascii());
+            others.find(|(other, _)| canonical_name(other) == name).map(|(_, client)| *client)
+        })
     }
 
     pub(super) fn path(&self, client: ClientId) -> Option<PeerId> {

@@ -1,9 +1,10 @@
 //! Speaking: open channels, and whom a frame goes to.
 
 use super::Client;
+use crate::text::check_any;
 use crate::{
-    Channel, ClientId, MAX_DESTINATIONS, MAX_NAME, Options, Packet, Recipient, Refusal, SERVER_ONLY,
-    SERVER_ONLY_ROOM, ServerRelay, Speech, Target, VoiceData, room_id,
+    Channel, ClientId, MAX_DESTINATIONS, Options, Packet, Recipient, Refusal, SERVER_ONLY, SERVER_ONLY_ROOM,
+    ServerRelay, Speech, Target, VoiceData, room_id,
 };
 use alloc::{boxed::Box, vec::Vec};
 use voxwire_core::{EncodeError, Lane, Message, PeerId};
@@ -64,9 +65,8 @@ impl VoiceOut {
             Target::Room(name) => (true, name),
             Target::Player(name) => (false, name),
         };
-        if name.len() > MAX_NAME {
-            return Err(Refusal::InvalidName(if room { "room name" } else { "name" }));
-        }
+        let what = if room { "room name" } else { "name" };
+        check_any(name.as_bytes()).map_err(|error| Refusal::InvalidName(what, error))?;
         let recipient =
             if room { Some(Recipient::Room(room_id(name))) } else { player.map(Recipient::Player) };
         let all_closing = !self.channels.is_empty() && self.channels.iter().all(|open| open.closing);

@@ -3,10 +3,10 @@
 use super::{Pending, Server};
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
-    LeftBecause, MAX_NAME, Packet, Refusal, RoomListeners, ServerEvent, Text, Violation,
+    LeftBecause, Packet, Refusal, RoomListeners, ServerEvent, Text, Violation,
 };
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
-use voxwire_core::{EncodeError, Instant, Lane, List, Message, PeerId};
+use voxwire_core::{EncodeError, Instant, Lane, List, Message, PeerId, check_name};
 
 impl Server {
     /// Message type 4.
@@ -19,8 +19,11 @@ impl Server {
         self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
         self.charge_state(now, peer);
         // The original ignores a request without a name, and so do we: it is asked again.
-        let name = request.name.as_str().filter(|name| name.len() <= MAX_NAME);
-        let name = name.ok_or(Violation::InvalidName("name"))?;
+        let name = request.name.valid().and_then(|name| match self.settings.any_name {
+            true => Ok(name),
+            false => check_name(name.as_bytes()),
+        });
+        let name = name.map_err(|error| Violation::InvalidName("name", error))?;
         self.room_for_a_join()?;
         let known = self.client_of(peer).and_then(|id| Some((id, self.clients.get(id)?)));
         let same = known.filter(|(_, client)| *client.name == *name && client.codec == request.codec);

@@ -2,11 +2,11 @@
 
 use super::{Policy, Server};
 use crate::{
-    ClientId, ClientInfo, ClientState, DeltaClientState, MAX_NAME, Packet, Refusal, RoomId, RoomRefused,
-    ServerEvent, Text, Violation, room_id,
+    ClientId, ClientInfo, ClientState, DeltaClientState, Packet, Refusal, RoomId, RoomRefused, ServerEvent,
+    Text, Violation, room_id,
 };
 use alloc::{borrow::Cow, vec::Vec};
-use voxwire_core::{Instant, Lane, List, PeerId};
+use voxwire_core::{Instant, Lane, List, NameError, PeerId, check_label};
 
 impl Server {
     /// Message type 1: a client says everything about itself.
@@ -31,7 +31,7 @@ impl Server {
         }
         let mut names = Vec::new();
         for room in state.rooms {
-            names.push(valid_room(room)?);
+            names.push(self.valid_room(room)?);
         }
         // Besides the state itself each room may be refused.
         self.outbox.room(names.len().saturating_mul(300), self.clients.len().saturating_add(names.len()))?;
@@ -98,7 +98,7 @@ impl Server {
             let state = crate::SessionState::Negotiating;
             return Err(Violation::Unexpected { state, message: "DeltaClientState" });
         }
-        let (name, joined) = (valid_room(delta.room)?, delta.joined);
+        let (name, joined) = (self.valid_room(delta.room)?, delta.joined);
         let rooms = self.clients.route(client).map_or(&[][..], |route| route.rooms.as_slice());
         let (count, listens) = (rooms.len(), rooms.contains(&room_id(name)));
         // Leaving a room whose number another one has would leave that one.
@@ -204,9 +204,11 @@ impl Server {
         }
         let route = self.clients.route(client).ok_or(Refusal::UnknownClient)?;
         let count = route.rooms.as_slice().len();
+        if let Some(error) = to.and_then(|name| self.check_room(name).err()) {
+            return Err(Refusal::InvalidName("room name", error));
+        }
         let to = match to {
             None => None,
-            Some(name) if name.len() > MAX_NAME => return Err(Refusal::InvalidName("room name")),
             Some(name) if self.rooms.collides(name) => return Err(RoomRefused::Collision.into()),
             Some(_) if count > self.settings.max_rooms => return Err(RoomRefused::Quota.into()),
             to => to,
@@ -223,8 +225,17 @@ impl Server {
         }
         Ok(())
     }
-}
 
-fn valid_room(room: Text<'_>) -> Result<&str, Violation> {
-    room.as_str().filter(|name| name.len() <= MAX_NAME).ok_or(Violation::InvalidName("room name"))
+    /// Whether a room's name will do here.
+    pub(super) fn check_room(&self, name: &str) -> Result<(), NameError> {
+        match self.settings.any_name {
+            true => crate::text::check_any(name.as_bytes()).map(drop),
+            false => check_label(name.as_bytes()).map(drop),
+        }
+    }
+
+    fn valid_room<'a>(&self, room: Text<'a>) -> Result<&'a str, Violation> {
+        let name = room.valid().and_then(|name| self.check_room(name).map(|()| name));
+        name.map_err(|error| Violation::InvalidName("room name", error))
+    }
 }

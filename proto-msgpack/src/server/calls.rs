@@ -52,9 +52,10 @@ impl Server {
     /// Has `peer` take part in a group's call, and in no other.
     pub(super) fn take_part(&mut self, peer: PeerId, group_name: &[u8]) {
         self.leave(peer);
+        let known_by = self.groups.key(group_name);
         let Some(state) = self.peers.get_mut(peer) else { return };
         let (Some(login), Some(group)) = (&state.login, self.groups.get_mut(group_name)) else { return };
-        state.call = Some(group_name.into());
+        state.call = Some(known_by.into());
         group.call.push((peer, login.user));
     }
 
@@ -89,10 +90,15 @@ impl Server {
     ) -> Result<(), Violation> {
         let authorized = self.authorize(now, peer, username, token).is_ok();
         let group = self.groups.get(group_name.0).filter(|_| authorized);
+        let known_by = self.groups.key(group_name.0);
         let takes_part =
-            || self.peers.get(peer).is_some_and(|state| state.call.as_deref() == Some(group_name.0));
+            || self.peers.get(peer).is_some_and(|state| state.call.as_deref() == Some(&*known_by));
         let may_talk = |members: &alloc::collections::BTreeSet<Box<[u8]>>| {
-            if self.settings.participants_only { takes_part() } else { members.contains(username.0) }
+            if self.settings.participants_only {
+                takes_part()
+            } else {
+                members.contains(&*self.groups.key(username.0))
+            }
         };
         let user = self.users.get(username.0).map(|user| user.number);
         let (Some(group), Some(user)) = (group.filter(|group| may_talk(&group.members)), user) else {

@@ -56,7 +56,7 @@ impl Server {
         self.count(action);
         let Some(connections) = connections else {
             let ticket = self.ask(now, peer, action, What::Keep { delivered: false });
-            let recipients = Vec::from([recipient.0.into()]);
+            let recipients = Vec::from([self.users.key(recipient.0).into()]);
             return Ok(Some(ServerEvent::Keeping { ticket, peer, recipients, update }));
         };
         if self.outbox.send(connections, Lane::Reliable, &update, &self.wire).is_err() {

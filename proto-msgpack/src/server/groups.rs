@@ -1,13 +1,15 @@
 //! Groups: who made them, who is a member, who takes part in the call.
 
-use super::{Answer, Server, ServerEvent, ServerMessage, What, is_name};
+use super::{Answer, Server, ServerEvent, ServerMessage, What, key};
 use crate::{Action, Code, Secret, Text};
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use voxwire_core::{Instant, Lane, Message, PeerId};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Groups {
+    /// Whether names are compared byte by byte.
+    exact: bool,
     by_name: BTreeMap<Box<[u8]>, Group>,
     /// Names that the application is storing.
     creating: BTreeSet<Box<[u8]>>,
@@ -25,12 +27,21 @@ pub(super) struct Group {
 }
 
 impl Groups {
+    pub(super) const fn new(exact: bool) -> Self {
+        Self { exact, by_name: BTreeMap::new(), creating: BTreeSet::new(), made: BTreeMap::new() }
+    }
+
+    /// What a group or a user is known by.
+    pub(super) fn key<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
+        key(name, self.exact)
+    }
+
     pub(super) fn get(&self, name: &[u8]) -> Option<&Group> {
-        self.by_name.get(name)
+        self.by_name.get(&*self.key(name))
     }
 
     pub(super) fn get_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.by_name.get_mut(name)
+        self.by_name.get_mut(&*key(name, self.exact))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -43,6 +54,7 @@ impl Groups {
 
     /// Adds a group with its owner as a member, unless it is there.
     pub(super) fn add(&mut self, name: &[u8], owner: &[u8]) {
+        let (name, owner) = (&*key(name, self.exact), &*key(owner, self.exact));
         if self.by_name.contains_key(name) {
             return;
         }
@@ -75,8 +87,9 @@ impl Groups {
 
     /// Adds a member; false if there is no such group.
     pub(super) fn add_member(&mut self, name: &[u8], username: &[u8]) -> bool {
-        let Some(group) = self.by_name.get_mut(name) else { return false };
-        group.members.insert(username.into());
+        let username = key(username, self.exact);
+        let Some(group) = self.get_mut(name) else { return false };
+        group.members.insert((*username).into());
         true
     }
 }
@@ -91,20 +104,22 @@ impl Server {
         group_name: Text<'a>,
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
-        if self.groups.get(group_name.0).is_some() || self.groups.creating.contains(group_name.0) {
+        let (known_by, owner) = (self.groups.key(group_name.0), self.groups.key(username.0));
+        if self.groups.get(group_name.0).is_some() || self.groups.creating.contains(&*known_by) {
             return Err(Code::GROUP_ALREADY_EXIST);
         }
-        if !is_name(group_name, &self.settings) {
-            return Err(Code::REQUEST_INVALID);
+        if let Some(error) = self.wrong_with(group_name) {
+            self.respond(peer, Action::CreateGroup, Code::REQUEST_INVALID);
+            return Ok(Some(ServerEvent::InvalidName { peer, error }));
         }
         let all = self.groups.len().saturating_add(self.groups.creating.len());
-        let made = self.groups.made.get(username.0).copied().unwrap_or(0);
+        let made = self.groups.made.get(&*owner).copied().unwrap_or(0);
         if all >= self.settings.max_groups || made >= self.settings.max_own_groups {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
-        self.groups.creating.insert(group_name.0.into());
-        *self.groups.made.entry(username.0.into()).or_default() = made.saturating_add(1);
-        let what = What::CreateGroup { group_name: group_name.0.into(), owner: username.0.into() };
+        self.groups.creating.insert((*known_by).into());
+        *self.groups.made.entry((*owner).into()).or_default() = made.saturating_add(1);
+        let what = What::CreateGroup { group_name: known_by.into(), owner: owner.into() };
         let ticket = self.ask(now, peer, Action::CreateGroup, what);
         Ok(Some(ServerEvent::CreatingGroup { ticket, peer, group_name, owner: username }))
     }
@@ -118,15 +133,16 @@ impl Server {
         group_name: Text<'a>,
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
+        let (known_by, member) = (self.groups.key(group_name.0), self.groups.key(username.0));
         let group = self.groups.get_mut(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
-        if group.members.contains(username.0) {
+        if group.members.contains(&*member) {
             return Err(Code::GROUP_MEMBER_ALREADY_EXIST);
         }
         if group.members.len().saturating_add(group.joining) >= self.settings.max_members {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
         group.joining = group.joining.saturating_add(1);
-        let what = What::JoinGroup { group_name: group_name.0.into(), username: username.0.into() };
+        let what = What::JoinGroup { group_name: known_by.into(), username: member.into() };
         let ticket = self.ask(now, peer, Action::JoinGroup, what);
         Ok(Some(ServerEvent::JoiningGroup { ticket, peer, group_name, username }))
     }
@@ -134,7 +150,11 @@ impl Server {
     /// A group of which `username` is a member.
     pub(super) fn member_of(&self, group_name: Text<'_>, username: Text<'_>) -> Result<&Group, Code> {
         let group = self.groups.get(group_name.0).ok_or(Code::GROUP_DOES_NOT_EXIST)?;
-        if group.members.contains(username.0) { Ok(group) } else { Err(Code::GROUP_MEMBER_DOES_NOT_EXIST) }
+        if group.members.contains(&*self.groups.key(username.0)) {
+            Ok(group)
+        } else {
+            Err(Code::GROUP_MEMBER_DOES_NOT_EXIST)
+        }
     }
 
     pub(super) fn msg_group<'a>(
@@ -157,8 +177,8 @@ impl Server {
             true => members.iter().filter(|member| self.users.get(member).is_none()).cloned().collect(),
             false => Vec::new(),
         };
-        let delivered =
-            members.iter().any(|member| **member != *username.0 && self.users.get(member).is_some());
+        let sender = self.groups.key(username.0);
+        let delivered = members.iter().any(|member| **member != *sender && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
         let recipients = online.len().saturating_add(away.len());
         let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX).saturating_mul(recipients);

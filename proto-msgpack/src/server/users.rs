@@ -1,12 +1,12 @@
 //! Who is who: registering, logging in and out, tokens.
 
 use super::chat::is_kept;
-use super::{Answer, Asked, Conduct, Peer, Server, ServerEvent, What, before_login, is_name};
+use super::{Answer, Asked, Conduct, Peer, Server, ServerEvent, What, before_login, key};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::BTreeMap;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{net::IpAddr, time::Duration};
-use voxwire_core::{Bucket, Deadlines, Instant, Lane, PeerId, Rate};
+use voxwire_core::{Bucket, Deadlines, Instant, Lane, NameError, PeerId, Rate, check_name};
 
 /// The slowest that a delivery is thought to go, in bytes per second.
 const SLOWEST: usize = 16 * 1024;
@@ -21,8 +21,10 @@ pub(super) struct Login {
 }
 
 /// Those who are logged in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Users {
+    /// Whether names are compared byte by byte.
+    exact: bool,
     by_name: BTreeMap<Box<[u8]>, User>,
     numbered: u64,
     /// What each has sent lately, whatever became of its connections.
@@ -44,12 +46,21 @@ pub(super) struct User {
 }
 
 impl Users {
+    pub(super) const fn new(exact: bool) -> Self {
+        Self { exact, by_name: BTreeMap::new(), numbered: 0, sent: BTreeMap::new(), tidy_at: 0 }
+    }
+
+    /// What a user is known by.
+    pub(super) fn key<'a>(&self, username: &'a [u8]) -> Cow<'a, [u8]> {
+        key(username, self.exact)
+    }
+
     pub(super) fn get(&self, username: &[u8]) -> Option<&User> {
-        self.by_name.get(username)
+        self.by_name.get(&*self.key(username))
     }
 
     pub(super) fn get_mut(&mut self, username: &[u8]) -> Option<&mut User> {
-        self.by_name.get_mut(username)
+        self.by_name.get_mut(&*key(username, self.exact))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -82,9 +93,10 @@ impl Users {
             self.tidy_at = self.sent.len().saturating_mul(2).max(64);
         }
         let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
-        match self.sent.get_mut(username) {
+        let username = key(username, self.exact);
+        match self.sent.get_mut(&*username) {
             Some(bucket) => bucket.take(now, rate, len).is_ok(),
-            None => self.sent.entry(username.into()).or_default().take(now, rate, len).is_ok(),
+            None => self.sent.entry((*username).into()).or_default().take(now, rate, len).is_ok(),
         }
     }
 
@@ -214,7 +226,11 @@ impl Server {
         password: Secret<'a>,
     ) -> Answer<'a> {
         self.attempt(now, peer)?;
-        if !is_name(username, &self.settings) || (password.0.is_empty() && !self.settings.lenient) {
+        if let Some(error) = self.wrong_with(username) {
+            self.respond(peer, Action::Register, Code::REQUEST_INVALID);
+            return Ok(Some(ServerEvent::InvalidName { peer, error }));
+        }
+        if password.0.is_empty() && !self.settings.lenient {
             return Err(Code::REQUEST_INVALID);
         }
         let ticket = self.ask(now, peer, Action::Register, What::Register);
@@ -234,6 +250,11 @@ impl Server {
         self.attempt(now, peer)?;
         let ticket = self.ask(now, peer, Action::Login, What::Login { username: username.0.into() });
         Ok(Some(ServerEvent::LoggingIn { ticket, peer, username, password }))
+    }
+
+    /// What is wrong with the name of a new user or group.
+    pub(super) fn wrong_with(&self, name: Text<'_>) -> Option<NameError> {
+        check_name(name.0).err().filter(|_| !self.settings.lenient)
     }
 
     /// One more attempt to get in from `peer`'s address.
@@ -266,6 +287,7 @@ impl Server {
         self.asked.remove(&ticket);
         self.say(peer, &ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) });
         let kept = (self.digest)(token);
+        let username = self.users.key(&username).into();
         self.log_in(peer, username, kept, Some(token).filter(|_| self.settings.shared_tokens));
         self.stats.logins = self.stats.logins.saturating_add(1);
         self.resume(now, peer, ticket);
@@ -277,7 +299,7 @@ impl Server {
         self.users.get(username).is_some_and(|user| user.connections.len() >= self.settings.max_connections)
     }
 
-    /// `peer` is logged in from now on.
+    /// `peer` is logged in from now on; `username` is what the user is known by.
     fn log_in(&mut self, peer: PeerId, username: Box<[u8]>, token: [u8; 32], shared: Option<&[u8]>) {
         let user = self.users.add(&username, peer, token, shared);
         let Some(state) = self.peers.get_mut(peer) else { return };
@@ -297,7 +319,7 @@ impl Server {
         // The original's choice of code.
         let login = self.peers.get(peer).and_then(|state| state.login.as_ref());
         let login = login.ok_or(Code::IDENTITY_ALREADY_CONNECTED)?;
-        if *login.username != *username.0 {
+        if *login.username != *self.users.key(username.0) {
             return Err(Code::USER_INCORRECT_IDENTITY);
         }
         self.leave(peer);
@@ -313,7 +335,8 @@ impl Server {
         self.strangers.insert((number, peer));
         self.limit(peer, max_frame);
         self.respond(peer, Action::Logout, Code::SUCCESS);
-        Ok(Some(ServerEvent::LoggedOut { peer, username: username.0.into(), received }))
+        let username = self.users.key(username.0).into();
+        Ok(Some(ServerEvent::LoggedOut { peer, username, received }))
     }
 
     pub(super) fn add_contact<'a>(
@@ -346,7 +369,7 @@ impl Server {
         let state = self.peers.get(peer).ok_or(Code::USER_NOT_CONNECTED)?;
         let (from, delivered) = (state.from.map(|from| from.ip()), state.delivered_first);
         if let Some(login) = &state.login {
-            if *login.username == *username.0 && is_same(&login.token, &shown) {
+            if *login.username == *self.users.key(username.0) && is_same(&login.token, &shown) {
                 // The log-in's answer came behind what was delivered: who knows the token has it.
                 if delivered {
                     let event = self.received(peer);
@@ -393,10 +416,11 @@ impl Server {
             return false;
         }
         let mut guests = Vec::new();
-        let lost = self.away.take(shown, username.0, from, &mut guests);
+        let known_by = self.users.key(username.0);
+        let lost = self.away.take(shown, &known_by, from, &mut guests);
         self.turn_away(guests);
         let Some((before, lost)) = lost else { return false };
-        self.log_in(peer, username.0.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
+        self.log_in(peer, known_by.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
         if let Some(state) = self.peers.get_mut(peer) {
             state.conduct = lost.conduct;
         }
@@ -539,7 +563,7 @@ mod tests {
 
     #[test]
     fn what_has_been_sent_is_remembered_behind_a_log_out() {
-        let mut users = Users::default();
+        let mut users = Users::new(false);
         let rate = Rate { per_second: 10, burst: 100 };
         assert!(users.may_send(at(0), rate, b"ann", 1000), "all at once, however long");
         assert!(!users.may_send(at(0), rate, b"ann", 1));

@@ -71,22 +71,24 @@ impl Office {
         };
         let command = match event {
             ServerEvent::Registering { ticket, username, password, .. } => {
-                let free = !self.accounts.contains_key(username.0);
+                let username = server.key(*username);
+                let free = !self.accounts.contains_key(&*username);
                 if free {
-                    self.accounts.insert(username.0.into(), password.0.into());
+                    self.accounts.insert(username.into(), password.0.into());
                 }
                 allow(*ticket, free, Code::USER_ALREADY_EXIST)
             }
             ServerEvent::LoggingIn { ticket, peer, username, password } => {
-                match self.accounts.get(username.0) {
+                let username = server.key(*username).into_owned();
+                match self.accounts.get(&username) {
                     Some(right) if *right == password.0 => {
                         let token = self.token();
-                        for update in self.kept.get(username.0).into_iter().flatten() {
+                        for update in self.kept.get(&username).into_iter().flatten() {
                             let update = update.get();
                             server
                                 .handle_command(now, ServerCommand::Deliver { peer: *peer, update })
                                 .unwrap();
-                            self.delivered.insert(*peer, username.0.into());
+                            self.delivered.insert(*peer, username.clone());
                         }
                         let token = Secret(token.as_bytes());
                         let _ = server.handle_command(now, ServerCommand::Admit { ticket: *ticket, token });
@@ -99,9 +101,11 @@ impl Office {
                 }
             }
             ServerEvent::AddingContact { ticket, username, contact, store, .. } => {
-                let known = [username, contact].iter().all(|name| self.accounts.contains_key(name.0));
+                let pair = [username, contact].map(|name| server.key(*name).into_owned());
+                let known = pair.iter().all(|name| self.accounts.contains_key(name));
                 if known && *store {
-                    self.contacts.insert((username.0.into(), contact.0.into()));
+                    let [username, contact] = pair;
+                    self.contacts.insert((username, contact));
                 }
                 allow(*ticket, known, Code::USER_DOES_NOT_EXIST)
             }

@@ -8,7 +8,7 @@ use crate::{CallId, CallRequest, Cause, ClientEvent, Packet, Refusal, Role, Viol
 use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
-use voxwire_core::{Bucket, DialId, Instant, Lane, ListenId, PeerId};
+use voxwire_core::{Bucket, DialId, Instant, Lane, ListenId, NameError, PeerId};
 
 #[derive(Debug)]
 pub(super) struct Call {
@@ -75,8 +75,12 @@ impl Client {
             None => Refusal::NotConnected,
             Some(_) => unexpected,
         })?;
-        if contact.0.is_empty() || contact.0.len() > crate::MAX_NAME {
-            return Err(Refusal::InvalidName);
+        match contact.0.len() {
+            0 => return Err(NameError::Empty.into()),
+            len if len > crate::MAX_NAME => {
+                return Err(NameError::TooLong { len, max: crate::MAX_NAME }.into());
+            }
+            _ => {}
         }
         if self.calls.len() >= self.settings.max_calls {
             return Err(Refusal::Full { what: "calls", max: self.settings.max_calls });

@@ -3,8 +3,8 @@
 use super::{Server, reason};
 use crate::types::Text;
 use crate::{Packet, Refusal, ServerEvent, Violation};
-use alloc::boxed::Box;
-use voxwire_core::{Instant, PeerId, valid_name};
+use alloc::{boxed::Box, format};
+use voxwire_core::{Instant, NameError, PeerId, check_name};
 
 impl Server {
     pub(super) fn login<'a>(
@@ -44,10 +44,9 @@ impl Server {
             }
             return Ok(Some(ServerEvent::LoggingIn { peer, name }));
         }
-        let text = valid_name(name.0).filter(|name| name.len() <= self.settings.limits.max_text);
-        if text.is_none() {
-            self.login_failed(peer, name, reason::INVALID);
-            return Err(Violation::InvalidName);
+        if let Err(error) = self.check_name(name.0) {
+            self.login_failed(peer, name, &format!("{}: {error}", reason::INVALID));
+            return Err(Violation::InvalidName(error));
         }
         if self.names.is_kept(now, name.0, source) {
             return Ok(Some(self.login_failed(peer, name, reason::TAKEN)));
@@ -69,7 +68,8 @@ impl Server {
             return Err(Refusal::Unexpected { state: "not logging in", command: "admit a log-in" });
         }
         let source = client.address();
-        let bytes = valid_name(name.as_bytes()).map(str::as_bytes).ok_or(Refusal::InvalidName)?;
+        let bytes = name.as_bytes();
+        self.check_name(bytes)?;
         let held = self.names.find(bytes).is_some_and(|_| !proven && !self.may_displace(peer, bytes));
         let failed = held || (!proven && self.names.is_kept(now, bytes, source));
         if let Some(client) = self.client_mut(peer) {
@@ -82,6 +82,19 @@ impl Server {
         self.give(now, peer, bytes.into());
         self.later.push_back(ServerEvent::LoggedIn { peer });
         Ok(())
+    }
+
+    /// Whether a name will do here.
+    fn check_name(&self, name: &[u8]) -> Result<(), NameError> {
+        let (len, max) = (name.len(), self.settings.limits.max_text);
+        if len > max {
+            return Err(NameError::TooLong { len, max });
+        }
+        match self.settings.any_name {
+            true if name.is_empty() => Err(NameError::Empty),
+            true => Ok(()),
+            false => check_name(name).map(drop),
+        }
     }
 
     fn login_failed<'a>(&mut self, peer: PeerId, name: Text<'a>, reason: &str) -> ServerEvent<'a> {

@@ -5,10 +5,11 @@ use crate::{ByteOrder, Handshake, Refusal, Registration, ServerEvent, Violation}
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
+    format,
 };
-use voxwire_core::{Instant, PeerId, valid_name};
+use voxwire_core::{Instant, NameError, PeerId, canonical_name, check_name};
 
-/// Who blocks whom.
+/// Who blocks whom. Names are kept in their canonical form: whoever is blocked stays so in another encoding.
 #[derive(Debug)]
 pub(super) struct Blocks {
     /// Callee, then callers.
@@ -23,28 +24,31 @@ impl Blocks {
     }
 
     pub(super) fn block(&mut self, callee: &str, caller: &str) -> Result<(), Refusal> {
+        let (callee, caller) = (canonical_name(callee), canonical_name(caller));
         if self.blocks >= self.max_blocked {
             return Err(Refusal::Full { what: "block list", max: self.max_blocked });
         }
-        if self.blocked.entry(callee.into()).or_default().insert(caller.into()) {
+        if self.blocked.entry((*callee).into()).or_default().insert((*caller).into()) {
             self.blocks = self.blocks.saturating_add(1);
         }
         Ok(())
     }
 
     pub(super) fn unblock(&mut self, callee: &str, caller: &str) {
-        let Some(callers) = self.blocked.get_mut(callee) else { return };
-        if callers.remove(caller) {
+        let (callee, caller) = (canonical_name(callee), canonical_name(caller));
+        let Some(callers) = self.blocked.get_mut(&*callee) else { return };
+        if callers.remove(&*caller) {
             self.blocks = self.blocks.saturating_sub(1);
         }
         if callers.is_empty() {
-            self.blocked.remove(callee);
+            self.blocked.remove(&*callee);
         }
     }
 
     pub(super) fn is_blocked(&self, callee: &[u8], caller: &str) -> bool {
         let Ok(callee) = core::str::from_utf8(callee) else { return false };
-        self.blocked.get(callee).is_some_and(|callers| callers.contains(caller))
+        let callers = self.blocked.get(&*canonical_name(callee));
+        callers.is_some_and(|callers| callers.contains(&*canonical_name(caller)))
     }
 }
 
@@ -56,7 +60,8 @@ impl Server {
         peer: PeerId,
         handshake: Handshake<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
-        let Registration { name, secret, samples } = Registration::parse(handshake.optional);
+        let registration = Registration::parse(handshake.optional);
+        let Registration { secret, samples, .. } = registration;
         let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
         if state.pending.is_some() {
             return Err(self.unexpected(peer, "a second registration"));
@@ -75,9 +80,11 @@ impl Server {
             self.say_drop(peer, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }
-        let Some(text) = valid_name(name).filter(|name| name.len() <= self.settings.limits.max_text) else {
-            self.say_drop(peer, reason::NAME_INVALID);
-            return Err(Violation::InvalidName);
+        let max = self.settings.limits.max_text;
+        let text = match registration.check() {
+            Ok(text) if text.len() <= max => text,
+            Ok(text) => return Err(self.refuse_name(peer, NameError::TooLong { len: text.len(), max })),
+            Err(error) => return Err(self.refuse_name(peer, error)),
         };
         if let Some(state) = self.peers.get_mut(peer) {
             state.pending = Some(Pending { name: text.into(), samples, admitted: false });
@@ -94,6 +101,12 @@ impl Server {
         debug_assert!(admitted.is_ok(), "it is pending");
         let registered = self.peers.get(peer).is_some_and(|state| state.pending.is_none());
         Ok(registered.then_some(ServerEvent::Registered { peer }))
+    }
+
+    /// Tells `peer` what is wrong with the name it asked for.
+    fn refuse_name(&mut self, peer: PeerId, error: NameError) -> Violation {
+        self.say_drop(peer, &format!("{}: {error}", reason::NAME_INVALID));
+        Violation::InvalidName(error)
     }
 
     /// Gives `peer` the name it asked for; if somebody else may keep it, it waits a moment for that one to go.
@@ -145,7 +158,7 @@ impl Server {
         order: Option<ByteOrder>,
     ) -> Result<(), Refusal> {
         self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
-        valid_name(name.as_bytes()).ok_or(Refusal::InvalidName)?;
+        check_name(name.as_bytes())?;
         self.give(now, peer, name.into(), reachable);
         if let Some(state) = self.peers.get_mut(peer) {
             state.assumed = order;

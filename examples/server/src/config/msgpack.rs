@@ -72,11 +72,11 @@ impl fmt::Debug for Msgpack {
 impl Msgpack {
     pub(super) fn check(&self) -> Result<(), Error> {
         for (name, password) in &self.accounts {
-            if voxwire_msgpack::valid_name(name.as_bytes()).is_none()
-                || password.is_empty()
-                || password.len() > 255
-            {
-                let expected = "a name of 1 to 255 bytes and a password of 1 to 255 bytes expected";
+            if let Err(error) = voxwire_msgpack::check_name(name.as_bytes()) {
+                return Err(Error::Usage(format!("msgpack: the account {name:?} will not do: {error}")));
+            }
+            if password.is_empty() || password.len() > 255 {
+                let expected = "a password of 1 to 255 bytes expected";
                 return Err(Error::Usage(format!("msgpack: the account {name:?} will not do: {expected}")));
             }
         }

@@ -1,0 +1,44 @@
+//! Names as the settings have them, and as the log shows them.
+
+use core::fmt;
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+use voxwire_core::{Untrusted, canonical_name};
+
+/// The same table, by names in their canonical form: whoever asks for a name in another encoding asks for the same name.
+pub(crate) fn by_key(table: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    table.iter().map(|(name, value)| (canonical_name(name).into_owned(), value.clone())).collect()
+}
+
+/// Who a peer is, for the log: its name between quotation marks, or else its address without: no name imitates one.
+pub(crate) struct Who<'a> {
+    pub(crate) name: Option<&'a [u8]>,
+    pub(crate) address: Option<SocketAddr>,
+}
+
+impl fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.name, self.address) {
+            (Some(name), _) => write!(f, "{:?}", Untrusted::new(name)),
+            (None, Some(address)) => write!(f, "{address}"),
+            (None, None) => f.write_str("unknown"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-13: in the log, too.
+    #[test]
+    fn no_name_imitates_a_peer_that_has_none() {
+        let address = SocketAddr::from(([192, 0, 2, 7], 40000));
+        let who = |name: Option<&str>, address| Who { name: name.map(str::as_bytes), address }.to_string();
+        assert_eq!(who(None, Some(address)), "192.0.2.7:40000");
+        assert_eq!(who(Some("192.0.2.7:40000"), None), "\"192.0.2.7:40000\"");
+        assert_eq!(who(Some("unknown"), None), "\"unknown\"");
+        assert_eq!(who(None, None), "unknown");
+        assert_eq!(who(Some("a\" x=\n"), None), r#""a\" x=\n""#);
+    }
+}
