@@ -64,7 +64,15 @@ pub fn msgpack_stream(data: &[u8]) {
     };
     // The fuzzer need not find out about greetings.
     let mut greeted = Vec::new();
-    if choice & 8 == 0 {
+    // Or about older versions.
+    match choice >> 4 {
+        0 => greeted.extend([1, 0]),
+        1 => greeted.extend(b"\x04\0bob"),
+        2 => greeted.extend([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 1, 5, 0, 0]),
+        3 => greeted.extend([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 0, 6, 1, 0]),
+        _ => {}
+    }
+    if choice & 8 == 0 && greeted.is_empty() {
         voxwire_msgpack::zmtp::put_greeting(&mut greeted);
         let socket = match choice % 3 {
             0 => voxwire_msgpack::zmtp::SocketType::Dealer,

@@ -1,6 +1,7 @@
 use crate::FrameError;
 use bytes::BufMut;
 use core::num::NonZeroUsize;
+use core::time::Duration;
 
 /// What a [`Framing`] makes of the unread bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,12 @@ pub trait Framing {
     fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError>;
 
     /// Written before each outgoing frame.
-    fn put_header(&self, _body: usize, _out: &mut impl BufMut) {}
+    fn put_header(&self, _frame: &[u8], _out: &mut impl BufMut) {}
+
+    /// Whether the peer can take this frame at all; otherwise it is dropped.
+    fn takes(&self, _frame: &[u8]) -> bool {
+        true
+    }
 
     /// The session's present limit for this peer, in bytes; a framing that sees the message kind early may hold other
     /// kinds to a smaller one.
@@ -55,6 +61,11 @@ pub trait Framing {
     /// sets memory aside by that.
     fn announces(&self) -> bool {
         true
+    }
+
+    /// How long the peer may be silent, if it has said so itself: a driver closes a connection on which nothing has come in for longer.
+    fn silence(&self) -> Option<Duration> {
+        None
     }
 
     /// Whether the next frame has to wait until [`set_max`](Self::set_max) has been called once more, whatever it says then: until

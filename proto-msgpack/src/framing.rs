@@ -1,8 +1,12 @@
 use crate::objects::{Action, Head, kind};
 use crate::voice::{Fault, SampleKind, kind_of, walk};
-use crate::zmtp::{self, Command, GREETING_LEN, MAX_COMMAND, SocketType, UnitHead};
+use crate::zmtp::{
+    self, Command, GREETING_LEN, MAX_COMMAND, MAX_IDENTITY, SECURITY_LEN, SIGNATURE_LEN, SocketType,
+    UnitHead, Version,
+};
 use crate::{MAX_BEFORE_LOGIN, MAX_VOICE_FRAME, Wire};
 use alloc::vec::Vec;
+use core::time::Duration;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{FrameError, Progress};
 
@@ -22,18 +26,29 @@ pub enum Dialect {
     Plain,
 }
 
-/// Cuts msgpack's byte stream into messages, in either dialect: a server's side goes by the first byte, 0xff for ZMTP.
+/// The shortest time for which a peer may be silent, whatever it says itself.
+const MIN_SILENCE: Duration = Duration::from_secs(3);
+
+/// Cuts msgpack's byte stream into messages, in either dialect: a server's side goes by the first bytes, ff, or a length and 00, for
+/// ZMTP.
 ///
 /// The largest message is what [`set_max`](voxwire_core::Framing::set_max) says; once that is `Limits::max_frame`, a `voice_msg`,
 /// which shows in its first bytes, may have [`MAX_VOICE_FRAME`].
 ///
 /// A ZMTP message of several frames is one frame without bytes here: its parts are thrown away as they come in, its sender
-/// is told that it was malformed, and nobody else notices. So it is with one that is too large, up to [`MAX_VOICE_FRAME`], once
-/// more than [`MAX_BEFORE_LOGIN`] is allowed.
+/// is told that it was malformed, and nobody else notices. So it is with one that is too large, once more than [`MAX_BEFORE_LOGIN`] is
+/// allowed; before that it is the last one. An empty frame in front of a message, as REQ sockets send it, is no part of it: responses
+/// have one then, too.
 #[derive(Debug, Clone)]
 pub struct Framing {
     socket: SocketType,
     state: State,
+    /// How a peer of ZMTP writes its units.
+    version: Version,
+    /// The peer's requests have an empty frame in front.
+    delimited: bool,
+    /// The peer is a REQ socket, which ends the connection at whatever is no answer.
+    answers_only: bool,
     max: usize,
     /// What `max` is once nothing is held back any more.
     full: usize,
@@ -44,6 +59,8 @@ pub struct Framing {
     entering: bool,
     /// Something does.
     waiting: bool,
+    /// How long the peer may be silent.
+    silence: Option<Duration>,
     /// What ZMTP wants sent.
     pending: Vec<u8>,
 }
@@ -52,23 +69,43 @@ pub struct Framing {
 enum State {
     /// A server that has heard nothing yet.
     Undecided,
-    /// The peer's greeting is awaited; whether ours is sent.
-    Greeting {
+    /// The peer's signature is awaited; whether ours is sent.
+    Signature {
         sent: bool,
     },
+    /// The peer's revision.
+    Revision,
+    /// What follows it in a greeting of 3.x.
+    Security,
+    /// What follows it in one of 2.0.
+    SocketType,
+    /// The identity of a peer of 2.0 or 1.0.
+    Identity,
     /// The peer's READY is awaited.
     Handshake,
     Traffic,
+    /// Behind an empty frame that more follows.
+    Delimiter,
     /// In a message of several frames: so many bytes of this part are still to come, in so many bytes in all.
     Parts {
-        left: usize,
-        total: usize,
+        left: u64,
+        total: u64,
     },
     /// So many bytes of the last part are still to come.
     LastPart {
-        left: usize,
+        left: u64,
+    },
+    /// A message was too large, and the peer's last.
+    Refused {
+        len: u64,
+        max: usize,
     },
     Plain(Scan),
+    /// In a message that is too large: so many bytes of the present object are still to come.
+    PlainRest {
+        scan: Scan,
+        left: u64,
+    },
     /// Where the next message starts is unknown.
     Lost,
 }
@@ -79,6 +116,10 @@ impl Framing {
         Self {
             socket: SocketType::Router,
             state: State::Undecided,
+            version: Version::V3,
+            delimited: false,
+            answers_only: false,
+            silence: None,
             max: MAX_BEFORE_LOGIN.min(wire.limits.max_frame),
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
@@ -95,16 +136,22 @@ impl Framing {
         let state = match dialect {
             Dialect::Plain => State::Plain(Scan::new(SocketType::Dealer)),
             Dialect::Zmtp => {
-                zmtp::put_greeting(&mut pending);
-                State::Greeting { sent: true }
+                // The rest of the greeting depends on the peer's version.
+                zmtp::put_signature(&mut pending);
+                State::Signature { sent: true }
             }
         };
         Self {
             socket: SocketType::Dealer,
             state,
+            version: Version::V3,
+            delimited: false,
+            answers_only: false,
+            silence: None,
             max: wire.limits.max_frame,
             full: wire.limits.max_frame,
-            max_voice: MAX_VOICE_FRAME,
+            max_voice: MAX_VOICE_FRAME
+                .max(wire.limits.max_items.saturating_mul(3).saturating_add(MAX_BEFORE_LOGIN)),
             passive: false,
             entering: false,
             waiting: false,
@@ -119,10 +166,13 @@ impl Framing {
             SocketType::Dealer => SocketType::Router,
             SocketType::Router => SocketType::Dealer,
         };
-        let state = State::Undecided;
         Self {
             socket,
-            state,
+            state: State::Undecided,
+            version: Version::V3,
+            delimited: false,
+            answers_only: false,
+            silence: None,
             max: wire.limits.max_frame,
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
@@ -137,7 +187,7 @@ impl Framing {
     pub const fn dialect(&self) -> Option<Dialect> {
         match self.state {
             State::Undecided => None,
-            State::Plain(_) | State::Lost => Some(Dialect::Plain),
+            State::Plain(_) | State::PlainRest { .. } | State::Lost => Some(Dialect::Plain),
             _ => Some(Dialect::Zmtp),
         }
     }
@@ -148,37 +198,126 @@ impl Framing {
         if voice && all { self.max_voice } else { self.max }
     }
 
-    fn undecided(&mut self, first: u8) {
-        self.state = match first {
-            zmtp::SIGNATURE => State::Greeting { sent: false },
-            0..=7 if self.passive => State::Traffic,
-            _ => State::Plain(Scan::new(self.socket)),
-        };
+    /// Goes by the first bytes, of which `Err` are missing.
+    fn undecided(&mut self, unread: &[u8]) -> Result<(), usize> {
+        let first = unread.first().copied().ok_or(1_usize)?;
+        if first == zmtp::SIGNATURE {
+            self.state = State::Signature { sent: false };
+            return Ok(());
+        }
+        if self.passive && zmtp::is_inside(unread)? {
+            self.state = State::Traffic;
+            return Ok(());
+        }
+        if !zmtp::is_version_1(unread)? {
+            self.state = State::Plain(Scan::new(self.socket));
+            return Ok(());
+        }
+        self.version = Version::V1;
+        self.state = State::Identity;
+        if !self.passive {
+            // Ours, which is empty.
+            zmtp::put_unit_head(Version::V1, false, 0, &mut self.pending);
+        }
+        Ok(())
     }
 
-    fn greeting(&mut self, unread: &[u8], sent: bool) -> Result<Progress, FrameError> {
-        let greeting = unread.get(..GREETING_LEN.min(unread.len())).unwrap_or(&[]);
-        let checked = zmtp::check_greeting(greeting);
-        // A peer of version 3 may wait for our greeting before it sends the rest of its own.
-        if !sent && !self.passive {
-            zmtp::put_greeting(&mut self.pending);
+    /// The first ten bytes of a peer that knows of other versions, or those of an identity of 1.0 with a long length.
+    fn signature(&mut self, unread: &[u8], sent: bool) -> Result<Option<Progress>, FrameError> {
+        match unread {
+            [] => {}
+            [zmtp::SIGNATURE, ..] => {
+                // The peer may wait for our signature before it sends the rest of its own.
+                if !sent && !self.passive {
+                    zmtp::put_signature(&mut self.pending);
+                }
+            }
+            [_] => return Ok(Some(Progress::need(1))),
+            // A peer of 1.0, to which our signature is an identity.
+            [1..=0xfe, 0, ..] => {
+                (self.version, self.state) = (Version::V1, State::Identity);
+                return Ok(None);
+            }
+            _ => return Err(FrameError::Handshake("the signature of ZMTP")),
         }
-        self.state = State::Greeting { sent: true };
-        checked?;
-        if greeting.len() < GREETING_LEN {
-            return Ok(Progress::need(GREETING_LEN.saturating_sub(greeting.len())));
+        self.state = State::Signature { sent: sent || !unread.is_empty() };
+        let Some(last) = unread.get(SIGNATURE_LEN.saturating_sub(1)) else {
+            return Ok(Some(Progress::need(SIGNATURE_LEN.saturating_sub(unread.len()))));
+        };
+        if last & 1 == 0 {
+            (self.version, self.state) = (Version::V1, State::Identity);
+            return Ok(None);
+        }
+        self.state = State::Revision;
+        if !self.passive {
+            zmtp::put_revision(&mut self.pending);
+        }
+        // A greeting that is there as a whole is looked at as a whole.
+        if unread.get(..GREETING_LEN).is_some_and(|greeting| zmtp::check_greeting(greeting).is_ok()) {
+            let after = unread.get(SIGNATURE_LEN..).unwrap_or(&[]);
+            self.revision(after);
+            let security = after.get(1..).unwrap_or(&[]);
+            self.security(security)?;
+            return Ok(Some(skip(GREETING_LEN)));
+        }
+        Ok(Some(skip(SIGNATURE_LEN)))
+    }
+
+    fn revision(&mut self, unread: &[u8]) -> Progress {
+        let Some(&revision) = unread.first() else { return Progress::need(1) };
+        self.version = Version::of(revision);
+        self.state = if self.version == Version::V3 { State::Security } else { State::SocketType };
+        match self.version {
+            _ if self.passive => {}
+            Version::V3 => zmtp::put_security(&mut self.pending),
+            old => zmtp::put_old_greeting(self.socket, old, &mut self.pending),
+        }
+        skip(1)
+    }
+
+    fn security(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
+        let security = unread.get(..SECURITY_LEN.min(unread.len())).unwrap_or(&[]);
+        zmtp::check_security(security)?;
+        if security.len() < SECURITY_LEN {
+            return Ok(Progress::need(SECURITY_LEN.saturating_sub(security.len())));
         }
         self.state = if self.passive { State::Traffic } else { State::Handshake };
         if !self.passive {
             zmtp::put_ready(self.socket, &mut self.pending);
         }
-        Ok(skip(GREETING_LEN))
+        Ok(skip(SECURITY_LEN))
+    }
+
+    fn socket_type(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
+        let Some(&number) = unread.first() else { return Ok(Progress::need(1)) };
+        if !self.passive {
+            self.socket.check_number(number)?;
+        }
+        self.answers_only = number == zmtp::REQ_NUMBER;
+        self.state = State::Identity;
+        Ok(skip(1))
+    }
+
+    /// The identity of a peer of 2.0 or 1.0, which does not matter to us: it would be authority that anybody can claim.
+    fn identity(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
+        let head = match UnitHead::read_as(self.version, unread)? {
+            Ok(head) => head,
+            Err(missing) => return Ok(Progress::need(missing)),
+        };
+        let len = usize::try_from(head.len).ok().filter(|len| *len <= MAX_IDENTITY && !head.more);
+        let len = len.ok_or(FrameError::Handshake("an identity of at most 255 bytes"))?;
+        let end = head.head.saturating_add(len);
+        if unread.len() < end {
+            return Ok(Progress::need(end.saturating_sub(unread.len())));
+        }
+        self.state = State::Traffic;
+        Ok(skip(end))
     }
 
     /// A unit of ZMTP, in the handshake or after it.
     #[inline]
     fn unit(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
-        let head = match UnitHead::read(unread)? {
+        let head = match UnitHead::read_as(self.version, unread)? {
             Ok(head) => head,
             Err(missing) => return Ok(Progress::need(missing)),
         };
@@ -191,20 +330,28 @@ impl Framing {
         if handshake {
             return Err(FrameError::Handshake("READY before any message"));
         }
+        let delimited = matches!(self.state, State::Delimiter);
         if head.more {
-            return self.first_part(head, len);
+            if len == 0 && !delimited && !self.passive {
+                self.state = State::Delimiter;
+                return Ok(skip(head.head));
+            }
+            return self.first_part(head);
         }
         if len > self.max && self.entering {
             return Ok(self.wait());
         }
-        if len > self.max_for(true) {
-            return self.too_large(head, len, self.max_for(true));
+        if len > self.max && !self.passive && !self.passes_over() {
+            return self.too_large(head, self.max, &[]);
         }
         if len > self.max {
             // Whether it may be that long, its first bytes tell.
-            match voice_message(body.get(..len.min(body.len())).unwrap_or(&[])) {
-                Ok(true) => {}
-                Ok(false) => return self.too_large(head, len, self.max),
+            let start = body.get(..len.min(body.len())).unwrap_or(&[]);
+            match voice_message(start) {
+                Ok(true) if len <= self.max_for(true) => {}
+                Ok(voice) => {
+                    return self.too_large(head, if voice { self.max_for(true) } else { self.max }, start);
+                }
                 Err(missing) => return Ok(Progress::need(missing)),
             }
         }
@@ -212,6 +359,7 @@ impl Framing {
             return Ok(Progress::need(len.saturating_sub(body.len())));
         };
         self.note_log_in(body);
+        (self.delimited, self.state) = (delimited, State::Traffic);
         Ok(Progress::Frame { header: head.head, body: len })
     }
 
@@ -229,12 +377,28 @@ impl Framing {
         Progress::NeedMore(core::num::NonZeroUsize::MIN)
     }
 
+    /// Whether a message that is too large may be passed over as it comes in: its sender has shown who it is, or may do so with the
+    /// next one.
+    const fn passes_over(&self) -> bool {
+        !self.passive && self.max > MAX_BEFORE_LOGIN
+    }
+
     /// A message that is larger than `max`: where the next one starts is known, so only this one has to be refused.
-    const fn too_large(&mut self, head: UnitHead, len: usize, max: usize) -> Result<Progress, FrameError> {
-        if self.passive || self.max <= MAX_BEFORE_LOGIN || len > self.max_voice {
+    fn too_large(&mut self, head: UnitHead, max: usize, start: &[u8]) -> Result<Progress, FrameError> {
+        if self.passive {
             return Err(FrameError::TooLarge { len: head.len, max });
         }
-        self.state = State::LastPart { left: len };
+        self.delimited = matches!(self.state, State::Delimiter);
+        if !self.passes_over() {
+            // Whoever waits for an answer has it before the end.
+            self.state = State::Refused { len: head.len, max };
+            return Ok(Progress::Frame { header: head.head, body: 0 });
+        }
+        self.state = State::LastPart { left: head.len };
+        // Updates of a client are never answered.
+        if self.socket == SocketType::Router && crate::message::head(start).0.0 == kind::UPDATE {
+            return Ok(skip(head.head));
+        }
         Ok(Progress::Frame { header: head.head, body: 0 })
     }
 
@@ -256,11 +420,19 @@ impl Framing {
                     properties.check(self.socket).inspect_err(|_| {
                         zmtp::put_error("Invalid socket type", &mut self.pending);
                     })?;
+                    self.answers_only = properties.is_req();
                     self.state = State::Traffic;
                 }
-                // Whoever does not take the answers gets no more of them.
-                Command::Ping { .. } if self.pending.len() > MAX_PENDING => {}
-                Command::Ping { context } if !handshake => zmtp::put_pong(context, &mut self.pending),
+                Command::Ping { ttl, context } if !handshake => {
+                    if ttl > 0 {
+                        let silence = Duration::from_millis(u64::from(ttl).saturating_mul(100));
+                        self.silence = Some(silence.max(MIN_SILENCE));
+                    }
+                    // Whoever does not take the answers gets no more of them.
+                    if self.pending.len() <= MAX_PENDING {
+                        zmtp::put_pong(context, &mut self.pending);
+                    }
+                }
                 Command::Error { .. } => return Err(FrameError::Handshake("no ERROR from the peer")),
                 _ if handshake => return Err(FrameError::Handshake("READY as the first command")),
                 // PONG, which we never ask for; and whatever later versions have.
@@ -271,35 +443,103 @@ impl Framing {
     }
 
     /// The first frame of several, or one between the first and the last.
-    fn first_part(&mut self, head: UnitHead, len: usize) -> Result<Progress, FrameError> {
+    fn first_part(&mut self, head: UnitHead) -> Result<Progress, FrameError> {
         let before = if let State::Parts { total, .. } = self.state { total } else { 0 };
-        let total = before.saturating_add(len).saturating_add(head.head);
-        if total > self.max {
-            return Err(FrameError::TooLarge { len: total as u64, max: self.max });
+        let total = before.saturating_add(head.len).saturating_add(head.head as u64);
+        if total > self.max as u64 && !self.passes_over() {
+            return Err(FrameError::TooLarge { len: total, max: self.max });
         }
-        self.state = State::Parts { left: len, total };
+        if before == 0 {
+            self.delimited = matches!(self.state, State::Delimiter);
+        }
+        self.state = State::Parts { left: head.len, total };
         Ok(skip(head.head))
     }
 
     /// Between two frames of one message.
     fn next_part(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
-        let head = match UnitHead::read(unread)? {
+        let head = match UnitHead::read_as(self.version, unread)? {
             Ok(head) => head,
             Err(missing) => return Ok(Progress::need(missing)),
         };
-        let len = usize::try_from(head.len).unwrap_or(usize::MAX);
         if head.command {
             return Err(FrameError::Handshake("the rest of a message of several frames"));
         }
         if head.more {
-            return self.first_part(head, len);
+            return self.first_part(head);
         }
-        if len > self.max {
+        if head.len > self.max as u64 && !self.passes_over() {
             return Err(FrameError::TooLarge { len: head.len, max: self.max });
         }
-        self.state = State::LastPart { left: len };
+        self.state = State::LastPart { left: head.len };
         // The whole of it counts as one message, which is none of ours.
         Ok(Progress::Frame { header: head.head, body: 0 })
+    }
+
+    /// The next message in plain objects.
+    fn plain(&mut self, unread: &[u8], mut scan: Scan) -> Result<Progress, FrameError> {
+        let found = scan.next(unread);
+        let max = self.max_for(scan.is_voice_message());
+        let reach = match found {
+            Found::Message(len) | Found::Lost(len) => len as u64,
+            Found::Need(reach) => reach,
+        };
+        if reach > max as u64 && self.entering {
+            return Ok(self.wait());
+        }
+        if reach > max as u64 {
+            let is_update = scan.is_update();
+            let Some(start) = scan.begin_to_pass().filter(|_| self.passes_over()) else {
+                return Err(FrameError::TooLarge { len: reach, max });
+            };
+            self.state = State::PlainRest { scan, left: 0 };
+            return Ok(match start {
+                start if is_update => skip(start),
+                start => Progress::Frame { header: start, body: 0 },
+            });
+        }
+        Ok(match found {
+            Found::Message(len) => {
+                self.note_log_in(unread.get(..len).unwrap_or(&[]));
+                self.state = State::Plain(Scan::new(self.socket));
+                Progress::Frame { header: 0, body: len }
+            }
+            Found::Lost(len) => {
+                self.state = State::Lost;
+                Progress::Frame { header: 0, body: len }
+            }
+            Found::Need(reach) => {
+                self.state = State::Plain(scan);
+                let reach = usize::try_from(reach).unwrap_or(usize::MAX);
+                Progress::need(reach.saturating_sub(unread.len()).max(1))
+            }
+        })
+    }
+
+    /// The rest of a message in plain objects that is too large.
+    fn plain_rest(&mut self, unread: &[u8], mut scan: Scan, left: u64) -> Option<Progress> {
+        if left > 0 {
+            let (progress, left) = pass_over(unread, left);
+            self.state = State::PlainRest { scan, left };
+            return Some(progress);
+        }
+        let (bytes, state) = match scan.pass(unread) {
+            Passed::Some { bytes: 0, left: 0 } => return Some(Progress::need(1)),
+            Passed::Some { bytes, left } => (bytes, State::PlainRest { scan, left }),
+            Passed::All(bytes) => (bytes, State::Plain(Scan::new(self.socket))),
+            Passed::Lost => (0, State::Lost),
+        };
+        self.state = state;
+        core::num::NonZeroUsize::new(bytes).map(Progress::Skip)
+    }
+}
+
+/// Skips what is there of `left` bytes; returns how many are still to come.
+fn pass_over(unread: &[u8], left: u64) -> (Progress, u64) {
+    let now = usize::try_from(left).unwrap_or(usize::MAX).min(unread.len());
+    match core::num::NonZeroUsize::new(now) {
+        Some(now) => (Progress::Skip(now), left.saturating_sub(now.get() as u64)),
+        None => (Progress::need(usize::try_from(left).unwrap_or(usize::MAX).min(SKIPPED)), left),
     }
 }
 
@@ -307,71 +547,55 @@ impl voxwire_core::Framing for Framing {
     #[inline]
     fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
         loop {
-            match self.state {
-                State::Traffic | State::Handshake => return self.unit(unread),
-                State::Undecided => match unread.first() {
-                    Some(&first) => self.undecided(first),
-                    None => return Ok(Progress::need(1)),
-                },
-                State::Greeting { sent } => return self.greeting(unread, sent),
+            let progress = match self.state {
+                State::Traffic | State::Handshake | State::Delimiter => return self.unit(unread),
+                State::Undecided => self.undecided(unread).err().map(Progress::need),
+                State::Signature { sent } => self.signature(unread, sent)?,
+                State::Revision => Some(self.revision(unread)),
+                State::Security => return self.security(unread),
+                State::SocketType => return self.socket_type(unread),
+                State::Identity => return self.identity(unread),
                 State::Parts { left: 0, .. } => return self.next_part(unread),
-                State::LastPart { left: 0 } => self.state = State::Traffic,
                 State::Parts { left, total } => {
-                    let now = left.min(unread.len());
-                    if now == 0 {
-                        return Ok(Progress::need(left.min(SKIPPED)));
-                    }
-                    self.state = State::Parts { left: left.saturating_sub(now), total };
-                    return Ok(skip(now));
+                    let (progress, left) = pass_over(unread, left);
+                    self.state = State::Parts { left, total };
+                    Some(progress)
+                }
+                State::LastPart { left: 0 } => {
+                    self.state = State::Traffic;
+                    None
                 }
                 State::LastPart { left } => {
-                    let now = left.min(unread.len());
-                    if now == 0 {
-                        return Ok(Progress::need(left.min(SKIPPED)));
-                    }
-                    self.state = State::LastPart { left: left.saturating_sub(now) };
-                    return Ok(skip(now));
+                    let (progress, left) = pass_over(unread, left);
+                    self.state = State::LastPart { left };
+                    Some(progress)
                 }
-                State::Plain(mut scan) => {
-                    let found = scan.next(unread);
-                    let max = self.max_for(scan.is_voice_message());
-                    let reach = match found {
-                        Found::Message(len) | Found::Lost(len) => len as u64,
-                        Found::Need(reach) => reach,
-                    };
-                    if reach > max as u64 && self.entering {
-                        return Ok(self.wait());
-                    }
-                    if reach > max as u64 {
-                        return Err(FrameError::TooLarge { len: reach, max });
-                    }
-                    return Ok(match found {
-                        Found::Message(len) => {
-                            self.note_log_in(unread.get(..len).unwrap_or(&[]));
-                            self.state = State::Plain(Scan::new(self.socket));
-                            Progress::Frame { header: 0, body: len }
-                        }
-                        Found::Lost(len) => {
-                            self.state = State::Lost;
-                            Progress::Frame { header: 0, body: len }
-                        }
-                        Found::Need(reach) => {
-                            self.state = State::Plain(scan);
-                            let reach = usize::try_from(reach).unwrap_or(usize::MAX);
-                            Progress::need(reach.saturating_sub(unread.len()).max(1))
-                        }
-                    });
-                }
+                State::Refused { len, max } => return Err(FrameError::TooLarge { len, max }),
+                State::Plain(scan) => return self.plain(unread, scan),
+                State::PlainRest { scan, left } => self.plain_rest(unread, scan, left),
                 // What could not be read has been handed on; a session closes the connection.
                 State::Lost => return Err(FrameError::Handshake("objects that belong to a message")),
+            };
+            if let Some(progress) = progress {
+                return Ok(progress);
             }
         }
     }
 
-    fn put_header(&self, body: usize, out: &mut impl BufMut) {
-        if !matches!(self.state, State::Plain(_) | State::Lost) {
-            zmtp::put_message_head(body, out);
+    fn put_header(&self, frame: &[u8], out: &mut impl BufMut) {
+        if matches!(self.state, State::Plain(_) | State::PlainRest { .. } | State::Lost) {
+            return;
         }
+        if self.delimited && is_response(frame) {
+            zmtp::put_unit_head(self.version, true, 0, out);
+        }
+        zmtp::put_unit_head(self.version, false, frame.len(), out);
+    }
+
+    /// An old REQ socket, which does not say what it is, is known by its delimiters.
+    fn takes(&self, frame: &[u8]) -> bool {
+        let answers_only = self.answers_only || (self.delimited && self.version == Version::V1);
+        !answers_only || is_response(frame)
     }
 
     fn set_max(&mut self, max: usize) {
@@ -384,11 +608,23 @@ impl voxwire_core::Framing for Framing {
     }
 
     fn is_ready(&self) -> bool {
-        !matches!(self.state, State::Greeting { .. } | State::Handshake)
+        !matches!(
+            self.state,
+            State::Signature { .. }
+                | State::Revision
+                | State::Security
+                | State::SocketType
+                | State::Identity
+                | State::Handshake
+        )
+    }
+
+    fn silence(&self) -> Option<Duration> {
+        self.silence
     }
 
     fn announces(&self) -> bool {
-        !matches!(self.state, State::Undecided | State::Plain(_))
+        !matches!(self.state, State::Undecided | State::Plain(_) | State::PlainRest { .. })
     }
 
     fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
@@ -402,6 +638,11 @@ impl voxwire_core::Framing for Framing {
 
 fn skip(n: usize) -> Progress {
     core::num::NonZeroUsize::new(n).map_or(Progress::NeedMore(core::num::NonZeroUsize::MIN), Progress::Skip)
+}
+
+/// Whether a message of a server's is an answer.
+fn is_response(frame: &[u8]) -> bool {
+    frame.starts_with(b"\xa8response")
 }
 
 /// Whether a message asks for a log-in.
@@ -443,6 +684,16 @@ enum Found {
     Need(u64),
 }
 
+/// What has been passed over of a message that is too large.
+enum Passed {
+    /// So many bytes, and then so many of a text, and there is more.
+    Some { bytes: usize, left: u64 },
+    /// All of it, with these.
+    All(usize),
+    /// An object that does not belong there.
+    Lost,
+}
+
 /// The objects of one message, looked through once, however they come in.
 #[derive(Debug, Clone, Copy)]
 struct Scan {
@@ -452,6 +703,7 @@ struct Scan {
     at: usize,
     stage: Stage,
     voice: bool,
+    update: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -526,11 +778,62 @@ const fn of_success(action: Option<Action>) -> &'static [Argument] {
 
 impl Scan {
     const fn new(socket: SocketType) -> Self {
-        Self { socket, at: 0, stage: Stage::Type, voice: false }
+        Self { socket, at: 0, stage: Stage::Type, voice: false, update: false }
     }
 
     const fn is_voice_message(&self) -> bool {
         self.voice
+    }
+
+    /// Whether it is one that is never answered.
+    fn is_update(&self) -> bool {
+        self.update && self.socket == SocketType::Router
+    }
+
+    /// The message is too large to be held: what has been looked at goes, if the end of the rest can be found.
+    fn begin_to_pass(&mut self) -> Option<usize> {
+        let is_known = matches!(self.stage, Stage::Arguments(_) | Stage::Elements { .. });
+        is_known.then(|| core::mem::take(&mut self.at))
+    }
+
+    /// Looks through more of a message whose objects are not kept. `unread` starts where the last look stopped.
+    fn pass(&mut self, unread: &[u8]) -> Passed {
+        let mut at = 0_usize;
+        loop {
+            let rest = unread.get(at..).unwrap_or(&[]);
+            match self.stage {
+                Stage::Elements { left: 0, then, .. } => self.stage = Stage::Arguments(then),
+                Stage::Elements { left, kind, then } => {
+                    let Some(&first) = rest.first() else { return Passed::Some { bytes: at, left: 0 } };
+                    let kind = kind.unwrap_or_else(|| kind_of(first));
+                    let walked = walk(rest, left, kind);
+                    at = at.saturating_add(walked.bytes);
+                    let left = left.saturating_sub(walked.count);
+                    self.stage = Stage::Elements { left, kind: Some(kind), then };
+                    match walked.fault {
+                        None => {}
+                        Some(Fault::Missing(_)) => return Passed::Some { bytes: at, left: 0 },
+                        Some(Fault::Bad { .. }) => return Passed::Lost,
+                    }
+                }
+                Stage::Arguments([]) => return Passed::All(at),
+                Stage::Arguments([expected, then @ ..]) => {
+                    let Ok(head) = Head::read(rest) else { return Passed::Some { bytes: at, left: 0 } };
+                    at = at.saturating_add(head.len());
+                    self.stage = Stage::Arguments(then);
+                    match (expected, head) {
+                        (Text, Head::Text { len: 0, .. }) | (Uint, Head::Uint { .. }) => {}
+                        (Text, Head::Text { len: left, .. }) => return Passed::Some { bytes: at, left },
+                        (Samples, Head::List { len, .. }) => {
+                            let left = usize::try_from(len).unwrap_or(usize::MAX);
+                            self.stage = Stage::Elements { left, kind: None, then };
+                        }
+                        _ => return Passed::Lost,
+                    }
+                }
+                _ => return Passed::Lost,
+            }
+        }
     }
 
     /// Goes on where it stopped. `unread` starts with the message.
@@ -588,7 +891,10 @@ impl Scan {
                 _ => None,
             };
             let (next, len) = match (self.stage, text, head) {
-                (Stage::Type, Some((text, len)), _) => (self.after_type(text), len),
+                (Stage::Type, Some((text, len)), _) => {
+                    self.update = text == kind::UPDATE;
+                    (self.after_type(text), len)
+                }
                 (Stage::Action { of }, Some((text, len)), _) => {
                     let action = Action::from_name(text);
                     self.voice = action == Some(Action::VoiceMsg);

@@ -231,13 +231,13 @@ impl<F: Framing> Cutter<F> {
     }
 
     /// Written before a frame.
-    pub(crate) fn put_head(&self, lane: Lane, len: usize, out: &mut Vec<u8>) {
+    pub(crate) fn put_head(&self, lane: Lane, frame: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Plain(framing) => framing.put_header(len, out),
+            Self::Plain(framing) => framing.put_header(frame, out),
             Self::Lanes(_) => {
                 put_unit_head(
                     if lane == Lane::Droppable { unit::DROPPABLE } else { unit::RELIABLE },
-                    len,
+                    frame.len(),
                     out,
                 );
             }
@@ -245,8 +245,11 @@ impl<F: Framing> Cutter<F> {
     }
 
     /// Whether a frame can be sent at all.
-    pub(crate) const fn fits(&self, len: usize) -> bool {
-        matches!(self, Self::Plain(_)) || len <= MAX_UNIT
+    pub(crate) fn fits(&self, frame: &[u8]) -> bool {
+        match self {
+            Self::Plain(framing) => framing.takes(frame),
+            Self::Lanes(_) => frame.len() <= MAX_UNIT,
+        }
     }
 }
 
@@ -302,6 +305,13 @@ impl<F: Framing> Framing for Cutter<F> {
         }
     }
 
+    fn silence(&self) -> Option<Duration> {
+        match self {
+            Self::Plain(framing) => framing.silence(),
+            Self::Lanes(_) => None,
+        }
+    }
+
     fn is_waiting(&self) -> bool {
         match self {
             Self::Plain(framing) => framing.is_waiting(),
@@ -349,7 +359,7 @@ mod tests {
         assert!(cutter.next_frame(&[0, 0]).is_err());
         assert!(cutter.next_frame(&[0, 6, 0, 1, 2, 3, 4, 5]).is_err());
         let mut out = Vec::new();
-        cutter.put_head(Lane::Droppable, 300, &mut out);
+        cutter.put_head(Lane::Droppable, &[0; 300], &mut out);
         put_control(Control::Confirm([5; 8]), &mut out);
         assert_eq!(out, [1, 45, 1, 0, 10, 2, 1, 5, 5, 5, 5, 5, 5, 5, 5]);
     }

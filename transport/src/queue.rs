@@ -99,7 +99,7 @@ impl Queue {
             self.bytes = buffer();
         }
         let start = self.bytes.len();
-        cutter.put_head(lane, frame.len(), &mut self.bytes);
+        cutter.put_head(lane, frame, &mut self.bytes);
         self.bytes.extend_from_slice(frame);
         self.note(lane, self.bytes.len().saturating_sub(start));
         let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST) };

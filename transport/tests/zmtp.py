@@ -62,6 +62,66 @@ def slow(address):
     assert not monitor.poll(0), recv_monitor_message(monitor)
 
 
+def req(address):
+    """A REQ socket, which takes nothing for an answer that has no empty frame in front."""
+    context = zmq.Context()
+    client = context.socket(zmq.REQ)
+    client.setsockopt(zmq.LINGER, 0)
+    client.connect(f"tcp://{address}")
+
+    def ask(*values):
+        client.send(request(*values))
+        assert client.poll(5_000), f"no answer to {values}"
+        return unpack(client.recv())
+
+    assert ask("register", "ann", "geheim") == ["response", "register", 0]
+    answer = ask("login", "ann", "geheim")
+    assert answer[:4] == ["response", "login", 0, "ann"], answer
+    token = answer[4]
+    # A text to oneself would come before the answer, and end the connection: it is not sent.
+    assert ask("whisper", "ann", token, "ann", "hello") == ["response", "whisper", 0]
+    assert ask("fly") == ["response", "fly", 1023]
+    # A DEALER that does by hand what a REQ does has the same.
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.LINGER, 0)
+    dealer.connect(f"tcp://{address}")
+    for parts, expected in [([b"", request("fly")], [b"", b"\xa8response\xa3fly\xcd\x03\xff"]),
+                            ([request("fly")], [b"\xa8response\xa3fly\xcd\x03\xff"])]:
+        dealer.send_multipart(parts)
+        assert dealer.poll(5_000)
+        assert dealer.recv_multipart() == expected
+
+
+def refused(address):
+    """Sockets that are none of this protocol."""
+    context = zmq.Context()
+    for kind, setup in [(zmq.SUB, lambda socket: socket.setsockopt(zmq.SUBSCRIBE, b"")),
+                        (zmq.DEALER, lambda socket: (socket.setsockopt(zmq.PLAIN_USERNAME, b"ann"),
+                                                     socket.setsockopt(zmq.PLAIN_PASSWORD, b"x")))]:
+        client = context.socket(kind)
+        client.setsockopt(zmq.LINGER, 0)
+        setup(client)
+        client.connect(f"tcp://{address}")
+        if kind == zmq.DEALER:
+            client.send(request("fly"))
+        assert not client.poll(300)
+        client.close()
+
+
+def silent(address):
+    """Says in its heartbeats that it is never silent for long, and is, once it is stopped."""
+    context = zmq.Context()
+    client = context.socket(zmq.DEALER)
+    client.setsockopt(zmq.HEARTBEAT_IVL, 200)
+    client.setsockopt(zmq.HEARTBEAT_TTL, 1000)
+    client.connect(f"tcp://{address}")
+    client.send(request("fly"))
+    assert client.poll(5_000)
+    time.sleep(1)
+    print("up", flush=True)
+    time.sleep(60)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])
     print("all is well")

@@ -1,12 +1,16 @@
 //! msgpack's messages, and the units of ZMTP around them.
 
 use crate::protocol::{Cutter, Fields, Protocol, Shown, show_text};
+use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{Framing as _, Limits, Message, Progress};
-use voxwire_msgpack::zmtp::{self, Command, GREETING_LEN, SocketType, UnitHead};
+use voxwire_msgpack::zmtp::{self, Command, GREETING_LEN, SIGNATURE_LEN, SocketType, UnitHead, Version};
 use voxwire_msgpack::{
     ClientMessage, Code, Framing, LIMITS, SampleKind, Samples, Secret, ServerMessage, Text, Wire,
 };
+
+/// Length of a greeting of ZMTP 2.0: signature, revision, socket type.
+const OLD_GREETING_LEN: usize = SIGNATURE_LEN + 2;
 
 #[derive(Debug)]
 pub(crate) struct Msgpack {
@@ -67,33 +71,22 @@ impl Protocol for Msgpack {
 
     fn cutter(&self) -> Cutter {
         let (client, wire) = (self.client, self.wire);
-        let mut zmtp = None;
+        let mut at = Place::Start;
         Box::new(move |rest| {
-            let first = rest.first().copied().unwrap_or_default();
-            if first == 0xff && zmtp.is_none() {
-                zmtp = Some(true);
-                zmtp::check_greeting(rest).map_err(|error| error.to_string())?;
-                return match rest.len() {
-                    GREETING_LEN.. => Ok((Some(0..GREETING_LEN), GREETING_LEN)),
-                    len => Err(short(GREETING_LEN - len)),
-                };
+            if at == Place::Start {
+                at = place(rest)?;
             }
-            if *zmtp.get_or_insert(first < 8) {
-                let head = UnitHead::read(rest).map_err(|error| error.to_string())?.map_err(short)?;
-                let end = usize::try_from(head.len).ok().and_then(|len| len.checked_add(head.head));
-                let end = end.filter(|end| *end <= rest.len());
-                let end = end.ok_or_else(|| {
-                    short(
-                        usize::try_from(head.len)
-                            .unwrap_or(usize::MAX)
-                            .saturating_sub(rest.len() - head.head),
-                    )
-                })?;
-                return match head {
-                    UnitHead { more: true, .. } => Err("a message of several frames, expected one".into()),
-                    UnitHead { command: true, .. } => Ok((Some(0..end), end)),
-                    head => Ok((Some(head.head..end), end)),
-                };
+            match at {
+                Place::Greeting(version) => return greeting(rest, version, &mut at),
+                Place::Identity(version) => {
+                    at = Place::Units(version);
+                    let (unit, end) = unit(rest, version)?;
+                    let body = unit.clone().and_then(|unit| rest.get(unit)).unwrap_or(&[]);
+                    // A stream may begin behind it.
+                    return Ok(if is_message(body) { (unit, end) } else { (None, end) });
+                }
+                Place::Units(version) => return unit(rest, version),
+                Place::Start | Place::Plain => {}
             }
             let sender = if client { SocketType::Dealer } else { SocketType::Router };
             let mut framing = Framing::passive(sender, &wire);
@@ -107,6 +100,78 @@ impl Protocol for Msgpack {
     }
 }
 
+/// Where in a stream the next unit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start,
+    Greeting(Version),
+    Identity(Version),
+    Units(Version),
+    Plain,
+}
+
+/// What a stream begins with.
+fn place(rest: &[u8]) -> Result<Place, String> {
+    let cut = |missing: usize| short(missing);
+    if rest.first() != Some(&0xff) {
+        let place = match zmtp::is_inside(rest).map_err(cut)? {
+            true => Place::Units(Version::V3),
+            false if zmtp::is_version_1(rest).map_err(cut)? => Place::Identity(Version::V1),
+            false => Place::Plain,
+        };
+        return Ok(place);
+    }
+    let signature = rest.get(..SIGNATURE_LEN).ok_or_else(|| short(SIGNATURE_LEN - rest.len()))?;
+    if signature[9] & 1 == 0 {
+        return Ok(Place::Identity(Version::V1));
+    }
+    Ok(match rest[SIGNATURE_LEN..] {
+        // One side of a stream of 1.0: behind the signature, which is an identity there, come a length, flags and a text.
+        [_, 0, 0xa0..=0xff, ..] | [] => Place::Greeting(Version::V1),
+        [revision, ..] => Place::Greeting(Version::of(revision)),
+    })
+}
+
+/// A greeting, of which nothing else follows in 1.0.
+fn greeting(rest: &[u8], version: Version, at: &mut Place) -> Result<(Option<Range<usize>>, usize), String> {
+    let (len, next) = match version {
+        Version::V3 => {
+            zmtp::check_greeting(rest).map_err(|error| error.to_string())?;
+            (GREETING_LEN, Place::Units(version))
+        }
+        Version::V2 => (OLD_GREETING_LEN, Place::Identity(version)),
+        Version::V1 => (SIGNATURE_LEN, Place::Units(version)),
+    };
+    *at = next;
+    match rest.len().checked_sub(len) {
+        Some(_) => Ok((Some(0..len), len)),
+        None => Err(short(len - rest.len())),
+    }
+}
+
+/// One unit: a command as a whole, of a message its body.
+fn unit(rest: &[u8], version: Version) -> Result<(Option<Range<usize>>, usize), String> {
+    let head = UnitHead::read_as(version, rest).map_err(|error| error.to_string())?.map_err(short)?;
+    let end = usize::try_from(head.len).ok().and_then(|len| len.checked_add(head.head));
+    let end = end.filter(|end| *end <= rest.len());
+    let end = end.ok_or_else(|| {
+        short(usize::try_from(head.len).unwrap_or(usize::MAX).saturating_sub(rest.len() - head.head))
+    })?;
+    match head {
+        // In front of what a REQ socket sends, and of what it is answered.
+        UnitHead { more: true, len: 0, .. } => Ok((None, end)),
+        UnitHead { more: true, .. } => Err("a message of several frames, expected one".into()),
+        UnitHead { command: true, .. } => Ok((Some(0..end), end)),
+        head => Ok((Some(head.head..end), end)),
+    }
+}
+
+/// Whether a frame begins as a message does, and no identity.
+fn is_message(body: &[u8]) -> bool {
+    let starts: [&[u8]; 3] = [b"\xa7request", b"\xa8response", b"\xa6update"];
+    starts.iter().any(|start| body.starts_with(start))
+}
+
 fn short(missing: usize) -> String {
     format!("{missing} more bytes expected before the end of the stream")
 }
@@ -115,6 +180,14 @@ fn short(missing: usize) -> String {
 fn decode_unit(bytes: &[u8]) -> Result<Option<Shown>, String> {
     let shown = |message, length, fields| Shown { message, length, fields, trailing: bytes.len() - length };
     match bytes {
+        [0xff, ..] if bytes.len() == SIGNATURE_LEN && bytes[9] & 1 == 1 => {
+            Ok(Some(shown("greeting", SIGNATURE_LEN, json!({ "version": "1.0" }))))
+        }
+        [0xff, ..] if bytes.len() == OLD_GREETING_LEN && bytes[9] & 1 == 1 && bytes[10] < 3 => {
+            let version = ["1.0", "2.0", "2.1"][usize::from(bytes[10])];
+            let fields = json!({ "version": version, "socket_type": bytes[11] });
+            Ok(Some(shown("greeting", OLD_GREETING_LEN, fields)))
+        }
         [0xff, ..] if bytes.len() >= GREETING_LEN => {
             zmtp::check_greeting(bytes).map_err(|error| error.to_string())?;
             let mechanism: Vec<u8> = bytes[12..32].iter().copied().take_while(|byte| *byte != 0).collect();
@@ -140,8 +213,7 @@ fn decode_unit(bytes: &[u8]) -> Result<Option<Shown>, String> {
                         .collect();
                     ("READY", json!({ "properties": pairs }))
                 }
-                Command::Ping { context } => {
-                    let ttl = body.get(5..7).map_or(0, |ttl| u16::from_be_bytes([ttl[0], ttl[1]]));
+                Command::Ping { ttl, context } => {
                     ("PING", json!({ "ttl": ttl, "context": hex::encode(context) }))
                 }
                 Command::Pong { context } => ("PONG", json!({ "context": hex::encode(context) })),
@@ -174,6 +246,14 @@ fn encode_unit(message: &str, fields: &Fields<'_>) -> Result<Option<Vec<u8>>, St
             let [major, minor] = parts[..] else {
                 return Err(format!("fields.version: {version:?} found, expected \"3.0\""));
             };
+            if major < 3 {
+                greeting.truncate(SIGNATURE_LEN);
+                if fields.has("socket_type") {
+                    greeting.push(if major == 1 { 0 } else { minor.saturating_add(1) });
+                    greeting.push(fields.number("socket_type")?);
+                }
+                return Ok(Some(greeting));
+            }
             (greeting[10], greeting[11]) = (major, minor);
             return Ok(Some(greeting));
         }

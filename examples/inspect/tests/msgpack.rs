@@ -89,13 +89,42 @@ fn c_09_the_captured_streams_are_cut_greetings_and_commands_included() {
         let objects = text(inspect(&arguments, "").stdout);
         assert_eq!(objects.matches(r#""message":"logout","length":17"#).count(), 2, "{objects}");
     }
+    // F-83, F-38: older versions, and what REQ sockets send, are cut, too.
+    for (stream, count) in [
+        // ZMTP 2.0: signature, revision, socket type, identity.
+        (format!("ff00000000000000017f0105 0003626f62 0011{logout} 020000000000000011{logout}"), 2),
+        // 1.0, anonymous and named; and its other side, whose identity is our signature.
+        (format!("0100 1200{logout} ff000000000000001200{logout}"), 2),
+        (format!("0400626f62 1200{logout}"), 1),
+        (format!("ff00000000000000017f 1200{logout}"), 1),
+        // From the middle of it.
+        (format!("1200{logout} 1200{logout}"), 2),
+        (format!("0100 0011{logout} 0100 0011{logout}"), 2),
+    ] {
+        let arguments = ["decode", "--protocol", "msgpack", "--from", "client", "--stream", &stream];
+        let output = inspect(&arguments, "");
+        let objects = text(output.stdout);
+        let error = text(output.stderr);
+        assert_eq!(
+            objects.matches(r#""message":"logout","length":17"#).count(),
+            count,
+            "{stream}: {objects}{error}"
+        );
+        assert_eq!(output.status.code(), Some(0), "{error}");
+    }
+    for greeting in ["ff00000000000000017f0105", "ff00000000000000017f"] {
+        let dialect = ["--protocol", "msgpack", "--from", "client"];
+        let shown = text(inspect(&[&["decode"], &dialect[..], &[greeting]].concat(), "").stdout);
+        let again = text(inspect(&[&["encode"], &dialect[..]].concat(), &shown).stdout);
+        assert_eq!(again.trim(), greeting, "{shown}");
+    }
     // What cannot be cut says where.
     for (stream, problem) in [
-        ("01000011a7", "offset 0 of the stream: a message of several frames, expected one"),
+        ("0101070011a7", "offset 0 of the stream: a message of several frames, expected one"),
         ("0011a7", "offset 0 of the stream: 16 more bytes expected before the end of the stream"),
         (
-            "ff00000000000000017f0100",
-            "offset 0 of the stream: transport handshake: expected ZMTP 3.0 or later",
+            "ff00000000000000017f01",
+            "offset 0 of the stream: 1 more bytes expected before the end of the stream",
         ),
         ("0001c0", "offset 0 of the stream: type at offset 0: unknown tag 192, expected a string"),
     ] {

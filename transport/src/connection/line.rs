@@ -53,7 +53,7 @@ impl<F: Framing> Line<F> {
                 return true;
             }
         }
-        self.cutter.fits(frame.len()) && self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_ok()
+        self.cutter.fits(frame) && self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_ok()
     }
 
     /// The frame that has come in as a datagram.

@@ -148,8 +148,8 @@ impl<F: Framing> Link<F> {
         // A buffer of the pool is for those who give it back soon.
         let buffer = || if blocked { Vec::new() } else { shared.write_buffers.take() };
         let mut pushed = Ok(());
-        if !framing.fits(frame.len()) {
-            // More than a unit can hold, which no session on such a transport has a use for.
+        if !framing.fits(frame) {
+            // More than a unit can hold, which no session on such a transport has a use for, or nothing that the peer can take.
             queue.dropped = queue.dropped.saturating_add(1);
         } else if lane == Lane::Droppable && (over && much || large && frame.len() > OWN_WAITING) {
             queue.drop_droppable();
@@ -314,6 +314,7 @@ where
         claim: Claim::new(from.ip()),
         partial: None,
         shaking: None,
+        silent_at: None,
         ingress: Bucket::default(),
         out: Vec::new(),
         written: 0,
@@ -381,6 +382,8 @@ struct Driver<S: Session> {
     partial: Option<(Instant, usize)>,
     /// Since when the framing shakes hands.
     shaking: Option<Instant>,
+    /// When the peer will have been silent for longer than it said it would be.
+    silent_at: Option<Instant>,
     ingress: Bucket,
     /// Being written, from `written` on.
     out: Vec<u8>,
@@ -417,7 +420,12 @@ impl<S: Session> Driver<S> {
         self.datagrams.take_if(|receiving| receiving.as_mut().poll(cx).is_ready());
         match self.step(cx) {
             Poll::Ready(End::Broken(error)) => {
-                tracing::debug!(from = %self.from, %error, "stream broken");
+                // One a second says why, whoever comes.
+                if matches!(error, FrameError::Handshake(_)) && self.shared.may_say_refused() {
+                    tracing::info!(from = %self.from, %error, "a connection is refused");
+                } else {
+                    tracing::debug!(from = %self.from, %error, "stream broken");
+                }
                 count(&self.shared.counters.broken);
                 self.shared.part_with(self.peer);
                 self.step(cx)
@@ -450,6 +458,10 @@ impl<S: Session> Driver<S> {
             if !resting {
                 if let Poll::Ready(end) = self.read(cx) {
                     return Poll::Ready(end);
+                }
+                // Whatever is here has been read.
+                if self.silent_at.is_some_and(|at| at <= now) {
+                    return Poll::Ready(End::Late("the next sign of life, which the peer had promised,"));
                 }
             }
         }
@@ -689,7 +701,10 @@ impl<S: Session> Driver<S> {
             }
             self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
             let hello = self.shaking.map(|since| since.saturating_add(self.shared.settings.hello));
-            state.deadline = [frame, hello].into_iter().flatten().min();
+            let silence = state.framing.silence();
+            self.silent_at =
+                silence.filter(|_| !matches!(fed, Fed::Waiting)).map(|silence| now.saturating_add(silence));
+            state.deadline = [frame, hello, self.silent_at].into_iter().flatten().min();
             if let Some(until) = self.ingress.charge(now, self.shared.settings.frames, handled) {
                 state.throttled_until = state.throttled_until.max(Some(until));
             }
@@ -697,7 +712,11 @@ impl<S: Session> Driver<S> {
             drop(state);
             if paused.is_some_and(|until| self.rest(cx, now, until)) {
                 self.partial = None;
-                self.link.lock().deadline = None;
+                // Nobody listens to it meanwhile.
+                if let (Some(at), Some(until)) = (&mut self.silent_at, paused) {
+                    *at = at.saturating_add(until.saturating_duration_since(now));
+                }
+                self.link.lock().deadline = self.silent_at;
                 self.settle(cx);
                 return Ok(None);
             }

@@ -63,6 +63,8 @@ pub(super) struct Shared<S: Session> {
     /// Bytes that wait to be written, or are being written, on all connections.
     pub(super) waiting: AtomicUsize,
     pub(super) counters: Counters,
+    /// The second behind the one in which a refusal was logged last.
+    refused_at: AtomicU64,
 }
 
 /// Who counts against the caps.
@@ -198,6 +200,7 @@ impl<S: Session> Shared<S> {
             partials: Partials::new(settings.partial_frames),
             waiting: AtomicUsize::new(0),
             counters: Counters::default(),
+            refused_at: AtomicU64::new(0),
         }
     }
 
@@ -320,6 +323,13 @@ impl<S: Session> Shared<S> {
         let count = usize::from(end.saturating_sub(first)).saturating_add(1);
         let at = self.opened_ports.fetch_add(1, Relaxed).checked_rem(count).unwrap_or(0);
         first.saturating_add(u16::try_from(at).unwrap_or(0))
+    }
+
+    /// Whether another refusal may be logged: one a second.
+    pub(super) fn may_say_refused(&self) -> bool {
+        let second = self.clock.now().as_nanos() / 1_000_000_000;
+        // What was said at the start was said in second 0.
+        self.refused_at.swap(second.saturating_add(1), Relaxed) <= second
     }
 
     pub(super) fn live(&self) -> usize {

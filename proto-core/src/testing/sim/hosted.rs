@@ -220,9 +220,12 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             match output {
                 Output::Send { to, lane, frame } => {
                     let Some(Peer { framing, link, neighbour, .. }) = self.peers.get(to) else { continue };
+                    if !framing.takes(frame) {
+                        continue;
+                    }
                     if let Some(link) = link {
                         let mut header = Vec::new();
-                        framing.put_header(frame.len(), &mut header);
+                        framing.put_header(frame, &mut header);
                         sent.push(Sent::Frame(*link, to, lane, header, frame.to_vec()));
                     } else if neighbour.is_some() {
                         sent.push(Sent::Datagram(*neighbour, frame.to_vec()));
