@@ -264,6 +264,8 @@ impl<S: Session> Connection<S> {
     fn install(&mut self, established: Established) {
         let Established { stream, lanes, .. } = established;
         self.home = stream.local_ip();
+        // The one before may still be writing its last words, and have direct ways.
+        self.leave_line();
         self.ids.retire(self.peer);
         self.peer = self.ids.mint().unwrap_or(self.peer);
         let framing = self.session.framing();
@@ -500,14 +502,19 @@ impl<S: Session> Connection<S> {
         Poll::Pending
     }
 
-    /// The connection is over.
-    fn end(&mut self, error: Option<Error>) -> Poll<Step> {
-        let told = self.state == State::Closing;
-        self.state = State::Ended;
+    /// There is no line any more. Its direct ways go with it, and the session will hear of that.
+    fn leave_line(&mut self) {
         self.dropped_before = self.dropped();
         if let Some(udp) = self.line.take().and_then(|line| line.udp) {
             self.gone.extend(udp.peers());
         }
+    }
+
+    /// The connection is over.
+    fn end(&mut self, error: Option<Error>) -> Poll<Step> {
+        let told = self.state == State::Closing;
+        self.state = State::Ended;
+        self.leave_line();
         if told {
             // The session may want another one.
             let more =

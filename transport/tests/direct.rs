@@ -11,7 +11,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 use voxwire_core::Session;
 use voxwire_dissonance::{
@@ -236,4 +237,171 @@ async fn d_16_strangers_who_knock_get_nothing_and_no_answer_is_longer_than_its_k
     assert_eq!(stranger.try_recv(&mut answer).unwrap(), 25);
     assert_eq!((&answer[..17], &answer[17..21]), (&[&[7][..], &KEY].concat()[..], &[1, 2, 3, 4][..]));
     assert!(!logs.1.direct && logs.1.heard.is_empty());
+}
+
+/// A client by hand, as `PROTOCOL.md` has it, that wants direct ways.
+struct ByHand {
+    tcp: TcpStream,
+    udp: UdpSocket,
+    tag: [u8; 7],
+    cookie: [u8; 16],
+}
+
+impl ByHand {
+    async fn connect(server: SocketAddr) -> Self {
+        let mut tcp = TcpStream::connect(server).await.unwrap();
+        tcp.write_all(b"VOXL\x01\x03\x00\x00").await.unwrap();
+        let mut hello = [0; 32];
+        tcp.read_exact(&mut hello).await.unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        udp.connect(server).await.unwrap();
+        Self { tcp, udp, tag: hello[8..15].try_into().unwrap(), cookie: hello[15..31].try_into().unwrap() }
+    }
+
+    async fn datagram(&self, kind: u8, body: &[u8]) {
+        self.udp.send(&[&[kind][..], &self.tag, body].concat()).await.unwrap();
+    }
+
+    /// The next control from the server.
+    async fn control(&mut self) -> u8 {
+        let mut head = [0; 3];
+        self.tcp.read_exact(&mut head).await.unwrap();
+        let mut body = vec![0; usize::from(u16::from_be_bytes([head[0], head[1]])) - 1];
+        self.tcp.read_exact(&mut body).await.unwrap();
+        assert_eq!(head[2], 2);
+        body[0]
+    }
+
+    /// Binds its address anew. Returns whether it was introduced to anybody, and has not been parted from them.
+    async fn move_on(&mut self) -> bool {
+        self.tcp.write_all(&[0, 2, 2, 2]).await.unwrap();
+        self.datagram(1, &self.cookie).await;
+        let mut challenge = [0; 16];
+        self.udp.recv(&mut challenge).await.unwrap();
+        assert_eq!(challenge[0], 2);
+        self.tcp.write_all(&[&[0, 10, 2, 1], &challenge[8..]].concat()).await.unwrap();
+        while self.control().await != 3 {}
+        matches!(timeout(Duration::from_millis(100), self.control()).await, Ok(4))
+    }
+}
+
+/// F-34: a client that has moved too often to be introduced at once is introduced later.
+#[tokio::test]
+async fn f_34_whoever_moves_too_often_is_introduced_once_the_rate_allows_it() {
+    let (_hub, server) = serve(32);
+    let mut ben = player(server, "ben", announced()).await;
+    let test = async {
+        let mut eve = ByHand::connect(server).await;
+        let mut moves = 0;
+        while eve.move_on().await {
+            moves += 1;
+            assert!(moves < 20, "moving has no rate");
+        }
+        assert!(moves >= 5, "{moves}");
+        // It stays where it is, and pings.
+        let introduced = async {
+            loop {
+                eve.datagram(4, &[7; 8]).await;
+                match timeout(Duration::from_millis(100), eve.control()).await {
+                    Ok(4) => break,
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        };
+        timeout(Duration::from_secs(3), introduced).await.expect("introduced within 3 s");
+    };
+    tokio::select! {
+        () = test => {}
+        () = async { while ben.next().await.is_some() {} } => panic!("ben is gone"),
+    }
+}
+
+/// Passes TCP on to `to`. Once told, it takes nothing more from the clients that it has, but passes on what the server says.
+async fn stuck(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stuck) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+    let flag = stuck.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            flag.store(false, Relaxed);
+            let server = TcpStream::connect(to).await.unwrap();
+            let (mut client_read, mut client_write) = client.into_split();
+            let (mut server_read, mut server_write) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut server_read, &mut client_write).await });
+            let (flag, mut bytes) = (flag.clone(), [0; 4096]);
+            let mut mine = false;
+            tokio::spawn(async move {
+                loop {
+                    mine |= flag.load(Relaxed);
+                    if mine {
+                        tokio::time::sleep(Duration::from_secs(60)).await;
+                    }
+                    let wait = Duration::from_millis(20);
+                    match timeout(wait, client_read.read(&mut bytes)).await {
+                        Err(_) => {}
+                        Ok(Ok(n)) if n > 0 => server_write.write_all(&bytes[..n]).await.unwrap(),
+                        Ok(_) => return,
+                    }
+                }
+            });
+        }
+    });
+    (address, stuck)
+}
+
+/// F-34: a connection that replaces one which still writes its last words takes none of its direct ways over.
+#[tokio::test]
+async fn f_34_direct_ways_go_with_a_connection_that_is_replaced_while_it_closes() {
+    let (hub, server) = serve(32);
+    let (between, is_stuck) = stuck(server).await;
+    // One way at a time: one that stays behind would keep another from being taken.
+    let client = Client::new("ann", ClientSettings { max_paths: 1, ..ClientSettings::DEFAULT }).unwrap();
+    let lanes = LanesSettings { direct: announced(), ..LanesSettings::default() };
+    let mut ann = Connection::connect_lanes(&between.to_string(), lanes, client, ConnectionSettings::DEFAULT)
+        .await
+        .unwrap();
+    let mut ben = player(server, "ben", announced()).await;
+    let mut logs = <(Log, Log)>::default();
+    join(&mut ann, &mut ben, &mut logs).await;
+    both("a way", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
+    // Nobody takes what ann says: it stays in her queue.
+    is_stuck.store(true, Relaxed);
+    let later = Instant::now() + Duration::from_millis(100);
+    both("stuck", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
+    let text = "x".repeat(900);
+    for n in 0..9000_u32 {
+        let text = ClientCommand::Text { to: Target::Player("ben"), text: &text };
+        ann.call(|client, now| client.handle_command(now, text)).unwrap();
+        if n % 50 == 0 {
+            let _ = timeout(Duration::from_millis(1), ann.next()).await;
+        }
+    }
+    // The server is another one, with the same connections: ann hears of it by UDP, and connects once more.
+    let (session, next) = (ann.session().session(), ann.session().session() + 1);
+    hub.call(|server, now| {
+        let peers: Vec<_> = server.clients().map(|(id, ..)| id).collect();
+        let peers: Vec<_> = peers.into_iter().filter_map(|id| server.peer(id)).collect();
+        *server = Server::new(Settings::DEFAULT, u64::from(next));
+        assert_ne!(server.session(), session);
+        for peer in peers {
+            let from = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
+            let via = voxwire_core::Via::Accepted;
+            let opened = voxwire_core::Input::Opened { peer, via, from };
+            server.handle_input(now, opened).unwrap();
+        }
+    });
+    logs = <(Log, Log)>::default();
+    let to = Target::Room(voxwire_dissonance::SERVER_ONLY_ROOM);
+    ann.call(|client, now| {
+        client.handle_command(now, ClientCommand::Open { to, as_: Speech::DEFAULT }).unwrap();
+        client.handle_command(now, ClientCommand::Say { frame: b"x" }).unwrap();
+    });
+    ben.call(|client, now| client.handle_command(now, ClientCommand::Join { room: "Attic" })).unwrap();
+    both("another session", (&mut ann, &mut ben), &mut logs, |ann, ben, _| {
+        [ann, ben]
+            .iter()
+            .all(|player| player.session().session() != session && player.session().id().is_some())
+    })
+    .await;
+    both("a way again", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
 }

@@ -17,6 +17,9 @@ const SOON: Duration = Duration::from_millis(50);
 /// How often in all a way is knocked at that never answers, before it is only now and then.
 const HOPEFUL: u32 = 20;
 const NOW_AND_THEN: Duration = Duration::from_secs(2);
+/// How long a way that the session does not want is left alone; twice as long each time, up to the longest.
+const REFUSED: Duration = Duration::from_secs(5);
+const REFUSED_LONGEST: Duration = Duration::from_secs(60);
 /// Who came of its own accord, and is gone, is forgotten after that.
 const FORGET: Duration = Duration::from_secs(10);
 /// Ways at once.
@@ -74,8 +77,9 @@ struct Way {
     theirs: Option<u32>,
     /// While both sides hear each other.
     peer: Option<PeerId>,
-    /// The session does not want it.
-    refused: bool,
+    /// The session does not want it for now; it may another time.
+    refused_until: Option<Instant>,
+    refusals: u32,
     answered: Instant,
     knocks: u32,
     next_knock: Instant,
@@ -136,8 +140,11 @@ impl Direct {
     /// The session does not want this way.
     pub(super) fn refuse(&mut self, peer: PeerId, ids: &mut PeerIds, now: Instant) {
         if let Some(way) = self.ways.iter_mut().find(|way| way.peer == Some(peer)) {
-            way.refused = true;
             way.lose(ids, now);
+            let times = 1_u32.checked_shl(way.refusals).unwrap_or(u32::MAX);
+            way.refusals = way.refusals.saturating_add(1);
+            let until = now.saturating_add(REFUSED.saturating_mul(times).min(REFUSED_LONGEST));
+            (way.refused_until, way.next_knock) = (Some(until), until);
         }
     }
 
@@ -160,7 +167,7 @@ impl Direct {
             if way.peer.is_some() && now.saturating_duration_since(way.answered) >= SILENCE {
                 return way.lose(ids, now).map(DirectNews::Down);
             }
-            if way.next_knock <= now && !way.refused {
+            if way.next_knock <= now {
                 way.knock(now, socket);
             }
             if way.next_send <= now && !way.insisting.is_empty() {
@@ -183,7 +190,7 @@ impl Direct {
             return self.knocked(now, socket, ids, tag, body, from);
         }
         let mut ways = self.ways.iter_mut();
-        let way = ways.find(|way| way.to == from && path_tag(way.key) == tag && !way.refused)?;
+        let way = ways.find(|way| way.to == from && path_tag(way.key) == tag && !way.is_refused(now))?;
         match kind {
             datagram::ANSWER => way.answered(now, ids, body),
             datagram::DIRECT => {
@@ -227,7 +234,7 @@ impl Direct {
             self.ways.get_mut(index)?.to = from;
             Some(index)
         })?;
-        let way = self.ways.get_mut(index).filter(|way| !way.refused)?;
+        let way = self.ways.get_mut(index).filter(|way| !way.is_refused(now))?;
         let epoch = u32::from_be_bytes(*epoch);
         let lost = if way.theirs.is_some_and(|theirs| theirs != epoch) { way.lose(ids, now) } else { None };
         way.theirs = Some(epoch);
@@ -249,7 +256,8 @@ impl Way {
             epoch: epoch(now),
             theirs: None,
             peer: None,
-            refused: false,
+            refused_until: None,
+            refusals: 0,
             answered: now,
             knocks: 0,
             next_knock: now,
@@ -263,7 +271,11 @@ impl Way {
     fn next(&self) -> Option<Instant> {
         let silent = self.peer.map(|_| self.answered.saturating_add(SILENCE));
         let send = (!self.insisting.is_empty()).then_some(self.next_send);
-        [(!self.refused).then_some(self.next_knock), silent, send].into_iter().flatten().min()
+        [Some(self.next_knock), silent, send].into_iter().flatten().min()
+    }
+
+    fn is_refused(&self, now: Instant) -> bool {
+        self.refused_until.is_some_and(|until| now < until)
     }
 
     fn say(&self, socket: &UdpSocket, kind: u8, body: &[u8]) {
@@ -355,4 +367,52 @@ fn epoch(now: Instant) -> u32 {
     // Without randomness the time has to do: it need not be secret.
     #[expect(clippy::cast_possible_truncation, reason = "any bits do")]
     getrandom::u32().unwrap_or(now.as_nanos() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: PathKey = *b"sixteen bytes ok";
+
+    /// What has come in by now.
+    fn received(socket: &UdpSocket) -> Vec<Vec<u8>> {
+        let (mut all, mut one) = (Vec::new(), [0; 100]);
+        while let Ok((n, _)) = socket.try_recv_from(&mut one) {
+            all.push(one[..n].to_vec());
+        }
+        all
+    }
+
+    /// F-21: what a session does not want now it may want later.
+    #[tokio::test]
+    async fn f_21_a_way_that_was_refused_is_left_alone_for_longer_and_longer_and_then_tried_again() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        here.writable().await.unwrap();
+        let to = there.local_addr().unwrap();
+        let at = |seconds| Instant::ZERO.saturating_add(Duration::from_secs(seconds));
+        let settings = DirectSettings { key: Some(KEY), addresses: vec![to], ..DirectSettings::default() };
+        let (mut direct, mut ids) = (Direct::new(&settings, at(0)), PeerIds::new());
+        let (mut now, mut waits) = (0, Vec::new());
+        for _ in 0..6 {
+            assert!(direct.expire(at(now), &here, &mut ids).is_none());
+            there.readable().await.unwrap();
+            let knock = received(&there).pop().unwrap();
+            let (tag, epoch) = (knock[1..8].try_into().unwrap(), &knock[17..21]);
+            let answer = [&KEY[7..], epoch, &[9; 4]].concat();
+            let up = direct.receive(at(now), &here, &mut ids, (datagram::ANSWER, tag, &answer), to);
+            assert!(matches!(up, Some(DirectNews::Up(..))));
+            let peer = direct.peers().next().unwrap();
+            direct.refuse(peer, &mut ids, at(now));
+            // Meanwhile it neither knocks nor answers.
+            let asked = [&KEY[7..], &[9; 8]].concat();
+            assert!(direct.receive(at(now), &here, &mut ids, (datagram::KNOCK, tag, &asked), to).is_none());
+            assert!(direct.expire(at(now), &here, &mut ids).is_none() && received(&there).is_empty());
+            let due = direct.next().unwrap();
+            waits.push(due.saturating_duration_since(at(now)).as_secs());
+            now += waits.last().unwrap();
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+    }
 }

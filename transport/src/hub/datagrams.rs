@@ -111,6 +111,9 @@ impl<S: Session> Core<S> {
                 // As many bytes as came in.
                 let pong = route.to(peer, from, datagram::PONG);
                 pong.into_iter().for_each(|pong| self.batch.push(pong, body));
+                if route.introduced.as_ref().is_some_and(Introduced::is_late) {
+                    self.introduce(shared, now, peer);
+                }
             }
             // An address is believed only once its owner has said on the TCP side what was sent there.
             datagram::BIND if body.get(..16) == Some(&route.cookie[..]) => {

@@ -15,6 +15,15 @@ const MOVES: Rate = Rate { per_second: 1, burst: 5 };
 pub(super) struct Introduced {
     to: Vec<(PeerId, PathKey)>,
     moves: Bucket,
+    /// It has moved too often to be introduced at once.
+    late: bool,
+}
+
+impl Introduced {
+    /// Whether it is still to be introduced.
+    pub(super) const fn is_late(&self) -> bool {
+        self.late
+    }
 }
 
 /// Those who are there and have not been introduced to as many others as may be.
@@ -26,7 +35,9 @@ impl<S: Session> Core<S> {
         self.part(shared, peer);
         let most = shared.settings.introductions;
         let Some((at, introduced)) = self.introduced(peer) else { return };
-        if introduced.moves.take(now, MOVES, 1).is_err() {
+        // Tried again with its next ping.
+        introduced.late = introduced.moves.take(now, MOVES, 1).is_err();
+        if introduced.late {
             return;
         }
         let others: Vec<PeerId> = self.sociable.iter().copied().take(most).collect();
