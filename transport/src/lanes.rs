@@ -21,6 +21,9 @@ pub(crate) const BEAT: Duration = Duration::from_millis(500);
 /// The silence after which UDP counts as blocked.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
 
+/// How long a client that is bound may go without a PING before a server sends by TCP again what may be lost.
+pub(crate) const LAPSE: Duration = Duration::from_secs(5);
+
 /// Kinds of units on the TCP side.
 pub(crate) mod unit {
     pub(crate) const RELIABLE: u8 = 0;

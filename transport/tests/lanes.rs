@@ -69,8 +69,13 @@ fn tell(player: &mut Player, command: ClientCommand<'_>) {
 
 /// Ann, who speaks to the Lobby, and Ben, who listens to it; both are in.
 async fn pair(address: SocketAddr, lanes: &LanesSettings) -> (Player, Player) {
+    pair_at(address, address, lanes).await
+}
+
+/// The same, each by an address of their own.
+async fn pair_at(ann: SocketAddr, ben: SocketAddr, lanes: &LanesSettings) -> (Player, Player) {
     let (mut ann, mut ben) =
-        (player(address, "ann", lanes.clone()).await, player(address, "ben", lanes.clone()).await);
+        (player(ann, "ann", lanes.clone()).await, player(ben, "ben", lanes.clone()).await);
     tell(&mut ben, ClientCommand::Join { room: "Lobby" });
     tell(&mut ann, ClientCommand::Open { to: Target::Room("Lobby"), as_: Speech::DEFAULT });
     let in_session = |player: &Player| player.session().state() == SessionState::Connected;
@@ -131,11 +136,18 @@ async fn d_07_a_host_has_a_client_without_a_socket() {
     until("the host leaves", &mut guest, |guest| guest.session().find("host").is_none()).await;
 }
 
-/// Stands between clients and a server, on another address; UDP can be cut off.
+/// Stands between clients and a server, on another address; UDP can be cut off, both ways or towards the server alone.
+#[derive(Clone)]
 struct Proxy {
     address: SocketAddr,
     blocked: Arc<AtomicBool>,
+    /// Nothing more gets to the server; what the server sends still gets through.
+    up_blocked: Arc<AtomicBool>,
+    /// Counts up whenever clients get other ports towards the server. What comes in at the ones before still gets through.
+    rebindings: Arc<AtomicU64>,
     datagrams: Arc<AtomicU64>,
+    /// DATA, to the server and from it.
+    data: Arc<[AtomicU64; 2]>,
 }
 
 impl Proxy {
@@ -148,38 +160,124 @@ impl Proxy {
                 tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
             }
         });
-        let (blocked, datagrams) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let proxy = Self {
+            address,
+            blocked: Arc::default(),
+            up_blocked: Arc::default(),
+            rebindings: Arc::default(),
+            datagrams: Arc::default(),
+            data: Arc::default(),
+        };
         // The server's hello names its port: that one, on our address.
         let udp = Arc::new(UdpSocket::bind(SocketAddr::from((ip, server.port()))).await.unwrap());
-        let (cut, seen) = (blocked.clone(), datagrams.clone());
-        tokio::spawn(async move {
-            let mut fars: Vec<(SocketAddr, Arc<UdpSocket>)> = Vec::new();
-            let mut buffer = [0; 2048];
-            while let Ok((len, from)) = udp.recv_from(&mut buffer).await {
-                if cut.load(Relaxed) {
-                    continue;
-                }
-                seen.fetch_add(1, Relaxed);
-                if !fars.iter().any(|(near, _)| *near == from) {
-                    let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-                    far.connect(server).await.unwrap();
-                    fars.push((from, far.clone()));
-                    let (near, cut) = (udp.clone(), cut.clone());
-                    tokio::spawn(async move {
-                        let mut buffer = [0; 2048];
-                        while let Ok(len) = far.recv(&mut buffer).await {
-                            if !cut.load(Relaxed) {
-                                near.send_to(&buffer[..len], from).await.unwrap();
-                            }
-                        }
-                    });
-                }
-                let (_, far) = fars.iter().find(|(near, _)| *near == from).unwrap();
-                far.send(&buffer[..len]).await.unwrap();
-            }
-        });
-        Self { address, blocked, datagrams }
+        tokio::spawn(proxy.clone().forward(udp, server));
+        proxy
     }
+
+    async fn forward(self, udp: Arc<UdpSocket>, server: SocketAddr) {
+        let mut fars: Vec<((SocketAddr, u64), Arc<UdpSocket>)> = Vec::new();
+        let mut buffer = [0; 2048];
+        while let Ok((len, from)) = udp.recv_from(&mut buffer).await {
+            if self.blocked.load(Relaxed) || self.up_blocked.load(Relaxed) {
+                continue;
+            }
+            self.datagrams.fetch_add(1, Relaxed);
+            self.data[0].fetch_add(u64::from(buffer[0] == 3), Relaxed);
+            let near = (from, self.rebindings.load(Relaxed));
+            if !fars.iter().any(|(known, _)| *known == near) {
+                let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+                far.connect(server).await.unwrap();
+                fars.push((near, far.clone()));
+                let (proxy, near) = (self.clone(), udp.clone());
+                tokio::spawn(async move {
+                    let mut buffer = [0; 2048];
+                    while let Ok(len) = far.recv(&mut buffer).await {
+                        if !proxy.blocked.load(Relaxed) {
+                            proxy.data[1].fetch_add(u64::from(buffer[0] == 3), Relaxed);
+                            near.send_to(&buffer[..len], from).await.unwrap();
+                        }
+                    }
+                });
+            }
+            let (_, far) = fars.iter().find(|(known, _)| *known == near).unwrap();
+            far.send(&buffer[..len]).await.unwrap();
+        }
+    }
+
+    /// DATA that has gone to the server, and come from it.
+    fn data(&self) -> (u64, u64) {
+        (self.data[0].load(Relaxed), self.data[1].load(Relaxed))
+    }
+}
+
+/// Both speak to each other for some time, fifty frames a second. Returns how many frames Ann has said, and which of them, in order
+/// of saying, Ben has heard.
+async fn talk(ann: &mut Player, ben: &mut Player, time: Duration) -> (u32, Vec<u32>) {
+    let (since, mut said, mut heard) = (Instant::now(), 0, Vec::new());
+    while since.elapsed() < time {
+        tell(ann, ClientCommand::Say { frame: &u32::to_be_bytes(said) });
+        tell(ben, ClientCommand::Say { frame: b"ben" });
+        said += 1;
+        let step = Duration::from_millis(20);
+        let (_, frames) = tokio::join!(run(ann, step), run(ben, step));
+        heard.extend(frames.iter().map(|frame| u32::from_be_bytes(frame[..].try_into().unwrap())));
+    }
+    let last = run(ben, Duration::from_millis(200)).await;
+    heard.extend(last.iter().map(|frame| u32::from_be_bytes(frame[..].try_into().unwrap())));
+    (said, heard)
+}
+
+/// Ann by way of a proxy, Ben without one; both speak and hear each other, by UDP.
+async fn dialogue(server: SocketAddr, ip: [u8; 4]) -> (Proxy, Player, Player) {
+    let proxy = Proxy::start(server, ip).await;
+    let (mut ann, mut ben) = pair_at(proxy.address, server, &LanesSettings::default()).await;
+    tell(&mut ann, ClientCommand::Join { room: "Back" });
+    ann.flush().await.unwrap();
+    tell(&mut ben, ClientCommand::Open { to: Target::Room("Back"), as_: Speech::DEFAULT });
+    until("ben hears of it", &mut ben, |ben| ben.session().rooms().any(|(room, _)| room == "Back")).await;
+    both_bound(&mut ann, &mut ben).await;
+    let (said, heard) = talk(&mut ann, &mut ben, Duration::from_millis(300)).await;
+    assert_eq!(heard, (0..said).collect::<Vec<_>>());
+    let (up, down) = proxy.data();
+    assert!(up >= u64::from(said) && down >= u64::from(said) / 2, "{up} to the server, {down} from it");
+    (proxy, ann, ben)
+}
+
+/// Of four seconds of voice, at fifty frames a second, only the first two and a half may be lost.
+fn assert_recovered(said: u32, heard: &[u32]) {
+    let late: Vec<u32> = heard.iter().copied().filter(|n| *n >= said * 5 / 8).collect();
+    assert_eq!(late, (said * 5 / 8..said).collect::<Vec<_>>(), "of {said} said");
+}
+
+/// F-20: what others say is no proof that the server hears us.
+#[tokio::test]
+async fn f_20_where_only_the_way_to_the_server_dies_voice_goes_by_tcp_though_others_talk() {
+    let (_hub, server) = serve("127.0.0.1:0");
+    let (proxy, mut ann, mut ben) = dialogue(server, [127, 0, 0, 21]).await;
+    proxy.up_blocked.store(true, Relaxed);
+    let before = proxy.data();
+    let (said, heard) = talk(&mut ann, &mut ben, Duration::from_secs(4)).await;
+    assert!(proxy.data().1 > before.1, "ben was heard by UDP all the while");
+    assert_recovered(said, &heard);
+    assert_eq!(ann.udp(), Some(false));
+    proxy.up_blocked.store(false, Relaxed);
+    until("ann is bound again", &mut ann, |ann| ann.udp() == Some(true)).await;
+}
+
+/// F-20: a NAT gives the client another port, and still delivers to the one before.
+#[tokio::test]
+async fn f_20_a_nat_that_moves_a_client_and_still_delivers_inwards_costs_two_seconds_of_voice() {
+    let (_hub, server) = serve("127.0.0.1:0");
+    let (proxy, mut ann, mut ben) = dialogue(server, [127, 0, 0, 22]).await;
+    proxy.rebindings.fetch_add(1, Relaxed);
+    let (said, heard) = talk(&mut ann, &mut ben, Duration::from_secs(4)).await;
+    assert_recovered(said, &heard);
+    // The new place is bound: voice goes by UDP from there.
+    until("ann is bound again", &mut ann, |ann| ann.udp() == Some(true)).await;
+    let before = proxy.data();
+    let (said, heard) = talk(&mut ann, &mut ben, Duration::from_millis(300)).await;
+    assert_eq!(heard, (0..said).collect::<Vec<_>>());
+    assert!(proxy.data().0 >= before.0 + u64::from(said));
 }
 
 #[tokio::test]

@@ -6,14 +6,31 @@ use crate::lanes::{self, BEAT, Control, Cookie, HEAD, SILENCE, ServerHello, Tag,
 use core::net::SocketAddr;
 use core::ops::Range;
 use core::task::{Context, Poll};
+use core::time::Duration;
+use std::collections::VecDeque;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
+use tokio::task::coop;
 use voxwire_core::{Instant, Lane, PeerId, PeerIds};
 
 /// When to knock again after the system did not take it.
-const SOON: core::time::Duration = core::time::Duration::from_millis(50);
+const SOON: Duration = Duration::from_millis(50);
 /// Largest datagram.
 const SIZE: usize = 2048;
+/// PINGs that a PONG may still answer: those of four seconds, so that a slow network is not taken for a dead one.
+const PROBES: usize = 8;
+
+/// PINGs in a row without an answer, and in `SILENCE`: then UDP is blocked.
+const MISSED: usize = 3;
+/// A beat so much behind its time shows that this task did not run, and what has come in was not taken.
+const LATE: Duration = Duration::from_millis(100);
+/// How long nothing counts as missing then.
+const EXCUSE: Duration = Duration::from_millis(100);
+/// Datagrams taken in a row before it is looked whether something is missing.
+const BURST: u32 = 256;
+
+/// What a PING carries and its PONG repeats. Random, so that only what has seen the PING can answer it.
+type Probe = [u8; 8];
 
 pub(super) struct UdpSide {
     socket: UdpSocket,
@@ -24,10 +41,18 @@ pub(super) struct UdpSide {
     cookie: Cookie,
     /// The server knows where we are, and we hear from it.
     up: bool,
-    /// When anything came in last.
-    heard: Instant,
+    /// When a PING of ours was answered last. DATA proves only the way from the server to us.
+    proven: Instant,
+    /// PINGs without an answer, oldest first.
+    probes: VecDeque<Probe>,
     /// When to knock or ping next.
     next_beat: Instant,
+    /// PINGs go unanswered. Believed once all that waits in the socket has been taken.
+    silent: bool,
+    /// Nothing counts as missing before: this side has not looked for some time.
+    excused_until: Instant,
+    /// Datagrams taken in a row.
+    taken: u32,
     received: Box<[u8; SIZE]>,
     out: Vec<u8>,
     /// Send by TCP what may be lost, where UDP is blocked.
@@ -62,8 +87,12 @@ impl UdpSide {
             tag: hello.tag,
             cookie: hello.cookie,
             up: false,
-            heard: now,
+            proven: now,
+            probes: VecDeque::with_capacity(PROBES),
             next_beat: now,
+            silent: false,
+            excused_until: now,
+            taken: 0,
             received: Box::new([0; SIZE]),
             out: Vec::new(),
             fallback: settings.fallback,
@@ -77,12 +106,14 @@ impl UdpSide {
 
     /// The server has bound us.
     pub(super) fn bound(&mut self, now: Instant) -> bool {
-        (self.heard, self.next_beat) = (now, now.saturating_add(BEAT));
+        (self.proven, self.next_beat, self.silent) = (now, now, false);
+        self.probes.clear();
         !core::mem::replace(&mut self.up, true)
     }
 
     pub(super) fn next_beat(&self) -> Instant {
         let direct = self.direct.as_ref().and_then(Direct::next);
+        let direct = direct.map(|direct| direct.max(self.excused_until));
         direct.map_or(self.next_beat, |direct| direct.min(self.next_beat))
     }
 
@@ -138,18 +169,34 @@ impl UdpSide {
         sent.is_ok()
     }
 
-    /// Knocks or pings if it is time, and takes what has come in.
+    /// Asks the server for a sign of life.
+    fn ping(&mut self) {
+        let mut probe = Probe::default();
+        if getrandom::fill(&mut probe).is_err() {
+            return;
+        }
+        if self.probes.len() == PROBES {
+            self.probes.pop_front();
+        }
+        self.probes.push_back(probe);
+        self.say(datagram::PING, &probe);
+    }
+
+    /// Knocks or pings if it is time, and takes what has come in. What has not come in is noticed only after that, and not at
+    /// once after a stall: what is missing may still wait in the socket.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<News> {
+        if now.saturating_duration_since(self.next_beat()) > LATE {
+            self.excused_until = now.saturating_add(EXCUSE);
+        }
         if self.next_beat <= now {
             // Registers the socket for sending, too: a fresh one takes nothing before.
             let _ = self.socket.poll_send_ready(cx);
             self.next_beat = now.saturating_add(BEAT);
-            if self.up && now.saturating_duration_since(self.heard) > SILENCE {
-                self.up = false;
-                return Poll::Ready(News::Down);
-            }
             if self.up {
-                self.say(datagram::PING, &now.as_nanos().to_be_bytes());
+                self.silent = self.probes.len() >= MISSED
+                    && now.saturating_duration_since(self.proven) > SILENCE
+                    && now >= self.excused_until;
+                self.ping();
             } else {
                 let cookie = self.cookie;
                 if !self.say(datagram::BIND, &cookie) {
@@ -158,9 +205,32 @@ impl UdpSide {
                 }
             }
         }
-        if let Some(news) = self.direct.as_mut().and_then(|direct| direct.expire(now, &self.socket, ids)) {
-            return Poll::Ready(News::Direct(news));
+        // A flood must not keep what is due from being done.
+        if self.taken < BURST {
+            if let Poll::Ready(news) = self.receive(cx, now, ids) {
+                self.taken = self.taken.saturating_add(1);
+                return Poll::Ready(news);
+            }
         }
+        let more = core::mem::take(&mut self.taken) >= BURST || !coop::has_budget_remaining();
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        if core::mem::take(&mut self.silent) && self.up {
+            (self.up, self.next_beat) = (false, now);
+            self.probes.clear();
+            return Poll::Ready(News::Down);
+        }
+        if now >= self.excused_until {
+            let Self { direct, socket, .. } = self;
+            if let Some(news) = direct.as_mut().and_then(|direct| direct.expire(now, socket, ids)) {
+                return Poll::Ready(News::Direct(news));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<News> {
         loop {
             let mut buffer = ReadBuf::new(&mut self.received[..]);
             let from = match self.socket.poll_recv_from(cx, &mut buffer) {
@@ -181,11 +251,16 @@ impl UdpSide {
             }
             match kind {
                 datagram::DATA if self.up => {
-                    self.heard = now;
                     return Poll::Ready(News::Frame(HEAD..HEAD.saturating_add(body.len())));
                 }
-                datagram::PONG => self.heard = now,
-                datagram::CHALLENGE => {
+                datagram::PONG => {
+                    // Each PING counts once; those before the answered one do not count any more.
+                    if let Some(at) = self.probes.iter().position(|probe| body == probe) {
+                        self.probes.drain(..=at);
+                        (self.proven, self.silent) = (now, false);
+                    }
+                }
+                datagram::CHALLENGE if !self.up => {
                     if let Some(nonce) = body.first_chunk() {
                         return Poll::Ready(News::Say(Control::Confirm(*nonce)));
                     }

@@ -33,6 +33,8 @@ pub(super) struct UdpRoute {
     cookie: Cookie,
     /// Where the client is; `None` until it has shown that it is there.
     pub(super) bound: Option<SocketAddr>,
+    /// When a PING came from there last: nothing is sent there that nobody has asked for in `LAPSE`.
+    pinged: Instant,
     /// What was sent to an address that knocked, and which.
     challenge: Option<(Nonce, SocketAddr)>,
     ingress: Bucket,
@@ -55,12 +57,25 @@ impl UdpRoute {
         let hello = ServerHello { accepted: true, udp_port, tag, cookie };
         let ingress = Bucket::default();
         let introduced = direct.then(Introduced::default);
-        Some((Self { socket, tag, cookie, bound: None, challenge: None, ingress, introduced }, hello))
+        Some((
+            Self {
+                socket,
+                tag,
+                cookie,
+                bound: None,
+                pinged: Instant::ZERO,
+                challenge: None,
+                ingress,
+                introduced,
+            },
+            hello,
+        ))
     }
 
     /// Where what may be lost goes, if the client can be reached so.
-    pub(super) fn destination(&self, peer: PeerId) -> Option<Destination> {
-        self.to(peer, self.bound?, datagram::DATA)
+    pub(super) fn destination(&self, peer: PeerId, now: Instant) -> Option<Destination> {
+        let lapsed = now.saturating_duration_since(self.pinged) > lanes::LAPSE;
+        self.to(peer, self.bound.filter(|_| !lapsed)?, datagram::DATA)
     }
 
     fn to(&self, peer: PeerId, to: SocketAddr, kind: u8) -> Option<Destination> {
@@ -108,6 +123,7 @@ impl<S: Session> Core<S> {
                 self.expire(now);
             }
             datagram::PING if route.bound == Some(from) => {
+                route.pinged = now;
                 // As many bytes as came in.
                 let pong = route.to(peer, from, datagram::PONG);
                 pong.into_iter().for_each(|pong| self.batch.push(pong, body));
@@ -150,7 +166,7 @@ impl<S: Session> Core<S> {
         match Control::read(body) {
             Some(Control::Confirm(nonce)) => {
                 if let Some((_, to)) = route.challenge.take_if(|(sent, _)| *sent == nonce) {
-                    route.bound = Some(to);
+                    (route.bound, route.pinged) = (Some(to), now);
                     link.push_control(Control::Bound, shared, &mut self.wakers);
                     self.introduce(shared, now, peer);
                 }
@@ -258,4 +274,24 @@ pub(crate) async fn read_exact(stream: &mut crate::net::Stream, into: &mut [u8])
         Poll::Ready(Ok(()))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-20, the server's side of it: DATA is no reason to go on sending to an address, and neither is its having been bound.
+    #[test]
+    fn f_20_nothing_is_sent_to_an_address_from_which_no_ping_has_come_for_five_seconds() {
+        let peer = PeerId { slot: 7, generation: 0 };
+        let (mut route, _) = UdpRoute::new(0, 4244, peer, false).unwrap();
+        let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+        assert!(route.destination(peer, at(0)).is_none());
+        let to = SocketAddr::from(([192, 0, 2, 1], 5000));
+        (route.bound, route.pinged) = (Some(to), at(1000));
+        assert_eq!(route.destination(peer, at(6000)).map(|destination| destination.to), Some(to));
+        assert!(route.destination(peer, at(6001)).is_none());
+        route.pinged = at(6500);
+        assert!(route.destination(peer, at(6501)).is_some(), "the next PING restores it");
+    }
 }

@@ -606,6 +606,8 @@ impl<S: Session> Core<S> {
         let mut closing: Vec<PeerId> = Vec::new();
         loop {
             let mut done: usize = 0;
+            // Read only where it matters.
+            let mut now = None;
             for output in self.session.outputs() {
                 done = done.saturating_add(1);
                 match output {
@@ -616,7 +618,8 @@ impl<S: Session> Core<S> {
                                 continue;
                             }
                             Some(Route::Udp(route)) if lane == Lane::Droppable => {
-                                if let Some(destination) = route.destination(to) {
+                                let now = *now.get_or_insert_with(|| shared.clock.now());
+                                if let Some(destination) = route.destination(to, now) {
                                     self.batch.push(destination, frame);
                                     continue;
                                 }
