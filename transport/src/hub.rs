@@ -68,8 +68,15 @@ pub struct HubSettings {
     /// this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by default.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
-    /// budget takes effect.
+    /// budget takes effect. On QUIC, what has been sent and has not arrived; `None` for 64 KiB.
     pub send_buffer: Option<usize>,
+    /// What a client on QUIC may have sent on its stream that has not been read, in bytes.
+    pub receive_window: usize,
+    /// What all clients on QUIC together may have sent that has not been read, in bytes. Those who come when most of it is granted may
+    /// send less before they are read, down to 4 KiB.
+    pub receive_windows: usize,
+    /// QUIC handshakes at a time; more are not answered until one is over, and clients try again.
+    pub handshakes: usize,
     /// How long to wait for the peer to close its side after we closed ours.
     pub linger: Duration,
     /// How many others a client on TCP + UDP may be introduced to, for direct ways, where both want that.
@@ -102,6 +109,9 @@ impl HubSettings {
         keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
         unacknowledged: Some(Duration::from_secs(14)),
         send_buffer: Some(64 * 1024),
+        receive_window: 32 * 1024,
+        receive_windows: 64 * 1024 * 1024,
+        handshakes: 512,
         linger: Duration::from_secs(2),
         introductions: 32,
         ports: None,
@@ -114,6 +124,15 @@ impl HubSettings {
             keepalive: self.keepalive,
             unacknowledged: self.unacknowledged,
             send_buffer: self.send_buffer,
+        }
+    }
+
+    #[cfg(feature = "quic")]
+    pub(crate) fn quic_limits(&self) -> crate::quic::QuicLimits {
+        crate::quic::QuicLimits {
+            silence: crate::quic::silence(self.keepalive, self.unacknowledged),
+            send: self.send_buffer.unwrap_or(64 * 1024),
+            receive: self.receive_window,
         }
     }
 }
@@ -151,8 +170,12 @@ impl Hub {
                 Bound::Tcp(_) => drop(tokio::spawn(accept::accept(shared.clone(), listener, udp))),
                 Bound::Udp(_) => {}
                 #[cfg(feature = "quic")]
-                Bound::Quic(endpoint) => {
-                    tokio::spawn(accept::accept_quic(shared.clone(), endpoint, listener.admission));
+                Bound::Quic(mut quic) => {
+                    if let Err(error) = quic.limit(&settings.quic_limits()) {
+                        tracing::error!(%error, "the limits of QUIC connections cannot be set");
+                        continue;
+                    }
+                    tokio::spawn(accept::accept_quic(shared.clone(), *quic, listener.admission));
                 }
             }
         }
@@ -244,7 +267,7 @@ pub struct HubStats {
     pub connections: usize,
     /// Connections that have been closed here, and still take their last words.
     pub closing: usize,
-    /// Bytes held now for what waits to be taken, on all connections.
+    /// Bytes held now for what waits to be taken, on all connections; on QUIC until it has arrived.
     pub waiting: usize,
     /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
     pub partial: usize,

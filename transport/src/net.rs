@@ -22,7 +22,7 @@ pub(crate) enum Bound {
     /// Only the UDP socket beside it.
     Udp(SocketAddr),
     #[cfg(feature = "quic")]
-    Quic(quinn::Endpoint),
+    Quic(Box<crate::quic::QuicListener>),
 }
 
 /// A bound socket for a [`Hub`](crate::Hub): TCP, plain or with TLS, alone or with a UDP socket beside it; UDP alone; or QUIC.
@@ -130,7 +130,7 @@ impl Listener {
         address: SocketAddr,
         config: &std::sync::Arc<tokio_rustls::rustls::ServerConfig>,
     ) -> io::Result<Self> {
-        let socket = Bound::Quic(crate::quic::serve(address, config)?);
+        let socket = Bound::Quic(Box::new(crate::quic::QuicListener::bind(address, config)?));
         Ok(Self { socket, udp: None, admission: None, tls: None })
     }
 
@@ -150,7 +150,7 @@ impl Listener {
             Bound::Tcp(socket) => socket.local_addr(),
             Bound::Udp(address) => Ok(*address),
             #[cfg(feature = "quic")]
-            Bound::Quic(endpoint) => endpoint.local_addr(),
+            Bound::Quic(quic) => quic.endpoint.local_addr(),
         }
     }
 
@@ -283,7 +283,7 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             #[cfg(feature = "quic")]
-            Self::Quic(_) => Poll::Ready(Ok(())),
+            Self::Quic(stream) => stream.poll_flush(cx),
         }
     }
 

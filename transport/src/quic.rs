@@ -1,40 +1,138 @@
 //! QUIC: one stream for what must arrive, datagrams for what may be lost, all of it encrypted.
 
+mod pace;
+
 use core::future::Future;
 use core::net::SocketAddr;
-use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::pin::{Pin, pin};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use pace::{Pace, Paced};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    Connection, Endpoint, EndpointConfig, IdleTimeout, RecvStream, SendStream, TokioRuntime, TransportConfig,
+    Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig,
+    VarInt,
 };
 use std::io;
-use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 use voxwire_core::bytes::Bytes;
 
 /// What both sides have to name.
 const ALPN: &[u8] = b"voxwire-lanes/1";
-/// A peer from which nothing is heard for so long is gone.
-const IDLE: Duration = Duration::from_secs(25);
-/// How often a client says that it is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// How much voice may wait to be sent: older datagrams go first.
-const SEND_BUFFER: usize = 16 * 1024;
-/// How much voice may wait to be taken.
-const RECEIVE_BUFFER: usize = 64 * 1024;
+/// How much voice may wait to be sent, in bytes: older datagrams go first.
+const SEND_DATAGRAMS: usize = 16 * 1024;
+/// How much voice may wait to be taken, in bytes.
+const RECEIVE_DATAGRAMS: usize = 32 * 1024;
+/// Bytes that QUIC is handed at a time.
+const CHUNK: usize = 4096;
+/// What QUIC and the allocator hold for a chunk or a datagram beside its bytes.
+const OVERHEAD: usize = 128;
+/// What each connection may have in QUIC's hands when all together have too much, in bytes.
+const OWN_HELD: usize = 8 * 1024;
+/// What a client may send before it is granted more, in bytes; enough for any hello.
+const FIRST_WINDOW: u32 = 4 * 1024;
 
-/// Binds `address` for QUIC.
-pub(crate) fn serve(address: SocketAddr, config: &Arc<ServerConfig>) -> io::Result<Endpoint> {
-    let mut config = ServerConfig::clone(config);
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    let tls = QuicServerConfig::try_from(config).map_err(io::Error::other)?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-    config.transport_config(transport(None)?).max_incoming(1024);
-    let socket = std::net::UdpSocket::bind(address)?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+/// Limits of one QUIC connection, on either side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct QuicLimits {
+    /// A connection ends when nothing has come in for so long, whatever has been sent.
+    pub(crate) silence: Option<Duration>,
+    /// What the stream may hold that has not arrived, in bytes.
+    pub(crate) send: usize,
+    /// What may have come in by the stream and not been read, in bytes.
+    pub(crate) receive: usize,
+}
+
+impl QuicLimits {
+    /// `window`: what the other side may send before it is granted more.
+    fn transport(&self, window: u32) -> io::Result<Arc<TransportConfig>> {
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(1_u8.into())
+            .max_concurrent_uni_streams(0_u8.into())
+            .stream_receive_window(var_int(self.receive))
+            .receive_window(window.into())
+            // More than is ever handed over: what is held is counted here, with what holding it costs.
+            .send_window(self.send.saturating_mul(2) as u64)
+            .datagram_receive_buffer_size(Some(RECEIVE_DATAGRAMS))
+            .datagram_send_buffer_size(SEND_DATAGRAMS);
+        // The first thing that a side sends after it has heard the other one restarts the time in which it has to hear it again. So
+        // both sides probe soon, and what they send later changes nothing.
+        let (probe, idle) = match self.silence {
+            None => (None, None),
+            Some(all) => {
+                let probe = all.checked_div(5).unwrap_or(all);
+                let idle = IdleTimeout::try_from(all.saturating_sub(probe)).map_err(io::Error::other)?;
+                (Some(probe), Some(idle))
+            }
+        };
+        transport.keep_alive_interval(probe).max_idle_timeout(idle);
+        Ok(Arc::new(transport))
+    }
+}
+
+/// The silence after which a peer on QUIC is gone: what the system takes on TCP, where first nothing is heard, and then what is sent
+/// is not acknowledged.
+pub(crate) fn silence(
+    keepalive: Option<(Duration, Duration, u32)>,
+    unacknowledged: Option<Duration>,
+) -> Option<Duration> {
+    let (first, between, count) = keepalive?;
+    let probed = first.saturating_add(between.saturating_mul(count));
+    Some(probed.saturating_add(unacknowledged.unwrap_or_default()))
+}
+
+fn var_int(n: usize) -> VarInt {
+    u32::try_from(n).map_or(VarInt::MAX, VarInt::from_u32)
+}
+
+/// A bound socket for QUIC.
+#[derive(Debug)]
+pub(crate) struct QuicListener {
+    pub(crate) endpoint: Endpoint,
+    pace: Arc<Pace>,
+    config: quinn::ServerConfig,
+}
+
+impl QuicListener {
+    /// Binds `address`.
+    pub(crate) fn bind(address: SocketAddr, config: &Arc<ServerConfig>) -> io::Result<Self> {
+        let mut config = ServerConfig::clone(config);
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let tls = QuicServerConfig::try_from(config).map_err(io::Error::other)?;
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
+        // Those with a token come on top of those that the pace lets wait without one.
+        config.max_incoming(1024).incoming_buffer_size(16 * 1024).incoming_buffer_size_total(8 * 1024 * 1024);
+        let socket = crate::udp::bind(address, None)?;
+        let pace = Arc::new(Pace::new());
+        let runtime = Arc::new(Paced(pace.clone()));
+        let endpoint =
+            Endpoint::new(EndpointConfig::default(), Some(config.clone()), socket.into(), runtime)?;
+        Ok(Self { endpoint, pace, config })
+    }
+
+    /// Holds every connection that comes in from now on to these limits.
+    pub(crate) fn limit(&mut self, limits: &QuicLimits) -> io::Result<()> {
+        self.config.transport_config(limits.transport(FIRST_WINDOW)?);
+        self.endpoint.set_server_config(Some(self.config.clone()));
+        Ok(())
+    }
+
+    /// The next connection that comes in; `None` once the endpoint is closed.
+    pub(crate) async fn accept(&self) -> Option<Incoming> {
+        let mut accept = pin!(self.endpoint.accept());
+        core::future::poll_fn(|cx| {
+            let poll = accept.as_mut().poll(cx);
+            if poll.is_pending() {
+                self.pace.caught_up();
+            }
+            poll
+        })
+        .await
+    }
 }
 
 /// Connects to the first of the server's addresses that answers.
@@ -42,12 +140,13 @@ pub(crate) async fn connect(
     server: &str,
     name: &str,
     config: &Arc<ClientConfig>,
+    limits: &QuicLimits,
 ) -> io::Result<(Endpoint, Connection)> {
     let mut config = ClientConfig::clone(config);
     config.alpn_protocols = vec![ALPN.to_vec()];
     let tls = QuicClientConfig::try_from(config).map_err(io::Error::other)?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(transport(Some(KEEP_ALIVE))?);
+    config.transport_config(limits.transport(u32::try_from(limits.receive).unwrap_or(u32::MAX))?);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in tokio::net::lookup_host(server).await? {
         let any: SocketAddr =
@@ -62,16 +161,138 @@ pub(crate) async fn connect(
     Err(last)
 }
 
-fn transport(keep_alive: Option<Duration>) -> io::Result<Arc<TransportConfig>> {
-    let mut transport = TransportConfig::default();
-    transport
-        .max_concurrent_bidi_streams(1_u8.into())
-        .max_concurrent_uni_streams(0_u8.into())
-        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).map_err(io::Error::other)?))
-        .keep_alive_interval(keep_alive)
-        .datagram_receive_buffer_size(Some(RECEIVE_BUFFER))
-        .datagram_send_buffer_size(SEND_BUFFER);
-    Ok(Arc::new(transport))
+/// What QUIC holds of all connections of a hub.
+#[derive(Debug, Clone)]
+pub(crate) struct QuicBudgets {
+    /// Bytes that wait to arrive, on all connections of whatever kind.
+    pub(crate) waiting: Arc<AtomicUsize>,
+    /// Beyond so many each connection may have only a little waiting.
+    pub(crate) ceiling: usize,
+    /// Bytes that clients have been granted to send before they are read.
+    pub(crate) granted: Arc<AtomicUsize>,
+    /// How many of those there are.
+    pub(crate) grants: usize,
+}
+
+impl QuicBudgets {
+    /// Nobody shares it.
+    fn alone() -> Self {
+        let (waiting, granted) = (Arc::default(), Arc::default());
+        Self { waiting, ceiling: usize::MAX, granted, grants: usize::MAX }
+    }
+}
+
+/// What QUIC holds of one connection's bytes until they have arrived or are given up.
+#[derive(Debug)]
+pub(crate) struct Held {
+    own: AtomicUsize,
+    /// Of those, the ones in datagrams.
+    datagrams: AtomicUsize,
+    /// Of what the client may send, what the hub has granted.
+    granted: AtomicUsize,
+    dropped: AtomicU64,
+    budgets: QuicBudgets,
+    /// Most that the stream may have, in bytes.
+    limit: usize,
+    /// Waits until less is held.
+    writer: Mutex<Option<Waker>>,
+}
+
+impl Held {
+    fn new(budgets: QuicBudgets, limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            own: AtomicUsize::new(0),
+            datagrams: AtomicUsize::new(0),
+            granted: AtomicUsize::new(0),
+            dropped: AtomicU64::new(0),
+            budgets,
+            limit,
+            writer: Mutex::new(None),
+        })
+    }
+
+    /// Bytes held of this connection, with what holding them costs.
+    pub(crate) fn bytes(&self) -> usize {
+        self.own.load(Relaxed)
+    }
+
+    /// All connections together have too much, and this one more than a little of it.
+    fn is_crowded(&self) -> bool {
+        self.bytes() >= OWN_HELD && self.budgets.waiting.load(Relaxed) > self.budgets.ceiling
+    }
+
+    fn is_full(&self) -> bool {
+        let stream = self.bytes().saturating_sub(self.datagrams.load(Relaxed));
+        stream >= self.limit || self.is_crowded()
+    }
+
+    /// Waits until something may be written.
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if !self.is_full() {
+            return Poll::Ready(());
+        }
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        *writer = Some(cx.waker().clone());
+        // What arrived meanwhile has found nobody to wake.
+        if self.is_full() { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// A copy of `bytes` that counts for as long as it exists.
+    fn copy(self: &Arc<Self>, bytes: &[u8], datagram: bool) -> Bytes {
+        let cost = bytes.len().saturating_add(OVERHEAD);
+        self.own.fetch_add(cost, Relaxed);
+        self.budgets.waiting.fetch_add(cost, Relaxed);
+        if datagram {
+            self.datagrams.fetch_add(cost, Relaxed);
+        }
+        Bytes::from_owner(Loan { bytes: bytes.into(), cost, datagram, held: self.clone() })
+    }
+
+    /// Grants what the client may send: a share of what is left, so that there is always something for those who come later.
+    fn grant(&self, connection: &Connection, most: usize) {
+        let QuicBudgets { granted, grants, .. } = &self.budgets;
+        let (first, mut share) = (FIRST_WINDOW as usize, 0_usize);
+        let taken = granted.fetch_update(Relaxed, Relaxed, |sum| {
+            share = grants.saturating_sub(sum).checked_div(256).unwrap_or(0).min(most).max(first);
+            Some(sum.saturating_add(share))
+        });
+        if taken.is_ok() {
+            self.granted.store(share, Relaxed);
+            connection.set_receive_window(var_int(share));
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budgets.granted.fetch_sub(self.granted.load(Relaxed), Relaxed);
+    }
+}
+
+struct Loan {
+    bytes: Box<[u8]>,
+    cost: usize,
+    datagram: bool,
+    held: Arc<Held>,
+}
+
+impl AsRef<[u8]> for Loan {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.held.own.fetch_sub(self.cost, Relaxed);
+        self.held.budgets.waiting.fetch_sub(self.cost, Relaxed);
+        if self.datagram {
+            self.held.datagrams.fetch_sub(self.cost, Relaxed);
+        }
+        let mut writer = self.held.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = writer.take();
+        writer.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// The stream of a connection, both ways.
@@ -79,6 +300,9 @@ fn transport(keep_alive: Option<Duration>) -> io::Result<Arc<TransportConfig>> {
 pub(crate) struct QuicStream {
     send: SendStream,
     recv: RecvStream,
+    held: Arc<Held>,
+    /// What QUIC has not taken of the chunk before.
+    rest: Bytes,
     ending: Option<Ending>,
 }
 
@@ -91,11 +315,23 @@ impl core::fmt::Debug for Ending {
     }
 }
 
-impl QuicStream {
-    pub(crate) const fn new(send: SendStream, recv: RecvStream) -> Self {
-        Self { send, recv, ending: None }
+/// A connection's stream and datagrams.
+pub(crate) fn split(
+    connection: Connection,
+    (send, recv): (SendStream, RecvStream),
+    limits: &QuicLimits,
+    budgets: Option<QuicBudgets>,
+) -> (QuicStream, Datagrams) {
+    let server = budgets.is_some();
+    let held = Held::new(budgets.unwrap_or_else(QuicBudgets::alone), limits.send);
+    if server {
+        held.grant(&connection, limits.receive);
     }
+    let stream = QuicStream { send, recv, held: held.clone(), rest: Bytes::new(), ending: None };
+    (stream, Datagrams { connection, held })
+}
 
+impl QuicStream {
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -104,11 +340,31 @@ impl QuicStream {
         AsyncRead::poll_read(Pin::new(&mut self.recv), cx, buffer)
     }
 
+    /// Takes a chunk of `bytes` at most. What QUIC does not take of it at once waits here for the next call.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, bytes)
+        core::task::ready!(self.poll_flush(cx))?;
+        if self.held.poll_room(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let chunk = bytes.get(..CHUNK).unwrap_or(bytes);
+        self.rest = self.held.copy(chunk, false);
+        match self.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(chunk.len())),
+        }
+    }
+
+    /// Hands over what waits here.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let written = pin!(self.send.write_chunks(core::slice::from_mut(&mut self.rest))).poll(cx);
+            core::task::ready!(written).map_err(io::Error::from)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        core::task::ready!(self.poll_flush(cx))?;
         let Self { send, ending, .. } = self;
         let ending = ending.get_or_insert_with(|| {
             let stopped = send.finish().is_ok().then(|| send.stopped());
@@ -124,22 +380,37 @@ impl QuicStream {
 
 /// The datagrams of a connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Datagrams(Connection);
+pub(crate) struct Datagrams {
+    connection: Connection,
+    held: Arc<Held>,
+}
 
 impl Datagrams {
-    pub(crate) const fn new(connection: Connection) -> Self {
-        Self(connection)
-    }
-
-    /// Sends a frame; false if it is too long for a datagram, or the other side takes none.
+    /// Sends a frame; false if it is too long for a datagram, or the other side takes none. A connection that does not take them loses
+    /// older ones; and this one, if all together have too much waiting.
     pub(crate) fn send(&self, frame: &[u8]) -> bool {
-        let fits = self.0.max_datagram_size().is_some_and(|max| frame.len() <= max);
-        fits && self.0.send_datagram(Bytes::copy_from_slice(frame)).is_ok()
+        if self.held.is_crowded() {
+            self.held.dropped.fetch_add(1, Relaxed);
+            return true;
+        }
+        // Asked only where it is likely.
+        let full = self.held.datagrams.load(Relaxed) > SEND_DATAGRAMS / 2
+            && self.connection.datagram_send_buffer_space() < frame.len();
+        let sent = self.connection.send_datagram(self.held.copy(frame, true)).is_ok();
+        if sent && full {
+            self.held.dropped.fetch_add(1, Relaxed);
+        }
+        sent
     }
 
     /// The next frame that comes in; `None` once the connection has ended.
     pub(crate) async fn receive(&self) -> Option<Bytes> {
-        self.0.read_datagram().await.ok()
+        self.connection.read_datagram().await.ok()
+    }
+
+    /// How many frames have been dropped since this was asked last.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.held.dropped.swap(0, Relaxed)
     }
 }
 
@@ -154,8 +425,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(endpoint: Endpoint, connection: Connection) -> Self {
-        let datagrams = Datagrams::new(connection);
+    pub(crate) fn new(endpoint: Endpoint, datagrams: Datagrams) -> Self {
         Self {
             receiving: Self::receive(datagrams.clone()),
             datagrams,

@@ -17,6 +17,23 @@ const PLAIN_SIZE: usize = 9 * 1024;
 /// What is asked of the system for its buffers; it may give less.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
+/// Binds `address`, on one interface alone if it is named.
+pub(crate) fn bind(address: SocketAddr, device: Option<&str>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Bursts of many speakers come faster than they are fetched. Less than asked for is no error.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    if let Some(name) = device {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.bind_device(Some(name.as_bytes()))?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")));
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
 /// A bound socket.
 #[derive(Debug)]
 pub(crate) struct Udp {
@@ -38,18 +55,7 @@ impl Udp {
 
     /// Binds `address`, on one interface alone if it is named: before that nothing is heard.
     fn bind_on(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        // Bursts of many speakers come faster than they are fetched. Less than asked for is no error.
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-        if let Some(name) = device {
-            #[cfg(any(target_os = "linux", target_os = "android"))]
-            socket.bind_device(Some(name.as_bytes()))?;
-            #[cfg(not(any(target_os = "linux", target_os = "android")))]
-            return Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")));
-        }
-        socket.bind(&address.into())?;
+        let socket = bind(address, device)?;
         let gso = AtomicBool::new(system::can_segment(&socket));
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;

@@ -122,12 +122,16 @@ impl Target {
     #[cfg(feature = "quic")]
     async fn connect_quic(self) -> io::Result<Established> {
         let Some((name, config)) = &self.tls else { return Err(io::Error::other("QUIC needs TLS settings")) };
-        let (endpoint, connection) = crate::quic::connect(&self.server, &name.to_str(), config).await?;
-        let (send, recv) = connection.open_bi().await.map_err(io::Error::other)?;
-        let mut stream = Stream::Quic(Box::new(crate::quic::QuicStream::new(send, recv)));
+        let limits = quic_limits(self.settings);
+        let (endpoint, connection) =
+            crate::quic::connect(&self.server, &name.to_str(), config, &limits).await?;
+        let ways = connection.open_bi().await.map_err(io::Error::other)?;
+        let server = connection.remote_address();
+        let (stream, datagrams) = crate::quic::split(connection, ways, &limits, None);
+        let mut stream = Stream::Quic(Box::new(stream));
         let settings = LanesSettings { udp: false, ..self.lanes.unwrap_or_default() };
-        let (hello, _) = hello(&mut stream, connection.remote_address(), &settings).await?;
-        let quic = Some(crate::quic::Inbox::new(endpoint, connection));
+        let (hello, _) = hello(&mut stream, server, &settings).await?;
+        let quic = Some(crate::quic::Inbox::new(endpoint, datagrams));
         Ok(Established { stream, lanes: Some((hello, None)), quic })
     }
 }
@@ -165,6 +169,12 @@ pub(super) async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello>
     read_exact(stream, &mut bytes).await?;
     ServerHello::read(&bytes)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a server of this transport"))
+}
+
+#[cfg(feature = "quic")]
+fn quic_limits(settings: ConnectionSettings) -> crate::quic::QuicLimits {
+    let silence = crate::quic::silence(settings.keepalive, settings.unacknowledged);
+    crate::quic::QuicLimits { silence, send: 64 * 1024, receive: 256 * 1024 }
 }
 
 pub(super) const fn socket_options(settings: ConnectionSettings) -> SocketOptions {

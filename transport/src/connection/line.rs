@@ -40,6 +40,7 @@ impl<F: Framing> Line<F> {
         #[cfg(feature = "quic")]
         if let (Lane::Droppable, Some(quic)) = (lane, &self.quic) {
             if quic.datagrams.send(frame) {
+                self.queue.dropped = self.queue.dropped.saturating_add(quic.datagrams.take_dropped());
                 return true;
             }
         }

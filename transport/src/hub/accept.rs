@@ -155,12 +155,13 @@ async fn admit<S: Session>(
 #[cfg(feature = "quic")]
 pub(super) async fn accept_quic<S>(
     shared: Arc<Shared<S>>,
-    endpoint: quinn::Endpoint,
+    quic: crate::quic::QuicListener,
     admission: Option<Admission>,
 ) where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
+    let handshakes = Arc::new(tokio::sync::Semaphore::new(shared.settings.handshakes));
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
@@ -169,7 +170,7 @@ pub(super) async fn accept_quic<S>(
             return;
         }
         let incoming = tokio::select! {
-            incoming = endpoint.accept() => incoming,
+            incoming = quic.accept() => incoming,
             () = &mut drain => return,
         };
         let Some(incoming) = incoming else { return };
@@ -181,11 +182,16 @@ pub(super) async fn accept_quic<S>(
             continue;
         }
         let from = incoming.remote_address();
+        let Ok(permit) = handshakes.clone().try_acquire_owned() else {
+            // It sends its first packet again, and its token stays good.
+            incoming.ignore();
+            continue;
+        };
         if !shared.admit(from.ip()) {
             incoming.refuse();
             continue;
         }
-        let entrance = handshake(shared.clone(), incoming, admission.clone());
+        let entrance = handshake(shared.clone(), incoming, admission.clone(), permit);
         tokio::spawn(welcome(shared.clone(), from, entrance));
     }
 }
@@ -196,6 +202,7 @@ async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
     admission: Option<Admission>,
+    _permit: tokio::sync::OwnedSemaphorePermit,
 ) -> Option<(Stream, Side)> {
     let from = incoming.remote_address();
     let opening = within(shared.settings.hello, "QUIC handshake", async {
@@ -205,9 +212,11 @@ async fn handshake<S: Session>(
     });
     match opening.await {
         Ok((connection, send, recv)) => {
-            let mut stream = Stream::Quic(Box::new(crate::quic::QuicStream::new(send, recv)));
+            let (limits, budgets) = (shared.settings.quic_limits(), shared.quic_budgets());
+            let (stream, datagrams) = crate::quic::split(connection, (send, recv), &limits, Some(budgets));
+            let mut stream = Stream::Quic(Box::new(stream));
             admit(&shared, &mut stream, from, admission).await?;
-            Some((stream, Side::Quic(crate::quic::Datagrams::new(connection))))
+            Some((stream, Side::Quic(datagrams)))
         }
         Err(error) => {
             tracing::debug!(%from, %error, "QUIC handshake failed");

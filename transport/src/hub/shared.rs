@@ -61,7 +61,10 @@ pub(super) struct Shared<S: Session> {
     /// What partial frames hold.
     pub(super) partials: Partials,
     /// Bytes that wait to be written, or are being written, on all connections.
-    pub(super) waiting: AtomicUsize,
+    pub(super) waiting: Arc<AtomicUsize>,
+    /// Bytes that clients on QUIC may send before they are read.
+    #[cfg(feature = "quic")]
+    granted: Arc<AtomicUsize>,
     pub(super) counters: Counters,
     /// The second behind the one in which a refusal was logged last.
     refused_at: AtomicU64,
@@ -198,7 +201,9 @@ impl<S: Session> Shared<S> {
             kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
             partials: Partials::new(settings.partial_frames),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
+            #[cfg(feature = "quic")]
+            granted: Arc::default(),
             counters: Counters::default(),
             refused_at: AtomicU64::new(0),
         }
@@ -206,6 +211,17 @@ impl<S: Session> Shared<S> {
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What QUIC may hold of all connections.
+    #[cfg(feature = "quic")]
+    pub(super) fn quic_budgets(&self) -> crate::quic::QuicBudgets {
+        crate::quic::QuicBudgets {
+            waiting: self.waiting.clone(),
+            ceiling: self.settings.waiting,
+            granted: self.granted.clone(),
+            grants: self.settings.receive_windows,
+        }
     }
 
     /// Makes room for one more connection from `address`; false over a cap. Where there is no place, one that is being closed goes, or
@@ -628,6 +644,8 @@ impl<S: Session> Core<S> {
                             Some(Route::Quic(datagrams))
                                 if lane == Lane::Droppable && datagrams.send(frame) =>
                             {
+                                let dropped = datagrams.take_dropped();
+                                shared.counters.dropped_frames.fetch_add(dropped, Relaxed);
                                 continue;
                             }
                             _ => {}

@@ -1,0 +1,489 @@
+//! Keeps a QUIC socket from being read faster than the connections behind it take what has come in.
+//!
+//! quinn hands what the socket receives to one task per connection, through queues without a bound. Whoever sends faster than those
+//! tasks decrypt fills the memory, and no congestion control notices, because nothing is lost. So this reads in rounds: after some
+//! datagrams the socket rests until every task that was woken before has run. Then only the system's buffer can fill up, and what
+//! does not fit in it is lost, as senders expect.
+//!
+//! First packets of connections that show no token wait in one queue for the accepting task. They are dropped once it is full, before
+//! anything is computed for them, and those of one address beyond a few a second as well: a flood costs little, and whoever is
+//! honest asks again.
+
+use core::fmt;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::task::{Context, Poll, Waker, ready};
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io::{self, IoSliceMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Wake;
+use std::time::Instant;
+use voxwire_core::Clock;
+
+/// Datagrams per round. A task takes at least as many each time that it runs: tokio lets it take 128.
+const ROUND: i64 = 64;
+/// First packets without a token that may wait for the accepting task.
+const STRANGERS: u32 = 256;
+/// First packets without a token from one address and port, in a second. A client that gets no answer sends two or three.
+const PER_FLOW: u32 = 8;
+/// Addresses told apart; those that share a place share what it allows.
+const FLOWS: usize = 4096;
+
+/// What the socket, the tasks of connections and the accepting task of one endpoint share.
+pub(crate) struct Pace {
+    state: Mutex<State>,
+    hasher: RandomState,
+    clock: Clock,
+    /// The task that reads the socket has been spawned: the others are of connections.
+    reading: AtomicBool,
+}
+
+struct State {
+    /// Datagrams that may be read before the next rest.
+    credits: i64,
+    /// The round that tasks which are woken now belong to: this one or the other.
+    round: bool,
+    /// Tasks of either round that have been woken and have not run.
+    woken_odd: usize,
+    woken_even: usize,
+    /// The socket rests until those of the other round have run.
+    resting: bool,
+    reader: Option<Waker>,
+    /// First packets without a token that the queue still has room for.
+    strangers: u32,
+    /// Second, and count in it, of first packets without a token, by address.
+    flows: Box<[(u32, u32)]>,
+    dropped: u64,
+}
+
+impl State {
+    const fn woken(&mut self, round: bool) -> &mut usize {
+        if round { &mut self.woken_odd } else { &mut self.woken_even }
+    }
+
+    /// Lets the socket rest until all tasks that have been woken have run.
+    fn rest(&mut self) {
+        loop {
+            self.resting = true;
+            self.round = !self.round;
+            let before = !self.round;
+            if *self.woken(before) > 0 {
+                return;
+            }
+            self.end_rest();
+            if self.credits > 0 {
+                return;
+            }
+        }
+    }
+
+    /// So many datagrams have been read.
+    fn spend(&mut self, count: i64) {
+        self.credits = self.credits.saturating_sub(count);
+        if self.credits <= 0 && !self.resting {
+            self.rest();
+        }
+    }
+
+    fn end_rest(&mut self) {
+        self.resting = false;
+        // Where nobody has anything left to do, no queue holds anything.
+        let idle = self.woken_odd == 0 && self.woken_even == 0;
+        self.credits = if idle { ROUND } else { self.credits.saturating_add(ROUND) };
+    }
+}
+
+impl Pace {
+    pub(crate) fn new() -> Self {
+        let state = State {
+            credits: ROUND,
+            round: false,
+            woken_odd: 0,
+            woken_even: 0,
+            resting: false,
+            reader: None,
+            strangers: STRANGERS,
+            flows: vec![(0, 0); FLOWS].into(),
+            dropped: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            hasher: RandomState::new(),
+            clock: Clock::start(),
+            reading: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The accepting task has taken all first packets.
+    pub(crate) fn caught_up(&self) {
+        self.lock().strangers = STRANGERS;
+    }
+
+    /// First packets dropped so far.
+    #[cfg(test)]
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// A task has been woken. Returns its round.
+    fn woke(&self) -> bool {
+        let mut state = self.lock();
+        let round = state.round;
+        let woken = state.woken(round);
+        *woken = woken.saturating_add(1);
+        round
+    }
+
+    /// A task that was woken in `round` runs.
+    fn ran(&self, round: bool) {
+        let mut state = self.lock();
+        let woken = state.woken(round);
+        *woken = woken.saturating_sub(1);
+        if *woken > 0 || !state.resting || round == state.round {
+            return;
+        }
+        state.end_rest();
+        if state.credits <= 0 {
+            state.rest();
+        }
+        let reader = if state.resting { None } else { state.reader.take() };
+        drop(state);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the socket may be read; if not, its task is woken when it may.
+    fn may_read(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        if state.resting {
+            state.reader = Some(cx.waker().clone());
+        }
+        !state.resting
+    }
+
+    /// Sorts out of `buffer`, which holds what `meta` says, first packets that there is no room for. Counts the rest.
+    fn admit(&self, state: &mut State, buffer: &mut [u8], meta: &mut RecvMeta) -> i64 {
+        let (stride, len) = (meta.stride.max(1), meta.len.min(buffer.len()));
+        let (mut kept, mut count, mut at) = (0_usize, 0_i64, 0_usize);
+        while at < len {
+            let end = at.saturating_add(stride).min(len);
+            let datagram = buffer.get(at..end).unwrap_or(&[]);
+            if is_first_without_token(datagram) && !self.has_room(state, meta.addr) {
+                state.dropped = state.dropped.saturating_add(1);
+            } else {
+                if kept != at {
+                    buffer.copy_within(at..end, kept);
+                }
+                kept = kept.saturating_add(end.saturating_sub(at));
+                count = count.saturating_add(1);
+            }
+            at = end;
+        }
+        meta.len = kept;
+        count
+    }
+
+    fn has_room(&self, state: &mut State, from: SocketAddr) -> bool {
+        let Some(strangers) = state.strangers.checked_sub(1) else { return false };
+        let place = self.hasher.hash_one(from).checked_rem(FLOWS as u64);
+        let place = place.and_then(|place| usize::try_from(place).ok()).unwrap_or(0);
+        let now = self.clock.now().saturating_duration_since(voxwire_core::Instant::ZERO);
+        let second = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let Some(flow) = state.flows.get_mut(place) else { return false };
+        if flow.0 != second {
+            *flow = (second, 0);
+        }
+        flow.1 = flow.1.saturating_add(1);
+        if flow.1 > PER_FLOW {
+            return false;
+        }
+        state.strangers = strangers;
+        true
+    }
+}
+
+impl fmt::Debug for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pace").finish_non_exhaustive()
+    }
+}
+
+/// Whether a datagram begins with an Initial packet (RFC 9000, 17.2.2) of version 1 that has no token.
+fn is_first_without_token(datagram: &[u8]) -> bool {
+    let Some(([first, version @ ..], rest)) = datagram.split_first_chunk::<5>() else { return false };
+    if first & 0xf0 != 0xc0 || *version != [0, 0, 0, 1] {
+        return false;
+    }
+    // Both connection identifiers, each behind its length.
+    behind_length(rest).and_then(behind_length).and_then(<[u8]>::first) == Some(&0)
+}
+
+/// What follows a field of as many bytes as the one before it says.
+fn behind_length(bytes: &[u8]) -> Option<&[u8]> {
+    let (len, rest) = bytes.split_first()?;
+    rest.get(usize::from(*len)..)
+}
+
+/// Tokio, for an endpoint whose socket is paced.
+#[derive(Debug)]
+pub(crate) struct Paced(pub(crate) Arc<Pace>);
+
+impl Runtime for Paced {
+    fn new_timer(&self, at: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        TokioRuntime.new_timer(at)
+    }
+
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        // An endpoint spawns the task that reads its socket before any other.
+        if !self.0.reading.swap(true, Relaxed) {
+            return TokioRuntime.spawn(future);
+        }
+        let wakeup = Arc::new(Wakeup {
+            pace: self.0.clone(),
+            state: Mutex::new(WakeState { round: None, done: false, task: None }),
+        });
+        let waker = wakeup.clone().into();
+        TokioRuntime.spawn(Box::pin(Task { future, wakeup, waker }));
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let inner = TokioRuntime.wrap_udp_socket(socket)?;
+        Ok(Arc::new(PacedSocket { inner, pace: self.0.clone() }))
+    }
+
+    fn now(&self) -> Instant {
+        TokioRuntime.now()
+    }
+}
+
+/// The task of a connection, of which the pace knows when it is to run and when it does.
+struct Task {
+    future: Pin<Box<dyn Future<Output = ()> + Send>>,
+    wakeup: Arc<Wakeup>,
+    waker: Waker,
+}
+
+struct Wakeup {
+    pace: Arc<Pace>,
+    state: Mutex<WakeState>,
+}
+
+struct WakeState {
+    /// The round in which it was woken, if it has not run since.
+    round: Option<bool>,
+    /// It will not run again.
+    done: bool,
+    task: Option<Waker>,
+}
+
+impl Wakeup {
+    fn lock(&self) -> MutexGuard<'_, WakeState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if state.done || state.round.is_some() {
+            return;
+        }
+        state.round = Some(self.pace.woke());
+        let task = state.task.clone();
+        drop(state);
+        task.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { future, wakeup, waker } = self.get_mut();
+        let mut state = wakeup.lock();
+        if !state.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            state.task = Some(cx.waker().clone());
+        }
+        let round = state.round.take();
+        drop(state);
+        round.inspect(|round| wakeup.pace.ran(*round));
+        future.as_mut().poll(&mut Context::from_waker(waker))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let mut state = self.wakeup.lock();
+        state.done = true;
+        let round = state.round.take();
+        drop(state);
+        round.inspect(|round| self.wakeup.pace.ran(*round));
+    }
+}
+
+#[derive(Debug)]
+struct PacedSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    pace: Arc<Pace>,
+}
+
+impl AsyncUdpSocket for PacedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.inner.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        buffers: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        if !self.pace.may_read(cx) {
+            return Poll::Pending;
+        }
+        let got = ready!(self.inner.poll_recv(cx, buffers, meta))?;
+        let mut state = self.pace.lock();
+        let mut count = 0_i64;
+        for (buffer, meta) in buffers.iter_mut().zip(meta).take(got) {
+            count = count.saturating_add(self.pace.admit(&mut state, buffer, meta));
+        }
+        state.spend(count);
+        Poll::Ready(Ok(got))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::task::Waker;
+
+    fn may_read(pace: &Pace) -> bool {
+        pace.may_read(&Context::from_waker(Waker::noop()))
+    }
+
+    /// F-16: what has been read waits in queues without a bound until its connection's task runs.
+    #[test]
+    fn f_16_the_socket_rests_until_all_tasks_that_were_woken_have_run() {
+        let pace = Pace::new();
+        pace.lock().spend(1000);
+        assert!(may_read(&pace), "nobody has been woken: nothing waits");
+        let (one, other) = (pace.woke(), pace.woke());
+        pace.lock().spend(ROUND);
+        assert!(!may_read(&pace));
+        // Whoever is woken during the rest is none of those that it waits for.
+        let late = pace.woke();
+        pace.ran(one);
+        assert!(!may_read(&pace));
+        pace.ran(other);
+        assert!(may_read(&pace));
+        // What one call has read beyond a round is made up for by as many rounds.
+        pace.lock().spend(10 * ROUND);
+        let mut busy = late;
+        for round in 0..10 {
+            assert!(!may_read(&pace), "{round}");
+            let next = pace.woke();
+            pace.ran(busy);
+            busy = next;
+        }
+        assert!(may_read(&pace));
+        pace.ran(busy);
+    }
+
+    #[tokio::test]
+    async fn f_16_a_task_that_ends_is_waited_for_no_longer() {
+        let pace = Arc::new(Pace::new());
+        let runtime = Paced(pace.clone());
+        runtime.spawn(Box::pin(core::future::pending()));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        runtime.spawn(Box::pin(async move { drop(stopped.await) }));
+        tokio::task::yield_now().await;
+        stop.send(()).unwrap();
+        pace.lock().spend(ROUND);
+        assert!(!may_read(&pace), "it has been woken");
+        while !may_read(&pace) {
+            tokio::task::yield_now().await;
+        }
+        let state = pace.lock();
+        assert_eq!((state.woken_odd, state.woken_even), (0, 0));
+    }
+
+    /// An Initial of 1200 bytes that begins like this.
+    fn initial(token: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(token.len()).unwrap();
+        let mut bytes = [&[0xc3, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 2, 9, 9, len][..], token].concat();
+        bytes.resize(1200, 7);
+        bytes
+    }
+
+    #[test]
+    fn f_47_first_packets_without_a_token_are_told_from_everything_else() {
+        assert!(is_first_without_token(&initial(b"")));
+        assert!(!is_first_without_token(&initial(b"token")));
+        // Handshake, 0-RTT, a version that nobody knows, a short header.
+        for (at, byte) in [(0, 0xe3), (0, 0xd3), (4, 2), (0, 0x43)] {
+            let mut other = initial(b"");
+            other[at] = byte;
+            assert!(!is_first_without_token(&other), "{at} {byte:x}");
+        }
+        let whole = initial(b"");
+        assert!((0..18).all(|len| !is_first_without_token(&whole[..len])));
+    }
+
+    /// F-47: one address has its share and no more, and all of them as many as the queue has room for.
+    #[test]
+    fn f_47_floods_of_first_packets_are_dropped_before_anything_is_computed() {
+        let pace = Pace::new();
+        let count = |from: [u8; 4], packets: usize| {
+            let mut buffer = initial(b"").repeat(packets);
+            // The last one belongs to a connection.
+            buffer.extend([0x43; 100]);
+            let mut meta =
+                RecvMeta { addr: (from, 7).into(), stride: 1200, len: buffer.len(), ..RecvMeta::default() };
+            let kept = pace.admit(&mut pace.lock(), &mut buffer, &mut meta);
+            assert!(buffer[..meta.len].ends_with(&[0x43; 100]));
+            assert_eq!(meta.len, usize::try_from(kept - 1).unwrap() * 1200 + 100);
+            kept - 1
+        };
+        // Two seconds may pass under the test.
+        let alone = count([192, 0, 2, 1], 60);
+        assert!(alone <= 2 * i64::from(PER_FLOW), "{alone}");
+        let all: i64 = (0..=255).map(|n| count([198, 51, 100, n], 8)).sum();
+        assert!(all <= i64::from(STRANGERS) && all > i64::from(STRANGERS) / 2, "{all}");
+        assert_eq!(count([203, 0, 113, 1], 1), 0, "there is no room");
+        pace.caught_up();
+        assert_eq!(count([203, 0, 113, 1], 1), 1);
+        assert!(pace.dropped() > 1000);
+    }
+}

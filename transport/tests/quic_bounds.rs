@@ -1,0 +1,326 @@
+//! What QUIC may cost a server: peers that take nothing, that send without end, that only knock. Peers are in a process of their own,
+//! which can be stopped, and whose memory is not the server's.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use tokio::time::{Instant, timeout};
+use voxwire_core::Session;
+use voxwire_dissonance::{
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
+};
+use voxwire_transport::tls::rustls::crypto::ring::default_provider;
+use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener};
+
+type Player = Connection<Client>;
+const MIB: usize = 1024 * 1024;
+const ROLE: &str = "VOXWIRE_TEST_ROLE";
+
+fn certificate() -> (Arc<ServerConfig>, Vec<u8>) {
+    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let server = ServerConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    (server.into(), certificate.to_vec())
+}
+
+fn trusting(certificate: &[u8]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(certificate.to_vec())).unwrap();
+    ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Server>, SocketAddr) {
+    let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
+    let address = listener.local_addr().unwrap();
+    // Nobody is kicked, whatever it says: what counts here is what it costs to hear it.
+    let session = Settings { max_violations: u32::MAX, ..Settings::DEFAULT };
+    (Hub::spawn(vec![listener], Server::new(session, 5), (), settings), address)
+}
+
+async fn player(
+    address: SocketAddr,
+    name: &str,
+    certificate: &[u8],
+) -> Result<Player, voxwire_transport::Error> {
+    let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
+    let (host, config) = ("game.example".try_into().unwrap(), trusting(certificate).into());
+    let (lanes, settings) = (LanesSettings::default(), ConnectionSettings::DEFAULT);
+    Connection::connect_quic(&address.to_string(), host, config, lanes, client, settings).await
+}
+
+/// A client by hand: a connection and its stream, the hello said.
+async fn raw(
+    address: SocketAddr,
+    certificate: &[u8],
+) -> (quinn::Endpoint, quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+    let mut config = trusting(certificate);
+    config.alpn_protocols = vec![b"voxwire-lanes/1".to_vec()];
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connection = endpoint.connect_with(config, address, "game.example").unwrap().await.unwrap();
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
+    recv.read_exact(&mut [0; 32]).await.unwrap();
+    (endpoint, connection, send, recv)
+}
+
+fn tell(player: &mut Player, command: ClientCommand<'_>) {
+    player.call(|client, now| client.handle_command(now, command)).unwrap();
+}
+
+async fn until(what: &str, player: &mut Player, mut done: impl FnMut(&Player) -> bool) {
+    let wait = async {
+        while !done(player) {
+            player.next().await.expect("the connection goes on");
+        }
+    };
+    timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{what}: not within 20 s"));
+    player.flush().await.unwrap();
+}
+
+async fn run(player: &mut Player, time: Duration) -> Vec<Vec<u8>> {
+    let (mut heard, end) = (Vec::new(), Instant::now() + time);
+    while let Ok(Some(turn)) = tokio::time::timeout_at(end, player.next()).await {
+        if let Ok(Some(ClientEvent::Voice(voice))) = turn.result {
+            heard.push(voice.frame.to_vec());
+        }
+    }
+    heard
+}
+
+async fn joined(player: &mut Player) {
+    until("joins", player, |player| player.session().state() == SessionState::Connected).await;
+}
+
+/// Memory of this process, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+/// This test's other process. Ends with it.
+struct Peers(Child);
+
+impl Peers {
+    /// Runs `test` of this program in another process, in a role, and waits until it says that it is ready.
+    fn start(test: &str, role: &str, address: SocketAddr, certificate: &[u8]) -> Self {
+        let certificate: String = certificate.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture", "--test-threads=1"])
+            .env(ROLE, format!("{role} {address} {certificate}"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        assert!(said.lines().any(|line| line.unwrap().ends_with("ready")), "the peers are not ready");
+        Self(child)
+    }
+
+    fn stop(&self) {
+        let status = Command::new("kill").args(["-STOP", &self.0.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// In the other process: what it is to do, if this is it.
+fn role() -> Option<(String, SocketAddr, Vec<u8>)> {
+    let role = std::env::var(ROLE).ok()?;
+    let mut words = role.split(' ');
+    let (role, address, hex) = (words.next()?, words.next()?, words.next()?);
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let certificate = (0..hex.len()).step_by(2).map(byte).collect();
+    Some((role.to_owned(), address.parse().unwrap(), certificate))
+}
+
+fn ready() {
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+}
+
+/// Ann speaks to the Lobby and writes to it, and Ben hears her, for some time. Returns the most that waited meanwhile.
+async fn call(hub: &Handle<Server>, ann: &mut Player, ben: &mut Player, time: Duration) -> usize {
+    let (since, mut said, mut heard, mut most) = (Instant::now(), 0_u32, Vec::new(), 0);
+    while since.elapsed() < time {
+        let mut frame = [7; 900];
+        frame[..4].copy_from_slice(&said.to_be_bytes());
+        tell(ann, ClientCommand::Say { frame: &frame });
+        // One in five turns, or Ann exceeds what one client may write.
+        if said % 5 == 0 {
+            let text = "x".repeat(500);
+            let _ = ann.call(|client, now| {
+                client.handle_command(now, ClientCommand::Text { to: Target::Room("Lobby"), text: &text })
+            });
+        }
+        said += 1;
+        let step = Duration::from_millis(10);
+        let (_, some) = tokio::join!(run(ann, step), run(ben, step));
+        heard.extend(some.iter().map(|frame| u32::from_be_bytes(frame[..4].try_into().unwrap())));
+        most = most.max(hub.stats().waiting);
+    }
+    heard.extend(
+        run(ben, Duration::from_millis(300))
+            .await
+            .iter()
+            .map(|frame| u32::from_be_bytes(frame[..4].try_into().unwrap())),
+    );
+    // A busy machine may lose some on the way through its sockets.
+    assert!(heard.len() >= said as usize * 9 / 10, "{} of {said} heard", heard.len());
+    most
+}
+
+/// Ann and Ben, in a call in the Lobby.
+async fn honest(address: SocketAddr, certificate: &[u8]) -> (Player, Player) {
+    let mut ann = player(address, "ann", certificate).await.unwrap();
+    let mut ben = player(address, "ben", certificate).await.unwrap();
+    tell(&mut ben, ClientCommand::Join { room: "Lobby" });
+    tell(&mut ann, ClientCommand::Open { to: Target::Room("Lobby"), as_: Speech::DEFAULT });
+    joined(&mut ben).await;
+    until("ann knows the Lobby", &mut ann, |ann| ann.session().rooms().count() >= 1).await;
+    until("ben knows ann", &mut ben, |ben| ben.session().find("ann").is_some()).await;
+    (ann, ben)
+}
+
+/// F-16: eighty listeners that stop in the middle of a call cost what their windows say, lose voice, and go when they do not come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_call_goes_on() {
+    const FROZEN: usize = 80;
+    if let Some((_, address, certificate)) = role() {
+        let mut listeners = Vec::new();
+        for n in 0..FROZEN {
+            let mut listener = player(address, &format!("listener {n}"), &certificate).await.unwrap();
+            tell(&mut listener, ClientCommand::Join { room: "Lobby" });
+            joined(&mut listener).await;
+            listeners.push(listener);
+        }
+        ready();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        return;
+    }
+    let (config, certificate) = certificate();
+    let second = Duration::from_secs(1);
+    let keepalive = Some((second, second, 4));
+    let settings = HubSettings { keepalive, unacknowledged: None, ..HubSettings::DEFAULT };
+    let (hub, address) = serve(&config, settings);
+    let test = "f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_call_goes_on";
+    let peers = Peers::start(test, "listeners", address, &certificate);
+    let (mut ann, mut ben) = honest(address, &certificate).await;
+    assert_eq!(hub.stats().connections, FROZEN + 2);
+    call(&hub, &mut ann, &mut ben, Duration::from_millis(500)).await;
+    peers.stop();
+    let before = resident();
+    let most = call(&hub, &mut ann, &mut ben, Duration::from_secs(4)).await;
+    // Each: 64 KiB of the stream, 16 KiB of voice and the backlog of 64 KiB; with what holding it costs.
+    assert!(most > 100 * 1024, "the listeners are not frozen: {most} waited");
+    assert!(most < FROZEN * 160 * 1024, "{most} bytes waited");
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 32 * MIB, "grown by {grown} bytes, of which {most} are counted");
+    assert!(hub.stats().dropped_frames > 0, "voice was dropped for them");
+    // They do not come back.
+    let since = Instant::now();
+    while hub.stats().connections > 2 {
+        assert!(since.elapsed() < Duration::from_secs(8), "{} are left", hub.stats().connections);
+        call(&hub, &mut ann, &mut ben, Duration::from_millis(300)).await;
+    }
+    tokio::time::sleep(second).await;
+    assert!(hub.stats().waiting < 64 * 1024, "{} bytes wait for nobody", hub.stats().waiting);
+}
+
+/// F-16: what clients may send before it is read has a bound each, and one for all of them.
+#[tokio::test]
+async fn f_16_unread_bytes_are_bounded_by_connection_and_in_all() {
+    let (config, certificate) = certificate();
+    // Nothing more than the hello is read: one frame, and then a pause.
+    let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
+    let settings = HubSettings { frames, receive_windows: 4 * MIB, ..HubSettings::DEFAULT };
+    let (_hub, address) = serve(&config, settings);
+    let (mut sent, mut clients) = (Vec::new(), Vec::new());
+    for _ in 0..60 {
+        let (endpoint, connection, mut send, recv) = raw(address, &certificate).await;
+        let mut bytes = 0;
+        // Controls that nobody knows are ignored.
+        let units = [0, 2, 2, 99].repeat(1000);
+        while let Ok(Ok(n)) = timeout(Duration::from_millis(60), send.write(&units)).await {
+            bytes += n;
+        }
+        sent.push(bytes);
+        clients.push((endpoint, connection, send, recv));
+    }
+    // Eight times 16 KiB are read in a row.
+    let read = 8 * 16 * 1024 + 1024;
+    assert!(sent.iter().all(|bytes| *bytes <= read + 32 * 1024), "{sent:?}");
+    assert!(sent.iter().all(|bytes| *bytes >= 4096), "{sent:?}");
+    // A 256th of what is left each: the later ones have less.
+    assert!(sent[40..].iter().max() < sent[..20].iter().max(), "{sent:?}");
+}
+
+/// F-16: senders without end fill the system's buffer and not the server's memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
+    if let Some((_, address, certificate)) = role() {
+        let mut clients = Vec::new();
+        for _ in 0..24 {
+            clients.push(raw(address, &certificate).await);
+        }
+        ready();
+        let until = Instant::now() + Duration::from_secs(30);
+        for (endpoint, connection, mut send, recv) in clients {
+            let datagrams = connection.clone();
+            tokio::spawn(async move {
+                let _kept = (endpoint, recv);
+                while Instant::now() < until {
+                    let _ = datagrams.send_datagram_wait(vec![9; 1000].into()).await;
+                }
+            });
+            tokio::spawn(async move { while send.write_all(&[0, 2, 2, 99].repeat(10_000)).await.is_ok() {} });
+        }
+        tokio::time::sleep_until(until).await;
+        return;
+    }
+    let (config, certificate) = certificate();
+    let frames = voxwire_core::Rate { per_second: 100, burst: 100 };
+    let (hub, address) = serve(&config, HubSettings { frames, ..HubSettings::DEFAULT });
+    let test = "f_16_floods_of_datagrams_do_not_fill_the_memory";
+    let _peers = Peers::start(test, "flooders", address, &certificate);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = resident();
+    let mut most = 0;
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        most = most.max(resident().saturating_sub(before));
+    }
+    println!("{:?}, {} KiB more", hub.stats(), most / 1024);
+    assert!(hub.stats().dropped_frames > 1000, "no flood: {:?}", hub.stats());
+    assert!(most < 32 * MIB, "grown by {most} bytes");
+}
