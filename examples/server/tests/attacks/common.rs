@@ -265,6 +265,11 @@ impl Honest {
         Self { stop, thread }
     }
 
+    /// Whether it still goes on.
+    pub fn goes_on(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Ends the call: all that was said has been heard, in order.
     pub fn lost_nothing(self) {
         self.stop.store(true, Relaxed);

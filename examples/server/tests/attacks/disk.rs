@@ -84,3 +84,58 @@ fn a_second_signal_ends_the_server_whatever_blocks() {
         assert_eq!(status.code(), Some(1));
     }
 }
+/// A disk of 4 MiB that kept messages fill: senders are told, everything else goes on, log-ins too.
+#[test]
+fn a_full_disk_harms_only_what_needs_it() {
+    let mount = "mount -t tmpfs -o size=4m,mode=0700 tmpfs";
+    let try_it = format!("{mount} /mnt");
+    let possible = Command::new("unshare").args(["-r", "-m", "sh", "-c", &try_it]).output();
+    if !possible.as_ref().is_ok_and(|output| output.status.success()) {
+        println!("skipped: no file system of one's own can be mounted: {possible:?}");
+        return;
+    }
+    let script = format!("{mount} \"$DATA\" && exec \"$0\" \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["-r", "-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_voxwire-server")]);
+    let victim = Victim::start_by(command, "disk-full", &[], "", |_| {});
+    let honest = Honest::call(&victim);
+    let runtime = runtime();
+    let address = victim.address("msgpack zmtp");
+    runtime.block_on(async {
+        let mut ann = User::connect(address, Dialect::Zmtp).await;
+        ann.log_in("ann").await;
+        let mut senders = Vec::new();
+        for n in 0..6 {
+            let mut sender = User::connect(address, Dialect::Zmtp).await;
+            sender.log_in(&format!("sender{n}")).await;
+            senders.push(sender);
+        }
+        for name in ["away0", "away1"] {
+            let mut away = User::connect(address, Dialect::Zmtp).await;
+            away.log_in(name).await;
+        }
+        let content = "x".repeat(60_000);
+        let mut refused = 0;
+        for round in 0..40 {
+            for sender in &mut senders {
+                let recipient = ["away0", "away1"][round % 2].into();
+                let answer =
+                    sender.ask(ClientCommand::Whisper { recipient, content: content.as_str().into() });
+                refused += u32::from(!answer.await.contains("SUCCESS"));
+            }
+        }
+        assert!(refused > 0, "the disk never filled");
+        println!("{refused} of 240 messages refused");
+        // Who has an account is still let in, and can talk to who is there.
+        let mut ben = User::connect(address, Dialect::Zmtp).await;
+        let (username, password) = ("sender0".into(), "geheim".into());
+        drop(senders);
+        let answer = ben.ask(ClientCommand::Login { username, password }).await;
+        assert!(answer.starts_with("LoggedIn"), "{answer}");
+        let whisper = ClientCommand::Whisper { recipient: "ann".into(), content: "hello".into() };
+        ben.send(whisper);
+        let (answer, heard) = tokio::join!(ben.hear(), ann.hear());
+        assert!(heard.contains("hello"), "{answer}, {heard}");
+    });
+    victim.unharmed(honest);
+}

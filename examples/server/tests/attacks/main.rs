@@ -21,7 +21,12 @@
 mod common;
 mod descriptors;
 mod disk;
+mod floods;
+mod frozen;
 mod http;
 mod log_pipe;
+mod partial;
+#[path = "../kit/raw.rs"]
+mod raw;
 #[path = "../kit/user.rs"]
 mod user;

@@ -1,0 +1,121 @@
+//! Floods: garbage, commands, connections.
+
+use crate::common::{Honest, Victim, connect_from, length, log_in};
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::time::Instant;
+
+/// Datagrams that mean nothing, or nearly something, to every UDP port: hardly anything is answered, nothing is kept.
+#[test]
+fn datagrams_of_garbage_are_neither_kept_nor_answered() {
+    let victim = Victim::start("garbage");
+    let honest = Honest::call(&victim);
+    let before = victim.resident();
+    let doors = ["dissonance udp", "dissonance quic", "syfala udp"].map(|door| victim.address(door));
+    let sockets: Vec<UdpSocket> =
+        (0..16).map(|n| UdpSocket::bind(SocketAddr::from(([127, 0, 0, 2 + n], 0))).unwrap()).collect();
+    sockets.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move || {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    let (mut sent, mut bytes_sent, mut bytes_back) = (0_u64, 0_u64, 0_u64);
+    let mut datagram = vec![0; 1200];
+    let end = Instant::now() + length();
+    while Instant::now() < end {
+        for socket in &sockets {
+            let word = next();
+            let length = (word % 64) as usize + if word % 31 == 0 { 1000 } else { 1 };
+            datagram[..8].copy_from_slice(&next().to_be_bytes());
+            match word % 5 {
+                // Dissonance's mark, syfala's small numbers, QUIC's long header.
+                0 => datagram[..2].copy_from_slice(&[0x8b, 0xc7]),
+                1 => datagram[..4].copy_from_slice(b"VOXL"),
+                2 => datagram[0] = (word >> 8) as u8 % 9,
+                3 => datagram[0] = 0xc0,
+                _ => {}
+            }
+            let door = doors[(word >> 32) as usize % doors.len()];
+            if let Ok(length) = socket.send_to(&datagram[..length], door) {
+                sent += 1;
+                bytes_sent += length as u64;
+            }
+            while let Ok(length) = socket.recv(&mut [0; 2000]) {
+                bytes_back += length as u64;
+            }
+        }
+    }
+    println!("{sent} datagrams of {bytes_sent} bytes in all; {bytes_back} bytes came back");
+    assert!(bytes_back <= bytes_sent, "no more than came in");
+    let grown = victim.resident().saturating_sub(before);
+    assert!(grown < 32 * 1024, "{grown} KiB more");
+    victim.unharmed(honest);
+}
+
+/// PINGs of ZMTP as fast as they are taken, whose answers nobody reads.
+#[test]
+fn commands_whose_answers_nobody_reads() {
+    let victim = Victim::start("commands");
+    let honest = Honest::call(&victim);
+    let address = victim.address("msgpack zmtp");
+    let mut greeting = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0];
+    greeting.extend(b"NULL");
+    greeting.resize(64, 0);
+    let ready = b"\x05READY\x0bSocket-Type\0\0\0\x06DEALER";
+    greeting.extend([4, ready.len() as u8]);
+    greeting.extend(ready);
+    let pings = b"\x04\x07\x04PING\0\0".repeat(1000);
+    let (mut opened, mut sent) = (0_u32, 0_u64);
+    let mut streams = Vec::new();
+    let end = Instant::now() + length();
+    while Instant::now() < end {
+        while streams.len() < 20 {
+            let mut stream = connect_from([127, 0, 0, 2], address).unwrap();
+            stream.write_all(&greeting).unwrap();
+            stream.set_write_timeout(Some(Duration::from_millis(5))).unwrap();
+            streams.push(stream);
+            opened += 1;
+        }
+        streams.retain_mut(|stream| match stream.write(&pings) {
+            Ok(taken) => {
+                sent += taken as u64 / 9;
+                true
+            }
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        });
+    }
+    println!("{sent} PINGs on {opened} connections");
+    victim.unharmed(honest);
+}
+
+/// Connections that come and go as fast as they can, at every door.
+#[test]
+fn connections_that_come_and_go() {
+    let victim = Victim::start("come-and-go");
+    let honest = Honest::call(&victim);
+    let doors = ["voicelink tcp", "opcode tcp", "msgpack zmtp", "dissonance tcp", "http tcp"];
+    let doors = doors.map(|door| victim.address(door));
+    let end = Instant::now() + length();
+    let (mut opened, mut guests) = (0_u64, 0);
+    let mut slowest = Duration::ZERO;
+    while Instant::now() < end {
+        for &door in doors.iter().cycle().take(200) {
+            if let Ok(mut stream) = connect_from([127, 0, 0, 2], door) {
+                let _ = stream.write_all(b"x");
+                let _ = stream.set_nonblocking(true);
+                let _ = stream.read(&mut [0; 64]);
+                opened += 1;
+            }
+        }
+        slowest = slowest.max(log_in(doors[0], &format!("guest{guests}")));
+        guests += 1;
+    }
+    println!("{opened} connections; {guests} log-ins, {slowest:?} the slowest");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    victim.unharmed(honest);
+}
