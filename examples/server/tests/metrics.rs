@@ -1,0 +1,341 @@
+//! F-37: every number of `/metrics` moves when what it counts happens.
+
+#![allow(clippy::disallowed_methods)]
+
+mod kit;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use kit::raw::{
+    connect, encode, handshake, join, log_in, log_in_plain, metrics, next_opcode, next_packet, opcode_packet,
+    packet, pause, registered, reluctant, say, unit,
+};
+use kit::user::{User, runtime};
+use kit::{Server, file};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use voxwire_dissonance::{
+    Channel, ClientId, DeltaClientState, Options, Packet, Profile, Recipient, ServerRelay, TextData,
+    VoiceData, room_id,
+};
+use voxwire_msgpack::{ClientCommand, ClientMessage, Dialect};
+
+/// Counted by the hub, which is the same for all protocols: moved for one of them at least.
+const SHARED: [&str; 3] = ["dropped_total", "refused_total", "too_slow_total"];
+
+/// What `/metrics` says, and what has moved since the start.
+struct Watch {
+    http: SocketAddr,
+    first: BTreeMap<String, String>,
+    moved: BTreeSet<String>,
+}
+
+impl Watch {
+    fn new(http: SocketAddr) -> Self {
+        Self { http, first: metrics(http), moved: BTreeSet::new() }
+    }
+
+    fn look(&mut self) {
+        for (name, value) in metrics(self.http) {
+            if self.first.get(&name).is_none_or(|first| *first != value) {
+                self.moved.insert(name);
+            }
+        }
+    }
+
+    /// Looks until these have moved, at most for ten seconds.
+    fn see(&mut self, protocol: &str, names: &[&str]) {
+        let wanted: Vec<String> = names.iter().map(|name| format!("voxwire_{protocol}_{name}")).collect();
+        for _ in 0..500 {
+            self.look();
+            if wanted.iter().all(|name| self.moved.contains(name)) {
+                return;
+            }
+            pause(20);
+        }
+        let still: Vec<&String> = wanted.iter().filter(|name| !self.moved.contains(*name)).collect();
+        panic!("{still:?} did not move: {:#?}", metrics(self.http));
+    }
+}
+
+const SETTINGS: &str = r#"
+connections = 16
+http = "127.0.0.1:0"
+[voicelink]
+port = 0
+[opcode]
+port = 0
+relay = "127.0.0.1"
+[msgpack]
+port = 0
+[dissonance]
+port = 0
+quic = false
+rooms = ["Lobby"]
+rooms-only = true
+[syfala]
+port = 0
+channels = 1
+sample-type = "i16"
+sound = "echo"
+latency-ms = 5
+networks = ["127.0.0.1/32"]
+"#;
+
+/// F-37: the whole list of names; one that nothing here moves is a failure.
+#[test]
+fn every_metric_moves() {
+    let data = kit::folder("metrics");
+    let config = file("metrics.toml", SETTINGS);
+    let server = Server::start(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
+    let mut watch = Watch::new(server.address("http tcp"));
+    voicelink(server.address("voicelink tcp"), &mut watch);
+    opcode(server.address("opcode tcp"), &mut watch);
+    msgpack(server.address("msgpack zmtp"), &mut watch);
+    dissonance(server.address("dissonance tcp"), &mut watch);
+    syfala(server.address("syfala udp"), &mut watch);
+    // More connections than there is room for.
+    let doors =
+        ["voicelink tcp", "opcode tcp", "msgpack zmtp", "dissonance tcp"].map(|door| server.address(door));
+    let crowd: Vec<TcpStream> = (0..240).map(|n| connect(doors[n % 4])).collect();
+    watch.see("dissonance", &["refused_total"]);
+    drop(crowd);
+    let all: BTreeSet<String> = watch.first.keys().cloned().collect();
+    let still = |name: &&String| {
+        let shared = SHARED.iter().find(|shared| name.ends_with(*shared));
+        let elsewhere = shared.is_some_and(|shared| watch.moved.iter().any(|moved| moved.ends_with(shared)));
+        !watch.moved.contains(*name) && !elsewhere
+    };
+    let still: Vec<&String> = all.iter().filter(still).collect();
+    assert!(all.len() > 70 && still.is_empty(), "nothing moves {still:?}");
+    drop(server);
+    let _ = std::fs::remove_dir_all(data);
+}
+
+fn voicelink(address: SocketAddr, watch: &mut Watch) {
+    let mut alice = registered(connect(address), "alice");
+    let mut bob = registered(reluctant(address), "bob");
+    watch.see("voicelink", &["connections", "registered", "accepted_total"]);
+    alice.write_all(&handshake("bob")).unwrap();
+    assert_eq!(next_packet(&mut bob), 0);
+    watch.see("voicelink", &["calls", "rung_total"]);
+    bob.write_all(&packet(4, b"")).unwrap();
+    assert_eq!(next_packet(&mut alice), 4);
+    alice.write_all(&packet(6, &[0; 640])).unwrap();
+    assert_eq!(next_packet(&mut bob), 6);
+    watch.see("voicelink", &["established_total", "packets_total", "bytes_total"]);
+    // Bob does not read any more.
+    for _ in 0..20 {
+        alice.write_all(&packet(6, &[0; 256 * 1024])).unwrap();
+        pause(30);
+    }
+    watch.see("voicelink", &["dropped_total"]);
+    let mut carl = registered(connect(address), "carl");
+    carl.write_all(&packet(6, &[0; 640])).unwrap();
+    carl.write_all(&packet(9, b"")).unwrap();
+    watch.see("voicelink", &["stray_total", "violations_total"]);
+    // Dave does not read at all: calls to him, and goodbyes, with as much as they may carry.
+    let _dave = registered(reluctant(address), "dave");
+    let call = [&handshake("dave")[6..], &[b'x'; 4000]].concat();
+    for _ in 0..30 {
+        carl.write_all(&packet(0, &call)).unwrap();
+        carl.write_all(&packet(5, &[b'x'; 4000])).unwrap();
+        pause(10);
+    }
+    watch.see("voicelink", &["too_slow_total"]);
+    carl.write_all(&[0, 0, 0, 1, 0, 0]).unwrap();
+    watch.see("voicelink", &["broken_total"]);
+}
+
+fn opcode(address: SocketAddr, watch: &mut Watch) {
+    let mut alice = log_in(connect(address), "alice");
+    let mut bob = log_in(connect(address), "bob");
+    next_opcode(&mut bob);
+    watch.see("opcode", &["connections", "logged_in", "logins_total", "accepted_total"]);
+    // A call, carried by the server.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    alice.write_all(&opcode_packet(6, &[b"bob", b""], Some(port))).unwrap();
+    let call = next_opcode(&mut bob);
+    let port = u16::from_le_bytes([call[call.len() - 2], call[call.len() - 1]]);
+    let mut callee = reluctant(([127, 0, 0, 1], port).into());
+    let (mut caller, _) = listener.accept().unwrap();
+    caller.write_all(&opcode_packet(11, &[], None)).unwrap();
+    assert_eq!(next_opcode(&mut callee), [11, 0]);
+    caller.write_all(&opcode_packet(7, &[&[7; 200]], None)).unwrap();
+    next_opcode(&mut callee);
+    watch.see("opcode", &["relays", "calls_total", "established_total", "packets_total", "bytes_total"]);
+    // The callee does not read any more.
+    for _ in 0..200 {
+        let _ = caller.write_all(&opcode_packet(7, &[&[7; 8000]], None));
+        pause(5);
+    }
+    watch.see("opcode", &["dropped_total"]);
+    let mut eve = log_in(connect(address), "eve");
+    eve.write_all(&opcode_packet(0xffff, &[], None)).unwrap();
+    let mut mallory = connect(address);
+    mallory.write_all(&[0xff; 64]).unwrap();
+    watch.see("opcode", &["violations_total", "broken_total"]);
+}
+
+fn msgpack(address: SocketAddr, watch: &mut Watch) {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let mut ann = User::connect(address, Dialect::Zmtp).await;
+        ann.log_in("ann").await;
+        watch.see(
+            "msgpack",
+            &["connections", "online", "logins_total", "accepted_total", "transactions_total"],
+        );
+        let mut ben = User::connect(address, Dialect::Zmtp).await;
+        ben.log_in("ben").await;
+        let mut guess = User::connect(address, Dialect::Zmtp).await;
+        guess.ask(ClientCommand::Login { username: "ann".into(), password: "wrong".into() }).await;
+        watch.see("msgpack", &["wrong_passwords_total"]);
+        let whisper = |recipient: &'static str| ClientCommand::Whisper {
+            recipient: recipient.into(),
+            content: "hello".into(),
+        };
+        ann.ask(whisper("ben")).await;
+        let mut away = User::connect(address, Dialect::Zmtp).await;
+        away.log_in("away").await;
+        away.ask(ClientCommand::Logout).await;
+        ann.ask(whisper("away")).await;
+        watch.see("msgpack", &["texts_total", "kept_total"]);
+        let samples: &[i16] = &[7; 800];
+        let recipient = "ben".into();
+        ann.ask(ClientCommand::VoiceMsg {
+            recipient,
+            channels: 1,
+            sample_rate: 8000,
+            samples: samples.into(),
+        })
+        .await;
+        watch.see("msgpack", &["recordings_total"]);
+        ann.ask(ClientCommand::CreateGroup { group_name: "band".into() }).await;
+        for user in [&mut ann, &mut ben] {
+            user.send(ClientCommand::JoinGroup { group_name: "band".into() });
+            user.send(ClientCommand::JoinCall { group_name: "band".into() });
+            while !user.hear().await.starts_with("CallJoined") {}
+        }
+        watch.see("msgpack", &["groups", "in_calls", "joined_total"]);
+        // Ben does not read any more.
+        for _ in 0..60 {
+            ann.send(ClientCommand::Say { samples: (&[7_i16; 41_900][..]).into() });
+            ann.0.flush().await.unwrap();
+            pause(20);
+        }
+        watch.see("msgpack", &["packets_total", "dropped_total"]);
+    });
+    // Live audio for a call that one does not take part in, and things that are no messages.
+    let mut raw = connect(address);
+    let token = log_in_plain(&mut raw, "raw");
+    let username = "raw".into();
+    let samples: &[i16] = &[7; 100];
+    let group_name = "band".into();
+    say(
+        &mut raw,
+        &ClientMessage::CallData { username, token: token[..].into(), group_name, samples: samples.into() },
+    );
+    watch.see("msgpack", &["stray_total"]);
+    raw.write_all(b"\x00\xa5dance").unwrap();
+    let mut zmtp = connect(address);
+    zmtp.write_all(&[0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7e, 9, 9]).unwrap();
+    zmtp.write_all(&[9; 200]).unwrap();
+    watch.see("msgpack", &["violations_total", "broken_total"]);
+}
+
+fn dissonance(address: SocketAddr, watch: &mut Watch) {
+    let (mut ann, session, ann_is) = join(address, b"ann");
+    let (mut ben, _, ben_is) = join(address, b"ben");
+    watch.see("dissonance", &["connections", "clients", "joined_total", "accepted_total"]);
+    let listen = |client, room: &'static str| {
+        unit(&Packet::DeltaClientState(DeltaClientState { session, joined: true, client, room: room.into() }))
+    };
+    ben.write_all(&listen(ben_is, "Lobby")).unwrap();
+    watch.see("dissonance", &["rooms"]);
+    ben.write_all(&listen(ben_is, "Elsewhere")).unwrap();
+    watch.see("dissonance", &["rooms_refused_total"]);
+    let lobby = Recipient::Room(room_id("Lobby"));
+    let voice = |sender, sequence| {
+        let options = Options::new(0, Profile::Later);
+        let channels = &[Channel::new(lobby)];
+        encode(&Packet::VoiceData(VoiceData {
+            session,
+            sender,
+            options,
+            sequence,
+            channels,
+            frame: b"voice",
+        }))
+    };
+    let relay = |payload: &[u8], to: &[ClientId]| {
+        unit(&Packet::ServerRelayUnreliable(ServerRelay { session, destinations: to, payload }))
+    };
+    ann.write_all(&relay(&voice(ann_is, 0), &[ben_is])).unwrap();
+    watch.see("dissonance", &["voice_total", "voice_copies_total"]);
+    let text = TextData { session, sender: ann_is, recipient: lobby, text: "hi".into() };
+    let text = encode(&Packet::TextData(text));
+    ann.write_all(&unit(&Packet::ServerRelayReliable(ServerRelay {
+        session,
+        destinations: &[ben_is],
+        payload: &text,
+    })))
+    .unwrap();
+    watch.see("dissonance", &["texts_total"]);
+    ann.write_all(&relay(&voice(ann_is, 1), &[ben_is, ClientId::new(999)])).unwrap();
+    watch.see("dissonance", &["skipped_total"]);
+    ann.write_all(&relay(&voice(ben_is, 2), &[ben_is])).unwrap();
+    watch.see("dissonance", &["forged_total", "violations_total"]);
+    for sequence in 0..2000 {
+        ann.write_all(&relay(&voice(ann_is, sequence), &[ben_is])).unwrap();
+    }
+    watch.see("dissonance", &["voice_over_budget_total"]);
+    let mut stranger = connect(address);
+    stranger.write_all(b"no hello at all").unwrap();
+    watch.see("dissonance", &["broken_total"]);
+}
+
+fn syfala(address: SocketAddr, watch: &mut Watch) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(address).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let ask = |message: &[u8], first: u8| {
+        socket.send(message).unwrap();
+        let mut answer = [0; 5000];
+        while socket.recv(&mut answer).map(|_| answer[0]).unwrap() != first {}
+    };
+    let off_link = UdpSocket::bind("127.0.0.2:0").unwrap();
+    off_link.send_to(&[0], address).unwrap();
+    ask(&[0], 0);
+    watch.see("syfala", &["offers_total", "off_link_total"]);
+    for _ in 0..20 {
+        socket.send(&[0]).unwrap();
+    }
+    watch.see("syfala", &["over_budget_total"]);
+    socket.send(&[1]).unwrap();
+    watch.see("syfala", &["connections", "connected_total"]);
+    let audio = |at: u64, bytes: usize| {
+        let length = u32::try_from(bytes).unwrap();
+        let head = [&[6, 0, 0, 0, 0][..], &at.to_le_bytes(), &length.to_le_bytes()].concat();
+        socket.send(&[head, vec![1; bytes]].concat()).unwrap();
+    };
+    audio(0, 960);
+    watch.see("syfala", &["untimely_total"]);
+    ask(&[4], 3);
+    // A second of audio at once is more than there is room for in time; then one message is missing, then all.
+    for n in 0..100 {
+        audio(n * 960, 960);
+    }
+    watch.see("syfala", &["active", "messages_received_total", "messages_sent_total", "passed_over_total"]);
+    for n in 0..60 {
+        if n % 10 != 5 {
+            audio((100 + n) * 960, 960);
+        }
+        socket.send(&[8]).unwrap();
+        pause(5);
+    }
+    socket.send(&[8]).unwrap();
+    watch.see("syfala", &["silence_total", "starved_total"]);
+}
