@@ -12,13 +12,16 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use voxwire_core::source;
 
 /// Bytes of a request's head, and of an answer's part that waits to be taken: hyper's least.
 const BUFFER: usize = 8 * 1024;
 /// How long to wait after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often it is said that nobody can be accepted.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What strangers may cost.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,7 @@ pub(crate) struct Limits {
 pub(super) async fn serve(listener: TcpListener, services: Services, limits: Limits) {
     let app = super::router(services);
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let mut told: Option<Instant> = None;
     // In the order in which they came.
     let mut connections: Vec<(IpAddr, AbortHandle)> = Vec::with_capacity(limits.connections);
     loop {
@@ -40,7 +44,10 @@ pub(super) async fn serve(listener: TcpListener, services: Services, limits: Lim
             Ok(accepted) => accepted,
             Err(error) => {
                 // No descriptors are left: those held here are given back first.
-                tracing::warn!(%error, "the status page cannot accept");
+                if told.is_none_or(|told| told.elapsed() >= MINUTE) {
+                    tracing::warn!(%error, "the status page cannot accept (said once a minute at most)");
+                    told = Some(Instant::now());
+                }
                 evict(&mut connections);
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -47,8 +47,13 @@ fn silent_connections_at_1024_descriptors_keep_nobody_out() {
     println!("{} silent connections; {guests} log-ins, {slowest:?} the slowest", held);
     victim.unharmed(honest);
     let log = log.join().unwrap();
+    // Once a minute for each door, where those who were sent away are not quite gone.
     let cannot = log.lines().filter(|line| line.contains("cannot accept")).count();
-    assert!(cannot <= 1 && log.contains("fewer connections for each protocol than set"), "{log}");
+    assert!(
+        cannot <= 5 * (1 + length().as_secs() as usize / 60)
+            && log.contains("fewer connections for each protocol than set"),
+        "{log}"
+    );
 }
 
 /// F-19: the soft limit alone is raised to the hard one.

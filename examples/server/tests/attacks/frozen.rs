@@ -115,7 +115,7 @@ fn frozen_listeners_over_quic() {
             ticks.tick().await;
             for speaker in &mut speakers {
                 tell(speaker, ClientCommand::Say { frame: &[7; 900] });
-                if said % 50 == 0 {
+                if said.is_multiple_of(50) {
                     let text = "x".repeat(1000);
                     let _ = speaker.call(|client, now| {
                         client.handle_command(
