@@ -1,7 +1,7 @@
 mod requests;
 
 use crate::{
-    Action, ClientCommand, ClientEvent, ClientMessage, Dialect, Framing, LIMITS, Refusal, Secret,
+    Action, CLIENT_LIMITS, ClientCommand, ClientEvent, ClientMessage, Dialect, Framing, Refusal, Secret,
     ServerMessage, Text, Violation, Wire,
 };
 use alloc::boxed::Box;
@@ -50,6 +50,18 @@ pub struct Client {
 struct Account {
     username: Box<[u8]>,
     password: Box<[u8]>,
+    requests_only: bool,
+}
+
+impl Account {
+    /// The log-in. In plain objects nothing can stand behind the last argument.
+    fn message(&self, dialect: Dialect) -> ClientMessage<'_> {
+        let (username, password) = (Text(&self.username), Secret(&self.password));
+        match self.requests_only && dialect == Dialect::Zmtp {
+            true => ClientMessage::LoginForRequests { username, password },
+            false => ClientMessage::Login { username, password },
+        }
+    }
 }
 
 /// Never shows a password.
@@ -88,7 +100,7 @@ pub struct ClientSettings {
 impl ClientSettings {
     /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
-        limits: LIMITS,
+        limits: CLIENT_LIMITS,
         dialect: Dialect::Zmtp,
         answer: Duration::from_secs(40),
         reconnect: Some(Reconnect { first: Duration::from_millis(500), longest: Duration::from_secs(30) }),
@@ -274,7 +286,7 @@ impl Client {
         let (Some(server), Some(account)) = (self.server, &self.account) else { return };
         let username = Text(&account.username);
         let message = match (action, &self.token, &self.call) {
-            (Action::Login, ..) => ClientMessage::Login { username, password: Secret(&account.password) },
+            (Action::Login, ..) => account.message(self.settings.dialect),
             (_, Some(token), Some(call)) => {
                 ClientMessage::JoinCall { username, token: Secret(token), group_name: Text(call) }
             }
@@ -394,6 +406,10 @@ impl Session for Client {
         input: Input<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let result = match input {
+            // That is what the framing makes of what it has thrown away.
+            Input::Frame { peer, bytes: [], .. } if self.server == Some(peer) => {
+                Ok(Some(ClientEvent::Skipped))
+            }
             Input::Frame { peer, bytes, .. } => match ServerMessage::decode(bytes, &self.wire) {
                 Ok(message) => self.receive(now, peer, message),
                 Err(error) => Err(error.into()),
@@ -427,10 +443,13 @@ impl Session for Client {
                     &ClientMessage::Register { username, password },
                 );
             }
-            ClientCommand::Login { username, password } => {
-                let account = Account { username: username.0.into(), password: password.0.into() };
-                let message = ClientMessage::Login { username, password };
-                return self.send(now, Action::Login, Some(account), &message);
+            ClientCommand::Login { username, password }
+            | ClientCommand::LoginForRequests { username, password } => {
+                let requests_only = matches!(command, ClientCommand::LoginForRequests { .. });
+                let (username, password) = (username.0.into(), password.0.into());
+                let account = Account { username, password, requests_only };
+                let kept = account.clone();
+                return self.send(now, Action::Login, Some(kept), &account.message(self.settings.dialect));
             }
             _ => {}
         }

@@ -21,6 +21,14 @@ pub enum ClientCommand<'a> {
         /// The password.
         password: Secret<'a>,
     },
+    /// Log in for requests alone, where the server can do that: what is kept stays there, and what others send is not sent to this
+    /// connection.
+    LoginForRequests {
+        /// Who.
+        username: Text<'a>,
+        /// The password.
+        password: Secret<'a>,
+    },
     /// Log out.
     Logout,
     /// Put a user on the contact list.
@@ -99,6 +107,8 @@ pub enum ClientEvent<'a> {
         /// Of the session's own accord, after a lost connection.
         again: bool,
     },
+    /// A message of the server's was too large, or had several frames: it is lost.
+    Skipped,
     /// In the call.
     CallJoined {
         /// Of which group.

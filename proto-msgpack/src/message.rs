@@ -1,8 +1,13 @@
-use crate::objects::{Objects, checked_text, kind, put_text, put_uint, text_len, uint_len};
+use crate::objects::{
+    Objects, bin_len, checked_text, is_bin, kind, put_bin, put_text, put_uint, text_len, uint_len,
+};
 use crate::voice::Samples;
 use crate::{Action, Code, MAX_CALL_SAMPLES, MAX_NAME, Secret, Text, Wire};
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message};
+
+/// What a log-in has behind its last argument that is for requests alone.
+const REQUESTS_ONLY: &[u8] = b"requests_only";
 
 /// What a client sends: eleven requests and one update. Variable parts borrow from the frame; objects behind the last
 /// argument are ignored, as the original does.
@@ -21,6 +26,14 @@ pub enum ClientMessage<'a> {
     },
     /// Log in on this connection.
     Login {
+        /// Who.
+        username: Text<'a>,
+        /// The password.
+        password: Secret<'a>,
+    },
+    /// Log in for requests alone: nothing is delivered to this connection, and the user is no more there than before. Ours: an object
+    /// behind the last argument, which other servers ignore.
+    LoginForRequests {
         /// Who.
         username: Text<'a>,
         /// The password.
@@ -191,7 +204,7 @@ impl ClientMessage<'_> {
     pub const fn action(&self) -> Action {
         match self {
             Self::Register { .. } => Action::Register,
-            Self::Login { .. } => Action::Login,
+            Self::Login { .. } | Self::LoginForRequests { .. } => Action::Login,
             Self::Logout { .. } => Action::Logout,
             Self::AddContact { .. } => Action::AddContact,
             Self::Whisper { .. } => Action::Whisper,
@@ -217,6 +230,7 @@ impl<'a> ClientMessage<'a> {
                 let password = Secret(name("password")?.0);
                 match action {
                     Action::Register => Self::Register { username, password },
+                    _ if objects.is_next(REQUESTS_ONLY) => Self::LoginForRequests { username, password },
                     _ => Self::Login { username, password },
                 }
             }
@@ -295,6 +309,10 @@ impl<'a> Message<'a> for ClientMessage<'a> {
             Self::Register { username, password } | Self::Login { username, password } => {
                 sum.name("username", username)?.secret("password", password)?
             }
+            Self::LoginForRequests { username, password } => sum
+                .name("username", username)?
+                .secret("password", password)?
+                .add(text_len(REQUESTS_ONLY.len())),
             Self::Logout { username } => sum.name("username", username)?,
             Self::AddContact { username, token, contact } => {
                 sum.name("username", username)?.secret("token", token)?.name("contact", contact)?
@@ -338,6 +356,9 @@ impl<'a> Message<'a> for ClientMessage<'a> {
             Self::Register { username, password } | Self::Login { username, password } => {
                 put_text(username.0, out);
                 put_text(password.0, out);
+            }
+            Self::LoginForRequests { username, password } => {
+                [username.0, password.0, REQUESTS_ONLY].into_iter().for_each(|text| put_text(text, out));
             }
             Self::Logout { username } => put_text(username.0, out),
             Self::AddContact { username, token, contact: name }
@@ -464,9 +485,9 @@ impl<'a> Message<'a> for ServerMessage<'a> {
                 sum.uint(0).name("username", username)?.secret("token", token)?
             }
             Self::CallJoined { group_name } => sum.uint(0).name("group_name", group_name)?,
-            Self::Whisper { sender, content } => sum.name("sender", sender)?.content(content)?,
+            Self::Whisper { sender, content } => sum.name("sender", sender)?.bytes(content)?,
             Self::MsgGroup { group_name, sender, content } => {
-                sum.name("group_name", group_name)?.name("sender", sender)?.content(content)?
+                sum.name("group_name", group_name)?.name("sender", sender)?.bytes(content)?
             }
             Self::VoiceMsg { sender, channels, sample_rate, samples } => sum
                 .name("sender", sender)?
@@ -480,7 +501,7 @@ impl<'a> Message<'a> for ServerMessage<'a> {
         Ok(sum.0)
     }
 
-    fn write_unchecked(&self, _wire: &Wire, out: &mut impl BufMut) {
+    fn write_unchecked(&self, wire: &Wire, out: &mut impl BufMut) {
         let (kind, action) = self.head();
         put_text(kind, out);
         match self {
@@ -504,10 +525,11 @@ impl<'a> Message<'a> for ServerMessage<'a> {
             }
             Self::Whisper { sender, content } => {
                 put_text(sender.0, out);
-                put_text(content.0, out);
+                put_content(content.0, wire, out);
             }
             Self::MsgGroup { group_name, sender, content } => {
-                [group_name.0, sender.0, content.0].into_iter().for_each(|text| put_text(text, out));
+                [group_name.0, sender.0].into_iter().for_each(|text| put_text(text, out));
+                put_content(content.0, wire, out);
             }
             Self::VoiceMsg { sender, channels, sample_rate, samples } => {
                 put_text(sender.0, out);
@@ -530,6 +552,10 @@ pub(crate) fn head(frame: &[u8]) -> (Text<'_>, Text<'_>) {
     (first, objects.text("action", MAX_NAME).unwrap_or_default())
 }
 
+fn put_content(content: &[u8], wire: &Wire, out: &mut impl BufMut) {
+    if is_bin(content, wire.any_str) { put_bin(content, out) } else { put_text(content, out) }
+}
+
 fn call_samples(wire: &Wire) -> usize {
     wire.limits.max_items.min(MAX_CALL_SAMPLES)
 }
@@ -549,6 +575,12 @@ impl Sum<'_> {
 
     fn secret(&mut self, field: &'static str, secret: &Secret<'_>) -> Result<&mut Self, EncodeError> {
         Ok(self.add(checked_text(field, secret.0, MAX_NAME)?))
+    }
+
+    /// A content as a server passes it on.
+    fn bytes(&mut self, content: &Text<'_>) -> Result<&mut Self, EncodeError> {
+        let len = checked_text("content", content.0, self.1.limits.max_text)?;
+        Ok(self.add(if is_bin(content.0, self.1.any_str) { bin_len(content.0.len()) } else { len }))
     }
 
     fn content(&mut self, content: &Text<'_>) -> Result<&mut Self, EncodeError> {

@@ -244,6 +244,17 @@ impl<'a> Objects<'a> {
         }
     }
 
+    /// Whether the next object is `text`.
+    pub(crate) fn is_next(&self, text: &[u8]) -> bool {
+        let ahead = self.ahead();
+        match Head::read(ahead) {
+            Ok(Head::Text { head, len }) if !self.ended && len == text.len() as u64 => {
+                ahead.get(head..).is_some_and(|rest| rest.starts_with(text))
+            }
+            _ => false,
+        }
+    }
+
     /// An integer that is not negative.
     pub(crate) fn uint(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         match self.head(field)? {
@@ -340,6 +351,40 @@ pub(crate) const fn text_len(len: usize) -> usize {
         _ => 5,
     };
     head.saturating_add(len)
+}
+
+/// Whether a text goes as `bin`: what is not UTF-8 is none to a reader who decodes `str`.
+pub(crate) fn is_bin(text: &[u8], any_str: bool) -> bool {
+    !any_str && core::str::from_utf8(text).is_err()
+}
+
+/// The encoded length of `len` bytes as `bin`.
+pub(crate) const fn bin_len(len: usize) -> usize {
+    let head: usize = match len {
+        0..=255 => 2,
+        256..=0xffff => 3,
+        _ => 5,
+    };
+    head.saturating_add(len)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each in the range that its arm says; contents have limits"
+)]
+pub(crate) fn put_bin(bytes: &[u8], out: &mut impl BufMut) {
+    match bytes.len() {
+        len @ 0..=255 => out.put_slice(&[marker::BIN_8, len as u8]),
+        len @ 256..=0xffff => {
+            out.put_u8(marker::BIN_16);
+            out.put_u16(len as u16);
+        }
+        len => {
+            out.put_u8(marker::BIN_32);
+            out.put_u32(len as u32);
+        }
+    }
+    out.put_slice(bytes);
 }
 
 /// The encoded length of a string that may have `max` bytes.

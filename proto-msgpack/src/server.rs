@@ -233,7 +233,12 @@ impl Server {
     pub fn new(settings: Settings, seed: u64, digest: Digest) -> Self {
         let max = settings.limits.max_peers;
         Self {
-            wire: Wire { limits: settings.limits, missing_is_empty: settings.lenient, floats: false },
+            wire: Wire {
+                limits: settings.limits,
+                missing_is_empty: settings.lenient,
+                floats: false,
+                any_str: settings.lenient,
+            },
             digest,
             // A driver's slots run a little ahead of our count while it closes connections that we have given up.
             peers: PeerSlab::new(max.saturating_mul(2).saturating_add(1024)),
@@ -340,7 +345,10 @@ impl Server {
         }
         let answer = match message {
             ClientMessage::Register { username, password } => self.register(now, peer, username, password),
-            ClientMessage::Login { username, password } => self.login(now, peer, username, password),
+            ClientMessage::Login { username, password } => self.login(now, peer, username, password, false),
+            ClientMessage::LoginForRequests { username, password } => {
+                self.login(now, peer, username, password, true)
+            }
             ClientMessage::Logout { username } => self.logout(peer, username),
             ClientMessage::AddContact { username, token, contact } => {
                 self.add_contact(now, peer, username, token, contact)
@@ -490,7 +498,7 @@ impl Server {
         let username = state.login.map(|login| {
             self.users.remove(&login.username, peer);
             let username = login.username.clone();
-            if lost && !self.settings.resume.is_zero() {
+            if lost && !login.requests_only && !self.settings.resume.is_zero() {
                 let lost = Lost {
                     username: login.username,
                     call,

@@ -33,6 +33,9 @@ pub const LIMITS: Limits = Limits {
     ..Limits::DEFAULT
 };
 
+/// What a client takes of its server, which may be another one than ours: recordings of 64 MiB, eight minutes.
+pub const CLIENT_LIMITS: Limits = Limits { max_items: 64 * 1024 * 1024 / 3, ..LIMITS };
+
 /// How messages are read, fixed for the life of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wire {
@@ -44,15 +47,17 @@ pub struct Wire {
     pub missing_is_empty: bool,
     /// Take lists of floats for samples. Originals neither send them nor survive them.
     pub floats: bool,
+    /// Emit contents of a server's texts that are not UTF-8 as `str`, as the original server does, rather than as `bin`.
+    pub any_str: bool,
 }
 
 impl Wire {
     /// What a server reads: every argument has to be there, and samples are integers.
-    pub const SERVER: Self = Self { limits: LIMITS, missing_is_empty: false, floats: false };
+    pub const SERVER: Self = Self { limits: LIMITS, missing_is_empty: false, floats: false, any_str: false };
     /// What a client reads: samples may be floats, too.
-    pub const CLIENT: Self = Self { floats: true, ..Self::SERVER };
+    pub const CLIENT: Self = Self { floats: true, any_str: true, ..Self::SERVER };
     /// What the original server reads.
-    pub const ORIGINAL: Self = Self { missing_is_empty: true, ..Self::SERVER };
+    pub const ORIGINAL: Self = Self { missing_is_empty: true, any_str: true, ..Self::SERVER };
 }
 
 impl Default for Wire {

@@ -170,6 +170,7 @@ fn m_07_m_08_our_server_answers_as_the_original_did() {
 /// What made the original's client say that.
 fn command<'a>(message: &ClientMessage<'a>) -> ClientCommand<'a> {
     match *message {
+        ClientMessage::LoginForRequests { .. } => unreachable!("the originals have no such thing"),
         ClientMessage::Register { username, password } => ClientCommand::Register { username, password },
         ClientMessage::Login { username, password } => ClientCommand::Login { username, password },
         ClientMessage::Logout { .. } => ClientCommand::Logout,

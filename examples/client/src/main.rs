@@ -42,7 +42,7 @@ struct Flags {
     /// Print one JSON object per line on standard output.
     #[arg(long, global = true)]
     json: bool,
-    /// Print nothing but errors.
+    /// Print nothing but errors, and messages that would be lost otherwise.
     #[arg(long, global = true, conflicts_with = "json")]
     quiet: bool,
     /// What to log on standard error: off, error, warn, info, debug or trace.

@@ -90,7 +90,8 @@ enum Action {
         /// Of which group.
         group: String,
     },
-    /// Wait for one message, show it, and end. Recordings go to where --record says.
+    /// Wait for one message, show it, and end; where some were kept, show those and end. Recordings go to where --record says, or to
+    /// voice-message.wav.
     Wait {
         /// Go on with the next. Later recordings are numbered: bob.wav, bob-2.wav, ..
         #[arg(long)]
@@ -130,6 +131,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
     };
     let mut phone = Phone::connect(&link, options, report.clone()).await?;
+    if matches!(flags.action, Action::Call { .. }) {
+        phone.record_beside();
+    }
     let registering = matches!(flags.action, Action::Register);
     let (username, password) = (user.as_str().into(), password.as_bytes().into());
     if registering {
@@ -140,7 +144,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             &format!("{user} has an account now"),
         );
     } else {
-        phone.log_in(&user, password).await?;
+        // Whoever only asks for something takes no messages away that it would not show.
+        let stays = matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. });
+        phone.log_in(&user, password, !stays).await?;
     }
     let result = act(&mut phone, flags.action, &user, report).await;
     phone.close().await;

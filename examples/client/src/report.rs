@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Report {
     json: bool,
     quiet: bool,
+    /// Nothing is printed at all, whatever it is.
+    mute: bool,
     meter: ProgressBar,
     /// Prints instead of standard output.
     printer: Option<Arc<Mutex<Printer>>>,
@@ -34,12 +36,12 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             meter.set_style(style);
         }
-        Self { json, quiet, meter, printer: None }
+        Self { json, quiet, mute: false, meter, printer: None }
     }
 
     /// One that prints nothing.
     pub(crate) fn silent() -> Self {
-        Self::new(false, true)
+        Self { mute: true, ..Self::new(false, true) }
     }
 
     /// The same, by way of `printer`.
@@ -48,8 +50,15 @@ impl Report {
     }
 
     /// Something happened: `event` and `fields` for scripts, `text` for people.
-    pub(crate) fn event(&self, event: &str, mut fields: Value, text: &str) {
-        if self.quiet || (text.is_empty() && !self.json) {
+    pub(crate) fn event(&self, event: &str, fields: Value, text: &str) {
+        if !self.quiet {
+            self.keep(event, fields, text);
+        }
+    }
+
+    /// The same for what is nowhere else once it has been shown: it is printed even if that is to be as little as possible.
+    pub(crate) fn keep(&self, event: &str, mut fields: Value, text: &str) {
+        if self.mute || (text.is_empty() && !self.json) {
             return;
         }
         let line = if self.json {

@@ -256,3 +256,46 @@ fn c_07_passwords_travel_over_tls_where_that_is_asked_for() {
     let (code, ..) = server.client("login --user ann");
     assert_eq!(code, Some(1));
 }
+
+/// F-32: what was kept is shown once, by whoever shows it: not by a program that only asks for something. `wait` ends with it.
+#[test]
+fn f_32_kept_messages_are_consumed_by_those_who_show_them() {
+    let server = server();
+    let (path, said) = speech("msgpack-kept.wav");
+    assert_eq!(server.client("whisper bob for later --user ann").0, Some(0));
+    assert_eq!(server.client(&format!("voice-message bob --user ann --play {}", path.display())).0, Some(0));
+    for once in ["--quiet whisper ann hi --user bob", "login --user bob", "--quiet create-group g --user bob"]
+    {
+        let (code, out, errors) = server.client(once);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(!out.contains("later"), "{out}");
+    }
+    let heard = temporary("msgpack-kept-heard.wav");
+    // Both have come with the log-in: it does not wait for a third.
+    let (code, out, errors) =
+        server.client(&format!("wait --user bob --for 20 --record {}", heard.display()));
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(out.contains("ann: for later") && out.contains("3.0 s of sound"), "{out}");
+    assert!(!out.contains("waiting"), "{out}");
+    assert_eq!(load(&heard).unwrap().samples, said.samples);
+    let (_, out, _) = server.client("wait --user bob --for 0.3");
+    assert!(!out.contains("later"), "{out}");
+    // Whatever is shown is shown even where as little as possible is to be.
+    assert_eq!(server.client("whisper bob quietly --user ann").0, Some(0));
+    let (code, out, _) = server.client("--quiet wait --user bob");
+    assert_eq!((code, out.trim()), (Some(0), "ann: quietly"));
+}
+
+/// F-82: a server that does not know the account any more is not waited for.
+#[test]
+fn f_82_a_client_whose_account_is_gone_says_so_and_ends() {
+    let mut server = server();
+    let bob = server.spawn("wait --keep --user bob", "waiting for messages");
+    let address = server.address;
+    server.stop();
+    bob.until("the connection is lost; trying again");
+    let _server = Server::with(Protocol::Msgpack, |config| config.msgpack.port = address.port());
+    let (code, out, errors) = bob.end();
+    assert_eq!(code, Some(1), "{out}");
+    assert!(errors.contains("logged in no more after the connection was lost"), "{errors}");
+}

@@ -321,15 +321,20 @@ fn show_samples(samples: &Samples<'_>) -> Value {
 
 fn show_client(message: &ClientMessage<'_>) -> Value {
     use ClientMessage::{
-        AddContact, CallData, CreateGroup, JoinCall, JoinGroup, LeaveCall, Login, Logout, MsgGroup, Register,
-        VoiceMsg, Whisper,
+        AddContact, CallData, CreateGroup, JoinCall, JoinGroup, LeaveCall, Login, LoginForRequests, Logout,
+        MsgGroup, Register, VoiceMsg, Whisper,
     };
     let mut fields = serde_json::Map::new();
     let mut text = |name: &str, bytes: &[u8]| drop(fields.insert(name.into(), show_text(bytes)));
     match message {
-        Register { username, password } | Login { username, password } => {
+        Register { username, password }
+        | Login { username, password }
+        | LoginForRequests { username, password } => {
             text("username", username.0);
             text("password", password.0);
+            if matches!(message, LoginForRequests { .. }) {
+                fields.insert("requests_only".into(), true.into());
+            }
         }
         Logout { username } => text("username", username.0),
         AddContact { username, token, .. }
@@ -480,6 +485,7 @@ impl Msgpack {
         let numbers;
         self.finish(&match message {
             "register" => ClientMessage::Register { username, password },
+            "login" if fields.has("requests_only") => ClientMessage::LoginForRequests { username, password },
             "login" => ClientMessage::Login { username, password },
             "logout" => ClientMessage::Logout { username },
             "add_contact" => ClientMessage::AddContact { username, token, contact },

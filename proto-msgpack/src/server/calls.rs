@@ -15,6 +15,14 @@ impl Server {
         group_name: Text<'a>,
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
+        if self
+            .peers
+            .get(peer)
+            .and_then(|state| state.login.as_ref())
+            .is_some_and(|login| login.requests_only)
+        {
+            return Err(Code::USER_NOT_CONNECTED);
+        }
         self.member_of(group_name, username)?;
         for peer in self.parties(peer, username) {
             self.take_part(peer, group_name.0);

@@ -168,16 +168,20 @@ impl Server {
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
         let members = &self.member_of(group_name, username)?.members;
+        let sender = self.groups.key(username.0);
         let online: Vec<PeerId> = members
             .iter()
             .filter_map(|member| self.users.get(member))
             .flat_map(|user| user.connections.iter().copied())
             .collect();
         let away: Vec<Box<[u8]>> = match self.settings.keep {
-            true => members.iter().filter(|member| self.users.get(member).is_none()).cloned().collect(),
+            // (Who sends it may be there for requests alone.)
+            true => {
+                let others = members.iter().filter(|member| ***member != *sender);
+                others.filter(|member| self.users.get(member).is_none()).cloned().collect()
+            }
             false => Vec::new(),
         };
-        let sender = self.groups.key(username.0);
         let delivered = members.iter().any(|member| **member != *sender && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
         let recipients = online.len().saturating_add(away.len());

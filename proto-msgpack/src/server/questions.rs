@@ -21,6 +21,7 @@ pub(super) enum What {
     Register,
     Login {
         username: Box<[u8]>,
+        requests_only: bool,
     },
     /// The code for those who have not shown who they are.
     AddContact {

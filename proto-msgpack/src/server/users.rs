@@ -18,6 +18,8 @@ pub(super) struct Login {
     /// Which user, in this period of being logged in; compared faster than names.
     pub(super) user: u64,
     pub(super) token: [u8; 32],
+    /// Nothing is delivered to it, and its user is no more there than before.
+    pub(super) requests_only: bool,
 }
 
 /// Those who are logged in.
@@ -243,12 +245,14 @@ impl Server {
         peer: PeerId,
         username: Text<'a>,
         password: Secret<'a>,
+        requests_only: bool,
     ) -> Answer<'a> {
         if self.username(peer).is_some() {
             return Err(Code::IDENTITY_ALREADY_CONNECTED);
         }
         self.attempt(now, peer)?;
-        let ticket = self.ask(now, peer, Action::Login, What::Login { username: username.0.into() });
+        let what = What::Login { username: username.0.into(), requests_only };
+        let ticket = self.ask(now, peer, Action::Login, what);
         Ok(Some(ServerEvent::LoggingIn { ticket, peer, username, password }))
     }
 
@@ -271,13 +275,14 @@ impl Server {
 
     /// The application says that name and password are right.
     pub(super) fn admit(&mut self, now: Instant, ticket: Ticket, token: Secret<'_>) -> Result<(), Refusal> {
-        let Some(Asked { peer, what: What::Login { username }, .. }) = self.asked.get(&ticket) else {
+        let Some(Asked { peer, what: What::Login { username, requests_only }, .. }) = self.asked.get(&ticket)
+        else {
             return Err(Refusal::UnknownTicket);
         };
         if token.0.len() != TOKEN_LEN {
             return Err(Refusal::Token);
         }
-        let (peer, username) = (*peer, username.clone());
+        let (peer, username, requests_only) = (*peer, username.clone(), *requests_only);
         if self.is_crowded(&username) {
             return self.answered(now, ticket, Err(Code::REQUEST_OVER_LIMIT));
         }
@@ -288,7 +293,12 @@ impl Server {
         self.say(peer, &ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) });
         let kept = (self.digest)(token);
         let username = self.users.key(&username).into();
-        self.log_in(peer, username, kept, Some(token).filter(|_| self.settings.shared_tokens));
+        if requests_only {
+            let login = Login { username, user: 0, token: kept, requests_only };
+            self.let_in(peer, login);
+        } else {
+            self.log_in(peer, username, kept, Some(token).filter(|_| self.settings.shared_tokens));
+        }
         self.stats.logins = self.stats.logins.saturating_add(1);
         self.resume(now, peer, ticket);
         Ok(())
@@ -302,17 +312,21 @@ impl Server {
     /// `peer` is logged in from now on; `username` is what the user is known by.
     fn log_in(&mut self, peer: PeerId, username: Box<[u8]>, token: [u8; 32], shared: Option<&[u8]>) {
         let user = self.users.add(&username, peer, token, shared);
-        let Some(state) = self.peers.get_mut(peer) else { return };
-        self.strangers.remove(&(state.number, peer));
-        state.login = Some(Login { username, user, token });
-        if let Some(from) = state.from {
-            self.away.depart(peer, from.ip());
-        }
-        self.limit(peer, self.settings.limits.max_frame);
+        self.let_in(peer, Login { username, user, token, requests_only: false });
         // A user in a call hears it on this connection, too, where calls are joined by users.
         if !self.settings.participants_only {
             self.share_call(peer);
         }
+    }
+
+    fn let_in(&mut self, peer: PeerId, login: Login) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        self.strangers.remove(&(state.number, peer));
+        state.login = Some(login);
+        if let Some(from) = state.from {
+            self.away.depart(peer, from.ip());
+        }
+        self.limit(peer, self.settings.limits.max_frame);
     }
 
     pub(super) fn logout<'a>(&mut self, peer: PeerId, username: Text<'a>) -> Answer<'a> {
@@ -464,11 +478,18 @@ impl Server {
         }
         let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
         let logging_in = state.waiting.and_then(|ticket| match &self.asked.get(&ticket)?.what {
-            What::Login { username } => Some(username),
+            What::Login { username, requests_only } => Some((username, *requests_only)),
             _ => None,
         });
+        let requests_only = match &state.login {
+            Some(login) => login.requests_only,
+            None => logging_in.is_some_and(|(_, requests_only)| requests_only),
+        };
+        if requests_only {
+            return Err(Refusal::Unexpected { state: "it is there for requests alone", command });
+        }
         if state.login.is_none() {
-            let username = logging_in
+            let (username, _) = logging_in
                 .ok_or(Refusal::Unexpected { state: "nobody is logged in, or logging in", command })?;
             if self.is_crowded(username) {
                 let max = self.settings.max_connections;

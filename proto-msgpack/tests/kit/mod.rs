@@ -56,8 +56,8 @@ fn list(samples: &Samples<'_>) -> String {
 /// The same of a message of ours.
 pub fn client_fields(message: &ClientMessage<'_>) -> Vec<String> {
     use ClientMessage::{
-        AddContact, CallData, CreateGroup, JoinCall, JoinGroup, LeaveCall, Login, Logout, MsgGroup, Register,
-        VoiceMsg, Whisper,
+        AddContact, CallData, CreateGroup, JoinCall, JoinGroup, LeaveCall, Login, LoginForRequests, Logout,
+        MsgGroup, Register, VoiceMsg, Whisper,
     };
     let kind = if matches!(message, CallData { .. }) { "update" } else { "request" };
     let mut fields = vec![kind.to_string(), message.action().name().to_string()];
@@ -66,6 +66,11 @@ pub fn client_fields(message: &ClientMessage<'_>) -> Vec<String> {
         Register { username, password } | Login { username, password } => {
             text(username.0);
             text(password.0);
+        }
+        LoginForRequests { username, password } => {
+            text(username.0);
+            text(password.0);
+            text(b"requests_only");
         }
         Logout { username } => text(username.0),
         AddContact { username, token, contact: name }

@@ -131,7 +131,7 @@ async fn user(address: SocketAddr, name: &str) -> Result<Phone, Error> {
     let mut phone = Phone::connect(&link, options, Report::silent()).await?;
     let password = "correct horse".into();
     phone.ask(ClientCommand::Register { username: name.into(), password }).await?;
-    phone.log_in(name, password).await?;
+    phone.log_in(name, password, false).await?;
     Ok(phone)
 }
 

@@ -169,6 +169,7 @@ impl Chat<'_> {
             Command::Voice(user, path) => {
                 let clip = resample(&load(&path)?.mono(), SAMPLE_RATE)?;
                 let samples = to_i16(&clip.samples);
+                super::phone::check_length(&samples)?;
                 let command = ClientCommand::VoiceMsg {
                     recipient: user.as_str().into(),
                     channels: 1,
@@ -234,6 +235,7 @@ impl Chat<'_> {
     fn hear(&mut self, news: News) -> Result<(), Error> {
         match news {
             News::Response { action, code, again: true } => {
+                super::phone::check_again(&News::Response { action, code, again: true })?;
                 self.phone.show(News::Response { action, code, again: true })?;
                 if !code.is_temporary() {
                     self.hang_up()?;
@@ -269,7 +271,7 @@ impl Chat<'_> {
                 let text =
                     format!("{}: recording {n}, {seconds:.1} s: /play {n}, /save {n} FILE", plain(&sender));
                 let fields = json!({ "from": sender, "seconds": seconds, "number": n });
-                self.phone.report.event("voice_message", fields, &text);
+                self.phone.report.keep("voice_message", fields, &text);
                 self.names.add_user(&sender);
             }
             News::NoAnswer(action) => {

@@ -9,14 +9,14 @@ use crate::sound::{Player, Shape, Source, numbered, peak};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample, save_wav};
 use voxwire_core::Session;
 use voxwire_msgpack::{
     Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
-    MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret,
+    MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret, Violation,
 };
 use voxwire_transport::{Connection, ConnectionSettings, Turn};
 
@@ -56,20 +56,48 @@ pub(crate) struct Phone {
     signals: [Signal; 3],
     /// Recordings received.
     recordings: u32,
+    /// Texts and recordings shown.
+    shown: u32,
 }
 
 /// What a phone waits for, owned.
 #[derive(Debug)]
 pub(super) enum News {
-    Response { action: Action, code: Code, again: bool },
-    LoggedIn { again: bool },
-    CallJoined { group: String, again: bool },
-    Whisper { sender: String, content: String },
-    MsgGroup { group: String, sender: String, content: String },
-    VoiceMsg { sender: String, clip: Clip },
-    CallData { sender: String, samples: Vec<i16> },
+    Response {
+        action: Action,
+        code: Code,
+        again: bool,
+    },
+    LoggedIn {
+        again: bool,
+    },
+    CallJoined {
+        group: String,
+        again: bool,
+    },
+    Whisper {
+        sender: String,
+        content: String,
+    },
+    MsgGroup {
+        group: String,
+        sender: String,
+        content: String,
+    },
+    VoiceMsg {
+        sender: String,
+        clip: Clip,
+    },
+    CallData {
+        sender: String,
+        samples: Vec<i16>,
+    },
     NoAnswer(Action),
-    Disconnected { retrying: bool },
+    /// A message that could not be taken, and why.
+    Lost(String),
+    Disconnected {
+        retrying: bool,
+    },
     Interrupted,
 }
 
@@ -81,7 +109,7 @@ impl Phone {
         let connection = link.connect_with(DEFAULT_PORT, Client::new(settings), limits).await?;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
-        let mut phone = Self { connection, options, report, signals, recordings: 0 };
+        let mut phone = Self { connection, options, report, signals, recordings: 0, shown: 0 };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
             return Err(failed!("the server closed the connection"));
@@ -89,15 +117,33 @@ impl Phone {
         Ok(phone)
     }
 
-    /// Logs in, and shows what was kept meanwhile.
-    pub(crate) async fn log_in(&mut self, user: &str, password: Secret<'_>) -> Result<(), Error> {
-        self.ask(ClientCommand::Login { username: user.into(), password }).await?;
+    /// What --record names is for a call: recordings are numbered beside it.
+    pub(crate) fn record_beside(&mut self) {
+        self.recordings = 1;
+    }
+
+    /// Logs in, and shows what was kept meanwhile; for a single request nothing is delivered, where the server can do that.
+    pub(crate) async fn log_in(
+        &mut self,
+        user: &str,
+        password: Secret<'_>,
+        single: bool,
+    ) -> Result<(), Error> {
+        let username = user.into();
+        self.ask(match single {
+            true => ClientCommand::LoginForRequests { username, password },
+            false => ClientCommand::Login { username, password },
+        })
+        .await?;
         self.report.event("logged_in", json!({ "user": user }), &format!("logged in as {}", plain(user)));
         Ok(())
     }
 
-    /// Logs out, and waits a moment until that is written.
+    /// Logs out, shows what comes before that is answered, and waits a moment until all is written.
     pub(crate) async fn close(mut self) {
+        if self.connection.session().username().is_some() {
+            let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::Logout)).await;
+        }
         self.connection.shutdown();
         let rest = async { while self.connection.next().await.is_some() {} };
         let _ = timeout(Duration::from_secs(2), rest).await;
@@ -160,14 +206,12 @@ impl Phone {
             pacer.sent(block.len());
             samples.extend(to_i16(&block));
         }
-        if samples.len() > MAX_VOICE_SAMPLES {
-            let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
-            return Err(failed!("a recording has at most 120 seconds, this one {seconds:.0}"));
-        }
+        check_length(&samples)?;
         Ok(samples)
     }
 
     pub(super) async fn send_recording(&mut self, recipient: &str, samples: &[i16]) -> Result<(), Error> {
+        check_length(samples)?;
         let command = ClientCommand::VoiceMsg {
             recipient: recipient.into(),
             channels: 1,
@@ -179,6 +223,10 @@ impl Phone {
 
     /// Waits for messages.
     pub(crate) async fn wait(&mut self, keep: bool) -> Result<(), Error> {
+        // What was kept has come with the log-in.
+        if self.shown > 0 && !keep {
+            return Ok(());
+        }
         self.report.plain("waiting", "waiting for messages");
         let end = self.options.length.and_then(|length| Instant::now().checked_add(length));
         loop {
@@ -190,10 +238,9 @@ impl Phone {
                 News::Interrupted => return Ok(()),
                 News::Disconnected { retrying: false } => return Err(self.lost("waiting")),
                 news => {
-                    let is_message =
-                        matches!(news, News::Whisper { .. } | News::MsgGroup { .. } | News::VoiceMsg { .. });
+                    check_again(&news)?;
                     self.show(news)?;
-                    if is_message && !keep {
+                    if self.shown > 0 && !keep {
                         return Ok(());
                     }
                 }
@@ -254,7 +301,10 @@ impl Phone {
                     News::Interrupted => return Ok(()),
                     News::Disconnected { retrying: false } => return Err(self.lost("in a call")),
                     News::Response { action: Action::JoinCall, code, .. } => return Err(refused(Action::JoinCall, code)),
-                    other => self.show(other)?,
+                    other => {
+                        check_again(&other)?;
+                        self.show(other)?;
+                    }
                 },
                 () = sleep_until(due) => {
                     match player.as_mut().map_or(Ok(None), |player| player.next_samples(BLOCK))? {
@@ -297,25 +347,33 @@ impl Phone {
         match news {
             News::Whisper { sender, content } => {
                 let text = format!("{}: {}", plain(&sender), plain(&content));
-                self.report.event("whisper", json!({ "from": sender, "text": content }), &text);
+                self.report.keep("whisper", json!({ "from": sender, "text": content }), &text);
+                self.shown += 1;
             }
             News::MsgGroup { group, sender, content } => {
                 let text = format!("[{}] {}: {}", plain(&group), plain(&sender), plain(&content));
                 let fields = json!({ "group": group, "from": sender, "text": content });
-                self.report.event("message", fields, &text);
+                self.report.keep("message", fields, &text);
+                self.shown += 1;
             }
             News::VoiceMsg { sender, clip } => {
                 let seconds = clip.seconds();
                 self.recordings += 1;
-                let path = self.options.record.as_deref().map(|path| numbered(path, self.recordings));
+                let path = match (&self.options.record, self.options.device) {
+                    (Some(path), _) => Some(numbered(path, self.recordings)),
+                    (None, true) => None,
+                    // It is nowhere else, once it has been delivered.
+                    (None, false) => Some(free("voice-message.wav".as_ref())),
+                };
                 if let Some(path) = &path {
                     save_wav(path, &clip, SampleFormat::I16)?;
                 }
+                self.shown += 1;
                 let place = path.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();
                 let text = format!("{}: {seconds:.1} s of sound{place}", plain(&sender));
                 let Clip { rate, channels, .. } = clip;
                 let fields = json!({ "from": sender, "seconds": seconds, "rate": rate, "channels": channels, "file": path });
-                self.report.event("voice_message", fields, &text);
+                self.report.keep("voice_message", fields, &text);
                 if self.options.device {
                     play(&clip)?;
                 }
@@ -337,6 +395,10 @@ impl Phone {
             News::NoAnswer(action) => {
                 let fields = json!({ "action": action.name() });
                 self.report.event("no_answer", fields, &format!("{}: no answer", action.name()));
+            }
+            News::Lost(reason) => {
+                let text = format!("a message of the server's is lost: {reason}");
+                self.report.keep("lost", json!({ "reason": reason }), &text);
             }
             News::CallData { .. } | News::Interrupted => {}
         }
@@ -364,6 +426,7 @@ impl Phone {
             let event = match result {
                 Ok(Some(event)) => event,
                 Ok(None) => continue,
+                Err(Violation::Decode(error)) => return Ok(News::Lost(error.to_string())),
                 Err(violation) => {
                     tracing::warn!(%violation, "ignored");
                     continue;
@@ -391,11 +454,38 @@ impl Phone {
                     News::CallData { sender: text(sender.0), samples: pcm }
                 }
                 ClientEvent::NoAnswer { action } => News::NoAnswer(action),
+                ClientEvent::Skipped => News::Lost(
+                    "it is larger than 512 KiB, or a recording than 64 MiB, or has several frames".into(),
+                ),
                 ClientEvent::Disconnected { retrying, .. } => News::Disconnected { retrying },
                 _ => continue,
             });
         }
     }
+}
+
+/// A log-in after a lost connection that is refused for good: nothing is heard any more, so nobody should go on waiting.
+pub(super) fn check_again(news: &News) -> Result<(), Error> {
+    match news {
+        News::Response { action: Action::Login, code, again: true } if !code.is_temporary() => {
+            Err(failed!("logged in no more after the connection was lost: {}", refused(Action::Login, *code)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that a recording is not longer than servers take.
+pub(super) fn check_length(samples: &[i16]) -> Result<(), Error> {
+    if samples.len() > MAX_VOICE_SAMPLES {
+        let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
+        return Err(failed!("a recording has at most 120 seconds, this one {seconds:.0}"));
+    }
+    Ok(())
+}
+
+/// A file that is not there yet: `path`, or a numbered one beside it.
+fn free(path: &Path) -> PathBuf {
+    (1..u32::MAX).map(|n| numbered(path, n)).find(|path| !path.exists()).unwrap_or_else(|| path.into())
 }
 
 /// How a call carries its sound.
