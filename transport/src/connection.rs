@@ -74,8 +74,11 @@ pub struct Connection<S: Session> {
 pub struct ConnectionSettings {
     /// How long connecting may take, a TLS handshake included.
     pub connect: Duration,
-    /// How much may wait for the server to take it, in bytes, where the session sets no budget.
+    /// How much of what may be lost may wait for the server to take it, in bytes, where the session sets no budget. 1 MiB by default.
     pub backlog: usize,
+    /// How much of what must arrive may wait for the server to take it, in bytes, or one packet; beyond it the connection ends with
+    /// [`Error::Untaken`]. 32 MiB by default.
+    pub max_unsent: usize,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive).
     pub keepalive: Option<(Duration, Duration, u32)>,
     /// How long sent bytes may stay unacknowledged (Linux).
@@ -86,10 +89,11 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// 10 s to connect, 1 MiB waiting, dead peers noticed after 14 s, or 28 s if something is sent to them then.
+    /// 10 s to connect, 1 MiB of audio and 32 MiB of the rest waiting, dead peers noticed after 14 s, or 28 s if something is sent to them then.
     pub const DEFAULT: Self = Self {
         connect: Duration::from_secs(10),
         backlog: 1024 * 1024,
+        max_unsent: 32 * 1024 * 1024,
         keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
         unacknowledged: Some(Duration::from_secs(14)),
         ports: None,
@@ -284,7 +288,7 @@ impl<S: Session> Connection<S> {
             cutter,
             buffer: FrameBuf::new(),
             needed: 1,
-            queue: Queue::new(settings.backlog),
+            queue: Queue::with_limits(settings.backlog, settings.max_unsent),
             out: Vec::new(),
             written: 0,
             shut: false,
@@ -293,6 +297,7 @@ impl<S: Session> Connection<S> {
             #[cfg(feature = "quic")]
             quic: established.quic,
             changed: false,
+            failed: None,
         });
         self.error = None;
         self.state = State::New(self.clock.now().saturating_add(settings.connect));
@@ -325,12 +330,13 @@ impl<S: Session> Connection<S> {
     /// here for long.
     ///
     /// # Errors
-    /// The system's; the next [`next`](Self::next) then ends the connection.
+    /// The system's, or that the server takes nothing more; the next [`next`](Self::next) then ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             self.collect();
             let mut written = self.streams.write(cx);
             if let Some(line) = &mut self.line {
+                line.check()?;
                 line.write(cx)?;
                 written &= line.is_written();
             }
@@ -528,16 +534,15 @@ impl<S: Session> Connection<S> {
     /// Moves the session's outputs to the queue.
     fn collect(&mut self) {
         let mut done: usize = 0;
-        let mut full = false;
         for output in self.session.outputs() {
             done = done.saturating_add(1);
             match (output, &mut self.line) {
                 (Output::Send { to, lane, frame }, Some(line)) if to == self.peer => {
-                    full |= !line.push(lane, frame);
+                    line.push(lane, frame);
                 }
                 (Output::Send { to, lane, frame }, _) if self.streams.line(to).is_some() => {
                     if let Some(line) = self.streams.line(to) {
-                        full |= !line.push(lane, frame);
+                        line.push(lane, frame);
                     }
                 }
                 (Output::Send { to, lane, frame }, Some(Line { udp: Some(udp), .. })) => {
@@ -585,9 +590,6 @@ impl<S: Session> Connection<S> {
         }
         if done > 0 {
             self.session.advance(done);
-        }
-        if full {
-            tracing::debug!("the server takes nothing more");
         }
     }
 }

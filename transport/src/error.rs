@@ -15,6 +15,22 @@ pub enum Error {
     /// The peer, or its session, closed the connection.
     #[error("connection closed")]
     Closed,
+    /// The other side does not take what it has to get.
+    #[error("the other side takes nothing more: {waiting} bytes wait for it, and at most {max} may")]
+    Untaken {
+        /// Bytes that wait.
+        waiting: usize,
+        /// How many may: [`ConnectionSettings::max_unsent`](crate::ConnectionSettings::max_unsent).
+        max: usize,
+    },
+    /// A packet that must arrive is larger than this transport can carry.
+    #[error("a packet of {len} bytes cannot be sent over TCP + UDP or QUIC, which carry at most {max}")]
+    Unsendable {
+        /// Its length in bytes.
+        len: usize,
+        /// The largest that can be sent.
+        max: usize,
+    },
     /// Something took too long; says what.
     #[error("{0} took too long")]
     TooSlow(&'static str),

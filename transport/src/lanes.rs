@@ -14,7 +14,7 @@ pub(crate) const SERVER_HELLO: usize = 32;
 /// Longest token, in bytes.
 pub(crate) const MAX_TOKEN: usize = 1024;
 /// Largest packet in one unit.
-const MAX_UNIT: usize = 65_534;
+pub(crate) const MAX_UNIT: usize = 65_534;
 
 /// How often a client knocks, or pings.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);

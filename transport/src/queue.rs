@@ -14,7 +14,7 @@ pub(crate) struct Queue {
     frames: VecDeque<(usize, Lane)>,
     droppable: Waiting,
     reliable: Waiting,
-    /// What droppable frames may take where the session sets no budget; what reliable ones may take.
+    /// What droppable frames may take where the session sets no budget.
     backlog: usize,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
@@ -43,12 +43,16 @@ pub(crate) struct Overflow;
 
 impl Queue {
     pub(crate) const fn new(backlog: usize) -> Self {
-        let empty = Waiting { frames: 0, bytes: 0, max: backlog };
+        Self::with_limits(backlog, backlog)
+    }
+
+    /// A queue for so many bytes of droppable frames, where the session sets no budget, and of reliable ones.
+    pub(crate) const fn with_limits(backlog: usize, reliable: usize) -> Self {
         Self {
             bytes: Vec::new(),
             frames: VecDeque::new(),
-            droppable: empty,
-            reliable: empty,
+            droppable: Waiting { frames: 0, bytes: 0, max: backlog },
+            reliable: Waiting { frames: 0, bytes: 0, max: reliable },
             backlog,
             dropped: 0,
         }
@@ -57,6 +61,11 @@ impl Queue {
     /// What droppable frames may take; 0 restores the default.
     pub(crate) const fn set_budget(&mut self, bytes: usize) {
         self.droppable.max = if bytes == 0 { self.backlog } else { bytes };
+    }
+
+    /// Bytes of reliable frames waiting, and how many may.
+    pub(crate) const fn reliable(&self) -> (usize, usize) {
+        (self.reliable.bytes, self.reliable.max)
     }
 
     /// Bytes waiting.

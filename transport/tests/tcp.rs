@@ -566,6 +566,38 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     until("nothing is held", || hub.stats().waiting == 0).await;
 }
 
+/// F-35: a client does not queue without bound for a server that acknowledges and never reads.
+#[tokio::test]
+async fn f_35_a_client_gives_up_on_a_server_that_takes_nothing() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let settings = ConnectionSettings { max_unsent: 100_000, ..ConnectionSettings::DEFAULT };
+    let connect = Connection::connect(&address, Shouting::default(), settings);
+    let (connection, server) = tokio::join!(connect, listener.accept());
+    let (mut connection, _server) = (connection.unwrap(), server.unwrap());
+    let mut sent = 0;
+    let ended = async {
+        loop {
+            connection.call(|session, _| session.shout(&[7; 10_000]));
+            sent += 1;
+            if let Ok(None) = timeout(Duration::from_millis(1), connection.next()).await {
+                return;
+            }
+            assert!(sent < 5000, "no end");
+        }
+    };
+    timeout(Duration::from_secs(20), ended).await.expect("an end");
+    assert_eq!(connection.session().closed, 1, "the session knows");
+    let error = connection.error().unwrap().to_string();
+    assert!(
+        error.starts_with("the other side takes nothing more: 1") && error.ends_with("at most 100000 may"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn c_06_connections_beyond_the_cap_are_refused() {
     let served = serve(HubSettings { max_connections: 2, ..HubSettings::DEFAULT });

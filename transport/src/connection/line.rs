@@ -3,7 +3,7 @@
 use super::direct::DirectNews;
 use super::udp_side::News;
 use super::{Step, udp_side::UdpSide};
-use crate::lanes::{Control, Cutter, Kind, put_control};
+use crate::lanes::{Control, Cutter, Kind, MAX_UNIT, put_control};
 use crate::{Error, net::Stream, queue::Queue};
 use core::ops::Range;
 use core::task::{Context, Poll};
@@ -29,32 +29,66 @@ pub(super) struct Line<F> {
     pub(super) quic: Option<crate::quic::Inbox>,
     /// The UDP side has come up or gone down, and nobody has been told.
     pub(super) changed: bool,
+    /// What must arrive cannot be sent.
+    pub(super) failed: Option<Failed>,
+}
+
+/// Why what must arrive cannot be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Failed {
+    /// Too much waits already.
+    Overflow,
+    /// A packet is longer than a unit.
+    TooLong(usize),
 }
 
 /// What was read, and where it lies in the buffer.
 type Unit = (Kind, Range<usize>);
 
 impl<F: Framing> Line<F> {
-    /// Queues a frame, or sends it at once by UDP. False if the server does not take what must arrive.
-    pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) -> bool {
+    /// Queues a frame, or sends it at once by UDP. If the other side does not take what must arrive, that is the end of the connection.
+    pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
         #[cfg(feature = "quic")]
         if let (Lane::Droppable, Some(quic)) = (lane, &self.quic) {
             if quic.datagrams.send(frame) {
                 self.queue.dropped = self.queue.dropped.saturating_add(quic.datagrams.take_dropped());
-                return true;
+                return;
             }
         }
         if let (Lane::Droppable, Some(udp)) = (lane, &mut self.udp) {
             if udp.is_up() {
                 udp.send(frame);
-                return true;
+                return;
             }
             if !udp.fallback {
                 udp.dropped = udp.dropped.saturating_add(1);
-                return true;
+                return;
             }
         }
-        self.cutter.fits(frame) && self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_ok()
+        if !self.cutter.fits(frame) {
+            if lane == Lane::Reliable && matches!(self.cutter, Cutter::Lanes(_)) {
+                self.failed = Some(Failed::TooLong(frame.len()));
+            } else {
+                self.queue.dropped = self.queue.dropped.saturating_add(1);
+            }
+        } else if self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_err() {
+            self.failed = Some(Failed::Overflow);
+        }
+    }
+
+    /// Why nothing more can be sent.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.failed {
+            None => Ok(()),
+            Some(Failed::TooLong(len)) => Err(Error::Unsendable { len, max: MAX_UNIT }),
+            Some(Failed::Overflow) => {
+                let (waiting, max) = self.queue.reliable();
+                Err(Error::Untaken { waiting, max })
+            }
+        }
     }
 
     /// The frame that has come in as a datagram.
@@ -92,6 +126,7 @@ impl<F: Framing> Line<F> {
         closing: bool,
         ids: &mut PeerIds,
     ) -> Poll<Result<Option<Step>, Error>> {
+        self.check()?;
         #[cfg(feature = "quic")]
         if let Some(quic) = self.quic.as_mut().filter(|_| !closing) {
             if quic.poll(cx).is_ready() {
@@ -183,8 +218,9 @@ impl<F: Framing> Line<F> {
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         loop {
             if self.written == self.out.len() {
-                // A server that asks, and does not take the answers, is given up when it has been silent for too long.
-                let _ = self.queue.push_pending(&mut self.cutter);
+                if self.queue.push_pending(&mut self.cutter).is_err() {
+                    self.failed = Some(Failed::Overflow);
+                }
                 if self.queue.is_empty() {
                     return match self.stream.poll_flush(cx) {
                         Poll::Ready(Err(error)) => Err(error),

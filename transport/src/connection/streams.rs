@@ -125,7 +125,7 @@ impl<F: Framing> Streams<F> {
             cutter: Cutter::Plain(framing),
             buffer: FrameBuf::new(),
             needed: 1,
-            queue: Queue::new(self.settings.backlog),
+            queue: Queue::with_limits(self.settings.backlog, self.settings.max_unsent),
             out: Vec::new(),
             written: 0,
             shut: false,
@@ -134,6 +134,7 @@ impl<F: Framing> Streams<F> {
             #[cfg(feature = "quic")]
             quic: None,
             changed: false,
+            failed: None,
         };
         self.open.push(Open { peer, line, closing: None });
     }
