@@ -1,7 +1,7 @@
 //! UDP sockets that receive and send many datagrams with one call, where the system can.
 
 use crate::lanes::HEAD;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -39,6 +39,9 @@ pub(crate) fn bind(address: SocketAddr, device: Option<&str>) -> io::Result<Sock
 pub(crate) struct Udp {
     socket: UdpSocket,
     local: SocketAddr,
+    /// Bound to a wildcard: the system tells at which of our addresses a datagram came in, and answers leave from there. Without
+    /// that (Linux and Android have it) they leave from the address that the system chooses, which may be another one.
+    wildcard: bool,
     /// Nothing but the session's own datagrams.
     plain: bool,
     /// Where the session's broadcasts go.
@@ -57,9 +60,13 @@ impl Udp {
     fn bind_on(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
         let socket = bind(address, device)?;
         let gso = AtomicBool::new(system::can_segment(&socket));
+        let wildcard = address.ip().is_unspecified();
+        if wildcard {
+            system::tell_addresses(&socket, address.is_ipv6())?;
+        }
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
-        Ok(Self { socket, local, plain: false, broadcast: Vec::new(), gso })
+        Ok(Self { socket, local, wildcard, plain: false, broadcast: Vec::new(), gso })
     }
 
     /// Binds `address` for a session's own datagrams.
@@ -91,7 +98,7 @@ impl Udp {
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, received: &mut Received) -> Poll<io::Result<()>> {
         loop {
             ready!(self.socket.poll_recv_ready(cx))?;
-            match system::recv(&self.socket, self.local.is_ipv6(), received) {
+            match system::recv(self, received) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // What the system says of datagrams sent earlier concerns none received.
@@ -103,13 +110,27 @@ impl Udp {
     }
 }
 
+/// Both ends of a datagram's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Path {
+    pub(crate) remote: SocketAddr,
+    /// Our address, where the socket has more than one and the system tells which.
+    pub(crate) local: Option<IpAddr>,
+}
+
+impl From<SocketAddr> for Path {
+    fn from(remote: SocketAddr) -> Self {
+        Self { remote, local: None }
+    }
+}
+
 /// Datagrams received by one call.
 pub(crate) struct Received {
     /// As many as one call fetches, one behind the other.
     buffers: Box<[u8]>,
     size: usize,
-    /// Length and source of those that hold something.
-    filled: Vec<(usize, SocketAddr)>,
+    /// Length of those that hold something, and where they come from.
+    filled: Vec<(usize, Path)>,
 }
 
 impl Received {
@@ -118,7 +139,7 @@ impl Received {
         Self { buffers: vec![0; size.saturating_mul(BATCH)].into(), size, filled: Vec::with_capacity(BATCH) }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Path)> {
         self.filled
             .iter()
             .zip(self.buffers.chunks(self.size))
@@ -148,7 +169,7 @@ pub(crate) struct Destination {
     pub(crate) socket: usize,
     /// Tells connections apart.
     pub(crate) slot: u32,
-    pub(crate) to: SocketAddr,
+    pub(crate) to: Path,
     /// Before the frame, except where the session's datagrams are sent as they are.
     pub(crate) head: Option<[u8; HEAD]>,
 }
@@ -270,9 +291,8 @@ impl<'b> Alone<'b> {
     fn add(&mut self, sockets: &[Udp], send: Send) -> u64 {
         let other = self.waiting.first().copied().flatten();
         let mut lost = 0;
-        if self.count == BATCH
-            || other.is_some_and(|other| other.destination.socket != send.destination.socket)
-        {
+        let kind = |send: Send| (send.destination.socket, send.destination.to.local);
+        if self.count == BATCH || other.is_some_and(|other| kind(other) != kind(send)) {
             lost = self.flush(sockets);
         }
         if let Some(place) = self.waiting.get_mut(self.count) {
@@ -306,25 +326,35 @@ impl Send {
 /// Many datagrams with one call of the system.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod system {
-    use super::{BATCH, Received, Send, Udp};
+    use super::{BATCH, Path, Received, Send, Udp};
     use core::cell::RefCell;
-    use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+    use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
     use core::sync::atomic::Ordering::Relaxed;
+    use nix::cmsg_space;
     use nix::errno::Errno;
+    use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
     use nix::sys::socket::{
-        MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, getsockopt, recvmmsg, sendmmsg,
-        sockopt,
+        ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike,
+        getsockopt, recvmmsg, sendmmsg, sendmsg, setsockopt, sockopt,
     };
     use socket2::{MsgHdr, SockAddr, SockRef, Socket};
     use std::io::{self, IoSlice, IoSliceMut};
     use std::os::fd::{AsRawFd, RawFd};
     use tokio::io::Interest;
-    use tokio::net::UdpSocket;
 
     const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
-    // One for each family, direction and thread: they hold pointers between calls, and forget to reset them.
+    // One for each family, direction and thread, and for sockets of one address and of many: they hold pointers and lengths between
+    // calls, and forget to reset them.
     thread_local! {
+        static RECV_4_ANY: RefCell<MultiHeaders<SockaddrIn>> =
+            RefCell::new(MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in_pktinfo))));
+        static RECV_6_ANY: RefCell<MultiHeaders<SockaddrIn6>> =
+            RefCell::new(MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in6_pktinfo))));
+        static SEND_4_FROM: RefCell<MultiHeaders<SockaddrIn>> =
+            RefCell::new(MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in_pktinfo))));
+        static SEND_6_FROM: RefCell<MultiHeaders<SockaddrIn6>> =
+            RefCell::new(MultiHeaders::preallocate(BATCH, Some(cmsg_space!(in6_pktinfo))));
         static RECV_4: RefCell<MultiHeaders<SockaddrIn>> = RefCell::new(MultiHeaders::preallocate(BATCH, None));
         static RECV_6: RefCell<MultiHeaders<SockaddrIn6>> = RefCell::new(MultiHeaders::preallocate(BATCH, None));
         static SEND_4: RefCell<MultiHeaders<SockaddrIn>> = RefCell::new(MultiHeaders::preallocate(BATCH, None));
@@ -336,16 +366,76 @@ mod system {
         getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
     }
 
-    pub(super) fn recv(socket: &UdpSocket, v6: bool, received: &mut Received) -> io::Result<()> {
-        socket.try_io(Interest::READABLE, || {
-            let fd = socket.as_raw_fd();
-            let result = if v6 {
-                RECV_6.with_borrow_mut(|headers| recv_as(fd, headers, received))
-            } else {
-                RECV_4.with_borrow_mut(|headers| recv_as(fd, headers, received))
+    /// Has the system say with each datagram at which address it came in.
+    pub(super) fn tell_addresses(socket: &Socket, v6: bool) -> io::Result<()> {
+        let set = if v6 {
+            setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)
+        } else {
+            setsockopt(socket, sockopt::Ipv4PacketInfo, &true)
+        };
+        set.map_err(io::Error::from)
+    }
+
+    pub(super) fn recv(udp: &Udp, received: &mut Received) -> io::Result<()> {
+        udp.socket.try_io(Interest::READABLE, || {
+            let fd = udp.socket.as_raw_fd();
+            let result = match (udp.local.is_ipv6(), udp.wildcard) {
+                (true, true) => RECV_6_ANY.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+                (true, false) => RECV_6.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+                (false, true) => RECV_4_ANY.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+                (false, false) => RECV_4.with_borrow_mut(|headers| recv_as(fd, headers, received)),
             };
             result.map_err(io::Error::from)
         })
+    }
+
+    /// Our address in what the system says with a datagram: never one of a group.
+    fn our_address(message: &ControlMessageOwned) -> Option<IpAddr> {
+        let address = match message {
+            // For a broadcast the address that its interface has.
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                IpAddr::from(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()))
+            }
+            // IPv4 on a socket for both: a mapped address.
+            ControlMessageOwned::Ipv6PacketInfo(info) => Ipv6Addr::from(info.ipi6_addr.s6_addr).into(),
+            _ => return None,
+        };
+        let plain = address.to_canonical();
+        let group = plain.is_multicast() || plain == IpAddr::from(Ipv4Addr::BROADCAST);
+        (!group && !plain.is_unspecified()).then_some(address)
+    }
+
+    /// What tells the system to send from `local`, in a socket's own family.
+    enum Origin {
+        V4(in_pktinfo),
+        V6(in6_pktinfo),
+    }
+
+    impl Origin {
+        fn new(local: IpAddr, v6: bool) -> Self {
+            match (local, v6) {
+                (IpAddr::V4(v4), false) => {
+                    let address = in_addr { s_addr: u32::from_ne_bytes(v4.octets()) };
+                    let any = in_addr { s_addr: 0 };
+                    Self::V4(in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: address, ipi_addr: any })
+                }
+                (local, _) => {
+                    let v6 = match local {
+                        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                        IpAddr::V6(v6) => v6,
+                    };
+                    let address = in6_addr { s6_addr: v6.octets() };
+                    Self::V6(in6_pktinfo { ipi6_addr: address, ipi6_ifindex: 0 })
+                }
+            }
+        }
+
+        const fn message(&self) -> ControlMessage<'_> {
+            match self {
+                Self::V4(info) => ControlMessage::Ipv4PacketInfo(info),
+                Self::V6(info) => ControlMessage::Ipv6PacketInfo(info),
+            }
+        }
     }
 
     fn recv_as<S: SockaddrLike + Copy>(
@@ -364,8 +454,9 @@ mod system {
         for message in recvmmsg(fd, headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)? {
             // A datagram that was cut is none of ours; it stays in its place, as nothing.
             let len = if message.flags.contains(MsgFlags::MSG_TRUNC) { 0 } else { message.bytes };
-            let from = message.address.map(SocketAddr::from);
-            filled.push((len, from.unwrap_or(NOWHERE)));
+            let remote = message.address.map_or(NOWHERE, SocketAddr::from);
+            let local = message.cmsgs().ok().and_then(|mut said| said.find_map(|said| our_address(&said)));
+            filled.push((len, Path { remote, local }));
         }
         Ok(())
     }
@@ -385,16 +476,21 @@ mod system {
         }
         let (Some(first), Some(slices)) = (first, slices.get(..count)) else { return true };
         let Ok(size) = u16::try_from(first.whole()) else { return false };
-        let to = SockAddr::from(first.destination.to);
-        let control = segment_control(size);
-        let message = MsgHdr::new().with_addr(&to).with_buffers(slices).with_control(&control);
+        let to = SockAddr::from(first.destination.to.remote);
+        let mut control = [0; SEGMENT + PKTINFO];
+        let len = run_control(&mut control, size, first.destination.to.local, socket.local.is_ipv6());
+        let control = control.get(..len).unwrap_or(&[]);
+        let message = MsgHdr::new().with_addr(&to).with_buffers(slices).with_control(control);
         let sent =
             socket.socket.try_io(Interest::WRITABLE, || SockRef::from(&socket.socket).sendmsg(&message, 0));
         match sent {
             Ok(_) => true,
             // Some routes cannot; there is no telling before.
             Err(error) if matches!(error.raw_os_error(), Some(EIO | EINVAL)) => {
-                socket.gso.store(false, Relaxed);
+                // Or the address to send from is not ours any more.
+                if first.destination.to.local.is_none() || error.raw_os_error() == Some(EIO) {
+                    socket.gso.store(false, Relaxed);
+                }
                 false
             }
             Err(_) => false,
@@ -406,31 +502,69 @@ mod system {
 
     const WORD: usize = size_of::<usize>();
     /// `CMSG_SPACE(2)`.
-    const CONTROL: usize = 2 * WORD + 8;
+    const SEGMENT: usize = 2 * WORD + 8;
+    /// `CMSG_SPACE(20)`, which has room for `CMSG_SPACE(12)`.
+    const PKTINFO: usize = WORD + 8 + 24;
 
-    /// The control message UDP_SEGMENT: length, SOL_UDP, UDP_SEGMENT, the size.
-    fn segment_control(size: u16) -> [u8; CONTROL] {
-        let mut control = [0; CONTROL];
-        let parts = [
-            &(WORD + 8 + 2).to_ne_bytes()[..],
-            &17_i32.to_ne_bytes(),
-            &103_i32.to_ne_bytes(),
-            &size.to_ne_bytes(),
-        ];
-        for (to, from) in control.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
+    /// The control message UDP_SEGMENT, and IP_PKTINFO or IPV6_PKTINFO where there is an address to send from: length, level, type, and
+    /// what it says. Returns how long they are.
+    fn run_control(
+        control: &mut [u8; SEGMENT + PKTINFO],
+        size: u16,
+        local: Option<IpAddr>,
+        v6: bool,
+    ) -> usize {
+        let mut put = |at: usize, (level, kind): (i32, i32), parts: [&[u8]; 2]| {
+            let said = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
+            let head = [
+                &(WORD + 8).saturating_add(said).to_ne_bytes()[..],
+                &level.to_ne_bytes(),
+                &kind.to_ne_bytes(),
+            ];
+            let bytes = head.into_iter().chain(parts).flatten();
+            control.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
+            at.saturating_add(WORD + 8).saturating_add(said.next_multiple_of(WORD))
+        };
+        let len = put(0, (17, 103), [&size.to_ne_bytes(), &[]]);
+        match (local, v6) {
+            (None, _) => len,
+            // The interface is any; the address to send from; the last one is for receiving.
+            (Some(IpAddr::V4(v4)), false) => {
+                put(len, (0, 8), [&[0; 4], &[&v4.octets()[..], &[0; 4]].concat()])
+            }
+            (Some(local), _) => {
+                let v6 = match local {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                put(len, (41, 50), [&v6.octets(), &[0; 4]])
+            }
         }
-        control
     }
 
     /// Sends datagrams, each to its own destination, with one call. Returns how many could not be sent.
     pub(super) fn send_alone(socket: &Udp, sends: &[Option<Send>], bytes: &[u8]) -> u64 {
         let fd = socket.socket.as_raw_fd();
         let sent = socket.socket.try_io(Interest::WRITABLE, || {
-            Ok(if socket.local.is_ipv6() {
-                SEND_6.with_borrow_mut(|headers| send_as(fd, headers, sends, bytes, v6))
-            } else {
-                SEND_4.with_borrow_mut(|headers| send_as(fd, headers, sends, bytes, v4))
+            let is_v6 = socket.local.is_ipv6();
+            let first = sends.first().copied().flatten();
+            let from =
+                first.and_then(|send| send.destination.to.local).map(|local| Origin::new(local, is_v6));
+            let from = from.as_ref().map(Origin::message);
+            let from = from.as_slice();
+            Ok(match (is_v6, from.is_empty()) {
+                (true, true) => {
+                    SEND_6.with_borrow_mut(|headers| send_as(fd, headers, sends, bytes, v6, from))
+                }
+                (true, false) => {
+                    SEND_6_FROM.with_borrow_mut(|headers| send_as(fd, headers, sends, bytes, v6, from))
+                }
+                (false, true) => {
+                    SEND_4.with_borrow_mut(|headers| send_as(fd, headers, sends, bytes, v4, from))
+                }
+                (false, false) => {
+                    SEND_4_FROM.with_borrow_mut(|headers| send_as(fd, headers, sends, bytes, v4, from))
+                }
             })
         });
         sent.unwrap_or(sends.len() as u64)
@@ -454,6 +588,7 @@ mod system {
         sends: &[Option<Send>],
         bytes: &[u8],
         address: fn(SocketAddr) -> Option<S>,
+        from: &[ControlMessage<'_>],
     ) -> u64 {
         let mut slices = [[IoSlice::new(&[]); 2]; BATCH];
         let mut addresses = [const { None }; BATCH];
@@ -461,7 +596,7 @@ mod system {
         let mut lost = 0_u64;
         for send in sends.iter().flatten() {
             let (Some(slot), Some(to), Some(known)) =
-                (slices.get_mut(count), addresses.get_mut(count), address(send.destination.to))
+                (slices.get_mut(count), addresses.get_mut(count), address(send.destination.to.remote))
             else {
                 lost = lost.saturating_add(1);
                 continue;
@@ -476,13 +611,21 @@ mod system {
             else {
                 break;
             };
-            match sendmmsg(fd, headers, slices, addresses, [], MsgFlags::MSG_DONTWAIT) {
+            match sendmmsg(fd, headers, slices, addresses, from, MsgFlags::MSG_DONTWAIT) {
                 Ok(sent) => done = done.saturating_add(sent.count().max(1)),
                 Err(Errno::EINTR) => {}
                 // Voice that cannot go now is late.
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => {
                     lost = lost.saturating_add(count.saturating_sub(done) as u64);
                     break;
+                }
+                // Not from that address, which is none of ours any more, or a broadcast's.
+                Err(_) if !from.is_empty() => {
+                    let [slices, ..] = slices else { break };
+                    let to = addresses.first().copied().flatten();
+                    let sent = sendmsg(fd, slices, &[], MsgFlags::MSG_DONTWAIT, to.as_ref());
+                    lost = lost.saturating_add(sent.is_err().into());
+                    done = done.saturating_add(1);
                 }
                 // The first one cannot be sent at all: the others may.
                 Err(_) => {
@@ -501,18 +644,24 @@ mod system {
     use super::{BATCH, Received, SIZE, Send, Udp};
     use socket2::Socket;
     use std::io;
-    use tokio::net::UdpSocket;
+
+    #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+    pub(super) const fn tell_addresses(_socket: &Socket, _v6: bool) -> io::Result<()> {
+        Ok(())
+    }
 
     pub(super) const fn can_segment(_socket: &Socket) -> bool {
         false
     }
 
-    pub(super) fn recv(socket: &UdpSocket, _v6: bool, received: &mut Received) -> io::Result<()> {
+    pub(super) fn recv(udp: &Udp, received: &mut Received) -> io::Result<()> {
         received.filled.clear();
         for buffer in received.buffers.chunks_mut(received.size).take(BATCH) {
-            match socket.try_recv_from(buffer) {
+            match udp.socket.try_recv_from(buffer) {
                 // One that fills the buffer may have been cut.
-                Ok((len, from)) => received.filled.push((if len < buffer.len() { len } else { 0 }, from)),
+                Ok((len, from)) => {
+                    received.filled.push((if len < buffer.len() { len } else { 0 }, from.into()));
+                }
                 Err(_) if !received.filled.is_empty() => break,
                 Err(error) => return Err(error),
             }
@@ -531,7 +680,7 @@ mod system {
             datagram.clear();
             datagram.extend_from_slice(send.destination.head());
             datagram.extend_from_slice(send.frame(bytes));
-            lost += u64::from(socket.socket.try_send_to(&datagram, send.destination.to).is_err());
+            lost += u64::from(socket.socket.try_send_to(&datagram, send.destination.to.remote).is_err());
         }
         lost
     }
@@ -578,7 +727,7 @@ mod tests {
                         let head = [n, 0, 0, 0, 0, 0, 0, u8::try_from(slot).unwrap()];
                         // Half of them without.
                         let head = plain.then_some(()).map_or(Some(head), |()| None);
-                        let to = receiver.local_addr();
+                        let to = receiver.local_addr().into();
                         batch.push(Destination { socket: 0, slot, to, head }, &frame);
                         let head = head.as_ref().map_or(&[][..], |head| head);
                         expected[usize::try_from(slot).unwrap()].push([head, &frame].concat());
@@ -601,7 +750,7 @@ mod tests {
 
     #[test]
     fn a_run_is_of_one_destination_and_one_length_but_for_its_last() {
-        let to: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let to = Path::from(SocketAddr::from(([127, 0, 0, 1], 1)));
         let send = |slot, len| Send {
             destination: Destination { socket: 0, slot, to, head: Some([0; 8]) },
             start: 0,
@@ -623,16 +772,61 @@ mod tests {
         let receiver = Udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         poll_fn(|cx| sender[0].socket.poll_send_ready(cx)).await.unwrap();
         let mut batch = Batch::default();
-        for (slot, to) in
-            ["127.0.0.1:0", "[::1]:9"].into_iter().zip([1, 2]).map(|(to, slot)| (slot, to.parse().unwrap()))
+        for (slot, to) in ["127.0.0.1:0", "[::1]:9"]
+            .into_iter()
+            .zip([1, 2])
+            .map(|(to, slot)| (slot, to.parse::<SocketAddr>().unwrap().into()))
         {
             batch.push(Destination { socket: 0, slot, to, head: Some([0; 8]) }, b"lost");
         }
         batch.push(
-            Destination { socket: 0, slot: 3, to: receiver.local_addr(), head: Some([1; 8]) },
+            Destination { socket: 0, slot: 3, to: receiver.local_addr().into(), head: Some([1; 8]) },
             b"found",
         );
         assert_eq!(batch.send(&sender), 2);
         assert_eq!(receive(&receiver, 1).await, [b"\x01\x01\x01\x01\x01\x01\x01\x01found"]);
+    }
+
+    /// F-22: what is said in answer to a datagram leaves from the address that the datagram came to; one by one, and as a run.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[tokio::test]
+    async fn f_22_a_socket_of_many_addresses_answers_from_the_one_that_was_asked() {
+        for (bind, ask, peer) in [
+            ("0.0.0.0:0", "127.0.0.5", "127.0.0.1:0"),
+            ("[::]:0", "127.0.0.5", "127.0.0.1:0"),
+            ("[::]:0", "::1", "[::1]:0"),
+        ] {
+            let ask: IpAddr = ask.parse().unwrap();
+            let server = vec![Udp::bind(bind.parse().unwrap()).unwrap()];
+            let peer = Udp::bind(peer.parse().unwrap()).unwrap();
+            let question = SocketAddr::new(ask, server[0].local_addr().port());
+            peer.socket.send_to(b"?", question).await.unwrap();
+            let mut received = Received::new(&server[0]);
+            poll_fn(|cx| server[0].poll_recv(cx, &mut received)).await.unwrap();
+            let (_, path) = received.iter().next().unwrap();
+            assert_eq!(path.local.map(|local| local.to_canonical()), Some(ask), "{bind} asked at {ask}");
+            poll_fn(|cx| server[0].socket.poll_send_ready(cx)).await.unwrap();
+            let mut batch = Batch::default();
+            for (slot, frame) in [(1, b"alone"), (2, b"run 1"), (2, b"run 2"), (2, b"run 3")] {
+                batch.push(Destination { socket: 0, slot, to: path, head: None }, frame);
+            }
+            assert_eq!(batch.send(&server), 0);
+            let (mut received, mut count) = (Received::new(&peer), 0);
+            while count < 4 {
+                poll_fn(|cx| peer.poll_recv(cx, &mut received)).await.unwrap();
+                for (answer, path) in received.iter() {
+                    assert_eq!(path.remote, question, "{answer:?} from {bind} asked at {ask}");
+                    count += 1;
+                }
+            }
+            // From an address that is none of ours (any more) it goes as the system thinks best.
+            let foreign = Path { local: Some(IpAddr::from([192, 0, 2, 77])), ..path };
+            if !ask.is_ipv6() {
+                batch.clear();
+                batch.push(Destination { socket: 0, slot: 1, to: foreign, head: None }, b"anyway");
+                assert_eq!(batch.send(&server), 0);
+                assert_eq!(receive(&peer, 1).await, [b"anyway"]);
+            }
+        }
     }
 }

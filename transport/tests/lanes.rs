@@ -451,3 +451,22 @@ async fn d_16_a_token_is_asked_for_before_anything_else_and_no_hello_is_no_conne
     }
     assert_eq!(hub.stats().broken, 5);
 }
+
+/// F-22: a server of many addresses answers by UDP from the one that its client knows.
+#[tokio::test]
+async fn f_22_d_15_clients_of_any_address_of_a_wildcard_are_bound() {
+    for (bind, addresses) in
+        [("0.0.0.0:0", &["127.0.0.1", "127.0.0.5"][..]), ("[::]:0", &["127.0.0.5", "::1", "127.0.0.1"])]
+    {
+        for address in addresses {
+            // Names rest for some time, and these come from several addresses.
+            let (_hub, server) = serve(bind);
+            let address = SocketAddr::new(address.parse().unwrap(), server.port());
+            let (mut ann, mut ben) = pair(address, &LanesSettings::default()).await;
+            both_bound(&mut ann, &mut ben).await;
+            tell(&mut ann, ClientCommand::Say { frame: b"by udp" });
+            run(&mut ann, Duration::from_millis(50)).await;
+            assert_eq!(run(&mut ben, Duration::from_millis(100)).await, [b"by udp"], "{address} of {bind}");
+        }
+    }
+}

@@ -143,3 +143,18 @@ async fn d_16_wrong_tokens_and_wrong_certificates_do_not_come_in() {
     until("ann joins", &mut ann, |ann| ann.session().state() == SessionState::Connected).await;
     assert_eq!(hub.stats().connections, 1);
 }
+
+/// F-22: over QUIC, too.
+#[tokio::test]
+async fn f_22_d_15_clients_of_any_address_of_a_wildcard_come_in() {
+    let (config, client) = certificate();
+    for (bind, addresses) in [("0.0.0.0:0", &["127.0.0.5"][..]), ("[::]:0", &["127.0.0.5", "::1"])] {
+        for address in addresses {
+            // Names rest for some time, and these come from several addresses.
+            let (_hub, server) = serve(bind, &config);
+            let address = SocketAddr::new(address.parse().unwrap(), server.port());
+            let mut ann = connect(address, "ann", &client, b"sesame").await.unwrap();
+            until("ann joins", &mut ann, |ann| ann.session().state() == SessionState::Connected).await;
+        }
+    }
+}

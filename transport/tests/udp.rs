@@ -250,3 +250,29 @@ async fn c_06_whom_the_session_refuses_at_once_displaces_nobody() {
     until("the friend", || notes.count("Connected") == 1).await;
     hub.drain(Duration::from_secs(1)).await;
 }
+
+/// F-22: a device of many addresses answers from the one that it was asked at.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn f_22_a_device_of_many_addresses_answers_from_the_one_that_was_asked() {
+    for bind in ["0.0.0.0:0", "[::]:0"] {
+        let listener = Listener::bind_udp_on(bind.parse().unwrap(), "lo").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+        server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
+        let hub = Hub::spawn(vec![listener], server, Notes::default(), HubSettings::DEFAULT);
+        for (from, to) in [("127.0.0.1:0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.5"), ("[::1]:0", "::1")] {
+            if bind.starts_with('0') && to == "::1" {
+                continue;
+            }
+            let socket = UdpSocket::bind(from).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            // What comes from elsewhere is not heard.
+            socket.connect(SocketAddr::new(to.parse().unwrap(), port)).unwrap();
+            socket.send(&[0]).unwrap();
+            let answer = socket.recv(&mut [0; 100]);
+            assert!(matches!(answer, Ok(25)), "{to} of {bind}: {answer:?}");
+        }
+        hub.drain(Duration::from_secs(1)).await;
+    }
+}

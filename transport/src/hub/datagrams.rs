@@ -5,9 +5,8 @@ use super::link::Link;
 use super::shared::{Core, Shared, count};
 use super::sources::Source;
 use crate::lanes::{self, Control, Cookie, Nonce, ServerHello, Tag, Wishes, datagram};
-use crate::udp::{Destination, Received, Udp};
+use crate::udp::{Destination, Path, Received, Udp};
 use core::future::poll_fn;
-use core::net::SocketAddr;
 use core::sync::atomic::Ordering::Relaxed;
 use core::task::Poll;
 use core::time::Duration;
@@ -32,11 +31,11 @@ pub(super) struct UdpRoute {
     tag: Tag,
     cookie: Cookie,
     /// Where the client is; `None` until it has shown that it is there.
-    pub(super) bound: Option<SocketAddr>,
+    pub(super) bound: Option<Path>,
     /// When a PING came from there last: nothing is sent there that nobody has asked for in `LAPSE`.
     pinged: Instant,
     /// What was sent to an address that knocked, and which.
-    challenge: Option<(Nonce, SocketAddr)>,
+    challenge: Option<(Nonce, Path)>,
     ingress: Bucket,
     /// If it wants direct ways.
     pub(super) introduced: Option<Introduced>,
@@ -78,7 +77,7 @@ impl UdpRoute {
         self.to(peer, self.bound.filter(|_| !lapsed)?, datagram::DATA)
     }
 
-    fn to(&self, peer: PeerId, to: SocketAddr, kind: u8) -> Option<Destination> {
+    fn to(&self, peer: PeerId, to: Path, kind: u8) -> Option<Destination> {
         Some(Destination {
             socket: self.socket,
             slot: peer.slot,
@@ -106,15 +105,16 @@ impl<S: Session> Shared<S> {
 }
 
 impl<S: Session> Core<S> {
-    fn datagram(&mut self, shared: &Shared<S>, now: Instant, socket: usize, from: SocketAddr, bytes: &[u8]) {
+    fn datagram(&mut self, shared: &Shared<S>, now: Instant, socket: usize, from: Path, bytes: &[u8]) {
         let Some((kind, tag, body)) = lanes::read_head(bytes) else { return };
         let Some(peer) = self.routes.peer_at(lanes::slot(tag)) else { return };
         let Some(Route::Udp(route)) = self.routes.get_mut(peer) else { return };
         if route.tag != tag || route.socket != socket {
             return;
         }
+        let bound = route.bound.filter(|bound| bound.remote == from.remote);
         match kind {
-            datagram::DATA if route.bound == Some(from) => {
+            datagram::DATA if bound.is_some() => {
                 if route.ingress.take(now, shared.settings.frames, 1).is_err() {
                     count(&shared.counters.dropped_frames);
                     return;
@@ -122,10 +122,10 @@ impl<S: Session> Core<S> {
                 self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: body });
                 self.expire(now);
             }
-            datagram::PING if route.bound == Some(from) => {
+            datagram::PING if bound.is_some() => {
                 route.pinged = now;
                 // As many bytes as came in.
-                let pong = route.to(peer, from, datagram::PONG);
+                let pong = bound.and_then(|bound| route.to(peer, bound, datagram::PONG));
                 pong.into_iter().for_each(|pong| self.batch.push(pong, body));
                 if route.introduced.as_ref().is_some_and(Introduced::is_late) {
                     self.introduce(shared, now, peer);
@@ -287,7 +287,7 @@ mod tests {
         let (mut route, _) = UdpRoute::new(0, 4244, peer, false).unwrap();
         let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
         assert!(route.destination(peer, at(0)).is_none());
-        let to = SocketAddr::from(([192, 0, 2, 1], 5000));
+        let to = Path::from(core::net::SocketAddr::from(([192, 0, 2, 1], 5000)));
         (route.bound, route.pinged) = (Some(to), at(1000));
         assert_eq!(route.destination(peer, at(6000)).map(|destination| destination.to), Some(to));
         assert!(route.destination(peer, at(6001)).is_none());

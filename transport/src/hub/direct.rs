@@ -80,7 +80,7 @@ impl<S: Session> Core<S> {
     /// Where a client is who wants to be introduced, and to whom it has been.
     fn introduced(&mut self, peer: PeerId) -> Option<(SocketAddr, &mut Introduced)> {
         let Some(Route::Udp(route)) = self.routes.get_mut(peer) else { return None };
-        let bound = route.bound?;
+        let bound = route.bound?.remote;
         // A wildcard socket of IPv6 sees IPv4 addresses in its own clothes.
         Some((SocketAddr::new(bound.ip().to_canonical(), bound.port()), route.introduced.as_mut()?))
     }

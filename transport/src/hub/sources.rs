@@ -5,9 +5,9 @@
 
 use super::datagrams::Route;
 use super::shared::{Core, Shared, count};
-use crate::udp::{Batch, Destination, Udp};
+use crate::udp::{Batch, Destination, Path, Udp};
 use core::hash::BuildHasher;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::collections::HashMap;
 use std::hash::RandomState;
@@ -20,13 +20,16 @@ pub(super) type Address = (usize, SocketAddr);
 #[derive(Debug)]
 pub(super) struct Source {
     address: Address,
+    /// Which of our addresses it has sent to last: it is answered from there.
+    local: Option<IpAddr>,
     kept: bool,
     ingress: Bucket,
 }
 
 impl Source {
     pub(super) const fn destination(&self, peer: PeerId) -> Destination {
-        let (socket, to) = self.address;
+        let (socket, remote) = self.address;
+        let to = Path { remote, local: self.local };
         Destination { socket, slot: peer.slot, to, head: None }
     }
 }
@@ -97,16 +100,24 @@ impl Sources {
 pub(super) fn broadcast(sockets: &[Udp], batch: &mut Batch, frame: &[u8]) {
     for (socket, udp) in sockets.iter().enumerate() {
         for to in &udp.broadcast {
-            batch.push(Destination { socket, slot: u32::MAX, to: *to, head: None }, frame);
+            batch.push(Destination { socket, slot: u32::MAX, to: (*to).into(), head: None }, frame);
         }
     }
 }
 
 impl<S: Session> Core<S> {
     /// A datagram, whole and as it is.
-    pub(super) fn plain_datagram(&mut self, shared: &Shared<S>, now: Instant, from: Address, bytes: &[u8]) {
-        let Some(peer) = self.sources.find(from).or_else(|| self.stranger(shared, now, from)) else { return };
+    pub(super) fn plain_datagram(
+        &mut self,
+        shared: &Shared<S>,
+        now: Instant,
+        (socket, path): (usize, Path),
+        bytes: &[u8],
+    ) {
+        let known = self.sources.find((socket, path.remote));
+        let Some(peer) = known.or_else(|| self.stranger(shared, now, (socket, path))) else { return };
         let Some(Route::Source(source)) = self.routes.get_mut(peer) else { return };
+        source.local = path.local;
         if source.ingress.take(now, shared.settings.datagrams, 1).is_err() {
             count(&shared.counters.dropped_frames);
             return;
@@ -118,12 +129,18 @@ impl<S: Session> Core<S> {
     }
 
     /// Somebody of whom nothing is known. `None` if the session does not want to know.
-    fn stranger(&mut self, shared: &Shared<S>, now: Instant, from: Address) -> Option<PeerId> {
+    fn stranger(
+        &mut self,
+        shared: &Shared<S>,
+        now: Instant,
+        (socket, path): (usize, Path),
+    ) -> Option<PeerId> {
+        let from = (socket, path.remote);
         if self.sources.strangers.is_empty() {
             return None;
         }
         let peer = self.ids.mint()?;
-        let source = Source { address: from, kept: false, ingress: Bucket::default() };
+        let source = Source { address: from, local: path.local, kept: false, ingress: Bucket::default() };
         self.routes.insert(peer, Route::Source(source));
         self.input(shared, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1) });
         // Only then may it take somebody's place: whom the session refuses at once displaces nobody.
@@ -165,8 +182,14 @@ mod tests {
     fn c_06_strangers_displace_each_other_and_never_who_is_kept() {
         let (mut sources, mut routes, kept) = (Sources::new(16), PeerSlab::new(100_000), AtomicUsize::new(0));
         let friend = PeerId { slot: 0, generation: 0 };
-        let route =
-            |n| Route::Source(Source { address: address(n), kept: false, ingress: Bucket::default() });
+        let route = |n| {
+            Route::Source(Source {
+                address: address(n),
+                local: None,
+                kept: false,
+                ingress: Bucket::default(),
+            })
+        };
         assert_eq!(sources.add(address(0), friend), None);
         routes.insert(friend, route(0));
         assert!(sources.keep(&mut routes, friend) && !sources.keep(&mut routes, friend));
