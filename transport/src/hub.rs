@@ -213,6 +213,12 @@ impl<S: Session> Handle<S> {
         Connection::inside(Stream::Inside(here), session).await
     }
 
+    /// Changes [`HubSettings::max_connections`], where several hubs share the descriptors of a process. Those that are there stay, except
+    /// where a new one takes the place of one that has not said who it is.
+    pub fn set_max_connections(&self, most: usize) {
+        self.shared.max_connections.store(most, core::sync::atomic::Ordering::Relaxed);
+    }
+
     /// What the hub has counted so far.
     pub fn stats(&self) -> HubStats {
         self.shared.stats()

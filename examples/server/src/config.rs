@@ -183,6 +183,9 @@ pub struct Config {
     pub drain: Duration,
     /// Connections in all, for each protocol.
     pub connections: usize,
+    /// Descriptors for the connections of all protocols together, which share them as they need them; `None` where there are enough.
+    /// See [`descriptors::fit`](crate::descriptors::fit).
+    pub descriptors: Option<usize>,
     /// Connections from one address; loopback is exempt.
     pub per_address: usize,
     /// The settings of voicelink.
@@ -329,6 +332,7 @@ impl Default for Config {
             profile: Profile::Safe,
             drain: Duration::from_secs(10),
             connections: 20_000,
+            descriptors: None,
             per_address: 256,
             voicelink: Voicelink::default(),
             opcode: Opcode::default(),

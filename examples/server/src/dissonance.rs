@@ -56,6 +56,15 @@ impl Service for Hosted {
         "dissonance"
     }
 
+    fn connections(&self) -> usize {
+        let HubStats { connections, closing, .. } = self.hub.stats();
+        connections.saturating_add(closing)
+    }
+
+    fn set_max_connections(&self, most: usize) {
+        self.hub.set_max_connections(most);
+    }
+
     fn figures(&self) -> Vec<Figure> {
         let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
             self.hub.stats();

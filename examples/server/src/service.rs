@@ -1,7 +1,7 @@
 //! Starting the protocols, and ending them.
 
 use crate::config::{Config, Protocol, Wanted};
-use crate::{Error, certificate, dissonance, msgpack, opcode, status, syfala, voicelink};
+use crate::{Error, certificate, descriptors, dissonance, msgpack, opcode, status, syfala, voicelink};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -32,6 +32,14 @@ impl fmt::Display for Listening {
 pub(crate) trait Service: Send + Sync + fmt::Debug {
     /// The protocol's name.
     fn protocol(&self) -> &'static str;
+
+    /// Connections that take a descriptor, those that are being closed included.
+    fn connections(&self) -> usize {
+        0
+    }
+
+    /// How many there may be from now on.
+    fn set_max_connections(&self, _most: usize) {}
 
     /// What to count, in a fixed order.
     fn figures(&self) -> Vec<Figure>;
@@ -107,6 +115,11 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     }
     let mut listening = ports.bound;
     let services: Arc<[Box<dyn Service>]> = services.into();
+    if let Some(total) = config.descriptors {
+        let weights = config.only.iter().map(|protocol| descriptors::weight(&config, *protocol)).collect();
+        let most = most_connections(&config);
+        tokio::spawn(descriptors::share(total, most, services.clone(), weights));
+    }
     if let Some(http) = http {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
@@ -224,17 +237,16 @@ impl Running {
 
 /// The caps of a hub, from the settings.
 pub(crate) fn hub_settings(config: &Config) -> HubSettings {
-    let hubs = config.only.len().max(1);
     HubSettings {
-        // A little more than the sessions take: those choose who has to go.
-        max_connections: config.connections.saturating_add(config.connections / 8).saturating_add(16),
+        max_connections: descriptors::first_share(config, most_connections(config)),
         max_per_address: config.per_address,
-        // All hubs together stay below 512 MiB, whatever comes. The largest frames are those of msgpack.
-        waiting: HubSettings::DEFAULT.waiting / if hubs > 1 { 2 } else { 1 },
-        partial_frames: (HubSettings::DEFAULT.partial_frames / hubs).max(16 * 1024 * 1024),
-        pooled: HubSettings::DEFAULT.pooled / hubs,
         ..HubSettings::DEFAULT
     }
+}
+
+/// A little more than the sessions take: those choose who has to go.
+const fn most_connections(config: &Config) -> usize {
+    config.connections.saturating_add(config.connections / 8).saturating_add(16)
 }
 
 /// How much of a drain's `deadline` clients have to take their goodbye: the rest is for the end of it, and for the disk.

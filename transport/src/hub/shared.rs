@@ -52,6 +52,8 @@ pub(super) struct Shared<S: Session> {
     live: AtomicUsize,
     /// Connections that are being closed, and give way to others.
     closing: AtomicUsize,
+    /// From the settings, or what the application has said since.
+    pub(super) max_connections: AtomicUsize,
     /// When it was last said that a connection could not be accepted.
     said: Mutex<Option<Instant>>,
     /// Validated sources of plain UDP.
@@ -197,6 +199,7 @@ impl<S: Session> Shared<S> {
             seats: Mutex::default(),
             live: AtomicUsize::new(0),
             closing: AtomicUsize::new(0),
+            max_connections: AtomicUsize::new(settings.max_connections),
             said: Mutex::new(None),
             kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
@@ -232,11 +235,11 @@ impl<S: Session> Shared<S> {
         let max_here = if exempt { usize::MAX } else { self.settings.max_per_address };
         let here = self.seats().per_address.get(&source(address)).copied().unwrap_or(0);
         if here < max_here {
-            while self.places() >= self.settings.max_connections && self.make_place() {}
+            while self.places() >= self.max_connections.load(Relaxed) && self.make_place() {}
         }
         let mut seats = self.seats();
         let here = seats.per_address.entry(source(address)).or_default();
-        if *here >= max_here || self.places() >= self.settings.max_connections {
+        if *here >= max_here || self.places() >= self.max_connections.load(Relaxed) {
             if *here == 0 {
                 seats.per_address.remove(&source(address));
             }
