@@ -127,6 +127,53 @@ async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
     assert!(!matches!(end(&mut silent).await, Ok(1..)) && !matches!(end(&mut half).await, Ok(1..)));
 }
 
+/// F-71, C-06: whoever does not come to an end with its hello is closed, on each transport that has one.
+#[tokio::test]
+async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
+    let settings = HubSettings { hello: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is one transport less"))]
+    let mut listeners = vec![(Listener::bind_lanes(any).unwrap(), b"V")];
+    #[cfg(feature = "tls")]
+    {
+        use voxwire_transport::tls::rustls::{ServerConfig, crypto::ring::default_provider};
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let config = ServerConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        listeners.push((Listener::bind(any).unwrap().with_tls(config.into()), b"\x16"));
+    }
+    for (listener, begin) in listeners {
+        let address = listener.local_addr().unwrap();
+        let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), settings);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut half = TcpStream::connect(address).await.unwrap();
+        // What a hello begins with.
+        half.write_all(begin).await.unwrap();
+        assert!(!matches!(end(&mut silent).await, Ok(1..)));
+        assert!(!matches!(end(&mut half).await, Ok(1..)));
+        assert_eq!((hub.stats().connections, hub.stats().broken), (0, 2));
+    }
+}
+
+/// F-71, C-06: the idle limit is the session's, and closes the connection.
+#[tokio::test]
+async fn c_06_f_71_an_idle_connection_is_closed_and_one_that_waits_to_be_called_is_not() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let session = Settings { idle: Duration::from_millis(300), ..Settings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], Server::new(session, 1), (), HubSettings::DEFAULT);
+    let mut ann = register(address, "ann").await.unwrap();
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    assert!(!matches!(end(&mut silent).await, Ok(1..)));
+    assert!(timeout(Duration::from_millis(600), ann.read(&mut [0])).await.is_err());
+    assert_eq!(hub.stats().connections, 1);
+}
+
 /// Says after every frame that it wants more.
 #[derive(Debug)]
 struct Impatient {

@@ -1,0 +1,223 @@
+//! C-15: `Connection::next` may be dropped at any time, over each transport: nothing that was read or written is lost or doubled.
+#![cfg(feature = "quic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+use tokio::time::timeout;
+use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Output, PeerId, Rate, Session};
+use voxwire_transport::tls::rustls::crypto::ring::default_provider;
+use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener};
+
+/// On a hub: passes everything on to all others. In a client: writes down what it hears.
+#[derive(Debug)]
+struct Numbers {
+    relays: bool,
+    peers: Vec<PeerId>,
+    heard: Vec<(Lane, u16)>,
+    outbox: Outbox,
+}
+
+impl Numbers {
+    fn new(relays: bool) -> Self {
+        Self { relays, peers: vec![], heard: vec![], outbox: Outbox::new(1 << 20) }
+    }
+
+    fn say(&mut self, lane: Lane, n: u16) {
+        let frame = [&[0, 204][..], &n.to_be_bytes().repeat(101)].concat();
+        self.outbox.forward(self.peers.iter().copied(), lane, &frame).unwrap();
+    }
+}
+
+impl Session for Numbers {
+    type Framing = LengthPrefix;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> LengthPrefix {
+        LengthPrefix { width: 2, little_endian: false, adjust: 0, min: 4, max: 1000 }
+    }
+
+    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
+            Input::Frame { peer, lane, bytes } if self.relays => {
+                let others = self.peers.iter().copied().filter(|&other| other != peer);
+                self.outbox.forward(others, lane, bytes).unwrap();
+            }
+            Input::Frame { lane, bytes, .. } => {
+                assert!(bytes.len() == 204 && bytes[2..].chunks(2).all(|pair| pair == &bytes[2..4]));
+                self.heard.push((lane, u16::from_be_bytes([bytes[2], bytes[3]])));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
+
+fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let server = ServerConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server.into(), client.into())
+}
+
+fn serve(listener: Listener) -> (Handle<Numbers>, SocketAddr) {
+    let address = listener.local_addr().unwrap();
+    let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    let settings = HubSettings { frames, ..HubSettings::DEFAULT };
+    (Hub::spawn(vec![listener], Numbers::new(true), (), settings), address)
+}
+
+/// Drops `next` again and again while both sides have something to do. Returns how many frames came as what may be lost.
+async fn cancel(mut speaker: Connection<Numbers>, mut listener: Connection<Numbers>) -> usize {
+    const FRAMES: u16 = 300;
+    for connection in [&mut speaker, &mut listener] {
+        while connection.session().peers.is_empty() || connection.udp() == Some(false) {
+            timeout(Duration::from_secs(10), connection.next()).await.expect("connected").unwrap();
+        }
+    }
+    let pump = tokio::spawn(async move {
+        for n in 0..FRAMES {
+            speaker.call(|session, _| {
+                session.say(Lane::Reliable, n);
+                session.say(Lane::Droppable, n);
+            });
+            let _ = timeout(Duration::from_micros(u64::from(n) * 5), speaker.next()).await;
+        }
+        while timeout(Duration::from_secs(5), speaker.next()).await.is_ok() {}
+    });
+    let mut cancelled = 0;
+    let reliable = |connection: &Connection<Numbers>| {
+        connection.session().heard.iter().filter(|(lane, _)| *lane == Lane::Reliable).count()
+    };
+    let hear = async {
+        while reliable(&listener) < usize::from(FRAMES) {
+            if timeout(Duration::from_micros(50), listener.next()).await.is_err() {
+                cancelled += 1;
+            }
+        }
+        while timeout(Duration::from_millis(200), listener.next()).await.is_ok() {}
+    };
+    timeout(Duration::from_secs(20), hear).await.expect("all that must arrive");
+    assert!(cancelled > 10, "{cancelled}");
+    pump.abort();
+    let heard = &listener.session().heard;
+    let on = |lane| heard.iter().filter(move |(on, _)| *on == lane).map(|(_, n)| *n);
+    assert!(on(Lane::Reliable).eq(0..FRAMES), "in order, each once");
+    // By datagrams they may overtake each other, and none comes twice.
+    let mut lost: Vec<u16> = on(Lane::Droppable).collect();
+    lost.sort_unstable();
+    assert!(lost.windows(2).all(|pair| pair[0] != pair[1]), "{lost:?}");
+    lost.len()
+}
+
+#[tokio::test]
+async fn c_15_f_71_next_is_cancel_safe_over_tls() {
+    let (server, config) = certificate();
+    let (_hub, address) = serve(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_tls(server));
+    let connect = || {
+        let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
+        let (address, config) = (address.to_string(), config.clone());
+        async move { Connection::connect_tls(&address, name, config, Numbers::new(false), settings).await }
+    };
+    // A stream has one lane: everything must arrive.
+    let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
+    let (mut speaker, mut listener) = (speaker, listener);
+    for connection in [&mut speaker, &mut listener] {
+        timeout(Duration::from_secs(10), connection.next()).await.expect("connected").unwrap();
+    }
+    let pump = tokio::spawn(async move {
+        for n in 0..300 {
+            speaker.call(|session, _| session.say(Lane::Reliable, n));
+            let _ = timeout(Duration::from_micros(u64::from(n) * 5), speaker.next()).await;
+        }
+        while timeout(Duration::from_secs(5), speaker.next()).await.is_ok() {}
+    });
+    let mut cancelled = 0;
+    let hear = async {
+        while listener.session().heard.len() < 300 {
+            if timeout(Duration::from_micros(50), listener.next()).await.is_err() {
+                cancelled += 1;
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), hear).await.expect("all of them");
+    assert!(cancelled > 10 && listener.session().heard.iter().map(|(_, n)| *n).eq(0..300), "{cancelled}");
+    pump.abort();
+}
+
+#[tokio::test]
+async fn c_15_d_15_f_71_next_is_cancel_safe_over_tcp_and_udp() {
+    let (_hub, address) = serve(Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap());
+    let connect = || {
+        let (lanes, settings) = (LanesSettings::default(), ConnectionSettings::DEFAULT);
+        let address = address.to_string();
+        async move { Connection::connect_lanes(&address, lanes, Numbers::new(false), settings).await }
+    };
+    let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
+    let by_udp = cancel(speaker, listener).await;
+    assert!(by_udp >= 250, "{by_udp} of 300");
+}
+
+#[tokio::test]
+async fn c_15_f_71_next_is_cancel_safe_over_quic() {
+    let (server, config) = certificate();
+    let (_hub, address) = serve(Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &server).unwrap());
+    let connect = || {
+        let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
+        let (address, lanes) = (address.to_string(), LanesSettings::default());
+        let config = config.clone();
+        async move { Connection::connect_quic(&address, name, config, lanes, Numbers::new(false), settings).await }
+    };
+    let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
+    let by_datagrams = cancel(speaker, listener).await;
+    assert!(by_datagrams >= 250, "{by_datagrams} of 300");
+}
