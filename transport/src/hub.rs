@@ -87,7 +87,8 @@ pub struct HubSettings {
     pub ports: Option<(u16, u16)>,
     /// Sources of plain UDP that the session has not validated, remembered at a time.
     pub strangers: usize,
-    /// Free buffers kept for connections that need one: so many to read into and so many to write from, of 16 KiB at most each.
+    /// Free buffers kept for connections that need one: so many to read into, of 16 KiB, and so many to write from,
+    /// of 8 KiB at most. Those that nobody needs are given up after some seconds, but for 64.
     pub pooled: usize,
 }
 

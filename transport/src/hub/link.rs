@@ -19,6 +19,8 @@ use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId,
 
 /// What a buffer is asked for at a time.
 const READ: usize = 16 * 1024;
+/// What of a buffer to write from is kept for others.
+const KEPT: usize = 8 * 1024;
 /// Reads in a row before other tasks get their turn.
 const READS: usize = 8;
 
@@ -794,7 +796,7 @@ impl<S: Session> Driver<S> {
                         let mut out = core::mem::replace(&mut self.out, smaller);
                         self.written = 0;
                         out.clear();
-                        out.shrink_to(READ);
+                        out.shrink_to(KEPT);
                         self.shared.write_buffers.give(out);
                         state.out = self.out.capacity();
                     }
@@ -816,7 +818,7 @@ impl<S: Session> Driver<S> {
         note(&self.shared.waiting, out.capacity(), 0);
         if out.capacity() > 0 {
             out.clear();
-            out.shrink_to(READ);
+            out.shrink_to(KEPT);
             self.shared.write_buffers.give(out);
         }
     }

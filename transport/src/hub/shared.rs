@@ -805,6 +805,9 @@ where
             core.timeouts(shared, now);
             if now >= next_sweep {
                 next_sweep = now.saturating_add(SWEEP);
+                shared.read_buffers.trim();
+                shared.small_buffers.trim();
+                shared.write_buffers.trim();
                 let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
                 core.wakers.extend(links.filter_map(|link| link.sweep(now)));
             }
