@@ -647,7 +647,7 @@ impl<S: Session> Driver<S> {
         }
         let mut buffer = self.shared.read_buffers.take();
         move_unread(&mut kept, &mut buffer, READ);
-        self.shared.small_buffers.give(kept);
+        self.give_back(kept);
         buffer
     }
 
@@ -656,18 +656,12 @@ impl<S: Session> Driver<S> {
         self.lend_back();
         let Some(mut buffer) = self.buffer.take() else { return };
         let unread = buffer.unread().len();
-        let fits = if unread <= OWN { OWN } else { unread.max(READ) };
-        if buffer.capacity() > fits.saturating_mul(2) && buffer.capacity() > self.claim.may_hold()
-            || unread <= OWN && buffer.capacity() > OWN && self.claim.may_hold() <= OWN
-        {
-            let mut smaller = if unread <= OWN {
-                self.shared.small_buffers.take()
-            } else {
-                self.shared.read_buffers.take()
-            };
+        // Where more has been granted, more is to come.
+        let fits = if unread <= OWN { OWN } else { unread.next_multiple_of(2 * OWN) };
+        if buffer.capacity() > fits && buffer.capacity() > self.claim.may_hold() {
+            let mut smaller = if unread <= OWN { self.shared.small_buffers.take() } else { FrameBuf::new() };
             move_unread(&mut buffer, &mut smaller, fits);
-            buffer.shrink_to(READ);
-            self.shared.read_buffers.give(buffer);
+            self.give_back(buffer);
             buffer = smaller;
         }
         if buffer.capacity() > OWN {
@@ -739,13 +733,18 @@ impl<S: Session> Driver<S> {
 
     /// Gives an empty read buffer to whoever needs one.
     fn lend_back(&mut self) {
-        if let Some(mut buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
-            buffer.shrink_to(READ);
-            if buffer.capacity() <= OWN {
-                self.shared.small_buffers.give(buffer);
-            } else {
-                self.shared.read_buffers.give(buffer);
-            }
+        if let Some(buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
+            self.give_back(buffer);
+        }
+    }
+
+    fn give_back(&self, mut buffer: FrameBuf) {
+        buffer.shrink_to(READ);
+        match buffer.capacity() {
+            READ => self.shared.read_buffers.give(buffer),
+            OWN => self.shared.small_buffers.give(buffer),
+            // Of a size that nobody else needs.
+            _ => {}
         }
     }
 
@@ -855,7 +854,7 @@ impl<S: Session> Driver<S> {
             }
             break;
         }
-        self.shared.read_buffers.give(buffer);
+        self.give_back(buffer);
         end
     }
 }

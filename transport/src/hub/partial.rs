@@ -16,12 +16,12 @@ use voxwire_core::{Instant, source};
 pub(super) const OWN: usize = 2048;
 /// The largest frames of the first two kinds, in bytes; there is a third.
 const KINDS: [usize; 2] = [64 * 1024, 1024 * 1024];
-/// For so long nobody has to give back what it has been granted.
-const GRACE: Duration = Duration::from_secs(1);
+/// For so long nobody has to give back what it has been granted, by kind: the larger, the longer.
+const GRACE: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// How often one that waits asks again.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
-/// Whoever has sent nothing for so long gives way to somebody who waits.
-const STALL: Duration = Duration::from_secs(1);
+/// Whoever has sent nothing for so long gives way to somebody who waits, by kind.
+const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
 /// Whoever is faster than this, in bytes per second, keeps what it has.
@@ -46,10 +46,10 @@ struct Books {
     queue: [BTreeMap<(usize, u64), Waiter>; 3],
 }
 
-/// What a source has.
+/// What a source has, by kind.
 #[derive(Debug, Default)]
 struct Sum {
-    bytes: usize,
+    bytes: [usize; 3],
     claims: usize,
 }
 
@@ -72,7 +72,7 @@ struct Held {
 #[derive(Debug)]
 struct Waiter {
     from: From,
-    /// What it holds already, of another kind.
+    /// What it holds already of the kind that it waits for.
     holds: usize,
     bytes: usize,
     waker: Waker,
@@ -99,6 +99,16 @@ struct Waits {
     kind: usize,
     rank: usize,
     since: Instant,
+}
+
+/// Whoever needs room.
+#[derive(Debug, Clone, Copy)]
+struct Asks {
+    id: u64,
+    source: IpAddr,
+    kind: usize,
+    since: Instant,
+    course: Course,
 }
 
 /// How a frame has come in so far.
@@ -203,19 +213,20 @@ impl Partials {
         let Some(queue) = books.queue.get(kind) else { return false };
         let ahead =
             queue.range(..key).any(|(_, other)| self.may(&books, other.from, other.holds, other.bytes));
-        let mut granted = !ahead && self.may(&books, claim.from, claim.granted, bytes);
+        let own = books.held.get(&claim.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
+        let mut granted = !ahead && self.may(&books, claim.from, own, bytes);
         if granted {
-            let own = books.held.get(&claim.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
             let others = books.used.get(kind).map_or(0, |used| used.saturating_sub(own));
             // The first may be as large as all there is.
             let least = others.saturating_sub(self.share(kind).saturating_sub(bytes));
-            granted = least == 0 || books.make_room(claim.id, kind, least, now, waits.since, course);
+            let asks = Asks { id: claim.id, source: claim.from.source, kind, since: waits.since, course };
+            granted = least == 0 || books.make_room(&asks, least, self.part(kind), now);
         }
         if granted {
             books.stop_waiting(claim);
             self.put(&mut books, claim, now, bytes, course, waker);
         } else {
-            let waiter = Waiter { from: claim.from, holds: claim.granted, bytes, waker: waker.clone() };
+            let waiter = Waiter { from: claim.from, holds: own, bytes, waker: waker.clone() };
             if let Some(queue) = books.queue.get_mut(kind) {
                 queue.insert(key, waiter);
             }
@@ -306,7 +317,9 @@ impl Partials {
             *used = used.saturating_add(bytes);
         }
         let here = books.sources.entry(claim.from.source).or_default();
-        here.bytes = here.bytes.saturating_add(bytes);
+        if let Some(sum) = here.bytes.get_mut(kind) {
+            *sum = sum.saturating_add(bytes);
+        }
         here.claims = here.claims.saturating_add(1);
         books.held.insert(claim.id, held);
         claim.granted = bytes;
@@ -317,10 +330,21 @@ impl Partials {
         self.look(books);
     }
 
-    /// Whether a source may have so many bytes, instead of those it `holds` for this: a quarter of all, or one frame.
+    /// What frames of a kind may hold that come from one source: a quarter of all for large ones, so that a few fit, and a quarter of
+    /// its share for each of the others.
+    const fn part(&self, kind: usize) -> usize {
+        if kind == 2 { self.all / 4 } else { self.share(kind) / 4 }
+    }
+
+    /// Whether a source may have so many bytes, instead of those it `holds` for this: its part, or one frame.
     fn may(&self, books: &Books, from: From, holds: usize, bytes: usize) -> bool {
-        let rest = books.sources.get(&from.source).map_or(0, |here| here.bytes.saturating_sub(holds));
-        bytes <= self.all && (from.exempt || rest == 0 || rest.saturating_add(bytes) <= self.all / 4)
+        let kind = kind(bytes);
+        let rest = books
+            .sources
+            .get(&from.source)
+            .and_then(|here| here.bytes.get(kind))
+            .map_or(0, |sum| sum.saturating_sub(holds));
+        bytes <= self.all && (from.exempt || rest == 0 || rest.saturating_add(bytes) <= self.part(kind))
     }
 
     fn wake_next(&self, books: &Books, kind: usize) {
@@ -361,7 +385,9 @@ impl Books {
             *used = used.saturating_sub(held.bytes);
         }
         if let Some(here) = self.sources.get_mut(&held.from.source) {
-            here.bytes = here.bytes.saturating_sub(held.bytes);
+            if let Some(sum) = here.bytes.get_mut(held.kind) {
+                *sum = sum.saturating_sub(held.bytes);
+            }
             here.claims = here.claims.saturating_sub(1);
             if here.claims == 0 {
                 self.sources.remove(&held.from.source);
@@ -372,23 +398,21 @@ impl Books {
 
     /// Takes at least `bytes` from those who do not come in as the one that asks does; from nobody if that is not enough. Those who
     /// seem to be silent are asked first whether they are: false until they have answered by giving back what they hold.
-    fn make_room(
-        &mut self,
-        asks: u64,
-        kind: usize,
-        bytes: usize,
-        now: Instant,
-        asked: Instant,
-        course: Course,
-    ) -> bool {
-        let slow = PACE.min(pace(course.received, asked.saturating_duration_since(course.began)) / 2);
+    fn make_room(&mut self, asks: &Asks, bytes: usize, part: usize, now: Instant) -> bool {
+        let Asks { id: own, source, kind, since, course } = *asks;
+        let slow = PACE.min(pace(course.received, since.saturating_duration_since(course.began)) / 2);
+        let grace = GRACE.get(kind).copied().unwrap_or_default();
+        let stall = STALL.get(kind).copied().unwrap_or_default();
         let mut behind: Vec<(bool, u64, u64, usize)> = Vec::new();
-        for (id, held) in &self.held {
-            let quiet = held.quiet.map_or(Duration::ZERO, |quiet| now.saturating_duration_since(quiet));
-            let pace = pace(held.received, held.idle.saturating_add(quiet));
-            let silent = quiet >= STALL;
-            let graced = held.granted.saturating_add(GRACE) > now;
-            if held.kind == kind && *id != asks && !graced && (silent || pace < slow) {
+        for (id, held) in self.held.iter().filter(|(id, held)| held.kind == kind && **id != own) {
+            let quiet = held.quiet.map(|quiet| now.saturating_duration_since(quiet));
+            let pace = pace(held.received, held.idle.saturating_add(quiet.unwrap_or_default()));
+            // Whoever has more than its part has no grace.
+            let sum = self.sources.get(&held.from.source).and_then(|here| here.bytes.get(kind));
+            let heavy = !held.from.exempt && held.from.source != source && sum.is_some_and(|sum| *sum > part);
+            let graced = held.granted.saturating_add(grace) > now && !heavy;
+            let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
+            if !graced && (silent || pace < slow) {
                 behind.push((silent, pace, *id, held.bytes));
             }
         }
@@ -396,16 +420,18 @@ impl Books {
             return false;
         }
         behind.sort_unstable();
-        let mut freed: usize = 0;
+        let (mut freed, mut asked): (usize, usize) = (0, 0);
         for (silent, _, id, bytes_held) in behind {
-            if freed >= bytes {
-                return true;
+            if freed.saturating_add(asked) >= bytes {
+                break;
             }
             if let Some(held) = self.held.get_mut(&id) {
                 held.called = silent;
                 held.waker.wake_by_ref();
             }
-            if !silent {
+            if silent {
+                asked = asked.saturating_add(bytes_held);
+            } else {
                 self.remove(id);
                 freed = freed.saturating_add(bytes_held);
             }
@@ -444,9 +470,11 @@ mod tests {
         assert!(ask(&partials, &mut large[0], 0, 16 * MIB, 0));
         assert!(ask(&partials, &mut large[1], 0, 16 * MIB, 0));
         assert!(!ask(&partials, &mut large[2], 0, 16 * MIB, 0), "the large ones have half");
-        // One address has its quarter, whatever the kind; loopback is exempt.
+        // One address has its quarter of each kind; loopback is exempt.
         let mut more = claim("192.0.2.1");
-        assert!(!ask(&partials, &mut more, 0, 4096, 0));
+        assert!(!ask(&partials, &mut more, 0, 2 * MIB, 0));
+        assert!(ask(&partials, &mut more, 0, 4096, 0));
+        partials.release(&mut more);
         let mut medium: Vec<Claim> = (0..17).map(|_| claim("127.0.0.1")).collect();
         let mut granted = 0;
         for claim in &mut medium {
@@ -568,6 +596,23 @@ mod tests {
         partials.release(&mut held[0]);
         assert!(!partials.ask(&mut crowd[0], at(3), 4 * MIB, course(0, MIB), Waker::noop()));
         assert!(ask(&partials, &mut honest, 3, 4 * MIB, 0));
+    }
+
+    #[test]
+    fn f_15_many_small_ones_of_one_source_keep_nobody_else_waiting() {
+        let partials = Partials::new(MIB);
+        let mut crowd: Vec<Claim> = (0..64).map(|_| claim("192.0.2.1")).collect();
+        for claim in &mut crowd {
+            // They have come in with other things.
+            partials.insist(claim, at(0), 4096, course(0, 3000), Waker::noop());
+            assert!(partials.rests(claim, at(0)));
+        }
+        let mut honest = claim("198.51.100.7");
+        assert!(!ask(&partials, &mut honest, 1, 4096, 2048));
+        let gone = crowd.iter_mut().filter(|claim| !partials.rests(claim, at(1)));
+        let gone: Vec<_> = gone.map(|claim| partials.release(claim)).collect();
+        assert_eq!(gone.len(), 1, "no more than it takes");
+        assert!(ask(&partials, &mut honest, 2, 4096, 2048));
     }
 
     #[test]
