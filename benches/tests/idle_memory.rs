@@ -1,4 +1,4 @@
-//! C-06: an idle connection holds no buffer. Counted in bytes of heap that are left for each of many registered clients.
+//! C-06: an idle connection holds no buffer, and one with a stalled packet a small one. Counted in bytes of heap that are left for each of many registered clients.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -43,6 +43,17 @@ fn c_06_an_idle_connection_holds_no_buffer() {
     let each = (live_bytes() - before) / CLIENTS;
     println!("{each} bytes for each idle client");
     assert!(each < 1639, "{each} bytes for each idle client");
+    assert_eq!(hub.stats().connections as u64, 2 * CLIENTS);
+    // F-46: nine bytes of a packet, and then nothing.
+    for stream in &mut streams {
+        stream.write_all(&[0, 0, 0, 200, 0, 4, 1, 2, 3]).unwrap();
+    }
+    std::thread::park_timeout(Duration::from_millis(500));
+    let stalled = (live_bytes() - before) / CLIENTS;
+    // All connections have such a packet, and only half of them were counted before.
+    let stalled = each + (stalled - each) / 2;
+    println!("{stalled} bytes for each client with a stalled packet");
+    assert!(stalled < 8 * 1024, "{stalled} bytes for each client with a stalled packet");
     assert_eq!(hub.stats().connections as u64, 2 * CLIENTS);
     drop(guard);
 }
