@@ -302,9 +302,8 @@ async fn f_34_whoever_moves_too_often_is_introduced_once_the_rate_allows_it() {
         let introduced = async {
             loop {
                 eve.datagram(4, &[7; 8]).await;
-                match timeout(Duration::from_millis(100), eve.control()).await {
-                    Ok(4) => break,
-                    Ok(_) | Err(_) => {}
+                if matches!(timeout(Duration::from_millis(100), eve.control()).await, Ok(4)) {
+                    break;
                 }
             }
         };
