@@ -9,14 +9,15 @@
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
-use voxwire_core::Session;
+use voxwire_core::{Handler, PeerId, Session};
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Server, Settings, Speech, Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerCommand, ServerEvent, Settings, Speech,
+    Target,
 };
 use voxwire_transport::{
     Connection, ConnectionSettings, DirectSettings, Handle, Hub, HubSettings, LanesSettings, Listener,
@@ -403,4 +404,52 @@ async fn f_34_direct_ways_go_with_a_connection_that_is_replaced_while_it_closes(
     })
     .await;
     both("a way again", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
+}
+
+/// Who has asked to join.
+#[derive(Default, Clone)]
+struct Asking(Arc<Mutex<Vec<(String, PeerId)>>>);
+
+impl Handler<Server> for Asking {
+    fn on_event(&mut self, _: &mut Server, _: voxwire_core::Instant, event: ServerEvent<'_>) {
+        if let ServerEvent::Joining { peer, name, .. } = event {
+            self.0.lock().unwrap().push((name.into_owned(), peer));
+        }
+    }
+}
+
+/// F-21: peers are introduced when they are bound. Who joins only later is reached directly all the same.
+#[tokio::test]
+async fn f_21_a_peer_that_is_bound_long_before_it_joins_is_reached_directly() {
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (address, asking) = (listener.local_addr().unwrap(), Asking::default());
+    let server = Server::new(Settings { ask: true, ..Settings::DEFAULT }, 5);
+    let hub = Hub::spawn(vec![listener], server, asking.clone(), HubSettings::DEFAULT);
+    let retry = Duration::from_millis(100);
+    let player = |name: &'static str| async move {
+        let settings = ClientSettings { p2p_retry: retry, ..ClientSettings::DEFAULT };
+        let client = Client::new(name, settings).unwrap();
+        let lanes = LanesSettings { direct: announced(), ..LanesSettings::default() };
+        let settings = ConnectionSettings::DEFAULT;
+        Connection::connect_lanes(&address.to_string(), lanes, client, settings).await.unwrap()
+    };
+    let (mut ann, mut ben) = (player("ann").await, player("ben").await);
+    let mut logs = <(Log, Log)>::default();
+    let admit = |name: &str| {
+        let (_, peer) = asking.0.lock().unwrap().iter().rfind(|(asking, _)| asking == name).cloned().unwrap();
+        hub.call(|server, now| server.handle_command(now, ServerCommand::Admit { peer })).unwrap();
+    };
+    let asked = |_: &Player, _: &Player, _: &(Log, Log)| asking.0.lock().unwrap().len() >= 2;
+    both("both ask", (&mut ann, &mut ben), &mut logs, asked).await;
+    both("both are bound", (&mut ann, &mut ben), &mut logs, |ann, ben, _| {
+        ann.udp() == Some(true) && ben.udp() == Some(true)
+    })
+    .await;
+    admit("ann");
+    // Longer than it takes to ask five times.
+    let later = Instant::now() + 20 * retry;
+    both("nobody answers", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
+    assert!(ann.session().id().is_some() && ben.session().id().is_none());
+    admit("ben");
+    both("a way", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
 }
