@@ -516,3 +516,25 @@ fn f_34_one_violation_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
     }
     assert!(hall.is_kicked());
 }
+
+/// F-01: who has everybody's state told again and again pays for its length.
+#[test]
+fn f_01_to_be_told_everybody_once_more_costs_what_it_is_long() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for n in 0..400 {
+        hall.stage.join(&format!("{n} {}", "x".repeat(200)));
+    }
+    hall.stage.clear();
+    hall.stage.paused.clear();
+    hall.stage.now = hall.stage.now.saturating_add(Duration::from_secs(10));
+    // 400 of them take 92 KiB: five more for each handshake than its own.
+    let mut told = 0;
+    while hall.stage.paused.is_empty() {
+        hall.stage.handshake(hall.eve, if told % 2 == 0 { "eva" } else { "eve" }).unwrap();
+        told += 1;
+    }
+    assert_eq!(told, 80 / 6 + 1);
+    // A newcomer is told everybody for nothing.
+    let ben = hall.stage.join("newcomer");
+    assert!(hall.stage.paused.iter().all(|(peer, _)| *peer != ben));
+}

@@ -1,6 +1,6 @@
 //! Joining and leaving: the handshake, names, and what a newcomer is told.
 
-use super::{Pending, Server};
+use super::{Kind, Pending, Server};
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
     LeftBecause, Packet, Refusal, RoomListeners, ServerEvent, Text, Violation,
@@ -130,6 +130,9 @@ impl Server {
             (state.client, state.pending, state.answered) = (Some(client), None, now);
         }
         self.state_bytes = self.state_bytes.saturating_add(STATE_BYTES).saturating_add(name_len);
+        if before.is_some() {
+            self.charge_answer(now, peer);
+        }
         self.answer(peer, client);
         Some(client)
     }
@@ -139,8 +142,15 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return };
         if now.saturating_duration_since(state.answered) >= self.settings.answer_again {
             state.answered = now;
+            self.charge_answer(now, peer);
             self.answer(peer, client);
         }
+    }
+
+    /// To be told everybody's state once more costs as many changes of state as it is long: the first time is free.
+    fn charge_answer(&mut self, now: Instant, peer: PeerId) {
+        let long = u32::try_from(self.state_bytes / ANSWER_BYTES).unwrap_or(u32::MAX);
+        self.charge(now, peer, Kind::State, long);
     }
 
     /// Describes the session to a newcomer: in one packet if it fits, else client by client.
@@ -236,6 +246,9 @@ impl Server {
         Some(ServerEvent::Left { peer, client, name: removed.name, cause })
     }
 }
+
+/// Bytes of an answer that cost as much as a change of state does.
+const ANSWER_BYTES: usize = 16 * 1024;
 
 /// What describing a client takes beside its names.
 const STATE_BYTES: usize = 32;
