@@ -185,7 +185,8 @@ pub struct ListenId(pub u32);
 /// 3. Outputs may be drained after every call, or later, in order. Nothing breaks if they are not: memory is bounded by
 ///    the outbox's limit, beyond which inputs and commands are refused unchanged.
 /// 4. [`handle_timeout`](Self::handle_timeout) fires *one* expired timer; call it while [`poll_timeout`](Self::poll_timeout)
-///    is not after now, before the next input. A call that is too early does nothing.
+///    is not after now, once what has come in has been handed in: a driver that did not run for some time must not take its
+///    own stall for the silence of its peers. A call that is too early does nothing.
 /// 5. `Err(Violation)` means: this input was ignored and no state but counters changed. If the protocol demands an answer
 ///    or a close, it is already among the outputs. Drivers log the error and obey the outputs; they never interpret it.
 /// 6. `Err(Refusal)` means that the command was not carried out and nothing was queued.

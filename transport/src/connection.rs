@@ -4,6 +4,7 @@ mod line;
 mod streams;
 mod udp_side;
 
+use crate::grace::Grace;
 use crate::lanes::Cutter;
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::{Future, poll_fn};
@@ -17,11 +18,15 @@ use direct::DirectNews;
 pub use direct::DirectSettings;
 use line::Line;
 use streams::{StreamNews, Streams};
+use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
 use voxwire_core::{
     Clock, DialId, FrameBuf, Framing as _, Input, Instant, Lane, Output, PeerId, PeerIds, Session, Via,
 };
+
+/// Steps in a row while a timer is due, before it fires whatever still comes in.
+const BURST: u32 = 256;
 
 /// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
 ///
@@ -62,6 +67,9 @@ pub struct Connection<S: Session> {
     home: Option<IpAddr>,
     state: State,
     timer: Pin<Box<Sleep>>,
+    /// Steps taken since a timer of the session was due.
+    overdue: u32,
+    grace: Grace,
     error: Option<Error>,
     /// Direct ways that went with their connection, and of which the session does not know that yet.
     gone: Vec<PeerId>,
@@ -259,6 +267,8 @@ impl<S: Session> Connection<S> {
             home: None,
             state: State::Ended,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            overdue: 0,
+            grace: Grace::default(),
             error: None,
             gone: Vec::new(),
             dropped_before: 0,
@@ -451,8 +461,11 @@ impl<S: Session> Connection<S> {
             return Poll::Ready(Step::Direct(DirectNews::Down(peer)));
         }
         let now = self.clock.now();
-        if self.session.poll_timeout().is_some_and(|at| at <= now) {
-            return Poll::Ready(Step::Timeout);
+        // What has come in is read before timers fire, unless more and more of it comes.
+        let overdue = self.session.poll_timeout().filter(|at| *at <= now);
+        self.overdue = if overdue.is_some() { self.overdue.saturating_add(1) } else { 0 };
+        if self.overdue > BURST && overdue.is_some_and(|at| Grace::is_over(at, now)) {
+            return self.fire();
         }
         let mut due = [self.session.poll_timeout(), shaking].into_iter().flatten().min();
         if let Some(dialling) = &mut self.dialling {
@@ -494,18 +507,34 @@ impl<S: Session> Connection<S> {
                 return Poll::Ready(Step::Stream(news));
             }
         }
-        due = [due, self.streams.due()].into_iter().flatten().min();
-        // Whatever comes first wakes this task: bytes, room to write, or the time.
-        if let Some(at) = due {
-            let at = self.clock.to_std(at).into();
-            if self.timer.deadline() != at {
-                self.timer.as_mut().reset(at);
-            }
-            if self.timer.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
+        if let Some(at) = overdue {
+            match self.grace.hold(at, now, !coop::has_budget_remaining()) {
+                // Sockets may have been looked at before the system told of what waits in them, but not if it has told of the time.
+                None if self.poll_timer(cx, at) => return self.fire(),
+                None => return Poll::Pending,
+                Some(again) => due = due.filter(|due| *due > now).into_iter().chain([again]).min(),
             }
         }
+        due = [due, self.streams.due()].into_iter().flatten().min();
+        // Whatever comes first wakes this task: bytes, room to write, or the time.
+        if due.is_some_and(|at| self.poll_timer(cx, at)) {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
+    }
+
+    /// Whether it is `at` yet, as the runtime has it; if not, this task is woken then.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
+        let at = self.clock.to_std(at).into();
+        if self.timer.deadline() != at {
+            self.timer.as_mut().reset(at);
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+
+    fn fire(&mut self) -> Poll<Step> {
+        (self.overdue, self.grace) = (0, Grace::default());
+        Poll::Ready(Step::Timeout)
     }
 
     /// There is no line any more. Its direct ways go with it, and the session will hear of that.

@@ -20,6 +20,7 @@
 
 mod connection;
 mod error;
+mod grace;
 mod hub;
 mod lanes;
 mod net;

@@ -4,7 +4,7 @@ use crate::lanes::HEAD;
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::{Context, Poll, ready};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use tokio::net::UdpSocket;
 
@@ -92,6 +92,11 @@ impl Udp {
     /// Waits until something can be sent: a fresh socket takes nothing before.
     pub(crate) fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll_send_ready(cx)
+    }
+
+    /// Whether a datagram waits to be received, as the system sees it.
+    pub(crate) fn has_waiting(&self) -> bool {
+        SockRef::from(&self.socket).peek(&mut [core::mem::MaybeUninit::uninit()]).is_ok()
     }
 
     /// Waits for datagrams; fills `received` with at least one.

@@ -5,7 +5,8 @@
     clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::panic,
-    clippy::cast_possible_truncation
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods
 )]
 
 use core::net::SocketAddr;
@@ -469,4 +470,39 @@ async fn f_22_d_15_clients_of_any_address_of_a_wildcard_are_bound() {
             assert_eq!(run(&mut ben, Duration::from_millis(100)).await, [b"by udp"], "{address} of {bind}");
         }
     }
+}
+
+/// F-24: a client that did not run for two seconds takes the answers that wait in its socket before it calls UDP blocked.
+#[test]
+fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
+    let (address, addressed) = std::sync::mpsc::channel();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let server = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let (_hub, server) = serve("127.0.0.1:0");
+            address.send(server).unwrap();
+            let _ = ended.await;
+        });
+    });
+    let server_address = addressed.recv().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async move {
+        let mut ann = player(server_address, "ann", LanesSettings::default()).await;
+        until("ann is bound", &mut ann, |ann| ann.udp() == Some(true)).await;
+        for _ in 0..2 {
+            run(&mut ann, Duration::from_millis(700)).await;
+            std::thread::sleep(Duration::from_secs(2));
+            let end = Instant::now() + Duration::from_millis(700);
+            loop {
+                let turn = tokio::time::timeout_at(end, ann.next()).await.is_ok();
+                assert_eq!(ann.udp(), Some(true));
+                if !turn {
+                    break;
+                }
+            }
+        }
+    });
+    end.send(()).unwrap();
+    server.join().unwrap();
 }

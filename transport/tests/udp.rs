@@ -5,7 +5,8 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
-    clippy::panic
+    clippy::panic,
+    clippy::disallowed_methods
 )]
 
 use core::net::SocketAddr;
@@ -275,4 +276,59 @@ async fn f_22_a_device_of_many_addresses_answers_from_the_one_that_was_asked() {
         }
         hub.drain(Duration::from_secs(1)).await;
     }
+}
+
+/// F-24: a device that did not run for a second reads what its clients have sent meanwhile before it counts them out.
+#[test]
+fn f_24_after_a_stall_nobody_is_gone_who_has_gone_on_sending() {
+    let (address, addressed) = std::sync::mpsc::channel();
+    let (stall, mut stalls) = tokio::sync::mpsc::unbounded_channel::<Duration>();
+    let told = Notes::default();
+    let notes = told.clone();
+    let device = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+            address.send(listener.local_addr().unwrap()).unwrap();
+            let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+            let serve = ServerCommand::Serve { networks: &Network::LOOPBACK };
+            server.handle_command(Instant::ZERO, serve).unwrap();
+            let hub = Hub::spawn(vec![listener], server, notes, HubSettings::DEFAULT);
+            while let Some(time) = stalls.recv().await {
+                // The whole runtime stands still.
+                std::thread::sleep(time);
+            }
+            hub.stats().connections
+        })
+    });
+    let address = addressed.recv().unwrap();
+    // Each from an address of its own: two answers a second are one's share.
+    let clients: Vec<UdpSocket> =
+        (1..=12).map(|n| UdpSocket::bind(SocketAddr::from(([127, 0, 2, n], 0))).unwrap()).collect();
+    for client in &clients {
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.connect(address).unwrap();
+        // Twenty answers a second, whoever asks.
+        client.send(&[0]).unwrap();
+        assert_eq!(client.recv(&mut [0; 100]).unwrap(), 25);
+        client.send(&[1]).unwrap();
+        std::thread::sleep(Duration::from_millis(55));
+        for other in clients.iter().take_while(|other| !std::ptr::eq(*other, client)) {
+            other.send(&[8]).unwrap();
+        }
+    }
+    let since = std::time::Instant::now();
+    while told.count("Connected") < clients.len() {
+        assert!(since.elapsed() < Duration::from_secs(5), "{} connected", told.count("Connected"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for round in 0..30 {
+        if round % 12 == 3 {
+            stall.send(Duration::from_millis(1000)).unwrap();
+        }
+        clients.iter().for_each(|client| assert_eq!(client.send(&[8]).unwrap(), 1));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(stall);
+    assert_eq!((device.join().unwrap(), told.count("Gone")), (clients.len(), 0));
 }

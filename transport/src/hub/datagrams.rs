@@ -120,7 +120,6 @@ impl<S: Session> Core<S> {
                     return;
                 }
                 self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: body });
-                self.expire(now);
             }
             datagram::PING if bound.is_some() => {
                 route.pinged = now;
@@ -236,7 +235,6 @@ pub(super) async fn receive_quic<S: Session>(
                 return;
             }
             core.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: &frame });
-            core.expire(now);
             core.flush(shared);
         });
     }

@@ -7,6 +7,7 @@ use super::link::{Link, NotTaken};
 use super::partial::Partials;
 use super::sources::Sources;
 use super::{HubSettings, HubStats};
+use crate::grace::Grace;
 use crate::lanes::{Cutter, Kind, ServerHello};
 use crate::net::{is_exhausted, is_its_own};
 use crate::pool::Pool;
@@ -577,7 +578,8 @@ impl<S: Session> Core<S> {
         self.handle(now, input);
         self.flush(shared);
         self.making_room = None;
-        self.timeouts(shared, now);
+        // Timers fire in a task of their own, when what waits has been read.
+        self.deferred(shared, now);
     }
 
     /// Hands an input to the session, and its event to the application.
@@ -612,10 +614,21 @@ impl<S: Session> Core<S> {
                 self.expire(now);
                 self.flush(shared);
             }
-            let Some(deferred) = self.session.take_deferred() else { break };
+            if !self.deferred(shared, now) {
+                return;
+            }
+        }
+    }
+
+    /// Hands in what the session has put off and whose turn has come. False if there was nothing.
+    fn deferred(&mut self, shared: &Shared<S>, now: Instant) -> bool {
+        let mut some = false;
+        while let Some(deferred) = self.session.take_deferred() {
+            some = true;
             self.handle(now, Input::from(&deferred));
             self.flush(shared);
         }
+        some
     }
 
     /// Moves the session's outputs to the connections. What a connection cannot take closes it, which can make the
@@ -790,10 +803,12 @@ where
 {
     const SWEEP: Duration = Duration::from_secs(1);
     let mut next_sweep = shared.clock.now().saturating_add(SWEEP);
+    let (mut grace, mut held) = (Grace::default(), None);
     while !(shared.draining.load(Relaxed) && shared.is_empty()) {
         let due = shared.locked(|_, core, _| {
             core.armed = core.session.poll_timeout();
-            core.armed.map_or(next_sweep, |armed| armed.min(next_sweep))
+            let armed = core.armed.map(|armed| held.map_or(armed, |held: Instant| armed.max(held)));
+            armed.map_or(next_sweep, |armed| armed.min(next_sweep))
         });
         tokio::select! {
             () = tokio::time::sleep_until(shared.clock.to_std(due).into()) => {}
@@ -801,8 +816,15 @@ where
         }
         let errands = shared.locked(|_, core, _| core::mem::take(&mut core.errands));
         errands.into_iter().for_each(|errand| errands::run(&shared, errand));
+        let unread = shared.sockets.iter().any(Udp::has_waiting);
         shared.locked(|shared, core, now| {
-            core.timeouts(shared, now);
+            held = match core.session.poll_timeout() {
+                Some(at) if at <= now => grace.hold(at, now, unread),
+                _ => None,
+            };
+            if held.is_none() {
+                core.timeouts(shared, now);
+            }
             if now >= next_sweep {
                 next_sweep = now.saturating_add(SWEEP);
                 shared.read_buffers.trim();

@@ -123,7 +123,6 @@ impl<S: Session> Core<S> {
             return;
         }
         self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes });
-        self.expire(now);
         // At once: whom the session forgets must not be heard of again.
         self.flush(shared);
     }
