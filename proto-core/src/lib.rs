@@ -27,6 +27,7 @@ extern crate std;
 
 mod buffer;
 mod error;
+mod fair;
 mod framing;
 mod limits;
 mod list;
@@ -53,6 +54,7 @@ pub use time::Clock;
 pub use {
     buffer::{Cut, FrameBuf},
     error::{DecodeError, DecodeErrorKind, EncodeError, FrameError, Full},
+    fair::{FairRate, Payer, Shares},
     framing::{Datagram, Framing, LengthPrefix, Progress},
     limits::Limits,
     list::{Element, Iter, List},

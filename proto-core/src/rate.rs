@@ -51,6 +51,11 @@ impl Bucket {
         self.full_at <= now
     }
 
+    /// When all its tokens will be there again.
+    pub const fn full_at(&self) -> Instant {
+        self.full_at
+    }
+
     /// Takes `n` tokens even if they are not there, and says until when the debtor should rest.
     pub fn charge(&mut self, now: Instant, rate: Rate, n: u32) -> Option<Instant> {
         self.full_at = self.full_at.max(now).saturating_add(cost(rate, n));

@@ -19,9 +19,7 @@ pub struct Client {
     settings: ClientSettings,
     wire: Wire,
     server: Option<PeerId>,
-    phase: Phase,
-    /// A request of ours was voided by a call that crossed it; whether the server saw it that way shows only in time.
-    superseded: bool,
+    state: State,
     /// When waiting for an answer ends.
     deadline: Option<Instant>,
     outbox: Outbox,
@@ -83,6 +81,40 @@ pub enum Phase {
     InCall(Parameters),
 }
 
+/// A phase, and what is known of its call beyond that: it ends with the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    Registering,
+    Calling(Parameters),
+    Deciding(Parameters),
+    Ringing(Parameters, Crossed),
+    Countering(Parameters, Crossed),
+    InCall(Parameters, Crossed),
+}
+
+/// Whether a request of ours crossed the call, which voids it. If the server saw the end of that call first, it has put ours
+/// through; whether it did shows only in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Crossed {
+    Nothing,
+    Request,
+}
+
+impl State {
+    const fn phase(self) -> Phase {
+        match self {
+            Self::Idle => Phase::Idle,
+            Self::Registering => Phase::Registering,
+            Self::Calling(parameters) => Phase::Calling(parameters),
+            Self::Deciding(parameters) => Phase::Deciding(parameters),
+            Self::Ringing(parameters, _) => Phase::Ringing(parameters),
+            Self::Countering(parameters, _) => Phase::Countering(parameters),
+            Self::InCall(parameters, _) => Phase::InCall(parameters),
+        }
+    }
+}
+
 impl Phase {
     /// In words, for messages.
     pub const fn name(&self) -> &'static str {
@@ -120,8 +152,7 @@ impl Client {
             settings,
             wire: Wire::new(settings.order),
             server: None,
-            phase: Phase::Idle,
-            superseded: false,
+            state: State::Idle,
             deadline: None,
             outbox: Outbox::new(settings.max_backlog),
             stats: ClientStats {
@@ -136,13 +167,13 @@ impl Client {
 
     /// What is going on.
     pub const fn phase(&self) -> Phase {
-        self.phase
+        self.state.phase()
     }
 
     /// The audio of the call that is up.
     pub const fn parameters(&self) -> Option<Parameters> {
-        match self.phase {
-            Phase::InCall(parameters) => Some(parameters),
+        match self.state {
+            State::InCall(parameters, _) => Some(parameters),
             _ => None,
         }
     }
@@ -168,69 +199,71 @@ impl Client {
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         // At most one small packet is sent in answer.
         self.outbox.room(HEAD_LEN, 1)?;
-        let event = match (self.phase, packet) {
-            (Phase::InCall(_), Packet::Data(samples)) => {
+        let event = match (self.state, packet) {
+            (State::InCall(parameters, _), Packet::Data(samples)) => {
+                // The other side is in this call: so is the server.
+                self.state = State::InCall(parameters, Crossed::Nothing);
                 self.stats.packets_received = self.stats.packets_received.saturating_add(1);
                 self.stats.bytes_received = self.stats.bytes_received.saturating_add(samples.len() as u64);
                 ClientEvent::Data { samples }
             }
-            (Phase::Registering, Packet::Accept { .. }) => {
-                self.enter(Phase::Idle);
+            (State::Registering, Packet::Accept { .. }) => {
+                self.enter(State::Idle);
                 ClientEvent::Registered
             }
-            (Phase::Registering, Packet::Drop { optional } | Packet::Close { optional }) => {
-                self.enter(Phase::Idle);
+            (State::Registering, Packet::Drop { optional } | Packet::Close { optional }) => {
+                self.enter(State::Idle);
                 ClientEvent::RegistrationRefused { reason: optional }
             }
             // The server rings only whom it holds for idle: ours had not reached it yet and is void, as long as this call
             // stands when it gets there.
-            (Phase::Idle | Phase::Calling(_) | Phase::Registering, Packet::Handshake(handshake)) => {
+            (State::Idle | State::Calling(_) | State::Registering, Packet::Handshake(handshake)) => {
                 let Handshake { parameters, user_name, optional } = handshake;
-                let superseded = self.phase != Phase::Idle;
+                let superseded = self.state != State::Idle;
                 if let Err(error) = parameters.check(&self.settings.ranges) {
                     self.send(&Packet::Drop { optional: OUT_OF_RANGE })?;
-                    self.enter(Phase::Idle);
+                    self.enter(State::Idle);
                     return if superseded {
                         Ok(Some(ClientEvent::Dropped { optional: OUT_OF_RANGE }))
                     } else {
                         Err(error.into())
                     };
                 }
-                self.superseded = superseded;
-                self.enter(Phase::Ringing(parameters));
+                let crossed = if superseded { Crossed::Request } else { Crossed::Nothing };
+                self.enter(State::Ringing(parameters, crossed));
                 self.deadline = Some(now.saturating_add(self.settings.answer));
                 ClientEvent::Incoming { caller: user_name, parameters, optional, superseded }
             }
-            (Phase::Calling(_), Packet::UserNotFound) => {
-                self.enter(Phase::Idle);
+            (State::Calling(_), Packet::UserNotFound) => {
+                self.enter(State::Idle);
                 ClientEvent::NotFound
             }
-            (Phase::Calling(_), Packet::Parameters { parameters, .. })
+            (State::Calling(_), Packet::Parameters { parameters, .. })
                 if parameters.check(&self.settings.ranges).is_err() =>
             {
                 self.send(&Packet::Close { optional: OUT_OF_RANGE })?;
-                self.enter(Phase::Idle);
+                self.enter(State::Idle);
                 ClientEvent::Dropped { optional: OUT_OF_RANGE }
             }
-            (Phase::Calling(_), Packet::Parameters { parameters, optional }) => {
-                self.enter(Phase::Deciding(parameters));
+            (State::Calling(_), Packet::Parameters { parameters, optional }) => {
+                self.enter(State::Deciding(parameters));
                 self.deadline = Some(now.saturating_add(self.settings.answer));
                 ClientEvent::Countered { parameters, optional }
             }
-            (Phase::Calling(parameters) | Phase::Countering(parameters), Packet::Accept { optional }) => {
-                self.enter(Phase::InCall(parameters));
+            (State::Calling(parameters) | State::Countering(parameters, _), Packet::Accept { optional }) => {
+                self.enter(State::InCall(parameters, Crossed::Nothing));
                 ClientEvent::Established { parameters, optional }
             }
-            (Phase::Countering(_), Packet::Close { optional }) => {
+            (State::Countering(..), Packet::Close { optional }) => {
                 self.over()?;
                 ClientEvent::Closed { optional }
             }
-            (Phase::Idle, Packet::Data(_) | Packet::Drop { .. } | Packet::Close { .. }) => {
+            (State::Idle, Packet::Data(_) | Packet::Drop { .. } | Packet::Close { .. }) => {
                 // Left over from a call that we dropped while it was on the way.
                 self.stats.late = self.stats.late.saturating_add(1);
                 return Ok(None);
             }
-            (Phase::Idle, Packet::Accept { .. } | Packet::Parameters { .. }) => {
+            (State::Idle, Packet::Accept { .. } | Packet::Parameters { .. }) => {
                 // Our cancellation crossed the callee's answer; say it again, in case it was not ours that was answered.
                 self.stats.late = self.stats.late.saturating_add(1);
                 self.send(&Packet::Drop { optional: &[] })?;
@@ -241,14 +274,14 @@ impl Client {
                 ClientEvent::Dropped { optional }
             }
             (
-                Phase::Calling(_) | Phase::Ringing(_) | Phase::Countering(_) | Phase::Registering,
+                State::Calling(_) | State::Ringing(..) | State::Countering(..) | State::Registering,
                 Packet::Data(_),
             ) => {
                 self.stats.late = self.stats.late.saturating_add(1);
                 return Ok(None);
             }
-            (phase, packet) => {
-                return Err(Violation::Unexpected { state: phase.name(), message: packet.name() });
+            (state, packet) => {
+                return Err(Violation::Unexpected { state: state.phase().name(), message: packet.name() });
             }
         };
         Ok(Some(event))
@@ -256,15 +289,18 @@ impl Client {
 
     /// The other side ended the call. If ours had been put through in the meantime, nobody is there for it.
     fn over(&mut self) -> Result<(), EncodeError> {
-        if core::mem::take(&mut self.superseded) {
+        if let State::Ringing(_, Crossed::Request)
+        | State::Countering(_, Crossed::Request)
+        | State::InCall(_, Crossed::Request) = self.state
+        {
             self.send(&Packet::Drop { optional: &[] })?;
         }
-        self.enter(Phase::Idle);
+        self.enter(State::Idle);
         Ok(())
     }
 
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
+    fn enter(&mut self, state: State) {
+        self.state = state;
         self.deadline = None;
     }
 
@@ -279,7 +315,7 @@ impl Client {
     }
 
     /// Sends `packet` and enters `next`, or does neither.
-    fn advance_to(&mut self, packet: &Packet<'_>, next: Phase) -> Result<(), Refusal> {
+    fn advance_to(&mut self, packet: &Packet<'_>, next: State) -> Result<(), Refusal> {
         self.send(packet)?;
         self.enter(next);
         Ok(())
@@ -287,9 +323,9 @@ impl Client {
 
     /// The phase, if it is idle.
     const fn idle(&self) -> Result<(), Refusal> {
-        match self.phase {
-            Phase::Idle => Ok(()),
-            phase => Err(Refusal::Busy { state: phase.name() }),
+        match self.state {
+            State::Idle => Ok(()),
+            state => Err(Refusal::Busy { state: state.phase().name() }),
         }
     }
 }
@@ -332,10 +368,9 @@ impl Session for Client {
                 Ok(Some(ClientEvent::Connected))
             }
             Input::Closed { peer } if self.server == Some(peer) => {
-                let in_call = !matches!(self.phase, Phase::Idle | Phase::Registering);
+                let in_call = !matches!(self.state, State::Idle | State::Registering);
                 self.server = None;
-                self.superseded = false;
-                self.enter(Phase::Idle);
+                self.enter(State::Idle);
                 Ok(Some(ClientEvent::Disconnected { in_call }))
             }
             Input::Frame { peer, bytes, .. } if self.server == Some(peer) => {
@@ -350,9 +385,9 @@ impl Session for Client {
         if self.server.is_none() {
             return Err(Refusal::NotConnected);
         }
-        let unexpected = |command| Refusal::Unexpected { state: self.phase.name(), command };
-        match (command, self.phase) {
-            (ClientCommand::Say { samples }, Phase::InCall(_)) => {
+        let unexpected = |command| Refusal::Unexpected { state: self.state.phase().name(), command };
+        match (command, self.state) {
+            (ClientCommand::Say { samples }, State::InCall(..)) => {
                 self.send(&Packet::Data(samples))?;
                 self.stats.packets_sent = self.stats.packets_sent.saturating_add(1);
                 self.stats.bytes_sent = self.stats.bytes_sent.saturating_add(samples.len() as u64);
@@ -364,7 +399,7 @@ impl Session for Client {
                 registration.check()?;
                 let optional = registration.to_bytes()?;
                 let handshake = Handshake { parameters: preferred, user_name: &[], optional: &optional };
-                self.advance_to(&Packet::Handshake(handshake), Phase::Registering)?;
+                self.advance_to(&Packet::Handshake(handshake), State::Registering)?;
                 self.deadline = Some(now.saturating_add(self.settings.registration));
                 Ok(())
             }
@@ -376,29 +411,28 @@ impl Session for Client {
                     return Err(Refusal::InvalidName(NameError::Empty));
                 }
                 let handshake = Handshake { parameters, user_name: user, optional };
-                self.advance_to(&Packet::Handshake(handshake), Phase::Calling(parameters))?;
+                self.advance_to(&Packet::Handshake(handshake), State::Calling(parameters))?;
                 self.deadline = Some(now.saturating_add(self.settings.answer));
                 Ok(())
             }
-            (
-                ClientCommand::Accept { optional },
-                Phase::Ringing(parameters) | Phase::Deciding(parameters),
-            ) => self.advance_to(&Packet::Accept { optional }, Phase::InCall(parameters)),
-            (ClientCommand::Counter { parameters, optional }, Phase::Ringing(_)) => {
+            (ClientCommand::Accept { optional }, State::Ringing(parameters, crossed)) => {
+                self.advance_to(&Packet::Accept { optional }, State::InCall(parameters, crossed))
+            }
+            (ClientCommand::Accept { optional }, State::Deciding(parameters)) => {
+                self.advance_to(&Packet::Accept { optional }, State::InCall(parameters, Crossed::Nothing))
+            }
+            (ClientCommand::Counter { parameters, optional }, State::Ringing(_, crossed)) => {
                 parameters.check(&self.settings.ranges)?;
-                self.advance_to(&Packet::Parameters { parameters, optional }, Phase::Countering(parameters))?;
+                let countering = State::Countering(parameters, crossed);
+                self.advance_to(&Packet::Parameters { parameters, optional }, countering)?;
                 self.deadline = Some(now.saturating_add(self.settings.answer));
                 Ok(())
             }
-            (ClientCommand::Close { optional }, Phase::Deciding(_)) => {
-                self.advance_to(&Packet::Close { optional }, Phase::Idle)
+            (ClientCommand::Close { optional }, State::Deciding(_)) => {
+                self.advance_to(&Packet::Close { optional }, State::Idle)
             }
-            (ClientCommand::Drop { .. }, Phase::Idle | Phase::Registering) => Err(unexpected("drop a call")),
-            (ClientCommand::Drop { optional }, _) => {
-                self.advance_to(&Packet::Drop { optional }, Phase::Idle)?;
-                self.superseded = false;
-                Ok(())
-            }
+            (ClientCommand::Drop { .. }, State::Idle | State::Registering) => Err(unexpected("drop a call")),
+            (ClientCommand::Drop { optional }, _) => self.advance_to(&Packet::Drop { optional }, State::Idle),
             (ClientCommand::Accept { .. }, _) => Err(unexpected("accept")),
             (ClientCommand::Counter { .. }, _) => Err(unexpected("make a counter-proposal")),
             (ClientCommand::Close { .. }, _) => Err(unexpected("refuse a counter-proposal")),
@@ -411,7 +445,7 @@ impl Session for Client {
             return None;
         }
         self.deadline = None;
-        if self.phase == Phase::Registering {
+        if self.state == State::Registering {
             // Still registering: the next answer is the answer to that, however late.
             return Some(ClientEvent::NoAnswer { request: Request::Register });
         }
@@ -424,8 +458,7 @@ impl Session for Client {
                 &self.wire,
             );
         }
-        self.superseded = false;
-        self.enter(Phase::Idle);
+        self.enter(State::Idle);
         Some(ClientEvent::NoAnswer { request: Request::Call })
     }
 
@@ -443,10 +476,10 @@ impl Session for Client {
 
     fn shutdown(&mut self, _now: Instant) {
         let Some(server) = self.server.take() else { return };
-        if !matches!(self.phase, Phase::Idle | Phase::Registering) {
+        if !matches!(self.state, State::Idle | State::Registering) {
             let _ = self.outbox.insist(server, Lane::Reliable, &Packet::Drop { optional: &[] }, &self.wire);
         }
         self.outbox.close(server);
-        self.enter(Phase::Idle);
+        self.enter(State::Idle);
     }
 }

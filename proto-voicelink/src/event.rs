@@ -151,7 +151,8 @@ pub enum ServerCommand<'a> {
         /// Why, for people; at most 255 bytes are sent.
         reason: &'a str,
     },
-    /// Give a peer a name of the application's own accord, from `Connected` on. Whoever holds it is displaced.
+    /// Give a peer a name of the application's own accord, from `Connected` on. Whoever holds it is displaced; a connection
+    /// from the same address only loses the name, and keeps its call.
     Introduce {
         /// Who.
         peer: PeerId,

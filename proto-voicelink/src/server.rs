@@ -10,8 +10,8 @@ use calls::Call;
 use core::{net::SocketAddr, time::Duration};
 use names::Blocks;
 use voxwire_core::{
-    Bucket, Deadlines, DecodeErrorKind, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId,
-    PeerSlab, Rate, Session, SourceRate,
+    Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox,
+    Output, PeerId, PeerSlab, Rate, Session, Shares, SourceRate,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -101,6 +101,11 @@ pub struct Settings {
     pub attempts: Rate,
     /// Calls put through to one callee, whoever calls; beyond it the callee is busy.
     pub rings: Rate,
+    /// Calls put through to one callee from one source address (on loopback, from one connection): a fraction of `rings`.
+    pub source_rings: Rate,
+    /// Milliseconds for which one source may keep one callee ringing without an answer. Meanwhile the callee is busy for
+    /// everybody else.
+    pub source_ringing: Rate,
     /// How much audio may wait for a slow listener; one packet always may.
     pub queue: Duration,
     /// Most entries of the block list.
@@ -126,7 +131,9 @@ impl Settings {
         control: Rate { per_second: 10, burst: 80 },
         voice: Rate { per_second: 1000, burst: 5000 },
         attempts: Rate { per_second: 2, burst: 40 },
-        rings: Rate { per_second: 1, burst: 30 },
+        rings: Rate { per_second: 10, burst: 100 },
+        source_rings: Rate { per_second: 1, burst: 10 },
+        source_ringing: Rate { per_second: 500, burst: 60_000 },
         queue: Duration::from_millis(200),
         max_blocked: 100_000,
     };
@@ -167,18 +174,30 @@ struct Peer {
     name: Option<Name>,
     /// A registration that the application is thinking about.
     pending: Option<Pending>,
-    /// The caller of the call this peer is in.
-    call: Option<PeerId>,
-    /// Its last call is over: until then, what it sends may belong to that call and is no violation.
-    late: Option<Instant>,
-    /// We have told it that its last call is over, rather than it us.
-    told: bool,
+    line: Line,
     violations: u32,
     last_violation: Instant,
     stray: Bucket,
     control: Bucket,
     voice: Bucket,
-    rings: Bucket,
+    /// Calls put through to it.
+    rings: FairRate,
+    /// How long it has been ringing, for whom.
+    ringing: Shares,
+}
+
+/// Whether a peer is in a call. What is known of a call ends with it: the next one finds nothing of it.
+#[derive(Debug, Clone, Copy)]
+enum Line {
+    Free,
+    /// In the call of this caller.
+    Busy(PeerId),
+    /// Its last call is over. Until `until`, what it sends may belong to that call and is no violation; `told` says whether
+    /// we have told it of the end, rather than it us.
+    Over {
+        until: Instant,
+        told: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -197,6 +216,14 @@ struct Pending {
 }
 
 impl Peer {
+    /// The caller of the call this peer is in.
+    fn call(&self) -> Option<PeerId> {
+        match self.line {
+            Line::Busy(caller) => Some(caller),
+            Line::Free | Line::Over { .. } => None,
+        }
+    }
+
     /// The order in which to address this peer; `None` for one that has not spoken, and must not be spoken to.
     fn order(&self) -> Option<ByteOrder> {
         self.order.or(self.assumed)
@@ -335,7 +362,9 @@ impl Server {
     fn unexpected(&self, peer: PeerId, message: &'static str) -> Violation {
         let state = match self.peers.get(peer) {
             None => return Violation::UnknownPeer,
-            Some(Peer { call: Some(caller), .. }) => self.calls.get(*caller).map_or("in a call", Call::state),
+            Some(Peer { line: Line::Busy(caller), .. }) => {
+                self.calls.get(*caller).map_or("in a call", Call::state)
+            }
             Some(Peer { pending: Some(_), .. }) => "waiting for a name",
             Some(_) => "in no call",
         };
@@ -369,7 +398,7 @@ impl Server {
         let state = self.peers.remove(peer)?;
         self.idle.clear(peer);
         self.contenders.clear(peer);
-        let ended = state.call.and_then(|caller| {
+        let ended = state.call().and_then(|caller| {
             let other = self.calls.get(caller)?.other(peer);
             self.say_drop(other, reason::LOST);
             self.end(now, caller, Cause::Lost { peer }, Some(other))
@@ -408,15 +437,14 @@ impl Server {
             samples: None,
             name: None,
             pending: None,
-            call: None,
-            late: None,
-            told: false,
+            line: Line::Free,
             violations: 0,
             last_violation: now,
             stray: Bucket::default(),
             control: Bucket::default(),
             voice: Bucket::default(),
-            rings: Bucket::default(),
+            rings: FairRate::default(),
+            ringing: Shares::new(),
         };
         if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
             self.outbox.close(peer);
@@ -430,7 +458,7 @@ impl Server {
     fn watch(&mut self, now: Instant, peer: PeerId) {
         let Some(state) = self.peers.get(peer) else { return };
         let waits = state.name.as_ref().is_some_and(|name| name.reachable);
-        if waits || state.call.is_some() {
+        if waits || state.call().is_some() {
             self.idle.clear(peer);
         } else {
             self.idle.set(peer, now.saturating_add(self.settings.idle));
@@ -464,7 +492,7 @@ impl Server {
                         let ended = self.refuse_counter(now, caller, peer, &error.to_string());
                         return Ok(ended.map(ServerEvent::Ended));
                     }
-                    None if format && self.peers.get(peer).is_some_and(|state| state.call.is_none()) => {
+                    None if format && self.peers.get(peer).is_some_and(|state| state.call().is_none()) => {
                         self.say_drop(peer, &error.to_string());
                     }
                     _ => {}
@@ -550,7 +578,7 @@ impl Session for Server {
             ServerCommand::EndCall { peer, reason } => {
                 let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
                 let caller =
-                    state.call.ok_or(Refusal::Unexpected { state: "in no call", command: "end a call" })?;
+                    state.call().ok_or(Refusal::Unexpected { state: "in no call", command: "end a call" })?;
                 let ended = self.end_for_both(now, caller, Cause::Application, reason);
                 self.later.extend(ended.map(ServerEvent::Ended));
                 Ok(())

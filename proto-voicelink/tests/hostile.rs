@@ -1,121 +1,18 @@
 //! What peers do that mean harm, or were written badly: it costs them, and nobody else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use core::net::SocketAddr;
+mod desk;
+
 use core::time::Duration;
+use desk::{Desk, WIRE, call, registration};
 use voxwire_core::testing::{Rng, vectors};
-use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Rate, Session, Via};
+use voxwire_core::{Input, Lane, Message, Output, PeerId, Rate, Session};
 use voxwire_voicelink::{
-    ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, Server,
-    ServerCommand, ServerEvent, Settings, Violation, Wire, reason,
+    ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, ServerCommand,
+    ServerEvent, Settings, Violation, reason,
 };
 
 const VECTORS: &str = include_str!("vectors/packets.txt");
-const WIRE: Wire = Wire::new(ByteOrder::BigEndian);
-
-/// A server driven by hand, message by message.
-struct Desk {
-    server: Server,
-    ids: PeerIds,
-    now: Instant,
-    /// What the server sent last, by addressee; `None` for a close.
-    sent: Vec<(PeerId, Option<Vec<u8>>)>,
-    paused: Vec<PeerId>,
-    /// `Limit` and `Budget`, as told to the driver.
-    told: Vec<String>,
-}
-
-impl Desk {
-    fn new(settings: Settings) -> Self {
-        Self {
-            server: Server::new(settings, 1),
-            ids: PeerIds::new(),
-            now: Instant::ZERO,
-            sent: vec![],
-            paused: vec![],
-            told: vec![],
-        }
-    }
-
-    fn open(&mut self, from: &str) -> PeerId {
-        let peer = self.ids.mint().unwrap();
-        let from: Option<SocketAddr> = Some(from.parse().unwrap());
-        let _ = self.server.handle_input(self.now, Input::Opened { peer, via: Via::Accepted, from });
-        self.drain();
-        peer
-    }
-
-    fn registered(&mut self, from: &str, name: &str) -> PeerId {
-        let peer = self.open(from);
-        self.send(peer, &registration(name)).unwrap();
-        assert_eq!(self.to(peer), ["Accept { optional: \"\" }"]);
-        peer
-    }
-
-    fn bytes(&mut self, peer: PeerId, bytes: &[u8]) -> Result<(), Violation> {
-        let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
-        let result = self.server.handle_input(self.now, input).map(|_| ());
-        self.drain();
-        result
-    }
-
-    fn send(&mut self, peer: PeerId, packet: &Packet<'_>) -> Result<(), Violation> {
-        let mut frame = Vec::new();
-        packet.encode(&WIRE, &mut frame).unwrap();
-        self.bytes(peer, &frame)
-    }
-
-    fn drain(&mut self) {
-        let mut done = 0;
-        for output in self.server.outputs() {
-            done += 1;
-            match output {
-                Output::Send { to, frame, .. } => self.sent.push((to, Some(frame.to_vec()))),
-                Output::Close { peer } => self.sent.push((peer, None)),
-                Output::Pause { peer, .. } => self.paused.push(peer),
-                Output::Limit { .. } | Output::Budget { .. } => self.told.push(format!("{output:?}")),
-                _ => {}
-            }
-        }
-        self.server.advance(done);
-    }
-
-    /// What `peer` was sent since last asked.
-    fn to(&mut self, peer: PeerId) -> Vec<String> {
-        let (mine, others) = core::mem::take(&mut self.sent).into_iter().partition(|(to, _)| *to == peer);
-        self.sent = others;
-        let mine: Vec<(PeerId, Option<Vec<u8>>)> = mine;
-        let text = |frame: Option<Vec<u8>>| match frame {
-            Some(frame) => format!("{:?}", Packet::decode(&frame, &WIRE).unwrap()),
-            None => "closed".into(),
-        };
-        mine.into_iter().map(|(_, frame)| text(frame)).collect()
-    }
-
-    /// Lets those wait out who wait for a name.
-    fn wait_for_names(&mut self) {
-        self.now = self.now.saturating_add(Duration::from_millis(301));
-        self.timeouts();
-    }
-
-    fn timeouts(&mut self) -> Vec<String> {
-        let mut events = vec![];
-        while self.server.poll_timeout().is_some_and(|at| at <= self.now) {
-            events.extend(self.server.handle_timeout(self.now).map(|event| format!("{event:?}")));
-            self.drain();
-        }
-        events
-    }
-}
-
-fn registration(name: &str) -> Packet<'_> {
-    let (parameters, optional) = (Parameters::DEFAULT, name.as_bytes());
-    Packet::Handshake(Handshake { parameters, user_name: b"", optional })
-}
-
-fn call(user: &str, parameters: Parameters) -> Packet<'_> {
-    Packet::Handshake(Handshake { parameters, user_name: user.as_bytes(), optional: b"" })
-}
 
 #[test]
 fn v_12_malformed_packets_are_counted_and_the_sixteenth_closes() {
@@ -594,12 +491,35 @@ fn a_callee_is_not_rung_without_end() {
     let mut desk = Desk::new(Settings { rings: Rate { per_second: 1, burst: 3 }, ..Settings::DEFAULT });
     let bob = desk.registered("127.0.0.1:1", "bob");
     let rings = (0..10).filter(|n| {
-        let caller = desk.open(&format!("127.0.0.1:{}", n + 2));
+        let caller = desk.open(&format!("192.0.2.{}:1", n + 2));
         desk.send(caller, &call("bob", Parameters::DEFAULT)).unwrap();
         desk.send(caller, &Packet::Drop { optional: b"" }).unwrap();
         desk.to(bob).len() == 2
     });
     assert_eq!(rings.count(), 3);
+}
+
+/// F-27: what is known of a call that is over ends where the next one begins.
+#[test]
+fn f_27_early_data_of_a_call_is_not_measured_by_the_end_of_the_one_before() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
+    let accept = Packet::Accept { optional: b"" };
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    desk.send(bob, &accept).unwrap();
+    desk.send(alice, &Packet::Drop { optional: b"" }).unwrap();
+    desk.pass(Duration::from_secs(11));
+    desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
+    desk.told.clear();
+    // One packet too early, while it still rings: dropped, and no limit is lowered under the call.
+    assert_eq!(desk.send(alice, &Packet::Data(b"early")), Err(Violation::StrayData));
+    assert_eq!(desk.send(bob, &Packet::Data(b"early")), Err(Violation::StrayData));
+    assert_eq!(desk.told, [""; 0]);
+    // An answer out of place is judged by this call, too: the end of the last one excuses nothing.
+    assert!(matches!(desk.send(alice, &accept), Err(Violation::Unexpected { .. })));
+    desk.send(bob, &accept).unwrap();
+    desk.send(alice, &Packet::Data(&[0; 100_000])).unwrap();
+    assert_eq!(desk.to(bob).last().unwrap(), "Data { len: 100000 }");
 }
 
 #[test]

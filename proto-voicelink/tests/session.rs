@@ -514,6 +514,41 @@ fn a_call_voided_by_one_that_ended_too_soon_is_taken_back() {
     hall.talk(bob, alice, "alice");
 }
 
+/// F-27: that a request of ours was voided by a call says nothing once that call is up.
+#[test]
+fn f_27_a_voided_request_is_not_taken_back_after_a_call_that_was_up() {
+    let mut hall = Hall::new();
+    let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
+    hall.call(alice, "bob");
+    hall.call(bob, "alice");
+    hall.settle();
+    assert!(hall.events(bob)[0].ends_with(", superseded)"));
+    hall.tell(bob, ClientCommand::Counter { parameters: OTHER, optional: b"" }).unwrap();
+    hall.settle();
+    hall.tell(alice, ClientCommand::Accept { optional: b"" }).unwrap();
+    hall.settle();
+    assert_eq!(hall.phase(bob), Phase::InCall(OTHER));
+    // Alice hangs up and calls again at once: bob's client has nothing to take back, which would end the new call.
+    hall.drop_call(alice, b"");
+    hall.call(alice, "bob");
+    hall.settle();
+    assert_eq!((hall.phase(alice), hall.calls()), (Phase::Calling(AUDIO), 1));
+    // The same where bob accepted, and has heard alice since.
+    hall.drop_call(alice, b"");
+    hall.settle();
+    hall.call(alice, "bob");
+    hall.call(bob, "alice");
+    hall.settle();
+    hall.tell(bob, ClientCommand::Accept { optional: b"" }).unwrap();
+    hall.settle();
+    hall.say(alice, b"hello");
+    hall.settle();
+    hall.drop_call(alice, b"");
+    hall.call(alice, "bob");
+    hall.settle();
+    assert_eq!((hall.phase(alice), hall.calls()), (Phase::Calling(AUDIO), 1));
+}
+
 #[test]
 fn parameters_that_the_client_cannot_take_are_answered() {
     let narrow = voxwire_voicelink::Ranges { max_channels: 1, ..voxwire_voicelink::Ranges::DEFAULT };

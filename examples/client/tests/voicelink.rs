@@ -352,6 +352,51 @@ fn v_01_v_13_a_client_written_from_the_document_alone_calls_and_is_called() {
     }
 }
 
+/// F-28: a device with a fixed name that reconnects can be called, though its old connection has not ended.
+#[test]
+fn f_28_a_fixed_name_goes_to_the_newest_connection_and_back() {
+    use std::io::{Read, Write};
+    let server = Server::with(Protocol::Voicelink, |config| {
+        let name = FixedName { name: "door".into(), order: None };
+        config.voicelink.names.insert([127, 0, 0, 4].into(), name);
+    });
+    let connect = |from: [u8; 4]| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((from, 0).into()).unwrap();
+            socket.connect(server.address).await.unwrap()
+        });
+        let stream = stream.into_std().unwrap();
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // It is seen by the server before the next one is.
+        std::thread::park_timeout(Duration::from_millis(200));
+        stream
+    };
+    let ring = |door: &mut std::net::TcpStream| {
+        let mut caller = connect([127, 0, 0, 1]);
+        caller
+            .write_all(&[
+                0, 0, 0, 23, 0, 0, 0, 0, 0x1f, 0x40, 0, 1, 2, 0, 0, 0, 160, 0, 4, b'd', b'o', b'o', b'r',
+            ])
+            .unwrap();
+        let mut head = [0; 6];
+        door.read_exact(&mut head).expect("the door rings");
+        assert_eq!(head[4..], [0, 0], "a Handshake");
+        caller.write_all(&[0, 0, 0, 6, 0, 5]).unwrap();
+        let mut rest = vec![0; usize::from(head[3]) - 6 + 6];
+        door.read_exact(&mut rest).unwrap();
+    };
+    let mut old = connect([127, 0, 0, 4]);
+    ring(&mut old);
+    let mut new = connect([127, 0, 0, 4]);
+    ring(&mut new);
+    drop(new);
+    std::thread::park_timeout(Duration::from_millis(200));
+    ring(&mut old);
+}
+
 #[test]
 fn c_08_the_demonstration_is_heard_and_leaves_its_files() {
     for (name, impairment) in [("demo-clean", &[][..]), ("demo-lossy", &["--loss", "5", "--jitter", "10"])] {

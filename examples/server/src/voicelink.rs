@@ -39,6 +39,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
         }
     }
     let porter = Porter {
+        fixed: config.voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
         names: config.voicelink.names.clone(),
         secrets: by_key(&config.voicelink.secrets),
         secrets_only: config.voicelink.secrets_only,
@@ -98,12 +99,40 @@ impl Service for Hosted {
 #[derive(Debug)]
 struct Porter {
     names: BTreeMap<IpAddr, FixedName>,
+    /// The connections from addresses with a fixed name, the newest last: it has the name.
+    fixed: BTreeMap<IpAddr, Vec<PeerId>>,
     /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
 }
 
 impl Porter {
+    /// Gives the fixed name of an address to the newest connection from there: the one before may be half dead.
+    fn introduce(&self, server: &mut Server, now: Instant, address: IpAddr) {
+        let newest = self.fixed.get(&address).and_then(|peers| peers.last());
+        let (Some(&peer), Some(FixedName { name, order })) = (newest, self.names.get(&address)) else {
+            return;
+        };
+        let introduce = ServerCommand::Introduce { peer, name, reachable: true, order: *order };
+        match server.handle_command(now, introduce) {
+            Ok(()) => tracing::info!(%peer, name = %quoted(name), %address, "has its fixed name"),
+            Err(refusal) => tracing::info!(%peer, name = %quoted(name), %refusal, "fixed name not given"),
+        }
+    }
+
+    /// A connection is gone: if it had a fixed name, that goes back to the one before.
+    fn forget(&mut self, server: &mut Server, now: Instant, peer: PeerId) {
+        let left = self.fixed.iter_mut().find_map(|(address, peers)| {
+            let newest = peers.last() == Some(&peer);
+            let at = peers.iter().position(|other| *other == peer)?;
+            peers.remove(at);
+            newest.then_some(*address)
+        });
+        if let Some(address) = left {
+            self.introduce(server, now, address);
+        }
+    }
+
     /// The answer to somebody at `address` who asks for `name`.
     fn judge<'a>(
         &self,
@@ -140,17 +169,9 @@ impl Handler<Server> for Porter {
             ServerEvent::Connected { peer, from } => {
                 tracing::debug!(%peer, ?from, "connected");
                 let address = from.map(|from| from.ip().to_canonical());
-                if let Some(FixedName { name, order }) = address.and_then(|address| self.names.get(&address))
-                {
-                    // A second connection from there does not take the first one's name away.
-                    let holder = server.find(name).and_then(|holder| server.address(holder));
-                    if holder.is_some_and(|holder| Some(holder.ip()) == address) {
-                        return;
-                    }
-                    let introduce = ServerCommand::Introduce { peer, name, reachable: true, order: *order };
-                    if let Err(refusal) = server.handle_command(now, introduce) {
-                        tracing::info!(%peer, name = %quoted(name), %refusal, "fixed name not given");
-                    }
+                if let Some((address, peers)) = address.and_then(|ip| Some((ip, self.fixed.get_mut(&ip)?))) {
+                    peers.push(peer);
+                    self.introduce(server, now, address);
                 }
             }
             ServerEvent::Registering { peer, name, secret, .. } => {
@@ -187,14 +208,21 @@ impl Handler<Server> for Porter {
                 tracing::info!(%caller, %callee, ?cause, ?lasted, packets, bytes, "call over");
             }
             ServerEvent::Gone { peer, name: Some(gone), ended } => {
-                if let Some(Ended { caller, callee, cause, lasted, packets, bytes }) = ended {
-                    let other = who(if caller == peer { callee } else { caller });
-                    tracing::info!(name = %quoted(&gone), %other, ?cause, ?lasted, packets, bytes, "call over");
+                // Before anything is said of it: its name may be that of the connection before.
+                let other = ended
+                    .map(|Ended { caller, callee, .. }| who(if caller == peer { callee } else { caller }));
+                self.forget(server, now, peer);
+                if let Some(Ended { cause, lasted, packets, bytes, .. }) = ended {
+                    let other = other.map(tracing::field::display);
+                    tracing::info!(name = %quoted(&gone), other, ?cause, ?lasted, packets, bytes, "call over");
                 }
                 tracing::info!(%peer, name = %quoted(&gone), "gone");
             }
             // Somebody who never had a name: a scanner, or one that was closed for sending garbage.
-            ServerEvent::Gone { peer, name: None, ended } => tracing::debug!(%peer, ?ended, "gone"),
+            ServerEvent::Gone { peer, name: None, ended } => {
+                self.forget(server, now, peer);
+                tracing::debug!(%peer, ?ended, "gone");
+            }
             event => tracing::debug!(?event),
         }
     }

@@ -1,6 +1,6 @@
 //! The life of a call: put through, answered, up, over; and the audio in between.
 
-use super::{Peer, Server, reason};
+use super::{Line, Peer, Server, Settings, reason};
 use crate::{
     ByteOrder, Cause, Ended, Handshake, Packet, Parameters, ServerEvent, Unreachable, Violation,
     voice::swap_samples,
@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::string::{String, ToString};
 use core::time::Duration;
-use voxwire_core::{Instant, Lane, PeerId};
+use voxwire_core::{Instant, Lane, Payer, PeerId};
 
 /// How long what a peer sends may still belong to a call that is over.
 const LATE: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ pub(super) struct Call {
     packets: u64,
     bytes: u64,
     caller: PeerId,
+    /// Since when it rings, and who pays for that.
+    rung: Instant,
+    payer: Payer,
 }
 
 impl Call {
@@ -58,7 +61,8 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let pause = state.voice.charge(now, self.settings.voice, 1);
         let state = &*state;
-        let call = state.call.and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
+        let call =
+            state.call().and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
         let Some(call) = call else { return self.stray(now, peer, data.len()) };
         let to = call.other(peer);
         let from = state.order;
@@ -112,7 +116,7 @@ impl Server {
         if state.pending.is_some() {
             return Err(self.unexpected(caller, "Handshake"));
         }
-        if state.call.is_some() {
+        if state.call().is_some() {
             // It crossed a call to this peer on the way: void, as the peer learns from that call.
             return if self.is_ringing(caller) {
                 Ok(None)
@@ -128,7 +132,7 @@ impl Server {
         let cause = match callee.and_then(|callee| self.peers.get(callee)) {
             None => Some(Unreachable::NotFound),
             Some(_) if callee == Some(caller) => Some(Unreachable::Oneself),
-            Some(callee) if callee.call.is_some() || callee.pending.is_some() => Some(Unreachable::Busy),
+            Some(callee) if callee.call().is_some() || callee.pending.is_some() => Some(Unreachable::Busy),
             Some(_) if self.blocks.is_blocked(user_name, &self.shown_name(caller)) => {
                 Some(Unreachable::Blocked)
             }
@@ -136,17 +140,19 @@ impl Server {
         };
         // Calling is how names are guessed and people are pestered.
         let source = self.address(caller).map(|from| from.ip());
+        let payer = Payer::of(caller, source);
         if source.is_some_and(|source| !self.attempts.allow(now, source)) {
             self.say_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }
-        // Nobody is rung without end, by however many.
-        let rings = self.settings.rings;
+        // Nobody is rung without end, by however many; and what one source does leaves room for others.
+        let Settings { rings, source_rings, source_ringing, .. } = self.settings;
         let rung = callee.filter(|_| cause.is_none()).and_then(|callee| self.peers.get_mut(callee));
-        let cause = match rung.map(|callee| callee.rings.take(now, rings, 1)) {
-            Some(Err(_)) => Some(Unreachable::Busy),
-            _ => cause,
-        };
+        let may_ring = rung.is_none_or(|callee| {
+            callee.ringing.take(now, source_ringing, payer, 1)
+                && callee.rings.take(now, rings, source_rings, caller, source)
+        });
+        let cause = if may_ring { cause } else { Some(Unreachable::Busy) };
         let (None, Some(callee)) = (cause, callee) else {
             let cause = cause.unwrap_or(Unreachable::NotFound);
             match cause {
@@ -158,11 +164,17 @@ impl Server {
             }
             return Ok(Some(ServerEvent::Unreachable { caller, user: user_name, cause }));
         };
-        self.put_through(now, caller, callee, handshake);
+        self.put_through(now, (caller, callee), payer, handshake);
         Ok(Some(ServerEvent::Ringing { caller, callee, parameters }))
     }
 
-    fn put_through(&mut self, now: Instant, caller: PeerId, callee: PeerId, handshake: Handshake<'_>) {
+    fn put_through(
+        &mut self,
+        now: Instant,
+        (caller, callee): (PeerId, PeerId),
+        payer: Payer,
+        handshake: Handshake<'_>,
+    ) {
         let Handshake { parameters, user_name, optional } = handshake;
         // A callee with a fixed name may never have said anything.
         if let Some(state) = self.peers.get_mut(callee) {
@@ -181,6 +193,8 @@ impl Server {
             packets: 0,
             bytes: 0,
             caller,
+            rung: now,
+            payer,
         };
         self.calls.insert(caller, call);
         // From here on, for either side may believe the call to be up before it is, or after it was.
@@ -188,7 +202,7 @@ impl Server {
         for peer in [caller, callee] {
             self.outbox.limit(peer, max_frame);
             if let Some(state) = self.peers.get_mut(peer) {
-                state.call = Some(caller);
+                state.line = Line::Busy(caller);
             }
             self.watch(now, peer);
         }
@@ -275,7 +289,7 @@ impl Server {
         peer: PeerId,
         packet: Packet<'_>,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
-        let caller = self.peers.get(peer).and_then(|state| state.call);
+        let caller = self.peers.get(peer).and_then(Peer::call);
         let Some(caller) = caller else {
             // It crossed the end of its call, or the answer to one.
             return Ok(None);
@@ -315,11 +329,15 @@ impl Server {
     ) -> Option<Ended> {
         let call = self.calls.remove(caller)?;
         self.call_deadlines.clear(caller);
+        if let Some(callee) = self.peers.get_mut(call.callee).filter(|_| call.up.is_none()) {
+            let rung = now.saturating_duration_since(call.rung).as_millis();
+            let rung = u32::try_from(rung).unwrap_or(u32::MAX);
+            callee.ringing.charge(now, self.settings.source_ringing, call.payer, rung);
+        }
         for peer in [caller, call.callee] {
             let Some(state) = self.peers.get_mut(peer) else { continue };
-            state.call = None;
-            state.late = Some(now.saturating_add(LATE));
-            state.told = other.is_none_or(|other| other == peer);
+            let told = other.is_none_or(|other| other == peer);
+            state.line = Line::Over { until: now.saturating_add(LATE), told };
             self.outbox.budget(peer, 0);
             self.watch(now, peer);
         }
@@ -349,14 +367,13 @@ impl Server {
 
     /// Whether `peer` is the callee of a call that it has not answered.
     pub(super) fn is_ringing(&self, peer: PeerId) -> bool {
-        let call =
-            self.peers.get(peer).and_then(|state| state.call).and_then(|caller| self.calls.get(caller));
+        let call = self.peers.get(peer).and_then(Peer::call).and_then(|caller| self.calls.get(caller));
         call.is_some_and(|call| call.callee == peer && call.up.is_none() && !call.countered)
     }
 
     /// The caller of the call in which the answer of `peer` is awaited.
     pub(super) fn call_awaiting(&self, peer: PeerId) -> Option<PeerId> {
-        let caller = self.peers.get(peer)?.call?;
+        let caller = self.peers.get(peer)?.call()?;
         let call = self.calls.get(caller)?;
         (call.up.is_none() && (peer == caller) == call.countered).then_some(caller)
     }
@@ -369,16 +386,19 @@ impl Server {
         packet: Packet<'_>,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         self.expire_late(now, peer);
-        match self.peers.get(peer) {
+        match self.peers.get(peer).map(|state| state.line) {
             // It was on the way when the call ended, as the peer has been told.
-            Some(Peer { late: Some(_), told: true, call: None, .. }) => Ok(None),
-            Some(Peer { late, call: None, .. }) => {
-                // It believes in a call that there is not: one may have been ended by its hanging up an older one.
-                let late = late.is_some();
+            Some(Line::Over { told: true, .. }) => Ok(None),
+            // It believes in a call that there is not: one may have been ended by its hanging up an older one.
+            Some(Line::Over { told: false, .. }) => {
                 self.say(peer, &Packet::Drop { optional: &[] });
-                if late { Ok(None) } else { Err(self.unexpected(peer, packet.name())) }
+                Ok(None)
             }
-            _ => Err(self.unexpected(peer, packet.name())),
+            Some(Line::Free) => {
+                self.say(peer, &Packet::Drop { optional: &[] });
+                Err(self.unexpected(peer, packet.name()))
+            }
+            Some(Line::Busy(_)) | None => Err(self.unexpected(peer, packet.name())),
         }
     }
 
@@ -386,7 +406,8 @@ impl Server {
     /// expected then.
     fn expire_late(&mut self, now: Instant, peer: PeerId) {
         let Some(state) = self.peers.get_mut(peer) else { return };
-        if state.late.take_if(|until| *until <= now).is_some() {
+        if matches!(state.line, Line::Over { until, .. } if until <= now) {
+            state.line = Line::Free;
             self.outbox.limit(peer, MAX_STRAY_DATA.min(self.settings.limits.max_frame));
         }
     }

@@ -66,7 +66,7 @@ impl Server {
         if state.pending.is_some() {
             return Err(self.unexpected(peer, "a second registration"));
         }
-        if state.call.is_some() {
+        if state.call().is_some() {
             // It crossed a call to this peer on the way: void, as the peer learns from the call.
             return if self.is_ringing(peer) {
                 Ok(None)
@@ -141,7 +141,7 @@ impl Server {
 
     fn grant(&mut self, now: Instant, peer: PeerId) {
         let Some(pending) = self.peers.get_mut(peer).and_then(|state| state.pending.take()) else { return };
-        self.give(now, peer, pending.name, true);
+        self.give(now, peer, pending.name, true, false);
         if let Some(state) = self.peers.get_mut(peer) {
             state.samples = pending.samples;
         }
@@ -159,20 +159,24 @@ impl Server {
     ) -> Result<(), Refusal> {
         self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
         check_name(name.as_bytes())?;
-        self.give(now, peer, name.into(), reachable);
+        self.give(now, peer, name.into(), reachable, true);
         if let Some(state) = self.peers.get_mut(peer) {
             state.assumed = order;
         }
         Ok(())
     }
 
-    fn give(&mut self, now: Instant, peer: PeerId, name: Box<str>, reachable: bool) {
+    fn give(&mut self, now: Instant, peer: PeerId, name: Box<str>, reachable: bool, gently: bool) {
         if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| reachable && holder != peer) {
-            // The name passes on: the old connection goes without it.
+            // The name passes on: the old connection goes without it, or stays without it.
             if let Some(state) = self.peers.get_mut(holder) {
                 state.name = None;
             }
-            self.expel(now, holder, Some(reason::DISPLACED));
+            if gently && self.same_address(peer, holder) {
+                self.watch(now, holder);
+            } else {
+                self.expel(now, holder, Some(reason::DISPLACED));
+            }
         }
         if let Some(Name { text, reachable: true }) =
             self.peers.get_mut(peer).and_then(|state| state.name.take())
@@ -196,12 +200,16 @@ impl Server {
             _ if proven => true,
             Some(holder) if holder == peer => true,
             Some(holder) => {
-                let same = address.is_some() && address == self.address(holder).map(|from| from.ip());
                 self.settings.same_address_displaces
-                    && same
+                    && self.same_address(peer, holder)
                     && !address.is_some_and(|address| address.is_loopback())
             }
             None => !self.names.is_kept(now, name.as_bytes(), address),
         }
+    }
+
+    fn same_address(&self, one: PeerId, other: PeerId) -> bool {
+        let ip = |peer| self.address(peer).map(|from| from.ip());
+        ip(one).is_some() && ip(one) == ip(other)
     }
 }

@@ -1,0 +1,167 @@
+use crate::{Bucket, Instant, PeerId, Rate, source};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+/// Who pays for what a connection does: its source address, so that more connections, names or reconnects are worth
+/// nothing; on loopback, where one address is many people, or where no address is known, the connection itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Payer {
+    /// An IPv4 address, or the /64 of an IPv6 one.
+    Source(IpAddr),
+    /// A connection.
+    Peer(PeerId),
+}
+
+impl Payer {
+    /// Who pays for `peer`, which comes from `address`.
+    pub fn of(peer: PeerId, address: Option<IpAddr>) -> Self {
+        match address.map(source) {
+            Some(address) if !address.is_loopback() => Self::Source(address),
+            _ => Self::Peer(peer),
+        }
+    }
+}
+
+/// One [`Rate`] for each payer: what each may take of something that is one peer's, such as that peer's attention.
+///
+/// Holds the 64 deepest in debt; payers whose bucket is full again are forgotten, as they owe nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Shares {
+    owed: Vec<(Payer, Bucket)>,
+}
+
+/// Most payers remembered for one thing.
+const MAX_PAYERS: usize = 64;
+
+impl Shares {
+    /// No one owes anything.
+    pub const fn new() -> Self {
+        Self { owed: Vec::new() }
+    }
+
+    /// Takes `n` of a payer's tokens; false, and nothing taken, if they are not there.
+    pub fn take(&mut self, now: Instant, rate: Rate, payer: Payer, n: u32) -> bool {
+        let mut bucket = self.bucket(payer);
+        let taken = bucket.take(now, rate, n).is_ok();
+        if taken {
+            self.set(now, payer, bucket);
+        }
+        taken
+    }
+
+    /// Takes `n` of a payer's tokens, into debt if they are not there.
+    pub fn charge(&mut self, now: Instant, rate: Rate, payer: Payer, n: u32) {
+        let mut bucket = self.bucket(payer);
+        bucket.charge(now, rate, n);
+        self.set(now, payer, bucket);
+    }
+
+    /// Number of payers remembered.
+    pub fn len(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Whether nobody is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+    }
+
+    fn bucket(&self, payer: Payer) -> Bucket {
+        self.owed.iter().find(|(other, _)| *other == payer).map(|(_, bucket)| *bucket).unwrap_or_default()
+    }
+
+    fn set(&mut self, now: Instant, payer: Payer, bucket: Bucket) {
+        self.owed.retain(|(other, owed)| *other != payer && !owed.is_full(now));
+        if self.owed.len() >= MAX_PAYERS {
+            let least = self.owed.iter().enumerate().min_by_key(|(_, (_, owed))| owed.full_at());
+            if let Some((at, _)) = least {
+                self.owed.swap_remove(at);
+            }
+        }
+        self.owed.push((payer, bucket));
+    }
+}
+
+/// A [`Rate`] that many draw on, of which each payer has a share: nobody can take it from all the others.
+///
+/// On loopback each connection has its share, and all connections from one address together half of the whole.
+#[derive(Debug, Clone, Default)]
+pub struct FairRate {
+    all: Bucket,
+    shares: Shares,
+}
+
+impl FairRate {
+    /// Takes one token of `all`, and of the share of `peer`'s payer; false, and nothing taken, where one is missing.
+    pub fn take(
+        &mut self,
+        now: Instant,
+        all: Rate,
+        share: Rate,
+        peer: PeerId,
+        address: Option<IpAddr>,
+    ) -> bool {
+        let (mut whole, mut shares) = (self.all, self.shares.clone());
+        if whole.take(now, all, 1).is_err() || !shares.take(now, share, Payer::of(peer, address), 1) {
+            return false;
+        }
+        let loopback = address.map(source).filter(IpAddr::is_loopback);
+        let half = Rate { per_second: (all.per_second / 2).max(1), burst: (all.burst / 2).max(1) };
+        if loopback.is_some_and(|address| !shares.take(now, half, Payer::Source(address), 1)) {
+            return false;
+        }
+        (self.all, self.shares) = (whole, shares);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Rate = Rate { per_second: 10, burst: 100 };
+    const SHARE: Rate = Rate { per_second: 1, burst: 10 };
+
+    fn address(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, n]))
+    }
+
+    const fn peer(slot: u32) -> PeerId {
+        PeerId { slot, generation: 0 }
+    }
+
+    #[test]
+    fn f_09_a_source_has_its_share_whatever_it_reconnects_as_and_others_theirs() {
+        let mut rate = FairRate::default();
+        let mut take = |slot, from| rate.take(Instant::ZERO, ALL, SHARE, peer(slot), from);
+        assert_eq!((0..500).filter(|slot| take(*slot, address(1))).count(), 10);
+        assert_eq!((0..500).filter(|_| take(1, address(2))).count(), 10);
+        // A /64 is one source.
+        let v6 = |n: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]));
+        assert_eq!((0..500).filter(|n| take(u32::from(*n), v6(*n))).count(), 10);
+    }
+
+    #[test]
+    fn f_09_on_loopback_a_connection_has_a_share_and_an_address_half() {
+        let mut rate = FairRate::default();
+        let mut take = |slot, last| {
+            rate.take(Instant::ZERO, ALL, SHARE, peer(slot), Some(IpAddr::from([127, 0, 0, last])))
+        };
+        assert_eq!((0..500).filter(|_| take(1, 1)).count(), 10);
+        assert_eq!((2..500).filter(|slot| take(*slot, 1)).count(), 40);
+        assert!(take(600, 2));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgotten_in_time() {
+        let mut shares = Shares::new();
+        for n in 0..200 {
+            shares.charge(Instant::ZERO, SHARE, Payer::Peer(peer(n)), if n == 0 { 20 } else { 1 });
+        }
+        assert_eq!(shares.len(), MAX_PAYERS);
+        assert!(!shares.take(Instant::ZERO, SHARE, Payer::Peer(peer(0)), 1), "the deepest in debt stays");
+        let later = Instant::from_nanos(60_000_000_000);
+        assert!(shares.take(later, SHARE, Payer::Peer(peer(0)), 1));
+        assert_eq!((shares.len(), shares.is_empty()), (1, false));
+    }
+}
