@@ -70,6 +70,16 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.by_key.contains_key(&key)
     }
 
+    /// Number of deadlines.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
     /// Forgets the deadline of `key`.
     pub fn clear(&mut self, key: K) {
         if let Some(before) = self.by_key.remove(&key) {

@@ -10,8 +10,8 @@ use calls::Call;
 pub use calls::CallState;
 use core::time::Duration;
 use voxwire_core::{
-    Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, Output, PeerId, Rate, Session, Via,
-    check_name,
+    Deadlines, EncodeError, Input, Instant, Lane, ListenId, Message, Outbox, Output, PeerId, Rate, Session,
+    Via, check_name,
 };
 
 /// One client: a connection to a server, its contact list, and any number of calls, each a connection of its own straight to
@@ -34,6 +34,8 @@ pub struct Client {
     calls: BTreeMap<CallId, Call>,
     next: u32,
     deadlines: Deadlines<CallId>,
+    /// Calls given up whose callee may still connect, until then.
+    lingering: Deadlines<CallId>,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ClientEvent<'static>>,
@@ -51,6 +53,9 @@ pub struct ClientSettings {
     pub answer: Duration,
     /// How long a direct connection may take, and its first word.
     pub connect: Duration,
+    /// How long the port of a call stays open after we have given it up: who accepts too late is connected, and closed. An
+    /// original callee ends itself where it cannot connect. No more calls linger than there can be.
+    pub linger: Duration,
     /// The lowest port that is connected to, whatever the server says.
     pub lowest_port: u16,
     /// VoiceData packets of one call; beyond it reading pauses, nothing is dropped. Originals begin with a burst.
@@ -64,12 +69,13 @@ pub struct ClientSettings {
 }
 
 impl ClientSettings {
-    /// Busy in a call, listening; 60 s for an answer, 10 s to connect, ports from 1024, 64 calls, 4 MiB, 16 KiB of sound.
+    /// Busy in a call, listening; 60 s for an answer, 10 s to connect, and for who accepts too late; ports from 1024, 64 calls, 4 MiB, 16 KiB of sound.
     pub const DEFAULT: Self = Self {
         busy: true,
         listen: true,
         answer: Duration::from_secs(60),
         connect: Duration::from_secs(10),
+        linger: Duration::from_secs(10),
         lowest_port: 1024,
         voice: Rate { per_second: 120, burst: 500 },
         max_calls: 64,
@@ -137,6 +143,7 @@ impl Client {
             calls: BTreeMap::new(),
             next: 1,
             deadlines: Deadlines::new(),
+            lingering: Deadlines::new(),
             outbox: Outbox::new(settings.max_backlog),
             later: VecDeque::new(),
             stats: ClientStats::default(),
@@ -161,6 +168,11 @@ impl Client {
     /// The calls: with whom, in which role, and how far.
     pub fn calls(&self) -> impl Iterator<Item = (CallId, &[u8], Role, CallState)> {
         self.calls.iter().map(|(id, call)| (*id, &*call.contact, call.role, call.state))
+    }
+
+    /// Until when the port of a call that we have given up is still open.
+    pub fn lingers(&self) -> Option<Instant> {
+        self.lingering.next()
     }
 
     /// The counters.
@@ -329,7 +341,7 @@ impl Session for Client {
             ClientCommand::Refuse { call } => self.refuse(call),
             ClientCommand::HangUp { call } => {
                 self.calls.get(&call).ok_or(Refusal::UnknownCall)?;
-                self.hang_up(call);
+                self.hang_up(now, call);
                 Ok(())
             }
             ClientCommand::Say { call, packet } => self.speak(call, packet),
@@ -340,15 +352,19 @@ impl Session for Client {
         if let Some(event) = self.later.pop_front() {
             return Some(event);
         }
+        if let Some(call) = self.lingering.pop(now) {
+            self.outbox.stop_listening(ListenId(call.0));
+            return None;
+        }
         let call = self.deadlines.pop(now)?;
-        self.overdue(call)
+        self.overdue(now, call)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        self.deadlines.next()
+        [self.deadlines.next(), self.lingering.next()].into_iter().flatten().min()
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
@@ -360,9 +376,12 @@ impl Session for Client {
     }
 
     /// Hangs up, and closes the connection to the server: that is the protocol's way.
-    fn shutdown(&mut self, _now: Instant) {
+    fn shutdown(&mut self, now: Instant) {
         while let Some((&call, _)) = self.calls.first_key_value() {
-            self.hang_up(call);
+            self.hang_up(now, call);
+        }
+        while let Some((_, call)) = self.lingering.first() {
+            self.stop_lingering(call);
         }
         if let Some(server) = self.server {
             self.outbox.close(server);

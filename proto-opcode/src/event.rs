@@ -251,6 +251,10 @@ pub enum ServerEvent<'a> {
         caller: PeerId,
         /// Who was called.
         callee: PeerId,
+        /// The caller's name: it may have gone before the call.
+        caller_name: Box<[u8]>,
+        /// The callee's.
+        callee_name: Box<[u8]>,
         /// Whose fault it was that it never came up, if anybody's.
         missing: Option<Role>,
         /// How long it was up; `None` if it never was.
@@ -319,7 +323,7 @@ impl fmt::Debug for ServerEvent<'_> {
             }
             Self::Refused { caller, callee } => write!(f, "Refused({caller} -> {callee})"),
             Self::Established { caller, callee } => write!(f, "Established({caller} -> {callee})"),
-            Self::Ended { caller, callee, missing, lasted, packets } => {
+            Self::Ended { caller, callee, missing, lasted, packets, .. } => {
                 write!(f, "Ended({caller} -> {callee}, {missing:?}, {lasted:?}, {packets} packets)")
             }
             Self::Gone { peer, name } => {

@@ -12,8 +12,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use relay::{Leg, Relays};
 use voxwire_core::{
-    Bucket, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate, Session,
-    SourceRate, Via,
+    Bucket, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
+    Session, SourceRate, Via,
 };
 
 /// What our server says, for people and programs. The first two are the original's only ones.
@@ -92,8 +92,13 @@ pub struct Settings {
     pub relay: Option<RelayAddress>,
     /// How long a call may take to come up, where calls are carried. (Otherwise the server does not see it.)
     pub answer: Duration,
-    /// Most calls carried at a time.
+    /// How long the port of a carried call stays open after the caller has given up or the time is over: who accepts too
+    /// late is connected, and closed. An original callee ends itself where it cannot connect.
+    pub linger: Duration,
+    /// Most calls carried at a time, those included that linger.
     pub max_relays: usize,
+    /// Most calls carried at a time for callers at one source address (loopback is exempt).
+    pub max_source_relays: usize,
     /// Clients may log in under any bytes, which are compared as they are: the original asks nothing. Without it a name is
     /// checked by [`check_name`](voxwire_core::check_name), and compared in its canonical form.
     pub any_name: bool,
@@ -109,8 +114,10 @@ pub struct Settings {
     pub voice: Rate,
     /// Log-ins and calls of one source address (loopback is exempt).
     pub attempts: Rate,
-    /// Calls handed on to one callee, whoever calls; more than one source address can make.
+    /// Calls handed on to one callee, whoever calls.
     pub rings: Rate,
+    /// Calls handed on to one callee from one source address (on loopback, from one connection): a fraction of `rings`.
+    pub source_rings: Rate,
     /// How much sound may wait for a slow listener, in bytes; one packet always may.
     pub queue: usize,
 }
@@ -150,14 +157,17 @@ impl Settings {
         coalesce: Duration::from_millis(50),
         relay: None,
         answer: Duration::from_secs(60),
+        linger: Duration::from_secs(10),
         max_relays: 2000,
+        max_source_relays: 128,
         any_name: false,
         quarantine: Duration::from_secs(30),
         same_address_displaces: false,
         control: Rate { per_second: 10, burst: 80 },
         voice: Rate { per_second: 120, burst: 500 },
         attempts: Rate { per_second: 2, burst: 40 },
-        rings: Rate { per_second: 4, burst: 60 },
+        rings: Rate { per_second: 10, burst: 100 },
+        source_rings: Rate { per_second: 1, burst: 10 },
         queue: 16 * 1024,
     };
 
@@ -213,7 +223,7 @@ struct Client {
     /// Whom it has called, the latest last: a refusal must answer one of these.
     called: VecDeque<PeerId>,
     control: Bucket,
-    rings: Bucket,
+    rings: FairRate,
 }
 
 impl Client {
@@ -366,7 +376,7 @@ impl Server {
             number,
             called: VecDeque::new(),
             control: Bucket::default(),
-            rings: Bucket::default(),
+            rings: FairRate::default(),
         };
         if self.peers.len() >= self.settings.limits.max_peers
             || !self.peers.insert(peer, Peer::Client(client))
@@ -431,11 +441,14 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let result = match Packet::decode(bytes, &self.wire) {
             Ok(packet) => self.receive(now, peer, bytes, packet),
-            Err(error) => {
-                // As the original does.
-                self.expel(now, peer, None);
-                Err(error.into())
-            }
+            Err(error) => match self.too_long(peer, bytes) {
+                Some(error) => self.long_login(now, peer, error),
+                None => {
+                    // As the original does.
+                    self.expel(now, peer, None);
+                    Err(error.into())
+                }
+            },
         };
         if result.is_err() {
             self.stats.violations = self.stats.violations.saturating_add(1);

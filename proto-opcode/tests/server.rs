@@ -317,6 +317,87 @@ fn o_05_a_connection_is_told_of_nothing_that_came_before_it() {
     assert_eq!(hall.said(20), [contacts("AddContact", &["later"])]);
 }
 
+/// F-26: who had been told of somebody before it logged in is told when that one goes, whenever that is.
+#[test]
+fn f_26_a_log_in_amid_a_storm_leaves_no_ghost() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    hall.tracked = true;
+    hall.open(50);
+    hall.open(51);
+    hall.login(51, "xavier").unwrap();
+    assert!(hall.said(50).contains(&contacts("AddContact", &["xavier"])));
+    // A storm, so that what happens waits; xavier goes, and the one that was told of him logs in.
+    for n in 0..15 {
+        hall.open(n);
+        hall.login(n, &format!("player {n}")).unwrap();
+    }
+    hall.input(Input::Closed { peer: peer(51) }).unwrap();
+    hall.login(50, "yvonne").unwrap();
+    hall.run_for(SECOND);
+    assert_eq!(hall.replicas[&50].len(), 15, "{:?}", hall.said(50));
+    assert!(!hall.replicas[&50].contains(&b"xavier"[..]));
+}
+
+/// F-26, O-05: whoever comes and goes, in whatever order and in storms: when it is quiet, everybody that is logged in has the
+/// same list, and those without a name have nobody in theirs that is not there.
+#[test]
+fn f_26_worlds_of_random_comings_and_goings_end_with_equal_lists() {
+    use std::collections::{BTreeMap, BTreeSet};
+    for seed in 0..300 {
+        let mut rng = voxwire_core::testing::Rng::new(seed);
+        let settings = Settings {
+            unnamed_are_told: seed % 5 != 0,
+            quarantine: if seed % 2 == 0 { Duration::ZERO } else { SECOND },
+            coalesce: Duration::from_millis(50 * (seed % 3)),
+            ..Settings::DEFAULT
+        };
+        let mut hall = Hall::new(settings);
+        hall.tracked = true;
+        let mut named: BTreeMap<u32, String> = BTreeMap::new();
+        let mut unnamed: BTreeSet<u32> = BTreeSet::new();
+        let mut next = 0;
+        for _ in 0..200 {
+            match rng.below(10) {
+                0..=3 => {
+                    hall.open(next);
+                    unnamed.insert(next);
+                    next += 1;
+                }
+                4..=6 => {
+                    let at = rng.below(unnamed.len().max(1) as u64) as usize;
+                    let Some(&slot) = unnamed.iter().nth(at) else { continue };
+                    // Few names, so that they are taken, given up and taken again.
+                    let name = format!("player {}", rng.below(30));
+                    let _ = hall.login(slot, &name);
+                    if hall.server.name(peer(slot)).is_some() {
+                        unnamed.remove(&slot);
+                        named.insert(slot, name);
+                    }
+                }
+                7 | 8 => {
+                    let all: Vec<u32> = unnamed.iter().chain(named.keys()).copied().collect();
+                    let Some(&slot) = all.get(rng.below(all.len().max(1) as u64) as usize) else { continue };
+                    hall.input(Input::Closed { peer: peer(slot) }).unwrap();
+                    unnamed.remove(&slot);
+                    named.remove(&slot);
+                }
+                _ => drop(hall.run_for(Duration::from_millis(rng.below(120)))),
+            }
+        }
+        hall.run_for(SECOND);
+        for (slot, name) in &named {
+            let others = named.values().filter(|other| *other != name);
+            let others: BTreeSet<Vec<u8>> = others.map(|name| name.clone().into_bytes()).collect();
+            assert_eq!(hall.replicas[slot], others, "seed {seed}, {name}");
+        }
+        for slot in &unnamed {
+            let here: BTreeSet<Vec<u8>> = named.values().map(|name| name.clone().into_bytes()).collect();
+            let ghosts: Vec<_> = hall.replicas[slot].difference(&here).collect();
+            assert!(ghosts.is_empty(), "seed {seed}, connection {slot}: {ghosts:?}");
+        }
+    }
+}
+
 #[test]
 fn o_05_what_does_not_fit_the_backlog_is_told_all_the_same() {
     let mut settings = Settings::DEFAULT;

@@ -214,7 +214,8 @@ fn o_06_o_07_a_call_is_refused_not_answered_or_to_nobody() {
 #[test]
 fn o_08_a_caller_that_cannot_be_reached_hears_so() {
     let mut world = World::new(Settings::DEFAULT, 4);
-    let alice = world.join("alice", Answer::Wait);
+    let curt = ClientSettings { linger: Duration::ZERO, ..ClientSettings::DEFAULT };
+    let alice = world.join_with("alice", Answer::Wait, curt);
     let bob = world.join("bob", Answer::Wait);
     world.call(alice, "bob");
     // Behind a wall: the port is not there any more when bob answers.
@@ -322,7 +323,8 @@ fn o_08_carried_calls_that_do_not_come_up_leave_nothing() {
     assert_eq!(relays(&mut world), 0);
     world.sim.run_for(SECOND);
     // A caller that listens where nobody can connect to.
-    let dave = world.join("dave", Answer::Wait);
+    let curt = ClientSettings { linger: Duration::ZERO, ..ClientSettings::DEFAULT };
+    let dave = world.join_with("dave", Answer::Wait, curt);
     world.call(dave, "carol");
     let ringing = world.calls(carol).last().unwrap().0;
     world.command(dave, ClientCommand::HangUp { call: CallId(1) });

@@ -175,9 +175,9 @@ impl Handler<Server> for Porter {
             ServerEvent::Established { caller, callee } => {
                 tracing::info!(caller = %name(caller), callee = %name(callee), "call up");
             }
-            ServerEvent::Ended { caller, callee, missing, lasted, packets } => {
-                let (caller, callee) = (name(caller), name(callee));
-                tracing::info!(%caller, %callee, ?missing, ?lasted, packets, "call over");
+            ServerEvent::Ended { caller_name, callee_name, missing, lasted, packets, .. } => {
+                let (caller, callee) = (Text(&caller_name), Text(&callee_name));
+                tracing::info!(?caller, ?callee, ?missing, ?lasted, packets, "call over");
             }
             ServerEvent::Gone { peer, name: Some(gone) } => {
                 tracing::info!(%peer, name = ?Text(&gone), "gone");

@@ -149,6 +149,12 @@ impl Client {
         id: ListenId,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let id = CallId(id.0);
+        if self.lingering.contains(id) {
+            // We have given up, and whoever that is has accepted too late.
+            self.stop_lingering(id);
+            self.outbox.close(peer);
+            return Ok(None);
+        }
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Requested) else {
             self.outbox.close(peer);
             return Err(Violation::TooMany("connections to the port of one call"));
@@ -355,7 +361,7 @@ impl Client {
         ClientEvent::Rejected { call, what }
     }
 
-    pub(super) fn overdue<'a>(&mut self, id: CallId) -> Option<ClientEvent<'a>> {
+    pub(super) fn overdue<'a>(&mut self, now: Instant, id: CallId) -> Option<ClientEvent<'a>> {
         let call = self.calls.get(&id)?;
         let contact = call.contact.clone();
         match call.state {
@@ -365,7 +371,7 @@ impl Client {
                 return self.end(id, Cause::Unreachable);
             }
             CallState::Dialling => return self.end(id, Cause::Unreachable),
-            _ => {}
+            _ => self.linger(now, id),
         }
         self.end(id, Cause::NoAnswer)
     }
@@ -402,13 +408,32 @@ impl Client {
     }
 
     /// The application does not want a call any more; whoever waits for us to answer hears so.
-    pub(super) fn hang_up(&mut self, id: CallId) {
+    pub(super) fn hang_up(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get(&id) else { return };
         if call.role == Role::Callee && call.state != CallState::Up {
             let contact = call.contact.clone();
             self.refuse_to(Text(&contact));
         }
+        self.linger(now, id);
         self.end(id, Cause::HungUp);
+    }
+
+    /// Leaves the port of a call open that its callee has been told and has not come to: there is no message to take a call
+    /// back.
+    fn linger(&mut self, now: Instant, id: CallId) {
+        let room = self.lingering.len() < self.settings.max_calls && !self.settings.linger.is_zero();
+        let Some(call) = self.calls.get_mut(&id).filter(|call| room && call.state == CallState::Requested)
+        else {
+            return;
+        };
+        if core::mem::take(&mut call.listening) {
+            self.lingering.set(id, now.saturating_add(self.settings.linger));
+        }
+    }
+
+    pub(super) fn stop_lingering(&mut self, id: CallId) {
+        self.lingering.clear(id);
+        self.outbox.stop_listening(ListenId(id.0));
     }
 
     /// Forgets a call, and closes what is open of it.

@@ -1,6 +1,6 @@
 //! Handing calls and refusals on.
 
-use super::{Server, reason};
+use super::{Client, Server, Settings, reason};
 use crate::types::Text;
 use crate::{CallRequest, Packet, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
@@ -35,6 +35,10 @@ impl Server {
             return unreachable(Unreachable::NotFound);
         };
         let at = if self.settings.relay.is_some() {
+            if let Err((cause, what)) = self.may_relay(peer, callee, port) {
+                self.say_error(peer, what);
+                return unreachable(cause);
+            }
             None
         } else {
             let named = host.as_str().and_then(|host| host.parse().ok()).filter(|_| self.settings.trust_host);
@@ -52,20 +56,16 @@ impl Server {
                 Ok(ip) => Some(ip),
             }
         };
-        // Only what could be handed on counts.
-        let rings = self.settings.rings;
-        if self.client_mut(callee).is_some_and(|callee| callee.rings.take(now, rings, 1).is_err()) {
+        // Only what could be handed on counts; and what one source does leaves room for others.
+        let Settings { rings, source_rings, .. } = self.settings;
+        let ring = |callee: &mut Client| callee.rings.take(now, rings, source_rings, peer, source);
+        if !self.client_mut(callee).is_some_and(ring) {
             self.say_error(peer, reason::BUSY);
             return unreachable(Unreachable::Busy);
         }
         match at {
             Some(ip) => self.ring(peer, callee, &ip.to_string(), port),
-            None => {
-                if let Err((cause, what)) = self.begin_relay(now, peer, callee, port) {
-                    self.say_error(peer, what);
-                    return unreachable(cause);
-                }
-            }
+            None => self.begin_relay(now, peer, callee, port),
         }
         self.note_call(peer, callee);
         self.stats.calls = self.stats.calls.saturating_add(1);

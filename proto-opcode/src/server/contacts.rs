@@ -81,6 +81,15 @@ fn chunks<'a>(mut names: &'a [Text<'a>], max_items: usize) -> impl Iterator<Item
 impl Server {
     /// Somebody has logged in: it is told who is there, and they that it is.
     pub(super) fn come(&mut self, now: Instant, peer: PeerId, name: Box<[u8]>) {
+        // Before it had a name it was told who came. Who has gone since, and is not in the list that it gets now, it would
+        // never hear of again: what it is told next begins behind this.
+        if self.settings.unnamed_are_told {
+            let since = self.changes.newcomers.get(&peer).copied().unwrap_or(0);
+            let changes = core::mem::take(&mut self.changes);
+            let (gone, _) = net(changes.log.get(since..).unwrap_or(&[]));
+            self.tell(&[peer], &gone, &[]);
+            self.changes = changes;
+        }
         let unnamed_count = self.settings.unnamed_take_part;
         let others = self.peers.iter().filter_map(|(other, state)| match state {
             Peer::Client(Client { name, .. }) if other != peer => match name {

@@ -2,9 +2,9 @@
 
 use super::{Server, reason};
 use crate::types::Text;
-use crate::{Packet, Refusal, ServerEvent, Violation};
+use crate::{Packet, Refusal, ServerEvent, Violation, Wire};
 use alloc::{boxed::Box, format};
-use voxwire_core::{Instant, NameError, PeerId, check_name};
+use voxwire_core::{Instant, Limits, Message, NameError, PeerId, check_name};
 
 impl Server {
     pub(super) fn login<'a>(
@@ -53,6 +53,39 @@ impl Server {
         }
         self.give(now, peer, name.0.into());
         Ok(Some(ServerEvent::LoggedIn { peer }))
+    }
+
+    /// What is wrong with the name of a client's packet, if it is a Login that is whole, and its name longer than any can be.
+    pub(super) fn too_long(&self, peer: PeerId, bytes: &[u8]) -> Option<NameError> {
+        let max = self.settings.limits.max_text;
+        let limits = Limits { max_text: self.settings.limits.max_frame, ..self.settings.limits };
+        match Packet::decode(bytes, &Wire { limits, ..self.wire }) {
+            Ok(Packet::Login { name }) if self.client(peer).is_some() => {
+                Some(NameError::TooLong { len: name.0.len(), max })
+            }
+            _ => None,
+        }
+    }
+
+    /// Refused as any name that will not do; who has a name already is not answered.
+    pub(super) fn long_login<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        error: NameError,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let control = self.settings.control;
+        let Some(client) = self.client_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let until = client.control.charge(now, control, 1);
+        let named = client.name.is_some() || client.pending;
+        if let Some(until) = until {
+            self.outbox.pause(peer, until);
+        }
+        if !named {
+            let reason = format!("{}: {error}", reason::INVALID);
+            self.say(peer, &Packet::LoginFailed { reason: reason.as_str().into() });
+        }
+        Err(Violation::InvalidName(error))
     }
 
     /// The application lets a client in.

@@ -8,10 +8,11 @@
 use super::{Peer, Server, reason};
 use crate::wire::{MAX_VOICE, OWN_CALL, VOICE_HEAD_LEN};
 use crate::{Packet, Role, ServerEvent, Unreachable, Violation};
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use core::net::{IpAddr, SocketAddr};
-use voxwire_core::{Bucket, Deadlines, DialId, Instant, Lane, ListenId, PeerId};
+use voxwire_core::{Bucket, Deadlines, DialId, Instant, Lane, ListenId, PeerId, source};
 
 /// The calls carried.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub(super) struct Relays {
     relays: BTreeMap<u32, Relay>,
     /// Calls that are not up yet.
     deadlines: Deadlines<u32>,
+    /// Calls given up whose callee may still connect, until then.
+    lingering: Deadlines<u32>,
     next: u32,
 }
 
@@ -26,6 +29,7 @@ pub(super) struct Relays {
 struct Relay {
     /// Who called, and who was called: their connections as clients, which may end before the call does.
     parties: [PeerId; 2],
+    names: [Box<[u8]>; 2],
     /// Where they come from; nobody else may take their place.
     addresses: [Option<IpAddr>; 2],
     /// Their connections in the call.
@@ -46,6 +50,15 @@ pub(super) struct Leg {
     /// The other one's.
     to: Option<PeerId>,
     voice: Bucket,
+}
+
+/// What becomes of the port that a callee has been told when a call is over before it was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// Nobody will come.
+    Close,
+    /// Who comes too late is connected, and closed.
+    Linger,
 }
 
 /// Calls of one caller that may wait for their callees at a time.
@@ -73,6 +86,10 @@ const fn relay_of(id: ListenId) -> (u32, Role) {
 }
 
 impl Relay {
+    fn waits_for(&self, caller: PeerId, callee: PeerId) -> bool {
+        self.up.is_none() && self.parties == [caller, callee]
+    }
+
     fn party(&self, side: Role) -> PeerId {
         self.parties.get(index(side)).copied().unwrap_or(PeerId { slot: u32::MAX, generation: u32::MAX })
     }
@@ -114,15 +131,14 @@ impl Relays {
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
-        self.deadlines.next()
+        [self.deadlines.next(), self.lingering.next()].into_iter().flatten().min()
     }
 }
 
 impl Server {
-    /// Asks for a port to tell the callee. The call is handed on when there is one.
-    pub(super) fn begin_relay(
-        &mut self,
-        now: Instant,
+    /// Whether a call can be carried: asked before anything counts.
+    pub(super) fn may_relay(
+        &self,
         caller: PeerId,
         callee: PeerId,
         port: u16,
@@ -130,29 +146,49 @@ impl Server {
         if port != 0 && port < self.settings.lowest_port {
             return Err((Unreachable::Address, reason::PORT));
         }
-        // Called again: the call before was given up.
-        let again = |relay: &Relay| relay.up.is_none() && relay.parties == [caller, callee];
-        let before = self.relays.relays.iter().find(|(_, relay)| again(relay)).map(|(id, _)| *id);
-        if let Some(before) = before {
-            let ended = self.end_relay(now, before, None);
-            self.later.extend(ended);
+        let payer = self.address(caller).map(|from| source(from.ip()));
+        let from = |relay: &Relay| relay.address(Role::Caller).map(source);
+        let (mut pending, mut carried, mut all) = (0_usize, 0_usize, self.relays.lingering.len());
+        for relay in self.relays.relays.values() {
+            // Called again: the call before is given up.
+            if relay.waits_for(caller, callee) {
+                continue;
+            }
+            all = all.saturating_add(1);
+            let theirs = relay.up.is_none() && relay.party(Role::Caller) == caller;
+            pending = pending.saturating_add(usize::from(theirs));
+            carried = carried.saturating_add(usize::from(from(relay) == payer));
         }
-        let pending = self.relays.relays.values().filter(|relay| relay.up.is_none());
-        let pending = pending.filter(|relay| relay.party(Role::Caller) == caller).count();
-        if self.relays.len() >= self.settings.max_relays || pending >= PENDING {
+        let exempt = payer.is_none_or(|payer| payer.is_loopback());
+        let full = all >= self.settings.max_relays
+            || pending >= PENDING
+            || (!exempt && carried >= self.settings.max_source_relays);
+        if full || self.relay_host(callee).is_none() || (port == 0 && self.relay_host(caller).is_none()) {
             return Err((Unreachable::NoRelay, reason::NO_RELAY));
+        }
+        Ok(())
+    }
+
+    /// By which address of ours a client reaches us.
+    fn relay_host(&self, client: PeerId) -> Option<IpAddr> {
+        self.settings.relay?.seen_from(self.address(client)?.ip())
+    }
+
+    /// Asks for a port to tell the callee. The call is handed on when there is one.
+    pub(super) fn begin_relay(&mut self, now: Instant, caller: PeerId, callee: PeerId, port: u16) {
+        let before = self.relays.relays.iter().find(|(_, relay)| relay.waits_for(caller, callee));
+        if let Some(before) = before.map(|(id, _)| *id) {
+            let ended = self.end_relay(now, before, None, Late::Close);
+            self.later.extend(ended);
         }
         let id = self.relays.next;
         // 31 bits: the ports' names take one more.
         self.relays.next = id.wrapping_add(1) & (u32::MAX >> 1);
         let address = |peer| self.address(peer).map(|from| from.ip());
-        let ours = self.settings.relay.as_ref();
-        let told = |peer| ours.zip(address(peer)).and_then(|(ours, address)| ours.seen_from(address));
-        if told(callee).is_none() || (port == 0 && told(caller).is_none()) {
-            return Err((Unreachable::NoRelay, reason::NO_RELAY));
-        }
+        let name = |peer| self.name(peer).map(Box::<[u8]>::from).unwrap_or_default();
         let relay = Relay {
             parties: [caller, callee],
+            names: [name(caller), name(callee)],
             addresses: [address(caller), address(callee)],
             legs: [None; 2],
             port,
@@ -166,7 +202,6 @@ impl Server {
         if port == 0 {
             self.outbox.listen(listen_id(id, Role::Caller));
         }
-        Ok(())
     }
 
     /// There is a port: the side is told.
@@ -188,7 +223,7 @@ impl Server {
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let caller = relay.party(Role::Caller);
         self.say_error(caller, reason::NO_RELAY);
-        self.end_relay(now, id, None)
+        self.end_relay(now, id, None, Late::Close)
     }
 
     /// Somebody connects to a port of a call's.
@@ -201,6 +236,12 @@ impl Server {
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         let (id, side) = relay_of(id);
         let from = from.map(|from| from.ip().to_canonical());
+        if side == Role::Callee && self.relays.lingering.contains(id) {
+            // Too late, by whoever that is.
+            self.stop_lingering(id);
+            self.outbox.close(peer);
+            return Ok(None);
+        }
         let relay = self.relays.relays.get_mut(&id);
         let Some(relay) = relay.filter(|relay| relay.address(side) == from && relay.leg(side).is_none())
         else {
@@ -244,7 +285,7 @@ impl Server {
         let relay = self.relays.relays.get(&id).filter(|relay| relay.leg(Role::Caller).is_none())?;
         let caller = relay.party(Role::Caller);
         self.say_error(caller, reason::UNREACHABLE);
-        self.end_relay(now, id, Some(Role::Caller))
+        self.end_relay(now, id, Some(Role::Caller), Late::Close)
     }
 
     fn add_leg(&mut self, peer: PeerId, id: u32, side: Role) {
@@ -330,16 +371,16 @@ impl Server {
             relay.set_leg(leg.side, None);
         }
         let missing = self.relays.relays.get(&leg.relay).is_some_and(|relay| relay.up.is_none());
-        self.end_relay(now, leg.relay, missing.then_some(leg.side))
+        self.end_relay(now, leg.relay, missing.then_some(leg.side), Late::Close)
     }
 
     /// The callee does not want the call.
     pub(super) fn refuse_relay(&mut self, now: Instant, caller: PeerId, callee: PeerId) {
-        let refused = |relay: &Relay| relay.up.is_none() && relay.parties == [caller, callee];
-        let id = self.relays.relays.iter().find(|(_, relay)| refused(relay)).map(|(id, _)| *id);
+        let id = self.relays.relays.iter().find(|(_, relay)| relay.waits_for(caller, callee));
+        let id = id.map(|(id, _)| *id);
         if let Some(id) = id {
             // What there is to tell has been told.
-            self.end_relay(now, id, None);
+            self.end_relay(now, id, None, Late::Close);
         }
     }
 
@@ -347,22 +388,42 @@ impl Server {
     pub(super) fn cancel_relays(&mut self, now: Instant, peer: PeerId) {
         let theirs = |relay: &Relay| relay.up.is_none() && relay.parties.contains(&peer);
         while let Some(id) = self.relays.relays.iter().find(|(_, relay)| theirs(relay)).map(|(id, _)| *id) {
-            let ended = self.end_relay(now, id, None);
+            let gone = |relay: &Relay| relay.party(Role::Callee) == peer;
+            let nobody = self.relays.relays.get(&id).is_none_or(gone);
+            let ended = self.end_relay(now, id, None, if nobody { Late::Close } else { Late::Linger });
             self.later.extend(ended);
         }
     }
 
+    fn stop_lingering(&mut self, id: u32) {
+        self.relays.lingering.clear(id);
+        self.outbox.stop_listening(listen_id(id, Role::Callee));
+    }
+
     pub(super) fn relay_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        if let Some(id) = self.relays.lingering.pop(now) {
+            self.stop_lingering(id);
+            return None;
+        }
         let id = self.relays.deadlines.pop(now)?;
         let relay = self.relays.relays.get(&id)?;
         let missing = SIDES.into_iter().rev().find(|side| relay.leg(*side).is_none());
-        self.end_relay(now, id, missing)
+        self.end_relay(now, id, missing, Late::Linger)
     }
 
     /// Forgets a call, and closes what is open of it.
-    fn end_relay(&mut self, now: Instant, id: u32, missing: Option<Role>) -> Option<ServerEvent<'static>> {
+    fn end_relay(
+        &mut self,
+        now: Instant,
+        id: u32,
+        missing: Option<Role>,
+        late: Late,
+    ) -> Option<ServerEvent<'static>> {
         let mut relay = self.relays.relays.remove(&id)?;
         self.relays.deadlines.clear(id);
+        if late == Late::Linger && !self.settings.linger.is_zero() && relay.stop_listening(Role::Callee) {
+            self.relays.lingering.set(id, now.saturating_add(self.settings.linger));
+        }
         for side in SIDES {
             if relay.stop_listening(side) {
                 self.outbox.stop_listening(listen_id(id, side));
@@ -372,9 +433,12 @@ impl Server {
                 self.outbox.close(leg);
             }
         }
+        let [caller_name, callee_name] = core::mem::take(&mut relay.names);
         Some(ServerEvent::Ended {
             caller: relay.party(Role::Caller),
             callee: relay.party(Role::Callee),
+            caller_name,
+            callee_name,
             missing,
             lasted: relay.up.map(|up| now.saturating_duration_since(up)),
             packets: relay.packets,

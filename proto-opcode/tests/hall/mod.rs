@@ -1,7 +1,7 @@
 //! A server, and what it says to each of its peers.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::arithmetic_side_effects)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_opcode::{CallRequest, Packet, Server, ServerEvent, Settings, Text, Violation, Wire};
@@ -18,6 +18,9 @@ pub struct Hall {
     pub sent: BTreeMap<u32, (usize, usize)>,
     /// How many contacts each has been told of that are still there, and the sum of their names' hashes.
     pub contacts: BTreeMap<u32, (i64, u64)>,
+    /// Each one's contact list, as a client keeps it; if `tracked`, as that takes long in a large hall.
+    pub tracked: bool,
+    pub replicas: BTreeMap<u32, BTreeSet<Vec<u8>>>,
     /// What else the server wants of its driver.
     pub wants: Vec<String>,
 }
@@ -51,6 +54,8 @@ impl Hall {
             said: BTreeMap::new(),
             sent: BTreeMap::new(),
             contacts: BTreeMap::new(),
+            tracked: false,
+            replicas: BTreeMap::new(),
             wants: Vec::new(),
         }
     }
@@ -73,15 +78,22 @@ impl Hall {
                     (sent.0, sent.1) = (sent.0 + frame.len(), sent.1 + 1);
                     let packet = Packet::decode(frame, &Wire::SERVER).unwrap();
                     let (count, sum) = self.contacts.entry(to.slot).or_default();
+                    let mut replica = self.tracked.then(|| self.replicas.entry(to.slot).or_default());
                     match packet {
                         Packet::AddContact { contacts } => {
                             for name in contacts {
                                 (*count, *sum) = (*count + 1, sum.wrapping_add(hash(name.0)));
+                                if let Some(replica) = &mut replica {
+                                    replica.insert(name.0.to_vec());
+                                }
                             }
                         }
                         Packet::DelContact { contacts } => {
                             for name in contacts {
                                 (*count, *sum) = (*count - 1, sum.wrapping_sub(hash(name.0)));
+                                if let Some(replica) = &mut replica {
+                                    replica.remove(name.0);
+                                }
                             }
                         }
                         _ => {}
