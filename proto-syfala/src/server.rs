@@ -1,3 +1,4 @@
+mod crowd;
 mod io;
 
 use crate::stream::Sending;
@@ -6,8 +7,9 @@ use crate::{
     Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, ServerCommand, ServerEvent,
     ServerMessage, Violation, Wire, framing, network,
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
+use crowd::Crowd;
 use voxwire_core::{
     Bucket, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
     SourceRate,
@@ -33,7 +35,10 @@ pub struct Server {
     announcement: Option<Instant>,
     replies: SourceRate,
     all_replies: Bucket,
+    crowd: Crowd,
     outbox: Outbox,
+    /// What follows from an input beside its own event, to be told with the next time-out.
+    later: VecDeque<ServerEvent<'static>>,
     stats: ServerStats,
 }
 
@@ -46,6 +51,8 @@ pub struct Settings {
     pub timing: Timing,
     /// Clients at a time.
     pub max_clients: usize,
+    /// Clients at a time at one address (loopback is exempt): others are to find room, too.
+    pub max_source_clients: usize,
     /// How long an offer, Connect, can be accepted.
     pub offer: Duration,
     /// How long nothing is offered to who has refused.
@@ -54,21 +61,26 @@ pub struct Settings {
     pub replies: Rate,
     /// Offers to all sources together.
     pub all_replies: Rate,
+    /// Bytes taken while more sources ask than may be answered, to tell who keeps asking: those are answered, in turns. 0: whoever
+    /// comes first is answered.
+    pub crowd: usize,
     /// Say Connect to everybody on the local network as often as this, without being asked. Anybody there may accept it.
     pub announce: Option<Duration>,
 }
 
 impl Settings {
-    /// 16 clients; 5 s to accept an offer, none for 30 s after a refusal; 2 offers a second to one source, 20 in all; no
-    /// announcements.
+    /// 16 clients, 4 of one address; 5 s to accept an offer, none for 30 s after a refusal; 2 offers a second to one source, 20 in all, 256 KiB
+    /// while more ask; no announcements.
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
         timing: Timing::DEFAULT,
         max_clients: 16,
+        max_source_clients: 4,
         offer: Duration::from_secs(5),
         refused: Duration::from_secs(30),
         replies: Rate { per_second: 2, burst: 2 },
         all_replies: Rate { per_second: 20, burst: 20 },
+        crowd: 256 * 1024,
         announce: None,
     };
 }
@@ -157,6 +169,8 @@ impl Server {
             announcement: settings.announce.map(|_| Instant::ZERO),
             replies: SourceRate::new(settings.replies, 256, seed).per_host(),
             all_replies: Bucket::default(),
+            crowd: Crowd::new(settings.crowd, seed),
+            later: VecDeque::new(),
             outbox: Outbox::new(settings.limits.max_backlog),
             stats: ServerStats::default(),
             settings,
@@ -174,6 +188,11 @@ impl Server {
             Place::Client(client) => Some((peer, known.from, client.io)),
             _ => None,
         })
+    }
+
+    /// Whether more ask than may be answered at present.
+    pub const fn is_crowded(&self) -> bool {
+        self.crowd.is_pressed()
     }
 
     /// Whether audio goes to and from a client; `None` if it is not connected.
@@ -238,6 +257,14 @@ impl Server {
                     ClientMessage::ConnectionSuccess if offered || self.settings.announce.is_some() => {
                         self.accepted(now, peer)
                     }
+                    // Who has been forgotten may not know: the reference's client says that it accepts once, and has no
+                    // heartbeats.
+                    ClientMessage::StartIo if offered => {
+                        let event = self.accepted(now, peer)?;
+                        let start = self.control(now, peer, IoState::Inactive, ClientMessage::StartIo);
+                        self.later.extend(start);
+                        Ok(event)
+                    }
                     ClientMessage::ConnectionFailed if offered => {
                         *place = Place::Unknown;
                         Ok(Some(ServerEvent::Declined { from: known.from, permanent: false }))
@@ -255,9 +282,7 @@ impl Server {
     /// Somebody asks who is there.
     fn asked(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
         self.still_served(peer)?;
-        if self.clients >= self.settings.max_clients {
-            return Err(Violation::TooMany("clients"));
-        }
+        self.room_for(peer)?;
         let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
         if let Place::Refused(at) = known.place {
             if now.saturating_duration_since(at) < self.settings.refused {
@@ -265,23 +290,34 @@ impl Server {
             }
         }
         self.outbox.room(self.connect.len(), 1)?;
-        let allowed = known.from.is_none_or(|from| self.replies.allow(now, from.ip()))
-            && self.all_replies.take(now, self.settings.all_replies, 1).is_ok();
+        let rate = self.settings.all_replies;
+        let mut allowed = known.from.is_none_or(|from| self.crowd.admits(now, rate, from));
+        // A source's own budget is for answers: it does not pay for those that others leave no room for.
+        let mut all = self.all_replies;
+        if allowed && all.take(now, rate, 1).is_err() {
+            self.crowd.press(now);
+            allowed = false;
+        }
+        allowed = allowed && known.from.is_none_or(|from| self.replies.allow(now, from.ip()));
+        if allowed {
+            self.all_replies = all;
+        }
         if !allowed {
             self.stats.over_budget = self.stats.over_budget.saturating_add(1);
             return Err(Violation::OverBudget);
         }
         self.outbox.forward([peer], Lane::Reliable, &self.connect)?;
         known.place = Place::Offered(now);
+        if let Some(from) = known.from {
+            self.crowd.answered(now, from);
+        }
         self.stats.offers = self.stats.offers.saturating_add(1);
         Ok(())
     }
 
     fn accepted<'a>(&mut self, now: Instant, peer: PeerId) -> Result<Option<ServerEvent<'a>>, Violation> {
         self.still_served(peer)?;
-        if self.clients >= self.settings.max_clients {
-            return Err(Violation::TooMany("clients"));
-        }
+        self.room_for(peer)?;
         let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
         known.place = Place::Client(Client {
             io: IoState::Inactive,
@@ -295,6 +331,20 @@ impl Server {
         self.timers.set((peer, Timer::Beat), now.saturating_add(heartbeat));
         self.outbox.keep(peer);
         Ok(Some(ServerEvent::Connected { client: peer, from: known.from }))
+    }
+
+    /// Whether one more can be a client.
+    fn room_for(&self, peer: PeerId) -> Result<(), Violation> {
+        let ip = |from: Option<SocketAddr>| from.map(|from| from.ip().to_canonical());
+        let own = ip(self.peers.get(peer).ok_or(Violation::UnknownPeer)?.from);
+        let theirs = self.clients().filter(|(_, from, _)| ip(*from) == own).count();
+        let exempt = own.is_none_or(|own| own.is_loopback());
+        if self.clients >= self.settings.max_clients
+            || (!exempt && theirs >= self.settings.max_source_clients)
+        {
+            return Err(Violation::TooMany("clients"));
+        }
+        Ok(())
     }
 
     /// Networks may have changed since somebody was heard of first.
@@ -417,6 +467,13 @@ impl Session for Server {
     }
 
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
+        if let Some(event) = self.later.pop_front() {
+            // A driver that let another input come first may have had the client's end.
+            return match event {
+                ServerEvent::StartIo { client } if self.io(client) != Some(IoState::StartPending) => None,
+                event => Some(event),
+            };
+        }
         if self.announcement.is_some_and(|at| at <= now) {
             self.announce(now);
             return None;
@@ -433,6 +490,9 @@ impl Session for Server {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
         [self.announcement, self.timers.next()].into_iter().flatten().min()
     }
 

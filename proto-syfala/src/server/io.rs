@@ -4,7 +4,7 @@
 use super::{Place, Server, Timer};
 use crate::stream::{Sending, play};
 use crate::{Cause, ClientMessage, IoResult, IoState, Refusal, ServerEvent, ServerMessage};
-use voxwire_core::{Instant, PeerId};
+use voxwire_core::{Instant, Lane, PeerId};
 
 impl Server {
     /// The application has prepared everything, or has not.
@@ -15,7 +15,7 @@ impl Server {
             IoResult::Failed => (ServerMessage::StartIoFailed, IoState::Inactive),
             IoResult::Refused => (ServerMessage::StartIoRefused, IoState::Inactive),
         };
-        self.say(client, &message)?;
+        self.insist(client, &message);
         self.enter(now, client, io);
         if let Some(client) = self.client_mut(client) {
             client.sending.iter_mut().for_each(Sending::restart);
@@ -31,9 +31,16 @@ impl Server {
             IoResult::Failed => (ServerMessage::StopIoFailed, IoState::Active),
             IoResult::Refused => (ServerMessage::StopIoRefused, IoState::Active),
         };
-        self.say(client, &message)?;
+        self.insist(client, &message);
         self.enter(now, client, io);
         Ok(())
+    }
+
+    /// Says the answer to a request, whatever waits: nothing else leaves the pending state. One byte for each client, as no
+    /// request is taken while there is no room.
+    fn insist(&mut self, client: PeerId, message: &ServerMessage<'_>) {
+        // It has no fields that could fail.
+        let _ = self.outbox.insist(client, Lane::Reliable, message, &self.wire);
     }
 
     pub(super) fn play(&mut self, peer: PeerId, stream: u32, samples: &[u8]) -> Result<(), Refusal> {
