@@ -467,3 +467,66 @@ fn worlds_of_calls_end_with_nothing_open() {
         assert_eq!(left, (0, 6), "seed {seed}");
     }
 }
+
+/// O-07: a client's part of the conversation, packet by packet: nothing before HelloConnect, a contact list that is the server's,
+/// a call asked for with its port, a refusal by name.
+#[test]
+fn o_07_a_client_waits_for_hello_keeps_its_list_calls_is_called_and_refuses() {
+    use voxwire_core::{Input, Lane, ListenId, Message, Output, PeerId, Via};
+    use voxwire_opcode::{CallRequest, Packet, Text, Wire};
+    let server = PeerId { slot: 0, generation: 0 };
+    let mut client = Client::new(ClientSettings::DEFAULT);
+    let said = |client: &mut Client| -> Vec<String> {
+        let said = client.outputs().filter_map(|output| match output {
+            Output::Send { frame, .. } => {
+                Some(format!("{:?}", Packet::decode(frame, &Wire::CLIENT).unwrap()))
+            }
+            _ => None,
+        });
+        let said = said.collect();
+        client.advance(usize::MAX);
+        said
+    };
+    let hear = |client: &mut Client, packet: &Packet<'_>| {
+        let mut bytes = Vec::new();
+        packet.encode(&Wire::SERVER, &mut bytes).unwrap();
+        let input = Input::Frame { peer: server, lane: Lane::Reliable, bytes: &bytes };
+        client.handle_input(Instant::ZERO, input).map(|event| event.map(|event| format!("{event:?}")))
+    };
+    let names = |client: &Client| -> Vec<String> {
+        client.contacts().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    };
+    client.handle_command(Instant::ZERO, ClientCommand::Login { name: "alice" }).unwrap();
+    let opened = Input::Opened { peer: server, via: Via::Dialled(voxwire_core::DialId::FIRST), from: None };
+    client.handle_input(Instant::ZERO, opened).unwrap();
+    assert_eq!(said(&mut client), [""; 0], "the server speaks first");
+    assert!(hear(&mut client, &Packet::LoginSuccess).is_err(), "not asked for yet");
+    hear(&mut client, &Packet::HelloConnect).unwrap();
+    assert_eq!(said(&mut client), [r#"Login { name: "alice" }"#]);
+    let call = ClientCommand::Call { contact: b"bob" };
+    assert!(client.handle_command(Instant::ZERO, call).is_err(), "not logged in yet");
+    hear(&mut client, &Packet::LoginFailed { reason: Text(b"taken") }).unwrap();
+    client.handle_command(Instant::ZERO, ClientCommand::Login { name: "alice" }).unwrap();
+    assert_eq!(said(&mut client), [r#"Login { name: "alice" }"#], "may try again");
+    hear(&mut client, &Packet::LoginSuccess).unwrap();
+    // What an original lists for a connection without a name is nobody to be called; the same name twice is one.
+    let listed = [Text(b"bob"), Text(b""), Text(b"carol"), Text(b"bob")];
+    hear(&mut client, &Packet::AddContact { contacts: listed[..].into() }).unwrap();
+    assert_eq!(names(&client), ["bob", "carol"]);
+    let gone = [Text(b"carol"), Text(b"nobody")];
+    hear(&mut client, &Packet::DelContact { contacts: gone[..].into() }).unwrap();
+    assert_eq!(names(&client), ["bob"]);
+    // A call is asked for when there is a port to name.
+    client.handle_command(Instant::ZERO, call).unwrap();
+    assert_eq!(said(&mut client), [""; 0]);
+    client.handle_input(Instant::ZERO, Input::Listening { id: ListenId(1), port: 4321 }).unwrap();
+    assert_eq!(said(&mut client), [r#"CallRequest { contact: "bob", host: "", port: 4321 }"#]);
+    // Somebody calls, and is refused by name.
+    let request = CallRequest { contact: Text(b"dave"), host: Text(b"192.0.2.1"), port: 5000 };
+    assert_eq!(hear(&mut client, &Packet::CallRequest(request)).unwrap().unwrap(), r#"Incoming(2, "dave")"#);
+    client.handle_command(Instant::ZERO, ClientCommand::Refuse { call: CallId(2) }).unwrap();
+    assert_eq!(said(&mut client), [r#"CallRefused { contact: "dave" }"#]);
+    // The list goes with the connection.
+    client.handle_input(Instant::ZERO, Input::Closed { peer: server }).unwrap();
+    assert_eq!((names(&client), client.phase()), (vec![], voxwire_opcode::Phase::Disconnected));
+}

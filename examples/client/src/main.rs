@@ -9,6 +9,7 @@ mod link;
 mod msgpack;
 mod opcode;
 mod report;
+mod retry;
 mod sound;
 mod syfala;
 mod voicelink;

@@ -5,6 +5,7 @@ mod phone;
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
+use crate::retry::again;
 use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -56,7 +57,7 @@ enum Action {
         /// Refuse calls.
         #[arg(long)]
         refuse: bool,
-        /// Go on with the next call. Later recordings are numbered: bob.wav, bob-2.wav, ..
+        /// Go on with the next call, and when the server is back after a restart. Later recordings are numbered: bob.wav, bob-2.wav, ..
         #[arg(long)]
         keep: bool,
     },
@@ -95,22 +96,28 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         listen: !flags.no_listen,
         ports: flags.ports,
     };
-    let mut phone = Phone::connect(&link, options, report.clone()).await?;
+    let mut phone = Phone::connect(&link, options.clone(), report.clone()).await?;
     let result = match flags.action {
         Action::Contacts => phone.contacts().await,
         Action::Call { user } => phone.call(&user).await.map(|_| ()),
         Action::Wait { refuse, keep, .. } => loop {
-            match phone.wait(refuse).await {
+            let result = phone.wait(refuse).await;
+            let interrupted = result.as_ref().is_ok_and(|summary| summary.interrupted);
+            match result {
                 // One call that went wrong is no reason to miss the next.
                 Err(Error::Failed(reason)) if keep && phone.is_connected() => report.event(
                     "failed",
                     serde_json::json!({ "reason": reason }),
                     &format!("call failed: {reason}"),
                 ),
-                Ok(summary) if keep && !summary.interrupted => {
-                    if !phone.is_connected() {
-                        break Err(Error::Failed("the connection to the server was lost".into()));
-                    }
+                Ok(_) if keep && !interrupted && phone.is_connected() => {}
+                // Nor is a server that restarts.
+                Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
+                    let calls = phone.calls();
+                    phone.close().await;
+                    let connect = async || Phone::connect(&link, options.clone(), report.clone()).await;
+                    let Some(connected) = again(report, connect).await? else { return Ok(()) };
+                    phone = connected.after(calls);
                 }
                 result => break result.map(|_| ()),
             }

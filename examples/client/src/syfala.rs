@@ -68,6 +68,9 @@ struct StreamFlags {
     /// Which of the device's inputs to hear.
     #[arg(long, value_name = "N", default_value_t = 0)]
     input: u32,
+    /// How many seconds to look for the device again when it is gone, as after a restart; 0 ends at once.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds_or_none)]
+    retry: Duration,
     /// Measure how long sound takes there and back, with a device that echoes: plays numbers, not to be heard.
     #[arg(long, conflicts_with_all = ["play", "device"])]
     measure: bool,
@@ -122,6 +125,10 @@ struct ServeFlags {
     announce: Option<u64>,
 }
 
+fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { seconds(text) }
+}
+
 /// Does what the command line says.
 pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if link.tls_ca.is_some() {
@@ -140,6 +147,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 input: flags.input,
                 measure: flags.measure,
                 trace: false,
+                retry: flags.retry,
             };
             if let Some(path) = &options.record {
                 check_writable(path)?;

@@ -5,6 +5,7 @@ mod phone;
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
+use crate::retry::again;
 use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand, ValueEnum};
 use core::str::FromStr;
@@ -68,7 +69,7 @@ enum Action {
         /// Refuse calls.
         #[arg(long)]
         refuse: bool,
-        /// Go on with the next call. Later recordings are numbered: bob.wav, bob-2.wav, ..
+        /// Go on with the next call, and when the server is back after a restart. Later recordings are numbered: bob.wav, bob-2.wav, ..
         #[arg(long)]
         keep: bool,
     },
@@ -203,9 +204,10 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 range.map_err(|error| Error::Usage(format!("--counter: {error}")))?;
                 check_chunk(&parameters)?;
             }
-            let mut phone = Phone::connect(&link, options, report.clone()).await?;
+            let mut phone = Phone::connect(&link, options.clone(), report.clone()).await?;
             loop {
                 let result = phone.wait(answer, &mut ()).await;
+                let interrupted = result.as_ref().is_ok_and(|summary| summary.interrupted);
                 match result {
                     // One call that went wrong is no reason to miss the next.
                     Err(Error::Failed(reason)) if keep && phone.is_connected() => report.event(
@@ -213,7 +215,15 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                         serde_json::json!({ "reason": reason }),
                         &format!("call failed: {reason}"),
                     ),
-                    Ok(summary) if keep && !summary.interrupted && phone.is_connected() => {}
+                    Ok(_) if keep && !interrupted && phone.is_connected() => {}
+                    // Nor is a server that restarts.
+                    Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
+                        let calls = phone.calls();
+                        phone.close().await;
+                        let connect = async || Phone::connect(&link, options.clone(), report.clone()).await;
+                        let Some(connected) = again(report, connect).await? else { return Ok(()) };
+                        phone = connected.after(calls);
+                    }
                     result => {
                         phone.close().await;
                         return result.map(|_| ());

@@ -7,6 +7,7 @@ use kit::{Client, Server, temporary};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav, voice_decoder};
 use voxwire_core::Message;
 use voxwire_core::testing::vectors;
@@ -232,4 +233,112 @@ fn o_09_what_an_original_said_can_be_played() {
     }
     // A test tone.
     assert!((0.1..=1.5).contains(&loudest), "{loudest}");
+}
+
+/// F-31: who waits with --keep waits on when the server has been restarted.
+#[test]
+fn f_31_waiting_outlasts_a_server_that_restarts() {
+    let mut server = Server::start(Protocol::Opcode);
+    let port = server.address.port();
+    let bob = server.spawn("wait --name bob --keep", "waiting");
+    server.stop();
+    bob.until("lost; trying again");
+    std::thread::park_timeout(Duration::from_millis(1500));
+    server = Server::with(Protocol::Opcode, |config| config.opcode.port = port);
+    bob.until("logged in as bob");
+    bob.until("waiting");
+    let (code, out, errors) = server.client("call bob --play tone --for 0.3");
+    assert_eq!(code, Some(0), "{out}{errors}");
+    server.stop();
+    bob.until("lost; trying again");
+    bob.signal("-INT");
+    assert_eq!(bob.end().0, Some(0));
+}
+
+/// A peer written from the document: a client that is logged in, and the connection of its call.
+struct Callee {
+    server: std::net::TcpStream,
+}
+
+impl Callee {
+    fn login(server: std::net::SocketAddr, name: &str) -> Self {
+        use std::io::Write;
+        let mut server = std::net::TcpStream::connect(server).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut login = Vec::new();
+        Packet::Login { name: name.into() }.encode(&Wire::CLIENT, &mut login).unwrap();
+        server.write_all(&login).unwrap();
+        Self { server }
+    }
+
+    /// The port of the caller, once there is a CallRequest.
+    fn called(&mut self) -> u16 {
+        loop {
+            let frame = read_packet(&mut self.server).expect("a packet of the server's");
+            if let Packet::CallRequest(request) = Packet::decode(&frame, &Wire::CLIENT).unwrap() {
+                return request.port;
+            }
+        }
+    }
+}
+
+fn read_packet(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
+    use std::io::Read;
+    let mut frame = vec![0; 8];
+    stream.read_exact(&mut frame).ok()?;
+    let length = u64::from_le_bytes(frame[..8].try_into().unwrap());
+    frame.resize(8 + usize::try_from(length).unwrap(), 0);
+    stream.read_exact(&mut frame[8..]).ok()?;
+    Some(frame)
+}
+
+/// O-09: one 20 ms packet of stereo Opus every 20 ms for the whole call, silence included: the original plays what it gets.
+#[test]
+fn o_09_voice_goes_every_20_ms_for_the_whole_call_silence_included() {
+    let server = Server::start(Protocol::Opcode);
+    let mut callee = Callee::login(server.address, "meter");
+    let mut clip = resample(&read_flac(SPEECH).unwrap().mono(), 48_000).unwrap();
+    clip.samples.truncate(24_000);
+    let said = temporary("o09-half-a-second.wav");
+    save_wav(&said, &clip, SampleFormat::I16).unwrap();
+    let caller = server.spawn(&format!("call meter --for 3 --play {}", said.display()), "calling");
+    let mut direct = std::net::TcpStream::connect(("127.0.0.1", callee.called())).unwrap();
+    direct.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let first = read_packet(&mut direct).unwrap();
+    assert!(matches!(Packet::decode(&first, &Wire::CLIENT), Ok(Packet::ConnectionEstablished)));
+    let mut decoder = voice_decoder(2).unwrap();
+    let mut samples = vec![0.0; 2 * 5760];
+    let (began, mut times, mut loud) = (std::time::Instant::now(), vec![], vec![]);
+    while let Some(frame) = read_packet(&mut direct) {
+        let Ok(Packet::VoiceData(packet)) = Packet::decode(&frame, &Wire::CLIENT) else {
+            panic!("{frame:02x?}")
+        };
+        // Stereo, one frame of 20 ms: bit 2 of the first byte, a frame count of one, 960 samples of each channel.
+        assert_eq!((packet[0] & 0b111, decoder.decode(packet, &mut samples).unwrap()), (0b100, 1920));
+        times.push(began.elapsed());
+        loud.push(samples[..1920].iter().fold(0.0_f32, |loudest, sample| loudest.max(sample.abs())));
+    }
+    // 150 are due in three seconds, whatever the machine was late with.
+    assert!((140..=155).contains(&times.len()), "{} packets", times.len());
+    // Half a second of speech, and two and a half of silence that is sent all the same.
+    assert!(loud[..25].iter().any(|loud| *loud > 0.05) && loud[60..].iter().all(|loud| *loud < 0.01));
+    assert!(times[times.len() - 1] - times[60] > Duration::from_millis(1500), "not in one burst");
+    assert_eq!(caller.end().0, Some(0));
+}
+
+/// F-85: the port of a call that was given up stays open for a while: an original callee that cannot connect ends itself.
+#[test]
+fn f_85_who_accepts_too_late_is_connected_and_hears_that_it_is_over() {
+    use std::io::Read;
+    let server = Server::start(Protocol::Opcode);
+    let mut callee = Callee::login(server.address, "late");
+    let caller = server.spawn("call late --name alice", "calling");
+    let port = callee.called();
+    caller.signal("-INT");
+    caller.until("may still be accepted");
+    std::thread::park_timeout(Duration::from_millis(500));
+    let mut direct = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the port is still open");
+    direct.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(direct.read(&mut [0; 100]).unwrap(), 0, "and closed without a word");
+    assert_eq!(caller.end().0, Some(1));
 }

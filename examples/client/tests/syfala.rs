@@ -179,8 +179,10 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
     // Killed, without a word.
     let (mut device, address) = serve("");
     let heard = temporary("s07-heard.wav");
-    let stream =
-        Client::spawn(client(address, &format!("stream --record {}", heard.display())), "goes both ways");
+    let stream = Client::spawn(
+        client(address, &format!("stream --retry 0 --record {}", heard.display())),
+        "goes both ways",
+    );
     std::thread::park_timeout(Duration::from_millis(500));
     device.child.kill().unwrap();
     let (code, _, error) = stream.end();
@@ -188,9 +190,83 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
     assert!(load(&heard).is_ok(), "what had been heard is kept");
     // With a goodbye.
     let (device, address) = serve("--for 1.5");
-    let (code, _, error) = Client::spawn(client(address, "stream"), "goes both ways").end();
+    let (code, _, error) = Client::spawn(client(address, "stream --retry 0"), "goes both ways").end();
     assert!(code == Some(1) && error.contains("the device is gone: disconnected"), "{error}");
     assert_eq!(device.end().0, Some(0));
+}
+
+/// F-31: audio goes on when the device is back, and what is recorded goes on in the same file.
+#[test]
+fn f_31_a_stream_outlasts_a_device_that_restarts() {
+    let (mut device, address) = serve("--echo");
+    let heard = temporary("f31-heard.wav");
+    let arguments = format!("stream --play tone --record {}", heard.display());
+    let stream = Client::spawn(client(address, &arguments), "goes both ways");
+    std::thread::park_timeout(Duration::from_millis(500));
+    device.child.kill().unwrap();
+    stream.until("looking for it again");
+    drop(device);
+    std::thread::park_timeout(Duration::from_millis(500));
+    let (device, _) = serve(&format!("--echo --port {}", address.port()));
+    stream.until("both ways again");
+    std::thread::park_timeout(Duration::from_millis(500));
+    stream.signal("-INT");
+    let (code, out, error) = stream.end();
+    assert_eq!(code, Some(0), "{out}{error}");
+    assert!(load(&heard).unwrap().frames() > 24_000, "a second, less what starting took");
+    device.signal("-TERM");
+    // One that does not come back.
+    let (mut device, address) = serve("");
+    let stream = Client::spawn(client(address, "stream --retry 1"), "goes both ways");
+    device.child.kill().unwrap();
+    let (code, _, error) = stream.end();
+    assert!(code == Some(1) && error.contains("the device is gone"), "{error}");
+    assert!(error.contains("not back within 1 s"), "{error}");
+}
+
+/// F-89: outputs of different rates, each at its own.
+#[test]
+fn f_89_outputs_may_differ_in_rate() {
+    use std::sync::{Arc, Mutex};
+    use voxwire_core::{Handler, Instant, Session as _};
+    use voxwire_syfala::{IoResult, SampleType, ServerCommand, ServerEvent, Settings};
+    /// A device that says yes, and counts.
+    struct Counter(Arc<Mutex<[usize; 2]>>);
+    impl Handler<voxwire_syfala::Server> for Counter {
+        fn on_event(&mut self, server: &mut voxwire_syfala::Server, now: Instant, event: ServerEvent<'_>) {
+            let result = IoResult::Success;
+            let command = match event {
+                ServerEvent::StartIo { client } => ServerCommand::StartIoResult { client, result },
+                ServerEvent::StopIo { client } => ServerCommand::StopIoResult { client, result },
+                ServerEvent::Audio { audio, .. } => {
+                    self.0.lock().unwrap()[audio.stream as usize] += audio.payload.len();
+                    return;
+                }
+                _ => return,
+            };
+            server.handle_command(now, command).unwrap();
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    let of_rate = |rate| voxwire_server::syfala::format(rate, 1, 0, SampleType::IEEF32).unwrap();
+    let outputs = [of_rate(48_000), of_rate(16_000)];
+    let mut server = voxwire_syfala::Server::new(&[], &outputs, Settings::DEFAULT, 1).unwrap();
+    let networks = voxwire_syfala::Network::LOOPBACK;
+    server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
+    let (listener, address) = voxwire_server::syfala::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+    let counts = Arc::new(Mutex::new([0; 2]));
+    let settings = voxwire_transport::HubSettings::DEFAULT;
+    let _hub = voxwire_transport::Hub::spawn(vec![listener], server, Counter(counts.clone()), settings);
+    for output in ["", "--output 0", "--output 1"] {
+        *counts.lock().unwrap() = [0; 2];
+        let done = client(address, &format!("stream --play tone --for 1 {output}")).output().unwrap();
+        assert_eq!(done.status.code(), Some(0), "{output}: {}", String::from_utf8_lossy(&done.stderr));
+        let [fast, slow] = *counts.lock().unwrap();
+        // Each by its own rate, whatever the machine could not keep up with.
+        let ratio = fast as f64 / slow as f64;
+        assert!(slow > 16_000 && (2.5..3.5).contains(&ratio), "{output}: {fast} and {slow} bytes");
+    }
 }
 
 #[test]

@@ -397,6 +397,39 @@ fn f_28_a_fixed_name_goes_to_the_newest_connection_and_back() {
     ring(&mut old);
 }
 
+/// F-31: who waits with --keep waits on when the server has been restarted, and says so once.
+#[test]
+fn f_31_waiting_outlasts_a_server_that_restarts() {
+    let mut server = Server::start(Protocol::Voicelink);
+    let said = sweep(8000, 1, 0.2);
+    save_wav(&temporary("f31-say.wav"), &said, SampleFormat::I16).unwrap();
+    let mut bob = server.spawn("wait --name bob --keep --record f31.wav", "waiting");
+    let call = "call bob --rate 8000 --play f31-say.wav";
+    assert_eq!(server.client(call).0, Some(0));
+    for _ in 0..2 {
+        let port = server.address.port();
+        server.stop();
+        bob.until("lost; trying again");
+        // It stays away for longer than the first attempts take.
+        std::thread::park_timeout(Duration::from_millis(1500));
+        server = Server::with(Protocol::Voicelink, |config| config.voicelink.port = port);
+        bob.until("registered as bob");
+        bob.until("waiting");
+        let (code, out, errors) = server.client(call);
+        assert_eq!(code, Some(0), "{out}{errors}");
+    }
+    // Recordings are numbered across the restarts.
+    for name in ["f31.wav", "f31-2.wav", "f31-3.wav"] {
+        assert!(compare(&said, &load(&temporary(name)).unwrap()).unwrap().exact, "{name}");
+    }
+    // A signal ends the wait for a server that is away, too.
+    server.stop();
+    bob.until("lost; trying again");
+    bob.signal("-INT");
+    let (code, out, errors) = bob.end();
+    assert_eq!(code, Some(0), "{out}{errors}");
+}
+
 #[test]
 fn c_08_the_demonstration_is_heard_and_leaves_its_files() {
     for (name, impairment) in [("demo-clean", &[][..]), ("demo-lossy", &["--loss", "5", "--jitter", "10"])] {

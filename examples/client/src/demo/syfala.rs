@@ -76,6 +76,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         input: 0,
         measure: false,
         trace: true,
+        retry: Duration::ZERO,
     };
     let summary = stream(&[to], options, &Report::silent()).await?;
     device.drain(Duration::from_secs(2)).await;

@@ -83,6 +83,8 @@ const SHAPE: Shape =
     Shape { rate: OPUS_RATE, channels: CHANNELS, format: SampleFormat::I16, order: SampleOrder::Little };
 /// How long what has come in before the end of a call may be played behind it.
 const REST: Duration = Duration::from_secs(1);
+/// How long the port of a call that was given up stays open.
+const LATE: Duration = Duration::from_secs(5);
 /// How long to wait for the server's answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -158,7 +160,8 @@ impl Happening {
 impl Phone {
     /// Connects and logs in.
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
-        let mut client = Client::new(ClientSettings { listen: options.listen, ..ClientSettings::DEFAULT });
+        let settings = ClientSettings { listen: options.listen, linger: LATE, ..ClientSettings::DEFAULT };
+        let mut client = Client::new(settings);
         let name = match &options.secret {
             Some(secret) => format!("{}:{secret}", options.name),
             None => options.name.clone(),
@@ -195,15 +198,43 @@ impl Phone {
         }
     }
 
+    /// Calls so far: they number the recordings.
+    pub(crate) const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Goes on after so many calls on a connection before this one.
+    pub(crate) fn after(self, calls: u32) -> Self {
+        Self { calls, ..self }
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.connection.session().phase() != Phase::Disconnected
     }
 
     /// Hangs up, and waits a moment until it is written.
     pub(crate) async fn close(mut self) {
+        let _ = timeout(LATE, self.let_linger()).await;
         self.connection.shutdown();
         let rest = async { while self.connection.next().await.is_some() {} };
         let _ = timeout(Duration::from_secs(2), rest).await;
+    }
+
+    /// Keeps the ports of calls that were given up open for a while: an original callee that accepts too late, and cannot
+    /// connect, ends itself. A signal ends the wait.
+    async fn let_linger(&mut self) {
+        if self.connection.session().lingers().is_none() || !self.is_connected() {
+            return;
+        }
+        let text = "the call may still be accepted: its port stays open for 5 s, and whoever comes is told that it is over";
+        self.report.plain("lingering", text);
+        while let Ok(Some(news)) = self.news().await {
+            match news {
+                Happening::Incoming { call, .. } => drop(self.tell(ClientCommand::Refuse { call })),
+                Happening::Disconnected => return,
+                _ => {}
+            }
+        }
     }
 
     /// Prints who is there.

@@ -4,6 +4,7 @@ use super::driver::Measure;
 use super::{Driver, News, Signals, Spread};
 use crate::error::{Error, failed};
 use crate::report::Report;
+use crate::retry::Backoff;
 use crate::sound::{Player, Recorder, Shape, Source, peak};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -16,7 +17,7 @@ use voxwire_audio::{Pacer, SampleOrder, decode, encode};
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{everybody, sample_format};
 use voxwire_syfala::stream::StreamStats;
-use voxwire_syfala::{ClientCommand, Format};
+use voxwire_syfala::{Cause, ClientCommand, Format};
 
 /// How long a device may take to be found, to start and to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) measure: bool,
     /// Remember when each message came and went.
     pub(crate) trace: bool,
+    /// How long to look for a device that is gone.
+    pub(crate) retry: Duration,
 }
 
 /// How it went.
@@ -63,10 +66,16 @@ pub(crate) struct Summary {
 /// What goes to one of the device's outputs.
 struct Output {
     format: Format,
+    /// Frames of a message, and when the next one is due, by the output's own rate.
+    block: usize,
+    rate: u32,
+    pacer: Pacer,
     player: Option<Player>,
     /// What is played, in numbers rather than sound.
     measure: bool,
     frame: u64,
+    /// All has been played.
+    over: bool,
 }
 
 /// When which frame was sent, for as long as it can come back.
@@ -78,6 +87,11 @@ const NUMBERS: u64 = 32_767;
 const GROUP: u64 = 32;
 
 impl Output {
+    /// The clock begins anew, the sound does not.
+    fn restart(&mut self) {
+        self.pacer = Pacer::new(self.rate);
+    }
+
     /// The next frames, silent where there is nothing to play.
     fn next(&mut self, frames: usize) -> Result<(Vec<u8>, f64, bool), Error> {
         let len = frames * self.format.frame_size();
@@ -131,7 +145,31 @@ async fn converse(
         () = signals.recv() => return Err(failed!("interrupted before there was audio")),
     };
     report.plain("started", "audio goes both ways");
-    let mut result = talk.go_on(driver, options, &mut signals, report).await;
+    let (began, mut pause) = (Instant::now(), Backoff::new());
+    let mut result = loop {
+        let gone = match talk.go_on(driver, options, began, &mut signals, report).await {
+            Ok(Some(gone)) => gone,
+            result => break result.map(|_| ()),
+        };
+        let gone = failed!("the device is gone: {gone}");
+        if options.retry.is_zero() {
+            break Err(gone);
+        }
+        report.event("lost", json!({ "reason": gone.to_string() }), &format!("{gone}; looking for it again"));
+        let again = async {
+            while let Err(error) = talk.find_again(driver, to, report).await {
+                tracing::debug!(%error, "not yet");
+                tokio::time::sleep(pause.next()).await;
+            }
+        };
+        tokio::select! {
+            found = timeout(options.retry, again) => match found {
+                Ok(()) => report.plain("started", "audio goes both ways again"),
+                Err(_) => break Err(failed!("{gone}, and not back within {} s", options.retry.as_secs_f64())),
+            },
+            () = signals.recv() => break Err(gone),
+        }
+    };
     if result.is_ok() {
         result = tokio::select! {
             result = talk.end(driver, report) => result,
@@ -175,13 +213,18 @@ async fn begin(
             return Err(error);
         }
     };
+    start(driver, server, report).await?;
+    Ok(talk)
+}
+
+/// Accepts a device that was found, and starts IO.
+async fn start(driver: &mut Driver, server: PeerId, report: &Report) -> Result<(), Error> {
     for command in
         [ClientCommand::Accept { server }, ClientCommand::StopDiscovery, ClientCommand::StartIo { server }]
     {
         driver.command(command).map_err(|refusal| failed!("cannot start: {refusal}"))?;
     }
-    await_news(driver, server, report, "start", |news| matches!(news, News::Started)).await?;
-    Ok(talk)
+    await_news(driver, server, report, "start", |news| matches!(news, News::Started)).await
 }
 
 /// Waits for a device, the first that is found.
@@ -256,13 +299,12 @@ async fn await_news(
 /// What is said and heard.
 struct Talk {
     server: PeerId,
+    /// Which of the device's inputs is heard.
+    input: usize,
     outputs: Vec<Output>,
     recorder: Option<(Recorder, Format)>,
     sent: Sent,
     round_trips: Arc<Mutex<Spread>>,
-    /// Frames of a message, and their rate.
-    block: usize,
-    rate: u32,
     loudest: f64,
     /// What could not be sent in time.
     left_out: Duration,
@@ -279,9 +321,6 @@ impl Talk {
     ) -> Result<Self, Error> {
         let shapes: Result<Vec<Shape>, Error> = inputs.iter().chain(outputs).map(shape).collect();
         let shapes = shapes?;
-        if !can_serve(inputs, outputs) {
-            return Err(failed!("outputs of different rates cannot be served"));
-        }
         if options.output.is_some_and(|output| output as usize >= outputs.len()) {
             return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
         }
@@ -293,9 +332,9 @@ impl Talk {
         if (options.source.is_some() || options.measure) && outputs.is_empty() {
             return Err(failed!("the device has no outputs: nothing can be played"));
         }
-        let first = shapes.first().ok_or_else(|| failed!("the device has no streams"))?;
-        let rate = shapes.get(inputs.len()).unwrap_or(first).rate;
-        let ready = options.source.as_ref().map(|source| source.at_rate(rate)).transpose()?;
+        if shapes.is_empty() {
+            return Err(failed!("the device has no streams"));
+        }
         let of_outputs = outputs.iter().zip(&shapes[inputs.len()..]).enumerate();
         let outputs = of_outputs.map(|(n, (format, shape))| {
             let chosen = match (options.output, &options.source) {
@@ -303,9 +342,22 @@ impl Talk {
                 (None, Some(Source::Microphone)) => n == 0,
                 (None, _) => true,
             };
-            let ready = ready.as_ref().filter(|_| chosen);
+            // Each by its own rate: they may differ.
+            let ready = options.source.as_ref().filter(|_| chosen);
+            let ready = ready.map(|source| source.at_rate(shape.rate)).transpose()?;
             let player = ready.map(|ready| ready.player(*shape)).transpose()?;
-            Ok(Output { format: *format, player, measure: options.measure && chosen, frame: 0 })
+            let thousandth = (shape.rate as usize).div_ceil(1000);
+            let block = format.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
+            Ok(Output {
+                format: *format,
+                block: block.clamp(1, thousandth * 100),
+                rate: shape.rate,
+                pacer: Pacer::new(shape.rate),
+                player,
+                measure: options.measure && chosen,
+                frame: 0,
+                over: false,
+            })
         });
         let outputs: Vec<Output> = outputs.collect::<Result<_, Error>>()?;
         if options.measure {
@@ -314,9 +366,6 @@ impl Talk {
                 return Err(failed!("samples of 8 bits are too small to be measured with"));
             }
         }
-        let hint = outputs.iter().find_map(|output| output.format.buffer_size);
-        let thousandth = (rate as usize).div_ceil(1000);
-        let block = hint.map_or(thousandth, |frames| frames.get() as usize).clamp(1, thousandth * 100);
         let (sent, round_trips) = (Sent::default(), Arc::new(Mutex::new(Spread::default())));
         let mut recorder = None;
         if let Some(format) = input {
@@ -332,54 +381,80 @@ impl Talk {
         let said = options.trace.then(Vec::new);
         Ok(Self {
             server,
+            input: options.input as usize,
             outputs,
             recorder,
             sent,
             round_trips,
-            block,
-            rate,
             loudest: 0.0,
             left_out: Duration::ZERO,
             said,
         })
     }
 
-    /// Speaks and listens until all is said.
+    /// Finds the device again, with the formats that it had, and starts IO. What is said goes on where it was.
+    async fn find_again(
+        &mut self,
+        driver: &mut Driver,
+        to: &[SocketAddr],
+        report: &Report,
+    ) -> Result<(), Error> {
+        driver
+            .command(ClientCommand::Discover)
+            .map_err(|refusal| failed!("cannot look for it: {refusal}"))?;
+        let (server, inputs, outputs) = connect(driver, to, report).await?;
+        let same = outputs.iter().eq(self.outputs.iter().map(|output| &output.format))
+            && self.recorder.as_ref().is_none_or(|(_, format)| inputs.get(self.input) == Some(format));
+        if !same {
+            let _ = driver.command(ClientCommand::Fail { server });
+            return Err(failed!("the device has other streams now"));
+        }
+        start(driver, server, report).await?;
+        self.server = server;
+        Ok(())
+    }
+
+    /// Speaks and listens until all is said, or the device is gone.
     async fn go_on(
         &mut self,
         driver: &mut Driver,
         options: &Options,
+        began: Instant,
         signals: &mut Signals,
         report: &Report,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Cause>, Error> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (mut since, mut pacer) = (Instant::now(), Pacer::new(self.rate));
-        let (began, mut over, mut shown) = (Instant::now(), None, Instant::now());
+        let mut since = Instant::now();
+        let (mut over, mut shown) = (None, Instant::now());
+        self.outputs.iter_mut().for_each(Output::restart);
         loop {
             tokio::select! {
                 news = driver.next() => match news {
                     News::Lost { server, cause } if server == self.server => {
-                        return Err(failed!("the device is gone: {cause}"));
+                        self.listen(driver)?;
+                        return Ok(Some(cause));
                     }
                     News::Interrupted => {
                         report.plain("interrupted", "the device stopped by itself; it is asked to start again");
                     }
                     News::Refused(what) => return Err(failed!("the device refuses to {what}")),
-                    News::Started => (since, pacer) = (Instant::now(), Pacer::new(self.rate)),
+                    News::Started => {
+                        since = Instant::now();
+                        self.outputs.iter_mut().for_each(Output::restart);
+                    }
                     _ => {}
                 },
                 _ = ticks.tick() => {
                     // A machine that cannot keep up leaves something out, and goes on hearing what else there is.
-                    let behind = since.elapsed().saturating_sub(pacer.due());
+                    let behind = since.elapsed().saturating_sub(self.due().unwrap_or(since.elapsed()));
                     if behind > BEHIND {
                         since += behind;
                         self.left_out += behind;
                     }
                     let tick = Instant::now();
-                    while pacer.due() <= since.elapsed() && tick.elapsed() < AT_A_TIME {
-                        pacer.sent(self.block);
-                        if self.say(driver)? {
+                    while self.due().is_some_and(|due| due <= since.elapsed()) && tick.elapsed() < AT_A_TIME {
+                        if self.say(driver, since.elapsed())? {
                             over.get_or_insert_with(Instant::now);
                         }
                     }
@@ -391,10 +466,10 @@ impl Talk {
                     let time_is_up = options.length.is_some_and(|length| began.elapsed() >= length);
                     let said = options.length.is_none() && over.is_some_and(|at: Instant| at.elapsed() >= TAIL);
                     if time_is_up || said {
-                        return Ok(());
+                        return Ok(None);
                     }
                 }
-                () = signals.recv() => return Ok(()),
+                () = signals.recv() => return Ok(None),
             }
         }
     }
@@ -408,13 +483,25 @@ impl Talk {
         Ok(())
     }
 
-    /// Sends a message's worth to every output. True once everything has been played.
-    fn say(&mut self, driver: &Driver) -> Result<bool, Error> {
+    /// When something is to be sent next, to whichever output.
+    fn due(&self) -> Option<Duration> {
+        self.outputs.iter().map(|output| output.pacer.due()).min()
+    }
+
+    /// Sends a message's worth to every output whose turn it is. True once everything has been played.
+    fn say(&mut self, driver: &Driver, now: Duration) -> Result<bool, Error> {
         let mut measured = false;
         let mut played = self.outputs.iter().any(|output| output.player.is_some());
         for (stream, output) in (0..).zip(&mut self.outputs) {
+            measured |= output.measure && output.pacer.due() > now;
+            if output.pacer.due() > now {
+                played &= output.over || output.player.is_none();
+                continue;
+            }
+            output.pacer.sent(output.block);
             let frame = output.frame;
-            let (samples, loudest, over) = output.next(self.block)?;
+            let (samples, loudest, over) = output.next(output.block)?;
+            output.over = over;
             self.loudest = self.loudest.max(loudest);
             played &= over || output.player.is_none();
             if output.measure && !core::mem::replace(&mut measured, true) {
@@ -483,8 +570,7 @@ fn measurer(format: Format, sent: Sent, times: Arc<Mutex<Spread>>) -> Measure {
 
 /// Whether ours can serve all streams: they become active together.
 fn can_serve(inputs: &[Format], outputs: &[Format]) -> bool {
-    let rates = outputs.windows(2).all(|pair| matches!(pair, [a, b] if a.sample_rate == b.sample_rate));
-    rates && inputs.iter().chain(outputs).all(|format| shape(format).is_ok())
+    inputs.iter().chain(outputs).all(|format| shape(format).is_ok())
 }
 
 /// How the programs' sound is to be made for a stream.

@@ -109,6 +109,16 @@ impl Phone {
         Ok(phone)
     }
 
+    /// Calls so far: they number the recordings.
+    pub(crate) const fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Goes on after so many calls on a connection before this one.
+    pub(crate) fn after(self, calls: u32) -> Self {
+        Self { calls, ..self }
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         self.connection.session().is_connected()
     }
