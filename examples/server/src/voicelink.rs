@@ -106,6 +106,11 @@ struct Porter {
     secrets_only: bool,
 }
 
+/// A name for the log, with an end that it cannot forge.
+fn quoted(name: &str) -> String {
+    format!("{:?}", Untrusted::new(name))
+}
+
 impl Porter {
     /// Gives the fixed name of an address to the newest connection from there: the one before may be half dead.
     fn introduce(&self, server: &mut Server, now: Instant, address: IpAddr) {
@@ -164,7 +169,6 @@ impl Handler<Server> for Porter {
         let who = |peer: PeerId| {
             Who { name: server.name(peer).map(str::as_bytes), address: server.address(peer) }.to_string()
         };
-        let quoted = |name: &str| format!("{:?}", Untrusted::new(name));
         match event {
             ServerEvent::Connected { peer, from } => {
                 tracing::debug!(%peer, ?from, "connected");
