@@ -308,7 +308,7 @@ fn o_09_voice_goes_every_20_ms_for_the_whole_call_silence_included() {
     assert!(matches!(Packet::decode(&first, &Wire::CLIENT), Ok(Packet::ConnectionEstablished)));
     let mut decoder = voice_decoder(2).unwrap();
     let mut samples = vec![0.0; 2 * 5760];
-    let (began, mut times, mut loud) = (std::time::Instant::now(), vec![], vec![]);
+    let (began, mut times, mut loud) = (tokio::time::Instant::now(), vec![], vec![]);
     while let Some(frame) = read_packet(&mut direct) {
         let Ok(Packet::VoiceData(packet)) = Packet::decode(&frame, &Wire::CLIENT) else {
             panic!("{frame:02x?}")

@@ -403,7 +403,7 @@ fn f_31_waiting_outlasts_a_server_that_restarts() {
     let mut server = Server::start(Protocol::Voicelink);
     let said = sweep(8000, 1, 0.2);
     save_wav(&temporary("f31-say.wav"), &said, SampleFormat::I16).unwrap();
-    let mut bob = server.spawn("wait --name bob --keep --record f31.wav", "waiting");
+    let bob = server.spawn("wait --name bob --keep --record f31.wav", "waiting");
     let call = "call bob --rate 8000 --play f31-say.wav";
     assert_eq!(server.client(call).0, Some(0));
     for _ in 0..2 {

@@ -447,7 +447,7 @@ impl Talk {
                 },
                 _ = ticks.tick() => {
                     // A machine that cannot keep up leaves something out, and goes on hearing what else there is.
-                    let behind = since.elapsed().saturating_sub(self.due().unwrap_or(since.elapsed()));
+                    let behind = since.elapsed().saturating_sub(self.due().unwrap_or_else(|| since.elapsed()));
                     if behind > BEHIND {
                         since += behind;
                         self.left_out += behind;
