@@ -139,6 +139,12 @@ impl SourceRate {
         self.exempt.extend(addresses.iter().map(IpAddr::to_canonical));
     }
 
+    /// Whether an address stands for many people: loopback, and what [`SourceRate::exempt`] was told.
+    pub fn is_exempt(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        source.is_loopback() || self.exempt.contains(&source)
+    }
+
     /// Takes one token of `source`'s bucket; false if none is left.
     pub fn allow(&mut self, now: Instant, source: IpAddr) -> bool {
         self.allow_n(now, source, 1)
@@ -147,7 +153,7 @@ impl SourceRate {
     /// Takes `n` tokens of `source`'s bucket, or none if fewer are left: false.
     pub fn allow_n(&mut self, now: Instant, source: IpAddr, n: u32) -> bool {
         let source = source.to_canonical();
-        if source.is_loopback() || self.exempt.contains(&source) {
+        if self.is_exempt(source) {
             return true;
         }
         let rate = self.rate;

@@ -38,10 +38,13 @@ impl Code {
     pub const GROUP_MEMBER_DOES_NOT_EXIST: Self = Self(770);
     /// Ours: the request is malformed, or its action is unknown.
     pub const REQUEST_INVALID: Self = Self(1023);
-    /// Ours: a limit is reached (names, groups, members, kept messages, log-ins waiting); a request like it may succeed later.
+    /// Ours: a limit is reached (accounts, groups, members, bytes a second, log-ins waiting); a request like it may succeed later.
     pub const REQUEST_OVER_LIMIT: Self = Self(1024);
     /// Ours: the server cannot do it now (its database fails, or it ends).
     pub const SERVER_UNAVAILABLE: Self = Self(1025);
+
+    /// Ours: there is no room for it among the messages that are kept for the recipient.
+    pub const MAILBOX_FULL: Self = Self(1026);
 
     /// The name, for those that have one.
     pub const fn name(self) -> Option<&'static str> {
@@ -63,6 +66,7 @@ impl Code {
             Self::REQUEST_INVALID => "REQUEST_INVALID",
             Self::REQUEST_OVER_LIMIT => "REQUEST_OVER_LIMIT",
             Self::SERVER_UNAVAILABLE => "SERVER_UNAVAILABLE",
+            Self::MAILBOX_FULL => "MAILBOX_FULL",
             _ => return None,
         })
     }
@@ -74,7 +78,7 @@ impl Code {
 
     /// Whether the same request may succeed later: the server has too much to do, or too much was asked of it.
     pub const fn is_temporary(self) -> bool {
-        matches!(self, Self::REQUEST_OVER_LIMIT | Self::SERVER_UNAVAILABLE)
+        matches!(self, Self::REQUEST_OVER_LIMIT | Self::SERVER_UNAVAILABLE | Self::MAILBOX_FULL)
     }
 }
 

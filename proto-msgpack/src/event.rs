@@ -301,7 +301,13 @@ pub enum ServerEvent<'a> {
         /// The user.
         username: Text<'a>,
     },
-    /// An update for users who are away: keep it and `Allow`, or `Refuse` with `USER_NOT_CONNECTED`. (Where some members of a
+    /// A group that nobody but its owner has joined, and nobody has used for a while, is forgotten: remove it from what is stored.
+    GroupForgotten {
+        /// The group.
+        group_name: Box<[u8]>,
+    },
+    /// An update for users who are away: keep it and `Allow`, or `Refuse` with `USER_NOT_CONNECTED` if there is no such user, and with
+    /// `MAILBOX_FULL` if there is no room. (Where some members of a
     /// group have it already, the request succeeds in any case.)
     Keeping {
         /// Names it in the answer.

@@ -15,7 +15,10 @@ use crate::{
 };
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
-use core::{net::SocketAddr, time::Duration};
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 use groups::Groups;
 use questions::{Asked, What};
 use users::{Away, Login, Lost, Users};
@@ -24,6 +27,12 @@ use voxwire_core::{
     Rate, Session, SourceRate, name_key,
 };
 use waiting::{Ledger, Waiting, action_of};
+
+/// What a registration costs of [`Settings::registrations`], in tokens.
+pub const REGISTRATION: u32 = 15;
+
+/// What a new group costs of [`Settings::creations`], in tokens.
+pub const CREATION: u32 = 60;
 
 /// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
 pub type Digest = fn(&[u8]) -> [u8; 32];
@@ -60,7 +69,8 @@ pub struct Server {
     /// Those who are not logged in, by how long they have been here.
     strangers: BTreeSet<(u64, PeerId)>,
     opened: u64,
-    attempts: SourceRate,
+    registrations: SourceRate,
+    creations: SourceRate,
     outbox: Outbox,
     /// What is to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
@@ -86,8 +96,10 @@ pub struct Settings {
     pub contacts_first: bool,
     /// How long the log-in of a lost connection may be taken up again, with its token, from the same address.
     pub resume: Duration,
-    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`.
+    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`: 30 s.
     pub answer: Duration,
+    /// The same for log-ins and registrations, which wait for each other: 38 s, as clients wait for 40 s.
+    pub admission: Duration,
     /// After which time a client that is connected must have got what was delivered to it, beside what the delivery takes at
     /// 16 KiB a second: longer than a driver waits for sent bytes to be acknowledged.
     pub receipt: Duration,
@@ -111,10 +123,19 @@ pub struct Settings {
     pub waiting_bytes: usize,
     /// `call_data` of one connection; beyond it reading pauses, nothing is dropped.
     pub voice: Rate,
-    /// Log-ins and registrations of one address (loopback is exempt).
-    pub attempts: Rate,
-    /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. And bytes of
-    /// all messages of one user, times those who get them.
+    /// Registrations of one address, in tokens of which each costs [`REGISTRATION`]: 40 at once, four a minute (loopback and
+    /// [`Server::exempt`] are exempt). Log-ins are not refused by address, so that nobody can keep its neighbours out: the application
+    /// serves them in an order of its own.
+    pub registrations: Rate,
+    /// New groups of one address, in tokens of which each costs [`CREATION`]: 64 at once, one a minute (loopback and
+    /// [`Server::exempt`] are exempt).
+    pub creations: Rate,
+    /// After which time a group is forgotten that only its owner is a member of, and that nobody has used: a day.
+    pub lonely: Duration,
+    /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. One sender may
+    /// take a quarter of it, the senders of one address (loopback and [`Server::exempt`] are exempt) a half; one message may go
+    /// beyond that share if half of it is left and a quarter of the whole remains for others: what is too much is made up for. And bytes
+    /// of all messages of one user, times those who get them.
     pub messages: Rate,
     /// How many bytes of live audio may wait for a slow listener; one message always may.
     pub queue: usize,
@@ -132,6 +153,7 @@ impl Settings {
         contacts_first: false,
         resume: Duration::from_secs(60),
         answer: Duration::from_secs(30),
+        admission: Duration::from_secs(38),
         receipt: Duration::from_secs(30),
         max_connections: 16,
         max_groups: 100_000,
@@ -142,8 +164,10 @@ impl Settings {
         max_waiting: 16,
         waiting_bytes: 32 * 1024 * 1024,
         voice: Rate { per_second: 120, burst: 500 },
-        attempts: Rate { per_second: 2, burst: 40 },
-        messages: Rate { per_second: 256 * 1024, burst: 24 * 1024 * 1024 },
+        registrations: Rate { per_second: 1, burst: 40 * REGISTRATION },
+        creations: Rate { per_second: 1, burst: 64 * CREATION },
+        lonely: Duration::from_secs(24 * 60 * 60),
+        messages: Rate { per_second: 256 * 1024, burst: 32 * 1024 * 1024 },
         // 200 ms of one speaker are 26 KB.
         queue: 128 * 1024,
     };
@@ -228,7 +252,7 @@ struct Conduct {
 type Answer<'a> = Result<Option<ServerEvent<'a>>, Code>;
 
 impl Server {
-    /// A server without users and groups. `seed` should be random: it keeps outsiders from choosing whose attempts are
+    /// A server without users and groups. `seed` should be random: it keeps outsiders from choosing whose registrations are
     /// counted with theirs.
     pub fn new(settings: Settings, seed: u64, digest: Digest) -> Self {
         let max = settings.limits.max_peers;
@@ -254,12 +278,19 @@ impl Server {
             ledger: Ledger::default(),
             strangers: BTreeSet::new(),
             opened: 0,
-            attempts: SourceRate::new(settings.attempts, 4096, seed),
+            registrations: SourceRate::new(settings.registrations, 4096, seed),
+            creations: SourceRate::new(settings.creations, 4096, seed),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ServerStats::default(),
             settings,
         }
+    }
+
+    /// Exempts addresses that stand for many people from limits by address, as loopback is.
+    pub fn exempt(&mut self, addresses: &[IpAddr]) {
+        self.registrations.exempt(addresses);
+        self.creations.exempt(addresses);
     }
 
     /// What a user or a group is known by here, and should be stored under: the name's
@@ -621,7 +652,7 @@ impl Session for Server {
                 if self.groups.len() >= max && self.groups.get(group_name.0).is_none() {
                     return Err(Refusal::Full { what: "groups", max });
                 }
-                self.groups.add(group_name.0, owner.0);
+                self.groups.add(group_name.0, owner.0, now.saturating_add(self.settings.lonely));
                 Ok(())
             }
             ServerCommand::Member { group_name, username } => {
@@ -656,6 +687,9 @@ impl Session for Server {
         if let Some(peer) = self.receipts.pop(now) {
             return self.received(peer);
         }
+        if let Some(group_name) = self.groups.forget_lonely(now, self.settings.lonely) {
+            return Some(ServerEvent::GroupForgotten { group_name });
+        }
         let guests = self.away.expire(now);
         self.turn_away(guests);
         None
@@ -665,8 +699,9 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        let timers = [self.answers.next(), self.receipts.next(), self.turns.next(), self.away.next()];
-        timers.into_iter().flatten().min()
+        let sessions = [self.answers.next(), self.receipts.next(), self.turns.next(), self.away.next()];
+        let timers = sessions.into_iter().chain([self.groups.next_lonely()]);
+        timers.flatten().min()
     }
 
     fn take_deferred(&mut self) -> Option<Deferred> {

@@ -482,7 +482,7 @@ fn m_11_whoever_goes_on_sending_nonsense_is_cut_off_and_may_have_slips() {
 }
 
 #[test]
-fn c_04_requests_and_audio_beyond_their_rates_are_read_later_and_guesses_are_refused() {
+fn c_04_requests_and_audio_beyond_their_rates_are_read_later_and_new_accounts_refused() {
     let mut server = Server::new(Settings::DEFAULT, 1, digest);
     let peer = PeerId { slot: 0, generation: 0 };
     let now = Instant::ZERO;
@@ -523,11 +523,19 @@ fn c_04_requests_and_audio_beyond_their_rates_are_read_later_and_guesses_are_ref
         let peer = PeerId { slot, generation: 0 };
         server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from }).unwrap();
         let (username, password) = ("a".into(), "b".into());
-        let asked = server.receive(now, peer, ClientMessage::Login { username, password }).unwrap();
+        let asked = server.receive(now, peer, ClientMessage::Register { username, password }).unwrap();
         refused += usize::from(asked.is_none());
         drain(&mut server);
     }
-    assert_eq!(refused, 19, "forty guesses of one address");
+    assert_eq!(refused, 19, "forty accounts of one address");
+    // F-06: log-ins are never refused because of others at the address.
+    for slot in 100..400 {
+        let peer = PeerId { slot, generation: 0 };
+        server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from }).unwrap();
+        let (username, password) = ("a".into(), "b".into());
+        assert!(server.receive(now, peer, ClientMessage::Login { username, password }).unwrap().is_some());
+        drain(&mut server);
+    }
 }
 
 #[test]

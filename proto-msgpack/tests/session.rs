@@ -367,6 +367,9 @@ fn m_03_logging_out_with_the_originals_codes() {
     };
     assert_eq!(logout(&mut hall, "ann"), b"\xcd\x01\x00");
     hall.code(ann, login("ann", "geheim"));
+    // F-86: of those who are there, and of those who are not.
+    assert_eq!(logout(&mut hall, "bob"), b"\xcd\x02\x00");
+    hall.user("bob");
     assert_eq!(logout(&mut hall, "bob"), b"\xcd\x02\x04");
     assert_eq!(logout(&mut hall, "ann"), b"\x00");
 }
@@ -561,8 +564,10 @@ fn m_08_recordings_and_their_limits() {
     assert_eq!(hall.code(ann, recording("bob", &long)), "SUCCESS");
     assert_eq!(hall.code(ann, recording("bob", &long)), "REQUEST_OVER_LIMIT");
     // And more than one should send, to whomever.
-    let cat = hall.user("cat");
-    assert_eq!(hall.code(ann, recording("cat", &long)), "REQUEST_OVER_LIMIT");
+    let (cat, _dan) = (hall.user("cat"), hall.user("dan"));
+    assert_eq!(hall.code(ann, recording("cat", &long)), "SUCCESS");
+    assert_eq!(hall.code(ann, recording("dan", &long)), "REQUEST_OVER_LIMIT");
+    hall.heard(cat);
     assert_eq!(hall.code(bob, recording("cat", &second)), "SUCCESS");
     assert_eq!(hall.heard(cat).len(), 1);
 }
@@ -572,17 +577,22 @@ fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sen
     let settings =
         Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
     let mut hall = Hall::new(settings, Office::discreet(), 1);
-    let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
-    let text = "x".repeat(1500);
-    for code in ["SUCCESS", "SUCCESS", "REQUEST_OVER_LIMIT"] {
+    let (ann, bob, cat, dan) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("dan"));
+    let text = "x".repeat(1400);
+    // F-08: one sender has a quarter, which one text may go beyond, and is paid for.
+    for code in ["SUCCESS", "REQUEST_OVER_LIMIT"] {
         assert_eq!(hall.code(ann, whisper("bob", &text)), code);
     }
-    assert_eq!(hall.code(cat, whisper("bob", &text)), "REQUEST_OVER_LIMIT", "bob gets no more");
+    assert_eq!(hall.code(cat, whisper("bob", &text)), "SUCCESS", "others have theirs");
+    assert_eq!(hall.code(dan, whisper("bob", &text)), "REQUEST_OVER_LIMIT", "bob gets no more");
+    assert_eq!(hall.code(dan, whisper("bob", "call me")), "SUCCESS", "but this");
     assert_eq!(hall.code(bob, whisper("cat", &text)), "SUCCESS", "and may send");
     // Another log-in changes nothing.
     hall.code(ann, ClientCommand::Logout);
     hall.code(ann, login("ann", "geheim"));
-    assert_eq!(hall.code(ann, whisper("cat", &text)), "REQUEST_OVER_LIMIT");
+    assert_eq!(hall.code(ann, whisper("bob", "x")), "REQUEST_OVER_LIMIT");
+    assert_eq!(hall.code(ann, whisper("cat", &text)), "SUCCESS");
+    assert_eq!(hall.code(ann, whisper("dan", &text)), "REQUEST_OVER_LIMIT");
     // A group's text counts once for each who gets it; and one alone is always allowed.
     hall.sim.run_for(Duration::from_secs(60));
     hall.code(ann, create("room"));

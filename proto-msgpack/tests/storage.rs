@@ -33,7 +33,7 @@ fn m_08_an_application_may_take_its_time_and_the_next_requests_of_that_client_wa
     hall.wait();
     assert_eq!(questions(&mut hall), 1, "now the second");
     // One that takes too long is answered for it; its own answer comes to nothing, and is not taken for that to the third.
-    hall.sim.run_for(Duration::from_secs(31));
+    hall.sim.run_for(Duration::from_secs(39));
     assert_eq!(
         hall.heard(ann),
         [
@@ -61,7 +61,7 @@ fn m_07_a_right_password_that_comes_late_is_nobodys_key() {
     hall.office(|_, office, _| office.silent = true);
     let (eve, _) = hall.client();
     hall.ask(eve, login("eve", "right"));
-    hall.sim.run_for(Duration::from_secs(31));
+    hall.sim.run_for(Duration::from_secs(39));
     hall.ask(eve, login("victim", "wrong"));
     let (late, _) = (asked(&mut hall), asked(&mut hall));
     let token = Secret::from("00000000-0000-4000-8000-000000000001");
@@ -154,7 +154,7 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
         log.iter().filter(|event| event.starts_with("Received")).count()
     };
     assert_eq!(received(&mut hall), 0);
-    hall.sim.run_for(Duration::from_secs(31));
+    hall.sim.run_for(Duration::from_secs(39));
     assert_eq!(received(&mut hall), 1);
     // Nobody is sent anything who is not there.
     hall.code(bob, ClientCommand::Logout);
@@ -233,4 +233,32 @@ fn m_08_stored_groups_and_members_are_known_again() {
     let bob = hall.user("bob");
     assert_eq!(hall.code(bob, call("room")), "SUCCESS");
     assert_eq!(hall.code(bob, join("room")), "GROUP_MEMBER_ALREADY_EXIST");
+}
+
+/// F-12
+#[test]
+fn m_08_groups_that_nobody_joined_or_used_for_a_day_are_forgotten() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    for name in ["lonely", "room", "talk", "texts"] {
+        assert_eq!(hall.code(ann, create(name)), "SUCCESS");
+    }
+    assert_eq!(hall.code(bob, join("room")), "SUCCESS");
+    assert_eq!(hall.code(ann, call("talk")), "SUCCESS");
+    let groups = |hall: &mut Hall| hall.office(|server, _, _| server.groups());
+    hall.sim.run_for(Duration::from_secs(23 * 3600));
+    assert_eq!(hall.code(ann, send("texts", "still here")), "SUCCESS");
+    assert_eq!(groups(&mut hall), 4);
+    hall.sim.run_for(Duration::from_secs(2 * 3600));
+    assert_eq!(groups(&mut hall), 3);
+    let told = hall.office(|_, office, _| office.log.take());
+    assert!(told.iter().any(|event| event.starts_with("GroupForgotten")), "{told:?}");
+    assert_eq!(hall.code(ann, send("lonely", "x")), "GROUP_DOES_NOT_EXIST");
+    assert_eq!(hall.code(ann, send("room", "x")), "SUCCESS");
+    // Left, and not used for another day.
+    assert_eq!(hall.code(ann, ClientCommand::LeaveCall), "SUCCESS");
+    hall.sim.run_for(Duration::from_secs(50 * 3600));
+    assert_eq!(groups(&mut hall), 1);
+    // The name is free again.
+    assert_eq!(hall.code(bob, create("lonely")), "SUCCESS");
 }

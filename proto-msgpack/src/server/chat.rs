@@ -4,7 +4,7 @@ use super::users::User;
 use super::{Answer, Server, ServerEvent, ServerMessage, What};
 use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, Settings, Text};
 use alloc::vec::Vec;
-use voxwire_core::{Instant, Lane, Message, PeerId};
+use voxwire_core::{Instant, Lane, Message, PeerId, source};
 
 /// Channels of a recording that are handed on.
 const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
@@ -46,10 +46,12 @@ impl Server {
         // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
         let (len, rate) = (update.encoded_len(&self.wire).unwrap_or(usize::MAX), self.settings.messages);
         let recipients = connections.as_ref().map_or(1, Vec::len);
-        let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
-        let over = |user: &mut User| user.received.take(now, rate, len).is_err();
-        if !self.users.may_send(now, rate, username.0, (len as usize).saturating_mul(recipients))
-            || self.users.get_mut(recipient.0).is_some_and(over)
+        let address = self.peers.get(peer).and_then(|state| state.from).map(|from| source(from.ip()));
+        let address = address.filter(|address| !self.creations.is_exempt(*address));
+        let sender = self.users.key(username.0);
+        let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);
+        if self.users.get_mut(recipient.0).is_some_and(over)
+            || !self.users.may_send(now, rate, username.0, len.saturating_mul(recipients))
         {
             return Err(Code::REQUEST_OVER_LIMIT);
         }

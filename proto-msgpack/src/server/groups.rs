@@ -1,10 +1,11 @@
 //! Groups: who made them, who is a member, who takes part in the call.
 
-use super::{Answer, Server, ServerEvent, ServerMessage, What, key};
+use super::{Answer, CREATION, Server, ServerEvent, ServerMessage, What, key};
 use crate::{Action, Code, Secret, Text};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
-use voxwire_core::{Instant, Lane, Message, PeerId};
+use core::time::Duration;
+use voxwire_core::{Deadlines, Instant, Lane, Message, PeerId};
 
 #[derive(Debug)]
 pub(super) struct Groups {
@@ -15,10 +16,18 @@ pub(super) struct Groups {
     creating: BTreeSet<Box<[u8]>>,
     /// How many each user has made, or is making.
     made: BTreeMap<Box<[u8]>, usize>,
+    /// When to look whether a group is used, which only its owner was a member of.
+    lonely: Deadlines<u64>,
+    /// The names of those groups, by number.
+    numbered: BTreeMap<u64, Box<[u8]>>,
+    numbers: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
+    owner: Box<[u8]>,
+    /// Until when it is kept, whoever its members are.
+    until: Instant,
     pub(super) members: BTreeSet<Box<[u8]>>,
     /// How many the application is storing.
     joining: usize,
@@ -28,7 +37,15 @@ pub(super) struct Group {
 
 impl Groups {
     pub(super) const fn new(exact: bool) -> Self {
-        Self { exact, by_name: BTreeMap::new(), creating: BTreeSet::new(), made: BTreeMap::new() }
+        Self {
+            exact,
+            by_name: BTreeMap::new(),
+            creating: BTreeSet::new(),
+            made: BTreeMap::new(),
+            lonely: Deadlines::new(),
+            numbered: BTreeMap::new(),
+            numbers: 0,
+        }
     }
 
     /// What a group or a user is known by.
@@ -52,27 +69,74 @@ impl Groups {
         self.by_name.values().map(|group| group.call.len()).sum()
     }
 
-    /// Adds a group with its owner as a member, unless it is there.
-    pub(super) fn add(&mut self, name: &[u8], owner: &[u8]) {
+    /// Adds a group with its owner as a member, unless it is there; without others it is looked at again at `until`.
+    pub(super) fn add(&mut self, name: &[u8], owner: &[u8], until: Instant) {
         let (name, owner) = (&*key(name, self.exact), &*key(owner, self.exact));
         if self.by_name.contains_key(name) {
             return;
         }
         let members = BTreeSet::from([owner.into()]);
-        self.by_name.insert(name.into(), Group { members, joining: 0, call: Vec::new() });
+        let group = Group { owner: owner.into(), until, members, joining: 0, call: Vec::new() };
+        self.by_name.insert(name.into(), group);
+        self.numbers = self.numbers.saturating_add(1);
+        self.lonely.set(self.numbers, until);
+        self.numbered.insert(self.numbers, name.into());
         let made = self.made.entry(owner.into()).or_default();
         *made = made.saturating_add(1);
     }
 
     /// The application has stored a group, or has not.
-    pub(super) fn created(&mut self, name: &[u8], owner: &[u8], stored: bool) {
+    pub(super) fn created(&mut self, name: &[u8], owner: &[u8], stored: Option<Instant>) {
         self.creating.remove(name);
+        self.unmake(owner);
+        if let Some(until) = stored {
+            self.add(name, owner, until);
+        }
+    }
+
+    /// `owner` has one group less.
+    fn unmake(&mut self, owner: &[u8]) {
         if let Some(made) = self.made.get_mut(owner) {
             *made = made.saturating_sub(1);
+            if *made == 0 {
+                self.made.remove(owner);
+            }
         }
-        if stored {
-            self.add(name, owner);
+    }
+
+    /// Somebody uses a group: it is kept for `lonely` from now.
+    pub(super) fn used(&mut self, name: &[u8], until: Instant) {
+        if let Some(group) = self.get_mut(name) {
+            group.until = until;
         }
+    }
+
+    /// When a group has to be looked at.
+    pub(super) fn next_lonely(&self) -> Option<Instant> {
+        self.lonely.next()
+    }
+
+    /// Forgets one group that has no members but its owner and that nobody has used in time.
+    pub(super) fn forget_lonely(&mut self, now: Instant, lonely: Duration) -> Option<Box<[u8]>> {
+        let number = self.lonely.pop(now)?;
+        let name = self.numbered.get(&number)?;
+        let group = self.by_name.get_mut(name)?;
+        // Nobody can leave: a group that has members has them for good.
+        if group.members.len() > 1 {
+            self.numbered.remove(&number);
+            return None;
+        }
+        if !group.call.is_empty() || group.joining > 0 {
+            group.until = now.saturating_add(lonely);
+        }
+        if group.until > now {
+            self.lonely.set(number, group.until);
+            return None;
+        }
+        let name = self.numbered.remove(&number)?;
+        let group = self.by_name.remove(&name)?;
+        self.unmake(&group.owner);
+        Some(name)
     }
 
     /// The application has stored a member, or has not.
@@ -112,9 +176,13 @@ impl Server {
             self.respond(peer, Action::CreateGroup, Code::REQUEST_INVALID);
             return Ok(Some(ServerEvent::InvalidName { peer, error }));
         }
+        let from = self.peers.get(peer).and_then(|state| state.from);
         let all = self.groups.len().saturating_add(self.groups.creating.len());
         let made = self.groups.made.get(&*owner).copied().unwrap_or(0);
-        if all >= self.settings.max_groups || made >= self.settings.max_own_groups {
+        if all >= self.settings.max_groups
+            || made >= self.settings.max_own_groups
+            || from.is_some_and(|from| !self.creations.allow_n(now, from.ip(), CREATION))
+        {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
         self.groups.creating.insert((*known_by).into());
@@ -167,6 +235,8 @@ impl Server {
         content: Text<'a>,
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
+        self.member_of(group_name, username)?;
+        self.groups.used(group_name.0, now.saturating_add(self.settings.lonely));
         let members = &self.member_of(group_name, username)?.members;
         let sender = self.groups.key(username.0);
         let online: Vec<PeerId> = members

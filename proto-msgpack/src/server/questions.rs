@@ -46,7 +46,11 @@ impl Server {
     pub(super) fn ask(&mut self, now: Instant, peer: PeerId, action: Action, what: What) -> Ticket {
         self.tickets = self.tickets.saturating_add(1);
         let ticket = Ticket(self.tickets);
-        let until = now.saturating_add(self.settings.answer);
+        let time = match what {
+            What::Register | What::Login { .. } => self.settings.admission,
+            _ => self.settings.answer,
+        };
+        let until = now.saturating_add(time);
         self.asked.insert(ticket, Asked { peer, action, what, late: false });
         match self.peers.get_mut(peer) {
             Some(state) if state.gone.is_none() => {
@@ -95,7 +99,8 @@ impl Server {
             What::AddContact { otherwise } if code.is_success() => otherwise,
             What::AddContact { .. } => code,
             What::CreateGroup { group_name, owner } => {
-                self.groups.created(&group_name, &owner, code.is_success());
+                let until = now.saturating_add(self.settings.lonely);
+                self.groups.created(&group_name, &owner, code.is_success().then_some(until));
                 code
             }
             What::JoinGroup { group_name, username } => {

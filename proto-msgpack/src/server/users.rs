@@ -1,7 +1,7 @@
 //! Who is who: registering, logging in and out, tokens.
 
 use super::chat::is_kept;
-use super::{Answer, Asked, Conduct, Peer, Server, ServerEvent, What, before_login, key};
+use super::{Answer, Asked, Conduct, Peer, REGISTRATION, Server, ServerEvent, What, before_login, key};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::BTreeMap;
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
@@ -44,7 +44,69 @@ pub(super) struct User {
     /// The token itself, where all its connections share it.
     shared: Option<Box<[u8]>>,
     /// What it has been sent.
-    pub(super) received: Bucket,
+    received: Bucket,
+    /// What of it by whom, and from where.
+    by_name: BTreeMap<Box<[u8]>, Bucket>,
+    by_address: BTreeMap<IpAddr, Bucket>,
+    /// How many may be in these before those are looked for that say nothing any more.
+    tidy_at: usize,
+}
+
+impl User {
+    /// Takes `len` bytes out of what it may be sent at `rate`, by `sender` and from `address`; false, and nothing is taken, if that is
+    /// too much. More than the burst counts as the burst.
+    pub(super) fn may_receive(
+        &mut self,
+        now: Instant,
+        rate: Rate,
+        sender: &[u8],
+        address: Option<IpAddr>,
+        len: usize,
+    ) -> bool {
+        if self.by_name.len().max(self.by_address.len()) >= self.tidy_at {
+            self.by_name.retain(|_, bucket| !bucket.is_full(now));
+            self.by_address.retain(|_, bucket| !bucket.is_full(now));
+            self.tidy_at = self.by_name.len().max(self.by_address.len()).saturating_mul(2).max(16);
+        }
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
+        let (of_name, of_address) = (part(rate, 4), part(rate, 2));
+        let mut received = self.received;
+        let mut by_name = self.by_name.get(sender).copied().unwrap_or_default();
+        let mut by_address = address.and_then(|from| self.by_address.get(&from)).copied().unwrap_or_default();
+        // What may go beyond a share leaves one to others.
+        let rest = if len > of_name.burst / 2 { of_name.burst } else { 0 };
+        let fits = received.clone().take(now, rate, len.saturating_add(rest).min(rate.burst)).is_ok()
+            && received.take(now, rate, len).is_ok()
+            && take_all(&mut by_name, now, of_name, len)
+            && (address.is_none() || take_all(&mut by_address, now, of_address, len));
+        if fits {
+            self.received = received;
+            match self.by_name.get_mut(sender) {
+                Some(bucket) => *bucket = by_name,
+                None => drop(self.by_name.insert(sender.into(), by_name)),
+            }
+            if let Some(from) = address {
+                self.by_address.insert(from, by_address);
+            }
+        }
+        fits
+    }
+}
+
+/// One `n`th of a rate.
+fn part(rate: Rate, n: u32) -> Rate {
+    let of = |all: u32| all.checked_div(n).unwrap_or(all).max(1);
+    Rate { per_second: of(rate.per_second), burst: of(rate.burst) }
+}
+
+/// Takes `len` tokens, going into debt for what is over half of the burst: that half has to be there.
+fn take_all(bucket: &mut Bucket, now: Instant, rate: Rate, len: u32) -> bool {
+    let first = len.min(rate.burst / 2);
+    let fits = bucket.take(now, rate, first).is_ok();
+    if fits {
+        bucket.charge(now, rate, len.saturating_sub(first));
+    }
+    fits
 }
 
 impl Users {
@@ -83,6 +145,9 @@ impl Users {
             tokens: Vec::from([token]),
             shared: shared.map(Box::from),
             received: Bucket::default(),
+            by_name: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            tidy_at: 16,
         };
         self.by_name.insert(username.into(), user);
         self.numbered
@@ -227,7 +292,7 @@ impl Server {
         username: Text<'a>,
         password: Secret<'a>,
     ) -> Answer<'a> {
-        self.attempt(now, peer)?;
+        self.count_registration(now, peer)?;
         if let Some(error) = self.wrong_with(username) {
             self.respond(peer, Action::Register, Code::REQUEST_INVALID);
             return Ok(Some(ServerEvent::InvalidName { peer, error }));
@@ -250,7 +315,6 @@ impl Server {
         if self.username(peer).is_some() {
             return Err(Code::IDENTITY_ALREADY_CONNECTED);
         }
-        self.attempt(now, peer)?;
         let what = What::Login { username: username.0.into(), requests_only };
         let ticket = self.ask(now, peer, Action::Login, what);
         Ok(Some(ServerEvent::LoggingIn { ticket, peer, username, password }))
@@ -261,11 +325,11 @@ impl Server {
         check_name(name.0).err().filter(|_| !self.settings.lenient)
     }
 
-    /// One more attempt to get in from `peer`'s address.
-    fn attempt(&mut self, now: Instant, peer: PeerId) -> Result<(), Code> {
+    /// One more registration from `peer`'s address.
+    fn count_registration(&mut self, now: Instant, peer: PeerId) -> Result<(), Code> {
         let from = self.peers.get(peer).and_then(|state| state.from);
         match from {
-            Some(from) if !self.attempts.allow(now, from.ip()) => {
+            Some(from) if !self.registrations.allow_n(now, from.ip(), REGISTRATION) => {
                 self.stats.refused = self.stats.refused.saturating_add(1);
                 Err(Code::REQUEST_OVER_LIMIT)
             }
@@ -334,7 +398,8 @@ impl Server {
         let login = self.peers.get(peer).and_then(|state| state.login.as_ref());
         let login = login.ok_or(Code::IDENTITY_ALREADY_CONNECTED)?;
         if *login.username != *self.users.key(username.0) {
-            return Err(Code::USER_INCORRECT_IDENTITY);
+            let online = self.users.get(username.0).is_some();
+            return Err(if online { Code::USER_INCORRECT_IDENTITY } else { Code::USER_NOT_CONNECTED });
         }
         self.leave(peer);
         let max_frame = before_login(&self.settings);

@@ -114,7 +114,8 @@ impl Server {
         if queue.requests.len() >= self.settings.max_waiting || queue.bytes >= MAX_BYTES {
             queue.full = true;
             // Longer than whatever it waits for may take, after which it has its turn.
-            let until = now.max(state.rests).saturating_add(self.settings.answer);
+            let until =
+                now.max(state.rests).saturating_add(self.settings.answer.max(self.settings.admission));
             self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
         }
         self.arrange_turn(now, peer);
