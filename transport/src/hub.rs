@@ -9,7 +9,7 @@ mod sources;
 
 use crate::net::{Bound, SocketOptions, Stream};
 use crate::{Connection, Error, Listener};
-use core::net::{Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::{fmt, time::Duration};
 use shared::{Shared, Side};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub struct HubSettings {
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt.
     pub max_per_address: usize,
+    /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. None.
+    pub exempt: &'static [IpAddr],
     /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing.
     pub hello: Duration,
     /// How far a frame may fall behind `slowest`, at any time from its first byte to its last.
@@ -94,10 +96,17 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
+    /// Whether an address is exempt from what is limited by address.
+    pub(crate) fn is_exempt(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address)
+    }
+
     /// Safe values for a server on the internet.
     pub const DEFAULT: Self = Self {
         max_connections: 20_000,
         max_per_address: 256,
+        exempt: &[],
         hello: Duration::from_secs(10),
         frame: Duration::from_secs(10),
         slowest: 16 * 1024,

@@ -179,6 +179,8 @@ pub struct Config {
     pub allow_plain: bool,
     /// Safe, or as the originals: for the protocols whose own settings do not say.
     pub profile: Profile,
+    /// Addresses that stand for many people (TLS terminators, gateways): exempt from limits per address, as loopback is.
+    pub proxies: Vec<IpAddr>,
     /// How long to say goodbye at the end.
     pub drain: Duration,
     /// Connections in all, for each protocol.
@@ -330,6 +332,7 @@ impl Default for Config {
             tls: None,
             allow_plain: false,
             profile: Profile::Safe,
+            proxies: Vec::new(),
             drain: Duration::from_secs(10),
             connections: 20_000,
             descriptors: None,
@@ -453,6 +456,7 @@ impl Config {
         set(&mut self.http_deadline, seconds(file.http_seconds));
         set(&mut self.allow_plain, file.allow_plain);
         set(&mut self.profile, file.profile);
+        set(&mut self.proxies, file.proxies);
         set(&mut self.drain, seconds(file.drain_seconds));
         set(&mut self.connections, file.connections);
         set(&mut self.per_address, file.per_address);
@@ -598,6 +602,7 @@ struct File {
     tls_key: Option<PathBuf>,
     allow_plain: Option<bool>,
     profile: Option<Profile>,
+    proxies: Option<Vec<IpAddr>>,
     drain_seconds: Option<u64>,
     connections: Option<usize>,
     per_address: Option<usize>,

@@ -240,6 +240,8 @@ pub(crate) fn hub_settings(config: &Config) -> HubSettings {
     HubSettings {
         max_connections: descriptors::first_share(config, most_connections(config)),
         max_per_address: config.per_address,
+        // Once for each protocol, for as long as the program runs.
+        exempt: config.proxies.clone().leak(),
         ..HubSettings::DEFAULT
     }
 }

@@ -304,6 +304,7 @@ where
         }
         _ => None,
     };
+    let claim = Claim::new(from.ip(), shared.settings.is_exempt(from.ip()));
     tokio::spawn(Driver {
         shared,
         peer,
@@ -313,7 +314,7 @@ where
         #[cfg(feature = "quic")]
         datagrams,
         buffer: None,
-        claim: Claim::new(from.ip()),
+        claim,
         partial: None,
         shaking: None,
         silent_at: None,

@@ -119,8 +119,9 @@ pub(super) struct Course {
 }
 
 impl Claim {
-    pub(super) fn new(from: IpAddr) -> Self {
-        let from = From { source: source(from), exempt: from.to_canonical().is_loopback() };
+    /// Of a connection from `from`, which is `exempt` from what is limited by address.
+    pub(super) fn new(from: IpAddr, exempt: bool) -> Self {
+        let from = From { source: source(from), exempt };
         Self { from, id: 0, granted: 0, waits: None }
     }
 
@@ -456,7 +457,8 @@ mod tests {
     }
 
     fn claim(address: &str) -> Claim {
-        Claim::new(address.parse().unwrap())
+        let address: IpAddr = address.parse().unwrap();
+        Claim::new(address, address.to_canonical().is_loopback())
     }
 
     fn ask(partials: &Partials, claim: &mut Claim, now: u64, bytes: usize, received: usize) -> bool {

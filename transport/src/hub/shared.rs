@@ -232,7 +232,7 @@ impl<S: Session> Shared<S> {
     /// else one that has not said who it is.
     pub(super) fn admit(&self, address: IpAddr) -> bool {
         count(&self.counters.accepted);
-        let exempt = address.to_canonical().is_loopback();
+        let exempt = self.settings.is_exempt(address);
         let max_here = if exempt { usize::MAX } else { self.settings.max_per_address };
         let here = self.seats().per_address.get(&source(address)).copied().unwrap_or(0);
         if here < max_here {
@@ -862,5 +862,17 @@ mod tests {
         shared.dismiss("192.0.2.1".parse().unwrap());
         assert!(admit("192.0.2.1"));
         assert_eq!((shared.live(), shared.stats().refused), (12, 4));
+    }
+
+    /// F-06
+    #[test]
+    fn addresses_that_stand_for_many_are_exempt_from_the_cap_of_one() {
+        const EXEMPT: [IpAddr; 1] = [IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7))];
+        let settings = HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT };
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
+        let admit = |address: &str| shared.admit(address.parse().unwrap());
+        assert_eq!(["192.0.2.7"; 4].map(admit), [true; 4]);
+        assert!(admit("::ffff:192.0.2.7"));
+        assert_eq!(["192.0.2.1"; 3].map(admit), [true, true, false]);
     }
 }
