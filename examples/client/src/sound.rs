@@ -228,8 +228,8 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
     let existed = path.exists();
     std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(about)?;
     if !existed {
-        // A call that never comes up leaves no empty file behind.
-        std::fs::remove_file(path).map_err(about)?;
+        // A call that never comes up leaves no empty file behind: the file that was made, and not a link that leads to it.
+        std::fs::canonicalize(path).and_then(std::fs::remove_file).map_err(about)?;
     }
     Ok(())
 }
@@ -252,6 +252,25 @@ mod tests {
             [1, 2, 13].map(name),
             ["dir/bob.wav", "dir/bob-2.wav", "dir/bob-13.wav"].map(PathBuf::from)
         );
+    }
+
+    /// F-10
+    #[cfg(unix)]
+    #[test]
+    fn checking_whether_a_recording_can_be_written_leaves_links_and_files_as_they_are() {
+        let folder = std::env::temp_dir().join(format!("voxwire-record-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (link, target) = (folder.join("link.wav"), folder.join("target.wav"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        check_writable(&link).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink() && !target.exists());
+        std::fs::write(&target, "precious").unwrap();
+        check_writable(&link).unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        check_writable(&folder.join("new.wav")).unwrap();
+        assert!(!folder.join("new.wav").exists());
+        assert!(check_writable(&folder.join("no/new.wav")).is_err());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
