@@ -56,6 +56,14 @@ pub enum Error {
     /// Another server uses the folder.
     #[error("{} is in use by another server", .0.display())]
     InUse(PathBuf),
+    /// A lock cannot be had, though nobody else holds it.
+    #[error("cannot lock {}: {error}", path.display())]
+    Lock {
+        /// What was to be locked.
+        path: PathBuf,
+        /// The system's reason.
+        error: io::Error,
+    },
     /// The system's.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -1,5 +1,6 @@
 //! msgpack: accounts and what has to outlive the server.
 
+mod desk;
 mod keeper;
 mod passwords;
 mod store;
@@ -13,13 +14,13 @@ use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr};
 use core::pin::Pin;
 use core::time::Duration;
+use desk::{Attempt, Desk};
 use keeper::{Job, Keeper};
-use passwords::{Attempt, Desk};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use store::{Quotas, Store};
-use voxwire_core::{Handler, Instant, Limits, PeerId, Session, source};
+use voxwire_core::{Clock, Handler, Instant, Limits, PeerId, Session};
 use voxwire_msgpack::{
     Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerStats, Settings, Text, Ticket, Violation,
     Wire,
@@ -53,10 +54,22 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     let store = Store::open(&config.data, quotas)?;
     let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
     restore(&store, &mut server, config)?;
-    let hasher = passwords::Hasher::new().map_err(Error::Usage)?;
-    make_accounts(config, &server, &store, &hasher)?;
-    let desk = Arc::new(Desk::default());
-    let shared = Arc::new(Shared::default());
+    server.exempt(&config.proxies);
+    let mut memory = passwords::Memory::default();
+    let hasher = passwords::Hasher::new(&mut memory).map_err(Error::Usage)?;
+    make_accounts(config, &server, &store, &hasher, &mut memory)?;
+    drop(memory);
+    // Each connection has one attempt at most.
+    let desk = Arc::new(Desk::new(config.connections, &config.proxies));
+    let shared = Arc::new(Shared {
+        clock: Clock::start(),
+        damaged: AtomicBool::new(false),
+        hub: OnceLock::new(),
+        delivered: Mutex::default(),
+        wrong_passwords: AtomicU64::new(0),
+        kept: AtomicU64::new(0),
+        transactions: AtomicU64::new(0),
+    });
     let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
     let registrar =
         Registrar { keeper: keeper.clone(), desk, shared: shared.clone(), register: config.msgpack.register };
@@ -104,6 +117,7 @@ fn make_accounts(
     server: &Server,
     store: &Store,
     hasher: &passwords::Hasher,
+    memory: &mut passwords::Memory,
 ) -> Result<(), Error> {
     let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
     // Where nobody but this machine can use them.
@@ -123,7 +137,7 @@ fn make_accounts(
         if reader.password(&name).map_err(|error| failed(error.to_string()))?.is_some() {
             continue;
         }
-        let hash = hasher.hash(password.as_bytes()).map_err(failed)?;
+        let hash = hasher.hash(memory, password.as_bytes()).map_err(failed)?;
         let made = store.transaction(|store| store.register(&name, &hash));
         if made.map_err(|error| failed(error.to_string()))? != store::Outcome::Done {
             return Err(Error::Usage(format!("msgpack: there is no room for the account {:?}", Text(&name))));
@@ -133,8 +147,12 @@ fn make_accounts(
 }
 
 /// What the threads share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
+    /// The threads' clock.
+    clock: Clock,
+    /// Something is wrong with the database.
+    damaged: AtomicBool,
     /// The door to the session, once it is served.
     hub: OnceLock<Handle<Server>>,
     delivered: Mutex<Delivered>,
@@ -205,7 +223,7 @@ impl Service for Hosted {
         let (stats, online, groups, in_calls) =
             self.hub.call(|server, _| (server.stats(), server.online(), server.groups(), server.in_calls()));
         let ServerStats { logins, texts, recordings, joined, packets, stray, violations, .. } = stats;
-        let Shared { wrong_passwords, kept, transactions, .. } = &*self.shared;
+        let Shared { wrong_passwords, kept, transactions, damaged, .. } = &*self.shared;
         vec![
             Figure::gauge("connections", "Clients connected", connections as u64),
             Figure::gauge("online", "Users logged in", online as u64),
@@ -221,6 +239,7 @@ impl Service for Hosted {
             Figure::counter("dropped", "Messages of live audio dropped for slow listeners", dropped_frames),
             Figure::counter("stray", "Messages of live audio that nobody may hear", stray),
             Figure::counter("transactions", "Transactions of the database", transactions.load(Relaxed)),
+            Figure::gauge("damaged", "1 if the database is damaged", damaged.load(Relaxed).into()),
             Figure::counter("violations", "Malformed or misplaced messages", violations),
             Figure::counter("accepted", "Connections accepted", accepted),
             Figure::counter("refused", "Connections refused because of a cap", refused),
@@ -231,10 +250,11 @@ impl Service for Hosted {
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
         Box::pin(async move {
+            let end = self.shared.clock.now().saturating_add(deadline);
             let drained = self.hub.drain(for_goodbyes(deadline)).await;
             let keeper = self.keeper.clone();
-            // What is waiting for the disk gets there.
-            let _ = tokio::task::spawn_blocking(move || keeper.close()).await;
+            // What is waiting for the disk gets there, if that can be by the deadline.
+            let _ = tokio::task::spawn_blocking(move || keeper.close(end)).await;
             drained
         })
     }
@@ -260,7 +280,7 @@ impl Registrar {
 
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
         let from = server.address(attempt.peer).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
-        if let Some(refused) = self.desk.add(source(from), attempt) {
+        if let Some(refused) = self.desk.add(from, attempt) {
             refuse(server, now, refused.ticket, Code::REQUEST_OVER_LIMIT);
         }
     }
@@ -315,6 +335,11 @@ impl Handler<Server> for Registrar {
                     Ok(_) => self.submit(server, now, ticket, Job::Keep { ticket, sender, recipients, body }),
                     Err(_) => refuse(server, now, ticket, Code::REQUEST_INVALID),
                 }
+            }
+            ServerEvent::GroupForgotten { group_name } => {
+                tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
+                // If that cannot be done now, it is there again after a restart, for a while.
+                let _ = self.keeper.submit(Job::ForgetGroup { group_name });
             }
             ServerEvent::Received { peer } => {
                 let delivered = self.shared.delivered().to.remove(&peer);

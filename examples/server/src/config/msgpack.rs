@@ -21,9 +21,9 @@ pub struct Msgpack {
     pub register: bool,
     /// Keep messages for users who are away; the profile `original` never does.
     pub keep: bool,
-    /// Messages kept for one user.
+    /// Messages kept for one user; a quarter of them of one sender.
     pub max_kept: usize,
-    /// Bytes of messages kept for one user.
+    /// Bytes of messages kept for one user; a quarter of them of one sender.
     pub max_kept_bytes: usize,
     /// Accounts in all.
     pub max_accounts: usize,
@@ -44,8 +44,8 @@ impl Default for Msgpack {
             register: true,
             keep: true,
             max_kept: 1000,
-            // One recording of the greatest length, and some.
-            max_kept_bytes: 20 * 1024 * 1024,
+            // A quarter, which one sender may take, is a recording of the greatest length.
+            max_kept_bytes: 64 * 1024 * 1024,
             max_accounts: 1_000_000,
             max_contacts: 1000,
             max_database: 4 * 1024 * 1024 * 1024,

@@ -1,13 +1,16 @@
 //! The threads that may block: one that writes to the database, and those that hash passwords.
 
-use super::passwords::{Attempt, Check, Desk, Hasher, THREADS, Verdict};
-use super::store::{Kept, Outcome, Reader, Store, is_full};
+use super::desk::{Attempt, Desk, Verdict, Work};
+use super::passwords::{Check, Hasher, Memory, THREADS};
+use super::store::{Keeping, Kept, Outcome, Reader, Store, is_busy, is_full};
 use super::{Shared, refuse};
 use crate::Error;
 use crate::config::{Config, Profile, Protocol};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use voxwire_core::{Instant, Message, PeerId, Session};
 use voxwire_msgpack::{Code, Secret, Server, ServerCommand, ServerMessage, Text, Ticket, Wire};
@@ -56,6 +59,9 @@ pub(super) enum Job {
         group_name: Box<[u8]>,
         username: Box<[u8]>,
     },
+    ForgetGroup {
+        group_name: Box<[u8]>,
+    },
     Keep {
         ticket: Ticket,
         sender: Box<[u8]>,
@@ -77,8 +83,7 @@ enum Done {
     Outcome(Outcome),
     /// What is kept for the user, or the next part of it.
     Mail(Vec<Kept>),
-    /// Kept under this number; nobody had room for it otherwise.
-    Message(Option<i64>),
+    Message(Keeping),
 }
 
 /// Too much waits.
@@ -93,6 +98,10 @@ pub(super) struct Keeper {
     bytes: Arc<AtomicUsize>,
     desk: Arc<Desk>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    /// When what still waits is given up.
+    end: Arc<OnceLock<Instant>>,
+    /// Ends the check of the database in the background.
+    checks: SyncSender<()>,
 }
 
 impl Keeper {
@@ -123,10 +132,21 @@ impl Keeper {
             };
             threads.push(std::thread::Builder::new().name("passwords".into()).spawn(move || clerk.run())?);
         }
-        let writer = Writer { store, shared, bytes: bytes.clone() };
+        let end = Arc::new(OnceLock::new());
+        let (checks, ended) = sync_channel(1);
+        let reader = Reader::open(&config.data).map_err(|error| Error::Database {
+            path: config.data.join("msgpack.db"),
+            error: error.to_string(),
+        })?;
+        let watched = shared.clone();
+        std::thread::Builder::new()
+            .name("database check".into())
+            .spawn(move || check_now_and_then(&reader, &ended, &watched))?;
+        let undeleted = Undeleted::default();
+        let writer = Writer { store, shared, bytes: bytes.clone(), end: end.clone(), undeleted };
         threads
             .push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run(&waiting))?);
-        Ok(Self { jobs, bytes, desk, threads: Arc::new(Mutex::new(threads)) })
+        Ok(Self { jobs, bytes, desk, threads: Arc::new(Mutex::new(threads)), end, checks })
     }
 
     /// Hands a job on, without waiting.
@@ -141,9 +161,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Does what waits, and ends the threads.
-    pub(super) fn close(&self) {
+    /// Does what waits, as far as it can be done by `end`, and ends the threads.
+    pub(super) fn close(&self, end: Instant) {
         self.desk.close();
+        let _ = self.end.set(end);
+        let _ = self.checks.try_send(());
         let _ = self.jobs.send(Job::Close);
         let threads = core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -164,51 +186,63 @@ struct Clerk {
 
 impl Clerk {
     fn run(self) {
-        while let Some((source, attempt)) = self.desk.next() {
-            let Attempt { ticket, peer, username, register, .. } = &attempt;
-            let result = match self.reader.password(username) {
-                Err(error) => {
-                    tracing::error!(%error, "the database cannot be read");
-                    Err(Code::SERVER_UNAVAILABLE)
-                }
-                Ok(stored) if *register => self.register(&attempt, stored.is_some()),
-                Ok(stored) => self.log_in(&attempt, stored.as_deref()),
-            };
-            let verdict = match result {
-                Ok(_) if !register => Verdict::LetIn,
-                Err(Code::USER_WRONG_PASSWORD | Code::USER_DOES_NOT_EXIST) => Verdict::Wrong,
-                _ => Verdict::Neither,
-            };
-            self.desk.done(source, username, verdict);
-            match result {
-                // Waits if the database is busy; these threads may.
-                Ok(jobs) => jobs.into_iter().for_each(|job| drop(self.jobs.send(job))),
-                Err(code) => {
-                    if verdict == Verdict::Wrong {
-                        self.shared.wrong_passwords.fetch_add(1, Relaxed);
-                        tracing::info!(%peer, name = ?Text(username), "log-in refused");
-                    }
-                    self.shared.call(|server, now| refuse(server, now, *ticket, code));
-                }
+        let mut memory = Memory::default();
+        while let Some(work) = self.desk.next() {
+            match work {
+                Work::Look(line, attempt) => self.look(line, &attempt, &mut memory),
+                Work::Refuse(attempts) => self.shared.call(|server, now| {
+                    attempts
+                        .iter()
+                        .for_each(|attempt| refuse(server, now, attempt.ticket, Code::REQUEST_OVER_LIMIT));
+                }),
             }
         }
     }
 
-    fn register(&self, attempt: &Attempt, exists: bool) -> Result<Vec<Job>, Code> {
+    fn look(&self, line: u64, attempt: &Attempt, memory: &mut Memory) {
+        let Attempt { ticket, peer, username, register, .. } = attempt;
+        let result = match self.reader.password(username) {
+            Err(error) => {
+                tracing::error!(%error, "the database cannot be read");
+                Err(Code::SERVER_UNAVAILABLE)
+            }
+            Ok(stored) if *register => self.register(attempt, stored.is_some(), memory),
+            Ok(stored) => self.log_in(attempt, stored.as_deref(), memory),
+        };
+        let verdict = match result {
+            Ok(_) if !register => Verdict::LetIn,
+            Err(Code::USER_WRONG_PASSWORD | Code::USER_DOES_NOT_EXIST) => Verdict::Wrong,
+            _ => Verdict::Neither,
+        };
+        self.desk.done(line, verdict);
+        match result {
+            // Waits if the database is busy; these threads may.
+            Ok(jobs) => jobs.into_iter().for_each(|job| drop(self.jobs.send(job))),
+            Err(code) => {
+                if verdict == Verdict::Wrong {
+                    self.shared.wrong_passwords.fetch_add(1, Relaxed);
+                    tracing::info!(%peer, name = ?Text(username), "log-in refused");
+                }
+                self.shared.call(|server, now| refuse(server, now, *ticket, code));
+            }
+        }
+    }
+
+    fn register(&self, attempt: &Attempt, exists: bool, memory: &mut Memory) -> Result<Vec<Job>, Code> {
         if exists {
             return Err(Code::USER_ALREADY_EXIST);
         }
-        let password = self.hasher.hash(&attempt.password).map_err(|error| {
+        let password = self.hasher.hash(memory, &attempt.password).map_err(|error| {
             tracing::error!(error, "a password cannot be hashed");
             Code::SERVER_UNAVAILABLE
         })?;
         Ok(vec![Job::Register { ticket: attempt.ticket, username: attempt.username.clone(), password }])
     }
 
-    fn log_in(&self, attempt: &Attempt, stored: Option<&str>) -> Result<Vec<Job>, Code> {
+    fn log_in(&self, attempt: &Attempt, stored: Option<&str>, memory: &mut Memory) -> Result<Vec<Job>, Code> {
         let Attempt { ticket, peer, username, password, .. } = attempt;
         let admit = Job::Admit { ticket: *ticket, peer: *peer, username: username.clone() };
-        match self.hasher.check(password, stored) {
+        match self.hasher.check(memory, password, stored) {
             Check::Right => Ok(vec![admit]),
             Check::Outdated(password) => {
                 Ok(vec![admit, Job::Rehash { username: username.clone(), password }])
@@ -225,10 +259,58 @@ struct Writer {
     store: Store,
     shared: Arc<Shared>,
     bytes: Arc<AtomicUsize>,
+    end: Arc<OnceLock<Instant>>,
+    undeleted: Undeleted,
+}
+
+/// Messages that have arrived and could not be deleted, by user: they are not delivered again, and deleted when that is possible.
+#[derive(Debug, Default)]
+struct Undeleted {
+    messages: BTreeMap<Box<[u8]>, BTreeSet<i64>>,
+    count: usize,
+}
+
+/// How many of these are remembered.
+const UNDELETED: usize = 100_000;
+
+impl Undeleted {
+    fn of(&self, username: &[u8]) -> &BTreeSet<i64> {
+        const NONE: &BTreeSet<i64> = &BTreeSet::new();
+        self.messages.get(username).unwrap_or(NONE)
+    }
+
+    fn add(&mut self, username: &[u8], messages: &[i64]) {
+        let set = self.messages.entry(username.into()).or_default();
+        for message in messages.iter().take(UNDELETED.saturating_sub(self.count)) {
+            self.count = self.count.saturating_add(usize::from(set.insert(*message)));
+        }
+    }
+
+    /// They are deleted now.
+    fn clear(&mut self, username: &[u8]) {
+        let cleared = self.messages.remove(username).map_or(0, |messages| messages.len());
+        self.count = self.count.saturating_sub(cleared);
+    }
+}
+
+/// When the database is looked through while the server runs.
+const CHECKS: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Looks for damage that nobody has met yet.
+fn check_now_and_then(reader: &Reader, ended: &Receiver<()>, shared: &Shared) {
+    while ended.recv_timeout(CHECKS) == Err(RecvTimeoutError::Timeout) {
+        let damage = match reader.damage() {
+            Ok(None) => continue,
+            Ok(Some(damage)) => damage,
+            Err(error) => error.to_string(),
+        };
+        shared.damaged.store(true, Relaxed);
+        tracing::error!(damage, "the database is damaged: stop the server, and restore a copy");
+    }
 }
 
 impl Writer {
-    fn run(self, jobs: &Receiver<Job>) {
+    fn run(mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
             let mut len = first.len();
             let mut batch = vec![first];
@@ -238,41 +320,87 @@ impl Writer {
                 batch.push(job);
             }
             let last = batch.iter().any(|job| matches!(job, Job::Close));
-            if let Err((_, batch)) = self.commit(batch) {
-                // One of them may have spoiled it for all: messages to be kept most of all, where there is no room.
-                let (kept, rest): (Vec<Job>, Vec<Job>) =
-                    batch.into_iter().partition(|job| matches!(job, Job::Keep { .. }));
-                let rest = self.commit(rest).map_or_else(|(_, rest)| rest, |()| Vec::new());
-                for job in rest.into_iter().chain(kept) {
-                    if let Err((error, batch)) = self.commit(vec![job]) {
-                        tracing::error!(%error, "the database cannot be written");
-                        let full = is_full(&error);
-                        let code = if full { Code::REQUEST_OVER_LIMIT } else { Code::SERVER_UNAVAILABLE };
-                        let tickets = batch.iter().filter_map(Job::ticket);
-                        tickets.for_each(|ticket| {
-                            self.shared.call(|server, now| refuse(server, now, ticket, code));
-                        });
-                    }
-                }
+            match self.commit(batch) {
+                Ok(()) => {}
+                // It is so for all of them, and each would wait for it anew.
+                Err((error, batch)) if is_busy(&error) => self.fail(&error, batch),
+                Err((_, batch)) => self.commit_each(batch),
             }
             self.bytes.fetch_sub(len, Relaxed);
             if last {
+                self.store.checkpoint();
                 return;
             }
         }
     }
 
+    /// One of `batch` may have spoiled it for all: messages to be kept most of all, where there is no room.
+    fn commit_each(&mut self, batch: Vec<Job>) {
+        let (kept, rest): (Vec<Job>, Vec<Job>) =
+            batch.into_iter().partition(|job| matches!(job, Job::Keep { .. }));
+        let rest = self.commit(rest).map_or_else(|(_, rest)| rest, |()| Vec::new());
+        for job in rest.into_iter().chain(kept) {
+            let makes_room = matches!(job, Job::Received { .. } | Job::ForgetGroup { .. });
+            let result = match self.commit(vec![job]) {
+                // What is delivered must not be delivered again because it cannot be deleted.
+                Err((error, batch)) if makes_room && is_full(&error) && self.store.release_reserve() => {
+                    self.commit(batch)
+                }
+                result => result,
+            };
+            if let Err((error, batch)) = result {
+                self.fail(&error, batch);
+            }
+        }
+    }
+
+    /// Tells those who wait for `batch` that it cannot be done.
+    fn fail(&mut self, error: &rusqlite::Error, batch: Vec<Job>) {
+        tracing::error!(%error, "the database cannot be written");
+        let code = if is_full(error) { Code::REQUEST_OVER_LIMIT } else { Code::SERVER_UNAVAILABLE };
+        for job in batch {
+            match job {
+                // The order goes on: the next ones are delivered, and these are not delivered again.
+                Job::Received { peer, username, messages } => {
+                    self.undeleted.add(&username, &messages);
+                    let mail = self.store.kept(&username, DELIVERY, self.undeleted.of(&username));
+                    let job = Job::Received { peer, username, messages: Vec::new() };
+                    self.tell(job, Done::Mail(mail.unwrap_or_default()));
+                }
+                job => {
+                    if let Some(ticket) = job.ticket() {
+                        self.shared.call(|server, now| refuse(server, now, ticket, code));
+                    }
+                }
+            }
+        }
+    }
+
     /// Does all of `batch` in one transaction, or nothing, and tells who waits for it.
-    fn commit(&self, batch: Vec<Job>) -> Result<(), (rusqlite::Error, Vec<Job>)> {
+    fn commit(&mut self, batch: Vec<Job>) -> Result<(), (rusqlite::Error, Vec<Job>)> {
         if batch.is_empty() {
             return Ok(());
         }
+        let late = self.end.get().is_some_and(|end| self.shared.clock.now() > *end);
+        let full = batch.iter().any(|job| matches!(job, Job::Keep { .. })) && !self.store.restore_reserve();
+        if late || full {
+            let code = if late { rusqlite::ffi::SQLITE_BUSY } else { rusqlite::ffi::SQLITE_FULL };
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            return Err((error, batch));
+        }
         self.shared.transactions.fetch_add(1, Relaxed);
-        let done = self.store.transaction(|store| batch.iter().map(|job| perform(store, job)).collect());
+        let undeleted = &self.undeleted;
+        let done =
+            self.store.transaction(|store| batch.iter().map(|job| perform(store, job, undeleted)).collect());
         let done: Vec<Done> = match done {
             Ok(done) => done,
             Err(error) => return Err((error, batch)),
         };
+        for job in &batch {
+            if let Job::Received { username, .. } = job {
+                self.undeleted.clear(username);
+            }
+        }
         batch.into_iter().zip(done).for_each(|(job, done)| self.tell(job, done));
         Ok(())
     }
@@ -350,10 +478,12 @@ impl Writer {
         ticket: Ticket,
         recipients: &[Box<[u8]>],
         body: Vec<u8>,
-        message: Option<i64>,
+        message: Keeping,
     ) {
-        let Some(id) = message else {
-            return refuse(server, now, ticket, Code::USER_NOT_CONNECTED);
+        let id = match message {
+            Keeping::Kept(id) => id,
+            Keeping::Unknown => return refuse(server, now, ticket, Code::USER_NOT_CONNECTED),
+            Keeping::Full => return refuse(server, now, ticket, Code::MAILBOX_FULL),
         };
         self.shared.kept.fetch_add(1, Relaxed);
         for recipient in recipients {
@@ -367,7 +497,8 @@ impl Writer {
 }
 
 /// Does one job within a transaction.
-fn perform(store: &Store, job: &Job) -> rusqlite::Result<Done> {
+fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<Done> {
+    let mail = |username: &[u8]| store.kept(username, DELIVERY, undeleted.of(username)).map(Done::Mail);
     Ok(match job {
         Job::Register { username, password, .. } => Done::Outcome(store.register(username, password)?),
         Job::Rehash { username, password } => Done::Outcome(store.rehash(username, password)?),
@@ -376,11 +507,13 @@ fn perform(store: &Store, job: &Job) -> rusqlite::Result<Done> {
         }
         Job::CreateGroup { group_name, owner, .. } => Done::Outcome(store.create_group(group_name, owner)?),
         Job::JoinGroup { group_name, username, .. } => Done::Outcome(store.join_group(group_name, username)?),
-        Job::Admit { username, .. } => Done::Mail(store.kept(username, DELIVERY)?),
+        Job::ForgetGroup { group_name } => Done::Outcome(store.forget_group(group_name)?),
+        Job::Admit { username, .. } => mail(username)?,
         Job::Keep { sender, recipients, body, .. } => Done::Message(store.keep(sender, recipients, body)?),
         Job::Received { username, messages, .. } => {
-            messages.iter().try_for_each(|message| store.received(username, *message))?;
-            Done::Mail(store.kept(username, DELIVERY)?)
+            let all = messages.iter().chain(undeleted.of(username));
+            all.into_iter().try_for_each(|message| store.received(username, *message))?;
+            mail(username)?
         }
         Job::Close => Done::Outcome(Outcome::Done),
     })
@@ -404,7 +537,7 @@ impl Job {
             | Self::CreateGroup { ticket, .. }
             | Self::JoinGroup { ticket, .. }
             | Self::Keep { ticket, .. } => Some(*ticket),
-            Self::Rehash { .. } | Self::Received { .. } | Self::Close => None,
+            Self::Rehash { .. } | Self::Received { .. } | Self::ForgetGroup { .. } | Self::Close => None,
         }
     }
 }

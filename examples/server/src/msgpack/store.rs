@@ -5,7 +5,9 @@
 
 use crate::Error;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +46,9 @@ const MIGRATIONS: [&str; 2] = [
 /// The bytes of a page, by which the size of the file is limited.
 const PAGE: u64 = 4096;
 
+/// Room on the disk that is kept for taking note of what has been delivered, in bytes: so that a disk which is full becomes emptier.
+const RESERVE: usize = 2 * 1024 * 1024;
+
 /// What the journal is cut back to, in bytes.
 const JOURNAL: u64 = 16 * 1024 * 1024;
 
@@ -67,6 +72,17 @@ pub(super) struct Kept {
     pub(super) body: Vec<u8>,
 }
 
+/// What became of a message that was to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// It is kept, under this number.
+    Kept(i64),
+    /// There is no such user.
+    Unknown,
+    /// There is no room for it.
+    Full,
+}
+
 /// The limits of what is stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quotas {
@@ -82,23 +98,41 @@ pub(super) struct Quotas {
 pub(super) struct Store {
     db: Connection,
     quotas: Quotas,
+    place: Place,
+    reserve: Reserve,
     /// Held as long as the database is used: two servers on one would not know of each other's groups.
-    _lock: File,
+    _locks: [File; 2],
 }
 
 impl Store {
     /// Opens the database in `folder`, or makes it.
     pub(super) fn open(folder: &Path, quotas: Quotas) -> Result<Self, Error> {
-        std::fs::create_dir_all(folder).map_err(|error| Error::Write { path: folder.into(), error })?;
-        let path = folder.join("msgpack.lock");
-        let lock = File::create(&path).map_err(|error| Error::Write { path: path.clone(), error })?;
-        lock.try_lock().map_err(|_| Error::InUse(folder.into()))?;
+        create_folder(folder).map_err(|error| Error::Write { path: folder.into(), error })?;
+        // Servers of earlier versions lock this file alone.
+        let first = lock(folder, "msgpack.lock", false)?;
         let path = folder.join("msgpack.db");
-        create_private(&path).map_err(|error| Error::Write { path: path.clone(), error })?;
+        open_private(&path, true).map_err(|error| Error::Write { path: path.clone(), error })?;
+        // And the database itself, which cannot be removed without anybody's noticing. Where such a lock would be in SQLite's way: the
+        // folder.
+        let second = match cfg!(target_os = "linux") {
+            true => lock(folder, "msgpack.db", true)?,
+            false => lock(folder, ".", true)?,
+        };
         let wrong = |error: rusqlite::Error| Error::Database { path: path.clone(), error: error.to_string() };
         let mut db = Connection::open(&path).map_err(wrong)?;
         Self::prepare(&mut db, quotas, MIGRATIONS.len()).map_err(wrong)?;
-        Ok(Self { db, quotas, _lock: lock })
+        if let Some(damage) = damage(&db).map_err(wrong)? {
+            let advice = "restore a copy, or mend it with `sqlite3 msgpack.db .recover`";
+            return Err(Error::Database {
+                path,
+                error: format!("the database is damaged: {damage}; {advice}"),
+            });
+        }
+        // So that its journal is there, to be watched.
+        db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(wrong)?;
+        let place = Place::of(folder).map_err(|error| Error::Write { path: path.clone(), error })?;
+        let reserve = Reserve::new(folder.join("msgpack.reserve"));
+        Ok(Self { db, quotas, place, reserve, _locks: [first, second] })
     }
 
     /// Brings the database to version `version`.
@@ -128,13 +162,34 @@ impl Store {
 
     /// Runs `f` in one transaction: all that it did is on the disk when this returns, or nothing.
     pub(super) fn transaction<R>(&self, f: impl FnOnce(&Self) -> rusqlite::Result<R>) -> rusqlite::Result<R> {
+        self.place.check()?;
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let result = f(self).and_then(|result| self.db.execute_batch("COMMIT").map(|()| result));
+        let result = result.and_then(|result| self.place.check().map(|()| result));
         // Some errors end the transaction by themselves.
         if result.is_err() && !self.db.is_autocommit() {
             self.db.execute_batch("ROLLBACK")?;
         }
         result
+    }
+
+    /// The disk is full: what was reserved can be used, for what makes room. False if it has been.
+    pub(super) fn release_reserve(&mut self) -> bool {
+        self.reserve.release()
+    }
+
+    /// Reserves room again, if it can be had. False if it cannot: then nothing should be stored but what makes room.
+    pub(super) fn restore_reserve(&mut self) -> bool {
+        if self.reserve.held {
+            return true;
+        }
+        self.checkpoint();
+        self.reserve.hold()
+    }
+
+    /// Puts what the journal holds into the database, as far as that can be done, so that the journal begins anew.
+    pub(super) fn checkpoint(&self) {
+        let _ = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
     /// Does something that leaves no trace if it comes to nothing.
@@ -242,32 +297,43 @@ impl Store {
         })
     }
 
-    /// Keeps a message of `sender`'s for those of `recipients` who exist and have room for it. Returns its number; `None` if that
-    /// is nobody. One sender may take a quarter of somebody's room.
+    /// Removes a group that has no members but its owner.
+    pub(super) fn forget_group(&self, name: &[u8]) -> rusqlite::Result<Outcome> {
+        self.attempt(|| {
+            let found: Option<i64> = self
+                .db
+                .prepare_cached(
+                    "SELECT id FROM groups WHERE name = ?1
+                     AND (SELECT count(*) FROM members WHERE \"group\" = groups.id) <= 1",
+                )?
+                .query_row([name], |row| row.get(0))
+                .optional()?;
+            let Some(group) = found else { return Ok(Outcome::Unknown) };
+            self.db.prepare_cached("DELETE FROM members WHERE \"group\" = ?1")?.execute([group])?;
+            self.db.prepare_cached("DELETE FROM groups WHERE id = ?1")?.execute([group])?;
+            Ok(Outcome::Done)
+        })
+    }
+
+    /// Keeps a message of `sender`'s for those of `recipients` who exist and have room for it. One sender may take a quarter of
+    /// somebody's room, by count and by bytes; all who are not on its contact list three quarters.
     pub(super) fn keep(
         &self,
         sender: &[u8],
         recipients: &[Box<[u8]>],
         body: &[u8],
-    ) -> rusqlite::Result<Option<i64>> {
-        let Some(sender) = self.user(sender)? else { return Ok(None) };
-        let Quotas { kept, kept_bytes, .. } = self.quotas;
-        let mut takers = Vec::new();
+    ) -> rusqlite::Result<Keeping> {
+        let Some(sender) = self.user(sender)? else { return Ok(Keeping::Unknown) };
+        let (mut takers, mut known) = (Vec::new(), false);
         for recipient in recipients {
-            let room = self
-                .db
-                .prepare_cached(
-                    "SELECT id FROM users WHERE name = ?1 AND kept_count < ?2 AND kept_bytes + ?3 <= ?4
-                     AND (SELECT count(*) FROM kept WHERE recipient = id AND sender = ?5) < max(?2 / 4, 1)",
-                )?
-                .query_row(params![recipient, kept, body.len(), kept_bytes, sender], |row| {
-                    row.get::<_, i64>(0)
-                })
-                .optional()?;
-            takers.extend(room);
+            let Some(recipient) = self.user(recipient)? else { continue };
+            known = true;
+            if self.has_room(recipient, sender, body.len())? {
+                takers.push(recipient);
+            }
         }
         if takers.is_empty() {
-            return Ok(None);
+            return Ok(if known { Keeping::Full } else { Keeping::Unknown });
         }
         self.db.prepare_cached("INSERT INTO messages (body) VALUES (?1)")?.execute([body])?;
         let message = self.db.last_insert_rowid();
@@ -278,11 +344,42 @@ impl Store {
                 )?
                 .execute(params![user, message, sender, body.len()])?;
         }
-        Ok(Some(message))
+        Ok(Keeping::Kept(message))
     }
 
-    /// What is kept for a user, oldest first: one message, and more as long as all together have at most `bytes`.
-    pub(super) fn kept(&self, username: &[u8], bytes: usize) -> rusqlite::Result<Vec<Kept>> {
+    /// Whether one more message of `sender`'s can be kept for `recipient`.
+    fn has_room(&self, recipient: i64, sender: i64, len: usize) -> rusqlite::Result<bool> {
+        let Quotas { kept, kept_bytes, .. } = self.quotas;
+        let two = |row: &rusqlite::Row<'_>| Ok((row.get::<_, usize>(0)?, row.get::<_, usize>(1)?));
+        let (count, bytes) = self
+            .db
+            .prepare_cached("SELECT kept_count, kept_bytes FROM users WHERE id = ?1")?
+            .query_row([recipient], two)?;
+        let (sent, sent_bytes) = self
+            .db
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(size), 0) FROM kept WHERE recipient = ?1 AND sender = ?2",
+            )?
+            .query_row([recipient, sender], two)?;
+        let is_contact = self
+            .db
+            .prepare_cached("SELECT 1 FROM contacts WHERE user = ?1 AND contact = ?2")?
+            .exists([recipient, sender])?;
+        let of_all = |all: usize| if is_contact { all } else { (all - all / 4).max(1) };
+        let fits = |used: usize, more: usize, all: usize| used.saturating_add(more) <= all;
+        Ok(fits(count, 1, of_all(kept))
+            && fits(bytes, len, of_all(kept_bytes))
+            && fits(sent, 1, (kept / 4).max(1))
+            && fits(sent_bytes, len, kept_bytes / 4))
+    }
+
+    /// What is kept for a user, oldest first, but for `without`: one message, and more as long as all together have at most `bytes`.
+    pub(super) fn kept(
+        &self,
+        username: &[u8],
+        bytes: usize,
+        without: &BTreeSet<i64>,
+    ) -> rusqlite::Result<Vec<Kept>> {
         let sql = "SELECT message, size FROM kept
             WHERE recipient = (SELECT id FROM users WHERE name = ?1) ORDER BY message";
         let mut statement = self.db.prepare_cached(sql)?;
@@ -290,6 +387,9 @@ impl Store {
         let (mut kept, mut total): (Vec<Kept>, usize) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
             let (id, size): (i64, usize) = (row.get(0)?, row.get(1)?);
+            if without.contains(&id) {
+                continue;
+            }
             total = total.saturating_add(size);
             if total > bytes && !kept.is_empty() {
                 break;
@@ -347,6 +447,11 @@ impl Reader {
         Ok(Self(db))
     }
 
+    /// What is wrong with the database, if anything is.
+    pub(super) fn damage(&self) -> rusqlite::Result<Option<String>> {
+        damage(&self.0)
+    }
+
     /// The hash of a user's password.
     pub(super) fn password(&self, username: &[u8]) -> rusqlite::Result<Option<String>> {
         self.0
@@ -361,24 +466,163 @@ pub(super) fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
-/// Makes an empty file that nobody else on this machine can read: it will hold passwords' hashes. What SQLite puts beside it is
-/// as private.
-fn create_private(path: &Path) -> std::io::Result<()> {
+/// Whether somebody else holds a lock on it.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+}
+
+/// What is wrong with a database, if anything is: pages that cannot be read, indices that are not those of their tables, rows that
+/// refer to nothing, and passwords that are no hashes.
+fn damage(db: &Connection) -> rusqlite::Result<Option<String>> {
+    let verdict = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+    match verdict {
+        Ok(verdict) if verdict == "ok" => {}
+        Ok(verdict) => return Ok(Some(verdict)),
+        // It may be too bad for the check itself.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+            return Ok(Some(error.to_string()));
+        }
+        Err(error) => return Err(error),
+    }
+    if db.prepare("PRAGMA foreign_key_check")?.exists([])? {
+        return Ok(Some("rows refer to others that are not there".into()));
+    }
+    if db.prepare("SELECT 1 FROM users WHERE password NOT GLOB '$argon2*$*$*'")?.exists([])? {
+        return Ok(Some("a password's hash is none".into()));
+    }
+    Ok(None)
+}
+
+/// Makes a folder that nobody else on this machine can look into, unless it is there.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(folder)
+}
+
+/// Opens a file for writing, or makes one that nobody else on this machine can read: it will hold passwords' hashes. What SQLite puts
+/// beside it is as private. What is in it stays.
+fn open_private(path: &Path, follow: bool) -> io::Result<File> {
     let mut options = File::options();
     options.append(true).create(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
         options.mode(0o600);
+        if !follow {
+            options.custom_flags(nix::libc::O_NOFOLLOW);
+        }
     }
-    options.open(path).map(drop)
+    options.open(path)
+}
+
+/// Locks a file of `folder`, or the folder itself.
+fn lock(folder: &Path, name: &str, follow: bool) -> Result<File, Error> {
+    let path = folder.join(name);
+    let file = match name {
+        "." => File::open(&path),
+        _ => open_private(&path, follow),
+    };
+    let file = file.map_err(|error| match std::fs::symlink_metadata(&path) {
+        Ok(meta) if !follow && meta.is_symlink() => {
+            let reason = "it is a symbolic link, which is not followed: remove it";
+            Error::Write { path: path.clone(), error: io::Error::other(reason) }
+        }
+        _ => Error::Write { path: path.clone(), error },
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse(folder.into())),
+        Err(TryLockError::Error(error)) => Err(Error::Lock { path, error }),
+    }
+}
+
+/// Which files the database is, to see when they are gone: what is written to a file that has no name any more is lost.
+#[derive(Debug)]
+struct Place(Vec<(PathBuf, (u64, u64))>);
+
+impl Place {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let paths = ["msgpack.db", "msgpack.db-wal"].map(|name| folder.join(name));
+        let files = paths.into_iter().map(|path| identity(&path).map(|identity| (path, identity)));
+        files.collect::<io::Result<_>>().map(Self)
+    }
+
+    fn check(&self) -> rusqlite::Result<()> {
+        for (path, expected) in &self.0 {
+            if identity(path).ok() != Some(*expected) {
+                let text = format!("{} is not there any more, or another one is", path.display());
+                return Err(rusqlite::Error::ToSqlConversionFailure(text.into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What tells a file from all others.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = std::fs::metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok((meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        Ok((0, 0))
+    }
+}
+
+/// A file that holds room on the disk.
+#[derive(Debug)]
+struct Reserve {
+    path: PathBuf,
+    held: bool,
+}
+
+impl Reserve {
+    fn new(path: PathBuf) -> Self {
+        let mut reserve = Self { path, held: false };
+        if !reserve.hold() {
+            tracing::warn!(path = %reserve.path.display(), "the disk is full: no messages are kept");
+        }
+        reserve
+    }
+
+    fn hold(&mut self) -> bool {
+        self.held = self.fill().is_ok();
+        if !self.held {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        self.held
+    }
+
+    fn fill(&self) -> io::Result<()> {
+        use io::Write as _;
+        let mut file = open_private(&self.path, false)?;
+        let has = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        // Written, not only claimed.
+        file.write_all(&vec![0; RESERVE.saturating_sub(has)])?;
+        file.sync_all()
+    }
+
+    fn release(&mut self) -> bool {
+        core::mem::take(&mut self.held) && std::fs::remove_file(&self.path).is_ok()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const QUOTAS: Quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 100, database: 1 << 30 };
+    const QUOTAS: Quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
 
     /// A folder of its own, which goes with it.
     struct Folder(PathBuf);
@@ -413,9 +657,9 @@ mod tests {
             if round == 0 {
                 let all = store.transaction(|store| {
                     Ok([
-                        store.register(b"ann", "hash").unwrap(),
+                        store.register(b"ann", "$argon2id$x$hash").unwrap(),
                         store.register(b"ann", "other").unwrap(),
-                        store.register(b"b\xff\0b", "hash").unwrap(),
+                        store.register(b"b\xff\0b", "$argon2id$x$hash").unwrap(),
                         store.add_contact(b"ann", b"b\xff\0b", true).unwrap(),
                         store.add_contact(b"ann", b"nobody", true).unwrap(),
                         store.create_group(b"room", b"ann").unwrap(),
@@ -430,45 +674,182 @@ mod tests {
                 assert_eq!(all.unwrap(), expected);
                 let id =
                     store.transaction(|store| store.keep(b"ann", &[b"ann"[..].into()], b"hello")).unwrap();
-                assert!(id.is_some());
+                assert!(matches!(id, Keeping::Kept(_)));
             }
             let room = |name: &[u8]| (b"room".to_vec(), name.to_vec());
             assert_eq!(groups(&store), [room(b"ann"), room(b"ann"), room(b"b\xff\0b")]);
-            assert_eq!(store.kept(b"ann", 1000).unwrap()[0].body, b"hello");
+            assert_eq!(store.kept(b"ann", 1000, &BTreeSet::new()).unwrap()[0].body, b"hello");
             let reader = Reader::open(&folder.0).unwrap();
-            assert_eq!(reader.password(b"ann").unwrap().as_deref(), Some("hash"));
+            assert_eq!(reader.password(b"ann").unwrap().as_deref(), Some("$argon2id$x$hash"));
             assert_eq!(reader.password(b"nobody").unwrap(), None);
         }
     }
 
+    fn to(names: &[&str]) -> Vec<Box<[u8]>> {
+        names.iter().map(|name| name.as_bytes().into()).collect()
+    }
+
+    fn keep(store: &Store, sender: &str, names: &[&str], len: usize) -> Result<i64, Keeping> {
+        match store.keep(sender.as_bytes(), &to(names), &vec![7; len]).unwrap() {
+            Keeping::Kept(id) => Ok(id),
+            other => Err(other),
+        }
+    }
+
+    /// F-07
     #[test]
     fn m_08_messages_are_kept_within_quotas_and_gone_when_the_last_recipient_has_them() {
         let folder = Folder::new("kept");
         let store = Store::open(&folder.0, QUOTAS).unwrap();
         for name in ["ann", "bob"] {
-            store.register(name.as_bytes(), "hash").unwrap();
+            store.register(name.as_bytes(), "$argon2id$x$x").unwrap();
         }
-        let to = |names: &[&str]| names.iter().map(|name| name.as_bytes().into()).collect::<Vec<Box<[u8]>>>();
-        let keep = |sender: &str, names: &[&str], len: usize| {
-            store.keep(sender.as_bytes(), &to(names), &vec![7; len]).unwrap()
+        let one = keep(&store, "bob", &["ann", "bob", "nobody"], 60).unwrap();
+        assert_eq!(keep(&store, "bob", &["nobody"], 1), Err(Keeping::Unknown));
+        assert_eq!(keep(&store, "nobody", &["ann"], 1), Err(Keeping::Unknown));
+        assert_eq!(keep(&store, "bob", &["ann"], 41), Err(Keeping::Full), "a quarter of the bytes");
+        let two = keep(&store, "bob", &["ann"], 20).unwrap();
+        assert_eq!(keep(&store, "bob", &["ann"], 1), Err(Keeping::Full), "a quarter of eight messages");
+        let three = keep(&store, "ann", &["ann"], 1).unwrap();
+        let ids = |name: &str, bytes, without: &[i64]| {
+            let without = without.iter().copied().collect();
+            let kept = store.kept(name.as_bytes(), bytes, &without).unwrap();
+            kept.iter().map(|kept| kept.id).collect::<Vec<_>>()
         };
-        let one = keep("bob", &["ann", "bob", "nobody"], 60).unwrap();
-        assert_eq!(keep("bob", &["nobody"], 1), None);
-        assert_eq!(keep("nobody", &["ann"], 1), None);
-        assert_eq!(keep("bob", &["ann"], 60), None, "too many bytes");
-        let two = keep("bob", &["ann"], 20).unwrap();
-        assert_eq!(keep("bob", &["ann"], 1), None, "a quarter of eight messages");
-        let three = keep("ann", &["ann"], 1).unwrap();
-        let ids = |name: &str, bytes| {
-            store.kept(name.as_bytes(), bytes).unwrap().iter().map(|kept| kept.id).collect::<Vec<_>>()
-        };
-        assert_eq!((ids("ann", 1000), ids("bob", 1000)), (vec![one, two, three], vec![one]));
-        assert_eq!((ids("ann", 80), ids("ann", 0)), (vec![one, two], vec![one]), "one at least");
+        assert_eq!((ids("ann", 1000, &[]), ids("bob", 1000, &[])), (vec![one, two, three], vec![one]));
+        assert_eq!((ids("ann", 80, &[]), ids("ann", 0, &[])), (vec![one, two], vec![one]), "one at least");
+        assert_eq!(ids("ann", 0, &[one, two]), [three], "what could not be deleted is not delivered again");
         let messages = || store.db.query_row("SELECT count(*) FROM messages", [], |row| row.get(0)).unwrap();
         store.received(b"ann", one).unwrap();
-        assert_eq!((ids("ann", 1000), messages()), (vec![two, three], 3));
+        assert_eq!((ids("ann", 1000, &[]), messages()), (vec![two, three], 3));
         store.received(b"bob", one).unwrap();
         assert_eq!(messages(), 2, "nobody waits for the first any more");
+    }
+
+    /// F-07: who has many accounts fills three quarters of a mailbox; the rest is for those on the contact list.
+    #[test]
+    fn strangers_leave_room_for_contacts() {
+        let folder = Folder::new("strangers");
+        let quotas = Quotas { accounts: 20, ..QUOTAS };
+        let store = Store::open(&folder.0, quotas).unwrap();
+        for name in ["ann", "bob", "a", "b", "c", "d", "e"] {
+            store.register(name.as_bytes(), "$argon2id$x$x").unwrap();
+        }
+        store.add_contact(b"ann", b"bob", true).unwrap();
+        let kept = ["a", "b", "c", "d", "e"].map(|name| keep(&store, name, &["ann"], 100).is_ok());
+        assert_eq!(kept, [true, true, true, false, false]);
+        assert!(keep(&store, "bob", &["ann"], 100).is_ok());
+        assert_eq!(keep(&store, "bob", &["ann"], 1), Err(Keeping::Full));
+    }
+
+    /// F-12
+    #[test]
+    fn groups_without_members_can_be_removed() {
+        let folder = Folder::new("groups");
+        let store = Store::open(&folder.0, QUOTAS).unwrap();
+        for name in ["ann", "bob"] {
+            store.register(name.as_bytes(), "$argon2id$x$x").unwrap();
+        }
+        for group in [&b"lonely"[..], b"room"] {
+            assert_eq!(store.create_group(group, b"ann").unwrap(), Outcome::Done);
+        }
+        store.join_group(b"room", b"bob").unwrap();
+        let outcomes = [&b"lonely"[..], b"room", b"nowhere"].map(|group| store.forget_group(group).unwrap());
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Unknown, Outcome::Unknown]);
+        assert_eq!(groups(&store).len(), 3);
+        assert_eq!(store.create_group(b"lonely", b"bob").unwrap(), Outcome::Done);
+    }
+
+    /// F-49
+    #[test]
+    fn m_07_a_damaged_database_is_not_used() {
+        let folder = Folder::new("damage");
+        let path = folder.0.join("msgpack.db");
+        {
+            let store = Store::open(&folder.0, Quotas { accounts: 2000, ..QUOTAS }).unwrap();
+            let made = store.transaction(|store| {
+                (0..1000).try_for_each(|n: u32| {
+                    let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$salt{n}$hash{n}");
+                    store.register(format!("user{n}").as_bytes(), &hash).map(drop)
+                })
+            });
+            made.unwrap();
+            assert_eq!(Reader::open(&folder.0).unwrap().damage().unwrap(), None);
+        }
+        let whole = std::fs::read(&path).unwrap();
+        let pages = whole.len() / PAGE as usize;
+        let mut noticed = 0;
+        // Each page but the first in its turn.
+        for page in 1..pages {
+            let mut bytes = whole.clone();
+            bytes[page * PAGE as usize..][..PAGE as usize].fill(0);
+            std::fs::write(&path, &bytes).unwrap();
+            match Store::open(&folder.0, QUOTAS) {
+                Ok(_) => {}
+                Err(Error::Database { .. }) => noticed += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(noticed, pages - 1);
+        // A hash that is none.
+        std::fs::write(&path, &whole).unwrap();
+        Connection::open(&path).unwrap().execute("UPDATE users SET password = 'x' WHERE id = 7", []).unwrap();
+        let error = Store::open(&folder.0, QUOTAS).unwrap_err().to_string();
+        assert!(error.contains("the database is damaged: a password's hash is none"), "{error}");
+    }
+
+    /// F-49: what is written to files that are gone is lost, and must not be acknowledged.
+    #[test]
+    fn m_07_writes_fail_once_the_files_are_gone() {
+        for gone in ["msgpack.db", "msgpack.db-wal", ""] {
+            let folder = Folder::new("gone");
+            let store = Store::open(&folder.0, QUOTAS).unwrap();
+            let register =
+                |name: &str| store.transaction(|store| store.register(name.as_bytes(), "$argon2id$x$x"));
+            assert_eq!(register("ann").unwrap(), Outcome::Done);
+            match gone {
+                "" => std::fs::remove_dir_all(&folder.0).unwrap(),
+                file => std::fs::remove_file(folder.0.join(file)).unwrap(),
+            }
+            let error = register("bob").unwrap_err().to_string();
+            assert!(error.contains("is not there any more"), "{gone}: {error}");
+        }
+    }
+
+    /// F-10
+    #[cfg(unix)]
+    #[test]
+    fn the_lock_follows_no_link_cuts_nothing_and_tells_errors_apart() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+        let folder = Folder::new("lock-link");
+        let (target, lock) = (folder.0.join("precious"), folder.0.join("msgpack.lock"));
+        std::fs::write(&target, "precious").unwrap();
+        for target in [target.clone(), folder.0.join("nowhere")] {
+            symlink(&target, &lock).unwrap();
+            let error = Store::open(&folder.0, QUOTAS).unwrap_err();
+            assert!(matches!(error, Error::Write { .. }), "{error}");
+            assert!(error.to_string().contains("symbolic link, which is not followed"), "{error}");
+            assert!(!folder.0.join("nowhere").exists());
+            std::fs::remove_file(&lock).unwrap();
+        }
+        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
+        std::fs::write(&lock, "who").unwrap();
+        drop(Store::open(&folder.0, QUOTAS).unwrap());
+        assert_eq!(std::fs::read(&lock).unwrap(), b"who");
+        std::fs::remove_file(&lock).unwrap();
+        std::fs::create_dir(&lock).unwrap();
+        let error = Store::open(&folder.0, QUOTAS).unwrap_err();
+        assert!(matches!(error, Error::Write { .. }), "{error}");
+        // F-49: what is made is its owner's alone.
+        let inner = folder.0.join("a/b");
+        let store = Store::open(&inner, QUOTAS).unwrap();
+        store.register(b"ann", "$argon2id$x$x").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&inner), mode(&folder.0.join("a"))), (0o700, 0o700));
+        for entry in std::fs::read_dir(&inner).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), 0o600, "{}", path.display());
+        }
     }
 
     #[test]
@@ -476,9 +857,9 @@ mod tests {
         let folder = Folder::new("limits");
         let mut store = Store::open(&folder.0, QUOTAS).unwrap();
         for name in ["a", "b", "c", "d"] {
-            assert_eq!(store.register(name.as_bytes(), "hash").unwrap(), Outcome::Done);
+            assert_eq!(store.register(name.as_bytes(), "$argon2id$x$hash").unwrap(), Outcome::Done);
         }
-        assert_eq!(store.register(b"e", "hash").unwrap(), Outcome::Full);
+        assert_eq!(store.register(b"e", "$argon2id$x$hash").unwrap(), Outcome::Full);
         for (contact, outcome) in [("b", Outcome::Done), ("c", Outcome::Done), ("d", Outcome::Full)] {
             assert_eq!(store.add_contact(b"a", contact.as_bytes(), true).unwrap(), outcome);
         }
@@ -488,12 +869,13 @@ mod tests {
         let body = vec![7; 100_000];
         let keep = |store: &mut Store| {
             let kept = store.transaction(|store| store.keep(b"b", &[b"a"[..].into()], &body));
-            kept.map_err(|error| assert!(is_full(&error), "{error}")).is_ok_and(|message| message.is_some())
+            kept.map_err(|error| assert!(is_full(&error), "{error}"))
+                .is_ok_and(|message| matches!(message, Keeping::Kept(_)))
         };
         let kept: Vec<bool> = (0..10).map(|_| keep(&mut store)).collect();
         assert!(kept[0] && !kept[9], "{kept:?}");
         // And it goes on once there is room.
-        for kept in store.kept(b"a", usize::MAX >> 1).unwrap() {
+        for kept in store.kept(b"a", usize::MAX >> 1, &BTreeSet::new()).unwrap() {
             store.received(b"a", kept.id).unwrap();
         }
         assert!(keep(&mut store));
@@ -506,13 +888,17 @@ mod tests {
         {
             let mut old = Connection::open(&path).unwrap();
             Store::prepare(&mut old, QUOTAS, 1).unwrap();
-            old.execute("INSERT INTO users (name, password) VALUES (CAST('ann' AS BLOB), 'hash')", [])
-                .unwrap();
+            old.execute(
+                "INSERT INTO users (name, password) VALUES (CAST('ann' AS BLOB), '$argon2id$x$hash')",
+                [],
+            )
+            .unwrap();
             assert!(old.prepare("SELECT * FROM kept").is_err());
         }
         {
             let store = Store::open(&folder.0, QUOTAS).unwrap();
-            assert!(store.keep(b"ann", &[b"ann"[..].into()], b"hello").unwrap().is_some());
+            let kept = store.keep(b"ann", &[b"ann"[..].into()], b"hello").unwrap();
+            assert!(matches!(kept, Keeping::Kept(_)));
         }
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Store::open(&folder.0, QUOTAS).unwrap_err().to_string();
@@ -523,6 +909,9 @@ mod tests {
     fn one_server_at_a_time_uses_a_database() {
         let folder = Folder::new("lock");
         let store = Store::open(&folder.0, QUOTAS).unwrap();
+        assert!(matches!(Store::open(&folder.0, QUOTAS), Err(Error::InUse(_))));
+        // F-49: nor if somebody has removed the lock.
+        std::fs::remove_file(folder.0.join("msgpack.lock")).unwrap();
         assert!(matches!(Store::open(&folder.0, QUOTAS), Err(Error::InUse(_))));
         drop(store);
         Store::open(&folder.0, QUOTAS).unwrap();

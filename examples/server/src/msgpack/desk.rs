@@ -1,0 +1,906 @@
+//! Who waits for a password to be looked at, and who comes next.
+//!
+//! Attempts at one name from one address stand in one line, and are looked at one after the other. Lines are served by class, each
+//! class in turn, and within a class each source in turn: whoever brings more attempts, names or connections than others waits behind
+//! itself. All tables are bounded, and whoever fills one displaces its own entries.
+
+use core::net::IpAddr;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use voxwire_core::{Bucket, Clock, Instant, PeerId, Rate, source};
+use voxwire_msgpack::Ticket;
+use zeroize::Zeroizing;
+
+/// How long an attempt may wait. Clients wait for 40 s.
+const LONGEST: Duration = Duration::from_secs(35);
+/// Attempts of one source that are looked at: 256 connections of one address wait for 26 s at most.
+const PACE: Rate = Rate { per_second: 10, burst: 40 };
+/// One failure is forgotten after so long without another.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// Failures in a row that cost nothing.
+const FREE_FAILURES: u32 = 3;
+/// The wait after the first failure beyond those; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait after a failure.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// The longest wait where somebody of that name has been let in before, or many people share the address: a stranger there can
+/// hold its neighbour up for no longer.
+const LONGEST_WAIT_OF_NEIGHBOURS: Duration = Duration::from_secs(1);
+/// Names at addresses whose failures are remembered.
+const FAILED: usize = 8192;
+/// Names at addresses where they have been let in that are remembered, and how many of one name.
+const KNOWN: usize = 16_384;
+const KNOWN_OF_ONE: usize = 16;
+
+/// How many are forgotten at a time where there is no room.
+const AT_A_TIME: usize = 256;
+
+/// Somebody who wants to be let in, or to have an account.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) ticket: Ticket,
+    pub(super) peer: PeerId,
+    /// An account is wanted, rather than to be let in.
+    pub(super) register: bool,
+    pub(super) username: Box<[u8]>,
+    pub(super) password: Zeroizing<Vec<u8>>,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Name and password were right.
+    LetIn,
+    /// They were not.
+    Wrong,
+    /// It was no guess, or could not be looked at.
+    Neither,
+}
+
+/// What there is to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Look at this attempt of this line, and tell [`Desk::done`] what came of it.
+    Look(u64, Attempt),
+    /// Nobody could look at these in time.
+    Refuse(Vec<Attempt>),
+}
+
+/// The desk, shared by the session and the threads that look at passwords.
+#[derive(Debug)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    news: Condvar,
+    clock: Clock,
+}
+
+impl Desk {
+    /// A desk for `max` connections, of which each has one attempt at most. `shared` addresses stand for many people, as loopback
+    /// does.
+    pub(super) fn new(max: usize, shared: &[IpAddr]) -> Self {
+        let state = Mutex::new(State::new(max, shared));
+        Self { state, news: Condvar::new(), clock: Clock::start() }
+    }
+
+    /// Adds an attempt. Returns it if there is no room.
+    pub(super) fn add(&self, from: IpAddr, attempt: Attempt) -> Option<Attempt> {
+        let refused = self.state().add(from, attempt, self.clock.now());
+        self.news.notify_one();
+        refused
+    }
+
+    /// Waits for something to do; `None` at the end.
+    pub(super) fn next(&self) -> Option<Work> {
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = self.clock.now();
+            let refused = state.expire(now);
+            if !refused.is_empty() {
+                return Some(Work::Refuse(refused));
+            }
+            match state.take(now) {
+                Ok((line, attempt)) => return Some(Work::Look(line, attempt)),
+                Err(None) => state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Err(Some(then)) => {
+                    let wait = then.saturating_duration_since(now);
+                    let waited = self.news.wait_timeout(state, wait);
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+
+    /// What came of an attempt of a line.
+    pub(super) fn done(&self, line: u64, verdict: Verdict) {
+        self.state().done(line, verdict, self.clock.now());
+        self.news.notify_one();
+    }
+
+    /// Who is gone wants nothing any more.
+    pub(super) fn forget(&self, peer: PeerId) {
+        self.state().forget(peer);
+    }
+
+    /// Ends [`Desk::next`].
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.news.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// In which order lines are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// Names that have been let in from there before.
+    Known,
+    /// Names that have not, from where nobody guesses.
+    Stranger,
+    /// Where there have been failures.
+    Failed,
+    /// New accounts.
+    Register,
+}
+
+const CLASSES: [Class; 4] = [Class::Known, Class::Stranger, Class::Failed, Class::Register];
+/// Of 15 attempts, how many are of each class if all wait.
+const WEIGHTS: [i32; 4] = [8, 4, 2, 1];
+
+/// What takes turns with its like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    /// An address, or the /48 of an IPv6 one.
+    Network(IpAddr),
+    /// A name, where many people share the address.
+    Person(IpAddr, u64),
+}
+
+/// Attempts at one name from one source, in order.
+#[derive(Debug)]
+struct Line {
+    source: IpAddr,
+    name: u64,
+    register: bool,
+    group: Group,
+    attempts: BTreeMap<u64, Attempt>,
+    spot: Spot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spot {
+    /// Its first attempt is being looked at.
+    InWork,
+    /// Among the heads of its group and class, under this number.
+    Head(Class, u64),
+    /// It waits after a failure.
+    Later(Instant),
+}
+
+/// The lines of one group and class that can be served.
+#[derive(Debug)]
+struct Turn {
+    /// By when they came to be here.
+    heads: BTreeSet<(u64, u64)>,
+    /// Served when the class's clock shows this; among equals, by number.
+    tag: u64,
+    number: u64,
+    /// Until when it waits because of its pace.
+    rests: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Later {
+    Line(u64),
+    Turn(Group, Class),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    times: u32,
+    at: Instant,
+    ready: Instant,
+}
+
+impl Failed {
+    /// The failures that are not forgotten.
+    fn left(&self, now: Instant) -> u32 {
+        let faded = now.saturating_duration_since(self.at).as_secs() / FORGOTTEN.as_secs();
+        self.times.saturating_sub(u32::try_from(faded).unwrap_or(u32::MAX))
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    max: usize,
+    shared: Box<[IpAddr]>,
+    hasher: RandomState,
+    lines: BTreeMap<u64, Line>,
+    by_pair: BTreeMap<(IpAddr, u64, bool), u64>,
+    turns: BTreeMap<(Group, Class), Turn>,
+    /// Which turns can be taken, for each class.
+    order: [BTreeSet<(u64, u64, Group)>; 4],
+    credit: [i32; 4],
+    clocks: [u64; 4],
+    later: BTreeSet<(Instant, Later)>,
+    paces: BTreeMap<Group, Bucket>,
+    /// How many may be in `paces` before those are looked for that say nothing any more.
+    tidy_at: usize,
+    /// Whose attempt waits where.
+    peers: BTreeMap<PeerId, (u64, u64)>,
+    /// All attempts that wait, oldest first.
+    ages: BTreeMap<u64, (Instant, PeerId)>,
+    numbered: u64,
+    /// Failures at a name, or at any (`None`), by source.
+    failed: BTreeMap<(IpAddr, Option<u64>), Failed>,
+    /// Who has been let in from where, and when it was last.
+    known: BTreeMap<(u64, IpAddr), u64>,
+    closed: bool,
+}
+
+impl State {
+    fn new(max: usize, shared: &[IpAddr]) -> Self {
+        Self {
+            max,
+            shared: shared.iter().map(IpAddr::to_canonical).collect(),
+            hasher: RandomState::new(),
+            lines: BTreeMap::new(),
+            by_pair: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            order: Default::default(),
+            credit: [0; 4],
+            clocks: [0; 4],
+            later: BTreeSet::new(),
+            paces: BTreeMap::new(),
+            tidy_at: 64,
+            peers: BTreeMap::new(),
+            ages: BTreeMap::new(),
+            numbered: 0,
+            failed: BTreeMap::new(),
+            known: BTreeMap::new(),
+            closed: false,
+        }
+    }
+
+    const fn number(&mut self) -> u64 {
+        self.numbered = self.numbered.saturating_add(1);
+        self.numbered
+    }
+
+    fn is_shared(&self, source: IpAddr) -> bool {
+        source.is_loopback() || self.shared.contains(&source)
+    }
+
+    fn group(&self, from: IpAddr, name: u64) -> Group {
+        match from {
+            _ if self.is_shared(from) => Group::Person(from, name),
+            IpAddr::V4(_) => Group::Network(from),
+            IpAddr::V6(v6) => {
+                let [a, b, c, ..] = v6.segments();
+                Group::Network(IpAddr::from([a, b, c, 0, 0, 0, 0, 0]))
+            }
+        }
+    }
+
+    fn add(&mut self, from: IpAddr, attempt: Attempt, now: Instant) -> Option<Attempt> {
+        if self.ages.len() >= self.max {
+            return Some(attempt);
+        }
+        self.forget(attempt.peer);
+        let from = from.to_canonical();
+        let from = if self.is_shared(from) { from } else { source(from) };
+        let name = self.hasher.hash_one(&attempt.username);
+        let (register, peer, seq) = (attempt.register, attempt.peer, self.number());
+        let pair = (from, name, register);
+        let line = self.by_pair.get(&pair).copied();
+        let id = line.unwrap_or(seq);
+        let group = self.group(from, name);
+        let entry = self.lines.entry(id).or_insert_with(|| Line {
+            source: from,
+            name,
+            register,
+            group,
+            attempts: BTreeMap::new(),
+            spot: Spot::InWork,
+        });
+        entry.attempts.insert(seq, attempt);
+        self.peers.insert(peer, (id, seq));
+        self.ages.insert(seq, (now, peer));
+        if line.is_none() {
+            self.by_pair.insert(pair, id);
+            self.settle(id, now);
+        }
+        None
+    }
+
+    /// Gives a line, of which nothing is in work, its place; or ends it.
+    fn settle(&mut self, id: u64, now: Instant) {
+        let Some(line) = self.lines.get(&id) else { return };
+        if line.attempts.is_empty() {
+            self.by_pair.remove(&(line.source, line.name, line.register));
+            self.lines.remove(&id);
+            return;
+        }
+        let ready = self.failed.get(&(line.source, Some(line.name))).map(|failed| failed.ready);
+        match ready.filter(|ready| *ready > now && !line.register) {
+            Some(ready) => {
+                self.place(id, Spot::Later(ready));
+                self.later.insert((ready, Later::Line(id)));
+            }
+            None => self.enter(id, now),
+        }
+    }
+
+    fn place(&mut self, id: u64, spot: Spot) {
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.spot = spot;
+        }
+    }
+
+    /// A line can be served from now on.
+    fn enter(&mut self, id: u64, now: Instant) {
+        let number = self.number();
+        let Some(line) = self.lines.get(&id) else { return };
+        let (class, group) = (self.class(line, now), line.group);
+        self.place(id, Spot::Head(class, number));
+        if let Some(turn) = self.turns.get_mut(&(group, class)) {
+            turn.heads.insert((number, id));
+            return;
+        }
+        let tag = self.clocks[class as usize];
+        let turn = Turn { heads: BTreeSet::from([(number, id)]), tag, number, rests: None };
+        self.turns.insert((group, class), turn);
+        self.schedule(group, class, now);
+    }
+
+    fn class(&self, line: &Line, now: Instant) -> Class {
+        let failures = |name| self.failed.get(&(line.source, name)).map_or(0, |failed| failed.left(now));
+        if line.register {
+            Class::Register
+        } else if self.known.contains_key(&(line.name, line.source)) {
+            Class::Known
+        } else if failures(Some(line.name)) > FREE_FAILURES || failures(None) > FREE_FAILURES {
+            Class::Failed
+        } else {
+            Class::Stranger
+        }
+    }
+
+    /// Puts a turn among those that can be taken, as soon as the pace of its group allows it.
+    fn schedule(&mut self, group: Group, class: Class, now: Instant) {
+        let mut pace = self.paces.get(&group).copied().unwrap_or_default();
+        let Some(turn) = self.turns.get_mut(&(group, class)) else { return };
+        match pace.take(now, PACE, 1) {
+            Ok(()) => {
+                turn.rests = None;
+                self.order[class as usize].insert((turn.tag, turn.number, group));
+            }
+            Err(until) => {
+                turn.rests = Some(until);
+                self.later.insert((until, Later::Turn(group, class)));
+            }
+        }
+    }
+
+    /// The class that is served next: each by its weight, among those that have somebody.
+    fn next_class(&mut self) -> Option<Class> {
+        let mut total = 0;
+        for class in CLASSES {
+            if !self.order[class as usize].is_empty() {
+                self.credit[class as usize] += WEIGHTS[class as usize];
+                total += WEIGHTS[class as usize];
+            }
+        }
+        let waiting = CLASSES.into_iter().filter(|class| !self.order[*class as usize].is_empty());
+        let next = waiting.max_by_key(|class| (self.credit[*class as usize], core::cmp::Reverse(*class)))?;
+        self.credit[next as usize] -= total;
+        Some(next)
+    }
+
+    /// The attempt that is next, and its line; otherwise when to look again.
+    fn take(&mut self, now: Instant) -> Result<(u64, Attempt), Option<Instant>> {
+        while let Some((_, later)) = self.later.first().copied().filter(|(then, _)| *then <= now) {
+            self.later.pop_first();
+            match later {
+                Later::Line(id) => self.enter(id, now),
+                Later::Turn(group, class) => self.schedule(group, class, now),
+            }
+        }
+        while let Some(class) = self.next_class() {
+            let Some((tag, _, group)) = self.order[class as usize].pop_first() else { continue };
+            if !self.pace(group, now) {
+                self.schedule(group, class, now);
+                continue;
+            }
+            self.clocks[class as usize] = self.clocks[class as usize].max(tag);
+            let Some(turn) = self.turns.get_mut(&(group, class)) else { continue };
+            let head = turn.heads.pop_first();
+            turn.tag = tag.saturating_add(1);
+            if turn.heads.is_empty() {
+                self.turns.remove(&(group, class));
+            } else {
+                self.schedule(group, class, now);
+            }
+            let Some((_, id)) = head else { continue };
+            let Some(line) = self.lines.get_mut(&id) else { continue };
+            line.spot = Spot::InWork;
+            let Some((seq, attempt)) = line.attempts.pop_first() else { continue };
+            self.peers.remove(&attempt.peer);
+            self.ages.remove(&seq);
+            return Ok((id, attempt));
+        }
+        let later = self.later.first().map(|(then, _)| *then);
+        let oldest = self.ages.values().next().map(|(since, _)| since.saturating_add(LONGEST));
+        Err([later, oldest].into_iter().flatten().min())
+    }
+
+    /// One more attempt of a group is looked at; false if that is over its pace.
+    fn pace(&mut self, group: Group, now: Instant) -> bool {
+        if self.paces.len() >= self.tidy_at {
+            self.paces.retain(|_, pace| !pace.is_full(now));
+            self.tidy_at = self.paces.len().saturating_mul(2).max(64);
+        }
+        self.paces.entry(group).or_default().take(now, PACE, 1).is_ok()
+    }
+
+    fn done(&mut self, id: u64, verdict: Verdict, now: Instant) {
+        let Some(line) = self.lines.get(&id) else { return };
+        let (source, name) = (line.source, line.name);
+        match verdict {
+            Verdict::Neither => {}
+            // What was guessed at other names is not made good by one's own.
+            Verdict::LetIn => self.remember(source, name),
+            Verdict::Wrong => {
+                self.fail(source, Some(name), now);
+                if !self.is_shared(source) {
+                    self.fail(source, None, now);
+                }
+            }
+        }
+        self.settle(id, now);
+    }
+
+    fn fail(&mut self, source: IpAddr, name: Option<u64>, now: Instant) {
+        if !self.failed.contains_key(&(source, name)) {
+            self.make_room_for_failures(now);
+        }
+        let neighbours =
+            self.is_shared(source) || name.is_some_and(|name| self.known.contains_key(&(name, source)));
+        let longest = if neighbours { LONGEST_WAIT_OF_NEIGHBOURS } else { LONGEST_WAIT };
+        let none = Failed { times: 0, at: now, ready: now };
+        let failed = self.failed.entry((source, name)).or_insert(none);
+        failed.times = failed.left(now).saturating_add(1);
+        failed.at = now;
+        if let Some(doublings) = failed.times.checked_sub(FREE_FAILURES + 1) {
+            let wait = FIRST_WAIT.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
+            failed.ready = now.saturating_add(wait.min(longest));
+        }
+    }
+
+    /// Forgets failures that say nothing any more; and if those are not enough, of the source that has most, the fewest.
+    fn make_room_for_failures(&mut self, now: Instant) {
+        if self.failed.len() < FAILED {
+            return;
+        }
+        self.failed.retain(|_, failed| failed.left(now) > 0);
+        if self.failed.len() < FAILED {
+            return;
+        }
+        let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (source, _) in self.failed.keys() {
+            *counts.entry(*source).or_default() += 1;
+        }
+        let Some((most, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return };
+        let theirs = self.failed.iter().filter(|((source, name), _)| *source == most && name.is_some());
+        let mut theirs: Vec<_> = theirs.map(|(key, failed)| (failed.left(now), failed.at, *key)).collect();
+        theirs.sort_unstable();
+        // Several at a time: looking for them is work.
+        for (_, _, key) in theirs.iter().take((theirs.len() / 2).clamp(1, AT_A_TIME)) {
+            self.failed.remove(key);
+        }
+    }
+
+    /// A name has been let in.
+    fn remember(&mut self, source: IpAddr, name: u64) {
+        let number = self.number();
+        if let Some(last) = self.known.get_mut(&(name, source)) {
+            *last = number;
+            return;
+        }
+        let lowest = IpAddr::from([0, 0, 0, 0]);
+        let same = self.known.range((name, lowest)..).take_while(|((other, _), _)| *other == name);
+        let same: Vec<(u64, IpAddr)> = same.map(|((_, source), last)| (*last, *source)).collect();
+        if same.len() >= KNOWN_OF_ONE
+            && let Some((_, oldest)) = same.into_iter().min()
+        {
+            self.known.remove(&(name, oldest));
+        }
+        if self.known.len() >= KNOWN {
+            self.make_room_for_names();
+        }
+        self.known.insert((name, source), number);
+    }
+
+    /// Forgets, of the names that have most addresses, the oldest.
+    fn make_room_for_names(&mut self) {
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        for (name, _) in self.known.keys() {
+            *counts.entry(*name).or_default() += 1;
+        }
+        let count = |name: &u64| core::cmp::Reverse(counts.get(name).copied());
+        let all = self.known.iter().map(|(key, last)| (count(&key.0), *last, *key));
+        let mut all: Vec<_> = all.collect();
+        all.sort_unstable();
+        for (_, _, key) in all.iter().take(AT_A_TIME) {
+            self.known.remove(key);
+        }
+    }
+
+    /// Those who have waited for too long.
+    fn expire(&mut self, now: Instant) -> Vec<Attempt> {
+        let mut refused = Vec::new();
+        while let Some((since, peer)) = self.ages.values().next().copied() {
+            if since.saturating_add(LONGEST) > now {
+                break;
+            }
+            refused.extend(self.forget(peer));
+        }
+        refused
+    }
+
+    /// Takes out the attempt of `peer`, if one waits.
+    fn forget(&mut self, peer: PeerId) -> Option<Attempt> {
+        let (id, seq) = self.peers.remove(&peer)?;
+        self.ages.remove(&seq);
+        let line = self.lines.get_mut(&id)?;
+        let attempt = line.attempts.remove(&seq);
+        if !line.attempts.is_empty() {
+            return attempt;
+        }
+        let (group, spot, pair) = (line.group, line.spot, (line.source, line.name, line.register));
+        match spot {
+            Spot::InWork => return attempt,
+            Spot::Later(then) => drop(self.later.remove(&(then, Later::Line(id)))),
+            Spot::Head(class, number) => {
+                if let Some(turn) = self.turns.get_mut(&(group, class)) {
+                    turn.heads.remove(&(number, id));
+                    if turn.heads.is_empty() {
+                        match turn.rests {
+                            None => drop(self.order[class as usize].remove(&(turn.tag, turn.number, group))),
+                            Some(until) => drop(self.later.remove(&(until, Later::Turn(group, class)))),
+                        }
+                        self.turns.remove(&(group, class));
+                    }
+                }
+            }
+        }
+        self.by_pair.remove(&pair);
+        self.lines.remove(&id);
+        attempt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use voxwire_core::testing::Rng;
+
+    const ANY: usize = 20_000;
+
+    fn attempt(slot: u32, name: &str) -> Attempt {
+        Attempt {
+            ticket: Ticket(slot.into()),
+            peer: PeerId { slot, generation: 0 },
+            register: false,
+            username: name.as_bytes().into(),
+            password: Zeroizing::new(Vec::new()),
+        }
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    fn source(n: u8) -> IpAddr {
+        [192, 0, 2, n].into()
+    }
+
+    const LOOPBACK: IpAddr = IpAddr::V4(core::net::Ipv4Addr::LOCALHOST);
+
+    /// Looks at the next one, with this result, and returns its number.
+    fn next(state: &mut State, now: Instant, verdict: Verdict) -> Option<u32> {
+        let (line, attempt) = state.take(now).ok()?;
+        state.done(line, verdict, now);
+        Some(attempt.peer.slot)
+    }
+
+    /// Guesses, waiting where it has to, and returns when the last guess was looked at.
+    fn guess(state: &mut State, from: IpAddr, name: &str, times: u32, mut now: Instant) -> Instant {
+        for _ in 0..times {
+            assert!(state.add(from, attempt(9999, name), now).is_none());
+            while next(state, now, Verdict::Wrong).is_none() {
+                now = now.saturating_add(Duration::from_millis(10));
+            }
+        }
+        now
+    }
+
+    fn let_in(state: &mut State, from: IpAddr, name: &str, now: Instant) {
+        assert!(state.add(from, attempt(9998, name), now).is_none());
+        assert_eq!(next(state, now, Verdict::LetIn), Some(9998));
+    }
+
+    /// F-06
+    #[test]
+    fn wrong_guesses_hold_up_their_name_at_their_address_and_no_other() {
+        for from in [source(1), LOOPBACK, "2001:db8::1".parse().unwrap()] {
+            let mut state = State::new(ANY, &[]);
+            let now = guess(&mut state, from, "eve", 8, at(0));
+            // Another name from there, the same name from elsewhere.
+            state.add(from, attempt(1, "ann"), now);
+            assert_eq!(next(&mut state, now, Verdict::LetIn), Some(1));
+            state.add(source(2), attempt(2, "eve"), now);
+            assert_eq!(next(&mut state, now, Verdict::LetIn), Some(2));
+            state.add(from, attempt(3, "eve"), now);
+            let wait = state.take(now).unwrap_err().unwrap().saturating_duration_since(now);
+            // Where many people share the address, somebody of that name among them waits for a second.
+            let expected = if from.is_loopback() { 1000 } else { 4000 };
+            assert_eq!(wait.as_millis(), expected, "{from}");
+        }
+    }
+
+    /// F-06
+    #[test]
+    fn each_failure_doubles_the_wait_and_time_forgets_them() {
+        let mut state = State::new(ANY, &[]);
+        let (mut now, mut waits) = (at(0), Vec::new());
+        for _ in 0..12 {
+            now = guess(&mut state, source(1), "ann", 1, now);
+            let name = state.hasher.hash_one(&attempt(0, "ann").username);
+            waits.push(
+                state.failed[&(source(1), Some(name))].ready.saturating_duration_since(now).as_millis(),
+            );
+        }
+        assert_eq!(waits, [0, 0, 0, 250, 500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000]);
+        // Nine are left after ninety seconds, and what is right holds nobody up.
+        now = now.saturating_add(Duration::from_secs(95));
+        let name = state.hasher.hash_one(&attempt(0, "ann").username);
+        assert_eq!(state.failed[&(source(1), Some(name))].left(now), 9);
+        let_in(&mut state, source(1), "ann", now);
+        // From now on it is known there, and waits for a second at most.
+        guess(&mut state, source(1), "ann", 1, now);
+        assert_eq!(
+            state.failed[&(source(1), Some(name))].ready.saturating_duration_since(now).as_millis(),
+            1000
+        );
+    }
+
+    /// F-06: an address shared with an attacker, which asks for as many made-up names as it has connections.
+    #[test]
+    fn whoever_has_been_let_in_from_there_is_served_first_and_newcomers_in_time() {
+        for from in [source(1), LOOPBACK] {
+            let mut state = State::new(ANY, &[]);
+            let_in(&mut state, from, "ann", at(0));
+            let mut now = at(10_000);
+            for n in 0..255 {
+                state.add(from, attempt(n, &format!("made up {n}")), now);
+            }
+            // Ten guesses were looked at before, so that its pace is what it is.
+            for _ in 0..40 {
+                next(&mut state, now, Verdict::Wrong).unwrap();
+            }
+            state.add(from, attempt(1000, "ann"), now);
+            state.add(from, attempt(1001, "bob"), now);
+            let (mut ann, mut bob) = (None, None);
+            for n in 0_u32.. {
+                let looked_at = next(&mut state, now, Verdict::Wrong);
+                ann = ann.or_else(|| (looked_at == Some(1000)).then_some(now));
+                bob = bob.or_else(|| (looked_at == Some(1001)).then_some(now));
+                if ann.is_some() && bob.is_some() {
+                    break;
+                }
+                // Each that is answered comes again with another name.
+                if let Some(slot) = looked_at {
+                    state.add(from, attempt(slot, &format!("again {n}")), now);
+                }
+                now = now.saturating_add(Duration::from_millis(11));
+            }
+            let waited = |then: Option<Instant>| then.unwrap().saturating_duration_since(at(10_000));
+            assert!(waited(ann) < Duration::from_millis(300), "{from}: {:?}", waited(ann));
+            assert!(waited(bob) < LONGEST, "{from}: {:?}", waited(bob));
+        }
+    }
+
+    /// F-84
+    #[test]
+    fn everybody_who_comes_at_once_is_served_and_nobody_refused() {
+        for from in [|_| LOOPBACK, |n| IpAddr::from([10, 0, (n >> 8) as u8, n as u8])] {
+            let mut state = State::new(ANY, &[]);
+            for n in 0..2000_u32 {
+                assert!(state.add(from(n), attempt(n, &format!("user {n}")), at(0)).is_none());
+            }
+            // In the order in which they came.
+            for n in 0..2000_u32 {
+                let now = at(u64::from(n) * 11);
+                assert!(state.expire(now).is_empty());
+                assert_eq!(next(&mut state, now, Verdict::LetIn), Some(n));
+            }
+            assert!(state.lines.is_empty() && state.turns.is_empty() && state.later.is_empty());
+            assert!(state.ages.is_empty() && state.peers.is_empty() && state.by_pair.is_empty());
+        }
+    }
+
+    #[test]
+    fn sources_take_turns_whatever_they_bring_and_a_48_is_one_of_them() {
+        let mut state = State::new(ANY, &[]);
+        for n in 0..30_u32 {
+            let from: IpAddr = format!("2001:db8:0:{n:x}::1").parse().unwrap();
+            state.add(from, attempt(n, &format!("a{n}")), at(0));
+        }
+        state.add("2001:db8:1::1".parse().unwrap(), attempt(100, "ann"), at(0));
+        state.add(source(1), attempt(101, "bob"), at(0));
+        let order: Vec<u32> = (0..4).map(|_| next(&mut state, at(0), Verdict::LetIn).unwrap()).collect();
+        assert_eq!(order, [0, 100, 101, 1]);
+    }
+
+    #[test]
+    fn classes_have_their_shares_and_none_of_them_all() {
+        let mut state = State::new(ANY, &[]);
+        for n in 0..100_u8 {
+            let_in(&mut state, source(n), &format!("known {n}"), at(0));
+            guess(&mut state, [198, 51, 100, n].into(), "x", 4, at(0));
+        }
+        for n in 0..100_u8 {
+            let slot = u32::from(n);
+            state.add(source(n), attempt(slot, &format!("known {n}")), at(10_000));
+            state.add([203, 0, 113, n].into(), attempt(100 + slot, "stranger"), at(10_000));
+            state.add([198, 51, 100, n].into(), attempt(200 + slot, "guess"), at(10_000));
+            let from = [100, 64, 0, n].into();
+            state.add(from, Attempt { register: true, ..attempt(300 + slot, "new") }, at(10_000));
+        }
+        let mut shares = [0; 4];
+        for _ in 0..150 {
+            let slot = next(&mut state, at(10_000), Verdict::Neither).unwrap();
+            shares[slot as usize / 100] += 1;
+        }
+        assert_eq!(shares, [80, 40, 20, 10]);
+    }
+
+    #[test]
+    fn one_address_is_looked_at_ten_times_a_second_and_others_meanwhile() {
+        let mut state = State::new(ANY, &[]);
+        for n in 0..256 {
+            state.add(source(1), attempt(n, &format!("a{n}")), at(0));
+        }
+        let served =
+            |state: &mut State, now| core::iter::from_fn(|| next(state, now, Verdict::Neither)).count();
+        assert_eq!(served(&mut state, at(0)), 40);
+        assert_eq!(state.take(at(0)).unwrap_err(), Some(at(100)));
+        state.add(source(2), attempt(1000, "ann"), at(50));
+        assert_eq!(next(&mut state, at(50), Verdict::Neither), Some(1000));
+        assert_eq!(served(&mut state, at(1000)), 10);
+        // All are looked at in time.
+        let all: usize = (1..220).map(|n| served(&mut state, at(1000 + n * 100))).sum();
+        assert_eq!(all, 206);
+    }
+
+    #[test]
+    fn whoever_is_gone_or_has_waited_for_too_long_takes_no_place() {
+        let mut state = State::new(3, &[]);
+        for n in 0..3 {
+            assert!(state.add(source(1), attempt(n, "a"), at(0)).is_none());
+        }
+        assert!(state.add(source(2), attempt(5, "b"), at(0)).is_some(), "each connection has one");
+        state.forget(PeerId { slot: 1, generation: 0 });
+        assert!(state.add(source(2), attempt(5, "b"), at(20_000)).is_none());
+        assert!(state.expire(at(34_999)).is_empty());
+        let refused: Vec<u32> = state.expire(at(35_000)).iter().map(|attempt| attempt.peer.slot).collect();
+        assert_eq!(refused, [0, 2]);
+        assert_eq!(state.take(at(36_000)).map(|(_, attempt)| attempt.peer.slot).unwrap(), 5);
+        assert!(state.forget(PeerId { slot: 5, generation: 0 }).is_none(), "it is being looked at");
+    }
+
+    /// F-06
+    #[test]
+    fn floods_displace_their_own_entries() {
+        let mut state = State::new(ANY, &[]);
+        let mut now = guess(&mut state, source(1), "ann", 12, at(0));
+        let ann = state.hasher.hash_one(&attempt(0, "ann").username);
+        let_in(&mut state, source(1), "bob", now);
+        // One account from everywhere, and failures of one address at everything.
+        for n in 0..20_000_u32 {
+            now = now.saturating_add(Duration::from_millis(1));
+            let from = IpAddr::from([10, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
+            let_in(&mut state, from, "eve", now);
+            state.fail(source(9), Some(n.into()), now);
+        }
+        assert!(state.known.len() <= KNOWN_OF_ONE + 1);
+        assert!(state.known.contains_key(&(state.hasher.hash_one(&attempt(0, "bob").username), source(1))));
+        assert!(state.failed.len() <= FAILED);
+        assert!(state.failed[&(source(1), Some(ann))].left(now) > 8);
+        assert!(state.paces.len() < 1000, "{}", state.paces.len());
+        // Accounts beyond number, each from one address: the oldest goes.
+        for n in 0..KNOWN as u64 {
+            state.remember(source(1), n);
+        }
+        assert!((KNOWN - AT_A_TIME..=KNOWN).contains(&state.known.len()), "{}", state.known.len());
+    }
+
+    /// Whatever one source does, another's log-in is looked at within the seventh turn (two classes that have nothing to do with it,
+    /// and its own), and an attempt is answered once or forgotten.
+    #[test]
+    fn no_order_of_attempts_keeps_others_waiting() {
+        for seed in 0..30 {
+            let mut rng = Rng::new(seed);
+            let mut state = State::new(ANY, &[]);
+            let mut now = at(0);
+            let (mut waiting, mut in_work): (HashMap<u32, Instant>, Vec<(u64, u32)>) = Default::default();
+            let mut honest: Option<u32> = None;
+            for step in 0..4000_u32 {
+                match rng.below(8) {
+                    0..4 => {
+                        // One /48, one address of it at a time, any name, again with the same connection or another.
+                        let from = format!("2001:db8:0:{:x}::{:x}", rng.below(300), rng.below(9));
+                        let slot = rng.below(600) as u32;
+                        let busy = in_work.iter().any(|(_, other)| *other == slot);
+                        if !waiting.contains_key(&slot) && !busy {
+                            let register = rng.below(4) == 0;
+                            let name = format!("n{}", rng.below(50));
+                            let attempt = Attempt { register, ..attempt(slot, &name) };
+                            assert!(state.add(from.parse().unwrap(), attempt, now).is_none());
+                            waiting.insert(slot, now);
+                        }
+                    }
+                    4 => {
+                        let slot = rng.below(600) as u32;
+                        if state.forget(PeerId { slot, generation: 0 }).is_some() {
+                            waiting.remove(&slot);
+                        }
+                    }
+                    5 if in_work.len() == 2 => {
+                        let (line, slot) = in_work.remove(rng.below(2) as usize);
+                        let verdict =
+                            [Verdict::Wrong, Verdict::LetIn, Verdict::Neither][rng.below(3) as usize];
+                        state.done(line, if slot >= 1000 { Verdict::LetIn } else { verdict }, now);
+                    }
+                    6 if honest.is_none() => {
+                        let name = format!("honest {step}");
+                        assert!(state.add(source(1), attempt(1000 + step, &name), now).is_none());
+                        honest = Some(0);
+                    }
+                    _ if in_work.len() < 2 => {
+                        for attempt in state.expire(now) {
+                            assert!(waiting.remove(&attempt.peer.slot).is_some());
+                        }
+                        if let Ok((line, attempt)) = state.take(now) {
+                            let slot = attempt.peer.slot;
+                            in_work.push((line, slot));
+                            match slot {
+                                1000.. => honest = None,
+                                _ => {
+                                    assert!(waiting.remove(&slot).is_some());
+                                    honest = honest.map(|turns| turns + 1);
+                                }
+                            }
+                            assert!(
+                                honest.is_none_or(|turns| turns <= 7),
+                                "{honest:?} at step {step} of {seed}"
+                            );
+                        }
+                    }
+                    _ => now = now.saturating_add(Duration::from_millis(rng.below(200))),
+                }
+                assert_eq!(state.ages.len(), state.peers.len());
+                assert_eq!(state.ages.len(), waiting.len() + usize::from(honest.is_some()));
+            }
+        }
+    }
+}
