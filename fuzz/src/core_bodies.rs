@@ -1,7 +1,10 @@
 use crate::Script;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::testing::chop;
-use voxwire_core::{DecodeError, Element, EncodeError, LengthPrefix, List, Reader};
+use voxwire_core::{
+    DecodeError, Element, EncodeError, LengthPrefix, List, Reader, Untrusted, canonical_name, check_label,
+    check_name, is_address_like, name_key,
+};
 
 /// Any length prefix over any stream: the same frames however it is cut.
 pub fn core_framing(data: &[u8]) {
@@ -49,4 +52,26 @@ pub fn core_list(data: &[u8]) {
     assert_eq!(list.encoded_len(255), Ok(again.len()));
     let items: Vec<_> = list.iter().collect();
     assert!(List::from(&items[..]) == list);
+}
+
+/// Any bytes as text that a peer chose, and as a name: what is shown steers nothing and is shown the same again; a name is
+/// accepted in its canonical form if it is at all, and then all of it shows.
+pub fn core_text(data: &[u8]) {
+    let shown = Untrusted::new(data).to_string();
+    assert!(!shown.contains(char::is_control));
+    assert_eq!(Untrusted::new(&shown).to_string(), shown);
+    let quoted = format!("{:?}", Untrusted::new(data));
+    let inside =
+        quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).expect("between quotation marks");
+    assert!(!inside.replace("\\\\", "").replace("\\\"", "").contains('"'), "they end it");
+    let _ = check_label(data);
+    let key = name_key(data);
+    assert_eq!(name_key(&key), key);
+    if let Ok(name) = check_name(data) {
+        assert_eq!(name.as_bytes(), data);
+        let canonical = canonical_name(name);
+        assert!(check_name(canonical.as_bytes()).is_ok());
+        assert_eq!(Untrusted::new(&*canonical).to_string(), canonical);
+        assert_eq!(is_address_like(name), is_address_like(&canonical));
+    }
 }

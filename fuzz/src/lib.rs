@@ -11,7 +11,7 @@ mod syfala;
 mod syfala_session;
 mod voicelink;
 
-pub use core_bodies::{core_framing, core_list};
+pub use core_bodies::{core_framing, core_list, core_text};
 pub use dissonance::{dissonance_message, dissonance_session};
 pub use msgpack::{msgpack_message, msgpack_stream};
 pub use msgpack_session::msgpack_session;

@@ -24,6 +24,11 @@ fn c_10_core_list() {
 }
 
 #[test]
+fn c_10_core_text() {
+    replay("core_text", voxwire_fuzz::core_text);
+}
+
+#[test]
 fn c_10_voicelink_message() {
     replay("voicelink_message", voxwire_fuzz::voicelink_message);
 }

@@ -330,6 +330,7 @@ impl fmt::Debug for ClientCommand<'_> {
         match self {
             Self::Register { name, secret, preferred, samples } => {
                 let secret = if secret.is_some() { "with" } else { "without" };
+                let name = Untrusted::from(*name);
                 write!(f, "Register({name:?}, {secret} a secret, {preferred}, {})", samples.tag())
             }
             Self::Call { user, parameters, optional } => {
@@ -386,10 +387,13 @@ impl fmt::Debug for ServerEvent<'_> {
             Self::Connected { peer, from } => write!(f, "Connected({peer}, {from:?})"),
             Self::Registering { peer, name, secret, preferred } => {
                 let secret = if secret.is_some() { "with" } else { "without" };
+                let name = Untrusted::from(*name);
                 write!(f, "Registering({peer}, {name:?}, {secret} a secret, {preferred})")
             }
             Self::Registered { peer } => write!(f, "Registered({peer})"),
-            Self::NameRefused { peer, name } => write!(f, "NameRefused({peer}, {name:?})"),
+            Self::NameRefused { peer, name } => {
+                write!(f, "NameRefused({peer}, {:?})", Untrusted::from(&**name))
+            }
             Self::Ringing { caller, callee, parameters } => {
                 write!(f, "Ringing({caller} -> {callee}, {parameters})")
             }

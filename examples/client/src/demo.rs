@@ -90,7 +90,7 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
         outcomes.extend(calls);
     }
     let out = flags.out.display();
-    report.event(
+    report.block(
         "done",
         json!({ "out": flags.out }),
         &format!("{}\nrecordings and pictures are in {out}", table(&outcomes)),

@@ -4,7 +4,7 @@ mod seat;
 
 use crate::error::Error;
 use crate::link::Link;
-use crate::report::Report;
+use crate::report::{Report, listed, quoted};
 use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
@@ -171,11 +171,12 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             let mut seat = Seat::connect(&link, options, Report::silent()).await?;
             seat.settle().await?;
             for (name, codec) in seat.players() {
-                let text = format!("player {name:?}, {codec}");
+                let text = format!("player {}, {codec}", quoted(&name));
                 report.event("player", json!({ "name": name, "codec": codec }), &text);
             }
             for (room, players) in seat.rooms() {
-                let text = format!("room {room:?}: {}", players.join(", "));
+                let listeners: Vec<String> = players.iter().map(|name| listed(name)).collect();
+                let text = format!("room {}: {}", quoted(&room), listeners.join(", "));
                 report.event("room", json!({ "room": room, "players": players }), &text);
             }
             seat.close().await;

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+use voxwire_core::Untrusted;
 
 /// Prints what happens: as text, as JSON, or not at all.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ impl Report {
     }
 
     /// Something happened: `event` and `fields` for scripts, `text` for people.
+    ///
+    /// The text is one line, whatever is in it: what peers wrote may be put into it as it is.
     pub(crate) fn event(&self, event: &str, fields: Value, text: &str) {
         if !self.quiet {
             self.keep(event, fields, text);
@@ -57,7 +60,19 @@ impl Report {
     }
 
     /// The same for what is nowhere else once it has been shown: it is printed even if that is to be as little as possible.
-    pub(crate) fn keep(&self, event: &str, mut fields: Value, text: &str) {
+    pub(crate) fn keep(&self, event: &str, fields: Value, text: &str) {
+        self.print(event, fields, plain(text));
+    }
+
+    /// An event with several lines. Whatever peers wrote has to be made [`plain`] before it is put into one.
+    pub(crate) fn block(&self, event: &str, fields: Value, text: &str) {
+        if !self.quiet {
+            self.print(event, fields, text.lines().map(plain).collect::<Vec<_>>().join("\n"));
+        }
+    }
+
+    /// The border: nothing else writes to standard output.
+    fn print(&self, event: &str, mut fields: Value, text: String) {
         if self.mute || (text.is_empty() && !self.json) {
             return;
         }
@@ -65,9 +80,9 @@ impl Report {
             if let Value::Object(map) = &mut fields {
                 map.insert("event".into(), event.into());
             }
-            fields.to_string()
+            ascii_controls(&fields.to_string())
         } else {
-            text.to_owned()
+            text
         };
         if let Some(printer) = &self.printer {
             let mut print = printer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +133,82 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// The same for people: what would not show, or would steer a terminal, is escaped.
 pub(crate) fn plain(text: &str) -> String {
-    let shown =
-        |c: char| if matches!(c, '"' | '\'' | '\\') { c.to_string() } else { c.escape_debug().collect() };
-    text.chars().map(shown).collect()
+    Untrusted::new(text).to_string()
+}
+
+/// The same between quotation marks, where it has to be told from what is ours.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{:?}", Untrusted::new(text))
+}
+
+/// The same in a list: between quotation marks only where it would be taken for more than one.
+pub(crate) fn listed(text: &str) -> String {
+    if text.is_empty() || text.contains([',', ':', '"']) { quoted(text) } else { plain(text) }
+}
+
+/// The same JSON, in which a terminal finds nothing that steers it: all of that is in strings, where it may be escaped.
+fn ascii_controls(json: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            c if steers(c) => line += &format!("\\u{:04x}", u32::from(c)),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(json: bool, say: impl FnOnce(&Report)) -> Vec<String> {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        say(&Report::new(json, false).through(move |line| sink.lock().unwrap().push(line)));
+        lines.lock().unwrap().clone()
+    }
+
+    /// F-03: whatever is put into a line, it is one line, and steers nothing.
+    #[test]
+    fn a_line_is_one_line() {
+        let name = "bob\x1b[2J\nroom \"x\": \u{9b}1m\u{202e}";
+        let lines = printed(false, |report| report.event("x", json!({}), &format!("{name} calls")));
+        assert_eq!(lines, [r#"bob\u{1b}[2J\nroom "x": \u{9b}1m\u{202e} calls"#]);
+        let lines = printed(false, |report| report.block("x", json!({}), "a\x1b\nb\r"));
+        assert_eq!(lines, ["a\\u{1b}\nb\\r"]);
+    }
+
+    /// F-03: JSON says what there is, and shows a terminal nothing that steers it.
+    #[test]
+    fn json_says_the_same() {
+        let name = "ไทย ❤\u{fe0f} \x1b\u{7f}\u{9b}\u{202e}\u{2028}";
+        let lines = printed(true, |report| report.event("x", json!({ "name": name }), ""));
+        let value: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(value["name"], name);
+        assert!(lines[0].contains("ไทย ❤\u{fe0f}") && !lines[0].contains(char::is_control));
+        assert!(!lines[0].contains(['\u{202e}', '\u{2028}']));
+    }
+
+    /// F-04
+    #[test]
+    fn every_language_is_shown_as_it_is() {
+        for text in [
+            "สวัสดี น้ำ",
+            "हिन्दी",
+            "שלום",
+            "می\u{200c}خواهم",
+            "❤\u{fe0f}",
+            "👨\u{200d}👩\u{200d}👧",
+            "it's \"so\" \\",
+        ] {
+            assert_eq!(plain(text), text);
+        }
+        assert_eq!(quoted("a\"\n"), r#""a\"\n""#);
+        assert_eq!(["bob", "bob, eve", ""].map(listed), ["bob", r#""bob, eve""#, r#""""#]);
+    }
 }

@@ -237,7 +237,7 @@ async fn discover(to: &[SocketAddr], length: Duration, report: &Report) -> Resul
     for (_, address, inputs, outputs) in &found {
         table.add_row([address.clone(), list(inputs), list(outputs)]);
     }
-    report.event("done", json!({ "devices": found.len() }), &table.to_string());
+    report.block("done", json!({ "devices": found.len() }), &table.to_string());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ mod kit;
 
 use kit::{Client, Server, temporary};
 use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav};
-use voxwire_server::Protocol;
+use voxwire_server::{Profile, Protocol};
 
 #[test]
 fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
@@ -105,6 +105,36 @@ fn c_08_rooms_texts_and_names() {
     let (code, out, error) = server.client("--name bob join Lobby --for 1");
     assert!(code == Some(1) && error.contains("perhaps somebody has the name"), "{out}{error}");
     drop((bob, carol));
+}
+
+/// F-03: a name that another client chose forges no line, and steers no terminal.
+#[test]
+fn what_others_call_things_stays_in_its_line() {
+    // Only with the original's rules does a server hand such a name on.
+    let server = Server::with(Protocol::Dissonance, |config| config.profile = Profile::Original);
+    let room = "x\x1b[2J\u{9b}1m\nplayer \"eve\", Opus\u{202e}";
+    let mut joining = server.command("--name น้ำฝน join Lobby --json");
+    joining.arg(room);
+    let thai = Client::spawn(joining, "joined");
+    for (flags, expected) in [
+        (
+            "--name bob rooms",
+            vec![r#"room "x\u{1b}[2J\u{9b}1m\nplayer \"eve\", Opus\u{202e}": น้ำฝน"#, "player \"น้ำฝน\""],
+        ),
+        (
+            "--name bob --json rooms",
+            vec!["\"name\":\"น้ำฝน\"", r#"\u001b[2J\u009b1m\nplayer \"eve\", Opus\u202e"#],
+        ),
+    ] {
+        let (code, out, error) = server.client(flags);
+        assert_eq!(code, Some(0), "{error}");
+        for text in expected {
+            assert!(out.contains(text), "{text}: {out:?}");
+        }
+        assert!(!out.contains(|c: char| c != '\n' && c.is_control()) && !out.contains('\u{202e}'), "{out:?}");
+        assert_eq!(out.lines().count(), 3, "{out:?}");
+    }
+    drop(thai);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use serde_json::{Deserializer, Value, json};
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 use thiserror::Error;
+use voxwire_core::Untrusted;
 use voxwire_voicelink::ByteOrder;
 
 /// A person's view of bytes: decodes and encodes any message of any protocol.
@@ -127,7 +128,7 @@ fn main() -> ExitCode {
     match run(Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("voxwire-inspect: {error}");
+            eprintln!("voxwire-inspect: {}", Untrusted::new(&error.to_string()));
             ExitCode::from(if matches!(error, Error::Usage(_)) { 2 } else { 1 })
         }
     }
@@ -200,8 +201,22 @@ fn show(protocol: &dyn Protocol, shown: Shown) -> Result<(), Error> {
     say(&object.to_string())
 }
 
+/// The border to standard output: what the line holds of others is in strings of JSON, where all that steers a terminal may be
+/// escaped.
+
 fn say(line: &str) -> Result<(), Error> {
-    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c {
+            c if steers(c) => out += &format!("\\u{:04x}", u32::from(c)),
+            c => out.push(c),
+        }
+    }
+    Ok(writeln!(std::io::stdout().lock(), "{out}")?)
 }
 
 fn all_input() -> Result<String, Error> {

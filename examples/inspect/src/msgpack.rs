@@ -332,9 +332,6 @@ fn show_client(message: &ClientMessage<'_>) -> Value {
         | LoginForRequests { username, password } => {
             text("username", username.0);
             text("password", password.0);
-            if matches!(message, LoginForRequests { .. }) {
-                fields.insert("requests_only".into(), true.into());
-            }
         }
         Logout { username } => text("username", username.0),
         AddContact { username, token, .. }
@@ -373,6 +370,7 @@ fn show_client(message: &ClientMessage<'_>) -> Value {
             text("group_name", group_name.0);
             fields.insert("samples".into(), show_samples(samples));
         }
+        LoginForRequests { .. } => drop(fields.insert("requests_only".into(), true.into())),
         _ => {}
     }
     Value::Object(fields)

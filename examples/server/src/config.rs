@@ -4,6 +4,7 @@ mod msgpack;
 mod syfala;
 
 use crate::Error;
+use crate::names::quoted;
 use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
@@ -531,21 +532,30 @@ impl Config {
         let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
         for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
             if let Err(error) = check_name(name.as_bytes()) {
-                return Err(Error::Usage(format!("voicelink: the name {name:?} will not do: {error}")));
+                return Err(Error::Usage(format!(
+                    "voicelink: the name {} will not do: {error}",
+                    quoted(name)
+                )));
             }
         }
         if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.is_empty() || secret.contains('\0'))
         {
-            return Err(Error::Usage(format!("voicelink: the secret of {name:?} is empty or holds a NUL")));
+            return Err(Error::Usage(format!(
+                "voicelink: the secret of {} is empty or holds a NUL",
+                quoted(name)
+            )));
         }
         for (name, secret) in &self.opcode.secrets {
             let whole = name.len().saturating_add(secret.len()).saturating_add(1);
             if let Err(error) = check_name(name.as_bytes()) {
-                return Err(Error::Usage(format!("opcode: the name {name:?} will not do: {error}")));
+                return Err(Error::Usage(format!("opcode: the name {} will not do: {error}", quoted(name))));
             }
             if name.contains(':') || secret.is_empty() || whole > 255 {
                 let expected = "a name without a colon and a secret expected, together at most 254 bytes";
-                return Err(Error::Usage(format!("opcode: the secret of {name:?} will not do: {expected}")));
+                return Err(Error::Usage(format!(
+                    "opcode: the secret of {} will not do: {expected}",
+                    quoted(name)
+                )));
             }
         }
         if let Some((first, last)) =

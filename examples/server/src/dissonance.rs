@@ -2,13 +2,13 @@
 
 use crate::Error;
 use crate::config::{Config, Dissonance, Profile, Protocol};
-use crate::names::Who;
+use crate::names::{Who, quoted};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::pin::Pin;
 use core::time::Duration;
 use subtle::ConstantTimeEq;
-use voxwire_core::{Handler, Instant, PeerId, Untrusted};
+use voxwire_core::{Handler, Instant, PeerId};
 use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerStats, Settings, Violation};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -25,7 +25,7 @@ pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted,
     for room in &rooms {
         server
             .reserve_room(room)
-            .map_err(|refusal| Error::Usage(format!("dissonance: the room {room:?}: {refusal}")))?;
+            .map_err(|refusal| Error::Usage(format!("dissonance: the room {}: {refusal}", quoted(room))))?;
     }
     if rooms_only {
         server.set_policy(move |_, room| rooms.iter().any(|known| known == room));
@@ -125,7 +125,6 @@ impl Handler<Server> for Log {
         let name = |client: ClientId| {
             Who { name: server.name(client).map(str::as_bytes), address: None }.to_string()
         };
-        let quoted = |text: &str| format!("{:?}", Untrusted::new(text));
         let address = |peer: PeerId| server.address(peer).map(tracing::field::display);
         match event {
             ServerEvent::Joined { peer, client } => {

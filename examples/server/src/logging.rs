@@ -11,11 +11,14 @@ use tracing::field::{Field, Visit};
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber, callsite::Identifier};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{FilterExt, LevelFilter};
+use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{format, time::SystemTime};
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
+use voxwire_core::Untrusted;
 
 /// Lines that may wait for the reader of standard error; more are dropped, and counted.
 const WAITING: usize = 4096;
@@ -55,6 +58,7 @@ pub fn start(level: LevelFilter) -> Log {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(writer.clone())
         .with_target(false)
+        .fmt_fields(Escaped)
         .with_filter(level.and(limit));
     tracing_subscriber::registry().with(layer).init();
     panics(writer.clone());
@@ -63,10 +67,11 @@ pub fn start(level: LevelFilter) -> Log {
 }
 
 impl Log {
-    /// Writes a line as it is, whatever the level: the program's last words.
+    /// Writes one line, whatever the level and whatever is in it: the program's last words.
     pub fn line(&self, line: fmt::Arguments<'_>) {
         // One write is one line of those that wait.
-        let _ = self.writer.clone().write_all(format!("{line}\n").as_bytes());
+        let line = format!("{}\n", Untrusted::new(&line.to_string()));
+        let _ = self.writer.clone().write_all(line.as_bytes());
     }
 }
 
@@ -91,7 +96,10 @@ fn panics(writer: NonBlocking) {
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
         let backtrace = std::backtrace::Backtrace::capture();
-        let mut text = format!("thread '{}' {panic}\n", thread.name().unwrap_or("?"));
+        let mut text = format!("thread '{}' ", thread.name().unwrap_or("?"));
+        for line in panic.to_string().lines() {
+            let _ = writeln!(text, "{}", Untrusted::new(line));
+        }
         if backtrace.status() == std::backtrace::BacktraceStatus::Captured {
             let _ = writeln!(text, "{backtrace}");
         }
@@ -123,6 +131,48 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+/// The border: whatever is in a message or a field, it stays in its line, and steers no terminal. Text that peers chose may be
+/// logged as it is; where it has to be told from what is ours, by `?Untrusted` between quotation marks.
+struct Escaped;
+
+impl<'writer> FormatFields<'writer> for Escaped {
+    fn format_fields<R: RecordFields>(&self, writer: format::Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = EscapedFields { writer, first: true, result: Ok(()) };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct EscapedFields<'writer> {
+    writer: format::Writer<'writer>,
+    first: bool,
+    result: fmt::Result,
+}
+
+impl EscapedFields<'_> {
+    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let blank = if core::mem::take(&mut self.first) { "" } else { " " };
+        let result = match field.name() {
+            "message" => write!(self.writer, "{blank}{value}"),
+            name => write!(self.writer, "{blank}{name}={value}"),
+        };
+        self.result = self.result.and(result);
+    }
+}
+
+impl Visit for EscapedFields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.write(field, format_args!("{}", Untrusted::new(value))),
+            _ => self.write(field, format_args!("{:?}", Untrusted::new(value))),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.write(field, format_args!("{}", Untrusted::new(&format!("{value:?}"))));
     }
 }
 
@@ -210,5 +260,59 @@ impl<S: Subscriber> Filter<S> for Limit {
         let metadata = event.metadata();
         let limited = self.on && *metadata.level() <= self.of && metadata.target() != TOLD;
         !limited || self.repeats.admit(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is logged by `say`, without the time.
+    fn logged(say: impl FnOnce()) -> String {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_writer(move || Sink(sink.clone()))
+            .fmt_fields(Escaped);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        String::from_utf8(lines.lock().unwrap().clone()).unwrap()
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// F-03: whatever a peer calls itself, and however it is logged, a line is one line and steers nothing.
+    #[test]
+    fn a_line_of_the_log_is_one_line() {
+        let name = "bob\x1b[2J\n INFO \u{9b}1m\u{202e}";
+        let shown = r"bob\u{1b}[2J\n INFO \u{9b}1m\u{202e}";
+        assert_eq!(logged(|| tracing::info!(%name, "in")), format!(" INFO in name={shown}\n"));
+        assert_eq!(logged(|| tracing::info!(name, "in")), format!(" INFO in name=\"{shown}\"\n"));
+        assert_eq!(logged(|| tracing::info!("{name} is in")), format!(" INFO {shown} is in\n"));
+    }
+
+    /// F-04: names in any language are logged as they are.
+    #[test]
+    fn every_language_is_logged_as_it_is() {
+        for name in ["น้ำฝน", "हिन्दी", "שָׁלוֹם", "❤\u{fe0f}"] {
+            assert_eq!(
+                logged(|| tracing::info!(name = ?Untrusted::new(name))),
+                format!(" INFO name=\"{name}\"\n")
+            );
+            assert_eq!(logged(|| tracing::info!(name)), format!(" INFO name=\"{name}\"\n"));
+        }
     }
 }

@@ -10,6 +10,11 @@ pub(crate) fn by_key(table: &BTreeMap<String, String>) -> BTreeMap<String, Strin
     table.iter().map(|(name, value)| (canonical_name(name).into_owned(), value.clone())).collect()
 }
 
+/// Text between quotation marks, as the log and our errors show it.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{:?}", Untrusted::new(text))
+}
+
 /// Who a peer is, for the log: its name between quotation marks, or else its address without: no name imitates one.
 pub(crate) struct Who<'a> {
     pub(crate) name: Option<&'a [u8]>,

@@ -1,7 +1,7 @@
 //! voicelink: who may have which name, and what goes into the log.
 
 use crate::config::{Config, FixedName, Voicelink};
-use crate::names::{Who, by_key};
+use crate::names::{Who, by_key, quoted};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
 use core::net::IpAddr;
@@ -104,11 +104,6 @@ struct Porter {
     /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
-}
-
-/// A name for the log, with an end that it cannot forge.
-fn quoted(name: &str) -> String {
-    format!("{:?}", Untrusted::new(name))
 }
 
 impl Porter {

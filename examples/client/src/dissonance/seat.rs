@@ -3,7 +3,7 @@
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::report::Report;
+use crate::report::{Report, listed, quoted};
 use crate::sound::Source;
 use core::time::Duration;
 use serde_json::json;
@@ -269,7 +269,7 @@ impl Seat {
     /// Every room and who listens to it.
     pub(crate) fn rooms(&self) -> Vec<(String, Vec<String>)> {
         let client = self.connection.session();
-        let name = |id: &ClientId| client.name_of(*id).unwrap_or("?").to_owned();
+        let name = |id: &ClientId| client.name_of(*id).map_or_else(|| format!("client {id}"), str::to_owned);
         client.rooms().map(|(room, ids)| (room.to_owned(), ids.iter().map(name).collect())).collect()
     }
 
@@ -288,8 +288,11 @@ impl Seat {
                     self.summary.set_up = now;
                 }
                 self.joined = Some(Instant::now());
-                let text =
-                    format!("joined as {:?} after {:.1} ms", self.options.name, now.as_secs_f64() * 1e3);
+                let text = format!(
+                    "joined as {} after {:.1} ms",
+                    quoted(&self.options.name),
+                    now.as_secs_f64() * 1e3
+                );
                 self.report.event("joined", json!({ "name": self.options.name }), &text);
             }
             Happening::Lost { cause, again } => {
@@ -310,30 +313,30 @@ impl Seat {
                 self.report.event("waiting", json!({ "asked": asked }), text);
             }
             Happening::Entered(name) => {
-                self.report.event("entered", json!({ "name": name }), &format!("{name:?} is there"))
+                self.report.event("entered", json!({ "name": name }), &format!("{} is there", quoted(&name)))
             }
             Happening::Left(id, name) => {
                 self.keep_figures(id);
-                self.report.event("left", json!({ "name": name }), &format!("{name:?} has left"));
+                self.report.event("left", json!({ "name": name }), &format!("{} has left", quoted(&name)));
             }
             Happening::Listening { name, room, joined } => {
                 let verb = if joined { "listens" } else { "does not listen any more" };
                 self.report.event(
                     "listening",
                     json!({ "name": name, "room": room, "joined": joined }),
-                    &format!("{name:?} {verb} to {room:?}"),
+                    &format!("{} {verb} to {}", quoted(&name), quoted(&room)),
                 );
             }
             Happening::Moved { room, joined } => {
                 let text = if joined {
-                    format!("the server moved us to {room:?}")
+                    format!("the server moved us to {}", quoted(&room))
                 } else {
-                    format!("the server does not let us listen to {room:?}")
+                    format!("the server does not let us listen to {}", quoted(&room))
                 };
                 self.report.event("moved", json!({ "room": room, "joined": joined }), &text);
             }
             Happening::Text { from, to, text } => {
-                let shown = format!("{from:?} to {to}: {text:?}");
+                let shown = format!("{} to {}: {}", quoted(&from), listed(&to), quoted(&text));
                 self.report.event("text", json!({ "from": from, "to": to, "text": text }), &shown);
             }
             Happening::Voice { from, name, codec, sequence, start, end, packet } => {
@@ -348,7 +351,7 @@ impl Seat {
                             || codec.sample_rate != OPUS_RATE
                             || !(2..=120).contains(&frame.as_millis())
                         {
-                            tracing::debug!(?name, ?codec, "cannot play this");
+                            tracing::debug!(name = %quoted(&name), ?codec, "cannot play this");
                             return Ok(());
                         }
                         let voice = Voice { name, speaker: Speaker::new(frame, 1)?, rendered: Vec::new() };
@@ -359,7 +362,7 @@ impl Seat {
                     self.report.event(
                         "speaking",
                         json!({ "name": voice.name }),
-                        &format!("{:?} speaks", voice.name),
+                        &format!("{} speaks", quoted(&voice.name)),
                     );
                 }
                 let heard = self.summary.heard.entry(voice.name.clone()).or_default();
@@ -371,7 +374,7 @@ impl Seat {
                 self.report.event(
                     "direct",
                     json!({ "name": name, "up": up }),
-                    &format!("voice for {name:?} {text}"),
+                    &format!("voice for {} {text}", quoted(&name)),
                 );
             }
             Happening::SpeechEnded(from) => {
@@ -523,7 +526,8 @@ impl Seat {
                 "delay_ms": jitter.target.as_millis(), "gap_ms": gap.as_millis(),
             });
             let text = format!(
-                "heard {name:?}: {} frames, {} lost, {recovered} of them recovered, {} late; held back for {} ms, longest gap {} ms",
+                "heard {}: {} frames, {} lost, {recovered} of them recovered, {} late; held back for {} ms, longest gap {} ms",
+                quoted(name),
                 frames.len(),
                 jitter.lost,
                 jitter.late,
@@ -651,7 +655,7 @@ enum Happening {
 
 impl Happening {
     fn of(event: ClientEvent<'_>, client: &Client) -> Option<Self> {
-        let name = |id| client.name_of(id).unwrap_or("?").to_owned();
+        let name = |id| client.name_of(id).map_or_else(|| format!("client {id}"), str::to_owned);
         Some(match event {
             ClientEvent::Connected { .. } => Self::Joined,
             ClientEvent::Disconnected { cause, retry_at } => Self::Lost { cause, again: retry_at.is_some() },

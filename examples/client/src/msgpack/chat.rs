@@ -123,7 +123,7 @@ impl Chat<'_> {
             Err(problem) => return Err(Error::Failed(problem)),
         };
         match command {
-            Command::Help => self.phone.report.plain("help", HELP),
+            Command::Help => self.phone.report.block("help", serde_json::json!({}), HELP),
             Command::Quit => return Ok(false),
             Command::Text(text) => match self.target.clone() {
                 Some(Target::User(user)) => self.whisper(&user, &text)?,
@@ -188,7 +188,7 @@ impl Chat<'_> {
                 };
                 let list: Vec<String> = self.recordings.numbered().map(shown).collect();
                 let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
-                self.phone.report.event("recordings", json!({ "count": list.len() }), &text);
+                self.phone.report.block("recordings", json!({ "count": list.len() }), &text);
             }
             Command::Play(n) => super::phone::play(self.recordings.get(n)?)?,
             Command::Save(n, path) => {

@@ -16,7 +16,7 @@ use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample, save_wav};
 use voxwire_core::Session;
 use voxwire_msgpack::{
     Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
-    MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret, Violation,
+    MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret, Violation, check_name,
 };
 use voxwire_transport::{Connection, ConnectionSettings, Turn};
 
@@ -169,6 +169,12 @@ impl Phone {
     }
 
     pub(super) fn tell(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
+        // The server's answer would be a number.
+        if let ClientCommand::Register { username: name, .. }
+        | ClientCommand::CreateGroup { group_name: name } = command
+        {
+            check_name(name.0).map_err(|error| failed!("the name {name:?} will not do: {error}"))?;
+        }
         let told = self.connection.call(|client, now| client.handle_command(now, command));
         told.map_err(|refusal| failed!("{refusal}"))
     }

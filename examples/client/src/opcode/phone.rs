@@ -2,7 +2,7 @@
 
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::report::{Report, plain, text};
+use crate::report::{Report, plain, quoted, text};
 use crate::sound::{Player, Recorder, Shape, Source, numbered, peak};
 use core::time::Duration;
 use serde_json::json;
@@ -190,7 +190,7 @@ impl Phone {
                     return Ok(());
                 }
                 Some(Happening::LoginFailed(why)) => {
-                    return Err(failed!("the server refused the name {name:?}: {}", plain(&why)));
+                    return Err(failed!("the server refused the name {}: {}", quoted(&name), plain(&why)));
                 }
                 Some(Happening::Disconnected) => return Err(self.lost("logging in")),
                 Some(_) => {}

@@ -631,6 +631,6 @@ impl Summary {
                 round_trips.histogram()
             );
         }
-        report.event("summary", fields, &text);
+        report.block("summary", fields, &text);
     }
 }

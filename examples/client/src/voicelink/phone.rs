@@ -2,7 +2,7 @@
 
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::report::{Report, plain, text};
+use crate::report::{Report, plain, quoted, text};
 use crate::sound::{Player, Recorder, Shape, Source, numbered};
 use core::time::Duration;
 use serde_json::json;
@@ -141,10 +141,10 @@ impl Phone {
                 Ok(())
             }
             News::Event(Happening::RegistrationRefused(why)) => {
-                Err(failed!("the server refused the name {name:?}: {}", plain(&why)))
+                Err(failed!("the server refused the name {}: {}", quoted(name), plain(&why)))
             }
             News::Event(Happening::NoAnswer(_)) => {
-                Err(failed!("the server did not answer the registration of {name:?}"))
+                Err(failed!("the server did not answer the registration of {}", quoted(name)))
             }
             News::Event(other) => Err(self.unexpected(other, "registering")),
             News::Interrupted => Err(failed!("interrupted while registering")),

@@ -2,6 +2,7 @@
 
 use super::{Profile, set};
 use crate::Error;
+use crate::names::quoted;
 use core::fmt;
 use core::time::Duration;
 use serde::Deserialize;
@@ -73,11 +74,17 @@ impl Msgpack {
     pub(super) fn check(&self) -> Result<(), Error> {
         for (name, password) in &self.accounts {
             if let Err(error) = voxwire_msgpack::check_name(name.as_bytes()) {
-                return Err(Error::Usage(format!("msgpack: the account {name:?} will not do: {error}")));
+                return Err(Error::Usage(format!(
+                    "msgpack: the account {} will not do: {error}",
+                    quoted(name)
+                )));
             }
             if password.is_empty() || password.len() > 255 {
                 let expected = "a password of 1 to 255 bytes expected";
-                return Err(Error::Usage(format!("msgpack: the account {name:?} will not do: {expected}")));
+                return Err(Error::Usage(format!(
+                    "msgpack: the account {} will not do: {expected}",
+                    quoted(name)
+                )));
             }
         }
         if self.max_database < SMALLEST_DATABASE {

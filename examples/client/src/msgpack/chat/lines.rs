@@ -76,7 +76,7 @@ impl Lines {
         if self.terminal && text != self.title {
             self.title = text.to_owned();
             let mut out = std::io::stdout().lock();
-            let _ = write!(out, "\x1b]0;{text}\x07").and_then(|()| out.flush());
+            let _ = write!(out, "\x1b]0;{}\x07", plain(text)).and_then(|()| out.flush());
         }
     }
 }

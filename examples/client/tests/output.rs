@@ -1,0 +1,58 @@
+//! F-03: what the programs write goes through one border each, where text from outside is escaped. Nothing writes past it.
+
+use std::fs::{read_dir, read_to_string};
+use std::path::Path;
+
+/// Where standard output and standard error are written to: the borders themselves.
+const BORDERS: [(&str, &str); 6] = [
+    // Escapes every line.
+    ("client/src/report.rs", "stdout().lock()"),
+    // The terminal's title, escaped there.
+    ("client/src/msgpack/chat/lines.rs", "stdout().lock()"),
+    // Lines that the log's formatter has escaped.
+    ("server/src/logging.rs", "stderr()"),
+    // Only where the server listens.
+    ("server/src/main.rs", "stdout().lock()"),
+    ("inspect/src/main.rs", "stdout().lock()"),
+    ("inspect/src/main.rs", "eprintln!"),
+];
+
+/// What writes.
+const WRITES: [&str; 8] =
+    ["println!", "print!", "eprintln!", "eprint!", "dbg!", "stdout().", "stderr().", "stdout().lock()"];
+
+#[test]
+fn f_03_nothing_is_written_past_the_borders() {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut seen = 0;
+    for program in ["client", "server", "inspect"] {
+        for_each_file(&programs.join(program).join("src"), &mut |path, text| {
+            let name = path.strip_prefix(programs).unwrap().to_str().unwrap();
+            for (number, line) in text.lines().enumerate() {
+                let code = line.split("//").next().unwrap_or_default();
+                if code.contains("is_terminal()") || !WRITES.iter().any(|write| code.contains(write)) {
+                    continue;
+                }
+                seen += 1;
+                let allowed = BORDERS.iter().any(|(file, what)| *file == name && code.contains(what));
+                assert!(
+                    allowed,
+                    "{name}:{}: writes past the border, where text from outside is escaped (use Report or tracing): {line}",
+                    number + 1
+                );
+            }
+        });
+    }
+    assert!(seen >= 4, "the sources were read");
+}
+
+fn for_each_file(folder: &Path, f: &mut dyn FnMut(&Path, &str)) {
+    for entry in read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            for_each_file(&path, f);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            f(&path, &read_to_string(&path).unwrap());
+        }
+    }
+}
