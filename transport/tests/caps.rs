@@ -88,6 +88,44 @@ async fn f_19_at_the_hubs_cap_the_oldest_silent_connection_goes() {
     assert_eq!((hub.stats().refused, hub.stats().connections), (1, 3));
 }
 
+/// Reads to the end, and says how it was.
+async fn reset(stream: &mut TcpStream) -> bool {
+    let mut bytes = Vec::new();
+    let to_the_end = timeout(Duration::from_secs(5), stream.read_to_end(&mut bytes));
+    to_the_end.await.expect("an end").is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+}
+
+async fn makes_room<S>(listener: Listener, session: S, hello: &[u8])
+where
+    S: Session<Framing: Send> + Send + 'static,
+{
+    let address = listener.local_addr().unwrap();
+    let settings = HubSettings { max_connections: 1, ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    silent.write_all(hello).await.unwrap();
+    // It is in the session now.
+    sleep(Duration::from_millis(200)).await;
+    let mut next = TcpStream::connect(address).await.unwrap();
+    next.write_all(hello).await.unwrap();
+    assert!(reset(&mut silent).await);
+    assert_eq!((hub.stats().connections, hub.stats().refused), (1, 0));
+    drop(next);
+}
+
+/// F-19: every protocol's session knows who is worth least.
+#[tokio::test]
+async fn f_19_every_session_gives_up_the_oldest_that_has_not_said_who_it_is() {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let tcp = || Listener::bind(any).unwrap();
+    makes_room(tcp(), Server::new(Settings::DEFAULT, 1), b"").await;
+    makes_room(tcp(), voxwire_opcode::Server::new(voxwire_opcode::Settings::DEFAULT, 1), b"").await;
+    let msgpack = voxwire_msgpack::Settings::DEFAULT;
+    makes_room(tcp(), voxwire_msgpack::Server::new(msgpack, 1, |_| [0; 32]), b"").await;
+    let dissonance = voxwire_dissonance::Server::new(voxwire_dissonance::Settings::DEFAULT, 5);
+    makes_room(Listener::bind_lanes(any).unwrap(), dissonance, b"VOXL\x01\0\0\0").await;
+}
+
 /// F-45: connections that take their last words do not count, and give way.
 #[tokio::test]
 async fn f_45_connections_that_are_being_closed_give_way() {
