@@ -1,0 +1,202 @@
+//! QUIC: quinn allocates for every packet, and what it allocates is not ours. The same relay is built on quinn alone, and ours may
+//! cost only little more for each frame.
+
+use super::UNLIMITED;
+use bytes::Bytes;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+use voxwire_core::{Datagram, FrameError, Input, Instant, Lane, Outbox, Output, PeerId, Session};
+use voxwire_transport::tls::rustls::crypto::ring::default_provider;
+use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, LanesSettings, Listener};
+
+/// For each frame that is relayed: its entry in our books where it is sent, twice, and what waits for the next one in the client. The
+/// fourth is for what happens now and then.
+const OURS: u64 = 4;
+
+/// Frames counted, after as many to warm up.
+const FRAMES: u64 = 1000;
+
+pub(super) fn frames_cost_little_more_than_quinn_takes() {
+    let (server, client) = certificate();
+    let (bare, ours) = (bare(&server, &client), ours(&server, &client));
+    let each = |allocations: u64| allocations as f64 / FRAMES as f64;
+    println!(
+        "QUIC: {:.2} allocations a frame, {:.2} of them by a relay on quinn alone",
+        each(ours),
+        each(bare)
+    );
+    assert!(ours <= bare + OURS * FRAMES, "QUIC: {ours}, {bare} by quinn alone");
+}
+
+fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut server = ServerConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let mut client = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    server.alpn_protocols = vec![b"bare".to_vec()];
+    client.alpn_protocols = vec![b"bare".to_vec()];
+    (server.into(), client.into())
+}
+
+fn runtimes() -> (Runtime, Runtime) {
+    let there = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    (there, Builder::new_current_thread().enable_all().build().unwrap())
+}
+
+/// One frame at a time from one client to another, by way of a server.
+fn bare(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> u64 {
+    let (there, here) = runtimes();
+    let config =
+        quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server.clone()).unwrap()));
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let guard = there.enter();
+    let endpoint = quinn::Endpoint::server(config, any).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    there.spawn(async move {
+        let from = endpoint.accept().await.unwrap().await.unwrap();
+        let to = endpoint.accept().await.unwrap().await.unwrap();
+        while let Ok(frame) = from.read_datagram().await {
+            to.send_datagram(Bytes::copy_from_slice(&frame)).unwrap();
+        }
+    });
+    drop(guard);
+    here.block_on(async {
+        let endpoint = quinn::Endpoint::client(any).unwrap();
+        let config = QuicClientConfig::try_from(client.clone()).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(config));
+        let speaker = endpoint.connect_with(config.clone(), address, "game.example").unwrap().await.unwrap();
+        let listener = endpoint.connect_with(config, address, "game.example").unwrap().await.unwrap();
+        tokio::time::sleep(core::time::Duration::from_millis(300)).await;
+        count_frames(async || {
+            speaker.send_datagram(Bytes::copy_from_slice(&[7; 100])).unwrap();
+            assert_eq!(listener.read_datagram().await.unwrap()[..], [7; 100]);
+        })
+        .await
+    })
+}
+
+fn ours(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> u64 {
+    let (there, here) = runtimes();
+    let guard = there.enter();
+    let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), server).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let settings = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
+    let _hub = Hub::spawn(vec![listener], Relay::default(), (), settings);
+    drop(guard);
+    here.block_on(async {
+        let connect = || {
+            let (name, lanes) = ("game.example".try_into().unwrap(), LanesSettings::default());
+            let settings = ConnectionSettings::DEFAULT;
+            Connection::connect_quic(&address, name, client.clone(), lanes, Relay::default(), settings)
+        };
+        let (mut speaker, mut listener) = (connect().await.unwrap(), connect().await.unwrap());
+        for connection in [&mut speaker, &mut listener] {
+            connection.next().await.expect("connected");
+        }
+        count_frames(async || {
+            speaker.call(|session, _| session.say(&[7; 100]));
+            speaker.flush().await.unwrap();
+            let heard = listener.session().heard;
+            while listener.session().heard == heard {
+                listener.next().await.expect("the connection goes on");
+            }
+        })
+        .await
+    })
+}
+
+/// As `count`, for what waits.
+async fn count_frames(mut frame: impl AsyncFnMut()) -> u64 {
+    for _ in 0..FRAMES {
+        frame().await;
+    }
+    let before = voxwire_benches::alloc::allocations();
+    for _ in 0..FRAMES {
+        frame().await;
+    }
+    voxwire_benches::alloc::allocations() - before
+}
+
+/// Passes every frame on to all others, and counts them.
+#[derive(Debug)]
+struct Relay {
+    peers: Vec<PeerId>,
+    heard: u64,
+    outbox: Outbox,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self { peers: Vec::new(), heard: 0, outbox: Outbox::new(1 << 16) }
+    }
+}
+
+impl Relay {
+    fn say(&mut self, frame: &[u8]) {
+        self.outbox.forward(self.peers.iter().copied(), Lane::Droppable, frame).unwrap();
+    }
+}
+
+impl Session for Relay {
+    type Framing = Datagram;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> Datagram {
+        Datagram { max: 1000 }
+    }
+
+    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
+            Input::Frame { peer, lane, bytes } => {
+                self.heard += 1;
+                let others = self.peers.iter().copied().filter(|&other| other != peer);
+                self.outbox.forward(others, lane, bytes).unwrap();
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
