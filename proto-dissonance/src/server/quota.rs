@@ -5,7 +5,7 @@ use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
-use core::{net::IpAddr, time::Duration};
+use core::{net::IpAddr, num::NonZeroU32, time::Duration};
 use voxwire_core::{Bucket, Instant, Rate, source};
 
 /// How long a source is remembered that has no connection any more. Its buckets are full again by then.
@@ -55,7 +55,7 @@ impl Rates {
 #[derive(Debug)]
 pub(super) struct Quotas {
     /// `None` where sources are not limited: on loopback one address is many people.
-    source: Option<usize>,
+    source: Option<NonZeroU32>,
     voice: Quota,
     text: Quota,
     state: Quota,
@@ -69,6 +69,11 @@ struct Quota {
 }
 
 impl Quotas {
+    /// The place of its source.
+    fn at(&self) -> Option<usize> {
+        usize::try_from(self.source?.get().checked_sub(1)?).ok()
+    }
+
     const fn get_mut(&mut self, kind: Kind) -> &mut Quota {
         match kind {
             Kind::Voice => &mut self.voice,
@@ -140,7 +145,7 @@ impl Sources {
         let Some(slot) = self.slots.get_mut(index) else { return quotas };
         slot.connections = slot.connections.saturating_add(1);
         slot.until = None;
-        quotas.source = Some(index);
+        quotas.source = u32::try_from(index.saturating_add(1)).ok().and_then(NonZeroU32::new);
         // A share fills up with time: connecting again brings none.
         for kind in [Kind::Voice, Kind::Text, Kind::State, Kind::Bytes] {
             let share = Rates::of(settings, kind).share(slot.connections);
@@ -169,7 +174,7 @@ impl Sources {
     /// A connection is gone.
     pub(super) fn close(&mut self, now: Instant, quotas: &Quotas) {
         self.forget(now);
-        let Some(index) = quotas.source else { return };
+        let Some(index) = quotas.at() else { return };
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.connections = slot.connections.saturating_sub(1);
         if slot.connections == 0 {
@@ -201,7 +206,7 @@ impl Sources {
 
     /// Whether a source may try one more handshake.
     pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &Quotas) -> bool {
-        let slot = quotas.source.and_then(|index| self.slots.get_mut(index));
+        let slot = quotas.at().and_then(|index| self.slots.get_mut(index));
         slot.is_none_or(|slot| slot.attempts.take(now, rate, 1).is_ok())
     }
 
@@ -216,7 +221,7 @@ impl Sources {
         n: u32,
     ) -> bool {
         let rates = Rates::of(settings, kind);
-        let source = quotas.source;
+        let source = quotas.at();
         let quota = quotas.get_mut(kind);
         let before = quota.own;
         if quota.own.take(now, rates.own, n).is_err() {
@@ -243,7 +248,7 @@ impl Sources {
         n: u32,
     ) -> Option<Instant> {
         let rates = Rates::of(settings, kind);
-        let source = quotas.source;
+        let source = quotas.at();
         let quota = quotas.get_mut(kind);
         let own = quota.own.charge(now, rates.own, n);
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return own };

@@ -6,12 +6,16 @@ use crate::rooms::RoomSet;
 use crate::{
     ClientId, Packet, Recipient, SERVER_ONLY, ServerEvent, ServerRelay, SessionState, Violation, VoiceData,
 };
+use alloc::boxed::Box;
 use voxwire_core::{Full, Instant, Lane, Message, Outbox, PeerId};
 
 /// Frames or texts under way. A client with many listeners sends each in several relay packets, and those of two frames
-/// may come in interleaved.
+/// may come in interleaved. Takes memory with the first one: most clients only listen.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
+pub(super) struct Parts(Option<Box<Both>>);
+
+#[derive(Debug, Default)]
+struct Both {
     newest: Part,
     older: Part,
 }
@@ -26,18 +30,19 @@ struct Part {
 impl Parts {
     /// Whom `what` has reached; `None` if it is not under way.
     fn get(&mut self, what: u64) -> Option<&mut ClientSet> {
-        let mut both = [&mut self.newest, &mut self.older].into_iter();
-        both.find(|part| part.what == Some(what)).map(|part| &mut part.reached)
+        let Both { newest, older } = &mut **self.0.as_mut()?;
+        [newest, older].into_iter().find(|part| part.what == Some(what)).map(|part| &mut part.reached)
     }
 
     /// Another frame or text: it has reached nobody yet. Of the others only the newest is kept.
     fn start(&mut self, what: u64) -> &mut ClientSet {
-        if self.newest.what != Some(what) {
-            core::mem::swap(&mut self.newest, &mut self.older);
+        let Both { newest, older } = &mut **self.0.get_or_insert_default();
+        if newest.what != Some(what) {
+            core::mem::swap(newest, older);
         }
-        self.newest.what = Some(what);
-        self.newest.reached.clear();
-        &mut self.newest.reached
+        newest.what = Some(what);
+        newest.reached.clear();
+        &mut newest.reached
     }
 }
 
