@@ -1,8 +1,9 @@
 //! Floods: garbage, commands, connections.
 
-use crate::common::{Honest, Victim, connect_from, length, log_in};
+use crate::common::{Honest, Victim, connect_from, descriptors, length, log_in, pause};
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::time::Instant;
@@ -117,5 +118,50 @@ fn connections_that_come_and_go() {
     }
     println!("{opened} connections; {guests} log-ins, {slowest:?} the slowest");
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    victim.unharmed(honest);
+}
+
+/// F-45: 500 silent connections a second where there is room for 200; every honest log-in works, in time.
+#[test]
+fn silent_connections_at_a_full_cap_keep_nobody_out() {
+    descriptors();
+    let victim = Victim::start_with("full-cap", &[], "connections = 200\n", |_| {});
+    let honest = Honest::call(&victim);
+    let doors =
+        ["voicelink tcp", "opcode tcp", "msgpack zmtp", "dissonance tcp"].map(|door| victim.address(door));
+    let end = Instant::now() + length();
+    let silent: Vec<_> = doors
+        .into_iter()
+        .map(|door| {
+            std::thread::spawn(move || {
+                let mut held = VecDeque::new();
+                let mut opened = 0_u32;
+                while Instant::now() < end {
+                    let from = [127, 0, 0, if opened.is_multiple_of(2) { 2 } else { 3 }];
+                    held.extend(connect_from(from, door));
+                    // As if from a machine with no end of descriptors.
+                    if held.len() > 2000 {
+                        held.pop_front();
+                    }
+                    opened += 1;
+                    pause(Duration::from_millis(2));
+                }
+                opened
+            })
+        })
+        .collect();
+    pause(Duration::from_secs(1));
+    let (mut guests, mut slowest) = (0_u32, Duration::ZERO);
+    while Instant::now() < end {
+        slowest = slowest.max(log_in(doors[0], &format!("guest{guests}")));
+        let mut opcode = crate::raw::connect(doors[1]);
+        let mut hello = [0; 10];
+        opcode.read_exact(&mut hello).expect("opcode says hello");
+        guests += 1;
+        pause(Duration::from_millis(100));
+    }
+    let opened: u32 = silent.into_iter().map(|thread| thread.join().unwrap()).sum();
+    println!("{opened} silent connections; {guests} log-ins, {slowest:?} the slowest");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     victim.unharmed(honest);
 }
