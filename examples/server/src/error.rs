@@ -68,7 +68,7 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// Something was not written by the deadline of the drain.
-    #[error("not everything was written within the {} s of drain-seconds: the disk takes nothing", .0.as_secs())]
+    #[error("not everything was finished within the {} s of drain-seconds: the log says what, a disk that hangs perhaps", .0.as_secs())]
     Unfinished(Duration),
 }
 
