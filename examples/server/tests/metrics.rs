@@ -7,8 +7,8 @@ mod kit;
 use core::net::SocketAddr;
 use core::time::Duration;
 use kit::raw::{
-    connect, encode, handshake, join, log_in, log_in_plain, metrics, next_opcode, next_packet, opcode_packet,
-    packet, pause, registered, reluctant, say, unit,
+    connect, connect_from, encode, handshake, join, log_in, log_in_plain, metrics, next_opcode, next_packet,
+    opcode_packet, packet, pause, registered, reluctant, say, unit,
 };
 use kit::user::{User, runtime};
 use kit::{Server, file};
@@ -23,6 +23,9 @@ use voxwire_msgpack::{ClientCommand, ClientMessage, Dialect};
 
 /// Counted by the hub, which is the same for all protocols: moved for one of them at least.
 const SHARED: [&str; 3] = ["dropped_total", "refused_total", "too_slow_total"];
+
+/// Seen to move beside its code: the database is looked through every six hours.
+const ELSEWHERE: [&str; 1] = ["voxwire_msgpack_damaged"];
 
 /// What `/metrics` says, and what has moved since the start.
 struct Watch {
@@ -105,7 +108,7 @@ fn every_metric_moves() {
     let still = |name: &&String| {
         let shared = SHARED.iter().find(|shared| name.ends_with(*shared));
         let elsewhere = shared.is_some_and(|shared| watch.moved.iter().any(|moved| moved.ends_with(shared)));
-        !watch.moved.contains(*name) && !elsewhere
+        !watch.moved.contains(*name) && !elsewhere && !ELSEWHERE.contains(&name.as_str())
     };
     let still: Vec<&String> = all.iter().filter(still).collect();
     assert!(all.len() > 70 && still.is_empty(), "nothing moves {still:?}");
@@ -138,10 +141,14 @@ fn voicelink(address: SocketAddr, watch: &mut Watch) {
     // Dave does not read at all: calls to him, and goodbyes, with as much as they may carry.
     let _dave = registered(reluctant(address), "dave");
     let call = [&handshake("dave")[6..], &[b'x'; 4000]].concat();
-    for _ in 0..30 {
-        carl.write_all(&packet(0, &call)).unwrap();
-        carl.write_all(&packet(5, &[b'x'; 4000])).unwrap();
-        pause(10);
+    // From three addresses: one may not ring so often.
+    for n in 2..5 {
+        let mut caller = registered(connect_from([127, 0, 0, n], address), &format!("caller{n}"));
+        for _ in 0..10 {
+            caller.write_all(&packet(0, &call)).unwrap();
+            caller.write_all(&packet(5, &[b'x'; 4000])).unwrap();
+            pause(10);
+        }
     }
     watch.see("voicelink", &["too_slow_total"]);
     carl.write_all(&[0, 0, 0, 1, 0, 0]).unwrap();

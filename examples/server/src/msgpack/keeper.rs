@@ -8,7 +8,7 @@ use crate::Error;
 use crate::config::{Config, Profile, Protocol};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -141,7 +141,7 @@ impl Keeper {
         let watched = shared.clone();
         std::thread::Builder::new()
             .name("database check".into())
-            .spawn(move || check_now_and_then(&reader, &ended, &watched))?;
+            .spawn(move || check_now_and_then(&reader, &ended, &watched.damaged, CHECKS))?;
         let undeleted = Undeleted::default();
         let writer = Writer { store, shared, bytes: bytes.clone(), end: end.clone(), undeleted };
         threads
@@ -297,14 +297,14 @@ impl Undeleted {
 const CHECKS: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Looks for damage that nobody has met yet.
-fn check_now_and_then(reader: &Reader, ended: &Receiver<()>, shared: &Shared) {
-    while ended.recv_timeout(CHECKS) == Err(RecvTimeoutError::Timeout) {
+fn check_now_and_then(reader: &Reader, ended: &Receiver<()>, damaged: &AtomicBool, every: Duration) {
+    while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         let damage = match reader.damage() {
             Ok(None) => continue,
             Ok(Some(damage)) => damage,
             Err(error) => error.to_string(),
         };
-        shared.damaged.store(true, Relaxed);
+        damaged.store(true, Relaxed);
         tracing::error!(damage, "the database is damaged: stop the server, and restore a copy");
     }
 }
@@ -547,5 +547,40 @@ impl Shared {
     fn call(&self, f: impl FnOnce(&mut Server, Instant)) {
         // Set as soon as the first client can be there.
         self.hub.wait().call(f);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::msgpack::store::Quotas;
+    use std::sync::mpsc::channel;
+
+    /// F-37: the gauge `damaged` is set by the check that runs while the server does.
+    #[test]
+    fn damage_that_comes_later_is_found() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-damage-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+        let store = Store::open(&folder, quotas).unwrap();
+        let made = store.transaction(|store| store.register(b"ann", "$argon2id$v=19$x$y"));
+        assert_eq!(made.unwrap(), Outcome::Done);
+        let (reader, damaged) = (Reader::open(&folder).unwrap(), AtomicBool::new(false));
+        let look = || {
+            let (end, ended) = channel();
+            let stop = std::thread::spawn(move || {
+                std::thread::park_timeout(Duration::from_millis(100));
+                drop(end);
+            });
+            check_now_and_then(&reader, &ended, &damaged, Duration::from_millis(10));
+            stop.join().unwrap();
+            damaged.load(Relaxed)
+        };
+        assert!(!look());
+        let db = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+        db.execute("UPDATE users SET password = 'x'", []).unwrap();
+        assert!(look());
+        drop((store, reader));
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }

@@ -1,12 +1,14 @@
-//! Floods: garbage, commands, connections.
+//! Floods: garbage, commands, guesses, connections.
 
 use crate::common::{Honest, Victim, connect_from, descriptors, length, log_in, pause};
+use crate::user::{User, runtime};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::time::Instant;
+use voxwire_msgpack::{ClientCommand, Dialect};
 
 /// Datagrams that mean nothing, or nearly something, to every UDP port: hardly anything is answered, nothing is kept.
 #[test]
@@ -91,6 +93,59 @@ fn commands_whose_answers_nobody_reads() {
         });
     }
     println!("{sent} PINGs on {opened} connections");
+    victim.unharmed(honest);
+}
+
+/// F-06: guesses of other people's passwords, from the same address as an honest user, who has logged in from there before.
+#[test]
+fn guesses_of_passwords_do_not_delay_honest_log_ins() {
+    let victim = Victim::start("guesses");
+    let honest = Honest::call(&victim);
+    let address = victim.address("msgpack zmtp");
+    runtime().block_on(async {
+        let mut ann = User::connect(address, Dialect::Zmtp).await;
+        ann.log_in("ann").await;
+    });
+    let end = Instant::now() + length();
+    let guessers: Vec<_> = (0..16)
+        .map(|n| {
+            std::thread::spawn(move || {
+                runtime().block_on(async {
+                    let mut guesses = 0_u32;
+                    let mut user = User::connect(address, Dialect::Zmtp).await;
+                    while Instant::now() < end {
+                        let name = if n % 2 == 0 { "ben".to_owned() } else { format!("name{n}-{guesses}") };
+                        let (username, password) = (name.as_str().into(), "guess".into());
+                        user.send(ClientCommand::Login { username, password });
+                        let rest = end.saturating_duration_since(Instant::now());
+                        let Ok(answer) = tokio::time::timeout(rest, user.hear_or_end()).await else { break };
+                        match answer {
+                            Some(answer) => assert!(!answer.starts_with("LoggedIn"), "{answer}"),
+                            None => user = User::connect(address, Dialect::Zmtp).await,
+                        }
+                        guesses += 1;
+                    }
+                    guesses
+                })
+            })
+        })
+        .collect();
+    let (mut slowest, mut log_ins) = (Duration::ZERO, 0);
+    runtime().block_on(async {
+        while Instant::now() + Duration::from_secs(1) < end {
+            let start = Instant::now();
+            let mut ann = User::connect(address, Dialect::Zmtp).await;
+            let (username, password) = ("ann".into(), "geheim".into());
+            let answer = ann.ask(ClientCommand::Login { username, password }).await;
+            assert!(answer.starts_with("LoggedIn"), "{answer} after {:?}", start.elapsed());
+            slowest = slowest.max(start.elapsed());
+            log_ins += 1;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    });
+    let guesses: u32 = guessers.into_iter().map(|guesser| guesser.join().unwrap()).sum();
+    println!("{guesses} guesses; {log_ins} honest log-ins, {slowest:?} the slowest");
+    assert!(log_ins > 0 && slowest < Duration::from_secs(3), "{slowest:?}");
     victim.unharmed(honest);
 }
 
