@@ -333,7 +333,7 @@ fn own(event: ServerEvent<'_>) -> ServerEvent<'static> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// F-07, F-08, F-12: however Eve splits, repeats or reconnects, with as many accounts and connections as she can have, the victim
     /// gets no more of her than her address's share, others get through to it at any time, and she makes no more accounts and groups

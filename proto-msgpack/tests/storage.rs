@@ -5,7 +5,7 @@ mod hall;
 
 use core::time::Duration;
 use hall::{Hall, call, create, join, login, register, send};
-use voxwire_core::Session;
+use voxwire_core::{Input, Lane, Session};
 use voxwire_msgpack::{
     ClientCommand, ClientSettings, Code, Refusal, Secret, ServerCommand, ServerMessage, Text, Ticket,
 };
@@ -205,7 +205,7 @@ fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_de
         hall.office(|server, office, now| {
             let peer = voxwire_core::PeerId { slot: 50, generation: 0 };
             let (via, from) = (voxwire_core::Via::Accepted, Some(([10, 0, 0, 2], 4000).into()));
-            server.handle_input(now, voxwire_core::Input::Opened { peer, via, from }).unwrap();
+            server.handle_input(now, Input::Opened { peer, via, from }).unwrap();
             let message = voxwire_msgpack::ClientMessage::CreateGroup {
                 username: "bob".into(),
                 token: "00000000-0000-4000-8000-000000000001".into(),
@@ -261,4 +261,27 @@ fn m_08_groups_that_nobody_joined_or_used_for_a_day_are_forgotten() {
     assert_eq!(groups(&mut hall), 1);
     // The name is free again.
     assert_eq!(hall.code(bob, create("lonely")), "SUCCESS");
+}
+
+/// F-32: what was delivered, and shown to have arrived, does not come again because a log-out follows at once.
+#[test]
+fn m_08_a_log_out_right_behind_the_first_request_says_that_all_has_arrived() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(bob, ClientCommand::Logout);
+    assert_eq!(hall.code(ann, hall::whisper("bob", "hello")), "SUCCESS");
+    hall.ask(bob, login("bob", "geheim"));
+    let token = "00000000-0000-4000-8000-000000000003";
+    let leave = [&b"\xa7request\xaaleave_call\xa3bob\xd9\x24"[..], token.as_bytes()].concat();
+    let received = hall.office(|server, _, now| {
+        let peer = server.connections(b"bob")[0];
+        // Both are read before any timer fires.
+        let frames = [&leave[..], b"\xa7request\xa6logout\xa3bob"];
+        let [_, logged_out] = frames.map(|bytes| {
+            let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
+            format!("{:?}", server.handle_input(now, input).unwrap())
+        });
+        logged_out
+    });
+    assert!(received.contains("received: true"), "{received}");
 }

@@ -405,8 +405,15 @@ impl Server {
         let max_frame = before_login(&self.settings);
         let Some(state) = self.peers.get_mut(peer) else { return Ok(None) };
         // Whoever logs out has read the answer to its log-in, and all that came before it; perhaps not what came behind.
-        let (number, received) = (state.number, core::mem::take(&mut state.delivered_first));
+        let (number, mut received) = (state.number, core::mem::take(&mut state.delivered_first));
         state.delivered = 0;
+        // It may have shown that just now, without anybody's having been told.
+        let told =
+            |event: &ServerEvent<'_>| matches!(event, ServerEvent::Received { peer: who } if *who == peer);
+        if let Some(at) = self.later.iter().position(told) {
+            self.later.remove(at);
+            received = true;
+        }
         self.receipts.clear(peer);
         if let Some(login) = state.login.take() {
             self.users.remove(&login.username, peer);

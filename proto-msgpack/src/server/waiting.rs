@@ -105,6 +105,7 @@ impl Server {
         let before = queue.counted();
         let held = queue.bytes.saturating_add(bytes.len());
         let more = held.saturating_sub(OWN).saturating_sub(before);
+        let from = from.filter(|from| !self.creations.is_exempt(*from));
         if self.ledger.take(from, more, self.settings.waiting_bytes) {
             queue.bytes = held;
             queue.requests.push_back(Request::Frame(bytes.into()));
