@@ -68,6 +68,16 @@ pub trait Framing {
         None
     }
 
+    /// Has the peer asked whether it has read everything sent so far, by [`take_pending`](Self::take_pending); false if it cannot be asked.
+    fn probe(&mut self) -> bool {
+        false
+    }
+
+    /// How many probes have been answered since this was asked last.
+    fn take_answered(&mut self) -> u32 {
+        0
+    }
+
     /// Whether the next frame has to wait until [`set_max`](Self::set_max) has been called once more, whatever it says then: until
     /// that a driver reads nothing. True only behind [`Progress::NeedMore`].
     fn is_waiting(&self) -> bool {

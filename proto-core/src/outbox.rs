@@ -176,6 +176,11 @@ impl Outbox {
         self.queue.push_back(Entry::Plain(Output::Resume { peer }));
     }
 
+    /// Queues an [`Output::Probe`].
+    pub fn probe(&mut self, peer: PeerId) {
+        self.queue.push_back(Entry::Plain(Output::Probe { peer }));
+    }
+
     /// Queues an [`Output::Keep`].
     pub fn keep(&mut self, peer: PeerId) {
         self.queue.push_back(Entry::Plain(Output::Keep { peer }));

@@ -24,6 +24,11 @@ pub enum Input<'a> {
         /// The frame, length field included.
         bytes: &'a [u8],
     },
+    /// The peer's transport has read everything that was sent to it before an [`Output::Probe`]; they are answered in order.
+    Answered {
+        /// Which peer.
+        peer: PeerId,
+    },
     /// A peer is gone. Never follows an [`Output::Close`] of that peer.
     Closed {
         /// The peer that is gone.
@@ -112,6 +117,11 @@ pub enum Output<'s> {
     },
     /// Read from a peer again, however long an [`Output::Pause`] was to last.
     Resume {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Ask the peer's transport whether it has read everything sent so far; [`Input::Answered`] follows where it can answer that.
+    Probe {
         /// The peer.
         peer: PeerId,
     },

@@ -319,6 +319,12 @@ pub enum ServerEvent<'a> {
         /// `Whisper`, `MsgGroup` or `VoiceMsg`.
         update: ServerMessage<'a>,
     },
+    /// The client's transport has read what was delivered so far, which it may be asked in ZMTP 3.1: the next part of what is kept can be
+    /// delivered. Whether the client has it, `Received` says.
+    Taken {
+        /// The client.
+        peer: PeerId,
+    },
     /// What was delivered has arrived, and need not be kept any longer.
     Received {
         /// The client.

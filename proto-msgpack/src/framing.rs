@@ -61,8 +61,21 @@ pub struct Framing {
     waiting: bool,
     /// How long the peer may be silent.
     silence: Option<Duration>,
+    /// The peer answers PINGs.
+    pongs: bool,
+    /// PINGs sent, those answered, and those of them that were asked about.
+    probes: Probes,
     /// What ZMTP wants sent.
     pending: Vec<u8>,
+}
+
+/// PINGs of our own, in order.
+#[derive(Debug, Clone, Copy, Default)]
+struct Probes {
+    sent: u32,
+    answered: u32,
+    /// Answered, and not asked about yet.
+    fresh: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +133,8 @@ impl Framing {
             delimited: false,
             answers_only: false,
             silence: None,
+            pongs: false,
+            probes: Probes::default(),
             max: MAX_BEFORE_LOGIN.min(wire.limits.max_frame),
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
@@ -148,6 +163,8 @@ impl Framing {
             delimited: false,
             answers_only: false,
             silence: None,
+            pongs: false,
+            probes: Probes::default(),
             max: wire.limits.max_frame,
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME
@@ -173,6 +190,8 @@ impl Framing {
             delimited: false,
             answers_only: false,
             silence: None,
+            pongs: false,
+            probes: Probes::default(),
             max: wire.limits.max_frame,
             full: wire.limits.max_frame,
             max_voice: MAX_VOICE_FRAME,
@@ -269,7 +288,7 @@ impl Framing {
         self.state = if self.version == Version::V3 { State::Security } else { State::SocketType };
         match self.version {
             _ if self.passive => {}
-            Version::V3 => zmtp::put_security(&mut self.pending),
+            Version::V3 => zmtp::put_security(self.socket, &mut self.pending),
             old => zmtp::put_old_greeting(self.socket, old, &mut self.pending),
         }
         skip(1)
@@ -281,6 +300,8 @@ impl Framing {
         if security.len() < SECURITY_LEN {
             return Ok(Progress::need(SECURITY_LEN.saturating_sub(security.len())));
         }
+        // PING came with 3.1.
+        self.pongs = security.first().is_some_and(|minor| *minor > 0);
         self.state = if self.passive { State::Traffic } else { State::Handshake };
         if !self.passive {
             zmtp::put_ready(self.socket, &mut self.pending);
@@ -433,9 +454,16 @@ impl Framing {
                         zmtp::put_pong(context, &mut self.pending);
                     }
                 }
+                Command::Pong { context } if !handshake && self.probes.answered < self.probes.sent => {
+                    let next = self.probes.answered.wrapping_add(1);
+                    if context == next.to_be_bytes() {
+                        self.probes.answered = next;
+                        self.probes.fresh = self.probes.fresh.saturating_add(1);
+                    }
+                }
                 Command::Error { .. } => return Err(FrameError::Handshake("no ERROR from the peer")),
                 _ if handshake => return Err(FrameError::Handshake("READY as the first command")),
-                // PONG, which we never ask for; and whatever later versions have.
+                // A PONG to nothing; and whatever later versions have.
                 _ => {}
             }
         }
@@ -601,6 +629,19 @@ impl voxwire_core::Framing for Framing {
     fn set_max(&mut self, max: usize) {
         self.max = max;
         (self.entering, self.waiting) = (false, false);
+    }
+
+    fn probe(&mut self) -> bool {
+        let Some(next) = self.probes.sent.checked_add(1).filter(|_| self.pongs && self.is_ready()) else {
+            return false;
+        };
+        self.probes.sent = next;
+        zmtp::put_ping(&next.to_be_bytes(), &mut self.pending);
+        true
+    }
+
+    fn take_answered(&mut self) -> u32 {
+        core::mem::take(&mut self.probes.fresh)
     }
 
     fn is_waiting(&self) -> bool {

@@ -225,6 +225,8 @@ struct Peer {
     delivered: usize,
     /// It was delivered before the log-in was answered: whoever shows the token has it.
     delivered_first: bool,
+    /// How often its transport has been asked whether it has that, and has not answered.
+    probes: usize,
     /// Until when no request has its turn because of their rate.
     rests: Instant,
     /// Requests whose turn has not come.
@@ -466,6 +468,7 @@ impl Server {
             waiting: None,
             delivered: 0,
             delivered_first: false,
+            probes: 0,
             rests: Instant::ZERO,
             queue: Waiting::default(),
             turn: false,
@@ -628,6 +631,7 @@ impl Session for Server {
                 }
                 self.frame(now, peer, bytes)
             }
+            Input::Answered { peer } => Ok(self.has_answered(peer)),
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
             Input::Crowded => {
                 if let Some(&(_, oldest)) = self.strangers.first() {

@@ -37,7 +37,7 @@ pub(crate) const SIGNATURE: u8 = 0xff;
 const SIGNATURE_END: (usize, u8) = (9, 0x7f);
 /// The number of a REQ socket in a greeting of 2.0.
 pub(crate) const REQ_NUMBER: u8 = 3;
-/// The revision that we announce: nothing of 3.1 is needed, and what a peer of 3.1 sends is understood.
+/// The revision that we announce.
 const REVISION: u8 = 3;
 const MECHANISM: &[u8; 20] = b"NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -128,8 +128,14 @@ pub(crate) fn put_revision(out: &mut impl BufMut) {
 }
 
 /// The rest of our greeting for a peer of 3.x.
-pub(crate) fn put_security(out: &mut impl BufMut) {
-    out.put_u8(0);
+///
+/// A server says 3.0: nothing of 3.1 is needed, and what a peer of 3.1 sends is understood. A client says 3.1, so that its server may ask
+/// it by PING what it has.
+pub(crate) fn put_security(socket: SocketType, out: &mut impl BufMut) {
+    out.put_u8(match socket {
+        SocketType::Router => 0,
+        SocketType::Dealer => 1,
+    });
     out.put_slice(MECHANISM);
     out.put_bytes(0, 32);
 }
@@ -138,7 +144,7 @@ pub(crate) fn put_security(out: &mut impl BufMut) {
 pub fn put_greeting(out: &mut impl BufMut) {
     put_signature(out);
     put_revision(out);
-    put_security(out);
+    put_security(SocketType::Router, out);
 }
 
 /// The rest of our greeting for a peer of 2.0, whose units are as `version` says.
@@ -232,6 +238,15 @@ pub fn put_ready(socket: SocketType, out: &mut impl BufMut) {
     out.put_slice(b"\x05READY\x0bSocket-Type\0\0\0\x06");
     out.put_slice(value);
     out.put_slice(b"\x08Identity\0\0\0\0");
+}
+
+/// Asks for a PONG with `context`, of at most 16 bytes. It says nothing of how long we may be silent.
+pub(crate) fn put_ping(context: &[u8], out: &mut impl BufMut) {
+    let context = context.get(..MAX_CONTEXT.min(context.len())).unwrap_or(&[]);
+    out.put_u8(flag::COMMAND);
+    out.put_u8(u8::try_from(context.len()).unwrap_or(0).saturating_add(7));
+    out.put_slice(b"\x04PING\0\0");
+    out.put_slice(context);
 }
 
 /// The answer to a PING with `context`.

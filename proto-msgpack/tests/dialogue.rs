@@ -211,8 +211,12 @@ fn m_10_our_clients_say_and_take_what_the_originals_did() {
                 let gone = ClientEvent::Disconnected { unanswered: Vec::new(), retrying: false };
                 assert_eq!(event, Some(gone));
             }
-            Line::Unit(connection, true, unit) => {
+            Line::Unit(connection, true, mut unit) => {
                 let (client, pipe) = ends.get_mut(&connection).unwrap();
+                if unit[0] == 0xff {
+                    // Ours says 3.1, so that it may be asked by PING what it has.
+                    unit[11] = 1;
+                }
                 if unit[0] == 0 {
                     if !client.is_connected() {
                         assert!(pipe.framing.is_ready());

@@ -285,3 +285,34 @@ fn m_08_a_log_out_right_behind_the_first_request_says_that_all_has_arrived() {
     });
     assert!(received.contains("received: true"), "{received}");
 }
+
+/// F-33: as soon as a client's transport has read what was delivered, the next part can follow; whether the client has it, shows as before.
+#[test]
+fn f_33_the_next_part_can_follow_when_the_transport_has_read_the_one_before() {
+    for dialect in [voxwire_msgpack::Dialect::Zmtp, voxwire_msgpack::Dialect::Plain] {
+        let mut hall = Hall::safe();
+        hall.net.latency = Duration::from_millis(10);
+        let (bob, _) = hall.client_with(ClientSettings { dialect, ..ClientSettings::DEFAULT });
+        hall.ask(bob, register("bob", "geheim"));
+        hall.ask(bob, login("bob", "geheim"));
+        hall.office(|_, office, _| drop(office.log.take()));
+        for _ in 0..3 {
+            hall.office(|server, _, now| {
+                let peer = server.connections(b"bob")[0];
+                let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
+                server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+            });
+        }
+        let told = |hall: &mut Hall| -> Vec<String> {
+            let log = hall.office(|_, office, _| office.log.take());
+            log.into_iter().map(|event| event.split(' ').next().unwrap_or_default().to_string()).collect()
+        };
+        hall.sim.run_for(Duration::from_millis(15));
+        assert!(told(&mut hall).is_empty(), "the answer is on its way");
+        hall.sim.run_for(Duration::from_millis(20));
+        let zmtp = dialect == voxwire_msgpack::Dialect::Zmtp;
+        assert_eq!(told(&mut hall), if zmtp { vec!["Taken"] } else { vec![] }, "once, and for all of it");
+        hall.sim.run_for(Duration::from_secs(31));
+        assert_eq!(told(&mut hall), ["Received"]);
+    }
+}

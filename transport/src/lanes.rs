@@ -315,6 +315,20 @@ impl<F: Framing> Framing for Cutter<F> {
         }
     }
 
+    fn probe(&mut self) -> bool {
+        match self {
+            Self::Plain(framing) => framing.probe(),
+            Self::Lanes(_) => false,
+        }
+    }
+
+    fn take_answered(&mut self) -> u32 {
+        match self {
+            Self::Plain(framing) => framing.take_answered(),
+            Self::Lanes(_) => 0,
+        }
+    }
+
     fn is_waiting(&self) -> bool {
         match self {
             Self::Plain(framing) => framing.is_waiting(),

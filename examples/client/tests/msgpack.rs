@@ -299,3 +299,18 @@ fn f_82_a_client_whose_account_is_gone_says_so_and_ends() {
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("logged in no more after the connection was lost"), "{errors}");
 }
+
+/// F-33: kept recordings come as fast as the connection takes them, however many parts they are delivered in.
+#[test]
+fn f_33_kept_recordings_do_not_trickle() {
+    let server = server();
+    for _ in 0..3 {
+        let (code, _, errors) = server.client("voice-message bob --user ann --play tone:300 --for 10");
+        assert_eq!(code, Some(0), "{errors}");
+    }
+    let heard = temporary("msgpack-three.wav");
+    let (code, out, errors) =
+        server.client(&format!("wait --keep --user bob --for 8 --record {}", heard.display()));
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(out.matches("10.0 s of sound").count(), 3, "{out}");
+}

@@ -16,7 +16,7 @@ use core::pin::Pin;
 use core::time::Duration;
 use desk::{Attempt, Desk};
 use keeper::{Job, Keeper};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use store::{Quotas, Store};
@@ -175,6 +175,14 @@ const GONE: usize = 4096;
 impl Delivered {
     fn add(&mut self, peer: PeerId, username: &[u8], messages: impl IntoIterator<Item = i64>) {
         self.to.entry(peer).or_insert_with(|| (username.into(), Vec::new())).1.extend(messages);
+    }
+
+    fn of(&self, peer: PeerId) -> BTreeSet<i64> {
+        self.to.get(&peer).map(|(_, messages)| messages.iter().copied().collect()).unwrap_or_default()
+    }
+
+    fn has(&self, peer: PeerId, message: i64) -> bool {
+        self.to.get(&peer).is_some_and(|(_, messages)| messages.contains(&message))
     }
 
     fn gone(&mut self, peer: PeerId) {
@@ -340,6 +348,14 @@ impl Handler<Server> for Registrar {
                 tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
                 // If that cannot be done now, it is there again after a restart, for a while.
                 let _ = self.keeper.submit(Job::ForgetGroup { group_name });
+            }
+            ServerEvent::Taken { peer } => {
+                let username = server.username(peer).map(Box::<[u8]>::from);
+                let delivered = self.shared.delivered().of(peer);
+                if let (Some(username), false) = (username, delivered.is_empty()) {
+                    // If that cannot be done now, they come with what is received.
+                    let _ = self.keeper.submit(Job::Next { peer, username, delivered });
+                }
             }
             ServerEvent::Received { peer } => {
                 let delivered = self.shared.delivered().to.remove(&peer);

@@ -530,6 +530,13 @@ impl Server {
         }
     }
 
+    /// The transport of `peer` has read all that was delivered before one of the questions.
+    pub(super) fn has_answered(&mut self, peer: PeerId) -> Option<ServerEvent<'static>> {
+        let state = self.peers.get_mut(peer)?;
+        state.probes = state.probes.checked_sub(1)?;
+        (state.probes == 0).then_some(ServerEvent::Taken { peer })
+    }
+
     /// `peer` has what was delivered to it.
     pub(super) fn received(&mut self, peer: PeerId) -> Option<ServerEvent<'static>> {
         self.receipts.clear(peer);
@@ -573,6 +580,8 @@ impl Server {
         // A session of the same connection may have got some before.
         state.delivered_first = state.login.is_none();
         state.delivered = state.delivered.saturating_add(len);
+        state.probes = state.probes.saturating_add(1);
+        self.outbox.probe(peer);
         let transfer = Duration::from_secs((state.delivered / SLOWEST) as u64);
         self.receipts.set(peer, now.saturating_add(self.settings.receipt).saturating_add(transfer));
         Ok(())

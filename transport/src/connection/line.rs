@@ -167,7 +167,11 @@ impl<F: Framing> Line<F> {
         self.paused_until = None;
         loop {
             return match self.read(cx) {
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    // What has been read may have been a question, and nothing else comes before it is answered.
+                    self.write(cx)?;
+                    Poll::Pending
+                }
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
                 Poll::Ready(Ok(Some((Kind::Frame(lane), range)))) => {

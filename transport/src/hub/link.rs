@@ -269,6 +269,18 @@ impl<F: Framing> State<F> {
         self.paused_until.max(self.throttled_until)
     }
 
+    /// Queues the question whether the peer has read all that waits before it. Returns whom to wake.
+    pub(super) fn probe(&mut self, waiting: &AtomicUsize) -> Option<Waker> {
+        let mut question = Vec::new();
+        if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
+            return None;
+        }
+        let memory = self.queue.memory();
+        self.queue.push_raw(&question);
+        note(waiting, memory, self.queue.memory());
+        if self.hungry { self.waker.take() } else { None }
+    }
+
     /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
     pub(super) fn push_pending(&mut self, waiting: &AtomicUsize) -> Result<(), FrameError> {
         const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");

@@ -453,7 +453,7 @@ impl<S: Session> Shared<S> {
         self.locked(|shared, core, now| {
             let mut frames: u32 = 0;
             loop {
-                let (cut, kind, waiting) = {
+                let (cut, kind, waiting, answered) = {
                     let mut state = link.lock();
                     if state.closing.is_some() || state.rests_until().is_some_and(|until| until > now) {
                         return Ok((frames, Fed::Stopped));
@@ -464,8 +464,9 @@ impl<S: Session> Shared<S> {
                     let header = if let Cut::Frame(range) = &cut { range.start.checked_sub(1) } else { None };
                     let before = header.and_then(|at| buffer.frame(at..at.saturating_add(1)).first());
                     let kind = state.framing.kind(before);
-                    (cut, kind, state.framing.is_waiting())
+                    (cut, kind, state.framing.is_waiting(), state.framing.take_answered())
                 };
+                (0..answered).for_each(|_| core.input(shared, now, Input::Answered { peer }));
                 match cut {
                     Cut::NeedMore(_) if waiting => return Ok((frames, Fed::Waiting)),
                     Cut::NeedMore(needed) => return Ok((frames, Fed::NeedMore(needed.get()))),
@@ -703,6 +704,10 @@ impl<S: Session> Core<S> {
                     }
                     Output::Pause { peer, until } => {
                         self.links.get(peer).inspect(|link| link.lock().pause(until));
+                    }
+                    Output::Probe { peer } => {
+                        let link = self.links.get(peer);
+                        self.wakers.extend(link.and_then(|link| link.lock().probe(&shared.waiting)));
                     }
                     Output::Resume { peer } => {
                         let link = self.links.get(peer);

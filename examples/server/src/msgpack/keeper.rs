@@ -74,6 +74,12 @@ pub(super) enum Job {
         username: Box<[u8]>,
         messages: Vec<i64>,
     },
+    /// What was delivered so far has been read; the next ones can be delivered.
+    Next {
+        peer: PeerId,
+        username: Box<[u8]>,
+        delivered: BTreeSet<i64>,
+    },
     /// Nothing comes after this.
     Close,
 }
@@ -433,11 +439,13 @@ impl Writer {
                     }
                 });
             }
-            (Job::Received { peer, username, .. }, Done::Mail(mail)) => self.shared.call(|server, now| {
-                if server.username(peer) == Some(&*username) {
-                    self.deliver(server, now, peer, &username, mail);
-                }
-            }),
+            (Job::Received { peer, username, .. } | Job::Next { peer, username, .. }, Done::Mail(mail)) => {
+                self.shared.call(|server, now| {
+                    if server.username(peer) == Some(&*username) {
+                        self.deliver(server, now, peer, &username, mail);
+                    }
+                })
+            }
             (Job::Keep { ticket, recipients, body, .. }, Done::Message(message)) => {
                 self.shared.call(|server, now| self.kept(server, now, ticket, &recipients, body, message));
             }
@@ -461,6 +469,9 @@ impl Writer {
     /// Sends kept messages; they stay until they have arrived.
     fn deliver(&self, server: &mut Server, now: Instant, peer: PeerId, username: &[u8], mail: Vec<Kept>) {
         for Kept { id, body } in mail {
+            if self.shared.delivered().has(peer, id) {
+                continue;
+            }
             let Ok(update) = ServerMessage::decode(&body, &Wire::CLIENT) else { continue };
             // What does not go now waits for the next time.
             if server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err() {
@@ -509,6 +520,10 @@ fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<
         Job::JoinGroup { group_name, username, .. } => Done::Outcome(store.join_group(group_name, username)?),
         Job::ForgetGroup { group_name } => Done::Outcome(store.forget_group(group_name)?),
         Job::Admit { username, .. } => mail(username)?,
+        Job::Next { username, delivered, .. } => {
+            let without = undeleted.of(username).union(delivered).copied().collect();
+            Done::Mail(store.kept(username, DELIVERY, &without)?)
+        }
         Job::Keep { sender, recipients, body, .. } => Done::Message(store.keep(sender, recipients, body)?),
         Job::Received { username, messages, .. } => {
             let all = messages.iter().chain(undeleted.of(username));
@@ -537,7 +552,11 @@ impl Job {
             | Self::CreateGroup { ticket, .. }
             | Self::JoinGroup { ticket, .. }
             | Self::Keep { ticket, .. } => Some(*ticket),
-            Self::Rehash { .. } | Self::Received { .. } | Self::ForgetGroup { .. } | Self::Close => None,
+            Self::Rehash { .. }
+            | Self::Received { .. }
+            | Self::Next { .. }
+            | Self::ForgetGroup { .. }
+            | Self::Close => None,
         }
     }
 }

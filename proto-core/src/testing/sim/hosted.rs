@@ -173,6 +173,10 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             }
             let cut = buffer.next_frame(&mut state.framing);
             state.pending(peer, sent);
+            for _ in 0..state.framing.take_answered() {
+                self.input(now, Input::Answered { peer }, sent);
+            }
+            let Some(state) = self.peers.get_mut(peer) else { break };
             match cut {
                 Ok(Cut::Frame(range)) => {
                     let input = Input::Frame { peer, lane: Lane::Reliable, bytes: buffer.frame(range) };
@@ -244,6 +248,13 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                         let waiting = state.framing.is_waiting();
                         state.framing.set_max(max_frame);
                         sent.extend(state.link.filter(|_| waiting).map(|link| Sent::Resume(link, peer)));
+                    }
+                }
+                Output::Probe { peer } => {
+                    if let Some(state) = self.peers.get_mut(peer) {
+                        if state.framing.probe() {
+                            state.pending(peer, sent);
+                        }
                     }
                 }
                 Output::Pause { peer, until } => {
