@@ -133,7 +133,7 @@ fn f_88_a_stopped_client_is_gone_after_the_time_that_it_gave() {
     assert_eq!(hub.stats().connections, 1, "as long as it beats it stays");
     kill("-STOP");
     let clock = voxwire_core::Clock::start();
-    let since = || clock.now().saturating_duration_since(voxwire_core::Instant::ZERO);
+    let since = || clock.now().saturating_duration_since(Instant::ZERO);
     while hub.stats().connections > 0 && since() < Duration::from_secs(10) {
         std::thread::park_timeout(Duration::from_millis(50));
     }
