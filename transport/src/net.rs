@@ -30,6 +30,8 @@ pub struct Listener {
     pub(crate) socket: Bound,
     /// The UDP side, where there is one.
     pub(crate) udp: Option<Udp>,
+    /// Speaks in units, after a hello.
+    pub(crate) lanes: bool,
     pub(crate) admission: Option<Admission>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
@@ -51,6 +53,7 @@ impl Listener {
         Ok(Self {
             socket: Bound::Tcp(TcpListener::from_std(socket.into())?),
             udp: None,
+            lanes: false,
             admission: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -68,12 +71,21 @@ impl Listener {
             let tcp = Self::bind(address)?;
             let udp = SocketAddr::new(address.ip(), tcp.local_addr()?.port());
             match Udp::bind(udp) {
-                Ok(udp) => return Ok(Self { udp: Some(udp), ..tcp }),
+                Ok(udp) => return Ok(Self { udp: Some(udp), lanes: true, ..tcp }),
                 Err(error) if address.port() == 0 => last = error,
                 Err(error) => return Err(error),
             }
         }
         Err(last)
+    }
+
+    /// As [`bind_lanes`](Self::bind_lanes), without the UDP side: no client is offered one, and nobody is introduced to anybody. With
+    /// [`with_tls`](Self::with_tls) nothing goes in the clear then.
+    ///
+    /// # Errors
+    /// As for [`bind`](Self::bind).
+    pub fn bind_lanes_without_udp(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { lanes: true, ..Self::bind(address)? })
     }
 
     /// Binds `address` for the session's own datagrams, of 9 KiB at most: whoever sends one is a peer, known by its address. Strangers
@@ -102,6 +114,7 @@ impl Listener {
         Ok(Self {
             socket: Bound::Udp(udp.local_addr()),
             udp: Some(udp),
+            lanes: false,
             admission: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -131,7 +144,7 @@ impl Listener {
         config: &std::sync::Arc<tokio_rustls::rustls::ServerConfig>,
     ) -> io::Result<Self> {
         let socket = Bound::Quic(Box::new(crate::quic::QuicListener::bind(address, config)?));
-        Ok(Self { socket, udp: None, admission: None, tls: None })
+        Ok(Self { socket, udp: None, lanes: false, admission: None, tls: None })
     }
 
     /// The same socket, for those only whose token `admits` accepts: whatever a client sends in its hello before anything

@@ -506,3 +506,19 @@ fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
     end.send(()).unwrap();
     server.join().unwrap();
 }
+
+/// F-14: a server that is to be encrypted offers no UDP side, and voice goes by TCP (TLS, where it is configured).
+#[tokio::test]
+async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_nobody_is_introduced() {
+    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), HubSettings::DEFAULT);
+    let direct = voxwire_transport::DirectSettings { announce: true, ..Default::default() };
+    let lanes = LanesSettings { direct, ..LanesSettings::default() };
+    let (mut ann, mut ben) = pair(address, &lanes).await;
+    assert_eq!((ann.udp(), ben.udp()), (None, None));
+    tell(&mut ann, ClientCommand::Say { frame: b"by tcp" });
+    run(&mut ann, Duration::from_millis(50)).await;
+    assert_eq!(run(&mut ben, Duration::from_millis(200)).await, [b"by tcp"]);
+    assert!(UdpSocket::bind(address).await.is_ok(), "nothing listens there by UDP");
+}

@@ -119,6 +119,16 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             addresses: flags.p2p_address,
         },
     };
+    if flags.p2p || lanes.direct.key.is_some() {
+        link.allow_clear("direct voice goes in the clear")?;
+    }
+    if link.tls_ca.is_some() && lanes.udp && !flags.quic && !link.encrypted_only {
+        // Also where nothing else is printed: whoever asks for TLS may think that it covers the voice.
+        let advice = "--quic encrypts everything, --encrypted-only keeps voice on TLS";
+        eprintln!(
+            "voxwire-client: voice goes by UDP and is not encrypted, TLS covers the rest alone: {advice}"
+        );
+    }
     let name = flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..)));
     let mut options = Options { lanes, quic: flags.quic, ..Options::listener(name) };
     match flags.action {

@@ -7,12 +7,16 @@ use voxwire_core::Session;
 use voxwire_transport::tls::rustls::{ClientConfig, pki_types::ServerName};
 use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
 
+const NO_TLS: &str = "say whom to trust with --tls-ca FILE, or everything goes in the clear";
+
 /// What the command line says about the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) server: Option<String>,
     pub(crate) tls_ca: Option<PathBuf>,
     pub(crate) tls_name: Option<String>,
+    /// Nothing is said in the clear.
+    pub(crate) encrypted_only: bool,
 }
 
 impl Link {
@@ -27,15 +31,33 @@ impl Link {
         }
     }
 
+    /// Whether voice may go as it is about to: encrypted, or else wherever that has not been ruled out.
+    ///
+    /// # Errors
+    /// Says what is in the clear.
+    pub(crate) fn allow_clear(&self, what: &str) -> Result<(), Error> {
+        if self.encrypted_only {
+            return Err(Error::Usage(format!("--encrypted-only: {what}")));
+        }
+        Ok(())
+    }
+
     /// Connects `session` to the server by TCP and UDP.
     pub(crate) async fn connect_lanes<S: Session>(
         &self,
         port: u16,
-        lanes: LanesSettings,
+        mut lanes: LanesSettings,
         session: S,
     ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
         let settings = ConnectionSettings::DEFAULT;
+        if self.encrypted_only {
+            // All of it goes by the TLS side.
+            lanes.udp = false;
+        }
+        if self.tls_ca.is_none() {
+            self.allow_clear(NO_TLS)?;
+        }
         let connected = match &self.tls_ca {
             None => Connection::connect_lanes(&address, lanes, session, settings).await,
             Some(authorities) => {
@@ -91,6 +113,9 @@ impl Link {
         settings: ConnectionSettings,
     ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
+        if self.tls_ca.is_none() {
+            self.allow_clear(NO_TLS)?;
+        }
         let connected = match &self.tls_ca {
             None => Connection::connect(&address, session, settings).await,
             Some(authorities) => {
@@ -117,7 +142,8 @@ mod tests {
             (Some("[::1]"), "[::1]:4240"),
             (Some("[::1]:5"), "[::1]:5"),
         ] {
-            let link = Link { server: given.map(String::from), tls_ca: None, tls_name: None };
+            let server = given.map(String::from);
+            let link = Link { server, tls_ca: None, tls_name: None, encrypted_only: false };
             assert_eq!(link.address(4240), expected);
         }
     }

@@ -40,6 +40,9 @@ struct Flags {
     /// The name that the server's certificate has to show [default: the host in --server].
     #[arg(long, global = true, value_name = "NAME", requires = "tls_ca")]
     tls_name: Option<String>,
+    /// Never send voice in the clear: TLS or QUIC only, or not at all.
+    #[arg(long, global = true)]
+    encrypted_only: bool,
     /// Print one JSON object per line on standard output.
     #[arg(long, global = true)]
     json: bool,
@@ -88,7 +91,12 @@ fn main() -> ExitCode {
 
 fn run(flags: Flags) -> Result<(), Error> {
     let report = Report::new(flags.json, flags.quiet);
-    let link = Link { server: flags.server, tls_ca: flags.tls_ca, tls_name: flags.tls_name };
+    let link = Link {
+        server: flags.server,
+        tls_ca: flags.tls_ca,
+        tls_name: flags.tls_name,
+        encrypted_only: flags.encrypted_only,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match flags.what {

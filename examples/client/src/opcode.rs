@@ -80,6 +80,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
     if !(6_000..=510_000).contains(&flags.bitrate) {
         return Err(Error::Usage(format!("--bitrate {}: 6000 to 510000 expected", flags.bitrate)));
     }
+    if !matches!(flags.action, Action::Contacts) {
+        link.allow_clear("calls go in the clear between clients")?;
+    }
     // A bad file is reported before anybody is disturbed.
     let source = Source::open(flags.play.as_ref(), flags.device)?;
     if let Some(path) = &flags.record {

@@ -134,6 +134,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
     if link.tls_ca.is_some() {
         return Err(Error::Usage("syfala goes by UDP, without TLS".into()));
     }
+    link.allow_clear("syfala knows no encryption")?;
     match flags.action {
         Action::Discover { length } => discover(&targets(&link).await?, length, report).await,
         Action::Stream(flags) => {

@@ -176,3 +176,35 @@ fn d_14_d_15_a_client_survives_its_server_and_speaks_by_tcp_where_it_must() {
     assert_eq!(code, Some(0), "{out}");
     assert!(out.contains("heard \"alice\""), "{out}");
 }
+
+/// F-14: TLS without QUIC covers no voice that goes by UDP. That is said once; and `--encrypted-only` keeps it on TLS.
+#[test]
+fn f_14_voice_in_the_clear_is_said_once_and_refused_where_that_is_asked_for() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (temporary("f14-cert.pem"), temporary("f14-key.pem"));
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
+    for encrypted_only in [false, true] {
+        let server = Server::with(Protocol::Dissonance, |config| {
+            config.tls = Some((cert.clone(), key.clone()));
+            config.encrypted_only = encrypted_only;
+        });
+        let bob = server.spawn(&format!("{tls} --encrypted-only --name bob join Red"), "joined");
+        let (code, _, error) =
+            server.client(&format!("{tls} --name alice join Red --text hi --play tone --for 1"));
+        assert_eq!(code, Some(0), "{error}");
+        assert_eq!(error.matches("by UDP and is not encrypted").count(), 1, "{error}");
+        bob.until("\"alice\" has left");
+        bob.signal("-INT");
+        let (code, out, error) = bob.end();
+        assert!(code == Some(0) && out.contains("heard \"alice\""), "{out}{error}");
+        assert!(!error.contains("not encrypted"), "{error}");
+        for clear in
+            ["--encrypted-only join Red".to_owned(), format!("{tls} --encrypted-only --p2p join Red")]
+        {
+            let (code, _, error) = server.client(&clear);
+            assert!(code == Some(2) && error.contains("--encrypted-only"), "{clear}: {error}");
+        }
+    }
+}

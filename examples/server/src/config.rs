@@ -88,6 +88,9 @@ pub struct Flags {
     /// Allow secrets to travel in the clear beyond loopback.
     #[arg(long)]
     allow_plain: bool,
+    /// Neither send nor accept voice in the clear: TLS and QUIC only, and nothing by UDP beside TCP.
+    #[arg(long)]
+    encrypted_only: bool,
     /// `safe`, or `original`: where safe defaults differ from what original programs do, do as they do.
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
@@ -178,6 +181,8 @@ pub struct Config {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whether secrets may travel in the clear beyond loopback.
     pub allow_plain: bool,
+    /// Voice in the clear is neither sent nor accepted.
+    pub encrypted_only: bool,
     /// Safe, or as the originals: for the protocols whose own settings do not say.
     pub profile: Profile,
     /// Addresses that stand for many people (TLS terminators, gateways): exempt from limits per address, as loopback is.
@@ -332,6 +337,7 @@ impl Default for Config {
             http_deadline: Duration::from_secs(10),
             tls: None,
             allow_plain: false,
+            encrypted_only: false,
             profile: Profile::Safe,
             proxies: Vec::new(),
             drain: Duration::from_secs(10),
@@ -425,6 +431,7 @@ impl Config {
         }
         config.tls = tls_cert.zip(tls_key).or(config.tls);
         config.allow_plain |= flags.allow_plain;
+        config.encrypted_only |= flags.encrypted_only;
         config.check()?;
         Ok(config)
     }
@@ -456,6 +463,7 @@ impl Config {
         set(&mut self.http_connections, file.http_connections);
         set(&mut self.http_deadline, seconds(file.http_seconds));
         set(&mut self.allow_plain, file.allow_plain);
+        set(&mut self.encrypted_only, file.encrypted_only);
         set(&mut self.profile, file.profile);
         set(&mut self.proxies, file.proxies);
         set(&mut self.drain, seconds(file.drain_seconds));
@@ -565,6 +573,9 @@ impl Config {
                 "opcode: relay-ports {first} to {last}: the first, then the last expected"
             )));
         }
+        if self.encrypted_only {
+            self.check_encrypted()?;
+        }
         let plain = !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain;
         let secrets = [
             (Protocol::Dissonance, self.dissonance.token.is_some(), "dissonance: the token"),
@@ -580,6 +591,67 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// Whether nothing has to go in the clear.
+    fn check_encrypted(&self) -> Result<(), Error> {
+        let never = [
+            (Protocol::Opcode, "opcode: calls go in the clear between clients"),
+            (Protocol::Syfala, "syfala: there is no encryption"),
+        ];
+        for (protocol, why) in never {
+            if self.only.contains(&protocol) {
+                let advice = "leave it out with --only, or do without encrypted-only";
+                return Err(Error::Usage(format!("{why}: {advice}")));
+            }
+        }
+        if self.tls.is_none() {
+            return Err(Error::Usage("encrypted-only needs --tls-cert and --tls-key".into()));
+        }
+        Ok(())
+    }
+
+    /// What an operator should know who has bound the server beyond loopback: a line for each protocol of which strangers can hear
+    /// something, or where they can simply come in.
+    pub fn warnings(&self) -> Vec<String> {
+        if self.bind.is_loopback() {
+            return Vec::new();
+        }
+        let (bind, tls) = (self.bind, self.tls.is_some());
+        let clear = "what goes over it is in the clear, and whoever is on the way can hear and change it";
+        let warning = |protocol: &Protocol| {
+            let (name, open, clear) = match protocol {
+                Protocol::Voicelink => {
+                    let open = self.voicelink.secrets.is_empty() && self.voicelink.names.is_empty();
+                    (
+                        "voicelink",
+                        open.then_some("anybody can take any name, as no secrets are set"),
+                        (!tls).then_some(clear),
+                    )
+                }
+                Protocol::Opcode => {
+                    let open = self.opcode.secrets.is_empty();
+                    (
+                        "opcode",
+                        open.then_some("anybody can take any name, as no secrets are set"),
+                        (!tls).then_some(clear),
+                    )
+                }
+                Protocol::Msgpack => ("msgpack", None, (!tls).then_some(clear)),
+                Protocol::Dissonance => {
+                    let open = self.dissonance.token.is_none();
+                    let udp = "voice that goes by UDP is in the clear (encrypted-only refuses it)";
+                    let clear = if tls { (!self.encrypted_only).then_some(udp) } else { Some(clear) };
+                    ("dissonance", open.then_some("anybody can join, as no token is set"), clear)
+                }
+                Protocol::Syfala => ("syfala", None, Some(clear)),
+            };
+            let said: Vec<&str> = open.into_iter().chain(clear).collect();
+            (!said.is_empty()).then(|| format!("{name} on {bind}: {}", said.join("; ")))
+        };
+        self.only.iter().filter_map(warning).collect()
     }
 }
 
@@ -611,6 +683,7 @@ struct File {
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     allow_plain: Option<bool>,
+    encrypted_only: Option<bool>,
     profile: Option<Profile>,
     proxies: Option<Vec<IpAddr>>,
     drain_seconds: Option<u64>,
@@ -710,6 +783,41 @@ impl From<NameEntry> for FixedName {
                 });
                 Self { name, order }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    /// F-14: whoever binds beyond loopback hears once for each protocol what strangers can do.
+    #[test]
+    fn f_14_beyond_loopback_there_is_a_warning_for_each_protocol_that_is_open_or_in_the_clear() {
+        assert!(Config::default().warnings().is_empty());
+        let exposed = Config { bind: "0.0.0.0".parse().unwrap(), ..Config::default() };
+        let warnings = exposed.warnings();
+        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        assert!(warnings.iter().any(|line| line.starts_with("dissonance on 0.0.0.0: anybody can join")));
+        assert!(warnings.iter().any(|line| line.starts_with("syfala") && line.contains("in the clear")));
+        // TLS covers what goes by TCP.
+        let tls = Some(("cert".into(), "key".into()));
+        let only = vec![Protocol::Msgpack, Protocol::Dissonance];
+        let mut covered = Config { tls, only, ..exposed };
+        covered.dissonance.token = Some("sesame".into());
+        let warnings = covered.warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("UDP"), "{warnings:?}");
+        let encrypted = Config { encrypted_only: true, ..covered };
+        assert!(encrypted.warnings().is_empty() && encrypted.check().is_ok());
+        // And what cannot be encrypted is refused.
+        for config in [
+            Config { tls: None, ..encrypted.clone() },
+            Config { only: vec![Protocol::Opcode], ..encrypted.clone() },
+            Config { only: vec![Protocol::Syfala], ..encrypted.clone() },
+        ] {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains("encrypted-only"), "{error}");
         }
     }
 }

@@ -86,6 +86,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         }
         None => None,
     };
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let http = status::bind(config.http).await?;
     let mut ports = Ports { config: &config, tls, bound: Vec::new() };
     let mut services: Vec<Box<dyn Service>> = Vec::new();
@@ -151,8 +152,13 @@ impl Ports<'_> {
     }
 
     fn lanes(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
-        let listener = self.bind(protocol, port, Listener::bind_lanes)?;
         let transport = if self.tls.is_some() { "tls" } else { "tcp" };
+        if self.config.encrypted_only {
+            let listener = self.bind(protocol, port, Listener::bind_lanes_without_udp)?;
+            self.note(protocol, &[transport], &listener)?;
+            return Ok(self.with_tls(listener));
+        }
+        let listener = self.bind(protocol, port, Listener::bind_lanes)?;
         self.note(protocol, &[transport, "udp"], &listener)?;
         Ok(self.with_tls(listener))
     }

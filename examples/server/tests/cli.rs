@@ -76,6 +76,7 @@ fn c_07_help_and_version() {
         "--tls-cert",
         "--tls-key",
         "--allow-plain",
+        "--encrypted-only",
         "--profile",
         "--log",
     ] {

@@ -35,7 +35,7 @@ where
         match accepted {
             Ok((stream, from)) => {
                 if shared.admit(from.ip()) {
-                    let lanes = udp.map(|udp| (udp, listener.admission.clone()));
+                    let lanes = listener.lanes.then(|| (udp, listener.admission.clone()));
                     #[cfg(feature = "tls")]
                     let entrance = enter(shared.clone(), stream, from, lanes, listener.tls.clone());
                     #[cfg(not(feature = "tls"))]
@@ -80,7 +80,7 @@ async fn enter<S: Session>(
     shared: Arc<Shared<S>>,
     stream: TcpStream,
     from: SocketAddr,
-    lanes: Option<(usize, Option<Admission>)>,
+    lanes: Option<(Option<usize>, Option<Admission>)>,
     #[cfg(feature = "tls")] tls: Option<tokio_rustls::TlsAcceptor>,
 ) -> Option<(Stream, Side)> {
     if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
@@ -112,11 +112,11 @@ async fn side<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
     from: SocketAddr,
-    lanes: Option<(usize, Option<Admission>)>,
+    lanes: Option<(Option<usize>, Option<Admission>)>,
 ) -> Option<Side> {
     let Some((udp, admission)) = lanes else { return Some(Side::Stream) };
     let Wishes { udp: wanted, direct } = admit(shared, stream, from, admission).await?;
-    Some(Side::Lanes { udp: wanted.then_some(udp), direct })
+    Some(Side::Lanes { udp: udp.filter(|_| wanted), direct })
 }
 
 /// Waits for a hello, and answers whoever may not come in. Returns what the client wishes.

@@ -119,7 +119,8 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
 
 /// A client with an account, logged in.
 async fn user(address: SocketAddr, name: &str) -> Result<Phone, Error> {
-    let link = Link { server: Some(address.to_string()), tls_ca: None, tls_name: None };
+    let link =
+        Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
     let options = Options {
         source: None,
         record: None,

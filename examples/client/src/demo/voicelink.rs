@@ -81,7 +81,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
 }
 
 fn link(address: SocketAddr) -> Link {
-    Link { server: Some(address.to_string()), tls_ca: None, tls_name: None }
+    Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false }
 }
 
 /// When how many bytes had gone by.
