@@ -52,6 +52,19 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         database: max_database,
     };
     let store = Store::open(&config.data, quotas)?;
+    if !settings.lenient {
+        let left = store.canonicalize_names().map_err(|error| Error::Database {
+            path: config.data.join("msgpack.db"),
+            error: error.to_string(),
+        })?;
+        if left > 0 {
+            tracing::warn!(
+                names = left,
+                "accounts or groups have a name that another one has in its canonical form: they cannot be reached \
+                 until they are renamed in msgpack.db, or served with the profile `original`"
+            );
+        }
+    }
     let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
     restore(&store, &mut server, config)?;
     server.exempt(&config.proxies);

@@ -10,6 +10,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use voxwire_core::name_key;
 
 /// What makes a database of version n one of version n + 1.
 const MIGRATIONS: [&str; 2] = [
@@ -158,6 +159,29 @@ impl Store {
             transaction.commit()?;
         }
         Ok(())
+    }
+
+    /// Brings the names of accounts and groups into the form in which the session compares names. A database in which names were
+    /// compared by bytes can have several names of one form: the oldest gets it. Returns how many names are left in another form.
+    pub(super) fn canonicalize_names(&self) -> rusqlite::Result<usize> {
+        self.transaction(|store| {
+            let mut left = 0;
+            for table in ["users", "groups"] {
+                let mut rows = store.db.prepare(&format!("SELECT id, name FROM {table} ORDER BY id"))?;
+                let names = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let others: Vec<(i64, Vec<u8>)> = names
+                    .filter(|name| name.as_ref().map_or(true, |(_, name)| *name_key(name) != **name))
+                    .collect::<Result<_, _>>()?;
+                let mut update =
+                    store.db.prepare(&format!("UPDATE OR IGNORE {table} SET name = ?2 WHERE id = ?1"))?;
+                for (id, name) in others {
+                    if update.execute(params![id, &*name_key(&name)])? == 0 {
+                        left += 1;
+                    }
+                }
+            }
+            Ok(left)
+        })
     }
 
     /// Runs `f` in one transaction: all that it did is on the disk when this returns, or nothing.
@@ -903,6 +927,24 @@ mod tests {
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Store::open(&folder.0, QUOTAS).unwrap_err().to_string();
         assert!(error.contains("version 99, made by a later server"), "{error}");
+    }
+
+    /// F-05: an account that was made when names were compared by bytes is found by its canonical form.
+    #[test]
+    fn names_of_earlier_versions_are_brought_into_canonical_form() {
+        let folder = Folder::new("canonical");
+        let store = Store::open(&folder.0, QUOTAS).unwrap();
+        let (nfd, nfc) = ("Jose\u{301}".as_bytes(), "Jos\u{e9}".as_bytes());
+        store.register(nfd, "$argon2id$x$old").unwrap();
+        store.register(b"ann", "$argon2id$x$ann").unwrap();
+        assert_eq!(store.canonicalize_names().unwrap(), 0);
+        let reader = Reader::open(&folder.0).unwrap();
+        assert_eq!(reader.password(nfc).unwrap().as_deref(), Some("$argon2id$x$old"));
+        // Two of one form: none is lost, and the one that has the form keeps it.
+        store.register(nfd, "$argon2id$x$new").unwrap();
+        assert_eq!(store.canonicalize_names().unwrap(), 1);
+        assert_eq!(reader.password(nfc).unwrap().as_deref(), Some("$argon2id$x$old"));
+        assert_eq!(reader.password(nfd).unwrap().as_deref(), Some("$argon2id$x$new"));
     }
 
     #[test]
