@@ -283,6 +283,11 @@ fn server(mut script: Script<'_>) {
     for peer in &driver.alive {
         assert_eq!(driver.owed.get(peer).copied().unwrap_or(0), 0, "a request without a response");
     }
+    // Groups that nobody joined are forgotten after a day.
+    for _ in 0..2 {
+        driver.now = driver.now.saturating_add(Settings::DEFAULT.lonely);
+        timers(&mut server, driver.now);
+    }
     assert!(server.poll_timeout().is_none(), "nothing waits for ever");
     server.shutdown(driver.now);
     timers(&mut server, driver.now);
