@@ -123,10 +123,10 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         link.allow_clear("direct voice goes in the clear")?;
     }
     if link.tls_ca.is_some() && lanes.udp && !flags.quic && !link.encrypted_only {
-        // Also where nothing else is printed: whoever asks for TLS may think that it covers the voice.
-        let advice = "--quic encrypts everything, --encrypted-only keeps voice on TLS";
-        eprintln!(
-            "voxwire-client: voice goes by UDP and is not encrypted, TLS covers the rest alone: {advice}"
+        // At the level that is always shown: who asks for TLS may think that it covers the voice.
+        tracing::error!(
+            "voice goes by UDP and is not encrypted, TLS covers the rest alone: --quic encrypts everything, \
+             --encrypted-only keeps voice on TLS"
         );
     }
     let name = flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..)));
