@@ -71,17 +71,23 @@ async fn player(
     Connection::connect_quic(&address.to_string(), host, config, lanes, client, settings).await
 }
 
-/// A client by hand: a connection and its stream, the hello said.
-async fn raw(
-    address: SocketAddr,
-    certificate: &[u8],
-) -> (quinn::Endpoint, quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+/// A client by hand: a connection without a stream.
+async fn handshake(address: SocketAddr, certificate: &[u8]) -> (quinn::Endpoint, quinn::Connection) {
     let mut config = trusting(certificate);
     config.alpn_protocols = vec![b"voxwire-lanes/1".to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
     let config = quinn::ClientConfig::new(Arc::new(crypto));
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connection = endpoint.connect_with(config, address, "game.example").unwrap().await.unwrap();
+    (endpoint, connection)
+}
+
+/// A client by hand: a connection and its stream, the hello said.
+async fn raw(
+    address: SocketAddr,
+    certificate: &[u8],
+) -> (quinn::Endpoint, quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+    let (endpoint, connection) = handshake(address, certificate).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
     recv.read_exact(&mut [0; 32]).await.unwrap();
@@ -323,4 +329,35 @@ async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
     println!("{:?}, {} KiB more", hub.stats(), most / 1024);
     assert!(hub.stats().dropped_frames > 1000, "no flood: {:?}", hub.stats());
     assert!(most < 32 * MIB, "grown by {most} bytes");
+}
+
+/// F-47: first packets that come to nothing, of more addresses and in a greater number than are let wait, keep nobody out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
+    let (config, certificate) = certificate();
+    let (_hub, address) = serve(&config, HubSettings::DEFAULT);
+    // An identifier of one byte, which no client may choose for a server: quinn hands nothing on.
+    let mut broken = vec![0xc3, 0, 0, 0, 1, 1, 7, 0, 0];
+    for _ in 0..100 {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for len in [9, 30, 1199, 1200, 1200, 1200, 1200, 1200] {
+            broken.resize(len, 0);
+            socket.send_to(&broken, address).unwrap();
+        }
+    }
+    let mut ann = player(address, "ann", &certificate).await.unwrap();
+    joined(&mut ann).await;
+}
+
+/// F-47: who begins a handshake and does not go on gives way to others where there are as many as may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_47_handshakes_that_stall_give_way() {
+    let (config, certificate) = certificate();
+    let (_hub, address) = serve(&config, HubSettings { handshakes: 2, ..HubSettings::DEFAULT });
+    let _first = handshake(address, &certificate).await;
+    let _second = handshake(address, &certificate).await;
+    let began = Instant::now();
+    let mut ann = player(address, "ann", &certificate).await.unwrap();
+    joined(&mut ann).await;
+    assert!(began.elapsed() < HubSettings::DEFAULT.hello / 2, "not only once they have had their time");
 }

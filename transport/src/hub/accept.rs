@@ -65,6 +65,8 @@ async fn welcome<S>(
     };
     // Its place may be somebody else's by now.
     if !shared.end_entering(number) {
+        drop(entered);
+        shared.gone.notify_waiters();
         return;
     }
     let Some((stream, side)) = entered else {
@@ -183,7 +185,8 @@ pub(super) async fn accept_quic<S>(
         }
         let from = incoming.remote_address();
         let Ok(permit) = handshakes.clone().try_acquire_owned() else {
-            // It sends its first packet again, and its token stays good.
+            // It sends its first packet again, and its token stays good. There is room then: whose handshake has stalled goes.
+            shared.send_stalled_away();
             incoming.ignore();
             continue;
         };
@@ -202,7 +205,7 @@ async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
     admission: Option<Admission>,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    permit: tokio::sync::OwnedSemaphorePermit,
 ) -> Option<(Stream, Side)> {
     let from = incoming.remote_address();
     let opening = within(shared.settings.hello, "QUIC handshake", async {
@@ -210,7 +213,9 @@ async fn handshake<S: Session>(
         let (send, recv) = connection.accept_bi().await?;
         Ok((connection, send, recv))
     });
-    match opening.await {
+    let opened = opening.await;
+    drop(permit);
+    match opened {
         Ok((connection, send, recv)) => {
             let (limits, budgets) = (shared.settings.quic_limits(), shared.quic_budgets());
             let (stream, datagrams) = crate::quic::split(connection, (send, recv), &limits, Some(budgets));

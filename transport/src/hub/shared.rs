@@ -287,6 +287,13 @@ impl<S: Session> Shared<S> {
         self.live() < before || self.send_away(|_| true)
     }
 
+    /// Sends the oldest connection away that has been coming in for longer than it takes.
+    #[cfg(feature = "quic")]
+    pub(super) fn send_stalled_away(&self) -> bool {
+        let now = self.clock.now();
+        self.send_away(|entering| entering.since.saturating_add(ENTERING) <= now)
+    }
+
     /// Sends the oldest of those away that are still coming in, if it is one `whom` holds for.
     fn send_away(&self, whom: impl FnOnce(&Entering) -> bool) -> bool {
         let mut seats = self.seats();
