@@ -312,6 +312,11 @@ impl<S: Session> Shared<S> {
         let mut seats = self.seats();
         seats.last = seats.last.saturating_add(1);
         let number = seats.last;
+        if self.draining.load(Relaxed) {
+            self.unseat(&mut seats, address);
+            sent_away.notify_one();
+            return (number, sent_away);
+        }
         seats.entering.insert(number, Entering { address, since, sent_away: sent_away.clone() });
         (number, sent_away)
     }
@@ -500,7 +505,11 @@ impl<S: Session> Shared<S> {
 
     /// Says goodbye to everybody. Returns to how many; those who have not finished TLS, or another handshake, just go.
     pub(super) fn begin_drain(&self) -> usize {
-        self.draining.store(true, Relaxed);
+        {
+            // Under the lock: who begins to enter from now on sees it, and who has begun is sent away below.
+            let _seats = self.seats();
+            self.draining.store(true, Relaxed);
+        }
         self.drain.notify_waiters();
         while self.send_away(|_| true) {}
         let told = self.locked(|shared, core, now| {
