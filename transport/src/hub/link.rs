@@ -142,6 +142,9 @@ impl<F: Framing> Link<F> {
         // Over the hub's ceiling those who hold much pay, and those who do not take what they have; those who keep up do not notice.
         let over = shared.waiting.load(Relaxed) > shared.settings.waiting;
         let much = blocked || held.saturating_add(*writing).saturating_add(frame.len()) > OWN_WAITING;
+        if over && much && !room && lane == Lane::Reliable && framing.fits(frame) {
+            return Err(NotTaken::Crowded);
+        }
         // One large frame is enough for a slow listener.
         let large = slow && *writing > OWN_WAITING;
         if large && queue.droppable() > OWN_WAITING {
@@ -156,8 +159,6 @@ impl<F: Framing> Link<F> {
         } else if lane == Lane::Droppable && (over && much || large && frame.len() > OWN_WAITING) {
             queue.drop_droppable();
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if over && much && !room {
-            return Err(NotTaken::Crowded);
         } else {
             pushed = queue.push(framing, lane, frame, slow, buffer);
         }
