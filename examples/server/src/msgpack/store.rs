@@ -169,9 +169,8 @@ impl Store {
             for table in ["users", "groups"] {
                 let mut rows = store.db.prepare(&format!("SELECT id, name FROM {table} ORDER BY id"))?;
                 let names = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                let others: Vec<(i64, Vec<u8>)> = names
-                    .filter(|name| name.as_ref().map_or(true, |(_, name)| *name_key(name) != **name))
-                    .collect::<Result<_, _>>()?;
+                let mut others: Vec<(i64, Vec<u8>)> = names.collect::<Result<_, _>>()?;
+                others.retain(|(_, name)| *name_key(name) != **name);
                 let mut update =
                     store.db.prepare(&format!("UPDATE OR IGNORE {table} SET name = ?2 WHERE id = ?1"))?;
                 for (id, name) in others {
