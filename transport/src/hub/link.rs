@@ -594,14 +594,14 @@ impl<S: Session> Driver<S> {
                 }
             }
         }
-        self.settle(cx);
+        self.settle(cx, false);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     /// There is nothing to read, or no room for it.
     fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
-        self.settle(cx);
+        self.settle(cx, false);
         if self.shared.partials.rests(&self.claim, self.shared.clock.now()) {
             Poll::Pending
         } else {
@@ -665,8 +665,8 @@ impl<S: Session> Driver<S> {
         buffer
     }
 
-    /// Holds no more memory than it takes until the peer goes on, and has that entered.
-    fn settle(&mut self, cx: &Context<'_>) {
+    /// Holds no more memory than it takes until the peer goes on, or we read on, and has that entered.
+    fn settle(&mut self, cx: &Context<'_>, spared: bool) {
         self.lend_back();
         let Some(mut buffer) = self.buffer.take() else { return };
         let unread = buffer.unread().len();
@@ -681,7 +681,7 @@ impl<S: Session> Driver<S> {
         if buffer.capacity() > OWN {
             let now = self.shared.clock.now();
             let course = self.course(now);
-            self.shared.partials.insist(&mut self.claim, now, buffer.capacity(), course, cx.waker());
+            self.shared.partials.insist(&mut self.claim, now, buffer.capacity(), course, spared, cx.waker());
         }
         self.buffer = Some(buffer);
     }
@@ -727,7 +727,7 @@ impl<S: Session> Driver<S> {
                     *at = at.saturating_add(until.saturating_duration_since(now));
                 }
                 self.link.lock().deadline = self.silent_at;
-                self.settle(cx);
+                self.settle(cx, true);
                 return Ok(None);
             }
             match fed {
@@ -736,7 +736,7 @@ impl<S: Session> Driver<S> {
                 }
                 // Whoever says how large it may be wakes this task.
                 Fed::Waiting => {
-                    self.settle(cx);
+                    self.settle(cx, true);
                     return Ok(None);
                 }
                 // The pause is over already: whole frames may be left, and must not be forgotten.

@@ -64,6 +64,8 @@ struct Held {
     idle: Duration,
     /// Since when there is nothing to read.
     quiet: Option<Instant>,
+    /// Until then nothing is made of its silence: we do not read it.
+    spared: Instant,
     /// Somebody waits: unless there is something to read after all, this has to go.
     called: bool,
     waker: Waker,
@@ -176,7 +178,7 @@ impl Partials {
         }
         let larger = KINDS.into_iter().find(|&size| total <= size);
         let largest = if max_frame == usize::MAX { self.all / 4 } else { max_frame.min(self.all) };
-        larger.unwrap_or_else(|| largest.max(total))
+        larger.map_or(largest, |size| size.min(max_frame)).max(total)
     }
 
     /// Whether to read no more at a time than may be held without asking.
@@ -225,8 +227,15 @@ impl Partials {
         }
         if granted {
             books.stop_waiting(claim);
-            self.put(&mut books, claim, now, bytes, course, waker);
+            self.put(&mut books, claim, now, bytes, course, false, waker);
         } else {
+            // One that waits for more does not fall silent by that.
+            let quiet = now.saturating_add(HOLDING);
+            books
+                .held
+                .get_mut(&claim.id)
+                .into_iter()
+                .for_each(|held| held.quiet = held.quiet.or(Some(quiet)));
             let waiter = Waiter { from: claim.from, holds: own, bytes, waker: waker.clone() };
             if let Some(queue) = books.queue.get_mut(kind) {
                 queue.insert(key, waiter);
@@ -236,19 +245,21 @@ impl Partials {
         granted
     }
 
-    /// Enters what is held already, whether there is room for it or not: a little that has come in with other things.
+    /// Enters what is held already, whether there is room for it or not: a little that has come in with other things. `unread` where it
+    /// is we who do not go on: for some time nobody is sent away for that.
     pub(super) fn insist(
         &self,
         claim: &mut Claim,
         now: Instant,
         bytes: usize,
         course: Course,
+        unread: bool,
         waker: &Waker,
     ) {
         if bytes > claim.may_hold() {
             let mut books = self.books();
             books.number(claim);
-            self.put(&mut books, claim, now, bytes, course, waker);
+            self.put(&mut books, claim, now, bytes, course, unread, waker);
         }
     }
 
@@ -263,7 +274,7 @@ impl Partials {
         if let Some(quiet) = held.quiet.take() {
             held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
         }
-        (held.received, held.called) = (received, false);
+        (held.received, held.called, held.spared) = (received, false, Instant::ZERO);
         true
     }
 
@@ -297,6 +308,7 @@ impl Partials {
         self.look(&books);
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn put(
         &self,
         books: &mut Books,
@@ -304,6 +316,7 @@ impl Partials {
         now: Instant,
         bytes: usize,
         course: Course,
+        unread: bool,
         waker: &Waker,
     ) {
         let before = books.remove(claim.id);
@@ -312,8 +325,15 @@ impl Partials {
         let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
         // One that waits for more does not fall silent by that.
         let quiet = claim.waits.is_some().then(|| now.saturating_add(HOLDING));
+        // Once: whoever is paused again and again is not spared again and again.
+        let spared = match &before {
+            Some(held) => held.spared,
+            None if unread => now.saturating_add(HOLDING),
+            None => Instant::ZERO,
+        };
         let (from, waker) = (claim.from, waker.clone());
-        let held = Held { from, kind, bytes, granted: now, received, idle, quiet, called: false, waker };
+        let held =
+            Held { from, kind, bytes, granted: now, received, idle, quiet, spared, called: false, waker };
         if let Some(used) = books.used.get_mut(kind) {
             *used = used.saturating_add(bytes);
         }
@@ -411,7 +431,7 @@ impl Books {
             // Whoever has more than its part has no grace.
             let sum = self.sources.get(&held.from.source).and_then(|here| here.bytes.get(kind));
             let heavy = !held.from.exempt && held.from.source != source && sum.is_some_and(|sum| *sum > part);
-            let graced = held.granted.saturating_add(grace) > now && !heavy;
+            let graced = (held.granted.saturating_add(grace) > now || held.spared > now) && !heavy;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
             if !graced && (silent || pace < slow) {
                 behind.push((silent, pace, *id, held.bytes));
@@ -606,7 +626,7 @@ mod tests {
         let mut crowd: Vec<Claim> = (0..64).map(|_| claim("192.0.2.1")).collect();
         for claim in &mut crowd {
             // They have come in with other things.
-            partials.insist(claim, at(0), 4096, course(0, 3000), Waker::noop());
+            partials.insist(claim, at(0), 4096, course(0, 3000), false, Waker::noop());
             assert!(partials.rests(claim, at(0)));
         }
         let mut honest = claim("198.51.100.7");
@@ -632,10 +652,30 @@ mod tests {
         let partials = Partials::new(MIB);
         let mut claims: Vec<Claim> = (0..20).map(|_| claim("127.0.0.1")).collect();
         for claim in &mut claims {
-            partials.insist(claim, at(0), 16 * 1024, course(0, 16 * 1024), Waker::noop());
+            partials.insist(claim, at(0), 16 * 1024, course(0, 16 * 1024), false, Waker::noop());
         }
         assert_eq!((partials.used(), partials.is_tight()), (320 * 1024, true));
         claims.iter_mut().for_each(|claim| partials.release(claim));
         assert_eq!((partials.used(), partials.is_tight()), (0, false));
+    }
+
+    /// F-15: a connection that we do not read (its rate is used up, or it waits for its log-in) is not sent away for that at once.
+    #[test]
+    fn f_15_whom_we_do_not_read_is_not_to_blame() {
+        let partials = Partials::new(64 * 1024);
+        let mut paused = claim("192.0.2.1");
+        partials.insist(&mut paused, at(0), 4096, course(0, 0), true, Waker::noop());
+        let mut attackers: Vec<Claim> = (2..5).map(|n| claim(&format!("192.0.2.{n}"))).collect();
+        for attacker in &mut attackers {
+            assert!(ask(&partials, attacker, 0, 4096, 4096));
+            partials.rests(attacker, at(0));
+        }
+        let mut honest = claim("192.0.2.9");
+        assert!(!ask(&partials, &mut honest, 2000, 4096, 1 << 20), "the silent are asked first");
+        assert!(partials.rests(&paused, at(2000)) && partials.stands(&paused));
+        assert!(attackers.iter().any(|attacker| !partials.rests(attacker, at(2000))), "one of them is asked");
+        // It is not spared for ever, nor again and again.
+        partials.insist(&mut paused, at(4000), 8192, course(0, 0), true, Waker::noop());
+        assert!(partials.books().held[&paused.id].spared == at(5000));
     }
 }
