@@ -130,13 +130,18 @@ def dealer(address):
     ann.expect(ann.hear(), "response", "voice_msg", 0)
     bob.expect(bob.hear(), "update", "voice_msg", "ann", 1, 44100, samples)
     # Several frames are no message: answered, and what follows is heard.
-    ann.socket.send_multipart([b"", message("request", "logout", "ann")])
+    ann.socket.send_multipart([b"x", message("request", "logout", "ann")])
     ann.expect(ann.hear(), "response", "", 1023)
     ann.expect(ann.ask("leave_call", "ann", ann.token), "response", "leave_call", 0)
     ann.expect(ann.ask("fly", "ann"), "response", "fly", 1023)
-    # A REQ socket puts an empty frame in front of each message.
+    # A REQ socket puts an empty frame in front of each request, and takes no response without one.
     req = Client(context, address, zmq.REQ)
-    req.socket.send(message("request", "logout", "ann"))
+    req.expect(req.ask("register", "eve", "geheim"), "response", "register", 0)
+    # The same from a socket that shows it.
+    ann.socket.send_multipart([b"", message("request", "fly", "ann")])
+    parts = ann.socket.recv_multipart()
+    assert len(parts) == 2 and parts[0] == b"", parts
+    ann.expect(unpack(parts[1]), "response", "fly", 1023)
     # Long enough for many heartbeats.
     bob.socket.poll(1500)
     bob.expect(bob.ask("logout", "bob"), "response", "logout", 0)
