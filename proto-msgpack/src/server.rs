@@ -103,7 +103,7 @@ pub struct Settings {
     /// After which time a client that is connected must have got what was delivered to it, beside what the delivery takes at
     /// 16 KiB a second: longer than a driver waits for sent bytes to be acknowledged.
     pub receipt: Duration,
-    /// Connections of one user.
+    /// Connections of one user. As many more may be logged in for requests alone; one beyond those displaces the oldest of them.
     pub max_connections: usize,
     /// Groups in all.
     pub max_groups: usize,

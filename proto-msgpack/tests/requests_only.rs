@@ -64,6 +64,29 @@ fn f_32_beside_an_ordinary_log_in_and_in_plain_objects() {
     assert_eq!(hall.heard(plain).len(), 1);
 }
 
+/// F-32: one account does not fill the server with log-ins for requests alone, and a new one always finds room.
+#[test]
+fn f_32_log_ins_for_requests_alone_are_bounded_per_user() {
+    let mut hall = Hall::safe();
+    let ann = hall.user("ann");
+    hall.user("bob");
+    let other = for_requests(&mut hall, "ann", Dialect::Zmtp);
+    let mut visits = Vec::new();
+    for _ in 0..40 {
+        visits.push(for_requests(&mut hall, "bob", Dialect::Zmtp));
+        hall.wait();
+    }
+    let connected = |hall: &Hall, seat: Seat| hall.sim.link_between(seat, hall.server).is_some();
+    let left: Vec<bool> = visits.iter().map(|visit| connected(&hall, *visit)).collect();
+    assert_eq!(left, [vec![false; 24], vec![true; 16]].concat());
+    assert!(connected(&hall, other) && connected(&hall, ann));
+    // Who logs out makes room.
+    assert_eq!(hall.code(visits[39], ClientCommand::Logout), "SUCCESS");
+    for_requests(&mut hall, "bob", Dialect::Zmtp);
+    hall.wait();
+    assert!(connected(&hall, visits[24]));
+}
+
 /// F-32: the object behind the last argument is all that it is, in any width; others are ignored as before.
 #[test]
 fn f_32_on_the_wire_it_is_an_object_that_others_ignore() {

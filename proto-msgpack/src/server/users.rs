@@ -29,6 +29,8 @@ pub(super) struct Users {
     exact: bool,
     by_name: BTreeMap<Box<[u8]>, User>,
     numbered: u64,
+    /// Connections that are logged in for requests alone, by user, oldest first.
+    for_requests: BTreeMap<Box<[u8]>, Vec<PeerId>>,
     /// What each has sent lately, whatever became of its connections.
     sent: BTreeMap<Box<[u8]>, Bucket>,
     /// How many may be in `sent` before those are looked for that say nothing any more.
@@ -111,7 +113,14 @@ fn take_all(bucket: &mut Bucket, now: Instant, rate: Rate, len: u32) -> bool {
 
 impl Users {
     pub(super) const fn new(exact: bool) -> Self {
-        Self { exact, by_name: BTreeMap::new(), numbered: 0, sent: BTreeMap::new(), tidy_at: 0 }
+        Self {
+            exact,
+            by_name: BTreeMap::new(),
+            numbered: 0,
+            for_requests: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            tidy_at: 0,
+        }
     }
 
     /// What a user is known by.
@@ -167,8 +176,25 @@ impl Users {
         }
     }
 
+    /// Adds a connection of a user that is there for requests alone.
+    fn add_for_requests(&mut self, username: &[u8], peer: PeerId) {
+        self.for_requests.entry(username.into()).or_default().push(peer);
+    }
+
+    /// The oldest of a user's connections for requests alone, if there are `max` of them.
+    fn one_too_many(&self, username: &[u8], max: usize) -> Option<PeerId> {
+        let peers = self.for_requests.get(&*self.key(username))?;
+        peers.first().copied().filter(|_| peers.len() >= max)
+    }
+
     /// Removes a connection; with the last one the user is away.
     pub(super) fn remove(&mut self, username: &[u8], peer: PeerId) {
+        if let Some(peers) = self.for_requests.get_mut(username) {
+            peers.retain(|other| *other != peer);
+            if peers.is_empty() {
+                self.for_requests.remove(username);
+            }
+        }
         let Some(user) = self.by_name.get_mut(username) else { return };
         if let Some(at) = user.connections.iter().position(|connection| *connection == peer) {
             user.connections.remove(at);
@@ -350,14 +376,21 @@ impl Server {
         if self.is_crowded(&username) {
             return self.answered(now, ticket, Err(Code::REQUEST_OVER_LIMIT));
         }
+        if requests_only {
+            // Nobody waits for updates there: the new one has the oldest one's place.
+            if let Some(oldest) = self.users.one_too_many(&username, self.settings.max_connections) {
+                self.expel(now, oldest);
+            }
+        }
         let user = self.users.get(&username);
         let shared = user.and_then(|user| user.shared.clone()).filter(|_| self.settings.shared_tokens);
         let token = shared.as_deref().unwrap_or(token.0);
         self.asked.remove(&ticket);
         self.say(peer, &ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) });
         let kept = (self.digest)(token);
-        let username = self.users.key(&username).into();
+        let username: Box<[u8]> = self.users.key(&username).into();
         if requests_only {
+            self.users.add_for_requests(&username, peer);
             let login = Login { username, user: 0, token: kept, requests_only };
             self.let_in(peer, login);
         } else {
