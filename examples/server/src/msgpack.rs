@@ -82,6 +82,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         wrong_passwords: AtomicU64::new(0),
         kept: AtomicU64::new(0),
         transactions: AtomicU64::new(0),
+        forgotten: Mutex::default(),
     });
     let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
     let registrar =
@@ -104,14 +105,11 @@ fn digest(token: &[u8]) -> [u8; 32] {
 
 /// Tells the session of all groups and their members.
 fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Error> {
-    let mut commands: Vec<(bool, Vec<u8>, Vec<u8>)> = Vec::new();
-    let failed = |error: rusqlite::Error| Error::Database {
+    let stored = restorable(store, server).map_err(|error| Error::Database {
         path: config.data.join("msgpack.db"),
         error: error.to_string(),
-    };
-    store.groups(|group, owner| commands.push((true, group.into(), owner.into()))).map_err(failed)?;
-    store.members(|group, user| commands.push((false, group.into(), user.into()))).map_err(failed)?;
-    for (is_group, group, user) in commands {
+    })?;
+    for (is_group, group, user) in stored {
         let (group_name, username) = (Text(&group), Text(&user));
         let command = match is_group {
             true => ServerCommand::Group { group_name, owner: username },
@@ -122,6 +120,22 @@ fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Each stored group and its owner (`true`), then each group and a member. Those with a name that is not what the session knows it by
+/// are left out: the session would take them for the group, or the user, that has the canonical form.
+fn restorable(store: &Store, server: &Server) -> rusqlite::Result<Vec<(bool, Vec<u8>, Vec<u8>)>> {
+    let mut stored: Vec<(bool, Vec<u8>, Vec<u8>)> = Vec::new();
+    store.groups(|group, owner| stored.push((true, group.into(), owner.into())))?;
+    store.members(|group, user| stored.push((false, group.into(), user.into())))?;
+    stored.retain(|(is_group, group, user)| {
+        let kept = [group, user].iter().all(|name| *server.key(Text(name)) == ***name);
+        if !kept && *is_group {
+            tracing::warn!(group = ?Text(group), "a stored group with a name that is not canonical is left out");
+        }
+        kept
+    });
+    Ok(stored)
 }
 
 /// Makes the accounts of the settings, where they are not there.
@@ -172,6 +186,8 @@ pub(crate) struct Shared {
     wrong_passwords: AtomicU64,
     kept: AtomicU64,
     transactions: AtomicU64,
+    /// Groups that are forgotten, for whose deletion there was no room among the jobs.
+    forgotten: Mutex<BTreeSet<Box<[u8]>>>,
 }
 
 /// What was delivered to connections, and is kept until they have it: whose messages, and which.
@@ -214,6 +230,10 @@ impl Shared {
     /// Locked only while the session is, or for a moment.
     fn delivered(&self) -> MutexGuard<'_, Delivered> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forgotten(&self) -> MutexGuard<'_, BTreeSet<Box<[u8]>>> {
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -359,8 +379,10 @@ impl Handler<Server> for Registrar {
             }
             ServerEvent::GroupForgotten { group_name } => {
                 tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
-                // If that cannot be done now, it is there again after a restart, for a while.
-                let _ = self.keeper.submit(Job::ForgetGroup { group_name });
+                // If that cannot be done now, it is done before there is another of that name.
+                if self.keeper.submit(Job::ForgetGroup { group_name: group_name.clone() }).is_err() {
+                    self.shared.forgotten().insert(group_name);
+                }
             }
             ServerEvent::Taken { peer } => {
                 let username = server.username(peer).map(Box::<[u8]>::from);
@@ -415,5 +437,38 @@ impl Handler<Server> for Registrar {
 
     fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
         tracing::debug!(%peer, %violation, "ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-05: two stored names of one canonical form are not merged.
+    #[test]
+    fn groups_and_members_with_another_ones_canonical_name_are_left_out() {
+        let folder = std::env::temp_dir().join(format!("voxwire-restore-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let quotas = Quotas { accounts: 9, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+        let store = Store::open(&folder, quotas).unwrap();
+        let (nfc, nfd) = ("Jos\u{e9}".as_bytes(), "Jose\u{301}".as_bytes());
+        for name in [b"ann", b"eve", nfc, nfd] {
+            store.register(name, "$argon2id$v=19$x$y").unwrap();
+        }
+        store.create_group(nfc, b"ann").unwrap();
+        store.create_group(nfd, b"eve").unwrap();
+        store.join_group(nfc, nfd).unwrap();
+        store.create_group(b"hers", nfd).unwrap();
+        let list = |settings| {
+            let server = Server::new(settings, 0, digest);
+            restorable(&store, &server).unwrap()
+        };
+        let all = list(Settings::ORIGINAL);
+        assert_eq!(all.iter().filter(|(is_group, ..)| *is_group).count(), 3);
+        let safe = list(Settings::DEFAULT);
+        assert!(safe.contains(&(true, nfc.into(), b"ann".into())), "{safe:?}");
+        assert!(safe.iter().all(|(_, group, user)| *group == nfc && *user == b"ann"), "{safe:?}");
+        drop(store);
+        let _ = std::fs::remove_dir_all(&folder);
     }
 }

@@ -269,11 +269,14 @@ struct Writer {
     undeleted: Undeleted,
 }
 
-/// Messages that have arrived and could not be deleted, by user: they are not delivered again, and deleted when that is possible.
+/// What could not be deleted.
 #[derive(Debug, Default)]
 struct Undeleted {
+    /// Messages that have arrived, by user: they are not delivered again, and deleted when that is possible.
     messages: BTreeMap<Box<[u8]>, BTreeSet<i64>>,
     count: usize,
+    /// Groups that are forgotten: they are deleted before there is another of that name. (There are no more than in the database.)
+    groups: BTreeSet<Box<[u8]>>,
 }
 
 /// How many of these are remembered.
@@ -305,14 +308,25 @@ const CHECKS: Duration = Duration::from_secs(6 * 60 * 60);
 /// Looks for damage that nobody has met yet.
 fn check_now_and_then(reader: &Reader, ended: &Receiver<()>, damaged: &AtomicBool, every: Duration) {
     while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-        let damage = match reader.damage() {
-            Ok(None) => continue,
-            Ok(Some(damage)) => damage,
-            Err(error) => error.to_string(),
-        };
-        damaged.store(true, Relaxed);
-        tracing::error!(damage, "the database is damaged: stop the server, and restore a copy");
+        judge(reader.damage(), damaged);
     }
+}
+
+/// Says what a check of the database has come to. One that could not be done says nothing about the database.
+fn judge(check: rusqlite::Result<Option<String>>, damaged: &AtomicBool) {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let damage = match check {
+        Ok(None) => return damaged.store(false, Relaxed),
+        Ok(Some(damage)) => damage,
+        Err(error) if matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) => {
+            error.to_string()
+        }
+        Err(error) => {
+            return tracing::warn!(%error, "the database could not be checked: it is tried again later");
+        }
+    };
+    damaged.store(true, Relaxed);
+    tracing::error!(damage, "the database is damaged: stop the server, and restore a copy");
 }
 
 impl Writer {
@@ -373,6 +387,7 @@ impl Writer {
                     let job = Job::Received { peer, username, messages: Vec::new() };
                     self.tell(job, Done::Mail(mail.unwrap_or_default()));
                 }
+                Job::ForgetGroup { group_name } => drop(self.undeleted.groups.insert(group_name)),
                 job => {
                     if let Some(ticket) = job.ticket() {
                         self.shared.call(|server, now| refuse(server, now, ticket, code));
@@ -395,6 +410,7 @@ impl Writer {
             return Err((error, batch));
         }
         self.shared.transactions.fetch_add(1, Relaxed);
+        self.undeleted.groups.append(&mut self.shared.forgotten());
         let undeleted = &self.undeleted;
         let done =
             self.store.transaction(|store| batch.iter().map(|job| perform(store, job, undeleted)).collect());
@@ -403,8 +419,12 @@ impl Writer {
             Err(error) => return Err((error, batch)),
         };
         for job in &batch {
-            if let Job::Received { username, .. } = job {
-                self.undeleted.clear(username);
+            match job {
+                Job::Received { username, .. } => self.undeleted.clear(username),
+                Job::CreateGroup { group_name, .. } | Job::ForgetGroup { group_name } => {
+                    self.undeleted.groups.remove(group_name);
+                }
+                _ => {}
             }
         }
         batch.into_iter().zip(done).for_each(|(job, done)| self.tell(job, done));
@@ -516,7 +536,12 @@ fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<
         Job::AddContact { username, contact, store: keep, .. } => {
             Done::Outcome(store.add_contact(username, contact, *keep)?)
         }
-        Job::CreateGroup { group_name, owner, .. } => Done::Outcome(store.create_group(group_name, owner)?),
+        Job::CreateGroup { group_name, owner, .. } => {
+            if undeleted.groups.contains(group_name) {
+                store.forget_group(group_name)?;
+            }
+            Done::Outcome(store.create_group(group_name, owner)?)
+        }
         Job::JoinGroup { group_name, username, .. } => Done::Outcome(store.join_group(group_name, username)?),
         Job::ForgetGroup { group_name } => Done::Outcome(store.forget_group(group_name)?),
         Job::Admit { username, .. } => mail(username)?,
@@ -600,6 +625,61 @@ mod tests {
         db.execute("UPDATE users SET password = 'x'", []).unwrap();
         assert!(look());
         drop((store, reader));
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-37: a check that could not be done is no damage, and a later one that is clean clears the gauge.
+    #[test]
+    fn only_damage_is_reported_as_damage() {
+        use rusqlite::ffi::{Error, SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_IOERR, SQLITE_NOTADB};
+        let error = |code| Err(rusqlite::Error::SqliteFailure(Error::new(code), None));
+        let damaged = AtomicBool::new(false);
+        for code in [SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_IOERR] {
+            judge(error(code), &damaged);
+            assert!(!damaged.load(Relaxed), "{code}");
+        }
+        judge(error(SQLITE_NOTADB), &damaged);
+        assert!(damaged.load(Relaxed));
+        judge(error(SQLITE_BUSY), &damaged);
+        assert!(damaged.load(Relaxed), "nothing is known anew");
+        judge(Ok(None), &damaged);
+        assert!(!damaged.load(Relaxed));
+    }
+
+    /// F-12: the name of a group that could not be deleted is free all the same.
+    #[test]
+    fn a_forgotten_group_that_could_not_be_deleted_can_be_made_again() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-forgotten-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+        let store = Store::open(&folder, quotas).unwrap();
+        for name in [b"ann", b"bob"] {
+            store.register(name, "$argon2id$v=19$x$y").unwrap();
+        }
+        store.create_group(b"room", b"ann").unwrap();
+        let shared = Arc::new(Shared {
+            clock: voxwire_core::Clock::start(),
+            damaged: AtomicBool::new(false),
+            hub: OnceLock::new(),
+            delivered: Mutex::default(),
+            wrong_passwords: 0.into(),
+            kept: 0.into(),
+            transactions: 0.into(),
+            forgotten: Mutex::default(),
+        });
+        let (bytes, end, undeleted) = Default::default();
+        let mut writer = Writer { store, shared, bytes, end, undeleted };
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        let busy = rusqlite::Error::SqliteFailure(busy, None);
+        let forget = Job::ForgetGroup { group_name: b"room"[..].into() };
+        writer.fail(&busy, vec![forget]);
+        let (group_name, owner) = (b"room"[..].into(), b"bob"[..].into());
+        let create = Job::CreateGroup { ticket: Ticket(1), group_name, owner };
+        let made = perform(&writer.store, &create, &writer.undeleted).unwrap();
+        assert!(matches!(made, Done::Outcome(Outcome::Done)));
+        let made = perform(&writer.store, &create, &Undeleted::default()).unwrap();
+        assert!(matches!(made, Done::Outcome(Outcome::Exists)));
+        drop(writer);
         let _ = std::fs::remove_dir_all(&folder);
     }
 }
