@@ -1,6 +1,7 @@
 //! Who waits for a password to be looked at, and who comes next.
 //!
-//! Attempts at one name from one address stand in one line, and are looked at one after the other. Lines are served by class, each
+//! Attempts at one name from one address stand in one line, and are looked at one after the other: those of the connections that have
+//! failed least come first. Lines are served by class, each
 //! class in turn, and within a class each source in turn: whoever brings more attempts, names or connections than others waits behind
 //! itself. All tables are bounded, and whoever fills one displaces its own entries.
 
@@ -33,6 +34,9 @@ const FAILED: usize = 8192;
 /// Names at addresses where they have been let in that are remembered, and how many of one name.
 const KNOWN: usize = 16_384;
 const KNOWN_OF_ONE: usize = 16;
+
+/// Attempts that wait in one line: where failures cost a second, the last one is served in time.
+const LINE: usize = 16;
 
 /// How many are forgotten at a time where there is no room.
 const AT_A_TIME: usize = 256;
@@ -123,7 +127,7 @@ impl Desk {
 
     /// Who is gone wants nothing any more.
     pub(super) fn forget(&self, peer: PeerId) {
-        self.state().forget(peer);
+        self.state().gone(peer);
     }
 
     /// Ends [`Desk::next`].
@@ -163,6 +167,9 @@ enum Group {
     Person(IpAddr, u64),
 }
 
+/// The place of an attempt in its line: how often its connection has failed, and a number.
+type Place = (u32, u64);
+
 /// Attempts at one name from one source, in order.
 #[derive(Debug)]
 struct Line {
@@ -170,7 +177,7 @@ struct Line {
     name: u64,
     register: bool,
     group: Group,
-    attempts: BTreeMap<u64, Attempt>,
+    attempts: BTreeMap<Place, Attempt>,
     spot: Spot,
 }
 
@@ -234,7 +241,11 @@ struct State {
     /// How many may be in `paces` before those are looked for that say nothing any more.
     tidy_at: usize,
     /// Whose attempt waits where.
-    peers: BTreeMap<PeerId, (u64, u64)>,
+    peers: BTreeMap<PeerId, (u64, Place)>,
+    /// How often each connection has failed, whatever the name.
+    guesses: BTreeMap<PeerId, u32>,
+    /// Whose attempt of a line is being looked at.
+    in_work: BTreeMap<u64, PeerId>,
     /// All attempts that wait, oldest first.
     ages: BTreeMap<u64, (Instant, PeerId)>,
     numbered: u64,
@@ -261,6 +272,8 @@ impl State {
             paces: BTreeMap::new(),
             tidy_at: 64,
             peers: BTreeMap::new(),
+            guesses: BTreeMap::new(),
+            in_work: BTreeMap::new(),
             ages: BTreeMap::new(),
             numbered: 0,
             failed: BTreeMap::new(),
@@ -301,6 +314,16 @@ impl State {
         let pair = (from, name, register);
         let line = self.by_pair.get(&pair).copied();
         let id = line.unwrap_or(seq);
+        let place = (self.guesses.get(&peer).copied().unwrap_or(0), seq);
+        let mut displaced = None;
+        if let Some(full) = self.lines.get(&id).filter(|line| line.attempts.len() >= LINE) {
+            match full.attempts.last_key_value() {
+                // The one whose connection has failed most makes room.
+                Some(((most, _), last)) if *most > place.0 => displaced = Some(last.peer),
+                _ => return Some(attempt),
+            }
+        }
+        let displaced = displaced.and_then(|peer| self.forget(peer));
         let group = self.group(from, name);
         let entry = self.lines.entry(id).or_insert_with(|| Line {
             source: from,
@@ -310,14 +333,14 @@ impl State {
             attempts: BTreeMap::new(),
             spot: Spot::InWork,
         });
-        entry.attempts.insert(seq, attempt);
-        self.peers.insert(peer, (id, seq));
+        entry.attempts.insert(place, attempt);
+        self.peers.insert(peer, (id, place));
         self.ages.insert(seq, (now, peer));
         if line.is_none() {
             self.by_pair.insert(pair, id);
             self.settle(id, now);
         }
-        None
+        displaced
     }
 
     /// Gives a line, of which nothing is in work, its place; or ends it.
@@ -431,7 +454,8 @@ impl State {
             let Some((_, id)) = head else { continue };
             let Some(line) = self.lines.get_mut(&id) else { continue };
             line.spot = Spot::InWork;
-            let Some((seq, attempt)) = line.attempts.pop_first() else { continue };
+            let Some(((_, seq), attempt)) = line.attempts.pop_first() else { continue };
+            self.in_work.insert(id, attempt.peer);
             self.peers.remove(&attempt.peer);
             self.ages.remove(&seq);
             return Ok((id, attempt));
@@ -453,11 +477,16 @@ impl State {
     fn done(&mut self, id: u64, verdict: Verdict, now: Instant) {
         let Some(line) = self.lines.get(&id) else { return };
         let (source, name) = (line.source, line.name);
+        let peer = self.in_work.remove(&id);
         match verdict {
             Verdict::Neither => {}
             // What was guessed at other names is not made good by one's own.
             Verdict::LetIn => self.remember(source, name),
             Verdict::Wrong => {
+                if let Some(peer) = peer {
+                    let guesses = self.guesses.entry(peer).or_default();
+                    *guesses = guesses.saturating_add(1);
+                }
                 self.fail(source, Some(name), now);
                 if !self.is_shared(source) {
                     self.fail(source, None, now);
@@ -555,12 +584,19 @@ impl State {
         refused
     }
 
+    /// The connection of `peer` is closed.
+    fn gone(&mut self, peer: PeerId) {
+        self.forget(peer);
+        self.guesses.remove(&peer);
+        self.in_work.retain(|_, other| *other != peer);
+    }
+
     /// Takes out the attempt of `peer`, if one waits.
     fn forget(&mut self, peer: PeerId) -> Option<Attempt> {
-        let (id, seq) = self.peers.remove(&peer)?;
-        self.ages.remove(&seq);
+        let (id, place) = self.peers.remove(&peer)?;
+        self.ages.remove(&place.1);
         let line = self.lines.get_mut(&id)?;
-        let attempt = line.attempts.remove(&seq);
+        let attempt = line.attempts.remove(&place);
         if !line.attempts.is_empty() {
             return attempt;
         }
@@ -806,6 +842,53 @@ mod tests {
         assert_eq!(refused, [0, 2]);
         assert_eq!(state.take(at(36_000)).map(|(_, attempt)| attempt.peer.slot).unwrap(), 5);
         assert!(state.forget(PeerId { slot: 5, generation: 0 }).is_none(), "it is being looked at");
+    }
+
+    /// F-06: guessers stand at the honest user's name and address, each on a connection of its own, and come again at once.
+    #[test]
+    fn a_connection_that_has_not_failed_is_served_before_those_that_have() {
+        for from in [source(1), LOOPBACK] {
+            let mut state = State::new(ANY, &[]);
+            let_in(&mut state, from, "ann", at(0));
+            let mut refused = 0;
+            let mut ask = |state: &mut State, slot, now| {
+                refused += usize::from(state.add(from, attempt(slot, "ann"), now).is_some());
+            };
+            let mut now = at(0);
+            for n in 0..40 {
+                ask(&mut state, n, now);
+            }
+            for came in [60_u64, 90, 120].map(|seconds| at(seconds * 1000)) {
+                while now < came {
+                    state.expire(now);
+                    if let Some(slot) = next(&mut state, now, Verdict::Wrong) {
+                        for n in core::iter::once(slot).chain(0..40) {
+                            if !state.peers.contains_key(&PeerId { slot: n, generation: 0 }) {
+                                ask(&mut state, n, now);
+                            }
+                        }
+                    }
+                    now = now.saturating_add(Duration::from_millis(50));
+                }
+                assert_eq!(state.peers.len(), LINE, "a line is bounded");
+                let ann = 1000 + u32::try_from(came.as_nanos() / 1_000_000_000).unwrap();
+                let displaced = state.add(from, attempt(ann, "ann"), now);
+                assert!(displaced.is_some_and(|other| other.peer.slot < 40));
+                let served = loop {
+                    now = now.saturating_add(Duration::from_millis(50));
+                    if let Some(slot) = next(&mut state, now, Verdict::LetIn) {
+                        break slot;
+                    }
+                };
+                assert_eq!(served, ann, "{from}");
+                assert!(now.saturating_duration_since(came) < Duration::from_millis(1500), "{from}");
+                // Behind it the line goes on, and what a connection did is forgotten with it.
+                state.gone(PeerId { slot: ann, generation: 0 });
+            }
+            assert!(refused > 0);
+            (0..40).for_each(|slot| state.gone(PeerId { slot, generation: 0 }));
+            assert!(state.guesses.is_empty() && state.in_work.is_empty() && state.lines.is_empty());
+        }
     }
 
     /// F-06
