@@ -499,6 +499,8 @@ impl<S: Session> Connection<S> {
                 Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
                 Poll::Ready(Ok(None)) => return self.end(None),
                 Poll::Ready(Err(error)) => return self.end(Some(error)),
+                // Nothing is read any more while the last words are written.
+                Poll::Pending if self.state == State::Closing => {}
                 Poll::Pending => due = [due, line.paused_until, line.next_beat()].into_iter().flatten().min(),
             }
         }
