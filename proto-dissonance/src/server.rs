@@ -101,8 +101,8 @@ pub struct Settings {
     pub max_channels: usize,
     /// Answers to wrong sessions, for each connection.
     pub wrong_session: Rate,
-    /// Handshakes of one source address, whatever becomes of its connections. A source is an IPv4 address or an IPv6 /64;
-    /// loopback is exempt.
+    /// Handshakes of all connections of one source address together, shared out as `source_voice` is; beyond it they are
+    /// refused, and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback is exempt.
     pub attempts: Rate,
     /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own
     /// part does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt.
@@ -583,8 +583,10 @@ impl Server {
         let packet = Packet::decode(bytes, &self.wire)?;
         if matches!(packet, Packet::HandshakeRequest(_)) {
             // Names are guessed by asking for them.
-            let state = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
-            if !self.sources.attempt(now, self.settings.attempts, &state.quotas) {
+            let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+            if !self.sources.attempt(now, self.settings.attempts, &mut state.quotas) {
+                // Being refused is no way to ask for nothing.
+                self.charge_state(now, peer);
                 return Err(Violation::TooMany("handshakes"));
             }
         }

@@ -234,7 +234,7 @@ impl World {
                 let mut each = each.filter(|_| !matches!(sent.packet(), Packet::RemoveClient { .. }));
                 let (s, len) = (&SETTINGS, sent.bytes.len());
                 // Beside its two rates a source has a message for each connection.
-                let more = s.attempts.per_second;
+                let more = 2 * s.attempts.per_second;
                 match sent.packet() {
                     Packet::VoiceData(_) => {
                         bill.voice.add(now, 2 * s.source_voice.per_second, 1);
@@ -260,7 +260,7 @@ impl World {
         for (peer, _) in self.open.clone().into_iter().flatten() {
             for sent in self.stage.sent(peer) {
                 if matches!(sent.packet(), Packet::HandshakeResponse(_)) {
-                    self.answers.add(now, SETTINGS.attempts.per_second, 1);
+                    self.answers.add(now, 2 * SETTINGS.attempts.per_second, 1);
                 }
             }
         }
@@ -381,7 +381,7 @@ impl World {
     fn check(&self) {
         let s = &SETTINGS;
         // A message goes into debt before reading pauses: one for each connection, of which attempts are limited.
-        let debts = CONNECTIONS as u32 + s.attempts.burst;
+        let debts = CONNECTIONS as u32 + 2 * s.attempts.burst;
         for bill in self.bills.values() {
             bill.voice.check("voice", 2 * s.source_voice.burst);
             bill.texts.check("texts", 2 * s.source_text.burst + debts);
@@ -394,7 +394,7 @@ impl World {
             each.states.check("states of one connection", s.state.burst + 1);
             each.bytes.check("bytes of one connection", s.reliable_bytes.burst + 1024);
         }
-        self.answers.check("answers", s.attempts.burst);
+        self.answers.check("answers", 2 * s.attempts.burst);
         for meter in self.relays.values() {
             meter.check("relay packets of one connection", s.voice.burst * PARTS);
         }

@@ -14,7 +14,7 @@ mod stage;
 use core::time::Duration;
 use stage::{Stage, encode, join_client, say, sent_by, state};
 use voxwire_core::testing::{Rng, vectors};
-use voxwire_core::{Input, Instant, Lane, Limits, NameError, PeerId, Session};
+use voxwire_core::{Input, Instant, Lane, Limits, NameError, PeerId, Rate, Session};
 use voxwire_dissonance::{
     Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, SERVER_ONLY, ServerRelay,
     Settings, Text, TextData, Violation, room_id,
@@ -249,6 +249,22 @@ fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
     assert!(hall.stage.handshake(hall.eve, "ben").unwrap().starts_with("NameRefused"));
     assert_eq!(hall.stage.server.find("eve"), Some(EVE), "she keeps what she has");
     assert_eq!(hall.stage.server.find("ben"), Some(BEN));
+    hall.talk();
+}
+
+/// F-01: a handshake that is refused costs as much as one that is not, and reading pauses in the end.
+#[test]
+fn f_01_a_refused_handshake_costs_its_sender() {
+    // Handshakes run out first: what pauses reading are those that are refused.
+    let attempts = Rate { per_second: 1, burst: 1 };
+    let mut hall = Hall::new(Settings { attempts, ..Settings::DEFAULT });
+    let peer = hall.stage.open_from("203.0.113.9:1");
+    hall.stage.handshake(peer, "name").unwrap();
+    for _ in 0..1000 {
+        assert_eq!(hall.stage.handshake(peer, "ben"), Err(Violation::TooMany("handshakes")));
+    }
+    let until = hall.stage.paused.iter().filter(|(who, _)| *who == peer).map(|(_, until)| *until).max();
+    assert!(until.unwrap().saturating_duration_since(hall.stage.now) >= Duration::from_secs(90));
     hall.talk();
 }
 

@@ -60,6 +60,8 @@ pub(super) struct Quotas {
     text: Quota,
     state: Quota,
     bytes: Quota,
+    /// Its part of the source's handshakes.
+    attempts: Bucket,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,7 +138,9 @@ impl Sources {
     pub(super) fn open(&mut self, now: Instant, settings: &Settings, from: Option<IpAddr>) -> Quotas {
         self.forget(now);
         let quota = Quota::default();
-        let mut quotas = Quotas { source: None, voice: quota, text: quota, state: quota, bytes: quota };
+        let attempts = Bucket::default();
+        let mut quotas =
+            Quotas { source: None, voice: quota, text: quota, state: quota, bytes: quota, attempts };
         let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !from.is_loopback()) else {
             return quotas;
         };
@@ -151,6 +155,7 @@ impl Sources {
             let share = Rates::of(settings, kind).share(slot.connections);
             quotas.get_mut(kind).share.charge(now, share, share.burst);
         }
+        quotas.attempts.charge(now, settings.attempts, settings.attempts.burst);
         quotas
     }
 
@@ -204,10 +209,12 @@ impl Sources {
         }
     }
 
-    /// Whether a source may try one more handshake.
-    pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &Quotas) -> bool {
-        let slot = quotas.at().and_then(|index| self.slots.get_mut(index));
-        slot.is_none_or(|slot| slot.attempts.take(now, rate, 1).is_ok())
+    /// Whether a connection may try one more handshake: of its own part first, then of what its source shares.
+    pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &mut Quotas) -> bool {
+        let Some(slot) = quotas.at().and_then(|index| self.slots.get_mut(index)) else { return true };
+        // Its part may be less than one a second: each costs as much as there are connections.
+        let part = slot.connections.clamp(1, rate.burst.max(1));
+        quotas.attempts.take(now, rate, part).is_ok() || slot.attempts.take(now, rate, 1).is_ok()
     }
 
     /// Takes `n` of a kind, or nothing and says no.
@@ -325,6 +332,23 @@ mod tests {
         assert!(heard >= 995, "{heard} of 1000");
     }
 
+    /// F-01: handshakes as well are shared out: whoever floods with them keeps no neighbour out.
+    #[test]
+    fn f_01_a_flood_of_handshakes_leaves_a_neighbour_its_part() {
+        let settings = Settings::DEFAULT;
+        let mut sources = Sources::new(1000);
+        let mut others: Vec<Quotas> =
+            (0..31).map(|_| sources.open(at(0), &settings, from("192.0.2.1"))).collect();
+        let mut honest = sources.open(at(0), &settings, from("192.0.2.1"));
+        for second in 0..60 {
+            for other in &mut others {
+                while sources.attempt(at(second), settings.attempts, other) {}
+            }
+            let asks = second % 5 == 4;
+            assert!(!asks || sources.attempt(at(second), settings.attempts, &mut honest), "{second}");
+        }
+    }
+
     /// F-11: no number of sources keeps another one from its rate, and those that are gone are forgotten.
     #[test]
     fn f_11_a_whole_network_of_sources_takes_nothing_from_others() {
@@ -332,13 +356,13 @@ mod tests {
         let mut sources = Sources::new(1000);
         for n in 0..65_536_u32 {
             let address = IpAddr::from([0x2001, 0xdb8, 0, (n & 0xffff) as u16, 0, 0, 0, 1]);
-            let quotas = sources.open(at(0), &settings, Some(address));
-            while sources.attempt(at(0), settings.attempts, &quotas) {}
+            let mut quotas = sources.open(at(0), &settings, Some(address));
+            while sources.attempt(at(0), settings.attempts, &mut quotas) {}
             sources.close(at(0), &quotas);
             assert!(sources.slots.len() <= 1002);
         }
-        let quotas = sources.open(at(0), &settings, from("2001:db8:1::1"));
-        assert!(sources.attempt(at(0), settings.attempts, &quotas));
+        let mut quotas = sources.open(at(0), &settings, from("2001:db8:1::1"));
+        assert!(sources.attempt(at(0), settings.attempts, &mut quotas));
         sources.close(at(1), &quotas);
         let _loopback = sources.open(at(100), &settings, from("127.0.0.1"));
         assert!(sources.slots.is_empty() && sources.by_address.is_empty() && sources.gone.is_empty());
