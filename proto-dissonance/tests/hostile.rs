@@ -16,8 +16,8 @@ use stage::{Stage, encode, join_client, say, sent_by, state};
 use voxwire_core::testing::{Rng, vectors};
 use voxwire_core::{Input, Instant, Lane, Limits, NameError, PeerId, Rate, Session};
 use voxwire_dissonance::{
-    Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, SERVER_ONLY, ServerRelay,
-    Settings, Text, TextData, Violation, room_id,
+    Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, SERVER_ONLY,
+    ServerCommand, ServerRelay, Settings, Text, TextData, Violation, room_id,
 };
 
 /// Ann talks to Ben, and Eve does what she can.
@@ -469,6 +469,37 @@ fn f_01_f_02_the_same_text_again_is_another_one_however_many_listen() {
         hall.relay(destinations, &text, true).unwrap();
     }
     assert_eq!((hall.stage.server.stats().texts, hall.stage.clear()), (1001, 102));
+}
+
+/// F-01, F-02: what was sent to nobody first, or long ago, is no part of anything: it costs, counts and is an event.
+#[test]
+fn f_01_f_02_a_text_that_reached_nobody_or_long_ago_is_another_one() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let cat = hall.stage.join("cat");
+    let client = hall.stage.server.client_of(cat).unwrap();
+    hall.join(cat, client, "Lobby").unwrap();
+    let lobby = Recipient::Room(room_id("Lobby"));
+    let text = TextData { session: hall.session(), sender: EVE, recipient: lobby, text: "spam".into() };
+    let (text, frame) = (encode(&Packet::TextData(text)), say(hall.session(), EVE, lobby, b"frame"));
+    hall.stage
+        .server
+        .handle_command(hall.stage.now, ServerCommand::Watch { client: None, on: true })
+        .unwrap();
+    let before = hall.stage.server.stats();
+    for (payload, reliable, name) in [(&text, true, "Text"), (&frame, false, "Voice")] {
+        let wait = |hall: &mut Hall, ms| {
+            hall.stage.now = hall.stage.now.saturating_add(Duration::from_millis(ms));
+        };
+        // Eve does not listen herself, and 500 is nobody.
+        hall.relay(&[ClientId::new(500)], payload, reliable).unwrap();
+        assert!(hall.relay(&[BEN], payload, reliable).unwrap().starts_with(name));
+        wait(&mut hall, 2001);
+        assert!(hall.relay(&[client], payload, reliable).unwrap().starts_with(name));
+        wait(&mut hall, 2000);
+        assert_eq!(hall.relay(&[BEN], payload, reliable).unwrap(), "", "a part");
+    }
+    let after = hall.stage.server.stats();
+    assert_eq!((after.texts - before.texts, after.voice - before.voice), (3, 3));
 }
 
 /// F-01: a driver that does what it is told hands on no more than the rates say, and one attacker's texts stay far below what

@@ -160,6 +160,10 @@ impl ClientSet {
         self.0.fill(0);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     fn contains(&self, id: ClientId) -> bool {
         let (word, bit) = Self::at(id);
         self.0.get(word).is_some_and(|word| word & bit != 0)

@@ -7,7 +7,11 @@ use crate::{
     ClientId, Packet, Recipient, SERVER_ONLY, ServerEvent, ServerRelay, SessionState, Violation, VoiceData,
 };
 use alloc::boxed::Box;
+use core::time::Duration;
 use voxwire_core::{Full, Instant, Lane, Message, Outbox, PeerId};
+
+/// How long after its first part a further part of a frame or a text may come. One that is sent at once arrives at once.
+const TOGETHER: Duration = Duration::from_secs(2);
 
 /// Frames or texts under way. A client with many listeners sends each in several relay packets, and those of two frames
 /// may come in interleaved. Takes memory with the first one: most clients only listen.
@@ -24,23 +28,26 @@ struct Both {
 #[derive(Debug, Default)]
 struct Part {
     what: Option<u64>,
+    started: Instant,
     reached: ClientSet,
 }
 
 impl Parts {
-    /// Whom `what` has reached; `None` if it is not under way.
-    fn get(&mut self, what: u64) -> Option<&mut ClientSet> {
+    /// Whom `what` has reached; `None` if it is not under way. What reached nobody is not: no event told of its content.
+    fn get(&mut self, now: Instant, what: u64) -> Option<&mut ClientSet> {
         let Both { newest, older } = &mut **self.0.as_mut()?;
-        [newest, older].into_iter().find(|part| part.what == Some(what)).map(|part| &mut part.reached)
+        let part = [newest, older].into_iter().find(|part| part.what == Some(what))?;
+        let together = now.saturating_duration_since(part.started) <= TOGETHER;
+        (together && !part.reached.is_empty()).then_some(&mut part.reached)
     }
 
     /// Another frame or text: it has reached nobody yet. Of the others only the newest is kept.
-    fn start(&mut self, what: u64) -> &mut ClientSet {
+    fn start(&mut self, now: Instant, what: u64) -> &mut ClientSet {
         let Both { newest, older } = &mut **self.0.get_or_insert_default();
         if newest.what != Some(what) {
             core::mem::swap(newest, older);
         }
-        newest.what = Some(what);
+        (newest.what, newest.started) = (Some(what), now);
         newest.reached.clear();
         &mut newest.reached
     }
@@ -109,7 +116,7 @@ impl Server {
         // A further part of a frame is free if it reaches somebody, and nobody whom the frame has reached before. Anything
         // else is another frame, whatever it says.
         let what = digest(relay.payload);
-        let reached = state.voice_parts.get(what).filter(|_| few && !treatment.mute_voice);
+        let reached = state.voice_parts.get(now, what).filter(|_| few && !treatment.mute_voice);
         let part = reached.is_some_and(|reached| clients.are_new(relay.destinations, reached, addressed));
         if !part && !sources.take(now, settings, &mut state.quotas, Kind::Voice, 1) {
             stats.voice_over_budget = stats.voice_over_budget.saturating_add(1);
@@ -129,8 +136,8 @@ impl Server {
             && sources.take(now, settings, &mut state.quotas, Kind::Bytes, len);
         let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
         let reached = match part {
-            true => state.voice_parts.get(what),
-            false => Some(state.voice_parts.start(what)),
+            true => state.voice_parts.get(now, what),
+            false => Some(state.voice_parts.start(now, what)),
         };
         let Some(reached) = reached else { return Ok(None) };
         let copies = hand_on(clients, outbox, relay, lane, reached, addressed)?;
@@ -172,7 +179,7 @@ impl Server {
         let what = digest(relay.payload);
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         // As for voice: who writes the same again, to those who have had it, writes another text.
-        let reached = state.text_parts.get(what).filter(|_| !muted);
+        let reached = state.text_parts.get(now, what).filter(|_| !muted);
         let part =
             reached.is_some_and(|reached| self.clients.are_new(relay.destinations, reached, addressed));
         if !part {
@@ -185,8 +192,8 @@ impl Server {
         let Self { peers, clients, stats, outbox, .. } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let reached = match part {
-            true => state.text_parts.get(what),
-            false => Some(state.text_parts.start(what)),
+            true => state.text_parts.get(now, what),
+            false => Some(state.text_parts.start(now, what)),
         };
         let Some(reached) = reached else { return Ok(None) };
         let copies = hand_on(clients, outbox, relay, Lane::Reliable, reached, addressed)?;
