@@ -42,7 +42,8 @@ pub enum Violation {
     /// What a relay packet carries is not handed on: only VoiceData, and TextData reliably, are.
     #[error("{0} cannot be relayed")]
     NotRelayed(&'static str),
-    /// A client's name or a room's will not do: which, and what is wrong with it.
+    /// A client's name or a room's will not do: which, and what is wrong with it. A server tells of a handshake's in
+    /// [`ServerEvent::InvalidName`](crate::ServerEvent::InvalidName).
     #[error("invalid {0}: {1}")]
     InvalidName(&'static str, NameError),
     /// A ClientState whose name or codec is not the one of the handshake.

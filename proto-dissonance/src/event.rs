@@ -1,7 +1,7 @@
 use crate::{Channel, ClientId, CodecSettings, Priority, Recipient, RoomRefused, Text, TextData, VoiceData};
 use alloc::{borrow::Cow, boxed::Box};
 use core::{fmt, net::SocketAddr};
-use voxwire_core::{Instant, PeerId};
+use voxwire_core::{Instant, NameError, PeerId};
 
 /// How far a connection is, of a client or of one of a server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -337,6 +337,13 @@ pub enum ServerEvent<'a> {
         peer: PeerId,
         /// The name.
         name: Cow<'a, str>,
+    },
+    /// A peer asked for a name that will not do. It is not answered, as the protocol has no word for it, and goes on asking.
+    InvalidName {
+        /// Who.
+        peer: PeerId,
+        /// What is wrong with the name.
+        error: NameError,
     },
     /// A client listens to other rooms than before; see [`Server::rooms_of`](crate::Server::rooms_of).
     Rooms {

@@ -223,7 +223,7 @@ fn d_05_a_handshake_without_a_name_is_not_answered() {
     ] {
         let request = HandshakeRequest { codec: CodecSettings::DEFAULT, name };
         let answer = stage.send(peer, &Packet::HandshakeRequest(request));
-        assert_eq!(answer, Err(Violation::InvalidName("name", error)));
+        assert_eq!(answer.unwrap(), format!("{:?}", ServerEvent::InvalidName { peer, error }));
         assert!(stage.sent_to(peer).is_empty());
     }
     // The original takes any.
@@ -235,6 +235,20 @@ fn d_05_a_handshake_without_a_name_is_not_answered() {
     stage.join_from("192.0.2.2:2", "Jos\u{e9}").1.unwrap();
     stage.join_from("192.0.2.2:3", "Jose\u{301}").1.unwrap();
     assert_eq!(stage.server.len(), 4);
+}
+
+/// F-05: a player whose name will not do goes on asking. It is no attack: nobody is kicked, and the application learns why.
+#[test]
+fn f_05_an_invalid_name_is_told_each_time_and_kicks_nobody() {
+    let mut stage = Stage::new(Settings::DEFAULT);
+    let peer = stage.open();
+    for _ in 0..40 {
+        stage.now = stage.now.saturating_add(Duration::from_secs(2));
+        assert!(stage.handshake(peer, "b\u{34f}ob").unwrap().starts_with("InvalidName"));
+    }
+    assert_eq!((stage.closed.len(), stage.server.stats().violations), (0, 0));
+    stage.handshake(peer, "bob").unwrap();
+    assert_eq!(stage.server.find("bob"), Some(ClientId::new(0)));
 }
 
 /// F-05: a name is held by one client, however it is encoded, and shown as that one wrote it.

@@ -136,6 +136,9 @@ impl Handler<Server> for Log {
             ServerEvent::NameRefused { peer, name } => {
                 tracing::info!(%peer, name = %quoted(&name), from = address(peer), "not let in: name taken");
             }
+            ServerEvent::InvalidName { peer, error } => {
+                tracing::info!(%peer, %error, from = address(peer), "not let in: invalid name");
+            }
             ServerEvent::Rooms { client, refused: Some((room, why)) } => {
                 tracing::info!(%client, name = %name(client), room = %quoted(&room), %why, "room refused");
             }

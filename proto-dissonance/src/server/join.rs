@@ -23,7 +23,11 @@ impl Server {
             true => Ok(name),
             false => check_name(name.as_bytes()),
         });
-        let name = name.map_err(|error| Violation::InvalidName("name", error))?;
+        let name = match name {
+            Ok(name) => name,
+            // An honest player goes on asking, and is told nothing: the application must learn why.
+            Err(error) => return Ok(Some(ServerEvent::InvalidName { peer, error })),
+        };
         self.room_for_a_join()?;
         let known = self.client_of(peer).and_then(|id| Some((id, self.clients.get(id)?)));
         let same = known.filter(|(_, client)| *client.name == *name && client.codec == request.codec);
