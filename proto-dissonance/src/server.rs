@@ -15,7 +15,11 @@ use alloc::{
     vec::Vec,
 };
 use clients::Clients;
-use core::{fmt, net::SocketAddr, time::Duration};
+use core::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 pub(crate) use join::insist_state;
 use quota::{Kind, Quotas, Sources};
 use voxwire_core::{
@@ -63,7 +67,7 @@ pub struct Settings {
     /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting everybody join.
     pub ask: bool,
     /// A handshake under a name that somebody has displaces the holder, as in the original. Without it only one from the
-    /// holder's own address does (never on loopback, where one address is many people); anybody else goes on asking.
+    /// holder's own address does (never on loopback and [`Server::exempt`], where one address is many people); anybody else goes on asking.
     pub newest_wins: bool,
     /// Clients may have any name, and rooms may, of at most 255 bytes of UTF-8, as in the original; clients' names are then
     /// compared byte by byte. Without it a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in its
@@ -102,7 +106,8 @@ pub struct Settings {
     /// Answers to wrong sessions, for each connection.
     pub wrong_session: Rate,
     /// Handshakes of all connections of one source address together, shared out as `source_voice` is; beyond it they are
-    /// refused, and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback is exempt.
+    /// refused, and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback and
+    /// [`Server::exempt`] are exempt.
     pub attempts: Rate,
     /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own
     /// part does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt.
@@ -281,6 +286,12 @@ impl Server {
             stats: ServerStats::default(),
             settings,
         }
+    }
+
+    /// Exempts addresses that stand for many people (TLS terminators, gateways) from limits by address, as loopback is. A
+    /// newer connection from one displaces nobody. Holds for connections that arrive from now on.
+    pub fn exempt(&mut self, addresses: &[IpAddr]) {
+        self.sources.exempt(addresses);
     }
 
     /// Asks `may_listen` about every room that a client wants to listen to: the client's name, then the room's.

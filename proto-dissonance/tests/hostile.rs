@@ -252,6 +252,28 @@ fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
     hall.talk();
 }
 
+/// F-01: behind an address that is exempt are many people: none pays for another, and none takes another's name.
+#[test]
+fn f_01_an_exempt_address_stands_for_many_people() {
+    for exempt in [false, true] {
+        let attempts = Rate { per_second: 1, burst: 1 };
+        let mut stage = Stage::new(Settings { attempts, ..Settings::DEFAULT });
+        if exempt {
+            stage.server.exempt(&["192.0.2.1".parse().unwrap()]);
+        }
+        let joined = (0..100).filter(|n| {
+            // The listener may be a dual-stack one.
+            let peer = stage.open_from("[::ffff:192.0.2.1]:1");
+            stage.handshake(peer, &format!("name {n}")).is_ok()
+        });
+        assert_eq!(joined.count(), if exempt { 100 } else { 1 });
+        stage.now = stage.now.saturating_add(Duration::from_secs(200));
+        let peer = stage.open_from("192.0.2.1:1");
+        let again = stage.handshake(peer, "name 0").unwrap();
+        assert_eq!(again.starts_with("NameRefused"), exempt, "{again}");
+    }
+}
+
 /// F-01: a handshake that is refused costs as much as one that is not, and reading pauses in the end.
 #[test]
 fn f_01_a_refused_handshake_costs_its_sender() {

@@ -22,6 +22,7 @@ pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted,
     let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
     let seed = getrandom::u64().unwrap_or_default();
     let mut server = Server::new(Settings { limits, max_rooms, ..defaults }, seed);
+    server.exempt(&config.proxies);
     for room in &rooms {
         server
             .reserve_room(room)

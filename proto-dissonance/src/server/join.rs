@@ -95,7 +95,7 @@ impl Server {
             Some(holder) => {
                 let same = address.is_some() && address == self.address(holder).map(|from| from.ip());
                 // On loopback one address is many people.
-                same && !address.is_some_and(|address| address.is_loopback())
+                same && !address.is_some_and(|address| self.sources.is_exempt(address))
             }
         }
     }

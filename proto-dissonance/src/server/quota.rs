@@ -54,7 +54,7 @@ impl Rates {
 /// The limits of one connection, kind by kind.
 #[derive(Debug)]
 pub(super) struct Quotas {
-    /// `None` where sources are not limited: on loopback one address is many people.
+    /// `None` where sources are not limited: on loopback, and where it is exempt, one address is many people.
     source: Option<NonZeroU32>,
     voice: Quota,
     text: Quota,
@@ -96,6 +96,8 @@ pub(super) struct Sources {
     /// Those without a connection, until when they are remembered.
     gone: VecDeque<(Instant, usize)>,
     max_gone: usize,
+    /// Addresses that stand for many people, beside loopback.
+    exempt: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -131,7 +133,19 @@ impl Sources {
             free: Vec::new(),
             gone: VecDeque::new(),
             max_gone,
+            exempt: Vec::new(),
         }
+    }
+
+    /// Does not limit what comes from `addresses`.
+    pub(super) fn exempt(&mut self, addresses: &[IpAddr]) {
+        self.exempt.extend(addresses.iter().map(IpAddr::to_canonical));
+    }
+
+    /// Whether an address stands for many people.
+    pub(super) fn is_exempt(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_loopback() || self.exempt.contains(&address)
     }
 
     /// A connection arrives.
@@ -141,7 +155,7 @@ impl Sources {
         let attempts = Bucket::default();
         let mut quotas =
             Quotas { source: None, voice: quota, text: quota, state: quota, bytes: quota, attempts };
-        let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !from.is_loopback()) else {
+        let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !self.is_exempt(*from)) else {
             return quotas;
         };
         let address = source(from);
