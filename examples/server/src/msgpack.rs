@@ -122,10 +122,13 @@ fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Er
     Ok(())
 }
 
+/// Whether it is a group, rather than a member; the group, and the user.
+type Stored = (bool, Vec<u8>, Vec<u8>);
+
 /// Each stored group and its owner (`true`), then each group and a member. Those with a name that is not what the session knows it by
 /// are left out: the session would take them for the group, or the user, that has the canonical form.
-fn restorable(store: &Store, server: &Server) -> rusqlite::Result<Vec<(bool, Vec<u8>, Vec<u8>)>> {
-    let mut stored: Vec<(bool, Vec<u8>, Vec<u8>)> = Vec::new();
+fn restorable(store: &Store, server: &Server) -> rusqlite::Result<Vec<Stored>> {
+    let mut stored: Vec<Stored> = Vec::new();
     store.groups(|group, owner| stored.push((true, group.into(), owner.into())))?;
     store.members(|group, user| stored.push((false, group.into(), user.into())))?;
     stored.retain(|(is_group, group, user)| {
