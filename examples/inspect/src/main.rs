@@ -203,7 +203,6 @@ fn show(protocol: &dyn Protocol, shown: Shown) -> Result<(), Error> {
 
 /// The border to standard output: what the line holds of others is in strings of JSON, where all that steers a terminal may be
 /// escaped.
-
 fn say(line: &str) -> Result<(), Error> {
     let steers = |c: char| {
         c.is_control()
