@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 /// Who pays for what a connection does: its source address, so that more connections, names or reconnects are worth
-/// nothing; on loopback, where one address is many people, or where no address is known, the connection itself.
+/// nothing; where one address is many people, as on loopback, or where no address is known, the connection itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Payer {
     /// An IPv4 address, or the /64 of an IPv6 one.
@@ -13,10 +13,11 @@ pub enum Payer {
 }
 
 impl Payer {
-    /// Who pays for `peer`, which comes from `address`.
+    /// Who pays for `peer`, which comes from `address`; [`SourceRate::payer`](crate::SourceRate::payer) knows proxies, too.
     pub fn of(peer: PeerId, address: Option<IpAddr>) -> Self {
-        match address.map(source) {
-            Some(address) if !address.is_loopback() => Self::Source(address),
+        match address {
+            // Before the /64 is taken: that of ::1 is no loopback address.
+            Some(address) if !address.to_canonical().is_loopback() => Self::Source(source(address)),
             _ => Self::Peer(peer),
         }
     }
@@ -84,7 +85,8 @@ impl Shares {
 
 /// A [`Rate`] that many draw on, of which each payer has a share: nobody can take it from all the others.
 ///
-/// On loopback each connection has its share, and all connections from one address together half of the whole.
+/// Where one address is many people, as on loopback, each connection has its share, and all connections from the address together
+/// half of the whole.
 #[derive(Debug, Clone, Default)]
 pub struct FairRate {
     all: Bucket,
@@ -92,22 +94,25 @@ pub struct FairRate {
 }
 
 impl FairRate {
-    /// Takes one token of `all`, and of the share of `peer`'s payer; false, and nothing taken, where one is missing.
+    /// Takes one token of `all`, and of the share of `payer`, who comes from `address`; false, and nothing taken, where one is
+    /// missing.
     pub fn take(
         &mut self,
         now: Instant,
         all: Rate,
         share: Rate,
-        peer: PeerId,
+        payer: Payer,
         address: Option<IpAddr>,
     ) -> bool {
         let (mut whole, mut shares) = (self.all, self.shares.clone());
-        if whole.take(now, all, 1).is_err() || !shares.take(now, share, Payer::of(peer, address), 1) {
+        if whole.take(now, all, 1).is_err() || !shares.take(now, share, payer, 1) {
             return false;
         }
-        let loopback = address.map(source).filter(IpAddr::is_loopback);
+        // The address itself: others of its /64 are not behind it.
+        let shared =
+            address.filter(|_| matches!(payer, Payer::Peer(_))).map(|address| address.to_canonical());
         let half = Rate { per_second: (all.per_second / 2).max(1), burst: (all.burst / 2).max(1) };
-        if loopback.is_some_and(|address| !shares.take(now, half, Payer::Source(address), 1)) {
+        if shared.is_some_and(|address| !shares.take(now, half, Payer::Source(address), 1)) {
             return false;
         }
         (self.all, self.shares) = (whole, shares);
@@ -133,7 +138,7 @@ mod tests {
     #[test]
     fn f_09_a_source_has_its_share_whatever_it_reconnects_as_and_others_theirs() {
         let mut rate = FairRate::default();
-        let mut take = |slot, from| rate.take(Instant::ZERO, ALL, SHARE, peer(slot), from);
+        let mut take = |slot, from| rate.take(Instant::ZERO, ALL, SHARE, Payer::of(peer(slot), from), from);
         assert_eq!((0..500).filter(|slot| take(*slot, address(1))).count(), 10);
         assert_eq!((0..500).filter(|_| take(1, address(2))).count(), 10);
         // A /64 is one source.
@@ -145,11 +150,31 @@ mod tests {
     fn f_09_on_loopback_a_connection_has_a_share_and_an_address_half() {
         let mut rate = FairRate::default();
         let mut take = |slot, last| {
-            rate.take(Instant::ZERO, ALL, SHARE, peer(slot), Some(IpAddr::from([127, 0, 0, last])))
+            let from = Some(IpAddr::from([127, 0, 0, last]));
+            rate.take(Instant::ZERO, ALL, SHARE, Payer::of(peer(slot), from), from)
         };
         assert_eq!((0..500).filter(|_| take(1, 1)).count(), 10);
         assert_eq!((2..500).filter(|slot| take(*slot, 1)).count(), 40);
         assert!(take(600, 2));
+    }
+
+    /// F-06: behind a proxy it is as on loopback; IPv6 has both, and they are single addresses there.
+    #[test]
+    fn f_06_behind_a_proxy_a_connection_has_a_share_and_the_address_half() {
+        let proxy = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        let mut sources = crate::SourceRate::new(SHARE, 64, 7);
+        sources.exempt(&[proxy]);
+        for shared in [proxy, core::net::Ipv6Addr::LOCALHOST.into()] {
+            let mut rate = FairRate::default();
+            let mut take = |slot, from| {
+                let payer = sources.payer(peer(slot), Some(from));
+                rate.take(Instant::ZERO, ALL, SHARE, payer, Some(from))
+            };
+            assert_eq!((0..500).filter(|_| take(1, shared)).count(), 10, "{shared}");
+            assert_eq!((2..500).filter(|slot| take(*slot, shared)).count(), 40, "{shared}");
+            let neighbour = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 2]);
+            assert_eq!((600..700).filter(|slot| take(*slot, neighbour)).count(), 10, "{shared}");
+        }
     }
 
     #[test]

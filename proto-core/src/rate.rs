@@ -1,4 +1,4 @@
-use crate::Instant;
+use crate::{Instant, Payer, PeerId};
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{net::IpAddr, time::Duration};
 
@@ -143,6 +143,11 @@ impl SourceRate {
     pub fn is_exempt(&self, source: IpAddr) -> bool {
         let source = source.to_canonical();
         source.is_loopback() || self.exempt.contains(&source)
+    }
+
+    /// Who pays for `peer`, which comes from `address`: that address, unless it stands for many people.
+    pub fn payer(&self, peer: PeerId, address: Option<IpAddr>) -> Payer {
+        Payer::of(peer, address.filter(|address| !self.is_exempt(*address)))
     }
 
     /// Takes one token of `source`'s bucket; false if none is left.

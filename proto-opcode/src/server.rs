@@ -97,26 +97,27 @@ pub struct Settings {
     pub linger: Duration,
     /// Most calls carried at a time, those included that linger.
     pub max_relays: usize,
-    /// Most calls carried at a time for callers at one source address (loopback is exempt).
+    /// Most calls carried at a time for callers at one source address (loopback and [`Server::exempt`] are exempt).
     pub max_source_relays: usize,
     /// Clients may log in under any bytes, which are compared as they are: the original asks nothing. Without it a name is
     /// checked by [`check_name`](voxwire_core::check_name), and compared in its canonical form.
     pub any_name: bool,
     /// How long the name of a lost connection is kept from other addresses.
     pub quarantine: Duration,
-    /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
-    /// address is many people). The document says that it gets LoginFailed, which is the default.
+    /// Whether a new connection from the same address displaces the holder of its name (never on loopback or from
+    /// [`Server::exempt`], where one address is many people). The document says that it gets LoginFailed, which is the default.
     pub same_address_displaces: bool,
     /// Packets of one connection; beyond it reading pauses, nothing is dropped.
     pub control: Rate,
     /// VoiceData packets of one side of a carried call; beyond it reading pauses, nothing is dropped. Originals send
     /// what has piled up at the start of a call in one burst.
     pub voice: Rate,
-    /// Log-ins and calls of one source address (loopback is exempt).
+    /// Log-ins and calls of one source address (loopback and [`Server::exempt`] are exempt).
     pub attempts: Rate,
     /// Calls handed on to one callee, whoever calls.
     pub rings: Rate,
-    /// Calls handed on to one callee from one source address (on loopback, from one connection): a fraction of `rings`.
+    /// Calls handed on to one callee from one source address (on loopback and from [`Server::exempt`], from one
+    /// connection): a fraction of `rings`.
     pub source_rings: Rate,
     /// How much sound may wait for a slow listener, in bytes; one packet always may.
     pub queue: usize,
@@ -258,6 +259,12 @@ impl Server {
             stats: ServerStats::default(),
             settings,
         }
+    }
+
+    /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
+    /// displace another.
+    pub fn exempt(&mut self, addresses: &[IpAddr]) {
+        self.attempts.exempt(addresses);
     }
 
     /// The name of `peer`, if it is logged in.

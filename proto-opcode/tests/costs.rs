@@ -184,3 +184,38 @@ fn calls_carried_for_one_source_leave_room_for_others() {
     hall.send(2, &request("bob", "", 4001)).unwrap();
     assert_eq!(hall.server.relays(), 6);
 }
+
+/// F-06: a proxy's address stands for many people: each connection from there pays for itself, and none displaces another.
+#[test]
+fn f_06_those_behind_a_proxy_are_not_one_source() {
+    let relay = Some(RelayAddress { v4: Some([198, 51, 100, 1].into()), v6: None });
+    let settings = Settings {
+        relay,
+        max_relays: 50,
+        max_source_relays: 5,
+        same_address_displaces: true,
+        ..Settings::DEFAULT
+    };
+    for proxy in [None, Some([192, 0, 2, 1])] {
+        let (mut hall, shared) = (Hall::new(settings), proxy.is_some());
+        hall.server.exempt(&proxy.map(Into::into).into_iter().collect::<Vec<_>>());
+        hall.join(1, "bob");
+        let mut refused = 0;
+        for slot in 10..30 {
+            hall.open_from(slot, [192, 0, 2, 1]).unwrap();
+            refused += usize::from(hall.login(slot, &format!("ann {slot}")).is_err());
+            refused += usize::from(hall.send(slot, &request("bob", "", 4001)).is_err());
+        }
+        // The callee has ten rings for one source, and the server five calls to carry.
+        assert_eq!(hall.server.relays(), if shared { 20 } else { 5 });
+        for slot in 30..60 {
+            hall.open_from(slot, [192, 0, 2, 1]).unwrap();
+            refused += usize::from(hall.login(slot, &format!("ann {slot}")).is_err());
+        }
+        assert_eq!(refused > 0, !shared);
+        hall.run_for(Duration::from_secs(5));
+        hall.open_from(70, [192, 0, 2, 1]).unwrap();
+        let _ = hall.login(70, "ann 10");
+        assert_eq!(hall.server.find(b"ann 10") == Some(peer(10)), shared);
+    }
+}

@@ -7,7 +7,8 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use calls::Call;
-use core::{net::SocketAddr, time::Duration};
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 use names::Blocks;
 use voxwire_core::{
     Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox,
@@ -86,8 +87,8 @@ pub struct Settings {
     /// How long a newcomer waits for the holder of its name to go, before it is told that the name is taken: whoever
     /// reconnects may be seen before its old connection's end is.
     pub grace: Duration,
-    /// Whether a new connection from the same address displaces the holder of its name (never on loopback, where one
-    /// address is many people). Without it only [`ServerCommand::Admit`] with `proven` does.
+    /// Whether a new connection from the same address displaces the holder of its name (never on loopback or from
+    /// [`Server::exempt`], where one address is many people). Without it only [`ServerCommand::Admit`] with `proven` does.
     pub same_address_displaces: bool,
     /// Malformed or misplaced packets after which a connection is closed; one a minute is forgiven.
     pub max_violations: u32,
@@ -97,11 +98,12 @@ pub struct Settings {
     pub control: Rate,
     /// Audio packets of one connection; beyond it reading pauses, nothing is dropped.
     pub voice: Rate,
-    /// Calls and registrations of one source address (loopback is exempt).
+    /// Calls and registrations of one source address (loopback and [`Server::exempt`] are exempt).
     pub attempts: Rate,
     /// Calls put through to one callee, whoever calls; beyond it the callee is busy.
     pub rings: Rate,
-    /// Calls put through to one callee from one source address (on loopback, from one connection): a fraction of `rings`.
+    /// Calls put through to one callee from one source address (on loopback and from [`Server::exempt`], from one
+    /// connection): a fraction of `rings`.
     pub source_rings: Rate,
     /// Milliseconds for which one source may keep one callee ringing without an answer. Meanwhile the callee is busy for
     /// everybody else.
@@ -253,6 +255,12 @@ impl Server {
             stats: ServerStats::default(),
             settings,
         }
+    }
+
+    /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
+    /// displace another.
+    pub fn exempt(&mut self, addresses: &[IpAddr]) {
+        self.attempts.exempt(addresses);
     }
 
     /// The name by which others see `peer`, if it has one.

@@ -233,3 +233,37 @@ fn f_28_a_fixed_name_passes_to_the_newest_connection_and_calls_go_on() {
     introduce(&mut desk, dave);
     assert!(desk.server.address(old).is_none());
 }
+
+/// F-06: a proxy's address stands for many people: each connection from there pays for itself, and none displaces another.
+#[test]
+fn f_06_those_behind_a_proxy_are_not_one_source() {
+    for proxy in [None, Some("192.0.2.1"), Some("2001:db8::1"), Some("::1")] {
+        let mut desk = Desk::new(Settings::DEFAULT);
+        desk.server.exempt(&proxy.map(|proxy| proxy.parse().unwrap()).into_iter().collect::<Vec<_>>());
+        let at = |port: u16| match proxy {
+            Some(v6) if v6.contains(':') => format!("[{v6}]:{port}"),
+            v4 => format!("{}:{port}", v4.unwrap_or("192.0.2.1")),
+        };
+        let (bob, shared) = (desk.registered("198.51.100.1:1", "bob"), proxy.is_some());
+        // One rings until it may not any more; its neighbour gets through all the same.
+        let (eve, ann) = (desk.registered(&at(1), "eve"), desk.registered(&at(2), "ann"));
+        for _ in 0..35 {
+            let _ = desk.send(eve, &call("bob", Parameters::DEFAULT));
+            let _ = desk.send(eve, &Packet::Drop { optional: b"" });
+        }
+        let _ = desk.send(ann, &call("bob", Parameters::DEFAULT));
+        assert_eq!(in_call(&desk, ann), shared, "{proxy:?}");
+        desk.close(bob);
+        // Log-ins count for nobody else.
+        let refused = (0..60).filter(|n| {
+            let peer = desk.open(&at(100 + n));
+            desk.send(peer, &registration(&format!("guest {n}"))).is_err()
+        });
+        assert_eq!(refused.count() > 0, !shared, "{proxy:?}");
+        let thief = desk.open(&at(200));
+        desk.pass(Duration::from_secs(30));
+        desk.send(thief, &registration("eve")).unwrap();
+        desk.wait_for_names();
+        assert_eq!(desk.server.find("eve") == Some(eve), shared, "{proxy:?}");
+    }
+}

@@ -51,7 +51,9 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         ports: relay_ports,
         ..hub_settings(config)
     };
-    Ok(Hosted { hub: Hub::spawn(vec![listener], Server::new(settings, seed), porter, hub) })
+    let mut server = Server::new(settings, seed);
+    server.exempt(&config.proxies);
+    Ok(Hosted { hub: Hub::spawn(vec![listener], server, porter, hub) })
 }
 
 #[derive(Debug)]

@@ -30,6 +30,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
         ..defaults
     };
     let mut server = Server::new(settings, seed);
+    server.exempt(&config.proxies);
     for (callee, callers) in &config.voicelink.block {
         for caller in callers {
             let block = ServerCommand::Block { callee, caller };

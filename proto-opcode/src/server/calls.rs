@@ -58,7 +58,8 @@ impl Server {
         };
         // Only what could be handed on counts; and what one source does leaves room for others.
         let Settings { rings, source_rings, .. } = self.settings;
-        let ring = |callee: &mut Client| callee.rings.take(now, rings, source_rings, peer, source);
+        let payer = self.attempts.payer(peer, source);
+        let ring = |callee: &mut Client| callee.rings.take(now, rings, source_rings, payer, source);
         if !self.client_mut(callee).is_some_and(ring) {
             self.say_error(peer, reason::BUSY);
             return unreachable(Unreachable::Busy);

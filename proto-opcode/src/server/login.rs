@@ -157,6 +157,7 @@ impl Server {
         let holder = self.names.find(name);
         self.settings.same_address_displaces
             && holder != Some(peer)
-            && address(peer).is_some_and(|ip| !ip.is_loopback() && holder.and_then(address) == Some(ip))
+            && address(peer)
+                .is_some_and(|ip| !self.attempts.is_exempt(ip) && holder.and_then(address) == Some(ip))
     }
 }

@@ -146,7 +146,8 @@ impl Server {
         if port != 0 && port < self.settings.lowest_port {
             return Err((Unreachable::Address, reason::PORT));
         }
-        let payer = self.address(caller).map(|from| source(from.ip()));
+        let address = self.address(caller).map(|from| from.ip());
+        let payer = address.map(source);
         let from = |relay: &Relay| relay.address(Role::Caller).map(source);
         let (mut pending, mut carried, mut all) = (0_usize, 0_usize, self.relays.lingering.len());
         for relay in self.relays.relays.values() {
@@ -159,7 +160,7 @@ impl Server {
             pending = pending.saturating_add(usize::from(theirs));
             carried = carried.saturating_add(usize::from(from(relay) == payer));
         }
-        let exempt = payer.is_none_or(|payer| payer.is_loopback());
+        let exempt = address.is_none_or(|address| self.attempts.is_exempt(address));
         let full = all >= self.settings.max_relays
             || pending >= PENDING
             || (!exempt && carried >= self.settings.max_source_relays);

@@ -140,7 +140,7 @@ impl Server {
         };
         // Calling is how names are guessed and people are pestered.
         let source = self.address(caller).map(|from| from.ip());
-        let payer = Payer::of(caller, source);
+        let payer = self.attempts.payer(caller, source);
         if source.is_some_and(|source| !self.attempts.allow(now, source)) {
             self.say_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
@@ -150,7 +150,7 @@ impl Server {
         let rung = callee.filter(|_| cause.is_none()).and_then(|callee| self.peers.get_mut(callee));
         let may_ring = rung.is_none_or(|callee| {
             callee.ringing.take(now, source_ringing, payer, 1)
-                && callee.rings.take(now, rings, source_rings, caller, source)
+                && callee.rings.take(now, rings, source_rings, payer, source)
         });
         let cause = if may_ring { cause } else { Some(Unreachable::Busy) };
         let (None, Some(callee)) = (cause, callee) else {

@@ -202,7 +202,7 @@ impl Server {
             Some(holder) => {
                 self.settings.same_address_displaces
                     && self.same_address(peer, holder)
-                    && !address.is_some_and(|address| address.is_loopback())
+                    && !address.is_some_and(|address| self.attempts.is_exempt(address))
             }
             None => !self.names.is_kept(now, name.as_bytes(), address),
         }
