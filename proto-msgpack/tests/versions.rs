@@ -205,6 +205,9 @@ fn f_83_our_client_speaks_to_servers_of_all_versions() {
     assert!(error.is_some());
 }
 
+/// Makes a frame, of which more follow or not.
+type Unit = fn(bool, &[u8]) -> Vec<u8>;
+
 /// F-38: requests with an empty frame in front, as REQ sockets send them, have responses with one, in every version; updates, which a
 /// REQ socket would take for an answer, have none.
 #[test]
@@ -213,7 +216,7 @@ fn f_38_the_empty_delimiter_of_a_request_is_echoed() {
     zmtp::put_greeting(&mut greeted);
     zmtp::put_ready(SocketType::Dealer, &mut greeted);
     let second = [SIGNATURE, &[1, 3, 0, 0]].concat();
-    let cases: [(&[u8], fn(bool, &[u8]) -> Vec<u8>); 3] = [(&greeted, new), (&second, new), (&[1, 0], old)];
+    let cases: [(&[u8], Unit); 3] = [(&greeted, new), (&second, new), (&[1, 0], old)];
     for (greeting, unit) in cases {
         let asked = [unit(true, b""), unit(false, LOGOUT)].concat();
         let (got, _) = taken(server, &[greeting, &asked, &asked].concat());
@@ -248,7 +251,7 @@ fn f_80_a_recording_that_is_too_large_is_passed_over_in_zmtp() {
     zmtp::put_greeting(&mut greeted);
     zmtp::put_ready(SocketType::Dealer, &mut greeted);
     let second = [SIGNATURE, &[1, 5, 0, 0]].concat();
-    let cases: [(&[u8], fn(bool, &[u8]) -> Vec<u8>); 3] = [(&greeted, new), (&second, new), (&[1, 0], old)];
+    let cases: [(&[u8], Unit); 3] = [(&greeted, new), (&second, new), (&[1, 0], old)];
     for (greeting, unit) in cases {
         let several = [unit(true, b"x"), unit(true, &body), unit(false, &body)].concat();
         let stream =
