@@ -4,7 +4,7 @@ mod msgpack;
 mod syfala;
 
 use crate::Error;
-use crate::names::quoted;
+use crate::names::{one_name_twice, quoted};
 use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
@@ -536,6 +536,20 @@ impl Config {
         }
         self.syfala.check()?;
         self.msgpack.check()?;
+        // The original msgpack compares names byte by byte.
+        let accounts =
+            Some(&self.msgpack.accounts).filter(|_| self.profile_of(Protocol::Msgpack) == Profile::Safe);
+        for (what, table) in [
+            ("voicelink: the secrets", Some(&self.voicelink.secrets)),
+            ("opcode: the secrets", Some(&self.opcode.secrets)),
+            ("msgpack: the accounts", accounts),
+        ] {
+            if let Some((first, second)) = table.and_then(one_name_twice) {
+                let [first, second] =
+                    [first, second].map(|name| format!("{} ({})", quoted(name), name.escape_unicode()));
+                return Err(Error::Usage(format!("{what} {first} and {second} are one name: leave one out")));
+            }
+        }
         let Voicelink { names, secrets, block, .. } = &self.voicelink;
         let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
         for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
@@ -791,6 +805,29 @@ impl From<NameEntry> for FixedName {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+
+    /// F-13: of two spellings of one name neither takes the other's place without a word.
+    #[test]
+    fn f_13_two_spellings_of_one_name_are_refused() {
+        let table: BTreeMap<String, String> =
+            ["Zo\u{eb}", "Zoe\u{308}", "bob"].map(|name| (name.into(), "geheim".into())).into();
+        let tls = Some(("cert".into(), "key".into()));
+        let good = Config { tls, ..Config::default() };
+        assert!(good.check().is_ok());
+        let configs = [(); 3].map(|()| good.clone());
+        let [mut voicelink, mut opcode, mut msgpack] = configs;
+        voicelink.voicelink.secrets = table.clone();
+        opcode.opcode.secrets = table.clone();
+        msgpack.msgpack.accounts = table;
+        for (what, config) in [("voicelink", &voicelink), ("opcode", &opcode), ("msgpack", &msgpack)] {
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains("are one name"), "{error}");
+            assert!(error.contains("\\u{eb}") && error.contains("\\u{308}"), "{error}");
+        }
+        // In the original they are two.
+        msgpack.msgpack.profile = Some(Profile::Original);
+        assert!(msgpack.check().is_ok());
+    }
 
     /// F-14: whoever binds beyond loopback hears once for each protocol what strangers can do.
     #[test]

@@ -10,6 +10,14 @@ pub(crate) fn by_key(table: &BTreeMap<String, String>) -> BTreeMap<String, Strin
     table.iter().map(|(name, value)| (canonical_name(name).into_owned(), value.clone())).collect()
 }
 
+/// Two names of a table that are one name, spelled in two ways: one would silently take the other's place.
+pub(crate) fn one_name_twice(table: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+    let mut seen = BTreeMap::new();
+    table
+        .keys()
+        .find_map(|name| seen.insert(canonical_name(name), name.as_str()).map(|first| (first, name.as_str())))
+}
+
 /// Text between quotation marks, as the log and our errors show it.
 pub(crate) fn quoted(text: &str) -> String {
     format!("{:?}", Untrusted::new(text))
