@@ -145,7 +145,7 @@ async fn converse(
         () = signals.recv() => return Err(failed!("interrupted before there was audio")),
     };
     report.plain("started", "audio goes both ways");
-    let (began, mut pause) = (Instant::now(), Backoff::new());
+    let began = Instant::now();
     let mut result = loop {
         let gone = match talk.go_on(driver, options, began, &mut signals, report).await {
             Ok(Some(gone)) => gone,
@@ -156,16 +156,10 @@ async fn converse(
             break Err(gone);
         }
         report.event("lost", json!({ "reason": gone.to_string() }), &format!("{gone}; looking for it again"));
-        let again = async {
-            while let Err(error) = talk.find_again(driver, to, report).await {
-                tracing::debug!(%error, "not yet");
-                tokio::time::sleep(pause.next()).await;
-            }
-        };
         tokio::select! {
-            found = timeout(options.retry, again) => match found {
+            found = look_again(options.retry, async || talk.find_again(driver, to, report).await) => match found {
                 Ok(()) => report.plain("started", "audio goes both ways again"),
-                Err(_) => break Err(failed!("{gone}, and not back within {} s", options.retry.as_secs_f64())),
+                Err(error) => break Err(failed!("{gone}, and {error}")),
             },
             () = signals.recv() => break Err(gone),
         }
@@ -266,6 +260,25 @@ async fn connect(
     let text = format!("device at {address}: {} inputs, {} outputs", inputs.len(), outputs.len());
     report.event("device", fields, &text);
     Ok((server, inputs, outputs))
+}
+
+/// Looks for a device that is gone, for `time`: ever more rarely, beginning anew with every loss. The error says why the last attempt
+/// failed.
+async fn look_again(time: Duration, mut find: impl AsyncFnMut() -> Result<(), Error>) -> Result<(), Error> {
+    let (mut pause, mut last) = (Backoff::new(), None);
+    let again = async {
+        while let Err(error) = find().await {
+            tracing::debug!(%error, "not yet");
+            last = Some(error);
+            tokio::time::sleep(pause.next()).await;
+        }
+    };
+    let found = timeout(time, again).await;
+    let within = time.as_secs_f64();
+    found.map_err(|_| match last {
+        Some(last) => failed!("not back within {within} s: {last}"),
+        None => failed!("not back within {within} s"),
+    })
 }
 
 /// Waits for the answer to a request.
@@ -632,5 +645,28 @@ impl Summary {
             );
         }
         report.block("summary", fields, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every loss begins with a short pause, whatever came before; and the reason is not lost.
+    #[tokio::test]
+    async fn every_loss_is_looked_after_anew_and_says_why_it_failed() {
+        for _ in 0..3 {
+            let mut attempts = 0;
+            let find = async || {
+                attempts += 1;
+                Err(failed!("other streams"))
+            };
+            // The first pause is at most half a second, the third at least one.
+            let error = look_again(Duration::from_millis(900), find).await.unwrap_err();
+            assert_eq!(error.to_string(), "not back within 0.9 s: other streams");
+            assert!(attempts >= 2, "{attempts}");
+        }
+        let error = look_again(Duration::from_millis(10), async || core::future::pending().await).await;
+        assert_eq!(error.unwrap_err().to_string(), "not back within 0.01 s");
     }
 }
