@@ -210,6 +210,27 @@ pub(crate) fn numbered(path: &Path, n: u32) -> PathBuf {
     path.with_file_name(format!("{stem}-{n}{extension}"))
 }
 
+/// Makes a file that was not there, for a recording that nobody gave a name: the first that is free among those that [`numbered`]
+/// counts from `n` on. Files of that name are left alone, and links are not followed. Returns it and its number.
+pub(crate) fn unused(path: &Path, n: u32) -> Result<(PathBuf, u32), Error> {
+    let open = |path: &Path| std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    for n in n..=u32::MAX {
+        let path = numbered(path, n);
+        match open(&path) {
+            Ok(_) => return Ok((path, n)),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(Error::Failed(format!("cannot record to {}: {error}", path.display()))),
+        }
+    }
+    Err(Error::Failed(format!("cannot record beside {}: every number is taken", path.display())))
+}
+
+/// What `--record` says for recording number `n` of a run: the first is the file that was named, others are beside it, where nothing
+/// was before.
+pub(crate) fn recording(path: &Path, n: u32) -> Result<(PathBuf, u32), Error> {
+    if n <= 1 { Ok((path.into(), n)) } else { unused(path, n) }
+}
+
 /// `--for`: a number of seconds, with a fraction if need be.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "a number of seconds expected")?;
@@ -252,6 +273,29 @@ mod tests {
             [1, 2, 13].map(name),
             ["dir/bob.wav", "dir/bob-2.wav", "dir/bob-13.wav"].map(PathBuf::from)
         );
+    }
+
+    /// Others choose how many recordings there are: they overwrite nothing.
+    #[cfg(unix)]
+    #[test]
+    fn recordings_beside_the_one_that_was_named_leave_files_and_links_alone() {
+        let folder = std::env::temp_dir().join(format!("voxwire-unused-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let at = |name: &str| folder.join(name);
+        std::fs::write(at("x-2.wav"), "mine").unwrap();
+        std::os::unix::fs::symlink(at("elsewhere"), at("x-3.wav")).unwrap();
+        assert_eq!(recording(&at("x.wav"), 1).unwrap(), (at("x.wav"), 1));
+        assert_eq!(recording(&at("x.wav"), 2).unwrap(), (at("x-4.wav"), 4));
+        assert_eq!(recording(&at("x.wav"), 4).unwrap(), (at("x-5.wav"), 5));
+        assert_eq!(std::fs::read(at("x-2.wav")).unwrap(), b"mine");
+        assert!(!at("elsewhere").exists());
+        // Without a name the first is new, too.
+        std::os::unix::fs::symlink(at("elsewhere"), at("voice.wav")).unwrap();
+        assert_eq!(unused(&at("voice.wav"), 1).unwrap(), (at("voice-2.wav"), 2));
+        let error = unused(&at("nowhere/x.wav"), 2).unwrap_err().to_string();
+        assert!(error.contains("nowhere/x-2.wav: No such file"), "{error}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     /// F-10

@@ -5,11 +5,11 @@ use super::refused;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, text};
-use crate::sound::{Player, Shape, Source, numbered, peak};
+use crate::sound::{Player, Shape, Source, peak, recording, unused};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample, save_wav};
@@ -366,10 +366,14 @@ impl Phone {
                 let seconds = clip.seconds();
                 self.recordings += 1;
                 let path = match (&self.options.record, self.options.device) {
-                    (Some(path), _) => Some(numbered(path, self.recordings)),
+                    (Some(path), _) => {
+                        let (path, n) = recording(path, self.recordings)?;
+                        self.recordings = n;
+                        Some(path)
+                    }
                     (None, true) => None,
                     // It is nowhere else, once it has been delivered.
-                    (None, false) => Some(free("voice-message.wav".as_ref())),
+                    (None, false) => Some(unused("voice-message.wav".as_ref(), 1)?.0),
                 };
                 if let Some(path) = &path {
                     save_wav(path, &clip, SampleFormat::I16)?;
@@ -487,11 +491,6 @@ pub(super) fn check_length(samples: &[i16]) -> Result<(), Error> {
         return Err(failed!("a recording has at most 120 seconds, this one {seconds:.0}"));
     }
     Ok(())
-}
-
-/// A file that is not there yet: `path`, or a numbered one beside it.
-fn free(path: &Path) -> PathBuf {
-    (1..u32::MAX).map(|n| numbered(path, n)).find(|path| !path.exists()).unwrap_or_else(|| path.into())
 }
 
 /// How a call carries its sound.

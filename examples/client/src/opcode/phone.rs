@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, Recorder, Shape, Source, numbered, peak};
+use crate::sound::{Player, Recorder, Shape, Source, peak, recording};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -413,7 +413,12 @@ impl Phone {
                     round.player =
                         self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
                     self.calls += 1;
-                    let record = self.options.record.as_deref().map(|path| numbered(path, self.calls));
+                    let record =
+                        self.options.record.as_deref().map(|path| recording(path, self.calls)).transpose()?;
+                    let record = record.map(|(path, n)| {
+                        self.calls = n;
+                        path
+                    });
                     round.recorder = Some(Recorder::new(record.as_deref(), self.options.device, SHAPE)?);
                 }
             }

@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, Recorder, Shape, Source, numbered};
+use crate::sound::{Player, Recorder, Shape, Source, recording};
 use core::time::Duration;
 use serde_json::json;
 use std::path::PathBuf;
@@ -262,7 +262,11 @@ impl Phone {
         let shape = shape(parameters, self.options.samples);
         let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
         self.calls += 1;
-        let record = self.options.record.as_deref().map(|path| numbered(path, self.calls));
+        let record = self.options.record.as_deref().map(|path| recording(path, self.calls)).transpose()?;
+        let record = record.map(|(path, n)| {
+            self.calls = n;
+            path
+        });
         let mut recorder = Recorder::new(record.as_deref(), self.options.device, shape)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
