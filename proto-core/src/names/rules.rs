@@ -385,12 +385,12 @@ fn is_emoji_joined(before: Option<char>, after: Option<char>) -> bool {
     before.is_some_and(ends) && after.is_some_and(|c| is_emoji(c) && !is_modifier(c))
 }
 
-/// Whether a joiner or non-joiner has an effect where it stands: RFC 5892 appendix A.1 and A.2, with what follows.
+/// Whether a joiner or non-joiner has an effect where it stands: RFC 5892 appendix A.1 and A.2, and inside a word only, where it shows.
 fn joins(head: &str, before: Option<char>, c: char, after: Option<char>) -> bool {
     const VIRAMA: u8 = 9;
     let is_virama = |c: char| canonical_combining_class(c) == VIRAMA;
     if before.is_some_and(is_virama) {
-        return true;
+        return after.is_some_and(|after| after.is_alphanumeric() || is_mark(after.general_category()));
     }
     match c {
         ZWJ => matches!(before, Some('\u{9b0}' | '\u{cb0}')) && after.is_some_and(is_virama),
@@ -594,6 +594,7 @@ mod tests {
             ("🔥\u{200d}", E::Stray('\u{200d}')),
             ("محمد\u{200c}رضا", E::Stray('\u{200c}')),
             ("م\u{200c}", E::Stray('\u{200c}')),
+            ("क\u{94d}\u{200d}", E::Stray('\u{200d}')),
             ("\u{301}bob", E::Mark('\u{301}')),
             ("a \u{301}", E::Mark('\u{301}')),
             ("bob\u{338}\u{338}", E::Mark('\u{338}')),
