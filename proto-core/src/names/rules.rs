@@ -148,7 +148,11 @@ pub fn check_name(name: &[u8]) -> Result<&str, NameError> {
     check_blanks(&canonical)?;
     check_characters(&canonical)?;
     canonical.split(is_word_end).try_for_each(check_script)?;
-    Ok(text)
+    // Whatever else stands where it does not show.
+    match crate::text::first_escaped(&canonical) {
+        Some(c) => Err(NameError::Invisible(c)),
+        None => Ok(text),
+    }
 }
 
 /// The label as text if it will do, for names that a program gives, not a person, and that may be any text: at most
@@ -595,6 +599,7 @@ mod tests {
             ("محمد\u{200c}رضا", E::Stray('\u{200c}')),
             ("م\u{200c}", E::Stray('\u{200c}')),
             ("क\u{94d}\u{200d}", E::Stray('\u{200d}')),
+            ("\u{208f}", E::Invisible('\u{208f}')),
             ("\u{301}bob", E::Mark('\u{301}')),
             ("a \u{301}", E::Mark('\u{301}')),
             ("bob\u{338}\u{338}", E::Mark('\u{338}')),
