@@ -415,6 +415,7 @@ fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
     assert!(log.iter().any(|event| event.starts_with("Resumed")), "{log:?}");
 }
 
+/// F-90: showing the token from the same address takes a log-in over, as the table of PROTOCOL.md says.
 #[test]
 fn m_07_a_connection_that_is_dead_and_not_known_to_be_gives_way_to_its_token_from_its_address() {
     let mut hall = Hall::safe();
