@@ -46,8 +46,9 @@ impl Server {
         // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
         let (len, rate) = (update.encoded_len(&self.wire).unwrap_or(usize::MAX), self.settings.messages);
         let recipients = connections.as_ref().map_or(1, Vec::len);
-        let address = self.peers.get(peer).and_then(|state| state.from).map(|from| source(from.ip()));
-        let address = address.filter(|address| !self.creations.is_exempt(*address));
+        // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
+        let address = self.peers.get(peer).and_then(|state| state.from).map(|from| from.ip());
+        let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
         let sender = self.users.key(username.0);
         let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);
         if self.users.get_mut(recipient.0).is_some_and(over)
