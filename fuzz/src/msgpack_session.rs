@@ -283,6 +283,10 @@ fn server(mut script: Script<'_>) {
     for peer in &driver.alive {
         assert_eq!(driver.owed.get(peer).copied().unwrap_or(0), 0, "a request without a response");
     }
+    // An application answers at last; until it has, a group is kept for the user who wants to join it.
+    for ticket in std::mem::take(&mut driver.tickets) {
+        let _ = server.handle_command(driver.now, ServerCommand::Refuse { ticket, code: Code(515) });
+    }
     // Groups that nobody joined are looked at once a day, and stay as long as somebody is in their call.
     let day = Settings::DEFAULT.lonely;
     for _ in 0..2 {
