@@ -35,9 +35,21 @@ fn f_44_by_default_a_peer_that_has_vanished_is_gone_in_less_than_30_s() {
     }
 }
 
-/// F-44: a peer that has vanished is gone in time, whatever is sent to it, and whenever.
+/// F-44, C-06: a peer that has vanished is gone in time, whatever is sent to it, and whenever.
 #[test]
-fn f_44_a_peer_that_has_vanished_is_gone_in_time_whatever_is_sent_to_it() {
+fn f_44_c_06_a_peer_that_has_vanished_is_gone_in_time_whatever_is_sent_to_it() {
+    vanish("tcp");
+}
+
+/// F-44, C-06: the same over QUIC, whose idle timer starts anew with the first thing that is sent.
+#[cfg(feature = "quic")]
+#[test]
+fn f_44_c_06_a_peer_on_quic_that_has_vanished_is_gone_in_time_whatever_is_sent_to_it() {
+    vanish("quic");
+}
+
+/// Runs `inside` in namespaces of its own.
+fn vanish(transport: &str) {
     if !namespaces::available() {
         return;
     }
@@ -46,7 +58,7 @@ fn f_44_a_peer_that_has_vanished_is_gone_in_time_whatever_is_sent_to_it() {
         .arg("--kill-child")
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "inside", "--nocapture"])
-        .env(INSIDE, "1")
+        .env(INSIDE, transport)
         .output()
         .unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -57,29 +69,67 @@ fn run(command: &str) {
     assert!(Command::new("sh").args(["-c", command]).status().unwrap().success(), "{command}");
 }
 
-/// Not a test of its own: what the one above runs in namespaces.
+/// A hub and one peer of it, which says nothing.
+type Pair = (Handle<Shouting>, Box<dyn core::any::Any>);
+
+async fn tcp(settings: HubSettings) -> Pair {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    (hub, Box::new(TcpStream::connect(address).await.unwrap()))
+}
+
+#[cfg(feature = "quic")]
+async fn quic(settings: HubSettings) -> Pair {
+    use voxwire_transport::tls::rustls::crypto::ring::default_provider;
+    use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use voxwire_transport::{Connection, LanesSettings};
+    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+    let key = made.signing_key.serialize_der().try_into().unwrap();
+    let config = ServerConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let (name, lanes) = ("game.example".try_into().unwrap(), LanesSettings::default());
+    let (session, settings) = (Shouting::default(), ConnectionSettings::DEFAULT);
+    let connecting = Connection::connect_quic(&address, name, client.into(), lanes, session, settings);
+    (hub, Box::new(connecting.await.unwrap()))
+}
+
+/// Not a test of its own: what the ones above run in namespaces.
 #[tokio::test]
 async fn inside() {
-    if std::env::var_os(INSIDE).is_none() {
-        return;
-    }
+    let Some(transport) = std::env::var_os(INSIDE) else { return };
     run("ip link set lo up");
     let keepalive = Some((Duration::from_secs(1), Duration::from_secs(1), 2));
     let unacknowledged = Some(Duration::from_secs(3));
     let settings = HubSettings { keepalive, unacknowledged, ..HubSettings::DEFAULT };
-    // Nothing is sent; at once; just before the verdict on silence; all the time.
-    let plans: [&[u64]; 4] =
-        [&[], &[100], &[2800], &[500, 1000, 1500, 2000, 2500, 3000, 3500, 4000, 4500, 5000]];
+    // Nothing is sent; at once; just before the verdict on silence, of TCP and of QUIC; all the time.
+    let always: Vec<u64> = (1..40).map(|n| n * 500).collect();
+    let plans: [&[u64]; 5] = [&[], &[100], &[2800], &[4500], &always];
     let mut hubs = Vec::new();
     for plan in plans {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = listener.local_addr().unwrap();
-        let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
-        let stream = TcpStream::connect(address).await.unwrap();
+        let (hub, peer) = match transport.to_str() {
+            #[cfg(feature = "quic")]
+            Some("quic") => quic(settings).await,
+            _ => tcp(settings).await,
+        };
         while hub.call(|session, _| session.peers.is_empty()) {
             sleep(Duration::from_millis(10)).await;
         }
-        hubs.push((hub, stream, plan));
+        hubs.push((hub, peer, plan));
     }
     run(
         "nft 'add table inet cut; add chain inet cut in { type filter hook input priority 0; policy drop; }'",
@@ -90,7 +140,9 @@ async fn inside() {
     println!("{times:?}");
     // A second for what the system's timers, and a machine with other things to do, take.
     assert!(times.iter().all(|time| *time < Duration::from_millis(7000)), "{times:?}");
-    assert!(times[2] > Duration::from_millis(3500), "sent in time: {times:?}");
+    if transport == "tcp" {
+        assert!(times[2] > Duration::from_millis(3500), "sent in time: {times:?}");
+    }
     println!("all are gone");
 }
 
