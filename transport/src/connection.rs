@@ -22,7 +22,8 @@ use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
 use voxwire_core::{
-    Clock, DialId, FrameBuf, Framing as _, Input, Instant, Lane, Output, PeerId, PeerIds, Session, Via,
+    Clock, Deferred, DialId, FrameBuf, Framing as _, Input, Instant, Lane, Output, PeerId, PeerIds, Session,
+    Via,
 };
 
 /// Steps in a row while a timer is due, before it fires whatever still comes in.
@@ -75,6 +76,8 @@ pub struct Connection<S: Session> {
     gone: Vec<PeerId>,
     /// Droppable frames dropped on connections before this one.
     dropped_before: u64,
+    /// What the session put off, and takes now.
+    deferred: Option<Deferred>,
 }
 
 /// Limits of a [`Connection`]. Build it with `..ConnectionSettings::DEFAULT`.
@@ -146,6 +149,8 @@ enum Step {
     Direct(DirectNews),
     /// Something happened on a connection of the session's own making.
     Stream(StreamNews),
+    /// A frame that the session put off.
+    Deferred,
     Timeout,
     Closed,
     DialFailed,
@@ -272,6 +277,7 @@ impl<S: Session> Connection<S> {
             error: None,
             gone: Vec::new(),
             dropped_before: 0,
+            deferred: None,
         }
     }
 
@@ -377,7 +383,7 @@ impl<S: Session> Connection<S> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
         let now = self.clock.now();
         let peer = self.peer;
-        let Self { session, line, streams, ids, .. } = self;
+        let Self { session, line, streams, ids, deferred, .. } = self;
         let line = line.as_ref();
         let result = match step {
             Step::Ended => return None,
@@ -387,6 +393,10 @@ impl<S: Session> Connection<S> {
             Step::DialFailed => session.handle_input(now, Input::DialFailed(DialId::FIRST)),
             Step::Timeout => Ok(session.handle_timeout(now)),
             Step::Changed => Ok(None),
+            Step::Deferred => match deferred {
+                Some(deferred) => session.handle_input(now, Input::from(&*deferred)),
+                None => Ok(None),
+            },
             Step::Frame(lane, range) => {
                 let bytes = line.map_or(&[][..], |line| line.buffer.frame(range));
                 session.handle_input(now, Input::Frame { peer, lane, bytes })
@@ -429,6 +439,10 @@ impl<S: Session> Connection<S> {
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.collect();
+        self.deferred = self.session.take_deferred();
+        if self.deferred.is_some() {
+            return Poll::Ready(Step::Deferred);
+        }
         let mut shaking = None;
         if let State::New(until) = self.state {
             let ready = match &mut self.line {

@@ -1,0 +1,100 @@
+//! Point 8 of the contract of `Session`: a client's session gets back what it has put off, as a server's does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use core::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use voxwire_core::{Deferred, FrameError, Input, Instant, LengthPrefix, Outbox, Output, Session};
+use voxwire_transport::{Connection, ConnectionSettings};
+
+/// Puts frames off that begin with 1, until one comes that begins with 2, or until a time-out.
+#[derive(Debug)]
+struct PutsOff {
+    waiting: Vec<Deferred>,
+    released: usize,
+    due: Option<Instant>,
+    outbox: Outbox,
+}
+
+impl Session for PutsOff {
+    type Framing = LengthPrefix;
+    type Command<'a> = ();
+    type Event<'a> = &'a [u8];
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> LengthPrefix {
+        LengthPrefix { width: 1, little_endian: false, adjust: 0, min: 1, max: 9 }
+    }
+
+    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<&'a [u8]>, FrameError> {
+        let Input::Frame { peer, lane, bytes } = input else { return Ok(None) };
+        match bytes[1] {
+            1 if self.released == 0 => {
+                self.waiting.push(Deferred { peer, lane, bytes: bytes.to_vec() });
+                self.due = Some(now.saturating_add(Duration::from_millis(300)));
+                return Ok(None);
+            }
+            1 => self.released -= 1,
+            2 => self.released = self.waiting.len(),
+            _ => {}
+        }
+        Ok(Some(&bytes[1..]))
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        (self.due, self.released) = (None, self.waiting.len());
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn take_deferred(&mut self) -> Option<Deferred> {
+        (self.released > 0 && !self.waiting.is_empty()).then(|| self.waiting.remove(0))
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
+
+#[tokio::test]
+async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_after_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let session = PutsOff { waiting: vec![], released: 0, due: None, outbox: Outbox::new(1 << 10) };
+    let connecting = Connection::connect(&address, session, ConnectionSettings::DEFAULT);
+    let (connection, accepted) = tokio::join!(connecting, listener.accept());
+    let (mut connection, (mut server, _)) = (connection.unwrap(), accepted.unwrap());
+    // The last two wait for the time-out.
+    server.write_all(&[3, 1, 10, 3, 1, 11, 3, 3, 12, 3, 2, 13, 3, 3, 14, 3, 1, 15, 3, 1, 16]).await.unwrap();
+    let mut heard = Vec::new();
+    let hear = async {
+        while heard.len() < 7 {
+            if let Ok(Some(bytes)) = connection.next().await.expect("it goes on").result {
+                heard.push(bytes[1]);
+            }
+        }
+    };
+    let all = timeout(Duration::from_secs(5), hear).await;
+    assert!(all.is_ok() && heard == [12, 13, 10, 11, 14, 15, 16], "{heard:?}");
+}
