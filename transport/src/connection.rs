@@ -8,10 +8,11 @@ use crate::grace::Grace;
 use crate::lanes::Cutter;
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::{Future, poll_fn};
+use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use core::{fmt, net::IpAddr, ops::Range};
+use core::{fmt, ops::Range};
 pub use dial::LanesSettings;
 use dial::{Dialling, Established, Target};
 use direct::DirectNews;
@@ -21,6 +22,7 @@ use streams::{StreamNews, Streams};
 use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
+pub use udp_side::UdpState;
 use voxwire_core::{
     Clock, Deferred, DialId, FrameBuf, Framing as _, Input, Instant, Lane, Output, PeerId, PeerIds, Session,
     Via,
@@ -375,6 +377,16 @@ impl<S: Session> Connection<S> {
     /// connection without a UDP side.
     pub fn udp(&self) -> Option<bool> {
         self.line.as_ref()?.udp.as_ref().map(UdpSide::is_up)
+    }
+
+    /// Where the UDP side stands: the same, and whether there is still hope. [`next`](Self::next) has a turn whenever this changes.
+    pub fn udp_state(&self) -> Option<UdpState> {
+        self.line.as_ref()?.udp.as_ref().map(UdpSide::state)
+    }
+
+    /// Where the server takes datagrams. `None` for a connection without a UDP side.
+    pub fn udp_server(&self) -> Option<SocketAddr> {
+        self.line.as_ref()?.udp.as_ref().map(UdpSide::server)
     }
 
     /// Waits until something has been handled; `None` once the connection has ended and the session does not want another

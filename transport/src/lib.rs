@@ -33,7 +33,7 @@ pub mod tls;
 mod udp;
 
 pub use {
-    connection::{Connection, ConnectionSettings, DirectSettings, LanesSettings, Turn},
+    connection::{Connection, ConnectionSettings, DirectSettings, LanesSettings, Turn, UdpState},
     error::Error,
     hub::{Drained, Handle, Hub, HubSettings, HubStats},
     net::Listener,

@@ -143,7 +143,13 @@ impl<F: Framing> Line<F> {
                     Poll::Ready(News::Direct(news)) => return Poll::Ready(Ok(Some(Step::Direct(news)))),
                     Poll::Ready(News::Say(control)) => self.say(control),
                     Poll::Ready(News::Down) => {
+                        tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
                         self.say(Control::Down);
+                        self.changed = true;
+                    }
+                    Poll::Ready(News::Unanswered) => {
+                        let server = udp.server();
+                        tracing::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
                         self.changed = true;
                     }
                 }

@@ -26,8 +26,24 @@ const MISSED: usize = 3;
 const LATE: Duration = Duration::from_millis(100);
 /// How long nothing counts as missing then.
 const EXCUSE: Duration = Duration::from_millis(100);
+/// How long a server may leave all knocks unanswered before UDP counts as blocked: six of them.
+const UNANSWERED: Duration = Duration::from_secs(3);
 /// Datagrams taken in a row before it is looked whether something is missing.
 const BURST: u32 = 256;
+
+/// Where the UDP side of a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UdpState {
+    /// The server is asked to bind the client's address, for 3 s at most. What may be lost goes by TCP, or not at all without
+    /// [`LanesSettings::fallback`].
+    Binding,
+    /// What may be lost goes by UDP.
+    Up,
+    /// The server has not answered by UDP in time, or does not any more. Voice goes as while binding. The client goes on asking,
+    /// twice a second.
+    Blocked,
+}
 
 /// What a PING carries and its PONG repeats. Random, so that only what has seen the PING can answer it.
 type Probe = [u8; 8];
@@ -39,15 +55,16 @@ pub(super) struct UdpSide {
     direct: Option<Direct>,
     tag: Tag,
     cookie: Cookie,
-    /// The server knows where we are, and we hear from it.
-    up: bool,
+    state: UdpState,
+    /// When this side began to knock for the first time.
+    began: Instant,
     /// When a PING of ours was answered last. DATA proves only the way from the server to us.
     proven: Instant,
     /// PINGs without an answer, oldest first.
     probes: VecDeque<Probe>,
     /// When to knock or ping next.
     next_beat: Instant,
-    /// PINGs go unanswered. Believed once all that waits in the socket has been taken.
+    /// PINGs go unanswered, or all knocks so far. Believed once all that waits in the socket has been taken.
     silent: bool,
     /// Nothing counts as missing before: this side has not looked for some time.
     excused_until: Instant,
@@ -71,6 +88,8 @@ pub(super) enum News {
     Say(Control),
     /// UDP has gone silent: to be said by TCP.
     Down,
+    /// The server has answered nothing so far.
+    Unanswered,
 }
 
 impl UdpSide {
@@ -86,7 +105,8 @@ impl UdpSide {
             direct: settings.direct.is_wanted().then(|| Direct::new(&settings.direct, now)),
             tag: hello.tag,
             cookie: hello.cookie,
-            up: false,
+            state: UdpState::Binding,
+            began: now,
             proven: now,
             probes: VecDeque::with_capacity(PROBES),
             next_beat: now,
@@ -100,15 +120,24 @@ impl UdpSide {
         }
     }
 
-    pub(super) const fn is_up(&self) -> bool {
-        self.up
+    pub(super) fn is_up(&self) -> bool {
+        self.state == UdpState::Up
+    }
+
+    pub(super) const fn state(&self) -> UdpState {
+        self.state
+    }
+
+    /// Where the server takes datagrams.
+    pub(super) const fn server(&self) -> SocketAddr {
+        self.server
     }
 
     /// The server has bound us.
     pub(super) fn bound(&mut self, now: Instant) -> bool {
         (self.proven, self.next_beat, self.silent) = (now, now, false);
         self.probes.clear();
-        !core::mem::replace(&mut self.up, true)
+        core::mem::replace(&mut self.state, UdpState::Up) != UdpState::Up
     }
 
     pub(super) fn next_beat(&self) -> Instant {
@@ -192,7 +221,7 @@ impl UdpSide {
             // Registers the socket for sending, too: a fresh one takes nothing before.
             let _ = self.socket.poll_send_ready(cx);
             self.next_beat = now.saturating_add(BEAT);
-            if self.up {
+            if self.is_up() {
                 self.silent = self.probes.len() >= MISSED
                     && now.saturating_duration_since(self.proven) > SILENCE
                     && now >= self.excused_until;
@@ -203,6 +232,9 @@ impl UdpSide {
                     // Try again soon.
                     self.next_beat = now.saturating_add(SOON);
                 }
+                self.silent = self.state == UdpState::Binding
+                    && now.saturating_duration_since(self.began) > UNANSWERED
+                    && now >= self.excused_until;
             }
         }
         // A flood must not keep what is due from being done.
@@ -216,10 +248,14 @@ impl UdpSide {
         if more {
             cx.waker().wake_by_ref();
         }
-        if core::mem::take(&mut self.silent) && self.up {
-            (self.up, self.next_beat) = (false, now);
-            self.probes.clear();
-            return Poll::Ready(News::Down);
+        if core::mem::take(&mut self.silent) {
+            let before = core::mem::replace(&mut self.state, UdpState::Blocked);
+            if before == UdpState::Up {
+                self.next_beat = now;
+                self.probes.clear();
+                return Poll::Ready(News::Down);
+            }
+            return Poll::Ready(News::Unanswered);
         }
         if now >= self.excused_until {
             let Self { direct, socket, .. } = self;
@@ -250,7 +286,7 @@ impl UdpSide {
                 continue;
             }
             match kind {
-                datagram::DATA if self.up => {
+                datagram::DATA if self.state == UdpState::Up => {
                     return Poll::Ready(News::Frame(HEAD..HEAD.saturating_add(body.len())));
                 }
                 datagram::PONG => {
@@ -260,7 +296,7 @@ impl UdpSide {
                         (self.proven, self.silent) = (now, false);
                     }
                 }
-                datagram::CHALLENGE if !self.up => {
+                datagram::CHALLENGE if self.state != UdpState::Up => {
                     if let Some(nonce) = body.first_chunk() {
                         return Poll::Ready(News::Say(Control::Confirm(*nonce)));
                     }
