@@ -118,8 +118,8 @@ pub struct Settings {
     /// Requests of one connection that wait for their turn: behind one that the application works on, or for their rate. With so
     /// many, or 64 KiB of them, reading pauses. 16.
     pub max_waiting: usize,
-    /// Bytes of the requests of all connections that wait, beside 4 KiB of each; those of one address (loopback is exempt) have a
-    /// quarter. What would be more is answered `REQUEST_OVER_LIMIT` when its turn comes. 32 MiB.
+    /// Bytes of the requests of all connections that wait, beside 4 KiB of each; those of one address (loopback and
+    /// [`Server::exempt`] are exempt) have a quarter. What would be more is answered `REQUEST_OVER_LIMIT` when its turn comes. 32 MiB.
     pub waiting_bytes: usize,
     /// `call_data` of one connection; beyond it reading pauses, nothing is dropped.
     pub voice: Rate,

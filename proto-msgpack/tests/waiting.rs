@@ -68,8 +68,8 @@ fn f_25_requests_over_their_rate_do_not_hold_live_audio_up() {
 }
 
 /// A client of which only frames are known.
-fn open(hall: &mut Hall, slot: u32, address: [u8; 4]) -> PeerId {
-    let peer = PeerId { slot, generation: 7 };
+fn open(hall: &mut Hall, slot: u32, address: impl Into<core::net::IpAddr>) -> PeerId {
+    let (peer, address) = (PeerId { slot, generation: 7 }, address.into());
     hall.office(|server, _, now| {
         let from = Some((address, 4000).into());
         server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from }).unwrap();
@@ -96,10 +96,10 @@ fn drain(server: &mut voxwire_msgpack::Server) -> Vec<String> {
 /// Hands frames in as a driver does, and returns what comes of it.
 fn feed(hall: &mut Hall, peer: PeerId, bytes: &[u8]) -> Vec<String> {
     hall.office(|server, office, now| {
-        let mut next = Some(bytes.to_vec());
+        let mut next = Some((peer, bytes.to_vec()));
         let mut outputs = Vec::new();
         loop {
-            if let Some(bytes) = next.take() {
+            if let Some((peer, bytes)) = next.take() {
                 match server.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes }) {
                     Ok(Some(event)) => voxwire_core::Handler::on_event(office, server, now, event),
                     Ok(None) => {}
@@ -111,8 +111,12 @@ fn feed(hall: &mut Hall, peer: PeerId, bytes: &[u8]) -> Vec<String> {
                 server.handle_timeout(now);
             }
             match server.take_deferred() {
-                Some(deferred) => next = Some(deferred.bytes),
-                None => return outputs,
+                Some(deferred) => next = Some((deferred.peer, deferred.bytes)),
+                None => {
+                    // What was refused in its turn.
+                    outputs.extend(drain(server));
+                    return outputs;
+                }
             }
         }
     })
@@ -285,4 +289,99 @@ fn f_25_a_large_message_right_behind_a_log_in_waits_for_the_answer() {
         let told = outputs.iter().filter(|output| output.starts_with("Limit")).count();
         assert_eq!(told, limits, "{outputs:?}");
     }
+}
+
+/// Loopback and a proxy, of IPv6, with a neighbour of the proxy's in its /64 that is nobody's proxy.
+fn many() -> [(core::net::IpAddr, bool); 3] {
+    [("::1", true), ("2001:db8::1", true), ("2001:db8::2", false)]
+        .map(|(address, many)| (address.parse().unwrap(), many))
+}
+
+/// F-06, F-08: senders on `::1`, or behind an IPv6 proxy, do not share one part of what a recipient takes.
+#[test]
+fn f_06_senders_behind_an_ipv6_address_that_stands_for_many_have_a_part_each() {
+    for (address, many) in many() {
+        let messages = voxwire_core::Rate { per_second: 100, burst: 4000 };
+        let mut hall = Hall::new(Settings { messages, ..Settings::DEFAULT }, hall::Office::discreet(), 1);
+        hall.office(|server, _, _| server.exempt(&["2001:db8::1".parse().unwrap()]));
+        hall.user("bob");
+        let content = "x".repeat(1400);
+        let codes = ["ann", "cat"].map(|name| {
+            hall.office(|_, office, _| drop(office.accounts.insert(name.into(), b"x".to_vec())));
+            let peer = open(&mut hall, if name == "ann" { 10 } else { 11 }, address);
+            let message = ClientMessage::Login { username: name.into(), password: "x".into() };
+            feed(&mut hall, peer, &request(&message));
+            let token = if name == "ann" { 2 } else { 3 };
+            let token = format!("00000000-0000-4000-8000-{token:012}");
+            let (username, token) = (name.into(), token.as_str().into());
+            let content = Text::from(&content[..]);
+            let whisper = ClientMessage::Whisper { username, token, recipient: "bob".into(), content };
+            let outputs = feed(&mut hall, peer, &request(&whisper)).join(" ");
+            outputs.split_once("code: ").unwrap().1.trim_end_matches(" }").to_owned()
+        });
+        let second = if many { "SUCCESS" } else { "REQUEST_OVER_LIMIT" };
+        assert_eq!(codes, ["SUCCESS", second], "{address}");
+    }
+}
+
+/// F-06: requests from `::1`, or from behind an IPv6 proxy, do not share one part of what may wait; and what those behind a proxy take
+/// back is not taken from the account of its neighbours in the /64.
+#[test]
+fn f_06_requests_behind_an_ipv6_address_that_stands_for_many_wait_beside_each_other() {
+    let frame = |len: usize| {
+        let content = "x".repeat(len);
+        request(&ClientMessage::Whisper {
+            username: "eve".into(),
+            token: "t".into(),
+            recipient: "bob".into(),
+            content: Text::from(&content[..]),
+        })
+    };
+    let new = || {
+        let settings = Settings { waiting_bytes: 100_000, ..Settings::DEFAULT };
+        let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+        hall.office(|server, office, _| {
+            office.silent = true;
+            server.exempt(&["2001:db8::1".parse().unwrap()]);
+        });
+        hall
+    };
+    // Has these wait, of each connection so many bytes, and returns how many were refused.
+    fn refused(hall: &mut Hall, peers: &[PeerId]) -> usize {
+        let tickets = hall.office(|_, office, _| core::mem::take(&mut office.asked));
+        for ticket in tickets {
+            let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+            // One may have gone.
+            let _ = hall.office(|server, _, now| server.handle_command(now, refuse));
+        }
+        let answers = peers.iter().map(|peer| feed(hall, *peer, b"\xa6update\xa3fly").join(" "));
+        answers.collect::<String>().matches("REQUEST_OVER_LIMIT").count()
+    }
+    for (address, many) in many() {
+        let mut hall = new();
+        let peers: Vec<PeerId> = (0..2).map(|n| open(&mut hall, 10 + n, address)).collect();
+        for peer in &peers {
+            feed(&mut hall, *peer, &log_in());
+            feed(&mut hall, *peer, &frame(30_000));
+        }
+        assert_eq!(refused(&mut hall, &peers), usize::from(!many), "{address}");
+    }
+    // Those behind the proxy come and go; the part of its neighbours is what it was.
+    let mut hall = new();
+    let [(_, _), (proxy, _), (neighbour, _)] = many();
+    let other = open(&mut hall, 10, [192, 0, 2, 1]);
+    let first = open(&mut hall, 11, neighbour);
+    for peer in [other, first] {
+        feed(&mut hall, peer, &log_in());
+        feed(&mut hall, peer, &frame(20_000));
+    }
+    let behind = open(&mut hall, 12, proxy);
+    feed(&mut hall, behind, &log_in());
+    feed(&mut hall, behind, &frame(30_000));
+    hall.office(|server, _, now| drop(server.handle_input(now, Input::Closed { peer: behind })));
+    feed(&mut hall, other, b"\xa6update\xa3fly");
+    let second = open(&mut hall, 13, neighbour);
+    feed(&mut hall, second, &log_in());
+    feed(&mut hall, second, &frame(20_000));
+    assert_eq!(refused(&mut hall, &[other, first, second]), 1);
 }

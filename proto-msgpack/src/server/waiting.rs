@@ -49,8 +49,8 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Counts `more` bytes of `from`; false if there is no room. Those of one source (loopback is exempt) have a quarter of `max`, but
-    /// where nobody else has anything.
+    /// Counts `more` bytes of `from`, which pays (`None` where its address stands for many people); false if there is no room. Those of
+    /// one source have a quarter of `max`, but where nobody else has anything.
     fn take(&mut self, from: Option<IpAddr>, more: usize, max: usize) -> bool {
         if more == 0 {
             return true;
@@ -59,7 +59,7 @@ impl Ledger {
         if total > max {
             return false;
         }
-        if let Some(from) = from.map(source).filter(|from| !from.to_canonical().is_loopback()) {
+        if let Some(from) = from.map(source) {
             let here = self.by_source.get(&from).copied().unwrap_or(0);
             let sum = here.saturating_add(more);
             if sum > max / 4 && self.total > 0 {
@@ -91,21 +91,23 @@ impl Peer {
     pub(super) fn is_busy(&self, now: Instant) -> bool {
         self.waiting.is_some() || !self.queue.is_empty() || self.rests > now
     }
-
-    fn source(&self) -> Option<IpAddr> {
-        self.from.map(|from| from.ip())
-    }
 }
 
 impl Server {
+    /// The address that pays for what `peer` has waiting; none where it stands for many people.
+    fn payer(&self, peer: PeerId) -> Option<IpAddr> {
+        let from = self.peers.get(peer)?.from?.ip();
+        (!self.creations.is_exempt(from)).then_some(from)
+    }
+
     /// Has a request of `peer` wait for its turn.
     pub(super) fn put_off(&mut self, now: Instant, peer: PeerId, bytes: &[u8]) {
+        let from = self.payer(peer);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let (from, queue) = (state.source(), &mut state.queue);
+        let queue = &mut state.queue;
         let before = queue.counted();
         let held = queue.bytes.saturating_add(bytes.len());
         let more = held.saturating_sub(OWN).saturating_sub(before);
-        let from = from.filter(|from| !self.creations.is_exempt(*from));
         if self.ledger.take(from, more, self.settings.waiting_bytes) {
             queue.bytes = held;
             queue.requests.push_back(Request::Frame(bytes.into()));
@@ -180,8 +182,10 @@ impl Server {
     }
 
     fn next_request(&mut self, peer: PeerId) -> Option<Request> {
+        // The same that paid: an exempt address has neighbours in its /64 that are not.
+        let from = self.payer(peer);
         let state = self.peers.get_mut(peer)?;
-        let (from, before) = (state.source(), state.queue.counted());
+        let before = state.queue.counted();
         let request = state.queue.requests.pop_front()?;
         if let Request::Frame(bytes) = &request {
             state.queue.bytes = state.queue.bytes.saturating_sub(bytes.len());
@@ -240,9 +244,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_source_has_a_quarter_where_others_wait_and_loopback_is_many() {
+    fn one_source_has_a_quarter_where_others_wait_and_who_is_exempt_all() {
         let mut ledger = Ledger::default();
-        let [one, two, here] = ["192.0.2.1", "192.0.2.2", "127.0.0.1"].map(|it| it.parse::<IpAddr>().ok());
+        let [one, two, here] = ["192.0.2.1", "192.0.2.2", "exempt"].map(|it| it.parse::<IpAddr>().ok());
         assert!(ledger.take(one, 1000, 1000), "it is alone");
         assert!(!ledger.take(two, 1, 1000));
         ledger.give(one, 1000);
