@@ -43,12 +43,18 @@ impl Rates {
         };
         Self { own, source }
     }
+}
 
-    /// What is a connection's own of its source's rate, of which it need leave nothing to its neighbours.
-    fn share(self, connections: u32) -> Rate {
-        let part = |whole: u32| whole.checked_div(connections).unwrap_or(whole).max(1);
-        Rate { per_second: part(self.source.per_second), burst: part(self.source.burst) }
+/// Takes `n` out of a connection's part of what its source has at `rate`: they cost as many times as much as there are connections, so
+/// that no rounding gives more to more of them. One may always come where the part is full, however small it is.
+fn take_part(part: &mut Bucket, now: Instant, rate: Rate, n: u32, connections: u32) -> bool {
+    let cost = n.saturating_mul(connections.max(1));
+    let fits = part.take(now, rate, cost).is_ok();
+    if !fits && n == 1 && cost > rate.burst && part.is_full(now) {
+        part.charge(now, rate, cost);
+        return true;
     }
+    fits
 }
 
 /// The limits of one connection, kind by kind.
@@ -166,8 +172,8 @@ impl Sources {
         quotas.source = u32::try_from(index.saturating_add(1)).ok().and_then(NonZeroU32::new);
         // A share fills up with time: connecting again brings none.
         for kind in [Kind::Voice, Kind::Text, Kind::State, Kind::Bytes] {
-            let share = Rates::of(settings, kind).share(slot.connections);
-            quotas.get_mut(kind).share.charge(now, share, share.burst);
+            let all = Rates::of(settings, kind).source;
+            quotas.get_mut(kind).share.charge(now, all, all.burst);
         }
         quotas.attempts.charge(now, settings.attempts, settings.attempts.burst);
         quotas
@@ -226,9 +232,8 @@ impl Sources {
     /// Whether a connection may try one more handshake: of its own part first, then of what its source shares.
     pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &mut Quotas) -> bool {
         let Some(slot) = quotas.at().and_then(|index| self.slots.get_mut(index)) else { return true };
-        // Its part may be less than one a second: each costs as much as there are connections.
-        let part = slot.connections.clamp(1, rate.burst.max(1));
-        quotas.attempts.take(now, rate, part).is_ok() || slot.attempts.take(now, rate, 1).is_ok()
+        take_part(&mut quotas.attempts, now, rate, 1, slot.connections)
+            || slot.attempts.take(now, rate, 1).is_ok()
     }
 
     /// Takes `n` of a kind, or nothing and says no.
@@ -249,10 +254,9 @@ impl Sources {
             return false;
         }
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return true };
-        let share = rates.share(slot.connections);
         // What is one's own first: what is everybody's lasts for longer.
-        let taken =
-            quota.share.take(now, share, n).is_ok() || slot.get_mut(kind).take(now, rates.source, n).is_ok();
+        let taken = take_part(&mut quota.share, now, rates.source, n, slot.connections)
+            || slot.get_mut(kind).take(now, rates.source, n).is_ok();
         if !taken {
             quota.own = before;
         }
@@ -273,15 +277,14 @@ impl Sources {
         let quota = quotas.get_mut(kind);
         let own = quota.own.charge(now, rates.own, n);
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return own };
-        let share = rates.share(slot.connections);
-        let taken =
-            quota.share.take(now, share, n).is_ok() || slot.get_mut(kind).take(now, rates.source, n).is_ok();
+        let taken = take_part(&mut quota.share, now, rates.source, n, slot.connections)
+            || slot.get_mut(kind).take(now, rates.source, n).is_ok();
         if taken {
             return own;
         }
         // A debt is the source's as well: leaving and coming back does not pay it.
         slot.get_mut(kind).charge(now, rates.source, n);
-        own.max(quota.share.charge(now, share, n))
+        own.max(quota.share.charge(now, rates.source, n.saturating_mul(slot.connections.max(1))))
     }
 }
 
@@ -344,6 +347,37 @@ mod tests {
             }
         }
         assert!(heard >= 995, "{heard} of 1000");
+    }
+
+    /// F-01: a source that splits into more connections than it has texts a second has no more of them.
+    #[test]
+    fn f_01_many_connections_have_no_more_than_few() {
+        let settings = Settings::DEFAULT;
+        for (kind, rate, own) in [
+            (Kind::Text, settings.source_text, settings.text),
+            (Kind::State, settings.source_state, settings.state),
+            (Kind::Voice, settings.source_voice, settings.voice),
+        ] {
+            for connections in [1, 39, 40, 41, 200, 2000_u32] {
+                let mut sources = Sources::new(1000);
+                let mut all: Vec<Quotas> =
+                    (0..connections).map(|_| sources.open(at(0), &settings, from("192.0.2.1"))).collect();
+                let mut sum = 0;
+                for second in 0..60 {
+                    for quotas in &mut all {
+                        while sources.take(at(second), &settings, quotas, kind, 1) {
+                            sum += 1;
+                        }
+                    }
+                }
+                // Twice: what is theirs, and what they share.
+                let most = 2 * (rate.burst.max(connections) + rate.per_second * 60);
+                assert!(sum <= most, "{kind:?}: {sum} of {most} with {connections}");
+                // And nobody is left without: each has had one in this minute, if its own rate allows it.
+                let least = (rate.per_second * 60).min(connections * (own.burst + own.per_second * 59));
+                assert!(sum >= least, "{kind:?}: {sum} of {least} with {connections}");
+            }
+        }
     }
 
     /// F-01: handshakes as well are shared out: whoever floods with them keeps no neighbour out.
