@@ -83,7 +83,8 @@ pub struct Settings {
     pub reliable_voice: bool,
     /// How long a number given back is not given out again, while more than 1000 are free.
     pub id_quarantine: Duration,
-    /// How long the name of a lost connection is kept from other addresses.
+    /// How long the name of a lost connection is kept from other addresses: 30 s. Not at all where its own stands for many (loopback,
+    /// [`Server::exempt`]): nothing would show whose it was.
     pub quarantine: Duration,
     /// How long a connection may stay that is not in the session.
     pub idle: Duration,
@@ -289,7 +290,7 @@ impl Server {
     }
 
     /// Exempts addresses that stand for many people (TLS terminators, gateways) from limits by address, as loopback is. A
-    /// newer connection from one displaces nobody. Holds for connections that arrive from now on.
+    /// newer connection from one displaces nobody, and a name that was lost behind one is kept for nobody. Holds for connections that arrive from now on.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.sources.exempt(addresses);
     }

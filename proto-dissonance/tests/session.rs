@@ -208,6 +208,24 @@ fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
     assert_eq!(stage.server.find("ann"), Some(ClientId::new(0)), "the number is free again");
 }
 
+/// F-06: an address that stands for many shows nobody's claim: a name lost there is not kept for whoever else is behind it.
+#[test]
+fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
+    for proxy in ["127.0.0.1", "[::1]", "192.0.2.7", "[2001:db8::7]"] {
+        let mut stage = Stage::new(Settings::DEFAULT);
+        stage.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
+        let (holder, joined) = stage.join_from(&format!("{proxy}:1"), "ann");
+        joined.unwrap();
+        assert!(stage.join_from(&format!("{proxy}:2"), "ann").1.unwrap().starts_with("NameRefused"));
+        stage.close(holder);
+        // Neither for those behind it, nor from anybody else.
+        let (other, joined) = stage.join_from("198.51.100.1:1", "ann");
+        assert!(joined.unwrap().starts_with("Joined"), "{proxy}");
+        stage.close(other);
+        assert!(stage.join_from(&format!("{proxy}:3"), "ann").1.unwrap().starts_with("NameRefused"));
+    }
+}
+
 #[test]
 fn d_05_a_handshake_without_a_name_is_not_answered() {
     let mut stage = Stage::new(Settings::DEFAULT);

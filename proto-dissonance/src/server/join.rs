@@ -239,9 +239,11 @@ impl Server {
             self.forget_listener(client, room);
         }
         self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name.len());
-        // Kept for its address only if it was lost: whoever left or was sent away has no claim.
+        // Kept for its address only if it was lost: whoever left or was sent away has no claim. And an address that stands for many
+        // shows nobody's claim.
+        let many = from.is_some_and(|from| self.sources.is_exempt(from));
         let quarantine = match cause {
-            LeftBecause::Connection => self.settings.quarantine,
+            LeftBecause::Connection if !many => self.settings.quarantine,
             _ => core::time::Duration::ZERO,
         };
         let until = now.saturating_add(quarantine);
