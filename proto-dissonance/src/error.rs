@@ -42,7 +42,7 @@ pub enum Violation {
     /// What a relay packet carries is not handed on: only VoiceData, and TextData reliably, are.
     #[error("{0} cannot be relayed")]
     NotRelayed(&'static str),
-    /// A client's name or a room's will not do: which, and what is wrong with it. A server tells of a handshake's in
+    /// A client's name will not do, or a room's is none: which, and what is wrong with it. A server tells of a handshake's in
     /// [`ServerEvent::InvalidName`](crate::ServerEvent::InvalidName).
     #[error("invalid {0}: {1}")]
     InvalidName(&'static str, NameError),
@@ -79,6 +79,9 @@ pub enum RoomRefused {
     /// The application does not want it there.
     #[error("not allowed")]
     Policy,
+    /// The server does not take such a name.
+    #[error("{0}")]
+    Name(NameError),
 }
 
 /// Why a command was not carried out. Nothing was queued.

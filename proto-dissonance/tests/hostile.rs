@@ -131,12 +131,41 @@ fn d_16_a_state_that_is_not_the_handshakes_is_not_replicated() {
         hall.stage.send(hall.eve, &garbled),
         Err(Violation::InvalidName("room name", NameError::NotUtf8 { offset: 0 }))
     );
-    let long = NameError::TooLong { len: 256, max: 255 };
-    assert_eq!(hall.join(hall.eve, EVE, &"x".repeat(256)), Err(Violation::InvalidName("room name", long)));
-    // F-05: a room that looks like another one.
-    let hidden = NameError::Invisible('\u{200b}');
-    assert_eq!(hall.join(hall.eve, EVE, "fine\u{200b}"), Err(Violation::InvalidName("room name", hidden)));
     assert!(hall.stage.sent(hall.ann).is_empty());
+    hall.talk();
+}
+
+/// F-05: a room that looks like another one, or has a longer name than we take, is refused like any other: the game has chosen it, and
+/// none of its players is kicked for it, however often it is asked for.
+#[test]
+fn f_05_a_room_whose_name_will_not_do_is_refused_and_kicks_nobody() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    let session = hall.session();
+    let (hidden, long) = ("fine\u{200b}", "x".repeat(256));
+    for round in 0..20_u64 {
+        hall.stage.now = hall.stage.now.saturating_add(Duration::from_secs(1));
+        for (name, why) in
+            [(hidden, "Name(Invisible('\\u{200b}'))"), (&long, "Name(TooLong { len: 256, max: 255 })")]
+        {
+            hall.clear();
+            let told = hall.join(hall.eve, EVE, name).unwrap();
+            assert!(told.starts_with("Rooms") && told.contains(why), "{told}");
+            assert_eq!(hall.stage.sent_to(hall.eve), ["DeltaClientState"], "it is told, and nobody else");
+            assert_eq!(hall.stage.sent(hall.ann).len(), 0);
+            let left = DeltaClientState { session, joined: false, client: EVE, room: name.into() };
+            assert!(hall.stage.send(hall.eve, &Packet::DeltaClientState(left)).unwrap().contains(why));
+            assert!(hall.stage.sent_to(hall.eve).is_empty());
+        }
+        // In a state the others are heard of.
+        let rooms = [Text::new(hidden), Text::new("fine")];
+        let told = hall.stage.send(hall.eve, &state(session, "eve", EVE, &rooms)).unwrap();
+        assert!(told.contains("Invisible"), "{told}");
+        assert_eq!(hall.stage.server.rooms_of(EVE).collect::<Vec<_>>(), ["fine"]);
+        assert_eq!(hall.stage.sent_to(hall.ann), ["ClientState"]);
+        assert_eq!(hall.stage.server.stats().rooms_refused, 5 * (round + 1));
+    }
+    assert!(!hall.is_kicked());
+    assert_eq!(hall.stage.server.stats().violations, 0);
     hall.talk();
 }
 

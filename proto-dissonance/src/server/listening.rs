@@ -31,10 +31,11 @@ impl Server {
         }
         let mut names = Vec::new();
         for room in state.rooms {
-            names.push(self.valid_room(room)?);
+            names.push(room_text(room)?);
         }
-        // Besides the state itself each room may be refused.
-        self.outbox.room(names.len().saturating_mul(300), self.clients.len().saturating_add(names.len()))?;
+        // Besides the state itself each room may be refused, by its name.
+        let bytes = names.len().saturating_mul(45).saturating_add(raw.len());
+        self.outbox.room(bytes, self.clients.len().saturating_add(names.len()))?;
         // Checked as if the client had left all rooms: it is about to.
         let before = self.clients.route(client).map_or(Vec::new(), |route| route.rooms.as_slice().to_vec());
         let mut refused = None;
@@ -98,11 +99,13 @@ impl Server {
             let state = crate::SessionState::Negotiating;
             return Err(Violation::Unexpected { state, message: "DeltaClientState" });
         }
-        let (name, joined) = (self.valid_room(delta.room)?, delta.joined);
+        let (name, joined) = (room_text(delta.room)?, delta.joined);
         let rooms = self.clients.route(client).map_or(&[][..], |route| route.rooms.as_slice());
         let (count, listens) = (rooms.len(), rooms.contains(&room_id(name)));
+        let taken = self.takes_room(name);
         // Leaving a room whose number another one has would leave that one.
         let checked = match joined {
+            _ if taken.is_err() => taken,
             true if listens && !self.rooms.collides(name) => Ok(()),
             true => self.may_listen(client, name, count, &[], &[]),
             false if self.rooms.collides(name) => Err(RoomRefused::Collision),
@@ -140,6 +143,7 @@ impl Server {
         leaving: &[RoomId],
         entering: &[&str],
     ) -> Result<(), RoomRefused> {
+        self.takes_room(name)?;
         if count >= self.settings.max_rooms {
             return Err(RoomRefused::Quota);
         }
@@ -234,8 +238,14 @@ impl Server {
         }
     }
 
-    fn valid_room<'a>(&self, room: Text<'a>) -> Result<&'a str, Violation> {
-        let name = room.valid().and_then(|name| self.check_room(name).map(|()| name));
-        name.map_err(|error| Violation::InvalidName("room name", error))
+    /// The same, of a room that a client names: the game has chosen it, and its players cannot help it. It is no violation.
+    fn takes_room(&self, name: &str) -> Result<(), RoomRefused> {
+        self.check_room(name).map_err(RoomRefused::Name)
     }
+}
+
+/// A room's name, as text. Originals know no other, and end at null.
+fn room_text(room: Text<'_>) -> Result<&str, Violation> {
+    let wrong = |error| Violation::InvalidName("room name", error);
+    room.as_str().ok_or_else(|| wrong(room.valid().err().unwrap_or(NameError::Empty)))
 }
