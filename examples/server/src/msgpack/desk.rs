@@ -1,8 +1,8 @@
 //! Who waits for a password to be looked at, and who comes next.
 //!
-//! Attempts at one name from one address stand in one line, and are looked at one after the other: those of the connections that have
-//! failed least come first. Lines are served by class, each
-//! class in turn, and within a class each source in turn: whoever brings more attempts, names or connections than others waits behind
+//! Attempts at one name from one address stand in one line, and are looked at one after the other: four of connections that have not
+//! failed, then one of those that have, each in the order in which they came. Nobody is refused a place in it, so that filling it keeps
+//! nobody out, and connecting anew is worth no more than a place at its end. Lines are served by class, each class in turn, and within a class each source in turn: whoever brings more attempts, names or connections than others waits behind
 //! itself. All tables are bounded, and whoever fills one displaces its own entries.
 
 use core::net::IpAddr;
@@ -29,14 +29,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// The longest wait where somebody of that name has been let in before, or many people share the address: a stranger there can
 /// hold its neighbour up for no longer.
 const LONGEST_WAIT_OF_NEIGHBOURS: Duration = Duration::from_secs(1);
+/// In which time all who wait in such a line are looked at, as far as the pace allows: where many wait, failures cost each of them less.
+const ALL_NEIGHBOURS: Duration = Duration::from_secs(20);
+/// Attempts of connections that have not failed, for each of one that has.
+const FRESH: u32 = 4;
+/// By how much later a connection comes for each of its failures, and how many of them count.
+const LATER: Duration = Duration::from_secs(1);
+const LATER_FAILURES: u32 = 8;
 /// Names at addresses whose failures are remembered.
 const FAILED: usize = 8192;
 /// Names at addresses where they have been let in that are remembered, and how many of one name.
 const KNOWN: usize = 16_384;
 const KNOWN_OF_ONE: usize = 16;
-
-/// Attempts that wait in one line: where failures cost a second, the last one is served in time.
-const LINE: usize = 16;
 
 /// How many are forgotten at a time where there is no room.
 const AT_A_TIME: usize = 256;
@@ -167,8 +171,8 @@ enum Group {
     Person(IpAddr, u64),
 }
 
-/// The place of an attempt in its line: how often its connection has failed, and a number.
-type Place = (u32, u64);
+/// The place of an attempt in its line: whether its connection has failed, when it came (later, for its failures), and a number.
+type Place = (bool, Instant, u64);
 
 /// Attempts at one name from one source, in order.
 #[derive(Debug)]
@@ -178,7 +182,20 @@ struct Line {
     register: bool,
     group: Group,
     attempts: BTreeMap<Place, Attempt>,
+    /// How many in a row were of connections that had not failed.
+    fresh: u32,
     spot: Spot,
+}
+
+impl Line {
+    /// Takes out the attempt that is next.
+    fn pop(&mut self) -> Option<(Place, Attempt)> {
+        let first = *self.attempts.first_key_value()?.0;
+        let failed = self.attempts.range((true, Instant::ZERO, 0)..).next().map(|(place, _)| *place);
+        let place = failed.filter(|_| self.fresh >= FRESH).unwrap_or(first);
+        self.fresh = if place.0 { 0 } else { self.fresh.saturating_add(1) };
+        self.attempts.remove_entry(&place)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -314,16 +331,8 @@ impl State {
         let pair = (from, name, register);
         let line = self.by_pair.get(&pair).copied();
         let id = line.unwrap_or(seq);
-        let place = (self.guesses.get(&peer).copied().unwrap_or(0), seq);
-        let mut displaced = None;
-        if let Some(full) = self.lines.get(&id).filter(|line| line.attempts.len() >= LINE) {
-            match full.attempts.last_key_value() {
-                // The one whose connection has failed most makes room.
-                Some(((most, _), last)) if *most > place.0 => displaced = Some(last.peer),
-                _ => return Some(attempt),
-            }
-        }
-        let displaced = displaced.and_then(|peer| self.forget(peer));
+        let failures = self.guesses.get(&peer).copied().unwrap_or(0);
+        let place = (failures > 0, now.saturating_add(LATER * failures.min(LATER_FAILURES)), seq);
         let group = self.group(from, name);
         let entry = self.lines.entry(id).or_insert_with(|| Line {
             source: from,
@@ -331,6 +340,7 @@ impl State {
             register,
             group,
             attempts: BTreeMap::new(),
+            fresh: 0,
             spot: Spot::InWork,
         });
         entry.attempts.insert(place, attempt);
@@ -340,7 +350,7 @@ impl State {
             self.by_pair.insert(pair, id);
             self.settle(id, now);
         }
-        displaced
+        None
     }
 
     /// Gives a line, of which nothing is in work, its place; or ends it.
@@ -454,7 +464,7 @@ impl State {
             let Some((_, id)) = head else { continue };
             let Some(line) = self.lines.get_mut(&id) else { continue };
             line.spot = Spot::InWork;
-            let Some(((_, seq), attempt)) = line.attempts.pop_first() else { continue };
+            let Some(((.., seq), attempt)) = line.pop() else { continue };
             self.in_work.insert(id, attempt.peer);
             self.peers.remove(&attempt.peer);
             self.ages.remove(&seq);
@@ -476,7 +486,7 @@ impl State {
 
     fn done(&mut self, id: u64, verdict: Verdict, now: Instant) {
         let Some(line) = self.lines.get(&id) else { return };
-        let (source, name) = (line.source, line.name);
+        let (source, name, waiting) = (line.source, line.name, line.attempts.len());
         let peer = self.in_work.remove(&id);
         match verdict {
             Verdict::Neither => {}
@@ -487,22 +497,24 @@ impl State {
                     let guesses = self.guesses.entry(peer).or_default();
                     *guesses = guesses.saturating_add(1);
                 }
-                self.fail(source, Some(name), now);
+                self.fail(source, Some(name), waiting, now);
                 if !self.is_shared(source) {
-                    self.fail(source, None, now);
+                    self.fail(source, None, waiting, now);
                 }
             }
         }
         self.settle(id, now);
     }
 
-    fn fail(&mut self, source: IpAddr, name: Option<u64>, now: Instant) {
+    /// One more failure, behind which `waiting` attempts wait.
+    fn fail(&mut self, source: IpAddr, name: Option<u64>, waiting: usize, now: Instant) {
         if !self.failed.contains_key(&(source, name)) {
             self.make_room_for_failures(now);
         }
         let neighbours =
             self.is_shared(source) || name.is_some_and(|name| self.known.contains_key(&(name, source)));
-        let longest = if neighbours { LONGEST_WAIT_OF_NEIGHBOURS } else { LONGEST_WAIT };
+        let each = ALL_NEIGHBOURS / u32::try_from(waiting).unwrap_or(u32::MAX).max(1);
+        let longest = if neighbours { LONGEST_WAIT_OF_NEIGHBOURS.min(each) } else { LONGEST_WAIT };
         let none = Failed { times: 0, at: now, ready: now };
         let failed = self.failed.entry((source, name)).or_insert(none);
         failed.times = failed.left(now).saturating_add(1);
@@ -594,7 +606,7 @@ impl State {
     /// Takes out the attempt of `peer`, if one waits.
     fn forget(&mut self, peer: PeerId) -> Option<Attempt> {
         let (id, place) = self.peers.remove(&peer)?;
-        self.ages.remove(&place.1);
+        self.ages.remove(&place.2);
         let line = self.lines.get_mut(&id)?;
         let attempt = line.attempts.remove(&place);
         if !line.attempts.is_empty() {
@@ -850,13 +862,9 @@ mod tests {
         for from in [source(1), LOOPBACK] {
             let mut state = State::new(ANY, &[]);
             let_in(&mut state, from, "ann", at(0));
-            let mut refused = 0;
-            let mut ask = |state: &mut State, slot, now| {
-                refused += usize::from(state.add(from, attempt(slot, "ann"), now).is_some());
-            };
             let mut now = at(0);
             for n in 0..40 {
-                ask(&mut state, n, now);
+                assert!(state.add(from, attempt(n, "ann"), now).is_none());
             }
             for came in [60_u64, 90, 120].map(|seconds| at(seconds * 1000)) {
                 while now < came {
@@ -864,16 +872,15 @@ mod tests {
                     if let Some(slot) = next(&mut state, now, Verdict::Wrong) {
                         for n in core::iter::once(slot).chain(0..40) {
                             if !state.peers.contains_key(&PeerId { slot: n, generation: 0 }) {
-                                ask(&mut state, n, now);
+                                assert!(state.add(from, attempt(n, "ann"), now).is_none());
                             }
                         }
                     }
                     now = now.saturating_add(Duration::from_millis(50));
                 }
-                assert_eq!(state.peers.len(), LINE, "a line is bounded");
+                assert_eq!(state.peers.len(), 40, "each has its place");
                 let ann = 1000 + u32::try_from(came.as_nanos() / 1_000_000_000).unwrap();
-                let displaced = state.add(from, attempt(ann, "ann"), now);
-                assert!(displaced.is_some_and(|other| other.peer.slot < 40));
+                assert!(state.add(from, attempt(ann, "ann"), now).is_none());
                 let served = loop {
                     now = now.saturating_add(Duration::from_millis(50));
                     if let Some(slot) = next(&mut state, now, Verdict::LetIn) {
@@ -885,9 +892,57 @@ mod tests {
                 // Behind it the line goes on, and what a connection did is forgotten with it.
                 state.gone(PeerId { slot: ann, generation: 0 });
             }
-            assert!(refused > 0);
             (0..40).for_each(|slot| state.gone(PeerId { slot, generation: 0 }));
             assert!(state.guesses.is_empty() && state.in_work.is_empty() && state.lines.is_empty());
+        }
+    }
+
+    /// F-06, F-84: guessers at the honest user's name and address, each of which connects anew for each guess, so that none of their
+    /// connections has failed: the user is served in time, also if it has mistyped its password, and nobody is refused.
+    #[test]
+    fn guessers_who_connect_anew_keep_nobody_out() {
+        for (from, guessers) in [(source(1), 16), (source(1), 40), (source(1), 255), (LOOPBACK, 255)] {
+            let mut state = State::new(ANY, &[]);
+            let_in(&mut state, from, "ann", at(0));
+            let (mut slot, mut now, mut looked_at) = (0, at(0), 0);
+            for _ in 0..guessers {
+                slot += 1;
+                assert!(state.add(from, attempt(slot, "ann"), now).is_none());
+            }
+            let mut typo = None;
+            for (came, ann) in [(60, 100_001), (120, 100_002), (180, 100_003)] {
+                let (came, mut served) = (at(came * 1000), None);
+                while now < came.saturating_add(LONGEST) {
+                    if now == came {
+                        // One that has failed before, and fresh ones.
+                        let ann = typo.unwrap_or(ann);
+                        assert!(state.add(from, attempt(ann, "ann"), now).is_none(), "{from}: {guessers}");
+                    }
+                    for attempt in state.expire(now) {
+                        assert!(attempt.peer.slot < 100_000, "{from}: {guessers}");
+                    }
+                    if let Some(next) = next(&mut state, now, Verdict::Wrong) {
+                        looked_at += 1;
+                        if next > 100_000 {
+                            (served, typo) = (Some(now), Some(next));
+                        } else {
+                            state.gone(PeerId { slot: next, generation: 0 });
+                            slot += 1;
+                            assert!(state.add(from, attempt(slot, "ann"), now).is_none());
+                        }
+                    }
+                    now = now.saturating_add(Duration::from_millis(10));
+                }
+                let waited = served.unwrap().saturating_duration_since(came);
+                assert!(waited < LONGEST, "{from}: {guessers}: {waited:?}");
+                // Many that wait bring on more guesses, and no more than any address has.
+                if typo == Some(100_001) && ann != 100_001 {
+                    assert!(waited < Duration::from_secs(8), "{from}: {guessers}: {waited:?} after a slip");
+                }
+            }
+            let seconds = u32::try_from(now.as_nanos() / 1_000_000_000).unwrap();
+            assert!(looked_at <= seconds * PACE.per_second + PACE.burst, "{looked_at} in {seconds} s");
+            assert!(guessers > 16 || looked_at <= seconds + 16, "{looked_at} in {seconds} s");
         }
     }
 
@@ -903,7 +958,7 @@ mod tests {
             now = now.saturating_add(Duration::from_millis(1));
             let from = IpAddr::from([10, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
             let_in(&mut state, from, "eve", now);
-            state.fail(source(9), Some(n.into()), now);
+            state.fail(source(9), Some(n.into()), 0, now);
         }
         assert!(state.known.len() <= KNOWN_OF_ONE + 1);
         assert!(state.known.contains_key(&(state.hasher.hash_one(&attempt(0, "bob").username), source(1))));
