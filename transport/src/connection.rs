@@ -17,7 +17,7 @@ pub use dial::LanesSettings;
 use dial::{Dialling, Established, Target};
 use direct::DirectNews;
 pub use direct::DirectSettings;
-use line::Line;
+use line::{Line, Stall};
 use streams::{StreamNews, Streams};
 use tokio::task::coop;
 use tokio::time::Sleep;
@@ -92,9 +92,13 @@ pub struct ConnectionSettings {
     /// How much of what must arrive may wait for the server to take it, in bytes, or one packet; beyond it the connection ends with
     /// [`Error::Untaken`]. 32 MiB by default.
     pub max_unsent: usize,
+    /// How long the server may take nothing of what waits for it, though it acknowledges what it gets; then the connection ends with
+    /// [`Error::Stalled`]. The same holds for [`flush`](Connection::flush), and for last words. A server may have to wait for memory,
+    /// half a minute by default, before it reads on. 60 s by default.
+    pub write_timeout: Duration,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive).
     pub keepalive: Option<(Duration, Duration, u32)>,
-    /// How long sent bytes may stay unacknowledged (Linux).
+    /// How long sent bytes may stay unacknowledged, or the server may have no room for more of them (Linux, and not on QUIC).
     pub unacknowledged: Option<Duration>,
     /// The first and the last of the ports that the session may listen on, by
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free.
@@ -102,11 +106,12 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// 10 s to connect, 1 MiB of audio and 32 MiB of the rest waiting, dead peers noticed after 14 s, or 28 s if something is sent to them then.
+    /// 10 s to connect, 1 MiB of audio and 32 MiB of the rest waiting, 60 s without any of it taken, dead peers noticed after 14 s, or 28 s if something is sent to them then.
     pub const DEFAULT: Self = Self {
         connect: Duration::from_secs(10),
         backlog: 1024 * 1024,
         max_unsent: 32 * 1024 * 1024,
+        write_timeout: Duration::from_secs(60),
         keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
         unacknowledged: Some(Duration::from_secs(14)),
         ports: None,
@@ -309,6 +314,7 @@ impl<S: Session> Connection<S> {
             queue: Queue::with_limits(settings.backlog, settings.max_unsent),
             out: Vec::new(),
             written: 0,
+            stall: Stall::new(settings.write_timeout),
             shut: false,
             paused_until: None,
             udp,
@@ -348,7 +354,7 @@ impl<S: Session> Connection<S> {
     /// here for long.
     ///
     /// # Errors
-    /// The system's, or that the server takes nothing more; the next [`next`](Self::next) then ends the connection.
+    /// The system's, or that the server takes nothing more, or nothing for too long; the next [`next`](Self::next) then ends the connection.
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             self.collect();

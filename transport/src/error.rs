@@ -23,6 +23,14 @@ pub enum Error {
         /// How many may: [`ConnectionSettings::max_unsent`](crate::ConnectionSettings::max_unsent).
         max: usize,
     },
+    /// The other side has taken nothing for too long.
+    #[error("the other side has taken nothing for {after:?}, and {waiting} bytes wait for it")]
+    Stalled {
+        /// Bytes that wait, but for those that TLS or QUIC holds.
+        waiting: usize,
+        /// How long it may take nothing: [`ConnectionSettings::write_timeout`](crate::ConnectionSettings::write_timeout).
+        after: core::time::Duration,
+    },
     /// A packet that must arrive is larger than this transport can carry.
     #[error("a packet of {len} bytes cannot be sent over TCP + UDP or QUIC, which carry at most {max}")]
     Unsendable {

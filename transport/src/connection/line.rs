@@ -5,8 +5,12 @@ use super::udp_side::News;
 use super::{Step, udp_side::UdpSide};
 use crate::lanes::{Control, Cutter, Kind, MAX_UNIT, put_control};
 use crate::{Error, net::Stream, queue::Queue};
+use core::future::Future;
 use core::ops::Range;
+use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
+use tokio::time::Sleep;
 use voxwire_core::{Cut, FrameBuf, FrameError, Framing, Instant, Lane, PeerIds, Progress};
 
 /// Bytes asked for at a time.
@@ -21,7 +25,9 @@ pub(super) struct Line<F> {
     pub(super) queue: Queue,
     pub(super) out: Vec<u8>,
     pub(super) written: usize,
-    /// Our side is closed.
+    /// How long the other side may take nothing of what waits for it.
+    pub(super) stall: Stall,
+    /// Our side is closed, or being closed.
     pub(super) shut: bool,
     pub(super) paused_until: Option<Instant>,
     pub(super) udp: Option<UdpSide>,
@@ -40,6 +46,42 @@ pub(super) enum Failed {
     Overflow,
     /// A packet is longer than a unit.
     TooLong(usize),
+    /// The other side has taken nothing for too long.
+    Stalled,
+}
+
+/// How long the other side has been taking nothing.
+pub(super) struct Stall {
+    limit: Duration,
+    /// Kept once it has been needed.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// It runs.
+    running: bool,
+}
+
+impl Stall {
+    pub(super) const fn new(limit: Duration) -> Self {
+        Self { limit, timer: None, running: false }
+    }
+
+    /// The other side takes nothing now. True if that has been so for too long; otherwise the task is woken then.
+    fn goes_on(&mut self, cx: &mut Context<'_>) -> bool {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.running {
+            self.running = true;
+            // For longer than there are instants: never.
+            if let Some(at) = tokio::time::Instant::now().checked_add(limit) {
+                timer.as_mut().reset(at);
+            }
+        }
+        timer.as_mut().poll(cx).is_ready()
+    }
+
+    /// The other side has taken something, or nothing waits for it.
+    const fn ends(&mut self) {
+        self.running = false;
+    }
 }
 
 /// What was read, and where it lies in the buffer.
@@ -87,6 +129,11 @@ impl<F: Framing> Line<F> {
             Some(Failed::Overflow) => {
                 let (waiting, max) = self.queue.reliable();
                 Err(Error::Untaken { waiting, max })
+            }
+            Some(Failed::Stalled) => {
+                let written = self.out.len().saturating_sub(self.written);
+                let waiting = self.queue.len().saturating_add(written);
+                Err(Error::Stalled { waiting, after: self.stall.limit })
             }
         }
     }
@@ -157,8 +204,13 @@ impl<F: Framing> Line<F> {
         }
         self.write(cx)?;
         if closing && self.is_written() {
+            self.shut = true;
             // Whether the peer answers does not matter any more.
-            return self.stream.poll_shutdown(cx).map(|_| Ok(None));
+            if self.stream.poll_shutdown(cx).is_ready() {
+                return Poll::Ready(Ok(None));
+            }
+            self.stalls(cx)?;
+            return Poll::Pending;
         }
         if closing {
             // The session wants to hear no more.
@@ -225,17 +277,20 @@ impl<F: Framing> Line<F> {
         }
     }
 
-    pub(super) fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+    pub(super) fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         loop {
             if self.written == self.out.len() {
                 if self.queue.push_pending(&mut self.cutter).is_err() {
                     self.failed = Some(Failed::Overflow);
                 }
                 if self.queue.is_empty() {
-                    return match self.stream.poll_flush(cx) {
-                        Poll::Ready(Err(error)) => Err(error),
-                        _ => Ok(()),
-                    };
+                    match self.stream.poll_flush(cx) {
+                        Poll::Ready(Err(error)) => return Err(error.into()),
+                        Poll::Ready(Ok(())) if self.shut => {}
+                        Poll::Ready(Ok(())) => self.stall.ends(),
+                        Poll::Pending => return self.stalls(cx),
+                    }
+                    return Ok(());
                 }
                 let mut spent = core::mem::replace(&mut self.out, self.queue.take());
                 spent.clear();
@@ -243,11 +298,23 @@ impl<F: Framing> Line<F> {
                 self.written = 0;
             }
             match self.stream.poll_write(cx, self.out.get(self.written..).unwrap_or(&[])) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(n)) => self.written = self.written.saturating_add(n),
-                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return self.stalls(cx),
+                Poll::Ready(Ok(n)) => {
+                    self.written = self.written.saturating_add(n);
+                    self.stall.ends();
+                }
+                Poll::Ready(Err(error)) => return Err(error.into()),
             }
         }
+    }
+
+    /// The other side takes nothing now; an error if that has been so for too long.
+    fn stalls(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.stall.goes_on(cx) {
+            self.failed = Some(Failed::Stalled);
+            return self.check();
+        }
+        Ok(())
     }
 
     /// Shakes hands, where the framing has to, before the session hears of the connection.

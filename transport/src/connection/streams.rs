@@ -1,7 +1,7 @@
 //! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
 
 use super::dial::socket_options;
-use super::line::Line;
+use super::line::{Line, Stall};
 use super::{ConnectionSettings, Step};
 use crate::Error;
 use crate::lanes::Cutter;
@@ -128,6 +128,7 @@ impl<F: Framing> Streams<F> {
             queue: Queue::with_limits(self.settings.backlog, self.settings.max_unsent),
             out: Vec::new(),
             written: 0,
+            stall: Stall::new(self.settings.write_timeout),
             shut: false,
             paused_until: None,
             udp: None,

@@ -1,0 +1,222 @@
+//! A client whose server acknowledges what it gets, and takes none of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+use core::time::Duration;
+use std::sync::Arc;
+use tokio::time::{Instant as Moment, timeout};
+use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Output, PeerId, Session};
+use voxwire_transport::tls::rustls::crypto::ring::default_provider;
+use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use voxwire_transport::{Connection, ConnectionSettings, Error, Hub, HubSettings, LanesSettings, Listener};
+
+const LIMIT: Duration = Duration::from_millis(700);
+const SETTINGS: ConnectionSettings =
+    ConnectionSettings { write_timeout: LIMIT, unacknowledged: None, ..ConnectionSettings::DEFAULT };
+
+/// Says what it is told to, and reads nothing for an hour if it is `deaf`.
+struct Saying {
+    deaf: bool,
+    peers: Vec<PeerId>,
+    closed: usize,
+    outbox: Outbox,
+}
+
+impl Saying {
+    fn new(deaf: bool) -> Self {
+        Self { deaf, peers: Vec::new(), closed: 0, outbox: Outbox::new(8 << 20) }
+    }
+
+    /// More than all buffers on the way hold.
+    fn say_much(&mut self) {
+        for _ in 0..7000 {
+            self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, &[7; 1000]).unwrap();
+        }
+    }
+}
+
+impl Session for Saying {
+    type Framing = LengthPrefix;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> LengthPrefix {
+        LengthPrefix { width: 2, little_endian: false, adjust: 0, min: 2, max: 2000 }
+    }
+
+    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => {
+                self.peers.push(peer);
+                if self.deaf {
+                    self.outbox.pause(peer, now.saturating_add(Duration::from_secs(3600)));
+                }
+            }
+            Input::Closed { peer } => {
+                self.peers.retain(|&known| known != peer);
+                self.closed += 1;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {
+        self.peers.iter().for_each(|&peer| self.outbox.close(peer));
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Tcp,
+    Tls,
+    Quic,
+}
+
+fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let server = ServerConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (server.into(), client.into())
+}
+
+/// A client of a server that never reads.
+async fn client(by: By) -> (Connection<Saying>, voxwire_transport::Handle<Saying>) {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let (server, trusting) = certificate();
+    let listener = match by {
+        By::Tcp => Listener::bind(any).unwrap(),
+        By::Tls => Listener::bind(any).unwrap().with_tls(server),
+        By::Quic => Listener::bind_quic(any, &server).unwrap(),
+    };
+    let address = listener.local_addr().unwrap().to_string();
+    let hub = Hub::spawn(vec![listener], Saying::new(true), (), HubSettings::DEFAULT);
+    let (session, name) = (Saying::new(false), "game.example".try_into().unwrap());
+    let connected = match by {
+        By::Tcp => Connection::connect(&address, session, SETTINGS).await,
+        By::Tls => Connection::connect_tls(&address, name, trusting, session, SETTINGS).await,
+        By::Quic => {
+            let lanes = LanesSettings::default();
+            Connection::connect_quic(&address, name, trusting, lanes, session, SETTINGS).await
+        }
+    };
+    let mut connection = connected.unwrap();
+    connection.next().await.expect("connected");
+    (connection, hub)
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let begun = Moment::now();
+    let result = timeout(Duration::from_secs(20), what).await.expect("an end");
+    assert!(begun.elapsed() >= LIMIT, "{:?}", begun.elapsed());
+    result
+}
+
+fn check(by: By, error: &Error) {
+    assert!(
+        matches!(error, Error::Stalled { after: LIMIT, waiting } if *waiting > 1_000_000),
+        "{by:?}: {error:?}"
+    );
+    assert!(error.to_string().starts_with("the other side has taken nothing for 700ms, and "), "{error}");
+}
+
+/// F-16: a server that acknowledges and never reads ends a connection in time, and the client is told why.
+#[tokio::test]
+async fn f_16_a_client_does_not_wait_for_ever_for_a_server_that_takes_nothing() {
+    for by in [By::Tcp, By::Tls, By::Quic] {
+        let (mut connection, _hub) = client(by).await;
+        connection.call(|session, _| session.say_much());
+        soon(async { while connection.next().await.is_some() {} }).await;
+        assert_eq!(connection.session().closed, 1, "{by:?}: the session knows");
+        check(by, connection.error().unwrap());
+    }
+}
+
+/// F-16: who waits for all to be written is told, too.
+#[tokio::test]
+async fn f_16_flushing_ends_where_the_server_takes_nothing() {
+    for by in [By::Tcp, By::Tls, By::Quic] {
+        let (mut connection, _hub) = client(by).await;
+        connection.call(|session, _| session.say_much());
+        let error = soon(connection.flush()).await.unwrap_err();
+        check(by, &error);
+        while connection.next().await.is_some() {}
+        check(by, connection.error().unwrap());
+    }
+}
+
+/// F-16: last words that nobody takes are given up.
+#[tokio::test]
+async fn f_16_last_words_end_where_the_server_takes_nothing() {
+    for by in [By::Tcp, By::Tls, By::Quic] {
+        let (mut connection, _hub) = client(by).await;
+        connection.call(|session, _| session.say_much());
+        connection.shutdown();
+        soon(async { while connection.next().await.is_some() {} }).await;
+        assert_eq!(connection.session().closed, 0, "{by:?}: it was the session's will");
+    }
+}
+
+/// F-16: a server that is slow, and takes something now and then, keeps its clients.
+#[tokio::test]
+async fn a_server_that_takes_a_little_at_a_time_keeps_its_clients() {
+    use tokio::io::AsyncReadExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connect = Connection::connect(&address, Saying::new(false), SETTINGS);
+    let (connection, server) = tokio::join!(connect, listener.accept());
+    let (mut connection, (mut server, _)) = (connection.unwrap(), server.unwrap());
+    connection.next().await.expect("connected");
+    connection.call(|session, _| session.say_much());
+    let reading = async {
+        let mut some = vec![0; 1 << 20];
+        for _ in 0..7 {
+            tokio::time::sleep(LIMIT / 3).await;
+            server.read_exact(&mut some[..1_000_000]).await.unwrap();
+        }
+    };
+    let (flushed, ()) = tokio::join!(connection.flush(), reading);
+    flushed.unwrap();
+    assert!(connection.error().is_none());
+}
