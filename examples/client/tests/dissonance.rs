@@ -3,6 +3,7 @@
 mod kit;
 
 use kit::{Client, Server, temporary};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav};
 use voxwire_server::{Profile, Protocol};
 
@@ -207,4 +208,64 @@ fn f_14_voice_in_the_clear_is_said_once_and_refused_where_that_is_asked_for() {
             assert!(code == Some(2) && error.contains("--encrypted-only"), "{clear}: {error}");
         }
     }
+}
+
+/// Passes TCP alone on to the server, on an address where nothing takes datagrams.
+fn without_udp(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.9:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((near, _)) = listener.accept() {
+            let far = TcpStream::connect(server).unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    address
+}
+
+/// F-22: where UDP never gets through the client says so, once: what happened, and what mends it.
+#[test]
+fn f_22_a_client_whose_udp_never_gets_through_says_so_once_and_what_mends_it() {
+    let server = Server::start(Protocol::Dissonance);
+    let bob = server.spawn("--name bob join Red", "joined");
+    let address = without_udp(server.address);
+    let out = server.command_to(address, "--name alice join Red --play tone --for 5").output().unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success(), "{said}");
+    let blocked: Vec<&str> = said.lines().filter(|line| line.contains("UDP")).collect();
+    let [line] = blocked[..] else { panic!("{said}") };
+    let port = server.address.port();
+    let expected = format!(
+        "UDP is blocked: 127.0.0.9:{port} does not answer by UDP. Voice goes by TCP, later than it might,"
+    );
+    assert!(
+        line.starts_with(&expected) && line.ends_with(&format!("let UDP through to port {port}")),
+        "{line}"
+    );
+    bob.until("\"alice\" has left");
+    bob.signal("-INT");
+    let (code, out, _) = bob.end();
+    assert!(code == Some(0) && out.contains("heard \"alice\"") && out.contains(" 0 lost"), "{out}");
+}
+
+/// F-22, F-66: a server that is away for a moment is no reason to call UDP blocked.
+#[test]
+fn f_22_after_a_restart_of_the_server_udp_is_not_called_blocked() {
+    let mut server = Server::start(Protocol::Dissonance);
+    let port = server.address.port();
+    let bob = server.spawn("--name bob join Red", "voice goes by UDP");
+    server.stop();
+    bob.until("trying again");
+    drop(server);
+    let _again = Server::with(Protocol::Dissonance, |config| config.dissonance.port = port);
+    bob.until("joined");
+    std::thread::park_timeout(std::time::Duration::from_secs(5));
+    bob.signal("-INT");
+    let (code, out, _) = bob.end();
+    assert!(code == Some(0) && !out.contains("blocked"), "{out}");
 }

@@ -108,7 +108,10 @@ fn d_15_where_udp_is_blocked_voice_goes_by_tcp_and_comes_back() {
     let Some(log) = run("udp-blocked") else { return };
     let (alice, bob) = (log("alice"), log("bob"));
     let said = |text: &str| alice.lines().position(|line| line.contains(text));
-    let (blocked, back) = (said("UDP is blocked: voice goes by TCP"), alice.rfind("voice goes by UDP"));
+    let (blocked, back) = (
+        said("UDP is blocked: 10.9.0.1:4244 does not answer by UDP. Voice goes by TCP"),
+        alice.rfind("voice goes by UDP"),
+    );
     assert!(blocked.is_some() && back > alice.find("UDP is blocked"), "{alice}");
     let (frames, gap) = heard(&bob);
     assert!(frames >= 330 && gap < 2000, "{bob}");

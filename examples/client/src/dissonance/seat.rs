@@ -21,7 +21,7 @@ use voxwire_dissonance::{
     Recipient, SessionState, Speech, Target,
 };
 use voxwire_server::QUIC_PORT;
-use voxwire_transport::{Connection, LanesSettings};
+use voxwire_transport::{Connection, LanesSettings, UdpState};
 
 /// What a client is told at the start.
 #[derive(Debug, Clone)]
@@ -107,7 +107,7 @@ pub(crate) struct Seat {
     loudspeaker: Option<Loudspeaker>,
     text_sent: bool,
     /// What was said of UDP last.
-    udp: Option<bool>,
+    udp: Option<UdpState>,
     summary: Summary,
     /// The loudest sample said and heard lately.
     levels: (f64, f64),
@@ -387,20 +387,25 @@ impl Seat {
     }
 
     fn watch_udp(&mut self) {
-        let udp = self.connection.udp();
-        if udp == self.udp || udp.is_none() {
+        let (Some(state), Some(server)) = (self.connection.udp_state(), self.connection.udp_server()) else {
+            return;
+        };
+        // Before there is an answer, or none for long enough, there is nothing to say.
+        if state == UdpState::Binding || self.udp.replace(state) == Some(state) {
             return;
         }
-        let text = match udp {
-            Some(true) => "voice goes by UDP",
-            _ if self.options.lanes.fallback => "UDP is blocked: voice goes by TCP until it is not",
-            _ => "UDP is blocked: voice is lost until it is not",
+        let up = state == UdpState::Up;
+        let way = if self.options.lanes.fallback { "goes by TCP, later than it might," } else { "is lost" };
+        let text = if up {
+            "voice goes by UDP".into()
+        } else {
+            format!(
+                "UDP is blocked: {server} does not answer by UDP. Voice {way} until it does. Firewalls on the way have to let \
+                 UDP through to port {}",
+                server.port()
+            )
         };
-        // Before it was ever bound there is nothing to say.
-        if udp == Some(true) || self.udp.is_some() {
-            self.report.event("udp", json!({ "up": udp }), text);
-            self.udp = udp;
-        }
+        self.report.event("udp", json!({ "up": up, "server": server.to_string() }), &text);
     }
 
     /// Mixes what is heard in one tick.
