@@ -98,7 +98,7 @@ fn run(flags: Flags) -> Result<(), Error> {
         encrypted_only: flags.encrypted_only,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         match flags.what {
             What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
             What::Opcode(flags) => opcode::run(link, *flags, &report).await,
@@ -107,5 +107,7 @@ fn run(flags: Flags) -> Result<(), Error> {
             What::Syfala(flags) => syfala::run(link, *flags, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
         }
-    })
+    });
+    report.end();
+    result
 }

@@ -1,8 +1,11 @@
 //! What the user, or a script, sees.
 
+mod screen;
+
 use core::fmt;
 use core::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use screen::{MeterTerminal, Screen};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +19,8 @@ pub(crate) struct Report {
     /// Nothing is printed at all, whatever it is.
     mute: bool,
     meter: ProgressBar,
+    /// Where lines go.
+    screen: Option<Screen>,
     /// Prints instead of standard output.
     printer: Option<Arc<Mutex<Printer>>>,
 }
@@ -32,12 +37,16 @@ impl fmt::Debug for Report {
 impl Report {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         let show = !json && !quiet && std::io::stderr().is_terminal();
-        let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let screen = Screen::start();
+        let target = match screen.clone().filter(|_| show) {
+            Some(screen) => ProgressDrawTarget::term_like_with_hz(Box::new(MeterTerminal::new(screen)), 20),
+            None => ProgressDrawTarget::hidden(),
+        };
         let meter = ProgressBar::with_draw_target(None, target);
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
             meter.set_style(style);
         }
-        Self { json, quiet, mute: false, meter, printer: None }
+        Self { json, quiet, mute: false, meter, screen, printer: None }
     }
 
     /// One that prints nothing.
@@ -88,10 +97,9 @@ impl Report {
             let mut print = printer.lock().unwrap_or_else(PoisonError::into_inner);
             return print(line);
         }
-        let print = || {
-            let mut out = std::io::stdout().lock();
-            // Whoever reads may be gone; the call goes on.
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        let print = || match &self.screen {
+            Some(screen) => screen.line(line),
+            None => drop(writeln!(std::io::stdout().lock(), "{line}")),
         };
         // A meter that shows nothing yet would appear.
         if self.meter.message().is_empty() { print() } else { self.meter.suspend(print) }
@@ -104,6 +112,7 @@ impl Report {
 
     /// Where a call is: how long it has lasted, and how loud the two sides are (0 to 1).
     pub(crate) fn progress(&self, lasted: Duration, sent: f64, heard: f64) {
+        self.live();
         let seconds = lasted.as_secs();
         let bar = |peak: f64| {
             // 48 dB below full scale is an empty bar.
@@ -118,6 +127,16 @@ impl Report {
             seconds % 60
         ));
         self.meter.tick();
+    }
+
+    /// Something goes on from now on that no reader may hold up.
+    pub(crate) fn live(&self) {
+        self.screen.iter().for_each(Screen::live);
+    }
+
+    /// The program is over: waits for what has been printed to be read, for two seconds at most if there was a call.
+    pub(crate) fn end(&self) {
+        self.screen.iter().for_each(Screen::end);
     }
 
     /// The call is over.

@@ -4,9 +4,13 @@ use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 
 /// Where standard output and standard error are written to: the borders themselves.
-const BORDERS: [(&str, &str); 6] = [
+const BORDERS: [(&str, &str); 9] = [
     // Escapes every line.
     ("client/src/report.rs", "stdout().lock()"),
+    // Writes those lines, and the meter, in which there is no text from outside.
+    ("client/src/report/screen.rs", "stdout().lock()"),
+    ("client/src/report/screen.rs", "stderr().lock()"),
+    ("client/src/report/screen.rs", "Term::stderr().size()"),
     // The terminal's title, escaped there.
     ("client/src/msgpack/chat/lines.rs", "stdout().lock()"),
     // Lines that the log's formatter has escaped.

@@ -188,6 +188,7 @@ impl Seat {
 
     /// Does what the options say, to the end.
     pub(crate) async fn run(mut self) -> Result<Summary, Error> {
+        self.report.live();
         let mut ticks: Interval = interval(TICK);
         // After a hitch the sound goes on where it is due.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -98,6 +98,7 @@ impl Phone {
         let connection = link.connect(DEFAULT_PORT, client).await?;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        report.live();
         let mut phone = Self { connection, options, report, signals, calls: 0 };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
