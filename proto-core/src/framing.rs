@@ -45,6 +45,11 @@ pub trait Framing {
         true
     }
 
+    /// Whether [`takes`](Self::takes) is true only of answers to what the peer has sent.
+    fn answers_only(&self) -> bool {
+        false
+    }
+
     /// The session's present limit for this peer, in bytes; a framing that sees the message kind early may hold other
     /// kinds to a smaller one.
     fn set_max(&mut self, max: usize);

@@ -29,6 +29,18 @@ pub enum Input<'a> {
         /// Which peer.
         peer: PeerId,
     },
+    /// Everything that was sent to the peer before an [`Output::Probe`], which its transport cannot answer, has been written: its
+    /// connection takes more. Once for each.
+    Written {
+        /// Which peer.
+        peer: PeerId,
+    },
+    /// The peer's transport takes nothing but answers: frames that are none are dropped, see [`Framing::takes`]. Comes before the frame
+    /// that shows it.
+    AnswersOnly {
+        /// Which peer.
+        peer: PeerId,
+    },
     /// A peer is gone. Never follows an [`Output::Close`] of that peer.
     Closed {
         /// The peer that is gone.
@@ -120,7 +132,8 @@ pub enum Output<'s> {
         /// The peer.
         peer: PeerId,
     },
-    /// Ask the peer's transport whether it has read everything sent so far; [`Input::Answered`] follows where it can answer that.
+    /// Ask the peer's transport whether it has read everything sent so far: [`Input::Answered`] follows. Where it cannot answer that,
+    /// [`Input::Written`] follows, once everything has been written.
     Probe {
         /// The peer.
         peer: PeerId,

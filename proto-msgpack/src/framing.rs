@@ -622,8 +622,11 @@ impl voxwire_core::Framing for Framing {
 
     /// An old REQ socket, which does not say what it is, is known by its delimiters.
     fn takes(&self, frame: &[u8]) -> bool {
-        let answers_only = self.answers_only || (self.delimited && self.version == Version::V1);
-        !answers_only || is_response(frame)
+        !self.answers_only() || is_response(frame)
+    }
+
+    fn answers_only(&self) -> bool {
+        self.answers_only || (self.delimited && self.version == Version::V1)
     }
 
     fn set_max(&mut self, max: usize) {

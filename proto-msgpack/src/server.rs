@@ -235,6 +235,8 @@ struct Peer {
     turn: bool,
     /// The largest message that the driver has been told of.
     max_frame: usize,
+    /// It can be sent nothing but answers: whatever it logs in for, it is for requests.
+    answers_only: bool,
     /// It has asked to be let in: the driver waits to be told how large messages may be then.
     entering: bool,
     /// Since when the stream is over, of which requests are left.
@@ -473,6 +475,7 @@ impl Server {
             queue: Waiting::default(),
             turn: false,
             max_frame: before_login(&self.settings),
+            answers_only: false,
             entering: false,
             gone: None,
             conduct: Conduct {
@@ -631,7 +634,11 @@ impl Session for Server {
                 }
                 self.frame(now, peer, bytes)
             }
-            Input::Answered { peer } => Ok(self.has_answered(peer)),
+            Input::Answered { peer } | Input::Written { peer } => Ok(self.has_answered(peer)),
+            Input::AnswersOnly { peer } => {
+                self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?.answers_only = true;
+                Ok(None)
+            }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
             Input::Crowded => {
                 if let Some(&(_, oldest)) = self.strangers.first() {

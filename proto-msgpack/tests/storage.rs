@@ -4,10 +4,11 @@
 mod hall;
 
 use core::time::Duration;
-use hall::{Hall, call, create, join, login, register, send};
-use voxwire_core::{Input, Lane, Session};
+use hall::{Hall, call, create, join, login, register, send, whisper};
+use voxwire_core::{Framing as _, Handler, Input, Lane, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::{
-    ClientCommand, ClientSettings, Code, Refusal, Secret, ServerCommand, ServerMessage, Text, Ticket,
+    ClientCommand, ClientSettings, Code, Refusal, Secret, Server, ServerCommand, ServerMessage, Text, Ticket,
+    zmtp,
 };
 
 /// The question that was asked first and is not answered.
@@ -160,7 +161,7 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
     hall.code(bob, ClientCommand::Logout);
     hall.office(|server, _, now| {
         assert!(server.connections(b"bob").is_empty());
-        let peer = voxwire_core::PeerId { slot: 0, generation: 0 };
+        let peer = PeerId { slot: 0, generation: 0 };
         let update = ServerMessage::Whisper { sender: "ann".into(), content: "x".into() };
         assert!(server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err());
     });
@@ -203,8 +204,8 @@ fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_de
         hall.sim.disconnect(link);
         hall.wait();
         hall.office(|server, office, now| {
-            let peer = voxwire_core::PeerId { slot: 50, generation: 0 };
-            let (via, from) = (voxwire_core::Via::Accepted, Some(([10, 0, 0, 2], 4000).into()));
+            let peer = PeerId { slot: 50, generation: 0 };
+            let (via, from) = (Via::Accepted, Some(([10, 0, 0, 2], 4000).into()));
             server.handle_input(now, Input::Opened { peer, via, from }).unwrap();
             let message = voxwire_msgpack::ClientMessage::CreateGroup {
                 username: "bob".into(),
@@ -269,7 +270,7 @@ fn m_08_a_log_out_right_behind_the_first_request_says_that_all_has_arrived() {
     let mut hall = Hall::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(bob, ClientCommand::Logout);
-    assert_eq!(hall.code(ann, hall::whisper("bob", "hello")), "SUCCESS");
+    assert_eq!(hall.code(ann, whisper("bob", "hello")), "SUCCESS");
     hall.ask(bob, login("bob", "geheim"));
     let token = "00000000-0000-4000-8000-000000000003";
     let leave = [&b"\xa7request\xaaleave_call\xa3bob\xd9\x24"[..], token.as_bytes()].concat();
@@ -307,12 +308,94 @@ fn f_33_the_next_part_can_follow_when_the_transport_has_read_the_one_before() {
             let log = hall.office(|_, office, _| office.log.take());
             log.into_iter().map(|event| event.split(' ').next().unwrap_or_default().to_string()).collect()
         };
-        hall.sim.run_for(Duration::from_millis(15));
-        assert!(told(&mut hall).is_empty(), "the answer is on its way");
-        hall.sim.run_for(Duration::from_millis(20));
         let zmtp = dialect == voxwire_msgpack::Dialect::Zmtp;
-        assert_eq!(told(&mut hall), if zmtp { vec!["Taken"] } else { vec![] }, "once, and for all of it");
+        if zmtp {
+            hall.sim.run_for(Duration::from_millis(15));
+            assert!(told(&mut hall).is_empty(), "the answer is on its way");
+            hall.sim.run_for(Duration::from_millis(20));
+            assert_eq!(told(&mut hall), ["Taken"], "once, and for all of it");
+        } else {
+            // Whoever cannot be asked has it as fast as its connection takes it.
+            assert_eq!(told(&mut hall), ["Taken"; 3]);
+        }
         hall.sim.run_for(Duration::from_secs(31));
         assert_eq!(told(&mut hall), ["Received"]);
+    }
+}
+
+/// F-38, F-07: a REQ socket can be sent nothing but answers. What is kept for its user stays kept, and what is sent to the user meanwhile
+/// is kept, until a log-in with another socket; in every version of ZMTP.
+#[test]
+fn f_38_what_is_kept_stays_until_a_log_in_that_can_receive_it() {
+    let greeting = |version| {
+        let mut bytes = Vec::new();
+        match version {
+            3 => {
+                zmtp::put_greeting(&mut bytes);
+                // READY, as libzmq says it.
+                bytes.extend(b"\x04\x26\x05READY\x0bSocket-Type\0\0\0\x03REQ\x08Identity\0\0\0\0");
+            }
+            2 => bytes.extend(b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x03\0\0"),
+            _ => bytes.extend(b"\x01\0"),
+        }
+        bytes
+    };
+    for version in [1, 2, 3] {
+        let mut hall = Hall::safe();
+        let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+        hall.code(bob, ClientCommand::Logout);
+        assert_eq!(hall.code(ann, whisper("bob", "kept")), "SUCCESS");
+        // What a driver does with its stream.
+        let req = PeerId { slot: 900, generation: 0 };
+        let mut framing = hall.office(|server, _, _| server.framing());
+        let mut log_in = greeting(version);
+        let body = b"\xa7request\xa5login\xa3bob\xa6geheim";
+        let (more, head) =
+            if version == 1 { (&b"\x01\x01"[..], 1 + body.len() as u8) } else { (&b"\x01\0"[..], 0) };
+        log_in.extend(more);
+        log_in.extend(if version == 1 { [head, 0] } else { [0, body.len() as u8] });
+        log_in.extend(body);
+        let sent = hall.office(|server, office, now| {
+            server.handle_input(now, Input::Opened { peer: req, via: Via::Accepted, from: None }).unwrap();
+            let (mut at, mut told, mut sent) = (0, false, Vec::new());
+            while at < log_in.len() {
+                match framing.next_frame(&log_in[at..]).unwrap() {
+                    Progress::Skip(n) => at += n.get(),
+                    Progress::Frame { header, body } => {
+                        if framing.answers_only() && !core::mem::replace(&mut told, true) {
+                            server.handle_input(now, Input::AnswersOnly { peer: req }).unwrap();
+                        }
+                        let bytes = &log_in[at + header..][..body];
+                        let input = Input::Frame { peer: req, lane: Lane::Reliable, bytes };
+                        let event = server.handle_input(now, input).unwrap().unwrap();
+                        Handler::<Server>::on_event(office, server, now, event);
+                        at += header + body;
+                    }
+                    Progress::NeedMore(n) => panic!("{n} at {at} of {version}"),
+                }
+            }
+            assert!(told, "{version}");
+            for output in server.outputs() {
+                if let Output::Send { to, frame, .. } = output {
+                    assert_eq!(to, req);
+                    assert!(framing.takes(frame), "nothing is lost on the way");
+                    sent.push(frame.to_vec());
+                }
+            }
+            server.advance(usize::MAX);
+            sent
+        });
+        assert!(matches!(&sent[..], [answer] if answer.starts_with(b"\xa8response\xa5login\0")), "{sent:x?}");
+        assert_eq!(hall.code(ann, whisper("bob", "meanwhile")), "SUCCESS");
+        // Long after all that was delivered would have counted as received.
+        hall.sim.run_for(Duration::from_secs(100));
+        let (bob, _) = hall.client();
+        hall.heard(bob);
+        hall.ask(bob, login("bob", "geheim"));
+        let heard = hall.heard(bob);
+        assert!(
+            heard.len() == 3 && heard[0].contains("kept") && heard[1].contains("meanwhile"),
+            "{version}: {heard:?}"
+        );
     }
 }

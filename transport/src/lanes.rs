@@ -315,6 +315,13 @@ impl<F: Framing> Framing for Cutter<F> {
         }
     }
 
+    fn answers_only(&self) -> bool {
+        match self {
+            Self::Plain(framing) => framing.answers_only(),
+            Self::Lanes(_) => false,
+        }
+    }
+
     fn probe(&mut self) -> bool {
         match self {
             Self::Plain(framing) => framing.probe(),

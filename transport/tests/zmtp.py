@@ -78,7 +78,7 @@ def req(address):
     answer = ask("login", "ann", "geheim")
     assert answer[:4] == ["response", "login", 0, "ann"], answer
     token = answer[4]
-    # A text to oneself would come before the answer, and end the connection: it is not sent.
+    # A text to oneself would come before the answer, and end the connection: it is kept for a log-in that can receive it.
     assert ask("whisper", "ann", token, "ann", "hello") == ["response", "whisper", 0]
     assert ask("fly") == ["response", "fly", 1023]
     # A DEALER that does by hand what a REQ does has the same.

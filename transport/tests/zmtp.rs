@@ -5,9 +5,11 @@ use core::net::SocketAddr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
-use voxwire_core::{Handler, Instant, Session as _};
-use voxwire_msgpack::{Server, ServerCommand, ServerEvent, Settings, Ticket};
+use voxwire_core::{Handler, Instant, Message as _, Session as _};
+use voxwire_msgpack::{Server, ServerCommand, ServerEvent, ServerMessage, Settings, Ticket, Wire};
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// A Python that has zmq, Debian's if there is one; without it the test says that it is skipped.
@@ -53,7 +55,7 @@ impl Handler<Server> for SlowDesk {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         match event {
             ServerEvent::LoggingIn { ticket, .. } => self.tickets.send(ticket).unwrap(),
-            ServerEvent::Registering { ticket, .. } => {
+            ServerEvent::Registering { ticket, .. } | ServerEvent::Keeping { ticket, .. } => {
                 server.handle_command(now, ServerCommand::Allow { ticket }).unwrap();
             }
             _ => {}
@@ -205,4 +207,68 @@ fn f_80_a_recording_that_is_too_large_is_answered_and_the_connection_lives() {
     send(&mut stream, &objects(&[b"request", b"logout", b"bob"]));
     assert_eq!(read(&mut stream, 21)[2..], *b"\xa8response\xa6logout\xcd\x02\x00");
     assert_eq!((hub.stats().broken, hub.stats().partial), (0, 0));
+}
+
+/// Delivers so many texts of a mebibyte to whoever logs in, each when there is room for it.
+struct Postman {
+    left: Arc<AtomicUsize>,
+    update: Vec<u8>,
+}
+
+impl Handler<Server> for Postman {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let (peer, ticket) = match event {
+            ServerEvent::LoggingIn { peer, ticket, .. } => (peer, Some(ticket)),
+            ServerEvent::Taken { peer } => (peer, None),
+            _ => return,
+        };
+        if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            let update = ServerMessage::decode(&self.update, &Wire::CLIENT).unwrap();
+            server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+        }
+        if let Some(ticket) = ticket {
+            let token = b"00000000-0000-4000-8000-000000000001"[..].into();
+            server.handle_command(now, ServerCommand::Admit { ticket, token }).unwrap();
+        }
+    }
+}
+
+/// F-33: a peer that cannot be asked what it has read, in ZMTP before 3.1 and in plain objects, gets the next part as soon as its
+/// connection has taken the one before; one that does not read gets no more than its connection takes.
+#[test]
+fn f_33_the_next_part_follows_as_fast_as_the_connection_takes_it() {
+    let runtime = runtime();
+    let samples = [&b"\xdd\x00\x10\x00\x00"[..], &vec![7; 1 << 20]].concat();
+    let update = [&b"\xa6update\xa9voice_msg\xa3ann\x01\xcd\xac\x44"[..], &samples].concat();
+    let login = b"\xa7request\xa5login\xa3bob\xa1x";
+    let zmtp = [
+        &b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL"[..],
+        &[0; 48],
+        b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0\0\x14",
+        login,
+    ]
+    .concat();
+    const PARTS: usize = 64;
+    for hello in [login.to_vec(), zmtp] {
+        let _inside = runtime.enter();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let left = Arc::new(AtomicUsize::new(PARTS));
+        let postman = Postman { left: left.clone(), update: update.clone() };
+        let server = Server::new(Settings::DEFAULT, 1, digest);
+        let settings = HubSettings { backlog: 64 << 20, ..HubSettings::DEFAULT };
+        let _hub = Hub::spawn(vec![listener], server, postman, settings);
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(&hello).unwrap();
+        let (mut got, mut buffer) = (0, vec![0; 1 << 16]);
+        // One that reads nothing is sent what its connection takes, and one part more.
+        std::thread::park_timeout(Duration::from_millis(500));
+        assert!((PARTS / 2..PARTS).contains(&left.load(Relaxed)), "{left:?}");
+        while got < PARTS * update.len() {
+            let n = stream.read(&mut buffer).unwrap();
+            assert!(n > 0, "{got} bytes");
+            got += n;
+        }
+    }
 }

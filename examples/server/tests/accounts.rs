@@ -61,6 +61,36 @@ async fn log_in(address: SocketAddr, name: &str) -> (User, Vec<String>) {
     }
 }
 
+/// F-33: a client that cannot be asked what it has read, as none can before ZMTP 3.1, has four long recordings as fast as its connection
+/// takes them.
+#[test]
+fn f_33_kept_recordings_do_not_trickle_to_clients_that_cannot_be_asked() {
+    let server = start_with("trickle", "");
+    let address = server.address("msgpack zmtp");
+    runtime().block_on(async {
+        let (mut ann, _) = log_in(address, "ann").await;
+        // Ten seconds, three bytes a sample.
+        let samples: Vec<i16> = (0..441_000).map(|n| (n % 20_000) as i16 + 300).collect();
+        for _ in 0..4 {
+            let recording = ClientCommand::VoiceMsg {
+                recipient: "bob".into(),
+                channels: 1,
+                sample_rate: 44_100,
+                samples: samples[..].into(),
+            };
+            assert!(ann.ask(recording).await.ends_with(DONE));
+        }
+        let mut bob = User::connect(address, Dialect::Plain).await;
+        bob.send(login("bob", "geheim"));
+        let mut heard = Vec::new();
+        // (Whoever waits for the next event gives up after 20 s.)
+        while heard.iter().filter(|event: &&String| event.starts_with("VoiceMsg")).count() < 4 {
+            heard.push(bob.hear().await);
+        }
+        assert!(heard.iter().any(|event| event.starts_with("LoggedIn")), "{heard:?}");
+    });
+}
+
 /// F-84: a restart brings everybody back at once, and all are let in. F-40: in the memory of two hashes.
 #[test]
 fn c_04_everybody_who_logs_in_at_once_is_let_in() {

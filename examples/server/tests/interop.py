@@ -137,6 +137,18 @@ def dealer(address):
     # A REQ socket puts an empty frame in front of each request, and takes no response without one.
     req = Client(context, address, zmq.REQ)
     req.expect(req.ask("register", "eve", "geheim"), "response", "register", 0)
+    # It can receive nothing else: what is sent to its user is kept until a log-in with a socket that can.
+    ann.expect(ann.ask("whisper", "ann", ann.token, "eve", "before"), "response", "whisper", 0)
+    reply = req.ask("login", "eve", "geheim")
+    req.expect(reply[:4], "response", "login", 0, "eve")
+    ann.expect(ann.ask("whisper", "ann", ann.token, "eve", "meanwhile"), "response", "whisper", 0)
+    req.expect(req.ask("whisper", "eve", reply[4], "ann", "from eve"), "response", "whisper", 0)
+    ann.expect(ann.hear(), "update", "whisper", "eve", "from eve")
+    assert req.monitor.poll(0) == 0, "never disconnected"
+    eve = Client(context, address)
+    eve.expect(eve.ask("login", "eve", "geheim"), "update", "whisper", "ann", "before")
+    eve.expect(eve.hear(), "update", "whisper", "ann", "meanwhile")
+    eve.expect(eve.hear()[:4], "response", "login", 0, "eve")
     # The same from a socket that shows it.
     ann.socket.send_multipart([b"", message("request", "fly", "ann")])
     parts = ann.socket.recv_multipart()

@@ -262,6 +262,7 @@ impl Sim {
         let result = f(&mut hosted.session, &mut hosted.handler, now);
         let mut sent = Vec::new();
         self.nodes[node.0].drain(&mut sent);
+        self.nodes[node.0].written(now, &mut sent);
         self.act(node.0, sent);
         result
     }

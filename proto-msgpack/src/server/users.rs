@@ -341,6 +341,8 @@ impl Server {
         if self.username(peer).is_some() {
             return Err(Code::IDENTITY_ALREADY_CONNECTED);
         }
+        // What is delivered to a peer that takes answers only would be lost.
+        let requests_only = requests_only || self.peers.get(peer).is_some_and(|state| state.answers_only);
         let what = What::Login { username: username.0.into(), requests_only };
         let ticket = self.ask(now, peer, Action::Login, what);
         Ok(Some(ServerEvent::LoggingIn { ticket, peer, username, password }))
@@ -563,7 +565,7 @@ impl Server {
         }
     }
 
-    /// The transport of `peer` has read all that was delivered before one of the questions.
+    /// The transport of `peer` has read all that was delivered before one of the questions, or its connection has taken it.
     pub(super) fn has_answered(&mut self, peer: PeerId) -> Option<ServerEvent<'static>> {
         let state = self.peers.get_mut(peer)?;
         state.probes = state.probes.checked_sub(1)?;

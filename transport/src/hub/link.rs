@@ -78,6 +78,10 @@ pub(super) struct State<F> {
     deadline: Option<Instant>,
     /// The largest frame that the session takes from this peer, where it has said so.
     pub(super) max_frame: usize,
+    /// Probes that the peer cannot answer, behind what waits to be written.
+    unwritten: u32,
+    /// The session has been told that the peer takes nothing but answers.
+    answers_only: bool,
 }
 
 /// Why a frame was not queued.
@@ -114,6 +118,8 @@ impl<F: Framing> Link<F> {
             throttled_until: None,
             deadline: None,
             max_frame: usize::MAX,
+            unwritten: 0,
+            answers_only: false,
         };
         Self { state: Mutex::new(state), address }
     }
@@ -270,11 +276,18 @@ impl<F: Framing> State<F> {
         self.paused_until.max(self.throttled_until)
     }
 
-    /// Queues the question whether the peer has read all that waits before it. Returns whom to wake.
+    /// Whether it has just shown that the peer takes nothing but answers.
+    pub(super) fn takes_only_answers_now(&mut self) -> bool {
+        self.framing.answers_only() && !core::mem::replace(&mut self.answers_only, true)
+    }
+
+    /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, has it told when all of that
+    /// is written. Returns whom to wake.
     pub(super) fn probe(&mut self, waiting: &AtomicUsize) -> Option<Waker> {
         let mut question = Vec::new();
         if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
-            return None;
+            self.unwritten = self.unwritten.saturating_add(1);
+            return if self.hungry { self.waker.take() } else { None };
         }
         let memory = self.queue.memory();
         self.queue.push_raw(&question);
@@ -777,7 +790,12 @@ impl<S: Session> Driver<S> {
                     state.sleep(cx);
                     state.hungry = true;
                     let closing = state.closing.is_some();
+                    let probes = core::mem::take(&mut state.unwritten);
                     drop(state);
+                    if probes > 0 && !closing {
+                        // Should that bring more to write, this task is woken for it.
+                        self.shared.written(self.peer, probes);
+                    }
                     let flushed = self.stream.poll_flush(cx);
                     return match (closing, self.phase, flushed) {
                         (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),

@@ -445,6 +445,13 @@ impl<S: Session> Shared<S> {
         self.gone.notify_waiters();
     }
 
+    /// What was sent before so many probes, which the peer cannot answer, has been written.
+    pub(super) fn written(&self, peer: PeerId, probes: u32) {
+        self.locked(|shared, core, now| {
+            (0..probes).for_each(|_| core.input(shared, now, Input::Written { peer }));
+        });
+    }
+
     /// A connection makes no sense any more: the session hears that it is closed, and it is once what waits is written.
     pub(super) fn part_with(&self, peer: PeerId) {
         self.locked(|shared, core, now| {
@@ -465,7 +472,7 @@ impl<S: Session> Shared<S> {
         self.locked(|shared, core, now| {
             let mut frames: u32 = 0;
             loop {
-                let (cut, kind, waiting, answered) = {
+                let (cut, kind, waiting, answered, answers_only) = {
                     let mut state = link.lock();
                     if state.closing.is_some() || state.rests_until().is_some_and(|until| until > now) {
                         return Ok((frames, Fed::Stopped));
@@ -476,9 +483,13 @@ impl<S: Session> Shared<S> {
                     let header = if let Cut::Frame(range) = &cut { range.start.checked_sub(1) } else { None };
                     let before = header.and_then(|at| buffer.frame(at..at.saturating_add(1)).first());
                     let kind = state.framing.kind(before);
-                    (cut, kind, state.framing.is_waiting(), state.framing.take_answered())
+                    let answered = state.framing.take_answered();
+                    (cut, kind, state.framing.is_waiting(), answered, state.takes_only_answers_now())
                 };
                 (0..answered).for_each(|_| core.input(shared, now, Input::Answered { peer }));
+                if answers_only {
+                    core.input(shared, now, Input::AnswersOnly { peer });
+                }
                 match cut {
                     Cut::NeedMore(_) if waiting => return Ok((frames, Fed::Waiting)),
                     Cut::NeedMore(needed) => return Ok((frames, Fed::NeedMore(needed.get()))),

@@ -38,6 +38,8 @@ pub(super) trait Node {
     fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
     fn poll_timeout(&self) -> Option<Instant>;
     fn drain(&mut self, sent: &mut Vec<Sent>);
+    /// Tells the session that what was sent before probes which nobody answers has been written: a link takes all at once.
+    fn written(&mut self, now: Instant, sent: &mut Vec<Sent>);
     fn mint(&mut self) -> PeerId;
     fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>>;
     fn neighbour(&mut self, other: usize) -> PeerId;
@@ -53,6 +55,8 @@ pub(super) struct Hosted<S: Session, H> {
     ids: PeerIds,
     peers: PeerSlab<Peer<S::Framing>>,
     ports: VecDeque<u16>,
+    /// Whose probes cannot be answered.
+    unanswered: VecDeque<PeerId>,
 }
 
 struct Peer<F> {
@@ -62,6 +66,8 @@ struct Peer<F> {
     /// Which node of the local network it is.
     neighbour: Option<usize>,
     paused: Instant,
+    /// The session has been told that the peer takes nothing but answers.
+    answers_only: bool,
     /// What the session is told when the handshake is over.
     opening: Option<(Via, SocketAddr)>,
 }
@@ -79,7 +85,8 @@ impl<F: Framing> Peer<F> {
 impl<S: Session, H> Hosted<S, H> {
     pub(super) fn new(session: S, handler: H) -> Self {
         let ports = (40_000..u16::MAX).collect();
-        Self { session, handler, ids: PeerIds::new(), peers: PeerSlab::new(usize::MAX), ports }
+        let (ids, peers) = (PeerIds::new(), PeerSlab::new(usize::MAX));
+        Self { session, handler, ids, peers, ports, unanswered: VecDeque::new() }
     }
 
     /// Puts another session in its place, whose driver knows nobody.
@@ -108,7 +115,8 @@ impl<S: Session, H> Hosted<S, H> {
         let peer = self.ids.mint().expect("a free slot");
         let framing = self.session.framing();
         let paused = Instant::ZERO;
-        let state = Peer { framing, buffer: FrameBuf::new(), link: None, neighbour, paused, opening: None };
+        let (buffer, link, answers_only, opening) = (FrameBuf::new(), None, false, None);
+        let state = Peer { framing, buffer, link, neighbour, paused, answers_only, opening };
         self.peers.insert(peer, state);
         peer
     }
@@ -137,6 +145,14 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             self.timeout(now, sent);
         }
         self.deferred(now, sent);
+        self.written(now, sent);
+    }
+
+    fn written(&mut self, now: Instant, sent: &mut Vec<Sent>) {
+        if let Some(peer) = self.unanswered.pop_front() {
+            // And so on, until there is none.
+            self.input(now, Input::Written { peer }, sent);
+        }
     }
 
     fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop> {
@@ -173,8 +189,13 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
             }
             let cut = buffer.next_frame(&mut state.framing);
             state.pending(peer, sent);
+            let answers_only =
+                state.framing.answers_only() && !core::mem::replace(&mut state.answers_only, true);
             for _ in 0..state.framing.take_answered() {
                 self.input(now, Input::Answered { peer }, sent);
+            }
+            if answers_only {
+                self.input(now, Input::AnswersOnly { peer }, sent);
             }
             let Some(state) = self.peers.get_mut(peer) else { break };
             match cut {
@@ -211,6 +232,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
         }
         self.drain(sent);
         self.deferred(now, sent);
+        self.written(now, sent);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -254,6 +276,8 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                     if let Some(state) = self.peers.get_mut(peer) {
                         if state.framing.probe() {
                             state.pending(peer, sent);
+                        } else {
+                            self.unanswered.push_back(peer);
                         }
                     }
                 }
