@@ -309,6 +309,16 @@ const CHECKS: Duration = Duration::from_secs(6 * 60 * 60);
 fn check_now_and_then(reader: &Reader, ended: &Receiver<()>, damaged: &AtomicBool, every: Duration) {
     while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         judge(reader.damage(), damaged);
+        // These stop nobody else's.
+        match reader.unsound() {
+            Ok(messages) if messages.is_empty() => {}
+            Ok(messages) => {
+                damaged.store(true, Relaxed);
+                let first: Vec<i64> = messages.iter().copied().take(20).collect();
+                tracing::error!(count = messages.len(), ?first, "kept messages are damaged: restore a copy");
+            }
+            Err(error) => tracing::warn!(%error, "kept messages could not be checked: tried again later"),
+        }
     }
 }
 
@@ -492,7 +502,10 @@ impl Writer {
             if self.shared.delivered().has(peer, id) {
                 continue;
             }
-            let Ok(update) = ServerMessage::decode(&body, &Wire::CLIENT) else { continue };
+            let Ok(update) = ServerMessage::decode(&body, &Wire::CLIENT) else {
+                self.store.skip(id, "its body is no message");
+                continue;
+            };
             // What does not go now waits for the next time.
             if server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err() {
                 return;
@@ -623,6 +636,11 @@ mod tests {
         assert!(!look());
         let db = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
         db.execute("UPDATE users SET password = 'x'", []).unwrap();
+        assert!(look());
+        db.execute("UPDATE users SET password = '$argon2id$v=19$x$y'", []).unwrap();
+        assert!(!look());
+        // F-49
+        db.execute("INSERT INTO messages (body, checksum) VALUES (x'61', 1)", []).unwrap();
         assert!(look());
         drop((store, reader));
         let _ = std::fs::remove_dir_all(&folder);

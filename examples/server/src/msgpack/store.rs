@@ -5,6 +5,7 @@
 
 use crate::Error;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use voxwire_core::name_key;
 
 /// What makes a database of version n one of version n + 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "CREATE TABLE users (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, password TEXT NOT NULL);
      CREATE TABLE contacts (
          user INTEGER NOT NULL REFERENCES users, contact INTEGER NOT NULL REFERENCES users,
@@ -42,6 +43,8 @@ const MIGRATIONS: [&str; 2] = [
      CREATE TRIGGER kept_gone AFTER DELETE ON kept
          WHEN NOT EXISTS (SELECT 1 FROM kept WHERE message = OLD.message)
          BEGIN DELETE FROM messages WHERE id = OLD.message; END;",
+    // None for messages that were kept before: writing them anew would be more of a risk than what it finds.
+    "ALTER TABLE messages ADD COLUMN checksum INTEGER;",
 ];
 
 /// The bytes of a page, by which the size of the file is limited.
@@ -101,6 +104,8 @@ pub(super) struct Store {
     quotas: Quotas,
     place: Place,
     reserve: Reserve,
+    /// Messages that are not delivered, as they are not what was kept.
+    unsound: RefCell<BTreeSet<i64>>,
     /// Held as long as the database is used: two servers on one would not know of each other's groups.
     _locks: [File; 2],
 }
@@ -133,7 +138,7 @@ impl Store {
         db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(wrong)?;
         let place = Place::of(folder).map_err(|error| Error::Write { path: path.clone(), error })?;
         let reserve = Reserve::new(folder.join("msgpack.reserve"));
-        Ok(Self { db, quotas, place, reserve, _locks: [first, second] })
+        Ok(Self { db, quotas, place, reserve, unsound: RefCell::default(), _locks: [first, second] })
     }
 
     /// Brings the database to version `version`.
@@ -358,7 +363,9 @@ impl Store {
         if takers.is_empty() {
             return Ok(if known { Keeping::Full } else { Keeping::Unknown });
         }
-        self.db.prepare_cached("INSERT INTO messages (body) VALUES (?1)")?.execute([body])?;
+        self.db
+            .prepare_cached("INSERT INTO messages (body, checksum) VALUES (?1, ?2)")?
+            .execute(params![body, crc32fast::hash(body)])?;
         let message = self.db.last_insert_rowid();
         for user in takers {
             self.db
@@ -396,7 +403,8 @@ impl Store {
             && fits(sent_bytes, len, kept_bytes / 4))
     }
 
-    /// What is kept for a user, oldest first, but for `without`: one message, and more as long as all together have at most `bytes`.
+    /// What is kept for a user, oldest first, but for `without` and what is damaged: one message, and more as long as all together have at
+    /// most `bytes`.
     pub(super) fn kept(
         &self,
         username: &[u8],
@@ -410,20 +418,55 @@ impl Store {
         let (mut kept, mut total): (Vec<Kept>, usize) = (Vec::new(), 0);
         while let Some(row) = rows.next()? {
             let (id, size): (i64, usize) = (row.get(0)?, row.get(1)?);
-            if without.contains(&id) {
+            if without.contains(&id) || self.unsound.borrow().contains(&id) {
                 continue;
             }
-            total = total.saturating_add(size);
-            if total > bytes && !kept.is_empty() {
+            let after = total.saturating_add(size);
+            if after > bytes && !kept.is_empty() {
                 break;
             }
-            let body = self
-                .db
-                .prepare_cached("SELECT body FROM messages WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))?;
-            kept.push(Kept { id, body });
+            match self.body(id)? {
+                Ok(body) => {
+                    total = after;
+                    kept.push(Kept { id, body });
+                }
+                Err(why) => self.skip(id, why),
+            }
         }
         Ok(kept)
+    }
+
+    /// The body of a message, or why it is not what was kept.
+    fn body(&self, id: i64) -> rusqlite::Result<Result<Vec<u8>, &'static str>> {
+        let found = self
+            .db
+            .prepare_cached("SELECT body, checksum FROM messages WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<i64>>(1)?)));
+        match found {
+            Ok((body, Some(checksum))) if i64::from(crc32fast::hash(&body)) != checksum => {
+                Ok(Err("its checksum is another one"))
+            }
+            Ok((body, _)) => Ok(Ok(body)),
+            // It is this one that cannot be read, and those behind it have nothing to do with that.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                Ok(Err("its pages cannot be read"))
+            }
+            Err(rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::IntegralValueOutOfRange(..)) => {
+                Ok(Err("its row is no message's"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Delivers a message no more, because it is damaged, and says so once. It stays in the database, for whoever restores a copy.
+    pub(super) fn skip(&self, message: i64, why: &str) {
+        if self.unsound.borrow_mut().insert(message) {
+            tracing::error!(
+                message,
+                why,
+                "a kept message is damaged: it is left out, and stays in msgpack.db"
+            );
+        }
     }
 
     /// A user has it.
@@ -473,6 +516,20 @@ impl Reader {
     /// What is wrong with the database, if anything is.
     pub(super) fn damage(&self) -> rusqlite::Result<Option<String>> {
         damage(&self.0)
+    }
+
+    /// The kept messages whose checksum is another one than their body's.
+    pub(super) fn unsound(&self) -> rusqlite::Result<Vec<i64>> {
+        let mut statement =
+            self.0.prepare("SELECT id, body, checksum FROM messages WHERE checksum IS NOT NULL")?;
+        let (mut rows, mut unsound) = (statement.query([])?, Vec::new());
+        while let Some(row) = rows.next()? {
+            let body = row.get_ref(1)?.as_bytes().unwrap_or_default();
+            if row.get_ref(2)?.as_i64() != Ok(crc32fast::hash(body).into()) {
+                unsound.push(row.get(0)?);
+            }
+        }
+        Ok(unsound)
     }
 
     /// The hash of a user's password.
@@ -821,6 +878,59 @@ mod tests {
         assert!(error.contains("the database is damaged: a password's hash is none"), "{error}");
     }
 
+    /// F-49: a body that is not what was kept any more is not delivered as if it were, and keeps back nothing behind it.
+    #[test]
+    fn m_07_a_damaged_message_is_left_out_and_those_behind_it_are_delivered() {
+        let folder = Folder::new("body");
+        let path = folder.0.join("msgpack.db");
+        let quotas = Quotas { kept: 100, kept_bytes: 1 << 24, ..QUOTAS };
+        let mut rng = voxwire_core::testing::Rng::new(1);
+        let mut body = |len| (0..len).map(|_| rng.below(256) as u8).collect::<Vec<u8>>();
+        let bodies = [body(900), body(50_000), body(900)];
+        {
+            let store = Store::open(&folder.0, quotas).unwrap();
+            store.register(b"ann", "$argon2id$x$x").unwrap();
+            for body in &bodies {
+                let kept = store.transaction(|store| store.keep(b"ann", &[b"ann"[..].into()], body));
+                assert!(matches!(kept, Ok(Keeping::Kept(_))));
+            }
+            store.checkpoint();
+        }
+        let whole = std::fs::read(&path).unwrap();
+        // Where the second one's bytes are: in pages of which each begins with the number of the next.
+        let pages: Vec<usize> = bodies[1]
+            .chunks_exact(64)
+            .filter_map(|chunk| whole.windows(64).position(|window| window == chunk))
+            .collect();
+        assert!(pages.len() > 700, "{}", pages.len());
+        let reads = |store: &Store| -> Vec<Vec<u8>> {
+            let kept = store.kept(b"ann", 1, &BTreeSet::new()).unwrap();
+            let first = kept.iter().map(|kept| kept.id).collect();
+            let rest = store.kept(b"ann", 1 << 20, &first).unwrap();
+            kept.into_iter().chain(rest).map(|kept| kept.body).collect()
+        };
+        for seed in 0..8 {
+            let mut rng = voxwire_core::testing::Rng::new(seed);
+            let mut bytes = whole.clone();
+            let at = pages[rng.below(pages.len() as u64) as usize];
+            for byte in &mut bytes[at..at + 64] {
+                *byte = rng.below(256) as u8;
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            let store = Store::open(&folder.0, quotas).unwrap();
+            assert_eq!(Reader::open(&folder.0).unwrap().unsound().unwrap(), [2]);
+            for _ in 0..2 {
+                assert!(reads(&store) == [&bodies[0][..], &bodies[2]], "{seed}");
+            }
+        }
+        // Nor is one whose pages lead nowhere, should that come about while the server runs.
+        std::fs::write(&path, &whole).unwrap();
+        let store = Store::open(&folder.0, quotas).unwrap();
+        assert!(Reader::open(&folder.0).unwrap().unsound().unwrap().is_empty());
+        store.db.execute("UPDATE messages SET body = 7, checksum = 7 WHERE id = 2", []).unwrap();
+        assert!(reads(&store) == [&bodies[0][..], &bodies[2]]);
+    }
+
     /// F-49: what is written to files that are gone is lost, and must not be acknowledged.
     #[test]
     fn m_07_writes_fail_once_the_files_are_gone() {
@@ -922,6 +1032,10 @@ mod tests {
             let store = Store::open(&folder.0, QUOTAS).unwrap();
             let kept = store.keep(b"ann", &[b"ann"[..].into()], b"hello").unwrap();
             assert!(matches!(kept, Keeping::Kept(_)));
+            // What was kept before there were checksums is delivered as it is.
+            store.db.execute("UPDATE messages SET checksum = NULL; ", []).unwrap();
+            assert_eq!(store.kept(b"ann", 1, &BTreeSet::new()).unwrap()[0].body, b"hello");
+            assert!(Reader::open(&folder.0).unwrap().unsound().unwrap().is_empty());
         }
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
         let error = Store::open(&folder.0, QUOTAS).unwrap_err().to_string();
