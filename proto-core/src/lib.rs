@@ -29,6 +29,7 @@ mod buffer;
 mod error;
 mod fair;
 mod framing;
+mod jitter;
 mod limits;
 mod list;
 mod message;
@@ -56,6 +57,7 @@ pub use {
     error::{DecodeError, DecodeErrorKind, EncodeError, FrameError, Full},
     fair::{FairRate, Payer, Shares},
     framing::{Datagram, Framing, LengthPrefix, Progress},
+    jitter::Jitter,
     limits::Limits,
     list::{Element, Iter, List},
     message::{Message, Owned},

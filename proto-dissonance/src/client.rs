@@ -19,7 +19,7 @@ use roster::Roster;
 pub use speech::SpeakerStats;
 use voice_out::VoiceOut;
 use voxwire_core::{
-    Deadlines, DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session, Via,
+    Deadlines, DialId, Input, Instant, Jitter, Lane, Limits, Message, Outbox, Output, PeerId, Session, Via,
     check_name,
 };
 
@@ -94,6 +94,8 @@ pub struct ClientSettings {
     pub max_channels: usize,
     /// How many bytes of voice may wait for the server to take them.
     pub queue: usize,
+    /// What the random part of the waits before it connects again follows from, beside the name: should be random. 0.
+    pub seed: u64,
 }
 
 impl ClientSettings {
@@ -112,6 +114,7 @@ impl ClientSettings {
         max_rooms: 256,
         max_channels: 32,
         queue: 16 * 1024,
+        seed: 0,
     };
 
     /// As the releases of 2018.
@@ -149,11 +152,12 @@ struct Local {
     count: u32,
 }
 
-/// When to try again: at once, then half a second later with each failure, three seconds at most; forgotten at one second
-/// per second of success.
-#[derive(Debug, Default)]
+/// When to try again: within half a second, then half a second later with each failure, three seconds at most, less up to a half at
+/// random; forgotten at one second per second of success. The original, of which a server has a few, tries at once and in step.
+#[derive(Debug)]
 struct Backoff {
     interval: Duration,
+    jitter: Jitter,
     /// Since when all is well.
     well_since: Option<Instant>,
     started: Instant,
@@ -162,6 +166,12 @@ struct Backoff {
 impl Backoff {
     const STEP: Duration = Duration::from_millis(500);
     const MAX: Duration = Duration::from_secs(3);
+
+    fn new(seed: u64, name: &str) -> Self {
+        let mut jitter = Jitter::new(seed);
+        jitter.mix(name.as_bytes());
+        Self { interval: Duration::ZERO, jitter, well_since: None, started: Instant::ZERO }
+    }
 
     /// An attempt starts.
     fn start(&mut self, now: Instant) {
@@ -177,7 +187,8 @@ impl Backoff {
         if let Some(since) = self.well_since.take() {
             self.interval = self.interval.saturating_sub(now.saturating_duration_since(since));
         }
-        let next = self.started.saturating_add(self.interval).max(now);
+        let soonest = now.saturating_add(self.jitter.below(Self::STEP));
+        let next = self.started.saturating_add(self.jitter.shorten(self.interval)).max(soonest);
         self.interval = self.interval.saturating_add(Self::STEP).min(Self::MAX);
         next
     }
@@ -205,7 +216,7 @@ impl Client {
             paths: Paths::default(),
             asked: 0,
             retry: None,
-            backoff: Backoff::default(),
+            backoff: Backoff::new(settings.seed, name),
             over: false,
             next_dial: DialId::FIRST.0,
             silences: Deadlines::new(),

@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use requests::Requests;
-use voxwire_core::{DialId, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, Session};
+use voxwire_core::{DialId, Input, Instant, Jitter, Lane, Limits, Message, Outbox, Output, PeerId, Session};
 
 /// The slowest that sending is thought to go, in bytes per second.
 const SLOWEST: usize = 16 * 1024;
@@ -35,8 +35,9 @@ pub struct Client {
     retry: Option<Instant>,
     /// When to log in again, on a connection that is there.
     log_in: Option<Instant>,
-    /// How long to wait before the next attempt at either.
+    /// How long to wait before the next attempt at either, at most.
     wait: Duration,
+    jitter: Jitter,
     /// It has been connected before.
     returning: bool,
     /// It has been shut down.
@@ -74,7 +75,8 @@ impl core::fmt::Debug for Account {
 /// How to connect again after a lost connection, and to log in again where that is refused for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reconnect {
-    /// The wait before the first attempt.
+    /// The longest wait before the first attempt. Each is shorter by up to a half, at random: not all clients of a server come back to it
+    /// at the same time.
     pub first: Duration,
     /// The wait doubles with each attempt, up to this.
     pub longest: Duration,
@@ -91,6 +93,8 @@ pub struct ClientSettings {
     pub answer: Duration,
     /// Whether, and how, to connect again.
     pub reconnect: Option<Reconnect>,
+    /// What the random part of the waits before that follows from, beside the user's name: should be random. 0.
+    pub seed: u64,
     /// Requests in work at a time.
     pub max_requests: usize,
     /// How many bytes of live audio may wait to be sent.
@@ -104,6 +108,7 @@ impl ClientSettings {
         dialect: Dialect::Zmtp,
         answer: Duration::from_secs(40),
         reconnect: Some(Reconnect { first: Duration::from_millis(500), longest: Duration::from_secs(30) }),
+        seed: 0,
         max_requests: 64,
         queue: 128 * 1024,
     };
@@ -149,6 +154,7 @@ impl Client {
             returning: false,
             ended: false,
             wait: settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first),
+            jitter: Jitter::new(settings.seed),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ClientStats::default(),
@@ -226,6 +232,9 @@ impl Client {
                     self.left();
                 }
                 self.account = request.account;
+                if let Some(account) = &self.account {
+                    self.jitter.mix(&account.username);
+                }
                 self.token = Some(token.0.into());
                 self.rejoin(now);
                 ClientEvent::LoggedIn { username, again: request.again }
@@ -343,7 +352,7 @@ impl Client {
     /// When the next attempt is due, if there is to be one; the one after it comes later.
     fn next_attempt(&mut self, now: Instant) -> Option<Instant> {
         let Reconnect { longest, .. } = self.settings.reconnect.filter(|_| !self.ended)?;
-        let at = now.saturating_add(self.wait);
+        let at = now.saturating_add(self.jitter.shorten(self.wait));
         self.wait = self.wait.saturating_mul(2).min(longest);
         Some(at)
     }

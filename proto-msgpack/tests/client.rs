@@ -195,14 +195,54 @@ fn m_10_the_wait_grows_while_connections_lead_to_nothing() {
         client.handle_timeout(now);
         client.advance(usize::MAX);
     }
-    assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+    let most = [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000];
+    let spread = |(wait, most): (&u128, &u128)| wait <= most && *wait >= most / 2;
+    assert!(waits.iter().zip(&most).all(spread), "{waits:?}");
     // Once the server says something it is there.
     client.handle_input(now, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None }).unwrap();
     let bytes = b"\xa6update\xa7whisper\xa3bob\xa2hi";
     client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes }).unwrap();
     client.handle_input(now, Input::Closed { peer }).unwrap();
-    assert_eq!(client.poll_timeout(), Some(now.saturating_add(Duration::from_millis(500))));
+    let wait = client.poll_timeout().unwrap().saturating_duration_since(now).as_millis();
+    assert!((250..=500).contains(&wait), "{wait} ms");
     assert_eq!(client.stats().reconnects, 8);
+}
+
+/// F-31: the clients of a server that has gone come back to it spread over half of the time that each may wait: by their names, or by
+/// their seeds before they have any.
+#[test]
+fn f_31_many_clients_of_a_restarted_server_do_not_come_back_in_step() {
+    for named in [true, false] {
+        let mut attempts: Vec<Vec<u64>> = vec![Vec::new(); 8];
+        for n in 0..1000_u64 {
+            let seed = if named { 0 } else { n };
+            let mut client = Client::new(ClientSettings { seed, ..ClientSettings::DEFAULT });
+            let (peer, mut now) = (PeerId { slot: 4, generation: 0 }, Instant::ZERO);
+            client
+                .handle_input(now, Input::Opened { peer, via: voxwire_core::Via::Accepted, from: None })
+                .unwrap();
+            if named {
+                let name = format!("user{n:03}");
+                client.handle_command(now, login(&name, "x")).unwrap();
+                let token = [b'0'; 36];
+                let bytes =
+                    [&b"\xa8response\xa5login\0\xa7"[..], name.as_bytes(), b"\xd9\x24", &token].concat();
+                client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes }).unwrap();
+            }
+            client.handle_input(now, Input::Closed { peer }).unwrap();
+            for attempts in &mut attempts {
+                now = client.poll_timeout().unwrap();
+                attempts.push(now.as_nanos() / 25_000_000);
+                client.handle_timeout(now);
+                client.advance(usize::MAX);
+                client.handle_input(now, Input::DialFailed(voxwire_core::DialId::FIRST)).unwrap();
+            }
+        }
+        for attempts in attempts {
+            let most = (0..4000).map(|at| attempts.iter().filter(|other| **other == at).count()).max();
+            assert!(most < Some(200), "{most:?} of 1000 within 25 ms");
+        }
+    }
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Seat {
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let frame_size = u32::try_from(options.voice.samples()).unwrap_or(960);
         let codec = CodecSettings { codec: Codec::OPUS, frame_size, sample_rate: OPUS_RATE };
-        let settings = ClientSettings { codec, ..ClientSettings::DEFAULT };
+        let settings = ClientSettings { codec, seed: fastrand::u64(..), ..ClientSettings::DEFAULT };
         let mut client =
             Client::new(&options.name, settings).map_err(|refusal| Error::Usage(refusal.to_string()))?;
         let now = voxwire_core::Instant::ZERO;

@@ -104,7 +104,8 @@ pub(super) enum News {
 impl Phone {
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let reconnect = ClientSettings::DEFAULT.reconnect.filter(|_| options.reconnect);
-        let settings = ClientSettings { dialect: options.dialect, reconnect, ..ClientSettings::DEFAULT };
+        let (dialect, seed) = (options.dialect, fastrand::u64(..));
+        let settings = ClientSettings { dialect, reconnect, seed, ..ClientSettings::DEFAULT };
         let limits = ConnectionSettings { backlog: BACKLOG, ..ConnectionSettings::DEFAULT };
         let connection = link.connect_with(DEFAULT_PORT, Client::new(settings), limits).await?;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
