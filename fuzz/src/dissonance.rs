@@ -131,6 +131,8 @@ fn server(mut script: Script<'_>) {
                 ids.retire(peer);
                 let _ = server.handle_input(now, Input::Closed { peer });
             }
+            // That many places there are not.
+            (2, None) => crate::crowded(&mut server, now, &alive, Server::len),
             (3, Some(peer)) => {
                 let len = usize::from(script.byte());
                 let bytes = script.bytes(len);
@@ -285,6 +287,8 @@ fn client(mut script: Script<'_>) {
                 if let Some(peer) = peer {
                     let _ =
                         client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes });
+                } else {
+                    crate::crowded(&mut client, now, &[], |client| client.clients().count());
                 }
             }
         }

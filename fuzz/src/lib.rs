@@ -11,6 +11,8 @@ mod syfala;
 mod syfala_session;
 mod voicelink;
 
+use voxwire_core::{Input, Instant, Output, PeerId, Session};
+
 pub use core_bodies::{core_framing, core_list, core_text};
 pub use dissonance::{dissonance_message, dissonance_session};
 pub use msgpack::{msgpack_message, msgpack_stream};
@@ -40,4 +42,22 @@ impl<'a> Script<'a> {
     const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// The driver is out of places: one of `alive` goes at most, and nobody of those that `established` counts.
+fn crowded<S: Session>(session: &mut S, now: Instant, alive: &[PeerId], established: impl Fn(&S) -> usize) {
+    let closing = |session: &S| -> Vec<PeerId> {
+        let closed = session.outputs().filter_map(|output| match output {
+            Output::Close { peer } => Some(peer),
+            _ => None,
+        });
+        closed.collect()
+    };
+    let (before, were) = (closing(session), established(session));
+    let result = session.handle_input(now, Input::Crowded);
+    assert!(matches!(result, Ok(None) | Err(_)), "an event that is about nobody");
+    let mut closed = closing(session);
+    closed.retain(|peer| !before.contains(peer));
+    assert!(closed.len() <= 1 && closed.iter().all(|peer| alive.contains(peer)), "{closed:?} of {alive:?}");
+    assert_eq!(established(session), were, "whoever has said who it is stays");
 }

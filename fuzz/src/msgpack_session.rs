@@ -223,6 +223,8 @@ fn server(mut script: Script<'_>) {
                 driver.ids.retire(peer);
                 let _ = server.handle_input(driver.now, Input::Closed { peer });
             }
+            // That many places there are not.
+            (2, None) => crate::crowded(&mut server, driver.now, &driver.alive, Server::online),
             (3, Some(peer)) => {
                 let len = usize::from(script.byte());
                 driver.frame(&mut server, peer, script.bytes(len));
@@ -331,6 +333,9 @@ fn client(mut script: Script<'_>) {
                 peer = None;
                 ids.retire(lost);
                 let _ = client.handle_input(now, Input::Closed { peer: lost });
+            }
+            (1, Some(_)) if operation & 128 != 0 => {
+                crate::crowded(&mut client, now, &[], |client| usize::from(client.is_connected()));
             }
             (3, _) => now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 200)),
             (4, Some(peer)) => {

@@ -179,7 +179,11 @@ fn server(mut script: Script<'_>) {
     let (mut driver, mut drain) = (Driver::new(), true);
     while !script.is_empty() {
         let operation = script.byte();
-        if !driver.step(&mut server, operation, &mut script) {
+        let peer = driver.alive.get(usize::from(operation >> 4));
+        if operation % 16 == 2 && peer.is_none() {
+            // That many places there are not.
+            crate::crowded(&mut server, driver.now, &driver.alive, Server::logged_in);
+        } else if !driver.step(&mut server, operation, &mut script) {
             let peer = PeerId { slot: u32::from(operation >> 4), generation: 0 };
             let name = NAMES[usize::from(script.byte()) % NAMES.len()];
             let command = match script.byte() % 6 {
@@ -240,7 +244,10 @@ fn client(mut script: Script<'_>) {
     let mut driver = Driver::new();
     while !script.is_empty() {
         let operation = script.byte();
-        if !driver.step(&mut client, operation, &mut script) {
+        let peer = driver.alive.get(usize::from(operation >> 4));
+        if operation % 16 == 2 && peer.is_none() {
+            crate::crowded(&mut client, driver.now, &[], |client| client.calls().count());
+        } else if !driver.step(&mut client, operation, &mut script) {
             let choice = script.byte();
             let call = CallId(u32::from(choice >> 3));
             let name = NAMES[usize::from(choice) % NAMES.len()];
