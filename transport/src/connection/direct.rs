@@ -104,7 +104,15 @@ impl Direct {
 
     /// The server says where somebody is.
     pub(super) fn add(&mut self, key: PathKey, to: SocketAddr, known: bool, now: Instant) {
-        if self.ways.len() < WAYS && !self.ways.iter().any(|way| way.key == key && way.to == to) {
+        if self.ways.iter().any(|way| way.key == key && way.to == to) {
+            return;
+        }
+        if known && self.ways.len() >= WAYS {
+            // What came of its own accord, and is not up, gives way.
+            let index = self.ways.iter().position(|way| !way.known && way.peer.is_none());
+            index.into_iter().for_each(|index| drop(self.ways.swap_remove(index)));
+        }
+        if self.ways.len() < WAYS {
             self.ways.push(Way::new(key, to, known, now));
         }
     }
@@ -160,9 +168,7 @@ impl Direct {
         socket: &UdpSocket,
         ids: &mut PeerIds,
     ) -> Option<DirectNews> {
-        self.ways.retain(|way| {
-            way.known || way.peer.is_some() || now.saturating_duration_since(way.answered) < FORGET
-        });
+        self.ways.retain(|way| way.known || way.peer.is_some() || !way.is_forgotten(now));
         for way in &mut self.ways {
             if way.peer.is_some() && now.saturating_duration_since(way.answered) >= SILENCE {
                 return way.lose(ids, now).map(DirectNews::Down);
@@ -276,6 +282,12 @@ impl Way {
 
     fn is_refused(&self, now: Instant) -> bool {
         self.refused_until.is_some_and(|until| now < until)
+    }
+
+    /// Nothing has been heard of it for long. While it is refused nothing is to be heard, and how often it has been refused counts on.
+    fn is_forgotten(&self, now: Instant) -> bool {
+        let last = self.answered.max(self.refused_until.unwrap_or(self.answered));
+        now >= last.saturating_add(FORGET)
     }
 
     fn say(&self, socket: &UdpSocket, kind: u8, body: &[u8]) {
@@ -414,5 +426,51 @@ mod tests {
             now += waits.last().unwrap();
         }
         assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
+    }
+
+    /// F-21, F-34: who comes of its own accord, and is refused, is not forgotten before its time is over, and has not got less to wait
+    /// for when it comes again; those whom the server names find room all the same.
+    #[tokio::test]
+    async fn f_21_a_stranger_that_is_refused_is_left_alone_for_longer_each_time_as_well() {
+        let (here, there) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        here.writable().await.unwrap();
+        let to = there.local_addr().unwrap();
+        let at = |seconds| Instant::ZERO.saturating_add(Duration::from_secs(seconds));
+        let settings = DirectSettings { key: Some(KEY), ..DirectSettings::default() };
+        let (mut direct, mut ids) = (Direct::new(&settings, at(0)), PeerIds::new());
+        let tag = path_tag(KEY);
+        let asked = [&KEY[7..], &[9; 8]].concat();
+        let (mut now, mut waits) = (0, Vec::new());
+        for _ in 0..6 {
+            let began = now;
+            // It knocks every second, and is answered once it is not refused any more.
+            while received(&there).is_empty() {
+                now += 1;
+                assert!(now < began + 100);
+                direct.expire(at(now), &here, &mut ids);
+                assert!(
+                    direct.receive(at(now), &here, &mut ids, (datagram::KNOCK, tag, &asked), to).is_none()
+                );
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            waits.push(now - began);
+            let way = &direct.ways[0];
+            let answer = [&KEY[7..], &way.epoch.to_be_bytes(), &[9; 4]].concat();
+            let up = direct.receive(at(now), &here, &mut ids, (datagram::ANSWER, tag, &answer), to);
+            assert!(matches!(up, Some(DirectNews::Up(..))));
+            let peer = direct.peers().next().unwrap();
+            direct.refuse(peer, &mut ids, at(now));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            received(&there);
+        }
+        assert_eq!(waits[1..], [5, 10, 20, 40, 60]);
+        assert!(!direct.ways[0].is_forgotten(at(now + 69)) && direct.ways[0].is_forgotten(at(now + 70)));
+        for port in 0..100 {
+            direct.add(KEY, SocketAddr::from(([192, 0, 2, 1], port)), false, at(now));
+        }
+        assert_eq!(direct.ways.len(), WAYS);
+        direct.add([7; 16], SocketAddr::from(([192, 0, 2, 2], 7)), true, at(now));
+        assert!(direct.ways.len() == WAYS && direct.ways.iter().any(|way| way.known));
     }
 }
