@@ -24,13 +24,15 @@ pub(super) const AGAIN: Duration = Duration::from_millis(100);
 const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
-/// Whoever is faster than this, in bytes per second, keeps what it has.
+/// Whoever is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
 const PACE: u64 = 256 * 1024;
 
 /// The budget and its books.
 #[derive(Debug)]
 pub(super) struct Partials {
     all: usize,
+    /// While somebody waits, a frame has to come in so fast that it ends in this time: a little less than others wait for it.
+    whole: Duration,
     books: Mutex<Books>,
     /// Little is left for small frames: nobody reads more at a time than it may hold without asking.
     tight: AtomicBool,
@@ -157,8 +159,10 @@ fn pace(received: usize, time: Duration) -> u64 {
 }
 
 impl Partials {
-    pub(super) fn new(all: usize) -> Self {
-        Self { all, books: Mutex::default(), tight: AtomicBool::new(false) }
+    /// `wait`: how long somebody waits for a place before it is closed.
+    pub(super) fn new(all: usize, wait: Duration) -> Self {
+        let whole = wait.saturating_mul(9).checked_div(10).unwrap_or(wait);
+        Self { all, whole, books: Mutex::default(), tight: AtomicBool::new(false) }
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -223,7 +227,7 @@ impl Partials {
             // The first may be as large as all there is.
             let least = others.saturating_sub(self.share(kind).saturating_sub(bytes));
             let asks = Asks { id: claim.id, source: claim.from.source, kind, since: waits.since, course };
-            granted = least == 0 || books.make_room(&asks, least, self.part(kind), now);
+            granted = least == 0 || books.make_room(&asks, least, (self.part(kind), self.whole), now);
         }
         if granted {
             books.stop_waiting(claim);
@@ -417,9 +421,16 @@ impl Books {
         Some(held)
     }
 
-    /// Takes at least `bytes` from those who do not come in as the one that asks does; from nobody if that is not enough. Those who
-    /// seem to be silent are asked first whether they are: false until they have answered by giving back what they hold.
-    fn make_room(&mut self, asks: &Asks, bytes: usize, part: usize, now: Instant) -> bool {
+    /// Takes at least `bytes` from those who do not come in as the one that asks does, or not so fast that they end within `whole`; from
+    /// nobody if that is not enough. Those from whom nothing has come since we looked last are asked first whether that is so still, as
+    /// it may be we who have not looked: false until they have answered by giving back what they hold.
+    fn make_room(
+        &mut self,
+        asks: &Asks,
+        bytes: usize,
+        (part, whole): (usize, Duration),
+        now: Instant,
+    ) -> bool {
         let Asks { id: own, source, kind, since, course } = *asks;
         let slow = PACE.min(pace(course.received, since.saturating_duration_since(course.began)) / 2);
         let grace = GRACE.get(kind).copied().unwrap_or_default();
@@ -431,9 +442,11 @@ impl Books {
             // Whoever has more than its part has no grace.
             let sum = self.sources.get(&held.from.source).and_then(|here| here.bytes.get(kind));
             let heavy = !held.from.exempt && held.from.source != source && sum.is_some_and(|sum| *sum > part);
-            let graced = (held.granted.saturating_add(grace) > now || held.spared > now) && !heavy;
+            let young = held.granted.saturating_add(grace) > now || held.spared > now;
+            let graced = young && !heavy;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
-            if !graced && (silent || pace < slow) {
+            let too_slow = pace < slow || !young && pace < self::pace(held.bytes, whole);
+            if !graced && (silent || too_slow) {
                 behind.push((silent, pace, *id, held.bytes));
             }
         }
@@ -446,11 +459,12 @@ impl Books {
             if freed.saturating_add(asked) >= bytes {
                 break;
             }
+            let asks_first = silent || self.held.get(&id).is_some_and(|held| held.quiet.is_some());
             if let Some(held) = self.held.get_mut(&id) {
-                held.called = silent;
+                held.called = asks_first;
                 held.waker.wake_by_ref();
             }
-            if silent {
+            if asks_first {
                 asked = asked.saturating_add(bytes_held);
             } else {
                 self.remove(id);
@@ -466,6 +480,7 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1024 * 1024;
+    const WAIT: Duration = Duration::from_secs(30);
 
     fn at(millis: u64) -> Instant {
         Instant::ZERO.saturating_add(Duration::from_millis(millis))
@@ -487,7 +502,7 @@ mod tests {
 
     #[test]
     fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
-        let partials = Partials::new(64 * MIB);
+        let partials = Partials::new(64 * MIB, WAIT);
         let mut large = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(claim);
         assert!(ask(&partials, &mut large[0], 0, 16 * MIB, 0));
         assert!(ask(&partials, &mut large[1], 0, 16 * MIB, 0));
@@ -524,7 +539,7 @@ mod tests {
 
     #[test]
     fn f_15_the_first_may_be_as_large_as_all_there_is() {
-        let partials = Partials::new(16 * MIB);
+        let partials = Partials::new(16 * MIB, WAIT);
         let (mut first, mut second) = (claim("192.0.2.1"), claim("192.0.2.2"));
         assert!(ask(&partials, &mut first, 0, 16 * MIB, 0));
         assert!(!ask(&partials, &mut second, 0, 15 * MIB, 0));
@@ -535,7 +550,7 @@ mod tests {
 
     #[test]
     fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
-        let partials = Partials::new(64 * MIB);
+        let partials = Partials::new(64 * MIB, WAIT);
         let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
         for holder in &mut holders {
             assert!(ask(&partials, holder, 0, 16 * MIB, 100_000));
@@ -550,11 +565,11 @@ mod tests {
         // We have not looked for long: there was something to read, and nobody is to blame.
         assert!(!again(&mut honest, 2000));
         for holder in [&slow, &fast] {
-            assert!(partials.came(holder, at(2000), MIB) && partials.rests(holder, at(2001)));
+            assert!(partials.came(holder, at(2000), 3 * MIB) && partials.rests(holder, at(2001)));
         }
         assert!(!again(&mut honest, 2900));
         // The first falls silent.
-        assert!(partials.came(&fast, at(2900), 2 * MIB));
+        assert!(partials.came(&fast, at(2900), 4 * MIB));
         assert!(!again(&mut honest, 3100));
         assert!(!partials.rests(&slow, at(3101)) && partials.rests(&fast, at(3101)));
         partials.release(&mut slow);
@@ -564,23 +579,105 @@ mod tests {
         let mut third = claim("127.0.0.1");
         for step in 32..100 {
             assert!(
-                partials.came(&fast, at(step * 100), 2 * MIB + 100)
+                partials.came(&fast, at(step * 100), 4 * MIB + 100)
                     && partials.rests(&fast, at(step * 100 + 1))
             );
         }
         let mut again =
             |now| partials.ask(&mut third, at(now), 16 * MIB, course(9900, 4_000_000), Waker::noop());
-        assert!(again(9950));
-        assert!(!partials.stands(&fast) && partials.stands(&honest));
-        assert!(!partials.came(&fast, at(9951), 2 * MIB + 200));
-        // What was taken from it is not given back twice.
+        // There may be something to read of which we do not know yet.
+        assert!(!again(9950) && partials.stands(&fast));
+        assert!(!partials.rests(&fast, at(9951)) && partials.rests(&honest, at(9951)));
         partials.release(&mut fast);
+        assert!(again(9952));
         assert_eq!(partials.used(), 32 * MIB);
+    }
+
+    /// F-15: a frame whose last bytes are being read, and which has come in too slowly all the same, goes at once.
+    #[test]
+    fn f_15_what_is_taken_from_one_that_is_slow_is_not_given_back_twice() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut holders = [claim("192.0.2.1"), claim("192.0.2.2")];
+        for holder in &mut holders {
+            assert!(ask(&partials, holder, 0, 16 * MIB, 2 * MIB) && partials.rests(holder, at(0)));
+            assert!(partials.came(holder, at(9000), 2 * MIB + 100));
+        }
+        let mut third = claim("192.0.2.3");
+        assert!(partials.ask(&mut third, at(9001), 16 * MIB, course(8000, 4_000_000), Waker::noop()));
+        let [first, second] = holders.each_ref().map(|holder| partials.stands(holder));
+        assert!(first != second, "one of them is enough");
+        let gone = if first { &mut holders[1] } else { &mut holders[0] };
+        assert!(!partials.came(gone, at(9002), 2 * MIB + 200));
+        partials.release(gone);
+        assert_eq!(partials.used(), 32 * MIB);
+    }
+
+    /// F-15: two that come in at 300 KiB a second would hold all of the large half for 55 s, and whoever waits is closed after 30.
+    #[test]
+    fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut holders = [claim("192.0.2.1"), claim("192.0.2.2")];
+        for holder in &mut holders {
+            assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
+        }
+        let mut honest = claim("198.51.100.7");
+        let (mut received, mut served) = (100_000, None);
+        for step in 1..300 {
+            received += 30 * 1024;
+            for holder in &mut holders {
+                if !partials.came(holder, at(step * 100), received)
+                    || !partials.rests(holder, at(step * 100 + 1))
+                {
+                    partials.release(holder);
+                }
+            }
+            let course = course(0, 50_000);
+            if partials.ask(&mut honest, at(step * 100 + 50), 16 * MIB, course, Waker::noop()) {
+                served = Some(step * 100);
+                break;
+            }
+            for holder in &mut holders {
+                if !partials.rests(holder, at(step * 100 + 51)) {
+                    partials.release(holder);
+                }
+            }
+        }
+        assert!(served.is_some_and(|ms| ms < 5000), "served after {served:?} ms");
+        // One who has sent nearly all of it at once, and then very little, has 27 s.
+        let mut burst = claim("203.0.113.1");
+        partials.release(&mut honest);
+        holders.iter_mut().for_each(|holder| partials.release(holder));
+        let mut other = claim("203.0.113.2");
+        for holder in [&mut burst, &mut other] {
+            assert!(ask(&partials, holder, 40_000, 16 * MIB, 15 * MIB) && partials.rests(holder, at(40_000)));
+        }
+        let mut waits = claim("198.51.100.8");
+        let mut served = None;
+        for step in 1..300 {
+            let now = 40_000 + step * 100;
+            for holder in [&mut burst, &mut other] {
+                if partials.stands(holder)
+                    && (!partials.came(holder, at(now), 15 * MIB) || !partials.rests(holder, at(now + 1)))
+                {
+                    partials.release(holder);
+                }
+            }
+            if partials.ask(&mut waits, at(now + 50), 16 * MIB, course(40_000, 5 * MIB), Waker::noop()) {
+                served = Some(step * 100);
+                break;
+            }
+            for holder in [&mut burst, &mut other] {
+                if !partials.rests(holder, at(now + 51)) {
+                    partials.release(holder);
+                }
+            }
+        }
+        assert!(served.is_some_and(|ms| ms < 28_000), "served after {served:?} ms");
     }
 
     #[test]
     fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
-        let partials = Partials::new(64 * MIB);
+        let partials = Partials::new(64 * MIB, WAIT);
         let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
         for holder in &mut holders {
             assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
@@ -588,7 +685,7 @@ mod tests {
         let mut third = claim("127.0.0.1");
         let mut received = 100_000;
         for step in 1..100 {
-            received += 30_000;
+            received += 80_000;
             for holder in &holders {
                 assert!(
                     partials.came(holder, at(step * 100), received)
@@ -604,7 +701,7 @@ mod tests {
 
     #[test]
     fn f_15_of_those_who_wait_the_sources_that_have_least_come_first() {
-        let partials = Partials::new(64 * MIB);
+        let partials = Partials::new(64 * MIB, WAIT);
         let mut held: Vec<Claim> = (0..8).map(|n| claim(&format!("192.0.2.{}", n % 2))).collect();
         for claim in &mut held {
             assert!(partials.ask(claim, at(0), 4 * MIB, course(0, MIB), Waker::noop()));
@@ -622,7 +719,7 @@ mod tests {
 
     #[test]
     fn f_15_many_small_ones_of_one_source_keep_nobody_else_waiting() {
-        let partials = Partials::new(MIB);
+        let partials = Partials::new(MIB, WAIT);
         let mut crowd: Vec<Claim> = (0..64).map(|_| claim("192.0.2.1")).collect();
         for claim in &mut crowd {
             // They have come in with other things.
@@ -639,7 +736,7 @@ mod tests {
 
     #[test]
     fn f_15_a_frame_of_unknown_length_asks_for_all_of_its_kind() {
-        let partials = Partials::new(64 * MIB);
+        let partials = Partials::new(64 * MIB, WAIT);
         let demand = |total, known| partials.demand(total, known, 20 * MIB);
         assert_eq!([3000, 70_000, 2 * MIB].map(|total| demand(total, true)), [3000, 70_000, 2 * MIB]);
         assert_eq!([3000, 70_000, 2 * MIB].map(|total| demand(total, false)), [64 * 1024, MIB, 20 * MIB]);
@@ -649,7 +746,7 @@ mod tests {
 
     #[test]
     fn f_15_what_is_held_already_is_entered_and_makes_others_careful() {
-        let partials = Partials::new(MIB);
+        let partials = Partials::new(MIB, WAIT);
         let mut claims: Vec<Claim> = (0..20).map(|_| claim("127.0.0.1")).collect();
         for claim in &mut claims {
             partials.insist(claim, at(0), 16 * 1024, course(0, 16 * 1024), false, Waker::noop());
@@ -662,7 +759,7 @@ mod tests {
     /// F-15: a connection that we do not read (its rate is used up, or it waits for its log-in) is not sent away for that at once.
     #[test]
     fn f_15_whom_we_do_not_read_is_not_to_blame() {
-        let partials = Partials::new(64 * 1024);
+        let partials = Partials::new(64 * 1024, WAIT);
         let mut paused = claim("192.0.2.1");
         partials.insist(&mut paused, at(0), 4096, course(0, 0), true, Waker::noop());
         let mut attackers: Vec<Claim> = (2..5).map(|n| claim(&format!("192.0.2.{n}"))).collect();

@@ -204,7 +204,7 @@ impl<S: Session> Shared<S> {
             said: Mutex::new(None),
             kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
-            partials: Partials::new(settings.partial_frames),
+            partials: Partials::new(settings.partial_frames, settings.partial_wait),
             waiting: Arc::default(),
             #[cfg(feature = "quic")]
             granted: Arc::default(),
