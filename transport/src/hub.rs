@@ -2,6 +2,8 @@ mod accept;
 pub(crate) mod datagrams;
 mod direct;
 mod errands;
+#[cfg(feature = "quic")]
+mod handshakes;
 mod link;
 mod partial;
 mod shared;
@@ -78,7 +80,8 @@ pub struct HubSettings {
     /// What all clients on QUIC together may have sent that has not been read, in bytes. Those who come when most of it is granted may
     /// send less before they are read, down to 4 KiB.
     pub receive_windows: usize,
-    /// QUIC handshakes at a time; more are not answered until one is over, and clients try again.
+    /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
+    /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again.
     pub handshakes: usize,
     /// How long to wait for the peer to close its side after we closed ours.
     pub linger: Duration,

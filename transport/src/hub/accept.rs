@@ -163,7 +163,7 @@ pub(super) async fn accept_quic<S>(
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let handshakes = Arc::new(tokio::sync::Semaphore::new(shared.settings.handshakes));
+    let handshakes = super::handshakes::Handshakes::new(shared.settings.handshakes);
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
@@ -184,9 +184,9 @@ pub(super) async fn accept_quic<S>(
             continue;
         }
         let from = incoming.remote_address();
-        let Ok(permit) = handshakes.clone().try_acquire_owned() else {
-            // It sends its first packet again, and its token stays good. There is room then: whose handshake has stalled goes.
-            shared.send_stalled_away();
+        let exempt = shared.settings.is_exempt(from.ip());
+        let Some(place) = handshakes.take(from.ip(), exempt, shared.clock.now()) else {
+            // It sends its first packet again, and its token stays good.
             incoming.ignore();
             continue;
         };
@@ -194,7 +194,7 @@ pub(super) async fn accept_quic<S>(
             incoming.refuse();
             continue;
         }
-        let entrance = handshake(shared.clone(), incoming, admission.clone(), permit);
+        let entrance = handshake(shared.clone(), incoming, admission.clone(), place);
         tokio::spawn(welcome(shared.clone(), from, entrance));
     }
 }
@@ -205,7 +205,7 @@ async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
     admission: Option<Admission>,
-    permit: tokio::sync::OwnedSemaphorePermit,
+    place: super::handshakes::Place,
 ) -> Option<(Stream, Side)> {
     let from = incoming.remote_address();
     let opening = within(shared.settings.hello, "QUIC handshake", async {
@@ -213,8 +213,15 @@ async fn handshake<S: Session>(
         let (send, recv) = connection.accept_bi().await?;
         Ok((connection, send, recv))
     });
-    let opened = opening.await;
-    drop(permit);
+    let opened = tokio::select! {
+        biased;
+        opened = opening => opened,
+        () = place.lost() => {
+            tracing::debug!(%from, "a QUIC handshake has stalled, and its place is somebody else's");
+            return None;
+        }
+    };
+    drop(place);
     match opened {
         Ok((connection, send, recv)) => {
             let (limits, budgets) = (shared.settings.quic_limits(), shared.quic_budgets());

@@ -91,7 +91,7 @@ struct Entering {
 }
 
 /// For so long nobody is sent away who has yet to say who it is, if there is anybody else.
-const ENTERING: Duration = Duration::from_secs(1);
+pub(super) const ENTERING: Duration = Duration::from_secs(1);
 
 /// Why no more frames were handed on.
 pub(super) enum Fed {
@@ -285,13 +285,6 @@ impl<S: Session> Shared<S> {
         let before = self.live();
         self.locked(|shared, core, now| core.input(shared, now, Input::Crowded));
         self.live() < before || self.send_away(|_| true)
-    }
-
-    /// Sends the oldest connection away that has been coming in for longer than it takes.
-    #[cfg(feature = "quic")]
-    pub(super) fn send_stalled_away(&self) -> bool {
-        let now = self.clock.now();
-        self.send_away(|entering| entering.since.saturating_add(ENTERING) <= now)
     }
 
     /// Sends the oldest of those away that are still coming in, if it is one `whom` holds for.

@@ -1,0 +1,154 @@
+//! How many QUIC handshakes go on at a time, in all and of one source.
+//!
+//! A source has an eighth of the places: whoever takes up all of its own keeps nobody else out. Where there is none left, the one that
+//! has gone on for longest gives way, if that is longer than it takes.
+
+use super::shared::ENTERING;
+use core::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use voxwire_core::{Instant, source};
+
+/// One source has a so-many-th of all places.
+const PART: usize = 8;
+
+/// The places, and who has them.
+#[derive(Debug)]
+pub(super) struct Handshakes {
+    places: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    last: u64,
+    /// The oldest first.
+    by_age: BTreeMap<u64, Handshake>,
+    by_source: HashMap<IpAddr, usize>,
+}
+
+#[derive(Debug)]
+struct Handshake {
+    source: IpAddr,
+    since: Instant,
+    sent_away: Arc<Notify>,
+}
+
+/// A place. It is free again when this is dropped, or somebody else's already.
+#[derive(Debug)]
+pub(super) struct Place {
+    handshakes: Arc<Handshakes>,
+    number: u64,
+    sent_away: Arc<Notify>,
+}
+
+impl Handshakes {
+    pub(super) fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self { places, taken: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a handshake from `address`, where need be that of one that has stalled; `None` where there is none. An address
+    /// that is `exempt` may have all of them.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr, exempt: bool, now: Instant) -> Option<Place> {
+        let source = source(address);
+        let part = if exempt { self.places } else { (self.places / PART).max(1) };
+        let mut taken = self.lock();
+        let full = taken.by_source.get(&source).is_some_and(|here| *here >= part);
+        if full || taken.by_age.len() >= self.places {
+            let stalled = |handshake: &Handshake| handshake.since.saturating_add(ENTERING) <= now;
+            // A source that has its part makes room for itself.
+            let mut oldest = taken.by_age.iter().filter(|(_, other)| !full || other.source == source);
+            let number = *oldest.next().filter(|(_, oldest)| stalled(oldest))?.0;
+            taken.remove(number)?.sent_away.notify_one();
+        }
+        taken.last = taken.last.saturating_add(1);
+        let (number, sent_away) = (taken.last, Arc::new(Notify::new()));
+        taken.by_age.insert(number, Handshake { source, since: now, sent_away: sent_away.clone() });
+        let here = taken.by_source.entry(source).or_default();
+        *here = here.saturating_add(1);
+        drop(taken);
+        Some(Place { handshakes: self.clone(), number, sent_away })
+    }
+}
+
+impl Taken {
+    fn remove(&mut self, number: u64) -> Option<Handshake> {
+        let handshake = self.by_age.remove(&number)?;
+        if let Some(here) = self.by_source.get_mut(&handshake.source) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                self.by_source.remove(&handshake.source);
+            }
+        }
+        Some(handshake)
+    }
+}
+
+impl Place {
+    /// Waits until the place is somebody else's.
+    pub(super) async fn lost(&self) {
+        self.sent_away.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.handshakes.lock().remove(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO.saturating_add(Duration::from_millis(millis))
+    }
+
+    /// F-47: one source, however many addresses of a /64 it has, takes an eighth of the places, and stalls nobody but itself.
+    #[test]
+    fn f_47_one_source_has_an_eighth_of_all_handshakes() {
+        let handshakes = Handshakes::new(512);
+        let take = |address: &str, now| handshakes.take(address.parse().unwrap(), false, at(now));
+        let flood: Vec<Place> = (0..600).filter_map(|n| take(&format!("2001:db8::{n:x}"), 0)).collect();
+        assert_eq!(flood.len(), 64);
+        let mapped = ["192.0.2.1", "::ffff:192.0.2.1"];
+        let other: Vec<Place> = (0..600).filter_map(|n| take(mapped[n % 2], 0)).collect();
+        assert_eq!(other.len(), 64);
+        // Nobody else waits for them.
+        let honest = take("198.51.100.7", 0).unwrap();
+        // Of its own a source gets more as soon as one of them has stalled, and the oldest of those goes.
+        assert!(take("2001:db8::1", 999).is_none());
+        let next = take("2001:db8::1", 1000).unwrap();
+        let lost = |place: &Place| {
+            let lost = core::pin::pin!(place.lost());
+            lost.poll(&mut core::task::Context::from_waker(core::task::Waker::noop())).is_ready()
+        };
+        assert!(lost(&flood[0]) && !lost(&flood[1]) && !lost(&other[0]) && !lost(&honest));
+        assert_eq!(handshakes.lock().by_age.len(), 129);
+        // What was lost is not given back twice.
+        drop(flood);
+        assert_eq!(handshakes.lock().by_age.len(), 66);
+        drop((next, other, honest));
+        let taken = handshakes.lock();
+        assert!(taken.by_age.is_empty() && taken.by_source.is_empty());
+    }
+
+    #[test]
+    fn f_47_where_all_places_are_taken_the_oldest_that_has_stalled_gives_way() {
+        let handshakes = Handshakes::new(4);
+        let take = |n: u8, exempt, now| handshakes.take([192, 0, 2, n].into(), exempt, at(now));
+        let places = [take(1, true, 0), take(1, true, 500), take(1, true, 500), take(2, false, 500)];
+        assert!(places.iter().all(Option::is_some));
+        assert!(take(3, false, 900).is_none() && take(2, false, 1100).is_none(), "it has its part");
+        let fifth = take(3, false, 1100);
+        assert!(fifth.is_some() && take(4, false, 1100).is_none());
+        assert_eq!(handshakes.lock().by_age.len(), 4);
+    }
+}
