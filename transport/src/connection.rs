@@ -322,6 +322,7 @@ impl<S: Session> Connection<S> {
             quic: established.quic,
             changed: false,
             failed: None,
+            said: line::Said::default(),
         });
         self.error = None;
         self.state = State::New(self.clock.now().saturating_add(settings.connect));

@@ -69,7 +69,8 @@ pub struct HubSettings {
     /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
     /// dead after as many silent probes and another interval. By default 8 s, 3 s and 2.
     pub keepalive: Option<(Duration, Duration, u32)>,
-    /// How long sent bytes may stay unacknowledged (Linux); 14 s by default. What is sent just before the verdict on silence starts
+    /// How long sent bytes may stay unacknowledged (Linux; on QUIC everywhere, where it is what has been sent on the stream, and a client
+    /// is closed if none of it is acknowledged for so long); 14 s by default. What is sent just before the verdict on silence starts
     /// this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by default.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the

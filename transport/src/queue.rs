@@ -18,6 +18,8 @@ pub(crate) struct Queue {
     backlog: usize,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
+    /// Where the one ends that is not to wait twice.
+    once: Option<usize>,
 }
 
 /// The frames of one lane.
@@ -55,6 +57,7 @@ impl Queue {
             reliable: Waiting { frames: 0, bytes: 0, max: reliable },
             backlog,
             dropped: 0,
+            once: None,
         }
     }
 
@@ -151,15 +154,27 @@ impl Queue {
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
-    /// Bytes of the transport's own, as they are.
-    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+    /// Bytes of the transport's own, as they are. Over budget, the connection is to be closed, as with reliable frames.
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         self.bytes.extend_from_slice(bytes);
         self.note(Lane::Reliable, bytes.len());
+        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
+    }
+
+    /// The same for bytes that say nothing new as long as those of the last time wait.
+    pub(crate) fn push_once(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        if self.once.is_some() {
+            return Ok(());
+        }
+        let pushed = self.push_raw(bytes);
+        self.once = Some(self.bytes.len());
+        pushed
     }
 
     /// All that waits, in exchange for an empty buffer.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.frames.clear();
+        self.once = None;
         for lane in [Lane::Reliable, Lane::Droppable] {
             let waiting = self.waiting(lane);
             (waiting.frames, waiting.bytes) = (0, 0);
@@ -197,6 +212,7 @@ impl Queue {
         for (frame_end, _) in &mut self.frames {
             *frame_end = frame_end.saturating_sub(end);
         }
+        self.once = self.once.filter(|once| *once > end).map(|once| once.saturating_sub(end));
         if self.bytes.capacity() / 2 > self.bytes.len() {
             self.bytes.shrink_to_fit();
         }
@@ -219,6 +235,7 @@ impl Queue {
         for (end, _) in self.frames.iter_mut().skip(index) {
             *end = end.saturating_sub(len);
         }
+        self.once = self.once.map(|once| if once >= end { once.saturating_sub(len) } else { once });
         self.droppable.frames = self.droppable.frames.saturating_sub(1);
         self.droppable.bytes = self.droppable.bytes.saturating_sub(len);
         self.dropped = self.dropped.saturating_add(1);
@@ -308,6 +325,28 @@ mod tests {
         assert_eq!(queue.take_next(1, Vec::new), [3; 100]);
         assert_eq!(queue.take_next(100, Vec::new), [5; 100]);
         assert_eq!((queue.len(), queue.memory(), queue.is_empty()), (0, 0, true));
+    }
+
+    /// F-35, F-43: what the transport itself says has the same budget as reliable frames.
+    #[test]
+    fn f_43_what_the_transport_says_is_bounded_and_some_of_it_does_not_wait_twice() {
+        let mut queue = Queue::new(10);
+        push(&mut queue, Lane::Droppable, b"dd").unwrap();
+        queue.push_once(b"bound").unwrap();
+        push(&mut queue, Lane::Droppable, b"eeee").unwrap();
+        for _ in 0..100 {
+            queue.push_once(b"bound").unwrap();
+        }
+        queue.drop_droppable();
+        assert_eq!(queue.len(), 5);
+        push(&mut queue, Lane::Droppable, b"f").unwrap();
+        queue.push_once(b"bound").unwrap();
+        assert_eq!(queue.take_next(5, Vec::new), b"bound");
+        queue.push_once(b"bound").unwrap();
+        assert_eq!(queue.take_next(1, Vec::new), b"f");
+        queue.push_once(b"bound").unwrap();
+        assert_eq!((queue.take(), queue.push_once(b"bound")), (b"bound".to_vec(), Ok(())));
+        assert_eq!((queue.push_raw(b"gone!"), queue.push_raw(b"gone!")), (Ok(()), Err(Overflow)));
     }
 
     #[test]

@@ -15,9 +15,10 @@ use quinn::{
     VarInt,
 };
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use voxwire_core::Clock;
 use voxwire_core::bytes::Bytes;
 
 /// What both sides have to name.
@@ -196,6 +197,18 @@ pub(crate) struct Held {
     limit: usize,
     /// Waits until less is held.
     writer: Mutex<Option<Waker>>,
+    clock: Clock,
+    stream: Mutex<Lent>,
+}
+
+/// Of the stream, what has been lent to QUIC and has not come back: it does in order, as the other side acknowledges it.
+#[derive(Debug, Default)]
+struct Lent {
+    chunks: usize,
+    /// When one has come back, or the first was lent.
+    moved: voxwire_core::Instant,
+    /// The same, when it was seen to be long ago.
+    suspected: Option<voxwire_core::Instant>,
 }
 
 impl Held {
@@ -208,7 +221,31 @@ impl Held {
             budgets,
             limit,
             writer: Mutex::new(None),
+            clock: Clock::start(),
+            stream: Mutex::default(),
         })
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Lent> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing of what the stream has sent has been acknowledged for `limit`; only if it was so when this was asked before:
+    /// what has come in may not have been read yet.
+    fn is_stuck(&self, limit: Duration) -> bool {
+        let now = self.clock.now();
+        let mut stream = self.stream();
+        if stream.chunks == 0 || stream.moved.saturating_add(limit) > now {
+            stream.suspected = None;
+            return false;
+        }
+        let moved = stream.moved;
+        stream.suspected.replace(moved) == Some(moved)
+    }
+
+    /// The connection is being thrown away: what is held of it counts no more, though QUIC holds it for a few round trips.
+    fn write_off(&self) {
+        self.budgets.waiting.fetch_sub(self.own.swap(0, Relaxed), Relaxed);
     }
 
     /// Bytes held of this connection, with what holding them costs.
@@ -244,6 +281,12 @@ impl Held {
         self.budgets.waiting.fetch_add(cost, Relaxed);
         if datagram {
             self.datagrams.fetch_add(cost, Relaxed);
+        } else {
+            let mut stream = self.stream();
+            if stream.chunks == 0 {
+                stream.moved = self.clock.now();
+            }
+            stream.chunks = stream.chunks.saturating_add(1);
         }
         Bytes::from_owner(Loan { bytes: bytes.into(), cost, datagram, held: self.clone() })
     }
@@ -284,10 +327,16 @@ impl AsRef<[u8]> for Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.held.own.fetch_sub(self.cost, Relaxed);
-        self.held.budgets.waiting.fetch_sub(self.cost, Relaxed);
+        // Unless it has been written off.
+        if self.held.own.fetch_update(Relaxed, Relaxed, |own| own.checked_sub(self.cost)).is_ok() {
+            self.held.budgets.waiting.fetch_sub(self.cost, Relaxed);
+        }
         if self.datagram {
             self.held.datagrams.fetch_sub(self.cost, Relaxed);
+        } else {
+            let mut stream = self.held.stream();
+            stream.chunks = stream.chunks.saturating_sub(1);
+            stream.moved = self.held.clock.now();
         }
         let mut writer = self.held.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = writer.take();
@@ -401,6 +450,22 @@ impl Datagrams {
             self.held.dropped.fetch_add(1, Relaxed);
         }
         sent
+    }
+
+    /// Bytes that QUIC holds of this connection, with what holding them costs.
+    pub(crate) fn held(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Whether the other side has acknowledged nothing of what the stream has sent for `limit`, as seen twice in a row.
+    pub(crate) fn is_stuck(&self, limit: Duration) -> bool {
+        self.held.is_stuck(limit)
+    }
+
+    /// Ends the connection at once. What is held of it counts no more.
+    pub(crate) fn abandon(&self) {
+        self.connection.close(VarInt::from_u32(0), b"");
+        self.held.write_off();
     }
 
     /// The next frame that comes in; `None` once the connection has ended.

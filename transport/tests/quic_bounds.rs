@@ -16,7 +16,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
-use voxwire_core::Session;
+use voxwire_core::{Datagram, FrameError, Input, Lane, Outbox, Output, PeerId, Session};
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
 };
@@ -73,10 +73,19 @@ async fn player(
 
 /// A client by hand: a connection without a stream.
 async fn handshake(address: SocketAddr, certificate: &[u8]) -> (quinn::Endpoint, quinn::Connection) {
+    handshake_with(address, certificate, quinn::TransportConfig::default()).await
+}
+
+async fn handshake_with(
+    address: SocketAddr,
+    certificate: &[u8],
+    transport: quinn::TransportConfig,
+) -> (quinn::Endpoint, quinn::Connection) {
     let mut config = trusting(certificate);
     config.alpn_protocols = vec![b"voxwire-lanes/1".to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
-    let config = quinn::ClientConfig::new(Arc::new(crypto));
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
     let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     let connection = endpoint.connect_with(config, address, "game.example").unwrap().await.unwrap();
     (endpoint, connection)
@@ -87,7 +96,15 @@ async fn raw(
     address: SocketAddr,
     certificate: &[u8],
 ) -> (quinn::Endpoint, quinn::Connection, quinn::SendStream, quinn::RecvStream) {
-    let (endpoint, connection) = handshake(address, certificate).await;
+    raw_with(address, certificate, quinn::TransportConfig::default()).await
+}
+
+async fn raw_with(
+    address: SocketAddr,
+    certificate: &[u8],
+    transport: quinn::TransportConfig,
+) -> (quinn::Endpoint, quinn::Connection, quinn::SendStream, quinn::RecvStream) {
+    let (endpoint, connection) = handshake_with(address, certificate, transport).await;
     let (mut send, mut recv) = connection.open_bi().await.unwrap();
     send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
     recv.read_exact(&mut [0; 32]).await.unwrap();
@@ -360,4 +377,162 @@ async fn f_47_handshakes_that_stall_give_way() {
     let mut ann = player(address, "ann", &certificate).await.unwrap();
     joined(&mut ann).await;
     assert!(began.elapsed() < HubSettings::DEFAULT.hello / 2, "not only once they have had their time");
+}
+
+/// Says the same to everybody.
+#[derive(Debug)]
+struct Shouting {
+    peers: Vec<PeerId>,
+    outbox: Outbox,
+}
+
+impl Default for Shouting {
+    fn default() -> Self {
+        Self { peers: vec![], outbox: Outbox::new(1 << 20) }
+    }
+}
+
+impl Shouting {
+    fn shout(&mut self, frame: &[u8]) {
+        self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, frame).unwrap();
+    }
+}
+
+impl Session for Shouting {
+    type Framing = Datagram;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> Datagram {
+        Datagram { max: 1000 }
+    }
+
+    fn handle_input<'a>(
+        &mut self,
+        _now: voxwire_core::Instant,
+        input: Input<'a>,
+    ) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: voxwire_core::Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: voxwire_core::Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<voxwire_core::Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: voxwire_core::Instant) {}
+}
+
+fn shouting(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Shouting>, SocketAddr) {
+    let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
+    let address = listener.local_addr().unwrap();
+    (Hub::spawn(vec![listener], Shouting::default(), (), settings), address)
+}
+
+/// Clients whose QUIC answers every probe, and which take nothing of the stream but the hello.
+async fn frozen(
+    count: usize,
+    address: SocketAddr,
+    certificate: &[u8],
+) -> Vec<(quinn::Endpoint, quinn::Connection, quinn::SendStream, quinn::RecvStream)> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(64_u8.into()).keep_alive_interval(Some(Duration::from_millis(200)));
+        clients.push(raw_with(address, certificate, transport).await);
+    }
+    clients
+}
+
+async fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !condition() {
+        assert!(since.elapsed() < limit, "{what}: not within {limit:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// F-16, F-43: over the ceiling of all connections those go that hold most in QUIC, though nothing of it waits in our own queues.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
+    if let Some((_, address, certificate)) = role() {
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            clients.push(raw(address, &certificate).await);
+        }
+        ready();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        return;
+    }
+    let (config, certificate) = certificate();
+    let settings = HubSettings { waiting: 400_000, unacknowledged: None, ..HubSettings::DEFAULT };
+    let (hub, address) = shouting(&config, settings);
+    let test = "f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go";
+    let peers = Peers::start(test, "stopped", address, &certificate);
+    eventually("all are there", Duration::from_secs(5), || hub.stats().connections == 10).await;
+    peers.stop();
+    // Some 40 KB each, all of it in the hands of QUIC.
+    eventually("over the ceiling", Duration::from_secs(5), || {
+        hub.call(|session, _| session.shout(&[7; 1000]));
+        hub.stats().waiting > 400_000
+    })
+    .await;
+    // Far less than makes anybody one of those who hold much.
+    for _ in 0..20 {
+        hub.call(|session, _| session.shout(&[7; 10]));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stats = hub.stats();
+    assert!(stats.too_slow > 0, "{stats:?}");
+    assert!(stats.waiting <= 400_000 && (1..10).contains(&stats.connections), "{stats:?}");
+    assert_eq!(hub.call(|session, _| session.peers.len()), stats.connections);
+}
+
+/// F-16, F-44: whoever takes nothing of what it is sent is closed on QUIC as it is on TCP, however lively it is otherwise; and whoever
+/// takes it slowly is not.
+#[tokio::test]
+async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
+    let (config, certificate) = certificate();
+    let unacknowledged = Some(Duration::from_secs(1));
+    let (hub, address) = shouting(&config, HubSettings { unacknowledged, ..HubSettings::DEFAULT });
+    let _silent = frozen(2, address, &certificate).await;
+    let mut slow = frozen(1, address, &certificate).await;
+    eventually("all are there", Duration::from_secs(5), || hub.stats().connections == 3).await;
+    hub.call(|session, _| session.shout(&[7; 10_000]));
+    let began = Instant::now();
+    let (_, _, _, reading) = &mut slow[0];
+    let mut read = 0;
+    while read < 10_003 {
+        read += reading.read(&mut [0; 64]).await.unwrap().expect("not closed");
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(2), "it was not slow");
+    eventually("those who take nothing are gone", Duration::from_secs(5), || {
+        hub.stats().connections == 1 && hub.stats().too_slow == 2
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    assert_eq!(hub.stats().connections, 1, "nothing is unacknowledged now");
 }

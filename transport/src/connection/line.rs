@@ -3,7 +3,7 @@
 use super::direct::DirectNews;
 use super::udp_side::News;
 use super::{Step, udp_side::UdpSide};
-use crate::lanes::{Control, Cutter, Kind, MAX_UNIT, put_control};
+use crate::lanes::{Control, Cutter, Kind, MAX_UNIT, Nonce, put_control};
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::Future;
 use core::ops::Range;
@@ -37,6 +37,15 @@ pub(super) struct Line<F> {
     pub(super) changed: bool,
     /// What must arrive cannot be sent.
     pub(super) failed: Option<Failed>,
+    /// What the UDP side has to say, once what waits has been handed over: one of each kind, the newest.
+    pub(super) said: Said,
+}
+
+/// What the UDP side says by TCP, in this order: a challenge of before is void once nothing comes in any more.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    down: bool,
+    confirm: Option<Nonce>,
 }
 
 /// Why what must arrive cannot be sent.
@@ -156,13 +165,31 @@ impl<F: Framing> Line<F> {
     }
 
     pub(super) fn is_written(&self) -> bool {
-        self.queue.is_empty() && self.written == self.out.len()
+        self.queue.is_empty()
+            && self.written == self.out.len()
+            && !self.said.down
+            && self.said.confirm.is_none()
     }
 
-    pub(super) fn say(&mut self, control: Control) {
-        let mut bytes = Vec::new();
-        put_control(control, &mut bytes);
-        self.queue.push_raw(&bytes);
+    fn say(&mut self, control: Control) {
+        match control {
+            Control::Confirm(nonce) => self.said.confirm = Some(nonce),
+            Control::Down => self.said = Said { down: true, confirm: None },
+            _ => {}
+        }
+    }
+
+    /// Queues what the UDP side has to say. Whoever takes nothing is asked and told nothing more.
+    fn push_said(&mut self) {
+        let Said { down, confirm } = core::mem::take(&mut self.said);
+        let down = down.then_some(Control::Down);
+        for control in down.into_iter().chain(confirm.map(Control::Confirm)) {
+            let mut bytes = Vec::new();
+            put_control(control, &mut bytes);
+            if self.queue.push_raw(&bytes).is_err() {
+                self.failed = Some(Failed::Overflow);
+            }
+        }
     }
 
     /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when the last words are written.
@@ -283,6 +310,7 @@ impl<F: Framing> Line<F> {
                 if self.queue.push_pending(&mut self.cutter).is_err() {
                     self.failed = Some(Failed::Overflow);
                 }
+                self.push_said();
                 if self.queue.is_empty() {
                     match self.stream.poll_flush(cx) {
                         Poll::Ready(Err(error)) => return Err(error.into()),
@@ -365,5 +393,57 @@ impl<F: Framing> Line<F> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+    use voxwire_core::Datagram;
+
+    /// F-35: a server that sends one CHALLENGE after the other and takes no CONFIRM is told the newest of them, once.
+    #[tokio::test]
+    async fn f_35_a_server_that_challenges_without_end_and_never_reads_is_not_queued_for_without_bound() {
+        let (here, mut there) = tokio::io::duplex(64);
+        let mut line = Line {
+            stream: Stream::Inside(here),
+            stall: Stall::new(Duration::from_secs(60)),
+            cutter: Cutter::Lanes(Datagram { max: 1000 }),
+            buffer: FrameBuf::new(),
+            needed: 1,
+            queue: Queue::with_limits(1000, 1000),
+            out: Vec::new(),
+            written: 0,
+            shut: false,
+            paused_until: None,
+            udp: None,
+            #[cfg(feature = "quic")]
+            quic: None,
+            changed: false,
+            failed: None,
+            said: Said::default(),
+        };
+        line.push(Lane::Reliable, &[7; 200]);
+        for n in 0..10_000_u64 {
+            if n % 100 == 0 {
+                line.say(Control::Down);
+            }
+            line.say(Control::Confirm(n.to_be_bytes()));
+            core::future::poll_fn(|cx| Poll::Ready(line.write(cx))).await.unwrap();
+            assert!(line.queue.len() <= 17 && line.out.len() <= 220 && line.failed.is_none());
+        }
+        assert!(!line.is_written());
+        let mut all = Vec::new();
+        while !line.is_written() {
+            core::future::poll_fn(|cx| Poll::Ready(line.write(cx))).await.unwrap();
+            let mut some = [0; 64];
+            let n = there.read(&mut some).await.unwrap();
+            all.extend_from_slice(&some[..n]);
+        }
+        drop(line);
+        there.read_to_end(&mut all).await.unwrap();
+        let both = |n: u64| [&[0, 2, 2, 2, 0, 10, 2, 1][..], &n.to_be_bytes()].concat();
+        assert_eq!(all.get(203..), Some(&[both(0), both(9999)].concat()[..]));
     }
 }

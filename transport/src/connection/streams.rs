@@ -1,7 +1,7 @@
 //! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
 
 use super::dial::socket_options;
-use super::line::{Line, Stall};
+use super::line::{Line, Said, Stall};
 use super::{ConnectionSettings, Step};
 use crate::Error;
 use crate::lanes::Cutter;
@@ -136,6 +136,7 @@ impl<F: Framing> Streams<F> {
             quic: None,
             changed: false,
             failed: None,
+            said: Said::default(),
         };
         self.open.push(Open { peer, line, closing: None });
     }

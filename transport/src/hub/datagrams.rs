@@ -166,7 +166,10 @@ impl<S: Session> Core<S> {
             Some(Control::Confirm(nonce)) => {
                 if let Some((_, to)) = route.challenge.take_if(|(sent, _)| *sent == nonce) {
                     (route.bound, route.pinged) = (Some(to), now);
-                    link.push_control(Control::Bound, shared, &mut self.wakers);
+                    if link.push_control(Control::Bound, shared, &mut self.wakers).is_err() {
+                        self.overflown.push(peer);
+                        return;
+                    }
                     self.introduce(shared, now, peer);
                 }
             }

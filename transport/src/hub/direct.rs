@@ -87,7 +87,9 @@ impl<S: Session> Core<S> {
 
     fn say(&mut self, shared: &Shared<S>, peer: PeerId, control: Control) {
         if let Some(link) = self.links.get(peer).cloned() {
-            link.push_control(control, shared, &mut self.wakers);
+            if link.push_control(control, shared, &mut self.wakers).is_err() {
+                self.overflown.push(peer);
+            }
         }
     }
 }

@@ -45,6 +45,9 @@ fn note(sum: &AtomicUsize, before: usize, after: usize) {
 pub(super) struct Link<F> {
     state: Mutex<State<F>>,
     pub(super) address: IpAddr,
+    /// On QUIC.
+    #[cfg(feature = "quic")]
+    quic: Option<crate::quic::Datagrams>,
 }
 
 pub(super) struct State<F> {
@@ -100,7 +103,7 @@ impl From<Overflow> for NotTaken {
 }
 
 impl<F: Framing> Link<F> {
-    pub(super) const fn new(framing: Cutter<F>, backlog: usize, address: IpAddr) -> Self {
+    pub(super) fn new(framing: Cutter<F>, backlog: usize, address: IpAddr, side: &Side) -> Self {
         let state = State {
             framing,
             queue: Queue::new(backlog),
@@ -121,7 +124,25 @@ impl<F: Framing> Link<F> {
             unwritten: 0,
             answers_only: false,
         };
-        Self { state: Mutex::new(state), address }
+        #[cfg(feature = "quic")]
+        let quic = if let Side::Quic(datagrams) = side { Some(datagrams.clone()) } else { None };
+        #[cfg(not(feature = "quic"))]
+        let _ = side;
+        Self {
+            state: Mutex::new(state),
+            address,
+            #[cfg(feature = "quic")]
+            quic,
+        }
+    }
+
+    /// What QUIC holds that has not arrived.
+    fn lent(&self) -> usize {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            return quic.held();
+        }
+        0
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<F>> {
@@ -177,27 +198,41 @@ impl<F: Framing> Link<F> {
         Ok(queue.dropped.saturating_sub(before))
     }
 
-    /// Queues something of the transport's own.
+    /// Queues something of the transport's own; nothing where too much waits, for this connection or, if some of it waits for this one,
+    /// for all together. One BOUND is enough until it has been taken.
     pub(super) fn push_control<S: Session>(
         &self,
         control: Control,
         shared: &Shared<S>,
         wakers: &mut Vec<Waker>,
-    ) {
+    ) -> Result<(), NotTaken> {
         let mut bytes = Vec::new();
         put_control(control, &mut bytes);
-        self.push_raw(&bytes, shared, wakers);
-    }
-
-    /// Queues bytes as they are.
-    pub(super) fn push_raw<S: Session>(&self, bytes: &[u8], shared: &Shared<S>, wakers: &mut Vec<Waker>) {
         let mut state = self.lock();
+        let waiting = state.queue.len().saturating_add(state.writing);
+        let slow = waiting > OWN_WAITING || state.blocked_since.is_some() && waiting > HOARD;
+        if slow && shared.waiting.load(Relaxed) > shared.settings.waiting {
+            return Err(NotTaken::Crowded);
+        }
         let memory = state.queue.memory();
-        state.queue.push_raw(bytes);
+        let pushed = match control {
+            Control::Bound => state.queue.push_once(&bytes),
+            _ => state.queue.push_raw(&bytes),
+        };
         note(&shared.waiting, memory, state.queue.memory());
         if state.hungry {
             wakers.extend(state.waker.take());
         }
+        Ok(pushed?)
+    }
+
+    /// Queues what a connection begins with, as it is.
+    pub(super) fn push_hello<S: Session>(&self, bytes: &[u8], shared: &Shared<S>) {
+        let mut state = self.lock();
+        let memory = state.queue.memory();
+        // One is admitted, however long.
+        let _ = state.queue.push_raw(bytes);
+        note(&shared.waiting, memory, state.queue.memory());
     }
 
     pub(super) fn begin_close(&self, until: Instant, number: u64) -> Option<Waker> {
@@ -210,9 +245,9 @@ impl<F: Framing> Link<F> {
 
     /// What is held for the connection, if that is more than it takes to say little.
     pub(super) fn hoard(&self) -> Option<usize> {
-        let state = self.lock();
-        let waiting = state.queue.len().saturating_add(state.writing);
-        (waiting > HOARD).then(|| state.queue.memory().saturating_add(state.out))
+        let (state, lent) = (self.lock(), self.lent());
+        let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);
+        (waiting > HOARD).then(|| state.queue.memory().saturating_add(state.out).saturating_add(lent))
     }
 
     /// Throws away what waits: the connection is being cut.
@@ -221,6 +256,19 @@ impl<F: Framing> Link<F> {
         let memory = state.queue.memory();
         state.queue.take();
         note(waiting, memory, state.queue.memory());
+        drop(state);
+        #[cfg(feature = "quic")]
+        self.quic.as_ref().inspect(|quic| quic.abandon());
+    }
+
+    /// Whether the peer has acknowledged nothing of what was sent to it for `limit`. On TCP the system sees to that.
+    pub(super) fn is_stuck(&self, limit: Option<Duration>) -> bool {
+        #[cfg(feature = "quic")]
+        if let (Some(quic), Some(limit)) = (&self.quic, limit) {
+            return quic.is_stuck(limit);
+        }
+        let _ = limit;
+        false
     }
 
     /// Closes the connection at once, by a reset if that is wanted: nothing of it lingers in the system then.
@@ -283,16 +331,17 @@ impl<F: Framing> State<F> {
 
     /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, has it told when all of that
     /// is written. Returns whom to wake.
-    pub(super) fn probe(&mut self, waiting: &AtomicUsize) -> Option<Waker> {
+    pub(super) fn probe(&mut self, waiting: &AtomicUsize) -> Result<Option<Waker>, NotTaken> {
         let mut question = Vec::new();
         if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
             self.unwritten = self.unwritten.saturating_add(1);
-            return if self.hungry { self.waker.take() } else { None };
+            return Ok(if self.hungry { self.waker.take() } else { None });
         }
         let memory = self.queue.memory();
-        self.queue.push_raw(&question);
+        let pushed = self.queue.push_raw(&question);
         note(waiting, memory, self.queue.memory());
-        if self.hungry { self.waker.take() } else { None }
+        pushed?;
+        Ok(if self.hungry { self.waker.take() } else { None })
     }
 
     /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.

@@ -90,6 +90,9 @@ struct Entering {
     sent_away: Arc<Notify>,
 }
 
+/// How soon it is looked again who holds most of what waits, where those who do are not enough.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// For so long nobody is sent away who has yet to say who it is, if there is anybody else.
 pub(super) const ENTERING: Duration = Duration::from_secs(1);
 
@@ -147,6 +150,10 @@ pub(super) struct Core<S: Session> {
     left: u64,
     /// An input is being handled for which peers may be closed to make room; for whom, if that is known.
     making_room: Option<Option<PeerId>>,
+    /// Connections that have not taken what they had to, to be closed when outputs are moved next.
+    pub(super) overflown: Vec<PeerId>,
+    /// Nobody looks before then who holds most of what waits: there was nobody else.
+    look_again: Instant,
     /// Connections to wake once the lock is released.
     pub(super) wakers: Vec<Waker>,
     /// What the timer task waits for.
@@ -177,6 +184,8 @@ impl<S: Session> Shared<S> {
             leaving: BTreeMap::new(),
             left: 0,
             making_room: None,
+            overflown: Vec::new(),
+            look_again: Instant::ZERO,
             wakers: Vec::new(),
             armed: None,
             errands: Vec::new(),
@@ -393,7 +402,7 @@ impl<S: Session> Shared<S> {
                 Side::Stream => Cutter::Plain(framing),
                 _ => Cutter::Lanes(framing),
             };
-            let link = Arc::new(Link::new(cutter, shared.settings.backlog, from.ip()));
+            let link = Arc::new(Link::new(cutter, shared.settings.backlog, from.ip(), side));
             let (route, hello) = match side {
                 Side::Stream => (None, None),
                 Side::Lanes { udp: None, .. } => (None, Some(ServerHello::without_udp())),
@@ -408,7 +417,7 @@ impl<S: Session> Shared<S> {
                 }
             };
             if let Some(hello) = hello {
-                link.push_raw(&hello.to_bytes(), shared, &mut core.wakers);
+                link.push_hello(&hello.to_bytes(), shared);
             }
             if let Some(route) = route {
                 core.routes.insert(peer, route);
@@ -491,7 +500,12 @@ impl<S: Session> Shared<S> {
                         let bytes = buffer.frame(range);
                         match kind {
                             Kind::Frame(lane) => core.input(shared, now, Input::Frame { peer, lane, bytes }),
-                            Kind::Control => core.control(shared, now, peer, link, bytes),
+                            Kind::Control => {
+                                core.control(shared, now, peer, link, bytes);
+                                if !core.overflown.is_empty() {
+                                    core.flush(shared);
+                                }
+                            }
                         }
                     }
                 }
@@ -655,7 +669,6 @@ impl<S: Session> Core<S> {
     /// Moves the session's outputs to the connections. What a connection cannot take closes it, which can make the
     /// session want more.
     pub(super) fn flush(&mut self, shared: &Shared<S>) {
-        let mut overflown: Vec<PeerId> = Vec::new();
         let mut closing: Vec<PeerId> = Vec::new();
         loop {
             let mut done: usize = 0;
@@ -690,19 +703,40 @@ impl<S: Session> Core<S> {
                         let Some(link) = self.links.get(to) else { continue };
                         let mut pushed = link.push(lane, frame, false, shared, &mut self.wakers);
                         if pushed == Err(NotTaken::Crowded) {
-                            // Whoever hoards most goes, so that the others get what they have to get.
-                            let hoards =
-                                self.links.iter().filter_map(|(peer, link)| Some((link.hoard()?, peer)));
-                            let mut hoards: Vec<_> =
-                                hoards.filter(|(_, peer)| !overflown.contains(peer)).collect();
-                            hoards.sort_unstable();
-                            // More than would do, or the next frame would look for the next one.
-                            let most = shared.settings.waiting.saturating_sub(shared.settings.waiting / 8);
-                            let mut excess = shared.waiting.load(Relaxed).saturating_sub(most);
-                            while let Some((hoard, hoarder)) = hoards.pop().filter(|_| excess > 0) {
-                                excess = excess.saturating_sub(hoard);
-                                self.links.get(hoarder).inspect(|link| link.empty(&shared.waiting));
-                                overflown.push(hoarder);
+                            let now = *now.get_or_insert_with(|| shared.clock.now());
+                            if now >= self.look_again {
+                                // Whoever hoards most goes, so that the others get what they have to get; those that are being closed first.
+                                let leaving = self.leaving.values().map(|link| (None, link));
+                                let links = self.links.iter().map(|(peer, link)| (Some(peer), link));
+                                let hoards = links.chain(leaving).filter_map(|(peer, link)| {
+                                    Some((peer.is_none(), link.hoard()?, peer, link.clone()))
+                                });
+                                let mut hoards: Vec<_> = hoards
+                                    .filter(|(_, _, peer, _)| {
+                                        peer.is_none_or(|peer| !self.overflown.contains(&peer))
+                                    })
+                                    .collect();
+                                hoards.sort_unstable_by_key(|(leaving, hoard, peer, _)| {
+                                    (*leaving, *hoard, *peer)
+                                });
+                                // More than would do, or the next frame would look for the next one.
+                                let most =
+                                    shared.settings.waiting.saturating_sub(shared.settings.waiting / 8);
+                                let mut excess = shared.waiting.load(Relaxed).saturating_sub(most);
+                                while let Some((_, hoard, peer, hoarder)) =
+                                    hoards.pop().filter(|_| excess > 0)
+                                {
+                                    excess = excess.saturating_sub(hoard);
+                                    hoarder.empty(&shared.waiting);
+                                    match peer {
+                                        Some(peer) => self.overflown.push(peer),
+                                        None => self.wakers.extend(hoarder.cut(true)),
+                                    }
+                                }
+                                // Looking costs more than a frame, and would find nobody else.
+                                if excess > 0 {
+                                    self.look_again = now.saturating_add(LOOK_AGAIN);
+                                }
                             }
                             pushed = link.push(lane, frame, true, shared, &mut self.wakers);
                         }
@@ -711,7 +745,7 @@ impl<S: Session> Core<S> {
                             Ok(dropped) => {
                                 shared.counters.dropped_frames.fetch_add(dropped, Relaxed);
                             }
-                            Err(_) => overflown.push(to),
+                            Err(_) => self.overflown.push(to),
                         }
                     }
                     Output::Close { peer } => closing.push(peer),
@@ -726,8 +760,11 @@ impl<S: Session> Core<S> {
                         self.links.get(peer).inspect(|link| link.lock().pause(until));
                     }
                     Output::Probe { peer } => {
-                        let link = self.links.get(peer);
-                        self.wakers.extend(link.and_then(|link| link.lock().probe(&shared.waiting)));
+                        match self.links.get(peer).map(|link| link.lock().probe(&shared.waiting)) {
+                            Some(Ok(waker)) => self.wakers.extend(waker),
+                            Some(Err(_)) => self.overflown.push(peer),
+                            None => {}
+                        }
                     }
                     Output::Resume { peer } => {
                         let link = self.links.get(peer);
@@ -757,7 +794,7 @@ impl<S: Session> Core<S> {
                 }
             }
             let now = shared.clock.now();
-            for peer in overflown.drain(..) {
+            for peer in core::mem::take(&mut self.overflown) {
                 if self.links.get(peer).is_none() {
                     continue;
                 }
@@ -769,7 +806,7 @@ impl<S: Session> Core<S> {
                     Err(violation) => self.handler.on_violation(now, peer, violation),
                 }
             }
-            if self.session.outputs().next().is_none() {
+            if self.session.outputs().next().is_none() && self.overflown.is_empty() {
                 return;
             }
         }
@@ -856,7 +893,15 @@ where
                 shared.small_buffers.trim();
                 shared.write_buffers.trim();
                 let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
-                core.wakers.extend(links.filter_map(|link| link.sweep(now)));
+                for link in links {
+                    if link.is_stuck(shared.settings.unacknowledged) {
+                        count(&shared.counters.too_slow);
+                        link.empty(&shared.waiting);
+                        core.wakers.extend(link.cut(true));
+                    } else {
+                        core.wakers.extend(link.sweep(now));
+                    }
+                }
             }
         });
     }
@@ -899,5 +944,29 @@ mod tests {
         assert_eq!(["192.0.2.7"; 4].map(admit), [true; 4]);
         assert!(admit("::ffff:192.0.2.7"));
         assert_eq!(["192.0.2.1"; 3].map(admit), [true, true, false]);
+    }
+
+    /// F-43: a client that provokes BOUND, PEER and GONE, and never reads, is not queued for without bound.
+    #[test]
+    fn f_43_what_the_transport_says_to_a_client_that_never_reads_is_bounded() {
+        use crate::lanes::Control;
+        let settings = HubSettings::DEFAULT;
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
+        let side = Side::Lanes { udp: None, direct: false };
+        let from = SocketAddr::from(([192, 0, 2, 1], 7));
+        let (peer, link) = shared.open(from, &side, Via::Accepted).unwrap();
+        let push = |control| link.push_control(control, &shared, &mut Vec::new());
+        for _ in 0..100_000 {
+            push(Control::Bound).unwrap();
+        }
+        assert!(shared.stats().waiting < 1024, "{} bytes wait", shared.stats().waiting);
+        let taken = (0..100_000).take_while(|_| push(Control::Gone([7; 16])).is_ok()).count();
+        assert!((100..10_000).contains(&taken) && shared.stats().waiting < 256 * 1024, "{taken} taken");
+        // It is gone then.
+        shared.locked(|shared, core, _| {
+            core.overflown.push(peer);
+            core.flush(shared);
+        });
+        assert_eq!((shared.stats().too_slow, shared.stats().waiting), (1, 0));
     }
 }
