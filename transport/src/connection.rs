@@ -6,7 +6,8 @@ mod udp_side;
 
 use crate::grace::Grace;
 use crate::lanes::Cutter;
-use crate::{Error, net::Stream, queue::Queue};
+use crate::net::{Stream, in_time};
+use crate::{Error, queue::Queue};
 use core::future::{Future, poll_fn};
 use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
@@ -73,6 +74,8 @@ pub struct Connection<S: Session> {
     /// Steps taken since a timer of the session was due.
     overdue: u32,
     grace: Grace,
+    /// The same for the handshake.
+    handshake_grace: Grace,
     error: Option<Error>,
     /// Direct ways that went with their connection, and of which the session does not know that yet.
     gone: Vec<PeerId>,
@@ -247,7 +250,7 @@ impl<S: Session> Connection<S> {
             Some(line) => line.poll_ready(cx),
             None => Poll::Ready(Ok(())),
         });
-        tokio::time::timeout(limit, ready).await.map_err(|_| Error::TooSlow("the handshake"))??;
+        in_time(limit, ready).await.ok_or(Error::TooSlow("the handshake"))??;
         Ok(connection)
     }
 
@@ -281,6 +284,7 @@ impl<S: Session> Connection<S> {
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             overdue: 0,
             grace: Grace::default(),
+            handshake_grace: Grace::default(),
             error: None,
             gone: Vec::new(),
             dropped_before: 0,
@@ -325,6 +329,7 @@ impl<S: Session> Connection<S> {
             said: line::Said::default(),
         });
         self.error = None;
+        self.handshake_grace = Grace::default();
         self.state = State::New(self.clock.now().saturating_add(settings.connect));
     }
 
@@ -468,15 +473,22 @@ impl<S: Session> Connection<S> {
                 Some(line) => line.poll_ready(cx),
                 None => Poll::Ready(Ok(())),
             };
-            // What is here already counts, however late it is looked at.
-            let ready = match ready {
-                Poll::Pending if self.clock.now() >= until => {
-                    Poll::Ready(Err(Error::TooSlow("the handshake")))
+            // What is here already counts, however late it is looked at, and so does what may be.
+            let now = self.clock.now();
+            let again = match ready {
+                Poll::Pending if until <= now => {
+                    self.handshake_grace.hold(until, now, !coop::has_budget_remaining())
                 }
-                ready => ready,
+                _ => Some(until),
             };
             match ready {
-                Poll::Pending => shaking = Some(until),
+                Poll::Pending if again.is_some() => shaking = again,
+                Poll::Pending => {
+                    self.state = State::Ended;
+                    self.line = None;
+                    self.error = Some(Error::TooSlow("the handshake"));
+                    return Poll::Ready(Step::DialFailed);
+                }
                 Poll::Ready(Ok(())) => {
                     self.state = State::Open;
                     return Poll::Ready(Step::Opened);

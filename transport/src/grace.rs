@@ -4,9 +4,9 @@ use core::time::Duration;
 use voxwire_core::Instant;
 
 /// A timer so much behind its time shows a stall: what came in meanwhile has not been read.
-const LATE: Duration = Duration::from_millis(50);
+pub(crate) const LATE: Duration = Duration::from_millis(50);
 /// How long reading has then, before timers fire.
-const EXCUSE: Duration = Duration::from_millis(100);
+pub(crate) const EXCUSE: Duration = Duration::from_millis(100);
 /// When to look again whether something waits.
 const SOON: Duration = Duration::from_millis(2);
 

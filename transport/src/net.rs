@@ -1,6 +1,7 @@
 //! Every socket comes through here, so that a simulated network can take tokio's place.
 
 use crate::Error;
+use crate::grace::{EXCUSE, LATE};
 use crate::udp::Udp;
 use core::fmt;
 use core::net::SocketAddr;
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) use tokio::net::{TcpListener, TcpStream};
+use voxwire_core::{Clock, Instant};
 
 /// Says whether a token, and the address that it came from, may come in.
 pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + Send + Sync>;
@@ -274,6 +276,26 @@ impl Stream {
         }
     }
 
+    /// Whether the peer is gone while we do not read: it has reset the connection; or it has closed its side and all that it sent has been
+    /// taken, by us as well if that is so (`taken`). What it sent before it closed still counts. Under TLS only a reset shows, as TLS may
+    /// hold what it sent; not within the process; QUIC tells in another way.
+    pub(crate) fn has_vanished(&self, cx: &mut Context<'_>, taken: bool) -> bool {
+        let (stream, is_plain) = match self {
+            Self::Plain(stream) => (stream, true),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => (stream.get_ref().0, false),
+            _ => return false,
+        };
+        let both = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
+        let (reset, closed) = match core::pin::pin!(stream.ready(both)).poll(cx) {
+            Poll::Ready(Ok(ready)) => (ready.is_write_closed(), ready.is_read_closed()),
+            Poll::Ready(Err(_)) => (true, true),
+            Poll::Pending => (false, false),
+        };
+        let mut drained = || matches!(stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])), Poll::Ready(Ok(0)));
+        reset || closed && taken && is_plain && drained()
+    }
+
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -356,8 +378,17 @@ pub(crate) async fn within<T>(
     what: &'static str,
     future: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(limit, future).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(Error::TooSlow(what)),
+    Ok(in_time(limit, future).await.ok_or(Error::TooSlow(what))??)
+}
+
+/// Waits for `future` no longer than `limit`; but if we have not run when that was over, for as long as it takes to read what has come
+/// in meanwhile, and a little for the answer.
+pub(crate) async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let clock = Clock::start();
+    let mut future = core::pin::pin!(future);
+    if let Ok(result) = tokio::time::timeout(limit, future.as_mut()).await {
+        return Some(result);
     }
+    let stalled = clock.now() > Instant::ZERO.saturating_add(limit).saturating_add(LATE);
+    if stalled { tokio::time::timeout(EXCUSE, future).await.ok() } else { None }
 }

@@ -462,6 +462,11 @@ impl Datagrams {
         self.held.is_stuck(limit)
     }
 
+    /// Whether the connection has ended, be there something left to read or not.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.close_reason().is_some()
+    }
+
     /// Ends the connection at once. What is held of it counts no more.
     pub(crate) fn abandon(&self) {
         self.connection.close(VarInt::from_u32(0), b"");

@@ -1,5 +1,11 @@
 //! Framings that shake hands, sessions that let a client wait, and what one connection may cost the others; with msgpack on top.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::disallowed_methods
+)]
 
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -334,4 +340,31 @@ async fn c_06_m_11_when_all_have_too_much_waiting_whoever_hoards_most_goes() {
     let stats = hub.stats();
     assert!((1..=3).contains(&stats.too_slow), "{stats:?}");
     assert!(hub.call(|server, _| server.is_online(b"ann") && server.is_online(b"bob")));
+}
+
+/// F-24: a client that did not run while its server greeted it goes on with the handshake.
+#[tokio::test]
+async fn f_24_after_a_stall_of_the_client_a_handshake_goes_on() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        let greeting = greeted(SocketType::Router);
+        stream.write_all(&greeting[..64]).unwrap();
+        // The greeting, and what the client says when it has read ours.
+        stream.read_exact(&mut [0; 64 + 30]).unwrap();
+        stream.write_all(&greeting[64..]).unwrap();
+        stream
+    });
+    tokio::spawn(async {
+        sleep(SOON).await;
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    let settings = ConnectionSettings { connect: Duration::from_secs(1), ..ConnectionSettings::DEFAULT };
+    let client = Client::new(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
+    let mut ann = Connection::connect(&address, client, settings).await.unwrap();
+    assert_eq!(event(&mut ann).await, "Connected");
+    drop(server.join().unwrap());
 }

@@ -634,3 +634,42 @@ async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_nobody_is_introduced() {
     assert_eq!(run(&mut ben, Duration::from_millis(200)).await, [b"by tcp"]);
     assert!(UdpSocket::bind(address).await.is_ok(), "nothing listens there by UDP");
 }
+
+/// A client by hand that has sent sixty controls at once, which nobody knows: it is not read for a minute.
+async fn throttled(address: SocketAddr) -> TcpStream {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
+    tcp.read_exact(&mut [0; 32]).await.unwrap();
+    tcp.write_all(&[0, 2, 2, 99].repeat(60)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tcp
+}
+
+/// F-15: whoever vanishes while we do not read it frees its place; what it sent before still counts.
+#[tokio::test]
+async fn f_15_a_connection_that_is_not_read_is_watched_for_its_end() {
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
+    let settings = HubSettings { frames, ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
+    let (closes, resets, unread) =
+        (throttled(address).await, throttled(address).await, throttled(address).await);
+    let mut stays = throttled(address).await;
+    let (mut says, mut resets_unread) = (unread, throttled(address).await);
+    says.write_all(&[0, 2, 2, 99]).await.unwrap();
+    resets_unread.write_all(&[0, 2, 2, 99]).await.unwrap();
+    assert_eq!(hub.stats().connections, 5);
+    for stream in [&resets, &resets_unread] {
+        socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    drop((closes, resets, resets_unread, says));
+    let since = Instant::now();
+    while hub.stats().connections > 2 {
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", hub.stats());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(hub.stats().connections, 2, "what was sent before still counts, and who is there stays");
+    stays.write_all(&[0, 2, 2, 99]).await.unwrap();
+}

@@ -1,5 +1,11 @@
 //! Frames that come in bit by bit: who holds memory for them, who waits, and who goes; with msgpack on top.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::disallowed_methods
+)]
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -211,4 +217,39 @@ fn f_15_a_frame_does_not_wait_for_memory_for_ever() {
     let _ = stream.write_all(&recording("ann"));
     until("closed", Duration::from_secs(5), || hub.stats().connections == 0);
     assert_eq!((hub.stats().broken, hub.stats().partial), (1, 0));
+}
+
+/// F-24: what came in while the hub did not run is read before anything is too late; and whoever has to answer has the time for it.
+#[test]
+fn f_24_after_a_stall_of_the_hub_frames_and_handshakes_that_have_come_in_are_not_too_late() {
+    let runtime = runtime();
+    let _guard = runtime.enter();
+    let second = Duration::from_secs(1);
+    let (hub, address) = serve(HubSettings { hello: second, frame: second, ..HubSettings::DEFAULT });
+    let mut greeted = Vec::new();
+    put_greeting(&mut greeted);
+    put_ready(SocketType::Dealer, &mut greeted);
+    let message = unit(&login("ann"));
+    let (mut half_greeted, mut half_said, mut silent) =
+        (connect(address), connect(address), connect(address));
+    half_greeted.write_all(&greeted[..30]).unwrap();
+    half_said.write_all(&greeted).unwrap();
+    half_said.read_exact(&mut [0; 64 + 43]).unwrap();
+    half_said.write_all(&message[..10]).unwrap();
+    silent.write_all(&greeted[..30]).unwrap();
+    thread::sleep(Duration::from_millis(300));
+    // The hub's only thread has something else to do.
+    runtime.spawn(async { thread::sleep(Duration::from_millis(2500)) });
+    thread::sleep(Duration::from_millis(500));
+    half_greeted.write_all(&greeted[30..]).unwrap();
+    half_said.write_all(&message[10..]).unwrap();
+    half_greeted.read_exact(&mut [0; 64 + 43]).unwrap();
+    half_greeted.write_all(&message).unwrap();
+    answer(&mut half_greeted);
+    answer(&mut half_said);
+    // Whoever sends nothing is too late all the same.
+    until("one is closed", Duration::from_secs(5), || hub.stats().broken == 1);
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).unwrap();
+    assert_eq!(hub.stats().connections, 2);
 }

@@ -383,12 +383,14 @@ async fn f_47_handshakes_that_stall_give_way() {
 #[derive(Debug)]
 struct Shouting {
     peers: Vec<PeerId>,
+    /// Reads nobody for a minute.
+    pauses: bool,
     outbox: Outbox,
 }
 
 impl Default for Shouting {
     fn default() -> Self {
-        Self { peers: vec![], outbox: Outbox::new(1 << 20) }
+        Self { peers: vec![], pauses: false, outbox: Outbox::new(1 << 20) }
     }
 }
 
@@ -411,11 +413,16 @@ impl Session for Shouting {
 
     fn handle_input<'a>(
         &mut self,
-        _now: voxwire_core::Instant,
+        now: voxwire_core::Instant,
         input: Input<'a>,
     ) -> Result<Option<()>, FrameError> {
         match input {
-            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Opened { peer, .. } => {
+                self.peers.push(peer);
+                if self.pauses {
+                    self.outbox.pause(peer, now.saturating_add(Duration::from_secs(60)));
+                }
+            }
             Input::Closed { peer } => self.peers.retain(|&known| known != peer),
             _ => {}
         }
@@ -535,4 +542,17 @@ async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
     .await;
     tokio::time::sleep(Duration::from_millis(2200)).await;
     assert_eq!(hub.stats().connections, 1, "nothing is unacknowledged now");
+}
+
+/// F-15: whoever vanishes while the session lets it wait is gone on QUIC, too.
+#[tokio::test]
+async fn f_15_a_quic_connection_that_is_not_read_is_watched_for_its_end() {
+    let (config, certificate) = certificate();
+    let (hub, address) = shouting(&config, HubSettings::DEFAULT);
+    hub.call(|session, _| session.pauses = true);
+    let (_stays, gone) = (raw(address, &certificate).await, raw(address, &certificate).await);
+    eventually("both are there", Duration::from_secs(5), || hub.stats().connections == 2).await;
+    gone.1.close(0_u8.into(), b"");
+    eventually("one is gone", Duration::from_secs(5), || hub.stats().connections == 1).await;
+    assert_eq!(hub.call(|session, _| session.peers.len()), 1);
 }

@@ -2,6 +2,7 @@
 
 use super::partial::{AGAIN, Claim, Course, OWN};
 use super::shared::{Fed, Shared, Side, count};
+use crate::grace::EXCUSE;
 use crate::{
     lanes::{Control, Cutter, put_control},
     net::Stream,
@@ -28,6 +29,9 @@ const READS: usize = 8;
 const OWN_WAITING: usize = 64 * 1024;
 /// Whoever has more than this waiting may have to go for others when all together have too much.
 const HOARD: usize = 4 * 1024;
+
+/// How long a connection that is not read may have been gone before that is noticed by the next sweep.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// How often a peer may ask that does not take what it has been given, before it is closed.
 const MAX_UNANSWERED: u32 = 64;
@@ -261,6 +265,18 @@ impl<F: Framing> Link<F> {
         self.quic.as_ref().inspect(|quic| quic.abandon());
     }
 
+    /// Whether the connection has ended under a session that lets it wait. What was sent before still counts where it only sent too fast.
+    fn is_over(&self) -> bool {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            let state = self.lock();
+            let throttled = state.throttled_until.is_some() && state.paused_until.is_none();
+            drop(state);
+            return !throttled && quic.is_closed();
+        }
+        false
+    }
+
     /// Whether the peer has acknowledged nothing of what was sent to it for `limit`. On TCP the system sees to that.
     pub(super) fn is_stuck(&self, limit: Option<Duration>) -> bool {
         #[cfg(feature = "quic")]
@@ -398,6 +414,8 @@ where
         written: 0,
         phase: Phase::Open,
         nap: None,
+        halted: false,
+        late_since: None,
     });
 }
 
@@ -468,6 +486,10 @@ struct Driver<S: Session> {
     written: usize,
     phase: Phase,
     nap: Option<Pin<Box<Sleep>>>,
+    /// It is we who do not read: it is looked from time to time whether the peer is there still.
+    halted: bool,
+    /// Since when something has been going on for too long, though all that could be read has been read.
+    late_since: Option<Instant>,
 }
 
 impl<S: Session> Future for Driver<S> {
@@ -525,22 +547,32 @@ impl<S: Session> Driver<S> {
         if let Some(reset) = cut {
             return Poll::Ready(if reset { End::Cut } else { End::Closed });
         }
-        if let Some(late) = self.late(now, closing) {
-            return Poll::Ready(End::Late(late));
+        if closing.is_some_and(|until| until <= now) {
+            return Poll::Ready(End::Late(CLOSING));
+        }
+        if closing.is_none() && !self.shared.partials.stands(&self.claim) {
+            return Poll::Ready(End::Late(DISPLACED));
         }
         if closing.is_some() && self.buffer.take().is_some() {
             self.shared.partials.release(&mut self.claim);
         }
         if self.phase == Phase::Open && closing.is_none() {
             let resting = paused.is_some_and(|until| self.rest(cx, now, until));
+            if core::mem::replace(&mut self.halted, resting) && !resting {
+                let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
+                self.link.lock().deadline = deadlines.into_iter().flatten().min();
+            }
             if !resting {
                 if let Poll::Ready(end) = self.read(cx) {
                     return Poll::Ready(end);
                 }
-                // Whatever is here has been read.
-                if self.silent_at.is_some_and(|at| at <= now) {
-                    return Poll::Ready(End::Late("the next sign of life, which the peer had promised,"));
-                }
+            }
+            if self.halted && self.has_vanished(cx, now) {
+                return Poll::Ready(End::Closed);
+            }
+            // Only now: whatever is here has been read.
+            if let Some(late) = self.late() {
+                return Poll::Ready(End::Late(late));
             }
         }
         if let Poll::Ready(end) = self.write(cx) {
@@ -552,25 +584,43 @@ impl<S: Session> Driver<S> {
         Poll::Pending
     }
 
-    /// What has been going on for too long.
-    fn late(&self, now: Instant, closing: Option<Instant>) -> Option<&'static str> {
-        if let Some(until) = closing {
-            return (until <= now).then_some(CLOSING);
-        }
-        if !self.shared.partials.stands(&self.claim) {
-            return Some(DISPLACED);
-        }
-        let patience = self.shared.settings.partial_wait;
-        if self.claim.waiting_since().is_some_and(|since| since.saturating_add(patience) <= now) {
-            return Some("waiting for memory");
-        }
+    /// What has been going on for too long, as seen twice: the first time the system may not have told yet of what has come in, or the
+    /// peer may not have had the time to go on, if it is we who did not run.
+    fn late(&mut self) -> Option<&'static str> {
+        let now = self.shared.clock.now();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        if is_over(self.hello_deadline()) {
-            return Some("the handshake");
+        let waits = self.claim.waiting_since();
+        let patience = self.shared.settings.partial_wait;
+        let late = if waits.is_some_and(|since| since.saturating_add(patience) <= now) {
+            "waiting for memory"
+        } else if is_over(self.hello_deadline()) {
+            "the handshake"
+        } else if waits.is_none() && is_over(self.frame_deadline()) {
+            // A peer is not to blame for the time that it has to wait.
+            "a frame"
+        } else if !self.halted && is_over(self.silent_at) {
+            "the next sign of life, which the peer had promised,"
+        } else {
+            self.late_since = None;
+            return None;
+        };
+        if self.link.lock().closing.is_some() {
+            return None;
         }
-        // A peer is not to blame for the time that it has to wait.
-        let waits = self.claim.waiting_since().is_some();
-        (!waits && is_over(self.frame_deadline())).then_some("a frame")
+        let since = *self.late_since.get_or_insert(now);
+        (since.saturating_add(EXCUSE) <= now).then_some(late)
+    }
+
+    /// Whether the peer has gone while we do not read. Asked again within two seconds.
+    fn has_vanished(&self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let taken = self.buffer.as_ref().is_none_or(FrameBuf::is_empty);
+        if self.link.is_over() || self.stream.has_vanished(cx, taken) {
+            return true;
+        }
+        let again = now.saturating_add(WATCH);
+        let mut state = self.link.lock();
+        state.deadline = Some(state.deadline.map_or(again, |deadline| deadline.min(again)));
+        false
     }
 
     fn hello_deadline(&self) -> Option<Instant> {
@@ -784,6 +834,7 @@ impl<S: Session> Driver<S> {
             drop(state);
             if paused.is_some_and(|until| self.rest(cx, now, until)) {
                 self.partial = None;
+                self.halted = true;
                 // Nobody listens to it meanwhile.
                 if let (Some(at), Some(until)) = (&mut self.silent_at, paused) {
                     *at = at.saturating_add(until.saturating_duration_since(now));
@@ -798,6 +849,7 @@ impl<S: Session> Driver<S> {
                 }
                 // Whoever says how large it may be wakes this task.
                 Fed::Waiting => {
+                    self.halted = true;
                     self.settle(cx, true);
                     return Ok(None);
                 }
