@@ -144,10 +144,10 @@ fn power(frame: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SPEECH, read_flac};
+    use crate::{SPEECH, read};
 
     fn speech() -> Clip {
-        read_flac(SPEECH).unwrap()
+        read(SPEECH).unwrap().clip
     }
 
     fn shifted(clip: &Clip, frames: usize) -> Clip {

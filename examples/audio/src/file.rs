@@ -1,185 +1,192 @@
-use crate::{Clip, Error, SampleFormat};
-use core::fmt;
+//! Sound files: what kind one is, and what is in it.
+
+use crate::{Clip, Error, compressed, wav};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Cursor, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::io::{BufReader, Cursor, Read};
+use std::path::Path;
 
 /// Eight seconds of synthetic speech, 16 kHz mono, as a FLAC file.
 pub const SPEECH: &[u8] = include_bytes!("../assets/speech.flac");
 
-/// Reads a WAV, FLAC or Ogg Vorbis file, whatever its name says.
+/// Samples that a clip read from a file has at most, of all channels: 1 GiB, or 46 minutes of 48 kHz mono.
+pub const MAX_SAMPLES: usize = 1 << 27;
+
+/// Frames per second that a file may have.
+const RATES: core::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// Channels that a file may have.
+const CHANNELS: core::ops::RangeInclusive<u16> = 1..=64;
+/// Louder samples are cut: 60 dB over full scale. What follows computes with them.
+const LOUDEST: f64 = 1_000.0;
+/// Bytes by which a kind of file is known.
+const MAGIC: usize = 12;
+
+/// What a file holds.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The sound.
+    pub clip: Clip,
+    /// What is wrong with the file, and how it was read nevertheless: one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Reads a file of any kind that [`read`] knows. A pipe will do.
 ///
 /// # Errors
-/// The file cannot be read, or is none of these.
-pub fn load(path: &Path) -> Result<Clip, Error> {
+/// The file cannot be read, or is of another kind.
+pub fn load(path: &Path) -> Result<Loaded, Error> {
     let about = |reason: String| Error::File { path: path.into(), reason };
-    let mut file = BufReader::new(File::open(path).map_err(|error| about(error.to_string()))?);
-    let mut magic = [0; 4];
-    let read = file.read(&mut magic).and_then(|n| file.rewind().map(|()| n));
-    read.map_err(|error| about(error.to_string()))?;
-    let clip = match &magic {
-        b"RIFF" => read_wav(file),
-        b"fLaC" => read_flac(file),
-        b"OggS" => read_ogg(file),
-        _ => Err("not a WAV, FLAC or Ogg Vorbis file".into()),
-    };
-    let clip = clip.map_err(about)?;
-    if clip.channels == 0 || clip.rate == 0 || clip.samples.is_empty() {
-        return Err(about("no sound in it".into()));
-    }
-    Ok(clip)
+    let file = File::open(path).map_err(|error| about(error.to_string()))?;
+    read(file).map_err(about)
 }
 
-/// Reads WAV: integers of 8 to 32 bits, or 32-bit floats.
+/// Reads WAV (integers of 8 to 32 bits, floats of 32 and 64, A-law, µ-law, ADPCM; RF64 and RIFX, too), FLAC, and Ogg with FLAC,
+/// Opus or Vorbis. Nothing is sought in the source: it may be a pipe.
 ///
 /// # Errors
-/// Says what is wrong with it.
-pub fn read_wav(source: impl Read) -> Result<Clip, String> {
-    let mut reader = hound::WavReader::new(source).map_err(|error| error.to_string())?;
-    let spec = reader.spec();
-    let samples: Result<Vec<f64>, _> = match spec.sample_format {
-        hound::SampleFormat::Float => reader.samples::<f32>().map(|sample| sample.map(f64::from)).collect(),
-        hound::SampleFormat::Int => {
-            let full_scale = 2_f64.powi(i32::from(spec.bits_per_sample) - 1);
-            reader
-                .samples::<i32>()
-                .map(|sample| sample.map(|sample| f64::from(sample) / full_scale))
-                .collect()
+/// Says what is wrong with the source, or what it is and how to convert it: another kind of file, a rate other than 1000 to
+/// 768 000 Hz, more than 64 channels, more than [`MAX_SAMPLES`].
+pub fn read(source: impl Read + Send + Sync) -> Result<Loaded, String> {
+    let mut source = BufReader::new(source);
+    let magic = magic(&mut source).map_err(|error| error.to_string())?;
+    let mut collector = Collector::default();
+    let rest = Cursor::new(magic.clone()).chain(source);
+    match &*magic {
+        [b'R', b'I', b'F', b'F' | b'X', _, _, _, _, b'W', b'A', b'V', b'E']
+        | [b'R', b'F', b'6', b'4', ..] => {
+            wav::read(rest, &mut collector)?;
         }
+        [b'f', b'L', b'a', b'C', ..] => compressed::read_flac(rest, &mut collector)?,
+        [b'O', b'g', b'g', b'S', ..] => compressed::read_ogg(rest, &mut collector)?,
+        other => return Err(foreign(other)),
+    }
+    collector.finish()
+}
+
+/// The first bytes behind an ID3v2 tag, if there is one.
+fn magic(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    loop {
+        let mut magic = Vec::new();
+        source.by_ref().take(MAGIC as u64).read_to_end(&mut magic)?;
+        let &[b'I', b'D', b'3', _, _, flags, a, b, c, d, first, second] = &*magic else { return Ok(magic) };
+        // Its length is four times seven bits, without the ten bytes of its header; a footer repeats these.
+        let len = [a, b, c, d].iter().fold(0, |len, byte| len << 7 | u64::from(byte & 127));
+        let len = len + if flags & 0x10 != 0 { 10 } else { 0 };
+        let Some(rest) = len.checked_sub(2) else { return Ok(vec![first, second]) };
+        std::io::copy(&mut source.by_ref().take(rest), &mut std::io::sink())?;
+    }
+}
+
+/// Says what a file is that cannot be read.
+fn foreign(magic: &[u8]) -> String {
+    let kind = match magic {
+        [] => return "the file is empty".into(),
+        [0xFF, second, ..] if second & 0xE0 == 0xE0 => "MP3 or AAC",
+        [b'F', b'O', b'R', b'M', ..] => "AIFF",
+        [b'.', b's', b'n', b'd', ..] => "AU",
+        [b'c', b'a', b'f', b'f', ..] => "CAF",
+        [b'r', b'i', b'f', b'f', ..] => "Wave64",
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "MP4",
+        [0x1A, 0x45, 0xDF, 0xA3, ..] => "Matroska or WebM",
+        [b'#', b'!', b'A', b'M', b'R', ..] => "AMR",
+        [b'M', b'T', b'h', b'd', ..] => "MIDI",
+        [b'R', b'I', b'F', b'F' | b'X', ..] => return "not a WAV file: RIFF, but of another kind".into(),
+        _ => return "not a WAV, FLAC or Ogg file".into(),
     };
-    let samples = samples.map_err(|error| error.to_string())?;
-    Ok(Clip { rate: spec.sample_rate, channels: spec.channels, samples })
+    format!(
+        "{kind} is not read: convert it to WAV, FLAC or Ogg, for instance with `ffmpeg -i FILE FILE.flac`"
+    )
 }
 
-/// Reads FLAC.
-///
-/// # Errors
-/// Says what is wrong with it.
-pub fn read_flac(source: impl Read) -> Result<Clip, String> {
-    let mut reader = claxon::FlacReader::new(source).map_err(|error| error.to_string())?;
-    let info = reader.streaminfo();
-    let full_scale = 2_f64.powi(info.bits_per_sample as i32 - 1);
-    let samples = reader.samples().map(|sample| sample.map(|sample| f64::from(sample) / full_scale));
-    let samples = samples.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    Ok(Clip { rate: info.sample_rate, channels: info.channels as u16, samples })
+/// Takes what a reader finds, and refuses what nobody can play.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    clip: Option<Clip>,
+    remarks: Vec<String>,
+    not_finite: usize,
+    cut: usize,
 }
 
-/// Reads Ogg Vorbis.
-///
-/// # Errors
-/// Says what is wrong with it.
-pub fn read_ogg(mut source: impl Read) -> Result<Clip, String> {
-    // The reader seeks from the end of the file.
-    let mut bytes = Vec::new();
-    source.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    let reader = lewton::inside_ogg::OggStreamReader::new(Cursor::new(bytes));
-    let mut reader = reader.map_err(|error| error.to_string())?;
-    let mut clip = Clip::empty(reader.ident_hdr.audio_sample_rate, reader.ident_hdr.audio_channels.into());
-    while let Some(packet) = reader.read_dec_packet_itl().map_err(|error| error.to_string())? {
-        clip.samples.extend(packet.into_iter().map(|sample| f64::from(sample) / 32_768.0));
-    }
-    // The last block is padded; the last page says how many frames are meant.
-    if let Some(frames) = reader.get_last_absgp().and_then(|frames| usize::try_from(frames).ok()) {
-        clip.samples.truncate(frames.saturating_mul(clip.channels.into()));
-    }
-    Ok(clip)
-}
-
-/// Writes a WAV file whose samples are stored in `format`, as far as WAV can: signed, but for 8 bits, and of at most 32 bits.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn save_wav(path: &Path, clip: &Clip, format: SampleFormat) -> Result<(), Error> {
-    let mut recorder = WavRecorder::create(path, clip.rate, clip.channels, format)?;
-    recorder.write(&clip.samples)?;
-    recorder.finish()
-}
-
-/// A WAV file that grows while a recording goes on. Its header is brought up to date once a second, so that whatever
-/// happens the file can be played up to there.
-pub struct WavRecorder {
-    path: PathBuf,
-    writer: hound::WavWriter<BufWriter<File>>,
-    format: hound::SampleFormat,
-    full_scale: f64,
-    /// Samples until the header is brought up to date.
-    until_flush: usize,
-    per_second: usize,
-    /// Samples that there is still room for: a WAV file says its length in 32 bits.
-    room: usize,
-}
-
-impl WavRecorder {
-    /// Creates the file, or empties it.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn create(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Result<Self, Error> {
-        let (bits_per_sample, sample_format) = match format {
-            format if format.is_float() => (32, hound::SampleFormat::Float),
-            // No WAV has more than 32 bits.
-            format => (8 * format.size().min(4) as u16, hound::SampleFormat::Int),
-        };
-        let spec = hound::WavSpec { channels, sample_rate: rate, bits_per_sample, sample_format };
-        let about = |error: hound::Error| Error::File { path: path.into(), reason: error.to_string() };
-        let file = File::create(path).map_err(|error| about(error.into()))?;
-        let writer = hound::WavWriter::new(BufWriter::new(file), spec).map_err(about)?;
-        let per_second = (rate as usize).saturating_mul(channels.into()).max(1);
-        let full_scale = 2_f64.powi(i32::from(bits_per_sample) - 1);
-        Ok(Self {
-            path: path.into(),
-            writer,
-            format: sample_format,
-            full_scale,
-            until_flush: per_second,
-            per_second,
-            room: (u32::MAX as usize - 4096) / usize::from(bits_per_sample / 8),
-        })
-    }
-
-    /// Appends interleaved samples.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn write(&mut self, samples: &[f64]) -> Result<(), Error> {
-        let Some(room) = self.room.checked_sub(samples.len()) else {
-            let reason = "a WAV file holds 4 GiB, and this one is full".into();
-            return Err(Error::File { path: self.path.clone(), reason });
-        };
-        self.room = room;
-        let Self { writer, format, full_scale, .. } = self;
-        let result = samples.iter().try_for_each(|sample| match format {
-            hound::SampleFormat::Float => writer.write_sample(*sample as f32),
-            hound::SampleFormat::Int => writer
-                .write_sample((sample * *full_scale).round().clamp(-*full_scale, *full_scale - 1.0) as i32),
-        });
-        result.map_err(|error| self.about(&error))?;
-        self.until_flush = match self.until_flush.checked_sub(samples.len()) {
-            Some(left) => left,
-            None => {
-                self.writer.flush().map_err(|error| self.about(&error))?;
-                self.per_second
-            }
-        };
+impl Collector {
+    /// What follows has this many frames per second, and channels. The first says what the clip has.
+    pub(crate) fn shape(&mut self, rate: u32, channels: u16) -> Result<(), String> {
+        if !RATES.contains(&rate) {
+            return Err(format!("{rate} frames per second: {} to {} expected", RATES.start(), RATES.end()));
+        }
+        if !CHANNELS.contains(&channels) {
+            return Err(format!("{channels} channels: {} to {} expected", CHANNELS.start(), CHANNELS.end()));
+        }
+        self.clip.get_or_insert_with(|| Clip::empty(rate, channels));
         Ok(())
     }
 
-    /// Completes the file.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn finish(self) -> Result<(), Error> {
-        let path = self.path;
-        self.writer.finalize().map_err(|error| Error::File { path, reason: error.to_string() })
+    /// Appends samples.
+    pub(crate) fn push(&mut self, samples: impl IntoIterator<Item = f64>) -> Result<(), String> {
+        let clip = self.clip.as_mut().ok_or("samples before their format")?;
+        for sample in samples {
+            if clip.samples.len() >= MAX_SAMPLES {
+                let minutes = MAX_SAMPLES / (clip.rate as usize * usize::from(clip.channels) * 60);
+                return Err(format!("longer than the {minutes} minutes that can be read at this rate"));
+            }
+            clip.samples.push(if sample.abs() <= LOUDEST {
+                sample
+            } else if sample.is_finite() {
+                self.cut += 1;
+                LOUDEST.copysign(sample)
+            } else {
+                self.not_finite += 1;
+                0.0
+            });
+        }
+        Ok(())
     }
 
-    fn about(&self, error: &hound::Error) -> Error {
-        Error::File { path: self.path.clone(), reason: error.to_string() }
+    /// What is wrong with the file.
+    pub(crate) fn remark(&mut self, remark: impl Into<String>) {
+        self.remarks.push(remark.into());
     }
-}
 
-impl fmt::Debug for WavRecorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WavRecorder").field("path", &self.path).finish_non_exhaustive()
+    /// Whether what came so far has another rate or other channels.
+    pub(crate) fn is_of_other_shape(&self, rate: u32, channels: u16) -> bool {
+        self.clip.as_ref().is_some_and(|clip| (clip.rate, clip.channels) != (rate, channels))
+    }
+
+    /// Appends what another one has, converted to the shape of this one.
+    pub(crate) fn append(&mut self, other: Self) -> Result<(), String> {
+        let (Some(clip), Some(next)) = (&self.clip, &other.clip) else { return Ok(()) };
+        let next = crate::resample(&next.mix(clip.channels), clip.rate).map_err(|error| error.to_string())?;
+        self.remarks.extend(other.remarks);
+        self.not_finite += other.not_finite;
+        self.cut += other.cut;
+        self.push(next.samples)
+    }
+
+    /// Appends frames of silence.
+    pub(crate) fn silence(&mut self, frames: u64) -> Result<(), String> {
+        let channels = self.clip.as_ref().map_or(1, |clip| clip.channels);
+        let samples = usize::try_from(frames).unwrap_or(usize::MAX).saturating_mul(channels.into());
+        self.push(core::iter::repeat_n(0.0, samples))
+    }
+
+    /// Whether anything has come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.clip.as_ref().is_none_or(|clip| clip.samples.is_empty())
+    }
+
+    fn finish(mut self) -> Result<Loaded, String> {
+        let mut clip = self.clip.take().ok_or("no sound in it")?;
+        // A frame that is not whole is none.
+        clip.samples.truncate(clip.samples.len() - clip.samples.len() % usize::from(clip.channels));
+        if clip.samples.is_empty() {
+            return Err("no sound in it".into());
+        }
+        if self.not_finite > 0 {
+            let (bad, all) = (self.not_finite, clip.samples.len());
+            self.remarks.push(format!("{bad} of {all} samples are no numbers and were silenced"));
+        }
+        if self.cut > 0 {
+            self.remarks.push(format!("{} samples are over 1000 times full scale and were cut", self.cut));
+        }
+        Ok(Loaded { clip, remarks: self.remarks })
     }
 }

@@ -3,17 +3,21 @@
 
 mod clip;
 mod compare;
+mod compressed;
 #[cfg(feature = "device")]
 mod device;
 mod error;
 mod file;
 mod jitter;
+mod ogg;
 mod opus;
 mod pace;
 mod pcm;
 mod picture;
+mod record;
 mod resample;
 mod speaker;
+mod wav;
 
 #[cfg(feature = "device")]
 pub use device::{Loudspeaker, Microphone};
@@ -21,7 +25,7 @@ pub use {
     clip::Clip,
     compare::{Comparison, compare},
     error::Error,
-    file::{SPEECH, WavRecorder, load, read_flac, read_ogg, read_wav, save_wav},
+    file::{Loaded, MAX_SAMPLES, SPEECH, load, read},
     jitter::{JitterBuffer, JitterStats, Pull},
     opus::{
         OPUS_RATE, VoiceDecoder, VoiceEncoder, VoiceSettings, packet_samples, voice_decoder, voice_encoder,
@@ -29,6 +33,7 @@ pub use {
     pace::Pacer,
     pcm::{SampleFormat, SampleOrder, decode, encode},
     picture::draw_waveforms,
+    record::{WavRecorder, save_wav},
     resample::resample,
     speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},
 };

@@ -266,10 +266,10 @@ fn carries_fec(packet: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SPEECH, compare, read_flac, resample};
+    use crate::{SPEECH, compare, read, resample};
 
     fn speech() -> crate::Clip {
-        resample(&read_flac(SPEECH).unwrap().mono(), OPUS_RATE).unwrap()
+        resample(&read(SPEECH).unwrap().clip.mono(), OPUS_RATE).unwrap()
     }
 
     /// Encodes and decodes speech, losing every `nth` packet and making up for it. Returns it, and how many were recovered.

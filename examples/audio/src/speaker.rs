@@ -199,11 +199,11 @@ impl core::fmt::Debug for Preprocessor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Clip, OPUS_RATE, SPEECH, VoiceSettings, compare, read_flac, resample, voice_encoder};
+    use crate::{Clip, OPUS_RATE, SPEECH, VoiceSettings, compare, read, resample, voice_encoder};
 
     #[test]
     fn d_18_speech_is_heard_through_loss_and_jitter() {
-        let speech = resample(&read_flac(SPEECH).unwrap().mono(), OPUS_RATE).unwrap();
+        let speech = resample(&read(SPEECH).unwrap().clip.mono(), OPUS_RATE).unwrap();
         let mut encoder = voice_encoder(VoiceSettings::DEFAULT).unwrap();
         let mut random = 7_u64;
         let mut next = || {

@@ -1,7 +1,9 @@
 //! Files of every kind, read and written.
 
 use std::path::{Path, PathBuf};
-use voxwire_audio::{Clip, SampleFormat, compare, draw_waveforms, load, save_wav};
+use voxwire_audio::{
+    Clip, MAX_SAMPLES, SPEECH, SampleFormat, WavRecorder, compare, draw_waveforms, load, read, save_wav,
+};
 
 fn temporary(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
@@ -23,16 +25,16 @@ fn c_08_wav_of_every_format_comes_back_as_it_went() {
         let clip = Clip { samples, ..tone };
         let path = temporary(&format!("{format:?}.wav"));
         save_wav(&path, &clip, format).unwrap();
-        assert_eq!(load(&path).unwrap(), clip, "{format:?}");
+        assert_eq!(load(&path).unwrap().clip, clip, "{format:?}");
     }
 }
 
 #[test]
 fn c_08_flac_and_ogg_are_read() {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let speech = load(&assets.join("assets/speech.flac")).unwrap();
+    let speech = load(&assets.join("assets/speech.flac")).unwrap().clip;
     assert_eq!((speech.rate, speech.channels, speech.frames()), (16_000, 1, 126_654));
-    let ogg = load(&assets.join("tests/tone.ogg")).unwrap();
+    let ogg = load(&assets.join("tests/vectors/tone.ogg")).unwrap().clip;
     assert_eq!((ogg.rate, ogg.channels, ogg.frames()), (44_100, 2, 22_050));
     let tone = Clip::tone(44_100, 2, 440.0, 0.5);
     let comparison = compare(&tone, &ogg).unwrap();
@@ -44,16 +46,237 @@ fn c_08_a_bad_file_is_named_and_described() {
     let missing = load(Path::new("no/such.wav")).unwrap_err().to_string();
     assert!(missing.starts_with("no/such.wav: No such file"), "{missing}");
     for (name, bytes, expected) in [
-        ("text.wav", &b"hello, world"[..], "not a WAV, FLAC or Ogg Vorbis file"),
-        ("cut.wav", b"RIFF\x24\0\0\0WAVEfmt ", "Failed to read"),
-        ("empty.flac", b"", "not a WAV, FLAC or Ogg Vorbis file"),
-        ("cut.flac", b"fLaC\0\0\0\x22", ""),
+        ("text.wav", &b"hello, world"[..], "not a WAV, FLAC or Ogg file"),
+        ("song.mp3", b"\xFF\xFB\x90\x64", "MP3 or AAC is not read: convert it"),
+        ("tagged.mp3", b"ID3\x04\0\0\0\0\0\x03\0\0\0\xFF\xFB\x90\x64", "MP3 or AAC is not read: convert it"),
+        ("song.m4a", b"\0\0\0\x1Cftypmp42", "MP4 is not read"),
+        ("picture.webp", b"RIFF\x24\0\0\0WEBPVP8 ", "RIFF, but of another kind"),
+        ("cut.wav", b"RIFF\x24\0\0\0WAVEfmt ", "the file ends before its `fmt ` chunk"),
+        ("empty.flac", b"", "the file is empty"),
+        ("cut.flac", b"fLaC\0\0\0\x22", "the file ends within its header"),
         ("cut.ogg", b"OggS\0", ""),
     ] {
         let path = temporary(name);
         std::fs::write(&path, bytes).unwrap();
         let error = load(&path).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(expected), "{error}");
+    }
+}
+
+/// A WAV file that says of itself what it wants to.
+fn wav(tag: u16, channels: u16, rate: u32, block: u16, bits: u16, size: u32, samples: &[u8]) -> Vec<u8> {
+    let mut file = b"RIFF\xFF\xFF\xFF\xFFWAVEfmt \x10\0\0\0".to_vec();
+    file.extend([tag, channels].map(u16::to_le_bytes).concat());
+    file.extend([rate, 0].map(u32::to_le_bytes).concat());
+    file.extend([block, bits].map(u16::to_le_bytes).concat());
+    file.extend(b"data");
+    file.extend(size.to_le_bytes());
+    file.extend(samples);
+    file
+}
+
+/// F-50: nothing that a file says panics, or asks for more memory or time than its samples are worth.
+#[test]
+fn hostile_files_are_refused_with_words() {
+    let tone = [0, 64].repeat(500);
+    for (file, expected) in [
+        (wav(1, 1, 1, 2, 16, 1000, &tone), "1 frames per second: 1000 to 768000 expected"),
+        (wav(1, 1, u32::MAX, 2, 16, 1000, &tone), "4294967295 frames per second: 1000 to 768000"),
+        (wav(1, 0, 8000, 2, 16, 1000, &tone), "0 channels: 1 to 64 expected"),
+        (wav(1, 65, 8000, 130, 16, 1000, &tone), "65 channels: 1 to 64 expected"),
+        (wav(1, 1, 8000, 0, 0, 1000, &tone), "PCM of 0 bits cannot be read"),
+        (wav(1, 1, 8000, 8, 64, 1000, &tone), "PCM of 64 bits cannot be read"),
+        (wav(3, 1, 8000, 2, 16, 1000, &tone), "floating point of 16 bits cannot be read"),
+        (wav(0x55, 1, 8000, 1, 8, 1000, &tone), "MPEG audio in WAV is not read: convert it"),
+        (wav(0x1234, 1, 8000, 1, 8, 1000, &tone), "encoding 0x1234 in WAV is not read"),
+        (wav(0xFFFE, 1, 8000, 1, 8, 1000, &tone), "its extensible `fmt ` chunk ends before"),
+        (wav(1, 1, 8000, 2, 16, 1000, &[]), "no sound in it"),
+        (wav(2, 2, 8000, 0, 4, 1000, &tone), ""),
+        (wav(0x11, 2, 8000, 1, 4, 1000, &tone), ""),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0".to_vec(), "the `data` chunk comes before the `fmt ` chunk"),
+    ] {
+        let error = read(&file[..]).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+    // Numbers that are none are silent, and what is far too loud is cut.
+    let floats = [0.5, f32::NAN, f32::INFINITY, 1e30, -0.25].map(f32::to_le_bytes).concat();
+    let loaded = read(&wav(3, 1, 8000, 4, 32, 20, &floats)[..]).unwrap();
+    assert_eq!(loaded.clip.samples, [0.5, 0.0, 0.0, 1000.0, -0.25]);
+    assert_eq!(loaded.remarks.len(), 2, "{:?}", loaded.remarks);
+    assert_eq!(loaded.remarks[0], "2 of 5 samples are no numbers and were silenced");
+}
+
+/// F-50: a pipe without an end is not read without an end.
+#[test]
+fn a_sound_that_does_not_end_is_refused() {
+    struct Endless(Vec<u8>, u64);
+    impl std::io::Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let head = self.0.len().min(buffer.len());
+            buffer[..head].copy_from_slice(&self.0[..head]);
+            self.0.drain(..head);
+            buffer[head..].fill(1);
+            self.1 += buffer.len() as u64;
+            Ok(buffer.len())
+        }
+    }
+    let mut endless = Endless(wav(1, 1, 48_000, 1, 8, u32::MAX, &[]), 0);
+    let error = read(&mut endless).unwrap_err();
+    assert_eq!(error, "longer than the 46 minutes that can be read at this rate");
+    assert!(endless.1 < MAX_SAMPLES as u64 + (1 << 20));
+}
+
+/// F-51: what writers of WAV files really write.
+#[test]
+fn unusual_wav_files_are_read() {
+    let samples: Vec<u8> = (0..1000_u16).flat_map(|sample| (sample * 7).to_le_bytes()).collect();
+    let plain = read(&wav(1, 2, 8000, 4, 16, 2000, &samples)[..]).unwrap();
+    assert_eq!((plain.clip.frames(), plain.remarks.len()), (500, 0));
+    let with = |before: &[u8]| {
+        let file = wav(1, 2, 8000, 4, 16, 2000, &samples);
+        [&file[..12], before, &file[12..]].concat()
+    };
+    let mut behind = wav(1, 2, 8000, 4, 16, 2000, &samples);
+    behind.extend(b"LIST\x04\0\0\0INFO");
+    for (name, file) in [
+        ("an odd chunk with its padding", with(b"LIST\x05\0\0\0INFO!\0")),
+        ("an odd chunk without", with(b"LIST\x05\0\0\0INFO!")),
+        ("length unknown", wav(1, 2, 8000, 4, 16, u32::MAX, &samples)),
+        ("length of a pipe of sox", wav(1, 2, 8000, 4, 16, 0x7FFF_F000, &samples)),
+        ("no length", wav(1, 2, 8000, 4, 16, 0, &samples)),
+        ("something behind", behind),
+    ] {
+        let loaded = read(&file[..]).unwrap();
+        assert_eq!(loaded, plain, "{name}");
+    }
+    let cut = read(&wav(1, 2, 8000, 4, 16, 5000, &samples[..1999])[..]).unwrap();
+    assert_eq!(cut.clip.samples, plain.clip.samples[..998], "whole frames only");
+    assert_eq!(cut.remarks, ["the file is cut: 3001 bytes of its samples are missing"]);
+    // 24 bits at the upper end of 32.
+    let wide: Vec<u8> = samples.as_chunks::<2>().0.iter().flat_map(|[a, b]| [0, 0, *a, *b]).collect();
+    assert_eq!(read(&wav(1, 2, 8000, 8, 24, 4000, &wide)[..]).unwrap().clip, plain.clip);
+    let doubles = plain.clip.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect::<Vec<_>>();
+    assert_eq!(read(&wav(3, 2, 8000, 16, 64, 8000, &doubles)[..]).unwrap(), plain);
+}
+
+/// F-51: FLAC behind an ID3v2 tag, cut, and out of a pipe.
+#[test]
+fn flac_is_read_behind_a_tag_and_as_far_as_it_goes() {
+    let whole = read(SPEECH).unwrap();
+    let tagged = [b"ID3\x04\0\0\0\0\x02\x01", &[0; 257][..], SPEECH].concat();
+    assert_eq!(read(&tagged[..]).unwrap(), whole);
+    let cut = read(&SPEECH[..SPEECH.len() / 2]).unwrap();
+    assert!(cut.clip.frames() > 40_000 && whole.clip.samples.starts_with(&cut.clip.samples));
+    assert_eq!(cut.remarks, ["the file is cut: its end is missing"]);
+}
+
+/// F-51: Ogg with Vorbis and Opus, whole, cut, and one behind the other. The tone is of libvorbis, the others of libopus.
+#[test]
+fn ogg_files_are_read_to_their_end() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let bytes = |name: &str| std::fs::read(vectors.join(name)).unwrap();
+    let vorbis = read(&bytes("tone.ogg")[..]).unwrap().clip;
+    let opus = read(&bytes("tone-opus.ogg")[..]).unwrap().clip;
+    assert_eq!((opus.rate, opus.channels, opus.frames()), (48_000, 1, 96_000));
+    let comparison = compare(&Clip::tone(48_000, 1, 440.0, 2.0), &opus).unwrap();
+    assert!(comparison.present > 0.95 && comparison.snr_db > 20.0, "{comparison:?}");
+    // 5.1, each channel with a frequency of its own, in the order of a WAV file: left, right, centre, bass, left and right behind.
+    let surround = read(&bytes("surround-opus.ogg")[..]).unwrap().clip;
+    assert_eq!((surround.channels, surround.frames()), (6, 9600));
+    for (channel, hz) in [300.0, 500.0, 700.0, 40.0, 1100.0, 1300.0].into_iter().enumerate() {
+        let samples = surround.samples.iter().copied().skip(channel).step_by(6).collect();
+        let only = Clip { channels: 1, samples, ..surround };
+        let comparison = compare(&Clip::tone(48_000, 1, hz, 0.2), &only).unwrap();
+        assert!(comparison.present > 0.9, "channel {channel}: {comparison:?}");
+    }
+    // A chain, of one kind and of two: the second is converted to the shape of the first.
+    let twice = read(&bytes("tone-opus.ogg").repeat(2)[..]).unwrap().clip;
+    assert!(twice.samples == opus.samples.repeat(2));
+    let both = read(&[bytes("tone.ogg"), bytes("tone-opus.ogg")].concat()[..]).unwrap().clip;
+    assert_eq!((both.rate, both.channels, both.frames()), (44_100, 2, 22_050 + 88_200));
+    assert!(both.samples[..44_100] == vorbis.samples);
+    // Cut within a page: what is before it is heard.
+    let cut = bytes("tone-opus.ogg");
+    let cut = read(&cut[..cut.len() - 100]).unwrap();
+    assert_eq!(cut.remarks, ["the file is cut: its end is missing"]);
+    assert!(
+        cut.clip.frames() > 40_000 && opus.samples.starts_with(&cut.clip.samples),
+        "{}",
+        cut.clip.frames()
+    );
+}
+
+/// F-50: damaged files of every kind end in words or in sound, not in a panic, and in bounded time.
+#[test]
+fn damaged_files_do_no_harm() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    let bytes = |name: &str| std::fs::read(vectors.join(name)).unwrap();
+    let samples: Vec<u8> = (0..4000_u16).flat_map(u16::to_le_bytes).collect();
+    let files = [
+        SPEECH[..20_000].to_vec(),
+        bytes("tone.ogg"),
+        bytes("tone-opus.ogg"),
+        bytes("surround-opus.ogg"),
+        wav(1, 2, 8000, 4, 16, 8000, &samples),
+        wav(2, 1, 8000, 256, 4, 8000, &samples),
+        wav(0x11, 2, 8000, 256, 4, 8000, &samples),
+    ];
+    let mut random = 11_u64;
+    let mut next = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let rounds = if cfg!(debug_assertions) { 60 } else { 600 };
+    for file in files {
+        for round in 0..rounds {
+            let mut damaged = file.clone();
+            // The first bytes say what it is, and the headers how large.
+            let within = if round % 2 == 0 { 300.min(damaged.len()) } else { damaged.len() };
+            for _ in 0..1 + next(6) {
+                let at = next(within);
+                damaged[at] = [0, 0xFF, 0x7F, 0x80, next(256) as u8][next(5)];
+            }
+            damaged.truncate(if round % 3 == 0 { 1 + next(damaged.len()) } else { damaged.len() });
+            if let Ok(loaded) = read(&damaged[..]) {
+                assert!(loaded.clip.samples.iter().all(|sample| sample.abs() <= 1000.0));
+            }
+        }
+    }
+}
+
+/// F-52: a recording can be played whenever the program ends, has its padding, and others can read it.
+#[test]
+fn recordings_are_valid_at_every_moment() {
+    for (format, channels, bytes) in [
+        (SampleFormat::U8, 1, 1),
+        (SampleFormat::U8, 3, 3),
+        (SampleFormat::I16, 1, 2),
+        (SampleFormat::I24, 1, 3),
+        (SampleFormat::F32, 2, 8),
+        (SampleFormat::I64, 1, 4),
+    ] {
+        let path = temporary(&format!("moment-{format:?}-{channels}.wav"));
+        let mut recorder = WavRecorder::create(&path, 8000, channels, format).unwrap();
+        assert!(hound::WavReader::open(&path).unwrap().len() == 0, "{format:?}");
+        for writes in 1..=3_u32 {
+            recorder.write(&vec![0.5; channels.into()]).unwrap();
+            assert_eq!(load(&path).unwrap().clip.samples, vec![0.5; (writes * u32::from(channels)) as usize]);
+            assert_eq!(load(&path).unwrap().remarks, [""; 0]);
+        }
+        // A frame that is not whole is filled up.
+        recorder.write(&[0.5][..usize::from(channels > 1)]).unwrap();
+        recorder.finish().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let frames = 3 + u64::from(channels > 1);
+        assert!(file.len().is_multiple_of(2) && file.len() as u64 >= 44 + frames * bytes, "{format:?}");
+        let size = u32::from_le_bytes(file[4..8].try_into().unwrap());
+        assert_eq!(size as usize + 8, file.len(), "the padding counts for the whole, {format:?}");
+        let mut reader = hound::WavReader::open(&path).unwrap();
+        assert_eq!((reader.duration().into(), reader.spec().channels), (frames, channels));
+        match format {
+            SampleFormat::F32 => assert!(reader.samples::<f32>().all(|sample| sample.is_ok())),
+            _ => assert!(reader.samples::<i32>().all(|sample| sample.is_ok())),
+        }
     }
 }
 

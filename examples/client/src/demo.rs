@@ -15,7 +15,7 @@ use core::time::Duration;
 use proxy::Impairment;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use voxwire_audio::{Clip, Comparison, SPEECH, draw_waveforms, read_flac};
+use voxwire_audio::{Clip, Comparison, SPEECH, draw_waveforms, read};
 
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -68,7 +68,7 @@ pub(crate) struct Outcome {
 pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     std::fs::create_dir_all(&flags.out)
         .map_err(|error| failed!("cannot use {}: {error}", flags.out.display()))?;
-    let speech = read_flac(SPEECH).map_err(Error::Failed)?;
+    let speech = read(SPEECH).map_err(Error::Failed)?.clip;
     let jitter = Duration::from_millis(flags.jitter);
     let impairment = |usual| Impairment { loss: flags.loss.unwrap_or(usual) / 100.0, jitter };
     let only = flags.only.unwrap_or_else(|| Protocol::value_variants().to_vec());

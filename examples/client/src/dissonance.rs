@@ -60,7 +60,7 @@ enum Action {
         /// Send a text to those who are spoken to.
         #[arg(long, value_name = "TEXT")]
         text: Option<String>,
-        /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+        /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
         #[arg(long, value_name = "FILE")]
         play: Option<Play>,
         /// Record what is heard to a WAV file.
@@ -150,7 +150,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 return Err(Error::Usage("name a room to join, or somebody to speak to with --to".into()));
             }
             // A bad file is reported before anybody is disturbed.
-            let source = Source::open(play.as_ref(), device)?;
+            let source = Source::open(play.as_ref(), device, report)?;
             if let Some(path) = &record {
                 check_writable(path)?;
             }

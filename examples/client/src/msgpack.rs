@@ -24,7 +24,7 @@ pub(crate) struct Flags {
     /// Speak MessagePack objects over plain TCP rather than ZeroMQ.
     #[arg(long, global = true)]
     plain: bool,
-    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+    /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
     #[arg(long, global = true, value_name = "FILE")]
     play: Option<Play>,
     /// Record what is heard to a WAV file.
@@ -116,7 +116,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         return Err(Error::Usage("how long should it be? --for SECONDS".into()));
     }
     // A bad file is reported before anybody is disturbed.
-    let source = Source::open(flags.play.as_ref(), flags.device)?;
+    let source = Source::open(flags.play.as_ref(), flags.device, report)?;
     if let Some(path) = &flags.record {
         check_writable(path)?;
     }

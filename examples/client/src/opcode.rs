@@ -20,7 +20,7 @@ pub(crate) struct Flags {
     /// What shows that the name is ours, where the server asks for it.
     #[arg(long, global = true, value_name = "TEXT", requires = "name")]
     secret: Option<String>,
-    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+    /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
     #[arg(long, global = true, value_name = "FILE")]
     play: Option<Play>,
     /// Record what is heard to a WAV file.
@@ -84,7 +84,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         link.allow_clear("calls go in the clear between clients")?;
     }
     // A bad file is reported before anybody is disturbed.
-    let source = Source::open(flags.play.as_ref(), flags.device)?;
+    let source = Source::open(flags.play.as_ref(), flags.device, report)?;
     if let Some(path) = &flags.record {
         check_writable(path)?;
     }

@@ -2,16 +2,21 @@
 
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
+use crate::report::Report;
 use core::str::FromStr;
 use core::time::Duration;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, load, resample};
+use voxwire_audio::{
+    Clip, Loaded, SampleFormat, SampleOrder, WavRecorder, decode, encode, load, read, resample,
+};
 
-/// `--play`: a file, or a test tone.
+/// `--play`: a file, standard input, or a test tone.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Play {
     File(PathBuf),
+    StandardInput,
     Tone(f64),
 }
 
@@ -25,7 +30,52 @@ impl FromStr for Play {
                 Ok(hz) if (1.0..=96_000.0).contains(&hz) => Ok(Self::Tone(hz)),
                 _ => Err(format!("`{}` is no frequency from 1 to 96000 Hz", &rest[1..])),
             },
+            None if text == "-" => Ok(Self::StandardInput),
             _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+/// Reads a file to play, and says what is wrong with it.
+pub(crate) fn clip(path: &Path, report: &Report) -> Result<Clip, Error> {
+    Ok(report_remarks(&path.display().to_string(), load(path)?, report))
+}
+
+fn report_remarks(name: &str, loaded: Loaded, report: &Report) -> Clip {
+    for remark in loaded.remarks {
+        report.event("file", json!({ "file": name, "remark": remark }), &format!("{name}: {remark}"));
+    }
+    loaded.clip
+}
+
+/// `--record-as`: how the samples of a recording are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum RecordAs {
+    /// Integers of 8 bits.
+    U8,
+    /// Integers of 16 bits.
+    #[default]
+    I16,
+    /// Integers of 24 bits.
+    I24,
+    /// Integers of 32 bits.
+    I32,
+    /// Floating point of 32 bits.
+    F32,
+    /// As the call has them.
+    Call,
+}
+
+impl RecordAs {
+    /// `None`: whatever the call has.
+    pub(crate) const fn fixed(self) -> Option<SampleFormat> {
+        match self {
+            Self::U8 => Some(SampleFormat::U8),
+            Self::I16 => Some(SampleFormat::I16),
+            Self::I24 => Some(SampleFormat::I24),
+            Self::I32 => Some(SampleFormat::I32),
+            Self::F32 => Some(SampleFormat::F32),
+            Self::Call => None,
         }
     }
 }
@@ -49,12 +99,17 @@ pub(crate) enum Source {
 
 impl Source {
     /// What `--play` and `--device` ask for.
-    pub(crate) fn open(play: Option<&Play>, device: bool) -> Result<Option<Self>, Error> {
+    pub(crate) fn open(play: Option<&Play>, device: bool, report: &Report) -> Result<Option<Self>, Error> {
         if device {
             crate::device::check(play.is_none())?;
         }
         Ok(match play {
-            Some(Play::File(path)) => Some(Self::Clip(load(path)?)),
+            Some(Play::File(path)) => Some(Self::Clip(clip(path, report)?)),
+            Some(Play::StandardInput) => {
+                let loaded = read(std::io::stdin());
+                let loaded = loaded.map_err(|reason| Error::Failed(format!("standard input: {reason}")))?;
+                Some(Self::Clip(report_remarks("standard input", loaded, report)))
+            }
             Some(Play::Tone(hz)) => Some(Self::Tone(*hz)),
             None => device.then_some(Self::Microphone),
         })
@@ -160,8 +215,14 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(path: Option<&Path>, device: bool, shape: Shape) -> Result<Self, Error> {
+    pub(crate) fn new(
+        path: Option<&Path>,
+        record_as: RecordAs,
+        device: bool,
+        shape: Shape,
+    ) -> Result<Self, Error> {
         let Shape { rate, channels, format, .. } = shape;
+        let format = record_as.fixed().unwrap_or(format);
         let file = path.map(|path| WavRecorder::create(path, rate, channels, format)).transpose()?;
         let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
         Ok(Self { shape, file, loudspeaker, rest: Vec::new() })
@@ -323,6 +384,7 @@ mod tests {
         assert_eq!("tone:1000".parse(), Ok(Play::Tone(1000.0)));
         assert!("tone:x".parse::<Play>().is_err() && "tone:0".parse::<Play>().is_err());
         assert_eq!("tone.wav".parse(), Ok(Play::File("tone.wav".into())));
+        assert_eq!("-".parse(), Ok(Play::StandardInput));
     }
 
     #[test]
@@ -339,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_recorder_puts_samples_together_that_packets_cut() {
-        let mut recorder = Recorder::new(None, false, SHAPE).unwrap();
+        let mut recorder = Recorder::new(None, RecordAs::default(), false, SHAPE).unwrap();
         assert_eq!(recorder.hear(&[0, 0x40, 0]).unwrap(), 0.5);
         assert_eq!(recorder.hear(&[0x20]).unwrap(), 0.25);
         recorder.finish().unwrap();

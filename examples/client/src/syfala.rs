@@ -7,7 +7,7 @@ mod stream;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Play, Source, check_writable, seconds};
+use crate::sound::{Play, RecordAs, Source, check_writable, clip, seconds};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -50,12 +50,15 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct StreamFlags {
-    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`; without --for, end behind the file.
+    /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`; without --for, end behind the file.
     #[arg(long, value_name = "FILE")]
     play: Option<Play>,
     /// Record what is heard to a WAV file.
     #[arg(long, value_name = "FILE.wav")]
     record: Option<PathBuf>,
+    /// How the recording stores its samples.
+    #[arg(long, value_name = "FORMAT", default_value = "i16")]
+    record_as: RecordAs,
     /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
     #[arg(long)]
     device: bool,
@@ -93,6 +96,9 @@ struct ServeFlags {
     /// Record what clients send to the first output to a WAV file.
     #[arg(long, value_name = "FILE.wav")]
     record: Option<PathBuf>,
+    /// How the recording stores its samples.
+    #[arg(long, value_name = "FORMAT", default_value = "i16")]
+    record_as: RecordAs,
     /// End after so many seconds.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
@@ -140,8 +146,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         Action::Stream(flags) => {
             let options = Options {
                 // A bad file is reported before anybody is disturbed.
-                source: Source::open(flags.play.as_ref(), flags.device)?,
+                source: Source::open(flags.play.as_ref(), flags.device, report)?,
                 record: flags.record,
+                record_as: flags.record_as,
                 device: flags.device,
                 length: flags.length,
                 output: flags.output,
@@ -261,7 +268,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     let format = format(flags.rate, flags.channels, flags.buffer, flags.sample_type);
     let format = format.ok_or_else(|| Error::Usage("--rate and --channels above 0 expected".into()))?;
     let sound = match (&flags.play, flags.echo) {
-        (Some(path), _) => Sound::Clip { clip: voxwire_audio::load(path)?, repeat: true },
+        (Some(path), _) => Sound::Clip { clip: clip(path, report)?, repeat: true },
         (None, true) => Sound::Echo,
         (None, false) => Sound::Mix,
     };
@@ -278,6 +285,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         latency: Duration::from_millis(flags.latency),
         ppm: flags.ppm,
         record: flags.record,
+        record_as: flags.record_as.fixed(),
         trace: false,
     };
     let (listener, address) = bind(flags.bind, flags.port)

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
 use crate::retry::again;
-use crate::sound::{Play, Source, check_writable, seconds};
+use crate::sound::{Play, RecordAs, Source, check_writable, seconds};
 use clap::{Args, Subcommand, ValueEnum};
 use core::str::FromStr;
 use core::time::Duration;
@@ -40,12 +40,15 @@ pub(crate) struct Flags {
     /// Byte order of the samples [default: as the heads].
     #[arg(long, global = true, value_name = "ORDER")]
     sample_order: Option<SampleOrder>,
-    /// Play a WAV, FLAC or OGG file, or `tone[:HZ]`.
+    /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
     #[arg(long, global = true, value_name = "FILE")]
     play: Option<Play>,
     /// Record what is heard to a WAV file.
     #[arg(long, global = true, value_name = "FILE.wav")]
     record: Option<PathBuf>,
+    /// How the recording stores its samples.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "i16")]
+    record_as: RecordAs,
     /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
     #[arg(long, global = true)]
     device: bool,
@@ -174,7 +177,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
     parameters.check(&voxwire_voicelink::Ranges::DEFAULT).map_err(|error| Error::Usage(error.to_string()))?;
     check_chunk(&parameters)?;
     // A bad file is reported before anybody is disturbed.
-    let source = Source::open(flags.play.as_ref(), flags.device)?;
+    let source = Source::open(flags.play.as_ref(), flags.device, report)?;
     if let Some(path) = &flags.record {
         check_writable(path)?;
     }
@@ -186,6 +189,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         samples,
         source,
         record: flags.record,
+        record_as: flags.record_as,
         device: flags.device,
         length: flags.length,
     };

@@ -4,7 +4,7 @@ mod kit;
 
 use kit::{Client, Server, temporary};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav};
+use voxwire_audio::{SPEECH, SampleFormat, compare, load, read, resample, save_wav};
 use voxwire_server::{Profile, Protocol};
 
 #[test]
@@ -12,7 +12,7 @@ fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
     let server = Server::start(Protocol::Dissonance);
     let (bob_wav, carol_wav, said) =
         (temporary("d18-bob.wav"), temporary("d18-carol.wav"), temporary("d18-said.wav"));
-    let speech = resample(&read_flac(SPEECH).unwrap().mono(), 48_000).unwrap();
+    let speech = resample(&read(SPEECH).unwrap().clip.mono(), 48_000).unwrap();
     save_wav(&said, &speech, SampleFormat::I16).unwrap();
     let bob = server.spawn(&format!("join Red Blue --name bob --record {}", bob_wav.display()), "joined");
     let carol = server.spawn(&format!("join Blue --name carol --record {}", carol_wav.display()), "joined");
@@ -28,9 +28,9 @@ fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
     assert_eq!(code, Some(0));
     assert!(bob.contains("heard \"alice\": 198 frames, 0 lost"), "{bob}");
     assert!(!carol.contains("heard"), "{carol}");
-    let likeness = compare(&speech, &load(&bob_wav).unwrap()).unwrap();
+    let likeness = compare(&speech, &load(&bob_wav).unwrap().clip).unwrap();
     assert!(likeness.present > 0.75, "{likeness:?}");
-    assert!(compare(&speech, &load(&carol_wav).unwrap()).is_err(), "carol's recording is silent");
+    assert!(compare(&speech, &load(&carol_wav).unwrap().clip).is_err(), "carol's recording is silent");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use kit::{Client, Server, temporary};
 use serde_json::Value;
 use std::io::Write;
 use std::process::Stdio;
-use voxwire_audio::{Clip, SampleFormat, compare, load, read_flac, resample, save_wav};
+use voxwire_audio::{Clip, SampleFormat, compare, load, read, resample, save_wav};
 use voxwire_server::Protocol;
 
 fn server() -> Server {
@@ -21,7 +21,7 @@ fn server() -> Server {
 
 /// Speech as a call carries it.
 fn speech(name: &str) -> (std::path::PathBuf, Clip) {
-    let clip = resample(&read_flac(voxwire_audio::SPEECH).unwrap().mono(), 44_100).unwrap();
+    let clip = resample(&read(voxwire_audio::SPEECH).unwrap().clip.mono(), 44_100).unwrap();
     let samples = clip.samples.iter().take(3 * 44_100);
     let samples = samples.map(|sample| (sample * 32_768.0).round() / 32_768.0).collect();
     let (path, clip) = (temporary(name), Clip { samples, ..clip });
@@ -129,7 +129,7 @@ fn m_10_c_08_c_14_recordings_arrive_sample_by_sample() {
     let (code, out, _) = bob.end();
     assert_eq!(code, Some(0));
     assert!(out.contains("ann: 3.0 s of sound, in "), "{out}");
-    assert_eq!(load(&heard).unwrap().samples, said.samples);
+    assert_eq!(load(&heard).unwrap().clip.samples, said.samples);
     // A tone has the length that is asked for; to nobody it does not go.
     assert_eq!(server.client("voice-message bob --user ann --play tone:300 --for 2").0, Some(0));
     let (code, _, errors) = server.client("voice-message nobody --user ann --play tone --for 1");
@@ -153,7 +153,7 @@ fn m_10_c_08_c_14_a_call_is_heard_sample_by_sample_and_recorded() {
     let (code, out, _) = bob.end();
     assert_eq!(code, Some(0));
     assert!(out.contains("150 of 1 speakers heard"), "{out}");
-    let comparison = compare(&said, &load(&heard).unwrap()).unwrap();
+    let comparison = compare(&said, &load(&heard).unwrap().clip).unwrap();
     assert!(comparison.exact, "{comparison:?}");
 }
 
@@ -205,7 +205,7 @@ fn m_10_c_08_chat_does_all_of_it_in_one_session() {
     bob.client.until("ann: recording 1, 3.0 s");
     let saved = temporary("msgpack-chat-saved.wav");
     bob.say(&format!("/save 1 {}", saved.display()), "saved in");
-    assert_eq!(load(&saved).unwrap().samples, said.samples);
+    assert_eq!(load(&saved).unwrap().clip.samples, said.samples);
     bob.say("/save 7 x.wav", "no such recording");
     ann.say("/level", "not in a call");
     ann.say("/call room", "in the call of room");
@@ -219,7 +219,7 @@ fn m_10_c_08_chat_does_all_of_it_in_one_session() {
         chat.say("/quit", "");
     }
     assert_eq!((ann.client.end().0, bob.client.end().0), (Some(0), Some(0)));
-    let comparison = compare(&said, &load(&heard).unwrap()).unwrap();
+    let comparison = compare(&said, &load(&heard).unwrap().clip).unwrap();
     assert!(comparison.exact, "{comparison:?}");
 }
 
@@ -277,7 +277,7 @@ fn f_32_kept_messages_are_consumed_by_those_who_show_them() {
     assert_eq!(code, Some(0), "{errors}");
     assert!(out.contains("ann: for later") && out.contains("3.0 s of sound"), "{out}");
     assert!(!out.contains("waiting"), "{out}");
-    assert_eq!(load(&heard).unwrap().samples, said.samples);
+    assert_eq!(load(&heard).unwrap().clip.samples, said.samples);
     let (_, out, _) = server.client("wait --user bob --for 0.3");
     assert!(!out.contains("later"), "{out}");
     // Whatever is shown is shown even where as little as possible is to be.

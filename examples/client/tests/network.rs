@@ -134,7 +134,7 @@ fn s_05_s_09_devices_are_found_across_a_network_and_what_it_loses_is_silence() {
     assert!(number("messages_heard") > 4000, "{summary}");
     let lost = number("bytes_lost") as f64 / (number("bytes_lost") + number("bytes_heard")) as f64;
     assert!((0.02..0.2).contains(&lost), "{summary}");
-    let heard = voxwire_audio::load(&kit::temporary("network-syfala").join("heard.wav")).unwrap();
+    let heard = voxwire_audio::load(&kit::temporary("network-syfala").join("heard.wav")).unwrap().clip;
     // Every frame has its place: four seconds, as far as the clocks of both agree.
     let seconds = heard.seconds();
     assert!((3.5..4.5).contains(&seconds), "{seconds}");

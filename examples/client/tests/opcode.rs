@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use voxwire_audio::{SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav, voice_decoder};
+use voxwire_audio::{SPEECH, SampleFormat, compare, load, read, resample, save_wav, voice_decoder};
 use voxwire_core::Message;
 use voxwire_core::testing::vectors;
 use voxwire_opcode::{Packet, Wire};
@@ -16,7 +16,7 @@ use voxwire_server::Protocol;
 
 /// Three seconds of speech, as a file.
 fn speech(name: &str) -> (voxwire_audio::Clip, std::path::PathBuf) {
-    let mut clip = resample(&read_flac(SPEECH).unwrap().mono(), 48_000).unwrap();
+    let mut clip = resample(&read(SPEECH).unwrap().clip.mono(), 48_000).unwrap();
     clip.samples.truncate(3 * 48_000);
     let path = temporary(name);
     save_wav(&path, &clip, SampleFormat::I16).unwrap();
@@ -52,7 +52,7 @@ fn o_08_o_09_a_call_is_heard_straight_and_carried() {
         };
         let (sent, heard_packets) = (packets(" packets sent"), packets(" heard"));
         assert!(sent.abs_diff(heard_packets) < 20 && heard_packets >= 148, "{out}");
-        let likeness = compare(&clip, &load(&heard).unwrap()).unwrap();
+        let likeness = compare(&clip, &load(&heard).unwrap().clip).unwrap();
         assert!(likeness.present > 0.8, "{likeness:?}");
     }
 }
@@ -74,7 +74,7 @@ fn c_08_interrupted_before_an_answer_is_a_failure_and_the_last_words_are_recorde
     let (code, _, error) = server.client(&format!("call bob --name alice --play {}", tone.display()));
     assert_eq!(code, Some(0), "{error}");
     assert_eq!(bob.end().0, Some(0));
-    let loud = load(&heard).unwrap().samples.iter().filter(|sample| sample.abs() > 0.05).count();
+    let loud = load(&heard).unwrap().clip.samples.iter().filter(|sample| sample.abs() > 0.05).count();
     // On two channels, most of the time, for a second.
     assert!(loud > 2 * 48_000 * 8 / 10, "{loud}");
 }
@@ -128,7 +128,7 @@ fn o_08_three_in_a_call() {
     assert_eq!(code, Some(0), "{out}{error}");
     for (other, record) in others {
         assert_eq!(other.end().0, Some(0));
-        let likeness = compare(&clip, &load(&record).unwrap()).unwrap();
+        let likeness = compare(&clip, &load(&record).unwrap().clip).unwrap();
         assert!(likeness.present > 0.8, "{likeness:?}");
     }
 }
@@ -172,7 +172,7 @@ fn o_10_a_client_like_the_original_calls_ours_and_is_called() {
         assert_eq!(code, Some(0), "{out}{error}");
         assert_eq!(snake.until("called by"), "called by alice");
         snake.until("over: ");
-        let likeness = compare(&clip, &load(&heard).unwrap()).unwrap();
+        let likeness = compare(&clip, &load(&heard).unwrap().clip).unwrap();
         assert!(likeness.present > 0.8, "{likeness:?}");
         // It calls.
         let bob = server.spawn(&format!("wait --name bob --for 2 --play {}", said.display()), "waiting");
@@ -210,7 +210,7 @@ fn o_10_our_clients_use_a_server_like_the_original() {
     let call = ours(&format!("call bob --name alice --play {}", said.display())).output().unwrap();
     assert!(call.status.success(), "{}", String::from_utf8_lossy(&call.stderr));
     assert_eq!(bob.end().0, Some(0));
-    let likeness = compare(&clip, &load(&heard).unwrap()).unwrap();
+    let likeness = compare(&clip, &load(&heard).unwrap().clip).unwrap();
     assert!(likeness.present > 0.8, "{likeness:?}");
     serving.kill().unwrap();
     serving.wait().unwrap();
@@ -297,7 +297,7 @@ fn read_packet(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
 fn o_09_voice_goes_every_20_ms_for_the_whole_call_silence_included() {
     let server = Server::start(Protocol::Opcode);
     let mut callee = Callee::login(server.address, "meter");
-    let mut clip = resample(&read_flac(SPEECH).unwrap().mono(), 48_000).unwrap();
+    let mut clip = resample(&read(SPEECH).unwrap().clip.mono(), 48_000).unwrap();
     clip.samples.truncate(24_000);
     let said = temporary("o09-half-a-second.wav");
     save_wav(&said, &clip, SampleFormat::I16).unwrap();

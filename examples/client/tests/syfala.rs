@@ -8,7 +8,7 @@ use kit::{Client, Server, temporary};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
-use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read_flac, resample, save_wav};
+use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read, resample, save_wav};
 use voxwire_server::{Protocol, SyfalaSound};
 
 fn server(sound: SyfalaSound) -> Server {
@@ -21,7 +21,7 @@ fn server(sound: SyfalaSound) -> Server {
 
 /// Two seconds of speech, as a stereo file in the format of the streams.
 fn speech(name: &str) -> (Clip, std::path::PathBuf) {
-    let mut clip = resample(&read_flac(SPEECH).unwrap().mix(2), 48_000).unwrap();
+    let mut clip = resample(&read(SPEECH).unwrap().clip.mix(2), 48_000).unwrap();
     clip.samples.drain(..48_000);
     clip.samples.truncate(2 * 2 * 48_000);
     clip.samples.iter_mut().for_each(|sample| *sample = f64::from(*sample as f32));
@@ -56,7 +56,7 @@ fn serve(arguments: &str) -> (Client, SocketAddr) {
 }
 
 fn likeness(said: &Clip, heard: &Path) -> voxwire_audio::Comparison {
-    compare(said, &load(heard).unwrap()).unwrap()
+    compare(said, &load(heard).unwrap().clip).unwrap()
 }
 
 #[test]
@@ -90,7 +90,8 @@ fn s_08_s_09_c_14_an_echo_comes_back_sample_by_sample() {
     let (clip, said) = speech("s08-said.wav");
     let server = server(SyfalaSound::Echo);
     let heard = temporary("s08-heard.wav");
-    let arguments = format!("stream --for 3.5 --play {} --record {}", said.display(), heard.display());
+    let arguments =
+        format!("stream --for 3.5 --play {} --record-as call --record {}", said.display(), heard.display());
     let (code, out, error) = server.client(&arguments);
     assert_eq!(code, Some(0), "{out}{error}");
     for line in ["1 inputs, 1 outputs", "audio goes both ways", "audio stopped", "0 bytes lost"] {
@@ -109,20 +110,27 @@ fn s_10_c_14_each_hears_the_others_mixed_and_nobody_himself() {
     let (clip, said) = speech("s10-said.wav");
     let server = server(SyfalaSound::Mix);
     let (bobs, carols) = (temporary("s10-bob.wav"), temporary("s10-carol.wav"));
-    let bob = server.spawn(&format!("stream --for 6 --record {}", bobs.display()), "goes both ways");
-    let tone = format!("stream --for 6 --output 0 --play tone:1000 --record {}", carols.display());
+    let bob = server
+        .spawn(&format!("stream --for 6 --record-as call --record {}", bobs.display()), "goes both ways");
+    let tone =
+        format!("stream --for 6 --output 0 --play tone:1000 --record-as call --record {}", carols.display());
     let alices = temporary("s10-alice.wav");
     // With bob alone in the room everything arrives as it is.
-    let arguments = format!("stream --for 3 --play {} --record {}", said.display(), alices.display());
+    let arguments =
+        format!("stream --for 3 --play {} --record-as call --record {}", said.display(), alices.display());
     let (code, _, error) = server.client(&arguments);
     assert_eq!(code, Some(0), "{error}");
-    assert!(load(&alices).unwrap().level().0 == 0.0, "bob says nothing, and alice does not hear herself");
+    assert!(
+        load(&alices).unwrap().clip.level().0 == 0.0,
+        "bob says nothing, and alice does not hear herself"
+    );
     let (code, out, error) = bob.end();
     assert_eq!(code, Some(0), "{out}{error}");
     assert!(likeness(&clip, &bobs).exact, "{:?}", likeness(&clip, &bobs));
     // With somebody else at it both are heard.
     let carol = server.spawn(&tone, "goes both ways");
-    let bob = server.spawn(&format!("stream --for 5 --record {}", bobs.display()), "goes both ways");
+    let bob = server
+        .spawn(&format!("stream --for 5 --record-as call --record {}", bobs.display()), "goes both ways");
     let (code, _, error) = server.client(&format!("stream --for 3 --play {}", said.display()));
     assert_eq!(code, Some(0), "{error}");
     assert_eq!((bob.end().0, carol.end().0), (Some(0), Some(0)));
@@ -145,11 +153,11 @@ fn s_03_s_08_a_device_of_every_sample_type_plays_and_records() {
                 let (here, there) =
                     (temporary(&format!("s03-{sample_type}-here.wav")), temporary(&format!("s03-{sample_type}-there.wav")));
                 let arguments = format!(
-                    "--rate 8000 --channels 2 --buffer 64 --latency 500 --sample-type {sample_type} --play {file} --record {}",
+                    "--rate 8000 --channels 2 --buffer 64 --latency 500 --sample-type {sample_type} --play {file} --record-as call --record {}",
                     there.display()
                 );
                 let (device, address) = serve(&arguments);
-                let stream = format!("stream --for 2.5 --play {mine} --record {}", here.display());
+                let stream = format!("stream --for 2.5 --play {mine} --record-as call --record {}", here.display());
                 let output = client(address, &stream).output().unwrap();
                 let error = String::from_utf8(output.stderr).unwrap();
                 assert_eq!(output.status.code(), Some(0), "{sample_type}: {error}");
@@ -170,7 +178,7 @@ fn s_03_s_08_a_device_of_every_sample_type_plays_and_records() {
 fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_noticed() {
     let (device, address) = serve("--inputs 0 --outputs 1");
     for (arguments, reason) in [
-        ("stream --record nothing.wav", "the device has 0 inputs"),
+        ("stream --record-as call --record nothing.wav", "the device has 0 inputs"),
         ("stream --play tone --output 1 --for 1", "the device has 1 outputs"),
     ] {
         let output = client(address, arguments).output().unwrap();
@@ -183,7 +191,7 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
     let (mut device, address) = serve("");
     let heard = temporary("s07-heard.wav");
     let stream = Client::spawn(
-        client(address, &format!("stream --retry 0 --record {}", heard.display())),
+        client(address, &format!("stream --retry 0 --record-as call --record {}", heard.display())),
         "goes both ways",
     );
     std::thread::park_timeout(Duration::from_millis(500));
@@ -203,7 +211,7 @@ fn s_06_s_07_c_08_what_cannot_be_served_is_refused_and_a_device_that_goes_is_not
 fn f_31_a_stream_outlasts_a_device_that_restarts() {
     let (mut device, address) = serve("--echo");
     let heard = temporary("f31-heard.wav");
-    let arguments = format!("stream --play tone --record {}", heard.display());
+    let arguments = format!("stream --play tone --record-as call --record {}", heard.display());
     let stream = Client::spawn(client(address, &arguments), "goes both ways");
     std::thread::park_timeout(Duration::from_millis(500));
     device.child.kill().unwrap();
@@ -216,7 +224,7 @@ fn f_31_a_stream_outlasts_a_device_that_restarts() {
     stream.signal("-INT");
     let (code, out, error) = stream.end();
     assert_eq!(code, Some(0), "{out}{error}");
-    assert!(load(&heard).unwrap().frames() > 24_000, "a second, less what starting took");
+    assert!(load(&heard).unwrap().clip.frames() > 24_000, "a second, less what starting took");
     device.signal("-TERM");
     // One that does not come back.
     let (mut device, address) = serve("");
@@ -276,7 +284,7 @@ fn f_89_outputs_may_differ_in_rate() {
 fn s_08_what_a_client_has_said_is_used_up_before_the_device_says_that_it_has_stopped() {
     let (clip, said) = speech("s08-end-said.wav");
     let heard = temporary("s08-end-heard.wav");
-    let (device, address) = serve(&format!("--latency 1500 --record {}", heard.display()));
+    let (device, address) = serve(&format!("--latency 1500 --record-as call --record {}", heard.display()));
     let output = client(address, &format!("stream --play {}", said.display())).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     device.signal("-TERM");

@@ -49,9 +49,12 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         SyfalaSound::Mix => Sound::Mix,
         SyfalaSound::Echo => Sound::Echo,
         SyfalaSound::File(path) => {
-            let clip = voxwire_audio::load(path);
-            let clip = clip.map_err(|error| Error::Usage(format!("syfala: {error}")))?;
-            Sound::Clip { clip, repeat: true }
+            let loaded = voxwire_audio::load(path);
+            let loaded = loaded.map_err(|error| Error::Usage(format!("syfala: {error}")))?;
+            for remark in loaded.remarks {
+                tracing::warn!("{}: {remark}", path.display());
+            }
+            Sound::Clip { clip: loaded.clip, repeat: true }
         }
     };
     let device = DeviceSettings {
@@ -61,6 +64,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         latency: settings.latency,
         ppm: 0.0,
         record: None,
+        record_as: None,
         trace: false,
     };
     let session = Settings {

@@ -137,7 +137,7 @@ fn judge(
         let said = speaker.said.get(usize::try_from(*sequence).ok()?)?;
         Some(at.saturating_duration_since(*said))
     };
-    let recorded = load(recording);
+    let recorded = load(recording).map(|loaded| loaded.clip);
     let silence = Clip::empty(voice.rate, 1);
     let comparison = match &recorded {
         Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),

@@ -99,7 +99,8 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         outcomes.push(judge(label, names, clip, figures, &heard(names[1]), out)?);
     }
     // Carol hears the sum of both, at whatever distance they began.
-    let both = load(&heard("carol")).map_err(Error::from).and_then(|carols| sum(&alices, &bobs, &carols));
+    let carols = load(&heard("carol")).map_err(Error::from);
+    let both = carols.and_then(|carols| sum(&alices, &bobs, &carols.clip));
     let both = both.unwrap_or_else(|_| alices.clone());
     let ways = [way(&alices_call, &carols_call, "alice"), way(&bobs_call, &carols_call, "bob")];
     let said = [&ways[0].0[..], &ways[1].0].concat();
@@ -182,7 +183,7 @@ fn judge(
     // Those who join while the others are silent have missed nothing but silence: from the end backwards.
     let pairs = heard.iter().rev().zip(said.iter().rev());
     let latencies = pairs.map(|(heard, said)| heard.saturating_duration_since(*said)).collect();
-    let recorded = load(recording);
+    let recorded = load(recording).map(|loaded| loaded.clip);
     let comparison = match &recorded {
         Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -84,7 +84,7 @@ fn judge(
     // A stream keeps its order.
     let pairs = heard.packets.iter().zip(&said.said);
     let latencies = pairs.map(|(heard, said)| heard.saturating_duration_since(*said)).collect();
-    let recorded = load(recording);
+    let recorded = load(recording).map(|loaded| loaded.clip);
     let comparison = match &recorded {
         Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

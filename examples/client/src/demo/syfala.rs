@@ -4,7 +4,7 @@ use super::proxy::{Impairment, UdpProxy};
 use super::{Outcome, draw};
 use crate::error::{Error, failed};
 use crate::report::Report;
-use crate::sound::Source;
+use crate::sound::{RecordAs, Source};
 use crate::syfala::{Options, stream};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -53,6 +53,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         sound: Sound::Clip { clip: devices.clone(), repeat: false },
         latency: LATENCY,
         record: Some(at_device.clone()),
+        record_as: None,
         trace: true,
         ..DeviceSettings::standard()
     };
@@ -70,6 +71,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     let options = Options {
         source: Some(Source::Clip(drivers.clone())),
         record: Some(at_driver.clone()),
+        record_as: RecordAs::Call,
         device: false,
         length: Some(Duration::from_secs_f64(devices.seconds()) + TAIL),
         output: None,
@@ -102,7 +104,7 @@ fn judge(
     let sent: HashMap<u64, Instant> = said.iter().copied().collect();
     let latencies =
         heard.iter().filter_map(|(at, came)| Some(came.saturating_duration_since(*sent.get(at)?)));
-    let recorded = load(recording);
+    let recorded = load(recording).map(|loaded| loaded.clip);
     let comparison = match &recorded {
         Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -5,7 +5,7 @@ use super::{Outcome, draw};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::Source;
+use crate::sound::{RecordAs, Source};
 use crate::voicelink::{Answer, Options, Phone, Summary, Tap};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -41,6 +41,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         samples: order,
         source: None,
         record: None,
+        record_as: RecordAs::Call,
         device: false,
         length: None,
     };
@@ -60,7 +61,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     bob.close().await;
     server.drain(Duration::from_secs(2)).await;
 
-    let recording = load(&heard_path);
+    let recording = load(&heard_path).map(|loaded| loaded.clip);
     let comparison = match &recording {
         Ok(recording) => compare(speech, recording).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),

@@ -142,7 +142,7 @@ mod tests {
         mixer.advance(ms(15_000)).unwrap();
         mixer.hear(ms(15_000), b"anna", &block);
         mixer.finish().unwrap();
-        let clip = load(&path).unwrap();
+        let clip = load(&path).unwrap().clip;
         std::fs::remove_file(&path).unwrap();
         let level = |n: usize| (clip.samples[n] * 32_768.0).round() as i32;
         let start = clip.samples.iter().position(|sample| *sample != 0.0).unwrap();
@@ -176,7 +176,7 @@ mod tests {
             mixer.advance(now).unwrap();
         }
         mixer.finish().unwrap();
-        let clip = load(&path).unwrap();
+        let clip = load(&path).unwrap().clip;
         std::fs::remove_file(&path).unwrap();
         let heard: Vec<i16> = clip.samples.iter().map(|sample| (sample * 32_768.0) as i16).collect();
         assert_eq!(heard, said);

@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, Recorder, Shape, Source, peak, recording};
+use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak, recording};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -419,7 +419,12 @@ impl Phone {
                         self.calls = n;
                         path
                     });
-                    round.recorder = Some(Recorder::new(record.as_deref(), self.options.device, SHAPE)?);
+                    round.recorder = Some(Recorder::new(
+                        record.as_deref(),
+                        RecordAs::default(),
+                        self.options.device,
+                        SHAPE,
+                    )?);
                 }
             }
             Happening::Rejected { call, what } => {

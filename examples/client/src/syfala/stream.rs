@@ -5,7 +5,7 @@ use super::{Driver, News, Signals, Spread};
 use crate::error::{Error, failed};
 use crate::report::Report;
 use crate::retry::Backoff;
-use crate::sound::{Player, Recorder, Shape, Source, peak};
+use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use serde_json::json;
@@ -35,6 +35,7 @@ const AT_A_TIME: Duration = Duration::from_millis(100);
 pub(crate) struct Options {
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
+    pub(crate) record_as: RecordAs,
     pub(crate) device: bool,
     pub(crate) length: Option<Duration>,
     pub(crate) output: Option<u32>,
@@ -389,7 +390,8 @@ impl Talk {
                 ear.measure = Some(measurer(*format, sent.clone(), round_trips.clone()));
             }
             let shape = shape(format)?;
-            recorder = Some((Recorder::new(options.record.as_deref(), options.device, shape)?, *format));
+            let record = options.record.as_deref();
+            recorder = Some((Recorder::new(record, options.record_as, options.device, shape)?, *format));
         }
         let said = options.trace.then(Vec::new);
         Ok(Self {

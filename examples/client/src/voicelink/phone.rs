@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, Recorder, Shape, Source, recording};
+use crate::sound::{Player, RecordAs, Recorder, Shape, Source, recording};
 use core::time::Duration;
 use serde_json::json;
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) samples: ByteOrder,
     pub(crate) source: Option<Source>,
     pub(crate) record: Option<PathBuf>,
+    pub(crate) record_as: RecordAs,
     /// Play what is heard.
     pub(crate) device: bool,
     pub(crate) length: Option<Duration>,
@@ -268,7 +269,8 @@ impl Phone {
             self.calls = n;
             path
         });
-        let mut recorder = Recorder::new(record.as_deref(), self.options.device, shape)?;
+        let mut recorder =
+            Recorder::new(record.as_deref(), self.options.record_as, self.options.device, shape)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();

@@ -28,6 +28,8 @@ pub struct DeviceSettings {
     pub ppm: f64,
     /// Where to record what it is sent on its first output, by all clients together.
     pub record: Option<PathBuf>,
+    /// How the recording stores its samples; `None`: as the output has them.
+    pub record_as: Option<SampleFormat>,
     /// Tell of each message: [`DeviceEvent::Heard`](super::DeviceEvent::Heard), [`DeviceEvent::Played`](super::DeviceEvent::Played).
     pub trace: bool,
 }
@@ -58,6 +60,7 @@ impl DeviceSettings {
             latency: Duration::from_millis(20),
             ppm: 0.0,
             record: None,
+            record_as: None,
             trace: false,
         }
     }
@@ -196,7 +199,8 @@ impl Device {
         let record = settings.record.as_ref().zip(settings.outputs.first());
         let recorder = record.map(|(path, format)| {
             let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
-            WavRecorder::create(path, rate as u32, channels, sample_format(format.sample_type))
+            let stored = settings.record_as.unwrap_or_else(|| sample_format(format.sample_type));
+            WavRecorder::create(path, rate as u32, channels, stored)
         });
         Ok(Self {
             rate,

@@ -1,0 +1,142 @@
+//! Reading FLAC, Ogg (FLAC, Opus, Vorbis) and ADPCM: containers, FLAC and ADPCM by symphonia.
+
+use crate::file::Collector;
+use crate::ogg::{OpusStreams, Vorbis};
+use core::panic::AssertUnwindSafe;
+use std::io::{ErrorKind, Read};
+use std::panic::catch_unwind;
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_OPUS, CODEC_ID_VORBIS};
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error;
+use symphonia::core::formats::{FormatReader, TrackType};
+use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
+use symphonia::core::packet::Packet;
+use symphonia::default::formats::{FlacReader, OggReader, WavReader};
+use symphonia::default::get_codecs;
+
+pub(crate) fn read_flac(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
+    read(source, collector, |stream| Ok(Box::new(FlacReader::try_new(stream, Default::default())?)))
+}
+
+pub(crate) fn read_ogg(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
+    read(source, collector, |stream| Ok(Box::new(OggReader::try_new(stream, Default::default())?)))
+}
+
+pub(crate) fn read_wav(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
+    read(source, collector, |stream| Ok(Box::new(WavReader::try_new(stream, Default::default())?)))
+}
+
+fn read<'s>(
+    source: impl Read + Send + Sync + 's,
+    collector: &mut Collector,
+    open: impl FnOnce(MediaSourceStream<'s>) -> Result<Box<dyn FormatReader + 's>, Error>,
+) -> Result<(), String> {
+    let stream = MediaSourceStream::new(Box::new(ReadOnlySource::new(source)), Default::default());
+    // What the authors of a reader did not think of must not end the program.
+    let all = AssertUnwindSafe(|| {
+        let mut format = open(stream).map_err(|error| describe(&error))?;
+        while read_part(&mut *format, collector)? {}
+        Ok(())
+    });
+    catch_unwind(all).unwrap_or_else(|_| Err("the file is damaged: its reader gave up".into()))
+}
+
+/// Reads one of the streams that an Ogg file may chain. True if another one follows.
+fn read_part(format: &mut dyn FormatReader, collector: &mut Collector) -> Result<bool, String> {
+    let track = format.default_track(TrackType::Audio).ok_or("no sound in it")?;
+    let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
+        return Err("no sound in it".into());
+    };
+    let rate = parameters.sample_rate.ok_or("it does not say how many frames there are per second")?;
+    let channels = parameters.channels.as_ref().map_or(0, |channels| channels.count());
+    let channels = u16::try_from(channels).unwrap_or(u16::MAX);
+    let id = track.id;
+    let header = parameters.extra_data.as_deref().unwrap_or_default();
+    let mut decoder = match parameters.codec {
+        CODEC_ID_OPUS => Decoder::Opus(OpusStreams::new(header)?),
+        CODEC_ID_VORBIS => Decoder::Vorbis(Vorbis::new(header)?.into()),
+        _ => {
+            let decoder = get_codecs().make_audio_decoder(parameters, &AudioDecoderOptions::default());
+            Decoder::Other(decoder.map_err(|error| describe(&error))?, Vec::new())
+        }
+    };
+    // A stream of another shape is converted to the first one's.
+    let mut own = Collector::default();
+    let other = collector.is_of_other_shape(rate, channels);
+    let part = if other { &mut own } else { &mut *collector };
+    part.shape(rate, channels)?;
+    let follows = read_packets(format, id, &mut decoder, part)?;
+    if other {
+        collector.append(own)?;
+    }
+    Ok(follows)
+}
+
+fn read_packets(
+    format: &mut dyn FormatReader,
+    track: u32,
+    decoder: &mut Decoder,
+    part: &mut Collector,
+) -> Result<bool, String> {
+    let mut damaged = 0_usize;
+    let follows = loop {
+        match format.next_packet() {
+            Ok(Some(packet)) if packet.track_id != track => {}
+            Ok(Some(packet)) => {
+                if !decoder.decode(&packet, part)? {
+                    damaged += 1;
+                    part.silence(packet.dur.get())?;
+                }
+            }
+            Ok(None) => break false,
+            Err(Error::ResetRequired) => break true,
+            Err(error) if part.is_empty() => return Err(describe(&error)),
+            Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => {
+                part.remark("the file is cut: its end is missing");
+                break false;
+            }
+            Err(error) => {
+                part.remark(format!("the file is damaged, and read only so far: {}", describe(&error)));
+                break false;
+            }
+        }
+    };
+    if damaged > 0 {
+        part.remark(format!("{damaged} packets are damaged and were silenced"));
+    }
+    Ok(follows)
+}
+
+enum Decoder {
+    Opus(OpusStreams),
+    Vorbis(Box<Vorbis>),
+    /// With the samples of a packet.
+    Other(Box<dyn AudioDecoder>, Vec<f64>),
+}
+
+impl Decoder {
+    /// False if the packet is damaged.
+    fn decode(&mut self, packet: &Packet, part: &mut Collector) -> Result<bool, String> {
+        let (start, end) = (packet.trim_start.get(), packet.trim_end.get());
+        let samples = match self {
+            Self::Opus(decoder) => decoder.decode(&packet.data, end),
+            Self::Vorbis(decoder) => decoder.decode(&packet.data, start, end),
+            Self::Other(decoder, samples) => decoder.decode(packet).ok().map(|decoded| {
+                decoded.copy_to_vec_interleaved(samples);
+                &samples[..]
+            }),
+        };
+        let Some(samples) = samples else { return Ok(false) };
+        part.push(samples.iter().copied()).map(|()| true)
+    }
+}
+
+fn describe(error: &Error) -> String {
+    match error {
+        Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            "the file ends within its header".into()
+        }
+        error => error.to_string(),
+    }
+}

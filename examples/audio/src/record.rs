@@ -1,0 +1,167 @@
+//! Writing WAV files that can be played whenever the program ends.
+
+use crate::{Clip, Error, SampleFormat, SampleOrder, encode};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes a WAV file whose samples are stored in `format`, as far as WAV can: signed, but for 8 bits, of at most 32 bits, and
+/// floats of 32 bits.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save_wav(path: &Path, clip: &Clip, format: SampleFormat) -> Result<(), Error> {
+    let mut recorder = WavRecorder::create(path, clip.rate, clip.channels, format)?;
+    recorder.write(&clip.samples)?;
+    recorder.finish()
+}
+
+/// A WAV file that grows while a recording goes on. Its header says after each write how much there is, so that the file can be
+/// played whenever the program ends. A pipe is written, too: its header leaves the length open.
+#[derive(Debug)]
+pub struct WavRecorder {
+    path: PathBuf,
+    file: File,
+    format: SampleFormat,
+    header: Vec<u8>,
+    /// Where the header says how many frames there are, if it does.
+    fact: Option<usize>,
+    /// Bytes of all channels.
+    frame: u32,
+    /// Bytes of samples so far.
+    len: u32,
+    /// The header cannot be written again.
+    is_pipe: bool,
+    bytes: Vec<u8>,
+}
+
+/// Bytes of samples that a file says it has at most: its length is a number of 32 bits, and counts the header as well.
+const MAX_BYTES: u32 = u32::MAX - 4096;
+
+impl WavRecorder {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Result<Self, Error> {
+        // No WAV has more than 32 bits here, 8 bits are unsigned, and all others are not.
+        let format = match format {
+            SampleFormat::F32 | SampleFormat::F64 => SampleFormat::F32,
+            SampleFormat::U8 | SampleFormat::I8 => SampleFormat::U8,
+            SampleFormat::U16 | SampleFormat::I16 => SampleFormat::I16,
+            SampleFormat::U24 | SampleFormat::I24 => SampleFormat::I24,
+            _ => SampleFormat::I32,
+        };
+        let about = |error: io::Error| Error::File { path: path.into(), reason: error.to_string() };
+        let mut file = File::create(path).map_err(about)?;
+        let (header, fact) = header(rate, channels, format);
+        let is_pipe = file.stream_position().is_err();
+        let frame = u32::from(channels.max(1)) * format.size() as u32;
+        let mut recorder = Self {
+            path: path.into(),
+            file,
+            format,
+            header,
+            fact,
+            frame,
+            len: if is_pipe { u32::MAX } else { 0 },
+            is_pipe,
+            bytes: Vec::new(),
+        };
+        recorder.write_header().map_err(about)?;
+        recorder.len = 0;
+        Ok(recorder)
+    }
+
+    /// Appends interleaved samples.
+    ///
+    /// # Errors
+    /// The file cannot be written, or is full: a WAV file holds 4 GiB.
+    pub fn write(&mut self, samples: &[f64]) -> Result<(), Error> {
+        self.bytes.clear();
+        encode(samples, self.format, SampleOrder::Little, &mut self.bytes);
+        let more = u32::try_from(self.bytes.len()).ok().and_then(|more| self.len.checked_add(more));
+        let Some(len) = more.filter(|len| *len <= MAX_BYTES || self.is_pipe) else {
+            let reason = "a WAV file holds 4 GiB, and this one is full".into();
+            return Err(Error::File { path: self.path.clone(), reason });
+        };
+        let written = self.file.write_all(&self.bytes).and_then(|()| {
+            self.len = len;
+            if self.is_pipe { Ok(()) } else { self.write_header() }
+        });
+        written.map_err(|error| self.about(&error))
+    }
+
+    /// Completes the file: fills the last frame up, and pads an odd number of bytes.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn finish(mut self) -> Result<(), Error> {
+        let missing = (self.frame - self.len % self.frame) % self.frame;
+        let silence = vec![0.0; missing as usize / self.format.size()];
+        if !silence.is_empty() {
+            self.write(&silence)?;
+        }
+        if self.len % 2 == 1 {
+            self.file.write_all(&[0]).map_err(|error| self.about(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Brings the header up to date; what follows is written behind the samples.
+    fn write_header(&mut self) -> io::Result<()> {
+        let Self { header, len, .. } = self;
+        let header_len = header.len() as u32;
+        let padded = len.saturating_add(*len % 2);
+        header[4..8].copy_from_slice(&padded.saturating_add(header_len - 8).to_le_bytes());
+        if let Some(fact) = self.fact {
+            header[fact..fact + 4].copy_from_slice(&(*len / self.frame).to_le_bytes());
+        }
+        let end = header.len();
+        header[end - 4..].copy_from_slice(&len.to_le_bytes());
+        if self.is_pipe {
+            return self.file.write_all(&self.header);
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&self.header)?;
+        self.file.seek(SeekFrom::End(0)).map(|_| ())
+    }
+
+    fn about(&self, error: &io::Error) -> Error {
+        Error::File { path: self.path.clone(), reason: error.to_string() }
+    }
+}
+
+/// All that stands before the samples, and where the number of frames is in it: what is not integers of 8 or 16 bits in one or
+/// two channels is "extensible", and has to say it.
+fn header(rate: u32, channels: u16, format: SampleFormat) -> (Vec<u8>, Option<usize>) {
+    let size = format.size() as u16;
+    let frame = channels.saturating_mul(size);
+    let tag: u16 = if format.is_float() { 3 } else { 1 };
+    let extensible = channels > 2 || size > 2;
+    let mut header = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
+    let mut fmt = Vec::new();
+    fmt.extend(if extensible { 0xFFFE } else { tag }.to_le_bytes());
+    fmt.extend(channels.to_le_bytes());
+    fmt.extend(rate.to_le_bytes());
+    fmt.extend(rate.saturating_mul(frame.into()).to_le_bytes());
+    fmt.extend(frame.to_le_bytes());
+    fmt.extend((size * 8).to_le_bytes());
+    if extensible {
+        fmt.extend(22_u16.to_le_bytes());
+        fmt.extend((size * 8).to_le_bytes());
+        // Loudspeakers: the first ones in the order of the format, as far as it has so many.
+        let mask = if channels <= 18 { (1_u32 << channels) - 1 } else { 0 };
+        fmt.extend(if channels == 1 { 4 } else { mask }.to_le_bytes());
+        fmt.extend(tag.to_le_bytes());
+        fmt.extend(*b"\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71");
+    }
+    header.extend((fmt.len() as u32).to_le_bytes());
+    header.extend(fmt);
+    let fact = format.is_float().then(|| {
+        header.extend(*b"fact\x04\0\0\0\0\0\0\0");
+        header.len() - 4
+    });
+    header.extend(*b"data\0\0\0\0");
+    (header, fact)
+}

@@ -1,0 +1,251 @@
+//! Reading WAV: RIFF, RIFX (big-endian) and RF64, as writers really write them.
+
+use crate::file::Collector;
+use crate::{SampleFormat, SampleOrder, compressed, decode};
+use std::io::{self, Cursor, ErrorKind, Read};
+
+/// Bytes of samples that are decoded at a time.
+const CHUNK: usize = 1 << 16;
+/// Bytes of a format that are looked at.
+const MAX_FORMAT: u32 = 1 << 12;
+
+const PCM: u16 = 1;
+const MS_ADPCM: u16 = 2;
+const FLOAT: u16 = 3;
+const A_LAW: u16 = 6;
+const MU_LAW: u16 = 7;
+const IMA_ADPCM: u16 = 0x11;
+const EXTENSIBLE: u16 = 0xFFFE;
+
+/// Reads a file from its first byte on.
+pub(crate) fn read(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
+    let mut reader = Reader { source, order: SampleOrder::Little };
+    let (mut format, mut data64) = (None, None);
+    let mut head = [0; 12];
+    reader.fill(&mut head)?;
+    if head[..4] == *b"RIFX" {
+        reader.order = SampleOrder::Big;
+    }
+    let mut first = None;
+    loop {
+        let Some((id, size)) = reader.chunk(first.take())? else {
+            return Err(if format.is_some() {
+                "no sound in it: the file ends before its `data` chunk".into()
+            } else {
+                "the file ends before its `fmt ` chunk".to_owned()
+            });
+        };
+        match &id {
+            b"fmt " => {
+                let mut bytes = vec![0; size.min(MAX_FORMAT) as usize];
+                reader.fill(&mut bytes)?;
+                reader.skip(u64::from(size) - bytes.len() as u64)?;
+                format = Some((Format::parse(&bytes, reader.order)?, bytes));
+            }
+            b"ds64" => {
+                let mut bytes = [0; 16];
+                reader.fill(&mut bytes[..(size as usize).min(16)])?;
+                reader.skip(u64::from(size).saturating_sub(16))?;
+                data64 = Some(u64::from_le_bytes(bytes[8..].try_into().unwrap_or_default()));
+            }
+            b"data" => {
+                let Some((format, bytes)) = format else {
+                    return Err("the `data` chunk comes before the `fmt ` chunk".into());
+                };
+                // Who writes to a pipe does not know the length yet, and says nothing, or the most there is.
+                let size = match (size, data64) {
+                    (u32::MAX, Some(size @ 1..)) => Some(size),
+                    (0 | 0x7FFF_F000.., _) => None,
+                    (size, _) => Some(u64::from(size)),
+                };
+                return reader.samples(&format, &bytes, size, collector);
+            }
+            _ => reader.skip(size.into())?,
+        }
+        // A chunk of an odd size has a byte of padding behind it. Some writers forget it.
+        if size % 2 == 1 {
+            first = reader.byte()?.filter(|padding| *padding != 0);
+        }
+    }
+}
+
+/// How the samples are stored.
+#[derive(Debug)]
+struct Format {
+    tag: u16,
+    channels: u16,
+    rate: u32,
+    /// Bytes of one sample.
+    size: usize,
+}
+
+impl Format {
+    fn parse(bytes: &[u8], order: SampleOrder) -> Result<Self, String> {
+        let short = |at: usize| {
+            let bytes = [*bytes.get(at)?, *bytes.get(at + 1)?];
+            Some(if order == SampleOrder::Big {
+                u16::from_be_bytes(bytes)
+            } else {
+                u16::from_le_bytes(bytes)
+            })
+        };
+        let long = |at: usize| {
+            let (first, second) = (u32::from(short(at)?), u32::from(short(at + 2)?));
+            Some(if order == SampleOrder::Big { first << 16 | second } else { second << 16 | first })
+        };
+        let parsed = || Some((short(0)?, short(2)?, long(4)?, short(12)?, short(14)?));
+        let (tag, channels, rate, block, bits) = parsed()
+            .ok_or_else(|| format!("its `fmt ` chunk has {} bytes: at least 16 expected", bytes.len()))?;
+        let tag = match tag {
+            // The number itself is in the first two bytes of a GUID.
+            EXTENSIBLE => {
+                short(24).ok_or("its extensible `fmt ` chunk ends before the kind of its samples")?
+            }
+            tag => tag,
+        };
+        // A sample may be stored in more bytes than it needs: it is at the upper end of them.
+        let stored = usize::from(block) / usize::from(channels.max(1));
+        let needed = usize::from(bits).div_ceil(8);
+        let size = if (needed..=8).contains(&stored) { stored } else { needed };
+        let format = Self { tag, channels, rate, size };
+        match (tag, format.size) {
+            (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) | (MS_ADPCM | IMA_ADPCM, _) => Ok(format),
+            (PCM | FLOAT | A_LAW | MU_LAW, _) => Err(format!("{} of {bits} bits cannot be read", name(tag))),
+            _ => Err(format!(
+                "{} in WAV is not read: convert it, for instance with `ffmpeg -i FILE -c:a pcm_s16le FILE.wav`",
+                name(tag)
+            )),
+        }
+    }
+}
+
+fn name(tag: u16) -> String {
+    let name = match tag {
+        PCM => "PCM",
+        FLOAT => "floating point",
+        A_LAW => "A-law",
+        MU_LAW => "µ-law",
+        0x31 => "GSM 6.10",
+        0x50 | 0x55 => "MPEG audio",
+        0x40 | 0x64 | 0x65 => "G.72x",
+        0xFF | 0x1610 => "AAC",
+        0x160..=0x163 => "Windows Media",
+        _ => return format!("encoding {tag:#06x}"),
+    };
+    name.into()
+}
+
+struct Reader<R> {
+    source: R,
+    order: SampleOrder,
+}
+
+impl<R: Read + Send + Sync> Reader<R> {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        self.source.read_exact(bytes).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => "the file ends within its header".into(),
+            _ => error.to_string(),
+        })
+    }
+
+    fn byte(&mut self) -> Result<Option<u8>, String> {
+        let mut byte = Vec::new();
+        self.source.by_ref().take(1).read_to_end(&mut byte).map_err(|error| error.to_string())?;
+        Ok(byte.first().copied())
+    }
+
+    /// What the next chunk is, and its size; its first byte may have been read.
+    fn chunk(&mut self, first: Option<u8>) -> Result<Option<([u8; 4], u32)>, String> {
+        let mut head: Vec<u8> = first.into_iter().collect();
+        let missing = 8 - head.len() as u64;
+        self.source.by_ref().take(missing).read_to_end(&mut head).map_err(|error| error.to_string())?;
+        let Ok([a, b, c, d, size @ ..]) = <[u8; 8]>::try_from(head) else { return Ok(None) };
+        let size = match self.order {
+            SampleOrder::Big => u32::from_be_bytes(size),
+            SampleOrder::Little => u32::from_le_bytes(size),
+        };
+        Ok(Some(([a, b, c, d], size)))
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), String> {
+        let copied = io::copy(&mut self.source.by_ref().take(bytes), &mut io::sink());
+        copied.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Reads the samples: `size` bytes of them, or all that follows.
+    fn samples(
+        mut self,
+        format: &Format,
+        header: &[u8],
+        size: Option<u64>,
+        collector: &mut Collector,
+    ) -> Result<(), String> {
+        if matches!(format.tag, MS_ADPCM | IMA_ADPCM) {
+            return self.adpcm(header, size, collector);
+        }
+        collector.shape(format.rate, format.channels)?;
+        let order = self.order;
+        let mut left = size.unwrap_or(u64::MAX);
+        let mut bytes = Vec::new();
+        // Whole samples at a time.
+        let most = (CHUNK - CHUNK % format.size) as u64;
+        loop {
+            bytes.clear();
+            let read = self.source.by_ref().take(left.min(most)).read_to_end(&mut bytes);
+            let read = read.map_err(|error| error.to_string())?;
+            if read == 0 {
+                break;
+            }
+            left = left.saturating_sub(read as u64);
+            match (format.tag, format.size) {
+                (A_LAW, _) => collector.push(bytes.iter().map(|byte| a_law(*byte)))?,
+                (MU_LAW, _) => collector.push(bytes.iter().map(|byte| mu_law(*byte)))?,
+                (FLOAT, 4) => collector.push(decode(&bytes, SampleFormat::F32, order))?,
+                (FLOAT, _) => collector.push(decode(&bytes, SampleFormat::F64, order))?,
+                (_, 1) => collector.push(decode(&bytes, SampleFormat::U8, order))?,
+                (_, 2) => collector.push(decode(&bytes, SampleFormat::I16, order))?,
+                (_, 3) => collector.push(decode(&bytes, SampleFormat::I24, order))?,
+                _ => collector.push(decode(&bytes, SampleFormat::I32, order))?,
+            }
+        }
+        if size.is_some() && left > 0 {
+            collector.remark(format!("the file is cut: {left} bytes of its samples are missing"));
+        }
+        Ok(())
+    }
+
+    /// Hands ADPCM on, in a file that says no more than is needed.
+    fn adpcm(self, header: &[u8], size: Option<u64>, collector: &mut Collector) -> Result<(), String> {
+        if self.order == SampleOrder::Big {
+            return Err("big-endian ADPCM is not read: convert it".into());
+        }
+        let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX);
+        let mut head = Vec::new();
+        head.extend(*b"RIFF");
+        head.extend(u32::MAX.to_le_bytes());
+        head.extend(*b"WAVEfmt ");
+        head.extend((header.len() as u32).to_le_bytes());
+        head.extend(header);
+        head.extend(*b"data");
+        head.extend(size.to_le_bytes());
+        compressed::read_wav(Cursor::new(head).chain(self.source), collector)
+    }
+}
+
+/// ITU-T G.711, A-law: 13 bits.
+fn a_law(byte: u8) -> f64 {
+    let byte = byte ^ 0x55;
+    let (exponent, mantissa) = (byte >> 4 & 7, i32::from(byte & 15));
+    let magnitude = match exponent {
+        0 => (mantissa << 4) + 8,
+        exponent => ((mantissa << 4) + 0x108) << (exponent - 1),
+    };
+    f64::from(if byte & 0x80 != 0 { magnitude } else { -magnitude }) / 32_768.0
+}
+
+/// ITU-T G.711, µ-law: 14 bits.
+fn mu_law(byte: u8) -> f64 {
+    let byte = !byte;
+    let magnitude = (((i32::from(byte & 15) << 3) + 0x84) << (byte >> 4 & 7)) - 0x84;
+    f64::from(if byte & 0x80 != 0 { -magnitude } else { magnitude }) / 32_768.0
+}

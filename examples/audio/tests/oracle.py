@@ -1,0 +1,87 @@
+"""Writes sound files of every kind that libsndfile knows and voxwire-audio reads, and what libsndfile reads in them.
+
+    oracle.py FOLDER
+
+Prints a line for each: its name, frames per second, channels. FOLDER/NAME.f64 holds the samples, as little-endian doubles.
+"""
+
+import os
+import struct
+import sys
+
+import numpy
+import soundfile
+
+folder = sys.argv[1]
+
+
+def sound(rate, channels, seconds=0.25):
+    time = numpy.arange(int(rate * seconds)) / rate
+    parts = [0.4 * numpy.sin(2 * numpy.pi * 220 * (1 + at) * time) + 0.05 * numpy.sin(2 * numpy.pi * 1733 * time) for at in range(channels)]
+    return numpy.stack(parts, axis=1)
+
+
+def report(name):
+    samples, rate = soundfile.read(os.path.join(folder, name), dtype="float64", always_2d=True)
+    samples.astype("<f8").tofile(os.path.join(folder, name + ".f64"))
+    print(name, rate, samples.shape[1])
+
+
+def wav(name, tag, channels, rate, bits, block, data, size=None, extra=b"", order="<", magic=b"RIFF", before=b"", compared=True):
+    fmt = struct.pack(order + "HHIIHH", tag, channels, rate, 0, block, bits) + extra
+    size = len(data) if size is None else size
+    with open(os.path.join(folder, name), "wb") as file:
+        file.write(magic + struct.pack(order + "I", 0xFFFFFFFF) + b"WAVE" + before)
+        file.write(b"fmt " + struct.pack(order + "I", len(fmt)) + fmt + b"data" + struct.pack(order + "I", size) + data)
+    if compared:
+        report(name)
+
+
+for channels in (1, 2, 6):
+    for rate in (8000, 44100, 48000):
+        for kind, subtypes in {
+            "WAV": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"],
+            "WAVEX": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"],
+            "RF64": ["PCM_16", "PCM_24", "FLOAT"],
+            "FLAC": ["PCM_S8", "PCM_16", "PCM_24"],
+            "OGG": ["VORBIS", "OPUS"],
+        }.items():
+            for subtype in subtypes:
+                if "ADPCM" in subtype and channels > 2 or subtype == "OPUS" and rate == 44100:
+                    continue
+                name = f"{kind}-{subtype}-{rate}-{channels}.{kind.lower()}"
+                soundfile.write(os.path.join(folder, name), sound(rate, channels), rate, subtype=subtype, format=kind)
+                report(name)
+
+tone = (sound(16000, 2) * 32000).astype("<i2")
+plain = tone.tobytes()
+wide = (sound(16000, 2) * 8e6).astype("<i4")
+wav("until-the-end.wav", 1, 2, 16000, 16, 4, plain, 0xFFFFFFFF)
+wav("length-zero.wav", 1, 2, 16000, 16, 4, plain, 0, compared=False)
+wav("cut.wav", 1, 2, 16000, 16, 4, plain, len(plain) + 5000)
+wav("ends-inside-a-frame.wav", 1, 2, 16000, 16, 4, plain[:-3])
+wav("odd-chunk-padded.wav", 1, 2, 16000, 16, 4, plain, before=b"LIST\x05\0\0\0INFO!\0")
+wav("fmt-18.wav", 1, 2, 16000, 16, 4, plain, extra=b"\0\0")
+wav("fmt-40.wav", 1, 2, 16000, 16, 4, plain, extra=struct.pack("<HHI", 22, 16, 3) + b"\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71")
+wav("24-in-32.wav", 0xFFFE, 2, 16000, 32, 8, (wide * 256).tobytes(), extra=struct.pack("<HHI", 22, 24, 3) + b"\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71")
+wav("24-bits-in-blocks-of-4.wav", 1, 2, 16000, 24, 8, (wide * 256).tobytes())
+wav("12-bits.wav", 1, 2, 16000, 12, 4, plain)
+wav("20-bits.wav", 1, 2, 16000, 20, 6, b"".join(struct.pack("<i", sample)[:3] for sample in wide.flatten()))
+wav("big-endian.wav", 1, 2, 16000, 16, 4, tone.astype(">i2").tobytes(), order=">", magic=b"RIFX")
+wav("not-a-number.wav", 3, 1, 16000, 32, 4, numpy.array([0.5, numpy.nan, numpy.inf, -0.25, 1.5], dtype="<f4").tobytes())
+
+for subtype in ("VORBIS", "OPUS"):
+    parts = []
+    for part, frequency in enumerate((1, 2)):
+        name = f"part-{subtype}-{part}.ogg"
+        soundfile.write(os.path.join(folder, name), sound(16000, 1) * frequency / 2, 16000, subtype=subtype, format="OGG")
+        with open(os.path.join(folder, name), "rb") as file:
+            parts.append(file.read())
+        report(name)
+    # libsndfile reads the first part of a chain only: both are compared with what stands here.
+    with open(os.path.join(folder, f"chained-{subtype}.ogg"), "wb") as file:
+        file.write(b"".join(parts))
+
+with open(os.path.join(folder, "FLAC-PCM_16-8000-1.flac"), "rb") as file, open(os.path.join(folder, "id3.flac"), "wb") as tagged:
+    tagged.write(b"ID3\x04\0\0\0\0\x02\x01" + b"\0" * 257 + file.read())
+report("id3.flac")

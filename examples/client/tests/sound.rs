@@ -1,0 +1,102 @@
+//! What is played and recorded, whatever the protocol.
+
+mod kit;
+
+use kit::{Server, temporary};
+use std::io::Write;
+use std::process::Stdio;
+use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
+use voxwire_server::Protocol;
+
+/// A WAV file of floats at `rate`.
+fn floats(name: &str, rate: u32, samples: &[f32]) -> std::path::PathBuf {
+    let mut file = b"RIFF\xFF\xFF\xFF\xFFWAVEfmt \x10\0\0\0\x03\0\x01\0".to_vec();
+    file.extend([rate, rate.wrapping_mul(4)].map(u32::to_le_bytes).concat());
+    file.extend(b"\x04\0\x20\0data\xFF\xFF\xFF\xFF");
+    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    let path = temporary(name);
+    std::fs::write(&path, file).unwrap();
+    path
+}
+
+/// F-50: a file that cannot be played is known before anybody is called: here nobody would answer.
+#[test]
+fn a_bad_file_is_refused_before_anything_is_connected() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = nobody.local_addr().unwrap().to_string();
+    let path = floats("one-hertz.wav", 1, &[0.5; 100]);
+    let path = path.display();
+    for action in [
+        format!("voicelink call bob --name ann --play {path}"),
+        format!("opcode --name ann call bob --play {path}"),
+        format!("msgpack call room --user ann --play {path}"),
+        format!("syfala stream --play {path}"),
+        format!("dissonance --name ann join room --play {path}"),
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+        command.args(["--server", &server]).args(action.split_whitespace()).env("VOXWIRE_PASSWORD", "x");
+        let output = command.output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{action}: {errors}");
+        assert!(errors.contains("one-hertz.wav: 1 frames per second: 1000 to 768000 expected"), "{errors}");
+    }
+    nobody.set_nonblocking(true).unwrap();
+    assert!(nobody.accept().is_err(), "nobody was disturbed");
+}
+
+/// F-50, F-52: what is no number is silenced with a word, the call goes on, and a recording has 16 bits unless others are asked for.
+#[test]
+fn numbers_that_are_none_are_silenced_and_recordings_have_16_bits() {
+    let server = Server::start(Protocol::Voicelink);
+    let mut samples = vec![0.25_f32; 8000];
+    samples[44] = f32::NAN;
+    samples[45] = f32::NEG_INFINITY;
+    let path = floats("not-a-number.wav", 8000, &samples);
+    for (flag, bits) in [("", 16), ("--record-as i24", 24), ("--record-as call", 32)] {
+        let wait = format!("wait --name bob --record no-number-heard.wav {flag}");
+        let bob = server.spawn(&wait, "waiting");
+        let call = format!(
+            "call bob --name ann --rate 8000 --channels 1 --format float32 --play {}",
+            path.display()
+        );
+        let (code, out, errors) = server.client(&call);
+        assert_eq!(code, Some(0), "{out}{errors}");
+        assert!(
+            out.contains("not-a-number.wav: 2 of 8000 samples are no numbers and were silenced"),
+            "{out}"
+        );
+        assert_eq!(bob.end().0, Some(0));
+        let heard = std::fs::read(temporary("no-number-heard.wav")).unwrap();
+        assert_eq!(u16::from_le_bytes([heard[34], heard[35]]), bits, "{flag}");
+        let heard = load(&temporary("no-number-heard.wav")).unwrap().clip;
+        assert_eq!(heard.samples.iter().filter(|sample| **sample == 0.0).count(), 2);
+    }
+}
+
+/// F-51: `--play -` reads standard input, and a named pipe will do.
+#[test]
+fn sound_may_come_out_of_a_pipe() {
+    let server = Server::start(Protocol::Voicelink);
+    let said = Clip::tone(8000, 1, 440.0, 0.5);
+    save_wav(&temporary("piped.wav"), &said, SampleFormat::I16).unwrap();
+    let bytes = std::fs::read(temporary("piped.wav")).unwrap();
+    let fifo = temporary("fifo.wav");
+    let _ = std::fs::remove_file(&fifo);
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for play in ["-".to_owned(), fifo.display().to_string()] {
+        let bob = server.spawn("wait --name bob --record from-a-pipe.wav", "waiting");
+        let call = format!("call bob --name ann --rate 8000 --channels 1 --play {play}");
+        let mut ann = server.command(&call);
+        let mut ann = ann.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut standard = ann.stdin.take().unwrap();
+        match &*play {
+            "-" => standard.write_all(&bytes).unwrap(),
+            fifo => std::fs::OpenOptions::new().write(true).open(fifo).unwrap().write_all(&bytes).unwrap(),
+        }
+        drop(standard);
+        assert!(ann.wait().unwrap().success());
+        assert_eq!(bob.end().0, Some(0));
+        let heard = load(&temporary("from-a-pipe.wav")).unwrap().clip;
+        assert!(compare(&load(&temporary("piped.wav")).unwrap().clip, &heard).unwrap().exact, "{play}");
+    }
+}
