@@ -374,3 +374,88 @@ fn m_10_whoever_comes_back_as_somebody_else_is_in_no_call() {
     assert!(!ann.sends("room"));
     assert_eq!(ann.client.in_work(), 0);
 }
+
+/// What a client sends for a command: its objects as text, one behind the other.
+fn said(client: &mut Client, command: ClientCommand<'_>) -> String {
+    client.handle_command(Instant::ZERO, command).unwrap();
+    let mut said = Vec::new();
+    for output in client.outputs() {
+        let Output::Send { to: SERVER, mut frame, .. } = output else { continue };
+        while !frame.is_empty() {
+            said.push(rmpv::decode::read_value(&mut frame).unwrap().to_string());
+        }
+    }
+    client.advance(usize::MAX);
+    said.join(" ").replace('"', "")
+}
+
+/// M-10: every action there is goes out as the one message that it is.
+#[test]
+fn m_10_every_action_is_the_message_that_the_document_has_for_it() {
+    let mut ann = Alone { client: Client::new(ClientSettings::DEFAULT), now: Instant::ZERO };
+    ann.client.handle_input(ann.now, OPENED).unwrap();
+    ann.client.advance(usize::MAX);
+    let samples = [1, -1, 30_000];
+    let samples = Samples::from(&samples[..]);
+    assert_eq!(said(&mut ann.client, register("ann", "x")), "request register ann x");
+    assert_eq!(said(&mut ann.client, login("ann", "y")), "request login ann y");
+    ann.hear(b"\xa8response\xa8register\x00");
+    ann.log_in("ann", '7');
+    let who = "ann 70000000-0000-4000-8000-000000000001";
+    let (contact, content, group_name) = ("bob".into(), "hi".into(), "room".into());
+    for (command, action, arguments) in [
+        (ClientCommand::AddContact { contact }, "add_contact", "bob"),
+        (whisper("bob", "hi"), "whisper", "bob hi"),
+        (create("room"), "create_group", "room"),
+        (ClientCommand::JoinGroup { group_name }, "join_group", "room"),
+        (ClientCommand::MsgGroup { group_name, content }, "msg_group", "room hi"),
+        (
+            ClientCommand::VoiceMsg { recipient: contact, channels: 1, sample_rate: 8000, samples },
+            "voice_msg",
+            "bob 1 8000 [1, -1, 30000]",
+        ),
+        (call("room"), "join_call", "room"),
+    ] {
+        assert_eq!(said(&mut ann.client, command), format!("request {action} {who} {arguments}"));
+        let code = [b"\xa8response", &[0xa0 | action.len() as u8][..], action.as_bytes()].concat();
+        let rest: &[u8] = if action == "join_call" { b"\x00\xa4room" } else { b"\x00" };
+        let heard = ann.hear(&[&code, rest].concat()).unwrap();
+        assert!(heard.starts_with("Response") || heard.starts_with("CallJoined"), "{action}: {heard}");
+    }
+    // The call's audio, mono, without a rate: it is 44 100 Hz.
+    assert_eq!(
+        said(&mut ann.client, ClientCommand::Say { samples }),
+        format!("update call_data {who} room [1, -1, 30000]")
+    );
+    assert_eq!(said(&mut ann.client, ClientCommand::LeaveCall), format!("request leave_call {who}"));
+    ann.hear(b"\xa8response\xaaleave_call\x00");
+    assert_eq!(said(&mut ann.client, ClientCommand::Logout), "request logout ann");
+    assert_eq!(
+        ann.hear(b"\xa8response\xa6logout\x00").unwrap(),
+        "Response { action: Logout, code: SUCCESS, again: false }"
+    );
+    assert_eq!((ann.client.in_work(), ann.client.stats().violations), (0, 0));
+}
+
+/// M-10: every update there is, is an event of its own; and so is a message that was too large to be taken.
+#[test]
+fn m_10_every_update_is_an_event_of_its_own() {
+    let mut ann = Alone { client: Client::new(ClientSettings::DEFAULT), now: Instant::ZERO };
+    ann.client.handle_input(ann.now, OPENED).unwrap();
+    for (update, event) in [
+        (&b"\xa7whisper\xa3bob\xa2hi"[..], r#"Whisper { sender: "bob", content: "hi" }"#),
+        (
+            b"\xa9msg_group\xa4room\xa3bob\xa2hi",
+            r#"MsgGroup { group_name: "room", sender: "bob", content: "hi" }"#,
+        ),
+        (
+            b"\xa9voice_msg\xa3bob\x02\xcd\x1f\x40\x92\x01\xff",
+            r#"VoiceMsg { sender: "bob", channels: 2, sample_rate: 8000, samples: 2 Int samples }"#,
+        ),
+        (b"\xa9call_data\xa3bob\x93\x01\x02\x03", r#"CallData { sender: "bob", samples: 3 Int samples }"#),
+    ] {
+        assert_eq!(ann.hear(&[b"\xa6update", update].concat()).as_deref(), Some(event));
+    }
+    // The framing hands in nothing for it.
+    assert_eq!(ann.hear(b"").as_deref(), Some("Skipped"));
+}

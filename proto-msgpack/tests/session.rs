@@ -345,8 +345,9 @@ fn m_02_m_07_checks_come_in_the_originals_order() {
     }
 }
 
+/// F-86: naming somebody who is not there is answered as the original answers it.
 #[test]
-fn m_03_logging_out_with_the_originals_codes() {
+fn m_03_f_86_logging_out_with_the_originals_codes() {
     let mut hall = Hall::safe();
     let (ann, link) = hall.client();
     let peer = hall.sim.peers(link)[1];
@@ -367,7 +368,7 @@ fn m_03_logging_out_with_the_originals_codes() {
     };
     assert_eq!(logout(&mut hall, "ann"), b"\xcd\x01\x00");
     hall.code(ann, login("ann", "geheim"));
-    // F-86: of those who are there, and of those who are not.
+    // Of those who are not there, and of those who are.
     assert_eq!(logout(&mut hall, "bob"), b"\xcd\x02\x00");
     hall.user("bob");
     assert_eq!(logout(&mut hall, "bob"), b"\xcd\x02\x04");

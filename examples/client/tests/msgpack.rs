@@ -157,6 +157,29 @@ fn m_10_c_08_c_14_a_call_is_heard_sample_by_sample_and_recorded() {
     assert!(comparison.exact, "{comparison:?}");
 }
 
+/// M-10: a call is mono at 44.1 kHz, whatever is played, and is recorded as that.
+#[test]
+fn m_10_a_call_is_mono_at_44_1_khz_whatever_is_played() {
+    let server = server();
+    assert_eq!(server.client("create-group room --user ann").0, Some(0));
+    assert_eq!(server.client("join-group room --user bob").0, Some(0));
+    let heard = temporary("msgpack-mono-heard.wav");
+    let bob = server
+        .spawn(&format!("call room --user bob --for 4 --record {}", heard.display()), "in the call of room");
+    // Two channels of speech at 48 kHz.
+    let speech = resample(&read_flac(voxwire_audio::SPEECH).unwrap().mono(), 48_000).unwrap();
+    let samples = speech.samples.iter().take(2 * 48_000).flat_map(|&sample| [sample, sample]).collect();
+    let (played, stereo) = (temporary("msgpack-stereo.wav"), Clip { channels: 2, rate: 48_000, samples });
+    save_wav(&played, &stereo, SampleFormat::I16).unwrap();
+    let (code, _, errors) = server.client(&format!("call room --user ann --play {}", played.display()));
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(bob.end().0, Some(0));
+    let heard = load(&heard).unwrap();
+    assert_eq!((heard.channels, heard.rate), (1, 44_100));
+    let likeness = compare(&resample(&stereo.mono(), 44_100).unwrap(), &heard).unwrap();
+    assert!(likeness.present > 0.99, "{likeness:?}");
+}
+
 /// Types lines into a chat, one after the other, each once what is expected has been heard.
 struct Chat {
     client: Client,
