@@ -277,8 +277,9 @@ impl Held {
     /// A copy of `bytes` that counts for as long as it exists.
     fn copy(self: &Arc<Self>, bytes: &[u8], datagram: bool) -> Bytes {
         let cost = bytes.len().saturating_add(OVERHEAD);
-        self.own.fetch_add(cost, Relaxed);
+        // In this order, or the sum of all could be written off before it is added to.
         self.budgets.waiting.fetch_add(cost, Relaxed);
+        self.own.fetch_add(cost, Relaxed);
         if datagram {
             self.datagrams.fetch_add(cost, Relaxed);
         } else {

@@ -15,13 +15,20 @@ use voxwire_voicelink::{
 
 /// A server for `localhost`, and the file that says whom to trust.
 fn serve(name: &str, settings: HubSettings) -> (Handle<Server>, SocketAddr, std::path::PathBuf) {
+    serve_on(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(), name, settings)
+}
+
+fn serve_on(
+    listener: Listener,
+    name: &str,
+    settings: HubSettings,
+) -> (Handle<Server>, SocketAddr, std::path::PathBuf) {
     let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
     std::fs::write(&cert, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let config = tls::server_config(&cert, &key).unwrap();
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_tls(config);
+    let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
     let address = listener.local_addr().unwrap();
     (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), settings), address, cert)
 }
@@ -73,4 +80,36 @@ async fn c_06_a_handshake_that_does_not_end_is_cut_off() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("{:?}", hub.stats());
+}
+
+/// F-15: a reset beneath TLS is noticed while nothing is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
+    use std::io::{Read, Write};
+    use tls::rustls::{ClientConnection, StreamOwned};
+    let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
+    let settings = HubSettings { frames, ..HubSettings::DEFAULT };
+    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (hub, address, cert) = serve_on(listener, "reset", settings);
+    let config = tls::client_config(&cert).unwrap();
+    let connect = || {
+        let connection = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(connection, std::net::TcpStream::connect(address).unwrap());
+        stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+        stream.read_exact(&mut [0; 32]).unwrap();
+        // Sixty controls that nobody knows: it is not read for a minute.
+        stream.write_all(&[0, 2, 2, 99].repeat(60)).unwrap();
+        stream
+    };
+    let (_stays, resets) = (connect(), connect());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(hub.stats().connections, 2);
+    socket2::SockRef::from(&resets.sock).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(resets);
+    let gone = async {
+        while hub.stats().connections > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), gone).await.expect("gone within 5 s");
 }
