@@ -63,15 +63,16 @@ pub struct Channel {
     recipient: [u8; 2],
 }
 
-/// How important a channel's speech is to its listeners.
+/// How important a channel's speech is to its listeners, the least important first: Dissonance plays no voice while one of a higher
+/// priority speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Priority {
-    /// Whatever the listener's default is. Also what a sender without a priority sends.
+    /// Below all others.
+    Low,
+    /// What a sender without a priority sends.
     #[default]
     Default,
-    /// Below Medium.
-    Low,
-    /// Between Low and High.
+    /// Above Default.
     Medium,
     /// Above all others.
     High,

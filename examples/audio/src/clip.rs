@@ -1,4 +1,4 @@
-use core::f64::consts::TAU;
+use core::f64::consts::{FRAC_1_SQRT_2, TAU};
 
 /// A piece of sound, in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +10,30 @@ pub struct Clip {
     /// Interleaved, from -1 to 1. `f64` holds every sample of every format exactly.
     pub samples: Vec<f64>,
 }
+
+/// How much of a loudspeaker is in the left and the right one of two: ITU-R BS.775.
+type Place = [f64; 2];
+const LEFT: Place = [1.0, 0.0];
+const RIGHT: Place = [0.0, 1.0];
+const CENTRE: Place = [FRAC_1_SQRT_2, FRAC_1_SQRT_2];
+const BASS: Place = [0.0, 0.0];
+const LEFT_BEHIND: Place = [FRAC_1_SQRT_2, 0.0];
+const RIGHT_BEHIND: Place = [0.0, FRAC_1_SQRT_2];
+/// One behind: shared by both sides.
+const BEHIND: Place = [0.5, 0.5];
+
+/// For three to eight channels, where each is, and what all that is on one side add up to.
+const LAYOUTS: [(&[Place], f64); 6] = [
+    (&[LEFT, RIGHT, CENTRE], 1.0 + FRAC_1_SQRT_2),
+    (&[LEFT, RIGHT, LEFT_BEHIND, RIGHT_BEHIND], 1.0 + FRAC_1_SQRT_2),
+    (&[LEFT, RIGHT, CENTRE, LEFT_BEHIND, RIGHT_BEHIND], 1.0 + 2.0 * FRAC_1_SQRT_2),
+    (&[LEFT, RIGHT, CENTRE, BASS, LEFT_BEHIND, RIGHT_BEHIND], 1.0 + 2.0 * FRAC_1_SQRT_2),
+    (&[LEFT, RIGHT, CENTRE, BASS, BEHIND, LEFT_BEHIND, RIGHT_BEHIND], 1.5 + 2.0 * FRAC_1_SQRT_2),
+    (
+        &[LEFT, RIGHT, CENTRE, BASS, LEFT_BEHIND, RIGHT_BEHIND, LEFT_BEHIND, RIGHT_BEHIND],
+        1.0 + 3.0 * FRAC_1_SQRT_2,
+    ),
+];
 
 impl Clip {
     /// Silence, or rather nothing: a clip to append to.
@@ -47,7 +71,9 @@ impl Clip {
         self.mix(1)
     }
 
-    /// The same sound in another number of channels: fewer are means of the ones folded together, more repeat them.
+    /// The same sound in another number of channels. Three to eight channels, in the order of a WAV file, are folded to two and to
+    /// one as ITU-R BS.775 says: the centre and what is behind at -3 dB, without bass, and no louder than full scale. Otherwise
+    /// fewer channels are means of the ones folded together, and more repeat them.
     #[must_use]
     pub fn mix(&self, channels: u16) -> Self {
         let (have, want) = (usize::from(self.channels.max(1)), usize::from(channels.max(1)));
@@ -55,7 +81,20 @@ impl Clip {
             return self.clone();
         }
         let mut samples = Vec::with_capacity(self.frames() * want);
+        let layout = have.checked_sub(3).and_then(|at| LAYOUTS.get(at)).filter(|_| want <= 2);
         for frame in self.samples.chunks_exact(have) {
+            if let Some((places, full)) = layout {
+                let side = |side: usize| {
+                    let parts = frame.iter().zip(*places);
+                    parts.map(|(sample, place)| sample * place[side]).sum::<f64>() / full
+                };
+                let both = [side(0), side(1)];
+                match want {
+                    2 => samples.extend(both),
+                    _ => samples.push(f64::midpoint(both[0], both[1])),
+                }
+                continue;
+            }
             for to in 0..want {
                 // Channel `to` of few takes every `want`-th of many; of many it repeats one of few.
                 let from = frame.iter().skip(to % have).step_by(want.min(have));
@@ -84,9 +123,32 @@ mod tests {
         let stereo = clip(2, &[0.5, -0.5, 1.0, 0.0]);
         assert_eq!(stereo.mono().samples, [0.0, 0.5]);
         assert_eq!(clip(1, &[0.25]).mix(3).samples, [0.25; 3]);
-        assert_eq!(clip(4, &[0.1, 0.2, 0.3, 0.4]).mix(2).samples, [(0.1 + 0.3) / 2.0, (0.2 + 0.4) / 2.0]);
+        assert_eq!(clip(9, &[0.9; 9]).mix(2).channels, 2);
+        assert_eq!(clip(4, &[0.1, 0.2, 0.3, 0.4]).mix(3).samples, [(0.1 + 0.4) / 2.0, 0.2, 0.3]);
         assert_eq!(clip(2, &[0.1, 0.2]).mix(3).samples, [0.1, 0.2, 0.1]);
         assert_eq!(stereo.mix(2), stereo);
+    }
+
+    /// F-56
+    #[test]
+    fn surround_is_folded_as_the_itu_says() {
+        let six = |samples: [f64; 6]| Clip { rate: 1, channels: 6, samples: samples.to_vec() }.mix(2).samples;
+        let full = 1.0 + 2.0_f64.sqrt();
+        let near = |got: Vec<f64>, expected: [f64; 2]| {
+            assert!(
+                got.iter().zip(expected).all(|(got, expected)| (got - expected / full).abs() < 1e-12),
+                "{got:?}"
+            );
+        };
+        near(six([1.0, 0.0, 0.0, 0.0, 0.0, 0.0]), [1.0, 0.0]);
+        near(six([0.0, 0.0, 1.0, 0.0, 0.0, 0.0]), [0.5_f64.sqrt(), 0.5_f64.sqrt()]);
+        near(six([0.0, 0.0, 0.0, 1.0, 0.0, 0.0]), [0.0, 0.0]);
+        near(six([0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), [0.0, 0.5_f64.sqrt()]);
+        near(six([1.0; 6]), [full, full]);
+        for channels in 3..=8 {
+            let loud = Clip { rate: 1, channels, samples: vec![1.0; channels.into()] };
+            assert!(loud.mix(2).level().0 <= 1.0 + 1e-12 && loud.mix(1).level().0 <= 1.0 + 1e-12);
+        }
     }
 
     #[test]

@@ -161,6 +161,10 @@ impl JitterBuffer {
             self.last = Some(position);
         }
         self.delays.observe(now, self.frame * u32::try_from(position % (1 << 31)).unwrap_or(0));
+        // Until playing begins, what was spoken before the first packet that came in is in time.
+        if position < self.next && self.is_waiting() && self.end < position + SLOTS as u64 {
+            self.next = position.max(self.base);
+        }
         if position < self.next {
             self.stats.late += 1;
             return;
@@ -264,6 +268,10 @@ impl JitterBuffer {
     /// The delay aimed at.
     fn target(&self) -> Duration {
         (self.delays.quantile() + self.frame * 2).clamp(self.min_delay, self.max_delay)
+    }
+
+    const fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(_))
     }
 
     fn has(&self, position: u64) -> bool {
@@ -458,6 +466,29 @@ mod tests {
         buffer.insert(ms(500), 9, &[9], false);
         assert_eq!(buffer.pull(ms(500)), Pull::Silence);
         assert!(matches!(buffer.pull(ms(820)), Pull::Packet { packet: [9], .. }));
+    }
+
+    /// F-54: what was spoken first and comes in second is played first, as long as nothing has been played.
+    #[test]
+    fn a_packet_from_before_the_first_arrival_is_in_time_until_playing_begins() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        buffer.start();
+        for n in [2, 1, 0, 3] {
+            buffer.insert(ms(0), n, &[n as u8], false);
+        }
+        let mut played = Vec::new();
+        for pull in 0..10 {
+            if let Pull::Packet { packet, .. } = buffer.pull(ms(pull * 20)) {
+                played.push(packet[0]);
+            }
+        }
+        assert_eq!(played, [0, 1, 2, 3]);
+        assert_eq!((buffer.stats().late, buffer.stats().lost), (0, 0));
+        // A speech that follows another one begins no earlier than that ended.
+        buffer.start();
+        buffer.insert(ms(200), 1, &[11], false);
+        buffer.insert(ms(200), 0, &[10], false);
+        assert_eq!(buffer.stats().late, 0);
     }
 
     #[test]

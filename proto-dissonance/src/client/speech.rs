@@ -75,7 +75,7 @@ struct Reach {
     /// A channel was closed and opened again.
     reset: bool,
     volume: f32,
-    priority: Priority,
+    priority: Option<Priority>,
 }
 
 impl Speaker {
@@ -163,20 +163,14 @@ impl Speaker {
             order,
             positional,
             volume,
-            priority,
+            priority: priority.unwrap_or_default(),
         })
     }
 
     /// Finds the channels that reach us, and keeps their channel sessions; those of others are forgotten.
     fn reach(&mut self, channels: &[Channel], for_us: impl Fn(Recipient) -> bool) -> Reach {
-        let mut reach = Reach {
-            any: false,
-            positional: true,
-            closing: true,
-            reset: true,
-            volume: 0.0,
-            priority: Priority::Default,
-        };
+        let mut reach =
+            Reach { any: false, positional: true, closing: true, reset: true, volume: 0.0, priority: None };
         let mut kept: usize = 0;
         for channel in channels {
             let recipient = channel.recipient();
@@ -187,7 +181,7 @@ impl Speaker {
             reach.positional &= channel.is_positional();
             reach.closing &= channel.is_closing();
             reach.volume = reach.volume.max(channel.volume());
-            reach.priority = reach.priority.max(channel.priority());
+            reach.priority = reach.priority.max(Some(channel.priority()));
             let session = channel.session();
             let known = self.channels.iter().position(|(known, _)| *known == recipient);
             let before = known.and_then(|at| self.channels.get(at)).map(|(_, session)| *session);
@@ -356,6 +350,22 @@ mod tests {
         let frame = whole(hear(&mut speaker, 0, later(0), &channels)).unwrap();
         assert_eq!((frame.end, frame.positional, frame.priority), (false, false, Priority::High));
         assert!((frame.volume - 2.0).abs() < 1e-6);
+    }
+
+    /// F-56: what is of low priority is less than what is of none.
+    #[test]
+    fn priorities_are_ordered_as_dissonance_orders_them() {
+        use Priority::{Default, High, Low, Medium};
+        assert!(Low < Default && Default < Medium && Medium < High);
+        for (channels, expected) in
+            [(&[Low][..], Low), (&[Low, Default], Default), (&[Default, Medium, Low], Medium), (&[], Default)]
+        {
+            let channels: Vec<Channel> =
+                channels.iter().map(|priority| Channel::new(ROOM).with_priority(*priority)).collect();
+            let mut speaker = Speaker::default();
+            let for_us = |_| true;
+            assert_eq!(speaker.reach(&channels, for_us).priority.unwrap_or_default(), expected);
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use voxwire_audio::{
 use voxwire_core::Session;
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost,
-    Recipient, SessionState, Speech, Target,
+    Priority, Recipient, SessionState, Speech, Target,
 };
 use voxwire_server::QUIC_PORT;
 use voxwire_transport::{Connection, LanesSettings, UdpState};
@@ -118,6 +118,13 @@ struct Voice {
     name: String,
     speaker: Speaker,
     rendered: Vec<f32>,
+    /// As the channels say by which it comes.
+    volume: f32,
+    priority: Priority,
+    /// It is heard in the samples to come.
+    speaks: bool,
+    /// How loud it was last.
+    gain: f32,
 }
 
 /// What is being said.
@@ -340,7 +347,7 @@ impl Seat {
                 let shown = format!("{} to {}: {}", quoted(&from), listed(&to), quoted(&text));
                 self.report.event("text", json!({ "from": from, "to": to, "text": text }), &shown);
             }
-            Happening::Voice { from, name, codec, sequence, start, end, packet } => {
+            Happening::Voice { from, name, codec, sequence, start, end, volume, priority, packet } => {
                 let now = self.started.elapsed();
                 let voice = match self.voices.get_mut(&from) {
                     Some(voice) => voice,
@@ -355,7 +362,15 @@ impl Seat {
                             tracing::debug!(name = %quoted(&name), ?codec, "cannot play this");
                             return Ok(());
                         }
-                        let voice = Voice { name, speaker: Speaker::new(frame, 1)?, rendered: Vec::new() };
+                        let voice = Voice {
+                            name,
+                            speaker: Speaker::new(frame, 1)?,
+                            rendered: Vec::new(),
+                            volume,
+                            priority,
+                            speaks: false,
+                            gain: volume,
+                        };
                         self.voices.entry(from).or_insert(voice)
                     }
                 };
@@ -368,6 +383,7 @@ impl Seat {
                 }
                 let heard = self.summary.heard.entry(voice.name.clone()).or_default();
                 heard.frames.push((sequence, Instant::now()));
+                (voice.volume, voice.priority) = (volume, priority);
                 voice.speaker.insert(now, sequence, &packet, start, end);
             }
             Happening::Direct { name, up } => {
@@ -415,7 +431,9 @@ impl Seat {
         let mut mix = [0.0; TICK_SAMPLES];
         for voice in self.voices.values_mut() {
             while voice.rendered.len() < TICK_SAMPLES {
-                match voice.speaker.render(now) {
+                let samples = voice.speaker.render(now);
+                voice.speaks = samples.is_some();
+                match samples {
                     Some(samples) => voice.rendered.extend_from_slice(samples),
                     None => {
                         let silence = voice.rendered.len() + voice.speaker.frame_samples();
@@ -423,7 +441,14 @@ impl Seat {
                     }
                 }
             }
-            mix_into(&mut mix, &voice.rendered, 1.0);
+        }
+        // As Dissonance plays them: whoever is less important is silent meanwhile.
+        let speaking = self.voices.values().filter(|voice| voice.speaks);
+        let highest = speaking.map(|voice| voice.priority).max().unwrap_or_default();
+        for voice in self.voices.values_mut() {
+            let gain = if voice.priority < highest { 0.0 } else { voice.volume };
+            mix_into(&mut mix, &voice.rendered[..TICK_SAMPLES], [voice.gain, gain]);
+            voice.gain = gain;
             voice.rendered.drain(..TICK_SAMPLES);
         }
         limit(&mut mix);
@@ -650,6 +675,8 @@ enum Happening {
         sequence: u32,
         start: bool,
         end: bool,
+        volume: f32,
+        priority: Priority,
         packet: Vec<u8>,
     },
     Direct {
@@ -689,6 +716,8 @@ impl Happening {
                 sequence: voice.sequence,
                 start: voice.start,
                 end: voice.end,
+                volume: voice.volume,
+                priority: voice.priority,
                 packet: voice.frame.to_vec(),
             },
             ClientEvent::SpeechEnded { client } => Self::SpeechEnded(client),

@@ -544,12 +544,12 @@ impl Round {
         let mut mix = [0.0_f32; FRAME_SAMPLES * CHANNELS as usize];
         for line in self.lines.values_mut() {
             if let Some(samples) = line.speaker.render(now) {
-                mix_into(&mut mix, samples, 1.0);
+                mix_into(&mut mix, samples, [1.0; 2]);
             }
         }
         self.rest.retain_mut(|(speaker, ended)| {
             if let Some(samples) = speaker.render(now) {
-                mix_into(&mut mix, samples, 1.0);
+                mix_into(&mut mix, samples, [1.0; 2]);
             }
             !speaker.figures().jitter.stored.is_zero() && ended.elapsed() < REST
         });
