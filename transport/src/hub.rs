@@ -22,7 +22,8 @@ use voxwire_core::{Handler, Instant, Rate, Session, Via};
 ///
 /// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
 /// copied once from the session into each addressee's queue, each queue is written with one call per wake, and a warm
-/// hub allocates nothing per frame. A connection with nothing to read or write holds no buffer.
+/// hub allocates nothing per frame, but for reliable ones of 1 KiB or more, which all who wait for the same bytes share. A connection
+/// with nothing to read or write holds no buffer.
 #[derive(Debug)]
 pub struct Hub;
 
@@ -54,7 +55,8 @@ pub struct HubSettings {
     /// How long a connection may leave some of its bytes untaken before it counts as slow, and is held to the budget that
     /// the session set for it. Until then up to 1 MiB of droppable frames may wait.
     pub patience: Duration,
-    /// How many bytes may be held on all connections together for what waits to be taken. Beyond it, droppable frames are dropped for
+    /// How many bytes may be held on all connections together for what waits to be taken. Frames that must arrive and that many wait for
+    /// are held, and count, once. Beyond it, droppable frames are dropped for
     /// connections that have more than 64 KiB waiting or do not take what they have; and where a reliable frame would be more, those
     /// that have most waiting are closed until an eighth is free.
     pub waiting: usize,

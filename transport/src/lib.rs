@@ -21,6 +21,7 @@
 mod connection;
 mod error;
 mod grace;
+mod held;
 mod hub;
 mod lanes;
 mod net;

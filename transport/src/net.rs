@@ -9,7 +9,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use std::io;
+use std::io::{self, IoSlice};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) use tokio::net::{TcpListener, TcpStream};
 use voxwire_core::{Clock, Instant};
@@ -304,6 +304,25 @@ impl Stream {
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             #[cfg(feature = "quic")]
             Self::Quic(stream) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// As [`poll_write`](Self::poll_write), of several pieces. At least some of the first is written, or nothing.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Inside(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => {
+                let first = pieces.iter().find(|piece| !piece.is_empty());
+                stream.poll_write(cx, first.map_or(&[], |piece| piece))
+            }
         }
     }
 

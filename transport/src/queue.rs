@@ -1,5 +1,7 @@
+use crate::held::Held;
 use crate::lanes::Cutter;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use voxwire_core::{Framing, Lane};
 
 /// What waits to be written to one connection: whole frames.
@@ -12,6 +14,8 @@ pub(crate) struct Queue {
     bytes: Vec<u8>,
     /// The frames in `bytes`, in order: where each ends, and its lane.
     frames: VecDeque<(usize, Lane)>,
+    /// Frames that others wait for, too; none on most connections.
+    held: Option<Box<HeldFrames>>,
     droppable: Waiting,
     reliable: Waiting,
     /// What droppable frames may take where the session sets no budget.
@@ -20,6 +24,23 @@ pub(crate) struct Queue {
     pub(crate) dropped: u64,
     /// Where the one ends that is not to wait twice.
     once: Option<usize>,
+}
+
+/// Frames that are shared with other queues, all of them reliable.
+#[derive(Debug, Default)]
+struct HeldFrames {
+    /// In order, with where each comes in: behind so many of the queue's own bytes.
+    frames: VecDeque<(usize, Arc<Held>)>,
+    bytes: usize,
+}
+
+/// What is to be written next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Whole frames, or the heads of such that follow.
+    Own(Vec<u8>),
+    /// A frame without its head.
+    Held(Arc<Held>),
 }
 
 /// The frames of one lane.
@@ -53,6 +74,7 @@ impl Queue {
         Self {
             bytes: Vec::new(),
             frames: VecDeque::new(),
+            held: None,
             droppable: Waiting { frames: 0, bytes: 0, max: backlog },
             reliable: Waiting { frames: 0, bytes: 0, max: reliable },
             backlog,
@@ -73,12 +95,21 @@ impl Queue {
 
     /// Bytes waiting.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len().saturating_add(self.held.as_ref().map_or(0, |held| held.bytes))
     }
 
-    /// Memory held for what waits, in bytes.
+    /// Memory held for what waits, in bytes, but for frames that are shared with other queues.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity().saturating_add(self.frames.len().saturating_mul(size_of::<(usize, Lane)>()))
+        let frames = self.frames.len().saturating_mul(size_of::<(usize, Lane)>());
+        let held = self.held.as_ref().map_or(0, |held| held.frames.len());
+        let held = held.saturating_mul(size_of::<(usize, Arc<Held>)>());
+        self.bytes.capacity().saturating_add(frames).saturating_add(held)
+    }
+
+    /// This queue's part of the frames that it shares with others, in bytes.
+    pub(crate) fn share(&self) -> usize {
+        let held = self.held.iter().flat_map(|held| &held.frames);
+        held.fold(0, |sum, (_, frame)| sum.saturating_add(frame.share()))
     }
 
     /// Bytes of droppable frames waiting.
@@ -94,7 +125,29 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.frames.is_empty() && self.held.is_none()
+    }
+
+    /// Adds a reliable frame that other queues may have, too, behind its head.
+    pub(crate) fn push_held(
+        &mut self,
+        cutter: &Cutter<impl Framing>,
+        frame: Arc<Held>,
+    ) -> Result<(), Overflow> {
+        let start = self.bytes.len();
+        cutter.put_head(Lane::Reliable, frame.bytes(), &mut self.bytes);
+        let head = self.bytes.len().saturating_sub(start);
+        if head > 0 {
+            // Reliable: it stays before its frame.
+            self.note(Lane::Reliable, head);
+        }
+        let len = frame.bytes().len();
+        let held = self.held.get_or_insert_default();
+        held.frames.push_back((self.bytes.len(), frame));
+        held.bytes = held.bytes.saturating_add(len);
+        self.reliable.frames = self.reliable.frames.saturating_add(1);
+        self.reliable.bytes = self.reliable.bytes.saturating_add(len);
+        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
     /// Adds a frame behind its head. `buffer` lends memory to a queue that has none. As long as the peer is not
@@ -171,10 +224,11 @@ impl Queue {
         pushed
     }
 
-    /// All that waits, in exchange for an empty buffer.
+    /// All that waits, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.frames.clear();
         self.once = None;
+        self.held = None;
         for lane in [Lane::Reliable, Lane::Droppable] {
             let waiting = self.waiting(lane);
             (waiting.frames, waiting.bytes) = (0, 0);
@@ -185,18 +239,50 @@ impl Queue {
         core::mem::take(&mut self.bytes)
     }
 
-    /// What is to be written next: whole frames, `most` bytes of them or one. The rest can still be dropped. `buffer` lends memory to
-    /// what is taken out.
-    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    /// What is to be written next: a frame that is shared with other queues, or whole frames, `most` bytes of them or one. The rest can
+    /// still be dropped. `buffer` lends memory to what is taken out.
+    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Next {
+        let limit = match self.held.as_mut().and_then(|held| held.frames.front()) {
+            Some((0, _)) => return self.take_held(),
+            Some((at, _)) => *at,
+            None => self.bytes.len(),
+        };
+        Next::Own(self.take_own(most, limit, buffer))
+    }
+
+    /// What follows, if it is another frame that is shared with other queues.
+    pub(crate) fn take_next_held(&mut self) -> Option<Arc<Held>> {
+        self.held.as_ref()?.frames.front().filter(|(at, _)| *at == 0)?;
+        match self.take_held() {
+            Next::Held(frame) => Some(frame),
+            Next::Own(_) => None,
+        }
+    }
+
+    fn take_held(&mut self) -> Next {
+        let Some(held) = &mut self.held else { return Next::Own(Vec::new()) };
+        let Some((_, frame)) = held.frames.pop_front() else { return Next::Own(Vec::new()) };
+        let len = frame.bytes().len();
+        held.bytes = held.bytes.saturating_sub(len);
+        if held.frames.is_empty() {
+            self.held = None;
+        }
+        self.reliable.frames = self.reliable.frames.saturating_sub(1);
+        self.reliable.bytes = self.reliable.bytes.saturating_sub(len);
+        Next::Held(frame)
+    }
+
+    /// The queue's own bytes that are to be written next, of the first `limit`.
+    fn take_own(&mut self, most: usize, limit: usize, buffer: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
         let mut count: usize = 0;
         let mut end = 0;
         for (frame_end, _) in &self.frames {
-            if count > 0 && *frame_end > most {
+            if count > 0 && *frame_end > most || *frame_end > limit {
                 break;
             }
             (end, count) = (*frame_end, count.saturating_add(1));
         }
-        if end >= self.bytes.len() {
+        if end >= self.bytes.len() && self.held.is_none() {
             return self.take();
         }
         let mut out = buffer();
@@ -213,6 +299,9 @@ impl Queue {
             *frame_end = frame_end.saturating_sub(end);
         }
         self.once = self.once.filter(|once| *once > end).map(|once| once.saturating_sub(end));
+        for (at, _) in self.held.iter_mut().flat_map(|held| &mut held.frames) {
+            *at = at.saturating_sub(end);
+        }
         if self.bytes.capacity() / 2 > self.bytes.len() {
             self.bytes.shrink_to_fit();
         }
@@ -236,6 +325,9 @@ impl Queue {
             *end = end.saturating_sub(len);
         }
         self.once = self.once.map(|once| if once >= end { once.saturating_sub(len) } else { once });
+        for (at, _) in self.held.iter_mut().flat_map(|held| &mut held.frames).filter(|(at, _)| *at >= end) {
+            *at = at.saturating_sub(len);
+        }
         self.droppable.frames = self.droppable.frames.saturating_sub(1);
         self.droppable.bytes = self.droppable.bytes.saturating_sub(len);
         self.dropped = self.dropped.saturating_add(1);
@@ -310,20 +402,59 @@ mod tests {
         assert_eq!((queue.take(), queue.dropped), (vec![7; 1000], 200));
     }
 
+    fn own(next: Next) -> Vec<u8> {
+        match next {
+            Next::Own(bytes) => bytes,
+            Next::Held(frame) => frame.bytes().to_vec(),
+        }
+    }
+
+    /// F-46
+    #[test]
+    fn frames_that_others_wait_for_keep_their_place_and_count() {
+        let waiting = Arc::default();
+        let mut frames = crate::held::Frames::default();
+        let mut queue = Queue::new(1000);
+        queue.set_budget(300);
+        for n in 0..3 {
+            push(&mut queue, Lane::Droppable, &[n; 100]).unwrap();
+        }
+        push(&mut queue, Lane::Reliable, b"rr").unwrap();
+        let memory = queue.memory();
+        queue.push_held(&FRAMING, frames.hold(&[7; 500], &waiting)).unwrap();
+        queue.push_held(&FRAMING, frames.hold(&[8; 200], &waiting)).unwrap();
+        assert_eq!(queue.memory(), memory + 2 * 16);
+        push(&mut queue, Lane::Droppable, &[9; 100]).unwrap();
+        assert_eq!((queue.dropped, queue.len(), queue.reliable().0, queue.share()), (1, 1002, 702, 700));
+        let mut written = Vec::new();
+        while !queue.is_empty() {
+            written.push(own(queue.take_next(200, Vec::new)));
+        }
+        let expected =
+            [[[1; 100], [2; 100]].concat(), b"rr".to_vec(), vec![7; 500], vec![8; 200], vec![9; 100]];
+        assert_eq!(written, expected);
+        assert_eq!((queue.len(), queue.memory(), queue.reliable().0), (0, 0, 0));
+        assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+        // Over its own limit a connection is closed whoever else waits for the same.
+        let same = frames.hold(&[7; 800], &waiting);
+        queue.push_held(&FRAMING, same.clone()).unwrap();
+        assert_eq!(queue.push_held(&FRAMING, same), Err(Overflow));
+    }
+
     #[test]
     fn f_43_what_is_not_being_written_can_still_be_dropped() {
         let mut queue = Queue::new(1000);
         for n in 0..5 {
             push(&mut queue, if n == 3 { Lane::Reliable } else { Lane::Droppable }, &[n; 100]).unwrap();
         }
-        assert_eq!(queue.take_next(250, Vec::new), [[0; 100], [1; 100]].concat());
+        assert_eq!(own(queue.take_next(250, Vec::new)), [[0; 100], [1; 100]].concat());
         assert_eq!((queue.len(), queue.droppable()), (300, 200));
         queue.set_budget(50);
         push(&mut queue, Lane::Droppable, &[5; 100]).unwrap();
         assert_eq!(queue.dropped, 2);
         // One frame, however large.
-        assert_eq!(queue.take_next(1, Vec::new), [3; 100]);
-        assert_eq!(queue.take_next(100, Vec::new), [5; 100]);
+        assert_eq!(own(queue.take_next(1, Vec::new)), [3; 100]);
+        assert_eq!(own(queue.take_next(100, Vec::new)), [5; 100]);
         assert_eq!((queue.len(), queue.memory(), queue.is_empty()), (0, 0, true));
     }
 
@@ -341,9 +472,9 @@ mod tests {
         assert_eq!(queue.len(), 5);
         push(&mut queue, Lane::Droppable, b"f").unwrap();
         queue.push_once(b"bound").unwrap();
-        assert_eq!(queue.take_next(5, Vec::new), b"bound");
+        assert_eq!(own(queue.take_next(5, Vec::new)), b"bound");
         queue.push_once(b"bound").unwrap();
-        assert_eq!(queue.take_next(1, Vec::new), b"f");
+        assert_eq!(own(queue.take_next(1, Vec::new)), b"f");
         queue.push_once(b"bound").unwrap();
         assert_eq!((queue.take(), queue.push_once(b"bound")), (b"bound".to_vec(), Ok(())));
         assert_eq!((queue.push_raw(b"gone!"), queue.push_raw(b"gone!")), (Ok(()), Err(Overflow)));

@@ -320,20 +320,20 @@ async fn c_06_m_11_when_all_have_too_much_waiting_whoever_hoards_most_goes() {
     while hub.call(|server, _| server.online()) < 5 {
         sleep(Duration::from_millis(10)).await;
     }
-    // A recording of nearly 3 MB for each of them, twice: more than fits.
-    let samples = vec![30_000_i16; 990_000];
-    let recording = |recipient: &'static str| ClientCommand::VoiceMsg {
+    // A recording of nearly 3 MB for each of them, twice: more than fits. Each is another one, or it would be held once for all.
+    let recordings = [1, 2, 3, 4].map(|n| vec![30_000_i16 + n; 990_000]);
+    let recording = |n: usize, recipient: &'static str| ClientCommand::VoiceMsg {
         recipient: recipient.into(),
         channels: 1,
         sample_rate: 44_100,
-        samples: samples[..].into(),
+        samples: recordings[n][..].into(),
     };
-    for name in ["eve1", "eve2", "eve3"] {
-        tell(&mut ann, recording(name));
+    for (n, name) in ["eve1", "eve2", "eve3"].into_iter().enumerate() {
+        tell(&mut ann, recording(n, name));
         assert_eq!(event(&mut ann).await, "Response { action: VoiceMsg, code: SUCCESS, again: false }");
     }
     // Bob gets his, and it is not he who goes.
-    tell(&mut ann, recording("bob"));
+    tell(&mut ann, recording(3, "bob"));
     let (sent, got) = tokio::join!(event(&mut ann), event(&mut bob));
     assert_eq!(sent, "Response { action: VoiceMsg, code: SUCCESS, again: false }");
     assert!(got.starts_with("VoiceMsg"), "{got}");

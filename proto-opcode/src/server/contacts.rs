@@ -32,6 +32,10 @@ const CALM: u32 = 10;
 const MANY: usize = 256;
 /// Bytes of one list; longer ones are told in several.
 const CHUNK: usize = 60 * 1024;
+/// Slots whose names a newcomer is told in one list.
+const NEIGHBOURS: u32 = 64;
+/// Changes that a newcomer is told together.
+const PART: usize = 64;
 
 impl Changes {
     /// Nobody is told anything.
@@ -90,22 +94,42 @@ impl Server {
             self.tell(&[peer], &gone, &[]);
             self.changes = changes;
         }
-        let unnamed_count = self.settings.unnamed_take_part;
-        let others = self.peers.iter().filter_map(|(other, state)| match state {
-            Peer::Client(Client { name, .. }) if other != peer => match name {
-                Some(name) => Some(Text(name)),
-                None => unnamed_count.then_some(Text(b"")),
-            },
-            _ => None,
-        });
-        let others: Vec<Text<'_>> = others.collect();
-        for contacts in chunks(&others, self.settings.limits.max_items) {
-            // It fits: the lists were made so.
-            let _ = self.outbox.insist(peer, Lane::Reliable, &Packet::AddContact { contacts }, &self.wire);
-        }
+        self.introduce(peer);
         self.changes.log.push(Change { name, here: true });
         self.changes.newcomers.insert(peer, self.changes.log.len());
         self.changed(now);
+    }
+
+    /// Tells `peer` who is there. Lists are of neighbouring slots, so that most of them say the same to whoever else logs in: a driver
+    /// can hold them once.
+    fn introduce(&mut self, peer: PeerId) {
+        let Self { peers, outbox, settings, wire, .. } = self;
+        let (unnamed_count, max_items) = (settings.unnamed_take_part, settings.limits.max_items);
+        let mut names: Vec<Text<'_>> = Vec::new();
+        let mut tell = |names: &mut Vec<Text<'_>>| {
+            for contacts in chunks(names, max_items) {
+                // It fits: the lists were made so.
+                let _ = outbox.insist(peer, Lane::Reliable, &Packet::AddContact { contacts }, wire);
+            }
+            names.clear();
+        };
+        let mut last = 0;
+        for (other, state) in peers.iter() {
+            let name = match state {
+                Peer::Client(Client { name: Some(name), .. }) => Text(name),
+                Peer::Client(_) if unnamed_count => Text(b""),
+                _ => continue,
+            };
+            if other == peer {
+                continue;
+            }
+            if other.slot / NEIGHBOURS != last {
+                tell(&mut names);
+                last = other.slot / NEIGHBOURS;
+            }
+            names.push(name);
+        }
+        tell(&mut names);
     }
 
     /// Somebody has connected: what has happened before does not concern it.
@@ -173,8 +197,14 @@ impl Server {
         for (peer, since) in &changes.newcomers {
             // It may have gone again; and may have no name.
             if self.client(*peer).is_some_and(|client| told || client.name.is_some()) {
-                let (gone, come) = net(changes.log.get(*since..).unwrap_or(&[]));
-                self.tell(&[*peer], &gone, &come);
+                // Up to the next part alone, then part by part: most of them say the same to all newcomers.
+                let mut from = *since;
+                while from < changes.log.len() {
+                    let end = from.saturating_add(1).next_multiple_of(PART).min(changes.log.len());
+                    let (gone, come) = net(changes.log.get(from..end).unwrap_or(&[]));
+                    self.tell(&[*peer], &gone, &come);
+                    from = end;
+                }
             }
         }
         self.changes.told = changes.told;

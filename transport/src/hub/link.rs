@@ -4,9 +4,10 @@ use super::partial::{AGAIN, Claim, Course, OWN};
 use super::shared::{Fed, Shared, Side, count};
 use crate::grace::EXCUSE;
 use crate::{
+    held::{Frames, Held},
     lanes::{Control, Cutter, put_control},
     net::Stream,
-    queue::{Overflow, Queue},
+    queue::{Next, Overflow, Queue},
 };
 use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
@@ -14,7 +15,8 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Sleep;
 use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId, Session, Via};
 
@@ -29,6 +31,11 @@ const READS: usize = 8;
 const OWN_WAITING: usize = 64 * 1024;
 /// Whoever has more than this waiting may have to go for others when all together have too much.
 const HOARD: usize = 4 * 1024;
+/// A reliable frame of so many bytes is held once for all who wait for the same; one of so many for those who take nothing now.
+const HELD: usize = 1024;
+const HELD_IF_BLOCKED: usize = 64;
+/// So many held frames are written with one call.
+const WRITTEN_AT_ONCE: usize = 16;
 
 /// How long a connection that is not read may have been gone before that is noticed by the next sweep.
 const WATCH: Duration = Duration::from_secs(1);
@@ -63,8 +70,10 @@ pub(super) struct State<F> {
     blocked_since: Option<Instant>,
     /// Bytes that the task has taken and not written yet.
     writing: usize,
-    /// What it holds for them.
+    /// What it holds for them alone.
     out: usize,
+    /// What it is writing of, where others wait for that, too.
+    held: Vec<Weak<Held>>,
     /// The task waits for something to write, and not for the peer to take what is being written.
     hungry: bool,
     /// Write what waits, at most until then, and close: nothing more is read.
@@ -115,6 +124,7 @@ impl<F: Framing> Link<F> {
             blocked_since: None,
             writing: 0,
             out: 0,
+            held: Vec::new(),
             hungry: false,
             closing: None,
             unanswered: 0,
@@ -161,6 +171,7 @@ impl<F: Framing> Link<F> {
         frame: &[u8],
         room: bool,
         shared: &Shared<S>,
+        frames: &mut Frames,
         wakers: &mut Vec<Waker>,
     ) -> Result<u64, NotTaken> {
         let mut state = self.lock();
@@ -190,6 +201,8 @@ impl<F: Framing> Link<F> {
         } else if lane == Lane::Droppable && (over && much || large && frame.len() > OWN_WAITING) {
             queue.drop_droppable();
             queue.dropped = queue.dropped.saturating_add(1);
+        } else if lane == Lane::Reliable && frame.len() >= if blocked { HELD_IF_BLOCKED } else { HELD } {
+            pushed = queue.push_held(framing, frames.hold(frame, &shared.waiting));
         } else {
             pushed = queue.push(framing, lane, frame, slow, buffer);
         }
@@ -251,7 +264,10 @@ impl<F: Framing> Link<F> {
     pub(super) fn hoard(&self) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);
-        (waiting > HOARD).then(|| state.queue.memory().saturating_add(state.out).saturating_add(lent))
+        let written =
+            || state.held.iter().fold(0, |sum: usize, held| sum.saturating_add(Held::share_of_one(held)));
+        let held = || state.queue.share().saturating_add(written()).saturating_add(lent);
+        (waiting > HOARD).then(|| state.queue.memory().saturating_add(state.out).saturating_add(held()))
     }
 
     /// Throws away what waits: the connection is being cut.
@@ -411,6 +427,7 @@ where
         silent_at: None,
         ingress: Bucket::default(),
         out: Vec::new(),
+        held: Vec::new(),
         written: 0,
         phase: Phase::Open,
         nap: None,
@@ -483,6 +500,8 @@ struct Driver<S: Session> {
     ingress: Bucket,
     /// Being written, from `written` on.
     out: Vec<u8>,
+    /// Being written instead: frames that others wait for, too, the last one first. `written` counts in that which is written now.
+    held: Vec<Arc<Held>>,
     written: usize,
     phase: Phase,
     nap: Option<Pin<Box<Sleep>>>,
@@ -880,10 +899,11 @@ impl<S: Session> Driver<S> {
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut taken = false;
         loop {
-            if self.written == self.out.len() {
+            if self.held.is_empty() && self.written == self.out.len() {
                 self.give_up_out();
                 let mut state = self.link.lock();
                 state.writing = 0;
+                state.held = Vec::new();
                 state.unanswered = 0;
                 state.blocked_since = None;
                 if state.queue.is_empty() {
@@ -905,15 +925,51 @@ impl<S: Session> Driver<S> {
                     };
                 }
                 let memory = state.queue.memory();
-                self.out = state.queue.take_next(OWN_WAITING, || self.shared.write_buffers.take());
-                (state.writing, state.out) = (self.out.len(), self.out.capacity());
+                match state.queue.take_next(OWN_WAITING, || self.shared.write_buffers.take()) {
+                    Next::Own(out) => {
+                        (state.writing, state.out) = (out.len(), out.capacity());
+                        self.out = out;
+                    }
+                    Next::Held(first) => {
+                        let mut writing = first.bytes().len();
+                        self.held.push(first);
+                        while self.held.len() < WRITTEN_AT_ONCE && writing < OWN_WAITING {
+                            let Some(next) = state.queue.take_next_held() else { break };
+                            writing = writing.saturating_add(next.bytes().len());
+                            self.held.push(next);
+                        }
+                        self.held.reverse();
+                        state.held = self.held.iter().map(Arc::downgrade).collect();
+                        (state.writing, state.out) = (writing, 0);
+                    }
+                }
                 note(&self.shared.waiting, memory, state.queue.memory().saturating_add(state.out));
             }
-            let rest = self.out.get(self.written..).unwrap_or(&[]);
-            match self.stream.poll_write(cx, rest) {
+            let (written, left) = if self.held.is_empty() {
+                let rest = self.out.get(self.written..).unwrap_or(&[]);
+                (self.stream.poll_write(cx, rest), rest.len())
+            } else {
+                let mut slices = [IoSlice::new(&[]); WRITTEN_AT_ONCE];
+                let mut left: usize = 0;
+                for (slice, held) in slices.iter_mut().zip(self.held.iter().rev()) {
+                    let skipped = if left == 0 { self.written } else { 0 };
+                    let rest = held.bytes().get(skipped..).unwrap_or(&[]);
+                    *slice = IoSlice::new(rest);
+                    left = left.saturating_add(rest.len());
+                }
+                (self.stream.poll_write_vectored(cx, &slices), left)
+            };
+            match written {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Ok(n)) => {
                     self.written = self.written.saturating_add(n);
+                    while let Some(len) = self.held.last().map(|held| held.bytes().len()) {
+                        if self.written < len {
+                            break;
+                        }
+                        self.written = self.written.saturating_sub(len);
+                        self.held.pop();
+                    }
                     taken = true;
                 }
                 Poll::Pending => {
@@ -921,9 +977,20 @@ impl<S: Session> Driver<S> {
                     let mut state = self.link.lock();
                     state.sleep(cx);
                     // What is left may take long: it gets no more memory than it needs.
-                    let left = rest.len();
-                    if self.out.capacity() > HOARD && left <= self.out.capacity() / 2 {
+                    let rest = match &*self.held {
+                        [] => self.out.get(self.written..),
+                        [.., held] => held.bytes().get(self.written..),
+                    };
+                    let rest = rest.unwrap_or(&[]);
+                    let holds = match &*self.held {
+                        [] => self.out.capacity(),
+                        // Alone, and so large that it would not do to keep it for a little.
+                        [held] if held.bytes().len() > OWN_WAITING => held.bytes().len(),
+                        _ => 0,
+                    };
+                    if holds > HOARD && rest.len() <= holds / 2 {
                         let smaller = rest.to_vec();
+                        (self.held, state.held) = (Vec::new(), Vec::new());
                         note(&self.shared.waiting, state.out, smaller.capacity());
                         let mut out = core::mem::replace(&mut self.out, smaller);
                         self.written = 0;
@@ -931,6 +998,8 @@ impl<S: Session> Driver<S> {
                         out.shrink_to(KEPT);
                         self.shared.write_buffers.give(out);
                         state.out = self.out.capacity();
+                    } else if state.held.len() > self.held.len() {
+                        state.held.truncate(self.held.len());
                     }
                     state.writing = left;
                     if taken {
@@ -946,6 +1015,7 @@ impl<S: Session> Driver<S> {
     /// What has been written is not held any longer.
     fn give_up_out(&mut self) {
         let mut out = core::mem::take(&mut self.out);
+        self.held = Vec::new();
         self.written = 0;
         note(&self.shared.waiting, out.capacity(), 0);
         if out.capacity() > 0 {

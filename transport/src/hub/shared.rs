@@ -8,6 +8,7 @@ use super::partial::Partials;
 use super::sources::Sources;
 use super::{HubSettings, HubStats};
 use crate::grace::Grace;
+use crate::held::Frames;
 use crate::lanes::{Cutter, Kind, ServerHello};
 use crate::net::{is_exhausted, is_its_own};
 use crate::pool::Pool;
@@ -154,6 +155,8 @@ pub(super) struct Core<S: Session> {
     pub(super) overflown: Vec<PeerId>,
     /// Nobody looks before then who holds most of what waits: there was nobody else.
     look_again: Instant,
+    /// Frames that many wait for.
+    frames: Frames,
     /// Connections to wake once the lock is released.
     pub(super) wakers: Vec<Waker>,
     /// What the timer task waits for.
@@ -186,6 +189,7 @@ impl<S: Session> Shared<S> {
             making_room: None,
             overflown: Vec::new(),
             look_again: Instant::ZERO,
+            frames: Frames::default(),
             wakers: Vec::new(),
             armed: None,
             errands: Vec::new(),
@@ -701,7 +705,8 @@ impl<S: Session> Core<S> {
                             _ => {}
                         }
                         let Some(link) = self.links.get(to) else { continue };
-                        let mut pushed = link.push(lane, frame, false, shared, &mut self.wakers);
+                        let mut pushed =
+                            link.push(lane, frame, false, shared, &mut self.frames, &mut self.wakers);
                         if pushed == Err(NotTaken::Crowded) {
                             let now = *now.get_or_insert_with(|| shared.clock.now());
                             if now >= self.look_again {
@@ -738,7 +743,7 @@ impl<S: Session> Core<S> {
                                     self.look_again = now.saturating_add(LOOK_AGAIN);
                                 }
                             }
-                            pushed = link.push(lane, frame, true, shared, &mut self.wakers);
+                            pushed = link.push(lane, frame, true, shared, &mut self.frames, &mut self.wakers);
                         }
                         match pushed {
                             Ok(0) => {}
@@ -785,6 +790,7 @@ impl<S: Session> Core<S> {
                 }
             }
             self.batch.forget();
+            self.frames.forget();
             self.session.advance(done);
             for peer in closing.drain(..) {
                 if self.making_room.is_some_and(|newcomer| newcomer != Some(peer)) {
@@ -892,6 +898,7 @@ where
                 shared.read_buffers.trim();
                 shared.small_buffers.trim();
                 shared.write_buffers.trim();
+                core.frames.tidy();
                 let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
                 for link in links {
                     if link.is_stuck(shared.settings.unacknowledged) {

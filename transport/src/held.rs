@@ -1,0 +1,121 @@
+//! Frames that many connections wait for, held once.
+
+use core::fmt;
+use core::hash::BuildHasher;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::collections::{HashMap, hash_map::RandomState};
+use std::sync::{Arc, Weak};
+
+/// A frame that waits on any number of connections, and counts once among what waits as long as one of them has it.
+pub(crate) struct Held {
+    bytes: Box<[u8]>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// What a held frame takes beside its bytes: two counts, the rest of it, and an entry by which it is found.
+const BOOKS: usize = 2 * size_of::<usize>() + size_of::<Held>() + size_of::<(u64, Weak<Held>)>();
+
+impl Held {
+    fn new(frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Self> {
+        waiting.fetch_add(frame.len().saturating_add(BOOKS), Relaxed);
+        Arc::new(Self { bytes: frame.into(), waiting: waiting.clone() })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What one of those who have it is to blame for.
+    pub(crate) fn share(self: &Arc<Self>) -> usize {
+        self.bytes.len().checked_div(Arc::strong_count(self)).unwrap_or(0)
+    }
+
+    /// As [`share`](Self::share), where only the owner's handle says who it is.
+    pub(crate) fn share_of_one(held: &Weak<Self>) -> usize {
+        let count = held.strong_count();
+        held.upgrade().map_or(0, |held| held.bytes.len().checked_div(count).unwrap_or(0))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes.len().saturating_add(BOOKS), Relaxed);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("len", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+/// Finds frames that are held by what they say: everybody who logs in is told much the same, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// By a hash with a key of its own, so that nobody outside can choose whose place is taken.
+    held: HashMap<u64, Weak<Held>, RandomState>,
+    /// The last one of these outputs, and where it lies: most addressees of a frame follow each other.
+    last: Option<(usize, usize, Weak<Held>)>,
+}
+
+impl Frames {
+    /// The frame, shared with all who wait for the same bytes. A frame stays where it lies until [`forget`](Self::forget).
+    pub(crate) fn hold(&mut self, frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Held> {
+        let place = (frame.as_ptr().addr(), frame.len());
+        if let Some((at, len, held)) = &self.last {
+            if let Some(held) = held.upgrade().filter(|_| (*at, *len) == place) {
+                return held;
+            }
+        }
+        let key = self.held.hasher().hash_one(frame);
+        let known = self.held.get(&key).and_then(Weak::upgrade).filter(|held| *held.bytes == *frame);
+        let held = known.unwrap_or_else(|| {
+            let held = Held::new(frame, waiting);
+            self.held.insert(key, Arc::downgrade(&held));
+            held
+        });
+        self.last = Some((place.0, place.1, Arc::downgrade(&held)));
+        held
+    }
+
+    /// The outputs have been drained: others may lie where they lay.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// Forgets those that nobody waits for any more.
+    pub(crate) fn tidy(&mut self) {
+        self.held.retain(|_, held| held.strong_count() > 0);
+        if self.held.capacity() / 4 > self.held.len() {
+            self.held.shrink_to(self.held.len().saturating_mul(2));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-46
+    #[test]
+    fn the_same_bytes_are_held_and_counted_once() {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut frames = Frames::default();
+        let (one, other) = (frames.hold(&[1; 100], &waiting), frames.hold(&[2; 100], &waiting));
+        frames.forget();
+        let again = frames.hold(&[1; 100], &waiting);
+        assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
+        assert_eq!((waiting.load(Relaxed), one.share(), other.share()), (2 * (100 + BOOKS), 50, 100));
+        // Where the last frame lay there is another one.
+        let mut arena = vec![3; 100];
+        let third = frames.hold(&arena, &waiting);
+        frames.forget();
+        arena.fill(4);
+        assert_eq!((third.bytes(), frames.hold(&arena, &waiting).bytes()), (&[3; 100][..], &[4; 100][..]));
+        drop((one, other, again, third));
+        assert_eq!(waiting.load(Relaxed), 0);
+        assert_eq!(frames.held.len(), 4);
+        frames.tidy();
+        assert_eq!((frames.held.len(), frames.held.capacity()), (0, 0));
+    }
+}
