@@ -167,14 +167,14 @@ fn m_10_a_call_is_mono_at_44_1_khz_whatever_is_played() {
     let bob = server
         .spawn(&format!("call room --user bob --for 4 --record {}", heard.display()), "in the call of room");
     // Two channels of speech at 48 kHz.
-    let speech = resample(&read_flac(voxwire_audio::SPEECH).unwrap().mono(), 48_000).unwrap();
+    let speech = resample(&read(voxwire_audio::SPEECH).unwrap().clip.mono(), 48_000).unwrap();
     let samples = speech.samples.iter().take(2 * 48_000).flat_map(|&sample| [sample, sample]).collect();
     let (played, stereo) = (temporary("msgpack-stereo.wav"), Clip { channels: 2, rate: 48_000, samples });
     save_wav(&played, &stereo, SampleFormat::I16).unwrap();
     let (code, _, errors) = server.client(&format!("call room --user ann --play {}", played.display()));
     assert_eq!(code, Some(0), "{errors}");
     assert_eq!(bob.end().0, Some(0));
-    let heard = load(&heard).unwrap();
+    let heard = load(&heard).unwrap().clip;
     assert_eq!((heard.channels, heard.rate), (1, 44_100));
     let likeness = compare(&resample(&stereo.mono(), 44_100).unwrap(), &heard).unwrap();
     assert!(likeness.present > 0.99, "{likeness:?}");
