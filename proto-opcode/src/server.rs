@@ -102,7 +102,8 @@ pub struct Settings {
     /// Clients may log in under any bytes, which are compared as they are: the original asks nothing. Without it a name is
     /// checked by [`check_name`](voxwire_core::check_name), and compared in its canonical form.
     pub any_name: bool,
-    /// How long the name of a lost connection is kept from other addresses.
+    /// How long the name of a lost connection is kept from other addresses: 30 s. Not at all where its own stands for many people
+    /// (loopback, [`Server::exempt`]): nothing would show whose it was.
     pub quarantine: Duration,
     /// Whether a new connection from the same address displaces the holder of its name (never on loopback or from
     /// [`Server::exempt`], where one address is many people). The document says that it gets LoginFailed, which is the default.
@@ -262,7 +263,7 @@ impl Server {
     }
 
     /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
-    /// displace another.
+    /// displace another, and a name that was lost there is kept for nobody.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.attempts.exempt(addresses);
     }
@@ -423,7 +424,9 @@ impl Server {
                 self.unnamed.remove(&(client.number, peer));
                 match &client.name {
                     Some(name) => {
-                        let until = now.saturating_add(self.settings.quarantine);
+                        // An address that stands for many people shows nobody's claim.
+                        let many = address.is_some_and(|address| self.attempts.is_exempt(address));
+                        let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
                         self.names.release(now, name, address, until);
                         self.roster = self.roster.saturating_sub(contacts::encoded(name));
                         self.gone(now, name.clone());

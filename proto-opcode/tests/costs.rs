@@ -219,3 +219,32 @@ fn f_06_those_behind_a_proxy_are_not_one_source() {
         assert_eq!(hall.server.find(b"ann 10") == Some(peer(10)), shared);
     }
 }
+
+/// F-06: an address that stands for many people shows nobody's claim: a name lost there is kept for nobody, so that nobody behind it
+/// can have it from its owner, or hold it against those elsewhere. Anywhere else it is kept for its address.
+#[test]
+fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
+    for (address, shared) in [
+        ("127.0.0.1", true),
+        ("::1", true),
+        ("192.0.2.7", true),
+        ("::ffff:192.0.2.7", true),
+        ("2001:db8::7", true),
+        ("192.0.2.8", false),
+        ("2001:db8::8", false),
+    ] {
+        let address: core::net::IpAddr = address.parse().unwrap();
+        let mut hall = Hall::new(Settings::DEFAULT);
+        hall.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
+        hall.open_from(1, address).unwrap();
+        hall.login(1, "bob").unwrap();
+        hall.input(Input::Closed { peer: peer(1) }).unwrap();
+        hall.open_from(2, [198, 51, 100, 1]).unwrap();
+        hall.login(2, "bob").unwrap();
+        assert_eq!(hall.server.find(b"bob"), shared.then_some(peer(2)), "{address}");
+        // Who has it now has it, whatever others there ask for; and elsewhere its owner comes back to it.
+        hall.open_from(3, address).unwrap();
+        hall.login(3, "bob").unwrap();
+        assert_eq!(hall.server.find(b"bob"), Some(peer(if shared { 2 } else { 3 })), "{address}");
+    }
+}

@@ -82,7 +82,8 @@ pub struct Settings {
     pub idle_call: Duration,
     /// How long a peer may stay that has no name to be called by, and no call. (Registered peers wait for hours.)
     pub idle: Duration,
-    /// How long the name of a lost connection is kept from other addresses.
+    /// How long the name of a lost connection is kept from other addresses: 30 s. Not at all where its own stands for many people
+    /// (loopback, [`Server::exempt`]): nothing would show whose it was.
     pub quarantine: Duration,
     /// How long a newcomer waits for the holder of its name to go, before it is told that the name is taken: whoever
     /// reconnects may be seen before its old connection's end is.
@@ -258,7 +259,7 @@ impl Server {
     }
 
     /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
-    /// displace another.
+    /// displace another, and a name that was lost there is kept for nobody.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.attempts.exempt(addresses);
     }
@@ -416,8 +417,11 @@ impl Server {
         }
         let name = state.name.map(|name| {
             if name.reachable {
-                let until = now.saturating_add(self.settings.quarantine);
-                self.names.release(now, name.text.as_bytes(), state.from.map(|from| from.ip()), until);
+                let address = state.from.map(|from| from.ip());
+                // An address that stands for many people shows nobody's claim.
+                let many = address.is_some_and(|address| self.attempts.is_exempt(address));
+                let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
+                self.names.release(now, name.text.as_bytes(), address, until);
             }
             name.text
         });

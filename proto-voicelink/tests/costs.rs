@@ -267,3 +267,32 @@ fn f_06_those_behind_a_proxy_are_not_one_source() {
         assert_eq!(desk.server.find("eve") == Some(eve), shared, "{proxy:?}");
     }
 }
+
+/// F-06: an address that stands for many people shows nobody's claim: a name lost there is kept for nobody, so that nobody behind it
+/// can have it from its owner, or hold it against those elsewhere. F-28: anywhere else it is kept for its address.
+#[test]
+fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
+    for (address, shared) in [
+        ("127.0.0.1", true),
+        ("[::1]", true),
+        ("192.0.2.7", true),
+        ("[::ffff:192.0.2.7]", true),
+        ("[2001:db8::7]", true),
+        ("192.0.2.8", false),
+        ("[2001:db8::8]", false),
+    ] {
+        let mut desk = Desk::new(Settings::DEFAULT);
+        desk.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
+        let holder = desk.registered(&format!("{address}:1"), "bob");
+        desk.close(holder);
+        let other = desk.open("198.51.100.1:1");
+        desk.send(other, &registration("bob")).unwrap();
+        desk.wait_for_names();
+        assert_eq!(desk.server.find("bob"), shared.then_some(other), "{address}");
+        // Who has it now has it, whatever others there ask for; and elsewhere its owner comes back to it.
+        let again = desk.open(&format!("{address}:2"));
+        desk.send(again, &registration("bob")).unwrap();
+        desk.wait_for_names();
+        assert_eq!(desk.server.find("bob"), Some(if shared { other } else { again }), "{address}");
+    }
+}

@@ -122,8 +122,12 @@ impl Hall {
         events
     }
 
-    pub fn open_from(&mut self, slot: u32, from: [u8; 4]) -> Result<Option<String>, Violation> {
-        let from = Some((from, 50_000).into());
+    pub fn open_from(
+        &mut self,
+        slot: u32,
+        from: impl Into<core::net::IpAddr>,
+    ) -> Result<Option<String>, Violation> {
+        let from = Some((from.into(), 50_000).into());
         self.input(Input::Opened { peer: peer(slot), via: Via::Accepted, from })
     }
 
