@@ -15,7 +15,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::{fmt, time::Duration};
 use shared::{Shared, Side};
 use std::sync::Arc;
-use voxwire_core::{Handler, Instant, Rate, Session, Via};
+use voxwire_core::{Handler, Instant, Rate, Session, Via, source};
 
 /// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP
 /// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)), or over UDP alone ([`Listener::bind_udp`](crate::Listener::bind_udp)).
@@ -36,7 +36,8 @@ pub struct HubSettings {
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt.
     pub max_per_address: usize,
-    /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. None.
+    /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. Each is
+    /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None.
     pub exempt: &'static [IpAddr],
     /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing.
     pub hello: Duration,
@@ -102,10 +103,13 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
-    /// Whether an address is exempt from what is limited by address.
-    pub(crate) fn is_exempt(&self, address: IpAddr) -> bool {
+    /// Which source pays for what is limited by address; none where the address stands for many people. That is asked before the
+    /// address becomes a network: an exempt one has neighbours in its /64 that are not.
+    pub(crate) fn payer(&self, address: IpAddr) -> Option<IpAddr> {
         let address = address.to_canonical();
-        address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address)
+        let exempt =
+            address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address);
+        (!exempt).then(|| source(address))
     }
 
     /// Safe values for a server on the internet.

@@ -184,8 +184,8 @@ pub(super) async fn accept_quic<S>(
             continue;
         }
         let from = incoming.remote_address();
-        let exempt = shared.settings.is_exempt(from.ip());
-        let Some(place) = handshakes.take(from.ip(), exempt, shared.clock.now()) else {
+        let payer = shared.settings.payer(from.ip());
+        let Some(place) = handshakes.take(payer, shared.clock.now()) else {
             // It sends its first packet again, and its token stays good.
             incoming.ignore();
             continue;

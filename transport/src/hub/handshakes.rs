@@ -8,7 +8,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
-use voxwire_core::{Instant, source};
+use voxwire_core::Instant;
 
 /// One source has a so-many-th of all places.
 const PART: usize = 8;
@@ -30,7 +30,8 @@ struct Taken {
 
 #[derive(Debug)]
 struct Handshake {
-    source: IpAddr,
+    /// Its source; none where the address stands for many people.
+    payer: Option<IpAddr>,
     since: Instant,
     sent_away: Arc<Notify>,
 }
@@ -52,25 +53,27 @@ impl Handshakes {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a handshake from `address`, where need be that of one that has stalled; `None` where there is none. An address
-    /// that is `exempt` may have all of them.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr, exempt: bool, now: Instant) -> Option<Place> {
-        let source = source(address);
-        let part = if exempt { self.places } else { (self.places / PART).max(1) };
+    /// Takes a place for a handshake of the source `payer`, where need be that of one that has stalled; `None` where there is none. An
+    /// address that stands for many people, of which nobody pays, may have all of them.
+    pub(super) fn take(self: &Arc<Self>, payer: Option<IpAddr>, now: Instant) -> Option<Place> {
+        let part = (self.places / PART).max(1);
         let mut taken = self.lock();
-        let full = taken.by_source.get(&source).is_some_and(|here| *here >= part);
+        let here = payer.and_then(|payer| taken.by_source.get(&payer));
+        let full = here.is_some_and(|here| *here >= part);
         if full || taken.by_age.len() >= self.places {
             let stalled = |handshake: &Handshake| handshake.since.saturating_add(ENTERING) <= now;
             // A source that has its part makes room for itself.
-            let mut oldest = taken.by_age.iter().filter(|(_, other)| !full || other.source == source);
+            let mut oldest = taken.by_age.iter().filter(|(_, other)| !full || other.payer == payer);
             let number = *oldest.next().filter(|(_, oldest)| stalled(oldest))?.0;
             taken.remove(number)?.sent_away.notify_one();
         }
         taken.last = taken.last.saturating_add(1);
         let (number, sent_away) = (taken.last, Arc::new(Notify::new()));
-        taken.by_age.insert(number, Handshake { source, since: now, sent_away: sent_away.clone() });
-        let here = taken.by_source.entry(source).or_default();
-        *here = here.saturating_add(1);
+        taken.by_age.insert(number, Handshake { payer, since: now, sent_away: sent_away.clone() });
+        if let Some(payer) = payer {
+            let here = taken.by_source.entry(payer).or_default();
+            *here = here.saturating_add(1);
+        }
         drop(taken);
         Some(Place { handshakes: self.clone(), number, sent_away })
     }
@@ -79,10 +82,12 @@ impl Handshakes {
 impl Taken {
     fn remove(&mut self, number: u64) -> Option<Handshake> {
         let handshake = self.by_age.remove(&number)?;
-        if let Some(here) = self.by_source.get_mut(&handshake.source) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                self.by_source.remove(&handshake.source);
+        if let Some(payer) = handshake.payer {
+            if let Some(here) = self.by_source.get_mut(&payer) {
+                *here = here.saturating_sub(1);
+                if *here == 0 {
+                    self.by_source.remove(&payer);
+                }
             }
         }
         Some(handshake)
@@ -104,8 +109,16 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HubSettings;
     use super::*;
+    use core::net::Ipv6Addr;
     use core::time::Duration;
+
+    /// Who pays where 2001:db8::ffff is a proxy.
+    fn payer(address: &str) -> Option<IpAddr> {
+        const PROXY: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | 0xffff))];
+        HubSettings { exempt: &PROXY, ..HubSettings::DEFAULT }.payer(address.parse().unwrap())
+    }
 
     fn at(millis: u64) -> Instant {
         Instant::ZERO.saturating_add(Duration::from_millis(millis))
@@ -115,7 +128,7 @@ mod tests {
     #[test]
     fn f_47_one_source_has_an_eighth_of_all_handshakes() {
         let handshakes = Handshakes::new(512);
-        let take = |address: &str, now| handshakes.take(address.parse().unwrap(), false, at(now));
+        let take = |address: &str, now| handshakes.take(payer(address), at(now));
         let flood: Vec<Place> = (0..600).filter_map(|n| take(&format!("2001:db8::{n:x}"), 0)).collect();
         assert_eq!(flood.len(), 64);
         let mapped = ["192.0.2.1", "::ffff:192.0.2.1"];
@@ -140,15 +153,31 @@ mod tests {
         assert!(taken.by_age.is_empty() && taken.by_source.is_empty());
     }
 
+    /// F-06, F-47: those behind an IPv6 proxy are not its neighbours in the /64, which have their eighth beside them.
+    #[test]
+    fn f_06_handshakes_behind_an_ipv6_proxy_are_not_its_neighbours() {
+        let handshakes = Handshakes::new(512);
+        let take = |address| handshakes.take(payer(address), at(0));
+        let behind: Vec<Place> = (0..100).filter_map(|_| take("2001:db8::ffff")).collect();
+        let near: Vec<Place> = (0..100).filter_map(|_| take("2001:db8::8")).collect();
+        assert_eq!((behind.len(), near.len()), (100, 64));
+        drop(behind);
+        assert!(take("2001:db8::8").is_none(), "what others give back is not theirs");
+        drop(near);
+        let taken = handshakes.lock();
+        assert!(taken.by_age.is_empty() && taken.by_source.is_empty());
+    }
+
     #[test]
     fn f_47_where_all_places_are_taken_the_oldest_that_has_stalled_gives_way() {
         let handshakes = Handshakes::new(4);
-        let take = |n: u8, exempt, now| handshakes.take([192, 0, 2, n].into(), exempt, at(now));
-        let places = [take(1, true, 0), take(1, true, 500), take(1, true, 500), take(2, false, 500)];
+        let take = |address, now| handshakes.take(payer(address), at(now));
+        let [proxy, one, two, three] = ["2001:db8::ffff", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
+        let places = [take(proxy, 0), take(proxy, 500), take(proxy, 500), take(one, 500)];
         assert!(places.iter().all(Option::is_some));
-        assert!(take(3, false, 900).is_none() && take(2, false, 1100).is_none(), "it has its part");
-        let fifth = take(3, false, 1100);
-        assert!(fifth.is_some() && take(4, false, 1100).is_none());
+        assert!(take(two, 900).is_none() && take(one, 1100).is_none(), "it has its part");
+        let fifth = take(two, 1100);
+        assert!(fifth.is_some() && take(three, 1100).is_none());
         assert_eq!(handshakes.lock().by_age.len(), 4);
     }
 }

@@ -411,7 +411,7 @@ where
         }
         _ => None,
     };
-    let claim = Claim::new(from.ip(), shared.settings.is_exempt(from.ip()));
+    let claim = Claim::new(shared.settings.payer(from.ip()));
     tokio::spawn(Driver {
         shared,
         peer,

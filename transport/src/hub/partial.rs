@@ -10,7 +10,7 @@ use core::task::Waker;
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::{Instant, source};
+use voxwire_core::Instant;
 
 /// What every connection may hold of a partial frame without asking, in bytes.
 pub(super) const OWN: usize = 2048;
@@ -60,7 +60,8 @@ struct Sum {
 
 #[derive(Debug)]
 struct Held {
-    from: From,
+    /// Who pays for it: nobody where the address stands for many people.
+    payer: Option<IpAddr>,
     kind: usize,
     bytes: usize,
     granted: Instant,
@@ -80,23 +81,17 @@ struct Held {
 
 #[derive(Debug)]
 struct Waiter {
-    from: From,
+    payer: Option<IpAddr>,
     /// What it holds already of the kind that it waits for.
     holds: usize,
     bytes: usize,
     waker: Waker,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct From {
-    source: IpAddr,
-    exempt: bool,
-}
-
 /// What one connection holds and waits for.
 #[derive(Debug)]
 pub(super) struct Claim {
-    from: From,
+    payer: Option<IpAddr>,
     /// 0: has not asked yet.
     id: u64,
     granted: usize,
@@ -114,7 +109,7 @@ struct Waits {
 #[derive(Debug, Clone, Copy)]
 struct Asks {
     id: u64,
-    source: IpAddr,
+    payer: Option<IpAddr>,
     kind: usize,
     since: Instant,
     course: Course,
@@ -128,10 +123,9 @@ pub(super) struct Course {
 }
 
 impl Claim {
-    /// Of a connection from `from`, which is `exempt` from what is limited by address.
-    pub(super) fn new(from: IpAddr, exempt: bool) -> Self {
-        let from = From { source: source(from), exempt };
-        Self { from, id: 0, granted: 0, waits: None }
+    /// Of a connection whose source is `payer`; `None` where its address stands for many people.
+    pub(super) const fn new(payer: Option<IpAddr>) -> Self {
+        Self { payer, id: 0, granted: 0, waits: None }
     }
 
     /// What may be held, in bytes.
@@ -230,19 +224,19 @@ impl Partials {
         if claim.waits.is_some_and(|waits| waits.kind != kind) {
             books.stop_waiting(claim);
         }
-        let rank = if claim.from.exempt { 0 } else { books.claims(claim.from.source) };
+        let rank = claim.payer.map_or(0, |payer| books.claims(payer));
         let waits = claim.waits.unwrap_or(Waits { kind, rank, since: now });
         let key = (waits.rank, claim.id);
         let Some(queue) = books.queue.get(kind) else { return false };
         let ahead =
-            queue.range(..key).any(|(_, other)| self.may(&books, other.from, other.holds, other.bytes));
+            queue.range(..key).any(|(_, other)| self.may(&books, other.payer, other.holds, other.bytes));
         let own = books.held.get(&claim.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
-        let mut granted = !ahead && self.may(&books, claim.from, own, bytes);
+        let mut granted = !ahead && self.may(&books, claim.payer, own, bytes);
         if granted {
             let others = books.used.get(kind).map_or(0, |used| used.saturating_sub(own));
             // The first may be as large as all there is.
             let least = others.saturating_sub(self.share(kind).saturating_sub(bytes));
-            let asks = Asks { id: claim.id, source: claim.from.source, kind, since: waits.since, course };
+            let asks = Asks { id: claim.id, payer: claim.payer, kind, since: waits.since, course };
             granted = least == 0 || books.make_room(&asks, least, (self.part(kind), self.whole), now);
         }
         if granted {
@@ -256,7 +250,7 @@ impl Partials {
                 .get_mut(&claim.id)
                 .into_iter()
                 .for_each(|held| held.quiet = held.quiet.or(Some(quiet)));
-            let waiter = Waiter { from: claim.from, holds: own, bytes, waker: waker.clone() };
+            let waiter = Waiter { payer: claim.payer, holds: own, bytes, waker: waker.clone() };
             if let Some(queue) = books.queue.get_mut(kind) {
                 queue.insert(key, waiter);
             }
@@ -351,9 +345,9 @@ impl Partials {
             None if unread => now.saturating_add(HOLDING),
             None => Instant::ZERO,
         };
-        let (from, waker) = (claim.from, waker.clone());
+        let (payer, waker) = (claim.payer, waker.clone());
         let held = Held {
-            from,
+            payer,
             kind,
             bytes,
             granted: now,
@@ -368,11 +362,13 @@ impl Partials {
         if let Some(used) = books.used.get_mut(kind) {
             *used = used.saturating_add(bytes);
         }
-        let here = books.sources.entry(claim.from.source).or_default();
-        if let Some(sum) = here.bytes.get_mut(kind) {
-            *sum = sum.saturating_add(bytes);
+        if let Some(payer) = claim.payer {
+            let here = books.sources.entry(payer).or_default();
+            if let Some(sum) = here.bytes.get_mut(kind) {
+                *sum = sum.saturating_add(bytes);
+            }
+            here.claims = here.claims.saturating_add(1);
         }
-        here.claims = here.claims.saturating_add(1);
         books.held.insert(claim.id, held);
         claim.granted = bytes;
         if let Some(before) = before.filter(|before| before.kind != kind) {
@@ -389,19 +385,18 @@ impl Partials {
     }
 
     /// Whether a source may have so many bytes, instead of those it `holds` for this: its part, or one frame.
-    fn may(&self, books: &Books, from: From, holds: usize, bytes: usize) -> bool {
+    fn may(&self, books: &Books, payer: Option<IpAddr>, holds: usize, bytes: usize) -> bool {
         let kind = kind(bytes);
-        let rest = books
-            .sources
-            .get(&from.source)
+        let rest = payer
+            .and_then(|payer| books.sources.get(&payer))
             .and_then(|here| here.bytes.get(kind))
             .map_or(0, |sum| sum.saturating_sub(holds));
-        bytes <= self.all && (from.exempt || rest == 0 || rest.saturating_add(bytes) <= self.part(kind))
+        bytes <= self.all && (rest == 0 || rest.saturating_add(bytes) <= self.part(kind))
     }
 
     fn wake_next(&self, books: &Books, kind: usize) {
         let mut queue = books.queue.get(kind).into_iter().flatten();
-        let next = queue.find(|(_, waiter)| self.may(books, waiter.from, waiter.holds, waiter.bytes));
+        let next = queue.find(|(_, waiter)| self.may(books, waiter.payer, waiter.holds, waiter.bytes));
         if let Some((_, waiter)) = next {
             waiter.waker.wake_by_ref();
         }
@@ -436,13 +431,14 @@ impl Books {
         if let Some(used) = self.used.get_mut(held.kind) {
             *used = used.saturating_sub(held.bytes);
         }
-        if let Some(here) = self.sources.get_mut(&held.from.source) {
+        if let Some((payer, here)) = held.payer.and_then(|payer| Some((payer, self.sources.get_mut(&payer)?)))
+        {
             if let Some(sum) = here.bytes.get_mut(held.kind) {
                 *sum = sum.saturating_sub(held.bytes);
             }
             here.claims = here.claims.saturating_sub(1);
             if here.claims == 0 {
-                self.sources.remove(&held.from.source);
+                self.sources.remove(&payer);
             }
         }
         Some(held)
@@ -458,7 +454,7 @@ impl Books {
         (part, whole): (usize, Duration),
         now: Instant,
     ) -> bool {
-        let Asks { id: own, source, kind, since, course } = *asks;
+        let Asks { id: own, payer, kind, since, course } = *asks;
         let slow = PACE.min(pace(course.received, since.saturating_duration_since(course.began)) / 2);
         let grace = GRACE.get(kind).copied().unwrap_or_default();
         let stall = STALL.get(kind).copied().unwrap_or_default();
@@ -468,8 +464,8 @@ impl Books {
             let quiet = held.quiet.map(|quiet| now.saturating_duration_since(quiet));
             let pace = pace(held.received, held.idle.saturating_add(quiet.unwrap_or_default()));
             // Whoever has more than its part has no grace.
-            let sum = sources.get(&held.from.source).and_then(|here| here.bytes.get(kind));
-            let heavy = !held.from.exempt && held.from.source != source && sum.is_some_and(|sum| *sum > part);
+            let sum = held.payer.and_then(|payer| sources.get(&payer)).and_then(|here| here.bytes.get(kind));
+            let heavy = held.payer != payer && sum.is_some_and(|sum| *sum > part);
             let young = held.granted.saturating_add(grace) > now || held.spared > now;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
             let too_slow = pace < slow || !young && pace < self::pace(held.bytes, whole);
@@ -506,10 +502,14 @@ impl Books {
 
 #[cfg(test)]
 mod tests {
+    use super::super::HubSettings;
     use super::*;
+    use core::net::Ipv6Addr;
 
     const MIB: usize = 1024 * 1024;
     const WAIT: Duration = Duration::from_secs(30);
+    /// 2001:db8::7.
+    const PROXY: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::from_bits(0x2001_0db8 << 96 | 7))];
 
     fn at(millis: u64) -> Instant {
         Instant::ZERO.saturating_add(Duration::from_millis(millis))
@@ -521,8 +521,8 @@ mod tests {
     }
 
     fn claim(address: &str) -> Claim {
-        let address: IpAddr = address.parse().unwrap();
-        Claim::new(address, address.to_canonical().is_loopback())
+        let settings = HubSettings { exempt: &PROXY, ..HubSettings::DEFAULT };
+        Claim::new(settings.payer(address.parse().unwrap()))
     }
 
     fn ask(partials: &Partials, claim: &mut Claim, now: u64, bytes: usize, received: usize) -> bool {
@@ -564,6 +564,24 @@ mod tests {
         assert!(
             books.sources.is_empty() && books.held.is_empty() && books.queue.iter().all(BTreeMap::is_empty)
         );
+    }
+
+    /// F-06, F-15: what those behind an IPv6 proxy hold is not its neighbours' in the /64, and puts none of them behind others.
+    #[test]
+    fn f_06_what_is_held_behind_an_ipv6_proxy_is_not_its_neighbours() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut behind: Vec<Claim> = (0..8).map(|_| claim("2001:db8::7")).collect();
+        for claim in &mut behind {
+            assert!(ask(&partials, claim, 0, MIB, 0));
+        }
+        // The neighbours have their quarter of the medium ones, and no more, whatever becomes of the others.
+        let mut near: Vec<Claim> = (0..5).map(|_| claim("2001:db8::8")).collect();
+        let granted: Vec<bool> = near.iter_mut().map(|claim| ask(&partials, claim, 0, MIB, 0)).collect();
+        assert_eq!(granted, [true, true, true, true, false]);
+        behind.iter_mut().for_each(|claim| partials.release(claim));
+        assert!(!ask(&partials, &mut near[4], 0, MIB, 0));
+        near.iter_mut().for_each(|claim| partials.release(claim));
+        assert!(partials.used() == 0 && partials.books().sources.is_empty());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use voxwire_core::{
     Clock, Cut, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId,
-    PeerIds, PeerSlab, Session, Via, source,
+    PeerIds, PeerSlab, Session, Via,
 };
 
 pub(super) struct Shared<S: Session> {
@@ -77,7 +77,7 @@ pub(super) struct Shared<S: Session> {
 /// Who counts against the caps.
 #[derive(Debug, Default)]
 struct Seats {
-    /// How many connections each address has.
+    /// How many connections each source has; those of addresses that stand for many people are nobody's.
     per_address: HashMap<IpAddr, usize>,
     /// Those that have not finished TLS or their hello, the oldest first.
     entering: BTreeMap<u64, Entering>,
@@ -245,22 +245,23 @@ impl<S: Session> Shared<S> {
     /// else one that has not said who it is.
     pub(super) fn admit(&self, address: IpAddr) -> bool {
         count(&self.counters.accepted);
-        let exempt = self.settings.is_exempt(address);
-        let max_here = if exempt { usize::MAX } else { self.settings.max_per_address };
-        let here = self.seats().per_address.get(&source(address)).copied().unwrap_or(0);
-        if here < max_here {
+        let payer = self.settings.payer(address);
+        let has_its_part = |seats: &Seats| {
+            let here = payer.and_then(|payer| seats.per_address.get(&payer));
+            payer.is_some() && here.copied().unwrap_or(0) >= self.settings.max_per_address
+        };
+        if !has_its_part(&self.seats()) {
             while self.places() >= self.max_connections.load(Relaxed) && self.make_place() {}
         }
         let mut seats = self.seats();
-        let here = seats.per_address.entry(source(address)).or_default();
-        if *here >= max_here || self.places() >= self.max_connections.load(Relaxed) {
-            if *here == 0 {
-                seats.per_address.remove(&source(address));
-            }
+        if has_its_part(&seats) || self.places() >= self.max_connections.load(Relaxed) {
             count(&self.counters.refused);
             return false;
         }
-        *here = here.saturating_add(1);
+        if let Some(payer) = payer {
+            let here = seats.per_address.entry(payer).or_default();
+            *here = here.saturating_add(1);
+        }
         self.live.fetch_add(1, Relaxed);
         true
     }
@@ -272,10 +273,12 @@ impl<S: Session> Shared<S> {
     }
 
     fn unseat(&self, seats: &mut Seats, address: IpAddr) {
-        if let Some(count) = seats.per_address.get_mut(&source(address)) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                seats.per_address.remove(&source(address));
+        if let Some(payer) = self.settings.payer(address) {
+            if let Some(count) = seats.per_address.get_mut(&payer) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    seats.per_address.remove(&payer);
+                }
             }
         }
         self.live.fetch_sub(1, Relaxed);
@@ -941,9 +944,9 @@ mod tests {
         assert_eq!((shared.live(), shared.stats().refused), (12, 4));
     }
 
-    /// F-06
+    /// F-06: a terminator's clients are not one stranger.
     #[test]
-    fn addresses_that_stand_for_many_are_exempt_from_the_cap_of_one() {
+    fn f_06_addresses_that_stand_for_many_are_exempt_from_the_cap_of_one() {
         const EXEMPT: [IpAddr; 1] = [IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7))];
         let settings = HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT };
         let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
@@ -951,6 +954,33 @@ mod tests {
         assert_eq!(["192.0.2.7"; 4].map(admit), [true; 4]);
         assert!(admit("::ffff:192.0.2.7"));
         assert_eq!(["192.0.2.1"; 3].map(admit), [true, true, false]);
+    }
+
+    /// F-06, F-19, F-45: those behind an IPv6 proxy, and on `::1`, are not counted for the proxy's network: its neighbours there have
+    /// places of their own, when those come as well as when they go.
+    #[test]
+    fn f_06_connections_behind_an_ipv6_proxy_are_not_its_neighbours() {
+        use core::net::Ipv6Addr;
+        const EXEMPT: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7))];
+        let settings = HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT };
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
+        let at = |address: &str| address.parse::<IpAddr>().unwrap();
+        for (many, neighbour) in [("2001:db8::7", "2001:db8::8"), ("::1", "::2")] {
+            let before = shared.live();
+            assert_eq!([many; 3].map(|many| shared.admit(at(many))), [true; 3]);
+            assert_eq!([neighbour; 3].map(|it| shared.admit(at(it))), [true, true, false], "{neighbour}");
+            // Their going gives the neighbours nothing that they did not have.
+            shared.dismiss(at(many));
+            assert!(!shared.admit(at(neighbour)), "{neighbour}");
+            let (_, sent_away) = shared.begin_entering(at(many));
+            assert!(shared.send_away(|_| true));
+            drop(sent_away);
+            assert!(!shared.admit(at(neighbour)), "{neighbour}");
+            shared.dismiss(at(neighbour));
+            assert_eq!([neighbour; 2].map(|it| shared.admit(at(it))), [true, false], "{neighbour}");
+            assert_eq!(shared.live(), before + 3);
+        }
+        assert_eq!(shared.seats().per_address.len(), 2);
     }
 
     /// F-43: a client that provokes BOUND, PEER and GONE, and never reads, is not queued for without bound.
