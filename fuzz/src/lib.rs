@@ -44,7 +44,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// The driver is out of places: one of `alive` goes at most, and nobody of those that `established` counts.
+/// F-19: the driver is out of places: one of `alive` goes at most, and nobody of those that `established` counts.
 fn crowded<S: Session>(session: &mut S, now: Instant, alive: &[PeerId], established: impl Fn(&S) -> usize) {
     let closing = |session: &S| -> Vec<PeerId> {
         let closed = session.outputs().filter_map(|output| match output {

@@ -49,6 +49,7 @@ impl Jitter {
 mod tests {
     use super::*;
 
+    /// F-31: many clients that lost a server together come back one by one.
     #[test]
     #[allow(clippy::arithmetic_side_effects)]
     fn waits_are_spread_evenly_over_their_second_half() {

@@ -77,6 +77,7 @@ impl Session for PutsOff {
     fn shutdown(&mut self, _now: Instant) {}
 }
 
+/// F-71: what a client's session puts off is handed to it again, as the hub does for a server's (F-25).
 #[tokio::test]
 async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_after_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -206,7 +206,7 @@ fn self_delimited(data: &[u8]) -> Option<(usize, core::ops::Range<usize>)> {
 mod tests {
     use super::*;
 
-    /// RFC 6716, section 3.2 and appendix B: the second length is what the packet would not have otherwise.
+    /// F-51: RFC 6716, section 3.2 and appendix B: the second length is what the packet would not have otherwise.
     #[test]
     fn packets_with_others_behind_them_end_where_they_say() {
         // Codes 0 to 3; the last with a padding of two bytes and frames of their own lengths.
@@ -226,6 +226,7 @@ mod tests {
         assert_eq!(self_delimited(&long), Some((260, 1..3)));
     }
 
+    /// F-50, F-51: a header of Opus in Ogg is believed only where its streams and channels fit together.
     #[test]
     fn headers_that_name_what_is_not_there_are_refused() {
         let header = |family: u8, channels: u8, rest: &[u8]| {

@@ -243,6 +243,7 @@ pub(super) fn action_of(bytes: &[u8]) -> Text<'_> {
 mod tests {
     use super::*;
 
+    /// F-06: an exempt address pays for nothing.
     #[test]
     fn one_source_has_a_quarter_where_others_wait_and_who_is_exempt_all() {
         let mut ledger = Ledger::default();

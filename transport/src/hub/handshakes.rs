@@ -168,6 +168,7 @@ mod tests {
         assert!(taken.by_age.is_empty() && taken.by_source.is_empty());
     }
 
+    /// F-47: where no place is left, the oldest gives way once it has stalled, behind a proxy as anywhere.
     #[test]
     fn f_47_where_all_places_are_taken_the_oldest_that_has_stalled_gives_way() {
         let handshakes = Handshakes::new(4);
