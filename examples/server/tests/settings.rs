@@ -7,8 +7,8 @@ mod kit;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use kit::raw::{
-    connect, handshake, join, log_in, metrics, next_opcode, next_packet, opcode_packet, packet, pause,
-    registered, unit,
+    connect, connect_from, handshake, join, log_in, metrics, next_opcode, next_packet, opcode_packet, packet,
+    pause, registered, unit,
 };
 use kit::user::{User, runtime};
 use kit::{Server, command, file, folder};
@@ -331,6 +331,31 @@ fn f_71_per_address_is_the_number_of_connections_of_one_address_but_for_proxies(
             pause(300);
         }
         registered(connect(address), "guest4");
+    }
+}
+
+/// F-06: a name that was lost behind one of `proxies` is kept for nobody; anywhere else it is kept for its address.
+#[test]
+fn f_06_a_name_that_is_lost_behind_one_of_the_proxies_is_free_at_once() {
+    let Some(own) = own_address().filter(IpAddr::is_ipv4) else {
+        let _ = writeln!(std::io::stderr(), "proxies: skipped: no IPv4 address here but loopback's");
+        return;
+    };
+    for (name, proxies) in [("kept", String::new()), ("free", format!("proxies = [\"{own}\"]\n"))] {
+        let settings = format!("only = [\"voicelink\", \"opcode\"]\nbind = \"{own}\"\n{proxies}");
+        let server = serve(name, &settings);
+        let [voicelink, opcode] = ["voicelink tcp", "opcode tcp"].map(|it| server.address(it));
+        drop((registered(connect(voicelink), "bob"), log_in(connect(opcode), "bob")));
+        pause(300);
+        let mut other = connect_from([127, 0, 0, 1], voicelink);
+        let body = [&[0, 0, 0xbb, 0x80, 0, 1, 2, 0, 0, 3, 0xc0, 0, 0][..], b"bob"].concat();
+        other.write_all(&packet(0, &body)).unwrap();
+        let accepted = next_packet(&mut other) == 4;
+        let mut other = connect_from([127, 0, 0, 1], opcode);
+        assert_eq!(next_opcode(&mut other), [1, 0]);
+        other.write_all(&opcode_packet(2, &[b"bob"], None)).unwrap();
+        let logged_in = next_opcode(&mut other) == [3, 0];
+        assert_eq!((accepted, logged_in), (name == "free", name == "free"), "{name}");
     }
 }
 
