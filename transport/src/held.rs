@@ -29,12 +29,6 @@ impl Held {
     pub(crate) fn share(self: &Arc<Self>) -> usize {
         self.bytes.len().checked_div(Arc::strong_count(self)).unwrap_or(0)
     }
-
-    /// As [`share`](Self::share), where only the owner's handle says who it is.
-    pub(crate) fn share_of_one(held: &Weak<Self>) -> usize {
-        let count = held.strong_count();
-        held.upgrade().map_or(0, |held| held.bytes.len().checked_div(count).unwrap_or(0))
-    }
 }
 
 impl Drop for Held {

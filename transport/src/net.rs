@@ -319,10 +319,7 @@ impl Stream {
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
             #[cfg(feature = "quic")]
-            Self::Quic(stream) => {
-                let first = pieces.iter().find(|piece| !piece.is_empty());
-                stream.poll_write(cx, first.map_or(&[], |piece| piece))
-            }
+            Self::Quic(stream) => stream.poll_write_vectored(cx, pieces),
         }
     }
 

@@ -1,6 +1,7 @@
 use crate::held::Held;
 use crate::lanes::Cutter;
 use std::collections::VecDeque;
+use std::io::IoSlice;
 use std::sync::Arc;
 use voxwire_core::{Framing, Lane};
 
@@ -11,36 +12,167 @@ use voxwire_core::{Framing, Lane};
 /// however large.
 #[derive(Debug)]
 pub(crate) struct Queue {
+    /// The queue's own bytes, from `start` on: moved only when most of them have been taken.
     bytes: Vec<u8>,
-    /// The frames in `bytes`, in order: where each ends, and its lane.
-    frames: VecDeque<(usize, Lane)>,
-    /// Frames that others wait for, too; none on most connections.
-    held: Option<Box<HeldFrames>>,
+    start: usize,
+    frames: VecDeque<Frame>,
     droppable: Waiting,
     reliable: Waiting,
     /// What droppable frames may take where the session sets no budget.
     backlog: usize,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
-    /// Where the one ends that is not to wait twice.
-    once: Option<usize>,
+    /// Something waits that is not to wait twice.
+    once: bool,
+    /// Bytes that were copied within the queue or out of it.
+    #[cfg(test)]
+    moved: usize,
 }
 
-/// Frames that are shared with other queues, all of them reliable.
-#[derive(Debug, Default)]
-struct HeldFrames {
-    /// In order, with where each comes in: behind so many of the queue's own bytes.
-    frames: VecDeque<(usize, Arc<Held>)>,
-    bytes: usize,
-}
-
-/// What is to be written next.
+/// A frame that waits. Lengths instead of positions, so that nothing has to be adjusted when those before it go.
 #[derive(Debug)]
-pub(crate) enum Next {
-    /// Whole frames, or the heads of such that follow.
-    Own(Vec<u8>),
-    /// A frame without its head.
-    Held(Arc<Held>),
+enum Frame {
+    /// So many of the queue's own bytes.
+    Own { lane: Lane, once: bool, len: usize },
+    /// A reliable frame that is shared with other queues, behind so many of the queue's own bytes.
+    Held { head: u32, frame: Arc<Held> },
+}
+
+impl Frame {
+    /// How many of the queue's own bytes are its.
+    const fn own(&self) -> usize {
+        match self {
+            Self::Own { len, .. } => *len,
+            Self::Held { head, .. } => *head as usize,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Own { len, .. } => *len,
+            Self::Held { frame, .. } => self.own().saturating_add(frame.bytes().len()),
+        }
+    }
+
+    const fn lane(&self) -> Lane {
+        match self {
+            Self::Own { lane, .. } => *lane,
+            Self::Held { .. } => Lane::Reliable,
+        }
+    }
+}
+
+/// So many frames that are shared with other queues are written with one call.
+const HELD_AT_ONCE: usize = 64;
+/// Each of them with what comes before it, and what comes behind the last.
+pub(crate) const SLICES: usize = 2 * HELD_AT_ONCE + 1;
+
+/// What is being written: whole frames in order, with one call if the system takes it all.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    own: Vec<u8>,
+    /// How much of `own` is written.
+    done: usize,
+    /// Frames that are shared with other connections, with where each comes in: behind so many bytes of `own`.
+    held: VecDeque<(usize, Arc<Held>)>,
+    /// How much of the first of them is written.
+    held_done: usize,
+    left: usize,
+}
+
+impl Batch {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Bytes that are still to be written.
+    pub(crate) const fn len(&self) -> usize {
+        self.left
+    }
+
+    /// Memory held for this batch alone, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.own.capacity()
+    }
+
+    /// This batch's part of the frames that it shares with others, in bytes.
+    pub(crate) fn share(&self) -> usize {
+        self.held.iter().fold(0, |sum, (_, frame)| sum.saturating_add(frame.share()))
+    }
+
+    /// All that is still to be written, if it lies in one piece.
+    pub(crate) fn one_piece(&self) -> Option<&[u8]> {
+        if self.held.is_empty() { self.own.get(self.done..) } else { None }
+    }
+
+    /// All that is still to be written.
+    pub(crate) fn pieces<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>; SLICES]) -> &'b [IoSlice<'a>] {
+        let (mut start, mut skipped) = (self.done, self.held_done);
+        let held = self.held.iter().flat_map(|(at, frame)| {
+            let own = self.own.get(start..*at).unwrap_or(&[]);
+            start = *at;
+            [own, frame.bytes().get(core::mem::take(&mut skipped)..).unwrap_or(&[])]
+        });
+        let mut count: usize = 0;
+        let mut slots = slices.iter_mut();
+        for piece in held.filter(|piece| !piece.is_empty()) {
+            let Some(slot) = slots.next() else { break };
+            *slot = IoSlice::new(piece);
+            count = count.saturating_add(1);
+        }
+        let behind = self.own.get(self.held.back().map_or(self.done, |(at, _)| *at)..).unwrap_or(&[]);
+        if let Some(slot) = slots.next().filter(|_| !behind.is_empty()) {
+            *slot = IoSlice::new(behind);
+            count = count.saturating_add(1);
+        }
+        slices.get(..count).unwrap_or(&[])
+    }
+
+    /// So many bytes have been written.
+    pub(crate) fn advance(&mut self, mut n: usize) {
+        self.left = self.left.saturating_sub(n);
+        loop {
+            let until = self.held.front().map_or(self.own.len(), |(at, _)| *at);
+            let own = n.min(until.saturating_sub(self.done));
+            self.done = self.done.saturating_add(own);
+            n = n.saturating_sub(own);
+            let Some((_, frame)) = self.held.front().filter(|_| self.done >= until) else { return };
+            let rest = frame.bytes().len().saturating_sub(self.held_done);
+            if n < rest {
+                self.held_done = self.held_done.saturating_add(n);
+                return;
+            }
+            n = n.saturating_sub(rest);
+            self.held_done = 0;
+            self.held.pop_front();
+        }
+    }
+
+    /// What is left may take long: where it is at most half of what is held for it, it moves to memory that it fills, if more than
+    /// `spared` bytes would go then. A shared frame moves only if it is the last one, and larger than `large`. Returns the memory that
+    /// is not needed any more.
+    pub(crate) fn shrink(&mut self, spared: usize, large: usize) -> Option<Vec<u8>> {
+        let held = match self.held.front() {
+            None => 0,
+            Some((_, last)) if self.held.len() == 1 && last.bytes().len() > large => last.bytes().len(),
+            Some(_) => return None,
+        };
+        let holds = self.own.capacity().saturating_add(held);
+        if holds <= spared || self.left > holds / 2 {
+            return None;
+        }
+        let mut smaller = Vec::with_capacity(self.left);
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        self.pieces(&mut slices).iter().for_each(|piece| smaller.extend_from_slice(piece));
+        self.held = VecDeque::new();
+        (self.done, self.held_done) = (0, 0);
+        Some(core::mem::replace(&mut self.own, smaller))
+    }
+
+    /// The memory held for this batch alone; what is left of it is let go.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.own
+    }
 }
 
 /// The frames of one lane.
@@ -54,6 +186,16 @@ struct Waiting {
 impl Waiting {
     const fn is_over(&self, max: usize) -> bool {
         self.bytes > max && self.frames > 1
+    }
+
+    const fn add(&mut self, len: usize) {
+        self.frames = self.frames.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(len);
+    }
+
+    const fn remove(&mut self, len: usize) {
+        self.frames = self.frames.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(len);
     }
 }
 
@@ -73,13 +215,15 @@ impl Queue {
     pub(crate) const fn with_limits(backlog: usize, reliable: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            start: 0,
             frames: VecDeque::new(),
-            held: None,
             droppable: Waiting { frames: 0, bytes: 0, max: backlog },
             reliable: Waiting { frames: 0, bytes: 0, max: reliable },
             backlog,
             dropped: 0,
-            once: None,
+            once: false,
+            #[cfg(test)]
+            moved: 0,
         }
     }
 
@@ -94,22 +238,21 @@ impl Queue {
     }
 
     /// Bytes waiting.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len().saturating_add(self.held.as_ref().map_or(0, |held| held.bytes))
+    pub(crate) const fn len(&self) -> usize {
+        self.reliable.bytes.saturating_add(self.droppable.bytes)
     }
 
     /// Memory held for what waits, in bytes, but for frames that are shared with other queues.
     pub(crate) fn memory(&self) -> usize {
-        let frames = self.frames.len().saturating_mul(size_of::<(usize, Lane)>());
-        let held = self.held.as_ref().map_or(0, |held| held.frames.len());
-        let held = held.saturating_mul(size_of::<(usize, Arc<Held>)>());
-        self.bytes.capacity().saturating_add(frames).saturating_add(held)
+        self.bytes.capacity().saturating_add(self.frames.len().saturating_mul(size_of::<Frame>()))
     }
 
     /// This queue's part of the frames that it shares with others, in bytes.
     pub(crate) fn share(&self) -> usize {
-        let held = self.held.iter().flat_map(|held| &held.frames);
-        held.fold(0, |sum, (_, frame)| sum.saturating_add(frame.share()))
+        self.frames.iter().fold(0, |sum: usize, frame| match frame {
+            Frame::Held { frame, .. } => sum.saturating_add(frame.share()),
+            Frame::Own { .. } => sum,
+        })
     }
 
     /// Bytes of droppable frames waiting.
@@ -119,13 +262,11 @@ impl Queue {
 
     /// Drops all droppable frames.
     pub(crate) fn drop_droppable(&mut self) {
-        while let Some(index) = self.frames.iter().position(|(_, lane)| *lane == Lane::Droppable) {
-            self.remove(index);
-        }
+        self.drop_oldest(|droppable| droppable.frames > 0);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.held.is_none()
+        self.frames.is_empty()
     }
 
     /// Adds a reliable frame that other queues may have, too, behind its head.
@@ -136,17 +277,10 @@ impl Queue {
     ) -> Result<(), Overflow> {
         let start = self.bytes.len();
         cutter.put_head(Lane::Reliable, frame.bytes(), &mut self.bytes);
-        let head = self.bytes.len().saturating_sub(start);
-        if head > 0 {
-            // Reliable: it stays before its frame.
-            self.note(Lane::Reliable, head);
-        }
-        let len = frame.bytes().len();
-        let held = self.held.get_or_insert_default();
-        held.frames.push_back((self.bytes.len(), frame));
-        held.bytes = held.bytes.saturating_add(len);
-        self.reliable.frames = self.reliable.frames.saturating_add(1);
-        self.reliable.bytes = self.reliable.bytes.saturating_add(len);
+        let head = u32::try_from(self.bytes.len().saturating_sub(start)).unwrap_or(u32::MAX);
+        let frame = Frame::Held { head, frame };
+        self.reliable.add(frame.len());
+        self.frames.push_back(frame);
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
@@ -160,20 +294,13 @@ impl Queue {
         slow: bool,
         buffer: impl FnOnce() -> Vec<u8>,
     ) -> Result<(), Overflow> {
-        if self.bytes.capacity() == 0 {
-            self.bytes = buffer();
-        }
+        self.lend_if_none(buffer);
         let start = self.bytes.len();
         cutter.put_head(lane, frame, &mut self.bytes);
         self.bytes.extend_from_slice(frame);
-        self.note(lane, self.bytes.len().saturating_sub(start));
+        self.note(lane, self.bytes.len().saturating_sub(start), false);
         let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST) };
-        while self.droppable.is_over(budget) {
-            let Some(oldest) = self.frames.iter().position(|(_, lane)| *lane == Lane::Droppable) else {
-                break;
-            };
-            self.remove(oldest);
-        }
+        self.drop_oldest(|droppable| droppable.is_over(budget));
         if lane == Lane::Reliable && self.reliable.is_over(self.reliable.max) {
             Err(Overflow)
         } else {
@@ -182,11 +309,9 @@ impl Queue {
     }
 
     /// Counts a frame of `len` bytes that has been appended.
-    fn note(&mut self, lane: Lane, len: usize) {
-        self.frames.push_back((self.bytes.len(), lane));
-        let waiting = self.waiting(lane);
-        waiting.frames = waiting.frames.saturating_add(1);
-        waiting.bytes = waiting.bytes.saturating_add(len);
+    fn note(&mut self, lane: Lane, len: usize, once: bool) {
+        self.frames.push_back(Frame::Own { lane, once, len });
+        self.waiting(lane).add(len);
     }
 
     const fn waiting(&mut self, lane: Lane) -> &mut Waiting {
@@ -203,134 +328,155 @@ impl Queue {
         if len == 0 {
             return Ok(());
         }
-        self.note(Lane::Reliable, len);
+        self.note(Lane::Reliable, len, false);
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
     /// Bytes of the transport's own, as they are. Over budget, the connection is to be closed, as with reliable frames.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        self.bytes.extend_from_slice(bytes);
-        self.note(Lane::Reliable, bytes.len());
-        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
+        self.push_bytes(bytes, false)
     }
 
     /// The same for bytes that say nothing new as long as those of the last time wait.
     pub(crate) fn push_once(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        if self.once.is_some() {
+        if core::mem::replace(&mut self.once, true) {
             return Ok(());
         }
-        let pushed = self.push_raw(bytes);
-        self.once = Some(self.bytes.len());
-        pushed
+        self.push_bytes(bytes, true)
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8], once: bool) -> Result<(), Overflow> {
+        self.bytes.extend_from_slice(bytes);
+        self.note(Lane::Reliable, bytes.len(), once);
+        if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
     /// All that waits, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.frames.clear();
-        self.once = None;
-        self.held = None;
+        if self.frames.capacity() > 64 {
+            self.frames = VecDeque::new();
+        }
+        self.once = false;
         for lane in [Lane::Reliable, Lane::Droppable] {
             let waiting = self.waiting(lane);
             (waiting.frames, waiting.bytes) = (0, 0);
         }
-        if self.frames.capacity() > 64 {
-            self.frames = VecDeque::new();
-        }
-        core::mem::take(&mut self.bytes)
+        let mut bytes = core::mem::take(&mut self.bytes);
+        bytes.drain(..core::mem::take(&mut self.start));
+        bytes
     }
 
-    /// What is to be written next: a frame that is shared with other queues, or whole frames, `most` bytes of them or one. The rest can
-    /// still be dropped. `buffer` lends memory to what is taken out.
-    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Next {
-        let limit = match self.held.as_mut().and_then(|held| held.frames.front()) {
-            Some((0, _)) => return self.take_held(),
-            Some((at, _)) => *at,
-            None => self.bytes.len(),
-        };
-        Next::Own(self.take_own(most, limit, buffer))
-    }
-
-    /// What follows, if it is another frame that is shared with other queues.
-    pub(crate) fn take_next_held(&mut self) -> Option<Arc<Held>> {
-        self.held.as_ref()?.frames.front().filter(|(at, _)| *at == 0)?;
-        match self.take_held() {
-            Next::Held(frame) => Some(frame),
-            Next::Own(_) => None,
-        }
-    }
-
-    fn take_held(&mut self) -> Next {
-        let Some(held) = &mut self.held else { return Next::Own(Vec::new()) };
-        let Some((_, frame)) = held.frames.pop_front() else { return Next::Own(Vec::new()) };
-        let len = frame.bytes().len();
-        held.bytes = held.bytes.saturating_sub(len);
-        if held.frames.is_empty() {
-            self.held = None;
-        }
-        self.reliable.frames = self.reliable.frames.saturating_sub(1);
-        self.reliable.bytes = self.reliable.bytes.saturating_sub(len);
-        Next::Held(frame)
-    }
-
-    /// The queue's own bytes that are to be written next, of the first `limit`.
-    fn take_own(&mut self, most: usize, limit: usize, buffer: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-        let mut count: usize = 0;
-        let mut end = 0;
-        for (frame_end, _) in &self.frames {
-            if count > 0 && *frame_end > most || *frame_end > limit {
+    /// What is to be written next: `most` bytes of whole frames, or one frame. The rest can still be dropped. `buffer` lends memory to
+    /// what is taken out.
+    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Batch {
+        let mut batch = Batch::default();
+        let mut own: usize = 0;
+        while let Some(frame) = self.frames.front() {
+            let left = batch.left.saturating_add(frame.len());
+            let full = left > most || batch.held.len() >= HELD_AT_ONCE;
+            if batch.left > 0 && full {
                 break;
             }
-            (end, count) = (*frame_end, count.saturating_add(1));
+            let lane = frame.lane();
+            self.waiting(lane).remove(left.saturating_sub(batch.left));
+            batch.left = left;
+            match self.frames.pop_front() {
+                Some(Frame::Own { once, len, .. }) => {
+                    own = own.saturating_add(len);
+                    self.once &= !once;
+                }
+                Some(Frame::Held { head, frame }) => {
+                    own = own.saturating_add(head as usize);
+                    batch.held.push_back((own, frame));
+                }
+                None => break,
+            }
         }
-        if end >= self.bytes.len() && self.held.is_none() {
-            return self.take();
+        let end = self.start.saturating_add(own);
+        if end >= self.bytes.len() {
+            batch.own = core::mem::take(&mut self.bytes);
+            batch.done = core::mem::take(&mut self.start);
+            batch.held.iter_mut().for_each(|(at, _)| *at = at.saturating_add(batch.done));
+        } else if own > 0 {
+            batch.own = buffer();
+            batch.own.extend_from_slice(self.bytes.get(self.start..end).unwrap_or(&[]));
+            #[cfg(test)]
+            {
+                self.moved = self.moved.saturating_add(own);
+            }
+            self.start = end;
+            self.close_up();
+            if self.bytes.capacity() / 2 > self.bytes.len() {
+                self.bytes.shrink_to_fit();
+            }
         }
-        let mut out = buffer();
-        out.extend_from_slice(self.bytes.get(..end).unwrap_or(&[]));
-        let mut start = 0;
-        for (frame_end, lane) in self.frames.drain(..count).collect::<Vec<_>>() {
-            let waiting = self.waiting(lane);
-            waiting.frames = waiting.frames.saturating_sub(1);
-            waiting.bytes = waiting.bytes.saturating_sub(frame_end.saturating_sub(start));
-            start = frame_end;
+        if self.frames.capacity() > 64 && self.frames.capacity() / 4 > self.frames.len() {
+            self.frames.shrink_to(self.frames.len().saturating_mul(2));
         }
-        self.bytes.drain(..end);
-        for (frame_end, _) in &mut self.frames {
-            *frame_end = frame_end.saturating_sub(end);
-        }
-        self.once = self.once.filter(|once| *once > end).map(|once| once.saturating_sub(end));
-        for (at, _) in self.held.iter_mut().flat_map(|held| &mut held.frames) {
-            *at = at.saturating_sub(end);
-        }
-        if self.bytes.capacity() / 2 > self.bytes.len() {
-            self.bytes.shrink_to_fit();
-        }
-        out
+        batch
     }
 
     /// Lends memory to a queue that has none.
     pub(crate) fn lend(&mut self, buffer: Vec<u8>) {
+        self.lend_if_none(|| buffer);
+    }
+
+    fn lend_if_none(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
         if self.bytes.capacity() == 0 {
-            self.bytes = buffer;
+            self.bytes = buffer();
         }
     }
 
-    fn remove(&mut self, index: usize) {
-        let start =
-            index.checked_sub(1).and_then(|before| self.frames.get(before)).map_or(0, |(end, _)| *end);
-        let Some((end, _)) = self.frames.remove(index) else { return };
-        self.bytes.drain(start..end);
-        let len = end.saturating_sub(start);
-        for (end, _) in self.frames.iter_mut().skip(index) {
-            *end = end.saturating_sub(len);
+    /// Gives up the room of what has been taken, if that is more than what waits: no byte pays for being moved more than once.
+    fn close_up(&mut self) {
+        if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..core::mem::take(&mut self.start));
+            #[cfg(test)]
+            {
+                self.moved = self.moved.saturating_add(self.bytes.len());
+            }
         }
-        self.once = self.once.map(|once| if once >= end { once.saturating_sub(len) } else { once });
-        for (at, _) in self.held.iter_mut().flat_map(|held| &mut held.frames).filter(|(at, _)| *at >= end) {
-            *at = at.saturating_sub(len);
+    }
+
+    /// Drops droppable frames, the oldest first, while there are too many.
+    fn drop_oldest(&mut self, too_many: impl Fn(&Waiting) -> bool) {
+        if !too_many(&self.droppable) {
+            return;
         }
-        self.droppable.frames = self.droppable.frames.saturating_sub(1);
-        self.droppable.bytes = self.droppable.bytes.saturating_sub(len);
-        self.dropped = self.dropped.saturating_add(1);
+        // As a rule they are the oldest of all.
+        while let Some(Frame::Own { lane: Lane::Droppable, len, .. }) = self.frames.front() {
+            if !too_many(&self.droppable) {
+                break;
+            }
+            self.droppable.remove(*len);
+            self.start = self.start.saturating_add(*len);
+            self.dropped = self.dropped.saturating_add(1);
+            self.frames.pop_front();
+        }
+        self.close_up();
+        if !too_many(&self.droppable) {
+            return;
+        }
+        let Self { bytes, frames, droppable, dropped, .. } = self;
+        let (mut from, mut to) = (self.start, self.start);
+        frames.retain(|frame| {
+            let len = frame.own();
+            let end = from.saturating_add(len);
+            let goes = frame.lane() == Lane::Droppable && too_many(droppable);
+            if goes {
+                droppable.remove(len);
+                *dropped = dropped.saturating_add(1);
+            } else {
+                if from != to {
+                    bytes.copy_within(from..end, to);
+                }
+                to = to.saturating_add(len);
+            }
+            from = end;
+            !goes
+        });
+        bytes.truncate(to);
     }
 }
 
@@ -402,11 +548,12 @@ mod tests {
         assert_eq!((queue.take(), queue.dropped), (vec![7; 1000], 200));
     }
 
-    fn own(next: Next) -> Vec<u8> {
-        match next {
-            Next::Own(bytes) => bytes,
-            Next::Held(frame) => frame.bytes().to_vec(),
-        }
+    /// What is written with one call.
+    fn own(batch: Batch) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let all = batch.pieces(&mut slices).iter().flat_map(|piece| piece.to_vec()).collect::<Vec<u8>>();
+        assert_eq!(all.len(), batch.len());
+        all
     }
 
     /// F-46
@@ -428,17 +575,116 @@ mod tests {
         assert_eq!((queue.dropped, queue.len(), queue.reliable().0, queue.share()), (1, 1002, 702, 700));
         let mut written = Vec::new();
         while !queue.is_empty() {
-            written.push(own(queue.take_next(200, Vec::new)));
+            written.push(own(queue.take_next(400, Vec::new)));
         }
-        let expected =
-            [[[1; 100], [2; 100]].concat(), b"rr".to_vec(), vec![7; 500], vec![8; 200], vec![9; 100]];
-        assert_eq!(written, expected);
+        let first = [&[1; 100][..], &[2; 100], b"rr"].concat();
+        assert_eq!(written, [first, vec![7; 500], [&[8; 200][..], &[9; 100]].concat()]);
         assert_eq!((queue.len(), queue.memory(), queue.reliable().0), (0, 0, 0));
         assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
         // Over its own limit a connection is closed whoever else waits for the same.
         let same = frames.hold(&[7; 800], &waiting);
         queue.push_held(&FRAMING, same.clone()).unwrap();
         assert_eq!(queue.push_held(&FRAMING, same), Err(Overflow));
+    }
+
+    /// F-46: a head is no frame of its own, wherever the framing has one: one frame is admitted however large.
+    #[test]
+    fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
+        const UNITS: Cutter<Datagram> = Cutter::Lanes(Datagram { max: 0 });
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        let mut queue = Queue::new(1000);
+        let frame = frames.hold(&[7; 60_000], &waiting);
+        assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
+        assert_eq!(queue.reliable().0, 60_003);
+        assert_eq!(queue.push_held(&UNITS, frame.clone()), Err(Overflow));
+        queue.take();
+        // Also when what is being written now was another one.
+        for _ in 0..2 {
+            assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
+            assert_eq!(queue.take_next(10, Vec::new).len(), 60_003);
+        }
+    }
+
+    /// F-46: what waits is taken out with work in proportion to it, and head and frame are written together.
+    #[test]
+    fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
+        const UNITS: Cutter<Datagram> = Cutter::Lanes(Datagram { max: 0 });
+        const FRAMES: usize = 32 * 1024;
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        for own in [false, true] {
+            let mut queue = Queue::new(usize::MAX);
+            let frame = frames.hold(&[7; 64], &waiting);
+            for _ in 0..FRAMES {
+                queue.push_held(&UNITS, frame.clone()).unwrap();
+                if own {
+                    queue.push(&UNITS, Lane::Reliable, &[8; 64], true, Vec::new).unwrap();
+                }
+            }
+            let (bytes, mut calls, mut all) = (queue.bytes.len(), 0, Vec::new());
+            while !queue.is_empty() {
+                all.extend(own_and_advanced(queue.take_next(64 * 1024, Vec::new)));
+                calls += 1;
+            }
+            assert!(calls <= FRAMES / HELD_AT_ONCE + 1, "{calls} calls");
+            assert!(queue.moved <= 2 * bytes, "{} of {bytes} bytes moved", queue.moved);
+            let unit = |n: u8| [&[0, 65, 0][..], &[n; 64]].concat();
+            let each = if own { [unit(7), unit(8)].concat() } else { unit(7) };
+            assert!(all == each.repeat(FRAMES));
+        }
+    }
+
+    /// The same, as a system takes it that takes some of it each time.
+    fn own_and_advanced(mut batch: Batch) -> Vec<u8> {
+        let (mut all, mut n) = (Vec::new(), 1);
+        while !batch.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let pieces = batch.pieces(&mut slices).iter().flat_map(|piece| piece.iter().copied());
+            let some: Vec<u8> = pieces.take(n).collect();
+            assert_eq!(some.len(), n.min(batch.len()));
+            batch.advance(some.len());
+            all.extend(some);
+            n = (n * 7 + 13) % 2000 + 1;
+        }
+        assert!(batch.held.is_empty());
+        all
+    }
+
+    #[test]
+    fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
+        const UNITS: Cutter<Datagram> = Cutter::Lanes(Datagram { max: 0 });
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        let mut queue = Queue::new(usize::MAX);
+        queue.push_held(&UNITS, frames.hold(&[7; 50_000], &waiting)).unwrap();
+        push(&mut queue, Lane::Reliable, b"behind").unwrap();
+        let mut batch = queue.take_next(64 * 1024, Vec::new);
+        batch.advance(20_000);
+        assert!(batch.shrink(4096, 40_000).is_none());
+        batch.advance(20_000);
+        // It is not so large that it would not do to keep it for a little.
+        assert!(batch.shrink(4096, 60_000).is_none());
+        assert!(batch.shrink(4096, 40_000).is_some());
+        assert_eq!((batch.len(), batch.memory()), (10_009, 10_009));
+        assert_eq!(batch.one_piece(), Some(&[&[7; 10_003][..], b"behind"].concat()[..]));
+        batch.advance(10_000);
+        assert!(batch.shrink(4096, 40_000).is_some());
+        assert_eq!(own_and_advanced(batch), [&[7; 3][..], b"behind"].concat());
+        assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    /// C-06: droppable frames go wherever they are, and nothing else.
+    #[test]
+    fn c_06_droppable_frames_go_from_between_others() {
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        let mut queue = Queue::new(1000);
+        for n in 0..3 {
+            push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
+            push(&mut queue, Lane::Reliable, &[n; 5]).unwrap();
+            queue.push_held(&FRAMING, frames.hold(&[n; 7], &waiting)).unwrap();
+            frames.forget();
+        }
+        queue.drop_droppable();
+        assert_eq!((queue.dropped, queue.droppable(), queue.len()), (3, 0, 36));
+        assert_eq!(own(queue.take_next(100, Vec::new)), [[0; 12], [1; 12], [2; 12]].concat());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig,
     VarInt,
 };
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
@@ -274,8 +274,8 @@ impl Held {
         if self.is_full() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// A copy of `bytes` that counts for as long as it exists.
-    fn copy(self: &Arc<Self>, bytes: &[u8], datagram: bool) -> Bytes {
+    /// `bytes`, which count for as long as they exist.
+    fn lend(self: &Arc<Self>, bytes: Box<[u8]>, datagram: bool) -> Bytes {
         let cost = bytes.len().saturating_add(OVERHEAD);
         // In this order, or the sum of all could be written off before it is added to.
         self.budgets.waiting.fetch_add(cost, Relaxed);
@@ -289,7 +289,7 @@ impl Held {
             }
             stream.chunks = stream.chunks.saturating_add(1);
         }
-        Bytes::from_owner(Loan { bytes: bytes.into(), cost, datagram, held: self.clone() })
+        Bytes::from_owner(Loan { bytes, cost, datagram, held: self.clone() })
     }
 
     /// Grants what the client may send: a share of what is left, so that there is always something for those who come later.
@@ -392,15 +392,29 @@ impl QuicStream {
 
     /// Takes a chunk of `bytes` at most. What QUIC does not take of it at once waits here for the next call.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    /// The same for bytes that lie in several places: one chunk is filled from as many as fit.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         core::task::ready!(self.poll_flush(cx))?;
         if self.held.poll_room(cx).is_pending() {
             return Poll::Pending;
         }
-        let chunk = bytes.get(..CHUNK).unwrap_or(bytes);
-        self.rest = self.held.copy(chunk, false);
+        let len = pieces.iter().fold(0, |sum: usize, piece| sum.saturating_add(piece.len())).min(CHUNK);
+        let mut chunk = Vec::with_capacity(len);
+        for piece in pieces {
+            let room = len.saturating_sub(chunk.len());
+            chunk.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        }
+        self.rest = self.held.lend(chunk.into_boxed_slice(), false);
         match self.poll_flush(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            _ => Poll::Ready(Ok(chunk.len())),
+            _ => Poll::Ready(Ok(len)),
         }
     }
 
@@ -446,7 +460,7 @@ impl Datagrams {
         // Asked only where it is likely.
         let full = self.held.datagrams.load(Relaxed) > SEND_DATAGRAMS / 2
             && self.connection.datagram_send_buffer_space() < frame.len();
-        let sent = self.connection.send_datagram(self.held.copy(frame, true)).is_ok();
+        let sent = self.connection.send_datagram(self.held.lend(frame.into(), true)).is_ok();
         if sent && full {
             self.held.dropped.fetch_add(1, Relaxed);
         }

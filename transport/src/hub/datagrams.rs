@@ -1,7 +1,6 @@
 //! The UDP side of connections: binding a source to its TCP connection, and the datagrams of those that are bound.
 
 use super::direct::Introduced;
-use super::link::Link;
 use super::shared::{Core, Shared, count};
 use super::sources::Source;
 use crate::lanes::{self, Control, Cookie, Nonce, ServerHello, Tag, Wishes, datagram};
@@ -153,24 +152,15 @@ impl<S: Session> Core<S> {
     }
 
     /// What a client's transport says on the TCP side.
-    pub(super) fn control(
-        &mut self,
-        shared: &Shared<S>,
-        now: Instant,
-        peer: PeerId,
-        link: &Link<S::Framing>,
-        body: &[u8],
-    ) {
+    pub(super) fn control(&mut self, shared: &Shared<S>, now: Instant, peer: PeerId, body: &[u8]) {
         let Some(Route::Udp(route)) = self.routes.get_mut(peer) else { return };
         match Control::read(body) {
             Some(Control::Confirm(nonce)) => {
                 if let Some((_, to)) = route.challenge.take_if(|(sent, _)| *sent == nonce) {
                     (route.bound, route.pinged) = (Some(to), now);
-                    if link.push_control(Control::Bound, shared, &mut self.wakers).is_err() {
-                        self.overflown.push(peer);
-                        return;
+                    if self.say(shared, peer, Control::Bound) {
+                        self.introduce(shared, now, peer);
                     }
-                    self.introduce(shared, now, peer);
                 }
             }
             Some(Control::Down) => {

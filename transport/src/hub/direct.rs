@@ -84,12 +84,4 @@ impl<S: Session> Core<S> {
         // A wildcard socket of IPv6 sees IPv4 addresses in its own clothes.
         Some((SocketAddr::new(bound.ip().to_canonical(), bound.port()), route.introduced.as_mut()?))
     }
-
-    fn say(&mut self, shared: &Shared<S>, peer: PeerId, control: Control) {
-        if let Some(link) = self.links.get(peer).cloned() {
-            if link.push_control(control, shared, &mut self.wakers).is_err() {
-                self.overflown.push(peer);
-            }
-        }
-    }
 }

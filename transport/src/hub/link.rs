@@ -4,10 +4,10 @@ use super::partial::{AGAIN, Claim, Course, OWN};
 use super::shared::{Fed, Shared, Side, count};
 use crate::grace::EXCUSE;
 use crate::{
-    held::{Frames, Held},
+    held::Frames,
     lanes::{Control, Cutter, put_control},
     net::Stream,
-    queue::{Next, Overflow, Queue},
+    queue::{Batch, Overflow, Queue, SLICES},
 };
 use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 use std::io::IoSlice;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Sleep;
 use voxwire_core::{Bucket, FrameBuf, FrameError, Framing, Instant, Lane, PeerId, Session, Via};
 
@@ -34,8 +34,6 @@ const HOARD: usize = 4 * 1024;
 /// A reliable frame of so many bytes is held once for all who wait for the same; one of so many for those who take nothing now.
 const HELD: usize = 1024;
 const HELD_IF_BLOCKED: usize = 64;
-/// So many held frames are written with one call.
-const WRITTEN_AT_ONCE: usize = 16;
 
 /// How long a connection that is not read may have been gone before that is noticed by the next sweep.
 const WATCH: Duration = Duration::from_secs(1);
@@ -70,10 +68,10 @@ pub(super) struct State<F> {
     blocked_since: Option<Instant>,
     /// Bytes that the task has taken and not written yet.
     writing: usize,
-    /// What it holds for them alone.
+    /// What is held for them alone.
     out: usize,
-    /// What it is writing of, where others wait for that, too.
-    held: Vec<Weak<Held>>,
+    /// They themselves, while the task waits for the peer to take them.
+    parked: Batch,
     /// The task waits for something to write, and not for the peer to take what is being written.
     hungry: bool,
     /// Write what waits, at most until then, and close: nothing more is read.
@@ -124,7 +122,7 @@ impl<F: Framing> Link<F> {
             blocked_since: None,
             writing: 0,
             out: 0,
-            held: Vec::new(),
+            parked: Batch::default(),
             hungry: false,
             closing: None,
             unanswered: 0,
@@ -175,6 +173,9 @@ impl<F: Framing> Link<F> {
         wakers: &mut Vec<Waker>,
     ) -> Result<u64, NotTaken> {
         let mut state = self.lock();
+        if state.cut.is_some() {
+            return Ok(0);
+        }
         let State { framing, queue, waker, hungry, writing, blocked_since, .. } = &mut *state;
         // The clock is read only where it matters.
         let patience = shared.settings.patience;
@@ -215,20 +216,24 @@ impl<F: Framing> Link<F> {
         Ok(queue.dropped.saturating_sub(before))
     }
 
-    /// Queues something of the transport's own; nothing where too much waits, for this connection or, if some of it waits for this one,
-    /// for all together. One BOUND is enough until it has been taken.
+    /// Queues something of the transport's own; nothing where too much waits, for this connection or, if some of it waits for this one
+    /// and no `room` has been made, for all together. One BOUND is enough until it has been taken.
     pub(super) fn push_control<S: Session>(
         &self,
         control: Control,
+        room: bool,
         shared: &Shared<S>,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), NotTaken> {
         let mut bytes = Vec::new();
         put_control(control, &mut bytes);
         let mut state = self.lock();
+        if state.cut.is_some() {
+            return Ok(());
+        }
         let waiting = state.queue.len().saturating_add(state.writing);
         let slow = waiting > OWN_WAITING || state.blocked_since.is_some() && waiting > HOARD;
-        if slow && shared.waiting.load(Relaxed) > shared.settings.waiting {
+        if slow && !room && shared.waiting.load(Relaxed) > shared.settings.waiting {
             return Err(NotTaken::Crowded);
         }
         let memory = state.queue.memory();
@@ -260,25 +265,35 @@ impl<F: Framing> Link<F> {
         state.rouse()
     }
 
-    /// What is held for the connection, if that is more than it takes to say little.
+    /// What is held for the connection, if that is more than it takes to say little, and it is not being cut already.
     pub(super) fn hoard(&self) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);
-        let written =
-            || state.held.iter().fold(0, |sum: usize, held| sum.saturating_add(Held::share_of_one(held)));
-        let held = || state.queue.share().saturating_add(written()).saturating_add(lent);
-        (waiting > HOARD).then(|| state.queue.memory().saturating_add(state.out).saturating_add(held()))
+        if waiting <= HOARD || state.cut.is_some() {
+            return None;
+        }
+        let own = state.queue.memory().saturating_add(state.out);
+        Some(
+            own.saturating_add(state.queue.share()).saturating_add(state.parked.share()).saturating_add(lent),
+        )
     }
 
-    /// Throws away what waits: the connection is being cut.
-    pub(super) fn empty(&self, waiting: &AtomicUsize) {
+    /// Throws away what waits: the connection is being cut. Returns what is still held for it until its task has seen that.
+    pub(super) fn empty(&self, waiting: &AtomicUsize) -> usize {
         let mut state = self.lock();
         let memory = state.queue.memory();
         state.queue.take();
         note(waiting, memory, state.queue.memory());
+        if !state.parked.is_empty() {
+            state.parked = Batch::default();
+            note(waiting, state.out, 0);
+            (state.out, state.writing) = (0, 0);
+        }
+        let out = state.out;
         drop(state);
         #[cfg(feature = "quic")]
         self.quic.as_ref().inspect(|quic| quic.abandon());
+        out
     }
 
     /// Whether the connection has ended under a session that lets it wait. What was sent before still counts where it only sent too fast.
@@ -426,9 +441,6 @@ where
         shaking: None,
         silent_at: None,
         ingress: Bucket::default(),
-        out: Vec::new(),
-        held: Vec::new(),
-        written: 0,
         phase: Phase::Open,
         nap: None,
         halted: false,
@@ -498,11 +510,6 @@ struct Driver<S: Session> {
     /// When the peer will have been silent for longer than it said it would be.
     silent_at: Option<Instant>,
     ingress: Bucket,
-    /// Being written, from `written` on.
-    out: Vec<u8>,
-    /// Being written instead: frames that others wait for, too, the last one first. `written` counts in that which is written now.
-    held: Vec<Arc<Held>>,
-    written: usize,
     phase: Phase,
     nap: Option<Pin<Box<Sleep>>>,
     /// It is we who do not read: it is looked from time to time whether the peer is there still.
@@ -897,13 +904,13 @@ impl<S: Session> Driver<S> {
 
     /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut batch = core::mem::take(&mut self.link.lock().parked);
         let mut taken = false;
         loop {
-            if self.held.is_empty() && self.written == self.out.len() {
-                self.give_up_out();
+            if batch.is_empty() {
+                self.give_back_written(core::mem::take(&mut batch).into_memory());
                 let mut state = self.link.lock();
-                state.writing = 0;
-                state.held = Vec::new();
+                (state.writing, state.out) = (0, 0);
                 state.unanswered = 0;
                 state.blocked_since = None;
                 if state.queue.is_empty() {
@@ -925,87 +932,43 @@ impl<S: Session> Driver<S> {
                     };
                 }
                 let memory = state.queue.memory();
-                match state.queue.take_next(OWN_WAITING, || self.shared.write_buffers.take()) {
-                    Next::Own(out) => {
-                        (state.writing, state.out) = (out.len(), out.capacity());
-                        self.out = out;
-                    }
-                    Next::Held(first) => {
-                        let mut writing = first.bytes().len();
-                        self.held.push(first);
-                        while self.held.len() < WRITTEN_AT_ONCE && writing < OWN_WAITING {
-                            let Some(next) = state.queue.take_next_held() else { break };
-                            writing = writing.saturating_add(next.bytes().len());
-                            self.held.push(next);
-                        }
-                        self.held.reverse();
-                        state.held = self.held.iter().map(Arc::downgrade).collect();
-                        (state.writing, state.out) = (writing, 0);
-                    }
-                }
+                batch = state.queue.take_next(OWN_WAITING, || self.shared.write_buffers.take());
+                (state.writing, state.out) = (batch.len(), batch.memory());
                 note(&self.shared.waiting, memory, state.queue.memory().saturating_add(state.out));
             }
-            let (written, left) = if self.held.is_empty() {
-                let rest = self.out.get(self.written..).unwrap_or(&[]);
-                (self.stream.poll_write(cx, rest), rest.len())
+            let written = if let Some(piece) = batch.one_piece() {
+                self.stream.poll_write(cx, piece)
             } else {
-                let mut slices = [IoSlice::new(&[]); WRITTEN_AT_ONCE];
-                let mut left: usize = 0;
-                for (slice, held) in slices.iter_mut().zip(self.held.iter().rev()) {
-                    let skipped = if left == 0 { self.written } else { 0 };
-                    let rest = held.bytes().get(skipped..).unwrap_or(&[]);
-                    *slice = IoSlice::new(rest);
-                    left = left.saturating_add(rest.len());
-                }
-                (self.stream.poll_write_vectored(cx, &slices), left)
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                self.stream.poll_write_vectored(cx, batch.pieces(&mut slices))
             };
             match written {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(End::Closed),
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.link.lock().parked = batch;
+                    return Poll::Ready(End::Closed);
+                }
                 Poll::Ready(Ok(n)) => {
-                    self.written = self.written.saturating_add(n);
-                    while let Some(len) = self.held.last().map(|held| held.bytes().len()) {
-                        if self.written < len {
-                            break;
-                        }
-                        self.written = self.written.saturating_sub(len);
-                        self.held.pop();
-                    }
+                    batch.advance(n);
                     taken = true;
                 }
                 Poll::Pending => {
+                    // What is left may take long: it gets no more memory than it needs.
+                    let spent = batch.shrink(HOARD, OWN_WAITING);
                     // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
                     let mut state = self.link.lock();
                     state.sleep(cx);
-                    // What is left may take long: it gets no more memory than it needs.
-                    let rest = match &*self.held {
-                        [] => self.out.get(self.written..),
-                        [.., held] => held.bytes().get(self.written..),
-                    };
-                    let rest = rest.unwrap_or(&[]);
-                    let holds = match &*self.held {
-                        [] => self.out.capacity(),
-                        // Alone, and so large that it would not do to keep it for a little.
-                        [held] if held.bytes().len() > OWN_WAITING => held.bytes().len(),
-                        _ => 0,
-                    };
-                    if holds > HOARD && rest.len() <= holds / 2 {
-                        let smaller = rest.to_vec();
-                        (self.held, state.held) = (Vec::new(), Vec::new());
-                        note(&self.shared.waiting, state.out, smaller.capacity());
-                        let mut out = core::mem::replace(&mut self.out, smaller);
-                        self.written = 0;
-                        out.clear();
-                        out.shrink_to(KEPT);
-                        self.shared.write_buffers.give(out);
-                        state.out = self.out.capacity();
-                    } else if state.held.len() > self.held.len() {
-                        state.held.truncate(self.held.len());
-                    }
-                    state.writing = left;
+                    note(&self.shared.waiting, state.out, batch.memory());
+                    (state.writing, state.out) = (batch.len(), batch.memory());
+                    // Where others can throw it away.
+                    state.parked = batch;
                     if taken {
                         state.unanswered = 0;
                     }
                     state.blocked_since.get_or_insert_with(|| self.shared.clock.now());
+                    drop(state);
+                    if let Some(spent) = spent {
+                        self.lend_written(spent);
+                    }
                     return Poll::Pending;
                 }
             }
@@ -1013,11 +976,13 @@ impl<S: Session> Driver<S> {
     }
 
     /// What has been written is not held any longer.
-    fn give_up_out(&mut self) {
-        let mut out = core::mem::take(&mut self.out);
-        self.held = Vec::new();
-        self.written = 0;
+    fn give_back_written(&self, out: Vec<u8>) {
         note(&self.shared.waiting, out.capacity(), 0);
+        self.lend_written(out);
+    }
+
+    /// Memory that was written from is there for others, but no more than they need.
+    fn lend_written(&self, mut out: Vec<u8>) {
         if out.capacity() > 0 {
             out.clear();
             out.shrink_to(KEPT);
@@ -1066,8 +1031,10 @@ impl<S: Session> Drop for Driver<S> {
     fn drop(&mut self) {
         let mut state = self.link.lock();
         // Whatever was not written waits no more; and nothing is queued from now on.
-        note(&self.shared.waiting, self.out.capacity().saturating_add(state.queue.memory()), 0);
+        note(&self.shared.waiting, state.out.saturating_add(state.queue.memory()), 0);
         state.queue.take();
+        state.parked = Batch::default();
+        state.out = 0;
         let dropped = state.queue.dropped;
         drop(state);
         if dropped > 0 {

@@ -9,7 +9,7 @@ use super::sources::Sources;
 use super::{HubSettings, HubStats};
 use crate::grace::Grace;
 use crate::held::Frames;
-use crate::lanes::{Cutter, Kind, ServerHello};
+use crate::lanes::{Control, Cutter, Kind, ServerHello};
 use crate::net::{is_exhausted, is_its_own};
 use crate::pool::Pool;
 #[cfg(feature = "quic")]
@@ -508,7 +508,7 @@ impl<S: Session> Shared<S> {
                         match kind {
                             Kind::Frame(lane) => core.input(shared, now, Input::Frame { peer, lane, bytes }),
                             Kind::Control => {
-                                core.control(shared, now, peer, link, bytes);
+                                core.control(shared, now, peer, bytes);
                                 if !core.overflown.is_empty() {
                                     core.flush(shared);
                                 }
@@ -712,40 +712,9 @@ impl<S: Session> Core<S> {
                             link.push(lane, frame, false, shared, &mut self.frames, &mut self.wakers);
                         if pushed == Err(NotTaken::Crowded) {
                             let now = *now.get_or_insert_with(|| shared.clock.now());
-                            if now >= self.look_again {
-                                // Whoever hoards most goes, so that the others get what they have to get; those that are being closed first.
-                                let leaving = self.leaving.values().map(|link| (None, link));
-                                let links = self.links.iter().map(|(peer, link)| (Some(peer), link));
-                                let hoards = links.chain(leaving).filter_map(|(peer, link)| {
-                                    Some((peer.is_none(), link.hoard()?, peer, link.clone()))
-                                });
-                                let mut hoards: Vec<_> = hoards
-                                    .filter(|(_, _, peer, _)| {
-                                        peer.is_none_or(|peer| !self.overflown.contains(&peer))
-                                    })
-                                    .collect();
-                                hoards.sort_unstable_by_key(|(leaving, hoard, peer, _)| {
-                                    (*leaving, *hoard, *peer)
-                                });
-                                // More than would do, or the next frame would look for the next one.
-                                let most =
-                                    shared.settings.waiting.saturating_sub(shared.settings.waiting / 8);
-                                let mut excess = shared.waiting.load(Relaxed).saturating_sub(most);
-                                while let Some((_, hoard, peer, hoarder)) =
-                                    hoards.pop().filter(|_| excess > 0)
-                                {
-                                    excess = excess.saturating_sub(hoard);
-                                    hoarder.empty(&shared.waiting);
-                                    match peer {
-                                        Some(peer) => self.overflown.push(peer),
-                                        None => self.wakers.extend(hoarder.cut(true)),
-                                    }
-                                }
-                                // Looking costs more than a frame, and would find nobody else.
-                                if excess > 0 {
-                                    self.look_again = now.saturating_add(LOOK_AGAIN);
-                                }
-                            }
+                            let links = (&self.links, &self.leaving);
+                            let (overflown, wakers) = (&mut self.overflown, &mut self.wakers);
+                            make_room(shared, now, links, overflown, wakers, &mut self.look_again);
                             pushed = link.push(lane, frame, true, shared, &mut self.frames, &mut self.wakers);
                         }
                         match pushed {
@@ -821,6 +790,22 @@ impl<S: Session> Core<S> {
         }
     }
 
+    /// Queues what the transport has to say to a client. False if it has not taken what it had to, and is to be closed.
+    pub(super) fn say(&mut self, shared: &Shared<S>, peer: PeerId, control: Control) -> bool {
+        let Some(link) = self.links.get(peer) else { return true };
+        let mut pushed = link.push_control(control, false, shared, &mut self.wakers);
+        if pushed == Err(NotTaken::Crowded) {
+            let (links, now) = ((&self.links, &self.leaving), shared.clock.now());
+            let (overflown, wakers) = (&mut self.overflown, &mut self.wakers);
+            make_room(shared, now, links, overflown, wakers, &mut self.look_again);
+            pushed = link.push_control(control, true, shared, wakers);
+        }
+        if pushed.is_err() {
+            self.overflown.push(peer);
+        }
+        pushed.is_ok()
+    }
+
     fn leave_route(&mut self, shared: &Shared<S>, peer: PeerId) {
         self.part(shared, peer);
         self.routes.remove(peer);
@@ -863,6 +848,48 @@ impl<S: Session> Core<S> {
         self.wakers.extend(link.cut(true));
         shared.closing.fetch_sub(1, Relaxed);
         true
+    }
+}
+
+type SharedLink<S> = Arc<Link<<S as Session>::Framing>>;
+
+/// All connections together have too much waiting: those go that hoard most, so that the others get what they have to get; those that are
+/// being closed first. They are cut at once, and those of the session are entered among the `overflown`.
+fn make_room<S: Session>(
+    shared: &Shared<S>,
+    now: Instant,
+    (links, leaving): (&PeerSlab<SharedLink<S>>, &BTreeMap<u64, SharedLink<S>>),
+    overflown: &mut Vec<PeerId>,
+    wakers: &mut Vec<Waker>,
+    look_again: &mut Instant,
+) {
+    if now < *look_again {
+        return;
+    }
+    // More than would do, or the next frame would look for the next one.
+    let most = shared.settings.waiting.saturating_sub(shared.settings.waiting / 8);
+    let excess = || shared.waiting.load(Relaxed).saturating_sub(most);
+    // What those who go give back only when their tasks run.
+    let mut soon: usize = 0;
+    for link in overflown.iter().filter_map(|peer| links.get(*peer)) {
+        soon = soon.saturating_add(link.empty(&shared.waiting));
+        wakers.extend(link.cut(true));
+    }
+    let hoarders = links.iter().map(|(peer, link)| (Some(peer), link));
+    let hoarders = hoarders.chain(leaving.values().map(|link| (None, link)));
+    let hoards = hoarders.filter_map(|(peer, link)| Some((peer.is_none(), link.hoard()?, peer, link)));
+    let mut hoards: Vec<_> = hoards.collect();
+    hoards.sort_unstable_by_key(|(leaving, hoard, peer, _)| (*leaving, *hoard, *peer));
+    while excess() > soon {
+        let Some((_, _, peer, hoarder)) = hoards.pop() else { break };
+        // What it shares is free only when nobody else waits for it.
+        soon = soon.saturating_add(hoarder.empty(&shared.waiting));
+        wakers.extend(hoarder.cut(true));
+        overflown.extend(peer);
+    }
+    // Looking costs more than a frame, and would find nobody else.
+    if excess() > 0 {
+        *look_again = now.saturating_add(LOOK_AGAIN);
     }
 }
 
@@ -986,13 +1013,12 @@ mod tests {
     /// F-43: a client that provokes BOUND, PEER and GONE, and never reads, is not queued for without bound.
     #[test]
     fn f_43_what_the_transport_says_to_a_client_that_never_reads_is_bounded() {
-        use crate::lanes::Control;
         let settings = HubSettings::DEFAULT;
         let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
         let side = Side::Lanes { udp: None, direct: false };
         let from = SocketAddr::from(([192, 0, 2, 1], 7));
         let (peer, link) = shared.open(from, &side, Via::Accepted).unwrap();
-        let push = |control| link.push_control(control, &shared, &mut Vec::new());
+        let push = |control| link.push_control(control, false, &shared, &mut Vec::new());
         for _ in 0..100_000 {
             push(Control::Bound).unwrap();
         }
@@ -1005,5 +1031,75 @@ mod tests {
             core.flush(shared);
         });
         assert_eq!((shared.stats().too_slow, shared.stats().waiting), (1, 0));
+    }
+
+    /// A hub where `frames` wait for one connection each, and who they are.
+    fn crowded(waiting: usize, frames: &[Vec<u8>]) -> (Shared<Server>, Vec<PeerId>) {
+        let settings = HubSettings { waiting, backlog: 4 << 20, ..HubSettings::DEFAULT };
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
+        let mut peers = Vec::new();
+        for frame in frames {
+            let side = Side::Lanes { udp: None, direct: false };
+            let (peer, link) =
+                shared.open(SocketAddr::from(([127, 0, 0, 1], 7)), &side, Via::Accepted).unwrap();
+            for (n, part) in frame.chunks(50_000).enumerate() {
+                let part = [&[u8::try_from(n).unwrap()], part].concat();
+                shared.locked(|shared, core, _| {
+                    let Core { frames, wakers, .. } = core;
+                    link.push(Lane::Reliable, &part, true, shared, frames, wakers).unwrap();
+                    frames.forget();
+                });
+            }
+            peers.push(peer);
+        }
+        (shared, peers)
+    }
+
+    fn make_room(shared: &Shared<Server>) -> Vec<PeerId> {
+        shared.locked(|shared, core, now| {
+            let links = (&core.links, &core.leaving);
+            super::make_room(shared, now, links, &mut core.overflown, &mut core.wakers, &mut core.look_again);
+            core.overflown.clone()
+        })
+    }
+
+    /// F-46: who waits for the same as others frees nothing by going: as many go as it takes, and who holds less than their part stays.
+    #[test]
+    fn f_46_room_is_made_until_it_is_there() {
+        let mut waiting = vec![vec![7; 400_000]; 20];
+        waiting.push(vec![8; 10_000]);
+        let (shared, peers) = crowded(400_000, &waiting);
+        assert!(shared.stats().waiting > 400_000);
+        let gone = make_room(&shared);
+        assert!(shared.stats().waiting < 350_000, "{} bytes wait", shared.stats().waiting);
+        assert_eq!((gone.len(), gone.contains(&peers[20])), (20, false));
+        // They are on their way: nobody else goes for them, and nothing is queued for them.
+        shared.waiting.fetch_add(400_000, Relaxed);
+        shared.locked(|_, core, _| core.look_again = Instant::ZERO);
+        shared.locked(|shared, core, _| {
+            let link = core.links.get(peers[0]).unwrap().clone();
+            let before = shared.waiting.load(Relaxed);
+            let Core { frames, wakers, .. } = core;
+            assert_eq!(link.push(Lane::Reliable, &[9; 2000], true, shared, frames, wakers), Ok(0));
+            assert_eq!(shared.waiting.load(Relaxed), before);
+        });
+        // Where that is not enough, the next look has to wait, or each frame would look anew.
+        let gone = make_room(&shared);
+        assert_eq!(gone.iter().filter(|peer| **peer == peers[0]).count(), 1);
+        assert!(shared.locked(|_, core, now| core.look_again > now));
+    }
+
+    /// F-46: somebody to whom the transport has something to say does not go for what others hold.
+    #[test]
+    fn f_46_a_client_is_not_closed_for_what_others_hold_when_the_transport_tells_it_something() {
+        let (shared, peers) = crowded(400_000, &[vec![7; 100_000], vec![8; 400_000]]);
+        shared.locked(|shared, core, _| {
+            assert!(core.say(shared, peers[0], Control::Gone([7; 16])));
+            assert_eq!(core.overflown, [peers[1]]);
+            core.flush(shared);
+            assert!(core.links.get(peers[0]).is_some() && core.links.get(peers[1]).is_none());
+        });
+        assert_eq!(shared.stats().too_slow, 1);
+        assert!(shared.stats().waiting < 150_000);
     }
 }
