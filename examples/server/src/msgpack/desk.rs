@@ -174,6 +174,9 @@ enum Group {
 /// The place of an attempt in its line: whether its connection has failed, when it came (later, for its failures), and a number.
 type Place = (bool, Instant, u64);
 
+/// When the next attempt of a line came, and its number.
+type Age = (Instant, u64);
+
 /// Attempts at one name from one source, in order.
 #[derive(Debug)]
 struct Line {
@@ -188,11 +191,16 @@ struct Line {
 }
 
 impl Line {
-    /// Takes out the attempt that is next.
-    fn pop(&mut self) -> Option<(Place, Attempt)> {
+    /// Which attempt is next.
+    fn next(&self) -> Option<Place> {
         let first = *self.attempts.first_key_value()?.0;
         let failed = self.attempts.range((true, Instant::ZERO, 0)..).next().map(|(place, _)| *place);
-        let place = failed.filter(|_| self.fresh >= FRESH).unwrap_or(first);
+        Some(failed.filter(|_| self.fresh >= FRESH).unwrap_or(first))
+    }
+
+    /// Takes out the attempt that is next.
+    fn pop(&mut self) -> Option<(Place, Attempt)> {
+        let place = self.next()?;
         self.fresh = if place.0 { 0 } else { self.fresh.saturating_add(1) };
         self.attempts.remove_entry(&place)
     }
@@ -202,8 +210,8 @@ impl Line {
 enum Spot {
     /// Its first attempt is being looked at.
     InWork,
-    /// Among the heads of its group and class, under this number.
-    Head(Class, u64),
+    /// Among the heads of its group and class, under this age.
+    Head(Class, Age),
     /// It waits after a failure.
     Later(Instant),
 }
@@ -211,8 +219,8 @@ enum Spot {
 /// The lines of one group and class that can be served.
 #[derive(Debug)]
 struct Turn {
-    /// By when they came to be here.
-    heads: BTreeSet<(u64, u64)>,
+    /// Oldest next attempt first: the pace is shared by all lines of the group, so a line gains nothing by being one of many.
+    heads: BTreeSet<(Age, u64)>,
     /// Served when the class's clock shows this; among equals, by number.
     tag: u64,
     number: u64,
@@ -344,6 +352,7 @@ impl State {
             spot: Spot::InWork,
         });
         entry.attempts.insert(place, attempt);
+        self.update_age(id);
         self.peers.insert(peer, (id, place));
         self.ages.insert(seq, (now, peer));
         if line.is_none() {
@@ -381,16 +390,30 @@ impl State {
     fn enter(&mut self, id: u64, now: Instant) {
         let number = self.number();
         let Some(line) = self.lines.get(&id) else { return };
-        let (class, group) = (self.class(line, now), line.group);
-        self.place(id, Spot::Head(class, number));
+        let Some((_, came, seq)) = line.next() else { return };
+        let (class, group, age) = (self.class(line, now), line.group, (came, seq));
+        self.place(id, Spot::Head(class, age));
         if let Some(turn) = self.turns.get_mut(&(group, class)) {
-            turn.heads.insert((number, id));
+            turn.heads.insert((age, id));
             return;
         }
         let tag = self.clocks[class as usize];
-        let turn = Turn { heads: BTreeSet::from([(number, id)]), tag, number, rests: None };
+        let turn = Turn { heads: BTreeSet::from([(age, id)]), tag, number, rests: None };
         self.turns.insert((group, class), turn);
         self.schedule(group, class, now);
+    }
+
+    /// Another attempt of a line may be next now.
+    fn update_age(&mut self, id: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let (Spot::Head(class, before), Some((_, came, seq))) = (line.spot, line.next()) else { return };
+        if let Some(turn) = self.turns.get_mut(&(line.group, class))
+            && before != (came, seq)
+        {
+            line.spot = Spot::Head(class, (came, seq));
+            turn.heads.remove(&(before, id));
+            turn.heads.insert(((came, seq), id));
+        }
     }
 
     fn class(&self, line: &Line, now: Instant) -> Class {
@@ -610,15 +633,16 @@ impl State {
         let line = self.lines.get_mut(&id)?;
         let attempt = line.attempts.remove(&place);
         if !line.attempts.is_empty() {
+            self.update_age(id);
             return attempt;
         }
         let (group, spot, pair) = (line.group, line.spot, (line.source, line.name, line.register));
         match spot {
             Spot::InWork => return attempt,
             Spot::Later(then) => drop(self.later.remove(&(then, Later::Line(id)))),
-            Spot::Head(class, number) => {
+            Spot::Head(class, age) => {
                 if let Some(turn) = self.turns.get_mut(&(group, class)) {
-                    turn.heads.remove(&(number, id));
+                    turn.heads.remove(&(age, id));
                     if turn.heads.is_empty() {
                         match turn.rests {
                             None => drop(self.order[class as usize].remove(&(turn.tag, turn.number, group))),
@@ -943,6 +967,81 @@ mod tests {
             let seconds = u32::try_from(now.as_nanos() / 1_000_000_000).unwrap();
             assert!(looked_at <= seconds * PACE.per_second + PACE.burst, "{looked_at} in {seconds} s");
             assert!(guessers > 16 || looked_at <= seconds + 16, "{looked_at} in {seconds} s");
+        }
+    }
+
+    /// F-06, F-84: the pace of an address is shared by all names there. Whoever stands in many lines, or has a long one, keeps nobody
+    /// out: the attempt that came first is next.
+    #[test]
+    fn many_lines_at_one_address_keep_nobody_of_it_out() {
+        // The attackers' own accounts that log in there over and over, guesses at ann's name, guesses at eve's, and ever new names.
+        for (known, accounts, at_ann, at_eve, made_up) in [
+            (true, 200, 30, 0, 0),
+            (true, 32, 30, 190, 0),
+            (false, 0, 0, 240, 15),
+            (true, 0, 240, 0, 15),
+            (true, 0, 30, 210, 15),
+        ] {
+            let from = source(1);
+            let mut state = State::new(ANY, &[]);
+            if known {
+                for n in 0..16 {
+                    let_in(&mut state, from, &format!("own {n}"), at(n * 1000));
+                }
+                for name in ["ann", "eve"] {
+                    let_in(&mut state, from, name, at(16_000));
+                }
+            }
+            let name = |n: u32, again: u32| match n {
+                _ if n < accounts => format!("own {}", n % 16),
+                _ if n < accounts + at_ann => "ann".to_string(),
+                _ if n < accounts + at_ann + at_eve => "eve".to_string(),
+                _ => format!("made up {again}"),
+            };
+            let all = accounts + at_ann + at_eve + made_up;
+            let mut now = at(20_000);
+            // Whose of the attackers' connections each is: all but their own accounts connect anew for each guess.
+            let mut roles: HashMap<u32, u32> = HashMap::new();
+            let mut slot = 0;
+            for n in 0..all {
+                slot += 1;
+                roles.insert(slot, n);
+                assert!(state.add(from, attempt(slot, &name(n, slot)), now).is_none());
+            }
+            for came in [60_u64, 110, 160].map(|seconds| at(seconds * 1000)) {
+                let (ann, mut served) = (u32::MAX, None);
+                while served.is_none() && now < came.saturating_add(LONGEST) {
+                    if now == came {
+                        assert!(state.add(from, attempt(ann, "ann"), now).is_none());
+                    }
+                    let mut answered: Vec<u32> =
+                        state.expire(now).iter().map(|attempt| attempt.peer.slot).collect();
+                    if let Ok((line, attempt)) = state.take(now) {
+                        let next = attempt.peer.slot;
+                        let own = roles.get(&next).is_some_and(|n| *n < accounts);
+                        let verdict = if own || next == ann { Verdict::LetIn } else { Verdict::Wrong };
+                        state.done(line, if known || own { verdict } else { Verdict::Wrong }, now);
+                        answered.push(next);
+                    }
+                    for before in answered {
+                        if before == ann {
+                            served = Some(now);
+                            continue;
+                        }
+                        state.gone(PeerId { slot: before, generation: 0 });
+                        let n = roles.remove(&before).unwrap();
+                        slot += 1;
+                        roles.insert(slot, n);
+                        assert!(state.add(from, attempt(slot, &name(n, slot)), now).is_none());
+                    }
+                    now = now.saturating_add(Duration::from_millis(10));
+                }
+                state.gone(PeerId { slot: ann, generation: 0 });
+                let case = (known, accounts, at_ann, at_eve, made_up);
+                let waited = served.map(|then: Instant| then.saturating_duration_since(came));
+                assert!(waited.is_some_and(|waited| waited < LONGEST), "{case:?}: {waited:?}");
+                println!("{case:?} {waited:?}");
+            }
         }
     }
 
