@@ -393,7 +393,7 @@ impl Writer {
                 // The order goes on: the next ones are delivered, and these are not delivered again.
                 Job::Received { peer, username, messages } => {
                     self.undeleted.add(&username, &messages);
-                    let mail = self.store.kept(&username, DELIVERY, self.undeleted.of(&username));
+                    let mail = next_part(&self.store, &username, self.undeleted.of(&username));
                     let job = Job::Received { peer, username, messages: Vec::new() };
                     self.tell(job, Done::Mail(mail.unwrap_or_default()));
                 }
@@ -540,9 +540,28 @@ impl Writer {
     }
 }
 
+/// What is kept for a user and can be delivered next. Empty only if there is no more: nothing follows a part of which nothing is sent.
+fn next_part(store: &Store, username: &[u8], without: &BTreeSet<i64>) -> rusqlite::Result<Vec<Kept>> {
+    loop {
+        let mut part = store.kept(username, DELIVERY, without)?;
+        let before = part.len();
+        part.retain(|Kept { id, body }| {
+            let is_message = ServerMessage::decode(body, &Wire::CLIENT).is_ok();
+            if !is_message {
+                // It is left out from now on.
+                store.skip(*id, "its body is no message");
+            }
+            is_message
+        });
+        if before == 0 || !part.is_empty() {
+            return Ok(part);
+        }
+    }
+}
+
 /// Does one job within a transaction.
 fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<Done> {
-    let mail = |username: &[u8]| store.kept(username, DELIVERY, undeleted.of(username)).map(Done::Mail);
+    let mail = |username: &[u8]| next_part(store, username, undeleted.of(username)).map(Done::Mail);
     Ok(match job {
         Job::Register { username, password, .. } => Done::Outcome(store.register(username, password)?),
         Job::Rehash { username, password } => Done::Outcome(store.rehash(username, password)?),
@@ -560,7 +579,7 @@ fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<
         Job::Admit { username, .. } => mail(username)?,
         Job::Next { username, delivered, .. } => {
             let without = undeleted.of(username).union(delivered).copied().collect();
-            Done::Mail(store.kept(username, DELIVERY, &without)?)
+            Done::Mail(next_part(store, username, &without)?)
         }
         Job::Keep { sender, recipients, body, .. } => Done::Message(store.keep(sender, recipients, body)?),
         Job::Received { username, messages, .. } => {
@@ -662,6 +681,36 @@ mod tests {
         assert!(damaged.load(Relaxed), "nothing is known anew");
         judge(Ok(None), &damaged);
         assert!(!damaged.load(Relaxed));
+    }
+
+    /// F-49: a part of the mail that holds nothing but damaged messages does not end the delivery.
+    #[test]
+    fn what_is_kept_behind_a_part_of_damaged_messages_is_delivered() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-part-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let quotas = Quotas { accounts: 4, contacts: 2, kept: 64, kept_bytes: 1 << 26, database: 1 << 30 };
+        let store = Store::open(&folder, quotas).unwrap();
+        let update = ServerMessage::Whisper { sender: "eve".into(), content: "sound".into() };
+        let mut sound = Vec::new();
+        update.encode(&Wire::SERVER, &mut sound).unwrap();
+        for name in [b"ann", b"eve"] {
+            store.transaction(|store| store.register(name, "$argon2id$v=19$x$y")).unwrap();
+        }
+        // The checksum is right, and so are two parts of 1 MiB each.
+        for body in [&vec![0; DELIVERY], &vec![0; DELIVERY], &sound] {
+            let recipients = [b"ann"[..].into()];
+            let kept = store.transaction(|store| store.keep(b"eve", &recipients, body)).unwrap();
+            assert!(matches!(kept, Keeping::Kept(_)));
+        }
+        let next = Job::Next {
+            peer: PeerId { slot: 0, generation: 0 },
+            username: b"ann"[..].into(),
+            delivered: BTreeSet::new(),
+        };
+        let Ok(Done::Mail(mail)) = perform(&store, &next, &Undeleted::default()) else { panic!() };
+        assert_eq!(mail.iter().map(|kept| &kept.body).collect::<Vec<_>>(), [&sound]);
+        drop(store);
+        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-12: the name of a group that could not be deleted is free all the same.
