@@ -325,10 +325,12 @@ pub enum ServerEvent<'a> {
         /// The client.
         peer: PeerId,
     },
-    /// What was delivered has arrived, and need not be kept any longer.
+    /// Some of what was delivered has arrived, and need not be kept any longer.
     Received {
         /// The client.
         peer: PeerId,
+        /// How many more messages, those that were delivered first.
+        messages: usize,
     },
     /// A client is logged in again with the token that its lost connection had, and what was kept meanwhile can be delivered.
     Resumed {
@@ -336,9 +338,9 @@ pub enum ServerEvent<'a> {
         peer: PeerId,
         /// The connection that was lost.
         lost: PeerId,
-        /// What was delivered to that one has arrived: it came before the answer with the token. Otherwise it is to be delivered
-        /// once more.
-        received: bool,
+        /// How many more of the messages that were delivered to that one have arrived: those that came before the answer with the
+        /// token. What was delivered behind them is to be delivered once more.
+        received: usize,
     },
     /// A user has logged out.
     LoggedOut {
@@ -346,8 +348,9 @@ pub enum ServerEvent<'a> {
         peer: PeerId,
         /// Who it was.
         username: Box<[u8]>,
-        /// What was delivered to it has arrived: it came before the answer to the log-in. Otherwise it is to be delivered once more.
-        received: bool,
+        /// How many more of the messages that were delivered to it have arrived: those that came before the answer to the log-in, or
+        /// that its connection had taken before it asked. What was delivered behind them is to be delivered once more.
+        received: usize,
     },
     /// A user takes part in a call.
     CallJoined {

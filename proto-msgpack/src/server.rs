@@ -21,7 +21,7 @@ use core::{
 };
 use groups::Groups;
 use questions::{Asked, What};
-use users::{Away, Login, Lost, Users};
+use users::{Away, Delivered, Login, Lost, Users};
 use voxwire_core::{
     Bucket, Deadlines, Deferred, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab,
     Rate, Session, SourceRate, name_key,
@@ -221,12 +221,10 @@ struct Peer {
     call: Option<Box<[u8]>>,
     /// The request that is in work.
     waiting: Option<Ticket>,
-    /// What was delivered, in bytes, and not shown to have arrived.
-    delivered: usize,
-    /// It was delivered before the log-in was answered: whoever shows the token has it.
-    delivered_first: bool,
-    /// How often its transport has been asked whether it has that, and has not answered.
-    probes: usize,
+    /// What was delivered, and not shown to have arrived.
+    delivered: Delivered,
+    /// The request in hand may have been made before what its connection has taken: it waited for its turn, or is no request.
+    stale: bool,
     /// Until when no request has its turn because of their rate.
     rests: Instant,
     /// Requests whose turn has not come.
@@ -438,6 +436,9 @@ impl Server {
         if self.peers.get(peer).is_some_and(|state| state.gone.is_some()) {
             return;
         }
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.delivered.answer();
+        }
         // Fails only for messages over the limits, and these were made from messages within them.
         let _ = self.outbox.insist(peer, Lane::Reliable, message, &self.wire);
     }
@@ -468,9 +469,8 @@ impl Server {
             login: None,
             call: None,
             waiting: None,
-            delivered: 0,
-            delivered_first: false,
-            probes: 0,
+            delivered: Delivered::default(),
+            stale: false,
             rests: Instant::ZERO,
             queue: Waiting::default(),
             turn: false,
@@ -535,12 +535,15 @@ impl Server {
         let username = state.login.map(|login| {
             self.users.remove(&login.username, peer);
             let username = login.username.clone();
-            if lost && !login.requests_only && !self.settings.resume.is_zero() {
+            // A REQ socket reconnects by itself, as other sockets do; another client that is there for requests alone logs in for each.
+            let comes_back = !login.requests_only || state.answers_only;
+            if lost && comes_back && !self.settings.resume.is_zero() {
                 let lost = Lost {
                     username: login.username,
+                    requests_only: login.requests_only,
                     call,
                     from,
-                    received: state.delivered_first,
+                    received: state.delivered.before_login(),
                     conduct: state.conduct,
                 };
                 self.away.add(peer, login.token, lost, now.saturating_add(self.settings.resume));
@@ -577,6 +580,7 @@ impl Server {
         let turn = core::mem::take(&mut state.turn);
         let is_update = bytes.starts_with(b"\xa6update") || head(bytes).0.0 == kind::UPDATE;
         state.entering |= state.login.is_none() && is_log_in(bytes);
+        state.stale = turn || is_update;
         // Responses carry no number: a request is answered before the next one is looked at.
         if !is_update && !turn && state.is_busy(now) {
             self.put_off(now, peer, bytes);
@@ -634,9 +638,11 @@ impl Session for Server {
                 }
                 self.frame(now, peer, bytes)
             }
-            Input::Answered { peer } | Input::Written { peer } => Ok(self.has_answered(peer)),
+            Input::Answered { peer } => Ok(self.has_taken(peer, true)),
+            Input::Written { peer } => Ok(self.has_taken(peer, false)),
             Input::AnswersOnly { peer } => {
                 self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?.answers_only = true;
+                self.answer_only(now, peer);
                 Ok(None)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
@@ -696,7 +702,8 @@ impl Session for Server {
             return None;
         }
         if let Some(peer) = self.receipts.pop(now) {
-            return self.received(peer);
+            let due = self.peers.get(peer).map_or(0, |state| state.delivered.due(now));
+            return self.received(peer, due);
         }
         if let Some(group_name) = self.groups.forget_lonely(now, self.settings.lonely) {
             return Some(ServerEvent::GroupForgotten { group_name });

@@ -5,10 +5,10 @@ mod hall;
 
 use core::time::Duration;
 use hall::{Hall, call, create, join, login, register, send, whisper};
-use voxwire_core::{Framing as _, Handler, Input, Lane, Output, PeerId, Progress, Session, Via};
+use voxwire_core::{Framing as _, Handler, Input, Instant, Lane, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::{
-    ClientCommand, ClientSettings, Code, Refusal, Secret, Server, ServerCommand, ServerMessage, Text, Ticket,
-    zmtp,
+    ClientCommand, ClientMessage, ClientSettings, Code, Refusal, Secret, Server, ServerCommand,
+    ServerMessage, Text, Ticket, zmtp,
 };
 
 /// The question that was asked first and is not answered.
@@ -134,6 +134,15 @@ fn m_08_a_group_message_that_nobody_has_and_nobody_keeps_is_refused() {
     }
 }
 
+/// The same user on a connection of the network as it is now.
+fn again(hall: &mut Hall, before: hall::Seat) -> hall::Seat {
+    assert_eq!(hall.code(before, ClientCommand::Logout), "SUCCESS");
+    let (bob, _) = hall.client();
+    hall.ask(bob, login("bob", "geheim"));
+    hall.heard(bob);
+    bob
+}
+
 #[test]
 fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
     let mut hall = Hall::safe();
@@ -146,14 +155,27 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
         });
         hall.wait();
     };
-    deliver(&mut hall);
-    assert_eq!(hall.heard(bob), [r#"Whisper { sender: "ann", content: "late" }"#]);
-    // A request may have been on its way before: it shows nothing.
-    assert_eq!(hall.code(bob, create("room")), "SUCCESS");
     let received = |hall: &mut Hall| {
         let log = hall.office(|_, office, _| office.log.take());
         log.iter().filter(|event| event.starts_with("Received")).count()
     };
+    // What has come when the transport has read it shows with the next request.
+    deliver(&mut hall);
+    assert_eq!(hall.heard(bob), [r#"Whisper { sender: "ann", content: "late" }"#]);
+    assert_eq!(hall.code(bob, create("room")), "SUCCESS");
+    assert_eq!(received(&mut hall), 1);
+    // A request that was on its way before shows nothing.
+    hall.net.latency = Duration::from_millis(10);
+    let bob = again(&mut hall, bob);
+    received(&mut hall);
+    let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
+    hall.sim.with(bob, |client, _, now| client.handle_command(now, create("other"))).unwrap();
+    hall.office(|server, _, now| {
+        let peer = server.connections(b"bob")[0];
+        server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+    });
+    hall.wait();
+    assert_eq!(hall.heard(bob).len(), 2);
     assert_eq!(received(&mut hall), 0);
     hall.sim.run_for(Duration::from_secs(39));
     assert_eq!(received(&mut hall), 1);
@@ -189,14 +211,14 @@ fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_de
         bob
     };
     for first in [true, false] {
-        // Whoever logs out has read what came before the token.
+        // A client that logs out has read what came before the token, and what its transport had read before.
         let mut hall = Hall::safe();
         let bob = deliver(&mut hall, first);
         hall.office(|_, office, _| office.log.take());
         hall.code(bob, ClientCommand::Logout);
         let log = hall.office(|_, office, _| office.log.take()).join("\n");
-        assert!(log.contains(&format!("received: {first} }}")), "{log}");
-        // So has whoever is taken up with the token.
+        assert!(log.contains("received: 1 }"), "{log}");
+        // Of the token alone, only what came before it shows.
         let mut hall = Hall::safe();
         let bob = deliver(&mut hall, first);
         let link = hall.sim.link_between(bob, hall.server).unwrap();
@@ -207,14 +229,17 @@ fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_de
             let peer = PeerId { slot: 50, generation: 0 };
             let (via, from) = (Via::Accepted, Some(([10, 0, 0, 2], 4000).into()));
             server.handle_input(now, Input::Opened { peer, via, from }).unwrap();
-            let message = voxwire_msgpack::ClientMessage::CreateGroup {
+            let message = ClientMessage::CreateGroup {
                 username: "bob".into(),
                 token: "00000000-0000-4000-8000-000000000001".into(),
                 group_name: "room".into(),
             };
             server.receive(now, peer, message).unwrap();
             let told = server.handle_timeout(now).map(|event| format!("{event:?}")).unwrap_or_default();
-            assert!(told.starts_with("Resumed") && told.contains(&format!("received: {first} }}")), "{told}");
+            assert!(
+                told.starts_with("Resumed") && told.contains(&format!("received: {} }}", u8::from(first))),
+                "{told}"
+            );
             office.log.take();
         });
     }
@@ -284,7 +309,7 @@ fn m_08_a_log_out_right_behind_the_first_request_says_that_all_has_arrived() {
         });
         logged_out
     });
-    assert!(received.contains("received: true"), "{received}");
+    assert!(received.contains("received: 1"), "{received}");
 }
 
 /// F-33: as soon as a client's transport has read what was delivered, the next part can follow; whether the client has it, shows as before.
@@ -398,4 +423,171 @@ fn f_38_what_is_kept_stays_until_a_log_in_that_can_receive_it() {
             "{version}: {heard:?}"
         );
     }
+}
+
+/// F-33, F-38: mail of several parts. Each part follows when the connection takes more, also before the client has said anything; what
+/// the log-in, a request or a log-out shows to have arrived does not come again, and nothing is lost.
+#[test]
+fn f_33_mail_of_several_parts_comes_once_however_short_the_session_is() {
+    for dialect in [voxwire_msgpack::Dialect::Zmtp, voxwire_msgpack::Dialect::Plain] {
+        for (part, latency, work) in [(1, 0, 0), (2, 10, 0), (2, 10, 2), (100, 10, 1)] {
+            let mut hall = Hall::safe();
+            let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+            hall.code(bob, ClientCommand::Logout);
+            let texts: Vec<String> = (0..5).map(|n| format!("text {n}")).collect();
+            for text in &texts {
+                assert_eq!(hall.code(ann, whisper("bob", text)), "SUCCESS");
+            }
+            hall.office(|_, office, _| office.part = Some(part));
+            hall.net.latency = Duration::from_millis(latency);
+            let mut heard = Vec::new();
+            for _ in 0..3 {
+                let settings = ClientSettings { dialect, reconnect: None, ..ClientSettings::DEFAULT };
+                let (bob, link) = hall.client_with(settings);
+                hall.ask(bob, login("bob", "geheim"));
+                // Until all parts are there.
+                (0..4).for_each(|_| hall.wait());
+                for n in 0..work {
+                    hall.ask(bob, whisper("ann", &format!("thanks {n}")));
+                }
+                hall.ask(bob, ClientCommand::Logout);
+                heard.extend(hall.heard(bob).into_iter().filter(|event| event.starts_with("Whisper")));
+                hall.sim.disconnect(link);
+                hall.wait();
+            }
+            let case = format!("{dialect:?} {part} {latency} {work}");
+            assert_eq!(heard.len(), texts.len(), "{case}: {heard:?}");
+            assert!(
+                heard.iter().zip(&texts).all(|(event, text)| event.contains(&**text)),
+                "{case}: {heard:?}"
+            );
+            assert_eq!(hall.office(|_, office, _| office.kept.len()), 0, "{case}");
+        }
+    }
+}
+
+/// F-33: a client that says nothing: each part has its own time, and none puts off that of those before it.
+#[test]
+fn f_33_each_part_has_arrived_after_its_own_time() {
+    let mut hall = Hall::safe();
+    let settings = ClientSettings { dialect: voxwire_msgpack::Dialect::Plain, ..ClientSettings::DEFAULT };
+    let (bob, _) = hall.client_with(settings);
+    hall.ask(bob, register("bob", "geheim"));
+    hall.ask(bob, login("bob", "geheim"));
+    hall.office(|_, office, _| drop(office.log.take()));
+    let mut received = 0;
+    for second in 0..100 {
+        if second < 60 && second % 10 == 0 {
+            hall.office(|server, _, now| {
+                let peer = server.connections(b"bob")[0];
+                let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
+                server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+            });
+        }
+        hall.sim.run_for(Duration::from_secs(1));
+        let log = hall.office(|_, office, _| office.log.take());
+        received +=
+            log.iter().filter(|event| event.starts_with("Received") && event.contains("messages: 1")).count();
+        assert_eq!(received, if second < 29 { 0 } else { 6.min((second - 19) / 10) }, "{second}");
+    }
+}
+
+/// What a driver makes of a REQ socket: it takes nothing but answers.
+fn req(server: &mut Server, now: Instant, slot: u32, host: u8) -> PeerId {
+    let peer = PeerId { slot, generation: 0 };
+    let from = Some(([10, 0, 0, host], 4000).into());
+    server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from }).unwrap();
+    server.handle_input(now, Input::AnswersOnly { peer }).unwrap();
+    peer
+}
+
+fn new_group(token: &'static str, group_name: &'static str) -> ClientMessage<'static> {
+    ClientMessage::CreateGroup { username: "bob".into(), token: token.into(), group_name: group_name.into() }
+}
+
+/// F-38: a REQ socket that shows the token of an ordinary log-in, whether that is lost or is still thought to be there, takes it up for
+/// requests alone; what is kept stays.
+#[test]
+fn f_38_a_req_socket_takes_a_log_in_up_for_requests_alone() {
+    for lost in [true, false] {
+        let mut hall = Hall::safe();
+        let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+        let link = hall.sim.link_between(bob, hall.server).unwrap();
+        hall.sim.set_down(bob, true);
+        if lost {
+            hall.sim.disconnect(link);
+            hall.wait();
+            assert_eq!(hall.code(ann, whisper("bob", "kept")), "SUCCESS");
+        }
+        hall.office(|server, _, now| {
+            // Where bob was.
+            let req = req(server, now, 900, 3);
+            server.receive(now, req, new_group("00000000-0000-4000-8000-000000000002", "room")).unwrap();
+            let mut resumed = false;
+            while let Some(event) = server.handle_timeout(now) {
+                resumed |= format!("{event:?}").starts_with("Resumed");
+            }
+            assert!(resumed, "{lost}");
+            assert_eq!(server.username(req), Some(&b"bob"[..]));
+            assert!(!server.is_online(b"bob"), "what is for bob is kept");
+            let update = ServerMessage::Whisper { sender: "ann".into(), content: "kept".into() };
+            server.handle_command(now, ServerCommand::Deliver { peer: req, update }).unwrap_err();
+        });
+        assert_eq!(hall.code(ann, whisper("bob", "meanwhile")), "SUCCESS");
+        assert!(hall.office(|_, office, _| office.kept.contains_key(&b"bob"[..])));
+    }
+}
+
+/// F-38: a REQ socket whose connection is lost reconnects by itself, and its log-in is there for a minute, as all others are.
+#[test]
+fn f_38_a_lost_log_in_of_a_req_socket_is_taken_up() {
+    for (noticed, after, there) in [(true, 59, true), (true, 61, false), (false, 1, true)] {
+        let mut hall = Hall::safe();
+        let bob = hall.user("bob");
+        hall.code(bob, ClientCommand::Logout);
+        let log_in = ClientMessage::Login { username: "bob".into(), password: "geheim".into() };
+        hall.office(|server, office, now| {
+            let before = req(server, now, 900, 7);
+            let event = server.receive(now, before, log_in).unwrap().unwrap();
+            Handler::<Server>::on_event(office, server, now, event);
+            assert_eq!(server.username(before), Some(&b"bob"[..]));
+            if noticed {
+                server.handle_input(now, Input::Closed { peer: before }).unwrap();
+            }
+        });
+        hall.sim.run_for(Duration::from_secs(after));
+        hall.office(|server, _, now| {
+            let again = req(server, now, 901, 7);
+            let event = server.receive(now, again, new_group("00000000-0000-4000-8000-000000000002", "room"));
+            assert_eq!(event.unwrap().is_some(), there, "{noticed} {after}");
+            assert_eq!(server.username(again).is_some(), there);
+            assert!(!server.is_online(b"bob"));
+            // From elsewhere it is worth nothing.
+            let other = req(server, now, 902, 8);
+            let event = server.receive(now, other, new_group("00000000-0000-4000-8000-000000000002", "more"));
+            assert!(event.unwrap().is_none() && server.username(other).is_none());
+        });
+    }
+}
+
+/// F-38: a connection that turns out to take nothing but answers behind its log-in is there for requests from then on.
+#[test]
+fn f_38_a_peer_that_takes_answers_only_behind_its_log_in_is_sent_nothing_else() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.office(|server, office, now| {
+        let peer = server.connections(b"bob")[0];
+        let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
+        server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
+        server.handle_input(now, Input::AnswersOnly { peer }).unwrap();
+        server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap_err();
+        assert!(!server.is_online(b"bob") && server.username(peer).is_some());
+        office.log.take();
+    });
+    assert_eq!(hall.code(ann, whisper("bob", "kept")), "SUCCESS");
+    hall.sim.run_for(Duration::from_secs(100));
+    let log = hall.office(|_, office, _| office.log.take());
+    assert!(log.iter().all(|event| !event.starts_with("Received")), "what was lost did not arrive: {log:?}");
+    assert_eq!(hall.office(|_, office, _| office.kept.len()), 1);
+    assert_eq!(hall.code(bob, ClientCommand::Logout), "SUCCESS");
 }

@@ -213,6 +213,23 @@ impl Delivered {
         self.to.get(&peer).map(|(_, messages)| messages.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// The oldest `n` have arrived.
+    fn arrived(&mut self, peer: PeerId, n: usize) -> Option<(Box<[u8]>, Vec<i64>)> {
+        let (username, messages) = self.to.get_mut(&peer)?;
+        let arrived = (username.clone(), messages.drain(..n.min(messages.len())).collect());
+        if messages.is_empty() {
+            self.to.remove(&peer);
+        }
+        Some(arrived)
+    }
+
+    /// The oldest `n` have arrived, and nothing is known of the others any more.
+    fn end(&mut self, peer: PeerId, n: usize) -> Option<(Box<[u8]>, Vec<i64>)> {
+        let arrived = self.arrived(peer, n);
+        self.to.remove(&peer);
+        arrived
+    }
+
     fn has(&self, peer: PeerId, message: i64) -> bool {
         self.to.get(&peer).is_some_and(|(_, messages)| messages.contains(&message))
     }
@@ -395,9 +412,9 @@ impl Handler<Server> for Registrar {
                     let _ = self.keeper.submit(Job::Next { peer, username, delivered });
                 }
             }
-            ServerEvent::Received { peer } => {
-                let delivered = self.shared.delivered().to.remove(&peer);
-                if let Some((username, messages)) = delivered {
+            ServerEvent::Received { peer, messages } => {
+                let arrived = self.shared.delivered().arrived(peer, messages);
+                if let Some((username, messages)) = arrived {
                     // If that cannot be done now, they are delivered once more.
                     let _ = self.keeper.submit(Job::Received { peer, username, messages });
                 }
@@ -406,14 +423,14 @@ impl Handler<Server> for Registrar {
                 tracing::info!(%peer, name = %name(peer), "back");
                 let username: Box<[u8]> = server.username(peer).unwrap_or_default().into();
                 // There may be more by now.
-                let had = self.shared.delivered().to.remove(&lost).filter(|_| received);
-                let messages = had.map(|(_, messages)| messages).unwrap_or_default();
+                let arrived = self.shared.delivered().end(lost, received);
+                let messages = arrived.map(|(_, messages)| messages).unwrap_or_default();
                 let _ = self.keeper.submit(Job::Received { peer, username, messages });
             }
             ServerEvent::LoggedOut { peer, username, received } => {
                 tracing::info!(%peer, name = ?Text(&username), "logged out");
-                let delivered = self.shared.delivered().to.remove(&peer);
-                if let Some((username, messages)) = delivered.filter(|_| received) {
+                let arrived = self.shared.delivered().end(peer, received);
+                if let Some((username, messages)) = arrived.filter(|(_, messages)| !messages.is_empty()) {
                     let _ = self.keeper.submit(Job::Received { peer, username, messages });
                 }
             }

@@ -91,6 +91,46 @@ fn f_33_kept_recordings_do_not_trickle_to_clients_that_cannot_be_asked() {
     });
 }
 
+/// F-33, F-38: mail of several parts comes once, also if the session is over long before it must have arrived.
+#[test]
+fn f_33_kept_mail_of_several_parts_comes_once_to_short_sessions() {
+    let server = start_with("parts", "");
+    let address = server.address("msgpack zmtp");
+    runtime().block_on(async {
+        let (mut ann, _) = log_in(address, "ann").await;
+        for dialect in [Dialect::Plain, Dialect::Zmtp] {
+            // Each is a part: ten seconds, three bytes a sample.
+            let samples: Vec<i16> = (0..441_000).map(|n| (n % 20_000) as i16 + 300).collect();
+            for _ in 0..3 {
+                let recording = ClientCommand::VoiceMsg {
+                    recipient: "bob".into(),
+                    channels: 1,
+                    sample_rate: 44_100,
+                    samples: samples[..].into(),
+                };
+                assert!(ann.ask(recording).await.ends_with(DONE));
+            }
+            let (mut heard, mut session) = (0, 0);
+            while session < 3 {
+                let mut bob = User::connect(address, dialect).await;
+                bob.send(login("bob", "geheim"));
+                while session > 0 || heard < 3 {
+                    let event = bob.hear().await;
+                    heard += usize::from(event.starts_with("VoiceMsg"));
+                    if session > 0 && event.starts_with("LoggedIn") {
+                        break;
+                    }
+                }
+                // Its answer follows all parts.
+                assert!(bob.ask(whisper("cat", "here")).await.ends_with(DONE), "{dialect:?}");
+                assert!(bob.ask(ClientCommand::Logout).await.ends_with(DONE), "{dialect:?}");
+                session += 1;
+            }
+            assert_eq!(heard, 3, "{dialect:?}");
+        }
+    });
+}
+
 /// F-84: a restart brings everybody back at once, and all are let in. F-40: in the memory of two hashes.
 #[test]
 fn c_04_everybody_who_logs_in_at_once_is_let_in() {

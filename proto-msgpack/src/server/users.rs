@@ -3,7 +3,7 @@
 use super::chat::is_kept;
 use super::{Answer, Asked, Conduct, Peer, REGISTRATION, Server, ServerEvent, What, before_login, key};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{net::IpAddr, time::Duration};
 use voxwire_core::{Bucket, Deadlines, Instant, Lane, NameError, PeerId, Rate, check_name};
@@ -20,6 +20,102 @@ pub(super) struct Login {
     pub(super) token: [u8; 32],
     /// Nothing is delivered to it, and its user is no more there than before.
     pub(super) requests_only: bool,
+}
+
+/// Kept messages that were delivered to a connection and are not shown to have arrived, oldest first. Each has one probe.
+#[derive(Debug, Default)]
+pub(super) struct Delivered {
+    messages: VecDeque<Sent>,
+    /// How many of them came before the answer to the log-in: the token shows that they have arrived.
+    first: usize,
+    /// How many of them came before the answer that was given last.
+    answered: usize,
+    /// How many probes have not been answered: those of the last messages.
+    probes: usize,
+    /// Bytes of the messages that the peer's transport has not been shown to have read.
+    bytes: usize,
+    /// The peer's transport cannot be asked what it has read, only whether its connection takes more.
+    written_only: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    /// Its part of [`Delivered::bytes`].
+    bytes: usize,
+    /// When it must have arrived.
+    until: Instant,
+}
+
+impl Delivered {
+    fn push(&mut self, now: Instant, bytes: usize, receipt: Duration, first: bool) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        let transfer = Duration::from_secs((self.bytes / SLOWEST) as u64);
+        let until = now.saturating_add(receipt).saturating_add(transfer);
+        // Nothing arrives before what was sent before it.
+        let until = self.messages.back().map_or(until, |before| until.max(before.until));
+        self.messages.push_back(Sent { bytes, until });
+        self.probes = self.probes.saturating_add(1);
+        if first {
+            self.first = self.messages.len();
+        }
+    }
+
+    /// An answer to a request follows what was delivered so far.
+    pub(super) fn answer(&mut self) {
+        self.answered = self.messages.len();
+    }
+
+    /// The oldest unanswered probe is answered: the transport has `read` what came before it, or else the connection has taken it. True
+    /// if it was the last one; `None` if there was none.
+    fn probed(&mut self, read: bool) -> Option<bool> {
+        let taken = self.taken();
+        let probed = self.messages.len() >= self.probes;
+        self.probes = self.probes.checked_sub(1)?;
+        self.written_only = !read;
+        if let Some(sent) = self.messages.get_mut(taken).filter(|_| probed && read) {
+            self.bytes = self.bytes.saturating_sub(core::mem::take(&mut sent.bytes));
+        }
+        Some(self.probes == 0)
+    }
+
+    /// How many of them have had their probe answered.
+    fn taken(&self) -> usize {
+        self.messages.len().saturating_sub(self.probes)
+    }
+
+    pub(super) const fn before_login(&self) -> usize {
+        self.first
+    }
+
+    /// How many have arrived, as a request with the token comes in now.
+    fn shown(&self, stale: bool) -> usize {
+        let taken = if self.written_only { self.taken().min(self.answered) } else { self.taken() };
+        if stale { self.first } else { taken.max(self.first) }
+    }
+
+    /// How many have arrived, as a log-out comes in now: its answer follows them.
+    fn shown_by_log_out(&self, stale: bool) -> usize {
+        if stale { self.first } else { self.taken().max(self.first) }
+    }
+
+    /// How many must have arrived by now.
+    pub(super) fn due(&self, now: Instant) -> usize {
+        self.messages.iter().take_while(|sent| sent.until <= now).count()
+    }
+
+    /// Forgets the oldest `n`; returns how many there were.
+    fn forget(&mut self, n: usize) -> usize {
+        let n = n.min(self.messages.len());
+        for sent in self.messages.drain(..n) {
+            self.bytes = self.bytes.saturating_sub(sent.bytes);
+        }
+        self.first = self.first.saturating_sub(n);
+        self.answered = self.answered.saturating_sub(n);
+        if self.messages.is_empty() {
+            self.messages = VecDeque::new();
+        }
+        n
+    }
 }
 
 /// Those who are logged in.
@@ -132,6 +228,14 @@ impl Users {
         self.by_name.get(&*self.key(username))
     }
 
+    /// The connections of a user, those for requests alone included.
+    fn of(&self, username: &[u8]) -> impl Iterator<Item = PeerId> + '_ {
+        let name = self.key(username);
+        let connections = self.by_name.get(&*name).map(|user| &user.connections);
+        let for_requests = self.for_requests.get(&*name);
+        connections.into_iter().chain(for_requests).flatten().copied()
+    }
+
     pub(super) fn get_mut(&mut self, username: &[u8]) -> Option<&mut User> {
         self.by_name.get_mut(&*key(username, self.exact))
     }
@@ -218,10 +322,11 @@ pub(super) struct Away {
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) username: Box<[u8]>,
+    pub(super) requests_only: bool,
     pub(super) call: Option<Box<[u8]>>,
     pub(super) from: Option<IpAddr>,
-    /// It has shown that it had what was delivered.
-    pub(super) received: bool,
+    /// How many of the messages that were delivered to it came before its token.
+    pub(super) received: usize,
     pub(super) conduct: Conduct,
 }
 
@@ -374,15 +479,10 @@ impl Server {
         if token.0.len() != TOKEN_LEN {
             return Err(Refusal::Token);
         }
-        let (peer, username, requests_only) = (*peer, username.clone(), *requests_only);
+        let (peer, username, mut requests_only) = (*peer, username.clone(), *requests_only);
+        requests_only |= self.peers.get(peer).is_some_and(|state| state.answers_only);
         if self.is_crowded(&username) {
             return self.answered(now, ticket, Err(Code::REQUEST_OVER_LIMIT));
-        }
-        if requests_only {
-            // Nobody waits for updates there: the new one has the oldest one's place.
-            if let Some(oldest) = self.users.one_too_many(&username, self.settings.max_connections) {
-                self.expel(now, oldest);
-            }
         }
         let user = self.users.get(&username);
         let shared = user.and_then(|user| user.shared.clone()).filter(|_| self.settings.shared_tokens);
@@ -392,9 +492,7 @@ impl Server {
         let kept = (self.digest)(token);
         let username: Box<[u8]> = self.users.key(&username).into();
         if requests_only {
-            self.users.add_for_requests(&username, peer);
-            let login = Login { username, user: 0, token: kept, requests_only };
-            self.let_in(peer, login);
+            self.log_in_for_requests(now, peer, username, kept);
         } else {
             self.log_in(peer, username, kept, Some(token).filter(|_| self.settings.shared_tokens));
         }
@@ -415,6 +513,35 @@ impl Server {
         // A user in a call hears it on this connection, too, where calls are joined by users.
         if !self.settings.participants_only {
             self.share_call(peer);
+        }
+    }
+
+    /// The same for requests alone.
+    fn log_in_for_requests(&mut self, now: Instant, peer: PeerId, username: Box<[u8]>, token: [u8; 32]) {
+        self.add_for_requests(now, peer, &username);
+        self.let_in(peer, Login { username, user: 0, token, requests_only: true });
+    }
+
+    fn add_for_requests(&mut self, now: Instant, peer: PeerId, username: &[u8]) {
+        // Nobody waits for updates there: the new one has the oldest one's place.
+        if let Some(oldest) = self.users.one_too_many(username, self.settings.max_connections) {
+            self.expel(now, oldest);
+        }
+        self.users.add_for_requests(username, peer);
+    }
+
+    /// `peer` turns out to take nothing but answers: what was delivered to it is lost, and it is there for requests alone.
+    pub(super) fn answer_only(&mut self, now: Instant, peer: PeerId) {
+        let Some(state) = self.peers.get_mut(peer) else { return };
+        state.delivered.forget(usize::MAX);
+        self.receipts.clear(peer);
+        let Some(login) = state.login.as_mut().filter(|login| !login.requests_only) else { return };
+        (login.requests_only, login.user) = (true, 0);
+        let (username, here) = (login.username.clone(), state.gone.is_none());
+        self.leave(peer);
+        self.users.remove(&username, peer);
+        if here {
+            self.add_for_requests(now, peer, &username);
         }
     }
 
@@ -439,16 +566,18 @@ impl Server {
         self.leave(peer);
         let max_frame = before_login(&self.settings);
         let Some(state) = self.peers.get_mut(peer) else { return Ok(None) };
-        // Whoever logs out has read the answer to its log-in, and all that came before it; perhaps not what came behind.
-        let (number, mut received) = (state.number, core::mem::take(&mut state.delivered_first));
-        state.delivered = 0;
-        // It may have shown that just now, without anybody's having been told.
-        let told =
-            |event: &ServerEvent<'_>| matches!(event, ServerEvent::Received { peer: who } if *who == peer);
-        if let Some(at) = self.later.iter().position(told) {
-            self.later.remove(at);
-            received = true;
-        }
+        // The answer follows what its connection has taken, and a client that logs out reads up to it.
+        let number = state.number;
+        let mut received = state.delivered.shown_by_log_out(state.stale);
+        state.delivered.forget(usize::MAX);
+        // It may have shown some of that just now, without anybody's having been told.
+        self.later.retain(|event| match event {
+            ServerEvent::Received { peer: who, messages } if *who == peer => {
+                received = received.saturating_add(*messages);
+                false
+            }
+            _ => true,
+        });
         self.receipts.clear(peer);
         if let Some(login) = state.login.take() {
             self.users.remove(&login.username, peer);
@@ -488,12 +617,11 @@ impl Server {
     ) -> Result<(), Code> {
         let shown = (self.digest)(token.0);
         let state = self.peers.get(peer).ok_or(Code::USER_NOT_CONNECTED)?;
-        let (from, delivered) = (state.from.map(|from| from.ip()), state.delivered_first);
+        let (from, arrived) = (state.from.map(|from| from.ip()), state.delivered.shown(state.stale));
         if let Some(login) = &state.login {
             if *login.username == *self.users.key(username.0) && is_same(&login.token, &shown) {
-                // The log-in's answer came behind what was delivered: who knows the token has it.
-                if delivered {
-                    let event = self.received(peer);
+                if arrived > 0 {
+                    let event = self.received(peer, arrived);
                     self.later.extend(event);
                 }
                 return Ok(());
@@ -524,16 +652,15 @@ impl Server {
                 state.from.map(|from| from.ip()) == from
                     && state.login.as_ref().is_some_and(|login| is_same(&login.token, shown))
             };
-            let user = self.users.get(username.0);
-            let connections = user.map_or(&[][..], |user| &user.connections);
-            let before = connections.iter().find(|before| self.peers.get(**before).is_some_and(is_it));
-            if let Some(&before) = before {
+            let before = self.users.of(username.0).find(|before| self.peers.get(*before).is_some_and(is_it));
+            if let Some(before) = before {
                 let event = self.forget(now, before, true);
                 self.later.extend(event);
                 self.outbox.close(before);
             }
         }
-        if self.is_crowded(username.0) {
+        let answers_only = self.peers.get(peer).is_some_and(|state| state.answers_only);
+        if self.is_crowded(username.0) && !answers_only {
             return false;
         }
         let mut guests = Vec::new();
@@ -541,11 +668,17 @@ impl Server {
         let lost = self.away.take(shown, &known_by, from, &mut guests);
         self.turn_away(guests);
         let Some((before, lost)) = lost else { return false };
-        self.log_in(peer, known_by.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
+        // What is delivered to a peer that takes answers only would be lost.
+        let requests_only = lost.requests_only || answers_only;
+        if requests_only {
+            self.log_in_for_requests(now, peer, known_by.into(), *shown);
+        } else {
+            self.log_in(peer, known_by.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
+        }
         if let Some(state) = self.peers.get_mut(peer) {
             state.conduct = lost.conduct;
         }
-        if let Some(call) = lost.call {
+        if let Some(call) = lost.call.filter(|_| !requests_only) {
             self.take_part(peer, &call);
         }
         self.later.push_back(ServerEvent::Resumed { peer, lost: before, received: lost.received });
@@ -565,19 +698,21 @@ impl Server {
         }
     }
 
-    /// The transport of `peer` has read all that was delivered before one of the questions, or its connection has taken it.
-    pub(super) fn has_answered(&mut self, peer: PeerId) -> Option<ServerEvent<'static>> {
-        let state = self.peers.get_mut(peer)?;
-        state.probes = state.probes.checked_sub(1)?;
-        (state.probes == 0).then_some(ServerEvent::Taken { peer })
+    /// The transport of `peer` has `read` all that was delivered before one of the probes, or its connection has taken it.
+    pub(super) fn has_taken(&mut self, peer: PeerId, read: bool) -> Option<ServerEvent<'static>> {
+        let all = self.peers.get_mut(peer)?.delivered.probed(read)?;
+        all.then_some(ServerEvent::Taken { peer })
     }
 
-    /// `peer` has what was delivered to it.
-    pub(super) fn received(&mut self, peer: PeerId) -> Option<ServerEvent<'static>> {
-        self.receipts.clear(peer);
+    /// `peer` has the oldest `n` messages that were delivered to it.
+    pub(super) fn received(&mut self, peer: PeerId, n: usize) -> Option<ServerEvent<'static>> {
         let state = self.peers.get_mut(peer)?;
-        state.delivered_first = false;
-        (core::mem::take(&mut state.delivered) > 0).then_some(ServerEvent::Received { peer })
+        let messages = state.delivered.forget(n);
+        match state.delivered.messages.front() {
+            Some(next) => self.receipts.set(peer, next.until),
+            None => self.receipts.clear(peer),
+        }
+        (messages > 0).then_some(ServerEvent::Received { peer, messages })
     }
 
     pub(super) fn deliver(
@@ -595,10 +730,11 @@ impl Server {
             What::Login { username, requests_only } => Some((username, *requests_only)),
             _ => None,
         });
-        let requests_only = match &state.login {
-            Some(login) => login.requests_only,
-            None => logging_in.is_some_and(|(_, requests_only)| requests_only),
-        };
+        let requests_only = state.answers_only
+            || match &state.login {
+                Some(login) => login.requests_only,
+                None => logging_in.is_some_and(|(_, requests_only)| requests_only),
+            };
         if requests_only {
             return Err(Refusal::Unexpected { state: "it is there for requests alone", command });
         }
@@ -612,13 +748,12 @@ impl Server {
         }
         let len = self.outbox.send([peer], Lane::Reliable, update, &self.wire)?.len();
         let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
-        // A session of the same connection may have got some before.
-        state.delivered_first = state.login.is_none();
-        state.delivered = state.delivered.saturating_add(len);
-        state.probes = state.probes.saturating_add(1);
+        let first = state.login.is_none();
+        state.delivered.push(now, len, self.settings.receipt, first);
+        if let Some(next) = state.delivered.messages.front() {
+            self.receipts.set(peer, next.until);
+        }
         self.outbox.probe(peer);
-        let transfer = Duration::from_secs((state.delivered / SLOWEST) as u64);
-        self.receipts.set(peer, now.saturating_add(self.settings.receipt).saturating_add(transfer));
         Ok(())
     }
 }
@@ -645,7 +780,8 @@ mod tests {
     fn add(away: &mut Away, n: u32, name: &str, token: u8, from: Option<IpAddr>, until: u64) {
         let (last_violation, bucket) = (at(0), Bucket::default());
         let conduct = Conduct { violations: 0, last_violation, requests: bucket, voice: bucket };
-        let lost = Lost { username: name.as_bytes().into(), call: None, from, received: false, conduct };
+        let (username, requests_only, received) = (name.as_bytes().into(), false, 0);
+        let lost = Lost { username, requests_only, call: None, from, received, conduct };
         away.add(peer(n), [token; 32], lost, at(until));
     }
 

@@ -23,8 +23,10 @@ pub struct Office {
     pub accounts: BTreeMap<Vec<u8>, Vec<u8>>,
     pub contacts: BTreeSet<(Vec<u8>, Vec<u8>)>,
     pub kept: BTreeMap<Vec<u8>, Vec<Owned<ServerMessage<'static>>>>,
-    /// Whose kept messages a connection has been sent.
-    pub delivered: BTreeMap<PeerId, Vec<u8>>,
+    /// Whose kept messages a connection has been sent, and how many that it is not known to have.
+    pub delivered: BTreeMap<PeerId, (Vec<u8>, usize)>,
+    /// How many are delivered at a time: all, unless it is told otherwise.
+    pub part: Option<usize>,
     pub log: Log,
     /// Ask nobody: answers are given by the test.
     pub silent: bool,
@@ -64,6 +66,33 @@ impl Office {
         format!("00000000-0000-4000-8000-{:012}", self.tokens)
     }
 
+    /// Delivers the next part of what is kept for a user.
+    fn deliver(&mut self, server: &mut Server, now: Instant, peer: PeerId, username: &[u8]) {
+        let before = self.delivered.get(&peer).map_or(0, |(_, count)| *count);
+        let kept = self.kept.get(username).into_iter().flatten();
+        for update in kept.skip(before).take(self.part.unwrap_or(usize::MAX)) {
+            // Whoever is there for requests alone takes none.
+            let deliver = ServerCommand::Deliver { peer, update: update.get() };
+            if server.handle_command(now, deliver).is_err() {
+                break;
+            }
+            self.delivered.entry(peer).or_insert_with(|| (username.to_vec(), 0)).1 += 1;
+        }
+    }
+
+    /// A connection has the first `n` that it has been sent.
+    fn arrived(&mut self, peer: PeerId, n: usize) {
+        let Some((username, count)) = self.delivered.get_mut(&peer) else { return };
+        assert!(n <= *count, "{n} of {count}");
+        *count -= n;
+        if let Some(kept) = self.kept.get_mut(username) {
+            kept.drain(..n);
+            if kept.is_empty() {
+                self.kept.remove(username);
+            }
+        }
+    }
+
     fn answer(&mut self, server: &mut Server, now: Instant, event: &ServerEvent<'_>) {
         let allow = |ticket, allowed: bool, code| match allowed {
             true => ServerCommand::Allow { ticket },
@@ -83,15 +112,7 @@ impl Office {
                 match self.accounts.get(&username) {
                     Some(right) if *right == password.0 => {
                         let token = self.token();
-                        for update in self.kept.get(&username).into_iter().flatten() {
-                            let update = update.get();
-                            // Whoever is there for requests alone takes none.
-                            let deliver = ServerCommand::Deliver { peer: *peer, update };
-                            if server.handle_command(now, deliver).is_err() {
-                                break;
-                            }
-                            self.delivered.insert(*peer, username.clone());
-                        }
+                        self.deliver(server, now, *peer, &username);
                         let token = Secret(token.as_bytes());
                         let _ = server.handle_command(now, ServerCommand::Admit { ticket: *ticket, token });
                         return;
@@ -123,17 +144,17 @@ impl Office {
                 }
                 allow(*ticket, kept > 0, Code::USER_NOT_CONNECTED)
             }
-            ServerEvent::Received { peer } => {
-                if let Some(username) = self.delivered.remove(peer) {
-                    self.kept.remove(&username);
+            ServerEvent::Taken { peer } => {
+                if let Some(username) = server.username(*peer).map(<[u8]>::to_vec) {
+                    self.deliver(server, now, *peer, &username);
                 }
                 return;
             }
+            ServerEvent::Received { peer, messages } => return self.arrived(*peer, *messages),
             ServerEvent::LoggedOut { peer, received, .. }
             | ServerEvent::Resumed { lost: peer, received, .. } => {
-                if let Some(username) = self.delivered.remove(peer).filter(|_| *received) {
-                    self.kept.remove(&username);
-                }
+                self.arrived(*peer, *received);
+                self.delivered.remove(peer);
                 return;
             }
             _ => return,
