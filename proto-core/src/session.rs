@@ -24,13 +24,14 @@ pub enum Input<'a> {
         /// The frame, length field included.
         bytes: &'a [u8],
     },
-    /// The peer's transport has read everything that was sent to it before an [`Output::Probe`]; they are answered in order.
+    /// The peer's transport has read everything that was sent to it before an [`Output::Probe`]; they are answered in order. A hub gives
+    /// this, `Written`, and `AnswersOnly`; a client's connection does not.
     Answered {
         /// Which peer.
         peer: PeerId,
     },
-    /// Everything that was sent to the peer before an [`Output::Probe`], which its transport cannot answer, has been written: its
-    /// connection takes more. Once for each.
+    /// Everything that was sent to the peer before an [`Output::Probe`], which its transport cannot answer, has been written, and so has
+    /// all that was sent after it: nothing waits for the peer, and its connection takes more. Once for each.
     Written {
         /// Which peer.
         peer: PeerId,
@@ -132,8 +133,9 @@ pub enum Output<'s> {
         /// The peer.
         peer: PeerId,
     },
-    /// Ask the peer's transport whether it has read everything sent so far: [`Input::Answered`] follows. Where it cannot answer that,
-    /// [`Input::Written`] follows, once everything has been written.
+    /// Ask the peer's transport whether it has read everything sent so far: on a hub, [`Input::Answered`] follows. Where the transport
+    /// cannot answer that, [`Input::Written`] follows, as soon as nothing at all waits for the peer any more: not while more is sent
+    /// than it takes. Neither follows where the connection ends before, nor on a client's connection, which asks nothing.
     Probe {
         /// The peer.
         peer: PeerId,
