@@ -309,6 +309,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        // What came after it had been written off may have been mistaken for what came before.
+        self.budgets.waiting.fetch_sub(self.own.load(Relaxed), Relaxed);
         self.budgets.granted.fetch_sub(self.granted.load(Relaxed), Relaxed);
     }
 }
@@ -538,5 +540,24 @@ impl Inbox {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-46: whatever is lent after a connection has been written off, and in whatever order it comes back, nothing of it counts for good.
+    #[test]
+    fn f_46_what_is_lent_after_it_was_written_off_does_not_count_for_good() {
+        let budgets = QuicBudgets::alone();
+        let held = Held::new(budgets.clone(), usize::MAX);
+        let before = held.copy(&[1; 100], false);
+        held.write_off();
+        let after = held.copy(&[2; 200], true);
+        drop(before);
+        drop(after);
+        drop(held);
+        assert_eq!(budgets.waiting.load(Relaxed), 0);
     }
 }
