@@ -26,7 +26,8 @@ const MISSED: usize = 3;
 const LATE: Duration = Duration::from_millis(100);
 /// How long nothing counts as missing then.
 const EXCUSE: Duration = Duration::from_millis(100);
-/// How long a server may leave all knocks unanswered before UDP counts as blocked: six of them.
+/// How long a server may leave all knocks unanswered before UDP counts as blocked: six of them, half a second after each. Only those
+/// count that were made.
 const UNANSWERED: Duration = Duration::from_secs(3);
 /// Datagrams taken in a row before it is looked whether something is missing.
 const BURST: u32 = 256;
@@ -35,7 +36,8 @@ const BURST: u32 = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UdpState {
-    /// The server is asked to bind the client's address, for 3 s at most. What may be lost goes by TCP, or not at all without
+    /// The server is asked to bind the client's address: six times in 3 s, or for longer if it answers, or if this side does not run
+    /// meanwhile. What may be lost goes by TCP, or not at all without
     /// [`LanesSettings::fallback`].
     Binding,
     /// What may be lost goes by UDP.
@@ -56,8 +58,8 @@ pub(super) struct UdpSide {
     tag: Tag,
     cookie: Cookie,
     state: UdpState,
-    /// When this side began to knock for the first time.
-    began: Instant,
+    /// For how long in all the knocks so far have been left unanswered.
+    unanswered: Duration,
     /// When a PING of ours was answered last. DATA proves only the way from the server to us.
     proven: Instant,
     /// PINGs without an answer, oldest first.
@@ -106,7 +108,7 @@ impl UdpSide {
             tag: hello.tag,
             cookie: hello.cookie,
             state: UdpState::Binding,
-            began: now,
+            unanswered: Duration::ZERO,
             proven: now,
             probes: VecDeque::with_capacity(PROBES),
             next_beat: now,
@@ -227,14 +229,14 @@ impl UdpSide {
                     && now >= self.excused_until;
                 self.ping();
             } else {
-                let cookie = self.cookie;
-                if !self.say(datagram::BIND, &cookie) {
-                    // Try again soon.
-                    self.next_beat = now.saturating_add(SOON);
-                }
                 self.silent = self.state == UdpState::Binding
-                    && now.saturating_duration_since(self.began) > UNANSWERED
+                    && self.unanswered >= UNANSWERED
                     && now >= self.excused_until;
+                let cookie = self.cookie;
+                // What the system does not take is tried again soon.
+                let wait = if self.say(datagram::BIND, &cookie) { BEAT } else { SOON };
+                self.next_beat = now.saturating_add(wait);
+                self.unanswered = self.unanswered.saturating_add(wait);
             }
         }
         // A flood must not keep what is due from being done.
@@ -297,6 +299,7 @@ impl UdpSide {
                     }
                 }
                 datagram::CHALLENGE if self.state != UdpState::Up => {
+                    (self.unanswered, self.silent) = (Duration::ZERO, false);
                     if let Some(nonce) = body.first_chunk() {
                         return Poll::Ready(News::Say(Control::Confirm(*nonce)));
                     }
@@ -304,5 +307,51 @@ impl UdpSide {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that does not run for some time has not asked meanwhile; and a server that answers is not blocked.
+    #[tokio::test]
+    async fn udp_is_blocked_only_after_six_knocks_that_were_made_and_not_answered() {
+        let bind = || UdpSocket::bind("127.0.0.1:0");
+        let (ours, theirs) = (bind().await.unwrap(), bind().await.unwrap());
+        let server = theirs.local_addr().unwrap();
+        ours.connect(server).await.unwrap();
+        ours.writable().await.unwrap();
+        let hello = ServerHello { accepted: true, udp_port: server.port(), tag: [1; 7], cookie: [2; 16] };
+        let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+        let client = ours.local_addr().unwrap();
+        let mut side = UdpSide::new((ours, server), hello, &LanesSettings::default(), at(0));
+        let mut ids = PeerIds::new();
+        let mut poll = async |ms| {
+            core::future::poll_fn(|cx| {
+                Poll::Ready(match side.poll(cx, at(ms), &mut ids) {
+                    Poll::Pending => "nothing",
+                    Poll::Ready(News::Unanswered) => "unanswered",
+                    Poll::Ready(News::Say(Control::Confirm(_))) => "challenged",
+                    Poll::Ready(_) => "something else",
+                })
+            })
+            .await
+        };
+        assert_eq!(poll(0).await, "nothing");
+        // It does not run for a minute.
+        for ms in [60_000, 60_500, 61_000, 61_500] {
+            assert_eq!(poll(ms).await, "nothing", "{ms}");
+        }
+        let challenge = [&lanes::head(datagram::CHALLENGE, [1; 7])[..], &[3; 8]].concat();
+        theirs.send_to(&challenge, client).await.unwrap();
+        while poll(61_600).await == "nothing" {
+            tokio::task::yield_now().await;
+        }
+        // From then on, six more.
+        for ms in [62_000, 62_500, 63_000, 63_500, 64_000, 64_500] {
+            assert_eq!(poll(ms).await, "nothing", "{ms}");
+        }
+        assert_eq!(poll(65_000).await, "unanswered");
     }
 }
