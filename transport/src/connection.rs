@@ -97,11 +97,15 @@ pub struct ConnectionSettings {
     pub max_unsent: usize,
     /// How long the server may take nothing of what waits for it, though it acknowledges what it gets; then the connection ends with
     /// [`Error::Stalled`]. The same holds for [`flush`](Connection::flush), and for last words. A server may have to wait for memory,
-    /// half a minute by default, before it reads on. 60 s by default.
+    /// half a minute by default, before it reads on. Under TLS, and on QUIC when the connection ends, the last of it (64 KiB) counts as a
+    /// whole: it has to be taken in this time. On Linux `unacknowledged` comes first. 60 s by default.
     pub write_timeout: Duration,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive).
     pub keepalive: Option<(Duration, Duration, u32)>,
-    /// How long sent bytes may stay unacknowledged, or the server may have no room for more of them (Linux, and not on QUIC).
+    /// How long sent bytes may stay unacknowledged (Linux). The system applies it as well to a server that acknowledges everything and has
+    /// no room for more, as one that waits for memory (30 s by default) or does not read before a log-in (36 s): it should be longer than
+    /// either. It is also what the system waits for after the first unanswered probe, instead of as many as `keepalive` says. On QUIC a
+    /// server is gone after the silence that `keepalive` allows and this, but twice the former at most: 28 s. 40 s by default.
     pub unacknowledged: Option<Duration>,
     /// The first and the last of the ports that the session may listen on, by
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free.
@@ -109,14 +113,15 @@ pub struct ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// 10 s to connect, 1 MiB of audio and 32 MiB of the rest waiting, 60 s without any of it taken, dead peers noticed after 14 s, or 28 s if something is sent to them then.
+    /// 10 s to connect, 1 MiB of audio and 32 MiB of the rest waiting, 60 s without any of it taken (on Linux 40 s);
+    /// a dead server is noticed after 14 s, on Linux after 41 s, or 40 s after something has been sent to it.
     pub const DEFAULT: Self = Self {
         connect: Duration::from_secs(10),
         backlog: 1024 * 1024,
         max_unsent: 32 * 1024 * 1024,
         write_timeout: Duration::from_secs(60),
         keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
-        unacknowledged: Some(Duration::from_secs(14)),
+        unacknowledged: Some(Duration::from_secs(40)),
         ports: None,
     };
 }

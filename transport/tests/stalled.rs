@@ -220,3 +220,25 @@ async fn a_server_that_takes_a_little_at_a_time_keeps_its_clients() {
     flushed.unwrap();
     assert!(connection.error().is_none());
 }
+
+/// F-15, F-44: a server that has to wait before it reads on, for its memory or before a log-in (36 s), keeps its clients; a tenth of it all.
+#[tokio::test]
+async fn f_15_a_client_outlasts_a_server_that_waits_for_memory_or_before_a_log_in() {
+    use tokio::io::AsyncReadExt as _;
+    let pause = HubSettings::DEFAULT.partial_wait.max(Duration::from_secs(36)) / 10;
+    let unacknowledged = ConnectionSettings::DEFAULT.unacknowledged.map(|limit| limit / 10);
+    let settings = ConnectionSettings { unacknowledged, ..ConnectionSettings::DEFAULT };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connect = Connection::connect(&address, Saying::new(false), settings);
+    let (connection, server) = tokio::join!(connect, listener.accept());
+    let (mut connection, (mut server, _)) = (connection.unwrap(), server.unwrap());
+    connection.next().await.expect("connected");
+    connection.call(|session, _| session.say_much());
+    let reading = async {
+        tokio::time::sleep(pause).await;
+        server.read_exact(&mut vec![0; 7_000_000]).await.unwrap();
+    };
+    let (flushed, ()) = tokio::join!(connection.flush(), reading);
+    flushed.unwrap();
+}

@@ -173,7 +173,9 @@ pub(super) async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello>
 
 #[cfg(feature = "quic")]
 fn quic_limits(settings: ConnectionSettings) -> crate::quic::QuicLimits {
-    let silence = crate::quic::silence(settings.keepalive, settings.unacknowledged);
+    // A server that has no room is heard all the same: there is no need to wait for longer than a hub does.
+    let probed = crate::quic::silence(settings.keepalive, None);
+    let silence = crate::quic::silence(settings.keepalive, settings.unacknowledged.min(probed));
     crate::quic::QuicLimits { silence, send: 64 * 1024, receive: 256 * 1024 }
 }
 
