@@ -66,7 +66,8 @@ pub struct HubSettings {
     /// than 64 KiB a quarter, and the others a quarter; one address (loopback is exempt) has half of the first half, and a quarter of
     /// each of the others; the first frame may be as large as all of it. Beyond it a frame waits until there is room for all of it,
     /// those of the addresses that have least first; and while one waits, others that fall silent for 1 s (0.5 s for those of up to 64
-    /// KiB), come in at less than 256 KiB/s and half as fast, or so slowly that they would not end within `partial_wait`, are closed.
+    /// KiB), come in at less than 256 KiB/s and half as fast, or so slowly that they would not end within nine tenths of
+    /// `partial_wait` (those of unknown length: have not ended by then), are closed; so are those that are not read, after some seconds.
     pub partial_frames: usize,
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
     pub partial_wait: Duration,

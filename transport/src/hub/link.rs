@@ -584,7 +584,14 @@ impl<S: Session> Driver<S> {
         }
         if self.phase == Phase::Open && closing.is_none() {
             let resting = paused.is_some_and(|until| self.rest(cx, now, until));
+            if resting {
+                self.shared.partials.pauses(&mut self.claim, now);
+            }
             if core::mem::replace(&mut self.halted, resting) && !resting {
+                // The peer is not to blame for the time in which we did not read.
+                if let Some((since, _)) = &mut self.partial {
+                    *since = now;
+                }
                 let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
                 self.link.lock().deadline = deadlines.into_iter().flatten().min();
             }
@@ -619,9 +626,9 @@ impl<S: Session> Driver<S> {
         let patience = self.shared.settings.partial_wait;
         let late = if waits.is_some_and(|since| since.saturating_add(patience) <= now) {
             "waiting for memory"
-        } else if is_over(self.hello_deadline()) {
+        } else if !self.halted && is_over(self.hello_deadline()) {
             "the handshake"
-        } else if waits.is_none() && is_over(self.frame_deadline()) {
+        } else if !self.halted && waits.is_none() && is_over(self.frame_deadline()) {
             // A peer is not to blame for the time that it has to wait.
             "a frame"
         } else if !self.halted && is_over(self.silent_at) {
@@ -767,7 +774,7 @@ impl<S: Session> Driver<S> {
             (state.framing.announces(), state.max_frame)
         };
         let demand = self.shared.partials.demand(total, known, max_frame);
-        let (waited, course) = (self.claim.waiting_since(), self.course(now));
+        let (waited, course) = (self.claim.waiting_since(), self.course(now, known));
         if self.shared.partials.ask(&mut self.claim, now, demand, course, cx.waker()) {
             // The peer is not to blame for the time that it had to wait.
             if let (Some(waited), Some((since, _))) = (waited, &mut self.partial) {
@@ -785,9 +792,9 @@ impl<S: Session> Driver<S> {
         self.claim.may_hold().max(free)
     }
 
-    fn course(&self, now: Instant) -> Course {
+    fn course(&self, now: Instant, known: bool) -> Course {
         let (began, received) = self.partial.unwrap_or((now, 0));
-        Course { began, received }
+        Course { began, received, known }
     }
 
     /// Memory to read into: a partial frame that has outgrown the little that was kept for it moves.
@@ -818,7 +825,8 @@ impl<S: Session> Driver<S> {
         }
         if buffer.capacity() > OWN {
             let now = self.shared.clock.now();
-            let course = self.course(now);
+            // No more than has come in.
+            let course = self.course(now, true);
             self.shared.partials.insist(&mut self.claim, now, buffer.capacity(), course, spared, cx.waker());
         }
         self.buffer = Some(buffer);

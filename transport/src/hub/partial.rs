@@ -25,6 +25,10 @@ pub(super) const AGAIN: Duration = Duration::from_millis(100);
 const LOOKS: Duration = Duration::from_millis(50);
 /// Whoever has sent nothing for so long gives way to somebody who waits, by kind.
 const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
+/// Whoever has been told of somebody who waits while we do not read it has to go after that: it does not look itself.
+const CALLED: Duration = Duration::from_secs(1);
+/// Whoever has been spared because we do not read it is not spared again so soon.
+const SPARED_AGAIN: Duration = Duration::from_secs(60);
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
 /// Whoever is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
@@ -66,6 +70,10 @@ struct Held {
     bytes: usize,
     granted: Instant,
     received: usize,
+    /// `bytes` is what the frame takes, and not only what it may take.
+    known: bool,
+    /// We do not read it at present.
+    unread: bool,
     /// How long there was nothing to read. Time that we took does not count.
     idle: Duration,
     /// Since when there is nothing to read.
@@ -96,6 +104,8 @@ pub(super) struct Claim {
     id: u64,
     granted: usize,
     waits: Option<Waits>,
+    /// Until when it is not sent away for our not reading it; whatever frames end meanwhile.
+    spared: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,17 +130,27 @@ struct Asks {
 pub(super) struct Course {
     pub(super) began: Instant,
     pub(super) received: usize,
+    /// Its length is known.
+    pub(super) known: bool,
 }
 
 impl Claim {
     /// Of a connection whose source is `payer`; `None` where its address stands for many people.
     pub(super) const fn new(payer: Option<IpAddr>) -> Self {
-        Self { payer, id: 0, granted: 0, waits: None }
+        Self { payer, id: 0, granted: 0, waits: None, spared: None }
     }
 
     /// What may be held, in bytes.
     pub(super) fn may_hold(&self) -> usize {
         self.granted.max(OWN)
+    }
+
+    /// We do not read it. Until when nothing is made of that: for a while, once in some time.
+    fn spare(&mut self, now: Instant) -> Instant {
+        match self.spared {
+            Some(until) if until.saturating_add(SPARED_AGAIN) > now => until,
+            _ => *self.spared.insert(now.saturating_add(HOLDING)),
+        }
     }
 
     /// Since when it waits.
@@ -237,19 +257,23 @@ impl Partials {
             // The first may be as large as all there is.
             let least = others.saturating_sub(self.share(kind).saturating_sub(bytes));
             let asks = Asks { id: claim.id, payer: claim.payer, kind, since: waits.since, course };
+            if least > 0 {
+                books.forget_marks(kind);
+            }
             granted = least == 0 || books.make_room(&asks, least, (self.part(kind), self.whole), now);
         }
         if granted {
             books.stop_waiting(claim);
             self.put(&mut books, claim, now, bytes, course, false, waker);
         } else {
-            // One that waits for more does not fall silent by that.
-            let quiet = now.saturating_add(HOLDING);
-            books
-                .held
-                .get_mut(&claim.id)
-                .into_iter()
-                .for_each(|held| held.quiet = held.quiet.or(Some(quiet)));
+            // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
+            let begins = claim.waits.is_none();
+            if let Some(held) = books.held.get_mut(&claim.id).filter(|held| begins || held.quiet.is_none()) {
+                if let Some(quiet) = held.quiet {
+                    held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
+                }
+                (held.quiet, held.called) = (Some(now.saturating_add(HOLDING)), None);
+            }
             let waiter = Waiter { payer: claim.payer, holds: own, bytes, waker: waker.clone() };
             if let Some(queue) = books.queue.get_mut(kind) {
                 queue.insert(key, waiter);
@@ -274,6 +298,20 @@ impl Partials {
             let mut books = self.books();
             books.number(claim);
             self.put(&mut books, claim, now, bytes, course, unread, waker);
+        } else if unread {
+            self.pauses(claim, now);
+        }
+    }
+
+    /// We do not read it for some time.
+    pub(super) fn pauses(&self, claim: &mut Claim, now: Instant) {
+        if claim.granted == 0 {
+            return;
+        }
+        let spared = claim.spare(now);
+        if let Some(held) = self.books().held.get_mut(&claim.id).filter(|held| !held.unread) {
+            (held.unread, held.spared) = (true, spared);
+            held.quiet = held.quiet.or_else(|| Some(spared.max(now)));
         }
     }
 
@@ -285,7 +323,8 @@ impl Partials {
         let mut books = self.books();
         let held = books.held.get_mut(&claim.id);
         let Some(held) = held else { return false };
-        if let Some(quiet) = held.quiet.take() {
+        let ours = core::mem::take(&mut held.unread);
+        if let Some(quiet) = held.quiet.take().filter(|_| !ours) {
             held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
         }
         (held.received, held.called, held.spared) = (received, None, Instant::ZERO);
@@ -298,8 +337,16 @@ impl Partials {
             return true;
         }
         let mut books = self.books();
-        let Some(held) = books.held.get_mut(&claim.id) else { return false };
+        let Books { held, queue, .. } = &mut *books;
+        let Some(held) = held.get_mut(&claim.id) else { return false };
+        if core::mem::take(&mut held.unread) {
+            (held.quiet, held.called, held.spared) = (None, None, Instant::ZERO);
+        }
         held.quiet.get_or_insert(now);
+        // Those who waited may have got it elsewhere.
+        if queue.get(held.kind).is_none_or(BTreeMap::is_empty) {
+            (held.called, held.slow_since) = (None, None);
+        }
         held.called.is_none_or(|since| since.saturating_add(LOOKS) > now)
     }
 
@@ -337,14 +384,10 @@ impl Partials {
         let kind = kind(bytes);
         let received = course.received;
         let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
-        // One that waits for more does not fall silent by that.
-        let quiet = claim.waits.is_some().then(|| now.saturating_add(HOLDING));
-        // Once: whoever is paused again and again is not spared again and again.
-        let spared = match &before {
-            Some(held) => held.spared,
-            None if unread => now.saturating_add(HOLDING),
-            None => Instant::ZERO,
-        };
+        let spared = if unread { claim.spare(now) } else { Instant::ZERO };
+        // One that waits for more does not fall silent by that; nor, for a while, one that we do not read.
+        let quiet = if claim.waits.is_some() { Some(now.saturating_add(HOLDING)) } else { None };
+        let quiet = if unread { quiet.max(Some(spared.max(now))) } else { quiet };
         let (payer, waker) = (claim.payer, waker.clone());
         let held = Held {
             payer,
@@ -352,6 +395,8 @@ impl Partials {
             bytes,
             granted: now,
             received,
+            known: course.known,
+            unread,
             idle,
             quiet,
             spared,
@@ -426,6 +471,14 @@ impl Books {
         }
     }
 
+    /// Where nobody waits any more, what was held against those who hold memory is void.
+    fn forget_marks(&mut self, kind: usize) {
+        if self.queue.get(kind).is_none_or(BTreeMap::is_empty) {
+            let marked = self.held.values_mut().filter(|held| held.kind == kind);
+            marked.for_each(|held| (held.called, held.slow_since) = (None, None));
+        }
+    }
+
     fn remove(&mut self, id: u64) -> Option<Held> {
         let held = self.held.remove(&id)?;
         if let Some(used) = self.used.get_mut(held.kind) {
@@ -468,7 +521,9 @@ impl Books {
             let heavy = held.payer != payer && sum.is_some_and(|sum| *sum > part);
             let young = held.granted.saturating_add(grace) > now || held.spared > now;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
-            let too_slow = pace < slow || !young && pace < self::pace(held.bytes, whole);
+            // Where nobody knows how long a frame is, all of it has to come in that time, and no more.
+            let all = if held.known { held.bytes } else { held.received };
+            let too_slow = pace < slow || !young && pace < self::pace(all, whole);
             held.slow_since = held.slow_since.filter(|_| too_slow);
             if (heavy || !young) && (silent || too_slow) {
                 behind.push((silent, pace, *id, held.bytes));
@@ -486,14 +541,17 @@ impl Books {
             let Some(held) = self.held.get_mut(&id) else { continue };
             held.waker.wake_by_ref();
             let slow_since = *held.slow_since.get_or_insert(now);
-            if silent {
-                held.called = held.called.or(Some(now));
-                asked = asked.saturating_add(bytes_held);
-            } else if slow_since.saturating_add(LOOKS) > now {
-                asked = asked.saturating_add(bytes_held);
+            let goes = if silent {
+                let called = *held.called.get_or_insert(now);
+                held.unread && called.saturating_add(CALLED) <= now
             } else {
+                slow_since.saturating_add(LOOKS) <= now
+            };
+            if goes {
                 self.remove(id);
                 freed = freed.saturating_add(bytes_held);
+            } else {
+                asked = asked.saturating_add(bytes_held);
             }
         }
         freed >= bytes
@@ -517,7 +575,7 @@ mod tests {
 
     /// Comes in at `per_second` since `began`.
     fn course(began: u64, received: usize) -> Course {
-        Course { began: at(began), received }
+        Course { began: at(began), received, known: true }
     }
 
     fn claim(address: &str) -> Claim {
@@ -803,8 +861,145 @@ mod tests {
         }
         assert!(partials.rests(&paused, at(2100)) && partials.stands(&paused));
         assert!(attackers.iter().any(|attacker| !partials.rests(attacker, at(2100))), "one of them is asked");
-        // It is not spared for ever, nor again and again.
+        // It is not spared for ever, nor again and again, whatever frames end meanwhile.
         partials.insist(&mut paused, at(4000), 8192, course(0, 0), true, Waker::noop());
         assert!(partials.books().held[&paused.id].spared == at(5000));
+        partials.release(&mut paused);
+        partials.insist(&mut paused, at(4500), 8192, course(4500, 0), true, Waker::noop());
+        assert!(partials.books().held[&paused.id].spared == at(5000));
+        partials.release(&mut paused);
+        partials.insist(&mut paused, at(65_000), 8192, course(65_000, 0), true, Waker::noop());
+        assert!(partials.books().held[&paused.id].spared == at(70_000), "it was long ago");
+    }
+
+    /// Asks every 100 ms from `from` on. Returns when it is granted.
+    fn served(partials: &Partials, claim: &mut Claim, from: u64, bytes: usize) -> Option<u64> {
+        (from..from + 30_000).step_by(100).find(|now| ask(partials, claim, *now, bytes, bytes / 2))
+    }
+
+    /// F-15: those that we do not read hold what others need no longer than some seconds, though they cannot look themselves whether
+    /// there is something to read; be it that they were paused with a frame, or while one was coming in.
+    #[test]
+    fn f_15_whom_we_do_not_read_holds_memory_that_others_need_for_some_seconds_only() {
+        let partials = Partials::new(64 * 1024, WAIT);
+        let mut paused: Vec<Claim> = (2..6).map(|n| claim(&format!("192.0.2.{n}"))).collect();
+        for claim in &mut paused {
+            partials.insist(claim, at(0), 4096, course(0, 4000), true, Waker::noop());
+        }
+        let mut honest = claim("198.51.100.7");
+        let when = served(&partials, &mut honest, 1000, 4096);
+        assert!(when.is_some_and(|ms| (5000..8000).contains(&ms)), "{when:?}");
+        assert_eq!(paused.iter().filter(|claim| !partials.stands(claim)).count(), 1);
+        partials.release(&mut honest);
+        paused.iter_mut().for_each(|claim| partials.release(claim));
+
+        for claim in &mut paused {
+            assert!(ask(&partials, claim, 100_000, 4096, 3000) && partials.rests(claim, at(100_001)));
+            partials.pauses(claim, at(100_002));
+        }
+        let when = served(&partials, &mut honest, 100_100, 4096);
+        assert!(when.is_some_and(|ms| (105_000..108_000).contains(&ms)), "{when:?}");
+        assert_eq!(paused.iter().filter(|claim| !partials.stands(claim)).count(), 1);
+    }
+
+    /// F-15: the time in which we did not read counts against nobody once we read again.
+    #[test]
+    fn f_15_whom_we_read_again_has_not_been_slow_meanwhile() {
+        let partials = Partials::new(64 * 1024, WAIT);
+        let mut paused: Vec<Claim> = (2..6).map(|n| claim(&format!("192.0.2.{n}"))).collect();
+        for claim in &mut paused {
+            assert!(ask(&partials, claim, 0, 4096, 3000) && partials.rests(claim, at(1)));
+            partials.pauses(claim, at(2));
+            partials.pauses(claim, at(30_000));
+        }
+        for claim in &paused {
+            assert!(partials.rests(claim, at(36_000)));
+            assert!(partials.came(claim, at(36_010), 3500) && partials.rests(claim, at(36_020)));
+        }
+        let mut honest = claim("198.51.100.7");
+        for now in [36_100, 36_200, 36_300] {
+            let course = course(35_000, 3000);
+            assert!(!partials.ask(&mut honest, at(now), 4096, course, Waker::noop()));
+        }
+        assert!(paused.iter().all(|claim| partials.rests(claim, at(36_400))));
+    }
+
+    /// F-15: one that had paused, goes on, and has to wait then, is not silent because of that.
+    #[test]
+    fn f_15_whoever_waits_for_more_with_something_to_read_is_not_silent() {
+        let partials = Partials::new(4 * MIB, WAIT);
+        let [mut ann, mut bob, mut cat] = ["127.0.0.1"; 3].map(claim);
+        assert!(ask(&partials, &mut ann, 0, 4 * MIB, MIB));
+        assert!(ask(&partials, &mut bob, 0, MIB, MIB) && partials.rests(&bob, at(1)));
+        assert!(!ask(&partials, &mut cat, 200, MIB, MIB / 2));
+        // More of it comes in, for which there is no room.
+        assert!(!ask(&partials, &mut bob, 500, 4 * MIB, MIB));
+        for now in (600..5000).step_by(100) {
+            assert!(partials.came(&ann, at(now), MIB + 1000) && partials.rests(&ann, at(now)));
+            assert!(!ask(&partials, &mut bob, now, 4 * MIB, 0) && partials.rests(&bob, at(now)), "{now}");
+            assert!(!ask(&partials, &mut cat, now, MIB, MIB / 2), "{now}");
+        }
+    }
+
+    /// F-15: of a frame of unknown length 16 MiB are set aside, and nobody expects so much of it.
+    #[test]
+    fn f_15_a_frame_of_unknown_length_need_not_come_in_as_fast_as_the_longest() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let unknown = |began, received| Course { known: false, ..course(began, received) };
+        let mut holders = [claim("192.0.2.1"), claim("192.0.2.2")];
+        let mut received = MIB + MIB / 8;
+        for holder in &mut holders {
+            assert!(partials.ask(holder, at(0), 16 * MIB, unknown(0, received), Waker::noop()));
+            assert!(partials.rests(holder, at(1)));
+        }
+        let mut waits = claim("198.51.100.7");
+        let mut at_the_end = None;
+        for step in 1..300 {
+            received += 30 * 1024;
+            for holder in &mut holders {
+                if !partials.came(holder, at(step * 100), received)
+                    || !partials.rests(holder, at(step * 100 + 1))
+                {
+                    partials.release(holder);
+                }
+            }
+            let course = unknown(0, 2 * MIB);
+            if partials.ask(&mut waits, at(step * 100 + 50), 16 * MIB, course, Waker::noop()) {
+                at_the_end = Some(step * 100);
+                break;
+            }
+        }
+        // Whoever waits is served in time all the same.
+        assert!(at_the_end.is_some_and(|ms| (25_000..29_000).contains(&ms)), "{at_the_end:?}");
+    }
+
+    /// F-15: what is held against somebody ends with those who wait.
+    #[test]
+    fn f_15_nobody_gives_way_to_one_that_does_not_wait_any_more() {
+        let partials = Partials::new(64 * 1024, WAIT);
+        let mut holders: Vec<Claim> = (2..6).map(|n| claim(&format!("192.0.2.{n}"))).collect();
+        for holder in &mut holders {
+            assert!(ask(&partials, holder, 0, 4096, 3000) && partials.rests(holder, at(1)));
+        }
+        let mut waits = claim("198.51.100.7");
+        assert!(!ask(&partials, &mut waits, 1000, 4096, 1 << 20));
+        assert!(partials.books().held.values().any(|held| held.called.is_some()));
+        partials.release(&mut waits);
+        assert!(holders.iter().all(|holder| partials.rests(holder, at(2000))));
+        // Slow, as it was seen to be long ago, and now for the first time.
+        let received = |step| 3000 + 10 * usize::try_from(step).unwrap();
+        let mut go_on = |step: u64| {
+            holders.iter().all(|holder| {
+                partials.came(holder, at(step * 100), received(step))
+                    && partials.rests(holder, at(step * 100 + 1))
+            })
+        };
+        assert!((20..50).all(&mut go_on));
+        assert!(!ask(&partials, &mut waits, 4950, 4096, 1 << 20));
+        assert!(partials.books().held.values().any(|held| held.slow_since.is_some()));
+        partials.release(&mut waits);
+        assert!((50..90).all(&mut go_on));
+        assert!(!ask(&partials, &mut waits, 8950, 4096, 1 << 20), "they are looked at once more");
+        assert!((90..91).all(&mut go_on));
     }
 }

@@ -1,0 +1,92 @@
+//! A peer that the session does not let be read for some time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::expect_used)]
+
+use core::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Output, PeerId, Session};
+use voxwire_transport::{Hub, HubSettings, Listener};
+
+/// Pauses the first that came whenever the second says P, has it read again at R, and answers the first.
+struct Pausing {
+    peers: Vec<PeerId>,
+    outbox: Outbox,
+}
+
+impl Session for Pausing {
+    type Framing = LengthPrefix;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> LengthPrefix {
+        LengthPrefix { width: 2, little_endian: false, adjust: 2, min: 3, max: 2000 }
+    }
+
+    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
+        match input {
+            Input::Opened { peer, .. } => self.peers.push(peer),
+            Input::Frame { bytes: [.., b'P'], .. } => {
+                self.outbox.pause(self.peers[0], now.saturating_add(Duration::from_secs(60)));
+            }
+            Input::Frame { bytes: [.., b'R'], .. } => self.outbox.resume(self.peers[0]),
+            Input::Frame { peer, bytes, .. } => {
+                self.outbox.forward([peer], Lane::Reliable, bytes).unwrap();
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {
+        self.peers.iter().for_each(|&peer| self.outbox.close(peer));
+    }
+}
+
+/// F-15, F-24: the time in which we do not read is not the peer's: its frame is not late for that.
+#[tokio::test]
+async fn f_15_a_frame_is_not_late_because_we_do_not_read() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let session = Pausing { peers: Vec::new(), outbox: Outbox::new(1 << 20) };
+    let settings = HubSettings { frame: Duration::from_millis(1000), ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(b"\0\x01a").await.unwrap();
+    first.read_exact(&mut [0; 3]).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    first.write_all(b"\0\x0a12345").await.unwrap();
+    // It has come in, and the pause comes after it.
+    sleep(Duration::from_millis(200)).await;
+    second.write_all(b"\0\x01P").await.unwrap();
+    sleep(Duration::from_millis(2500)).await;
+    second.write_all(b"\0\x01R").await.unwrap();
+    // It is read again, and goes on a little later.
+    sleep(Duration::from_millis(300)).await;
+    first.write_all(b"67890").await.unwrap();
+    let mut echo = [0; 12];
+    timeout(Duration::from_secs(5), first.read_exact(&mut echo)).await.expect("in time").unwrap();
+    assert_eq!((&echo, hub.stats().broken), (b"\0\x0a1234567890", 0));
+}
