@@ -552,9 +552,9 @@ mod tests {
     fn f_46_what_is_lent_after_it_was_written_off_does_not_count_for_good() {
         let budgets = QuicBudgets::alone();
         let held = Held::new(budgets.clone(), usize::MAX);
-        let before = held.copy(&[1; 100], false);
+        let before = held.lend([1; 100].into(), false);
         held.write_off();
-        let after = held.copy(&[2; 200], true);
+        let after = held.lend([2; 200].into(), true);
         drop(before);
         drop(after);
         drop(held);
