@@ -22,7 +22,7 @@ use voxwire_core::{Handler, Instant, Rate, Session, Via, source};
 ///
 /// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
 /// copied once from the session into each addressee's queue, each queue is written with one call per wake if it holds no more than
-/// 64 KiB, and a warm hub allocates nothing per frame. Reliable frames of 1 KiB or more, and those of 64 bytes or more for connections
+/// 64 KiB, and a warm hub allocates nothing per frame. Reliable frames of 1 KiB or more, and those of 256 bytes or more for connections
 /// that take nothing now, are the exception: each is allocated once, and all who wait for the same bytes share it; 64 of them are
 /// written with one call. A connection with nothing to read or write holds no buffer.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ const OWN_WAITING: usize = 64 * 1024;
 const HOARD: usize = 4 * 1024;
 /// A reliable frame of so many bytes is held once for all who wait for the same; one of so many for those who take nothing now.
 const HELD: usize = 1024;
-const HELD_IF_BLOCKED: usize = 64;
+const HELD_IF_BLOCKED: usize = 256;
 
 /// How long a connection that is not read may have been gone before that is noticed by the next sweep.
 const WATCH: Duration = Duration::from_secs(1);
