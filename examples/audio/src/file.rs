@@ -1,6 +1,6 @@
 //! Sound files: what kind one is, and what is in it.
 
-use crate::{Clip, Error, compressed, wav};
+use crate::{Clip, Error, OPUS_RATE, compressed, wav};
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
@@ -8,7 +8,8 @@ use std::path::Path;
 /// Eight seconds of synthetic speech, 16 kHz mono, as a FLAC file.
 pub const SPEECH: &[u8] = include_bytes!("../assets/speech.flac");
 
-/// Samples that a clip read from a file has at most, of all channels: 1 GiB, or 46 minutes of 48 kHz mono.
+/// Samples that a clip read from a file has at most, of all channels: 1 GiB, or 46 minutes of 48 kHz mono. At lower rates there are
+/// as many fewer, since they are converted to higher ones.
 pub const MAX_SAMPLES: usize = 1 << 27;
 
 /// Frames per second that a file may have.
@@ -17,8 +18,8 @@ const RATES: core::ops::RangeInclusive<u32> = 1_000..=768_000;
 const CHANNELS: core::ops::RangeInclusive<u16> = 1..=64;
 /// Louder samples are cut: 60 dB over full scale. What follows computes with them.
 const LOUDEST: f64 = 1_000.0;
-/// Bytes by which a kind of file is known.
-const MAGIC: usize = 12;
+/// Bytes by which a kind of file is known: in Ogg, those of a first page with the head of its packet.
+const MAGIC: usize = 48;
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,29 +53,51 @@ pub fn read(source: impl Read + Send + Sync) -> Result<Loaded, String> {
     let mut collector = Collector::default();
     let rest = Cursor::new(magic.clone()).chain(source);
     match &*magic {
-        [b'R', b'I', b'F', b'F' | b'X', _, _, _, _, b'W', b'A', b'V', b'E']
+        [b'R', b'I', b'F', b'F' | b'X', _, _, _, _, b'W', b'A', b'V', b'E', ..]
         | [b'R', b'F', b'6', b'4', ..] => {
             wav::read(rest, &mut collector)?;
         }
         [b'f', b'L', b'a', b'C', ..] => compressed::read_flac(rest, &mut collector)?,
-        [b'O', b'g', b'g', b'S', ..] => compressed::read_ogg(rest, &mut collector)?,
+        [b'O', b'g', b'g', b'S', ..] => {
+            in_ogg(&magic)?;
+            compressed::read_ogg(rest, &mut collector)?;
+        }
         other => return Err(foreign(other)),
     }
     collector.finish()
 }
 
-/// The first bytes behind an ID3v2 tag, if there is one.
+/// The first bytes behind ID3v2 tags, if there are any.
 fn magic(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let mut magic = Vec::new();
     loop {
-        let mut magic = Vec::new();
-        source.by_ref().take(MAGIC as u64).read_to_end(&mut magic)?;
-        let &[b'I', b'D', b'3', _, _, flags, a, b, c, d, first, second] = &*magic else { return Ok(magic) };
+        source.by_ref().take((MAGIC - magic.len()) as u64).read_to_end(&mut magic)?;
+        let &[b'I', b'D', b'3', _, _, flags, a, b, c, d, ..] = &*magic else { return Ok(magic) };
         // Its length is four times seven bits, without the ten bytes of its header; a footer repeats these.
         let len = [a, b, c, d].iter().fold(0, |len, byte| len << 7 | u64::from(byte & 127));
-        let len = len + if flags & 0x10 != 0 { 10 } else { 0 };
-        let Some(rest) = len.checked_sub(2) else { return Ok(vec![first, second]) };
-        std::io::copy(&mut source.by_ref().take(rest), &mut std::io::sink())?;
+        let len = len + if flags & 0x10 != 0 { 20 } else { 10 };
+        let known = magic.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+        magic.drain(..known);
+        std::io::copy(&mut source.by_ref().take(len - known as u64), &mut std::io::sink())?;
     }
+}
+
+/// Says what is in an Ogg file that cannot be read.
+fn in_ogg(magic: &[u8]) -> Result<(), String> {
+    // A page has 27 bytes, and one for each of its segments.
+    let segments = magic.get(26).copied().unwrap_or(0).into();
+    let packet = magic.get(27_usize.saturating_add(segments)..).unwrap_or_default();
+    let kind = match packet {
+        [b'S', b'p', b'e', b'e', b'x', ..] => "Speex",
+        [0x80, b't', b'h', b'e', b'o', b'r', b'a', ..] => "Theora",
+        _ => match packet.strip_prefix(b"OpusHead") {
+            Some(&[_, channels, _, _, _, _, _, _, _, _, family, ..]) if family > 1 => {
+                return Err(format!("Opus with {channels} channels of mapping family {family} is not read"));
+            }
+            _ => return Ok(()),
+        },
+    };
+    Err(format!("{kind} in Ogg is not read: convert it, for instance with `ffmpeg -i FILE FILE.flac`"))
 }
 
 /// Says what a file is that cannot be read.
@@ -96,6 +119,15 @@ fn foreign(magic: &[u8]) -> String {
     format!(
         "{kind} is not read: convert it to WAV, FLAC or Ogg, for instance with `ffmpeg -i FILE FILE.flac`"
     )
+}
+
+fn most_samples(rate: u32) -> usize {
+    (MAX_SAMPLES as u64 * u64::from(rate.min(OPUS_RATE)) / u64::from(OPUS_RATE)) as usize
+}
+
+fn too_long(clip: &Clip) -> String {
+    let minutes = most_samples(clip.rate) / (clip.rate as usize * usize::from(clip.channels) * 60);
+    format!("longer than the {minutes} minutes that can be read at this rate")
 }
 
 /// Takes what a reader finds, and refuses what nobody can play.
@@ -123,10 +155,10 @@ impl Collector {
     /// Appends samples.
     pub(crate) fn push(&mut self, samples: impl IntoIterator<Item = f64>) -> Result<(), String> {
         let clip = self.clip.as_mut().ok_or("samples before their format")?;
+        let most = most_samples(clip.rate);
         for sample in samples {
-            if clip.samples.len() >= MAX_SAMPLES {
-                let minutes = MAX_SAMPLES / (clip.rate as usize * usize::from(clip.channels) * 60);
-                return Err(format!("longer than the {minutes} minutes that can be read at this rate"));
+            if clip.samples.len() >= most {
+                return Err(too_long(clip));
             }
             clip.samples.push(if sample.abs() <= LOUDEST {
                 sample
@@ -154,6 +186,12 @@ impl Collector {
     /// Appends what another one has, converted to the shape of this one.
     pub(crate) fn append(&mut self, other: Self) -> Result<(), String> {
         let (Some(clip), Some(next)) = (&self.clip, &other.clip) else { return Ok(()) };
+        // It is known how long that is before it is made.
+        let frames = next.frames() as u64 * u64::from(clip.rate) / u64::from(next.rate);
+        let samples = usize::try_from(frames * u64::from(clip.channels)).unwrap_or(usize::MAX);
+        if samples > most_samples(clip.rate).saturating_sub(clip.samples.len()) {
+            return Err(too_long(clip));
+        }
         let next = crate::resample(&next.mix(clip.channels), clip.rate).map_err(|error| error.to_string())?;
         self.remarks.extend(other.remarks);
         self.not_finite += other.not_finite;

@@ -126,6 +126,7 @@ impl Vorbis {
     pub(crate) fn new(headers: &[u8]) -> Result<Self, String> {
         let (ident, setup) = headers.split_at_checked(IDENT).ok_or("its Vorbis header is cut")?;
         let ident = read_header_ident(ident).map_err(|error| format!("its Vorbis header: {error}"))?;
+        check_codebooks(setup).ok_or("its Vorbis set-up header is damaged, or asks for too much memory")?;
         let blocks = (ident.blocksize_0, ident.blocksize_1);
         let setup = read_header_setup(setup, ident.audio_channels, blocks);
         let setup = setup.map_err(|error| format!("its Vorbis set-up header: {error}"))?;
@@ -150,6 +151,85 @@ impl Vorbis {
             }
         }
         Some(samples)
+    }
+}
+
+/// Entries that a codebook of Vorbis may have, values, and values of all codebooks together. libvorbis' own have a tenth.
+const ENTRIES: u32 = 1 << 16;
+const VALUES: u64 = 1 << 20;
+const ALL_VALUES: u64 = 1 << 22;
+
+/// Walks through the codebooks of a set-up header, whose reader makes room for as much as a few bits may say: Vorbis I, section
+/// 3.2.1. `None` if that is too much, or nonsense.
+fn check_codebooks(header: &[u8]) -> Option<()> {
+    let mut bits = Bits { bytes: header.strip_prefix(b"\x05vorbis")?, at: 0 };
+    let mut all = 0;
+    for _ in 0..=bits.take(8)? {
+        if bits.take(24)? != 0x56_4342 {
+            return None;
+        }
+        let (dimensions, entries) = (bits.take(16)?, bits.take(24)?);
+        let values = u64::from(dimensions) * u64::from(entries);
+        all += values + u64::from(entries);
+        if entries > ENTRIES || values > VALUES || all > ALL_VALUES {
+            return None;
+        }
+        if bits.take(1)? == 1 {
+            bits.take(5)?;
+            let mut entry = 0;
+            while entry < entries {
+                entry += bits.take(u32::BITS - (entries - entry).leading_zeros())?;
+            }
+        } else {
+            let sparse = bits.take(1)? == 1;
+            for _ in 0..entries {
+                if !sparse || bits.take(1)? == 1 {
+                    bits.take(5)?;
+                }
+            }
+        }
+        let lookup = bits.take(4)?;
+        if lookup > 2 {
+            return None;
+        }
+        if lookup > 0 {
+            bits.skip(64)?;
+            let width = bits.take(4)? + 1;
+            bits.take(1)?;
+            let count = if lookup == 2 {
+                values
+            } else {
+                // The largest root that fits.
+                let fits =
+                    |root: &u64| root.checked_pow(dimensions).is_some_and(|power| power <= entries.into());
+                (0..=u64::from(entries)).take_while(|root| dimensions > 0 && fits(root)).last()?
+            };
+            bits.skip(count * u64::from(width))?;
+        }
+    }
+    Some(())
+}
+
+/// Bits as Vorbis packs them: the lowest first.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: u64,
+}
+
+impl Bits<'_> {
+    fn take(&mut self, count: u32) -> Option<u32> {
+        let mut value = 0;
+        for bit in 0..count {
+            let byte = self.bytes.get(usize::try_from(self.at / 8).ok()?)?;
+            value |= u32::from(byte >> (self.at % 8) & 1) << bit;
+            self.at += 1;
+        }
+        Some(value)
+    }
+
+    fn skip(&mut self, count: u64) -> Option<()> {
+        self.at = self.at.checked_add(count)?;
+        (self.at <= self.bytes.len() as u64 * 8).then_some(())
     }
 }
 
@@ -248,5 +328,30 @@ mod tests {
         ] {
             assert!(header(family, channels, rest).is_err(), "{family} {channels} {rest:?}");
         }
+    }
+
+    /// F-50: a few bits of a header ask for terabytes.
+    #[test]
+    fn codebooks_that_ask_for_too_much_are_refused() {
+        // One codebook: dimensions, entries, ordered, a first length, all entries of that length, no values.
+        let header = |dimensions: u32, entries: u32| {
+            let mut bits = Vec::new();
+            let mut put = |value: u32, count: u32| bits.extend((0..count).map(|bit| value >> bit & 1));
+            put(0, 8);
+            put(0x56_4342, 24);
+            put(dimensions, 16);
+            put(entries, 24);
+            put(1, 1);
+            put(3, 5);
+            put(entries, u32::BITS - entries.leading_zeros());
+            put(0, 4);
+            let bytes =
+                bits.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | *bit as u8));
+            b"\x05vorbis".iter().copied().chain(bytes).collect::<Vec<u8>>()
+        };
+        assert_eq!(check_codebooks(&header(2, 16)), Some(()));
+        assert_eq!(check_codebooks(&header(0xFFFF, 0xFF_FFFF)), None);
+        assert_eq!(check_codebooks(&header(1, 0xFF_FFFF)), None);
+        assert_eq!(check_codebooks(&header(2, 16)[..12]), None);
     }
 }

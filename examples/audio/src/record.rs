@@ -80,8 +80,9 @@ impl WavRecorder {
     pub fn write(&mut self, samples: &[f64]) -> Result<(), Error> {
         self.bytes.clear();
         encode(samples, self.format, SampleOrder::Little, &mut self.bytes);
-        let more = u32::try_from(self.bytes.len()).ok().and_then(|more| self.len.checked_add(more));
-        let Some(len) = more.filter(|len| *len <= MAX_BYTES || self.is_pipe) else {
+        let more = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let len = if self.is_pipe { Some(self.len.wrapping_add(more)) } else { self.len.checked_add(more) };
+        let Some(len) = len.filter(|len| *len <= MAX_BYTES || self.is_pipe) else {
             let reason = "a WAV file holds 4 GiB, and this one is full".into();
             return Err(Error::File { path: self.path.clone(), reason });
         };

@@ -106,7 +106,7 @@ impl Format {
         // A sample may be stored in more bytes than it needs: it is at the upper end of them.
         let stored = usize::from(block) / usize::from(channels.max(1));
         let needed = usize::from(bits).div_ceil(8);
-        let size = if (needed..=8).contains(&stored) { stored } else { needed };
+        let size = if tag == PCM && (needed..=8).contains(&stored) { stored } else { needed };
         let format = Self { tag, channels, rate, size };
         match (tag, format.size) {
             (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) | (MS_ADPCM | IMA_ADPCM, _) => Ok(format),

@@ -50,6 +50,11 @@ fn c_08_a_bad_file_is_named_and_described() {
         ("song.mp3", b"\xFF\xFB\x90\x64", "MP3 or AAC is not read: convert it"),
         ("tagged.mp3", b"ID3\x04\0\0\0\0\0\x03\0\0\0\xFF\xFB\x90\x64", "MP3 or AAC is not read: convert it"),
         ("song.m4a", b"\0\0\0\x1Cftypmp42", "MP4 is not read"),
+        (
+            "speech.spx",
+            b"OggS\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x50Speex   1.2",
+            "Speex in Ogg is not read: convert",
+        ),
         ("picture.webp", b"RIFF\x24\0\0\0WEBPVP8 ", "RIFF, but of another kind"),
         ("cut.wav", b"RIFF\x24\0\0\0WAVEfmt ", "the file ends before its `fmt ` chunk"),
         ("empty.flac", b"", "the file is empty"),
@@ -98,6 +103,10 @@ fn hostile_files_are_refused_with_words() {
         let error = read(&file[..]).unwrap_err();
         assert!(error.contains(expected), "{error}");
     }
+    // Two tags, one behind the other.
+    let tagged = [b"ID3\x04\0\0\0\0\0\x64", &[0; 100][..]].concat();
+    let file = [&tagged[..], &tagged, &wav(1, 1, 8000, 2, 16, 1000, &tone)].concat();
+    assert_eq!(read(&file[..]).unwrap().clip.frames(), 500);
     // Numbers that are none are silent, and what is far too loud is cut.
     let floats = [0.5, f32::NAN, f32::INFINITY, 1e30, -0.25].map(f32::to_le_bytes).concat();
     let loaded = read(&wav(3, 1, 8000, 4, 32, 20, &floats)[..]).unwrap();
@@ -124,6 +133,10 @@ fn a_sound_that_does_not_end_is_refused() {
     let error = read(&mut endless).unwrap_err();
     assert_eq!(error, "longer than the 46 minutes that can be read at this rate");
     assert!(endless.1 < MAX_SAMPLES as u64 + (1 << 20));
+    // At a low rate fewer will do, since they become as many at the rate of a call.
+    let mut slow = Endless(wav(1, 1, 1000, 1, 8, u32::MAX, &[]), 0);
+    assert_eq!(read(&mut slow).unwrap_err(), "longer than the 46 minutes that can be read at this rate");
+    assert!(slow.1 < MAX_SAMPLES as u64 / 48 + (1 << 20));
 }
 
 /// F-51: what writers of WAV files really write.

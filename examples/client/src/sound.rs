@@ -307,6 +307,10 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
     let about =
         |error: std::io::Error| Error::Failed(format!("cannot record to {}: {error}", path.display()));
+    // A pipe or a device is opened once: who reads it would take that for the end.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
+        return Ok(());
+    }
     let existed = path.exists();
     std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(about)?;
     if !existed {
