@@ -9,8 +9,9 @@ use core::time::Duration;
 /// one frame after the other: a packet, or what to do about one that is missing.
 ///
 /// The delay aimed at is the 95th percentile of what packets were late by, compared with the quickest of the last seconds,
-/// plus two frames, so that the packet behind a lost one is there in time; older observations are forgotten slowly. It is taken up at the beginning of a speech, and otherwise
-/// approached by playing less, or more, where nothing is said.
+/// plus two frames, so that the packet behind a lost one is there in time; older observations are forgotten slowly. It is taken up
+/// at the beginning of a speech, and otherwise approached by playing faster or slower: [`pace`](Self::pace) says when. What is
+/// far beyond it, as after a stall, is left out.
 #[derive(Debug)]
 pub struct JitterBuffer {
     frame: Duration,
@@ -23,6 +24,8 @@ pub struct JitterBuffer {
     end: u64,
     /// The position to be played next.
     next: u64,
+    /// What is before it was played, or given up, before the buffer began to wait.
+    floor: u64,
     state: State,
     delays: Delays,
     /// The last frame of the speech has come in: at this position.
@@ -50,14 +53,10 @@ struct Slot {
 /// What to play.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pull<'a> {
-    /// This packet. Where nothing is said in it and `hurry` is set, leave it out and pull once more.
+    /// This packet.
     Packet {
         /// Its bytes.
         packet: &'a [u8],
-        /// There is more in store than is needed.
-        hurry: bool,
-        /// There is less in store than is needed: where nothing is said, play it twice.
-        dawdle: bool,
     },
     /// The packet is lost; the one behind it, which may carry it, is this.
     Recover {
@@ -71,6 +70,19 @@ pub enum Pull<'a> {
     },
     /// Nobody speaks.
     Silence,
+}
+
+/// How fast to play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as it was spoken.
+    Even,
+    /// A little slower: there is less in store than is needed.
+    Slower,
+    /// A little faster: there is more in store than is needed.
+    Faster,
+    /// Much faster: there is far more in store than is needed.
+    MuchFaster,
 }
 
 /// Counters of a jitter buffer, since it was made, and where it stands.
@@ -87,7 +99,7 @@ pub struct JitterStats {
     pub duplicate: u64,
     /// Packets that came in behind a later one, and in time.
     pub reordered: u64,
-    /// Packets that there was no room for.
+    /// Packets left out because they had waited for too long, as after a stall.
     pub overflow: u64,
     /// Frames whose packet did not come in time although a later one had.
     pub lost: u64,
@@ -95,8 +107,6 @@ pub struct JitterStats {
     pub recoverable: u64,
     /// Frames played while there was nothing in store at all.
     pub starved: u64,
-    /// Frames left out to catch up.
-    pub hurried: u64,
     /// Speeches.
     pub speeches: u64,
     /// The delay aimed at.
@@ -107,6 +117,8 @@ pub struct JitterStats {
 
 /// How many packets can be in store: 64 of 20 ms are more than a second.
 const SLOTS: usize = 64;
+/// More than this beyond the delay aimed at is left out at once: to play it faster would take too long.
+const TOO_LATE: Duration = Duration::from_millis(300);
 /// Frames made up for with nothing to follow, before the speech counts as interrupted.
 const STARVE: u32 = 5;
 
@@ -122,6 +134,7 @@ impl JitterBuffer {
             base: 0,
             end: 0,
             next: 0,
+            floor: 0,
             state: State::Idle,
             delays: Delays::new(),
             last: None,
@@ -163,20 +176,15 @@ impl JitterBuffer {
         self.delays.observe(now, self.frame * u32::try_from(position % (1 << 31)).unwrap_or(0));
         // Until playing begins, what was spoken before the first packet that came in is in time.
         if position < self.next && self.is_waiting() && self.end < position + SLOTS as u64 {
-            self.next = position.max(self.base);
+            self.next = position.max(self.floor);
         }
         if position < self.next {
             self.stats.late += 1;
             return;
         }
         if position >= self.next + SLOTS as u64 {
-            if self.state == State::Playing && position < self.next + 4 * SLOTS as u64 {
-                self.stats.overflow += 1;
-                return;
-            }
-            // So far ahead that whatever was in between is of no use.
-            self.slots.iter_mut().for_each(|slot| slot.position = None);
-            self.next = position;
+            // What is older than the delay aimed at is of no use any more.
+            self.skip_to((position + 1).saturating_sub(self.aim() as u64 + 1));
         }
         let slot = &mut self.slots[(position % SLOTS as u64) as usize];
         if slot.position == Some(position) {
@@ -190,6 +198,7 @@ impl JitterBuffer {
         self.end = self.end.max(position + 1);
         if self.state == State::Idle {
             self.state = State::Waiting(now + self.target());
+            self.floor = self.next;
             self.next = position;
             self.starving = 0;
         }
@@ -197,11 +206,43 @@ impl JitterBuffer {
 
     /// Leaves the oldest packets out until fewer than `most` are waiting for their turn.
     pub fn keep(&mut self, most: usize) {
-        while self.end.saturating_sub(self.next) >= most as u64 {
-            self.take();
-            self.stats.hurried += 1;
-            self.level -= 1.0;
+        if self.end.saturating_sub(self.next) >= most as u64 {
+            self.skip_to((self.end + 1).saturating_sub(most as u64));
         }
+    }
+
+    /// How fast to play what is pulled next. To be called once for each frame's length, with what was pulled and is not played yet.
+    pub fn pace(&mut self, now: Duration, ahead: Duration) -> Pace {
+        match self.state {
+            State::Idle => return Pace::Even,
+            State::Waiting(start) if now < start => return Pace::Even,
+            State::Waiting(_) | State::Playing => {}
+        }
+        let ahead = ahead.as_secs_f32() / self.frame.as_secs_f32();
+        let aim = self.aim();
+        let too_late = TOO_LATE.as_secs_f32() / self.frame.as_secs_f32();
+        if self.end.saturating_sub(self.next) as f32 + ahead > aim + too_late {
+            self.skip_to(self.end.saturating_sub(aim as u64 + 1));
+            self.level = self.stored() as f32 + ahead;
+        }
+        let level = self.stored() as f32 + ahead;
+        if self.state == State::Playing {
+            self.level += (level - self.level) / 16.0;
+        } else {
+            self.level = level;
+        }
+        // Whole packets are counted: on the average half of one more than the time that they last.
+        match self.level - 0.5 - aim {
+            more if more > 3.5 => Pace::MuchFaster,
+            more if more > 1.0 => Pace::Faster,
+            more if more < -0.5 => Pace::Slower,
+            _ => Pace::Even,
+        }
+    }
+
+    /// So much less is to be played than was pulled, or more if that is negative, in frames.
+    pub fn stretched(&mut self, frames: f32) {
+        self.level -= frames;
     }
 
     /// The next frame. To be called once for each frame's length.
@@ -212,19 +253,15 @@ impl JitterBuffer {
             State::Waiting(_) => {
                 // An earlier packet may have come in behind the first one.
                 self.state = State::Playing;
-                self.level = self.stored() as f32;
             }
             State::Playing => {}
         }
         let stored = self.stored();
-        self.level += (stored as f32 - self.level) / 16.0;
         if self.has(self.next) {
             self.starving = 0;
-            let aim = self.target().as_secs_f32() / self.frame.as_secs_f32();
-            let (hurry, dawdle) = (self.level > aim + 2.5, self.level + 2.5 < aim);
             self.stats.played += 1;
             let at = self.take();
-            return Pull::Packet { packet: &self.slots[at].packet, hurry, dawdle };
+            return Pull::Packet { packet: &self.slots[at].packet };
         }
         if stored > 0 {
             self.stats.lost += 1;
@@ -249,17 +286,6 @@ impl JitterBuffer {
         }
     }
 
-    /// A packet that was pulled to be hurried over was left out.
-    pub fn left_out(&mut self) {
-        self.stats.hurried += 1;
-        self.level -= 1.0;
-    }
-
-    /// A packet that was pulled to be dawdled over was played twice.
-    pub fn played_twice(&mut self) {
-        self.level += 1.0;
-    }
-
     /// The counters.
     pub fn stats(&self) -> JitterStats {
         JitterStats { target: self.target(), stored: self.frame * self.stored() as u32, ..self.stats }
@@ -268,6 +294,25 @@ impl JitterBuffer {
     /// The delay aimed at.
     fn target(&self) -> Duration {
         (self.delays.quantile() + self.frame * 2).clamp(self.min_delay, self.max_delay)
+    }
+
+    /// The delay aimed at, in frames.
+    fn aim(&self) -> f32 {
+        self.target().as_secs_f32() / self.frame.as_secs_f32()
+    }
+
+    /// Leaves everything out before a position.
+    fn skip_to(&mut self, position: u64) {
+        if position <= self.next {
+            return;
+        }
+        for slot in &mut self.slots {
+            if slot.position.is_some_and(|at| at < position) {
+                slot.position = None;
+                self.stats.overflow += 1;
+            }
+        }
+        self.next = position;
     }
 
     const fn is_waiting(&self) -> bool {
@@ -300,14 +345,19 @@ struct Delays {
     /// The latest of the last moments.
     latest: f64,
     moment_end: Duration,
+    /// When the latest was noted.
+    noted: Duration,
     /// How likely delays are, in steps of [`STEP`].
     histogram: [f32; 100],
     observations: u32,
 }
 
 const STEP: f64 = 0.005;
+/// What comes in so late did not vary, it stood still.
+const STALL: f64 = STEP * 100.0;
 const WINDOW: Duration = Duration::from_secs(2);
 const MOMENT: Duration = Duration::from_millis(200);
+const BURST: Duration = Duration::from_millis(10);
 
 impl Delays {
     fn new() -> Self {
@@ -319,6 +369,7 @@ impl Delays {
             window_end: Duration::ZERO,
             latest: 0.0,
             moment_end: Duration::ZERO,
+            noted: Duration::ZERO,
             histogram,
             observations: 0,
         }
@@ -344,14 +395,22 @@ impl Delays {
             (self.moment_end, self.latest) = (now + MOMENT, 0.0);
             return;
         }
+        // What a stall held back comes in at once: one observation, not several.
+        if now < self.noted + BURST {
+            return;
+        }
         self.latest = self.latest.max(delay);
         if now >= self.moment_end {
             self.note(self.latest);
-            (self.moment_end, self.latest) = (now + MOMENT, 0.0);
+            (self.moment_end, self.latest, self.noted) = (now + MOMENT, 0.0, now);
         }
     }
 
     fn note(&mut self, delay: f64) {
+        // A stall is not jitter: no delay that may be aimed at bridges it, and it says nothing about what follows.
+        if delay >= STALL {
+            return;
+        }
         self.observations = self.observations.saturating_add(1);
         // The first ones count for much, later ones for one part in sixty: about twelve seconds of speech.
         let keep = (1.0 - 2.0 / (self.observations as f32 + 1.0)).min(1.0 - 1.0 / 60.0);
@@ -399,7 +458,7 @@ mod tests {
                 buffer.insert(ms(at), n, &[n as u8], n as usize == delays.len() - 1);
             }
             heard.push(match buffer.pull(ms(now)) {
-                Pull::Packet { packet, .. } => packet[0].to_string(),
+                Pull::Packet { packet } => packet[0].to_string(),
                 Pull::Recover { next } => format!("r{}", next[0]),
                 Pull::Conceal { .. } => "c".into(),
                 Pull::Silence => "-".into(),
@@ -439,7 +498,7 @@ mod tests {
             buffer.insert(ms(at), n, &[n as u8], false);
         }
         for (now, expected) in (60..).step_by(20).zip(0..4_u8) {
-            assert!(matches!(buffer.pull(ms(now)), Pull::Packet { packet, .. } if packet == [expected]));
+            assert!(matches!(buffer.pull(ms(now)), Pull::Packet { packet } if packet == [expected]));
         }
         buffer.insert(ms(150), 1, &[1], false);
         let stats = buffer.stats();
@@ -465,7 +524,7 @@ mod tests {
         // What then comes in is played, after the delay.
         buffer.insert(ms(500), 9, &[9], false);
         assert_eq!(buffer.pull(ms(500)), Pull::Silence);
-        assert!(matches!(buffer.pull(ms(820)), Pull::Packet { packet: [9], .. }));
+        assert!(matches!(buffer.pull(ms(820)), Pull::Packet { packet: [9] }));
     }
 
     /// F-54: what was spoken first and comes in second is played first, as long as nothing has been played.
@@ -478,17 +537,26 @@ mod tests {
         }
         let mut played = Vec::new();
         for pull in 0..10 {
-            if let Pull::Packet { packet, .. } = buffer.pull(ms(pull * 20)) {
+            if let Pull::Packet { packet } = buffer.pull(ms(pull * 20)) {
                 played.push(packet[0]);
             }
         }
         assert_eq!(played, [0, 1, 2, 3]);
         assert_eq!((buffer.stats().late, buffer.stats().lost), (0, 0));
-        // A speech that follows another one begins no earlier than that ended.
-        buffer.start();
-        buffer.insert(ms(200), 1, &[11], false);
-        buffer.insert(ms(200), 0, &[10], false);
-        assert_eq!(buffer.stats().late, 0);
+        // Interrupted, and going on: what was played before is not played again.
+        for pull in 10..20 {
+            buffer.pull(ms(pull * 20));
+        }
+        buffer.insert(ms(400), 16, &[16], false);
+        buffer.insert(ms(401), 3, &[3], false);
+        buffer.insert(ms(401), 15, &[15], false);
+        let mut played = Vec::new();
+        for pull in 20..45 {
+            if let Pull::Packet { packet } = buffer.pull(ms(pull * 20)) {
+                played.push(packet[0]);
+            }
+        }
+        assert_eq!((played, buffer.stats().late), (vec![15, 16], 1));
     }
 
     #[test]
@@ -517,20 +585,27 @@ mod tests {
         assert!(missed < 60, "{missed} of 1500 were not in time");
     }
 
+    /// F-53: what is a little too much is played faster, what is far too much is left out, the oldest first.
     #[test]
-    fn too_much_in_store_asks_to_hurry() {
+    fn too_much_in_store_is_played_faster_or_left_out() {
         let mut buffer = JitterBuffer::for_frame(FRAME);
         buffer.start();
-        for n in 0..30 {
-            buffer.insert(ms(0), n, &[0], false);
+        for n in 0..14 {
+            buffer.insert(ms(0), n, &[n as u8], false);
         }
-        let mut hurried = false;
-        for pull in 3..20 {
-            if let Pull::Packet { hurry: true, .. } = buffer.pull(ms(pull * 20)) {
-                buffer.left_out();
-                hurried = true;
-            }
+        assert_eq!(buffer.pace(ms(60), ms(0)), Pace::MuchFaster);
+        assert_eq!(buffer.pull(ms(60)), Pull::Packet { packet: &[0] });
+        buffer.stretched(8.0);
+        assert_eq!(buffer.pace(ms(80), ms(0)), Pace::Faster);
+        // A stall of five seconds: all of it comes at once.
+        for n in 14..250 {
+            buffer.insert(ms(5000), n, &[n as u8], false);
         }
-        assert!(hurried && buffer.stats().hurried > 0);
+        assert!(buffer.stats().stored < ms(1280), "{:?}", buffer.stats());
+        buffer.pace(ms(5000), ms(0));
+        let stored = buffer.stats().stored;
+        assert!(stored <= buffer.stats().target + FRAME * 2, "{stored:?}");
+        assert!(matches!(buffer.pull(ms(5000)), Pull::Packet { packet: [newest] } if *newest > 240));
+        assert!(buffer.stats().overflow > 230 && buffer.stats().lost == 0);
     }
 }

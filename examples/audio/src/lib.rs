@@ -17,6 +17,7 @@ mod picture;
 mod record;
 mod resample;
 mod speaker;
+mod stretch;
 mod wav;
 
 #[cfg(feature = "device")]
@@ -26,7 +27,7 @@ pub use {
     compare::{Comparison, compare},
     error::Error,
     file::{Loaded, MAX_SAMPLES, SPEECH, load, read},
-    jitter::{JitterBuffer, JitterStats, Pull},
+    jitter::{JitterBuffer, JitterStats, Pace, Pull},
     opus::{
         OPUS_RATE, VoiceDecoder, VoiceEncoder, VoiceSettings, packet_samples, voice_decoder, voice_encoder,
     },
