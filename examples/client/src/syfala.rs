@@ -205,6 +205,7 @@ impl Signals {
 async fn discover(to: &[SocketAddr], length: Duration, report: &Report) -> Result<(), Error> {
     let mut driver = Driver::start(to, 0)?;
     let mut signals = Signals::new()?;
+    report.live();
     let end = Instant::now() + length;
     let mut found: Vec<(PeerId, String, Vec<Format>, Vec<Format>)> = Vec::new();
     loop {
@@ -300,6 +301,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         let _ = sender.send(event);
     });
     let mut signals = Signals::new()?;
+    report.live();
     let device = SoftDevice::start(
         listener,
         settings,

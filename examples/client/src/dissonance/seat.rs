@@ -442,8 +442,8 @@ impl Seat {
                 }
             }
         }
-        // As Dissonance plays them: whoever is less important is silent meanwhile.
-        let speaking = self.voices.values().filter(|voice| voice.speaks);
+        // As Dissonance plays them: while a voice speaks, those of a lower priority are silent.
+        let speaking = self.voices.values().filter(|voice| voice.speaks && voice.volume > 0.0);
         let highest = speaking.map(|voice| voice.priority).max().unwrap_or_default();
         for voice in self.voices.values_mut() {
             let gain = if voice.priority < highest { 0.0 } else { voice.volume };

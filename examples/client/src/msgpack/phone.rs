@@ -206,7 +206,10 @@ impl Phone {
             if live {
                 tokio::select! {
                     () = sleep_until(start + pacer.due()) => {}
-                    () = interrupted(&mut self.signals) => break,
+                    () = interrupted(&mut self.signals) => {
+                        self.report.live();
+                        break;
+                    }
                 }
             }
             let Some(block) = player.next_samples(BLOCK.min(most - samples.len()))? else { break };
@@ -431,7 +434,11 @@ impl Phone {
         loop {
             let turn = tokio::select! {
                 turn = self.connection.next() => turn,
-                () = interrupted(&mut self.signals) => return Ok(News::Interrupted),
+                () = interrupted(&mut self.signals) => {
+                    // Nobody may read any more: the end does not wait for it.
+                    self.report.live();
+                    return Ok(News::Interrupted);
+                }
             };
             let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting")) };
             let event = match result {

@@ -173,6 +173,7 @@ impl Phone {
         let connection = link.connect_with(DEFAULT_PORT, client, settings).await?;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        report.live();
         let mut phone = Self { connection, options, report, signals, calls: 0 };
         let answer = timeout(PATIENCE, phone.log_in()).await;
         answer.unwrap_or_else(|_| Err(failed!("the server does not answer")))?;
@@ -479,7 +480,7 @@ impl Phone {
         let SpeakerFigures { jitter, concealed, invalid, .. } = heard.figures;
         let fields = json!({
             "with": name, "how": how, "packets_sent": said, "packets_heard": packets,
-            "invalid": invalid, "concealed": concealed, "hurried": jitter.hurried, "starved": jitter.starved,
+            "invalid": invalid, "concealed": concealed, "left_out": jitter.overflow, "starved": jitter.starved,
             "delay_ms": jitter.target.as_millis(),
         });
         let text = format!(

@@ -140,6 +140,7 @@ async fn converse(
     report: &Report,
 ) -> Result<Summary, Error> {
     let mut signals = Signals::new()?;
+    report.live();
     let since = Instant::now();
     let (mut talk, set_up) = tokio::select! {
         talk = begin(driver, to, options, report) => (talk?, since.elapsed()),
