@@ -70,8 +70,8 @@ pub(super) struct State<F> {
     writing: usize,
     /// What is held for them alone.
     out: usize,
-    /// They themselves, while the task waits for the peer to take them.
-    parked: Batch,
+    /// They themselves, while the task waits for the peer to take them. On the heap, because most connections wait for nothing.
+    parked: Option<Box<Batch>>,
     /// The task waits for something to write, and not for the peer to take what is being written.
     hungry: bool,
     /// Write what waits, at most until then, and close: nothing more is read.
@@ -122,7 +122,7 @@ impl<F: Framing> Link<F> {
             blocked_since: None,
             writing: 0,
             out: 0,
-            parked: Batch::default(),
+            parked: None,
             hungry: false,
             closing: None,
             unanswered: 0,
@@ -273,9 +273,8 @@ impl<F: Framing> Link<F> {
             return None;
         }
         let own = state.queue.memory().saturating_add(state.out);
-        Some(
-            own.saturating_add(state.queue.share()).saturating_add(state.parked.share()).saturating_add(lent),
-        )
+        let parked = state.parked.as_ref().map_or(0, |batch| batch.share());
+        Some(own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent))
     }
 
     /// Throws away what waits: the connection is being cut. Returns what is still held for it until its task has seen that.
@@ -284,8 +283,7 @@ impl<F: Framing> Link<F> {
         let memory = state.queue.memory();
         state.queue.take();
         note(waiting, memory, state.queue.memory());
-        if !state.parked.is_empty() {
-            state.parked = Batch::default();
+        if state.parked.take().is_some_and(|batch| !batch.is_empty()) {
             note(waiting, state.out, 0);
             (state.out, state.writing) = (0, 0);
         }
@@ -912,7 +910,7 @@ impl<S: Session> Driver<S> {
 
     /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let mut batch = core::mem::take(&mut self.link.lock().parked);
+        let mut batch = self.link.lock().parked.take().map(|batch| *batch).unwrap_or_default();
         let mut taken = false;
         loop {
             if batch.is_empty() {
@@ -952,7 +950,7 @@ impl<S: Session> Driver<S> {
             };
             match written {
                 Poll::Ready(Ok(0) | Err(_)) => {
-                    self.link.lock().parked = batch;
+                    self.link.lock().parked = Some(batch.into());
                     return Poll::Ready(End::Closed);
                 }
                 Poll::Ready(Ok(n)) => {
@@ -968,7 +966,7 @@ impl<S: Session> Driver<S> {
                     note(&self.shared.waiting, state.out, batch.memory());
                     (state.writing, state.out) = (batch.len(), batch.memory());
                     // Where others can throw it away.
-                    state.parked = batch;
+                    state.parked = Some(batch.into());
                     if taken {
                         state.unanswered = 0;
                     }
@@ -1041,7 +1039,7 @@ impl<S: Session> Drop for Driver<S> {
         // Whatever was not written waits no more; and nothing is queued from now on.
         note(&self.shared.waiting, state.out.saturating_add(state.queue.memory()), 0);
         state.queue.take();
-        state.parked = Batch::default();
+        state.parked = None;
         state.out = 0;
         let dropped = state.queue.dropped;
         drop(state);
