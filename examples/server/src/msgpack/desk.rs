@@ -1040,7 +1040,6 @@ mod tests {
                 let case = (known, accounts, at_ann, at_eve, made_up);
                 let waited = served.map(|then: Instant| then.saturating_duration_since(came));
                 assert!(waited.is_some_and(|waited| waited < LONGEST), "{case:?}: {waited:?}");
-                println!("{case:?} {waited:?}");
             }
         }
     }
