@@ -275,8 +275,9 @@ fn server(mut script: Script<'_>) {
     driver.obey(&mut server);
     // Whoever the server knows is there, and the other way round.
     assert_eq!(server.peers(), driver.alive.len());
-    // In the end every request has its one response, whatever the application does.
-    for _ in 0..100 {
+    // In the end every request has its one response, whatever the application does: each may wait until it is given up on, one
+    // after the other.
+    for _ in 0..1000 {
         driver.now = driver.now.saturating_add(Duration::from_secs(31));
         timers(&mut server, driver.now);
         driver.deferred(&mut server);
