@@ -92,7 +92,9 @@ impl Batch {
 
     /// Memory held for this batch alone, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.own.capacity()
+        self.own
+            .capacity()
+            .saturating_add(self.held.capacity().saturating_mul(size_of::<(usize, Arc<Held>)>()))
     }
 
     /// This batch's part of the frames that it shares with others, in bytes.

@@ -452,7 +452,7 @@ mod tests {
     /// A sine's own steepest step, and -40 dB of full scale: a louder one is a click.
     const NO_CLICK: f32 = 0.5 * (HZ as f32 / 48_000.0) * core::f32::consts::TAU + 0.01;
 
-    /// F-53: whatever stood still, for however long, the delay is back within two seconds, and nothing clicks.
+    /// F-53: after a stall of the network or of the listener, of any length, the delay is back within two seconds, and nothing clicks.
     #[test]
     fn the_delay_is_back_within_two_seconds_of_any_stall() {
         for stall in [0.2, 0.5, 1.0, 1.5, 3.0, 5.0] {

@@ -257,7 +257,7 @@ fn damaged_files_do_no_harm() {
     }
 }
 
-/// F-52: a recording can be played whenever the program ends, has its padding, and others can read it.
+/// F-52, F-81: a recording can be played whenever the program ends, has its padding, and others can read it.
 #[test]
 fn recordings_are_valid_at_every_moment() {
     for (format, channels, bytes) in [

@@ -67,7 +67,7 @@ pub(crate) enum RecordAs {
 }
 
 impl RecordAs {
-    /// `None`: whatever the call has.
+    /// `None`: the call's own format.
     pub(crate) const fn fixed(self) -> Option<SampleFormat> {
         match self {
             Self::U8 => Some(SampleFormat::U8),

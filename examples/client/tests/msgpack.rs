@@ -157,7 +157,7 @@ fn m_10_c_08_c_14_a_call_is_heard_sample_by_sample_and_recorded() {
     assert!(comparison.exact, "{comparison:?}");
 }
 
-/// M-10: a call is mono at 44.1 kHz, whatever is played, and is recorded as that.
+/// M-10: a call is mono at 44.1 kHz: a file of another shape is converted, and the recording has that shape.
 #[test]
 fn m_10_a_call_is_mono_at_44_1_khz_whatever_is_played() {
     let server = server();

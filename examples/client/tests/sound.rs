@@ -1,4 +1,4 @@
-//! What is played and recorded, whatever the protocol.
+//! What is played and recorded, in all protocols.
 
 mod kit;
 

@@ -914,7 +914,8 @@ impl<S: Session> Driver<S> {
         let mut taken = false;
         loop {
             if batch.is_empty() {
-                self.give_back_written(core::mem::take(&mut batch).into_memory());
+                note(&self.shared.waiting, batch.memory(), 0);
+                self.lend_written(core::mem::take(&mut batch).into_memory());
                 let mut state = self.link.lock();
                 (state.writing, state.out) = (0, 0);
                 state.unanswered = 0;
@@ -979,12 +980,6 @@ impl<S: Session> Driver<S> {
                 }
             }
         }
-    }
-
-    /// What has been written is not held any longer.
-    fn give_back_written(&self, out: Vec<u8>) {
-        note(&self.shared.waiting, out.capacity(), 0);
-        self.lend_written(out);
     }
 
     /// Memory that was written from is there for others, but no more than they need.

@@ -73,7 +73,7 @@ impl Screen {
 /// What the thread does.
 fn write(pieces: &Receiver<Piece>, lost: &AtomicUsize) {
     for piece in pieces {
-        // Whoever reads may be gone; the call goes on.
+        // The reader may be gone; the call goes on.
         match piece {
             Piece::Line(line) => {
                 let mut out = io::stdout().lock();
