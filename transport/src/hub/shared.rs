@@ -431,6 +431,9 @@ impl<S: Session> Shared<S> {
             }
             core.links.insert(peer, link.clone());
             core.input(shared, now, Input::Opened { peer, via, from: Some(from) });
+            if core.links.get(peer).is_none() {
+                count(&shared.counters.refused);
+            }
             Some((peer, link))
         })
     }
