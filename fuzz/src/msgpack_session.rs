@@ -110,9 +110,10 @@ impl Driver {
             if let Ok(Some(event)) = &result {
                 self.tickets.extend(ticket(event));
             }
-            if let Err(Violation::Backlog(_)) = result {
-                *self.owed.entry(deferred.peer).or_default() -= i64::from(!is_update(&deferred.bytes));
-            }
+            assert!(
+                !matches!(result, Err(Violation::Backlog(_))),
+                "put off, and then there is no room for it"
+            );
             timers(server, self.now);
         }
     }

@@ -218,7 +218,8 @@ pub struct ListenId(pub u32);
 /// 7. No clock, no randomness, no name resolution, no thread and no lock inside. `now` never goes back.
 /// 8. A session may put frames off, behind others of the same peer that take long. When their turn has come,
 ///    [`take_deferred`](Self::take_deferred) gives them back, to be handed in like any other: after an input or a time-out,
-///    before the next input, until there is none.
+///    before the next input, until there is none. It gives none while the outbox is full: drivers ask again once they have
+///    drained it.
 ///
 /// # A driver
 ///
@@ -234,11 +235,12 @@ pub struct ListenId(pub u32);
 ///     while session.poll_timeout().is_some_and(|at| at <= now) {
 ///         session.handle_timeout(now);
 ///     }
-///     while let Some(frame) = session.take_deferred() {
+///     loop {
+///         let done = session.outputs().map(&mut send).count();
+///         session.advance(done);
+///         let Some(frame) = session.take_deferred() else { break };
 ///         let _ = session.handle_input(now, Input::from(&frame));
 ///     }
-///     let done = session.outputs().map(|output| send(output)).count();
-///     session.advance(done);
 /// }
 /// ```
 pub trait Session {

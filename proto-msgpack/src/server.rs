@@ -23,8 +23,8 @@ use groups::Groups;
 use questions::{Asked, What};
 use users::{Away, Delivered, Login, Lost, Users};
 use voxwire_core::{
-    Bucket, Deadlines, Deferred, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab,
-    Rate, Session, SourceRate, name_key,
+    Bucket, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId,
+    PeerSlab, Rate, Session, SourceRate, name_key,
 };
 use waiting::{Ledger, Waiting, action_of};
 
@@ -570,6 +570,15 @@ impl Server {
         }
     }
 
+    /// Checks that the outbox has room for a frame of `len` bytes that is handed on, a response and a few instructions to the driver.
+    /// Into an empty one they go whatever the limit.
+    fn room(&self, len: usize) -> Result<(), Full> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        self.outbox.room(len.saturating_add(1200), 8)
+    }
+
     fn frame<'a>(
         &mut self,
         now: Instant,
@@ -631,11 +640,7 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                // Beside what is handed on, a response and a few instructions to the driver. Into an empty outbox that goes
-                // whatever the limit.
-                if !self.outbox.is_empty() {
-                    self.outbox.room(bytes.len().saturating_add(1200), 8)?;
-                }
+                self.room(bytes.len())?;
                 self.frame(now, peer, bytes)
             }
             Input::Answered { peer } => Ok(self.has_taken(peer, true)),

@@ -8,7 +8,7 @@ use hall::{Hall, call, create, join, login, recording, register, whisper};
 use voxwire_core::{FrameError, Framing as _, Input, Lane, Message, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::zmtp::{self, SocketType};
 use voxwire_msgpack::{
-    ClientCommand, ClientMessage, Code, Framing, Samples, ServerCommand, Settings, Text, Wire,
+    ClientCommand, ClientMessage, Code, Framing, Samples, ServerCommand, Settings, Text, Violation, Wire,
 };
 
 /// F-25: live audio does not wait for what the application works on, and what is asked meanwhile is answered afterwards, in order.
@@ -194,6 +194,42 @@ fn f_25_large_requests_that_wait_have_a_ceiling() {
     let all = answers.join("\n");
     assert_eq!(all.matches("REQUEST_OVER_LIMIT").count(), 1, "{all}");
     assert_eq!(all.matches(r#"action: "whisper", code: USER_NOT_CONNECTED"#).count(), 2, "{all}");
+}
+
+/// F-25: a request whose turn comes while the outbox is full waits until there is room; those behind it keep their turns.
+#[test]
+fn f_25_a_full_outbox_costs_no_request_its_turn() {
+    let mut settings = Settings::DEFAULT;
+    settings.limits.max_backlog = 1700;
+    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    hall.office(|_, office, _| office.silent = true);
+    let peer = open(&mut hall, 9, [192, 0, 2, 1]);
+    feed(&mut hall, peer, &log_in());
+    for _ in 0..12 {
+        assert!(feed(&mut hall, peer, b"\xa7request\xa3fly").is_empty());
+    }
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    let mut answers = 0;
+    hall.office(|server, _, now| {
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+        server.handle_command(now, refuse).unwrap();
+        // Long enough for each to have its turn, at the rate of one connection.
+        for second in 0..60 {
+            let now = now.saturating_add(Duration::from_secs(second));
+            while server.poll_timeout().is_some_and(|at| at <= now) {
+                server.handle_timeout(now);
+            }
+            while let Some(deferred) = server.take_deferred() {
+                let violation = server.handle_input(now, Input::from(&deferred)).unwrap_err();
+                assert!(!matches!(violation, Violation::Backlog(_)), "{violation}");
+                while server.poll_timeout().is_some_and(|at| at <= now) {
+                    server.handle_timeout(now);
+                }
+            }
+            answers += drain(server).iter().filter(|output| output.starts_with("Response")).count();
+        }
+    });
+    assert_eq!(answers, 13);
 }
 
 /// F-25: what came in before the end of a stream is done, although nobody waits for the answers.

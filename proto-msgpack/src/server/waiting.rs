@@ -144,9 +144,16 @@ impl Server {
         }
     }
 
-    /// The next request whose turn has come.
+    /// The next request whose turn has come. None as long as the outbox has no room for what comes of it: refused then, it would be lost.
     pub(super) fn next_turn(&mut self) -> Option<Deferred> {
-        while let Some(peer) = self.ready.pop_front() {
+        while let Some(&peer) = self.ready.front() {
+            let next = self.peers.get(peer).and_then(|state| state.queue.requests.front());
+            let len = match next {
+                Some(Request::Frame(bytes)) => bytes.len(),
+                _ => 0,
+            };
+            self.room(len).ok()?;
+            self.ready.pop_front();
             let Some(state) = self.peers.get_mut(peer) else { continue };
             let gone = state.gone;
             match self.next_request(peer) {
