@@ -3,8 +3,9 @@
 //! A source of datagrams can be forged, so a flood can show as many sources as it likes, each of them once; memory for all of
 //! them would be a weapon. A client that looks for servers asks again and again from one address and port. So while too many
 //! ask, a source is answered only if it asked in the period before this one, too, and has not been answered lately. Two sets of
-//! bits, of fixed size, remember who asked; where more ask than they can tell apart, sources take turns, a part of them at a
-//! time, told by a hash that outsiders cannot compute.
+//! bits, of fixed size, remember who asked; where more ask than they can tell apart, or more keep asking than may be answered in
+//! a turn, sources take turns, a part of them at a time, told by a hash that outsiders cannot compute: asking more often than others
+//! gains nothing.
 
 use alloc::{boxed::Box, vec};
 use core::net::{IpAddr, SocketAddr};
@@ -15,6 +16,8 @@ use voxwire_core::{Instant, Rate};
 const PERIOD: Duration = Duration::from_millis(600);
 /// How long whoever has been answered waits while others do.
 const ANSWERED: Duration = Duration::from_secs(15);
+/// Parts at most: the turn of each comes within six hours.
+const MAX_PARTS: u64 = 1 << 14;
 /// Bits set for one source.
 const BITS: u32 = 4;
 /// Bits that there should be for one source: then hardly one in four thousand is taken for another.
@@ -32,6 +35,8 @@ pub(super) struct Crowd {
     turn: u64,
     /// Questions in this period.
     asked: usize,
+    /// Sources, each counted once, that could be answered in this period if there was room.
+    waiting: usize,
     /// Sources are divided into this many parts, which take turns of two periods.
     parts: u64,
 }
@@ -46,7 +51,7 @@ struct Memory {
 
 impl Crowd {
     pub(super) const fn new(size: usize, seed: u64) -> Self {
-        Self { seed, size, memory: None, period: Instant::ZERO, turn: 0, asked: 0, parts: 1 }
+        Self { seed, size, memory: None, period: Instant::ZERO, turn: 0, asked: 0, waiting: 0, parts: 1 }
     }
 
     /// Whether somebody who asks is among those that are answered now. Everybody is, until more ask than `rate` allows.
@@ -60,13 +65,16 @@ impl Crowd {
             return false;
         }
         let before = bits(key).all(|bit| get(&memory.before, bit));
+        let first = !bits(key).all(|bit| get(&memory.now, bit));
         bits(key).for_each(|bit| set(&mut memory.now, bit));
         let last = index(memory.answered.len(), key).and_then(|index| memory.answered.get(index));
         let lately = last.is_some_and(|last| {
             let ago = second(now).saturating_sub(last & u64::from(u32::MAX));
             last >> 32 == key >> 32 && ago < ANSWERED.as_secs()
         });
-        before && !lately
+        let admitted = before && !lately;
+        self.waiting = self.waiting.saturating_add((admitted && first).into());
+        admitted
     }
 
     /// Somebody has been answered.
@@ -102,7 +110,7 @@ impl Crowd {
         if passed < PERIOD {
             return;
         }
-        let asked = core::mem::take(&mut self.asked);
+        let (asked, waiting) = (core::mem::take(&mut self.asked), core::mem::take(&mut self.waiting));
         self.period = now;
         let few = PERIOD.as_millis().saturating_mul(rate.per_second.into()) / 1000;
         if passed >= PERIOD.saturating_mul(4) || (asked as u128) <= few {
@@ -117,7 +125,12 @@ impl Crowd {
         memory.now.fill(0);
         if self.turn % 2 == 0 {
             let room = (memory.now.len().saturating_mul(64) / ROOM).max(1);
-            self.parts = u64::try_from(asked.div_ceil(room)).unwrap_or(u64::MAX).max(1).next_power_of_two();
+            let by_memory = u64::try_from(asked.div_ceil(room)).unwrap_or(u64::MAX);
+            // Those who wait are counted in the part whose turn it was.
+            let waiting = u64::try_from(waiting).unwrap_or(u64::MAX).saturating_mul(self.parts);
+            let answers = u64::from(rate.burst).saturating_add(u64::try_from(few).unwrap_or(0)).max(1);
+            let by_answers = waiting.div_ceil(answers);
+            self.parts = by_memory.max(by_answers).clamp(1, MAX_PARTS).next_power_of_two();
         }
     }
 }
