@@ -273,7 +273,11 @@ fn server(mut script: Script<'_>) {
         }
         assert!(server.in_calls() <= 6 && server.online() <= 6);
     }
-    driver.obey(&mut server);
+    // What was put off waits for room as well.
+    while server.outputs().next().is_some() {
+        driver.obey(&mut server);
+        driver.deferred(&mut server);
+    }
     // Whoever the server knows is there, and the other way round.
     assert_eq!(server.peers(), driver.alive.len());
     // In the end every request has its one response, whatever the application does: each may wait until it is given up on, one

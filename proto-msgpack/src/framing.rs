@@ -508,10 +508,11 @@ impl Framing {
     fn plain(&mut self, unread: &[u8], mut scan: Scan) -> Result<Progress, FrameError> {
         let found = scan.next(unread);
         let max = self.max_for(scan.is_voice_message());
-        let reach = match found {
+        // What its list announces counts, however much of it is there: the same in any pieces.
+        let reach = scan.announced.max(match found {
             Found::Message(len) | Found::Lost(len) => len as u64,
             Found::Need(reach) => reach,
-        };
+        });
         if reach > max as u64 && self.entering {
             return Ok(self.wait());
         }
@@ -745,6 +746,8 @@ struct Scan {
     socket: SocketType,
     /// Up to here everything has been looked at.
     at: usize,
+    /// The message reaches at least this far, as its list says: each element takes a byte.
+    announced: u64,
     stage: Stage,
     voice: bool,
     update: bool,
@@ -822,7 +825,7 @@ const fn of_success(action: Option<Action>) -> &'static [Argument] {
 
 impl Scan {
     const fn new(socket: SocketType) -> Self {
-        Self { socket, at: 0, stage: Stage::Type, voice: false, update: false }
+        Self { socket, at: 0, announced: 0, stage: Stage::Type, voice: false, update: false }
     }
 
     const fn is_voice_message(&self) -> bool {
@@ -955,7 +958,7 @@ impl Scan {
                 }
                 (Stage::Arguments([Samples, then @ ..]), _, Head::List { head, len }) => {
                     let left = usize::try_from(len).unwrap_or(usize::MAX);
-                    // Each element takes a byte at least: too many show at once.
+                    self.announced = (self.at.saturating_add(head) as u64).saturating_add(left as u64);
                     (Some(Stage::Elements { left, kind: None, then }), head)
                 }
                 _ => return self.lost(head.len()),

@@ -15,10 +15,14 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A hall with alice and bob, who is called by her.
 fn calling(settings: Settings) -> Hall {
+    calling_from(settings, 4001)
+}
+
+fn calling_from(settings: Settings, port: u16) -> Hall {
     let mut hall = Hall::new(settings);
     hall.join(0, "alice");
     hall.join(1, "bob");
-    hall.send(0, &request("bob", "", 4001)).unwrap();
+    hall.send(0, &request("bob", "", port)).unwrap();
     hall
 }
 
@@ -160,6 +164,19 @@ fn threat_a_full_server_lets_go_of_those_without_a_name() {
 fn relayed() -> Settings {
     let v4 = Some([10, 9, 9, 9].into());
     Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
+}
+
+/// A caller that comes to a port of the server's is not dialled: a connection that says so is no side of the call.
+#[test]
+fn threat_nobody_is_dialled_where_both_sides_come_to_ports() {
+    let mut hall = calling_from(relayed(), 0);
+    hall.input(Input::Listening { id: ListenId(0), port: 60_000 }).unwrap();
+    let from = |last| Some(([10, 0, 0, last], 5).into());
+    let arrive = Input::Opened { peer: peer(20), via: Via::AcceptedOn(ListenId(0)), from: from(1) };
+    assert_eq!(hall.input(arrive), Ok(None));
+    let dialled = Input::Opened { peer: peer(30), via: Via::Dialled(voxwire_core::DialId(1)), from: None };
+    assert_eq!(hall.input(dialled), Err(Violation::UnknownPeer));
+    assert_eq!(hall.said(30), [CLOSED]);
 }
 
 #[test]

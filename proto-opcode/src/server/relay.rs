@@ -273,7 +273,9 @@ impl Server {
         id: DialId,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         let id = id.0.wrapping_sub(1);
-        if self.relays.relays.get(&id).is_none_or(|relay| relay.leg(Role::Caller).is_some()) {
+        // Where the caller comes to a port of ours, nobody was dialled.
+        let relay = self.relays.relays.get(&id);
+        if relay.is_none_or(|relay| relay.port == 0 || relay.leg(Role::Caller).is_some()) {
             self.outbox.close(peer);
             return Err(Violation::UnknownPeer);
         }
