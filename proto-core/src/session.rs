@@ -277,7 +277,8 @@ pub trait Session {
     /// Fires one expired timer. Its event borrows from nothing.
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<Self::Event<'a>>;
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` means no timer.
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called next; `None` means no timer. [`Instant::ZERO`] means that an event
+    /// waits to be told, which no input can put off: drivers ask for it at once.
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// Gives back a frame that was put off and whose turn has come, see point 8 of the contract. Most sessions put nothing off.

@@ -4,7 +4,7 @@ mod line;
 mod streams;
 mod udp_side;
 
-use crate::grace::Grace;
+use crate::grace::{Grace, is_event};
 use crate::lanes::Cutter;
 use crate::net::{Stream, in_time};
 use crate::{Error, queue::Queue};
@@ -510,9 +510,15 @@ impl<S: Session> Connection<S> {
             self.ids.retire(peer);
             return Poll::Ready(Step::Direct(DirectNews::Down(peer)));
         }
+        if is_event(self.session.poll_timeout()) {
+            return Poll::Ready(Step::Timeout);
+        }
         let now = self.clock.now();
         // What has come in is read before timers fire, unless more and more of it comes.
         let overdue = self.session.poll_timeout().filter(|at| *at <= now);
+        if overdue.is_none() {
+            self.grace.end();
+        }
         self.overdue = if overdue.is_some() { self.overdue.saturating_add(1) } else { 0 };
         if self.overdue > BURST && overdue.is_some_and(|at| Grace::is_over(at, now)) {
             return self.fire();

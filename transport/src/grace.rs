@@ -10,6 +10,12 @@ pub(crate) const EXCUSE: Duration = Duration::from_millis(100);
 /// When to look again whether something waits.
 const SOON: Duration = Duration::from_millis(2);
 
+/// Whether a session that wants [`poll_timeout`](voxwire_core::Session::poll_timeout) at `at` has an event to tell. That is no timer:
+/// nothing that comes in can put it off.
+pub(crate) fn is_event(at: Option<Instant>) -> bool {
+    at == Some(Instant::ZERO)
+}
+
 /// Holds timers that are due back until what waits has been read, for a bounded time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Grace {
@@ -31,10 +37,15 @@ impl Grace {
         };
         let end = since.saturating_add(EXCUSE);
         if now >= end || !(self.stalled || unread) {
-            *self = Self::default();
+            self.end();
             return None;
         }
         Some(if self.stalled { end } else { now.saturating_add(SOON) })
+    }
+
+    /// No timer is due any more: the next stall has an excuse of its own.
+    pub(crate) fn end(&mut self) {
+        *self = Self::default();
     }
 
     /// Timers due since `at` have waited for as long as they may, however much still comes in.
@@ -63,6 +74,10 @@ mod tests {
         assert_eq!(grace.hold(at(3000), at(3800), false), Some(at(3900)));
         assert_eq!(grace.hold(at(3500), at(3899), false), Some(at(3900)), "another timer, the same stall");
         assert_eq!(grace.hold(at(3500), at(3900), false), None);
+        // What was read has put the timer off, and long after there is another stall.
+        assert_eq!(grace.hold(at(4000), at(4100), false), Some(at(4200)));
+        grace.end();
+        assert_eq!(grace.hold(at(9000), at(9100), false), Some(at(9200)));
         assert!(!Grace::is_over(at(3000), at(3150)) && Grace::is_over(at(3000), at(3151)));
     }
 }

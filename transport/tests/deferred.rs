@@ -99,3 +99,71 @@ async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_a
     let all = timeout(Duration::from_secs(5), hear).await;
     assert!(all.is_ok() && heard == [12, 13, 10, 11, 14, 15, 16], "{heard:?}");
 }
+
+/// Has something to tell of each byte of a frame.
+#[derive(Debug)]
+struct Tells {
+    waiting: u8,
+    outbox: Outbox,
+}
+
+impl Session for Tells {
+    type Framing = LengthPrefix;
+    type Command<'a> = ();
+    type Event<'a> = u8;
+    type Violation = FrameError;
+    type Refusal = FrameError;
+
+    fn framing(&self) -> LengthPrefix {
+        LengthPrefix { width: 1, little_endian: false, adjust: 0, min: 1, max: 255 }
+    }
+
+    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<u8>, FrameError> {
+        if let Input::Frame { bytes, .. } = input {
+            self.waiting += u8::try_from(bytes.len() - 1).unwrap();
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
+        self.waiting -= 1;
+        Some(self.waiting)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (self.waiting > 0).then_some(Instant::ZERO)
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.outbox.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: Instant) {}
+}
+
+/// F-24: an event that waits is no timer which is late: a client that learns of 200 others at once learns of them now.
+#[tokio::test]
+async fn f_24_events_that_wait_are_not_held_back_as_late_timers_are() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let session = Tells { waiting: 0, outbox: Outbox::new(1 << 10) };
+    let connecting = Connection::connect(&address, session, ConnectionSettings::DEFAULT);
+    let (connection, accepted) = tokio::join!(connecting, listener.accept());
+    let (mut connection, (mut server, _)) = (connection.unwrap(), accepted.unwrap());
+    // A clock that has run for longer than timers may be late.
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    let mut frame = [7; 201];
+    frame[0] = 201;
+    server.write_all(&frame).await.unwrap();
+    let hear = async { while !matches!(connection.next().await.expect("it goes on").result, Ok(Some(0))) {} };
+    // They took 20 s.
+    timeout(Duration::from_secs(10), hear).await.expect("all of them");
+}

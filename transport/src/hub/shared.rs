@@ -7,7 +7,7 @@ use super::link::{Link, NotTaken};
 use super::partial::Partials;
 use super::sources::Sources;
 use super::{HubSettings, HubStats};
-use crate::grace::Grace;
+use crate::grace::{Grace, is_event};
 use crate::held::Frames;
 use crate::lanes::{Control, Cutter, Kind, ServerHello};
 use crate::net::{is_exhausted, is_its_own};
@@ -653,6 +653,16 @@ impl<S: Session> Core<S> {
         }
     }
 
+    /// Hands on what the session has to tell, without its timers.
+    fn tell(&mut self, shared: &Shared<S>, now: Instant) {
+        while is_event(self.session.poll_timeout()) {
+            if let Some(event) = self.session.handle_timeout(now) {
+                self.handler.on_event(&mut self.session, now, event);
+            }
+            self.flush(shared);
+        }
+    }
+
     fn timeouts(&mut self, shared: &Shared<S>, now: Instant) {
         loop {
             if self.session.poll_timeout().is_some_and(|at| at <= now) {
@@ -908,6 +918,7 @@ where
     while !(shared.draining.load(Relaxed) && shared.is_empty()) {
         let due = shared.locked(|_, core, _| {
             core.armed = core.session.poll_timeout();
+            let held = held.filter(|_| !is_event(core.armed));
             let armed = core.armed.map(|armed| held.map_or(armed, |held: Instant| armed.max(held)));
             armed.map_or(next_sweep, |armed| armed.min(next_sweep))
         });
@@ -919,9 +930,13 @@ where
         errands.into_iter().for_each(|errand| errands::run(&shared, errand));
         let unread = shared.sockets.iter().any(Udp::has_waiting);
         shared.locked(|shared, core, now| {
+            core.tell(shared, now);
             held = match core.session.poll_timeout() {
                 Some(at) if at <= now => grace.hold(at, now, unread),
-                _ => None,
+                _ => {
+                    grace.end();
+                    None
+                }
             };
             if held.is_none() {
                 core.timeouts(shared, now);
