@@ -128,6 +128,10 @@ impl Porter {
                 ServerCommand::Reject { peer, reason: "this name needs a secret: log in as NAME:SECRET" }
             }
             (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: "unknown name" },
+            // Perhaps a name with a slip in it: everybody would be shown the secret.
+            (None, _) if !self.secrets.is_empty() && asked.contains(':') => {
+                ServerCommand::Reject { peer, reason: "unknown name: names have no colon here" }
+            }
             (None, _) => ServerCommand::Admit { peer, name, proven: false },
         }
     }

@@ -83,6 +83,21 @@ fn f_71_opcode_secrets_only_lets_no_other_names_in() {
     }
 }
 
+/// A name with a slip in it is not taken with its secret as a part of it, for everybody to see.
+#[test]
+fn threat_a_slip_in_an_opcode_name_shows_nobody_the_secret() {
+    let server = serve("slip", "only = [\"opcode\"]\n[opcode.secrets]\nann = \"hush\"\n");
+    let address = server.address("opcode tcp");
+    // Nobody leaves before the end, as others are told of that.
+    let _all = [("anm:hush", 4), (":hush", 4), ("bob", 3), ("ann:hush", 3)].map(|(name, answer)| {
+        let mut stream = connect(address);
+        assert_eq!(next_opcode(&mut stream), [1, 0]);
+        stream.write_all(&opcode_packet(2, &[name.as_bytes()], None)).unwrap();
+        assert_eq!(next_opcode(&mut stream)[0], answer, "{name}");
+        stream
+    });
+}
+
 #[test]
 fn f_71_opcode_relay_ports_are_the_ones_that_calls_use() {
     // Two that are free a moment before.
