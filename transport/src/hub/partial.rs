@@ -48,6 +48,8 @@ pub(super) struct Partials {
 #[derive(Debug, Default)]
 struct Books {
     last_id: u64,
+    /// Of those who have begun to wait, the last one.
+    last_turn: u64,
     held: BTreeMap<u64, Held>,
     used: [usize; 3],
     sources: HashMap<IpAddr, Sum>,
@@ -112,6 +114,8 @@ pub(super) struct Claim {
 struct Waits {
     kind: usize,
     rank: usize,
+    /// When it began, among those of its rank.
+    turn: u64,
     since: Instant,
 }
 
@@ -245,8 +249,8 @@ impl Partials {
             books.stop_waiting(claim);
         }
         let rank = claim.payer.map_or(0, |payer| books.claims(payer));
-        let waits = claim.waits.unwrap_or(Waits { kind, rank, since: now });
-        let key = (waits.rank, claim.id);
+        let waits = claim.waits.unwrap_or_else(|| books.begin_waiting(kind, rank, now));
+        let key = (waits.rank, waits.turn);
         let Some(queue) = books.queue.get(kind) else { return false };
         let ahead =
             queue.range(..key).any(|(_, other)| self.may(&books, other.payer, other.holds, other.bytes));
@@ -465,9 +469,15 @@ impl Books {
         self.sources.get(&source).map_or(0, |here| here.claims)
     }
 
+    /// A connection's place in the queue is its own for one wait: the next one is behind all that wait by then.
+    const fn begin_waiting(&mut self, kind: usize, rank: usize, since: Instant) -> Waits {
+        self.last_turn = self.last_turn.saturating_add(1);
+        Waits { kind, rank, turn: self.last_turn, since }
+    }
+
     fn stop_waiting(&mut self, claim: &mut Claim) {
-        if let Some(Waits { kind, rank, .. }) = claim.waits.take() {
-            self.queue.get_mut(kind).and_then(|queue| queue.remove(&(rank, claim.id)));
+        if let Some(Waits { kind, rank, turn, .. }) = claim.waits.take() {
+            self.queue.get_mut(kind).and_then(|queue| queue.remove(&(rank, turn)));
         }
     }
 
@@ -622,6 +632,33 @@ mod tests {
         assert!(
             books.sources.is_empty() && books.held.is_empty() && books.queue.iter().all(BTreeMap::is_empty)
         );
+    }
+
+    /// F-15: who has had its turn waits behind all that wait already, however long it has been connected.
+    #[test]
+    fn f_15_those_who_have_waited_longest_come_first_and_not_those_who_have_been_there_longest() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut early = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].map(claim);
+        let large = |claim: &mut Claim, now| ask(&partials, claim, now, 16 * MIB, 0);
+        assert_eq!(early.each_mut().map(|claim| large(claim, 0)), [true, true, false, false]);
+        let mut late = ["198.51.100.1", "198.51.100.2", "198.51.100.3"].map(claim);
+        // Each of the early ones begins its next frame as soon as it has sent one, and all of them ask more often than the late ones.
+        let mut turns = Vec::new();
+        for step in 1..9 {
+            assert!(late.iter_mut().all(|claim| claim.granted > 0 || !large(claim, step)));
+            if let Some(holder) = early.iter_mut().find(|claim| claim.granted > 0) {
+                partials.release(holder);
+            }
+            for claim in &mut early {
+                let _ = claim.granted > 0 || large(claim, step);
+            }
+            let next = late.iter_mut().position(|claim| claim.granted == 0 && large(claim, step));
+            turns.extend(next);
+        }
+        assert_eq!(turns, [0, 1], "they hold the large ones by now");
+        partials.release(&mut late[1]);
+        assert!(early.iter_mut().all(|claim| !large(claim, 10)));
+        assert!(large(&mut late[2], 10), "before those who have had theirs");
     }
 
     /// F-06, F-15: what those behind an IPv6 proxy hold is not its neighbours' in the /64, and puts none of them behind others.
