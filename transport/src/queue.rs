@@ -15,7 +15,13 @@ pub(crate) struct Queue {
     /// The queue's own bytes, from `start` on: moved only when most of them have been taken.
     bytes: Vec<u8>,
     start: usize,
+    /// The first one is no gap.
     frames: VecDeque<Frame>,
+    /// What has been taken out of the front so far: where the first frame is.
+    front: Spot,
+    /// Where the droppable frames are.
+    spots: VecDeque<Spot>,
+    gaps: Gaps,
     droppable: Waiting,
     reliable: Waiting,
     /// What droppable frames may take where the session sets no budget.
@@ -24,9 +30,38 @@ pub(crate) struct Queue {
     pub(crate) dropped: u64,
     /// Something waits that is not to wait twice.
     once: bool,
-    /// Bytes that were copied within the queue or out of it.
+    /// Bytes that were copied within the queue or out of it, and frames that were looked at.
     #[cfg(test)]
     moved: usize,
+}
+
+/// Where a frame is: so many frames and own bytes have been queued before it. Nothing has to be adjusted when those before it go.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spot {
+    frame: u64,
+    byte: u64,
+}
+
+impl Spot {
+    /// What closing gaps costs from here to `end`, and what frames and bytes take.
+    fn weight(self, end: Self) -> u64 {
+        let frames = end.frame.saturating_sub(self.frame).saturating_mul(size_of::<Frame>() as u64);
+        end.byte.saturating_sub(self.byte).saturating_add(frames)
+    }
+
+    const fn advance(&mut self, frames: u64, bytes: usize) {
+        self.frame = self.frame.saturating_add(frames);
+        self.byte = self.byte.saturating_add(bytes as u64);
+    }
+}
+
+/// Where droppable frames were that have been dropped from behind others. All are before those that wait.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gaps {
+    /// The first of them, or something before it.
+    first: Spot,
+    frames: u64,
+    bytes: usize,
 }
 
 /// A frame that waits. Lengths instead of positions, so that nothing has to be adjusted when those before it go.
@@ -36,13 +71,15 @@ enum Frame {
     Own { lane: Lane, once: bool, len: usize },
     /// A reliable frame that is shared with other queues, behind so many of the queue's own bytes.
     Held { head: u32, frame: Arc<Held> },
+    /// So many of the queue's own bytes are nobody's any more.
+    Gap { len: usize },
 }
 
 impl Frame {
     /// How many of the queue's own bytes are its.
     const fn own(&self) -> usize {
         match self {
-            Self::Own { len, .. } => *len,
+            Self::Own { len, .. } | Self::Gap { len } => *len,
             Self::Held { head, .. } => *head as usize,
         }
     }
@@ -50,14 +87,8 @@ impl Frame {
     fn len(&self) -> usize {
         match self {
             Self::Own { len, .. } => *len,
+            Self::Gap { .. } => 0,
             Self::Held { frame, .. } => self.own().saturating_add(frame.bytes().len()),
-        }
-    }
-
-    const fn lane(&self) -> Lane {
-        match self {
-            Self::Own { lane, .. } => *lane,
-            Self::Held { .. } => Lane::Reliable,
         }
     }
 }
@@ -219,6 +250,9 @@ impl Queue {
             bytes: Vec::new(),
             start: 0,
             frames: VecDeque::new(),
+            front: Spot { frame: 0, byte: 0 },
+            spots: VecDeque::new(),
+            gaps: Gaps { first: Spot { frame: 0, byte: 0 }, frames: 0, bytes: 0 },
             droppable: Waiting { frames: 0, bytes: 0, max: backlog },
             reliable: Waiting { frames: 0, bytes: 0, max: reliable },
             backlog,
@@ -246,14 +280,16 @@ impl Queue {
 
     /// Memory held for what waits, in bytes, but for frames that are shared with other queues.
     pub(crate) fn memory(&self) -> usize {
-        self.bytes.capacity().saturating_add(self.frames.len().saturating_mul(size_of::<Frame>()))
+        let frames = self.frames.len().saturating_mul(size_of::<Frame>());
+        let spots = self.spots.len().saturating_mul(size_of::<Spot>());
+        self.bytes.capacity().saturating_add(frames).saturating_add(spots)
     }
 
     /// This queue's part of the frames that it shares with others, in bytes.
     pub(crate) fn share(&self) -> usize {
         self.frames.iter().fold(0, |sum: usize, frame| match frame {
             Frame::Held { frame, .. } => sum.saturating_add(frame.share()),
-            Frame::Own { .. } => sum,
+            Frame::Own { .. } | Frame::Gap { .. } => sum,
         })
     }
 
@@ -312,8 +348,20 @@ impl Queue {
 
     /// Counts a frame of `len` bytes that has been appended.
     fn note(&mut self, lane: Lane, len: usize, once: bool) {
+        if lane == Lane::Droppable {
+            let mut spot = self.end();
+            spot.byte = spot.byte.saturating_sub(len as u64);
+            self.spots.push_back(spot);
+        }
         self.frames.push_back(Frame::Own { lane, once, len });
         self.waiting(lane).add(len);
+    }
+
+    /// Behind all frames and bytes.
+    fn end(&self) -> Spot {
+        let mut end = self.front;
+        end.advance(self.frames.len() as u64, self.bytes.len().saturating_sub(self.start));
+        end
     }
 
     const fn waiting(&mut self, lane: Lane) -> &mut Waiting {
@@ -355,9 +403,13 @@ impl Queue {
 
     /// All that waits, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
     pub(crate) fn take(&mut self) -> Vec<u8> {
+        self.close_gaps();
+        (self.front, self.gaps) = (Spot::default(), Gaps::default());
         self.frames.clear();
+        self.spots.clear();
         if self.frames.capacity() > 64 {
             self.frames = VecDeque::new();
+            self.spots = VecDeque::new();
         }
         self.once = false;
         for lane in [Lane::Reliable, Lane::Droppable] {
@@ -373,48 +425,69 @@ impl Queue {
     /// what is taken out.
     pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Batch {
         let mut batch = Batch::default();
+        // How many own bytes there are up to here, those in `out` included; and where what is not there yet begins.
         let mut own: usize = 0;
+        let (mut end, mut from) = (self.start, self.start);
+        let mut out = None;
+        let mut buffer = Some(buffer);
         while let Some(frame) = self.frames.front() {
             let left = batch.left.saturating_add(frame.len());
             let full = left > most || batch.held.len() >= HELD_AT_ONCE;
             if batch.left > 0 && full {
                 break;
             }
-            let lane = frame.lane();
-            self.waiting(lane).remove(left.saturating_sub(batch.left));
+            let (len, bytes) = (left.saturating_sub(batch.left), frame.own());
             batch.left = left;
-            match self.frames.pop_front() {
-                Some(Frame::Own { once, len, .. }) => {
-                    own = own.saturating_add(len);
+            let popped = self.frames.pop_front();
+            self.front.advance(1, bytes);
+            match popped {
+                Some(Frame::Own { lane, once, .. }) => {
+                    if lane == Lane::Droppable {
+                        self.spots.pop_front();
+                    }
+                    self.waiting(lane).remove(len);
+                    own = own.saturating_add(bytes);
                     self.once &= !once;
                 }
-                Some(Frame::Held { head, frame }) => {
-                    own = own.saturating_add(head as usize);
+                Some(Frame::Held { frame, .. }) => {
+                    self.reliable.remove(len);
+                    own = own.saturating_add(bytes);
                     batch.held.push_back((own, frame));
+                }
+                Some(Frame::Gap { .. }) => {
+                    self.gaps.remove(bytes);
+                    let out = out.get_or_insert_with(|| buffer.take().map(|lend| lend()).unwrap_or_default());
+                    out.extend_from_slice(self.bytes.get(from..end).unwrap_or(&[]));
+                    from = end.saturating_add(bytes);
                 }
                 None => break,
             }
+            end = end.saturating_add(bytes);
         }
-        let end = self.start.saturating_add(own);
-        if end >= self.bytes.len() {
+        if end >= self.bytes.len() && out.is_none() {
             batch.own = core::mem::take(&mut self.bytes);
             batch.done = core::mem::take(&mut self.start);
             batch.held.iter_mut().for_each(|(at, _)| *at = at.saturating_add(batch.done));
-        } else if own > 0 {
-            batch.own = buffer();
-            batch.own.extend_from_slice(self.bytes.get(self.start..end).unwrap_or(&[]));
+        } else if end > self.start {
+            batch.own = out.or_else(|| buffer.map(|lend| lend())).unwrap_or_default();
+            batch.own.extend_from_slice(self.bytes.get(from..end).unwrap_or(&[]));
             #[cfg(test)]
             {
                 self.moved = self.moved.saturating_add(own);
             }
             self.start = end;
+            self.skip_gaps();
             self.close_up();
             if self.bytes.capacity() / 2 > self.bytes.len() {
                 self.bytes.shrink_to_fit();
             }
         }
+        self.skip_gaps();
         if self.frames.capacity() > 64 && self.frames.capacity() / 4 > self.frames.len() {
             self.frames.shrink_to(self.frames.len().saturating_mul(2));
+        }
+        if self.spots.capacity() > 64 && self.spots.capacity() / 4 > self.spots.len() {
+            self.spots.shrink_to(self.spots.len().saturating_mul(2));
         }
         batch
     }
@@ -446,39 +519,97 @@ impl Queue {
         if !too_many(&self.droppable) {
             return;
         }
-        // As a rule they are the oldest of all.
-        while let Some(Frame::Own { lane: Lane::Droppable, len, .. }) = self.frames.front() {
-            if !too_many(&self.droppable) {
-                break;
+        while too_many(&self.droppable) {
+            let Some(spot) = self.spots.pop_front() else { break };
+            let at = spot.frame.saturating_sub(self.front.frame);
+            let Some(frame) = usize::try_from(at).ok().and_then(|at| self.frames.get_mut(at)) else { break };
+            let len = frame.own();
+            *frame = Frame::Gap { len };
+            if self.gaps.frames == 0 {
+                self.gaps.first = spot;
             }
-            self.droppable.remove(*len);
-            self.start = self.start.saturating_add(*len);
+            self.gaps.frames = self.gaps.frames.saturating_add(1);
+            self.gaps.bytes = self.gaps.bytes.saturating_add(len);
+            self.droppable.remove(len);
             self.dropped = self.dropped.saturating_add(1);
+            #[cfg(test)]
+            {
+                self.moved = self.moved.saturating_add(1);
+            }
+        }
+        // As a rule they are the oldest of all.
+        self.skip_gaps();
+        self.close_up();
+        // Only where the gaps are most of what has to be gone through: no frame that is dropped pays for more than itself.
+        let gaps = self.gaps.frames.saturating_mul(size_of::<Frame>() as u64);
+        let gaps = gaps.saturating_add(self.gaps.bytes as u64);
+        if gaps > self.gaps.first.weight(self.end()) / 2 {
+            self.close_gaps();
+        }
+    }
+
+    /// Takes gaps off the front.
+    fn skip_gaps(&mut self) {
+        while let Some(Frame::Gap { len }) = self.frames.front() {
+            let len = *len;
+            self.gaps.remove(len);
+            self.start = self.start.saturating_add(len);
+            self.front.advance(1, len);
             self.frames.pop_front();
         }
-        self.close_up();
-        if !too_many(&self.droppable) {
+        // Those that are left are behind what is left.
+        if self.gaps.first.frame < self.front.frame {
+            self.gaps.first = self.front;
+        }
+    }
+
+    /// Gives up the room of gaps: what is behind the first of them moves up.
+    fn close_gaps(&mut self) {
+        if self.gaps.frames == 0 {
             return;
         }
-        let Self { bytes, frames, droppable, dropped, .. } = self;
-        let (mut from, mut to) = (self.start, self.start);
-        frames.retain(|frame| {
+        let Gaps { first, .. } = core::mem::take(&mut self.gaps);
+        let position = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let begin = position(first.frame.saturating_sub(self.front.frame));
+        let mut free = begin;
+        let mut from = self.start.saturating_add(position(first.byte.saturating_sub(self.front.byte)));
+        let (mut to, mut spots) = (from, self.spots.iter_mut());
+        for at in begin..self.frames.len() {
+            let Some(frame) = self.frames.get(at) else { break };
             let len = frame.own();
             let end = from.saturating_add(len);
-            let goes = frame.lane() == Lane::Droppable && too_many(droppable);
-            if goes {
-                droppable.remove(len);
-                *dropped = dropped.saturating_add(1);
-            } else {
-                if from != to {
-                    bytes.copy_within(from..end, to);
+            if !matches!(frame, Frame::Gap { .. }) {
+                if matches!(frame, Frame::Own { lane: Lane::Droppable, .. }) {
+                    if let Some(spot) = spots.next() {
+                        *spot = self.front;
+                        spot.advance(free as u64, to.saturating_sub(self.start));
+                    }
                 }
+                self.bytes.copy_within(from..end, to);
                 to = to.saturating_add(len);
+                self.frames.swap(at, free);
+                free = free.saturating_add(1);
+                #[cfg(test)]
+                {
+                    self.moved = self.moved.saturating_add(len);
+                }
             }
             from = end;
-            !goes
-        });
-        bytes.truncate(to);
+            #[cfg(test)]
+            {
+                self.moved = self.moved.saturating_add(1);
+            }
+        }
+        self.frames.truncate(free);
+        self.bytes.truncate(to);
+    }
+}
+
+impl Gaps {
+    /// One of them is at the front no more.
+    const fn remove(&mut self, bytes: usize) {
+        self.frames = self.frames.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
@@ -687,6 +818,114 @@ mod tests {
         queue.drop_droppable();
         assert_eq!((queue.dropped, queue.droppable(), queue.len()), (3, 0, 36));
         assert_eq!(own(queue.take_next(100, Vec::new)), [[0; 12], [1; 12], [2; 12]].concat());
+    }
+
+    /// F-43: what a slow listener loses costs no more work than it was, however much waits before it and between it.
+    #[test]
+    fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
+        const FRAMES: usize = 20_000;
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        let shared = frames.hold(&[7; 300], &waiting);
+        for (before, between) in
+            [(0, usize::MAX), (1, usize::MAX), (10_000, usize::MAX), (1, 3), (10_000, 50)]
+        {
+            let mut queue = Queue::with_limits(64 * 1024, usize::MAX);
+            for n in 0..before {
+                if n % 2 == 0 {
+                    push(&mut queue, Lane::Reliable, &[1; 100]).unwrap();
+                } else {
+                    queue.push_held(&FRAMING, shared.clone()).unwrap();
+                }
+            }
+            let mut reliable = queue.len();
+            for n in 0..FRAMES {
+                push(&mut queue, Lane::Droppable, &[2; 100]).unwrap();
+                if n % between == between - 1 {
+                    push(&mut queue, Lane::Reliable, &[3; 100]).unwrap();
+                    reliable += 100;
+                }
+            }
+            assert!(queue.moved <= 4 * FRAMES * (100 + size_of::<Frame>()), "{} moved", queue.moved);
+            assert_eq!((queue.droppable(), queue.reliable().0), (65_500, reliable));
+            assert_eq!(queue.dropped, u64::try_from(FRAMES - 655).unwrap());
+            // Nor do gaps take more than what waits.
+            let most = 4 * (reliable + 65_500 + 40 * queue.frames.len());
+            assert!(queue.memory() <= most, "{} bytes for {}", queue.memory(), queue.len());
+        }
+    }
+
+    /// C-06, F-43: by chance, as a queue would have it that is gone through each time.
+    #[test]
+    fn c_06_whatever_is_pushed_dropped_and_taken_keeps_its_order() {
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        for seed in 1..=60_u64 {
+            let mut state = seed;
+            let mut chance = |of: u64| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from((state >> 33) % of).unwrap()
+            };
+            let budget = 50 + chance(1000);
+            let mut queue = Queue::with_limits(budget, usize::MAX);
+            let mut model: VecDeque<(Lane, Vec<u8>)> = VecDeque::new();
+            let droppable = |model: &VecDeque<(Lane, Vec<u8>)>| {
+                let those = model.iter().filter(|(lane, _)| *lane == Lane::Droppable);
+                those.fold((0, 0), |(n, sum), (_, frame)| (n + 1, sum + frame.len()))
+            };
+            for n in 0..500_usize {
+                let frame = vec![n.to_le_bytes()[0]; chance(80)];
+                match chance(20) {
+                    0..=9 => {
+                        push(&mut queue, Lane::Droppable, &frame).unwrap();
+                        model.push_back((Lane::Droppable, frame));
+                        while let (2.., sum) = droppable(&model) {
+                            if sum <= budget {
+                                break;
+                            }
+                            let oldest = model.iter().position(|(lane, _)| *lane == Lane::Droppable);
+                            model.remove(oldest.unwrap());
+                        }
+                    }
+                    10..=13 => {
+                        push(&mut queue, Lane::Reliable, &frame).unwrap();
+                        model.push_back((Lane::Reliable, frame));
+                    }
+                    14..=16 => {
+                        queue.push_held(&FRAMING, frames.hold(&frame, &waiting)).unwrap();
+                        frames.forget();
+                        model.push_back((Lane::Reliable, frame));
+                    }
+                    17 if chance(5) == 0 => {
+                        queue.drop_droppable();
+                        model.retain(|(lane, _)| *lane == Lane::Reliable);
+                    }
+                    17 if chance(20) == 0 => {
+                        queue.take();
+                        model.clear();
+                    }
+                    _ => {
+                        let most = chance(400);
+                        let mut expected = Vec::new();
+                        let mut count = 0;
+                        while let Some((_, frame)) = model.front() {
+                            let held = count >= HELD_AT_ONCE;
+                            if !expected.is_empty() && (expected.len() + frame.len() > most || held) {
+                                break;
+                            }
+                            expected.extend(model.pop_front().unwrap().1);
+                            count += 1;
+                        }
+                        assert_eq!(own(queue.take_next(most, Vec::new)), expected, "seed {seed}, step {n}");
+                    }
+                }
+                let all = model.iter().fold(0, |sum, (_, frame)| sum + frame.len());
+                assert_eq!(
+                    (queue.len(), queue.droppable()),
+                    (all, droppable(&model).1),
+                    "seed {seed}, step {n}"
+                );
+                assert_eq!(queue.is_empty(), model.is_empty(), "seed {seed}, step {n}");
+            }
+        }
     }
 
     #[test]
