@@ -35,6 +35,12 @@ const OVERHEAD: usize = 128;
 const OWN_HELD: usize = 8 * 1024;
 /// What a client may send before it is granted more, in bytes; enough for any hello.
 const FIRST_WINDOW: u32 = 4 * 1024;
+/// What quinn may keep of a client's packets beyond what the client may send, in bytes, counted for each: where a byte has to wait for
+/// those before it, the packet is kept that it came in, until 32 KiB more are kept than wait.
+const KEPT_PACKETS: usize = 40 * 1024;
+/// Connections that have begun and that the hub has not accepted: those with a token come on top of those that the pace lets wait
+/// without one.
+const MAX_INCOMING: usize = 1024;
 
 /// Limits of one QUIC connection, on either side.
 #[derive(Debug, Clone, Copy)]
@@ -105,13 +111,17 @@ impl QuicListener {
         config.alpn_protocols = vec![ALPN.to_vec()];
         let tls = QuicServerConfig::try_from(config).map_err(io::Error::other)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls));
-        // Those with a token come on top of those that the pace lets wait without one.
-        config.max_incoming(1024).incoming_buffer_size(16 * 1024).incoming_buffer_size_total(8 * 1024 * 1024);
+        config
+            .max_incoming(MAX_INCOMING)
+            .incoming_buffer_size(16 * 1024)
+            .incoming_buffer_size_total(8 * 1024 * 1024);
         let socket = crate::udp::bind(address, None)?;
         let pace = Arc::new(Pace::new());
         let runtime = Arc::new(Paced(pace.clone()));
-        let endpoint =
-            Endpoint::new(EndpointConfig::default(), Some(config.clone()), socket.into(), runtime)?;
+        // No first packets but those that the pace knows: of other versions, or without the fixed bit, they would pass it.
+        let mut general = EndpointConfig::default();
+        general.supported_versions(vec![1]).grease_quic_bit(false);
+        let endpoint = Endpoint::new(general, Some(config.clone()), socket.into(), runtime)?;
         Ok(Self { endpoint, pace, config })
     }
 
@@ -169,7 +179,7 @@ pub(crate) struct QuicBudgets {
     pub(crate) waiting: Arc<AtomicUsize>,
     /// Beyond so many each connection may have only a little waiting.
     pub(crate) ceiling: usize,
-    /// Bytes that clients have been granted to send before they are read.
+    /// Bytes that clients have been granted to send before they are read, and what is counted for each beside that.
     pub(crate) granted: Arc<AtomicUsize>,
     /// How many of those there are.
     pub(crate) grants: usize,
@@ -180,6 +190,27 @@ impl QuicBudgets {
     fn alone() -> Self {
         let (waiting, granted) = (Arc::default(), Arc::default());
         Self { waiting, ceiling: usize::MAX, granted, grants: usize::MAX }
+    }
+
+    /// Counts what every connection may hold, from its first packet on; `None` where that is not left.
+    pub(crate) fn reserve(&self) -> Option<Reserved> {
+        let taken = self.granted.fetch_update(Relaxed, Relaxed, |sum| {
+            let all = sum.saturating_add(KEPT_PACKETS);
+            (all.saturating_add(FIRST_WINDOW as usize) <= self.grants).then_some(all)
+        });
+        taken.is_ok().then(|| Reserved { granted: self.granted.clone() })
+    }
+}
+
+/// What is counted for a connection whatever it sends. It is given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    granted: Arc<AtomicUsize>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.granted.fetch_sub(KEPT_PACKETS, Relaxed);
     }
 }
 
@@ -193,6 +224,8 @@ pub(crate) struct Held {
     granted: AtomicUsize,
     dropped: AtomicU64,
     budgets: QuicBudgets,
+    /// Nothing on the client's side.
+    _reserved: Option<Reserved>,
     /// Most that the stream may have, in bytes.
     limit: usize,
     /// Waits until less is held.
@@ -212,13 +245,14 @@ struct Lent {
 }
 
 impl Held {
-    fn new(budgets: QuicBudgets, limit: usize) -> Arc<Self> {
+    fn new(budgets: QuicBudgets, reserved: Option<Reserved>, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             own: AtomicUsize::new(0),
             datagrams: AtomicUsize::new(0),
             granted: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             budgets,
+            _reserved: reserved,
             limit,
             writer: Mutex::new(None),
             clock: Clock::start(),
@@ -372,10 +406,11 @@ pub(crate) fn split(
     connection: Connection,
     (send, recv): (SendStream, RecvStream),
     limits: &QuicLimits,
-    budgets: Option<QuicBudgets>,
+    budgets: Option<(QuicBudgets, Reserved)>,
 ) -> (QuicStream, Datagrams) {
     let server = budgets.is_some();
-    let held = Held::new(budgets.unwrap_or_else(QuicBudgets::alone), limits.send);
+    let (budgets, reserved) = budgets.unzip();
+    let held = Held::new(budgets.unwrap_or_else(QuicBudgets::alone), reserved, limits.send);
     if server {
         held.grant(&connection, limits.receive);
     }
@@ -501,6 +536,20 @@ impl Datagrams {
     }
 }
 
+/// Waits for what `coming_in` ends with. Datagrams that come before that are nobody's: each would hold the packet that it came in.
+pub(crate) async fn without_datagrams<T>(connection: &Connection, coming_in: impl Future<Output = T>) -> T {
+    let nobodys = async {
+        while connection.read_datagram().await.is_ok() {}
+        // The connection has ended, and whatever else waits for it hears of that.
+        core::future::pending::<core::convert::Infallible>().await
+    };
+    tokio::select! {
+        biased;
+        never = nobodys => match never {},
+        came_in = coming_in => came_in,
+    }
+}
+
 /// A client's datagrams, to be polled.
 pub(crate) struct Inbox {
     pub(crate) datagrams: Datagrams,
@@ -551,7 +600,7 @@ mod tests {
     #[test]
     fn f_46_what_is_lent_after_it_was_written_off_does_not_count_for_good() {
         let budgets = QuicBudgets::alone();
-        let held = Held::new(budgets.clone(), usize::MAX);
+        let held = Held::new(budgets.clone(), None, usize::MAX);
         let before = held.lend([1; 100].into(), false);
         held.write_off();
         let after = held.lend([2; 200].into(), true);

@@ -308,6 +308,66 @@ async fn f_16_unread_bytes_are_bounded_by_connection_and_in_all() {
     assert!(sent[40..].iter().max() < sent[..20].iter().max(), "{sent:?}");
 }
 
+/// F-16: what QUIC keeps of a client's packets while others before them are missing is counted for each of them, be it a handshake
+/// still, and one for which that is not left is refused until another one goes.
+#[tokio::test]
+async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
+    let (config, certificate) = certificate();
+    let settings = HubSettings { receive_windows: 10 * 44 * 1024, ..HubSettings::DEFAULT };
+    let (hub, address) = serve(&config, settings);
+    let mut clients = Vec::new();
+    for n in 0..10 {
+        let (endpoint, connection) = handshake(address, &certificate).await;
+        if n > 0 {
+            let (mut send, mut recv) = connection.open_bi().await.unwrap();
+            send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
+            recv.read_exact(&mut [0; 32]).await.unwrap();
+            clients.push((endpoint, connection, Some((send, recv))));
+        } else {
+            clients.push((endpoint, connection, None));
+        }
+    }
+    assert!(player(address, "ann", &certificate).await.is_err());
+    eventually("it is counted", Duration::from_secs(5), || hub.stats().refused == 1).await;
+    clients[5].1.close(0_u8.into(), b"");
+    eventually("one is gone", Duration::from_secs(5), || hub.stats().connections == 9).await;
+    let mut ann = player(address, "ann", &certificate).await.unwrap();
+    joined(&mut ann).await;
+    assert!(player(address, "ben", &certificate).await.is_err());
+    // Nor is anything left counted of those who have gone, or whom their place was given to.
+    drop((clients, ann));
+    eventually("all are gone", Duration::from_secs(15), || hub.stats().connections == 0).await;
+    for _ in 0..10 {
+        drop(handshake(address, &certificate).await);
+    }
+}
+
+/// F-16: datagrams before the hello are nobody's, and do not wait, each with the packet that it came in.
+#[tokio::test]
+async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {
+    let (config, certificate) = certificate();
+    let (hub, address) = shouting(&config, HubSettings::DEFAULT);
+    let (_endpoint, connection) = handshake(address, &certificate).await;
+    let send_some = async |n: u8| {
+        for _ in 0..n {
+            connection.send_datagram_wait(vec![n].into()).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    send_some(50).await;
+    let (mut send, mut recv) = connection.open_bi().await.unwrap();
+    send.write_all(b"VOXL").await.unwrap();
+    send_some(50).await;
+    send.write_all(b"\x01\x00\x00\x00").await.unwrap();
+    recv.read_exact(&mut [0; 32]).await.unwrap();
+    send_some(3).await;
+    eventually("what comes later is heard", Duration::from_secs(5), || {
+        hub.call(|session, _| session.heard.len()) >= 3
+    })
+    .await;
+    assert_eq!(hub.call(|session, _| core::mem::take(&mut session.heard)), [3; 3]);
+}
+
 /// F-16: senders without end fill the system's buffer and not the server's memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
@@ -366,6 +426,26 @@ async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
     joined(&mut ann).await;
 }
 
+/// F-47: another version of QUIC is answered with those that are spoken, and costs no more: its first packets would pass what holds
+/// back floods of ours.
+#[tokio::test]
+async fn f_47_no_draft_of_quic_is_spoken() {
+    let (config, _) = certificate();
+    let (_hub, address) = serve(&config, HubSettings::DEFAULT);
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for draft in 0x1d..=0x22 {
+        let mut packet =
+            [&[0xc3, 0xff, 0, 0, draft, 8][..], &[7; 8], &[8], &[9; 8], &[0, 0x44, 0x90]].concat();
+        packet.resize(1200, 0);
+        socket.send_to(&packet, address).await.unwrap();
+        let mut answer = [0; 1500];
+        let n = timeout(Duration::from_secs(5), socket.recv(&mut answer)).await.expect("an answer").unwrap();
+        assert_eq!(answer[1..5], [0; 4], "it is to say which versions there are");
+        assert!(answer[23..n].chunks(4).any(|version| version == [0, 0, 0, 1]));
+        assert!(answer[23..n].chunks(4).all(|version| version[..2] != [0xff, 0]));
+    }
+}
+
 /// F-47: who begins a handshake and does not go on gives way to others where there are as many as may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_47_handshakes_that_stall_give_way() {
@@ -385,12 +465,14 @@ struct Shouting {
     peers: Vec<PeerId>,
     /// Reads nobody for a minute.
     pauses: bool,
+    /// The first byte of each frame that came in a datagram.
+    heard: Vec<u8>,
     outbox: Outbox,
 }
 
 impl Default for Shouting {
     fn default() -> Self {
-        Self { peers: vec![], pauses: false, outbox: Outbox::new(1 << 20) }
+        Self { peers: vec![], pauses: false, heard: vec![], outbox: Outbox::new(1 << 20) }
     }
 }
 
@@ -424,6 +506,7 @@ impl Session for Shouting {
                 }
             }
             Input::Closed { peer } => self.peers.retain(|&known| known != peer),
+            Input::Frame { lane: Lane::Droppable, bytes, .. } => self.heard.extend(bytes.first()),
             _ => {}
         }
         Ok(None)

@@ -194,7 +194,13 @@ pub(super) async fn accept_quic<S>(
             incoming.refuse();
             continue;
         }
-        let entrance = handshake(shared.clone(), incoming, admission.clone(), place);
+        let Some(reserved) = shared.quic_budgets().reserve() else {
+            super::shared::count(&shared.counters.refused);
+            shared.dismiss(from.ip());
+            incoming.refuse();
+            continue;
+        };
+        let entrance = handshake(shared.clone(), incoming, admission.clone(), place, reserved);
         tokio::spawn(welcome(shared.clone(), from, entrance));
     }
 }
@@ -206,11 +212,13 @@ async fn handshake<S: Session>(
     incoming: quinn::Incoming,
     admission: Option<Admission>,
     place: super::handshakes::Place,
+    reserved: crate::quic::Reserved,
 ) -> Option<(Stream, Side)> {
+    use crate::quic::without_datagrams;
     let from = incoming.remote_address();
     let opening = within(shared.settings.hello, "QUIC handshake", async {
         let connection = incoming.await?;
-        let (send, recv) = connection.accept_bi().await?;
+        let (send, recv) = without_datagrams(&connection, connection.accept_bi()).await?;
         Ok((connection, send, recv))
     });
     let opened = tokio::select! {
@@ -225,9 +233,10 @@ async fn handshake<S: Session>(
     match opened {
         Ok((connection, send, recv)) => {
             let (limits, budgets) = (shared.settings.quic_limits(), shared.quic_budgets());
-            let (stream, datagrams) = crate::quic::split(connection, (send, recv), &limits, Some(budgets));
+            let budgets = Some((budgets, reserved));
+            let (stream, datagrams) = crate::quic::split(connection.clone(), (send, recv), &limits, budgets);
             let mut stream = Stream::Quic(Box::new(stream));
-            admit(&shared, &mut stream, from, admission).await?;
+            without_datagrams(&connection, admit(&shared, &mut stream, from, admission)).await?;
             Some((stream, Side::Quic(datagrams)))
         }
         Err(error) => {

@@ -5,9 +5,13 @@
 //! datagrams the socket rests until every task that was woken before has run. Then only the system's buffer can fill up, and what
 //! does not fit in it is lost, as senders expect.
 //!
-//! First packets of connections that show no token wait in one queue for the accepting task. They are dropped once it is full, before
+//! First packets of connections wait in one queue for the accepting task, those that show a token and those that show none within a
+//! number of their own: a token that is made up takes no place of those that ask for one. They are dropped once it is full, before
 //! anything is computed for them, and those of one address beyond a few a second as well: a flood costs little, and whoever is
 //! honest asks again.
+//!
+//! Each datagram is received by itself. What the system has put together quinn would keep together: one byte that has to wait for those
+//! before it would hold the memory of 64 datagrams.
 
 use core::fmt;
 use core::future::Future;
@@ -27,13 +31,16 @@ use voxwire_core::Clock;
 
 /// Datagrams per round. A task takes at least as many each time that it runs: tokio lets it take 128.
 const ROUND: i64 = 64;
-/// First packets without a token that may wait for the accepting task; and so many more a second, whether it has run or not: it is
-/// not woken for those that quinn drops.
+/// First packets without a token, and with one, that may wait for the accepting task; and so many more a second, whether it has run or
+/// not: it is not woken for those that quinn drops. Together they are fewer than quinn lets wait, or it would drop all others.
 const STRANGERS: u32 = 256;
+const RETURNING: u32 = 512;
 /// A smaller datagram with a first packet is discarded (RFC 9000, 14.1).
 const MIN_FIRST: usize = 1200;
 /// First packets without a token from one address and port, in a second. A client that gets no answer sends two or three.
 const PER_FLOW: u32 = 8;
+/// The same with a token, which all of a client's Initial packets have once it has got one, acknowledgements included.
+const PER_FLOW_RETURNING: u32 = 32;
 /// Addresses told apart; those that share a place share what it allows.
 const FLOWS: usize = 4096;
 
@@ -57,15 +64,21 @@ struct State {
     /// The socket rests until those of the other round have run.
     resting: bool,
     reader: Option<Waker>,
-    /// First packets without a token that the queue still has room for, and the second in which it had all of it.
+    /// First packets without a token and with one that the queue still has room for, and the second in which it had all of it.
     strangers: u32,
+    returning: u32,
     refilled: u32,
-    /// Second, and count in it, of first packets without a token, by address.
+    /// Second, and count in it, of first packets, by address and whether they have a token.
     flows: Box<[(u32, u32)]>,
     dropped: u64,
 }
 
 impl State {
+    /// The queue is empty.
+    const fn refill(&mut self) {
+        (self.strangers, self.returning) = (STRANGERS, RETURNING);
+    }
+
     const fn woken(&mut self, round: bool) -> &mut usize {
         if round { &mut self.woken_odd } else { &mut self.woken_even }
     }
@@ -112,6 +125,7 @@ impl Pace {
             resting: false,
             reader: None,
             strangers: STRANGERS,
+            returning: RETURNING,
             refilled: 0,
             flows: vec![(0, 0); FLOWS].into(),
             dropped: 0,
@@ -130,7 +144,7 @@ impl Pace {
 
     /// The accepting task has taken all first packets.
     pub(crate) fn caught_up(&self) {
-        self.lock().strangers = STRANGERS;
+        self.lock().refill();
     }
 
     /// First packets dropped so far.
@@ -187,8 +201,13 @@ impl Pace {
         while at < len {
             let end = at.saturating_add(stride).min(len);
             let datagram = buffer.get(at..end).unwrap_or(&[]);
-            let is_first = is_first_without_token(datagram);
-            if is_first && (datagram.len() < MIN_FIRST || !self.has_room(state, second, meta.addr)) {
+            let admitted = match first(datagram) {
+                None => true,
+                Some(First::Invalid) => false,
+                Some(_) if datagram.len() < MIN_FIRST => false,
+                Some(first) => self.has_room(state, second, meta.addr, first == First::Returning),
+            };
+            if !admitted {
                 state.dropped = state.dropped.saturating_add(1);
             } else {
                 if kept != at {
@@ -203,22 +222,25 @@ impl Pace {
         count
     }
 
-    fn has_room(&self, state: &mut State, second: u32, from: SocketAddr) -> bool {
-        let place = self.hasher.hash_one(from).checked_rem(FLOWS as u64);
+    fn has_room(&self, state: &mut State, second: u32, from: SocketAddr, returning: bool) -> bool {
+        let place = self.hasher.hash_one((from, returning)).checked_rem(FLOWS as u64);
         let place = place.and_then(|place| usize::try_from(place).ok()).unwrap_or(0);
         if state.refilled != second {
-            (state.refilled, state.strangers) = (second, STRANGERS);
+            state.refilled = second;
+            state.refill();
         }
-        let Some(strangers) = state.strangers.checked_sub(1) else { return false };
-        let Some(flow) = state.flows.get_mut(place) else { return false };
+        let State { strangers, returning: tokens, flows, .. } = state;
+        let (room, per_flow) = if returning { (tokens, PER_FLOW_RETURNING) } else { (strangers, PER_FLOW) };
+        let Some(left) = room.checked_sub(1) else { return false };
+        let Some(flow) = flows.get_mut(place) else { return false };
         if flow.0 != second {
             *flow = (second, 0);
         }
         flow.1 = flow.1.saturating_add(1);
-        if flow.1 > PER_FLOW {
+        if flow.1 > per_flow {
             return false;
         }
-        state.strangers = strangers;
+        *room = left;
         true
     }
 }
@@ -229,14 +251,28 @@ impl fmt::Debug for Pace {
     }
 }
 
-/// Whether a datagram begins with an Initial packet (RFC 9000, 17.2.2) of version 1 that has no token.
-fn is_first_without_token(datagram: &[u8]) -> bool {
-    let Some(([first, version @ ..], rest)) = datagram.split_first_chunk::<5>() else { return false };
-    if first & 0xf0 != 0xc0 || *version != [0, 0, 0, 1] {
-        return false;
+/// What a datagram begins with where that is an Initial packet (RFC 9000, 17.2.2) of version 1: the only one that begins a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    Stranger,
+    /// With a token, be it one of ours or not.
+    Returning,
+    /// Without the fixed bit, which no client leaves out that has not been told it may; or cut off.
+    Invalid,
+}
+
+fn first(datagram: &[u8]) -> Option<First> {
+    let ([first, version @ ..], rest) = datagram.split_first_chunk::<5>()?;
+    if first & 0xb0 != 0x80 || *version != [0, 0, 0, 1] {
+        return None;
     }
     // Both connection identifiers, each behind its length.
-    behind_length(rest).and_then(behind_length).and_then(<[u8]>::first) == Some(&0)
+    let token = behind_length(rest).and_then(behind_length).and_then(<[u8]>::first);
+    Some(match token.filter(|_| first & 0x40 != 0) {
+        None => First::Invalid,
+        Some(0) => First::Stranger,
+        Some(_) => First::Returning,
+    })
 }
 
 /// What follows a field of as many bytes as the one before it says.
@@ -268,13 +304,27 @@ impl Runtime for Paced {
     }
 
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let same = socket.try_clone()?;
         let inner = TokioRuntime.wrap_udp_socket(socket)?;
-        Ok(Arc::new(PacedSocket { inner, pace: self.0.clone() }))
+        let segments = if receive_singly(&same) { 1 } else { inner.max_receive_segments() };
+        Ok(Arc::new(PacedSocket { inner, pace: self.0.clone(), segments }))
     }
 
     fn now(&self) -> Instant {
         TokioRuntime.now()
     }
+}
+
+/// Has each datagram received by itself; quinn has asked for the opposite. False where the system does not know of that.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn receive_singly(socket: &std::net::UdpSocket) -> bool {
+    nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::UdpGroSegment, &false).is_ok()
+}
+
+/// Elsewhere quinn does not ask for anything else.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const fn receive_singly(_socket: &std::net::UdpSocket) -> bool {
+    false
 }
 
 /// The task of a connection, of which the pace knows when it is to run and when it does.
@@ -350,6 +400,8 @@ impl Drop for Task {
 struct PacedSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     pace: Arc<Pace>,
+    /// How many datagrams may come in as one.
+    segments: usize,
 }
 
 impl AsyncUdpSocket for PacedSocket {
@@ -390,7 +442,7 @@ impl AsyncUdpSocket for PacedSocket {
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.inner.max_receive_segments()
+        self.segments
     }
 
     fn may_fragment(&self) -> bool {
@@ -463,16 +515,82 @@ mod tests {
 
     #[test]
     fn f_47_first_packets_without_a_token_are_told_from_everything_else() {
-        assert!(is_first_without_token(&initial(b"")));
-        assert!(!is_first_without_token(&initial(b"token")));
-        // Handshake, 0-RTT, a version that nobody knows, a short header.
+        assert_eq!(first(&initial(b"")), Some(First::Stranger));
+        assert_eq!(first(&initial(b"token")), Some(First::Returning));
+        // Handshake, 0-RTT, a version that is not spoken, a short header.
         for (at, byte) in [(0, 0xe3), (0, 0xd3), (4, 2), (0, 0x43)] {
             let mut other = initial(b"");
             other[at] = byte;
-            assert!(!is_first_without_token(&other), "{at} {byte:x}");
+            assert_eq!(first(&other), None, "{at} {byte:x}");
         }
+        // Without the fixed bit, which quinn would overlook, and cut off.
+        let mut greased = initial(b"");
+        greased[0] = 0x83;
+        assert_eq!(first(&greased), Some(First::Invalid));
         let whole = initial(b"");
-        assert!((0..18).all(|len| !is_first_without_token(&whole[..len])));
+        assert!((0..5).all(|len| first(&whole[..len]).is_none()));
+        assert!((5..18).all(|len| first(&whole[..len]) == Some(First::Invalid)));
+    }
+
+    /// F-47: a token that is made up takes the place of others that show one, and of nobody who asks for one.
+    #[test]
+    fn f_47_first_packets_with_a_token_have_room_of_their_own_and_no_more_than_that() {
+        let pace = Pace::new();
+        let one = |n: u32, token: &[u8], byte: u8| {
+            let mut buffer = initial(token);
+            buffer[0] = byte;
+            let from = (n.to_be_bytes(), 7).into();
+            let mut meta = RecvMeta { addr: from, stride: 1200, len: 1200, ..RecvMeta::default() };
+            // (Another address may have had its place.)
+            pace.lock().flows.fill((0, 0));
+            pace.admit(&mut pace.lock(), 1, &mut buffer, &mut meta) == 1
+        };
+        let some = |token, byte| u32::try_from((0..2000).filter(|n| one(*n, token, byte)).count()).unwrap();
+        assert_eq!((some(b"!", 0xc3), some(b"!", 0xc3)), (RETURNING, 0));
+        assert_eq!((some(b"", 0x83), some(b"!", 0x83)), (0, 0), "quinn does not take them");
+        assert_eq!((some(b"", 0xc3), some(b"", 0xc3)), (STRANGERS, 0));
+        assert!(STRANGERS + RETURNING < u32::try_from(super::super::MAX_INCOMING).unwrap());
+        pace.caught_up();
+        assert!(one(1, b"!", 0xc3) && one(1, b"", 0xc3));
+        // All Initial packets of one client have the token, and none is in the way of another client's.
+        let pace = Pace::new();
+        let mut buffer = initial(b"!").repeat(50);
+        let mut meta = RecvMeta {
+            addr: ([192, 0, 2, 1], 7).into(),
+            stride: 1200,
+            len: buffer.len(),
+            ..RecvMeta::default()
+        };
+        let kept = pace.admit(&mut pace.lock(), 1, &mut buffer, &mut meta);
+        assert_eq!(kept, i64::from(PER_FLOW_RETURNING));
+    }
+
+    /// F-16: one byte that waits in a stream for those before it holds one datagram, and not all that came in with it.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn f_16_each_datagram_is_received_by_itself() {
+        use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
+        let bind = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (here, there) = (bind(), bind());
+        if setsockopt(&there, UdpGsoSegment, &1000).is_err() {
+            println!("skipped: the system sends no datagrams in one piece");
+            return;
+        }
+        let address = here.local_addr().unwrap();
+        let socket = Paced(Arc::new(Pace::new())).wrap_udp_socket(here).unwrap();
+        there.send_to(&[0x43; 20_000], address).unwrap();
+        let mut room = vec![[0; 2000]; 32];
+        let mut count = 0;
+        while count < 20 {
+            let mut buffers: Vec<_> = room.iter_mut().map(|room| IoSliceMut::new(room)).collect();
+            let mut metas = [RecvMeta::default(); 32];
+            let received = core::future::poll_fn(|cx| socket.poll_recv(cx, &mut buffers, &mut metas));
+            let n =
+                tokio::time::timeout(core::time::Duration::from_secs(5), received).await.unwrap().unwrap();
+            assert!(metas[..n].iter().all(|meta| (meta.len, meta.stride) == (1000, 1000)), "{metas:?}");
+            count += n;
+        }
+        assert_eq!(socket.max_receive_segments(), 1);
     }
 
     /// F-47: one address has its share and no more, and all of them as many as the queue has room for.
