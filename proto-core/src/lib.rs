@@ -36,6 +36,7 @@ mod message;
 #[cfg(feature = "names")]
 mod names;
 mod outbox;
+mod parts;
 mod peers;
 mod rate;
 mod reader;
@@ -62,6 +63,7 @@ pub use {
     list::{Element, Iter, List},
     message::{Message, Owned},
     outbox::Outbox,
+    parts::{Part, Parts},
     peers::{PeerId, PeerIds, PeerSlab},
     rate::{Bucket, Rate, SourceRate, source},
     reader::Reader,

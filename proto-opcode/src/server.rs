@@ -12,8 +12,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use relay::{Leg, Relays};
 use voxwire_core::{
-    Bucket, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
-    Session, SourceRate, Via,
+    Bucket, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, Part, Parts, PeerId,
+    PeerSlab, Rate, Session, SourceRate, Via,
 };
 
 /// What our server says, for people and programs. The first two are the original's only ones.
@@ -59,7 +59,9 @@ pub struct Server {
     roster: usize,
     changes: Changes,
     relays: Relays,
+    /// What the connections of each source share beside their parts.
     attempts: SourceRate,
+    parts: Parts,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
@@ -114,6 +116,7 @@ pub struct Settings {
     /// what has piled up at the start of a call in one burst.
     pub voice: Rate,
     /// Log-ins and calls of one source address (loopback and [`Server::exempt`] are exempt).
+    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all.
     pub attempts: Rate,
     /// Calls handed on to one callee, whoever calls.
     pub rings: Rate,
@@ -225,6 +228,8 @@ struct Client {
     /// Whom it has called, the latest last: a refusal must answer one of these.
     called: VecDeque<PeerId>,
     control: Bucket,
+    /// Of its source's attempts.
+    part: Part,
     rings: FairRate,
 }
 
@@ -255,6 +260,7 @@ impl Server {
             changes: Changes::default(),
             relays: Relays::default(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
+            parts: Parts::new(),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ServerStats::default(),
@@ -351,6 +357,13 @@ impl Server {
         }
     }
 
+    /// Whether `peer` may try once more to have a name, or to reach one: names are guessed that way.
+    fn may_try(&mut self, now: Instant, peer: PeerId) -> bool {
+        let Some(Peer::Client(client)) = self.peers.get_mut(peer) else { return false };
+        let Some(address) = client.address() else { return true };
+        self.parts.take(now, self.settings.attempts, &mut client.part) || self.attempts.allow(now, address)
+    }
+
     /// Sends a packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
     fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
         // Fails only for packets over the limits, and these were made from packets within them.
@@ -384,6 +397,7 @@ impl Server {
             number,
             called: VecDeque::new(),
             control: Bucket::default(),
+            part: Part::default(),
             rings: FairRate::default(),
         };
         if self.peers.len() >= self.settings.limits.max_peers
@@ -391,6 +405,11 @@ impl Server {
         {
             self.outbox.close(peer);
             return Err(Violation::TooMany("connections"));
+        }
+        let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
+        let part = self.parts.open(now, self.settings.attempts, limited);
+        if let Some(client) = self.client_mut(peer) {
+            client.part = part;
         }
         self.opened = number.saturating_add(1);
         self.unnamed.insert((number, peer));
@@ -419,6 +438,7 @@ impl Server {
         let event = match self.peers.remove(peer)? {
             Peer::Leg(leg) => self.leg_gone(now, leg),
             Peer::Client(client) => {
+                self.parts.close(client.part);
                 self.cancel_relays(now, peer);
                 let address = client.address();
                 self.unnamed.remove(&(client.number, peer));

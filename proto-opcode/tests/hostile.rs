@@ -378,3 +378,26 @@ fn threat_a_direct_listener_takes_one_and_no_more() {
     assert!(client.is_logged_in() && client.calls().count() == 0);
     assert!(Wire::CLIENT.framing().next_frame(&[0xff; 8]).is_err());
 }
+
+/// F-06: ten neighbours behind one address who call nobody without end do not keep the eleventh from logging in.
+#[test]
+fn f_06_neighbours_behind_one_address_leave_each_its_part_of_the_attempts() {
+    let mut hall = Hall::new(Settings::DEFAULT);
+    for slot in 0..10 {
+        hall.open_from(slot, [192, 0, 2, 1]).unwrap();
+        hall.login(slot, &format!("eve{slot}")).unwrap();
+    }
+    for round in 0..200 {
+        // They have used up what the address may do at once, and come first each time.
+        for slot in 0..10 {
+            let _ = hall.send(slot, &request("nobody", "", 4001));
+        }
+        match round {
+            50 => drop(hall.open_from(20, [192, 0, 2, 1])),
+            51.. => drop(hall.login(20, "ann")),
+            _ => {}
+        }
+        hall.run_for(Duration::from_millis(100));
+    }
+    assert_eq!(hall.server.name(peer(20)), Some(&b"ann"[..]));
+}

@@ -12,7 +12,7 @@ use core::time::Duration;
 use names::Blocks;
 use voxwire_core::{
     Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox,
-    Output, PeerId, PeerSlab, Rate, Session, Shares, SourceRate,
+    Output, Part, Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -56,7 +56,9 @@ pub struct Server {
     idle: Deadlines<PeerId>,
     /// Peers that wait for the holder of their name to go.
     contenders: Deadlines<PeerId>,
+    /// What the connections of each source share beside their parts.
     attempts: SourceRate,
+    parts: Parts,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
@@ -100,6 +102,7 @@ pub struct Settings {
     /// Audio packets of one connection; beyond it reading pauses, nothing is dropped.
     pub voice: Rate,
     /// Calls and registrations of one source address (loopback and [`Server::exempt`] are exempt).
+    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all.
     pub attempts: Rate,
     /// Calls put through to one callee, whoever calls; beyond it the callee is busy.
     pub rings: Rate,
@@ -183,6 +186,8 @@ struct Peer {
     stray: Bucket,
     control: Bucket,
     voice: Bucket,
+    /// Of its source's attempts.
+    part: Part,
     /// Calls put through to it.
     rings: FairRate,
     /// How long it has been ringing, for whom.
@@ -251,6 +256,7 @@ impl Server {
             idle: Deadlines::new(),
             contenders: Deadlines::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
+            parts: Parts::new(),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ServerStats::default(),
@@ -405,6 +411,7 @@ impl Server {
     /// Forgets `peer` and ends its call for the other side.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
         let state = self.peers.remove(peer)?;
+        self.parts.close(state.part);
         self.idle.clear(peer);
         self.contenders.clear(peer);
         let ended = state.call().and_then(|caller| {
@@ -455,6 +462,7 @@ impl Server {
             stray: Bucket::default(),
             control: Bucket::default(),
             voice: Bucket::default(),
+            part: Part::default(),
             rings: FairRate::default(),
             ringing: Shares::new(),
         };
@@ -462,8 +470,20 @@ impl Server {
             self.outbox.close(peer);
             return Err(Violation::TooManyPeers);
         }
+        let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
+        let part = self.parts.open(now, self.settings.attempts, limited);
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.part = part;
+        }
         self.watch(now, peer);
         Ok(ServerEvent::Connected { peer, from })
+    }
+
+    /// Whether `peer` may try once more to have a name, or to reach one: names are guessed that way, and secrets with them.
+    fn may_try(&mut self, now: Instant, peer: PeerId) -> bool {
+        let Some(state) = self.peers.get_mut(peer) else { return false };
+        let Some(from) = state.from else { return true };
+        self.parts.take(now, self.settings.attempts, &mut state.part) || self.attempts.allow(now, from.ip())
     }
 
     /// Starts, or stops, the idle limit of a peer: it holds for those without a name to be called by and without a call.

@@ -589,3 +589,26 @@ fn secrets_are_not_shown_by_debug() {
         );
     }
 }
+
+/// F-06: ten neighbours behind one address who call nobody without end do not keep the eleventh from registering.
+#[test]
+fn f_06_neighbours_behind_one_address_leave_each_its_part_of_the_attempts() {
+    let mut desk = Desk::new(Settings::DEFAULT);
+    let neighbours: Vec<PeerId> =
+        (0..10).map(|n| desk.registered(&format!("192.0.2.1:{}", 4000 + n), &format!("eve{n}"))).collect();
+    let (mut honest, mut registered) = (None, false);
+    for round in 0..200 {
+        // They have used up what the address may do at once, and come first each time.
+        for neighbour in &neighbours {
+            let _ = desk.send(*neighbour, &call("nobody", Parameters::DEFAULT));
+        }
+        if round == 50 {
+            honest = Some(desk.open("192.0.2.1:5000"));
+        }
+        if let Some(honest) = honest.filter(|_| !registered) {
+            registered = desk.send(honest, &registration("ann")).is_ok();
+        }
+        desk.pass(Duration::from_millis(100));
+    }
+    assert!(registered);
+}

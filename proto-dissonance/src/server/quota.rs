@@ -45,18 +45,6 @@ impl Rates {
     }
 }
 
-/// Takes `n` out of a connection's part of what its source has at `rate`: they cost as many times as much as there are connections, so
-/// that no rounding gives more to more of them. One may always come where the part is full, however small it is.
-fn take_part(part: &mut Bucket, now: Instant, rate: Rate, n: u32, connections: u32) -> bool {
-    let cost = n.saturating_mul(connections.max(1));
-    let fits = part.take(now, rate, cost).is_ok();
-    if !fits && n == 1 && cost > rate.burst && part.is_full(now) {
-        part.charge(now, rate, cost);
-        return true;
-    }
-    fits
-}
-
 /// The limits of one connection, kind by kind.
 #[derive(Debug)]
 pub(super) struct Quotas {
@@ -232,8 +220,7 @@ impl Sources {
     /// Whether a connection may try one more handshake: of its own part first, then of what its source shares.
     pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &mut Quotas) -> bool {
         let Some(slot) = quotas.at().and_then(|index| self.slots.get_mut(index)) else { return true };
-        take_part(&mut quotas.attempts, now, rate, 1, slot.connections)
-            || slot.attempts.take(now, rate, 1).is_ok()
+        quotas.attempts.take_part(now, rate, 1, slot.connections) || slot.attempts.take(now, rate, 1).is_ok()
     }
 
     /// Takes `n` of a kind, or nothing and says no.
@@ -255,7 +242,7 @@ impl Sources {
         }
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return true };
         // What is one's own first: what is everybody's lasts for longer.
-        let taken = take_part(&mut quota.share, now, rates.source, n, slot.connections)
+        let taken = quota.share.take_part(now, rates.source, n, slot.connections)
             || slot.get_mut(kind).take(now, rates.source, n).is_ok();
         if !taken {
             quota.own = before;
@@ -277,7 +264,7 @@ impl Sources {
         let quota = quotas.get_mut(kind);
         let own = quota.own.charge(now, rates.own, n);
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return own };
-        let taken = take_part(&mut quota.share, now, rates.source, n, slot.connections)
+        let taken = quota.share.take_part(now, rates.source, n, slot.connections)
             || slot.get_mut(kind).take(now, rates.source, n).is_ok();
         if taken {
             return own;

@@ -25,7 +25,7 @@ impl Server {
             self.say_error(peer, reason::LOG_IN_FIRST);
             return Err(Violation::Unexpected { state: "not logged in", message: "CallRequest" });
         }
-        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+        if !self.may_try(now, peer) {
             self.say_error(peer, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }

@@ -34,7 +34,7 @@ impl Server {
             return Ok(None);
         }
         // What the original does not ask. Names are how people are found, and guessed.
-        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+        if !self.may_try(now, peer) {
             self.login_failed(peer, name, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }

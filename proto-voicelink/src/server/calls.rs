@@ -141,7 +141,7 @@ impl Server {
         // Calling is how names are guessed and people are pestered.
         let source = self.address(caller).map(|from| from.ip());
         let payer = self.attempts.payer(caller, source);
-        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+        if !self.may_try(now, caller) {
             self.say_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }

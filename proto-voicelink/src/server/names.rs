@@ -75,8 +75,7 @@ impl Server {
             };
         }
         // Asking for names is how they are guessed, and secrets with them.
-        let source = self.address(peer).map(|from| from.ip());
-        if source.is_some_and(|source| !self.attempts.allow(now, source)) {
+        if !self.may_try(now, peer) {
             self.say_drop(peer, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }
