@@ -86,7 +86,8 @@ mod tests {
         let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
         let mut parts = Parts::new();
         let here = |n: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 7, 0, 0, 0, n]));
-        let mut neighbours: [Part; 10] = core::array::from_fn(|n| parts.open(at(0), RATE, here(n as u16)));
+        let mut neighbours: [Part; 10] =
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| parts.open(at(0), RATE, here(n)));
         let mut honest = parts.open(at(0), RATE, here(99));
         assert!(!parts.take(at(0), RATE, &mut honest), "connecting is worth nothing");
         let mut taken = 0;
