@@ -2,6 +2,10 @@
 //!
 //! Made for threads that must not wait: memory is taken once, in `new`; nothing locks.
 
+mod drift;
+
+pub use drift::{Drift, DriftEstimate};
+
 use crate::message::Audio;
 use crate::wire::{AUDIO_HEAD_LEN, MAX_DATAGRAM, MAX_PAYLOAD};
 use crate::{Format, Refusal, SampleType, Wire};
@@ -418,37 +422,4 @@ impl Receiving {
 )]
 fn frames(format: &Format, time: Duration) -> u64 {
     (format.sample_rate.get() * time.as_secs_f64()) as u64
-}
-
-/// How fast bytes come, beside how fast they should: two devices never have the same clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Drift {
-    first: Option<(Instant, u64)>,
-    last: Option<(Instant, u64)>,
-}
-
-impl Drift {
-    /// Nothing seen yet.
-    pub const fn new() -> Self {
-        Self { first: None, last: None }
-    }
-
-    /// At `now` the stream was at `byte_index`.
-    pub fn observe(&mut self, now: Instant, byte_index: u64) {
-        self.first.get_or_insert((now, byte_index));
-        self.last = Some((now, byte_index));
-    }
-
-    /// Bytes a second, since the first observation; `None` before a second has gone by.
-    pub fn bytes_per_second(&self) -> Option<f64> {
-        let ((since, from), (now, to)) = (self.first?, self.last?);
-        let seconds = now.saturating_duration_since(since);
-        (seconds >= Duration::from_secs(1)).then(|| to.saturating_sub(from) as f64 / seconds.as_secs_f64())
-    }
-
-    /// How much faster than its format says a stream is, in millionths.
-    pub fn parts_per_million(&self, format: &Format) -> Option<f64> {
-        let nominal = format.sample_rate.get() * format.frame_size() as f64;
-        Some((self.bytes_per_second()? / nominal - 1.0) * 1e6)
-    }
 }

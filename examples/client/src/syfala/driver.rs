@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session as _};
 use voxwire_server::syfala::networks;
-use voxwire_syfala::stream::{Drift, Receiving, StreamSettings, StreamStats};
+use voxwire_syfala::stream::{Drift, DriftEstimate, Receiving, StreamSettings, StreamStats, Taken};
 use voxwire_syfala::{
     Audio, CLIENT_PORT, Cause, Client, ClientCommand, ClientEvent, ClientSettings, Format, Network, Refusal,
     Violation,
@@ -75,7 +75,7 @@ impl Driver {
             format: Format::STANDARD,
             receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
             bytes: Vec::new(),
-            drift: Drift::new(),
+            drift: Drift::new(&Format::STANDARD),
             arrivals: Spread::default(),
             log: None,
             measure: None,
@@ -140,12 +140,14 @@ impl Ear {
         let second = usize::try_from(format.bytes(format.sample_rate.get() as u64)).unwrap_or(usize::MAX);
         let buffer = second.clamp(256 * 1024, 16 << 20);
         self.receiving = Receiving::new(&format, StreamSettings { buffer, ..StreamSettings::DEFAULT });
+        self.drift = Drift::new(&format);
         self.format = format;
     }
 
     fn restart(&mut self) {
         self.receiving.restart();
-        (self.drift, self.arrivals) = (Drift::new(), Spread::default());
+        self.drift.restart();
+        self.arrivals = Spread::default();
     }
 
     fn hear(&mut self, now: Instant, audio: &Audio<'_>) {
@@ -158,10 +160,19 @@ impl Ear {
         if let Some(log) = &mut self.log {
             log.push((audio.byte_index, tokio::time::Instant::now()));
         }
-        self.drift.observe(now, audio.byte_index);
-        let rate = self.format.sample_rate.get() * self.format.frame_size() as f64;
-        self.arrivals.add(now.as_nanos() as f64 * 1e-9 - audio.byte_index as f64 / rate);
-        self.receiving.insert(now, audio);
+        match self.receiving.insert(now, audio) {
+            Taken::Stored => {
+                self.drift.observe(now, audio.byte_index.saturating_add(audio.payload.len() as u64));
+                let rate = self.format.sample_rate.get() * self.format.frame_size() as f64;
+                self.arrivals.add(now.as_nanos() as f64 * 1e-9 - audio.byte_index as f64 / rate);
+            }
+            // Where it goes on says nothing about when it came before.
+            Taken::Jumped => {
+                self.drift.restart();
+                self.arrivals = Spread::default();
+            }
+            _ => {}
+        }
         self.take();
     }
 
@@ -187,11 +198,13 @@ impl Ear {
         self.receiving.stats()
     }
 
-    /// How much faster than it says the device's clock runs, in millionths; of ten seconds and more, as each message may be a
-    /// millisecond late.
-    pub(crate) fn ppm(&self) -> Option<f64> {
-        let ten_seconds = self.format.bytes(10 * self.format.sample_rate.get() as u64);
-        self.drift.parts_per_million(&self.format).filter(|_| self.receiving.byte_index() > ten_seconds)
+    /// How far the device's clock is off ours, as soon as that is known.
+    pub(crate) fn drift(&self) -> Option<DriftEstimate> {
+        self.drift.estimate()
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.format
     }
 }
 
@@ -228,5 +241,46 @@ impl Handler<Client> for Desk {
 
     fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
         tracing::debug!(%peer, %violation, "ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-55: half a second that is lost is counted as such, and is not said to be the clock's.
+    #[test]
+    fn f_55_what_a_device_passes_over_is_lost_and_not_drift() {
+        let mut ear = Ear {
+            input: 0,
+            format: Format::STANDARD,
+            receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
+            bytes: Vec::new(),
+            drift: Drift::new(&Format::STANDARD),
+            arrivals: Spread::default(),
+            log: None,
+            measure: None,
+        };
+        ear.open(Format::STANDARD);
+        let mut hear = |from: u64, to: u64, skipped: u64| {
+            for n in from..to {
+                let now = Instant::from_nanos((n + 1) * 1_000_000);
+                ear.hear(now, &Audio::new(0, (n + skipped) * 384, &[1; 384]));
+                ear.heard(now);
+            }
+            (ear.stats(), ear.drift())
+        };
+        let (_, drift) = hear(0, 20_000, 0);
+        assert!(drift.is_some_and(|drift| drift.ppm.abs() <= drift.uncertainty), "{drift:?}");
+        let (stats, drift) = hear(20_000, 20_500, 600);
+        // Two more are not believed at first.
+        assert_eq!((stats.jumped, drift), (602 * 384, None));
+        let (_, drift) = hear(20_500, 40_000, 600);
+        assert!(drift.is_some_and(|drift| drift.ppm.abs() <= drift.uncertainty), "{drift:?}");
+        // One message that lies, and one from the beginning, change nothing.
+        hear(4_000_000_000, 4_000_000_001, 0);
+        let (stats, drift) = hear(40_000, 40_100, 600);
+        assert_eq!(stats.jumped, 602 * 384);
+        assert!(drift.is_some_and(|drift| drift.ppm.abs() <= drift.uncertainty), "{drift:?}");
     }
 }

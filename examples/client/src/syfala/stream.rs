@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{Pacer, SampleOrder, decode, encode};
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{everybody, sample_format};
-use voxwire_syfala::stream::StreamStats;
+use voxwire_syfala::stream::{DriftEstimate, StreamStats};
 use voxwire_syfala::{Cause, ClientCommand, Format};
 
 /// How long a device may take to be found, to start and to stop.
@@ -57,7 +57,8 @@ pub(crate) struct Summary {
     /// Behind the earliest, as the device's clock and the network had it.
     arrivals: Spread,
     round_trips: Spread,
-    ppm: Option<f64>,
+    drift: Option<DriftEstimate>,
+    format: Format,
     left_out: Duration,
     /// Byte indices of what went to the first output and came from the input, and when; if that was asked for.
     pub(crate) said: Vec<(u64, Instant)>,
@@ -183,7 +184,8 @@ async fn converse(
         heard: ear.stats(),
         arrivals: core::mem::take(&mut ear.arrivals).beyond_least(),
         round_trips: talk.round_trips.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        ppm: ear.ppm(),
+        drift: ear.drift(),
+        format: ear.format(),
         left_out: talk.left_out,
         said: talk.said.unwrap_or_default(),
         came: ear.log.take().unwrap_or_default(),
@@ -608,7 +610,9 @@ fn shape(format: &Format) -> Result<Shape, Error> {
 
 impl Summary {
     fn print(&self, report: &Report) {
-        let Self { sent, heard, arrivals, round_trips, ppm, .. } = self;
+        let Self { sent, heard, arrivals, round_trips, drift, format, .. } = self;
+        // What was passed over is as lost as what was filled with silence.
+        let lost = heard.silence + heard.jumped;
         let milliseconds = |spread: &Spread| {
             let [median, p99, p999, most] = spread.quantiles();
             json!({ "p50": median, "p99": p99, "p99_9": p999, "max": most })
@@ -616,8 +620,10 @@ impl Summary {
         let mut fields = json!({
             "set_up_ms": self.set_up.as_secs_f64() * 1e3,
             "messages_sent": sent, "messages_heard": heard.messages, "bytes_heard": heard.received,
-            "bytes_lost": heard.silence, "bytes_late": heard.late, "bytes_overflow": heard.overflow,
-            "ppm": ppm, "left_out_ms": self.left_out.as_secs_f64() * 1e3, "arrival_ms": milliseconds(arrivals),
+            "bytes_lost": lost, "frames_lost": lost.div_ceil(format.frame_size().max(1) as u64),
+            "bytes_jumped": heard.jumped, "bytes_late": heard.late, "bytes_overflow": heard.overflow,
+            "ppm": drift.map(|drift| drift.ppm), "ppm_uncertainty": drift.map(|drift| drift.uncertainty),
+            "left_out_ms": self.left_out.as_secs_f64() * 1e3, "arrival_ms": milliseconds(arrivals),
         });
         if !round_trips.is_empty() {
             let histogram = round_trips.buckets().into_iter();
@@ -625,15 +631,18 @@ impl Summary {
                 histogram.map(|(from, to, count)| json!({ "from_ms": from, "to_ms": to, "count": count }));
             fields["round_trip_histogram"] = buckets.collect();
         }
-        let mut text = format!(
-            "{sent} messages sent, {} heard; {} bytes lost, {} late",
-            heard.messages, heard.silence, heard.late
-        );
+        let mut text =
+            format!("{sent} messages sent, {} heard; {lost} bytes lost, {} late", heard.messages, heard.late);
+        if heard.jumped > 0 {
+            let seconds = heard.jumped as f64 / (format.sample_rate.get() * format.frame_size() as f64);
+            text += &format!("; {seconds:.3} s of it passed over in jumps");
+        }
         if !self.left_out.is_zero() {
             text += &format!("; {:.1} s could not be sent in time", self.left_out.as_secs_f64());
         }
-        if let Some(ppm) = ppm {
-            text += &format!("; the device's clock is {ppm:+.0} millionths off ours");
+        if heard.messages > 0 {
+            let drift = drift.map_or_else(|| "not known yet".into(), |drift| drift.to_string());
+            text += &format!("; the device's clock beside ours: {drift}");
         }
         if !arrivals.is_empty() {
             let [median, p99, ..] = arrivals.quantiles();
@@ -654,6 +663,47 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-55: what was passed over in a jump is among what was lost, and the clock is shown with how well it is known.
+    #[test]
+    fn f_55_the_summary_says_what_was_lost_and_how_sure_it_is() {
+        use voxwire_core::Instant as Moment;
+        use voxwire_syfala::stream::Drift;
+        let said = |heard: StreamStats, drift: Option<DriftEstimate>| {
+            let lines = Arc::new(Mutex::new(String::new()));
+            let kept = lines.clone();
+            let report = Report::new(false, false).through(move |line| kept.lock().unwrap().push_str(&line));
+            let format = Format::STANDARD;
+            let spread = Spread::default;
+            Summary {
+                set_up: Duration::ZERO,
+                sent: 1,
+                heard,
+                arrivals: spread(),
+                round_trips: spread(),
+                drift,
+                format,
+                left_out: Duration::ZERO,
+                said: Vec::new(),
+                came: Vec::new(),
+            }
+            .print(&report);
+            let text = lines.lock().unwrap().clone();
+            text
+        };
+        let mut heard = StreamStats::default();
+        (heard.messages, heard.jumped, heard.silence) = (9, 192_000, 8);
+        let text = said(heard, None);
+        assert!(text.contains("192008 bytes lost"), "{text}");
+        assert!(text.contains("0.500 s of it passed over in jumps"), "{text}");
+        assert!(text.contains("clock beside ours: not known yet"), "{text}");
+        let mut drift = Drift::new(&Format::STANDARD);
+        for n in 0..100_000_u64 {
+            drift.observe(Moment::from_nanos(n * 999_988), n * 384);
+        }
+        let text = said(heard, drift.estimate());
+        assert!(text.contains("clock beside ours: +12.0 ± 0.1 ppm"), "{text}");
+    }
 
     /// Every loss begins with a short pause, whatever came before; and the reason is not lost.
     #[tokio::test]
