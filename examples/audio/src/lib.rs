@@ -8,6 +8,7 @@ mod compressed;
 mod device;
 mod error;
 mod file;
+mod follow;
 mod jitter;
 mod ogg;
 mod opus;
@@ -27,12 +28,13 @@ pub use {
     compare::{Comparison, compare},
     error::Error,
     file::{Loaded, MAX_SAMPLES, SPEECH, load, read},
+    follow::{AdaptiveResampler, ClockFollower, FollowState},
     jitter::{JitterBuffer, JitterStats, Pace, Pull},
     opus::{
         OPUS_RATE, VoiceDecoder, VoiceEncoder, VoiceSettings, packet_samples, voice_decoder, voice_encoder,
     },
     pace::Pacer,
-    pcm::{SampleFormat, SampleOrder, decode, encode},
+    pcm::{SampleFormat, SampleOrder, decode, decode_into, encode},
     picture::draw_waveforms,
     record::{WavRecorder, save_wav},
     resample::resample,

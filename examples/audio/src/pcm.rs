@@ -88,12 +88,19 @@ pub fn encode(samples: &[f64], format: SampleFormat, order: SampleOrder, out: &m
 
 /// The samples that raw bytes hold; an incomplete one at the end is left out.
 pub fn decode(bytes: &[u8], format: SampleFormat, order: SampleOrder) -> Vec<f64> {
+    let mut samples = Vec::new();
+    decode_into(bytes, format, order, &mut samples);
+    samples
+}
+
+/// Appends the samples that raw bytes hold; an incomplete one at the end is left out.
+pub fn decode_into(bytes: &[u8], format: SampleFormat, order: SampleOrder, samples: &mut Vec<f64>) {
     match format.size() {
-        1 => take::<1>(bytes, format, order),
-        2 => take::<2>(bytes, format, order),
-        3 => take::<3>(bytes, format, order),
-        4 => take::<4>(bytes, format, order),
-        _ => take::<8>(bytes, format, order),
+        1 => take::<1>(bytes, format, order, samples),
+        2 => take::<2>(bytes, format, order, samples),
+        3 => take::<3>(bytes, format, order, samples),
+        4 => take::<4>(bytes, format, order, samples),
+        _ => take::<8>(bytes, format, order, samples),
     }
 }
 
@@ -119,7 +126,7 @@ fn put<const N: usize>(samples: &[f64], format: SampleFormat, order: SampleOrder
     }
 }
 
-fn take<const N: usize>(bytes: &[u8], format: SampleFormat, order: SampleOrder) -> Vec<f64> {
+fn take<const N: usize>(bytes: &[u8], format: SampleFormat, order: SampleOrder, out: &mut Vec<f64>) {
     let flip = if format.is_unsigned() { 0x80 } else { 0 };
     let full_scale = full_scale(N);
     let (samples, _) = bytes.as_chunks::<N>();
@@ -139,7 +146,7 @@ fn take<const N: usize>(bytes: &[u8], format: SampleFormat, order: SampleOrder) 
             }
         }
     };
-    samples.iter().map(sample).collect()
+    out.extend(samples.iter().map(sample));
 }
 
 /// What the loudest sample of so many bytes stands for.

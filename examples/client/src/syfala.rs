@@ -21,9 +21,10 @@ use std::sync::Arc;
 pub(crate) use stream::{Options, stream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
+use voxwire_audio::FollowState;
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{
-    DeviceEvent, DeviceSettings, Serve, SoftDevice, Sound, bind, everybody, format,
+    DeviceEvent, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind, everybody, format,
 };
 use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, Settings};
 use voxwire_transport::HubSettings;
@@ -126,6 +127,9 @@ struct ServeFlags {
     /// How much faster than it says the device's clock runs, in millionths.
     #[arg(long, value_name = "PPM", default_value_t = 0.0, allow_negative_numbers = true)]
     ppm: f64,
+    /// Up to how many millionths a client's clock may be off the device's and is followed, by resampling; 0 follows nobody.
+    #[arg(long, value_name = "PPM", default_value_t = MOST_DRIFT)]
+    follow: f64,
     /// Tell everybody on the networks as often as this that the device is there, in milliseconds.
     #[arg(long, value_name = "MS")]
     announce: Option<u64>,
@@ -285,6 +289,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         sound,
         latency: Duration::from_millis(flags.latency),
         ppm: flags.ppm,
+        follow: flags.follow,
         record: flags.record,
         record_as: flags.record_as.fixed(),
         trace: false,
@@ -340,6 +345,24 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
                 let fields = json!({ "client": client.to_string(), "cause": cause.to_string() });
                 report.event("gone", fields, &format!("client {client} is gone: {cause}"));
             }
+            DeviceEvent::Clock(client, state, drift) => {
+                let fields = json!({
+                    "client": client.to_string(), "followed": state == FollowState::WithinRange,
+                    "ppm": drift.map(|drift| drift.ppm),
+                    "ppm_uncertainty": drift.map(|drift| drift.uncertainty),
+                });
+                let drift = drift.map_or_else(|| "unknown".into(), |drift| drift.to_string());
+                let text = match state {
+                    FollowState::WithinRange => "it is followed again",
+                    FollowState::TooFast => "too fast to be followed: now and then audio is left out",
+                    FollowState::TooSlow => "too slow to be followed: now and then audio is waited for",
+                };
+                report.event(
+                    "clock",
+                    fields,
+                    &format!("client {client}'s clock is {drift} off ours: {text}"),
+                );
+            }
             _ => {}
         }
     }
@@ -347,12 +370,17 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     let figures = device.figures();
     let fields = json!({
         "starved": figures.starved, "passed_over": figures.passed_over, "silence": figures.silence,
-        "unsent": figures.unsent,
+        "jumped": figures.jumped, "resynchronised": figures.resynchronised, "unsent": figures.unsent,
     });
-    let text = format!(
+    let mut text = format!(
         "{} frames had not come in time, {} were passed over, {} bytes were lost",
-        figures.starved, figures.passed_over, figures.silence
+        figures.starved,
+        figures.passed_over,
+        figures.silence + figures.jumped
     );
+    if figures.resynchronised > 0 {
+        text += &format!("; resynchronised {} times", figures.resynchronised);
+    }
     report.event("summary", fields, &text);
     device.problem().map_or(Ok(()), |problem| Err(failed!("{problem}")))
 }

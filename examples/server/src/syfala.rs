@@ -2,6 +2,7 @@
 
 mod device;
 mod lan;
+mod output;
 
 use crate::Error;
 use crate::config::{Config, SyfalaSound};
@@ -12,13 +13,15 @@ use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use device::Device;
-pub use device::{DeviceFigures, DeviceSettings, Sound, format, sample_format};
+pub use device::{DeviceFigures, DeviceSettings, MOST_DRIFT, Sound, format, sample_format};
 pub use lan::{bind, everybody, networks};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
+use voxwire_audio::FollowState;
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
+use voxwire_syfala::stream::DriftEstimate;
 use voxwire_syfala::{
     CLIENT_PORT, Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerStats,
     Settings, Violation,
@@ -63,6 +66,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         sound,
         latency: settings.latency,
         ppm: 0.0,
+        follow: MOST_DRIFT,
         record: None,
         record_as: None,
         trace: false,
@@ -92,7 +96,7 @@ pub enum Serve {
 }
 
 /// What a device has to tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum DeviceEvent {
     /// A client is connected.
@@ -103,6 +107,8 @@ pub enum DeviceEvent {
     Stopped(PeerId),
     /// It is gone.
     Gone(PeerId, Cause),
+    /// Its clock has come to be too far off to be followed, or no longer is; and how far off it is.
+    Clock(PeerId, FollowState, Option<DriftEstimate>),
     /// A message of its has come in: its output, and the byte index.
     Heard(PeerId, u32, u64),
     /// A message is being sent to it: the input, and the byte index.
@@ -186,7 +192,8 @@ impl Service for SoftDevice {
     fn figures(&self) -> Vec<Figure> {
         let HubStats { connections, dropped_frames, .. } = self.hub.stats();
         let stats: ServerStats = self.hub.call(|server, _| server.stats());
-        let DeviceFigures { active, starved, passed_over, silence, unsent, .. } = Self::figures(self);
+        let DeviceFigures { active, starved, passed_over, resynchronised, silence, jumped, unsent } =
+            Self::figures(self);
         vec![
             Figure::gauge("connections", "Clients connected", connections as u64),
             Figure::gauge("active", "Clients whose audio goes both ways", active as u64),
@@ -204,6 +211,12 @@ impl Service for SoftDevice {
             Figure::counter("silence", "Bytes of silence in place of lost audio", silence),
             Figure::counter("starved", "Frames that were due and had not come", starved),
             Figure::counter("passed_over", "Frames passed over, because too many had come", passed_over),
+            Figure::counter(
+                "resynchronised",
+                "Times that frames were passed over or waited for because clocks are too far apart",
+                resynchronised,
+            ),
+            Figure::counter("jumped", "Bytes lost because clients went on elsewhere", jumped),
             Figure::counter("dropped", "Datagrams dropped", dropped_frames.saturating_add(unsent)),
         ]
     }
@@ -233,6 +246,10 @@ async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>,
             hub.call(|server, now| {
                 let mut device = lock(&device);
                 device.turn(now, server);
+                for (client, state, drift) in device.changes() {
+                    tell(client, state, drift);
+                    listening(DeviceEvent::Clock(client, state, drift));
+                }
                 for client in device.ended() {
                     // All that it had said has been used.
                     let result = IoResult::Success;
@@ -242,6 +259,20 @@ async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>,
                     }
                 }
             });
+        }
+    }
+}
+
+/// A clock that cannot be followed is somebody's to mend.
+fn tell(client: PeerId, state: FollowState, drift: Option<DriftEstimate>) {
+    let drift = drift.map_or_else(|| "not known".into(), |drift| drift.to_string());
+    match state {
+        FollowState::WithinRange => tracing::info!(%client, drift, "its clock can be followed again"),
+        FollowState::TooFast => {
+            tracing::warn!(%client, drift, "its clock is too fast to be followed: now and then audio is left out");
+        }
+        FollowState::TooSlow => {
+            tracing::warn!(%client, drift, "its clock is too slow to be followed: now and then audio is waited for");
         }
     }
 }

@@ -340,6 +340,7 @@ fn syfala(address: SocketAddr, watch: &mut Watch) {
         audio(n * 960, 960);
     }
     watch.see("syfala", &["active", "messages_received_total", "messages_sent_total", "passed_over_total"]);
+    watch.see("syfala", &["resynchronised_total"]);
     for n in 0..60 {
         if n % 10 != 5 {
             audio((100 + n) * 960, 960);
@@ -349,4 +350,8 @@ fn syfala(address: SocketAddr, watch: &mut Watch) {
     }
     socket.send(&[8]).unwrap();
     watch.see("syfala", &["silence_total", "starved_total"]);
+    for n in 0..4 {
+        audio(10_000_000 + n * 960, 960);
+    }
+    watch.see("syfala", &["jumped_total"]);
 }

@@ -688,8 +688,7 @@ mod tests {
                 came: Vec::new(),
             }
             .print(&report);
-            let text = lines.lock().unwrap().clone();
-            text
+            core::mem::take(&mut *lines.lock().unwrap())
         };
         let mut heard = StreamStats::default();
         (heard.messages, heard.jumped, heard.silence) = (9, 192_000, 8);

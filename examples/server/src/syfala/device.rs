@@ -1,17 +1,23 @@
 //! A device made of software: for tests, and for people without hardware.
 
+use super::output::{Output, Turn};
 use core::num::NonZeroU32;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use voxwire_audio::{Clip, SampleFormat, SampleOrder, WavRecorder, decode, encode, limit, resample};
+use voxwire_audio::{
+    AdaptiveResampler, Clip, FollowState, SampleFormat, SampleOrder, WavRecorder, decode, encode, limit,
+    resample,
+};
 use voxwire_core::{Instant, PeerId, Session as _};
-use voxwire_syfala::stream::{Receiving, StreamSettings, StreamStats};
+use voxwire_syfala::stream::{DriftEstimate, StreamSettings};
 use voxwire_syfala::{Audio, Format, SampleType, Server, ServerCommand};
 
 /// Bytes that one stream may have in store.
 const MOST_STORE: u64 = 32 << 20;
+/// No two quartz clocks are further apart, in millionths; and no ear hears that.
+pub const MOST_DRIFT: f64 = 1000.0;
 
 /// What a device is made of. All its streams have one sample rate: that of its clock.
 #[derive(Debug, Clone)]
@@ -26,6 +32,9 @@ pub struct DeviceSettings {
     pub latency: Duration,
     /// How much faster than it says its clock runs, in millionths.
     pub ppm: f64,
+    /// Up to how many millionths a client's clock may be off its own and is followed, by resampling: 1000 by default. What is beyond
+    /// is left out or waited for, with a word in the log. 0 follows nobody.
+    pub follow: f64,
     /// Where to record what it is sent on its first output, by all clients together.
     pub record: Option<PathBuf>,
     /// How the recording stores its samples; `None`: as the output has them.
@@ -59,6 +68,7 @@ impl DeviceSettings {
             sound: Sound::Mix,
             latency: Duration::from_millis(20),
             ppm: 0.0,
+            follow: MOST_DRIFT,
             record: None,
             record_as: None,
             trace: false,
@@ -76,8 +86,12 @@ pub struct DeviceFigures {
     pub starved: u64,
     /// Frames passed over because too many were in store.
     pub passed_over: u64,
+    /// Times that some were passed over or waited for: between two short fades.
+    pub resynchronised: u64,
     /// Bytes of silence in place of lost messages.
     pub silence: u64,
+    /// Bytes that were lost because a client went on elsewhere.
+    pub jumped: u64,
     /// Messages that could not be queued.
     pub unsent: u64,
 }
@@ -112,6 +126,8 @@ struct Client {
     /// Frames sent of each input.
     sent: usize,
     ending: Ending,
+    /// Whether its clock can be followed, as was told last.
+    told: FollowState,
 }
 
 /// How far a client is with going.
@@ -122,16 +138,6 @@ enum Ending {
     Soon {
         answer: bool,
     },
-}
-
-#[derive(Debug)]
-struct Output {
-    receiving: Receiving,
-    /// There was enough in store.
-    flowing: bool,
-    /// What is used in this turn, and how much of it has really come.
-    block: Vec<u8>,
-    filled: usize,
 }
 
 /// As the audio crate has it.
@@ -177,6 +183,12 @@ impl Device {
         if !(-100_000.0..=100_000.0).contains(&settings.ppm) {
             return Err(format!("a clock {} millionths off: at most 100000 expected", settings.ppm));
         }
+        if !(0.0..=100_000.0).contains(&settings.follow) {
+            return Err(format!(
+                "clocks {} millionths off to be followed: 0 to 100000 expected",
+                settings.follow
+            ));
+        }
         let store = |format: &Format| {
             format.bytes((settings.latency.as_secs_f64() * rate) as u64 + 2 * block as u64 + rate as u64)
         };
@@ -219,9 +231,12 @@ impl Device {
     }
 
     pub(crate) fn figures(&self) -> DeviceFigures {
-        let live = self.clients.values().flat_map(|client| &client.outputs).map(Output::silence).sum::<u64>();
-        let silence = self.figures.silence + live;
-        DeviceFigures { active: self.clients.len(), silence, ..self.figures }
+        let mut figures = DeviceFigures { active: self.clients.len(), ..self.figures };
+        self.clients
+            .values()
+            .flat_map(|client| &client.outputs)
+            .for_each(|output| output.count(&mut figures));
+        figures
     }
 
     pub(crate) fn problem(&self) -> Option<String> {
@@ -251,10 +266,14 @@ impl Device {
             let buffer =
                 usize::try_from(format.bytes(frames).clamp(64 * 1024, MOST_STORE)).unwrap_or(usize::MAX);
             let settings = StreamSettings { buffer, ..StreamSettings::DEFAULT };
-            let receiving = Receiving::new(format, settings);
-            Output { receiving, flowing: false, block: Vec::new(), filled: 0 }
+            Output::new(format, settings, self.settings.follow)
         });
-        let client_of = Client { outputs: outputs.collect(), sent: 0, ending: Ending::No };
+        let client_of = Client {
+            outputs: outputs.collect(),
+            sent: 0,
+            ending: Ending::No,
+            told: FollowState::WithinRange,
+        };
         self.clients.insert(client, client_of);
     }
 
@@ -267,19 +286,14 @@ impl Device {
 
     /// Frees everything of clients that have ended. Returns those that want to know.
     pub(crate) fn ended(&mut self) -> Vec<PeerId> {
-        let used_up = |client: &Client| {
-            let mut outputs = client.outputs.iter().zip(&self.settings.outputs);
-            let nothing = |(output, format): (&Output, &Format)| {
-                output.receiving.readable() < format.frame_size() && output.receiving.poll_timeout().is_none()
-            };
-            client.ending != Ending::No && outputs.all(nothing)
-        };
+        let used_up =
+            |client: &Client| client.ending != Ending::No && client.outputs.iter().all(Output::is_used_up);
         let ended: Vec<PeerId> =
             self.clients.iter().filter(|(_, client)| used_up(client)).map(|(name, _)| *name).collect();
         let mut answers = Vec::new();
         for name in ended {
             let Some(client) = self.clients.remove(&name) else { continue };
-            self.figures.silence += client.outputs.iter().map(Output::silence).sum::<u64>();
+            client.outputs.iter().for_each(|output| output.count(&mut self.figures));
             if client.ending == (Ending::Soon { answer: true }) {
                 answers.push(name);
             }
@@ -293,8 +307,19 @@ impl Device {
             return;
         };
         if let Some(output) = usize::try_from(audio.stream).ok().and_then(|at| client.outputs.get_mut(at)) {
-            output.receiving.insert(now, audio);
+            let elapsed = now.saturating_duration_since(self.since).mul_f64(1.0 + self.settings.ppm * 1e-6);
+            output.hear(now, Instant::ZERO.saturating_add(elapsed), audio);
         }
+    }
+
+    /// Clients whose clocks have come to be too far off to be followed, or no longer are: told once.
+    pub(crate) fn changes(&mut self) -> impl Iterator<Item = (PeerId, FollowState, Option<DriftEstimate>)> {
+        self.clients.iter_mut().filter_map(|(name, client)| {
+            let state = |output: &&Output| output.state() != FollowState::WithinRange;
+            let output = client.outputs.iter().find(state).or_else(|| client.outputs.first())?;
+            let before = core::mem::replace(&mut client.told, output.state());
+            (before != client.told).then(|| (*name, client.told, output.drift()))
+        })
     }
 
     /// Does what is due by the device's own clock.
@@ -325,34 +350,12 @@ impl Device {
 
     /// Takes what is due of every output of every client.
     fn collect(&mut self, now: Instant) {
-        let in_store = self.in_store().max(self.block);
-        // What comes in bursts may be as much again.
-        let most = 2 * in_store + (self.rate / 10.0) as usize;
+        let in_store = self.in_store().max(self.block + AdaptiveResampler::AHEAD);
+        let turn = Turn { now, frames: self.block, in_store, rate: self.rate };
         for client in self.clients.values_mut() {
             let ending = client.ending != Ending::No;
-            for (output, format) in client.outputs.iter_mut().zip(&self.settings.outputs) {
-                let frame = format.frame_size();
-                let Output { receiving, flowing, block, filled } = output;
-                receiving.give_up(now);
-                let ready = receiving.readable() / frame;
-                *flowing |= ready >= in_store || ending;
-                block.resize(self.block * frame, 0);
-                *filled = 0;
-                if *flowing && ready > most && !ending {
-                    self.figures.passed_over += (receiving.skip((ready - in_store) * frame) / frame) as u64;
-                }
-                if *flowing {
-                    let whole = receiving.readable() / frame * frame;
-                    let want = block.len().min(whole);
-                    *filled = receiving.read(&mut block[..want]);
-                    let missing = (block.len() - *filled) / frame;
-                    self.figures.starved += if ending { 0 } else { missing as u64 };
-                    // Nothing is left: what comes next is waited for anew.
-                    *flowing = missing == 0 || *filled > 0;
-                }
-                let silence = format.sample_type.silence();
-                let rest = &mut block[*filled..];
-                rest.iter_mut().zip(silence.iter().cycle()).for_each(|(to, from)| *to = *from);
+            for output in &mut client.outputs {
+                output.turn(turn, ending, &mut self.figures);
             }
         }
     }
@@ -411,13 +414,6 @@ impl Device {
     }
 }
 
-impl Output {
-    fn silence(&self) -> u64 {
-        let StreamStats { silence, .. } = self.receiving.stats();
-        silence
-    }
-}
-
 /// What the clients that are wanted have sent to the output of that number, put together in `format`. One alone is handed on as it
 /// is, bit for bit.
 fn mix(
@@ -430,17 +426,17 @@ fn mix(
 ) {
     let Some(theirs) = outputs.get(stream) else { return };
     let heard = clients.iter().filter(|(name, _)| wanted(**name));
-    let heard = heard.filter_map(|(_, client)| client.outputs.get(stream).filter(|output| output.filled > 0));
+    let heard = heard.filter_map(|(_, client)| client.outputs.get(stream)?.block());
     let same = theirs.sample_type == format.sample_type && theirs.channels == format.channels;
     let mut sum: Vec<f64> = Vec::new();
     let mut count = 0;
-    for output in heard.clone() {
+    for block in heard.clone() {
         count += 1;
         if count == 1 && same && heard.clone().nth(1).is_none() {
-            out.extend_from_slice(&output.block);
+            out.extend_from_slice(block);
             return;
         }
-        let samples = decode(&output.block, sample_format(theirs.sample_type), SampleOrder::Little);
+        let samples = decode(block, sample_format(theirs.sample_type), SampleOrder::Little);
         let clip =
             Clip { rate: 1, channels: u16::try_from(theirs.channels.get()).unwrap_or(u16::MAX), samples };
         let samples = clip.mix(u16::try_from(format.channels.get()).unwrap_or(u16::MAX)).samples;
