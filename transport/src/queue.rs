@@ -182,12 +182,17 @@ impl Batch {
     }
 
     /// What is left may take long: where it is at most half of what is held for it, it moves to memory that it fills, if more than
-    /// `spared` bytes would go then. A shared frame moves only if it is the last one, and larger than `large`. Returns the memory that
-    /// is not needed any more.
+    /// `spared` bytes would go then. A shared frame moves only if it is the last one, and larger than `large`, and if all who share it
+    /// could do the same and take no more than it. Returns the memory that is not needed any more.
     pub(crate) fn shrink(&mut self, spared: usize, large: usize) -> Option<Vec<u8>> {
         let held = match self.held.front() {
             None => 0,
-            Some((_, last)) if self.held.len() == 1 && last.bytes().len() > large => last.bytes().len(),
+            Some((_, last)) if self.held.len() == 1 && last.bytes().len() > large => {
+                if self.left.saturating_mul(Arc::strong_count(last)) > last.bytes().len() {
+                    return None;
+                }
+                last.bytes().len()
+            }
             Some(_) => return None,
         };
         let holds = self.own.capacity().saturating_add(held);
@@ -802,6 +807,31 @@ mod tests {
         assert!(batch.shrink(4096, 40_000).is_some());
         assert_eq!(own_and_advanced(batch), [&[7; 3][..], b"behind"].concat());
         assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    /// F-46: what many share is not copied for each of them where the copies would take more than it does.
+    #[test]
+    fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it() {
+        let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+        let mut batches: Vec<Batch> = (0..10)
+            .map(|_| {
+                let mut queue = Queue::new(usize::MAX);
+                queue.push_held(&FRAMING, frames.hold(&[7; 100_000], &waiting)).unwrap();
+                queue.take_next(64 * 1024, Vec::new)
+            })
+            .collect();
+        batches.iter_mut().for_each(|batch| batch.advance(60_000));
+        let shrink = |batch: &mut Batch| batch.shrink(4096, 64 * 1024).is_some();
+        assert!(batches.iter_mut().all(|batch| !shrink(batch)));
+        batches.iter_mut().for_each(|batch| batch.advance(31_000));
+        assert!(batches.iter_mut().all(shrink), "nine tenths of it have gone");
+        assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+        // The last one who waits for it needs no more than is left for it.
+        let mut queue = Queue::new(usize::MAX);
+        queue.push_held(&FRAMING, frames.hold(&[7; 100_000], &waiting)).unwrap();
+        let mut last = queue.take_next(64 * 1024, Vec::new);
+        last.advance(50_000);
+        assert!(shrink(&mut last));
     }
 
     /// C-06: droppable frames go wherever they are, and nothing else.
