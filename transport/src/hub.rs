@@ -47,7 +47,8 @@ pub struct HubSettings {
     /// The slowest a long frame may come in, in bytes per second.
     pub slowest: u32,
     /// Frames of one connection, and whatever its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
-    /// can cost the others.
+    /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
+    /// beyond it.
     pub frames: Rate,
     /// Datagrams of one source of plain UDP; beyond it they are dropped.
     pub datagrams: Rate,

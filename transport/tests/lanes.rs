@@ -514,6 +514,51 @@ async fn d_16_a_cookie_moves_a_connection_only_together_with_its_tcp_side() {
     assert!(timeout(Duration::from_millis(200), home.recv(&mut buffer)).await.is_err());
 }
 
+/// F-20: what a client has answered by UDP costs it no less than what is passed on; what is not its own costs it nothing.
+#[tokio::test]
+async fn f_20_answers_by_udp_have_a_rate() {
+    let frames = voxwire_core::Rate { per_second: 1, burst: 20 };
+    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = HubSettings { frames, ..HubSettings::DEFAULT };
+    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    tcp.write_all(b"VOXL\x01\x01\x00\x00").await.unwrap();
+    let mut hello = [0; 32];
+    tcp.read_exact(&mut hello).await.unwrap();
+    let (tag, cookie) = (&hello[8..15], &hello[15..31]);
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for socket in [&socket, &stranger] {
+        socket.connect(address).await.unwrap();
+    }
+    // Nobody uses up what is another's.
+    let (bind, ping) = ([&[1][..], tag, cookie].concat(), [&[4][..], tag, b"12345678"].concat());
+    let mut wrong = bind.clone();
+    wrong[20] ^= 1;
+    for _ in 0..50 {
+        stranger.send(&wrong).await.unwrap();
+        stranger.send(&ping).await.unwrap();
+    }
+    let answers = async |times: u8, what: &[u8]| {
+        let (mut count, mut answer) = (0, [0; 64]);
+        for _ in 0..times {
+            socket.send(what).await.unwrap();
+            let got = timeout(Duration::from_millis(100), socket.recv(&mut answer)).await;
+            count += i32::from(got.is_ok());
+        }
+        (count, answer)
+    };
+    let (count, challenge) = answers(10, &bind).await;
+    assert_eq!(count, 10);
+    tcp.write_all(&[&[0, 10, 2, 1][..], &challenge[8..16]].concat()).await.unwrap();
+    tcp.read_exact(&mut [0; 4]).await.unwrap();
+    let (count, _) = answers(20, &ping).await;
+    assert!((10..=13).contains(&count), "{count} answers");
+    let (count, _) = answers(5, &bind).await;
+    assert!(count <= 1, "{count} answers");
+}
+
 #[tokio::test]
 async fn d_16_a_token_is_asked_for_before_anything_else_and_no_hello_is_no_connection() {
     let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();

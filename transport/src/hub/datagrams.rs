@@ -112,15 +112,24 @@ impl<S: Session> Core<S> {
             return;
         }
         let bound = route.bound.filter(|bound| bound.remote == from.remote);
+        let is_its_own = match kind {
+            datagram::DATA | datagram::PING => bound.is_some(),
+            datagram::BIND => body.get(..16) == Some(&route.cookie[..]),
+            _ => false,
+        };
+        if !is_its_own {
+            return;
+        }
+        // What is to be answered costs no less than what is to be passed on.
+        if route.ingress.take(now, shared.settings.frames, 1).is_err() {
+            count(&shared.counters.dropped_frames);
+            return;
+        }
         match kind {
-            datagram::DATA if bound.is_some() => {
-                if route.ingress.take(now, shared.settings.frames, 1).is_err() {
-                    count(&shared.counters.dropped_frames);
-                    return;
-                }
+            datagram::DATA => {
                 self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: body });
             }
-            datagram::PING if bound.is_some() => {
+            datagram::PING => {
                 route.pinged = now;
                 // As many bytes as came in.
                 let pong = bound.and_then(|bound| route.to(peer, bound, datagram::PONG));
@@ -130,7 +139,7 @@ impl<S: Session> Core<S> {
                 }
             }
             // An address is believed only once its owner has said on the TCP side what was sent there.
-            datagram::BIND if body.get(..16) == Some(&route.cookie[..]) => {
+            datagram::BIND => {
                 let nonce = match route.challenge {
                     Some((nonce, to)) if to == from => nonce,
                     _ => {
