@@ -61,7 +61,8 @@ pub struct HubSettings {
     /// How many bytes may be held on all connections together for what waits to be taken. Frames that must arrive and that many wait for
     /// are held, and count, once. Beyond it, droppable frames are dropped for
     /// connections that have more than 64 KiB waiting or do not take what they have; and where a reliable frame would be more, those
-    /// that have most waiting are closed until an eighth is free.
+    /// that have most waiting are closed until an eighth is free. A peer that does not take what it has is not answered by its framing
+    /// meanwhile.
     pub waiting: usize,
     /// What all partial frames together may hold beyond 2 KiB each, in bytes. Those of more than 1 MiB have half of it, those of more
     /// than 64 KiB a quarter, and the others a quarter; one address (loopback is exempt) has half of the first half, and a quarter of

@@ -30,7 +30,7 @@ const READS: usize = 8;
 /// What a connection may have waiting when all together have too much; and what is being written at a time, but for a larger frame.
 const OWN_WAITING: usize = 64 * 1024;
 /// Whoever has more than this waiting may have to go for others when all together have too much.
-const HOARD: usize = 4 * 1024;
+pub(super) const HOARD: usize = 4 * 1024;
 /// A reliable frame of so many bytes is held once for all who wait for the same; one of so many for those who take nothing now.
 const HELD: usize = 1024;
 const HELD_IF_BLOCKED: usize = 256;
@@ -265,16 +265,22 @@ impl<F: Framing> Link<F> {
         state.rouse()
     }
 
-    /// What is held for the connection, if that is more than it takes to say little, and it is not being cut already.
-    pub(super) fn hoard(&self) -> Option<usize> {
+    /// What is held for the connection, if that is more than it takes to say little, and it is not being cut already. Where the peer does
+    /// not take what it has been given, that is more than `little` memory: many small frames take far more than their bytes.
+    pub(super) fn hoard(&self, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);
-        if waiting <= HOARD || state.cut.is_some() {
-            return None;
-        }
         let own = state.queue.memory().saturating_add(state.out);
         let parked = state.parked.as_ref().map_or(0, |batch| batch.share());
-        Some(own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent))
+        let all = own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent);
+        let hoards = waiting > HOARD || state.blocked_since.is_some() && all > little;
+        (hoards && state.cut.is_none()).then_some(all)
+    }
+
+    /// The peer takes nothing since `now`.
+    #[cfg(test)]
+    pub(super) fn block(&self, now: Instant) {
+        self.lock().blocked_since = Some(now);
     }
 
     /// Throws away what waits: the connection is being cut. Returns what is still held for it until its task has seen that.
@@ -390,10 +396,12 @@ impl<F: Framing> State<F> {
     }
 
     /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
-    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize) -> Result<(), FrameError> {
+    /// That is one that has much waiting, or, where all together have more than `ceiling`, anything.
+    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize, ceiling: usize) -> Result<(), FrameError> {
         const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");
         let before = self.queue.len();
-        if before.saturating_add(self.writing) > OWN_WAITING {
+        let crowded = self.blocked_since.is_some() && waiting.load(Relaxed) > ceiling;
+        if crowded || before.saturating_add(self.writing) > OWN_WAITING {
             let asked = self.framing.take_pending(&mut Vec::new()) > 0;
             self.unanswered = self.unanswered.saturating_add(asked.into());
             return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
@@ -1041,5 +1049,44 @@ impl<S: Session> Drop for Driver<S> {
         if dropped > 0 {
             tracing::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxwire_core::{Progress, bytes::BufMut};
+
+    /// Answers without end.
+    struct Answers;
+
+    impl Framing for Answers {
+        fn next_frame(&mut self, _unread: &[u8]) -> Result<Progress, FrameError> {
+            Ok(Progress::need(1))
+        }
+
+        fn set_max(&mut self, _max: usize) {}
+
+        fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
+            out.put_slice(&[7; 7]);
+            7
+        }
+    }
+
+    /// F-43, F-46: whoever does not take its answers gets no more of them while all together have too much waiting, however little it has
+    /// itself; and others do.
+    #[test]
+    fn f_46_over_the_ceiling_those_who_take_nothing_are_not_answered() {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let link = Link::new(Cutter::Plain(Answers), 1 << 20, address, &Side::Stream);
+        let waiting = AtomicUsize::new(1001);
+        let ask =
+            |times: u32| (0..times).take_while(|_| link.lock().push_pending(&waiting, 1000).is_ok()).count();
+        assert_eq!((ask(100), link.lock().queue.len()), (100, 700));
+        link.block(Instant::ZERO);
+        assert_eq!((ask(100), link.lock().queue.len()), (64, 700), "and is closed for asking on");
+        link.lock().unanswered = 0;
+        waiting.store(999, Relaxed);
+        assert_eq!((ask(1), link.lock().queue.len()), (1, 707));
     }
 }

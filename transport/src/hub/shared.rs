@@ -3,7 +3,7 @@
 use super::datagrams::{self, Route, UdpRoute};
 use super::direct::Sociable;
 use super::errands::{self, Errand};
-use super::link::{Link, NotTaken};
+use super::link::{HOARD, Link, NotTaken};
 use super::partial::Partials;
 use super::sources::Sources;
 use super::{HubSettings, HubStats};
@@ -490,7 +490,7 @@ impl<S: Session> Shared<S> {
                         return Ok((frames, Fed::Stopped));
                     }
                     let cut = buffer.next_frame(&mut state.framing);
-                    state.push_pending(&shared.waiting)?;
+                    state.push_pending(&shared.waiting, shared.settings.waiting)?;
                     let cut = cut?;
                     let header = if let Cut::Frame(range) = &cut { range.start.checked_sub(1) } else { None };
                     let before = header.and_then(|at| buffer.frame(at..at.saturating_add(1)).first());
@@ -890,7 +890,11 @@ fn make_room<S: Session>(
     }
     let hoarders = links.iter().map(|(peer, link)| (Some(peer), link));
     let hoarders = hoarders.chain(leaving.values().map(|link| (None, link)));
-    let hoards = hoarders.filter_map(|(peer, link)| Some((peer.is_none(), link.hoard()?, peer, link)));
+    // If all had as little as that, they would have half of what there is.
+    let connections = shared.max_connections.load(Relaxed).max(1);
+    let little = shared.settings.waiting.checked_div(connections).unwrap_or(0) / 2;
+    let hoards = hoarders
+        .filter_map(|(peer, link)| Some((peer.is_none(), link.hoard(little.min(HOARD))?, peer, link)));
     let mut hoards: Vec<_> = hoards.collect();
     hoards.sort_unstable_by_key(|(leaving, hoard, peer, _)| (*leaving, *hoard, *peer));
     while excess() > soon {
@@ -1105,6 +1109,38 @@ mod tests {
         let gone = make_room(&shared);
         assert_eq!(gone.iter().filter(|peer| **peer == peers[0]).count(), 1);
         assert!(shared.locked(|_, core, now| core.look_again > now));
+    }
+
+    /// F-43, F-46: those whom many small frames wait for hold what these take, and nobody else goes for them.
+    #[test]
+    fn f_46_those_who_hoard_what_is_small_go_before_one_who_has_something_waiting() {
+        let settings = HubSettings { waiting: 400_000, max_connections: 100, ..HubSettings::DEFAULT };
+        let shared = Shared::new(Server::new(Settings::DEFAULT, 1), Box::new(()), settings, Vec::new(), None);
+        let open = || {
+            let from = SocketAddr::from(([127, 0, 0, 1], 7));
+            shared.open(from, &Side::Stream, Via::Accepted).unwrap()
+        };
+        let push = |link: &SharedLink<Server>, len: usize| {
+            shared.locked(|shared, core, now| {
+                link.block(now);
+                let Core { frames, wakers, .. } = core;
+                link.push(Lane::Reliable, &[7; 300][..len], true, shared, frames, wakers).unwrap();
+                frames.forget();
+            });
+        };
+        let (honest, link) = open();
+        (0..30).for_each(|_| push(&link, 200));
+        let (little, small) = open();
+        push(&small, 200);
+        let hoarders: Vec<_> = (0..40).map(|_| open()).collect();
+        for (_, link) in &hoarders {
+            (0..585).for_each(|_| push(link, 3));
+            assert!(link.lock().queue.len() < 4096, "{}", link.lock().queue.len());
+        }
+        assert!(shared.stats().waiting > 400_000, "{}", shared.stats().waiting);
+        let gone = make_room(&shared);
+        assert!(!gone.is_empty() && !gone.contains(&honest) && !gone.contains(&little), "{gone:?}");
+        assert!(shared.stats().waiting < 350_000, "{} bytes wait", shared.stats().waiting);
     }
 
     /// F-46: somebody to whom the transport has something to say does not go for what others hold.
