@@ -61,10 +61,11 @@ pub struct HubSettings {
     /// How many bytes may be held on all connections together for what waits to be taken. Frames that must arrive and that many wait for
     /// are held, and count, once. Beyond it, droppable frames are dropped for
     /// connections that have more than 64 KiB waiting or do not take what they have; and where a reliable frame would be more, those
-    /// that have most waiting are closed until an eighth is free. A peer that does not take what it has is not answered by its framing
-    /// meanwhile.
+    /// that have most waiting are closed until an eighth is free. What TLS holds for a peer that does not take it counts 16 KiB. A peer
+    /// that does not take what it has is not answered by its framing meanwhile.
     pub waiting: usize,
-    /// What all partial frames together may hold beyond 2 KiB each, in bytes. Those of more than 1 MiB have half of it, those of more
+    /// What all partial frames together may hold beyond 2 KiB each, in bytes; records of TLS that have not come in whole count with them,
+    /// and are held to `frame` like them. Those of more than 1 MiB have half of it, those of more
     /// than 64 KiB a quarter, and the others a quarter; one address (loopback is exempt) has half of the first half, and a quarter of
     /// each of the others; the first frame may be as large as all of it. Beyond it a frame waits until there is room for all of it,
     /// those of the addresses that have least first; and while one waits, others that fall silent for 1 s (0.5 s for those of up to 64

@@ -30,6 +30,8 @@ mod queue;
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(feature = "tls")]
+mod records;
+#[cfg(feature = "tls")]
 pub mod tls;
 mod udp;
 

@@ -226,6 +226,10 @@ pub(crate) fn is_its_own(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
+/// What TLS may hold that is encrypted and not sent, in bytes.
+#[cfg(feature = "tls")]
+pub(crate) const SEALED: usize = 16 * 1024;
+
 /// One connection's bytes, in the clear or not.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -233,7 +237,7 @@ pub(crate) enum Stream {
     /// Within the process.
     Inside(tokio::io::DuplexStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::TlsStream<TcpStream>>),
+    Tls(Box<tokio_rustls::TlsStream<crate::records::Records>>),
     #[cfg(feature = "quic")]
     Quic(Box<crate::quic::QuicStream>),
 }
@@ -245,11 +249,36 @@ impl Stream {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             Self::Inside(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Tls(stream) => {
+                let poll = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+                if !buffer.filled().is_empty() {
+                    stream.get_mut().0.opened();
+                }
+                poll
+            }
             #[cfg(feature = "quic")]
             Self::Quic(stream) => stream.poll_read(cx, &mut buffer),
         };
         poll.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Bytes that TLS has taken since it handed something over last, and cannot hand over: of a record that has not come in whole, or more
+    /// than a few with nothing in them.
+    pub(crate) fn sealed(&self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.sealed(),
+            _ => 0,
+        }
+    }
+
+    /// What TLS may hold that it has been given and has not sent, where it holds anything; QUIC counts by itself.
+    pub(crate) fn unsent(&self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) if stream.get_ref().1.wants_write() => SEALED,
+            _ => 0,
+        }
     }
 
     /// Whether there is something to read, as far as that can be told without reading it: ready where it cannot.
@@ -265,7 +294,7 @@ impl Stream {
         let stream = match self {
             Self::Plain(stream) => stream,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.socket(),
             _ => return false,
         };
         let ready = core::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
@@ -283,7 +312,7 @@ impl Stream {
         let (stream, is_plain) = match self {
             Self::Plain(stream) => (stream, true),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => (stream.get_ref().0, false),
+            Self::Tls(stream) => (stream.get_ref().0.socket(), false),
             _ => return false,
         };
         let both = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
@@ -343,7 +372,7 @@ impl Stream {
         let address = match self {
             Self::Plain(stream) => stream.local_addr(),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.local_addr(),
+            Self::Tls(stream) => stream.get_ref().0.socket().local_addr(),
             _ => return None,
         };
         address.ok().map(|address| address.ip())
@@ -354,7 +383,7 @@ impl Stream {
         let stream = match self {
             Self::Plain(stream) => stream,
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.socket(),
             _ => return,
         };
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));

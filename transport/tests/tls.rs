@@ -113,3 +113,139 @@ async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
     };
     timeout(Duration::from_secs(5), gone).await.expect("gone within 5 s");
 }
+
+/// F-46, F-15: a record that has begun counts as a frame that has begun: what TLS keeps of it is in the books, and it has to come in like
+/// one. Whoever says nothing, or only that its keys are new, may say nothing for as long as it likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_46_a_tls_record_that_does_not_end_is_a_frame_that_does_not_end() {
+    use std::io::{Read, Write};
+    use tls::rustls::{ClientConnection, StreamOwned};
+    let settings = HubSettings { frame: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (hub, address, cert) = serve_on(listener, "record", settings);
+    let config = tls::client_config(&cert).unwrap();
+    let connect = || {
+        let connection = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(connection, std::net::TcpStream::connect(address).unwrap());
+        stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+        stream.read_exact(&mut [0; 32]).unwrap();
+        stream
+    };
+    let (_silent, mut keys, mut stalls) = (connect(), connect(), connect());
+    keys.conn.refresh_traffic_keys().unwrap();
+    keys.flush().unwrap();
+    // Of 16 401 bytes.
+    stalls.sock.write_all(&[23, 3, 3, 0x40, 0x11]).unwrap();
+    stalls.sock.write_all(&[7; 16_000]).unwrap();
+    let eventually = async |what: &str, done: &dyn Fn() -> bool| {
+        for _ in 0..500 {
+            if done() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: {:?}", hub.stats());
+    };
+    eventually("it counts", &|| hub.stats().partial >= 16_005).await;
+    eventually("it is closed", &|| hub.stats().broken == 1).await;
+    eventually("nothing of it counts", &|| hub.stats().partial == 0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!((hub.stats().connections, hub.stats().broken), (2, 1), "the others may be silent");
+    // They are heard still: controls that nobody knows, in two pieces.
+    keys.write_all(&[0, 2, 2]).unwrap();
+    eventually("it waits for the rest", &|| hub.stats().broken == 2).await;
+}
+
+/// Says the same to everybody.
+#[derive(Debug)]
+struct Shouting(Vec<voxwire_core::PeerId>, voxwire_core::Outbox);
+
+impl Session for Shouting {
+    type Framing = voxwire_core::Datagram;
+    type Command<'a> = ();
+    type Event<'a> = ();
+    type Violation = voxwire_core::FrameError;
+    type Refusal = voxwire_core::FrameError;
+
+    fn framing(&self) -> Self::Framing {
+        voxwire_core::Datagram { max: 1000 }
+    }
+
+    fn handle_input<'a>(
+        &mut self,
+        _now: voxwire_core::Instant,
+        input: voxwire_core::Input<'a>,
+    ) -> Result<Option<()>, Self::Violation> {
+        if let voxwire_core::Input::Opened { peer, .. } = input {
+            self.0.push(peer);
+        }
+        Ok(None)
+    }
+
+    fn handle_command(&mut self, _now: voxwire_core::Instant, _command: ()) -> Result<(), Self::Refusal> {
+        Ok(())
+    }
+
+    fn handle_timeout<'a>(&mut self, _now: voxwire_core::Instant) -> Option<Self::Event<'a>> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<voxwire_core::Instant> {
+        None
+    }
+
+    fn outputs(&self) -> impl Iterator<Item = voxwire_core::Output<'_>> {
+        self.1.outputs()
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.1.advance(n);
+    }
+
+    fn shutdown(&mut self, _now: voxwire_core::Instant) {}
+}
+
+/// F-46: what TLS has taken to send, and the peer does not take, waits like anything else, and does no more once it has been taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
+    use std::io::{Read, Write};
+    use tls::rustls::{ClientConnection, StreamOwned};
+    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (_, _, cert) = serve("unsent", HubSettings::DEFAULT);
+    let key = cert.with_extension("key");
+    let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
+    let address = listener.local_addr().unwrap();
+    let settings = HubSettings { send_buffer: Some(4096), ..HubSettings::DEFAULT };
+    let session = Shouting(Vec::new(), voxwire_core::Outbox::new(1 << 20));
+    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let config = tls::client_config(&cert).unwrap();
+    let connection = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let mut stream = StreamOwned::new(connection, std::net::TcpStream::from(socket));
+    stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+    stream.read_exact(&mut [0; 32]).unwrap();
+    // Little by little, so that it is TLS that takes what the system does not.
+    let (mut said, mut most) = (0_usize, 0);
+    while most < 16 * 1024 && said < 10_000 {
+        hub.call(|session, _| {
+            let peers = session.0.clone();
+            session.1.forward(peers, voxwire_core::Lane::Reliable, &[7; 100]).unwrap();
+        });
+        said += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if hub.stats().waiting > 0 {
+            most = hub.stats().waiting;
+        }
+    }
+    assert!((16 * 1024..24 * 1024).contains(&most), "{most} bytes wait after {said} frames");
+    stream.read_exact(&mut vec![0; said * 103]).unwrap();
+    for _ in 0..500 {
+        if hub.stats().waiting == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{:?}", hub.stats());
+}

@@ -101,7 +101,9 @@ impl Target {
         let mut stream = match self.tls {
             None => Stream::Plain(tcp),
             Some((name, config)) => {
-                let tls = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?;
+                let tls = tokio_rustls::TlsConnector::from(config)
+                    .connect(name, crate::records::Records::from(tcp))
+                    .await?;
                 Stream::Tls(Box::new(tls.into()))
             }
         };

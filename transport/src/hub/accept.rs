@@ -10,10 +10,6 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use voxwire_core::{Session, Via};
 
-/// What TLS may hold that is encrypted and not sent, in bytes.
-#[cfg(feature = "tls")]
-const SEALED: usize = 16 * 1024;
-
 pub(super) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
 where
     S: Session + Send + 'static,
@@ -91,10 +87,18 @@ async fn enter<S: Session>(
     #[cfg(feature = "tls")]
     let mut stream = match tls {
         None => Stream::Plain(stream),
-        Some(tls) => match within(shared.settings.hello, "TLS handshake", tls.accept(stream)).await {
+        Some(tls) => match within(
+            shared.settings.hello,
+            "TLS handshake",
+            tls.accept(crate::records::Records::from(stream)),
+        )
+        .await
+        {
             Ok(mut stream) => {
-                // What TLS itself keeps for a peer that does not read is not in anybody's books.
-                stream.get_mut().1.set_buffer_limit(Some(SEALED));
+                let (records, tls) = stream.get_mut();
+                tls.set_buffer_limit(Some(crate::net::SEALED));
+                // What has come in so far were handshakes.
+                records.opened();
                 Stream::Tls(Box::new(stream.into()))
             }
             Err(error) => {

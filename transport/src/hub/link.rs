@@ -444,6 +444,7 @@ where
         buffer: None,
         claim,
         partial: None,
+        sealed: None,
         shaking: None,
         silent_at: None,
         ingress: Bucket::default(),
@@ -511,6 +512,8 @@ struct Driver<S: Session> {
     claim: Claim,
     /// Since when a frame is incomplete, and how many of its bytes are here.
     partial: Option<(Instant, usize)>,
+    /// Since when TLS keeps bytes that it cannot hand over, and how many.
+    sealed: Option<(Instant, usize)>,
     /// Since when the framing shakes hands.
     shaking: Option<Instant>,
     /// When the peer will have been silent for longer than it said it would be.
@@ -595,11 +598,10 @@ impl<S: Session> Driver<S> {
             }
             if core::mem::replace(&mut self.halted, resting) && !resting {
                 // The peer is not to blame for the time in which we did not read.
-                if let Some((since, _)) = &mut self.partial {
+                for (since, _) in self.partial.iter_mut().chain(&mut self.sealed) {
                     *since = now;
                 }
-                let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
-                self.link.lock().deadline = deadlines.into_iter().flatten().min();
+                self.link.lock().deadline = self.next_deadline();
             }
             if !resting {
                 if let Poll::Ready(end) = self.read(cx) {
@@ -666,13 +668,41 @@ impl<S: Session> Driver<S> {
         Some(self.shaking?.saturating_add(self.shared.settings.hello))
     }
 
-    /// When it is too late for more of a frame: from what has come in so far follows how long that may have taken.
+    /// When it is too late for more of a frame, or of a record of TLS: from what has come in so far follows how long that may have taken.
     fn frame_deadline(&self) -> Option<Instant> {
-        let (since, bytes) = self.partial?;
         let settings = &self.shared.settings;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let transfer = bytes.checked_div(settings.slowest.into()).unwrap_or(u64::MAX);
-        Some(since.saturating_add(settings.frame).saturating_add(Duration::from_secs(transfer)))
+        let deadline = |(since, bytes): (Instant, usize)| {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let transfer = bytes.checked_div(settings.slowest.into()).unwrap_or(u64::MAX);
+            since.saturating_add(settings.frame).saturating_add(Duration::from_secs(transfer))
+        };
+        self.partial.into_iter().chain(self.sealed).map(deadline).min()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// There is nothing to read: what has come in and cannot be read is part of something, and has to go on like a frame.
+    fn look_beneath(&mut self) {
+        let (sealed, before) = (self.stream.sealed(), self.sealed);
+        if sealed == before.map_or(0, |(_, bytes)| bytes) {
+            return;
+        }
+        let now = self.shared.clock.now();
+        self.sealed = (sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed));
+        if sealed > 0 {
+            let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
+            self.shared.partials.came(&self.claim, now, unread.saturating_add(sealed));
+        } else if self.buffer.as_ref().is_none_or(FrameBuf::is_empty) {
+            self.shared.partials.release(&mut self.claim);
+        }
+        let deadline = self.next_deadline();
+        let mut state = self.link.lock();
+        if state.closing.is_none() {
+            state.deadline = deadline;
+        }
     }
 
     /// Waits until `until`; false once that has passed.
@@ -728,13 +758,17 @@ impl<S: Session> Driver<S> {
             let unread = buffer.unread().len();
             self.buffer = Some(buffer);
             match poll {
-                Poll::Pending => return self.lie_idle(cx),
+                Poll::Pending => {
+                    self.look_beneath();
+                    return self.lie_idle(cx);
+                }
                 Poll::Ready(Err(error)) => {
                     tracing::trace!(%error, "read failed");
                     return Poll::Ready(End::Closed);
                 }
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Ok(_)) => {
+                    self.sealed = None;
                     // Should the memory be somebody else's by now, the next look tells.
                     self.shared.partials.came(&self.claim, self.shared.clock.now(), unread);
                     match self.digest(cx) {
@@ -783,8 +817,10 @@ impl<S: Session> Driver<S> {
         let (waited, course) = (self.claim.waiting_since(), self.course(now, known));
         if self.shared.partials.ask(&mut self.claim, now, demand, course, cx.waker()) {
             // The peer is not to blame for the time that it had to wait.
-            if let (Some(waited), Some((since, _))) = (waited, &mut self.partial) {
-                *since = since.saturating_add(now.saturating_duration_since(waited));
+            if let Some(waited) = waited {
+                for (since, _) in self.partial.iter_mut().chain(&mut self.sealed) {
+                    *since = since.saturating_add(now.saturating_duration_since(waited));
+                }
             }
             return Room::There;
         }
@@ -799,7 +835,7 @@ impl<S: Session> Driver<S> {
     }
 
     fn course(&self, now: Instant, known: bool) -> Course {
-        let (began, received) = self.partial.unwrap_or((now, 0));
+        let (began, received) = self.partial.or(self.sealed).unwrap_or((now, 0));
         Course { began, received, known }
     }
 
@@ -819,7 +855,12 @@ impl<S: Session> Driver<S> {
     /// Holds no more memory than it takes until the peer goes on, or we read on, and has that entered.
     fn settle(&mut self, cx: &Context<'_>, spared: bool) {
         self.lend_back();
-        let Some(mut buffer) = self.buffer.take() else { return };
+        // What TLS holds counts like what is here.
+        let sealed = self.sealed.map_or(0, |(_, bytes)| bytes.next_multiple_of(2 * OWN));
+        let Some(mut buffer) = self.buffer.take() else {
+            self.enter(cx, sealed, spared);
+            return;
+        };
         let unread = buffer.unread().len();
         // Where more has been granted, more is to come.
         let fits = if unread <= OWN { OWN } else { unread.next_multiple_of(2 * OWN) };
@@ -829,13 +870,18 @@ impl<S: Session> Driver<S> {
             self.give_back(buffer);
             buffer = smaller;
         }
-        if buffer.capacity() > OWN {
+        self.enter(cx, buffer.capacity().saturating_add(sealed), spared);
+        self.buffer = Some(buffer);
+    }
+
+    /// Has entered what is held until the peer goes on, if that is more than everybody may hold.
+    fn enter(&mut self, cx: &Context<'_>, bytes: usize, spared: bool) {
+        if bytes > OWN {
             let now = self.shared.clock.now();
             // No more than has come in.
             let course = self.course(now, true);
-            self.shared.partials.insist(&mut self.claim, now, buffer.capacity(), course, spared, cx.waker());
+            self.shared.partials.insist(&mut self.claim, now, bytes, course, spared, cx.waker());
         }
-        self.buffer = Some(buffer);
     }
 
     /// Hands what has come in to the session. Returns what the next frame needs, or nothing if reading has to pause.
@@ -922,9 +968,9 @@ impl<S: Session> Driver<S> {
         let mut taken = false;
         loop {
             if batch.is_empty() {
-                note(&self.shared.waiting, batch.memory(), 0);
                 self.lend_written(core::mem::take(&mut batch).into_memory());
                 let mut state = self.link.lock();
+                note(&self.shared.waiting, state.out, 0);
                 (state.writing, state.out) = (0, 0);
                 state.unanswered = 0;
                 state.blocked_since = None;
@@ -940,6 +986,9 @@ impl<S: Session> Driver<S> {
                         self.shared.written(self.peer, probes);
                     }
                     let flushed = self.stream.poll_flush(cx);
+                    if flushed.is_pending() {
+                        self.enter_unsent();
+                    }
                     return match (closing, self.phase, flushed) {
                         (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),
                         (true, Phase::Open | Phase::Shutting, Poll::Ready(Ok(()))) => self.shut(cx),
@@ -987,6 +1036,17 @@ impl<S: Session> Driver<S> {
                     return Poll::Pending;
                 }
             }
+        }
+    }
+
+    /// The peer does not take what TLS holds for it.
+    fn enter_unsent(&self) {
+        let unsent = self.stream.unsent();
+        if unsent > 0 {
+            let mut state = self.link.lock();
+            note(&self.shared.waiting, state.out, unsent);
+            state.out = unsent;
+            state.blocked_since.get_or_insert_with(|| self.shared.clock.now());
         }
     }
 

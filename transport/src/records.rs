@@ -1,0 +1,139 @@
+//! What TLS takes from a socket and has not handed over.
+
+use crate::net::TcpStream;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A socket beneath TLS, and what came in by it that TLS has not handed over: a record is handed over whole, and until then only TLS
+/// knows of its bytes.
+#[derive(Debug)]
+pub(crate) struct Records {
+    socket: TcpStream,
+    record: Record,
+    /// Bytes since something was handed over last.
+    sealed: usize,
+}
+
+/// How far a record has come in.
+#[derive(Debug, Default)]
+struct Record {
+    /// Of its header: a type, a version, and the length of the rest.
+    head: [u8; 5],
+    /// Bytes of it that are here, and how many there are in all as far as that is known.
+    here: usize,
+    whole: usize,
+}
+
+impl Record {
+    fn came(&mut self, mut bytes: &[u8]) {
+        loop {
+            if self.here < self.head.len() {
+                let Some((&byte, rest)) = bytes.split_first() else { return };
+                if let Some(place) = self.head.get_mut(self.here) {
+                    *place = byte;
+                }
+                bytes = rest;
+                self.here = self.here.saturating_add(1);
+                let [.., high, low] = self.head;
+                self.whole = self.head.len().saturating_add(u16::from_be_bytes([high, low]).into());
+            }
+            if self.here >= self.head.len() {
+                let n = bytes.len().min(self.whole.saturating_sub(self.here));
+                bytes = bytes.get(n..).unwrap_or(&[]);
+                self.here = self.here.saturating_add(n);
+                if self.here < self.whole {
+                    return;
+                }
+                self.here = 0;
+            }
+        }
+    }
+}
+
+impl Records {
+    /// Records of no more than this with nothing in them cost nothing: new keys, for example.
+    const EMPTY: usize = 1024;
+
+    pub(crate) const fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Something has been handed over: what is left is of the next record.
+    pub(crate) const fn opened(&mut self) {
+        self.sealed = self.record.here;
+    }
+
+    pub(crate) const fn sealed(&self) -> usize {
+        if self.record.here > 0 || self.sealed > Self::EMPTY { self.sealed } else { 0 }
+    }
+}
+
+impl From<TcpStream> for Records {
+    fn from(socket: TcpStream) -> Self {
+        Self { socket, record: Record::default(), sealed: 0 }
+    }
+}
+
+impl AsyncRead for Records {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let poll = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        let came = buffer.filled().get(before..).unwrap_or(&[]);
+        self.sealed = self.sealed.saturating_add(came.len());
+        self.record.came(came);
+        poll
+    }
+}
+
+impl AsyncWrite for Records {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-46: a record is known to be whole wherever it is cut.
+    #[test]
+    fn f_46_records_are_followed_however_they_come_in() {
+        let records =
+            [&[22, 3, 1, 0, 2, 9, 9][..], &[23, 3, 3, 0, 0], &[23, 3, 3, 1, 44], &[7; 300]].concat();
+        for step in 1..=records.len() {
+            let mut record = Record::default();
+            let mut came = 0;
+            for piece in records.chunks(step) {
+                record.came(piece);
+                came += piece.len();
+                assert_eq!(record.here == 0, [7, 12, records.len()].contains(&came), "{came} by {step}");
+            }
+        }
+    }
+}
