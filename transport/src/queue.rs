@@ -237,6 +237,8 @@ impl Waiting {
     }
 }
 
+/// A queue keeps the room of so many frames.
+const KEPT_FRAMES: usize = 16;
 /// What droppable frames may take on a connection that has not been slow yet.
 const BURST: usize = 1024 * 1024;
 
@@ -283,10 +285,14 @@ impl Queue {
         self.reliable.bytes.saturating_add(self.droppable.bytes)
     }
 
-    /// Memory held for what waits, in bytes, but for frames that are shared with other queues.
+    /// Memory held for what waits, in bytes, but for frames that are shared with other queues. The room of the last few frames of a
+    /// queue that is empty belongs to the connection.
     pub(crate) fn memory(&self) -> usize {
-        let frames = self.frames.len().saturating_mul(size_of::<Frame>());
-        let spots = self.spots.len().saturating_mul(size_of::<Spot>());
+        if self.frames.is_empty() {
+            return self.bytes.capacity();
+        }
+        let frames = self.frames.capacity().saturating_mul(size_of::<Frame>());
+        let spots = self.spots.capacity().saturating_mul(size_of::<Spot>());
         self.bytes.capacity().saturating_add(frames).saturating_add(spots)
     }
 
@@ -412,10 +418,7 @@ impl Queue {
         (self.front, self.gaps) = (Spot::default(), Gaps::default());
         self.frames.clear();
         self.spots.clear();
-        if self.frames.capacity() > 64 {
-            self.frames = VecDeque::new();
-            self.spots = VecDeque::new();
-        }
+        self.give_back();
         self.once = false;
         for lane in [Lane::Reliable, Lane::Droppable] {
             let waiting = self.waiting(lane);
@@ -488,12 +491,7 @@ impl Queue {
             }
         }
         self.skip_gaps();
-        if self.frames.capacity() > 64 && self.frames.capacity() / 4 > self.frames.len() {
-            self.frames.shrink_to(self.frames.len().saturating_mul(2));
-        }
-        if self.spots.capacity() > 64 && self.spots.capacity() / 4 > self.spots.len() {
-            self.spots.shrink_to(self.spots.len().saturating_mul(2));
-        }
+        self.give_back();
         batch
     }
 
@@ -550,6 +548,17 @@ impl Queue {
         let gaps = gaps.saturating_add(self.gaps.bytes as u64);
         if gaps > self.gaps.first.weight(self.end()) / 2 {
             self.close_gaps();
+        }
+        self.give_back();
+    }
+
+    /// Gives back the room of frames that have gone, once that is most of it.
+    fn give_back(&mut self) {
+        if self.frames.capacity() > KEPT_FRAMES && self.frames.capacity() / 4 > self.frames.len() {
+            self.frames.shrink_to(self.frames.len().saturating_mul(2));
+        }
+        if self.spots.capacity() > KEPT_FRAMES && self.spots.capacity() / 4 > self.spots.len() {
+            self.spots.shrink_to(self.spots.len().saturating_mul(2));
         }
     }
 
@@ -686,6 +695,29 @@ mod tests {
         assert_eq!((queue.take(), queue.dropped), (vec![7; 1000], 200));
     }
 
+    /// F-46: the room that frames had is counted for as long as it is there, and does not stay when they have been dropped.
+    #[test]
+    fn f_46_the_room_of_many_small_frames_is_counted_and_given_back() {
+        let room = |queue: &Queue| {
+            let spots = queue.spots.capacity() * size_of::<Spot>();
+            queue.bytes.capacity() + queue.frames.capacity() * size_of::<Frame>() + spots
+        };
+        let mut queue = Queue::new(100);
+        for _ in 0..10_000 {
+            queue.push(&FRAMING, Lane::Droppable, b"d", false, Vec::new).unwrap();
+        }
+        assert!(queue.memory() >= room(&queue));
+        // It turns out to be slow, and never takes anything.
+        push(&mut queue, Lane::Droppable, b"d").unwrap();
+        assert_eq!((queue.len(), queue.dropped), (100, 9901));
+        let (frames, spots) = (queue.frames.capacity(), queue.spots.capacity());
+        assert!(frames < 500 && spots < 500, "room for {frames} frames, {spots} spots");
+        assert!(queue.memory() >= room(&queue));
+        // What an empty queue keeps is little.
+        queue.take();
+        assert!(queue.memory() == 0 && queue.frames.capacity() <= KEPT_FRAMES);
+    }
+
     /// What is written with one call.
     fn own(batch: Batch) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -708,7 +740,8 @@ mod tests {
         let memory = queue.memory();
         queue.push_held(&FRAMING, frames.hold(&[7; 500], &waiting)).unwrap();
         queue.push_held(&FRAMING, frames.hold(&[8; 200], &waiting)).unwrap();
-        assert_eq!(queue.memory(), memory + 2 * 16);
+        // Room for four frames more.
+        assert_eq!(queue.memory(), memory + 4 * 16);
         push(&mut queue, Lane::Droppable, &[9; 100]).unwrap();
         assert_eq!((queue.dropped, queue.len(), queue.reliable().0, queue.share()), (1, 1002, 702, 700));
         let mut written = Vec::new();
