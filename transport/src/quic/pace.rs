@@ -41,7 +41,8 @@ const MIN_FIRST: usize = 1200;
 const PER_FLOW: u32 = 8;
 /// The same with a token, which all of a client's Initial packets have once it has got one, acknowledgements included.
 const PER_FLOW_RETURNING: u32 = 32;
-/// Addresses told apart; those that share a place share what it allows.
+/// Addresses told apart; those that share a place share what it allows. In each second they share with others: who has a flood for a
+/// neighbour asks again, and has another one.
 const FLOWS: usize = 4096;
 
 /// What the socket, the tasks of connections and the accepting task of one endpoint share.
@@ -222,9 +223,13 @@ impl Pace {
         count
     }
 
+    fn place(&self, second: u32, from: SocketAddr, returning: bool) -> usize {
+        let place = self.hasher.hash_one((second, from, returning)).checked_rem(FLOWS as u64);
+        place.and_then(|place| usize::try_from(place).ok()).unwrap_or(0)
+    }
+
     fn has_room(&self, state: &mut State, second: u32, from: SocketAddr, returning: bool) -> bool {
-        let place = self.hasher.hash_one((from, returning)).checked_rem(FLOWS as u64);
-        let place = place.and_then(|place| usize::try_from(place).ok()).unwrap_or(0);
+        let place = self.place(second, from, returning);
         if state.refilled != second {
             state.refilled = second;
             state.refill();
@@ -591,6 +596,18 @@ mod tests {
             count += n;
         }
         assert_eq!(socket.max_receive_segments(), 1);
+    }
+
+    /// F-47: addresses that share a place do not share the next one.
+    #[test]
+    fn f_47_nobody_shares_a_flood_s_place_twice() {
+        let pace = Pace::new();
+        let address = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
+        let shared =
+            |second, n| pace.place(second, address(n), false) == pace.place(second, address(0), false);
+        let neighbours: Vec<u16> = (1..=u16::MAX).filter(|n| shared(1, *n)).collect();
+        let again = neighbours.iter().filter(|n| shared(2, **n)).count();
+        assert!(!neighbours.is_empty() && again < 4, "{again} of {}", neighbours.len());
     }
 
     /// F-47: one address has its share and no more, and all of them as many as the queue has room for.
