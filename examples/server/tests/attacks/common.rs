@@ -27,6 +27,49 @@ pub fn length() -> Duration {
     Duration::from_secs(asked.unwrap_or(5))
 }
 
+/// How many datagrams a second an attack sends: 10 000, or what `VOXWIRE_ATTACK_RATE` says. Not as many as this machine sends: two cores
+/// that do nothing else leave none to a server, whatever it does.
+pub fn rate() -> u64 {
+    let asked = std::env::var("VOXWIRE_ATTACK_RATE").ok().and_then(|rate| rate.parse().ok());
+    asked.unwrap_or(10_000)
+}
+
+/// Datagrams at an even pace, sent by a thread of its own until it is stopped.
+pub struct Flood {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<u64>,
+}
+
+impl Flood {
+    /// `send` sends one; false if the system did not take it.
+    pub fn start(mut send: impl FnMut() -> bool + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let (start, rate) = (Instant::now(), rate());
+            let (mut done, mut sent) = (0, 0_u64);
+            while !stopped.load(Relaxed) {
+                let due = start.elapsed().as_micros() as u64 * rate / 1_000_000;
+                // What was not sent in time is not made up for beyond 20 ms: the machine has other things to do.
+                done = done.max(due.saturating_sub(rate / 50));
+                for _ in done..due {
+                    sent += u64::from(send());
+                }
+                done = due;
+                pause(Duration::from_millis(1));
+            }
+            sent / start.elapsed().as_secs().max(1)
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it; returns how many a second there were.
+    pub fn stop(self) -> u64 {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 /// Lets this process have as many descriptors as the system gives; returns how many an attack may take.
 pub fn descriptors() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

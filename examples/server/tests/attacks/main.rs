@@ -8,7 +8,9 @@
 //! VOXWIRE_ATTACK_SECONDS=300 cargo test -p voxwire-server --release --test attacks
 //! ```
 //!
-//! All traffic stays on loopback. What cannot run on a machine prints `skipped` and why.
+//! Some send datagrams at an even pace, 10 000 a second; `VOXWIRE_ATTACK_RATE` says another.
+//!
+//! All traffic stays on loopback, or in a network of the test's own. What cannot run on a machine prints `skipped` and why.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -20,11 +22,15 @@
 
 mod common;
 mod descriptors;
+mod discovery;
 mod disk;
 mod floods;
 mod frozen;
 mod http;
+mod initials;
 mod log_pipe;
+#[path = "../../../../tests/kit/namespaces.rs"]
+mod namespaces;
 mod partial;
 #[path = "../kit/raw.rs"]
 mod raw;
