@@ -196,7 +196,8 @@ pub enum ServerCommand<'a> {
         code: Code,
     },
     /// Send an update that was kept, to somebody who is logged in, or between `LoggingIn` and `Admit`; in the order of their
-    /// origin. When the client has shown that it has them, or has been connected for so long that it must, `Received` follows.
+    /// origin. When the client has shown that it has them, or its connection has taken them and has been there for so long since that it
+    /// must, `Received` follows.
     Deliver {
         /// To whom.
         peer: PeerId,

@@ -100,8 +100,9 @@ pub struct Settings {
     pub answer: Duration,
     /// The same for log-ins and registrations, which wait for each other: 38 s, as clients wait for 40 s.
     pub admission: Duration,
-    /// After which time a client that is connected must have got what was delivered to it, beside what the delivery takes at
-    /// 16 KiB a second: longer than a driver waits for sent bytes to be acknowledged.
+    /// After which time a client that is connected must have got what its connection has taken ([`Input::Answered`],
+    /// [`Input::Written`]), beside what the delivery takes at 16 KiB a second: longer than a driver waits for sent bytes to be
+    /// acknowledged. 30 s. What still waits for the connection has not arrived, however long that takes.
     pub receipt: Duration,
     /// Connections of one user. As many more may be logged in for requests alone; one beyond those displaces the oldest of them.
     pub max_connections: usize,
@@ -643,8 +644,8 @@ impl Session for Server {
                 self.room(bytes.len())?;
                 self.frame(now, peer, bytes)
             }
-            Input::Answered { peer } => Ok(self.has_taken(peer, true)),
-            Input::Written { peer } => Ok(self.has_taken(peer, false)),
+            Input::Answered { peer } => Ok(self.has_taken(now, peer, true)),
+            Input::Written { peer } => Ok(self.has_taken(now, peer, false)),
             Input::AnswersOnly { peer } => {
                 self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?.answers_only = true;
                 self.answer_only(now, peer);

@@ -7,8 +7,8 @@ use core::time::Duration;
 use hall::{Hall, call, create, join, login, register, send, whisper};
 use voxwire_core::{Framing as _, Handler, Input, Instant, Lane, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::{
-    ClientCommand, ClientMessage, ClientSettings, Code, Refusal, Secret, Server, ServerCommand,
-    ServerMessage, Text, Ticket, zmtp,
+    ClientCommand, ClientMessage, ClientSettings, Code, Refusal, Secret, Server, ServerCommand, ServerEvent,
+    ServerMessage, Settings, Text, Ticket, zmtp,
 };
 
 /// The question that was asked first and is not answered.
@@ -590,4 +590,43 @@ fn f_38_a_peer_that_takes_answers_only_behind_its_log_in_is_sent_nothing_else() 
     assert!(log.iter().all(|event| !event.starts_with("Received")), "what was lost did not arrive: {log:?}");
     assert_eq!(hall.office(|_, office, _| office.kept.len()), 1);
     assert_eq!(hall.code(bob, ClientCommand::Logout), "SUCCESS");
+}
+
+/// F-33: what still waits for a slow connection, or has not been read by a transport that can be asked, has not arrived because time
+/// has passed: if the connection is lost then, it is lost.
+#[test]
+fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
+    let second = |n: u64| Instant::from_nanos(n * 1_000_000_000);
+    for read in [true, false] {
+        let mut server = Server::new(Settings::DEFAULT, 1, hall::digest);
+        let peer = PeerId { slot: 3, generation: 0 };
+        let from = Some(([10, 0, 0, 2], 4000).into());
+        server.handle_input(second(0), Input::Opened { peer, via: Via::Accepted, from }).unwrap();
+        let log_in = ClientMessage::Login { username: "bob".into(), password: "geheim".into() };
+        let event = server.receive(second(0), peer, log_in).unwrap();
+        let ticket = hall::ticket(&event.unwrap()).unwrap();
+        let token = "00000000-0000-4000-8000-000000000001".into();
+        server.handle_command(second(0), ServerCommand::Admit { ticket, token }).unwrap();
+        for content in ["one", "two"] {
+            let update = ServerMessage::Whisper { sender: "ann".into(), content: content.into() };
+            server.handle_command(second(0), ServerCommand::Deliver { peer, update }).unwrap();
+        }
+        let received = |server: &mut Server, now: Instant| {
+            server.advance(usize::MAX);
+            let mut messages = 0;
+            while server.poll_timeout().is_some_and(|at| at <= now) {
+                if let Some(ServerEvent::Received { messages: more, .. }) = server.handle_timeout(now) {
+                    messages += more;
+                }
+            }
+            messages
+        };
+        assert_eq!(received(&mut server, second(3600)), 0, "{read}");
+        let taken = if read { Input::Answered { peer } } else { Input::Written { peer } };
+        server.handle_input(second(3600), taken).unwrap();
+        // What has been read long ago has arrived; what has been written just now is on its way.
+        assert_eq!(received(&mut server, second(3629)), usize::from(read));
+        assert_eq!(received(&mut server, second(3631)), usize::from(!read));
+        assert_eq!(received(&mut server, second(7200)), 0, "the second one still waits");
+    }
 }

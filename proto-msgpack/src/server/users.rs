@@ -49,8 +49,7 @@ struct Sent {
 impl Delivered {
     fn push(&mut self, now: Instant, bytes: usize, receipt: Duration, first: bool) {
         self.bytes = self.bytes.saturating_add(bytes);
-        let transfer = Duration::from_secs((self.bytes / SLOWEST) as u64);
-        let until = now.saturating_add(receipt).saturating_add(transfer);
+        let until = arrival(now, receipt, self.bytes);
         // Nothing arrives before what was sent before it.
         let until = self.messages.back().map_or(until, |before| until.max(before.until));
         self.messages.push_back(Sent { bytes, until });
@@ -67,13 +66,23 @@ impl Delivered {
 
     /// The oldest unanswered probe is answered: the transport has `read` what came before it, or else the connection has taken it. True
     /// if it was the last one; `None` if there was none.
-    fn probed(&mut self, read: bool) -> Option<bool> {
+    fn probed(&mut self, now: Instant, read: bool, receipt: Duration) -> Option<bool> {
         let taken = self.taken();
         let probed = self.messages.len() >= self.probes;
         self.probes = self.probes.checked_sub(1)?;
         self.written_only = !read;
-        if let Some(sent) = self.messages.get_mut(taken).filter(|_| probed && read) {
-            self.bytes = self.bytes.saturating_sub(core::mem::take(&mut sent.bytes));
+        if !probed {
+            return Some(self.probes == 0);
+        }
+        // What the connection has taken is on its way from now on, not from when it began to wait for that.
+        let ahead = self.messages.iter().take(taken.saturating_add(1));
+        let ahead = ahead.fold(0, |sum: usize, sent| sum.saturating_add(sent.bytes));
+        if let Some(sent) = self.messages.get_mut(taken) {
+            if read {
+                self.bytes = self.bytes.saturating_sub(core::mem::take(&mut sent.bytes));
+            } else {
+                sent.until = sent.until.max(arrival(now, receipt, ahead));
+            }
         }
         Some(self.probes == 0)
     }
@@ -98,9 +107,14 @@ impl Delivered {
         if stale { self.first } else { self.taken().max(self.first) }
     }
 
-    /// How many must have arrived by now.
+    /// How many must have arrived by now. Time alone shows nothing of what still waits for the connection, or has not been read.
     pub(super) fn due(&self, now: Instant) -> usize {
-        self.messages.iter().take_while(|sent| sent.until <= now).count()
+        self.messages.iter().take(self.taken()).take_while(|sent| sent.until <= now).count()
+    }
+
+    /// When the next one must have arrived, once its probe is answered.
+    fn next_due(&self) -> Option<Instant> {
+        self.messages.front().filter(|_| self.taken() > 0).map(|sent| sent.until)
     }
 
     /// Forgets the oldest `n`; returns how many there were.
@@ -116,6 +130,11 @@ impl Delivered {
         }
         n
     }
+}
+
+/// When `bytes` must have arrived that are on their way from `now` on.
+fn arrival(now: Instant, receipt: Duration, bytes: usize) -> Instant {
+    now.saturating_add(receipt).saturating_add(Duration::from_secs((bytes / SLOWEST) as u64))
 }
 
 /// Those who are logged in.
@@ -699,19 +718,30 @@ impl Server {
     }
 
     /// The transport of `peer` has `read` all that was delivered before one of the probes, or its connection has taken it.
-    pub(super) fn has_taken(&mut self, peer: PeerId, read: bool) -> Option<ServerEvent<'static>> {
-        let all = self.peers.get_mut(peer)?.delivered.probed(read)?;
+    pub(super) fn has_taken(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        read: bool,
+    ) -> Option<ServerEvent<'static>> {
+        let all = self.peers.get_mut(peer)?.delivered.probed(now, read, self.settings.receipt)?;
+        self.await_receipt(peer);
         all.then_some(ServerEvent::Taken { peer })
+    }
+
+    /// Looks again when the next message that `peer` has taken must have arrived.
+    fn await_receipt(&mut self, peer: PeerId) {
+        match self.peers.get(peer).and_then(|state| state.delivered.next_due()) {
+            Some(until) => self.receipts.set(peer, until),
+            None => self.receipts.clear(peer),
+        }
     }
 
     /// `peer` has the oldest `n` messages that were delivered to it.
     pub(super) fn received(&mut self, peer: PeerId, n: usize) -> Option<ServerEvent<'static>> {
         let state = self.peers.get_mut(peer)?;
         let messages = state.delivered.forget(n);
-        match state.delivered.messages.front() {
-            Some(next) => self.receipts.set(peer, next.until),
-            None => self.receipts.clear(peer),
-        }
+        self.await_receipt(peer);
         (messages > 0).then_some(ServerEvent::Received { peer, messages })
     }
 
@@ -750,9 +780,6 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
         let first = state.login.is_none();
         state.delivered.push(now, len, self.settings.receipt, first);
-        if let Some(next) = state.delivered.messages.front() {
-            self.receipts.set(peer, next.until);
-        }
         self.outbox.probe(peer);
         Ok(())
     }
