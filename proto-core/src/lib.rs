@@ -46,6 +46,7 @@ pub mod testing;
 mod text;
 mod time;
 mod timer;
+mod violations;
 
 #[cfg(feature = "names")]
 pub use names::{
@@ -71,6 +72,7 @@ pub use {
     text::Untrusted,
     time::Instant,
     timer::{Deadlines, TimerTable},
+    violations::Violations,
 };
 
 /// Re-exported because [`Message`] encodes into any [`bytes::BufMut`].

@@ -24,7 +24,7 @@ pub(crate) use join::insist_state;
 use quota::{Kind, Quotas, Sources};
 use voxwire_core::{
     Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
-    Session,
+    Session, Violations,
 };
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
@@ -217,29 +217,6 @@ struct Peer {
     violations: Violations,
     /// Numbers that it had before, the newest first: what was sent under them may still be on its way.
     former: [Option<ClientId>; 4],
-}
-
-/// Violations of one connection, less one for each minute.
-#[derive(Debug)]
-struct Violations {
-    count: u32,
-    /// Until when they have been forgiven: full minutes only, so that the rest of a minute counts for the next one.
-    forgiven: Instant,
-}
-
-impl Violations {
-    /// One more. Returns how many there are.
-    fn add(&mut self, now: Instant) -> u32 {
-        const MINUTE: u64 = 60;
-        let minutes = now.saturating_duration_since(self.forgiven).as_secs() / MINUTE;
-        self.count = self.count.saturating_sub(u32::try_from(minutes).unwrap_or(u32::MAX));
-        self.forgiven = match self.count {
-            0 => now,
-            _ => self.forgiven.saturating_add(Duration::from_secs(minutes.saturating_mul(MINUTE))),
-        };
-        self.count = self.count.saturating_add(1);
-        self.count
-    }
 }
 
 #[derive(Debug)]
@@ -539,7 +516,7 @@ impl Server {
             paused_until: now,
             answered: now,
             wrong_session: Bucket::default(),
-            violations: Violations { count: 0, forgiven: now },
+            violations: Violations::new(now),
             former: [None; 4],
         };
         if !self.peers.insert(peer, state) {

@@ -24,7 +24,7 @@ use questions::{Asked, What};
 use users::{Away, Delivered, Login, Lost, Users};
 use voxwire_core::{
     Bucket, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId,
-    PeerSlab, Rate, Session, SourceRate, name_key,
+    PeerSlab, Rate, Session, SourceRate, Violations, name_key,
 };
 use waiting::{Ledger, Waiting, action_of};
 
@@ -246,8 +246,7 @@ struct Peer {
 /// What a connection has used up of its rates, and of our patience. A log-in that is taken up takes it along.
 #[derive(Debug, Clone, Copy)]
 struct Conduct {
-    violations: u32,
-    last_violation: Instant,
+    violations: Violations,
     requests: Bucket,
     voice: Bucket,
 }
@@ -480,8 +479,7 @@ impl Server {
             entering: false,
             gone: None,
             conduct: Conduct {
-                violations: 0,
-                last_violation: now,
+                violations: Violations::new(now),
                 requests: Bucket::default(),
                 voice: Bucket::default(),
             },
@@ -561,12 +559,7 @@ impl Server {
     fn count_violation(&mut self, now: Instant, peer: PeerId) {
         self.stats.violations = self.stats.violations.saturating_add(1);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let conduct = &mut state.conduct;
-        let minutes = now.saturating_duration_since(conduct.last_violation).as_secs() / 60;
-        let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
-        conduct.violations = conduct.violations.saturating_sub(forgiven).saturating_add(1);
-        conduct.last_violation = now;
-        if conduct.violations >= self.settings.max_violations {
+        if state.conduct.violations.add(now) >= self.settings.max_violations {
             self.expel(now, peer);
         }
     }

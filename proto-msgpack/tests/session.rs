@@ -658,3 +658,23 @@ fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
     let refusal = Refusal::NotLoggedIn { action: Action::Whisper };
     assert_eq!(refusal.to_string(), "cannot whisper without being logged in");
 }
+
+/// F-34: a malformed message every 59 seconds is forgiven like one every 60, and a burst is not.
+#[test]
+fn f_34_one_malformed_message_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
+    for (seconds, there) in [(59, true), (20, false)] {
+        let mut hall = Hall::safe();
+        hall.office(|server, _, now| {
+            let peer = PeerId { slot: 900, generation: 0 };
+            let from = Some(([10, 0, 0, 2], 4000).into());
+            server.handle_input(now, Input::Opened { peer, via: voxwire_core::Via::Accepted, from }).unwrap();
+            for n in 0..200 {
+                let now = now.saturating_add(Duration::from_secs(seconds * n));
+                let input = Input::Frame { peer, lane: Lane::Reliable, bytes: b"\xa7request\xa3fly" };
+                let _ = server.handle_input(now, input);
+                server.advance(usize::MAX);
+            }
+            assert_eq!(server.peers() == 1, there, "every {seconds} s");
+        });
+    }
+}

@@ -12,7 +12,7 @@ use core::time::Duration;
 use names::Blocks;
 use voxwire_core::{
     Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox,
-    Output, Part, Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate,
+    Output, Part, Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate, Violations,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -181,8 +181,7 @@ struct Peer {
     /// A registration that the application is thinking about.
     pending: Option<Pending>,
     line: Line,
-    violations: u32,
-    last_violation: Instant,
+    violations: Violations,
     stray: Bucket,
     control: Bucket,
     voice: Bucket,
@@ -365,11 +364,7 @@ impl Server {
     fn count_violation(&mut self, now: Instant, peer: PeerId) {
         self.stats.violations = self.stats.violations.saturating_add(1);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let minutes = now.saturating_duration_since(state.last_violation).as_secs() / 60;
-        let forgiven = u32::try_from(minutes).unwrap_or(u32::MAX);
-        state.violations = state.violations.saturating_sub(forgiven).saturating_add(1);
-        state.last_violation = now;
-        if state.violations >= self.settings.max_violations {
+        if state.violations.add(now) >= self.settings.max_violations {
             self.expel(now, peer, None);
         }
     }
@@ -457,8 +452,7 @@ impl Server {
             name: None,
             pending: None,
             line: Line::Free,
-            violations: 0,
-            last_violation: now,
+            violations: Violations::new(now),
             stray: Bucket::default(),
             control: Bucket::default(),
             voice: Bucket::default(),

@@ -805,8 +805,8 @@ mod tests {
     const HOME: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1));
 
     fn add(away: &mut Away, n: u32, name: &str, token: u8, from: Option<IpAddr>, until: u64) {
-        let (last_violation, bucket) = (at(0), Bucket::default());
-        let conduct = Conduct { violations: 0, last_violation, requests: bucket, voice: bucket };
+        let (violations, bucket) = (voxwire_core::Violations::new(at(0)), Bucket::default());
+        let conduct = Conduct { violations, requests: bucket, voice: bucket };
         let (username, requests_only, received) = (name.as_bytes().into(), false, 0);
         let lost = Lost { username, requests_only, call: None, from, received, conduct };
         away.add(peer(n), [token; 32], lost, at(until));
