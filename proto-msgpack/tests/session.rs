@@ -678,3 +678,23 @@ fn f_34_one_malformed_message_a_minute_is_forgiven_and_the_rest_of_a_minute_coun
         });
     }
 }
+
+/// M-08: how many take part in calls is counted, however they come and go.
+#[test]
+fn m_08_those_in_calls_are_counted() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = hall.call_of_two();
+    let in_calls = |hall: &mut Hall| hall.office(|server, _, _| server.in_calls());
+    assert_eq!(in_calls(&mut hall), 2);
+    assert_eq!(hall.code(ann, create("other")), "SUCCESS");
+    assert_eq!(hall.code(ann, call("other")), "SUCCESS");
+    assert_eq!(hall.code(ann, call("other")), "SUCCESS");
+    assert_eq!(in_calls(&mut hall), 2);
+    assert_eq!(hall.code(ann, ClientCommand::LeaveCall), "SUCCESS");
+    assert_eq!(hall.code(ann, ClientCommand::LeaveCall), "GROUP_MEMBER_DOES_NOT_EXIST");
+    assert_eq!(in_calls(&mut hall), 1);
+    let link = hall.sim.link_between(bob, hall.server).unwrap();
+    hall.sim.disconnect(link);
+    hall.wait();
+    assert_eq!(in_calls(&mut hall), 0);
+}

@@ -66,6 +66,7 @@ impl Server {
         let (Some(login), Some(group)) = (&state.login, self.groups.get_mut(group_name)) else { return };
         state.call = Some(known_by.into());
         group.call.push((peer, login.user));
+        self.in_calls = self.in_calls.saturating_add(1);
     }
 
     /// Has `peer` take part in the call of its user's other connections.
@@ -80,6 +81,7 @@ impl Server {
     /// Takes `peer` out of the call it is in; returns that call's group.
     pub(super) fn leave(&mut self, peer: PeerId) -> Option<Box<[u8]>> {
         let call = self.peers.get_mut(peer)?.call.take()?;
+        self.in_calls = self.in_calls.saturating_sub(1);
         if let Some(group) = self.groups.get_mut(&call) {
             group.call.retain(|(party, _)| *party != peer);
         }

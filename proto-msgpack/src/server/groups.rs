@@ -65,10 +65,6 @@ impl Groups {
         self.by_name.len()
     }
 
-    pub(super) fn in_calls(&self) -> usize {
-        self.by_name.values().map(|group| group.call.len()).sum()
-    }
-
     /// Adds a group with its owner as a member, unless it is there; without others it is looked at again at `until`.
     pub(super) fn add(&mut self, name: &[u8], owner: &[u8], until: Instant) {
         let (name, owner) = (&*key(name, self.exact), &*key(owner, self.exact));
