@@ -698,3 +698,32 @@ fn m_08_those_in_calls_are_counted() {
     hall.wait();
     assert_eq!(in_calls(&mut hall), 0);
 }
+
+/// M-08: messages count once they are handed on or kept, and not if they are refused.
+#[test]
+fn m_08_messages_count_when_they_are_handed_on_or_kept() {
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    let texts = |hall: &mut Hall| hall.office(|server, _, _| server.stats().texts);
+    assert_eq!(hall.code(ann, whisper("bob", "x")), "SUCCESS");
+    assert_eq!(hall.code(ann, send("room", "x")), "SUCCESS");
+    assert_eq!(texts(&mut hall), 2);
+    hall.code(bob, ClientCommand::Logout);
+    assert_eq!(hall.code(ann, whisper("nobody", "x")), "USER_NOT_CONNECTED");
+    assert_eq!(texts(&mut hall), 2);
+    assert_eq!(hall.code(ann, whisper("bob", "x")), "SUCCESS");
+    assert_eq!(hall.code(ann, send("room", "x")), "SUCCESS");
+    assert_eq!(texts(&mut hall), 4);
+    // Kept, although nobody waits for the answer any more.
+    hall.office(|_, office, _| office.silent = true);
+    hall.ask(ann, whisper("bob", "x"));
+    let link = hall.sim.link_between(ann, hall.server).unwrap();
+    hall.sim.disconnect(link);
+    hall.wait();
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    let allow = voxwire_msgpack::ServerCommand::Allow { ticket };
+    hall.office(|server, _, now| server.handle_command(now, allow)).unwrap();
+    assert_eq!(texts(&mut hall), 5);
+}

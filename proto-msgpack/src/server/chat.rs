@@ -56,7 +56,6 @@ impl Server {
         {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
-        self.count(action);
         let Some(connections) = connections else {
             let ticket = self.ask(now, peer, action, What::Keep { delivered: false });
             let recipients = Vec::from([self.users.key(recipient.0).into()]);
@@ -67,6 +66,7 @@ impl Server {
         }
         // The update goes before the answer, as the original has it.
         self.respond(peer, action, Code::SUCCESS);
+        self.count(action);
         Ok(None)
     }
 

@@ -259,8 +259,8 @@ impl Server {
         if self.outbox.send(online, Lane::Reliable, &update, &self.wire).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
-        self.count(Action::MsgGroup);
         if away.is_empty() {
+            self.count(Action::MsgGroup);
             self.respond(peer, Action::MsgGroup, Code::SUCCESS);
             return Ok(None);
         }

@@ -91,6 +91,7 @@ impl Server {
             Ok(()) => Code::SUCCESS,
             Err(code) => code,
         };
+        let keeps = matches!(what, What::Keep { .. });
         let code = match what {
             What::Register | What::Login { .. } => {
                 self.stats.refused = self.stats.refused.saturating_add(u64::from(!code.is_success()));
@@ -110,6 +111,9 @@ impl Server {
             What::Keep { delivered: true } => Code::SUCCESS,
             What::Keep { .. } => code,
         };
+        if keeps && code.is_success() {
+            self.count(action);
+        }
         if !late && self.peers.get(peer).is_some() {
             self.respond(peer, action, code);
         }
@@ -129,7 +133,11 @@ impl Server {
     pub(super) fn wait_no_longer(&mut self, ticket: Ticket) {
         self.answers.clear(ticket);
         match self.asked.get_mut(&ticket) {
-            Some(Asked { what: What::CreateGroup { .. } | What::JoinGroup { .. }, late, .. }) => *late = true,
+            Some(Asked {
+                what: What::CreateGroup { .. } | What::JoinGroup { .. } | What::Keep { .. },
+                late,
+                ..
+            }) => *late = true,
             _ => drop(self.asked.remove(&ticket)),
         }
     }
