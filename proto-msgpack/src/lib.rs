@@ -46,7 +46,7 @@ pub use {
     framing::{Dialect, Framing},
     message::{ClientMessage, ServerMessage},
     objects::Action,
-    server::{CREATION, Digest, REGISTRATION, Server, ServerStats, Settings},
+    server::{CREATION, Digest, REGISTRATION, RESUMPTION, Server, ServerStats, Settings},
     text::{Secret, Text},
     voice::{SampleKind, Samples},
     voxwire_core::{NameError, check_name},

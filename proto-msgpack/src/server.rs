@@ -31,6 +31,9 @@ use waiting::{Ledger, Waiting, action_of};
 /// What a registration costs of [`Settings::registrations`], in tokens.
 pub const REGISTRATION: u32 = 15;
 
+/// What a log-in that is taken up costs of [`Settings::resumptions`], in tokens.
+pub const RESUMPTION: u32 = 4;
+
 /// What a new group costs of [`Settings::creations`], in tokens.
 pub const CREATION: u32 = 60;
 
@@ -98,6 +101,9 @@ pub struct Settings {
     pub contacts_first: bool,
     /// How long the log-in of a lost connection may be taken up again, with its token, from the same address.
     pub resume: Duration,
+    /// Log-ins of one user that are taken up, in tokens of which each costs [`RESUMPTION`]: 32 at once, 15 a minute. Beyond it the
+    /// token is worth nothing on another connection, and the user has to log in.
+    pub resumptions: Rate,
     /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`: 30 s.
     pub answer: Duration,
     /// The same for log-ins and registrations, which wait for each other: 38 s, as clients wait for 40 s.
@@ -155,6 +161,7 @@ impl Settings {
         keep: true,
         contacts_first: false,
         resume: Duration::from_secs(60),
+        resumptions: Rate { per_second: 1, burst: 32 * RESUMPTION },
         answer: Duration::from_secs(30),
         admission: Duration::from_secs(38),
         receipt: Duration::from_secs(30),

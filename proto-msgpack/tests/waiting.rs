@@ -421,3 +421,125 @@ fn f_06_requests_behind_an_ipv6_address_that_stands_for_many_wait_beside_each_ot
     feed(&mut hall, second, &frame(20_000));
     assert_eq!(refused(&mut hall, &[other, first, second]), 1);
 }
+
+/// A whisper of bob's to ann, who is away, with the token of his first log-in.
+fn to_ann() -> Vec<u8> {
+    request(&ClientMessage::Whisper {
+        username: "bob".into(),
+        token: "00000000-0000-4000-8000-000000000001".into(),
+        recipient: "ann".into(),
+        content: "x".into(),
+    })
+}
+
+/// The stream of a raw client ends behind `frames`, all of which have come in at once.
+fn come_and_go(hall: &mut Hall, slot: u32, frames: &[Vec<u8>]) {
+    let peer = open(hall, slot, [192, 0, 2, 1]);
+    hall.office(|server, office, now| {
+        for bytes in frames {
+            let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
+            if let Ok(Some(event)) = server.handle_input(now, input) {
+                voxwire_core::Handler::on_event(office, server, now, event);
+            }
+            drain(server);
+        }
+        let _ = server.handle_input(now, Input::Closed { peer });
+        // Nobody waits for these answers.
+        office.silent = true;
+        loop {
+            drain(server);
+            while server.poll_timeout().is_some_and(|at| at <= now) {
+                if let Some(event) = server.handle_timeout(now) {
+                    voxwire_core::Handler::on_event(office, server, now, event);
+                }
+            }
+            let Some(deferred) = server.take_deferred() else { break };
+            if let Ok(Some(event)) = server.handle_input(now, Input::from(&deferred)) {
+                voxwire_core::Handler::on_event(office, server, now, event);
+            }
+        }
+        office.silent = false;
+    });
+}
+
+fn events(hall: &mut Hall, kind: &str) -> usize {
+    let log = hall.office(|_, office, _| office.log.take());
+    log.iter().filter(|event| event.starts_with(kind)).count()
+}
+
+fn with_accounts(settings: Settings) -> Hall {
+    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    hall.office(|_, office, _| {
+        office.accounts.extend([b"ann", b"bob"].map(|name| (name.to_vec(), b"x".to_vec())));
+    });
+    hall
+}
+
+fn log_in_of_bob() -> Vec<u8> {
+    request(&ClientMessage::Login { username: "bob".into(), password: "x".into() })
+}
+
+/// F-25: whoever connects anew for every few requests, and takes its log-in up with the first, is no faster than who stays.
+#[test]
+fn f_25_reconnecting_does_not_evade_the_rate_of_requests() {
+    let mut hall = with_accounts(Settings::DEFAULT);
+    come_and_go(&mut hall, 10, &[log_in_of_bob()]);
+    for round in 0..20 {
+        come_and_go(&mut hall, 11 + round, &vec![to_ann(); 17]);
+    }
+    // 80 at once, one of each connection, and what may be left behind.
+    let kept = events(&mut hall, "Keeping");
+    assert!((80..=80 + 20 + 21).contains(&kept), "{kept}");
+    // And it is served again at its rate.
+    hall.sim.run_for(Duration::from_secs(20));
+    come_and_go(&mut hall, 50, &vec![to_ann(); 17]);
+    assert_eq!(events(&mut hall, "Keeping"), 17);
+}
+
+/// F-25: what an honest line sends before it ends is done, also where its rate is just used up.
+#[test]
+fn f_25_a_burst_before_the_end_of_a_stream_is_done() {
+    let mut hall = with_accounts(Settings::DEFAULT);
+    let mut frames = vec![log_in_of_bob()];
+    frames.extend(vec![to_ann(); 95]);
+    come_and_go(&mut hall, 10, &frames);
+    assert_eq!(events(&mut hall, "Keeping"), 95);
+}
+
+/// F-25, M-08: each log-in that is taken up has the application look for kept messages; how often it may be outlives connections.
+#[test]
+fn m_08_a_user_takes_log_ins_up_at_a_rate() {
+    let mut hall = with_accounts(Settings::DEFAULT);
+    come_and_go(&mut hall, 10, &[log_in_of_bob()]);
+    for round in 0..40 {
+        come_and_go(&mut hall, 11 + round, &[to_ann()]);
+    }
+    assert_eq!(events(&mut hall, "Resumed"), 32);
+    hall.sim.run_for(Duration::from_secs(5));
+    for round in 0..5 {
+        come_and_go(&mut hall, 61 + round, &[to_ann()]);
+    }
+    assert_eq!(events(&mut hall, "Resumed"), 1);
+}
+
+/// M-08: an application asks whether messages can be delivered before it reads them.
+#[test]
+fn m_08_messages_can_be_delivered_to_whom_is_there_and_takes_them() {
+    let mut hall = with_accounts(Settings::DEFAULT);
+    let may = |hall: &mut Hall, peer, name: &str| {
+        hall.office(|server, _, _| server.may_deliver(peer, name.as_bytes()))
+    };
+    let peer = open(&mut hall, 10, [192, 0, 2, 1]);
+    assert!(!may(&mut hall, peer, "bob"), "a stranger");
+    hall.office(|_, office, _| office.silent = true);
+    feed(&mut hall, peer, &log_in_of_bob());
+    assert!(may(&mut hall, peer, "bob") && !may(&mut hall, peer, "ann"), "logging in");
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    let token = "00000000-0000-4000-8000-000000000001".into();
+    hall.office(|server, _, now| server.handle_command(now, ServerCommand::Admit { ticket, token })).unwrap();
+    assert!(may(&mut hall, peer, "bob") && !may(&mut hall, peer, "ann"));
+    hall.office(|server, _, now| drop(server.handle_input(now, Input::AnswersOnly { peer })));
+    assert!(!may(&mut hall, peer, "bob"), "for requests alone");
+    hall.office(|server, _, now| drop(server.handle_input(now, Input::Closed { peer })));
+    assert!(!may(&mut hall, peer, "bob"), "gone");
+}

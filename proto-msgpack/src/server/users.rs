@@ -1,7 +1,9 @@
 //! Who is who: registering, logging in and out, tokens.
 
 use super::chat::is_kept;
-use super::{Answer, Asked, Conduct, Peer, REGISTRATION, Server, ServerEvent, What, before_login, key};
+use super::{
+    Answer, Asked, Conduct, Peer, REGISTRATION, RESUMPTION, Server, ServerEvent, What, before_login, key,
+};
 use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
@@ -146,10 +148,41 @@ pub(super) struct Users {
     numbered: u64,
     /// Connections that are logged in for requests alone, by user, oldest first.
     for_requests: BTreeMap<Box<[u8]>, Vec<PeerId>>,
-    /// What each has sent lately, whatever became of its connections.
-    sent: BTreeMap<Box<[u8]>, Bucket>,
-    /// How many may be in `sent` before those are looked for that say nothing any more.
+    /// What each has sent lately.
+    sent: Buckets,
+    /// How often each has taken a log-in up lately.
+    resumed: Buckets,
+}
+
+/// A bucket for each user, whatever became of its connections.
+#[derive(Debug)]
+struct Buckets {
+    by_name: BTreeMap<Box<[u8]>, Bucket>,
+    /// How many there may be before those are looked for that say nothing any more.
     tidy_at: usize,
+}
+
+impl Buckets {
+    const fn new() -> Self {
+        Self { by_name: BTreeMap::new(), tidy_at: 0 }
+    }
+
+    /// Whether `n` tokens are left.
+    fn has(&self, now: Instant, rate: Rate, username: &[u8], n: u32) -> bool {
+        self.by_name.get(username).is_none_or(|bucket| bucket.clone().take(now, rate, n).is_ok())
+    }
+
+    /// Takes `n` tokens; false, and nothing is taken, if fewer are left.
+    fn take(&mut self, now: Instant, rate: Rate, username: &[u8], n: u32) -> bool {
+        if self.by_name.len() >= self.tidy_at {
+            self.by_name.retain(|_, bucket| !bucket.is_full(now));
+            self.tidy_at = self.by_name.len().saturating_mul(2).max(64);
+        }
+        match self.by_name.get_mut(username) {
+            Some(bucket) => bucket.take(now, rate, n).is_ok(),
+            None => self.by_name.entry(username.into()).or_default().take(now, rate, n).is_ok(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -233,8 +266,8 @@ impl Users {
             by_name: BTreeMap::new(),
             numbered: 0,
             for_requests: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            tidy_at: 0,
+            sent: Buckets::new(),
+            resumed: Buckets::new(),
         }
     }
 
@@ -287,16 +320,13 @@ impl Users {
 
     /// Takes `len` bytes out of what `username` may send at `rate`; false if it may not. More than the burst counts as the burst.
     pub(super) fn may_send(&mut self, now: Instant, rate: Rate, username: &[u8], len: usize) -> bool {
-        if self.sent.len() >= self.tidy_at {
-            self.sent.retain(|_, bucket| !bucket.is_full(now));
-            self.tidy_at = self.sent.len().saturating_mul(2).max(64);
-        }
         let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
-        let username = key(username, self.exact);
-        match self.sent.get_mut(&*username) {
-            Some(bucket) => bucket.take(now, rate, len).is_ok(),
-            None => self.sent.entry((*username).into()).or_default().take(now, rate, len).is_ok(),
-        }
+        self.sent.take(now, rate, &key(username, self.exact), len)
+    }
+
+    /// Whether `username` may take one more log-in up at `rate`.
+    fn may_resume(&self, now: Instant, rate: Rate, username: &[u8]) -> bool {
+        self.resumed.has(now, rate, &self.key(username), RESUMPTION)
     }
 
     /// Adds a connection of a user that is there for requests alone.
@@ -663,7 +693,9 @@ impl Server {
         shown: &[u8; 32],
         from: Option<IpAddr>,
     ) -> bool {
-        if self.settings.resume.is_zero() {
+        // Each makes the application look for what is kept.
+        let rate = self.settings.resumptions;
+        if self.settings.resume.is_zero() || !self.users.may_resume(now, rate, username.0) {
             return false;
         }
         if self.settings.bound_tokens {
@@ -687,6 +719,7 @@ impl Server {
         let lost = self.away.take(shown, &known_by, from, &mut guests);
         self.turn_away(guests);
         let Some((before, lost)) = lost else { return false };
+        self.users.resumed.take(now, rate, &known_by, RESUMPTION);
         // What is delivered to a peer that takes answers only would be lost.
         let requests_only = lost.requests_only || answers_only;
         if requests_only {
@@ -696,6 +729,10 @@ impl Server {
         }
         if let Some(state) = self.peers.get_mut(peer) {
             state.conduct = lost.conduct;
+            // The request in hand has been counted as a stranger's.
+            if let Some(until) = state.conduct.requests.charge(now, self.settings.requests, 1) {
+                state.rests = until;
+            }
         }
         if let Some(call) = lost.call.filter(|_| !requests_only) {
             self.take_part(peer, &call);
@@ -745,6 +782,35 @@ impl Server {
         (messages > 0).then_some(ServerEvent::Received { peer, messages })
     }
 
+    /// Whether what is kept for a user, by its name as it is [known](Self::key), can be delivered to `peer` now: that user is logged in
+    /// there, or logging in, and not for requests alone. To be asked before kept messages are read.
+    pub fn may_deliver(&self, peer: PeerId, username: &[u8]) -> bool {
+        self.check_delivery(peer, "").is_ok_and(|whose| *self.users.key(whose) == *username)
+    }
+
+    /// Checks that `peer` can be sent what is kept; returns for whom.
+    fn check_delivery(&self, peer: PeerId, command: &'static str) -> Result<&[u8], Refusal> {
+        let state = self.peers.get(peer).filter(|state| state.gone.is_none()).ok_or(Refusal::UnknownPeer)?;
+        let logging_in = state.waiting.and_then(|ticket| match &self.asked.get(&ticket)?.what {
+            What::Login { username, requests_only } => Some((username, *requests_only)),
+            _ => None,
+        });
+        let (username, requests_only) = match (&state.login, logging_in) {
+            (Some(login), _) => (&login.username, login.requests_only),
+            (None, Some(logging_in)) => logging_in,
+            (None, None) => {
+                return Err(Refusal::Unexpected { state: "nobody is logged in, or logging in", command });
+            }
+        };
+        if requests_only || state.answers_only {
+            return Err(Refusal::Unexpected { state: "it is there for requests alone", command });
+        }
+        if state.login.is_none() && self.is_crowded(username) {
+            return Err(Refusal::Full { what: "connections of a user", max: self.settings.max_connections });
+        }
+        Ok(username)
+    }
+
     pub(super) fn deliver(
         &mut self,
         now: Instant,
@@ -755,27 +821,7 @@ impl Server {
         if !is_kept(update) {
             return Err(Refusal::Unexpected { state: "it is no message that is kept", command });
         }
-        let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
-        let logging_in = state.waiting.and_then(|ticket| match &self.asked.get(&ticket)?.what {
-            What::Login { username, requests_only } => Some((username, *requests_only)),
-            _ => None,
-        });
-        let requests_only = state.answers_only
-            || match &state.login {
-                Some(login) => login.requests_only,
-                None => logging_in.is_some_and(|(_, requests_only)| requests_only),
-            };
-        if requests_only {
-            return Err(Refusal::Unexpected { state: "it is there for requests alone", command });
-        }
-        if state.login.is_none() {
-            let (username, _) = logging_in
-                .ok_or(Refusal::Unexpected { state: "nobody is logged in, or logging in", command })?;
-            if self.is_crowded(username) {
-                let max = self.settings.max_connections;
-                return Err(Refusal::Full { what: "connections of a user", max });
-            }
-        }
+        self.check_delivery(peer, command)?;
         let len = self.outbox.send([peer], Lane::Reliable, update, &self.wire)?.len();
         let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
         let first = state.login.is_none();
@@ -879,7 +925,7 @@ mod tests {
         for n in 0..200_u32 {
             assert!(users.may_send(at(200), rate, &n.to_be_bytes(), 1));
         }
-        assert!(users.sent.len() < 1100, "{}", users.sent.len());
+        assert!(users.sent.by_name.len() < 1100, "{}", users.sent.by_name.len());
     }
 
     #[test]

@@ -14,6 +14,9 @@ const MAX_BYTES: usize = 64 * 1024;
 /// What those of each connection have of their own, in bytes: only more than that comes out of the ceiling of all.
 const OWN: usize = MAX_BEFORE_LOGIN;
 
+/// When its stream ends, the requests of a connection are done at once that would have had their turn within this time.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
+
 /// The requests of one connection that wait, in order.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -156,6 +159,10 @@ impl Server {
             self.ready.pop_front();
             let Some(state) = self.peers.get_mut(peer) else { continue };
             let gone = state.gone;
+            // Who connects anew for every few requests is no faster than who stays: its log-in takes the rate along.
+            if gone.is_some_and(|since| state.rests > since.saturating_add(LEFT_BEHIND)) {
+                self.drop_waiting(peer);
+            }
             match self.next_request(peer) {
                 Some(Request::Frame(bytes)) => {
                     if let Some(state) = self.peers.get_mut(peer) {
@@ -182,7 +189,7 @@ impl Server {
     /// The turn of `peer` is over.
     pub(super) fn turn_over(&mut self, now: Instant, peer: PeerId) {
         match self.peers.get(peer) {
-            // All of them, as long as nobody else can have its place.
+            // Now, as long as nobody else can have its place.
             Some(Peer { gone: Some(_), .. }) => self.ready.push_back(peer),
             _ => self.arrange_turn(now, peer),
         }
@@ -207,7 +214,7 @@ impl Server {
     }
 
     /// The stream of `peer` has ended. What came in before is done: nobody waits for answers any more, so nothing has to wait for its
-    /// turn. False if there is nothing.
+    /// turn, but for what is far beyond the rate of requests ([`LEFT_BEHIND`]). False if there is nothing.
     pub(super) fn do_the_rest(&mut self, now: Instant, peer: PeerId) -> bool {
         let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queue.is_empty()) else {
             return false;
