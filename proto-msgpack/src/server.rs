@@ -144,7 +144,7 @@ pub struct Settings {
     /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. One sender may
     /// take a quarter of it, the senders of one address (loopback and [`Server::exempt`] are exempt) a half; one message may go
     /// beyond that share if half of it is left and a quarter of the whole remains for others: what is too much is made up for. And bytes
-    /// of all messages of one user, times those who get them.
+    /// of all messages of one user, times those who get them; a copy that is kept counts as 2 KiB at least.
     pub messages: Rate,
     /// How many bytes of live audio may wait for a slow listener; one message always may.
     pub queue: usize,

@@ -727,3 +727,24 @@ fn m_08_messages_count_when_they_are_handed_on_or_kept() {
     hall.office(|server, _, now| server.handle_command(now, allow)).unwrap();
     assert_eq!(texts(&mut hall), 5);
 }
+
+/// F-07, M-08: a copy that is kept costs more than its few bytes, as the application stores each; one that is handed on does not.
+#[test]
+fn m_08_a_copy_that_is_kept_costs_2_kib_at_least() {
+    let messages = voxwire_core::Rate { per_second: 1, burst: 10_000 };
+    let mut hall = Hall::new(Settings { messages, ..Settings::DEFAULT }, Office::discreet(), 1);
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    for _ in 0..8 {
+        assert_eq!(hall.code(ann, send("room", "x")), "SUCCESS");
+    }
+    hall.code(bob, ClientCommand::Logout);
+    let codes = [(); 5].map(|()| hall.code(ann, send("room", "x")));
+    assert_eq!(codes.iter().filter(|code| *code == "SUCCESS").count(), 4, "{codes:?}");
+    let carl = hall.user("carl");
+    hall.code(carl, ClientCommand::Logout);
+    let dora = hall.user("dora");
+    let codes = [(); 5].map(|()| hall.code(dora, whisper("carl", "x")));
+    assert_eq!(codes.iter().filter(|code| *code == "SUCCESS").count(), 4, "{codes:?}");
+}

@@ -10,6 +10,8 @@ use voxwire_core::{Instant, Lane, Message, PeerId, source};
 const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
 /// Frames per second of a recording that are handed on.
 const SAMPLE_RATES: core::ops::RangeInclusive<u64> = 1000..=384_000;
+/// What a copy that is kept costs its sender at least, in bytes of [`Settings::messages`]: the application stores each.
+pub(super) const KEPT_COPY: usize = 2048;
 /// Longest recording, in seconds.
 const LONGEST: u64 = 120;
 
@@ -45,14 +47,17 @@ impl Server {
         };
         // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
         let (len, rate) = (update.encoded_len(&self.wire).unwrap_or(usize::MAX), self.settings.messages);
-        let recipients = connections.as_ref().map_or(1, Vec::len);
+        let cost = match &connections {
+            Some(all) => len.saturating_mul(all.len()),
+            None => len.max(KEPT_COPY),
+        };
         // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
         let address = self.peers.get(peer).and_then(|state| state.from).map(|from| from.ip());
         let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
         let sender = self.users.key(username.0);
         let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);
         if self.users.get_mut(recipient.0).is_some_and(over)
-            || !self.users.may_send(now, rate, username.0, len.saturating_mul(recipients))
+            || !self.users.may_send(now, rate, username.0, cost)
         {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
@@ -64,9 +69,9 @@ impl Server {
         if self.outbox.send(connections, Lane::Reliable, &update, &self.wire).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
+        self.count(action);
         // The update goes before the answer, as the original has it.
         self.respond(peer, action, Code::SUCCESS);
-        self.count(action);
         Ok(None)
     }
 

@@ -1,5 +1,6 @@
 //! Groups: who made them, who is a member, who takes part in the call.
 
+use super::chat::KEPT_COPY;
 use super::{Answer, CREATION, Server, ServerEvent, ServerMessage, What, key};
 use crate::{Action, Code, Secret, Text};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -250,9 +251,10 @@ impl Server {
         };
         let delivered = members.iter().any(|member| **member != *sender && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
-        let recipients = online.len().saturating_add(away.len());
-        let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX).saturating_mul(recipients);
-        if !self.users.may_send(now, self.settings.messages, username.0, len) {
+        let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
+        let kept = len.max(KEPT_COPY).saturating_mul(away.len());
+        let cost = len.saturating_mul(online.len()).saturating_add(kept);
+        if !self.users.may_send(now, self.settings.messages, username.0, cost) {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
         // To the sender, too, as the original does; and before its answer.
