@@ -211,6 +211,13 @@ pub enum ServerCommand<'a> {
         /// Who made it.
         owner: Text<'a>,
     },
+    /// A group that was stored has not been used for some time, see `GroupUsed`. Before the next time-out its members should be known.
+    Unused {
+        /// The group.
+        group_name: Text<'a>,
+        /// For how long.
+        time: core::time::Duration,
+    },
     /// A group has a member, as it was stored.
     Member {
         /// The group.
@@ -302,7 +309,12 @@ pub enum ServerEvent<'a> {
         /// The user.
         username: Text<'a>,
     },
-    /// A group that nobody but its owner has joined, and nobody has used for a while, is forgotten: remove it from what is stored.
+    /// A group is used, which is said once a day: take note of it, to say with `Unused` when it was stored for how long it was not.
+    GroupUsed {
+        /// The group.
+        group_name: Box<[u8]>,
+    },
+    /// A group that nobody has used for a while is forgotten: remove it and its members from what is stored.
     GroupForgotten {
         /// The group.
         group_name: Box<[u8]>,

@@ -141,6 +141,9 @@ pub struct Settings {
     pub creations: Rate,
     /// After which time a group is forgotten that only its owner is a member of, and that nobody has used: a day.
     pub lonely: Duration,
+    /// After which time a group is forgotten that has members, if nobody has joined it, written to it or joined its call: 60 days. (With
+    /// what one address may make, that keeps a part of [`Settings::max_groups`] free.)
+    pub unused: Duration,
     /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. One sender may
     /// take a quarter of it, the senders of one address (loopback and [`Server::exempt`] are exempt) a half; one message may go
     /// beyond that share if half of it is left and a quarter of the whole remains for others: what is too much is made up for. And bytes
@@ -177,6 +180,7 @@ impl Settings {
         registrations: Rate { per_second: 1, burst: 40 * REGISTRATION },
         creations: Rate { per_second: 1, burst: 64 * CREATION },
         lonely: Duration::from_secs(24 * 60 * 60),
+        unused: Duration::from_secs(60 * 24 * 60 * 60),
         messages: Rate { per_second: 256 * 1024, burst: 32 * 1024 * 1024 },
         // 200 ms of one speaker are 26 KB.
         queue: 128 * 1024,
@@ -678,7 +682,14 @@ impl Session for Server {
                 if self.groups.len() >= max && self.groups.get(group_name.0).is_none() {
                     return Err(Refusal::Full { what: "groups", max });
                 }
-                self.groups.add(group_name.0, owner.0, now.saturating_add(self.settings.lonely));
+                self.groups.add(now, group_name.0, owner.0, self.settings.lonely);
+                Ok(())
+            }
+            ServerCommand::Unused { group_name, time } => {
+                if !self.groups.unused(now, group_name.0, time) {
+                    let command = "say how long it was not used";
+                    return Err(Refusal::Unexpected { state: "there is no such group", command });
+                }
                 Ok(())
             }
             ServerCommand::Member { group_name, username } => {
@@ -714,7 +725,8 @@ impl Session for Server {
             let due = self.peers.get(peer).map_or(0, |state| state.delivered.due(now));
             return self.received(peer, due);
         }
-        if let Some(group_name) = self.groups.forget_lonely(now, self.settings.lonely) {
+        let Settings { lonely, unused, .. } = self.settings;
+        if let Some(group_name) = self.groups.forget_unused(now, lonely, unused) {
             return Some(ServerEvent::GroupForgotten { group_name });
         }
         let guests = self.away.expire(now);
@@ -727,7 +739,7 @@ impl Session for Server {
             return Some(Instant::ZERO);
         }
         let sessions = [self.answers.next(), self.receipts.next(), self.turns.next(), self.away.next()];
-        let timers = sessions.into_iter().chain([self.groups.next_lonely()]);
+        let timers = sessions.into_iter().chain([self.groups.next_unused()]);
         timers.flatten().min()
     }
 

@@ -630,3 +630,53 @@ fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
         assert_eq!(received(&mut server, second(7200)), 0, "the second one still waits");
     }
 }
+
+/// F-12: a group that nobody uses is forgotten whatever its members, so that those who make groups for others use none up for good; and
+/// how long it was not used outlives the server.
+#[test]
+fn m_08_groups_with_members_are_forgotten_when_nobody_uses_them_for_60_days() {
+    let day = Duration::from_secs(24 * 3600);
+    let mut hall = Hall::safe();
+    let (ann, bob) = (hall.user("ann"), hall.user("bob"));
+    for name in ["quiet", "talk", "texts", "joined"] {
+        assert_eq!(hall.code(ann, create(name)), "SUCCESS");
+        assert_eq!(hall.code(bob, join(name)), "SUCCESS");
+    }
+    assert_eq!(hall.code(ann, call("talk")), "SUCCESS");
+    let groups = |hall: &mut Hall| hall.office(|server, _, _| server.groups());
+    let used = |hall: &mut Hall, name: &str| {
+        let log = hall.office(|_, office, _| office.log.take());
+        let name = format!("{:?}", name.as_bytes());
+        log.iter().filter(|event| event.starts_with("GroupUsed") && event.contains(&name)).count()
+    };
+    hall.sim.run_for(day * 40);
+    hall.office(|_, office, _| drop(office.log.take()));
+    for _ in 0..3 {
+        assert_eq!(hall.code(ann, send("texts", "x")), "SUCCESS");
+    }
+    assert_eq!(used(&mut hall, "texts"), 1, "once a day");
+    let cat = hall.user("cat");
+    assert_eq!(hall.code(cat, join("joined")), "SUCCESS");
+    hall.sim.run_for(day * 15);
+    assert_eq!(groups(&mut hall), 4);
+    hall.sim.run_for(day * 6);
+    assert_eq!(groups(&mut hall), 3);
+    assert_eq!(hall.code(ann, send("quiet", "x")), "GROUP_DOES_NOT_EXIST");
+    hall.sim.run_for(day * 40);
+    assert_eq!(groups(&mut hall), 1, "the one with a call");
+    // As it was stored.
+    for (days, left) in [(59, 1), (61, 0)] {
+        let mut hall = Hall::safe();
+        hall.office(|server, _, now| {
+            let (group_name, owner) = (Text::from("room"), Text::from("ann"));
+            let unused = ServerCommand::Unused { group_name, time: day * days };
+            assert!(server.handle_command(now, unused).is_err());
+            server.handle_command(now, ServerCommand::Group { group_name, owner }).unwrap();
+            server.handle_command(now, unused).unwrap();
+            let member = ServerCommand::Member { group_name, username: "bob".into() };
+            server.handle_command(now, member).unwrap();
+        });
+        hall.wait();
+        assert_eq!(groups(&mut hall), left);
+    }
+}

@@ -24,7 +24,7 @@ impl Server {
             return Err(Code::USER_NOT_CONNECTED);
         }
         self.member_of(group_name, username)?;
-        self.groups.used(group_name.0, now.saturating_add(self.settings.lonely));
+        self.use_group(now, group_name);
         for peer in self.parties(peer, username) {
             self.take_part(peer, group_name.0);
         }

@@ -8,6 +8,9 @@ use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::time::Duration;
 use voxwire_core::{Deadlines, Instant, Lane, Message, PeerId};
 
+/// How often the application is told that a group is used.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 #[derive(Debug)]
 pub(super) struct Groups {
     /// Whether names are compared byte by byte.
@@ -17,8 +20,8 @@ pub(super) struct Groups {
     creating: BTreeSet<Box<[u8]>>,
     /// How many each user has made, or is making.
     made: BTreeMap<Box<[u8]>, usize>,
-    /// When to look whether a group is used, which only its owner was a member of.
-    lonely: Deadlines<u64>,
+    /// When to look whether a group is used.
+    unused: Deadlines<u64>,
     /// The names of those groups, by number.
     numbered: BTreeMap<u64, Box<[u8]>>,
     numbers: u64,
@@ -27,8 +30,13 @@ pub(super) struct Groups {
 #[derive(Debug)]
 pub(super) struct Group {
     owner: Box<[u8]>,
-    /// Until when it is kept, whoever its members are.
-    until: Instant,
+    /// When it was used last, or we heard of it.
+    used: Instant,
+    /// How long it had not been used then.
+    unused: Duration,
+    /// When the application was told last that it is used.
+    told: Option<Instant>,
+    number: u64,
     pub(super) members: BTreeSet<Box<[u8]>>,
     /// How many the application is storing.
     joining: usize,
@@ -43,7 +51,7 @@ impl Groups {
             by_name: BTreeMap::new(),
             creating: BTreeSet::new(),
             made: BTreeMap::new(),
-            lonely: Deadlines::new(),
+            unused: Deadlines::new(),
             numbered: BTreeMap::new(),
             numbers: 0,
         }
@@ -66,28 +74,44 @@ impl Groups {
         self.by_name.len()
     }
 
-    /// Adds a group with its owner as a member, unless it is there; without others it is looked at again at `until`.
-    pub(super) fn add(&mut self, name: &[u8], owner: &[u8], until: Instant) {
+    /// Adds a group with its owner as a member, unless it is there; without others it is kept for `lonely`.
+    pub(super) fn add(&mut self, now: Instant, name: &[u8], owner: &[u8], lonely: Duration) {
         let (name, owner) = (&*key(name, self.exact), &*key(owner, self.exact));
         if self.by_name.contains_key(name) {
             return;
         }
         let members = BTreeSet::from([owner.into()]);
-        let group = Group { owner: owner.into(), until, members, joining: 0, call: Vec::new() };
+        let group = Group {
+            owner: owner.into(),
+            used: now,
+            unused: Duration::ZERO,
+            told: None,
+            number: self.numbers.saturating_add(1),
+            members,
+            joining: 0,
+            call: Vec::new(),
+        };
         self.by_name.insert(name.into(), group);
         self.numbers = self.numbers.saturating_add(1);
-        self.lonely.set(self.numbers, until);
+        self.unused.set(self.numbers, now.saturating_add(lonely));
         self.numbered.insert(self.numbers, name.into());
         let made = self.made.entry(owner.into()).or_default();
         *made = made.saturating_add(1);
     }
 
     /// The application has stored a group, or has not.
-    pub(super) fn created(&mut self, name: &[u8], owner: &[u8], stored: Option<Instant>) {
+    pub(super) fn created(
+        &mut self,
+        now: Instant,
+        name: &[u8],
+        owner: &[u8],
+        lonely: Duration,
+        stored: bool,
+    ) {
         self.creating.remove(name);
         self.unmake(owner);
-        if let Some(until) = stored {
-            self.add(name, owner, until);
+        if stored {
+            self.add(now, name, owner, lonely);
         }
     }
 
@@ -101,33 +125,50 @@ impl Groups {
         }
     }
 
-    /// Somebody uses a group: it is kept for `lonely` from now.
-    pub(super) fn used(&mut self, name: &[u8], until: Instant) {
-        if let Some(group) = self.get_mut(name) {
-            group.until = until;
+    /// Somebody uses a group. Once a day what it is known by comes out, so that the application can take note of it.
+    pub(super) fn used(&mut self, now: Instant, name: &[u8]) -> Option<Box<[u8]>> {
+        let name = key(name, self.exact);
+        let group = self.by_name.get_mut(&*name)?;
+        (group.used, group.unused) = (now, Duration::ZERO);
+        if group.told.is_some_and(|told| now < told.saturating_add(DAY)) {
+            return None;
         }
+        group.told = Some(now);
+        Some((*name).into())
+    }
+
+    /// A group has not been used for so long, and is looked at as soon as its members are known; false if there is none.
+    pub(super) fn unused(&mut self, now: Instant, name: &[u8], time: Duration) -> bool {
+        let Some(group) = self.get_mut(name) else { return false };
+        group.unused = time;
+        let number = group.number;
+        self.unused.set(number, now);
+        true
     }
 
     /// When a group has to be looked at.
-    pub(super) fn next_lonely(&self) -> Option<Instant> {
-        self.lonely.next()
+    pub(super) fn next_unused(&self) -> Option<Instant> {
+        self.unused.next()
     }
 
-    /// Forgets one group that has no members but its owner and that nobody has used in time.
-    pub(super) fn forget_lonely(&mut self, now: Instant, lonely: Duration) -> Option<Box<[u8]>> {
-        let number = self.lonely.pop(now)?;
+    /// Forgets one group that nobody has used in time: for `lonely` if it has no members but its owner, for `unused` if it has.
+    pub(super) fn forget_unused(
+        &mut self,
+        now: Instant,
+        lonely: Duration,
+        unused: Duration,
+    ) -> Option<Box<[u8]>> {
+        let number = self.unused.pop(now)?;
         let name = self.numbered.get(&number)?;
         let group = self.by_name.get_mut(name)?;
-        // Nobody can leave: a group that has members has them for good.
-        if group.members.len() > 1 {
-            self.numbered.remove(&number);
-            return None;
-        }
         if !group.call.is_empty() || group.joining > 0 {
-            group.until = now.saturating_add(lonely);
+            (group.used, group.unused) = (now, Duration::ZERO);
         }
-        if group.until > now {
-            self.lonely.set(number, group.until);
+        // The application knows to a day since when a group is not used.
+        let left = if group.members.len() > 1 { unused.saturating_sub(group.unused) } else { lonely };
+        let until = group.used.saturating_add(left);
+        if until > now {
+            self.unused.set(number, until);
             return None;
         }
         let name = self.numbered.remove(&number)?;
@@ -207,9 +248,17 @@ impl Server {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
         group.joining = group.joining.saturating_add(1);
+        self.use_group(now, group_name);
         let what = What::JoinGroup { group_name: known_by.into(), username: member.into() };
         let ticket = self.ask(now, peer, Action::JoinGroup, what);
         Ok(Some(ServerEvent::JoiningGroup { ticket, peer, group_name, username }))
+    }
+
+    /// Somebody uses a group, of which the application may have to take note.
+    pub(super) fn use_group(&mut self, now: Instant, group_name: Text<'_>) {
+        if let Some(group_name) = self.groups.used(now, group_name.0) {
+            self.later.push_back(ServerEvent::GroupUsed { group_name });
+        }
     }
 
     /// A group of which `username` is a member.
@@ -233,7 +282,7 @@ impl Server {
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
         self.member_of(group_name, username)?;
-        self.groups.used(group_name.0, now.saturating_add(self.settings.lonely));
+        self.use_group(now, group_name);
         let members = &self.member_of(group_name, username)?.members;
         let sender = self.groups.key(username.0);
         let online: Vec<PeerId> = members

@@ -100,8 +100,7 @@ impl Server {
             What::AddContact { otherwise } if code.is_success() => otherwise,
             What::AddContact { .. } => code,
             What::CreateGroup { group_name, owner } => {
-                let until = now.saturating_add(self.settings.lonely);
-                self.groups.created(&group_name, &owner, code.is_success().then_some(until));
+                self.groups.created(now, &group_name, &owner, self.settings.lonely, code.is_success());
                 code
             }
             What::JoinGroup { group_name, username } => {
