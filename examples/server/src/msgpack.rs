@@ -30,18 +30,34 @@ use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 /// The users that the original server starts with, and their password.
 const ORIGINALS: ([&str; 3], &str) = (["edoren", "pepe", "grillo"], "123");
 
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is as good as never: a century.
+const NEVER: Duration = DAY.saturating_mul(36_525);
+
 /// Opens the database, and starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
     let defaults = match config.profile_of(Protocol::Msgpack) {
         Profile::Safe => Settings::DEFAULT,
         Profile::Original => Settings::ORIGINAL,
     };
-    let Msgpack { keep, max_kept, max_kept_bytes, max_accounts, max_contacts, max_database, resume, .. } =
-        config.msgpack;
+    let Msgpack {
+        keep,
+        keep_days,
+        group_days,
+        max_kept,
+        max_kept_bytes,
+        max_accounts,
+        max_contacts,
+        max_database,
+        resume,
+        ..
+    } = config.msgpack;
     let settings = Settings {
         limits: Limits { max_peers: config.connections, max_backlog: 128 << 20, ..defaults.limits },
         keep: keep && defaults.keep,
         resume,
+        unused: if group_days == 0 { NEVER } else { DAY.saturating_mul(group_days) },
         ..defaults
     };
     let quotas = Quotas {
@@ -50,6 +66,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         kept: max_kept,
         kept_bytes: max_kept_bytes,
         database: max_database,
+        age: DAY.saturating_mul(keep_days),
     };
     let store = Store::open(&config.data, quotas)?;
     if !settings.lenient {
@@ -85,8 +102,13 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         forgotten: Mutex::default(),
     });
     let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
-    let registrar =
-        Registrar { keeper: keeper.clone(), desk, shared: shared.clone(), register: config.msgpack.register };
+    let registrar = Registrar {
+        keeper: keeper.clone(),
+        desk,
+        shared: shared.clone(),
+        register: config.msgpack.register,
+        proxies: config.proxies.iter().map(IpAddr::to_canonical).collect(),
+    };
     let hub = HubSettings {
         // Recordings are large, and the session sees to it that nobody is sent more than two at once.
         backlog: 64 << 20,
@@ -119,7 +141,11 @@ fn restore(store: &Store, server: &mut Server, config: &Config) -> Result<(), Er
             tracing::warn!(group = ?group_name, %refusal, "a stored group is left out");
         }
     }
-    Ok(())
+    let unused = store.unused(|group, time| {
+        // Fails for those that are left out.
+        let _ = server.handle_command(Instant::ZERO, ServerCommand::Unused { group_name: Text(group), time });
+    });
+    unused.map_err(|error| Error::Database { path: config.data.join("msgpack.db"), error: error.to_string() })
 }
 
 /// Whether it is a group, rather than a member; the group, and the user.
@@ -230,6 +256,11 @@ impl Delivered {
         arrived
     }
 
+    /// Whether anything was delivered to it.
+    fn is_to(&self, peer: PeerId) -> bool {
+        self.to.get(&peer).is_some_and(|(_, messages)| !messages.is_empty())
+    }
+
     fn has(&self, peer: PeerId, message: i64) -> bool {
         self.to.get(&peer).is_some_and(|(_, messages)| messages.contains(&message))
     }
@@ -329,6 +360,8 @@ struct Registrar {
     shared: Arc<Shared>,
     /// Whether clients may make accounts.
     register: bool,
+    /// Addresses that stand for many people.
+    proxies: Vec<IpAddr>,
 }
 
 impl Registrar {
@@ -337,6 +370,18 @@ impl Registrar {
         if self.keeper.submit(job).is_err() {
             refuse(server, now, ticket, Code::SERVER_UNAVAILABLE);
         }
+    }
+
+    /// What pays for the messages of `peer` that are kept: an IPv4 address or the /48 of an IPv6 one, unless that stands for many people.
+    fn source(&self, server: &Server, peer: PeerId) -> Option<Box<[u8]>> {
+        let from = server.address(peer)?.ip().to_canonical();
+        if from.is_loopback() || self.proxies.contains(&from) {
+            return None;
+        }
+        Some(match from {
+            IpAddr::V4(v4) => v4.octets().into(),
+            IpAddr::V6(v6) => v6.octets()[..6].into(),
+        })
     }
 
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
@@ -383,19 +428,26 @@ impl Handler<Server> for Registrar {
                 let (group_name, username) = (server.key(group_name).into(), server.key(username).into());
                 self.submit(server, now, ticket, Job::JoinGroup { ticket, group_name, username });
             }
-            ServerEvent::Keeping { ticket, recipients, update, .. } => {
+            ServerEvent::Keeping { ticket, peer, recipients, update } => {
                 let sender = match update {
                     ServerMessage::Whisper { sender, .. }
                     | ServerMessage::MsgGroup { sender, .. }
                     | ServerMessage::VoiceMsg { sender, .. } => server.key(sender).into(),
                     _ => return refuse(server, now, ticket, Code::REQUEST_INVALID),
                 };
-                let mut body = Vec::new();
+                let (mut body, source) = (Vec::new(), self.source(server, peer));
                 // What came in as a message goes out as one.
                 match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
-                    Ok(_) => self.submit(server, now, ticket, Job::Keep { ticket, sender, recipients, body }),
+                    Ok(_) => {
+                        let keep = Job::Keep { ticket, sender, source, recipients, body };
+                        self.submit(server, now, ticket, keep);
+                    }
                     Err(_) => refuse(server, now, ticket, Code::REQUEST_INVALID),
                 }
+            }
+            ServerEvent::GroupUsed { group_name } => {
+                // If that cannot be done now, it was used a day earlier.
+                let _ = self.keeper.submit(Job::UseGroup { group_name });
             }
             ServerEvent::GroupForgotten { group_name } => {
                 tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
@@ -406,10 +458,9 @@ impl Handler<Server> for Registrar {
             }
             ServerEvent::Taken { peer } => {
                 let username = server.username(peer).map(Box::<[u8]>::from);
-                let delivered = self.shared.delivered().of(peer);
-                if let (Some(username), false) = (username, delivered.is_empty()) {
+                if let Some(username) = username.filter(|_| self.shared.delivered().is_to(peer)) {
                     // If that cannot be done now, they come with what is received.
-                    let _ = self.keeper.submit(Job::Next { peer, username, delivered });
+                    let _ = self.keeper.submit(Job::Next { peer, username });
                 }
             }
             ServerEvent::Received { peer, messages } => {
@@ -469,7 +520,14 @@ mod tests {
     fn groups_and_members_with_another_ones_canonical_name_are_left_out() {
         let folder = std::env::temp_dir().join(format!("voxwire-restore-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas { accounts: 9, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+        let quotas = Quotas {
+            accounts: 9,
+            contacts: 2,
+            kept: 8,
+            kept_bytes: 400,
+            database: 1 << 30,
+            age: Duration::ZERO,
+        };
         let store = Store::open(&folder, quotas).unwrap();
         let (nfc, nfd) = ("Jos\u{e9}".as_bytes(), "Jose\u{301}".as_bytes());
         for name in [b"ann", b"eve", nfc, nfd] {

@@ -240,6 +240,123 @@ fn m_08_c_07_a_full_mailbox_says_so() {
     });
 }
 
+/// F-07, C-07: `keep-days`.
+#[test]
+fn m_08_c_07_messages_that_nobody_fetches_are_dropped() {
+    let data = folder("keep-days");
+    let settings = "[msgpack]\nkeep-days = 2\n[msgpack.accounts]\nann = \"geheim\"\nbob = \"geheim\"\n";
+    let config = file("keep-days.toml", settings);
+    let arguments = arguments(data.to_str().unwrap(), &["--config", config.to_str().unwrap()]);
+    for (hours, kept) in [(0, 0), (47, 1), (49, 0)] {
+        let mut server = Server::start(&arguments);
+        let address = server.address("msgpack zmtp");
+        runtime().block_on(async {
+            if hours > 0 {
+                assert_eq!(log_in(address, "bob").await.1.len(), kept, "{hours}");
+            }
+            let (mut ann, _) = log_in(address, "ann").await;
+            assert!(ann.ask(whisper("bob", "x")).await.contains("SUCCESS"));
+        });
+        server.signal("-TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        // As if that had been so long ago.
+        let next = if hours == 0 { 47 } else { 49 };
+        let db = rusqlite::Connection::open(data.join("msgpack.db")).unwrap();
+        db.execute("UPDATE origins SET since = since - ?1 * 3600", [next]).unwrap();
+    }
+}
+
+/// F-12, C-07: `group-days`.
+#[test]
+fn m_08_c_07_groups_that_nobody_uses_are_forgotten() {
+    let data = folder("group-days");
+    let settings = "[msgpack]\ngroup-days = 5\n[msgpack.accounts]\nann = \"geheim\"\nbob = \"geheim\"\n";
+    let config = file("group-days.toml", settings);
+    let arguments = arguments(data.to_str().unwrap(), &["--config", config.to_str().unwrap()]);
+    let send = ClientCommand::MsgGroup { group_name: "room".into(), content: "x".into() };
+    // Each time used, which is as if it had been four or six days ago when the next one starts.
+    for (code, days) in [("SUCCESS", 4), ("SUCCESS", 4), ("SUCCESS", 6), ("GROUP_DOES_NOT_EXIST", 0)] {
+        let mut server = Server::start(&arguments);
+        let address = server.address("msgpack zmtp");
+        runtime().block_on(async {
+            let (mut ann, _) = log_in(address, "ann").await;
+            let (mut bob, _) = log_in(address, "bob").await;
+            if !data.join("made").exists() {
+                let create = ClientCommand::CreateGroup { group_name: "room".into() };
+                assert!(ann.ask(create).await.ends_with(DONE));
+                assert!(
+                    bob.ask(ClientCommand::JoinGroup { group_name: "room".into() }).await.ends_with(DONE)
+                );
+                std::fs::write(data.join("made"), "").unwrap();
+            }
+            ann.send(send);
+            let mut answer = ann.hear().await;
+            if answer.starts_with("MsgGroup") {
+                answer = ann.hear().await;
+            }
+            assert!(answer.contains(&format!("code: {code},")), "{answer}");
+        });
+        server.signal("-TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        let db = rusqlite::Connection::open(data.join("msgpack.db")).unwrap();
+        let sql = "UPDATE groups SET used = used - ?1 * 24 * 60 * 60";
+        assert_eq!(db.execute(sql, [days]).unwrap(), usize::from(days > 0));
+        let members: i64 = db.query_row("SELECT count(*) FROM members", [], |row| row.get(0)).unwrap();
+        assert_eq!(members, if days > 0 { 2 } else { 0 });
+    }
+}
+
+/// What a process has had in memory at most, in KiB.
+fn peak(process: &std::process::Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// M-08, F-33: whoever takes a log-in up again and again has a long recording read that is kept for it; that costs no more memory than one
+/// of them, and nobody else has to wait for it.
+#[cfg(target_os = "linux")]
+#[test]
+fn m_08_log_ins_taken_up_again_and_again_do_not_pile_mail_up() {
+    let server = start_with("taken-up", "");
+    let address = server.address("msgpack zmtp");
+    let samples = vec![1000_i16; 4_000_000];
+    runtime().block_on(async {
+        let (mut ann, _) = log_in(address, "ann").await;
+        assert!(ann.ask(whisper("bob", "x")).await.ends_with(DONE));
+        let samples = (&samples[..]).into();
+        let recording =
+            ClientCommand::VoiceMsg { recipient: "bob".into(), channels: 1, sample_rate: 44_100, samples };
+        assert!(ann.ask(recording).await.ends_with(DONE));
+    });
+    let mut bob = TcpStream::connect(address).unwrap();
+    bob.write_all(b"\xa7request\xa5login\xa3bob\xa6geheim").unwrap();
+    let mut answer = Vec::new();
+    let token = loop {
+        let mut part = [0; 4096];
+        let length = bob.read(&mut part).unwrap();
+        assert_ne!(length, 0);
+        answer.extend(&part[..length]);
+        let head = b"\xa8response\xa5login\x00\xa3bob\xd9\x24";
+        let found = answer.windows(head.len()).position(|window| window == head);
+        if let Some(token) = found.and_then(|at| answer.get(at + head.len()..at + head.len() + 36)) {
+            break token.to_vec();
+        }
+    };
+    drop(bob);
+    let before = peak(&server.child);
+    for _ in 0..30 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[&b"\xa7request\xaaleave_call\xa3bob\xd9\x24"[..], &token].concat()).unwrap();
+        // Answered: it has been taken up.
+        assert_ne!(stream.read(&mut [0; 16]).unwrap(), 0);
+    }
+    runtime().block_on(async { log_in(address, "cat").await });
+    // One body of 12 MB, as it is read, checked and sent.
+    let grown = peak(&server.child) - before;
+    assert!(grown < 100_000, "{grown} KiB");
+}
+
 /// C-07: `max-accounts`, `max-database`, `resume-seconds`.
 #[test]
 fn c_07_settings_of_accounts() {

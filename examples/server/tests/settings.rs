@@ -444,7 +444,7 @@ fn f_71_syfala_networks_are_those_that_are_served() {
 }
 
 /// Where the effect of each setting of the file is seen. `port` is 0 nearly everywhere.
-const SEEN: [(&str, &str, &[&str]); 23] = [
+const SEEN: [(&str, &str, &[&str]); 25] = [
     (
         "cli.rs",
         "v_13_names_blocks_and_other_settings_come_from_the_file",
@@ -519,6 +519,8 @@ const SEEN: [(&str, &str, &[&str]); 23] = [
         "m_07_c_07_settings",
         &["msgpack.accounts", "msgpack.register", "msgpack.keep", "msgpack.max-contacts"],
     ),
+    ("accounts.rs", "m_08_c_07_groups_that_nobody_uses_are_forgotten", &["msgpack.group-days"]),
+    ("accounts.rs", "m_08_c_07_messages_that_nobody_fetches_are_dropped", &["msgpack.keep-days"]),
     ("accounts.rs", "m_08_c_07_a_full_mailbox_says_so", &["msgpack.max-kept", "msgpack.max-kept-bytes"]),
     (
         "accounts.rs",

@@ -22,6 +22,10 @@ pub struct Msgpack {
     pub register: bool,
     /// Keep messages for users who are away; the profile `original` never does.
     pub keep: bool,
+    /// After how many days a message is dropped that nobody has fetched: 30; 0 for never.
+    pub keep_days: u32,
+    /// After how many days a group with members is forgotten that nobody has used: 60; 0 for never.
+    pub group_days: u32,
     /// Messages kept for one user; a quarter of them of one sender.
     pub max_kept: usize,
     /// Bytes of messages kept for one user; a quarter of them of one sender.
@@ -44,6 +48,8 @@ impl Default for Msgpack {
             accounts: BTreeMap::new(),
             register: true,
             keep: true,
+            keep_days: 30,
+            group_days: 60,
             max_kept: 1000,
             // A quarter, which one sender may take, is a recording of the greatest length.
             max_kept_bytes: 64 * 1024 * 1024,
@@ -109,6 +115,8 @@ pub(super) struct MsgpackFile {
     accounts: Option<BTreeMap<String, String>>,
     register: Option<bool>,
     keep: Option<bool>,
+    keep_days: Option<u32>,
+    group_days: Option<u32>,
     max_kept: Option<usize>,
     max_kept_bytes: Option<usize>,
     max_accounts: Option<usize>,
@@ -124,6 +132,8 @@ impl MsgpackFile {
         set(&mut msgpack.accounts, self.accounts);
         set(&mut msgpack.register, self.register);
         set(&mut msgpack.keep, self.keep);
+        set(&mut msgpack.keep_days, self.keep_days);
+        set(&mut msgpack.group_days, self.group_days);
         set(&mut msgpack.max_kept, self.max_kept);
         set(&mut msgpack.max_kept_bytes, self.max_kept_bytes);
         set(&mut msgpack.max_accounts, self.max_accounts);

@@ -2,14 +2,14 @@
 
 use super::desk::{Attempt, Desk, Verdict, Work};
 use super::passwords::{Check, Hasher, Memory, THREADS};
-use super::store::{Keeping, Kept, Outcome, Reader, Store, is_busy, is_full};
+use super::store::{DROPPED, Keeping, Kept, Outcome, Reader, Store, is_busy, is_full};
 use super::{Shared, refuse};
 use crate::Error;
 use crate::config::{Config, Profile, Protocol};
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use voxwire_core::{Instant, Message, PeerId, Session};
@@ -62,9 +62,15 @@ pub(super) enum Job {
     ForgetGroup {
         group_name: Box<[u8]>,
     },
+    /// A group is used today.
+    UseGroup {
+        group_name: Box<[u8]>,
+    },
     Keep {
         ticket: Ticket,
         sender: Box<[u8]>,
+        /// Who pays for it: a network.
+        source: Option<Box<[u8]>>,
         recipients: Vec<Box<[u8]>>,
         body: Vec<u8>,
     },
@@ -78,7 +84,6 @@ pub(super) enum Job {
     Next {
         peer: PeerId,
         username: Box<[u8]>,
-        delivered: BTreeSet<i64>,
     },
     /// Nothing comes after this.
     Close,
@@ -87,8 +92,6 @@ pub(super) enum Job {
 /// What came of a job within its transaction.
 enum Done {
     Outcome(Outcome),
-    /// What is kept for the user, or the next part of it.
-    Mail(Vec<Kept>),
     Message(Keeping),
 }
 
@@ -148,8 +151,10 @@ impl Keeper {
         std::thread::Builder::new()
             .name("database check".into())
             .spawn(move || check_now_and_then(&reader, &ended, &watched.damaged, CHECKS))?;
-        let undeleted = Undeleted::default();
-        let writer = Writer { store, shared, bytes: bytes.clone(), end: end.clone(), undeleted };
+        let (undeleted, mail, drop_at) = Default::default();
+        let (bytes_of_writer, end_of_writer) = (bytes.clone(), end.clone());
+        let writer =
+            Writer { store, shared, bytes: bytes_of_writer, end: end_of_writer, undeleted, mail, drop_at };
         threads
             .push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run(&waiting))?);
         Ok(Self { jobs, bytes, desk, threads: Arc::new(Mutex::new(threads)), end, checks })
@@ -267,6 +272,43 @@ struct Writer {
     bytes: Arc<AtomicUsize>,
     end: Arc<OnceLock<Instant>>,
     undeleted: Undeleted,
+    mail: Mail,
+    /// When to look for messages that nobody has fetched for too long.
+    drop_at: Instant,
+}
+
+/// Connections to which the next part of what is kept can be delivered, in the order of their turns. It is read for one of them at a time, in
+/// between the other jobs, so that nobody's mail holds up a log-in, and no more than one part is in memory.
+#[derive(Debug, Default)]
+struct Mail {
+    turns: VecDeque<PeerId>,
+    /// Whose it is, and whether what was delivered to that connection is left out: it has been read.
+    of: BTreeMap<PeerId, (Box<[u8]>, bool)>,
+}
+
+impl Mail {
+    fn add(&mut self, peer: PeerId, username: Box<[u8]>, next: bool) {
+        match self.of.get_mut(&peer) {
+            Some(before) => *before = (username, next || before.1),
+            None if self.turns.len() < WAITING => {
+                self.turns.push_back(peer);
+                self.of.insert(peer, (username, next));
+            }
+            // They come with what is received.
+            None => {}
+        }
+    }
+
+    /// The next one to which it `may` be delivered; the others are forgotten.
+    fn next(&mut self, mut may: impl FnMut(PeerId, &[u8]) -> bool) -> Option<(PeerId, Box<[u8]>, bool)> {
+        while let Some(peer) = self.turns.pop_front() {
+            if let Some((username, next)) = self.of.remove(&peer).filter(|(username, _)| may(peer, username))
+            {
+                return Some((peer, username, next));
+            }
+        }
+        None
+    }
 }
 
 /// What could not be deleted.
@@ -305,6 +347,9 @@ impl Undeleted {
 /// When the database is looked through while the server runs.
 const CHECKS: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// When old messages are looked for.
+const DROPS: Duration = Duration::from_secs(60 * 60);
+
 /// Looks for damage that nobody has met yet.
 fn check_now_and_then(reader: &Reader, ended: &Receiver<()>, damaged: &AtomicBool, every: Duration) {
     while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
@@ -341,15 +386,33 @@ fn judge(check: rusqlite::Result<Option<String>>, damaged: &AtomicBool) {
 
 impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let mut len = first.len();
-            let mut batch = vec![first];
-            while batch.len() < BATCH && len < BATCH_BYTES {
-                let Ok(job) = jobs.try_recv() else { break };
-                len = len.saturating_add(job.len());
-                batch.push(job);
+        loop {
+            self.drop_old();
+            let first = match self.mail.turns.is_empty() {
+                true => jobs.recv().map_err(|_| TryRecvError::Disconnected),
+                false => jobs.try_recv(),
+            };
+            let (mut len, mut batch, mut last) = (0, Vec::new(), false);
+            let mut next = match first {
+                Ok(job) => Some(job),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return,
+            };
+            while let Some(job) = next {
+                len = job.len().saturating_add(len);
+                last |= matches!(job, Job::Close);
+                match job {
+                    // Nothing is written for it.
+                    Job::Next { peer, username } => self.mail.add(peer, username, true),
+                    Job::Received { peer, username, messages }
+                        if messages.is_empty() && self.undeleted.of(&username).is_empty() =>
+                    {
+                        self.mail.add(peer, username, false);
+                    }
+                    job => batch.push(job),
+                }
+                next = if batch.len() < BATCH && len < BATCH_BYTES { jobs.try_recv().ok() } else { None };
             }
-            let last = batch.iter().any(|job| matches!(job, Job::Close));
             match self.commit(batch) {
                 Ok(()) => {}
                 // It is so for all of them, and each would wait for it anew.
@@ -361,6 +424,7 @@ impl Writer {
                 self.store.checkpoint();
                 return;
             }
+            self.deliver_next();
         }
     }
 
@@ -393,9 +457,7 @@ impl Writer {
                 // The order goes on: the next ones are delivered, and these are not delivered again.
                 Job::Received { peer, username, messages } => {
                     self.undeleted.add(&username, &messages);
-                    let mail = next_part(&self.store, &username, self.undeleted.of(&username));
-                    let job = Job::Received { peer, username, messages: Vec::new() };
-                    self.tell(job, Done::Mail(mail.unwrap_or_default()));
+                    self.mail.add(peer, username, false);
                 }
                 Job::ForgetGroup { group_name } => drop(self.undeleted.groups.insert(group_name)),
                 job => {
@@ -442,7 +504,7 @@ impl Writer {
     }
 
     /// Tells the session what is on the disk now.
-    fn tell(&self, job: Job, done: Done) {
+    fn tell(&mut self, job: Job, done: Done) {
         let never = Code::SERVER_UNAVAILABLE;
         match (job, done) {
             (Job::Register { ticket, .. }, Done::Outcome(outcome)) => {
@@ -457,27 +519,10 @@ impl Writer {
             (Job::JoinGroup { ticket, .. }, Done::Outcome(outcome)) => {
                 self.answer(ticket, outcome, Code::GROUP_MEMBER_ALREADY_EXIST, never);
             }
-            (Job::Admit { ticket, peer, username }, Done::Mail(mail)) => {
-                self.shared.call(|server, now| {
-                    self.deliver(server, now, peer, &username, mail);
-                    let token = uuid::Uuid::new_v4().hyphenated().to_string();
-                    let token = Secret(token.as_bytes());
-                    let admitted = server.handle_command(now, ServerCommand::Admit { ticket, token }).is_ok();
-                    if admitted && server.username(peer) == Some(&*username) {
-                        let address = server.address(peer).map(|from| from.ip());
-                        tracing::info!(%peer, name = ?Text(&username), ?address, "logged in");
-                    }
-                });
-            }
-            (Job::Received { peer, username, .. } | Job::Next { peer, username, .. }, Done::Mail(mail)) => {
-                self.shared.call(|server, now| {
-                    if server.username(peer) == Some(&*username) {
-                        self.deliver(server, now, peer, &username, mail);
-                    }
-                })
-            }
+            (Job::Admit { ticket, peer, username }, _) => self.admit(ticket, peer, &username),
+            (Job::Received { peer, username, .. }, _) => self.mail.add(peer, username, false),
             (Job::Keep { ticket, recipients, body, .. }, Done::Message(message)) => {
-                self.shared.call(|server, now| self.kept(server, now, ticket, &recipients, body, message));
+                self.shared.call(|server, now| self.kept(server, now, ticket, &recipients, &body, message));
             }
             _ => {}
         }
@@ -496,16 +541,88 @@ impl Writer {
         });
     }
 
+    /// Lets somebody in, behind the first part of what is kept.
+    fn admit(&self, ticket: Ticket, peer: PeerId, username: &[u8]) {
+        let admit = |server: &mut Server, now: Instant, mail: &[(i64, ServerMessage<'_>)]| {
+            self.deliver(server, now, peer, username, mail);
+            let token = uuid::Uuid::new_v4().hyphenated().to_string();
+            let token = Secret(token.as_bytes());
+            let admitted = server.handle_command(now, ServerCommand::Admit { ticket, token }).is_ok();
+            if admitted && server.username(peer) == Some(username) {
+                let address = server.address(peer).map(|from| from.ip());
+                tracing::info!(%peer, name = ?Text(username), ?address, "logged in");
+            }
+        };
+        // It may be gone by now, or be there for requests alone.
+        let done = match self.shared.call(|server, _| server.may_deliver(peer, username)) {
+            true => next_part(&self.store, username, self.undeleted.of(username), |mail| {
+                self.shared.call(|server, now| admit(server, now, mail));
+            }),
+            false => {
+                self.shared.call(|server, now| admit(server, now, &[]));
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "the database cannot be read");
+            self.shared.call(|server, now| refuse(server, now, ticket, Code::SERVER_UNAVAILABLE));
+        }
+    }
+
+    /// Drops messages that nobody has fetched for too long: some now and then, and the next ones behind the next jobs.
+    fn drop_old(&mut self) {
+        let now = self.shared.clock.now();
+        if now < self.drop_at {
+            return;
+        }
+        let dropped = self.store.transaction(Store::drop_old);
+        if !matches!(dropped, Ok(DROPPED)) {
+            self.drop_at = now.saturating_add(DROPS);
+        }
+        match dropped {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "kept messages that nobody fetched are dropped"),
+            Err(error) => tracing::warn!(%error, "old messages could not be dropped: tried again later"),
+        }
+    }
+
+    /// Delivers the next part of what is kept to the connection whose turn it is.
+    fn deliver_next(&mut self) {
+        let Self { shared, mail, .. } = self;
+        if mail.turns.is_empty() {
+            return;
+        }
+        let next = shared.call(|server, _| mail.next(|peer, username| server.may_deliver(peer, username)));
+        let Some((peer, username, next)) = next else { return };
+        let mut without = self.undeleted.of(&username).clone();
+        if next {
+            without.extend(self.shared.delivered().of(peer));
+        }
+        let done = next_part(&self.store, &username, &without, |mail| {
+            self.shared.call(|server, now| {
+                if server.may_deliver(peer, &username) {
+                    self.deliver(server, now, peer, &username, mail);
+                }
+            });
+        });
+        if let Err(error) = done {
+            tracing::error!(%error, "the database cannot be read");
+        }
+    }
+
     /// Sends kept messages; they stay until they have arrived.
-    fn deliver(&self, server: &mut Server, now: Instant, peer: PeerId, username: &[u8], mail: Vec<Kept>) {
-        for Kept { id, body } in mail {
+    fn deliver(
+        &self,
+        server: &mut Server,
+        now: Instant,
+        peer: PeerId,
+        username: &[u8],
+        mail: &[(i64, ServerMessage<'_>)],
+    ) {
+        for &(id, update) in mail {
             if self.shared.delivered().has(peer, id) {
                 continue;
             }
-            let Ok(update) = ServerMessage::decode(&body, &Wire::CLIENT) else {
-                self.store.skip(id, "its body is no message");
-                continue;
-            };
             // What does not go now waits for the next time.
             if server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err() {
                 return;
@@ -521,47 +638,54 @@ impl Writer {
         now: Instant,
         ticket: Ticket,
         recipients: &[Box<[u8]>],
-        body: Vec<u8>,
+        body: &[u8],
         message: Keeping,
     ) {
         let id = match message {
             Keeping::Kept(id) => id,
             Keeping::Unknown => return refuse(server, now, ticket, Code::USER_NOT_CONNECTED),
             Keeping::Full => return refuse(server, now, ticket, Code::MAILBOX_FULL),
+            Keeping::NoRoom => return refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT),
         };
         self.shared.kept.fetch_add(1, Relaxed);
         for recipient in recipients {
             let connections = server.connections(recipient).to_vec();
             for peer in connections {
-                self.deliver(server, now, peer, recipient, vec![Kept { id, body: body.clone() }]);
+                if let Ok(update) = ServerMessage::decode(body, &Wire::CLIENT) {
+                    self.deliver(server, now, peer, recipient, &[(id, update)]);
+                }
             }
         }
         let _ = server.handle_command(now, ServerCommand::Allow { ticket });
     }
 }
 
-/// What is kept for a user and can be delivered next. Empty only if there is no more: nothing follows a part of which nothing is sent.
-fn next_part(store: &Store, username: &[u8], without: &BTreeSet<i64>) -> rusqlite::Result<Vec<Kept>> {
+/// Hands what is kept for a user and can be delivered next to `f`. Empty only if there is no more: nothing follows a part of which nothing
+/// is sent.
+fn next_part<R>(
+    store: &Store,
+    username: &[u8],
+    without: &BTreeSet<i64>,
+    f: impl FnOnce(&[(i64, ServerMessage<'_>)]) -> R,
+) -> rusqlite::Result<R> {
     loop {
-        let mut part = store.kept(username, DELIVERY, without)?;
-        let before = part.len();
-        part.retain(|Kept { id, body }| {
-            let is_message = ServerMessage::decode(body, &Wire::CLIENT).is_ok();
-            if !is_message {
+        let part = store.kept(username, DELIVERY, without)?;
+        let mut updates = Vec::new();
+        for Kept { id, body } in &part {
+            match ServerMessage::decode(body, &Wire::CLIENT) {
+                Ok(update) => updates.push((*id, update)),
                 // It is left out from now on.
-                store.skip(*id, "its body is no message");
+                Err(_) => store.skip(*id, "its body is no message"),
             }
-            is_message
-        });
-        if before == 0 || !part.is_empty() {
-            return Ok(part);
+        }
+        if part.is_empty() || !updates.is_empty() {
+            return Ok(f(&updates));
         }
     }
 }
 
 /// Does one job within a transaction.
 fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<Done> {
-    let mail = |username: &[u8]| next_part(store, username, undeleted.of(username)).map(Done::Mail);
     Ok(match job {
         Job::Register { username, password, .. } => Done::Outcome(store.register(username, password)?),
         Job::Rehash { username, password } => Done::Outcome(store.rehash(username, password)?),
@@ -576,18 +700,17 @@ fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqlite::Result<
         }
         Job::JoinGroup { group_name, username, .. } => Done::Outcome(store.join_group(group_name, username)?),
         Job::ForgetGroup { group_name } => Done::Outcome(store.forget_group(group_name)?),
-        Job::Admit { username, .. } => mail(username)?,
-        Job::Next { username, delivered, .. } => {
-            let without = undeleted.of(username).union(delivered).copied().collect();
-            Done::Mail(next_part(store, username, &without)?)
+        Job::UseGroup { group_name } => Done::Outcome(store.use_group(group_name)?),
+        Job::Keep { sender, source, recipients, body, .. } => {
+            Done::Message(store.keep(sender, source.as_deref(), recipients, body)?)
         }
-        Job::Keep { sender, recipients, body, .. } => Done::Message(store.keep(sender, recipients, body)?),
         Job::Received { username, messages, .. } => {
             let all = messages.iter().chain(undeleted.of(username));
             all.into_iter().try_for_each(|message| store.received(username, *message))?;
-            mail(username)?
+            Done::Outcome(Outcome::Done)
         }
-        Job::Close => Done::Outcome(Outcome::Done),
+        // Kept messages are read when it is done.
+        Job::Admit { .. } | Job::Next { .. } | Job::Close => Done::Outcome(Outcome::Done),
     })
 }
 
@@ -613,6 +736,7 @@ impl Job {
             | Self::Received { .. }
             | Self::Next { .. }
             | Self::ForgetGroup { .. }
+            | Self::UseGroup { .. }
             | Self::Close => None,
         }
     }
@@ -620,9 +744,9 @@ impl Job {
 
 impl Shared {
     /// Runs `f` on the session.
-    fn call(&self, f: impl FnOnce(&mut Server, Instant)) {
+    fn call<R>(&self, f: impl FnOnce(&mut Server, Instant) -> R) -> R {
         // Set as soon as the first client can be there.
-        self.hub.wait().call(f);
+        self.hub.wait().call(f)
     }
 }
 
@@ -637,7 +761,14 @@ mod tests {
     fn damage_that_comes_later_is_found() {
         let folder = std::env::temp_dir().join(format!("voxwire-keeper-damage-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+        let quotas = Quotas {
+            accounts: 4,
+            contacts: 2,
+            kept: 8,
+            kept_bytes: 400,
+            database: 1 << 30,
+            age: Duration::ZERO,
+        };
         let store = Store::open(&folder, quotas).unwrap();
         let made = store.transaction(|store| store.register(b"ann", "$argon2id$v=19$x$y"));
         assert_eq!(made.unwrap(), Outcome::Done);
@@ -688,7 +819,14 @@ mod tests {
     fn what_is_kept_behind_a_part_of_damaged_messages_is_delivered() {
         let folder = std::env::temp_dir().join(format!("voxwire-keeper-part-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas { accounts: 4, contacts: 2, kept: 64, kept_bytes: 1 << 26, database: 1 << 30 };
+        let quotas = Quotas {
+            accounts: 4,
+            contacts: 2,
+            kept: 64,
+            kept_bytes: 1 << 26,
+            database: 1 << 30,
+            age: Duration::ZERO,
+        };
         let store = Store::open(&folder, quotas).unwrap();
         let update = ServerMessage::Whisper { sender: "eve".into(), content: "sound".into() };
         let mut sound = Vec::new();
@@ -699,18 +837,40 @@ mod tests {
         // The checksum is right, and so are two parts of 1 MiB each.
         for body in [&vec![0; DELIVERY], &vec![0; DELIVERY], &sound] {
             let recipients = [b"ann"[..].into()];
-            let kept = store.transaction(|store| store.keep(b"eve", &recipients, body)).unwrap();
+            let kept = store.transaction(|store| store.keep(b"eve", None, &recipients, body)).unwrap();
             assert!(matches!(kept, Keeping::Kept(_)));
         }
-        let next = Job::Next {
-            peer: PeerId { slot: 0, generation: 0 },
-            username: b"ann"[..].into(),
-            delivered: BTreeSet::new(),
-        };
-        let Ok(Done::Mail(mail)) = perform(&store, &next, &Undeleted::default()) else { panic!() };
-        assert_eq!(mail.iter().map(|kept| &kept.body).collect::<Vec<_>>(), [&sound]);
+        let mail = next_part(&store, b"ann", &BTreeSet::new(), |mail| format!("{mail:?}"));
+        assert_eq!(mail.unwrap(), format!("{:?}", [(3, update)]));
         drop(store);
         let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// M-08: mail is read for one connection after the other, and for none that is not there any more.
+    #[test]
+    fn mail_is_read_by_turns_for_those_who_are_there() {
+        let mut mail = Mail::default();
+        let peer = |slot| PeerId { slot, generation: 0 };
+        for slot in [1, 2, 1, 3, 1] {
+            mail.add(peer(slot), b"ann"[..].into(), slot == 3);
+        }
+        mail.add(peer(1), b"ann"[..].into(), true);
+        mail.add(peer(1), b"ann"[..].into(), false);
+        let asked = &mut Vec::new();
+        let mut next = || {
+            mail.next(|peer, _| {
+                asked.push(peer.slot);
+                peer.slot != 2
+            })
+        };
+        assert_eq!(next(), Some((peer(1), b"ann"[..].into(), true)));
+        assert_eq!(next(), Some((peer(3), b"ann"[..].into(), true)));
+        assert_eq!(next(), None);
+        assert_eq!(*asked, [1, 2, 3]);
+        for slot in 0..10_000 {
+            mail.add(peer(slot), b"ann"[..].into(), false);
+        }
+        assert_eq!((mail.turns.len(), mail.of.len()), (WAITING, WAITING));
     }
 
     /// F-12: the name of a group that could not be deleted is free all the same.
@@ -718,7 +878,14 @@ mod tests {
     fn a_forgotten_group_that_could_not_be_deleted_can_be_made_again() {
         let folder = std::env::temp_dir().join(format!("voxwire-keeper-forgotten-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+        let quotas = Quotas {
+            accounts: 4,
+            contacts: 2,
+            kept: 8,
+            kept_bytes: 400,
+            database: 1 << 30,
+            age: Duration::ZERO,
+        };
         let store = Store::open(&folder, quotas).unwrap();
         for name in [b"ann", b"bob"] {
             store.register(name, "$argon2id$v=19$x$y").unwrap();
@@ -734,8 +901,8 @@ mod tests {
             transactions: 0.into(),
             forgotten: Mutex::default(),
         });
-        let (bytes, end, undeleted) = Default::default();
-        let mut writer = Writer { store, shared, bytes, end, undeleted };
+        let (bytes, end, undeleted, mail, drop_at) = Default::default();
+        let mut writer = Writer { store, shared, bytes, end, undeleted, mail, drop_at };
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         let busy = rusqlite::Error::SqliteFailure(busy, None);
         let forget = Job::ForgetGroup { group_name: b"room"[..].into() };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use voxwire_core::name_key;
 
 /// What makes a database of version n one of version n + 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "CREATE TABLE users (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, password TEXT NOT NULL);
      CREATE TABLE contacts (
          user INTEGER NOT NULL REFERENCES users, contact INTEGER NOT NULL REFERENCES users,
@@ -45,7 +45,47 @@ const MIGRATIONS: [&str; 3] = [
          BEGIN DELETE FROM messages WHERE id = OLD.message; END;",
     // None for messages that were kept before: writing them anew would be more of a risk than what it finds.
     "ALTER TABLE messages ADD COLUMN checksum INTEGER;",
+    // What one sender has in one mailbox is known without a sum, when a message came and what each source has in all mailboxes.
+    // (In a table of its own: behind a long body a column costs as much as the body.)
+    "CREATE TABLE shares (
+         recipient INTEGER NOT NULL REFERENCES users, sender INTEGER NOT NULL REFERENCES users,
+         count INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY (recipient, sender)
+     ) WITHOUT ROWID;
+     INSERT INTO shares SELECT recipient, sender, count(*), sum(size) FROM kept GROUP BY recipient, sender;
+     DROP INDEX kept_senders;
+     CREATE TRIGGER share_more AFTER INSERT ON kept
+         BEGIN INSERT INTO shares (recipient, sender, count, bytes) VALUES (NEW.recipient, NEW.sender, 1, NEW.size)
+             ON CONFLICT DO UPDATE SET count = count + 1, bytes = bytes + excluded.bytes; END;
+     CREATE TRIGGER share_less AFTER DELETE ON kept
+         BEGIN UPDATE shares SET count = count - 1, bytes = bytes - OLD.size
+             WHERE recipient = OLD.recipient AND sender = OLD.sender;
+         DELETE FROM shares WHERE recipient = OLD.recipient AND sender = OLD.sender AND count <= 0; END;
+     CREATE TABLE origins (
+         message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE,
+         since INTEGER NOT NULL, source BLOB, size INTEGER NOT NULL
+     );
+     CREATE INDEX origins_since ON origins (since);
+     INSERT INTO origins (message, since, size)
+         SELECT message, unixepoch(), max(size) FROM kept GROUP BY message;
+     CREATE TABLE sources (source BLOB PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID;
+     CREATE TRIGGER source_more AFTER INSERT ON origins WHEN NEW.source IS NOT NULL
+         BEGIN INSERT INTO sources (source, bytes) VALUES (NEW.source, NEW.size)
+             ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes; END;
+     CREATE TRIGGER source_less AFTER DELETE ON origins WHEN OLD.source IS NOT NULL
+         BEGIN UPDATE sources SET bytes = bytes - OLD.size WHERE source = OLD.source;
+         DELETE FROM sources WHERE source = OLD.source AND bytes <= 0; END;
+     ALTER TABLE groups ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+     UPDATE groups SET used = unixepoch();",
 ];
+
+/// Messages that are dropped in one transaction because of their age.
+pub(super) const DROPPED: usize = 32;
+
+/// A clock that says less, in seconds since 1970, has not been set: 2024.
+const CLOCK_IS_SET: i64 = 1_704_067_200;
+
+/// Which part of what may be kept one source may take.
+const OF_ONE_SOURCE: u64 = 8;
 
 /// The bytes of a page, by which the size of the file is limited.
 const PAGE: u64 = 4096;
@@ -83,8 +123,10 @@ pub(super) enum Keeping {
     Kept(i64),
     /// There is no such user.
     Unknown,
-    /// There is no room for it.
+    /// There is no room for it in the mailbox.
     Full,
+    /// There is no room for it in the database, or its source has too much there.
+    NoRoom,
 }
 
 /// The limits of what is stored.
@@ -95,6 +137,8 @@ pub(super) struct Quotas {
     pub(super) kept: usize,
     pub(super) kept_bytes: usize,
     pub(super) database: u64,
+    /// After which time a message is dropped that nobody has fetched; 0 for never.
+    pub(super) age: Duration,
 }
 
 /// The connection that writes.
@@ -191,14 +235,21 @@ impl Store {
     /// Runs `f` in one transaction: all that it did is on the disk when this returns, or nothing.
     pub(super) fn transaction<R>(&self, f: impl FnOnce(&Self) -> rusqlite::Result<R>) -> rusqlite::Result<R> {
         self.place.check()?;
+        // One that could not be rolled back is tried again, rather than that nothing is ever stored any more.
+        self.end_transaction()?;
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         let result = f(self).and_then(|result| self.db.execute_batch("COMMIT").map(|()| result));
         let result = result.and_then(|result| self.place.check().map(|()| result));
         // Some errors end the transaction by themselves.
-        if result.is_err() && !self.db.is_autocommit() {
-            self.db.execute_batch("ROLLBACK")?;
+        if result.is_err() {
+            self.end_transaction()?;
         }
         result
+    }
+
+    /// Rolls back a transaction that has not ended.
+    fn end_transaction(&self) -> rusqlite::Result<()> {
+        if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK") }
     }
 
     /// The disk is full: what was reserved can be used, for what makes room. False if it has been.
@@ -299,7 +350,7 @@ impl Store {
             let Some(owner) = self.user(owner)? else { return Ok(Outcome::Unknown) };
             let added = self
                 .db
-                .prepare_cached("INSERT INTO groups (name, owner) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+                .prepare_cached("INSERT INTO groups (name, owner, used) VALUES (?1, ?2, unixepoch()) ON CONFLICT DO NOTHING")?
                 .execute(params![name, owner])?;
             if added == 0 {
                 return Ok(Outcome::Exists);
@@ -325,15 +376,21 @@ impl Store {
         })
     }
 
-    /// Removes a group that has no members but its owner.
+    /// A group is used today.
+    pub(super) fn use_group(&self, name: &[u8]) -> rusqlite::Result<Outcome> {
+        self.attempt(|| {
+            let mut update =
+                self.db.prepare_cached("UPDATE groups SET used = unixepoch() WHERE name = ?1")?;
+            Ok(if update.execute([name])? == 1 { Outcome::Done } else { Outcome::Unknown })
+        })
+    }
+
+    /// Removes a group, and its members.
     pub(super) fn forget_group(&self, name: &[u8]) -> rusqlite::Result<Outcome> {
         self.attempt(|| {
             let found: Option<i64> = self
                 .db
-                .prepare_cached(
-                    "SELECT id FROM groups WHERE name = ?1
-                     AND (SELECT count(*) FROM members WHERE \"group\" = groups.id) <= 1",
-                )?
+                .prepare_cached("SELECT id FROM groups WHERE name = ?1")?
                 .query_row([name], |row| row.get(0))
                 .optional()?;
             let Some(group) = found else { return Ok(Outcome::Unknown) };
@@ -344,10 +401,12 @@ impl Store {
     }
 
     /// Keeps a message of `sender`'s for those of `recipients` who exist and have room for it. One sender may take a quarter of
-    /// somebody's room, by count and by bytes; all who are not on its contact list three quarters.
+    /// somebody's room, by count and by bytes; all who are not on its contact list three quarters. All messages have three quarters of
+    /// the database, so that there is room for accounts and groups; one `source`, if it pays, an eighth of that.
     pub(super) fn keep(
         &self,
         sender: &[u8],
+        source: Option<&[u8]>,
         recipients: &[Box<[u8]>],
         body: &[u8],
     ) -> rusqlite::Result<Keeping> {
@@ -363,10 +422,18 @@ impl Store {
         if takers.is_empty() {
             return Ok(if known { Keeping::Full } else { Keeping::Unknown });
         }
+        if !self.has_place(source, body.len() as u64)? {
+            return Ok(Keeping::NoRoom);
+        }
         self.db
             .prepare_cached("INSERT INTO messages (body, checksum) VALUES (?1, ?2)")?
             .execute(params![body, crc32fast::hash(body)])?;
         let message = self.db.last_insert_rowid();
+        self.db
+            .prepare_cached(
+                "INSERT INTO origins (message, since, source, size) VALUES (?1, unixepoch(), ?2, ?3)",
+            )?
+            .execute(params![message, source, body.len()])?;
         for user in takers {
             self.db
                 .prepare_cached(
@@ -387,10 +454,10 @@ impl Store {
             .query_row([recipient], two)?;
         let (sent, sent_bytes) = self
             .db
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(size), 0) FROM kept WHERE recipient = ?1 AND sender = ?2",
-            )?
-            .query_row([recipient, sender], two)?;
+            .prepare_cached("SELECT count, bytes FROM shares WHERE recipient = ?1 AND sender = ?2")?
+            .query_row([recipient, sender], two)
+            .optional()?
+            .unwrap_or_default();
         let is_contact = self
             .db
             .prepare_cached("SELECT 1 FROM contacts WHERE user = ?1 AND contact = ?2")?
@@ -401,6 +468,47 @@ impl Store {
             && fits(bytes, len, of_all(kept_bytes))
             && fits(sent, 1, (kept / 4).max(1))
             && fits(sent_bytes, len, kept_bytes / 4))
+    }
+
+    /// Whether the database has room for `len` more bytes of messages, and those of `source` are not too many.
+    fn has_place(&self, source: Option<&[u8]>, len: u64) -> rusqlite::Result<bool> {
+        let pragma = |name: &str| {
+            self.db
+                .prepare_cached(&format!("SELECT * FROM pragma_{name}"))?
+                .query_row([], |row| row.get::<_, u64>(0))
+        };
+        let used = pragma("page_count")?.saturating_sub(pragma("freelist_count")?).saturating_mul(PAGE);
+        let most = self.quotas.database / 4 * 3;
+        let Some(source) = source else { return Ok(used.saturating_add(len) <= most) };
+        let of_it: Option<u64> = self
+            .db
+            .prepare_cached("SELECT bytes FROM sources WHERE source = ?1")?
+            .query_row([source], |row| row.get(0))
+            .optional()?;
+        let of_it = of_it.unwrap_or(0).saturating_add(len);
+        Ok(used.saturating_add(len) <= most && of_it <= most / OF_ONE_SOURCE)
+    }
+
+    /// Drops some messages that nobody has fetched for too long. Returns how many; fewer than [`DROPPED`] if there are no more.
+    pub(super) fn drop_old(&self) -> rusqlite::Result<usize> {
+        if self.quotas.age.is_zero() {
+            return Ok(0);
+        }
+        // Stamped by a clock that had not been set.
+        self.db
+            .prepare_cached("UPDATE origins SET since = unixepoch() WHERE since < ?1 AND unixepoch() >= ?1")?
+            .execute([CLOCK_IS_SET])?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT message FROM origins WHERE since < unixepoch() - ?1 ORDER BY since LIMIT ?2",
+        )?;
+        let old = statement.query_map(params![self.quotas.age.as_secs(), DROPPED], |row| row.get(0))?;
+        let old: Vec<i64> = old.collect::<Result<_, _>>()?;
+        for message in &old {
+            // With the last one its body goes, too.
+            self.db.prepare_cached("DELETE FROM kept WHERE message = ?1")?.execute([message])?;
+            self.db.prepare_cached("DELETE FROM origins WHERE message = ?1")?.execute([message])?;
+        }
+        Ok(old.len())
     }
 
     /// What is kept for a user, oldest first, but for `without` and what is damaged: one message, and more as long as all together have at
@@ -482,6 +590,17 @@ impl Store {
         let sql =
             "SELECT groups.name, users.name FROM groups JOIN users ON users.id = owner ORDER BY groups.id";
         self.pairs(sql, &mut f)
+    }
+
+    /// For how long each group has not been used, as far as the clock was set then and is now.
+    pub(super) fn unused(&self, mut f: impl FnMut(&[u8], Duration)) -> rusqlite::Result<()> {
+        let mut statement =
+            self.db.prepare("SELECT name, max(unixepoch() - used, 0) FROM groups WHERE used >= ?1")?;
+        let mut rows = statement.query([CLOCK_IS_SET])?;
+        while let Some(row) = rows.next()? {
+            f(row.get_ref(0)?.as_blob()?, Duration::from_secs(row.get(1)?));
+        }
+        Ok(())
     }
 
     /// All members, each with its group.
@@ -702,7 +821,8 @@ impl Reserve {
 mod tests {
     use super::*;
 
-    const QUOTAS: Quotas = Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30 };
+    const QUOTAS: Quotas =
+        Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30, age: Duration::ZERO };
 
     /// A folder of its own, which goes with it.
     struct Folder(PathBuf);
@@ -752,8 +872,9 @@ mod tests {
                 use Outcome::{Done, Exists, Unknown};
                 let expected = [Done, Exists, Done, Done, Unknown, Done, Exists, Done, Exists, Exists];
                 assert_eq!(all.unwrap(), expected);
-                let id =
-                    store.transaction(|store| store.keep(b"ann", &[b"ann"[..].into()], b"hello")).unwrap();
+                let id = store
+                    .transaction(|store| store.keep(b"ann", None, &[b"ann"[..].into()], b"hello"))
+                    .unwrap();
                 assert!(matches!(id, Keeping::Kept(_)));
             }
             let room = |name: &[u8]| (b"room".to_vec(), name.to_vec());
@@ -770,7 +891,7 @@ mod tests {
     }
 
     fn keep(store: &Store, sender: &str, names: &[&str], len: usize) -> Result<i64, Keeping> {
-        match store.keep(sender.as_bytes(), &to(names), &vec![7; len]).unwrap() {
+        match store.keep(sender.as_bytes(), None, &to(names), &vec![7; len]).unwrap() {
             Keeping::Kept(id) => Ok(id),
             other => Err(other),
         }
@@ -822,9 +943,102 @@ mod tests {
         assert_eq!(keep(&store, "bob", &["ann"], 1), Err(Keeping::Full));
     }
 
+    /// F-07: kept messages leave a quarter of the database to accounts and groups, and one source takes an eighth of theirs.
+    #[test]
+    fn kept_messages_leave_room_for_accounts_and_one_source_has_a_part() {
+        let folder = Folder::new("room");
+        let database = 4 << 20;
+        let quotas = Quotas { accounts: 99, kept: 1000, kept_bytes: 1 << 30, database, ..QUOTAS };
+        let store = Store::open(&folder.0, quotas).unwrap();
+        for name in ["ann", "bob"] {
+            store.register(name.as_bytes(), "$argon2id$x$x").unwrap();
+        }
+        let keep = |source: Option<&[u8]>| {
+            store.transaction(|store| store.keep(b"bob", source, &to(&["ann"]), &[7; 100_000])).unwrap()
+        };
+        let mut of_one = 0;
+        while let Keeping::Kept(_) = keep(Some(b"here")) {
+            of_one += 1;
+        }
+        assert_eq!(of_one, 3, "an eighth of 3 MiB");
+        assert!(matches!(keep(Some(b"there")), Keeping::Kept(_)));
+        let mut all = 4;
+        while let Keeping::Kept(_) = keep(None) {
+            all += 1;
+        }
+        assert!((25..32).contains(&all), "{all}");
+        assert_eq!(keep(None), Keeping::NoRoom);
+        // Accounts and groups go on.
+        for n in 0..50 {
+            let made =
+                store.transaction(|store| store.register(format!("user{n}").as_bytes(), "$argon2id$x$x"));
+            assert_eq!(made.unwrap(), Outcome::Done);
+            let made = store.transaction(|store| store.create_group(format!("group{n}").as_bytes(), b"ann"));
+            assert_eq!(made.unwrap(), Outcome::Done);
+        }
+        // What is fetched counts no more.
+        for kept in store.kept(b"ann", usize::MAX >> 1, &BTreeSet::new()).unwrap() {
+            store.received(b"ann", kept.id).unwrap();
+        }
+        assert!(matches!(keep(Some(b"here")), Keeping::Kept(_)));
+        let sources: i64 = store.db.query_row("SELECT count(*) FROM sources", [], |row| row.get(0)).unwrap();
+        assert_eq!(sources, 1);
+    }
+
+    /// F-07: what nobody fetches is dropped in the end.
+    #[test]
+    fn messages_that_nobody_fetches_are_dropped() {
+        let folder = Folder::new("old");
+        let day = Duration::from_secs(24 * 60 * 60);
+        let quotas = Quotas { kept: 1000, kept_bytes: 1 << 20, age: 30 * day, ..QUOTAS };
+        let store = Store::open(&folder.0, quotas).unwrap();
+        for name in ["ann", "bob"] {
+            store.register(name.as_bytes(), "$argon2id$x$x").unwrap();
+        }
+        for _ in 0..DROPPED + 10 {
+            keep(&store, "bob", &["ann", "bob"], 100).unwrap();
+        }
+        let age = |days: i64| {
+            let sql = "UPDATE origins SET since = unixepoch() - ?1 * 24 * 60 * 60";
+            store.db.execute(sql, [days]).unwrap();
+        };
+        let drop_old = || store.transaction(Store::drop_old).unwrap();
+        age(29);
+        assert_eq!(drop_old(), 0);
+        age(31);
+        let fresh = keep(&store, "bob", &["ann"], 100).unwrap();
+        assert_eq!([drop_old(), drop_old(), drop_old()], [DROPPED, 10, 0]);
+        let kept = store.kept(b"ann", 1 << 20, &BTreeSet::new()).unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.id).collect::<Vec<_>>(), [fresh]);
+        let counts = "SELECT (SELECT sum(kept_count) FROM users), (SELECT count(*) FROM messages),
+            (SELECT sum(count) FROM shares)";
+        let counts = store.db.query_row(counts, [], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]));
+        let counts: [i64; 3] = counts.unwrap();
+        assert_eq!(counts, [1, 1, 1]);
+        // A clock that was not set when it was kept says nothing of its age.
+        age(20_000);
+        assert_eq!(drop_old(), 0);
+        // Or never, where that is the setting.
+        age(300);
+        let store = Store { quotas: Quotas { age: Duration::ZERO, ..quotas }, ..store };
+        assert_eq!(store.transaction(Store::drop_old).unwrap(), 0);
+    }
+
+    /// A transaction that could not be rolled back does not keep all later ones from beginning.
+    #[test]
+    fn a_transaction_that_did_not_end_is_rolled_back_by_the_next() {
+        let folder = Folder::new("rollback");
+        let store = Store::open(&folder.0, QUOTAS).unwrap();
+        store.db.execute_batch("BEGIN").unwrap();
+        store.register(b"eve", "$argon2id$x$x").unwrap();
+        let made = store.transaction(|store| store.register(b"ann", "$argon2id$x$x"));
+        assert_eq!(made.unwrap(), Outcome::Done);
+        assert!(store.db.is_autocommit() && store.user(b"eve").unwrap().is_none());
+    }
+
     /// F-12
     #[test]
-    fn groups_without_members_can_be_removed() {
+    fn groups_can_be_removed_and_say_when_they_were_used() {
         let folder = Folder::new("groups");
         let store = Store::open(&folder.0, QUOTAS).unwrap();
         for name in ["ann", "bob"] {
@@ -835,9 +1049,19 @@ mod tests {
         }
         store.join_group(b"room", b"bob").unwrap();
         let outcomes = [&b"lonely"[..], b"room", b"nowhere"].map(|group| store.forget_group(group).unwrap());
-        assert_eq!(outcomes, [Outcome::Done, Outcome::Unknown, Outcome::Unknown]);
-        assert_eq!(groups(&store).len(), 3);
-        assert_eq!(store.create_group(b"lonely", b"bob").unwrap(), Outcome::Done);
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Done, Outcome::Unknown]);
+        assert!(groups(&store).is_empty());
+        for group in [&b"lonely"[..], b"room", b"early"] {
+            assert_eq!(store.create_group(group, b"bob").unwrap(), Outcome::Done);
+        }
+        store.db.execute("UPDATE groups SET used = unixepoch() - 100 * 24 * 60 * 60", []).unwrap();
+        store.db.execute("UPDATE groups SET used = 7 WHERE name = CAST('early' AS BLOB)", []).unwrap();
+        assert_eq!(store.use_group(b"room").unwrap(), Outcome::Done);
+        assert_eq!(store.use_group(b"nowhere").unwrap(), Outcome::Unknown);
+        let mut unused = Vec::new();
+        store.unused(|name, time| unused.push((name.to_vec(), time.as_secs() / (24 * 60 * 60)))).unwrap();
+        unused.sort();
+        assert_eq!(unused, [(b"lonely".to_vec(), 100), (b"room".to_vec(), 0)]);
     }
 
     /// F-49
@@ -891,7 +1115,7 @@ mod tests {
             let store = Store::open(&folder.0, quotas).unwrap();
             store.register(b"ann", "$argon2id$x$x").unwrap();
             for body in &bodies {
-                let kept = store.transaction(|store| store.keep(b"ann", &[b"ann"[..].into()], body));
+                let kept = store.transaction(|store| store.keep(b"ann", None, &[b"ann"[..].into()], body));
                 assert!(matches!(kept, Ok(Keeping::Kept(_))));
             }
             store.checkpoint();
@@ -1001,7 +1225,7 @@ mod tests {
         store = Store::open(&folder.0, quotas).unwrap();
         let body = vec![7; 100_000];
         let keep = |store: &mut Store| {
-            let kept = store.transaction(|store| store.keep(b"b", &[b"a"[..].into()], &body));
+            let kept = store.transaction(|store| store.keep(b"b", None, &[b"a"[..].into()], &body));
             kept.map_err(|error| assert!(is_full(&error), "{error}"))
                 .is_ok_and(|message| matches!(message, Keeping::Kept(_)))
         };
@@ -1028,9 +1252,27 @@ mod tests {
             .unwrap();
             assert!(old.prepare("SELECT * FROM kept").is_err());
         }
+        // What was kept before shares were counted is counted.
+        {
+            let mut old = Connection::open(&path).unwrap();
+            Store::prepare(&mut old, QUOTAS, 3).unwrap();
+            old.execute_batch(
+                "INSERT INTO messages (body) VALUES (x'6162'); INSERT INTO kept VALUES (1, 1, 1, 2);",
+            )
+            .unwrap();
+            drop(old);
+            let store = Store::open(&folder.0, QUOTAS).unwrap();
+            let sum = |table: &str, column: &str| -> i64 {
+                let sql = format!("SELECT coalesce(sum({column}), 0) FROM {table}");
+                store.db.query_row(&sql, [], |row| row.get(0)).unwrap()
+            };
+            assert_eq!((sum("shares", "bytes"), sum("origins", "size")), (2, 2));
+            store.received(b"ann", 1).unwrap();
+            assert_eq!((sum("shares", "count"), sum("origins", "size"), sum("messages", "1")), (0, 0, 0));
+        }
         {
             let store = Store::open(&folder.0, QUOTAS).unwrap();
-            let kept = store.keep(b"ann", &[b"ann"[..].into()], b"hello").unwrap();
+            let kept = store.keep(b"ann", None, &[b"ann"[..].into()], b"hello").unwrap();
             assert!(matches!(kept, Keeping::Kept(_)));
             // What was kept before there were checksums is delivered as it is.
             store.db.execute("UPDATE messages SET checksum = NULL; ", []).unwrap();
