@@ -36,8 +36,12 @@ const OWN_HELD: usize = 8 * 1024;
 /// What a client may send before it is granted more, in bytes; enough for any hello.
 const FIRST_WINDOW: u32 = 4 * 1024;
 /// What quinn may keep of a client's packets beyond what the client may send, in bytes, counted for each: where a byte has to wait for
-/// those before it, the packet is kept that it came in, until 32 KiB more are kept than wait.
+/// those before it, the packet is kept that it came in, until 32 KiB more are kept than wait. With what it takes to find them again that
+/// is up to 180 KiB, for a thousand packets of one byte each.
 const KEPT_PACKETS: usize = 40 * 1024;
+/// CRYPTO frames of a client, all in all. A handshake has some ten, repeated ones included, and a client has nothing to say with them
+/// later; gaps between them would keep as much again as gaps in the stream.
+const MAX_CRYPTO: u64 = 256;
 /// Connections that have begun and that the hub has not accepted: those with a token come on top of those that the pace lets wait
 /// without one.
 const MAX_INCOMING: usize = 1024;
@@ -512,6 +516,11 @@ impl Datagrams {
     /// Whether the other side has acknowledged nothing of what the stream has sent for `limit`, as seen twice in a row.
     pub(crate) fn is_stuck(&self, limit: Duration) -> bool {
         self.held.is_stuck(limit)
+    }
+
+    /// Whether the client sends more of a handshake than any handshake has.
+    pub(crate) fn is_never_ready(&self) -> bool {
+        self.connection.stats().frame_rx.crypto > MAX_CRYPTO
     }
 
     /// Whether the connection has ended, be there something left to read or not.

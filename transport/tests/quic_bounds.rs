@@ -342,6 +342,28 @@ async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
     }
 }
 
+/// F-16: a client that goes on with its handshake for ever, with gaps that keep what it sends, is closed. By a client that is not ours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_16_a_handshake_that_goes_on_for_ever_ends_the_connection() {
+    let works = Command::new("python3").args(["-c", "import aioquic"]).stderr(Stdio::null()).status();
+    if !works.is_ok_and(|status| status.success()) {
+        println!("skipped: no Python with aioquic here; install it with pip");
+        return;
+    }
+    let (config, certificate) = certificate();
+    let (hub, address) = serve(&config, HubSettings::DEFAULT);
+    let mut ann = player(address, "ann", &certificate).await.unwrap();
+    joined(&mut ann).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gaps.py");
+    let peer = Command::new("python3").args([script, &address.port().to_string()]).spawn().unwrap();
+    let _peer = Peers(peer);
+    eventually("it has come in", Duration::from_secs(10), || hub.stats().connections == 2).await;
+    eventually("it is closed", Duration::from_secs(10), || hub.stats().connections == 1).await;
+    assert_eq!(hub.stats().broken, 1);
+    run(&mut ann, Duration::from_millis(50)).await;
+    assert_eq!(ann.session().state(), SessionState::Connected);
+}
+
 /// F-16: datagrams before the hello are nobody's, and do not wait, each with the packet that it came in.
 #[tokio::test]
 async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {

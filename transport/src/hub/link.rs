@@ -322,6 +322,15 @@ impl<F: Framing> Link<F> {
         false
     }
 
+    /// Whether the peer goes on with a handshake that it has been through.
+    pub(super) fn is_never_ready(&self) -> bool {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            return quic.is_never_ready();
+        }
+        false
+    }
+
     /// Closes the connection at once, by a reset if that is wanted: nothing of it lingers in the system then.
     pub(super) fn cut(&self, reset: bool) -> Option<Waker> {
         let mut state = self.lock();

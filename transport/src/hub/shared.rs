@@ -953,8 +953,10 @@ where
                 core.frames.tidy();
                 let links = core.links.iter().map(|(_, link)| link).chain(core.leaving.values());
                 for link in links {
-                    if link.is_stuck(shared.settings.unacknowledged) {
-                        count(&shared.counters.too_slow);
+                    let stuck = link.is_stuck(shared.settings.unacknowledged);
+                    if stuck || link.is_never_ready() {
+                        let Counters { too_slow, broken, .. } = &shared.counters;
+                        count(if stuck { too_slow } else { broken });
                         link.empty(&shared.waiting);
                         core.wakers.extend(link.cut(true));
                     } else {
