@@ -32,6 +32,10 @@ pub struct JitterBuffer {
     last: Option<u64>,
     /// Frames made up for in a row, with nothing to follow.
     starving: u32,
+    /// Frames that come at once, in one message.
+    bulk: f32,
+    /// When the newest frame came in.
+    newest: Duration,
     level: f32,
     stats: JitterStats,
 }
@@ -63,7 +67,7 @@ pub enum Pull<'a> {
         /// Its bytes.
         next: &'a [u8],
     },
-    /// The packet is lost or late: something like what was heard before, this loud.
+    /// The packet is lost or late: something like what was heard before, this loud at its end.
     Conceal {
         /// From 0 to 1.
         gain: f32,
@@ -115,8 +119,10 @@ pub struct JitterStats {
     pub stored: Duration,
 }
 
-/// How many packets can be in store: 64 of 20 ms are more than a second.
+/// How many packets can be in store: 64 of 20 ms are more than a second. Where several come in one message, twice as many beside.
 const SLOTS: usize = 64;
+/// The most that are taken to come in one message: 2 s of 10 ms.
+const MOST_BULK: f32 = 200.0;
 /// More than this beyond the delay aimed at is left out at once: to play it faster would take too long.
 const TOO_LATE: Duration = Duration::from_millis(300);
 /// Frames made up for with nothing to follow, before the speech counts as interrupted.
@@ -139,6 +145,8 @@ impl JitterBuffer {
             delays: Delays::new(),
             last: None,
             starving: 0,
+            bulk: 1.0,
+            newest: Duration::ZERO,
             level: 0.0,
             stats: JitterStats::default(),
         }
@@ -147,6 +155,21 @@ impl JitterBuffer {
     /// 40 to 300 ms.
     pub fn for_frame(frame: Duration) -> Self {
         Self::new(frame, (frame * 2).max(Duration::from_millis(40)), Duration::from_millis(300))
+    }
+
+    /// So many frames come at once from now on, in one message: that is not a delay of the network's.
+    pub(crate) fn set_bulk(&mut self, frames: f32) {
+        self.bulk = frames.clamp(0.0, MOST_BULK);
+        let wanted = SLOTS + 2 * self.bulk as usize;
+        if self.bulk > 1.0 && wanted > self.slots.len() {
+            let slots = core::mem::replace(&mut self.slots, vec![Slot::default(); wanted]);
+            for slot in slots {
+                if let Some(position) = slot.position {
+                    let at = self.at(position);
+                    self.slots[at] = slot;
+                }
+            }
+        }
     }
 
     /// A new speech starts: its sequence numbers count from 0 again.
@@ -168,25 +191,39 @@ impl JitterBuffer {
 
     /// A packet has come in; `sequence` counts the frames of the speech, `last` marks its last one.
     pub fn insert(&mut self, now: Duration, sequence: u32, packet: &[u8], last: bool) {
+        let position = self.base + u64::from(sequence);
+        self.delays.observe(now, self.frame * u32::try_from(position % (1 << 31)).unwrap_or(0));
+        self.put(now, sequence, packet, last);
+    }
+
+    /// Notes how late the newest message came, which was spoken then.
+    pub(crate) fn observe(&mut self, now: Duration, spoken: Duration) {
+        self.newest = now;
+        self.delays.observe(now, spoken);
+    }
+
+    /// Keeps a packet, whose delay is noted elsewhere, and whose first part came in at `now`.
+    pub(crate) fn put(&mut self, now: Duration, sequence: u32, packet: &[u8], last: bool) {
         self.stats.received += 1;
         let position = self.base + u64::from(sequence);
         if last {
             self.last = Some(position);
         }
-        self.delays.observe(now, self.frame * u32::try_from(position % (1 << 31)).unwrap_or(0));
+        let slots = self.slots.len() as u64;
         // Until playing begins, what was spoken before the first packet that came in is in time.
-        if position < self.next && self.is_waiting() && self.end < position + SLOTS as u64 {
+        if position < self.next && self.is_waiting() && self.end < position + slots {
             self.next = position.max(self.floor);
         }
         if position < self.next {
             self.stats.late += 1;
             return;
         }
-        if position >= self.next + SLOTS as u64 {
+        if position >= self.next + slots {
             // What is older than the delay aimed at is of no use any more.
-            self.skip_to((position + 1).saturating_sub(self.aim() as u64 + 1));
+            self.skip_to((position + 1).saturating_sub((self.aim() + self.bulk) as u64));
         }
-        let slot = &mut self.slots[(position % SLOTS as u64) as usize];
+        let at = self.at(position);
+        let slot = &mut self.slots[at];
         if slot.position == Some(position) {
             self.stats.duplicate += 1;
             return;
@@ -195,7 +232,9 @@ impl JitterBuffer {
         slot.packet.clear();
         slot.packet.extend_from_slice(packet);
         self.stats.reordered += u64::from(position + 1 < self.end);
-        self.end = self.end.max(position + 1);
+        if position >= self.end {
+            (self.end, self.newest) = (position + 1, now);
+        }
         if self.state == State::Idle {
             self.state = State::Waiting(now + self.target());
             self.floor = self.next;
@@ -213,16 +252,19 @@ impl JitterBuffer {
 
     /// How fast to play what is pulled next. To be called once for each frame's length, with what was pulled and is not played yet.
     pub fn pace(&mut self, now: Duration, ahead: Duration) -> Pace {
-        match self.state {
-            State::Idle => return Pace::Even,
-            State::Waiting(start) if now < start => return Pace::Even,
-            State::Waiting(_) | State::Playing => {}
+        if !self.plays(now) {
+            return Pace::Even;
         }
         let ahead = ahead.as_secs_f32() / self.frame.as_secs_f32();
         let aim = self.aim();
         let too_late = TOO_LATE.as_secs_f32() / self.frame.as_secs_f32();
-        if self.end.saturating_sub(self.next) as f32 + ahead > aim + too_late {
-            self.skip_to(self.end.saturating_sub(aim as u64 + 1));
+        // What is spoken meanwhile counts, although it has not come in yet: so the level does not go up and down with each message.
+        let bulk = self.bulk;
+        let spoken = now.saturating_sub(self.newest).as_secs_f32() / self.frame.as_secs_f32();
+        let ahead = ahead + spoken.min(bulk) - bulk;
+        let excess = self.end.saturating_sub(self.next) as f32 + ahead - aim;
+        if excess > too_late {
+            self.skip_to((self.next + excess as u64).min(self.end));
             self.level = self.stored() as f32 + ahead;
         }
         let level = self.stored() as f32 + ahead;
@@ -231,8 +273,7 @@ impl JitterBuffer {
         } else {
             self.level = level;
         }
-        // Whole packets are counted: on the average half of one more than the time that they last.
-        match self.level - 0.5 - aim {
+        match self.level - aim {
             more if more > 3.5 => Pace::MuchFaster,
             more if more > 1.0 => Pace::Faster,
             more if more < -0.5 => Pace::Slower,
@@ -247,15 +288,11 @@ impl JitterBuffer {
 
     /// The next frame. To be called once for each frame's length.
     pub fn pull(&mut self, now: Duration) -> Pull<'_> {
-        match self.state {
-            State::Idle => return Pull::Silence,
-            State::Waiting(start) if now < start => return Pull::Silence,
-            State::Waiting(_) => {
-                // An earlier packet may have come in behind the first one.
-                self.state = State::Playing;
-            }
-            State::Playing => {}
+        if !self.plays(now) {
+            return Pull::Silence;
         }
+        // An earlier packet may have come in behind the first one.
+        self.state = State::Playing;
         let stored = self.stored();
         if self.has(self.next) {
             self.starving = 0;
@@ -269,7 +306,7 @@ impl JitterBuffer {
             self.next += 1;
             if self.has(self.next) {
                 self.stats.recoverable += 1;
-                let at = (self.next % SLOTS as u64) as usize;
+                let at = self.at(self.next);
                 return Pull::Recover { next: &self.slots[at].packet };
             }
             return Pull::Conceal { gain: 1.0 };
@@ -282,7 +319,7 @@ impl JitterBuffer {
         self.stats.starved += 1;
         self.starving += 1;
         Pull::Conceal {
-            gain: [1.0, 0.8, 0.5, 0.3, 0.1].get(self.starving as usize - 1).copied().unwrap_or(0.0),
+            gain: [0.9, 0.7, 0.4, 0.1, 0.0].get(self.starving as usize - 1).copied().unwrap_or(0.0),
         }
     }
 
@@ -315,16 +352,39 @@ impl JitterBuffer {
         self.next = position;
     }
 
+    /// Whether there is something to play at `now`: a speech begins with the round that is nearest to its time, rather late than early.
+    fn plays(&self, now: Duration) -> bool {
+        match self.state {
+            State::Idle => false,
+            State::Waiting(start) => now + self.frame / 4 >= start,
+            State::Playing => true,
+        }
+    }
+
+    const fn at(&self, position: u64) -> usize {
+        (position % self.slots.len() as u64) as usize
+    }
+
+    /// Whether the next frame is there.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.has(self.next)
+    }
+
+    /// Whether nothing is played, and nothing is in store.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
     const fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting(_))
     }
 
     fn has(&self, position: u64) -> bool {
-        self.slots[(position % SLOTS as u64) as usize].position == Some(position)
+        self.slots[self.at(position)].position == Some(position)
     }
 
     fn take(&mut self) -> usize {
-        let at = (self.next % SLOTS as u64) as usize;
+        let at = self.at(self.next);
         self.slots[at].position = None;
         self.next += 1;
         at
@@ -362,8 +422,8 @@ const BURST: Duration = Duration::from_millis(10);
 impl Delays {
     fn new() -> Self {
         let mut histogram = [0.0; 100];
-        // Before anything is known: 20 ms.
-        histogram[3] = 1.0;
+        // Before anything is known: nothing. A speech that starts later than need be would be played faster soon.
+        histogram[0] = 1.0;
         Self {
             quickest: [None; 2],
             window_end: Duration::ZERO,
@@ -471,12 +531,12 @@ mod tests {
     fn packets_that_come_in_order_go_out_in_order_after_the_shortest_delay() {
         let mut buffer = JitterBuffer::for_frame(FRAME);
         let heard = play(&mut buffer, 1000, &[Some(0); 8], 14);
-        assert_eq!(heard.join(" "), "- - - 0 1 2 3 4 5 6 7 - - -");
+        assert_eq!(heard.join(" "), "- - 0 1 2 3 4 5 6 7 - - - -");
         let stats = buffer.stats();
         assert_eq!((stats.received, stats.played, stats.lost, stats.starved), (8, 8, 0, 0));
         // Another speech, soon after.
         let heard = play(&mut buffer, 2000, &[Some(0); 3], 8);
-        assert_eq!(heard.join(" "), "- - - 0 1 2 - -");
+        assert_eq!(heard.join(" "), "- - 0 1 2 - - -");
         assert_eq!(buffer.stats().speeches, 2);
     }
 
@@ -485,7 +545,7 @@ mod tests {
         let mut buffer = JitterBuffer::for_frame(FRAME);
         let some = Some(0);
         let heard = play(&mut buffer, 1000, &[some, some, None, some, None, None, some, some], 12);
-        assert_eq!(heard.join(" "), "- - - 0 1 r3 3 c r6 6 7 -");
+        assert_eq!(heard.join(" "), "- - 0 1 r3 3 c r6 6 7 - -");
         let stats = buffer.stats();
         assert_eq!((stats.lost, stats.recoverable), (3, 2));
     }
@@ -595,7 +655,7 @@ mod tests {
         }
         assert_eq!(buffer.pace(ms(60), ms(0)), Pace::MuchFaster);
         assert_eq!(buffer.pull(ms(60)), Pull::Packet { packet: &[0] });
-        buffer.stretched(8.0);
+        buffer.stretched(9.0);
         assert_eq!(buffer.pace(ms(80), ms(0)), Pace::Faster);
         // A stall of five seconds: all of it comes at once.
         for n in 14..250 {

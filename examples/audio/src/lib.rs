@@ -14,6 +14,7 @@ mod ogg;
 mod opus;
 mod pace;
 mod pcm;
+mod pcm_voice;
 mod picture;
 mod record;
 mod resample;
@@ -35,8 +36,10 @@ pub use {
     },
     pace::Pacer,
     pcm::{SampleFormat, SampleOrder, decode, decode_into, encode},
+    pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
     record::{WavRecorder, save_wav},
     resample::resample,
     speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},
+    stretch::{lengthen, shorten},
 };

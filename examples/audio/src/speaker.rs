@@ -1,4 +1,4 @@
-use crate::stretch::{NEEDED, lengthen, shorten};
+use crate::stretch::Lengths;
 use crate::{Error, JitterBuffer, JitterStats, OPUS_RATE, Pace, Pull, VoiceDecoder, voice_decoder};
 use core::time::Duration;
 
@@ -6,16 +6,22 @@ use core::time::Duration;
 pub struct Speaker {
     buffer: JitterBuffer,
     decoder: Box<dyn VoiceDecoder>,
+    rate: u32,
     channels: usize,
+    lengths: Lengths,
     /// One frame.
     samples: Vec<f32>,
     /// What was pulled and is not played yet, behind what was played last.
     ready: Vec<f32>,
     played: usize,
-    /// Frames until the voice may be stretched again.
-    rest: u32,
+    /// Frames since the voice was stretched.
+    rested: u32,
+    /// How loud the last sample is: less than 1 where a packet was made up for.
+    gain: f32,
     /// Packets without a number of their own.
     appended: u32,
+    /// What has come in and is no whole packet yet.
+    rest: Duration,
     stats: SpeakerFigures,
 }
 
@@ -39,8 +45,11 @@ pub struct SpeakerFigures {
 
 /// Packets of a stream without numbers that are kept.
 const PILE: usize = 25;
-/// A voice that has to be a little faster or slower is stretched once in so many frames.
-const REST: u32 = 4;
+/// A voice that has to be a little faster or slower is stretched once in so long, and one that has to be much faster in so long.
+const REST: Duration = Duration::from_millis(80);
+const SHORT_REST: Duration = Duration::from_millis(20);
+/// How soon a voice that was made up for is as loud as before.
+const FADE: Duration = Duration::from_millis(5);
 
 impl Speaker {
     /// For packets of `frame` each, at 48 kHz, to be heard on 1 or 2 channels.
@@ -53,20 +62,30 @@ impl Speaker {
 
     /// The same, with a decoder of the caller's.
     pub fn with_decoder(frame: Duration, channels: u16, decoder: Box<dyn VoiceDecoder>) -> Self {
-        let channels = usize::from(channels.max(1));
-        let samples =
-            usize::try_from(frame.as_micros() * u128::from(OPUS_RATE) / 1_000_000).unwrap_or(0).max(1);
+        let samples = usize::try_from(frame.as_micros() * u128::from(OPUS_RATE) / 1_000_000);
+        Self::at_rate(OPUS_RATE, samples.unwrap_or(0), channels, decoder)
+    }
+
+    /// The same at any rate, for packets of `samples` per channel.
+    pub(crate) fn at_rate(rate: u32, samples: usize, channels: u16, decoder: Box<dyn VoiceDecoder>) -> Self {
+        let (rate, samples, channels) = (rate.max(1), samples.max(1), usize::from(channels.max(1)));
+        let lengths = Lengths::new(rate);
+        let frame = Duration::from_secs_f64(samples as f64 / f64::from(rate));
         let samples = samples * channels;
         Self {
             buffer: JitterBuffer::for_frame(frame),
             decoder,
+            rate,
             channels,
+            lengths,
             samples: vec![0.0; samples],
             // Two frames, what a period needs beyond them, and what it adds.
-            ready: Vec::with_capacity(3 * samples + 2 * NEEDED * channels),
+            ready: Vec::with_capacity(3 * samples + 2 * lengths.needed() * channels),
             played: 0,
-            rest: 0,
+            rested: 0,
+            gain: 1.0,
             appended: 0,
+            rest: Duration::ZERO,
             stats: SpeakerFigures::default(),
         }
     }
@@ -83,6 +102,34 @@ impl Speaker {
         self.appended = self.appended.wrapping_add(1);
     }
 
+    /// One of the packets of a message has come in behind all others; they are `bulk` frames.
+    pub(crate) fn append_part(&mut self, now: Duration, packet: &[u8], bulk: f32) {
+        if self.appended == 0 {
+            self.buffer.start();
+        }
+        self.buffer.set_bulk(bulk);
+        self.buffer.put(now, self.appended, packet, false);
+        self.appended = self.appended.wrapping_add(1);
+    }
+
+    /// All of a message has come in, behind whose last packet there is so much of a frame.
+    pub(crate) fn appended(&mut self, now: Duration, rest: Duration) {
+        let frame = self.samples.len() as f64 / self.channels as f64 / f64::from(self.rate);
+        self.rest = rest;
+        self.buffer.observe(now, Duration::from_secs_f64(f64::from(self.appended) * frame) + rest);
+    }
+
+    /// Whether nothing is played, and nothing is in store.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.buffer.is_idle() && self.ready.len() <= self.played
+    }
+
+    /// How long what comes in now has to wait for its turn: what is in store, of packets and of samples.
+    pub fn waiting(&self) -> Duration {
+        let ahead = (self.ready.len() - self.played) / self.channels;
+        self.buffer.stats().stored + Duration::from_secs_f64(ahead as f64 / f64::from(self.rate))
+    }
+
     /// Samples of one frame, of all channels.
     pub fn frame_samples(&self) -> usize {
         self.samples.len()
@@ -91,6 +138,10 @@ impl Speaker {
     /// A packet has come in; `sequence` counts the frames of the speech, which this one starts or ends.
     pub fn insert(&mut self, now: Duration, sequence: u32, packet: &[u8], start: bool, end: bool) {
         if start {
+            // What was made up for before has become silent: a new speech is heard from its first sample on.
+            if self.is_idle() {
+                self.gain = 1.0;
+            }
             self.buffer.start();
         }
         self.buffer.insert(now, sequence, packet, end);
@@ -106,15 +157,21 @@ impl Speaker {
         self.ready.drain(..self.played);
         self.played = 0;
         let frame = self.samples.len();
-        let ahead = (self.ready.len() / self.channels) as f64 / f64::from(OPUS_RATE);
-        let pace = self.buffer.pace(now, Duration::from_secs_f64(ahead));
-        let urgent = pace == Pace::MuchFaster;
-        self.rest = self.rest.saturating_sub(1);
-        let stretch = pace != Pace::Even && (urgent || self.rest == 0);
-        // A period is looked for in more than a frame.
-        let wanted = if stretch { frame.max(NEEDED * self.channels) } else { frame };
+        let ahead = (self.ready.len() / self.channels) as f64 / f64::from(self.rate);
+        let pace = self.buffer.pace(now, Duration::from_secs_f64(ahead) + self.rest);
+        let rest = if pace == Pace::MuchFaster { SHORT_REST } else { REST };
+        self.rested = self.rested.saturating_add(1);
+        let length = frame as f64 / self.channels as f64 / f64::from(self.rate);
+        let stretch = pace != Pace::Even && f64::from(self.rested) * length >= rest.as_secs_f64();
+        // A period is looked for in more than a frame; where there is little in store, in as little as will do.
+        let wanted = match pace {
+            _ if !stretch => frame,
+            Pace::Slower => frame.max(self.lengths.least() * self.channels),
+            _ => frame.max(self.lengths.needed() * self.channels),
+        };
         while self.ready.len() < wanted {
-            if self.ready.len() >= frame && pace == Pace::Slower {
+            // What has not come in yet is not made up for before its turn.
+            if self.ready.len() >= frame && !self.buffer.is_ready() {
                 break;
             }
             if !self.pull(now) {
@@ -138,35 +195,41 @@ impl Speaker {
     }
 
     fn stretch(&mut self, pace: Pace) {
-        let Self { buffer, ready, samples, stats, channels, .. } = self;
+        let Self { buffer, ready, samples, stats, channels, lengths, .. } = self;
         let samples_of_frame = (samples.len() / *channels) as f32;
         match pace {
             Pace::Even => return,
             Pace::Slower => {
-                let frames = lengthen(ready, *channels, 0.8);
+                let frames = lengths.lengthen(ready, *channels, 0.8);
                 stats.lengthened += frames as u64;
                 buffer.stretched(-(frames as f32) / samples_of_frame);
             }
             Pace::Faster | Pace::MuchFaster => {
                 let alike = if pace == Pace::Faster { 0.8 } else { 0.5 };
-                let frames = shorten(ready, *channels, alike);
+                let frames = lengths.shorten(ready, *channels, alike);
                 stats.shortened += frames as u64;
                 buffer.stretched(frames as f32 / samples_of_frame);
             }
         }
-        self.rest = REST;
+        self.rested = 0;
     }
 
     /// Decodes one more frame; false if nobody speaks.
     fn pull(&mut self, now: Duration) -> bool {
-        let Self { buffer, decoder, samples, ready, stats, .. } = self;
+        let Self { buffer, decoder, samples, ready, stats, rate, channels, .. } = self;
+        // What was made up for and has become silent is as loud as before soon, but not at once.
+        let fade = (f64::from(*rate) * FADE.as_secs_f64()) as usize * *channels;
+        let before = core::mem::replace(&mut self.gain, 1.0);
         match buffer.pull(now) {
-            Pull::Silence => return false,
+            Pull::Silence => {
+                self.gain = before;
+                return false;
+            }
             Pull::Packet { packet } => match decoder.decode(packet, samples) {
                 Ok(got) => samples.iter_mut().skip(got).for_each(|sample| *sample = 0.0),
                 Err(_) => {
                     stats.invalid += 1;
-                    conceal(&mut **decoder, samples, 1.0);
+                    conceal(&mut **decoder, samples);
                 }
             },
             Pull::Recover { next } => match decoder.recover(next, samples) {
@@ -174,13 +237,20 @@ impl Speaker {
                 Ok(false) => stats.concealed += 1,
                 Err(_) => {
                     stats.concealed += 1;
-                    conceal(&mut **decoder, samples, 1.0);
+                    conceal(&mut **decoder, samples);
                 }
             },
             Pull::Conceal { gain } => {
                 stats.concealed += 1;
-                conceal(&mut **decoder, samples, gain);
+                conceal(&mut **decoder, samples);
+                self.gain = gain;
             }
+        }
+        if self.gain < 1.0 {
+            ramp(samples, [before, self.gain]);
+        } else if before < 1.0 {
+            let fade = fade.min(samples.len());
+            ramp(&mut samples[..fade], [before, 1.0]);
         }
         ready.extend_from_slice(samples);
         true
@@ -198,10 +268,18 @@ impl core::fmt::Debug for Speaker {
     }
 }
 
-fn conceal(decoder: &mut dyn VoiceDecoder, samples: &mut [f32], gain: f32) {
-    match decoder.conceal(samples) {
-        Ok(()) => samples.iter_mut().for_each(|sample| *sample *= gain),
-        Err(_) => samples.fill(0.0),
+fn conceal(decoder: &mut dyn VoiceDecoder, samples: &mut [f32]) {
+    if decoder.conceal(samples).is_err() {
+        samples.fill(0.0);
+    }
+}
+
+/// At first as loud as the first of `gains` and in the end as the second.
+fn ramp(samples: &mut [f32], [mut gain, end]: [f32; 2]) {
+    let step = (end - gain) / samples.len().max(1) as f32;
+    for sample in samples {
+        gain += step;
+        *sample *= gain;
     }
 }
 

@@ -1,88 +1,153 @@
 //! Playing a voice faster or slower without changing its pitch: whole periods are left out or repeated, as NetEq's accelerate and
 //! preemptive expand do.
 
-/// Periods that are looked for: 2.5 to 15 ms, which are voices from 400 to 67 Hz, and any multiple of what is quicker.
-const SHORTEST: usize = 120;
-const LONGEST: usize = 720;
-/// Frames that two periods are compared over.
-const COMPARED: usize = 480;
-/// The first search looks at every so many frames.
-const COARSE: usize = 8;
 /// Below this power nothing is said, and any place will do: -50 dB.
 const QUIET: f32 = 1e-5;
 
-/// Frames at 48 kHz in which every period is found. In fewer, down to [`LEAST`], only shorter ones are.
-pub(crate) const NEEDED: usize = 2 * LONGEST;
-const LEAST: usize = 2 * COMPARED;
-
-/// Leaves one period out of the start of interleaved samples at 48 kHz. Returns how many frames are gone: none if there are fewer
-/// than [`LEAST`], or if what repeats there is less than `alike` itself, from 0 to 1.
-pub(crate) fn shorten(samples: &mut Vec<f32>, channels: usize, alike: f32) -> usize {
-    let Some(period) = period(samples, channels, alike) else { return 0 };
-    let len = period * channels;
-    // The first period turns into the second one, behind which the rest fits.
-    for at in 0..len {
-        let share = (at / channels) as f32 / period as f32;
-        samples[at] += (samples[at + len] - samples[at]) * share;
-    }
-    samples.drain(len..2 * len);
-    period
+/// The lengths of what is looked for and compared, in frames, at some rate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    /// Periods that are looked for: 2.5 to 15 ms, which are voices from 400 to 67 Hz, and any multiple of what is quicker.
+    shortest: usize,
+    longest: usize,
+    /// Frames that two periods are compared over: 10 ms.
+    compared: usize,
+    /// The first search looks at every so many frames.
+    coarse: usize,
 }
 
-/// Repeats one period at the start of interleaved samples at 48 kHz. Returns how many frames were added, as [`shorten`] does.
-pub(crate) fn lengthen(samples: &mut Vec<f32>, channels: usize, alike: f32) -> usize {
-    let Some(period) = period(samples, channels, alike) else { return 0 };
-    let len = period * channels;
-    let before = samples.len();
-    samples.resize(before + len, 0.0);
-    samples.copy_within(len..before, 2 * len);
-    // The second period turns into the first one, behind which the second comes again.
-    for at in 0..len {
-        let share = (at / channels) as f32 / period as f32;
-        let (first, second) = (samples[at], samples[at + 2 * len]);
-        samples[at + len] = second + (first - second) * share;
+impl Lengths {
+    pub(crate) const fn new(rate: u32) -> Self {
+        let rate = if rate < 1000 { 1000 } else { rate as usize };
+        let coarse = if rate < 12_000 { 1 } else { rate / 6000 };
+        Self { shortest: rate / 400, longest: rate * 3 / 200, compared: rate / 100, coarse }
     }
-    period
-}
 
-/// After how many frames the samples repeat themselves best.
-fn period(samples: &[f32], channels: usize, alike: f32) -> Option<usize> {
-    let channels = channels.max(1);
-    let frames = (samples.len() / channels).min(NEEDED);
-    if frames < LEAST {
-        return None;
+    /// Frames in which every period is found. In fewer, down to [`least`](Self::least), only shorter ones are.
+    pub(crate) const fn needed(self) -> usize {
+        2 * self.longest
     }
-    let longest = frames / 2;
-    // All channels are moved together; the first one stands for them, as voices are in the middle.
-    let at = |frame: usize| samples[frame * channels];
-    let power = (0..frames).map(|frame| at(frame) * at(frame)).sum::<f32>() / frames as f32;
-    if power < QUIET {
-        return Some(longest / 2);
+
+    /// In fewer frames no period is found.
+    pub(crate) const fn least(self) -> usize {
+        2 * self.compared
     }
-    let likeness = |period: usize, step: usize| {
-        let (mut both, mut first, mut second) = (0.0, 1e-9, 1e-9);
-        for frame in (0..COMPARED).step_by(step) {
-            let (a, b) = (at(frame), at(frame + period));
-            both += a * b;
-            first += a * a;
-            second += b * b;
+
+    /// Leaves one period out of the start of interleaved samples. Returns how many frames are gone: none if there are fewer than
+    /// [`least`](Self::least), or if what repeats there is less than `alike` itself, from 0 to 1.
+    pub(crate) fn shorten(self, samples: &mut Vec<f32>, channels: usize, alike: f32) -> usize {
+        let Some(period) = self.period(samples, channels, alike) else { return 0 };
+        let len = period * channels;
+        // The first period turns into the second one, behind which the rest fits.
+        for at in 0..len {
+            let share = (at / channels) as f32 / period as f32;
+            samples[at] += (samples[at + len] - samples[at]) * share;
         }
-        both / (first * second).sqrt()
-    };
-    let best = |periods: &mut dyn Iterator<Item = usize>, step: usize| {
-        periods.map(|period| (period, likeness(period, step))).max_by(|a, b| a.1.total_cmp(&b.1))
-    };
-    // (What is quicker than the steps is compared with itself wrongly there, and found by the second search, if at all.)
-    let (rough, _) = best(&mut (SHORTEST..=longest).step_by(COARSE), COARSE / 2)?;
-    let near = rough.saturating_sub(COARSE).max(SHORTEST)..=(rough + COARSE).min(longest);
-    let (period, likeness) = best(&mut near.into_iter(), 1)?;
-    (likeness >= alike).then_some(period)
+        samples.drain(len..2 * len);
+        period
+    }
+
+    /// Repeats one period at the start of interleaved samples. Returns how many frames were added, as [`shorten`](Self::shorten) does.
+    pub(crate) fn lengthen(self, samples: &mut Vec<f32>, channels: usize, alike: f32) -> usize {
+        let Some(period) = self.period(samples, channels, alike) else { return 0 };
+        let len = period * channels;
+        let before = samples.len();
+        samples.resize(before + len, 0.0);
+        samples.copy_within(len..before, 2 * len);
+        // The second period turns into the first one, behind which the second comes again.
+        for at in 0..len {
+            let share = (at / channels) as f32 / period as f32;
+            let (first, second) = (samples[at], samples[at + 2 * len]);
+            samples[at + len] = second + (first - second) * share;
+        }
+        period
+    }
+
+    /// After how many frames the start of the samples repeats itself best.
+    fn period(self, samples: &[f32], channels: usize, alike: f32) -> Option<usize> {
+        let channels = channels.max(1);
+        self.repeats(samples.len() / channels, channels, alike, |frame, channel| {
+            samples[frame * channels + channel]
+        })
+    }
+
+    /// What follows interleaved samples, if they go on as they did last: written to `more`.
+    pub(crate) fn go_on(self, samples: &[f32], channels: usize, more: &mut [f32]) {
+        let channels = channels.max(1);
+        let frames = samples.len() / channels;
+        let backwards = |frame: usize, channel: usize| samples[(frames - 1 - frame) * channels + channel];
+        let Some(period) = self.repeats(frames, channels, -1.0, backwards) else {
+            more.fill(0.0);
+            return;
+        };
+        let last = &samples[(frames - period) * channels..frames * channels];
+        more.iter_mut().zip(last.iter().cycle()).for_each(|(to, from)| *to = *from);
+    }
+
+    /// After how many of so many frames what `at` gives repeats itself best.
+    fn repeats(
+        self,
+        frames: usize,
+        channels: usize,
+        alike: f32,
+        at: impl Fn(usize, usize) -> f32,
+    ) -> Option<usize> {
+        let Self { shortest, longest, compared, coarse } = self;
+        let frames = frames.min(self.needed());
+        if frames < self.least() {
+            return None;
+        }
+        let longest = longest.min(frames / 2);
+        // All channels are moved together; the loudest one stands for them.
+        let power = |channel: usize| {
+            let squares = (0..frames).map(|frame| at(frame, channel) * at(frame, channel));
+            squares.sum::<f32>() / frames as f32
+        };
+        let (channel, power) =
+            (0..channels).map(|channel| (channel, power(channel))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+        if power < QUIET {
+            return Some(longest / 2);
+        }
+        let likeness = |period: usize, step: usize| {
+            let (mut both, mut first, mut second) = (0.0, 1e-9, 1e-9);
+            for frame in (0..compared).step_by(step) {
+                let (a, b) = (at(frame, channel), at(frame + period, channel));
+                both += a * b;
+                first += a * a;
+                second += b * b;
+            }
+            both / (first * second).sqrt()
+        };
+        let best = |periods: &mut dyn Iterator<Item = usize>, step: usize| {
+            periods.map(|period| (period, likeness(period, step))).max_by(|a, b| a.1.total_cmp(&b.1))
+        };
+        // (What is quicker than the steps is compared with itself wrongly there, and found by the second search, if at all.)
+        let (rough, _) = best(&mut (shortest..=longest).step_by(coarse), (coarse / 2).max(1))?;
+        let near = rough.saturating_sub(coarse).max(shortest)..=(rough + coarse).min(longest);
+        let (period, likeness) = best(&mut near.into_iter(), 1)?;
+        (likeness >= alike).then_some(period)
+    }
+}
+
+/// Leaves one period out of the start of interleaved samples: 2.5 to 15 ms, which are made one with the next. Returns how many frames
+/// are gone: none if there are fewer than 20 ms, or if what repeats there is less than `alike` itself, from 0 to 1.
+pub fn shorten(samples: &mut Vec<f32>, channels: usize, rate: u32, alike: f32) -> usize {
+    Lengths::new(rate).shorten(samples, channels.max(1), alike)
+}
+
+/// Repeats one period at the start of interleaved samples. Returns how many frames were added, as [`shorten`] does.
+pub fn lengthen(samples: &mut Vec<f32>, channels: usize, rate: u32, alike: f32) -> usize {
+    Lengths::new(rate).lengthen(samples, channels.max(1), alike)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{OPUS_RATE, SPEECH, read, resample};
+
+    const LENGTHS: Lengths = Lengths::new(OPUS_RATE);
+    const SHORTEST: usize = LENGTHS.shortest;
+    const LEAST: usize = LENGTHS.least();
 
     fn tone(hz: f32, frames: usize, channels: usize) -> Vec<f32> {
         let sample = |frame: usize| (frame as f32 / 48_000.0 * hz * core::f32::consts::TAU).sin() * 0.5;
@@ -103,10 +168,10 @@ mod tests {
                 for longer in [false, true] {
                     let original = tone(hz, 4800, channels);
                     let mut samples = original.clone();
-                    let stretch = if longer { lengthen } else { shorten };
+                    let stretch = if longer { Lengths::lengthen } else { Lengths::shorten };
                     let mut moved = 0;
                     for _ in 0..3 {
-                        moved += stretch(&mut samples, channels, 0.9);
+                        moved += stretch(LENGTHS, &mut samples, channels, 0.9);
                     }
                     assert!(moved >= 3 * SHORTEST, "{hz}: {moved}");
                     let expected = if longer { 4800 + moved } else { 4800 - moved };
@@ -131,10 +196,11 @@ mod tests {
                 (random >> 8) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect();
-        assert_eq!(shorten(&mut noise, 1, 0.7), 0);
+        assert_eq!(LENGTHS.shorten(&mut noise, 1, 0.7), 0);
         assert_eq!(noise.len(), 4800);
         assert!(
-            shorten(&mut vec![0.0; LEAST], 1, 0.7) > 0 && shorten(&mut vec![0.0; LEAST - 1], 1, 0.7) == 0
+            LENGTHS.shorten(&mut vec![0.0; LEAST], 1, 0.7) > 0
+                && LENGTHS.shorten(&mut vec![0.0; LEAST - 1], 1, 0.7) == 0
         );
     }
 
@@ -146,7 +212,7 @@ mod tests {
         let (mut gone, mut blocks) = (0, 0);
         for block in speech.chunks_exact(2400) {
             let mut block = block.to_vec();
-            let frames = shorten(&mut block, 1, 0.7);
+            let frames = LENGTHS.shorten(&mut block, 1, 0.7);
             assert_eq!(block.len(), 2400 - frames);
             gone += frames;
             blocks += 1;

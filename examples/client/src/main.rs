@@ -8,6 +8,7 @@ mod error;
 mod link;
 mod msgpack;
 mod opcode;
+mod playout;
 mod report;
 mod retry;
 mod sound;

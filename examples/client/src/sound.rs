@@ -2,6 +2,7 @@
 
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
+use crate::playout::Playout;
 use crate::report::Report;
 use core::str::FromStr;
 use core::time::Duration;
@@ -210,6 +211,8 @@ pub(crate) struct Recorder {
     shape: Shape,
     file: Option<WavRecorder>,
     loudspeaker: Option<Loudspeaker>,
+    /// What comes in as raw bytes is played by this.
+    playout: Option<Playout>,
     /// The end of a sample that a packet cut in two.
     rest: Vec<u8>,
 }
@@ -225,11 +228,33 @@ impl Recorder {
         let format = record_as.fixed().unwrap_or(format);
         let file = path.map(|path| WavRecorder::create(path, rate, channels, format)).transpose()?;
         let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
-        Ok(Self { shape, file, loudspeaker, rest: Vec::new() })
+        Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new() })
     }
 
-    /// Takes raw bytes; returns their loudest sample.
-    pub(crate) fn hear(&mut self, bytes: &[u8]) -> Result<f64, Error> {
+    /// The same for sound that comes when the network brings it: all of it is recorded, in its order; what is played keeps up with
+    /// the other side.
+    pub(crate) fn live(
+        path: Option<&Path>,
+        record_as: RecordAs,
+        device: bool,
+        shape: Shape,
+    ) -> Result<Self, Error> {
+        let playout = device.then(|| Playout::open(shape.rate, shape.channels)).transpose()?;
+        Ok(Self { playout, ..Self::new(path, record_as, false, shape)? })
+    }
+
+    /// When [`advance`](Self::advance) has something to play.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.playout.as_ref().map(Playout::due)
+    }
+
+    /// Plays what is due at `now` of the call.
+    pub(crate) fn advance(&mut self, now: Duration) -> Result<(), Error> {
+        self.playout.as_mut().map_or(Ok(()), |playout| playout.advance(now))
+    }
+
+    /// Takes raw bytes that came in at `now` of the call; returns their loudest sample.
+    pub(crate) fn hear(&mut self, now: Duration, bytes: &[u8]) -> Result<f64, Error> {
         let Shape { format, order, .. } = self.shape;
         let samples = if self.rest.is_empty() && bytes.len().is_multiple_of(format.size()) {
             decode(bytes, format, order)
@@ -241,6 +266,9 @@ impl Recorder {
             samples
         };
         self.hear_samples(&samples)?;
+        if let Some(playout) = &mut self.playout {
+            playout.hear(now, b"", samples.iter().map(|sample| *sample as f32));
+        }
         Ok(peak(&samples))
     }
 
@@ -406,8 +434,44 @@ mod tests {
     #[test]
     fn a_recorder_puts_samples_together_that_packets_cut() {
         let mut recorder = Recorder::new(None, RecordAs::default(), false, SHAPE).unwrap();
-        assert_eq!(recorder.hear(&[0, 0x40, 0]).unwrap(), 0.5);
-        assert_eq!(recorder.hear(&[0x20]).unwrap(), 0.25);
+        assert_eq!(recorder.hear(Duration::ZERO, &[0, 0x40, 0]).unwrap(), 0.5);
+        assert_eq!(recorder.hear(Duration::ZERO, &[0x20]).unwrap(), 0.25);
         recorder.finish().unwrap();
+    }
+
+    /// F-53: after a stall of the listener, the speaker or the server a voicelink call is heard as soon after it was said as before; its
+    /// recording has all of it.
+    #[test]
+    fn f_53_a_voicelink_call_is_no_later_after_a_stall() {
+        use crate::playout::tests::{lateness, listening, speech};
+        let path = std::env::temp_dir().join(format!("voxwire-voicelink-stall-{}.wav", std::process::id()));
+        let shape = Shape { rate: 16_000, channels: 1, format: SampleFormat::I16, order: SampleOrder::Big };
+        let said = speech(16_000, 12);
+        for stall in [1500, 3000, 5000_u64] {
+            for listener in [false, true] {
+                let (playout, heard) = listening(16_000);
+                let mut recorder = Recorder::live(Some(&path), RecordAs::Call, false, shape).unwrap();
+                recorder.playout = Some(playout);
+                let mut bytes = Vec::new();
+                for (n, message) in (1_u64..).zip(said.samples.chunks(320)) {
+                    // What is held up comes at once; a listener who stands still plays nothing meanwhile.
+                    let spoken = n * 20;
+                    let still = (3000..3000 + stall).contains(&spoken);
+                    let now = Duration::from_millis(if still { 3000 + stall } else { spoken });
+                    bytes.clear();
+                    encode(message, SampleFormat::I16, SampleOrder::Big, &mut bytes);
+                    if !(still && listener) {
+                        recorder.advance(Duration::from_millis(spoken)).unwrap();
+                    }
+                    recorder.hear(now, &bytes).unwrap();
+                }
+                recorder.advance(Duration::from_secs(12)).unwrap();
+                let late = lateness(&said, &heard.lock().unwrap());
+                assert!((0.0..0.15).contains(&late), "{stall} ms, listener: {listener}: {late} s");
+                recorder.finish().unwrap();
+                assert_eq!(load(&path).unwrap().clip.samples, said.samples);
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -90,6 +90,7 @@ impl Chat<'_> {
                 return Ok(());
             }
             let due = self.call.as_ref().map_or_else(far, Call::due);
+            let playing = self.call.as_ref().and_then(Call::playing).unwrap_or_else(far);
             tokio::select! {
                 line = lines.next(), if open => match line {
                     Some(line) => match self.obey(&line) {
@@ -109,6 +110,11 @@ impl Chat<'_> {
                     news => self.hear(news)?,
                 },
                 () = sleep_until(due) => self.speak()?,
+                () = sleep_until(playing) => {
+                    if let Some(call) = &mut self.call {
+                        call.mixer.play(call.start.elapsed())?;
+                    }
+                }
                 () = sleep_until(end) => return Ok(()),
                 _ = meter.tick() => self.meter(lines)?,
             }
@@ -422,6 +428,11 @@ impl Call {
 
     fn due(&self) -> Instant {
         if self.player.is_some() { self.began + self.pacer.due() } else { far() }
+    }
+
+    /// When there is something to be heard.
+    fn playing(&self) -> Option<Instant> {
+        self.mixer.due().map(|due| self.start + due)
     }
 
     /// How it goes, with a level meter.

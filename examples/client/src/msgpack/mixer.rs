@@ -1,87 +1,200 @@
 //! What everybody in a call says, on one time line.
 
-use crate::device::Loudspeaker;
 use crate::error::Error;
-use crate::sound::peak;
+use crate::playout::Playout;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use voxwire_audio::{SampleFormat, WavRecorder};
+use voxwire_audio::{SampleFormat, WavRecorder, lengthen, shorten};
 use voxwire_msgpack::SAMPLE_RATE;
 
-/// How late somebody's sound may come before what follows is put to the present rather than behind what came before.
+/// After so long it is known of a message whether what followed came in time again.
+const SETTLED: Duration = Duration::from_secs(6);
+/// What is older than this is written: nothing can be added to it any more. What is settled may have been said 5 s earlier, and more.
+const WRITTEN: Duration = Duration::from_secs(12);
+/// How late somebody's last words may come before they are put to the present rather than behind what came before.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How far ahead of the present somebody's sound may be: more than that is a flood, and is not kept.
-const AHEAD: Duration = Duration::from_secs(10);
-/// What is older than this is written: nothing can be added to it any more.
-const SETTLED: Duration = Duration::from_secs(2);
-/// How far the loudspeaker stays behind, to have what it needs.
-const DELAY: Duration = Duration::from_millis(200);
+/// So much has to follow to tell somebody who was held up from somebody who paused.
+const SURE: Duration = Duration::from_secs(1);
+/// Who is so far off has paused, or was held up for too long, and is put to where it was said.
+const JUMP: Duration = Duration::from_millis(150);
+/// Who is so far off has another clock, and is played faster or slower.
+const NEAR: Duration = Duration::from_millis(60);
+/// What a recording holds of a speaker and has not put anywhere: more is a flood, and is not kept.
+const PENDING: Duration = Duration::from_secs(12);
+/// Speakers of a recording at a time. Another is kept once one of them has said nothing for [`WRITTEN`].
+const SPEAKERS: usize = 64;
+/// What a recording has of the time before the first word.
+const LEAD: Duration = Duration::from_secs(1);
 
-/// Mixes the speakers of a call, who say no time: each one's messages follow each other without a gap as long as they come in
-/// time.
+/// Mixes the speakers of a call, who say no time. What is played keeps up with them; what is recorded has all of it, where it was said.
 #[derive(Debug)]
 pub(super) struct Mixer {
-    /// The sum of all, from frame `start` on.
-    mix: VecDeque<f64>,
-    start: u64,
-    /// Up to where each speaker has come.
-    speakers: BTreeMap<Vec<u8>, u64>,
-    file: Option<WavRecorder>,
-    loudspeaker: Option<Loudspeaker>,
-    /// Up to where it has been played.
-    played: u64,
+    timeline: Option<Timeline>,
+    playout: Option<Playout>,
 }
 
 impl Mixer {
     pub(super) fn new(path: Option<&Path>, device: bool) -> Result<Self, Error> {
-        let create = |path| WavRecorder::create(path, SAMPLE_RATE, 1, SampleFormat::I16);
         Ok(Self {
-            mix: VecDeque::new(),
-            start: 0,
-            speakers: BTreeMap::new(),
-            file: path.map(create).transpose()?,
-            loudspeaker: device.then(|| Loudspeaker::open(SAMPLE_RATE, 1)).transpose()?,
-            played: 0,
+            timeline: path.map(Timeline::new).transpose()?,
+            playout: device.then(|| Playout::open(SAMPLE_RATE, 1)).transpose()?,
         })
     }
 
-    /// Adds what `speaker` said, which arrived at `now` of the call.
+    /// Adds what `speaker` said, which arrived at `now` of the call. Returns how loud it is.
     pub(super) fn hear(&mut self, now: Duration, speaker: &[u8], samples: &[i16]) -> f64 {
-        let now = frames(now);
-        let samples: Vec<f64> = samples.iter().map(|sample| f64::from(*sample) / 32_768.0).collect();
-        let end = samples.len() as u64;
-        let at = match self.speakers.get(speaker) {
-            Some(&at) if at + end + frames(PATIENCE) >= now => at,
-            _ => now,
-        };
-        let at = at.max(self.start);
-        if at > now + frames(AHEAD) {
-            return peak(&samples);
+        let floats = samples.iter().map(|sample| f32::from(*sample) / 32_768.0);
+        if let Some(playout) = &mut self.playout {
+            playout.hear(now, speaker, floats.clone());
         }
-        for (n, sample) in samples.iter().enumerate() {
-            let index = (at - self.start) as usize + n;
-            if index >= self.mix.len() {
-                self.mix.resize(index + 1, 0.0);
-            }
-            self.mix[index] += sample;
+        if let Some(timeline) = &mut self.timeline {
+            timeline.hear(frames(now), speaker, floats);
         }
-        self.speakers.insert(speaker.to_vec(), at + end);
-        peak(&samples)
+        samples.iter().map(|sample| f64::from(sample.unsigned_abs()) / 32_768.0).fold(0.0, f64::max)
     }
 
-    /// Plays and writes what is due at `now`.
+    /// When there is something to play.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.playout.as_ref().map(Playout::due)
+    }
+
+    /// Plays what is due at `now`.
+    pub(super) fn play(&mut self, now: Duration) -> Result<(), Error> {
+        self.playout.as_mut().map_or(Ok(()), |playout| playout.advance(now))
+    }
+
+    /// Writes what is due at `now`.
     pub(super) fn advance(&mut self, now: Duration) -> Result<(), Error> {
-        let due = frames(now.saturating_sub(DELAY));
-        if let Some(loudspeaker) = self.loudspeaker.as_mut().filter(|_| due > self.played) {
-            let from = self.played.max(self.start);
-            let sample = |frame: u64| self.mix.get((frame - self.start) as usize).copied().unwrap_or(0.0);
-            let samples: Vec<f32> = (from..due).map(|frame| sample(frame).clamp(-1.0, 1.0) as f32).collect();
-            loudspeaker.write(&samples)?;
-            self.played = due;
+        self.timeline.as_mut().map_or(Ok(()), |timeline| timeline.advance(now))
+    }
+
+    pub(super) fn finish(self) -> Result<(), Error> {
+        self.timeline.map_or(Ok(()), Timeline::finish)
+    }
+}
+
+/// A recording of all, in samples since the call began.
+#[derive(Debug)]
+struct Timeline {
+    /// The sum of all, from frame `start` on.
+    mix: VecDeque<f64>,
+    start: u64,
+    /// Somebody has spoken.
+    begun: bool,
+    speakers: BTreeMap<Vec<u8>, Track>,
+    file: WavRecorder,
+    /// What is put somewhere just now.
+    piece: Vec<f32>,
+}
+
+/// What one speaker has said lately.
+#[derive(Debug, Default)]
+struct Track {
+    /// What is not put anywhere yet: samples, and of each message when it came in and how many are its.
+    samples: VecDeque<f32>,
+    messages: VecDeque<(u64, usize)>,
+    /// Up to where the speaker has come.
+    at: Option<u64>,
+}
+
+impl Timeline {
+    fn new(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            mix: VecDeque::new(),
+            start: 0,
+            begun: false,
+            speakers: BTreeMap::new(),
+            file: WavRecorder::create(path, SAMPLE_RATE, 1, SampleFormat::I16)?,
+            piece: Vec::new(),
+        })
+    }
+
+    fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
+        if !self.speakers.contains_key(speaker) {
+            if self.speakers.len() >= SPEAKERS {
+                let start = self.start;
+                self.speakers
+                    .retain(|_, track| !track.messages.is_empty() || track.at.is_some_and(|at| at > start));
+            }
+            if self.speakers.len() >= SPEAKERS {
+                return;
+            }
+            self.speakers.insert(speaker.to_vec(), Track::default());
         }
-        let settled = frames(now.saturating_sub(SETTLED));
-        self.write(settled)
+        let Some(track) = self.speakers.get_mut(speaker) else { return };
+        if samples.len() == 0 || (track.samples.len() + samples.len()) as u64 > frames(PENDING) {
+            return;
+        }
+        track.messages.push_back((now, samples.len()));
+        track.samples.extend(samples);
+    }
+
+    /// Puts what is settled at `now` to its place, and writes what nothing can be added to any more.
+    fn advance(&mut self, now: Duration) -> Result<(), Error> {
+        self.settle(frames(now.saturating_sub(SETTLED)));
+        self.write(frames(now.saturating_sub(WRITTEN)))
+    }
+
+    /// Puts what came in until then to its place.
+    fn settle(&mut self, until: u64) {
+        let mut speakers = core::mem::take(&mut self.speakers);
+        for track in speakers.values_mut() {
+            while track.messages.front().is_some_and(|(arrival, _)| *arrival <= until) {
+                self.place(track);
+            }
+        }
+        self.speakers = speakers;
+    }
+
+    /// Puts a speaker's next message to its place.
+    fn place(&mut self, track: &mut Track) {
+        // Where it was said, if what came least late of it and of what follows came at once. Who was held up catches up; who has
+        // paused does not.
+        let (mut end, mut said) = (0, i64::MAX);
+        for (arrival, len) in &track.messages {
+            end += *len as i64;
+            said = said.min(*arrival as i64 - end);
+        }
+        let mut at = track.at.unwrap_or_else(|| u64::try_from(said).unwrap_or(0)).max(self.start);
+        let mut late = said - at as i64;
+        if end < signed(SURE) && late <= signed(PATIENCE) {
+            late = 0;
+        }
+        if late > signed(JUMP) {
+            at = at.saturating_add_signed(late);
+        } else if late < -signed(JUMP) {
+            // It can be put no earlier than where it ended, or what is written.
+            track.leave_out(late.unsigned_abs() as usize);
+        }
+        self.piece.clear();
+        let off = late.abs() > signed(NEAR) && late.abs() <= signed(JUMP);
+        let wanted = if off { frames(Duration::from_millis(30)) as usize } else { 1 };
+        while self.piece.len() < wanted {
+            let Some((_, len)) = track.messages.pop_front() else { break };
+            self.piece.extend(track.samples.drain(..len));
+        }
+        if off {
+            let stretch = if late > 0 { lengthen } else { shorten };
+            stretch(
+                &mut self.piece,
+                1,
+                SAMPLE_RATE,
+                if late.abs() < signed(JUMP) * 2 / 3 { 0.8 } else { 0.5 },
+            );
+        }
+        if !self.begun {
+            self.begun = true;
+            self.start = self.start.max(at.saturating_sub(frames(LEAD)));
+        }
+        let index = (at - self.start) as usize;
+        if index + self.piece.len() > self.mix.len() {
+            self.mix.resize(index + self.piece.len(), 0.0);
+        }
+        for (sum, sample) in self.mix.range_mut(index..).zip(&self.piece) {
+            *sum += f64::from(*sample);
+        }
+        track.at = Some(at + self.piece.len() as u64);
     }
 
     /// Writes everything up to frame `until`.
@@ -89,26 +202,41 @@ impl Mixer {
         let count = (until.saturating_sub(self.start) as usize).min(self.mix.len());
         let samples: Vec<f64> = self.mix.drain(..count).map(|sample| sample.clamp(-1.0, 1.0)).collect();
         self.start += count as u64;
+        if !samples.is_empty() {
+            self.file.write(&samples)?;
+        }
         if self.mix.is_empty() {
             // Silence to the present is silence in the file, but not before anybody has spoken.
             let silence = until.saturating_sub(self.start) as usize;
             self.start += silence as u64;
-            if let Some(file) = self.file.as_mut().filter(|_| !self.speakers.is_empty()) {
-                file.write(&samples)?;
-                file.write(&vec![0.0; silence])?;
+            if self.begun {
+                self.file.write(&vec![0.0; silence])?;
             }
-            return Ok(());
-        }
-        if let Some(file) = &mut self.file {
-            file.write(&samples)?;
         }
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(), Error> {
+    fn finish(mut self) -> Result<(), Error> {
+        self.settle(u64::MAX);
         let end = self.start + self.mix.len() as u64;
         self.write(end)?;
-        self.file.map_or(Ok(()), |file| Ok(file.finish()?))
+        Ok(self.file.finish()?)
+    }
+}
+
+impl Track {
+    /// Leaves out the oldest that is not put anywhere, but for the last message.
+    fn leave_out(&mut self, mut samples: usize) {
+        while let Some((_, len)) = self.messages.front_mut() {
+            let gone = samples.min(*len);
+            *len -= gone;
+            samples -= gone;
+            self.samples.drain(..gone);
+            if *len > 0 {
+                return;
+            }
+            self.messages.pop_front();
+        }
     }
 }
 
@@ -116,10 +244,15 @@ fn frames(time: Duration) -> u64 {
     (time.as_nanos() * u128::from(SAMPLE_RATE) / 1_000_000_000) as u64
 }
 
+fn signed(time: Duration) -> i64 {
+    frames(time) as i64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use voxwire_audio::load;
+    use crate::playout::tests::{lateness, listening, speech};
+    use voxwire_audio::{Clip, load};
 
     #[test]
     fn m_10_speakers_are_mixed_each_without_gaps_and_late_ones_put_to_the_present() {
@@ -154,15 +287,33 @@ mod tests {
 
     #[test]
     fn m_10_nobody_fills_our_memory_with_what_is_to_be_heard_in_hours() {
-        let mut mixer = Mixer::new(None, false).unwrap();
+        let path = std::env::temp_dir().join(format!("voxwire-mixer-flood-{}.wav", std::process::id()));
+        let mut mixer = Mixer::new(Some(&path), false).unwrap();
         for _ in 0..1000 {
             mixer.hear(Duration::ZERO, b"eve", &[1000; 44_100]);
         }
-        assert!(mixer.mix.len() <= 12 * 44_100, "{}", mixer.mix.len());
+        let held = |mixer: &Mixer| {
+            let timeline = mixer.timeline.as_ref().unwrap();
+            timeline.mix.len() + timeline.speakers.values().map(|track| track.samples.len()).sum::<usize>()
+        };
+        assert!(held(&mixer) <= 12 * 44_100, "{}", held(&mixer));
         // The others are heard all the same, and she again once her time has come.
-        mixer.hear(Duration::from_secs(1), b"anna", &[1; 441]);
-        mixer.hear(Duration::from_secs(60), b"eve", &[1; 441]);
-        assert!(mixer.mix.len() >= 60 * 44_100);
+        let ms = Duration::from_millis;
+        for n in 0..100 {
+            mixer.hear(ms(1000 + n * 10), b"anna", &[1; 441]);
+            for other in 0..100_u8 {
+                mixer.hear(ms(1000), &[other], &[1; 441]);
+            }
+            mixer.advance(ms(1000 + n * 10)).unwrap();
+        }
+        assert_eq!(mixer.timeline.as_ref().unwrap().speakers.len(), SPEAKERS);
+        mixer.advance(Duration::from_secs(60)).unwrap();
+        mixer.hear(Duration::from_secs(60), b"eve", &[1000; 441]);
+        mixer.finish().unwrap();
+        let clip = load(&path).unwrap().clip;
+        std::fs::remove_file(&path).unwrap();
+        assert!((59.0..61.5).contains(&clip.seconds()), "{}", clip.seconds());
+        assert!(clip.samples[clip.samples.len() - 1] > 0.02);
     }
 
     #[test]
@@ -180,5 +331,79 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let heard: Vec<i16> = clip.samples.iter().map(|sample| (sample * 32_768.0) as i16).collect();
         assert_eq!(heard, said);
+    }
+
+    /// Speech in messages of 20 ms: when each is said, and when it comes in, in milliseconds; none, if it does not. Returns how late its
+    /// end is heard, in seconds, and the recording.
+    fn call(said: &Clip, away: core::ops::Range<u64>, arrival: impl Fn(u64) -> Option<u64>) -> (f64, Clip) {
+        let path = std::env::temp_dir().join(format!(
+            "voxwire-mixer-stall-{}-{:?}.wav",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        let (playout, heard) = listening(SAMPLE_RATE);
+        mixer.playout = Some(playout);
+        for (n, message) in (1_u64..).zip(said.samples.chunks(882)) {
+            let spoken = Duration::from_millis(n * 20);
+            if !away.contains(&(n * 20)) {
+                mixer.play(spoken).unwrap();
+                mixer.advance(spoken).unwrap();
+            }
+            let message: Vec<i16> = message.iter().map(|sample| (sample * 32_768.0) as i16).collect();
+            if let Some(arrival) = arrival(n * 20) {
+                mixer.hear(Duration::from_millis(arrival), b"anna", &message);
+            }
+        }
+        mixer.play(Duration::from_secs_f64(said.seconds())).unwrap();
+        mixer.finish().unwrap();
+        let late = lateness(said, &heard.lock().unwrap());
+        let clip = load(&path).unwrap().clip;
+        std::fs::remove_file(&path).unwrap();
+        (late, clip)
+    }
+
+    /// Whether every sample is there, from the first word on.
+    fn is_in(said: &Clip, recorded: &Clip) -> bool {
+        let start = |clip: &Clip| clip.samples.iter().position(|sample| *sample != 0.0).unwrap();
+        recorded.samples[start(recorded)..] == said.samples[start(said)..]
+    }
+
+    /// F-53: after a stall of the listener, the speaker or the server a group call is heard as soon after it was said as before; its
+    /// recording has all of it, and nothing of it later.
+    #[test]
+    fn f_53_a_group_call_is_no_later_after_a_stall() {
+        let said = speech(SAMPLE_RATE, 10);
+        for stall in [1500, 5000_u64] {
+            let held_up = |spoken: u64| {
+                Some(if (3000..3000 + stall).contains(&spoken) { 3000 + stall } else { spoken })
+            };
+            for (what, away) in [("server", 0..0), ("listener", 3000..3000 + stall)] {
+                let (late, recorded) = call(&said, away, held_up);
+                assert!((0.0..0.15).contains(&late), "{what}, {stall} ms: {late} s");
+                assert!(is_in(&said, &recorded), "{what}, {stall} ms");
+            }
+            // Of a speaker with a microphone nothing comes for that time: the recording has a gap there, and no more.
+            let microphone = |spoken: u64| (!(3000..3000 + stall).contains(&spoken)).then_some(spoken);
+            let (late, recorded) = call(&said, 0..0, microphone);
+            assert!((0.0..0.15).contains(&late), "speaker, {stall} ms: {late} s");
+            let mut expected = said.clone();
+            let gap = 44_100 * (3000 - 20) / 1000..44_100 * (3000 + stall as usize - 20) / 1000;
+            expected.samples[gap].fill(0.0);
+            assert!(is_in(&expected, &recorded), "speaker, {stall} ms");
+        }
+    }
+
+    /// F-53: a speaker whose clock runs apart is recorded where it was said all the same.
+    #[test]
+    fn f_53_a_recording_follows_a_clock_that_runs_apart() {
+        for parts in [-200, 200_i64] {
+            // Two parts in a hundred, for 15 seconds: 300 ms in the end.
+            let said = speech(SAMPLE_RATE, 15);
+            let arrival = |spoken: u64| Some((spoken as i64 - spoken as i64 * parts / 10_000) as u64);
+            let (_, recorded) = call(&said, 0..0, arrival);
+            let expected = 15.0 * (1.0 - parts as f64 / 10_000.0);
+            assert!((recorded.seconds() - expected).abs() < 0.2, "{parts}: {}", recorded.seconds());
+        }
     }
 }

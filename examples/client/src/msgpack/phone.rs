@@ -302,6 +302,7 @@ impl Phone {
         let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
         loop {
             let due = if player.is_some() { start + pacer.due() } else { far() };
+            let playing = mixer.due().map_or_else(far, |due| start + due);
             tokio::select! {
                 news = self.news() => match news? {
                     News::CallData { sender, samples } => {
@@ -332,6 +333,7 @@ impl Phone {
                         None => player = None,
                     }
                 }
+                () = sleep_until(playing) => mixer.play(start.elapsed())?,
                 () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
                 _ = meter.tick() => {
                     mixer.advance(start.elapsed())?;

@@ -270,7 +270,7 @@ impl Phone {
             path
         });
         let mut recorder =
-            Recorder::new(record.as_deref(), self.options.record_as, self.options.device, shape)?;
+            Recorder::live(record.as_deref(), self.options.record_as, self.options.device, shape)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
@@ -335,13 +335,14 @@ impl Phone {
         let (mut out_peak, mut in_peak) = (0.0_f64, 0.0_f64);
         loop {
             let due = if player.is_some() { start + pacer.due() } else { far };
+            let playing = recorder.due().map_or(far, |due| start + due);
             tokio::select! {
                 turn = self.connection.next() => {
                     let Some(turn) = turn else { return Err(self.lost("in a call")) };
                     match turn.result {
                         Ok(Some(ClientEvent::Data { samples })) => {
                             tap.heard(samples);
-                            in_peak = in_peak.max(recorder.hear(samples)?);
+                            in_peak = in_peak.max(recorder.hear(start.elapsed(), samples)?);
                         }
                         Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
                             return Ok(End::Dropped(text(optional)));
@@ -366,6 +367,7 @@ impl Phone {
                         None => player = None,
                     }
                 }
+                () = sleep_until(playing) => recorder.advance(start.elapsed())?,
                 () = sleep_until(end.unwrap_or(far)) => {
                     self.tell(ClientCommand::Drop { optional: b"" })?;
                     return Ok(End::TimeIsUp);

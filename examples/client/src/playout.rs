@@ -1,0 +1,102 @@
+//! What others say, on the machine's loudspeaker: as soon as the network allows, whoever stood still before.
+
+use crate::device::Loudspeaker;
+use crate::error::Error;
+use core::time::Duration;
+use voxwire_audio::{Pacer, PcmMixer};
+
+type Sink = Box<dyn FnMut(&[f32]) -> Result<(), Error> + Send>;
+
+/// Plays voices of raw samples, each held back for as long as its messages vary, and faster or slower where that is needed.
+pub(crate) struct Playout {
+    mixer: PcmMixer,
+    channels: usize,
+    pacer: Pacer,
+    sink: Sink,
+}
+
+/// Who stood still for longer does not play what was due meanwhile.
+const STOOD_STILL: Duration = Duration::from_millis(200);
+
+impl Playout {
+    /// On the machine's loudspeaker.
+    pub(crate) fn open(rate: u32, channels: u16) -> Result<Self, Error> {
+        let mut loudspeaker = Loudspeaker::open(rate, channels)?;
+        Ok(Self::new(rate, channels, Box::new(move |samples| Ok(loudspeaker.write(samples)?))))
+    }
+
+    /// Wherever `sink` puts it.
+    pub(crate) fn new(rate: u32, channels: u16, sink: Sink) -> Self {
+        let mixer = PcmMixer::new(rate, channels);
+        Self { mixer, channels: channels.max(1).into(), pacer: Pacer::new(rate), sink }
+    }
+
+    /// A message of somebody's has come in; times count from the beginning of the call.
+    pub(crate) fn hear(&mut self, now: Duration, who: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
+        if !self.mixer.hear(now, who, samples) {
+            tracing::debug!("too many voices at once: one is not heard");
+        }
+    }
+
+    /// When there is something to play next.
+    pub(crate) fn due(&self) -> Duration {
+        self.pacer.due()
+    }
+
+    /// Plays what is due.
+    pub(crate) fn advance(&mut self, now: Duration) -> Result<(), Error> {
+        let frames = self.mixer.frame_samples() / self.channels;
+        if now > self.pacer.due() + STOOD_STILL {
+            while self.pacer.due() <= now {
+                self.pacer.sent(frames);
+            }
+        }
+        while self.pacer.due() <= now {
+            self.pacer.sent(frames);
+            (self.sink)(self.mixer.render(now))?;
+        }
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for Playout {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Playout").field("mixer", &self.mixer).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use voxwire_audio::{Clip, SPEECH, compare, read, resample};
+
+    /// A playout, and what it plays.
+    pub(crate) fn listening(rate: u32) -> (Playout, Arc<Mutex<Vec<f64>>>) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let kept = heard.clone();
+        let keep = move |samples: &[f32]| {
+            kept.lock().unwrap().extend(samples.iter().map(|sample| f64::from(*sample)));
+            Ok(())
+        };
+        (Playout::new(rate, 1, Box::new(keep)), heard)
+    }
+
+    /// Speech of so many seconds, in whole samples of 16 bits.
+    pub(crate) fn speech(rate: u32, seconds: usize) -> Clip {
+        let clip = resample(&read(SPEECH).unwrap().clip.mono(), rate).unwrap();
+        let samples = clip.samples.iter().cycle().take(seconds * rate as usize);
+        Clip { samples: samples.map(|sample| (sample * 16_384.0).round() / 32_768.0).collect(), ..clip }
+    }
+
+    /// How late the end of what was said is heard, in seconds: it was said with the last sample that was heard.
+    pub(crate) fn lateness(said: &Clip, heard: &[f64]) -> f64 {
+        let rate = said.rate as usize;
+        let tail = |samples: &[f64], from: usize, to: usize| Clip {
+            samples: samples[samples.len() - from..samples.len() - to].to_vec(),
+            ..said.clone()
+        };
+        let found = compare(&tail(&said.samples, 2 * rate, rate), &tail(heard, 3 * rate, 0)).unwrap();
+        found.offset as f64 / f64::from(said.rate) - 1.0
+    }
+}
