@@ -276,7 +276,7 @@ impl JitterBuffer {
         match self.level - aim {
             more if more > 3.5 => Pace::MuchFaster,
             more if more > 1.0 => Pace::Faster,
-            more if more < -0.5 => Pace::Slower,
+            more if more < -1.0 => Pace::Slower,
             _ => Pace::Even,
         }
     }

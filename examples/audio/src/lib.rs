@@ -32,7 +32,8 @@ pub use {
     follow::{AdaptiveResampler, ClockFollower, FollowState},
     jitter::{JitterBuffer, JitterStats, Pace, Pull},
     opus::{
-        OPUS_RATE, VoiceDecoder, VoiceEncoder, VoiceSettings, packet_samples, voice_decoder, voice_encoder,
+        OPUS_RATE, VoiceDecoder, VoiceEncoder, VoiceSettings, packet_samples, through_codec, voice_decoder,
+        voice_encoder,
     },
     pace::Pacer,
     pcm::{SampleFormat, SampleOrder, decode, decode_into, encode},

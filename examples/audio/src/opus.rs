@@ -1,6 +1,6 @@
 //! Opus behind two small traits: in pure Rust by default, libopus with the feature `libopus`.
 
-use crate::Error;
+use crate::{Clip, Error, resample};
 use core::time::Duration;
 
 /// Frames per second of everything here: Opus' own.
@@ -92,6 +92,28 @@ pub fn voice_decoder(channels: u16) -> Result<Box<dyn VoiceDecoder>, Error> {
     return reference::decoder(channels);
     #[cfg(not(feature = "libopus"))]
     pure::decoder(channels)
+}
+
+/// What Opus makes of a recording, without a network: encoded with `settings`, frame by frame, and decoded at once. In mono; it begins
+/// as much later as the codec needs, and fills its last frame up.
+///
+/// # Errors
+/// The codec's own.
+pub fn through_codec(clip: &Clip, settings: VoiceSettings) -> Result<Clip, Error> {
+    let (mut encoder, mut decoder) = (voice_encoder(settings)?, voice_decoder(settings.channels)?);
+    let channels = usize::from(settings.channels);
+    let (mut packet, mut heard) = (Vec::new(), Clip::empty(OPUS_RATE, settings.channels));
+    let mut samples = vec![0.0; settings.samples() * channels];
+    for frame in resample(&clip.mono(), OPUS_RATE)?.samples.chunks(settings.samples()) {
+        samples.fill(0.0);
+        for (to, from) in samples.chunks_exact_mut(channels).zip(frame) {
+            to.fill(*from as f32);
+        }
+        encoder.encode(&samples, &mut packet)?;
+        decoder.decode(&packet, &mut samples)?;
+        heard.samples.extend(samples.iter().map(|sample| f64::from(*sample)));
+    }
+    Ok(heard.mono())
 }
 
 fn check_channels(channels: u16) -> Result<(), Error> {
@@ -266,9 +288,9 @@ fn carries_fec(packet: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{SPEECH, compare, read, resample};
+    use crate::{SPEECH, compare, read};
 
-    fn speech() -> crate::Clip {
+    fn speech() -> Clip {
         resample(&read(SPEECH).unwrap().clip.mono(), OPUS_RATE).unwrap()
     }
 
@@ -278,8 +300,8 @@ mod tests {
         encoder: &mut dyn VoiceEncoder,
         decoder: &mut dyn VoiceDecoder,
         nth: usize,
-    ) -> (crate::Clip, usize, usize) {
-        let (mut heard, mut recovered, mut bytes) = (crate::Clip::empty(OPUS_RATE, 1), 0, 0);
+    ) -> (Clip, usize, usize) {
+        let (mut heard, mut recovered, mut bytes) = (Clip::empty(OPUS_RATE, 1), 0, 0);
         let mut packets = Vec::new();
         for frame in speech().samples.chunks_exact(settings.samples()) {
             let frame: Vec<f32> = frame.iter().map(|sample| *sample as f32).collect();
@@ -355,7 +377,7 @@ mod tests {
         let settings =
             VoiceSettings { channels: 2, bitrate: 96_000, expected_loss: 0, ..VoiceSettings::DEFAULT };
         let (mut encoder, mut decoder) = (voice_encoder(settings).unwrap(), voice_decoder(2).unwrap());
-        let left = crate::Clip::tone(OPUS_RATE, 1, 440.0, 1.0);
+        let left = Clip::tone(OPUS_RATE, 1, 440.0, 1.0);
         let (mut packet, mut samples, mut heard) = (Vec::new(), vec![0.0; 1920], Vec::new());
         for frame in left.samples.chunks_exact(960) {
             // The right one is silent.

@@ -276,7 +276,7 @@ mod tests {
     fn call(Call { rate, seconds, ppm, message, delay, away, said }: Call<'_>, keep: bool) -> Heard {
         let mut mixer = PcmMixer::new(rate, 1);
         let (clock, frame) = (f64::from(rate) * (1.0 + ppm / 1e6), mixer.frame_samples());
-        let (mut heard, mut sent, mut stream, mut before) = (Heard::default(), 0_u64, 0.0_f64, None);
+        let (mut heard, mut sent, mut stream, mut before) = (Heard::default(), 0_u64, 0.0_f64, None::<f32>);
         let round = frame as f64 / f64::from(rate);
         for now in (0..(seconds / round) as u64).map(|n| n as f64 * round) {
             loop {
@@ -299,7 +299,7 @@ mod tests {
             let samples = mixer.render(Duration::from_secs_f64(now));
             for &sample in samples {
                 if let Some(before) = before.replace(sample) {
-                    heard.steepest = heard.steepest.max((sample - before as f32).abs());
+                    heard.steepest = heard.steepest.max((sample - before).abs());
                 }
             }
             if keep {
@@ -371,10 +371,12 @@ mod tests {
     /// F-53: after a stall of the network or of the listener, of any length, the delay is back within two seconds, and nothing clicks.
     #[test]
     fn the_delay_is_back_within_two_seconds_of_any_stall() {
-        for (rate, message) in [(44_100, 441), (44_100, 4410), (16_000, 320), (48_000, 960)] {
+        for (rate, message) in [(44_100, 441), (44_100, 4410), (16_000, 320)] {
             let (tone, clip) = (tone(rate), speech(rate));
             let speech = |n: u64| clip.samples[n as usize % clip.samples.len()] as f32;
-            for stall in [0.2, 0.5, 1.0, 1.5, 3.0, 5.0] {
+            // All of them where messages are short; where they are long, the shortest and the longest.
+            let all = if message == 441 { &[0.2, 0.5, 1.0, 1.5, 3.0, 5.0][..] } else { &[0.2, 5.0] };
+            for &stall in all {
                 let network = |spoken: f64| {
                     if (10.0..10.0 + stall).contains(&spoken) { 10.0 + stall - spoken } else { 0.0 }
                 };
@@ -429,7 +431,7 @@ mod tests {
     /// F-53: clocks that run 500 millionths apart are followed for hours, without a lost frame or a click.
     #[test]
     fn clocks_that_run_apart_are_followed_for_hours() {
-        let seconds = if cfg!(debug_assertions) { 1200.0 } else { 7200.0 };
+        let seconds = if cfg!(debug_assertions) { 600.0 } else { 7200.0 };
         for (rate, message) in [(44_100, 441), (16_000, 320)] {
             for ppm in [-500.0, 500.0] {
                 let said = tone(rate);

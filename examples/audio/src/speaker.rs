@@ -351,47 +351,104 @@ mod tests {
     use super::*;
     use crate::{Clip, OPUS_RATE, SPEECH, VoiceSettings, compare, read, resample, voice_encoder};
 
-    #[test]
-    fn d_18_speech_is_heard_through_loss_and_jitter() {
+    /// Speech through Opus and a network that loses one packet in `loses`, if any, and delays each by `delay` and up to `jitter`
+    /// milliseconds: what was said, what the codec alone makes of it, what is heard, and what became of it.
+    fn carried(
+        settings: VoiceSettings,
+        loses: Option<u64>,
+        delay: u64,
+        jitter: u64,
+        seed: u64,
+    ) -> (Clip, Clip, Clip, SpeakerFigures) {
         let speech = resample(&read(SPEECH).unwrap().clip.mono(), OPUS_RATE).unwrap();
-        let mut encoder = voice_encoder(VoiceSettings::DEFAULT).unwrap();
-        let mut random = 7_u64;
+        let (mut encoder, mut decoder) =
+            (voice_encoder(settings).unwrap(), voice_decoder(settings.channels).unwrap());
+        let mut random = seed;
         let mut next = || {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             random >> 33
         };
-        let mut arrivals = Vec::new();
-        let frames = speech.samples.chunks_exact(960);
-        let count = frames.len();
-        for (n, frame) in (0_u32..).zip(frames) {
-            let frame: Vec<f32> = frame.iter().map(|sample| *sample as f32).collect();
+        let frame = settings.frame.as_millis() as u64;
+        let channels = usize::from(settings.channels);
+        let (mut arrivals, mut codec) = (Vec::new(), Clip::empty(OPUS_RATE, settings.channels));
+        let mut samples = vec![0.0; settings.samples() * channels];
+        let chunks = speech.samples.chunks(settings.samples());
+        let count = chunks.len() as u64;
+        for (n, chunk) in (0..).zip(chunks) {
+            samples.fill(0.0);
+            for (to, from) in samples.chunks_exact_mut(channels).zip(chunk) {
+                to.fill(*from as f32);
+            }
             let mut packet = Vec::new();
-            encoder.encode(&frame, &mut packet).unwrap();
-            // 5 % are lost, the rest up to 30 ms late.
-            if next() % 20 != 0 {
-                arrivals.push((u64::from(n) * 20 + next() % 30, n, packet));
+            encoder.encode(&samples, &mut packet).unwrap();
+            decoder.decode(&packet, &mut samples).unwrap();
+            codec.samples.extend(samples.iter().map(|sample| f64::from(*sample)));
+            if loses.is_none_or(|loses| !next().is_multiple_of(loses)) {
+                arrivals.push((u64::from(n) * frame + delay + next() % (jitter + 1), n, packet));
             }
         }
         arrivals.sort();
         let mut arrivals = arrivals.into_iter().peekable();
-        let mut speaker = Speaker::new(Duration::from_millis(20), 1).unwrap();
-        let mut heard = Clip::empty(OPUS_RATE, 1);
-        let mut started = false;
-        for now in (0..count as u64 * 20 + 500).step_by(20) {
+        let mut speaker = Speaker::new(settings.frame, settings.channels).unwrap();
+        let (mut heard, mut started) = (Clip::empty(OPUS_RATE, settings.channels), false);
+        for now in (0..count * frame + 600).step_by(frame as usize) {
             while let Some((at, n, packet)) = arrivals.next_if(|(at, ..)| *at <= now) {
-                speaker.insert(Duration::from_millis(at), n, &packet, !started, n as usize == count - 1);
+                speaker.insert(Duration::from_millis(at), n, &packet, !started, u64::from(n) == count - 1);
                 started = true;
             }
             match speaker.render(Duration::from_millis(now)) {
                 Some(samples) => heard.samples.extend(samples.iter().map(|sample| f64::from(*sample))),
-                None => heard.samples.extend([0.0; 960]),
+                None => heard.samples.extend(core::iter::repeat_n(0.0, samples.len())),
             }
         }
         let figures = speaker.figures();
-        let comparison = compare(&speech, &heard).unwrap();
-        assert!(comparison.present > 0.7, "{comparison:?} {figures:?}");
-        assert!(figures.recovered > 5, "{figures:?}");
-        assert_eq!(figures.invalid, 0);
+        assert_eq!((figures.invalid, figures.jitter.overflow), (0, 0), "{figures:?}");
+        (speech, codec.mono(), heard.mono(), figures)
+    }
+
+    /// F-57, C-14: without loss every frame is heard, from the first word to the last, and nothing but the codec changes it; the first
+    /// one within a frame of the delay aimed at.
+    #[test]
+    fn c_14_without_loss_only_the_codec_is_heard() {
+        let stereo =
+            VoiceSettings { channels: 2, bitrate: 96_000, expected_loss: 0, ..VoiceSettings::DEFAULT };
+        for usual in [VoiceSettings::DEFAULT, stereo] {
+            for (frame, delay, jitter) in
+                [(10, 0, 0), (10, 7, 10), (20, 0, 0), (20, 13, 10), (40, 0, 20), (60, 7, 0)]
+            {
+                let settings = VoiceSettings { frame: Duration::from_millis(frame), ..usual };
+                let (speech, codec, heard, figures) = carried(settings, None, delay, jitter, 7);
+                let alone = compare(&speech, &codec).unwrap();
+                let found = compare(&codec, &heard).unwrap();
+                let about = format!("{settings:?}, {delay} ms + {jitter}: {found:?} {figures:?}");
+                assert_eq!((found.present, found.missing), (1.0, 0), "{about}");
+                let snr = compare(&speech, &heard).unwrap().snr_db;
+                assert!(snr > alone.snr_db - 0.5, "{about}: {snr} dB of {}", alone.snr_db);
+                // It began with the round that was nearest to the delay aimed at.
+                let began = Duration::from_secs_f64(found.offset as f64 / 48_000.0);
+                let since = began - Duration::from_millis(delay);
+                let target = figures.jitter.target;
+                assert!(
+                    since + settings.frame > target && since < target + settings.frame * 5 / 4,
+                    "{about}: {since:?}"
+                );
+            }
+        }
+    }
+
+    /// F-57, C-14, D-18: with 5 % loss 95 % of the frames are heard, whatever the jitter.
+    #[test]
+    fn c_14_with_five_percent_loss_nearly_all_is_heard() {
+        for seed in 1..=4 {
+            for (frame, jitter) in [(20, 0), (20, 30), (10, 10)] {
+                let settings =
+                    VoiceSettings { frame: Duration::from_millis(frame), ..VoiceSettings::DEFAULT };
+                let (_, codec, heard, figures) = carried(settings, Some(20), 0, jitter, seed);
+                let found = compare(&codec, &heard).unwrap();
+                assert!(found.present >= 0.95, "{seed}, {frame} ms, {jitter}: {found:?} {figures:?}");
+                assert!(figures.recovered > 5, "{figures:?}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::retry::again;
 use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use core::time::Duration;
-pub(crate) use phone::{Heard, Options, Phone, Summary};
+pub(crate) use phone::{Heard, Options, Phone, Summary, voice_settings};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]

@@ -4,7 +4,10 @@ mod kit;
 
 use kit::{Client, Server, temporary};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use voxwire_audio::{SPEECH, SampleFormat, compare, load, read, resample, save_wav};
+use std::time::Duration;
+use voxwire_audio::{
+    SPEECH, SampleFormat, VoiceSettings, compare, load, read, resample, save_wav, through_codec,
+};
 use voxwire_server::{Profile, Protocol};
 
 #[test]
@@ -28,8 +31,10 @@ fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
     assert_eq!(code, Some(0));
     assert!(bob.contains("heard \"alice\": 198 frames, 0 lost"), "{bob}");
     assert!(!carol.contains("heard"), "{carol}");
-    let likeness = compare(&speech, &load(&bob_wav).unwrap().clip).unwrap();
-    assert!(likeness.present > 0.75, "{likeness:?}");
+    // What the codec alone makes of it, but for what comes too late where the machine is busy.
+    let voice = VoiceSettings { frame: Duration::from_millis(40), ..VoiceSettings::DEFAULT };
+    let likeness = compare(&through_codec(&speech, voice).unwrap(), &load(&bob_wav).unwrap().clip).unwrap();
+    assert!(likeness.present > 0.9, "{likeness:?}");
     assert!(compare(&speech, &load(&carol_wav).unwrap().clip).is_err(), "carol's recording is silent");
 }
 
@@ -264,7 +269,7 @@ fn f_22_after_a_restart_of_the_server_udp_is_not_called_blocked() {
     drop(server);
     let _again = Server::with(Protocol::Dissonance, |config| config.dissonance.port = port);
     bob.until("joined");
-    std::thread::park_timeout(std::time::Duration::from_secs(5));
+    std::thread::park_timeout(Duration::from_secs(5));
     bob.signal("-INT");
     let (code, out, _) = bob.end();
     assert!(code == Some(0) && !out.contains("blocked"), "{out}");

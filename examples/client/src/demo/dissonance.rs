@@ -1,7 +1,7 @@
 //! Dissonance's part of the demonstration: three players, two rooms, and one who speaks to another directly.
 
 use super::proxy::{Impairment, LanesProxy};
-use super::{Outcome, draw};
+use super::{Outcome, draw, judge_opus};
 use crate::dissonance::{Heard, Options, Seat, Summary};
 use crate::error::{Error, failed};
 use crate::link::Link;
@@ -10,7 +10,7 @@ use crate::sound::Source;
 use core::time::Duration;
 use std::path::Path;
 use tokio::time::Instant;
-use voxwire_audio::{Clip, SampleFormat, compare, load, resample, save_wav};
+use voxwire_audio::{Clip, SampleFormat, VoiceSettings, load, resample, save_wav};
 use voxwire_server::{Config, Protocol, Wanted};
 
 /// Who says what to whom, and who is to hear it.
@@ -139,8 +139,8 @@ fn judge(
     };
     let recorded = load(recording).map(|loaded| loaded.clip);
     let silence = Clip::empty(voice.rate, 1);
-    let comparison = match &recorded {
-        Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
+    let judged = match &recorded {
+        Ok(recorded) => judge_opus(voice, recorded, VoiceSettings::DEFAULT, loss, &heard.figures),
         Err(error) => Err(error.to_string()),
     };
     draw(out, part.label, part.name, part.heard_by, voice, recorded.as_ref().unwrap_or(&silence))?;
@@ -156,7 +156,7 @@ fn judge(
         // Opus over a network that loses packets: the words, not the samples.
         passed: said > 0
             && frames as f64 >= said as f64 * (1.0 - 2.0 * loss).min(0.99)
-            && comparison.as_ref().is_ok_and(|comparison| comparison.present > 0.6 - 1.5 * loss),
-        comparison,
+            && judged.as_ref().is_ok_and(|(_, passed)| *passed),
+        comparison: judged.map(|(comparison, _)| comparison),
     })
 }

@@ -1,15 +1,15 @@
 //! opcode's part of the demonstration: alice calls bob, both speak at once; straight, and then carried by the server.
 
-use super::{Outcome, draw};
+use super::{Outcome, draw, judge_opus};
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::opcode::{Heard, Options, Phone, Summary};
+use crate::opcode::{Heard, Options, Phone, Summary, voice_settings};
 use crate::report::Report;
 use crate::sound::Source;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::path::Path;
-use voxwire_audio::{Clip, OPUS_RATE, SampleFormat, compare, load, resample, save_wav};
+use voxwire_audio::{Clip, OPUS_RATE, SampleFormat, load, resample, save_wav};
 use voxwire_server::{Config, Protocol, Wanted};
 
 /// How long bob goes on behind his last word: alice's may be longer.
@@ -85,8 +85,9 @@ fn judge(
     let pairs = heard.packets.iter().zip(&said.said);
     let latencies = pairs.map(|(heard, said)| heard.saturating_duration_since(*said)).collect();
     let recorded = load(recording).map(|loaded| loaded.clip);
-    let comparison = match &recorded {
-        Ok(recorded) => compare(voice, recorded).map_err(|error| error.to_string()),
+    let settings = voice_settings(Options::listener(String::new()).bitrate);
+    let judged = match &recorded {
+        Ok(recorded) => judge_opus(voice, recorded, settings, 0.0, &heard.figures),
         Err(error) => Err(error.to_string()),
     };
     let silence = Clip::empty(voice.rate, 1);
@@ -100,7 +101,7 @@ fn judge(
         latencies,
         stalls: heard.figures.jitter.starved,
         // Nothing is lost on a stream, but for what is on its way at the end.
-        passed: got + 10 >= sent && comparison.as_ref().is_ok_and(|comparison| comparison.present > 0.8),
-        comparison,
+        passed: got + 10 >= sent && judged.as_ref().is_ok_and(|(_, passed)| *passed),
+        comparison: judged.map(|(comparison, _)| comparison),
     })
 }

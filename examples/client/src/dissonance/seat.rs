@@ -445,13 +445,18 @@ impl Seat {
         // As Dissonance plays them: while a voice speaks, those of a lower priority are silent.
         let speaking = self.voices.values().filter(|voice| voice.speaks && voice.volume > 0.0);
         let highest = speaking.map(|voice| voice.priority).max().unwrap_or_default();
+        let mut voices = 0;
         for voice in self.voices.values_mut() {
             let gain = if voice.priority < highest { 0.0 } else { voice.volume };
             mix_into(&mut mix, &voice.rendered[..TICK_SAMPLES], [voice.gain, gain]);
+            // One alone, and no louder, is played as it came.
+            voices += if gain.max(voice.gain) > 1.0 { 2 } else { u32::from(voice.speaks) };
             voice.gain = gain;
             voice.rendered.drain(..TICK_SAMPLES);
         }
-        limit(&mut mix);
+        if voices > 1 {
+            limit(&mut mix);
+        }
         self.levels.1 =
             mix.iter().fold(self.levels.1 * 0.9, |peak, sample| peak.max(f64::from(sample.abs())));
         if let Some(recorder) = self.recorder.as_mut().filter(|_| self.joined.is_some()) {

@@ -81,6 +81,12 @@ const FRAME_SAMPLES: usize = 960;
 const CHANNELS: u16 = 2;
 const SHAPE: Shape =
     Shape { rate: OPUS_RATE, channels: CHANNELS, format: SampleFormat::I16, order: SampleOrder::Little };
+
+/// How a call is encoded.
+pub(crate) const fn voice_settings(bitrate: u32) -> VoiceSettings {
+    VoiceSettings { frame: FRAME, channels: CHANNELS, bitrate, expected_loss: 0 }
+}
+
 /// How long what has come in before the end of a call may be played behind it.
 const REST: Duration = Duration::from_secs(1);
 /// How long the port of a call that was given up stays open.
@@ -282,12 +288,7 @@ impl Phone {
         calling: bool,
         refuse: bool,
     ) -> Result<Summary, Error> {
-        let settings = VoiceSettings {
-            frame: FRAME,
-            channels: CHANNELS,
-            bitrate: self.options.bitrate,
-            expected_loss: 0,
-        };
+        let settings = voice_settings(self.options.bitrate);
         let mut round = Round {
             asked,
             lines: BTreeMap::new(),
@@ -543,18 +544,24 @@ impl Round {
     fn render(&mut self) -> Result<(), Error> {
         let now = self.started.elapsed();
         let mut mix = [0.0_f32; FRAME_SAMPLES * CHANNELS as usize];
+        let mut voices = 0;
         for line in self.lines.values_mut() {
             if let Some(samples) = line.speaker.render(now) {
                 mix_into(&mut mix, samples, [1.0; 2]);
+                voices += 1;
             }
         }
         self.rest.retain_mut(|(speaker, ended)| {
             if let Some(samples) = speaker.render(now) {
                 mix_into(&mut mix, samples, [1.0; 2]);
+                voices += 1;
             }
             !speaker.figures().jitter.stored.is_zero() && ended.elapsed() < REST
         });
-        limit(&mut mix);
+        // One alone is played as it came.
+        if voices > 1 {
+            limit(&mut mix);
+        }
         let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
         self.levels.1 = (self.levels.1 * 0.9).max(peak(&samples));
         self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.hear_samples(&samples))
