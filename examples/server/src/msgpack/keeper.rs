@@ -9,7 +9,7 @@ use crate::config::{Config, Profile, Protocol};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use voxwire_core::{Instant, Message, PeerId, Session};
@@ -22,6 +22,8 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Jobs done in one transaction, and bytes of messages.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Copies of messages that are stored in one transaction; one message may have more. Some 20 ms.
+const COPIES: usize = 1000;
 /// Kept messages that are delivered at a time, in bytes; the next when those have arrived. One always may be.
 const DELIVERY: usize = 1024 * 1024;
 
@@ -151,10 +153,7 @@ impl Keeper {
         std::thread::Builder::new()
             .name("database check".into())
             .spawn(move || check_now_and_then(&reader, &ended, &watched.damaged, CHECKS))?;
-        let (undeleted, mail, drop_at) = Default::default();
-        let (bytes_of_writer, end_of_writer) = (bytes.clone(), end.clone());
-        let writer =
-            Writer { store, shared, bytes: bytes_of_writer, end: end_of_writer, undeleted, mail, drop_at };
+        let writer = Writer::new(store, shared, bytes.clone(), end.clone());
         threads
             .push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run(&waiting))?);
         Ok(Self { jobs, bytes, desk, threads: Arc::new(Mutex::new(threads)), end, checks })
@@ -273,6 +272,8 @@ struct Writer {
     end: Arc<OnceLock<Instant>>,
     undeleted: Undeleted,
     mail: Mail,
+    /// Messages to be kept.
+    keeps: VecDeque<Job>,
     /// When to look for messages that nobody has fetched for too long.
     drop_at: Instant,
 }
@@ -385,34 +386,16 @@ fn judge(check: rusqlite::Result<Option<String>>, damaged: &AtomicBool) {
 }
 
 impl Writer {
+    fn new(store: Store, shared: Arc<Shared>, bytes: Arc<AtomicUsize>, end: Arc<OnceLock<Instant>>) -> Self {
+        let (undeleted, mail, keeps, drop_at) = Default::default();
+        Self { store, shared, bytes, end, undeleted, mail, keeps, drop_at }
+    }
+
     fn run(mut self, jobs: &Receiver<Job>) {
-        loop {
+        let mut open = true;
+        while open || !self.keeps.is_empty() {
             self.drop_old();
-            let first = match self.mail.turns.is_empty() {
-                true => jobs.recv().map_err(|_| TryRecvError::Disconnected),
-                false => jobs.try_recv(),
-            };
-            let (mut len, mut batch, mut last) = (0, Vec::new(), false);
-            let mut next = match first {
-                Ok(job) => Some(job),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
-            };
-            while let Some(job) = next {
-                len = job.len().saturating_add(len);
-                last |= matches!(job, Job::Close);
-                match job {
-                    // Nothing is written for it.
-                    Job::Next { peer, username } => self.mail.add(peer, username, true),
-                    Job::Received { peer, username, messages }
-                        if messages.is_empty() && self.undeleted.of(&username).is_empty() =>
-                    {
-                        self.mail.add(peer, username, false);
-                    }
-                    job => batch.push(job),
-                }
-                next = if batch.len() < BATCH && len < BATCH_BYTES { jobs.try_recv().ok() } else { None };
-            }
+            let (batch, len) = self.next_batch(jobs, &mut open);
             match self.commit(batch) {
                 Ok(()) => {}
                 // It is so for all of them, and each would wait for it anew.
@@ -420,12 +403,54 @@ impl Writer {
                 Err((_, batch)) => self.commit_each(batch),
             }
             self.bytes.fetch_sub(len, Relaxed);
-            if last {
-                self.store.checkpoint();
-                return;
+            if open {
+                self.deliver_next();
             }
-            self.deliver_next();
         }
+        self.store.checkpoint();
+    }
+
+    /// What is done next in one transaction, and the bytes of messages in it. Messages to be kept come behind the other jobs, a few at a
+    /// time: so many of them that they take long hold up no log-in. No more jobs are awaited once it is not `open` any more.
+    fn next_batch(&mut self, jobs: &Receiver<Job>, open: &mut bool) -> (Vec<Job>, usize) {
+        let mut batch = Vec::new();
+        let idle = self.mail.turns.is_empty() && self.keeps.is_empty();
+        let mut next = match *open {
+            true if idle => {
+                let job = jobs.recv().ok();
+                *open = job.is_some();
+                job
+            }
+            true => jobs.try_recv().ok(),
+            false => None,
+        };
+        let mut taken = 0_usize;
+        while let Some(job) = next.take() {
+            match job {
+                Job::Close => *open = false,
+                job @ Job::Keep { .. } => self.keeps.push_back(job),
+                // Nothing is written for it.
+                Job::Next { peer, username } => self.mail.add(peer, username, true),
+                Job::Received { peer, username, messages }
+                    if messages.is_empty() && self.undeleted.of(&username).is_empty() =>
+                {
+                    self.mail.add(peer, username, false);
+                }
+                job => batch.push(job),
+            }
+            taken = taken.saturating_add(1);
+            if *open && taken < BATCH && self.keeps.len() < WAITING {
+                next = jobs.try_recv().ok();
+            }
+        }
+        let (mut len, mut copies) = (0_usize, 0_usize);
+        while len < BATCH_BYTES && copies < COPIES {
+            let Some(job) = self.keeps.pop_front() else { break };
+            len = len.saturating_add(job.len());
+            copies = copies.saturating_add(job.copies());
+            batch.push(job);
+        }
+        (batch, len)
     }
 
     /// One of `batch` may have spoiled it for all: messages to be kept most of all, where there is no room.
@@ -723,6 +748,14 @@ impl Job {
         }
     }
 
+    /// Copies of messages in it.
+    const fn copies(&self) -> usize {
+        match self {
+            Self::Keep { recipients, .. } => recipients.len(),
+            _ => 0,
+        }
+    }
+
     /// Which question it answers.
     const fn ticket(&self) -> Option<Ticket> {
         match self {
@@ -755,6 +788,25 @@ mod tests {
     use super::*;
     use crate::msgpack::store::Quotas;
     use std::sync::mpsc::channel;
+
+    /// A writer without a session.
+    fn writer(folder: &std::path::Path) -> Writer {
+        let (accounts, contacts, kept, kept_bytes) = (4, 2, 8, 400);
+        let quotas = Quotas { accounts, contacts, kept, kept_bytes, database: 1 << 30, age: Duration::ZERO };
+        let store = Store::open(folder, quotas).unwrap();
+        let shared = Arc::new(Shared {
+            clock: voxwire_core::Clock::start(),
+            damaged: AtomicBool::new(false),
+            hub: OnceLock::new(),
+            delivered: Mutex::default(),
+            wrong_passwords: 0.into(),
+            kept: 0.into(),
+            transactions: 0.into(),
+            forgotten: Mutex::default(),
+        });
+        let (bytes, end) = Default::default();
+        Writer::new(store, shared, bytes, end)
+    }
 
     /// F-37: the gauge `damaged` is set by the check that runs while the server does.
     #[test]
@@ -873,36 +925,57 @@ mod tests {
         assert_eq!((mail.turns.len(), mail.of.len()), (WAITING, WAITING));
     }
 
+    /// M-08: messages for many who are away hold no log-in up.
+    #[test]
+    fn log_ins_do_not_wait_behind_messages_that_are_kept() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-turns-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut writer = writer(&folder);
+        let (jobs, waiting) = sync_channel(WAITING);
+        let keep = |ticket, copies| Job::Keep {
+            ticket: Ticket(ticket),
+            sender: b"ann"[..].into(),
+            source: None,
+            recipients: vec![b"bob"[..].into(); copies],
+            body: vec![7; 10],
+        };
+        let admit = |ticket| Job::Admit {
+            ticket: Ticket(ticket),
+            peer: PeerId { slot: 1, generation: 0 },
+            username: b"ann"[..].into(),
+        };
+        let mut next = |open: &mut bool| {
+            let (batch, len) = writer.next_batch(&waiting, open);
+            (batch.iter().map(|job| job.ticket().unwrap().0).collect::<Vec<_>>(), len)
+        };
+        let mut open = true;
+        for job in [keep(1, 999), keep(2, 1), keep(3, 999), keep(4, 1), admit(5)] {
+            jobs.send(job).unwrap();
+        }
+        assert_eq!(next(&mut open), (vec![5, 1, 2], 20));
+        jobs.send(admit(6)).unwrap();
+        jobs.send(keep(7, 999)).unwrap();
+        assert_eq!(next(&mut open), (vec![6, 3, 4], 20));
+        // What waits when the server ends is done.
+        for job in [keep(8, 2), Job::Close, admit(9)] {
+            jobs.send(job).unwrap();
+        }
+        assert_eq!((next(&mut open), open), ((vec![7, 8], 20), false));
+        assert_eq!(next(&mut open).0.len(), 0);
+        drop(writer);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
     /// F-12: the name of a group that could not be deleted is free all the same.
     #[test]
     fn a_forgotten_group_that_could_not_be_deleted_can_be_made_again() {
         let folder = std::env::temp_dir().join(format!("voxwire-keeper-forgotten-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas {
-            accounts: 4,
-            contacts: 2,
-            kept: 8,
-            kept_bytes: 400,
-            database: 1 << 30,
-            age: Duration::ZERO,
-        };
-        let store = Store::open(&folder, quotas).unwrap();
+        let mut writer = writer(&folder);
         for name in [b"ann", b"bob"] {
-            store.register(name, "$argon2id$v=19$x$y").unwrap();
+            writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
         }
-        store.create_group(b"room", b"ann").unwrap();
-        let shared = Arc::new(Shared {
-            clock: voxwire_core::Clock::start(),
-            damaged: AtomicBool::new(false),
-            hub: OnceLock::new(),
-            delivered: Mutex::default(),
-            wrong_passwords: 0.into(),
-            kept: 0.into(),
-            transactions: 0.into(),
-            forgotten: Mutex::default(),
-        });
-        let (bytes, end, undeleted, mail, drop_at) = Default::default();
-        let mut writer = Writer { store, shared, bytes, end, undeleted, mail, drop_at };
+        writer.store.create_group(b"room", b"ann").unwrap();
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         let busy = rusqlite::Error::SqliteFailure(busy, None);
         let forget = Job::ForgetGroup { group_name: b"room"[..].into() };
