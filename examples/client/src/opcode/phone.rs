@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak, recording};
+use crate::sound::{Player, Ready, RecordAs, Recorder, Shape, Source, peak, recording};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -120,6 +120,8 @@ struct Round {
     started: Instant,
     /// The first call came up then.
     up: Option<Instant>,
+    /// What there is to say, at the rate of a call.
+    ready: Option<Ready>,
     player: Option<Player>,
     encoder: Box<dyn VoiceEncoder>,
     recorder: Option<Recorder>,
@@ -297,6 +299,8 @@ impl Phone {
             refuse,
             started: Instant::now(),
             up: None,
+            // Before the call is up: who waits for it then hears the first words in a burst, and has to catch up.
+            ready: self.options.source.as_ref().map(|source| source.at_rate(OPUS_RATE)).transpose()?,
             player: None,
             encoder: voice_encoder(settings)?,
             recorder: None,
@@ -374,7 +378,12 @@ impl Phone {
                 _ = hang_up.recv() => { round.summary.interrupted = true; return Ok(()) }
             };
             if let Some(happening) = happening {
+                let was_up = round.up.is_some();
                 self.happened(round, happening)?;
+                // What was due before there was a call is not said in a burst.
+                if !was_up && round.up.is_some() {
+                    ticks.reset_immediately();
+                }
             }
             let nobody = round.asked.is_empty() && round.lines.is_empty() && round.rest.is_empty();
             let over = round.up.is_some() || round.failure.is_some() || round.calling || round.refused;
@@ -412,8 +421,7 @@ impl Phone {
                 if round.up.is_none() {
                     round.up = Some(Instant::now());
                     round.summary.set_up = round.started.elapsed();
-                    round.player =
-                        self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+                    round.player = round.ready.as_ref().map(|ready| ready.player(SHAPE)).transpose()?;
                     self.calls += 1;
                     let record =
                         self.options.record.as_deref().map(|path| recording(path, self.calls)).transpose()?;
