@@ -193,6 +193,7 @@ fn server(mut script: Script<'_>) {
     let mut settings = if choice & 1 == 0 { Settings::DEFAULT } else { Settings::ORIGINAL };
     settings.keep = choice & 2 == 0;
     settings.max_own_groups = 2;
+    settings.unused = settings.lonely;
     settings.max_members = 2;
     settings.max_connections = 2;
     settings.limits.max_peers = 6;
@@ -295,7 +296,7 @@ fn server(mut script: Script<'_>) {
     for ticket in std::mem::take(&mut driver.tickets) {
         let _ = server.handle_command(driver.now, ServerCommand::Refuse { ticket, code: Code(515) });
     }
-    // Groups that nobody joined are looked at once a day, and stay as long as somebody is in their call.
+    // Groups that nobody used are looked at once a day, and stay as long as somebody is in their call.
     let day = Settings::DEFAULT.lonely;
     for _ in 0..2 {
         driver.now = driver.now.saturating_add(day);

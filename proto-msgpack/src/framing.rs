@@ -508,11 +508,12 @@ impl Framing {
     fn plain(&mut self, unread: &[u8], mut scan: Scan) -> Result<Progress, FrameError> {
         let found = scan.next(unread);
         let max = self.max_for(scan.is_voice_message());
-        // What its list announces counts, however much of it is there: the same in any pieces.
-        let reach = scan.announced.max(match found {
+        let reach = match found {
+            // What its list announces says it, however much of it is there: the same in any pieces.
+            _ if scan.announced > max as u64 => scan.announced,
             Found::Message(len) | Found::Lost(len) => len as u64,
             Found::Need(reach) => reach,
-        });
+        };
         if reach > max as u64 && self.entering {
             return Ok(self.wait());
         }

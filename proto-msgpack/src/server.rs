@@ -718,7 +718,7 @@ impl Session for Server {
             return None;
         }
         if let Some(peer) = self.turns.pop(now) {
-            self.ready.push_back(peer);
+            self.make_ready(peer);
             return None;
         }
         if let Some(peer) = self.receipts.pop(now) {

@@ -232,6 +232,47 @@ fn f_25_a_full_outbox_costs_no_request_its_turn() {
     assert_eq!(answers, 13);
 }
 
+/// F-25: a request that comes in while one before it waits for room does not bring that one's turn forward twice.
+#[test]
+fn f_25_a_turn_that_waits_for_room_is_one_turn() {
+    let mut settings = Settings::DEFAULT;
+    settings.limits.max_backlog = 2200;
+    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    hall.office(|_, office, _| office.silent = true);
+    let (peer, other) = (open(&mut hall, 9, [192, 0, 2, 1]), open(&mut hall, 10, [192, 0, 2, 2]));
+    feed(&mut hall, peer, &log_in());
+    let large =
+        request(&ClientMessage::Register { username: "eve".into(), password: (&[b'x'; 250][..]).into() });
+    assert!(feed(&mut hall, peer, &large).is_empty() && feed(&mut hall, peer, &large).is_empty());
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    hall.office(|server, _, now| {
+        // The outbox has no room for what is large, and some for what is small.
+        let nonsense = [&b"\xa7request\xa3fly"[..], &[0; 270]].concat();
+        let small = log_in();
+        let frame = |peer, bytes| Input::Frame { peer, lane: Lane::Reliable, bytes };
+        while !matches!(server.handle_input(now, frame(other, &nonsense)), Err(Violation::Backlog(_))) {}
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+        server.handle_command(now, refuse).unwrap();
+        let timeouts = |server: &mut voxwire_msgpack::Server, now| {
+            while server.poll_timeout().is_some_and(|at| at <= now) {
+                server.handle_timeout(now);
+            }
+        };
+        for second in 0..3 {
+            let now = now.saturating_add(Duration::from_secs(second));
+            timeouts(server, now);
+            assert!(server.take_deferred().is_none(), "there is no room");
+            assert_eq!(server.handle_input(now, frame(peer, &small)), Ok(None));
+        }
+        drain(server);
+        let now = now.saturating_add(Duration::from_secs(3));
+        timeouts(server, now);
+        let deferred = server.take_deferred().unwrap();
+        assert!(server.handle_input(now, Input::from(&deferred)).unwrap().is_some(), "it is in work");
+        assert!(server.take_deferred().is_none(), "and the next one waits for it");
+    });
+}
+
 /// F-25: what came in before the end of a stream is done, although nobody waits for the answers.
 #[test]
 fn f_25_what_was_sent_before_the_end_of_a_stream_is_done() {

@@ -24,6 +24,8 @@ pub(super) struct Waiting {
     bytes: usize,
     /// There are too many: reading pauses.
     pub(super) full: bool,
+    /// The turn of the next one has come.
+    ready: bool,
 }
 
 #[derive(Debug)]
@@ -130,7 +132,7 @@ impl Server {
     /// Sees to it that the next request of `peer` has its turn as soon as nothing is in the way.
     pub(super) fn arrange_turn(&mut self, now: Instant, peer: PeerId) {
         match self.peers.get(peer) {
-            Some(state) if state.waiting.is_none() && !state.queue.is_empty() => {
+            Some(state) if state.waiting.is_none() && !state.queue.is_empty() && !state.queue.ready => {
                 self.turns.set(peer, now.max(state.rests));
             }
             _ => self.turns.clear(peer),
@@ -158,6 +160,7 @@ impl Server {
             self.room(len).ok()?;
             self.ready.pop_front();
             let Some(state) = self.peers.get_mut(peer) else { continue };
+            state.queue.ready = false;
             let gone = state.gone;
             // Who connects anew for every few requests is no faster than who stays: its log-in takes the rate along.
             if gone.is_some_and(|since| state.rests > since.saturating_add(LEFT_BEHIND)) {
@@ -186,11 +189,19 @@ impl Server {
         None
     }
 
+    /// The turn of `peer` has come. It has one, however long it has to wait for room.
+    pub(super) fn make_ready(&mut self, peer: PeerId) {
+        if let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queue.ready) {
+            state.queue.ready = true;
+            self.ready.push_back(peer);
+        }
+    }
+
     /// The turn of `peer` is over.
     pub(super) fn turn_over(&mut self, now: Instant, peer: PeerId) {
         match self.peers.get(peer) {
             // Now, as long as nobody else can have its place.
-            Some(Peer { gone: Some(_), .. }) => self.ready.push_back(peer),
+            Some(Peer { gone: Some(_), .. }) => self.make_ready(peer),
             _ => self.arrange_turn(now, peer),
         }
     }
@@ -205,7 +216,7 @@ impl Server {
             state.queue.bytes = state.queue.bytes.saturating_sub(bytes.len());
         }
         self.ledger.give(from, before.saturating_sub(state.queue.counted()));
-        let Waiting { requests, bytes, full } = &mut state.queue;
+        let Waiting { requests, bytes, full, .. } = &mut state.queue;
         if *full && requests.len() < self.settings.max_waiting && *bytes < MAX_BYTES {
             *full = false;
             self.outbox.resume(peer);
@@ -229,7 +240,7 @@ impl Server {
             self.wait_no_longer(ticket);
         }
         self.turns.clear(peer);
-        self.ready.push_back(peer);
+        self.make_ready(peer);
         true
     }
 
