@@ -372,24 +372,24 @@ impl Registrar {
         }
     }
 
-    /// What pays for the messages of `peer` that are kept: an IPv4 address or the /48 of an IPv6 one, unless that stands for many people.
-    fn source(&self, server: &Server, peer: PeerId) -> Option<Box<[u8]>> {
-        let from = server.address(peer)?.ip().to_canonical();
-        if from.is_loopback() || self.proxies.contains(&from) {
-            return None;
-        }
-        Some(match from {
-            IpAddr::V4(v4) => v4.octets().into(),
-            IpAddr::V6(v6) => v6.octets()[..6].into(),
-        })
-    }
-
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
         let from = server.address(attempt.peer).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
         if let Some(refused) = self.desk.add(from, attempt) {
             refuse(server, now, refused.ticket, Code::REQUEST_OVER_LIMIT);
         }
     }
+}
+
+/// What pays for messages from an address that are kept: an IPv4 address or the /48 of an IPv6 one, unless it stands for many people.
+fn source(from: IpAddr, proxies: &[IpAddr]) -> Option<Box<[u8]>> {
+    let from = from.to_canonical();
+    if from.is_loopback() || proxies.contains(&from) {
+        return None;
+    }
+    Some(match from {
+        IpAddr::V4(v4) => v4.octets().into(),
+        IpAddr::V6(v6) => v6.octets()[..6].into(),
+    })
 }
 
 fn refuse(server: &mut Server, now: Instant, ticket: Ticket, code: Code) {
@@ -435,7 +435,9 @@ impl Handler<Server> for Registrar {
                     | ServerMessage::VoiceMsg { sender, .. } => server.key(sender).into(),
                     _ => return refuse(server, now, ticket, Code::REQUEST_INVALID),
                 };
-                let (mut body, source) = (Vec::new(), self.source(server, peer));
+                let from = server.address(peer).map(|from| from.ip());
+                let source = from.and_then(|from| source(from, &self.proxies));
+                let mut body = Vec::new();
                 // What came in as a message goes out as one.
                 match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
                     Ok(_) => {
@@ -514,6 +516,20 @@ impl Handler<Server> for Registrar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-06, F-07: who pays for kept messages.
+    #[test]
+    fn kept_messages_are_paid_by_networks_but_for_addresses_of_many() {
+        let proxies: Vec<IpAddr> = ["192.0.2.9", "2001:db8::9"].map(|it| it.parse().unwrap()).into();
+        let source = |from: &str| source(from.parse().unwrap(), &proxies);
+        for many in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "192.0.2.9", "::ffff:192.0.2.9", "2001:db8::9"] {
+            assert_eq!(source(many), None, "{many}");
+        }
+        assert_eq!(source("192.0.2.1").as_deref(), Some(&[192, 0, 2, 1][..]));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:ffff::7"));
+        assert_ne!(source("2001:db8:1::1"), source("2001:db8:2::1"));
+    }
 
     /// F-05: two stored names of one canonical form are not merged.
     #[test]
