@@ -272,6 +272,27 @@ impl Stream {
         }
     }
 
+    /// What was last seen of that, and since when there is any.
+    pub(crate) fn seen(&self) -> Option<(Instant, usize)> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.seen,
+            _ => None,
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "there is none")
+    )]
+    pub(crate) fn see(&mut self, sealed: Option<(Instant, usize)>) {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_mut().0.seen = sealed,
+            _ => {}
+        }
+    }
+
     /// What TLS may hold that it has been given and has not sent, where it holds anything; QUIC counts by itself.
     pub(crate) fn unsent(&self) -> usize {
         match self {

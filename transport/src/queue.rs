@@ -17,15 +17,10 @@ pub(crate) struct Queue {
     start: usize,
     /// The first one is no gap.
     frames: VecDeque<Frame>,
-    /// What has been taken out of the front so far: where the first frame is.
-    front: Spot,
-    /// Where the droppable frames are.
-    spots: VecDeque<Spot>,
-    gaps: Gaps,
+    /// Once something droppable has waited. On the heap, because most connections have nothing waiting.
+    drops: Option<Box<Drops>>,
     droppable: Waiting,
     reliable: Waiting,
-    /// What droppable frames may take where the session sets no budget.
-    backlog: usize,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
     /// Something waits that is not to wait twice.
@@ -53,6 +48,16 @@ impl Spot {
         self.frame = self.frame.saturating_add(frames);
         self.byte = self.byte.saturating_add(bytes as u64);
     }
+}
+
+/// What it takes to drop a frame that is behind others.
+#[derive(Debug, Default)]
+struct Drops {
+    /// What has been taken out of the front so far: where the first frame is.
+    front: Spot,
+    /// Where the droppable frames are.
+    spots: VecDeque<Spot>,
+    gaps: Gaps,
 }
 
 /// Where droppable frames were that have been dropped from behind others. All are before those that wait.
@@ -257,12 +262,9 @@ impl Queue {
             bytes: Vec::new(),
             start: 0,
             frames: VecDeque::new(),
-            front: Spot { frame: 0, byte: 0 },
-            spots: VecDeque::new(),
-            gaps: Gaps { first: Spot { frame: 0, byte: 0 }, frames: 0, bytes: 0 },
+            drops: None,
             droppable: Waiting { frames: 0, bytes: 0, max: backlog },
             reliable: Waiting { frames: 0, bytes: 0, max: reliable },
-            backlog,
             dropped: 0,
             once: false,
             #[cfg(test)]
@@ -270,9 +272,9 @@ impl Queue {
         }
     }
 
-    /// What droppable frames may take; 0 restores the default.
+    /// What droppable frames may take.
     pub(crate) const fn set_budget(&mut self, bytes: usize) {
-        self.droppable.max = if bytes == 0 { self.backlog } else { bytes };
+        self.droppable.max = bytes;
     }
 
     /// Bytes of reliable frames waiting, and how many may.
@@ -292,7 +294,8 @@ impl Queue {
             return self.bytes.capacity();
         }
         let frames = self.frames.capacity().saturating_mul(size_of::<Frame>());
-        let spots = self.spots.capacity().saturating_mul(size_of::<Spot>());
+        let spots = self.drops.as_ref().map_or(0, |drops| drops.spots.capacity());
+        let spots = spots.saturating_mul(size_of::<Spot>());
         self.bytes.capacity().saturating_add(frames).saturating_add(spots)
     }
 
@@ -362,7 +365,7 @@ impl Queue {
         if lane == Lane::Droppable {
             let mut spot = self.end();
             spot.byte = spot.byte.saturating_sub(len as u64);
-            self.spots.push_back(spot);
+            self.drops.get_or_insert_default().spots.push_back(spot);
         }
         self.frames.push_back(Frame::Own { lane, once, len });
         self.waiting(lane).add(len);
@@ -370,7 +373,7 @@ impl Queue {
 
     /// Behind all frames and bytes.
     fn end(&self) -> Spot {
-        let mut end = self.front;
+        let mut end = self.drops.as_ref().map_or_else(Spot::default, |drops| drops.front);
         end.advance(self.frames.len() as u64, self.bytes.len().saturating_sub(self.start));
         end
     }
@@ -415,9 +418,11 @@ impl Queue {
     /// All that waits, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.close_gaps();
-        (self.front, self.gaps) = (Spot::default(), Gaps::default());
         self.frames.clear();
-        self.spots.clear();
+        if let Some(Drops { front, spots, gaps }) = self.drops.as_deref_mut() {
+            spots.clear();
+            (*front, *gaps) = (Spot::default(), Gaps::default());
+        }
         self.give_back();
         self.once = false;
         for lane in [Lane::Reliable, Lane::Droppable] {
@@ -447,11 +452,14 @@ impl Queue {
             let (len, bytes) = (left.saturating_sub(batch.left), frame.own());
             batch.left = left;
             let popped = self.frames.pop_front();
-            self.front.advance(1, bytes);
+            let mut drops = self.drops.as_deref_mut();
+            if let Some(drops) = &mut drops {
+                drops.front.advance(1, bytes);
+            }
             match popped {
                 Some(Frame::Own { lane, once, .. }) => {
-                    if lane == Lane::Droppable {
-                        self.spots.pop_front();
+                    if let Some(drops) = drops.filter(|_| lane == Lane::Droppable) {
+                        drops.spots.pop_front();
                     }
                     self.waiting(lane).remove(len);
                     own = own.saturating_add(bytes);
@@ -463,7 +471,9 @@ impl Queue {
                     batch.held.push_back((own, frame));
                 }
                 Some(Frame::Gap { .. }) => {
-                    self.gaps.remove(bytes);
+                    if let Some(drops) = drops {
+                        drops.gaps.remove(bytes);
+                    }
                     let out = out.get_or_insert_with(|| buffer.take().map(|lend| lend()).unwrap_or_default());
                     out.extend_from_slice(self.bytes.get(from..end).unwrap_or(&[]));
                     from = end.saturating_add(bytes);
@@ -522,17 +532,18 @@ impl Queue {
         if !too_many(&self.droppable) {
             return;
         }
+        let Some(Drops { front, spots, gaps }) = self.drops.as_deref_mut() else { return };
         while too_many(&self.droppable) {
-            let Some(spot) = self.spots.pop_front() else { break };
-            let at = spot.frame.saturating_sub(self.front.frame);
-            let Some(frame) = usize::try_from(at).ok().and_then(|at| self.frames.get_mut(at)) else { break };
+            let Some(spot) = spots.pop_front() else { break };
+            let at = usize::try_from(spot.frame.saturating_sub(front.frame)).unwrap_or(usize::MAX);
+            let Some(frame) = self.frames.get_mut(at) else { break };
             let len = frame.own();
             *frame = Frame::Gap { len };
-            if self.gaps.frames == 0 {
-                self.gaps.first = spot;
+            if gaps.frames == 0 {
+                gaps.first = spot;
             }
-            self.gaps.frames = self.gaps.frames.saturating_add(1);
-            self.gaps.bytes = self.gaps.bytes.saturating_add(len);
+            gaps.frames = gaps.frames.saturating_add(1);
+            gaps.bytes = gaps.bytes.saturating_add(len);
             self.droppable.remove(len);
             self.dropped = self.dropped.saturating_add(1);
             #[cfg(test)]
@@ -544,9 +555,9 @@ impl Queue {
         self.skip_gaps();
         self.close_up();
         // Only where the gaps are most of what has to be gone through: no frame that is dropped pays for more than itself.
-        let gaps = self.gaps.frames.saturating_mul(size_of::<Frame>() as u64);
-        let gaps = gaps.saturating_add(self.gaps.bytes as u64);
-        if gaps > self.gaps.first.weight(self.end()) / 2 {
+        let (gaps, end) = (self.drops.as_ref().map_or_else(Gaps::default, |drops| drops.gaps), self.end());
+        let weight = gaps.frames.saturating_mul(size_of::<Frame>() as u64).saturating_add(gaps.bytes as u64);
+        if weight > gaps.first.weight(end) / 2 {
             self.close_gaps();
         }
         self.give_back();
@@ -557,37 +568,41 @@ impl Queue {
         if self.frames.capacity() > KEPT_FRAMES && self.frames.capacity() / 4 > self.frames.len() {
             self.frames.shrink_to(self.frames.len().saturating_mul(2));
         }
-        if self.spots.capacity() > KEPT_FRAMES && self.spots.capacity() / 4 > self.spots.len() {
-            self.spots.shrink_to(self.spots.len().saturating_mul(2));
+        if let Some(Drops { spots, .. }) = self.drops.as_deref_mut() {
+            if spots.capacity() > KEPT_FRAMES && spots.capacity() / 4 > spots.len() {
+                spots.shrink_to(spots.len().saturating_mul(2));
+            }
         }
     }
 
     /// Takes gaps off the front.
     fn skip_gaps(&mut self) {
+        let Some(Drops { front, gaps, .. }) = self.drops.as_deref_mut() else { return };
         while let Some(Frame::Gap { len }) = self.frames.front() {
             let len = *len;
-            self.gaps.remove(len);
+            gaps.remove(len);
             self.start = self.start.saturating_add(len);
-            self.front.advance(1, len);
+            front.advance(1, len);
             self.frames.pop_front();
         }
         // Those that are left are behind what is left.
-        if self.gaps.first.frame < self.front.frame {
-            self.gaps.first = self.front;
+        if gaps.first.frame < front.frame {
+            gaps.first = *front;
         }
     }
 
     /// Gives up the room of gaps: what is behind the first of them moves up.
     fn close_gaps(&mut self) {
-        if self.gaps.frames == 0 {
+        let Some(Drops { front, spots, gaps }) = self.drops.as_deref_mut() else { return };
+        if gaps.frames == 0 {
             return;
         }
-        let Gaps { first, .. } = core::mem::take(&mut self.gaps);
+        let Gaps { first, .. } = core::mem::take(gaps);
         let position = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let begin = position(first.frame.saturating_sub(self.front.frame));
+        let begin = position(first.frame.saturating_sub(front.frame));
         let mut free = begin;
-        let mut from = self.start.saturating_add(position(first.byte.saturating_sub(self.front.byte)));
-        let (mut to, mut spots) = (from, self.spots.iter_mut());
+        let mut from = self.start.saturating_add(position(first.byte.saturating_sub(front.byte)));
+        let (mut to, mut spots) = (from, spots.iter_mut());
         for at in begin..self.frames.len() {
             let Some(frame) = self.frames.get(at) else { break };
             let len = frame.own();
@@ -595,7 +610,7 @@ impl Queue {
             if !matches!(frame, Frame::Gap { .. }) {
                 if matches!(frame, Frame::Own { lane: Lane::Droppable, .. }) {
                     if let Some(spot) = spots.next() {
-                        *spot = self.front;
+                        *spot = *front;
                         spot.advance(free as u64, to.saturating_sub(self.start));
                     }
                 }
@@ -650,8 +665,8 @@ mod tests {
         assert_eq!(queue.take(), b"rrbbbcccRR");
         assert_eq!(queue.dropped, 1);
         assert!(queue.is_empty());
-        // What has been taken counts no more; and 0 restores the default.
-        queue.set_budget(0);
+        // What has been taken counts no more.
+        queue.set_budget(100);
         for n in 0..12 {
             push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
         }
@@ -699,7 +714,7 @@ mod tests {
     #[test]
     fn f_46_the_room_of_many_small_frames_is_counted_and_given_back() {
         let room = |queue: &Queue| {
-            let spots = queue.spots.capacity() * size_of::<Spot>();
+            let spots = queue.drops.as_ref().unwrap().spots.capacity() * size_of::<Spot>();
             queue.bytes.capacity() + queue.frames.capacity() * size_of::<Frame>() + spots
         };
         let mut queue = Queue::new(100);
@@ -710,7 +725,7 @@ mod tests {
         // It turns out to be slow, and never takes anything.
         push(&mut queue, Lane::Droppable, b"d").unwrap();
         assert_eq!((queue.len(), queue.dropped), (100, 9901));
-        let (frames, spots) = (queue.frames.capacity(), queue.spots.capacity());
+        let (frames, spots) = (queue.frames.capacity(), queue.drops.as_ref().unwrap().spots.capacity());
         assert!(frames < 500 && spots < 500, "room for {frames} frames, {spots} spots");
         assert!(queue.memory() >= room(&queue));
         // What an empty queue keeps is little.

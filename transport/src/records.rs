@@ -5,6 +5,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use voxwire_core::Instant;
 
 /// A socket beneath TLS, and what came in by it that TLS has not handed over: a record is handed over whole, and until then only TLS
 /// knows of its bytes.
@@ -14,6 +15,8 @@ pub(crate) struct Records {
     record: Record,
     /// Bytes since something was handed over last.
     sealed: usize,
+    /// Since when there are any, and how many there were when that was looked at.
+    pub(crate) seen: Option<(Instant, usize)>,
 }
 
 /// How far a record has come in.
@@ -72,7 +75,7 @@ impl Records {
 
 impl From<TcpStream> for Records {
     fn from(socket: TcpStream) -> Self {
-        Self { socket, record: Record::default(), sealed: 0 }
+        Self { socket, record: Record::default(), sealed: 0, seen: None }
     }
 }
 

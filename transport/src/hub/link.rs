@@ -453,7 +453,6 @@ where
         buffer: None,
         claim,
         partial: None,
-        sealed: None,
         shaking: None,
         silent_at: None,
         ingress: Bucket::default(),
@@ -521,8 +520,6 @@ struct Driver<S: Session> {
     claim: Claim,
     /// Since when a frame is incomplete, and how many of its bytes are here.
     partial: Option<(Instant, usize)>,
-    /// Since when TLS keeps bytes that it cannot hand over, and how many.
-    sealed: Option<(Instant, usize)>,
     /// Since when the framing shakes hands.
     shaking: Option<Instant>,
     /// When the peer will have been silent for longer than it said it would be.
@@ -607,9 +604,7 @@ impl<S: Session> Driver<S> {
             }
             if core::mem::replace(&mut self.halted, resting) && !resting {
                 // The peer is not to blame for the time in which we did not read.
-                for (since, _) in self.partial.iter_mut().chain(&mut self.sealed) {
-                    *since = now;
-                }
+                self.delay(|_| now);
                 self.link.lock().deadline = self.next_deadline();
             }
             if !resting {
@@ -685,7 +680,14 @@ impl<S: Session> Driver<S> {
             let transfer = bytes.checked_div(settings.slowest.into()).unwrap_or(u64::MAX);
             since.saturating_add(settings.frame).saturating_add(Duration::from_secs(transfer))
         };
-        self.partial.into_iter().chain(self.sealed).map(deadline).min()
+        self.partial.into_iter().chain(self.stream.seen()).map(deadline).min()
+    }
+
+    /// Moves the beginning of what has not come in whole.
+    fn delay(&mut self, until: impl Fn(Instant) -> Instant) {
+        let delayed = |(since, bytes)| (until(since), bytes);
+        self.partial = self.partial.map(delayed);
+        self.stream.see(self.stream.seen().map(delayed));
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -695,12 +697,12 @@ impl<S: Session> Driver<S> {
 
     /// There is nothing to read: what has come in and cannot be read is part of something, and has to go on like a frame.
     fn look_beneath(&mut self) {
-        let (sealed, before) = (self.stream.sealed(), self.sealed);
+        let (sealed, before) = (self.stream.sealed(), self.stream.seen());
         if sealed == before.map_or(0, |(_, bytes)| bytes) {
             return;
         }
         let now = self.shared.clock.now();
-        self.sealed = (sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed));
+        self.stream.see((sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed)));
         if sealed > 0 {
             let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
             self.shared.partials.came(&self.claim, now, unread.saturating_add(sealed));
@@ -777,7 +779,7 @@ impl<S: Session> Driver<S> {
                 }
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Ok(_)) => {
-                    self.sealed = None;
+                    self.stream.see(None);
                     // Should the memory be somebody else's by now, the next look tells.
                     self.shared.partials.came(&self.claim, self.shared.clock.now(), unread);
                     match self.digest(cx) {
@@ -827,9 +829,7 @@ impl<S: Session> Driver<S> {
         if self.shared.partials.ask(&mut self.claim, now, demand, course, cx.waker()) {
             // The peer is not to blame for the time that it had to wait.
             if let Some(waited) = waited {
-                for (since, _) in self.partial.iter_mut().chain(&mut self.sealed) {
-                    *since = since.saturating_add(now.saturating_duration_since(waited));
-                }
+                self.delay(|since| since.saturating_add(now.saturating_duration_since(waited)));
             }
             return Room::There;
         }
@@ -844,7 +844,7 @@ impl<S: Session> Driver<S> {
     }
 
     fn course(&self, now: Instant, known: bool) -> Course {
-        let (began, received) = self.partial.or(self.sealed).unwrap_or((now, 0));
+        let (began, received) = self.partial.or_else(|| self.stream.seen()).unwrap_or((now, 0));
         Course { began, received, known }
     }
 
@@ -865,7 +865,7 @@ impl<S: Session> Driver<S> {
     fn settle(&mut self, cx: &Context<'_>, spared: bool) {
         self.lend_back();
         // What TLS holds counts like what is here.
-        let sealed = self.sealed.map_or(0, |(_, bytes)| bytes.next_multiple_of(2 * OWN));
+        let sealed = self.stream.seen().map_or(0, |(_, bytes)| bytes.next_multiple_of(2 * OWN));
         let Some(mut buffer) = self.buffer.take() else {
             self.enter(cx, sealed, spared);
             return;

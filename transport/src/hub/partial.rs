@@ -5,6 +5,7 @@
 //! waits, those who hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
 
 use core::net::IpAddr;
+use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
@@ -54,7 +55,7 @@ struct Books {
     used: [usize; 3],
     sources: HashMap<IpAddr, Sum>,
     /// Those who wait, by kind; the sources that have least come first, and then those who have waited longest.
-    queue: [BTreeMap<(usize, u64), Waiter>; 3],
+    queue: [BTreeMap<(usize, NonZeroU64), Waiter>; 3],
 }
 
 /// What a source has, by kind.
@@ -115,7 +116,7 @@ struct Waits {
     kind: usize,
     rank: usize,
     /// When it began, among those of its rank.
-    turn: u64,
+    turn: NonZeroU64,
     since: Instant,
 }
 
@@ -472,7 +473,8 @@ impl Books {
     /// A connection's place in the queue is its own for one wait: the next one is behind all that wait by then.
     const fn begin_waiting(&mut self, kind: usize, rank: usize, since: Instant) -> Waits {
         self.last_turn = self.last_turn.saturating_add(1);
-        Waits { kind, rank, turn: self.last_turn, since }
+        let turn = NonZeroU64::MIN.saturating_add(self.last_turn);
+        Waits { kind, rank, turn, since }
     }
 
     fn stop_waiting(&mut self, claim: &mut Claim) {

@@ -744,6 +744,8 @@ impl<S: Session> Core<S> {
                         self.wakers.extend(link.and_then(|link| link.lock().set_max(max_frame)));
                     }
                     Output::Budget { peer, bytes } => {
+                        // 0 restores the default.
+                        let bytes = if bytes == 0 { shared.settings.backlog } else { bytes };
                         self.links.get(peer).inspect(|link| link.lock().queue.set_budget(bytes));
                     }
                     Output::Pause { peer, until } => {
