@@ -370,6 +370,12 @@ impl JitterBuffer {
         self.has(self.next)
     }
 
+    /// Bytes that packets have room for.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.slots.iter().map(|slot| slot.packet.capacity()).sum()
+    }
+
     /// Whether nothing is played, and nothing is in store.
     pub(crate) fn is_idle(&self) -> bool {
         self.state == State::Idle

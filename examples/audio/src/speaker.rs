@@ -119,6 +119,12 @@ impl Speaker {
         self.buffer.observe(now, Duration::from_secs_f64(f64::from(self.appended) * frame) + rest);
     }
 
+    /// Bytes that packets have room for, and samples.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> (usize, usize) {
+        (self.buffer.room(), self.ready.capacity())
+    }
+
     /// Whether nothing is played, and nothing is in store.
     pub(crate) fn is_idle(&self) -> bool {
         self.buffer.is_idle() && self.ready.len() <= self.played
