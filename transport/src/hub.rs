@@ -88,7 +88,7 @@ pub struct HubSettings {
     pub receive_window: usize,
     /// What all clients on QUIC together may have sent that has not been read, in bytes. Those who come when most of it is granted may
     /// send less before they are read, down to 4 KiB. Each counts 40 KiB more, from its first packet on, for the packets that QUIC keeps
-    /// while others before them are missing; one for which that is not left is refused. By default 256 MiB, which some 3600 clients fit in.
+    /// while others before them are missing; one for which that is not left is refused. By default 128 MiB, which some 1900 clients fit in.
     pub receive_windows: usize,
     /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
     /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again.
@@ -137,7 +137,7 @@ impl HubSettings {
         unacknowledged: Some(Duration::from_secs(14)),
         send_buffer: Some(64 * 1024),
         receive_window: 32 * 1024,
-        receive_windows: 256 * 1024 * 1024,
+        receive_windows: 128 * 1024 * 1024,
         handshakes: 512,
         linger: Duration::from_secs(2),
         introductions: 32,
