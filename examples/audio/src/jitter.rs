@@ -32,6 +32,8 @@ pub struct JitterBuffer {
     last: Option<u64>,
     /// Frames made up for in a row, with nothing to follow.
     starving: u32,
+    /// What is pulled next does not follow what was pulled before.
+    joins: bool,
     /// Frames that come at once, in one message.
     bulk: f32,
     /// When the newest frame came in.
@@ -145,6 +147,7 @@ impl JitterBuffer {
             delays: Delays::new(),
             last: None,
             starving: 0,
+            joins: false,
             bulk: 1.0,
             newest: Duration::ZERO,
             level: 0.0,
@@ -294,6 +297,11 @@ impl JitterBuffer {
         // An earlier packet may have come in behind the first one.
         self.state = State::Playing;
         let stored = self.stored();
+        // What was made up for while nobody could tell is lost: it is not made up for again, and sound goes on behind it.
+        while self.starving > 0 && stored > 0 && !self.has(self.next) {
+            self.next += 1;
+            self.starving -= 1;
+        }
         if self.has(self.next) {
             self.starving = 0;
             self.stats.played += 1;
@@ -318,6 +326,7 @@ impl JitterBuffer {
         // Late or lost, nobody can tell yet: time stands still for the speech, but not for long.
         self.stats.starved += 1;
         self.starving += 1;
+        self.joins = true;
         Pull::Conceal {
             gain: [0.9, 0.7, 0.4, 0.1, 0.0].get(self.starving as usize - 1).copied().unwrap_or(0.0),
         }
@@ -350,6 +359,12 @@ impl JitterBuffer {
             }
         }
         self.next = position;
+        self.joins = true;
+    }
+
+    /// Whether what is pulled next does not follow what was pulled before: some was left out, or time stood still. Told once.
+    pub(crate) const fn take_join(&mut self) -> bool {
+        core::mem::replace(&mut self.joins, false)
     }
 
     /// Whether there is something to play at `now`: a speech begins with the round that is nearest to its time, rather late than early.
@@ -554,6 +569,23 @@ mod tests {
         assert_eq!(heard.join(" "), "- - 0 1 r3 3 c r6 6 7 - -");
         let stats = buffer.stats();
         assert_eq!((stats.lost, stats.recoverable), (3, 2));
+    }
+
+    /// F-53: a packet that was made up for before anybody could tell that it was lost is not made up for again.
+    #[test]
+    fn a_lost_packet_is_made_up_for_once() {
+        let mut buffer = JitterBuffer::for_frame(FRAME);
+        buffer.start();
+        for n in 0..2 {
+            buffer.insert(ms(0), n, &[n as u8], false);
+        }
+        for now in [40, 60] {
+            assert!(matches!(buffer.pull(ms(now)), Pull::Packet { .. }));
+        }
+        assert!(matches!(buffer.pull(ms(80)), Pull::Conceal { .. }));
+        buffer.insert(ms(90), 3, &[3], false);
+        assert_eq!(buffer.pull(ms(100)), Pull::Packet { packet: &[3] });
+        assert_eq!((buffer.stats().lost, buffer.stats().starved), (0, 1));
     }
 
     #[test]

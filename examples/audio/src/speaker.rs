@@ -16,6 +16,9 @@ pub struct Speaker {
     played: usize,
     /// Frames since the voice was stretched.
     rested: u32,
+    /// What would have come instead, where what comes does not follow; and whether it is needed.
+    instead: Vec<f32>,
+    joins: bool,
     /// How loud the last sample is: less than 1 where a packet was made up for.
     gain: f32,
     /// Packets without a number of their own.
@@ -79,6 +82,8 @@ impl Speaker {
             channels,
             lengths,
             samples: vec![0.0; samples],
+            instead: vec![0.0; samples],
+            joins: false,
             // Two frames, what a period needs beyond them, and what it adds.
             ready: Vec::with_capacity(3 * samples + 2 * lengths.needed() * channels),
             played: 0,
@@ -222,12 +227,20 @@ impl Speaker {
 
     /// Decodes one more frame; false if nobody speaks.
     fn pull(&mut self, now: Duration) -> bool {
-        let Self { buffer, decoder, samples, ready, stats, rate, channels, .. } = self;
+        let Self { buffer, decoder, samples, instead, joins, ready, stats, rate, channels, .. } = self;
         // What was made up for and has become silent is as loud as before soon, but not at once.
         let fade = (f64::from(*rate) * FADE.as_secs_f64()) as usize * *channels;
         let before = core::mem::replace(&mut self.gain, 1.0);
-        match buffer.pull(now) {
+        *joins |= buffer.take_join();
+        let pulled = buffer.pull(now);
+        let joined = *joins && matches!(pulled, Pull::Packet { .. } | Pull::Recover { .. });
+        if joined && before > 0.0 {
+            // The codec goes on as if a packet were lost, which is what has become of what was left out.
+            conceal(&mut **decoder, instead);
+        }
+        match pulled {
             Pull::Silence => {
+                *joins = false;
                 self.gain = before;
                 return false;
             }
@@ -254,10 +267,16 @@ impl Speaker {
         }
         if self.gain < 1.0 {
             ramp(samples, [before, self.gain]);
+        } else if joined && before > 0.0 {
+            let fade = fade.min(samples.len());
+            ramp(&mut samples[..fade], [0.0, 1.0]);
+            ramp(&mut instead[..fade], [before, 0.0]);
+            samples.iter_mut().zip(&instead[..fade]).for_each(|(sample, instead)| *sample += instead);
         } else if before < 1.0 {
             let fade = fade.min(samples.len());
             ramp(&mut samples[..fade], [before, 1.0]);
         }
+        *joins &= !joined;
         ready.extend_from_slice(samples);
         true
     }
@@ -552,7 +571,7 @@ mod tests {
         let frame = Duration::from_millis(20);
         let mut speaker = Speaker::with_decoder(frame, 1, Box::new(Counted { last: 0 }));
         let spoken = |number: u32| f64::from(number) * 0.02 / (1.0 + ppm / 1e6);
-        let (mut sent, mut delays, mut steepest, mut before) = (0_u32, Vec::new(), 0.0_f32, None);
+        let (mut sent, mut delays, mut steepest, mut before) = (0_u32, Vec::new(), 0.0_f32, 0.0);
         // A stream, as TCP carries it: what comes later waits for what was sent before.
         let mut stream = 0.0_f64;
         let rounds = (seconds / 0.02) as u32;
@@ -572,14 +591,14 @@ mod tests {
             if away.contains(&now) {
                 continue;
             }
-            let Some(samples) = speaker.render(Duration::from_secs_f64(now)) else {
-                before = None;
+            let heard = speaker.render(Duration::from_secs_f64(now));
+            let is_heard = heard.is_some();
+            for sample in heard.unwrap_or(&[0.0; 960]) {
+                steepest = steepest.max((sample - before).abs());
+                before = *sample;
+            }
+            if !is_heard {
                 continue;
-            };
-            for sample in samples {
-                if let Some(before) = before.replace(*sample) {
-                    steepest = steepest.max((sample - before).abs());
-                }
             }
             let stats = speaker.figures().jitter;
             let ahead = (speaker.ready.len() - speaker.played) as f64 / 48_000.0;
@@ -611,6 +630,8 @@ mod tests {
                 let worst = after.iter().copied().fold(0.0, f64::max);
                 assert!(usual < 0.07, "{name}: {usual}");
                 assert!(worst < usual + 0.06, "{name}, {stall} s: {worst} s, {usual} before");
+                // Also where it breaks off, begins again, and something is left out.
+                assert!(heard.steepest < NO_CLICK, "{name}, {stall} s: {} of {NO_CLICK}", heard.steepest);
             }
         }
     }
