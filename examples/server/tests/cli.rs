@@ -539,7 +539,9 @@ fn c_07_s_05_syfala_is_a_device_that_answers_counts_and_says_goodbye() {
     assert!(second.recv(&mut [0; 100]).is_err());
     // What is said comes back on the first input; the second is silent.
     let sound: Vec<u8> = (0..882_u32).flat_map(|n| (n as u16 + 1).to_le_bytes()).collect();
-    let audio = [&[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &1764_u32.to_le_bytes(), &sound].concat();
+    // With silence behind it: what breaks off is faded.
+    let audio =
+        [&[6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &3528_u32.to_le_bytes(), &sound, &[0; 1764]].concat();
     pinned.send(&audio).unwrap();
     let (mut heard, mut silent) = (Vec::new(), Vec::new());
     let came = |heard: &[u8]| heard.windows(sound.len()).any(|window| window == sound);
