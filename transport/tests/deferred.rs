@@ -9,10 +9,19 @@
 
 use core::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use voxwire_core::{Deferred, FrameError, Input, Instant, LengthPrefix, Outbox, Output, Session};
 use voxwire_transport::{Connection, ConnectionSettings};
+
+/// A client's connection, and the server's end of it.
+async fn connected<S: Session>(session: S) -> (Connection<S>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connecting = Connection::connect(&address, session, ConnectionSettings::DEFAULT);
+    let (connection, accepted) = tokio::join!(connecting, listener.accept());
+    (connection.unwrap(), accepted.unwrap().0)
+}
 
 /// Puts frames off that begin with 1, until one comes that begins with 2, or until a time-out.
 #[derive(Debug)]
@@ -80,12 +89,8 @@ impl Session for PutsOff {
 /// F-71: what a client's session puts off is handed to it again, as the hub does for a server's (F-25).
 #[tokio::test]
 async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_after_a_timeout() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
     let session = PutsOff { waiting: vec![], released: 0, due: None, outbox: Outbox::new(1 << 10) };
-    let connecting = Connection::connect(&address, session, ConnectionSettings::DEFAULT);
-    let (connection, accepted) = tokio::join!(connecting, listener.accept());
-    let (mut connection, (mut server, _)) = (connection.unwrap(), accepted.unwrap());
+    let (mut connection, mut server) = connected(session).await;
     // The last two wait for the time-out.
     server.write_all(&[3, 1, 10, 3, 1, 11, 3, 3, 12, 3, 2, 13, 3, 3, 14, 3, 1, 15, 3, 1, 16]).await.unwrap();
     let mut heard = Vec::new();
@@ -152,12 +157,7 @@ impl Session for Tells {
 /// F-24: an event that waits is no timer which is late: a client that learns of 200 others at once learns of them now.
 #[tokio::test]
 async fn f_24_events_that_wait_are_not_held_back_as_late_timers_are() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let session = Tells { waiting: 0, outbox: Outbox::new(1 << 10) };
-    let connecting = Connection::connect(&address, session, ConnectionSettings::DEFAULT);
-    let (connection, accepted) = tokio::join!(connecting, listener.accept());
-    let (mut connection, (mut server, _)) = (connection.unwrap(), accepted.unwrap());
+    let (mut connection, mut server) = connected(Tells { waiting: 0, outbox: Outbox::new(1 << 10) }).await;
     // A clock that has run for longer than timers may be late.
     tokio::time::sleep(Duration::from_millis(80)).await;
     let mut frame = [7; 201];

@@ -82,21 +82,31 @@ async fn c_06_a_handshake_that_does_not_end_is_cut_off() {
     panic!("{:?}", hub.stats());
 }
 
+/// A client on `socket` that a test reads from and writes to by itself, behind its hello.
+fn blocking(
+    socket: std::net::TcpStream,
+    config: &std::sync::Arc<tls::rustls::ClientConfig>,
+) -> tls::rustls::StreamOwned<tls::rustls::ClientConnection, std::net::TcpStream> {
+    use std::io::{Read, Write};
+    let name = "localhost".try_into().unwrap();
+    let connection = tls::rustls::ClientConnection::new(config.clone(), name).unwrap();
+    let mut stream = tls::rustls::StreamOwned::new(connection, socket);
+    stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+    stream.read_exact(&mut [0; 32]).unwrap();
+    stream
+}
+
 /// F-15: a reset beneath TLS is noticed while nothing is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
-    use std::io::{Read, Write};
-    use tls::rustls::{ClientConnection, StreamOwned};
+    use std::io::Write;
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
     let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (hub, address, cert) = serve_on(listener, "reset", settings);
     let config = tls::client_config(&cert).unwrap();
     let connect = || {
-        let connection = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
-        let mut stream = StreamOwned::new(connection, std::net::TcpStream::connect(address).unwrap());
-        stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
-        stream.read_exact(&mut [0; 32]).unwrap();
+        let mut stream = blocking(std::net::TcpStream::connect(address).unwrap(), &config);
         // Sixty controls that nobody knows: it is not read for a minute.
         stream.write_all(&[0, 2, 2, 99].repeat(60)).unwrap();
         stream
@@ -118,19 +128,12 @@ async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
 /// one. Whoever says nothing, or only that its keys are new, may say nothing for as long as it likes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_46_a_tls_record_that_does_not_end_is_a_frame_that_does_not_end() {
-    use std::io::{Read, Write};
-    use tls::rustls::{ClientConnection, StreamOwned};
+    use std::io::Write;
     let settings = HubSettings { frame: Duration::from_millis(300), ..HubSettings::DEFAULT };
     let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (hub, address, cert) = serve_on(listener, "record", settings);
     let config = tls::client_config(&cert).unwrap();
-    let connect = || {
-        let connection = ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
-        let mut stream = StreamOwned::new(connection, std::net::TcpStream::connect(address).unwrap());
-        stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
-        stream.read_exact(&mut [0; 32]).unwrap();
-        stream
-    };
+    let connect = || blocking(std::net::TcpStream::connect(address).unwrap(), &config);
     let (_silent, mut keys, mut stalls) = (connect(), connect(), connect());
     keys.conn.refresh_traffic_keys().unwrap();
     keys.flush().unwrap();
@@ -208,8 +211,7 @@ impl Session for Shouting {
 /// F-46: what TLS has taken to send, and the peer does not take, waits like anything else, and does no more once it has been taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
-    use std::io::{Read, Write};
-    use tls::rustls::{ClientConnection, StreamOwned};
+    use std::io::Read;
     let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (_, _, cert) = serve("unsent", HubSettings::DEFAULT);
     let key = cert.with_extension("key");
@@ -219,13 +221,10 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     let session = Shouting(Vec::new(), voxwire_core::Outbox::new(1 << 20));
     let hub = Hub::spawn(vec![listener], session, (), settings);
     let config = tls::client_config(&cert).unwrap();
-    let connection = ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     socket.connect(&address.into()).unwrap();
-    let mut stream = StreamOwned::new(connection, std::net::TcpStream::from(socket));
-    stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
-    stream.read_exact(&mut [0; 32]).unwrap();
+    let mut stream = blocking(socket.into(), &config);
     // Little by little, so that it is TLS that takes what the system does not.
     let (mut said, mut most) = (0_usize, 0);
     while most < 16 * 1024 && said < 10_000 {

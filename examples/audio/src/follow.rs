@@ -185,7 +185,7 @@ const LEVEL_PULL: f64 = 20.0;
 const MOST_PULL: f64 = 250.0;
 /// How quickly the rate changes, in millionths a second: no ear hears it.
 const SLEW: f64 = 1000.0;
-/// What is far off for so many seconds is made up for whatever the drift.
+/// After so many seconds with the store far from its target the rate is corrected, also where no drift has been measured.
 const PATIENCE: f64 = 10.0;
 
 impl ClockFollower {
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(heard, samples[400..400 + heard.len()]);
     }
 
-    /// What is not the tone itself, beside it, in dB: images, and whatever else the filter adds.
+    /// Level of all that the filter adds to a tone (images, noise), relative to the tone, in dB.
     fn impurity(hz: f64, ppm: f64) -> f64 {
         let mut resampler = AdaptiveResampler::new(1);
         let ratio = 1.0 + ppm * 1e-6;

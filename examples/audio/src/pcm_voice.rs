@@ -339,7 +339,7 @@ mod tests {
         0.5 * (HZ as f32 / rate as f32) * core::f32::consts::TAU + 0.01
     }
 
-    /// C-14: without loss every sample is heard as it was said, from the first to the last, whatever the messages are like; and the
+    /// C-14: without loss every sample is heard as it was said, from the first to the last, for messages of any length; and the
     /// first within a frame of the delay aimed at.
     #[test]
     fn messages_of_any_length_are_heard_sample_by_sample() {
@@ -464,7 +464,7 @@ mod tests {
         }
     }
 
-    /// F-53: however many speak, and whatever they send, it takes no more memory than is said.
+    /// F-53: memory has the documented bound for any number of speakers and any messages.
     #[test]
     fn nobody_fills_our_memory() {
         let mut mixer = PcmMixer::new(44_100, 1);

@@ -461,7 +461,7 @@ mod tests {
         }
     }
 
-    /// F-57, C-14, D-18: with 5 % loss 95 % of the frames are heard, whatever the jitter.
+    /// F-57, C-14, D-18: with 5 % loss 95 % of the frames are heard, at any jitter that is tested.
     #[test]
     fn c_14_with_five_percent_loss_nearly_all_is_heard() {
         for seed in 1..=4 {

@@ -647,18 +647,21 @@ impl<S: Session> Core<S> {
     /// Fires what is due.
     pub(super) fn expire(&mut self, now: Instant) {
         while self.session.poll_timeout().is_some_and(|at| at <= now) {
-            if let Some(event) = self.session.handle_timeout(now) {
-                self.handler.on_event(&mut self.session, now, event);
-            }
+            self.fire(now);
+        }
+    }
+
+    /// Fires one timer, or tells one event that waits.
+    fn fire(&mut self, now: Instant) {
+        if let Some(event) = self.session.handle_timeout(now) {
+            self.handler.on_event(&mut self.session, now, event);
         }
     }
 
     /// Hands on what the session has to tell, without its timers.
     fn tell(&mut self, shared: &Shared<S>, now: Instant) {
         while is_event(self.session.poll_timeout()) {
-            if let Some(event) = self.session.handle_timeout(now) {
-                self.handler.on_event(&mut self.session, now, event);
-            }
+            self.fire(now);
             self.flush(shared);
         }
     }

@@ -70,16 +70,7 @@ impl Driver {
         let _ = client.handle_command(Instant::ZERO, ClientCommand::Seek { networks: &networks });
         let _ = client.handle_command(Instant::ZERO, ClientCommand::Discover);
         let (sender, news) = unbounded_channel();
-        let ear = Arc::new(Mutex::new(Ear {
-            input,
-            format: Format::STANDARD,
-            receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
-            bytes: Vec::new(),
-            drift: Drift::new(&Format::STANDARD),
-            arrivals: Spread::default(),
-            log: None,
-            measure: None,
-        }));
+        let ear = Arc::new(Mutex::new(Ear::new(input)));
         let desk = Desk { sender, ear: ear.clone() };
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
@@ -134,6 +125,19 @@ fn lock(ear: &Mutex<Ear>) -> MutexGuard<'_, Ear> {
 }
 
 impl Ear {
+    fn new(input: u32) -> Self {
+        Self {
+            input,
+            format: Format::STANDARD,
+            receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
+            bytes: Vec::new(),
+            drift: Drift::new(&Format::STANDARD),
+            arrivals: Spread::default(),
+            log: None,
+            measure: None,
+        }
+    }
+
     /// What is heard from now on has this format.
     pub(crate) fn open(&mut self, format: Format) {
         // A second, so that a hitch of ours loses nothing.
@@ -251,16 +255,7 @@ mod tests {
     /// F-55: half a second that is lost is counted as such, and is not said to be the clock's.
     #[test]
     fn f_55_what_a_device_passes_over_is_lost_and_not_drift() {
-        let mut ear = Ear {
-            input: 0,
-            format: Format::STANDARD,
-            receiving: Receiving::new(&Format::STANDARD, StreamSettings::DEFAULT),
-            bytes: Vec::new(),
-            drift: Drift::new(&Format::STANDARD),
-            arrivals: Spread::default(),
-            log: None,
-            measure: None,
-        };
+        let mut ear = Ear::new(0);
         ear.open(Format::STANDARD);
         let mut hear = |from: u64, to: u64, skipped: u64| {
             for n in from..to {
