@@ -175,6 +175,8 @@ fn server(mut script: Script<'_>) {
     settings.max_relays = 3;
     settings.limits.max_peers = 6;
     settings.limits.max_backlog = 20_000;
+    // A client without a name is closed with its relayed calls, two connections each.
+    let carried = if settings.unnamed_take_part { 2 * settings.max_relays } else { 0 };
     let mut server = Server::new(settings, 7);
     let (mut driver, mut drain) = (Driver::new(), true);
     while !script.is_empty() {
@@ -182,7 +184,7 @@ fn server(mut script: Script<'_>) {
         let peer = driver.alive.get(usize::from(operation >> 4));
         if operation % 16 == 2 && peer.is_none() {
             // That many places there are not.
-            crate::crowded(&mut server, driver.now, &driver.alive, Server::logged_in);
+            crate::crowded(&mut server, driver.now, &driver.alive, carried, Server::logged_in);
         } else if !driver.step(&mut server, operation, &mut script) {
             let peer = PeerId { slot: u32::from(operation >> 4), generation: 0 };
             let name = NAMES[usize::from(script.byte()) % NAMES.len()];
@@ -246,7 +248,7 @@ fn client(mut script: Script<'_>) {
         let operation = script.byte();
         let peer = driver.alive.get(usize::from(operation >> 4));
         if operation % 16 == 2 && peer.is_none() {
-            crate::crowded(&mut client, driver.now, &[], |client| client.calls().count());
+            crate::crowded(&mut client, driver.now, &[], 0, |client| client.calls().count());
         } else if !driver.step(&mut client, operation, &mut script) {
             let choice = script.byte();
             let call = CallId(u32::from(choice >> 3));

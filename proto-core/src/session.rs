@@ -147,7 +147,7 @@ pub enum Output<'s> {
     },
     /// Send what is waiting, then close. The session has forgotten the peer: no further input of it, not even
     /// [`Input::Closed`]. Where it comes from another peer's [`Input::Opened`] with [`Via::Accepted`], or from [`Input::Crowded`], the
-    /// peer makes room: its connection is reset.
+    /// peer makes room: its connection is reset, and so are the connections that carry its calls.
     Close {
         /// The peer.
         peer: PeerId,
