@@ -605,6 +605,27 @@ fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sen
     }
 }
 
+/// F-06: a message that its sender has no budget for costs the recipient, and with it others who write to it, nothing.
+#[test]
+fn f_06_what_is_not_sent_is_not_taken_out_of_what_the_recipient_may_be_sent() {
+    let settings =
+        Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
+    let mut hall = Hall::new(settings, Office::discreet(), 1);
+    let (ann, _bob, cat, _dan) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("dan"));
+    let (long, short) = ("x".repeat(1900), "x".repeat(200));
+    for (name, code) in [("cat", "SUCCESS"), ("dan", "SUCCESS"), ("bob", "REQUEST_OVER_LIMIT")] {
+        assert_eq!(hall.code(ann, whisper(name, &long)), code, "{name}");
+    }
+    for _ in 0..5 {
+        assert_eq!(hall.code(ann, whisper("bob", &long)), "REQUEST_OVER_LIMIT");
+    }
+    // Nearly half of what bob may be sent, while half is free.
+    assert_eq!(hall.code(cat, whisper("bob", &long)), "SUCCESS");
+    // What she has by now she may send.
+    hall.sim.run_for(Duration::from_secs(3));
+    assert_eq!(hall.code(ann, whisper("bob", &short)), "SUCCESS");
+}
+
 #[test]
 fn c_04_quotas() {
     let settings = Settings {

@@ -55,6 +55,13 @@ impl Server {
         let address = self.peers.get(peer).and_then(|state| state.from).map(|from| from.ip());
         let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
         let sender = self.users.key(username.0);
+        // Nobody pays for what is not sent: the recipient, whom others write to as well, is asked last.
+        if !self.users.could_send(now, rate, username.0, cost) {
+            return Err(Code::REQUEST_OVER_LIMIT);
+        }
+        if connections.is_some() && self.outbox.room(len, 1).is_err() {
+            return Err(Code::SERVER_UNAVAILABLE);
+        }
         let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);
         if self.users.get_mut(recipient.0).is_some_and(over)
             || !self.users.may_send(now, rate, username.0, cost)

@@ -324,6 +324,12 @@ impl Users {
         self.sent.take(now, rate, &key(username, self.exact), len)
     }
 
+    /// Whether [`may_send`](Self::may_send) would take as much.
+    pub(super) fn could_send(&self, now: Instant, rate: Rate, username: &[u8], len: usize) -> bool {
+        let len = u32::try_from(len).unwrap_or(u32::MAX).min(rate.burst);
+        self.sent.has(now, rate, &self.key(username), len)
+    }
+
     /// Whether `username` may take one more log-in up at `rate`.
     fn may_resume(&self, now: Instant, rate: Rate, username: &[u8]) -> bool {
         self.resumed.has(now, rate, &self.key(username), RESUMPTION)
