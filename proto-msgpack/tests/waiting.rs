@@ -196,6 +196,36 @@ fn f_25_large_requests_that_wait_have_a_ceiling() {
     assert_eq!(all.matches(r#"action: "whisper", code: USER_NOT_CONNECTED"#).count(), 2, "{all}");
 }
 
+/// F-24: a request that is refused in its turn sets no timer that passes for an event, which a driver tells at once, also while timers
+/// are excused.
+#[test]
+fn f_24_a_refused_request_is_no_event_and_the_next_has_its_turn_at_once() {
+    let settings = Settings { waiting_bytes: 0, ..Settings::DEFAULT };
+    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    hall.office(|_, office, _| office.silent = true);
+    let peer = open(&mut hall, 9, [192, 0, 2, 1]);
+    assert!(feed(&mut hall, peer, &log_in()).is_empty());
+    let large = Text(&[b'x'; 5000]);
+    for _ in 0..3 {
+        let (username, token, recipient) = ("eve".into(), "t".into(), "bob".into());
+        let whisper = ClientMessage::Whisper { username, token, recipient, content: large };
+        assert!(feed(&mut hall, peer, &request(&whisper)).is_empty());
+    }
+    assert!(feed(&mut hall, peer, b"\xa7request\xa3fly").is_empty());
+    let ticket = hall.office(|_, office, _| office.asked.remove(0));
+    hall.office(|server, _, now| {
+        let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
+        server.handle_command(now, refuse).unwrap();
+        assert_eq!(server.poll_timeout(), Some(now), "a timer");
+        assert!(server.handle_timeout(now).is_none());
+        let last = server.take_deferred();
+        assert_ne!(server.poll_timeout(), Some(voxwire_core::Instant::ZERO), "no event");
+        assert_eq!(last.unwrap().bytes, b"\xa7request\xa3fly");
+        let answers = drain(server).join("\n");
+        assert_eq!(answers.matches(r#"action: "whisper", code: REQUEST_OVER_LIMIT"#).count(), 3, "{answers}");
+    });
+}
+
 /// F-25: a request whose turn comes while the outbox is full waits until there is room; those behind it keep their turns.
 #[test]
 fn f_25_a_full_outbox_costs_no_request_its_turn() {

@@ -176,7 +176,7 @@ impl Server {
                 Some(Request::Refused(action)) => {
                     let action = Text(&action);
                     self.say(peer, &ServerMessage::Response { action, code: Code::REQUEST_OVER_LIMIT });
-                    self.turn_over(Instant::ZERO, peer);
+                    self.refused(peer);
                 }
                 None => {
                     if let Some(since) = gone {
@@ -194,6 +194,14 @@ impl Server {
         if let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queue.ready) {
             state.queue.ready = true;
             self.ready.push_back(peer);
+        }
+    }
+
+    /// What had its turn was refused, which costs no time: the next request of `peer` has its turn at once.
+    fn refused(&mut self, peer: PeerId) {
+        match self.peers.get(peer) {
+            Some(state) if state.gone.is_some() || !state.queue.is_empty() => self.make_ready(peer),
+            _ => self.idle(peer),
         }
     }
 
