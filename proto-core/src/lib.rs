@@ -64,7 +64,7 @@ pub use {
     list::{Element, Iter, List},
     message::{Message, Owned},
     outbox::Outbox,
-    parts::{Part, Parts},
+    parts::{EqualPart, EqualParts, Part, PartClock, Parts},
     peers::{PeerId, PeerIds, PeerSlab},
     rate::{Bucket, Rate, SourceRate, source},
     reader::Reader,

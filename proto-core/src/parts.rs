@@ -1,105 +1,356 @@
-use crate::{Bucket, Instant, Rate, source};
+use crate::rate::cost;
+use crate::{Instant, Rate, SourceRate, source};
 use alloc::collections::BTreeMap;
 use core::net::IpAddr;
 
-impl Bucket {
-    /// Takes `n` tokens of one of `parts` equal parts of `rate`: they cost as many times as much as there are parts, so that no rounding
-    /// gives more to more of them. One may always come where the part is full, however small it is. False, and nothing taken, if they
-    /// are not there.
-    pub fn take_part(&mut self, now: Instant, rate: Rate, n: u32, parts: u32) -> bool {
-        let cost = n.saturating_mul(parts.max(1));
-        let fits = self.take(now, rate, cost).is_ok();
-        if !fits && n == 1 && cost > rate.burst && self.is_full(now) {
-            self.charge(now, rate, cost);
-            return true;
+/// The virtual clock of one source: with `n` connections it runs `n` times slower than the time.
+///
+/// Each connection's [`EqualPart`] of a rate fills by it, so that together they never get more than that rate, whichever come and go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartClock {
+    connections: u32,
+    since: Instant,
+    /// What it showed then.
+    time: Instant,
+}
+
+impl PartClock {
+    /// A connection arrives. Its part of any rate is empty at first: connecting again brings nothing.
+    pub fn open(&mut self, now: Instant) -> EqualPart {
+        self.set(now, self.connections.saturating_add(1));
+        EqualPart { spent: self.time }
+    }
+
+    /// A connection is gone.
+    pub fn close(&mut self, now: Instant) {
+        self.set(now, self.connections.saturating_sub(1));
+    }
+
+    /// How many connections there are.
+    pub const fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    fn set(&mut self, now: Instant, connections: u32) {
+        *self = Self { connections, since: self.since.max(now), time: self.at(now) };
+    }
+
+    /// What it shows.
+    fn at(&self, now: Instant) -> Instant {
+        let passed = now.saturating_duration_since(self.since);
+        self.time.saturating_add(passed.checked_div(self.parts()).unwrap_or(passed))
+    }
+
+    fn parts(&self) -> u32 {
+        self.connections.max(1)
+    }
+}
+
+/// One [`Rate`] of a source in equal parts, one for each of its connections.
+///
+/// With `n` connections each has `per_second / n` in the long run and `burst / n` at once, but one always, once it has waited for it.
+/// All of them together have, in any time, what `per_second` gives and the greater of `burst` and `n`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EqualParts {
+    /// No part holds more than what has come since then, by the clock of the source.
+    floor: Instant,
+}
+
+/// What one connection has of a rate that is in [`EqualParts`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EqualPart {
+    /// It has used up what came until then, by the clock of its source; later than now: it is in debt.
+    spent: Instant,
+}
+
+impl EqualParts {
+    /// Takes `n` tokens of a part; false, and nothing taken, if they are not there.
+    pub fn take(
+        &mut self,
+        now: Instant,
+        clock: &PartClock,
+        rate: Rate,
+        part: &mut EqualPart,
+        n: u32,
+    ) -> bool {
+        let (time, floor) = (clock.at(now), self.floor_at(now, clock, rate));
+        let spent = part.spent.max(floor).saturating_add(cost(rate, n));
+        let fits = spent <= time;
+        if fits {
+            // For the others, too: as connections go, what a part may hold grows, and they did not have that.
+            (part.spent, self.floor) = (spent, floor);
         }
         fits
+    }
+
+    /// Takes `n` tokens of a part even if they are not there, and says until when the debtor should rest.
+    pub fn charge(
+        &mut self,
+        now: Instant,
+        clock: &PartClock,
+        rate: Rate,
+        part: &mut EqualPart,
+        n: u32,
+    ) -> Option<Instant> {
+        self.floor = self.floor_at(now, clock, rate);
+        part.spent = part.spent.max(self.floor).saturating_add(cost(rate, n));
+        let owed = part.spent.saturating_duration_since(clock.at(now));
+        (!owed.is_zero()).then(|| now.saturating_add(owed.saturating_mul(clock.parts())))
+    }
+
+    fn floor_at(&self, now: Instant, clock: &PartClock, rate: Rate) -> Instant {
+        let most = cost(rate, rate.burst).checked_div(clock.parts()).unwrap_or_default().max(cost(rate, 1));
+        let since = clock.at(now).saturating_duration_since(Instant::ZERO).saturating_sub(most);
+        self.floor.max(Instant::ZERO.saturating_add(since))
     }
 }
 
 /// The [`Rate`] of each source address in equal parts, one for each of its connections: what some of them do, or how often they
 /// connect, keeps no other one there from having its turn.
 ///
-/// Beside it stands what all of them share, a [`SourceRate`](crate::SourceRate) for instance: it is for those who need more than
-/// their part, and bounds what comes of connecting again.
-#[derive(Debug, Clone, Default)]
+/// Beside it stands as much again that all of them share, a [`SourceRate`]: it is for those who need more than their part. A quarter of
+/// it at once is kept for connections that have had nothing yet: they have no part that they could use. So a source has, in any
+/// time, twice what `per_second` gives at most, and at once `burst` and the greater of `burst` and its number of connections.
+#[derive(Debug, Clone)]
 pub struct Parts {
-    /// Connections of each source.
-    connections: BTreeMap<IpAddr, u32>,
+    rate: Rate,
+    sources: BTreeMap<IpAddr, (PartClock, EqualParts)>,
 }
 
 /// The part of one connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Part {
-    bucket: Bucket,
+    part: EqualPart,
     source: Option<IpAddr>,
+    /// It has had something.
+    used: bool,
 }
 
 impl Parts {
     /// No connections.
-    pub const fn new() -> Self {
-        Self { connections: BTreeMap::new() }
+    pub const fn new(rate: Rate) -> Self {
+        Self { rate, sources: BTreeMap::new() }
     }
 
-    /// A connection arrives from `address`; `None` where that stands for many people, which limits nobody. Its part is empty, and fills
-    /// up with time: connecting again is worth nothing.
-    pub fn open(&mut self, now: Instant, rate: Rate, address: Option<IpAddr>) -> Part {
+    /// A connection arrives from `address`; `None` where that stands for many people, which limits nobody.
+    pub fn open(&mut self, now: Instant, address: Option<IpAddr>) -> Part {
         let source = address.map(source);
-        let mut bucket = Bucket::default();
-        if let Some(source) = source {
-            let connections = self.connections.entry(source).or_default();
-            *connections = connections.saturating_add(1);
-            bucket.charge(now, rate, rate.burst);
-        }
-        Part { bucket, source }
+        let part = source.map(|source| self.sources.entry(source).or_default().0.open(now));
+        Part { part: part.unwrap_or_default(), source, used: false }
     }
 
     /// A connection has gone.
-    pub fn close(&mut self, part: Part) {
+    pub fn close(&mut self, now: Instant, part: Part) {
         let Some(source) = part.source else { return };
-        if let Some(connections) = self.connections.get_mut(&source) {
-            *connections = connections.saturating_sub(1);
-            if *connections == 0 {
-                self.connections.remove(&source);
+        if let Some((clock, _)) = self.sources.get_mut(&source) {
+            clock.close(now);
+            if clock.connections() == 0 {
+                self.sources.remove(&source);
             }
         }
     }
 
-    /// Takes one token of a connection's part of `rate`; false if it is not there.
-    pub fn take(&self, now: Instant, rate: Rate, part: &mut Part) -> bool {
+    /// Takes one token of a connection's part, or of what its source shares; false if it is not there.
+    pub fn take(&mut self, now: Instant, part: &mut Part, shared: &mut SourceRate) -> bool {
         let Some(source) = part.source else { return true };
-        let connections = self.connections.get(&source).copied().unwrap_or(1);
-        part.bucket.take_part(now, rate, 1, connections)
+        let Some((clock, parts)) = self.sources.get_mut(&source) else { return false };
+        let kept = if part.used { self.rate.burst / 4 } else { 0 };
+        let taken =
+            parts.take(now, clock, self.rate, &mut part.part, 1) || shared.allow_above(now, source, 1, kept);
+        part.used |= taken;
+        taken
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use core::time::Duration;
+    use proptest::prelude::*;
 
     const RATE: Rate = Rate { per_second: 2, burst: 40 };
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1)));
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO.saturating_add(Duration::from_millis(ms))
+    }
+
+    /// What one source may have within a time, of its parts and of what it shares.
+    fn most(connections: usize, ms: u64) -> u64 {
+        u64::from(RATE.burst) + u64::from(RATE.burst).max(connections as u64) + 2 * 2 * ms / 1000
+    }
+
+    struct Desk {
+        parts: Parts,
+        shared: SourceRate,
+    }
+
+    impl Desk {
+        fn new() -> Self {
+            Self { parts: Parts::new(RATE), shared: SourceRate::new(RATE, 64, 7) }
+        }
+
+        fn take(&mut self, ms: u64, part: &mut Part) -> bool {
+            self.parts.take(at(ms), part, &mut self.shared)
+        }
+
+        /// Uses up what is shared, as one who connects anew each time can.
+        fn drain(&mut self, ms: u64) {
+            while self.shared.allow(at(ms), HERE.unwrap()) {}
+        }
+    }
 
     /// F-06: ten neighbours who try without end leave the eleventh its part, and all have no more than the rate.
     #[test]
     fn f_06_each_connection_of_a_source_has_its_part() {
-        let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
-        let mut parts = Parts::new();
+        let mut desk = Desk::new();
         let here = |n: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 7, 0, 0, 0, n]));
         let mut neighbours: [Part; 10] =
-            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| parts.open(at(0), RATE, here(n)));
-        let mut honest = parts.open(at(0), RATE, here(99));
-        assert!(!parts.take(at(0), RATE, &mut honest), "connecting is worth nothing");
+            [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(|n| desk.parts.open(at(0), here(n)));
+        let mut honest = desk.parts.open(at(0), here(99));
         let mut taken = 0;
         for ms in 0..=60_000 {
-            taken +=
-                neighbours.iter_mut().filter_map(|part| parts.take(at(ms), RATE, part).then_some(())).count();
+            desk.drain_v6(ms);
+            taken += neighbours.iter_mut().filter_map(|part| desk.take(ms, part).then_some(())).count();
         }
         assert!((100..=110).contains(&taken), "{taken}");
-        assert!(parts.take(at(60_000), RATE, &mut honest));
-        neighbours.into_iter().chain([honest]).for_each(|part| parts.close(part));
-        assert!(parts.connections.is_empty());
-        let mut proxied = parts.open(at(0), RATE, None);
-        assert!((0..100).all(|_| parts.take(at(0), RATE, &mut proxied)));
+        assert!(desk.take(60_000, &mut honest));
+        neighbours.into_iter().chain([honest]).for_each(|part| desk.parts.close(at(60_000), part));
+        assert!(desk.parts.sources.is_empty());
+        let mut proxied = desk.parts.open(at(60_000), None);
+        assert!((0..100).all(|_| desk.take(60_000, &mut proxied)));
+    }
+
+    impl Desk {
+        fn drain_v6(&mut self, ms: u64) {
+            while self.shared.allow(at(ms), [0x2001, 0xdb8, 0, 7, 0, 0, 0, 1].into()) {}
+        }
+    }
+
+    /// F-06: whoever opens 256 connections, uses what they have after 20 s, closes them, all at once or one by one, and begins anew, has
+    /// no more than who stays.
+    #[test]
+    fn f_06_reconnecting_pays_nothing() {
+        for one_by_one in [false, true] {
+            let mut desk = Desk::new();
+            let mut taken = 0;
+            for round in 0..30 {
+                let (then, now) = (round * 20_000, (round + 1) * 20_000);
+                let mut all: Vec<Part> = (0..256).map(|_| desk.parts.open(at(then), HERE)).collect();
+                while let Some(mut part) = all.pop() {
+                    while desk.take(now, &mut part) {
+                        taken += 1;
+                    }
+                    if one_by_one {
+                        desk.parts.close(at(now), part);
+                    } else {
+                        all.iter_mut().for_each(|part| taken += u64::from(desk.take(now, part)));
+                        all.drain(..).chain([part]).for_each(|part| desk.parts.close(at(now), part));
+                    }
+                }
+            }
+            assert!(taken <= most(256, 600_000), "one by one: {one_by_one}: {taken}");
+            assert!(taken >= 1200, "{taken}");
+        }
+    }
+
+    /// F-06: connections that stay leave something of what is shared to one that comes anew, as often as it does.
+    #[test]
+    fn f_06_one_who_reconnects_when_refused_gets_in() {
+        let mut desk = Desk::new();
+        let mut all: Vec<Part> = (0..255).map(|_| desk.parts.open(at(0), HERE)).collect();
+        // Until each of them has had something.
+        for ms in (0..130_000).step_by(100) {
+            all.iter_mut().for_each(|part| _ = desk.take(ms, part));
+        }
+        for ms in (130_000..140_000).step_by(1000) {
+            all.iter_mut().for_each(|part| _ = desk.take(ms, part));
+            let mut honest = desk.parts.open(at(ms), HERE);
+            assert!(desk.take(ms, &mut honest), "{ms}");
+            desk.parts.close(at(ms), honest);
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Act {
+        Open(u8),
+        Close(u8),
+        /// All of them, this often each.
+        Try(u8),
+        /// Each tries and is closed at once.
+        OneByOne(u8),
+        Wait(u16),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            any::<u8>().prop_map(Act::Open),
+            any::<u8>().prop_map(Act::Close),
+            (1..50_u8).prop_map(Act::Try),
+            any::<u8>().prop_map(Act::OneByOne),
+            (0..30_000_u16).prop_map(Act::Wait),
+        ]
+    }
+
+    proptest! {
+        /// F-06: whatever one source does with up to 255 connections, it has no more than its bound, in any stretch of time, and a
+        /// neighbour that stays has one for each time in which the rate gives one to each.
+        #[test]
+        fn f_06_no_sequence_of_connections_has_more_than_the_rate_and_a_neighbour_has_its_part(
+            acts in prop::collection::vec(act(), 1..60),
+            drained in any::<bool>(),
+        ) {
+            let mut desk = Desk::new();
+            let mut honest = desk.parts.open(at(0), HERE);
+            let (mut ms, mut open) = (0_u64, Vec::<Part>::new());
+            // When how many were taken, with how many connections.
+            let mut times: Vec<(u64, usize)> = Vec::new();
+            let mut served = 0;
+            for act in acts {
+                match act {
+                    Act::Open(n) => {
+                        let n = usize::from(n).min(255 - open.len());
+                        open.extend((0..n).map(|_| desk.parts.open(at(ms), HERE)));
+                    }
+                    Act::Close(n) => {
+                        let n = usize::from(n).min(open.len());
+                        open.drain(..n).for_each(|part| desk.parts.close(at(ms), part));
+                    }
+                    Act::Try(n) => for _ in 0..n {
+                        let connections = open.len() + 1;
+                        let taken = open.iter_mut().filter_map(|part| desk.take(ms, part).then_some(()));
+                        times.extend(taken.map(|()| (ms, connections)));
+                    },
+                    Act::OneByOne(n) => for _ in 0..n {
+                        let Some(mut part) = open.pop() else { break };
+                        while desk.take(ms, &mut part) {
+                            times.push((ms, open.len() + 2));
+                        }
+                        desk.parts.close(at(ms), part);
+                    },
+                    Act::Wait(n) => {
+                        let until = ms + u64::from(n);
+                        while ms < until {
+                            ms = (ms + 500).min(until);
+                            if drained {
+                                desk.drain(ms);
+                            }
+                            // With 256 connections at most the rate gives each one in 128 s.
+                            if desk.parts.take(at(ms), &mut honest, &mut desk.shared) {
+                                served = ms;
+                            }
+                            prop_assert!(ms - served <= 128_500, "a neighbour has waited since {served}");
+                        }
+                    }
+                }
+            }
+            for (from, (first, connections)) in times.iter().enumerate() {
+                for (to, (last, _)) in times.iter().enumerate().skip(from) {
+                    let (taken, most) = ((to - from + 1) as u64, most(*connections, last - first));
+                    prop_assert!(taken <= most, "{taken} of {most} from {first} to {last} ms");
+                }
+            }
+        }
     }
 }

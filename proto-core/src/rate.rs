@@ -66,7 +66,7 @@ impl Bucket {
 }
 
 /// What `n` tokens cost, in time to refill.
-fn cost(rate: Rate, n: u32) -> Duration {
+pub(crate) fn cost(rate: Rate, n: u32) -> Duration {
     // A rate of zero spreads its burst over more than a century: spent once.
     let forever = || (u64::MAX >> 2).checked_div(rate.burst.max(1).into()).unwrap_or(u64::MAX);
     let one = 1_000_000_000_u64.checked_div(rate.per_second.into()).unwrap_or_else(forever);
@@ -163,6 +163,19 @@ impl SourceRate {
         }
         let rate = self.rate;
         self.bucket(now, source).is_some_and(|bucket| bucket.take(now, rate, n).is_ok())
+    }
+
+    /// Takes `n` tokens of `source`'s bucket if `kept` more are there beside them.
+    pub fn allow_above(&mut self, now: Instant, source: IpAddr, n: u32, kept: u32) -> bool {
+        let source = source.to_canonical();
+        if self.is_exempt(source) {
+            return true;
+        }
+        let rate = self.rate;
+        self.bucket(now, source).is_some_and(|bucket| {
+            bucket.clone().take(now, rate, n.saturating_add(kept)).is_ok()
+                && bucket.take(now, rate, n).is_ok()
+        })
     }
 
     /// The bucket of a source: its own, or that of its network if there is no slot left.

@@ -510,7 +510,7 @@ impl Server {
             number: self.connections,
             client: None,
             pending: None,
-            quotas: self.sources.open(now, &self.settings, from.map(|from| from.ip())),
+            quotas: self.sources.open(now, from.map(|from| from.ip())),
             voice_parts: relay::Parts::default(),
             text_parts: relay::Parts::default(),
             paused_until: now,

@@ -274,7 +274,8 @@ fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
     let mut hall = Hall::new(Settings::DEFAULT);
     let peer = hall.stage.open_from("203.0.113.9:1");
     let joined = (0..1000).filter(|n| hall.stage.handshake(peer, &format!("name {n}")).is_ok()).count();
-    assert_eq!(joined, 300);
+    // A quarter is for others that come from there.
+    assert_eq!(joined, 225);
     assert!(hall.stage.handshake(hall.eve, "ben").unwrap().starts_with("NameRefused"));
     assert_eq!(hall.stage.server.find("eve"), Some(EVE), "she keeps what she has");
     assert_eq!(hall.stage.server.find("ben"), Some(BEN));

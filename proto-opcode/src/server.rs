@@ -116,7 +116,8 @@ pub struct Settings {
     /// what has piled up at the start of a call in one burst.
     pub voice: Rate,
     /// Log-ins and calls of one source address (loopback and [`Server::exempt`] are exempt).
-    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all.
+    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all, and a quarter at once is for
+    /// those that have had nothing yet.
     pub attempts: Rate,
     /// Calls handed on to one callee, whoever calls.
     pub rings: Rate,
@@ -260,7 +261,7 @@ impl Server {
             changes: Changes::default(),
             relays: Relays::default(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
-            parts: Parts::new(),
+            parts: Parts::new(settings.attempts),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ServerStats::default(),
@@ -360,8 +361,7 @@ impl Server {
     /// Whether `peer` may try once more to have a name, or to reach one: names are guessed that way.
     fn may_try(&mut self, now: Instant, peer: PeerId) -> bool {
         let Some(Peer::Client(client)) = self.peers.get_mut(peer) else { return false };
-        let Some(address) = client.address() else { return true };
-        self.parts.take(now, self.settings.attempts, &mut client.part) || self.attempts.allow(now, address)
+        self.parts.take(now, &mut client.part, &mut self.attempts)
     }
 
     /// Sends a packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
@@ -407,7 +407,7 @@ impl Server {
             return Err(Violation::TooMany("connections"));
         }
         let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
-        let part = self.parts.open(now, self.settings.attempts, limited);
+        let part = self.parts.open(now, limited);
         if let Some(client) = self.client_mut(peer) {
             client.part = part;
         }
@@ -438,7 +438,7 @@ impl Server {
         let event = match self.peers.remove(peer)? {
             Peer::Leg(leg) => self.leg_gone(now, leg),
             Peer::Client(client) => {
-                self.parts.close(client.part);
+                self.parts.close(now, client.part);
                 self.cancel_relays(now, peer);
                 let address = client.address();
                 self.unnamed.remove(&(client.number, peer));

@@ -102,7 +102,8 @@ pub struct Settings {
     /// Audio packets of one connection; beyond it reading pauses, nothing is dropped.
     pub voice: Rate,
     /// Calls and registrations of one source address (loopback and [`Server::exempt`] are exempt).
-    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all.
+    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all, and a quarter at once is for
+    /// those that have had nothing yet.
     pub attempts: Rate,
     /// Calls put through to one callee, whoever calls; beyond it the callee is busy.
     pub rings: Rate,
@@ -255,7 +256,7 @@ impl Server {
             idle: Deadlines::new(),
             contenders: Deadlines::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
-            parts: Parts::new(),
+            parts: Parts::new(settings.attempts),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
             stats: ServerStats::default(),
@@ -406,7 +407,7 @@ impl Server {
     /// Forgets `peer` and ends its call for the other side.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
         let state = self.peers.remove(peer)?;
-        self.parts.close(state.part);
+        self.parts.close(now, state.part);
         self.idle.clear(peer);
         self.contenders.clear(peer);
         let ended = state.call().and_then(|caller| {
@@ -465,7 +466,7 @@ impl Server {
             return Err(Violation::TooManyPeers);
         }
         let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
-        let part = self.parts.open(now, self.settings.attempts, limited);
+        let part = self.parts.open(now, limited);
         if let Some(state) = self.peers.get_mut(peer) {
             state.part = part;
         }
@@ -476,8 +477,7 @@ impl Server {
     /// Whether `peer` may try once more to have a name, or to reach one: names are guessed that way, and secrets with them.
     fn may_try(&mut self, now: Instant, peer: PeerId) -> bool {
         let Some(state) = self.peers.get_mut(peer) else { return false };
-        let Some(from) = state.from else { return true };
-        self.parts.take(now, self.settings.attempts, &mut state.part) || self.attempts.allow(now, from.ip())
+        self.parts.take(now, &mut state.part, &mut self.attempts)
     }
 
     /// Starts, or stops, the idle limit of a peer: it holds for those without a name to be called by and without a call.

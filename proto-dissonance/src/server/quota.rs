@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 use core::{net::IpAddr, num::NonZeroU32, time::Duration};
-use voxwire_core::{Bucket, Instant, Rate, source};
+use voxwire_core::{Bucket, EqualPart, EqualParts, Instant, PartClock, Rate, source};
 
 /// How long a source is remembered that has no connection any more. Its buckets are full again by then.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -55,13 +55,15 @@ pub(super) struct Quotas {
     state: Quota,
     bytes: Quota,
     /// Its part of the source's handshakes.
-    attempts: Bucket,
+    attempts: EqualPart,
+    /// It has tried one.
+    tried: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Quota {
     own: Bucket,
-    share: Bucket,
+    share: EqualPart,
 }
 
 impl Quotas {
@@ -97,25 +99,42 @@ pub(super) struct Sources {
 #[derive(Debug)]
 struct Source {
     address: IpAddr,
-    connections: u32,
+    /// By which the shares of its connections fill.
+    clock: PartClock,
     /// While it has no connection: until when it is remembered.
     until: Option<Instant>,
-    /// What its connections take beyond their shares.
-    voice: Bucket,
-    text: Bucket,
-    state: Bucket,
-    bytes: Bucket,
-    attempts: Bucket,
+    voice: Pool,
+    text: Pool,
+    state: Pool,
+    bytes: Pool,
+    attempts: Pool,
+}
+
+/// One rate of a source.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pool {
+    /// What its connections have an equal share of.
+    parts: EqualParts,
+    /// What they take beyond their shares.
+    all: Bucket,
 }
 
 impl Source {
-    const fn get_mut(&mut self, kind: Kind) -> &mut Bucket {
-        match kind {
+    const fn get_mut(&mut self, kind: Kind) -> (&PartClock, &mut Pool) {
+        let pool = match kind {
             Kind::Voice => &mut self.voice,
             Kind::Text => &mut self.text,
             Kind::State => &mut self.state,
             Kind::Bytes => &mut self.bytes,
-        }
+        };
+        (&self.clock, pool)
+    }
+}
+
+impl Pool {
+    /// Takes `n` of a connection's share, or of what all share: what is one's own first, as what is everybody's lasts for longer.
+    fn take(&mut self, now: Instant, clock: &PartClock, rate: Rate, share: &mut EqualPart, n: u32) -> bool {
+        self.parts.take(now, clock, rate, share, n) || self.all.take(now, rate, n).is_ok()
     }
 }
 
@@ -143,35 +162,39 @@ impl Sources {
     }
 
     /// A connection arrives.
-    pub(super) fn open(&mut self, now: Instant, settings: &Settings, from: Option<IpAddr>) -> Quotas {
+    pub(super) fn open(&mut self, now: Instant, from: Option<IpAddr>) -> Quotas {
         self.forget(now);
-        let quota = Quota::default();
-        let attempts = Bucket::default();
-        let mut quotas =
-            Quotas { source: None, voice: quota, text: quota, state: quota, bytes: quota, attempts };
+        let (quota, attempts) = (Quota::default(), EqualPart::default());
+        let mut quotas = Quotas {
+            source: None,
+            voice: quota,
+            text: quota,
+            state: quota,
+            bytes: quota,
+            attempts,
+            tried: false,
+        };
         let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !self.is_exempt(*from)) else {
             return quotas;
         };
         let address = source(from);
         let index = self.by_address.get(&address).copied().unwrap_or_else(|| self.add(address));
         let Some(slot) = self.slots.get_mut(index) else { return quotas };
-        slot.connections = slot.connections.saturating_add(1);
+        // A share fills up with time: connecting again brings none.
+        let share = slot.clock.open(now);
         slot.until = None;
         quotas.source = u32::try_from(index.saturating_add(1)).ok().and_then(NonZeroU32::new);
-        // A share fills up with time: connecting again brings none.
         for kind in [Kind::Voice, Kind::Text, Kind::State, Kind::Bytes] {
-            let all = Rates::of(settings, kind).source;
-            quotas.get_mut(kind).share.charge(now, all, all.burst);
+            quotas.get_mut(kind).share = share;
         }
-        quotas.attempts.charge(now, settings.attempts, settings.attempts.burst);
+        quotas.attempts = share;
         quotas
     }
 
     fn add(&mut self, address: IpAddr) -> usize {
-        let (voice, text, state, bytes) =
-            (Bucket::default(), Bucket::default(), Bucket::default(), Bucket::default());
-        let attempts = Bucket::default();
-        let new = Source { address, connections: 0, until: None, voice, text, state, bytes, attempts };
+        let (clock, pool) = (PartClock::default(), Pool::default());
+        let (voice, text, state, bytes, attempts) = (pool, pool, pool, pool, pool);
+        let new = Source { address, clock, until: None, voice, text, state, bytes, attempts };
         let index = match self.free.pop() {
             Some(index) => index,
             None => self.slots.len(),
@@ -189,8 +212,8 @@ impl Sources {
         self.forget(now);
         let Some(index) = quotas.at() else { return };
         let Some(slot) = self.slots.get_mut(index) else { return };
-        slot.connections = slot.connections.saturating_sub(1);
-        if slot.connections == 0 {
+        slot.clock.close(now);
+        if slot.clock.connections() == 0 {
             let until = now.saturating_add(REMEMBERED);
             slot.until = Some(until);
             self.gone.push_back((until, index));
@@ -217,10 +240,16 @@ impl Sources {
         }
     }
 
-    /// Whether a connection may try one more handshake: of its own part first, then of what its source shares.
+    /// Whether a connection may try one more handshake: of its own part first, then of what its source shares, a quarter of which at once
+    /// is kept for those that have tried none.
     pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &mut Quotas) -> bool {
         let Some(slot) = quotas.at().and_then(|index| self.slots.get_mut(index)) else { return true };
-        quotas.attempts.take_part(now, rate, 1, slot.connections) || slot.attempts.take(now, rate, 1).is_ok()
+        let Source { clock, attempts: Pool { parts, all }, .. } = slot;
+        let kept = if quotas.tried { rate.burst / 4 } else { 0 };
+        let taken = parts.take(now, clock, rate, &mut quotas.attempts, 1)
+            || all.clone().take(now, rate, kept.saturating_add(1)).is_ok() && all.take(now, rate, 1).is_ok();
+        quotas.tried |= taken;
+        taken
     }
 
     /// Takes `n` of a kind, or nothing and says no.
@@ -241,9 +270,8 @@ impl Sources {
             return false;
         }
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return true };
-        // What is one's own first: what is everybody's lasts for longer.
-        let taken = quota.share.take_part(now, rates.source, n, slot.connections)
-            || slot.get_mut(kind).take(now, rates.source, n).is_ok();
+        let (clock, pool) = slot.get_mut(kind);
+        let taken = pool.take(now, clock, rates.source, &mut quota.share, n);
         if !taken {
             quota.own = before;
         }
@@ -264,14 +292,13 @@ impl Sources {
         let quota = quotas.get_mut(kind);
         let own = quota.own.charge(now, rates.own, n);
         let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return own };
-        let taken = quota.share.take_part(now, rates.source, n, slot.connections)
-            || slot.get_mut(kind).take(now, rates.source, n).is_ok();
-        if taken {
+        let (clock, pool) = slot.get_mut(kind);
+        if pool.take(now, clock, rates.source, &mut quota.share, n) {
             return own;
         }
         // A debt is the source's as well: leaving and coming back does not pay it.
-        slot.get_mut(kind).charge(now, rates.source, n);
-        own.max(quota.share.charge(now, rates.source, n.saturating_mul(slot.connections.max(1))))
+        pool.all.charge(now, rates.source, n);
+        own.max(pool.parts.charge(now, clock, rates.source, &mut quota.share, n))
     }
 }
 
@@ -300,7 +327,7 @@ mod tests {
         let mut sources = Sources::new(1000);
         let mut total = 0;
         for n in 0..200 {
-            let mut quotas = sources.open(at(0), &settings, from("2001:db8::1"));
+            let mut quotas = sources.open(at(0), from("2001:db8::1"));
             total += taken(&mut sources, at(0), &mut quotas);
             if n % 2 == 0 {
                 sources.close(at(0), &quotas);
@@ -309,7 +336,7 @@ mod tests {
         assert_eq!(total, burst);
         // Another host of the same /64 is the same source, another /64 and loopback are not.
         let mut left = |address| {
-            let mut quotas = sources.open(at(0), &settings, from(address));
+            let mut quotas = sources.open(at(0), from(address));
             taken(&mut sources, at(0), &mut quotas)
         };
         assert_eq!(["2001:db8::2", "2001:db8:0:1::1", "::1"].map(&mut left), [0, 120, 120]);
@@ -320,9 +347,8 @@ mod tests {
     fn f_01_an_honest_neighbour_behind_the_same_address_keeps_its_share() {
         let settings = Settings::DEFAULT;
         let mut sources = Sources::new(1000);
-        let mut honest = sources.open(at(0), &settings, from("192.0.2.1"));
-        let mut others: Vec<Quotas> =
-            (0..31).map(|_| sources.open(at(0), &settings, from("192.0.2.1"))).collect();
+        let mut honest = sources.open(at(0), from("192.0.2.1"));
+        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
         let mut heard = 0;
         for ms in 0..20_000_u64 {
             let now = Instant::from_nanos(ms * 1_000_000);
@@ -348,7 +374,7 @@ mod tests {
             for connections in [1, 39, 40, 41, 200, 2000_u32] {
                 let mut sources = Sources::new(1000);
                 let mut all: Vec<Quotas> =
-                    (0..connections).map(|_| sources.open(at(0), &settings, from("192.0.2.1"))).collect();
+                    (0..connections).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
                 let mut sum = 0;
                 for second in 0..60 {
                     for quotas in &mut all {
@@ -372,15 +398,57 @@ mod tests {
     fn f_01_a_flood_of_handshakes_leaves_a_neighbour_its_part() {
         let settings = Settings::DEFAULT;
         let mut sources = Sources::new(1000);
-        let mut others: Vec<Quotas> =
-            (0..31).map(|_| sources.open(at(0), &settings, from("192.0.2.1"))).collect();
-        let mut honest = sources.open(at(0), &settings, from("192.0.2.1"));
+        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
+        let mut honest = sources.open(at(0), from("192.0.2.1"));
         for second in 0..60 {
             for other in &mut others {
                 while sources.attempt(at(second), settings.attempts, other) {}
             }
             let asks = second % 5 == 4;
             assert!(!asks || sources.attempt(at(second), settings.attempts, &mut honest), "{second}");
+        }
+    }
+
+    /// F-06: whoever opens 256 connections, uses what they have, closes them one by one and begins anew, has no more than who stays.
+    #[test]
+    fn f_06_closing_connections_one_by_one_pays_nothing() {
+        let settings = Settings::DEFAULT;
+        let voice = settings.source_voice;
+        for (rate, handshakes) in [(settings.attempts, true), (voice, false)] {
+            let mut sources = Sources::new(1000);
+            let mut sum = 0_u32;
+            for round in 1..=20 {
+                let mut all: Vec<Quotas> =
+                    (0..256).map(|_| sources.open(at(round * 30 - 30), from("192.0.2.1"))).collect();
+                let now = at(round * 30);
+                while let Some(mut quotas) = all.pop() {
+                    while match handshakes {
+                        true => sources.attempt(now, rate, &mut quotas),
+                        false => sources.take(now, &settings, &mut quotas, Kind::Voice, 1),
+                    } {
+                        sum += 1;
+                    }
+                    sources.close(now, &quotas);
+                }
+            }
+            let most = 2 * (rate.burst.max(256) + rate.per_second * 600);
+            assert!(sum <= most, "{sum} of {most}, handshakes: {handshakes}");
+        }
+    }
+
+    /// F-06: one that comes anew for each handshake gets in beside others that stay and try without end.
+    #[test]
+    fn f_06_one_who_reconnects_for_its_handshake_gets_in() {
+        let settings = Settings::DEFAULT;
+        let mut sources = Sources::new(1000);
+        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
+        for second in 0..60 {
+            for other in &mut others {
+                while sources.attempt(at(second), settings.attempts, other) {}
+            }
+            let mut honest = sources.open(at(second), from("192.0.2.1"));
+            assert!(sources.attempt(at(second), settings.attempts, &mut honest), "{second}");
+            sources.close(at(second), &honest);
         }
     }
 
@@ -391,26 +459,25 @@ mod tests {
         let mut sources = Sources::new(1000);
         for n in 0..65_536_u32 {
             let address = IpAddr::from([0x2001, 0xdb8, 0, (n & 0xffff) as u16, 0, 0, 0, 1]);
-            let mut quotas = sources.open(at(0), &settings, Some(address));
+            let mut quotas = sources.open(at(0), Some(address));
             while sources.attempt(at(0), settings.attempts, &mut quotas) {}
             sources.close(at(0), &quotas);
             assert!(sources.slots.len() <= 1002);
         }
-        let mut quotas = sources.open(at(0), &settings, from("2001:db8:1::1"));
+        let mut quotas = sources.open(at(0), from("2001:db8:1::1"));
         assert!(sources.attempt(at(0), settings.attempts, &mut quotas));
         sources.close(at(1), &quotas);
-        let _loopback = sources.open(at(100), &settings, from("127.0.0.1"));
+        let _loopback = sources.open(at(100), from("127.0.0.1"));
         assert!(sources.slots.is_empty() && sources.by_address.is_empty() && sources.gone.is_empty());
     }
 
     #[test]
     fn a_source_that_comes_back_is_not_forgotten() {
-        let settings = Settings::DEFAULT;
         let mut sources = Sources::new(1000);
-        let first = sources.open(at(0), &settings, from("192.0.2.1"));
+        let first = sources.open(at(0), from("192.0.2.1"));
         sources.close(at(0), &first);
-        let second = sources.open(at(30), &settings, from("192.0.2.1"));
-        let other = sources.open(at(70), &settings, from("192.0.2.2"));
+        let second = sources.open(at(30), from("192.0.2.1"));
+        let other = sources.open(at(70), from("192.0.2.2"));
         assert_eq!(sources.by_address.len(), 2);
         sources.close(at(70), &second);
         sources.close(at(131), &other);
