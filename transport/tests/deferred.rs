@@ -1,4 +1,4 @@
-//! Point 8 of the contract of `Session`: a client's session gets back what it has put off, as a server's does.
+//! Point 8 of the contract of `Session`: a session gets back what it has put off.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use voxwire_core::{Deferred, FrameError, Input, Instant, LengthPrefix, Outbox, Output, Session};
-use voxwire_transport::{Connection, ConnectionSettings};
+use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, Listener};
 
 /// A client's connection, and the server's end of it.
 async fn connected<S: Session>(session: S) -> (Connection<S>, TcpStream) {
@@ -29,7 +29,14 @@ struct PutsOff {
     waiting: Vec<Deferred>,
     released: usize,
     due: Option<Instant>,
+    heard: Vec<u8>,
     outbox: Outbox,
+}
+
+impl PutsOff {
+    fn new() -> Self {
+        Self { waiting: vec![], released: 0, due: None, heard: vec![], outbox: Outbox::new(1 << 10) }
+    }
 }
 
 impl Session for PutsOff {
@@ -55,6 +62,7 @@ impl Session for PutsOff {
             2 => self.released = self.waiting.len(),
             _ => {}
         }
+        self.heard.push(bytes[1]);
         Ok(Some(&bytes[1..]))
     }
 
@@ -89,8 +97,7 @@ impl Session for PutsOff {
 /// F-71: what a client's session puts off is handed to it again, as the hub does for a server's (F-25).
 #[tokio::test]
 async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_after_a_timeout() {
-    let session = PutsOff { waiting: vec![], released: 0, due: None, outbox: Outbox::new(1 << 10) };
-    let (mut connection, mut server) = connected(session).await;
+    let (mut connection, mut server) = connected(PutsOff::new()).await;
     // The last two wait for the time-out.
     server.write_all(&[3, 1, 10, 3, 1, 11, 3, 3, 12, 3, 2, 13, 3, 3, 14, 3, 1, 15, 3, 1, 16]).await.unwrap();
     let mut heard = Vec::new();
@@ -103,6 +110,21 @@ async fn f_71_a_client_gets_back_what_it_has_put_off_before_the_next_frame_and_a
     };
     let all = timeout(Duration::from_secs(5), hear).await;
     assert!(all.is_ok() && heard == [12, 13, 10, 11, 14, 15, 16], "{heard:?}");
+}
+
+/// F-25: what a call of the application releases is handed in by that call.
+#[tokio::test]
+async fn f_25_a_call_hands_in_what_it_has_released() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let hub = Hub::spawn(vec![listener], PutsOff::new(), (), HubSettings::DEFAULT);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(&[2, 1, 9]).await.unwrap();
+    while hub.call(|session, _| session.waiting.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    hub.call(|session, _| (session.due, session.released) = (None, 1));
+    assert_eq!(hub.call(|session, _| session.heard.clone()), [1]);
 }
 
 /// Has something to tell of each byte of a frame.

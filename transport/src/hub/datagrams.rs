@@ -98,7 +98,7 @@ impl<S: Session> Shared<S> {
                     core.datagram(shared, now, socket, from, bytes);
                 }
             }
-            core.flush(shared);
+            core.settle(shared, now);
         });
     }
 }
@@ -237,7 +237,7 @@ pub(super) async fn receive_quic<S: Session>(
                 return;
             }
             core.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: &frame });
-            core.flush(shared);
+            core.settle(shared, now);
         });
     }
 }

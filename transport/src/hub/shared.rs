@@ -513,7 +513,7 @@ impl<S: Session> Shared<S> {
                             Kind::Control => {
                                 core.control(shared, now, peer, bytes);
                                 if !core.overflown.is_empty() {
-                                    core.flush(shared);
+                                    core.settle(shared, now);
                                 }
                             }
                         }
@@ -526,7 +526,7 @@ impl<S: Session> Shared<S> {
     pub(super) fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.locked(|shared, core, now| {
             let result = f(&mut core.session, now);
-            core.flush(shared);
+            core.settle(shared, now);
             result
         })
     }
@@ -624,6 +624,12 @@ impl<S: Session> Core<S> {
         self.flush(shared);
         self.making_room = None;
         // Timers fire in a task of their own, when what waits has been read.
+        self.deferred(shared, now);
+    }
+
+    /// Carries out what the session wants, and hands in what it has put off and whose turn has come.
+    pub(super) fn settle(&mut self, shared: &Shared<S>, now: Instant) {
+        self.flush(shared);
         self.deferred(shared, now);
     }
 
