@@ -10,11 +10,14 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use voxwire_audio::{Error, OPUS_RATE, SPEECH, Speaker, SpeakerFigures, VoiceDecoder, read, resample};
 
 const FRAME: f64 = 0.02;
 const SAMPLES: usize = 960;
+/// What is played at once, in seconds: as the programs do it.
+const ROUND: f64 = 0.01;
+const ROUND_SAMPLES: usize = 480;
 /// What any network takes.
 const WAY: f64 = 0.02;
 /// -40 dB of full scale.
@@ -64,34 +67,33 @@ impl Content {
 /// A perfect codec.
 struct Codec {
     content: Arc<Content>,
-    /// The frame that comes next: for the bench to read.
-    next: Arc<AtomicU32>,
+    /// The sample that comes next: for the bench to read.
+    next: Arc<AtomicUsize>,
 }
 
 impl Codec {
-    fn frame(&self, number: u32, samples: &mut [f32]) {
-        let from = number as usize * SAMPLES;
+    fn go_on(&self, from: usize, samples: &mut [f32]) {
         let all = &self.content.samples;
         samples.iter_mut().enumerate().for_each(|(n, sample)| *sample = all[(from + n) % all.len()]);
-        self.next.store(number + 1, Relaxed);
+        self.next.store(from + samples.len(), Relaxed);
     }
 }
 
 impl VoiceDecoder for Codec {
     fn decode(&mut self, packet: &[u8], samples: &mut [f32]) -> Result<usize, Error> {
-        let number = packet.try_into().map_or(0, u32::from_le_bytes);
-        self.frame(number, samples);
+        let number = packet.try_into().map_or(0, u32::from_le_bytes) as usize;
+        self.go_on(number * SAMPLES, samples);
         Ok(samples.len())
     }
 
     fn recover(&mut self, next: &[u8], samples: &mut [f32]) -> Result<bool, Error> {
-        let number = next.try_into().map_or(1, u32::from_le_bytes);
-        self.frame(number.saturating_sub(1), samples);
+        let number = next.try_into().map_or(1, u32::from_le_bytes) as usize;
+        self.go_on(number.saturating_sub(1) * SAMPLES, samples);
         Ok(true)
     }
 
     fn conceal(&mut self, samples: &mut [f32]) -> Result<(), Error> {
-        self.frame(self.next.load(Relaxed), samples);
+        self.go_on(self.next.load(Relaxed), samples);
         Ok(())
     }
 }
@@ -209,19 +211,17 @@ struct Outcome {
 }
 
 fn play(scenario: &Scenario, content: &Arc<Content>) -> Outcome {
-    let next = Arc::<AtomicU32>::default();
+    let next = Arc::<AtomicUsize>::default();
     let codec = Codec { content: content.clone(), next: next.clone() };
     let mut speaker = Speaker::with_decoder(Duration::from_secs_f64(FRAME), 1, Box::new(codec));
     let mut random = Random(1);
     let mut arriving = BinaryHeap::new();
     let (mut sent, mut moments, mut glitches, mut frames) = (0_u32, Vec::new(), 0, 0);
     let rate = 1.0 + scenario.ppm * 1e-6;
-    // Samples that were pulled and are not played yet.
-    let (mut ahead, mut stretched, mut were_pulled) = (0.0_f64, 0.0, 0);
     let mut before = [0.0_f32; 2];
-    let silence = [0.0; SAMPLES];
-    for round in 0..(scenario.minutes * 60.0 / FRAME) as u64 {
-        let now = round as f64 * FRAME;
+    let silence = [0.0; ROUND_SAMPLES];
+    for round in 0..(scenario.minutes * 60.0 / ROUND) as u64 {
+        let now = round as f64 * ROUND;
         loop {
             // Sent when all of it has been spoken.
             let spoken = f64::from(sent + 1) * FRAME / rate;
@@ -243,7 +243,7 @@ fn play(scenario: &Scenario, content: &Arc<Content>) -> Outcome {
             continue;
         }
         frames += 1;
-        let heard = speaker.render(Duration::from_secs_f64(now));
+        let heard = speaker.render_samples(Duration::from_secs_f64(now), ROUND_SAMPLES);
         let is_heard = heard.is_some();
         let mut glitch = false;
         for &sample in heard.unwrap_or(&silence) {
@@ -253,20 +253,20 @@ fn play(scenario: &Scenario, content: &Arc<Content>) -> Outcome {
         }
         glitches += u32::from(glitch && now > 2.0);
         let figures = speaker.figures();
-        let all = figures.jitter.played + figures.jitter.lost + figures.jitter.starved;
-        let moved = figures.lengthened as f64 - figures.shortened as f64;
-        ahead += (all - were_pulled) as f64 * SAMPLES as f64 + (moved - stretched);
-        ahead = if is_heard { (ahead - SAMPLES as f64).max(0.0) } else { 0.0 };
-        (were_pulled, stretched) = (all, moved);
         if is_heard {
-            let ahead = ahead / f64::from(OPUS_RATE);
-            let spoken = (f64::from(next.load(Relaxed)) * FRAME - ahead) / rate;
-            let stored = figures.jitter.stored.as_secs_f64() + ahead;
+            // What was pulled and is not played yet, beside what is in store.
+            let (stored, waiting) = (figures.jitter.stored.as_secs_f64(), speaker.waiting().as_secs_f64());
+            let spoken = (next.load(Relaxed) as f64 / f64::from(OPUS_RATE) - (waiting - stored)) / rate;
             let target = figures.jitter.target.as_secs_f64();
-            moments.push(Moment { at: now, latency: now + FRAME - spoken, stored, target });
+            moments.push(Moment { at: now, latency: now + ROUND - spoken, stored: waiting, target });
         }
     }
-    Outcome { moments, glitches, frames, figures: speaker.figures() }
+    Outcome {
+        moments,
+        glitches,
+        frames: frames * ROUND_SAMPLES as u64 / SAMPLES as u64,
+        figures: speaker.figures(),
+    }
 }
 
 impl Outcome {
@@ -290,7 +290,7 @@ impl Outcome {
                 between(at - 5.0, at).fold((0.0, 0.0), |(sum, n), m| (sum + m.latency, n + 1.0));
             let usual = sum / f64::max(count, 1.0) + longer + NEAR;
             let over = at + lasts;
-            let late = between(over, at + EVERY).filter(|m| m.latency > usual).map(|m| m.at + FRAME - over);
+            let late = between(over, at + EVERY).filter(|m| m.latency > usual).map(|m| m.at + ROUND - over);
             worst = Some(late.fold(worst.unwrap_or(0.0), f64::max));
         }
         worst
@@ -351,7 +351,7 @@ fn draw(path: &Path, title: &str, moments: &[Moment], from: f64, to: f64) -> std
         let mut last = f64::NEG_INFINITY;
         for group in shown.chunks(each) {
             let Some(moment) = group.iter().max_by(|a, b| of(a).total_cmp(&of(b))) else { continue };
-            let pen = if moment.at - last > FRAME * (2 * each + 1) as f64 { 'M' } else { 'L' };
+            let pen = if moment.at - last > ROUND * (2 * each + 1) as f64 { 'M' } else { 'L' };
             let _ = write!(path, "{pen}{:.1} {:.1}", x(moment.at), y(of(moment) * 1e3));
             last = moment.at;
         }

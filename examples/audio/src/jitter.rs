@@ -8,10 +8,10 @@ use core::time::Duration;
 /// No clock and no codec inside: times are durations since whenever the caller began, packets are bytes. What is pulled is
 /// one frame after the other: a packet, or what to do about one that is missing.
 ///
-/// The delay aimed at is the 95th percentile of what packets were late by, compared with the quickest of the last seconds,
-/// plus two frames, so that the packet behind a lost one is there in time; older observations are forgotten slowly. It is taken up
-/// at the beginning of a speech, and otherwise approached by playing faster or slower: [`pace`](Self::pace) says when. What is
-/// far beyond it, as after a stall, is left out.
+/// The delay aimed at, from when a packet comes in to when it is pulled, is the 95th percentile of what packets were late by, compared
+/// with the quickest ones about that time, plus a frame and a quarter, so that the packet behind a lost one is there in time; older
+/// observations are forgotten slowly. It is taken up at the beginning of a speech, and otherwise approached by playing faster or
+/// slower: [`pace`](Self::pace) says when. What is far beyond it, as after a stall, is left out.
 #[derive(Debug)]
 pub struct JitterBuffer {
     frame: Duration,
@@ -31,22 +31,25 @@ pub struct JitterBuffer {
     /// The last frame of the speech has come in: at this position.
     last: Option<u64>,
     /// Frames made up for in a row, with nothing to follow.
-    starving: u32,
+    starving: f32,
+    /// The same since it was made, whole ones and the rest.
+    starved: f64,
     /// What is pulled next does not follow what was pulled before.
     joins: bool,
     /// Frames that come at once, in one message.
     bulk: f32,
-    /// When the newest frame came in.
-    newest: Duration,
-    level: f32,
+    /// What is pulled next is played faster, or slower, until the delay is what it should be.
+    pace: Pace,
+    /// When a packet was last lost.
+    lost: Option<Duration>,
     stats: JitterStats,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Idle,
-    /// The first packet has come in; playing starts then.
-    Waiting(Duration),
+    /// The first packet has come in; playing starts when it has waited for as long as is aimed at.
+    Waiting,
     Playing,
 }
 
@@ -111,7 +114,7 @@ pub struct JitterStats {
     pub lost: u64,
     /// Of these: with a packet behind them that may carry them.
     pub recoverable: u64,
-    /// Frames played while there was nothing in store at all.
+    /// Frames' lengths played while there was nothing in store at all.
     pub starved: u64,
     /// Speeches.
     pub speeches: u64,
@@ -125,10 +128,16 @@ pub struct JitterStats {
 const SLOTS: usize = 64;
 /// The most that are taken to come in one message: 2 s of 10 ms.
 const MOST_BULK: f32 = 200.0;
-/// More than this beyond the delay aimed at is left out at once: to play it faster would take too long.
-const TOO_LATE: Duration = Duration::from_millis(300);
+/// More than this beyond the delay aimed at is left out at once: to play it faster would take too long. In seconds.
+const TOO_LATE: f64 = 0.3;
+/// More than this beyond is played much faster.
+const LATE: f64 = 0.06;
+/// Less than this beyond is left as it is, besides what is pulled at once: a period that is left out is up to 15 ms.
+const SLACK: f64 = 0.01;
 /// Frames made up for with nothing to follow, before the speech counts as interrupted.
-const STARVE: u32 = 5;
+const STARVE: f32 = 5.0;
+/// For so long after a packet was lost there is a frame more in store than jitter needs: the next one may be lost, too.
+const LOSSY: Duration = Duration::from_secs(10);
 
 impl JitterBuffer {
     /// For packets of one `frame` each, held back for `min_delay` to `max_delay`.
@@ -146,18 +155,19 @@ impl JitterBuffer {
             state: State::Idle,
             delays: Delays::new(),
             last: None,
-            starving: 0,
+            starving: 0.0,
+            starved: 0.0,
             joins: false,
             bulk: 1.0,
-            newest: Duration::ZERO,
-            level: 0.0,
+            pace: Pace::Even,
+            lost: None,
             stats: JitterStats::default(),
         }
     }
 
-    /// 40 to 300 ms.
+    /// A frame and a quarter, at least, to 300 ms.
     pub fn for_frame(frame: Duration) -> Self {
-        Self::new(frame, (frame * 2).max(Duration::from_millis(40)), Duration::from_millis(300))
+        Self::new(frame, Duration::ZERO, Duration::from_millis(300))
     }
 
     /// So many frames come at once from now on, in one message: that is not a delay of the network's.
@@ -180,10 +190,10 @@ impl JitterBuffer {
         self.base = self.end;
         self.last = None;
         self.stats.speeches += 1;
+        // How long nobody spoke says nothing about the network.
+        self.delays.forget_baseline();
         if self.state == State::Idle {
             self.next = self.base;
-            // How long nobody spoke says nothing about the network.
-            self.delays.forget_baseline();
         }
     }
 
@@ -194,19 +204,24 @@ impl JitterBuffer {
 
     /// A packet has come in; `sequence` counts the frames of the speech, `last` marks its last one.
     pub fn insert(&mut self, now: Duration, sequence: u32, packet: &[u8], last: bool) {
+        self.put(sequence, packet, last);
         let position = self.base + u64::from(sequence);
-        self.delays.observe(now, self.frame * u32::try_from(position % (1 << 31)).unwrap_or(0));
-        self.put(now, sequence, packet, last);
+        self.delays.observe(now, position as f64 * self.length());
     }
 
-    /// Notes how late the newest message came, which was spoken then.
-    pub(crate) fn observe(&mut self, now: Duration, spoken: Duration) {
-        self.newest = now;
-        self.delays.observe(now, spoken);
+    /// Notes when the newest message came, and up to where it goes, in frames.
+    pub(crate) fn observe(&mut self, now: Duration, end: f64) {
+        // As if it were a packet that begins a frame before its end.
+        self.delays.observe(now, (end - 1.0) * self.length());
     }
 
-    /// Keeps a packet, whose delay is noted elsewhere, and whose first part came in at `now`.
-    pub(crate) fn put(&mut self, now: Duration, sequence: u32, packet: &[u8], last: bool) {
+    /// Seconds of a frame.
+    const fn length(&self) -> f64 {
+        self.frame.as_secs_f64()
+    }
+
+    /// Keeps a packet, whose delay is noted elsewhere.
+    pub(crate) fn put(&mut self, sequence: u32, packet: &[u8], last: bool) {
         self.stats.received += 1;
         let position = self.base + u64::from(sequence);
         if last {
@@ -214,7 +229,7 @@ impl JitterBuffer {
         }
         let slots = self.slots.len() as u64;
         // Until playing begins, what was spoken before the first packet that came in is in time.
-        if position < self.next && self.is_waiting() && self.end < position + slots {
+        if position < self.next && self.state == State::Waiting && self.end < position + slots {
             self.next = position.max(self.floor);
         }
         if position < self.next {
@@ -223,7 +238,7 @@ impl JitterBuffer {
         }
         if position >= self.next + slots {
             // What is older than the delay aimed at is of no use any more.
-            self.skip_to((position + 1).saturating_sub((self.aim() + self.bulk) as u64));
+            self.skip_to((position + 1).saturating_sub(self.aim() as u64 + 1));
         }
         let at = self.at(position);
         let slot = &mut self.slots[at];
@@ -235,14 +250,14 @@ impl JitterBuffer {
         slot.packet.clear();
         slot.packet.extend_from_slice(packet);
         self.stats.reordered += u64::from(position + 1 < self.end);
-        if position >= self.end {
-            (self.end, self.newest) = (position + 1, now);
-        }
+        self.end = self.end.max(position + 1);
         if self.state == State::Idle {
-            self.state = State::Waiting(now + self.target());
+            // Nor does a pause, if that was one.
+            self.delays.forget_baseline();
+            self.state = State::Waiting;
             self.floor = self.next;
             self.next = position;
-            self.starving = 0;
+            self.starving = 0.0;
         }
     }
 
@@ -253,64 +268,64 @@ impl JitterBuffer {
         }
     }
 
-    /// How fast to play what is pulled next. To be called once for each frame's length, with what was pulled and is not played yet.
-    pub fn pace(&mut self, now: Duration, ahead: Duration) -> Pace {
+    /// How fast to play what is pulled next. `ahead` was pulled and is not played yet; `round` is what is played at once.
+    pub fn pace(&mut self, now: Duration, ahead: Duration, round: Duration) -> Pace {
         if !self.plays(now) {
+            self.pace = Pace::Even;
             return Pace::Even;
         }
-        let ahead = ahead.as_secs_f32() / self.frame.as_secs_f32();
-        let aim = self.aim();
-        let too_late = TOO_LATE.as_secs_f32() / self.frame.as_secs_f32();
-        // What is spoken meanwhile counts, although it has not come in yet: so the level does not go up and down with each message.
-        let bulk = self.bulk;
-        let spoken = now.saturating_sub(self.newest).as_secs_f32() / self.frame.as_secs_f32();
-        let ahead = ahead + spoken.min(bulk) - bulk;
-        let excess = self.end.saturating_sub(self.next) as f32 + ahead - aim;
-        if excess > too_late {
-            self.skip_to((self.next + excess as u64).min(self.end));
-            self.level = self.stored() as f32 + ahead;
+        let (ahead, round) = (ahead.as_secs_f64(), round.as_secs_f64());
+        // What is left of the last frame when the next one is pulled: that waits for less than it is heard later by.
+        let rest = ahead % round.max(1e-3);
+        let aim = self.wanted().as_secs_f64() - ahead + rest;
+        // What the network holds back just now cannot be left out: the last few packets say what can.
+        let Some(late) = self.waited(now, self.delays.recent()) else { return Pace::Even };
+        if late - aim > TOO_LATE {
+            let frames = ((late - aim) / self.length()) as u64;
+            self.skip_to((self.next + frames).min(self.end));
         }
-        let level = self.stored() as f32 + ahead;
-        if self.state == State::Playing {
-            self.level += (level - self.level) / 16.0;
+        let beyond = |quickest| self.waited(now, quickest).map_or(0.0, |waited| waited - aim);
+        let (late, usual) = (beyond(self.delays.recent()), beyond(self.delays.quickest()));
+        // The packet behind a lost one has to be there in time; without loss there is no need to change a voice for that.
+        let lossy = self.lost.is_some_and(|lost| now < lost + LOSSY);
+        let short = if lossy { 0.005 } else { (self.length() / 2.0).max(0.01).min(self.length() * 0.85) };
+        let is_fast = matches!(self.pace, Pace::Faster | Pace::MuchFaster);
+        self.pace = if late > LATE.max(round + SLACK) {
+            Pace::MuchFaster
+        } else if late > round + SLACK || (is_fast && late > round) {
+            Pace::Faster
+        } else if usual < -short || (self.pace == Pace::Slower && usual < 0.0) {
+            Pace::Slower
         } else {
-            self.level = level;
-        }
-        match self.level - aim {
-            more if more > 3.5 => Pace::MuchFaster,
-            more if more > 1.0 => Pace::Faster,
-            more if more < -1.0 => Pace::Slower,
-            _ => Pace::Even,
-        }
-    }
-
-    /// So much less is to be played than was pulled, or more if that is negative, in frames.
-    pub fn stretched(&mut self, frames: f32) {
-        self.level -= frames;
+            Pace::Even
+        };
+        self.pace
     }
 
     /// The next frame. To be called once for each frame's length.
     pub fn pull(&mut self, now: Duration) -> Pull<'_> {
+        self.pull_part(now, 1.0)
+    }
+
+    /// The next frame; or so much of one, from 0 to 1, if there is nothing in store at all.
+    pub(crate) fn pull_part(&mut self, now: Duration, part: f32) -> Pull<'_> {
         if !self.plays(now) {
             return Pull::Silence;
         }
         // An earlier packet may have come in behind the first one.
         self.state = State::Playing;
+        self.go_on(now);
         let stored = self.stored();
-        // What was made up for while nobody could tell is lost: it is not made up for again, and sound goes on behind it.
-        while self.starving > 0 && stored > 0 && !self.has(self.next) {
-            self.next += 1;
-            self.starving -= 1;
-        }
         if self.has(self.next) {
-            self.starving = 0;
+            self.starving = 0.0;
             self.stats.played += 1;
             let at = self.take();
             return Pull::Packet { packet: &self.slots[at].packet };
         }
         if stored > 0 {
             self.stats.lost += 1;
-            self.starving = 0;
+            self.lost = Some(now);
+            self.starving = 0.0;
             self.next += 1;
             if self.has(self.next) {
                 self.stats.recoverable += 1;
@@ -324,27 +339,43 @@ impl JitterBuffer {
             return Pull::Silence;
         }
         // Late or lost, nobody can tell yet: time stands still for the speech, but not for long.
-        self.stats.starved += 1;
-        self.starving += 1;
-        self.joins = true;
-        Pull::Conceal {
-            gain: [0.9, 0.7, 0.4, 0.1, 0.0].get(self.starving as usize - 1).copied().unwrap_or(0.0),
-        }
+        self.starved += f64::from(part);
+        self.starving += part;
+        Pull::Conceal { gain: fade(self.starving) }
     }
 
     /// The counters.
     pub fn stats(&self) -> JitterStats {
-        JitterStats { target: self.target(), stored: self.frame * self.stored() as u32, ..self.stats }
+        JitterStats {
+            target: self.target(),
+            stored: self.frame * self.stored() as u32,
+            starved: self.starved.round() as u64,
+            ..self.stats
+        }
     }
 
     /// The delay aimed at.
     fn target(&self) -> Duration {
-        (self.delays.quantile() + self.frame * 2).clamp(self.min_delay, self.max_delay)
+        // The first frame of a message has to wait until its last one is played; where frames begin within messages, for a frame more.
+        let whole = (self.bulk - self.bulk.round()).abs() < 1e-3;
+        let bulk = if whole { (self.bulk - 1.0).max(0.0) } else { self.bulk };
+        let delay = self.delays.quantile() + self.frame + self.frame / 4;
+        delay.clamp(self.min_delay, self.max_delay) + self.frame.mul_f32(bulk)
+    }
+
+    /// What a packet has to wait for, at least, before it is pulled: a quarter of a frame less, as the next round may be as much later.
+    fn wanted(&self) -> Duration {
+        self.target().saturating_sub(self.frame / 4)
     }
 
     /// The delay aimed at, in frames.
     fn aim(&self) -> f32 {
         self.target().as_secs_f32() / self.frame.as_secs_f32()
+    }
+
+    /// For how long the packet to be played next has waited, or would have if it had come in as soon as the quickest one, in seconds.
+    fn waited(&self, now: Duration, quickest: Option<f64>) -> Option<f64> {
+        quickest.map(|quickest| now.as_secs_f64() - self.next as f64 * self.length() - quickest)
     }
 
     /// Leaves everything out before a position.
@@ -362,16 +393,34 @@ impl JitterBuffer {
         self.joins = true;
     }
 
+    /// Once there is something to go on with: what was made up for while nobody could tell is lost, and sound goes on behind it.
+    fn go_on(&mut self, now: Duration) {
+        if self.starving == 0.0 || self.stored() == 0 {
+            return;
+        }
+        while self.starving >= 0.75 && !self.has(self.next) {
+            self.next += 1;
+            self.starving -= 1.0;
+            self.lost = Some(now);
+        }
+        // Where time stood still, what follows does not fit.
+        self.joins |= self.starving.abs() > 0.01;
+        self.starving = 0.0;
+    }
+
     /// Whether what is pulled next does not follow what was pulled before: some was left out, or time stood still. Told once.
-    pub(crate) const fn take_join(&mut self) -> bool {
+    pub(crate) fn take_join(&mut self, now: Duration) -> bool {
+        self.go_on(now);
         core::mem::replace(&mut self.joins, false)
     }
 
-    /// Whether there is something to play at `now`: a speech begins with the round that is nearest to its time, rather late than early.
+    /// Whether there is something to play at `now`.
     fn plays(&self, now: Duration) -> bool {
         match self.state {
             State::Idle => false,
-            State::Waiting(start) => now + self.frame / 4 >= start,
+            State::Waiting => self
+                .waited(now, self.delays.quickest())
+                .is_some_and(|waited| waited + 1e-6 >= self.wanted().as_secs_f64()),
             State::Playing => true,
         }
     }
@@ -385,6 +434,12 @@ impl JitterBuffer {
         self.has(self.next)
     }
 
+    /// The position to be played next.
+    #[cfg(test)]
+    pub(crate) const fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Bytes that packets have room for.
     #[cfg(test)]
     pub(crate) fn room(&self) -> usize {
@@ -394,10 +449,6 @@ impl JitterBuffer {
     /// Whether nothing is played, and nothing is in store.
     pub(crate) fn is_idle(&self) -> bool {
         self.state == State::Idle
-    }
-
-    const fn is_waiting(&self) -> bool {
-        matches!(self.state, State::Waiting(_))
     }
 
     fn has(&self, position: u64) -> bool {
@@ -417,97 +468,176 @@ impl JitterBuffer {
     }
 }
 
-/// How late packets come, compared with the quickest ones.
-#[derive(Debug)]
-struct Delays {
-    /// The quickest of this window and of the one before: when it came, less when it was spoken.
-    quickest: [Option<f64>; 2],
-    window_end: Duration,
-    /// The latest of the last moments.
-    latest: f64,
-    moment_end: Duration,
-    /// When the latest was noted.
-    noted: Duration,
-    /// How likely delays are, in steps of [`STEP`].
-    histogram: [f32; 100],
-    observations: u32,
+/// How loud the end of something made up is, with so many frames of it.
+fn fade(frames: f32) -> f32 {
+    const GAINS: [f32; 6] = [1.0, 0.9, 0.7, 0.4, 0.1, 0.0];
+    let at = (frames.max(0.0) as usize).min(GAINS.len() - 2);
+    let share = (frames - at as f32).min(1.0);
+    GAINS[at] + (GAINS[at + 1] - GAINS[at]) * share
 }
 
-const STEP: f64 = 0.005;
+/// How late packets come, compared with the quickest ones.
+///
+/// A packet's transit is when it came in less when it was spoken: by clocks that have nothing to do with each other, so that only
+/// differences say something. A moment's delay is what its slowest packet was late by, compared with the quickest of the moments up to it
+/// and with the quickest from it on, whichever is slower: so that a way that becomes longer or shorter is no jitter.
+#[derive(Debug)]
+struct Delays {
+    /// The last moments, the newest last, of which the last few are not in the histogram yet.
+    moments: [Option<Moment>; MOMENTS],
+    /// The last packets' transits.
+    recent: [Option<f64>; 4],
+    /// When the newest packet came in.
+    newest: Duration,
+    /// How likely delays are, in steps of [`STEP`].
+    histogram: [f32; STEPS],
+    observations: u32,
+    /// In seconds.
+    quantile: f64,
+}
+
+/// Transits within a moment.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    end: Duration,
+    quickest: f64,
+    slowest: f64,
+    /// A speech begins with it.
+    first: bool,
+}
+
+const STEP: f64 = 0.001;
+const STEPS: usize = 500;
 /// What comes in so late did not vary, it stood still.
-const STALL: f64 = STEP * 100.0;
-const WINDOW: Duration = Duration::from_secs(2);
+const STALL: f64 = STEP * STEPS as f64;
 const MOMENT: Duration = Duration::from_millis(200);
-const BURST: Duration = Duration::from_millis(10);
+/// Moments before one, and behind it, that it is compared with.
+const AROUND: usize = 2;
+const MOMENTS: usize = 2 * AROUND + 1;
+/// What comes in so soon behind something else came with it, as what a stall held back: that is one moment, not several.
+const BURST: Duration = Duration::from_millis(3);
+/// Before anything is known, packets may be late by so many steps.
+const UNKNOWN: usize = 2;
 
 impl Delays {
     fn new() -> Self {
-        let mut histogram = [0.0; 100];
-        // Before anything is known: nothing. A speech that starts later than need be would be played faster soon.
-        histogram[0] = 1.0;
-        Self {
-            quickest: [None; 2],
-            window_end: Duration::ZERO,
-            latest: 0.0,
-            moment_end: Duration::ZERO,
-            noted: Duration::ZERO,
+        let mut histogram = [0.0; STEPS];
+        histogram[UNKNOWN] = 1.0;
+        let mut delays = Self {
+            moments: [None; MOMENTS],
+            recent: [None; 4],
+            newest: Duration::ZERO,
             histogram,
             observations: 0,
-        }
+            quantile: 0.0,
+        };
+        delays.settle();
+        delays
     }
 
     fn forget_baseline(&mut self) {
-        self.quickest = [None; 2];
-        self.moment_end = Duration::ZERO;
+        // There will be nothing to compare the last moments with.
+        for _ in 0..=AROUND {
+            self.turn(None);
+        }
+        self.moments = [None; MOMENTS];
+        self.recent = [None; 4];
     }
 
-    fn observe(&mut self, now: Duration, spoken: Duration) {
-        let transit = now.as_secs_f64() - spoken.as_secs_f64();
-        if now >= self.window_end {
-            self.quickest = [None, self.quickest[0]];
-            self.window_end = now + WINDOW;
-        }
-        let quickest = self.quickest[0].map_or(transit, |quickest| quickest.min(transit));
-        self.quickest[0] = Some(quickest);
-        let quickest = self.quickest[1].map_or(quickest, |before| before.min(quickest));
-        let delay = transit - quickest;
-        if self.moment_end == Duration::ZERO {
-            // A speech starts: the first packets may come in a burst, and say little.
-            (self.moment_end, self.latest) = (now + MOMENT, 0.0);
-            return;
-        }
-        // What a stall held back comes in at once: one observation, not several.
-        if now < self.noted + BURST {
-            return;
-        }
-        self.latest = self.latest.max(delay);
-        if now >= self.moment_end {
-            self.note(self.latest);
-            (self.moment_end, self.latest, self.noted) = (now + MOMENT, 0.0, now);
-        }
-    }
-
-    fn note(&mut self, delay: f64) {
-        // A stall is not jitter: no delay that may be aimed at bridges it, and it says nothing about what follows.
-        if delay >= STALL {
-            return;
-        }
-        self.observations = self.observations.saturating_add(1);
-        // The first ones count for much, later ones for one part in sixty: about twelve seconds of speech.
-        let keep = (1.0 - 2.0 / (self.observations as f32 + 1.0)).min(1.0 - 1.0 / 60.0);
-        let step = ((delay / STEP) as usize).min(self.histogram.len() - 1);
-        for (at, share) in self.histogram.iter_mut().enumerate() {
-            *share = *share * keep + if at == step { 1.0 - keep } else { 0.0 };
+    fn observe(&mut self, now: Duration, spoken: f64) {
+        let transit = now.as_secs_f64() - spoken;
+        let burst = now < self.newest + BURST;
+        self.newest = now;
+        self.recent.rotate_left(1);
+        self.recent[self.recent.len() - 1] = Some(transit);
+        let moment = &mut self.moments[MOMENTS - 1];
+        match moment {
+            Some(moment) if now < moment.end || (burst && now < moment.end + MOMENT) => {
+                let before = moment.quickest;
+                moment.quickest = before.min(transit);
+                // The first packets of a speech may come in a burst, and say little.
+                moment.slowest = if moment.first {
+                    moment.slowest + (moment.quickest - before).min(0.0)
+                } else {
+                    moment.slowest
+                };
+                moment.slowest = moment.slowest.max(transit);
+            }
+            _ => {
+                let first = self.moments.iter().all(Option::is_none);
+                let end = now + MOMENT;
+                self.turn(Some(Moment { end, quickest: transit, slowest: transit, first }));
+            }
         }
     }
 
-    fn quantile(&self) -> Duration {
+    /// Begins a moment: there is one more to compare the others with.
+    fn turn(&mut self, moment: Option<Moment>) {
+        // The newest one is over now, and the one in the middle has seen what came behind it.
+        if let Some(delay) = self.delay(AROUND) {
+            note(&mut self.histogram, &mut self.observations, delay);
+        }
+        self.settle();
+        self.moments.rotate_left(1);
+        self.moments[MOMENTS - 1] = moment;
+    }
+
+    /// By how much the slowest packet of a moment was late.
+    fn delay(&self, at: usize) -> Option<f64> {
+        let moment = self.moments[at]?;
+        let quickest = |moments: &[Option<Moment>]| {
+            moments.iter().flatten().map(|moment| moment.quickest).fold(moment.quickest, f64::min)
+        };
+        let before = quickest(&self.moments[at.saturating_sub(AROUND)..at]);
+        let behind = quickest(&self.moments[at + 1..(at + 1 + AROUND).min(MOMENTS)]);
+        // Of the newest one nobody can tell yet: the way may have become longer.
+        let quickest = if at + AROUND < MOMENTS { before.max(behind) } else { before };
+        Some(moment.slowest - quickest)
+    }
+
+    /// The quickest transit of late.
+    fn quickest(&self) -> Option<f64> {
+        let last = self.moments.iter().rev().take(AROUND + 1).flatten();
+        last.map(|moment| moment.quickest).reduce(f64::min)
+    }
+
+    /// The quickest of the last few packets.
+    fn recent(&self) -> Option<f64> {
+        self.recent.iter().flatten().copied().reduce(f64::min)
+    }
+
+    /// Finds the quantile, with those moments that are not in the histogram yet.
+    fn settle(&mut self) {
+        let (mut histogram, mut observations) = (self.histogram, self.observations);
+        for at in AROUND + 1..MOMENTS {
+            if let Some(delay) = self.delay(at) {
+                note(&mut histogram, &mut observations, delay);
+            }
+        }
         let mut sum = 0.0;
-        let at = self.histogram.iter().position(|share| {
+        let at = histogram.iter().position(|share| {
             sum += share;
             sum >= 0.95
         });
-        Duration::from_secs_f64((at.unwrap_or(self.histogram.len()) + 1) as f64 * STEP)
+        self.quantile = (at.unwrap_or(STEPS) + 1) as f64 * STEP;
+    }
+
+    fn quantile(&self) -> Duration {
+        Duration::from_secs_f64(self.quantile)
+    }
+}
+
+fn note(histogram: &mut [f32; STEPS], observations: &mut u32, delay: f64) {
+    // A stall is not jitter: no delay that may be aimed at bridges it, and it says nothing about what follows.
+    if delay >= STALL {
+        return;
+    }
+    *observations = observations.saturating_add(1);
+    // The first ones count for much, later ones for one part in sixty: about twelve seconds of speech.
+    let keep = (1.0 - 2.0 / (*observations as f32 + 1.0)).min(1.0 - 1.0 / 60.0);
+    let step = ((delay / STEP) as usize).min(STEPS - 1);
+    for (at, share) in histogram.iter_mut().enumerate() {
+        *share = *share * keep + if at == step { 1.0 - keep } else { 0.0 };
     }
 }
 
@@ -672,15 +802,47 @@ mod tests {
         let calm = delays(2);
         play(&mut buffer, 0, &calm, 1600);
         let calm = buffer.stats();
-        assert_eq!(calm.target, ms(45));
+        assert_eq!(calm.target, ms(27));
         let wild = delays(100);
         play(&mut buffer, 100_000, &wild, 1600);
         let wild = buffer.stats();
-        assert!((ms(100)..ms(170)).contains(&wild.target), "{wild:?}");
+        assert!((ms(100)..ms(140)).contains(&wild.target), "{wild:?}");
         let again = delays(100);
         play(&mut buffer, 200_000, &again, 1600);
         let missed = buffer.stats().lost + buffer.stats().starved - wild.lost - wild.starved;
         assert!(missed < 60, "{missed} of 1500 were not in time");
+    }
+
+    /// F-53, T-A1: a way that becomes longer, or shorter again, is no jitter: the delay aimed at is what it was as soon as there is
+    /// something to compare with, and does not rise when everything has been seen.
+    #[test]
+    fn a_way_that_becomes_longer_is_no_jitter() {
+        for jitter in [2_u64, 20] {
+            let mut delays = Delays::new();
+            let mut random = 1_u64;
+            let mut usual = None;
+            for n in 0..3000_u64 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Longer after 20 s, shorter after 40 s.
+                let way = if (1000..2000).contains(&n) { 80 } else { 0 };
+                let at = ms(n * 20 + way + (random >> 33) % (jitter + 1));
+                delays.observe(at, n as f64 * 0.02);
+                if n == 990 {
+                    usual = Some(delays.quantile());
+                }
+                let longest = delays.quantile();
+                if let Some(usual) = usual {
+                    assert!(longest <= usual + ms(5), "{jitter} ms, {n}: {longest:?}, {usual:?} before");
+                    let quickest = delays.quickest().unwrap();
+                    let away = quickest - (if (1000..2000).contains(&n) { 0.08 } else { 0.0 });
+                    // Half a second after it has become longer, and at once when it has become shorter.
+                    assert!(
+                        away.abs() < 0.006 || (1000..1030).contains(&n) || (2000..2004).contains(&n),
+                        "{n}: {away}"
+                    );
+                }
+            }
+        }
     }
 
     /// F-53: what is a little too much is played faster, what is far too much is left out, the oldest first.
@@ -691,16 +853,19 @@ mod tests {
         for n in 0..14 {
             buffer.insert(ms(0), n, &[n as u8], false);
         }
-        assert_eq!(buffer.pace(ms(60), ms(0)), Pace::MuchFaster);
-        assert_eq!(buffer.pull(ms(60)), Pull::Packet { packet: &[0] });
-        buffer.stretched(9.0);
-        assert_eq!(buffer.pace(ms(80), ms(0)), Pace::Faster);
+        assert_eq!(buffer.pace(ms(20), ms(0), FRAME), Pace::MuchFaster);
+        assert_eq!(buffer.pull(ms(20)), Pull::Packet { packet: &[0] });
+        // What is left out is not ahead any more.
+        assert_eq!(buffer.pace(ms(20), FRAME, FRAME), Pace::MuchFaster);
+        buffer.skip_to(12);
+        assert_eq!(buffer.pace(ms(20), FRAME, FRAME), Pace::Faster);
+        assert_eq!(buffer.pace(ms(20), ms(5), FRAME), Pace::Even);
         // A stall of five seconds: all of it comes at once.
         for n in 14..250 {
             buffer.insert(ms(5000), n, &[n as u8], false);
         }
         assert!(buffer.stats().stored < ms(1280), "{:?}", buffer.stats());
-        buffer.pace(ms(5000), ms(0));
+        buffer.pace(ms(5000), ms(0), FRAME);
         let stored = buffer.stats().stored;
         assert!(stored <= buffer.stats().target + FRAME * 2, "{stored:?}");
         assert!(matches!(buffer.pull(ms(5000)), Pull::Packet { packet: [newest] } if *newest > 240));

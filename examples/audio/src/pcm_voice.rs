@@ -17,13 +17,10 @@ pub struct PcmSpeaker {
     number: u32,
     /// Samples of one frame, of all channels.
     frame: usize,
-    /// How long a frame lasts.
-    length: Duration,
     /// Frames in the longest message of late.
     bulk: f32,
-    /// When the last message came in, and the one in which the next frame begins.
+    /// When the last message came in.
     heard: Duration,
-    since: Duration,
 }
 
 /// Bytes of a frame's number.
@@ -38,21 +35,11 @@ impl PcmSpeaker {
         let (rate, channels) = (rate.max(1), channels.max(1));
         let samples = rate.div_ceil(100) as usize;
         let frame = samples * usize::from(channels);
-        let length = Duration::from_secs_f64(samples as f64 / f64::from(rate));
         let decoder = Splicer::new(rate, channels);
         let mut packet = Vec::with_capacity(HEAD + frame * SAMPLE);
         packet.extend([0; HEAD]);
         let speaker = Speaker::at_rate(rate, samples, channels, Box::new(decoder));
-        Self {
-            speaker,
-            packet,
-            number: 0,
-            frame,
-            length,
-            bulk: 1.0,
-            heard: Duration::ZERO,
-            since: Duration::ZERO,
-        }
+        Self { speaker, packet, number: 0, frame, bulk: 1.0, heard: Duration::ZERO }
     }
 
     /// Samples of one frame, of all channels.
@@ -68,22 +55,18 @@ impl PcmSpeaker {
         self.bulk = self.bulk.max(samples.len() as f32 / self.frame as f32);
         self.heard = now;
         for sample in samples {
-            if self.packet.len() == HEAD {
-                self.since = now;
-            }
             self.packet.extend(sample.to_le_bytes());
             if self.packet.len() == HEAD + self.frame * SAMPLE {
                 self.hand_on();
             }
         }
-        let rest = ((self.packet.len() - HEAD) / SAMPLE) as f64 / self.frame as f64;
-        self.speaker.appended(now, self.length.mul_f64(rest));
+        self.speaker.appended(now, ((self.packet.len() - HEAD) / SAMPLE) as f64 / self.frame as f64);
     }
 
     fn hand_on(&mut self) {
         self.packet[..HEAD].copy_from_slice(&self.number.to_le_bytes());
         self.number = self.number.wrapping_add(1);
-        self.speaker.append_part(self.since, &self.packet, self.bulk);
+        self.speaker.append_part(&self.packet, self.bulk);
         self.packet.truncate(HEAD);
     }
 
@@ -92,7 +75,7 @@ impl PcmSpeaker {
         // The end of what was said is heard, too.
         if self.packet.len() > HEAD && now >= self.heard + PATIENCE && self.speaker.waiting().is_zero() {
             self.hand_on();
-            self.speaker.appended(now, Duration::ZERO);
+            self.speaker.appended(now, 0.0);
         }
         self.speaker.render(now)
     }
@@ -360,11 +343,11 @@ mod tests {
                 let start = heard.samples.iter().position(|sample| *sample != 0.0).unwrap();
                 let exact = (0..end).all(|n| heard.samples[start + n as usize] == said(n));
                 assert!(exact, "{rate} Hz, {message}: {:?}", heard.figures);
-                // The first message, 40 ms, and a frame.
+                // The first message, a frame and a quarter, and two frames: of a round, and of where messages end within them.
                 let began = start as f64 / f64::from(rate);
-                let expected = message as f64 / f64::from(rate) + 0.04;
+                let expected = message as f64 / f64::from(rate) + 0.0125;
                 assert!(
-                    began >= expected - 0.011 && began < expected + 0.021,
+                    began >= expected - 0.0025 && began < expected + 0.023,
                     "{rate} Hz, {message}: {began}"
                 );
             }

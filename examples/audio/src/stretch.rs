@@ -28,37 +28,63 @@ impl Lengths {
         2 * self.longest
     }
 
-    /// In fewer frames no period is found.
+    /// In fewer frames no period is found that could be left out.
     pub(crate) const fn least(self) -> usize {
         2 * self.compared
     }
 
-    /// Leaves one period out of the start of interleaved samples. Returns how many frames are gone: none if there are fewer than
+    /// With fewer frames to come no period is found that could be repeated.
+    pub(crate) const fn compared(self) -> usize {
+        self.compared
+    }
+
+    /// The longest period.
+    pub(crate) const fn longest(self) -> usize {
+        self.longest
+    }
+
+    /// Leaves one period out of interleaved samples, from `start` on. Returns how many frames are gone: none if there are fewer than
     /// [`least`](Self::least), or if what repeats there is less than `alike` itself, from 0 to 1.
-    pub(crate) fn shorten(self, samples: &mut Vec<f32>, channels: usize, alike: f32) -> usize {
-        let Some(period) = self.period(samples, channels, alike) else { return 0 };
+    pub(crate) fn shorten(self, samples: &mut Vec<f32>, start: usize, channels: usize, alike: f32) -> usize {
+        let Some(period) = self.period(&samples[start..], channels, alike) else { return 0 };
         let len = period * channels;
         // The first period turns into the second one, behind which the rest fits.
-        for at in 0..len {
-            let share = (at / channels) as f32 / period as f32;
+        for (n, at) in (start..start + len).enumerate() {
+            let share = (n / channels) as f32 / period as f32;
             samples[at] += (samples[at + len] - samples[at]) * share;
         }
-        samples.drain(len..2 * len);
+        samples.drain(start + len..start + 2 * len);
         period
     }
 
-    /// Repeats one period at the start of interleaved samples. Returns how many frames were added, as [`shorten`](Self::shorten) does.
-    pub(crate) fn lengthen(self, samples: &mut Vec<f32>, channels: usize, alike: f32) -> usize {
-        let Some(period) = self.period(samples, channels, alike) else { return 0 };
-        let len = period * channels;
-        let before = samples.len();
+    /// Repeats, in front of the samples from `start` on, the period that ends there. Returns how many frames were added: none if there
+    /// are fewer than [`compared`](Self::compared) behind it, or if what repeats there is less than `alike` itself, from 0 to 1.
+    pub(crate) fn lengthen(self, samples: &mut Vec<f32>, start: usize, channels: usize, alike: f32) -> usize {
+        let channels = channels.max(1);
+        let (start, frames) = (start / channels, samples.len() / channels);
+        let ahead = (frames - start.min(frames)).min(self.longest);
+        if ahead < self.compared {
+            return 0;
+        }
+        let at = |frame: usize, channel: usize| samples[(start + frame) * channels + channel];
+        let before =
+            |frame: usize, by: usize, channel: usize| samples[(start + frame - by) * channels + channel];
+        let Some(period) = self.repeats(ahead, ahead.min(start), channels, alike, at, before) else {
+            return 0;
+        };
+        let (from, len, before) = (start * channels, period * channels, samples.len());
+        // The end of a word is not said twice, only because it is quiet behind it.
+        let power = |samples: &[f32]| samples.iter().map(|sample| sample * sample).sum::<f32>() / len as f32;
+        if power(&samples[from..from + len]) < QUIET && power(&samples[from - len..from]) > QUIET {
+            return 0;
+        }
         samples.resize(before + len, 0.0);
-        samples.copy_within(len..before, 2 * len);
-        // The second period turns into the first one, behind which the second comes again.
+        samples.copy_within(from..before, from + len);
+        // What follows turns into what was before it, behind which it comes again.
         for at in 0..len {
             let share = (at / channels) as f32 / period as f32;
-            let (first, second) = (samples[at], samples[at + 2 * len]);
-            samples[at + len] = second + (first - second) * share;
+            let (first, second) = (samples[from + at - len], samples[from + len + at]);
+            samples[from + at] = second + (first - second) * share;
         }
         period
     }
@@ -66,17 +92,25 @@ impl Lengths {
     /// After how many frames the start of the samples repeats itself best.
     fn period(self, samples: &[f32], channels: usize, alike: f32) -> Option<usize> {
         let channels = channels.max(1);
-        self.repeats(samples.len() / channels, channels, alike, |frame, channel| {
-            samples[frame * channels + channel]
-        })
+        let at = |frame: usize, channel: usize| samples[frame * channels + channel];
+        let behind = |frame: usize, by: usize, channel: usize| at(frame + by, channel);
+        let frames = (samples.len() / channels).min(self.needed());
+        (frames >= self.least())
+            .then(|| self.repeats(frames, frames / 2, channels, alike, at, behind))
+            .flatten()
     }
 
     /// What follows interleaved samples, if they go on as they did last: written to `more`.
     pub(crate) fn go_on(self, samples: &[f32], channels: usize, more: &mut [f32]) {
         let channels = channels.max(1);
         let frames = samples.len() / channels;
-        let backwards = |frame: usize, channel: usize| samples[(frames - 1 - frame) * channels + channel];
-        let Some(period) = self.repeats(frames, channels, -1.0, backwards) else {
+        let at = |frame: usize, channel: usize| samples[(frames - 1 - frame) * channels + channel];
+        let behind = |frame: usize, by: usize, channel: usize| at(frame + by, channel);
+        let seen = frames.min(self.needed());
+        let period = (seen >= self.least())
+            .then(|| self.repeats(seen, seen / 2, channels, -1.0, at, behind))
+            .flatten();
+        let Some(period) = period else {
             more.fill(0.0);
             return;
         };
@@ -84,20 +118,21 @@ impl Lengths {
         more.iter_mut().zip(last.iter().cycle()).for_each(|(to, from)| *to = *from);
     }
 
-    /// After how many of so many frames what `at` gives repeats itself best.
+    /// By how many frames, up to `most`, what `at` gives for the first of so many frames has to be moved to be most like what `moved` gives.
     fn repeats(
         self,
         frames: usize,
+        most: usize,
         channels: usize,
         alike: f32,
         at: impl Fn(usize, usize) -> f32,
+        moved: impl Fn(usize, usize, usize) -> f32,
     ) -> Option<usize> {
         let Self { shortest, longest, compared, coarse } = self;
-        let frames = frames.min(self.needed());
-        if frames < self.least() {
+        let longest = longest.min(most);
+        if longest < shortest {
             return None;
         }
-        let longest = longest.min(frames / 2);
         // All channels are moved together; the loudest one stands for them.
         let power = |channel: usize| {
             let squares = (0..frames).map(|frame| at(frame, channel) * at(frame, channel));
@@ -106,12 +141,12 @@ impl Lengths {
         let (channel, power) =
             (0..channels).map(|channel| (channel, power(channel))).max_by(|a, b| a.1.total_cmp(&b.1))?;
         if power < QUIET {
-            return Some(longest / 2);
+            return Some((self.longest / 2).min(longest));
         }
         let likeness = |period: usize, step: usize| {
             let (mut both, mut first, mut second) = (0.0, 1e-9, 1e-9);
             for frame in (0..compared).step_by(step) {
-                let (a, b) = (at(frame, channel), at(frame + period, channel));
+                let (a, b) = (at(frame, channel), moved(frame, period, channel));
                 both += a * b;
                 first += a * a;
                 second += b * b;
@@ -132,12 +167,15 @@ impl Lengths {
 /// Leaves one period out of the start of interleaved samples: 2.5 to 15 ms, which are made one with the next. Returns how many frames
 /// are gone: none if there are fewer than 20 ms, or if what repeats there is less than `alike` itself, from 0 to 1.
 pub fn shorten(samples: &mut Vec<f32>, channels: usize, rate: u32, alike: f32) -> usize {
-    Lengths::new(rate).shorten(samples, channels.max(1), alike)
+    Lengths::new(rate).shorten(samples, 0, channels.max(1), alike)
 }
 
 /// Repeats one period at the start of interleaved samples. Returns how many frames were added, as [`shorten`] does.
 pub fn lengthen(samples: &mut Vec<f32>, channels: usize, rate: u32, alike: f32) -> usize {
-    Lengths::new(rate).lengthen(samples, channels.max(1), alike)
+    let (lengths, channels) = (Lengths::new(rate), channels.max(1));
+    // Where the second period begins, of as many frames as `shorten` wants.
+    let Some(period) = lengths.period(samples, channels, alike) else { return 0 };
+    lengths.lengthen(samples, period * channels, channels, alike)
 }
 
 #[cfg(test)]
@@ -168,10 +206,15 @@ mod tests {
                 for longer in [false, true] {
                     let original = tone(hz, 4800, channels);
                     let mut samples = original.clone();
-                    let stretch = if longer { Lengths::lengthen } else { Lengths::shorten };
                     let mut moved = 0;
                     for _ in 0..3 {
-                        moved += stretch(LENGTHS, &mut samples, channels, 0.9);
+                        // What was heard before is repeated, without anything to come but 15 ms.
+                        moved += if longer {
+                            let start = samples.len() - 720 * channels;
+                            LENGTHS.lengthen(&mut samples, start, channels, 0.9)
+                        } else {
+                            LENGTHS.shorten(&mut samples, 0, channels, 0.9)
+                        };
                     }
                     assert!(moved >= 3 * SHORTEST, "{hz}: {moved}");
                     let expected = if longer { 4800 + moved } else { 4800 - moved };
@@ -196,11 +239,11 @@ mod tests {
                 (random >> 8) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect();
-        assert_eq!(LENGTHS.shorten(&mut noise, 1, 0.7), 0);
+        assert_eq!(LENGTHS.shorten(&mut noise, 0, 1, 0.7), 0);
         assert_eq!(noise.len(), 4800);
         assert!(
-            LENGTHS.shorten(&mut vec![0.0; LEAST], 1, 0.7) > 0
-                && LENGTHS.shorten(&mut vec![0.0; LEAST - 1], 1, 0.7) == 0
+            LENGTHS.shorten(&mut vec![0.0; LEAST], 0, 1, 0.7) > 0
+                && LENGTHS.shorten(&mut vec![0.0; LEAST - 1], 0, 1, 0.7) == 0
         );
     }
 
@@ -212,7 +255,7 @@ mod tests {
         let (mut gone, mut blocks) = (0, 0);
         for block in speech.chunks_exact(2400) {
             let mut block = block.to_vec();
-            let frames = LENGTHS.shorten(&mut block, 1, 0.7);
+            let frames = LENGTHS.shorten(&mut block, 0, 1, 0.7);
             assert_eq!(block.len(), 2400 - frames);
             gone += frames;
             blocks += 1;
