@@ -86,9 +86,9 @@ pub(crate) struct Heard {
     pub(crate) figures: SpeakerFigures,
 }
 
-/// How often sound is rendered: the shortest frame there is.
-const TICK: Duration = Duration::from_millis(10);
-const TICK_SAMPLES: usize = 480;
+/// How often sound is rendered: half the shortest frame there is, as a voice waits for the next time.
+const TICK: Duration = Duration::from_millis(5);
+const TICK_SAMPLES: usize = 240;
 /// How long to wait to be let in for the first time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to go on listening when everything has been said.
@@ -117,7 +117,7 @@ pub(crate) struct Seat {
 struct Voice {
     name: String,
     speaker: Speaker,
-    rendered: Vec<f32>,
+    rendered: [f32; TICK_SAMPLES],
     /// As the channels say by which it comes.
     volume: f32,
     priority: Priority,
@@ -365,7 +365,7 @@ impl Seat {
                         let voice = Voice {
                             name,
                             speaker: Speaker::new(frame, 1)?,
-                            rendered: Vec::new(),
+                            rendered: [0.0; TICK_SAMPLES],
                             volume,
                             priority,
                             speaks: false,
@@ -430,17 +430,10 @@ impl Seat {
         let now = self.started.elapsed();
         let mut mix = [0.0; TICK_SAMPLES];
         for voice in self.voices.values_mut() {
-            while voice.rendered.len() < TICK_SAMPLES {
-                let samples = voice.speaker.render(now);
-                voice.speaks = samples.is_some();
-                match samples {
-                    Some(samples) => voice.rendered.extend_from_slice(samples),
-                    None => {
-                        let silence = voice.rendered.len() + voice.speaker.frame_samples();
-                        voice.rendered.resize(silence, 0.0);
-                    }
-                }
-            }
+            let samples = voice.speaker.render_samples(now, TICK_SAMPLES);
+            voice.speaks = samples.is_some();
+            voice.rendered.fill(0.0);
+            voice.rendered.iter_mut().zip(samples.unwrap_or_default()).for_each(|(to, from)| *to = *from);
         }
         // As Dissonance plays them: while a voice speaks, those of a lower priority are silent.
         let speaking = self.voices.values().filter(|voice| voice.speaks && voice.volume > 0.0);
@@ -448,17 +441,16 @@ impl Seat {
         let mut voices = 0;
         for voice in self.voices.values_mut() {
             let gain = if voice.priority < highest { 0.0 } else { voice.volume };
-            mix_into(&mut mix, &voice.rendered[..TICK_SAMPLES], [voice.gain, gain]);
+            mix_into(&mut mix, &voice.rendered, [voice.gain, gain]);
             // One alone, and no louder, is played as it came.
             voices += if gain.max(voice.gain) > 1.0 { 2 } else { u32::from(voice.speaks) };
             voice.gain = gain;
-            voice.rendered.drain(..TICK_SAMPLES);
         }
         if voices > 1 {
             limit(&mut mix);
         }
         self.levels.1 =
-            mix.iter().fold(self.levels.1 * 0.9, |peak, sample| peak.max(f64::from(sample.abs())));
+            mix.iter().fold(self.levels.1 * 0.95, |peak, sample| peak.max(f64::from(sample.abs())));
         if let Some(recorder) = self.recorder.as_mut().filter(|_| self.joined.is_some()) {
             let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
             recorder.write(&samples)?;

@@ -78,6 +78,9 @@ pub(crate) struct Heard {
 /// One packet: what originals send, and can play.
 const FRAME: Duration = Duration::from_millis(20);
 const FRAME_SAMPLES: usize = 960;
+/// What is heard at once, and its samples of both channels.
+const ROUND: Duration = Duration::from_millis(10);
+const ROUND_SAMPLES: usize = FRAME_SAMPLES / 2 * CHANNELS as usize;
 const CHANNELS: u16 = 2;
 const SHAPE: Shape =
     Shape { rate: OPUS_RATE, channels: CHANNELS, format: SampleFormat::I16, order: SampleOrder::Little };
@@ -127,6 +130,8 @@ struct Round {
     recorder: Option<Recorder>,
     /// Why the last call did not come up.
     failure: Option<String>,
+    /// The first half of a frame was heard, and what is said in one frame's time was said.
+    half: bool,
     /// All that was to be said is said.
     played: bool,
     /// Who called was refused, as is wanted.
@@ -305,6 +310,7 @@ impl Phone {
             encoder: voice_encoder(settings)?,
             recorder: None,
             failure: None,
+            half: false,
             played: false,
             refused: false,
             summary: Summary::default(),
@@ -334,7 +340,7 @@ impl Phone {
     }
 
     async fn converse(&mut self, round: &mut Round) -> Result<(), Error> {
-        let mut ticks: Interval = interval(FRAME);
+        let mut ticks: Interval = interval(ROUND);
         // After a hitch the sound goes on where it is due.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
@@ -357,7 +363,10 @@ impl Phone {
                 _ = ticks.tick() => {
                     if round.up.is_some() {
                         round.render()?;
-                        if let Some(packet) = round.next_packet()? {
+                        // Half of a frame is heard at once, and whole ones are said.
+                        round.half = !round.half;
+                        let packet = if round.half { round.next_packet()? } else { None };
+                        if let Some(packet) = packet {
                             let say = ClientCommand::Say { call: None, packet: &packet };
                             let said = self.connection.call(|client, now| client.handle_command(now, say));
                             said.map_err(|refusal| failed!("cannot send sound: {refusal}"))?;
@@ -383,6 +392,7 @@ impl Phone {
                 // What was due before there was a call is not said in a burst.
                 if !was_up && round.up.is_some() {
                     ticks.reset_immediately();
+                    round.half = false;
                 }
             }
             let nobody = round.asked.is_empty() && round.lines.is_empty() && round.rest.is_empty();
@@ -548,19 +558,19 @@ impl Round {
         self.summary.heard.entry(line.name.clone()).or_default().packets.push(Instant::now());
     }
 
-    /// Mixes what is heard in one frame's time.
+    /// Mixes what is heard in one round.
     fn render(&mut self) -> Result<(), Error> {
         let now = self.started.elapsed();
-        let mut mix = [0.0_f32; FRAME_SAMPLES * CHANNELS as usize];
+        let mut mix = [0.0_f32; ROUND_SAMPLES];
         let mut voices = 0;
         for line in self.lines.values_mut() {
-            if let Some(samples) = line.speaker.render(now) {
+            if let Some(samples) = line.speaker.render_samples(now, ROUND_SAMPLES) {
                 mix_into(&mut mix, samples, [1.0; 2]);
                 voices += 1;
             }
         }
         self.rest.retain_mut(|(speaker, ended)| {
-            if let Some(samples) = speaker.render(now) {
+            if let Some(samples) = speaker.render_samples(now, ROUND_SAMPLES) {
                 mix_into(&mut mix, samples, [1.0; 2]);
                 voices += 1;
             }
@@ -571,7 +581,7 @@ impl Round {
             limit(&mut mix);
         }
         let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
-        self.levels.1 = (self.levels.1 * 0.9).max(peak(&samples));
+        self.levels.1 = (self.levels.1 * 0.95).max(peak(&samples));
         self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.hear_samples(&samples))
     }
 
