@@ -2,7 +2,7 @@ mod accept;
 pub(crate) mod datagrams;
 mod direct;
 mod errands;
-#[cfg(feature = "quic")]
+#[cfg(feature = "tls")]
 mod handshakes;
 mod link;
 mod partial;
@@ -91,7 +91,9 @@ pub struct HubSettings {
     /// while others before them are missing; one for which that is not left is refused. By default 128 MiB, which some 1900 clients fit in.
     pub receive_windows: usize,
     /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
-    /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again.
+    /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again. As many TLS
+    /// handshakes of each listener on TCP may have sent more than 4 KiB at a time, by the same rule, but that the new one is closed; no
+    /// client may send more than 16 KiB before its handshake is done.
     pub handshakes: usize,
     /// How long to wait for the peer to close its side after we closed ours.
     pub linger: Duration,

@@ -272,6 +272,23 @@ impl Stream {
         }
     }
 
+    /// Bytes that TLS has taken and not handed over, be it that it cannot, or that they have not been read.
+    pub(crate) fn beneath(&mut self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                // Nothing new has come in: this only tells what there is.
+                let state = match &mut **stream {
+                    tokio_rustls::TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
+                    tokio_rustls::TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
+                };
+                let opened = state.map_or(0, |state| state.plaintext_bytes_to_read());
+                opened.saturating_add(stream.get_ref().0.begun())
+            }
+            _ => 0,
+        }
+    }
+
     /// What was last seen of that, and since when there is any.
     pub(crate) fn seen(&self) -> Option<(Instant, usize)> {
         match self {

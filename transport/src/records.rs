@@ -63,6 +63,16 @@ impl Records {
         &self.socket
     }
 
+    /// Bytes that have come in, as long as nothing has been handed over.
+    pub(crate) const fn came(&self) -> usize {
+        self.sealed
+    }
+
+    /// Bytes of a record that has not come in whole.
+    pub(crate) const fn begun(&self) -> usize {
+        self.record.here
+    }
+
     /// Something has been handed over: what is left is of the next record.
     pub(crate) const fn opened(&mut self) {
         self.sealed = self.record.here;

@@ -159,9 +159,114 @@ async fn f_46_a_tls_record_that_does_not_end_is_a_frame_that_does_not_end() {
     eventually("it waits for the rest", &|| hub.stats().broken == 2).await;
 }
 
+/// What begins as a first message of a client of 65 535 bytes does, in records of 4 KiB.
+fn endless(bytes: usize) -> Vec<u8> {
+    let message = [&[1, 0, 0xff, 0xff, 3, 3][..], &[7; 0xffff]].concat();
+    let mut records = Vec::new();
+    for part in message.chunks(4096) {
+        records.extend([22, 3, 1]);
+        records.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+        records.extend(part);
+    }
+    records.truncate(bytes);
+    records
+}
+
+/// F-46, T-S2: a client's part of a handshake has 16 KiB at most, and one of more than 4 KiB needs a place, which it loses to another one
+/// once it has taken longer than a second. A client that has much to say is let in, also where all it sends comes at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_46_a_tls_handshake_takes_no_more_than_its_part() {
+    use std::io::Write;
+    let settings = HubSettings { handshakes: 1, ..HubSettings::DEFAULT };
+    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (hub, address, cert) = serve_on(listener, "endless", settings);
+    let begin = |bytes: usize| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.write_all(&endless(bytes)).unwrap();
+        stream
+    };
+    let broken = async |count: u64, what: &str| {
+        for _ in 0..300 {
+            if hub.stats().broken == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what}: {:?}", hub.stats());
+    };
+    let _long = begin(17_000);
+    broken(1, "of more than 16 KiB").await;
+    let (_short, _large) = (begin(4000), begin(12_000));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((hub.stats().broken, hub.stats().connections), (1, 2), "{:?}", hub.stats());
+    let _too_early = begin(12_000);
+    broken(2, "there is no place yet").await;
+    // One that has 7 KiB to say, and then a record of 16 KiB behind its last message.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    let mut config = tls::rustls::ClientConfig::clone(&tls::client_config(&cert).unwrap());
+    config.alpn_protocols = (0..35).map(|n| vec![n; 200]).collect();
+    let name = "localhost".try_into().unwrap();
+    let connection = tls::rustls::ClientConnection::new(config.into(), name).unwrap();
+    let socket = std::net::TcpStream::connect(address).unwrap();
+    let mut stream = tls::rustls::StreamOwned::new(connection, socket);
+    let hello = [&b"VOXL\x01\x00\x00\x00"[..], &[0, 2, 2, 99].repeat(4000)].concat();
+    stream.write_all(&hello).unwrap();
+    std::io::Read::read_exact(&mut stream, &mut [0; 32]).unwrap();
+    broken(3, "the one that has stalled gives way").await;
+    assert_eq!(hub.stats().connections, 2, "{:?}", hub.stats());
+}
+
+/// F-46: of a record that TLS has opened, what has not been taken is in the books while it waits there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_46_what_tls_has_opened_and_nobody_has_taken_is_in_the_books() {
+    use std::io::Write;
+    // A quarter is for frames of up to 64 KiB.
+    let settings = HubSettings { partial_frames: 4 * 130 * 1024, ..HubSettings::DEFAULT };
+    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (_, _, cert) = serve("opened", HubSettings::DEFAULT);
+    let listener = listener.with_tls(tls::server_config(&cert, &cert.with_extension("key")).unwrap());
+    let address = listener.local_addr().unwrap();
+    let session = Shouting { max: 65_000, ..Shouting::default() };
+    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let config = tls::client_config(&cert).unwrap();
+    let connect = || blocking(std::net::TcpStream::connect(address).unwrap(), &config);
+    // Of 61 440 bytes each, and a little is missing of each.
+    let mut stalled = [connect(), connect()];
+    let mut waits = connect();
+    for stream in &mut stalled {
+        stream.write_all(&[0xf0, 0, 1]).unwrap();
+        stream.write_all(&[7; 16_000]).unwrap();
+    }
+    let most = async || {
+        let mut most = 0;
+        for _ in 0..40 {
+            most = most.max(hub.stats().partial);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        most
+    };
+    let before = most().await;
+    assert!((120_000..130 * 1024).contains(&before), "{before}");
+    waits.write_all(&[&[0xf0, 0, 1][..], &[7; 16_000]].concat()).unwrap();
+    let after = most().await;
+    assert!(after >= before + 14_000, "{before}, and then {after}");
+}
+
 /// Says the same to everybody.
 #[derive(Debug)]
-struct Shouting(Vec<voxwire_core::PeerId>, voxwire_core::Outbox);
+struct Shouting {
+    peers: Vec<voxwire_core::PeerId>,
+    outbox: voxwire_core::Outbox,
+    max: usize,
+    /// How often it has been told that all is written.
+    written: usize,
+}
+
+impl Default for Shouting {
+    fn default() -> Self {
+        Self { peers: Vec::new(), outbox: voxwire_core::Outbox::new(1 << 20), max: 1000, written: 0 }
+    }
+}
 
 impl Session for Shouting {
     type Framing = voxwire_core::Datagram;
@@ -171,7 +276,7 @@ impl Session for Shouting {
     type Refusal = voxwire_core::FrameError;
 
     fn framing(&self) -> Self::Framing {
-        voxwire_core::Datagram { max: 1000 }
+        voxwire_core::Datagram { max: self.max }
     }
 
     fn handle_input<'a>(
@@ -179,8 +284,10 @@ impl Session for Shouting {
         _now: voxwire_core::Instant,
         input: voxwire_core::Input<'a>,
     ) -> Result<Option<()>, Self::Violation> {
-        if let voxwire_core::Input::Opened { peer, .. } = input {
-            self.0.push(peer);
+        match input {
+            voxwire_core::Input::Opened { peer, .. } => self.peers.push(peer),
+            voxwire_core::Input::Written { .. } => self.written += 1,
+            _ => {}
         }
         Ok(None)
     }
@@ -198,11 +305,11 @@ impl Session for Shouting {
     }
 
     fn outputs(&self) -> impl Iterator<Item = voxwire_core::Output<'_>> {
-        self.1.outputs()
+        self.outbox.outputs()
     }
 
     fn advance(&mut self, n: usize) {
-        self.1.advance(n);
+        self.outbox.advance(n);
     }
 
     fn shutdown(&mut self, _now: voxwire_core::Instant) {}
@@ -218,8 +325,7 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { send_buffer: Some(4096), ..HubSettings::DEFAULT };
-    let session = Shouting(Vec::new(), voxwire_core::Outbox::new(1 << 20));
-    let hub = Hub::spawn(vec![listener], session, (), settings);
+    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
     let config = tls::client_config(&cert).unwrap();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -229,8 +335,8 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     let (mut said, mut most) = (0_usize, 0);
     while most < 16 * 1024 && said < 10_000 {
         hub.call(|session, _| {
-            let peers = session.0.clone();
-            session.1.forward(peers, voxwire_core::Lane::Reliable, &[7; 100]).unwrap();
+            let peers = session.peers.clone();
+            session.outbox.forward(peers, voxwire_core::Lane::Reliable, &[7; 100]).unwrap();
         });
         said += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -239,9 +345,21 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
         }
     }
     assert!((16 * 1024..24 * 1024).contains(&most), "{most} bytes wait after {said} frames");
+    // Nor has it been written: more than the system may still take after all.
+    for _ in 0..100 {
+        hub.call(|session, _| {
+            let peers = session.peers.clone();
+            session.outbox.forward(peers, voxwire_core::Lane::Reliable, &[7; 100]).unwrap();
+        });
+        said += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    hub.call(|session, _| session.outbox.probe(session.peers[0]));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(hub.call(|session, _| session.written), 0);
     stream.read_exact(&mut vec![0; said * 103]).unwrap();
     for _ in 0..500 {
-        if hub.stats().waiting == 0 {
+        if hub.stats().waiting == 0 && hub.call(|session, _| session.written) == 1 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

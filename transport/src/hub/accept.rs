@@ -1,12 +1,22 @@
 //! Accepting connections: caps first, TLS second, then a link.
 
+#[cfg(feature = "tls")]
+use super::handshakes::{Handshakes, Place};
 use super::shared::{Shared, Side};
 use super::{datagrams, link};
 use crate::lanes::Wishes;
 use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
+#[cfg(feature = "tls")]
+use crate::records::Records;
 use core::future::Future;
 use core::net::SocketAddr;
+#[cfg(feature = "tls")]
+use core::pin::Pin;
 use core::sync::atomic::Ordering::Relaxed;
+#[cfg(feature = "tls")]
+use core::task::Poll;
+#[cfg(feature = "tls")]
+use std::io;
 use std::sync::Arc;
 use voxwire_core::{Session, Via};
 
@@ -16,6 +26,8 @@ where
     S::Framing: Send + 'static,
 {
     let Bound::Tcp(socket) = &listener.socket else { return };
+    #[cfg(feature = "tls")]
+    let large = Handshakes::new(shared.settings.handshakes);
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
@@ -33,7 +45,9 @@ where
                 if shared.admit(from.ip()) {
                     let lanes = listener.lanes.then(|| (udp, listener.admission.clone()));
                     #[cfg(feature = "tls")]
-                    let entrance = enter(shared.clone(), stream, from, lanes, listener.tls.clone());
+                    let tls = listener.tls.clone().map(|tls| (tls, large.clone()));
+                    #[cfg(feature = "tls")]
+                    let entrance = enter(shared.clone(), stream, from, lanes, tls);
                     #[cfg(not(feature = "tls"))]
                     let entrance = enter(shared.clone(), stream, from, lanes);
                     tokio::spawn(welcome(shared.clone(), from, entrance));
@@ -79,7 +93,7 @@ async fn enter<S: Session>(
     stream: TcpStream,
     from: SocketAddr,
     lanes: Option<(Option<usize>, Option<Admission>)>,
-    #[cfg(feature = "tls")] tls: Option<tokio_rustls::TlsAcceptor>,
+    #[cfg(feature = "tls")] tls: Option<(tokio_rustls::TlsAcceptor, Arc<Handshakes>)>,
 ) -> Option<(Stream, Side)> {
     if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
         tracing::debug!(%from, %error, "cannot set socket options");
@@ -87,10 +101,12 @@ async fn enter<S: Session>(
     #[cfg(feature = "tls")]
     let mut stream = match tls {
         None => Stream::Plain(stream),
-        Some(tls) => match within(
+        Some((tls, large)) => match within(
             shared.settings.hello,
             "TLS handshake",
-            tls.accept(crate::records::Records::from(stream)),
+            tls_handshake(tls.accept(stream.into()), || {
+                large.take(shared.settings.payer(from.ip()), shared.clock.now())
+            }),
         )
         .await
         {
@@ -111,6 +127,44 @@ async fn enter<S: Session>(
     let mut stream = Stream::Plain(stream);
     let side = side(&shared, &mut stream, from, lanes).await?;
     Some((stream, side))
+}
+
+/// A client's part of a TLS handshake has so many bytes at most. rustls would keep 64 KiB of a single message, which it reads whole. Real
+/// ones have some 500 bytes, with post-quantum shares 2 KiB, with a client's certificates some KiB more.
+#[cfg(feature = "tls")]
+const TLS_HANDSHAKE: usize = 16 * 1024;
+/// Those of more than so many bytes have to have a place among the [`HubSettings::handshakes`](super::HubSettings::handshakes).
+#[cfg(feature = "tls")]
+const TLS_HANDSHAKE_OWN: usize = 4 * 1024;
+
+/// Waits for a TLS handshake; `take` takes a place for a large one.
+#[cfg(feature = "tls")]
+async fn tls_handshake(
+    mut accept: tokio_rustls::Accept<Records>,
+    take: impl FnOnce() -> Option<Place>,
+) -> io::Result<tokio_rustls::server::TlsStream<Records>> {
+    let refused = |why| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    // What has come in is looked at when there is nothing more to read: what comes right behind the handshake is not a part of it.
+    let mut until = async |most: usize| {
+        core::future::poll_fn(|cx| match Pin::new(&mut accept).poll(cx) {
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+            Poll::Pending if accept.get_ref().map_or(0, Records::came) > most => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    };
+    if let Some(accepted) = until(TLS_HANDSHAKE_OWN).await {
+        return accepted;
+    }
+    let Some(place) = take() else {
+        return refused("4 KiB at most expected, as other large handshakes go on");
+    };
+    let accepted = tokio::select! {
+        biased;
+        () = place.lost() => return refused("it has stalled, and its place is somebody else's"),
+        accepted = until(TLS_HANDSHAKE) => accepted,
+    };
+    accepted.unwrap_or_else(|| refused("16 KiB at most expected of a client"))
 }
 
 /// Sees to the hello of TCP + UDP; `None` for whoever may not come in.
@@ -167,7 +221,7 @@ pub(super) async fn accept_quic<S>(
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let handshakes = super::handshakes::Handshakes::new(shared.settings.handshakes);
+    let handshakes = Handshakes::new(shared.settings.handshakes);
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
@@ -215,7 +269,7 @@ async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
     admission: Option<Admission>,
-    place: super::handshakes::Place,
+    place: Place,
     reserved: crate::quic::Reserved,
 ) -> Option<(Stream, Side)> {
     use crate::quic::without_datagrams;

@@ -1,4 +1,4 @@
-//! How many QUIC handshakes go on at a time, in all and of one source.
+//! How many handshakes of QUIC, and large ones of TLS, go on at a time, in all and of one source.
 //!
 //! A source has an eighth of the places: whoever takes up all of its own keeps nobody else out. Where there is none left, the one that
 //! has gone on for longest gives way, if that is longer than it takes.

@@ -864,8 +864,9 @@ impl<S: Session> Driver<S> {
     /// Holds no more memory than it takes until the peer goes on, or we read on, and has that entered.
     fn settle(&mut self, cx: &Context<'_>, spared: bool) {
         self.lend_back();
-        // What TLS holds counts like what is here.
-        let sealed = self.stream.seen().map_or(0, |(_, bytes)| bytes.next_multiple_of(2 * OWN));
+        // What TLS holds counts like what is here, whether it waits for the rest of a record, or for us to take it.
+        let sealed = self.stream.seen().map_or(0, |(_, bytes)| bytes).max(self.stream.beneath());
+        let sealed = sealed.next_multiple_of(2 * OWN);
         let Some(mut buffer) = self.buffer.take() else {
             self.enter(cx, sealed, spared);
             return;
@@ -978,25 +979,28 @@ impl<S: Session> Driver<S> {
         loop {
             if batch.is_empty() {
                 self.lend_written(core::mem::take(&mut batch).into_memory());
+                let flushed = self.stream.poll_flush(cx);
                 let mut state = self.link.lock();
                 note(&self.shared.waiting, state.out, 0);
                 (state.writing, state.out) = (0, 0);
-                state.unanswered = 0;
-                state.blocked_since = None;
+                // What TLS holds the peer has not taken.
+                if flushed.is_ready() {
+                    state.unanswered = 0;
+                    state.blocked_since = None;
+                }
                 if state.queue.is_empty() {
                     // Under the same lock: whatever is queued from now on wakes this task.
                     state.sleep(cx);
                     state.hungry = true;
                     let closing = state.closing.is_some();
-                    let probes = core::mem::take(&mut state.unwritten);
+                    let probes = if flushed.is_ready() { core::mem::take(&mut state.unwritten) } else { 0 };
                     drop(state);
+                    if flushed.is_pending() {
+                        self.enter_unsent();
+                    }
                     if probes > 0 && !closing {
                         // Should that bring more to write, this task is woken for it.
                         self.shared.written(self.peer, probes);
-                    }
-                    let flushed = self.stream.poll_flush(cx);
-                    if flushed.is_pending() {
-                        self.enter_unsent();
                     }
                     return match (closing, self.phase, flushed) {
                         (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),
