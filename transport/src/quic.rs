@@ -3,7 +3,7 @@
 mod pace;
 
 use core::future::Future;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
@@ -14,6 +14,7 @@ use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig,
     VarInt,
 };
+use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -37,8 +38,12 @@ const OWN_HELD: usize = 8 * 1024;
 const FIRST_WINDOW: u32 = 4 * 1024;
 /// What quinn may keep of a client's packets beyond what the client may send, in bytes, counted for each: where a byte has to wait for
 /// those before it, the packet is kept that it came in, until 32 KiB more are kept than wait. With what it takes to find them again that
-/// is up to 180 KiB, for a thousand packets of one byte each.
-const KEPT_PACKETS: usize = 40 * 1024;
+/// is so much, as measured, for a thousand packets of one byte each.
+const KEPT_PACKETS: usize = 180 * 1024;
+/// What is counted for each client whatever it sends, in bytes.
+const EACH: usize = KEPT_PACKETS + FIRST_WINDOW as usize;
+/// Clients of one source have a so-many-th of what is counted for all.
+const PART: usize = 8;
 /// CRYPTO frames of a client, all in all. A handshake has some ten, repeated ones included, and a client has nothing to say with them
 /// later; gaps between them would keep as much again as gaps in the stream.
 const MAX_CRYPTO: u64 = 256;
@@ -187,34 +192,70 @@ pub(crate) struct QuicBudgets {
     pub(crate) granted: Arc<AtomicUsize>,
     /// How many of those there are.
     pub(crate) grants: usize,
+    /// How many clients each source has; those of addresses that stand for many people are nobody's.
+    pub(crate) sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// Why there is no room for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// Its source has its part.
+    Source,
+    /// All together have what there is.
+    All,
 }
 
 impl QuicBudgets {
     /// Nobody shares it.
     fn alone() -> Self {
-        let (waiting, granted) = (Arc::default(), Arc::default());
-        Self { waiting, ceiling: usize::MAX, granted, grants: usize::MAX }
+        let (waiting, granted, sources) = (Arc::default(), Arc::default(), Arc::default());
+        Self { waiting, ceiling: usize::MAX, granted, grants: usize::MAX, sources }
     }
 
-    /// Counts what every connection may hold, from its first packet on; `None` where that is not left.
-    pub(crate) fn reserve(&self) -> Option<Reserved> {
+    fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what every connection may hold, from its first packet on, for the source `payer` if there is one.
+    pub(crate) fn reserve(&self, payer: Option<IpAddr>) -> Result<Reserved, NoRoom> {
+        let most = (self.grants / PART / EACH).max(1);
+        let mut sources = self.sources();
+        if payer.and_then(|payer| sources.get(&payer)).is_some_and(|here| *here >= most) {
+            return Err(NoRoom::Source);
+        }
         let taken = self.granted.fetch_update(Relaxed, Relaxed, |sum| {
-            let all = sum.saturating_add(KEPT_PACKETS);
-            (all.saturating_add(FIRST_WINDOW as usize) <= self.grants).then_some(all)
+            Some(sum.saturating_add(EACH)).filter(|all| *all <= self.grants)
         });
-        taken.is_ok().then(|| Reserved { granted: self.granted.clone() })
+        if taken.is_err() {
+            return Err(NoRoom::All);
+        }
+        if let Some(payer) = payer {
+            let here = sources.entry(payer).or_default();
+            *here = here.saturating_add(1);
+        }
+        drop(sources);
+        Ok(Reserved { budgets: self.clone(), payer })
     }
 }
 
 /// What is counted for a connection whatever it sends. It is given back when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reserved {
-    granted: Arc<AtomicUsize>,
+    budgets: QuicBudgets,
+    payer: Option<IpAddr>,
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.granted.fetch_sub(KEPT_PACKETS, Relaxed);
+        self.budgets.granted.fetch_sub(EACH, Relaxed);
+        let Some(payer) = self.payer else { return };
+        let mut sources = self.budgets.sources();
+        if let Some(here) = sources.get_mut(&payer) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                sources.remove(&payer);
+            }
+        }
     }
 }
 
@@ -224,12 +265,12 @@ pub(crate) struct Held {
     own: AtomicUsize,
     /// Of those, the ones in datagrams.
     datagrams: AtomicUsize,
-    /// Of what the client may send, what the hub has granted.
+    /// What the hub has granted the client to send, beyond what is reserved for it.
     granted: AtomicUsize,
     dropped: AtomicU64,
     budgets: QuicBudgets,
-    /// Nothing on the client's side.
-    _reserved: Option<Reserved>,
+    /// Nothing on the client's side, or once it has been written off.
+    reserved: Mutex<Option<Reserved>>,
     /// Most that the stream may have, in bytes.
     limit: usize,
     /// Waits until less is held.
@@ -256,7 +297,7 @@ impl Held {
             granted: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             budgets,
-            _reserved: reserved,
+            reserved: Mutex::new(reserved),
             limit,
             writer: Mutex::new(None),
             clock: Clock::start(),
@@ -284,6 +325,8 @@ impl Held {
     /// The connection is being thrown away: what is held of it counts no more, though QUIC holds it for a few round trips.
     fn write_off(&self) {
         self.budgets.waiting.fetch_sub(self.own.swap(0, Relaxed), Relaxed);
+        self.budgets.granted.fetch_sub(self.granted.swap(0, Relaxed), Relaxed);
+        drop(self.reserved.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Bytes held of this connection, with what holding them costs.
@@ -333,14 +376,15 @@ impl Held {
     /// Grants what the client may send: a share of what is left, so that there is always something for those who come later.
     fn grant(&self, connection: &Connection, most: usize) {
         let QuicBudgets { granted, grants, .. } = &self.budgets;
-        let (first, mut share) = (FIRST_WINDOW as usize, 0_usize);
+        let (first, mut more) = (FIRST_WINDOW as usize, 0_usize);
         let taken = granted.fetch_update(Relaxed, Relaxed, |sum| {
-            share = grants.saturating_sub(sum).checked_div(256).unwrap_or(0).min(most).max(first);
-            Some(sum.saturating_add(share))
+            let share = grants.saturating_sub(sum).checked_div(256).unwrap_or(0).min(most);
+            more = share.saturating_sub(first);
+            Some(sum.saturating_add(more))
         });
         if taken.is_ok() {
-            self.granted.store(share, Relaxed);
-            connection.set_receive_window(var_int(share));
+            self.granted.fetch_add(more, Relaxed);
+            connection.set_receive_window(var_int(first.saturating_add(more)));
         }
     }
 }
@@ -412,12 +456,8 @@ pub(crate) fn split(
     limits: &QuicLimits,
     budgets: Option<(QuicBudgets, Reserved)>,
 ) -> (QuicStream, Datagrams) {
-    let server = budgets.is_some();
     let (budgets, reserved) = budgets.unzip();
     let held = Held::new(budgets.unwrap_or_else(QuicBudgets::alone), reserved, limits.send);
-    if server {
-        held.grant(&connection, limits.receive);
-    }
     let stream = QuicStream { send, recv, held: held.clone(), rest: Bytes::new(), ending: None };
     (stream, Datagrams { connection, held })
 }
@@ -506,6 +546,11 @@ impl Datagrams {
             self.held.dropped.fetch_add(1, Relaxed);
         }
         sent
+    }
+
+    /// The client has come in: it may send up to `most` bytes that have not been read, if there is room for so many.
+    pub(crate) fn grant(&self, most: usize) {
+        self.held.grant(&self.connection, most);
     }
 
     /// Bytes that QUIC holds of this connection, with what holding them costs.
@@ -604,6 +649,29 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-16, F-19: one source has an eighth of what there is for clients on QUIC, and what it gives back is its own.
+    #[test]
+    fn f_16_one_source_has_an_eighth_of_what_is_there_for_all() {
+        let budgets = QuicBudgets { grants: 80 * EACH, ..QuicBudgets::alone() };
+        let source = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
+        let reserve = |n: u8| budgets.reserve(source(n));
+        let mut of_one: Vec<Reserved> = (0..20).filter_map(|_| reserve(1).ok()).collect();
+        assert_eq!((of_one.len(), reserve(1).err()), (10, Some(NoRoom::Source)));
+        of_one.pop();
+        of_one.push(reserve(1).unwrap());
+        // Those behind an address that stands for many are nobody's.
+        let others: Vec<Reserved> = (0..100).filter_map(|_| budgets.reserve(None).ok()).collect();
+        assert_eq!((others.len(), reserve(2).err()), (70, Some(NoRoom::All)));
+        // What has been written off is free at once, and not twice.
+        let held = Held::new(budgets.clone(), of_one.pop(), usize::MAX);
+        held.write_off();
+        let honest = reserve(2).unwrap();
+        drop(held);
+        assert_eq!(reserve(2).err(), Some(NoRoom::All));
+        drop((of_one, others, honest));
+        assert!(budgets.granted.load(Relaxed) == 0 && budgets.sources().is_empty());
+    }
 
     /// F-46: whatever is lent after a connection has been written off, and in whatever order it comes back, nothing of it counts for good.
     #[test]

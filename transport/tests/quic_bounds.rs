@@ -81,14 +81,21 @@ async fn handshake_with(
     certificate: &[u8],
     transport: quinn::TransportConfig,
 ) -> (quinn::Endpoint, quinn::Connection) {
+    let endpoint = endpoint(certificate, transport);
+    let connection = endpoint.connect(address, "game.example").unwrap().await.unwrap();
+    (endpoint, connection)
+}
+
+/// A socket of clients by hand. Each takes some MiB of this process.
+fn endpoint(certificate: &[u8], transport: quinn::TransportConfig) -> quinn::Endpoint {
     let mut config = trusting(certificate);
     config.alpn_protocols = vec![b"voxwire-lanes/1".to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport));
-    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let connection = endpoint.connect_with(config, address, "game.example").unwrap().await.unwrap();
-    (endpoint, connection)
+    let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    endpoint.set_default_client_config(config);
+    endpoint
 }
 
 /// A client by hand: a connection and its stream, the hello said.
@@ -308,38 +315,82 @@ async fn f_16_unread_bytes_are_bounded_by_connection_and_in_all() {
     assert!(sent[40..].iter().max() < sent[..20].iter().max(), "{sent:?}");
 }
 
-/// F-16: what QUIC keeps of a client's packets while others before them are missing is counted for each of them, be it a handshake
-/// still, and one for which that is not left is refused until another one goes.
+/// What is counted for each client on QUIC, in bytes.
+const EACH: usize = 184 * 1024;
+
+/// F-16, F-43: what QUIC keeps of a client's packets while others before them are missing is counted for each of them, and one for which
+/// that is not left is refused where all others have joined.
 #[tokio::test]
 async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
     let (config, certificate) = certificate();
-    let settings = HubSettings { receive_windows: 10 * 44 * 1024, ..HubSettings::DEFAULT };
-    let (hub, address) = serve(&config, settings);
-    let mut clients = Vec::new();
+    let (hub, address) =
+        serve(&config, HubSettings { receive_windows: 10 * EACH + 20 * 1024, ..HubSettings::DEFAULT });
+    let mut players = Vec::new();
     for n in 0..10 {
-        let (endpoint, connection) = handshake(address, &certificate).await;
-        if n > 0 {
-            let (mut send, mut recv) = connection.open_bi().await.unwrap();
-            send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
-            recv.read_exact(&mut [0; 32]).await.unwrap();
-            clients.push((endpoint, connection, Some((send, recv))));
-        } else {
-            clients.push((endpoint, connection, None));
-        }
+        let mut player = player(address, &format!("player {n}"), &certificate).await.unwrap();
+        joined(&mut player).await;
+        players.push(player);
     }
     assert!(player(address, "ann", &certificate).await.is_err());
     eventually("it is counted", Duration::from_secs(5), || hub.stats().refused == 1).await;
-    clients[5].1.close(0_u8.into(), b"");
-    eventually("one is gone", Duration::from_secs(5), || hub.stats().connections == 9).await;
+    drop(players.pop());
+    eventually("one is gone", Duration::from_secs(15), || hub.stats().connections == 9).await;
     let mut ann = player(address, "ann", &certificate).await.unwrap();
     joined(&mut ann).await;
     assert!(player(address, "ben", &certificate).await.is_err());
     // Nor is anything left counted of those who have gone, or whom their place was given to.
-    drop((clients, ann));
+    drop((players, ann));
     eventually("all are gone", Duration::from_secs(15), || hub.stats().connections == 0).await;
     for _ in 0..10 {
         drop(handshake(address, &certificate).await);
     }
+}
+
+/// F-16, F-19: where the memory for clients on QUIC is all taken, those give way to a newcomer who have not said for longest who they are,
+/// as they do on TCP for a place: those who have only shaken hands, and those who have said no more than the hello. Who has joined stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
+    let (config, certificate) = certificate();
+    let (hub, address) =
+        serve(&config, HubSettings { receive_windows: 10 * EACH + 20 * 1024, ..HubSettings::DEFAULT });
+    let endpoint = endpoint(&certificate, quinn::TransportConfig::default());
+    let connect = async || endpoint.connect(address, "game.example").unwrap().await.unwrap();
+    let hello = async |connection: &quinn::Connection| {
+        let (mut send, mut recv) = connection.open_bi().await.unwrap();
+        send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
+        recv.read_exact(&mut [0; 32]).await.unwrap();
+        (send, recv)
+    };
+    let (mut silent, mut streams) = (Vec::new(), Vec::new());
+    for n in 0..10 {
+        let connection = connect().await;
+        if n % 5 != 0 {
+            streams.push(hello(&connection).await);
+        }
+        silent.push(connection);
+    }
+    assert_eq!(hub.stats().connections, 10);
+    let began = Instant::now();
+    let mut players = Vec::new();
+    for name in ["ann", "ben", "cleo"] {
+        let mut player = player(address, name, &certificate).await.unwrap();
+        joined(&mut player).await;
+        players.push(player);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let closed = silent.iter().filter(|connection| connection.close_reason().is_some()).count();
+    assert_eq!((closed, hub.stats().connections), (3, 10));
+    // More of the kind displace each other.
+    for _ in 0..12 {
+        let connection = connect().await;
+        streams.push(hello(&connection).await);
+        silent.push(connection);
+    }
+    for player in &mut players {
+        run(player, Duration::from_millis(50)).await;
+        assert_eq!(player.session().state(), SessionState::Connected);
+    }
+    assert!(hub.stats().connections <= 10, "{:?}", hub.stats());
 }
 
 /// F-16: a client that goes on with its handshake for ever, with gaps that keep what it sends, is closed. By a client that is not ours.

@@ -6,6 +6,8 @@ use super::shared::{Shared, Side};
 use super::{datagrams, link};
 use crate::lanes::Wishes;
 use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
+#[cfg(feature = "quic")]
+use crate::quic::NoRoom;
 #[cfg(feature = "tls")]
 use crate::records::Records;
 use core::future::Future;
@@ -15,6 +17,8 @@ use core::pin::Pin;
 use core::sync::atomic::Ordering::Relaxed;
 #[cfg(feature = "tls")]
 use core::task::Poll;
+#[cfg(feature = "quic")]
+use core::time::Duration;
 #[cfg(feature = "tls")]
 use std::io;
 use std::sync::Arc;
@@ -252,15 +256,56 @@ pub(super) async fn accept_quic<S>(
             incoming.refuse();
             continue;
         }
-        let Some(reserved) = shared.quic_budgets().reserve() else {
-            super::shared::count(&shared.counters.refused);
-            shared.dismiss(from.ip());
-            incoming.refuse();
-            continue;
-        };
-        let entrance = handshake(shared.clone(), incoming, admission.clone(), place, reserved);
-        tokio::spawn(welcome(shared.clone(), from, entrance));
+        tokio::spawn(enter_quic(shared.clone(), incoming, admission.clone(), place));
     }
+}
+
+/// Lets a client on QUIC in that has been admitted, if there is memory for it, or can be made.
+#[cfg(feature = "quic")]
+async fn enter_quic<S>(
+    shared: Arc<Shared<S>>,
+    incoming: quinn::Incoming,
+    admission: Option<Admission>,
+    place: Place,
+) where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    let from = incoming.remote_address();
+    let Some(reserved) = reserve(&shared, from).await else {
+        super::shared::count(&shared.counters.refused);
+        shared.dismiss(from.ip());
+        incoming.refuse();
+        return;
+    };
+    let entrance = handshake(shared.clone(), incoming, admission, place, reserved);
+    welcome(shared, from, entrance).await;
+}
+
+/// Reserves what a client on QUIC may take. Where too little is left, those give way to it that would give way to a connection for which
+/// there is no place. Some of them may be on TCP, so it takes more than one; and those that have not come in give back what they have
+/// only when their tasks run.
+#[cfg(feature = "quic")]
+async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<crate::quic::Reserved> {
+    const TRIES: usize = 16;
+    const PAUSE: Duration = Duration::from_millis(50);
+    let (budgets, payer) = (shared.quic_budgets(), shared.settings.payer(from.ip()));
+    for _ in 0..TRIES {
+        let gone = shared.gone.notified();
+        match budgets.reserve(payer) {
+            Ok(reserved) => return Some(reserved),
+            Err(NoRoom::Source) => return None,
+            Err(NoRoom::All) => {}
+        }
+        if shared.draining.load(Relaxed) || !shared.make_place() {
+            return None;
+        }
+        if let Ok(reserved) = budgets.reserve(payer) {
+            return Some(reserved);
+        }
+        let _ = tokio::time::timeout(PAUSE, gone).await;
+    }
+    budgets.reserve(payer).ok()
 }
 
 /// Waits for the connection, its stream and the hello; `None` for whoever may not come in.
@@ -295,6 +340,8 @@ async fn handshake<S: Session>(
             let (stream, datagrams) = crate::quic::split(connection.clone(), (send, recv), &limits, budgets);
             let mut stream = Stream::Quic(Box::new(stream));
             without_datagrams(&connection, admit(&shared, &mut stream, from, admission)).await?;
+            // Not before it has said its hello.
+            datagrams.grant(limits.receive);
             Some((stream, Side::Quic(datagrams)))
         }
         Err(error) => {

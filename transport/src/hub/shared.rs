@@ -69,6 +69,9 @@ pub(super) struct Shared<S: Session> {
     /// Bytes that clients on QUIC may send before they are read.
     #[cfg(feature = "quic")]
     granted: Arc<AtomicUsize>,
+    /// How many of those clients each source has.
+    #[cfg(feature = "quic")]
+    quic_sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
     pub(super) counters: Counters,
     /// The second behind the one in which a refusal was logged last.
     refused_at: AtomicU64,
@@ -221,6 +224,8 @@ impl<S: Session> Shared<S> {
             waiting: Arc::default(),
             #[cfg(feature = "quic")]
             granted: Arc::default(),
+            #[cfg(feature = "quic")]
+            quic_sources: Arc::default(),
             counters: Counters::default(),
             refused_at: AtomicU64::new(0),
         }
@@ -238,6 +243,7 @@ impl<S: Session> Shared<S> {
             ceiling: self.settings.waiting,
             granted: self.granted.clone(),
             grants: self.settings.receive_windows,
+            sources: self.quic_sources.clone(),
         }
     }
 
@@ -290,7 +296,7 @@ impl<S: Session> Shared<S> {
     }
 
     /// Ends a connection for which there is somebody better. False if there is none.
-    fn make_place(&self) -> bool {
+    pub(super) fn make_place(&self) -> bool {
         let now = self.clock.now();
         if self.locked(|shared, core, _| core.cut_a_leaving_one(shared)) {
             return true;
