@@ -3,8 +3,8 @@
 mod msgpack;
 mod syfala;
 
-use crate::Error;
 use crate::names::{one_name_twice, quoted};
+use crate::{Error, memory};
 use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
@@ -191,6 +191,9 @@ pub struct Config {
     pub drain: Duration,
     /// Connections in all, for each protocol.
     pub connections: usize,
+    /// Memory that the server may take, in MiB: 512. What waits, has not come in whole or is kept for reuse has most of it, each protocol
+    /// that is served a part of its own.
+    pub memory: usize,
     /// Descriptors for the connections of all protocols together, which share them as they need them; `None` where there are enough.
     /// See [`descriptors::fit`](crate::descriptors::fit).
     pub descriptors: Option<usize>,
@@ -342,6 +345,7 @@ impl Default for Config {
             proxies: Vec::new(),
             drain: Duration::from_secs(10),
             connections: 20_000,
+            memory: 512,
             descriptors: None,
             per_address: 256,
             voicelink: Voicelink::default(),
@@ -468,6 +472,7 @@ impl Config {
         set(&mut self.proxies, file.proxies);
         set(&mut self.drain, seconds(file.drain_seconds));
         set(&mut self.connections, file.connections);
+        set(&mut self.memory, file.memory);
         set(&mut self.per_address, file.per_address);
         self.tls = match (file.tls_cert, file.tls_key) {
             (None, None) => None,
@@ -527,6 +532,10 @@ impl Config {
                 "http-connections {}: 1 to {MAX_HTTP_CONNECTIONS} expected",
                 self.http_connections
             )));
+        }
+        if !memory::RANGE.contains(&self.memory) {
+            let (least, most) = (memory::RANGE.start(), memory::RANGE.end());
+            return Err(Error::Usage(format!("memory {}: {least} to {most} (MiB) expected", self.memory)));
         }
         if self.http_deadline.is_zero() {
             return Err(Error::Usage("http-seconds 0: at least 1 expected".into()));
@@ -702,6 +711,7 @@ struct File {
     proxies: Option<Vec<IpAddr>>,
     drain_seconds: Option<u64>,
     connections: Option<usize>,
+    memory: Option<usize>,
     per_address: Option<usize>,
     voicelink: Option<VoicelinkFile>,
     opcode: Option<OpcodeFile>,

@@ -1,7 +1,7 @@
 //! Descriptors: as many as the system gives, and caps that fit.
 
 use crate::config::{Config, Protocol};
-use crate::service::{Service, hub_settings};
+use crate::service::{Service, most_connections};
 use core::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ fn fitting(config: &Config, limit: usize) -> Option<usize> {
     let (hubs, shares) =
         weights.filter(|weight| *weight > 0).fold((0, 0), |(hubs, all), weight| (hubs + 1, all + weight));
     let rest = limit.saturating_sub(FILES).saturating_sub(config.http_connections).saturating_sub(hubs * HUB);
-    let wanted = hub_settings(config).max_connections.saturating_mul(shares);
+    let wanted = most_connections(config).saturating_mul(shares);
     (rest < wanted).then_some(rest)
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted,
     };
     let listeners = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of everybody at once: some fifty bytes for each.
-    let settings = HubSettings { backlog: 2 * 1024 * 1024, ..hub_settings(config) };
+    let settings = HubSettings { backlog: 2 * 1024 * 1024, ..hub_settings(config, Protocol::Dissonance) };
     Ok(Hosted { hub: Hub::spawn(listeners, server, Log, settings) })
 }
 

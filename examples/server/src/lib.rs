@@ -7,6 +7,7 @@ pub mod descriptors;
 mod dissonance;
 mod error;
 pub mod logging;
+mod memory;
 mod msgpack;
 mod names;
 mod opcode;

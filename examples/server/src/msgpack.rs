@@ -112,7 +112,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     let hub = HubSettings {
         // Recordings are large, and the session sees to it that nobody is sent more than two at once.
         backlog: 64 << 20,
-        ..hub_settings(config)
+        ..hub_settings(config, Protocol::Msgpack)
     };
     let hub = Hub::spawn(vec![listener], server, registrar, hub);
     let hosted = Hosted { hub: hub.clone(), keeper, shared: shared.clone() };

@@ -49,7 +49,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         // Everybody's name has to fit, as a newcomer is told them all.
         backlog: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
         ports: relay_ports,
-        ..hub_settings(config)
+        ..hub_settings(config, Protocol::Opcode)
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);

@@ -1,7 +1,9 @@
 //! Starting the protocols, and ending them.
 
 use crate::config::{Config, Protocol, Wanted};
-use crate::{Error, certificate, descriptors, dissonance, msgpack, opcode, status, syfala, voicelink};
+use crate::{
+    Error, certificate, descriptors, dissonance, memory, msgpack, opcode, status, syfala, voicelink,
+};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -241,19 +243,20 @@ impl Running {
     }
 }
 
-/// The caps of a hub, from the settings.
-pub(crate) fn hub_settings(config: &Config) -> HubSettings {
-    HubSettings {
+/// The caps of a protocol's hub, from the settings.
+pub(crate) fn hub_settings(config: &Config, protocol: Protocol) -> HubSettings {
+    let settings = HubSettings {
         max_connections: descriptors::first_share(config, most_connections(config)),
         max_per_address: config.per_address,
         // Once for each protocol, for as long as the program runs.
         exempt: config.proxies.clone().leak(),
         ..HubSettings::DEFAULT
-    }
+    };
+    memory::within(config, protocol, settings)
 }
 
 /// A little more than the sessions take: those choose who has to go.
-const fn most_connections(config: &Config) -> usize {
+pub(crate) const fn most_connections(config: &Config) -> usize {
     config.connections.saturating_add(config.connections / 8).saturating_add(16)
 }
 

@@ -5,7 +5,7 @@ mod lan;
 mod output;
 
 use crate::Error;
-use crate::config::{Config, SyfalaSound};
+use crate::config::{Config, Protocol, SyfalaSound};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::fmt;
 use core::future::Future;
@@ -81,7 +81,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         (None, false) => Serve::These(settings.networks.clone()),
         (None, true) => Serve::OnLink(config.bind),
     };
-    let hub = hub_settings(config);
+    let hub = hub_settings(config, Protocol::Syfala);
     let device = SoftDevice::start(listener, device, session, serve, hub, Arc::new(|_| {}))?;
     Ok((device, address))
 }

@@ -1,6 +1,6 @@
 //! voicelink: who may have which name, and what goes into the log.
 
-use crate::config::{Config, FixedName, Voicelink};
+use crate::config::{Config, FixedName, Protocol, Voicelink};
 use crate::names::{Who, by_key, quoted};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::future::Future;
@@ -45,7 +45,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
         secrets: by_key(&config.voicelink.secrets),
         secrets_only: config.voicelink.secrets_only,
     };
-    Hosted { hub: Hub::spawn(vec![listener], server, porter, hub_settings(config)) }
+    Hosted { hub: Hub::spawn(vec![listener], server, porter, hub_settings(config, Protocol::Voicelink)) }
 }
 
 #[derive(Debug)]

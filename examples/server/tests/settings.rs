@@ -135,6 +135,41 @@ fn f_71_drain_seconds_is_how_long_the_end_waits_for_clients() {
     assert!(code == Some(2) && error.contains("drain-seconds 0: at least 1 expected"), "{error}");
 }
 
+/// F-43: with less memory fewer clients fit on QUIC, of which each counts 184 KiB; and what nothing fits in is refused.
+#[test]
+fn f_43_memory_is_what_all_protocols_share() {
+    use voxwire_dissonance::{Client, ClientSettings, SessionState};
+    use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
+    let (path, data) = (file("settings-memory.toml", "memory = 256\n"), folder("settings-memory"));
+    let own = ["--config", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let server = Server::start(&[&own[..], &FREE].concat());
+    let address = server.address("dissonance quic").to_string();
+    let certificate = data.join("quic-cert.pem");
+    let joined = runtime().block_on(async {
+        let config = tls::client_config(&certificate).unwrap();
+        let mut players = Vec::new();
+        while players.len() < 200 {
+            let client = Client::new(&format!("player {}", players.len()), ClientSettings::DEFAULT).unwrap();
+            let (host, lanes) = ("localhost".try_into().unwrap(), LanesSettings::default());
+            let settings = ConnectionSettings::DEFAULT;
+            let connected = Connection::connect_quic(&address, host, config.clone(), lanes, client, settings);
+            let Ok(mut player) = connected.await else { break };
+            while player.session().state() != SessionState::Connected {
+                player.next().await.expect("the connection goes on");
+            }
+            players.push(player);
+        }
+        players.len()
+    });
+    assert!((80..=130).contains(&joined), "{joined} have joined");
+    for (name, memory) in [("less", 255), ("more", 1_048_577)] {
+        let path = file(&format!("settings-memory-{name}.toml"), &format!("memory = {memory}\n"));
+        let (code, error) = kit::fails(&["--config", path.to_str().unwrap()]);
+        let expected = format!("memory {memory}: 256 to 1048576 (MiB) expected");
+        assert!(code == Some(2) && error.contains(&expected), "{error}");
+    }
+}
+
 /// Whether the server ends the connection within two seconds.
 fn closed(stream: &mut TcpStream) -> bool {
     stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
@@ -444,7 +479,7 @@ fn f_71_syfala_networks_are_those_that_are_served() {
 }
 
 /// Where the effect of each setting of the file is seen. `port` is 0 nearly everywhere.
-const SEEN: [(&str, &str, &[&str]); 25] = [
+const SEEN: [(&str, &str, &[&str]); 26] = [
     (
         "cli.rs",
         "v_13_names_blocks_and_other_settings_come_from_the_file",
@@ -497,6 +532,7 @@ const SEEN: [(&str, &str, &[&str]); 25] = [
         "f_71_per_address_is_the_number_of_connections_of_one_address_but_for_proxies",
         &["per-address", "proxies"],
     ),
+    ("settings.rs", "f_43_memory_is_what_all_protocols_share", &["memory"]),
     ("settings.rs", "f_71_drain_seconds_is_how_long_the_end_waits_for_clients", &["drain-seconds"]),
     ("settings.rs", "f_71_opcode_secrets_only_lets_no_other_names_in", &["opcode.secrets-only"]),
     ("settings.rs", "f_71_opcode_trust_host_hands_on_what_the_caller_says", &["opcode.trust-host"]),

@@ -18,6 +18,13 @@ use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
 fn calls_of_large_packets_to_frozen_callees() {
     let victim = Victim::start("frozen-tcp");
     let honest = Honest::call(&victim);
+    call_frozen_callees(&victim);
+    assert!(honest.goes_on());
+    victim.unharmed(honest);
+}
+
+/// A hundred calls, whose callers send as much as is taken.
+pub fn call_frozen_callees(victim: &Victim) {
     let address = victim.address("voicelink tcp");
     let mut calls: Vec<(TcpStream, TcpStream)> = (0..100)
         .map(|n| {
@@ -40,8 +47,6 @@ fn calls_of_large_packets_to_frozen_callees() {
         }
     }
     println!("{sent} packets of 1 MB");
-    assert!(honest.goes_on());
-    victim.unharmed(honest);
 }
 
 type Player = Connection<Client>;
@@ -73,6 +78,12 @@ fn tell(player: &mut Player, command: ClientCommand<'_>) {
 fn frozen_listeners_over_quic() {
     let victim = Victim::start("frozen-quic");
     let honest = Honest::call(&victim);
+    talk_to_frozen_listeners(&victim);
+    victim.unharmed(honest);
+}
+
+/// Four players talk to forty whose machines stand still.
+pub fn talk_to_frozen_listeners(victim: &Victim) {
     let address = victim.address("dissonance quic");
     let ca = victim.data.join("quic-cert.pem");
     let stop = Arc::new(AtomicBool::new(false));
@@ -133,5 +144,4 @@ fn frozen_listeners_over_quic() {
     println!("{said} frames and {} texts of four speakers", said / 50);
     stop.store(true, Relaxed);
     frozen.join().unwrap();
-    victim.unharmed(honest);
 }

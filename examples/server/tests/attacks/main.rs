@@ -34,5 +34,6 @@ mod namespaces;
 mod partial;
 #[path = "../kit/raw.rs"]
 mod raw;
+mod together;
 #[path = "../kit/user.rs"]
 mod user;

@@ -18,6 +18,12 @@ const TOKEN: &[u8] = b"00000000-0000-0000-0000-000000000000";
 fn recordings_that_stall_keep_no_others_out() {
     let victim = Victim::start("partial");
     let honest = Honest::call(&victim);
+    record_beside_stalled_ones(&victim);
+    victim.unharmed(honest);
+}
+
+/// Recordings arrive while twelve others stall.
+pub fn record_beside_stalled_ones(victim: &Victim) {
     let address = victim.address("msgpack zmtp");
     // Three bytes each.
     let samples = vec![300_i16; 5_000_000];
@@ -79,15 +85,20 @@ fn recordings_that_stall_keep_no_others_out() {
         slowest
     });
     println!("{} stalled recordings; an honest one of 1.2 MB took {slowest:?} at most", stalled.len());
-    victim.unharmed(honest);
 }
 
 /// Heads of packets, whose bodies do not come, at every door: a thousand connections.
 #[test]
 fn heads_without_bodies_cost_little() {
-    let room = crate::common::descriptors();
     let victim = Victim::start("heads");
     let honest = Honest::call(&victim);
+    begin_packets(&victim);
+    victim.unharmed(honest);
+}
+
+/// A thousand packets begin and do not go on, and whoever behaves is served.
+pub fn begin_packets(victim: &Victim) {
+    let room = crate::common::descriptors();
     let before = victim.resident();
     let doors = [
         (victim.address("voicelink tcp"), &b"\0\0\x0f\xff\0\0\0\0\xbb"[..]),
@@ -102,7 +113,7 @@ fn heads_without_bodies_cost_little() {
         streams.push(stream);
     }
     pause(Duration::from_millis(500));
-    let each = (victim.resident() - before) * 1024 / streams.len() as u64;
+    let each = victim.resident().saturating_sub(before) * 1024 / streams.len() as u64;
     println!("{} connections, {each} bytes each", streams.len());
     // Whoever behaves is served.
     let end = Instant::now() + length();
@@ -113,5 +124,4 @@ fn heads_without_bodies_cost_little() {
         round += 1;
         pause(Duration::from_millis(200));
     }
-    victim.unharmed(honest);
 }

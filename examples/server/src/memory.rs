@@ -1,0 +1,130 @@
+//! One budget of memory, divided over the protocols that are served.
+//!
+//! Each protocol has a part of its own, so that nobody who fills one takes anything from another.
+
+use crate::config::{Config, Protocol};
+use voxwire_transport::HubSettings;
+
+const MIB: usize = 1024 * 1024;
+/// For the program itself, its sessions and connections, the log, the status page and the database's cache, in bytes.
+const PROGRAM: usize = 64 * MIB;
+/// What msgpack has beside its hub: 64 MiB that wait for the disk, and 32 MiB of requests that wait for their turn.
+const MSGPACK: usize = 96 * MIB;
+/// What a free buffer of a hub takes, one to read into and one to write from.
+const POOLED: usize = 24 * 1024;
+
+/// The least and the most that may be set, in MiB. With less no recording of msgpack, which may have 16 MiB, would come in whole.
+pub(crate) const RANGE: core::ops::RangeInclusive<usize> = 256..=1024 * 1024;
+
+/// What a hub may hold, in bytes; or its weight, of which the sum for all protocols is about what they have by default in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    /// For what waits to be taken.
+    waiting: usize,
+    /// For frames that have not come in whole.
+    partial: usize,
+    /// For free buffers.
+    pooled: usize,
+    /// For what QUIC receives.
+    quic: usize,
+}
+
+impl Part {
+    const fn all(self) -> usize {
+        self.waiting + self.partial + self.pooled + self.quic
+    }
+}
+
+/// What a protocol needs in proportion to others.
+const fn weight(config: &Config, protocol: Protocol) -> Part {
+    match protocol {
+        Protocol::Voicelink => Part { waiting: 24, partial: 16, pooled: 5, quic: 0 },
+        // A newcomer is told all names.
+        Protocol::Opcode => Part { waiting: 28, partial: 12, pooled: 5, quic: 0 },
+        // Its recordings are the largest frames.
+        Protocol::Msgpack => Part { waiting: 60, partial: 64, pooled: 5, quic: 0 },
+        Protocol::Dissonance => {
+            let quic = if config.dissonance.quic_port.is_some() { 84 } else { 0 };
+            Part { waiting: 24, partial: 16, pooled: 5, quic }
+        }
+        // All of it goes by datagrams.
+        Protocol::Syfala => Part { waiting: 1, partial: 1, pooled: 1, quic: 0 },
+    }
+}
+
+fn part(config: &Config, protocol: Protocol) -> Part {
+    let beside = if config.only.contains(&Protocol::Msgpack) { MSGPACK } else { 0 };
+    let hubs = config.memory.saturating_mul(MIB).saturating_sub(PROGRAM).saturating_sub(beside);
+    let weights: usize = config.only.iter().map(|protocol| weight(config, *protocol).all()).sum();
+    let unit = hubs / weights.max(1);
+    let Part { waiting, partial, pooled, quic } = weight(config, protocol);
+    let [waiting, partial, pooled, quic] =
+        [waiting, partial, pooled, quic].map(|weight| weight.saturating_mul(unit));
+    Part { waiting, partial, pooled, quic }
+}
+
+/// `settings` within the part that `protocol` has of the memory.
+pub(crate) fn within(config: &Config, protocol: Protocol, settings: HubSettings) -> HubSettings {
+    let Part { waiting, partial, pooled, quic } = part(config, protocol);
+    HubSettings {
+        waiting,
+        partial_frames: partial,
+        pooled: (pooled / POOLED).min(settings.pooled),
+        receive_windows: quic,
+        ..settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::hub_settings;
+
+    const ALL: [Protocol; 5] =
+        [Protocol::Voicelink, Protocol::Opcode, Protocol::Msgpack, Protocol::Dissonance, Protocol::Syfala];
+
+    /// What all hubs may hold by their settings, and what msgpack has beside its hub, in bytes.
+    fn sum(config: &Config) -> usize {
+        let hubs = config.only.iter().map(|protocol| {
+            let HubSettings { waiting, partial_frames, pooled, receive_windows, .. } =
+                hub_settings(config, *protocol);
+            let quic = *protocol == Protocol::Dissonance && config.dissonance.quic_port.is_some();
+            waiting + partial_frames + pooled * 24 * 1024 + if quic { receive_windows } else { 0 }
+        });
+        let beside = if config.only.contains(&Protocol::Msgpack) { 96 * MIB } else { 0 };
+        hubs.sum::<usize>() + beside
+    }
+
+    /// F-43, F-46, T-S5: whatever is served, all that its hubs may hold together fits the memory set, with room for the program; and
+    /// most of it is used.
+    #[test]
+    fn f_43_what_all_hubs_may_hold_together_fits_the_memory() {
+        for memory in [256, 512, 4096] {
+            for chosen in 1..1_u32 << ALL.len() {
+                for quic_port in [Some(1), None] {
+                    let served = (0..ALL.len()).filter(|n| chosen >> n & 1 == 1).map(|n| ALL[n]);
+                    let mut config = Config { memory, only: served.collect(), ..Config::default() };
+                    config.dissonance.quic_port = quic_port;
+                    let (sum, all) = (sum(&config), memory * MIB);
+                    assert!(sum <= all - 64 * MIB, "{:?}: {} of {memory} MiB", config.only, sum / MIB);
+                    assert!(sum > all / 2 || config.only.len() == 1, "{:?}: {}", config.only, sum / MIB);
+                }
+            }
+        }
+        assert_eq!(Config::default().memory, 512);
+    }
+
+    /// F-43: a protocol that is served alone may have more, and one of many still has what its largest frames need.
+    #[test]
+    fn f_43_every_protocol_has_what_it_needs() {
+        let config = Config { memory: *RANGE.start(), ..Config::default() };
+        assert!(hub_settings(&config, Protocol::Msgpack).partial_frames > 16 * MIB);
+        for protocol in ALL {
+            let all = hub_settings(&Config::default(), protocol);
+            let alone = hub_settings(&Config { only: vec![protocol], ..Config::default() }, protocol);
+            assert!(alone.waiting > all.waiting && alone.partial_frames > all.partial_frames, "{protocol:?}");
+        }
+        let quic = hub_settings(&Config::default(), Protocol::Dissonance).receive_windows;
+        assert!(quic > 400 * 184 * 1024, "{} MiB", quic / MIB);
+    }
+}
