@@ -107,6 +107,17 @@ impl Slot {
     }
 }
 
+/// Where the bucket of a source is.
+enum Place {
+    Own(usize),
+    /// It has none, and may have this slot.
+    Free {
+        at: usize,
+        tag: u64,
+    },
+    Shared(usize),
+}
+
 /// How long a slot is kept for a source whose bucket is full again.
 const KEPT: Duration = Duration::from_secs(60);
 /// Slots of a set; a source looks for one in two sets.
@@ -178,8 +189,35 @@ impl SourceRate {
         })
     }
 
+    /// Whether `n` tokens of `source`'s bucket are there.
+    pub fn has(&self, now: Instant, source: IpAddr, n: u32) -> bool {
+        let source = source.to_canonical();
+        if self.is_exempt(source) {
+            return true;
+        }
+        let bucket = match self.place(now, source) {
+            Some(Place::Own(at)) => self.slots.get(at).map(|slot| slot.bucket),
+            Some(Place::Free { .. }) => Some(Bucket::default()),
+            Some(Place::Shared(at)) => self.shared.get(at).copied(),
+            None => None,
+        };
+        bucket.is_some_and(|mut bucket| bucket.take(now, self.rate, n).is_ok())
+    }
+
     /// The bucket of a source: its own, or that of its network if there is no slot left.
     fn bucket(&mut self, now: Instant, source: IpAddr) -> Option<&mut Bucket> {
+        match self.place(now, source)? {
+            Place::Own(at) => Some(&mut self.slots.get_mut(at)?.bucket),
+            Place::Free { at, tag } => {
+                let slot = self.slots.get_mut(at)?;
+                *slot = Slot { tag, bucket: Bucket::default() };
+                Some(&mut slot.bucket)
+            }
+            Place::Shared(at) => self.shared.get_mut(at),
+        }
+    }
+
+    fn place(&self, now: Instant, source: IpAddr) -> Option<Place> {
         let (network, host) = self.keys(source);
         let tag = mix(host ^ self.seed.rotate_left(32)) | 1;
         let mut free = None;
@@ -189,7 +227,7 @@ impl SourceRate {
             for at in first..first.checked_add(WAYS)? {
                 let slot = self.slots.get(at)?;
                 if slot.tag == tag {
-                    return Some(&mut self.slots.get_mut(at)?.bucket);
+                    return Some(Place::Own(at));
                 }
                 if free.is_none() && slot.is_free(now) {
                     free = Some(at);
@@ -197,12 +235,10 @@ impl SourceRate {
             }
         }
         if let Some(at) = free {
-            let slot = self.slots.get_mut(at)?;
-            *slot = Slot { tag, bucket: Bucket::default() };
-            return Some(&mut slot.bucket);
+            return Some(Place::Free { at, tag });
         }
         let at = network.checked_rem(self.shared.len() as u64)?;
-        self.shared.get_mut(usize::try_from(at).ok()?)
+        usize::try_from(at).ok().map(Place::Shared)
     }
 
     /// The first slot of a set.
@@ -366,6 +402,22 @@ mod tests {
         let now = Instant::from_nanos(70 * 1_000_000_000);
         let allowed = (0..50_u8).filter(|n| table.allow(now, [192, 0, 2, *n].into())).count();
         assert!(allowed >= 30, "{allowed}");
+    }
+
+    /// F-47: asking whether tokens are there takes none, and no slot either.
+    #[test]
+    fn what_is_there_can_be_asked_without_taking_it() {
+        let mut table = SourceRate::new(RATE, 64, 7);
+        for n in 0..=255_u8 {
+            assert!((0..4).all(|m| table.has(Instant::ZERO, [10, m, 0, n].into(), 3)));
+        }
+        let source = IpAddr::from([192, 0, 2, 1]);
+        for left in [3, 2, 1, 0] {
+            assert!((0..5).all(|n| table.has(Instant::ZERO, source, n) == (n <= left)), "{left}");
+            assert!(!table.allow_above(Instant::ZERO, source, 1, 3), "{left}");
+            assert_eq!(table.allow_above(Instant::ZERO, source, 1, 0), left > 0, "{left}");
+        }
+        assert!(table.has(Instant::ZERO, [127, 0, 0, 1].into(), 100));
     }
 
     /// F-06

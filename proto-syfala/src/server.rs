@@ -9,7 +9,7 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
-use crowd::Crowd;
+use crowd::{Admission, Crowd};
 use voxwire_core::{
     Bucket, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
     SourceRate,
@@ -61,8 +61,8 @@ pub struct Settings {
     pub replies: Rate,
     /// Offers to all sources together.
     pub all_replies: Rate,
-    /// Bytes taken while more sources ask than may be answered, to tell who keeps asking: those are answered, in turns. 0: whoever
-    /// comes first is answered.
+    /// Bytes taken while more sources ask than may be answered, to tell who keeps asking: those are answered, their addresses in turns.
+    /// 0: whoever comes first is answered.
     pub crowd: usize,
     /// Say Connect to everybody on the local network as often as this, without being asked. Anybody there may accept it.
     pub announce: Option<Duration>,
@@ -167,7 +167,7 @@ impl Server {
             clients: 0,
             timers: Timers::new(),
             announcement: settings.announce.map(|_| Instant::ZERO),
-            replies: SourceRate::new(settings.replies, 256, seed).per_host(),
+            replies: SourceRate::new(settings.replies, places(settings.all_replies), seed).per_host(),
             all_replies: Bucket::default(),
             crowd: Crowd::new(settings.crowd, seed),
             later: VecDeque::new(),
@@ -291,14 +291,21 @@ impl Server {
         }
         self.outbox.room(self.connect.len(), 1)?;
         let rate = self.settings.all_replies;
-        let mut allowed = known.from.is_none_or(|from| self.crowd.admits(now, rate, from));
+        let Self { crowd, replies, .. } = self;
+        let admission = known
+            .from
+            .map_or(Admission::Turn, |from| crowd.admits(now, rate, from, || replies.has(now, from.ip(), 1)));
+        let left = if admission == Admission::Rest { Crowd::reserve(rate) } else { 0 };
         // A source's own budget is for answers: it does not pay for those that others leave no room for.
         let mut all = self.all_replies;
-        if allowed && all.take(now, rate, 1).is_err() {
+        let mut allowed =
+            admission != Admission::No && all.clone().take(now, rate, left.saturating_add(1)).is_ok();
+        if !allowed && admission == Admission::Turn {
             self.crowd.press(now);
-            allowed = false;
         }
-        allowed = allowed && known.from.is_none_or(|from| self.replies.allow(now, from.ip()));
+        allowed = allowed
+            && all.take(now, rate, 1).is_ok()
+            && known.from.is_none_or(|from| self.replies.allow(now, from.ip()));
         if allowed {
             self.all_replies = all;
         }
@@ -514,6 +521,13 @@ impl Session for Server {
             self.forget(client);
         }
     }
+}
+
+/// Places for the budgets of sources: one for each that can be answered while others keep theirs, so that all have one of their own.
+fn places(all: Rate) -> usize {
+    // Each is kept for a minute, and two thirds of a table are as good as all of it.
+    let answered = u64::from(all.per_second).saturating_mul(64).saturating_add(all.burst.into());
+    usize::try_from(answered.saturating_mul(3) / 2).unwrap_or(usize::MAX).clamp(256, 1 << 16)
 }
 
 /// A Discovery with more behind it than the zeros that reference clients send by mistake is a Connect: another server announces

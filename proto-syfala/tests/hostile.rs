@@ -209,6 +209,117 @@ fn f_47_a_newcomer_is_answered_beside_a_flood_of_forged_sources() {
     }
 }
 
+/// A device that serves 10.0.0.0/8 and fd00::/64, and who has been answered.
+struct Crowd {
+    desk: Desk,
+    answered: Vec<SocketAddr>,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        let mut desk = Desk::new(Settings::DEFAULT);
+        let networks = ["10.0.0.0/8", "fd00::/64"].map(|network| network.parse().unwrap());
+        desk.server.handle_command(desk.now, ServerCommand::Serve { networks: &networks }).unwrap();
+        Self { desk, answered: Vec::new() }
+    }
+
+    fn ask(&mut self, from: SocketAddr) {
+        let Desk { server, now, .. } = &mut self.desk;
+        let opened = Input::Opened { peer: peer(1), via: Via::Accepted, from: Some(from) };
+        let _ = server.handle_input(*now, opened);
+        let frame = Input::Frame { peer: peer(1), lane: Lane::Droppable, bytes: &[0] };
+        let _ = server.handle_input(*now, frame);
+        if server.outputs().any(|output| matches!(output, Output::Send { .. })) {
+            self.answered.push(from);
+        }
+        server.advance(usize::MAX);
+        let _ = server.handle_input(*now, Input::Closed { peer: peer(1) });
+    }
+
+    /// More ask than may be answered, each once, from eleven addresses.
+    fn press(&mut self) {
+        for n in 0..44 {
+            self.ask(SocketAddr::from(([10, 0, 0, 1 + n % 11], 2000)));
+        }
+        assert!(self.desk.server.is_crowded());
+    }
+
+    /// The milliseconds in which each of `newcomers`, which ask four times a second, is answered beside a flood: what it says in
+    /// each millisecond.
+    fn find(&mut self, newcomers: &[SocketAddr], flood: impl Fn(u64) -> Vec<SocketAddr>) -> Vec<Option<u64>> {
+        let mut found = vec![None; newcomers.len()];
+        for milli in 0..120_000 {
+            for from in flood(milli) {
+                self.ask(from);
+            }
+            for (n, newcomer) in (0_u64..).zip(newcomers) {
+                if milli > 3000 && (milli + n) % 250 == 0 && found[n as usize].is_none() {
+                    self.ask(*newcomer);
+                }
+            }
+            for (newcomer, found) in newcomers.iter().zip(&mut found) {
+                if found.is_none() && self.answered.contains(newcomer) {
+                    *found = Some(milli - 3000);
+                }
+            }
+            self.answered.clear();
+            self.desk.pass(Duration::from_millis(1));
+            if found.iter().all(Option::is_some) {
+                break;
+            }
+        }
+        assert!(self.desk.server.is_crowded());
+        found
+    }
+}
+
+/// F-47, F-12: hosts that ask from many ports cost newcomers no more than as many hosts that ask from one port each.
+#[test]
+fn f_47_a_host_that_asks_from_many_ports_is_one_source() {
+    // 20 000 ports in 600 ms; all there are; and a hundred hosts with 200 each.
+    for (name, hosts, ports, most) in
+        [("one", 1, 20_000, 2500), ("all", 1, 60_000, 6000), ("some", 100, 200, 12_000)]
+    {
+        let mut crowd = Crowd::new();
+        crowd.press();
+        let newcomers: Vec<SocketAddr> = (0..5).map(|n| SocketAddr::from(([10, 200, n, 7], 6910))).collect();
+        let each = hosts * ports / 600;
+        let found = crowd.find(&newcomers, |milli| {
+            let of = |n: u64| {
+                let n = (milli % 600 * each + n) % (hosts * ports);
+                SocketAddr::from(([10, 66, 6, (n % hosts) as u8], (1024 + n / hosts) as u16))
+            };
+            (0..each).map(of).collect()
+        });
+        println!("{name}: {found:?}");
+        let late = found.iter().filter(|found| found.is_none_or(|milli| milli > most)).count();
+        assert_eq!(late, 0, "{name}: {found:?} ms");
+    }
+}
+
+/// F-47: however many addresses keep asking, each has its turn as often as twenty answers a second allow; those that ask oftener no
+/// sooner.
+#[test]
+fn f_47_each_of_many_addresses_has_its_turn() {
+    for of_ipv6 in [false, true] {
+        let mut crowd = Crowd::new();
+        crowd.press();
+        let address = |n: u64| match of_ipv6 {
+            true => IpAddr::from([0xfd00, 0, 0, 0, 7, 7, 7, n as u16]),
+            false => IpAddr::from([10, 66, (n >> 8) as u8, n as u8]),
+        };
+        let newcomers: Vec<SocketAddr> =
+            (0..5).map(|n| SocketAddr::new(address(50_000 + n * 77), 6910)).collect();
+        // 800 addresses, 25 times a second each.
+        let found = crowd.find(&newcomers, |milli| {
+            (0..20).map(|n| SocketAddr::new(address(milli % 40 * 20 + n), 5000)).collect()
+        });
+        println!("{of_ipv6}: {found:?}");
+        let late = found.iter().filter(|found| found.is_none_or(|milli| milli > 60_000)).count();
+        assert_eq!(late, 0, "{found:?} ms");
+    }
+}
+
 /// F-89: the reference's `GenericClient` accepts once and has no heartbeats: it is forgotten after 600 ms, asks, is offered the
 /// same again, takes that for its connection, and wants IO.
 #[test]
