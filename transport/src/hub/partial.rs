@@ -9,7 +9,7 @@ use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use voxwire_core::Instant;
 
@@ -32,6 +32,13 @@ const CALLED: Duration = Duration::from_secs(1);
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
+/// A waiting frame lets so many later ones pass for each that its source holds of the same kind.
+const PASSES: u64 = 64;
+/// For so long a large frame counts as held when its source waits for another one: sources that take turns would hold that memory for
+/// good.
+const LATELY: Duration = Duration::from_secs(300);
+/// So many large frames are remembered.
+const REMEMBERED: usize = 1024;
 /// Whoever is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
 const PACE: u64 = 256 * 1024;
 
@@ -54,15 +61,17 @@ struct Books {
     held: BTreeMap<u64, Held>,
     used: [usize; 3],
     sources: HashMap<IpAddr, Sum>,
-    /// Those who wait, by kind; the sources that have least come first, and then those who have waited longest.
-    queue: [BTreeMap<(usize, NonZeroU64), Waiter>; 3],
+    /// Those who wait, by kind, see [`PASSES`].
+    queue: [BTreeMap<(u64, NonZeroU64), Waiter>; 3],
+    /// Which sources were granted a large frame, and when.
+    lately: VecDeque<(Instant, IpAddr)>,
 }
 
 /// What a source has, by kind.
 #[derive(Debug, Default)]
 struct Sum {
     bytes: [usize; 3],
-    claims: usize,
+    claims: [usize; 3],
 }
 
 #[derive(Debug)]
@@ -114,8 +123,8 @@ pub(super) struct Claim {
 #[derive(Debug, Clone, Copy)]
 struct Waits {
     kind: usize,
-    rank: usize,
-    /// When it began, among those of its rank.
+    /// The place in the queue: the turn at which it began, and the turns that it lets pass.
+    place: u64,
     turn: NonZeroU64,
     since: Instant,
 }
@@ -249,9 +258,8 @@ impl Partials {
         if claim.waits.is_some_and(|waits| waits.kind != kind) {
             books.stop_waiting(claim);
         }
-        let rank = claim.payer.map_or(0, |payer| books.claims(payer));
-        let waits = claim.waits.unwrap_or_else(|| books.begin_waiting(kind, rank, now));
-        let key = (waits.rank, waits.turn);
+        let waits = claim.waits.unwrap_or_else(|| books.begin_waiting(kind, claim.payer, now));
+        let key = (waits.place, waits.turn);
         let Some(queue) = books.queue.get(kind) else { return false };
         let ahead =
             queue.range(..key).any(|(_, other)| self.may(&books, other.payer, other.holds, other.bytes));
@@ -269,6 +277,9 @@ impl Partials {
         }
         if granted {
             books.stop_waiting(claim);
+            if own == 0 && kind == 2 {
+                books.remember(claim.payer, now);
+            }
             self.put(&mut books, claim, now, bytes, course, false, waker);
         } else {
             // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
@@ -417,7 +428,9 @@ impl Partials {
             if let Some(sum) = here.bytes.get_mut(kind) {
                 *sum = sum.saturating_add(bytes);
             }
-            here.claims = here.claims.saturating_add(1);
+            if let Some(claims) = here.claims.get_mut(kind) {
+                *claims = claims.saturating_add(1);
+            }
         }
         books.held.insert(claim.id, held);
         claim.granted = bytes;
@@ -466,20 +479,38 @@ impl Books {
         }
     }
 
-    fn claims(&self, source: IpAddr) -> usize {
-        self.sources.get(&source).map_or(0, |here| here.claims)
-    }
-
     /// A connection's place in the queue is its own for one wait: the next one is behind all that wait by then.
-    const fn begin_waiting(&mut self, kind: usize, rank: usize, since: Instant) -> Waits {
+    fn begin_waiting(&mut self, kind: usize, payer: Option<IpAddr>, since: Instant) -> Waits {
         self.last_turn = self.last_turn.saturating_add(1);
         let turn = NonZeroU64::MIN.saturating_add(self.last_turn);
-        Waits { kind, rank, turn, since }
+        let passes = payer.map_or(0, |payer| PASSES.saturating_mul(self.had(kind, payer, since)));
+        Waits { kind, place: turn.get().saturating_add(passes), turn, since }
+    }
+
+    /// How many frames of a kind a source has, or has had lately.
+    fn had(&self, kind: usize, payer: IpAddr, now: Instant) -> u64 {
+        let claims = self.sources.get(&payer).and_then(|here| here.claims.get(kind)).copied();
+        let lately = self
+            .lately
+            .iter()
+            .filter(|(at, source)| kind == 2 && *source == payer && at.saturating_add(LATELY) > now);
+        let had = claims.unwrap_or_default().max(lately.count());
+        u64::try_from(had).unwrap_or(u64::MAX)
+    }
+
+    /// A source is granted a large frame.
+    fn remember(&mut self, payer: Option<IpAddr>, now: Instant) {
+        while self.lately.len() >= REMEMBERED
+            || self.lately.front().is_some_and(|(at, _)| at.saturating_add(LATELY) <= now)
+        {
+            self.lately.pop_front();
+        }
+        self.lately.extend(payer.map(|payer| (now, payer)));
     }
 
     fn stop_waiting(&mut self, claim: &mut Claim) {
-        if let Some(Waits { kind, rank, turn, .. }) = claim.waits.take() {
-            self.queue.get_mut(kind).and_then(|queue| queue.remove(&(rank, turn)));
+        if let Some(Waits { kind, place, turn, .. }) = claim.waits.take() {
+            self.queue.get_mut(kind).and_then(|queue| queue.remove(&(place, turn)));
         }
     }
 
@@ -501,8 +532,10 @@ impl Books {
             if let Some(sum) = here.bytes.get_mut(held.kind) {
                 *sum = sum.saturating_sub(held.bytes);
             }
-            here.claims = here.claims.saturating_sub(1);
-            if here.claims == 0 {
+            if let Some(claims) = here.claims.get_mut(held.kind) {
+                *claims = claims.saturating_sub(1);
+            }
+            if here.claims == [0; 3] {
                 self.sources.remove(&payer);
             }
         }
@@ -836,6 +869,71 @@ mod tests {
         partials.release(&mut held[0]);
         assert!(!partials.ask(&mut crowd[0], at(3), 4 * MIB, course(0, MIB), Waker::noop()));
         assert!(ask(&partials, &mut honest, 3, 4 * MIB, 0));
+    }
+
+    /// F-15: one whose source holds small frames, a neighbour's, is not behind all that come later, without end.
+    #[test]
+    fn f_15_those_who_come_later_do_not_all_come_first() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut neighbour = [claim("192.0.2.1"), claim("192.0.2.1")];
+        assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
+        assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
+        let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(claim), claim("192.0.2.1"));
+        assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
+        assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
+        assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
+        let mut later: Vec<Claim> =
+            (0..200_u64).map(|n| claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100))).collect();
+        assert!(later.iter_mut().all(|later| !ask(&partials, later, 2, 2 * MIB, 0)));
+        partials.release(&mut others[1]);
+        let first = later.iter_mut().map(|later| ask(&partials, later, 3, 2 * MIB, 0));
+        assert_eq!(first.filter(|granted| *granted).count(), 7);
+        // They come and go.
+        let served = later.iter_mut().position(|later| {
+            partials.release(later);
+            ask(&partials, &mut honest, 4, 2 * MIB, 0)
+        });
+        assert!(served.is_some_and(|served| served < 100), "{served:?}");
+    }
+
+    /// F-15: sources that take turns with large frames, each fast enough to keep what it has, let others pass.
+    #[test]
+    fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut ring: Vec<(Claim, usize)> = (1..7).map(|n| (claim(&format!("192.0.2.{n}")), 0)).collect();
+        let large = |claim: &mut Claim, second: u64| ask(&partials, claim, second * 1000, 16 * MIB, 0);
+        let (mut waited, mut honest) = (Vec::new(), None);
+        for second in 0..600 {
+            // 26 s is what a frame may take while others wait.
+            for (claim, received) in &mut ring {
+                if claim.granted == 0 {
+                    continue;
+                }
+                *received += 16 * MIB / 26;
+                if *received < 16 * MIB {
+                    assert!(partials.came(claim, at(second * 1000), *received));
+                    assert!(partials.rests(claim, at(second * 1000 + 1)));
+                } else {
+                    partials.release(claim);
+                    *received = 0;
+                }
+            }
+            for (claim, _) in &mut ring {
+                let _ = claim.granted > 0 || large(claim, second);
+            }
+            if second % 60 == 30 {
+                honest = Some((claim(&format!("198.51.100.{}", second / 60)), second));
+            }
+            if let Some((mut claim, since)) = honest.take() {
+                if large(&mut claim, second) {
+                    partials.release(&mut claim);
+                    waited.push(second - since);
+                } else {
+                    honest = Some((claim, since));
+                }
+            }
+        }
+        assert!(waited.len() == 10 && waited[1..].iter().all(|waited| *waited <= 27), "{waited:?}");
     }
 
     #[test]
