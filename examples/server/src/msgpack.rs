@@ -1,9 +1,14 @@
 //! msgpack: accounts and what has to outlive the server.
 
+mod checks;
+mod clerk;
 mod desk;
+mod job;
 mod keeper;
+mod mail;
 mod passwords;
 mod store;
+mod undeleted;
 
 use crate::Error;
 use crate::config::{Config, Msgpack, Profile, Protocol};
@@ -15,7 +20,8 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::pin::Pin;
 use core::time::Duration;
 use desk::{Attempt, Desk};
-use keeper::{Job, Keeper};
+use job::Job;
+use keeper::Keeper;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
