@@ -6,8 +6,11 @@ mod desk;
 mod job;
 mod keeper;
 mod mail;
+mod notes;
 mod passwords;
+mod queue;
 mod store;
+mod turns;
 mod undeleted;
 
 use crate::Error;
@@ -105,7 +108,6 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         wrong_passwords: AtomicU64::new(0),
         kept: AtomicU64::new(0),
         transactions: AtomicU64::new(0),
-        forgotten: Mutex::default(),
     });
     let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
     let registrar = Registrar {
@@ -221,8 +223,6 @@ pub(crate) struct Shared {
     wrong_passwords: AtomicU64,
     kept: AtomicU64,
     transactions: AtomicU64,
-    /// Groups that are forgotten, for whose deletion there was no room among the jobs.
-    forgotten: Mutex<BTreeSet<Box<[u8]>>>,
 }
 
 /// What was delivered to connections, and is kept until they have it: whose messages, and which.
@@ -287,10 +287,6 @@ impl Shared {
     /// Locked only while the session is, or for a moment.
     fn delivered(&self) -> MutexGuard<'_, Delivered> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forgotten(&self) -> MutexGuard<'_, BTreeSet<Box<[u8]>>> {
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -371,11 +367,17 @@ struct Registrar {
 }
 
 impl Registrar {
-    /// Hands a job to the keeper, or has the client told that it cannot be done now.
-    fn submit(&self, server: &mut Server, now: Instant, ticket: Ticket, job: Job) {
-        if self.keeper.submit(job).is_err() {
-            refuse(server, now, ticket, Code::SERVER_UNAVAILABLE);
+    /// Hands a request of `peer` for `account` to the keeper. Who has to give way is told that it cannot be done now.
+    fn ask(&self, server: &mut Server, now: Instant, peer: PeerId, account: &[u8], job: Job) {
+        let network = self.network(server, peer);
+        for (ticket, code) in self.keeper.ask(network.as_deref(), account, job) {
+            refuse(server, now, ticket, code);
         }
+    }
+
+    /// What pays for what comes from there.
+    fn network(&self, server: &Server, peer: PeerId) -> Option<Box<[u8]>> {
+        server.address(peer).and_then(|from| source(from.ip(), &self.proxies))
     }
 
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
@@ -420,62 +422,60 @@ impl Handler<Server> for Registrar {
                 let (username, password) = (server.key(username).into(), password.0.to_vec().into());
                 self.attempt(server, now, Attempt { ticket, peer, register: false, username, password });
             }
-            ServerEvent::AddingContact { ticket, username, contact, store, .. } => {
-                let (username, contact) = (server.key(username).into(), server.key(contact).into());
-                self.submit(server, now, ticket, Job::AddContact { ticket, username, contact, store });
+            ServerEvent::AddingContact { ticket, peer, username, contact, store } => {
+                let account: Box<[u8]> = server.key(username).into();
+                let (username, contact) = (account.clone(), server.key(contact).into());
+                let add = Job::AddContact { ticket, username, contact, store };
+                self.ask(server, now, peer, &account, add);
             }
-            ServerEvent::CreatingGroup { ticket, group_name, owner, .. } => {
+            ServerEvent::CreatingGroup { ticket, peer, group_name, owner } => {
                 tracing::info!(group = ?group_name, ?owner, "a new group");
-                let (group_name, owner) = (server.key(group_name).into(), server.key(owner).into());
-                self.submit(server, now, ticket, Job::CreateGroup { ticket, group_name, owner });
+                let account: Box<[u8]> = server.key(owner).into();
+                let (group_name, owner) = (server.key(group_name).into(), account.clone());
+                self.ask(server, now, peer, &account, Job::CreateGroup { ticket, group_name, owner });
             }
-            ServerEvent::JoiningGroup { ticket, group_name, username, .. } => {
+            ServerEvent::JoiningGroup { ticket, peer, group_name, username } => {
                 tracing::info!(group = ?group_name, ?username, "a new member");
-                let (group_name, username) = (server.key(group_name).into(), server.key(username).into());
-                self.submit(server, now, ticket, Job::JoinGroup { ticket, group_name, username });
+                let account: Box<[u8]> = server.key(username).into();
+                let (group_name, username) = (server.key(group_name).into(), account.clone());
+                self.ask(server, now, peer, &account, Job::JoinGroup { ticket, group_name, username });
             }
             ServerEvent::Keeping { ticket, peer, recipients, update } => {
-                let sender = match update {
+                let sender: Box<[u8]> = match update {
                     ServerMessage::Whisper { sender, .. }
                     | ServerMessage::MsgGroup { sender, .. }
                     | ServerMessage::VoiceMsg { sender, .. } => server.key(sender).into(),
                     _ => return refuse(server, now, ticket, Code::REQUEST_INVALID),
                 };
-                let from = server.address(peer).map(|from| from.ip());
-                let source = from.and_then(|from| source(from, &self.proxies));
+                let source = self.network(server, peer);
                 let mut body = Vec::new();
                 // What came in as a message goes out as one.
                 match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
                     Ok(_) => {
-                        let keep = Job::Keep { ticket, sender, source, recipients, body };
-                        self.submit(server, now, ticket, keep);
+                        let (account, until) = (sender.clone(), self.keeper.until());
+                        let keep = Job::Keep { ticket, sender, source, recipients, body, until };
+                        self.ask(server, now, peer, &account, keep);
                     }
                     Err(_) => refuse(server, now, ticket, Code::REQUEST_INVALID),
                 }
             }
             ServerEvent::GroupUsed { group_name } => {
-                // If that cannot be done now, it was used a day earlier.
-                let _ = self.keeper.submit(Job::UseGroup { group_name });
+                self.keeper.queue().use_group(group_name);
             }
             ServerEvent::GroupForgotten { group_name } => {
                 tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
-                // If that cannot be done now, it is done before there is another of that name.
-                if self.keeper.submit(Job::ForgetGroup { group_name: group_name.clone() }).is_err() {
-                    self.shared.forgotten().insert(group_name);
-                }
+                self.keeper.queue().forget_group(group_name);
             }
             ServerEvent::Taken { peer } => {
                 let username = server.username(peer).map(Box::<[u8]>::from);
                 if let Some(username) = username.filter(|_| self.shared.delivered().is_to(peer)) {
-                    // If that cannot be done now, they come with what is received.
-                    let _ = self.keeper.submit(Job::Next { peer, username });
+                    self.keeper.queue().next(peer, username);
                 }
             }
             ServerEvent::Received { peer, messages } => {
                 let arrived = self.shared.delivered().arrived(peer, messages);
                 if let Some((username, messages)) = arrived {
-                    // If that cannot be done now, they are delivered once more.
-                    let _ = self.keeper.submit(Job::Received { peer, username, messages });
+                    self.keeper.queue().arrived(peer, username, messages);
                 }
             }
             ServerEvent::Resumed { peer, lost, received } => {
@@ -484,13 +484,13 @@ impl Handler<Server> for Registrar {
                 // There may be more by now.
                 let arrived = self.shared.delivered().end(lost, received);
                 let messages = arrived.map(|(_, messages)| messages).unwrap_or_default();
-                let _ = self.keeper.submit(Job::Received { peer, username, messages });
+                self.keeper.queue().arrived(peer, username, messages);
             }
             ServerEvent::LoggedOut { peer, username, received } => {
                 tracing::info!(%peer, name = ?Text(&username), "logged out");
                 let arrived = self.shared.delivered().end(peer, received);
                 if let Some((username, messages)) = arrived.filter(|(_, messages)| !messages.is_empty()) {
-                    let _ = self.keeper.submit(Job::Received { peer, username, messages });
+                    self.keeper.queue().arrived(peer, username, messages);
                 }
             }
             ServerEvent::CallJoined { peer, group_name } => {
@@ -503,6 +503,7 @@ impl Handler<Server> for Registrar {
                 // What was delivered and not received stays where it is.
                 self.shared.delivered().gone(peer);
                 self.desk.forget(peer);
+                self.keeper.queue().gone(peer);
                 if let Some(username) = username {
                     tracing::info!(%peer, name = ?Text(&username), "gone");
                 }

@@ -3,11 +3,11 @@
 use super::desk::{Attempt, Desk, Verdict, Work};
 use super::job::Job;
 use super::passwords::{Check, Hasher, Memory};
+use super::queue::Queue;
 use super::store::Reader;
 use super::{Shared, refuse};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::SyncSender;
 use voxwire_msgpack::{Code, Text};
 
 /// Looks passwords up.
@@ -15,7 +15,7 @@ pub(super) struct Clerk {
     pub(super) reader: Reader,
     pub(super) hasher: Arc<Hasher>,
     pub(super) desk: Arc<Desk>,
-    pub(super) jobs: SyncSender<Job>,
+    pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
     pub(super) discreet: bool,
 }
@@ -53,7 +53,7 @@ impl Clerk {
         self.desk.done(line, verdict);
         match result {
             // Waits if the database is busy; these threads may.
-            Ok(jobs) => jobs.into_iter().for_each(|job| drop(self.jobs.send(job))),
+            Ok(jobs) => jobs.into_iter().for_each(|job| self.queue.admit(job)),
             Err(code) => {
                 if verdict == Verdict::Wrong {
                     self.shared.wrong_passwords.fetch_add(1, Relaxed);

@@ -2,7 +2,7 @@
 
 use super::store::{Keeping, Outcome, Store};
 use super::undeleted::Undeleted;
-use voxwire_core::PeerId;
+use voxwire_core::{Instant, PeerId};
 use voxwire_msgpack::Ticket;
 
 /// Something for the database.
@@ -53,10 +53,18 @@ pub(super) enum Job {
         source: Option<Box<[u8]>>,
         recipients: Vec<Box<[u8]>>,
         body: Vec<u8>,
+        /// When its sender has been told that it is not kept.
+        until: Instant,
     },
-    /// These have arrived; the next ones can be delivered.
+    /// These have arrived; the next ones can be delivered, and maybe without those that were delivered before: they have been read.
     Received {
         peer: PeerId,
+        username: Box<[u8]>,
+        messages: Vec<i64>,
+        next: bool,
+    },
+    /// These have arrived, and more have that are not deleted yet.
+    Delete {
         username: Box<[u8]>,
         messages: Vec<i64>,
     },
@@ -65,8 +73,6 @@ pub(super) enum Job {
         peer: PeerId,
         username: Box<[u8]>,
     },
-    /// Nothing comes after this.
-    Close,
 }
 
 /// What came of a job within its transaction.
@@ -100,26 +106,33 @@ pub(super) fn perform(store: &Store, job: &Job, undeleted: &Undeleted) -> rusqli
             all.into_iter().try_for_each(|message| store.received(username, *message))?;
             Done::Outcome(Outcome::Done)
         }
+        Job::Delete { username, messages } => {
+            messages.iter().try_for_each(|message| store.received(username, *message))?;
+            Done::Outcome(Outcome::Done)
+        }
         // Kept messages are read when it is done.
-        Job::Admit { .. } | Job::Next { .. } | Job::Close => Done::Outcome(Outcome::Done),
+        Job::Admit { .. } | Job::Next { .. } => Done::Outcome(Outcome::Done),
     })
 }
 
 impl Job {
-    /// Bytes of messages in it.
-    pub(super) const fn len(&self) -> usize {
-        match self {
-            Self::Keep { body, .. } => body.len(),
-            _ => 0,
-        }
+    /// What it costs to do it: 1 for each message that is stored or deleted, and for 512 bytes that are held meanwhile; a request 1.
+    pub(super) fn cost(&self) -> u64 {
+        let cost = match self {
+            Self::Keep { recipients, body, .. } => {
+                let names = recipients.iter().map(|name| name.len().saturating_add(size_of::<Box<[u8]>>()));
+                let bytes = names.fold(size_of::<Self>(), usize::saturating_add).saturating_add(body.len());
+                recipients.len().saturating_add(bytes.div_ceil(512))
+            }
+            Self::Received { messages, .. } | Self::Delete { messages, .. } => messages.len().max(1),
+            _ => 1,
+        };
+        cost as u64
     }
 
-    /// Copies of messages in it.
-    pub(super) const fn copies(&self) -> usize {
-        match self {
-            Self::Keep { recipients, .. } => recipients.len(),
-            _ => 0,
-        }
+    /// Whether it is a message to be kept.
+    pub(super) const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep { .. })
     }
 
     /// Which question it answers.
@@ -133,10 +146,10 @@ impl Job {
             | Self::Keep { ticket, .. } => Some(*ticket),
             Self::Rehash { .. }
             | Self::Received { .. }
+            | Self::Delete { .. }
             | Self::Next { .. }
             | Self::ForgetGroup { .. }
-            | Self::UseGroup { .. }
-            | Self::Close => None,
+            | Self::UseGroup { .. } => None,
         }
     }
 }

@@ -6,41 +6,33 @@ use super::desk::Desk;
 use super::job::{Done, Job, perform};
 use super::mail::{Mail, next_part};
 use super::passwords::{Hasher, THREADS};
+use super::queue::{Batch, Queue};
 use super::store::{DROPPED, Keeping, Outcome, Reader, Store, is_busy, is_full};
+use super::turns::Source;
 use super::undeleted::Undeleted;
 use super::{Shared, refuse};
 use crate::Error;
 use crate::config::{Config, Profile, Protocol};
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use voxwire_core::{Instant, Message, PeerId, Session};
-use voxwire_msgpack::{Code, Secret, Server, ServerCommand, ServerMessage, Text, Ticket, Wire};
+use voxwire_core::{Clock, Instant, Message, PeerId, Session};
+use voxwire_msgpack::{Code, Secret, Server, ServerCommand, ServerMessage, Settings, Text, Ticket, Wire};
 
-/// Jobs that may wait for the database. Each client has one at most.
-pub(super) const WAITING: usize = 4096;
-/// Bytes of messages that may wait for it.
-const WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Jobs done in one transaction, and bytes of messages.
-const BATCH: usize = 256;
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Copies of messages that are stored in one transaction; one message may have more. Some 20 ms.
-const COPIES: usize = 1000;
-
-/// Too much waits.
-#[derive(Debug)]
-pub(super) struct Full;
+/// Groups that are deleted in one transaction: each may have a thousand members.
+const FORGOTTEN: usize = 16;
+/// How long a client waits for its answer, a second less: who kept a message by then has said so.
+const ANSWER: Duration = Settings::DEFAULT.answer.saturating_sub(Duration::from_secs(1));
 
 /// The door to the threads.
 #[derive(Debug, Clone)]
 pub(super) struct Keeper {
-    jobs: SyncSender<Job>,
-    /// Bytes of messages that wait.
-    bytes: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     desk: Arc<Desk>,
+    clock: Clock,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// When what still waits is given up.
     end: Arc<OnceLock<Instant>>,
@@ -56,8 +48,7 @@ impl Keeper {
         desk: Arc<Desk>,
         shared: Arc<Shared>,
     ) -> Result<Self, Error> {
-        let (jobs, waiting) = sync_channel(WAITING);
-        let bytes = Arc::new(AtomicUsize::new(0));
+        let (queue, clock) = (Arc::new(Queue::new()), shared.clock);
         let mut threads = Vec::new();
         let hasher = Arc::new(hasher);
         let discreet = config.profile_of(Protocol::Msgpack) == Profile::Safe;
@@ -70,7 +61,7 @@ impl Keeper {
                 reader,
                 hasher: hasher.clone(),
                 desk: desk.clone(),
-                jobs: jobs.clone(),
+                queue: queue.clone(),
                 shared: shared.clone(),
                 discreet,
             };
@@ -86,22 +77,29 @@ impl Keeper {
         std::thread::Builder::new()
             .name("database check".into())
             .spawn(move || check_now_and_then(&reader, &ended, &watched.damaged, CHECKS))?;
-        let writer = Writer::new(store, shared, bytes.clone(), end.clone());
-        threads
-            .push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run(&waiting))?);
-        Ok(Self { jobs, bytes, desk, threads: Arc::new(Mutex::new(threads)), end, checks })
+        let writer = Writer::new(store, shared, queue.clone(), end.clone());
+        threads.push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run())?);
+        Ok(Self { queue, desk, clock, threads: Arc::new(Mutex::new(threads)), end, checks })
     }
 
-    /// Hands a job on, without waiting.
-    pub(super) fn submit(&self, job: Job) -> Result<(), Full> {
-        let len = job.len();
-        if self.bytes.fetch_add(len, Relaxed).saturating_add(len) > WAITING_BYTES
-            || self.jobs.try_send(job).is_err()
-        {
-            self.bytes.fetch_sub(len, Relaxed);
-            return Err(Full);
-        }
-        Ok(())
+    /// Hands a request on, or a message to be kept, which `account` pays for, and `network` unless many people share it. Returns the ones
+    /// that cannot be done now, this one or others, and why.
+    pub(super) fn ask(&self, network: Option<&[u8]>, account: &[u8], job: Job) -> Vec<(Ticket, Code)> {
+        let source = match network {
+            Some(network) => Source::Network(network.into()),
+            None => Source::Account(account.into()),
+        };
+        self.queue.add(self.clock.now(), &source, account, job)
+    }
+
+    /// When a client is told that what it asks now cannot be done.
+    pub(super) fn until(&self) -> Instant {
+        self.clock.now().saturating_add(ANSWER)
+    }
+
+    /// What the session has found out; there is room for all of it.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     /// Does what waits, as far as it can be done by `end`, and ends the threads.
@@ -109,7 +107,7 @@ impl Keeper {
         self.desk.close();
         let _ = self.end.set(end);
         let _ = self.checks.try_send(());
-        let _ = self.jobs.send(Job::Close);
+        self.queue.close();
         let threads = core::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
@@ -117,16 +115,19 @@ impl Keeper {
     }
 }
 
+/// Jobs of which nothing is done, and why.
+type Undone = (rusqlite::Error, Vec<Job>);
+
 /// Writes to the database.
 struct Writer {
     store: Store,
     shared: Arc<Shared>,
-    bytes: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
     end: Arc<OnceLock<Instant>>,
     undeleted: Undeleted,
+    /// Groups that are forgotten, to be deleted.
+    forgotten: VecDeque<Box<[u8]>>,
     mail: Mail,
-    /// Messages to be kept.
-    keeps: VecDeque<Job>,
     /// When to look for messages that nobody has fetched for too long.
     drop_at: Instant,
 }
@@ -135,80 +136,74 @@ struct Writer {
 const DROPS: Duration = Duration::from_secs(60 * 60);
 
 impl Writer {
-    fn new(store: Store, shared: Arc<Shared>, bytes: Arc<AtomicUsize>, end: Arc<OnceLock<Instant>>) -> Self {
-        let (undeleted, mail, keeps, drop_at) = Default::default();
-        Self { store, shared, bytes, end, undeleted, mail, keeps, drop_at }
+    fn new(store: Store, shared: Arc<Shared>, queue: Arc<Queue>, end: Arc<OnceLock<Instant>>) -> Self {
+        let (undeleted, forgotten, mail, drop_at) = Default::default();
+        Self { store, shared, queue, end, undeleted, forgotten, mail, drop_at }
     }
 
-    fn run(mut self, jobs: &Receiver<Job>) {
-        let mut open = true;
-        while open || !self.keeps.is_empty() {
+    fn run(mut self) {
+        loop {
             self.drop_old();
-            let (batch, len) = self.next_batch(jobs, &mut open);
-            match self.commit(batch) {
+            let Batch { jobs, late, end, .. } = self.next_batch();
+            if end {
+                break;
+            }
+            self.refuse(&late, Code::SERVER_UNAVAILABLE);
+            match self.commit(jobs) {
                 Ok(()) => {}
                 // It is so for all of them, and each would wait for it anew.
                 Err((error, batch)) if is_busy(&error) => self.fail(&error, batch),
                 Err((_, batch)) => self.commit_each(batch),
             }
-            self.bytes.fetch_sub(len, Relaxed);
-            if open {
-                self.deliver_next();
-            }
+            self.deliver_next();
         }
         self.store.checkpoint();
     }
 
-    /// What is done next in one transaction, and the bytes of messages in it. Messages to be kept come behind the other jobs, a few at a
-    /// time: so many of them that they take long hold up no log-in. No more jobs are awaited once it is not `open` any more.
-    fn next_batch(&mut self, jobs: &Receiver<Job>, open: &mut bool) -> (Vec<Job>, usize) {
+    /// What is done next in one transaction.
+    fn next_batch(&mut self) -> Batch {
+        let idle = self.mail.is_empty() && self.forgotten.is_empty();
+        let clock = self.shared.clock;
+        let Batch { jobs, forgotten, late, end } = self.queue.take(idle, || clock.now());
+        self.undeleted.groups.extend(forgotten.iter().cloned());
+        self.forgotten.extend(forgotten);
+        // Before there are others of those names.
         let mut batch = Vec::new();
-        let idle = self.mail.turns.is_empty() && self.keeps.is_empty();
-        let mut next = match *open {
-            true if idle => {
-                let job = jobs.recv().ok();
-                *open = job.is_some();
-                job
+        for group_name in self.forgotten.drain(..self.forgotten.len().min(FORGOTTEN)) {
+            if self.undeleted.groups.contains(&group_name) {
+                batch.push(Job::ForgetGroup { group_name });
             }
-            true => jobs.try_recv().ok(),
-            false => None,
-        };
-        let mut taken = 0_usize;
-        while let Some(job) = next.take() {
+        }
+        for job in jobs {
             match job {
-                Job::Close => *open = false,
-                job @ Job::Keep { .. } => self.keeps.push_back(job),
                 // Nothing is written for it.
                 Job::Next { peer, username } => self.mail.add(peer, username, true),
-                Job::Received { peer, username, messages }
+                Job::Received { peer, username, messages, next }
                     if messages.is_empty() && self.undeleted.of(&username).is_empty() =>
                 {
-                    self.mail.add(peer, username, false);
+                    self.mail.add(peer, username, next);
                 }
                 job => batch.push(job),
             }
-            taken = taken.saturating_add(1);
-            if *open && taken < BATCH && self.keeps.len() < WAITING {
-                next = jobs.try_recv().ok();
-            }
         }
-        let (mut len, mut copies) = (0_usize, 0_usize);
-        while len < BATCH_BYTES && copies < COPIES {
-            let Some(job) = self.keeps.pop_front() else { break };
-            len = len.saturating_add(job.len());
-            copies = copies.saturating_add(job.copies());
-            batch.push(job);
+        Batch { jobs: batch, late, end, ..Batch::default() }
+    }
+
+    fn refuse(&self, tickets: &[Ticket], code: Code) {
+        if !tickets.is_empty() {
+            self.shared.call(|server, now| {
+                tickets.iter().for_each(|ticket| refuse(server, now, *ticket, code));
+            });
         }
-        (batch, len)
     }
 
     /// One of `batch` may have spoiled it for all: messages to be kept most of all, where there is no room.
     fn commit_each(&mut self, batch: Vec<Job>) {
-        let (kept, rest): (Vec<Job>, Vec<Job>) =
-            batch.into_iter().partition(|job| matches!(job, Job::Keep { .. }));
+        let (kept, rest): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::is_keep);
         let rest = self.commit(rest).map_or_else(|(_, rest)| rest, |()| Vec::new());
         for job in rest.into_iter().chain(kept) {
-            let makes_room = matches!(job, Job::Received { .. } | Job::ForgetGroup { .. });
+            let makes_room =
+                matches!(job, Job::Received { .. } | Job::Delete { .. } | Job::ForgetGroup { .. });
             let result = match self.commit(vec![job]) {
                 // What is delivered must not be delivered again because it cannot be deleted.
                 Err((error, batch)) if makes_room && is_full(&error) && self.store.release_reserve() => {
@@ -229,10 +224,11 @@ impl Writer {
         for job in batch {
             match job {
                 // The order goes on: the next ones are delivered, and these are not delivered again.
-                Job::Received { peer, username, messages } => {
+                Job::Received { peer, username, messages, next } => {
                     self.undeleted.add(&username, &messages);
-                    self.mail.add(peer, username, false);
+                    self.mail.add(peer, username, next);
                 }
+                Job::Delete { username, messages } => self.undeleted.add(&username, &messages),
                 Job::ForgetGroup { group_name } => drop(self.undeleted.groups.insert(group_name)),
                 job => {
                     if let Some(ticket) = job.ticket() {
@@ -244,23 +240,30 @@ impl Writer {
     }
 
     /// Does all of `batch` in one transaction, or nothing, and tells who waits for it.
-    fn commit(&mut self, batch: Vec<Job>) -> Result<(), (rusqlite::Error, Vec<Job>)> {
+    fn commit(&mut self, batch: Vec<Job>) -> Result<(), Undone> {
+        for (job, done) in self.write(batch)? {
+            self.tell(job, done);
+        }
+        Ok(())
+    }
+
+    /// Does all of `batch` in one transaction, or nothing.
+    fn write(&mut self, batch: Vec<Job>) -> Result<Vec<(Job, Done)>, Undone> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let late = self.end.get().is_some_and(|end| self.shared.clock.now() > *end);
-        let full = batch.iter().any(|job| matches!(job, Job::Keep { .. })) && !self.store.restore_reserve();
+        let full = batch.iter().any(Job::is_keep) && !self.store.restore_reserve();
         if late || full {
             let code = if late { rusqlite::ffi::SQLITE_BUSY } else { rusqlite::ffi::SQLITE_FULL };
             let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
             return Err((error, batch));
         }
         self.shared.transactions.fetch_add(1, Relaxed);
-        self.undeleted.groups.append(&mut self.shared.forgotten());
         let undeleted = &self.undeleted;
         let done =
             self.store.transaction(|store| batch.iter().map(|job| perform(store, job, undeleted)).collect());
-        let done: Vec<Done> = match done {
+        let mut done: Vec<Done> = match done {
             Ok(done) => done,
             Err(error) => return Err((error, batch)),
         };
@@ -273,8 +276,33 @@ impl Writer {
                 _ => {}
             }
         }
-        batch.into_iter().zip(done).for_each(|(job, done)| self.tell(job, done));
-        Ok(())
+        self.take_back(&batch, &mut done);
+        Ok(batch.into_iter().zip(done).collect())
+    }
+
+    /// Where the disk took so long that the senders have been told by now that their messages are not kept, they are not.
+    fn take_back(&self, batch: &[Job], done: &mut [Done]) {
+        let now = self.shared.clock.now();
+        let mut kept = Vec::new();
+        for (job, done) in batch.iter().zip(done) {
+            if let (Job::Keep { until, .. }, Done::Message(Keeping::Kept(id))) = (job, &done)
+                && *until <= now
+            {
+                kept.push(*id);
+                *done = Done::Message(Keeping::Late);
+            }
+        }
+        if kept.is_empty() {
+            return;
+        }
+        let taken_back =
+            self.store.transaction(|store| kept.iter().try_for_each(|id| store.drop_message(*id).map(drop)));
+        match taken_back {
+            Ok(()) => tracing::warn!(count = kept.len(), "the disk is too slow: messages are not kept"),
+            Err(error) => {
+                tracing::error!(%error, ?kept, "messages are kept whose senders were told they are not")
+            }
+        }
     }
 
     /// Tells the session what is on the disk now.
@@ -294,7 +322,7 @@ impl Writer {
                 self.answer(ticket, outcome, Code::GROUP_MEMBER_ALREADY_EXIST, never);
             }
             (Job::Admit { ticket, peer, username }, _) => self.admit(ticket, peer, &username),
-            (Job::Received { peer, username, .. }, _) => self.mail.add(peer, username, false),
+            (Job::Received { peer, username, next, .. }, _) => self.mail.add(peer, username, next),
             (Job::Keep { ticket, recipients, body, .. }, Done::Message(message)) => {
                 self.shared.call(|server, now| self.kept(server, now, ticket, &recipients, &body, message));
             }
@@ -363,7 +391,7 @@ impl Writer {
     /// Delivers the next part of what is kept to the connection whose turn it is.
     fn deliver_next(&mut self) {
         let Self { shared, mail, .. } = self;
-        if mail.turns.is_empty() {
+        if mail.is_empty() {
             return;
         }
         let next = shared.call(|server, _| mail.next(|peer, username| server.may_deliver(peer, username)));
@@ -393,8 +421,12 @@ impl Writer {
         username: &[u8],
         mail: &[(i64, ServerMessage<'_>)],
     ) {
+        if mail.is_empty() {
+            return;
+        }
+        let arrived = self.queue.arrived_at(peer, username);
         for &(id, update) in mail {
-            if self.shared.delivered().has(peer, id) {
+            if arrived.contains(&id) || self.shared.delivered().has(peer, id) {
                 continue;
             }
             // What does not go now waits for the next time.
@@ -420,6 +452,7 @@ impl Writer {
             Keeping::Unknown => return refuse(server, now, ticket, Code::USER_NOT_CONNECTED),
             Keeping::Full => return refuse(server, now, ticket, Code::MAILBOX_FULL),
             Keeping::NoRoom => return refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT),
+            Keeping::Late => return refuse(server, now, ticket, Code::SERVER_UNAVAILABLE),
         };
         self.shared.kept.fetch_add(1, Relaxed);
         for recipient in recipients {
@@ -446,6 +479,7 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::msgpack::store::Quotas;
+    use std::collections::BTreeSet;
     use std::sync::atomic::AtomicBool;
 
     /// A writer without a session.
@@ -454,17 +488,38 @@ mod tests {
         let quotas = Quotas { accounts, contacts, kept, kept_bytes, database: 1 << 30, age: Duration::ZERO };
         let store = Store::open(folder, quotas).unwrap();
         let shared = Arc::new(Shared {
-            clock: voxwire_core::Clock::start(),
+            clock: Clock::start(),
             damaged: AtomicBool::new(false),
             hub: OnceLock::new(),
             delivered: Mutex::default(),
             wrong_passwords: 0.into(),
             kept: 0.into(),
             transactions: 0.into(),
-            forgotten: Mutex::default(),
         });
-        let (bytes, end) = Default::default();
-        Writer::new(store, shared, bytes, end)
+        Writer::new(store, shared, Arc::new(Queue::new()), Arc::default())
+    }
+
+    fn keep(ticket: u64, sender: &str, copies: usize, until: Instant) -> Job {
+        Job::Keep {
+            ticket: Ticket(ticket),
+            sender: sender.as_bytes().into(),
+            source: None,
+            recipients: vec![b"bob"[..].into(); copies],
+            body: vec![7; 10],
+            until,
+        }
+    }
+
+    fn admit(ticket: u64) -> Job {
+        let peer = PeerId { slot: 1, generation: 0 };
+        Job::Admit { ticket: Ticket(ticket), peer, username: b"ann"[..].into() }
+    }
+
+    const LATER: Instant = Instant::from_nanos(u64::MAX);
+
+    /// The tickets of the next transaction.
+    fn next(writer: &mut Writer) -> Vec<u64> {
+        writer.next_batch().jobs.iter().filter_map(|job| job.ticket()).map(|ticket| ticket.0).collect()
     }
 
     /// M-08: messages for many who are away hold no log-in up.
@@ -473,37 +528,125 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("voxwire-keeper-turns-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let mut writer = writer(&folder);
-        let (jobs, waiting) = sync_channel(WAITING);
-        let keep = |ticket, copies| Job::Keep {
-            ticket: Ticket(ticket),
-            sender: b"ann"[..].into(),
-            source: None,
-            recipients: vec![b"bob"[..].into(); copies],
-            body: vec![7; 10],
+        let queue = writer.queue.clone();
+        let add = |ticket, copies| {
+            let source = Source::Network(b"here"[..].into());
+            let refused = queue.add(Instant::ZERO, &source, b"ann", keep(ticket, "ann", copies, LATER));
+            assert!(refused.is_empty());
         };
-        let admit = |ticket| Job::Admit {
-            ticket: Ticket(ticket),
-            peer: PeerId { slot: 1, generation: 0 },
-            username: b"ann"[..].into(),
-        };
-        let mut next = |open: &mut bool| {
-            let (batch, len) = writer.next_batch(&waiting, open);
-            (batch.iter().map(|job| job.ticket().unwrap().0).collect::<Vec<_>>(), len)
-        };
-        let mut open = true;
-        for job in [keep(1, 999), keep(2, 1), keep(3, 999), keep(4, 1), admit(5)] {
-            jobs.send(job).unwrap();
+        for (ticket, copies) in [(1, 990), (2, 1), (3, 990), (4, 1)] {
+            add(ticket, copies);
         }
-        assert_eq!(next(&mut open), (vec![5, 1, 2], 20));
-        jobs.send(admit(6)).unwrap();
-        jobs.send(keep(7, 999)).unwrap();
-        assert_eq!(next(&mut open), (vec![6, 3, 4], 20));
-        // What waits when the server ends is done.
-        for job in [keep(8, 2), Job::Close, admit(9)] {
-            jobs.send(job).unwrap();
+        queue.admit(admit(5));
+        assert_eq!(next(&mut writer), [5, 1]);
+        queue.admit(admit(6));
+        add(7, 990);
+        assert_eq!(next(&mut writer), [6, 2, 3]);
+        // What waits when the server ends is done, and nothing more is taken.
+        queue.close();
+        let refused =
+            queue.add(Instant::ZERO, &Source::Account(b"ann"[..].into()), b"ann", keep(8, "ann", 1, LATER));
+        assert_eq!(refused, [(Ticket(8), Code::SERVER_UNAVAILABLE)]);
+        assert_eq!(next(&mut writer), [4, 7]);
+        assert!(writer.next_batch().end);
+        drop(writer);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-12, F-25: 94 accounts send as much as they may to a group of a thousand who are away, over and over. What others send is stored
+    /// in the next transaction, and so are log-ins.
+    #[test]
+    fn group_messages_for_many_who_are_away_starve_nobody() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-starve-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut writer = writer(&folder);
+        let queue = writer.queue.clone();
+        let clock = writer.shared.clock;
+        let (mut sent, mut refused) = (0..2000_u64, Vec::new());
+        let mut attack = |refused: &mut Vec<_>, count| {
+            for n in sent.by_ref().take(count) {
+                let (sender, source) = (format!("eve{}", n % 94), Source::Network([n as u8 % 94][..].into()));
+                let job = keep(n, &sender, 1000, LATER);
+                refused.extend(queue.add(clock.now(), &source, sender.as_bytes(), job));
+            }
+        };
+        attack(&mut refused, 1504);
+        assert!(refused.iter().all(|(_, code)| *code == Code::REQUEST_OVER_LIMIT));
+        // No more waits than can be stored in some seconds.
+        assert!((1360..1504).contains(&refused.len()), "{}", refused.len());
+        for n in 2000..2020 {
+            let ann = Source::Network(b"home"[..].into());
+            assert!(queue.add(clock.now(), &ann, b"ann", keep(n, "ann", 1, LATER)).is_empty());
+            // A neighbour of one of them.
+            let bob = Source::Network([7][..].into());
+            assert!(queue.add(clock.now(), &bob, b"bob", keep(n + 100, "bob", 1, LATER)).is_empty());
+            queue.admit(admit(n + 200));
+            let tickets = next(&mut writer);
+            for expected in [n, n + 100, n + 200] {
+                assert!(tickets.contains(&expected), "{expected}: {tickets:?}");
+            }
+            attack(&mut refused, 20);
         }
-        assert_eq!((next(&mut open), open), ((vec![7, 8], 20), false));
-        assert_eq!(next(&mut open).0.len(), 0);
+        assert!(refused.iter().all(|(ticket, _)| ticket.0 < 2000));
+        drop(writer);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-25: what is refused because it took too long is not kept afterwards, whether it waited or the disk did.
+    #[test]
+    fn a_message_that_is_refused_because_of_time_is_not_kept() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-late-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut writer = writer(&folder);
+        for name in [b"ann", b"bob"] {
+            writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
+        }
+        let queue = writer.queue.clone();
+        let ann = Source::Account(b"ann"[..].into());
+        // It is longer ago than the start of the clock: as if it had waited for 20 s.
+        let early = Instant::ZERO;
+        let add = |now: Instant, job| assert!(queue.add(now, &ann, b"ann", job).is_empty());
+        add(early, keep(1, "ann", 1, LATER));
+        let now = early.saturating_add(Duration::from_secs(20));
+        let batch = queue.take(false, || now);
+        assert!(batch.jobs.is_empty() && batch.late == [Ticket(1)]);
+        // It is begun in time, and its sender is told while the disk is busy.
+        let soon = writer.shared.clock.now();
+        let done = writer.write(vec![keep(2, "ann", 1, soon), keep(3, "ann", 1, LATER)]);
+        let done: Vec<Done> = done.unwrap_or_else(|_| panic!()).into_iter().map(|(_, done)| done).collect();
+        assert!(matches!(done[..], [Done::Message(Keeping::Late), Done::Message(Keeping::Kept(2))]));
+        let kept = writer.store.kept(b"bob", 1000, &BTreeSet::new()).unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.id).collect::<Vec<_>>(), [2]);
+        drop(writer);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-12: thousands of groups that are forgotten at once hold nobody up, and a new one of such a name is not deleted.
+    #[test]
+    fn forgotten_groups_are_deleted_a_few_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-groups-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut writer = writer(&folder);
+        writer.store.register(b"ann", "$argon2id$v=19$x$y").unwrap();
+        let queue = writer.queue.clone();
+        let name = |n: u32| Box::<[u8]>::from(format!("group{n}").as_bytes());
+        for n in 0..40 {
+            writer.store.create_group(&name(n), b"ann").unwrap();
+            queue.forget_group(name(n));
+        }
+        let create = Job::CreateGroup { ticket: Ticket(1), group_name: name(39), owner: b"ann"[..].into() };
+        assert!(queue.add(Instant::ZERO, &Source::Account(b"ann"[..].into()), b"ann", create).is_empty());
+        let mut batches = Vec::new();
+        while batches.is_empty() || !writer.forgotten.is_empty() {
+            let jobs = writer.next_batch().jobs;
+            batches.push(jobs.len());
+            let done = writer.write(jobs).unwrap_or_else(|_| panic!());
+            assert!(done.iter().all(|(_, done)| matches!(done, Done::Outcome(Outcome::Done))));
+        }
+        assert_eq!(batches, [17, 16, 7]);
+        let mut left = Vec::new();
+        writer.store.groups(|name, _| left.push(Box::<[u8]>::from(name))).unwrap();
+        assert_eq!(left, [name(39)]);
         drop(writer);
         let _ = std::fs::remove_dir_all(&folder);
     }

@@ -1,6 +1,5 @@
 //! Whose kept messages are delivered next, and what of them.
 
-use super::keeper::WAITING;
 use super::store::{Kept, Store};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use voxwire_core::{Message, PeerId};
@@ -13,21 +12,28 @@ const DELIVERY: usize = 1024 * 1024;
 /// between the other jobs, so that nobody's mail holds up a log-in, and no more than one part is in memory.
 #[derive(Debug, Default)]
 pub(super) struct Mail {
-    pub(super) turns: VecDeque<PeerId>,
+    turns: VecDeque<PeerId>,
     /// Whose it is, and whether what was delivered to that connection is left out: it has been read.
     of: BTreeMap<PeerId, (Box<[u8]>, bool)>,
+    /// How many there may be before those are looked for that are gone.
+    tidy_at: usize,
 }
 
+/// At least how many.
+const TIDY: usize = 1024;
+
 impl Mail {
+    pub(super) fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
     pub(super) fn add(&mut self, peer: PeerId, username: Box<[u8]>, next: bool) {
         match self.of.get_mut(&peer) {
             Some(before) => *before = (username, next || before.1),
-            None if self.turns.len() < WAITING => {
+            None => {
                 self.turns.push_back(peer);
                 self.of.insert(peer, (username, next));
             }
-            // They come with what is received.
-            None => {}
         }
     }
 
@@ -36,6 +42,12 @@ impl Mail {
         &mut self,
         mut may: impl FnMut(PeerId, &[u8]) -> bool,
     ) -> Option<(PeerId, Box<[u8]>, bool)> {
+        // Connections end faster than turns come; no more are there than the session has.
+        if self.turns.len() >= self.tidy_at.max(TIDY) {
+            self.of.retain(|peer, (username, _)| may(*peer, username));
+            self.turns.retain(|peer| self.of.contains_key(peer));
+            self.tidy_at = self.turns.len().saturating_mul(2);
+        }
         while let Some(peer) = self.turns.pop_front() {
             if let Some((username, next)) = self.of.remove(&peer).filter(|(username, _)| may(peer, username))
             {
@@ -129,9 +141,15 @@ mod tests {
         assert_eq!(next(), Some((peer(3), b"ann"[..].into(), true)));
         assert_eq!(next(), None);
         assert_eq!(*asked, [1, 2, 3]);
+        // F-33: each connection has its turn, however many there are; those that are gone take no room.
+        let is_here = |peer: PeerId| peer.slot.is_multiple_of(100);
         for slot in 0..10_000 {
             mail.add(peer(slot), b"ann"[..].into(), false);
         }
-        assert_eq!((mail.turns.len(), mail.of.len()), (WAITING, WAITING));
+        let mut served: Vec<u32> =
+            mail.next(|peer, _| is_here(peer)).iter().map(|(peer, ..)| peer.slot).collect();
+        assert_eq!((mail.turns.len(), mail.of.len()), (99, 99));
+        served.extend(core::iter::from_fn(|| mail.next(|peer, _| is_here(peer))).map(|(peer, ..)| peer.slot));
+        assert_eq!(served, (0..100).map(|n| n * 100).collect::<Vec<_>>());
     }
 }

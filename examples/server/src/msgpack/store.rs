@@ -127,6 +127,8 @@ pub(super) enum Keeping {
     Full,
     /// There is no room for it in the database, or its source has too much there.
     NoRoom,
+    /// It was kept too late, and is taken back.
+    Late,
 }
 
 /// The limits of what is stored.
@@ -504,11 +506,17 @@ impl Store {
         let old = statement.query_map(params![self.quotas.age.as_secs(), DROPPED], |row| row.get(0))?;
         let old: Vec<i64> = old.collect::<Result<_, _>>()?;
         for message in &old {
-            // With the last one its body goes, too.
-            self.db.prepare_cached("DELETE FROM kept WHERE message = ?1")?.execute([message])?;
-            self.db.prepare_cached("DELETE FROM origins WHERE message = ?1")?.execute([message])?;
+            self.drop_message(*message)?;
         }
         Ok(old.len())
+    }
+
+    /// Drops a message, whoever has not fetched it. Returns how many those were.
+    pub(super) fn drop_message(&self, message: i64) -> rusqlite::Result<usize> {
+        // With the last one its body goes, too.
+        let copies = self.db.prepare_cached("DELETE FROM kept WHERE message = ?1")?.execute([message])?;
+        self.db.prepare_cached("DELETE FROM origins WHERE message = ?1")?.execute([message])?;
+        Ok(copies)
     }
 
     /// What is kept for a user, oldest first, but for `without` and what is damaged: one message, and more as long as all together have at

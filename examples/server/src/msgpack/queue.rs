@@ -1,0 +1,225 @@
+//! What waits for the thread that writes to the database.
+//!
+//! Log-ins and new accounts come first: they have waited for a thread that hashes passwords, and there are no more of them than those
+//! threads can look at. Other requests, and messages to be kept, each wait by turns of who sends them.
+
+use super::job::Job;
+use super::notes::Notes;
+use super::turns::{Room, Source, Turns};
+use core::fmt;
+use core::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use voxwire_core::{Instant, PeerId};
+use voxwire_msgpack::{Code, Ticket};
+
+/// Log-ins and accounts that may wait; beyond it the threads do that have looked at the passwords.
+const ADMISSIONS: usize = 64;
+/// Requests that may wait, each of which costs 1.
+const REQUESTS: Room = Room { of_account: 64, of_source: 1024, of_all: 4096 };
+/// Messages to be kept that may wait. A copy costs 1, and so do 512 bytes: 64 MiB in all, 32 MiB from one source and 16 MiB of one
+/// account, or as many copies as can be stored in 4, 2 and 1 s.
+const KEEPS: Room = Room { of_account: 32 * 1024, of_source: 64 * 1024, of_all: 128 * 1024 };
+/// Jobs done in one transaction, apart from messages to be kept.
+const BATCH: usize = 256;
+/// What messages to be kept may cost that are stored in one transaction, and messages be that are deleted; one message may cost more.
+/// Some 30 ms.
+const COST: u64 = 1000;
+/// How long a request may wait before it is begun. What is begun then is done before the session gives it up, after 30 s.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// What is done in one transaction.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Job>,
+    /// Groups that nobody uses any more.
+    pub(super) forgotten: Vec<Box<[u8]>>,
+    /// Those that have waited for too long, and are not done.
+    pub(super) late: Vec<Ticket>,
+    /// Nothing comes any more.
+    pub(super) end: bool,
+}
+
+/// What waits, shared by the session and the threads.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// There is something to do.
+    news: Condvar,
+    /// There is room among the admissions.
+    room: Condvar,
+}
+
+struct State {
+    admissions: VecDeque<Job>,
+    requests: Turns<(Job, Instant)>,
+    keeps: Turns<(Job, Instant)>,
+    notes: Notes,
+    /// Groups by their names, of which there are no more than groups.
+    used: BTreeSet<Box<[u8]>>,
+    forgotten: Vec<Box<[u8]>>,
+    closed: bool,
+}
+
+/// Jobs hold what people write.
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    pub(super) const fn new() -> Self {
+        let state = State {
+            admissions: VecDeque::new(),
+            requests: Turns::new(REQUESTS),
+            keeps: Turns::new(KEEPS),
+            notes: Notes::new(),
+            used: BTreeSet::new(),
+            forgotten: Vec::new(),
+            closed: false,
+        };
+        Self { state: Mutex::new(state), news: Condvar::new(), room: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, f: impl FnOnce(&mut State)) {
+        f(&mut self.state());
+        self.news.notify_one();
+    }
+
+    /// Adds a log-in, or an account. Waits for room, as long as something is written.
+    pub(super) fn admit(&self, job: Job) {
+        let mut state = self.state();
+        while state.admissions.len() >= ADMISSIONS && !state.closed {
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.admissions.push_back(job);
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// Adds a request, or a message to be kept, of `account`, without waiting. Returns the ones for which there is no room any more: this
+    /// one or others.
+    pub(super) fn add(&self, now: Instant, source: &Source, account: &[u8], job: Job) -> Vec<(Ticket, Code)> {
+        let mut state = self.state();
+        if state.closed {
+            return job.ticket().map(|ticket| (ticket, Code::SERVER_UNAVAILABLE)).into_iter().collect();
+        }
+        let (until, cost) = (now.saturating_add(LONGEST), job.cost());
+        let turns = if job.is_keep() { &mut state.keeps } else { &mut state.requests };
+        let refused = turns.add(source, account, cost, (job, until));
+        drop(state);
+        self.news.notify_one();
+        let tickets = refused.iter().filter_map(|(job, _)| job.ticket());
+        tickets.map(|ticket| (ticket, Code::REQUEST_OVER_LIMIT)).collect()
+    }
+
+    /// These have arrived; the next ones can be delivered.
+    pub(super) fn arrived(&self, peer: PeerId, username: Box<[u8]>, messages: Vec<i64>) {
+        self.with(|state| state.notes.arrived(peer, username, messages));
+    }
+
+    /// What was delivered so far has been read; the next ones can be delivered.
+    pub(super) fn next(&self, peer: PeerId, username: Box<[u8]>) {
+        self.with(|state| state.notes.next(peer, username));
+    }
+
+    /// The connection is closed.
+    pub(super) fn gone(&self, peer: PeerId) {
+        self.state().notes.gone(peer);
+    }
+
+    /// What has arrived there and is not deleted yet.
+    pub(super) fn arrived_at(&self, peer: PeerId, username: &[u8]) -> BTreeSet<i64> {
+        self.state().notes.of(peer, username)
+    }
+
+    /// A group is used today.
+    pub(super) fn use_group(&self, group_name: Box<[u8]>) {
+        self.with(|state| {
+            state.used.insert(group_name);
+        });
+    }
+
+    /// Nobody uses a group any more.
+    pub(super) fn forget_group(&self, group_name: Box<[u8]>) {
+        self.with(|state| state.forgotten.push(group_name));
+    }
+
+    /// Nothing is added any more: the last [`Batch`] comes when nothing waits.
+    pub(super) fn close(&self) {
+        self.with(|state| state.closed = true);
+        self.room.notify_all();
+    }
+
+    /// What is done next; waits for it if `idle`.
+    pub(super) fn take(&self, idle: bool, now: impl FnOnce() -> Instant) -> Batch {
+        let mut state = self.state();
+        while idle && !state.closed && state.is_empty() {
+            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let end = state.closed && state.is_empty();
+        let batch = state.take(now());
+        drop(state);
+        self.room.notify_all();
+        Batch { end, ..batch }
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.admissions.is_empty()
+            && self.requests.is_empty()
+            && self.keeps.is_empty()
+            && self.notes.is_empty()
+            && self.used.is_empty()
+            && self.forgotten.is_empty()
+    }
+
+    fn take(&mut self, now: Instant) -> Batch {
+        let mut batch = Batch { forgotten: core::mem::take(&mut self.forgotten), ..Batch::default() };
+        let Batch { jobs, late, .. } = &mut batch;
+        jobs.extend(self.admissions.drain(..));
+        let mut deleted = 0;
+        // One of each, so that none waits behind the others.
+        loop {
+            let before = jobs.len();
+            if let Some((_, (job, until))) = self.requests.take() {
+                begin(job, until > now, jobs, late);
+            }
+            if deleted < COST
+                && let Some(job) = self.notes.take()
+            {
+                deleted = deleted.saturating_add(job.cost());
+                jobs.push(job);
+            }
+            jobs.extend(self.used.pop_first().map(|group_name| Job::UseGroup { group_name }));
+            if jobs.len() == before && self.requests.is_empty() || jobs.len() >= BATCH {
+                break;
+            }
+        }
+        let mut stored = 0;
+        while stored < COST
+            && let Some((cost, (job, until))) = self.keeps.take()
+        {
+            if begin(job, until > now, jobs, late) {
+                stored = stored.saturating_add(cost);
+            }
+        }
+        batch
+    }
+}
+
+/// Puts a job among those that are done, if it is in time. What has waited for too long must not be done: its sender has been told, or is
+/// told now, that it is not.
+fn begin(job: Job, in_time: bool, jobs: &mut Vec<Job>, late: &mut Vec<Ticket>) -> bool {
+    if in_time {
+        jobs.push(job);
+    } else {
+        late.extend(job.ticket());
+    }
+    in_time
+}

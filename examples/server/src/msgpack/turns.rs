@@ -1,0 +1,415 @@
+//! What waits, by turns of who sends it.
+//!
+//! Sources take turns with each other, and the accounts of one source among themselves, each by what its jobs cost: what is small and comes
+//! late goes before much that came earlier. (Weighted fair queueing: a clock shows what each of those who wait has had, if all had the same;
+//! a job's tag is when it would be done then, and the lowest tag is next.) The room is bounded. Who has most of it loses the newest of it to
+//! those who have less.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Who pays for a job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// A network: an IPv4 address or the /48 of an IPv6 one.
+    Network(Box<[u8]>),
+    /// An account, where many people share the address.
+    Account(Box<[u8]>),
+}
+
+/// An account by its name.
+type Account = Box<[u8]>;
+
+/// How much may wait, by its cost. One job of each account always may, as far as there is room for it among those of others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) of_account: u64,
+    pub(super) of_source: u64,
+    pub(super) of_all: u64,
+}
+
+/// Jobs that wait.
+#[derive(Debug)]
+pub(super) struct Turns<T> {
+    room: Room,
+    sources: Order<Source>,
+    lines: BTreeMap<Source, Line<T>>,
+    cost: u64,
+    count: usize,
+}
+
+/// The jobs of one source.
+#[derive(Debug)]
+struct Line<T> {
+    accounts: Order<Account>,
+    jobs: BTreeMap<Account, VecDeque<(u64, T)>>,
+    count: usize,
+}
+
+impl<T> Default for Line<T> {
+    fn default() -> Self {
+        Self { accounts: Order::default(), jobs: BTreeMap::new(), count: 0 }
+    }
+}
+
+impl<T> Line<T> {
+    /// What the job that is next of `account` costs.
+    fn front(&self, account: &[u8]) -> Option<u64> {
+        self.jobs.get(account)?.front().map(|(cost, _)| *cost)
+    }
+
+    /// What the job that is next costs.
+    fn next(&self) -> Option<u64> {
+        self.front(self.accounts.first()?)
+    }
+
+    fn take(&mut self) -> Option<(u64, T)> {
+        let account = self.accounts.first()?.clone();
+        let (cost, job) = self.jobs.get_mut(&account)?.pop_front()?;
+        self.count = self.count.saturating_sub(1);
+        let next = self.front(&account);
+        if next.is_none() {
+            self.jobs.remove(&account);
+        }
+        self.accounts.served(&account, cost, next);
+        Some((cost, job))
+    }
+
+    /// Takes out the newest job of an account.
+    fn displace(&mut self, account: &Account) -> Option<(u64, T)> {
+        let (cost, job) = self.jobs.get_mut(account)?.pop_back()?;
+        self.count = self.count.saturating_sub(1);
+        self.accounts.lighten(account, cost);
+        if self.front(account).is_none() {
+            self.jobs.remove(account);
+        }
+        Some((cost, job))
+    }
+}
+
+impl<T> Turns<T> {
+    pub(super) const fn new(room: Room) -> Self {
+        Self { room, sources: Order::new(), lines: BTreeMap::new(), cost: 0, count: 0 }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds a job. Returns those for which there is no room any more: this one, or newer ones of those who have more.
+    pub(super) fn add(&mut self, source: &Source, account: &[u8], cost: u64, job: T) -> Vec<T> {
+        let account: Account = account.into();
+        let line = self.lines.entry(source.clone()).or_default();
+        line.jobs.entry(account.clone()).or_default().push_back((cost, job));
+        line.count = line.count.saturating_add(1);
+        let front = line.front(&account).unwrap_or(cost);
+        line.accounts.add(&account, cost, front);
+        self.sources.add(source, cost, line.next().unwrap_or(cost));
+        self.cost = self.cost.saturating_add(cost);
+        self.count = self.count.saturating_add(1);
+        let (mut refused, mut most) = (Vec::new(), self.most_of(source, &account));
+        while let Some((of_source, of_account)) = most {
+            refused.extend(self.displace(&of_source, &of_account));
+            most = self.most_of(source, &account);
+        }
+        refused
+    }
+
+    /// Of whom something has to give way, after something of `source` and `account` was added.
+    fn most_of(&self, source: &Source, account: &Account) -> Option<(Source, Account)> {
+        if let Some(line) = self.lines.get(source) {
+            let several = line.jobs.get(account).is_some_and(|jobs| jobs.len() > 1);
+            if several && line.accounts.weight(account) > self.room.of_account {
+                return Some((source.clone(), account.clone()));
+            }
+            if line.count > 1 && self.sources.weight(source) > self.room.of_source {
+                return Some((source.clone(), line.accounts.heaviest()?.clone()));
+            }
+        }
+        if self.count <= 1 || self.cost <= self.room.of_all {
+            return None;
+        }
+        let source = self.sources.heaviest()?;
+        Some((source.clone(), self.lines.get(source)?.accounts.heaviest()?.clone()))
+    }
+
+    fn displace(&mut self, source: &Source, account: &Account) -> Option<T> {
+        let line = self.lines.get_mut(source)?;
+        let (cost, job) = line.displace(account)?;
+        let next = line.next();
+        self.sources.lighten(source, cost);
+        match next {
+            Some(next) => self.sources.add(source, 0, next),
+            None => drop(self.lines.remove(source)),
+        }
+        self.cost = self.cost.saturating_sub(cost);
+        self.count = self.count.saturating_sub(1);
+        Some(job)
+    }
+
+    /// The job that is next, and its cost.
+    pub(super) fn take(&mut self) -> Option<(u64, T)> {
+        let source = self.sources.first()?.clone();
+        let line = self.lines.get_mut(&source)?;
+        let (cost, job) = line.take()?;
+        let next = line.next();
+        if next.is_none() {
+            self.lines.remove(&source);
+        }
+        self.sources.served(&source, cost, next);
+        self.cost = self.cost.saturating_sub(cost);
+        self.count = self.count.saturating_sub(1);
+        Some((cost, job))
+    }
+}
+
+/// In which order those are served of whom something waits, and who has most.
+#[derive(Debug)]
+struct Order<K> {
+    all: BTreeMap<K, Waiting>,
+    /// By tag; among equals, who came first.
+    by_tag: BTreeSet<(u64, u64, K)>,
+    by_weight: BTreeSet<(u64, K)>,
+    /// When those are done of whom nothing waits and who have had more than the clock shows.
+    ahead: BTreeMap<K, u64>,
+    /// What each of those who wait has had, if all had the same. It and all tags are costs times [`SCALE`].
+    clock: u64,
+    numbered: u64,
+}
+
+/// Into how many parts the clock divides a cost.
+const SCALE: u64 = 1 << 16;
+
+/// How many of those are remembered who have had more than their share.
+const AHEAD: usize = 8192;
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    /// When its turn began.
+    base: u64,
+    tag: u64,
+    number: u64,
+    /// What all that waits of it costs.
+    weight: u64,
+}
+
+impl<K: Ord + Clone> Default for Order<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K> Order<K> {
+    const fn new() -> Self {
+        Self {
+            all: BTreeMap::new(),
+            by_tag: BTreeSet::new(),
+            by_weight: BTreeSet::new(),
+            ahead: BTreeMap::new(),
+            clock: 0,
+            numbered: 0,
+        }
+    }
+}
+
+impl<K: Ord + Clone> Order<K> {
+    fn first(&self) -> Option<&K> {
+        self.by_tag.first().map(|(.., key)| key)
+    }
+
+    fn heaviest(&self) -> Option<&K> {
+        self.by_weight.last().map(|(_, key)| key)
+    }
+
+    fn weight(&self, key: &K) -> u64 {
+        self.all.get(key).map_or(0, |waiting| waiting.weight)
+    }
+
+    fn take_out(&mut self, key: &K) -> Option<Waiting> {
+        let waiting = self.all.remove(key)?;
+        self.by_tag.remove(&(waiting.tag, waiting.number, key.clone()));
+        self.by_weight.remove(&(waiting.weight, key.clone()));
+        Some(waiting)
+    }
+
+    fn put_in(&mut self, key: &K, waiting: Waiting) {
+        self.by_tag.insert((waiting.tag, waiting.number, key.clone()));
+        self.by_weight.insert((waiting.weight, key.clone()));
+        self.all.insert(key.clone(), waiting);
+    }
+
+    /// What is `next` of `key` costs so much; it can be done from `base` on.
+    fn enter(&mut self, key: &K, weight: u64, next: u64, base: u64) {
+        self.numbered = self.numbered.saturating_add(1);
+        let tag = base.saturating_add(next.saturating_mul(SCALE));
+        self.put_in(key, Waiting { base, tag, number: self.numbered, weight });
+    }
+
+    /// `cost` more of `key` waits, and what is `next` of it costs so much.
+    fn add(&mut self, key: &K, cost: u64, next: u64) {
+        match self.take_out(key) {
+            Some(before) => {
+                let tag = before.base.saturating_add(next.saturating_mul(SCALE));
+                let weight = before.weight.saturating_add(cost);
+                self.put_in(key, Waiting { tag, weight, ..before });
+            }
+            None => {
+                let base = self.ahead.remove(key).unwrap_or(0).max(self.clock);
+                self.enter(key, cost, next, base);
+            }
+        }
+    }
+
+    /// `cost` of the last job of `key` waits no more.
+    fn lighten(&mut self, key: &K, cost: u64) {
+        if let Some(before) = self.take_out(key) {
+            let weight = before.weight.saturating_sub(cost);
+            if weight > 0 {
+                self.put_in(key, Waiting { weight, ..before });
+            }
+        }
+    }
+
+    /// What was next of `key` is served, and the `next` one costs so much.
+    fn served(&mut self, key: &K, cost: u64, next: Option<u64>) {
+        let of_each = cost.saturating_mul(SCALE).checked_div(self.all.len() as u64).unwrap_or(0);
+        let Some(before) = self.take_out(key) else { return };
+        self.clock = self.clock.saturating_add(of_each);
+        match next {
+            Some(next) => {
+                let base = before.tag.max(self.clock);
+                self.enter(key, before.weight.saturating_sub(cost), next, base);
+            }
+            None if self.all.is_empty() => self.ahead.clear(),
+            None if before.tag > self.clock => self.remember(key, before.tag),
+            None => {}
+        }
+    }
+
+    fn remember(&mut self, key: &K, tag: u64) {
+        if self.ahead.len() >= AHEAD {
+            let clock = self.clock;
+            self.ahead.retain(|_, tag| *tag > clock);
+            // So many: each has had little.
+            if self.ahead.len() >= AHEAD / 2 {
+                self.ahead.clear();
+            }
+        }
+        self.ahead.insert(key.clone(), tag);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxwire_core::testing::Rng;
+
+    const ROOM: Room = Room { of_account: 100, of_source: 200, of_all: 400 };
+
+    fn network(n: u8) -> Source {
+        Source::Network([192, 0, 2, n].into())
+    }
+
+    /// F-12: what somebody sends who sends little does not wait behind what others send, whoever came first.
+    #[test]
+    fn little_goes_before_much_whatever_came_first() {
+        let mut turns = Turns::new(Room { of_account: u64::MAX, of_source: u64::MAX, of_all: u64::MAX });
+        // 94 accounts from as many addresses, with 16 connections each.
+        for connection in 0..16 {
+            for account in 0..94 {
+                assert!(turns.add(&network(account), &[account], 1000, (account, connection)).is_empty());
+            }
+        }
+        for _ in 0..20 {
+            turns.take().unwrap();
+            // Somebody else, and a neighbour of one of them.
+            assert!(turns.add(&network(200), b"ann", 2, (200, 0)).is_empty());
+            assert_eq!(turns.take(), Some((2, (200, 0))));
+        }
+        assert!(turns.add(&network(93), b"bob", 2, (201, 0)).is_empty());
+        assert_eq!(turns.take(), Some((2, (201, 0))));
+        // Who sends one after the other has no more than who sends all at once.
+        let mut served = [0; 2];
+        turns = Turns::new(turns.room);
+        for _ in 0..100 {
+            turns.add(&network(0), b"eve", 1000, (0, 0));
+        }
+        for _ in 0..100 {
+            if served[1] <= served[0] || turns.sources.weight(&network(1)) == 0 {
+                turns.add(&network(1), b"mallory", 1000, (1, 0));
+            }
+            served[usize::from(turns.take().unwrap().1.0)] += 1;
+        }
+        assert!(served[1] <= 51, "{served:?}");
+    }
+
+    /// F-12: all have the same share by cost, not by count; and neither connections nor accounts of one source get more.
+    #[test]
+    fn shares_are_of_sources_and_by_cost() {
+        let mut turns = Turns::new(Room { of_account: u64::MAX, of_source: u64::MAX, of_all: u64::MAX });
+        let mut served = [0_u64; 3];
+        for n in 0..2000_u32 {
+            turns.add(&network(0), &n.to_be_bytes(), 1000, 0);
+            turns.add(&network(1), b"ann", 10, 1);
+            turns.add(&Source::Account(b"eve"[..].into()), b"eve", 70, 2);
+        }
+        for _ in 0..500 {
+            let (cost, whose) = turns.take().unwrap();
+            served[whose] += cost;
+        }
+        let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+        assert!(most - least <= 2000, "{served:?}");
+    }
+
+    /// F-12: who has most gives way, and nobody who has less.
+    #[test]
+    fn room_is_bounded_and_who_has_most_gives_way() {
+        let mut turns = Turns::new(ROOM);
+        // One account: a hundred, the newest is refused; one job always may.
+        assert!(turns.add(&network(1), b"a", 60, 1).is_empty());
+        assert_eq!(turns.add(&network(1), b"a", 60, 2), [2]);
+        assert!(turns.add(&network(1), b"a", 40, 3).is_empty());
+        assert!(turns.add(&network(2), b"z", 150, 4).is_empty());
+        // One source: two hundred, and a neighbour gets its place from the account that has most.
+        assert!(turns.add(&network(1), b"b", 90, 5).is_empty());
+        assert_eq!(turns.add(&network(1), b"c", 30, 6), [3]);
+        // All: four hundred.
+        assert!(turns.add(&network(3), b"d", 70, 7).is_empty());
+        assert_eq!(turns.add(&network(4), b"e", 10, 8), [5]);
+        let mut left: Vec<i32> = core::iter::from_fn(|| turns.take()).map(|(_, job)| job).collect();
+        left.sort_unstable();
+        assert_eq!(left, [1, 4, 6, 7, 8]);
+        assert!(turns.is_empty() && turns.cost == 0 && turns.lines.is_empty());
+        assert!(turns.sources.all.is_empty() && turns.sources.by_weight.is_empty());
+    }
+
+    /// Whatever the order of adding and taking, each job comes out once, in its account's order, and the room is kept.
+    #[test]
+    fn each_job_comes_out_once_in_its_accounts_order() {
+        for seed in 0..40 {
+            let mut rng = Rng::new(seed);
+            let mut turns = Turns::new(ROOM);
+            let mut waiting: BTreeMap<(u8, u8), VecDeque<u32>> = BTreeMap::new();
+            for n in 0..3000_u32 {
+                if rng.below(5) < 3 {
+                    let who = (rng.below(6) as u8, rng.below(4) as u8);
+                    waiting.entry(who).or_default().push_back(n);
+                    let cost = [1, 3, 20, 90][rng.below(4) as usize];
+                    for (who, job) in turns.add(&network(who.0), &[who.1], cost, (who, n)) {
+                        assert_eq!(waiting.get_mut(&who).unwrap().pop_back(), Some(job), "{seed}");
+                    }
+                } else if let Some((_, (who, job))) = turns.take() {
+                    assert_eq!(waiting.get_mut(&who).unwrap().pop_front(), Some(job), "{seed}");
+                }
+                let count: usize = waiting.values().map(VecDeque::len).sum();
+                assert_eq!(turns.count, count);
+                assert!(turns.cost <= ROOM.of_all || count == 1);
+                assert!(turns.lines.keys().all(|source| turns.sources.weight(source) <= ROOM.of_source));
+            }
+            while let Some((_, (who, job))) = turns.take() {
+                assert_eq!(waiting.get_mut(&who).unwrap().pop_front(), Some(job), "{seed}");
+            }
+            assert!(waiting.values().all(VecDeque::is_empty) && turns.lines.is_empty());
+            assert!(turns.sources.all.is_empty() && turns.sources.by_tag.is_empty());
+        }
+    }
+}
