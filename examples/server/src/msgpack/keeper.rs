@@ -7,7 +7,7 @@ use super::job::{Done, Job, perform};
 use super::mail::{Mail, next_part};
 use super::passwords::{Hasher, THREADS};
 use super::queue::{Batch, Queue};
-use super::store::{DROPPED, Keeping, Outcome, Reader, Store, is_busy, is_full};
+use super::store::{Keeping, Outcome, Reader, Store, is_busy, is_full};
 use super::turns::Source;
 use super::undeleted::Undeleted;
 use super::{Shared, refuse};
@@ -253,7 +253,8 @@ impl Writer {
             return Ok(Vec::new());
         }
         let late = self.end.get().is_some_and(|end| self.shared.clock.now() > *end);
-        let full = batch.iter().any(Job::is_keep) && !self.store.restore_reserve();
+        let keeps = batch.iter().any(Job::is_keep);
+        let full = keeps && !(self.store.restore_reserve() && self.store.shorten_journal());
         if late || full {
             let code = if late { rusqlite::ffi::SQLITE_BUSY } else { rusqlite::ffi::SQLITE_FULL };
             let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
@@ -378,12 +379,12 @@ impl Writer {
             return;
         }
         let dropped = self.store.transaction(Store::drop_old);
-        if !matches!(dropped, Ok(DROPPED)) {
+        if !matches!(dropped, Ok((_, true))) {
             self.drop_at = now.saturating_add(DROPS);
         }
         match dropped {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "kept messages that nobody fetched are dropped"),
+            Ok((0, _)) => {}
+            Ok((count, _)) => tracing::info!(count, "kept messages that nobody fetched are dropped"),
             Err(error) => tracing::warn!(%error, "old messages could not be dropped: tried again later"),
         }
     }

@@ -78,8 +78,11 @@ const MIGRATIONS: [&str; 4] = [
      UPDATE groups SET used = unixepoch();",
 ];
 
-/// Messages that are dropped in one transaction because of their age.
-pub(super) const DROPPED: usize = 32;
+/// Messages that are dropped in one transaction because of their age, and copies of them; one message may have more. Some 30 ms.
+const DROPPED: usize = 32;
+const DROPPED_COPIES: usize = 1000;
+/// Messages whose time is set in one transaction, as the clock is set now.
+const STAMPED: usize = 1000;
 
 /// A clock that says less, in seconds since 1970, has not been set: 2024.
 const CLOCK_IS_SET: i64 = 1_704_067_200;
@@ -95,6 +98,11 @@ const RESERVE: usize = 2 * 1024 * 1024;
 
 /// What the journal is cut back to, in bytes.
 const JOURNAL: u64 = 16 * 1024 * 1024;
+/// The part of the database's limit that the journal may have before no more messages are kept; [`JOURNAL`] at least.
+const OF_JOURNAL: u64 = 16;
+
+/// How long the thread that writes waits for a lock. Nobody else should write to the database at all.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// How it went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +158,7 @@ pub(super) struct Store {
     quotas: Quotas,
     place: Place,
     reserve: Reserve,
+    journal: PathBuf,
     /// Messages that are not delivered, as they are not what was kept.
     unsound: RefCell<BTreeSet<i64>>,
     /// Held as long as the database is used: two servers on one would not know of each other's groups.
@@ -184,13 +193,13 @@ impl Store {
         db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(wrong)?;
         let place = Place::of(folder).map_err(|error| Error::Write { path: path.clone(), error })?;
         let reserve = Reserve::new(folder.join("msgpack.reserve"));
-        Ok(Self { db, quotas, place, reserve, unsound: RefCell::default(), _locks: [first, second] })
+        let journal = folder.join("msgpack.db-wal");
+        Ok(Self { db, quotas, place, reserve, journal, unsound: RefCell::default(), _locks: [first, second] })
     }
 
     /// Brings the database to version `version`.
     fn prepare(db: &mut Connection, quotas: Quotas, version: usize) -> rusqlite::Result<()> {
-        // Nobody else should write to it at all.
-        db.busy_timeout(Duration::from_secs(1))?;
+        db.busy_timeout(BUSY)?;
         db.pragma_update(None, "page_size", PAGE)?;
         db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         db.pragma_update(None, "synchronous", "FULL")?;
@@ -271,6 +280,24 @@ impl Store {
     /// Puts what the journal holds into the database, as far as that can be done, so that the journal begins anew.
     pub(super) fn checkpoint(&self) {
         let _ = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+
+    /// Whether the journal can take more messages: somebody who reads for long, as a check of the database or a copy does, keeps it from
+    /// beginning anew, and the limit of the database's file is none of its journal.
+    pub(super) fn shorten_journal(&self) -> bool {
+        let is_short = || {
+            let len = std::fs::metadata(&self.journal).map_or(0, |meta| meta.len());
+            len <= JOURNAL.max(self.quotas.database / OF_JOURNAL)
+        };
+        if is_short() {
+            return true;
+        }
+        // Without waiting for who reads.
+        let waits = |time| drop(self.db.busy_timeout(time));
+        waits(Duration::ZERO);
+        self.checkpoint();
+        waits(BUSY);
+        is_short()
     }
 
     /// Does something that leaves no trace if it comes to nothing.
@@ -491,24 +518,34 @@ impl Store {
         Ok(used.saturating_add(len) <= most && of_it <= most / OF_ONE_SOURCE)
     }
 
-    /// Drops some messages that nobody has fetched for too long. Returns how many; fewer than [`DROPPED`] if there are no more.
-    pub(super) fn drop_old(&self) -> rusqlite::Result<usize> {
+    /// Drops some messages that nobody has fetched for too long. Returns how many, and whether there may be more.
+    pub(super) fn drop_old(&self) -> rusqlite::Result<(usize, bool)> {
         if self.quotas.age.is_zero() {
-            return Ok(0);
+            return Ok((0, false));
         }
         // Stamped by a clock that had not been set.
-        self.db
-            .prepare_cached("UPDATE origins SET since = unixepoch() WHERE since < ?1 AND unixepoch() >= ?1")?
-            .execute([CLOCK_IS_SET])?;
+        let stamped = self
+            .db
+            .prepare_cached(
+                "UPDATE origins SET since = unixepoch() WHERE unixepoch() >= ?1
+                    AND message IN (SELECT message FROM origins WHERE since < ?1 LIMIT ?2)",
+            )?
+            .execute(params![CLOCK_IS_SET, STAMPED])?;
         let mut statement = self.db.prepare_cached(
-            "SELECT message FROM origins WHERE since < unixepoch() - ?1 ORDER BY since LIMIT ?2",
+            "SELECT message FROM origins WHERE since >= ?1 AND since < unixepoch() - ?2 ORDER BY since LIMIT ?3",
         )?;
-        let old = statement.query_map(params![self.quotas.age.as_secs(), DROPPED], |row| row.get(0))?;
+        let old = statement
+            .query_map(params![CLOCK_IS_SET, self.quotas.age.as_secs(), DROPPED], |row| row.get(0))?;
         let old: Vec<i64> = old.collect::<Result<_, _>>()?;
-        for message in &old {
-            self.drop_message(*message)?;
+        let (mut dropped, mut copies) = (0_usize, 0_usize);
+        for message in old {
+            if copies >= DROPPED_COPIES {
+                return Ok((dropped, true));
+            }
+            copies = copies.saturating_add(self.drop_message(message)?);
+            dropped = dropped.saturating_add(1);
         }
-        Ok(old.len())
+        Ok((dropped, dropped == DROPPED || stamped == STAMPED))
     }
 
     /// Drops a message, whoever has not fetched it. Returns how many those were.
@@ -628,6 +665,9 @@ impl Store {
     }
 }
 
+/// Messages that are checked in one transaction.
+const CHECKED: usize = 32;
+
 /// A connection that only reads: for those who look passwords up.
 #[derive(Debug)]
 pub(super) struct Reader(Connection);
@@ -647,13 +687,19 @@ impl Reader {
 
     /// The kept messages whose checksum is another one than their body's.
     pub(super) fn unsound(&self) -> rusqlite::Result<Vec<i64>> {
-        let mut statement =
-            self.0.prepare("SELECT id, body, checksum FROM messages WHERE checksum IS NOT NULL")?;
-        let (mut rows, mut unsound) = (statement.query([])?, Vec::new());
-        while let Some(row) = rows.next()? {
-            let body = row.get_ref(1)?.as_bytes().unwrap_or_default();
-            if row.get_ref(2)?.as_i64() != Ok(crc32fast::hash(body).into()) {
-                unsound.push(row.get(0)?);
+        // A few at a time: as long as somebody reads, the journal grows with all that is written.
+        let sql = "SELECT id, body, checksum FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let (mut statement, mut unsound, mut after) = (self.0.prepare(sql)?, Vec::new(), Some(i64::MIN));
+        while let Some(last) = after.take() {
+            let mut rows = statement.query(params![last, CHECKED])?;
+            while let Some(row) = rows.next()? {
+                let id = row.get(0)?;
+                let body = row.get_ref(1)?.as_bytes().unwrap_or_default();
+                let checksum: Option<i64> = row.get(2).unwrap_or(Some(-1));
+                if checksum.is_some_and(|checksum| checksum != crc32fast::hash(body).into()) {
+                    unsound.push(id);
+                }
+                after = Some(id);
             }
         }
         Ok(unsound)
@@ -1012,10 +1058,10 @@ mod tests {
         };
         let drop_old = || store.transaction(Store::drop_old).unwrap();
         age(29);
-        assert_eq!(drop_old(), 0);
+        assert_eq!(drop_old(), (0, false));
         age(31);
         let fresh = keep(&store, "bob", &["ann"], 100).unwrap();
-        assert_eq!([drop_old(), drop_old(), drop_old()], [DROPPED, 10, 0]);
+        assert_eq!([drop_old(), drop_old(), drop_old()], [(DROPPED, true), (10, false), (0, false)]);
         let kept = store.kept(b"ann", 1 << 20, &BTreeSet::new()).unwrap();
         assert_eq!(kept.iter().map(|kept| kept.id).collect::<Vec<_>>(), [fresh]);
         let counts = "SELECT (SELECT sum(kept_count) FROM users), (SELECT count(*) FROM messages),
@@ -1025,11 +1071,65 @@ mod tests {
         assert_eq!(counts, [1, 1, 1]);
         // A clock that was not set when it was kept says nothing of its age.
         age(20_000);
-        assert_eq!(drop_old(), 0);
+        assert_eq!(drop_old(), (0, false));
         // Or never, where that is the setting.
         age(300);
         let store = Store { quotas: Quotas { age: Duration::ZERO, ..quotas }, ..store };
-        assert_eq!(store.transaction(Store::drop_old).unwrap(), 0);
+        assert_eq!(store.transaction(Store::drop_old).unwrap(), (0, false));
+    }
+
+    /// F-12: old messages for many are dropped a few at a time: the thread that drops them is the one that lets people in.
+    #[test]
+    fn old_messages_for_many_are_dropped_a_few_at_a_time() {
+        let folder = Folder::new("old-many");
+        let day = Duration::from_secs(24 * 60 * 60);
+        let quotas = Quotas { accounts: 2000, kept: 100, kept_bytes: 1 << 20, age: 30 * day, ..QUOTAS };
+        let store = Store::open(&folder.0, quotas).unwrap();
+        let all: Vec<Box<[u8]>> = (0..700).map(|n| format!("user{n}").as_bytes().into()).collect();
+        let made = store.transaction(|store| {
+            all.iter().try_for_each(|name| store.register(name, "$argon2id$x$x").map(drop))?;
+            (0..5).try_for_each(|_| store.keep(&all[0], None, &all, b"hello").map(drop))?;
+            store.db.execute("UPDATE origins SET since = unixepoch() - 31 * 24 * 60 * 60", [])
+        });
+        assert_eq!(made.unwrap(), 5);
+        let drop_old = || store.transaction(Store::drop_old).unwrap();
+        assert_eq!([drop_old(), drop_old(), drop_old()], [(2, true), (2, true), (1, false)]);
+        // Nor does a clock that is set now have all of them stamped at once.
+        let many: usize = STAMPED + 10;
+        let made = store.transaction(|store| {
+            let mut statement = store.db.prepare("INSERT INTO messages (body) VALUES (x'61')")?;
+            (0..many).try_for_each(|_| statement.execute([]).map(drop))?;
+            store.db.execute("INSERT INTO origins SELECT id, 7, NULL, 1 FROM messages", [])
+        });
+        assert_eq!(made.unwrap(), many);
+        assert_eq!([drop_old(), drop_old()], [(0, true), (0, false)]);
+    }
+
+    /// F-12: while somebody reads, the journal grows; messages do not fill the disk with it.
+    #[test]
+    fn the_journal_is_bounded_while_somebody_reads() {
+        let folder = Folder::new("journal");
+        let quotas = Quotas { kept: 1000, kept_bytes: 1 << 28, ..QUOTAS };
+        let store = Store::open(&folder.0, quotas).unwrap();
+        store.register(b"ann", "$argon2id$x$x").unwrap();
+        let reader = Connection::open(folder.0.join("msgpack.db")).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let read = || reader.query_row("SELECT count(*) FROM messages", [], |row| row.get::<_, i64>(0));
+        read().unwrap();
+        let keep = || {
+            let body = vec![7; 4 << 20];
+            store.transaction(|store| store.keep(b"ann", None, &to(&["ann"]), &body)).unwrap();
+        };
+        let mut stored = 0;
+        while store.shorten_journal() {
+            keep();
+            stored += 4;
+            assert!(stored < 100, "{stored} MiB");
+        }
+        assert!(stored > 60, "a sixteenth of the database: {stored} MiB");
+        reader.execute_batch("COMMIT").unwrap();
+        assert!(store.shorten_journal());
+        keep();
     }
 
     /// A transaction that could not be rolled back does not keep all later ones from beginning.
