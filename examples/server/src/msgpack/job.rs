@@ -135,6 +135,11 @@ impl Job {
         matches!(self, Self::Keep { .. })
     }
 
+    /// Whether less is stored afterwards.
+    pub(super) const fn makes_room(&self) -> bool {
+        matches!(self, Self::Received { .. } | Self::Delete { .. } | Self::ForgetGroup { .. })
+    }
+
     /// Which question it answers.
     pub(super) const fn ticket(&self) -> Option<Ticket> {
         match self {

@@ -199,22 +199,49 @@ impl Writer {
 
     /// One of `batch` may have spoiled it for all: messages to be kept most of all, where there is no room.
     fn commit_each(&mut self, batch: Vec<Job>) {
-        let (kept, rest): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::is_keep);
-        let rest = self.commit(rest).map_or_else(|(_, rest)| rest, |()| Vec::new());
-        for job in rest.into_iter().chain(kept) {
-            let makes_room =
-                matches!(job, Job::Received { .. } | Job::Delete { .. } | Job::ForgetGroup { .. });
-            let result = match self.commit(vec![job]) {
+        let (done, undone) = self.write_each(batch);
+        for (job, done) in done {
+            self.tell(job, done);
+        }
+        for (error, batch) in undone {
+            self.fail(&error, batch);
+        }
+    }
+
+    /// Does what can be done of `batch`. What each would wait for in vain, or write in vain, is tried once.
+    fn write_each(&mut self, batch: Vec<Job>) -> (Vec<(Job, Done)>, Vec<Undone>) {
+        let (mut kept, rest): (Vec<Job>, Vec<Job>) = batch.into_iter().partition(Job::is_keep);
+        // Where there is no room for one, there is none for those that are larger.
+        kept.sort_by_key(Job::cost);
+        let (mut done, mut undone) = (Vec::new(), Vec::new());
+        let rest = match self.write(rest) {
+            Ok(all) => {
+                done.extend(all);
+                Vec::new()
+            }
+            Err((_, rest)) => rest,
+        };
+        let mut jobs: VecDeque<Job> = rest.into_iter().chain(kept).collect();
+        while let Some(job) = jobs.pop_front() {
+            let (keeps, makes_room) = (job.is_keep(), job.makes_room());
+            let result = match self.write(vec![job]) {
                 // What is delivered must not be delivered again because it cannot be deleted.
                 Err((error, batch)) if makes_room && is_full(&error) && self.store.release_reserve() => {
-                    self.commit(batch)
+                    self.write(batch)
                 }
                 result => result,
             };
-            if let Err((error, batch)) = result {
-                self.fail(&error, batch);
+            match result {
+                Ok(one) => done.extend(one),
+                Err((error, mut batch)) => {
+                    if is_busy(&error) || keeps && is_full(&error) {
+                        batch.extend(jobs.drain(..));
+                    }
+                    undone.push((error, batch));
+                }
             }
         }
+        (done, undone)
     }
 
     /// Tells those who wait for `batch` that it cannot be done.
@@ -619,6 +646,34 @@ mod tests {
         let kept = writer.store.kept(b"bob", 1000, &BTreeSet::new()).unwrap();
         assert_eq!(kept.iter().map(|kept| kept.id).collect::<Vec<_>>(), [2]);
         drop(writer);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-12: hundreds of messages for which there is no room are not tried one after the other.
+    #[test]
+    fn what_cannot_be_written_is_tried_once() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-room-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut writer = writer(&folder);
+        writer.store.register(b"ann", "$argon2id$v=19$x$y").unwrap();
+        let username = |n: u8| Box::<[u8]>::from([b'a', n]);
+        let register = |n: u8| Job::Register {
+            ticket: Ticket(n.into()),
+            username: username(n),
+            password: "$argon2id$v=19$x$y".into(),
+        };
+        // There is no room for the reserve.
+        assert!(writer.store.release_reserve());
+        std::fs::create_dir(folder.join("msgpack.reserve")).unwrap();
+        let keeps = (0..200).map(|n| keep(100 + n, "ann", 1, LATER));
+        let (done, undone) = writer.write_each(keeps.chain([register(1)]).collect());
+        assert_eq!((done.len(), undone.len(), undone[0].1.len()), (1, 1, 200));
+        // Somebody else holds the lock: each would wait for it.
+        let other = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let (done, undone) = writer.write_each((2..32).map(register).collect());
+        assert_eq!((done.len(), undone.len(), undone[0].1.len()), (0, 1, 30));
+        drop((writer, other));
         let _ = std::fs::remove_dir_all(&folder);
     }
 
