@@ -223,3 +223,48 @@ fn begin(job: Job, in_time: bool, jobs: &mut Vec<Job>, late: &mut Vec<Ticket>) -
     }
     in_time
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-12: requests of thousands of connections keep nobody else's out, neither of the room nor for long.
+    #[test]
+    fn requests_of_many_connections_keep_nobody_out() {
+        let queue = Queue::new();
+        let join = |ticket, source: &[u8], account: &str| {
+            let (group_name, username) = (b"room"[..].into(), account.as_bytes().into());
+            let job = Job::JoinGroup { ticket: Ticket(ticket), group_name, username };
+            queue.add(Instant::ZERO, &Source::Network(source.into()), account.as_bytes(), job)
+        };
+        let mut refused = Vec::new();
+        for n in 0..8000_u64 {
+            refused.extend(join(n, &[n as u8 % 20], &format!("eve{}", n % 4000)));
+        }
+        assert_eq!(refused.len(), 8000 - 4096);
+        // Somebody else, and a neighbour.
+        refused.extend(join(10_000, b"home", "ann"));
+        refused.extend(join(10_001, &[3], "bob"));
+        assert!(refused.iter().all(|(ticket, code)| ticket.0 < 8000 && *code == Code::REQUEST_OVER_LIMIT));
+        let peer = PeerId { slot: 1, generation: 0 };
+        queue.next(peer, b"ann"[..].into());
+        queue.admit(Job::Admit { ticket: Ticket(10_002), peer, username: b"ann"[..].into() });
+        let batch = queue.take(true, || Instant::ZERO);
+        assert!((BATCH..BATCH + 3).contains(&batch.jobs.len()), "{}", batch.jobs.len());
+        assert_eq!(batch.jobs[0].ticket(), Some(Ticket(10_002)));
+        let has = |batch: &Batch, ticket| batch.jobs.iter().any(|job| job.ticket() == Some(Ticket(ticket)));
+        assert!(has(&batch, 10_000));
+        // The neighbour comes behind those who came first there, and behind their share of others.
+        let batches = (1..).find(|_| has(&queue.take(true, || Instant::ZERO), 10_001)).unwrap();
+        assert!(batches <= 16, "{batches}");
+        assert!(batch.jobs.iter().any(|job| matches!(job, Job::Next { .. })));
+        // What is refused because of time is not done.
+        for n in 0..100 {
+            assert!(join(n, b"home", "ann").is_empty() || n >= 64);
+        }
+        let late = queue.take(true, || Instant::ZERO.saturating_add(LONGEST));
+        assert!(late.jobs.is_empty() && late.late.len() >= 64, "{}", late.late.len());
+        queue.close();
+        assert!(queue.take(true, || Instant::ZERO).end);
+    }
+}
