@@ -113,6 +113,8 @@ struct Scenario {
     burst: f64,
     /// How many are overtaken, by up to three.
     reorder: f64,
+    /// How many are up to 60 ms later, and with them what is behind them.
+    held: f64,
     /// Every half minute the network stands still for so long; then everything comes at once.
     stall: f64,
     /// The listener does.
@@ -127,6 +129,8 @@ fn scenarios() -> Vec<Scenario> {
     let new = |name, minutes| Scenario { name, minutes, ..Scenario::default() };
     vec![
         new("calm", 60.0),
+        Scenario { held: 0.003, ..new("0.3 % held back, up to 60 ms", 60.0) },
+        Scenario { held: 0.01, ..new("1 % held back, up to 60 ms", 60.0) },
         Scenario { ppm: -1000.0, ..new("clock −1000 ppm", 60.0) },
         Scenario { ppm: -200.0, ..new("clock −200 ppm", 60.0) },
         Scenario { ppm: 200.0, ..new("clock +200 ppm", 60.0) },
@@ -162,7 +166,10 @@ impl Random {
 
 impl Scenario {
     /// When a packet that is sent at `sent` comes, if it does.
-    fn arrival(&self, sent: f64, random: &mut Random) -> Option<f64> {
+    fn arrival(&self, sent: f64, until: &mut f64, random: &mut Random) -> Option<f64> {
+        if self.held > 0.0 && random.next() < self.held {
+            *until = sent + WAY + random.next() * 0.06;
+        }
         if random.next() < self.loss {
             return None;
         }
@@ -171,6 +178,7 @@ impl Scenario {
             at = (at / self.burst).ceil() * self.burst;
         }
         at += WAY + random.next() * self.jitter.max(0.002);
+        at = at.max(*until);
         if random.next() < self.reorder {
             at += random.next() * 3.0 * FRAME;
         }
@@ -214,7 +222,7 @@ fn play(scenario: &Scenario, content: &Arc<Content>) -> Outcome {
     let next = Arc::<AtomicUsize>::default();
     let codec = Codec { content: content.clone(), next: next.clone() };
     let mut speaker = Speaker::with_decoder(Duration::from_secs_f64(FRAME), 1, Box::new(codec));
-    let mut random = Random(1);
+    let (mut random, mut held) = (Random(1), 0.0);
     let mut arriving = BinaryHeap::new();
     let (mut sent, mut moments, mut glitches, mut frames) = (0_u32, Vec::new(), 0, 0);
     let rate = 1.0 + scenario.ppm * 1e-6;
@@ -228,7 +236,7 @@ fn play(scenario: &Scenario, content: &Arc<Content>) -> Outcome {
             if spoken > now {
                 break;
             }
-            if let Some(at) = scenario.arrival(spoken, &mut random) {
+            if let Some(at) = scenario.arrival(spoken, &mut held, &mut random) {
                 arriving.push(Reverse(((at * 1e6) as u64, sent)));
             }
             sent += 1;
@@ -346,7 +354,8 @@ fn draw(path: &Path, title: &str, moments: &[Moment], from: f64, to: f64) -> std
     ];
     for (n, (colour, label, of)) in (0_u32..).zip(lines) {
         // As many points as can be seen; and where nobody was heard, nothing.
-        let each = shown.len().div_ceil(1440).max(1);
+        // Not each round of a frame: what is in store goes up and down with them.
+        let each = shown.len().div_ceil(1440).max(2);
         let mut path = String::new();
         let mut last = f64::NEG_INFINITY;
         for group in shown.chunks(each) {
