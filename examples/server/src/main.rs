@@ -13,6 +13,10 @@ use std::sync::mpsc::channel;
 use tokio::sync::oneshot;
 use voxwire_server::{Config, Error, Flags, Listening, descriptors, logging, start};
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What an exit may take beyond `drain-seconds`: the last lines of the log, and a machine that is busy.
 const GRACE: Duration = Duration::from_secs(3);
 
