@@ -125,6 +125,6 @@ mod tests {
             assert!(alone.waiting > all.waiting && alone.partial_frames > all.partial_frames, "{protocol:?}");
         }
         let quic = hub_settings(&Config::default(), Protocol::Dissonance).receive_windows;
-        assert!(quic > 400 * 184 * 1024, "{} MiB", quic / MIB);
+        assert!(quic > 320 * 256 * 1024, "{} MiB", quic / MIB);
     }
 }
