@@ -875,6 +875,25 @@ mod tests {
         }
     }
 
+    /// F-53: when the way becomes 80 ms longer, a voice is 80 ms later, and not 160; when it becomes shorter, it is as soon as before. Two
+    /// seconds are enough for either, beside jitter, too.
+    #[test]
+    fn the_delay_follows_the_way_within_two_seconds() {
+        for jitter in [0.0, 0.02] {
+            let way = |spoken: f64| {
+                let random = (spoken * 7919.0).sin().abs();
+                random * jitter + if (10.0..20.0).contains(&spoken) { 0.08 } else { 0.0 }
+            };
+            let heard = hear(30.0, 0.0, way, 0.0..0.0);
+            let worst =
+                |from: usize, to: usize| heard.delays[from * 50..to * 50].iter().copied().fold(0.0, f64::max);
+            let usual = worst(6, 9);
+            assert!((0.07..0.125).contains(&(worst(12, 19) - usual)), "{jitter}: {} {usual}", worst(12, 19));
+            assert!(worst(22, 29) < usual + 0.045, "{jitter}: {} {usual}", worst(22, 29));
+            assert!(heard.steepest < NO_CLICK, "{jitter}: {} of {NO_CLICK}", heard.steepest);
+        }
+    }
+
     /// F-53: clocks that run 500 millionths apart are followed for hours, without a lost frame or a click.
     #[test]
     fn clocks_that_run_apart_are_followed_for_hours() {
