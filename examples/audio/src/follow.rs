@@ -148,10 +148,14 @@ fn filter() -> Arc<[[f64; TAPS]]> {
 /// A phase-locked loop: the measured drift is what the rate settles at, and a small part of what there is too much in store is made up
 /// for beside it, over 20 s. It stays out of the way, at exactly 1, until the drift is beyond doubt and has begun to tell, so that streams
 /// of one clock are played as they are. Keeps no clock.
+///
+/// Where nobody can measure the drift, [`by_level`](Self::by_level) finds it in what is in store.
 #[derive(Debug, Clone)]
 pub struct ClockFollower {
     /// Most of a drift that is followed, in millionths.
     limit: f64,
+    /// The drift is found in what is in store.
+    by_level: bool,
     engaged: bool,
     /// The drift, as last known.
     drift: f64,
@@ -187,12 +191,31 @@ const MOST_PULL: f64 = 250.0;
 const SLEW: f64 = 1000.0;
 /// After so many seconds with the store far from its target the rate is corrected, also where no drift has been measured.
 const PATIENCE: f64 = 10.0;
+/// Where the drift is found in what is in store: that may be so much off, for so many seconds, before anything is done.
+const LEVEL_OFF: f64 = 0.004;
+const LEVEL_PATIENCE: f64 = 1.0;
+/// And how quickly it is found, in seconds: a loop that is critically damped.
+const LEVEL_LOOP: f64 = 20.0;
 
 impl ClockFollower {
     /// Follows clocks that are up to `limit` millionths off; with 0, none.
     pub const fn new(limit: f64) -> Self {
-        let state = FollowState::WithinRange;
-        Self { limit, engaged: false, drift: 0.0, age: 0.0, level: None, off_for: 0.0, rate: 0.0, state }
+        Self {
+            limit,
+            by_level: false,
+            engaged: false,
+            drift: 0.0,
+            age: 0.0,
+            level: None,
+            off_for: 0.0,
+            rate: 0.0,
+            state: FollowState::WithinRange,
+        }
+    }
+
+    /// The same where no drift is measured: it is what keeps the store from staying where it should be.
+    pub const fn by_level(limit: f64) -> Self {
+        Self { by_level: true, ..Self::new(limit) }
     }
 
     /// What is in store is not what it was: some was left out, or it was waited for. The drift stays.
@@ -226,11 +249,18 @@ impl ClockFollower {
                 _ => FollowState::WithinRange,
             };
         }
-        let far = level.abs() > wanted / 2.0 + 0.005;
-        self.off_for = if far { self.off_for + elapsed } else { 0.0 };
-        self.engaged |= told > wanted / 8.0 || self.off_for > PATIENCE;
+        let (far, patience) =
+            if self.by_level { (LEVEL_OFF, LEVEL_PATIENCE) } else { (wanted / 2.0 + 0.005, PATIENCE) };
+        self.off_for = if level.abs() > far { self.off_for + elapsed } else { 0.0 };
+        self.engaged |= told > wanted / 8.0 || self.off_for > patience;
         if self.engaged {
-            let pull = (level / LEVEL_PULL * 1e6).clamp(-MOST_PULL, MOST_PULL);
+            let pull = if self.by_level {
+                let drift = self.drift + level / (LEVEL_LOOP * LEVEL_LOOP) * 1e6 * elapsed;
+                self.drift = drift.clamp(-self.limit, self.limit);
+                (level * 2.0 / LEVEL_LOOP * 1e6).clamp(-2.0 * MOST_PULL, 2.0 * MOST_PULL)
+            } else {
+                (level / LEVEL_PULL * 1e6).clamp(-MOST_PULL, MOST_PULL)
+            };
             let aim = self.drift.clamp(-self.limit, self.limit) + pull;
             let most = SLEW * elapsed;
             self.rate += (aim - self.rate).clamp(-most, most);

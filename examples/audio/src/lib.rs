@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "device")]
+mod bridge;
 mod clip;
 mod compare;
 mod compressed;
