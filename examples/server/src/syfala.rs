@@ -13,6 +13,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use device::Device;
+pub(crate) use device::FOLLOW;
 pub use device::{DeviceFigures, DeviceSettings, MOST_DRIFT, Sound, format, sample_format};
 pub use lan::{bind, everybody, networks};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +67,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         sound,
         latency: settings.latency,
         ppm: 0.0,
-        follow: MOST_DRIFT,
+        follow: settings.follow,
         record: None,
         record_as: None,
         trace: false,

@@ -11,8 +11,8 @@ use kit::raw::{
     pause, registered, unit,
 };
 use kit::user::{User, runtime};
-use kit::{Server, command, file, folder};
-use std::io::{Read, Write};
+use kit::{Server, command, fails, file, folder};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -569,6 +569,7 @@ const SEEN: [(&str, &str, &[&str]); 26] = [
         &["syfala.latency-ms", "syfala.announce-ms"],
     ),
     ("settings.rs", "f_71_syfala_networks_are_those_that_are_served", &["syfala.networks"]),
+    ("settings.rs", "f_55_f_71_syfala_follow_is_how_far_off_a_clock_may_be", &["syfala.follow-ppm"]),
 ];
 const PORTS: &[&str] =
     &["tls-cert", "tls-key", "opcode.port", "msgpack.port", "dissonance.port", "dissonance.quic-port"];
@@ -685,4 +686,54 @@ fn f_71_syfala_latency_is_what_is_in_store_and_announce_tells_everybody() {
         from.push(sender.port());
     }
     assert_eq!(from, [server.address("syfala udp").port(); 3]);
+}
+
+/// F-55: a client whose clock is three hundredths fast is too fast, unless that may be followed.
+#[test]
+fn f_55_f_71_syfala_follow_is_how_far_off_a_clock_may_be() {
+    let settings = "only = [\"syfala\"]\n[syfala]\nrate = 8000\nchannels = 1\nsample-type = \"i16\"\n";
+    // What is no range is refused, with the range.
+    for wrong in ["-1", "100001", "nan"] {
+        let path = file("settings-follow-wrong.toml", &format!("{settings}follow-ppm = {wrong}\n"));
+        let (code, errors) = fails(&["--config", path.to_str().unwrap()]);
+        assert_eq!(code, Some(2), "{errors}");
+        assert!(errors.contains("0 to 100000 millionths expected"), "{errors}");
+    }
+    let start = |name: &str, follow: &str| {
+        let path = file(&format!("settings-follow-{name}.toml"), &format!("{settings}{follow}"));
+        let log = file(&format!("settings-follow-{name}.log"), "");
+        let arguments = ["--config", path.to_str().unwrap(), "--syfala-port", "0", "--http", "off"];
+        let mut command = command(&arguments);
+        command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let lines = lines.by_ref().take_while(|line| line != "ready").collect();
+        let server = Server { child, lines };
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(server.address("syfala udp")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut answer = [0; 5000];
+        socket.send(&[0]).unwrap();
+        socket.recv(&mut answer).unwrap();
+        socket.send(&[1]).unwrap();
+        socket.send(&[4]).unwrap();
+        while socket.recv(&mut answer).map(|_| answer[0]).unwrap() != 3 {}
+        (server, socket, log)
+    };
+    let servers = [start("default", ""), start("wide", "follow-ppm = 50000\n")];
+    let told = |log: &Path| std::fs::read_to_string(log).unwrap().contains("too fast to be followed");
+    let (begin, mut sent) = (Instant::now(), 0_u64);
+    while !told(&servers[0].2) {
+        assert!(begin.elapsed() < Duration::from_secs(30), "nothing was said of a clock that is too fast");
+        // Messages of a millisecond.
+        let due = (begin.elapsed().as_secs_f64() * 1030.0) as u64;
+        for n in core::mem::replace(&mut sent, due)..due {
+            let head = [&[6, 0, 0, 0, 0][..], &(n * 16).to_le_bytes(), &16_u32.to_le_bytes()].concat();
+            for (_, socket, _) in &servers {
+                socket.send(&[&head[..], &[1; 16]].concat()).unwrap();
+            }
+        }
+        pause(1);
+    }
+    assert!(!told(&servers[1].2));
 }

@@ -2,6 +2,7 @@
 
 use super::set;
 use crate::Error;
+use crate::syfala::{FOLLOW, MOST_DRIFT};
 use core::net::IpAddr;
 use core::time::Duration;
 use serde::Deserialize;
@@ -29,6 +30,9 @@ pub struct Syfala {
     pub sound: SyfalaSound,
     /// How much of a client's audio is in store before it is used.
     pub latency: Duration,
+    /// Up to how many millionths a client's clock may be off the device's and is followed, by resampling: 0 to 100 000, 1000 by
+    /// default; 0 follows nobody. What is beyond is left out or waited for.
+    pub follow: f64,
     /// Clients at a time.
     pub clients: usize,
     /// Who is served; nobody in particular for the networks that the machine is on.
@@ -73,6 +77,7 @@ impl Default for Syfala {
             sample_type: SampleType::Ieef32,
             sound: SyfalaSound::Mix,
             latency: Duration::from_millis(20),
+            follow: MOST_DRIFT,
             clients: 16,
             networks: Vec::new(),
             pin: None,
@@ -96,6 +101,9 @@ impl Syfala {
         if self.latency > Duration::from_secs(2) {
             return wrong("latency-ms: at most 2000 expected".into());
         }
+        if !FOLLOW.contains(&self.follow) {
+            return wrong(format!("follow-ppm {}: 0 to 100000 millionths expected", self.follow));
+        }
         if self.announce.is_some_and(|period| period < Duration::from_millis(50)) {
             return wrong("announce-ms: at least 50 expected".into());
         }
@@ -116,6 +124,7 @@ pub(super) struct SyfalaFile {
     sample_type: Option<TypeName>,
     sound: Option<SyfalaSound>,
     latency_ms: Option<u64>,
+    follow_ppm: Option<f64>,
     clients: Option<usize>,
     networks: Option<Vec<NetworkText>>,
     pin: Option<IpAddr>,
@@ -175,6 +184,7 @@ impl SyfalaFile {
         set(&mut syfala.sample_type, self.sample_type.map(|TypeName(sample_type)| sample_type));
         set(&mut syfala.sound, self.sound);
         set(&mut syfala.latency, millis(self.latency_ms));
+        set(&mut syfala.follow, self.follow_ppm);
         set(&mut syfala.clients, self.clients);
         let networks = self.networks.map(|all| all.into_iter().map(|NetworkText(network)| network).collect());
         set(&mut syfala.networks, networks);

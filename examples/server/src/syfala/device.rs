@@ -18,6 +18,8 @@ use voxwire_syfala::{Audio, Format, SampleType, Server, ServerCommand};
 const MOST_STORE: u64 = 32 << 20;
 /// No two quartz clocks are further apart, in millionths; and no ear hears that.
 pub const MOST_DRIFT: f64 = 1000.0;
+/// What may be followed, in millionths.
+pub(crate) const FOLLOW: core::ops::RangeInclusive<f64> = 0.0..=100_000.0;
 
 /// What a device is made of. All its streams have one sample rate: that of its clock.
 #[derive(Debug, Clone)]
@@ -183,7 +185,7 @@ impl Device {
         if !(-100_000.0..=100_000.0).contains(&settings.ppm) {
             return Err(format!("a clock {} millionths off: at most 100000 expected", settings.ppm));
         }
-        if !(0.0..=100_000.0).contains(&settings.follow) {
+        if !FOLLOW.contains(&settings.follow) {
             return Err(format!(
                 "clocks {} millionths off to be followed: 0 to 100000 expected",
                 settings.follow
