@@ -78,19 +78,59 @@ impl WavRecorder {
     /// # Errors
     /// The file cannot be written, or is full: a WAV file holds 4 GiB.
     pub fn write(&mut self, samples: &[f64]) -> Result<(), Error> {
+        self.put(self.len, samples)
+    }
+
+    /// Puts samples in the place of all that are there from number `from` on, of all channels: a recording may have had to guess these.
+    /// Behind the end it is the same as [`write`](Self::write).
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write); and a pipe takes nothing back: see [`is_pipe`](Self::is_pipe).
+    pub fn replace(&mut self, from: u64, samples: &[f64]) -> Result<(), Error> {
+        let at = from.saturating_mul(self.format.size() as u64);
+        let at = u32::try_from(at).unwrap_or(u32::MAX).min(self.len);
+        if self.is_pipe && at < self.len {
+            let reason = "a pipe takes nothing back".into();
+            return Err(Error::File { path: self.path.clone(), reason });
+        }
+        self.put(at, samples)
+    }
+
+    /// Whether what is written stays as it is.
+    pub const fn is_pipe(&self) -> bool {
+        self.is_pipe
+    }
+
+    /// Writes samples from byte `at` of them on; the file ends there.
+    fn put(&mut self, at: u32, samples: &[f64]) -> Result<(), Error> {
         self.bytes.clear();
         encode(samples, self.format, SampleOrder::Little, &mut self.bytes);
         let more = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
-        let len = if self.is_pipe { Some(self.len.wrapping_add(more)) } else { self.len.checked_add(more) };
+        let len = if self.is_pipe { Some(at.wrapping_add(more)) } else { at.checked_add(more) };
         let Some(len) = len.filter(|len| *len <= MAX_BYTES || self.is_pipe) else {
             let reason = "a WAV file holds 4 GiB, and this one is full".into();
             return Err(Error::File { path: self.path.clone(), reason });
         };
-        let written = self.file.write_all(&self.bytes).and_then(|()| {
-            self.len = len;
-            if self.is_pipe { Ok(()) } else { self.write_header() }
-        });
-        written.map_err(|error| self.about(&error))
+        self.put_bytes(at, len).map_err(|error| self.about(&error))
+    }
+
+    fn put_bytes(&mut self, at: u32, len: u32) -> io::Result<()> {
+        let before = self.len;
+        if at < before {
+            self.file.seek(SeekFrom::Start(self.header.len() as u64 + u64::from(at)))?;
+        }
+        self.file.write_all(&self.bytes)?;
+        self.len = len;
+        if self.is_pipe {
+            return Ok(());
+        }
+        self.write_header()?;
+        // What the header no longer counts goes last.
+        if len < before {
+            self.file.set_len(self.header.len() as u64 + u64::from(len))?;
+            self.file.seek(SeekFrom::End(0))?;
+        }
+        Ok(())
     }
 
     /// Completes the file: fills the last frame up, and pads an odd number of bytes.

@@ -12,6 +12,8 @@ use voxwire_msgpack::SAMPLE_RATE;
 const SETTLED: Duration = Duration::from_secs(6);
 /// What is older than this is written: nothing can be added to it any more. What is settled may have been said 5 s earlier, and more.
 const WRITTEN: Duration = Duration::from_secs(12);
+/// So often the file is brought up to date.
+const UP_TO_DATE: Duration = Duration::from_millis(500);
 /// How late somebody's last words may come before they are put to the present rather than behind what came before.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// So much has to follow to tell somebody who was held up from somebody who paused.
@@ -74,22 +76,35 @@ impl Mixer {
     }
 }
 
-/// A recording of all, in samples since the call began.
+/// A recording of all, in samples since the call began. The file has what is settled, and behind it what the rest would come to if
+/// nobody said any more: it is as good as the call whenever the program ends.
 #[derive(Debug)]
 struct Timeline {
+    mix: Mix,
+    file: WavRecorder,
+    /// Samples in the file that stay as they are.
+    written: u64,
+    /// When the file is brought up to date next.
+    due: Duration,
+    /// Something has been said since it was.
+    changed: bool,
+}
+
+/// Where everything is put that has been said.
+#[derive(Debug, Clone, Default)]
+struct Mix {
     /// The sum of all, from frame `start` on.
-    mix: VecDeque<f64>,
+    sum: VecDeque<f64>,
     start: u64,
     /// Somebody has spoken.
     begun: bool,
     speakers: BTreeMap<Vec<u8>, Track>,
-    file: WavRecorder,
     /// What is put somewhere just now.
     piece: Vec<f32>,
 }
 
 /// What one speaker has said lately.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Track {
     /// What is not put anywhere yet: samples, and of each message when it came in and how many are its.
     samples: VecDeque<f32>,
@@ -101,15 +116,62 @@ struct Track {
 impl Timeline {
     fn new(path: &Path) -> Result<Self, Error> {
         Ok(Self {
-            mix: VecDeque::new(),
-            start: 0,
-            begun: false,
-            speakers: BTreeMap::new(),
+            mix: Mix::default(),
             file: WavRecorder::create(path, SAMPLE_RATE, 1, SampleFormat::I16)?,
-            piece: Vec::new(),
+            written: 0,
+            due: Duration::ZERO,
+            changed: false,
         })
     }
 
+    fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
+        self.changed = true;
+        self.mix.hear(now, speaker, samples);
+    }
+
+    /// Puts what is settled at `now` to its place, and brings the file up to date.
+    fn advance(&mut self, now: Duration) -> Result<(), Error> {
+        self.mix.settle(frames(now.saturating_sub(SETTLED)));
+        if now < self.due {
+            return Ok(());
+        }
+        self.due = now + UP_TO_DATE;
+        let until = frames(now.saturating_sub(WRITTEN));
+        let pending = self.mix.speakers.values().any(|track| !track.messages.is_empty());
+        if !self.file.is_pipe() && (core::mem::take(&mut self.changed) || pending) {
+            let mut guess = self.mix.clone();
+            guess.settle(u64::MAX);
+            self.file.replace(self.written, &clamped(guess.sum))?;
+        }
+        let settled = self.mix.take(until);
+        if self.file.is_pipe() {
+            self.file.write(&clamped(settled.iter().copied()))?;
+        }
+        self.written += settled.len() as u64;
+        if self.mix.sum.is_empty() {
+            // Silence to the present is silence in the file, but not before anybody has spoken.
+            let silence = until.saturating_sub(self.mix.start);
+            self.mix.start += silence;
+            if self.mix.begun && !pending && silence > 0 {
+                self.file.write(&vec![0.0; silence as usize])?;
+                self.written += silence;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        self.mix.settle(u64::MAX);
+        self.file.replace(self.written, &clamped(self.mix.sum))?;
+        Ok(self.file.finish()?)
+    }
+}
+
+fn clamped(samples: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    samples.into_iter().map(|sample| sample.clamp(-1.0, 1.0)).collect()
+}
+
+impl Mix {
     fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
         if !self.speakers.contains_key(speaker) {
             if self.speakers.len() >= SPEAKERS {
@@ -128,12 +190,6 @@ impl Timeline {
         }
         track.messages.push_back((now, samples.len()));
         track.samples.extend(samples);
-    }
-
-    /// Puts what is settled at `now` to its place, and writes what nothing can be added to any more.
-    fn advance(&mut self, now: Duration) -> Result<(), Error> {
-        self.settle(frames(now.saturating_sub(SETTLED)));
-        self.write(frames(now.saturating_sub(WRITTEN)))
     }
 
     /// Puts what came in until then to its place.
@@ -188,39 +244,20 @@ impl Timeline {
             self.start = self.start.max(at.saturating_sub(frames(LEAD)));
         }
         let index = (at - self.start) as usize;
-        if index + self.piece.len() > self.mix.len() {
-            self.mix.resize(index + self.piece.len(), 0.0);
+        if index + self.piece.len() > self.sum.len() {
+            self.sum.resize(index + self.piece.len(), 0.0);
         }
-        for (sum, sample) in self.mix.range_mut(index..).zip(&self.piece) {
+        for (sum, sample) in self.sum.range_mut(index..).zip(&self.piece) {
             *sum += f64::from(*sample);
         }
         track.at = Some(at + self.piece.len() as u64);
     }
 
-    /// Writes everything up to frame `until`.
-    fn write(&mut self, until: u64) -> Result<(), Error> {
-        let count = (until.saturating_sub(self.start) as usize).min(self.mix.len());
-        let samples: Vec<f64> = self.mix.drain(..count).map(|sample| sample.clamp(-1.0, 1.0)).collect();
+    /// Takes everything up to frame `until`.
+    fn take(&mut self, until: u64) -> Vec<f64> {
+        let count = (until.saturating_sub(self.start) as usize).min(self.sum.len());
         self.start += count as u64;
-        if !samples.is_empty() {
-            self.file.write(&samples)?;
-        }
-        if self.mix.is_empty() {
-            // Silence to the present is silence in the file, but not before anybody has spoken.
-            let silence = until.saturating_sub(self.start) as usize;
-            self.start += silence as u64;
-            if self.begun {
-                self.file.write(&vec![0.0; silence])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), Error> {
-        self.settle(u64::MAX);
-        let end = self.start + self.mix.len() as u64;
-        self.write(end)?;
-        Ok(self.file.finish()?)
+        self.sum.drain(..count).collect()
     }
 }
 
@@ -294,7 +331,8 @@ mod tests {
         }
         let held = |mixer: &Mixer| {
             let timeline = mixer.timeline.as_ref().unwrap();
-            timeline.mix.len() + timeline.speakers.values().map(|track| track.samples.len()).sum::<usize>()
+            timeline.mix.sum.len()
+                + timeline.mix.speakers.values().map(|track| track.samples.len()).sum::<usize>()
         };
         assert!(held(&mixer) <= 12 * 44_100, "{}", held(&mixer));
         // The others are heard all the same, and she again once her time has come.
@@ -306,7 +344,7 @@ mod tests {
             }
             mixer.advance(ms(1000 + n * 10)).unwrap();
         }
-        assert_eq!(mixer.timeline.as_ref().unwrap().speakers.len(), SPEAKERS);
+        assert_eq!(mixer.timeline.as_ref().unwrap().mix.speakers.len(), SPEAKERS);
         mixer.advance(Duration::from_secs(60)).unwrap();
         mixer.hear(Duration::from_secs(60), b"eve", &[1000; 441]);
         mixer.finish().unwrap();
@@ -405,5 +443,41 @@ mod tests {
             let expected = 15.0 * (1.0 - parts as f64 / 10_000.0);
             assert!((recorded.seconds() - expected).abs() < 0.2, "{parts}: {}", recorded.seconds());
         }
+    }
+
+    /// F-81: whenever the program ends, the file is whole and has all but the last second of the call.
+    #[test]
+    fn f_81_the_file_is_at_most_a_second_behind_the_call() {
+        let path = std::env::temp_dir().join(format!("voxwire-mixer-killed-{}.wav", std::process::id()));
+        let said = speech(SAMPLE_RATE, 20);
+        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        for (n, message) in (1_u64..).zip(said.samples.chunks(882)) {
+            // For a second and a half nothing comes, then all at once; and bob joins in.
+            let spoken = n * 20;
+            let now = Duration::from_millis(if (6000..7500).contains(&spoken) { 7500 } else { spoken });
+            let message: Vec<i16> = message.iter().map(|sample| (sample * 32_768.0) as i16).collect();
+            mixer.hear(now, b"anna", &message);
+            if spoken > 10_000 {
+                mixer.hear(now, b"bob", &message);
+            }
+            if n % 5 == 0 {
+                mixer.advance(now).unwrap();
+            }
+            if n % 50 == 0 && !(6000..7500).contains(&spoken) {
+                // What is there if it ended now.
+                let heard = load(&path).unwrap().clip;
+                let behind = spoken as f64 / 1000.0 - heard.seconds();
+                assert!(behind <= 1.0, "{spoken} ms: {behind} s are missing");
+                let expected = |at: usize| match said.samples[at] {
+                    sample if at < 10 * 44_100 => sample,
+                    sample => (2.0 * sample).clamp(-1.0, 32_767.0 / 32_768.0),
+                };
+                let wrong =
+                    (0..heard.samples.len()).find(|at| (heard.samples[*at] - expected(*at)).abs() > 1e-4);
+                assert_eq!(wrong, None, "{spoken} ms");
+            }
+        }
+        drop(mixer);
+        std::fs::remove_file(&path).unwrap();
     }
 }
