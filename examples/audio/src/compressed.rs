@@ -62,15 +62,8 @@ fn read_part(format: &mut dyn FormatReader, collector: &mut Collector) -> Result
         }
     };
     // A stream of another shape is converted to the first one's.
-    let mut own = Collector::default();
-    let other = collector.is_of_other_shape(rate, channels);
-    let part = if other { &mut own } else { &mut *collector };
-    part.shape(rate, channels)?;
-    let follows = read_packets(format, id, &mut decoder, part)?;
-    if other {
-        collector.append(own)?;
-    }
-    Ok(follows)
+    collector.shape(rate, channels)?;
+    read_packets(format, id, &mut decoder, collector)
 }
 
 fn read_packets(
@@ -88,10 +81,11 @@ fn read_packets(
                     damaged += 1;
                     part.silence(packet.dur.get())?;
                 }
+                part.flush()?;
             }
             Ok(None) => break false,
             Err(Error::ResetRequired) => break true,
-            Err(error) if part.is_empty() => return Err(describe(&error)),
+            Err(error) if part.is_part_empty() => return Err(describe(&error)),
             Err(Error::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => {
                 part.remark("the file is cut: its end is missing");
                 break false;

@@ -1,9 +1,11 @@
 //! Sound files: what kind one is, and what is in it.
 
-use crate::{Clip, Error, OPUS_RATE, compressed, wav};
+use crate::sound_file::Feed;
+use crate::{Clip, Error, OPUS_RATE, StreamResampler, compressed, wav};
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Eight seconds of synthetic speech, 16 kHz mono, as a FLAC file.
 pub const SPEECH: &[u8] = include_bytes!("../assets/speech.flac");
@@ -48,23 +50,26 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
 /// Says what is wrong with the source, or what it is and how to convert it: another kind of file, a rate other than 1000 to
 /// 768 000 Hz, more than 64 channels, more than [`MAX_SAMPLES`].
 pub fn read(source: impl Read + Send + Sync) -> Result<Loaded, String> {
+    let mut collector = Collector::default();
+    read_all(source, &mut collector)?;
+    collector.finish()
+}
+
+/// Reads a file of any kind from its first byte on.
+pub(crate) fn read_all(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
     let mut source = BufReader::new(source);
     let magic = magic(&mut source).map_err(|error| error.to_string())?;
-    let mut collector = Collector::default();
     let rest = Cursor::new(magic.clone()).chain(source);
     match &*magic {
         [b'R', b'I', b'F', b'F' | b'X', _, _, _, _, b'W', b'A', b'V', b'E', ..]
-        | [b'R', b'F', b'6', b'4', ..] => {
-            wav::read(rest, &mut collector)?;
-        }
-        [b'f', b'L', b'a', b'C', ..] => compressed::read_flac(rest, &mut collector)?,
+        | [b'R', b'F', b'6', b'4', ..] => wav::read(rest, collector),
+        [b'f', b'L', b'a', b'C', ..] => compressed::read_flac(rest, collector),
         [b'O', b'g', b'g', b'S', ..] => {
             in_ogg(&magic)?;
-            compressed::read_ogg(rest, &mut collector)?;
+            compressed::read_ogg(rest, collector)
         }
-        other => return Err(foreign(other)),
+        other => Err(foreign(other)),
     }
-    collector.finish()
 }
 
 /// The first bytes behind ID3v2 tags, if there are any.
@@ -130,16 +135,38 @@ fn too_long(clip: &Clip) -> String {
     format!("longer than the {minutes} minutes that can be read at this rate")
 }
 
-/// Takes what a reader finds, and refuses what nobody can play.
+/// Takes what a reader finds, and refuses what nobody can play. It is kept as a clip, or handed on as it comes.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     clip: Option<Clip>,
+    feed: Option<Arc<Feed>>,
+    /// What comes now has another shape than what came first.
+    other: Option<Other>,
+    /// Samples of what comes now, and of all before it.
+    part: u64,
+    before: u64,
     remarks: Vec<String>,
-    not_finite: usize,
-    cut: usize,
+    not_finite: u64,
+    cut: u64,
 }
 
+/// Converts to the shape of what came first.
+#[derive(Debug)]
+struct Other {
+    channels: u16,
+    waiting: Vec<f64>,
+    resampler: StreamResampler,
+}
+
+/// Samples that are handed on or converted at a time.
+const BATCH: usize = 1 << 12;
+
 impl Collector {
+    /// One that keeps nothing.
+    pub(crate) fn feeding(feed: Arc<Feed>) -> Self {
+        Self { feed: Some(feed), ..Self::default() }
+    }
+
     /// What follows has this many frames per second, and channels. The first says what the clip has.
     pub(crate) fn shape(&mut self, rate: u32, channels: u16) -> Result<(), String> {
         if !RATES.contains(&rate) {
@@ -148,19 +175,28 @@ impl Collector {
         if !CHANNELS.contains(&channels) {
             return Err(format!("{channels} channels: {} to {} expected", CHANNELS.start(), CHANNELS.end()));
         }
-        self.clip.get_or_insert_with(|| Clip::empty(rate, channels));
+        self.end_part()?;
+        match &mut self.clip {
+            None => {
+                self.clip = Some(Clip::empty(rate, channels));
+                if let Some(feed) = &self.feed {
+                    feed.shape(rate, channels);
+                }
+            }
+            Some(clip) if (clip.rate, clip.channels) == (rate, channels) => {}
+            Some(clip) => {
+                let resampler = StreamResampler::new(rate, clip.rate, clip.channels);
+                let resampler = resampler.map_err(|error| error.to_string())?;
+                self.other = Some(Other { channels, waiting: Vec::new(), resampler });
+            }
+        }
         Ok(())
     }
 
     /// Appends samples.
     pub(crate) fn push(&mut self, samples: impl IntoIterator<Item = f64>) -> Result<(), String> {
-        let clip = self.clip.as_mut().ok_or("samples before their format")?;
-        let most = most_samples(clip.rate);
         for sample in samples {
-            if clip.samples.len() >= most {
-                return Err(too_long(clip));
-            }
-            clip.samples.push(if sample.abs() <= LOUDEST {
+            let sample = if sample.abs() <= LOUDEST {
                 sample
             } else if sample.is_finite() {
                 self.cut += 1;
@@ -168,9 +204,66 @@ impl Collector {
             } else {
                 self.not_finite += 1;
                 0.0
-            });
+            };
+            self.part += 1;
+            let Some(other) = &mut self.other else {
+                self.keep(sample)?;
+                continue;
+            };
+            other.waiting.push(sample);
+            if other.waiting.len() >= BATCH * usize::from(other.channels) {
+                self.convert(false)?;
+            }
         }
         Ok(())
+    }
+
+    fn keep(&mut self, sample: f64) -> Result<(), String> {
+        let clip = self.clip.as_mut().ok_or("samples before their format")?;
+        clip.samples.push(sample);
+        match &self.feed {
+            None if clip.samples.len() > most_samples(clip.rate) => Err(too_long(clip)),
+            Some(feed) if clip.samples.len() >= BATCH => feed.push(&mut clip.samples),
+            _ => Ok(()),
+        }
+    }
+
+    /// Converts what waits for that; the last of it, if no more comes.
+    fn convert(&mut self, last: bool) -> Result<(), String> {
+        let (Some(clip), Some(other)) = (&self.clip, &mut self.other) else { return Ok(()) };
+        let samples = core::mem::take(&mut other.waiting);
+        let mixed = Clip { rate: 1, channels: other.channels, samples }.mix(clip.channels).samples;
+        let mut converted = Vec::new();
+        other.resampler.push(&mixed, &mut converted).map_err(|error| error.to_string())?;
+        if last {
+            other.resampler.finish(&mut converted).map_err(|error| error.to_string())?;
+        }
+        converted.into_iter().try_for_each(|sample| self.keep(sample))
+    }
+
+    /// What comes now is over.
+    fn end_part(&mut self) -> Result<(), String> {
+        self.convert(true)?;
+        self.other = None;
+        self.before += core::mem::take(&mut self.part);
+        if let Some(clip) = self.clip.as_mut().filter(|_| self.feed.is_none()) {
+            // A frame that is not whole is none.
+            clip.samples.truncate(clip.samples.len() - clip.samples.len() % usize::from(clip.channels));
+        }
+        self.flush()
+    }
+
+    /// Hands on what has come so far.
+    pub(crate) fn flush(&mut self) -> Result<(), String> {
+        match (&self.feed, &mut self.clip) {
+            (Some(feed), Some(clip)) if !clip.samples.is_empty() => feed.push(&mut clip.samples),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is wrong with it has been said.
+    pub(crate) fn forget_remarks(&mut self) {
+        self.remarks.clear();
     }
 
     /// What is wrong with the file.
@@ -178,53 +271,44 @@ impl Collector {
         self.remarks.push(remark.into());
     }
 
-    /// Whether what came so far has another rate or other channels.
-    pub(crate) fn is_of_other_shape(&self, rate: u32, channels: u16) -> bool {
-        self.clip.as_ref().is_some_and(|clip| (clip.rate, clip.channels) != (rate, channels))
-    }
-
-    /// Appends what another one has, converted to the shape of this one.
-    pub(crate) fn append(&mut self, other: Self) -> Result<(), String> {
-        let (Some(clip), Some(next)) = (&self.clip, &other.clip) else { return Ok(()) };
-        // It is known how long that is before it is made.
-        let frames = next.frames() as u64 * u64::from(clip.rate) / u64::from(next.rate);
-        let samples = usize::try_from(frames * u64::from(clip.channels)).unwrap_or(usize::MAX);
-        if samples > most_samples(clip.rate).saturating_sub(clip.samples.len()) {
-            return Err(too_long(clip));
-        }
-        let next = crate::resample(&next.mix(clip.channels), clip.rate).map_err(|error| error.to_string())?;
-        self.remarks.extend(other.remarks);
-        self.not_finite += other.not_finite;
-        self.cut += other.cut;
-        self.push(next.samples)
-    }
-
     /// Appends frames of silence.
     pub(crate) fn silence(&mut self, frames: u64) -> Result<(), String> {
-        let channels = self.clip.as_ref().map_or(1, |clip| clip.channels);
+        let channels = self.other.as_ref().map(|other| other.channels);
+        let channels = channels.or_else(|| self.clip.as_ref().map(|clip| clip.channels)).unwrap_or(1);
         let samples = usize::try_from(frames).unwrap_or(usize::MAX).saturating_mul(channels.into());
         self.push(core::iter::repeat_n(0.0, samples))
     }
 
-    /// Whether anything has come.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.clip.as_ref().is_none_or(|clip| clip.samples.is_empty())
+    /// Whether nothing has come of what comes now.
+    pub(crate) const fn is_part_empty(&self) -> bool {
+        self.part == 0
     }
 
-    fn finish(mut self) -> Result<Loaded, String> {
-        let mut clip = self.clip.take().ok_or("no sound in it")?;
-        // A frame that is not whole is none.
-        clip.samples.truncate(clip.samples.len() - clip.samples.len() % usize::from(clip.channels));
-        if clip.samples.is_empty() {
-            return Err("no sound in it".into());
+    /// Whether nothing has come at all.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.part + self.before == 0
+    }
+
+    /// The file is over, or cannot be read on. Says how it went, and what is wrong with it.
+    pub(crate) fn end(&mut self, result: Result<(), String>) -> (Result<(), String>, Vec<String>) {
+        let mut result = result.and_then(|()| self.end_part());
+        if result.is_ok() && self.is_empty() {
+            result = Err("no sound in it".into());
         }
         if self.not_finite > 0 {
-            let (bad, all) = (self.not_finite, clip.samples.len());
+            let (bad, all) = (self.not_finite, self.part + self.before);
             self.remarks.push(format!("{bad} of {all} samples are no numbers and were silenced"));
         }
         if self.cut > 0 {
             self.remarks.push(format!("{} samples are over 1000 times full scale and were cut", self.cut));
         }
-        Ok(Loaded { clip, remarks: self.remarks })
+        (result, core::mem::take(&mut self.remarks))
+    }
+
+    fn finish(mut self) -> Result<Loaded, String> {
+        let (result, remarks) = self.end(Ok(()));
+        result?;
+        let clip = self.clip.filter(|clip| !clip.samples.is_empty()).ok_or("no sound in it")?;
+        Ok(Loaded { clip, remarks })
     }
 }

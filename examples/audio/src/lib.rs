@@ -20,6 +20,7 @@ mod pcm_voice;
 mod picture;
 mod record;
 mod resample;
+mod sound_file;
 mod speaker;
 mod stretch;
 mod wav;
@@ -42,7 +43,8 @@ pub use {
     pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
     record::{WavRecorder, save_wav},
-    resample::resample,
+    resample::{StreamResampler, resample},
+    sound_file::{READ_AHEAD, SoundFile, SoundStream},
     speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},
     stretch::{lengthen, shorten},
 };

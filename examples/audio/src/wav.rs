@@ -186,27 +186,38 @@ impl<R: Read + Send + Sync> Reader<R> {
         collector.shape(format.rate, format.channels)?;
         let order = self.order;
         let mut left = size.unwrap_or(u64::MAX);
-        let mut bytes = Vec::new();
-        // Whole samples at a time.
-        let most = (CHUNK - CHUNK % format.size) as u64;
+        let mut buffer = vec![0; CHUNK];
+        // Of a sample that has not come whole.
+        let mut rest = 0;
         loop {
-            bytes.clear();
-            let read = self.source.by_ref().take(left.min(most)).read_to_end(&mut bytes);
-            let read = read.map_err(|error| error.to_string())?;
+            // As much as there is: who writes to a pipe may take its time.
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK - rest);
+            let read = match self.source.read(&mut buffer[rest..rest + most]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.map_err(|error| error.to_string())?,
+            };
             if read == 0 {
                 break;
             }
             left = left.saturating_sub(read as u64);
+            let came = rest + read;
+            let whole = came - came % format.size;
+            let bytes = &buffer[..whole];
             match (format.tag, format.size) {
                 (A_LAW, _) => collector.push(bytes.iter().map(|byte| a_law(*byte)))?,
                 (MU_LAW, _) => collector.push(bytes.iter().map(|byte| mu_law(*byte)))?,
-                (FLOAT, 4) => collector.push(decode(&bytes, SampleFormat::F32, order))?,
-                (FLOAT, _) => collector.push(decode(&bytes, SampleFormat::F64, order))?,
-                (_, 1) => collector.push(decode(&bytes, SampleFormat::U8, order))?,
-                (_, 2) => collector.push(decode(&bytes, SampleFormat::I16, order))?,
-                (_, 3) => collector.push(decode(&bytes, SampleFormat::I24, order))?,
-                _ => collector.push(decode(&bytes, SampleFormat::I32, order))?,
+                (FLOAT, 4) => collector.push(decode(bytes, SampleFormat::F32, order))?,
+                (FLOAT, _) => collector.push(decode(bytes, SampleFormat::F64, order))?,
+                (_, 1) => collector.push(decode(bytes, SampleFormat::U8, order))?,
+                (_, 2) => collector.push(decode(bytes, SampleFormat::I16, order))?,
+                (_, 3) => collector.push(decode(bytes, SampleFormat::I24, order))?,
+                _ => collector.push(decode(bytes, SampleFormat::I32, order))?,
             }
+            if read < most {
+                collector.flush()?;
+            }
+            buffer.copy_within(whole..came, 0);
+            rest = came - whole;
         }
         if size.is_some() && left > 0 {
             collector.remark(format!("the file is cut: {left} bytes of its samples are missing"));

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use core::time::Duration;
 pub(crate) use phone::{Options, Phone, Summary};
 use std::path::PathBuf;
-use voxwire_msgpack::{ClientCommand, Dialect};
+use voxwire_msgpack::{ClientCommand, Dialect, MAX_VOICE_SAMPLES, SAMPLE_RATE};
 
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -116,7 +116,13 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         return Err(Error::Usage("how long should it be? --for SECONDS".into()));
     }
     // A bad file is reported before anybody is disturbed.
-    let source = Source::open(flags.play.as_ref(), flags.device, report)?;
+    let mut source = Source::open(flags.play.as_ref(), flags.device, report)?;
+    if let Some(Source::File(file)) = source.as_ref().filter(|_| recording) {
+        // All of it is sent at once: so much that it is known whether it is too long.
+        let wanted = flags.length.map_or(f64::MAX, |length| length.as_secs_f64() * f64::from(SAMPLE_RATE));
+        let most = (wanted as usize).min(MAX_VOICE_SAMPLES + 1);
+        source = Some(Source::Clip(file.whole(SAMPLE_RATE, most)?));
+    }
     if let Some(path) = &flags.record {
         check_writable(path)?;
     }

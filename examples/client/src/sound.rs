@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use voxwire_audio::{
-    Clip, Loaded, SampleFormat, SampleOrder, WavRecorder, decode, encode, load, read, resample,
+    Clip, SampleFormat, SampleOrder, SoundFile, SoundStream, WavRecorder, decode, encode, resample,
 };
 
 /// `--play`: a file, standard input, or a test tone.
@@ -37,16 +37,45 @@ impl FromStr for Play {
     }
 }
 
-/// Reads a file to play, and says what is wrong with it.
-pub(crate) fn clip(path: &Path, report: &Report) -> Result<Clip, Error> {
-    Ok(report_remarks(&path.display().to_string(), load(path)?, report))
+/// Opens a file to play, and says what is wrong with it as far as that is known.
+pub(crate) fn open(path: &Path, report: &Report) -> Result<Arc<File>, Error> {
+    Ok(File::checked(SoundFile::open(path)?, report))
 }
 
-fn report_remarks(name: &str, loaded: Loaded, report: &Report) -> Clip {
-    for remark in loaded.remarks {
-        report.event("file", json!({ "file": name, "remark": remark }), &format!("{name}: {remark}"));
+/// A file that is read as it is played.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) sound: SoundFile,
+    report: Report,
+}
+
+impl File {
+    fn checked(sound: SoundFile, report: &Report) -> Arc<Self> {
+        let file = Self { sound, report: report.clone() };
+        file.remark(file.sound.remarks());
+        Arc::new(file)
     }
-    loaded.clip
+
+    /// Says what is wrong with it.
+    fn remark(&self, remarks: &[String]) {
+        let name = self.sound.name();
+        for remark in remarks {
+            let fields = json!({ "file": name, "remark": remark });
+            self.report.event("file", fields, &format!("{name}: {remark}"));
+        }
+    }
+
+    /// The first `most` frames of it in memory, as one channel; a pipe is waited for.
+    pub(crate) fn whole(&self, rate: u32, most: usize) -> Result<Clip, Error> {
+        let mut stream = self.sound.play(rate, 1)?;
+        stream.wait();
+        let mut samples = Vec::new();
+        while samples.len() < most && !stream.is_over() {
+            stream.take((most - samples.len()).min(rate as usize), &mut samples);
+        }
+        self.remark(&stream.remarks());
+        Ok(Clip { rate, channels: 1, samples })
+    }
 }
 
 /// `--record-as`: how the samples of a recording are stored.
@@ -90,10 +119,11 @@ pub(crate) struct Shape {
     pub(crate) order: SampleOrder,
 }
 
-/// Something to play, loaded before the call, so that a bad file is known in time.
+/// Something to play, opened before the call, so that a bad file is known in time.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     Clip(Clip),
+    File(Arc<File>),
     Tone(f64),
     Microphone,
 }
@@ -105,11 +135,11 @@ impl Source {
             crate::device::check(play.is_none())?;
         }
         Ok(match play {
-            Some(Play::File(path)) => Some(Self::Clip(clip(path, report)?)),
+            Some(Play::File(path)) => Some(Self::File(open(path, report)?)),
             Some(Play::StandardInput) => {
-                let loaded = read(std::io::stdin());
-                let loaded = loaded.map_err(|reason| Error::Failed(format!("standard input: {reason}")))?;
-                Some(Self::Clip(report_remarks("standard input", loaded, report)))
+                let sound = SoundFile::from_reader("standard input", std::io::stdin());
+                let sound = sound.map_err(|reason| Error::Failed(format!("standard input: {reason}")))?;
+                Some(Self::File(File::checked(sound, report)))
             }
             Some(Play::Tone(hz)) => Some(Self::Tone(*hz)),
             None => device.then_some(Self::Microphone),
@@ -125,6 +155,7 @@ impl Source {
     pub(crate) fn at_rate(&self, rate: u32) -> Result<Ready, Error> {
         Ok(match self {
             Self::Clip(clip) => Ready::Clip(resample(clip, rate)?.into()),
+            Self::File(file) => Ready::File(file.clone()),
             Self::Tone(hz) => Ready::Tone(*hz),
             Self::Microphone => Ready::Microphone,
         })
@@ -135,6 +166,7 @@ impl Source {
 #[derive(Debug)]
 pub(crate) enum Ready {
     Clip(Arc<Clip>),
+    File(Arc<File>),
     Tone(f64),
     Microphone,
 }
@@ -143,6 +175,16 @@ impl Ready {
     pub(crate) fn player(&self, shape: Shape) -> Result<Player, Error> {
         let sound = match self {
             Self::Clip(clip) => Sound::Clip(clip.clone()),
+            Self::File(file) => match file.sound.play(shape.rate, shape.channels) {
+                Ok(stream) => Sound::File(stream.into(), file.clone()),
+                Err(error) => {
+                    // It was there when the program began: others are not to hear of it.
+                    let name = file.sound.name();
+                    let fields = json!({ "file": name, "remark": error.to_string() });
+                    file.report.event("file", fields, &format!("{error}: nothing is played"));
+                    Sound::Clip(Arc::new(Clip::empty(shape.rate, shape.channels)))
+                }
+            },
             Self::Tone(hz) => Sound::Tone(*hz),
             Self::Microphone => Sound::Microphone(Microphone::open(shape.rate, shape.channels)?.into()),
         };
@@ -163,6 +205,7 @@ pub(crate) struct Player {
 #[derive(Debug)]
 enum Sound {
     Clip(Arc<Clip>),
+    File(Box<SoundStream>, Arc<File>),
     /// Without end.
     Tone(f64),
     Microphone(Box<Microphone>),
@@ -188,6 +231,20 @@ impl Player {
                 let mut samples = vec![0.0; frames * usize::from(channels)];
                 microphone.read(&mut samples)?;
                 samples.into_iter().map(f64::from).collect()
+            }
+            Sound::File(stream, file) => {
+                let mut samples = Vec::new();
+                let came = stream.take(frames, &mut samples);
+                if stream.is_over() {
+                    file.remark(&stream.remarks());
+                    if came == 0 {
+                        return Ok(None);
+                    }
+                } else {
+                    // Silence, where a pipe has nothing yet: a call has its own pace.
+                    samples.resize(frames * usize::from(channels.max(1)), 0.0);
+                }
+                samples
             }
             Sound::Clip(clip) => {
                 let own = usize::from(clip.channels.max(1));
@@ -355,6 +412,7 @@ pub(crate) fn peak(samples: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use voxwire_audio::load;
 
     const SHAPE: Shape =
         Shape { rate: 8000, channels: 2, format: SampleFormat::I16, order: SampleOrder::Little };

@@ -7,7 +7,7 @@ mod stream;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::sound::{Play, RecordAs, Source, check_writable, clip, seconds};
+use crate::sound::{Play, RecordAs, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use voxwire_audio::FollowState;
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{
-    DeviceEvent, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind, everybody, format,
+    DeviceEvent, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind, everybody, format, repeated,
 };
 use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, Settings};
 use voxwire_transport::HubSettings;
@@ -273,7 +273,13 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     let format = format(flags.rate, flags.channels, flags.buffer, flags.sample_type);
     let format = format.ok_or_else(|| Error::Usage("--rate and --channels above 0 expected".into()))?;
     let sound = match (&flags.play, flags.echo) {
-        (Some(path), _) => Sound::Clip { clip: clip(path, report)?, repeat: true },
+        (Some(path), _) => {
+            let name = path.display();
+            repeated(path, &mut |remark| {
+                let fields = json!({ "file": path, "remark": remark });
+                report.event("file", fields, &format!("{name}: {remark}"));
+            })?
+        }
         (None, true) => Sound::Echo,
         (None, false) => Sound::Mix,
     };

@@ -1,10 +1,13 @@
 //! What is played and recorded, in all protocols.
 
+#![allow(clippy::disallowed_methods)]
+
 mod kit;
 
 use kit::{Server, temporary};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
 use voxwire_server::Protocol;
 
@@ -99,4 +102,84 @@ fn sound_may_come_out_of_a_pipe() {
         let heard = load(&temporary("from-a-pipe.wav")).unwrap().clip;
         assert!(compare(&load(&temporary("piped.wav")).unwrap().clip, &heard).unwrap().exact, "{play}");
     }
+}
+
+/// F-81: a recorder that is killed in the middle of a call leaves a file that can be read, with all but the last second of it.
+#[test]
+fn f_81_a_recorder_that_is_killed_has_recorded_all_but_the_last_second() {
+    let calls = [
+        (Protocol::Voicelink, "wait --name bob", "waiting", "call bob --name ann", "is up"),
+        (Protocol::Opcode, "wait --name bob", "waiting", "call bob --name ann", "is up"),
+        (Protocol::Msgpack, "call room --user bob", "in the call", "call room --user ann", "in the call"),
+        (Protocol::Syfala, "stream", "both ways", "stream", "both ways"),
+        (Protocol::Dissonance, "join Red --name bob", "joined", "join Red --name ann", "joined"),
+    ];
+    let call = |(protocol, listens, ready, speaks, up): (Protocol, &str, &str, &str, &str)| {
+        let server = Server::start(protocol);
+        if protocol == Protocol::Msgpack {
+            for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
+                assert_eq!(server.client(request).0, Some(0), "{request}");
+            }
+            assert_eq!(server.client("join-group room --user bob").0, Some(0));
+        }
+        let path = temporary(&format!("killed-{protocol:?}.wav"));
+        let mut bob = server.spawn(&format!("{listens} --record {}", path.display()), ready);
+        let ann = server.spawn(&format!("{speaks} --play tone --for 60"), up);
+        let begin = Instant::now();
+        // As soon as the file is no more than a second behind. (On a busy machine more is on its way at times.)
+        let behind = |path| {
+            let recorded = load(path).map_or(0.0, |loaded| loaded.clip.seconds());
+            begin.elapsed().as_secs_f64() - recorded
+        };
+        let mut least = f64::MAX;
+        while begin.elapsed() < Duration::from_secs(3) || least > 1.0 {
+            assert!(begin.elapsed() < Duration::from_secs(10), "{protocol:?}: {least} s behind");
+            std::thread::park_timeout(Duration::from_millis(50));
+            let late = begin.elapsed() >= Duration::from_secs(3);
+            least = if late { least.min(behind(&path)) } else { least };
+        }
+        bob.child.kill().unwrap();
+        bob.child.wait().unwrap();
+        let loaded = load(&path).unwrap();
+        assert_eq!(loaded.remarks, Vec::<String>::new(), "{protocol:?}");
+        assert!(loaded.clip.seconds() > 2.0, "{protocol:?}: {} s", loaded.clip.seconds());
+        let last =
+            Clip { samples: loaded.clip.samples[loaded.clip.samples.len() / 2..].to_vec(), ..loaded.clip };
+        assert!(last.level().0 > 0.2, "{protocol:?}: {:?}", last.level());
+        drop(ann);
+    };
+    std::thread::scope(|scope| {
+        for each in calls {
+            scope.spawn(move || call(each));
+        }
+    });
+}
+
+/// F-50: a file is read as it is played, whatever its length: ten hours of it are no more memory than ten seconds, and no time.
+#[test]
+fn f_50_ten_hours_of_sound_take_no_more_memory_than_ten_seconds() {
+    let server = Server::start(Protocol::Voicelink);
+    let path = temporary("ten-hours.wav");
+    save_wav(&path, &Clip::tone(48_000, 1, 440.0, 10.0), SampleFormat::I16).unwrap();
+    let mut most = Vec::new();
+    for seconds in [10, 36_000_u32] {
+        // The rest is a hole.
+        let mut file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(44 + 96_000 * u64::from(seconds)).unwrap();
+        file.seek(SeekFrom::Start(40)).unwrap();
+        file.write_all(&(96_000 * seconds).to_le_bytes()).unwrap();
+        let bob = server.spawn("wait --name bob --record ten-hours-heard.wav", "waiting");
+        let call = format!("call bob --name ann --rate 8000 --channels 1 --for 2 --play {}", path.display());
+        let ann = server.spawn(&call, "is up");
+        std::thread::park_timeout(Duration::from_secs(1));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", ann.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        most.push(line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap());
+        assert_eq!((ann.end().0, bob.end().0), (Some(0), Some(0)));
+        let heard = load(&temporary("ten-hours-heard.wav")).unwrap().clip;
+        assert!((1.5..2.5).contains(&heard.seconds()) && heard.level().0 > 0.4, "{}", heard.seconds());
+    }
+    std::fs::remove_file(&path).unwrap();
+    // In KiB: a mebibyte of samples, and what differs from one run to the next.
+    assert!(most[1] < most[0] + 8192, "{most:?} KiB");
 }

@@ -16,11 +16,12 @@ use device::Device;
 pub(crate) use device::FOLLOW;
 pub use device::{DeviceFigures, DeviceSettings, MOST_DRIFT, Sound, format, sample_format};
 pub use lan::{bind, everybody, networks};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use voxwire_audio::FollowState;
+use voxwire_audio::{FollowState, SoundFile};
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
 use voxwire_syfala::stream::DriftEstimate;
 use voxwire_syfala::{
@@ -53,12 +54,8 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         SyfalaSound::Mix => Sound::Mix,
         SyfalaSound::Echo => Sound::Echo,
         SyfalaSound::File(path) => {
-            let loaded = voxwire_audio::load(path);
-            let loaded = loaded.map_err(|error| Error::Usage(format!("syfala: {error}")))?;
-            for remark in loaded.remarks {
-                tracing::warn!("{}: {remark}", path.display());
-            }
-            Sound::Clip { clip: loaded.clip, repeat: true }
+            repeated(path, &mut |remark| tracing::warn!("{}: {remark}", path.display()))
+                .map_err(|error| Error::Usage(format!("syfala: {error}")))?
         }
     };
     let device = DeviceSettings {
@@ -85,6 +82,21 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
     let hub = hub_settings(config, Protocol::Syfala);
     let device = SoftDevice::start(listener, device, session, serve, hub, Arc::new(|_| {}))?;
     Ok((device, address))
+}
+
+/// A file, to be heard again and again; what is wrong with it is told. What comes out of a pipe comes once, and is kept in memory.
+///
+/// # Errors
+/// It cannot be read.
+pub fn repeated(path: &Path, remark: &mut dyn FnMut(&str)) -> Result<Sound, voxwire_audio::Error> {
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let loaded = voxwire_audio::load(path)?;
+        loaded.remarks.iter().for_each(|text| remark(text));
+        return Ok(Sound::Clip { clip: loaded.clip, repeat: true });
+    }
+    let file = SoundFile::open(path)?;
+    file.remarks().iter().for_each(|text| remark(text));
+    Ok(Sound::File(file.into()))
 }
 
 /// Who is served.

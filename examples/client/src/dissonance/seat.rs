@@ -4,7 +4,7 @@ use crate::device::{Loudspeaker, Microphone};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, listed, quoted};
-use crate::sound::Source;
+use crate::sound::{Player, Shape, Source};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{
-    Clip, OPUS_RATE, Preprocessor, SampleFormat, Speaker, SpeakerFigures, VoiceEncoder, VoiceSettings,
-    WavRecorder, limit, mix_into, resample, voice_encoder,
+    Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, Speaker, SpeakerFigures, VoiceEncoder,
+    VoiceSettings, WavRecorder, limit, mix_into, voice_encoder,
 };
 use voxwire_core::Session;
 use voxwire_dissonance::{
@@ -143,7 +143,8 @@ struct Speaking {
 }
 
 enum Sound {
-    Clip(Vec<f32>),
+    /// With the next frame: of the last one it is to be known that it is the last. None before the first.
+    Player(Box<Player>, Option<Vec<f64>>),
     /// Without end.
     Tone(f64),
     Microphone(Box<Microphone>),
@@ -571,15 +572,16 @@ impl Seat {
     }
 }
 
+/// How voice is encoded.
+const SHAPE: Shape =
+    Shape { rate: OPUS_RATE, channels: 1, format: SampleFormat::F32, order: SampleOrder::Little };
+
 impl Speaking {
     fn new(source: &Source, options: &Options) -> Result<Self, Error> {
         let sound = match source {
             Source::Tone(hz) => Sound::Tone(*hz),
             Source::Microphone => Sound::Microphone(Microphone::open(OPUS_RATE, 1)?.into()),
-            Source::Clip(clip) => {
-                let clip = resample(&clip.mono(), OPUS_RATE)?;
-                Sound::Clip(clip.samples.iter().map(|sample| *sample as f32).collect())
-            }
+            Source::Clip(_) | Source::File(_) => Sound::Player(source.player(SHAPE)?.into(), None),
         };
         Ok(Self {
             sound,
@@ -612,15 +614,21 @@ impl Speaking {
             self.due -= self.frame;
         }
         let mut last = false;
-        match &self.sound {
+        match &mut self.sound {
             Sound::Microphone(_) => {}
             Sound::Tone(hz) => {
                 let tone = Clip::tone_from(OPUS_RATE, 1, *hz, self.at as u64, self.frame);
                 samples.iter_mut().zip(&tone.samples).for_each(|(to, from)| *to = *from as f32);
             }
-            Sound::Clip(clip) => {
-                samples.iter_mut().zip(clip.iter().skip(self.at)).for_each(|(to, from)| *to = *from);
-                last = self.at + self.frame >= clip.len();
+            Sound::Player(player, next) => {
+                let now = match next.take() {
+                    Some(now) => Some(now),
+                    None => player.next_samples(self.frame)?,
+                };
+                let now = now.unwrap_or_default();
+                samples.iter_mut().zip(now).for_each(|(to, from)| *to = from as f32);
+                *next = player.next_samples(self.frame)?;
+                last = next.is_none();
             }
         }
         self.at += self.frame;

@@ -8,7 +8,7 @@ use super::mixer::Mixer;
 use super::phone::{BLOCK, News, Phone, SHAPE, far, to_i16};
 use crate::error::Error;
 use crate::report::plain;
-use crate::sound::{Player, Source, clip, peak};
+use crate::sound::{Player, Source, open, peak};
 use commands::{Command, HELP};
 use core::time::Duration;
 use lines::{Lines, Names};
@@ -16,8 +16,8 @@ use serde_json::json;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use tokio::time::{Instant, sleep_until};
-use voxwire_audio::{Clip, Pacer, SampleFormat, resample, save_wav};
-use voxwire_msgpack::{Action, ClientCommand, Code, SAMPLE_RATE};
+use voxwire_audio::{Clip, Pacer, SampleFormat, save_wav};
+use voxwire_msgpack::{Action, ClientCommand, Code, MAX_VOICE_SAMPLES, SAMPLE_RATE};
 
 /// How long to wait for answers behind the last line.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -173,7 +173,7 @@ impl Chat<'_> {
                 self.phone.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
             }
             Command::Voice(user, path) => {
-                let clip = resample(&clip(&path, &self.phone.report)?.mono(), SAMPLE_RATE)?;
+                let clip = open(&path, &self.phone.report)?.whole(SAMPLE_RATE, MAX_VOICE_SAMPLES + 1)?;
                 let samples = to_i16(&clip.samples);
                 super::phone::check_length(&samples)?;
                 let command = ClientCommand::VoiceMsg {
@@ -186,7 +186,7 @@ impl Chat<'_> {
             }
             Command::Say(path) => {
                 let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
-                call.play(Some(Source::Clip(clip(&path, &self.phone.report)?).player(SHAPE)?));
+                call.play(Some(Source::File(open(&path, &self.phone.report)?).player(SHAPE)?));
             }
             Command::Recordings => {
                 let shown = |(n, (from, clip)): (usize, &(String, Clip))| {

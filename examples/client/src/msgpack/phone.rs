@@ -195,7 +195,7 @@ impl Phone {
             Some(length) => {
                 ((length.as_secs_f64() * f64::from(SAMPLE_RATE)) as usize).min(MAX_VOICE_SAMPLES + 1)
             }
-            None => usize::MAX,
+            None => MAX_VOICE_SAMPLES + 1,
         };
         let source = self.options.source.as_ref().ok_or_else(|| failed!("nothing to send"))?;
         let live = matches!(source, Source::Microphone);
@@ -497,8 +497,7 @@ pub(super) fn check_again(news: &News) -> Result<(), Error> {
 /// Checks that a recording is not longer than servers take.
 pub(super) fn check_length(samples: &[i16]) -> Result<(), Error> {
     if samples.len() > MAX_VOICE_SAMPLES {
-        let seconds = samples.len() as f64 / f64::from(SAMPLE_RATE);
-        return Err(failed!("a recording has at most 120 seconds, this one {seconds:.0}"));
+        return Err(failed!("a recording has at most 120 seconds, and this one is longer"));
     }
     Ok(())
 }

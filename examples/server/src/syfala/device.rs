@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use voxwire_audio::{
-    AdaptiveResampler, Clip, FollowState, SampleFormat, SampleOrder, WavRecorder, decode, encode, limit,
-    resample,
+    AdaptiveResampler, Clip, FollowState, SampleFormat, SampleOrder, SoundFile, SoundStream, WavRecorder,
+    decode, encode, limit, resample,
 };
 use voxwire_core::{Instant, PeerId, Session as _};
 use voxwire_syfala::stream::{DriftEstimate, StreamSettings};
@@ -59,6 +59,19 @@ pub enum Sound {
         /// Again and again.
         repeat: bool,
     },
+    /// A file, to each client from its beginning, and again and again. It is read as it is played, for each client by a thread of its own
+    /// that has at most [`READ_AHEAD`](voxwire_audio::READ_AHEAD) samples in memory.
+    File(Arc<SoundFile>),
+}
+
+/// A file as one client hears it, for all of the inputs that have one format.
+#[derive(Debug)]
+struct Playing {
+    format: Format,
+    stream: SoundStream,
+    /// What is sent in this turn, and as numbers.
+    block: Vec<u8>,
+    samples: Vec<f64>,
 }
 
 impl DeviceSettings {
@@ -127,6 +140,8 @@ struct Client {
     outputs: Vec<Output>,
     /// Frames sent of each input.
     sent: usize,
+    /// The file that it hears.
+    playing: Vec<Playing>,
     ending: Ending,
     /// Whether its clock can be followed, as was told last.
     told: FollowState,
@@ -270,9 +285,25 @@ impl Device {
             let settings = StreamSettings { buffer, ..StreamSettings::DEFAULT };
             Output::new(format, settings, self.settings.follow)
         });
+        let mut playing: Vec<Playing> = Vec::new();
+        if let Sound::File(file) = &self.settings.sound {
+            for format in &self.settings.inputs {
+                if playing.iter().any(|playing| playing.format == *format) {
+                    continue;
+                }
+                let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
+                match file.play_repeated(self.rate as u32, channels) {
+                    Ok(stream) => {
+                        playing.push(Playing { format: *format, stream, block: vec![], samples: vec![] });
+                    }
+                    Err(error) => tracing::warn!(%client, %error, "it hears nothing"),
+                }
+            }
+        }
         let client_of = Client {
             outputs: outputs.collect(),
             sent: 0,
+            playing,
             ending: Ending::No,
             told: FollowState::WithinRange,
         };
@@ -367,6 +398,9 @@ impl Device {
         let active = clients.iter().filter(|(_, client)| client.ending == Ending::No);
         let names: Vec<PeerId> = active.map(|(name, _)| *name).collect();
         for name in names {
+            if let Some(client) = clients.get_mut(&name) {
+                client.playing.iter_mut().for_each(|playing| playing.turn(name, *block));
+            }
             let from = clients.get(&name).map_or(0, |client| client.sent);
             for (input, format) in settings.inputs.iter().enumerate() {
                 let from = from * format.frame_size();
@@ -376,6 +410,12 @@ impl Device {
                     Sound::Echo => mix(clients, &settings.outputs, input, format, |other| other == name, out),
                     Sound::Clip { repeat, .. } => {
                         play(&clips[input], from, *repeat, *block * format.frame_size(), out);
+                    }
+                    Sound::File(_) => {
+                        let playing = clients.get(&name).map_or(&[][..], |client| &client.playing);
+                        if let Some(playing) = playing.iter().find(|playing| playing.format == *format) {
+                            out.extend_from_slice(&playing.block);
+                        }
                     }
                 }
                 silence(format, *block * format.frame_size(), out);
@@ -412,6 +452,20 @@ impl Device {
         if let Some(Err(error)) = self.recorder.take().map(WavRecorder::finish) {
             tracing::error!(%error, "cannot complete the recording");
             self.problem = Some(error.to_string());
+        }
+    }
+}
+
+impl Playing {
+    /// Takes what is due. What has not been read in time is silence, and comes later.
+    fn turn(&mut self, client: PeerId, frames: usize) {
+        self.samples.clear();
+        self.stream.take(frames, &mut self.samples);
+        self.block.clear();
+        let format = sample_format(self.format.sample_type);
+        encode(&self.samples, format, SampleOrder::Little, &mut self.block);
+        for remark in self.stream.remarks() {
+            tracing::warn!(%client, "the file that it hears: {remark}");
         }
     }
 }

@@ -1,0 +1,371 @@
+//! Sound files that are read as they are played.
+
+use crate::file::{Collector, read_all};
+use crate::{Clip, Error, StreamResampler};
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Samples of a file that are read ahead of what is played, of all channels: 1 MiB, or 2.7 s of 48 kHz mono. There is as much for
+/// each that plays a pipe beside others.
+pub const READ_AHEAD: usize = 1 << 17;
+/// How long a pipe may take to fill that, before what has come is played.
+const PIPE_HEAD: Duration = Duration::from_millis(200);
+/// How long a file may take to be read on: a disk may have to spin up. A pipe is not waited for.
+const DISK: Duration = Duration::from_millis(500);
+
+/// A sound file, opened and checked, of any kind that [`read`](crate::read) knows and of any length: it is read by a thread as it is
+/// played, and at most [`READ_AHEAD`] samples ahead.
+///
+/// A file is played from its beginning by everybody. What comes out of a pipe comes once: whoever plays it goes on where the last one
+/// has stopped, and whoever plays it beside others hears the same.
+#[derive(Debug)]
+pub struct SoundFile {
+    name: String,
+    /// Where it can be opened again.
+    path: Option<PathBuf>,
+    opened: Mutex<Option<Tee>>,
+    remarks: Vec<String>,
+}
+
+/// One playing of a [`SoundFile`], in the shape that was asked for.
+#[derive(Debug)]
+pub struct SoundStream {
+    tee: Tee,
+    reader: u64,
+    rate: u32,
+    channels: u16,
+    /// Once it is known from what.
+    resampler: Option<StreamResampler>,
+    /// What came and was not a whole frame; what is ready to be taken.
+    raw: Vec<f64>,
+    ready: VecDeque<f64>,
+    over: bool,
+    remarks: Vec<String>,
+    /// A file is waited for.
+    waits: bool,
+}
+
+/// Those who read the same, each with what others have taken and it has not.
+#[derive(Debug, Clone)]
+struct Tee(Arc<Mutex<Readers>>);
+
+#[derive(Debug)]
+struct Readers {
+    feed: Arc<Feed>,
+    next: u64,
+    behind: BTreeMap<u64, VecDeque<f64>>,
+}
+
+/// Between the thread that reads and whoever plays.
+#[derive(Debug, Default)]
+pub(crate) struct Feed {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Frames per second, and channels.
+    shape: Option<(u32, u16)>,
+    samples: VecDeque<f64>,
+    remarks: Vec<String>,
+    /// All has been read, or why not.
+    over: Option<Result<(), String>>,
+    /// Nobody plays any more.
+    closed: bool,
+}
+
+impl SoundFile {
+    /// Opens a file and reads its beginning. A pipe will do.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is of a kind that cannot be played: as far as its first [`READ_AHEAD`] samples tell.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let about = |reason: String| Error::File { path: path.into(), reason };
+        let file = File::open(path).map_err(|error| about(error.to_string()))?;
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let feed = Feed::start(file, None).map_err(about)?;
+        let remarks = feed.begin(!is_file).map_err(about)?;
+        let path_again = is_file.then(|| path.to_owned());
+        let opened = Mutex::new(Some(Tee::new(feed)));
+        Ok(Self { name: path.display().to_string(), path: path_again, opened, remarks })
+    }
+
+    /// The same for what comes from anywhere else, once.
+    ///
+    /// # Errors
+    /// Those of [`read`](crate::read).
+    pub fn from_reader(name: &str, source: impl Read + Send + Sync + 'static) -> Result<Self, String> {
+        let feed = Feed::start(source, None)?;
+        let remarks = feed.begin(true)?;
+        Ok(Self { name: name.into(), path: None, opened: Mutex::new(Some(Tee::new(feed))), remarks })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is known to be wrong with it.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
+    /// Whether it comes out of a pipe, and so only once.
+    pub const fn is_pipe(&self) -> bool {
+        self.path.is_none()
+    }
+
+    /// Plays it at so many frames per second, in so many channels.
+    ///
+    /// # Errors
+    /// The file is there no more, or is another one now.
+    pub fn play(&self, rate: u32, channels: u16) -> Result<SoundStream, Error> {
+        let mut opened = lock(&self.opened);
+        let tee = match (&self.path, &*opened) {
+            (None, Some(tee)) => tee.clone(),
+            (Some(path), None) => {
+                let about = |reason: String| Error::File { path: path.into(), reason };
+                let file = File::open(path).map_err(|error| about(error.to_string()))?;
+                let feed = Feed::start(file, None).map_err(about)?;
+                feed.begin(false).map_err(about)?;
+                Tee::new(feed)
+            }
+            _ => opened.take().unwrap_or_else(|| Tee::new(Arc::default())),
+        };
+        Ok(SoundStream::new(tee, rate, channels, self.path.is_some()))
+    }
+
+    /// Plays a file again and again, without a gap. Never waits for the disk: until something has been read, nothing is played.
+    ///
+    /// # Errors
+    /// It is a pipe, or is there no more; the system allows no more threads.
+    pub fn play_repeated(&self, rate: u32, channels: u16) -> Result<SoundStream, Error> {
+        let about = |reason: String| Error::File { path: (&*self.name).into(), reason };
+        let path = self.path.clone().ok_or_else(|| about("a pipe cannot be played again".into()))?;
+        let file = File::open(&path).map_err(|error| about(error.to_string()))?;
+        let feed = Feed::start(file, Some(path.clone())).map_err(about)?;
+        Ok(SoundStream::new(Tee::new(feed), rate, channels, false))
+    }
+}
+
+impl SoundStream {
+    fn new(tee: Tee, rate: u32, channels: u16, waits: bool) -> Self {
+        let mut readers = lock(&tee.0);
+        let reader = readers.next;
+        readers.next += 1;
+        readers.behind.insert(reader, VecDeque::new());
+        drop(readers);
+        Self {
+            tee,
+            reader,
+            rate,
+            channels: channels.max(1),
+            resampler: None,
+            raw: Vec::new(),
+            ready: VecDeque::new(),
+            over: false,
+            remarks: Vec::new(),
+            waits,
+        }
+    }
+
+    /// Appends the next `frames` frames, and returns how many there were: fewer if no more has come yet, or at the end.
+    pub fn take(&mut self, frames: usize, out: &mut Vec<f64>) -> usize {
+        let wanted = frames.saturating_mul(self.channels.into());
+        while self.ready.len() < wanted && !self.over && self.fetch() {}
+        let whole = self.ready.len().min(wanted);
+        let whole = whole - whole % usize::from(self.channels);
+        out.extend(self.ready.drain(..whole));
+        whole / usize::from(self.channels)
+    }
+
+    /// Waits for a pipe, too: [`take`](Self::take) then returns less than was asked for only after half a second, or at the end.
+    pub const fn wait(&mut self) {
+        self.waits = true;
+    }
+
+    /// Whether all has been taken.
+    pub fn is_over(&self) -> bool {
+        self.over && self.ready.is_empty()
+    }
+
+    /// What was wrong with it, since the last call.
+    pub fn remarks(&mut self) -> Vec<String> {
+        core::mem::take(&mut self.remarks)
+    }
+
+    /// Reads and converts some more. False if there is nothing yet.
+    fn fetch(&mut self) -> bool {
+        let mut readers = lock(&self.tee.0);
+        let from = self.raw.len();
+        let ((rate, channels), end) = readers.read(self.reader, self.waits, &mut self.raw);
+        drop(readers);
+        let came = self.raw.len() > from;
+        let mut converted = Vec::new();
+        let mut done = if came { self.convert(rate, channels, &mut converted) } else { Ok(()) };
+        if let Some((end, remarks)) = end {
+            self.over = true;
+            self.remarks.extend(remarks);
+            if let Err(reason) = end {
+                self.remarks.push(format!("{reason}: the sound ends there"));
+            }
+            if let Some(resampler) = &mut self.resampler {
+                done = done.and_then(|()| resampler.finish(&mut converted));
+            }
+        }
+        if let Err(error) = done {
+            self.over = true;
+            self.remarks.push(format!("{error}: the sound ends there"));
+        }
+        self.ready.extend(converted);
+        came || self.over
+    }
+
+    fn convert(&mut self, rate: u32, channels: u16, out: &mut Vec<f64>) -> Result<(), Error> {
+        let whole = self.raw.len() - self.raw.len() % usize::from(channels.max(1));
+        let rest = self.raw.split_off(whole);
+        let clip = Clip { rate, channels, samples: core::mem::replace(&mut self.raw, rest) };
+        let resampler = match &mut self.resampler {
+            Some(resampler) => resampler,
+            none => none.insert(StreamResampler::new(rate, self.rate, self.channels)?),
+        };
+        resampler.push(&clip.mix(self.channels).samples, out)
+    }
+}
+
+impl Drop for SoundStream {
+    fn drop(&mut self) {
+        lock(&self.tee.0).behind.remove(&self.reader);
+    }
+}
+
+type End = Option<(Result<(), String>, Vec<String>)>;
+
+impl Tee {
+    fn new(feed: Arc<Feed>) -> Self {
+        Self(Arc::new(Mutex::new(Readers { feed, next: 0, behind: BTreeMap::new() })))
+    }
+}
+
+impl Readers {
+    /// Appends what there is for a reader, up to some; returns its shape, and at the end how it went.
+    fn read(&mut self, reader: u64, waits: bool, out: &mut Vec<f64>) -> ((u32, u16), End) {
+        const SOME: usize = 1 << 13;
+        let behind = self.behind.entry(reader).or_default();
+        let mut state = self.feed.lock();
+        if !behind.is_empty() {
+            out.extend(behind.drain(..behind.len().min(SOME)));
+            return (state.shape.unwrap_or((1, 1)), None);
+        }
+        if waits && state.samples.is_empty() && state.over.is_none() {
+            let some = |state: &mut State| state.samples.is_empty() && state.over.is_none();
+            let waited = self.feed.changed.wait_timeout_while(state, DISK, some);
+            state = waited.map_or_else(|error| error.into_inner().0, |(state, _)| state);
+        }
+        let some = state.samples.len().min(SOME);
+        let from = out.len();
+        out.extend(state.samples.drain(..some));
+        let end = state.over.clone().filter(|_| state.samples.is_empty());
+        let end = end.map(|end| (end, state.remarks.clone()));
+        let shape = state.shape.unwrap_or((1, 1));
+        drop(state);
+        self.feed.changed.notify_all();
+        for (_, other) in self.behind.iter_mut().filter(|(other, _)| **other != reader) {
+            // Who does not read at all does not hold up the others.
+            if other.len() + some > READ_AHEAD {
+                let whole = (other.len() + some - READ_AHEAD).next_multiple_of(shape.1.max(1).into());
+                other.drain(..whole.min(other.len()));
+            }
+            other.extend(&out[from..]);
+        }
+        (shape, end)
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.feed.lock().closed = true;
+        self.feed.changed.notify_all();
+    }
+}
+
+impl Feed {
+    /// Starts reading; again and again, if it can be opened `again`.
+    fn start(source: impl Read + Send + Sync + 'static, again: Option<PathBuf>) -> Result<Arc<Self>, String> {
+        let feed = Arc::new(Self::default());
+        let theirs = feed.clone();
+        let read = move || {
+            let mut collector = Collector::feeding(theirs.clone());
+            let mut result = read_all(source, &mut collector);
+            while let (Ok(()), Some(path)) = (&result, &again) {
+                if collector.is_empty() {
+                    break;
+                }
+                collector.forget_remarks();
+                result = File::open(path)
+                    .map_err(|error| error.to_string())
+                    .and_then(|file| read_all(file, &mut collector));
+            }
+            let (result, remarks) = collector.end(result);
+            let mut state = theirs.lock();
+            state.remarks.extend(remarks);
+            state.over = Some(result);
+            drop(state);
+            theirs.changed.notify_all();
+        };
+        let thread = std::thread::Builder::new().name("sound file".into());
+        thread.spawn(read).map_err(|error| format!("cannot be read: {error}"))?;
+        Ok(feed)
+    }
+
+    /// Waits until the beginning has been read; returns what is wrong with it.
+    fn begin(&self, is_pipe: bool) -> Result<Vec<String>, String> {
+        let wait = |state, more: &dyn Fn(&State) -> bool| {
+            self.changed.wait_while(state, |state| more(state)).unwrap_or_else(PoisonError::into_inner)
+        };
+        let more = |state: &State| state.over.is_none() && state.samples.len() < READ_AHEAD;
+        let mut state = self.lock();
+        if is_pipe {
+            state = wait(state, &|state| state.over.is_none() && state.samples.is_empty());
+            let waited = self.changed.wait_timeout_while(state, PIPE_HEAD, |state| more(state));
+            state = waited.map_or_else(|error| error.into_inner().0, |(state, _)| state);
+        } else {
+            state = wait(state, &more);
+        }
+        match &state.over {
+            Some(Err(reason)) => Err(reason.clone()),
+            _ => Ok(core::mem::take(&mut state.remarks)),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// What follows has this shape.
+    pub(crate) fn shape(&self, rate: u32, channels: u16) {
+        self.lock().shape = Some((rate, channels));
+    }
+
+    /// Hands samples on, as soon as there is room.
+    pub(crate) fn push(&self, samples: &mut Vec<f64>) -> Result<(), String> {
+        let full = |state: &mut State| !state.closed && state.samples.len() >= READ_AHEAD;
+        let mut state = self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err("nobody plays it any more".into());
+        }
+        state.samples.extend(samples.drain(..));
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

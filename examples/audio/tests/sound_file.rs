@@ -1,0 +1,162 @@
+//! F-50: sound files that are read as they are played.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use voxwire_audio::{
+    Clip, READ_AHEAD, SPEECH, SampleFormat, SoundFile, SoundStream, load, read, resample, save_wav,
+};
+
+fn temporary(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// All of it, in parts.
+fn all(stream: &mut SoundStream, part: usize) -> Vec<f64> {
+    stream.wait();
+    let mut samples = Vec::new();
+    while !stream.is_over() {
+        stream.take(part, &mut samples);
+    }
+    samples
+}
+
+#[test]
+fn f_50_what_is_read_as_it_is_played_is_what_is_read_at_once() {
+    let path = temporary("as-it-is-played.flac");
+    std::fs::write(&path, SPEECH).unwrap();
+    let tone = temporary("as-it-is-played.ogg");
+    std::fs::write(&tone, include_bytes!("vectors/tone-opus.ogg")).unwrap();
+    let surround = temporary("as-it-is-played-surround.ogg");
+    std::fs::write(&surround, include_bytes!("vectors/surround-opus.ogg")).unwrap();
+    for path in [path, tone, surround] {
+        let clip = load(&path).unwrap().clip;
+        let file = SoundFile::open(&path).unwrap();
+        for (rate, channels) in [(clip.rate, clip.channels), (44_100, 1), (8000, 2)] {
+            let expected = resample(&clip.mix(channels), rate).unwrap().samples;
+            // From its beginning each time.
+            for part in [160, 4410] {
+                let samples = all(&mut file.play(rate, channels).unwrap(), part);
+                assert!(samples == expected, "{}: {rate} {channels} {part}", path.display());
+            }
+        }
+    }
+}
+
+/// What a pipe of a WAV file without end would give, and how much of it was asked for.
+struct Endless(Arc<AtomicUsize>);
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let head = b"RIFF\xFF\xFF\xFF\xFFWAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1F\0\0\x80\x3E\0\0\x02\0\x10\0data\xFF\xFF\xFF\xFF";
+        for byte in &mut *buffer {
+            let at = self.0.fetch_add(1, SeqCst);
+            let sample = ((at.saturating_sub(44) / 2) % 30_000) as u16;
+            *byte = head.get(at).copied().unwrap_or(sample.to_le_bytes()[at % 2]);
+        }
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn f_50_memory_is_bounded_and_nobody_reads_on_for_nobody() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let file = SoundFile::from_reader("endless", Endless(asked.clone())).unwrap();
+    let bound = |taken: usize| (READ_AHEAD + taken) * 2 + 3 * (1 << 16);
+    let mut stream = file.play(8000, 1).unwrap();
+    stream.wait();
+    let mut samples = Vec::new();
+    for _ in 0..100 {
+        assert_eq!(stream.take(8000, &mut samples), 8000);
+        assert!(asked.load(SeqCst) < bound(samples.len()), "{} bytes", asked.load(SeqCst));
+    }
+    let expected = |n: usize| (n % 30_000) as f64 / 32_768.0;
+    assert!(samples.iter().enumerate().all(|(n, sample)| *sample == expected(n)));
+    // Whoever comes later goes on where that one stopped; whoever plays it beside others hears the same.
+    let mut second = file.play(8000, 1).unwrap();
+    second.wait();
+    let (mut here, mut there) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        stream.take(1000, &mut here);
+        second.take(1000, &mut there);
+    }
+    assert_eq!((here.len(), &here), (50_000, &there));
+    // And who does not read at all takes no more than its part.
+    for _ in 0..100 {
+        stream.take(8000, &mut here);
+    }
+    assert_eq!(second.take(READ_AHEAD, &mut there), READ_AHEAD);
+    drop((stream, second, file));
+    let before = asked.load(SeqCst);
+    for _ in 0..200 {
+        std::thread::yield_now();
+    }
+    assert!(asked.load(SeqCst) <= before + (1 << 17), "it ends");
+}
+
+/// Reads of a file that end with an error, as when a disk is gone.
+struct Broken(io::Cursor<Vec<u8>>);
+
+impl Read for Broken {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::Error::other("the disk is gone")),
+            n => Ok(n),
+        }
+    }
+}
+
+#[test]
+fn f_50_what_is_wrong_at_the_beginning_is_refused_and_later_ends_the_sound() {
+    let path = temporary("wrong-later.wav");
+    save_wav(&path, &Clip::tone(8000, 2, 400.0, 60.0), SampleFormat::I16).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for short in [10, 44, 100_044] {
+        let source = Broken(io::Cursor::new(bytes[..short].to_vec()));
+        let error = SoundFile::from_reader("broken", source).unwrap_err();
+        assert!(error.contains("the disk is gone"), "{short}: {error}");
+    }
+    let source = Broken(io::Cursor::new(bytes[..bytes.len() - 8000].to_vec()));
+    let file = SoundFile::from_reader("broken", source).unwrap();
+    let mut stream = file.play(8000, 2).unwrap();
+    let samples = all(&mut stream, 160);
+    assert_eq!(samples.len(), 60 * 16_000 - 4000);
+    assert_eq!(stream.remarks(), ["the disk is gone: the sound ends there"]);
+    // What `read` only remarks is remarked here, too: at the end, if that is far away.
+    std::fs::write(&path, &bytes[..bytes.len() - 8001]).unwrap();
+    let file = SoundFile::open(&path).unwrap();
+    let mut stream = file.play(8000, 2).unwrap();
+    assert_eq!(all(&mut stream, 160).len(), 60 * 16_000 - 4002);
+    assert_eq!(
+        (file.remarks().len(), stream.remarks()),
+        (0, vec!["the file is cut: 8001 bytes of its samples are missing".to_owned()])
+    );
+    // A file that is gone when it is to be played again.
+    std::fs::remove_file(&path).unwrap();
+    assert!(file.play(8000, 2).unwrap_err().to_string().contains("No such file"));
+    assert!(SoundFile::open(&path).is_err());
+}
+
+#[test]
+fn f_50_again_and_again_there_is_no_gap() {
+    let path = temporary("again.wav");
+    let clip =
+        Clip { rate: 8000, channels: 1, samples: (0..1000).map(|n| f64::from(n) / 32_768.0).collect() };
+    save_wav(&path, &clip, SampleFormat::I16).unwrap();
+    let mut stream = SoundFile::open(&path).unwrap().play_repeated(8000, 1).unwrap();
+    stream.wait();
+    let mut samples = Vec::new();
+    stream.take(500_000, &mut samples);
+    assert_eq!(samples.len(), 500_000);
+    assert!(samples.iter().enumerate().all(|(n, sample)| *sample == clip.samples[n % 1000]));
+    let pipe = SoundFile::from_reader("pipe", io::Cursor::new(std::fs::read(&path).unwrap())).unwrap();
+    assert!(pipe.play_repeated(8000, 1).unwrap_err().to_string().contains("a pipe cannot be played again"));
+    // A chain of Ogg files of different shapes is one sound all the same.
+    let tone = include_bytes!("vectors/tone-opus.ogg");
+    let chain = [&tone[..], include_bytes!("vectors/surround-opus.ogg")].concat();
+    let whole = read(&chain[..]).unwrap().clip;
+    let stream = SoundFile::from_reader("chain", io::Cursor::new(chain)).unwrap();
+    let samples = all(&mut stream.play(whole.rate, whole.channels).unwrap(), 999);
+    assert!(samples == whole.samples && whole.seconds() > read(&tone[..]).unwrap().clip.seconds());
+}
