@@ -62,8 +62,9 @@ pub(crate) fn read_all(source: impl Read + Send + Sync, collector: &mut Collecto
     let rest = Cursor::new(magic.clone()).chain(source);
     match &*magic {
         [b'R', b'I', b'F', b'F' | b'X', _, _, _, _, b'W', b'A', b'V', b'E', ..]
-        | [b'R', b'F', b'6', b'4', ..] => wav::read(rest, collector),
-        [b'f', b'L', b'a', b'C', ..] => compressed::read_flac(rest, collector),
+        | [b'R', b'F', b'6', b'4', ..]
+        | [b'B', b'W', b'6', b'4', ..] => wav::read(rest, collector),
+        [b'f', b'L', b'a', b'C', ..] => compressed::read_flac(WithoutId3v1::new(rest), collector),
         [b'O', b'g', b'g', b'S', ..] => {
             in_ogg(&magic)?;
             compressed::read_ogg(rest, collector)
@@ -84,6 +85,44 @@ fn magic(source: &mut impl Read) -> std::io::Result<Vec<u8>> {
         let known = magic.len().min(usize::try_from(len).unwrap_or(usize::MAX));
         magic.drain(..known);
         std::io::copy(&mut source.by_ref().take(len - known as u64), &mut std::io::sink())?;
+    }
+}
+
+/// A file without the ID3v1 tag that may be its last 128 bytes: a FLAC reader takes it for part of the last block, and drops that.
+struct WithoutId3v1<R> {
+    source: R,
+    /// What has been read: the newest is held back until it is known what follows.
+    held: Vec<u8>,
+    over: bool,
+}
+
+const ID3V1: usize = 128;
+
+impl<R: Read> WithoutId3v1<R> {
+    const fn new(source: R) -> Self {
+        Self { source, held: Vec::new(), over: false }
+    }
+}
+
+impl<R: Read> Read for WithoutId3v1<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while !self.over && self.held.len() <= ID3V1 {
+            let from = self.held.len();
+            self.held.resize(from + buffer.len().max(ID3V1), 0);
+            let read = self.source.read(&mut self.held[from..]);
+            self.held.truncate(from + *read.as_ref().unwrap_or(&0));
+            if read? == 0 {
+                self.over = true;
+                if self.held.len() == ID3V1 && self.held.starts_with(b"TAG") {
+                    self.held.clear();
+                }
+            }
+        }
+        let ready = self.held.len() - if self.over { 0 } else { ID3V1 };
+        let ready = ready.min(buffer.len());
+        buffer[..ready].copy_from_slice(&self.held[..ready]);
+        self.held.drain(..ready);
+        Ok(ready)
     }
 }
 
@@ -110,6 +149,7 @@ fn foreign(magic: &[u8]) -> String {
     let kind = match magic {
         [] => return "the file is empty".into(),
         [0xFF, second, ..] if second & 0xE0 == 0xE0 => "MP3 or AAC",
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'8', b'S', b'V', b'X', ..] => "8SVX",
         [b'F', b'O', b'R', b'M', ..] => "AIFF",
         [b'.', b's', b'n', b'd', ..] => "AU",
         [b'c', b'a', b'f', b'f', ..] => "CAF",
@@ -118,6 +158,20 @@ fn foreign(magic: &[u8]) -> String {
         [0x1A, 0x45, 0xDF, 0xA3, ..] => "Matroska or WebM",
         [b'#', b'!', b'A', b'M', b'R', ..] => "AMR",
         [b'M', b'T', b'h', b'd', ..] => "MIDI",
+        [b'N', b'I', b'S', b'T', b'_', ..] => "NIST SPHERE",
+        [b'C', b'r', b'e', b'a', b't', b'i', b'v', b'e', b' ', b'V', ..] => "Creative VOC",
+        [0x64, 0xA3, ..] | [_, _, 0xA3, 0x64, ..] => "IRCAM",
+        [b'P', b'V', b'F', b'1', ..] => "PVF",
+        [b'2', b'B', b'I', b'T', ..] => "AVR",
+        [b'A', b'L', b'a', b'w', b'S', b'o', b'u', b'n', b'd', ..] => "Psion WVE",
+        [b'w', b'v', b'p', b'k', ..] => "WavPack",
+        [b'M', b'A', b'C', b' ', ..] => "Monkey's Audio",
+        [b'T', b'T', b'A', b'1', ..] => "TTA",
+        [b'M', b'P', b'C', b'K', ..] | [b'M', b'P', b'+', ..] => "Musepack",
+        [b'D', b'S', b'D', b' ', ..] | [b'F', b'R', b'M', b'8', ..] => "DSD",
+        [b'A', b'D', b'I', b'F', ..] => "AAC",
+        [0x0B, 0x77, ..] => "AC-3",
+        [0x30, 0x26, 0xB2, 0x75, ..] => "Windows Media",
         [b'R', b'I', b'F', b'F' | b'X', ..] => return "not a WAV file: RIFF, but of another kind".into(),
         _ => return "not a WAV, FLAC or Ogg file".into(),
     };

@@ -177,7 +177,12 @@ impl SoundStream {
     /// Appends the next `frames` frames, and returns how many there were: fewer if no more has come yet, or at the end.
     pub fn take(&mut self, frames: usize, out: &mut Vec<f64>) -> usize {
         let wanted = frames.saturating_mul(self.channels.into());
-        while self.ready.len() < wanted && !self.over && self.fetch() {}
+        while self.ready.len() < wanted && !self.over {
+            let missing = (wanted - self.ready.len()).div_ceil(self.channels.into());
+            if !self.fetch(missing) {
+                break;
+            }
+        }
         let whole = self.ready.len().min(wanted);
         let whole = whole - whole % usize::from(self.channels);
         out.extend(self.ready.drain(..whole));
@@ -199,11 +204,12 @@ impl SoundStream {
         core::mem::take(&mut self.remarks)
     }
 
-    /// Reads and converts some more. False if there is nothing yet.
-    fn fetch(&mut self) -> bool {
+    /// Reads and converts what so many frames take: no more, as others may go on there. False if there is nothing yet.
+    fn fetch(&mut self, frames: usize) -> bool {
         let mut readers = lock(&self.tee.0);
         let from = self.raw.len();
-        let ((rate, channels), end) = readers.read(self.reader, self.waits, &mut self.raw);
+        let ((rate, channels), end) =
+            readers.read(self.reader, (frames, self.rate), self.waits, &mut self.raw);
         drop(readers);
         let came = self.raw.len() > from;
         let mut converted = Vec::new();
@@ -253,13 +259,24 @@ impl Tee {
 }
 
 impl Readers {
-    /// Appends what there is for a reader, up to some; returns its shape, and at the end how it went.
-    fn read(&mut self, reader: u64, waits: bool, out: &mut Vec<f64>) -> ((u32, u16), End) {
-        const SOME: usize = 1 << 13;
+    /// Appends what there is for a reader, up to so many frames of another rate; returns its shape, and at the end how it went.
+    fn read(
+        &mut self,
+        reader: u64,
+        (frames, to): (usize, u32),
+        waits: bool,
+        out: &mut Vec<f64>,
+    ) -> ((u32, u16), End) {
+        const MOST: u64 = 1 << 13;
         let behind = self.behind.entry(reader).or_default();
         let mut state = self.feed.lock();
+        let most = |shape: Option<(u32, u16)>| {
+            let (rate, channels) = shape.unwrap_or((to, 1));
+            let frames = (frames as u64 * u64::from(rate)).div_ceil(to.max(1).into()).clamp(1, MOST);
+            frames as usize * usize::from(channels)
+        };
         if !behind.is_empty() {
-            out.extend(behind.drain(..behind.len().min(SOME)));
+            out.extend(behind.drain(..behind.len().min(most(state.shape))));
             return (state.shape.unwrap_or((1, 1)), None);
         }
         if waits && state.samples.is_empty() && state.over.is_none() {
@@ -267,7 +284,7 @@ impl Readers {
             let waited = self.feed.changed.wait_timeout_while(state, DISK, some);
             state = waited.map_or_else(|error| error.into_inner().0, |(state, _)| state);
         }
-        let some = state.samples.len().min(SOME);
+        let some = state.samples.len().min(most(state.shape));
         let from = out.len();
         out.extend(state.samples.drain(..some));
         let end = state.over.clone().filter(|_| state.samples.is_empty());

@@ -1,4 +1,4 @@
-//! Reading WAV: RIFF, RIFX (big-endian) and RF64, as writers really write them.
+//! Reading WAV: RIFF, RIFX (big-endian), RF64 and BW64, as writers really write them.
 
 use crate::file::Collector;
 use crate::{SampleFormat, SampleOrder, compressed, decode};
@@ -130,6 +130,12 @@ fn name(tag: u16) -> String {
         0x40 | 0x64 | 0x65 => "G.72x",
         0xFF | 0x1610 => "AAC",
         0x160..=0x163 => "Windows Media",
+        0x38 => "NMS ADPCM",
+        0x2000 => "AC-3",
+        0x2001 => "DTS",
+        0x704F => "Opus",
+        0x674F..=0x6771 | 0x566F => "Vorbis",
+        0xF1AC => "FLAC",
         _ => return format!("encoding {tag:#06x}"),
     };
     name.into()

@@ -115,6 +115,66 @@ fn hostile_files_are_refused_with_words() {
     assert_eq!(loaded.remarks[0], "2 of 5 samples are no numbers and were silenced");
 }
 
+/// F-51: what is not read says what it is, and how to convert it.
+#[test]
+fn f_51_files_of_other_kinds_are_named() {
+    for (head, kind) in [
+        (&b"FORM\0\0\0\0AIFFCOMM"[..], "AIFF"),
+        (b"FORM\0\0\0\0AIFCFVER", "AIFF"),
+        (b"FORM\0\0\0\x008SVXVHDR", "8SVX"),
+        (b".snd\0\0\0\x18", "AU"),
+        (b"caff\0\x01\0\0desc", "CAF"),
+        (b"riff\x2E\x91\xCF\x11\xA5\xD6\x28\xDB", "Wave64"),
+        (b"\xFF\xFB\x90\0", "MP3 or AAC"),
+        (b"\0\0\0\x20ftypM4A ", "MP4"),
+        (b"NIST_1A\n   1024\n", "NIST SPHERE"),
+        (b"Creative Voice File\x1A", "Creative VOC"),
+        (b"\x64\xA3\x01\0", "IRCAM"),
+        (b"\0\x01\xA3\x64", "IRCAM"),
+        (b"PVF1\n", "PVF"),
+        (b"2BIT", "AVR"),
+        (b"ALawSoundFile**", "Psion WVE"),
+        (b"wvpk\0\0", "WavPack"),
+        (b"MAC \x96\x0F", "Monkey's Audio"),
+        (b"DSD \x1C\0", "DSD"),
+        (b"\x30\x26\xB2\x75\x8E\x66", "Windows Media"),
+    ] {
+        let error = read(&[head, &[0; 100]].concat()[..]).unwrap_err();
+        let expected = format!(
+            "{kind} is not read: convert it to WAV, FLAC or Ogg, for instance with `ffmpeg -i FILE FILE.flac`"
+        );
+        assert_eq!(error, expected);
+    }
+    for (tag, kind) in
+        [(0x38, "NMS ADPCM"), (0x31, "GSM 6.10"), (0x2000, "AC-3"), (0x704F, "Opus"), (0xF1AC, "FLAC")]
+    {
+        let error = read(&wav(tag, 1, 8000, 1, 0, 1000, &[0; 1000])[..]).unwrap_err();
+        assert!(error.starts_with(&format!("{kind} in WAV is not read: convert it")), "{error}");
+    }
+}
+
+/// F-51: an ID3v1 tag behind a FLAC file is none of its sound, and its last block is not lost for it; BW64 is RF64 of another name.
+#[test]
+fn f_51_flac_with_a_tag_behind_it_and_bw64_are_read() {
+    let whole = read(SPEECH).unwrap();
+    for tag in [[&b"TAG"[..], &[0; 125]].concat(), [&b"TAG"[..], &[b'x'; 125]].concat()] {
+        let tagged = read(&[SPEECH, &tag].concat()[..]).unwrap();
+        assert!(
+            tagged == whole,
+            "{} of {} samples, {:?}",
+            tagged.clip.samples.len(),
+            whole.clip.samples.len(),
+            tagged.remarks
+        );
+    }
+    let mut file = wav(1, 1, 8000, 2, 16, u32::MAX, &[0, 64].repeat(500));
+    file[..4].copy_from_slice(b"BW64");
+    let long = [&b"ds64\x1C\0\0\0"[..], &0_u64.to_le_bytes(), &1000_u64.to_le_bytes(), &[0; 12]].concat();
+    file.splice(12..12, long);
+    file.extend(b"LIST\x04\0\0\0INFO");
+    assert_eq!(read(&file[..]).unwrap().clip.samples, [0.5; 500]);
+}
+
 /// F-50: a pipe without an end is not read without an end.
 #[test]
 fn a_sound_that_does_not_end_is_refused() {

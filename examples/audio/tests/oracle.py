@@ -68,6 +68,11 @@ wav("24-bits-in-blocks-of-4.wav", 1, 2, 16000, 24, 8, (wide * 256).tobytes())
 wav("12-bits.wav", 1, 2, 16000, 12, 4, plain)
 wav("20-bits.wav", 1, 2, 16000, 20, 6, b"".join(struct.pack("<i", sample)[:3] for sample in wide.flatten()))
 wav("big-endian.wav", 1, 2, 16000, 16, 4, tone.astype(">i2").tobytes(), order=">", magic=b"RIFX")
+wav("16-bits-of-another-guid.wav", 0xFFFE, 2, 16000, 16, 4, plain, extra=struct.pack("<HHI", 22, 16, 0) + b"\x01\0\0\0\x21\x07\xd3\x11\x86\x44\xc8\xc1\xca\0\0\0")
+wav("block-zero.wav", 1, 2, 16000, 16, 0, plain)
+wav("long-chunks.wav", 1, 2, 16000, 16, 4, plain, before=b"JUNK\x5c\0\0\0" + b"\0" * 92 + b"bext\x5b\x02\0\0" + b"x" * 603 + b"\0")
+wav("floats-big-endian.wav", 3, 2, 16000, 32, 8, sound(16000, 2).astype(">f4").tobytes(), order=">", magic=b"RIFX")
+wav("something-behind.wav", 1, 2, 16000, 16, 4, plain + b"LIST\x0c\0\0\0INFOISFT" + b"\x7f" * 999, len(plain))
 wav("not-a-number.wav", 3, 1, 16000, 32, 4, numpy.array([0.5, numpy.nan, numpy.inf, -0.25, 1.5], dtype="<f4").tobytes())
 
 for subtype in ("VORBIS", "OPUS"):
@@ -85,3 +90,8 @@ for subtype in ("VORBIS", "OPUS"):
 with open(os.path.join(folder, "FLAC-PCM_16-8000-1.flac"), "rb") as file, open(os.path.join(folder, "id3.flac"), "wb") as tagged:
     tagged.write(b"ID3\x04\0\0\0\0\x02\x01" + b"\0" * 257 + file.read())
 report("id3.flac")
+
+# The same with an ID3v1 tag behind it, which libsndfile passes over.
+with open(os.path.join(folder, "FLAC-PCM_24-48000-1.flac"), "rb") as file, open(os.path.join(folder, "id3v1.flac"), "wb") as tagged:
+    tagged.write(file.read() + b"TAG" + b"\0" * 125)
+report("id3v1.flac")
