@@ -154,7 +154,7 @@ impl ClockBridge {
             return;
         }
         // At the start there is as much as a turn more.
-        let target = *self.target.get_or_insert(least.clamp(headroom, headroom + frames));
+        let target = *self.target.get_or_insert_with(|| least.clamp(headroom, headroom + frames));
         let target = target.max(headroom);
         let level = (seconds(least, self.rate), seconds(target, self.rate));
         self.follower.update(seconds(frames, self.rate), level, None);

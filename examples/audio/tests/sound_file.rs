@@ -53,7 +53,7 @@ impl Read for Endless {
         for byte in &mut *buffer {
             let at = self.0.fetch_add(1, SeqCst);
             let sample = ((at.saturating_sub(44) / 2) % 30_000) as u16;
-            *byte = head.get(at).copied().unwrap_or(sample.to_le_bytes()[at % 2]);
+            *byte = head.get(at).copied().unwrap_or_else(|| sample.to_le_bytes()[at % 2]);
         }
         Ok(buffer.len())
     }

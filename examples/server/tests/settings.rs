@@ -11,8 +11,8 @@ use kit::raw::{
     pause, registered, unit,
 };
 use kit::user::{User, runtime};
-use kit::{Server, command, fails, file, folder};
-use std::io::{BufRead, BufReader, Read, Write};
+use kit::{Server, command, file, folder};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -695,7 +695,7 @@ fn f_55_f_71_syfala_follow_is_how_far_off_a_clock_may_be() {
     // What is no range is refused, with the range.
     for wrong in ["-1", "100001", "nan"] {
         let path = file("settings-follow-wrong.toml", &format!("{settings}follow-ppm = {wrong}\n"));
-        let (code, errors) = fails(&["--config", path.to_str().unwrap()]);
+        let (code, errors) = kit::fails(&["--config", path.to_str().unwrap()]);
         assert_eq!(code, Some(2), "{errors}");
         assert!(errors.contains("0 to 100000 millionths expected"), "{errors}");
     }
@@ -706,7 +706,8 @@ fn f_55_f_71_syfala_follow_is_how_far_off_a_clock_may_be() {
         let mut command = command(&arguments);
         command.stdout(Stdio::piped()).stderr(std::fs::File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()))
+            .map(|line| line.unwrap());
         let lines = lines.by_ref().take_while(|line| line != "ready").collect();
         let server = Server { child, lines };
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
