@@ -479,7 +479,7 @@ fn f_71_syfala_networks_are_those_that_are_served() {
 }
 
 /// Where the effect of each setting of the file is seen. `port` is 0 nearly everywhere.
-const SEEN: [(&str, &str, &[&str]); 26] = [
+const SEEN: &[(&str, &str, &[&str])] = &[
     (
         "cli.rs",
         "v_13_names_blocks_and_other_settings_come_from_the_file",
@@ -632,7 +632,7 @@ fn c_07_f_71_every_setting_of_the_file_has_a_test_that_shows_its_effect() {
         SEEN.iter().flat_map(|(_, _, keys)| keys.iter().map(|&key| key.into())).collect();
     shown.sort();
     assert_eq!(shown, settings(), "SEEN says where each setting is seen to work");
-    for (source, test, keys) in &SEEN {
+    for (source, test, keys) in SEEN {
         let text = std::fs::read_to_string(tests.join(source)).unwrap();
         let begin =
             text.find(&format!("\nfn {test}() {{\n")).unwrap_or_else(|| panic!("{source}: no {test}"));
