@@ -4,7 +4,7 @@
 //! (by size) have a part of the budget each, so whoever waits only waits for frames that have everything they need. Where somebody
 //! waits, those who hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Waker;
@@ -32,11 +32,15 @@ const CALLED: Duration = Duration::from_secs(1);
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
-/// A waiting frame lets so many later ones pass for each that its source holds of the same kind.
-const PASSES: u64 = 64;
+/// A waiting frame lets so many later ones be served first for each that its source holds of the same kind.
+const PASSES: u64 = 16;
+/// No more of them count.
+const COUNTED: u64 = 4;
 /// For so long a large frame counts as held when its source waits for another one: sources that take turns would hold that memory for
 /// good.
 const LATELY: Duration = Duration::from_secs(300);
+/// One of which less has come in does not count for longer than it is held.
+const MUCH: usize = 1024 * 1024;
 /// So many large frames are remembered.
 const REMEMBERED: usize = 1024;
 /// Whoever is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
@@ -58,12 +62,14 @@ struct Books {
     last_id: u64,
     /// Of those who have begun to wait, the last one.
     last_turn: u64,
+    /// How many have waited and been served, by kind.
+    served: [u64; 3],
     held: BTreeMap<u64, Held>,
     used: [usize; 3],
     sources: HashMap<IpAddr, Sum>,
     /// Those who wait, by kind, see [`PASSES`].
     queue: [BTreeMap<(u64, NonZeroU64), Waiter>; 3],
-    /// Which sources were granted a large frame, and when.
+    /// Which sources have had a large frame, and since when. Of IPv6, the /48.
     lately: VecDeque<(Instant, IpAddr)>,
 }
 
@@ -123,7 +129,7 @@ pub(super) struct Claim {
 #[derive(Debug, Clone, Copy)]
 struct Waits {
     kind: usize,
-    /// The place in the queue: the turn at which it began, and the turns that it lets pass.
+    /// The place in the queue: how many had been served when it began to wait, and how many it lets be served first.
     place: u64,
     turn: NonZeroU64,
     since: Instant,
@@ -181,6 +187,14 @@ const fn kind(bytes: usize) -> usize {
         1
     } else {
         2
+    }
+}
+
+/// Of IPv6, the /48: who has one has many /64.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 48)).into(),
     }
 }
 
@@ -276,10 +290,10 @@ impl Partials {
             granted = least == 0 || books.make_room(&asks, least, (self.part(kind), self.whole), now);
         }
         if granted {
-            books.stop_waiting(claim);
-            if own == 0 && kind == 2 {
-                books.remember(claim.payer, now);
+            if let Some(served) = books.served.get_mut(kind).filter(|_| claim.waits.is_some()) {
+                *served = served.saturating_add(1);
             }
+            books.stop_waiting(claim);
             self.put(&mut books, claim, now, bytes, course, false, waker);
         } else {
             // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
@@ -379,7 +393,7 @@ impl Partials {
         let mut books = self.books();
         books.stop_waiting(claim);
         claim.granted = 0;
-        if let Some(held) = books.remove(claim.id) {
+        if let Some(held) = books.end(claim.id) {
             self.wake_next(&books, held.kind);
         }
         self.look(&books);
@@ -484,28 +498,36 @@ impl Books {
         self.last_turn = self.last_turn.saturating_add(1);
         let turn = NonZeroU64::MIN.saturating_add(self.last_turn);
         let passes = payer.map_or(0, |payer| PASSES.saturating_mul(self.had(kind, payer, since)));
-        Waits { kind, place: turn.get().saturating_add(passes), turn, since }
+        let served = self.served.get(kind).copied().unwrap_or_default();
+        Waits { kind, place: served.saturating_add(passes), turn, since }
     }
 
     /// How many frames of a kind a source has, or has had lately.
     fn had(&self, kind: usize, payer: IpAddr, now: Instant) -> u64 {
         let claims = self.sources.get(&payer).and_then(|here| here.claims.get(kind)).copied();
+        let network = network(payer);
         let lately = self
             .lately
             .iter()
-            .filter(|(at, source)| kind == 2 && *source == payer && at.saturating_add(LATELY) > now);
+            .filter(|(at, source)| kind == 2 && *source == network && at.saturating_add(LATELY) > now);
         let had = claims.unwrap_or_default().max(lately.count());
-        u64::try_from(had).unwrap_or(u64::MAX)
+        u64::try_from(had).unwrap_or(u64::MAX).min(COUNTED)
     }
 
-    /// A source is granted a large frame.
-    fn remember(&mut self, payer: Option<IpAddr>, now: Instant) {
-        while self.lately.len() >= REMEMBERED
-            || self.lately.front().is_some_and(|(at, _)| at.saturating_add(LATELY) <= now)
-        {
+    /// A frame has come in whole, or lost its memory.
+    fn end(&mut self, id: u64) -> Option<Held> {
+        let held = self.remove(id)?;
+        self.remember(&held);
+        Some(held)
+    }
+
+    /// A source has had a large frame, of which much has come in.
+    fn remember(&mut self, held: &Held) {
+        let Some(payer) = held.payer.filter(|_| held.kind == 2 && held.received >= MUCH) else { return };
+        if self.lately.len() >= REMEMBERED {
             self.lately.pop_front();
         }
-        self.lately.extend(payer.map(|payer| (now, payer)));
+        self.lately.push_back((held.granted, network(payer)));
     }
 
     fn stop_waiting(&mut self, claim: &mut Claim) {
@@ -593,7 +615,7 @@ impl Books {
                 slow_since.saturating_add(LOOKS) <= now
             };
             if goes {
-                self.remove(id);
+                self.end(id);
                 freed = freed.saturating_add(bytes_held);
             } else {
                 asked = asked.saturating_add(bytes_held);
@@ -607,7 +629,6 @@ impl Books {
 mod tests {
     use super::super::HubSettings;
     use super::*;
-    use core::net::Ipv6Addr;
 
     const MIB: usize = 1024 * 1024;
     const WAIT: Duration = Duration::from_secs(30);
@@ -882,18 +903,28 @@ mod tests {
         assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
         assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
         assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
-        let mut later: Vec<Claim> =
-            (0..200_u64).map(|n| claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100))).collect();
-        assert!(later.iter_mut().all(|later| !ask(&partials, later, 2, 2 * MIB, 0)));
+        // Others come without end: each time that one has been served another one waits.
+        let mut later: VecDeque<Claim> = VecDeque::new();
+        let mut served = 0;
         partials.release(&mut others[1]);
-        let first = later.iter_mut().map(|later| ask(&partials, later, 3, 2 * MIB, 0));
-        assert_eq!(first.filter(|granted| *granted).count(), 7);
-        // They come and go.
-        let served = later.iter_mut().position(|later| {
-            partials.release(later);
-            ask(&partials, &mut honest, 4, 2 * MIB, 0)
-        });
-        assert!(served.is_some_and(|served| served < 100), "{served:?}");
+        for n in 0..400_u64 {
+            let mut next = claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100));
+            let _ = ask(&partials, &mut next, 3, 2 * MIB, 0);
+            later.push_back(next);
+            if later.len() > 20 {
+                let mut done = later.pop_front().unwrap();
+                assert!(done.granted > 0);
+                partials.release(&mut done);
+                served += 1;
+                if ask(&partials, &mut honest, 4, 2 * MIB, 0) {
+                    break;
+                }
+                for later in &mut later {
+                    let _ = ask(&partials, later, 5, 2 * MIB, 0);
+                }
+            }
+        }
+        assert!(served < 100, "{served}");
     }
 
     /// F-15: sources that take turns with large frames, each fast enough to keep what it has, let others pass.
@@ -903,7 +934,13 @@ mod tests {
         let mut ring: Vec<(Claim, usize)> = (1..7).map(|n| (claim(&format!("192.0.2.{n}")), 0)).collect();
         let large = |claim: &mut Claim, second: u64| ask(&partials, claim, second * 1000, 16 * MIB, 0);
         let (mut waited, mut honest) = (Vec::new(), None);
-        for second in 0..600 {
+        for second in 0..600_u64 {
+            // Others who come and go, without waiting, and those whose frame has only begun.
+            for n in 0..100 {
+                let mut passing = claim(&format!("203.0.113.{n}"));
+                assert!(ask(&partials, &mut passing, second * 1000, 3000, 2048));
+                partials.release(&mut passing);
+            }
             // 26 s is what a frame may take while others wait.
             for (claim, received) in &mut ring {
                 if claim.granted == 0 {
@@ -934,6 +971,25 @@ mod tests {
             }
         }
         assert!(waited.len() == 10 && waited[1..].iter().all(|waited| *waited <= 27), "{waited:?}");
+    }
+
+    /// F-15, F-06: large frames that have only begun do not count against those behind the same address, and of others only a few do.
+    #[test]
+    fn f_06_frames_that_end_at_once_do_not_put_their_neighbours_back() {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let had = |address: &str| partials.books().had(2, address.parse().unwrap(), at(1));
+        let have = |address: &str, received| {
+            let mut claim = claim(address);
+            assert!(ask(&partials, &mut claim, 0, 2 * MIB, 2048) && partials.came(&claim, at(1), received));
+            partials.release(&mut claim);
+        };
+        (0..2000).for_each(|_| have("192.0.2.1", 4096));
+        assert_eq!(had("192.0.2.1"), 0);
+        (0..20).for_each(|_| have("192.0.2.1", 2 * MIB));
+        assert_eq!((had("192.0.2.1"), had("192.0.2.2")), (4, 0));
+        // Of IPv6 a /48 counts.
+        (1..3).for_each(|n| have(&format!("2001:db8:1:{n}::1"), 2 * MIB));
+        assert_eq!((had("2001:db8:1:9::"), had("2001:db8:2:1::")), (2, 0));
     }
 
     #[test]
