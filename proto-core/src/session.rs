@@ -286,6 +286,12 @@ pub trait Session {
         None
     }
 
+    /// The peers that are worth less than somebody new, the least first: those that [`Input::Crowded`] closes, one at a time. A driver that
+    /// needs what only some of them hold closes one of those itself.
+    fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        core::iter::empty()
+    }
+
     /// All outputs waiting, in order. Many are lent at a time, so that a driver can batch.
     fn outputs(&self) -> impl Iterator<Item = Output<'_>>;
 

@@ -87,6 +87,11 @@ impl<K: Ord + Copy> Deadlines<K> {
         }
     }
 
+    /// All keys, the earliest deadline first.
+    pub fn keys(&self) -> impl Iterator<Item = K> {
+        self.by_time.iter().map(|&(_, key)| key)
+    }
+
     /// The earliest deadline and its key.
     pub fn first(&self) -> Option<(Instant, K)> {
         self.by_time.first().copied()

@@ -622,7 +622,8 @@ impl Session for Server {
             Input::Frame { peer, lane, bytes } => self.frame(now, peer, lane, bytes),
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
             Input::Crowded => {
-                if let Some((_, oldest)) = self.idle.first() {
+                let oldest = self.evictable().next();
+                if let Some(oldest) = oldest {
                     self.expel(now, oldest, LeftBecause::Connection);
                 }
                 Ok(None)
@@ -679,6 +680,10 @@ impl Session for Server {
 
     fn poll_timeout(&self) -> Option<Instant> {
         if self.later.is_empty() { self.idle.next() } else { Some(Instant::ZERO) }
+    }
+
+    fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        self.idle.keys()
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {

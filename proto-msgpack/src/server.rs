@@ -660,7 +660,8 @@ impl Session for Server {
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
             Input::Crowded => {
-                if let Some(&(_, oldest)) = self.strangers.first() {
+                let oldest = self.evictable().next();
+                if let Some(oldest) = oldest {
                     self.expel(now, oldest);
                 }
                 Ok(None)
@@ -745,6 +746,10 @@ impl Session for Server {
 
     fn take_deferred(&mut self) -> Option<Deferred> {
         self.next_turn()
+    }
+
+    fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        self.strangers.iter().map(|&(_, peer)| peer)
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {

@@ -519,7 +519,8 @@ impl Session for Server {
             }
             Input::Opened { peer, via: Via::Accepted, from } => self.open(now, peer, from).map(Some),
             Input::Crowded => {
-                if let Some(&(_, oldest)) = self.unnamed.first() {
+                let oldest = self.evictable().next();
+                if let Some(oldest) = oldest {
                     self.expel(now, oldest, None);
                 }
                 Ok(None)
@@ -573,6 +574,10 @@ impl Session for Server {
             return Some(Instant::ZERO);
         }
         [self.changes.due(), self.relays.due()].into_iter().flatten().min()
+    }
+
+    fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        self.unnamed.iter().map(|&(_, peer)| peer)
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {

@@ -568,7 +568,8 @@ impl Session for Server {
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
             Input::Crowded => {
-                if let Some((_, oldest)) = self.idle.first() {
+                let oldest = self.evictable().next();
+                if let Some(oldest) = oldest {
                     self.expel(now, oldest, None);
                 }
                 Ok(None)
@@ -637,6 +638,10 @@ impl Session for Server {
             return Some(Instant::ZERO);
         }
         [self.call_deadlines.next(), self.contenders.next(), self.idle.next()].into_iter().flatten().min()
+    }
+
+    fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        self.idle.keys()
     }
 
     fn outputs(&self) -> impl Iterator<Item = Output<'_>> {

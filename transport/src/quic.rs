@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use pace::{Pace, Paced};
+use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig,
@@ -36,7 +37,11 @@ const OVERHEAD: usize = 128;
 const OWN_HELD: usize = 8 * 1024;
 /// What a client may send before it is granted more, in bytes; enough for any hello.
 const FIRST_WINDOW: u32 = 4 * 1024;
-/// What a client may take beyond what it may send, in bytes, counted for each. A silent one takes 36 KiB. Where a byte has to wait for
+/// What a silent client takes, in bytes, as measured.
+const SILENT: usize = 36 * 1024;
+/// A client is silent that has sent no more STREAM frames than this: a hello takes one or a few.
+const SILENT_FRAMES: u64 = 8;
+/// What a client may take beyond what it may send, in bytes, counted for each. Where a byte has to wait for
 /// those before it, or is not read, quinn keeps the packet that it came in, until 32 KiB more are kept than wait: with what it takes to
 /// find them again some 220 KiB, as measured, for packets of one byte each.
 const KEPT_PACKETS: usize = 252 * 1024;
@@ -64,7 +69,7 @@ pub(crate) struct QuicLimits {
 
 impl QuicLimits {
     /// `window`: what the other side may send before it is granted more.
-    fn transport(&self, window: u32) -> io::Result<Arc<TransportConfig>> {
+    fn transport(&self, window: u32) -> io::Result<TransportConfig> {
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(1_u8.into())
@@ -86,8 +91,22 @@ impl QuicLimits {
             }
         };
         transport.keep_alive_interval(probe).max_idle_timeout(idle);
-        Ok(Arc::new(transport))
+        Ok(transport)
     }
+}
+
+/// Lets a connection in, whose memory is `reserved` until QUIC has forgotten it.
+pub(crate) fn accept_reserved(
+    incoming: Incoming,
+    mut config: quinn::ServerConfig,
+    limits: &QuicLimits,
+    reserved: &Reserved,
+) -> io::Result<quinn::Connecting> {
+    let mut transport = limits.transport(FIRST_WINDOW)?;
+    let reserving = Reserving { cubic: Arc::default(), _reserved: reserved.clone() };
+    transport.congestion_controller_factory(Arc::new(reserving));
+    config.transport_config(Arc::new(transport));
+    Ok(incoming.accept_with(Arc::new(config))?)
 }
 
 /// The silence after which a peer on QUIC is gone: what the system takes on TCP, where first nothing is heard, and then what is sent
@@ -136,9 +155,14 @@ impl QuicListener {
 
     /// Holds every connection that comes in from now on to these limits.
     pub(crate) fn limit(&mut self, limits: &QuicLimits) -> io::Result<()> {
-        self.config.transport_config(limits.transport(FIRST_WINDOW)?);
+        self.config.transport_config(Arc::new(limits.transport(FIRST_WINDOW)?));
         self.endpoint.set_server_config(Some(self.config.clone()));
         Ok(())
+    }
+
+    /// The configuration of connections that come in.
+    pub(crate) fn config(&self) -> quinn::ServerConfig {
+        self.config.clone()
     }
 
     /// The next connection that comes in; `None` once the endpoint is closed.
@@ -166,7 +190,8 @@ pub(crate) async fn connect(
     config.alpn_protocols = vec![ALPN.to_vec()];
     let tls = QuicClientConfig::try_from(config).map_err(io::Error::other)?;
     let mut config = quinn::ClientConfig::new(Arc::new(tls));
-    config.transport_config(limits.transport(u32::try_from(limits.receive).unwrap_or(u32::MAX))?);
+    let window = u32::try_from(limits.receive).unwrap_or(u32::MAX);
+    config.transport_config(Arc::new(limits.transport(window)?));
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no address");
     for address in tokio::net::lookup_host(server).await? {
         let any: SocketAddr =
@@ -234,20 +259,47 @@ impl QuicBudgets {
             *here = here.saturating_add(1);
         }
         drop(sources);
-        Ok(Reserved { budgets: self.clone(), payer })
+        let counted = AtomicUsize::new(EACH);
+        Ok(Reserved(Arc::new(Reservation { budgets: self.clone(), payer, counted })))
     }
 }
 
-/// What is counted for a connection whatever it sends. It is given back when this is dropped.
+/// What is counted for a connection whatever it sends. QUIC holds one of these for as long as it holds the connection: a client can keep it
+/// for some 50 s after its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Reserved(Arc<Reservation>);
+
+/// Given back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Reserved {
+struct Reservation {
     budgets: QuicBudgets,
     payer: Option<IpAddr>,
+    counted: AtomicUsize,
 }
 
-impl Drop for Reserved {
+impl Reserved {
+    /// The connection has ended and kept nothing of what has come in.
+    fn shrink(&self) {
+        let before = self.0.counted.swap(SILENT, Relaxed);
+        self.0.budgets.granted.fetch_sub(before.saturating_sub(SILENT), Relaxed);
+    }
+}
+
+/// Builds what the default does, and keeps a connection's reservation for as long as QUIC has the connection.
+struct Reserving {
+    cubic: Arc<CubicConfig>,
+    _reserved: Reserved,
+}
+
+impl ControllerFactory for Reserving {
+    fn build(self: Arc<Self>, now: std::time::Instant, mtu: u16) -> Box<dyn Controller> {
+        self.cubic.clone().build(now, mtu)
+    }
+}
+
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budgets.granted.fetch_sub(EACH, Relaxed);
+        self.budgets.granted.fetch_sub(self.counted.load(Relaxed), Relaxed);
         let Some(payer) = self.payer else { return };
         let mut sources = self.budgets.sources();
         if let Some(here) = sources.get_mut(&payer) {
@@ -322,11 +374,15 @@ impl Held {
         stream.suspected.replace(moved) == Some(moved)
     }
 
-    /// The connection is being thrown away: what is held of it counts no more, though QUIC holds it for a few round trips.
-    fn write_off(&self) {
+    /// The connection is being thrown away: what is held of it counts no more. What is reserved counts until QUIC has thrown it away, too, and
+    /// little of that for a `silent` one.
+    fn write_off(&self, silent: bool) {
         self.budgets.waiting.fetch_sub(self.own.swap(0, Relaxed), Relaxed);
         self.budgets.granted.fetch_sub(self.granted.swap(0, Relaxed), Relaxed);
-        drop(self.reserved.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reserved) = reserved.filter(|_| silent) {
+            reserved.shrink();
+        }
     }
 
     /// Bytes held of this connection, with what holding them costs.
@@ -576,7 +632,7 @@ impl Datagrams {
     /// Ends the connection at once. What is held of it counts no more.
     pub(crate) fn abandon(&self) {
         self.connection.close(VarInt::from_u32(0), b"");
-        self.held.write_off();
+        self.held.write_off(self.connection.stats().frame_rx.stream <= SILENT_FRAMES);
     }
 
     /// The next frame that comes in; `None` once the connection has ended.
@@ -663,14 +719,70 @@ mod tests {
         // Those behind an address that stands for many are nobody's.
         let others: Vec<Reserved> = (0..100).filter_map(|_| budgets.reserve(None).ok()).collect();
         assert_eq!((others.len(), reserve(2).err()), (70, Some(NoRoom::All)));
-        // What has been written off is free at once, and not twice.
-        let held = Held::new(budgets.clone(), of_one.pop(), usize::MAX);
-        held.write_off();
-        let honest = reserve(2).unwrap();
+        // What a silent one leaves behind counts until QUIC has forgotten it, and the rest is free at once, and not twice.
+        let (in_quic, last) = (of_one.pop(), of_one.pop());
+        let held = Held::new(budgets.clone(), in_quic.clone(), usize::MAX);
+        held.write_off(true);
         drop(held);
+        assert_eq!(budgets.granted.load(Relaxed), 79 * EACH + SILENT);
+        assert_eq!((reserve(1).err(), reserve(2).err()), (Some(NoRoom::Source), Some(NoRoom::All)));
+        drop(in_quic);
+        assert_eq!(budgets.granted.load(Relaxed), 79 * EACH);
+        // One that has sent much counts for all of it.
+        let held = Held::new(budgets.clone(), last.clone(), usize::MAX);
+        held.write_off(false);
+        drop(held);
+        assert_eq!(budgets.granted.load(Relaxed), 79 * EACH);
+        let honest = reserve(2).unwrap();
         assert_eq!(reserve(2).err(), Some(NoRoom::All));
+        drop(last);
         drop((of_one, others, honest));
         assert!(budgets.granted.load(Relaxed) == 0 && budgets.sources().is_empty());
+    }
+
+    /// F-16, F-46: a connection that has ended counts for as long as QUIC keeps it.
+    #[tokio::test]
+    async fn f_16_a_connection_counts_until_quic_has_forgotten_it() {
+        use tokio_rustls::rustls::RootCertStore;
+        use tokio_rustls::rustls::crypto::ring::default_provider;
+        let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let config = ServerConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let limits = QuicLimits { silence: None, send: 1 << 16, receive: 1 << 16 };
+        let mut listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
+        listener.limit(&limits).unwrap();
+        let address = listener.endpoint.local_addr().unwrap().to_string();
+        let budgets = QuicBudgets { grants: 80 * EACH, ..QuicBudgets::alone() };
+        let serve = async {
+            let incoming = listener.accept().await.unwrap();
+            let reserved = budgets.reserve(None).unwrap();
+            accept_reserved(incoming, listener.config(), &limits, &reserved).unwrap().await.unwrap()
+        };
+        let client = client.into();
+        let (connection, client) = tokio::join!(serve, connect(&address, "game.example", &client, &limits));
+        assert_eq!(budgets.granted.load(Relaxed), EACH);
+        connection.close(VarInt::from_u32(0), b"");
+        drop(connection);
+        assert_eq!(budgets.granted.load(Relaxed), EACH, "it waits for what is on the way");
+        let forgotten = async {
+            while budgets.granted.load(Relaxed) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
+        drop(client);
     }
 
     /// F-46: whatever is lent after a connection has been written off, and in whatever order it comes back, nothing of it counts for good.
@@ -679,7 +791,7 @@ mod tests {
         let budgets = QuicBudgets::alone();
         let held = Held::new(budgets.clone(), None, usize::MAX);
         let before = held.lend([1; 100].into(), false);
-        held.write_off();
+        held.write_off(true);
         let after = held.lend([2; 200].into(), true);
         drop(before);
         drop(after);

@@ -378,8 +378,9 @@ async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
         players.push(player);
     }
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // QUIC forgets them some round trips later, and until then each leaves something behind.
     let closed = silent.iter().filter(|connection| connection.close_reason().is_some()).count();
-    assert_eq!((closed, hub.stats().connections), (3, 10));
+    assert!((3..=9).contains(&closed) && hub.stats().connections <= 10, "{closed}, {:?}", hub.stats());
     // More of the kind displace each other.
     for _ in 0..12 {
         let connection = connect().await;
@@ -391,6 +392,29 @@ async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
         assert_eq!(player.session().state(), SessionState::Connected);
     }
     assert!(hub.stats().connections <= 10, "{:?}", hub.stats());
+}
+
+/// F-16, F-19: clients on QUIC for which no memory is left cost nobody on TCP its place: that would not help them.
+#[tokio::test]
+async fn f_16_f_19_newcomers_on_quic_cost_nobody_on_tcp() {
+    let (config, certificate) = certificate();
+    let listeners = [
+        Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap(),
+        Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+    ];
+    let [quic, tcp] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+    let settings = HubSettings { receive_windows: 2 * EACH + 20 * 1024, ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(listeners.into(), Server::new(Settings::DEFAULT, 5), (), settings);
+    let (mut players, mut silent) = (Vec::new(), Vec::new());
+    for name in ["ann", "ben"] {
+        let mut player = player(quic, name, &certificate).await.unwrap();
+        joined(&mut player).await;
+        players.push(player);
+        silent.push(tokio::net::TcpStream::connect(tcp).await.unwrap());
+    }
+    eventually("all are in", Duration::from_secs(5), || hub.stats().connections == 4).await;
+    assert!(player(quic, "cleo", &certificate).await.is_err());
+    assert_eq!(hub.stats().connections, 4);
 }
 
 /// F-16: a client that goes on with its handshake for ever, with gaps that keep what it sends, is closed. By a client that is not ours.

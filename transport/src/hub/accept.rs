@@ -54,7 +54,7 @@ where
                     let entrance = enter(shared.clone(), stream, from, lanes, tls);
                     #[cfg(not(feature = "tls"))]
                     let entrance = enter(shared.clone(), stream, from, lanes);
-                    tokio::spawn(welcome(shared.clone(), from, entrance));
+                    tokio::spawn(welcome(shared.clone(), from, false, entrance));
                 }
             }
             Err(error) => shared.not_accepted(&error).await,
@@ -66,12 +66,13 @@ where
 async fn welcome<S>(
     shared: Arc<Shared<S>>,
     from: SocketAddr,
+    quic: bool,
     entrance: impl Future<Output = Option<(Stream, Side)>>,
 ) where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let (number, sent_away) = shared.begin_entering(from.ip());
+    let (number, sent_away) = shared.begin_entering(from.ip(), quic);
     let entered = tokio::select! {
         biased;
         () = sent_away.notified() => None,
@@ -256,7 +257,8 @@ pub(super) async fn accept_quic<S>(
             incoming.refuse();
             continue;
         }
-        tokio::spawn(enter_quic(shared.clone(), incoming, admission.clone(), place));
+        let config = quic.config();
+        tokio::spawn(enter_quic(shared.clone(), incoming, config, admission.clone(), place));
     }
 }
 
@@ -265,6 +267,7 @@ pub(super) async fn accept_quic<S>(
 async fn enter_quic<S>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
+    config: quinn::ServerConfig,
     admission: Option<Admission>,
     place: Place,
 ) where
@@ -278,32 +281,34 @@ async fn enter_quic<S>(
         incoming.refuse();
         return;
     };
-    let entrance = handshake(shared.clone(), incoming, admission, place, reserved);
-    welcome(shared, from, entrance).await;
+    let limits = shared.settings.quic_limits();
+    let connecting = crate::quic::accept_reserved(incoming, config, &limits, &reserved);
+    let entrance = handshake(shared.clone(), from, connecting, admission, place, reserved);
+    welcome(shared, from, true, entrance).await;
 }
 
-/// Reserves what a client on QUIC may take. Where too little is left, those give way to it that would give way to a connection for which
-/// there is no place. Some of them may be on TCP, so it takes more than one; and those that have not come in give back what they have
-/// only when their tasks run.
+/// Reserves what a client on QUIC may take. Where too little is left, others on QUIC give way to it that are worth less. QUIC forgets them
+/// some round trips later, and those that have not come in give back what they have when their tasks run.
 #[cfg(feature = "quic")]
 async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<crate::quic::Reserved> {
     const TRIES: usize = 16;
     const PAUSE: Duration = Duration::from_millis(50);
+    /// Of silent ones it takes two: each leaves something behind.
+    const EVICTED: usize = 3;
     let (budgets, payer) = (shared.quic_budgets(), shared.settings.payer(from.ip()));
+    let mut evicted = 0;
     for _ in 0..TRIES {
-        let gone = shared.gone.notified();
-        match budgets.reserve(payer) {
-            Ok(reserved) => return Some(reserved),
-            Err(NoRoom::Source) => return None,
-            Err(NoRoom::All) => {}
+        while !shared.draining.load(Relaxed) {
+            match budgets.reserve(payer) {
+                Ok(reserved) => return Some(reserved),
+                Err(NoRoom::Source) => return None,
+                Err(NoRoom::All) if evicted < EVICTED && shared.make_place_on_quic() => {
+                    evicted = evicted.saturating_add(1);
+                }
+                Err(NoRoom::All) => break,
+            }
         }
-        if shared.draining.load(Relaxed) || !shared.make_place() {
-            return None;
-        }
-        if let Ok(reserved) = budgets.reserve(payer) {
-            return Some(reserved);
-        }
-        let _ = tokio::time::timeout(PAUSE, gone).await;
+        tokio::time::sleep(PAUSE).await;
     }
     budgets.reserve(payer).ok()
 }
@@ -312,15 +317,15 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
 #[cfg(feature = "quic")]
 async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
-    incoming: quinn::Incoming,
+    from: SocketAddr,
+    connecting: io::Result<quinn::Connecting>,
     admission: Option<Admission>,
     place: Place,
     reserved: crate::quic::Reserved,
 ) -> Option<(Stream, Side)> {
     use crate::quic::without_datagrams;
-    let from = incoming.remote_address();
     let opening = within(shared.settings.hello, "QUIC handshake", async {
-        let connection = incoming.await?;
+        let connection = connecting?.await?;
         let (send, recv) = without_datagrams(&connection, connection.accept_bi()).await?;
         Ok((connection, send, recv))
     });

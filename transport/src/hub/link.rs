@@ -148,6 +148,11 @@ impl<F: Framing> Link<F> {
         }
     }
 
+    #[cfg(feature = "quic")]
+    pub(super) const fn is_on_quic(&self) -> bool {
+        self.quic.is_some()
+    }
+
     /// What QUIC holds that has not arrived.
     fn lent(&self) -> usize {
         #[cfg(feature = "quic")]

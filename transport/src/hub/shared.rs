@@ -90,6 +90,7 @@ struct Seats {
 #[derive(Debug)]
 struct Entering {
     address: IpAddr,
+    quic: bool,
     since: Instant,
     sent_away: Arc<Notify>,
 }
@@ -309,20 +310,41 @@ impl<S: Session> Shared<S> {
         self.live() < before || self.send_away(|_| true)
     }
 
+    /// The same for a client on QUIC that needs memory: only others on QUIC have what it needs.
+    #[cfg(feature = "quic")]
+    pub(super) fn make_place_on_quic(&self) -> bool {
+        let now = self.clock.now();
+        let entering = |least: Duration| {
+            let mut seats = self.seats();
+            let mut all = seats.entering.iter();
+            let oldest = all.find(|(_, entering)| entering.quic)?;
+            let (number, old) = (*oldest.0, oldest.1.since.saturating_add(least) <= now);
+            old.then(|| self.send_one_away(&mut seats, number))
+        };
+        self.locked(|shared, core, _| core.cut_on_quic(shared))
+            || entering(ENTERING).is_some()
+            || self.locked(|shared, core, now| core.evict_on_quic(shared, now))
+            || entering(Duration::ZERO).is_some()
+    }
+
     /// Sends the oldest of those away that are still coming in, if it is one `whom` holds for.
     fn send_away(&self, whom: impl FnOnce(&Entering) -> bool) -> bool {
         let mut seats = self.seats();
-        let Some(oldest) = seats.entering.first_entry().filter(|oldest| whom(oldest.get())) else {
-            return false;
-        };
-        let Entering { address, sent_away, .. } = oldest.remove();
-        self.unseat(&mut seats, address);
-        sent_away.notify_one();
+        let oldest = seats.entering.first_key_value().filter(|(_, oldest)| whom(oldest));
+        let Some(number) = oldest.map(|(number, _)| *number) else { return false };
+        self.send_one_away(&mut seats, number);
         true
     }
 
+    fn send_one_away(&self, seats: &mut Seats, number: u64) {
+        if let Some(Entering { address, sent_away, .. }) = seats.entering.remove(&number) {
+            self.unseat(seats, address);
+            sent_away.notify_one();
+        }
+    }
+
     /// A connection has been admitted, and has yet to say who it is. Returns its number, and what tells it that its place is taken.
-    pub(super) fn begin_entering(&self, address: IpAddr) -> (u64, Arc<Notify>) {
+    pub(super) fn begin_entering(&self, address: IpAddr, quic: bool) -> (u64, Arc<Notify>) {
         let (since, sent_away) = (self.clock.now(), Arc::new(Notify::new()));
         let mut seats = self.seats();
         seats.last = seats.last.saturating_add(1);
@@ -332,7 +354,7 @@ impl<S: Session> Shared<S> {
             sent_away.notify_one();
             return (number, sent_away);
         }
-        seats.entering.insert(number, Entering { address, since, sent_away: sent_away.clone() });
+        seats.entering.insert(number, Entering { address, quic, since, sent_away: sent_away.clone() });
         (number, sent_away)
     }
 
@@ -874,10 +896,40 @@ impl<S: Session> Core<S> {
     /// Resets the connection that has been writing its last words for longest. False if there is none.
     fn cut_a_leaving_one(&mut self, shared: &Shared<S>) -> bool {
         let Some((_, link)) = self.leaving.pop_first() else { return false };
+        self.cut_leaving(shared, &link);
+        true
+    }
+
+    /// The same for one on QUIC.
+    #[cfg(feature = "quic")]
+    fn cut_on_quic(&mut self, shared: &Shared<S>) -> bool {
+        let mut leaving = self.leaving.iter();
+        let Some(number) = leaving.find(|(_, link)| link.is_on_quic()).map(|(number, _)| *number) else {
+            return false;
+        };
+        if let Some(link) = self.leaving.remove(&number) {
+            self.cut_leaving(shared, &link);
+        }
+        true
+    }
+
+    /// Resets the first peer on QUIC that is worth less than somebody new.
+    #[cfg(feature = "quic")]
+    fn evict_on_quic(&mut self, shared: &Shared<S>, now: Instant) -> bool {
+        let links = &self.links;
+        let mut evictable = self.session.evictable();
+        let first = evictable.find(|peer| links.get(*peer).is_some_and(|link| link.is_on_quic()));
+        drop(evictable);
+        let Some(peer) = first else { return false };
+        self.evict(shared, peer);
+        self.input(shared, now, Input::Closed { peer });
+        true
+    }
+
+    fn cut_leaving(&mut self, shared: &Shared<S>, link: &Link<S::Framing>) {
         link.empty(&shared.waiting);
         self.wakers.extend(link.cut(true));
         shared.closing.fetch_sub(1, Relaxed);
-        true
     }
 }
 
@@ -1040,7 +1092,7 @@ mod tests {
             // Their going gives the neighbours nothing that they did not have.
             shared.dismiss(at(many));
             assert!(!shared.admit(at(neighbour)), "{neighbour}");
-            let (_, sent_away) = shared.begin_entering(at(many));
+            let (_, sent_away) = shared.begin_entering(at(many), false);
             assert!(shared.send_away(|_| true));
             drop(sent_away);
             assert!(!shared.admit(at(neighbour)), "{neighbour}");
