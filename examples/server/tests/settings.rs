@@ -140,7 +140,7 @@ fn f_71_drain_seconds_is_how_long_the_end_waits_for_clients() {
 fn f_43_memory_is_what_all_protocols_share() {
     use voxwire_dissonance::{Client, ClientSettings, SessionState};
     use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
-    let (path, data) = (file("settings-memory.toml", "memory = 256\n"), folder("settings-memory"));
+    let (path, data) = (file("settings-memory.toml", "memory = 320\n"), folder("settings-memory"));
     let own = ["--config", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
     let server = Server::start(&[&own[..], &FREE].concat());
     let address = server.address("dissonance quic").to_string();
@@ -161,11 +161,11 @@ fn f_43_memory_is_what_all_protocols_share() {
         }
         players.len()
     });
-    assert!((60..=95).contains(&joined), "{joined} have joined");
-    for (name, memory) in [("less", 255), ("more", 1_048_577)] {
+    assert!((60..=99).contains(&joined), "{joined} have joined");
+    for (name, memory) in [("less", 319), ("more", 1_048_577)] {
         let path = file(&format!("settings-memory-{name}.toml"), &format!("memory = {memory}\n"));
         let (code, error) = kit::fails(&["--config", path.to_str().unwrap()]);
-        let expected = format!("memory {memory}: 256 to 1048576 (MiB) expected");
+        let expected = format!("memory {memory}: 320 to 1048576 (MiB) expected");
         assert!(code == Some(2) && error.contains(&expected), "{error}");
     }
 }
