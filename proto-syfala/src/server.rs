@@ -295,7 +295,7 @@ impl Server {
         let admission = known
             .from
             .map_or(Admission::Turn, |from| crowd.admits(now, rate, from, || replies.has(now, from.ip(), 1)));
-        let left = if admission == Admission::Rest { Crowd::reserve(rate) } else { 0 };
+        let left = if admission == Admission::Rest { Crowd::kept_for_turns(rate) } else { 0 };
         // A source's own budget is for answers: it does not pay for those that others leave no room for.
         let mut all = self.all_replies;
         let mut allowed =

@@ -142,7 +142,7 @@ impl Crowd {
     }
 
     /// How many answers those whose turn it is not leave to the others.
-    pub(super) const fn reserve(rate: Rate) -> u32 {
+    pub(super) const fn kept_for_turns(rate: Rate) -> u32 {
         rate.burst.saturating_sub(rate.burst / 4)
     }
 
