@@ -90,6 +90,7 @@ struct Seats {
 #[derive(Debug)]
 struct Entering {
     address: IpAddr,
+    #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "nobody asks"))]
     quic: bool,
     since: Instant,
     sent_away: Arc<Notify>,
