@@ -14,7 +14,7 @@ use super::{Shared, refuse};
 use crate::Error;
 use crate::config::{Config, Profile, Protocol};
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -142,22 +142,26 @@ impl Writer {
     }
 
     fn run(mut self) {
-        loop {
-            self.drop_old();
-            let Batch { jobs, late, end, .. } = self.next_batch();
-            if end {
-                break;
-            }
-            self.refuse(&late, Code::SERVER_UNAVAILABLE);
-            match self.commit(jobs) {
-                Ok(()) => {}
-                // It is so for all of them, and each would wait for it anew.
-                Err((error, batch)) if is_busy(&error) => self.fail(&error, batch),
-                Err((_, batch)) => self.commit_each(batch),
-            }
-            self.deliver_next();
-        }
+        while self.step() {}
         self.store.checkpoint();
+    }
+
+    /// Does what is next. False if nothing comes any more.
+    fn step(&mut self) -> bool {
+        self.drop_old();
+        let Batch { jobs, late, end, .. } = self.next_batch();
+        if end {
+            return false;
+        }
+        self.refuse(&late, Code::SERVER_UNAVAILABLE);
+        match self.commit(jobs) {
+            Ok(()) => {}
+            // It is so for all of them, and each would wait for it anew.
+            Err((error, batch)) if is_busy(&error) => self.fail(&error, batch),
+            Err((_, batch)) => self.commit_each(batch),
+        }
+        self.deliver_next();
+        true
     }
 
     /// What is done next in one transaction.
@@ -200,11 +204,12 @@ impl Writer {
     /// One of `batch` may have spoiled it for all: messages to be kept most of all, where there is no room.
     fn commit_each(&mut self, batch: Vec<Job>) {
         let (done, undone) = self.write_each(batch);
-        for (job, done) in done {
-            self.tell(job, done);
-        }
+        // First: what could not be deleted is left out of the mail of those who are let in.
         for (error, batch) in undone {
             self.fail(&error, batch);
+        }
+        for (job, done) in done {
+            self.tell(job, done);
         }
     }
 
@@ -372,9 +377,9 @@ impl Writer {
     }
 
     /// Lets somebody in, behind the first part of what is kept.
-    fn admit(&self, ticket: Ticket, peer: PeerId, username: &[u8]) {
+    fn admit(&mut self, ticket: Ticket, peer: PeerId, username: &[u8]) {
         let admit = |server: &mut Server, now: Instant, mail: &[(i64, ServerMessage<'_>)]| {
-            self.deliver(server, now, peer, username, mail);
+            let again = self.deliver(server, now, peer, username, mail);
             let token = uuid::Uuid::new_v4().hyphenated().to_string();
             let token = Secret(token.as_bytes());
             let admitted = server.handle_command(now, ServerCommand::Admit { ticket, token }).is_ok();
@@ -382,21 +387,30 @@ impl Writer {
                 let address = server.address(peer).map(|from| from.ip());
                 tracing::info!(%peer, name = ?Text(username), ?address, "logged in");
             }
+            again
         };
         // It may be gone by now, or be there for requests alone.
         let done = match self.shared.call(|server, _| server.may_deliver(peer, username)) {
-            true => next_part(&self.store, username, self.undeleted.of(username), |mail| {
-                self.shared.call(|server, now| admit(server, now, mail));
+            true => next_part(&self.store, username, &self.unwanted(username), |mail| {
+                self.shared.call(|server, now| admit(server, now, mail))
             }),
-            false => {
-                self.shared.call(|server, now| admit(server, now, &[]));
-                Ok(())
-            }
+            false => Ok(self.shared.call(|server, now| admit(server, now, &[]))),
         };
-        if let Err(error) = done {
-            tracing::error!(%error, "the database cannot be read");
-            self.shared.call(|server, now| refuse(server, now, ticket, Code::SERVER_UNAVAILABLE));
+        match done {
+            Ok(false) => {}
+            Ok(true) => self.mail.add(peer, username.into(), false),
+            Err(error) => {
+                tracing::error!(%error, "the database cannot be read");
+                self.shared.call(|server, now| refuse(server, now, ticket, Code::SERVER_UNAVAILABLE));
+            }
         }
+    }
+
+    /// What is as good as deleted: a user has it.
+    fn unwanted(&self, username: &[u8]) -> BTreeSet<i64> {
+        let mut unwanted = self.queue.arrived_of(username);
+        unwanted.extend(self.undeleted.of(username));
+        unwanted
     }
 
     /// Drops messages that nobody has fetched for too long: some now and then, and the next ones behind the next jobs.
@@ -418,29 +432,30 @@ impl Writer {
 
     /// Delivers the next part of what is kept to the connection whose turn it is.
     fn deliver_next(&mut self) {
-        let Self { shared, mail, .. } = self;
+        let Self { shared, mail, .. } = &mut *self;
         if mail.is_empty() {
             return;
         }
         let next = shared.call(|server, _| mail.next(|peer, username| server.may_deliver(peer, username)));
         let Some((peer, username, next)) = next else { return };
-        let mut without = self.undeleted.of(&username).clone();
+        let mut without = self.unwanted(&username);
         if next {
             without.extend(self.shared.delivered().of(peer));
         }
         let done = next_part(&self.store, &username, &without, |mail| {
             self.shared.call(|server, now| {
-                if server.may_deliver(peer, &username) {
-                    self.deliver(server, now, peer, &username, mail);
-                }
-            });
+                server.may_deliver(peer, &username) && self.deliver(server, now, peer, &username, mail)
+            })
         });
-        if let Err(error) = done {
-            tracing::error!(%error, "the database cannot be read");
+        match done {
+            Ok(false) => {}
+            Ok(true) => self.mail.add(peer, username, next),
+            Err(error) => tracing::error!(%error, "the database cannot be read"),
         }
     }
 
-    /// Sends kept messages; they stay until they have arrived.
+    /// Sends kept messages; they stay until they have arrived. True if the next ones have to be looked for: all of these have arrived on
+    /// other connections meanwhile, and nothing that is sent to this one will show that it takes more.
     fn deliver(
         &self,
         server: &mut Server,
@@ -448,21 +463,23 @@ impl Writer {
         peer: PeerId,
         username: &[u8],
         mail: &[(i64, ServerMessage<'_>)],
-    ) {
-        if mail.is_empty() {
-            return;
-        }
-        let arrived = self.queue.arrived_at(peer, username);
+    ) -> bool {
+        let mut arrived = false;
         for &(id, update) in mail {
-            if arrived.contains(&id) || self.shared.delivered().has(peer, id) {
+            if self.queue.has_arrived(username, id) {
+                arrived = true;
+                continue;
+            }
+            if self.shared.delivered().has(peer, id) {
                 continue;
             }
             // What does not go now waits for the next time.
             if server.handle_command(now, ServerCommand::Deliver { peer, update }).is_err() {
-                return;
+                return false;
             }
             self.shared.delivered().add(peer, username, [id]);
         }
+        arrived && !self.shared.delivered().is_to(peer)
     }
 
     /// A message is kept. Some for whom it is may have logged in meanwhile.
@@ -507,13 +524,22 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::msgpack::store::Quotas;
-    use std::collections::BTreeSet;
+    use std::path::Path;
     use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::channel;
+    use voxwire_core::Handler;
+    use voxwire_msgpack::{Client, ClientCommand, ClientSettings, ServerEvent};
+    use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener};
+
+    const QUOTAS: Quotas =
+        Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30, age: Duration::ZERO };
 
     /// A writer without a session.
-    fn writer(folder: &std::path::Path) -> Writer {
-        let (accounts, contacts, kept, kept_bytes) = (4, 2, 8, 400);
-        let quotas = Quotas { accounts, contacts, kept, kept_bytes, database: 1 << 30, age: Duration::ZERO };
+    fn writer(folder: &Path) -> Writer {
+        writer_with(folder, QUOTAS)
+    }
+
+    fn writer_with(folder: &Path, quotas: Quotas) -> Writer {
         let store = Store::open(folder, quotas).unwrap();
         let shared = Arc::new(Shared {
             clock: Clock::start(),
@@ -704,6 +730,148 @@ mod tests {
         writer.store.groups(|name, _| left.push(Box::<[u8]>::from(name))).unwrap();
         assert_eq!(left, [name(39)]);
         drop(writer);
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// Says who logs in.
+    struct Door(std::sync::mpsc::Sender<(Ticket, PeerId)>);
+
+    impl Handler<Server> for Door {
+        fn on_event(&mut self, _: &mut Server, _: Instant, event: ServerEvent<'_>) {
+            if let ServerEvent::LoggingIn { ticket, peer, .. } = event {
+                self.0.send((ticket, peer)).unwrap();
+            }
+        }
+    }
+
+    /// A writer with a session, two messages of ann's for bob, and one that he has not read.
+    fn writer_with_mail(folder: &Path, hall: Handle<Server>) -> Writer {
+        let writer = writer_with(folder, Quotas { kept: 40, kept_bytes: 4000, ..QUOTAS });
+        writer.shared.hub.set(hall).unwrap();
+        for name in [b"ann", b"bob"] {
+            writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
+        }
+        for content in ["read", "read, too", "new"] {
+            let mut body = Vec::new();
+            let update = ServerMessage::Whisper { sender: "ann".into(), content: content.into() };
+            update.encode(&Wire::SERVER, &mut body).unwrap();
+            let kept = writer.store.keep(b"ann", None, &[b"bob"[..].into()], &body).unwrap();
+            assert!(matches!(kept, Keeping::Kept(_)));
+        }
+        writer
+    }
+
+    /// Runs `f` with a session, and with a function that logs bob in: when he asks for it, and what he hears until he is in.
+    fn with_hall(f: impl FnOnce(Handle<Server>, &dyn Fn() -> (Ticket, PeerId), &dyn Fn() -> Vec<String>)) {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (asked, asks) = channel();
+        let (hall, address) = runtime.block_on(async {
+            let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = Server::new(Settings::DEFAULT, 1, |_| [0; 32]);
+            (Hub::spawn(vec![listener], server, Door(asked), HubSettings::DEFAULT), address.to_string())
+        });
+        let (heard, hears) = channel();
+        let log_in = || {
+            let (address, heard) = (address.clone(), heard.clone());
+            runtime.spawn(async move {
+                let client = Client::new(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
+                let mut bob =
+                    Connection::connect(&address, client, ConnectionSettings::DEFAULT).await.unwrap();
+                let (username, password) = ("bob".into(), "geheim".into());
+                while let Some(next) = bob.next().await {
+                    let Some(event) = next.result.unwrap() else { continue };
+                    let event = format!("{event:?}");
+                    if event == "Connected" {
+                        let log_in = ClientCommand::Login { username, password };
+                        bob.call(|client, now| client.handle_command(now, log_in)).unwrap();
+                    } else if heard.send(event).is_err() {
+                        break;
+                    }
+                }
+            });
+            asks.recv_timeout(Duration::from_secs(20)).unwrap()
+        };
+        let hears = || {
+            let next = || hears.recv_timeout(Duration::from_secs(20)).unwrap();
+            core::iter::repeat_with(next).take_while(|event| !event.starts_with("LoggedIn")).collect()
+        };
+        f(hall, &log_in, &hears);
+    }
+
+    /// F-33: who has read the mail, logs out and logs in again is not sent it once more, though the log-in comes before it is deleted.
+    #[test]
+    fn log_ins_that_overtake_deletions_bring_no_mail_twice() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-again-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        with_hall(|hall, log_in, hears| {
+            let mut writer = writer_with_mail(&folder, hall);
+            let queue = writer.queue.clone();
+            let old = |slot: u32| PeerId { slot: 1000 + slot, generation: 7 };
+            // What others have read is deleted first.
+            for slot in 0..4 {
+                queue.arrived(old(slot), [b'x', slot as u8][..].into(), (100..600).collect());
+            }
+            queue.arrived(old(9), b"bob"[..].into(), vec![1, 2]);
+            queue.gone(old(9));
+            let (ticket, peer) = log_in();
+            queue.admit(Job::Admit { ticket, peer, username: b"bob"[..].into() });
+            assert!(writer.step());
+            assert!(queue.has_arrived(b"bob", 1), "nothing overtook anything");
+            assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
+        });
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-33: nor if it could not be deleted, in the transaction in which the user was let in.
+    #[test]
+    fn deletions_that_fail_beside_a_log_in_bring_no_mail_twice() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-failed-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        with_hall(|hall, log_in, hears| {
+            let mut writer = writer_with_mail(&folder, hall);
+            let queue = writer.queue.clone();
+            let other = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+            other
+                .execute_batch(
+                    "CREATE TRIGGER never BEFORE DELETE ON kept BEGIN SELECT RAISE(ABORT, 'no'); END",
+                )
+                .unwrap();
+            let old = PeerId { slot: 1000, generation: 7 };
+            queue.arrived(old, b"bob"[..].into(), vec![1, 2]);
+            let (ticket, peer) = log_in();
+            queue.admit(Job::Admit { ticket, peer, username: b"bob"[..].into() });
+            assert!(writer.step());
+            assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
+        });
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-33: what arrives on another connection while it is read from the database is not sent, and what comes behind it is.
+    #[test]
+    fn what_arrives_elsewhere_while_it_is_read_is_left_out() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-elsewhere-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        with_hall(|hall, log_in, hears| {
+            let mut writer = writer_with_mail(&folder, hall.clone());
+            let (ticket, peer) = log_in();
+            let other = PeerId { slot: 1000, generation: 7 };
+            let part = next_part(&writer.store, b"bob", &BTreeSet::new(), |mail| {
+                writer.queue.arrived(other, b"bob"[..].into(), vec![1, 2]);
+                hall.call(|server, now| writer.deliver(server, now, peer, b"bob", &mail[..2]))
+            });
+            assert_eq!(part, Ok(true));
+            writer.mail.add(peer, b"bob"[..].into(), false);
+            writer.deliver_next();
+            // It is sent: something will show that it takes more.
+            let part = next_part(&writer.store, b"bob", &BTreeSet::new(), |mail| {
+                hall.call(|server, now| writer.deliver(server, now, peer, b"bob", mail))
+            });
+            assert_eq!(part, Ok(false));
+            writer.admit(ticket, peer, b"bob");
+            assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
+        });
         let _ = std::fs::remove_dir_all(&folder);
     }
 

@@ -17,6 +17,8 @@ type Whose = (PeerId, Box<[u8]>);
 pub(super) struct Notes {
     all: BTreeMap<Whose, Note>,
     order: BTreeMap<u64, Whose>,
+    /// By user: what has arrived, on whichever connection, and is not deleted yet.
+    arrived: BTreeMap<Box<[u8]>, BTreeSet<i64>>,
     numbered: u64,
 }
 
@@ -31,7 +33,7 @@ struct Note {
 
 impl Notes {
     pub(super) const fn new() -> Self {
-        Self { all: BTreeMap::new(), order: BTreeMap::new(), numbered: 0 }
+        Self { all: BTreeMap::new(), order: BTreeMap::new(), arrived: BTreeMap::new(), numbered: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -52,6 +54,9 @@ impl Notes {
 
     /// These have arrived; the next ones can be delivered.
     pub(super) fn arrived(&mut self, peer: PeerId, username: Box<[u8]>, messages: Vec<i64>) {
+        if !messages.is_empty() {
+            self.arrived.entry(username.clone()).or_default().extend(&messages);
+        }
         self.note(peer, username).arrived.extend(messages);
     }
 
@@ -72,10 +77,22 @@ impl Notes {
         }
     }
 
-    /// What has arrived there and is not deleted yet: it is not delivered again.
-    pub(super) fn of(&self, peer: PeerId, username: &[u8]) -> BTreeSet<i64> {
-        let note = self.all.get(&(peer, username.into()));
-        note.map(|note| note.arrived.iter().copied().collect()).unwrap_or_default()
+    /// What has arrived of a user's and is not deleted yet: it is not delivered again, neither there nor to another connection.
+    pub(super) fn of(&self, username: &[u8]) -> &BTreeSet<i64> {
+        const NONE: &BTreeSet<i64> = &BTreeSet::new();
+        self.arrived.get(username).unwrap_or(NONE)
+    }
+
+    /// These are deleted next.
+    fn taken(&mut self, username: &[u8], messages: &[i64]) {
+        if let Some(arrived) = self.arrived.get_mut(username) {
+            for message in messages {
+                arrived.remove(message);
+            }
+            if arrived.is_empty() {
+                self.arrived.remove(username);
+            }
+        }
     }
 
     /// The oldest note, or a part of it: then the rest comes behind the others, and nothing more is delivered before that.
@@ -85,6 +102,7 @@ impl Notes {
         let (peer, username) = whose.clone();
         let rest = note.arrived.split_off(note.arrived.len().min(DELETED));
         let messages = core::mem::replace(&mut note.arrived, rest);
+        self.taken(&username, &messages);
         if note.arrived.is_empty() {
             return Some(match messages.is_empty() && note.next {
                 true => Job::Next { peer, username },
@@ -139,7 +157,7 @@ mod tests {
         notes.arrived(peer(1), ann(), (700..1100).collect());
         notes.arrived(peer(1), b"bob"[..].into(), vec![7]);
         notes.arrived(peer(2), ann(), vec![]);
-        assert_eq!(notes.of(peer(1), b"ann").len(), 1100);
+        assert_eq!(notes.of(b"ann").len(), 1100);
         // It stays noted what has arrived on a connection that is gone.
         notes.gone(peer(1));
         let mut taken = Vec::new();
@@ -153,5 +171,6 @@ mod tests {
             });
         }
         assert_eq!(taken, ["500 of 0", "1: 1 false", "2: 0 false", "500 of 500", "1: 100 true"]);
+        assert!(notes.of(b"ann").is_empty() && notes.arrived.is_empty());
     }
 }

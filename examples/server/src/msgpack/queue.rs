@@ -1,7 +1,7 @@
 //! What waits for the thread that writes to the database.
 //!
 //! Log-ins and new accounts come first: they have waited for a thread that hashes passwords, and there are no more of them than those
-//! threads can look at. Other requests, and messages to be kept, each wait by turns of who sends them.
+//! threads can look at. (What has arrived is left out of the mail as soon as it is noted: a log-in may come before it is deleted.) Other requests, and messages to be kept, each wait by turns of who sends them.
 
 use super::job::Job;
 use super::notes::Notes;
@@ -132,9 +132,14 @@ impl Queue {
         self.state().notes.gone(peer);
     }
 
-    /// What has arrived there and is not deleted yet.
-    pub(super) fn arrived_at(&self, peer: PeerId, username: &[u8]) -> BTreeSet<i64> {
-        self.state().notes.of(peer, username)
+    /// What has arrived of a user's, on whichever connection, and is not deleted yet.
+    pub(super) fn arrived_of(&self, username: &[u8]) -> BTreeSet<i64> {
+        self.state().notes.of(username).clone()
+    }
+
+    /// Whether a message has arrived that is not deleted yet.
+    pub(super) fn has_arrived(&self, username: &[u8], message: i64) -> bool {
+        self.state().notes.of(username).contains(&message)
     }
 
     /// A group is used today.
