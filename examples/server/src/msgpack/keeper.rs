@@ -166,9 +166,13 @@ impl Writer {
 
     /// What is done next in one transaction.
     fn next_batch(&mut self) -> Batch {
-        let idle = self.mail.is_empty() && self.forgotten.is_empty();
         let clock = self.shared.clock;
-        let Batch { jobs, forgotten, late, end } = self.queue.take(idle, || clock.now());
+        // Until old messages are looked for, which is now where there are more of them.
+        let wait = match self.mail.is_empty() && self.forgotten.is_empty() {
+            true => self.drop_at.saturating_duration_since(clock.now()),
+            false => Duration::ZERO,
+        };
+        let Batch { jobs, forgotten, late, end } = self.queue.take(wait, || clock.now());
         self.undeleted.groups.extend(forgotten.iter().cloned());
         self.forgotten.extend(forgotten);
         // Before there are others of those names.
@@ -329,7 +333,7 @@ impl Writer {
             return;
         }
         let taken_back =
-            self.store.transaction(|store| kept.iter().try_for_each(|id| store.drop_message(*id).map(drop)));
+            self.store.transaction(|store| kept.iter().try_for_each(|id| store.drop_message(*id)));
         match taken_back {
             Ok(()) => tracing::warn!(count = kept.len(), "the disk is too slow: messages are not kept"),
             Err(error) => {
@@ -413,7 +417,7 @@ impl Writer {
         unwanted
     }
 
-    /// Drops messages that nobody has fetched for too long: some now and then, and the next ones behind the next jobs.
+    /// Drops messages that nobody has fetched for too long: some now and then, and the next ones behind the jobs that wait, if any do.
     fn drop_old(&mut self) {
         let now = self.shared.clock.now();
         if now < self.drop_at {
@@ -662,7 +666,7 @@ mod tests {
         let add = |now: Instant, job| assert!(queue.add(now, &ann, b"ann", job).is_empty());
         add(early, keep(1, "ann", 1, LATER));
         let now = early.saturating_add(Duration::from_secs(20));
-        let batch = queue.take(false, || now);
+        let batch = queue.take(Duration::ZERO, || now);
         assert!(batch.jobs.is_empty() && batch.late == [Ticket(1)]);
         // It is begun in time, and its sender is told while the disk is busy.
         let soon = writer.shared.clock.now();
@@ -872,6 +876,43 @@ mod tests {
             writer.admit(ticket, peer, b"bob");
             assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
         });
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+
+    /// F-12: old messages are dropped though nobody logs in or sends anything: one part after the other, and when it is time to look again.
+    #[test]
+    fn old_messages_are_dropped_while_nothing_else_is_done() {
+        let folder = std::env::temp_dir().join(format!("voxwire-keeper-old-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let day = Duration::from_secs(24 * 60 * 60);
+        let quotas = Quotas { kept: 1000, kept_bytes: 1 << 20, age: 30 * day, ..QUOTAS };
+        let mut writer = writer_with(&folder, quotas);
+        for name in [b"ann", b"bob"] {
+            writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
+        }
+        let other = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+        other.busy_timeout(Duration::from_secs(20)).unwrap();
+        let keep = |store: &Store| {
+            let made = store.transaction(|store| {
+                (0..100).try_for_each(|_| store.keep(b"ann", None, &[b"bob"[..].into()], b"hello").map(drop))
+            });
+            made.unwrap();
+            other.execute("UPDATE origins SET since = unixepoch() - 31 * 24 * 60 * 60", []).unwrap();
+        };
+        let left = || -> i64 { other.query_row("SELECT count(*) FROM kept", [], |row| row.get(0)).unwrap() };
+        keep(&writer.store);
+        // An hour later than the last time.
+        let (queue, clock) = (writer.queue.clone(), writer.shared.clock);
+        writer.drop_at = clock.now().saturating_add(Duration::from_millis(300));
+        assert_eq!(left(), 100);
+        let thread = std::thread::spawn(move || writer.run());
+        let until = clock.now().saturating_add(Duration::from_secs(20));
+        while left() > 0 && clock.now() < until {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        assert_eq!(left(), 0);
+        queue.close();
+        thread.join().unwrap();
         let _ = std::fs::remove_dir_all(&folder);
     }
 

@@ -160,12 +160,11 @@ impl Queue {
         self.room.notify_all();
     }
 
-    /// What is done next; waits for it if `idle`.
-    pub(super) fn take(&self, idle: bool, now: impl FnOnce() -> Instant) -> Batch {
-        let mut state = self.state();
-        while idle && !state.closed && state.is_empty() {
-            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// What is done next; waits for it for `wait` at most, and then there is nothing.
+    pub(super) fn take(&self, wait: Duration, now: impl FnOnce() -> Instant) -> Batch {
+        let idle = |state: &mut State| !state.closed && state.is_empty();
+        let waited = self.news.wait_timeout_while(self.state(), wait, idle);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let end = state.closed && state.is_empty();
         let batch = state.take(now());
         drop(state);
@@ -254,22 +253,22 @@ mod tests {
         let peer = PeerId { slot: 1, generation: 0 };
         queue.next(peer, b"ann"[..].into());
         queue.admit(Job::Admit { ticket: Ticket(10_002), peer, username: b"ann"[..].into() });
-        let batch = queue.take(true, || Instant::ZERO);
+        let batch = queue.take(LONGEST, || Instant::ZERO);
         assert!((BATCH..BATCH + 3).contains(&batch.jobs.len()), "{}", batch.jobs.len());
         assert_eq!(batch.jobs[0].ticket(), Some(Ticket(10_002)));
         let has = |batch: &Batch, ticket| batch.jobs.iter().any(|job| job.ticket() == Some(Ticket(ticket)));
         assert!(has(&batch, 10_000));
         // The neighbour comes behind those who came first there, and behind their share of others.
-        let batches = (1..).find(|_| has(&queue.take(true, || Instant::ZERO), 10_001)).unwrap();
+        let batches = (1..).find(|_| has(&queue.take(LONGEST, || Instant::ZERO), 10_001)).unwrap();
         assert!(batches <= 16, "{batches}");
         assert!(batch.jobs.iter().any(|job| matches!(job, Job::Next { .. })));
         // What is refused because of time is not done.
         for n in 0..100 {
             assert!(join(n, b"home", "ann").is_empty() || n >= 64);
         }
-        let late = queue.take(true, || Instant::ZERO.saturating_add(LONGEST));
+        let late = queue.take(LONGEST, || Instant::ZERO.saturating_add(LONGEST));
         assert!(late.jobs.is_empty() && late.late.len() >= 64, "{}", late.late.len());
         queue.close();
-        assert!(queue.take(true, || Instant::ZERO).end);
+        assert!(queue.take(LONGEST, || Instant::ZERO).end);
     }
 }
