@@ -3,7 +3,7 @@
 //! Sources take turns with each other, and the accounts of one source among themselves, each by what its jobs cost: what is small and comes
 //! late goes before much that came earlier. (Weighted fair queueing: a clock shows what each of those who wait has had, if all had the same;
 //! a job's tag is when it would be done then, and the lowest tag is next.) The room is bounded. Who has most of it loses the newest of it to
-//! those who have less.
+//! those who have less; who has one job alone loses it only where nobody has several that are more than a third of an equal share.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -78,10 +78,11 @@ impl<T> Line<T> {
     fn displace(&mut self, account: &Account) -> Option<(u64, T)> {
         let (cost, job) = self.jobs.get_mut(account)?.pop_back()?;
         self.count = self.count.saturating_sub(1);
-        self.accounts.lighten(account, cost);
-        if self.front(account).is_none() {
+        let next = self.front(account);
+        if next.is_none() {
             self.jobs.remove(account);
         }
+        self.accounts.displaced(account, cost, next);
         Some((cost, job))
     }
 }
@@ -122,25 +123,25 @@ impl<T> Turns<T> {
                 return Some((source.clone(), account.clone()));
             }
             if line.count > 1 && self.sources.weight(source) > self.room.of_source {
-                return Some((source.clone(), line.accounts.heaviest()?.clone()));
+                return Some((source.clone(), line.accounts.gives_way(self.sources.weight(source))?.clone()));
             }
         }
         if self.count <= 1 || self.cost <= self.room.of_all {
             return None;
         }
-        let source = self.sources.heaviest()?;
-        Some((source.clone(), self.lines.get(source)?.accounts.heaviest()?.clone()))
+        let source = self.sources.gives_way(self.cost)?;
+        let account = self.lines.get(source)?.accounts.gives_way(self.sources.weight(source))?;
+        Some((source.clone(), account.clone()))
     }
 
     fn displace(&mut self, source: &Source, account: &Account) -> Option<T> {
         let line = self.lines.get_mut(source)?;
         let (cost, job) = line.displace(account)?;
         let next = line.next();
-        self.sources.lighten(source, cost);
-        match next {
-            Some(next) => self.sources.add(source, 0, next),
-            None => drop(self.lines.remove(source)),
+        if next.is_none() {
+            self.lines.remove(source);
         }
+        self.sources.displaced(source, cost, next);
         self.cost = self.cost.saturating_sub(cost);
         self.count = self.count.saturating_sub(1);
         Some(job)
@@ -169,6 +170,8 @@ struct Order<K> {
     /// By tag; among equals, who came first.
     by_tag: BTreeSet<(u64, u64, K)>,
     by_weight: BTreeSet<(u64, K)>,
+    /// Those of whom several jobs wait.
+    several: BTreeSet<(u64, K)>,
     /// When those are done of whom nothing waits and who have had more than the clock shows.
     ahead: BTreeMap<K, u64>,
     /// What each of those who wait has had, if all had the same. It and all tags are costs times [`SCALE`].
@@ -182,14 +185,19 @@ const SCALE: u64 = 1 << 16;
 /// How many of those are remembered who have had more than their share.
 const AHEAD: usize = 8192;
 
+/// Several jobs give way before a single one if they cost more than an equal share divided by this. What all of them can have below that is
+/// a third of the room: it keeps no job out that takes a quarter. And who has little gives way to no large job.
+const EQUAL: u64 = 3;
+
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     /// When its turn began.
     base: u64,
     tag: u64,
     number: u64,
-    /// What all that waits of it costs.
+    /// What all that waits of it costs, and how many jobs that is.
     weight: u64,
+    count: u64,
 }
 
 impl<K: Ord + Clone> Default for Order<K> {
@@ -204,6 +212,7 @@ impl<K> Order<K> {
             all: BTreeMap::new(),
             by_tag: BTreeSet::new(),
             by_weight: BTreeSet::new(),
+            several: BTreeSet::new(),
             ahead: BTreeMap::new(),
             clock: 0,
             numbered: 0,
@@ -216,8 +225,12 @@ impl<K: Ord + Clone> Order<K> {
         self.by_tag.first().map(|(.., key)| key)
     }
 
-    fn heaviest(&self) -> Option<&K> {
-        self.by_weight.last().map(|(_, key)| key)
+    /// Who gives way where there is no room for all, who have `total` together: the heaviest of those of whom several jobs wait, unless
+    /// those have little. Then it is the heaviest of all.
+    fn gives_way(&self, total: u64) -> Option<&K> {
+        let parts = EQUAL.saturating_mul(self.all.len() as u64);
+        let several = self.several.last().filter(|(weight, _)| weight.saturating_mul(parts) > total);
+        several.or_else(|| self.by_weight.last()).map(|(_, key)| key)
     }
 
     fn weight(&self, key: &K) -> u64 {
@@ -228,44 +241,53 @@ impl<K: Ord + Clone> Order<K> {
         let waiting = self.all.remove(key)?;
         self.by_tag.remove(&(waiting.tag, waiting.number, key.clone()));
         self.by_weight.remove(&(waiting.weight, key.clone()));
+        self.several.remove(&(waiting.weight, key.clone()));
         Some(waiting)
     }
 
     fn put_in(&mut self, key: &K, waiting: Waiting) {
         self.by_tag.insert((waiting.tag, waiting.number, key.clone()));
         self.by_weight.insert((waiting.weight, key.clone()));
+        if waiting.count > 1 {
+            self.several.insert((waiting.weight, key.clone()));
+        }
         self.all.insert(key.clone(), waiting);
     }
 
-    /// What is `next` of `key` costs so much; it can be done from `base` on.
-    fn enter(&mut self, key: &K, weight: u64, next: u64, base: u64) {
+    /// What is `next` of `key` costs so much; it can be done from `base` on. All of it costs `weight`, and is so many jobs.
+    fn enter(&mut self, key: &K, (weight, count): (u64, u64), next: u64, base: u64) {
         self.numbered = self.numbered.saturating_add(1);
         let tag = base.saturating_add(next.saturating_mul(SCALE));
-        self.put_in(key, Waiting { base, tag, number: self.numbered, weight });
+        self.put_in(key, Waiting { base, tag, number: self.numbered, weight, count });
     }
 
-    /// `cost` more of `key` waits, and what is `next` of it costs so much.
+    /// A job more of `key` waits, which costs `cost`, and what is `next` of it costs so much.
     fn add(&mut self, key: &K, cost: u64, next: u64) {
         match self.take_out(key) {
             Some(before) => {
                 let tag = before.base.saturating_add(next.saturating_mul(SCALE));
-                let weight = before.weight.saturating_add(cost);
-                self.put_in(key, Waiting { tag, weight, ..before });
+                let (weight, count) = (before.weight.saturating_add(cost), before.count.saturating_add(1));
+                self.put_in(key, Waiting { tag, weight, count, ..before });
             }
             None => {
                 let base = self.ahead.remove(key).unwrap_or(0).max(self.clock);
-                self.enter(key, cost, next, base);
+                self.enter(key, (cost, 1), next, base);
             }
         }
     }
 
-    /// `cost` of the last job of `key` waits no more.
-    fn lighten(&mut self, key: &K, cost: u64) {
-        if let Some(before) = self.take_out(key) {
-            let weight = before.weight.saturating_sub(cost);
-            if weight > 0 {
-                self.put_in(key, Waiting { weight, ..before });
+    /// A job of `key` waits no more, and is not served. What is next of it costs so much.
+    fn displaced(&mut self, key: &K, cost: u64, next: Option<u64>) {
+        let Some(before) = self.take_out(key) else { return };
+        match next {
+            Some(next) => {
+                let tag = before.base.saturating_add(next.saturating_mul(SCALE));
+                let (weight, count) = (before.weight.saturating_sub(cost), before.count.saturating_sub(1));
+                self.put_in(key, Waiting { tag, weight, count, ..before });
             }
+            // It has had as much as before.
+            None if before.base > self.clock => self.remember(key, before.base),
+            None => {}
         }
     }
 
@@ -277,7 +299,8 @@ impl<K: Ord + Clone> Order<K> {
         match next {
             Some(next) => {
                 let base = before.tag.max(self.clock);
-                self.enter(key, before.weight.saturating_sub(cost), next, base);
+                let left = (before.weight.saturating_sub(cost), before.count.saturating_sub(1));
+                self.enter(key, left, next, base);
             }
             None if self.all.is_empty() => self.ahead.clear(),
             None if before.tag > self.clock => self.remember(key, before.tag),
@@ -382,6 +405,60 @@ mod tests {
         assert!(turns.sources.all.is_empty() && turns.sources.by_weight.is_empty());
     }
 
+    /// F-12: one large message is not kept out by sources that have many, however little each of those is below it.
+    #[test]
+    fn one_large_job_is_not_displaced_by_sources_that_have_many() {
+        // A recording of 16 MiB, and the room for messages to be kept.
+        const LARGE: u64 = 32_800;
+        let keeps = Room { of_account: 32 * 1024, of_source: 64 * 1024, of_all: 128 * 1024 };
+        for (sources, cost) in [(5, 1000), (5, 2600), (4, 100), (20, 700), (94, 300), (1000, 10)] {
+            let mut turns = Turns::new(keeps);
+            let attack = |turns: &mut Turns<u16>, n: u64| {
+                let refused = turns.add(&Source::Account(n.to_be_bytes().into()), b"eve", cost, n as u16);
+                assert!(!refused.contains(&9999) && !refused.contains(&9998), "{sources}, {cost}");
+            };
+            // As much as they can without losing anything.
+            let rounds = (keeps.of_all - 2 - LARGE / 2) / (sources * cost);
+            assert!(rounds > 1, "{sources}, {cost}");
+            (0..rounds * sources).for_each(|n| attack(&mut turns, n % sources));
+            // Somebody else who sends little.
+            assert!(turns.add(&network(8), b"bob", 1, 9998).is_empty());
+            assert!(turns.add(&network(8), b"bob", 1, 9998).is_empty());
+            let refused = turns.add(&network(9), b"ann", LARGE, 9999);
+            assert!(!refused.is_empty() && refused.iter().all(|job| *job < 9000), "{sources}, {cost}");
+            (0..2 * sources).for_each(|n| attack(&mut turns, n % sources));
+            // Nor by accounts of its own source.
+            turns = Turns::new(keeps);
+            for n in 0..2 * keeps.of_source / cost {
+                turns.add(&network(9), &(n % sources).to_be_bytes(), cost, 1);
+            }
+            let refused = turns.add(&network(9), b"ann", LARGE, 9999);
+            assert!(!refused.is_empty() && !refused.contains(&9999), "{sources}, {cost}");
+        }
+        // Large ones of many sources do not keep those out who have little.
+        let mut turns = Turns::new(keeps);
+        for n in 0..3 {
+            assert!(turns.add(&network(n), b"eve", LARGE, 1).is_empty());
+        }
+        for _ in 0..10 {
+            assert!(turns.add(&network(8), b"bob", 100, 2).is_empty());
+        }
+        assert_eq!(turns.add(&network(4), b"eve", LARGE, 1), [1]);
+    }
+
+    /// F-12: who has had more than others, and sends something for which there is no room, has had it still.
+    #[test]
+    fn what_is_displaced_does_not_make_up_for_what_was_served() {
+        let mut turns = Turns::new(Room { of_account: 1000, of_source: 1000, of_all: 300 });
+        assert!(turns.add(&network(1), b"eve", 100, 1).is_empty());
+        assert!(turns.add(&network(2), b"ann", 100, 2).is_empty());
+        assert_eq!(turns.take(), Some((100, 1)));
+        assert_eq!(turns.add(&network(1), b"eve", 250, 3), [3]);
+        assert!(turns.add(&network(1), b"eve", 1, 4).is_empty());
+        assert_eq!([turns.take(), turns.take()], [Some((100, 2)), Some((1, 4))]);
+        assert!(turns.is_empty() && turns.sources.ahead.is_empty());
+    }
+
     /// Whatever the order of adding and taking, each job comes out once, in its account's order, and the room is kept.
     #[test]
     fn each_job_comes_out_once_in_its_accounts_order() {
@@ -410,6 +487,7 @@ mod tests {
             }
             assert!(waiting.values().all(VecDeque::is_empty) && turns.lines.is_empty());
             assert!(turns.sources.all.is_empty() && turns.sources.by_tag.is_empty());
+            assert!(turns.sources.by_weight.is_empty() && turns.sources.several.is_empty());
         }
     }
 }
