@@ -264,8 +264,8 @@ impl QuicBudgets {
     }
 }
 
-/// What is counted for a connection whatever it sends. QUIC holds one of these for as long as it holds the connection: a client can keep it
-/// for some 50 s after its end.
+/// What is counted for a connection whatever it sends. QUIC holds one of these for as long as it holds the connection: a client that
+/// acknowledges as late as it may keeps it for some two minutes after its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Reserved(Arc<Reservation>);
 

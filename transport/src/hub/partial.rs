@@ -32,7 +32,7 @@ const CALLED: Duration = Duration::from_secs(1);
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
-/// A waiting frame lets so many later ones be served first for each that its source holds of the same kind.
+/// A waiting frame is behind all that begin to wait while so many are served, for each that its source holds of the same kind.
 const PASSES: u64 = 16;
 /// No more of them count.
 const COUNTED: u64 = 4;
