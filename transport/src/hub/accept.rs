@@ -302,10 +302,10 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
             match budgets.reserve(payer) {
                 Ok(reserved) => return Some(reserved),
                 Err(NoRoom::Source) => return None,
-                Err(NoRoom::All) if evicted < EVICTED && shared.make_place_on_quic() => {
-                    evicted = evicted.saturating_add(1);
-                }
-                Err(NoRoom::All) => break,
+                Err(NoRoom::All) if evicted >= EVICTED => break,
+                Err(NoRoom::All) if shared.make_place_on_quic() => evicted = evicted.saturating_add(1),
+                // Nobody can go: it is not looked for again.
+                Err(NoRoom::All) => evicted = EVICTED,
             }
         }
         tokio::time::sleep(PAUSE).await;

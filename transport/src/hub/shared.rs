@@ -314,18 +314,21 @@ impl<S: Session> Shared<S> {
     /// The same for a client on QUIC that needs memory: only others on QUIC have what it needs.
     #[cfg(feature = "quic")]
     pub(super) fn make_place_on_quic(&self) -> bool {
-        let now = self.clock.now();
-        let entering = |least: Duration| {
-            let mut seats = self.seats();
-            let mut all = seats.entering.iter();
-            let oldest = all.find(|(_, entering)| entering.quic)?;
-            let (number, old) = (*oldest.0, oldest.1.since.saturating_add(least) <= now);
-            old.then(|| self.send_one_away(&mut seats, number))
-        };
         self.locked(|shared, core, _| core.cut_on_quic(shared))
-            || entering(ENTERING).is_some()
+            || self.send_away_on_quic()
             || self.locked(|shared, core, now| core.evict_on_quic(shared, now))
-            || entering(Duration::ZERO).is_some()
+    }
+
+    /// Sends the oldest of those on QUIC away that have been coming in for long.
+    #[cfg(feature = "quic")]
+    fn send_away_on_quic(&self) -> bool {
+        let now = self.clock.now();
+        let mut seats = self.seats();
+        let oldest = seats.entering.iter().find(|(_, entering)| entering.quic);
+        let long = oldest.filter(|(_, entering)| entering.since.saturating_add(ENTERING) <= now);
+        let Some(number) = long.map(|(number, _)| *number) else { return false };
+        self.send_one_away(&mut seats, number);
+        true
     }
 
     /// Sends the oldest of those away that are still coming in, if it is one `whom` holds for.
