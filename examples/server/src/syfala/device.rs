@@ -496,8 +496,7 @@ fn mix(
         let clip =
             Clip { rate: 1, channels: u16::try_from(theirs.channels.get()).unwrap_or(u16::MAX), samples };
         let samples = clip.mix(u16::try_from(format.channels.get()).unwrap_or(u16::MAX)).samples;
-        sum.resize(samples.len().max(sum.len()), 0.0);
-        sum.iter_mut().zip(samples).for_each(|(sum, sample)| *sum += sample);
+        add(&mut sum, &samples);
     }
     if count > 1 {
         let mut bent: Vec<f32> = sum.iter().map(|sample| *sample as f32).collect();
@@ -505,6 +504,15 @@ fn mix(
         sum = bent.into_iter().map(f64::from).collect();
     }
     encode(&sum, sample_format(format.sample_type), SampleOrder::Little, out);
+}
+
+/// Adds a client's samples to those of others. What is no number, or far beyond full scale, must not make the others inaudible.
+fn add(sum: &mut Vec<f64>, samples: &[f64]) {
+    const MOST: f64 = 1000.0;
+    sum.resize(samples.len().max(sum.len()), 0.0);
+    for (sum, sample) in sum.iter_mut().zip(samples).filter(|(_, sample)| sample.is_finite()) {
+        *sum += sample.clamp(-MOST, MOST);
+    }
 }
 
 /// Fills up with silence.
@@ -553,6 +561,18 @@ pub fn format(rate: u32, channels: u32, buffer: u32, sample_type: SampleType) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-50: samples of one client that are no numbers, or infinite, leave what others say.
+    #[test]
+    fn f_50_samples_that_are_no_numbers_mute_nobody_else() {
+        let mut sum = vec![0.25, 0.25];
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            add(&mut sum, &[bad, 0.25, bad]);
+        }
+        assert_eq!(sum, [0.25, 1.0, 0.0]);
+        add(&mut sum, &[1e300, -1e300]);
+        assert!(sum.iter().all(|sample| sample.abs() <= 1001.0), "{sum:?}");
+    }
 
     #[test]
     fn a_recording_goes_round_or_ends() {
