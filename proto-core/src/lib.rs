@@ -66,7 +66,7 @@ pub use {
     outbox::Outbox,
     parts::{EqualPart, EqualParts, Part, PartClock, Parts},
     peers::{PeerId, PeerIds, PeerSlab},
-    rate::{Bucket, Rate, SourceRate, source},
+    rate::{Bucket, Rate, SourceRate, site, source},
     reader::Reader,
     session::{Deferred, DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
     text::Untrusted,

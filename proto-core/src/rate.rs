@@ -282,6 +282,17 @@ pub fn source(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What one site has at most (RFC 6177): an IPv4 address, or the /48 of an IPv6 one.
+pub fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            IpAddr::from([a, b, c, 0, 0, 0, 0, 0])
+        }
+        v4 => v4,
+    }
+}
+
 /// The finaliser of SplitMix64: spreads every input bit over the output.
 const fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -297,6 +308,14 @@ mod tests {
 
     fn count(bucket: &mut Bucket, now: Instant) -> u32 {
         (0..10).map(|_| u32::from(bucket.take(now, RATE, 1).is_ok())).sum()
+    }
+
+    #[test]
+    fn a_site_is_an_ipv4_address_or_a_48() {
+        let of = |address: &str| site(address.parse().unwrap());
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:ffff::7"));
+        assert!(of("192.0.2.1") != of("192.0.2.2") && of("2001:db8:1::") != of("2001:db8:2::"));
     }
 
     #[test]

@@ -4,14 +4,14 @@
 //! (by size) have a part of the budget each, so whoever waits only waits for frames that have everything they need. Where somebody
 //! waits, those who hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::Instant;
+use voxwire_core::{Instant, site};
 
 /// What every connection may hold of a partial frame without asking, in bytes.
 pub(super) const OWN: usize = 2048;
@@ -187,14 +187,6 @@ const fn kind(bytes: usize) -> usize {
         1
     } else {
         2
-    }
-}
-
-/// Of IPv6, the /48: who has one has many /64.
-fn network(source: IpAddr) -> IpAddr {
-    match source {
-        IpAddr::V4(_) => source,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> 48)).into(),
     }
 }
 
@@ -505,11 +497,11 @@ impl Books {
     /// How many frames of a kind a source has, or has had lately.
     fn had(&self, kind: usize, payer: IpAddr, now: Instant) -> u64 {
         let claims = self.sources.get(&payer).and_then(|here| here.claims.get(kind)).copied();
-        let network = network(payer);
+        let site = site(payer);
         let lately = self
             .lately
             .iter()
-            .filter(|(at, source)| kind == 2 && *source == network && at.saturating_add(LATELY) > now);
+            .filter(|(at, source)| kind == 2 && *source == site && at.saturating_add(LATELY) > now);
         let had = claims.unwrap_or_default().max(lately.count());
         u64::try_from(had).unwrap_or(u64::MAX).min(COUNTED)
     }
@@ -527,7 +519,7 @@ impl Books {
         if self.lately.len() >= REMEMBERED {
             self.lately.pop_front();
         }
-        self.lately.push_back((held.granted, network(payer)));
+        self.lately.push_back((held.granted, site(payer)));
     }
 
     fn stop_waiting(&mut self, claim: &mut Claim) {
@@ -629,6 +621,7 @@ impl Books {
 mod tests {
     use super::super::HubSettings;
     use super::*;
+    use core::net::Ipv6Addr;
 
     const MIB: usize = 1024 * 1024;
     const WAIT: Duration = Duration::from_secs(30);

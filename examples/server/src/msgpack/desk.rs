@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use voxwire_core::{Bucket, Clock, Instant, PeerId, Rate, source};
+use voxwire_core::{Bucket, Clock, Instant, PeerId, Rate, site, source};
 use voxwire_msgpack::Ticket;
 use zeroize::Zeroizing;
 
@@ -319,11 +319,7 @@ impl State {
     fn group(&self, from: IpAddr, name: u64) -> Group {
         match from {
             _ if self.is_shared(from) => Group::Person(from, name),
-            IpAddr::V4(_) => Group::Network(from),
-            IpAddr::V6(v6) => {
-                let [a, b, c, ..] = v6.segments();
-                Group::Network(IpAddr::from([a, b, c, 0, 0, 0, 0, 0]))
-            }
+            from => Group::Network(site(from)),
         }
     }
 
