@@ -287,8 +287,8 @@ async fn enter_quic<S>(
     welcome(shared, from, true, entrance).await;
 }
 
-/// Reserves what a client on QUIC may take. Where too little is left, others on QUIC give way to it that are worth less. QUIC forgets them
-/// some round trips later, and those that have not come in give back what they have when their tasks run.
+/// Reserves what a client on QUIC may take. Where too little is left, others on QUIC give way to it that are worth less; what they have
+/// taken comes back when QUIC has forgotten them, some round trips later.
 #[cfg(feature = "quic")]
 async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<crate::quic::Reserved> {
     const TRIES: usize = 16;
@@ -296,21 +296,22 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
     /// Of silent ones it takes two: each leaves something behind.
     const EVICTED: usize = 3;
     let (budgets, payer) = (shared.quic_budgets(), shared.settings.payer(from.ip()));
-    let mut evicted = 0;
-    for _ in 0..TRIES {
-        while !shared.draining.load(Relaxed) {
-            match budgets.reserve(payer) {
-                Ok(reserved) => return Some(reserved),
-                Err(NoRoom::Source) => return None,
-                Err(NoRoom::All) if evicted >= EVICTED => break,
-                Err(NoRoom::All) if shared.make_place_on_quic() => evicted = evicted.saturating_add(1),
-                // Nobody can go: it is not looked for again.
-                Err(NoRoom::All) => evicted = EVICTED,
+    let (mut tries, mut evicted) = (0_usize, 0_usize);
+    while tries < TRIES && !shared.draining.load(Relaxed) {
+        match budgets.reserve(payer) {
+            Ok(reserved) => return Some(reserved),
+            Err(NoRoom::Source) => return None,
+            Err(NoRoom::All) if evicted < EVICTED => {
+                // Where nobody can go, it is not looked again.
+                evicted = if shared.make_place_on_quic() { evicted.saturating_add(1) } else { EVICTED };
+            }
+            Err(NoRoom::All) => {
+                tokio::time::sleep(PAUSE).await;
+                tries = tries.saturating_add(1);
             }
         }
-        tokio::time::sleep(PAUSE).await;
     }
-    budgets.reserve(payer).ok()
+    None
 }
 
 /// Waits for the connection, its stream and the hello; `None` for whoever may not come in.

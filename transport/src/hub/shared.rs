@@ -90,7 +90,7 @@ struct Seats {
 #[derive(Debug)]
 struct Entering {
     address: IpAddr,
-    #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "nobody asks"))]
+    #[cfg_attr(not(feature = "quic"), allow(dead_code, reason = "asked for QUIC alone"))]
     quic: bool,
     since: Instant,
     sent_away: Arc<Notify>,
@@ -298,53 +298,38 @@ impl<S: Session> Shared<S> {
     }
 
     /// Ends a connection for which there is somebody better. False if there is none.
-    pub(super) fn make_place(&self) -> bool {
-        let now = self.clock.now();
-        if self.locked(|shared, core, _| core.cut_a_leaving_one(shared)) {
+    fn make_place(&self) -> bool {
+        if self.locked(|shared, core, _| core.cut_a_leaving_one(shared, |_| true)) {
             return true;
         }
-        if self.send_away(|entering| entering.since.saturating_add(ENTERING) <= now) {
+        if self.send_away(|_| true, ENTERING) {
             return true;
         }
         let before = self.live();
         self.locked(|shared, core, now| core.input(shared, now, Input::Crowded));
-        self.live() < before || self.send_away(|_| true)
+        self.live() < before || self.send_away(|_| true, Duration::ZERO)
     }
 
     /// The same for a client on QUIC that needs memory: only others on QUIC have what it needs.
     #[cfg(feature = "quic")]
     pub(super) fn make_place_on_quic(&self) -> bool {
-        self.locked(|shared, core, _| core.cut_on_quic(shared))
-            || self.send_away_on_quic()
+        self.locked(|shared, core, _| core.cut_a_leaving_one(shared, Link::is_on_quic))
+            || self.send_away(|entering| entering.quic, ENTERING)
             || self.locked(|shared, core, now| core.evict_on_quic(shared, now))
     }
 
-    /// Sends the oldest of those on QUIC away that have been coming in for long.
-    #[cfg(feature = "quic")]
-    fn send_away_on_quic(&self) -> bool {
+    /// Sends the oldest of those away that are still coming in and of that kind, if it has been for `least`.
+    fn send_away(&self, is_of_kind: impl Fn(&Entering) -> bool, least: Duration) -> bool {
         let now = self.clock.now();
         let mut seats = self.seats();
-        let oldest = seats.entering.iter().find(|(_, entering)| entering.quic);
-        let long = oldest.filter(|(_, entering)| entering.since.saturating_add(ENTERING) <= now);
-        let Some(number) = long.map(|(number, _)| *number) else { return false };
-        self.send_one_away(&mut seats, number);
-        true
-    }
-
-    /// Sends the oldest of those away that are still coming in, if it is one `whom` holds for.
-    fn send_away(&self, whom: impl FnOnce(&Entering) -> bool) -> bool {
-        let mut seats = self.seats();
-        let oldest = seats.entering.first_key_value().filter(|(_, oldest)| whom(oldest));
+        let oldest = seats.entering.iter().find(|(_, entering)| is_of_kind(entering));
+        let oldest = oldest.filter(|(_, entering)| entering.since.saturating_add(least) <= now);
         let Some(number) = oldest.map(|(number, _)| *number) else { return false };
-        self.send_one_away(&mut seats, number);
-        true
-    }
-
-    fn send_one_away(&self, seats: &mut Seats, number: u64) {
         if let Some(Entering { address, sent_away, .. }) = seats.entering.remove(&number) {
-            self.unseat(seats, address);
+            self.unseat(&mut seats, address);
             sent_away.notify_one();
         }
+        true
     }
 
     /// A connection has been admitted, and has yet to say who it is. Returns its number, and what tells it that its place is taken.
@@ -571,7 +556,7 @@ impl<S: Session> Shared<S> {
             self.draining.store(true, Relaxed);
         }
         self.drain.notify_waiters();
-        while self.send_away(|_| true) {}
+        while self.send_away(|_| true, Duration::ZERO) {}
         let told = self.locked(|shared, core, now| {
             let links = core.links.iter();
             let unready = links.filter(|(_, link)| !link.lock().framing.is_ready());
@@ -897,23 +882,17 @@ impl<S: Session> Core<S> {
         }
     }
 
-    /// Resets the connection that has been writing its last words for longest. False if there is none.
-    fn cut_a_leaving_one(&mut self, shared: &Shared<S>) -> bool {
-        let Some((_, link)) = self.leaving.pop_first() else { return false };
-        self.cut_leaving(shared, &link);
-        true
-    }
-
-    /// The same for one on QUIC.
-    #[cfg(feature = "quic")]
-    fn cut_on_quic(&mut self, shared: &Shared<S>) -> bool {
-        let mut leaving = self.leaving.iter();
-        let Some(number) = leaving.find(|(_, link)| link.is_on_quic()).map(|(number, _)| *number) else {
-            return false;
-        };
-        if let Some(link) = self.leaving.remove(&number) {
-            self.cut_leaving(shared, &link);
-        }
+    /// Resets the connection of that kind that has been writing its last words for longest. False if there is none.
+    fn cut_a_leaving_one(
+        &mut self,
+        shared: &Shared<S>,
+        is_of_kind: impl Fn(&Link<S::Framing>) -> bool,
+    ) -> bool {
+        let oldest = self.leaving.iter().find(|(_, link)| is_of_kind(link)).map(|(number, _)| *number);
+        let Some(link) = oldest.and_then(|number| self.leaving.remove(&number)) else { return false };
+        link.empty(&shared.waiting);
+        self.wakers.extend(link.cut(true));
+        shared.closing.fetch_sub(1, Relaxed);
         true
     }
 
@@ -928,12 +907,6 @@ impl<S: Session> Core<S> {
         self.evict(shared, peer);
         self.input(shared, now, Input::Closed { peer });
         true
-    }
-
-    fn cut_leaving(&mut self, shared: &Shared<S>, link: &Link<S::Framing>) {
-        link.empty(&shared.waiting);
-        self.wakers.extend(link.cut(true));
-        shared.closing.fetch_sub(1, Relaxed);
     }
 }
 
@@ -1097,7 +1070,7 @@ mod tests {
             shared.dismiss(at(many));
             assert!(!shared.admit(at(neighbour)), "{neighbour}");
             let (_, sent_away) = shared.begin_entering(at(many), false);
-            assert!(shared.send_away(|_| true));
+            assert!(shared.send_away(|_| true, Duration::ZERO));
             drop(sent_away);
             assert!(!shared.admit(at(neighbour)), "{neighbour}");
             shared.dismiss(at(neighbour));
