@@ -522,6 +522,7 @@ impl Handler<Server> for Registrar {
 
 #[cfg(test)]
 mod tests {
+    use super::store::tests::{Folder, QUOTAS};
     use super::*;
 
     /// F-06, F-07: who pays for kept messages.
@@ -541,17 +542,8 @@ mod tests {
     /// F-05: two stored names of one canonical form are not merged.
     #[test]
     fn groups_and_members_with_another_ones_canonical_name_are_left_out() {
-        let folder = std::env::temp_dir().join(format!("voxwire-restore-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas {
-            accounts: 9,
-            contacts: 2,
-            kept: 8,
-            kept_bytes: 400,
-            database: 1 << 30,
-            age: Duration::ZERO,
-        };
-        let store = Store::open(&folder, quotas).unwrap();
+        let folder = Folder::new("restore");
+        let store = Store::open(&folder.0, Quotas { accounts: 9, ..QUOTAS }).unwrap();
         let (nfc, nfd) = ("Jos\u{e9}".as_bytes(), "Jose\u{301}".as_bytes());
         for name in [b"ann", b"eve", nfc, nfd] {
             store.register(name, "$argon2id$v=19$x$y").unwrap();
@@ -569,7 +561,5 @@ mod tests {
         let safe = list(Settings::DEFAULT);
         assert!(safe.contains(&(true, nfc.into(), b"ann".into())), "{safe:?}");
         assert!(safe.iter().all(|(_, group, user)| *group == nfc && *user == b"ann"), "{safe:?}");
-        drop(store);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 }

@@ -50,26 +50,18 @@ fn judge(check: rusqlite::Result<Option<String>>, damaged: &AtomicBool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::msgpack::store::{Outcome, Quotas, Store};
+    use crate::msgpack::store::tests::{Folder, QUOTAS};
+    use crate::msgpack::store::{Outcome, Store};
     use std::sync::mpsc::channel;
 
     /// F-37: the gauge `damaged` is set by the check that runs while the server does.
     #[test]
     fn damage_that_comes_later_is_found() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-damage-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas {
-            accounts: 4,
-            contacts: 2,
-            kept: 8,
-            kept_bytes: 400,
-            database: 1 << 30,
-            age: Duration::ZERO,
-        };
-        let store = Store::open(&folder, quotas).unwrap();
+        let folder = Folder::new("keeper-damage");
+        let store = Store::open(&folder.0, QUOTAS).unwrap();
         let made = store.transaction(|store| store.register(b"ann", "$argon2id$v=19$x$y"));
         assert_eq!(made.unwrap(), Outcome::Done);
-        let (reader, damaged) = (Reader::open(&folder).unwrap(), AtomicBool::new(false));
+        let (reader, damaged) = (Reader::open(&folder.0).unwrap(), AtomicBool::new(false));
         let look = || {
             let (end, ended) = channel();
             let stop = std::thread::spawn(move || {
@@ -81,7 +73,7 @@ mod tests {
             damaged.load(Relaxed)
         };
         assert!(!look());
-        let db = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+        let db = rusqlite::Connection::open(folder.0.join("msgpack.db")).unwrap();
         db.execute("UPDATE users SET password = 'x'", []).unwrap();
         assert!(look());
         db.execute("UPDATE users SET password = '$argon2id$v=19$x$y'", []).unwrap();
@@ -90,7 +82,6 @@ mod tests {
         db.execute("INSERT INTO messages (body, checksum) VALUES (x'61', 1)", []).unwrap();
         assert!(look());
         drop((store, reader));
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-37: a check that could not be done is no damage, and a later one that is clean clears the gauge.

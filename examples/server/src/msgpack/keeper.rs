@@ -528,15 +528,13 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::msgpack::store::Quotas;
+    use crate::msgpack::store::tests::{Folder, QUOTAS};
     use std::path::Path;
     use std::sync::atomic::AtomicBool;
     use std::sync::mpsc::channel;
     use voxwire_core::Handler;
     use voxwire_msgpack::{Client, ClientCommand, ClientSettings, ServerEvent};
     use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener};
-
-    const QUOTAS: Quotas =
-        Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30, age: Duration::ZERO };
 
     /// A writer without a session.
     fn writer(folder: &Path) -> Writer {
@@ -583,9 +581,8 @@ mod tests {
     /// M-08: messages for many who are away hold no log-in up.
     #[test]
     fn log_ins_do_not_wait_behind_messages_that_are_kept() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-turns-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut writer = writer(&folder);
+        let folder = Folder::new("keeper-turns");
+        let mut writer = writer(&folder.0);
         let queue = writer.queue.clone();
         let add = |ticket, copies| {
             let source = Source::Network(b"here"[..].into());
@@ -608,16 +605,14 @@ mod tests {
         assert_eq!(next(&mut writer), [4, 7]);
         assert!(writer.next_batch().end);
         drop(writer);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-12, F-25: 94 accounts send as much as they may to a group of a thousand who are away, over and over. What others send is stored
     /// in the next transaction, and so are log-ins.
     #[test]
     fn group_messages_for_many_who_are_away_starve_nobody() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-starve-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut writer = writer(&folder);
+        let folder = Folder::new("keeper-starve");
+        let mut writer = writer(&folder.0);
         let queue = writer.queue.clone();
         let clock = writer.shared.clock;
         let (mut sent, mut refused) = (0..2000_u64, Vec::new());
@@ -647,15 +642,13 @@ mod tests {
         }
         assert!(refused.iter().all(|(ticket, _)| ticket.0 < 2000));
         drop(writer);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-25: what is refused because it took too long is not kept afterwards, whether it waited or the disk did.
     #[test]
     fn a_message_that_is_refused_because_of_time_is_not_kept() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-late-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut writer = writer(&folder);
+        let folder = Folder::new("keeper-late");
+        let mut writer = writer(&folder.0);
         for name in [b"ann", b"bob"] {
             writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
         }
@@ -676,15 +669,13 @@ mod tests {
         let kept = writer.store.kept(b"bob", 1000, &BTreeSet::new()).unwrap();
         assert_eq!(kept.iter().map(|kept| kept.id).collect::<Vec<_>>(), [2]);
         drop(writer);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-12: hundreds of messages for which there is no room are not tried one after the other.
     #[test]
     fn what_cannot_be_written_is_tried_once() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-room-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut writer = writer(&folder);
+        let folder = Folder::new("keeper-room");
+        let mut writer = writer(&folder.0);
         writer.store.register(b"ann", "$argon2id$v=19$x$y").unwrap();
         let username = |n: u8| Box::<[u8]>::from([b'a', n]);
         let register = |n: u8| Job::Register {
@@ -694,25 +685,23 @@ mod tests {
         };
         // There is no room for the reserve.
         assert!(writer.store.release_reserve());
-        std::fs::create_dir(folder.join("msgpack.reserve")).unwrap();
+        std::fs::create_dir(folder.0.join("msgpack.reserve")).unwrap();
         let keeps = (0..200).map(|n| keep(100 + n, "ann", 1, LATER));
         let (done, undone) = writer.write_each(keeps.chain([register(1)]).collect());
         assert_eq!((done.len(), undone.len(), undone[0].1.len()), (1, 1, 200));
         // Somebody else holds the lock: each would wait for it.
-        let other = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+        let other = rusqlite::Connection::open(folder.0.join("msgpack.db")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         let (done, undone) = writer.write_each((2..32).map(register).collect());
         assert_eq!((done.len(), undone.len(), undone[0].1.len()), (0, 1, 30));
         drop((writer, other));
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-12: thousands of groups that are forgotten at once hold nobody up, and a new one of such a name is not deleted.
     #[test]
     fn forgotten_groups_are_deleted_a_few_at_a_time() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-groups-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut writer = writer(&folder);
+        let folder = Folder::new("keeper-groups");
+        let mut writer = writer(&folder.0);
         writer.store.register(b"ann", "$argon2id$v=19$x$y").unwrap();
         let queue = writer.queue.clone();
         let name = |n: u32| Box::<[u8]>::from(format!("group{n}").as_bytes());
@@ -734,7 +723,6 @@ mod tests {
         writer.store.groups(|name, _| left.push(Box::<[u8]>::from(name))).unwrap();
         assert_eq!(left, [name(39)]);
         drop(writer);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// Says who logs in.
@@ -807,10 +795,9 @@ mod tests {
     /// F-33: who has read the mail, logs out and logs in again is not sent it once more, though the log-in comes before it is deleted.
     #[test]
     fn log_ins_that_overtake_deletions_bring_no_mail_twice() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-again-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
+        let folder = Folder::new("keeper-again");
         with_hall(|hall, log_in, hears| {
-            let mut writer = writer_with_mail(&folder, hall);
+            let mut writer = writer_with_mail(&folder.0, hall);
             let queue = writer.queue.clone();
             let old = |slot: u32| PeerId { slot: 1000 + slot, generation: 7 };
             // What others have read is deleted first.
@@ -825,18 +812,16 @@ mod tests {
             assert!(queue.has_arrived(b"bob", 1), "nothing overtook anything");
             assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
         });
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-33: nor if it could not be deleted, in the transaction in which the user was let in.
     #[test]
     fn deletions_that_fail_beside_a_log_in_bring_no_mail_twice() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-failed-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
+        let folder = Folder::new("keeper-failed");
         with_hall(|hall, log_in, hears| {
-            let mut writer = writer_with_mail(&folder, hall);
+            let mut writer = writer_with_mail(&folder.0, hall);
             let queue = writer.queue.clone();
-            let other = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+            let other = rusqlite::Connection::open(folder.0.join("msgpack.db")).unwrap();
             other
                 .execute_batch(
                     "CREATE TRIGGER never BEFORE DELETE ON kept BEGIN SELECT RAISE(ABORT, 'no'); END",
@@ -849,16 +834,14 @@ mod tests {
             assert!(writer.step());
             assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
         });
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-33: what arrives on another connection while it is read from the database is not sent, and what comes behind it is.
     #[test]
     fn what_arrives_elsewhere_while_it_is_read_is_left_out() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-elsewhere-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
+        let folder = Folder::new("keeper-elsewhere");
         with_hall(|hall, log_in, hears| {
-            let mut writer = writer_with_mail(&folder, hall.clone());
+            let mut writer = writer_with_mail(&folder.0, hall.clone());
             let (ticket, peer) = log_in();
             let other = PeerId { slot: 1000, generation: 7 };
             let part = next_part(&writer.store, b"bob", &BTreeSet::new(), |mail| {
@@ -876,21 +859,19 @@ mod tests {
             writer.admit(ticket, peer, b"bob");
             assert_eq!(hears(), [r#"Whisper { sender: "ann", content: "new" }"#]);
         });
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-12: old messages are dropped though nobody logs in or sends anything: one part after the other, and when it is time to look again.
     #[test]
     fn old_messages_are_dropped_while_nothing_else_is_done() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-old-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
+        let folder = Folder::new("keeper-old");
         let day = Duration::from_secs(24 * 60 * 60);
         let quotas = Quotas { kept: 1000, kept_bytes: 1 << 20, age: 30 * day, ..QUOTAS };
-        let mut writer = writer_with(&folder, quotas);
+        let mut writer = writer_with(&folder.0, quotas);
         for name in [b"ann", b"bob"] {
             writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
         }
-        let other = rusqlite::Connection::open(folder.join("msgpack.db")).unwrap();
+        let other = rusqlite::Connection::open(folder.0.join("msgpack.db")).unwrap();
         other.busy_timeout(Duration::from_secs(20)).unwrap();
         let keep = |store: &Store| {
             let made = store.transaction(|store| {
@@ -913,15 +894,13 @@ mod tests {
         assert_eq!(left(), 0);
         queue.close();
         thread.join().unwrap();
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// F-12: the name of a group that could not be deleted is free all the same.
     #[test]
     fn a_forgotten_group_that_could_not_be_deleted_can_be_made_again() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-forgotten-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let mut writer = writer(&folder);
+        let folder = Folder::new("keeper-forgotten");
+        let mut writer = writer(&folder.0);
         for name in [b"ann", b"bob"] {
             writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
         }
@@ -937,6 +916,5 @@ mod tests {
         let made = perform(&writer.store, &create, &Undeleted::default()).unwrap();
         assert!(matches!(made, Done::Outcome(Outcome::Exists)));
         drop(writer);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 }

@@ -85,23 +85,15 @@ pub(super) fn next_part<R>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::msgpack::store::tests::{Folder, QUOTAS};
     use crate::msgpack::store::{Keeping, Quotas};
-    use core::time::Duration;
 
     /// F-49: a part of the mail that holds nothing but damaged messages does not end the delivery.
     #[test]
     fn what_is_kept_behind_a_part_of_damaged_messages_is_delivered() {
-        let folder = std::env::temp_dir().join(format!("voxwire-keeper-part-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let quotas = Quotas {
-            accounts: 4,
-            contacts: 2,
-            kept: 64,
-            kept_bytes: 1 << 26,
-            database: 1 << 30,
-            age: Duration::ZERO,
-        };
-        let store = Store::open(&folder, quotas).unwrap();
+        let folder = Folder::new("keeper-part");
+        let quotas = Quotas { kept: 64, kept_bytes: 1 << 26, ..QUOTAS };
+        let store = Store::open(&folder.0, quotas).unwrap();
         let update = ServerMessage::Whisper { sender: "eve".into(), content: "sound".into() };
         let mut sound = Vec::new();
         update.encode(&Wire::SERVER, &mut sound).unwrap();
@@ -117,7 +109,6 @@ mod tests {
         let mail = next_part(&store, b"ann", &BTreeSet::new(), |mail| format!("{mail:?}"));
         assert_eq!(mail.unwrap(), format!("{:?}", [(3, update)]));
         drop(store);
-        let _ = std::fs::remove_dir_all(&folder);
     }
 
     /// M-08: mail is read for one connection after the other, and for none that is not there any more.

@@ -448,17 +448,17 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    pub(super) const QUOTAS: Quotas =
+    pub(in crate::msgpack) const QUOTAS: Quotas =
         Quotas { accounts: 4, contacts: 2, kept: 8, kept_bytes: 400, database: 1 << 30, age: Duration::ZERO };
 
     /// A folder of its own, which goes with it.
-    pub(super) struct Folder(pub(super) PathBuf);
+    pub(in crate::msgpack) struct Folder(pub(in crate::msgpack) PathBuf);
 
     impl Folder {
-        pub(super) fn new(name: &str) -> Self {
+        pub(in crate::msgpack) fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("voxwire-store-{name}-{}", std::process::id()));
             let _ = std::fs::remove_dir_all(&path);
             std::fs::create_dir_all(&path).unwrap();
