@@ -1,4 +1,4 @@
-//! F-53: once warm, what a listener hears is made without allocating, whatever the network does.
+//! F-53: once warm, playout allocates nothing: under jitter, loss and stalls.
 
 use core::time::Duration;
 use voxwire_audio::{Clip, Error, PcmSpeaker, Speaker, VoiceDecoder};
