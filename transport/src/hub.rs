@@ -88,9 +88,11 @@ pub struct HubSettings {
     pub receive_window: usize,
     /// What all clients on QUIC together may have sent that has not been read, in bytes. Those who come when most of it is granted may
     /// send less before they are read, down to 4 KiB, which is what each has until its hello has come. Each counts 252 KiB more, from its
-    /// first packet on: for the connection, and the packets that QUIC keeps while others before them are missing. Clients of one address (IPv6: of one /64;
-    /// loopback is exempt) have an eighth of it. For one for which there is no room, those on QUIC go that would go for a place (see
-    /// `max_connections`), three at most; where that frees too little within 0.8 s, it is refused. By default 128 MiB, which some 500 clients fit in.
+    /// first packet on: for the connection, and the packets that QUIC keeps while others before them are missing. One that has ended
+    /// counts for what it has sent until QUIC has forgotten it; an eighth of all this is for those. Clients of one address (IPv6: of
+    /// one /64; loopback is exempt) have an eighth of it. For one for which there is no room, those on QUIC go that would go for a place
+    /// (see `max_connections`), three at most; where that frees too little within 0.8 s, it is refused. By default 128 MiB, which some
+    /// 440 clients fit in.
     pub receive_windows: usize,
     /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
     /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again. As many TLS

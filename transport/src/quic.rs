@@ -1,21 +1,22 @@
 //! QUIC: one stream for what must arrive, datagrams for what may be lost, all of it encrypted.
 
+mod budgets;
 mod pace;
 
+use budgets::FIRST_WINDOW;
+pub(crate) use budgets::{NoRoom, QuicBudgets, Reserved};
 use core::future::Future;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use pace::{Pace, Paced};
-use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
     Connection, Endpoint, EndpointConfig, IdleTimeout, Incoming, RecvStream, SendStream, TransportConfig,
     VarInt,
 };
-use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -35,20 +36,6 @@ const CHUNK: usize = 4096;
 const OVERHEAD: usize = 128;
 /// What each connection may have in QUIC's hands when all together have too much, in bytes.
 const OWN_HELD: usize = 8 * 1024;
-/// What a client may send before it is granted more, in bytes; enough for any hello.
-const FIRST_WINDOW: u32 = 4 * 1024;
-/// What a silent client takes, in bytes, as measured.
-const SILENT: usize = 36 * 1024;
-/// A client is silent that has sent no more STREAM frames than this: a hello takes one or a few.
-const SILENT_FRAMES: u64 = 8;
-/// What a client may take beyond what it may send, in bytes, counted for each. Where a byte has to wait for
-/// those before it, or is not read, quinn keeps the packet that it came in, until 32 KiB more are kept than wait: with what it takes to
-/// find them again some 220 KiB, as measured, for packets of one byte each.
-const KEPT_PACKETS: usize = 252 * 1024;
-/// What is counted for each client whatever it sends, in bytes.
-const EACH: usize = KEPT_PACKETS + FIRST_WINDOW as usize;
-/// Clients of one source have a so-many-th of what is counted for all.
-const PART: usize = 8;
 /// CRYPTO frames of a client, all in all. A handshake has some ten, repeated ones included, and a client has nothing to say with them
 /// later; gaps between them would keep as much again as gaps in the stream.
 const MAX_CRYPTO: u64 = 256;
@@ -95,18 +82,21 @@ impl QuicLimits {
     }
 }
 
-/// Lets a connection in, whose memory is `reserved` until QUIC has forgotten it.
+/// Lets a connection in, whose memory is `reserved` until QUIC has forgotten it. Returns it with what tells that its handshake is done.
 pub(crate) fn accept_reserved(
     incoming: Incoming,
     mut config: quinn::ServerConfig,
     limits: &QuicLimits,
-    reserved: &Reserved,
-) -> io::Result<quinn::Connecting> {
+    reserved: &mut Reserved,
+) -> io::Result<(Connection, quinn::ZeroRttAccepted)> {
     let mut transport = limits.transport(FIRST_WINDOW)?;
-    let reserving = Reserving { cubic: Arc::default(), _reserved: reserved.clone() };
-    transport.congestion_controller_factory(Arc::new(reserving));
+    transport.congestion_controller_factory(Arc::new(reserved.for_quic()));
     config.transport_config(Arc::new(transport));
-    Ok(incoming.accept_with(Arc::new(config))?)
+    let connecting = incoming.accept_with(Arc::new(config))?;
+    // Always so for connections that come in. No client is authenticated by TLS, and none has data of its own before the handshake is done.
+    let (connection, done) = connecting.into_0rtt().map_err(|_| io::ErrorKind::NotConnected)?;
+    reserved.is_for(connection.clone());
+    Ok((connection, done))
 }
 
 /// The silence after which a peer on QUIC is gone: what the system takes on TCP, where first nothing is heard, and then what is sent
@@ -206,122 +196,15 @@ pub(crate) async fn connect(
     Err(last)
 }
 
-/// What QUIC holds of all connections of a hub.
-#[derive(Debug, Clone)]
-pub(crate) struct QuicBudgets {
-    /// Bytes that wait to arrive, on all connections of whatever kind.
-    pub(crate) waiting: Arc<AtomicUsize>,
-    /// Beyond so many each connection may have only a little waiting.
-    pub(crate) ceiling: usize,
-    /// Bytes that clients have been granted to send before they are read, and what is counted for each beside that.
-    pub(crate) granted: Arc<AtomicUsize>,
-    /// How many of those there are.
-    pub(crate) grants: usize,
-    /// How many clients each source has; those of addresses that stand for many people are nobody's.
-    pub(crate) sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// Why there is no room for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoRoom {
-    /// Its source has its part.
-    Source,
-    /// All together have what there is.
-    All,
-}
-
-impl QuicBudgets {
-    /// Nobody shares it.
-    fn alone() -> Self {
-        let (waiting, granted, sources) = (Arc::default(), Arc::default(), Arc::default());
-        Self { waiting, ceiling: usize::MAX, granted, grants: usize::MAX, sources }
-    }
-
-    fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts what every connection may hold, from its first packet on, for the source `payer` if there is one.
-    pub(crate) fn reserve(&self, payer: Option<IpAddr>) -> Result<Reserved, NoRoom> {
-        let most = (self.grants / PART / EACH).max(1);
-        let mut sources = self.sources();
-        if payer.and_then(|payer| sources.get(&payer)).is_some_and(|here| *here >= most) {
-            return Err(NoRoom::Source);
-        }
-        let taken = self.granted.fetch_update(Relaxed, Relaxed, |sum| {
-            Some(sum.saturating_add(EACH)).filter(|all| *all <= self.grants)
-        });
-        if taken.is_err() {
-            return Err(NoRoom::All);
-        }
-        if let Some(payer) = payer {
-            let here = sources.entry(payer).or_default();
-            *here = here.saturating_add(1);
-        }
-        drop(sources);
-        let counted = AtomicUsize::new(EACH);
-        Ok(Reserved(Arc::new(Reservation { budgets: self.clone(), payer, counted })))
-    }
-}
-
-/// What is counted for a connection whatever it sends. QUIC holds one of these for as long as it holds the connection: a client that
-/// acknowledges as late as it may keeps it for some two minutes after its end.
-#[derive(Debug, Clone)]
-pub(crate) struct Reserved(Arc<Reservation>);
-
-/// Given back when this is dropped.
-#[derive(Debug)]
-struct Reservation {
-    budgets: QuicBudgets,
-    payer: Option<IpAddr>,
-    counted: AtomicUsize,
-}
-
-impl Reserved {
-    /// The connection has ended and kept nothing of what has come in.
-    fn shrink(&self) {
-        let before = self.0.counted.swap(SILENT, Relaxed);
-        self.0.budgets.granted.fetch_sub(before.saturating_sub(SILENT), Relaxed);
-    }
-}
-
-/// Builds what the default does, and keeps a connection's reservation for as long as QUIC has the connection.
-struct Reserving {
-    cubic: Arc<CubicConfig>,
-    _reserved: Reserved,
-}
-
-impl ControllerFactory for Reserving {
-    fn build(self: Arc<Self>, now: std::time::Instant, mtu: u16) -> Box<dyn Controller> {
-        self.cubic.clone().build(now, mtu)
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budgets.granted.fetch_sub(self.counted.load(Relaxed), Relaxed);
-        let Some(payer) = self.payer else { return };
-        let mut sources = self.budgets.sources();
-        if let Some(here) = sources.get_mut(&payer) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                sources.remove(&payer);
-            }
-        }
-    }
-}
-
 /// What QUIC holds of one connection's bytes until they have arrived or are given up.
 #[derive(Debug)]
 pub(crate) struct Held {
     own: AtomicUsize,
     /// Of those, the ones in datagrams.
     datagrams: AtomicUsize,
-    /// What the hub has granted the client to send, beyond what is reserved for it.
-    granted: AtomicUsize,
     dropped: AtomicU64,
     budgets: QuicBudgets,
-    /// Nothing on the client's side, or once it has been written off.
+    /// Nothing on the client's side, or once the connection has ended.
     reserved: Mutex<Option<Reserved>>,
     /// Most that the stream may have, in bytes.
     limit: usize,
@@ -346,7 +229,6 @@ impl Held {
         Arc::new(Self {
             own: AtomicUsize::new(0),
             datagrams: AtomicUsize::new(0),
-            granted: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             budgets,
             reserved: Mutex::new(reserved),
@@ -374,15 +256,16 @@ impl Held {
         stream.suspected.replace(moved) == Some(moved)
     }
 
-    /// The connection is being thrown away: what is held of it counts no more. What is reserved counts until QUIC has thrown it away, too, and
-    /// little of that for a `silent` one.
-    fn write_off(&self, silent: bool) {
+    /// The connection is being thrown away: what is held of it counts no more, and what is reserved for it for as much as QUIC may keep.
+    fn write_off(&self) {
         self.budgets.waiting.fetch_sub(self.own.swap(0, Relaxed), Relaxed);
-        self.budgets.granted.fetch_sub(self.granted.swap(0, Relaxed), Relaxed);
+        self.end();
+    }
+
+    /// The connection has ended.
+    fn end(&self) {
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reserved) = reserved.filter(|_| silent) {
-            reserved.shrink();
-        }
+        drop(reserved);
     }
 
     /// Bytes held of this connection, with what holding them costs.
@@ -428,28 +311,12 @@ impl Held {
         }
         Bytes::from_owner(Loan { bytes, cost, datagram, held: self.clone() })
     }
-
-    /// Grants what the client may send: a share of what is left, so that there is always something for those who come later.
-    fn grant(&self, connection: &Connection, most: usize) {
-        let QuicBudgets { granted, grants, .. } = &self.budgets;
-        let (first, mut more) = (FIRST_WINDOW as usize, 0_usize);
-        let taken = granted.fetch_update(Relaxed, Relaxed, |sum| {
-            let share = grants.saturating_sub(sum).checked_div(256).unwrap_or(0).min(most);
-            more = share.saturating_sub(first);
-            Some(sum.saturating_add(more))
-        });
-        if taken.is_ok() {
-            self.granted.fetch_add(more, Relaxed);
-            connection.set_receive_window(var_int(first.saturating_add(more)));
-        }
-    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         // What came after it had been written off may have been mistaken for what came before.
         self.budgets.waiting.fetch_sub(self.own.load(Relaxed), Relaxed);
-        self.budgets.granted.fetch_sub(self.granted.load(Relaxed), Relaxed);
     }
 }
 
@@ -516,6 +383,12 @@ pub(crate) fn split(
     let held = Held::new(budgets.unwrap_or_else(QuicBudgets::alone), reserved, limits.send);
     let stream = QuicStream { send, recv, held: held.clone(), rest: Bytes::new(), ending: None };
     (stream, Datagrams { connection, held })
+}
+
+impl Drop for QuicStream {
+    fn drop(&mut self) {
+        self.held.end();
+    }
 }
 
 impl QuicStream {
@@ -606,7 +479,8 @@ impl Datagrams {
 
     /// The client has come in: it may send up to `most` bytes that have not been read, if there is room for so many.
     pub(crate) fn grant(&self, most: usize) {
-        self.held.grant(&self.connection, most);
+        let reserved = self.held.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.as_ref().inspect(|reserved| reserved.grant(most));
     }
 
     /// Bytes that QUIC holds of this connection, with what holding them costs.
@@ -624,6 +498,12 @@ impl Datagrams {
         self.connection.stats().frame_rx.crypto > MAX_CRYPTO
     }
 
+    /// What QUIC may keep of the connection if it ends now, in bytes.
+    pub(crate) fn leaves(&self) -> usize {
+        let reserved = self.held.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.as_ref().map_or(0, Reserved::leaves)
+    }
+
     /// Whether the connection has ended, be there something left to read or not.
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.close_reason().is_some()
@@ -632,7 +512,7 @@ impl Datagrams {
     /// Ends the connection at once. What is held of it counts no more.
     pub(crate) fn abandon(&self) {
         self.connection.close(VarInt::from_u32(0), b"");
-        self.held.write_off(self.connection.stats().frame_rx.stream <= SILENT_FRAMES);
+        self.held.write_off();
     }
 
     /// The next frame that comes in; `None` once the connection has ended.
@@ -706,92 +586,13 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    /// F-16, F-19: one source has an eighth of what there is for clients on QUIC, and what it gives back is its own.
-    #[test]
-    fn f_16_one_source_has_an_eighth_of_what_is_there_for_all() {
-        let budgets = QuicBudgets { grants: 80 * EACH, ..QuicBudgets::alone() };
-        let source = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
-        let reserve = |n: u8| budgets.reserve(source(n));
-        let mut of_one: Vec<Reserved> = (0..20).filter_map(|_| reserve(1).ok()).collect();
-        assert_eq!((of_one.len(), reserve(1).err()), (10, Some(NoRoom::Source)));
-        of_one.pop();
-        of_one.push(reserve(1).unwrap());
-        // Those behind an address that stands for many are nobody's.
-        let others: Vec<Reserved> = (0..100).filter_map(|_| budgets.reserve(None).ok()).collect();
-        assert_eq!((others.len(), reserve(2).err()), (70, Some(NoRoom::All)));
-        // What a silent one leaves behind counts until QUIC has forgotten it, and the rest is free at once, and not twice.
-        let (in_quic, last) = (of_one.pop(), of_one.pop());
-        let held = Held::new(budgets.clone(), in_quic.clone(), usize::MAX);
-        held.write_off(true);
-        drop(held);
-        assert_eq!(budgets.granted.load(Relaxed), 79 * EACH + SILENT);
-        assert_eq!((reserve(1).err(), reserve(2).err()), (Some(NoRoom::Source), Some(NoRoom::All)));
-        drop(in_quic);
-        assert_eq!(budgets.granted.load(Relaxed), 79 * EACH);
-        // One that has sent much counts for all of it.
-        let held = Held::new(budgets.clone(), last.clone(), usize::MAX);
-        held.write_off(false);
-        drop(held);
-        assert_eq!(budgets.granted.load(Relaxed), 79 * EACH);
-        let honest = reserve(2).unwrap();
-        assert_eq!(reserve(2).err(), Some(NoRoom::All));
-        drop(last);
-        drop((of_one, others, honest));
-        assert!(budgets.granted.load(Relaxed) == 0 && budgets.sources().is_empty());
-    }
-
-    /// F-16, F-46: a connection that has ended counts for as long as QUIC keeps it.
-    #[tokio::test]
-    async fn f_16_a_connection_counts_until_quic_has_forgotten_it() {
-        use tokio_rustls::rustls::RootCertStore;
-        use tokio_rustls::rustls::crypto::ring::default_provider;
-        let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-        let key = made.signing_key.serialize_der().try_into().unwrap();
-        let config = ServerConfig::builder_with_provider(default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let limits = QuicLimits { silence: None, send: 1 << 16, receive: 1 << 16 };
-        let mut listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
-        listener.limit(&limits).unwrap();
-        let address = listener.endpoint.local_addr().unwrap().to_string();
-        let budgets = QuicBudgets { grants: 80 * EACH, ..QuicBudgets::alone() };
-        let serve = async {
-            let incoming = listener.accept().await.unwrap();
-            let reserved = budgets.reserve(None).unwrap();
-            accept_reserved(incoming, listener.config(), &limits, &reserved).unwrap().await.unwrap()
-        };
-        let client = client.into();
-        let (connection, client) = tokio::join!(serve, connect(&address, "game.example", &client, &limits));
-        assert_eq!(budgets.granted.load(Relaxed), EACH);
-        connection.close(VarInt::from_u32(0), b"");
-        drop(connection);
-        assert_eq!(budgets.granted.load(Relaxed), EACH, "it waits for what is on the way");
-        let forgotten = async {
-            while budgets.granted.load(Relaxed) > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
-        drop(client);
-    }
-
     /// F-46: whatever is lent after a connection has been written off, and in whatever order it comes back, nothing of it counts for good.
     #[test]
     fn f_46_what_is_lent_after_it_was_written_off_does_not_count_for_good() {
         let budgets = QuicBudgets::alone();
         let held = Held::new(budgets.clone(), None, usize::MAX);
         let before = held.lend([1; 100].into(), false);
-        held.write_off(true);
+        held.write_off();
         let after = held.lend([2; 200].into(), true);
         drop(before);
         drop(after);

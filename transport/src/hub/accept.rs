@@ -275,14 +275,14 @@ async fn enter_quic<S>(
     S::Framing: Send + 'static,
 {
     let from = incoming.remote_address();
-    let Some(reserved) = reserve(&shared, from).await else {
+    let Some(mut reserved) = reserve(&shared, from).await else {
         super::shared::count(&shared.counters.refused);
         shared.dismiss(from.ip());
         incoming.refuse();
         return;
     };
     let limits = shared.settings.quic_limits();
-    let connecting = crate::quic::accept_reserved(incoming, config, &limits, &reserved);
+    let connecting = crate::quic::accept_reserved(incoming, config, &limits, &mut reserved);
     let entrance = handshake(shared.clone(), from, connecting, admission, place, reserved);
     welcome(shared, from, true, entrance).await;
 }
@@ -293,9 +293,9 @@ async fn enter_quic<S>(
 async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<crate::quic::Reserved> {
     const TRIES: usize = 16;
     const PAUSE: Duration = Duration::from_millis(50);
-    /// Of silent ones it takes two: each leaves something behind.
+    /// One may leave as much behind as it has taken.
     const EVICTED: usize = 3;
-    let (budgets, payer) = (shared.quic_budgets(), shared.settings.payer(from.ip()));
+    let (budgets, payer) = (&shared.quic, shared.settings.payer(from.ip()));
     let (mut tries, mut evicted) = (0_usize, 0_usize);
     while tries < TRIES && !shared.draining.load(Relaxed) {
         match budgets.reserve(payer) {
@@ -319,14 +319,15 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
 async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,
     from: SocketAddr,
-    connecting: io::Result<quinn::Connecting>,
+    connecting: io::Result<(quinn::Connection, quinn::ZeroRttAccepted)>,
     admission: Option<Admission>,
     place: Place,
     reserved: crate::quic::Reserved,
 ) -> Option<(Stream, Side)> {
     use crate::quic::without_datagrams;
     let opening = within(shared.settings.hello, "QUIC handshake", async {
-        let connection = connecting?.await?;
+        let (connection, done) = connecting?;
+        done.await;
         let (send, recv) = without_datagrams(&connection, connection.accept_bi()).await?;
         Ok((connection, send, recv))
     });
@@ -341,7 +342,7 @@ async fn handshake<S: Session>(
     drop(place);
     match opened {
         Ok((connection, send, recv)) => {
-            let (limits, budgets) = (shared.settings.quic_limits(), shared.quic_budgets());
+            let (limits, budgets) = (shared.settings.quic_limits(), shared.quic.clone());
             let budgets = Some((budgets, reserved));
             let (stream, datagrams) = crate::quic::split(connection.clone(), (send, recv), &limits, budgets);
             let mut stream = Stream::Quic(Box::new(stream));

@@ -153,6 +153,12 @@ impl<F: Framing> Link<F> {
         self.quic.is_some()
     }
 
+    /// What QUIC may keep of it if it ends now, in bytes; `None` where it is not on QUIC.
+    #[cfg(feature = "quic")]
+    pub(super) fn leaves(&self) -> Option<usize> {
+        Some(self.quic.as_ref()?.leaves())
+    }
+
     /// What QUIC holds that has not arrived.
     fn lent(&self) -> usize {
         #[cfg(feature = "quic")]

@@ -66,12 +66,9 @@ pub(super) struct Shared<S: Session> {
     pub(super) partials: Partials,
     /// Bytes that wait to be written, or are being written, on all connections.
     pub(super) waiting: Arc<AtomicUsize>,
-    /// Bytes that clients on QUIC may send before they are read.
+    /// What QUIC may hold of all connections.
     #[cfg(feature = "quic")]
-    granted: Arc<AtomicUsize>,
-    /// How many of those clients each source has.
-    #[cfg(feature = "quic")]
-    quic_sources: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    pub(super) quic: crate::quic::QuicBudgets,
     pub(super) counters: Counters,
     /// The second behind the one in which a refusal was logged last.
     refused_at: AtomicU64,
@@ -96,6 +93,11 @@ struct Entering {
     sent_away: Arc<Notify>,
 }
 
+/// So many are looked at for one on QUIC that leaves no more than so many bytes behind in QUIC's hands.
+#[cfg(feature = "quic")]
+const LOOKED_AT: usize = 16;
+#[cfg(feature = "quic")]
+const LITTLE: usize = 64 * 1024;
 /// How soon it is looked again who holds most of what waits, where those who do are not enough.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -200,6 +202,7 @@ impl<S: Session> Shared<S> {
             errands: Vec::new(),
             ports: BTreeMap::new(),
         };
+        let waiting: Arc<AtomicUsize> = Arc::default();
         Self {
             settings,
             sockets,
@@ -223,11 +226,9 @@ impl<S: Session> Shared<S> {
             kept: AtomicUsize::new(0),
             opened_ports: AtomicUsize::new(0),
             partials: Partials::new(settings.partial_frames, settings.partial_wait),
-            waiting: Arc::default(),
             #[cfg(feature = "quic")]
-            granted: Arc::default(),
-            #[cfg(feature = "quic")]
-            quic_sources: Arc::default(),
+            quic: crate::quic::QuicBudgets::new(waiting.clone(), settings.waiting, settings.receive_windows),
+            waiting,
             counters: Counters::default(),
             refused_at: AtomicU64::new(0),
         }
@@ -235,18 +236,6 @@ impl<S: Session> Shared<S> {
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What QUIC may hold of all connections.
-    #[cfg(feature = "quic")]
-    pub(super) fn quic_budgets(&self) -> crate::quic::QuicBudgets {
-        crate::quic::QuicBudgets {
-            waiting: self.waiting.clone(),
-            ceiling: self.settings.waiting,
-            granted: self.granted.clone(),
-            grants: self.settings.receive_windows,
-            sources: self.quic_sources.clone(),
-        }
     }
 
     /// Makes room for one more connection from `address`; false over a cap. Where there is no place, one that is being closed goes, or
@@ -896,14 +885,16 @@ impl<S: Session> Core<S> {
         true
     }
 
-    /// Resets the first peer on QUIC that is worth less than somebody new.
+    /// Resets the first peer on QUIC that is worth less than somebody new; if one of the first leaves little behind, that one.
     #[cfg(feature = "quic")]
     fn evict_on_quic(&mut self, shared: &Shared<S>, now: Instant) -> bool {
         let links = &self.links;
         let mut evictable = self.session.evictable();
-        let first = evictable.find(|peer| links.get(*peer).is_some_and(|link| link.is_on_quic()));
+        let on_quic = |peer: PeerId| Some((peer, links.get(peer)?.leaves()?));
+        let first = evictable.by_ref().filter_map(on_quic).take(LOOKED_AT);
+        let first = first.min_by_key(|(_, leaves)| *leaves > LITTLE);
         drop(evictable);
-        let Some(peer) = first else { return false };
+        let Some((peer, _)) = first else { return false };
         self.evict(shared, peer);
         self.input(shared, now, Input::Closed { peer });
         true

@@ -1,0 +1,380 @@
+//! What QUIC holds of all connections of a hub, and which of them pays for how much of it.
+//!
+//! A client that is connected counts for the most that quinn may keep of it. One that has ended can send nothing more, so it counts
+//! for what it has sent, until quinn has forgotten it: three probe timeouts later (RFC 9000, section 10.2), which a client that
+//! acknowledges as late as it may stretches to some two minutes. Those that have ended have an eighth of the memory for themselves.
+//! So newcomers find room whatever the clients do that they replace.
+
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use quinn::Connection;
+use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a client may send before it is granted more, in bytes; enough for any hello.
+pub(super) const FIRST_WINDOW: u32 = 4 * 1024;
+/// What is counted for each client whatever it sends, in bytes. Where a byte has to wait for those before it, or is not read, quinn keeps
+/// the packet that it came in, until 32 KiB more are kept than wait: with what it takes to find them again some 220 KiB, as measured,
+/// for packets of one byte each.
+pub(super) const EACH: usize = 256 * 1024;
+/// What a client takes that has sent nothing but its handshake, in bytes, as measured.
+const SILENT: usize = 36 * 1024;
+/// What a frame of a stream or of a handshake may take beside its bytes, in bytes: its place in quinn's heap, which may be twice as
+/// large as what it holds, and the packet, which may have one byte in it.
+const FRAME: usize = 224;
+/// The longest packet that is received, in bytes.
+const PACKET: usize = 1500;
+/// Clients of one source have a so-many-th of what is counted for all, and those that have ended another one.
+const PART: usize = 8;
+
+/// What QUIC holds of all connections of a hub.
+#[derive(Debug, Clone)]
+pub(crate) struct QuicBudgets {
+    /// Bytes that wait to arrive, on all connections of whatever kind.
+    pub(crate) waiting: Arc<AtomicUsize>,
+    /// Beyond so many each connection may have only a little waiting.
+    pub(crate) ceiling: usize,
+    /// How many bytes clients may make QUIC keep of what they send, those that have ended included.
+    pub(crate) grants: usize,
+    /// What is counted of that.
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// For clients that are connected, or are coming in.
+    granted: AtomicUsize,
+    /// For those that have ended.
+    ended: AtomicUsize,
+    /// How many clients each source has, those that have ended included; those of addresses that stand for many people are nobody's.
+    sources: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Adds `more` to `sum` where it stays within `most`.
+fn add_within(sum: &AtomicUsize, more: usize, most: usize) -> bool {
+    let add = |sum: usize| sum.checked_add(more).filter(|all| *all <= most);
+    sum.fetch_update(Relaxed, Relaxed, add).is_ok()
+}
+
+/// Why there is no room for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// Its source has its part.
+    Source,
+    /// All together have what there is.
+    All,
+}
+
+impl QuicBudgets {
+    /// Of a hub: what waits on all its connections is counted in `waiting`.
+    pub(crate) fn new(waiting: Arc<AtomicUsize>, ceiling: usize, grants: usize) -> Self {
+        Self { waiting, ceiling, grants, counts: Arc::default() }
+    }
+
+    /// Nobody shares it.
+    pub(super) fn alone() -> Self {
+        Self::new(Arc::default(), usize::MAX, usize::MAX)
+    }
+
+    /// What those may have that have ended.
+    const fn for_ended(&self) -> usize {
+        self.grants / PART
+    }
+
+    fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.counts.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what every connection may hold, from its first packet on, for the source `payer` if there is one.
+    pub(crate) fn reserve(&self, payer: Option<IpAddr>) -> Result<Reserved, NoRoom> {
+        let most = (self.grants / PART / EACH).max(1);
+        let mut sources = self.sources();
+        if payer.and_then(|payer| sources.get(&payer)).is_some_and(|here| *here >= most) {
+            return Err(NoRoom::Source);
+        }
+        if !add_within(&self.counts.granted, EACH, self.grants.saturating_sub(self.for_ended())) {
+            return Err(NoRoom::All);
+        }
+        if let Some(payer) = payer {
+            let here = sources.entry(payer).or_default();
+            *here = here.saturating_add(1);
+        }
+        drop(sources);
+        let reservation =
+            Reservation { budgets: self.clone(), payer, counted: Mutex::new(Counted::Connected(EACH)) };
+        Ok(Reserved { reservation: Arc::new(reservation), connection: None })
+    }
+}
+
+/// What is counted for a connection, for as long as the hub has it.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    reservation: Arc<Reservation>,
+    /// Known once QUIC has it.
+    connection: Option<Connection>,
+}
+
+impl Reserved {
+    /// What QUIC holds of it for as long as it holds the connection.
+    pub(super) fn for_quic(&self) -> Reserving {
+        Reserving { cubic: Arc::default(), _reservation: self.reservation.clone() }
+    }
+
+    /// This is what it is reserved for.
+    pub(crate) fn is_for(&mut self, connection: Connection) {
+        self.connection = Some(connection);
+    }
+
+    /// Grants what the client may send: a share of what is left, at most `most` bytes, so that there is always something for those who
+    /// come later.
+    pub(super) fn grant(&self, most: usize) {
+        let Some(connection) = &self.connection else { return };
+        let mut counted = self.reservation.counted();
+        let Counted::Connected(sum) = &mut *counted else { return };
+        let QuicBudgets { counts, grants, .. } = &self.reservation.budgets;
+        let (first, mut more) = (FIRST_WINDOW as usize, 0_usize);
+        let taken = counts.granted.fetch_update(Relaxed, Relaxed, |all| {
+            let share = grants.saturating_sub(all).checked_div(256).unwrap_or(0).min(most);
+            more = share.saturating_sub(first);
+            Some(all.saturating_add(more))
+        });
+        if taken.is_ok() {
+            *sum = sum.saturating_add(more);
+            connection.set_receive_window(super::var_int(first.saturating_add(more)));
+        }
+    }
+
+    /// What is left of it where it ends now: all that it counts if nothing is known of it.
+    pub(crate) fn leaves(&self) -> usize {
+        let Some(connection) = &self.connection else { return EACH };
+        let frames = connection.stats().frame_rx;
+        let frames = usize::try_from(frames.stream.saturating_add(frames.crypto)).unwrap_or(usize::MAX);
+        kept(frames, self.reservation.counted().bytes())
+    }
+}
+
+/// What quinn may keep at most of a client that has sent so many frames, where `counted` bytes are counted for it.
+fn kept(frames: usize, counted: usize) -> usize {
+    let granted = counted.saturating_sub(EACH).saturating_add(FIRST_WINDOW as usize);
+    let bytes = frames.saturating_mul(PACKET).min(granted);
+    SILENT.saturating_add(frames.saturating_mul(FRAME)).saturating_add(bytes).min(counted)
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.reservation.end(self.leaves());
+    }
+}
+
+/// Given back when QUIC has forgotten the connection, too.
+#[derive(Debug)]
+struct Reservation {
+    budgets: QuicBudgets,
+    payer: Option<IpAddr>,
+    counted: Mutex<Counted>,
+}
+
+/// Bytes that are counted, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Connected(usize),
+    /// It has ended, and there is room among those.
+    Ended(usize),
+    /// It has ended, and takes room from those that are connected.
+    EndedAmongThem(usize),
+}
+
+impl Counted {
+    const fn bytes(self) -> usize {
+        let (Self::Connected(bytes) | Self::Ended(bytes) | Self::EndedAmongThem(bytes)) = self;
+        bytes
+    }
+}
+
+impl Reservation {
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection has ended. QUIC may keep `left` bytes of it.
+    fn end(&self, left: usize) {
+        let mut counted = self.counted();
+        let Counted::Connected(before) = *counted else { return };
+        let QuicBudgets { counts, .. } = &self.budgets;
+        let left = left.min(before);
+        if add_within(&counts.ended, left, self.budgets.for_ended()) {
+            *counted = Counted::Ended(left);
+            counts.granted.fetch_sub(before, Relaxed);
+        } else {
+            *counted = Counted::EndedAmongThem(left);
+            counts.granted.fetch_sub(before.saturating_sub(left), Relaxed);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let counts = &self.budgets.counts;
+        match *self.counted() {
+            Counted::Connected(bytes) | Counted::EndedAmongThem(bytes) => {
+                counts.granted.fetch_sub(bytes, Relaxed);
+            }
+            Counted::Ended(bytes) => {
+                counts.ended.fetch_sub(bytes, Relaxed);
+            }
+        }
+        let Some(payer) = self.payer else { return };
+        let mut sources = self.budgets.sources();
+        if let Some(here) = sources.get_mut(&payer) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                sources.remove(&payer);
+            }
+        }
+    }
+}
+
+/// Builds what the default does, and keeps a connection's reservation for as long as QUIC has the connection.
+pub(super) struct Reserving {
+    cubic: Arc<CubicConfig>,
+    _reservation: Arc<Reservation>,
+}
+
+impl ControllerFactory for Reserving {
+    fn build(self: Arc<Self>, now: std::time::Instant, mtu: u16) -> Box<dyn Controller> {
+        self.cubic.clone().build(now, mtu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{QuicLimits, QuicListener, accept_reserved, connect};
+    use super::*;
+    use core::time::Duration;
+    use quinn::VarInt;
+    use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+
+    impl QuicBudgets {
+        fn of(grants: usize) -> Self {
+            Self { grants, ..Self::alone() }
+        }
+
+        fn counted(&self) -> (usize, usize) {
+            (self.counts.granted.load(Relaxed), self.counts.ended.load(Relaxed))
+        }
+    }
+
+    const fn source(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, n)))
+    }
+
+    /// F-16, F-19: one source has an eighth of what there is for clients on QUIC, those that have ended included, and what it gives back
+    /// is its own.
+    #[test]
+    fn f_16_one_source_has_an_eighth_of_what_is_there_for_all() {
+        let budgets = QuicBudgets::of(80 * EACH);
+        let reserve = |n: u8| budgets.reserve(source(n));
+        let mut of_one: Vec<Reserved> = (0..20).filter_map(|_| reserve(1).ok()).collect();
+        assert_eq!((of_one.len(), reserve(1).err()), (10, Some(NoRoom::Source)));
+        of_one.pop();
+        of_one.push(reserve(1).unwrap());
+        // Those behind an address that stands for many are nobody's.
+        let others: Vec<Reserved> = (0..100).filter_map(|_| budgets.reserve(None).ok()).collect();
+        assert_eq!((others.len(), reserve(2).err()), (60, Some(NoRoom::All)));
+        // What ends leaves room for others, and counts for its source until QUIC has forgotten it.
+        let in_quic = of_one.last().unwrap().for_quic();
+        of_one.pop();
+        assert_eq!(budgets.counted(), (69 * EACH, EACH));
+        assert_eq!(reserve(1).err(), Some(NoRoom::Source));
+        let honest = reserve(2).unwrap();
+        drop(in_quic);
+        assert_eq!((budgets.counted(), reserve(2).err()), ((70 * EACH, 0), Some(NoRoom::All)));
+        drop((of_one, others, honest));
+        assert!(budgets.counted() == (0, 0) && budgets.sources().is_empty());
+    }
+
+    /// F-16, F-19: eight sources that fill the memory and are forgotten as late as can be keep nobody else out: those that have ended have
+    /// room of their own, and what goes beyond that counts for what it is.
+    #[test]
+    fn f_16_f_19_who_has_ended_keeps_nobody_out() {
+        let budgets = QuicBudgets::of(80 * EACH);
+        let mut connected: Vec<Reserved> = (0..70).map(|n| budgets.reserve(source(n % 8)).unwrap()).collect();
+        let mut kept = Vec::new();
+        let mut newcomers = Vec::new();
+        for n in 100..110 {
+            assert_eq!(budgets.reserve(source(n)).err(), Some(NoRoom::All));
+            kept.push(connected.last().unwrap().for_quic());
+            connected.pop();
+            newcomers.push(budgets.reserve(source(n)).unwrap());
+        }
+        // Their room is full: one that has sent next to nothing still frees what it has not used.
+        let evicted = connected.pop().unwrap();
+        kept.push(evicted.for_quic());
+        evicted.reservation.end(super::kept(12, EACH));
+        assert!(budgets.counted().0 < 70 * EACH - EACH / 2);
+        drop((evicted, connected, newcomers, kept));
+        assert!(budgets.counted() == (0, 0) && budgets.sources().is_empty());
+    }
+
+    /// F-16: what is left of a client that has ended follows from what it has sent, and is never more than was counted for it.
+    #[test]
+    fn f_16_what_is_left_of_a_client_follows_from_what_it_has_sent() {
+        let left: Vec<usize> = [0, 3, 100, 2048, usize::MAX].map(|frames| kept(frames, EACH)).into();
+        assert!(left[0] == SILENT && left.is_sorted() && left[1] < EACH / 4, "{left:?}");
+        assert_eq!(left[3..], [EACH; 2]);
+        // What it may have sent in long packets, too.
+        assert!(kept(20, EACH + 28 * 1024) >= kept(20, EACH) + 25 * 1024);
+    }
+
+    /// F-16, F-46: a connection that has ended counts for as long as QUIC keeps it.
+    #[tokio::test]
+    async fn f_16_a_connection_counts_until_quic_has_forgotten_it() {
+        use tokio_rustls::rustls::RootCertStore;
+        use tokio_rustls::rustls::crypto::ring::default_provider;
+        let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
+        let key = made.signing_key.serialize_der().try_into().unwrap();
+        let config = ServerConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let limits = QuicLimits { silence: None, send: 1 << 16, receive: 1 << 16 };
+        let mut listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
+        listener.limit(&limits).unwrap();
+        let address = listener.endpoint.local_addr().unwrap().to_string();
+        let budgets = QuicBudgets::of(80 * EACH);
+        let serve = async {
+            let incoming = listener.accept().await.unwrap();
+            let mut reserved = budgets.reserve(None).unwrap();
+            let (connection, done) =
+                accept_reserved(incoming, listener.config(), &limits, &mut reserved).unwrap();
+            done.await;
+            (connection, reserved)
+        };
+        let client = client.into();
+        let ((connection, reserved), client) =
+            tokio::join!(serve, connect(&address, "game.example", &client, &limits));
+        assert_eq!(budgets.counted(), (EACH, 0));
+        let left = reserved.leaves();
+        assert!((SILENT..SILENT + EACH / 4).contains(&left), "{left}");
+        connection.close(VarInt::from_u32(0), b"");
+        drop((connection, reserved));
+        assert_eq!(budgets.counted(), (0, left), "it waits for what is on the way");
+        let forgotten = async {
+            while budgets.counted().1 > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
+        drop(client);
+    }
+}
