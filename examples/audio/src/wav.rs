@@ -1,7 +1,14 @@
 //! Reading WAV: RIFF, RIFX (big-endian), RF64 and BW64, as writers really write them.
 
+mod g721;
+mod gsm;
+mod nms;
+
 use crate::file::Collector;
 use crate::{SampleFormat, SampleOrder, compressed, decode};
+use g721::G721;
+use gsm::Gsm;
+use nms::Nms;
 use std::io::{self, Cursor, ErrorKind, Read};
 
 /// Bytes of samples that are decoded at a time.
@@ -15,6 +22,9 @@ const FLOAT: u16 = 3;
 const A_LAW: u16 = 6;
 const MU_LAW: u16 = 7;
 const IMA_ADPCM: u16 = 0x11;
+const GSM: u16 = 0x31;
+const NMS_ADPCM: u16 = 0x38;
+const G721_ADPCM: u16 = 0x40;
 const EXTENSIBLE: u16 = 0xFFFE;
 
 /// Reads a file from its first byte on.
@@ -75,7 +85,8 @@ struct Format {
     tag: u16,
     channels: u16,
     rate: u32,
-    /// Bytes of one sample.
+    /// Bits of one sample, and bytes of as many as come together.
+    bits: u16,
     size: usize,
 }
 
@@ -107,8 +118,32 @@ impl Format {
         let stored = usize::from(block) / usize::from(channels.max(1));
         let needed = usize::from(bits).div_ceil(8);
         let size = if tag == PCM && (needed..=8).contains(&stored) { stored } else { needed };
-        let format = Self { tag, channels, rate, size };
+        let size = match tag {
+            GSM => gsm::BLOCK,
+            G721_ADPCM => g721::BLOCK,
+            NMS_ADPCM => Nms::block(bits),
+            _ => size,
+        };
+        let mono = |fits: bool, expected: &str| match (channels, fits) {
+            (1, true) => Ok(()),
+            (1, false) => Err(format!("{} in blocks of {block} bytes: {expected} expected", name(tag))),
+            _ => Err(format!("{} with {channels} channels: 1 expected", name(tag))),
+        };
+        match tag {
+            GSM => mono(
+                usize::from(block) == size && short(18) == Some(gsm::SAMPLES as u16),
+                "65, of 320 samples,",
+            )?,
+            NMS_ADPCM => mono(
+                usize::from(block) == size && Nms::new(bits).is_some(),
+                "42, 62 or 82, of 2, 3 or 4 bits,",
+            )?,
+            G721_ADPCM => mono(true, "")?,
+            _ => {}
+        }
+        let format = Self { tag, channels, rate, bits, size };
         match (tag, format.size) {
+            (GSM | G721_ADPCM | NMS_ADPCM, _) => Ok(format),
             (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) | (MS_ADPCM | IMA_ADPCM, _) => Ok(format),
             (PCM | FLOAT | A_LAW | MU_LAW, _) => Err(format!("{} of {bits} bits cannot be read", name(tag))),
             _ => Err(format!(
@@ -125,12 +160,13 @@ fn name(tag: u16) -> String {
         FLOAT => "floating point",
         A_LAW => "A-law",
         MU_LAW => "µ-law",
-        0x31 => "GSM 6.10",
+        GSM => "GSM 6.10",
         0x50 | 0x55 => "MPEG audio",
-        0x40 | 0x64 | 0x65 => "G.72x",
+        G721_ADPCM => "G.721",
+        0x14 | 0x45 | 0x64 | 0x65 => "G.72x",
         0xFF | 0x1610 => "AAC",
         0x160..=0x163 => "Windows Media",
-        0x38 => "NMS ADPCM",
+        NMS_ADPCM => "NMS ADPCM",
         0x2000 => "AC-3",
         0x2001 => "DTS",
         0x704F => "Opus",
@@ -191,9 +227,12 @@ impl<R: Read + Send + Sync> Reader<R> {
         }
         collector.shape(format.rate, format.channels)?;
         let order = self.order;
-        let mut left = size.unwrap_or(u64::MAX);
+        let mut blocks = Blocks::new(format);
+        // The padding of an odd length is part of a block that is not whole.
+        let padding = size.filter(|_| blocks.is_some()).map_or(0, |size| size % 2);
+        let mut left = size.map_or(u64::MAX, |size| size.saturating_add(padding));
         let mut buffer = vec![0; CHUNK];
-        // Of a sample that has not come whole.
+        // Of a sample or a block that has not come whole.
         let mut rest = 0;
         loop {
             // As much as there is: who writes to a pipe may take its time.
@@ -214,10 +253,15 @@ impl<R: Read + Send + Sync> Reader<R> {
                 (MU_LAW, _) => collector.push(bytes.iter().map(|byte| mu_law(*byte)))?,
                 (FLOAT, 4) => collector.push(decode(bytes, SampleFormat::F32, order))?,
                 (FLOAT, _) => collector.push(decode(bytes, SampleFormat::F64, order))?,
-                (_, 1) => collector.push(decode(bytes, SampleFormat::U8, order))?,
-                (_, 2) => collector.push(decode(bytes, SampleFormat::I16, order))?,
-                (_, 3) => collector.push(decode(bytes, SampleFormat::I24, order))?,
-                _ => collector.push(decode(bytes, SampleFormat::I32, order))?,
+                (PCM, 1) => collector.push(decode(bytes, SampleFormat::U8, order))?,
+                (PCM, 2) => collector.push(decode(bytes, SampleFormat::I16, order))?,
+                (PCM, 3) => collector.push(decode(bytes, SampleFormat::I24, order))?,
+                (PCM, _) => collector.push(decode(bytes, SampleFormat::I32, order))?,
+                (_, size) => {
+                    for block in bytes.chunks_exact(size) {
+                        collector.push(blocks.iter_mut().flat_map(|blocks| blocks.decode(block)))?;
+                    }
+                }
             }
             if read < most {
                 collector.flush()?;
@@ -225,8 +269,13 @@ impl<R: Read + Send + Sync> Reader<R> {
             buffer.copy_within(whole..came, 0);
             rest = came - whole;
         }
-        if size.is_some() && left > 0 {
-            collector.remark(format!("the file is cut: {left} bytes of its samples are missing"));
+        let last = blocks.as_ref().and_then(|blocks| blocks.last(&buffer[..rest], left > 0 && padding > 0));
+        if let (Some(blocks), Some(last)) = (&mut blocks, last) {
+            collector.push(blocks.decode(&last))?;
+        }
+        if size.is_some() && left > padding {
+            let missing = left - padding;
+            collector.remark(format!("the file is cut: {missing} bytes of its samples are missing"));
         }
         Ok(())
     }
@@ -246,6 +295,53 @@ impl<R: Read + Send + Sync> Reader<R> {
         head.extend(*b"data");
         head.extend(size.to_le_bytes());
         compressed::read_wav(Cursor::new(head).chain(self.source), collector)
+    }
+}
+
+/// A codec whose samples come in blocks.
+trait BlockDecoder {
+    /// Appends the samples of a block.
+    fn decode(&mut self, block: &[u8], out: &mut Vec<i16>);
+}
+
+struct Blocks {
+    decoder: Box<dyn BlockDecoder>,
+    /// What fills up a block that is not whole.
+    filling: Vec<u8>,
+    tag: u16,
+    samples: Vec<i16>,
+}
+
+impl Blocks {
+    fn new(format: &Format) -> Option<Self> {
+        let decoder: Box<dyn BlockDecoder> = match format.tag {
+            GSM => Box::new(Gsm::new()),
+            G721_ADPCM => Box::new(G721::new()),
+            NMS_ADPCM => Box::new(Nms::new(format.bits)?),
+            _ => return None,
+        };
+        Some(Self { decoder, filling: vec![0; format.size], tag: format.tag, samples: Vec::new() })
+    }
+
+    fn decode(&mut self, block: &[u8]) -> impl Iterator<Item = f64> {
+        if self.tag != NMS_ADPCM {
+            self.filling.copy_from_slice(block);
+        }
+        self.samples.clear();
+        self.decoder.decode(block, &mut self.samples);
+        self.samples.iter().map(|sample| f64::from(*sample) / 32_768.0)
+    }
+
+    /// The last block, if it is not whole: as libsndfile fills it up, with zeros in NMS ADPCM, and in others with what the block
+    /// before has there. In GSM, what has an odd length and no padding is not whole.
+    fn last(&self, rest: &[u8], lacks_padding: bool) -> Option<Vec<u8>> {
+        if rest.is_empty() && !(lacks_padding && self.tag == GSM) {
+            return None;
+        }
+        let mut block = self.filling.clone();
+        let whole = if self.tag == NMS_ADPCM { rest.len() & !1 } else { rest.len() };
+        block[..whole].copy_from_slice(&rest[..whole]);
+        Some(block)
     }
 }
 

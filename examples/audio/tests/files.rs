@@ -98,6 +98,16 @@ fn hostile_files_are_refused_with_words() {
         (wav(1, 1, 8000, 2, 16, 1000, &[]), "no sound in it"),
         (wav(2, 2, 8000, 0, 4, 1000, &tone), ""),
         (wav(0x11, 2, 8000, 1, 4, 1000, &tone), ""),
+        (wav(0x31, 2, 8000, 65, 0, 1000, &tone), "GSM 6.10 with 2 channels: 1 expected"),
+        (
+            wav(0x31, 1, 8000, 65, 0, 1000, &tone),
+            "GSM 6.10 in blocks of 65 bytes: 65, of 320 samples, expected",
+        ),
+        (wav(0x40, 2, 8000, 64, 4, 1000, &tone), "G.721 with 2 channels: 1 expected"),
+        (wav(0x38, 0, 8000, 82, 4, 1000, &tone), "NMS ADPCM with 0 channels: 1 expected"),
+        (wav(0x38, 1, 8000, 0, 4, 1000, &tone), "NMS ADPCM in blocks of 0 bytes: 42, 62 or 82"),
+        (wav(0x38, 1, 8000, 102, 5, 1000, &tone), "NMS ADPCM in blocks of 102 bytes: 42, 62 or 82"),
+        (wav(0x38, 1, 8000, 42, u16::MAX, 1000, &tone), "NMS ADPCM in blocks of 42 bytes: 42, 62 or 82"),
         (b"RIFF\0\0\0\0WAVEdata\0\0\0\0".to_vec(), "the `data` chunk comes before the `fmt ` chunk"),
     ] {
         let error = read(&file[..]).unwrap_err();
@@ -145,9 +155,7 @@ fn f_51_files_of_other_kinds_are_named() {
         );
         assert_eq!(error, expected);
     }
-    for (tag, kind) in
-        [(0x38, "NMS ADPCM"), (0x31, "GSM 6.10"), (0x2000, "AC-3"), (0x704F, "Opus"), (0xF1AC, "FLAC")]
-    {
+    for (tag, kind) in [(0x64, "G.72x"), (0x2000, "AC-3"), (0x704F, "Opus"), (0xF1AC, "FLAC")] {
         let error = read(&wav(tag, 1, 8000, 1, 0, 1000, &[0; 1000])[..]).unwrap_err();
         assert!(error.starts_with(&format!("{kind} in WAV is not read: convert it")), "{error}");
     }
@@ -279,6 +287,33 @@ fn ogg_files_are_read_to_their_end() {
     );
 }
 
+/// F-51: the codecs of telephones in WAV give libsndfile's samples: of a sound, and then of bits that no encoder writes.
+#[test]
+fn f_51_gsm_g721_and_nms_adpcm_are_decoded_to_the_last_bit() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors");
+    for (name, block, block_samples) in
+        [("gsm", 65, 320), ("g721", 60, 120), ("nms-16", 42, 160), ("nms-24", 62, 160), ("nms-32", 82, 160)]
+    {
+        let expected = load(&vectors.join(format!("{name}-decoded.wav"))).unwrap().clip;
+        let file = std::fs::read(vectors.join(format!("{name}.wav"))).unwrap();
+        let whole = read(&file[..]).unwrap();
+        let differs =
+            whole.clip.samples.iter().zip(&expected.samples).position(|(ours, theirs)| ours != theirs);
+        assert_eq!((differs, whole.clip.frames()), (None, expected.frames()), "{name}");
+        assert_eq!((whole.clip.rate, whole.clip.channels, whole.remarks.len()), (8000, 1, 0), "{name}");
+        // A file that is cut is read to its end, and what is missing of its last block is made up.
+        let data = file.windows(4).position(|bytes| bytes == b"data").unwrap() + 8;
+        for left in [1, block - 1, block, block + 1, 3 * block + 7] {
+            let cut = read(&file[..data + left]).unwrap();
+            let blocks = left / block * block_samples;
+            assert_eq!(cut.clip.samples[..blocks], expected.samples[..blocks], "{name}, {left} bytes");
+            assert_eq!(cut.clip.frames(), left.div_ceil(block) * block_samples, "{name}, {left} bytes");
+            let missing = file.len() - data - left;
+            assert_eq!(cut.remarks, [format!("the file is cut: {missing} bytes of its samples are missing")]);
+        }
+    }
+}
+
 /// F-50: damaged files of every kind end in words or in sound, not in a panic, and in bounded time.
 #[test]
 fn damaged_files_do_no_harm() {
@@ -293,6 +328,11 @@ fn damaged_files_do_no_harm() {
         wav(1, 2, 8000, 4, 16, 8000, &samples),
         wav(2, 1, 8000, 256, 4, 8000, &samples),
         wav(0x11, 2, 8000, 256, 4, 8000, &samples),
+        bytes("gsm.wav"),
+        bytes("g721.wav"),
+        bytes("nms-16.wav"),
+        bytes("nms-24.wav"),
+        bytes("nms-32.wav"),
     ];
     let mut random = 11_u64;
     let mut next = |below: usize| {

@@ -40,14 +40,15 @@ def wav(name, tag, channels, rate, bits, block, data, size=None, extra=b"", orde
 for channels in (1, 2, 6):
     for rate in (8000, 44100, 48000):
         for kind, subtypes in {
-            "WAV": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"],
+            "WAV": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610", "G721_32", "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32"],
             "WAVEX": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"],
             "RF64": ["PCM_16", "PCM_24", "FLOAT"],
             "FLAC": ["PCM_S8", "PCM_16", "PCM_24"],
             "OGG": ["VORBIS", "OPUS"],
         }.items():
             for subtype in subtypes:
-                if "ADPCM" in subtype and channels > 2 or subtype == "OPUS" and rate == 44100:
+                mono = subtype in ("GSM610", "G721_32") or subtype.startswith("NMS")
+                if channels > (1 if mono else 2 if "ADPCM" in subtype else 8) or subtype == "OPUS" and rate == 44100:
                     continue
                 name = f"{kind}-{subtype}-{rate}-{channels}.{kind.lower()}"
                 soundfile.write(os.path.join(folder, name), sound(rate, channels), rate, subtype=subtype, format=kind)
@@ -74,6 +75,19 @@ wav("long-chunks.wav", 1, 2, 16000, 16, 4, plain, before=b"JUNK\x5c\0\0\0" + b"\
 wav("floats-big-endian.wav", 3, 2, 16000, 32, 8, sound(16000, 2).astype(">f4").tobytes(), order=">", magic=b"RIFX")
 wav("something-behind.wav", 1, 2, 16000, 16, 4, plain + b"LIST\x0c\0\0\0INFOISFT" + b"\x7f" * 999, len(plain))
 wav("not-a-number.wav", 3, 1, 16000, 32, 4, numpy.array([0.5, numpy.nan, numpy.inf, -0.25, 1.5], dtype="<f4").tobytes())
+
+# Bits that no encoder writes; blocks that are cut, and without their padding; big-endian headers.
+random = numpy.random.default_rng(1)
+gsm = struct.pack("<HH", 2, 320)
+for blocks in (1, 2, 7, 50):
+    for name, tag, bits, block, extra in (("gsm", 0x31, 0, 65, gsm), ("g721", 0x40, 4, 60, b""), ("nms-2", 0x38, 2, 42, b""), ("nms-3", 0x38, 3, 62, b""), ("nms-4", 0x38, 4, 82, b"")):
+        data = random.integers(0, 256, blocks * block, dtype="u1").tobytes()
+        wav(f"random-{name}-{blocks}.wav", tag, 1, 8000, bits, block, data, extra=extra)
+        swapped = b"".join(pair[::-1] for pair in (extra[:2], extra[2:]))
+        wav(f"random-{name}-{blocks}-big-endian.wav", tag, 1, 8000, bits, block, data, extra=swapped, order=">", magic=b"RIFX")
+        if tag != 0x38:
+            wav(f"random-{name}-{blocks}-cut.wav", tag, 1, 8000, bits, block, data[:-7], len(data) + 100, extra=extra)
+            wav(f"random-{name}-{blocks}-odd.wav", tag, 1, 8000, bits, block, data + data[:22], extra=extra)
 
 for subtype in ("VORBIS", "OPUS"):
     parts = []

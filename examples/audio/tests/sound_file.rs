@@ -30,7 +30,9 @@ fn f_50_what_is_read_as_it_is_played_is_what_is_read_at_once() {
     std::fs::write(&tone, include_bytes!("vectors/tone-opus.ogg")).unwrap();
     let surround = temporary("as-it-is-played-surround.ogg");
     std::fs::write(&surround, include_bytes!("vectors/surround-opus.ogg")).unwrap();
-    for path in [path, tone, surround] {
+    let gsm = temporary("as-it-is-played-gsm.wav");
+    std::fs::write(&gsm, include_bytes!("vectors/gsm.wav")).unwrap();
+    for path in [path, tone, surround, gsm] {
         let clip = load(&path).unwrap().clip;
         let file = SoundFile::open(&path).unwrap();
         for (rate, channels) in [(clip.rate, clip.channels), (44_100, 1), (8000, 2)] {
