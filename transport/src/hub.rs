@@ -67,8 +67,9 @@ pub struct HubSettings {
     /// What all partial frames together may hold beyond 2 KiB each, in bytes; records of TLS that have not come in whole count with them,
     /// and are held to `frame` like them. Those of more than 1 MiB have half of it, those of more
     /// than 64 KiB a quarter, and the others a quarter; one address (loopback is exempt) has half of the first half, and a quarter of
-    /// each of the others; the first frame may be as large as all of it. Beyond it a frame waits until there is room for all of it,
-    /// those of the addresses that have least first; and while one waits, others that fall silent for 1 s (0.5 s for those of up to 64
+    /// each of the others; the first frame may be as large as all of it. Beyond it a frame waits until there is room for all of it.
+    /// Addresses take turns then (of IPv6 each /48, and in it each /64), those first that have held least lately, in bytes times seconds,
+    /// whether their frames have ended or not: half of what is two minutes old counts. And while one waits, others that fall silent for 1 s (0.5 s for those of up to 64
     /// KiB), come in at less than 256 KiB/s and half as fast, or so slowly that they would not end within nine tenths of
     /// `partial_wait` (those of unknown length: have not ended by then), are closed; so are those that are not read, after some seconds.
     pub partial_frames: usize,

@@ -558,7 +558,7 @@ impl<S: Session> Future for Driver<S> {
         if too_late || matches!(end, End::Cut) {
             this.stream.reset();
         }
-        this.shared.partials.release(&mut this.claim);
+        this.shared.partials.release(&mut this.claim, this.shared.clock.now());
         this.shared.close(this.peer, &this.link);
         Poll::Ready(())
     }
@@ -606,7 +606,7 @@ impl<S: Session> Driver<S> {
             return Poll::Ready(End::Late(DISPLACED));
         }
         if closing.is_some() && self.buffer.take().is_some() {
-            self.shared.partials.release(&mut self.claim);
+            self.shared.partials.release(&mut self.claim, now);
         }
         if self.phase == Phase::Open && closing.is_none() {
             let resting = paused.is_some_and(|until| self.rest(cx, now, until));
@@ -718,7 +718,7 @@ impl<S: Session> Driver<S> {
             let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
             self.shared.partials.came(&self.claim, now, unread.saturating_add(sealed));
         } else if self.buffer.as_ref().is_none_or(FrameBuf::is_empty) {
-            self.shared.partials.release(&mut self.claim);
+            self.shared.partials.release(&mut self.claim, now);
         }
         let deadline = self.next_deadline();
         let mut state = self.link.lock();
@@ -913,7 +913,7 @@ impl<S: Session> Driver<S> {
             let handled = frames.saturating_add(buffer.take_skipped());
             let now = self.shared.clock.now();
             if frames > 0 || buffer.is_empty() {
-                self.shared.partials.release(&mut self.claim);
+                self.shared.partials.release(&mut self.claim, now);
             }
             self.partial = match fed {
                 Fed::NeedMore(_) if !buffer.is_empty() => {

@@ -4,14 +4,16 @@
 //! (by size) have a part of the budget each, so whoever waits only waits for frames that have everything they need. Where somebody
 //! waits, those who hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
 
+mod turns;
+
 use core::net::IpAddr;
-use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Waker;
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::{Instant, site};
+use turns::{Began, Source, Turns, Waiter};
+use voxwire_core::Instant;
 
 /// What every connection may hold of a partial frame without asking, in bytes.
 pub(super) const OWN: usize = 2048;
@@ -32,17 +34,6 @@ const CALLED: Duration = Duration::from_secs(1);
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
 /// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
-/// A waiting frame is behind all that begin to wait while so many are served, for each that its source holds of the same kind.
-const PASSES: u64 = 16;
-/// No more of them count.
-const COUNTED: u64 = 4;
-/// For so long a large frame counts as held when its source waits for another one: sources that take turns would hold that memory for
-/// good.
-const LATELY: Duration = Duration::from_secs(300);
-/// One of which less has come in does not count for longer than it is held.
-const MUCH: usize = 1024 * 1024;
-/// So many large frames are remembered.
-const REMEMBERED: usize = 1024;
 /// Whoever is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
 const PACE: u64 = 256 * 1024;
 
@@ -57,27 +48,14 @@ pub(super) struct Partials {
     tight: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Books {
     last_id: u64,
     /// Of those who have begun to wait, the last one.
     last_turn: u64,
-    /// How many have waited and been served, by kind.
-    served: [u64; 3],
     held: BTreeMap<u64, Held>,
-    used: [usize; 3],
-    sources: HashMap<IpAddr, Sum>,
-    /// Those who wait, by kind, see [`PASSES`].
-    queue: [BTreeMap<(u64, NonZeroU64), Waiter>; 3],
-    /// Which sources have had a large frame, and since when. Of IPv6, the /48.
-    lately: VecDeque<(Instant, IpAddr)>,
-}
-
-/// What a source has, by kind.
-#[derive(Debug, Default)]
-struct Sum {
-    bytes: [usize; 3],
-    claims: [usize; 3],
+    /// What sources hold and who waits, by kind.
+    turns: [Turns; 3],
 }
 
 #[derive(Debug)]
@@ -105,15 +83,6 @@ struct Held {
     waker: Waker,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    payer: Option<IpAddr>,
-    /// What it holds already of the kind that it waits for.
-    holds: usize,
-    bytes: usize,
-    waker: Waker,
-}
-
 /// What one connection holds and waits for.
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -129,10 +98,18 @@ pub(super) struct Claim {
 #[derive(Debug, Clone, Copy)]
 struct Waits {
     kind: usize,
-    /// The place in the queue: how many had been served when it began to wait, and how many it lets be served first.
-    place: u64,
-    turn: NonZeroU64,
+    /// Its number among all that have begun to wait.
+    turn: u64,
     since: Instant,
+}
+
+/// What one gets.
+struct Grant {
+    bytes: usize,
+    course: Course,
+    unread: bool,
+    /// It has waited.
+    began: Option<Began>,
 }
 
 /// Whoever needs room.
@@ -158,6 +135,11 @@ impl Claim {
     /// Of a connection whose source is `payer`; `None` where its address stands for many people.
     pub(super) const fn new(payer: Option<IpAddr>) -> Self {
         Self { payer, id: 0, granted: 0, waits: None, spared: None }
+    }
+
+    /// Whose turns it takes.
+    fn source(&self) -> Source {
+        Source::new(self.payer, self.id)
     }
 
     /// What may be held, in bytes.
@@ -190,6 +172,17 @@ const fn kind(bytes: usize) -> usize {
     }
 }
 
+/// What all frames of a kind may hold together, of `all`: half of it the largest, a quarter each of the others.
+const fn share(all: usize, kind: usize) -> usize {
+    if kind == 2 { all / 2 } else { all / 4 }
+}
+
+/// What frames of a kind may hold that come from one source: a quarter of all for large ones, so that a few fit, and a quarter of
+/// its share for each of the others.
+const fn part(all: usize, kind: usize) -> usize {
+    if kind == 2 { all / 4 } else { share(all, kind) / 4 }
+}
+
 /// Bytes per second.
 fn pace(received: usize, time: Duration) -> u64 {
     let micros = time.as_micros().max(1000);
@@ -201,16 +194,15 @@ impl Partials {
     /// `wait`: how long somebody waits for a place before it is closed.
     pub(super) fn new(all: usize, wait: Duration) -> Self {
         let whole = wait.saturating_mul(9).checked_div(10).unwrap_or(wait);
-        Self { all, whole, books: Mutex::default(), tight: AtomicBool::new(false) }
+        let [small, medium, large] = GRACE;
+        let turns = [(0, small), (1, medium), (2, large)];
+        let turns = turns.map(|(kind, grace)| Turns::new(part(all, kind), grace));
+        let books = Books { last_id: 0, last_turn: 0, held: BTreeMap::new(), turns };
+        Self { all, whole, books: Mutex::new(books), tight: AtomicBool::new(false) }
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What all frames of a kind may hold together: half of it the largest, a quarter each of the others.
-    const fn share(&self, kind: usize) -> usize {
-        if kind == 2 { self.all / 2 } else { self.all / 4 }
     }
 
     /// How much to ask for, for a frame of at least `total` bytes: all of it where its length is known, and otherwise as much as it may
@@ -242,7 +234,7 @@ impl Partials {
 
     /// What is held in all.
     pub(super) fn used(&self) -> usize {
-        self.books().used.iter().sum()
+        self.books().turns.iter().map(Turns::used).sum()
     }
 
     /// Asks for `bytes` for one frame. False: not now. The waker is told when it is worth asking again, which is also to be done now
@@ -262,47 +254,51 @@ impl Partials {
         books.number(claim);
         let kind = kind(bytes);
         if claim.waits.is_some_and(|waits| waits.kind != kind) {
-            books.stop_waiting(claim);
+            books.stop_waiting(claim, now);
         }
-        let waits = claim.waits.unwrap_or_else(|| books.begin_waiting(kind, claim.payer, now));
-        let key = (waits.place, waits.turn);
-        let Some(queue) = books.queue.get(kind) else { return false };
-        let ahead =
-            queue.range(..key).any(|(_, other)| self.may(&books, other.payer, other.holds, other.bytes));
+        let waits = claim.waits.unwrap_or_else(|| books.begin_waiting(kind, now));
         let own = books.held.get(&claim.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
-        let mut granted = !ahead && self.may(&books, claim.payer, own, bytes);
+        let (source, begins) = (claim.source(), claim.waits.is_none());
+        let waiter = Waiter { holds: own, bytes, waker: waker.clone() };
+        let Some(turns) = books.turns.get_mut(kind) else { return false };
+        let alone = turns.is_empty();
+        let mut granted = false;
+        if bytes > self.all {
+            // There will never be room for it.
+            let _ = turns.stop(source, waits.turn, now);
+        } else if alone {
+            granted = turns.may(source, &waiter);
+        } else {
+            turns.wait(source, waits.turn, waiter.clone(), now);
+            granted = turns.next().is_some_and(|(turn, _)| turn == waits.turn);
+        }
+        claim.waits = Some(waits);
         if granted {
-            let others = books.used.get(kind).map_or(0, |used| used.saturating_sub(own));
+            let others = turns.used().saturating_sub(own);
             // The first may be as large as all there is.
-            let least = others.saturating_sub(self.share(kind).saturating_sub(bytes));
+            let least = others.saturating_sub(share(self.all, kind).saturating_sub(bytes));
             let asks = Asks { id: claim.id, payer: claim.payer, kind, since: waits.since, course };
-            if least > 0 {
+            if least > 0 && alone {
                 books.forget_marks(kind);
             }
-            granted = least == 0 || books.make_room(&asks, least, (self.part(kind), self.whole), now);
+            granted = least == 0 || books.make_room(&asks, least, (part(self.all, kind), self.whole), now);
         }
         if granted {
-            if let Some(served) = books.served.get_mut(kind).filter(|_| claim.waits.is_some()) {
-                *served = served.saturating_add(1);
-            }
-            books.stop_waiting(claim);
-            self.put(&mut books, claim, now, bytes, course, false, waker);
-        } else {
-            // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
-            let begins = claim.waits.is_none();
-            if let Some(held) = books.held.get_mut(&claim.id).filter(|held| begins || held.quiet.is_none()) {
-                if let Some(quiet) = held.quiet {
-                    held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
-                }
-                (held.quiet, held.called) = (Some(now.saturating_add(HOLDING)), None);
-            }
-            let waiter = Waiter { payer: claim.payer, holds: own, bytes, waker: waker.clone() };
-            if let Some(queue) = books.queue.get_mut(kind) {
-                queue.insert(key, waiter);
-            }
-            claim.waits = Some(waits);
+            let began = books.stop_waiting(claim, now);
+            self.put(&mut books, claim, now, Grant { bytes, course, unread: false, began }, waker);
+            return true;
         }
-        granted
+        // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
+        if let Some(held) = books.held.get_mut(&claim.id).filter(|held| begins || held.quiet.is_none()) {
+            if let Some(quiet) = held.quiet {
+                held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
+            }
+            (held.quiet, held.called) = (Some(now.saturating_add(HOLDING)), None);
+        }
+        if let Some(turns) = books.turns.get_mut(kind).filter(|_| alone && bytes <= self.all) {
+            turns.wait(source, waits.turn, waiter, now);
+        }
+        false
     }
 
     /// Enters what is held already, whether there is room for it or not: a little that has come in with other things. `unread` where it
@@ -319,7 +315,7 @@ impl Partials {
         if bytes > claim.may_hold() {
             let mut books = self.books();
             books.number(claim);
-            self.put(&mut books, claim, now, bytes, course, unread, waker);
+            self.put(&mut books, claim, now, Grant { bytes, course, unread, began: None }, waker);
         } else if unread {
             self.pauses(claim, now);
         }
@@ -359,14 +355,14 @@ impl Partials {
             return true;
         }
         let mut books = self.books();
-        let Books { held, queue, .. } = &mut *books;
+        let Books { held, turns, .. } = &mut *books;
         let Some(held) = held.get_mut(&claim.id) else { return false };
         if core::mem::take(&mut held.unread) {
             (held.quiet, held.called, held.spared) = (None, None, Instant::ZERO);
         }
         held.quiet.get_or_insert(now);
         // Those who waited may have got it elsewhere.
-        if queue.get(held.kind).is_none_or(BTreeMap::is_empty) {
+        if turns.get(held.kind).is_none_or(Turns::is_empty) {
             (held.called, held.slow_since) = (None, None);
         }
         held.called.is_none_or(|since| since.saturating_add(LOOKS) > now)
@@ -378,31 +374,22 @@ impl Partials {
     }
 
     /// Gives everything back, and waits no more.
-    pub(super) fn release(&self, claim: &mut Claim) {
+    pub(super) fn release(&self, claim: &mut Claim, now: Instant) {
         if claim.granted == 0 && claim.waits.is_none() {
             return;
         }
         let mut books = self.books();
-        books.stop_waiting(claim);
+        books.stop_waiting(claim, now);
         claim.granted = 0;
-        if let Some(held) = books.end(claim.id) {
-            self.wake_next(&books, held.kind);
+        if let Some(held) = books.remove(claim.id, now) {
+            books.wake_next(held.kind);
         }
         self.look(&books);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn put(
-        &self,
-        books: &mut Books,
-        claim: &mut Claim,
-        now: Instant,
-        bytes: usize,
-        course: Course,
-        unread: bool,
-        waker: &Waker,
-    ) {
-        let before = books.remove(claim.id);
+    fn put(&self, books: &mut Books, claim: &mut Claim, now: Instant, grant: Grant, waker: &Waker) {
+        let Grant { bytes, course, unread, began } = grant;
+        let before = books.remove(claim.id, now);
         let kind = kind(bytes);
         let received = course.received;
         let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
@@ -426,58 +413,32 @@ impl Partials {
             slow_since: None,
             waker,
         };
-        if let Some(used) = books.used.get_mut(kind) {
-            *used = used.saturating_add(bytes);
-        }
-        if let Some(payer) = claim.payer {
-            let here = books.sources.entry(payer).or_default();
-            if let Some(sum) = here.bytes.get_mut(kind) {
-                *sum = sum.saturating_add(bytes);
-            }
-            if let Some(claims) = here.claims.get_mut(kind) {
-                *claims = claims.saturating_add(1);
-            }
+        if let Some(turns) = books.turns.get_mut(kind) {
+            turns.hold(claim.source(), bytes, began, now);
         }
         books.held.insert(claim.id, held);
         claim.granted = bytes;
         if let Some(before) = before.filter(|before| before.kind != kind) {
-            self.wake_next(books, before.kind);
+            books.wake_next(before.kind);
         }
-        self.wake_next(books, kind);
+        books.wake_next(kind);
         self.look(books);
     }
 
-    /// What frames of a kind may hold that come from one source: a quarter of all for large ones, so that a few fit, and a quarter of
-    /// its share for each of the others.
-    const fn part(&self, kind: usize) -> usize {
-        if kind == 2 { self.all / 4 } else { self.share(kind) / 4 }
-    }
-
-    /// Whether a source may have so many bytes, instead of those it `holds` for this: its part, or one frame.
-    fn may(&self, books: &Books, payer: Option<IpAddr>, holds: usize, bytes: usize) -> bool {
-        let kind = kind(bytes);
-        let rest = payer
-            .and_then(|payer| books.sources.get(&payer))
-            .and_then(|here| here.bytes.get(kind))
-            .map_or(0, |sum| sum.saturating_sub(holds));
-        bytes <= self.all && (rest == 0 || rest.saturating_add(bytes) <= self.part(kind))
-    }
-
-    fn wake_next(&self, books: &Books, kind: usize) {
-        let mut queue = books.queue.get(kind).into_iter().flatten();
-        let next = queue.find(|(_, waiter)| self.may(books, waiter.payer, waiter.holds, waiter.bytes));
-        if let Some((_, waiter)) = next {
-            waiter.waker.wake_by_ref();
-        }
-    }
-
     fn look(&self, books: &Books) {
-        let [small, ..] = books.used;
-        self.tight.store(small > self.share(0) / 2, Relaxed);
+        let [small, ..] = &books.turns;
+        self.tight.store(small.used() > share(self.all, 0) / 2, Relaxed);
     }
 }
 
 impl Books {
+    /// Tells the one whose turn it is.
+    fn wake_next(&self, kind: usize) {
+        if let Some((_, waiter)) = self.turns.get(kind).and_then(Turns::next) {
+            waiter.waker.wake_by_ref();
+        }
+    }
+
     fn number(&mut self, claim: &mut Claim) {
         if claim.id == 0 {
             self.last_id = self.last_id.saturating_add(1);
@@ -485,73 +446,29 @@ impl Books {
         }
     }
 
-    /// A connection's place in the queue is its own for one wait: the next one is behind all that wait by then.
-    fn begin_waiting(&mut self, kind: usize, payer: Option<IpAddr>, since: Instant) -> Waits {
+    fn begin_waiting(&mut self, kind: usize, since: Instant) -> Waits {
         self.last_turn = self.last_turn.saturating_add(1);
-        let turn = NonZeroU64::MIN.saturating_add(self.last_turn);
-        let passes = payer.map_or(0, |payer| PASSES.saturating_mul(self.had(kind, payer, since)));
-        let served = self.served.get(kind).copied().unwrap_or_default();
-        Waits { kind, place: served.saturating_add(passes), turn, since }
+        Waits { kind, turn: self.last_turn, since }
     }
 
-    /// How many frames of a kind a source has, or has had lately.
-    fn had(&self, kind: usize, payer: IpAddr, now: Instant) -> u64 {
-        let claims = self.sources.get(&payer).and_then(|here| here.claims.get(kind)).copied();
-        let site = site(payer);
-        let lately = self
-            .lately
-            .iter()
-            .filter(|(at, source)| kind == 2 && *source == site && at.saturating_add(LATELY) > now);
-        let had = claims.unwrap_or_default().max(lately.count());
-        u64::try_from(had).unwrap_or(u64::MAX).min(COUNTED)
-    }
-
-    /// A frame has come in whole, or lost its memory.
-    fn end(&mut self, id: u64) -> Option<Held> {
-        let held = self.remove(id)?;
-        self.remember(&held);
-        Some(held)
-    }
-
-    /// A source has had a large frame, of which much has come in.
-    fn remember(&mut self, held: &Held) {
-        let Some(payer) = held.payer.filter(|_| held.kind == 2 && held.received >= MUCH) else { return };
-        if self.lately.len() >= REMEMBERED {
-            self.lately.pop_front();
-        }
-        self.lately.push_back((held.granted, site(payer)));
-    }
-
-    fn stop_waiting(&mut self, claim: &mut Claim) {
-        if let Some(Waits { kind, place, turn, .. }) = claim.waits.take() {
-            self.queue.get_mut(kind).and_then(|queue| queue.remove(&(place, turn)));
-        }
+    fn stop_waiting(&mut self, claim: &mut Claim, now: Instant) -> Option<Began> {
+        let Waits { kind, turn, .. } = claim.waits.take()?;
+        self.turns.get_mut(kind)?.stop(claim.source(), turn, now)
     }
 
     /// Where nobody waits any more, what was held against those who hold memory is void.
     fn forget_marks(&mut self, kind: usize) {
-        if self.queue.get(kind).is_none_or(BTreeMap::is_empty) {
+        if self.turns.get(kind).is_none_or(Turns::is_empty) {
             let marked = self.held.values_mut().filter(|held| held.kind == kind);
             marked.for_each(|held| (held.called, held.slow_since) = (None, None));
         }
     }
 
-    fn remove(&mut self, id: u64) -> Option<Held> {
+    /// A frame has come in whole, or loses its memory.
+    fn remove(&mut self, id: u64, now: Instant) -> Option<Held> {
         let held = self.held.remove(&id)?;
-        if let Some(used) = self.used.get_mut(held.kind) {
-            *used = used.saturating_sub(held.bytes);
-        }
-        if let Some((payer, here)) = held.payer.and_then(|payer| Some((payer, self.sources.get_mut(&payer)?)))
-        {
-            if let Some(sum) = here.bytes.get_mut(held.kind) {
-                *sum = sum.saturating_sub(held.bytes);
-            }
-            if let Some(claims) = here.claims.get_mut(held.kind) {
-                *claims = claims.saturating_sub(1);
-            }
-            if here.claims == [0; 3] {
-                self.sources.remove(&payer);
-            }
+        if let Some(turns) = self.turns.get_mut(held.kind) {
+            turns.give_back(Source::new(held.payer, id), held.bytes, now);
         }
         Some(held)
     }
@@ -571,13 +488,14 @@ impl Books {
         let grace = GRACE.get(kind).copied().unwrap_or_default();
         let stall = STALL.get(kind).copied().unwrap_or_default();
         let mut behind: Vec<(bool, u64, u64, usize)> = Vec::new();
-        let Self { held, sources, .. } = self;
+        let Self { held, turns, .. } = self;
+        let Some(turns) = turns.get(kind) else { return false };
         for (id, held) in held.iter_mut().filter(|(id, held)| held.kind == kind && **id != own) {
             let quiet = held.quiet.map(|quiet| now.saturating_duration_since(quiet));
             let pace = pace(held.received, held.idle.saturating_add(quiet.unwrap_or_default()));
             // Whoever has more than its part has no grace.
-            let sum = held.payer.and_then(|payer| sources.get(&payer)).and_then(|here| here.bytes.get(kind));
-            let heavy = held.payer != payer && sum.is_some_and(|sum| *sum > part);
+            let sum = held.payer.map_or(0, |_| turns.held(Source::new(held.payer, *id)));
+            let heavy = held.payer != payer && sum > part;
             let young = held.granted.saturating_add(grace) > now || held.spared > now;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
             // Where nobody knows how long a frame is, all of it has to come in that time, and no more.
@@ -607,7 +525,7 @@ impl Books {
                 slow_since.saturating_add(LOOKS) <= now
             };
             if goes {
-                self.end(id);
+                self.remove(id, now);
                 freed = freed.saturating_add(bytes_held);
             } else {
                 asked = asked.saturating_add(bytes_held);

@@ -1,6 +1,7 @@
 use super::super::HubSettings;
 use super::*;
 use core::net::Ipv6Addr;
+use std::collections::VecDeque;
 
 const MIB: usize = 1024 * 1024;
 const WAIT: Duration = Duration::from_secs(30);
@@ -21,6 +22,12 @@ fn claim(address: &str) -> Claim {
     Claim::new(settings.payer(address.parse().unwrap()))
 }
 
+/// Gives back what it holds, at the time at which the books were last looked into.
+fn end(partials: &Partials, claim: &mut Claim) {
+    let now = partials.books().turns.iter().map(Turns::seen).max().unwrap();
+    partials.release(claim, now);
+}
+
 fn ask(partials: &Partials, claim: &mut Claim, now: u64, bytes: usize, received: usize) -> bool {
     partials.ask(claim, at(now), bytes, course(now, received), Waker::noop())
 }
@@ -36,7 +43,7 @@ fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
     let mut more = claim("192.0.2.1");
     assert!(!ask(&partials, &mut more, 0, 2 * MIB, 0));
     assert!(ask(&partials, &mut more, 0, 4096, 0));
-    partials.release(&mut more);
+    end(&partials, &mut more);
     let mut medium: Vec<Claim> = (0..17).map(|_| claim("127.0.0.1")).collect();
     let mut granted = 0;
     for claim in &mut medium {
@@ -46,7 +53,7 @@ fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
     let mut small = claim("::1");
     assert!(ask(&partials, &mut small, 0, 4096, 0));
     // What is given back is there again: first for the one that waits.
-    partials.release(&mut large[0]);
+    end(&partials, &mut large[0]);
     let mut late = claim("192.0.2.9");
     assert!(!ask(&partials, &mut late, 1, 16 * MIB, 0), "somebody was there before");
     assert!(ask(&partials, &mut large[2], 1, 16 * MIB, 0));
@@ -54,10 +61,10 @@ fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
         .iter_mut()
         .chain(&mut medium)
         .chain([&mut small, &mut more, &mut late])
-        .for_each(|claim| partials.release(claim));
+        .for_each(|claim| end(&partials, claim));
     assert_eq!(partials.used(), 0);
     let books = partials.books();
-    assert!(books.sources.is_empty() && books.held.is_empty() && books.queue.iter().all(BTreeMap::is_empty));
+    assert!(books.held.is_empty() && books.turns.iter().all(Turns::is_empty));
 }
 
 /// F-15: who has had its turn waits behind all that wait already, however long it has been connected.
@@ -73,7 +80,7 @@ fn f_15_those_who_have_waited_longest_come_first_and_not_those_who_have_been_the
     for step in 1..9 {
         assert!(late.iter_mut().all(|claim| claim.granted > 0 || !large(claim, step)));
         if let Some(holder) = early.iter_mut().find(|claim| claim.granted > 0) {
-            partials.release(holder);
+            end(&partials, holder);
         }
         for claim in &mut early {
             let _ = claim.granted > 0 || large(claim, step);
@@ -82,7 +89,7 @@ fn f_15_those_who_have_waited_longest_come_first_and_not_those_who_have_been_the
         turns.extend(next);
     }
     assert_eq!(turns, [0, 1], "they hold the large ones by now");
-    partials.release(&mut late[1]);
+    end(&partials, &mut late[1]);
     assert!(early.iter_mut().all(|claim| !large(claim, 10)));
     assert!(large(&mut late[2], 10), "before those who have had theirs");
 }
@@ -99,10 +106,13 @@ fn f_06_what_is_held_behind_an_ipv6_proxy_is_not_its_neighbours() {
     let mut near: Vec<Claim> = (0..5).map(|_| claim("2001:db8::8")).collect();
     let granted: Vec<bool> = near.iter_mut().map(|claim| ask(&partials, claim, 0, MIB, 0)).collect();
     assert_eq!(granted, [true, true, true, true, false]);
-    behind.iter_mut().for_each(|claim| partials.release(claim));
+    behind.iter_mut().for_each(|claim| end(&partials, claim));
     assert!(!ask(&partials, &mut near[4], 0, MIB, 0));
-    near.iter_mut().for_each(|claim| partials.release(claim));
-    assert!(partials.used() == 0 && partials.books().sources.is_empty());
+    near.iter_mut().for_each(|claim| end(&partials, claim));
+    assert!(
+        partials.used() == 0
+            && partials.books().turns.iter().all(|turns| turns.is_empty() && turns.remembers() == 0)
+    );
 }
 
 #[test]
@@ -111,7 +121,7 @@ fn f_15_the_first_may_be_as_large_as_all_there_is() {
     let (mut first, mut second) = (claim("192.0.2.1"), claim("192.0.2.2"));
     assert!(ask(&partials, &mut first, 0, 16 * MIB, 0));
     assert!(!ask(&partials, &mut second, 0, 15 * MIB, 0));
-    partials.release(&mut first);
+    end(&partials, &mut first);
     assert!(!ask(&partials, &mut first, 0, 16 * MIB + 1, 0));
     assert!(ask(&partials, &mut second, 0, 15 * MIB, 0));
 }
@@ -143,7 +153,7 @@ fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
     assert!(partials.rests(&slow, at(3101)) && partials.rests(&fast, at(3101)));
     assert!(!again(&mut honest, 3200));
     assert!(!partials.rests(&slow, at(3201)) && partials.rests(&fast, at(3201)));
-    partials.release(&mut slow);
+    end(&partials, &mut slow);
     assert!(again(&mut honest, 3202));
     assert_eq!(partials.used(), 32 * MIB);
     // The second trickles, and the third comes in.
@@ -161,7 +171,7 @@ fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
     assert!(!partials.stands(&fast) && partials.stands(&honest));
     assert!(!partials.came(&fast, at(10_051), 4 * MIB + 300));
     // What was taken from it is not given back twice.
-    partials.release(&mut fast);
+    end(&partials, &mut fast);
     assert_eq!(partials.used(), 32 * MIB);
 }
 
@@ -180,7 +190,7 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
         for holder in &mut holders {
             if !partials.came(holder, at(step * 100), received) || !partials.rests(holder, at(step * 100 + 1))
             {
-                partials.release(holder);
+                end(&partials, holder);
             }
         }
         let course = course(0, 50_000);
@@ -192,8 +202,8 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
     assert!(served.is_some_and(|ms| ms < 5000), "served after {served:?} ms");
     // One who has sent nearly all of it at once, and then very little, has 27 s.
     let mut burst = claim("203.0.113.1");
-    partials.release(&mut honest);
-    holders.iter_mut().for_each(|holder| partials.release(holder));
+    end(&partials, &mut honest);
+    holders.iter_mut().for_each(|holder| end(&partials, holder));
     let mut other = claim("203.0.113.2");
     for holder in [&mut burst, &mut other] {
         assert!(ask(&partials, holder, 40_000, 16 * MIB, 15 * MIB) && partials.rests(holder, at(40_000)));
@@ -206,7 +216,7 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
             if partials.stands(holder)
                 && (!partials.came(holder, at(now), 15 * MIB) || !partials.rests(holder, at(now + 1)))
             {
-                partials.release(holder);
+                end(&partials, holder);
             }
         }
         if partials.ask(&mut waits, at(now + 50), 16 * MIB, course(40_000, 5 * MIB), Waker::noop()) {
@@ -236,7 +246,7 @@ fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
         let course = course(0, 2_000_000);
         assert!(!partials.ask(&mut third, at(step * 100 + 50), 16 * MIB, course, Waker::noop()));
     }
-    partials.release(&mut holders[0]);
+    end(&partials, &mut holders[0]);
     assert!(partials.ask(&mut third, at(10_000), 16 * MIB, course(0, 2_000_000), Waker::noop()));
 }
 
@@ -253,7 +263,7 @@ fn f_15_of_those_who_wait_the_sources_that_have_least_come_first() {
     }
     let mut honest = claim("198.51.100.7");
     assert!(!ask(&partials, &mut honest, 2, 4 * MIB, 0));
-    partials.release(&mut held[0]);
+    end(&partials, &mut held[0]);
     assert!(!partials.ask(&mut crowd[0], at(3), 4 * MIB, course(0, MIB), Waker::noop()));
     assert!(ask(&partials, &mut honest, 3, 4 * MIB, 0));
 }
@@ -272,19 +282,19 @@ fn f_15_those_who_come_later_do_not_all_come_first() {
     // Others come without end: each time that one has been served another one waits.
     let mut later: VecDeque<Claim> = VecDeque::new();
     let mut served = 0;
-    partials.release(&mut others[1]);
+    end(&partials, &mut others[1]);
     for n in 0..400_u64 {
+        if ask(&partials, &mut honest, 4, 2 * MIB, 0) {
+            break;
+        }
         let mut next = claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100));
         let _ = ask(&partials, &mut next, 3, 2 * MIB, 0);
         later.push_back(next);
         if later.len() > 20 {
             let mut done = later.pop_front().unwrap();
             assert!(done.granted > 0);
-            partials.release(&mut done);
+            end(&partials, &mut done);
             served += 1;
-            if ask(&partials, &mut honest, 4, 2 * MIB, 0) {
-                break;
-            }
             for later in &mut later {
                 let _ = ask(&partials, later, 5, 2 * MIB, 0);
             }
@@ -305,7 +315,7 @@ fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
         for n in 0..100 {
             let mut passing = claim(&format!("203.0.113.{n}"));
             assert!(ask(&partials, &mut passing, second * 1000, 3000, 2048));
-            partials.release(&mut passing);
+            end(&partials, &mut passing);
         }
         // 26 s is what a frame may take while others wait.
         for (claim, received) in &mut ring {
@@ -317,7 +327,7 @@ fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
                 assert!(partials.came(claim, at(second * 1000), *received));
                 assert!(partials.rests(claim, at(second * 1000 + 1)));
             } else {
-                partials.release(claim);
+                end(&partials, claim);
                 *received = 0;
             }
         }
@@ -329,7 +339,7 @@ fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
         }
         if let Some((mut claim, since)) = honest.take() {
             if large(&mut claim, second) {
-                partials.release(&mut claim);
+                end(&partials, &mut claim);
                 waited.push(second - since);
             } else {
                 honest = Some((claim, since));
@@ -343,19 +353,25 @@ fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
 #[test]
 fn f_06_frames_that_end_at_once_do_not_put_their_neighbours_back() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let had = |address: &str| partials.books().had(2, address.parse().unwrap(), at(1));
-    let have = |address: &str, received| {
+    let mut now = 0;
+    let mut have = |address: &str, bytes, takes| {
         let mut claim = claim(address);
-        assert!(ask(&partials, &mut claim, 0, 2 * MIB, 2048) && partials.came(&claim, at(1), received));
-        partials.release(&mut claim);
+        assert!(ask(&partials, &mut claim, now, bytes, 2048));
+        now += takes;
+        partials.release(&mut claim, at(now));
     };
-    (0..2000).for_each(|_| have("192.0.2.1", 4096));
+    (0..2000).for_each(|_| have("192.0.2.1", 2 * MIB, 0));
+    (0..200).for_each(|_| have("203.0.113.1", 16 * MIB, 100));
+    let had = |address: &str| partials.books().turns[2].had(address.parse().unwrap());
     assert_eq!(had("192.0.2.1"), 0);
-    (0..20).for_each(|_| have("192.0.2.1", 2 * MIB));
-    assert_eq!((had("192.0.2.1"), had("192.0.2.2")), (4, 0));
-    // Of IPv6 a /48 counts.
-    (1..3).for_each(|n| have(&format!("2001:db8:1:{n}::1"), 2 * MIB));
-    assert_eq!((had("2001:db8:1:9::"), had("2001:db8:2:1::")), (2, 0));
+    // The clock shows a quarter of it.
+    assert_eq!(had("203.0.113.1"), 240 << 20);
+    // Half of it is forgotten.
+    let mut other = claim("198.51.100.1");
+    assert!(ask(&partials, &mut other, 120_000, 2 * MIB, 2048));
+    assert_eq!(had("203.0.113.1"), 120 << 20);
+    assert!(ask(&partials, &mut other, 6_000_000, 4 * MIB, 2048));
+    assert_eq!((had("203.0.113.1"), partials.books().turns[2].remembers()), (0, 1));
 }
 
 #[test]
@@ -371,7 +387,7 @@ fn f_15_many_small_ones_of_one_source_keep_nobody_else_waiting() {
     assert!(!ask(&partials, &mut honest, 1, 4096, 2048));
     assert!(!ask(&partials, &mut honest, 101, 4096, 2048));
     let gone = crowd.iter_mut().filter(|claim| !partials.rests(claim, at(101)));
-    let gone: Vec<_> = gone.map(|claim| partials.release(claim)).collect();
+    let gone: Vec<_> = gone.map(|claim| end(&partials, claim)).collect();
     assert_eq!(gone.len(), 1, "no more than it takes");
     assert!(ask(&partials, &mut honest, 102, 4096, 2048));
 }
@@ -399,7 +415,7 @@ fn f_15_what_is_held_already_is_entered_and_makes_others_careful() {
         partials.insist(claim, at(0), 16 * 1024, course(0, 16 * 1024), false, Waker::noop());
     }
     assert_eq!((partials.used(), partials.is_tight()), (320 * 1024, true));
-    claims.iter_mut().for_each(|claim| partials.release(claim));
+    claims.iter_mut().for_each(|claim| end(&partials, claim));
     assert_eq!((partials.used(), partials.is_tight()), (0, false));
 }
 
@@ -423,10 +439,10 @@ fn f_15_whom_we_do_not_read_is_not_to_blame() {
     // It is not spared for ever, nor again and again, whatever frames end meanwhile.
     partials.insist(&mut paused, at(4000), 8192, course(0, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
-    partials.release(&mut paused);
+    end(&partials, &mut paused);
     partials.insist(&mut paused, at(4500), 8192, course(4500, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
-    partials.release(&mut paused);
+    end(&partials, &mut paused);
     partials.insist(&mut paused, at(65_000), 8192, course(65_000, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(70_000), "it was long ago");
 }
@@ -449,8 +465,8 @@ fn f_15_whom_we_do_not_read_holds_memory_that_others_need_for_some_seconds_only(
     let when = served(&partials, &mut honest, 1000, 4096);
     assert!(when.is_some_and(|ms| (5000..8000).contains(&ms)), "{when:?}");
     assert_eq!(paused.iter().filter(|claim| !partials.stands(claim)).count(), 1);
-    partials.release(&mut honest);
-    paused.iter_mut().for_each(|claim| partials.release(claim));
+    end(&partials, &mut honest);
+    paused.iter_mut().for_each(|claim| end(&partials, claim));
 
     for claim in &mut paused {
         assert!(ask(&partials, claim, 100_000, 4096, 3000) && partials.rests(claim, at(100_001)));
@@ -518,7 +534,7 @@ fn f_15_a_frame_of_unknown_length_need_not_come_in_as_fast_as_the_longest() {
         for holder in &mut holders {
             if !partials.came(holder, at(step * 100), received) || !partials.rests(holder, at(step * 100 + 1))
             {
-                partials.release(holder);
+                end(&partials, holder);
             }
         }
         let course = unknown(0, 2 * MIB);
@@ -542,7 +558,7 @@ fn f_15_nobody_gives_way_to_one_that_does_not_wait_any_more() {
     let mut waits = claim("198.51.100.7");
     assert!(!ask(&partials, &mut waits, 1000, 4096, 1 << 20));
     assert!(partials.books().held.values().any(|held| held.called.is_some()));
-    partials.release(&mut waits);
+    end(&partials, &mut waits);
     assert!(holders.iter().all(|holder| partials.rests(holder, at(2000))));
     // Slow, as it was seen to be long ago, and now for the first time.
     let received = |step| 3000 + 10 * usize::try_from(step).unwrap();
@@ -555,8 +571,246 @@ fn f_15_nobody_gives_way_to_one_that_does_not_wait_any_more() {
     assert!((20..50).all(&mut go_on));
     assert!(!ask(&partials, &mut waits, 4950, 4096, 1 << 20));
     assert!(partials.books().held.values().any(|held| held.slow_since.is_some()));
-    partials.release(&mut waits);
+    end(&partials, &mut waits);
     assert!((50..90).all(&mut go_on));
     assert!(!ask(&partials, &mut waits, 8950, 4096, 1 << 20), "they are looked at once more");
     assert!((90..91).all(&mut go_on));
+}
+
+/// A frame that waits, comes in evenly once it has its memory, and ends when as much as it sends has come in.
+struct Frame {
+    claim: Claim,
+    of: usize,
+    bytes: usize,
+    sends: usize,
+    takes: u64,
+    began: u64,
+    granted: Option<u64>,
+}
+
+/// What has become of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Granted,
+    Ended,
+    /// It has waited for too long, or has lost its memory.
+    Closed,
+}
+
+/// Frames of many sources, which are looked at ten times a second.
+struct World {
+    partials: Partials,
+    now: u64,
+    frames: Vec<Frame>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { partials: Partials::new(64 * MIB, WAIT), now: 0, frames: Vec::new() }
+    }
+
+    /// Somebody's frame begins: of a `bytes` that it may take it `sends` so many, in `takes` milliseconds.
+    fn begin(&mut self, of: usize, address: &str, (bytes, sends): (usize, usize), takes: u64) -> bool {
+        let (claim, began) = (claim(address), self.now);
+        let mut frame = Frame { claim, of, bytes, sends, takes, began, granted: None };
+        let granted = frame.ask(&self.partials, began);
+        self.frames.push(frame);
+        granted
+    }
+
+    /// A tenth of a second later: which turns there were, and whose.
+    fn step(&mut self) -> Vec<(usize, Turn)> {
+        self.now += 100;
+        let (now, partials, mut turns) = (self.now, &self.partials, Vec::new());
+        self.frames.retain_mut(|frame| {
+            let Some(granted) = frame.granted else { return true };
+            let passed = now - granted;
+            let received =
+                usize::try_from(frame.sends as u64 * passed.min(frame.takes) / frame.takes).unwrap();
+            let ends = passed >= frame.takes;
+            let goes_on =
+                partials.came(&frame.claim, at(now), received) && partials.rests(&frame.claim, at(now));
+            if ends || !goes_on {
+                partials.release(&mut frame.claim, at(now));
+                turns.push((frame.of, if ends { Turn::Ended } else { Turn::Closed }));
+            }
+            !ends && goes_on
+        });
+        self.frames.retain_mut(|frame| {
+            if frame.granted.is_none() && frame.ask(partials, now) {
+                turns.push((frame.of, Turn::Granted));
+            }
+            let closed = frame.granted.is_none() && now - frame.began >= 30_000;
+            if closed {
+                partials.release(&mut frame.claim, at(now));
+                turns.push((frame.of, Turn::Closed));
+            }
+            !closed
+        });
+        turns
+    }
+
+    /// How many frames of each of `sources` are granted memory before one of `of` is.
+    fn granted_before(&mut self, of: usize, sources: usize) -> Vec<usize> {
+        let mut before = vec![0; sources];
+        if self.frames.iter().any(|frame| frame.of == of && frame.granted.is_some()) {
+            return before;
+        }
+        let mut granted = false;
+        for (whose, turn) in (0..600).flat_map(|_| self.step()) {
+            match turn {
+                Turn::Granted if whose == of => {
+                    granted = true;
+                    break;
+                }
+                Turn::Granted => before[whose] += 1,
+                turn => assert!(whose != of, "{turn:?}"),
+            }
+        }
+        assert!(granted, "not within a minute: {before:?}");
+        before
+    }
+}
+
+impl Frame {
+    fn ask(&mut self, partials: &Partials, now: u64) -> bool {
+        let course = Course { began: at(self.began), received: 0, known: false };
+        let granted = partials.ask(&mut self.claim, at(now), self.bytes, course, Waker::noop());
+        self.granted = granted.then_some(now);
+        granted
+    }
+}
+
+const HONEST: usize = 1000;
+
+/// F-15: sources take turns, whatever number of frames each begins at once: another one's is not behind them all.
+#[test]
+fn f_15_a_crowd_that_begins_at_once_lets_one_that_begins_later_pass() {
+    for (bytes, takes) in
+        [(2 * MIB, 5000), (16 * MIB, 12_000), (2 * MIB, 300), (512 * 1024, 2000), (64 * 1024, 200)]
+    {
+        for later in [0, 1, 30] {
+            let mut world = World::new();
+            for n in 0..200 {
+                world.begin(n % 4, &format!("192.0.2.{}", n % 4), (bytes, bytes), takes);
+            }
+            (0..later).for_each(|_| drop(world.step()));
+            world.begin(HONEST, "198.51.100.7", (bytes, bytes), takes);
+            let before = world.granted_before(HONEST, 4);
+            assert!(before.iter().all(|granted| *granted <= 2), "{bytes}, {takes}, {later}: {before:?}");
+        }
+    }
+}
+
+/// F-15: nor where one source has a whole site, each frame from another network of it; and those of the site who have had nothing do not
+/// pay for those who have.
+#[test]
+fn f_15_a_crowd_of_one_site_lets_its_neighbours_pass_and_those_elsewhere_first() {
+    let mut world = World::new();
+    for n in 0..60 {
+        world.begin(n % 30, &format!("2001:db8:1:{:x}::1", n % 30), (2 * MIB, 2 * MIB), 5000);
+    }
+    (0..60).for_each(|_| drop(world.step()));
+    world.begin(HONEST - 1, "2001:db8:1:999::1", (2 * MIB, 2 * MIB), 5000);
+    world.begin(HONEST, "2001:db8:2::1", (2 * MIB, 2 * MIB), 5000);
+    let first = world.granted_before(HONEST, HONEST);
+    assert!(first.iter().sum::<usize>() <= 1, "{first:?}");
+    let mut world = World::new();
+    for n in 0..200 {
+        world.begin(n % 4, &format!("2001:db8:1:{}::1", n % 4), (2 * MIB, 2 * MIB), 5000);
+    }
+    (0..30).for_each(|_| drop(world.step()));
+    world.begin(HONEST, "2001:db8:1:999::1", (2 * MIB, 2 * MIB), 5000);
+    let before = world.granted_before(HONEST, 4);
+    assert!(before.iter().all(|granted| *granted <= 1), "{before:?}");
+}
+
+/// F-15: what is held counts, for as long as it is held, whether the frame ends or not: sources that take turns with it, and begin anew
+/// without having sent much, keep nobody waiting; nor if each of them begins the next one long before.
+#[test]
+fn f_15_frames_that_never_end_count_like_those_that_do() {
+    for (sources, connections, bytes, sends, takes) in [
+        (6, 1, 16 * MIB, MIB - 1, 26_000),
+        (6, 2, 16 * MIB, 16 * MIB, 26_000),
+        (4, 8, 16 * MIB, MIB - 1, 12_000),
+        (10, 2, 16 * MIB, MIB - 1, 5000),
+        (20, 2, 2 * MIB, 2 * MIB, 26_000),
+    ] {
+        let what = format!("{sources} sources with {connections}, {bytes}, {sends}, {takes}");
+        let mut world = World::new();
+        let (mut since, mut waited) = (None, Vec::new());
+        for tick in 1..2400_u64 {
+            for (whose, turn) in world.step() {
+                match turn {
+                    Turn::Granted if whose == HONEST => waited.push(world.now - since.take().unwrap()),
+                    turn if whose == HONEST => assert_eq!(turn, Turn::Ended, "{what}: at {tick}, {waited:?}"),
+                    _ => {}
+                }
+            }
+            for of in 0..sources {
+                let open = world.frames.iter().filter(|frame| frame.of == of).count();
+                for _ in open..connections {
+                    world.begin(of, &format!("192.0.2.{of}"), (bytes, sends), takes);
+                }
+            }
+            // As one that has come to know it, so soon.
+            if tick % 400 == 390 && tick > 700 {
+                if world.begin(HONEST, "198.51.100.7", (bytes, bytes), 3000) {
+                    waited.push(0);
+                } else {
+                    since = Some(world.now);
+                }
+            }
+        }
+        assert!(
+            waited.len() >= 4 && waited.iter().all(|waited| *waited <= takes + 1000),
+            "{what}: {waited:?}"
+        );
+    }
+}
+
+/// F-15: who has waited for nothing, or has held a little for long, has no more than its turn.
+#[test]
+fn f_15_who_is_idle_gathers_nothing() {
+    let mut world = World::new();
+    world.begin(0, "192.0.2.1", (MIB + 1, MIB + 1), 250_000);
+    for n in 0..2000 {
+        world.step();
+        if n % 20 == 0 {
+            world.begin(2 + n % 3, &format!("203.0.113.{}", n % 3), (8 * MIB, 8 * MIB), 6000);
+        }
+    }
+    for _ in 0..50 {
+        world.begin(0, "192.0.2.1", (2 * MIB, 2 * MIB), 5000);
+    }
+    world.step();
+    world.begin(HONEST, "198.51.100.7", (2 * MIB, 2 * MIB), 5000);
+    let before = world.granted_before(HONEST, 5);
+    assert!(before[0] <= 2, "{before:?}");
+}
+
+/// F-15: one whose neighbour holds a frame like its own stands where it began, before all that begin later.
+#[test]
+fn f_15_a_burst_of_those_who_come_later_does_not_come_first() {
+    let partials = Partials::new(64 * MIB, WAIT);
+    let mut neighbour = [claim("192.0.2.1"), claim("192.0.2.1")];
+    assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
+    assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
+    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(claim), claim("192.0.2.1"));
+    assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
+    assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
+    assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
+    let mut later: Vec<Claim> =
+        (0..200_u64).map(|n| claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100))).collect();
+    assert!(later.iter_mut().all(|later| !ask(&partials, later, 2, 2 * MIB, 0)));
+    partials.release(&mut others[1], at(3));
+    let first = later.iter_mut().map(|later| ask(&partials, later, 3, 2 * MIB, 0));
+    let first = first.filter(|granted| *granted).count();
+    assert!(first <= 7, "{first}");
+    // They come and go.
+    let served = later.iter_mut().position(|later| {
+        partials.release(later, at(4));
+        ask(&partials, &mut honest, 4, 2 * MIB, 0)
+    });
+    assert!(served.is_some_and(|served| served < 100), "{served:?}");
 }

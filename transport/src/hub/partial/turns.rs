@@ -1,0 +1,570 @@
+//! Whose turn it is among frames that wait for memory.
+//!
+//! Sites take turns with each other, and the sources of one site among themselves, each by the memory that it holds and has held, for as
+//! long as it did. (Start-time fair queueing: a clock shows what each has had, if all had the same, and a level what one has had; who waits
+//! is tagged with the higher of the two, and the lowest tag is next.) The clock is slow: who has had a share is behind those who have had
+//! nothing lately. What somebody has had is forgotten by halves.
+
+use core::hash::Hash;
+use core::net::IpAddr;
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use voxwire_core::{Instant, site};
+
+/// The clock shows what each has had of so much less than all.
+const SLOW: u128 = 4;
+/// What is held counts as if it had been held so many times longer than nobody has to give it back.
+const DEPOSIT: u32 = 3;
+/// A source that has had no more than its next frame would if it were held so many times longer than nobody has to give it back, stands
+/// where it begins to wait.
+const FREE: u32 = 6;
+/// For so long half of what somebody has had counts.
+const HALF: Duration = Duration::from_secs(120);
+/// Less than that is forgotten at once: 2 KiB for a second, in bytes times microseconds.
+const LITTLE: u128 = 2048 * 1_000_000;
+/// So many sources of whom nothing is held and nothing waits are remembered, by kind; beyond it those are forgotten who have had least.
+const REMEMBERED: usize = 4096;
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Source {
+    /// An IPv4 address, or the /64 of an IPv6 one; as a site, its /48.
+    Network(IpAddr),
+    /// One connection, where many people share the address. Of it nothing is remembered.
+    Connection(u64),
+}
+
+impl Source {
+    /// `connection` is the number of a connection for which `payer` pays, or nobody.
+    pub(super) fn new(payer: Option<IpAddr>, connection: u64) -> Self {
+        payer.map_or(Self::Connection(connection), Self::Network)
+    }
+
+    fn site(self) -> Self {
+        match self {
+            Self::Network(address) => Self::Network(site(address)),
+            Self::Connection(_) => self,
+        }
+    }
+}
+
+/// A frame that waits.
+#[derive(Debug, Clone)]
+pub(super) struct Waiter {
+    /// What it holds already of the kind that it waits for.
+    pub(super) holds: usize,
+    pub(super) bytes: usize,
+    pub(super) waker: Waker,
+}
+
+impl Waiter {
+    const fn needs(&self) -> usize {
+        self.bytes.saturating_sub(self.holds)
+    }
+}
+
+/// What the clocks of all sites and of its own one showed when a frame began to wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Began {
+    site: u128,
+    source: u128,
+}
+
+/// Frames of one kind: what their sources hold, and those that wait.
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// What one source may hold, if more than one frame.
+    part: usize,
+    /// How long nobody has to give back what it has been granted.
+    grace: Duration,
+    sites: Order<Source>,
+    of_site: HashMap<Source, Site>,
+    waiting: usize,
+    halved: Instant,
+    /// How many have given back what they held, or waited no more, since somebody was forgotten.
+    left: usize,
+}
+
+/// The sources of one site.
+#[derive(Debug, Default)]
+struct Site {
+    sources: Order<Source>,
+    lines: HashMap<Source, Line>,
+}
+
+/// The frames of one source that wait.
+#[derive(Debug, Default)]
+struct Line {
+    waiters: BTreeMap<u64, (Began, Waiter)>,
+    /// How much more each needs than it holds.
+    needs: BTreeSet<(usize, u64)>,
+    /// How much each holds.
+    holds: BTreeSet<(usize, u64)>,
+}
+
+impl Line {
+    /// True if it is new.
+    fn put(&mut self, number: u64, began: Began, waiter: Waiter) -> bool {
+        let before = self.take(number);
+        self.needs.insert((waiter.needs(), number));
+        self.holds.insert((waiter.holds, number));
+        self.waiters.insert(number, (before.unwrap_or(began), waiter));
+        before.is_none()
+    }
+
+    fn take(&mut self, number: u64) -> Option<Began> {
+        let (began, waiter) = self.waiters.remove(&number)?;
+        self.needs.remove(&(waiter.needs(), number));
+        self.holds.remove(&(waiter.holds, number));
+        Some(began)
+    }
+
+    fn first(&self, began: impl Fn(&Began) -> u128) -> Option<First> {
+        let (number, (when, waiter)) = self.waiters.first_key_value()?;
+        Some(First { number: *number, bytes: waiter.bytes, began: began(when) })
+    }
+}
+
+/// In which order those are served of whom something waits, and what each has had.
+#[derive(Debug)]
+struct Order<K> {
+    shares: HashMap<K, Share>,
+    by_tag: BTreeSet<(u128, u64, K)>,
+    /// In bytes times microseconds, like all levels and tags. Correct until `at`.
+    clock: u128,
+    at: Instant,
+    held: usize,
+    /// How many hold something or wait.
+    active: usize,
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    /// What it has had. Correct until `at`.
+    level: u128,
+    at: Instant,
+    held: usize,
+    /// How many of its frames hold something or wait.
+    frames: usize,
+    /// Its tag, and the number of its frame that is next.
+    place: Option<(u128, u64)>,
+}
+
+/// The first frame of somebody that waits.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    number: u64,
+    bytes: usize,
+    began: u128,
+}
+
+/// What so many bytes for so long are.
+fn cost(bytes: usize, time: Duration) -> u128 {
+    (bytes as u128).saturating_mul(time.as_micros())
+}
+
+impl<K> Default for Order<K> {
+    fn default() -> Self {
+        let (shares, by_tag) = (HashMap::new(), BTreeSet::new());
+        Self { shares, by_tag, clock: 0, at: Instant::ZERO, held: 0, active: 0 }
+    }
+}
+
+impl<K: Copy + Ord + Hash> Order<K> {
+    /// What the clock shows now.
+    fn clock(&mut self, now: Instant) -> u128 {
+        let parts = SLOW.saturating_mul(self.active.max(1) as u128);
+        let had = cost(self.held, now.saturating_duration_since(self.at));
+        self.clock = self.clock.saturating_add(had.checked_div(parts).unwrap_or(0));
+        self.at = self.at.max(now);
+        self.clock
+    }
+
+    /// What is known of `key`, as it is now.
+    fn share(&mut self, key: K, now: Instant) -> &mut Share {
+        let clock = self.clock(now);
+        let share =
+            self.shares.entry(key).or_insert_with(|| Share { level: clock, at: now, ..Share::default() });
+        let had = cost(share.held, now.saturating_duration_since(share.at));
+        share.level = share.level.saturating_add(had);
+        share.at = share.at.max(now);
+        share
+    }
+
+    /// A frame of `key` more holds something or waits.
+    fn join(&mut self, key: K, now: Instant) {
+        let share = self.share(key, now);
+        share.frames = share.frames.saturating_add(1);
+        if share.frames == 1 {
+            self.active = self.active.saturating_add(1);
+        }
+    }
+
+    /// One less. Where it was the last, `key` is forgotten, unless that `stays` of which much is left.
+    fn leave(&mut self, key: K, stays: bool, now: Instant) {
+        let clock = self.clock(now);
+        let share = self.share(key, now);
+        share.frames = share.frames.saturating_sub(1);
+        if share.frames > 0 {
+            return;
+        }
+        let much = share.level > clock.saturating_add(LITTLE);
+        self.active = self.active.saturating_sub(1);
+        if !(stays && much) {
+            self.shares.remove(&key);
+        }
+    }
+
+    /// `key` holds `bytes` more, of a frame that began to wait when the clock showed `began`. Who has had less by then has not saved it.
+    fn hold(&mut self, key: K, bytes: usize, began: u128, now: Instant) {
+        let share = self.share(key, now);
+        share.level = share.level.max(began);
+        share.held = share.held.saturating_add(bytes);
+        self.held = self.held.saturating_add(bytes);
+    }
+
+    fn give_back(&mut self, key: K, bytes: usize, now: Instant) {
+        let share = self.share(key, now);
+        share.held = share.held.saturating_sub(bytes);
+        self.held = self.held.saturating_sub(bytes);
+    }
+
+    /// Puts `key` where it belongs now, whose `first` frame waits.
+    fn place(&mut self, key: K, first: Option<First>, grace: Duration, now: Instant) {
+        let share = self.share(key, now);
+        let place = first.map(|First { number, bytes, began }| {
+            let had = share.level.saturating_add(cost(share.held, grace.saturating_mul(DEPOSIT)));
+            (began.max(had.saturating_sub(cost(bytes, grace.saturating_mul(FREE)))), number)
+        });
+        let before = core::mem::replace(&mut share.place, place);
+        if before == place {
+            return;
+        }
+        if let Some((tag, number)) = before {
+            self.by_tag.remove(&(tag, number, key));
+        }
+        if let Some((tag, number)) = place {
+            self.by_tag.insert((tag, number, key));
+        }
+    }
+
+    /// Those of whom something waits, the next one first.
+    fn next(&self) -> impl Iterator<Item = K> + '_ {
+        self.by_tag.iter().map(|(.., key)| *key)
+    }
+
+    /// What was had until now counts half.
+    fn halve(&mut self, now: Instant) {
+        let clock = self.clock(now);
+        for share in self.shares.values_mut() {
+            let had = cost(share.held, now.saturating_duration_since(share.at));
+            share.level = share.level.saturating_add(had);
+            share.at = share.at.max(now);
+            let excess = share.level.saturating_sub(clock);
+            share.level = share.level.saturating_sub(excess / 2);
+        }
+        self.forget(LITTLE);
+    }
+
+    /// How much more than the clock shows those have had of whom nothing is held and nothing waits.
+    fn idle(&self) -> impl Iterator<Item = u128> + '_ {
+        let idle = self.shares.values().filter(|share| share.frames == 0);
+        idle.map(|share| share.level.saturating_sub(self.clock))
+    }
+
+    /// Forgets those of whom nothing is held and nothing waits, and who have had no more than that.
+    fn forget(&mut self, least: u128) {
+        let clock = self.clock;
+        self.shares.retain(|_, share| share.frames > 0 || share.level.saturating_sub(clock) > least);
+    }
+}
+
+impl Turns {
+    pub(super) fn new(part: usize, grace: Duration) -> Self {
+        let (sites, of_site) = (Order::default(), HashMap::new());
+        Self { part, grace, sites, of_site, waiting: 0, halved: Instant::ZERO, left: 0 }
+    }
+
+    /// Nothing waits.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// What is held in all.
+    pub(super) const fn used(&self) -> usize {
+        self.sites.held
+    }
+
+    /// What a source holds.
+    pub(super) fn held(&self, source: Source) -> usize {
+        let site = self.of_site.get(&source.site());
+        site.and_then(|site| site.sources.shares.get(&source)).map_or(0, |share| share.held)
+    }
+
+    /// What the clocks show now.
+    fn clocks(&mut self, source: Source, now: Instant) -> Began {
+        let of_site = self.of_site.entry(source.site()).or_default();
+        Began { site: self.sites.clock(now), source: of_site.sources.clock(now) }
+    }
+
+    /// A frame holds so much from now on; `began`: it has waited.
+    pub(super) fn hold(&mut self, source: Source, bytes: usize, began: Option<Began>, now: Instant) {
+        self.halve(now);
+        let began = began.unwrap_or_else(|| self.clocks(source, now));
+        let site = source.site();
+        self.sites.join(site, now);
+        self.sites.hold(site, bytes, began.site, now);
+        let sources = &mut self.of_site.entry(site).or_default().sources;
+        sources.join(source, now);
+        sources.hold(source, bytes, began.source, now);
+        self.place(source, now);
+    }
+
+    /// A frame holds so much no more.
+    pub(super) fn give_back(&mut self, source: Source, bytes: usize, now: Instant) {
+        let site = source.site();
+        self.sites.give_back(site, bytes, now);
+        if let Some(of_site) = self.of_site.get_mut(&site) {
+            of_site.sources.give_back(source, bytes, now);
+        }
+        self.place(source, now);
+        self.leave(source, now);
+    }
+
+    /// A frame waits, or waits still.
+    pub(super) fn wait(&mut self, source: Source, number: u64, waiter: Waiter, now: Instant) {
+        self.halve(now);
+        let (began, site) = (self.clocks(source, now), source.site());
+        let of_site = self.of_site.entry(site).or_default();
+        if of_site.lines.entry(source).or_default().put(number, began, waiter) {
+            of_site.sources.join(source, now);
+            self.sites.join(site, now);
+            self.waiting = self.waiting.saturating_add(1);
+        }
+        self.place(source, now);
+    }
+
+    /// A frame waits no more. Returns when it began.
+    pub(super) fn stop(&mut self, source: Source, number: u64, now: Instant) -> Option<Began> {
+        let of_site = self.of_site.get_mut(&source.site())?;
+        let line = of_site.lines.get_mut(&source)?;
+        let began = line.take(number)?;
+        if line.waiters.is_empty() {
+            of_site.lines.remove(&source);
+        }
+        self.waiting = self.waiting.saturating_sub(1);
+        self.place(source, now);
+        self.leave(source, now);
+        Some(began)
+    }
+
+    /// Whether a source may have what one of its frames waits for: its part, or one frame.
+    pub(super) fn may(&self, source: Source, waiter: &Waiter) -> bool {
+        let held = self.held(source).max(waiter.holds);
+        let Source::Network(_) = source else { return true };
+        held == waiter.holds || held.saturating_add(waiter.needs()) <= self.part
+    }
+
+    /// Whether that is so for any of a source.
+    fn may_one(&self, source: Source, line: &Line) -> bool {
+        let held = self.held(source);
+        let Source::Network(_) = source else { return true };
+        let holds = line.holds.last().is_some_and(|(holds, _)| *holds >= held);
+        holds || line.needs.first().is_some_and(|(needs, _)| held.saturating_add(*needs) <= self.part)
+    }
+
+    /// Of those that may be served, the frame whose turn it is.
+    pub(super) fn next(&self) -> Option<(u64, &Waiter)> {
+        let sites = self.sites.next().filter_map(|site| self.of_site.get(&site));
+        let mut sources = sites.flat_map(|site| {
+            let lines = site.sources.next();
+            lines.filter_map(|source| Some((source, site.lines.get(&source)?)))
+        });
+        let (source, line) = sources.find(|(source, line)| self.may_one(*source, line))?;
+        let mut waiters = line.waiters.iter().map(|(number, (_, waiter))| (*number, waiter));
+        waiters.find(|(_, waiter)| self.may(source, waiter))
+    }
+
+    /// Puts a source and its site where they belong now.
+    fn place(&mut self, source: Source, now: Instant) {
+        let site = source.site();
+        let Some(Site { sources, lines }) = self.of_site.get_mut(&site) else { return };
+        let first = lines.get(&source).and_then(|line| line.first(|began| began.source));
+        sources.place(source, first, self.grace, now);
+        let next = sources.next().next().and_then(|source| lines.get(&source));
+        self.sites.place(site, next.and_then(|line| line.first(|began| began.site)), self.grace, now);
+    }
+
+    fn leave(&mut self, source: Source, now: Instant) {
+        let (site, stays) = (source.site(), matches!(source, Source::Network(_)));
+        self.sites.leave(site, stays, now);
+        if let Some(of_site) = self.of_site.get_mut(&site) {
+            of_site.sources.leave(source, stays, now);
+            if of_site.sources.shares.is_empty() {
+                self.of_site.remove(&site);
+            }
+        }
+        self.left = self.left.saturating_add(1);
+        if self.left >= REMEMBERED {
+            self.left = 0;
+            self.forget_least();
+        }
+    }
+
+    /// What was had long ago counts less.
+    fn halve(&mut self, now: Instant) {
+        if self.halved.saturating_add(HALF) > now {
+            return;
+        }
+        // After so many halves nothing is left.
+        for _ in 0..128 {
+            if self.halved.saturating_add(HALF) > now {
+                break;
+            }
+            self.halved = self.halved.saturating_add(HALF);
+            self.sites.halve(now);
+            self.of_site.values_mut().for_each(|site| site.sources.halve(now));
+        }
+        self.halved = self.halved.max(now);
+        self.of_site.retain(|_, site| !site.sources.shares.is_empty());
+    }
+
+    /// Where many are remembered, those are forgotten who have had least.
+    fn forget_least(&mut self) {
+        let sources = self.of_site.values().flat_map(|site| site.sources.idle());
+        if let Some(least) = median(sources.collect()) {
+            self.of_site.values_mut().for_each(|site| site.sources.forget(least));
+            self.of_site.retain(|_, site| !site.sources.shares.is_empty());
+        }
+        if let Some(least) = median(self.sites.idle().collect()) {
+            self.sites.forget(least);
+        }
+    }
+}
+
+/// What half of so many have at most; `None` if they are few.
+fn median(mut of: Vec<u128>) -> Option<u128> {
+    let half = of.len() / 2;
+    (half >= REMEMBERED / 2).then(|| *of.select_nth_unstable(half).1)
+}
+
+#[cfg(test)]
+impl Turns {
+    /// The latest time of which it knows.
+    pub(super) fn seen(&self) -> Instant {
+        self.sites.at
+    }
+
+    /// How many sources it remembers.
+    pub(super) fn remembers(&self) -> usize {
+        self.of_site.values().map(|site| site.sources.shares.len()).sum()
+    }
+
+    /// How much more than the clock shows a source has had, in bytes times seconds.
+    pub(super) fn had(&self, source: IpAddr) -> u128 {
+        let source = Source::Network(source);
+        let Some(of_site) = self.of_site.get(&source.site()) else { return 0 };
+        let had = of_site.sources.shares.get(&source).map_or(0, |share| share.level);
+        had.saturating_sub(of_site.sources.clock) / 1_000_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+    use voxwire_core::testing::Rng;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO.saturating_add(Duration::from_millis(millis))
+    }
+
+    fn below(rng: &mut Rng, bound: usize) -> usize {
+        usize::try_from(rng.below(bound as u64)).unwrap()
+    }
+
+    fn source(n: u32) -> Source {
+        Source::Network(Ipv4Addr::from_bits(n).into())
+    }
+
+    /// F-15: however many sources there are, no more than some are remembered: those that have had most.
+    #[test]
+    fn f_15_no_more_than_some_sources_are_remembered() {
+        let mut turns = Turns::new(1 << 24, Duration::from_secs(1));
+        let have = |turns: &mut Turns, source, millis| {
+            turns.hold(source, 1 << 20, None, at(0));
+            turns.give_back(source, 1 << 20, at(millis));
+        };
+        have(&mut turns, source(7), 1_000_000);
+        for n in 0..30_000 {
+            have(&mut turns, source(1000 + n), 100_000);
+            assert!(
+                n % 500 > 0
+                    || turns.remembers() <= 2 * REMEMBERED && turns.sites.shares.len() <= 2 * REMEMBERED
+            );
+        }
+        assert!(turns.had(Ipv4Addr::from_bits(7).into()) > 0);
+        // Nothing is left of one of many people who share an address, nor of anybody in the end.
+        have(&mut turns, Source::Connection(1), 2_000_000);
+        assert!(!turns.sites.shares.contains_key(&Source::Connection(1)));
+        turns.halve(at(100_000_000));
+        assert!(turns.sites.shares.is_empty() && turns.of_site.is_empty());
+    }
+
+    /// F-15: whatever holds, waits and gives back: what is next is the first that may be, and the sums are right.
+    #[test]
+    fn f_15_what_is_next_is_the_first_that_may_be() {
+        for seed in 0..30 {
+            let mut rng = Rng::new(seed);
+            let mut turns = Turns::new(100, Duration::from_secs(1));
+            let mut held: Vec<(Source, usize)> = Vec::new();
+            let mut waiting: Vec<(Source, u64)> = Vec::new();
+            for step in 0..1000_u64 {
+                let now = at(step * 50);
+                let who = match u16::try_from(below(&mut rng, 5)).unwrap() {
+                    0 => Source::Connection(step),
+                    n => Source::Network(IpAddr::from([0x2001, 0xdb8, n / 3, n, 0, 0, 0, 0])),
+                };
+                match rng.below(4) {
+                    0 => {
+                        let bytes = 1 + below(&mut rng, 60);
+                        turns.hold(who, bytes, None, now);
+                        held.push((who, bytes));
+                    }
+                    1 if !held.is_empty() => {
+                        let (who, bytes) = held.swap_remove(below(&mut rng, held.len()));
+                        turns.give_back(who, bytes, now);
+                    }
+                    2 if !waiting.is_empty() => {
+                        let (who, number) = waiting.swap_remove(below(&mut rng, waiting.len()));
+                        assert!(turns.stop(who, number, now).is_some());
+                    }
+                    _ => {
+                        let holds =
+                            held.iter().find(|(other, _)| *other == who).map_or(0, |(_, bytes)| *bytes);
+                        let bytes = holds + 1 + below(&mut rng, 90);
+                        turns.wait(who, step, Waiter { holds, bytes, waker: Waker::noop().clone() }, now);
+                        waiting.push((who, step));
+                    }
+                }
+                let expected = turns.sites.next().find_map(|site| {
+                    let site = &turns.of_site[&site];
+                    site.sources.next().find_map(|source| {
+                        let line = &site.lines[&source].waiters;
+                        let first = line.iter().find(|(_, (_, waiter))| turns.may(source, waiter));
+                        first.map(|(number, _)| *number)
+                    })
+                });
+                assert_eq!(turns.next().map(|(number, _)| number), expected, "{seed}, {step}");
+                assert_eq!(turns.used(), held.iter().map(|(_, bytes)| bytes).sum());
+                assert_eq!(turns.is_empty(), waiting.is_empty());
+            }
+            let now = at(60_000);
+            held.drain(..).for_each(|(who, bytes)| turns.give_back(who, bytes, now));
+            waiting.drain(..).for_each(|(who, number)| assert!(turns.stop(who, number, now).is_some()));
+            assert_eq!((turns.used(), turns.sites.active, turns.sites.by_tag.len()), (0, 0, 0));
+            assert!(turns.is_empty() && turns.of_site.values().all(|site| site.lines.is_empty()));
+        }
+    }
+}
