@@ -1,4 +1,4 @@
-//! Reading FLAC, Ogg (FLAC, Opus, Vorbis) and ADPCM: containers, FLAC and ADPCM by symphonia.
+//! Reading FLAC and Ogg (FLAC, Opus, Vorbis): containers and FLAC by symphonia.
 
 use crate::file::Collector;
 use crate::ogg::{OpusStreams, Vorbis};
@@ -12,7 +12,7 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
 use symphonia::core::packet::Packet;
-use symphonia::default::formats::{FlacReader, OggReader, WavReader};
+use symphonia::default::formats::{FlacReader, OggReader};
 use symphonia::default::get_codecs;
 
 pub(crate) fn read_flac(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
@@ -21,10 +21,6 @@ pub(crate) fn read_flac(source: impl Read + Send + Sync, collector: &mut Collect
 
 pub(crate) fn read_ogg(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
     read(source, collector, |stream| Ok(Box::new(OggReader::try_new(stream, Default::default())?)))
-}
-
-pub(crate) fn read_wav(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
-    read(source, collector, |stream| Ok(Box::new(WavReader::try_new(stream, Default::default())?)))
 }
 
 fn read<'s>(

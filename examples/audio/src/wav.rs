@@ -2,14 +2,18 @@
 
 mod g721;
 mod gsm;
+mod ima;
+mod ms;
 mod nms;
 
 use crate::file::Collector;
-use crate::{SampleFormat, SampleOrder, compressed, decode};
+use crate::{SampleFormat, SampleOrder, decode};
 use g721::G721;
 use gsm::Gsm;
+use ima::Ima;
+use ms::Ms;
 use nms::Nms;
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
 /// Bytes of samples that are decoded at a time.
 const CHUNK: usize = 1 << 16;
@@ -50,7 +54,7 @@ pub(crate) fn read(source: impl Read + Send + Sync, collector: &mut Collector) -
                 let mut bytes = vec![0; size.min(MAX_FORMAT) as usize];
                 reader.fill(&mut bytes)?;
                 reader.skip(u64::from(size) - bytes.len() as u64)?;
-                format = Some((Format::parse(&bytes, reader.order)?, bytes));
+                format = Some(Format::parse(&bytes, reader.order)?);
             }
             b"ds64" => {
                 let mut bytes = [0; 16];
@@ -59,7 +63,7 @@ pub(crate) fn read(source: impl Read + Send + Sync, collector: &mut Collector) -
                 data64 = Some(u64::from_le_bytes(bytes[8..].try_into().unwrap_or_default()));
             }
             b"data" => {
-                let Some((format, bytes)) = format else {
+                let Some(format) = format else {
                     return Err("the `data` chunk comes before the `fmt ` chunk".into());
                 };
                 // Who writes to a pipe does not know the length yet, and says nothing, or the most there is.
@@ -68,7 +72,7 @@ pub(crate) fn read(source: impl Read + Send + Sync, collector: &mut Collector) -
                     (0 | 0x7FFF_F000.., _) => None,
                     (size, _) => Some(u64::from(size)),
                 };
-                return reader.samples(&format, &bytes, size, collector);
+                return reader.samples(format, size, collector);
             }
             _ => reader.skip(size.into())?,
         }
@@ -80,14 +84,13 @@ pub(crate) fn read(source: impl Read + Send + Sync, collector: &mut Collector) -
 }
 
 /// How the samples are stored.
-#[derive(Debug)]
 struct Format {
     tag: u16,
     channels: u16,
     rate: u32,
-    /// Bits of one sample, and bytes of as many as come together.
-    bits: u16,
+    /// Bytes of one sample, or of a block.
     size: usize,
+    blocks: Option<Blocks>,
 }
 
 impl Format {
@@ -107,6 +110,7 @@ impl Format {
         let parsed = || Some((short(0)?, short(2)?, long(4)?, short(12)?, short(14)?));
         let (tag, channels, rate, block, bits) = parsed()
             .ok_or_else(|| format!("its `fmt ` chunk has {} bytes: at least 16 expected", bytes.len()))?;
+        let is_extensible = tag == EXTENSIBLE;
         let tag = match tag {
             // The number itself is in the first two bytes of a GUID.
             EXTENSIBLE => {
@@ -118,33 +122,19 @@ impl Format {
         let stored = usize::from(block) / usize::from(channels.max(1));
         let needed = usize::from(bits).div_ceil(8);
         let size = if tag == PCM && (needed..=8).contains(&stored) { stored } else { needed };
-        let size = match tag {
-            GSM => gsm::BLOCK,
-            G721_ADPCM => g721::BLOCK,
-            NMS_ADPCM => Nms::block(bits),
-            _ => size,
+        let layout = Layout {
+            tag,
+            channels,
+            bits,
+            block: block.into(),
+            frames: if is_extensible { None } else { short(18).map(usize::from) },
         };
-        let mono = |fits: bool, expected: &str| match (channels, fits) {
-            (1, true) => Ok(()),
-            (1, false) => Err(format!("{} in blocks of {block} bytes: {expected} expected", name(tag))),
-            _ => Err(format!("{} with {channels} channels: 1 expected", name(tag))),
-        };
-        match tag {
-            GSM => mono(
-                usize::from(block) == size && short(18) == Some(gsm::SAMPLES as u16),
-                "65, of 320 samples,",
-            )?,
-            NMS_ADPCM => mono(
-                usize::from(block) == size && Nms::new(bits).is_some(),
-                "42, 62 or 82, of 2, 3 or 4 bits,",
-            )?,
-            G721_ADPCM => mono(true, "")?,
-            _ => {}
+        if let Some(blocks) = Blocks::new(&layout)? {
+            return Ok(Self { tag, channels, rate, size: blocks.size, blocks: Some(blocks) });
         }
-        let format = Self { tag, channels, rate, bits, size };
+        let format = Self { tag, channels, rate, size, blocks: None };
         match (tag, format.size) {
-            (GSM | G721_ADPCM | NMS_ADPCM, _) => Ok(format),
-            (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) | (MS_ADPCM | IMA_ADPCM, _) => Ok(format),
+            (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) => Ok(format),
             (PCM | FLOAT | A_LAW | MU_LAW, _) => Err(format!("{} of {bits} bits cannot be read", name(tag))),
             _ => Err(format!(
                 "{} in WAV is not read: convert it, for instance with `ffmpeg -i FILE -c:a pcm_s16le FILE.wav`",
@@ -161,6 +151,8 @@ fn name(tag: u16) -> String {
         A_LAW => "A-law",
         MU_LAW => "µ-law",
         GSM => "GSM 6.10",
+        IMA_ADPCM => "IMA ADPCM",
+        MS_ADPCM => "Microsoft ADPCM",
         0x50 | 0x55 => "MPEG audio",
         G721_ADPCM => "G.721",
         0x14 | 0x45 | 0x64 | 0x65 => "G.72x",
@@ -215,19 +207,10 @@ impl<R: Read + Send + Sync> Reader<R> {
     }
 
     /// Reads the samples: `size` bytes of them, or all that follows.
-    fn samples(
-        mut self,
-        format: &Format,
-        header: &[u8],
-        size: Option<u64>,
-        collector: &mut Collector,
-    ) -> Result<(), String> {
-        if matches!(format.tag, MS_ADPCM | IMA_ADPCM) {
-            return self.adpcm(header, size, collector);
-        }
+    fn samples(mut self, format: Format, size: Option<u64>, collector: &mut Collector) -> Result<(), String> {
+        let mut blocks = format.blocks;
         collector.shape(format.rate, format.channels)?;
         let order = self.order;
-        let mut blocks = Blocks::new(format);
         // The padding of an odd length is part of a block that is not whole.
         let padding = size.filter(|_| blocks.is_some()).map_or(0, |size| size % 2);
         let mut left = size.map_or(u64::MAX, |size| size.saturating_add(padding));
@@ -279,23 +262,6 @@ impl<R: Read + Send + Sync> Reader<R> {
         }
         Ok(())
     }
-
-    /// Hands ADPCM on, in a file that says no more than is needed.
-    fn adpcm(self, header: &[u8], size: Option<u64>, collector: &mut Collector) -> Result<(), String> {
-        if self.order == SampleOrder::Big {
-            return Err("big-endian ADPCM is not read: convert it".into());
-        }
-        let size = size.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX);
-        let mut head = Vec::new();
-        head.extend(*b"RIFF");
-        head.extend(u32::MAX.to_le_bytes());
-        head.extend(*b"WAVEfmt ");
-        head.extend((header.len() as u32).to_le_bytes());
-        head.extend(header);
-        head.extend(*b"data");
-        head.extend(size.to_le_bytes());
-        compressed::read_wav(Cursor::new(head).chain(self.source), collector)
-    }
 }
 
 /// A codec whose samples come in blocks.
@@ -304,43 +270,110 @@ trait BlockDecoder {
     fn decode(&mut self, block: &[u8], out: &mut Vec<i16>);
 }
 
+/// What a file says of its blocks.
+struct Layout {
+    tag: u16,
+    channels: u16,
+    /// Of a code.
+    bits: u16,
+    /// Bytes of a block, and frames.
+    block: usize,
+    frames: Option<usize>,
+}
+
+impl Layout {
+    /// Refuses what no decoder knows.
+    fn is_mono(&self, expected: &str, is_expected: bool) -> Result<(), String> {
+        let name = name(self.tag);
+        match self.channels {
+            1 if is_expected => Ok(()),
+            1 => Err(format!("{name} in blocks of {} bytes: {expected} expected", self.block)),
+            channels => Err(format!("{name} with {channels} channels: 1 expected")),
+        }
+    }
+
+    /// How many codes of four bits there are in a block, behind so many bytes of each channel.
+    fn codes_behind(&self, head: usize) -> Result<usize, String> {
+        let (head, name) = (head * usize::from(self.channels), name(self.tag));
+        match (self.channels, self.bits) {
+            (0 | 65.., _) => Err(format!("{} channels: 1 to 64 expected", self.channels)),
+            (_, 4) if self.block >= head => Ok(2 * (self.block - head)),
+            (_, 4) => Err(format!("{name} in blocks of {} bytes: {head} or more expected", self.block)),
+            (_, bits) => Err(format!("{name} of {bits} bits cannot be read")),
+        }
+    }
+
+    /// The frames of a block that has room for so many.
+    fn frames(&self, most: usize) -> usize {
+        self.frames.filter(|frames| (1..most).contains(frames)).unwrap_or(most)
+    }
+}
+
+/// What fills up a last block that is not whole, as in libsndfile.
+enum Filling {
+    /// What the block before has there.
+    Before(Vec<u8>),
+    Zeros,
+    /// Nothing: it is left out.
+    None,
+}
+
 struct Blocks {
     decoder: Box<dyn BlockDecoder>,
-    /// What fills up a block that is not whole.
-    filling: Vec<u8>,
-    tag: u16,
+    size: usize,
+    filling: Filling,
+    /// An odd length without padding ends within a block.
+    is_padded: bool,
     samples: Vec<i16>,
 }
 
 impl Blocks {
-    fn new(format: &Format) -> Option<Self> {
-        let decoder: Box<dyn BlockDecoder> = match format.tag {
-            GSM => Box::new(Gsm::new()),
-            G721_ADPCM => Box::new(G721::new()),
-            NMS_ADPCM => Box::new(Nms::new(format.bits)?),
-            _ => return None,
+    fn new(layout: &Layout) -> Result<Option<Self>, String> {
+        let before = |size: usize| (size, Filling::Before(vec![0; size]));
+        let (decoder, (size, filling)): (Box<dyn BlockDecoder>, _) = match layout.tag {
+            GSM => {
+                let is_expected = layout.block == gsm::BLOCK && layout.frames == Some(gsm::SAMPLES);
+                layout.is_mono("65, of 320 samples,", is_expected)?;
+                (Box::new(Gsm::new()), before(gsm::BLOCK))
+            }
+            G721_ADPCM => {
+                layout.is_mono("", true)?;
+                (Box::new(G721::new()), before(g721::BLOCK))
+            }
+            NMS_ADPCM => {
+                let decoder = Nms::new(layout.bits).filter(|_| layout.block == Nms::block(layout.bits));
+                layout.is_mono("42, 62 or 82, of 2, 3 or 4 bits,", decoder.is_some())?;
+                let Some(decoder) = decoder else { return Ok(None) };
+                (Box::new(decoder), (layout.block, Filling::Zeros))
+            }
+            IMA_ADPCM => (Box::new(Ima::new(layout)?), before(layout.block)),
+            MS_ADPCM => (Box::new(Ms::new(layout)?), (layout.block, Filling::None)),
+            _ => return Ok(None),
         };
-        Some(Self { decoder, filling: vec![0; format.size], tag: format.tag, samples: Vec::new() })
+        Ok(Some(Self { decoder, size, filling, is_padded: layout.tag == GSM, samples: Vec::new() }))
     }
 
     fn decode(&mut self, block: &[u8]) -> impl Iterator<Item = f64> {
-        if self.tag != NMS_ADPCM {
-            self.filling.copy_from_slice(block);
+        if let Filling::Before(before) = &mut self.filling {
+            before.copy_from_slice(block);
         }
         self.samples.clear();
         self.decoder.decode(block, &mut self.samples);
         self.samples.iter().map(|sample| f64::from(*sample) / 32_768.0)
     }
 
-    /// The last block, if it is not whole: as libsndfile fills it up, with zeros in NMS ADPCM, and in others with what the block
-    /// before has there. In GSM, what has an odd length and no padding is not whole.
+    /// The last block, if it is not whole.
     fn last(&self, rest: &[u8], lacks_padding: bool) -> Option<Vec<u8>> {
-        if rest.is_empty() && !(lacks_padding && self.tag == GSM) {
+        if rest.is_empty() && !(lacks_padding && self.is_padded) {
             return None;
         }
-        let mut block = self.filling.clone();
-        let whole = if self.tag == NMS_ADPCM { rest.len() & !1 } else { rest.len() };
-        block[..whole].copy_from_slice(&rest[..whole]);
+        let (mut block, rest) = match &self.filling {
+            Filling::Before(before) => (before.clone(), rest),
+            // Words of 16 bits.
+            Filling::Zeros => (vec![0; self.size], &rest[..rest.len() & !1]),
+            Filling::None => return None,
+        };
+        block[..rest.len()].copy_from_slice(rest);
         Some(block)
     }
 }
