@@ -3,7 +3,7 @@
 //! Sources take turns with each other, and the accounts of one source among themselves, each by what its jobs cost: what is small and comes
 //! late goes before much that came earlier. (Weighted fair queueing: a clock shows what each of those who wait has had, if all had the same;
 //! a job's tag is when it would be done then, and the lowest tag is next.) The room is bounded. Who has most of it loses the newest of it to
-//! those who have less; who has one job alone loses it only where nobody has several that are more than a third of an equal share.
+//! those who have less; who has one job alone loses it only where nobody has several that cost as much, or as much as the others have on an average.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -172,6 +172,8 @@ struct Order<K> {
     by_weight: BTreeSet<(u64, K)>,
     /// Those of whom several jobs wait.
     several: BTreeSet<(u64, K)>,
+    /// The sum of the squares of all weights.
+    squares: u128,
     /// When those are done of whom nothing waits and who have had more than the clock shows.
     ahead: BTreeMap<K, u64>,
     /// What each of those who wait has had, if all had the same. It and all tags are costs times [`SCALE`].
@@ -185,10 +187,6 @@ const SCALE: u64 = 1 << 16;
 /// How many of those are remembered who have had more than their share.
 const AHEAD: usize = 8192;
 
-/// Several jobs give way before a single one if they cost more than an equal share divided by this. What all of them can have below that is
-/// a third of the room: it keeps no job out that takes a quarter. And who has little gives way to no large job.
-const EQUAL: u64 = 3;
-
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     /// When its turn began.
@@ -198,6 +196,10 @@ struct Waiting {
     /// What all that waits of it costs, and how many jobs that is.
     weight: u64,
     count: u64,
+}
+
+fn square(weight: u64) -> u128 {
+    u128::from(weight).saturating_mul(weight.into())
 }
 
 impl<K: Ord + Clone> Default for Order<K> {
@@ -213,6 +215,7 @@ impl<K> Order<K> {
             by_tag: BTreeSet::new(),
             by_weight: BTreeSet::new(),
             several: BTreeSet::new(),
+            squares: 0,
             ahead: BTreeMap::new(),
             clock: 0,
             numbered: 0,
@@ -225,12 +228,17 @@ impl<K: Ord + Clone> Order<K> {
         self.by_tag.first().map(|(.., key)| key)
     }
 
-    /// Who gives way where there is no room for all, who have `total` together: the heaviest of those of whom several jobs wait, unless
-    /// those have little. Then it is the heaviest of all.
+    /// Who gives way where there is no room for all, who have `total` together: the heaviest of those of whom several jobs wait, where these
+    /// cost as much as the heaviest single one, or as those have on an average who share the rest, each counted by what it has. Otherwise the
+    /// heaviest of all: many who have several keep no large job out, and who has a few small ones does not give way to it.
     fn gives_way(&self, total: u64) -> Option<&K> {
-        let parts = EQUAL.saturating_mul(self.all.len() as u64);
-        let several = self.several.last().filter(|(weight, _)| weight.saturating_mul(parts) > total);
-        several.or_else(|| self.by_weight.last()).map(|(_, key)| key)
+        let (most, heaviest) = self.by_weight.last()?;
+        let rest = total.saturating_sub(*most);
+        let squares = self.squares.saturating_sub(square(*most));
+        let several = self.several.last().filter(|(weight, _)| {
+            weight >= most || u128::from(*weight).saturating_mul(rest.into()) >= squares
+        });
+        several.map(|(_, key)| key).or(Some(heaviest))
     }
 
     fn weight(&self, key: &K) -> u64 {
@@ -242,6 +250,7 @@ impl<K: Ord + Clone> Order<K> {
         self.by_tag.remove(&(waiting.tag, waiting.number, key.clone()));
         self.by_weight.remove(&(waiting.weight, key.clone()));
         self.several.remove(&(waiting.weight, key.clone()));
+        self.squares = self.squares.saturating_sub(square(waiting.weight));
         Some(waiting)
     }
 
@@ -251,6 +260,7 @@ impl<K: Ord + Clone> Order<K> {
         if waiting.count > 1 {
             self.several.insert((waiting.weight, key.clone()));
         }
+        self.squares = self.squares.saturating_add(square(waiting.weight));
         self.all.insert(key.clone(), waiting);
     }
 
@@ -446,6 +456,48 @@ mod tests {
         assert_eq!(turns.add(&network(4), b"eve", LARGE, 1), [1]);
     }
 
+    /// F-12: nor do large ones of many sources keep those out who have several small ones, however many others there are.
+    #[test]
+    fn a_large_job_displaces_nothing_of_those_who_have_little() {
+        const LARGE: u64 = 32_800;
+        let keeps = Room { of_account: 32 * 1024, of_source: 64 * 1024, of_all: 128 * 1024 };
+        // Of one who has two texts to 300 who are away, or some more; of accounts of one source too.
+        for (texts, cost) in [(2, 300), (4, 150), (3, 400)] {
+            let mut turns = Turns::new(keeps);
+            for n in 0..90_u8 {
+                assert!(turns.add(&network(n), b"eve", 1, 1).is_empty());
+            }
+            for n in 90..93 {
+                assert!(turns.add(&network(n), b"eve", LARGE, 1).is_empty());
+            }
+            for _ in 0..texts {
+                assert!(turns.add(&network(100), b"bob", cost, 2).is_empty());
+            }
+            for n in 94..98 {
+                assert_eq!(turns.add(&network(n), b"eve", LARGE, 1), [1], "{texts}");
+            }
+            // Nor where all others have more than that.
+            let mut turns = Turns::new(keeps);
+            for n in 0..90_u8 {
+                assert!(turns.add(&network(n), b"eve", 1300, 1).is_empty());
+            }
+            for _ in 0..texts {
+                assert!(turns.add(&network(100), b"bob", cost, 2).is_empty());
+            }
+            assert!(turns.add(&network(90), b"eve", LARGE, 1).contains(&1));
+            assert_eq!(turns.sources.weight(&network(100)), texts * cost);
+            let mut turns = Turns::new(keeps);
+            for n in 0..90_u8 {
+                assert!(turns.add(&network(1), &[n], 1, 1).is_empty());
+            }
+            assert!(turns.add(&network(1), b"eve", LARGE, 1).is_empty());
+            for _ in 0..texts {
+                assert!(turns.add(&network(1), b"bob", cost, 2).is_empty());
+            }
+            assert_eq!(turns.add(&network(1), b"mallory", LARGE, 1), [1], "{texts}");
+        }
+    }
+
     /// F-12: who has had more than others, and sends something for which there is no room, has had it still.
     #[test]
     fn what_is_displaced_does_not_make_up_for_what_was_served() {
@@ -488,6 +540,7 @@ mod tests {
             assert!(waiting.values().all(VecDeque::is_empty) && turns.lines.is_empty());
             assert!(turns.sources.all.is_empty() && turns.sources.by_tag.is_empty());
             assert!(turns.sources.by_weight.is_empty() && turns.sources.several.is_empty());
+            assert!(turns.sources.squares == 0);
         }
     }
 }
