@@ -104,7 +104,8 @@ pub struct Settings {
     /// Log-ins of one user that are taken up, in tokens of which each costs [`RESUMPTION`]: 32 at once, 15 a minute. Beyond it the
     /// token is worth nothing on another connection, and the user has to log in.
     pub resumptions: Rate,
-    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`: 30 s.
+    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`: 30 s. For a group message that
+    /// somebody has it is told `SUCCESS`.
     pub answer: Duration,
     /// The same for log-ins and registrations, which wait for each other: 38 s, as clients wait for 40 s.
     pub admission: Duration,

@@ -134,6 +134,54 @@ fn m_08_a_group_message_that_nobody_has_and_nobody_keeps_is_refused() {
     }
 }
 
+/// M-08: what a member has already is not sent again because the application takes too long to keep it for the others.
+#[test]
+fn m_08_a_group_message_that_a_member_has_succeeds_however_long_it_takes_to_keep_it_for_others() {
+    let mut hall = Hall::safe();
+    let [ann, bob, cat] = ["ann", "bob", "cat"].map(|name| hall.user(name));
+    hall.code(ann, create("room"));
+    for member in [bob, cat] {
+        hall.code(member, join("room"));
+    }
+    hall.code(bob, ClientCommand::Logout);
+    hall.office(|_, office, _| office.silent = true);
+    let counted = |hall: &mut Hall| hall.office(|server, _, _| server.stats().texts);
+    let before = counted(&mut hall);
+    hall.ask(ann, send("room", "hi"));
+    hall.sim.run_for(Duration::from_secs(39));
+    let has = |heard: &[String]| heard.iter().filter(|heard| heard.contains("content: \"hi\"")).count();
+    assert_eq!(has(&hall.heard(cat)), 1);
+    let last = hall.heard(ann).pop().unwrap();
+    assert!(last.ends_with("code: SUCCESS, again: false }"), "{last}");
+    // What becomes of the copy for bob does not matter to the answer; it counts as one text.
+    let late = asked(&mut hall);
+    let refuse = ServerCommand::Refuse { ticket: late, code: Code::SERVER_UNAVAILABLE };
+    hall.office(|server, _, now| server.handle_command(now, refuse)).unwrap();
+    hall.wait();
+    assert!(hall.heard(ann).is_empty());
+    assert_eq!(counted(&mut hall), before + 1);
+    // Nor is it where the server ends meanwhile.
+    hall.ask(ann, send("room", "bye"));
+    hall.office(|server, _, now| server.shutdown(now));
+    hall.wait();
+    let heard = hall.heard(ann);
+    assert!(
+        heard.iter().any(|heard| heard.ends_with("MsgGroup, code: SUCCESS, again: false }")),
+        "{heard:?}"
+    );
+    // One that nobody has may be sent again.
+    let mut hall = Hall::safe();
+    let [ann, bob] = ["ann", "bob"].map(|name| hall.user(name));
+    hall.code(ann, create("room"));
+    hall.code(bob, join("room"));
+    hall.code(bob, ClientCommand::Logout);
+    hall.office(|_, office, _| office.silent = true);
+    hall.ask(ann, send("room", "hi"));
+    hall.sim.run_for(Duration::from_secs(39));
+    let last = hall.heard(ann).pop().unwrap();
+    assert!(last.ends_with("code: SERVER_UNAVAILABLE, again: false }"), "{last}");
+}
+
 /// The same user on a connection of the network as it is now.
 fn again(hall: &mut Hall, before: hall::Seat) -> hall::Seat {
     assert_eq!(hall.code(before, ClientCommand::Logout), "SUCCESS");

@@ -122,8 +122,13 @@ impl Server {
 
     /// The application takes too long.
     pub(super) fn give_up(&mut self, now: Instant, ticket: Ticket) {
-        let Some(&Asked { peer, action, .. }) = self.asked.get(&ticket) else { return };
-        self.respond(peer, action, Code::SERVER_UNAVAILABLE);
+        let Some(&Asked { peer, action, ref what, .. }) = self.asked.get(&ticket) else { return };
+        let code = match what {
+            // It must not be sent to them again.
+            What::Keep { delivered: true } => Code::SUCCESS,
+            _ => Code::SERVER_UNAVAILABLE,
+        };
+        self.respond(peer, action, code);
         self.wait_no_longer(ticket);
         self.resume(now, peer, ticket);
     }
