@@ -5,7 +5,7 @@ mod streams;
 mod udp_side;
 
 use crate::grace::{Grace, is_event};
-use crate::lanes::Cutter;
+use crate::lanes::StreamFraming;
 use crate::net::{Stream, in_time};
 use crate::{Error, queue::Queue};
 use core::future::{Future, poll_fn};
@@ -308,16 +308,16 @@ impl<S: Session> Connection<S> {
         let settings = self.target.as_ref().map_or(ConnectionSettings::DEFAULT, |target| target.settings);
         let lanes_settings = self.target.as_ref().and_then(|target| target.lanes.clone()).unwrap_or_default();
         let now = self.clock.now();
-        let (cutter, udp) = match lanes {
-            None => (Cutter::Plain(framing), None),
+        let (framing, udp) = match lanes {
+            None => (StreamFraming::Session(framing), None),
             Some((hello, socket)) => {
                 let udp = socket.map(|socket| UdpSide::new(socket, hello, &lanes_settings, now));
-                (Cutter::Lanes(framing), udp)
+                (StreamFraming::units(framing), udp)
             }
         };
         self.line = Some(Line {
             stream,
-            cutter,
+            framing,
             buffer: FrameBuf::new(),
             needed: 1,
             queue: Queue::with_limits(settings.backlog, settings.max_unsent),
@@ -654,7 +654,7 @@ impl<S: Session> Connection<S> {
                 (Output::StopListening { id }, _) => self.streams.stop_listening(id),
                 (Output::Limit { peer, max_frame }, line) => {
                     if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
-                        line.cutter.set_max(max_frame);
+                        line.framing.set_max(max_frame);
                     }
                 }
                 (Output::Budget { peer, bytes }, line) => {

@@ -1,20 +1,26 @@
-mod accept;
-pub(crate) mod datagrams;
-mod direct;
-mod errands;
+mod common;
+mod conn;
+mod core;
 #[cfg(feature = "tls")]
 mod handshakes;
-mod link;
 mod partial;
+mod peers;
+mod quotas;
+mod rendezvous;
 mod shared;
-mod sources;
+mod tasks;
+mod udp_binding;
+mod udp_peers;
 
 use crate::net::{Bound, SocketOptions, Stream};
 use crate::{Connection, Error, Listener};
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use core::{fmt, time::Duration};
-use shared::{Shared, Side};
+use ::core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use ::core::{fmt, time::Duration};
+use common::Common;
+use peers::Side;
+use shared::Shared;
 use std::sync::Arc;
+use tasks::{accept, stream, timer, udp};
 use voxwire_core::{Handler, Instant, Rate, Session, Via, source};
 
 /// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP
@@ -194,14 +200,15 @@ impl Hub {
             });
             accepting.push((listener, udp));
         }
-        let shared = Arc::new(Shared::new(session, Box::new(handler), settings, sockets, home));
-        tokio::spawn(shared::timers(shared.clone()));
-        for (listener, udp) in accepting {
-            if let Some(socket) = udp {
-                tokio::spawn(datagrams::receive(shared.clone(), socket));
+        let common = Common::new(settings, sockets, home);
+        let shared = Arc::new(Shared::new(session, Box::new(handler), common));
+        tokio::spawn(timer::run(shared.clone()));
+        for (listener, socket) in accepting {
+            if let Some(socket) = socket {
+                tokio::spawn(udp::receive(shared.clone(), socket));
             }
             match listener.socket {
-                Bound::Tcp(_) => drop(tokio::spawn(accept::accept(shared.clone(), listener, udp))),
+                Bound::Tcp(_) => drop(tokio::spawn(accept::accept(shared.clone(), listener, socket))),
                 Bound::Udp(_) => {}
                 #[cfg(feature = "quic")]
                 Bound::Quic(mut quic) => {
@@ -238,19 +245,18 @@ impl<S: Session> Handle<S> {
         S::Framing: Send + 'static,
     {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        if !self.shared.admit(from.ip()) {
-            return Err(Error::Closed);
-        }
+        let permit = self.shared.admit(from.ip()).ok_or(Error::Closed)?;
         let (here, there) = tokio::io::duplex(64 * 1024);
         let side = Side::Lanes { udp: None, direct: false };
-        link::serve(self.shared.clone(), Stream::Inside(there), from, side, Via::Accepted);
+        let from = (from, Via::Accepted);
+        stream::serve(self.shared.clone(), Stream::Inside(there), from, side, permit);
         Connection::inside(Stream::Inside(here), session).await
     }
 
     /// Changes [`HubSettings::max_connections`], where several hubs share the descriptors of a process. Those that are there stay, except
     /// where a new one takes the place of one that has not said who it is.
     pub fn set_max_connections(&self, most: usize) {
-        self.shared.max_connections.store(most, core::sync::atomic::Ordering::Relaxed);
+        self.shared.common.quotas.set_max_connections(most);
     }
 
     /// What the hub has counted so far.
@@ -265,15 +271,15 @@ impl<S: Session> Handle<S> {
         let before = self.shared.begin_drain();
         let all_gone = async {
             loop {
-                let gone = self.shared.gone.notified();
+                let released = self.shared.common.quotas.released();
                 if self.shared.is_empty() {
                     return;
                 }
-                gone.await;
+                released.await;
             }
         };
         let in_time = tokio::time::timeout(deadline, all_gone).await.is_ok();
-        let cut_off = if in_time { 0 } else { self.shared.cut_off() };
+        let cut_off = if in_time { 0 } else { self.shared.abort_all() };
         Drained { told: before.saturating_sub(cut_off), cut_off }
     }
 }

@@ -209,11 +209,15 @@ impl Control {
 
 /// How the frames of a connection lie in its byte stream.
 #[derive(Debug)]
-pub(crate) enum Cutter<F> {
+pub(crate) enum StreamFraming<F> {
     /// As the session's framing has it.
-    Plain(F),
+    Session(F),
     /// As units: a u16 length, a kind, then the frame, which the session's framing checks.
-    Lanes(F),
+    Units {
+        framing: F,
+        /// Of the last unit.
+        kind: Kind,
+    },
 }
 
 /// What a frame is.
@@ -223,26 +227,26 @@ pub(crate) enum Kind {
     Control,
 }
 
-impl<F: Framing> Cutter<F> {
-    /// What the frame is that begins behind `header` in a stream.
-    pub(crate) fn kind(&self, last_of_header: Option<&u8>) -> Kind {
-        match (self, last_of_header) {
-            (Self::Lanes(_), Some(&unit::DROPPABLE)) => Kind::Frame(Lane::Droppable),
-            (Self::Lanes(_), Some(&unit::CONTROL)) => Kind::Control,
-            _ => Kind::Frame(Lane::Reliable),
+impl<F: Framing> StreamFraming<F> {
+    pub(crate) const fn units(framing: F) -> Self {
+        Self::Units { framing, kind: Kind::Frame(Lane::Reliable) }
+    }
+
+    /// What the last frame is.
+    pub(crate) const fn kind(&self) -> Kind {
+        match self {
+            Self::Session(_) => Kind::Frame(Lane::Reliable),
+            Self::Units { kind, .. } => *kind,
         }
     }
 
     /// Written before a frame.
     pub(crate) fn put_head(&self, lane: Lane, frame: &[u8], out: &mut Vec<u8>) {
         match self {
-            Self::Plain(framing) => framing.put_header(frame, out),
-            Self::Lanes(_) => {
-                put_unit_head(
-                    if lane == Lane::Droppable { unit::DROPPABLE } else { unit::RELIABLE },
-                    frame.len(),
-                    out,
-                );
+            Self::Session(framing) => framing.put_header(frame, out),
+            Self::Units { .. } => {
+                let kind = if lane == Lane::Droppable { unit::DROPPABLE } else { unit::RELIABLE };
+                put_unit_head(kind, frame.len(), out);
             }
         }
     }
@@ -250,8 +254,8 @@ impl<F: Framing> Cutter<F> {
     /// Whether a frame can be sent at all.
     pub(crate) fn fits(&self, frame: &[u8]) -> bool {
         match self {
-            Self::Plain(framing) => framing.takes(frame),
-            Self::Lanes(_) => frame.len() <= MAX_UNIT,
+            Self::Session(framing) => framing.takes(frame),
+            Self::Units { .. } => frame.len() <= MAX_UNIT,
         }
     }
 }
@@ -268,11 +272,11 @@ fn put_unit_head(kind: u8, len: usize, out: &mut Vec<u8>) {
     out.extend([a, b, kind]);
 }
 
-impl<F: Framing> Framing for Cutter<F> {
+impl<F: Framing> Framing for StreamFraming<F> {
     fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
-        let framing = match self {
-            Self::Plain(framing) => return framing.next_frame(unread),
-            Self::Lanes(framing) => framing,
+        let (framing, last) = match self {
+            Self::Session(framing) => return framing.next_frame(unread),
+            Self::Units { framing, kind } => (framing, kind),
         };
         let Some((len, rest)) = unread.split_first_chunk::<2>() else {
             return Ok(Progress::need(2_usize.saturating_sub(unread.len())));
@@ -281,7 +285,12 @@ impl<F: Framing> Framing for Cutter<F> {
         let Some(body) = len.checked_sub(1) else { return Err(FrameError::TooShort { len: 0, min: 1 }) };
         let Some(unit) = rest.get(..len) else { return Ok(Progress::need(len.saturating_sub(rest.len()))) };
         if let [kind, frame @ ..] = unit {
-            if *kind != unit::CONTROL {
+            *last = match *kind {
+                unit::CONTROL => Kind::Control,
+                unit::DROPPABLE => Kind::Frame(Lane::Droppable),
+                _ => Kind::Frame(Lane::Reliable),
+            };
+            if *last != Kind::Control {
                 framing.next_frame(frame)?;
             }
         }
@@ -290,63 +299,63 @@ impl<F: Framing> Framing for Cutter<F> {
 
     fn set_max(&mut self, max: usize) {
         match self {
-            Self::Plain(framing) | Self::Lanes(framing) => framing.set_max(max),
+            Self::Session(framing) | Self::Units { framing, .. } => framing.set_max(max),
         }
     }
 
     fn is_ready(&self) -> bool {
         match self {
-            Self::Plain(framing) => framing.is_ready(),
-            Self::Lanes(_) => true,
+            Self::Session(framing) => framing.is_ready(),
+            Self::Units { .. } => true,
         }
     }
 
     fn announces(&self) -> bool {
         match self {
-            Self::Plain(framing) => framing.announces(),
-            Self::Lanes(_) => true,
+            Self::Session(framing) => framing.announces(),
+            Self::Units { .. } => true,
         }
     }
 
     fn silence(&self) -> Option<Duration> {
         match self {
-            Self::Plain(framing) => framing.silence(),
-            Self::Lanes(_) => None,
+            Self::Session(framing) => framing.silence(),
+            Self::Units { .. } => None,
         }
     }
 
     fn answers_only(&self) -> bool {
         match self {
-            Self::Plain(framing) => framing.answers_only(),
-            Self::Lanes(_) => false,
+            Self::Session(framing) => framing.answers_only(),
+            Self::Units { .. } => false,
         }
     }
 
     fn probe(&mut self) -> bool {
         match self {
-            Self::Plain(framing) => framing.probe(),
-            Self::Lanes(_) => false,
+            Self::Session(framing) => framing.probe(),
+            Self::Units { .. } => false,
         }
     }
 
     fn take_answered(&mut self) -> u32 {
         match self {
-            Self::Plain(framing) => framing.take_answered(),
-            Self::Lanes(_) => 0,
+            Self::Session(framing) => framing.take_answered(),
+            Self::Units { .. } => 0,
         }
     }
 
     fn is_waiting(&self) -> bool {
         match self {
-            Self::Plain(framing) => framing.is_waiting(),
-            Self::Lanes(_) => false,
+            Self::Session(framing) => framing.is_waiting(),
+            Self::Units { .. } => false,
         }
     }
 
     fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
         match self {
-            Self::Plain(framing) => framing.take_pending(out),
-            Self::Lanes(_) => 0,
+            Self::Session(framing) => framing.take_pending(out),
+            Self::Units { .. } => 0,
         }
     }
 }
@@ -376,14 +385,14 @@ mod tests {
 
     #[test]
     fn d_15_units_are_cut_and_checked() {
-        let mut cutter = Cutter::Lanes(Datagram { max: 4 });
-        assert_eq!(cutter.next_frame(&[0]), Ok(Progress::need(1)));
-        assert_eq!(cutter.next_frame(&[0, 4, 0, 7]), Ok(Progress::need(2)));
-        assert_eq!(cutter.next_frame(&[0, 4, 1, 7, 8, 9, 0]), Ok(Progress::Frame { header: 3, body: 3 }));
-        assert!(cutter.next_frame(&[0, 0]).is_err());
-        assert!(cutter.next_frame(&[0, 6, 0, 1, 2, 3, 4, 5]).is_err());
+        let mut framing = StreamFraming::units(Datagram { max: 4 });
+        assert_eq!(framing.next_frame(&[0]), Ok(Progress::need(1)));
+        assert_eq!(framing.next_frame(&[0, 4, 0, 7]), Ok(Progress::need(2)));
+        assert_eq!(framing.next_frame(&[0, 4, 1, 7, 8, 9, 0]), Ok(Progress::Frame { header: 3, body: 3 }));
+        assert!(framing.next_frame(&[0, 0]).is_err());
+        assert!(framing.next_frame(&[0, 6, 0, 1, 2, 3, 4, 5]).is_err());
         let mut out = Vec::new();
-        cutter.put_head(Lane::Droppable, &[0; 300], &mut out);
+        framing.put_head(Lane::Droppable, &[0; 300], &mut out);
         put_control(Control::Confirm([5; 8]), &mut out);
         assert_eq!(out, [1, 45, 1, 0, 10, 2, 1, 5, 5, 5, 5, 5, 5, 5, 5]);
     }

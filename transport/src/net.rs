@@ -262,6 +262,23 @@ impl Stream {
         poll.map_ok(|()| buffer.filled().len())
     }
 
+    /// Reads until `into` is full.
+    pub(crate) async fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let mut filled: usize = 0;
+        core::future::poll_fn(|cx| {
+            while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match self.poll_read(cx, rest) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                    Poll::Ready(Ok(n)) => filled = filled.saturating_add(n),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
     /// Bytes that TLS has taken since it handed something over last, and cannot hand over: of a record that has not come in whole, or more
     /// than a few with nothing in them.
     pub(crate) fn sealed(&self) -> usize {

@@ -1,5 +1,5 @@
 use crate::held::Held;
-use crate::lanes::Cutter;
+use crate::lanes::StreamFraming;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -324,11 +324,11 @@ impl Queue {
     /// Adds a reliable frame that other queues may have, too, behind its head.
     pub(crate) fn push_held(
         &mut self,
-        cutter: &Cutter<impl Framing>,
+        framing: &StreamFraming<impl Framing>,
         frame: Arc<Held>,
     ) -> Result<(), Overflow> {
         let start = self.bytes.len();
-        cutter.put_head(Lane::Reliable, frame.bytes(), &mut self.bytes);
+        framing.put_head(Lane::Reliable, frame.bytes(), &mut self.bytes);
         let head = u32::try_from(self.bytes.len().saturating_sub(start)).unwrap_or(u32::MAX);
         let frame = Frame::Held { head, frame };
         self.reliable.add(frame.len());
@@ -340,7 +340,7 @@ impl Queue {
     /// `slow` much more may wait than the budget: it takes what it is given, only not at once.
     pub(crate) fn push(
         &mut self,
-        cutter: &Cutter<impl Framing>,
+        framing: &StreamFraming<impl Framing>,
         lane: Lane,
         frame: &[u8],
         slow: bool,
@@ -348,7 +348,7 @@ impl Queue {
     ) -> Result<(), Overflow> {
         self.lend_if_none(buffer);
         let start = self.bytes.len();
-        cutter.put_head(lane, frame, &mut self.bytes);
+        framing.put_head(lane, frame, &mut self.bytes);
         self.bytes.extend_from_slice(frame);
         self.note(lane, self.bytes.len().saturating_sub(start), false);
         let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST) };
@@ -647,7 +647,7 @@ mod tests {
     use super::*;
     use voxwire_core::Datagram;
 
-    const FRAMING: Cutter<Datagram> = Cutter::Plain(Datagram { max: 0 });
+    const FRAMING: StreamFraming<Datagram> = StreamFraming::Session(Datagram { max: 0 });
 
     fn push(queue: &mut Queue, lane: Lane, frame: &[u8]) -> Result<(), Overflow> {
         queue.push(&FRAMING, lane, frame, true, Vec::new)
@@ -776,7 +776,7 @@ mod tests {
     /// F-46: a head is no frame of its own, wherever the framing has one: one frame is admitted however large.
     #[test]
     fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
-        const UNITS: Cutter<Datagram> = Cutter::Lanes(Datagram { max: 0 });
+        const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
         let mut queue = Queue::new(1000);
         let frame = frames.hold(&[7; 60_000], &waiting);
@@ -794,7 +794,7 @@ mod tests {
     /// F-46: what waits is taken out with work in proportion to it, and head and frame are written together.
     #[test]
     fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
-        const UNITS: Cutter<Datagram> = Cutter::Lanes(Datagram { max: 0 });
+        const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
         const FRAMES: usize = 32 * 1024;
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
         for own in [false, true] {
@@ -837,7 +837,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
-        const UNITS: Cutter<Datagram> = Cutter::Lanes(Datagram { max: 0 });
+        const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
         let mut queue = Queue::new(usize::MAX);
         queue.push_held(&UNITS, frames.hold(&[7; 50_000], &waiting)).unwrap();

@@ -168,7 +168,7 @@ pub(crate) struct Batch {
 }
 
 /// Where datagrams to one connection go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Destination {
     /// Index of the socket.
     pub(crate) socket: usize,

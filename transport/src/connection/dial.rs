@@ -1,7 +1,6 @@
 //! Making a connection, and making it once more.
 
 use super::direct::DirectSettings;
-use crate::hub::datagrams::read_exact;
 use crate::lanes::{self, SERVER_HELLO, ServerHello, Wishes};
 use crate::net::{SocketOptions, Stream, TcpStream, prepare, within};
 use crate::{ConnectionSettings, Error};
@@ -168,7 +167,7 @@ async fn hello(
 /// Waits for a server's hello.
 pub(super) async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello> {
     let mut bytes = [0; SERVER_HELLO];
-    read_exact(stream, &mut bytes).await?;
+    stream.read_exact(&mut bytes).await?;
     ServerHello::read(&bytes)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a server of this transport"))
 }

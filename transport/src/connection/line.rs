@@ -3,7 +3,7 @@
 use super::direct::DirectNews;
 use super::udp_side::News;
 use super::{Step, udp_side::UdpSide};
-use crate::lanes::{Control, Cutter, Kind, MAX_UNIT, Nonce, put_control};
+use crate::lanes::{Control, Kind, MAX_UNIT, Nonce, StreamFraming, put_control};
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::Future;
 use core::ops::Range;
@@ -19,7 +19,7 @@ const READ: usize = 16 * 1024;
 /// What belongs to one connection.
 pub(super) struct Line<F> {
     pub(super) stream: Stream,
-    pub(super) cutter: Cutter<F>,
+    pub(super) framing: StreamFraming<F>,
     pub(super) buffer: FrameBuf,
     pub(super) needed: usize,
     pub(super) queue: Queue,
@@ -119,13 +119,13 @@ impl<F: Framing> Line<F> {
                 return;
             }
         }
-        if !self.cutter.fits(frame) {
-            if lane == Lane::Reliable && matches!(self.cutter, Cutter::Lanes(_)) {
+        if !self.framing.fits(frame) {
+            if lane == Lane::Reliable && matches!(self.framing, StreamFraming::Units { .. }) {
                 self.failed = Some(Failed::TooLong(frame.len()));
             } else {
                 self.queue.dropped = self.queue.dropped.saturating_add(1);
             }
-        } else if self.queue.push(&self.cutter, lane, frame, true, Vec::new).is_err() {
+        } else if self.queue.push(&self.framing, lane, frame, true, Vec::new).is_err() {
             self.failed = Some(Failed::Overflow);
         }
     }
@@ -307,7 +307,7 @@ impl<F: Framing> Line<F> {
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         loop {
             if self.written == self.out.len() {
-                if self.queue.push_pending(&mut self.cutter).is_err() {
+                if self.queue.push_pending(&mut self.framing).is_err() {
                     self.failed = Some(Failed::Overflow);
                 }
                 self.push_said();
@@ -349,10 +349,10 @@ impl<F: Framing> Line<F> {
     pub(super) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             self.write(cx)?;
-            if self.cutter.is_ready() {
+            if self.framing.is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            match self.cutter.next_frame(self.buffer.unread())? {
+            match self.framing.next_frame(self.buffer.unread())? {
                 Progress::Skip(n) => self.buffer.consume(n.get()),
                 Progress::Frame { .. } => {
                     let expected = "the end of the handshake before any message";
@@ -375,11 +375,9 @@ impl<F: Framing> Line<F> {
     /// The next whole frame; `None` at the end of the stream.
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Unit>, Error>> {
         loop {
-            match self.buffer.next_frame(&mut self.cutter)? {
+            match self.buffer.next_frame(&mut self.framing)? {
                 Cut::Frame(range) => {
-                    let before = range.start.checked_sub(1);
-                    let before = before.and_then(|at| self.buffer.frame(at..range.start).first());
-                    return Poll::Ready(Ok(Some((self.cutter.kind(before), range))));
+                    return Poll::Ready(Ok(Some((self.framing.kind(), range))));
                 }
                 Cut::NeedMore(needed) => self.needed = needed.get(),
             }
@@ -409,7 +407,7 @@ mod tests {
         let mut line = Line {
             stream: Stream::Inside(here),
             stall: Stall::new(Duration::from_secs(60)),
-            cutter: Cutter::Lanes(Datagram { max: 1000 }),
+            framing: StreamFraming::units(Datagram { max: 1000 }),
             buffer: FrameBuf::new(),
             needed: 1,
             queue: Queue::with_limits(1000, 1000),

@@ -4,7 +4,7 @@ use super::dial::socket_options;
 use super::line::{Line, Said, Stall};
 use super::{ConnectionSettings, Step};
 use crate::Error;
-use crate::lanes::Cutter;
+use crate::lanes::StreamFraming;
 use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
 use crate::queue::Queue;
 use core::future::Future;
@@ -122,7 +122,7 @@ impl<F: Framing> Streams<F> {
         }
         let line = Line {
             stream: Stream::Plain(stream),
-            cutter: Cutter::Plain(framing),
+            framing: StreamFraming::Session(framing),
             buffer: FrameBuf::new(),
             needed: 1,
             queue: Queue::with_limits(self.settings.backlog, self.settings.max_unsent),

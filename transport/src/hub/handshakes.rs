@@ -3,7 +3,7 @@
 //! A source has an eighth of the places: whoever takes up all of its own keeps nobody else out. Where there is none left, the one that
 //! has gone on for longest gives way, if that is longer than it takes.
 
-use super::shared::ENTERING;
+use super::quotas::ENTERING;
 use core::net::IpAddr;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,12 @@
-//! Accepting connections: caps first, TLS second, then a link.
+//! Accepts connections: caps first, TLS second, then the hello.
 
+use super::stream;
 #[cfg(feature = "tls")]
-use super::handshakes::{Handshakes, Place};
-use super::shared::{Shared, Side};
-use super::{datagrams, link};
-use crate::lanes::Wishes;
+use crate::hub::handshakes::{Handshakes, Place};
+use crate::hub::peers::Side;
+use crate::hub::quotas::ConnPermit;
+use crate::hub::shared::Shared;
+use crate::lanes::{self, Wishes};
 use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
 #[cfg(feature = "quic")]
 use crate::quic::NoRoom;
@@ -14,30 +16,28 @@ use core::future::Future;
 use core::net::SocketAddr;
 #[cfg(feature = "tls")]
 use core::pin::Pin;
-use core::sync::atomic::Ordering::Relaxed;
 #[cfg(feature = "tls")]
 use core::task::Poll;
 #[cfg(feature = "quic")]
 use core::time::Duration;
-#[cfg(feature = "tls")]
 use std::io;
 use std::sync::Arc;
 use voxwire_core::{Session, Via};
 
-pub(super) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
+pub(in crate::hub) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
 where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
     let Bound::Tcp(socket) = &listener.socket else { return };
     #[cfg(feature = "tls")]
-    let large = Handshakes::new(shared.settings.handshakes);
+    let large = Handshakes::new(shared.common.settings.handshakes);
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
         // Registered before the flag is looked at, so that no notification is missed.
         drain.as_mut().enable();
-        if shared.draining.load(Relaxed) {
+        if shared.common.quotas.is_draining() {
             return;
         }
         let accepted = tokio::select! {
@@ -46,7 +46,7 @@ where
         };
         match accepted {
             Ok((stream, from)) => {
-                if shared.admit(from.ip()) {
+                if let Some(permit) = shared.admit(from.ip()) {
                     let lanes = listener.lanes.then(|| (udp, listener.admission.clone()));
                     #[cfg(feature = "tls")]
                     let tls = listener.tls.clone().map(|tls| (tls, large.clone()));
@@ -54,7 +54,7 @@ where
                     let entrance = enter(shared.clone(), stream, from, lanes, tls);
                     #[cfg(not(feature = "tls"))]
                     let entrance = enter(shared.clone(), stream, from, lanes);
-                    tokio::spawn(welcome(shared.clone(), from, false, entrance));
+                    tokio::spawn(welcome(shared.clone(), from, (permit, false), entrance));
                 }
             }
             Err(error) => shared.not_accepted(&error).await,
@@ -66,30 +66,27 @@ where
 async fn welcome<S>(
     shared: Arc<Shared<S>>,
     from: SocketAddr,
-    quic: bool,
-    entrance: impl Future<Output = Option<(Stream, Side)>>,
+    (permit, quic): (ConnPermit, bool),
+    enter: impl Future<Output = Option<(Stream, Side)>>,
 ) where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let (number, sent_away) = shared.begin_entering(from.ip(), quic);
+    let entrance = shared.common.quotas.enter(permit, quic, shared.common.clock.now());
     let entered = tokio::select! {
         biased;
-        () = sent_away.notified() => None,
-        entered = entrance => entered,
+        () = entrance.evicted() => None,
+        entered = enter => entered,
     };
-    // Its place may be somebody else's by now.
-    if !shared.end_entering(number) {
+    // Its permit may be another connection's by now.
+    let Some(permit) = entrance.leave() else {
         drop(entered);
-        shared.gone.notify_waiters();
-        return;
-    }
-    let Some((stream, side)) = entered else {
-        super::shared::count(&shared.counters.broken);
-        shared.dismiss(from.ip());
-        return;
+        return shared.common.quotas.notify_released();
     };
-    link::serve(shared, stream, from, side, Via::Accepted);
+    match entered {
+        Some((stream, side)) => stream::serve(shared, stream, (from, Via::Accepted), side, permit),
+        None => shared.common.counters.broken.count(),
+    }
 }
 
 /// TLS and hello, where the listener asks for them; `None` for whoever may not come in.
@@ -100,17 +97,17 @@ async fn enter<S: Session>(
     lanes: Option<(Option<usize>, Option<Admission>)>,
     #[cfg(feature = "tls")] tls: Option<(tokio_rustls::TlsAcceptor, Arc<Handshakes>)>,
 ) -> Option<(Stream, Side)> {
-    if let Err(error) = prepare(&stream, shared.settings.socket_options()) {
+    if let Err(error) = prepare(&stream, shared.common.settings.socket_options()) {
         tracing::debug!(%from, %error, "cannot set socket options");
     }
     #[cfg(feature = "tls")]
     let mut stream = match tls {
         None => Stream::Plain(stream),
         Some((tls, large)) => match within(
-            shared.settings.hello,
+            shared.common.settings.hello,
             "TLS handshake",
             tls_handshake(tls.accept(stream.into()), || {
-                large.take(shared.settings.payer(from.ip()), shared.clock.now())
+                large.take(shared.common.settings.payer(from.ip()), shared.common.clock.now())
             }),
         )
         .await
@@ -138,7 +135,7 @@ async fn enter<S: Session>(
 /// ones have some 500 bytes, with post-quantum shares 2 KiB, with a client's certificates some KiB more.
 #[cfg(feature = "tls")]
 const TLS_HANDSHAKE: usize = 16 * 1024;
-/// Those of more than so many bytes have to have a place among the [`HubSettings::handshakes`](super::HubSettings::handshakes).
+/// Those of more than so many bytes have to have a place among the [`HubSettings::handshakes`](crate::HubSettings::handshakes).
 #[cfg(feature = "tls")]
 const TLS_HANDSHAKE_OWN: usize = 4 * 1024;
 
@@ -180,19 +177,19 @@ async fn side<S: Session>(
     lanes: Option<(Option<usize>, Option<Admission>)>,
 ) -> Option<Side> {
     let Some((udp, admission)) = lanes else { return Some(Side::Stream) };
-    let Wishes { udp: wanted, direct } = admit(shared, stream, from, admission).await?;
+    let Wishes { udp: wanted, direct } = hello(shared, stream, from, admission).await?;
     Some(Side::Lanes { udp: udp.filter(|_| wanted), direct })
 }
 
-/// Waits for a hello, and answers whoever may not come in. Returns what the client wishes.
-async fn admit<S: Session>(
+/// Waits for a hello, and answers a client that may not come in. Returns what the client asks for.
+async fn hello<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
     from: SocketAddr,
     admission: Option<Admission>,
 ) -> Option<Wishes> {
-    let hello = within(shared.settings.hello, "hello", datagrams::client_hello(stream));
-    let (wishes, token) = match hello.await {
+    let hello = within(shared.common.settings.hello, "hello", client_hello(stream)).await;
+    let (wishes, token) = match hello {
         Ok(Some(hello)) => hello,
         Ok(None) => {
             tracing::debug!(%from, "not a hello");
@@ -205,20 +202,30 @@ async fn admit<S: Session>(
     };
     if admission.is_some_and(|admits| !admits(&token, from)) {
         tracing::debug!(%from, "not admitted");
-        let refused = crate::lanes::ServerHello::refused();
+        let refused = lanes::ServerHello::refused();
         let last_words = async {
             stream.write_all(&refused.to_bytes()).await?;
             core::future::poll_fn(|cx| stream.poll_shutdown(cx)).await
         };
-        let _ = within(shared.settings.linger, "refusal", last_words).await;
+        let _ = within(shared.common.settings.linger, "refusal", last_words).await;
         return None;
     }
     Some(wishes)
 }
 
+/// Waits for the hello of a client and returns its token; `None` if it is none.
+async fn client_hello(stream: &mut Stream) -> io::Result<Option<(Wishes, Vec<u8>)>> {
+    let mut head = [0; lanes::CLIENT_HELLO];
+    stream.read_exact(&mut head).await?;
+    let Some((wishes, len)) = lanes::read_client_hello(&head) else { return Ok(None) };
+    let mut token = vec![0; len];
+    stream.read_exact(&mut token).await?;
+    Ok(Some((wishes, token)))
+}
+
 /// Accepts QUIC connections until the hub drains.
 #[cfg(feature = "quic")]
-pub(super) async fn accept_quic<S>(
+pub(in crate::hub) async fn accept_quic<S>(
     shared: Arc<Shared<S>>,
     quic: crate::quic::QuicListener,
     admission: Option<Admission>,
@@ -226,12 +233,12 @@ pub(super) async fn accept_quic<S>(
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let handshakes = Handshakes::new(shared.settings.handshakes);
+    let handshakes = Handshakes::new(shared.common.settings.handshakes);
     let drain = shared.drain.notified();
     tokio::pin!(drain);
     loop {
         drain.as_mut().enable();
-        if shared.draining.load(Relaxed) {
+        if shared.common.quotas.is_draining() {
             return;
         }
         let incoming = tokio::select! {
@@ -247,18 +254,18 @@ pub(super) async fn accept_quic<S>(
             continue;
         }
         let from = incoming.remote_address();
-        let payer = shared.settings.payer(from.ip());
-        let Some(place) = handshakes.take(payer, shared.clock.now()) else {
+        let payer = shared.common.settings.payer(from.ip());
+        let Some(place) = handshakes.take(payer, shared.common.clock.now()) else {
             // It sends its first packet again, and its token stays good.
             incoming.ignore();
             continue;
         };
-        if !shared.admit(from.ip()) {
+        let Some(permit) = shared.admit(from.ip()) else {
             incoming.refuse();
             continue;
-        }
+        };
         let config = quic.config();
-        tokio::spawn(enter_quic(shared.clone(), incoming, config, admission.clone(), place));
+        tokio::spawn(enter_quic(shared.clone(), incoming, (config, permit), admission.clone(), place));
     }
 }
 
@@ -267,7 +274,7 @@ pub(super) async fn accept_quic<S>(
 async fn enter_quic<S>(
     shared: Arc<Shared<S>>,
     incoming: quinn::Incoming,
-    config: quinn::ServerConfig,
+    (config, permit): (quinn::ServerConfig, ConnPermit),
     admission: Option<Admission>,
     place: Place,
 ) where
@@ -276,15 +283,14 @@ async fn enter_quic<S>(
 {
     let from = incoming.remote_address();
     let Some(mut reserved) = reserve(&shared, from).await else {
-        super::shared::count(&shared.counters.refused);
-        shared.dismiss(from.ip());
+        shared.common.counters.refused.count();
         incoming.refuse();
         return;
     };
-    let limits = shared.settings.quic_limits();
+    let limits = shared.common.settings.quic_limits();
     let connecting = crate::quic::accept_reserved(incoming, config, &limits, &mut reserved);
     let entrance = handshake(shared.clone(), from, connecting, admission, place, reserved);
-    welcome(shared, from, true, entrance).await;
+    welcome(shared, from, (permit, true), entrance).await;
 }
 
 /// Reserves what a client on QUIC may take. Where too little is left, others on QUIC give way to it that are worth less; what they have
@@ -295,9 +301,9 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
     const PAUSE: Duration = Duration::from_millis(50);
     /// One may leave as much behind as it has taken.
     const EVICTED: usize = 3;
-    let (budgets, payer) = (&shared.quic, shared.settings.payer(from.ip()));
+    let (budgets, payer) = (&shared.common.quic, shared.common.settings.payer(from.ip()));
     let (mut tries, mut evicted) = (0_usize, 0_usize);
-    while tries < TRIES && !shared.draining.load(Relaxed) {
+    while tries < TRIES && !shared.common.quotas.is_draining() {
         match budgets.reserve(payer) {
             Ok(reserved) => return Some(reserved),
             Err(NoRoom::Source) => return None,
@@ -325,7 +331,7 @@ async fn handshake<S: Session>(
     reserved: crate::quic::Reserved,
 ) -> Option<(Stream, Side)> {
     use crate::quic::without_datagrams;
-    let opening = within(shared.settings.hello, "QUIC handshake", async {
+    let opening = within(shared.common.settings.hello, "QUIC handshake", async {
         let (connection, done) = connecting?;
         done.await;
         let (send, recv) = without_datagrams(&connection, connection.accept_bi()).await?;
@@ -342,11 +348,11 @@ async fn handshake<S: Session>(
     drop(place);
     match opened {
         Ok((connection, send, recv)) => {
-            let (limits, budgets) = (shared.settings.quic_limits(), shared.quic.clone());
+            let (limits, budgets) = (shared.common.settings.quic_limits(), shared.common.quic.clone());
             let budgets = Some((budgets, reserved));
             let (stream, datagrams) = crate::quic::split(connection.clone(), (send, recv), &limits, budgets);
             let mut stream = Stream::Quic(Box::new(stream));
-            without_datagrams(&connection, admit(&shared, &mut stream, from, admission)).await?;
+            without_datagrams(&connection, hello(&shared, &mut stream, from, admission)).await?;
             // Not before it has said its hello.
             datagrams.grant(limits.receive);
             Some((stream, Side::Quic(datagrams)))

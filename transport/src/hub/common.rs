@@ -1,0 +1,115 @@
+//! What all connections of a hub share beside the session: limits, budgets, pools, counters.
+
+use super::partial::Partials;
+use super::quotas::{ConnPermit, Quotas};
+use super::{HubSettings, HubStats};
+use crate::pool::Pool;
+use crate::udp::Udp;
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use voxwire_core::{Clock, FrameBuf};
+
+pub(super) struct Common {
+    pub(super) settings: HubSettings,
+    /// The UDP sides of listeners that have one.
+    pub(super) sockets: Vec<Udp>,
+    /// Where the first listener listens: further ports are opened there.
+    pub(super) home: Option<IpAddr>,
+    pub(super) clock: Clock,
+    pub(super) quotas: Arc<Quotas>,
+    /// Sources of plain UDP that the session has validated.
+    pub(super) validated: AtomicUsize,
+    /// What partial frames hold.
+    pub(super) partials: Partials,
+    /// Bytes that wait to be written, or are being written, on all connections.
+    pub(super) queued: Arc<AtomicUsize>,
+    /// What QUIC may hold of all connections.
+    #[cfg(feature = "quic")]
+    pub(super) quic: crate::quic::QuicBudgets,
+    pub(super) read_buffers: Pool<FrameBuf>,
+    /// For the beginning of a frame that has not come in whole.
+    pub(super) small_buffers: Pool<FrameBuf>,
+    pub(super) write_buffers: Pool<Vec<u8>>,
+    pub(super) counters: Counters,
+}
+
+/// What a hub counts from its beginning.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) accepted: Counter,
+    pub(super) refused: Counter,
+    pub(super) broken: Counter,
+    pub(super) too_slow: Counter,
+    pub(super) dropped_frames: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn count(&self) {
+        self.add(1);
+    }
+
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Common {
+    pub(super) fn new(settings: HubSettings, sockets: Vec<Udp>, home: Option<IpAddr>) -> Self {
+        let queued: Arc<AtomicUsize> = Arc::default();
+        Self {
+            settings,
+            sockets,
+            home,
+            clock: Clock::start(),
+            quotas: Quotas::new(settings.max_connections, settings.max_per_address),
+            validated: AtomicUsize::new(0),
+            partials: Partials::new(settings.partial_frames, settings.partial_wait),
+            #[cfg(feature = "quic")]
+            quic: crate::quic::QuicBudgets::new(queued.clone(), settings.waiting, settings.receive_windows),
+            queued,
+            read_buffers: Pool::new(settings.pooled),
+            small_buffers: Pool::new(settings.pooled),
+            write_buffers: Pool::new(settings.pooled),
+            counters: Counters::default(),
+        }
+    }
+
+    /// A permit for a connection from `address`; `None` over a cap.
+    pub(super) fn permit(&self, address: IpAddr) -> Option<ConnPermit> {
+        let permit = self.quotas.permit(self.settings.payer(address));
+        if permit.is_none() {
+            self.counters.refused.count();
+        }
+        permit
+    }
+
+    /// Gives back buffers that have not been needed lately.
+    pub(super) fn trim_pools(&self) {
+        self.read_buffers.trim();
+        self.small_buffers.trim();
+        self.write_buffers.trim();
+    }
+
+    pub(super) fn stats(&self) -> HubStats {
+        let Counters { accepted, refused, broken, too_slow, dropped_frames } = &self.counters;
+        HubStats {
+            closing: self.quotas.closing(),
+            connections: self.quotas.live().saturating_add(self.validated.load(Relaxed)),
+            waiting: self.queued.load(Relaxed),
+            partial: self.partials.used(),
+            accepted: accepted.get(),
+            refused: refused.get(),
+            broken: broken.get(),
+            too_slow: too_slow.get(),
+            dropped_frames: dropped_frames.get(),
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is told.
+
+use super::common::Common;
+use crate::{
+    held::Frames,
+    lanes::{Control, StreamFraming, put_control},
+    queue::{Batch, Overflow, Queue},
+};
+use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::task::{Context, Waker};
+use core::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use voxwire_core::{FrameError, Framing, Instant, Lane};
+
+/// What a connection may have queued when all together have too much, in bytes; and what is written at a time, but for a larger frame.
+pub(super) const OWN_QUEUED: usize = 64 * 1024;
+/// A connection with more than this queued, in bytes, may be closed for others when all together have too much.
+pub(super) const FAIR_SHARE: usize = 4 * 1024;
+/// A reliable frame of so many bytes is held once for all connections that wait for the same; one of so many for those whose peer takes
+/// nothing now.
+const HELD: usize = 1024;
+const HELD_IF_BLOCKED: usize = 256;
+/// How often a peer may ask that does not take what it has been given, before it is closed.
+const MAX_UNANSWERED: u32 = 64;
+
+/// Keeps a sum up to date of which one part has changed.
+pub(super) fn note(sum: &AtomicUsize, before: usize, after: usize) {
+    if after >= before {
+        sum.fetch_add(after.saturating_sub(before), Relaxed);
+    } else {
+        sum.fetch_sub(before.saturating_sub(after), Relaxed);
+    }
+}
+
+/// One connection.
+pub(super) struct Conn<F> {
+    state: Mutex<State<F>>,
+    #[cfg(feature = "quic")]
+    quic: Option<crate::quic::Datagrams>,
+}
+
+pub(super) struct State<F> {
+    pub(super) framing: StreamFraming<F>,
+    pub(super) queue: Queue,
+    /// Wakes the connection's task.
+    pub(super) waker: Option<Waker>,
+    /// Since when the peer has not taken all that it was given.
+    pub(super) blocked_since: Option<Instant>,
+    /// Bytes that the task has taken from the queue and not written yet.
+    pub(super) writing: usize,
+    /// What is held for them alone.
+    pub(super) writing_memory: usize,
+    /// They themselves, while the task waits for the peer to take them. On the heap, because most connections wait for nothing.
+    pub(super) parked: Option<Box<Batch>>,
+    /// The task waits for something to write, and not for the peer to take what is being written.
+    pub(super) waiting_to_write: bool,
+    /// Write what is queued, at most until then, and close: nothing more is read.
+    pub(super) closing: Option<Instant>,
+    /// Which one it is of the connections that the session has closed.
+    pub(super) closing_id: Option<NonZeroU64>,
+    /// How often the peer has asked since it last took something.
+    pub(super) unanswered: u32,
+    /// Close at once; and whether to reset the connection.
+    pub(super) abort: Option<bool>,
+    /// The task was notified while it ran, and may have looked before.
+    pub(super) missed_wake: bool,
+    /// Nothing is read until then: the session's will.
+    pub(super) paused_until: Option<Instant>,
+    /// Nothing is read until then: it has sent more than it may.
+    pub(super) throttled_until: Option<Instant>,
+    /// When the task is to be woken because something takes too long.
+    pub(super) deadline: Option<Instant>,
+    /// The largest frame that the session takes from this peer, where it has said so.
+    pub(super) max_frame: usize,
+    /// Probes that the peer cannot answer, behind what is queued.
+    pub(super) unwritten: u32,
+    /// The session has been told that the peer takes nothing but answers.
+    answers_only: bool,
+}
+
+/// Why a frame was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotQueued {
+    /// Its connection has too much queued.
+    Overflow,
+    /// All connections together have.
+    OverGlobalLimit,
+}
+
+impl From<Overflow> for NotQueued {
+    fn from(_: Overflow) -> Self {
+        Self::Overflow
+    }
+}
+
+impl<F: Framing> Conn<F> {
+    pub(super) fn new(
+        framing: StreamFraming<F>,
+        backlog: usize,
+        #[cfg(feature = "quic")] quic: Option<crate::quic::Datagrams>,
+    ) -> Self {
+        let state = State {
+            framing,
+            queue: Queue::new(backlog),
+            waker: None,
+            blocked_since: None,
+            writing: 0,
+            writing_memory: 0,
+            parked: None,
+            waiting_to_write: false,
+            closing: None,
+            unanswered: 0,
+            closing_id: None,
+            abort: None,
+            missed_wake: false,
+            paused_until: None,
+            throttled_until: None,
+            deadline: None,
+            max_frame: usize::MAX,
+            unwritten: 0,
+            answers_only: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            #[cfg(feature = "quic")]
+            quic,
+        }
+    }
+
+    pub(super) const fn is_on_quic(&self) -> bool {
+        #[cfg(feature = "quic")]
+        let on_quic = self.quic.is_some();
+        #[cfg(not(feature = "quic"))]
+        let on_quic = false;
+        on_quic
+    }
+
+    /// What QUIC may keep of it if it ends now, in bytes; `None` where it is not on QUIC.
+    #[cfg(feature = "quic")]
+    pub(super) fn leaves(&self) -> Option<usize> {
+        Some(self.quic.as_ref()?.leaves())
+    }
+
+    /// Sends a frame in a datagram of the connection's own. Returns how many frames were dropped; `None` if it cannot go that way.
+    #[cfg(feature = "quic")]
+    pub(super) fn send_datagram(&self, frame: &[u8]) -> Option<u64> {
+        let quic = self.quic.as_ref()?;
+        quic.send(frame).then(|| quic.take_dropped())
+    }
+
+    /// What QUIC holds that has not arrived.
+    fn lent(&self) -> usize {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            return quic.held();
+        }
+        0
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a frame. Returns how many were dropped, of the older ones or it itself. Where all connections together have too
+    /// much queued, a reliable frame that is not small is taken only if room has been made (`made_room`).
+    pub(super) fn push(
+        &self,
+        common: &Common,
+        (lane, frame): (Lane, &[u8]),
+        made_room: bool,
+        frames: &mut Frames,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<u64, NotQueued> {
+        let mut state = self.lock();
+        if state.abort.is_some() {
+            return Ok(0);
+        }
+        let State { framing, queue, waker, waiting_to_write, writing, blocked_since, .. } = &mut *state;
+        // The clock is read only where it matters.
+        let slow_after = common.settings.patience;
+        let slow = blocked_since.is_some_and(|since| common.clock.now() > since.saturating_add(slow_after));
+        let blocked = blocked_since.is_some();
+        let (before, held, memory) = (queue.dropped, queue.len(), queue.memory());
+        // Over the hub's ceiling those who hold much pay, and those who do not take what they have; those who keep up do not notice.
+        let over = common.queued.load(Relaxed) > common.settings.waiting;
+        let much = blocked || held.saturating_add(*writing).saturating_add(frame.len()) > OWN_QUEUED;
+        if over && much && !made_room && lane == Lane::Reliable && framing.fits(frame) {
+            return Err(NotQueued::OverGlobalLimit);
+        }
+        // One large frame is enough for a slow listener.
+        let large = slow && *writing > OWN_QUEUED;
+        if large && queue.droppable() > OWN_QUEUED {
+            queue.drop_droppable();
+        }
+        // A buffer of the pool is for those who give it back soon.
+        let buffer = || if blocked { Vec::new() } else { common.write_buffers.take() };
+        let mut pushed = Ok(());
+        if !framing.fits(frame) {
+            // More than a unit can hold, which no session on such a transport has a use for, or nothing that the peer can take.
+            queue.dropped = queue.dropped.saturating_add(1);
+        } else if lane == Lane::Droppable && (over && much || large && frame.len() > OWN_QUEUED) {
+            queue.drop_droppable();
+            queue.dropped = queue.dropped.saturating_add(1);
+        } else if lane == Lane::Reliable && frame.len() >= if blocked { HELD_IF_BLOCKED } else { HELD } {
+            pushed = queue.push_held(framing, frames.hold(frame, &common.queued));
+        } else {
+            pushed = queue.push(framing, lane, frame, slow, buffer);
+        }
+        // What overflows waits, too, until the connection is gone.
+        note(&common.queued, memory, queue.memory());
+        pushed?;
+        if *waiting_to_write {
+            wakers.extend(waker.take());
+        }
+        Ok(queue.dropped.saturating_sub(before))
+    }
+
+    /// Queues something of the transport's own; nothing where too much waits, for this connection or, if some of it waits for this one
+    /// and no room has been made (`made_room`), for all together. One BOUND is enough until it has been taken.
+    pub(super) fn push_control(
+        &self,
+        common: &Common,
+        control: Control,
+        made_room: bool,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), NotQueued> {
+        let mut bytes = Vec::new();
+        put_control(control, &mut bytes);
+        let mut state = self.lock();
+        if state.abort.is_some() {
+            return Ok(());
+        }
+        let waiting = state.queue.len().saturating_add(state.writing);
+        let slow = waiting > OWN_QUEUED || state.blocked_since.is_some() && waiting > FAIR_SHARE;
+        if slow && !made_room && common.queued.load(Relaxed) > common.settings.waiting {
+            return Err(NotQueued::OverGlobalLimit);
+        }
+        let memory = state.queue.memory();
+        let pushed = match control {
+            Control::Bound => state.queue.push_once(&bytes),
+            _ => state.queue.push_raw(&bytes),
+        };
+        note(&common.queued, memory, state.queue.memory());
+        if state.waiting_to_write {
+            wakers.extend(state.waker.take());
+        }
+        Ok(pushed?)
+    }
+
+    /// Queues what a connection begins with, as it is.
+    pub(super) fn push_hello(&self, common: &Common, bytes: &[u8]) {
+        let mut state = self.lock();
+        let memory = state.queue.memory();
+        // One is admitted, however long.
+        let _ = state.queue.push_raw(bytes);
+        note(&common.queued, memory, state.queue.memory());
+    }
+
+    /// Nothing is read any more, and the connection is closed once what is queued has been written, at `until` at the latest. Returns its
+    /// task, if it sleeps.
+    pub(super) fn begin_close(&self, until: Instant, id: NonZeroU64) -> Option<Waker> {
+        let mut state = self.lock();
+        state.closing_id = Some(id);
+        state.closing = Some(until);
+        state.deadline = Some(until);
+        state.notify()
+    }
+
+    /// What is held for the connection, if that is more than it takes to say little, and it is not being cut already. Where the peer does
+    /// not take what it has been given, that is more than `little` memory: many small frames take far more than their bytes.
+    pub(super) fn queued_over_share(&self, little: usize) -> Option<usize> {
+        let (state, lent) = (self.lock(), self.lent());
+        let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);
+        let own = state.queue.memory().saturating_add(state.writing_memory);
+        let parked = state.parked.as_ref().map_or(0, |batch| batch.share());
+        let all = own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent);
+        let over_share = waiting > FAIR_SHARE || state.blocked_since.is_some() && all > little;
+        (over_share && state.abort.is_none()).then_some(all)
+    }
+
+    /// The peer takes nothing since `now`.
+    #[cfg(test)]
+    pub(super) fn block(&self, now: Instant) {
+        self.lock().blocked_since = Some(now);
+    }
+
+    /// Throws away what is queued: the connection is being aborted. Returns what is still held for it until its task has seen that.
+    pub(super) fn discard_queued(&self, waiting: &AtomicUsize) -> usize {
+        let mut state = self.lock();
+        let memory = state.queue.memory();
+        state.queue.take();
+        note(waiting, memory, state.queue.memory());
+        if state.parked.take().is_some_and(|batch| !batch.is_empty()) {
+            note(waiting, state.writing_memory, 0);
+            (state.writing_memory, state.writing) = (0, 0);
+        }
+        let left = state.writing_memory;
+        drop(state);
+        #[cfg(feature = "quic")]
+        self.quic.as_ref().inspect(|quic| quic.abandon());
+        left
+    }
+
+    /// Whether the connection has ended under a session that lets it wait. What was sent before still counts where it only sent too fast.
+    pub(super) fn is_over(&self) -> bool {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            let state = self.lock();
+            let throttled = state.throttled_until.is_some() && state.paused_until.is_none();
+            drop(state);
+            return !throttled && quic.is_closed();
+        }
+        false
+    }
+
+    /// Whether the peer has acknowledged nothing of what was sent to it for `limit`. On TCP the system sees to that.
+    pub(super) fn is_stuck(&self, limit: Option<Duration>) -> bool {
+        #[cfg(feature = "quic")]
+        if let (Some(quic), Some(limit)) = (&self.quic, limit) {
+            return quic.is_stuck(limit);
+        }
+        let _ = limit;
+        false
+    }
+
+    /// Whether the peer goes on with a handshake that it has been through.
+    pub(super) fn is_never_ready(&self) -> bool {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &self.quic {
+            return quic.is_never_ready();
+        }
+        false
+    }
+
+    /// Closes the connection at once, by a reset if that is wanted: nothing of it lingers in the system then.
+    pub(super) fn abort(&self, reset: bool) -> Option<Waker> {
+        let mut state = self.lock();
+        state.abort = Some(reset);
+        state.notify()
+    }
+
+    /// The task's waker, if it has been waiting for too long.
+    pub(super) fn sweep(&self, now: Instant) -> Option<Waker> {
+        let mut state = self.lock();
+        if state.deadline.is_some_and(|deadline| deadline <= now) { state.waker.take() } else { None }
+    }
+}
+
+impl<F: Framing> State<F> {
+    /// The session wants to hear more, whatever it said before; what we have against that stands. Returns whom to wake.
+    pub(super) fn resume(&mut self) -> Option<Waker> {
+        self.paused_until = None;
+        self.notify()
+    }
+
+    /// Sets the largest frame. Returns whom to wake, if that is awaited.
+    pub(super) fn set_max(&mut self, max: usize) -> Option<Waker> {
+        let waiting = self.framing.is_waiting();
+        self.framing.set_max(max);
+        self.max_frame = max;
+        if waiting { self.notify() } else { None }
+    }
+
+    /// The task has to look again. Returns it if it sleeps.
+    fn notify(&mut self) -> Option<Waker> {
+        self.missed_wake = true;
+        self.waker.take()
+    }
+
+    /// The task goes to sleep, unless something has been said since it looked.
+    pub(super) fn sleep(&mut self, cx: &Context<'_>) {
+        if core::mem::take(&mut self.missed_wake) {
+            cx.waker().wake_by_ref();
+        } else {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// Until when nothing is read.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        self.paused_until.max(self.throttled_until)
+    }
+
+    /// Whether it has just shown that the peer takes nothing but answers.
+    pub(super) fn takes_only_answers_now(&mut self) -> bool {
+        self.framing.answers_only() && !core::mem::replace(&mut self.answers_only, true)
+    }
+
+    /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, has it told when all of that
+    /// is written. Returns whom to wake.
+    pub(super) fn probe(&mut self, waiting: &AtomicUsize) -> Result<Option<Waker>, NotQueued> {
+        let mut question = Vec::new();
+        if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
+            self.unwritten = self.unwritten.saturating_add(1);
+            return Ok(if self.waiting_to_write { self.waker.take() } else { None });
+        }
+        let memory = self.queue.memory();
+        let pushed = self.queue.push_raw(&question);
+        note(waiting, memory, self.queue.memory());
+        pushed?;
+        Ok(if self.waiting_to_write { self.waker.take() } else { None })
+    }
+
+    /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
+    /// That is one that has much waiting, or, where all together have more than `ceiling`, anything.
+    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize, ceiling: usize) -> Result<(), FrameError> {
+        const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");
+        let before = self.queue.len();
+        let crowded = self.blocked_since.is_some() && waiting.load(Relaxed) > ceiling;
+        if crowded || before.saturating_add(self.writing) > OWN_QUEUED {
+            let asked = self.framing.take_pending(&mut Vec::new()) > 0;
+            self.unanswered = self.unanswered.saturating_add(asked.into());
+            return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
+        }
+        let memory = self.queue.memory();
+        let pushed = self.queue.push_pending(&mut self.framing);
+        note(waiting, memory, self.queue.memory());
+        pushed.map_err(|Overflow| REFUSED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxwire_core::{Progress, bytes::BufMut};
+
+    /// Answers without end.
+    struct Answers;
+
+    impl Framing for Answers {
+        fn next_frame(&mut self, _unread: &[u8]) -> Result<Progress, FrameError> {
+            Ok(Progress::need(1))
+        }
+
+        fn set_max(&mut self, _max: usize) {}
+
+        fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
+            out.put_slice(&[7; 7]);
+            7
+        }
+    }
+
+    /// F-43, F-46: a peer that does not take its answers gets no more of them while all together have too much queued, however little it has
+    /// itself; and others do.
+    #[test]
+    fn f_46_over_the_ceiling_those_who_take_nothing_are_not_answered() {
+        let conn = Conn::new(
+            StreamFraming::Session(Answers),
+            1 << 20,
+            #[cfg(feature = "quic")]
+            None,
+        );
+        let waiting = AtomicUsize::new(1001);
+        let ask =
+            |times: u32| (0..times).take_while(|_| conn.lock().push_pending(&waiting, 1000).is_ok()).count();
+        assert_eq!((ask(100), conn.lock().queue.len()), (100, 700));
+        conn.block(Instant::ZERO);
+        assert_eq!((ask(100), conn.lock().queue.len()), (64, 700), "and is closed for asking on");
+        conn.lock().unanswered = 0;
+        waiting.store(999, Relaxed);
+        assert_eq!((ask(1), conn.lock().queue.len()), (1, 707));
+    }
+}

@@ -1,0 +1,359 @@
+//! The session, its handler and its peers: whatever is done with them is done by one task at a time.
+
+use super::common::Common;
+use super::conn::Conn;
+use super::peers::{Peers, Side};
+use super::quotas::ConnPermit;
+use crate::grace::is_event;
+use crate::lanes::Kind;
+use crate::udp::{Path, Received, Udp};
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::task::AbortHandle;
+use voxwire_core::{
+    Cut, DialId, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId,
+    Session, Via,
+};
+
+/// What the session wants of the driver beside its peers. The timer task does it, in order: the session is locked where it comes up.
+#[derive(Debug)]
+pub(super) enum DriverRequest {
+    Dial { id: DialId, host: String, port: u16 },
+    Listen(ListenId),
+    StopListening(ListenId),
+}
+
+/// Why no more frames were handed to the session.
+pub(super) enum ReadStatus {
+    /// None is whole; so many bytes are missing at least.
+    NeedMore(usize),
+    /// The next one has to wait until the session says how large it may be.
+    Waiting,
+    /// Reading has to pause, or has ended; there may be more in the buffer.
+    Stopped,
+}
+
+/// Which peer a connection was accepted for that makes the session close others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Newcomer {
+    Peer(PeerId),
+    /// It has not come in.
+    Unknown,
+}
+
+pub(super) struct Core<S: Session> {
+    pub(super) session: S,
+    handler: Box<dyn Handler<S> + Send>,
+    pub(super) peers: Peers<S::Framing>,
+    /// An input is being handled for which the session may close peers to make room: these are reset.
+    newcomer: Option<Newcomer>,
+    /// What the timer task waits for.
+    pub(super) armed: Option<Instant>,
+    pub(super) requests: Vec<DriverRequest>,
+    /// Ports opened for the session: ends their accepting.
+    pub(super) ports: BTreeMap<ListenId, AbortHandle>,
+}
+
+impl<S: Session> Core<S> {
+    pub(super) fn new(session: S, handler: Box<dyn Handler<S> + Send>, common: &Common) -> Self {
+        Self {
+            session,
+            handler,
+            peers: Peers::new(common),
+            newcomer: None,
+            armed: None,
+            requests: Vec::new(),
+            ports: BTreeMap::new(),
+        }
+    }
+
+    /// Hands an input to the session, and carries out what the session wants then.
+    pub(super) fn input(&mut self, common: &Common, now: Instant, input: Input<'_>) {
+        self.newcomer = match input {
+            Input::Opened { peer, via: Via::Accepted, .. } => Some(Newcomer::Peer(peer)),
+            Input::Crowded => Some(Newcomer::Unknown),
+            _ => None,
+        };
+        self.handle(now, input);
+        self.flush(common);
+        self.newcomer = None;
+        // Timers fire in a task of their own, when what waits has been read.
+        self.deferred(common, now);
+    }
+
+    /// Carries out what the session wants, and hands in what it has put off and whose turn has come.
+    pub(super) fn settle(&mut self, common: &Common, now: Instant) {
+        self.flush(common);
+        self.deferred(common, now);
+    }
+
+    /// Hands an input to the session, and its event to the application.
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let from = match input {
+            Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
+            _ => None,
+        };
+        match self.session.handle_input(now, input) {
+            Ok(Some(event)) => self.handler.on_event(&mut self.session, now, event),
+            Ok(None) => {}
+            Err(violation) => {
+                if let Some(from) = from {
+                    self.handler.on_violation(now, from, violation);
+                }
+            }
+        }
+    }
+
+    /// Fires one timer, or tells one event that waits.
+    fn fire(&mut self, now: Instant) {
+        if let Some(event) = self.session.handle_timeout(now) {
+            self.handler.on_event(&mut self.session, now, event);
+        }
+    }
+
+    /// Tells the events that wait, without firing a timer.
+    pub(super) fn tell_events(&mut self, common: &Common, now: Instant) {
+        while is_event(self.session.poll_timeout()) {
+            self.fire(now);
+            self.flush(common);
+        }
+    }
+
+    /// Fires the timers that are due.
+    pub(super) fn expire(&mut self, common: &Common, now: Instant) {
+        loop {
+            while self.session.poll_timeout().is_some_and(|at| at <= now) {
+                self.fire(now);
+            }
+            self.flush(common);
+            if !self.deferred(common, now) {
+                return;
+            }
+        }
+    }
+
+    /// Hands in what the session has put off and whose turn has come. False if there was nothing.
+    fn deferred(&mut self, common: &Common, now: Instant) -> bool {
+        let mut some = false;
+        while let Some(deferred) = self.session.take_deferred() {
+            some = true;
+            self.handle(now, Input::from(&deferred));
+            self.flush(common);
+        }
+        some
+    }
+
+    /// Carries out what the session wants. A connection that cannot take its frames is closed, which can make the session want more.
+    pub(super) fn flush(&mut self, common: &Common) {
+        loop {
+            let closed = self.route(common);
+            self.close(common, closed);
+            self.close_overflowed(common);
+            if self.session.outputs().next().is_none() && !self.peers.has_overflowed() {
+                return;
+            }
+        }
+    }
+
+    /// Takes the session's outputs. Returns the peers that it closes: what it sends to them comes first.
+    fn route(&mut self, common: &Common) -> Vec<PeerId> {
+        let (mut closed, mut done, mut now) = (Vec::new(), 0_usize, None);
+        for output in self.session.outputs() {
+            done = done.saturating_add(1);
+            match output {
+                Output::Send { to, lane, frame } => self.peers.send(common, to, (lane, frame), &mut now),
+                Output::Close { peer } => closed.push(peer),
+                Output::Dial { id, host, port } => {
+                    self.requests.push(DriverRequest::Dial { id, host: host.into(), port });
+                }
+                Output::Listen { id } => self.requests.push(DriverRequest::Listen(id)),
+                Output::StopListening { id } => self.requests.push(DriverRequest::StopListening(id)),
+                other => self.peers.apply(common, &other),
+            }
+        }
+        self.peers.forget_frames();
+        self.session.advance(done);
+        closed
+    }
+
+    fn close(&mut self, common: &Common, closed: Vec<PeerId>) {
+        for peer in closed {
+            if self.newcomer.is_some_and(|newcomer| newcomer != Newcomer::Peer(peer)) {
+                self.peers.evict(common, peer);
+            } else {
+                self.peers.close(common, peer);
+            }
+        }
+    }
+
+    fn close_overflowed(&mut self, common: &Common) {
+        for peer in self.peers.take_overflowed() {
+            if self.peers.conn(peer).is_some() {
+                common.counters.too_slow.count();
+                self.peers.evict(common, peer);
+                self.handle(common.clock.now(), Input::Closed { peer });
+            }
+        }
+    }
+}
+
+/// What comes in from connections.
+impl<S: Session> Core<S> {
+    /// A connection is up, and the session learns of it.
+    pub(super) fn open(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        (from, via): (SocketAddr, Via),
+        side: Side,
+        permit: ConnPermit,
+    ) -> Option<(PeerId, Arc<Conn<S::Framing>>)> {
+        let framing = self.session.framing();
+        let (peer, conn) = self.peers.open(common, framing, side, permit)?;
+        self.input(common, now, Input::Opened { peer, via, from: Some(from) });
+        if !self.peers.contains(peer) {
+            common.counters.refused.count();
+        }
+        Some((peer, conn))
+    }
+
+    /// The task of a connection has ended: the session learns of it, unless it closed the connection itself.
+    pub(super) fn ended(&mut self, common: &Common, now: Instant, peer: PeerId, conn: &Conn<S::Framing>) {
+        if self.peers.ended(common, peer, conn) {
+            self.input(common, now, Input::Closed { peer });
+        }
+    }
+
+    /// A stream cannot be followed any further: for the session it is closed, and it is once what is queued has been written.
+    pub(super) fn stream_broken(&mut self, common: &Common, now: Instant, peer: PeerId) {
+        if self.peers.conn(peer).is_some() {
+            self.peers.close(common, peer);
+            self.input(common, now, Input::Closed { peer });
+        }
+    }
+
+    /// The hub ends: the session says goodbye, and what it has not closed then is closed. Returns how many connections there were, without
+    /// those that have not finished a handshake, which are reset.
+    pub(super) fn begin_drain(&mut self, common: &Common, now: Instant) -> usize {
+        let unready = self.peers.on_streams().filter(|(_, conn)| !conn.lock().framing.is_ready());
+        let unready: Vec<PeerId> = unready.map(|(peer, _)| peer).collect();
+        unready.into_iter().for_each(|peer| self.evict(common, now, peer));
+        let told = self.peers.count_conns();
+        self.session.shutdown(now);
+        self.flush(common);
+        self.expire(common, now);
+        core::mem::take(&mut self.ports).into_values().for_each(|port| port.abort());
+        let rest: Vec<PeerId> = self.peers.on_streams().map(|(peer, _)| peer).collect();
+        rest.into_iter().for_each(|peer| self.peers.close(common, peer));
+        self.peers.close_udp(common);
+        told
+    }
+
+    /// Resets the first peer on QUIC that is worth less than a new one; if one of the first leaves little behind in QUIC's hands, that
+    /// one. False if there is none.
+    #[cfg(feature = "quic")]
+    pub(super) fn evict_on_quic(&mut self, common: &Common, now: Instant) -> bool {
+        const LOOKED_AT: usize = 16;
+        const LITTLE: usize = 64 * 1024;
+        let peers = &self.peers;
+        let on_quic = |peer: PeerId| Some((peer, peers.conn(peer)?.leaves()?));
+        let first = self.session.evictable().filter_map(on_quic).take(LOOKED_AT);
+        let Some((peer, _)) = first.min_by_key(|(_, leaves)| *leaves > LITTLE) else { return false };
+        self.evict(common, now, peer);
+        true
+    }
+
+    /// Resets a peer, of which the session hears.
+    fn evict(&mut self, common: &Common, now: Instant, peer: PeerId) {
+        self.peers.evict(common, peer);
+        self.input(common, now, Input::Closed { peer });
+    }
+
+    /// Hands the whole frames in `buffer` to the session. Returns how many there were, and why it stopped.
+    pub(super) fn dispatch_frames(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        (peer, conn): (PeerId, &Conn<S::Framing>),
+        buffer: &mut FrameBuf,
+    ) -> Result<(u32, ReadStatus), FrameError> {
+        let mut frames: u32 = 0;
+        loop {
+            let (cut, kind, waiting, answered, answers_only) = {
+                let mut state = conn.lock();
+                if state.closing.is_some() || state.rests_until().is_some_and(|until| until > now) {
+                    return Ok((frames, ReadStatus::Stopped));
+                }
+                let cut = buffer.next_frame(&mut state.framing);
+                state.push_pending(&common.queued, common.settings.waiting)?;
+                let (kind, answered) = (state.framing.kind(), state.framing.take_answered());
+                (cut?, kind, state.framing.is_waiting(), answered, state.takes_only_answers_now())
+            };
+            (0..answered).for_each(|_| self.input(common, now, Input::Answered { peer }));
+            if answers_only {
+                self.input(common, now, Input::AnswersOnly { peer });
+            }
+            match cut {
+                Cut::NeedMore(_) if waiting => return Ok((frames, ReadStatus::Waiting)),
+                Cut::NeedMore(needed) => return Ok((frames, ReadStatus::NeedMore(needed.get()))),
+                Cut::Frame(range) => {
+                    frames = frames.saturating_add(1);
+                    let bytes = buffer.frame(range);
+                    match kind {
+                        Kind::Frame(lane) => self.input(common, now, Input::Frame { peer, lane, bytes }),
+                        Kind::Control => {
+                            self.peers.on_control(common, now, peer, bytes);
+                            if self.peers.has_overflowed() {
+                                self.settle(common, now);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A datagram of a peer's own connection.
+    #[cfg(feature = "quic")]
+    pub(super) fn datagram(&mut self, common: &Common, now: Instant, peer: PeerId, bytes: &[u8]) {
+        if self.peers.contains(peer) {
+            self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes });
+            self.settle(common, now);
+        }
+    }
+
+    /// Hands on what one call has received on a UDP socket.
+    pub(super) fn datagrams(&mut self, common: &Common, now: Instant, socket: usize, received: &Received) {
+        let plain = common.sockets.get(socket).is_some_and(Udp::is_plain);
+        for (bytes, from) in received.iter() {
+            if plain {
+                self.plain_datagram(common, now, (socket, from), bytes);
+            } else if let Some((peer, frame)) = self.peers.on_datagram(common, now, (socket, from), bytes) {
+                self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes: frame });
+            }
+        }
+        self.settle(common, now);
+    }
+
+    /// A datagram of a peer on plain UDP, whole and as it is.
+    fn plain_datagram(&mut self, common: &Common, now: Instant, from: (usize, Path), bytes: &[u8]) {
+        let known = self.peers.udp_peer(from);
+        let Some(peer) = known.or_else(|| self.new_udp_peer(common, now, from)) else { return };
+        if self.peers.receive_udp(common, now, peer, from.1) {
+            self.handle(now, Input::Frame { peer, lane: Lane::Droppable, bytes });
+            // At once: of a peer that the session forgets it must not hear again.
+            self.flush(common);
+        }
+    }
+
+    /// A source that is not known. `None` if the session refuses it.
+    fn new_udp_peer(&mut self, common: &Common, now: Instant, from: (usize, Path)) -> Option<PeerId> {
+        let peer = self.peers.open_udp_peer(from)?;
+        self.input(common, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1.remote) });
+        if let Some(displaced) = self.peers.remember_udp_peer(peer) {
+            self.input(common, now, Input::Closed { peer: displaced });
+        }
+        self.peers.contains(peer).then_some(peer)
+    }
+}

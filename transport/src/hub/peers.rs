@@ -1,0 +1,495 @@
+//! The peers of a hub's session: how each is reached, and what becomes of it.
+
+mod overload;
+
+use super::common::Common;
+use super::conn::{Conn, NotQueued};
+use super::quotas::{ClosingPermit, ConnPermit};
+use super::rendezvous::{Messages, Rendezvous};
+use super::udp_binding::{BindAction, UdpBinding};
+use super::udp_peers::{UdpPeer, UdpPeers};
+use crate::held::Frames;
+use crate::lanes::{self, Control, ServerHello, StreamFraming};
+#[cfg(feature = "quic")]
+use crate::quic::Datagrams;
+use crate::udp::{Batch, Destination, Path};
+use core::num::NonZeroU64;
+use core::sync::atomic::Ordering::Relaxed;
+use core::task::Waker;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use voxwire_core::{Framing, Instant, Lane, Output, PeerId, PeerIds, PeerSlab};
+
+/// How a connection came in.
+#[derive(Debug, Clone)]
+pub(super) enum Side {
+    /// The session's own byte stream.
+    Stream,
+    /// As units; with the UDP socket of this index, if the client wants it, and direct paths, if it wants them.
+    Lanes { udp: Option<usize>, direct: bool },
+    /// As units, and with datagrams of its own.
+    #[cfg(feature = "quic")]
+    Quic(Datagrams),
+}
+
+/// The peers, and what is on its way to them.
+pub(super) struct Peers<F> {
+    ids: PeerIds,
+    table: PeerSlab<Peer<F>>,
+    /// Connections that the session has closed, and that still write what was queued for them, the oldest first.
+    closing: BTreeMap<NonZeroU64, (Arc<Conn<F>>, ClosingPermit)>,
+    last_closing: u64,
+    udp_peers: UdpPeers,
+    rendezvous: Rendezvous,
+    /// Frames that many wait for.
+    frames: Frames,
+    /// Connections that have not taken what they had to: the core closes them.
+    overflowed: Vec<PeerId>,
+    /// Until then nobody looks again which connections have most queued: there was nothing more to free.
+    look_again: Instant,
+    /// Datagrams to send once the lock is released.
+    pub(super) batch: Batch,
+    /// Tasks to wake once the lock is released.
+    pub(super) wakers: Vec<Waker>,
+}
+
+/// One peer.
+enum Peer<F> {
+    Stream(StreamPeer<F>),
+    /// A source of plain UDP. On the heap, because most peers are of the other kind.
+    Udp(Box<UdpPeer>),
+}
+
+struct StreamPeer<F> {
+    conn: Arc<Conn<F>>,
+    /// Its UDP side, if it has one.
+    binding: Option<Box<UdpBinding>>,
+    _permit: ConnPermit,
+}
+
+impl<F: Framing> Peers<F> {
+    pub(super) fn new(common: &Common) -> Self {
+        Self {
+            ids: PeerIds::new(),
+            table: PeerSlab::new(usize::MAX),
+            closing: BTreeMap::new(),
+            last_closing: 0,
+            udp_peers: UdpPeers::new(common.settings.strangers),
+            rendezvous: Rendezvous::new(common.settings.introductions),
+            frames: Frames::default(),
+            overflowed: Vec::new(),
+            look_again: Instant::ZERO,
+            batch: Batch::default(),
+            wakers: Vec::new(),
+        }
+    }
+
+    /// A connection is up. `None` without randomness.
+    pub(super) fn open(
+        &mut self,
+        common: &Common,
+        framing: F,
+        side: Side,
+        permit: ConnPermit,
+    ) -> Option<(PeerId, Arc<Conn<F>>)> {
+        let peer = self.ids.mint()?;
+        let (binding, hello) = match &side {
+            Side::Stream => (None, None),
+            Side::Lanes { udp: Some(socket), direct } => {
+                let port = common.sockets.get(*socket).map_or(0, |udp| udp.local_addr().port());
+                let Some((binding, hello)) = UdpBinding::new(*socket, port, peer) else {
+                    self.ids.retire(peer);
+                    return None;
+                };
+                if *direct {
+                    self.rendezvous.join(peer);
+                }
+                (Some(Box::new(binding)), Some(hello))
+            }
+            _ => (None, Some(ServerHello::without_udp())),
+        };
+        let framing = match side {
+            Side::Stream => StreamFraming::Session(framing),
+            _ => StreamFraming::units(framing),
+        };
+        #[cfg(feature = "quic")]
+        let quic = if let Side::Quic(datagrams) = side { Some(datagrams) } else { None };
+        let conn = Arc::new(Conn::new(
+            framing,
+            common.settings.backlog,
+            #[cfg(feature = "quic")]
+            quic,
+        ));
+        hello.inspect(|hello| conn.push_hello(common, &hello.to_bytes()));
+        self.table.insert(peer, Peer::Stream(StreamPeer { conn: conn.clone(), binding, _permit: permit }));
+        Some((peer, conn))
+    }
+
+    fn stream(&self, peer: PeerId) -> Option<&StreamPeer<F>> {
+        match self.table.get(peer)? {
+            Peer::Stream(stream) => Some(stream),
+            Peer::Udp(_) => None,
+        }
+    }
+
+    /// The connection of a peer that has one.
+    pub(super) fn conn(&self, peer: PeerId) -> Option<&Arc<Conn<F>>> {
+        Some(&self.stream(peer)?.conn)
+    }
+
+    /// Whether the session knows of this peer.
+    pub(super) fn contains(&self, peer: PeerId) -> bool {
+        self.table.get(peer).is_some()
+    }
+
+    /// Peers on connections.
+    pub(super) fn on_streams(&self) -> impl Iterator<Item = (PeerId, &Arc<Conn<F>>)> {
+        self.table.iter().filter_map(|(peer, it)| match it {
+            Peer::Stream(stream) => Some((peer, &stream.conn)),
+            Peer::Udp(_) => None,
+        })
+    }
+
+    /// All connections, those that are being closed included.
+    fn conns(&self) -> impl Iterator<Item = &Arc<Conn<F>>> {
+        self.on_streams().map(|(_, conn)| conn).chain(self.closing.values().map(|(conn, _)| conn))
+    }
+
+    /// How many connections there are, those that are being closed included.
+    pub(super) fn count_conns(&self) -> usize {
+        self.conns().count()
+    }
+
+    /// Sends a frame of the session: in a datagram if it is droppable and the peer can be reached so, on the stream otherwise. The clock
+    /// is read into `now` where it matters.
+    pub(super) fn send(
+        &mut self,
+        common: &Common,
+        to: PeerId,
+        (lane, frame): (Lane, &[u8]),
+        now: &mut Option<Instant>,
+    ) {
+        let stream = match self.table.get(to) {
+            None => return,
+            Some(Peer::Udp(udp_peer)) => return self.batch.push(udp_peer.destination(to), frame),
+            Some(Peer::Stream(stream)) => stream,
+        };
+        if lane == Lane::Droppable {
+            if let Some(binding) = &stream.binding {
+                let now = *now.get_or_insert_with(|| common.clock.now());
+                if let Some(destination) = binding.destination(to, now) {
+                    return self.batch.push(destination, frame);
+                }
+            }
+            #[cfg(feature = "quic")]
+            if let Some(dropped) = stream.conn.send_datagram(frame) {
+                return common.counters.dropped_frames.add(dropped);
+            }
+        }
+        let queue = |conn: &Conn<F>, made_room, frames: &mut Frames, wakers: &mut Vec<Waker>| {
+            conn.push(common, (lane, frame), made_room, frames, wakers)
+        };
+        let mut queued = queue(&stream.conn, false, &mut self.frames, &mut self.wakers);
+        if queued == Err(NotQueued::OverGlobalLimit) {
+            let conn = stream.conn.clone();
+            self.make_room(common, *now.get_or_insert_with(|| common.clock.now()));
+            queued = queue(&conn, true, &mut self.frames, &mut self.wakers);
+        }
+        match queued {
+            Ok(0) => {}
+            Ok(dropped) => common.counters.dropped_frames.add(dropped),
+            Err(_) => self.overflowed.push(to),
+        }
+    }
+
+    /// The frames sent so far may be gone, and others lie where they lay.
+    pub(super) fn forget_frames(&mut self) {
+        self.batch.forget();
+        self.frames.forget();
+    }
+
+    /// Carries out what the session wants of one connection, or of all plain UDP peers.
+    pub(super) fn apply(&mut self, common: &Common, output: &Output<'_>) {
+        match *output {
+            Output::Limit { peer, max_frame } => {
+                let waker = self.conn(peer).and_then(|conn| conn.lock().set_max(max_frame));
+                self.wakers.extend(waker);
+            }
+            Output::Budget { peer, bytes } => {
+                // 0 restores the default.
+                let bytes = if bytes == 0 { common.settings.backlog } else { bytes };
+                self.conn(peer).inspect(|conn| conn.lock().queue.set_budget(bytes));
+            }
+            Output::Pause { peer, until } => {
+                self.conn(peer).inspect(|conn| conn.lock().pause(until));
+            }
+            Output::Resume { peer } => {
+                let waker = self.conn(peer).and_then(|conn| conn.lock().resume());
+                self.wakers.extend(waker);
+            }
+            Output::Probe { peer } => match self.conn(peer).map(|conn| conn.lock().probe(&common.queued)) {
+                Some(Ok(waker)) => self.wakers.extend(waker),
+                Some(Err(_)) => self.overflowed.push(peer),
+                None => {}
+            },
+            Output::Broadcast { frame } => {
+                for (socket, udp) in common.sockets.iter().enumerate() {
+                    for to in &udp.broadcast {
+                        let to = (*to).into();
+                        self.batch.push(Destination { socket, slot: u32::MAX, to, head: None }, frame);
+                    }
+                }
+            }
+            Output::Keep { peer } => {
+                if let Some(Peer::Udp(udp_peer)) = self.table.get_mut(peer) {
+                    self.udp_peers.validate(udp_peer, peer);
+                    common.validated.store(self.udp_peers.validated(), Relaxed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Queues what the transport has to say to a client.
+    fn send_control(&mut self, common: &Common, peer: PeerId, control: Control) {
+        let Some(conn) = self.conn(peer).cloned() else { return };
+        let mut queued = conn.push_control(common, control, false, &mut self.wakers);
+        if queued == Err(NotQueued::OverGlobalLimit) {
+            self.make_room(common, common.clock.now());
+            queued = conn.push_control(common, control, true, &mut self.wakers);
+        }
+        if queued.is_err() {
+            self.overflowed.push(peer);
+        }
+    }
+
+    fn send_controls(&mut self, common: &Common, messages: Messages) {
+        for (peer, control) in messages {
+            self.send_control(common, peer, control);
+        }
+    }
+
+    /// Whether there are connections that have not taken what they had to.
+    pub(super) fn has_overflowed(&self) -> bool {
+        !self.overflowed.is_empty()
+    }
+
+    /// Those connections, which the session still knows.
+    pub(super) fn take_overflowed(&mut self) -> Vec<PeerId> {
+        core::mem::take(&mut self.overflowed)
+    }
+
+    /// Closes a connection once what is queued for it is written; forgets a source of plain UDP. The peer does not count any more.
+    pub(super) fn close(&mut self, common: &Common, peer: PeerId) {
+        match self.table.remove(peer) {
+            None => return,
+            Some(Peer::Udp(udp_peer)) => self.forget_udp_peer(common, peer, &udp_peer),
+            Some(Peer::Stream(StreamPeer { conn, .. })) => {
+                self.leave_rendezvous(common, peer);
+                self.last_closing = self.last_closing.saturating_add(1);
+                let id = NonZeroU64::MIN.saturating_add(self.last_closing);
+                let until = common.clock.now().saturating_add(common.settings.frame);
+                self.wakers.extend(conn.begin_close(until, id));
+                self.closing.insert(id, (conn, common.quotas.closing_permit()));
+            }
+        }
+        self.ids.retire(peer);
+    }
+
+    /// Resets a connection; forgets a source of plain UDP. The peer does not count any more.
+    pub(super) fn evict(&mut self, common: &Common, peer: PeerId) {
+        let Some(conn) = self.conn(peer).cloned() else { return self.close(common, peer) };
+        self.table.remove(peer);
+        self.leave_rendezvous(common, peer);
+        self.ids.retire(peer);
+        self.abort(common, &conn);
+    }
+
+    fn abort(&mut self, common: &Common, conn: &Conn<F>) {
+        conn.discard_queued(&common.queued);
+        self.wakers.extend(conn.abort(true));
+    }
+
+    /// Resets the connection that has been closing for longest, of those on QUIC if `quic` is set. False if there is none.
+    pub(super) fn abort_a_closing_one(&mut self, common: &Common, quic: bool) -> bool {
+        let is_of_kind = |conn: &Conn<F>| !quic || conn.is_on_quic();
+        let oldest = self.closing.iter().find(|(_, (conn, _))| is_of_kind(conn)).map(|(id, _)| *id);
+        let Some((conn, _)) = oldest.and_then(|id| self.closing.remove(&id)) else { return false };
+        self.abort(common, &conn);
+        true
+    }
+
+    /// The task of a connection has ended. True if the session does not know of that.
+    pub(super) fn ended(&mut self, common: &Common, peer: PeerId, conn: &Conn<F>) -> bool {
+        let id = conn.lock().closing_id;
+        id.and_then(|id| self.closing.remove(&id));
+        if self.stream(peer).is_none() {
+            return false;
+        }
+        self.table.remove(peer);
+        self.leave_rendezvous(common, peer);
+        self.ids.retire(peer);
+        true
+    }
+
+    /// Has all connections ended.
+    pub(super) fn abort_all(&mut self) {
+        let wakers: Vec<Waker> = self.conns().filter_map(|conn| conn.abort(false)).collect();
+        self.wakers.extend(wakers);
+    }
+
+    /// Looks for connections that take too long over something.
+    pub(super) fn sweep(&mut self, common: &Common, now: Instant) {
+        self.frames.tidy();
+        let mut wakers = Vec::new();
+        for conn in self.conns() {
+            let stuck = conn.is_stuck(common.settings.unacknowledged);
+            if stuck || conn.is_never_ready() {
+                let counters = &common.counters;
+                if stuck { &counters.too_slow } else { &counters.broken }.count();
+                conn.discard_queued(&common.queued);
+                wakers.extend(conn.abort(true));
+            } else {
+                wakers.extend(conn.sweep(now));
+            }
+        }
+        self.wakers.extend(wakers);
+    }
+}
+
+/// The UDP sides of connections, and direct paths between clients.
+impl<F: Framing> Peers<F> {
+    /// A datagram has come in on the UDP side of connections. Returns the frame in it, and whose it is.
+    pub(super) fn on_datagram<'d>(
+        &mut self,
+        common: &Common,
+        now: Instant,
+        (socket, from): (usize, Path),
+        bytes: &'d [u8],
+    ) -> Option<(PeerId, &'d [u8])> {
+        let (kind, tag, body) = lanes::read_head(bytes)?;
+        let peer = self.table.peer_at(lanes::slot(tag))?;
+        let Some(Peer::Stream(StreamPeer { binding: Some(binding), .. })) = self.table.get_mut(peer) else {
+            return None;
+        };
+        let limit = (now, common.settings.frames);
+        match binding.on_datagram(limit, peer, (socket, from), (kind, tag, body), random) {
+            BindAction::Ignore => {}
+            BindAction::Drop => common.counters.dropped_frames.count(),
+            BindAction::Deliver => return Some((peer, body)),
+            BindAction::Pong(to) => {
+                to.into_iter().for_each(|to| self.batch.push(to, body));
+                if self.rendezvous.is_late(peer) {
+                    self.introduce(common, now, peer);
+                }
+            }
+            BindAction::Challenge(to, nonce) => {
+                self.batch.push(to, &nonce);
+                self.batch.forget();
+            }
+        }
+        None
+    }
+
+    /// What a client's transport says on the TCP side.
+    pub(super) fn on_control(&mut self, common: &Common, now: Instant, peer: PeerId, body: &[u8]) {
+        let Some(Peer::Stream(StreamPeer { binding: Some(binding), .. })) = self.table.get_mut(peer) else {
+            return;
+        };
+        match Control::read(body) {
+            Some(Control::Confirm(nonce)) => {
+                let bound = binding.confirm(nonce, now);
+                if bound.is_none() {
+                    return;
+                }
+                self.send_control(common, peer, Control::Bound);
+                if !self.overflowed.contains(&peer) {
+                    self.introduce(common, now, peer);
+                }
+            }
+            Some(Control::Down) => {
+                binding.unbind();
+                let messages = self.rendezvous.part(peer);
+                self.send_controls(common, messages);
+            }
+            _ => {}
+        }
+    }
+
+    fn introduce(&mut self, common: &Common, now: Instant, peer: PeerId) {
+        let binding = self.stream(peer).and_then(|stream| stream.binding.as_ref());
+        let Some(at) = binding.and_then(|binding| binding.bound()) else { return };
+        let messages = self.rendezvous.introduce(now, peer, at.remote, random);
+        self.send_controls(common, messages);
+    }
+
+    fn leave_rendezvous(&mut self, common: &Common, peer: PeerId) {
+        let messages = self.rendezvous.leave(peer);
+        self.send_controls(common, messages);
+    }
+}
+
+/// Peers on plain UDP.
+impl<F: Framing> Peers<F> {
+    /// The peer that a datagram comes from, if it is one.
+    pub(super) fn udp_peer(&self, (socket, path): (usize, Path)) -> Option<PeerId> {
+        self.udp_peers.find((socket, path.remote))
+    }
+
+    /// A source becomes a peer, of which the session is about to learn. `None` while the hub drains.
+    pub(super) fn open_udp_peer(&mut self, from: (usize, Path)) -> Option<PeerId> {
+        if self.udp_peers.is_closed() {
+            return None;
+        }
+        let peer = self.ids.mint()?;
+        self.table.insert(peer, Peer::Udp(Box::new(UdpPeer::new(from))));
+        Some(peer)
+    }
+
+    /// The session has learned of it, and has neither closed nor validated it: it is remembered. Returns the peer that it has displaced,
+    /// of which the session has to hear. A peer that the session refuses at once displaces none.
+    pub(super) fn remember_udp_peer(&mut self, peer: PeerId) -> Option<PeerId> {
+        let Some(Peer::Udp(udp_peer)) = self.table.get(peer) else { return None };
+        if udp_peer.is_validated() {
+            return None;
+        }
+        let displaced = self.udp_peers.add(udp_peer, peer)?;
+        self.table.remove(displaced);
+        self.ids.retire(displaced);
+        Some(displaced)
+    }
+
+    /// A datagram has come in from this peer. False if it is to be dropped.
+    pub(super) fn receive_udp(&mut self, common: &Common, now: Instant, peer: PeerId, path: Path) -> bool {
+        let Some(Peer::Udp(udp_peer)) = self.table.get_mut(peer) else { return false };
+        let received = udp_peer.receive(now, path, common.settings.datagrams);
+        if !received {
+            common.counters.dropped_frames.count();
+        }
+        received
+    }
+
+    fn forget_udp_peer(&mut self, common: &Common, peer: PeerId, udp_peer: &UdpPeer) {
+        self.udp_peers.forget(udp_peer, peer);
+        common.validated.store(self.udp_peers.validated(), Relaxed);
+    }
+
+    /// Forgets all peers on plain UDP, and takes none from now on.
+    pub(super) fn close_udp(&mut self, common: &Common) {
+        let all = self.table.iter().filter(|(_, it)| matches!(it, Peer::Udp(_))).map(|(peer, _)| peer);
+        let all: Vec<PeerId> = all.collect();
+        for peer in all {
+            self.table.remove(peer);
+            self.ids.retire(peer);
+        }
+        self.udp_peers = UdpPeers::new(0);
+        common.validated.store(0, Relaxed);
+    }
+}
+
+/// Random bytes; `None` if the system has none.
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
+}

@@ -1,0 +1,197 @@
+//! What happens where all connections together have too much queued.
+
+use super::Peers;
+use crate::hub::common::Common;
+use crate::hub::conn::FAIR_SHARE;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use voxwire_core::{Framing, Instant};
+
+/// How soon it is looked again which connections have most queued, where closing them did not free enough.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+impl<F: Framing> Peers<F> {
+    /// Resets the connections that have most queued, so that the others get what is for them; those that are being closed first. The
+    /// session still knows of them: they have overflowed.
+    pub(super) fn make_room(&mut self, common: &Common, now: Instant) {
+        if now < self.look_again {
+            return;
+        }
+        let settings = &common.settings;
+        // An eighth more than would do, or the next frame would look for the next one.
+        let most = settings.waiting.saturating_sub(settings.waiting / 8);
+        let excess = || common.queued.load(Relaxed).saturating_sub(most);
+        // What the connections that go still hold until their tasks run.
+        let mut soon: usize = 0;
+        let overflowed = self.overflowed.iter().filter_map(|peer| self.conn(*peer)).cloned();
+        for conn in overflowed.collect::<Vec<_>>() {
+            soon = soon.saturating_add(conn.discard_queued(&common.queued));
+            self.wakers.extend(conn.abort(true));
+        }
+        // If all had as little as that, they would have half of what there is.
+        let little = settings.waiting.checked_div(common.quotas.max_connections().max(1)).unwrap_or(0) / 2;
+        let little = little.min(FAIR_SHARE);
+        let open = self.on_streams().map(|(peer, conn)| (Some(peer), conn));
+        let all = open.chain(self.closing.values().map(|(conn, _)| (None, conn)));
+        let over_share = all.filter_map(|(peer, conn)| {
+            Some((peer.is_none(), conn.queued_over_share(little)?, peer, conn.clone()))
+        });
+        let mut over_share: Vec<_> = over_share.collect();
+        over_share.sort_unstable_by_key(|(closing, queued, peer, _)| (*closing, *queued, *peer));
+        while excess() > soon {
+            let Some((_, _, peer, conn)) = over_share.pop() else { break };
+            // Shared frames are free only when nobody else waits for them.
+            soon = soon.saturating_add(conn.discard_queued(&common.queued));
+            self.wakers.extend(conn.abort(true));
+            self.overflowed.extend(peer);
+        }
+        // Looking costs more than a frame, and would find no other.
+        if excess() > 0 {
+            self.look_again = now.saturating_add(LOOK_AGAIN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::HubSettings;
+    use crate::hub::conn::Conn;
+    use crate::hub::peers::Side;
+    use crate::lanes::Control;
+    use std::sync::Arc;
+    use voxwire_core::{Datagram, Lane, PeerId};
+
+    const UNITS: Side = Side::Lanes { udp: None, direct: false };
+
+    /// Peers of a hub where `waiting` bytes may be queued.
+    struct Hub {
+        common: Common,
+        peers: Peers<Datagram>,
+    }
+
+    type Opened = (PeerId, Arc<Conn<Datagram>>);
+
+    impl Hub {
+        fn new(settings: HubSettings) -> Self {
+            let common = Common::new(settings, Vec::new(), None);
+            let peers = Peers::new(&common);
+            Self { common, peers }
+        }
+
+        fn open(&mut self, side: Side) -> Opened {
+            let permit = self.common.quotas.permit(None).unwrap();
+            self.peers.open(&self.common, Datagram { max: 1 << 20 }, side, permit).unwrap()
+        }
+
+        /// Queues a reliable frame whatever else is queued.
+        fn push(&mut self, conn: &Conn<Datagram>, frame: &[u8]) {
+            let Peers { frames, wakers, .. } = &mut self.peers;
+            let pushed = conn.push(&self.common, (Lane::Reliable, frame), true, frames, wakers);
+            frames.forget();
+            assert_eq!(pushed, Ok(0));
+        }
+
+        fn queued(&self) -> usize {
+            self.common.queued.load(Relaxed)
+        }
+
+        fn make_room(&mut self) -> Vec<PeerId> {
+            self.peers.make_room(&self.common, self.common.clock.now());
+            self.peers.overflowed.clone()
+        }
+    }
+
+    /// A hub where each of `frames` is queued for a connection of its own.
+    fn crowded(waiting: usize, frames: &[Vec<u8>]) -> (Hub, Vec<Opened>) {
+        let mut hub = Hub::new(HubSettings { waiting, backlog: 4 << 20, ..HubSettings::DEFAULT });
+        let open = |hub: &mut Hub, frame: &Vec<u8>| {
+            let opened = hub.open(UNITS);
+            for (n, part) in frame.chunks(50_000).enumerate() {
+                hub.push(&opened.1, &[&[u8::try_from(n).unwrap()], part].concat());
+            }
+            opened
+        };
+        let opened = frames.iter().map(|frame| open(&mut hub, frame)).collect();
+        (hub, opened)
+    }
+
+    /// F-43: a client that provokes BOUND, PEER and GONE, and never reads, is not queued for without bound.
+    #[test]
+    fn f_43_what_the_transport_says_to_a_client_that_never_reads_is_bounded() {
+        let mut hub = Hub::new(HubSettings::DEFAULT);
+        let (peer, _) = hub.open(UNITS);
+        for _ in 0..100_000 {
+            hub.peers.send_control(&hub.common, peer, Control::Bound);
+        }
+        assert!(hub.queued() < 1024 && !hub.peers.has_overflowed(), "{} bytes are queued", hub.queued());
+        let mut taken = 0;
+        while !hub.peers.has_overflowed() {
+            hub.peers.send_control(&hub.common, peer, Control::Gone([7; 16]));
+            taken += 1;
+        }
+        assert!((100..10_000).contains(&taken) && hub.queued() < 256 * 1024, "{taken} taken");
+        assert_eq!(hub.peers.take_overflowed(), [peer]);
+        hub.peers.evict(&hub.common, peer);
+        assert_eq!((hub.queued(), hub.common.quotas.all()), (0, 0));
+    }
+
+    /// F-46: connections for which the same is queued free nothing by going alone: as many go as it takes, and one that holds less than
+    /// its part stays.
+    #[test]
+    fn f_46_room_is_made_until_it_is_there() {
+        let mut frames = vec![vec![7; 400_000]; 20];
+        frames.push(vec![8; 10_000]);
+        let (mut hub, opened) = crowded(400_000, &frames);
+        assert!(hub.queued() > 400_000);
+        let gone = hub.make_room();
+        assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
+        assert_eq!((gone.len(), gone.contains(&opened[20].0)), (20, false));
+        // They are on their way: no other goes for them, and nothing is queued for them.
+        hub.common.queued.fetch_add(400_000, Relaxed);
+        hub.peers.look_again = Instant::ZERO;
+        let before = hub.queued();
+        hub.push(&opened[0].1, &[9; 2000]);
+        assert_eq!(hub.queued(), before);
+        // Where that is not enough, the next look has to wait, or each frame would look anew.
+        let gone = hub.make_room();
+        assert_eq!(gone.iter().filter(|peer| **peer == opened[0].0).count(), 1);
+        assert!(hub.peers.look_again > hub.common.clock.now());
+    }
+
+    /// F-43, F-46: those for which many small frames are queued hold what these take, and no other goes for them.
+    #[test]
+    fn f_46_those_that_hoard_what_is_small_go_before_one_for_which_something_is_queued() {
+        let settings = HubSettings { waiting: 400_000, max_connections: 100, ..HubSettings::DEFAULT };
+        let mut hub = Hub::new(settings);
+        let open = |hub: &mut Hub, times: usize, len: usize| {
+            let (peer, conn) = hub.open(Side::Stream);
+            for _ in 0..times {
+                conn.block(hub.common.clock.now());
+                hub.push(&conn, &[7; 300][..len]);
+            }
+            (peer, conn)
+        };
+        let (honest, _) = open(&mut hub, 30, 200);
+        let (little, _) = open(&mut hub, 1, 200);
+        for _ in 0..40 {
+            let (_, conn) = open(&mut hub, 585, 3);
+            assert!(conn.lock().queue.len() < 4096, "{}", conn.lock().queue.len());
+        }
+        assert!(hub.queued() > 400_000, "{}", hub.queued());
+        let gone = hub.make_room();
+        assert!(!gone.is_empty() && !gone.contains(&honest) && !gone.contains(&little), "{gone:?}");
+        assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
+    }
+
+    /// F-46: a client to which the transport has something to say does not go for what others hold.
+    #[test]
+    fn f_46_a_client_is_not_closed_for_what_others_hold_when_the_transport_tells_it_something() {
+        let (mut hub, opened) = crowded(400_000, &[vec![7; 100_000], vec![8; 400_000]]);
+        hub.peers.send_control(&hub.common, opened[0].0, Control::Gone([7; 16]));
+        assert_eq!(hub.peers.take_overflowed(), [opened[1].0]);
+        hub.peers.evict(&hub.common, opened[1].0);
+        assert!(hub.peers.contains(opened[0].0) && !hub.peers.contains(opened[1].0));
+        assert!(hub.queued() < 150_000);
+    }
+}

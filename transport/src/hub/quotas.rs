@@ -1,0 +1,332 @@
+//! Who may have a connection: one cap for all, and one for each source.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use voxwire_core::Instant;
+
+/// A connection is not evicted for another one in this time after it was accepted, if there is any other.
+pub(super) const ENTERING: Duration = Duration::from_secs(1);
+
+/// Counts connections.
+#[derive(Debug)]
+pub(super) struct Quotas {
+    max_per_source: usize,
+    max_connections: AtomicUsize,
+    /// Connections that have a permit.
+    live: AtomicUsize,
+    /// Connections that the session has closed, and that still write what was queued for them.
+    closing: AtomicUsize,
+    draining: AtomicBool,
+    state: Mutex<State>,
+    /// Notified whenever a permit is released, and whenever a connection has ended.
+    released: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Connections of each source. Those of addresses that stand for many people belong to no source.
+    per_source: HashMap<IpAddr, usize>,
+    /// Connections that have not finished TLS or their hello, the oldest first.
+    entering: BTreeMap<u64, Entering>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Entering {
+    /// On QUIC.
+    quic: bool,
+    since: Instant,
+    evicted: Arc<Notify>,
+    permit: ConnPermit,
+}
+
+/// One of the connections that may be. It is released when this is dropped.
+pub(super) struct ConnPermit {
+    quotas: Arc<Quotas>,
+    source: Option<IpAddr>,
+}
+
+/// A connection that is being closed. It counts no longer when this is dropped.
+pub(super) struct ClosingPermit(Arc<Quotas>);
+
+/// A connection that has a permit, and has yet to finish TLS or its hello.
+#[derive(Debug)]
+pub(super) struct Entrance {
+    quotas: Arc<Quotas>,
+    number: u64,
+    evicted: Arc<Notify>,
+}
+
+impl Quotas {
+    pub(super) fn new(max_connections: usize, max_per_source: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max_per_source,
+            max_connections: AtomicUsize::new(max_connections),
+            live: AtomicUsize::new(0),
+            closing: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+            state: Mutex::default(),
+            released: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_max_connections(&self, most: usize) {
+        self.max_connections.store(most, Relaxed);
+    }
+
+    pub(super) fn max_connections(&self) -> usize {
+        self.max_connections.load(Relaxed)
+    }
+
+    /// Connections that have a permit.
+    pub(super) fn live(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
+    pub(super) fn closing(&self) -> usize {
+        self.closing.load(Relaxed)
+    }
+
+    /// Connections that use a descriptor.
+    pub(super) fn all(&self) -> usize {
+        self.live().saturating_add(self.closing())
+    }
+
+    /// Whether one more connection is possible only if another one ends.
+    pub(super) fn is_full(&self) -> bool {
+        self.all() >= self.max_connections()
+    }
+
+    /// Whether `source` has as many connections as one source may have.
+    pub(super) fn has_its_part(&self, source: Option<IpAddr>) -> bool {
+        self.state().has_its_part(source, self.max_per_source)
+    }
+
+    /// One more connection of `source`; `None` over a cap.
+    pub(super) fn permit(self: &Arc<Self>, source: Option<IpAddr>) -> Option<ConnPermit> {
+        let mut state = self.state();
+        if state.has_its_part(source, self.max_per_source) || self.is_full() {
+            return None;
+        }
+        if let Some(source) = source {
+            let count = state.per_source.entry(source).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.live.fetch_add(1, Relaxed);
+        Some(ConnPermit { quotas: self.clone(), source })
+    }
+
+    /// Counts a connection that is being closed.
+    pub(super) fn closing_permit(self: &Arc<Self>) -> ClosingPermit {
+        self.closing.fetch_add(1, Relaxed);
+        ClosingPermit(self.clone())
+    }
+
+    /// A connection has begun to enter. While the hub drains it is evicted at once.
+    pub(super) fn enter(self: &Arc<Self>, permit: ConnPermit, quic: bool, now: Instant) -> Entrance {
+        let evicted = Arc::new(Notify::new());
+        let mut state = self.state();
+        state.last = state.last.saturating_add(1);
+        let number = state.last;
+        let refused = if self.is_draining() {
+            evicted.notify_one();
+            Some(permit)
+        } else {
+            state.entering.insert(number, Entering { quic, since: now, evicted: evicted.clone(), permit });
+            None
+        };
+        drop(state);
+        drop(refused);
+        Entrance { quotas: self.clone(), number, evicted }
+    }
+
+    /// Evicts the oldest connection of those that are entering, on QUIC alone if `quic` is set, if it has been entering for `least`.
+    /// False if there is none.
+    pub(super) fn evict_entering(&self, quic: bool, least: Duration, now: Instant) -> bool {
+        let mut state = self.state();
+        let oldest = state.entering.iter().find(|(_, entering)| entering.quic || !quic);
+        let oldest = oldest.filter(|(_, entering)| entering.since.saturating_add(least) <= now);
+        let Some(number) = oldest.map(|(number, _)| *number) else { return false };
+        let entering = state.entering.remove(&number);
+        drop(state);
+        if let Some(Entering { evicted, permit, .. }) = entering {
+            drop(permit);
+            evicted.notify_one();
+        }
+        true
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Evicts all connections that are entering, and those that begin to from now on.
+    pub(super) fn drain(&self, now: Instant) {
+        {
+            // Under the lock: an entrance that begins later sees the flag, and one that has begun is evicted below.
+            let _state = self.state();
+            self.draining.store(true, Relaxed);
+        }
+        while self.evict_entering(false, Duration::ZERO, now) {}
+    }
+
+    /// Completes when the next permit is released, or the next connection ends.
+    pub(super) fn released(&self) -> tokio::sync::futures::Notified<'_> {
+        self.released.notified()
+    }
+
+    /// A connection has ended, and its descriptor is about to be free.
+    pub(super) fn notify_released(&self) {
+        self.released.notify_waiters();
+    }
+}
+
+impl State {
+    fn has_its_part(&self, source: Option<IpAddr>, max: usize) -> bool {
+        source.is_some_and(|source| self.per_source.get(&source).copied().unwrap_or(0) >= max)
+    }
+}
+
+impl Drop for ConnPermit {
+    fn drop(&mut self) {
+        let Self { quotas, source } = self;
+        if let Some(source) = source {
+            let mut state = quotas.state();
+            if let Some(count) = state.per_source.get_mut(source) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    state.per_source.remove(source);
+                }
+            }
+        }
+        quotas.live.fetch_sub(1, Relaxed);
+        quotas.notify_released();
+    }
+}
+
+impl fmt::Debug for ConnPermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnPermit").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ClosingPermit {
+    fn drop(&mut self) {
+        self.0.closing.fetch_sub(1, Relaxed);
+        self.0.notify_released();
+    }
+}
+
+impl Entrance {
+    /// Waits until the connection is evicted for another one.
+    pub(super) async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// The connection has finished TLS and its hello, or has failed. `None` if it has been evicted.
+    pub(super) fn leave(self) -> Option<ConnPermit> {
+        let entering = self.quotas.state().entering.remove(&self.number);
+        entering.map(|entering| entering.permit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::HubSettings;
+    use super::*;
+
+    struct Caps {
+        settings: HubSettings,
+        quotas: Arc<Quotas>,
+        permits: Vec<(IpAddr, ConnPermit)>,
+    }
+
+    impl Caps {
+        fn new(settings: HubSettings) -> Self {
+            let quotas = Quotas::new(settings.max_connections, settings.max_per_address);
+            Self { settings, quotas, permits: Vec::new() }
+        }
+
+        fn admit(&mut self, address: &str) -> bool {
+            let address = address.parse().unwrap();
+            let permit = self.quotas.permit(self.settings.payer(address));
+            let admitted = permit.is_some();
+            self.permits.extend(permit.map(|permit| (address, permit)));
+            admitted
+        }
+
+        fn release(&mut self, address: &str) {
+            let address: IpAddr = address.parse().unwrap();
+            let at = self.permits.iter().position(|(other, _)| *other == address).unwrap();
+            self.permits.remove(at);
+        }
+    }
+
+    #[test]
+    fn c_06_connections_are_capped_by_address_a_64_is_one_and_loopback_is_exempt() {
+        let mut caps =
+            Caps::new(HubSettings { max_per_address: 2, max_connections: 12, ..HubSettings::DEFAULT });
+        assert_eq!(["192.0.2.1"; 3].map(|it| caps.admit(it)), [true, true, false]);
+        assert_eq!(["::ffff:192.0.2.1", "192.0.2.2"].map(|it| caps.admit(it)), [false, true]);
+        assert_eq!(
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"].map(|it| caps.admit(it)),
+            [true, true, false, true]
+        );
+        assert_eq!(
+            ["127.0.0.1", "::1", "::ffff:127.0.0.1"].map(|loopback| [loopback; 2].map(|it| caps.admit(it))),
+            [[true; 2]; 3]
+        );
+        // All in all there are twelve places.
+        assert_eq!((caps.quotas.live(), caps.admit("127.0.0.1")), (12, false));
+        caps.release("192.0.2.1");
+        assert!(caps.admit("192.0.2.1"));
+        assert_eq!(caps.quotas.live(), 12);
+        caps.permits.clear();
+        assert!(caps.quotas.all() == 0 && caps.quotas.state().per_source.is_empty());
+    }
+
+    /// F-06: a terminator's clients are not one stranger.
+    #[test]
+    fn f_06_addresses_that_stand_for_many_are_exempt_from_the_cap_of_one() {
+        const EXEMPT: [IpAddr; 1] = [IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7))];
+        let mut caps = Caps::new(HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT });
+        assert_eq!(["192.0.2.7"; 4].map(|it| caps.admit(it)), [true; 4]);
+        assert!(caps.admit("::ffff:192.0.2.7"));
+        assert_eq!(["192.0.2.1"; 3].map(|it| caps.admit(it)), [true, true, false]);
+    }
+
+    /// F-06, F-19, F-45: those behind an IPv6 proxy, and on `::1`, are not counted for the proxy's network: its neighbours there have
+    /// places of their own, when those come as well as when they go.
+    #[test]
+    fn f_06_connections_behind_an_ipv6_proxy_are_not_its_neighbours() {
+        use core::net::Ipv6Addr;
+        const EXEMPT: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7))];
+        let mut caps = Caps::new(HubSettings { max_per_address: 2, exempt: &EXEMPT, ..HubSettings::DEFAULT });
+        for (many, neighbour) in [("2001:db8::7", "2001:db8::8"), ("::1", "::2")] {
+            let before = caps.quotas.live();
+            assert_eq!([many; 3].map(|it| caps.admit(it)), [true; 3]);
+            assert_eq!([neighbour; 3].map(|it| caps.admit(it)), [true, true, false], "{neighbour}");
+            // Their going gives the neighbours nothing that they did not have.
+            caps.release(many);
+            assert!(!caps.admit(neighbour), "{neighbour}");
+            let at = caps.permits.iter().position(|(address, _)| address.to_string() == many).unwrap();
+            let (_, permit) = caps.permits.remove(at);
+            let _entrance = caps.quotas.enter(permit, false, Instant::ZERO);
+            assert!(caps.quotas.evict_entering(false, Duration::ZERO, Instant::ZERO));
+            assert!(!caps.admit(neighbour), "{neighbour}");
+            caps.release(neighbour);
+            assert_eq!([neighbour; 2].map(|it| caps.admit(it)), [true, false], "{neighbour}");
+            assert_eq!(caps.quotas.live(), before + 3);
+        }
+        assert_eq!(caps.quotas.state().per_source.len(), 2);
+    }
+}

@@ -1,0 +1,109 @@
+//! Does what a session wants beside the connections that come in: it connects to others, and listens on more ports.
+
+use super::stream;
+use crate::hub::core::DriverRequest;
+use crate::hub::peers::Side;
+use crate::hub::quotas::ConnPermit;
+use crate::hub::shared::Shared;
+use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io;
+use std::sync::Arc;
+use voxwire_core::{DialId, Input, ListenId, Session, Via};
+
+pub(super) fn run<S>(shared: &Arc<Shared<S>>, request: DriverRequest)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    match request {
+        DriverRequest::Dial { id, host, port } => drop(tokio::spawn(dial(shared.clone(), id, host, port))),
+        DriverRequest::Listen(id) => match bind(shared) {
+            Ok((listener, port)) => {
+                let accepting = tokio::spawn(accept(shared.clone(), listener, id)).abort_handle();
+                shared.locked(|core, common, now| {
+                    core.ports.insert(id, accepting);
+                    core.input(common, now, Input::Listening { id, port });
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot listen on another port");
+                shared.locked(|core, common, now| core.input(common, now, Input::ListenFailed(id)));
+            }
+        },
+        DriverRequest::StopListening(id) => {
+            let port = shared.locked(|core, _, _| core.ports.remove(&id));
+            port.inspect(|port| port.abort());
+        }
+    }
+}
+
+/// A port of those that may be used, where the first listener listens.
+fn bind<S: Session>(shared: &Shared<S>) -> io::Result<(Listener, u16)> {
+    let ip = shared.common.home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut last = io::Error::other("no port is allowed");
+    let (first, end) = shared.common.settings.ports.unwrap_or((0, 0));
+    for _ in first..=end {
+        let port = shared.next_port(first, end);
+        match Listener::bind(SocketAddr::new(ip, port)) {
+            Ok(listener) => {
+                let port = listener.local_addr()?.port();
+                return Ok((listener, port));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Serves those that connect, until the session wants no more.
+async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, id: ListenId)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    let Bound::Tcp(socket) = listener.socket else { return };
+    loop {
+        match socket.accept().await {
+            Ok((stream, from)) => {
+                if let Some(permit) = shared.admit(from.ip()) {
+                    serve(shared.clone(), stream, (from, Via::AcceptedOn(id)), permit);
+                }
+            }
+            Err(error) => shared.not_accepted(&error).await,
+        }
+    }
+}
+
+async fn dial<S>(shared: Arc<Shared<S>>, id: DialId, host: String, port: u16)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    let connecting = async {
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        let to = stream.peer_addr()?;
+        Ok((stream, to))
+    };
+    let error = match within(shared.common.settings.hello, "connecting", connecting).await {
+        Ok((stream, to)) => match shared.admit(to.ip()) {
+            Some(permit) => return serve(shared, stream, (to, Via::Dialled(id)), permit),
+            None => None,
+        },
+        Err(error) => Some(error),
+    };
+    tracing::debug!(%host, port, error = error.map(tracing::field::display), "cannot connect");
+    shared.locked(|core, common, now| core.input(common, now, Input::DialFailed(id)));
+}
+
+/// Serves a connection that has a permit.
+fn serve<S>(shared: Arc<Shared<S>>, stream: TcpStream, (from, via): (SocketAddr, Via), permit: ConnPermit)
+where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    if let Err(error) = prepare(&stream, shared.common.settings.socket_options()) {
+        tracing::debug!(%from, %error, "cannot set socket options");
+    }
+    stream::serve(shared, Stream::Plain(stream), (from, via), Side::Stream, permit);
+}

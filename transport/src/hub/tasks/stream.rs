@@ -1,0 +1,298 @@
+//! The task of one connection: it reads and writes until the connection ends.
+
+mod read;
+mod write;
+
+#[cfg(feature = "quic")]
+use super::udp;
+use crate::grace::EXCUSE;
+use crate::hub::conn::{Conn, note};
+use crate::hub::partial::Claim;
+use crate::hub::peers::Side;
+use crate::hub::quotas::ConnPermit;
+use crate::hub::shared::Shared;
+use crate::net::Stream;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::sync::Arc;
+use tokio::time::Sleep;
+use voxwire_core::{Bucket, FrameBuf, FrameError, Instant, PeerId, Session, Via};
+
+/// How long a connection that is not read may have been gone before the next sweep notices.
+const WATCH: Duration = Duration::from_secs(1);
+const CLOSING: &str = "closing";
+const DISPLACED: &str = "a frame that others had to wait for";
+
+/// Starts the task of a connection that has a permit.
+pub(in crate::hub) fn serve<S>(
+    shared: Arc<Shared<S>>,
+    stream: Stream,
+    (from, via): (SocketAddr, Via),
+    side: Side,
+    permit: ConnPermit,
+) where
+    S: Session + Send + 'static,
+    S::Framing: Send + 'static,
+{
+    #[cfg(feature = "quic")]
+    let quic = if let Side::Quic(datagrams) = &side { Some(datagrams.clone()) } else { None };
+    let Some((peer, conn)) = shared.open((from, via), side, permit) else { return };
+    #[cfg(feature = "quic")]
+    let datagrams = quic.map(|datagrams| {
+        let shared = shared.clone();
+        let receiving = async move { udp::receive_quic(&shared, peer, datagrams).await };
+        Box::pin(receiving) as Pin<Box<dyn Future<Output = ()> + Send>>
+    });
+    let claim = Claim::new(shared.common.settings.payer(from.ip()));
+    tokio::spawn(StreamDriver {
+        shared,
+        peer,
+        conn,
+        stream,
+        from,
+        #[cfg(feature = "quic")]
+        datagrams,
+        buffer: None,
+        claim,
+        partial: None,
+        shaking: None,
+        silent_at: None,
+        ingress: Bucket::default(),
+        phase: Phase::Open,
+        sleep: None,
+        halted: false,
+        late_since: None,
+    });
+}
+
+/// How a connection ends.
+enum End {
+    Closed,
+    /// To be reset.
+    Aborted,
+    Broken(FrameError),
+    Late(&'static str),
+}
+
+/// How far a connection is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// The last bytes are written; our side is being shut.
+    Shutting,
+    /// Our side is shut; what still comes in is thrown away, so that the system does not reset the connection and with
+    /// it our last words.
+    Lingering(Instant),
+}
+
+/// Reads and writes until a connection ends. Written by hand: an `async fn` would hold what the
+/// handshake takes for as long as the connection lasts.
+struct StreamDriver<S: Session> {
+    shared: Arc<Shared<S>>,
+    peer: PeerId,
+    conn: Arc<Conn<S::Framing>>,
+    stream: Stream,
+    from: SocketAddr,
+    /// Receives datagrams. On the heap, because most connections are of another kind.
+    #[cfg(feature = "quic")]
+    datagrams: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Holds a partial frame; otherwise lent out while there is something to read.
+    buffer: Option<FrameBuf>,
+    /// What the hub has set aside for a partial frame.
+    claim: Claim,
+    /// Since when a frame is incomplete, and how many of its bytes are here.
+    partial: Option<(Instant, usize)>,
+    /// Since when the framing shakes hands.
+    shaking: Option<Instant>,
+    /// When the peer will have been silent for longer than it said it would be.
+    silent_at: Option<Instant>,
+    ingress: Bucket,
+    phase: Phase,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// It is we who do not read: it is looked from time to time whether the peer is there still.
+    halted: bool,
+    /// Since when something has been going on for too long, though all that could be read has been read.
+    late_since: Option<Instant>,
+}
+
+impl<S: Session> Future for StreamDriver<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let end = ready!(this.poll_to_the_end(cx));
+        if let End::Late(what) = end {
+            tracing::debug!(from = %this.from, "{what} took too long");
+            this.shared.common.counters.broken.count();
+        }
+        let too_late = matches!(end, End::Late(CLOSING));
+        if too_late || matches!(end, End::Aborted) {
+            this.stream.reset();
+        }
+        this.shared.common.partials.release(&mut this.claim, this.shared.common.clock.now());
+        this.shared.ended(this.peer, &this.conn);
+        Poll::Ready(())
+    }
+}
+
+impl<S: Session> StreamDriver<S> {
+    /// A stream that cannot be followed any further is not read any more; what waits for it, the reason perhaps, is written.
+    fn poll_to_the_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // The stream says when it is over.
+        #[cfg(feature = "quic")]
+        self.datagrams.take_if(|receiving| receiving.as_mut().poll(cx).is_ready());
+        match self.step(cx) {
+            Poll::Ready(End::Broken(error)) => {
+                // One a second says why, whoever comes.
+                if matches!(error, FrameError::Handshake(_)) && self.shared.may_log_refusal() {
+                    tracing::info!(from = %self.from, %error, "a connection is refused");
+                } else {
+                    tracing::debug!(from = %self.from, %error, "stream broken");
+                }
+                self.shared.common.counters.broken.count();
+                self.shared.stream_broken(self.peer);
+                self.step(cx)
+            }
+            poll => poll,
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let now = self.shared.common.clock.now();
+        let (closing, cut, paused) = {
+            let mut state = self.conn.lock();
+            // Nobody has to wake this task while it runs.
+            state.waker = None;
+            state.waiting_to_write = false;
+            state.missed_wake = false;
+            (state.closing, state.abort, state.rests_until())
+        };
+        if let Some(reset) = cut {
+            return Poll::Ready(if reset { End::Aborted } else { End::Closed });
+        }
+        if closing.is_some_and(|until| until <= now) {
+            return Poll::Ready(End::Late(CLOSING));
+        }
+        if closing.is_none() && !self.shared.common.partials.stands(&self.claim) {
+            return Poll::Ready(End::Late(DISPLACED));
+        }
+        if closing.is_some() && self.buffer.take().is_some() {
+            self.shared.common.partials.release(&mut self.claim, now);
+        }
+        if self.phase == Phase::Open && closing.is_none() {
+            let resting = paused.is_some_and(|until| self.sleep_until(cx, now, until));
+            if resting {
+                self.shared.common.partials.pauses(&mut self.claim, now);
+            }
+            if core::mem::replace(&mut self.halted, resting) && !resting {
+                // The peer is not to blame for the time in which we did not read.
+                self.delay(|_| now);
+                self.conn.lock().deadline = self.next_deadline();
+            }
+            if !resting {
+                if let Poll::Ready(end) = self.read(cx) {
+                    return Poll::Ready(end);
+                }
+            }
+            if self.halted && self.has_vanished(cx, now) {
+                return Poll::Ready(End::Closed);
+            }
+            // Only now: whatever is here has been read.
+            if let Some(late) = self.late() {
+                return Poll::Ready(End::Late(late));
+            }
+        }
+        if let Poll::Ready(end) = self.write(cx) {
+            return Poll::Ready(end);
+        }
+        if let Phase::Lingering(_) = self.phase {
+            return self.discard(cx);
+        }
+        Poll::Pending
+    }
+
+    /// What has been going on for too long, as seen twice: the first time the system may not have told yet of what has come in, or the
+    /// peer may not have had the time to go on, if it is we who did not run.
+    fn late(&mut self) -> Option<&'static str> {
+        let now = self.shared.common.clock.now();
+        let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
+        let waits = self.claim.waiting_since();
+        let patience = self.shared.common.settings.partial_wait;
+        let late = if waits.is_some_and(|since| since.saturating_add(patience) <= now) {
+            "waiting for memory"
+        } else if !self.halted && is_over(self.hello_deadline()) {
+            "the handshake"
+        } else if !self.halted && waits.is_none() && is_over(self.frame_deadline()) {
+            // A peer is not to blame for the time that it has to wait.
+            "a frame"
+        } else if !self.halted && is_over(self.silent_at) {
+            "the next sign of life, which the peer had promised,"
+        } else {
+            self.late_since = None;
+            return None;
+        };
+        if self.conn.lock().closing.is_some() {
+            return None;
+        }
+        let since = *self.late_since.get_or_insert(now);
+        (since.saturating_add(EXCUSE) <= now).then_some(late)
+    }
+
+    /// Whether the peer has gone while we do not read. Asked again within two seconds.
+    fn has_vanished(&self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let taken = self.buffer.as_ref().is_none_or(FrameBuf::is_empty);
+        if self.conn.is_over() || self.stream.has_vanished(cx, taken) {
+            return true;
+        }
+        let again = now.saturating_add(WATCH);
+        let mut state = self.conn.lock();
+        state.deadline = Some(state.deadline.map_or(again, |deadline| deadline.min(again)));
+        false
+    }
+
+    fn hello_deadline(&self) -> Option<Instant> {
+        Some(self.shaking?.saturating_add(self.shared.common.settings.hello))
+    }
+
+    /// When it is too late for more of a frame, or of a record of TLS: from what has come in so far follows how long that may have taken.
+    fn frame_deadline(&self) -> Option<Instant> {
+        let settings = &self.shared.common.settings;
+        let deadline = |(since, bytes): (Instant, usize)| {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            let transfer = bytes.checked_div(settings.slowest.into()).unwrap_or(u64::MAX);
+            since.saturating_add(settings.frame).saturating_add(Duration::from_secs(transfer))
+        };
+        self.partial.into_iter().chain(self.stream.seen()).map(deadline).min()
+    }
+
+    /// Moves the beginning of what has not come in whole.
+    fn delay(&mut self, until: impl Fn(Instant) -> Instant) {
+        let delayed = |(since, bytes)| (until(since), bytes);
+        self.partial = self.partial.map(delayed);
+        self.stream.see(self.stream.seen().map(delayed));
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.frame_deadline(), self.hello_deadline(), self.silent_at];
+        deadlines.into_iter().flatten().min()
+    }
+}
+
+impl<S: Session> Drop for StreamDriver<S> {
+    fn drop(&mut self) {
+        let mut state = self.conn.lock();
+        // Whatever was not written waits no more; and nothing is queued from now on.
+        note(&self.shared.common.queued, state.writing_memory.saturating_add(state.queue.memory()), 0);
+        state.queue.take();
+        state.parked = None;
+        state.writing_memory = 0;
+        let dropped = state.queue.dropped;
+        drop(state);
+        if dropped > 0 {
+            tracing::debug!(peer = %self.peer, dropped, "frames dropped for a slow connection");
+        }
+    }
+}

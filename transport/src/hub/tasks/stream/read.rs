@@ -1,0 +1,334 @@
+//! Reading: from the stream into a buffer, from there to the session, and no more memory than may be held meanwhile.
+
+use super::{DISPLACED, End, Phase, StreamDriver};
+use crate::hub::core::ReadStatus;
+use crate::hub::partial::{AGAIN, Course, OWN};
+use core::task::{Context, Poll};
+use voxwire_core::{FrameBuf, FrameError, Framing, Instant, Session};
+
+/// What a buffer is asked for at a time, in bytes.
+const READ: usize = 16 * 1024;
+/// Reads in a row before other tasks get their turn.
+const READS: usize = 8;
+
+/// Moves what is unread into memory for `capacity` bytes.
+fn move_unread(from: &mut FrameBuf, to: &mut FrameBuf, capacity: usize) {
+    let len = from.unread().len();
+    if let Some(spare) = to.spare(capacity.max(len)).get_mut(..len) {
+        spare.copy_from_slice(from.unread());
+    }
+    to.filled(len);
+    from.consume(len);
+}
+
+/// Whether there is room for more of a frame.
+enum Room {
+    There,
+    /// Not now, or there is nothing to be put there.
+    Wait,
+    /// The peer has gone while it waited.
+    Gone,
+}
+
+impl<S: Session> StreamDriver<S> {
+    /// There is nothing to read: what has come in and cannot be read is part of something, and has to go on like a frame.
+    fn look_beneath(&mut self) {
+        let (sealed, before) = (self.stream.sealed(), self.stream.seen());
+        if sealed == before.map_or(0, |(_, bytes)| bytes) {
+            return;
+        }
+        let now = self.shared.common.clock.now();
+        self.stream.see((sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed)));
+        if sealed > 0 {
+            let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
+            self.shared.common.partials.came(&self.claim, now, unread.saturating_add(sealed));
+        } else if self.buffer.as_ref().is_none_or(FrameBuf::is_empty) {
+            self.shared.common.partials.release(&mut self.claim, now);
+        }
+        let deadline = self.next_deadline();
+        let mut state = self.conn.lock();
+        if state.closing.is_none() {
+            state.deadline = deadline;
+        }
+    }
+
+    /// Waits until `until`; false once that has passed.
+    pub(super) fn sleep_until(&mut self, cx: &mut Context<'_>, now: Instant, until: Instant) -> bool {
+        if until <= now {
+            let mut state = self.conn.lock();
+            state.paused_until = state.paused_until.filter(|until| *until > now);
+            state.throttled_until = state.throttled_until.filter(|until| *until > now);
+            drop(state);
+            self.sleep = None;
+            return false;
+        }
+        let wake_at = self.shared.common.clock.to_std(until).into();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
+        if sleep.deadline() != wake_at {
+            sleep.as_mut().reset(wake_at);
+        }
+        match sleep.as_mut().poll(cx) {
+            Poll::Pending => true,
+            Poll::Ready(()) => {
+                cx.waker().wake_by_ref();
+                true
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut needed = READ;
+        // What a pause left behind comes first.
+        if self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
+            match self.process_buffer(cx) {
+                Ok(Some(need)) => needed = need,
+                Ok(None) => return Poll::Pending,
+                Err(error) => return Poll::Ready(End::Broken(error)),
+            }
+        }
+        for _ in 0..READS {
+            match self.make_room(cx, needed) {
+                Room::There => {}
+                Room::Wait => return self.lie_idle(cx),
+                Room::Gone => return Poll::Ready(End::Closed),
+            }
+            let mut buffer = self.buffer_to_read(needed);
+            let unread = buffer.unread().len();
+            // Memory grows with what has come in, not with what was announced, and no further than may be held.
+            let most = self.may_hold().saturating_sub(unread).max(1);
+            let spare = buffer.spare(needed.clamp(1, READ.max(unread)).min(most));
+            let len = spare.len().min(most);
+            let poll = self.stream.poll_read(cx, spare.get_mut(..len).unwrap_or(&mut []));
+            if let Poll::Ready(Ok(n)) = &poll {
+                buffer.filled(*n);
+            }
+            let unread = buffer.unread().len();
+            self.buffer = Some(buffer);
+            match poll {
+                Poll::Pending => {
+                    self.look_beneath();
+                    return self.lie_idle(cx);
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::trace!(%error, "read failed");
+                    return Poll::Ready(End::Closed);
+                }
+                Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
+                Poll::Ready(Ok(_)) => {
+                    self.stream.see(None);
+                    // Should the memory be somebody else's by now, the next look tells.
+                    self.shared.common.partials.came(&self.claim, self.shared.common.clock.now(), unread);
+                    match self.process_buffer(cx) {
+                        Ok(Some(need)) => needed = need,
+                        Ok(None) => return Poll::Pending,
+                        Err(error) => return Poll::Ready(End::Broken(error)),
+                    }
+                }
+            }
+        }
+        self.settle(cx, false);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// There is nothing to read, or no room for it.
+    fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
+        self.settle(cx, false);
+        if self.shared.common.partials.rests(&self.claim, self.shared.common.clock.now()) {
+            Poll::Pending
+        } else {
+            Poll::Ready(End::Late(DISPLACED))
+        }
+    }
+
+    /// Sees to it that a frame of which `needed` bytes are missing may be held. Nothing is set aside for a peer that has sent nothing
+    /// to be put there.
+    fn make_room(&mut self, cx: &mut Context<'_>, needed: usize) -> Room {
+        let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
+        let total = unread.saturating_add(needed);
+        if unread < OWN || total <= self.may_hold() {
+            return Room::There;
+        }
+        if self.claim.waiting_since().is_some() && self.stream.is_closed_by_peer(cx) {
+            return Room::Gone;
+        }
+        if self.stream.poll_peek(cx).is_pending() {
+            return Room::Wait;
+        }
+        let now = self.shared.common.clock.now();
+        let (known, max_frame) = {
+            let state = self.conn.lock();
+            (state.framing.announces(), state.max_frame)
+        };
+        let demand = self.shared.common.partials.demand(total, known, max_frame);
+        let (waited, course) = (self.claim.waiting_since(), self.course(now, known));
+        if self.shared.common.partials.ask(&mut self.claim, now, demand, course, cx.waker()) {
+            // The peer is not to blame for the time that it had to wait.
+            if let Some(waited) = waited {
+                self.delay(|since| since.saturating_add(now.saturating_duration_since(waited)));
+            }
+            return Room::There;
+        }
+        self.sleep_until(cx, now, now.saturating_add(AGAIN));
+        Room::Wait
+    }
+
+    /// How much of a frame may be held while it is read. What is left of it when nothing more comes is entered.
+    fn may_hold(&self) -> usize {
+        let free = if self.shared.common.partials.is_tight() { OWN } else { READ };
+        self.claim.may_hold().max(free)
+    }
+
+    fn course(&self, now: Instant, known: bool) -> Course {
+        let (began, received) = self.partial.or_else(|| self.stream.seen()).unwrap_or((now, 0));
+        Course { began, received, known }
+    }
+
+    /// Memory to read into: a partial frame that has outgrown the little that was kept for it moves.
+    fn buffer_to_read(&mut self, needed: usize) -> FrameBuf {
+        let Some(mut kept) = self.buffer.take() else { return self.shared.common.read_buffers.take() };
+        let outgrown = kept.unread().len().saturating_add(needed.min(READ)) > kept.capacity();
+        if kept.capacity() > OWN || !outgrown || self.shared.common.partials.is_tight() {
+            return kept;
+        }
+        let mut buffer = self.shared.common.read_buffers.take();
+        move_unread(&mut kept, &mut buffer, READ);
+        self.give_back(kept);
+        buffer
+    }
+
+    /// Holds no more memory than it takes until the peer goes on, or we read on, and has that entered.
+    fn settle(&mut self, cx: &Context<'_>, spared: bool) {
+        self.lend_back();
+        // What TLS holds counts like what is here, whether it waits for the rest of a record, or for us to take it.
+        let sealed = self.stream.seen().map_or(0, |(_, bytes)| bytes).max(self.stream.beneath());
+        let sealed = sealed.next_multiple_of(2 * OWN);
+        let Some(mut buffer) = self.buffer.take() else {
+            self.enter(cx, sealed, spared);
+            return;
+        };
+        let unread = buffer.unread().len();
+        // Where more has been granted, more is to come.
+        let fits = if unread <= OWN { OWN } else { unread.next_multiple_of(2 * OWN) };
+        if buffer.capacity() > fits && buffer.capacity() > self.claim.may_hold() {
+            let mut smaller =
+                if unread <= OWN { self.shared.common.small_buffers.take() } else { FrameBuf::new() };
+            move_unread(&mut buffer, &mut smaller, fits);
+            self.give_back(buffer);
+            buffer = smaller;
+        }
+        self.enter(cx, buffer.capacity().saturating_add(sealed), spared);
+        self.buffer = Some(buffer);
+    }
+
+    /// Has entered what is held until the peer goes on, if that is more than everybody may hold.
+    fn enter(&mut self, cx: &Context<'_>, bytes: usize, spared: bool) {
+        if bytes > OWN {
+            let now = self.shared.common.clock.now();
+            // No more than has come in.
+            let course = self.course(now, true);
+            self.shared.common.partials.insist(&mut self.claim, now, bytes, course, spared, cx.waker());
+        }
+    }
+
+    /// Hands what has come in to the session. Returns what the next frame needs, or nothing if reading has to pause.
+    fn process_buffer(&mut self, cx: &mut Context<'_>) -> Result<Option<usize>, FrameError> {
+        loop {
+            let Some(buffer) = self.buffer.as_mut() else { return Ok(Some(READ)) };
+            let (frames, status) = self.shared.dispatch_frames(self.peer, &self.conn, buffer)?;
+            let handled = frames.saturating_add(buffer.take_skipped());
+            let now = self.shared.common.clock.now();
+            if frames > 0 || buffer.is_empty() {
+                self.shared.common.partials.release(&mut self.claim, now);
+            }
+            self.partial = match status {
+                ReadStatus::NeedMore(_) if !buffer.is_empty() => {
+                    let since = self.partial.filter(|_| frames == 0).map_or(now, |(since, _)| since);
+                    Some((since, buffer.unread().len()))
+                }
+                // The peer is not to blame for the time that it has to wait.
+                _ => None,
+            };
+            let frame = self.frame_deadline();
+            let mut state = self.conn.lock();
+            if state.closing.is_some() {
+                return Ok(None);
+            }
+            self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
+            let hello = self.shaking.map(|since| since.saturating_add(self.shared.common.settings.hello));
+            let silence = state.framing.silence();
+            self.silent_at = silence
+                .filter(|_| !matches!(status, ReadStatus::Waiting))
+                .map(|silence| now.saturating_add(silence));
+            state.deadline = [frame, hello, self.silent_at].into_iter().flatten().min();
+            if let Some(until) = self.ingress.charge(now, self.shared.common.settings.frames, handled) {
+                state.throttled_until = state.throttled_until.max(Some(until));
+            }
+            let paused = state.rests_until();
+            drop(state);
+            if paused.is_some_and(|until| self.sleep_until(cx, now, until)) {
+                self.partial = None;
+                self.halted = true;
+                // Nobody listens to it meanwhile.
+                if let (Some(at), Some(until)) = (&mut self.silent_at, paused) {
+                    *at = at.saturating_add(until.saturating_duration_since(now));
+                }
+                self.conn.lock().deadline = self.silent_at;
+                self.settle(cx, true);
+                return Ok(None);
+            }
+            match status {
+                ReadStatus::NeedMore(needed) => {
+                    return Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })));
+                }
+                // Whoever says how large it may be wakes this task.
+                ReadStatus::Waiting => {
+                    self.halted = true;
+                    self.settle(cx, true);
+                    return Ok(None);
+                }
+                // The pause is over already: whole frames may be left, and must not be forgotten.
+                ReadStatus::Stopped => {}
+            }
+        }
+    }
+
+    /// Gives an empty read buffer to whoever needs one.
+    fn lend_back(&mut self) {
+        if let Some(buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
+            self.give_back(buffer);
+        }
+    }
+
+    fn give_back(&self, mut buffer: FrameBuf) {
+        buffer.shrink_to(READ);
+        match buffer.capacity() {
+            READ => self.shared.common.read_buffers.give(buffer),
+            OWN => self.shared.common.small_buffers.give(buffer),
+            // Of a size that nobody else needs.
+            _ => {}
+        }
+    }
+
+    /// Reads and forgets until the peer closes its side, too.
+    pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Phase::Lingering(until) = self.phase else { return Poll::Pending };
+        let now = self.shared.common.clock.now();
+        if !self.sleep_until(cx, now, until) {
+            return Poll::Ready(End::Closed);
+        }
+        let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.common.read_buffers.take());
+        let mut end = Poll::Pending;
+        for _ in 0..READS {
+            buffer.consume(usize::MAX);
+            match self.stream.poll_read(cx, buffer.spare(READ)) {
+                Poll::Ready(Ok(n)) if n > 0 => continue,
+                Poll::Ready(_) => end = Poll::Ready(End::Closed),
+                Poll::Pending => {}
+            }
+            break;
+        }
+        self.give_back(buffer);
+        end
+    }
+}

@@ -1,0 +1,132 @@
+//! Writing: what is queued, with as few calls as the system allows, and then the end of our side.
+
+use super::{End, Phase, StreamDriver};
+use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, note};
+use crate::queue::SLICES;
+use core::task::{Context, Poll};
+use std::io::IoSlice;
+use voxwire_core::Session;
+
+/// What of a buffer to write from is kept for others, in bytes.
+const KEPT: usize = 8 * 1024;
+
+impl<S: Session> StreamDriver<S> {
+    /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
+    pub(super) fn write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut batch = self.conn.lock().parked.take().map(|batch| *batch).unwrap_or_default();
+        let mut taken = false;
+        loop {
+            if batch.is_empty() {
+                self.lend_written(core::mem::take(&mut batch).into_memory());
+                let flushed = self.stream.poll_flush(cx);
+                let mut state = self.conn.lock();
+                note(&self.shared.common.queued, state.writing_memory, 0);
+                (state.writing, state.writing_memory) = (0, 0);
+                // What TLS holds the peer has not taken.
+                if flushed.is_ready() {
+                    state.unanswered = 0;
+                    state.blocked_since = None;
+                }
+                if state.queue.is_empty() {
+                    // Under the same lock: whatever is queued from now on wakes this task.
+                    state.sleep(cx);
+                    state.waiting_to_write = true;
+                    let closing = state.closing.is_some();
+                    let probes = if flushed.is_ready() { core::mem::take(&mut state.unwritten) } else { 0 };
+                    drop(state);
+                    if flushed.is_pending() {
+                        self.enter_unsent();
+                    }
+                    if probes > 0 && !closing {
+                        // Should that bring more to write, this task is woken for it.
+                        self.shared.written(self.peer, probes);
+                    }
+                    return match (closing, self.phase, flushed) {
+                        (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),
+                        (true, Phase::Open | Phase::Shutting, Poll::Ready(Ok(()))) => self.shut(cx),
+                        _ => Poll::Pending,
+                    };
+                }
+                let memory = state.queue.memory();
+                batch = state.queue.take_next(OWN_QUEUED, || self.shared.common.write_buffers.take());
+                (state.writing, state.writing_memory) = (batch.len(), batch.memory());
+                note(
+                    &self.shared.common.queued,
+                    memory,
+                    state.queue.memory().saturating_add(state.writing_memory),
+                );
+            }
+            let written = if let Some(piece) = batch.one_piece() {
+                self.stream.poll_write(cx, piece)
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                self.stream.poll_write_vectored(cx, batch.pieces(&mut slices))
+            };
+            match written {
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    self.conn.lock().parked = Some(batch.into());
+                    return Poll::Ready(End::Closed);
+                }
+                Poll::Ready(Ok(n)) => {
+                    batch.advance(n);
+                    taken = true;
+                }
+                Poll::Pending => {
+                    // What is left may take long: it gets no more memory than it needs.
+                    let spent = batch.shrink(FAIR_SHARE, OWN_QUEUED);
+                    // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
+                    let mut state = self.conn.lock();
+                    state.sleep(cx);
+                    note(&self.shared.common.queued, state.writing_memory, batch.memory());
+                    (state.writing, state.writing_memory) = (batch.len(), batch.memory());
+                    // Where others can throw it away.
+                    state.parked = Some(batch.into());
+                    if taken {
+                        state.unanswered = 0;
+                    }
+                    state.blocked_since.get_or_insert_with(|| self.shared.common.clock.now());
+                    drop(state);
+                    if let Some(spent) = spent {
+                        self.lend_written(spent);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// The peer does not take what TLS holds for it.
+    fn enter_unsent(&self) {
+        let unsent = self.stream.unsent();
+        if unsent > 0 {
+            let mut state = self.conn.lock();
+            note(&self.shared.common.queued, state.writing_memory, unsent);
+            state.writing_memory = unsent;
+            state.blocked_since.get_or_insert_with(|| self.shared.common.clock.now());
+        }
+    }
+
+    /// Memory that was written from is there for others, but no more than they need.
+    fn lend_written(&self, mut out: Vec<u8>) {
+        if out.capacity() > 0 {
+            out.clear();
+            out.shrink_to(KEPT);
+            self.shared.common.write_buffers.give(out);
+        }
+    }
+
+    fn shut(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        self.phase = Phase::Shutting;
+        match self.stream.poll_shutdown(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(_)) => Poll::Ready(End::Closed),
+            Poll::Ready(Ok(())) => {
+                self.phase = Phase::Lingering(
+                    self.shared.common.clock.now().saturating_add(self.shared.common.settings.linger),
+                );
+                self.partial = None;
+                Poll::Pending
+            }
+        }
+    }
+}
