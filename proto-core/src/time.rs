@@ -1,24 +1,27 @@
+use core::fmt;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 /// A point on the caller's time line, in nanoseconds from an origin the caller chose.
 ///
 /// Not `std::time::Instant`: that one does not exist without `std`, cannot be built from a number and so cannot be
 /// simulated, fuzzed or replayed. All arithmetic saturates; 64 bits of nanoseconds last 584 years.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(NonZeroU64);
 
 impl Instant {
     /// The origin of the time line.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
-    /// The point `nanos` nanoseconds after the origin.
+    /// The point `nanos` nanoseconds after the origin; 2⁶⁴ − 2 at most.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        // One more than that, so that an `Option` of this takes no more room.
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the origin.
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get().saturating_sub(1)
     }
 
     /// This point, `duration` later; the end of the time line if that lies beyond it.
@@ -28,8 +31,20 @@ impl Instant {
     }
 
     /// The time from `earlier` to this point; zero if `earlier` is in fact later.
-    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&Duration::from_nanos(self.as_nanos())).finish()
     }
 }
 
@@ -57,7 +72,7 @@ impl Clock {
 
     /// The present moment on this time line.
     pub fn now(&self) -> Instant {
-        Instant(nanos(self.0.elapsed()))
+        Instant::from_nanos(nanos(self.0.elapsed()))
     }
 
     /// The same moment on the system's time line, to sleep until.
@@ -65,13 +80,21 @@ impl Clock {
         // A point so late that the system cannot represent it is a year from now: sleepers look again.
         let year = Duration::from_secs(365 * 24 * 3600);
         let in_a_year = || self.0.checked_add(self.0.elapsed().saturating_add(year)).unwrap_or(self.0);
-        self.0.checked_add(Duration::from_nanos(at.0)).unwrap_or_else(in_a_year)
+        self.0.checked_add(Duration::from_nanos(at.as_nanos())).unwrap_or_else(in_a_year)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn c_06_an_optional_instant_takes_no_more_room() {
+        assert_eq!(size_of::<Option<Instant>>(), size_of::<u64>());
+        assert_eq!(Instant::from_nanos(5).as_nanos(), 5);
+        assert_eq!(std::format!("{:?}", Instant::from_nanos(1500)), "Instant(1.5µs)");
+        assert_eq!((Instant::default(), Instant::ZERO.as_nanos()), (Instant::ZERO, 0));
+    }
 
     #[test]
     fn arithmetic_saturates_at_both_ends() {
