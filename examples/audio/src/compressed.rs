@@ -1,10 +1,12 @@
-//! Reading FLAC and Ogg (FLAC, Opus, Vorbis): containers and FLAC by symphonia.
+//! Reading FLAC, Ogg (FLAC, Opus, Vorbis) and MP3: containers, FLAC and MP3 by symphonia.
 
 use crate::file::Collector;
 use crate::ogg::{OpusStreams, Vorbis};
 use core::panic::AssertUnwindSafe;
-use std::io::{ErrorKind, Read};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::io::{self, ErrorKind, Read};
 use std::panic::catch_unwind;
+use std::sync::Arc;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{CODEC_ID_OPUS, CODEC_ID_VORBIS};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
@@ -12,11 +14,15 @@ use symphonia::core::errors::Error;
 use symphonia::core::formats::{FormatReader, TrackType};
 use symphonia::core::io::{MediaSourceStream, ReadOnlySource};
 use symphonia::core::packet::Packet;
-use symphonia::default::formats::{FlacReader, OggReader};
+use symphonia::default::formats::{FlacReader, MpaReader, OggReader};
 use symphonia::default::get_codecs;
 
 pub(crate) fn read_flac(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
     read(source, collector, |stream| Ok(Box::new(FlacReader::try_new(stream, Default::default())?)))
+}
+
+pub(crate) fn read_mp3(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
+    read(source, collector, |stream| Ok(Box::new(MpaReader::try_new(stream, Default::default())?)))
 }
 
 pub(crate) fn read_ogg(source: impl Read + Send + Sync, collector: &mut Collector) -> Result<(), String> {
@@ -28,18 +34,46 @@ fn read<'s>(
     collector: &mut Collector,
     open: impl FnOnce(MediaSourceStream<'s>) -> Result<Box<dyn FormatReader + 's>, Error>,
 ) -> Result<(), String> {
+    let in_vain = Arc::new(AtomicU64::new(0));
+    let source = Patient { source, in_vain: in_vain.clone() };
     let stream = MediaSourceStream::new(Box::new(ReadOnlySource::new(source)), Default::default());
     // What the authors of a reader did not think of must not end the program.
     let all = AssertUnwindSafe(|| {
         let mut format = open(stream).map_err(|error| describe(&error))?;
-        while read_part(&mut *format, collector)? {}
+        while read_part(&mut *format, &in_vain, collector)? {}
         Ok(())
     });
     catch_unwind(all).unwrap_or_else(|_| Err("the file is damaged: its reader gave up".into()))
 }
 
+/// Bytes that are read for the next packet at most: FLAC may have pictures of 16 MiB before the first.
+const PATIENCE: u64 = 1 << 26;
+
+/// A source that ends with an error when nothing is found in it: a reader that looks for the next packet in a pipe without an end does
+/// not look for ever.
+struct Patient<R> {
+    source: R,
+    /// Bytes since the last packet.
+    in_vain: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.in_vain.load(Relaxed) > PATIENCE {
+            return Err(io::Error::other("no sound in the next 64 MiB"));
+        }
+        let read = self.source.read(buffer)?;
+        self.in_vain.fetch_add(read as u64, Relaxed);
+        Ok(read)
+    }
+}
+
 /// Reads one of the streams that an Ogg file may chain. True if another one follows.
-fn read_part(format: &mut dyn FormatReader, collector: &mut Collector) -> Result<bool, String> {
+fn read_part(
+    format: &mut dyn FormatReader,
+    in_vain: &AtomicU64,
+    collector: &mut Collector,
+) -> Result<bool, String> {
     let track = format.default_track(TrackType::Audio).ok_or("no sound in it")?;
     let Some(CodecParameters::Audio(parameters)) = &track.codec_params else {
         return Err("no sound in it".into());
@@ -59,12 +93,12 @@ fn read_part(format: &mut dyn FormatReader, collector: &mut Collector) -> Result
     };
     // A stream of another shape is converted to the first one's.
     collector.shape(rate, channels)?;
-    read_packets(format, id, &mut decoder, collector)
+    read_packets(format, (id, in_vain), &mut decoder, collector)
 }
 
 fn read_packets(
     format: &mut dyn FormatReader,
-    track: u32,
+    (track, in_vain): (u32, &AtomicU64),
     decoder: &mut Decoder,
     part: &mut Collector,
 ) -> Result<bool, String> {
@@ -73,6 +107,7 @@ fn read_packets(
         match format.next_packet() {
             Ok(Some(packet)) if packet.track_id != track => {}
             Ok(Some(packet)) => {
+                in_vain.store(0, Relaxed);
                 if !decoder.decode(&packet, part)? {
                     damaged += 1;
                     part.silence(packet.dur.get())?;

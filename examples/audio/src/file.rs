@@ -43,8 +43,8 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
     read(file).map_err(about)
 }
 
-/// Reads WAV (integers of 8 to 32 bits, floats of 32 and 64, A-law, µ-law, ADPCM of IMA, Microsoft and NMS, G.721, GSM 6.10; RF64
-/// and RIFX, too), FLAC, and Ogg with FLAC, Opus or Vorbis. Nothing is sought in the source: it may be a pipe.
+/// Reads WAV (integers of 8 to 32 bits, floats of 32 and 64, A-law, µ-law, ADPCM of IMA, Microsoft and NMS, G.721, GSM 6.10,
+/// MP3; RF64 and RIFX, too), FLAC, and Ogg with FLAC, Opus or Vorbis. Nothing is sought in the source: it may be a pipe.
 ///
 /// # Errors
 /// Says what is wrong with the source, or what it is and how to convert it: another kind of file, a rate other than 1000 to

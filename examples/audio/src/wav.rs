@@ -7,7 +7,7 @@ mod ms;
 mod nms;
 
 use crate::file::Collector;
-use crate::{SampleFormat, SampleOrder, decode};
+use crate::{SampleFormat, SampleOrder, compressed, decode};
 use g721::G721;
 use gsm::Gsm;
 use ima::Ima;
@@ -29,6 +29,7 @@ const IMA_ADPCM: u16 = 0x11;
 const GSM: u16 = 0x31;
 const NMS_ADPCM: u16 = 0x38;
 const G721_ADPCM: u16 = 0x40;
+const MP3: u16 = 0x55;
 const EXTENSIBLE: u16 = 0xFFFE;
 
 /// Reads a file from its first byte on.
@@ -134,7 +135,7 @@ impl Format {
         }
         let format = Self { tag, channels, rate, size, blocks: None };
         match (tag, format.size) {
-            (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) => Ok(format),
+            (PCM, 1..=4) | (FLOAT, 4 | 8) | (A_LAW | MU_LAW, 1) | (MP3, _) => Ok(format),
             (PCM | FLOAT | A_LAW | MU_LAW, _) => Err(format!("{} of {bits} bits cannot be read", name(tag))),
             _ => Err(format!(
                 "{} in WAV is not read: convert it, for instance with `ffmpeg -i FILE -c:a pcm_s16le FILE.wav`",
@@ -153,7 +154,8 @@ fn name(tag: u16) -> String {
         GSM => "GSM 6.10",
         IMA_ADPCM => "IMA ADPCM",
         MS_ADPCM => "Microsoft ADPCM",
-        0x50 | 0x55 => "MPEG audio",
+        MP3 => "MP3",
+        0x50 => "MPEG audio",
         G721_ADPCM => "G.721",
         0x14 | 0x45 | 0x64 | 0x65 => "G.72x",
         0xFF | 0x1610 => "AAC",
@@ -208,6 +210,9 @@ impl<R: Read + Send + Sync> Reader<R> {
 
     /// Reads the samples: `size` bytes of them, or all that follows.
     fn samples(mut self, format: Format, size: Option<u64>, collector: &mut Collector) -> Result<(), String> {
+        if format.tag == MP3 {
+            return compressed::read_mp3(self.source.take(size.unwrap_or(u64::MAX)), collector);
+        }
         let mut blocks = format.blocks;
         collector.shape(format.rate, format.channels)?;
         let order = self.order;

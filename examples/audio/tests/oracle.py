@@ -105,6 +105,17 @@ for blocks in (1, 2, 7, 50):
                 write("cut", data[:-7], len(data) + 100)
                 write("more", data + data[:22])
 
+# Since 1.2.
+for rate in (8000, 22050, 44100) if "MP3" in soundfile.available_formats() else ():
+    for channels in (1, 2):
+        inside = os.path.join(folder, "inside.mp3")
+        soundfile.write(inside, sound(rate, channels, 1.0), rate, subtype="MPEG_LAYER_III", format="MP3")
+        with open(inside, "rb") as file:
+            data = file.read()
+        extra = struct.pack("<HHIHHH", 12, 1, 2, 417, 1, 1393)
+        wav(f"MP3-{rate}-{channels}.wav", 0x55, channels, rate, 0, 1, data, extra=extra)
+        wav(f"MP3-{rate}-{channels}-cut.wav", 0x55, channels, rate, 0, 1, data[:-300], len(data), extra=extra)
+
 for subtype in ("VORBIS", "OPUS"):
     parts = []
     for part, frequency in enumerate((1, 2)):
