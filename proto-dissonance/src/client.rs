@@ -16,6 +16,7 @@ use alloc::{
 use core::time::Duration;
 use paths::Paths;
 use roster::Roster;
+pub(crate) use speech::FIRST;
 pub use speech::SpeakerStats;
 use voice_out::VoiceOut;
 use voxwire_core::{

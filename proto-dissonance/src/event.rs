@@ -213,7 +213,8 @@ pub struct Voice<'a> {
     pub restart: bool,
     /// The last frame of the speech.
     pub end: bool,
-    /// Counts the frames of the speech from 0, as they were spoken.
+    /// Counts the frames of the speech as they were spoken. The one that comes in first has number [`Voice::FIRST`]: those that it
+    /// overtook have lower ones. A frame that the last one overtook comes in behind that, and is no speech of its own.
     pub sequence: u32,
     /// Frames that are missing between this one and the newest one before.
     pub lost: u32,
@@ -229,6 +230,11 @@ pub struct Voice<'a> {
     pub channels: &'a [Channel],
     /// Encoded audio, as the sender's codec settings say; may be empty.
     pub frame: &'a [u8],
+}
+
+impl Voice<'_> {
+    /// The `sequence` of the frame of a speech that comes in first, and begins it.
+    pub const FIRST: u32 = crate::client::FIRST;
 }
 
 impl fmt::Debug for Voice<'_> {

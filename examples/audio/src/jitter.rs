@@ -18,8 +18,12 @@ pub struct JitterBuffer {
     min_delay: Duration,
     max_delay: Duration,
     slots: Vec<Slot>,
-    /// The position of a speech's frame 0: speeches follow each other without a gap.
+    /// The position of a speech's frame 0, modulo 2^64: speeches follow each other without a gap.
     base: u64,
+    /// The first position of the speech, as far as it has come in.
+    begin: u64,
+    /// Nothing of the speech has come in.
+    fresh: bool,
     /// One more than the highest position so far.
     end: u64,
     /// The position to be played next.
@@ -30,6 +34,8 @@ pub struct JitterBuffer {
     delays: Delays,
     /// The last frame of the speech has come in: at this position.
     last: Option<u64>,
+    /// The speech has ended without a last packet: what was heard last fades before it is silent.
+    breaks_off: bool,
     /// Frames made up for in a row, with nothing to follow.
     starving: f32,
     /// The same since it was made, whole ones and the rest.
@@ -149,12 +155,15 @@ impl JitterBuffer {
             max_delay: max_delay.min(frame * (SLOTS as u32 * 3 / 4)).max(min_delay),
             slots: vec![Slot::default(); SLOTS],
             base: 0,
+            begin: 0,
+            fresh: false,
             end: 0,
             next: 0,
             floor: 0,
             state: State::Idle,
             delays: Delays::new(),
             last: None,
+            breaks_off: false,
             starving: 0.0,
             starved: 0.0,
             joins: false,
@@ -185,10 +194,11 @@ impl JitterBuffer {
         }
     }
 
-    /// A new speech starts: its sequence numbers count from 0 again.
+    /// A new speech starts: its sequence numbers count from any number on. What the first packet to come in overtook is played before it,
+    /// as long as that has not been played.
     pub fn start(&mut self) {
-        self.base = self.end;
-        self.last = None;
+        (self.base, self.begin, self.fresh) = (self.end, self.end, true);
+        (self.last, self.breaks_off) = (None, false);
         self.stats.speeches += 1;
         // How long nobody spoke says nothing about the network.
         self.delays.forget_baseline();
@@ -197,15 +207,17 @@ impl JitterBuffer {
         }
     }
 
-    /// The speech has ended without a last packet.
+    /// The speech has ended without a last packet: what is in store is played, and fades at its end.
     pub fn stop(&mut self) {
-        self.last = Some(self.end.saturating_sub(1));
+        // Of the speech before, whose last packet has come, this says nothing.
+        self.breaks_off = self.state != State::Idle && self.last.is_none();
+        self.last = self.last.or_else(|| Some(self.end.saturating_sub(1)));
     }
 
     /// A packet has come in; `sequence` counts the frames of the speech, `last` marks its last one.
     pub fn insert(&mut self, now: Duration, sequence: u32, packet: &[u8], last: bool) {
         self.put(sequence, packet, last);
-        let position = self.base + u64::from(sequence);
+        let position = self.base.wrapping_add(sequence.into()).cast_signed();
         self.delays.observe(now, position as f64 * self.length());
     }
 
@@ -223,7 +235,19 @@ impl JitterBuffer {
     /// Keeps a packet, whose delay is noted elsewhere.
     pub(crate) fn put(&mut self, sequence: u32, packet: &[u8], last: bool) {
         self.stats.received += 1;
-        let position = self.base + u64::from(sequence);
+        if core::mem::take(&mut self.fresh) {
+            self.base = self.end.wrapping_sub(sequence.into());
+        }
+        let position = self.base.wrapping_add(sequence.into());
+        let before = self.begin.wrapping_sub(position).cast_signed();
+        let position = match u64::try_from(before) {
+            Ok(before @ 1..) if !self.make_room(before) => {
+                self.stats.late += 1;
+                return;
+            }
+            Ok(1..) => self.begin,
+            _ => position,
+        };
         if last {
             self.last = Some(position);
         }
@@ -259,6 +283,26 @@ impl JitterBuffer {
             self.next = position;
             self.starving = 0.0;
         }
+    }
+
+    /// Moves a speech back by so many frames: others of it have been overtaken by what came in first. False if that is played already.
+    fn make_room(&mut self, frames: u64) -> bool {
+        let room = self.slots.len() as u64;
+        if self.state == State::Idle || self.next > self.begin || self.end + frames - self.next > room {
+            return false;
+        }
+        for position in (self.begin..self.end).rev() {
+            let (from, to) = (self.at(position), self.at(position + frames));
+            if self.slots[from].position == Some(position) {
+                self.slots.swap(from, to);
+                self.slots[to].position = Some(position + frames);
+            }
+        }
+        self.base = self.base.wrapping_add(frames);
+        self.end += frames;
+        self.last = self.last.map(|last| if last >= self.begin { last + frames } else { last });
+        self.delays.shift(frames as f64 * self.length());
+        true
     }
 
     /// Leaves the oldest packets out until fewer than `most` are waiting for their turn.
@@ -335,6 +379,9 @@ impl JitterBuffer {
             return Pull::Conceal { gain: 1.0 };
         }
         if self.last.is_some_and(|last| last < self.next) || self.starving >= STARVE {
+            if core::mem::take(&mut self.breaks_off) && self.starving < STARVE {
+                return Pull::Conceal { gain: 0.0 };
+            }
             self.state = State::Idle;
             return Pull::Silence;
         }
@@ -542,6 +589,15 @@ impl Delays {
         }
         self.moments = [None; MOMENTS];
         self.recent = [None; 4];
+    }
+
+    /// All that was observed lately was spoken so much later.
+    fn shift(&mut self, seconds: f64) {
+        for moment in self.moments.iter_mut().flatten() {
+            moment.quickest -= seconds;
+            moment.slowest -= seconds;
+        }
+        self.recent.iter_mut().flatten().for_each(|transit| *transit -= seconds);
     }
 
     fn observe(&mut self, now: Duration, spoken: f64) {
@@ -785,6 +841,41 @@ mod tests {
             }
         }
         assert_eq!((played, buffer.stats().late), (vec![15, 16], 1));
+    }
+
+    /// F-54: what the first packet of a speech overtook is played before it, and the speech before it to its end; what the last packet
+    /// overtook is played before that.
+    #[test]
+    fn packets_that_overtake_each_other_at_the_ends_of_a_speech_are_put_right() {
+        for apart in [0, 400_u64] {
+            let mut buffer = JitterBuffer::for_frame(FRAME);
+            buffer.start();
+            // The first speech counts from 64 on, with packets from before; its last one comes before the last but one.
+            let first = [(0, 64, 2), (5, 63, 1), (6, 62, 0), (40, 65, 3), (65, 67, 5), (66, 66, 4)];
+            // The second one, from its third packet on.
+            let second = [(120, 64, 8), (125, 62, 6), (130, 63, 7), (140, 65, 9)];
+            let (mut first, mut second) = (first.into_iter().peekable(), second.into_iter().peekable());
+            let mut played = Vec::new();
+            for now in (0..1000).step_by(20) {
+                while let Some((at, sequence, name)) = first.next_if(|(at, ..)| *at <= now) {
+                    buffer.insert(ms(at), sequence, &[name], sequence == 67);
+                }
+                while let Some((at, sequence, name)) = second.next_if(|(at, ..)| at + apart <= now) {
+                    if name == 8 {
+                        buffer.start();
+                    }
+                    buffer.insert(ms(at + apart), sequence, &[name], sequence == 65);
+                }
+                match buffer.pull(ms(now)) {
+                    Pull::Packet { packet } => played.push(packet[0]),
+                    Pull::Silence => {}
+                    other => panic!("{now}: {other:?}"),
+                }
+            }
+            assert_eq!(played, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "{apart}");
+            let stats = buffer.stats();
+            assert_eq!((stats.lost, stats.late, stats.overflow, stats.starved), (0, 0, 0, 0));
+        }
     }
 
     #[test]

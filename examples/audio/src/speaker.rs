@@ -136,7 +136,7 @@ impl Speaker {
     }
 
     /// Whether nothing is played, and nothing is in store.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.buffer.is_idle() && self.ready.len() <= self.played
     }
 
@@ -163,7 +163,7 @@ impl Speaker {
         self.buffer.insert(now, sequence, packet, end);
     }
 
-    /// The speech has ended without a last packet.
+    /// The speech has ended without a last packet: what is in store is played, and fades at its end.
     pub fn stop(&mut self) {
         self.buffer.stop();
     }

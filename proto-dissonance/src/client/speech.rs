@@ -5,6 +5,9 @@ use crate::{Channel, Order, Priority, Recipient, VoiceData};
 use alloc::vec::Vec;
 use voxwire_core::Instant;
 
+/// The number of the frame of a speech that comes in first: it may have overtaken so many.
+pub(crate) const FIRST: u32 = 64;
+
 /// What is known of one client's speech.
 #[derive(Debug, Default)]
 pub(super) struct Speaker {
@@ -12,11 +15,16 @@ pub(super) struct Speaker {
     open: bool,
     /// The channel session of the last speech; `None` before the first packet, and after a long silence.
     session: Option<u8>,
-    /// The sequence number of the last packet accepted.
+    /// The sequence number of the newest packet of this speech, or of the last one.
     remote: u16,
-    /// Its place in this speech.
+    /// Its place in that speech.
     local: u32,
     window: Window,
+    /// There has been a speech since the session was learned.
+    spoken: bool,
+    /// The first frame of the speech that has come in, and the first one that there can be: what is before that is the speech before.
+    first: u32,
+    floor: u32,
     /// The channel sessions of the channels that reach us.
     channels: Vec<(Recipient, u8)>,
     /// When the last packet was accepted.
@@ -90,7 +98,7 @@ impl Speaker {
 
     /// A very long silence: the next packet is a first one.
     pub(super) const fn forget(&mut self) {
-        self.session = None;
+        (self.session, self.spoken) = (None, false);
     }
 
     /// Takes a voice packet; `for_us` says which recipients we are.
@@ -105,14 +113,18 @@ impl Speaker {
             self.heard = now;
             session
         });
-        if wrapped_difference(current.into(), session.into(), bits) < 0 {
-            self.stats.stale = self.stats.stale.saturating_add(1);
-            return Heard::Nothing;
-        }
-        let reach = self.reach(voice.channels, for_us);
         // An old sender's two bits are compared with as many of ours.
-        let other_session = wrapped_difference(current.into(), session.into(), bits) != 0;
-        let restart = self.open && (reach.reset || other_session);
+        let newer = wrapped_difference(current.into(), session.into(), bits);
+        if newer < 0 {
+            return self.stale();
+        }
+        let ahead = wrapped_difference(self.remote, voice.sequence, 16);
+        // What comes in behind a newer packet belongs to the speech of that, and neither begins nor ends one.
+        if self.spoken && newer == 0 && ahead <= 0 && (self.open || ahead.unsigned_abs() <= FIRST) {
+            return self.hear_late(now, voice, ahead, for_us);
+        }
+        let reach = self.reach(voice.channels, true, for_us);
+        let restart = self.open && (reach.reset || newer > 0);
         if restart {
             self.open = false;
         }
@@ -121,34 +133,28 @@ impl Speaker {
             let ended = restart || self.stop();
             return if ended { Heard::Ended } else { Heard::Nothing };
         }
-        let start = !self.open && !reach.closing;
-        if start {
-            self.open = true;
-            (self.session, self.remote, self.local) = (Some(session), voice.sequence, 0);
-            self.window = Window::default();
+        // The last packet of a short speech may have overtaken all others of it.
+        let start = !self.open && (!reach.closing || newer > 0 || !self.spoken);
+        let (order, lost) = if start {
+            self.floor = match u32::try_from(ahead) {
+                Ok(ahead) if self.spoken => FIRST.saturating_sub(ahead.saturating_sub(1)),
+                _ => 0,
+            };
+            (self.open, self.spoken, self.session) = (true, true, Some(session));
+            (self.local, self.first, self.window) = (FIRST, FIRST, Window::default());
             self.stats.speeches = self.stats.speeches.saturating_add(1);
-        }
-        if !self.open {
+            self.window.place(FIRST)
+        } else if self.open {
+            self.local = self.local.saturating_add_signed(ahead);
+            self.window.place(self.local)
+        } else {
             // The last frame of a speech whose others did not reach us.
             return if restart { Heard::Ended } else { Heard::Nothing };
-        }
-        let moved = wrapped_difference(self.remote, voice.sequence, 16);
-        let Some(local) = self.local.checked_add_signed(moved) else {
-            self.stats.stale = self.stats.stale.saturating_add(1);
-            return Heard::Nothing;
         };
-        (self.local, self.remote, self.heard) = (local, voice.sequence, now);
-        let (order, lost) = self.window.place(local);
+        (self.remote, self.heard) = (voice.sequence, now);
         let stats = &mut self.stats;
         stats.received = stats.received.saturating_add(1);
-        match order {
-            Order::Newest => stats.lost = stats.lost.saturating_add(lost.into()),
-            Order::Late => {
-                stats.late = stats.late.saturating_add(1);
-                stats.lost = stats.lost.saturating_sub(1);
-            }
-            Order::Duplicate => stats.duplicate = stats.duplicate.saturating_add(1),
-        }
+        stats.lost = stats.lost.saturating_add(lost.into());
         let end = reach.closing;
         if end {
             self.open = false;
@@ -158,7 +164,7 @@ impl Speaker {
             start,
             restart,
             end,
-            sequence: local,
+            sequence: self.local,
             lost,
             order,
             positional,
@@ -167,8 +173,59 @@ impl Speaker {
         })
     }
 
-    /// Finds the channels that reach us, and keeps their channel sessions; those of others are forgotten.
-    fn reach(&mut self, channels: &[Channel], for_us: impl Fn(Recipient) -> bool) -> Reach {
+    /// Takes a packet that is `ahead` of the newest one of this speech, or the last one: not at all.
+    fn hear_late(
+        &mut self,
+        now: Instant,
+        voice: &VoiceData<'_>,
+        ahead: i32,
+        for_us: impl Fn(Recipient) -> bool,
+    ) -> Heard {
+        let reach = self.reach(voice.channels, false, for_us);
+        let local = self.local.checked_add_signed(ahead).filter(|local| *local >= self.floor);
+        // Before a channel was reopened there was another speech.
+        let Some(local) = local.filter(|_| reach.any && !reach.reset) else { return self.stale() };
+        let (order, _) = self.window.place(local);
+        let stats = &mut self.stats;
+        if order == Order::Late {
+            stats.late = stats.late.saturating_add(1);
+            // Between this one and what came first there may be others.
+            match self.first.checked_sub(local) {
+                Some(before @ 1..) => {
+                    stats.lost = stats.lost.saturating_add(u64::from(before).saturating_sub(1));
+                    self.first = local;
+                }
+                _ => stats.lost = stats.lost.saturating_sub(1),
+            }
+        } else {
+            stats.duplicate = stats.duplicate.saturating_add(1);
+            if !self.open {
+                return Heard::Nothing;
+            }
+        }
+        stats.received = stats.received.saturating_add(1);
+        self.heard = now;
+        let Reach { positional, volume, priority, .. } = reach;
+        Heard::Frame(Frame {
+            start: false,
+            restart: false,
+            end: false,
+            sequence: local,
+            lost: 0,
+            order,
+            positional,
+            volume,
+            priority: priority.unwrap_or_default(),
+        })
+    }
+
+    const fn stale(&mut self) -> Heard {
+        self.stats.stale = self.stats.stale.saturating_add(1);
+        Heard::Nothing
+    }
+
+    /// Finds the channels that reach us, and keeps their channel sessions, if that is wanted; those of others are forgotten then.
+    fn reach(&mut self, channels: &[Channel], keep: bool, for_us: impl Fn(Recipient) -> bool) -> Reach {
         let mut reach =
             Reach { any: false, positional: true, closing: true, reset: true, volume: 0.0, priority: None };
         let mut kept: usize = 0;
@@ -186,6 +243,9 @@ impl Speaker {
             let known = self.channels.iter().position(|(known, _)| *known == recipient);
             let before = known.and_then(|at| self.channels.get(at)).map(|(_, session)| *session);
             reach.reset &= before.is_some_and(|before| before != session);
+            if !keep {
+                continue;
+            }
             // Those of this packet are moved to the front.
             let at = known.unwrap_or_else(|| {
                 self.channels.push((recipient, session));
@@ -199,7 +259,9 @@ impl Speaker {
                 kept = kept.saturating_add(1);
             }
         }
-        self.channels.truncate(kept);
+        if keep {
+            self.channels.truncate(kept);
+        }
         reach
     }
 }
@@ -269,12 +331,12 @@ mod tests {
     #[test]
     fn d_09_a_speech_from_its_first_frame_to_its_closing_one() {
         let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
-        assert_eq!(frame(hear(&mut speaker, 65_535, later(5), &open)), (true, false, false, 0));
-        assert_eq!(frame(hear(&mut speaker, 0, later(5), &open)), (false, false, false, 1));
+        assert_eq!(frame(hear(&mut speaker, 65_535, later(5), &open)), (true, false, false, FIRST));
+        assert_eq!(frame(hear(&mut speaker, 0, later(5), &open)), (false, false, false, FIRST + 1));
         let closing = [Channel::new(ROOM).with_closing(true)];
-        assert_eq!(frame(hear(&mut speaker, 1, later(5), &closing)), (false, false, true, 2));
+        assert_eq!(frame(hear(&mut speaker, 1, later(5), &closing)), (false, false, true, FIRST + 2));
         assert_eq!(hear(&mut speaker, 2, later(5), &closing), Heard::Nothing);
-        assert_eq!(frame(hear(&mut speaker, 9, later(6), &open)), (true, false, false, 0));
+        assert_eq!(frame(hear(&mut speaker, 9, later(6), &open)), (true, false, false, FIRST));
         assert_eq!(speaker.stats.speeches, 2);
     }
 
@@ -282,7 +344,7 @@ mod tests {
     fn d_09_another_channel_session_is_another_speech_and_an_older_one_is_stale() {
         let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
         hear(&mut speaker, 0, later(127), &open);
-        assert_eq!(frame(hear(&mut speaker, 7, later(0), &open)), (true, true, false, 0));
+        assert_eq!(frame(hear(&mut speaker, 7, later(0), &open)), (true, true, false, FIRST));
         assert_eq!(hear(&mut speaker, 1, later(127), &open), Heard::Nothing);
         assert_eq!(speaker.stats.stale, 1);
         // A sender of 2018 has two bits.
@@ -290,7 +352,7 @@ mod tests {
         hear(&mut speaker, 0, Options::new(3, Profile::Era2018), &open);
         assert_eq!(
             frame(hear(&mut speaker, 1, Options::new(4, Profile::Era2018), &open)),
-            (true, true, false, 0)
+            (true, true, false, FIRST)
         );
         assert_eq!(hear(&mut speaker, 2, Options::new(3, Profile::Era2018), &open), Heard::Nothing);
     }
@@ -300,11 +362,11 @@ mod tests {
         let mut speaker = Speaker::default();
         hear(&mut speaker, 0, later(0), &[Channel::new(ROOM)]);
         let reopened = [Channel::new(ROOM).with_session(1)];
-        assert_eq!(frame(hear(&mut speaker, 1, later(0), &reopened)), (true, true, false, 0));
-        assert_eq!(frame(hear(&mut speaker, 2, later(0), &reopened)), (false, false, false, 1));
+        assert_eq!(frame(hear(&mut speaker, 1, later(0), &reopened)), (true, true, false, FIRST));
+        assert_eq!(frame(hear(&mut speaker, 2, later(0), &reopened)), (false, false, false, FIRST + 1));
         // One that is not for us does not count.
         let both = [reopened[0], Channel::new(OTHER).with_session(2)];
-        assert_eq!(frame(hear(&mut speaker, 3, later(0), &both)), (false, false, false, 2));
+        assert_eq!(frame(hear(&mut speaker, 3, later(0), &both)), (false, false, false, FIRST + 2));
     }
 
     #[test]
@@ -319,7 +381,7 @@ mod tests {
     fn d_09_loss_and_order_are_counted() {
         let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
         let mut orders = Vec::new();
-        for sequence in [10, 11, 14, 12, 12, 15, 9] {
+        for sequence in [10, 11, 14, 12, 12, 15, 8] {
             if let Heard::Frame(frame) = hear(&mut speaker, sequence, later(0), &open) {
                 orders.push((frame.sequence, frame.order, frame.lost));
             }
@@ -327,16 +389,70 @@ mod tests {
         assert_eq!(
             orders,
             [
-                (0, Order::Newest, 0),
-                (1, Order::Newest, 0),
-                (4, Order::Newest, 2),
-                (2, Order::Late, 0),
-                (2, Order::Duplicate, 0),
-                (5, Order::Newest, 0)
+                (64, Order::Newest, 0),
+                (65, Order::Newest, 0),
+                (68, Order::Newest, 2),
+                (66, Order::Late, 0),
+                (66, Order::Duplicate, 0),
+                (69, Order::Newest, 0),
+                (62, Order::Late, 0)
             ]
         );
         let stats = speaker.stats;
-        assert_eq!((stats.lost, stats.late, stats.duplicate, stats.stale), (1, 1, 1, 1));
+        assert_eq!((stats.lost, stats.late, stats.duplicate, stats.stale), (2, 2, 1, 0));
+    }
+
+    /// D-09, F-54: frames that overtake each other at the beginning of a speech find their place, and begin no other one.
+    #[test]
+    fn d_09_what_the_first_packet_overtook_belongs_to_the_speech() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        assert_eq!(frame(hear(&mut speaker, 0, later(5), &open)), (true, false, false, FIRST));
+        for (sequence, place) in [(65_535, 63), (65_533, 61), (1, 65), (65_534, 62)] {
+            assert_eq!(frame(hear(&mut speaker, sequence, later(5), &open)), (false, false, false, place));
+        }
+        // The last one of the next speech overtakes the rest of it.
+        let closing = [Channel::new(ROOM).with_closing(true)];
+        assert_eq!(frame(hear(&mut speaker, 4, later(6), &closing)), (true, true, true, FIRST));
+        assert_eq!(frame(hear(&mut speaker, 3, later(6), &open)), (false, false, false, 63));
+        assert!(!speaker.is_open());
+        assert_eq!((speaker.stats.speeches, speaker.stats.stale, speaker.stats.lost), (2, 0, 0));
+    }
+
+    /// D-09, F-54: what the last packet of a speech overtook belongs to it; it makes no other speech, neither at once nor once there is
+    /// another one.
+    #[test]
+    fn d_09_what_the_last_packet_overtook_is_no_speech() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        let closing = [Channel::new(ROOM).with_closing(true)];
+        hear(&mut speaker, 0, later(5), &open);
+        assert_eq!(frame(hear(&mut speaker, 4, later(5), &closing)), (false, false, true, FIRST + 4));
+        assert_eq!(frame(hear(&mut speaker, 2, later(5), &open)), (false, false, false, FIRST + 2));
+        // Once more, and once there is another speech.
+        assert_eq!(hear(&mut speaker, 2, later(5), &open), Heard::Nothing);
+        assert!(!speaker.is_open());
+        assert_eq!(frame(hear(&mut speaker, 6, later(6), &open)), (true, false, false, FIRST));
+        assert_eq!(hear(&mut speaker, 3, later(5), &open), Heard::Nothing);
+        assert_eq!(frame(hear(&mut speaker, 5, later(6), &open)), (false, false, false, 63));
+        assert_eq!((speaker.stats.speeches, speaker.stats.stale), (2, 1));
+    }
+
+    /// D-09, F-54: a channel that was closed and opened again while others stayed open keeps the session of the speech; what is late
+    /// belongs to the speech before, and does not restart this one.
+    #[test]
+    fn d_09_what_is_late_does_not_restart_a_speech() {
+        for session in [0, 1] {
+            let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+            hear(&mut speaker, 0, later(5), &open);
+            hear(&mut speaker, 3, later(5), &[Channel::new(ROOM).with_closing(true)]);
+            assert_eq!(hear(&mut speaker, 4, later(5), &[Channel::new(OTHER)]), Heard::Nothing);
+            let again = [Channel::new(ROOM).with_session(session)];
+            assert_eq!(frame(hear(&mut speaker, 7, later(5), &again)), (true, false, false, FIRST));
+            assert_eq!(hear(&mut speaker, 2, later(5), &open), Heard::Nothing, "{session}");
+            // One that was not for us does not end it.
+            assert_eq!(hear(&mut speaker, 4, later(5), &[Channel::new(OTHER)]), Heard::Nothing);
+            assert_eq!(frame(hear(&mut speaker, 6, later(5), &again)), (false, false, false, 63));
+            assert_eq!(frame(hear(&mut speaker, 8, later(5), &again)), (false, false, false, FIRST + 1));
+        }
     }
 
     #[test]
@@ -364,7 +480,7 @@ mod tests {
                 channels.iter().map(|priority| Channel::new(ROOM).with_priority(*priority)).collect();
             let mut speaker = Speaker::default();
             let for_us = |_| true;
-            assert_eq!(speaker.reach(&channels, for_us).priority.unwrap_or_default(), expected);
+            assert_eq!(speaker.reach(&channels, true, for_us).priority.unwrap_or_default(), expected);
         }
     }
 
