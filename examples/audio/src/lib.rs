@@ -19,6 +19,7 @@ mod pcm;
 mod pcm_voice;
 mod picture;
 mod record;
+mod recording;
 mod resample;
 mod sound_file;
 mod speaker;
@@ -43,6 +44,7 @@ pub use {
     pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
     record::{WavRecorder, save_wav},
+    recording::Recording,
     resample::{StreamResampler, resample},
     sound_file::{READ_AHEAD, SoundFile, SoundStream},
     speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},

@@ -1,9 +1,22 @@
 //! Writing WAV files that can be played whenever the program ends.
 
 use crate::{Clip, Error, SampleFormat, SampleOrder, encode};
+use core::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+/// What a recording is written to.
+pub(crate) trait Sink: Write + Seek + Send + fmt::Debug {
+    /// It ends there.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+impl Sink for File {
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+}
 
 /// Writes a WAV file whose samples are stored in `format`, as far as WAV can: signed, but for 8 bits, of at most 32 bits, and
 /// floats of 32 bits.
@@ -21,7 +34,7 @@ pub fn save_wav(path: &Path, clip: &Clip, format: SampleFormat) -> Result<(), Er
 #[derive(Debug)]
 pub struct WavRecorder {
     path: PathBuf,
-    file: File,
+    file: Box<dyn Sink>,
     format: SampleFormat,
     header: Vec<u8>,
     /// Where the header says how many frames there are, if it does.
@@ -30,13 +43,25 @@ pub struct WavRecorder {
     frame: u32,
     /// Bytes of samples so far.
     len: u32,
-    /// The header cannot be written again.
+    /// The header cannot be written again, and is written once.
     is_pipe: bool,
+    headed: bool,
     bytes: Vec<u8>,
 }
 
 /// Bytes of samples that a file says it has at most: its length is a number of 32 bits, and counts the header as well.
-const MAX_BYTES: u32 = u32::MAX - 4096;
+pub(crate) const MAX_BYTES: u32 = u32::MAX - 4096;
+
+/// As far as WAV can: no more than 32 bits, 8 bits are unsigned, and all others are not.
+pub(crate) const fn storable(format: SampleFormat) -> SampleFormat {
+    match format {
+        SampleFormat::F32 | SampleFormat::F64 => SampleFormat::F32,
+        SampleFormat::U8 | SampleFormat::I8 => SampleFormat::U8,
+        SampleFormat::U16 | SampleFormat::I16 => SampleFormat::I16,
+        SampleFormat::U24 | SampleFormat::I24 => SampleFormat::I24,
+        _ => SampleFormat::I32,
+    }
+}
 
 impl WavRecorder {
     /// Creates the file, or empties it.
@@ -44,33 +69,42 @@ impl WavRecorder {
     /// # Errors
     /// The file cannot be written.
     pub fn create(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Result<Self, Error> {
-        // No WAV has more than 32 bits here, 8 bits are unsigned, and all others are not.
-        let format = match format {
-            SampleFormat::F32 | SampleFormat::F64 => SampleFormat::F32,
-            SampleFormat::U8 | SampleFormat::I8 => SampleFormat::U8,
-            SampleFormat::U16 | SampleFormat::I16 => SampleFormat::I16,
-            SampleFormat::U24 | SampleFormat::I24 => SampleFormat::I24,
-            _ => SampleFormat::I32,
-        };
         let about = |error: io::Error| Error::File { path: path.into(), reason: error.to_string() };
-        let mut file = File::create(path).map_err(about)?;
+        let file = Box::new(File::create(path).map_err(about)?);
+        let mut recorder = Self::on(path, file, rate, channels, format);
+        recorder.begin().map_err(about)?;
+        Ok(recorder)
+    }
+
+    /// The same on something that is open; nothing is written yet.
+    pub(crate) fn on(
+        path: &Path,
+        mut file: Box<dyn Sink>,
+        rate: u32,
+        channels: u16,
+        format: SampleFormat,
+    ) -> Self {
+        let format = storable(format);
         let (header, fact) = header(rate, channels, format);
         let is_pipe = file.stream_position().is_err();
         let frame = u32::from(channels.max(1)) * format.size() as u32;
-        let mut recorder = Self {
-            path: path.into(),
-            file,
-            format,
-            header,
-            fact,
-            frame,
-            len: if is_pipe { u32::MAX } else { 0 },
-            is_pipe,
-            bytes: Vec::new(),
-        };
-        recorder.write_header().map_err(about)?;
-        recorder.len = 0;
-        Ok(recorder)
+        let (path, bytes) = (path.into(), Vec::new());
+        Self { path, file, format, header, fact, frame, len: 0, is_pipe, headed: false, bytes }
+    }
+
+    /// Writes the header, unless that is done.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        if self.headed {
+            return Ok(());
+        }
+        self.write_header(if self.is_pipe { u32::MAX } else { 0 })?;
+        self.headed = true;
+        Ok(())
+    }
+
+    /// Bytes of a frame, and of samples so far.
+    pub(crate) const fn sizes(&self) -> (u32, u32) {
+        (self.frame, self.len)
     }
 
     /// Appends interleaved samples.
@@ -111,24 +145,28 @@ impl WavRecorder {
             let reason = "a WAV file holds 4 GiB, and this one is full".into();
             return Err(Error::File { path: self.path.clone(), reason });
         };
-        self.put_bytes(at, len).map_err(|error| self.about(&error))
+        let bytes = core::mem::take(&mut self.bytes);
+        let put = self.put_bytes(at, len, &bytes).map_err(|error| self.about(&error));
+        self.bytes = bytes;
+        put
     }
 
-    fn put_bytes(&mut self, at: u32, len: u32) -> io::Result<()> {
-        let before = self.len;
-        if at < before {
-            self.file.seek(SeekFrom::Start(self.header.len() as u64 + u64::from(at)))?;
-        }
-        self.file.write_all(&self.bytes)?;
-        self.len = len;
+    /// The same of bytes as they are stored; there are `len` then. After an error all is there that was before.
+    pub(crate) fn put_bytes(&mut self, at: u32, len: u32, bytes: &[u8]) -> io::Result<()> {
+        self.begin()?;
         if self.is_pipe {
+            self.file.write_all(bytes)?;
+            self.len = len;
             return Ok(());
         }
-        self.write_header()?;
+        let start = self.header.len() as u64;
+        self.file.seek(SeekFrom::Start(start + u64::from(at)))?;
+        self.file.write_all(bytes)?;
+        self.write_header(len)?;
+        let before = core::mem::replace(&mut self.len, len);
         // What the header no longer counts goes last.
         if len < before {
-            self.file.set_len(self.header.len() as u64 + u64::from(len))?;
-            self.file.seek(SeekFrom::End(0))?;
+            self.file.truncate(start + u64::from(len))?;
         }
         Ok(())
     }
@@ -138,34 +176,41 @@ impl WavRecorder {
     /// # Errors
     /// The file cannot be written.
     pub fn finish(mut self) -> Result<(), Error> {
+        self.complete().map_err(|error| self.about(&error))
+    }
+
+    pub(crate) fn complete(&mut self) -> io::Result<()> {
         let missing = (self.frame - self.len % self.frame) % self.frame;
-        let silence = vec![0.0; missing as usize / self.format.size()];
-        if !silence.is_empty() {
-            self.write(&silence)?;
+        if missing > 0 {
+            let mut silence = Vec::new();
+            let samples = missing as usize / self.format.size();
+            encode(&vec![0.0; samples], self.format, SampleOrder::Little, &mut silence);
+            self.put_bytes(self.len, self.len.wrapping_add(missing), &silence)?;
         }
         if self.len % 2 == 1 {
-            self.file.write_all(&[0]).map_err(|error| self.about(&error))?;
+            if !self.is_pipe {
+                self.file.seek(SeekFrom::Start(self.header.len() as u64 + u64::from(self.len)))?;
+            }
+            self.file.write_all(&[0])?;
         }
         Ok(())
     }
 
-    /// Brings the header up to date; what follows is written behind the samples.
-    fn write_header(&mut self) -> io::Result<()> {
-        let Self { header, len, .. } = self;
+    /// Brings the header up to date.
+    fn write_header(&mut self, len: u32) -> io::Result<()> {
+        let header = &mut self.header;
         let header_len = header.len() as u32;
-        let padded = len.saturating_add(*len % 2);
+        let padded = len.saturating_add(len % 2);
         header[4..8].copy_from_slice(&padded.saturating_add(header_len - 8).to_le_bytes());
         if let Some(fact) = self.fact {
-            header[fact..fact + 4].copy_from_slice(&(*len / self.frame).to_le_bytes());
+            header[fact..fact + 4].copy_from_slice(&(len / self.frame).to_le_bytes());
         }
         let end = header.len();
         header[end - 4..].copy_from_slice(&len.to_le_bytes());
-        if self.is_pipe {
-            return self.file.write_all(&self.header);
+        if !self.is_pipe {
+            self.file.seek(SeekFrom::Start(0))?;
         }
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&self.header)?;
-        self.file.seek(SeekFrom::End(0)).map(|_| ())
+        self.file.write_all(&self.header)
     }
 
     fn about(&self, error: &io::Error) -> Error {

@@ -186,7 +186,10 @@ impl SoftDevice {
         let clients = self.hub.call(|server, _| server.clients().count());
         let Drained { cut_off, .. } = self.hub.drain(deadline).await;
         self.tasks.iter().for_each(AbortHandle::abort);
-        lock(&self.device).finish();
+        let recording = lock(&self.device).take_recording();
+        if let Some(problem) = recording.and_then(Device::finish) {
+            lock(&self.device).set_problem(problem);
+        }
         Drained { told: clients, cut_off }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use voxwire_audio::{
-    AdaptiveResampler, Clip, FollowState, SampleFormat, SampleOrder, SoundFile, SoundStream, WavRecorder,
+    AdaptiveResampler, Clip, FollowState, Recording, SampleFormat, SampleOrder, SoundFile, SoundStream,
     decode, encode, limit, resample,
 };
 use voxwire_core::{Instant, PeerId, Session as _};
@@ -123,7 +123,7 @@ pub(crate) struct Device {
     /// When the clock was started, and how far it is, in frames.
     since: Instant,
     frames: u64,
-    recorder: Option<WavRecorder>,
+    recorder: Option<Recording>,
     /// What went wrong with it.
     problem: Option<String>,
     figures: DeviceFigures,
@@ -229,7 +229,7 @@ impl Device {
         let recorder = record.map(|(path, format)| {
             let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
             let stored = settings.record_as.unwrap_or_else(|| sample_format(format.sample_type));
-            WavRecorder::create(path, rate as u32, channels, stored)
+            Recording::create(path, rate as u32, channels, stored)
         });
         Ok(Self {
             rate,
@@ -440,19 +440,31 @@ impl Device {
         mix(&self.clients, &self.settings.outputs, 0, format, |_| true, &mut self.out);
         silence(format, self.block * format.frame_size(), &mut self.out);
         let samples = decode(&self.out, sample_format(format.sample_type), SampleOrder::Little);
-        if let Err(error) = recorder.write(&samples) {
-            tracing::error!(%error, "cannot go on recording");
-            self.problem = Some(error.to_string());
-            self.recorder = None;
+        // It waits for nobody: the session is locked.
+        recorder.write(&samples);
+        for remark in recorder.remarks() {
+            tracing::error!("the recording: {remark}");
         }
     }
 
-    /// Completes the recording.
-    pub(crate) fn finish(&mut self) {
-        if let Some(Err(error)) = self.recorder.take().map(WavRecorder::finish) {
-            tracing::error!(%error, "cannot complete the recording");
-            self.problem = Some(error.to_string());
+    /// The recording, to be [completed](Self::finish) while nobody waits.
+    pub(crate) fn take_recording(&mut self) -> Option<Recording> {
+        self.recorder.take()
+    }
+
+    /// Completes the recording; says what went wrong.
+    pub(crate) fn finish(mut recording: Recording) -> Option<String> {
+        let finished = recording.finish();
+        for remark in recording.remarks() {
+            tracing::error!("the recording: {remark}");
         }
+        let error = finished.err()?;
+        tracing::error!(%error, "the recording is not complete");
+        Some(error.to_string())
+    }
+
+    pub(crate) fn set_problem(&mut self, problem: String) {
+        self.problem = Some(problem);
     }
 }
 
