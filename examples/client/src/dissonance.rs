@@ -1,6 +1,7 @@
 //! `voxwire-client dissonance`: the flags, and what the actions do.
 
 mod seat;
+mod voices;
 
 use crate::error::Error;
 use crate::link::Link;

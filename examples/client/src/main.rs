@@ -13,6 +13,7 @@ mod report;
 mod retry;
 mod sound;
 mod syfala;
+mod trace;
 mod voicelink;
 
 use clap::{Parser, Subcommand};

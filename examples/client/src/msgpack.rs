@@ -135,6 +135,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         dialect: if flags.plain { Dialect::Plain } else { Dialect::Zmtp },
         // A long session survives a restart of the server; a single request says that it failed.
         reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
+        trace: false,
     };
     let mut phone = Phone::connect(&link, options, report.clone()).await?;
     if matches!(flags.action, Action::Call { .. }) {

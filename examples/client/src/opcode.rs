@@ -98,6 +98,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         bitrate: flags.bitrate,
         listen: !flags.no_listen,
         ports: flags.ports,
+        trace: false,
     };
     let mut phone = Phone::connect(&link, options.clone(), report.clone()).await?;
     let result = match flags.action {

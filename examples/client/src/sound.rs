@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use voxwire_audio::{
-    Clip, SampleFormat, SampleOrder, SoundFile, SoundStream, WavRecorder, decode, encode, resample,
+    Clip, Recording, SampleFormat, SampleOrder, SoundFile, SoundStream, decode, encode, resample,
 };
 
 /// `--play`: a file, standard input, or a test tone.
@@ -262,11 +262,64 @@ impl Player {
     }
 }
 
+/// `--record`: a file that holds nobody up. What goes wrong with it is said, and ends no call.
+#[derive(Debug)]
+pub(crate) struct RecordFile {
+    recording: Recording,
+    report: Report,
+    name: String,
+}
+
+impl RecordFile {
+    pub(crate) fn create(
+        path: &Path,
+        rate: u32,
+        channels: u16,
+        format: SampleFormat,
+        report: &Report,
+    ) -> Result<Self, Error> {
+        let recording = Recording::create(path, rate, channels, format)?;
+        Ok(Self { recording, report: report.clone(), name: path.display().to_string() })
+    }
+
+    pub(crate) const fn is_pipe(&self) -> bool {
+        self.recording.is_pipe()
+    }
+
+    pub(crate) fn write(&mut self, samples: &[f64]) {
+        self.recording.write(samples);
+        self.remark();
+    }
+
+    pub(crate) fn replace(&mut self, from: u64, samples: &[f64]) {
+        self.recording.replace(from, samples);
+        self.remark();
+    }
+
+    fn remark(&self) {
+        for remark in self.recording.remarks() {
+            self.report.keep("recording", json!({ "file": self.name, "remark": remark }), &remark);
+        }
+    }
+
+    /// Waits until all is written, unless that goes no further.
+    pub(crate) fn flush(&self) -> bool {
+        self.recording.flush()
+    }
+
+    /// Completes the file; fails if there is not all in it that was heard.
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        let finished = self.recording.finish();
+        self.remark();
+        Ok(finished?)
+    }
+}
+
 /// What is heard, into a file if that is asked for.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     shape: Shape,
-    file: Option<WavRecorder>,
+    file: Option<RecordFile>,
     loudspeaker: Option<Loudspeaker>,
     /// What comes in as raw bytes is played by this.
     playout: Option<Playout>,
@@ -280,10 +333,11 @@ impl Recorder {
         record_as: RecordAs,
         device: bool,
         shape: Shape,
+        report: &Report,
     ) -> Result<Self, Error> {
         let Shape { rate, channels, format, .. } = shape;
         let format = record_as.fixed().unwrap_or(format);
-        let file = path.map(|path| WavRecorder::create(path, rate, channels, format)).transpose()?;
+        let file = path.map(|path| RecordFile::create(path, rate, channels, format, report)).transpose()?;
         let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
         Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new() })
     }
@@ -295,9 +349,10 @@ impl Recorder {
         record_as: RecordAs,
         device: bool,
         shape: Shape,
+        report: &Report,
     ) -> Result<Self, Error> {
         let playout = device.then(|| Playout::open(shape.rate, shape.channels)).transpose()?;
-        Ok(Self { playout, ..Self::new(path, record_as, false, shape)? })
+        Ok(Self { playout, ..Self::new(path, record_as, false, shape, report)? })
     }
 
     /// When [`advance`](Self::advance) has something to play.
@@ -331,18 +386,33 @@ impl Recorder {
 
     /// Takes samples.
     pub(crate) fn hear_samples(&mut self, samples: &[f64]) -> Result<(), Error> {
-        if let Some(file) = &mut self.file {
-            file.write(samples)?;
-        }
+        self.keep(samples);
         if let Some(loudspeaker) = &mut self.loudspeaker {
             loudspeaker.write(&samples.iter().map(|sample| *sample as f32).collect::<Vec<_>>())?;
         }
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> Result<(), Error> {
-        self.file.map_or(Ok(()), |file| Ok(file.finish()?))
+    /// Records samples that are not played any more.
+    pub(crate) fn keep(&mut self, samples: &[f64]) {
+        if let Some(file) = &mut self.file {
+            file.write(samples);
+        }
     }
+
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        self.file.map_or(Ok(()), RecordFile::finish)
+    }
+}
+
+/// Writes a recording that is there as a whole, unless whoever takes it stops taking it.
+pub(crate) fn save(path: &Path, clip: &Clip, report: &Report) -> Result<(), Error> {
+    let mut file = RecordFile::create(path, clip.rate, clip.channels, SampleFormat::I16, report)?;
+    for piece in clip.samples.chunks(1 << 13) {
+        file.write(piece);
+        file.flush();
+    }
+    file.finish()
 }
 
 /// The file for the `n`-th call: the one asked for, then numbered ones beside it, so that no recording is lost.
@@ -491,7 +561,7 @@ mod tests {
 
     #[test]
     fn a_recorder_puts_samples_together_that_packets_cut() {
-        let mut recorder = Recorder::new(None, RecordAs::default(), false, SHAPE).unwrap();
+        let mut recorder = Recorder::new(None, RecordAs::default(), false, SHAPE, &Report::silent()).unwrap();
         assert_eq!(recorder.hear(Duration::ZERO, &[0, 0x40, 0]).unwrap(), 0.5);
         assert_eq!(recorder.hear(Duration::ZERO, &[0x20]).unwrap(), 0.25);
         recorder.finish().unwrap();
@@ -508,7 +578,8 @@ mod tests {
         for stall in [1500, 3000, 5000_u64] {
             for listener in [false, true] {
                 let (playout, heard) = listening(16_000);
-                let mut recorder = Recorder::live(Some(&path), RecordAs::Call, false, shape).unwrap();
+                let mut recorder =
+                    Recorder::live(Some(&path), RecordAs::Call, false, shape, &Report::silent()).unwrap();
                 recorder.playout = Some(playout);
                 let mut bytes = Vec::new();
                 for (n, message) in (1_u64..).zip(said.samples.chunks(320)) {

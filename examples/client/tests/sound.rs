@@ -6,6 +6,7 @@ mod kit;
 
 use kit::{Server, temporary};
 use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
@@ -182,4 +183,65 @@ fn f_50_ten_hours_of_sound_take_no_more_memory_than_ten_seconds() {
     std::fs::remove_file(&path).unwrap();
     // In KiB: a mebibyte of samples, and what differs from one run to the next.
     assert!(most[1] < most[0] + 8192, "{most:?} KiB");
+}
+
+/// F-81: neither a disk that is full nor a pipe that nobody reads ends a call, or keeps a signal from being heard.
+#[cfg(target_os = "linux")]
+#[test]
+fn f_81_nothing_that_takes_no_recording_holds_a_call_up() {
+    let calls = [
+        (Protocol::Voicelink, "wait --name bob", "call bob --name ann", "is up"),
+        (Protocol::Opcode, "wait --name bob", "call bob --name ann", "is up"),
+        (Protocol::Msgpack, "call room --user bob", "call room --user ann", "in the call"),
+        (Protocol::Syfala, "stream", "stream", "both ways"),
+        (Protocol::Dissonance, "join Red --name bob", "join Red --name ann", "joined"),
+    ];
+    let call = |(protocol, listens, speaks, up): (Protocol, &str, &str, &str)| {
+        let server = Server::start(protocol);
+        if protocol == Protocol::Msgpack {
+            for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
+                assert_eq!(server.client(request).0, Some(0), "{request}");
+            }
+            assert_eq!(server.client("join-group room --user bob").0, Some(0));
+        }
+        let pipe = temporary(&format!("nobody-reads-{protocol:?}.wav"));
+        let _ = std::fs::remove_file(&pipe);
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let ready = if listens.starts_with("wait") { "waiting" } else { up };
+        for (path, said) in [(Path::new("/dev/full"), true), (&pipe, false)] {
+            let mut bob = server.spawn(&format!("{listens} --record {}", path.display()), ready);
+            let ann = server.spawn(&format!("{speaks} --play tone --for 60"), up);
+            if listens.starts_with("wait") {
+                bob.until(up);
+            }
+            if said {
+                let line = bob.until("/dev/full");
+                assert!(
+                    line.contains("No space left") && line.contains("tried again"),
+                    "{protocol:?}: {line}"
+                );
+            }
+            // The call goes on.
+            std::thread::park_timeout(Duration::from_millis(500));
+            assert!(bob.child.try_wait().unwrap().is_none(), "{protocol:?}");
+            bob.signal("-TERM");
+            let begin = Instant::now();
+            while bob.child.try_wait().unwrap().is_none() {
+                let held_up = begin.elapsed() > Duration::from_secs(20);
+                assert!(!held_up, "{protocol:?}: held up by {}", path.display());
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            let (code, out, errors) = bob.end();
+            let about = format!("{protocol:?}, {}: {out}{errors}", path.display());
+            assert_eq!(code, Some(1), "{about}");
+            assert!(errors.contains("s of what was heard are not in it"), "{about}");
+            assert_eq!(out.matches("tried again").count(), 0, "it is said once: {about}");
+            drop(ann);
+        }
+    };
+    std::thread::scope(|scope| {
+        for each in calls {
+            scope.spawn(move || call(each));
+        }
+    });
 }

@@ -317,3 +317,20 @@ fn c_08_usage_errors_say_what_is_expected() {
         assert!(output.status.code() == Some(2) && error.contains(reason), "{arguments:?}: {error}");
     }
 }
+
+/// F-81: neither a full disk nor a pipe that nobody reads keeps a device from its clients, or from ending.
+#[cfg(target_os = "linux")]
+#[test]
+fn f_81_a_device_serves_whoever_takes_its_recording() {
+    let pipe = temporary("device-pipe.wav");
+    let _ = std::fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [Path::new("/dev/full"), &pipe] {
+        let (device, address) = serve(&format!("--record {}", path.display()));
+        let output = client(address, "stream --play tone --for 1").output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}: {error}", path.display());
+        device.signal("-TERM");
+        assert_eq!(device.end().0, Some(1), "{}: the recording is not complete", path.display());
+    }
+}

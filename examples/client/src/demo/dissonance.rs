@@ -85,6 +85,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
             source: Some(Source::Clip(voice.clone())),
             record: Some(recording(part.name)),
             length: Some(longest + TAIL),
+            trace: true,
             ..Options::listener(part.name.into())
         };
         seats.push(tokio::spawn(Seat::connect(&link, options, Report::silent()).await?.run()));
@@ -133,8 +134,10 @@ fn judge(
 ) -> Result<Outcome, Error> {
     let nothing = Heard::default();
     let heard = listener.heard.get(part.name).unwrap_or(&nothing);
+    // One speech, whose first frame may have been overtaken.
+    let first = heard.frames.kept().iter().map(|(sequence, _)| *sequence).min().unwrap_or(0);
     let latency = |(sequence, at): &(u32, Instant)| {
-        let said = speaker.said.get(usize::try_from(*sequence).ok()?)?;
+        let said = speaker.said.kept().get(usize::try_from(*sequence - first).ok()?)?;
         Some(at.saturating_duration_since(*said))
     };
     let recorded = load(recording).map(|loaded| loaded.clip);
@@ -144,14 +147,14 @@ fn judge(
         Err(error) => Err(error.to_string()),
     };
     draw(out, part.label, part.name, part.heard_by, voice, recorded.as_ref().unwrap_or(&silence))?;
-    let said = speaker.said.len() as u64;
-    let frames = heard.frames.len() as u64;
+    let said = speaker.said.count();
+    let frames = heard.frames.count();
     Ok(Outcome {
         protocol: part.label,
         set_up: speaker.set_up,
         sent: said,
         heard: frames,
-        latencies: heard.frames.iter().filter_map(latency).collect(),
+        latencies: heard.frames.kept().iter().filter_map(latency).collect(),
         stalls: heard.figures.recovered,
         // Opus over a network that loses packets: the words, not the samples.
         passed: said > 0

@@ -8,6 +8,7 @@ use crate::link::Link;
 use crate::msgpack::{Options, Phone, Summary};
 use crate::report::Report;
 use crate::sound::Source;
+use crate::trace::Trace;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::Path;
@@ -85,10 +86,10 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     server.drain(Duration::from_secs(2)).await;
     let _ = std::fs::remove_dir_all(&data);
 
-    let none = Vec::new();
     let stalls = proxy.map_or(0, |proxy| proxy.stalls());
     let way = |said: &'_ Summary, heard: &'_ Summary, speaker: &str| {
-        (said.said.clone(), heard.heard.get(speaker).unwrap_or(&none).clone(), heard.set_up)
+        let times = heard.heard.get(speaker).map_or(&[][..], Trace::kept);
+        (said.said.kept().to_vec(), times.to_vec(), heard.set_up)
     };
     let mut outcomes = Vec::new();
     for (label, names, clip, (said, times, set_up)) in [
@@ -129,6 +130,7 @@ async fn user(address: SocketAddr, name: &str) -> Result<Phone, Error> {
         length: None,
         dialect: Dialect::Zmtp,
         reconnect: false,
+        trace: true,
     };
     let mut phone = Phone::connect(&link, options, Report::silent()).await?;
     let password = "correct horse".into();

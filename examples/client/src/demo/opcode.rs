@@ -53,6 +53,7 @@ async fn way(
         source: Some(Source::Clip(clip.clone())),
         record: Some(record(name)),
         length: Some(length),
+        trace: true,
         ..Options::listener(name.into())
     };
     let mut bob = Phone::connect(&link, options("bob", bobs), Report::silent()).await?;
@@ -82,7 +83,7 @@ fn judge(
     let nothing = Heard::default();
     let heard = heard.heard.get(speaker).unwrap_or(&nothing);
     // A stream keeps its order.
-    let pairs = heard.packets.iter().zip(&said.said);
+    let pairs = heard.packets.kept().iter().zip(said.said.kept());
     let latencies = pairs.map(|(heard, said)| heard.saturating_duration_since(*said)).collect();
     let recorded = load(recording).map(|loaded| loaded.clip);
     let settings = voice_settings(Options::listener(String::new()).bitrate);
@@ -92,7 +93,7 @@ fn judge(
     };
     let silence = Clip::empty(voice.rate, 1);
     draw(out, label, speaker, listener, voice, recorded.as_ref().unwrap_or(&silence))?;
-    let (sent, got) = (said.said.len() as u64, heard.packets.len() as u64);
+    let (sent, got) = (said.said.count(), heard.packets.count());
     Ok(Outcome {
         protocol: label,
         set_up: said.set_up,

@@ -1,10 +1,12 @@
 //! One client at work: joins, speaks, and plays what others say.
 
+use super::voices::{Frame, Voices};
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, listed, quoted};
-use crate::sound::{Player, Shape, Source};
+use crate::sound::{Player, RecordFile, Shape, Source};
+use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -12,8 +14,8 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{
-    Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, Speaker, SpeakerFigures, VoiceEncoder,
-    VoiceSettings, WavRecorder, limit, mix_into, voice_encoder,
+    Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, SpeakerFigures, VoiceEncoder, VoiceSettings,
+    voice_encoder,
 };
 use voxwire_core::Session;
 use voxwire_dissonance::{
@@ -43,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) denoise: bool,
     pub(crate) lanes: LanesSettings,
     pub(crate) quic: bool,
+    /// Keep when each frame was said and heard.
+    pub(crate) trace: bool,
 }
 
 impl Options {
@@ -63,6 +67,7 @@ impl Options {
             denoise: false,
             lanes: LanesSettings::default(),
             quic: false,
+            trace: false,
         }
     }
 }
@@ -73,7 +78,7 @@ pub(crate) struct Summary {
     /// From connecting until the session was joined.
     pub(crate) set_up: Duration,
     /// When each frame was sent.
-    pub(crate) said: Vec<Instant>,
+    pub(crate) said: Trace<Instant>,
     /// Who was heard, and how.
     pub(crate) heard: BTreeMap<String, Heard>,
 }
@@ -82,13 +87,27 @@ pub(crate) struct Summary {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Heard {
     /// Frames that came in: the number in the speech, and when.
-    pub(crate) frames: Vec<(u32, Instant)>,
+    pub(crate) frames: Trace<(u32, Instant)>,
     pub(crate) figures: SpeakerFigures,
+    /// The last one, and the longest time between two of the same speech.
+    last: Option<(u32, Instant)>,
+    gap: Duration,
+}
+
+impl Heard {
+    fn push(&mut self, sequence: u32, start: bool, at: Instant) {
+        if let Some((before, then)) = self.last.replace((sequence, at)).filter(|_| !start)
+            && before < sequence
+        {
+            self.gap = self.gap.max(at.saturating_duration_since(then));
+        }
+        self.frames.push((sequence, at));
+    }
 }
 
 /// How often sound is rendered: half the shortest frame there is, as a voice waits for the next time.
-const TICK: Duration = Duration::from_millis(5);
-const TICK_SAMPLES: usize = 240;
+pub(super) const TICK: Duration = Duration::from_millis(5);
+pub(super) const TICK_SAMPLES: usize = 240;
 /// How long to wait to be let in for the first time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to go on listening when everything has been said.
@@ -101,9 +120,9 @@ pub(crate) struct Seat {
     signals: [Signal; 3],
     started: Instant,
     joined: Option<Instant>,
-    voices: BTreeMap<ClientId, Voice>,
+    voices: Voices,
     speech: Option<Speaking>,
-    recorder: Option<WavRecorder>,
+    recorder: Option<RecordFile>,
     loudspeaker: Option<Loudspeaker>,
     text_sent: bool,
     /// What was said of UDP last.
@@ -111,20 +130,6 @@ pub(crate) struct Seat {
     summary: Summary,
     /// The loudest sample said and heard lately.
     levels: (f64, f64),
-}
-
-/// A remote voice, and what of it is rendered and not yet mixed.
-struct Voice {
-    name: String,
-    speaker: Speaker,
-    rendered: [f32; TICK_SAMPLES],
-    /// As the channels say by which it comes.
-    volume: f32,
-    priority: Priority,
-    /// It is heard in the samples to come.
-    speaks: bool,
-    /// How loud it was last.
-    gain: f32,
 }
 
 /// What is being said.
@@ -164,13 +169,13 @@ impl Seat {
             client.handle_command(now, ClientCommand::Join { room }).map_err(usage)?;
         }
         let speech = options.source.as_ref().map(|source| Speaking::new(source, &options)).transpose()?;
-        let record = |path: &PathBuf| WavRecorder::create(path, OPUS_RATE, 1, SampleFormat::I16);
+        let record = |path: &PathBuf| RecordFile::create(path, OPUS_RATE, 1, SampleFormat::I16, &report);
         let recorder = options.record.as_ref().map(record).transpose()?;
         let loudspeaker = options.device.then(|| Loudspeaker::open(OPUS_RATE, 1)).transpose()?;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
         let started = Instant::now();
-        let lanes = options.lanes.clone();
+        let (lanes, trace) = (options.lanes.clone(), options.trace);
         let connection = if options.quic {
             link.connect_quic(QUIC_PORT, lanes, client).await?
         } else {
@@ -183,13 +188,13 @@ impl Seat {
             signals,
             started,
             joined: None,
-            voices: BTreeMap::new(),
+            voices: Voices::default(),
             speech,
             recorder,
             loudspeaker,
             text_sent: false,
             udp: None,
-            summary: Summary::default(),
+            summary: Summary { said: Trace::new(trace), ..Summary::default() },
             levels: (0.0, 0.0),
         })
     }
@@ -305,7 +310,7 @@ impl Seat {
                 self.report.event("joined", json!({ "name": self.options.name }), &text);
             }
             Happening::Lost { cause, again } => {
-                self.voices.clear();
+                self.voices.all_leave(now);
                 let why = match cause {
                     Lost::Kicked => "the server sent us away",
                     Lost::WrongSession => "the server was restarted",
@@ -325,7 +330,7 @@ impl Seat {
                 self.report.event("entered", json!({ "name": name }), &format!("{} is there", quoted(&name)))
             }
             Happening::Left(id, name) => {
-                self.keep_figures(id);
+                self.voices.leaves(now, id);
                 self.report.event("left", json!({ "name": name }), &format!("{} has left", quoted(&name)));
             }
             Happening::Listening { name, room, joined } => {
@@ -349,43 +354,23 @@ impl Seat {
                 self.report.event("text", json!({ "from": from, "to": to, "text": text }), &shown);
             }
             Happening::Voice { from, name, codec, sequence, start, end, volume, priority, packet } => {
-                let now = self.started.elapsed();
-                let voice = match self.voices.get_mut(&from) {
-                    Some(voice) => voice,
-                    None => {
-                        let frame = Duration::from_micros(
-                            u64::from(codec.frame_size) * 1_000_000 / u64::from(codec.sample_rate.max(1)),
-                        );
-                        if codec.codec != Codec::OPUS
-                            || codec.sample_rate != OPUS_RATE
-                            || !(2..=120).contains(&frame.as_millis())
-                        {
-                            tracing::debug!(name = %quoted(&name), ?codec, "cannot play this");
-                            return Ok(());
-                        }
-                        let voice = Voice {
-                            name,
-                            speaker: Speaker::new(frame, 1)?,
-                            rendered: [0.0; TICK_SAMPLES],
-                            volume,
-                            priority,
-                            speaks: false,
-                            gain: volume,
-                        };
-                        self.voices.entry(from).or_insert(voice)
-                    }
-                };
+                let frame = Frame { sequence, start, end, volume, priority, packet: &packet };
+                if !self.voices.hear(now, from, &name, codec, &frame)? {
+                    tracing::debug!(name = %quoted(&name), ?codec, "cannot play this");
+                    return Ok(());
+                }
                 if start {
                     self.report.event(
                         "speaking",
-                        json!({ "name": voice.name }),
-                        &format!("{} speaks", quoted(&voice.name)),
+                        json!({ "name": name }),
+                        &format!("{} speaks", quoted(&name)),
                     );
                 }
-                let heard = self.summary.heard.entry(voice.name.clone()).or_default();
-                heard.frames.push((sequence, Instant::now()));
-                (voice.volume, voice.priority) = (volume, priority);
-                voice.speaker.insert(now, sequence, &packet, start, end);
+                let trace = self.options.trace;
+                let new = || Heard { frames: Trace::new(trace), ..Heard::default() };
+                if let Some(heard) = speaker(&mut self.summary.heard, &name, new) {
+                    heard.push(sequence, start, Instant::now());
+                }
             }
             Happening::Direct { name, up } => {
                 let text = if up { "goes directly" } else { "goes by the server again" };
@@ -395,11 +380,7 @@ impl Seat {
                     &format!("voice for {} {text}", quoted(&name)),
                 );
             }
-            Happening::SpeechEnded(from) => {
-                if let Some(voice) = self.voices.get_mut(&from) {
-                    voice.speaker.stop();
-                }
-            }
+            Happening::SpeechEnded(from) => self.voices.stop(from),
         }
         Ok(())
     }
@@ -429,32 +410,13 @@ impl Seat {
     /// Mixes what is heard in one tick.
     fn render(&mut self) -> Result<(), Error> {
         let now = self.started.elapsed();
-        let mut mix = [0.0; TICK_SAMPLES];
-        for voice in self.voices.values_mut() {
-            let samples = voice.speaker.render_samples(now, TICK_SAMPLES);
-            voice.speaks = samples.is_some();
-            voice.rendered.fill(0.0);
-            voice.rendered.iter_mut().zip(samples.unwrap_or_default()).for_each(|(to, from)| *to = *from);
-        }
-        // As Dissonance plays them: while a voice speaks, those of a lower priority are silent.
-        let speaking = self.voices.values().filter(|voice| voice.speaks && voice.volume > 0.0);
-        let highest = speaking.map(|voice| voice.priority).max().unwrap_or_default();
-        let mut voices = 0;
-        for voice in self.voices.values_mut() {
-            let gain = if voice.priority < highest { 0.0 } else { voice.volume };
-            mix_into(&mut mix, &voice.rendered, [voice.gain, gain]);
-            // One alone, and no louder, is played as it came.
-            voices += if gain.max(voice.gain) > 1.0 { 2 } else { u32::from(voice.speaks) };
-            voice.gain = gain;
-        }
-        if voices > 1 {
-            limit(&mut mix);
-        }
+        let mix = self.voices.render(now);
+        self.keep_figures();
         self.levels.1 =
             mix.iter().fold(self.levels.1 * 0.95, |peak, sample| peak.max(f64::from(sample.abs())));
         if let Some(recorder) = self.recorder.as_mut().filter(|_| self.joined.is_some()) {
             let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
-            recorder.write(&samples)?;
+            recorder.write(&samples);
         }
         if let Some(loudspeaker) = &mut self.loudspeaker {
             loudspeaker.write(&mix)?;
@@ -530,34 +492,39 @@ impl Seat {
         said || over
     }
 
-    fn keep_figures(&mut self, id: ClientId) {
-        if let Some(voice) = self.voices.remove(&id) {
-            self.summary.heard.entry(voice.name).or_default().figures = voice.speaker.figures();
+    fn keep_figures(&mut self) {
+        for (name, figures) in self.voices.take_over() {
+            if let Some(heard) = self.summary.heard.get_mut(&name) {
+                heard.figures = figures;
+            }
         }
     }
 
     async fn finish(mut self) -> Result<Summary, Error> {
         self.report.progress_end();
-        for id in self.voices.keys().copied().collect::<Vec<_>>() {
-            self.keep_figures(id);
-        }
-        if let Some(recorder) = self.recorder.take() {
-            recorder.finish()?;
-        }
-        let said = self.summary.said.len();
+        // What has come in is recorded, too.
+        let (mut recorder, joined) = (self.recorder.take(), self.joined.is_some());
+        self.voices.rest(self.started.elapsed(), |mix| {
+            let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
+            if let Some(recorder) = recorder.as_mut().filter(|_| joined) {
+                recorder.write(&samples);
+            }
+        });
+        self.keep_figures();
+        let recorded = recorder.map_or(Ok(()), RecordFile::finish);
+        let said = self.summary.said.count();
         self.report.event("said", json!({ "frames": said }), &format!("said {said} frames"));
-        for (name, Heard { frames, figures }) in &self.summary.heard {
-            let gap = longest_gap(frames);
+        for (name, Heard { frames, figures, gap, .. }) in &self.summary.heard {
             let SpeakerFigures { jitter, recovered, concealed, invalid, .. } = figures;
             let fields = json!({
-                "name": name, "frames": frames.len(), "lost": jitter.lost, "recovered": recovered, "concealed": concealed,
+                "name": name, "frames": frames.count(), "lost": jitter.lost, "recovered": recovered, "concealed": concealed,
                 "late": jitter.late, "duplicate": jitter.duplicate, "starved": jitter.starved, "invalid": invalid,
                 "delay_ms": jitter.target.as_millis(), "gap_ms": gap.as_millis(),
             });
             let text = format!(
                 "heard {}: {} frames, {} lost, {recovered} of them recovered, {} late; held back for {} ms, longest gap {} ms",
                 quoted(name),
-                frames.len(),
+                frames.count(),
                 jitter.lost,
                 jitter.late,
                 jitter.target.as_millis(),
@@ -566,8 +533,8 @@ impl Seat {
             self.report.event("heard", fields, &text);
         }
         let summary = core::mem::take(&mut self.summary);
-        let joined = self.joined.is_some();
         self.close().await;
+        recorded?;
         if joined { Ok(summary) } else { Err(failed!("the session was never joined")) }
     }
 }
@@ -639,12 +606,6 @@ impl Speaking {
         self.ended = last.then(Instant::now);
         Ok(Some((packet, level, last)))
     }
-}
-
-/// Between two frames of the same speech.
-fn longest_gap(frames: &[(u32, Instant)]) -> Duration {
-    let pairs = frames.windows(2).filter(|pair| pair[0].0 < pair[1].0);
-    pairs.map(|pair| pair[1].1 - pair[0].1).max().unwrap_or_default()
 }
 
 /// An event, owned.

@@ -5,7 +5,7 @@ mod commands;
 mod lines;
 
 use super::mixer::Mixer;
-use super::phone::{BLOCK, News, Phone, SHAPE, far, to_i16};
+use super::phone::{BLOCK, News, Options, Phone, SHAPE, far, to_i16};
 use crate::error::Error;
 use crate::report::plain;
 use crate::sound::{Player, Source, open, peak};
@@ -261,7 +261,8 @@ impl Chat<'_> {
                 self.leave()?;
                 let player =
                     self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-                let mixer = Mixer::new(self.phone.options.record.as_deref(), self.phone.options.device)?;
+                let Options { record, device, .. } = &self.phone.options;
+                let mixer = Mixer::new(record.as_deref(), *device, &self.phone.report)?;
                 self.call = Some(Call::new(group, player, mixer));
             }
             News::CallData { sender, samples } => {
@@ -358,7 +359,7 @@ impl Chat<'_> {
             lines.title("");
             return Ok(());
         };
-        call.mixer.advance(call.start.elapsed())?;
+        call.mixer.advance(call.start.elapsed());
         lines.title(&call.describe());
         (call.out_peak, call.in_peak) = (call.out_peak * 0.8, call.in_peak * 0.8);
         Ok(())
@@ -374,7 +375,13 @@ impl Chat<'_> {
 
     /// Out of the call: what was heard is kept.
     fn leave(&mut self) -> Result<(), Error> {
-        self.call.take().map_or(Ok(()), |call| call.mixer.finish())
+        let finished = self.call.take().map_or(Ok(()), |call| call.mixer.finish());
+        if let Err(error) = finished {
+            // The chat goes on.
+            let reason = error.to_string();
+            self.phone.report.keep("failed", json!({ "reason": reason }), &reason);
+        }
+        Ok(())
     }
 }
 

@@ -2,10 +2,12 @@
 
 use crate::error::Error;
 use crate::playout::Playout;
+use crate::report::Report;
+use crate::sound::RecordFile;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
-use voxwire_audio::{SampleFormat, WavRecorder, lengthen, shorten};
+use voxwire_audio::{SampleFormat, lengthen, shorten};
 use voxwire_msgpack::SAMPLE_RATE;
 
 /// After so long it is known of a message whether what followed came in time again.
@@ -37,9 +39,9 @@ pub(super) struct Mixer {
 }
 
 impl Mixer {
-    pub(super) fn new(path: Option<&Path>, device: bool) -> Result<Self, Error> {
+    pub(super) fn new(path: Option<&Path>, device: bool, report: &Report) -> Result<Self, Error> {
         Ok(Self {
-            timeline: path.map(Timeline::new).transpose()?,
+            timeline: path.map(|path| Timeline::new(path, report)).transpose()?,
             playout: device.then(|| Playout::open(SAMPLE_RATE, 1)).transpose()?,
         })
     }
@@ -67,8 +69,10 @@ impl Mixer {
     }
 
     /// Writes what is due at `now`.
-    pub(super) fn advance(&mut self, now: Duration) -> Result<(), Error> {
-        self.timeline.as_mut().map_or(Ok(()), |timeline| timeline.advance(now))
+    pub(super) fn advance(&mut self, now: Duration) {
+        if let Some(timeline) = &mut self.timeline {
+            timeline.advance(now);
+        }
     }
 
     pub(super) fn finish(self) -> Result<(), Error> {
@@ -81,7 +85,7 @@ impl Mixer {
 #[derive(Debug)]
 struct Timeline {
     mix: Mix,
-    file: WavRecorder,
+    file: RecordFile,
     /// Samples in the file that stay as they are.
     written: u64,
     /// The first frame of the call that the file has only as a guess.
@@ -116,10 +120,10 @@ struct Track {
 }
 
 impl Timeline {
-    fn new(path: &Path) -> Result<Self, Error> {
+    fn new(path: &Path, report: &Report) -> Result<Self, Error> {
         Ok(Self {
             mix: Mix { touched: u64::MAX, ..Mix::default() },
-            file: WavRecorder::create(path, SAMPLE_RATE, 1, SampleFormat::I16)?,
+            file: RecordFile::create(path, SAMPLE_RATE, 1, SampleFormat::I16, report)?,
             written: 0,
             guessed: u64::MAX,
             due: Duration::ZERO,
@@ -131,10 +135,10 @@ impl Timeline {
     }
 
     /// Puts what is settled at `now` to its place, and brings the file up to date.
-    fn advance(&mut self, now: Duration) -> Result<(), Error> {
+    fn advance(&mut self, now: Duration) {
         self.mix.settle(frames(now.saturating_sub(SETTLED)));
         if now < self.due {
-            return Ok(());
+            return;
         }
         self.due = now + UP_TO_DATE;
         let until = frames(now.saturating_sub(WRITTEN));
@@ -142,7 +146,8 @@ impl Timeline {
             let mut settled = self.mix.take(until);
             let silence = self.mix.silence(until);
             settled.resize(settled.len() + silence, 0.0);
-            return Ok(self.file.write(&clamped(settled))?);
+            self.file.write(&clamped(settled));
+            return;
         }
         let pending = self.mix.is_pending();
         if pending || self.mix.touched < u64::MAX {
@@ -151,23 +156,27 @@ impl Timeline {
             let mut guess = self.mix.from(from);
             let at = self.written + (guess.start.saturating_sub(self.mix.start));
             guess.settle(u64::MAX);
-            self.file.replace(at, &clamped(guess.sum))?;
+            self.file.replace(at, &clamped(guess.sum));
             (self.guessed, self.mix.touched) = (guess.touched, u64::MAX);
         }
         self.written += self.mix.take(until).len() as u64;
         let silence = self.mix.silence(until);
         // Before what is guessed it is in the file.
         if silence > 0 && !pending {
-            self.file.write(&vec![0.0; silence])?;
+            self.file.replace(self.written + silence as u64, &[]);
         }
         self.written += silence as u64;
-        Ok(())
     }
 
     fn finish(mut self) -> Result<(), Error> {
         self.mix.settle(u64::MAX);
-        self.file.replace(self.written, &clamped(self.mix.sum))?;
-        Ok(self.file.finish()?)
+        let rest = clamped(core::mem::take(&mut self.mix.sum));
+        if self.file.is_pipe() {
+            self.file.write(&rest);
+        } else {
+            self.file.replace(self.written, &rest);
+        }
+        self.file.finish()
     }
 }
 
@@ -334,11 +343,11 @@ mod tests {
     #[test]
     fn m_10_speakers_are_mixed_each_without_gaps_and_late_ones_put_to_the_present() {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-{}.wav", std::process::id()));
-        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
         let ms = Duration::from_millis;
         let block = [1000_i16; 4410];
         // Nobody has spoken for a while: that is not recorded.
-        mixer.advance(ms(5000)).unwrap();
+        mixer.advance(ms(5000));
         for n in 0..50 {
             // Anna's messages come with jitter, bob begins later and talks over her.
             let now = ms(5000 + n * 100 + (n * 37) % 80);
@@ -346,10 +355,10 @@ mod tests {
             if n >= 20 {
                 mixer.hear(now, b"bob", &block);
             }
-            mixer.advance(now).unwrap();
+            mixer.advance(now);
         }
         // Five seconds of nothing, then anna goes on.
-        mixer.advance(ms(15_000)).unwrap();
+        mixer.advance(ms(15_000));
         mixer.hear(ms(15_000), b"anna", &block);
         mixer.finish().unwrap();
         let clip = load(&path).unwrap().clip;
@@ -365,7 +374,7 @@ mod tests {
     #[test]
     fn m_10_nobody_fills_our_memory_with_what_is_to_be_heard_in_hours() {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-flood-{}.wav", std::process::id()));
-        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
         for _ in 0..1000 {
             mixer.hear(Duration::ZERO, b"eve", &[1000; 44_100]);
         }
@@ -382,10 +391,10 @@ mod tests {
             for other in 0..100_u8 {
                 mixer.hear(ms(1000), &[other], &[1; 441]);
             }
-            mixer.advance(ms(1000 + n * 10)).unwrap();
+            mixer.advance(ms(1000 + n * 10));
         }
         assert_eq!(mixer.timeline.as_ref().unwrap().mix.speakers.len(), SPEAKERS);
-        mixer.advance(Duration::from_secs(60)).unwrap();
+        mixer.advance(Duration::from_secs(60));
         mixer.hear(Duration::from_secs(60), b"eve", &[1000; 441]);
         mixer.finish().unwrap();
         let clip = load(&path).unwrap().clip;
@@ -397,12 +406,12 @@ mod tests {
     #[test]
     fn m_10_one_speaker_alone_is_recorded_sample_by_sample() {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-one-{}.wav", std::process::id()));
-        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
         let said: Vec<i16> = (0..44_100 * 3).map(|n| (n % 60_000 - 30_000) as i16).collect();
         for (n, chunk) in said.chunks(882).enumerate() {
             let now = Duration::from_millis(20 * n as u64 + (n as u64 * 31) % 300);
             mixer.hear(now, b"anna", chunk);
-            mixer.advance(now).unwrap();
+            mixer.advance(now);
         }
         mixer.finish().unwrap();
         let clip = load(&path).unwrap().clip;
@@ -419,14 +428,14 @@ mod tests {
             std::process::id(),
             std::thread::current().id()
         ));
-        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
         let (playout, heard) = listening(SAMPLE_RATE);
         mixer.playout = Some(playout);
         for (n, message) in (1_u64..).zip(said.samples.chunks(882)) {
             let spoken = Duration::from_millis(n * 20);
             if !away.contains(&(n * 20)) {
                 mixer.play(spoken).unwrap();
-                mixer.advance(spoken).unwrap();
+                mixer.advance(spoken);
             }
             let message: Vec<i16> = message.iter().map(|sample| (sample * 32_768.0) as i16).collect();
             if let Some(arrival) = arrival(n * 20) {
@@ -491,13 +500,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-killed-{}.wav", std::process::id()));
         let mut said = speech(SAMPLE_RATE, 40);
         said.samples[44_100 * 1598 / 100..44_100 * 3198 / 100].fill(0.0);
-        let mut mixer = Mixer::new(Some(&path), false).unwrap();
+        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
         for (n, message) in (1_u64..).zip(said.samples.chunks(882)) {
             // For a second and a half nothing comes, then all at once; and bob joins in. Nobody speaks for a while behind that.
             let spoken = n * 20;
             if (16_000..32_000).contains(&spoken) {
                 if n % 5 == 0 {
-                    mixer.advance(Duration::from_millis(spoken)).unwrap();
+                    mixer.advance(Duration::from_millis(spoken));
                 }
                 continue;
             }
@@ -509,10 +518,11 @@ mod tests {
             }
             // What has come is taken first.
             if n % 5 == 0 && !(6000..7500).contains(&spoken) {
-                mixer.advance(now).unwrap();
+                mixer.advance(now);
             }
             if n % 50 == 0 && !(6000..7500).contains(&spoken) {
                 // What is there if it ended now.
+                assert!(mixer.timeline.as_ref().unwrap().file.flush());
                 let heard = load(&path).unwrap().clip;
                 let behind = spoken as f64 / 1000.0 - heard.seconds();
                 assert!(behind <= 1.0, "{spoken} ms: {behind} s are missing");

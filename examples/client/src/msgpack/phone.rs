@@ -5,14 +5,15 @@ use super::refused;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, text};
-use crate::sound::{Player, Shape, Source, peak, recording, unused};
+use crate::sound::{Player, Shape, Source, peak, recording, save, unused};
+use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
-use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample, save_wav};
+use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample};
 use voxwire_core::Session;
 use voxwire_msgpack::{
     Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
@@ -36,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) dialect: Dialect,
     /// Connect again after a lost connection.
     pub(crate) reconnect: bool,
+    /// Keep when each message of a call was said and heard.
+    pub(crate) trace: bool,
 }
 
 /// How a call went.
@@ -44,9 +47,9 @@ pub(crate) struct Summary {
     /// From asking to be let into the call until that was answered.
     pub(crate) set_up: Duration,
     /// When each message went out.
-    pub(crate) said: Vec<Instant>,
+    pub(crate) said: Trace<Instant>,
     /// When each message came in, by who said it.
-    pub(crate) heard: BTreeMap<String, Vec<Instant>>,
+    pub(crate) heard: BTreeMap<String, Trace<Instant>>,
 }
 
 pub(crate) struct Phone {
@@ -262,19 +265,20 @@ impl Phone {
     pub(crate) async fn call(&mut self, group: &str) -> Result<Summary, Error> {
         let asked = Instant::now();
         self.ask(ClientCommand::JoinCall { group_name: group.into() }).await?;
-        let mut summary = Summary { set_up: asked.elapsed(), ..Summary::default() };
+        let said = Trace::new(self.options.trace);
+        let mut summary = Summary { set_up: asked.elapsed(), said, ..Summary::default() };
         let text = format!("in the call of {}", plain(group));
         self.report.event("established", json!({ "group": group }), &text);
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-        let mut mixer = Mixer::new(self.options.record.as_deref(), self.options.device)?;
+        let mut mixer = Mixer::new(self.options.record.as_deref(), self.options.device, &self.report)?;
         let end = self.converse(player, &mut mixer, &mut summary).await;
         self.report.progress_end();
         // Whatever happened, what was heard is kept.
-        mixer.finish()?;
-        let heard: BTreeMap<&str, usize> =
-            summary.heard.iter().map(|(name, times)| (name.as_str(), times.len())).collect();
-        let said = summary.said.len();
-        let total: usize = heard.values().sum();
+        let recorded = mixer.finish();
+        let heard: BTreeMap<&str, u64> =
+            summary.heard.iter().map(|(name, times)| (name.as_str(), times.count())).collect();
+        let said = summary.said.count();
+        let total: u64 = heard.values().sum();
         let how = match &end {
             Ok(()) => "left".into(),
             Err(error) => error.to_string(),
@@ -286,6 +290,7 @@ impl Phone {
         end?;
         // An original server never answers that.
         let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
+        recorded?;
         Ok(summary)
     }
 
@@ -307,7 +312,10 @@ impl Phone {
                 news = self.news() => match news? {
                     News::CallData { sender, samples } => {
                         in_peak = in_peak.max(mixer.hear(start.elapsed(), sender.as_bytes(), &samples));
-                        summary.heard.entry(sender).or_default().push(Instant::now());
+                        let trace = self.options.trace;
+                        if let Some(times) = speaker(&mut summary.heard, &sender, || Trace::new(trace)) {
+                            times.push(Instant::now());
+                        }
                     }
                     News::Interrupted => return Ok(()),
                     News::Disconnected { retrying: false } => return Err(self.lost("in a call")),
@@ -336,7 +344,7 @@ impl Phone {
                 () = sleep_until(playing) => mixer.play(start.elapsed())?,
                 () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
                 _ = meter.tick() => {
-                    mixer.advance(start.elapsed())?;
+                    mixer.advance(start.elapsed());
                     self.report.progress(start.elapsed(), out_peak, in_peak);
                     (out_peak, in_peak) = (0.0, 0.0);
                 }
@@ -382,7 +390,7 @@ impl Phone {
                     (None, false) => Some(unused("voice-message.wav".as_ref(), 1)?.0),
                 };
                 if let Some(path) = &path {
-                    save_wav(path, &clip, SampleFormat::I16)?;
+                    save(path, &clip, &self.report)?;
                 }
                 self.shown += 1;
                 let place = path.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();

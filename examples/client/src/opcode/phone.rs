@@ -4,6 +4,7 @@ use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
 use crate::sound::{Player, Ready, RecordAs, Recorder, Shape, Source, peak, recording};
+use crate::trace::Trace;
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) listen: bool,
     /// Where.
     pub(crate) ports: Option<(u16, u16)>,
+    /// Keep when each packet was said and heard.
+    pub(crate) trace: bool,
 }
 
 impl Options {
@@ -50,6 +53,7 @@ impl Options {
             bitrate: 96_000,
             listen: true,
             ports: None,
+            trace: false,
         }
     }
 }
@@ -60,7 +64,7 @@ pub(crate) struct Summary {
     /// From asking for the first call until it was up; for the caller.
     pub(crate) set_up: Duration,
     /// When each packet was sent, silence included.
-    pub(crate) said: Vec<Instant>,
+    pub(crate) said: Trace<Instant>,
     /// Who was heard, and how.
     pub(crate) heard: BTreeMap<String, Heard>,
     /// Ended by a signal.
@@ -71,7 +75,7 @@ pub(crate) struct Summary {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Heard {
     /// When each packet came in.
-    pub(crate) packets: Vec<Instant>,
+    pub(crate) packets: Trace<Instant>,
     pub(crate) figures: SpeakerFigures,
 }
 
@@ -91,7 +95,7 @@ pub(crate) const fn voice_settings(bitrate: u32) -> VoiceSettings {
 }
 
 /// How long what has come in before the end of a call may be played behind it.
-const REST: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_secs(2);
 /// How long the port of a call that was given up stays open.
 const LATE: Duration = Duration::from_secs(5);
 /// How long to wait for the server's answers.
@@ -116,8 +120,8 @@ struct Round {
     /// Whom we have called, or are called by, and who has not answered.
     asked: BTreeMap<CallId, String>,
     lines: BTreeMap<CallId, Line>,
-    /// Calls that are over, of which there is still something to be heard.
-    rest: Vec<(Speaker, Instant)>,
+    /// Calls that are over, of which there is still something to be heard; since when.
+    rest: Vec<(Speaker, Duration)>,
     calling: bool,
     refuse: bool,
     started: Instant,
@@ -313,7 +317,7 @@ impl Phone {
             half: false,
             played: false,
             refused: false,
-            summary: Summary::default(),
+            summary: Summary { said: Trace::new(self.options.trace), ..Summary::default() },
             levels: (0.0, 0.0),
         };
         let end = self.converse(&mut round).await;
@@ -321,17 +325,18 @@ impl Phone {
         // Whatever happened, what was heard is kept; and the other sides learn of a hang-up now.
         let over = round.lines.keys().copied().collect::<Vec<_>>();
         for call in over {
-            drop(self.over(&mut round, call, "hung up"));
+            let speaker = self.over(&mut round, call, "hung up");
+            round.lingers(speaker);
         }
         let rest: Vec<CallId> = self.connection.session().calls().map(|(call, ..)| call).collect();
         for call in rest {
             let _ = self.tell(ClientCommand::HangUp { call });
         }
-        if let Some(recorder) = round.recorder.take() {
-            recorder.finish()?;
-        }
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
+        // What has come in is recorded, too.
+        let recorded = round.finish();
         end?;
+        recorded?;
         match round.failure {
             Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
             None if calling && round.up.is_none() => Err(failed!("interrupted before anybody answered")),
@@ -427,6 +432,9 @@ impl Phone {
                 let Some(name) = round.asked.remove(&call) else { return Ok(()) };
                 let text = format!("call with {} is up", plain(&name));
                 self.report.event("established", json!({ "with": name }), &text);
+                let packets = Trace::new(self.options.trace);
+                let new = || Heard { packets, ..Heard::default() };
+                round.summary.heard.entry(name.clone()).or_insert_with(new);
                 round.lines.insert(call, Line { name, speaker: Speaker::new(FRAME, CHANNELS)? });
                 if round.up.is_none() {
                     round.up = Some(Instant::now());
@@ -444,6 +452,7 @@ impl Phone {
                         RecordAs::default(),
                         self.options.device,
                         SHAPE,
+                        &self.report,
                     )?);
                 }
             }
@@ -461,11 +470,7 @@ impl Phone {
             Happening::Ended { call, contact, cause } => {
                 if round.lines.contains_key(&call) {
                     let speaker = self.over(round, call, &format!("{} {cause}", plain(&contact)));
-                    // What has come in is still played.
-                    round.rest.extend(speaker.map(|mut speaker| {
-                        speaker.stop();
-                        (speaker, Instant::now())
-                    }));
+                    round.lingers(speaker);
                 } else if round.asked.remove(&call).is_some() {
                     let contact = plain(&contact);
                     let reason = match cause {
@@ -495,7 +500,7 @@ impl Phone {
         let Line { name, speaker } = round.lines.remove(&call)?;
         let heard = round.summary.heard.entry(name.clone()).or_default();
         heard.figures = speaker.figures();
-        let (said, packets) = (round.summary.said.len(), heard.packets.len());
+        let (said, packets) = (round.summary.said.count(), heard.packets.count());
         let SpeakerFigures { jitter, concealed, invalid, .. } = heard.figures;
         let fields = json!({
             "with": name, "how": how, "packets_sent": said, "packets_heard": packets,
@@ -558,31 +563,51 @@ impl Round {
         self.summary.heard.entry(line.name.clone()).or_default().packets.push(Instant::now());
     }
 
+    /// Somebody is gone: what has come in is still played, to its end.
+    fn lingers(&mut self, speaker: Option<Speaker>) {
+        let now = self.started.elapsed();
+        self.rest.extend(speaker.map(|mut speaker| {
+            speaker.stop();
+            (speaker, now)
+        }));
+    }
+
     /// Mixes what is heard in one round.
     fn render(&mut self) -> Result<(), Error> {
-        let now = self.started.elapsed();
+        let mix = self.mix(self.started.elapsed());
+        let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
+        self.levels.1 = (self.levels.1 * 0.95).max(peak(&samples));
+        self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.hear_samples(&samples))
+    }
+
+    fn mix(&mut self, now: Duration) -> [f32; ROUND_SAMPLES] {
         let mut mix = [0.0_f32; ROUND_SAMPLES];
         let mut voices = 0;
-        for line in self.lines.values_mut() {
-            if let Some(samples) = line.speaker.render_samples(now, ROUND_SAMPLES) {
-                mix_into(&mut mix, samples, [1.0; 2]);
-                voices += 1;
-            }
-        }
-        self.rest.retain_mut(|(speaker, ended)| {
+        let speakers = self.lines.values_mut().map(|line| &mut line.speaker);
+        for speaker in speakers.chain(self.rest.iter_mut().map(|(speaker, _)| speaker)) {
             if let Some(samples) = speaker.render_samples(now, ROUND_SAMPLES) {
                 mix_into(&mut mix, samples, [1.0; 2]);
                 voices += 1;
             }
-            !speaker.figures().jitter.stored.is_zero() && ended.elapsed() < REST
-        });
+        }
+        self.rest.retain(|(speaker, since)| !speaker.is_idle() && now < *since + REST);
         // One alone is played as it came.
         if voices > 1 {
             limit(&mut mix);
         }
-        let samples: Vec<f64> = mix.iter().map(|sample| f64::from(*sample)).collect();
-        self.levels.1 = (self.levels.1 * 0.95).max(peak(&samples));
-        self.recorder.as_mut().map_or(Ok(()), |recorder| recorder.hear_samples(&samples))
+        mix
+    }
+
+    /// Everybody is gone: what has come in is recorded at once, and the recording completed.
+    fn finish(&mut self) -> Result<(), Error> {
+        let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
+        let mut now = self.started.elapsed();
+        while !self.rest.is_empty() {
+            now += ROUND;
+            let mix = self.mix(now);
+            recorder.keep(&mix.iter().map(|sample| f64::from(*sample)).collect::<Vec<_>>());
+        }
+        recorder.finish()
     }
 
     /// What is said in one frame's time: silence, where there is nothing to say, as originals do.
@@ -604,5 +629,79 @@ impl Round {
         let mut packet = Vec::new();
         self.encoder.encode(&samples, &mut packet)?;
         Ok(Some(packet))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxwire_audio::{Clip, compare, load, voice_decoder};
+
+    /// C-14: when a call is over, all that has come in is heard, whoever ended it, and is in the recording.
+    #[test]
+    fn c_14_a_call_is_heard_and_recorded_to_its_end() {
+        const PACKETS: u64 = 25;
+        let settings = voice_settings(96_000);
+        let (mut encoder, mut decoder) = (voice_encoder(settings).unwrap(), voice_decoder(CHANNELS).unwrap());
+        let tone = Clip::tone(OPUS_RATE, CHANNELS, 440.0, PACKETS as f64 * 0.02);
+        let (mut packets, mut said) = (Vec::new(), Vec::new());
+        for frame in tone.samples.chunks(FRAME_SAMPLES * 2) {
+            let mut samples: Vec<f32> = frame.iter().map(|sample| *sample as f32).collect();
+            let mut packet = Vec::new();
+            encoder.encode(&samples, &mut packet).unwrap();
+            decoder.decode(&packet, &mut samples).unwrap();
+            said.extend(samples.iter().map(|sample| f64::from(*sample)));
+            packets.push(packet);
+        }
+        for (who, ms) in [("they", 0), ("they", 10), ("we", 0), ("we", 10)] {
+            let path =
+                std::env::temp_dir().join(format!("voxwire-opcode-{who}-{ms}-{}.wav", std::process::id()));
+            let recorder =
+                Recorder::new(Some(&path), RecordAs::F32, false, SHAPE, &Report::silent()).unwrap();
+            let mut round = Round {
+                asked: BTreeMap::new(),
+                lines: BTreeMap::new(),
+                rest: Vec::new(),
+                calling: false,
+                refuse: false,
+                started: Instant::now(),
+                up: None,
+                ready: None,
+                player: None,
+                encoder: voice_encoder(settings).unwrap(),
+                recorder: Some(recorder),
+                failure: None,
+                half: false,
+                played: false,
+                refused: false,
+                summary: Summary::default(),
+                levels: (0.0, 0.0),
+            };
+            let mut speaker = Speaker::new(FRAME, CHANNELS).unwrap();
+            let end = PACKETS * 20 + ms;
+            for now in (0..=end).step_by(10) {
+                if now > 0 && now % 20 == 0 {
+                    speaker.append(Duration::from_millis(now), &packets[now as usize / 20 - 1]);
+                }
+                let samples = speaker.render_samples(Duration::from_millis(now), ROUND_SAMPLES);
+                let samples: Vec<f64> =
+                    samples.unwrap_or_default().iter().map(|sample| f64::from(*sample)).collect();
+                round.recorder.as_mut().unwrap().hear_samples(&samples).unwrap();
+            }
+            round.started = Instant::now() - Duration::from_millis(end);
+            round.lingers(Some(speaker));
+            // The others' hang-up is waited for, ours is not.
+            for now in (end + 10..end + 3000).step_by(10).take_while(|_| who == "they") {
+                round.started = Instant::now() - Duration::from_millis(now);
+                round.render().unwrap();
+            }
+            assert_eq!(round.rest.is_empty(), who == "they");
+            round.finish().unwrap();
+            let heard = load(&path).unwrap().clip;
+            std::fs::remove_file(&path).unwrap();
+            let said = Clip { rate: OPUS_RATE, channels: CHANNELS, samples: said.clone() };
+            let found = compare(&said, &heard).unwrap();
+            assert!(found.missing == 0 && found.exact, "{who}, {ms}: {found:?}");
+        }
     }
 }

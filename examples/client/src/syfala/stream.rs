@@ -174,8 +174,9 @@ async fn converse(
         };
     }
     // What has been heard is kept, however it ended.
-    talk.finish(driver)?;
+    let recorded = talk.finish(driver);
     result?;
+    recorded?;
     let sent = driver.sent();
     let mut ear = driver.ear();
     Ok(Summary {
@@ -200,7 +201,7 @@ async fn begin(
     report: &Report,
 ) -> Result<Talk, Error> {
     let (server, inputs, outputs) = connect(driver, to, report).await?;
-    let talk = match Talk::new(driver, server, &inputs, &outputs, options) {
+    let talk = match Talk::new(driver, server, &inputs, &outputs, options, report) {
         Ok(talk) => talk,
         Err(error) => {
             // What cannot be served is refused; another command line may be able to.
@@ -335,6 +336,7 @@ impl Talk {
         inputs: &[Format],
         outputs: &[Format],
         options: &Options,
+        report: &Report,
     ) -> Result<Self, Error> {
         let shapes: Result<Vec<Shape>, Error> = inputs.iter().chain(outputs).map(shape).collect();
         let shapes = shapes?;
@@ -394,7 +396,8 @@ impl Talk {
             }
             let shape = shape(format)?;
             let record = options.record.as_deref();
-            recorder = Some((Recorder::new(record, options.record_as, options.device, shape)?, *format));
+            recorder =
+                Some((Recorder::new(record, options.record_as, options.device, shape, report)?, *format));
         }
         let said = options.trace.then(Vec::new);
         Ok(Self {

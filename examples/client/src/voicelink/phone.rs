@@ -269,14 +269,14 @@ impl Phone {
             self.calls = n;
             path
         });
-        let mut recorder =
-            Recorder::live(record.as_deref(), self.options.record_as, self.options.device, shape)?;
+        let Options { record_as, device, .. } = self.options;
+        let mut recorder = Recorder::live(record.as_deref(), record_as, device, shape, &self.report)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
-        recorder.finish()?;
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
+        let recorded = recorder.finish();
         let after = self.connection.session().stats();
         let summary = Summary {
             packets_sent: after.packets_sent - before.packets_sent,
@@ -307,7 +307,7 @@ impl Phone {
             {
                 Err(failed!("the call with {shown_other} was cut: {why}"))
             }
-            Ok(_) => Ok(summary),
+            Ok(_) => recorded.map(|()| summary),
         }
     }
 
