@@ -37,6 +37,12 @@ pub trait Framing {
     /// The stream cannot be followed any further; close it.
     fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError>;
 
+    /// Whether the frames of a byte stream can be told from each other. Not so with datagrams: a transport has to put them into units of
+    /// its own there.
+    fn is_stream(&self) -> bool {
+        true
+    }
+
     /// Written before each outgoing frame.
     fn put_header(&self, _frame: &[u8], _out: &mut impl BufMut) {}
 
@@ -108,6 +114,10 @@ impl Framing for Datagram {
             return Err(FrameError::TooLarge { len: unread.len() as u64, max: self.max });
         }
         Ok(Progress::Frame { header: 0, body: unread.len() })
+    }
+
+    fn is_stream(&self) -> bool {
+        false
     }
 
     fn set_max(&mut self, max: usize) {

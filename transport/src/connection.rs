@@ -259,13 +259,13 @@ impl<S: Session> Connection<S> {
         Ok(connection)
     }
 
-    /// A connection to a hub in the same process.
-    pub(crate) async fn inside(mut stream: Stream, session: S) -> Result<Self, Error> {
-        let hello = dial::server_hello(&mut stream).await?;
+    /// A connection to a hub in the same process; with `units` its frames are put into units, or else lie in the stream as they are.
+    pub(crate) async fn inside(mut stream: Stream, session: S, units: bool) -> Result<Self, Error> {
+        let lanes = if units { Some((dial::server_hello(&mut stream).await?, None)) } else { None };
         let mut connection = Self::over(None, session);
         connection.install(Established {
             stream,
-            lanes: Some((hello, None)),
+            lanes,
             #[cfg(feature = "quic")]
             quic: None,
         });

@@ -21,7 +21,7 @@ use peers::Side;
 use shared::Shared;
 use std::sync::Arc;
 use tasks::{accept, stream, timer, udp};
-use voxwire_core::{Handler, Instant, Rate, Session, Via, source};
+use voxwire_core::{Framing as _, Handler, Instant, Rate, Session, Via, source};
 
 /// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP
 /// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)), or over UDP alone ([`Listener::bind_udp`](crate::Listener::bind_udp)).
@@ -235,7 +235,8 @@ impl<S: Session> Handle<S> {
         self.shared.call(f)
     }
 
-    /// Connects a client of the same process, as a host has one: without a socket, and otherwise like any other.
+    /// Connects a client of the same process, as a host has one: without a socket, and otherwise like any other. Its frames lie in a stream
+    /// as they do in TCP; datagrams, as the TCP side of [`Listener::bind_lanes`](crate::Listener::bind_lanes) carries them.
     ///
     /// # Errors
     /// [`Error::Closed`] if the hub is full or ends.
@@ -247,10 +248,11 @@ impl<S: Session> Handle<S> {
         let from = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let permit = self.shared.admit(from.ip()).ok_or(Error::Closed)?;
         let (here, there) = tokio::io::duplex(64 * 1024);
-        let side = Side::Lanes { udp: None, direct: false };
+        let units = !session.framing().is_stream();
+        let side = if units { Side::Lanes { udp: None, direct: false } } else { Side::Stream };
         let from = (from, Via::Accepted);
         stream::serve(self.shared.clone(), Stream::Inside(there), from, side, permit);
-        Connection::inside(Stream::Inside(here), session).await
+        Connection::inside(Stream::Inside(here), session, units).await
     }
 
     /// Changes [`HubSettings::max_connections`], where several hubs share the descriptors of a process. Those that are there stay, except

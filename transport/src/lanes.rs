@@ -297,6 +297,13 @@ impl<F: Framing> Framing for StreamFraming<F> {
         Ok(Progress::Frame { header: 3, body })
     }
 
+    fn is_stream(&self) -> bool {
+        match self {
+            Self::Session(framing) => framing.is_stream(),
+            Self::Units { .. } => true,
+        }
+    }
+
     fn set_max(&mut self, max: usize) {
         match self {
             Self::Session(framing) | Self::Units { framing, .. } => framing.set_max(max),
