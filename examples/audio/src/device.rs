@@ -1,16 +1,15 @@
 //! The machine's microphone and loudspeaker. Sound goes through a queue without locks: the device's own thread neither waits nor
 //! allocates.
 
-use crate::Error;
 use crate::bridge::{BridgeFigures, ClockBridge};
-use audioadapter_buffers::direct::InterleavedSlice;
+use crate::{Error, StreamResampler};
+use core::iter;
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{
     Device, FromSample, SampleFormat, SizedSample, Stream, StreamConfig, SupportedStreamConfig,
     SupportedStreamConfigRange,
 };
 use rtrb::{Consumer, Producer, RingBuffer};
-use rubato::{Fft, FixedSync, Resampler};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -290,73 +289,36 @@ impl Health {
 struct Converter {
     from: usize,
     to: usize,
-    frame: Vec<f32>,
-    resampler: Option<Resampling>,
-}
-
-struct Resampling {
-    rates: (u32, u32),
-    fft: Fft<f32>,
-    /// What waits for a whole chunk.
-    waiting: Vec<f32>,
-    /// Room for what comes out of one.
-    room: Vec<f32>,
+    frame: Vec<f64>,
+    /// Of all channels where there are as many on both sides, else of their mean.
+    resampler: StreamResampler,
+    block: Vec<f64>,
 }
 
 impl Converter {
     fn new((from_rate, from): (u32, u16), (to_rate, to): (u32, u16)) -> Result<Self, Error> {
-        let resampler = if from_rate == to_rate {
-            None
-        } else {
-            let about = |reason: String| Error::Resample { from: from_rate, to: to_rate, reason };
-            let channels = usize::from(to);
-            let fft = Fft::<f32>::new(from_rate as usize, to_rate as usize, 256, channels, FixedSync::Both)
-                .map_err(|error| about(error.to_string()))?;
-            let room = vec![0.0; fft.output_frames_max() * channels];
-            Some(Resampling { rates: (from_rate, to_rate), fft, waiting: Vec::new(), room })
-        };
-        Ok(Self { from: usize::from(from.max(1)), to: usize::from(to.max(1)), frame: Vec::new(), resampler })
+        let (from, to) = (from.max(1), to.max(1));
+        let resampler = StreamResampler::new(from_rate, to_rate, if from == to { from } else { 1 })?;
+        Ok(Self { from: from.into(), to: to.into(), frame: Vec::new(), resampler, block: Vec::new() })
     }
 
     /// Takes a sample, and hands on what that completes.
     fn push(&mut self, sample: f32, out: &mut VecDeque<f32>) -> Result<(), Error> {
-        self.frame.push(sample);
+        self.frame.push(sample.into());
         if self.frame.len() < self.from {
             return Ok(());
         }
-        let mono = self.frame.iter().sum::<f32>() / self.from as f32;
-        let (from, to, frame) = (self.from, self.to, &self.frame);
-        let channels = (0..to).map(|n| if from == to { frame[n] } else { mono });
-        match &mut self.resampler {
-            None => out.extend(channels),
-            Some(resampling) => {
-                resampling.waiting.extend(channels);
-                resampling.chunk(to, out)?;
-            }
+        if self.from == self.to {
+            self.resampler.feed(&self.frame);
+        } else {
+            self.resampler.feed(&[self.frame.iter().sum::<f64>() / self.from as f64]);
         }
         self.frame.clear();
-        Ok(())
-    }
-}
-
-impl Resampling {
-    /// Hands on a chunk, if one is whole.
-    fn chunk(&mut self, channels: usize, out: &mut VecDeque<f32>) -> Result<(), Error> {
-        let frames = self.fft.input_frames_next();
-        if self.waiting.len() < frames * channels {
-            return Ok(());
+        while self.resampler.pull(&mut self.block)? {
+            let times = if self.from == self.to { 1 } else { self.to };
+            out.extend(self.block.iter().flat_map(|sample| iter::repeat_n(*sample as f32, times)));
+            self.block.clear();
         }
-        let (from, to) = self.rates;
-        let about = |reason: String| Error::Resample { from, to, reason };
-        let room = self.room.len() / channels;
-        let input = InterleavedSlice::new(&self.waiting, channels, frames);
-        let input = input.map_err(|error| about(error.to_string()))?;
-        let output = InterleavedSlice::new_mut(&mut self.room, channels, room);
-        let mut output = output.map_err(|error| about(error.to_string()))?;
-        let done = self.fft.process_into_buffer(&input, &mut output, None);
-        let (_, written) = done.map_err(|error| about(error.to_string()))?;
-        out.extend(&self.room[..written * channels]);
-        self.waiting.clear();
         Ok(())
     }
 }

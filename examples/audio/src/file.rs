@@ -38,9 +38,18 @@ pub struct Loaded {
 /// # Errors
 /// The file cannot be read, or is of another kind.
 pub fn load(path: &Path) -> Result<Loaded, Error> {
+    load_at_most(path, MAX_SAMPLES)
+}
+
+/// The same for files of fewer samples, of all channels, than [`MAX_SAMPLES`]: of so many at 48 kHz and more, and of as many fewer at
+/// lower rates.
+///
+/// # Errors
+/// Those of [`load`], and a longer file.
+pub fn load_at_most(path: &Path, samples: usize) -> Result<Loaded, Error> {
     let about = |reason: String| Error::File { path: path.into(), reason };
     let file = File::open(path).map_err(|error| about(error.to_string()))?;
-    read(file).map_err(about)
+    read_at_most(file, samples).map_err(about)
 }
 
 /// Reads WAV (integers of 8 to 32 bits, floats of 32 and 64, A-law, µ-law, ADPCM of IMA, Microsoft and NMS, G.721, GSM 6.10,
@@ -50,7 +59,11 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
 /// Says what is wrong with the source, or what it is and how to convert it: another kind of file, a rate other than 1000 to
 /// 768 000 Hz, more than 64 channels, more than [`MAX_SAMPLES`].
 pub fn read(source: impl Read + Send + Sync) -> Result<Loaded, String> {
-    let mut collector = Collector::default();
+    read_at_most(source, MAX_SAMPLES)
+}
+
+fn read_at_most(source: impl Read + Send + Sync, samples: usize) -> Result<Loaded, String> {
+    let mut collector = Collector { most: samples.min(MAX_SAMPLES), ..Collector::default() };
     read_all(source, &mut collector)?;
     collector.finish()
 }
@@ -180,13 +193,13 @@ fn foreign(magic: &[u8]) -> String {
     )
 }
 
-fn most_samples(rate: u32) -> usize {
-    (MAX_SAMPLES as u64 * u64::from(rate.min(OPUS_RATE)) / u64::from(OPUS_RATE)) as usize
-}
-
-fn too_long(clip: &Clip) -> String {
-    let minutes = most_samples(clip.rate) / (clip.rate as usize * usize::from(clip.channels) * 60);
-    format!("longer than the {minutes} minutes that can be read at this rate")
+fn too_long(clip: &Clip, most: usize) -> String {
+    let seconds = most / (clip.rate as usize * usize::from(clip.channels));
+    let time = match seconds {
+        120.. => format!("{} minutes", seconds / 60),
+        _ => format!("{seconds} seconds"),
+    };
+    format!("longer than the {time} that can be read at this rate")
 }
 
 /// Takes what a reader finds, and refuses what nobody can play. It is kept as a clip, or handed on as it comes.
@@ -194,6 +207,8 @@ fn too_long(clip: &Clip) -> String {
 pub(crate) struct Collector {
     clip: Option<Clip>,
     feed: Option<Arc<Feed>>,
+    /// Samples of a clip, at 48 kHz and more.
+    most: usize,
     /// What comes now has another shape than what came first.
     other: Option<Other>,
     /// Samples of what comes now, and of all before it.
@@ -209,10 +224,11 @@ pub(crate) struct Collector {
 struct Other {
     channels: u16,
     waiting: Vec<f64>,
-    resampler: StreamResampler,
+    /// And its channels: the fewer of both.
+    resampler: (StreamResampler, u16),
 }
 
-/// Samples that are handed on or converted at a time.
+/// Samples that are handed on or converted at a time, and as many more as make a whole frame.
 const BATCH: usize = 1 << 12;
 
 impl Collector {
@@ -239,9 +255,10 @@ impl Collector {
             }
             Some(clip) if (clip.rate, clip.channels) == (rate, channels) => {}
             Some(clip) => {
-                let resampler = StreamResampler::new(rate, clip.rate, clip.channels);
+                let fewer = channels.min(clip.channels);
+                let resampler = StreamResampler::new(rate, clip.rate, fewer);
                 let resampler = resampler.map_err(|error| error.to_string())?;
-                self.other = Some(Other { channels, waiting: Vec::new(), resampler });
+                self.other = Some(Other { channels, waiting: Vec::new(), resampler: (resampler, fewer) });
             }
         }
         Ok(())
@@ -265,7 +282,8 @@ impl Collector {
                 continue;
             };
             other.waiting.push(sample);
-            if other.waiting.len() >= BATCH * usize::from(other.channels) {
+            let (waiting, channels) = (other.waiting.len(), usize::from(other.channels));
+            if waiting >= BATCH && waiting.is_multiple_of(channels) {
                 self.convert(false)?;
             }
         }
@@ -275,24 +293,40 @@ impl Collector {
     fn keep(&mut self, sample: f64) -> Result<(), String> {
         let clip = self.clip.as_mut().ok_or("samples before their format")?;
         clip.samples.push(sample);
+        let samples = clip.samples.len();
         match &self.feed {
-            None if clip.samples.len() > most_samples(clip.rate) => Err(too_long(clip)),
-            Some(feed) if clip.samples.len() >= BATCH => feed.push(&mut clip.samples),
-            _ => Ok(()),
+            None => {
+                let most = self.most as u64 * u64::from(clip.rate.min(OPUS_RATE)) / u64::from(OPUS_RATE);
+                if samples as u64 > most { Err(too_long(clip, most as usize)) } else { Ok(()) }
+            }
+            Some(feed) if samples >= BATCH && samples.is_multiple_of(clip.channels.into()) => {
+                feed.push(&mut clip.samples)
+            }
+            Some(_) => Ok(()),
         }
     }
 
     /// Converts what waits for that; the last of it, if no more comes.
     fn convert(&mut self, last: bool) -> Result<(), String> {
         let (Some(clip), Some(other)) = (&self.clip, &mut self.other) else { return Ok(()) };
+        let (channels, rate) = (clip.channels, clip.rate);
+        let (resampler, fewer) = &mut other.resampler;
+        let fewer = *fewer;
         let samples = core::mem::take(&mut other.waiting);
-        let mixed = Clip { rate: 1, channels: other.channels, samples }.mix(clip.channels).samples;
-        let mut converted = Vec::new();
-        other.resampler.push(&mixed, &mut converted).map_err(|error| error.to_string())?;
+        resampler.feed(&Clip { rate, channels: other.channels, samples }.mix(fewer).samples);
         if last {
-            other.resampler.finish(&mut converted).map_err(|error| error.to_string())?;
+            resampler.end();
         }
-        converted.into_iter().try_for_each(|sample| self.keep(sample))
+        // By and by: what comes of it may be many times as much.
+        while let Some(other) = &mut self.other {
+            let mut samples = Vec::new();
+            if !other.resampler.0.pull(&mut samples).map_err(|error| error.to_string())? {
+                break;
+            }
+            let block = Clip { rate, channels: fewer, samples }.mix(channels).samples;
+            block.into_iter().try_for_each(|sample| self.keep(sample))?;
+        }
+        Ok(())
     }
 
     /// What comes now is over.
@@ -300,19 +334,22 @@ impl Collector {
         self.convert(true)?;
         self.other = None;
         self.before += core::mem::take(&mut self.part);
-        if let Some(clip) = self.clip.as_mut().filter(|_| self.feed.is_none()) {
-            // A frame that is not whole is none.
+        self.flush()?;
+        if let Some(clip) = &mut self.clip {
+            // A frame that is not whole is none: what follows begins with its first channel.
             clip.samples.truncate(clip.samples.len() - clip.samples.len() % usize::from(clip.channels));
         }
-        self.flush()
+        Ok(())
     }
 
-    /// Hands on what has come so far.
+    /// Hands on what has come so far: whole frames.
     pub(crate) fn flush(&mut self) -> Result<(), String> {
-        match (&self.feed, &mut self.clip) {
-            (Some(feed), Some(clip)) if !clip.samples.is_empty() => feed.push(&mut clip.samples),
-            _ => Ok(()),
-        }
+        let (Some(feed), Some(clip)) = (&self.feed, &mut self.clip) else { return Ok(()) };
+        let rest =
+            clip.samples.split_off(clip.samples.len() - clip.samples.len() % usize::from(clip.channels));
+        let done = if clip.samples.is_empty() { Ok(()) } else { feed.push(&mut clip.samples) };
+        clip.samples = rest;
+        done
     }
 
     /// What is wrong with it has been said.
@@ -340,7 +377,12 @@ impl Collector {
 
     /// Whether nothing has come at all.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.part + self.before == 0
+        self.samples() == 0
+    }
+
+    /// Samples that have come so far.
+    pub(crate) const fn samples(&self) -> u64 {
+        self.part + self.before
     }
 
     /// The file is over, or cannot be read on. Says how it went, and what is wrong with it.

@@ -32,7 +32,7 @@ pub use {
     clip::Clip,
     compare::{Comparison, compare},
     error::Error,
-    file::{Loaded, MAX_SAMPLES, SPEECH, load, read},
+    file::{Loaded, MAX_SAMPLES, SPEECH, load, load_at_most, read},
     follow::{AdaptiveResampler, ClockFollower, FollowState},
     jitter::{JitterBuffer, JitterStats, Pace, Pull},
     opus::{
@@ -45,7 +45,7 @@ pub use {
     picture::draw_waveforms,
     record::{WavRecorder, save_wav},
     recording::Recording,
-    resample::{StreamResampler, resample},
+    resample::{ClipStream, StreamResampler, resample},
     sound_file::{READ_AHEAD, SoundFile, SoundStream},
     speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},
     stretch::{lengthen, shorten},

@@ -38,11 +38,14 @@ pub struct SoundStream {
     reader: u64,
     rate: u32,
     channels: u16,
-    /// Once it is known from what.
-    resampler: Option<StreamResampler>,
-    /// What came and was not a whole frame; what is ready to be taken.
+    /// Once it is known from what; and the channels that are resampled: the fewer of the file's and those asked for.
+    resampler: Option<(StreamResampler, u16)>,
+    /// What came and was not a whole frame; a block; what is ready to be taken.
     raw: Vec<f64>,
+    block: Vec<f64>,
     ready: VecDeque<f64>,
+    /// All has been read, and all has been made ready.
+    ended: bool,
     over: bool,
     remarks: Vec<String>,
     /// A file is waited for.
@@ -167,7 +170,9 @@ impl SoundStream {
             channels: channels.max(1),
             resampler: None,
             raw: Vec::new(),
+            block: Vec::new(),
             ready: VecDeque::new(),
+            ended: false,
             over: false,
             remarks: Vec::new(),
             waits,
@@ -178,6 +183,9 @@ impl SoundStream {
     pub fn take(&mut self, frames: usize, out: &mut Vec<f64>) -> usize {
         let wanted = frames.saturating_mul(self.channels.into());
         while self.ready.len() < wanted && !self.over {
+            if self.pull() || self.over {
+                continue;
+            }
             let missing = (wanted - self.ready.len()).div_ceil(self.channels.into());
             if !self.fetch(missing) {
                 break;
@@ -212,35 +220,66 @@ impl SoundStream {
             readers.read(self.reader, (frames, self.rate), self.waits, &mut self.raw);
         drop(readers);
         let came = self.raw.len() > from;
-        let mut converted = Vec::new();
-        let mut done = if came { self.convert(rate, channels, &mut converted) } else { Ok(()) };
+        if came && let Err(error) = self.feed(rate, channels) {
+            self.fail(&error);
+        }
         if let Some((end, remarks)) = end {
-            self.over = true;
+            self.ended = true;
             self.remarks.extend(remarks);
             if let Err(reason) = end {
                 self.remarks.push(format!("{reason}: the sound ends there"));
             }
-            if let Some(resampler) = &mut self.resampler {
-                done = done.and_then(|()| resampler.finish(&mut converted));
+            match &mut self.resampler {
+                Some((resampler, _)) => resampler.end(),
+                None => self.over = true,
             }
         }
-        if let Err(error) = done {
-            self.over = true;
-            self.remarks.push(format!("{error}: the sound ends there"));
-        }
-        self.ready.extend(converted);
-        came || self.over
+        came || self.ended
     }
 
-    fn convert(&mut self, rate: u32, channels: u16, out: &mut Vec<f64>) -> Result<(), Error> {
+    /// Takes whole frames, with the channels that are resampled.
+    fn feed(&mut self, rate: u32, channels: u16) -> Result<(), Error> {
         let whole = self.raw.len() - self.raw.len() % usize::from(channels.max(1));
         let rest = self.raw.split_off(whole);
         let clip = Clip { rate, channels, samples: core::mem::replace(&mut self.raw, rest) };
-        let resampler = match &mut self.resampler {
+        let (resampler, channels) = match &mut self.resampler {
             Some(resampler) => resampler,
-            none => none.insert(StreamResampler::new(rate, self.rate, self.channels)?),
+            none => {
+                let channels = channels.clamp(1, self.channels);
+                none.insert((StreamResampler::new(rate, self.rate, channels)?, channels))
+            }
         };
-        resampler.push(&clip.mix(self.channels).samples, out)
+        resampler.feed(&clip.mix(*channels).samples);
+        Ok(())
+    }
+
+    /// Makes a block ready; false if nothing has come that makes one.
+    fn pull(&mut self) -> bool {
+        let Some((resampler, channels)) = &mut self.resampler else { return false };
+        match resampler.pull(&mut self.block) {
+            Ok(more) => {
+                self.over = self.ended && !more;
+                let samples = core::mem::take(&mut self.block);
+                let clip = Clip { rate: self.rate, channels: *channels, samples };
+                if clip.channels == self.channels {
+                    self.ready.extend(&clip.samples);
+                } else {
+                    self.ready.extend(clip.mix(self.channels).samples);
+                }
+                self.block = clip.samples;
+                self.block.clear();
+                more
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &Error) {
+        (self.ended, self.over) = (true, true);
+        self.remarks.push(format!("{error}: the sound ends there"));
     }
 }
 
@@ -319,10 +358,17 @@ impl Feed {
         let read = move || {
             let mut collector = Collector::feeding(theirs.clone());
             let mut result = read_all(source, &mut collector);
+            let mut before = 0;
             while let (Ok(()), Some(path)) = (&result, &again) {
                 if collector.is_empty() {
                     break;
                 }
+                if collector.samples() == before {
+                    // It was another file before: nothing would ever come.
+                    result = Err("no sound is in it any more".into());
+                    break;
+                }
+                before = collector.samples();
                 collector.forget_remarks();
                 result = File::open(path)
                     .map_err(|error| error.to_string())
@@ -345,7 +391,7 @@ impl Feed {
         let wait = |state, more: &dyn Fn(&State) -> bool| {
             self.changed.wait_while(state, |state| more(state)).unwrap_or_else(PoisonError::into_inner)
         };
-        let more = |state: &State| state.over.is_none() && state.samples.len() < READ_AHEAD;
+        let more = |state: &State| state.over.is_none() && state.room() > 0;
         let mut state = self.lock();
         if is_pipe {
             state = wait(state, &|state| state.over.is_none() && state.samples.is_empty());
@@ -369,17 +415,29 @@ impl Feed {
         self.lock().shape = Some((rate, channels));
     }
 
-    /// Hands samples on, as soon as there is room.
+    /// Hands samples on, whole frames, as soon as there is room.
     pub(crate) fn push(&self, samples: &mut Vec<f64>) -> Result<(), String> {
-        let full = |state: &mut State| !state.closed && state.samples.len() >= READ_AHEAD;
-        let mut state = self.changed.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
-            return Err("nobody plays it any more".into());
+        while !samples.is_empty() {
+            let full = |state: &mut State| !state.closed && state.room() == 0;
+            let state = self.changed.wait_while(self.lock(), full);
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                return Err("nobody plays it any more".into());
+            }
+            let some = state.room().min(samples.len());
+            state.samples.extend(samples.drain(..some));
+            drop(state);
+            self.changed.notify_all();
         }
-        state.samples.extend(samples.drain(..));
-        drop(state);
-        self.changed.notify_all();
         Ok(())
+    }
+}
+
+impl State {
+    /// Samples that there is room for: whole frames.
+    fn room(&self) -> usize {
+        let room = READ_AHEAD - self.samples.len();
+        room - room % self.shape.map_or(1, |(_, channels)| usize::from(channels.max(1)))
     }
 }
 

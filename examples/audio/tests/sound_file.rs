@@ -162,3 +162,76 @@ fn f_50_again_and_again_there_is_no_gap() {
     let samples = all(&mut stream.play(whole.rate, whole.channels).unwrap(), 999);
     assert!(samples == whole.samples && whole.seconds() > read(&tone[..]).unwrap().clip.seconds());
 }
+
+/// A WAV file of 16 bits, of such samples: whole frames or not.
+fn wav(channels: u16, samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + data.len() as u32).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0");
+    bytes.extend(channels.to_le_bytes());
+    bytes.extend(8000_u32.to_le_bytes());
+    bytes.extend((16_000 * u32::from(channels)).to_le_bytes());
+    bytes.extend((2 * channels).to_le_bytes());
+    bytes.extend(b"\x10\0data");
+    bytes.extend((data.len() as u32).to_le_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// F-50: each channel stays where it is, though a file ends within a frame and is played again, and whoever plays a pipe that
+/// others play, too.
+#[test]
+fn f_50_a_file_that_is_cut_within_a_frame_keeps_its_channels() {
+    let channel = |n: usize| (n % 3 + 1) as i16 * 1000;
+    let path = temporary("cut.wav");
+    std::fs::write(&path, wav(3, &(0..3 * 5000 + 1).map(channel).collect::<Vec<_>>())).unwrap();
+    let check = |samples: &[f64]| {
+        for (n, sample) in samples.iter().enumerate() {
+            assert_eq!(*sample, f64::from(channel(n)) / 32_768.0, "{n}");
+        }
+    };
+    let mut stream = SoundFile::open(&path).unwrap().play_repeated(8000, 3).unwrap();
+    stream.wait();
+    let mut samples = Vec::new();
+    assert_eq!(stream.take(30_000, &mut samples), 30_000);
+    check(&samples);
+    let pipe = SoundFile::from_reader("pipe", io::Cursor::new(std::fs::read(&path).unwrap())).unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = pipe.play(8000, 3).unwrap();
+        stream.wait();
+        let mut samples = Vec::new();
+        stream.take(1111, &mut samples);
+        check(&samples);
+        streams.push(stream);
+    }
+    for stream in &mut streams {
+        check(&all(stream, 700));
+    }
+}
+
+/// F-50: a file that has lost its sound while it is played again and again ends with a remark; it is not opened for ever.
+#[test]
+fn f_50_a_file_that_has_become_a_bare_header_ends() {
+    let path = temporary("bare.wav");
+    std::fs::write(&path, wav(1, &[1000; 300_000])).unwrap();
+    let mut stream = SoundFile::open(&path).unwrap().play_repeated(8000, 1).unwrap();
+    stream.wait();
+    let mut samples = Vec::new();
+    stream.take(1000, &mut samples);
+    // Another file in its place: what is being read is still the old one.
+    let bare = temporary("bare-new.wav");
+    std::fs::write(&bare, wav(1, &[])).unwrap();
+    std::fs::rename(&bare, &path).unwrap();
+    let mut rounds = 0;
+    while !stream.is_over() {
+        // Waits for half a second, if nothing comes.
+        stream.take(10_000, &mut samples);
+        rounds += 1;
+        assert!(rounds < 60, "it is read for ever: {} samples came", samples.len());
+    }
+    assert_eq!(samples.len(), 300_000);
+    let remarks = stream.remarks();
+    assert_eq!(remarks, ["no sound is in it any more: the sound ends there"]);
+}

@@ -73,13 +73,17 @@ pub(crate) mod tests {
 
     /// A playout, and what it plays.
     pub(crate) fn listening(rate: u32) -> (Playout, Arc<Mutex<Vec<f64>>>) {
+        listening_in(rate, 1)
+    }
+
+    pub(crate) fn listening_in(rate: u32, channels: u16) -> (Playout, Arc<Mutex<Vec<f64>>>) {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let kept = heard.clone();
         let keep = move |samples: &[f32]| {
             kept.lock().unwrap().extend(samples.iter().map(|sample| f64::from(*sample)));
             Ok(())
         };
-        (Playout::new(rate, 1, Box::new(keep)), heard)
+        (Playout::new(rate, channels, Box::new(keep)), heard)
     }
 
     /// Speech of so many seconds, in whole samples of 16 bits.

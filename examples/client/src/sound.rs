@@ -119,6 +119,24 @@ pub(crate) struct Shape {
     pub(crate) order: SampleOrder,
 }
 
+/// Samples a second, of all channels, that are played into a call or out of one: 512 channels at 48 kHz, or 32 at 768 kHz. Recording
+/// has no such limit.
+pub(crate) const MOST_SAMPLES: u64 = 24_576_000;
+
+impl Shape {
+    /// Checks that so many samples a second can be played: others may choose how many.
+    pub(crate) fn check(self) -> Result<(), String> {
+        let Self { rate, channels, .. } = self;
+        let samples = u64::from(rate) * u64::from(channels);
+        if samples > MOST_SAMPLES {
+            return Err(format!(
+                "{rate} Hz and {channels} channels are {samples} samples a second: at most {MOST_SAMPLES} can be played"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Something to play, opened before the call, so that a bad file is known in time.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
@@ -323,8 +341,9 @@ pub(crate) struct Recorder {
     loudspeaker: Option<Loudspeaker>,
     /// What comes in as raw bytes is played by this.
     playout: Option<Playout>,
-    /// The end of a sample that a packet cut in two.
+    /// The end of a sample that a packet cut in two, and of a frame that is to be folded.
     rest: Vec<u8>,
+    frame: Vec<f64>,
 }
 
 impl Recorder {
@@ -339,7 +358,7 @@ impl Recorder {
         let format = record_as.fixed().unwrap_or(format);
         let file = path.map(|path| RecordFile::create(path, rate, channels, format, report)).transpose()?;
         let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
-        Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new() })
+        Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new(), frame: Vec::new() })
     }
 
     /// The same for sound that comes when the network brings it: all of it is recorded, in its order; what is played keeps up with
@@ -351,7 +370,8 @@ impl Recorder {
         shape: Shape,
         report: &Report,
     ) -> Result<Self, Error> {
-        let playout = device.then(|| Playout::open(shape.rate, shape.channels)).transpose()?;
+        // More channels than two are folded before they are kept for a while.
+        let playout = device.then(|| Playout::open(shape.rate, shape.channels.min(2))).transpose()?;
         Ok(Self { playout, ..Self::new(path, record_as, false, shape, report)? })
     }
 
@@ -367,7 +387,7 @@ impl Recorder {
 
     /// Takes raw bytes that came in at `now` of the call; returns their loudest sample.
     pub(crate) fn hear(&mut self, now: Duration, bytes: &[u8]) -> Result<f64, Error> {
-        let Shape { format, order, .. } = self.shape;
+        let Shape { format, order, rate, channels } = self.shape;
         let samples = if self.rest.is_empty() && bytes.len().is_multiple_of(format.size()) {
             decode(bytes, format, order)
         } else {
@@ -379,7 +399,19 @@ impl Recorder {
         };
         self.hear_samples(&samples)?;
         if let Some(playout) = &mut self.playout {
-            playout.hear(now, b"", samples.iter().map(|sample| *sample as f32));
+            let hear = |playout: &mut Playout, samples: &[f64]| {
+                playout.hear(now, b"", samples.iter().map(|sample| *sample as f32));
+            };
+            if channels > 2 {
+                // What a packet cut in two goes on in the next.
+                self.frame.extend_from_slice(&samples);
+                let whole = self.frame.len() - self.frame.len() % usize::from(channels);
+                let rest = self.frame.split_off(whole);
+                let samples = core::mem::replace(&mut self.frame, rest);
+                hear(playout, &Clip { rate, channels, samples }.mix(2).samples);
+            } else {
+                hear(playout, &samples);
+            }
         }
         Ok(peak(&samples))
     }
@@ -536,6 +568,43 @@ mod tests {
         assert!(!folder.join("new.wav").exists());
         assert!(check_writable(&folder.join("no/new.wav")).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// F-16: what others choose is played up to so many samples a second.
+    #[test]
+    fn f_16_what_can_be_played_has_a_limit() {
+        let shape = |rate, channels| Shape { rate, channels, ..SHAPE };
+        for shape in [shape(48_000, 512), shape(768_000, 32), shape(1, 1024)] {
+            assert_eq!(shape.check(), Ok(()));
+        }
+        let error = shape(767_999, 64).check().unwrap_err();
+        assert_eq!(
+            error,
+            "767999 Hz and 64 channels are 49151936 samples a second: at most 24576000 can be played"
+        );
+    }
+
+    /// F-56: what is played of more channels than two is folded, also where packets end within a frame.
+    #[test]
+    fn f_56_what_is_heard_in_many_channels_is_folded_to_two() {
+        use crate::playout::tests::listening_in;
+        let shape = Shape { channels: 6, rate: 8000, ..SHAPE };
+        let (playout, heard) = listening_in(8000, 2);
+        let mut recorder = Recorder::live(None, RecordAs::Call, false, shape, &Report::silent()).unwrap();
+        recorder.playout = Some(playout);
+        // The centre alone.
+        let sound = [0.0, 0.0, 0.5, 0.0, 0.0, 0.0].repeat(8000);
+        let mut bytes = Vec::new();
+        encode(&sound, SampleFormat::I16, SampleOrder::Little, &mut bytes);
+        for (n, part) in (1..).zip(bytes.chunks(1922)) {
+            let now = Duration::from_millis(n * 20);
+            recorder.hear(now, part).unwrap();
+            recorder.advance(now).unwrap();
+        }
+        let heard = heard.lock().unwrap();
+        let expected = Clip { rate: 8000, channels: 6, samples: sound[..6].to_vec() }.mix(2).samples;
+        let end = &heard[heard.len() - 4000..];
+        assert!(end.chunks(2).all(|frame| (frame[0] - expected[0]).abs() < 1e-3 && frame[0] == frame[1]));
     }
 
     #[test]

@@ -129,6 +129,25 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
     assert!(errors.contains("cannot connect to 127.0.0.1:1: Connection refused"), "{errors}");
 }
 
+/// F-16: who plays is not made to play any amount by whoever calls, and waits on for the next call; who only records takes it.
+#[test]
+fn f_16_a_call_of_more_samples_a_second_than_can_be_played_is_refused() {
+    let server = Server::start(Protocol::Voicelink);
+    let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("../audio/assets/speech.flac");
+    let wait = format!("wait --name bob --play {}", speech.display());
+    let bob = server.spawn(&wait, "waiting");
+    let (code, _, errors) =
+        server.client("call bob --name alice --rate 767999 --channels 64 --format int8 --for 1");
+    assert!(code == Some(1) && errors.contains("more samples a second than can be played"), "{errors}");
+    let (code, _, errors) = server.client("call bob --name alice --rate 767999 --channels 2 --for 0.3");
+    assert_eq!(code, Some(0), "{errors}");
+    let (code, out, _) = bob.end();
+    let refused = "refused: 767999 Hz and 64 channels are 49151936 samples a second: at most 24576000";
+    assert!(code == Some(0) && out.contains(refused), "{out}");
+    let (code, _, errors) = server.client("call bob --rate 767999 --channels 64 --format int8 --play tone");
+    assert!(code == Some(2) && errors.contains("49151936 samples a second: at most 24576000"), "{errors}");
+}
+
 #[test]
 fn c_08_refused_countered_and_busy() {
     let server = Server::start(Protocol::Voicelink);

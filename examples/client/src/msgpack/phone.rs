@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
-use voxwire_audio::{Clip, Pacer, SampleFormat, SampleOrder, resample};
+use voxwire_audio::{Clip, ClipStream, Pacer, SampleFormat, SampleOrder};
 use voxwire_core::Session;
 use voxwire_msgpack::{
     Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
@@ -526,14 +526,16 @@ fn clip(channels: u64, sample_rate: u64, samples: Samples<'_>) -> Clip {
 
 /// Plays a recording on the loudspeaker, beside whatever else goes on.
 pub(super) fn play(clip: &Clip) -> Result<(), Error> {
-    let mono = resample(&clip.mono(), 48_000)?;
+    // Converted as it is played: at 48 kHz it may be 48 times as much.
+    let mut sound = ClipStream::new(clip.mono(), 48_000, 1)?;
     let mut loudspeaker = crate::device::Loudspeaker::open(48_000, 1)?;
     tokio::spawn(async move {
         let (start, mut pacer) = (Instant::now(), Pacer::new(48_000));
-        for block in mono.samples.chunks(960) {
+        let mut samples = Vec::new();
+        while sound.take(960, &mut samples).is_ok_and(|frames| frames > 0) {
             sleep_until(start + pacer.due()).await;
-            pacer.sent(block.len());
-            let block: Vec<f32> = block.iter().map(|sample| *sample as f32).collect();
+            pacer.sent(samples.len());
+            let block: Vec<f32> = samples.drain(..).map(|sample| sample as f32).collect();
             if loudspeaker.write(&block).is_err() {
                 return;
             }

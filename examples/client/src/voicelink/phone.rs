@@ -153,6 +153,12 @@ impl Phone {
         }
     }
 
+    /// Whether a call with these parameters can be played, if that is to be.
+    fn check(&self, parameters: Parameters) -> Result<(), String> {
+        let plays = self.options.source.is_some() || self.options.device;
+        if plays { shape(parameters, self.options.samples).check() } else { Ok(()) }
+    }
+
     /// Calls `user`, plays, records, and hangs up.
     pub(crate) async fn call(
         &mut self,
@@ -162,6 +168,7 @@ impl Phone {
     ) -> Result<Summary, Error> {
         let asked = Instant::now();
         let parameters = self.options.parameters;
+        self.check(parameters).map_err(Error::Usage)?;
         self.tell(ClientCommand::Call { user: user.as_bytes(), parameters, optional: b"" })?;
         self.report.event("calling", json!({ "user": user }), &format!("calling {user}: {parameters}"));
         match self.news().await? {
@@ -174,6 +181,10 @@ impl Phone {
                 if strict {
                     self.tell(ClientCommand::Close { optional: b"" })?;
                     return Err(failed!("{user} does not take {parameters}, and proposes {proposal}"));
+                }
+                if let Err(reason) = self.check(proposal) {
+                    self.tell(ClientCommand::Close { optional: b"" })?;
+                    return Err(failed!("{user} proposes {proposal} instead: {reason}"));
                 }
                 self.tell(ClientCommand::Accept { optional: b"" })?;
                 self.talk(proposal, user, asked.elapsed(), true, tap).await
@@ -210,6 +221,15 @@ impl Phone {
                     caller = who;
                     let fields = json!({ "caller": caller, "parameters": shown(parameters) });
                     self.report.event("incoming", fields, &format!("{} calls: {parameters}", plain(&caller)));
+                    if let (Answer::Accept, Err(reason)) = (answer, self.check(parameters)) {
+                        // What a stranger proposes is no reason to miss the next call.
+                        self.tell(ClientCommand::Drop {
+                            optional: b"more samples a second than can be played",
+                        })?;
+                        let fields = json!({ "caller": caller, "reason": reason });
+                        self.report.event("refused", fields, &format!("refused: {reason}"));
+                        continue;
+                    }
                     match answer {
                         Answer::Accept => {
                             self.tell(ClientCommand::Accept { optional: b"" })?;
