@@ -149,6 +149,7 @@ impl Ear {
     }
 
     fn restart(&mut self) {
+        self.cut();
         self.receiving.restart();
         self.drift.restart();
         self.arrivals = Spread::default();
@@ -172,6 +173,7 @@ impl Ear {
             }
             // Where it goes on says nothing about when it came before.
             Taken::Jumped => {
+                self.cut();
                 self.drift.restart();
                 self.arrivals = Spread::default();
             }
@@ -191,10 +193,23 @@ impl Ear {
         }
     }
 
-    /// What has come since the last call, in order and without gaps: whole samples.
+    /// What follows begins with the first channel of a frame: one that is not whole is none.
+    fn cut(&mut self) {
+        let frame = self.format.frame_size().max(1);
+        self.bytes.truncate(self.bytes.len() - self.bytes.len() % frame);
+    }
+
+    /// What has come since the last call, in order and without gaps: whole frames.
     pub(crate) fn heard(&mut self, now: Instant) -> Vec<u8> {
         self.receiving.give_up(now);
         self.take();
+        let whole = self.bytes.len() - self.bytes.len() % self.format.frame_size().max(1);
+        let rest = self.bytes.split_off(whole);
+        core::mem::replace(&mut self.bytes, rest)
+    }
+
+    /// What has come of the last frame, if no more comes: whole samples.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.bytes)
     }
 
@@ -251,6 +266,39 @@ impl Handler<Client> for Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-55: after a jump, and when IO begins anew, in the middle of a frame each channel is still where it was.
+    #[test]
+    fn f_55_channels_stay_where_they_are_when_a_stream_breaks_off_within_a_frame() {
+        let frame = Format::STANDARD.frame_size();
+        // The first channel is 1, the others are 2.
+        let sample = Format::STANDARD.sample_type.size();
+        let sound: Vec<u8> = (0..40 * frame).map(|at| if at % frame < sample { 1 } else { 2 }).collect();
+        let mut ear = Ear::new(0);
+        ear.open(Format::STANDARD);
+        let mut heard = Vec::new();
+        let mut at = 0;
+        let mut say = |ear: &mut Ear, index: u64, frames: usize, more: usize| {
+            at += 1_000_000;
+            let now = Instant::from_nanos(at);
+            ear.hear(now, &Audio::new(0, index, &sound[..frames * frame + more]));
+            heard.extend(ear.heard(now));
+        };
+        say(&mut ear, 0, 4, sample);
+        // Far away, and believed with the third.
+        for n in 0..5 {
+            say(&mut ear, (1 << 30) * frame as u64 + n * 4 * frame as u64, 4, 0);
+        }
+        say(&mut ear, (1 << 30) * frame as u64 + 20 * frame as u64, 1, sample);
+        ear.restart();
+        say(&mut ear, 0, 4, sample);
+        assert_eq!(ear.rest(), [1].repeat(sample));
+        assert!(heard.len() >= 16 * frame, "{}", heard.len());
+        for (n, frame) in heard.chunks(frame).enumerate() {
+            assert_eq!(frame, &sound[..frame.len()], "{n}");
+        }
+        assert_eq!(heard.len() % frame, 0);
+    }
 
     /// F-55: half a second that is lost is counted as such, and is not said to be the clock's.
     #[test]

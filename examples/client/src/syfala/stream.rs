@@ -551,7 +551,11 @@ impl Talk {
         let Some((recorder, format)) = &mut self.recorder else { return Ok(0.0) };
         let now = driver.now();
         let bytes = driver.ear().heard(now);
-        let samples = decode(&bytes, sample_format(format.sample_type), SampleOrder::Little);
+        Self::take(recorder, format, &bytes)
+    }
+
+    fn take(recorder: &mut Recorder, format: &Format, bytes: &[u8]) -> Result<f64, Error> {
+        let samples = decode(bytes, sample_format(format.sample_type), SampleOrder::Little);
         recorder.hear_samples(&samples)?;
         Ok(peak(&samples))
     }
@@ -559,6 +563,11 @@ impl Talk {
     fn finish(&mut self, driver: &Driver) -> Result<(), Error> {
         self.listen(driver)?;
         driver.ear().measure = None;
+        if let Some((recorder, format)) = &mut self.recorder {
+            // A frame that is not whole: the recorder completes it.
+            let rest = driver.ear().rest();
+            Self::take(recorder, format, &rest)?;
+        }
         match self.recorder.take() {
             Some((recorder, _)) => recorder.finish(),
             None => Ok(()),
@@ -599,12 +608,11 @@ fn shape(format: &Format) -> Result<Shape, Error> {
     let rate = format.sample_rate.get();
     let channels = u16::try_from(format.channels.get()).ok().filter(|channels| *channels <= 1024);
     match channels {
-        Some(channels) if rate.fract() == 0.0 && (1.0..=768_000.0).contains(&rate) => Ok(Shape {
-            rate: rate as u32,
-            channels,
-            format: sample_format(format.sample_type),
-            order: SampleOrder::Little,
-        }),
+        Some(channels) if rate.fract() == 0.0 && (1.0..=768_000.0).contains(&rate) => {
+            let (format, order) = (sample_format(format.sample_type), SampleOrder::Little);
+            let shape = Shape { rate: rate as u32, channels, format, order };
+            shape.check().map(|()| shape).map_err(|reason| failed!("the device cannot be served: {reason}"))
+        }
         _ => {
             Err(failed!("{format} cannot be served: a whole number of Hz and at most 1024 channels expected"))
         }
@@ -615,7 +623,7 @@ impl Summary {
     fn print(&self, report: &Report) {
         let Self { sent, heard, arrivals, round_trips, drift, format, .. } = self;
         // What was passed over is as lost as what was filled with silence.
-        let lost = heard.silence + heard.jumped;
+        let lost = heard.silence.saturating_add(heard.jumped);
         let milliseconds = |spread: &Spread| {
             let [median, p99, p999, most] = spread.quantiles();
             json!({ "p50": median, "p99": p99, "p99_9": p999, "max": most })
