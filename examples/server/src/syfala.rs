@@ -84,13 +84,24 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
     Ok((device, address))
 }
 
-/// A file, to be heard again and again; what is wrong with it is told. What comes out of a pipe comes once, and is kept in memory.
+/// Samples of a pipe, of all channels, that are kept in memory to be heard again: 128 MiB, or 5.8 minutes of 48 kHz mono. At lower rates
+/// there are as many fewer.
+const PIPE: usize = 1 << 24;
+
+/// A file, to be heard again and again; what is wrong with it is told. What comes out of a pipe comes once, and is kept in memory: at most
+/// 16 777 216 samples, of all channels, and at rates below 48 kHz as many fewer.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, or a pipe brings more.
 pub fn repeated(path: &Path, remark: &mut dyn FnMut(&str)) -> Result<Sound, voxwire_audio::Error> {
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        let loaded = voxwire_audio::load(path)?;
+        let loaded = voxwire_audio::load_at_most(path, PIPE).map_err(|error| match error {
+            voxwire_audio::Error::File { path, reason } => {
+                let reason = format!("{reason}; a pipe is kept in memory to be heard again, a file is not");
+                voxwire_audio::Error::File { path, reason }
+            }
+            other => other,
+        })?;
         loaded.remarks.iter().for_each(|text| remark(text));
         return Ok(Sound::Clip { clip: loaded.clip, repeat: true });
     }
@@ -364,5 +375,37 @@ impl Handler<Server> for Desk {
 
     fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
         tracing::debug!(%peer, %violation, "ignored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-50: a pipe that brings more than is kept in memory is refused with what mends it.
+    #[cfg(unix)]
+    #[test]
+    fn f_50_a_pipe_is_not_read_into_memory_without_end() {
+        use std::io::Write as _;
+        let path = std::env::temp_dir().join(format!("voxwire-pipe-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let theirs = path.clone();
+        let writer = std::thread::spawn(move || {
+            let mut pipe = std::fs::OpenOptions::new().write(true).open(theirs).unwrap();
+            // 1000 Hz, 8 bits, of unknown length.
+            let head = b"RIFF\xFF\xFF\xFF\xFFWAVEfmt \x10\0\0\0\x01\0\x01\0\xE8\x03\0\0\xE8\x03\0\0\x01\0\x08\0data\xFF\xFF\xFF\xFF";
+            let _ = pipe.write_all(head);
+            let mut written = 0_u64;
+            while pipe.write_all(&[100; 4096]).is_ok() && written < 1 << 30 {
+                written += 4096;
+            }
+            written
+        });
+        let error = repeated(&path, &mut |_| {}).unwrap_err().to_string();
+        let expected = "longer than the 5 minutes that can be read at this rate; a pipe is kept in memory";
+        assert!(error.contains(expected), "{error}");
+        assert!(writer.join().unwrap() < 1 << 20);
+        std::fs::remove_file(&path).unwrap();
     }
 }

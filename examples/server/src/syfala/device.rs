@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use voxwire_audio::{
-    AdaptiveResampler, Clip, FollowState, Recording, SampleFormat, SampleOrder, SoundFile, SoundStream,
-    decode, encode, limit, resample,
+    AdaptiveResampler, Clip, ClipStream, FollowState, MAX_SAMPLES, Recording, SampleFormat, SampleOrder,
+    SoundFile, SoundStream, decode, encode, limit,
 };
 use voxwire_core::{Instant, PeerId, Session as _};
 use voxwire_syfala::stream::{DriftEstimate, StreamSettings};
@@ -554,9 +554,20 @@ fn play(clip: &[u8], from: usize, repeat: bool, len: usize, out: &mut Vec<u8>) {
 /// A recording as a stream has it.
 fn render(clip: &Clip, format: &Format) -> Result<Vec<u8>, voxwire_audio::Error> {
     let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
-    let clip = resample(&clip.mix(channels), format.sample_rate.get() as u32)?;
-    let mut bytes = Vec::new();
-    encode(&clip.samples, sample_format(format.sample_type), SampleOrder::Little, &mut bytes);
+    let rate = format.sample_rate.get() as u32;
+    // No more than a file has: it is in memory as a whole.
+    let frames = u128::from(rate) * clip.frames() as u128 / u128::from(clip.rate.max(1));
+    let samples = frames * u128::from(channels);
+    if samples > MAX_SAMPLES as u128 {
+        let reason = format!("{samples} samples in {channels} channels: at most {MAX_SAMPLES} expected");
+        return Err(voxwire_audio::Error::Resample { from: clip.rate, to: rate, reason });
+    }
+    let mut stream = ClipStream::new(clip.clone(), rate, channels)?;
+    let (mut samples, mut bytes) = (Vec::new(), Vec::new());
+    while stream.take(1024, &mut samples)? > 0 {
+        encode(&samples, sample_format(format.sample_type), SampleOrder::Little, &mut bytes);
+        samples.clear();
+    }
     Ok(bytes)
 }
 

@@ -104,8 +104,9 @@ impl Output {
 
     pub(super) fn count(&self, figures: &mut DeviceFigures) {
         let StreamStats { silence, jumped, .. } = self.receiving.stats();
-        figures.silence += silence;
-        figures.jumped += jumped;
+        // What a client says that it has passed over adds up to anything.
+        figures.silence = figures.silence.saturating_add(silence);
+        figures.jumped = figures.jumped.saturating_add(jumped);
     }
 
     /// Frames in store.
@@ -453,6 +454,10 @@ mod tests {
         assert_eq!(world.output.drift(), None);
         world.output.count(&mut world.figures);
         assert!((4_000_000..4_001_000).contains(&world.figures.jumped), "{:?}", world.figures);
+        // A client may say that it has passed over anything, again and again.
+        let mut figures = DeviceFigures { jumped: u64::MAX - 1, ..world.figures };
+        world.output.count(&mut figures);
+        assert_eq!(figures.jumped, u64::MAX);
         world.run(60.0);
         assert!((world.output.drift().unwrap().ppm - 40.0).abs() < 10.0);
     }
