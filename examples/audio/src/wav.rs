@@ -119,10 +119,15 @@ impl Format {
             }
             tag => tag,
         };
-        // A sample may be stored in more bytes than it needs: it is at the upper end of them.
+        // A sample may be stored in more bytes than it needs: it is at the upper end of them. Of 8, 16 and 32 bits none is, whatever a
+        // file says of its frames.
         let stored = usize::from(block) / usize::from(channels.max(1));
         let needed = usize::from(bits).div_ceil(8);
-        let size = if tag == PCM && (needed..=8).contains(&stored) { stored } else { needed };
+        let size = match (tag, bits) {
+            (A_LAW | MU_LAW, _) => 1,
+            (PCM, bits) if !matches!(bits, 8 | 16 | 32) && (needed..=8).contains(&stored) => stored,
+            _ => needed,
+        };
         let layout = Layout {
             tag,
             channels,
