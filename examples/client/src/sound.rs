@@ -590,7 +590,7 @@ mod tests {
         use crate::playout::tests::listening_in;
         let shape = Shape { channels: 6, rate: 8000, ..SHAPE };
         let (playout, heard) = listening_in(8000, 2);
-        let mut recorder = Recorder::live(None, RecordAs::Call, false, shape).unwrap();
+        let mut recorder = Recorder::live(None, RecordAs::Call, false, shape, &Report::silent()).unwrap();
         recorder.playout = Some(playout);
         // The centre alone.
         let sound = [0.0, 0.0, 0.5, 0.0, 0.0, 0.0].repeat(8000);
