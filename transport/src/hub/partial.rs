@@ -269,7 +269,7 @@ impl Partials {
         } else if alone {
             granted = turns.may(source, &waiter);
         } else {
-            turns.wait(source, waits.turn, waiter.clone(), now);
+            turns.wait(source, waits.turn, &waiter, now);
             granted = turns.next().is_some_and(|(turn, _)| turn == waits.turn);
         }
         claim.waits = Some(waits);
@@ -296,7 +296,7 @@ impl Partials {
             (held.quiet, held.called) = (Some(now.saturating_add(HOLDING)), None);
         }
         if let Some(turns) = books.turns.get_mut(kind).filter(|_| alone && bytes <= self.all) {
-            turns.wait(source, waits.turn, waiter, now);
+            turns.wait(source, waits.turn, &waiter, now);
         }
         false
     }

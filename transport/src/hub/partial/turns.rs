@@ -333,16 +333,28 @@ impl Turns {
     }
 
     /// A frame waits, or waits still.
-    pub(super) fn wait(&mut self, source: Source, number: u64, waiter: Waiter, now: Instant) {
+    pub(super) fn wait(&mut self, source: Source, number: u64, waiter: &Waiter, now: Instant) {
         self.halve(now);
+        if self.waits_still(source, number, waiter) {
+            return;
+        }
         let (began, site) = (self.clocks(source, now), source.site());
         let of_site = self.of_site.entry(site).or_default();
-        if of_site.lines.entry(source).or_default().put(number, began, waiter) {
+        if of_site.lines.entry(source).or_default().put(number, began, waiter.clone()) {
             of_site.sources.join(source, now);
             self.sites.join(site, now);
             self.waiting = self.waiting.saturating_add(1);
         }
         self.place(source, now);
+    }
+
+    /// Whether a frame waits for the same as before, where no place changes: its site holds nothing.
+    fn waits_still(&mut self, source: Source, number: u64, waiter: &Waiter) -> bool {
+        let site = self.of_site.get_mut(&source.site()).filter(|site| site.sources.held == 0);
+        let line = site.and_then(|site| site.lines.get_mut(&source));
+        let Some((_, before)) = line.and_then(|line| line.waiters.get_mut(&number)) else { return false };
+        before.waker.clone_from(&waiter.waker);
+        before.bytes == waiter.bytes && before.holds == waiter.holds
     }
 
     /// A frame waits no more. Returns when it began.
@@ -388,6 +400,9 @@ impl Turns {
 
     /// Puts a source and its site where they belong now.
     fn place(&mut self, source: Source, now: Instant) {
+        if self.sites.by_tag.is_empty() && self.waiting == 0 {
+            return;
+        }
         let site = source.site();
         let Some(Site { sources, lines }) = self.of_site.get_mut(&site) else { return };
         let first = lines.get(&source).and_then(|line| line.first(|began| began.source));
@@ -427,6 +442,9 @@ impl Turns {
             self.of_site.values_mut().for_each(|site| site.sources.halve(now));
         }
         self.halved = self.halved.max(now);
+        let waiting: Vec<Source> =
+            self.of_site.values().flat_map(|site| site.lines.keys()).copied().collect();
+        waiting.into_iter().for_each(|source| self.place(source, now));
         self.of_site.retain(|_, site| !site.sources.shares.is_empty());
     }
 
@@ -521,7 +539,7 @@ mod tests {
             let mut held: Vec<(Source, usize)> = Vec::new();
             let mut waiting: Vec<(Source, u64)> = Vec::new();
             for step in 0..1000_u64 {
-                let now = at(step * 50);
+                let now = at(step * 500);
                 let who = match u16::try_from(below(&mut rng, 5)).unwrap() {
                     0 => Source::Connection(step),
                     n => Source::Network(IpAddr::from([0x2001, 0xdb8, n / 3, n, 0, 0, 0, 0])),
@@ -544,7 +562,7 @@ mod tests {
                         let holds =
                             held.iter().find(|(other, _)| *other == who).map_or(0, |(_, bytes)| *bytes);
                         let bytes = holds + 1 + below(&mut rng, 90);
-                        turns.wait(who, step, Waiter { holds, bytes, waker: Waker::noop().clone() }, now);
+                        turns.wait(who, step, &Waiter { holds, bytes, waker: Waker::noop().clone() }, now);
                         waiting.push((who, step));
                     }
                 }
@@ -560,7 +578,7 @@ mod tests {
                 assert_eq!(turns.used(), held.iter().map(|(_, bytes)| bytes).sum());
                 assert_eq!(turns.is_empty(), waiting.is_empty());
             }
-            let now = at(60_000);
+            let now = at(600_000);
             held.drain(..).for_each(|(who, bytes)| turns.give_back(who, bytes, now));
             waiting.drain(..).for_each(|(who, number)| assert!(turns.stop(who, number, now).is_some()));
             assert_eq!((turns.used(), turns.sites.active, turns.sites.by_tag.len()), (0, 0, 0));
