@@ -254,15 +254,16 @@ impl<K: Copy + Ord + Hash> Order<K> {
         self.by_tag.iter().map(|(.., key)| *key)
     }
 
-    /// What was had until now counts half.
-    fn halve(&mut self, now: Instant) {
+    /// What was had until now counts half; so many times over.
+    fn halve(&mut self, times: u32, now: Instant) {
         let clock = self.clock(now);
         for share in self.shares.values_mut() {
             let had = cost(share.held, now.saturating_duration_since(share.at));
             share.level = share.level.saturating_add(had);
             share.at = share.at.max(now);
             let excess = share.level.saturating_sub(clock);
-            share.level = share.level.saturating_sub(excess / 2);
+            let rest = excess.checked_shr(times).unwrap_or(0);
+            share.level = share.level.saturating_sub(excess).saturating_add(rest);
         }
         self.forget(LITTLE);
     }
@@ -429,19 +430,15 @@ impl Turns {
 
     /// What was had long ago counts less.
     fn halve(&mut self, now: Instant) {
-        if self.halved.saturating_add(HALF) > now {
+        let passed = now.saturating_duration_since(self.halved);
+        let times = passed.as_secs().checked_div(HALF.as_secs()).unwrap_or(0);
+        let times = u32::try_from(times).unwrap_or(u32::MAX);
+        if times == 0 {
             return;
         }
-        // After so many halves nothing is left.
-        for _ in 0..128 {
-            if self.halved.saturating_add(HALF) > now {
-                break;
-            }
-            self.halved = self.halved.saturating_add(HALF);
-            self.sites.halve(now);
-            self.of_site.values_mut().for_each(|site| site.sources.halve(now));
-        }
-        self.halved = self.halved.max(now);
+        self.halved = self.halved.saturating_add(HALF.saturating_mul(times));
+        self.sites.halve(times, now);
+        self.of_site.values_mut().for_each(|site| site.sources.halve(times, now));
         let waiting: Vec<Source> =
             self.of_site.values().flat_map(|site| site.lines.keys()).copied().collect();
         waiting.into_iter().for_each(|source| self.place(source, now));
