@@ -96,6 +96,11 @@ impl PcmSpeaker {
         self.speaker.render(now)
     }
 
+    /// Whether all that has come in is played.
+    pub fn is_idle(&self) -> bool {
+        self.packet.len() <= HEAD && self.speaker.is_idle()
+    }
+
     /// How long what comes in now has to wait for its turn.
     pub fn waiting(&self) -> Duration {
         self.speaker.waiting()
@@ -198,6 +203,11 @@ impl PcmMixer {
     /// Samples of one frame, of all channels: 10 ms.
     pub const fn frame_samples(&self) -> usize {
         self.mix.len()
+    }
+
+    /// Whether all that has come in is played.
+    pub fn is_idle(&self) -> bool {
+        self.voices.values().all(PcmSpeaker::is_idle)
     }
 
     /// A message of somebody's has come in. False if there are 64 others who speak: it is not heard.

@@ -3,6 +3,7 @@
 use crate::device::Loudspeaker;
 use crate::error::Error;
 use core::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use voxwire_audio::{Pacer, PcmMixer};
 
 type Sink = Box<dyn FnMut(&[f32]) -> Result<(), Error> + Send>;
@@ -17,6 +18,8 @@ pub(crate) struct Playout {
 
 /// Who stood still for longer does not play what was due meanwhile.
 const STOOD_STILL: Duration = Duration::from_millis(200);
+/// How long what has come in is played behind the end of a call.
+const REST: Duration = Duration::from_secs(1);
 
 impl Playout {
     /// On the machine's loudspeaker.
@@ -54,6 +57,16 @@ impl Playout {
         while self.pacer.due() <= now {
             self.pacer.sent(frames);
             (self.sink)(self.mixer.render(now))?;
+        }
+        Ok(())
+    }
+
+    /// The other side is gone from the call that began at `start`: plays what has come in to its end.
+    pub(crate) async fn finish(&mut self, start: Instant) -> Result<(), Error> {
+        let end = Instant::now() + REST;
+        while !self.mixer.is_idle() && Instant::now() < end {
+            sleep_until(start + self.due()).await;
+            self.advance(start.elapsed())?;
         }
         Ok(())
     }
@@ -102,5 +115,22 @@ pub(crate) mod tests {
         };
         let found = compare(&tail(&said.samples, 2 * rate, rate), &tail(heard, 3 * rate, 0)).unwrap();
         found.offset as f64 / f64::from(said.rate) - 1.0
+    }
+
+    /// C-14: when the other side hangs up, all that has come in is played to its end.
+    #[tokio::test]
+    async fn c_14_what_has_come_in_is_played_when_the_other_side_is_gone() {
+        let (mut playout, heard) = listening(16_000);
+        let said: Vec<f32> = (1..=3200_u16).map(|n| f32::from(n) / 32_768.0).collect();
+        for (n, message) in (1_u64..).zip(said.chunks(320)) {
+            let now = Duration::from_millis(n * 20);
+            playout.advance(now).unwrap();
+            playout.hear(now, b"ann", message.iter().copied());
+        }
+        playout.finish(Instant::now() - Duration::from_millis(200)).await.unwrap();
+        let heard = heard.lock().unwrap();
+        let start = heard.iter().position(|sample| *sample != 0.0).unwrap();
+        assert!(said.iter().zip(&heard[start..]).all(|(said, heard)| f64::from(*said) == *heard));
+        assert!(heard.len() - start >= said.len());
     }
 }

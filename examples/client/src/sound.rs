@@ -385,6 +385,14 @@ impl Recorder {
         self.playout.as_mut().map_or(Ok(()), |playout| playout.advance(now))
     }
 
+    /// The other side is gone from the call that began at `start`: plays what has come in to its end.
+    pub(crate) async fn play_out(&mut self, start: tokio::time::Instant) -> Result<(), Error> {
+        match &mut self.playout {
+            Some(playout) => playout.finish(start).await,
+            None => Ok(()),
+        }
+    }
+
     /// Takes raw bytes that came in at `now` of the call; returns their loudest sample.
     pub(crate) fn hear(&mut self, now: Duration, bytes: &[u8]) -> Result<f64, Error> {
         let Shape { format, order, rate, channels } = self.shape;

@@ -365,7 +365,9 @@ impl Phone {
                             in_peak = in_peak.max(recorder.hear(start.elapsed(), samples)?);
                         }
                         Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
-                            return Ok(End::Dropped(text(optional)));
+                            let why = text(optional);
+                            recorder.play_out(start).await?;
+                            return Ok(End::Dropped(why));
                         }
                         Ok(Some(ClientEvent::Disconnected { .. })) => return Err(self.lost("in a call")),
                         Ok(_) => {}
