@@ -135,7 +135,7 @@ impl Setup {
 
     fn ours(plan: Plan) -> Self {
         let served = Served::start(|| async {
-            let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
             let settings = HubSettings { frames: UNLIMITED, backlog: 16 << 20, ..HubSettings::DEFAULT };
             Hub::spawn(vec![listener], Server::new(hall::settings(2000), 5), (), settings);

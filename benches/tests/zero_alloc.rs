@@ -314,7 +314,7 @@ fn dissonance_hub() {
     use voxwire_dissonance as d;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let guard = runtime.enter();
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings_of_hub = HubSettings { frames: UNLIMITED, ..HubSettings::DEFAULT };
     let handle = Hub::spawn(vec![listener], d::Server::new(hall::settings(10), 5), (), settings_of_hub);

@@ -1,12 +1,12 @@
-mod dial;
 mod direct;
-mod line;
+mod remote;
+mod stream_conn;
 mod streams;
 mod udp_side;
 
 use crate::grace::{Grace, is_event};
-use crate::lanes::StreamFraming;
-use crate::net::{Stream, in_time};
+use crate::net::{Keepalive, Stream, in_time};
+use crate::tcp_udp::StreamFraming;
 use crate::{Error, queue::Queue};
 use core::future::{Future, poll_fn};
 use core::net::{IpAddr, SocketAddr};
@@ -14,11 +14,11 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use core::{fmt, ops::Range};
-pub use dial::LanesSettings;
-use dial::{Dialling, Established, Target};
 use direct::DirectNews;
 pub use direct::DirectSettings;
-use line::{Line, Stall};
+use remote::{Dialling, Established};
+pub use remote::{Remote, TcpUdpSettings};
+use stream_conn::{Stall, StreamConn};
 use streams::{StreamNews, Streams};
 use tokio::task::coop;
 use tokio::time::Sleep;
@@ -60,9 +60,11 @@ pub struct Connection<S: Session> {
     ids: PeerIds,
     /// The server, as the session knows it; another one for each connection.
     peer: PeerId,
-    target: Option<Target>,
+    /// Where it goes once more if the session asks for that.
+    remote: Option<Remote>,
+    settings: ConnectionSettings,
     dialling: Option<Dialling>,
-    line: Option<Line<S::Framing>>,
+    conn: Option<StreamConn<S::Framing>>,
     /// Connections of the session's own making.
     streams: Streams<S::Framing>,
     /// Which of the two is looked at first this time.
@@ -77,7 +79,7 @@ pub struct Connection<S: Session> {
     /// The same for the handshake.
     handshake_grace: Grace,
     error: Option<Error>,
-    /// Direct ways that went with their connection, and of which the session does not know that yet.
+    /// Direct paths that went with their connection, and of which the session does not know that yet.
     gone: Vec<PeerId>,
     /// Droppable frames dropped on connections before this one.
     dropped_before: u64,
@@ -101,7 +103,7 @@ pub struct ConnectionSettings {
     /// whole: it has to be taken in this time. On Linux `unacknowledged` comes first. 60 s by default.
     pub write_timeout: Duration,
     /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive).
-    pub keepalive: Option<(Duration, Duration, u32)>,
+    pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged (Linux). The system applies it as well to a server that acknowledges everything and has
     /// no room for more, as one that waits for memory (30 s by default) or does not read before a log-in (36 s): it should be longer than
     /// either. It is also what the system waits for after the first unanswered probe, instead of as many as `keepalive` says. On QUIC a
@@ -120,7 +122,7 @@ impl ConnectionSettings {
         backlog: 1024 * 1024,
         max_unsent: 32 * 1024 * 1024,
         write_timeout: Duration::from_secs(60),
-        keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
+        keepalive: Some(Keepalive::DEFAULT),
         unacknowledged: Some(Duration::from_secs(40)),
         ports: None,
     };
@@ -160,7 +162,7 @@ enum Step {
     Frame(Lane, Range<usize>),
     /// A frame came in by UDP.
     Datagram(Range<usize>),
-    /// Something happened on a direct way.
+    /// Something happened on a direct path.
     Direct(DirectNews),
     /// Something happened on a connection of the session's own making.
     Stream(StreamNews),
@@ -175,113 +177,50 @@ enum Step {
 }
 
 impl<S: Session> Connection<S> {
-    /// Connects to `server`, a `host:port`; all its addresses are tried in turn.
-    ///
-    /// # Errors
-    /// The system's, or that it took too long.
-    pub async fn connect(server: &str, session: S, settings: ConnectionSettings) -> Result<Self, Error> {
-        Self::start(Target::new(server, settings), session).await
-    }
-
-    /// Connects to `server` and speaks TLS with it; `name` is what its certificate has to say.
-    ///
-    /// # Errors
-    /// The system's, those of TLS, or that it took too long.
-    #[cfg(feature = "tls")]
-    pub async fn connect_tls(
-        server: &str,
-        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
-        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
-        session: S,
-        settings: ConnectionSettings,
-    ) -> Result<Self, Error> {
-        Self::start(Target { tls: Some((name, config)), ..Target::new(server, settings) }, session).await
-    }
-
-    /// Connects to `server` by TCP for what must arrive and by UDP for what may be lost.
-    ///
-    /// # Errors
-    /// The system's, that the server does not admit us, or that it took too long.
-    pub async fn connect_lanes(
-        server: &str,
-        lanes: LanesSettings,
-        session: S,
-        settings: ConnectionSettings,
-    ) -> Result<Self, Error> {
-        Self::start(Target { lanes: Some(lanes), ..Target::new(server, settings) }, session).await
-    }
-
-    /// Connects to `server` over QUIC: all of it is encrypted. Of `lanes` only the token counts.
+    /// Connects to `remote`; of a string, by TCP.
     ///
     /// # Errors
     /// The system's, those of TLS, that the server does not admit us, or that it took too long.
-    #[cfg(feature = "quic")]
-    pub async fn connect_quic(
-        server: &str,
-        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
-        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
-        lanes: LanesSettings,
+    pub async fn connect(
+        remote: impl Into<Remote>,
         session: S,
         settings: ConnectionSettings,
     ) -> Result<Self, Error> {
-        let (lanes, tls) = (Some(lanes), Some((name, config)));
-        Self::start(Target { lanes, tls, quic: true, ..Target::new(server, settings) }, session).await
-    }
-
-    /// As [`connect_lanes`](Self::connect_lanes), with TLS on the TCP side. What goes by UDP stays in the clear.
-    ///
-    /// # Errors
-    /// The system's, those of TLS, that the server does not admit us, or that it took too long.
-    #[cfg(feature = "tls")]
-    pub async fn connect_lanes_tls(
-        server: &str,
-        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
-        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
-        lanes: LanesSettings,
-        session: S,
-        settings: ConnectionSettings,
-    ) -> Result<Self, Error> {
-        let target =
-            Target { lanes: Some(lanes), tls: Some((name, config)), ..Target::new(server, settings) };
-        Self::start(target, session).await
-    }
-
-    async fn start(target: Target, session: S) -> Result<Self, Error> {
-        let limit = target.settings.connect;
-        let established = target.clone().dial().await?;
-        let mut connection = Self::over(Some(target), session);
+        let remote = remote.into();
+        let established = remote.clone().dial(settings).await?;
+        let mut connection = Self::over(Some(remote), session, settings);
         connection.install(established);
-        let ready = poll_fn(|cx| match &mut connection.line {
-            Some(line) => line.poll_ready(cx),
+        let ready = poll_fn(|cx| match &mut connection.conn {
+            Some(conn) => conn.poll_ready(cx),
             None => Poll::Ready(Ok(())),
         });
-        in_time(limit, ready).await.ok_or(Error::TooSlow("the handshake"))??;
+        in_time(settings.connect, ready).await.ok_or(Error::TooSlow("the handshake"))??;
         Ok(connection)
     }
 
     /// A connection to a hub in the same process; with `units` its frames are put into units, or else lie in the stream as they are.
     pub(crate) async fn inside(mut stream: Stream, session: S, units: bool) -> Result<Self, Error> {
-        let lanes = if units { Some((dial::server_hello(&mut stream).await?, None)) } else { None };
-        let mut connection = Self::over(None, session);
+        let units = if units { Some((remote::server_hello(&mut stream).await?, None)) } else { None };
+        let mut connection = Self::over(None, session, ConnectionSettings::DEFAULT);
         connection.install(Established {
             stream,
-            lanes,
+            units,
             #[cfg(feature = "quic")]
             quic: None,
         });
         Ok(connection)
     }
 
-    fn over(target: Option<Target>, session: S) -> Self {
-        let settings = target.as_ref().map_or(ConnectionSettings::DEFAULT, |target| target.settings);
+    fn over(remote: Option<Remote>, session: S, settings: ConnectionSettings) -> Self {
         Self {
             session,
             clock: Clock::start(),
             ids: PeerIds::new(),
             peer: PeerId { slot: 0, generation: 0 },
-            target,
+            remote,
+            settings,
             dialling: None,
-            line: None,
+            conn: None,
             streams: Streams::new(settings),
             streams_first: false,
             home: None,
@@ -298,24 +237,24 @@ impl<S: Session> Connection<S> {
     }
 
     fn install(&mut self, established: Established) {
-        let Established { stream, lanes, .. } = established;
+        let Established { stream, units, .. } = established;
         self.home = stream.local_ip();
-        // The one before may still be writing its last words, and have direct ways.
-        self.leave_line();
+        // The one before may still be writing its last words, and have direct paths.
+        self.leave_conn();
         self.ids.retire(self.peer);
         self.peer = self.ids.mint().unwrap_or(self.peer);
         let framing = self.session.framing();
-        let settings = self.target.as_ref().map_or(ConnectionSettings::DEFAULT, |target| target.settings);
-        let lanes_settings = self.target.as_ref().and_then(|target| target.lanes.clone()).unwrap_or_default();
+        let settings = self.settings;
+        let tcp_udp = self.remote.as_ref().and_then(|remote| remote.units.clone()).unwrap_or_default();
         let now = self.clock.now();
-        let (framing, udp) = match lanes {
+        let (framing, udp) = match units {
             None => (StreamFraming::Session(framing), None),
             Some((hello, socket)) => {
-                let udp = socket.map(|socket| UdpSide::new(socket, hello, &lanes_settings, now));
+                let udp = socket.map(|socket| UdpSide::new(socket, hello, &tcp_udp, now));
                 (StreamFraming::units(framing), udp)
             }
         };
-        self.line = Some(Line {
+        self.conn = Some(StreamConn {
             stream,
             framing,
             buffer: FrameBuf::new(),
@@ -331,7 +270,7 @@ impl<S: Session> Connection<S> {
             quic: established.quic,
             changed: false,
             failed: None,
-            said: line::Said::default(),
+            said: stream_conn::Said::default(),
         });
         self.error = None;
         self.handshake_grace = Grace::default();
@@ -370,10 +309,10 @@ impl<S: Session> Connection<S> {
         poll_fn(|cx| {
             self.collect();
             let mut written = self.streams.write(cx);
-            if let Some(line) = &mut self.line {
-                line.check()?;
-                line.write(cx)?;
-                written &= line.is_written();
+            if let Some(conn) = &mut self.conn {
+                conn.check()?;
+                conn.write(cx)?;
+                written &= conn.is_written();
             }
             if written { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
@@ -387,23 +326,23 @@ impl<S: Session> Connection<S> {
 
     /// Droppable frames that were dropped because the server did not take them in time, or UDP was blocked.
     pub fn dropped(&self) -> u64 {
-        self.dropped_before.saturating_add(self.line.as_ref().map_or(0, Line::dropped))
+        self.dropped_before.saturating_add(self.conn.as_ref().map_or(0, StreamConn::dropped))
     }
 
     /// Whether what may be lost goes by UDP at the moment. [`next`](Self::next) has a turn whenever this changes. `None` for a
     /// connection without a UDP side.
     pub fn udp(&self) -> Option<bool> {
-        self.line.as_ref()?.udp.as_ref().map(UdpSide::is_up)
+        self.conn.as_ref()?.udp.as_ref().map(UdpSide::is_up)
     }
 
     /// Where the UDP side stands: the same, and whether there is still hope. [`next`](Self::next) has a turn whenever this changes.
     pub fn udp_state(&self) -> Option<UdpState> {
-        self.line.as_ref()?.udp.as_ref().map(UdpSide::state)
+        self.conn.as_ref()?.udp.as_ref().map(UdpSide::state)
     }
 
     /// Where the server takes datagrams. `None` for a connection without a UDP side.
     pub fn udp_server(&self) -> Option<SocketAddr> {
-        self.line.as_ref()?.udp.as_ref().map(UdpSide::server)
+        self.conn.as_ref()?.udp.as_ref().map(UdpSide::server)
     }
 
     /// Waits until something has been handled; `None` once the connection has ended and the session does not want another
@@ -412,8 +351,8 @@ impl<S: Session> Connection<S> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
         let now = self.clock.now();
         let peer = self.peer;
-        let Self { session, line, streams, ids, deferred, .. } = self;
-        let line = line.as_ref();
+        let Self { session, conn, streams, ids, deferred, .. } = self;
+        let conn = conn.as_ref();
         let result = match step {
             Step::Ended => return None,
             Step::Opened => session
@@ -427,11 +366,11 @@ impl<S: Session> Connection<S> {
                 None => Ok(None),
             },
             Step::Frame(lane, range) => {
-                let bytes = line.map_or(&[][..], |line| line.buffer.frame(range));
+                let bytes = conn.map_or(&[][..], |conn| conn.buffer.frame(range));
                 session.handle_input(now, Input::Frame { peer, lane, bytes })
             }
             Step::Datagram(range) => {
-                let bytes = line.map_or(&[][..], |line| line.datagram(range));
+                let bytes = conn.map_or(&[][..], |conn| conn.datagram(range));
                 session.handle_input(now, Input::Frame { peer, lane: Lane::Droppable, bytes })
             }
             Step::Direct(DirectNews::Up(peer, from)) => {
@@ -439,7 +378,7 @@ impl<S: Session> Connection<S> {
             }
             Step::Direct(DirectNews::Down(peer)) => session.handle_input(now, Input::Closed { peer }),
             Step::Direct(DirectNews::Frame(peer, lane, range)) => {
-                let bytes = line.map_or(&[][..], |line| line.datagram(range));
+                let bytes = conn.map_or(&[][..], |conn| conn.datagram(range));
                 session.handle_input(now, Input::Frame { peer, lane, bytes })
             }
             Step::Stream(StreamNews::Frame(peer, lane, range)) => {
@@ -474,8 +413,8 @@ impl<S: Session> Connection<S> {
         }
         let mut shaking = None;
         if let State::New(until) = self.state {
-            let ready = match &mut self.line {
-                Some(line) => line.poll_ready(cx),
+            let ready = match &mut self.conn {
+                Some(conn) => conn.poll_ready(cx),
                 None => Poll::Ready(Ok(())),
             };
             // What is here already counts, however late it is looked at, and so does what may be.
@@ -490,7 +429,7 @@ impl<S: Session> Connection<S> {
                 Poll::Pending if again.is_some() => shaking = again,
                 Poll::Pending => {
                     self.state = State::Ended;
-                    self.line = None;
+                    self.conn = None;
                     self.error = Some(Error::TooSlow("the handshake"));
                     return Poll::Ready(Step::DialFailed);
                 }
@@ -500,7 +439,7 @@ impl<S: Session> Connection<S> {
                 }
                 Poll::Ready(Err(error)) => {
                     self.state = State::Ended;
-                    self.line = None;
+                    self.conn = None;
                     self.error = Some(error);
                     return Poll::Ready(Step::DialFailed);
                 }
@@ -549,15 +488,17 @@ impl<S: Session> Connection<S> {
                 return Poll::Ready(Step::Stream(news));
             }
         }
-        if let Some(line) = self.line.as_mut().filter(|_| matches!(self.state, State::Open | State::Closing))
+        if let Some(conn) = self.conn.as_mut().filter(|_| matches!(self.state, State::Open | State::Closing))
         {
-            match line.poll(cx, now, self.state == State::Closing, &mut self.ids) {
+            match conn.poll(cx, now, self.state == State::Closing, &mut self.ids) {
                 Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
                 Poll::Ready(Ok(None)) => return self.end(None),
                 Poll::Ready(Err(error)) => return self.end(Some(error)),
                 // Nothing is read any more while the last words are written.
                 Poll::Pending if self.state == State::Closing => {}
-                Poll::Pending => due = [due, line.paused_until, line.next_beat()].into_iter().flatten().min(),
+                Poll::Pending => {
+                    due = [due, conn.paused_until, conn.next_probe()].into_iter().flatten().min()
+                }
             }
         }
         if !self.streams_first {
@@ -595,10 +536,10 @@ impl<S: Session> Connection<S> {
         Poll::Ready(Step::Timeout)
     }
 
-    /// There is no line any more. Its direct ways go with it, and the session will hear of that.
-    fn leave_line(&mut self) {
+    /// The connection has ended. Its direct paths go with it, and the session will hear of that.
+    fn leave_conn(&mut self) {
         self.dropped_before = self.dropped();
-        if let Some(udp) = self.line.take().and_then(|line| line.udp) {
+        if let Some(udp) = self.conn.take().and_then(|conn| conn.udp) {
             self.gone.extend(udp.peers());
         }
     }
@@ -607,7 +548,7 @@ impl<S: Session> Connection<S> {
     fn end(&mut self, error: Option<Error>) -> Poll<Step> {
         let told = self.state == State::Closing;
         self.state = State::Ended;
-        self.leave_line();
+        self.leave_conn();
         if told {
             // The session may want another one.
             let more =
@@ -623,53 +564,53 @@ impl<S: Session> Connection<S> {
         let mut done: usize = 0;
         for output in self.session.outputs() {
             done = done.saturating_add(1);
-            match (output, &mut self.line) {
-                (Output::Send { to, lane, frame }, Some(line)) if to == self.peer => {
-                    line.push(lane, frame);
+            match (output, &mut self.conn) {
+                (Output::Send { to, lane, frame }, Some(conn)) if to == self.peer => {
+                    conn.push(lane, frame);
                 }
-                (Output::Send { to, lane, frame }, _) if self.streams.line(to).is_some() => {
-                    if let Some(line) = self.streams.line(to) {
-                        line.push(lane, frame);
+                (Output::Send { to, lane, frame }, _) if self.streams.conn(to).is_some() => {
+                    if let Some(conn) = self.streams.conn(to) {
+                        conn.push(lane, frame);
                     }
                 }
-                (Output::Send { to, lane, frame }, Some(Line { udp: Some(udp), .. })) => {
+                (Output::Send { to, lane, frame }, Some(StreamConn { udp: Some(udp), .. })) => {
                     udp.send_direct(self.clock.now(), to, lane, frame);
                 }
                 (Output::Close { peer }, _) if peer == self.peer && self.state != State::Ended => {
                     self.state = State::Closing;
                 }
-                (Output::Close { peer }, _) if self.streams.line(peer).is_some() => {
+                (Output::Close { peer }, _) if self.streams.conn(peer).is_some() => {
                     self.streams.close(peer, self.clock.now());
                 }
-                (Output::Close { peer }, Some(Line { udp: Some(udp), .. })) => {
+                (Output::Close { peer }, Some(StreamConn { udp: Some(udp), .. })) => {
                     udp.refuse(peer, &mut self.ids, self.clock.now());
                 }
                 (Output::Dial { id: DialId::FIRST, .. }, _) => {
-                    if let Some(target) = self.target.clone() {
-                        self.dialling = Some(Box::pin(target.dial()));
+                    if let Some(remote) = self.remote.clone() {
+                        self.dialling = Some(Box::pin(remote.dial(self.settings)));
                     }
                 }
                 (Output::Dial { id, host, port }, _) => self.streams.dial(id, host, port),
                 (Output::Listen { id }, _) => self.streams.listen(id, self.home),
                 (Output::StopListening { id }, _) => self.streams.stop_listening(id),
-                (Output::Limit { peer, max_frame }, line) => {
-                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
-                        line.framing.set_max(max_frame);
+                (Output::Limit { peer, max_frame }, conn) => {
+                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
+                        conn.framing.set_max(max_frame);
                     }
                 }
-                (Output::Budget { peer, bytes }, line) => {
-                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
-                        line.queue.set_budget(bytes);
+                (Output::Budget { peer, bytes }, conn) => {
+                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
+                        conn.queue.set_budget(bytes);
                     }
                 }
-                (Output::Resume { peer }, line) => {
-                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
-                        line.paused_until = None;
+                (Output::Resume { peer }, conn) => {
+                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
+                        conn.paused_until = None;
                     }
                 }
-                (Output::Pause { peer, until }, line) => {
-                    if let Some(line) = self.streams.line_or(line, peer == self.peer, peer) {
-                        line.paused_until = Some(until);
+                (Output::Pause { peer, until }, conn) => {
+                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
+                        conn.paused_until = Some(until);
                     }
                 }
                 _ => {}

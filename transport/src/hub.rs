@@ -12,7 +12,7 @@ mod tasks;
 mod udp_binding;
 mod udp_peers;
 
-use crate::net::{Bound, SocketOptions, Stream};
+use crate::net::{Bound, Keepalive, SocketOptions, Stream};
 use crate::{Connection, Error, Listener};
 use ::core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ::core::{fmt, time::Duration};
@@ -24,7 +24,7 @@ use tasks::{accept, stream, timer, udp};
 use voxwire_core::{Framing as _, Handler, Instant, Rate, Session, Via, source};
 
 /// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP
-/// ([`Listener::bind_lanes`](crate::Listener::bind_lanes)), or over UDP alone ([`Listener::bind_udp`](crate::Listener::bind_udp)).
+/// ([`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp)), or over UDP alone ([`Listener::bind_udp`](crate::Listener::bind_udp)).
 ///
 /// One task per connection reads, writes and waits; the session is locked only while it handles what came in. A frame is
 /// copied once from the session into each addressee's queue, each queue is written with one call per wake if it holds no more than
@@ -47,11 +47,11 @@ pub struct HubSettings {
     /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None.
     pub exempt: &'static [IpAddr],
     /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing.
-    pub hello: Duration,
-    /// How far a frame may fall behind `slowest`, at any time from its first byte to its last.
-    pub frame: Duration,
+    pub handshake_timeout: Duration,
+    /// How far a frame may fall behind `min_bytes_per_second`, at any time from its first byte to its last.
+    pub frame_timeout: Duration,
     /// The slowest a long frame may come in, in bytes per second.
-    pub slowest: u32,
+    pub min_bytes_per_second: u32,
     /// Frames of one connection, and whatever its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
     /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
     /// beyond it.
@@ -63,15 +63,15 @@ pub struct HubSettings {
     pub backlog: usize,
     /// How long a connection may leave some of its bytes untaken before it counts as slow, and is held to the budget that
     /// the session set for it. Until then up to 1 MiB of droppable frames may wait.
-    pub patience: Duration,
+    pub slow_after: Duration,
     /// How many bytes may be held on all connections together for what waits to be taken. Frames that must arrive and that many wait for
     /// are held, and count, once. Beyond it, droppable frames are dropped for
     /// connections that have more than 64 KiB waiting or do not take what they have; and where a reliable frame would be more, those
     /// that have most waiting are closed until an eighth is free. What TLS holds for a peer that does not take it counts 16 KiB. A peer
     /// that does not take what it has is not answered by its framing meanwhile.
-    pub waiting: usize,
+    pub max_queued_total: usize,
     /// What all partial frames together may hold beyond 2 KiB each, in bytes; records of TLS that have not come in whole count with them,
-    /// and are held to `frame` like them. Those of more than 1 MiB have half of it, those of more
+    /// and are held to `frame_timeout` like them. Those of more than 1 MiB have half of it, those of more
     /// than 64 KiB a quarter, and the others a quarter; one address (loopback is exempt) has half of the first half, and a quarter of
     /// each of the others; the first frame may be as large as all of it. Beyond it a frame waits until there is room for all of it.
     /// Addresses take turns then (of IPv6 each /48, and in it each /64), those first that have held least lately, in bytes times seconds,
@@ -81,9 +81,8 @@ pub struct HubSettings {
     pub partial_frames: usize,
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
     pub partial_wait: Duration,
-    /// A connection on which nothing is heard is probed after the first duration, then at intervals of the second; it is
-    /// dead after as many silent probes and another interval. By default 8 s, 3 s and 2.
-    pub keepalive: Option<(Duration, Duration, u32)>,
+    /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
+    pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged (Linux; on QUIC everywhere, where it is what has been sent on the stream, and a client
     /// is closed if none of it is acknowledged for so long); 14 s by default. What is sent just before the verdict on silence starts
     /// this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by default.
@@ -108,14 +107,14 @@ pub struct HubSettings {
     pub handshakes: usize,
     /// How long to wait for the peer to close its side after we closed ours.
     pub linger: Duration,
-    /// How many others a client on TCP + UDP may be introduced to, for direct ways, where both want that.
+    /// How many others a client on TCP + UDP may be introduced to, for direct paths, where both want that.
     pub introductions: usize,
     /// The first and the last of the ports that a session may have opened beside its listeners, by
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. They are opened where the first listener
     /// listens, without TLS.
     pub ports: Option<(u16, u16)>,
     /// Sources of plain UDP that the session has not validated, remembered at a time.
-    pub strangers: usize,
+    pub max_unvalidated: usize,
     /// Free buffers kept for connections that need one: so many to read into, of 16 KiB, and so many to write from,
     /// of 8 KiB at most. Those that nobody needs are given up after some seconds, but for 64.
     pub pooled: usize,
@@ -136,17 +135,17 @@ impl HubSettings {
         max_connections: 20_000,
         max_per_address: 256,
         exempt: &[],
-        hello: Duration::from_secs(10),
-        frame: Duration::from_secs(10),
-        slowest: 16 * 1024,
+        handshake_timeout: Duration::from_secs(10),
+        frame_timeout: Duration::from_secs(10),
+        min_bytes_per_second: 16 * 1024,
         frames: Rate { per_second: 2000, burst: 10_000 },
         datagrams: Rate { per_second: 50_000, burst: 50_000 },
         backlog: 64 * 1024,
-        patience: Duration::from_millis(200),
-        waiting: 128 * 1024 * 1024,
+        slow_after: Duration::from_millis(200),
+        max_queued_total: 128 * 1024 * 1024,
         partial_frames: 64 * 1024 * 1024,
         partial_wait: Duration::from_secs(30),
-        keepalive: Some((Duration::from_secs(8), Duration::from_secs(3), 2)),
+        keepalive: Some(Keepalive::DEFAULT),
         unacknowledged: Some(Duration::from_secs(14)),
         send_buffer: Some(64 * 1024),
         receive_window: 32 * 1024,
@@ -155,7 +154,7 @@ impl HubSettings {
         linger: Duration::from_secs(2),
         introductions: 32,
         ports: None,
-        strangers: 256,
+        max_unvalidated: 256,
         pooled: 1024,
     };
 
@@ -236,7 +235,7 @@ impl<S: Session> Handle<S> {
     }
 
     /// Connects a client of the same process, as a host has one: without a socket, and otherwise like any other. Its frames lie in a stream
-    /// as they do in TCP; datagrams, as the TCP side of [`Listener::bind_lanes`](crate::Listener::bind_lanes) carries them.
+    /// as they do in TCP; datagrams, as the TCP side of [`Listener::bind_tcp_udp`](crate::Listener::bind_tcp_udp) carries them.
     ///
     /// # Errors
     /// [`Error::Closed`] if the hub is full or ends.
@@ -249,7 +248,7 @@ impl<S: Session> Handle<S> {
         let permit = self.shared.admit(from.ip()).ok_or(Error::Closed)?;
         let (here, there) = tokio::io::duplex(64 * 1024);
         let units = !session.framing().is_stream();
-        let side = if units { Side::Lanes { udp: None, direct: false } } else { Side::Stream };
+        let side = if units { Side::Units { udp: None, direct: false } } else { Side::Stream };
         let from = (from, Via::Accepted);
         stream::serve(self.shared.clone(), Stream::Inside(there), from, side, permit);
         Connection::inside(Stream::Inside(here), session, units).await

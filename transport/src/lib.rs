@@ -23,7 +23,6 @@ mod error;
 mod grace;
 mod held;
 mod hub;
-mod lanes;
 mod net;
 mod pool;
 mod queue;
@@ -31,13 +30,14 @@ mod queue;
 mod quic;
 #[cfg(feature = "tls")]
 mod records;
+mod tcp_udp;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod udp;
 
 pub use {
-    connection::{Connection, ConnectionSettings, DirectSettings, LanesSettings, Turn, UdpState},
+    connection::{Connection, ConnectionSettings, DirectSettings, Remote, TcpUdpSettings, Turn, UdpState},
     error::Error,
     hub::{Drained, Handle, Hub, HubSettings, HubStats},
-    net::Listener,
+    net::{Keepalive, Listener},
 };

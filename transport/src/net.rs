@@ -33,7 +33,7 @@ pub struct Listener {
     /// The UDP side, where there is one.
     pub(crate) udp: Option<Udp>,
     /// Speaks in units, after a hello.
-    pub(crate) lanes: bool,
+    pub(crate) units: bool,
     pub(crate) admission: Option<Admission>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
@@ -55,7 +55,7 @@ impl Listener {
         Ok(Self {
             socket: Bound::Tcp(TcpListener::from_std(socket.into())?),
             udp: None,
-            lanes: false,
+            units: false,
             admission: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -67,13 +67,13 @@ impl Listener {
     ///
     /// # Errors
     /// As for [`bind`](Self::bind).
-    pub fn bind_lanes(address: SocketAddr) -> io::Result<Self> {
+    pub fn bind_tcp_udp(address: SocketAddr) -> io::Result<Self> {
         let mut last = io::Error::other("no port is free for both");
         for _ in 0..16 {
             let tcp = Self::bind(address)?;
             let udp = SocketAddr::new(address.ip(), tcp.local_addr()?.port());
             match Udp::bind(udp) {
-                Ok(udp) => return Ok(Self { udp: Some(udp), lanes: true, ..tcp }),
+                Ok(udp) => return Ok(Self { udp: Some(udp), units: true, ..tcp }),
                 Err(error) if address.port() == 0 => last = error,
                 Err(error) => return Err(error),
             }
@@ -81,13 +81,13 @@ impl Listener {
         Err(last)
     }
 
-    /// As [`bind_lanes`](Self::bind_lanes), without the UDP side: no client is offered one, and nobody is introduced to anybody. With
+    /// As [`bind_tcp_udp`](Self::bind_tcp_udp), without the UDP side: no client is offered one, and nobody is introduced to anybody. With
     /// [`with_tls`](Self::with_tls) nothing goes in the clear then.
     ///
     /// # Errors
     /// As for [`bind`](Self::bind).
-    pub fn bind_lanes_without_udp(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { lanes: true, ..Self::bind(address)? })
+    pub fn bind_tcp_units(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self { units: true, ..Self::bind(address)? })
     }
 
     /// Binds `address` for the session's own datagrams, of 9 KiB at most: whoever sends one is a peer, known by its address. Strangers
@@ -116,7 +116,7 @@ impl Listener {
         Ok(Self {
             socket: Bound::Udp(udp.local_addr()),
             udp: Some(udp),
-            lanes: false,
+            units: false,
             admission: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -136,7 +136,7 @@ impl Listener {
     }
 
     /// Binds `address` for QUIC, with the certificate of `config`: what must arrive goes over a stream, what may be lost in
-    /// datagrams, and all of it is encrypted. The stream carries what the TCP side of [`bind_lanes`](Self::bind_lanes) does.
+    /// datagrams, and all of it is encrypted. The stream carries what the TCP side of [`bind_tcp_udp`](Self::bind_tcp_udp) does.
     ///
     /// # Errors
     /// The system's, or TLS' where it has no settings for QUIC.
@@ -146,7 +146,7 @@ impl Listener {
         config: &std::sync::Arc<tokio_rustls::rustls::ServerConfig>,
     ) -> io::Result<Self> {
         let socket = Bound::Quic(Box::new(crate::quic::QuicListener::bind(address, config)?));
-        Ok(Self { socket, udp: None, lanes: false, admission: None, tls: None })
+        Ok(Self { socket, udp: None, units: false, admission: None, tls: None })
     }
 
     /// The same socket, for those only whose token `admits` accepts: whatever a client sends in its hello before anything
@@ -183,10 +183,32 @@ impl fmt::Debug for Listener {
     }
 }
 
+/// How a connection on which nothing is heard is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The silence after which the first probe is sent.
+    pub idle: Duration,
+    /// The time from one probe to the next.
+    pub interval: Duration,
+    /// Probes that may go unanswered. The peer is dead another `interval` later.
+    pub probes: u32,
+}
+
+impl Keepalive {
+    /// After 8 s of silence two probes, 3 s apart: a dead peer is noticed after 14 s.
+    pub const DEFAULT: Self =
+        Self { idle: Duration::from_secs(8), interval: Duration::from_secs(3), probes: 2 };
+
+    /// The silence after which a peer is dead.
+    pub(crate) const fn limit(self) -> Duration {
+        self.idle.saturating_add(self.interval.saturating_mul(self.probes))
+    }
+}
+
 /// How dead peers are found out and how much the system buffers for slow ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SocketOptions {
-    pub(crate) keepalive: Option<(Duration, Duration, u32)>,
+    pub(crate) keepalive: Option<Keepalive>,
     pub(crate) unacknowledged: Option<Duration>,
     pub(crate) send_buffer: Option<usize>,
 }
@@ -194,7 +216,7 @@ pub(crate) struct SocketOptions {
 pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    if let Some((idle, interval, retries)) = options.keepalive {
+    if let Some(Keepalive { idle, interval, probes }) = options.keepalive {
         let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
         #[cfg(any(
             target_os = "linux",
@@ -202,8 +224,8 @@ pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<
             target_vendor = "apple",
             target_os = "freebsd"
         ))]
-        let keepalive = keepalive.with_retries(retries);
-        let _ = retries;
+        let keepalive = keepalive.with_retries(probes);
+        let _ = probes;
         socket.set_tcp_keepalive(&keepalive)?;
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]

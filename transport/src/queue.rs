@@ -1,5 +1,5 @@
 use crate::held::Held;
-use crate::lanes::StreamFraming;
+use crate::tcp_udp::StreamFraming;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;

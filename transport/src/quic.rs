@@ -3,6 +3,7 @@
 mod budgets;
 mod pace;
 
+use crate::net::Keepalive;
 use budgets::FIRST_WINDOW;
 pub(crate) use budgets::{NoRoom, QuicBudgets, Reserved};
 use core::future::Future;
@@ -101,13 +102,8 @@ pub(crate) fn accept_reserved(
 
 /// The silence after which a peer on QUIC is gone: what the system takes on TCP, where first nothing is heard, and then what is sent
 /// is not acknowledged.
-pub(crate) fn silence(
-    keepalive: Option<(Duration, Duration, u32)>,
-    unacknowledged: Option<Duration>,
-) -> Option<Duration> {
-    let (first, between, count) = keepalive?;
-    let probed = first.saturating_add(between.saturating_mul(count));
-    Some(probed.saturating_add(unacknowledged.unwrap_or_default()))
+pub(crate) fn silence(keepalive: Option<Keepalive>, unacknowledged: Option<Duration>) -> Option<Duration> {
+    Some(keepalive?.limit().saturating_add(unacknowledged.unwrap_or_default()))
 }
 
 fn var_int(n: usize) -> VarInt {

@@ -1,6 +1,6 @@
 //! UDP sockets that receive and send many datagrams with one call, where the system can.
 
-use crate::lanes::HEAD;
+use crate::tcp_udp::HEAD;
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::{Context, Poll, ready};

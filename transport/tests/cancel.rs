@@ -16,7 +16,9 @@ use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Outpu
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener};
+use voxwire_transport::{
+    Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings,
+};
 
 /// On a hub: passes everything on to all others. In a client: writes down what it hears.
 #[derive(Debug)]
@@ -166,7 +168,9 @@ async fn c_15_f_71_next_is_cancel_safe_over_tls() {
     let connect = || {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
         let (address, config) = (address.to_string(), config.clone());
-        async move { Connection::connect_tls(&address, name, config, Numbers::new(false), settings).await }
+        async move {
+            Connection::connect(Remote::tcp(&address).tls(name, config), Numbers::new(false), settings).await
+        }
     };
     // A stream has one lane: everything must arrive.
     let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
@@ -196,11 +200,11 @@ async fn c_15_f_71_next_is_cancel_safe_over_tls() {
 
 #[tokio::test]
 async fn c_15_d_15_f_71_next_is_cancel_safe_over_tcp_and_udp() {
-    let (_hub, address) = serve(Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap());
+    let (_hub, address) = serve(Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap());
     let connect = || {
-        let (lanes, settings) = (LanesSettings::default(), ConnectionSettings::DEFAULT);
+        let (lanes, settings) = (TcpUdpSettings::default(), ConnectionSettings::DEFAULT);
         let address = address.to_string();
-        async move { Connection::connect_lanes(&address, lanes, Numbers::new(false), settings).await }
+        async move { Connection::connect(Remote::tcp_udp(&address, lanes), Numbers::new(false), settings).await }
     };
     let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
     let by_udp = cancel(speaker, listener).await;
@@ -213,9 +217,11 @@ async fn c_15_f_71_next_is_cancel_safe_over_quic() {
     let (_hub, address) = serve(Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &server).unwrap());
     let connect = || {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
-        let (address, lanes) = (address.to_string(), LanesSettings::default());
+        let address = address.to_string();
         let config = config.clone();
-        async move { Connection::connect_quic(&address, name, config, lanes, Numbers::new(false), settings).await }
+        async move {
+            Connection::connect(Remote::quic(&address, name, config), Numbers::new(false), settings).await
+        }
     };
     let (speaker, listener) = (connect().await.unwrap(), connect().await.unwrap());
     let by_datagrams = cancel(speaker, listener).await;

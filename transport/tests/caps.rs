@@ -123,7 +123,7 @@ async fn f_19_every_session_gives_up_the_oldest_that_has_not_said_who_it_is() {
     let msgpack = voxwire_msgpack::Settings::DEFAULT;
     makes_room(tcp(), voxwire_msgpack::Server::new(msgpack, 1, |_| [0; 32]), b"").await;
     let dissonance = voxwire_dissonance::Server::new(voxwire_dissonance::Settings::DEFAULT, 5);
-    makes_room(Listener::bind_lanes(any).unwrap(), dissonance, b"VOXL\x01\0\0\0").await;
+    makes_room(Listener::bind_tcp_udp(any).unwrap(), dissonance, b"VOXL\x01\0\0\0").await;
 }
 
 /// F-45: connections that take their last words do not count, and give way.
@@ -151,7 +151,7 @@ async fn f_45_connections_that_are_being_closed_give_way() {
 /// F-30: whoever has said no hello is not waited for, and nobody has told it anything.
 #[tokio::test]
 async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), HubSettings::DEFAULT);
     let mut silent = TcpStream::connect(address).await.unwrap();
@@ -168,10 +168,10 @@ async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
 /// F-71, C-06: whoever does not come to an end with its hello is closed, on each transport that has one.
 #[tokio::test]
 async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
-    let settings = HubSettings { hello: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let settings = HubSettings { handshake_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "there is one transport less"))]
-    let mut listeners = vec![(Listener::bind_lanes(any).unwrap(), b"V")];
+    let mut listeners = vec![(Listener::bind_tcp_udp(any).unwrap(), b"V")];
     #[cfg(feature = "tls")]
     {
         use voxwire_transport::tls::rustls::{ServerConfig, crypto::ring::default_provider};

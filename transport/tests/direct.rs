@@ -1,4 +1,4 @@
-//! Direct ways between clients over real loopback sockets, with Dissonance on top: announced and given, lost and found again.
+//! Direct paths between clients over real loopback sockets, with Dissonance on top: announced and given, lost and found again.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -21,7 +21,8 @@ use voxwire_dissonance::{
     Target,
 };
 use voxwire_transport::{
-    Connection, ConnectionSettings, DirectSettings, Handle, Hub, HubSettings, LanesSettings, Listener,
+    Connection, ConnectionSettings, DirectSettings, Handle, Hub, HubSettings, Listener, Remote,
+    TcpUdpSettings,
 };
 
 type Player = Connection<Client>;
@@ -29,7 +30,7 @@ type Player = Connection<Client>;
 const KEY: [u8; 16] = *b"sixteen bytes ok";
 
 fn serve(introductions: usize) -> (Handle<Server>, SocketAddr) {
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { introductions, ..HubSettings::DEFAULT };
     (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings), address)
@@ -37,15 +38,17 @@ fn serve(introductions: usize) -> (Handle<Server>, SocketAddr) {
 
 async fn player(server: SocketAddr, name: &str, direct: DirectSettings) -> Player {
     let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
-    let lanes = LanesSettings { direct, ..LanesSettings::default() };
-    Connection::connect_lanes(&server.to_string(), lanes, client, ConnectionSettings::DEFAULT).await.unwrap()
+    let lanes = TcpUdpSettings { direct, ..TcpUdpSettings::default() };
+    Connection::connect(Remote::tcp_udp(server.to_string(), lanes), client, ConnectionSettings::DEFAULT)
+        .await
+        .unwrap()
 }
 
 const fn announced() -> DirectSettings {
     DirectSettings { announce: true, port: 0, key: None, addresses: Vec::new() }
 }
 
-/// What a player has heard, and when; and whether it has a direct way to anybody.
+/// What a player has heard, and when; and whether it has a direct path to anybody.
 #[derive(Default)]
 struct Log {
     heard: Vec<(u8, Instant)>,
@@ -210,7 +213,7 @@ async fn d_08_a_way_that_breaks_is_relayed_around_within_a_second_and_comes_back
 }
 
 #[tokio::test]
-async fn d_16_strangers_who_knock_get_nothing_and_no_answer_is_longer_than_its_knock() {
+async fn d_16_strangers_that_probe_get_nothing_and_no_ack_is_longer_than_its_probe() {
     let (_hub, server) = serve(32);
     let port = free_port();
     let waiting = DirectSettings { key: Some(KEY), port, ..DirectSettings::default() };
@@ -220,18 +223,18 @@ async fn d_16_strangers_who_knock_get_nothing_and_no_answer_is_longer_than_its_k
     join(&mut ann, &mut ben, &mut logs).await;
     let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     stranger.connect(("127.0.0.1", port)).await.unwrap();
-    let knock = |key: [u8; 16], padding: usize| [&[6][..], &key, &[1, 2, 3, 4], &vec![0; padding]].concat();
-    let wrong = knock(*b"sixteen bytes no", 4);
-    let short = knock(KEY, 3);
+    let probe = |key: [u8; 16], padding: usize| [&[6][..], &key, &[1, 2, 3, 4], &vec![0; padding]].concat();
+    let wrong = probe(*b"sixteen bytes no", 4);
+    let short = probe(KEY, 3);
     for datagram in [&wrong[..], &short, &[6], &[7; 25], &[8; 100], &[9; 100], &[10; 14], b""] {
         stranger.send(datagram).await.unwrap();
     }
     let later = Instant::now() + Duration::from_millis(600);
     both("nothing", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
     assert!(stranger.try_recv(&mut [0; 100]).is_err());
-    // With the key it is answered, in as many bytes; what it says afterwards is not believed before it has answered a knock
+    // With the key it is answered, in as many bytes; what it says afterwards is not believed before it has answered a probe
     // itself.
-    stranger.send(&knock(KEY, 4)).await.unwrap();
+    stranger.send(&probe(KEY, 4)).await.unwrap();
     stranger.send(&[&[8][..], &KEY[..7], b"\x8b\xc7\x02"].concat()).await.unwrap();
     let later = Instant::now() + Duration::from_millis(300);
     both("an answer", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
@@ -241,7 +244,7 @@ async fn d_16_strangers_who_knock_get_nothing_and_no_answer_is_longer_than_its_k
     assert!(!logs.1.direct && logs.1.heard.is_empty());
 }
 
-/// A client by hand, as `PROTOCOL.md` has it, that wants direct ways.
+/// A client by hand, as `PROTOCOL.md` has it, that wants direct paths.
 struct ByHand {
     tcp: OwnedWriteHalf,
     udp: UdpSocket,
@@ -369,17 +372,18 @@ async fn stuck(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     (address, stuck)
 }
 
-/// F-34: a connection that replaces one which still writes its last words takes none of its direct ways over.
+/// F-34: a connection that replaces one which still writes its last words takes none of its direct paths over.
 #[tokio::test]
 async fn f_34_direct_ways_go_with_a_connection_that_is_replaced_while_it_closes() {
     let (hub, server) = serve(32);
     let (between, is_stuck) = stuck(server).await;
     // One way at a time: one that stays behind would keep another from being taken.
     let client = Client::new("ann", ClientSettings { max_paths: 1, ..ClientSettings::DEFAULT }).unwrap();
-    let lanes = LanesSettings { direct: announced(), ..LanesSettings::default() };
-    let mut ann = Connection::connect_lanes(&between.to_string(), lanes, client, ConnectionSettings::DEFAULT)
-        .await
-        .unwrap();
+    let lanes = TcpUdpSettings { direct: announced(), ..TcpUdpSettings::default() };
+    let mut ann =
+        Connection::connect(Remote::tcp_udp(between.to_string(), lanes), client, ConnectionSettings::DEFAULT)
+            .await
+            .unwrap();
     let mut ben = player(server, "ben", announced()).await;
     let mut logs = <(Log, Log)>::default();
     join(&mut ann, &mut ben, &mut logs).await;
@@ -441,7 +445,7 @@ impl Handler<Server> for Asking {
 /// F-21: peers are introduced when they are bound. Who joins only later is reached directly all the same.
 #[tokio::test]
 async fn f_21_a_peer_that_is_bound_long_before_it_joins_is_reached_directly() {
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (address, asking) = (listener.local_addr().unwrap(), Asking::default());
     let server = Server::new(Settings { ask: true, ..Settings::DEFAULT }, 5);
     let hub = Hub::spawn(vec![listener], server, asking.clone(), HubSettings::DEFAULT);
@@ -449,9 +453,9 @@ async fn f_21_a_peer_that_is_bound_long_before_it_joins_is_reached_directly() {
     let player = |name: &'static str| async move {
         let settings = ClientSettings { p2p_retry: retry, ..ClientSettings::DEFAULT };
         let client = Client::new(name, settings).unwrap();
-        let lanes = LanesSettings { direct: announced(), ..LanesSettings::default() };
+        let lanes = TcpUdpSettings { direct: announced(), ..TcpUdpSettings::default() };
         let settings = ConnectionSettings::DEFAULT;
-        Connection::connect_lanes(&address.to_string(), lanes, client, settings).await.unwrap()
+        Connection::connect(Remote::tcp_udp(address.to_string(), lanes), client, settings).await.unwrap()
     };
     let (mut ann, mut ben) = (player("ann").await, player("ben").await);
     let mut logs = <(Log, Log)>::default();

@@ -99,7 +99,8 @@ async fn rest(mut stream: TcpStream) -> Vec<u8> {
 
 #[tokio::test]
 async fn c_06_half_a_handshake_ends_in_time_and_silence_does_not() {
-    let (hub, address) = serve(HubSettings { hello: SOON, ..HubSettings::DEFAULT }, Door::default());
+    let (hub, address) =
+        serve(HubSettings { handshake_timeout: SOON, ..HubSettings::DEFAULT }, Door::default());
     let whole = greeted(SocketType::Dealer);
     let silent = TcpStream::connect(address).await.unwrap();
     for half in [1, 30, 64, 70] {
@@ -149,7 +150,7 @@ async fn c_06_whoever_looks_at_its_connection_late_has_it_all_the_same() {
 
 #[tokio::test]
 async fn c_06_m_11_a_long_frame_that_stops_coming_in_is_given_up_however_long_it_would_have_been() {
-    let (hub, address) = serve(HubSettings { frame: SOON, ..HubSettings::DEFAULT }, Door::default());
+    let (hub, address) = serve(HubSettings { frame_timeout: SOON, ..HubSettings::DEFAULT }, Door::default());
     let mut stream = TcpStream::connect(address).await.unwrap();
     let body = b"\xa7request\xa5login\xa3eve\xa1x";
     let mut bytes = greeted(SocketType::Dealer);
@@ -185,7 +186,7 @@ async fn c_06_whoever_asks_and_does_not_take_the_answers_is_cut_off() {
         send_buffer: Some(4096),
         backlog: 64 << 20,
         frames,
-        frame: SOON,
+        frame_timeout: SOON,
         ..HubSettings::DEFAULT
     };
     let (hub, address) = serve(settings, Door::default());
@@ -297,7 +298,7 @@ async fn c_06_no_answer_is_slept_through() {
 
 #[tokio::test]
 async fn c_06_m_11_when_all_have_too_much_waiting_whoever_hoards_most_goes() {
-    let settings = HubSettings { waiting: 6 << 20, backlog: 64 << 20, ..HubSettings::DEFAULT };
+    let settings = HubSettings { max_queued_total: 6 << 20, backlog: 64 << 20, ..HubSettings::DEFAULT };
     let (hub, address) = serve(settings, Door::default());
     let mut ann = client(address).await;
     let mut bob = client(address).await;

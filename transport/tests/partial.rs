@@ -225,7 +225,8 @@ fn f_24_after_a_stall_of_the_hub_frames_and_handshakes_that_have_come_in_are_not
     let runtime = runtime();
     let _guard = runtime.enter();
     let second = Duration::from_secs(1);
-    let (hub, address) = serve(HubSettings { hello: second, frame: second, ..HubSettings::DEFAULT });
+    let (hub, address) =
+        serve(HubSettings { handshake_timeout: second, frame_timeout: second, ..HubSettings::DEFAULT });
     let mut greeted = Vec::new();
     put_greeting(&mut greeted);
     put_ready(SocketType::Dealer, &mut greeted);

@@ -71,7 +71,7 @@ async fn f_15_a_frame_is_not_late_because_we_do_not_read() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let session = Pausing { peers: Vec::new(), outbox: Outbox::new(1 << 20) };
-    let settings = HubSettings { frame: Duration::from_millis(1000), ..HubSettings::DEFAULT };
+    let settings = HubSettings { frame_timeout: Duration::from_millis(1000), ..HubSettings::DEFAULT };
     let hub = Hub::spawn(vec![listener], session, (), settings);
     let mut first = TcpStream::connect(address).await.unwrap();
     first.write_all(b"\0\x01a").await.unwrap();

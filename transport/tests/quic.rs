@@ -21,7 +21,9 @@ use voxwire_dissonance::{
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener};
+use voxwire_transport::{
+    Connection, ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote,
+};
 
 type Player = Connection<Client>;
 
@@ -77,9 +79,13 @@ async fn connect_with(
     settings: ConnectionSettings,
 ) -> Result<Player, voxwire_transport::Error> {
     let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
-    let lanes = LanesSettings { token: token.to_vec(), ..LanesSettings::default() };
     let host = "game.example".try_into().unwrap();
-    Connection::connect_quic(&address.to_string(), host, config.clone(), lanes, client, settings).await
+    Connection::connect(
+        Remote::quic(address.to_string(), host, config.clone()).token(token.to_vec()),
+        client,
+        settings,
+    )
+    .await
 }
 
 async fn until(what: &str, player: &mut Player, mut done: impl FnMut(&Player) -> bool) {
@@ -321,7 +327,8 @@ async fn forwarder(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 async fn c_06_f_71_f_44_over_quic_silence_is_probed_and_ends_a_connection_in_time() {
     let (config, client) = certificate();
     // A second in all.
-    let keepalive = Some((Duration::from_millis(300), Duration::from_millis(100), 2));
+    let keepalive =
+        Some(Keepalive { idle: Duration::from_millis(300), interval: Duration::from_millis(100), probes: 2 });
     let unacknowledged = Some(Duration::from_millis(500));
     let (hub, own) = (HubSettings::DEFAULT, ConnectionSettings::DEFAULT);
     for (hub, own) in [

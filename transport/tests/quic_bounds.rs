@@ -1,4 +1,4 @@
-//! What QUIC may cost a server: peers that take nothing, that send without end, that only knock. Peers are in a process of their own,
+//! What QUIC may cost a server: peers that take nothing, that send without end, that only send first packets. Peers are in a process of their own,
 //! which can be stopped, and whose memory is not the server's.
 #![cfg(target_os = "linux")]
 #![allow(
@@ -23,7 +23,9 @@ use voxwire_dissonance::{
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener};
+use voxwire_transport::{
+    Connection, ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote,
+};
 
 type Player = Connection<Client>;
 const MIB: usize = 1024 * 1024;
@@ -67,8 +69,8 @@ async fn player(
 ) -> Result<Player, voxwire_transport::Error> {
     let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
     let (host, config) = ("game.example".try_into().unwrap(), trusting(certificate).into());
-    let (lanes, settings) = (LanesSettings::default(), ConnectionSettings::DEFAULT);
-    Connection::connect_quic(&address.to_string(), host, config, lanes, client, settings).await
+    let settings = ConnectionSettings::DEFAULT;
+    Connection::connect(Remote::quic(address.to_string(), host, config), client, settings).await
 }
 
 /// A client by hand: a connection without a stream.
@@ -260,7 +262,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
     }
     let (config, certificate) = certificate();
     let second = Duration::from_secs(1);
-    let keepalive = Some((second, second, 4));
+    let keepalive = Some(Keepalive { idle: second, interval: second, probes: 4 });
     let settings = HubSettings { keepalive, unacknowledged: None, ..HubSettings::DEFAULT };
     let (hub, address) = serve(&config, settings);
     let test = "f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_call_goes_on";
@@ -556,7 +558,10 @@ async fn f_47_handshakes_that_stall_give_way() {
     let began = Instant::now();
     let mut ann = player(address, "ann", &certificate).await.unwrap();
     joined(&mut ann).await;
-    assert!(began.elapsed() < HubSettings::DEFAULT.hello / 2, "not only once they have had their time");
+    assert!(
+        began.elapsed() < HubSettings::DEFAULT.handshake_timeout / 2,
+        "not only once they have had their time"
+    );
 }
 
 /// Says the same to everybody.
@@ -677,7 +682,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
         return;
     }
     let (config, certificate) = certificate();
-    let settings = HubSettings { waiting: 400_000, unacknowledged: None, ..HubSettings::DEFAULT };
+    let settings = HubSettings { max_queued_total: 400_000, unacknowledged: None, ..HubSettings::DEFAULT };
     let (hub, address) = shouting(&config, settings);
     let test = "f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go";
     let peers = Peers::start(test, "stopped", address, &certificate);

@@ -14,7 +14,7 @@ use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Outpu
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use voxwire_transport::{Connection, ConnectionSettings, Error, Hub, HubSettings, LanesSettings, Listener};
+use voxwire_transport::{Connection, ConnectionSettings, Error, Hub, HubSettings, Listener, Remote};
 
 const LIMIT: Duration = Duration::from_millis(700);
 const SETTINGS: ConnectionSettings =
@@ -135,11 +135,8 @@ async fn client(by: By) -> (Connection<Saying>, voxwire_transport::Handle<Saying
     let (session, name) = (Saying::new(false), "game.example".try_into().unwrap());
     let connected = match by {
         By::Tcp => Connection::connect(&address, session, SETTINGS).await,
-        By::Tls => Connection::connect_tls(&address, name, trusting, session, SETTINGS).await,
-        By::Quic => {
-            let lanes = LanesSettings::default();
-            Connection::connect_quic(&address, name, trusting, lanes, session, SETTINGS).await
-        }
+        By::Tls => Connection::connect(Remote::tcp(&address).tls(name, trusting), session, SETTINGS).await,
+        By::Quic => Connection::connect(Remote::quic(&address, name, trusting), session, SETTINGS).await,
     };
     let mut connection = connected.unwrap();
     connection.next().await.expect("connected");

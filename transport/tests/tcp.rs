@@ -184,7 +184,7 @@ async fn c_06_a_broken_stream_costs_its_own_connection_only() {
 
 #[tokio::test]
 async fn c_06_a_frame_that_does_not_end_closes_its_connection() {
-    let settings = HubSettings { frame: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let settings = HubSettings { frame_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
     let served = serve(settings);
     let mut eve = TcpStream::connect(served.address).await.unwrap();
     // A byte now and then does not help: the deadline is the frame's, not the byte's.
@@ -370,8 +370,8 @@ async fn raw_call(address: SocketAddr, name: &str, callee: &str) -> TcpStream {
 async fn c_06_large_partial_frames_share_a_budget_and_wait_for_it() {
     let settings = HubSettings {
         partial_frames: 400_000,
-        frame: Duration::from_millis(1500),
-        slowest: 100_000_000,
+        frame_timeout: Duration::from_millis(1500),
+        min_bytes_per_second: 100_000_000,
         ..HubSettings::DEFAULT
     };
     let served = serve(settings);
@@ -477,7 +477,8 @@ async fn c_06_a_burst_reaches_a_listener_that_takes_it() {
 
 #[tokio::test]
 async fn c_06_over_the_hubs_ceiling_those_who_hold_much_pay() {
-    let settings = HubSettings { waiting: 1_000_000, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
+    let settings =
+        HubSettings { max_queued_total: 1_000_000, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
     let served = serve(settings);
     // Callees that never read, and callers that send large packets.
     let mut frozen = vec![];
@@ -516,7 +517,8 @@ async fn c_06_over_the_hubs_ceiling_those_who_hold_much_pay() {
 /// F-43: one large packet waits for each listener that takes nothing, and not one more behind it.
 #[tokio::test]
 async fn f_43_a_listener_that_never_reads_holds_one_large_packet() {
-    let settings = HubSettings { waiting: usize::MAX, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
+    let settings =
+        HubSettings { max_queued_total: usize::MAX, send_buffer: Some(8 * 1024), ..HubSettings::DEFAULT };
     let served = serve(settings);
     let mut frozen = vec![];
     for n in 0..8 {
@@ -548,7 +550,7 @@ async fn f_43_a_listener_that_never_reads_holds_one_large_packet() {
 #[tokio::test]
 async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     let settings = HubSettings {
-        waiting: 1_000_000,
+        max_queued_total: 1_000_000,
         backlog: 200_000,
         send_buffer: Some(4 * 1024),
         ..HubSettings::DEFAULT

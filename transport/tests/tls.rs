@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use voxwire_core::Session;
-use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, tls};
+use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, tls};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, Settings,
 };
@@ -39,9 +39,12 @@ async fn c_06_a_session_runs_over_tls() {
     let config = tls::client_config(&cert).unwrap();
     let client = Client::new(ClientSettings::DEFAULT);
     let name = "localhost".try_into().unwrap();
-    let connection =
-        Connection::connect_tls(&address.to_string(), name, config, client, ConnectionSettings::DEFAULT)
-            .await;
+    let connection = Connection::connect(
+        Remote::tcp(address.to_string()).tls(name, config),
+        client,
+        ConnectionSettings::DEFAULT,
+    )
+    .await;
     let mut connection = connection.unwrap();
     let register = async {
         loop {
@@ -66,7 +69,7 @@ async fn c_06_a_session_runs_over_tls() {
 
 #[tokio::test]
 async fn c_06_a_handshake_that_does_not_end_is_cut_off() {
-    let settings = HubSettings { hello: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let settings = HubSettings { handshake_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
     let (hub, address, _) = serve("hello", settings);
     let mut silent = TcpStream::connect(address).await.unwrap();
     assert!(matches!(timeout(Duration::from_secs(10), silent.read(&mut [0])).await.unwrap(), Ok(0) | Err(_)));
@@ -102,7 +105,7 @@ async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
     use std::io::Write;
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (hub, address, cert) = serve_on(listener, "reset", settings);
     let config = tls::client_config(&cert).unwrap();
     let connect = || {
@@ -129,8 +132,8 @@ async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_46_a_tls_record_that_does_not_end_is_a_frame_that_does_not_end() {
     use std::io::Write;
-    let settings = HubSettings { frame: Duration::from_millis(300), ..HubSettings::DEFAULT };
-    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let settings = HubSettings { frame_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (hub, address, cert) = serve_on(listener, "record", settings);
     let config = tls::client_config(&cert).unwrap();
     let connect = || blocking(std::net::TcpStream::connect(address).unwrap(), &config);
@@ -178,7 +181,7 @@ fn endless(bytes: usize) -> Vec<u8> {
 async fn f_46_a_tls_handshake_takes_no_more_than_its_part() {
     use std::io::Write;
     let settings = HubSettings { handshakes: 1, ..HubSettings::DEFAULT };
-    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (hub, address, cert) = serve_on(listener, "endless", settings);
     let begin = |bytes: usize| {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
@@ -222,7 +225,7 @@ async fn f_46_what_tls_has_opened_and_nobody_has_taken_is_in_the_books() {
     use std::io::Write;
     // A quarter is for frames of up to 64 KiB.
     let settings = HubSettings { partial_frames: 4 * 130 * 1024, ..HubSettings::DEFAULT };
-    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (_, _, cert) = serve("opened", HubSettings::DEFAULT);
     let listener = listener.with_tls(tls::server_config(&cert, &cert.with_extension("key")).unwrap());
     let address = listener.local_addr().unwrap();
@@ -319,7 +322,7 @@ impl Session for Shouting {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     use std::io::Read;
-    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let (_, _, cert) = serve("unsent", HubSettings::DEFAULT);
     let key = cert.with_extension("key");
     let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());

@@ -236,7 +236,7 @@ async fn c_06_whom_the_session_refuses_at_once_displaces_nobody() {
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
     let notes = Notes::default();
     // One place: whoever else gets in has it.
-    let settings = HubSettings { strangers: 1, ..HubSettings::DEFAULT };
+    let settings = HubSettings { max_unvalidated: 1, ..HubSettings::DEFAULT };
     let hub = Hub::spawn(vec![listener], server, notes.clone(), settings);
     let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
     friend.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

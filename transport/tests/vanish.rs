@@ -16,7 +16,7 @@ use std::process::Command;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use voxwire_core::{Clock, Datagram, FrameError, Input, Instant, Lane, Outbox, Output, PeerId, Session};
-use voxwire_transport::{ConnectionSettings, Handle, Hub, HubSettings, Listener};
+use voxwire_transport::{ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote};
 
 /// Set for the part of the test that runs in namespaces of its own.
 const INSIDE: &str = "VOXWIRE_TEST_INSIDE";
@@ -26,7 +26,7 @@ const INSIDE: &str = "VOXWIRE_TEST_INSIDE";
 #[test]
 fn f_44_by_default_a_peer_that_has_vanished_is_gone_in_less_than_30_s() {
     let HubSettings { keepalive, unacknowledged, .. } = HubSettings::DEFAULT;
-    let (idle, interval, probes) = keepalive.unwrap();
+    let Keepalive { idle, interval, probes } = keepalive.unwrap();
     let sum = idle + interval * probes + unacknowledged.unwrap();
     assert!(sum < Duration::from_secs(30), "{sum:?}");
 }
@@ -79,7 +79,7 @@ async fn tcp(settings: HubSettings) -> Pair {
 async fn quic(settings: HubSettings) -> Pair {
     use voxwire_transport::tls::rustls::crypto::ring::default_provider;
     use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-    use voxwire_transport::{Connection, LanesSettings};
+    use voxwire_transport::{Connection, TcpUdpSettings};
     let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
     let key = made.signing_key.serialize_der().try_into().unwrap();
     let config = ServerConfig::builder_with_provider(default_provider().into())
@@ -98,9 +98,9 @@ async fn quic(settings: HubSettings) -> Pair {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
-    let (name, lanes) = ("game.example".try_into().unwrap(), LanesSettings::default());
+    let (name, _lanes) = ("game.example".try_into().unwrap(), TcpUdpSettings::default());
     let (session, settings) = (Shouting::default(), ConnectionSettings::DEFAULT);
-    let connecting = Connection::connect_quic(&address, name, client.into(), lanes, session, settings);
+    let connecting = Connection::connect(Remote::quic(&address, name, client.into()), session, settings);
     (hub, Box::new(connecting.await.unwrap()))
 }
 
@@ -109,7 +109,8 @@ async fn quic(settings: HubSettings) -> Pair {
 async fn inside() {
     let Some(transport) = std::env::var_os(INSIDE) else { return };
     run("ip link set lo up");
-    let keepalive = Some((Duration::from_secs(1), Duration::from_secs(1), 2));
+    let keepalive =
+        Some(Keepalive { idle: Duration::from_secs(1), interval: Duration::from_secs(1), probes: 2 });
     let unacknowledged = Some(Duration::from_secs(3));
     let settings = HubSettings { keepalive, unacknowledged, ..HubSettings::DEFAULT };
     // Nothing is sent; at once; just before the verdict on silence, of TCP and of QUIC; all the time.

@@ -13,7 +13,7 @@ use voxwire_core::Session;
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
 };
-use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, LanesSettings, Listener};
+use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, Listener, Remote, TcpUdpSettings};
 
 const HELP: &str = "\
 voxwire-load: how many players can a Dissonance server hold?
@@ -110,7 +110,7 @@ fn serve(clients: usize) -> Result<String, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let listener =
-                Listener::bind_lanes("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+                Listener::bind_tcp_udp("127.0.0.1:0".parse().expect("an address")).expect("a free port");
             let address = listener.local_addr().expect("a bound port");
             let mut settings = Settings::DEFAULT;
             settings.limits.max_peers = clients + 100;
@@ -222,8 +222,9 @@ fn report(load: &Load, counted: &Counted, waits: &[Duration], same: usize, clien
 
 async fn connect(server: &str, name: &str, udp: bool) -> Result<Connection<Client>, String> {
     let client = Client::new(name, ClientSettings::DEFAULT).map_err(|refusal| refusal.to_string())?;
-    let lanes = LanesSettings { udp, ..LanesSettings::default() };
-    let connected = Connection::connect_lanes(server, lanes, client, ConnectionSettings::DEFAULT).await;
+    let tcp_udp = TcpUdpSettings { udp, ..TcpUdpSettings::default() };
+    let connected =
+        Connection::connect(Remote::tcp_udp(server, tcp_udp), client, ConnectionSettings::DEFAULT).await;
     connected.map_err(|error| format!("{name} cannot connect: {error}"))
 }
 

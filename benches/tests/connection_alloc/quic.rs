@@ -11,7 +11,7 @@ use voxwire_core::{Datagram, FrameError, Input, Instant, Lane, Outbox, Output, P
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, LanesSettings, Listener};
+use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, Listener, Remote};
 
 /// For each frame that is relayed: its entry in our books where it is sent, twice, and what waits for the next one in the client. The
 /// fourth is for what happens now and then.
@@ -101,9 +101,9 @@ fn ours(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) -> u64 {
     drop(guard);
     here.block_on(async {
         let connect = || {
-            let (name, lanes) = ("game.example".try_into().unwrap(), LanesSettings::default());
+            let name = "game.example".try_into().unwrap();
             let settings = ConnectionSettings::DEFAULT;
-            Connection::connect_quic(&address, name, client.clone(), lanes, Relay::default(), settings)
+            Connection::connect(Remote::quic(&address, name, client.clone()), Relay::default(), settings)
         };
         let (mut speaker, mut listener) = (connect().await.unwrap(), connect().await.unwrap());
         for connection in [&mut speaker, &mut listener] {

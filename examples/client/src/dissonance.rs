@@ -14,7 +14,7 @@ pub(crate) use seat::{Heard, Options, Seat, Summary};
 use serde_json::json;
 use std::path::PathBuf;
 use voxwire_audio::VoiceSettings;
-use voxwire_transport::{DirectSettings, LanesSettings};
+use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -109,7 +109,7 @@ fn path_key(text: &str) -> Result<[u8; 16], String> {
 
 /// Does what the command line says.
 pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
-    let lanes = LanesSettings {
+    let tcp_udp = TcpUdpSettings {
         token: flags.token.unwrap_or_default().into_bytes(),
         udp: !flags.no_udp,
         fallback: !flags.no_fallback,
@@ -120,10 +120,10 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             addresses: flags.p2p_address,
         },
     };
-    if flags.p2p || lanes.direct.key.is_some() {
+    if flags.p2p || tcp_udp.direct.key.is_some() {
         link.allow_clear("direct voice goes in the clear")?;
     }
-    if link.tls_ca.is_some() && lanes.udp && !flags.quic && !link.encrypted_only {
+    if link.tls_ca.is_some() && tcp_udp.udp && !flags.quic && !link.encrypted_only {
         // At the level that is always shown: who asks for TLS may think that it covers the voice.
         tracing::error!(
             "voice goes by UDP and is not encrypted, TLS covers the rest alone: --quic encrypts everything, \
@@ -131,7 +131,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         );
     }
     let name = flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..)));
-    let mut options = Options { lanes, quic: flags.quic, ..Options::listener(name) };
+    let mut options = Options { tcp_udp, quic: flags.quic, ..Options::listener(name) };
     match flags.action {
         Action::Join {
             rooms,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use voxwire_core::Session;
 use voxwire_transport::tls::rustls::{ClientConfig, pki_types::ServerName};
-use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
+use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings, tls};
 
 const NO_TLS: &str = "say whom to trust with --tls-ca FILE, or everything goes in the clear";
 
@@ -43,36 +43,25 @@ impl Link {
     }
 
     /// Connects `session` to the server by TCP and UDP.
-    pub(crate) async fn connect_lanes<S: Session>(
+    pub(crate) async fn connect_tcp_udp<S: Session>(
         &self,
         port: u16,
-        mut lanes: LanesSettings,
+        mut settings: TcpUdpSettings,
         session: S,
     ) -> Result<Connection<S>, Error> {
-        let address = self.address(port);
-        let settings = ConnectionSettings::DEFAULT;
         if self.encrypted_only {
             // All of it goes by the TLS side.
-            lanes.udp = false;
+            settings.udp = false;
         }
-        if self.tls_ca.is_none() {
-            self.allow_clear(NO_TLS)?;
-        }
-        let connected = match &self.tls_ca {
-            None => Connection::connect_lanes(&address, lanes, session, settings).await,
-            Some(authorities) => {
-                let (name, config) = self.tls(authorities, &address)?;
-                Connection::connect_lanes_tls(&address, name, config, lanes, session, settings).await
-            }
-        };
-        connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
+        let target = Remote::tcp_udp(self.address(port), settings);
+        self.connect_to(port, target, session, ConnectionSettings::DEFAULT).await
     }
 
     /// Connects `session` to the server by QUIC.
     pub(crate) async fn connect_quic<S: Session>(
         &self,
         port: u16,
-        lanes: LanesSettings,
+        token: Vec<u8>,
         session: S,
     ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
@@ -80,9 +69,8 @@ impl Link {
             return Err(Error::Usage("QUIC needs to know whom to trust: --tls-ca FILE".into()));
         };
         let (name, config) = self.tls(authorities, &address)?;
-        let connected =
-            Connection::connect_quic(&address, name, config, lanes, session, ConnectionSettings::DEFAULT)
-                .await;
+        let target = Remote::quic(&address, name, config).token(token);
+        let connected = Connection::connect(target, session, ConnectionSettings::DEFAULT).await;
         connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
     }
 
@@ -112,17 +100,26 @@ impl Link {
         session: S,
         settings: ConnectionSettings,
     ) -> Result<Connection<S>, Error> {
+        self.connect_to(port, Remote::tcp(self.address(port)), session, settings).await
+    }
+
+    /// Connects to `target`, with TLS where the command line says whom to trust.
+    async fn connect_to<S: Session>(
+        &self,
+        port: u16,
+        mut target: Remote,
+        session: S,
+        settings: ConnectionSettings,
+    ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
-        if self.tls_ca.is_none() {
-            self.allow_clear(NO_TLS)?;
-        }
-        let connected = match &self.tls_ca {
-            None => Connection::connect(&address, session, settings).await,
+        match &self.tls_ca {
+            None => self.allow_clear(NO_TLS)?,
             Some(authorities) => {
                 let (name, config) = self.tls(authorities, &address)?;
-                Connection::connect_tls(&address, name, config, session, settings).await
+                target = target.tls(name, config);
             }
-        };
+        }
+        let connected = Connection::connect(target, session, settings).await;
         connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
     }
 }

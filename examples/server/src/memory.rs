@@ -68,7 +68,7 @@ fn part(config: &Config, protocol: Protocol) -> Part {
 pub(crate) fn within(config: &Config, protocol: Protocol, settings: HubSettings) -> HubSettings {
     let Part { waiting, partial, pooled, quic } = part(config, protocol);
     HubSettings {
-        waiting,
+        max_queued_total: waiting,
         partial_frames: partial,
         pooled: (pooled / POOLED).min(settings.pooled),
         receive_windows: quic,
@@ -87,7 +87,7 @@ mod tests {
     /// What all hubs may hold by their settings, and what msgpack has beside its hub, in bytes.
     fn sum(config: &Config) -> usize {
         let hubs = config.only.iter().map(|protocol| {
-            let HubSettings { waiting, partial_frames, pooled, receive_windows, .. } =
+            let HubSettings { max_queued_total: waiting, partial_frames, pooled, receive_windows, .. } =
                 hub_settings(config, *protocol);
             let quic = *protocol == Protocol::Dissonance && config.dissonance.quic_port.is_some();
             waiting + partial_frames + pooled * 24 * 1024 + if quic { receive_windows } else { 0 }
@@ -123,7 +123,10 @@ mod tests {
         for protocol in ALL {
             let all = hub_settings(&Config::default(), protocol);
             let alone = hub_settings(&Config { only: vec![protocol], ..Config::default() }, protocol);
-            assert!(alone.waiting > all.waiting && alone.partial_frames > all.partial_frames, "{protocol:?}");
+            assert!(
+                alone.max_queued_total > all.max_queued_total && alone.partial_frames > all.partial_frames,
+                "{protocol:?}"
+            );
         }
         let quic = hub_settings(&Config::default(), Protocol::Dissonance).receive_windows;
         // An eighth is for those that have ended.

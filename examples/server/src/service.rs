@@ -156,11 +156,11 @@ impl Ports<'_> {
     fn lanes(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let transport = if self.tls.is_some() { "tls" } else { "tcp" };
         if self.config.encrypted_only {
-            let listener = self.bind(protocol, port, Listener::bind_lanes_without_udp)?;
+            let listener = self.bind(protocol, port, Listener::bind_tcp_units)?;
             self.note(protocol, &[transport], &listener)?;
             return Ok(self.with_tls(listener));
         }
-        let listener = self.bind(protocol, port, Listener::bind_lanes)?;
+        let listener = self.bind(protocol, port, Listener::bind_tcp_udp)?;
         self.note(protocol, &[transport, "udp"], &listener)?;
         Ok(self.with_tls(listener))
     }

@@ -139,7 +139,7 @@ fn f_71_drain_seconds_is_how_long_the_end_waits_for_clients() {
 #[test]
 fn f_43_memory_is_what_all_protocols_share() {
     use voxwire_dissonance::{Client, ClientSettings, SessionState};
-    use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
+    use voxwire_transport::{Connection, ConnectionSettings, Remote, tls};
     let (path, data) = (file("settings-memory.toml", "memory = 320\n"), folder("settings-memory"));
     let own = ["--config", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
     let server = Server::start(&[&own[..], &FREE].concat());
@@ -150,9 +150,10 @@ fn f_43_memory_is_what_all_protocols_share() {
         let mut players = Vec::new();
         while players.len() < 200 {
             let client = Client::new(&format!("player {}", players.len()), ClientSettings::DEFAULT).unwrap();
-            let (host, lanes) = ("localhost".try_into().unwrap(), LanesSettings::default());
+            let host = "localhost".try_into().unwrap();
             let settings = ConnectionSettings::DEFAULT;
-            let connected = Connection::connect_quic(&address, host, config.clone(), lanes, client, settings);
+            let connected =
+                Connection::connect(Remote::quic(&address, host, config.clone()), client, settings);
             let Ok(mut player) = connected.await else { break };
             while player.session().state() != SessionState::Connected {
                 player.next().await.expect("the connection goes on");

@@ -1,4 +1,4 @@
-//! Direct ways to other clients: found by the driver, named by HandshakeP2P.
+//! Direct paths to other clients: found by the driver, named by HandshakeP2P.
 
 use super::Client;
 use crate::{ClientEvent, ClientId, Packet, SessionState, Violation};

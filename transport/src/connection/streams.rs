@@ -1,12 +1,12 @@
 //! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
 
-use super::dial::socket_options;
-use super::line::{Line, Said, Stall};
+use super::remote::socket_options;
+use super::stream_conn::{Said, Stall, StreamConn};
 use super::{ConnectionSettings, Step};
 use crate::Error;
-use crate::lanes::StreamFraming;
 use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
 use crate::queue::Queue;
+use crate::tcp_udp::StreamFraming;
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::Range;
@@ -40,7 +40,7 @@ type Dialling = Pin<Box<dyn Future<Output = Result<(TcpStream, SocketAddr), Erro
 
 struct Open<F> {
     peer: PeerId,
-    line: Line<F>,
+    conn: StreamConn<F>,
     /// The session closed it; what waits is being written, at most until then.
     closing: Option<Instant>,
 }
@@ -120,7 +120,7 @@ impl<F: Framing> Streams<F> {
         if let Err(error) = prepare(&stream, socket_options(self.settings)) {
             tracing::debug!(%error, "cannot set socket options");
         }
-        let line = Line {
+        let conn = StreamConn {
             stream: Stream::Plain(stream),
             framing: StreamFraming::Session(framing),
             buffer: FrameBuf::new(),
@@ -138,25 +138,25 @@ impl<F: Framing> Streams<F> {
             failed: None,
             said: Said::default(),
         };
-        self.open.push(Open { peer, line, closing: None });
+        self.open.push(Open { peer, conn, closing: None });
     }
 
     /// The connection of a peer, as long as the session has not closed it.
-    pub(super) fn line(&mut self, peer: PeerId) -> Option<&mut Line<F>> {
+    pub(super) fn conn(&mut self, peer: PeerId) -> Option<&mut StreamConn<F>> {
         self.open
             .iter_mut()
             .find(|open| open.peer == peer && open.closing.is_none())
-            .map(|open| &mut open.line)
+            .map(|open| &mut open.conn)
     }
 
     /// The connection of a peer, which may be the one to the server.
-    pub(super) fn line_or<'l>(
+    pub(super) fn conn_or<'l>(
         &'l mut self,
-        server: &'l mut Option<Line<F>>,
+        server: &'l mut Option<StreamConn<F>>,
         is_server: bool,
         peer: PeerId,
-    ) -> Option<&'l mut Line<F>> {
-        if is_server { server.as_mut() } else { self.line(peer) }
+    ) -> Option<&'l mut StreamConn<F>> {
+        if is_server { server.as_mut() } else { self.conn(peer) }
     }
 
     pub(super) fn close(&mut self, peer: PeerId, now: Instant) {
@@ -167,19 +167,19 @@ impl<F: Framing> Streams<F> {
 
     pub(super) fn frame(&self, peer: PeerId, range: Range<usize>) -> &[u8] {
         let open = self.open.iter().find(|open| open.peer == peer);
-        open.map_or(&[], |open| open.line.buffer.frame(range))
+        open.map_or(&[], |open| open.conn.buffer.frame(range))
     }
 
     /// When reading or accepting goes on that has been paused, or a connection is given up.
     pub(super) fn due(&self) -> Option<Instant> {
         let rest = self.rest.filter(|_| !self.listeners.is_empty());
-        self.open.iter().filter_map(|open| open.closing.or(open.line.paused_until)).chain(rest).min()
+        self.open.iter().filter_map(|open| open.closing.or(open.conn.paused_until)).chain(rest).min()
     }
 
     /// Writes what waits on all of them; true if nothing is left.
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> bool {
         // One that fails ends by itself when it is looked at next.
-        self.open.iter_mut().all(|open| open.line.write(cx).is_err() || open.line.is_written())
+        self.open.iter_mut().all(|open| open.conn.write(cx).is_err() || open.conn.is_written())
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamNews> {
@@ -223,14 +223,14 @@ impl<F: Framing> Streams<F> {
             let Some(open) = self.open.get_mut(at) else { continue };
             let peer = open.peer;
             if let Some(until) = open.closing {
-                if until > now && open.line.poll_last_words(cx).is_pending() {
+                if until > now && open.conn.poll_last_words(cx).is_pending() {
                     continue;
                 }
                 self.open.remove(at);
                 ids.retire(peer);
                 return Poll::Ready(StreamNews::Quiet);
             }
-            let Poll::Ready(result) = open.line.poll(cx, now, false, ids) else { continue };
+            let Poll::Ready(result) = open.conn.poll(cx, now, false, ids) else { continue };
             self.turn = at.wrapping_add(1);
             if let Ok(Some(step)) = result {
                 return Poll::Ready(match step {

@@ -1,8 +1,8 @@
 //! The UDP side of a client's connection.
 
-use super::dial::LanesSettings;
 use super::direct::{Direct, DirectNews};
-use crate::lanes::{self, BEAT, Control, Cookie, HEAD, SILENCE, ServerHello, Tag, datagram};
+use super::remote::TcpUdpSettings;
+use crate::tcp_udp::{self, Control, Cookie, HEAD, PATH_TIMEOUT, PROBE_INTERVAL, ServerHello, Tag, datagram};
 use core::net::SocketAddr;
 use core::ops::Range;
 use core::task::{Context, Poll};
@@ -13,20 +13,20 @@ use tokio::net::UdpSocket;
 use tokio::task::coop;
 use voxwire_core::{Instant, Lane, PeerId, PeerIds};
 
-/// When to knock again after the system did not take it.
+/// When to send a BIND again that the system did not take.
 const SOON: Duration = Duration::from_millis(50);
 /// Largest datagram.
 const SIZE: usize = 2048;
 /// PINGs that a PONG may still answer: those of four seconds, so that a slow network is not taken for a dead one.
 const PROBES: usize = 8;
 
-/// PINGs in a row without an answer, and in `SILENCE`: then UDP is blocked.
+/// PINGs in a row without an answer, and in `PATH_TIMEOUT`: then UDP is blocked.
 const MISSED: usize = 3;
 /// A beat so much behind its time shows that this task did not run, and what has come in was not taken.
 const LATE: Duration = Duration::from_millis(100);
 /// How long nothing counts as missing then.
 const EXCUSE: Duration = Duration::from_millis(100);
-/// How long a server may leave all knocks unanswered before UDP counts as blocked: six of them, half a second after each. Only those
+/// How long a server may leave all BINDs unanswered before UDP counts as blocked: six of them, half a second after each. Only those
 /// count that were made.
 const UNANSWERED: Duration = Duration::from_secs(3);
 /// Datagrams taken in a row before it is looked whether something is missing.
@@ -38,7 +38,7 @@ const BURST: u32 = 256;
 pub enum UdpState {
     /// The server is asked to bind the client's address: six times in 3 s, or for longer if it answers, or if this side does not run
     /// meanwhile. What may be lost goes by TCP, or not at all without
-    /// [`LanesSettings::fallback`].
+    /// [`TcpUdpSettings::fallback`].
     Binding,
     /// What may be lost goes by UDP.
     Up,
@@ -58,15 +58,15 @@ pub(super) struct UdpSide {
     tag: Tag,
     cookie: Cookie,
     state: UdpState,
-    /// For how long in all the knocks so far have been left unanswered.
+    /// For how long in all the BINDs so far have been left unanswered.
     unanswered: Duration,
     /// When a PING of ours was answered last. DATA proves only the way from the server to us.
     proven: Instant,
     /// PINGs without an answer, oldest first.
     probes: VecDeque<Probe>,
-    /// When to knock or ping next.
-    next_beat: Instant,
-    /// PINGs go unanswered, or all knocks so far. Believed once all that waits in the socket has been taken.
+    /// When to send a BIND or a PING next.
+    next_probe: Instant,
+    /// PINGs go unanswered, or all BINDs so far. Believed once all that waits in the socket has been taken.
     silent: bool,
     /// Nothing counts as missing before: this side has not looked for some time.
     excused_until: Instant,
@@ -84,7 +84,7 @@ pub(super) struct UdpSide {
 pub(super) enum News {
     /// A frame, and where it is.
     Frame(Range<usize>),
-    /// On a direct way.
+    /// On a direct path.
     Direct(DirectNews),
     /// To be said by TCP.
     Say(Control),
@@ -98,7 +98,7 @@ impl UdpSide {
     pub(super) fn new(
         (socket, server): (UdpSocket, SocketAddr),
         hello: ServerHello,
-        settings: &LanesSettings,
+        settings: &TcpUdpSettings,
         now: Instant,
     ) -> Self {
         Self {
@@ -111,7 +111,7 @@ impl UdpSide {
             unanswered: Duration::ZERO,
             proven: now,
             probes: VecDeque::with_capacity(PROBES),
-            next_beat: now,
+            next_probe: now,
             silent: false,
             excused_until: now,
             taken: 0,
@@ -137,15 +137,15 @@ impl UdpSide {
 
     /// The server has bound us.
     pub(super) fn bound(&mut self, now: Instant) -> bool {
-        (self.proven, self.next_beat, self.silent) = (now, now, false);
+        (self.proven, self.next_probe, self.silent) = (now, now, false);
         self.probes.clear();
         core::mem::replace(&mut self.state, UdpState::Up) != UdpState::Up
     }
 
-    pub(super) fn next_beat(&self) -> Instant {
+    pub(super) fn next_probe(&self) -> Instant {
         let direct = self.direct.as_ref().and_then(Direct::next);
         let direct = direct.map(|direct| direct.max(self.excused_until));
-        direct.map_or(self.next_beat, |direct| direct.min(self.next_beat))
+        direct.map_or(self.next_probe, |direct| direct.min(self.next_probe))
     }
 
     /// The frame that came in last.
@@ -164,12 +164,12 @@ impl UdpSide {
         self.direct.iter_mut().for_each(|direct| direct.refuse(peer, ids, now));
     }
 
-    /// The direct ways that are up.
+    /// The direct paths that are up.
     pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.direct.iter().flat_map(Direct::peers)
     }
 
-    /// What the server says of direct ways. Returns the one that is gone.
+    /// What the server says of direct paths. Returns the one that is gone.
     pub(super) fn introduced(&mut self, control: Control, now: Instant) -> Option<PeerId> {
         let direct = self.direct.as_mut()?;
         match control {
@@ -189,7 +189,7 @@ impl UdpSide {
 
     fn say(&mut self, kind: u8, body: &[u8]) -> bool {
         self.out.clear();
-        self.out.extend(lanes::head(kind, self.tag));
+        self.out.extend(tcp_udp::head(kind, self.tag));
         self.out.extend_from_slice(body);
         // A full socket, a network that is down for the moment: what may be lost is lost.
         let sent = if self.direct.is_some() {
@@ -216,16 +216,16 @@ impl UdpSide {
     /// Knocks or pings if it is time, and takes what has come in. What has not come in is noticed only after that, and not at
     /// once after a stall: what is missing may still wait in the socket.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<News> {
-        if now.saturating_duration_since(self.next_beat()) > LATE {
+        if now.saturating_duration_since(self.next_probe()) > LATE {
             self.excused_until = now.saturating_add(EXCUSE);
         }
-        if self.next_beat <= now {
+        if self.next_probe <= now {
             // Registers the socket for sending, too: a fresh one takes nothing before.
             let _ = self.socket.poll_send_ready(cx);
-            self.next_beat = now.saturating_add(BEAT);
+            self.next_probe = now.saturating_add(PROBE_INTERVAL);
             if self.is_up() {
                 self.silent = self.probes.len() >= MISSED
-                    && now.saturating_duration_since(self.proven) > SILENCE
+                    && now.saturating_duration_since(self.proven) > PATH_TIMEOUT
                     && now >= self.excused_until;
                 self.ping();
             } else {
@@ -234,8 +234,8 @@ impl UdpSide {
                     && now >= self.excused_until;
                 let cookie = self.cookie;
                 // What the system does not take is tried again soon.
-                let wait = if self.say(datagram::BIND, &cookie) { BEAT } else { SOON };
-                self.next_beat = now.saturating_add(wait);
+                let wait = if self.say(datagram::BIND, &cookie) { PROBE_INTERVAL } else { SOON };
+                self.next_probe = now.saturating_add(wait);
                 self.unanswered = self.unanswered.saturating_add(wait);
             }
         }
@@ -253,7 +253,7 @@ impl UdpSide {
         if core::mem::take(&mut self.silent) {
             let before = core::mem::replace(&mut self.state, UdpState::Blocked);
             if before == UdpState::Up {
-                self.next_beat = now;
+                self.next_probe = now;
                 self.probes.clear();
                 return Poll::Ready(News::Down);
             }
@@ -277,8 +277,8 @@ impl UdpSide {
                 Poll::Ready(Err(_)) => continue,
                 Poll::Ready(Ok(from)) => from,
             };
-            let Some((kind, tag, body)) = lanes::read_head(buffer.filled()) else { continue };
-            if let Some(direct) = self.direct.as_mut().filter(|_| kind >= datagram::KNOCK) {
+            let Some((kind, tag, body)) = tcp_udp::read_head(buffer.filled()) else { continue };
+            if let Some(direct) = self.direct.as_mut().filter(|_| kind >= datagram::PROBE) {
                 match direct.receive(now, &self.socket, ids, (kind, tag, body), from) {
                     None => continue,
                     Some(news) => return Poll::Ready(News::Direct(news)),
@@ -316,7 +316,7 @@ mod tests {
 
     /// A client that does not run for some time has not asked meanwhile; and a server that answers is not blocked.
     #[tokio::test]
-    async fn udp_is_blocked_only_after_six_knocks_that_were_made_and_not_answered() {
+    async fn udp_is_blocked_only_after_six_binds_that_were_sent_and_not_answered() {
         let bind = || UdpSocket::bind("127.0.0.1:0");
         let (ours, theirs) = (bind().await.unwrap(), bind().await.unwrap());
         let server = theirs.local_addr().unwrap();
@@ -325,7 +325,7 @@ mod tests {
         let hello = ServerHello { accepted: true, udp_port: server.port(), tag: [1; 7], cookie: [2; 16] };
         let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
         let client = ours.local_addr().unwrap();
-        let mut side = UdpSide::new((ours, server), hello, &LanesSettings::default(), at(0));
+        let mut side = UdpSide::new((ours, server), hello, &TcpUdpSettings::default(), at(0));
         let mut ids = PeerIds::new();
         let mut poll = async |ms| {
             core::future::poll_fn(|cx| {
@@ -343,7 +343,7 @@ mod tests {
         for ms in [60_000, 60_500, 61_000, 61_500] {
             assert_eq!(poll(ms).await, "nothing", "{ms}");
         }
-        let challenge = [&lanes::head(datagram::CHALLENGE, [1; 7])[..], &[3; 8]].concat();
+        let challenge = [&tcp_udp::head(datagram::CHALLENGE, [1; 7])[..], &[3; 8]].concat();
         theirs.send_to(&challenge, client).await.unwrap();
         while poll(61_600).await == "nothing" {
             tokio::task::yield_now().await;

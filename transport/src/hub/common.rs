@@ -73,7 +73,11 @@ impl Common {
             validated: AtomicUsize::new(0),
             partials: Partials::new(settings.partial_frames, settings.partial_wait),
             #[cfg(feature = "quic")]
-            quic: crate::quic::QuicBudgets::new(queued.clone(), settings.waiting, settings.receive_windows),
+            quic: crate::quic::QuicBudgets::new(
+                queued.clone(),
+                settings.max_queued_total,
+                settings.receive_windows,
+            ),
             queued,
             read_buffers: Pool::new(settings.pooled),
             small_buffers: Pool::new(settings.pooled),

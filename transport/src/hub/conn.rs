@@ -3,8 +3,8 @@
 use super::common::Common;
 use crate::{
     held::Frames,
-    lanes::{Control, StreamFraming, put_control},
     queue::{Batch, Overflow, Queue},
+    tcp_udp::{Control, StreamFraming, put_control},
 };
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -178,12 +178,12 @@ impl<F: Framing> Conn<F> {
         }
         let State { framing, queue, waker, waiting_to_write, writing, blocked_since, .. } = &mut *state;
         // The clock is read only where it matters.
-        let slow_after = common.settings.patience;
+        let slow_after = common.settings.slow_after;
         let slow = blocked_since.is_some_and(|since| common.clock.now() > since.saturating_add(slow_after));
         let blocked = blocked_since.is_some();
         let (before, held, memory) = (queue.dropped, queue.len(), queue.memory());
         // Over the hub's ceiling those who hold much pay, and those who do not take what they have; those who keep up do not notice.
-        let over = common.queued.load(Relaxed) > common.settings.waiting;
+        let over = common.queued.load(Relaxed) > common.settings.max_queued_total;
         let much = blocked || held.saturating_add(*writing).saturating_add(frame.len()) > OWN_QUEUED;
         if over && much && !made_room && lane == Lane::Reliable && framing.fits(frame) {
             return Err(NotQueued::OverGlobalLimit);
@@ -233,7 +233,7 @@ impl<F: Framing> Conn<F> {
         }
         let waiting = state.queue.len().saturating_add(state.writing);
         let slow = waiting > OWN_QUEUED || state.blocked_since.is_some() && waiting > FAIR_SHARE;
-        if slow && !made_room && common.queued.load(Relaxed) > common.settings.waiting {
+        if slow && !made_room && common.queued.load(Relaxed) > common.settings.max_queued_total {
             return Err(NotQueued::OverGlobalLimit);
         }
         let memory = state.queue.memory();

@@ -5,7 +5,7 @@ use super::conn::Conn;
 use super::peers::{Peers, Side};
 use super::quotas::ConnPermit;
 use crate::grace::is_event;
-use crate::lanes::Kind;
+use crate::tcp_udp::Kind;
 use crate::udp::{Path, Received, Udp};
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -286,7 +286,7 @@ impl<S: Session> Core<S> {
                     return Ok((frames, ReadStatus::Stopped));
                 }
                 let cut = buffer.next_frame(&mut state.framing);
-                state.push_pending(&common.queued, common.settings.waiting)?;
+                state.push_pending(&common.queued, common.settings.max_queued_total)?;
                 let (kind, answered) = (state.framing.kind(), state.framing.take_answered());
                 (cut?, kind, state.framing.is_waiting(), answered, state.takes_only_answers_now())
             };

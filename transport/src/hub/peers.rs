@@ -9,9 +9,9 @@ use super::rendezvous::{Messages, Rendezvous};
 use super::udp_binding::{BindAction, UdpBinding};
 use super::udp_peers::{UdpPeer, UdpPeers};
 use crate::held::Frames;
-use crate::lanes::{self, Control, ServerHello, StreamFraming};
 #[cfg(feature = "quic")]
 use crate::quic::Datagrams;
+use crate::tcp_udp::{self, Control, ServerHello, StreamFraming};
 use crate::udp::{Batch, Destination, Path};
 use core::num::NonZeroU64;
 use core::sync::atomic::Ordering::Relaxed;
@@ -26,7 +26,7 @@ pub(super) enum Side {
     /// The session's own byte stream.
     Stream,
     /// As units; with the UDP socket of this index, if the client wants it, and direct paths, if it wants them.
-    Lanes { udp: Option<usize>, direct: bool },
+    Units { udp: Option<usize>, direct: bool },
     /// As units, and with datagrams of its own.
     #[cfg(feature = "quic")]
     Quic(Datagrams),
@@ -74,7 +74,7 @@ impl<F: Framing> Peers<F> {
             table: PeerSlab::new(usize::MAX),
             closing: BTreeMap::new(),
             last_closing: 0,
-            udp_peers: UdpPeers::new(common.settings.strangers),
+            udp_peers: UdpPeers::new(common.settings.max_unvalidated),
             rendezvous: Rendezvous::new(common.settings.introductions),
             frames: Frames::default(),
             overflowed: Vec::new(),
@@ -95,7 +95,7 @@ impl<F: Framing> Peers<F> {
         let peer = self.ids.mint()?;
         let (binding, hello) = match &side {
             Side::Stream => (None, None),
-            Side::Lanes { udp: Some(socket), direct } => {
+            Side::Units { udp: Some(socket), direct } => {
                 let port = common.sockets.get(*socket).map_or(0, |udp| udp.local_addr().port());
                 let Some((binding, hello)) = UdpBinding::new(*socket, port, peer) else {
                     self.ids.retire(peer);
@@ -288,7 +288,7 @@ impl<F: Framing> Peers<F> {
                 self.leave_rendezvous(common, peer);
                 self.last_closing = self.last_closing.saturating_add(1);
                 let id = NonZeroU64::MIN.saturating_add(self.last_closing);
-                let until = common.clock.now().saturating_add(common.settings.frame);
+                let until = common.clock.now().saturating_add(common.settings.frame_timeout);
                 self.wakers.extend(conn.begin_close(until, id));
                 self.closing.insert(id, (conn, common.quotas.closing_permit()));
             }
@@ -367,8 +367,8 @@ impl<F: Framing> Peers<F> {
         (socket, from): (usize, Path),
         bytes: &'d [u8],
     ) -> Option<(PeerId, &'d [u8])> {
-        let (kind, tag, body) = lanes::read_head(bytes)?;
-        let peer = self.table.peer_at(lanes::slot(tag))?;
+        let (kind, tag, body) = tcp_udp::read_head(bytes)?;
+        let peer = self.table.peer_at(tcp_udp::slot(tag))?;
         let Some(Peer::Stream(StreamPeer { binding: Some(binding), .. })) = self.table.get_mut(peer) else {
             return None;
         };

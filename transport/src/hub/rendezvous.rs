@@ -1,6 +1,6 @@
 //! Tells clients that ask for it where others are that ask for it, too: `PROTOCOL.md`, section 6.
 
-use crate::lanes::{Control, PathKey};
+use crate::tcp_udp::{Control, PathKey};
 use core::net::SocketAddr;
 use std::collections::BTreeSet;
 use voxwire_core::{Bucket, Instant, PeerId, PeerSlab, Rate};

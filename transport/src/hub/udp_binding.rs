@@ -1,7 +1,7 @@
 //! The UDP side of a connection on TCP: `PROTOCOL.md`, section 4. An address is bound to a connection once its owner has said on the
 //! TCP side what was sent there.
 
-use crate::lanes::{self, Cookie, Nonce, ServerHello, Tag, datagram};
+use crate::tcp_udp::{self, Cookie, Nonce, ServerHello, Tag, datagram};
 use crate::udp::{Destination, Path};
 use voxwire_core::{Bucket, Instant, PeerId, Rate};
 
@@ -42,7 +42,7 @@ impl UdpBinding {
         let mut random = [0; 20];
         getrandom::fill(&mut random).ok()?;
         let (secret, cookie) = random.split_first_chunk::<4>()?;
-        let (tag, cookie) = (lanes::tag(peer.slot, *secret), *cookie.first_chunk()?);
+        let (tag, cookie) = (tcp_udp::tag(peer.slot, *secret), *cookie.first_chunk()?);
         let hello = ServerHello { accepted: true, udp_port, tag, cookie };
         let (bound, challenge, ingress) = (None, None, Bucket::default());
         Some((Self { socket, tag, cookie, bound, pinged: Instant::ZERO, challenge, ingress }, hello))
@@ -55,12 +55,12 @@ impl UdpBinding {
 
     /// Where droppable frames go, if the client can be reached by UDP.
     pub(super) fn destination(&self, peer: PeerId, now: Instant) -> Option<Destination> {
-        let lapsed = now.saturating_duration_since(self.pinged) > lanes::LAPSE;
+        let lapsed = now.saturating_duration_since(self.pinged) > tcp_udp::LAPSE;
         Some(self.to(peer, self.bound.filter(|_| !lapsed)?, datagram::DATA))
     }
 
     const fn to(&self, peer: PeerId, to: Path, kind: u8) -> Destination {
-        Destination { socket: self.socket, slot: peer.slot, to, head: Some(lanes::head(kind, self.tag)) }
+        Destination { socket: self.socket, slot: peer.slot, to, head: Some(tcp_udp::head(kind, self.tag)) }
     }
 
     /// A datagram has come in on `socket` from `from`. `nonce` makes what is sent to an address to be bound.

@@ -23,7 +23,7 @@ use voxwire_dissonance::{
     Priority, Recipient, SessionState, Speech, Target,
 };
 use voxwire_server::QUIC_PORT;
-use voxwire_transport::{Connection, LanesSettings, UdpState};
+use voxwire_transport::{Connection, TcpUdpSettings, UdpState};
 
 /// What a client is told at the start.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     pub(crate) voice: VoiceSettings,
     pub(crate) gain: f32,
     pub(crate) denoise: bool,
-    pub(crate) lanes: LanesSettings,
+    pub(crate) tcp_udp: TcpUdpSettings,
     pub(crate) quic: bool,
     /// Keep when each frame was said and heard.
     pub(crate) trace: bool,
@@ -65,7 +65,7 @@ impl Options {
             voice: VoiceSettings::DEFAULT,
             gain: 1.0,
             denoise: false,
-            lanes: LanesSettings::default(),
+            tcp_udp: TcpUdpSettings::default(),
             quic: false,
             trace: false,
         }
@@ -175,11 +175,11 @@ impl Seat {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
         let started = Instant::now();
-        let (lanes, trace) = (options.lanes.clone(), options.trace);
+        let (tcp_udp, trace) = (options.tcp_udp.clone(), options.trace);
         let connection = if options.quic {
-            link.connect_quic(QUIC_PORT, lanes, client).await?
+            link.connect_quic(QUIC_PORT, tcp_udp.token, client).await?
         } else {
-            link.connect_lanes(DEFAULT_PORT, lanes, client).await?
+            link.connect_tcp_udp(DEFAULT_PORT, tcp_udp, client).await?
         };
         Ok(Self {
             connection,
@@ -394,7 +394,7 @@ impl Seat {
             return;
         }
         let up = state == UdpState::Up;
-        let way = if self.options.lanes.fallback { "goes by TCP, later than it might," } else { "is lost" };
+        let way = if self.options.tcp_udp.fallback { "goes by TCP, later than it might," } else { "is lost" };
         let text = if up {
             "voice goes by UDP".into()
         } else {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use voxwire_core::Session;
 use voxwire_dissonance::{Client, ClientCommand, ClientSettings, SessionState, Speech, Target};
-use voxwire_transport::{Connection, ConnectionSettings, LanesSettings, tls};
+use voxwire_transport::{Connection, ConnectionSettings, Remote, tls};
 
 /// F-43: calls whose callees never read, with packets of 1 MB.
 #[test]
@@ -56,7 +56,7 @@ async fn player(server: SocketAddr, ca: &Path, name: &str) -> Player {
     let config = tls::client_config(ca).unwrap();
     let host = "localhost".try_into().unwrap();
     let (server, settings) = (server.to_string(), ConnectionSettings::DEFAULT);
-    Connection::connect_quic(&server, host, config, LanesSettings::default(), client, settings).await.unwrap()
+    Connection::connect(Remote::quic(&server, host, config), client, settings).await.unwrap()
 }
 
 async fn until(player: &mut Player, done: impl Fn(&Player) -> bool) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 use voxwire_dissonance::{Client, ClientSettings, SessionState};
 use voxwire_transport::tls::client_config;
-use voxwire_transport::{Connection, ConnectionSettings, Error, LanesSettings};
+use voxwire_transport::{Connection, ConnectionSettings, Error, Remote};
 
 async fn connect(
     server: SocketAddr,
@@ -19,8 +19,7 @@ async fn connect(
     let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
     let (host, config) = ("localhost".try_into().unwrap(), client_config(authority).unwrap());
     let settings = ConnectionSettings { connect: limit, ..ConnectionSettings::DEFAULT };
-    Connection::connect_quic(&server.to_string(), host, config, LanesSettings::default(), client, settings)
-        .await
+    Connection::connect(Remote::quic(server.to_string(), host, config), client, settings).await
 }
 
 /// First packets as clients send them, each of a connection of its own.

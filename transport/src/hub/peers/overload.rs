@@ -19,7 +19,7 @@ impl<F: Framing> Peers<F> {
         }
         let settings = &common.settings;
         // An eighth more than would do, or the next frame would look for the next one.
-        let most = settings.waiting.saturating_sub(settings.waiting / 8);
+        let most = settings.max_queued_total.saturating_sub(settings.max_queued_total / 8);
         let excess = || common.queued.load(Relaxed).saturating_sub(most);
         // What the connections that go still hold until their tasks run.
         let mut soon: usize = 0;
@@ -29,7 +29,8 @@ impl<F: Framing> Peers<F> {
             self.wakers.extend(conn.abort(true));
         }
         // If all had as little as that, they would have half of what there is.
-        let little = settings.waiting.checked_div(common.quotas.max_connections().max(1)).unwrap_or(0) / 2;
+        let little =
+            settings.max_queued_total.checked_div(common.quotas.max_connections().max(1)).unwrap_or(0) / 2;
         let little = little.min(FAIR_SHARE);
         let open = self.on_streams().map(|(peer, conn)| (Some(peer), conn));
         let all = open.chain(self.closing.values().map(|(conn, _)| (None, conn)));
@@ -58,11 +59,11 @@ mod tests {
     use crate::hub::HubSettings;
     use crate::hub::conn::Conn;
     use crate::hub::peers::Side;
-    use crate::lanes::Control;
+    use crate::tcp_udp::Control;
     use std::sync::Arc;
     use voxwire_core::{Datagram, Lane, PeerId};
 
-    const UNITS: Side = Side::Lanes { udp: None, direct: false };
+    const UNITS: Side = Side::Units { udp: None, direct: false };
 
     /// Peers of a hub where `waiting` bytes may be queued.
     struct Hub {
@@ -104,7 +105,8 @@ mod tests {
 
     /// A hub where each of `frames` is queued for a connection of its own.
     fn crowded(waiting: usize, frames: &[Vec<u8>]) -> (Hub, Vec<Opened>) {
-        let mut hub = Hub::new(HubSettings { waiting, backlog: 4 << 20, ..HubSettings::DEFAULT });
+        let mut hub =
+            Hub::new(HubSettings { max_queued_total: waiting, backlog: 4 << 20, ..HubSettings::DEFAULT });
         let open = |hub: &mut Hub, frame: &Vec<u8>| {
             let opened = hub.open(UNITS);
             for (n, part) in frame.chunks(50_000).enumerate() {
@@ -162,7 +164,8 @@ mod tests {
     /// F-43, F-46: those for which many small frames are queued hold what these take, and no other goes for them.
     #[test]
     fn f_46_those_that_hoard_what_is_small_go_before_one_for_which_something_is_queued() {
-        let settings = HubSettings { waiting: 400_000, max_connections: 100, ..HubSettings::DEFAULT };
+        let settings =
+            HubSettings { max_queued_total: 400_000, max_connections: 100, ..HubSettings::DEFAULT };
         let mut hub = Hub::new(settings);
         let open = |hub: &mut Hub, times: usize, len: usize| {
             let (peer, conn) = hub.open(Side::Stream);

@@ -6,12 +6,12 @@ use crate::hub::handshakes::{Handshakes, Place};
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
-use crate::lanes::{self, Wishes};
 use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
 #[cfg(feature = "quic")]
 use crate::quic::NoRoom;
 #[cfg(feature = "tls")]
 use crate::records::Records;
+use crate::tcp_udp::{self, ClientWants};
 use core::future::Future;
 use core::net::SocketAddr;
 #[cfg(feature = "tls")]
@@ -47,13 +47,13 @@ where
         match accepted {
             Ok((stream, from)) => {
                 if let Some(permit) = shared.admit(from.ip()) {
-                    let lanes = listener.lanes.then(|| (udp, listener.admission.clone()));
+                    let units = listener.units.then(|| (udp, listener.admission.clone()));
                     #[cfg(feature = "tls")]
                     let tls = listener.tls.clone().map(|tls| (tls, large.clone()));
                     #[cfg(feature = "tls")]
-                    let entrance = enter(shared.clone(), stream, from, lanes, tls);
+                    let entrance = enter(shared.clone(), stream, from, units, tls);
                     #[cfg(not(feature = "tls"))]
-                    let entrance = enter(shared.clone(), stream, from, lanes);
+                    let entrance = enter(shared.clone(), stream, from, units);
                     tokio::spawn(welcome(shared.clone(), from, (permit, false), entrance));
                 }
             }
@@ -94,7 +94,7 @@ async fn enter<S: Session>(
     shared: Arc<Shared<S>>,
     stream: TcpStream,
     from: SocketAddr,
-    lanes: Option<(Option<usize>, Option<Admission>)>,
+    units: Option<(Option<usize>, Option<Admission>)>,
     #[cfg(feature = "tls")] tls: Option<(tokio_rustls::TlsAcceptor, Arc<Handshakes>)>,
 ) -> Option<(Stream, Side)> {
     if let Err(error) = prepare(&stream, shared.common.settings.socket_options()) {
@@ -104,7 +104,7 @@ async fn enter<S: Session>(
     let mut stream = match tls {
         None => Stream::Plain(stream),
         Some((tls, large)) => match within(
-            shared.common.settings.hello,
+            shared.common.settings.handshake_timeout,
             "TLS handshake",
             tls_handshake(tls.accept(stream.into()), || {
                 large.take(shared.common.settings.payer(from.ip()), shared.common.clock.now())
@@ -127,7 +127,7 @@ async fn enter<S: Session>(
     };
     #[cfg(not(feature = "tls"))]
     let mut stream = Stream::Plain(stream);
-    let side = side(&shared, &mut stream, from, lanes).await?;
+    let side = side(&shared, &mut stream, from, units).await?;
     Some((stream, side))
 }
 
@@ -174,11 +174,11 @@ async fn side<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
     from: SocketAddr,
-    lanes: Option<(Option<usize>, Option<Admission>)>,
+    units: Option<(Option<usize>, Option<Admission>)>,
 ) -> Option<Side> {
-    let Some((udp, admission)) = lanes else { return Some(Side::Stream) };
-    let Wishes { udp: wanted, direct } = hello(shared, stream, from, admission).await?;
-    Some(Side::Lanes { udp: udp.filter(|_| wanted), direct })
+    let Some((udp, admission)) = units else { return Some(Side::Stream) };
+    let ClientWants { udp: wanted, direct } = hello(shared, stream, from, admission).await?;
+    Some(Side::Units { udp: udp.filter(|_| wanted), direct })
 }
 
 /// Waits for a hello, and answers a client that may not come in. Returns what the client asks for.
@@ -187,9 +187,9 @@ async fn hello<S: Session>(
     stream: &mut Stream,
     from: SocketAddr,
     admission: Option<Admission>,
-) -> Option<Wishes> {
-    let hello = within(shared.common.settings.hello, "hello", client_hello(stream)).await;
-    let (wishes, token) = match hello {
+) -> Option<ClientWants> {
+    let hello = within(shared.common.settings.handshake_timeout, "hello", client_hello(stream)).await;
+    let (wants, token) = match hello {
         Ok(Some(hello)) => hello,
         Ok(None) => {
             tracing::debug!(%from, "not a hello");
@@ -202,7 +202,7 @@ async fn hello<S: Session>(
     };
     if admission.is_some_and(|admits| !admits(&token, from)) {
         tracing::debug!(%from, "not admitted");
-        let refused = lanes::ServerHello::refused();
+        let refused = tcp_udp::ServerHello::refused();
         let last_words = async {
             stream.write_all(&refused.to_bytes()).await?;
             core::future::poll_fn(|cx| stream.poll_shutdown(cx)).await
@@ -210,17 +210,17 @@ async fn hello<S: Session>(
         let _ = within(shared.common.settings.linger, "refusal", last_words).await;
         return None;
     }
-    Some(wishes)
+    Some(wants)
 }
 
 /// Waits for the hello of a client and returns its token; `None` if it is none.
-async fn client_hello(stream: &mut Stream) -> io::Result<Option<(Wishes, Vec<u8>)>> {
-    let mut head = [0; lanes::CLIENT_HELLO];
+async fn client_hello(stream: &mut Stream) -> io::Result<Option<(ClientWants, Vec<u8>)>> {
+    let mut head = [0; tcp_udp::CLIENT_HELLO];
     stream.read_exact(&mut head).await?;
-    let Some((wishes, len)) = lanes::read_client_hello(&head) else { return Ok(None) };
+    let Some((wants, len)) = tcp_udp::read_client_hello(&head) else { return Ok(None) };
     let mut token = vec![0; len];
     stream.read_exact(&mut token).await?;
-    Ok(Some((wishes, token)))
+    Ok(Some((wants, token)))
 }
 
 /// Accepts QUIC connections until the hub drains.
@@ -331,7 +331,7 @@ async fn handshake<S: Session>(
     reserved: crate::quic::Reserved,
 ) -> Option<(Stream, Side)> {
     use crate::quic::without_datagrams;
-    let opening = within(shared.common.settings.hello, "QUIC handshake", async {
+    let opening = within(shared.common.settings.handshake_timeout, "QUIC handshake", async {
         let (connection, done) = connecting?;
         done.await;
         let (send, recv) = without_datagrams(&connection, connection.accept_bi()).await?;

@@ -85,7 +85,7 @@ where
         let to = stream.peer_addr()?;
         Ok((stream, to))
     };
-    let error = match within(shared.common.settings.hello, "connecting", connecting).await {
+    let error = match within(shared.common.settings.handshake_timeout, "connecting", connecting).await {
         Ok((stream, to)) => match shared.admit(to.ip()) {
             Some(permit) => return serve(shared, stream, (to, Via::Dialled(id)), permit),
             None => None,

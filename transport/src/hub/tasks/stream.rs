@@ -254,7 +254,7 @@ impl<S: Session> StreamDriver<S> {
     }
 
     fn hello_deadline(&self) -> Option<Instant> {
-        Some(self.shaking?.saturating_add(self.shared.common.settings.hello))
+        Some(self.shaking?.saturating_add(self.shared.common.settings.handshake_timeout))
     }
 
     /// When it is too late for more of a frame, or of a record of TLS: from what has come in so far follows how long that may have taken.
@@ -262,8 +262,8 @@ impl<S: Session> StreamDriver<S> {
         let settings = &self.shared.common.settings;
         let deadline = |(since, bytes): (Instant, usize)| {
             let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-            let transfer = bytes.checked_div(settings.slowest.into()).unwrap_or(u64::MAX);
-            since.saturating_add(settings.frame).saturating_add(Duration::from_secs(transfer))
+            let transfer = bytes.checked_div(settings.min_bytes_per_second.into()).unwrap_or(u64::MAX);
+            since.saturating_add(settings.frame_timeout).saturating_add(Duration::from_secs(transfer))
         };
         self.partial.into_iter().chain(self.stream.seen()).map(deadline).min()
     }

@@ -255,7 +255,8 @@ impl<S: Session> StreamDriver<S> {
                 return Ok(None);
             }
             self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
-            let hello = self.shaking.map(|since| since.saturating_add(self.shared.common.settings.hello));
+            let hello =
+                self.shaking.map(|since| since.saturating_add(self.shared.common.settings.handshake_timeout));
             let silence = state.framing.silence();
             self.silent_at = silence
                 .filter(|_| !matches!(status, ReadStatus::Waiting))

@@ -1,8 +1,8 @@
-//! Making a connection, and making it once more.
+//! Where a connection goes, and how it gets there.
 
 use super::direct::DirectSettings;
-use crate::lanes::{self, SERVER_HELLO, ServerHello, Wishes};
 use crate::net::{SocketOptions, Stream, TcpStream, prepare, within};
+use crate::tcp_udp::{self, ClientWants, SERVER_HELLO, ServerHello};
 use crate::{ConnectionSettings, Error};
 use core::fmt;
 use core::future::Future;
@@ -11,46 +11,132 @@ use core::pin::Pin;
 use std::io;
 use tokio::net::UdpSocket;
 
-/// Where a connection goes, and how.
+/// Where a [`Connection`](crate::Connection) goes, and by which transport.
+///
+/// ```no_run
+/// # use voxwire_transport::{Remote, TcpUdpSettings};
+/// let plain = Remote::tcp("chat.example:4240");
+/// let game = Remote::tcp_udp("game.example:4244", TcpUdpSettings::default());
+/// ```
 #[derive(Clone)]
-pub(super) struct Target {
-    /// `host:port`; all addresses are tried in turn.
-    pub(super) server: String,
-    pub(super) settings: ConnectionSettings,
-    pub(super) lanes: Option<LanesSettings>,
-    /// Over QUIC rather than TCP.
+pub struct Remote {
+    /// `host:port`; all its addresses are tried in turn.
+    server: String,
+    /// How to use units, where they are used.
+    pub(super) units: Option<TcpUdpSettings>,
     #[cfg(feature = "quic")]
-    pub(super) quic: bool,
+    quic: bool,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<(
+    tls: Option<(
         tokio_rustls::rustls::pki_types::ServerName<'static>,
         std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
     )>,
 }
 
-/// How to use TCP + UDP, see `PROTOCOL.md` of this crate. Build it with `..LanesSettings::default()`.
+impl Remote {
+    /// `server`, a `host:port`, by TCP: the session's own byte stream. All its addresses are tried in turn.
+    pub fn tcp(server: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            units: None,
+            #[cfg(feature = "quic")]
+            quic: false,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// By TCP for reliable frames, and by UDP for droppable ones: `PROTOCOL.md` of this crate.
+    pub fn tcp_udp(server: impl Into<String>, settings: TcpUdpSettings) -> Self {
+        Self { units: Some(settings), ..Self::tcp(server) }
+    }
+
+    /// By QUIC, all of it encrypted; `name` is what the server's certificate has to say.
+    #[cfg(feature = "quic")]
+    pub fn quic(
+        server: impl Into<String>,
+        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
+        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
+    ) -> Self {
+        let remote = Self::tcp_udp(server, TcpUdpSettings::default()).tls(name, config);
+        Self { quic: true, ..remote }
+    }
+
+    /// The same with TLS; `name` is what the server's certificate has to say. What goes by UDP stays in the clear.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(
+        self,
+        name: tokio_rustls::rustls::pki_types::ServerName<'static>,
+        config: std::sync::Arc<tokio_rustls::rustls::ClientConfig>,
+    ) -> Self {
+        Self { tls: Some((name, config)), ..self }
+    }
+
+    /// The same with a token, which is shown to the server before anything else: at most 1024 bytes. Not by TCP alone, which has no place
+    /// for it.
+    #[must_use]
+    pub fn token(mut self, token: Vec<u8>) -> Self {
+        if let Some(units) = &mut self.units {
+            units.token = token;
+        }
+        self
+    }
+}
+
+impl From<&str> for Remote {
+    /// By [TCP](Self::tcp).
+    fn from(server: &str) -> Self {
+        Self::tcp(server)
+    }
+}
+
+impl From<String> for Remote {
+    /// By [TCP](Self::tcp).
+    fn from(server: String) -> Self {
+        Self::tcp(server)
+    }
+}
+
+impl From<&String> for Remote {
+    /// By [TCP](Self::tcp).
+    fn from(server: &String) -> Self {
+        Self::tcp(server)
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("server", &self.server)
+            .field("units", &self.units)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How to use TCP + UDP, see `PROTOCOL.md` of this crate. Build it with `..TcpUdpSettings::default()`.
 #[derive(Clone)]
-pub struct LanesSettings {
+pub struct TcpUdpSettings {
     /// Shown to the server before anything else; at most 1024 bytes.
     pub token: Vec<u8>,
     /// Use UDP at all.
     pub udp: bool,
     /// Where UDP is blocked, send what may be lost by TCP until it is not, rather than not at all.
     pub fallback: bool,
-    /// Direct ways to other clients.
+    /// Direct paths to other clients.
     pub direct: DirectSettings,
 }
 
-impl Default for LanesSettings {
+impl Default for TcpUdpSettings {
     fn default() -> Self {
         Self { token: Vec::new(), udp: true, fallback: true, direct: DirectSettings::default() }
     }
 }
 
 /// Shows no token.
-impl fmt::Debug for LanesSettings {
+impl fmt::Debug for TcpUdpSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LanesSettings")
+        f.debug_struct("TcpUdpSettings")
             .field("udp", &self.udp)
             .field("fallback", &self.fallback)
             .field("announce", &self.direct.announce)
@@ -62,39 +148,25 @@ impl fmt::Debug for LanesSettings {
 pub(super) struct Established {
     pub(super) stream: Stream,
     /// The server's hello, and a socket for the UDP side and where its other end is, if there is one.
-    pub(super) lanes: Option<(ServerHello, Option<(UdpSocket, SocketAddr)>)>,
+    pub(super) units: Option<(ServerHello, Option<(UdpSocket, SocketAddr)>)>,
     #[cfg(feature = "quic")]
     pub(super) quic: Option<crate::quic::Inbox>,
 }
 
 pub(super) type Dialling = Pin<Box<dyn Future<Output = Result<Established, Error>> + Send>>;
 
-impl Target {
-    /// A server to be reached by TCP alone.
-    pub(super) fn new(server: &str, settings: ConnectionSettings) -> Self {
-        Self {
-            server: server.into(),
-            settings,
-            lanes: None,
-            #[cfg(feature = "quic")]
-            quic: false,
-            #[cfg(feature = "tls")]
-            tls: None,
-        }
+impl Remote {
+    pub(super) async fn dial(self, settings: ConnectionSettings) -> Result<Established, Error> {
+        within(settings.connect, "connecting", self.connect(settings)).await
     }
 
-    pub(super) async fn dial(self) -> Result<Established, Error> {
-        let limit = self.settings.connect;
-        within(limit, "connecting", self.connect()).await
-    }
-
-    async fn connect(self) -> io::Result<Established> {
+    async fn connect(self, settings: ConnectionSettings) -> io::Result<Established> {
         #[cfg(feature = "quic")]
         if self.quic {
-            return self.connect_quic().await;
+            return self.connect_quic(settings).await;
         }
         let tcp = TcpStream::connect(&self.server).await?;
-        prepare(&tcp, socket_options(self.settings))?;
+        prepare(&tcp, socket_options(settings))?;
         let server = tcp.peer_addr()?;
         #[cfg(feature = "tls")]
         let mut stream = match self.tls {
@@ -108,32 +180,32 @@ impl Target {
         };
         #[cfg(not(feature = "tls"))]
         let mut stream = Stream::Plain(tcp);
-        let lanes = match self.lanes {
+        let units = match self.units {
             None => None,
             Some(settings) => Some(hello(&mut stream, server, &settings).await?),
         };
         Ok(Established {
             stream,
-            lanes,
+            units,
             #[cfg(feature = "quic")]
             quic: None,
         })
     }
 
     #[cfg(feature = "quic")]
-    async fn connect_quic(self) -> io::Result<Established> {
+    async fn connect_quic(self, settings: ConnectionSettings) -> io::Result<Established> {
         let Some((name, config)) = &self.tls else { return Err(io::Error::other("QUIC needs TLS settings")) };
-        let limits = quic_limits(self.settings);
+        let limits = quic_limits(settings);
         let (endpoint, connection) =
             crate::quic::connect(&self.server, &name.to_str(), config, &limits).await?;
-        let ways = connection.open_bi().await.map_err(io::Error::other)?;
+        let streams = connection.open_bi().await.map_err(io::Error::other)?;
         let server = connection.remote_address();
-        let (stream, datagrams) = crate::quic::split(connection, ways, &limits, None);
+        let (stream, datagrams) = crate::quic::split(connection, streams, &limits, None);
         let mut stream = Stream::Quic(Box::new(stream));
-        let settings = LanesSettings { udp: false, ..self.lanes.unwrap_or_default() };
+        let settings = TcpUdpSettings { udp: false, ..self.units.unwrap_or_default() };
         let (hello, _) = hello(&mut stream, server, &settings).await?;
         let quic = Some(crate::quic::Inbox::new(endpoint, datagrams));
-        Ok(Established { stream, lanes: Some((hello, None)), quic })
+        Ok(Established { stream, units: Some((hello, None)), quic })
     }
 }
 
@@ -141,10 +213,10 @@ impl Target {
 async fn hello(
     stream: &mut Stream,
     server: SocketAddr,
-    settings: &LanesSettings,
+    settings: &TcpUdpSettings,
 ) -> io::Result<(ServerHello, Option<(UdpSocket, SocketAddr)>)> {
-    let wishes = Wishes { udp: settings.udp, direct: settings.direct.announce };
-    stream.write_all(&lanes::client_hello(wishes, &settings.token)).await?;
+    let wants = ClientWants { udp: settings.udp, direct: settings.direct.announce };
+    stream.write_all(&tcp_udp::client_hello(wants, &settings.token)).await?;
     let hello = server_hello(stream).await?;
     if !hello.accepted {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the server does not admit this token"));

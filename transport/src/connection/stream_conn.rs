@@ -3,7 +3,7 @@
 use super::direct::DirectNews;
 use super::udp_side::News;
 use super::{Step, udp_side::UdpSide};
-use crate::lanes::{Control, Kind, MAX_UNIT, Nonce, StreamFraming, put_control};
+use crate::tcp_udp::{Control, Kind, MAX_UNIT, Nonce, StreamFraming, put_control};
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::Future;
 use core::ops::Range;
@@ -17,7 +17,7 @@ use voxwire_core::{Cut, FrameBuf, FrameError, Framing, Instant, Lane, PeerIds, P
 const READ: usize = 16 * 1024;
 
 /// What belongs to one connection.
-pub(super) struct Line<F> {
+pub(super) struct StreamConn<F> {
     pub(super) stream: Stream,
     pub(super) framing: StreamFraming<F>,
     pub(super) buffer: FrameBuf,
@@ -96,7 +96,7 @@ impl Stall {
 /// What was read, and where it lies in the buffer.
 type Unit = (Kind, Range<usize>);
 
-impl<F: Framing> Line<F> {
+impl<F: Framing> StreamConn<F> {
     /// Queues a frame, or sends it at once by UDP. If the other side does not take what must arrive, that is the end of the connection.
     pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) {
         if self.failed.is_some() {
@@ -160,8 +160,8 @@ impl<F: Framing> Line<F> {
         self.queue.dropped.saturating_add(self.udp.as_ref().map_or(0, |udp| udp.dropped))
     }
 
-    pub(super) fn next_beat(&self) -> Option<Instant> {
-        self.udp.as_ref().map(UdpSide::next_beat)
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        self.udp.as_ref().map(UdpSide::next_probe)
     }
 
     pub(super) fn is_written(&self) -> bool {
@@ -273,7 +273,7 @@ impl<F: Framing> Line<F> {
                         ids.retire(peer);
                         return Poll::Ready(Ok(Some(Step::Direct(DirectNews::Down(peer)))));
                     }
-                    // A new way is knocked at as soon as it is polled.
+                    // A new path is probed as soon as it is polled.
                     cx.waker().wake_by_ref();
                     continue;
                 }
@@ -404,7 +404,7 @@ mod tests {
     #[tokio::test]
     async fn f_35_a_server_that_challenges_without_end_and_never_reads_is_not_queued_for_without_bound() {
         let (here, mut there) = tokio::io::duplex(64);
-        let mut line = Line {
+        let mut conn = StreamConn {
             stream: Stream::Inside(here),
             stall: Stall::new(Duration::from_secs(60)),
             framing: StreamFraming::units(Datagram { max: 1000 }),
@@ -422,24 +422,24 @@ mod tests {
             failed: None,
             said: Said::default(),
         };
-        line.push(Lane::Reliable, &[7; 200]);
+        conn.push(Lane::Reliable, &[7; 200]);
         for n in 0..10_000_u64 {
             if n % 100 == 0 {
-                line.say(Control::Down);
+                conn.say(Control::Down);
             }
-            line.say(Control::Confirm(n.to_be_bytes()));
-            core::future::poll_fn(|cx| Poll::Ready(line.write(cx))).await.unwrap();
-            assert!(line.queue.len() <= 17 && line.out.len() <= 220 && line.failed.is_none());
+            conn.say(Control::Confirm(n.to_be_bytes()));
+            core::future::poll_fn(|cx| Poll::Ready(conn.write(cx))).await.unwrap();
+            assert!(conn.queue.len() <= 17 && conn.out.len() <= 220 && conn.failed.is_none());
         }
-        assert!(!line.is_written());
+        assert!(!conn.is_written());
         let mut all = Vec::new();
-        while !line.is_written() {
-            core::future::poll_fn(|cx| Poll::Ready(line.write(cx))).await.unwrap();
+        while !conn.is_written() {
+            core::future::poll_fn(|cx| Poll::Ready(conn.write(cx))).await.unwrap();
             let mut some = [0; 64];
             let n = there.read(&mut some).await.unwrap();
             all.extend_from_slice(&some[..n]);
         }
-        drop(line);
+        drop(conn);
         there.read_to_end(&mut all).await.unwrap();
         let both = |n: u64| [&[0, 2, 2, 2, 0, 10, 2, 1][..], &n.to_be_bytes()].concat();
         assert_eq!(all.get(203..), Some(&[both(0), both(9999)].concat()[..]));

@@ -16,10 +16,10 @@ pub(crate) const MAX_TOKEN: usize = 1024;
 /// Largest packet in one unit.
 pub(crate) const MAX_UNIT: usize = 65_534;
 
-/// How often a client knocks, or pings.
-pub(crate) const BEAT: Duration = Duration::from_millis(500);
+/// How often a client sends a BIND, or a PING.
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 /// The silence after which UDP counts as blocked.
-pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
+pub(crate) const PATH_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// How long a client that is bound may go without a PING before a server sends by TCP again what may be lost.
 pub(crate) const LAPSE: Duration = Duration::from_secs(5);
@@ -39,11 +39,11 @@ pub(crate) mod datagram {
     pub(crate) const PING: u8 = 4;
     pub(crate) const PONG: u8 = 5;
     // Between clients.
-    pub(crate) const KNOCK: u8 = 6;
-    pub(crate) const ANSWER: u8 = 7;
-    pub(crate) const DIRECT: u8 = 8;
-    pub(crate) const INSIST: u8 = 9;
-    pub(crate) const TAKEN: u8 = 10;
+    pub(crate) const PROBE: u8 = 6;
+    pub(crate) const PROBE_ACK: u8 = 7;
+    pub(crate) const DROPPABLE: u8 = 8;
+    pub(crate) const RELIABLE: u8 = 9;
+    pub(crate) const RELIABLE_ACK: u8 = 10;
 }
 
 /// Names a connection in its datagrams: its slot, and a secret of four bytes.
@@ -87,29 +87,29 @@ pub(crate) fn path_tag(key: PathKey) -> Tag {
 
 /// What a client asks for in its hello.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Wishes {
+pub(crate) struct ClientWants {
     /// UDP for what may be lost.
     pub(crate) udp: bool,
-    /// Direct ways to others who ask for them.
+    /// Direct paths to clients that ask for them, too.
     pub(crate) direct: bool,
 }
 
 /// What a client opens the TCP side with.
-pub(crate) fn client_hello(wishes: Wishes, token: &[u8]) -> Vec<u8> {
+pub(crate) fn client_hello(wants: ClientWants, token: &[u8]) -> Vec<u8> {
     let len = u16::try_from(token.len().min(MAX_TOKEN)).unwrap_or(0);
     let mut hello = MAGIC.to_vec();
-    hello.push(u8::from(wishes.udp) | u8::from(wishes.direct) << 1);
+    hello.push(u8::from(wants.udp) | u8::from(wants.direct) << 1);
     hello.extend(len.to_be_bytes());
     hello.extend(token.iter().take(MAX_TOKEN));
     hello
 }
 
-/// What the client wishes, and the length of its token; `None` for anything else than a hello.
-pub(crate) fn read_client_hello(head: &[u8; CLIENT_HELLO]) -> Option<(Wishes, usize)> {
+/// What the client wants, and the length of its token; `None` for anything else than a hello.
+pub(crate) fn read_client_hello(head: &[u8; CLIENT_HELLO]) -> Option<(ClientWants, usize)> {
     let [magic @ .., flags, a, b] = head;
     let len = usize::from(u16::from_be_bytes([*a, *b]));
-    let wishes = Wishes { udp: flags & 1 != 0, direct: flags & 2 != 0 };
-    (*magic == MAGIC && len <= MAX_TOKEN).then_some((wishes, len))
+    let wants = ClientWants { udp: flags & 1 != 0, direct: flags & 2 != 0 };
+    (*magic == MAGIC && len <= MAX_TOKEN).then_some((wants, len))
 }
 
 /// A server's answer.
@@ -374,11 +374,11 @@ mod tests {
 
     #[test]
     fn d_15_hellos_as_the_protocol_page_has_them() {
-        let hello = client_hello(Wishes { udp: true, direct: false }, b"secret");
+        let hello = client_hello(ClientWants { udp: true, direct: false }, b"secret");
         assert_eq!(hello, *b"VOXL\x01\x01\x00\x06secret");
         assert_eq!(
             read_client_hello(hello.first_chunk().unwrap()),
-            Some((Wishes { udp: true, direct: false }, 6))
+            Some((ClientWants { udp: true, direct: false }, 6))
         );
         assert_eq!(read_client_hello(b"GET / HT"), None);
         assert_eq!(read_client_hello(b"VOXL\x01\x00\xff\xff"), None);

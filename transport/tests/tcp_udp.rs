@@ -22,20 +22,22 @@ use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
 };
 use voxwire_transport::{
-    Connection, ConnectionSettings, Handle, Hub, HubSettings, LanesSettings, Listener, UdpState,
+    Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings, UdpState,
 };
 
 type Player = Connection<Client>;
 
 fn serve(bind: &str) -> (Handle<Server>, SocketAddr) {
-    let listener = Listener::bind_lanes(bind.parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp(bind.parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), HubSettings::DEFAULT), address)
 }
 
-async fn player(address: SocketAddr, name: &str, lanes: LanesSettings) -> Player {
+async fn player(address: SocketAddr, name: &str, lanes: TcpUdpSettings) -> Player {
     let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
-    Connection::connect_lanes(&address.to_string(), lanes, client, ConnectionSettings::DEFAULT).await.unwrap()
+    Connection::connect(Remote::tcp_udp(address.to_string(), lanes), client, ConnectionSettings::DEFAULT)
+        .await
+        .unwrap()
 }
 
 /// Goes on until `done`, at most for ten seconds. Returns the frames heard.
@@ -72,12 +74,12 @@ fn tell(player: &mut Player, command: ClientCommand<'_>) {
 }
 
 /// Ann, who speaks to the Lobby, and Ben, who listens to it; both are in.
-async fn pair(address: SocketAddr, lanes: &LanesSettings) -> (Player, Player) {
+async fn pair(address: SocketAddr, lanes: &TcpUdpSettings) -> (Player, Player) {
     pair_at(address, address, lanes).await
 }
 
 /// The same, each by an address of their own.
-async fn pair_at(ann: SocketAddr, ben: SocketAddr, lanes: &LanesSettings) -> (Player, Player) {
+async fn pair_at(ann: SocketAddr, ben: SocketAddr, lanes: &TcpUdpSettings) -> (Player, Player) {
     let (mut ann, mut ben) =
         (player(ann, "ann", lanes.clone()).await, player(ben, "ben", lanes.clone()).await);
     tell(&mut ben, ClientCommand::Join { room: "Lobby" });
@@ -102,7 +104,7 @@ async fn d_15_f_71_voice_goes_by_udp_and_the_rest_by_tcp() {
     for bind in ["127.0.0.1:0", "[::1]:0"] {
         let (hub, server) = serve(bind);
         let proxy = Proxy::start(server, server.ip()).await;
-        let (mut ann, mut ben) = pair(proxy.address, &LanesSettings::default()).await;
+        let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
         both_bound(&mut ann, &mut ben).await;
         for n in 0..50_u8 {
             tell(&mut ann, ClientCommand::Say { frame: &[n; 40] });
@@ -122,7 +124,7 @@ async fn d_15_f_71_voice_goes_by_udp_and_the_rest_by_tcp() {
 async fn d_15_f_71_without_udp_voice_goes_by_tcp() {
     let (_hub, server) = serve("127.0.0.1:0");
     let proxy = Proxy::start(server, server.ip()).await;
-    let lanes = LanesSettings { udp: false, ..LanesSettings::default() };
+    let lanes = TcpUdpSettings { udp: false, ..TcpUdpSettings::default() };
     let (mut ann, mut ben) = pair(proxy.address, &lanes).await;
     assert_eq!(ann.udp(), None);
     tell(&mut ann, ClientCommand::Say { frame: b"by tcp" });
@@ -136,7 +138,7 @@ async fn d_07_d_15_a_host_has_a_client_without_a_socket() {
     let (hub, server) = serve("127.0.0.1:0");
     let proxy = Proxy::start(server, server.ip()).await;
     let mut host = hub.connect(Client::new("host", ClientSettings::DEFAULT).unwrap()).await.unwrap();
-    let mut guest = player(proxy.address, "guest", LanesSettings::default()).await;
+    let mut guest = player(proxy.address, "guest", TcpUdpSettings::default()).await;
     tell(&mut guest, ClientCommand::Open { to: Target::Player("host"), as_: Speech::DEFAULT });
     until("the host joins", &mut host, |host| host.session().state() == SessionState::Connected).await;
     until("the guest knows the host", &mut guest, |guest| guest.session().find("host").is_some()).await;
@@ -299,7 +301,7 @@ async fn talk(ann: &mut Player, ben: &mut Player, time: Duration) -> (u32, Vec<u
 /// Ann by way of a proxy, Ben without one; both speak and hear each other, by UDP.
 async fn dialogue(server: SocketAddr) -> (Proxy, Player, Player) {
     let proxy = Proxy::start(server, server.ip()).await;
-    let (mut ann, mut ben) = pair_at(proxy.address, server, &LanesSettings::default()).await;
+    let (mut ann, mut ben) = pair_at(proxy.address, server, &TcpUdpSettings::default()).await;
     tell(&mut ann, ClientCommand::Join { room: "Back" });
     ann.flush().await.unwrap();
     tell(&mut ben, ClientCommand::Open { to: Target::Room("Back"), as_: Speech::DEFAULT });
@@ -354,7 +356,7 @@ async fn f_20_a_nat_that_moves_a_client_and_still_delivers_inwards_costs_two_sec
 async fn d_15_where_udp_is_blocked_voice_goes_by_tcp_within_two_seconds_and_comes_back() {
     let (_hub, server) = serve("127.0.0.1:0");
     let proxy = Proxy::start(server, server.ip()).await;
-    let (mut ann, mut ben) = pair(proxy.address, &LanesSettings::default()).await;
+    let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
     both_bound(&mut ann, &mut ben).await;
     assert!(proxy.datagrams.load(Relaxed) >= 2);
     proxy.blocked.store(true, Relaxed);
@@ -391,7 +393,7 @@ async fn d_15_without_fallback_blocked_voice_is_lost_and_nothing_else() {
     let (_hub, server) = serve("127.0.0.1:0");
     let proxy = Proxy::start(server, server.ip()).await;
     proxy.blocked.store(true, Relaxed);
-    let lanes = LanesSettings { fallback: false, ..LanesSettings::default() };
+    let lanes = TcpUdpSettings { fallback: false, ..TcpUdpSettings::default() };
     let (mut ann, mut ben) = pair(proxy.address, &lanes).await;
     tell(&mut ann, ClientCommand::Say { frame: b"lost" });
     run(&mut ann, Duration::from_millis(100)).await;
@@ -403,7 +405,7 @@ async fn d_15_without_fallback_blocked_voice_is_lost_and_nothing_else() {
 async fn d_14_d_15_a_client_finds_a_restarted_server_again() {
     let (hub, address) = serve("127.0.0.1:0");
     let proxy = Proxy::start(address, address.ip()).await;
-    let (mut ann, mut ben) = pair(proxy.address, &LanesSettings::default()).await;
+    let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
     let first = ann.session().session();
     hub.drain(Duration::from_secs(5)).await;
     drop(hub);
@@ -414,7 +416,7 @@ async fn d_14_d_15_a_client_finds_a_restarted_server_again() {
     until("ben notices", &mut ben, lost).await;
     // The old sockets go with their tasks.
     let listener = loop {
-        match Listener::bind_lanes(address) {
+        match Listener::bind_tcp_udp(address) {
             Ok(listener) => break listener,
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -442,7 +444,7 @@ async fn d_14_d_15_a_client_finds_a_restarted_server_again() {
 async fn d_16_strangers_on_the_udp_side_get_less_than_they_send_and_reach_nobody() {
     let (hub, address) = serve("127.0.0.1:0");
     let proxy = Proxy::start(address, address.ip()).await;
-    let (mut ann, mut ben) = pair(proxy.address, &LanesSettings::default()).await;
+    let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
     both_bound(&mut ann, &mut ben).await;
     let eve = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     eve.connect(address).await.unwrap();
@@ -518,7 +520,7 @@ async fn d_16_a_cookie_moves_a_connection_only_together_with_its_tcp_side() {
 #[tokio::test]
 async fn f_20_answers_by_udp_have_a_rate() {
     let frames = voxwire_core::Rate { per_second: 1, burst: 20 };
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
     let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
@@ -561,16 +563,18 @@ async fn f_20_answers_by_udp_have_a_rate() {
 
 #[tokio::test]
 async fn d_16_a_token_is_asked_for_before_anything_else_and_no_hello_is_no_connection() {
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = listener.with_admission(|token, _| token == b"open sesame");
     let address = listener.local_addr().unwrap();
-    let settings = HubSettings { hello: Duration::from_millis(300), ..HubSettings::DEFAULT };
+    let settings = HubSettings { handshake_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
     let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
     let client = || Client::new("ann", ClientSettings::DEFAULT).unwrap();
     let connect = |token: &[u8]| {
-        let lanes = LanesSettings { token: token.to_vec(), ..LanesSettings::default() };
+        let lanes = TcpUdpSettings { token: token.to_vec(), ..TcpUdpSettings::default() };
         let server = address.to_string();
-        async move { Connection::connect_lanes(&server, lanes, client(), ConnectionSettings::DEFAULT).await }
+        async move {
+            Connection::connect(Remote::tcp_udp(&server, lanes), client(), ConnectionSettings::DEFAULT).await
+        }
     };
     assert!(connect(b"please").await.unwrap_err().to_string().contains("does not admit"));
     connect(b"open sesame").await.unwrap();
@@ -593,7 +597,7 @@ async fn f_22_d_15_clients_of_any_address_of_a_wildcard_are_bound() {
             // Names rest for some time, and these come from several addresses.
             let (_hub, server) = serve(bind);
             let address = SocketAddr::new(address.parse().unwrap(), server.port());
-            let (mut ann, mut ben) = pair(address, &LanesSettings::default()).await;
+            let (mut ann, mut ben) = pair(address, &TcpUdpSettings::default()).await;
             both_bound(&mut ann, &mut ben).await;
             tell(&mut ann, ClientCommand::Say { frame: b"by udp" });
             run(&mut ann, Duration::from_millis(50)).await;
@@ -608,7 +612,7 @@ async fn f_22_where_udp_never_gets_through_the_client_is_told_once() {
     let (_hub, server) = serve("127.0.0.1:0");
     let proxy = Proxy::start(server, server.ip()).await;
     proxy.blocked.store(true, Relaxed);
-    let (mut ann, mut ben) = pair(proxy.address, &LanesSettings::default()).await;
+    let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
     assert_eq!((ann.udp(), ann.udp_state()), (Some(false), Some(UdpState::Binding)));
     let mut states = vec![UdpState::Binding];
     let since = Instant::now();
@@ -645,7 +649,7 @@ fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
     let server_address = addressed.recv().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async move {
-        let mut ann = player(server_address, "ann", LanesSettings::default()).await;
+        let mut ann = player(server_address, "ann", TcpUdpSettings::default()).await;
         until("ann is bound", &mut ann, |ann| ann.udp() == Some(true)).await;
         for _ in 0..2 {
             run(&mut ann, Duration::from_millis(700)).await;
@@ -667,11 +671,11 @@ fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
 /// F-14: a server that is to be encrypted offers no UDP side, and voice goes by TCP (TLS, where it is configured).
 #[tokio::test]
 async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_nobody_is_introduced() {
-    let listener = Listener::bind_lanes_without_udp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), HubSettings::DEFAULT);
     let direct = voxwire_transport::DirectSettings { announce: true, ..Default::default() };
-    let lanes = LanesSettings { direct, ..LanesSettings::default() };
+    let lanes = TcpUdpSettings { direct, ..TcpUdpSettings::default() };
     let (mut ann, mut ben) = pair(address, &lanes).await;
     assert_eq!((ann.udp(), ben.udp()), (None, None));
     tell(&mut ann, ClientCommand::Say { frame: b"by tcp" });
@@ -693,7 +697,7 @@ async fn throttled(address: SocketAddr) -> TcpStream {
 /// F-15: whoever vanishes while we do not read it frees its place; what it sent before still counts.
 #[tokio::test]
 async fn f_15_a_connection_that_is_not_read_is_watched_for_its_end() {
-    let listener = Listener::bind_lanes("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
