@@ -66,7 +66,7 @@ impl Driver {
                     }
                 }
                 Output::Broadcast { frame } => assert!(from_server || frame == [0]),
-                Output::Keep { peer } => {
+                Output::Validate { peer } => {
                     let there = self.alive.contains(&peer) && !closed.contains(&peer);
                     assert!(there || self.gone.contains(&peer), "nobody is kept");
                 }

@@ -71,7 +71,7 @@ pub use {
     session::{Deferred, DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
     text::Untrusted,
     time::Instant,
-    timer::{Deadlines, TimerTable},
+    timer::Deadlines,
     violations::Violations,
 };
 

@@ -8,8 +8,6 @@ pub struct Limits {
     pub max_text: usize,
     /// Most elements in one list. Enforced by `decode` before looping.
     pub max_items: usize,
-    /// Deepest nesting, where a format nests. Enforced by `decode`.
-    pub max_depth: u8,
     /// Most peers a session keeps state for. Enforced before the state is created.
     pub max_peers: usize,
     /// Most bytes of outputs that may wait in a session's [`Outbox`](crate::Outbox). Enforced before copying.
@@ -22,7 +20,6 @@ impl Limits {
         max_frame: 64 * 1024,
         max_text: 255,
         max_items: 4096,
-        max_depth: 4,
         max_peers: 20_000,
         max_backlog: 4 * 1024 * 1024,
     };

@@ -8,7 +8,7 @@ use core::ops::Range;
 /// cleared and its memory kept, so a warm session allocates nothing.
 ///
 /// The arena is shared by all peers, so it never closes anybody: a stimulus whose outputs would exceed the limit is
-/// refused before any state changes (see [`room`](Self::room)).
+/// refused before any state changes (see [`check_capacity`](Self::check_capacity)).
 #[derive(Debug)]
 pub struct Outbox {
     /// The bytes of frames; the first one's position on the ever-growing axis of positions is `base`.
@@ -28,7 +28,7 @@ enum Entry {
 }
 
 impl Outbox {
-    /// An empty outbox for at most `limit` bytes of frames and their queue entries. What [`insist`](Self::insist) and the
+    /// An empty outbox for at most `limit` bytes of frames and their queue entries. What [`send_over_limit`](Self::send_over_limit) and the
     /// instructions to the driver take comes on top; sessions bound it.
     pub const fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), base: 0, queue: VecDeque::new(), limit }
@@ -38,7 +38,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Full`], with both figures.
-    pub fn room(&self, bytes: usize, outputs: usize) -> Result<(), Full> {
+    pub fn check_capacity(&self, bytes: usize, outputs: usize) -> Result<(), Full> {
         let needed = bytes.saturating_add(outputs.saturating_mul(size_of::<Entry>()));
         let used = self.bytes.len().saturating_add(self.queue.len().saturating_mul(size_of::<Entry>()));
         let available = self.limit.saturating_sub(used);
@@ -58,7 +58,7 @@ impl Outbox {
         wire: &M::Wire,
     ) -> Result<&mut [u8], EncodeError> {
         let len = message.encoded_len(wire)?;
-        self.room(len, 1)?;
+        self.check_capacity(len, 1)?;
         let start = self.end();
         message.write_unchecked(wire, &mut self.bytes);
         self.address(to, lane, start).map_err(EncodeError::from)
@@ -75,7 +75,7 @@ impl Outbox {
         lane: Lane,
         frame: &[u8],
     ) -> Result<&mut [u8], Full> {
-        self.room(frame.len(), 1)?;
+        self.check_capacity(frame.len(), 1)?;
         let start = self.end();
         self.bytes.extend_from_slice(frame);
         self.address(to, lane, start)
@@ -86,7 +86,7 @@ impl Outbox {
     ///
     /// # Errors
     /// Those of [`Message::encoded_len`].
-    pub fn insist<'m, M: Message<'m>>(
+    pub fn send_over_limit<'m, M: Message<'m>>(
         &mut self,
         to: PeerId,
         lane: Lane,
@@ -100,11 +100,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// As [`insist`](Self::insist), once for every peer in `to`.
+    /// As [`send_over_limit`](Self::send_over_limit), once for every peer in `to`.
     ///
     /// # Errors
     /// Those of [`Message::encoded_len`].
-    pub fn insist_all<'m, M: Message<'m>>(
+    pub fn send_all_over_limit<'m, M: Message<'m>>(
         &mut self,
         to: impl IntoIterator<Item = PeerId>,
         lane: Lane,
@@ -127,7 +127,7 @@ impl Outbox {
     /// # Errors
     /// [`Full`]; nothing is queued then.
     pub fn broadcast(&mut self, frame: &[u8]) -> Result<(), Full> {
-        self.room(frame.len(), 1)?;
+        self.check_capacity(frame.len(), 1)?;
         let start = self.end();
         self.bytes.extend_from_slice(frame);
         self.queue.push_back(Entry::Broadcast { frame: start..self.end() });
@@ -139,7 +139,7 @@ impl Outbox {
     /// # Errors
     /// [`Full`]; nothing is queued then.
     pub fn dial(&mut self, id: DialId, host: &str, port: u16) -> Result<(), Full> {
-        self.room(host.len(), 1)?;
+        self.check_capacity(host.len(), 1)?;
         let start = self.end();
         self.bytes.extend_from_slice(host.as_bytes());
         self.queue.push_back(Entry::Dial { id, host: start..self.end(), port });
@@ -181,9 +181,9 @@ impl Outbox {
         self.queue.push_back(Entry::Plain(Output::Probe { peer }));
     }
 
-    /// Queues an [`Output::Keep`].
-    pub fn keep(&mut self, peer: PeerId) {
-        self.queue.push_back(Entry::Plain(Output::Keep { peer }));
+    /// Queues an [`Output::Validate`].
+    pub fn validate(&mut self, peer: PeerId) {
+        self.queue.push_back(Entry::Plain(Output::Validate { peer }));
     }
 
     /// Queues an [`Output::Close`].
@@ -263,7 +263,7 @@ impl Outbox {
         let before = self.queue.len();
         let mut result = Ok(());
         for to in to {
-            result = self.room(0, 1);
+            result = self.check_capacity(0, 1);
             if result.is_err() {
                 break;
             }
@@ -328,8 +328,8 @@ mod tests {
         outbox.forward([], Lane::Droppable, b"nobody").unwrap();
         assert_eq!(outbox.bytes.len(), 5);
         let mut full = Outbox::new(0);
-        full.insist_all([A, B], Lane::Reliable, &Word(b"now"), &()).unwrap();
-        full.insist_all([], Lane::Reliable, &Word(b"nobody"), &()).unwrap();
+        full.send_all_over_limit([A, B], Lane::Reliable, &Word(b"now"), &()).unwrap();
+        full.send_all_over_limit([], Lane::Reliable, &Word(b"nobody"), &()).unwrap();
         assert_eq!(frames(&full), [(A, &b"now"[..]), (B, b"now")]);
         assert_eq!(full.bytes.len(), 3);
     }

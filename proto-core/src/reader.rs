@@ -119,16 +119,6 @@ impl<'a> Reader<'a> {
             .map_err(|error| start.error(field, DecodeErrorKind::Utf8 { valid_up_to: error.valid_up_to() }))
     }
 
-    /// A cursor over the next `n` bytes alone, for a message inside a message. Its offsets are still those of the frame.
-    ///
-    /// # Errors
-    /// `Truncated` if fewer are left; the cursor stays.
-    pub fn sub(&mut self, field: &'static str, n: usize) -> Result<Self, DecodeError> {
-        let at = self.at;
-        self.take(field, n)?;
-        Ok(Self { frame: self.frame.get(..self.at).unwrap_or(&[]), at })
-    }
-
     /// All that is left.
     #[inline]
     pub fn rest(&mut self) -> &'a [u8] {
@@ -178,16 +168,6 @@ mod tests {
         assert_eq!(reader.finish("packet").unwrap_err().kind, DecodeErrorKind::Trailing { extra: 2 });
         assert_eq!(reader.rest(), [2, 3]);
         assert_eq!(reader.finish("packet"), Ok(()));
-    }
-
-    #[test]
-    fn a_part_keeps_the_offsets_of_the_whole() {
-        let mut reader = Reader::at(&[0, 1, 2, 3, 4], 1);
-        let mut part = reader.sub("inner", 2).unwrap();
-        assert_eq!((part.remaining(), reader.offset()), (2, 3));
-        assert_eq!(part.u32_be("x").unwrap_err().offset, 1);
-        assert_eq!((part.rest(), reader.rest()), (&[1, 2][..], &[3, 4][..]));
-        assert!(reader.sub("inner", 1).is_err());
     }
 
     #[test]

@@ -141,7 +141,7 @@ pub enum Output<'s> {
         peer: PeerId,
     },
     /// This datagram source is validated: keep it apart from unknown ones.
-    Keep {
+    Validate {
         /// The peer.
         peer: PeerId,
     },

@@ -1,49 +1,6 @@
 use crate::Instant;
 use alloc::collections::{BTreeMap, BTreeSet};
 
-/// `N` timers of one connection, each set or not. Finding the next one is a walk over the array.
-#[derive(Debug, Clone)]
-pub struct TimerTable<const N: usize>([Option<Instant>; N]);
-
-impl<const N: usize> TimerTable<N> {
-    /// No timer set.
-    pub const fn new() -> Self {
-        Self([None; N])
-    }
-
-    /// Sets timer `index` to `at`, or stops it.
-    pub fn set(&mut self, index: usize, at: Option<Instant>) {
-        if let Some(timer) = self.0.get_mut(index) {
-            *timer = at;
-        }
-    }
-
-    /// When timer `index` fires.
-    pub fn get(&self, index: usize) -> Option<Instant> {
-        self.0.get(index).copied().flatten()
-    }
-
-    /// When the next timer fires.
-    pub fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
-    }
-
-    /// Stops and returns the timer that is due first at `now`; of several due at once, the lowest index.
-    pub fn pop(&mut self, now: Instant) -> Option<usize> {
-        let due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
-        let (index, timer) =
-            self.0.iter_mut().enumerate().filter(|(_, at)| due(at)).min_by_key(|(_, at)| **at)?;
-        *timer = None;
-        Some(index)
-    }
-}
-
-impl<const N: usize> Default for TimerTable<N> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// At most one deadline for each of many keys, as hubs need them. All operations take logarithmic time.
 #[derive(Debug, Clone)]
 pub struct Deadlines<K> {
@@ -125,20 +82,6 @@ mod tests {
 
     const fn at(nanos: u64) -> Instant {
         Instant::from_nanos(nanos)
-    }
-
-    #[test]
-    fn a_table_pops_the_earliest_due_timer_once() {
-        let mut timers = TimerTable::<3>::new();
-        timers.set(0, Some(at(30)));
-        timers.set(2, Some(at(10)));
-        timers.set(9, Some(at(1)));
-        assert_eq!(timers.next(), Some(at(10)));
-        assert_eq!(timers.pop(at(9)), None);
-        assert_eq!(timers.pop(at(99)), Some(2));
-        assert_eq!(timers.get(0), Some(at(30)));
-        assert_eq!(timers.pop(at(99)), Some(0));
-        assert_eq!((timers.pop(at(99)), timers.next()), (None, None));
     }
 
     #[test]

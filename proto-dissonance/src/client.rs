@@ -391,7 +391,12 @@ impl Client {
     fn negotiate(&mut self, now: Instant) {
         let Some(server) = self.server else { return };
         let request = HandshakeRequest { codec: self.settings.codec, name: Text::new(&self.name) };
-        let _ = self.outbox.insist(server, Lane::Reliable, &Packet::HandshakeRequest(request), &self.wire);
+        let _ = self.outbox.send_over_limit(
+            server,
+            Lane::Reliable,
+            &Packet::HandshakeRequest(request),
+            &self.wire,
+        );
         self.asked = self.asked.saturating_add(1);
         self.retry = Some(now.saturating_add(self.settings.negotiation));
     }
@@ -514,7 +519,7 @@ impl Session for Client {
                 self.voice.open(to, player, as_, self.settings.max_channels)
             }
             ClientCommand::Close { to } => self.voice.close(to),
-            ClientCommand::Say { frame } => self.say(frame),
+            ClientCommand::Say { frame } => self.send(frame),
             ClientCommand::Text { to, text } => self.text(to, text),
             ClientCommand::Reach { host, port } => {
                 let id = self.next_dial.checked_add(1).unwrap_or(1);

@@ -20,7 +20,7 @@ use core::{
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
-pub(crate) use join::insist_state;
+pub(crate) use join::send_state_over_limit;
 use quota::{Kind, Quotas, Sources};
 use voxwire_core::{
     Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
@@ -414,7 +414,7 @@ impl Server {
         let Some(state) = self.peers.get_mut(peer) else { return Violation::UnknownPeer };
         if state.wrong_session.take(now, rate, 1).is_ok() {
             let packet = Packet::ErrorWrongSession { session: expected };
-            let _ = self.outbox.insist(peer, Lane::Droppable, &packet, &self.wire);
+            let _ = self.outbox.send_over_limit(peer, Lane::Droppable, &packet, &self.wire);
         }
         Violation::WrongSession { got, expected }
     }
@@ -445,8 +445,8 @@ impl Server {
     }
 
     /// Sends a packet to `peer`, whatever waits already: the stimulus has been checked against the outbox's room.
-    fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
-        let _ = self.outbox.insist(peer, Lane::Reliable, packet, &self.wire);
+    fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
+        let _ = self.outbox.send_over_limit(peer, Lane::Reliable, packet, &self.wire);
     }
 
     /// Sends a small packet to everybody. The outbox's limit is far beyond what a driver lets wait: only one that never
@@ -647,7 +647,7 @@ impl Session for Server {
             }
             ServerCommand::Kick { client } => {
                 let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;
-                self.outbox.room(64, self.clients.len().saturating_add(4))?;
+                self.outbox.check_capacity(64, self.clients.len().saturating_add(4))?;
                 self.expel(now, peer, LeftBecause::Kicked);
                 Ok(())
             }

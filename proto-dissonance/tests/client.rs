@@ -8,10 +8,10 @@
     clippy::arithmetic_side_effects
 )]
 
-mod stage;
+mod harness;
 
 use core::time::Duration;
-use stage::info;
+use harness::info;
 use voxwire_core::testing::{Log, Net, Sim, Transport};
 use voxwire_core::{Input, Instant, Lane, List, Output, Session};
 use voxwire_dissonance::{
@@ -23,7 +23,7 @@ use voxwire_dissonance::{
 fn d_17_destinations_are_split_by_count_and_size() {
     for (listeners, len, relays) in [(255, 100, 1), (300, 100, 2), (600, 3, 3), (100, 900, 3), (3, 990, 2)] {
         let mut client = Client::new("speaker", ClientSettings::DEFAULT).unwrap();
-        let server = stage::join_client(&mut client, 0, listeners);
+        let server = harness::join_client(&mut client, 0, listeners);
         let to = Target::Room("Hall");
         client.handle_command(Instant::ZERO, ClientCommand::Open { to, as_: Speech::DEFAULT }).unwrap();
         client.handle_command(Instant::ZERO, ClientCommand::Say { frame: &vec![7; len] }).unwrap();
@@ -42,7 +42,7 @@ fn d_17_destinations_are_split_by_count_and_size() {
     }
     // Beyond what one relay packet can carry, the frame is refused.
     let mut client = Client::new("speaker", ClientSettings::DEFAULT).unwrap();
-    stage::join_client(&mut client, 0, 3);
+    harness::join_client(&mut client, 0, 3);
     let as_ = Speech::DEFAULT;
     client.handle_command(Instant::ZERO, ClientCommand::Open { to: Target::Room("Hall"), as_ }).unwrap();
     assert!(client.handle_command(Instant::ZERO, ClientCommand::Say { frame: &[7; 1000] }).is_err());
@@ -54,12 +54,12 @@ fn d_05_d_14_a_client_asks_every_two_seconds_and_comes_back_with_back_off() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
     let server = voxwire_core::PeerId { slot: 4, generation: 0 };
     let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
-    stage::open_client(&mut client, at(0), server);
-    assert_eq!(stage::sent_by(&mut client), ["HandshakeRequest"]);
+    harness::open_client(&mut client, at(0), server);
+    assert_eq!(harness::sent_by(&mut client), ["HandshakeRequest"]);
     assert_eq!(client.poll_timeout(), Some(at(2000)));
     client.handle_timeout(at(2000));
     assert_eq!(
-        (stage::sent_by(&mut client), client.poll_timeout()),
+        (harness::sent_by(&mut client), client.poll_timeout()),
         (vec!["HandshakeRequest".to_owned()], Some(at(4000)))
     );
     // Attempts that fail at once: the first retry within half a second, then half a second more each time, three at most, less up to a half.
@@ -83,8 +83,8 @@ fn d_05_d_14_a_client_asks_every_two_seconds_and_comes_back_with_back_off() {
     let due = client.poll_timeout().unwrap();
     client.handle_timeout(due);
     client.advance(1);
-    stage::open_client(&mut client, due, server);
-    stage::welcome_client(&mut client, due, server, 0, 0);
+    harness::open_client(&mut client, due, server);
+    harness::welcome_client(&mut client, due, server, 0, 0);
     let end = due.saturating_add(Duration::from_secs(4));
     client.handle_input(end, Input::Closed { peer: server }).unwrap();
     let again = client.poll_timeout().unwrap();
@@ -100,8 +100,8 @@ fn f_31_many_clients_of_a_restarted_server_do_not_come_back_in_step() {
             let settings = ClientSettings { seed: seeds(n), ..ClientSettings::DEFAULT };
             let mut client = Client::new(&format!("player {n}"), settings).unwrap();
             let (server, mut now) = (voxwire_core::PeerId { slot: 4, generation: 0 }, Instant::ZERO);
-            stage::open_client(&mut client, now, server);
-            stage::sent_by(&mut client);
+            harness::open_client(&mut client, now, server);
+            harness::sent_by(&mut client);
             client.handle_input(now, Input::Closed { peer: server }).unwrap();
             for attempts in &mut attempts {
                 now = client.poll_timeout().unwrap();
@@ -122,7 +122,7 @@ fn f_31_many_clients_of_a_restarted_server_do_not_come_back_in_step() {
 #[test]
 fn d_14_a_wrong_session_is_left_and_joined_again_and_ones_own_is_ignored() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 0);
+    let server = harness::join_client(&mut client, 0, 0);
     let own = client.session();
     let error = |session| Packet::ErrorWrongSession { session };
     assert_eq!(client.receive(Instant::ZERO, server, error(own)), Ok(None));
@@ -159,7 +159,7 @@ fn d_07_a_host_is_a_server_with_a_client_beside_it() {
 fn d_11_text_goes_by_the_server_and_is_taken_from_wherever_it_comes() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
     client.handle_command(Instant::ZERO, ClientCommand::Join { room: "Hall" }).unwrap();
-    let server = stage::join_client(&mut client, 0, 2);
+    let server = harness::join_client(&mut client, 0, 2);
     let text = |session, sender, recipient| {
         Packet::TextData(TextData { session, sender: ClientId::new(sender), recipient, text: "hi".into() })
     };
@@ -185,39 +185,39 @@ fn d_11_text_goes_by_the_server_and_is_taken_from_wherever_it_comes() {
         .unwrap();
     let p2p = Packet::HandshakeP2P { session, client: ClientId::new(1) };
     client.receive(Instant::ZERO, peer, p2p).unwrap();
-    stage::sent_by(&mut client);
+    harness::sent_by(&mut client);
     let direct = client.receive(Instant::ZERO, peer, text(session, 1, hall)).unwrap();
     assert!(direct.is_some());
     // Ours never goes there.
     client
         .handle_command(Instant::ZERO, ClientCommand::Text { to: Target::Room("Hall"), text: "yo" })
         .unwrap();
-    assert_eq!(stage::sent_by(&mut client), ["ServerRelayReliable"]);
+    assert_eq!(harness::sent_by(&mut client), ["ServerRelayReliable"]);
 }
 
 #[test]
 fn d_08_a_way_belongs_to_one_client() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    stage::join_client(&mut client, 0, 2);
+    harness::join_client(&mut client, 0, 2);
     let session = client.session();
     let [one, other] = [8, 9].map(|slot| voxwire_core::PeerId { slot, generation: 1 });
     let accepted = voxwire_core::Via::Accepted;
     client.handle_input(Instant::ZERO, Input::Opened { peer: one, via: accepted, from: None }).unwrap();
-    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert_eq!(harness::sent_by(&mut client), ["HandshakeP2P"]);
     let p2p = |id| Packet::HandshakeP2P { session, client: ClientId::new(id) };
     let up = client.receive(Instant::ZERO, one, p2p(1)).unwrap();
     assert_eq!(up, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: true }));
-    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert_eq!(harness::sent_by(&mut client), ["HandshakeP2P"]);
     assert_eq!(client.receive(Instant::ZERO, one, p2p(1)), Ok(None));
-    assert!(stage::sent_by(&mut client).is_empty());
+    assert!(harness::sent_by(&mut client).is_empty());
     // Nobody else can be the same client, and nobody can be two.
     client.handle_input(Instant::ZERO, Input::Opened { peer: other, via: accepted, from: None }).unwrap();
-    stage::sent_by(&mut client);
+    harness::sent_by(&mut client);
     assert!(client.receive(Instant::ZERO, other, p2p(1)).is_err());
     assert!(client.receive(Instant::ZERO, one, p2p(2)).is_err());
     // Voice on a way has to be its owner's.
     let voice =
-        stage::voice(session, ClientId::new(2), &[Channel::new(Recipient::Player(ClientId::new(0)))], b"x");
+        harness::voice(session, ClientId::new(2), &[Channel::new(Recipient::Player(ClientId::new(0)))], b"x");
     let forged =
         client.handle_input(Instant::ZERO, Input::Frame { peer: one, lane: Lane::Droppable, bytes: &voice });
     assert_eq!(forged, Err(Violation::NotTheirs(ClientId::new(2))));
@@ -237,10 +237,10 @@ fn d_08_a_way_belongs_to_one_client() {
 #[test]
 fn d_06_local_rooms_are_counted_and_the_server_can_move_us() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 1);
+    let server = harness::join_client(&mut client, 0, 1);
     let command = |client: &mut Client, command| {
         client.handle_command(Instant::ZERO, command).unwrap();
-        stage::sent_by(client)
+        harness::sent_by(client)
     };
     assert_eq!(command(&mut client, ClientCommand::Join { room: "Red" }), ["DeltaClientState"]);
     assert!(command(&mut client, ClientCommand::Join { room: "Red" }).is_empty());
@@ -263,7 +263,7 @@ fn d_06_local_rooms_are_counted_and_the_server_can_move_us() {
 #[test]
 fn d_06_more_responses_rebuild_the_replica() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 3);
+    let server = harness::join_client(&mut client, 0, 3);
     assert_eq!(client.clients().count(), 4);
     let infos = [info("ann", 0), info("p2", 2), info("new", 7)];
     let (rooms, listeners) = ([Text::new("Red")], [ClientId::new(7)]);
@@ -286,18 +286,18 @@ fn d_06_more_responses_rebuild_the_replica() {
     );
     let rooms: Vec<_> = client.rooms().map(|(name, ids)| (name, ids.to_vec())).collect();
     assert_eq!(rooms, [("Red", vec![ClientId::new(7)])]);
-    assert_eq!(stage::sent_by(&mut client).last().unwrap(), "ClientState");
+    assert_eq!(harness::sent_by(&mut client).last().unwrap(), "ClientState");
 }
 
 #[test]
 fn d_09_speech_ends_after_silence_and_a_long_one_forgets_the_session() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 1);
+    let server = harness::join_client(&mut client, 0, 1);
     let session = client.session();
     let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
     let voice = |sequence| {
         let channels = [Channel::new(Recipient::Player(ClientId::new(0)))];
-        let mut bytes = stage::voice(session, ClientId::new(1), &channels, b"x");
+        let mut bytes = harness::voice(session, ClientId::new(1), &channels, b"x");
         bytes[11] = sequence;
         bytes
     };
@@ -347,7 +347,7 @@ fn d_06_a_client_of_many_rooms_is_in_all_of_them_when_it_has_joined() {
 #[test]
 fn d_08_ways_of_another_session_lead_to_nobody() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 3);
+    let server = harness::join_client(&mut client, 0, 3);
     let path = voxwire_core::PeerId { slot: 8, generation: 1 };
     client
         .handle_input(
@@ -383,7 +383,7 @@ fn sent_until(client: &mut Client, end: Instant) -> Vec<(u64, String)> {
     let mut sent = Vec::new();
     while let Some(due) = client.poll_timeout().filter(|due| *due <= end) {
         client.handle_timeout(due);
-        let names = stage::sent_by(client);
+        let names = harness::sent_by(client);
         sent.extend(names.into_iter().map(|name| (due.as_nanos() / 1_000_000, name)));
     }
     sent
@@ -393,16 +393,16 @@ fn sent_until(client: &mut Client, end: Instant) -> Vec<(u64, String)> {
 #[test]
 fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when_somebody_comes() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 1);
+    let server = harness::join_client(&mut client, 0, 1);
     let session = client.session();
     open_path(&mut client, ms(0));
-    stage::sent_by(&mut client);
+    harness::sent_by(&mut client);
     let asked = sent_until(&mut client, ms(100_000));
     let at: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
     assert_eq!(at, [500, 1000, 1500, 2000, 3000, 5000, 9000, 17_000, 33_000, 63_000, 93_000]);
     assert!(asked.iter().all(|(_, name)| name == "HandshakeP2P"));
     // Somebody comes: it may be whoever is there.
-    let new = stage::state(session, "new", ClientId::new(7), &[]);
+    let new = harness::state(session, "new", ClientId::new(7), &[]);
     client.receive(ms(100_000), server, new).unwrap();
     let asked = sent_until(&mut client, ms(103_000));
     let at: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
@@ -410,7 +410,7 @@ fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when
     let p2p = Packet::HandshakeP2P { session, client: ClientId::new(7) };
     client.receive(ms(103_100), PATH, p2p).unwrap();
     assert!(client.is_direct(ClientId::new(7)));
-    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert_eq!(harness::sent_by(&mut client), ["HandshakeP2P"]);
     assert!(sent_until(&mut client, ms(1_000_000)).is_empty());
 }
 
@@ -450,7 +450,7 @@ fn f_21_a_peer_that_joins_late_is_reached_directly() {
 #[test]
 fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 2);
+    let server = harness::join_client(&mut client, 0, 2);
     let session = client.session();
     open_path(&mut client, ms(0));
     let p2p = |id| Packet::HandshakeP2P { session, client: ClientId::new(id) };
@@ -461,12 +461,12 @@ fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
     for (name, direct) in [("p1", true), ("p1", true), ("somebody else", false)] {
         client.receive(ms(0), server, Packet::HandshakeResponse(again)).unwrap();
         for (id, name) in [(0, "ann"), (1, name), (2, "p2")] {
-            client.receive(ms(0), server, stage::state(session, name, ClientId::new(id), &[])).unwrap();
+            client.receive(ms(0), server, harness::state(session, name, ClientId::new(id), &[])).unwrap();
         }
         assert_eq!(client.is_direct(ClientId::new(1)), direct, "{name}");
     }
     // Whoever is there now is asked.
-    stage::sent_by(&mut client);
+    harness::sent_by(&mut client);
     let asked = sent_until(&mut client, ms(3000));
     assert!(asked.iter().any(|(_, name)| name == "HandshakeP2P"), "{asked:?}");
     client.receive(ms(3000), PATH, p2p(1)).unwrap();
@@ -475,7 +475,9 @@ fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
     let listed = [info("ann", 0)];
     let gone = HandshakeResponse { clients: List::from(&listed[..]), ..again };
     client.receive(ms(3000), server, Packet::HandshakeResponse(gone)).unwrap();
-    client.receive(ms(3000), server, stage::state(session, "somebody else", ClientId::new(1), &[])).unwrap();
+    client
+        .receive(ms(3000), server, harness::state(session, "somebody else", ClientId::new(1), &[]))
+        .unwrap();
     assert!(!client.is_direct(ClientId::new(1)));
 }
 
@@ -483,12 +485,12 @@ fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
 #[test]
 fn f_34_direct_voice_before_the_answer_is_heard_and_is_one() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    let server = stage::join_client(&mut client, 0, 2);
+    let server = harness::join_client(&mut client, 0, 2);
     let session = client.session();
     open_path(&mut client, ms(0));
-    stage::sent_by(&mut client);
+    harness::sent_by(&mut client);
     let channels = [Channel::new(Recipient::Player(ClientId::new(0)))];
-    let voice = |id| stage::voice(session, ClientId::new(id), &channels, b"x");
+    let voice = |id| harness::voice(session, ClientId::new(id), &channels, b"x");
     let hear = |client: &mut Client, id| {
         let bytes = voice(id);
         let input = Input::Frame { peer: PATH, lane: Lane::Droppable, bytes: &bytes };
@@ -499,7 +501,7 @@ fn f_34_direct_voice_before_the_answer_is_heard_and_is_one() {
     assert!(!client.is_direct(ClientId::new(1)));
     assert!(hear(&mut client, 1).contains("Voice(Voice {"));
     assert!(client.is_direct(ClientId::new(1)));
-    assert_eq!(stage::sent_by(&mut client), ["HandshakeP2P"]);
+    assert_eq!(harness::sent_by(&mut client), ["HandshakeP2P"]);
     let told = client.handle_timeout(ms(10));
     assert_eq!(told, Some(voxwire_dissonance::ClientEvent::Direct { client: ClientId::new(1), up: true }));
     // It is that client's way now, and nobody else's.
@@ -521,16 +523,16 @@ fn f_34_direct_voice_before_the_answer_is_heard_and_is_one() {
 #[test]
 fn f_34_a_repeated_handshake_is_answered_at_ever_longer_intervals() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
-    stage::join_client(&mut client, 0, 2);
+    harness::join_client(&mut client, 0, 2);
     let session = client.session();
     open_path(&mut client, ms(0));
     let p2p = Packet::HandshakeP2P { session, client: ClientId::new(1) };
     client.receive(ms(0), PATH, p2p).unwrap();
-    stage::sent_by(&mut client);
+    harness::sent_by(&mut client);
     let mut answered = Vec::new();
     for at in (0..100_000).step_by(100) {
         assert_eq!(client.receive(ms(at), PATH, p2p), Ok(None));
-        answered.extend(stage::sent_by(&mut client).iter().map(|_| at));
+        answered.extend(harness::sent_by(&mut client).iter().map(|_| at));
     }
     assert_eq!(answered, [500, 1500, 3500, 7500, 15_500, 31_500, 61_500, 91_500]);
 }

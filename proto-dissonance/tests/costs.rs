@@ -10,11 +10,11 @@
     clippy::arithmetic_side_effects
 )]
 
-mod stage;
+mod harness;
 
 use core::time::Duration;
+use harness::{Harness, encode, state};
 use proptest::prelude::*;
-use stage::{Stage, encode, state};
 use std::collections::BTreeMap;
 use voxwire_core::{Input, Instant, Lane, PeerId, Rate, Session};
 use voxwire_dissonance::{
@@ -163,7 +163,7 @@ struct Bill {
 }
 
 struct World {
-    stage: Stage,
+    stage: Harness,
     victims: Vec<PeerId>,
     /// The source's connections, and until when the reading of each pauses.
     open: Vec<Option<(PeerId, Instant)>>,
@@ -178,7 +178,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut stage = Stage::new(SETTINGS);
+        let mut stage = Harness::new(SETTINGS);
         let mut victims = Vec::new();
         for n in 0..VICTIMS {
             let name = format!("victim {n}");

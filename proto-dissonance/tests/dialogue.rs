@@ -24,7 +24,7 @@ const SERVER: PeerId = PeerId { slot: 100, generation: 0 };
 /// What a session has sent and nobody has looked at: to whom, how, what.
 type Sent = VecDeque<(PeerId, Lane, Vec<u8>)>;
 
-struct Stage {
+struct Harness {
     server: Server,
     clients: Vec<Client>,
     from_server: Sent,
@@ -46,7 +46,7 @@ fn collect<S: Session>(session: &mut S, sent: &mut Sent) {
     session.advance(done);
 }
 
-impl Stage {
+impl Harness {
     fn at_server(&mut self, input: Input<'_>) {
         // A refusal is among what the script expects.
         let _ = self.server.handle_input(NOW, input);
@@ -101,7 +101,7 @@ fn d_05_d_06_d_08_d_09_d_10_d_11_d_12_a_session_packet_by_packet() {
         ["alice", "bob", "carol"].map(|name| Client::new(name, ClientSettings::DEFAULT).unwrap()).into();
     let server = Server::new(Settings::DEFAULT, 0x1234_5677);
     assert_eq!(server.session(), 0x1234_5678);
-    let mut stage = Stage { server, clients, from_server: Sent::new(), from_clients: vec![Sent::new(); 3] };
+    let mut stage = Harness { server, clients, from_server: Sent::new(), from_clients: vec![Sent::new(); 3] };
     let (mut raw, mut packets) = (false, 0);
     for (number, line) in
         SCRIPT.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))

@@ -8,11 +8,11 @@
     clippy::arithmetic_side_effects
 )]
 
+mod harness;
 mod kit;
-mod stage;
 
 use core::time::Duration;
-use stage::{Stage, encode, join_client, say, sent_by, state};
+use harness::{Harness, encode, join_client, say, sent_by, state};
 use voxwire_core::testing::{Rng, vectors};
 use voxwire_core::{Input, Instant, Lane, Limits, NameError, PeerId, Rate, Session};
 use voxwire_dissonance::{
@@ -22,7 +22,7 @@ use voxwire_dissonance::{
 
 /// Ann talks to Ben, and Eve does what she can.
 struct Hall {
-    stage: Stage,
+    stage: Harness,
     ann: PeerId,
     ben: PeerId,
     eve: PeerId,
@@ -35,7 +35,7 @@ const EVE: ClientId = ClientId::new(2);
 
 impl Hall {
     fn new(settings: Settings) -> Self {
-        let mut stage = Stage::new(settings);
+        let mut stage = Harness::new(settings);
         let [ann, ben, eve] = ["ann", "ben", "eve"].map(|name| stage.join(name));
         for peer in [ann, ben, eve] {
             stage.sent(peer);
@@ -189,7 +189,7 @@ fn d_16_a_relay_reaches_only_whom_the_packet_is_for_and_each_once() {
     assert!(hall.stage.sent(hall.eve).is_empty());
     // More channels than anybody has would be more work than a packet is worth.
     let channels = vec![Channel::new(Recipient::Player(BEN)); 65];
-    let wide = stage::voice(session, EVE, &channels, b"x");
+    let wide = harness::voice(session, EVE, &channels, b"x");
     assert_eq!(hall.relay(&[BEN], &wide, false), Err(Violation::TooMany("channels")));
     hall.talk();
 }
@@ -287,7 +287,7 @@ fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
 fn f_01_an_exempt_address_stands_for_many_people() {
     for exempt in [false, true] {
         let attempts = Rate { per_second: 1, burst: 1 };
-        let mut stage = Stage::new(Settings { attempts, ..Settings::DEFAULT });
+        let mut stage = Harness::new(Settings { attempts, ..Settings::DEFAULT });
         if exempt {
             stage.server.exempt(&["192.0.2.1".parse().unwrap()]);
         }
@@ -429,7 +429,7 @@ impl Hall {
 
     /// Voice of Eve's under a sequence number.
     fn voice(&self, channels: &[Channel], sequence: u16) -> Vec<u8> {
-        let mut voice = stage::voice(self.session(), EVE, channels, b"x");
+        let mut voice = harness::voice(self.session(), EVE, channels, b"x");
         voice[10..12].copy_from_slice(&sequence.to_be_bytes());
         voice
     }

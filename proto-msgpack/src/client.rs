@@ -301,7 +301,7 @@ impl Client {
             }
             _ => return,
         };
-        if self.outbox.insist(server, Lane::Reliable, &message, &self.wire).is_ok() {
+        if self.outbox.send_over_limit(server, Lane::Reliable, &message, &self.wire).is_ok() {
             let account = self.account.clone().filter(|_| action == Action::Login);
             let deadline = self.deadline(now, 0);
             self.requests.add(action, deadline, true, account);
@@ -383,7 +383,7 @@ impl Client {
         self.sent_by.saturating_add(self.settings.answer)
     }
 
-    fn say(&mut self, samples: crate::Samples<'_>) -> Result<(), Refusal> {
+    fn send_samples(&mut self, samples: crate::Samples<'_>) -> Result<(), Refusal> {
         let server = self.server.ok_or(Refusal::NotConnected)?;
         let (Some(account), Some(token)) = (&self.account, &self.token) else {
             return Err(Refusal::NotLoggedIn { action: Action::CallData });
@@ -443,7 +443,7 @@ impl Session for Client {
 
     fn handle_command(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
         match command {
-            ClientCommand::Say { samples } => return self.say(samples),
+            ClientCommand::Say { samples } => return self.send_samples(samples),
             ClientCommand::Register { username, password } => {
                 return self.send(
                     now,
@@ -558,7 +558,7 @@ impl Session for Client {
         let Some(server) = self.server.take() else { return };
         if let (Some(account), Some(_)) = (&self.account, &self.token) {
             let message = ClientMessage::Logout { username: Text(&account.username) };
-            let _ = self.outbox.insist(server, Lane::Reliable, &message, &self.wire);
+            let _ = self.outbox.send_over_limit(server, Lane::Reliable, &message, &self.wire);
         }
         let unanswered = self.requests.clear();
         self.later.push_back(ClientEvent::Disconnected { unanswered, retrying: false });

@@ -443,11 +443,11 @@ impl Server {
 
     /// Tells `peer` how its request went.
     fn respond(&mut self, peer: PeerId, action: Action, code: Code) {
-        self.say(peer, &ServerMessage::Response { action: action.name().into(), code });
+        self.send(peer, &ServerMessage::Response { action: action.name().into(), code });
     }
 
     /// Sends a small message to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
-    fn say(&mut self, peer: PeerId, message: &ServerMessage<'_>) {
+    fn send(&mut self, peer: PeerId, message: &ServerMessage<'_>) {
         if self.peers.get(peer).is_some_and(|state| state.gone.is_some()) {
             return;
         }
@@ -455,7 +455,7 @@ impl Server {
             state.delivered.answer();
         }
         // Fails only for messages over the limits, and these were made from messages within them.
-        let _ = self.outbox.insist(peer, Lane::Reliable, message, &self.wire);
+        let _ = self.outbox.send_over_limit(peer, Lane::Reliable, message, &self.wire);
     }
 
     /// A connection arrives; where there is no room, the one goes that has been a stranger for longest.
@@ -581,11 +581,11 @@ impl Server {
 
     /// Checks that the outbox has room for a frame of `len` bytes that is handed on, a response and a few instructions to the driver.
     /// Into an empty one they go whatever the limit.
-    fn room(&self, len: usize) -> Result<(), Full> {
+    fn check_capacity(&self, len: usize) -> Result<(), Full> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        self.outbox.room(len.saturating_add(1200), 8)
+        self.outbox.check_capacity(len.saturating_add(1200), 8)
     }
 
     fn frame<'a>(
@@ -610,7 +610,7 @@ impl Server {
                 // Every request is answered, whatever it is; updates never are.
                 if !is_update {
                     let action = action_of(bytes);
-                    self.say(peer, &ServerMessage::Response { action, code: Code::REQUEST_INVALID });
+                    self.send(peer, &ServerMessage::Response { action, code: Code::REQUEST_INVALID });
                 }
                 self.count_violation(now, peer);
                 Err(error.into())
@@ -649,7 +649,7 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                self.room(bytes.len())?;
+                self.check_capacity(bytes.len())?;
                 self.frame(now, peer, bytes)
             }
             Input::Answered { peer } => Ok(self.has_taken(now, peer, true)),
@@ -770,7 +770,7 @@ impl Session for Server {
             }
             for action in self.drop_waiting(peer) {
                 let action = Text(&action);
-                self.say(peer, &ServerMessage::Response { action, code: Code::SERVER_UNAVAILABLE });
+                self.send(peer, &ServerMessage::Response { action, code: Code::SERVER_UNAVAILABLE });
             }
             self.expel(now, peer);
         }

@@ -28,7 +28,6 @@ pub const LIMITS: Limits = Limits {
     max_text: MAX_CONTENT,
     max_items: MAX_VOICE_SAMPLES,
     // One list of numbers, and nothing in it.
-    max_depth: 1,
     max_backlog: 64 * 1024 * 1024,
     ..Limits::DEFAULT
 };

@@ -1,16 +1,16 @@
 //! What a client does of its own accord: matching answers to requests, coming back, logging in again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
 use core::time::Duration;
-use hall::{Hall, call, create, login, recording, register, whisper};
+use harness::{Harness, call, create, login, recording, register, whisper};
 use voxwire_core::{Input, Instant, Lane, Output, PeerId, Session};
 use voxwire_msgpack::{Client, ClientCommand, ClientSettings, Code, Refusal, Samples, ServerCommand};
 
 #[test]
 fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = hall.call_of_two();
     hall.heard(ann);
     // The server goes away for three seconds, in the middle of a request.
@@ -37,11 +37,11 @@ fn m_10_a_client_comes_back_logs_in_and_joins_its_call_again() {
 
 #[test]
 fn m_10_responses_are_matched_in_order_and_what_is_never_answered_is_passed_over() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, link) = hall.client();
     let peers = hall.sim.peers(link);
     hall.heard(ann);
-    let from_server = |hall: &mut Hall, body: &[u8]| {
+    let from_server = |hall: &mut Harness, body: &[u8]| {
         hall.sim.with(ann, |client, log, now| {
             let input = Input::Frame { peer: peers[0], lane: Lane::Reliable, bytes: body };
             match client.handle_input(now, input) {
@@ -83,7 +83,7 @@ fn m_10_responses_are_matched_in_order_and_what_is_never_answered_is_passed_over
 
 #[test]
 fn m_10_an_answer_that_comes_late_is_not_that_of_the_next_request() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(bob, ClientCommand::Logout);
     hall.office(|_, office, _| office.silent = true);
@@ -110,7 +110,7 @@ fn m_10_an_answer_that_comes_late_is_not_that_of_the_next_request() {
 
 #[test]
 fn m_10_log_ins_on_each_others_heels_are_those_they_were() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     for seat in [ann, bob] {
         hall.code(seat, ClientCommand::Logout);
@@ -134,7 +134,7 @@ fn m_10_log_ins_on_each_others_heels_are_those_they_were() {
 #[test]
 fn m_10_a_log_in_after_a_lost_connection_is_tried_again_while_the_server_is_only_busy() {
     for (code, comes_back) in [(Code::REQUEST_OVER_LIMIT, true), (Code::USER_WRONG_PASSWORD, false)] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let ann = hall.user("ann");
         hall.office(|_, office, _| office.silent = true);
         hall.sim.set_down(hall.server, true);
@@ -247,7 +247,7 @@ fn f_31_many_clients_of_a_restarted_server_do_not_come_back_in_step() {
 
 #[test]
 fn m_10_whoever_leaves_a_call_says_nothing_more_there_whatever_the_server_says() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let ann = hall.user("ann");
     hall.code(ann, create("room"));
     hall.code(ann, call("room"));

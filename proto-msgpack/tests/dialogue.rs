@@ -2,9 +2,9 @@
 //! client takes and says what the original's clients did.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
-use hall::{Office, digest};
+use harness::{Office, digest};
 use std::collections::BTreeMap;
 use voxwire_core::testing::unhex;
 use voxwire_core::{

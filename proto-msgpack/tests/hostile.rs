@@ -1,10 +1,10 @@
 //! What attackers do: each is answered or cut off, nobody else notices, and memory stays where it was.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
 use core::time::Duration;
-use hall::{Hall, Seat, digest};
+use harness::{Harness, Seat, digest};
 use voxwire_core::testing::{Rng, frames};
 use voxwire_core::{
     FrameError, Framing as _, Handler, Input, Instant, Lane, Message, Output, PeerId, Progress, Session, Via,
@@ -17,14 +17,14 @@ use voxwire_msgpack::{
 
 /// Two in a call, and what one hears of the other.
 struct Talk {
-    hall: Hall,
+    hall: Harness,
     ann: Seat,
     bob: Seat,
 }
 
 impl Talk {
     fn new() -> Self {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let (ann, bob) = (hall.user("ann"), hall.user("bob"));
         hall.code(ann, ClientCommand::CreateGroup { group_name: "room".into() });
         hall.code(bob, ClientCommand::JoinGroup { group_name: "room".into() });
@@ -541,7 +541,7 @@ fn c_04_requests_and_audio_beyond_their_rates_are_read_later_and_new_accounts_re
 #[test]
 fn m_11_where_there_is_no_room_the_oldest_stranger_goes_and_users_stay() {
     let limits = voxwire_core::Limits { max_peers: 3, ..voxwire_msgpack::LIMITS };
-    let mut hall = Hall::new(Settings { limits, ..Settings::DEFAULT }, hall::Office::discreet(), 1);
+    let mut hall = Harness::new(Settings { limits, ..Settings::DEFAULT }, harness::Office::discreet(), 1);
     let ann = hall.user("ann");
     let once = ClientSettings { reconnect: None, ..ClientSettings::DEFAULT };
     let seats: Vec<Seat> = (0..4).map(|_| hall.client_with(once).0).collect();

@@ -1,9 +1,9 @@
 //! Log-ins for requests alone; what a client makes of what is too large for it; texts that are not UTF-8; every width of every field.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
-use hall::{Hall, Seat, call, create, join, login, send, whisper};
+use harness::{Harness, Seat, call, create, join, login, send, whisper};
 use voxwire_core::testing::frames;
 use voxwire_core::{Input, Lane, Message, PeerId, Session, Via};
 use voxwire_msgpack::{
@@ -11,7 +11,7 @@ use voxwire_msgpack::{
     ServerMessage, Text, Wire, zmtp,
 };
 
-fn for_requests(hall: &mut Hall, name: &str, dialect: Dialect) -> Seat {
+fn for_requests(hall: &mut Harness, name: &str, dialect: Dialect) -> Seat {
     let (seat, _) = hall.client_with(ClientSettings { dialect, reconnect: None, ..ClientSettings::DEFAULT });
     let command = ClientCommand::LoginForRequests { username: name.into(), password: "geheim".into() };
     assert_eq!(hall.code(seat, command), "SUCCESS");
@@ -21,7 +21,7 @@ fn for_requests(hall: &mut Hall, name: &str, dialect: Dialect) -> Seat {
 /// F-32: whoever logs in for a request alone takes nothing away: what is kept stays, and what is sent meanwhile is kept.
 #[test]
 fn f_32_a_log_in_for_requests_alone_consumes_nothing() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
@@ -47,7 +47,7 @@ fn f_32_a_log_in_for_requests_alone_consumes_nothing() {
 /// F-32: beside a real log-in of the same user it changes nothing for that one; and where it cannot be said, it is an ordinary one.
 #[test]
 fn f_32_beside_an_ordinary_log_in_and_in_plain_objects() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     let visit = for_requests(&mut hall, "bob", Dialect::Zmtp);
     hall.heard(visit);
@@ -67,7 +67,7 @@ fn f_32_beside_an_ordinary_log_in_and_in_plain_objects() {
 /// F-32: one account does not fill the server with log-ins for requests alone, and a new one always finds room.
 #[test]
 fn f_32_log_ins_for_requests_alone_are_bounded_per_user() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let ann = hall.user("ann");
     hall.user("bob");
     let other = for_requests(&mut hall, "ann", Dialect::Zmtp);
@@ -76,7 +76,7 @@ fn f_32_log_ins_for_requests_alone_are_bounded_per_user() {
         visits.push(for_requests(&mut hall, "bob", Dialect::Zmtp));
         hall.wait();
     }
-    let connected = |hall: &Hall, seat: Seat| hall.sim.link_between(seat, hall.server).is_some();
+    let connected = |hall: &Harness, seat: Seat| hall.sim.link_between(seat, hall.server).is_some();
     let left: Vec<bool> = visits.iter().map(|visit| connected(&hall, *visit)).collect();
     assert_eq!(left, [vec![false; 24], vec![true; 16]].concat());
     assert!(connected(&hall, other) && connected(&hall, ann));

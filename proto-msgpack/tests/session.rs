@@ -1,16 +1,16 @@
 //! The server and its clients, as dialogues: every action, every code, in the original's order of checks.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
 use core::time::Duration;
-use hall::{Hall, Office, call, create, join, login, recording, register, send, whisper};
+use harness::{Harness, Office, call, create, join, login, recording, register, send, whisper};
 use voxwire_core::{Input, Lane, Output, PeerId, Session};
 use voxwire_msgpack::{Action, ClientCommand, ClientSettings, Dialect, Refusal, Samples, Settings, Text};
 
 #[test]
 fn m_02_m_03_m_07_registering_and_logging_in() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, _) = hall.client();
     assert_eq!(hall.heard(ann), ["Connected"]);
     assert_eq!(hall.code(ann, register("ann", "one")), "SUCCESS");
@@ -32,7 +32,7 @@ fn m_02_m_03_m_07_registering_and_logging_in() {
 /// F-05: what cannot be seen, or looks like something else, is no name; how people write is.
 #[test]
 fn m_02_names_of_accounts_and_groups_can_be_seen_and_told_apart() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let ann = hall.user("ann");
     for name in
         ["bob\u{fe0f}", "b\u{34f}ob", "\u{2800}", "a\u{a0}b", "\u{3000}", "bob\u{1d173}", " bob", "b\u{43e}b"]
@@ -52,7 +52,7 @@ fn m_02_names_of_accounts_and_groups_can_be_seen_and_told_apart() {
 #[test]
 fn m_07_a_name_is_the_same_however_it_is_encoded() {
     let (composed, decomposed) = ("Jos\u{e9}", "Jose\u{301}");
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user(composed), hall.user("bob"));
     assert_eq!(hall.code(bob, register(decomposed, "x")), "USER_ALREADY_EXIST");
     let (again, _) = hall.client();
@@ -85,7 +85,7 @@ fn m_07_a_name_is_the_same_however_it_is_encoded() {
     assert_eq!(hall.code(again, ClientCommand::Logout), "SUCCESS");
     assert_eq!(hall.office(|server, _, _| server.connections(composed.as_bytes()).len()), 1);
     // The original compares bytes, and takes any.
-    let mut hall = Hall::original();
+    let mut hall = Harness::original();
     let (ann, _) = hall.client();
     for name in [composed, decomposed, "bob\u{fe0f}"] {
         assert_eq!(hall.code(ann, register(name, "x")), "SUCCESS");
@@ -94,7 +94,7 @@ fn m_07_a_name_is_the_same_however_it_is_encoded() {
 
 #[test]
 fn m_07_the_original_says_who_exists() {
-    let mut hall = Hall::original();
+    let mut hall = Harness::original();
     let (ann, _) = hall.client();
     assert_eq!(hall.code(ann, login("nobody", "123")), "USER_DOES_NOT_EXIST");
     assert_eq!(hall.code(ann, login("edoren", "12")), "USER_WRONG_PASSWORD");
@@ -103,7 +103,7 @@ fn m_07_the_original_says_who_exists() {
 
 #[test]
 fn m_08_contacts() {
-    for mut hall in [Hall::safe(), Hall::original()] {
+    for mut hall in [Harness::safe(), Harness::original()] {
         let (ann, _bob) = (hall.user("ann"), hall.user("bob"));
         let add = |name| ClientCommand::AddContact { contact: Text::from(name) };
         assert_eq!(hall.code(ann, add("bob")), "SUCCESS");
@@ -115,7 +115,7 @@ fn m_08_contacts() {
 
 #[test]
 fn m_04_m_08_whispers_reach_every_connection_before_the_answer() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     let (phone, _) = hall.client();
     assert_eq!(hall.code(phone, login("bob", "geheim")), "SUCCESS");
@@ -137,7 +137,7 @@ fn m_04_m_08_whispers_reach_every_connection_before_the_answer() {
 
 #[test]
 fn m_08_messages_for_those_who_are_away_are_kept_and_come_before_the_log_in_is_answered() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     assert_eq!(hall.code(ann, create("room")), "SUCCESS");
     assert_eq!(hall.code(bob, join("room")), "SUCCESS");
@@ -170,7 +170,7 @@ fn m_08_messages_for_those_who_are_away_are_kept_and_come_before_the_log_in_is_a
 
 #[test]
 fn m_08_what_was_delivered_to_a_silent_client_is_forgotten_once_it_must_have_it() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(bob, ClientCommand::Logout);
     hall.code(ann, whisper("bob", "one"));
@@ -183,7 +183,7 @@ fn m_08_what_was_delivered_to_a_silent_client_is_forgotten_once_it_must_have_it(
 
 #[test]
 fn m_08_the_original_keeps_nothing() {
-    let mut hall = Hall::original();
+    let mut hall = Harness::original();
     let ann = hall.user("ann");
     assert_eq!(hall.code(ann, whisper("edoren", "hello")), "USER_NOT_CONNECTED");
     assert_eq!(hall.code(ann, recording("edoren", &[])), "USER_NOT_CONNECTED");
@@ -191,7 +191,7 @@ fn m_08_the_original_keeps_nothing() {
 
 #[test]
 fn m_03_m_08_groups() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
     assert_eq!(hall.code(ann, create("room")), "SUCCESS");
     assert_eq!(hall.code(bob, create("room")), "GROUP_ALREADY_EXIST");
@@ -210,7 +210,7 @@ fn m_03_m_08_groups() {
 
 #[test]
 fn m_08_calls_are_joined_left_and_heard_by_those_who_take_part() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob, cat, eve) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("eve"));
     hall.code(ann, create("room"));
     for seat in [bob, cat] {
@@ -247,7 +247,7 @@ fn m_08_calls_are_joined_left_and_heard_by_those_who_take_part() {
 
 #[test]
 fn m_07_m_08_in_the_original_any_member_talks_and_any_connection_with_the_token() {
-    let mut hall = Hall::original();
+    let mut hall = Harness::original();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
@@ -273,7 +273,7 @@ fn m_07_m_08_in_the_original_any_member_talks_and_any_connection_with_the_token(
     }
     assert!(hall.heard(eve).ends_with(&["Connected".into()]));
     // Where tokens are bound to their connections it goes nowhere.
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
@@ -310,7 +310,7 @@ fn m_02_m_07_checks_come_in_the_originals_order() {
         ("add_contact", &["cat", token, "ann"], 512),
         ("add_contact", &["ann", "x", "bob"], 517),
     ];
-    let mut hall = Hall::original();
+    let mut hall = Harness::original();
     let (ann, _bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
     hall.code(cat, ClientCommand::Logout);
     hall.code(ann, create("room"));
@@ -348,11 +348,11 @@ fn m_02_m_07_checks_come_in_the_originals_order() {
 /// F-86: naming somebody who is not there is answered as the original answers it.
 #[test]
 fn m_03_f_86_logging_out_with_the_originals_codes() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, link) = hall.client();
     let peer = hall.sim.peers(link)[1];
     hall.code(ann, register("ann", "geheim"));
-    let logout = |hall: &mut Hall, name: &str| {
+    let logout = |hall: &mut Harness, name: &str| {
         let mut body = b"\xa7request\xa6logout".to_vec();
         rmp::encode::write_str(&mut body, name).unwrap();
         hall.office(|server, _, now| {
@@ -377,7 +377,7 @@ fn m_03_f_86_logging_out_with_the_originals_codes() {
 
 #[test]
 fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = hall.call_of_two();
     let link = hall.sim.link_between(ann, hall.server).unwrap();
     hall.sim.disconnect(link);
@@ -419,7 +419,7 @@ fn m_07_a_lost_connection_is_taken_up_with_its_token_in_the_middle_of_a_call() {
 /// F-90: showing the token from the same address takes a log-in over, as the table of PROTOCOL.md says.
 #[test]
 fn m_07_a_connection_that_is_dead_and_not_known_to_be_gives_way_to_its_token_from_its_address() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
@@ -456,7 +456,7 @@ fn m_07_a_connection_that_is_dead_and_not_known_to_be_gives_way_to_its_token_fro
 
 #[test]
 fn m_11_whoever_may_have_been_lost_is_held_to_what_a_call_needs_and_a_stranger_once_nobody_is_awaited() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let ann = hall.user("ann");
     let link = hall.sim.link_between(ann, hall.server).unwrap();
     hall.sim.with(ann, |client, _, now| client.shutdown(now));
@@ -499,7 +499,7 @@ fn hall_address(host: u32) -> core::net::SocketAddr {
 
 #[test]
 fn m_07_the_login_that_was_lost_is_worth_nothing_after_its_time() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let ann = hall.user("ann");
     let link = hall.sim.link_between(ann, hall.server).unwrap();
     hall.sim.disconnect(link);
@@ -523,7 +523,7 @@ fn m_07_the_login_that_was_lost_is_worth_nothing_after_its_time() {
 
 #[test]
 fn m_09_plain_objects_over_tcp_are_served_on_the_same_port() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let settings = ClientSettings { dialect: Dialect::Plain, ..ClientSettings::DEFAULT };
     let (ann, _) = hall.client_with(settings);
     let bob = hall.user("bob");
@@ -544,7 +544,7 @@ fn m_09_plain_objects_over_tcp_are_served_on_the_same_port() {
 
 #[test]
 fn m_08_recordings_and_their_limits() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     let second = vec![1234_i16; 44_100];
     assert_eq!(hall.code(ann, recording("bob", &second)), "SUCCESS");
@@ -578,7 +578,7 @@ fn m_08_recordings_and_their_limits() {
 fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sends_them() {
     let settings =
         Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
-    let mut hall = Hall::new(settings, Office::discreet(), 1);
+    let mut hall = Harness::new(settings, Office::discreet(), 1);
     let (ann, bob, cat, dan) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("dan"));
     let text = "x".repeat(1400);
     // F-08: one sender has a quarter, which one text may go beyond, and is paid for.
@@ -610,7 +610,7 @@ fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sen
 fn f_06_what_is_not_sent_is_not_taken_out_of_what_the_recipient_may_be_sent() {
     let settings =
         Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
-    let mut hall = Hall::new(settings, Office::discreet(), 1);
+    let mut hall = Harness::new(settings, Office::discreet(), 1);
     let (ann, _bob, cat, _dan) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("dan"));
     let (long, short) = ("x".repeat(1900), "x".repeat(200));
     for (name, code) in [("cat", "SUCCESS"), ("dan", "SUCCESS"), ("bob", "REQUEST_OVER_LIMIT")] {
@@ -635,7 +635,7 @@ fn c_04_quotas() {
         max_connections: 2,
         ..Settings::DEFAULT
     };
-    let mut hall = Hall::new(settings, Office::discreet(), 1);
+    let mut hall = Harness::new(settings, Office::discreet(), 1);
     let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
     assert_eq!(hall.code(ann, create("one")), "SUCCESS");
     assert_eq!(hall.code(ann, create("two")), "SUCCESS");
@@ -652,7 +652,7 @@ fn c_04_quotas() {
 
 #[test]
 fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, _) = hall.client_with(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
     hall.office(|_, office, _| office.silent = true);
     hall.ask(ann, register("ann", "x"));
@@ -667,7 +667,7 @@ fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
         ]
     );
     // A client logs out of its own accord.
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let bob = hall.user("bob");
     hall.sim.with(bob, |client, _, now| client.shutdown(now));
     hall.wait();
@@ -684,7 +684,7 @@ fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
 #[test]
 fn f_34_one_malformed_message_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
     for (seconds, there) in [(59, true), (20, false)] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         hall.office(|server, _, now| {
             let peer = PeerId { slot: 900, generation: 0 };
             let from = Some(([10, 0, 0, 2], 4000).into());
@@ -703,9 +703,9 @@ fn f_34_one_malformed_message_a_minute_is_forgiven_and_the_rest_of_a_minute_coun
 /// M-08: how many take part in calls is counted, however they come and go.
 #[test]
 fn m_08_those_in_calls_are_counted() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = hall.call_of_two();
-    let in_calls = |hall: &mut Hall| hall.office(|server, _, _| server.in_calls());
+    let in_calls = |hall: &mut Harness| hall.office(|server, _, _| server.in_calls());
     assert_eq!(in_calls(&mut hall), 2);
     assert_eq!(hall.code(ann, create("other")), "SUCCESS");
     assert_eq!(hall.code(ann, call("other")), "SUCCESS");
@@ -723,11 +723,11 @@ fn m_08_those_in_calls_are_counted() {
 /// M-08: messages count once they are handed on or kept, and not if they are refused.
 #[test]
 fn m_08_messages_count_when_they_are_handed_on_or_kept() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
-    let texts = |hall: &mut Hall| hall.office(|server, _, _| server.stats().texts);
+    let texts = |hall: &mut Harness| hall.office(|server, _, _| server.stats().texts);
     assert_eq!(hall.code(ann, whisper("bob", "x")), "SUCCESS");
     assert_eq!(hall.code(ann, send("room", "x")), "SUCCESS");
     assert_eq!(texts(&mut hall), 2);
@@ -753,7 +753,7 @@ fn m_08_messages_count_when_they_are_handed_on_or_kept() {
 #[test]
 fn m_08_a_copy_that_is_kept_costs_2_kib_at_least() {
     let messages = voxwire_core::Rate { per_second: 1, burst: 10_000 };
-    let mut hall = Hall::new(Settings { messages, ..Settings::DEFAULT }, Office::discreet(), 1);
+    let mut hall = Harness::new(Settings { messages, ..Settings::DEFAULT }, Office::discreet(), 1);
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));

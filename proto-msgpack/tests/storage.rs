@@ -1,10 +1,10 @@
 //! What a server asks of its application, which may take its time: accounts, groups, messages that are kept, and what was stored before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
 use core::time::Duration;
-use hall::{Hall, call, create, join, login, register, send, whisper};
+use harness::{Harness, call, create, join, login, register, send, whisper};
 use voxwire_core::{Framing as _, Handler, Input, Instant, Lane, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::{
     ClientCommand, ClientMessage, ClientSettings, Code, Refusal, Secret, Server, ServerCommand, ServerEvent,
@@ -12,13 +12,13 @@ use voxwire_msgpack::{
 };
 
 /// The question that was asked first and is not answered.
-fn asked(hall: &mut Hall) -> Ticket {
+fn asked(hall: &mut Harness) -> Ticket {
     hall.office(|_, office, _| office.asked.remove(0))
 }
 
 #[test]
 fn m_08_an_application_may_take_its_time_and_the_next_requests_of_that_client_wait() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     hall.office(|_, office, _| office.silent = true);
     let (ann, _) = hall.client();
     hall.sim.with(ann, |client, _, now| {
@@ -27,7 +27,7 @@ fn m_08_an_application_may_take_its_time_and_the_next_requests_of_that_client_wa
         }
     });
     hall.wait();
-    let questions = |hall: &mut Hall| hall.office(|_, office, _| office.asked.len());
+    let questions = |hall: &mut Harness| hall.office(|_, office, _| office.asked.len());
     assert_eq!(questions(&mut hall), 1);
     let first = asked(&mut hall);
     hall.office(|server, _, now| server.handle_command(now, ServerCommand::Allow { ticket: first })).unwrap();
@@ -58,7 +58,7 @@ fn m_08_an_application_may_take_its_time_and_the_next_requests_of_that_client_wa
 
 #[test]
 fn m_07_a_right_password_that_comes_late_is_nobodys_key() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     hall.office(|_, office, _| office.silent = true);
     let (eve, _) = hall.client();
     hall.ask(eve, login("eve", "right"));
@@ -78,7 +78,7 @@ fn m_07_a_right_password_that_comes_late_is_nobodys_key() {
 
 #[test]
 fn m_08_what_was_stored_is_true_even_if_who_asked_is_gone() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let ann = hall.user("ann");
     let link = hall.sim.link_between(ann, hall.server).unwrap();
     hall.office(|_, office, _| office.silent = true);
@@ -95,7 +95,7 @@ fn m_08_what_was_stored_is_true_even_if_who_asked_is_gone() {
 
 #[test]
 fn m_11_nothing_is_kept_of_questions_whose_askers_are_gone() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     hall.office(|_, office, _| office.silent = true);
     let (eve, link) = hall.client_with(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });
     hall.ask(eve, login("eve", "guess"));
@@ -109,7 +109,7 @@ fn m_11_nothing_is_kept_of_questions_whose_askers_are_gone() {
 
 #[test]
 fn m_08_a_group_message_that_nobody_has_and_nobody_keeps_is_refused() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
@@ -137,7 +137,7 @@ fn m_08_a_group_message_that_nobody_has_and_nobody_keeps_is_refused() {
 /// M-08: what a member has already is not sent again because the application takes too long to keep it for the others.
 #[test]
 fn m_08_a_group_message_that_a_member_has_succeeds_however_long_it_takes_to_keep_it_for_others() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let [ann, bob, cat] = ["ann", "bob", "cat"].map(|name| hall.user(name));
     hall.code(ann, create("room"));
     for member in [bob, cat] {
@@ -145,7 +145,7 @@ fn m_08_a_group_message_that_a_member_has_succeeds_however_long_it_takes_to_keep
     }
     hall.code(bob, ClientCommand::Logout);
     hall.office(|_, office, _| office.silent = true);
-    let counted = |hall: &mut Hall| hall.office(|server, _, _| server.stats().texts);
+    let counted = |hall: &mut Harness| hall.office(|server, _, _| server.stats().texts);
     let before = counted(&mut hall);
     hall.ask(ann, send("room", "hi"));
     hall.sim.run_for(Duration::from_secs(39));
@@ -170,7 +170,7 @@ fn m_08_a_group_message_that_a_member_has_succeeds_however_long_it_takes_to_keep
         "{heard:?}"
     );
     // One that nobody has may be sent again.
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let [ann, bob] = ["ann", "bob"].map(|name| hall.user(name));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));
@@ -183,7 +183,7 @@ fn m_08_a_group_message_that_a_member_has_succeeds_however_long_it_takes_to_keep
 }
 
 /// The same user on a connection of the network as it is now.
-fn again(hall: &mut Hall, before: hall::Seat) -> hall::Seat {
+fn again(hall: &mut Harness, before: harness::Seat) -> harness::Seat {
     assert_eq!(hall.code(before, ClientCommand::Logout), "SUCCESS");
     let (bob, _) = hall.client();
     hall.ask(bob, login("bob", "geheim"));
@@ -193,9 +193,9 @@ fn again(hall: &mut Hall, before: hall::Seat) -> hall::Seat {
 
 #[test]
 fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let bob = hall.user("bob");
-    let deliver = |hall: &mut Hall| {
+    let deliver = |hall: &mut Harness| {
         hall.office(|server, _, now| {
             let peer = server.connections(b"bob")[0];
             let update = ServerMessage::Whisper { sender: "ann".into(), content: "late".into() };
@@ -203,7 +203,7 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
         });
         hall.wait();
     };
-    let received = |hall: &mut Hall| {
+    let received = |hall: &mut Harness| {
         let log = hall.office(|_, office, _| office.log.take());
         log.iter().filter(|event| event.starts_with("Received")).count()
     };
@@ -239,7 +239,7 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
 
 #[test]
 fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_delivered_again() {
-    let deliver = |hall: &mut Hall, first: bool| {
+    let deliver = |hall: &mut Harness, first: bool| {
         let (bob, _) = hall.client();
         hall.ask(bob, register("bob", "geheim"));
         if first {
@@ -260,14 +260,14 @@ fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_de
     };
     for first in [true, false] {
         // A client that logs out has read what came before the token, and what its transport had read before.
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let bob = deliver(&mut hall, first);
         hall.office(|_, office, _| office.log.take());
         hall.code(bob, ClientCommand::Logout);
         let log = hall.office(|_, office, _| office.log.take()).join("\n");
         assert!(log.contains("received: 1 }"), "{log}");
         // Of the token alone, only what came before it shows.
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let bob = deliver(&mut hall, first);
         let link = hall.sim.link_between(bob, hall.server).unwrap();
         hall.sim.set_down(bob, true);
@@ -295,7 +295,7 @@ fn m_08_what_was_delivered_behind_the_answer_to_the_log_in_may_be_lost_and_is_de
 
 #[test]
 fn m_08_stored_groups_and_members_are_known_again() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     hall.office(|server, _, now| {
         let (group_name, owner) = (Text::from("room"), Text::from("ann"));
         let username = Text::from("bob");
@@ -312,14 +312,14 @@ fn m_08_stored_groups_and_members_are_known_again() {
 /// F-12
 #[test]
 fn m_08_groups_that_nobody_joined_or_used_for_a_day_are_forgotten() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     for name in ["lonely", "room", "talk", "texts"] {
         assert_eq!(hall.code(ann, create(name)), "SUCCESS");
     }
     assert_eq!(hall.code(bob, join("room")), "SUCCESS");
     assert_eq!(hall.code(ann, call("talk")), "SUCCESS");
-    let groups = |hall: &mut Hall| hall.office(|server, _, _| server.groups());
+    let groups = |hall: &mut Harness| hall.office(|server, _, _| server.groups());
     hall.sim.run_for(Duration::from_secs(23 * 3600));
     assert_eq!(hall.code(ann, send("texts", "still here")), "SUCCESS");
     assert_eq!(groups(&mut hall), 4);
@@ -340,7 +340,7 @@ fn m_08_groups_that_nobody_joined_or_used_for_a_day_are_forgotten() {
 /// F-32: what was delivered, and shown to have arrived, does not come again because a log-out follows at once.
 #[test]
 fn m_08_a_log_out_right_behind_the_first_request_says_that_all_has_arrived() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(bob, ClientCommand::Logout);
     assert_eq!(hall.code(ann, whisper("bob", "hello")), "SUCCESS");
@@ -364,7 +364,7 @@ fn m_08_a_log_out_right_behind_the_first_request_says_that_all_has_arrived() {
 #[test]
 fn f_33_the_next_part_can_follow_when_the_transport_has_read_the_one_before() {
     for dialect in [voxwire_msgpack::Dialect::Zmtp, voxwire_msgpack::Dialect::Plain] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         hall.net.latency = Duration::from_millis(10);
         let (bob, _) = hall.client_with(ClientSettings { dialect, ..ClientSettings::DEFAULT });
         hall.ask(bob, register("bob", "geheim"));
@@ -377,7 +377,7 @@ fn f_33_the_next_part_can_follow_when_the_transport_has_read_the_one_before() {
                 server.handle_command(now, ServerCommand::Deliver { peer, update }).unwrap();
             });
         }
-        let told = |hall: &mut Hall| -> Vec<String> {
+        let told = |hall: &mut Harness| -> Vec<String> {
             let log = hall.office(|_, office, _| office.log.take());
             log.into_iter().map(|event| event.split(' ').next().unwrap_or_default().to_string()).collect()
         };
@@ -414,7 +414,7 @@ fn f_38_what_is_kept_stays_until_a_log_in_that_can_receive_it() {
         bytes
     };
     for version in [1, 2, 3] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let (ann, bob) = (hall.user("ann"), hall.user("bob"));
         hall.code(bob, ClientCommand::Logout);
         assert_eq!(hall.code(ann, whisper("bob", "kept")), "SUCCESS");
@@ -479,7 +479,7 @@ fn f_38_what_is_kept_stays_until_a_log_in_that_can_receive_it() {
 fn f_33_mail_of_several_parts_comes_once_however_short_the_session_is() {
     for dialect in [voxwire_msgpack::Dialect::Zmtp, voxwire_msgpack::Dialect::Plain] {
         for (part, latency, work) in [(1, 0, 0), (2, 10, 0), (2, 10, 2), (100, 10, 1)] {
-            let mut hall = Hall::safe();
+            let mut hall = Harness::safe();
             let (ann, bob) = (hall.user("ann"), hall.user("bob"));
             hall.code(bob, ClientCommand::Logout);
             let texts: Vec<String> = (0..5).map(|n| format!("text {n}")).collect();
@@ -517,7 +517,7 @@ fn f_33_mail_of_several_parts_comes_once_however_short_the_session_is() {
 /// F-33: a client that says nothing: each part has its own time, and none puts off that of those before it.
 #[test]
 fn f_33_each_part_has_arrived_after_its_own_time() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let settings = ClientSettings { dialect: voxwire_msgpack::Dialect::Plain, ..ClientSettings::DEFAULT };
     let (bob, _) = hall.client_with(settings);
     hall.ask(bob, register("bob", "geheim"));
@@ -558,7 +558,7 @@ fn new_group(token: &'static str, group_name: &'static str) -> ClientMessage<'st
 #[test]
 fn f_38_a_req_socket_takes_a_log_in_up_for_requests_alone() {
     for lost in [true, false] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let (ann, bob) = (hall.user("ann"), hall.user("bob"));
         let link = hall.sim.link_between(bob, hall.server).unwrap();
         hall.sim.set_down(bob, true);
@@ -590,7 +590,7 @@ fn f_38_a_req_socket_takes_a_log_in_up_for_requests_alone() {
 #[test]
 fn f_38_a_lost_log_in_of_a_req_socket_is_taken_up() {
     for (noticed, after, there) in [(true, 59, true), (true, 61, false), (false, 1, true)] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         let bob = hall.user("bob");
         hall.code(bob, ClientCommand::Logout);
         let log_in = ClientMessage::Login { username: "bob".into(), password: "geheim".into() };
@@ -621,7 +621,7 @@ fn f_38_a_lost_log_in_of_a_req_socket_is_taken_up() {
 /// F-38: a connection that turns out to take nothing but answers behind its log-in is there for requests from then on.
 #[test]
 fn f_38_a_peer_that_takes_answers_only_behind_its_log_in_is_sent_nothing_else() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.office(|server, office, now| {
         let peer = server.connections(b"bob")[0];
@@ -646,13 +646,13 @@ fn f_38_a_peer_that_takes_answers_only_behind_its_log_in_is_sent_nothing_else() 
 fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
     let second = |n: u64| Instant::from_nanos(n * 1_000_000_000);
     for read in [true, false] {
-        let mut server = Server::new(Settings::DEFAULT, 1, hall::digest);
+        let mut server = Server::new(Settings::DEFAULT, 1, harness::digest);
         let peer = PeerId { slot: 3, generation: 0 };
         let from = Some(([10, 0, 0, 2], 4000).into());
         server.handle_input(second(0), Input::Opened { peer, via: Via::Accepted, from }).unwrap();
         let log_in = ClientMessage::Login { username: "bob".into(), password: "geheim".into() };
         let event = server.receive(second(0), peer, log_in).unwrap();
-        let ticket = hall::ticket(&event.unwrap()).unwrap();
+        let ticket = harness::ticket(&event.unwrap()).unwrap();
         let token = "00000000-0000-4000-8000-000000000001".into();
         server.handle_command(second(0), ServerCommand::Admit { ticket, token }).unwrap();
         for content in ["one", "two"] {
@@ -684,15 +684,15 @@ fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
 #[test]
 fn m_08_groups_with_members_are_forgotten_when_nobody_uses_them_for_60_days() {
     let day = Duration::from_secs(24 * 3600);
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     for name in ["quiet", "talk", "texts", "joined"] {
         assert_eq!(hall.code(ann, create(name)), "SUCCESS");
         assert_eq!(hall.code(bob, join(name)), "SUCCESS");
     }
     assert_eq!(hall.code(ann, call("talk")), "SUCCESS");
-    let groups = |hall: &mut Hall| hall.office(|server, _, _| server.groups());
-    let used = |hall: &mut Hall, name: &str| {
+    let groups = |hall: &mut Harness| hall.office(|server, _, _| server.groups());
+    let used = |hall: &mut Harness, name: &str| {
         let log = hall.office(|_, office, _| office.log.take());
         let name = format!("{:?}", name.as_bytes());
         log.iter().filter(|event| event.starts_with("GroupUsed") && event.contains(&name)).count()
@@ -714,7 +714,7 @@ fn m_08_groups_with_members_are_forgotten_when_nobody_uses_them_for_60_days() {
     assert_eq!(groups(&mut hall), 1, "the one with a call");
     // As it was stored.
     for (days, left) in [(59, 1), (61, 0)] {
-        let mut hall = Hall::safe();
+        let mut hall = Harness::safe();
         hall.office(|server, _, now| {
             let (group_name, owner) = (Text::from("room"), Text::from("ann"));
             let unused = ServerCommand::Unused { group_name, time: day * days };

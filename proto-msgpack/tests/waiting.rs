@@ -1,10 +1,10 @@
 //! Requests that wait for their turn, and what does not wait with them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
 use core::time::Duration;
-use hall::{Hall, call, create, join, login, recording, register, whisper};
+use harness::{Harness, call, create, join, login, recording, register, whisper};
 use voxwire_core::{FrameError, Framing as _, Input, Lane, Message, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::zmtp::{self, SocketType};
 use voxwire_msgpack::{
@@ -14,7 +14,7 @@ use voxwire_msgpack::{
 /// F-25: live audio does not wait for what the application works on, and what is asked meanwhile is answered afterwards, in order.
 #[test]
 fn f_25_live_audio_goes_on_while_a_request_is_in_work_and_further_requests_wait_in_order() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = hall.call_of_two();
     hall.office(|_, office, _| office.silent = true);
     hall.heard(ann);
@@ -43,7 +43,7 @@ fn f_25_live_audio_goes_on_while_a_request_is_in_work_and_further_requests_wait_
 /// F-25: requests over their rate wait, too, without the audio beside them.
 #[test]
 fn f_25_requests_over_their_rate_do_not_hold_live_audio_up() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = hall.call_of_two();
     hall.heard(bob);
     hall.sim.with(ann, |client, _, now| {
@@ -68,7 +68,7 @@ fn f_25_requests_over_their_rate_do_not_hold_live_audio_up() {
 }
 
 /// A client of which only frames are known.
-fn open(hall: &mut Hall, slot: u32, address: impl Into<core::net::IpAddr>) -> PeerId {
+fn open(hall: &mut Harness, slot: u32, address: impl Into<core::net::IpAddr>) -> PeerId {
     let (peer, address) = (PeerId { slot, generation: 7 }, address.into());
     hall.office(|server, _, now| {
         let from = Some((address, 4000).into());
@@ -94,7 +94,7 @@ fn drain(server: &mut voxwire_msgpack::Server) -> Vec<String> {
 }
 
 /// Hands frames in as a driver does, and returns what comes of it.
-fn feed(hall: &mut Hall, peer: PeerId, bytes: &[u8]) -> Vec<String> {
+fn feed(hall: &mut Harness, peer: PeerId, bytes: &[u8]) -> Vec<String> {
     hall.office(|server, office, now| {
         let mut next = Some((peer, bytes.to_vec()));
         let mut outputs = Vec::new();
@@ -135,7 +135,7 @@ fn log_in() -> Vec<u8> {
 /// F-25: whoever sends without end behind a slow request is not read any more, and heard again afterwards.
 #[test]
 fn f_25_a_flood_behind_a_slow_request_is_bounded_and_each_of_it_answered() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
     assert!(feed(&mut hall, peer, &log_in()).is_empty());
@@ -162,7 +162,7 @@ fn f_25_a_flood_behind_a_slow_request_is_bounded_and_each_of_it_answered() {
 #[test]
 fn f_25_large_requests_that_wait_have_a_ceiling() {
     let settings = Settings { waiting_bytes: 100_000, ..Settings::DEFAULT };
-    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let frame = |len: usize| {
         let content = "x".repeat(len);
@@ -201,7 +201,7 @@ fn f_25_large_requests_that_wait_have_a_ceiling() {
 #[test]
 fn f_24_a_refused_request_is_no_event_and_the_next_has_its_turn_at_once() {
     let settings = Settings { waiting_bytes: 0, ..Settings::DEFAULT };
-    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
     assert!(feed(&mut hall, peer, &log_in()).is_empty());
@@ -231,7 +231,7 @@ fn f_24_a_refused_request_is_no_event_and_the_next_has_its_turn_at_once() {
 fn f_25_a_full_outbox_costs_no_request_its_turn() {
     let mut settings = Settings::DEFAULT;
     settings.limits.max_backlog = 1700;
-    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
     feed(&mut hall, peer, &log_in());
@@ -267,7 +267,7 @@ fn f_25_a_full_outbox_costs_no_request_its_turn() {
 fn f_25_a_turn_that_waits_for_room_is_one_turn() {
     let mut settings = Settings::DEFAULT;
     settings.limits.max_backlog = 2200;
-    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+    let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let (peer, other) = (open(&mut hall, 9, [192, 0, 2, 1]), open(&mut hall, 10, [192, 0, 2, 2]));
     feed(&mut hall, peer, &log_in());
@@ -306,7 +306,7 @@ fn f_25_a_turn_that_waits_for_room_is_one_turn() {
 /// F-25: what came in before the end of a stream is done, although nobody waits for the answers.
 #[test]
 fn f_25_what_was_sent_before_the_end_of_a_stream_is_done() {
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(bob, ClientCommand::Logout);
     hall.code(ann, create("room"));
@@ -380,7 +380,7 @@ fn f_25_a_large_message_right_behind_a_log_in_waits_for_the_answer() {
         }
     }
     // And the session says so, whatever comes of it.
-    let mut hall = Hall::safe();
+    let mut hall = Harness::safe();
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
     feed(&mut hall, peer, &log_in);
@@ -409,7 +409,8 @@ fn many() -> [(core::net::IpAddr, bool); 3] {
 fn f_06_senders_behind_an_ipv6_address_that_stands_for_many_have_a_part_each() {
     for (address, many) in many() {
         let messages = voxwire_core::Rate { per_second: 100, burst: 4000 };
-        let mut hall = Hall::new(Settings { messages, ..Settings::DEFAULT }, hall::Office::discreet(), 1);
+        let mut hall =
+            Harness::new(Settings { messages, ..Settings::DEFAULT }, harness::Office::discreet(), 1);
         hall.office(|server, _, _| server.exempt(&["2001:db8::1".parse().unwrap()]));
         hall.user("bob");
         let content = "x".repeat(1400);
@@ -446,7 +447,7 @@ fn f_06_requests_behind_an_ipv6_address_that_stands_for_many_wait_beside_each_ot
     };
     let new = || {
         let settings = Settings { waiting_bytes: 100_000, ..Settings::DEFAULT };
-        let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+        let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
         hall.office(|server, office, _| {
             office.silent = true;
             server.exempt(&["2001:db8::1".parse().unwrap()]);
@@ -454,7 +455,7 @@ fn f_06_requests_behind_an_ipv6_address_that_stands_for_many_wait_beside_each_ot
         hall
     };
     // Has these wait, of each connection so many bytes, and returns how many were refused.
-    fn refused(hall: &mut Hall, peers: &[PeerId]) -> usize {
+    fn refused(hall: &mut Harness, peers: &[PeerId]) -> usize {
         let tickets = hall.office(|_, office, _| core::mem::take(&mut office.asked));
         for ticket in tickets {
             let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
@@ -504,7 +505,7 @@ fn to_ann() -> Vec<u8> {
 }
 
 /// The stream of a raw client ends behind `frames`, all of which have come in at once.
-fn come_and_go(hall: &mut Hall, slot: u32, frames: &[Vec<u8>]) {
+fn come_and_go(hall: &mut Harness, slot: u32, frames: &[Vec<u8>]) {
     let peer = open(hall, slot, [192, 0, 2, 1]);
     hall.office(|server, office, now| {
         for bytes in frames {
@@ -533,13 +534,13 @@ fn come_and_go(hall: &mut Hall, slot: u32, frames: &[Vec<u8>]) {
     });
 }
 
-fn events(hall: &mut Hall, kind: &str) -> usize {
+fn events(hall: &mut Harness, kind: &str) -> usize {
     let log = hall.office(|_, office, _| office.log.take());
     log.iter().filter(|event| event.starts_with(kind)).count()
 }
 
-fn with_accounts(settings: Settings) -> Hall {
-    let mut hall = Hall::new(settings, hall::Office::discreet(), 1);
+fn with_accounts(settings: Settings) -> Harness {
+    let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| {
         office.accounts.extend([b"ann", b"bob"].map(|name| (name.to_vec(), b"x".to_vec())));
     });
@@ -597,7 +598,7 @@ fn m_08_a_user_takes_log_ins_up_at_a_rate() {
 #[test]
 fn m_08_messages_can_be_delivered_to_whom_is_there_and_takes_them() {
     let mut hall = with_accounts(Settings::DEFAULT);
-    let may = |hall: &mut Hall, peer, name: &str| {
+    let may = |hall: &mut Harness, peer, name: &str| {
         hall.office(|server, _, _| server.may_deliver(peer, name.as_bytes()))
     };
     let peer = open(&mut hall, 10, [192, 0, 2, 1]);

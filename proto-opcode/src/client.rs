@@ -247,15 +247,19 @@ impl Client {
         }
         let (Some(server), Some(name)) = (self.server, self.login.take()) else { return };
         // A valid name always fits.
-        let _ =
-            self.outbox.insist(server, Lane::Reliable, &Packet::Login { name: (&*name).into() }, &self.wire);
+        let _ = self.outbox.send_over_limit(
+            server,
+            Lane::Reliable,
+            &Packet::Login { name: (&*name).into() },
+            &self.wire,
+        );
         self.phase = Phase::LoggingIn;
     }
 
     /// Sends a packet to the server, if there is one.
-    fn say(&mut self, packet: &Packet<'_>) -> Result<(), EncodeError> {
+    fn send(&mut self, packet: &Packet<'_>) -> Result<(), EncodeError> {
         match self.server {
-            Some(server) => self.outbox.insist(server, Lane::Reliable, packet, &self.wire),
+            Some(server) => self.outbox.send_over_limit(server, Lane::Reliable, packet, &self.wire),
             None => Ok(()),
         }
     }
@@ -287,7 +291,7 @@ impl Session for Client {
         match input {
             Input::Frame { peer, bytes, .. } => {
                 // A packet is answered with a small one at most.
-                self.outbox.room(1200, 4)?;
+                self.outbox.check_capacity(1200, 4)?;
                 match Packet::decode(bytes, &self.wire) {
                     Ok(packet) => self.receive(now, peer, packet),
                     Err(error) => {

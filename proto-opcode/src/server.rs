@@ -365,14 +365,14 @@ impl Server {
     }
 
     /// Sends a packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
-    fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
+    fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
         // Fails only for packets over the limits, and these were made from packets within them.
-        let _ = self.outbox.insist(peer, Lane::Reliable, packet, &self.wire);
+        let _ = self.outbox.send_over_limit(peer, Lane::Reliable, packet, &self.wire);
     }
 
     /// Sends ErrorResponse with a text of at most 255 bytes.
-    fn say_error(&mut self, peer: PeerId, what: &str) {
-        self.say(peer, &Packet::ErrorResponse { what: clipped(what) });
+    fn send_error(&mut self, peer: PeerId, what: &str) {
+        self.send(peer, &Packet::ErrorResponse { what: clipped(what) });
     }
 
     /// A connection arrives; where there is no room, the one goes that has been without a name for longest.
@@ -414,7 +414,7 @@ impl Server {
         self.opened = number.saturating_add(1);
         self.unnamed.insert((number, peer));
         self.arrive(now, peer);
-        self.say(peer, &Packet::HelloConnect);
+        self.send(peer, &Packet::HelloConnect);
         Ok(ServerEvent::Connected { peer, from })
     }
 
@@ -425,7 +425,7 @@ impl Server {
             return;
         }
         if let Some(what) = what {
-            self.say_error(peer, what);
+            self.send_error(peer, what);
         }
         if let Some(event) = self.forget(now, peer) {
             self.later.push_back(event);
@@ -513,7 +513,7 @@ impl Session for Server {
                         Some(Client { name: None, .. }) => self.roster,
                         _ => 0,
                     };
-                    self.outbox.room(bytes.len().saturating_add(answer).saturating_add(1200), 8)?;
+                    self.outbox.check_capacity(bytes.len().saturating_add(answer).saturating_add(1200), 8)?;
                 }
                 self.frame(now, peer, bytes)
             }
@@ -547,7 +547,7 @@ impl Session for Server {
                     let command = "reject a log-in";
                     return Err(Refusal::Unexpected { state: "not logging in", command });
                 }
-                self.say(peer, &Packet::LoginFailed { reason: clipped(reason) });
+                self.send(peer, &Packet::LoginFailed { reason: clipped(reason) });
                 Ok(())
             }
             ServerCommand::Kick { peer, reason } => {

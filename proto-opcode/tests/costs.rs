@@ -1,9 +1,9 @@
 //! What one source can make others pay, whatever it does: the rows of `SECURITY.md`, "What costs whom".
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
-use hall::{Hall, peer, request};
+use harness::{Harness, peer, request};
 use proptest::prelude::*;
 use std::time::Duration;
 use voxwire_core::{Input, Instant};
@@ -44,7 +44,7 @@ struct Source {
 }
 
 impl Source {
-    fn act(&mut self, hall: &mut Hall, act: &Act) {
+    fn act(&mut self, hall: &mut Harness, act: &Act) {
         let slot = |at: usize| self.slots.get(at % self.slots.len().max(1)).copied();
         match act {
             Act::Connect if self.slots.len() < 6 => {
@@ -105,7 +105,7 @@ proptest! {
     ) {
         let relay = carried.then_some(RelayAddress { v4: Some([192, 0, 2, 1].into()), v6: None });
         let settings = Settings { relay, ..Settings::DEFAULT };
-        let mut hall = Hall::new(settings);
+        let mut hall = Harness::new(settings);
         for (slot, name) in [(1, "bob"), (2, "carol"), (3, "idle")] {
             hall.join(slot, name);
         }
@@ -144,7 +144,7 @@ proptest! {
 #[test]
 fn f_09_a_client_that_calls_without_end_costs_honest_callers_nothing() {
     for from in [[192, 0, 2, 66], [127, 0, 0, 9]] {
-        let mut hall = Hall::new(Settings::DEFAULT);
+        let mut hall = Harness::new(Settings::DEFAULT);
         hall.join(1, "bob");
         hall.join(2, "carol");
         let mut through = 0;
@@ -172,7 +172,8 @@ fn f_09_a_client_that_calls_without_end_costs_honest_callers_nothing() {
 #[test]
 fn calls_carried_for_one_source_leave_room_for_others() {
     let relay = Some(RelayAddress { v4: Some([192, 0, 2, 1].into()), v6: None });
-    let mut hall = Hall::new(Settings { relay, max_relays: 20, max_source_relays: 5, ..Settings::DEFAULT });
+    let mut hall =
+        Harness::new(Settings { relay, max_relays: 20, max_source_relays: 5, ..Settings::DEFAULT });
     hall.join(1, "bob");
     hall.join(2, "carol");
     for slot in 10..30 {
@@ -197,7 +198,7 @@ fn f_06_those_behind_a_proxy_are_not_one_source() {
         ..Settings::DEFAULT
     };
     for proxy in [None, Some([192, 0, 2, 1])] {
-        let (mut hall, shared) = (Hall::new(settings), proxy.is_some());
+        let (mut hall, shared) = (Harness::new(settings), proxy.is_some());
         hall.server.exempt(&proxy.map(Into::into).into_iter().collect::<Vec<_>>());
         hall.join(1, "bob");
         let mut refused = 0;
@@ -234,7 +235,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
         ("2001:db8::8", false),
     ] {
         let address: core::net::IpAddr = address.parse().unwrap();
-        let mut hall = Hall::new(Settings::DEFAULT);
+        let mut hall = Harness::new(Settings::DEFAULT);
         hall.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
         hall.open_from(1, address).unwrap();
         hall.login(1, "bob").unwrap();

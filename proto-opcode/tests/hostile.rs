@@ -1,9 +1,9 @@
 //! What attackers do: each costs themselves, and nobody else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
-use hall::{CLOSED, Hall, bytes, peer, request};
+use harness::{CLOSED, Harness, bytes, peer, request};
 use std::time::Duration;
 use voxwire_core::{Framing as _, Input, ListenId, Output, Session, Via};
 use voxwire_opcode::{
@@ -14,12 +14,12 @@ use voxwire_opcode::{
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A hall with alice and bob, who is called by her.
-fn calling(settings: Settings) -> Hall {
+fn calling(settings: Settings) -> Harness {
     calling_from(settings, 4001)
 }
 
-fn calling_from(settings: Settings, port: u16) -> Hall {
-    let mut hall = Hall::new(settings);
+fn calling_from(settings: Settings, port: u16) -> Harness {
+    let mut hall = Harness::new(settings);
     hall.join(0, "alice");
     hall.join(1, "bob");
     hall.send(0, &request("bob", "", port)).unwrap();
@@ -28,7 +28,7 @@ fn calling_from(settings: Settings, port: u16) -> Hall {
 
 #[test]
 fn o_11_what_is_malformed_closes_its_connection_alone() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Harness::new(Settings::DEFAULT);
     hall.join(0, "alice");
     hall.join(1, "bob");
     let mut attacks: Vec<Vec<u8>> = [0_u16, 0x0c, 0x55, 0xffff]
@@ -89,7 +89,7 @@ fn threat_a_refusal_that_nobody_asked_for_reaches_nobody() {
 
 #[test]
 fn threat_callees_are_not_sent_to_where_nobody_listens() {
-    let mut hall = Hall::new(Settings { trust_host: true, ..Settings::DEFAULT });
+    let mut hall = Harness::new(Settings { trust_host: true, ..Settings::DEFAULT });
     hall.join(0, "mallory");
     hall.join(1, "bob");
     for (host, port) in [("", 22), ("", 0), ("224.0.0.1", 5000), ("255.255.255.255", 5000), ("0.0.0.0", 5000)]
@@ -113,7 +113,7 @@ fn threat_callees_are_not_sent_to_where_nobody_listens() {
 
 #[test]
 fn threat_nobody_calls_without_a_name_or_without_end() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Harness::new(Settings::DEFAULT);
     hall.join(1, "bob");
     hall.open(0);
     hall.said(0);
@@ -146,7 +146,7 @@ fn threat_nobody_calls_without_a_name_or_without_end() {
 fn threat_a_full_server_lets_go_of_those_without_a_name() {
     let mut settings = Settings::DEFAULT;
     settings.limits.max_peers = 4;
-    let mut hall = Hall::new(settings);
+    let mut hall = Harness::new(settings);
     hall.join(0, "alice");
     for slot in 1..4 {
         hall.open(slot);
@@ -211,7 +211,7 @@ fn threat_only_the_callee_takes_its_place_in_a_carried_call() {
 
 #[test]
 fn threat_carried_calls_are_bounded_and_end() {
-    let mut hall = Hall::new(Settings { max_relays: 3, attempts: Settings::ORIGINAL.voice, ..relayed() });
+    let mut hall = Harness::new(Settings { max_relays: 3, attempts: Settings::ORIGINAL.voice, ..relayed() });
     hall.join(0, "mallory");
     for (slot, name) in (1..).zip(["a", "b", "c", "d"]) {
         hall.join(slot, name);
@@ -244,7 +244,7 @@ fn threat_carried_calls_are_bounded_and_end() {
 #[test]
 fn f_36_a_call_that_cannot_be_handed_on_takes_no_ring() {
     for settings in [Settings::DEFAULT, relayed(), Settings { max_relays: 0, ..relayed() }] {
-        let mut hall = Hall::new(Settings { attempts: Settings::ORIGINAL.voice, ..settings });
+        let mut hall = Harness::new(Settings { attempts: Settings::ORIGINAL.voice, ..settings });
         hall.join(0, "mallory");
         hall.join(1, "bob");
         for _ in 0..50 {
@@ -260,10 +260,10 @@ fn f_36_a_call_that_cannot_be_handed_on_takes_no_ring() {
 /// F-85: an original callee that cannot connect ends itself; so whoever accepts too late is connected, and closed.
 #[test]
 fn f_85_the_port_of_a_carried_call_stays_open_for_a_while_after_it_is_over() {
-    let mut hall = Hall::new(relayed());
+    let mut hall = Harness::new(relayed());
     hall.join(0, "alice");
     hall.join(1, "bob");
-    let callee = |hall: &mut Hall, slot, relay: u32, from| {
+    let callee = |hall: &mut Harness, slot, relay: u32, from| {
         let via = Via::AcceptedOn(ListenId(relay * 2));
         hall.input(Input::Opened { peer: peer(slot), via, from: Some((from, 1).into()) })
     };
@@ -306,7 +306,7 @@ fn f_85_the_port_of_a_carried_call_stays_open_for_a_while_after_it_is_over() {
 #[test]
 fn f_87_a_name_that_is_too_long_is_answered() {
     for settings in [Settings::DEFAULT, Settings::ORIGINAL, Settings { ask: true, ..Settings::DEFAULT }] {
-        let mut hall = Hall::new(settings);
+        let mut hall = Harness::new(settings);
         hall.open(0);
         hall.said(0);
         for len in [256, 300, 60_000] {
@@ -323,7 +323,7 @@ fn f_87_a_name_that_is_too_long_is_answered() {
         assert_eq!(hall.said(0), [CLOSED]);
     }
     // Who has a name already is not answered, as ever.
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Harness::new(Settings::DEFAULT);
     hall.join(0, "alice");
     assert!(hall.login(0, &"x".repeat(300)).is_err());
     assert_eq!(hall.said(0), [""; 0]);
@@ -382,7 +382,7 @@ fn threat_a_direct_listener_takes_one_and_no_more() {
 /// F-06: ten neighbours behind one address who call nobody without end do not keep the eleventh from logging in.
 #[test]
 fn f_06_neighbours_behind_one_address_leave_each_its_part_of_the_attempts() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Harness::new(Settings::DEFAULT);
     for slot in 0..10 {
         hall.open_from(slot, [192, 0, 2, 1]).unwrap();
         hall.login(slot, &format!("eve{slot}")).unwrap();

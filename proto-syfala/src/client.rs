@@ -228,7 +228,7 @@ impl Client {
                     // It has not heard that we accepted: this also keeps the connection.
                     Some(IoState::Inactive) if same => {
                         server.moments.heard = now;
-                        let _ = self.say(peer, &ClientMessage::ConnectionSuccess);
+                        let _ = self.send(peer, &ClientMessage::ConnectionSuccess);
                         return Ok(None);
                     }
                     Some(IoState::Inactive) => {
@@ -251,7 +251,7 @@ impl Client {
             sending: Box::new([]),
             moments: Moments::new(now),
         });
-        self.outbox.keep(peer);
+        self.outbox.validate(peer);
         self.timers.set((peer, Timer::Deadline), now.saturating_add(self.settings.candidate));
         self.displace(peer);
         Ok(Some(ClientEvent::Found { server: peer, from, formats }))
@@ -279,7 +279,7 @@ impl Client {
         self.outbox.close(peer);
     }
 
-    fn say(&mut self, server: PeerId, message: &ClientMessage<'_>) -> Result<(), Refusal> {
+    fn send(&mut self, server: PeerId, message: &ClientMessage<'_>) -> Result<(), Refusal> {
         self.outbox.send([server], Lane::Reliable, message, &self.wire)?;
         Ok(())
     }
@@ -290,7 +290,7 @@ impl Client {
         if connected >= self.settings.max_servers {
             return Err(Refusal::Full { what: "servers", max: self.settings.max_servers });
         }
-        self.say(peer, &ClientMessage::ConnectionSuccess)?;
+        self.send(peer, &ClientMessage::ConnectionSuccess)?;
         let server = self.server_mut(peer).ok_or(Refusal::UnknownPeer)?;
         server.io = Some(IoState::Inactive);
         server.moments = Moments::new(now);
@@ -303,7 +303,7 @@ impl Client {
 
     fn decline(&mut self, peer: PeerId, message: &ClientMessage<'_>) -> Result<(), Refusal> {
         self.candidate(peer, "decline it")?;
-        self.say(peer, message)?;
+        self.send(peer, message)?;
         self.forget(peer);
         Ok(())
     }
@@ -319,7 +319,7 @@ impl Client {
     fn disconnect(&mut self, peer: PeerId) -> Result<(), Refusal> {
         let server = self.server(peer).ok_or(Refusal::UnknownPeer)?;
         if server.io.is_some() {
-            self.say(peer, &ClientMessage::Disconnect)?;
+            self.send(peer, &ClientMessage::Disconnect)?;
         }
         self.forget(peer);
         Ok(())
@@ -366,7 +366,7 @@ impl Session for Client {
         match input {
             Input::Frame { peer, bytes, .. } => {
                 // A message is answered with a byte at most.
-                self.outbox.room(64, 4)?;
+                self.outbox.check_capacity(64, 4)?;
                 let message = ServerMessage::decode(bytes, &self.wire)?;
                 self.receive(now, peer, message)
             }
@@ -457,7 +457,8 @@ impl Session for Client {
             let Some(peer) = self.servers().next().map(|(peer, ..)| peer) else { return };
             if self.io(peer).is_some() {
                 // At most as many bytes as there are servers.
-                let _ = self.outbox.insist(peer, Lane::Reliable, &ClientMessage::Disconnect, &self.wire);
+                let _ =
+                    self.outbox.send_over_limit(peer, Lane::Reliable, &ClientMessage::Disconnect, &self.wire);
             }
             self.forget(peer);
         }

@@ -289,7 +289,7 @@ impl Server {
                 return Ok(());
             }
         }
-        self.outbox.room(self.connect.len(), 1)?;
+        self.outbox.check_capacity(self.connect.len(), 1)?;
         let rate = self.settings.all_replies;
         let Self { crowd, replies, .. } = self;
         let admission = known
@@ -336,7 +336,7 @@ impl Server {
         let Timing { deadline, heartbeat, .. } = self.settings.timing;
         self.timers.set((peer, Timer::Deadline), now.saturating_add(deadline));
         self.timers.set((peer, Timer::Beat), now.saturating_add(heartbeat));
-        self.outbox.keep(peer);
+        self.outbox.validate(peer);
         Ok(Some(ServerEvent::Connected { client: peer, from: known.from }))
     }
 
@@ -382,7 +382,7 @@ impl Server {
         }
     }
 
-    fn say(&mut self, client: PeerId, message: &ServerMessage<'_>) -> Result<(), Refusal> {
+    fn send(&mut self, client: PeerId, message: &ServerMessage<'_>) -> Result<(), Refusal> {
         self.outbox.send([client], Lane::Reliable, message, &self.wire)?;
         Ok(())
     }
@@ -427,7 +427,7 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                self.outbox.room(64, 4)?;
+                self.outbox.check_capacity(64, 4)?;
                 let message = ClientMessage::decode(bytes, &self.wire)?;
                 if message == ClientMessage::Discovery && says_more(bytes) {
                     return Err(Violation::NotAClient);
@@ -462,7 +462,7 @@ impl Session for Server {
             ServerCommand::Play { client, stream, samples } => self.play(client, stream, samples),
             ServerCommand::Disconnect { client } => {
                 self.io(client).ok_or(Refusal::UnknownPeer)?;
-                self.say(client, &ServerMessage::Disconnect)?;
+                self.send(client, &ServerMessage::Disconnect)?;
                 self.forget(client);
                 Ok(())
             }
@@ -517,7 +517,8 @@ impl Session for Server {
         loop {
             let Some(client) = self.clients().next().map(|(client, ..)| client) else { return };
             // At most as many bytes as there are clients.
-            let _ = self.outbox.insist(client, Lane::Reliable, &ServerMessage::Disconnect, &self.wire);
+            let _ =
+                self.outbox.send_over_limit(client, Lane::Reliable, &ServerMessage::Disconnect, &self.wire);
             self.forget(client);
         }
     }

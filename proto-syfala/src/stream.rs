@@ -67,7 +67,7 @@ pub(crate) fn play<'m, M: Message<'m, Wire = Wire>>(
     let sending = sending.ok_or(Refusal::UnknownStream(stream))?;
     let messages = samples.len().div_ceil(sending.payload);
     // All or nothing.
-    outbox.room(samples.len().saturating_add(messages.saturating_mul(AUDIO_HEAD_LEN)), messages)?;
+    outbox.check_capacity(samples.len().saturating_add(messages.saturating_mul(AUDIO_HEAD_LEN)), messages)?;
     for (byte_index, payload) in sending.cut(samples) {
         outbox.send([to], Lane::Droppable, &message(Audio::new(stream, byte_index, payload)), wire)?;
     }

@@ -6,7 +6,7 @@
     clippy::cast_possible_truncation
 )]
 
-mod lan;
+mod harness;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -59,7 +59,7 @@ const NEWCOMER: u32 = 2;
 
 impl Studio {
     fn new() -> Self {
-        let server = lan::server(&STEREO, &STEREO, Settings::DEFAULT, 7);
+        let server = harness::server(&STEREO, &STEREO, Settings::DEFAULT, 7);
         let mut studio = Self { server, now: Instant::ZERO, offers: [0; 2], gone: BTreeSet::new() };
         studio.open(CLIENT, "10.0.0.1");
         for kind in [0, 1, 4] {

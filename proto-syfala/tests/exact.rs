@@ -6,17 +6,17 @@
     clippy::cast_possible_truncation
 )]
 
-mod lan;
+mod harness;
 
 use core::num::NonZeroU32;
-use lan::{Answer, Lan};
+use harness::{Answer, Harness};
 use std::time::Duration;
 use voxwire_core::testing::{Net, Rng};
 use voxwire_syfala::{ClientCommand, Format, SampleType, ServerCommand};
 
 /// Both ways, ten blocks of different length; returns what was played and what was heard, client to server and back.
 fn through(net: Net, format: Format, seed: u64) -> [(Vec<u8>, Vec<u8>); 2] {
-    let mut lan = Lan::new(Net::PERFECT, seed);
+    let mut lan = Harness::new(Net::PERFECT, seed);
     let device = lan.device(&[format], &[format]);
     let user = lan.user(Answer::Accept, true);
     lan.run(50);
@@ -49,13 +49,13 @@ fn through(net: Net, format: Format, seed: u64) -> [(Vec<u8>, Vec<u8>); 2] {
     let there = lan.sim.with(device, |_, device, _| {
         let (receiving, bytes) = device.heard.get_mut(&(client, 0)).unwrap();
         receiving.give_up(now);
-        lan::drain(receiving, bytes);
+        harness::drain(receiving, bytes);
         bytes.clone()
     });
     let back = lan.sim.with(user, |_, user, _| {
         let (receiving, bytes) = user.heard.get_mut(&(server, 0)).unwrap();
         receiving.give_up(now);
-        lan::drain(receiving, bytes);
+        harness::drain(receiving, bytes);
         bytes.clone()
     });
     let [out, home] = played;

@@ -6,7 +6,7 @@
     clippy::cast_possible_truncation
 )]
 
-mod lan;
+mod harness;
 
 use core::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -35,7 +35,7 @@ const fn peer(slot: u32) -> PeerId {
 
 impl Desk {
     fn new(settings: Settings) -> Self {
-        let server = lan::server(&STEREO, &STEREO, settings, 7);
+        let server = harness::server(&STEREO, &STEREO, settings, 7);
         Self { server, now: Instant::ZERO, sent: Vec::new(), kept: Vec::new(), closed: Vec::new() }
     }
 
@@ -54,7 +54,7 @@ impl Desk {
                 Output::Send { to, frame, .. } => {
                     self.sent.push((to.slot, frame.to_vec()));
                 }
-                Output::Keep { peer } => {
+                Output::Validate { peer } => {
                     self.kept.push(peer.slot);
                 }
                 Output::Close { peer } => {
@@ -102,7 +102,7 @@ fn s_05_what_an_unknown_source_makes_a_server_send_is_within_the_budget() {
     // The largest answer that there is: 64 and 64 streams.
     let many = [Format::STANDARD; 64];
     let mut desk = Desk::new(Settings::DEFAULT);
-    desk.server = lan::server(&many, &many, Settings::DEFAULT, 7);
+    desk.server = harness::server(&many, &many, Settings::DEFAULT, 7);
     let connect = 3 + 128 * 11;
     // One source that asks ten thousand times within ten seconds: two at once, two a second.
     desk.open(0, "10.0.0.1").unwrap();
@@ -454,7 +454,7 @@ fn s_05_servers_elsewhere_are_not_listened_to() {
     for (slot, everybody) in [(1, "224.0.0.1:6911"), (2, "255.255.255.255:6911"), (3, "192.0.2.1:0")] {
         assert_eq!(open(slot, everybody, None), Err(Violation::OffLink), "{everybody}");
     }
-    let networks = lan::networks();
+    let networks = harness::networks();
     assert_eq!(open(4, "192.0.2.1:6911", Some(&networks)), Err(Violation::OffLink));
     assert_eq!(open(5, "10.0.0.1:6911", Some(&networks)), Ok(()));
 }
@@ -567,7 +567,7 @@ fn c_04_liars_on_the_network_cost_a_client_no_more_than_its_candidates() {
         let done = client
             .outputs()
             .inspect(|output| match output {
-                Output::Keep { .. } => known += 1,
+                Output::Validate { .. } => known += 1,
                 Output::Close { .. } => known -= 1,
                 _ => {}
             })

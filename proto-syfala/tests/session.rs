@@ -7,10 +7,10 @@
     clippy::panic
 )]
 
-mod lan;
+mod harness;
 
 use core::num::NonZeroU32;
-use lan::{Answer, Lan, UserNode};
+use harness::{Answer, Harness, UserNode};
 use std::time::Duration;
 use voxwire_core::testing::Net;
 use voxwire_core::{PeerId, Session as _};
@@ -25,8 +25,8 @@ fn active(
     net: Net,
     inputs: &[Format],
     outputs: &[Format],
-) -> (Lan, lan::DeviceNode, UserNode, PeerId, PeerId) {
-    let mut lan = Lan::new(net, 1);
+) -> (Harness, harness::DeviceNode, UserNode, PeerId, PeerId) {
+    let mut lan = Harness::new(net, 1);
     let device = lan.device(inputs, outputs);
     let user = lan.user(Answer::Accept, true);
     lan.run(500);
@@ -42,7 +42,7 @@ fn active(
 
 #[test]
 fn s_05_discovery_accept_refuse_and_fail() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);
     let [happy, busy, unable] =
         [Answer::Accept, Answer::Fail, Answer::Refuse].map(|answer| lan.user(answer, false));
@@ -62,7 +62,7 @@ fn s_05_discovery_accept_refuse_and_fail() {
 
 #[test]
 fn s_05_a_server_announces_itself_where_an_operator_asks_for_it() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let settings = Settings { announce: Some(Duration::from_secs(1)), ..Settings::DEFAULT };
     let device = lan.device_with(&STEREO, &STEREO, settings);
     let user = lan.user(Answer::Accept, false);
@@ -77,7 +77,7 @@ fn s_05_a_server_announces_itself_where_an_operator_asks_for_it() {
 
 #[test]
 fn s_05_servers_that_announce_themselves_do_not_answer_each_other() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let settings = Settings { announce: Some(Duration::from_millis(100)), ..Settings::DEFAULT };
     let devices = [(); 3].map(|()| lan.device_with(&STEREO, &STEREO, settings));
     lan.run(5000);
@@ -88,7 +88,7 @@ fn s_05_servers_that_announce_themselves_do_not_answer_each_other() {
 
 #[test]
 fn s_07_an_acceptance_that_is_lost_is_said_again() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);
     let user = lan.user(Answer::Wait, false);
     lan.run(10);
@@ -105,7 +105,7 @@ fn s_07_an_acceptance_that_is_lost_is_said_again() {
 
 #[test]
 fn s_08_what_cannot_be_stopped_and_was_never_heard_to_start_has_started() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);
     lan.sim.with(device, |_, device, _| device.stops = vec![IoResult::Refused]);
     let user = lan.user(Answer::Accept, true);
@@ -121,7 +121,7 @@ fn s_08_what_cannot_be_stopped_and_was_never_heard_to_start_has_started() {
 
 #[test]
 fn s_05_only_networks_that_are_served_are_answered() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);
     lan.device_command(device, ServerCommand::Serve { networks: &["10.0.0.2".parse().unwrap()] });
     let (pinned, other) = (lan.user(Answer::Accept, false), lan.user(Answer::Accept, false));
@@ -142,7 +142,7 @@ fn s_06_formats_are_fixed_and_a_server_with_others_is_another() {
     lan.run(100);
     // The device comes back with other streams, at once.
     let mono = Format { channels: NonZeroU32::MIN, ..Format::STANDARD };
-    lan.sim.replace(device, lan::server(&[mono], &[mono; 2], Settings::DEFAULT, 2));
+    lan.sim.replace(device, harness::server(&[mono], &[mono; 2], Settings::DEFAULT, 2));
     lan.run(500);
     assert_eq!(lan.events(user), ["Stopped", "Lost", "Found(10.0.0.1:50000, 1+2)", "Started"]);
     assert_eq!(lan.clients(device).len(), 1);
@@ -192,7 +192,7 @@ fn s_07_disconnect_is_said_by_either_side_and_by_shutdown() {
 
 #[test]
 fn s_08_the_server_prepares_before_success_and_is_asked_again_until_then() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);
     lan.sim.with(device, |_, device, _| device.slow = true);
     let user = lan.user(Answer::Accept, true);
@@ -222,7 +222,7 @@ fn s_08_the_server_prepares_before_success_and_is_asked_again_until_then() {
 
 #[test]
 fn s_08_failures_are_retried_and_refusals_are_final_and_the_connection_stays() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     let device = lan.device(&STEREO, &STEREO);
     lan.sim.with(device, |_, device, _| {
         device.starts = vec![IoResult::Failed, IoResult::Failed, IoResult::Success, IoResult::Refused];
@@ -285,7 +285,7 @@ fn s_09_audio_counts_only_while_io_is_active() {
 fn s_10_several_servers_several_clients_several_streams() {
     let mono = Format { channels: NonZeroU32::MIN, ..Format::STANDARD };
     let wide = Format { channels: NonZeroU32::new(8).unwrap(), sample_type: SampleType::I24, ..mono };
-    let mut lan = Lan::new(Net { jitter: Duration::from_millis(2), ..Net::PERFECT }, 3);
+    let mut lan = Harness::new(Net { jitter: Duration::from_millis(2), ..Net::PERFECT }, 3);
     let devices = [lan.device(&[mono, wide], &[wide, mono, mono]), lan.device(&[wide], &[mono])];
     let users = [(); 3].map(|()| lan.user(Answer::Accept, true));
     lan.run(2000);
@@ -339,7 +339,7 @@ fn s_10_several_servers_several_clients_several_streams() {
 
 #[test]
 fn c_04_candidates_are_bounded_and_those_heard_of_least_recently_go() {
-    let mut lan = Lan::new(Net::PERFECT, 1);
+    let mut lan = Harness::new(Net::PERFECT, 1);
     for _ in 0..5 {
         lan.device(&STEREO, &[]);
     }

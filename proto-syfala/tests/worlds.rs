@@ -8,10 +8,10 @@
     clippy::cast_possible_truncation
 )]
 
-mod lan;
+mod harness;
 
 use core::num::NonZeroU32;
-use lan::{Answer, Device, DeviceNode, Lan, User, UserNode};
+use harness::{Answer, Device, DeviceNode, Harness, User, UserNode};
 use std::time::Duration;
 use voxwire_core::Session as _;
 use voxwire_core::testing::{Net, Rng};
@@ -38,7 +38,7 @@ fn format() -> Format {
 }
 
 struct World {
-    lan: Lan,
+    lan: Harness,
     rng: Rng,
     seed: u64,
     devices: Vec<DeviceNode>,
@@ -55,7 +55,7 @@ impl World {
             duplicate: rng.below(31) as f64 / 100.0,
             piece: 0,
         };
-        let mut lan = Lan::new(net, seed);
+        let mut lan = Harness::new(net, seed);
         // Both ways, or one, so that either side has to notice by other means than audio.
         let devices = (0..2)
             .map(|_| {
@@ -93,7 +93,7 @@ impl World {
             }
             23..26 => {
                 let node = self.users[user];
-                self.lan.sim.replace(node, lan::client(ClientSettings::DEFAULT));
+                self.lan.sim.replace(node, harness::client(ClientSettings::DEFAULT));
                 let eager = self.rng.chance(0.7);
                 self.lan.sim.with(node, |_, user, _| *user = User::new(Answer::Accept, eager));
             }
@@ -140,7 +140,7 @@ impl World {
             *device = Device::new();
         });
         let seed = self.rng.below(u64::MAX);
-        self.lan.sim.replace(node, lan::server(&inputs, &outputs, Settings::DEFAULT, seed));
+        self.lan.sim.replace(node, harness::server(&inputs, &outputs, Settings::DEFAULT, seed));
     }
 
     /// Everybody whose IO is active says something.

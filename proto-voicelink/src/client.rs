@@ -198,7 +198,7 @@ impl Client {
         packet: Packet<'a>,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         // At most one small packet is sent in answer.
-        self.outbox.room(HEAD_LEN, 1)?;
+        self.outbox.check_capacity(HEAD_LEN, 1)?;
         let event = match (self.state, packet) {
             (State::InCall(parameters, _), Packet::Data(samples)) => {
                 // The other side is in this call: so is the server.
@@ -451,7 +451,7 @@ impl Session for Client {
         }
         if let Some(server) = self.server {
             // A few bytes that always fit their format.
-            let _ = self.outbox.insist(
+            let _ = self.outbox.send_over_limit(
                 server,
                 Lane::Reliable,
                 &Packet::Drop { optional: b"no answer" },
@@ -477,7 +477,12 @@ impl Session for Client {
     fn shutdown(&mut self, _now: Instant) {
         let Some(server) = self.server.take() else { return };
         if !matches!(self.state, State::Idle | State::Registering) {
-            let _ = self.outbox.insist(server, Lane::Reliable, &Packet::Drop { optional: &[] }, &self.wire);
+            let _ = self.outbox.send_over_limit(
+                server,
+                Lane::Reliable,
+                &Packet::Drop { optional: &[] },
+                &self.wire,
+            );
         }
         self.outbox.close(server);
         self.enter(State::Idle);

@@ -345,20 +345,20 @@ impl Server {
 
     /// Sends a control packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it. A peer
     /// that never said anything has no byte order yet, and nothing to be told.
-    fn say(&mut self, peer: PeerId, packet: &Packet<'_>) {
+    fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
         if let Some(order) = self.peers.get(peer).and_then(Peer::order) {
             let [big, little] = &self.wires;
             let wire = if order == ByteOrder::LittleEndian { little } else { big };
             // Fails only for packets over the limits, and these were made from packets within them.
-            let _ = self.outbox.insist(peer, Lane::Reliable, packet, wire);
+            let _ = self.outbox.send_over_limit(peer, Lane::Reliable, packet, wire);
         }
     }
 
     /// Sends Drop with a reason of at most 255 bytes.
-    fn say_drop(&mut self, peer: PeerId, reason: &str) {
+    fn send_drop(&mut self, peer: PeerId, reason: &str) {
         let end = (0..=reason.len().min(255)).rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
         let optional = reason.as_bytes().get(..end).unwrap_or(&[]);
-        self.say(peer, &Packet::Drop { optional });
+        self.send(peer, &Packet::Drop { optional });
     }
 
     /// Counts a violation of `peer`'s; the last one allowed closes the connection.
@@ -397,7 +397,7 @@ impl Server {
         reason: Option<&str>,
     ) -> Option<(Option<Box<str>>, Option<Ended>)> {
         if let Some(reason) = reason {
-            self.say_drop(peer, reason);
+            self.send_drop(peer, reason);
         }
         let gone = self.forget(now, peer)?;
         self.outbox.close(peer);
@@ -412,7 +412,7 @@ impl Server {
         self.contenders.clear(peer);
         let ended = state.call().and_then(|caller| {
             let other = self.calls.get(caller)?.other(peer);
-            self.say_drop(other, reason::LOST);
+            self.send_drop(other, reason::LOST);
             self.end(now, caller, Cause::Lost { peer }, Some(other))
         });
         if self.peers.is_empty() {
@@ -519,7 +519,7 @@ impl Server {
                         return Ok(ended.map(ServerEvent::Ended));
                     }
                     None if format && self.peers.get(peer).is_some_and(|state| state.call().is_none()) => {
-                        self.say_drop(peer, &error.to_string());
+                        self.send_drop(peer, &error.to_string());
                     }
                     _ => {}
                 }
@@ -563,7 +563,7 @@ impl Session for Server {
         match input {
             Input::Frame { peer, bytes, .. } => {
                 // Beside the packet itself at most four small ones and a few instructions to the driver.
-                self.outbox.room(bytes.len().saturating_add(1200), 8)?;
+                self.outbox.check_capacity(bytes.len().saturating_add(1200), 8)?;
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
@@ -590,7 +590,7 @@ impl Session for Server {
                 let command = "reject a registration";
                 let pending = state.pending.take_if(|pending| !pending.admitted);
                 pending.ok_or(Refusal::Unexpected { state: "not registering", command })?;
-                self.say_drop(peer, reason);
+                self.send_drop(peer, reason);
                 self.watch(now, peer);
                 Ok(())
             }

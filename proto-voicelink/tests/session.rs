@@ -1,10 +1,10 @@
 //! The life of calls, as dialogues between clients through a server on the simulator.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod hall;
+mod harness;
 
 use core::time::Duration;
-use hall::{AUDIO, Hall, OTHER, Porter};
+use harness::{AUDIO, Harness, OTHER, Porter};
 use voxwire_core::testing::{Net, Rng, Sim, Transport};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, NameError, Parameters, Phase, Refusal, Server,
@@ -13,7 +13,7 @@ use voxwire_voicelink::{
 
 #[test]
 fn v_08_v_09_a_call_is_put_through_accepted_and_dropped() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -37,7 +37,7 @@ fn v_08_v_09_a_call_is_put_through_accepted_and_dropped() {
 
 #[test]
 fn v_08_nobody_of_that_name() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let alice = hall.phone("alice");
     hall.call(alice, "bob");
     hall.settle();
@@ -53,7 +53,7 @@ fn v_08_nobody_of_that_name() {
 
 #[test]
 fn v_09_a_counter_proposal_is_accepted_and_its_parameters_hold() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -70,7 +70,7 @@ fn v_09_a_counter_proposal_is_accepted_and_its_parameters_hold() {
 
 #[test]
 fn v_09_a_counter_proposal_is_refused_with_close() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -88,7 +88,7 @@ fn v_09_a_counter_proposal_is_refused_with_close() {
 
 #[test]
 fn v_09_dropped_before_it_is_up_by_either_side() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -106,7 +106,7 @@ fn v_09_dropped_before_it_is_up_by_either_side() {
 
 #[test]
 fn v_09_a_lost_connection_drops_the_call_for_the_other_side() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob, carol) = (hall.phone("alice"), hall.phone("bob"), hall.phone("carol"));
     hall.talk(alice, bob, "bob");
     hall.sim.disconnect(bob.link);
@@ -126,7 +126,7 @@ fn v_09_a_lost_connection_drops_the_call_for_the_other_side() {
 
 #[test]
 fn v_09_a_busy_callee_and_oneself() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob, carol) = (hall.phone("alice"), hall.phone("bob"), hall.phone("carol"));
     hall.call(alice, "alice");
     hall.settle();
@@ -144,7 +144,7 @@ fn v_09_a_busy_callee_and_oneself() {
 
 #[test]
 fn v_09_no_answer_in_time_drops_both() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.wait(29);
@@ -167,7 +167,7 @@ fn v_09_no_answer_in_time_drops_both() {
 #[test]
 fn v_09_a_client_gives_up_where_the_server_does_not() {
     let settings = Settings { answer: Duration::from_secs(3600), ..Settings::DEFAULT };
-    let mut hall = Hall::with(settings, Net::PERFECT, 1);
+    let mut hall = Harness::with(settings, Net::PERFECT, 1);
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.wait(46);
@@ -178,7 +178,7 @@ fn v_09_a_client_gives_up_where_the_server_does_not() {
 
 #[test]
 fn a_call_that_is_silent_for_an_hour_ends_and_audio_keeps_it_up() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.talk(alice, bob, "bob");
     hall.wait(3000);
@@ -192,7 +192,7 @@ fn a_call_that_is_silent_for_an_hour_ends_and_audio_keeps_it_up() {
 
 #[test]
 fn v_10_commands_out_of_place_are_refused_and_send_nothing() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let node = hall.sim.add(Client::new(ClientSettings::DEFAULT), ());
     let refused = hall.sim.with(node, |client, _, now| {
         use voxwire_core::Session as _;
@@ -229,7 +229,7 @@ fn v_10_commands_out_of_place_are_refused_and_send_nothing() {
 
 #[test]
 fn v_11_optional_data_travels_end_to_end_whatever_it_holds() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     let mut anything = vec![0; 3000];
     Rng::new(5).fill(&mut anything);
@@ -250,7 +250,7 @@ fn v_11_optional_data_travels_end_to_end_whatever_it_holds() {
 
 #[test]
 fn v_13_names_are_unique_kept_for_their_address_and_given_back() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let bob = hall.phone("bob");
     let eve = hall.guest(ByteOrder::BigEndian);
     let claim = ClientCommand::Register {
@@ -270,7 +270,7 @@ fn v_13_names_are_unique_kept_for_their_address_and_given_back() {
     assert_eq!(hall.events(eve), [r#"RegistrationRefused("name taken")"#]);
     let link = hall.sim.connect(bob.node, hall.server, Transport::Stream, Net::PERFECT);
     hall.settle();
-    let bob = hall::Phone { link, ..bob };
+    let bob = harness::Phone { link, ..bob };
     hall.events(bob);
     hall.register(bob, "bob", ByteOrder::BigEndian);
     // The same address may even displace itself: its old connection may be half dead.
@@ -295,7 +295,7 @@ fn v_13_a_secret_proves_a_name_and_displaces_its_holder() {
     let server = sim.add(Server::new(settings, 1), Porter);
     let mut hall = Vec::new();
     for secret in [None, Some(&b"wrong"[..]), Some(b"hush")] {
-        let node = sim.add(Client::new(ClientSettings::DEFAULT), hall::Ear::default());
+        let node = sim.add(Client::new(ClientSettings::DEFAULT), harness::Ear::default());
         let link = sim.connect(node, server, Transport::Stream, Net::PERFECT);
         sim.run_until_quiet(Duration::from_secs(1));
         sim.with(node, |client, _, now| {
@@ -317,7 +317,7 @@ fn v_13_a_secret_proves_a_name_and_displaces_its_holder() {
 
 #[test]
 fn v_13_an_unregistered_client_may_call_and_is_shown_under_the_name_it_is_given() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let bob = hall.phone("bob");
     let guest = hall.guest(ByteOrder::LittleEndian);
     hall.call(guest, "bob");
@@ -345,7 +345,7 @@ fn v_13_an_unregistered_client_may_call_and_is_shown_under_the_name_it_is_given(
 #[test]
 fn v_13_the_callees_own_name_is_forwarded_where_that_is_asked_for() {
     let settings = Settings { forward_callee_name: true, ..Settings::DEFAULT };
-    let mut hall = Hall::with(settings, Net::PERFECT, 1);
+    let mut hall = Harness::with(settings, Net::PERFECT, 1);
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -363,7 +363,7 @@ fn v_01_v_14_clients_of_different_byte_orders_understand_each_other() {
         ([le, le], [be, le], true),
         ([be, be], [le, le], false),
     ] {
-        let mut hall = Hall::new();
+        let mut hall = Harness::new();
         let (alice, bob) = (hall.guest(heads[0]), hall.guest(heads[1]));
         hall.register(alice, "alice", samples[0]);
         hall.register(bob, "bob", samples[1]);
@@ -376,7 +376,7 @@ fn v_01_v_14_clients_of_different_byte_orders_understand_each_other() {
         assert_eq!((hall.heard(bob), hall.heard(alice)), expected, "{heads:?} {samples:?}");
     }
     // A guest declared nothing.
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (guest, bob) = (hall.guest(le), hall.guest(be));
     hall.register(bob, "bob", be);
     hall.talk(guest, bob, "bob");
@@ -387,7 +387,7 @@ fn v_01_v_14_clients_of_different_byte_orders_understand_each_other() {
 
 #[test]
 fn calls_that_cross_the_one_the_server_saw_first_wins() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.call(bob, "alice");
@@ -405,7 +405,7 @@ fn calls_that_cross_the_one_the_server_saw_first_wins() {
 
 #[test]
 fn hanging_up_at_once_on_both_sides_is_no_violation() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.talk(alice, bob, "bob");
     hall.drop_call(alice, b"");
@@ -421,7 +421,7 @@ fn hanging_up_at_once_on_both_sides_is_no_violation() {
 
 #[test]
 fn an_answer_that_crosses_a_cancellation_leaves_both_idle() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -436,7 +436,7 @@ fn an_answer_that_crosses_a_cancellation_leaves_both_idle() {
 
 #[test]
 fn an_answer_that_arrives_before_the_cancellation_leaves_both_idle() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.settle();
@@ -450,7 +450,7 @@ fn an_answer_that_arrives_before_the_cancellation_leaves_both_idle() {
 #[test]
 fn a_callee_that_believes_in_a_call_that_there_is_not_is_told() {
     // A hangs up on B; C's call reaches B's line before B's own hang-up of the old call does, and that ends C's.
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| hall.phone(name));
     hall.talk(alice, bob, "bob");
     hall.drop_call(alice, b"");
@@ -477,7 +477,7 @@ fn a_callee_that_believes_in_a_call_that_there_is_not_is_told() {
 fn a_registration_answered_late_is_still_a_registration() {
     let mut sim = Sim::new(1);
     let server = sim.add(Server::new(Settings { ask: true, ..Settings::DEFAULT }, 1), ());
-    let node = sim.add(Client::new(ClientSettings::DEFAULT), hall::Ear::default());
+    let node = sim.add(Client::new(ClientSettings::DEFAULT), harness::Ear::default());
     let link = sim.connect(node, server, Transport::Stream, Net::PERFECT);
     sim.run_for(Duration::from_secs(1));
     let tell = |sim: &mut Sim, command: ClientCommand<'_>| {
@@ -502,7 +502,7 @@ fn a_registration_answered_late_is_still_a_registration() {
 #[test]
 fn a_call_voided_by_one_that_ended_too_soon_is_taken_back() {
     // C's call to B crosses B's call to A, and C gives up before B's request reaches the server: A rings for nobody.
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| hall.phone(name));
     hall.call(carol, "bob");
     hall.sim.run_for(Duration::from_micros(500));
@@ -517,7 +517,7 @@ fn a_call_voided_by_one_that_ended_too_soon_is_taken_back() {
 /// F-27: that a request of ours was voided by a call says nothing once that call is up.
 #[test]
 fn f_27_a_voided_request_is_not_taken_back_after_a_call_that_was_up() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
     hall.call(bob, "alice");
@@ -552,14 +552,15 @@ fn f_27_a_voided_request_is_not_taken_back_after_a_call_that_was_up() {
 #[test]
 fn parameters_that_the_client_cannot_take_are_answered() {
     let narrow = voxwire_voicelink::Ranges { max_channels: 1, ..voxwire_voicelink::Ranges::DEFAULT };
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let bob = hall.phone("bob");
-    let node = hall
-        .sim
-        .add(Client::new(ClientSettings { ranges: narrow, ..ClientSettings::DEFAULT }), hall::Ear::default());
+    let node = hall.sim.add(
+        Client::new(ClientSettings { ranges: narrow, ..ClientSettings::DEFAULT }),
+        harness::Ear::default(),
+    );
     let link = hall.sim.connect(node, hall.server, Transport::Stream, Net::PERFECT);
     hall.settle();
-    let alice = hall::Phone { node, link };
+    let alice = harness::Phone { node, link };
     hall.events(alice);
     hall.register(alice, "alice", ByteOrder::BigEndian);
     // As a callee, and as a caller.
@@ -578,14 +579,14 @@ fn parameters_that_the_client_cannot_take_are_answered() {
 #[test]
 fn a_call_that_nobody_answers_stops_ringing_at_the_callee_too() {
     let mut hall =
-        Hall::with(Settings { answer: Duration::from_secs(3600), ..Settings::DEFAULT }, Net::PERFECT, 1);
+        Harness::with(Settings { answer: Duration::from_secs(3600), ..Settings::DEFAULT }, Net::PERFECT, 1);
     let bob = hall.phone("bob");
     let mut settings = ClientSettings::DEFAULT;
     settings.answer = Duration::from_secs(3600);
-    let node = hall.sim.add(Client::new(settings), hall::Ear::default());
+    let node = hall.sim.add(Client::new(settings), harness::Ear::default());
     let link = hall.sim.connect(node, hall.server, Transport::Stream, Net::PERFECT);
     hall.settle();
-    let alice = hall::Phone { node, link };
+    let alice = harness::Phone { node, link };
     hall.call(alice, "bob");
     hall.wait(46);
     assert_eq!(hall.events(bob).last().unwrap(), "NoAnswer(Call)");
@@ -594,7 +595,7 @@ fn a_call_that_nobody_answers_stops_ringing_at_the_callee_too() {
 
 #[test]
 fn shutdown_tells_everybody_once() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob, carol) = (hall.phone("alice"), hall.phone("bob"), hall.phone("carol"));
     let guest = hall.guest(ByteOrder::LittleEndian);
     hall.talk(alice, bob, "bob");
@@ -613,7 +614,7 @@ fn shutdown_tells_everybody_once() {
 
 #[test]
 fn a_clients_shutdown_drops_its_call() {
-    let mut hall = Hall::new();
+    let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.talk(alice, bob, "bob");
     hall.sim.with(alice.node, |client, _, now| voxwire_core::Session::shutdown(client, now));
@@ -669,7 +670,7 @@ fn worlds_of_random_calls_end_in_agreement() {
             duplicate: 0.0,
             piece: rng.below(4000) as usize,
         };
-        let mut hall = Hall::with(Settings::DEFAULT, net, seed);
+        let mut hall = Harness::with(Settings::DEFAULT, net, seed);
         let names = ["ann", "ben", "cy", "dee"];
         let phones = names.map(|name| {
             let order = if rng.chance(0.5) { ByteOrder::BigEndian } else { ByteOrder::LittleEndian };

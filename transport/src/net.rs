@@ -92,7 +92,7 @@ impl Listener {
 
     /// Binds `address` for the session's own datagrams, of 9 KiB at most: whoever sends one is a peer, known by its address. Strangers
     /// are remembered in a table of fixed size, in which they displace each other; those that the session validates
-    /// ([`Output::Keep`](voxwire_core::Output::Keep)) are kept apart from them. For servers and for clients alike.
+    /// ([`Output::Validate`](voxwire_core::Output::Validate)) are kept apart from them. For servers and for clients alike.
     ///
     /// A socket that is to hear broadcasts has to be bound to the wildcard address.
     ///

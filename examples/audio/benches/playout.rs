@@ -425,7 +425,7 @@ fn main() {
             "| {} | {mean:.0}, {p95:.0} ms | {} | {:.2} % | {:.2} % | {:.2} % | {} |",
             scenario.name,
             back.map_or_else(|| "–".into(), |back| format!("{back:.1} s")),
-            percent(jitter.lost + jitter.starved, *frames),
+            percent(jitter.lost + jitter.underruns, *frames),
             percent(jitter.overflow + jitter.late, *frames),
             percent(figures.shortened + figures.lengthened, samples),
             glitches.map(|count| format!("{count:.0}")).collect::<Vec<_>>().join(", "),

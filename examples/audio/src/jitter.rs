@@ -39,7 +39,7 @@ pub struct JitterBuffer {
     /// Frames made up for in a row, with nothing to follow.
     starving: f32,
     /// The same since it was made, whole ones and the rest.
-    starved: f64,
+    underruns: f64,
     /// What is pulled next does not follow what was pulled before.
     joins: bool,
     /// Frames that come at once, in one message.
@@ -121,7 +121,7 @@ pub struct JitterStats {
     /// Of these: with a packet behind them that may carry them.
     pub recoverable: u64,
     /// Frames' lengths played while there was nothing in store at all.
-    pub starved: u64,
+    pub underruns: u64,
     /// Speeches.
     pub speeches: u64,
     /// The delay aimed at.
@@ -165,7 +165,7 @@ impl JitterBuffer {
             last: None,
             breaks_off: false,
             starving: 0.0,
-            starved: 0.0,
+            underruns: 0.0,
             joins: false,
             bulk: 1.0,
             pace: Pace::Even,
@@ -306,7 +306,7 @@ impl JitterBuffer {
     }
 
     /// Leaves the oldest packets out until fewer than `most` are waiting for their turn.
-    pub fn keep(&mut self, most: usize) {
+    pub fn truncate_to(&mut self, most: usize) {
         if self.end.saturating_sub(self.next) >= most as u64 {
             self.skip_to((self.end + 1).saturating_sub(most as u64));
         }
@@ -386,7 +386,7 @@ impl JitterBuffer {
             return Pull::Silence;
         }
         // Late or lost, nobody can tell yet: time stands still for the speech, but not for long.
-        self.starved += f64::from(part);
+        self.underruns += f64::from(part);
         self.starving += part;
         Pull::Conceal { gain: fade(self.starving) }
     }
@@ -396,7 +396,7 @@ impl JitterBuffer {
         JitterStats {
             target: self.target(),
             stored: self.frame * self.stored() as u32,
-            starved: self.starved.round() as u64,
+            underruns: self.underruns.round() as u64,
             ..self.stats
         }
     }
@@ -740,7 +740,7 @@ mod tests {
         let heard = play(&mut buffer, 1000, &[Some(0); 8], 14);
         assert_eq!(heard.join(" "), "- - 0 1 2 3 4 5 6 7 - - - -");
         let stats = buffer.stats();
-        assert_eq!((stats.received, stats.played, stats.lost, stats.starved), (8, 8, 0, 0));
+        assert_eq!((stats.received, stats.played, stats.lost, stats.underruns), (8, 8, 0, 0));
         // Another speech, soon after.
         let heard = play(&mut buffer, 2000, &[Some(0); 3], 8);
         assert_eq!(heard.join(" "), "- - 0 1 2 - - -");
@@ -771,7 +771,7 @@ mod tests {
         assert!(matches!(buffer.pull(ms(80)), Pull::Conceal { .. }));
         buffer.insert(ms(90), 3, &[3], false);
         assert_eq!(buffer.pull(ms(100)), Pull::Packet { packet: &[3] });
-        assert_eq!((buffer.stats().lost, buffer.stats().starved), (0, 1));
+        assert_eq!((buffer.stats().lost, buffer.stats().underruns), (0, 1));
     }
 
     #[test]
@@ -874,7 +874,7 @@ mod tests {
             }
             assert_eq!(played, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], "{apart}");
             let stats = buffer.stats();
-            assert_eq!((stats.lost, stats.late, stats.overflow, stats.starved), (0, 0, 0, 0));
+            assert_eq!((stats.lost, stats.late, stats.overflow, stats.underruns), (0, 0, 0, 0));
         }
     }
 
@@ -900,7 +900,7 @@ mod tests {
         assert!((ms(100)..ms(140)).contains(&wild.target), "{wild:?}");
         let again = delays(100);
         play(&mut buffer, 200_000, &again, 1600);
-        let missed = buffer.stats().lost + buffer.stats().starved - wild.lost - wild.starved;
+        let missed = buffer.stats().lost + buffer.stats().underruns - wild.lost - wild.underruns;
         assert!(missed < 60, "{missed} of 1500 were not in time");
     }
 

@@ -502,7 +502,7 @@ mod tests {
                 assert!(most < 0.12, "{about}");
                 assert_eq!(heard.room[0], heard.room[1], "{about}");
                 assert_eq!(
-                    (jitter.lost, jitter.overflow, jitter.late, jitter.starved),
+                    (jitter.lost, jitter.overflow, jitter.late, jitter.underruns),
                     (0, 0, 0, 0),
                     "{about}"
                 );

@@ -109,7 +109,7 @@ impl Speaker {
         if start {
             self.buffer.start();
         }
-        self.buffer.keep(PILE);
+        self.buffer.truncate_to(PILE);
         self.buffer.insert(now, self.appended, packet, false);
         self.appended = self.appended.wrapping_add(1);
     }
@@ -592,7 +592,7 @@ mod tests {
                 let late = found.offset as f64 / 48.0 - delay as f64;
                 assert!(late <= most && late > frame as f64, "{frame} ms, {delay}: {late} ms");
                 assert_eq!(
-                    figures.jitter.lost + figures.jitter.starved + figures.lengthened,
+                    figures.jitter.lost + figures.jitter.underruns + figures.lengthened,
                     0,
                     "{figures:?}"
                 );
@@ -617,7 +617,7 @@ mod tests {
                     .map(|d| d + 6.5);
             let about = format!("{seed}: {mean:.0} ms, 95 %: {p95:.0} ms, {figures:?}");
             assert!(mean <= 150.0 && p95 <= 150.0, "{about}");
-            frames += figures.jitter.played + figures.jitter.lost + figures.jitter.starved;
+            frames += figures.jitter.played + figures.jitter.lost + figures.jitter.underruns;
             concealed += figures.concealed;
             assert!(figures.recovered > 10, "{about}");
             // -40 dB of full scale beyond what the codec did itself within the 150 ms before.
@@ -904,7 +904,7 @@ mod tests {
             let most = heard.delays.iter().copied().fold(0.0, f64::max);
             assert!(most < 0.12, "{ppm}: {most} {jitter:?}");
             assert_eq!(
-                (jitter.lost, jitter.overflow, jitter.late, jitter.starved),
+                (jitter.lost, jitter.overflow, jitter.late, jitter.underruns),
                 (0, 0, 0, 0),
                 "{ppm}: {jitter:?}"
             );

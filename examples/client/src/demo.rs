@@ -194,7 +194,7 @@ fn judge_opus(
     let compare = |one: &Clip, other: &Clip| compare(one, other).map_err(|error| error.to_string());
     let (to_codec, to_said) = (compare(&codec, heard)?, compare(said, heard)?);
     let SpeakerFigures { jitter, recovered, shortened, lengthened, .. } = *figures;
-    let calm = shortened + lengthened + jitter.late + jitter.overflow + jitter.starved + jitter.lost == 0;
+    let calm = shortened + lengthened + jitter.late + jitter.overflow + jitter.underruns + jitter.lost == 0;
     let passed = if calm {
         let alone = compare(said, &codec)?;
         to_codec.present >= 1.0 && to_said.snr_db >= alone.snr_db - 0.5

@@ -1,6 +1,6 @@
 //! `voxwire-client dissonance`: the flags, and what the actions do.
 
-mod seat;
+mod voice_client;
 mod voices;
 
 use crate::error::Error;
@@ -10,9 +10,9 @@ use crate::sound::{Play, Source, check_writable, seconds};
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
 use core::time::Duration;
-pub(crate) use seat::{Heard, Options, Seat, Summary};
 use serde_json::json;
 use std::path::PathBuf;
+pub(crate) use voice_client::{Heard, Options, Summary, VoiceClient};
 use voxwire_audio::VoiceSettings;
 use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
@@ -174,12 +174,12 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 denoise,
                 ..options
             };
-            let seat = Seat::connect(&link, options, report.clone()).await?;
+            let seat = VoiceClient::connect(&link, options, report.clone()).await?;
             seat.run().await?;
             Ok(())
         }
         Action::Rooms => {
-            let mut seat = Seat::connect(&link, options, Report::silent()).await?;
+            let mut seat = VoiceClient::connect(&link, options, Report::silent()).await?;
             seat.settle().await?;
             for (name, codec) in seat.players() {
                 let text = format!("player {}, {codec}", quoted(&name));

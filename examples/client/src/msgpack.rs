@@ -1,17 +1,17 @@
 //! `voxwire-client msgpack`: the flags, and what the actions do.
 
+mod call_client;
 mod chat;
 mod mixer;
 mod password;
-mod phone;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
 use crate::sound::{Play, Source, check_writable, seconds};
+pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
-pub(crate) use phone::{Options, Phone, Summary};
 use std::path::PathBuf;
 use voxwire_msgpack::{ClientCommand, Dialect, MAX_VOICE_SAMPLES, SAMPLE_RATE};
 
@@ -137,7 +137,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
         trace: false,
     };
-    let mut phone = Phone::connect(&link, options, report.clone()).await?;
+    let mut phone = CallClient::connect(&link, options, report.clone()).await?;
     if matches!(flags.action, Action::Call { .. }) {
         phone.record_beside();
     }
@@ -160,7 +160,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
     result
 }
 
-async fn act(phone: &mut Phone, action: Action, user: &str, report: &Report) -> Result<(), Error> {
+async fn act(phone: &mut CallClient, action: Action, user: &str, report: &Report) -> Result<(), Error> {
     let done = |what: &str, fields: serde_json::Value, text: &str| report.event(what, fields, text);
     match action {
         Action::Register | Action::Login => {}

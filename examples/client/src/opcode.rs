@@ -1,15 +1,15 @@
 //! `voxwire-client opcode`: the flags, and what the actions do.
 
-mod phone;
+mod call_client;
 
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
 use crate::retry::again;
 use crate::sound::{Play, Source, check_writable, seconds};
+pub(crate) use call_client::{CallClient, Heard, Options, Summary, voice_settings};
 use clap::{Args, Subcommand};
 use core::time::Duration;
-pub(crate) use phone::{Heard, Options, Phone, Summary, voice_settings};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -100,7 +100,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         ports: flags.ports,
         trace: false,
     };
-    let mut phone = Phone::connect(&link, options.clone(), report.clone()).await?;
+    let mut phone = CallClient::connect(&link, options.clone(), report.clone()).await?;
     let result = match flags.action {
         Action::Contacts => phone.contacts().await,
         Action::Call { user } => phone.call(&user).await.map(|_| ()),
@@ -119,7 +119,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
                     let calls = phone.calls();
                     phone.close().await;
-                    let connect = async || Phone::connect(&link, options.clone(), report.clone()).await;
+                    let connect = async || CallClient::connect(&link, options.clone(), report.clone()).await;
                     let Some(connected) = again(report, connect).await? else { return Ok(()) };
                     phone = connected.after(calls);
                 }

@@ -375,12 +375,12 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     device.drain(Duration::from_secs(2)).await;
     let figures = device.figures();
     let fields = json!({
-        "starved": figures.starved, "passed_over": figures.passed_over, "silence": figures.silence,
+        "underruns": figures.underruns, "passed_over": figures.passed_over, "silence": figures.silence,
         "jumped": figures.jumped, "resynchronised": figures.resynchronised, "unsent": figures.unsent,
     });
     let mut text = format!(
         "{} frames had not come in time, {} were passed over, {} bytes were lost",
-        figures.starved,
+        figures.underruns,
         figures.passed_over,
         figures.silence + figures.jumped
     );

@@ -1,16 +1,16 @@
 //! `voxwire-client voicelink`: the flags, and what the actions do.
 
-mod phone;
+mod call_client;
 
 use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
 use crate::retry::again;
 use crate::sound::{Play, RecordAs, Source, check_writable, seconds};
+pub(crate) use call_client::{Answer, CallClient, Options, Summary, Tap};
 use clap::{Args, Subcommand, ValueEnum};
 use core::str::FromStr;
 use core::time::Duration;
-pub(crate) use phone::{Answer, Options, Phone, Summary, Tap};
 use std::path::PathBuf;
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
@@ -208,7 +208,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 range.map_err(|error| Error::Usage(format!("--counter: {error}")))?;
                 check_chunk(&parameters)?;
             }
-            let mut phone = Phone::connect(&link, options.clone(), report.clone()).await?;
+            let mut phone = CallClient::connect(&link, options.clone(), report.clone()).await?;
             loop {
                 let result = phone.wait(answer, &mut ()).await;
                 let interrupted = result.as_ref().is_ok_and(|summary| summary.interrupted);
@@ -224,7 +224,8 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                     Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
                         let calls = phone.calls();
                         phone.close().await;
-                        let connect = async || Phone::connect(&link, options.clone(), report.clone()).await;
+                        let connect =
+                            async || CallClient::connect(&link, options.clone(), report.clone()).await;
                         let Some(connected) = again(report, connect).await? else { return Ok(()) };
                         phone = connected.after(calls);
                     }
@@ -236,7 +237,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             }
         }
         Action::Call { user, strict } => {
-            let mut phone = Phone::connect(&link, options, report.clone()).await?;
+            let mut phone = CallClient::connect(&link, options, report.clone()).await?;
             let result = phone.call(&user, strict, &mut ()).await;
             phone.close().await;
             result.map(|_| ())

@@ -26,7 +26,7 @@ const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST)
 const MAX_HTTP_CONNECTIONS: usize = 4096;
 
 /// Dissonance over QUIC.
-pub const QUIC_PORT: u16 = 4245;
+pub const DEFAULT_QUIC_PORT: u16 = 4245;
 
 /// voxwire's server: voice and chat protocols in one process.
 ///
@@ -304,7 +304,7 @@ impl Default for Dissonance {
         Self {
             port: voxwire_dissonance::DEFAULT_PORT,
             profile: None,
-            quic_port: Some(QUIC_PORT),
+            quic_port: Some(DEFAULT_QUIC_PORT),
             rooms: Vec::new(),
             rooms_only: false,
             max_rooms: voxwire_dissonance::Settings::DEFAULT.max_rooms,

@@ -18,8 +18,8 @@ mod voicelink;
 
 pub use {
     config::{
-        Config, Dissonance, FixedName, Flags, Http, Msgpack, Opcode, Profile, Protocol, QUIC_PORT, Syfala,
-        SyfalaSound, Voicelink, Wanted, sample_type,
+        Config, DEFAULT_QUIC_PORT, Dissonance, FixedName, Flags, Http, Msgpack, Opcode, Profile, Protocol,
+        Syfala, SyfalaSound, Voicelink, Wanted, sample_type,
     },
     error::Error,
     service::{Listening, Running, start},

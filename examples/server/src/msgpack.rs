@@ -1,14 +1,14 @@
 //! msgpack: accounts and what has to outlive the server.
 
 mod checks;
-mod clerk;
-mod desk;
 mod job;
-mod keeper;
+mod login_queue;
 mod mail;
 mod notes;
+mod password_worker;
 mod passwords;
 mod queue;
+mod storage;
 mod store;
 mod turns;
 mod undeleted;
@@ -22,12 +22,12 @@ use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr};
 use core::pin::Pin;
 use core::time::Duration;
-use desk::{Attempt, Desk};
 use job::Job;
-use keeper::Keeper;
+use login_queue::{Attempt, LoginQueue};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use storage::StorageHandle;
 use store::{Quotas, Store};
 use voxwire_core::{Clock, Handler, Instant, Limits, PeerId, Session};
 use voxwire_msgpack::{
@@ -99,7 +99,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     make_accounts(config, &server, &store, &hasher, &mut memory)?;
     drop(memory);
     // Each connection has one attempt at most.
-    let desk = Arc::new(Desk::new(config.connections, &config.proxies));
+    let logins = Arc::new(LoginQueue::new(config.connections, &config.proxies));
     let shared = Arc::new(Shared {
         clock: Clock::start(),
         damaged: AtomicBool::new(false),
@@ -109,10 +109,10 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         kept: AtomicU64::new(0),
         transactions: AtomicU64::new(0),
     });
-    let keeper = Keeper::start(store, config, hasher, desk.clone(), shared.clone())?;
+    let storage = StorageHandle::start(store, config, hasher, logins.clone(), shared.clone())?;
     let registrar = Registrar {
-        keeper: keeper.clone(),
-        desk,
+        storage: storage.clone(),
+        logins,
         shared: shared.clone(),
         register: config.msgpack.register,
         proxies: config.proxies.iter().map(IpAddr::to_canonical).collect(),
@@ -123,7 +123,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         ..hub_settings(config, Protocol::Msgpack)
     };
     let hub = Hub::spawn(vec![listener], server, registrar, hub);
-    let hosted = Hosted { hub: hub.clone(), keeper, shared: shared.clone() };
+    let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
     let _ = shared.hub.set(hub);
     Ok(hosted)
 }
@@ -293,7 +293,7 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Hosted {
     hub: Handle<Server>,
-    keeper: Keeper,
+    storage: StorageHandle,
     shared: Arc<Shared>,
 }
 
@@ -346,9 +346,9 @@ impl Service for Hosted {
         Box::pin(async move {
             let end = self.shared.clock.now().saturating_add(deadline);
             let drained = self.hub.drain(for_goodbyes(deadline)).await;
-            let keeper = self.keeper.clone();
+            let storage = self.storage.clone();
             // What is waiting for the disk gets there, if that can be by the deadline.
-            let _ = tokio::task::spawn_blocking(move || keeper.close(end)).await;
+            let _ = tokio::task::spawn_blocking(move || storage.close(end)).await;
             drained
         })
     }
@@ -357,8 +357,8 @@ impl Service for Hosted {
 /// Hands what the session asks to the threads. Text that peers chose is logged escaped, and secrets are not.
 #[derive(Debug)]
 struct Registrar {
-    keeper: Keeper,
-    desk: Arc<Desk>,
+    storage: StorageHandle,
+    logins: Arc<LoginQueue>,
     shared: Arc<Shared>,
     /// Whether clients may make accounts.
     register: bool,
@@ -367,10 +367,10 @@ struct Registrar {
 }
 
 impl Registrar {
-    /// Hands a request of `peer` for `account` to the keeper. Who has to give way is told that it cannot be done now.
+    /// Hands a request of `peer` for `account` to the storage. Who has to give way is told that it cannot be done now.
     fn ask(&self, server: &mut Server, now: Instant, peer: PeerId, account: &[u8], job: Job) {
         let network = self.network(server, peer);
-        for (ticket, code) in self.keeper.ask(network.as_deref(), account, job) {
+        for (ticket, code) in self.storage.ask(network.as_deref(), account, job) {
             refuse(server, now, ticket, code);
         }
     }
@@ -382,7 +382,7 @@ impl Registrar {
 
     fn attempt(&self, server: &mut Server, now: Instant, attempt: Attempt) {
         let from = server.address(attempt.peer).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
-        if let Some(refused) = self.desk.add(from, attempt) {
+        if let Some(refused) = self.logins.add(from, attempt) {
             refuse(server, now, refused.ticket, Code::REQUEST_OVER_LIMIT);
         }
     }
@@ -452,7 +452,7 @@ impl Handler<Server> for Registrar {
                 // What came in as a message goes out as one.
                 match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
                     Ok(_) => {
-                        let (account, until) = (sender.clone(), self.keeper.until());
+                        let (account, until) = (sender.clone(), self.storage.until());
                         let keep = Job::Keep { ticket, sender, source, recipients, body, until };
                         self.ask(server, now, peer, &account, keep);
                     }
@@ -460,22 +460,22 @@ impl Handler<Server> for Registrar {
                 }
             }
             ServerEvent::GroupUsed { group_name } => {
-                self.keeper.queue().use_group(group_name);
+                self.storage.queue().use_group(group_name);
             }
             ServerEvent::GroupForgotten { group_name } => {
                 tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
-                self.keeper.queue().forget_group(group_name);
+                self.storage.queue().forget_group(group_name);
             }
             ServerEvent::Taken { peer } => {
                 let username = server.username(peer).map(Box::<[u8]>::from);
                 if let Some(username) = username.filter(|_| self.shared.delivered().is_to(peer)) {
-                    self.keeper.queue().next(peer, username);
+                    self.storage.queue().next(peer, username);
                 }
             }
             ServerEvent::Received { peer, messages } => {
                 let arrived = self.shared.delivered().arrived(peer, messages);
                 if let Some((username, messages)) = arrived {
-                    self.keeper.queue().arrived(peer, username, messages);
+                    self.storage.queue().arrived(peer, username, messages);
                 }
             }
             ServerEvent::Resumed { peer, lost, received } => {
@@ -484,13 +484,13 @@ impl Handler<Server> for Registrar {
                 // There may be more by now.
                 let arrived = self.shared.delivered().end(lost, received);
                 let messages = arrived.map(|(_, messages)| messages).unwrap_or_default();
-                self.keeper.queue().arrived(peer, username, messages);
+                self.storage.queue().arrived(peer, username, messages);
             }
             ServerEvent::LoggedOut { peer, username, received } => {
                 tracing::info!(%peer, name = ?Text(&username), "logged out");
                 let arrived = self.shared.delivered().end(peer, received);
                 if let Some((username, messages)) = arrived.filter(|(_, messages)| !messages.is_empty()) {
-                    self.keeper.queue().arrived(peer, username, messages);
+                    self.storage.queue().arrived(peer, username, messages);
                 }
             }
             ServerEvent::CallJoined { peer, group_name } => {
@@ -502,8 +502,8 @@ impl Handler<Server> for Registrar {
             ServerEvent::Gone { peer, username } => {
                 // What was delivered and not received stays where it is.
                 self.shared.delivered().gone(peer);
-                self.desk.forget(peer);
-                self.keeper.queue().gone(peer);
+                self.logins.forget(peer);
+                self.storage.queue().gone(peer);
                 if let Some(username) = username {
                     tracing::info!(%peer, name = ?Text(&username), "gone");
                 }

@@ -44,7 +44,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         limits: Limits { max_peers: config.connections, max_backlog: 256 << 20, ..defaults.limits },
         ..defaults
     };
-    let porter = Porter { secrets: by_key(secrets), secrets_only };
+    let porter = AuthPolicy { secrets: by_key(secrets), secrets_only };
     let hub = HubSettings {
         // Everybody's name has to fit, as a newcomer is told them all.
         backlog: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
@@ -106,13 +106,13 @@ impl Service for Hosted {
 
 /// Decides who is who. Text that peers chose is logged escaped, and secrets are not.
 #[derive(Debug)]
-struct Porter {
+struct AuthPolicy {
     /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
 }
 
-impl Porter {
+impl AuthPolicy {
     /// The answer to somebody who asks for `name`, or `name:secret`.
     fn judge<'a>(&self, peer: PeerId, asked: &'a str) -> ServerCommand<'a> {
         let (name, secret) = match asked.split_once(':') {
@@ -137,7 +137,7 @@ impl Porter {
     }
 }
 
-impl Handler<Server> for Porter {
+impl Handler<Server> for AuthPolicy {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
         let address = |peer: PeerId| server.address(peer).map(|from| tracing::field::display(from.ip()));

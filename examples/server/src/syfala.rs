@@ -173,10 +173,10 @@ impl SoftDevice {
         device.trace(Box::new(move |client, input, at| played(DeviceEvent::Played(client, input, at))));
         let device = Arc::new(Mutex::new(device));
         let wake = Arc::new(Notify::new());
-        let desk = Desk { device: device.clone(), wake: wake.clone(), listening };
+        let handler = DeviceHandler { device: device.clone(), wake: wake.clone(), listening };
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
-        let hub = Hub::spawn(vec![listener], server, desk, HubSettings { datagrams, ..hub });
+        let hub = Hub::spawn(vec![listener], server, handler, HubSettings { datagrams, ..hub });
         let clock = tokio::spawn(run(hub.clone(), device.clone(), wake, told)).abort_handle();
         let look = tokio::spawn(look(hub.clone(), serve)).abort_handle();
         Ok(Self { hub, device, tasks: [clock, look] })
@@ -219,7 +219,7 @@ impl Service for SoftDevice {
     fn figures(&self) -> Vec<Figure> {
         let HubStats { connections, dropped_frames, .. } = self.hub.stats();
         let stats: ServerStats = self.hub.call(|server, _| server.stats());
-        let DeviceFigures { active, starved, passed_over, resynchronised, silence, jumped, unsent } =
+        let DeviceFigures { active, underruns, passed_over, resynchronised, silence, jumped, unsent } =
             Self::figures(self);
         vec![
             Figure::gauge("connections", "Clients connected", connections as u64),
@@ -236,7 +236,7 @@ impl Service for SoftDevice {
             Figure::counter("messages_sent", "Audio messages sent", stats.messages_sent),
             Figure::counter("untimely", "Audio messages received while IO was stopped", stats.untimely),
             Figure::counter("silence", "Bytes of silence in place of lost audio", silence),
-            Figure::counter("starved", "Frames that were due and had not come", starved),
+            Figure::counter("underruns", "Frames that were due and had not come", underruns),
             Figure::counter("passed_over", "Frames passed over, because too many had come", passed_over),
             Figure::counter(
                 "resynchronised",
@@ -326,13 +326,13 @@ fn lock(device: &Mutex<Device>) -> MutexGuard<'_, Device> {
 }
 
 /// What the session has to tell, and what the device does about it. Locked after the session, always.
-struct Desk {
+struct DeviceHandler {
     device: Arc<Mutex<Device>>,
     wake: Arc<Notify>,
     listening: Listening,
 }
 
-impl Handler<Server> for Desk {
+impl Handler<Server> for DeviceHandler {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let result = IoResult::Success;
         match event {

@@ -39,7 +39,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
             }
         }
     }
-    let porter = Porter {
+    let porter = AuthPolicy {
         fixed: config.voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
         names: config.voicelink.names.clone(),
         secrets: by_key(&config.voicelink.secrets),
@@ -98,7 +98,7 @@ impl Service for Hosted {
 
 /// Decides who is who. Text that peers chose is logged escaped.
 #[derive(Debug)]
-struct Porter {
+struct AuthPolicy {
     names: BTreeMap<IpAddr, FixedName>,
     /// The connections from addresses with a fixed name, the newest last: it has the name.
     fixed: BTreeMap<IpAddr, Vec<PeerId>>,
@@ -107,7 +107,7 @@ struct Porter {
     secrets_only: bool,
 }
 
-impl Porter {
+impl AuthPolicy {
     /// Gives the fixed name of an address to the newest connection from there: the one before may be half dead.
     fn introduce(&self, server: &mut Server, now: Instant, address: IpAddr) {
         let newest = self.fixed.get(&address).and_then(|peers| peers.last());
@@ -160,7 +160,7 @@ impl Porter {
     }
 }
 
-impl Handler<Server> for Porter {
+impl Handler<Server> for AuthPolicy {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let who = |peer: PeerId| {
             Who { name: server.name(peer).map(str::as_bytes), address: server.address(peer) }.to_string()

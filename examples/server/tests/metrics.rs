@@ -349,7 +349,7 @@ fn syfala(address: SocketAddr, watch: &mut Watch) {
         pause(5);
     }
     socket.send(&[8]).unwrap();
-    watch.see("syfala", &["silence_total", "starved_total"]);
+    watch.see("syfala", &["silence_total", "underruns_total"]);
     for n in 0..4 {
         audio(10_000_000 + n * 960, 960);
     }

@@ -236,7 +236,7 @@ impl Client {
             path.said = Some(now);
         }
         let packet = Packet::HandshakeP2P { session: self.session, client };
-        let _ = self.outbox.insist(peer, Lane::Reliable, &packet, &self.wire);
+        let _ = self.outbox.send_over_limit(peer, Lane::Reliable, &packet, &self.wire);
     }
 }
 

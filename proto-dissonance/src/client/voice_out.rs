@@ -129,7 +129,7 @@ impl VoiceOut {
 
 impl Client {
     /// Sends one frame to everybody that a channel is open to.
-    pub(super) fn say(&mut self, frame: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), Refusal> {
         let (Some(server), Some(own)) = (self.server, self.id) else { return Err(Refusal::NotConnected) };
         self.find_listeners(own);
         let session = self.session;
@@ -152,7 +152,7 @@ impl Client {
         let len = packet.encoded_len(wire)?;
         let at_a_time = at_a_time(wire.limits.max_frame, len)?;
         let relays = voice.relayed.len().div_ceil(at_a_time);
-        outbox.room(
+        outbox.check_capacity(
             len.saturating_add(600).saturating_mul(relays.saturating_add(1)),
             voice.direct.len().saturating_add(relays),
         )?;
@@ -225,7 +225,7 @@ impl Client {
         let len = packet.encoded_len(wire)?;
         let at_a_time = at_a_time(wire.limits.max_frame, len)?;
         let relays = voice.relayed.len().div_ceil(at_a_time);
-        outbox.room(len.saturating_add(600).saturating_mul(relays), relays)?;
+        outbox.check_capacity(len.saturating_add(600).saturating_mul(relays), relays)?;
         voice.packet.clear();
         packet.write_unchecked(wire, &mut voice.packet);
         for destinations in voice.relayed.chunks(at_a_time) {

@@ -80,7 +80,7 @@ impl Server {
         let clients = self.clients.len().saturating_add(1);
         // Two clients may have to go, and be told to all; then everybody is described to one.
         let outputs = clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(64);
-        self.outbox.room(self.state_bytes.saturating_add(2048), outputs)
+        self.outbox.check_capacity(self.state_bytes.saturating_add(2048), outputs)
     }
 
     /// Whether `peer` may have `name`: nobody holds it and it is kept for nobody, or the holder has to give way.
@@ -164,7 +164,7 @@ impl Server {
         }
         let (clients, rooms, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
         let response = HandshakeResponse { session: self.session, client, clients, rooms, channels };
-        self.say(peer, &Packet::HandshakeResponse(response));
+        self.send(peer, &Packet::HandshakeResponse(response));
         let everybody: Vec<ClientId> = self.clients.iter().map(|(id, ..)| id).collect();
         everybody.into_iter().for_each(|client| self.describe(peer, client));
     }
@@ -190,7 +190,7 @@ impl Server {
             rooms: List::from(&names[..]),
             channels: List::from(&listeners[..]),
         };
-        outbox.insist(peer, Lane::Reliable, &Packet::HandshakeResponse(response), wire)
+        outbox.send_over_limit(peer, Lane::Reliable, &Packet::HandshakeResponse(response), wire)
     }
 
     /// Tells `peer` all about one client: its state, continued as deltas where it does not fit one packet.
@@ -204,8 +204,8 @@ impl Server {
             .filter_map(|&room| rooms.get(room).map(|room| Text::new(&room.name)))
             .collect();
         let info = ClientInfo { name: Text::new(&client.name), id, codec: client.codec };
-        let _ = insist_state(*session, info, &names, wire, |packet| {
-            outbox.insist(peer, Lane::Reliable, packet, wire)
+        let _ = send_state_over_limit(*session, info, &names, wire, |packet| {
+            outbox.send_over_limit(peer, Lane::Reliable, packet, wire)
         });
     }
 
@@ -231,7 +231,7 @@ impl Server {
         let from = state.from.map(|from| from.ip());
         let packet = Packet::RemoveClient { session: self.session, client };
         if matches!(cause, LeftBecause::Kicked | LeftBecause::Violations | LeftBecause::Displaced) {
-            self.say(peer, &packet);
+            self.send(peer, &packet);
         }
         self.idle.set(peer, now.saturating_add(self.settings.idle));
         let (route, removed) = self.clients.remove(now, client)?;
@@ -260,7 +260,7 @@ const ANSWER_BYTES: usize = 16 * 1024;
 const STATE_BYTES: usize = 32;
 
 /// Says a client's state through `say`: as much as fits one packet, then one packet for each further room.
-pub(crate) fn insist_state(
+pub(crate) fn send_state_over_limit(
     session: u32,
     client: ClientInfo<'_>,
     rooms: &[Text<'_>],

@@ -35,7 +35,7 @@ impl Server {
         }
         // Besides the state itself each room may be refused, by its name.
         let bytes = names.len().saturating_mul(45).saturating_add(raw.len());
-        self.outbox.room(bytes, self.clients.len().saturating_add(names.len()))?;
+        self.outbox.check_capacity(bytes, self.clients.len().saturating_add(names.len()))?;
         // Checked as if the client had left all rooms: it is about to.
         let before = self.clients.route(client).map_or(Vec::new(), |route| route.rooms.as_slice().to_vec());
         let mut refused = None;
@@ -77,7 +77,7 @@ impl Server {
             self.add_listener(client, name);
         }
         for name in not_allowed {
-            self.say_refused(peer, client, name);
+            self.send_refused(peer, client, name);
         }
         Ok(Some(ServerEvent::Rooms { client, refused }))
     }
@@ -114,7 +114,7 @@ impl Server {
         if let Err(why) = checked {
             self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
             if joined {
-                self.say_refused(peer, client, name);
+                self.send_refused(peer, client, name);
             }
             return Ok(Some(ServerEvent::Rooms { client, refused: Some((Cow::Borrowed(name), why)) }));
         }
@@ -125,13 +125,13 @@ impl Server {
     }
 
     /// Tells a client, and nobody else, that it does not listen to a room: the protocol has no word for a refusal.
-    fn say_refused(&mut self, peer: PeerId, client: ClientId, name: &str) {
+    fn send_refused(&mut self, peer: PeerId, client: ClientId, name: &str) {
         // Replicas know rooms by their numbers: one of this number that it does listen to would go with it.
         if self.clients.route(client).is_some_and(|route| route.rooms.contains(room_id(name))) {
             return;
         }
         let delta = DeltaClientState { session: self.session, joined: false, client, room: Text::new(name) };
-        self.say(peer, &Packet::DeltaClientState(delta));
+        self.send(peer, &Packet::DeltaClientState(delta));
     }
 
     /// Whether `client` may listen to one more room. The rooms of `leaving` do not count, those of `entering` do.
@@ -218,7 +218,7 @@ impl Server {
             to => to,
         };
         let from = from.filter(|name| !self.rooms.collides(name));
-        self.outbox.room(1024, self.clients.len().saturating_mul(2).saturating_add(4))?;
+        self.outbox.check_capacity(1024, self.clients.len().saturating_mul(2).saturating_add(4))?;
         for (room, joined) in [(from, false), (to, true)] {
             let Some(name) = room else { continue };
             if self.set_listening(client, name, joined) {

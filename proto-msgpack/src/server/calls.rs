@@ -29,7 +29,7 @@ impl Server {
             self.take_part(peer, group_name.0);
         }
         self.stats.joined = self.stats.joined.saturating_add(1);
-        self.say(peer, &ServerMessage::CallJoined { group_name });
+        self.send(peer, &ServerMessage::CallJoined { group_name });
         Ok(Some(ServerEvent::CallJoined { peer, group_name }))
     }
 

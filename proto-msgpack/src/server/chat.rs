@@ -59,7 +59,7 @@ impl Server {
         if !self.users.could_send(now, rate, username.0, cost) {
             return Err(Code::REQUEST_OVER_LIMIT);
         }
-        if connections.is_some() && self.outbox.room(len, 1).is_err() {
+        if connections.is_some() && self.outbox.check_capacity(len, 1).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
         let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);

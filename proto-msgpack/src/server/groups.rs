@@ -304,7 +304,7 @@ impl Server {
         let kept = len.max(KEPT_COPY).saturating_mul(away.len());
         let cost = len.saturating_mul(online.len()).saturating_add(kept);
         // Nobody pays for what is not sent.
-        if self.outbox.room(len, 1).is_err() {
+        if self.outbox.check_capacity(len, 1).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
         if !self.users.may_send(now, self.settings.messages, username.0, cost) {

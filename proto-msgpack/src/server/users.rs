@@ -543,7 +543,7 @@ impl Server {
         let shared = user.and_then(|user| user.shared.clone()).filter(|_| self.settings.shared_tokens);
         let token = shared.as_deref().unwrap_or(token.0);
         self.asked.remove(&ticket);
-        self.say(peer, &ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) });
+        self.send(peer, &ServerMessage::LoggedIn { username: Text(&username), token: Secret(token) });
         let kept = (self.digest)(token);
         let username: Box<[u8]> = self.users.key(&username).into();
         if requests_only {

@@ -157,7 +157,7 @@ impl Server {
                 Some(Request::Frame(bytes)) => bytes.len(),
                 _ => 0,
             };
-            self.room(len).ok()?;
+            self.check_capacity(len).ok()?;
             self.ready.pop_front();
             let Some(state) = self.peers.get_mut(peer) else { continue };
             state.queue.ready = false;
@@ -175,7 +175,7 @@ impl Server {
                 }
                 Some(Request::Refused(action)) => {
                     let action = Text(&action);
-                    self.say(peer, &ServerMessage::Response { action, code: Code::REQUEST_OVER_LIMIT });
+                    self.send(peer, &ServerMessage::Response { action, code: Code::REQUEST_OVER_LIMIT });
                     self.refused(peer);
                 }
                 None => {

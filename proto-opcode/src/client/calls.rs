@@ -118,7 +118,7 @@ impl Client {
     fn request(&mut self, contact: &[u8], port: u16) -> Result<(), Refusal> {
         // The host does not count: the server sees it. Originals leave it empty.
         let request = CallRequest { contact: Text(contact), host: Text(b""), port };
-        Ok(self.say(&Packet::CallRequest(request))?)
+        Ok(self.send(&Packet::CallRequest(request))?)
     }
 
     /// There is a port for a call of ours.
@@ -167,7 +167,7 @@ impl Client {
         self.deadlines.clear(id);
         self.outbox.budget(peer, self.settings.queue);
         // It has no fields that could fail.
-        let _ = self.outbox.insist(peer, Lane::Reliable, &Packet::ConnectionEstablished, &self.wire);
+        let _ = self.outbox.send_over_limit(peer, Lane::Reliable, &Packet::ConnectionEstablished, &self.wire);
         Ok(Some(ClientEvent::Established { call: id }))
     }
 
@@ -221,7 +221,7 @@ impl Client {
 
     fn refuse_to(&mut self, contact: Text<'_>) {
         // A name that has come in can be sent back.
-        let _ = self.say(&Packet::CallRefused { contact });
+        let _ = self.send(&Packet::CallRefused { contact });
     }
 
     fn ringing(&mut self, id: CallId, command: &'static str) -> Result<&mut Call, Refusal> {
@@ -233,7 +233,7 @@ impl Client {
     }
 
     pub(super) fn accept(&mut self, now: Instant, id: CallId) -> Result<(), Refusal> {
-        self.outbox.room(64, 1)?;
+        self.outbox.check_capacity(64, 1)?;
         self.ringing(id, "accept a call")?.state = CallState::Dialling;
         self.dial(now, id);
         Ok(())

@@ -22,21 +22,21 @@ impl Server {
         let Some(caller) = self.client(peer) else { return Err(Violation::UnknownPeer) };
         let source = caller.address();
         if caller.name.is_none() && !self.settings.unnamed_take_part {
-            self.say_error(peer, reason::LOG_IN_FIRST);
+            self.send_error(peer, reason::LOG_IN_FIRST);
             return Err(Violation::Unexpected { state: "not logged in", message: "CallRequest" });
         }
         if !self.may_try(now, peer) {
-            self.say_error(peer, reason::TOO_MANY_ATTEMPTS);
+            self.send_error(peer, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }
         let unreachable = |cause| Ok(Some(ServerEvent::Unreachable { caller: peer, contact, cause }));
         let Some(callee) = self.whom(contact.0) else {
-            self.say_error(peer, reason::NOT_FOUND);
+            self.send_error(peer, reason::NOT_FOUND);
             return unreachable(Unreachable::NotFound);
         };
         let at = if self.settings.relay.is_some() {
             if let Err((cause, what)) = self.may_relay(peer, callee, port) {
-                self.say_error(peer, what);
+                self.send_error(peer, what);
                 return unreachable(cause);
             }
             None
@@ -50,7 +50,7 @@ impl Server {
             };
             match at {
                 Err(what) => {
-                    self.say_error(peer, what);
+                    self.send_error(peer, what);
                     return unreachable(Unreachable::Address);
                 }
                 Ok(ip) => Some(ip),
@@ -61,7 +61,7 @@ impl Server {
         let payer = self.attempts.payer(peer, source);
         let ring = |callee: &mut Client| callee.rings.take(now, rings, source_rings, payer, source);
         if !self.client_mut(callee).is_some_and(ring) {
-            self.say_error(peer, reason::BUSY);
+            self.send_error(peer, reason::BUSY);
             return unreachable(Unreachable::Busy);
         }
         match at {
@@ -77,7 +77,7 @@ impl Server {
     pub(super) fn ring(&mut self, caller: PeerId, callee: PeerId, host: &str, port: u16) {
         let name = self.name(caller).map(Box::<[u8]>::from).unwrap_or_default();
         let request = CallRequest { contact: Text(&name), host: host.into(), port };
-        self.say(callee, &Packet::CallRequest(request));
+        self.send(callee, &Packet::CallRequest(request));
     }
 
     pub(super) fn refuse<'a>(
@@ -101,7 +101,7 @@ impl Server {
         }
         let Some(client) = self.client(peer) else { return Err(Violation::UnknownPeer) };
         let name = Box::<[u8]>::from(client.name());
-        self.say(caller, &Packet::CallRefused { contact: Text(&name) });
+        self.send(caller, &Packet::CallRefused { contact: Text(&name) });
         self.refuse_relay(now, caller, peer);
         Ok(Some(ServerEvent::Refused { caller, callee: peer }))
     }

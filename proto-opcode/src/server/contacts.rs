@@ -109,7 +109,7 @@ impl Server {
         let mut tell = |names: &mut Vec<Text<'_>>| {
             for contacts in chunks(names, max_items) {
                 // It fits: the lists were made so.
-                let _ = outbox.insist(peer, Lane::Reliable, &Packet::AddContact { contacts }, wire);
+                let _ = outbox.send_over_limit(peer, Lane::Reliable, &Packet::AddContact { contacts }, wire);
             }
             names.clear();
         };
@@ -173,8 +173,8 @@ impl Server {
         let frames = size(&gone).saturating_add(size(&come)).saturating_add(4 * HEAD_LEN);
         let needed = frames.saturating_mul(changes.newcomers.len().saturating_add(1));
         // Into an empty outbox it goes whatever the limit: waiting would not make it less.
-        let full =
-            !self.outbox.is_empty() && self.outbox.room(needed, self.peers.len().saturating_mul(2)).is_err();
+        let full = !self.outbox.is_empty()
+            && self.outbox.check_capacity(needed, self.peers.len().saturating_mul(2)).is_err();
         if full {
             // Later: nobody misses anything, everybody hears of it a little late.
             let wait = self.settings.coalesce.max(core::time::Duration::from_millis(50));
@@ -216,7 +216,7 @@ impl Server {
         let come = chunks(come, max).map(|contacts| Packet::AddContact { contacts });
         for packet in gone.chain(come) {
             // It fits a packet: the lists were made so.
-            let _ = self.outbox.insist_all(to.iter().copied(), Lane::Reliable, &packet, &self.wire);
+            let _ = self.outbox.send_all_over_limit(to.iter().copied(), Lane::Reliable, &packet, &self.wire);
         }
     }
 }

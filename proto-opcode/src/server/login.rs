@@ -83,7 +83,7 @@ impl Server {
         }
         if !named {
             let reason = format!("{}: {error}", reason::INVALID);
-            self.say(peer, &Packet::LoginFailed { reason: reason.as_str().into() });
+            self.send(peer, &Packet::LoginFailed { reason: reason.as_str().into() });
         }
         Err(Violation::InvalidName(error))
     }
@@ -109,7 +109,7 @@ impl Server {
             client.pending = false;
         }
         if failed {
-            self.say(peer, &Packet::LoginFailed { reason: reason::TAKEN.into() });
+            self.send(peer, &Packet::LoginFailed { reason: reason::TAKEN.into() });
             return Ok(());
         }
         self.give(now, peer, bytes.into());
@@ -131,7 +131,7 @@ impl Server {
     }
 
     fn login_failed<'a>(&mut self, peer: PeerId, name: Text<'a>, reason: &str) -> ServerEvent<'a> {
-        self.say(peer, &Packet::LoginFailed { reason: reason.into() });
+        self.send(peer, &Packet::LoginFailed { reason: reason.into() });
         ServerEvent::LoginFailed { peer, name }
     }
 
@@ -147,7 +147,7 @@ impl Server {
         self.names.take(&name, peer);
         self.roster = self.roster.saturating_add(super::contacts::encoded(&name));
         self.stats.logins = self.stats.logins.saturating_add(1);
-        self.say(peer, &Packet::LoginSuccess);
+        self.send(peer, &Packet::LoginSuccess);
         self.come(now, peer, name);
     }
 

@@ -223,7 +223,7 @@ impl Server {
         let (id, side) = relay_of(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let caller = relay.party(Role::Caller);
-        self.say_error(caller, reason::NO_RELAY);
+        self.send_error(caller, reason::NO_RELAY);
         self.end_relay(now, id, None, Late::Close)
     }
 
@@ -287,7 +287,7 @@ impl Server {
         let id = id.0.wrapping_sub(1);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.leg(Role::Caller).is_none())?;
         let caller = relay.party(Role::Caller);
-        self.say_error(caller, reason::UNREACHABLE);
+        self.send_error(caller, reason::UNREACHABLE);
         self.end_relay(now, id, Some(Role::Caller), Late::Close)
     }
 
@@ -318,7 +318,7 @@ impl Server {
             }
             if both_dialled {
                 // Both wait for the word of whoever listened, and that is us.
-                self.say(leg, &Packet::ConnectionEstablished);
+                self.send(leg, &Packet::ConnectionEstablished);
             }
         }
         self.relays.deadlines.clear(id);

@@ -13,7 +13,7 @@ impl Client {
     pub(super) fn start_io(&mut self, now: Instant, peer: PeerId) -> Result<(), Refusal> {
         match self.connected(peer, "start IO")? {
             IoState::Inactive => {
-                self.say(peer, &ClientMessage::StartIo)?;
+                self.send(peer, &ClientMessage::StartIo)?;
                 self.enter(now, peer, IoState::StartPending);
             }
             IoState::StopPending => self.set_again(peer, true),
@@ -25,7 +25,7 @@ impl Client {
     pub(super) fn stop_io(&mut self, now: Instant, peer: PeerId) -> Result<(), Refusal> {
         match self.connected(peer, "stop IO")? {
             IoState::StartPending | IoState::Active => {
-                self.say(peer, &ClientMessage::StopIo)?;
+                self.send(peer, &ClientMessage::StopIo)?;
                 self.enter(now, peer, IoState::StopPending);
             }
             IoState::StopPending => self.set_again(peer, false),
@@ -132,7 +132,7 @@ impl Client {
             && server.moments.wonder(now, &timing);
         // Whoever says nothing may not have heard that we accepted. What does not fit now is sent another time.
         let beat = if server.confirmed { ClientMessage::Heartbeat } else { ClientMessage::ConnectionSuccess };
-        let _ = self.say(peer, &beat);
+        let _ = self.send(peer, &beat);
         if wonders {
             self.repeat(peer, &ClientMessage::StartIo);
         }
@@ -150,12 +150,12 @@ impl Client {
     }
 
     fn repeat(&mut self, peer: PeerId, request: &ClientMessage<'_>) {
-        let _ = self.say(peer, request);
+        let _ = self.send(peer, request);
         self.stats.repeated = self.stats.repeated.saturating_add(1);
     }
 
     fn ask_to_start(&mut self, now: Instant, peer: PeerId) {
-        let _ = self.say(peer, &ClientMessage::StartIo);
+        let _ = self.send(peer, &ClientMessage::StartIo);
         self.enter(now, peer, IoState::StartPending);
     }
 

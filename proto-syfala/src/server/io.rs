@@ -15,7 +15,7 @@ impl Server {
             IoResult::Failed => (ServerMessage::StartIoFailed, IoState::Inactive),
             IoResult::Refused => (ServerMessage::StartIoRefused, IoState::Inactive),
         };
-        self.insist(client, &message);
+        self.send_over_limit(client, &message);
         self.enter(now, client, io);
         if let Some(client) = self.client_mut(client) {
             client.sending.iter_mut().for_each(Sending::restart);
@@ -31,16 +31,16 @@ impl Server {
             IoResult::Failed => (ServerMessage::StopIoFailed, IoState::Active),
             IoResult::Refused => (ServerMessage::StopIoRefused, IoState::Active),
         };
-        self.insist(client, &message);
+        self.send_over_limit(client, &message);
         self.enter(now, client, io);
         Ok(())
     }
 
     /// Says the answer to a request, whatever waits: nothing else leaves the pending state. One byte for each client, as no
     /// request is taken while there is no room.
-    fn insist(&mut self, client: PeerId, message: &ServerMessage<'_>) {
+    fn send_over_limit(&mut self, client: PeerId, message: &ServerMessage<'_>) {
         // It has no fields that could fail.
-        let _ = self.outbox.insist(client, Lane::Reliable, message, &self.wire);
+        let _ = self.outbox.send_over_limit(client, Lane::Reliable, message, &self.wire);
     }
 
     pub(super) fn play(&mut self, peer: PeerId, stream: u32, samples: &[u8]) -> Result<(), Refusal> {
@@ -97,7 +97,7 @@ impl Server {
 
     /// What does not fit now is asked for again.
     fn answer(&mut self, client: PeerId, message: &ServerMessage<'_>) -> Option<ServerEvent<'static>> {
-        let _ = self.say(client, message);
+        let _ = self.send(client, message);
         None
     }
 
@@ -106,10 +106,10 @@ impl Server {
         let timing = self.settings.timing;
         let Some(client) = self.client_mut(peer) else { return };
         let wonders = client.io == IoState::Active && client.moments.wonder(now, &timing);
-        let _ = self.say(peer, &ServerMessage::Heartbeat);
+        let _ = self.send(peer, &ServerMessage::Heartbeat);
         if wonders {
             // Who knows it ignores this, who does not asks for the end.
-            let _ = self.say(peer, &ServerMessage::StartIoSuccess);
+            let _ = self.send(peer, &ServerMessage::StartIoSuccess);
         }
         self.timers.set((peer, Timer::Beat), now.saturating_add(timing.heartbeat));
     }

@@ -125,7 +125,7 @@ impl Server {
             };
         }
         if let Err(error) = parameters.check(&self.settings.ranges) {
-            self.say_drop(caller, &error.to_string());
+            self.send_drop(caller, &error.to_string());
             return Err(error.into());
         }
         let callee = self.names.find(user_name);
@@ -142,7 +142,7 @@ impl Server {
         let source = self.address(caller).map(|from| from.ip());
         let payer = self.attempts.payer(caller, source);
         if !self.may_try(now, caller) {
-            self.say_drop(caller, reason::TOO_MANY_ATTEMPTS);
+            self.send_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }
         // Nobody is rung without end, by however many; and what one source does leaves room for others.
@@ -157,10 +157,10 @@ impl Server {
             let cause = cause.unwrap_or(Unreachable::NotFound);
             match cause {
                 Unreachable::NotFound if !self.settings.hide_unknown => {
-                    self.say(caller, &Packet::UserNotFound)
+                    self.send(caller, &Packet::UserNotFound)
                 }
-                Unreachable::Oneself => self.say_drop(caller, reason::ONESELF),
-                _ => self.say_drop(caller, reason::BUSY),
+                Unreachable::Oneself => self.send_drop(caller, reason::ONESELF),
+                _ => self.send_drop(caller, reason::BUSY),
             }
             return Ok(Some(ServerEvent::Unreachable { caller, user: user_name, cause }));
         };
@@ -182,7 +182,7 @@ impl Server {
         }
         let shown = self.shown_name(caller);
         let name = if self.settings.forward_callee_name { user_name } else { shown.as_bytes() };
-        self.say(callee, &Packet::Handshake(Handshake { parameters, user_name: name, optional }));
+        self.send(callee, &Packet::Handshake(Handshake { parameters, user_name: name, optional }));
         let call = Call {
             callee,
             parameters,
@@ -239,7 +239,7 @@ impl Server {
         for peer in [caller, callee] {
             self.outbox.budget(peer, budget);
         }
-        self.say(if peer == caller { callee } else { caller }, &packet);
+        self.send(if peer == caller { callee } else { caller }, &packet);
         self.call_deadlines.set(caller, now.saturating_add(self.settings.idle_call));
         self.stats.established = self.stats.established.saturating_add(1);
         Ok(Some(ServerEvent::Established { caller, callee, parameters }))
@@ -263,7 +263,7 @@ impl Server {
             call.parameters = parameters;
             call.countered = true;
         }
-        self.say(caller, &packet);
+        self.send(caller, &packet);
         self.call_deadlines.set(caller, now.saturating_add(self.settings.answer));
         Ok(None)
     }
@@ -298,7 +298,7 @@ impl Server {
         let other = call.other(peer);
         let refused = call.countered && call.up.is_none() && peer == caller;
         let closed = matches!(packet, Packet::Close { .. }) && refused;
-        self.say(other, &packet);
+        self.send(other, &packet);
         let cause = if closed { Cause::Closed } else { Cause::Dropped { by: peer } };
         let ended = self.end(now, caller, cause, Some(other));
         Ok(ended.map(ServerEvent::Ended))
@@ -313,8 +313,8 @@ impl Server {
         why: &str,
     ) -> Option<Ended> {
         let callee = self.calls.get(caller)?.callee;
-        self.say_drop(caller, why);
-        self.say_drop(callee, why);
+        self.send_drop(caller, why);
+        self.send_drop(callee, why);
         self.end(now, caller, cause, None)
     }
 
@@ -391,11 +391,11 @@ impl Server {
             Some(Line::Over { told: true, .. }) => Ok(None),
             // It believes in a call that there is not: one may have been ended by its hanging up an older one.
             Some(Line::Over { told: false, .. }) => {
-                self.say(peer, &Packet::Drop { optional: &[] });
+                self.send(peer, &Packet::Drop { optional: &[] });
                 Ok(None)
             }
             Some(Line::Free) => {
-                self.say(peer, &Packet::Drop { optional: &[] });
+                self.send(peer, &Packet::Drop { optional: &[] });
                 Err(self.unexpected(peer, packet.name()))
             }
             Some(Line::Busy(_)) | None => Err(self.unexpected(peer, packet.name())),

@@ -76,7 +76,7 @@ impl Server {
         }
         // Asking for names is how they are guessed, and secrets with them.
         if !self.may_try(now, peer) {
-            self.say_drop(peer, reason::TOO_MANY_ATTEMPTS);
+            self.send_drop(peer, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooManyAttempts);
         }
         let max = self.settings.limits.max_text;
@@ -104,7 +104,7 @@ impl Server {
 
     /// Tells `peer` what is wrong with the name it asked for.
     fn refuse_name(&mut self, peer: PeerId, error: NameError) -> Violation {
-        self.say_drop(peer, &format!("{}: {error}", reason::NAME_INVALID));
+        self.send_drop(peer, &format!("{}: {error}", reason::NAME_INVALID));
         Violation::InvalidName(error)
     }
 
@@ -134,7 +134,7 @@ impl Server {
             return Some(ServerEvent::Registered { peer });
         }
         self.peers.get_mut(peer)?.pending = None;
-        self.say_drop(peer, reason::NAME_TAKEN);
+        self.send_drop(peer, reason::NAME_TAKEN);
         Some(ServerEvent::NameRefused { peer, name })
     }
 
@@ -144,7 +144,7 @@ impl Server {
         if let Some(state) = self.peers.get_mut(peer) {
             state.samples = pending.samples;
         }
-        self.say(peer, &crate::Packet::Accept { optional: &[] });
+        self.send(peer, &crate::Packet::Accept { optional: &[] });
     }
 
     /// Gives `peer` a name of the application's choice.

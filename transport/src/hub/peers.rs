@@ -240,7 +240,7 @@ impl<F: Framing> Peers<F> {
                     }
                 }
             }
-            Output::Keep { peer } => {
+            Output::Validate { peer } => {
                 if let Some(Peer::Udp(udp_peer)) = self.table.get_mut(peer) {
                     self.udp_peers.validate(udp_peer, peer);
                     common.validated.store(self.udp_peers.validated(), Relaxed);

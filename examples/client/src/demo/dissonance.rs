@@ -2,7 +2,7 @@
 
 use super::proxy::{Impairment, LanesProxy};
 use super::{Outcome, draw, judge_opus};
-use crate::dissonance::{Heard, Options, Seat, Summary};
+use crate::dissonance::{Heard, Options, Summary, VoiceClient};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
@@ -88,7 +88,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
             trace: true,
             ..Options::listener(part.name.into())
         };
-        seats.push(tokio::spawn(Seat::connect(&link, options, Report::silent()).await?.run()));
+        seats.push(tokio::spawn(VoiceClient::connect(&link, options, Report::silent()).await?.run()));
         voices.push(voice);
     }
     let mut summaries = Vec::new();

@@ -5,7 +5,7 @@ use super::proxy::{Impairment, TcpProxy};
 use super::{Outcome, draw};
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::msgpack::{Options, Phone, Summary};
+use crate::msgpack::{CallClient, Options, Summary};
 use crate::report::Report;
 use crate::sound::Source;
 use crate::trace::Trace;
@@ -120,7 +120,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
 }
 
 /// A client with an account, logged in.
-async fn user(address: SocketAddr, name: &str) -> Result<Phone, Error> {
+async fn user(address: SocketAddr, name: &str) -> Result<CallClient, Error> {
     let link =
         Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
     let options = Options {
@@ -132,7 +132,7 @@ async fn user(address: SocketAddr, name: &str) -> Result<Phone, Error> {
         reconnect: false,
         trace: true,
     };
-    let mut phone = Phone::connect(&link, options, Report::silent()).await?;
+    let mut phone = CallClient::connect(&link, options, Report::silent()).await?;
     let password = "correct horse".into();
     phone.ask(ClientCommand::Register { username: name.into(), password }).await?;
     phone.log_in(name, password, false).await?;

@@ -3,7 +3,7 @@
 use super::{Outcome, draw, judge_opus};
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::opcode::{Heard, Options, Phone, Summary, voice_settings};
+use crate::opcode::{CallClient, Heard, Options, Summary, voice_settings};
 use crate::report::Report;
 use crate::sound::Source;
 use core::net::IpAddr;
@@ -56,10 +56,10 @@ async fn way(
         trace: true,
         ..Options::listener(name.into())
     };
-    let mut bob = Phone::connect(&link, options("bob", bobs), Report::silent()).await?;
+    let mut bob = CallClient::connect(&link, options("bob", bobs), Report::silent()).await?;
     // Where the server carries the call nobody has to listen.
     let alice = Options { listen: !carried, ..options("alice", alices) };
-    let mut alice = Phone::connect(&link, alice, Report::silent()).await?;
+    let mut alice = CallClient::connect(&link, alice, Report::silent()).await?;
     let callees = ["bob".to_owned()];
     let (bobs_call, alices_call) = tokio::join!(bob.wait(false), alice.call(&callees));
     let (bobs_call, alices_call) = (bobs_call?, alices_call?);
@@ -100,7 +100,7 @@ fn judge(
         sent,
         heard: got,
         latencies,
-        stalls: heard.figures.jitter.starved,
+        stalls: heard.figures.jitter.underruns,
         // Nothing is lost on a stream, but for what is on its way at the end.
         passed: got + 10 >= sent && judged.as_ref().is_ok_and(|(_, passed)| *passed),
         comparison: judged.map(|(comparison, _)| comparison),

@@ -6,7 +6,7 @@ use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
 use crate::sound::{RecordAs, Source};
-use crate::voicelink::{Answer, Options, Phone, Summary, Tap};
+use crate::voicelink::{Answer, CallClient, Options, Summary, Tap};
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::Path;
@@ -49,8 +49,8 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     let bob = Options { record: Some(heard_path.clone()), ..options("bob", ByteOrder::LittleEndian) };
     let source = Some(Source::Clip(speech.clone()));
     let alice = Options { source, ..options("alice", ByteOrder::BigEndian) };
-    let mut bob = Phone::connect(&link(bobs_way), bob, Report::silent()).await?;
-    let mut alice = Phone::connect(&link(address), alice, Report::silent()).await?;
+    let mut bob = CallClient::connect(&link(bobs_way), bob, Report::silent()).await?;
+    let mut alice = CallClient::connect(&link(address), alice, Report::silent()).await?;
 
     let (mut said, mut heard) = (Times::default(), Times::default());
     let waiting = bob.wait(Answer::Accept, &mut heard);

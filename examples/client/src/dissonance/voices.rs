@@ -1,6 +1,6 @@
 //! Those who are heard: each at its own pace, mixed.
 
-use super::seat::{TICK, TICK_SAMPLES};
+use super::voice_client::{TICK, TICK_SAMPLES};
 use crate::error::Error;
 use core::time::Duration;
 use std::collections::BTreeMap;

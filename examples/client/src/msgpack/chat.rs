@@ -4,8 +4,8 @@
 mod commands;
 mod lines;
 
+use super::call_client::{BLOCK, CallClient, News, Options, SHAPE, far, to_i16};
 use super::mixer::Mixer;
-use super::phone::{BLOCK, News, Options, Phone, SHAPE, far, to_i16};
 use crate::error::Error;
 use crate::report::plain;
 use crate::sound::{Player, Source, open, peak};
@@ -27,7 +27,7 @@ const RECORDINGS: usize = 1000;
 const SAMPLES: usize = 12_500_000;
 
 /// Chats until `/quit`, or the end of the input.
-pub(super) async fn run(phone: &mut Phone, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
+pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
     let names = Names::default();
     let (mut lines, report) = Lines::start(names.clone(), history, &phone.report)?;
     phone.report = report;
@@ -47,7 +47,7 @@ pub(super) async fn run(phone: &mut Phone, user: &str, history: Option<PathBuf>)
 }
 
 struct Chat<'p> {
-    phone: &'p mut Phone,
+    phone: &'p mut CallClient,
     user: String,
     /// Users and groups that have been seen.
     names: Names,
@@ -175,7 +175,7 @@ impl Chat<'_> {
             Command::Voice(user, path) => {
                 let clip = open(&path, &self.phone.report)?.whole(SAMPLE_RATE, MAX_VOICE_SAMPLES + 1)?;
                 let samples = to_i16(&clip.samples);
-                super::phone::check_length(&samples)?;
+                super::call_client::check_length(&samples)?;
                 let command = ClientCommand::VoiceMsg {
                     recipient: user.as_str().into(),
                     channels: 1,
@@ -196,7 +196,7 @@ impl Chat<'_> {
                 let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
                 self.phone.report.block("recordings", json!({ "count": list.len() }), &text);
             }
-            Command::Play(n) => super::phone::play(self.recordings.get(n)?)?,
+            Command::Play(n) => super::call_client::play(self.recordings.get(n)?)?,
             Command::Save(n, path) => {
                 save_wav(&path, self.recordings.get(n)?, SampleFormat::I16)?;
                 let text = format!("saved in {}", path.display());
@@ -241,7 +241,7 @@ impl Chat<'_> {
     fn hear(&mut self, news: News) -> Result<(), Error> {
         match news {
             News::Response { action, code, again: true } => {
-                super::phone::check_again(&News::Response { action, code, again: true })?;
+                super::call_client::check_again(&News::Response { action, code, again: true })?;
                 self.phone.show(News::Response { action, code, again: true })?;
                 if !code.is_temporary() {
                     self.hang_up()?;

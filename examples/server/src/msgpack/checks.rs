@@ -57,7 +57,7 @@ mod tests {
     /// F-37: the gauge `damaged` is set by the check that runs while the server does.
     #[test]
     fn damage_that_comes_later_is_found() {
-        let folder = Folder::new("keeper-damage");
+        let folder = Folder::new("storage-damage");
         let store = Store::open(&folder.0, QUOTAS).unwrap();
         let made = store.transaction(|store| store.register(b"ann", "$argon2id$v=19$x$y"));
         assert_eq!(made.unwrap(), Outcome::Done);

@@ -91,7 +91,7 @@ mod tests {
     /// F-49: a part of the mail that holds nothing but damaged messages does not end the delivery.
     #[test]
     fn what_is_kept_behind_a_part_of_damaged_messages_is_delivered() {
-        let folder = Folder::new("keeper-part");
+        let folder = Folder::new("storage-part");
         let quotas = Quotas { kept: 64, kept_bytes: 1 << 26, ..QUOTAS };
         let store = Store::open(&folder.0, quotas).unwrap();
         let update = ServerMessage::Whisper { sender: "eve".into(), content: "sound".into() };

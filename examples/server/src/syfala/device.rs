@@ -98,7 +98,7 @@ pub struct DeviceFigures {
     /// Clients whose IO is active.
     pub active: usize,
     /// Frames that were due and had not come.
-    pub starved: u64,
+    pub underruns: u64,
     /// Frames passed over because too many were in store.
     pub passed_over: u64,
     /// Times that some were passed over or waited for: between two short fades.
@@ -365,7 +365,7 @@ impl Device {
         // A machine that has slept does not make up for it.
         let most = (self.rate as u64).max(2 * self.block as u64);
         if due.saturating_sub(self.frames) > most {
-            self.figures.starved += due - self.frames - most;
+            self.figures.underruns += due - self.frames - most;
             self.frames = due - most;
         }
         while self.frames + self.block as u64 <= due {

@@ -145,7 +145,7 @@ impl Output {
                 if self.follower.is_engaged() { self.resample(frames, ending) } else { self.pass(frames) };
             let missing = frames - came;
             if missing > 0 && !ending {
-                figures.starved += missing as u64;
+                figures.underruns += missing as u64;
                 // It breaks off: not with a click, and it goes on as softly.
                 self.soften(came.saturating_sub(fade)..came);
                 self.gain = 0.0;
@@ -394,7 +394,7 @@ mod tests {
         world.run(seconds);
         assert!(world.click < NO_CLICK, "{}", world.click);
         let figures = world.figures;
-        assert_eq!((figures.starved, figures.passed_over, figures.resynchronised), (0, 0, 0));
+        assert_eq!((figures.underruns, figures.passed_over, figures.resynchronised), (0, 0, 0));
         assert!(world.least > IN_STORE / 4 && world.most < IN_STORE * 2, "{} to {}", world.least, world.most);
         let drift = world.output.drift().unwrap();
         assert!((drift.ppm - ppm).abs() < 2.0 && drift.uncertainty < 5.0, "{drift}");
@@ -423,7 +423,7 @@ mod tests {
                 heard += 1;
             }
         }
-        assert!(heard > 49_900 && world.figures.starved == 0, "{heard}");
+        assert!(heard > 49_900 && world.figures.underruns == 0, "{heard}");
     }
 
     /// F-55: what cannot be followed is said to be so, and is cut out or waited for softly: it neither starves nor clicks.
@@ -436,7 +436,7 @@ mod tests {
             world.click = 0.0;
             world.run(296.0);
             let figures = world.figures;
-            assert_eq!(figures.starved, 0, "{ppm}");
+            assert_eq!(figures.underruns, 0, "{ppm}");
             assert!((3..150).contains(&figures.resynchronised), "{ppm}: {figures:?}");
             assert_eq!(figures.passed_over > 0, ppm > 0.0, "{ppm}: {figures:?}");
             assert!(world.click < 0.01, "{ppm}: {}", world.click);

@@ -293,7 +293,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                     }
                 }
                 Output::Broadcast { frame } => sent.push(Sent::Datagram(None, frame.to_vec())),
-                Output::Budget { .. } | Output::Keep { .. } => {}
+                Output::Budget { .. } | Output::Validate { .. } => {}
             }
         }
         self.session.advance(done);

@@ -187,7 +187,7 @@ impl Handler<Server> for Device {
 pub type UserNode = NodeId<Client, User>;
 pub type DeviceNode = NodeId<Server, Device>;
 
-pub struct Lan {
+pub struct Harness {
     pub sim: Sim,
     seed: u64,
 }
@@ -209,7 +209,7 @@ pub fn client(settings: ClientSettings) -> Client {
     client
 }
 
-impl Lan {
+impl Harness {
     pub fn new(net: Net, seed: u64) -> Self {
         let mut sim = Sim::new(seed);
         sim.set_net(net);

@@ -63,7 +63,7 @@ pub(crate) trait Tap {
 
 impl Tap for () {}
 
-pub(crate) struct Phone {
+pub(crate) struct CallClient {
     connection: Connection<Client>,
     options: Options,
     report: Report,
@@ -92,7 +92,7 @@ enum Happening {
     Disconnected,
 }
 
-impl Phone {
+impl CallClient {
     /// Connects, and registers if there is a name.
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let client = Client::new(ClientSettings { order: options.order, ..ClientSettings::DEFAULT });

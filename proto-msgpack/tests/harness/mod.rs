@@ -190,7 +190,7 @@ pub fn digest(token: &[u8]) -> [u8; 32] {
 pub type Desk = NodeId<Server, Office>;
 pub type Seat = NodeId<Client, Log>;
 
-pub struct Hall {
+pub struct Harness {
     pub sim: Sim,
     pub server: Desk,
     pub net: Net,
@@ -198,7 +198,7 @@ pub struct Hall {
 
 pub const MOMENT: Duration = Duration::from_millis(50);
 
-impl Hall {
+impl Harness {
     pub fn new(settings: Settings, office: Office, seed: u64) -> Self {
         let mut sim = Sim::new(seed);
         let server = sim.add(Server::new(settings, 1, digest), office);

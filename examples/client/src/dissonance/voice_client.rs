@@ -22,7 +22,7 @@ use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost,
     Priority, Recipient, SessionState, Speech, Target,
 };
-use voxwire_server::QUIC_PORT;
+use voxwire_server::DEFAULT_QUIC_PORT;
 use voxwire_transport::{Connection, TcpUdpSettings, UdpState};
 
 /// What a client is told at the start.
@@ -113,7 +113,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to go on listening when everything has been said.
 const TAIL: Duration = Duration::from_millis(600);
 
-pub(crate) struct Seat {
+pub(crate) struct VoiceClient {
     connection: Connection<Client>,
     options: Options,
     report: Report,
@@ -155,7 +155,7 @@ enum Sound {
     Microphone(Box<Microphone>),
 }
 
-impl Seat {
+impl VoiceClient {
     /// Connects and asks to join.
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let frame_size = u32::try_from(options.voice.samples()).unwrap_or(960);
@@ -177,7 +177,7 @@ impl Seat {
         let started = Instant::now();
         let (tcp_udp, trace) = (options.tcp_udp.clone(), options.trace);
         let connection = if options.quic {
-            link.connect_quic(QUIC_PORT, tcp_udp.token, client).await?
+            link.connect_quic(DEFAULT_QUIC_PORT, tcp_udp.token, client).await?
         } else {
             link.connect_tcp_udp(DEFAULT_PORT, tcp_udp, client).await?
         };
@@ -518,7 +518,7 @@ impl Seat {
             let SpeakerFigures { jitter, recovered, concealed, invalid, .. } = figures;
             let fields = json!({
                 "name": name, "frames": frames.count(), "lost": jitter.lost, "recovered": recovered, "concealed": concealed,
-                "late": jitter.late, "duplicate": jitter.duplicate, "starved": jitter.starved, "invalid": invalid,
+                "late": jitter.late, "duplicate": jitter.duplicate, "underruns": jitter.underruns, "invalid": invalid,
                 "delay_ms": jitter.target.as_millis(), "gap_ms": gap.as_millis(),
             });
             let text = format!(

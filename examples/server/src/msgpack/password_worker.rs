@@ -1,7 +1,7 @@
 //! The threads that look passwords up and hash them.
 
-use super::desk::{Attempt, Desk, Verdict, Work};
 use super::job::Job;
+use super::login_queue::{Attempt, LoginQueue, Verdict, Work};
 use super::passwords::{Check, Hasher, Memory};
 use super::queue::Queue;
 use super::store::Reader;
@@ -11,19 +11,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use voxwire_msgpack::{Code, Text};
 
 /// Looks passwords up.
-pub(super) struct Clerk {
+pub(super) struct PasswordWorker {
     pub(super) reader: Reader,
     pub(super) hasher: Arc<Hasher>,
-    pub(super) desk: Arc<Desk>,
+    pub(super) logins: Arc<LoginQueue>,
     pub(super) queue: Arc<Queue>,
     pub(super) shared: Arc<Shared>,
     pub(super) discreet: bool,
 }
 
-impl Clerk {
+impl PasswordWorker {
     pub(super) fn run(self) {
         let mut memory = Memory::default();
-        while let Some(work) = self.desk.next() {
+        while let Some(work) = self.logins.next() {
             match work {
                 Work::Look(line, attempt) => self.look(line, &attempt, &mut memory),
                 Work::Refuse(attempts) => self.shared.call(|server, now| {
@@ -50,7 +50,7 @@ impl Clerk {
             Err(Code::USER_WRONG_PASSWORD | Code::USER_DOES_NOT_EXIST) => Verdict::Wrong,
             _ => Verdict::Neither,
         };
-        self.desk.done(line, verdict);
+        self.logins.done(line, verdict);
         match result {
             // Waits if the database is busy; these threads may.
             Ok(jobs) => jobs.into_iter().for_each(|job| self.queue.admit(job)),

@@ -101,7 +101,7 @@ const LATE: Duration = Duration::from_secs(5);
 /// How long to wait for the server's answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) struct Phone {
+pub(crate) struct CallClient {
     connection: Connection<Client>,
     options: Options,
     report: Report,
@@ -174,7 +174,7 @@ impl Happening {
     }
 }
 
-impl Phone {
+impl CallClient {
     /// Connects and logs in.
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let settings = ClientSettings { listen: options.listen, linger: LATE, ..ClientSettings::DEFAULT };
@@ -504,7 +504,7 @@ impl Phone {
         let SpeakerFigures { jitter, concealed, invalid, .. } = heard.figures;
         let fields = json!({
             "with": name, "how": how, "packets_sent": said, "packets_heard": packets,
-            "invalid": invalid, "concealed": concealed, "left_out": jitter.overflow, "starved": jitter.starved,
+            "invalid": invalid, "concealed": concealed, "left_out": jitter.overflow, "underruns": jitter.underruns,
             "delay_ms": jitter.target.as_millis(),
         });
         let text = format!(

@@ -52,7 +52,7 @@ pub(crate) struct Summary {
     pub(crate) heard: BTreeMap<String, Trace<Instant>>,
 }
 
-pub(crate) struct Phone {
+pub(crate) struct CallClient {
     pub(super) connection: Connection<Client>,
     pub(crate) options: Options,
     pub(super) report: Report,
@@ -104,7 +104,7 @@ pub(super) enum News {
     Interrupted,
 }
 
-impl Phone {
+impl CallClient {
     pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
         let reconnect = ClientSettings::DEFAULT.reconnect.filter(|_| options.reconnect);
         let (dialect, seed) = (options.dialect, fastrand::u64(..));

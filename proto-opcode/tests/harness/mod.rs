@@ -9,7 +9,7 @@ use voxwire_opcode::{CallRequest, Packet, Server, ServerEvent, Settings, Text, V
 /// What a server says in place of a packet.
 pub const CLOSED: &str = "closed";
 
-pub struct Hall {
+pub struct Harness {
     pub server: Server,
     pub now: Instant,
     /// As `Debug` shows them.
@@ -45,7 +45,7 @@ pub fn request<'a>(contact: &'a str, host: &'a str, port: u16) -> Packet<'a> {
     Packet::CallRequest(CallRequest { contact: contact.into(), host: host.into(), port })
 }
 
-impl Hall {
+impl Harness {
     pub fn new(settings: Settings) -> Self {
         let server = Server::new(settings, 7);
         Self {

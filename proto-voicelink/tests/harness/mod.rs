@@ -43,13 +43,13 @@ pub struct Phone {
 
 /// The server's node, and whoever comes.
 #[derive(Debug)]
-pub struct Hall {
+pub struct Harness {
     pub sim: Sim,
     pub server: NodeId<Server, Log>,
     pub net: Net,
 }
 
-impl Hall {
+impl Harness {
     pub fn new() -> Self {
         Self::with(Settings::DEFAULT, Net::PERFECT, 1)
     }

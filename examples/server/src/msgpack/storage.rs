@@ -1,10 +1,10 @@
 //! The threads that may block: one that writes to the database, and those that hash passwords.
 
 use super::checks::{CHECKS, check_now_and_then};
-use super::clerk::Clerk;
-use super::desk::Desk;
 use super::job::{Done, Job, perform};
+use super::login_queue::LoginQueue;
 use super::mail::{Mail, next_part};
+use super::password_worker::PasswordWorker;
 use super::passwords::{Hasher, THREADS};
 use super::queue::{Batch, Queue};
 use super::store::{Keeping, Outcome, Reader, Store, is_busy, is_full};
@@ -29,9 +29,9 @@ const ANSWER: Duration = Settings::DEFAULT.answer.saturating_sub(Duration::from_
 
 /// The door to the threads.
 #[derive(Debug, Clone)]
-pub(super) struct Keeper {
+pub(super) struct StorageHandle {
     queue: Arc<Queue>,
-    desk: Arc<Desk>,
+    logins: Arc<LoginQueue>,
     clock: Clock,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     /// When what still waits is given up.
@@ -40,12 +40,12 @@ pub(super) struct Keeper {
     checks: SyncSender<()>,
 }
 
-impl Keeper {
+impl StorageHandle {
     pub(super) fn start(
         store: Store,
         config: &Config,
         hasher: Hasher,
-        desk: Arc<Desk>,
+        logins: Arc<LoginQueue>,
         shared: Arc<Shared>,
     ) -> Result<Self, Error> {
         let (queue, clock) = (Arc::new(Queue::new()), shared.clock);
@@ -57,15 +57,15 @@ impl Keeper {
                 path: config.data.join("msgpack.db"),
                 error: error.to_string(),
             })?;
-            let clerk = Clerk {
+            let worker = PasswordWorker {
                 reader,
                 hasher: hasher.clone(),
-                desk: desk.clone(),
+                logins: logins.clone(),
                 queue: queue.clone(),
                 shared: shared.clone(),
                 discreet,
             };
-            threads.push(std::thread::Builder::new().name("passwords".into()).spawn(move || clerk.run())?);
+            threads.push(std::thread::Builder::new().name("passwords".into()).spawn(move || worker.run())?);
         }
         let end = Arc::new(OnceLock::new());
         let (checks, ended) = sync_channel(1);
@@ -79,7 +79,7 @@ impl Keeper {
             .spawn(move || check_now_and_then(&reader, &ended, &watched.damaged, CHECKS))?;
         let writer = Writer::new(store, shared, queue.clone(), end.clone());
         threads.push(std::thread::Builder::new().name("database".into()).spawn(move || writer.run())?);
-        Ok(Self { queue, desk, clock, threads: Arc::new(Mutex::new(threads)), end, checks })
+        Ok(Self { queue, logins, clock, threads: Arc::new(Mutex::new(threads)), end, checks })
     }
 
     /// Hands a request on, or a message to be kept, which `account` pays for, and `network` unless many people share it. Returns the ones
@@ -104,7 +104,7 @@ impl Keeper {
 
     /// Does what waits, as far as it can be done by `end`, and ends the threads.
     pub(super) fn close(&self, end: Instant) {
-        self.desk.close();
+        self.logins.close();
         let _ = self.end.set(end);
         let _ = self.checks.try_send(());
         self.queue.close();
@@ -581,7 +581,7 @@ mod tests {
     /// M-08: messages for many who are away hold no log-in up.
     #[test]
     fn log_ins_do_not_wait_behind_messages_that_are_kept() {
-        let folder = Folder::new("keeper-turns");
+        let folder = Folder::new("storage-turns");
         let mut writer = writer(&folder.0);
         let queue = writer.queue.clone();
         let add = |ticket, copies| {
@@ -611,7 +611,7 @@ mod tests {
     /// in the next transaction, and so are log-ins.
     #[test]
     fn group_messages_for_many_who_are_away_starve_nobody() {
-        let folder = Folder::new("keeper-starve");
+        let folder = Folder::new("storage-starve");
         let mut writer = writer(&folder.0);
         let queue = writer.queue.clone();
         let clock = writer.shared.clock;
@@ -647,7 +647,7 @@ mod tests {
     /// F-25: what is refused because it took too long is not kept afterwards, whether it waited or the disk did.
     #[test]
     fn a_message_that_is_refused_because_of_time_is_not_kept() {
-        let folder = Folder::new("keeper-late");
+        let folder = Folder::new("storage-late");
         let mut writer = writer(&folder.0);
         for name in [b"ann", b"bob"] {
             writer.store.register(name, "$argon2id$v=19$x$y").unwrap();
@@ -674,7 +674,7 @@ mod tests {
     /// F-12: hundreds of messages for which there is no room are not tried one after the other.
     #[test]
     fn what_cannot_be_written_is_tried_once() {
-        let folder = Folder::new("keeper-room");
+        let folder = Folder::new("storage-room");
         let mut writer = writer(&folder.0);
         writer.store.register(b"ann", "$argon2id$v=19$x$y").unwrap();
         let username = |n: u8| Box::<[u8]>::from([b'a', n]);
@@ -700,7 +700,7 @@ mod tests {
     /// F-12: thousands of groups that are forgotten at once hold nobody up, and a new one of such a name is not deleted.
     #[test]
     fn forgotten_groups_are_deleted_a_few_at_a_time() {
-        let folder = Folder::new("keeper-groups");
+        let folder = Folder::new("storage-groups");
         let mut writer = writer(&folder.0);
         writer.store.register(b"ann", "$argon2id$v=19$x$y").unwrap();
         let queue = writer.queue.clone();
@@ -795,7 +795,7 @@ mod tests {
     /// F-33: who has read the mail, logs out and logs in again is not sent it once more, though the log-in comes before it is deleted.
     #[test]
     fn log_ins_that_overtake_deletions_bring_no_mail_twice() {
-        let folder = Folder::new("keeper-again");
+        let folder = Folder::new("storage-again");
         with_hall(|hall, log_in, hears| {
             let mut writer = writer_with_mail(&folder.0, hall);
             let queue = writer.queue.clone();
@@ -817,7 +817,7 @@ mod tests {
     /// F-33: nor if it could not be deleted, in the transaction in which the user was let in.
     #[test]
     fn deletions_that_fail_beside_a_log_in_bring_no_mail_twice() {
-        let folder = Folder::new("keeper-failed");
+        let folder = Folder::new("storage-failed");
         with_hall(|hall, log_in, hears| {
             let mut writer = writer_with_mail(&folder.0, hall);
             let queue = writer.queue.clone();
@@ -839,7 +839,7 @@ mod tests {
     /// F-33: what arrives on another connection while it is read from the database is not sent, and what comes behind it is.
     #[test]
     fn what_arrives_elsewhere_while_it_is_read_is_left_out() {
-        let folder = Folder::new("keeper-elsewhere");
+        let folder = Folder::new("storage-elsewhere");
         with_hall(|hall, log_in, hears| {
             let mut writer = writer_with_mail(&folder.0, hall.clone());
             let (ticket, peer) = log_in();
@@ -864,7 +864,7 @@ mod tests {
     /// F-12: old messages are dropped though nobody logs in or sends anything: one part after the other, and when it is time to look again.
     #[test]
     fn old_messages_are_dropped_while_nothing_else_is_done() {
-        let folder = Folder::new("keeper-old");
+        let folder = Folder::new("storage-old");
         let day = Duration::from_secs(24 * 60 * 60);
         let quotas = Quotas { kept: 1000, kept_bytes: 1 << 20, age: 30 * day, ..QUOTAS };
         let mut writer = writer_with(&folder.0, quotas);
@@ -899,7 +899,7 @@ mod tests {
     /// F-12: the name of a group that could not be deleted is free all the same.
     #[test]
     fn a_forgotten_group_that_could_not_be_deleted_can_be_made_again() {
-        let folder = Folder::new("keeper-forgotten");
+        let folder = Folder::new("storage-forgotten");
         let mut writer = writer(&folder.0);
         for name in [b"ann", b"bob"] {
             writer.store.register(name, "$argon2id$v=19$x$y").unwrap();

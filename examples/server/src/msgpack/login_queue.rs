@@ -70,22 +70,22 @@ pub(super) enum Verdict {
 /// What there is to do.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Look at this attempt of this line, and tell [`Desk::done`] what came of it.
+    /// Look at this attempt of this line, and tell [`LoginQueue::done`] what came of it.
     Look(u64, Attempt),
     /// Nobody could look at these in time.
     Refuse(Vec<Attempt>),
 }
 
-/// The desk, shared by the session and the threads that look at passwords.
+/// The logins, shared by the session and the threads that look at passwords.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct LoginQueue {
     state: Mutex<State>,
     news: Condvar,
     clock: Clock,
 }
 
-impl Desk {
-    /// A desk for `max` connections, of which each has one attempt at most. `shared` addresses stand for many people, as loopback
+impl LoginQueue {
+    /// A queue for `max` connections, of which each has one attempt at most. `shared` addresses stand for many people, as loopback
     /// does.
     pub(super) fn new(max: usize, shared: &[IpAddr]) -> Self {
         let state = Mutex::new(State::new(max, shared));
@@ -134,7 +134,7 @@ impl Desk {
         self.state().gone(peer);
     }
 
-    /// Ends [`Desk::next`].
+    /// Ends [`LoginQueue::next`].
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.news.notify_all();

@@ -11,7 +11,7 @@ use voxwire_dissonance::{
 
 pub const WIRE: Wire = Wire::new(Profile::Later);
 
-pub struct Stage {
+pub struct Harness {
     pub server: Server,
     pub now: Instant,
     /// Connections that the server has closed.
@@ -36,7 +36,7 @@ impl Sent {
     }
 }
 
-impl Stage {
+impl Harness {
     pub fn new(settings: Settings) -> Self {
         Self {
             server: Server::new(settings, 0x1234_5677),
