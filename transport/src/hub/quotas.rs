@@ -25,6 +25,8 @@ pub(super) struct Quotas {
     state: Mutex<State>,
     /// Notified whenever a permit is released, and whenever a connection has ended.
     released: Notify,
+    /// Notified whenever a connection has ended.
+    ended: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +74,7 @@ impl Quotas {
             draining: AtomicBool::new(false),
             state: Mutex::default(),
             released: Notify::new(),
+            ended: Notify::new(),
         })
     }
 
@@ -96,7 +99,7 @@ impl Quotas {
         self.closing.load(Relaxed)
     }
 
-    /// Connections that use a descriptor.
+    /// Connections that take a place: they have a permit, or are being closed.
     pub(super) fn all(&self) -> usize {
         self.live().saturating_add(self.closing())
     }
@@ -184,8 +187,15 @@ impl Quotas {
         self.released.notified()
     }
 
-    /// A connection has ended, and its descriptor is about to be free.
-    pub(super) fn notify_released(&self) {
+    /// Completes when the next connection ends, whose descriptor is about to be free then. A connection that is evicted has a descriptor
+    /// until its task has run.
+    pub(super) fn ended(&self) -> tokio::sync::futures::Notified<'_> {
+        self.ended.notified()
+    }
+
+    /// A connection has ended.
+    pub(super) fn notify_ended(&self) {
+        self.ended.notify_waiters();
         self.released.notify_waiters();
     }
 }
@@ -209,7 +219,7 @@ impl Drop for ConnPermit {
             }
         }
         quotas.live.fetch_sub(1, Relaxed);
-        quotas.notify_released();
+        quotas.released.notify_waiters();
     }
 }
 
@@ -222,7 +232,7 @@ impl fmt::Debug for ConnPermit {
 impl Drop for ClosingPermit {
     fn drop(&mut self) {
         self.0.closing.fetch_sub(1, Relaxed);
-        self.0.notify_released();
+        self.0.released.notify_waiters();
     }
 }
 
@@ -234,8 +244,19 @@ impl Entrance {
 
     /// The connection has finished TLS and its hello, or has failed. `None` if it has been evicted.
     pub(super) fn leave(self) -> Option<ConnPermit> {
+        self.take()
+    }
+
+    fn take(&self) -> Option<ConnPermit> {
         let entering = self.quotas.state().entering.remove(&self.number);
         entering.map(|entering| entering.permit)
+    }
+}
+
+impl Drop for Entrance {
+    /// The task of the entrance is gone, be it that it has panicked.
+    fn drop(&mut self) {
+        self.take();
     }
 }
 

@@ -134,10 +134,10 @@ impl<S: Session> Shared<S> {
                 tracing::warn!(%error, connections = quotas.live(), "cannot accept (said once a minute at most)");
             }
         }
-        let released = quotas.released();
+        let ended = quotas.ended();
         if is_exhausted(error) && self.make_place() {
-            // Until its descriptor is there, or another one.
-            let _ = tokio::time::timeout(PAUSE, released).await;
+            // Until its descriptor is free, or another one.
+            let _ = tokio::time::timeout(PAUSE, ended).await;
         } else {
             tokio::time::sleep(PAUSE).await;
         }
@@ -179,7 +179,7 @@ impl<S: Session> Shared<S> {
     /// The task of a connection has ended.
     pub(super) fn ended(&self, peer: PeerId, conn: &Conn<S::Framing>) {
         self.locked(|core, common, now| core.ended(common, now, peer, conn));
-        self.common.quotas.notify_released();
+        self.common.quotas.notify_ended();
     }
 
     /// What was sent before so many probes, which the peer cannot answer, has been written.

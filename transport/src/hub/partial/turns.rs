@@ -218,8 +218,10 @@ impl<K: Copy + Ord + Hash> Order<K> {
 
     /// `key` holds `bytes` more, of a frame that began to wait when the clock showed `began`. Who has had less by then has not saved it.
     fn hold(&mut self, key: K, bytes: usize, began: u128, now: Instant) {
+        let clock = self.clock(now);
         let share = self.share(key, now);
-        share.level = share.level.max(began);
+        // The clock began anew if all others have been forgotten meanwhile.
+        share.level = share.level.max(began.min(clock));
         share.held = share.held.saturating_add(bytes);
         self.held = self.held.saturating_add(bytes);
     }

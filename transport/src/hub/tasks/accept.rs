@@ -81,11 +81,17 @@ async fn welcome<S>(
     // Its permit may be another connection's by now.
     let Some(permit) = entrance.leave() else {
         drop(entered);
-        return shared.common.quotas.notify_released();
+        return shared.common.quotas.notify_ended();
     };
     match entered {
-        Some((stream, side)) => stream::serve(shared, stream, (from, Via::Accepted), side, permit),
-        None => shared.common.counters.broken.count(),
+        Some((stream, side)) => {
+            stream::serve(shared, stream, (from, Via::Accepted), side, permit);
+        }
+        None => {
+            shared.common.counters.broken.count();
+            drop(permit);
+            shared.common.quotas.notify_ended();
+        }
     }
 }
 

@@ -26,20 +26,21 @@ const WATCH: Duration = Duration::from_secs(1);
 const CLOSING: &str = "closing";
 const DISPLACED: &str = "a frame that others had to wait for";
 
-/// Starts the task of a connection that has a permit.
+/// Starts the task of a connection that has a permit. False while the hub drains.
 pub(in crate::hub) fn serve<S>(
     shared: Arc<Shared<S>>,
     stream: Stream,
     (from, via): (SocketAddr, Via),
     side: Side,
     permit: ConnPermit,
-) where
+) -> bool
+where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
     #[cfg(feature = "quic")]
     let quic = if let Side::Quic(datagrams) = &side { Some(datagrams.clone()) } else { None };
-    let Some((peer, conn)) = shared.open((from, via), side, permit) else { return };
+    let Some((peer, conn)) = shared.open((from, via), side, permit) else { return false };
     #[cfg(feature = "quic")]
     let datagrams = quic.map(|datagrams| {
         let shared = shared.clone();
@@ -66,6 +67,7 @@ pub(in crate::hub) fn serve<S>(
         halted: false,
         late_since: None,
     });
+    true
 }
 
 /// How a connection ends.
