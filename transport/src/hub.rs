@@ -70,14 +70,20 @@ pub struct HubSettings {
     /// that have most waiting are closed until an eighth is free. What TLS holds for a peer that does not take it counts 16 KiB. A peer
     /// that does not take what it has is not answered by its framing meanwhile.
     pub max_queued_total: usize,
-    /// What all partial frames together may hold beyond 2 KiB each, in bytes; records of TLS that have not come in whole count with them,
-    /// and are held to `frame_timeout` like them. Those of more than 1 MiB have half of it, those of more
-    /// than 64 KiB a quarter, and the others a quarter; one address (loopback is exempt) has half of the first half, and a quarter of
-    /// each of the others; the first frame may be as large as all of it. Beyond it a frame waits until there is room for all of it.
-    /// Addresses take turns then (of IPv6 each /48, and in it each /64), those first that have held least lately, in bytes times seconds,
-    /// whether their frames have ended or not: half of what is two minutes old counts. And while one waits, others that fall silent for 1 s (0.5 s for those of up to 64
-    /// KiB), come in at less than 256 KiB/s and half as fast, or so slowly that they would not end within nine tenths of
-    /// `partial_wait` (those of unknown length: have not ended by then), are closed; so are those that are not read, after some seconds.
+    /// What all partial frames together may hold beyond 2 KiB each, in bytes. Records of TLS that have not come in whole count with them,
+    /// and are held to `frame_timeout` like them.
+    ///
+    /// Frames of more than 1 MiB have half of it, those of more than 64 KiB a quarter, and the others a quarter. One address (loopback is
+    /// exempt) has half of the first half, and a quarter of each of the others. The first frame may be as large as all of it. Beyond it
+    /// a frame waits until there is room for all of it.
+    ///
+    /// Addresses take turns then: of IPv6 each /48, and in it each /64. First are those that have held least lately, in bytes times
+    /// seconds, whether their frames have ended or not; half of what is two minutes old counts. What an address has held counts only
+    /// beyond six seconds of a frame of the size that it waits for (1.5 s of small ones, 3 s of medium ones).
+    ///
+    /// While a frame waits, the connections of others are closed that fall silent for 1 s (0.5 s for those of up to 64 KiB), come in at
+    /// less than 256 KiB/s and half as fast, or so slowly that they would not end within nine tenths of `partial_wait` (those of unknown
+    /// length: have not ended by then). So are those that are not read, after some seconds.
     pub partial_frames: usize,
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
     pub partial_wait: Duration,
@@ -92,13 +98,16 @@ pub struct HubSettings {
     pub send_buffer: Option<usize>,
     /// What a client on QUIC may have sent on its stream that has not been read, in bytes.
     pub receive_window: usize,
-    /// What all clients on QUIC together may have sent that has not been read, in bytes. Those who come when most of it is granted may
-    /// send less before they are read, down to 4 KiB, which is what each has until its hello has come. Each counts 252 KiB more, from its
-    /// first packet on: for the connection, and the packets that QUIC keeps while others before them are missing. One that has ended
-    /// counts for what it has sent until QUIC has forgotten it; an eighth of all this is for those. Clients of one address (IPv6: of
-    /// one /64; loopback is exempt) have an eighth of it. For one for which there is no room, those on QUIC go that would go for a place
-    /// (see `max_connections`), three at most; where that frees too little within 0.8 s, it is refused. By default 128 MiB, which some
-    /// 440 clients fit in.
+    /// What all clients on QUIC together may have sent that has not been read, in bytes. Those that come when most of it is granted may
+    /// send less before they are read, down to 4 KiB, which is what each has until its hello has come.
+    ///
+    /// Each client counts 252 KiB more, from its first packet on: for the connection, and the packets that QUIC keeps while others before
+    /// them are missing. One that has ended counts for what it has sent and been sent until QUIC has forgotten it; an eighth of all this
+    /// is for those. Clients of one address (IPv6: of one /64; loopback is exempt) have an eighth of it, and the last eighth that is left
+    /// for those that are connected is for addresses that have one client at most.
+    ///
+    /// For a client for which there is no room, those on QUIC go that would go for a place (see `max_connections`), three at most. Where
+    /// that frees too little within 0.8 s, the client is refused. By default 128 MiB, which some 400 clients fit in.
     pub receive_windows: usize,
     /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
     /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again. As many TLS
@@ -250,7 +259,9 @@ impl<S: Session> Handle<S> {
         let units = !session.framing().is_stream();
         let side = if units { Side::Units { udp: None, direct: false } } else { Side::Stream };
         let from = (from, Via::Accepted);
-        stream::serve(self.shared.clone(), Stream::Inside(there), from, side, permit);
+        if !stream::serve(self.shared.clone(), Stream::Inside(there), from, side, permit) {
+            return Err(Error::Closed);
+        }
         Connection::inside(Stream::Inside(here), session, units).await
     }
 

@@ -254,7 +254,11 @@ impl Held {
 
     /// The connection is being thrown away: what is held of it counts no more, and what is reserved for it for as much as QUIC may keep.
     fn write_off(&self) {
-        self.budgets.waiting.fetch_sub(self.own.swap(0, Relaxed), Relaxed);
+        let lent = self.own.swap(0, Relaxed);
+        self.budgets.waiting.fetch_sub(lent, Relaxed);
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        reserved.as_mut().into_iter().for_each(|reserved| reserved.ends_with(lent));
+        drop(reserved);
         self.end();
     }
 
@@ -383,6 +387,8 @@ pub(crate) fn split(
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
+        // quinn keeps what has come in and has not been read as long as the connection, where this does not say that nobody will read it.
+        let _ = self.recv.stop(VarInt::from_u32(0));
         self.held.end();
     }
 }
@@ -494,10 +500,10 @@ impl Datagrams {
         self.connection.stats().frame_rx.crypto > MAX_CRYPTO
     }
 
-    /// What QUIC may keep of the connection if it ends now, in bytes.
-    pub(crate) fn leaves(&self) -> usize {
+    /// What QUIC may keep of the connection if it ends now, in bytes; `None` if it has ended.
+    pub(crate) fn leaves(&self) -> Option<usize> {
         let reserved = self.held.reserved.lock().unwrap_or_else(PoisonError::into_inner);
-        reserved.as_ref().map_or(0, Reserved::leaves)
+        reserved.as_ref().map(Reserved::leaves)
     }
 
     /// Whether the connection has ended, be there something left to read or not.

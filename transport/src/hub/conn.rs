@@ -136,10 +136,10 @@ impl<F: Framing> Conn<F> {
         on_quic
     }
 
-    /// What QUIC may keep of it if it ends now, in bytes; `None` where it is not on QUIC.
+    /// What QUIC may keep of it if it ends now, in bytes; `None` where it is not on QUIC, or has ended.
     #[cfg(feature = "quic")]
     pub(super) fn leaves(&self) -> Option<usize> {
-        Some(self.quic.as_ref()?.leaves())
+        self.quic.as_ref()?.leaves()
     }
 
     /// Sends a frame in a datagram of the connection's own. Returns how many frames were dropped; `None` if it cannot go that way.

@@ -28,6 +28,10 @@ const PACKET: usize = 1500;
 /// Clients of one source have a so-many-th of what is counted for all, and those that have ended another one.
 const PART: usize = 8;
 
+/// An eighth of the room for those that are connected is left for sources that have fewer clients than this, or few sources with many
+/// could fill it all.
+const FEW: usize = 2;
+
 /// What QUIC holds of all connections of a hub.
 #[derive(Debug, Clone)]
 pub(crate) struct QuicBudgets {
@@ -82,6 +86,11 @@ impl QuicBudgets {
         self.grants / PART
     }
 
+    /// What those may have that are connected.
+    const fn for_connected(&self) -> usize {
+        self.grants.saturating_sub(self.for_ended())
+    }
+
     fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         self.counts.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,10 +99,12 @@ impl QuicBudgets {
     pub(crate) fn reserve(&self, payer: Option<IpAddr>) -> Result<Reserved, NoRoom> {
         let most = (self.grants / PART / EACH).max(1);
         let mut sources = self.sources();
-        if payer.and_then(|payer| sources.get(&payer)).is_some_and(|here| *here >= most) {
+        let here = payer.and_then(|payer| sources.get(&payer)).copied().unwrap_or(0);
+        if here >= most {
             return Err(NoRoom::Source);
         }
-        if !add_within(&self.counts.granted, EACH, self.grants.saturating_sub(self.for_ended())) {
+        let kept_free = if here < FEW { 0 } else { self.for_connected() / PART };
+        if !add_within(&self.counts.granted, EACH, self.for_connected().saturating_sub(kept_free)) {
             return Err(NoRoom::All);
         }
         if let Some(payer) = payer {
@@ -103,7 +114,7 @@ impl QuicBudgets {
         drop(sources);
         let reservation =
             Reservation { budgets: self.clone(), payer, counted: Mutex::new(Counted::Connected(EACH)) };
-        Ok(Reserved { reservation: Arc::new(reservation), connection: None })
+        Ok(Reserved { reservation: Arc::new(reservation), connection: None, lent: 0 })
     }
 }
 
@@ -113,6 +124,8 @@ pub(crate) struct Reserved {
     reservation: Arc<Reservation>,
     /// Known once QUIC has it.
     connection: Option<Connection>,
+    /// Bytes that have been sent to the client, have not arrived, and are not counted anywhere else.
+    lent: usize,
 }
 
 impl Reserved {
@@ -126,16 +139,22 @@ impl Reserved {
         self.connection = Some(connection);
     }
 
+    /// The connection ends with so many bytes that have not arrived: QUIC keeps them as long as the connection.
+    pub(super) const fn ends_with(&mut self, lent: usize) {
+        self.lent = lent;
+    }
+
     /// Grants what the client may send: a share of what is left, at most `most` bytes, so that there is always something for those who
     /// come later.
     pub(super) fn grant(&self, most: usize) {
         let Some(connection) = &self.connection else { return };
         let mut counted = self.reservation.counted();
         let Counted::Connected(sum) = &mut *counted else { return };
-        let QuicBudgets { counts, grants, .. } = &self.reservation.budgets;
+        let QuicBudgets { counts, .. } = &self.reservation.budgets;
+        let for_connected = self.reservation.budgets.for_connected();
         let (first, mut more) = (FIRST_WINDOW as usize, 0_usize);
         let taken = counts.granted.fetch_update(Relaxed, Relaxed, |all| {
-            let share = grants.saturating_sub(all).checked_div(256).unwrap_or(0).min(most);
+            let share = for_connected.saturating_sub(all).checked_div(256).unwrap_or(0).min(most);
             more = share.saturating_sub(first);
             Some(all.saturating_add(more))
         });
@@ -150,7 +169,8 @@ impl Reserved {
         let Some(connection) = &self.connection else { return EACH };
         let frames = connection.stats().frame_rx;
         let frames = usize::try_from(frames.stream.saturating_add(frames.crypto)).unwrap_or(usize::MAX);
-        kept(frames, self.reservation.counted().bytes())
+        let counted = self.reservation.counted().bytes();
+        kept(frames, counted).saturating_add(self.lent).min(counted)
     }
 }
 
@@ -294,27 +314,50 @@ mod tests {
         assert!(budgets.counted() == (0, 0) && budgets.sources().is_empty());
     }
 
-    /// F-16, F-19: eight sources that fill the memory and are forgotten as late as can be keep nobody else out: those that have ended have
-    /// room of their own, and what goes beyond that counts for what it is.
+    /// F-16, F-19: sources that have many clients, whatever these have sent and however late they are forgotten, keep nobody out who has
+    /// none.
     #[test]
-    fn f_16_f_19_who_has_ended_keeps_nobody_out() {
+    fn f_16_f_19_sources_with_many_clients_keep_nobody_out() {
         let budgets = QuicBudgets::of(80 * EACH);
-        let mut connected: Vec<Reserved> = (0..70).map(|n| budgets.reserve(source(n % 8)).unwrap()).collect();
+        // Ten have ended and hold all that is there for those; eight sources have all the rest that they can get.
         let mut kept = Vec::new();
-        let mut newcomers = Vec::new();
-        for n in 100..110 {
-            assert_eq!(budgets.reserve(source(n)).err(), Some(NoRoom::All));
-            kept.push(connected.last().unwrap().for_quic());
-            connected.pop();
-            newcomers.push(budgets.reserve(source(n)).unwrap());
+        for n in 0..10 {
+            let reserved = budgets.reserve(source(n % 8)).unwrap();
+            kept.push(reserved.for_quic());
         }
-        // Their room is full: one that has sent next to nothing still frees what it has not used.
+        let mut connected: Vec<Reserved> =
+            (0..1000).filter_map(|n| budgets.reserve(source((n % 8) as u8)).ok()).collect();
+        assert_eq!((connected.len(), budgets.counted()), (61, (61 * EACH, 10 * EACH)));
+        let newcomers: Vec<Reserved> = (100..109).map(|n| budgets.reserve(source(n)).unwrap()).collect();
+        assert_eq!(budgets.reserve(source(109)).err(), Some(NoRoom::All));
+        // One that ends beyond the room for those counts for what it has sent.
         let evicted = connected.pop().unwrap();
         kept.push(evicted.for_quic());
         evicted.reservation.end(super::kept(12, EACH));
+        drop(evicted);
         assert!(budgets.counted().0 < 70 * EACH - EACH / 2);
-        drop((evicted, connected, newcomers, kept));
+        drop((connected, newcomers, kept));
         assert!(budgets.counted() == (0, 0) && budgets.sources().is_empty());
+    }
+
+    /// F-16, F-43: what all are granted beside what is counted for each takes nothing from the room for those that have ended, and
+    /// what was sent to one that has ended and has not arrived counts with it.
+    #[tokio::test]
+    async fn f_16_f_43_all_that_quic_keeps_is_counted() {
+        let budgets = QuicBudgets::of(16 * EACH);
+        let limits = QuicLimits { silence: None, send: 1 << 16, receive: 1 << 16 };
+        let mut others: Vec<Reserved> = (0..12).map(|_| budgets.reserve(None).unwrap()).collect();
+        let (connection, mut reserved, _client) = connected(&budgets, &limits).await;
+        for _ in 0..100 {
+            reserved.grant(1 << 20);
+        }
+        assert!((13 * EACH..=14 * EACH).contains(&budgets.counted().0), "{:?}", budgets.counted());
+        let left = reserved.leaves();
+        reserved.ends_with(20_000);
+        assert_eq!(reserved.leaves(), left + 20_000);
+        others.clear();
+        drop((connection, reserved));
+        assert_eq!(budgets.counted(), (0, left + 20_000));
     }
 
     /// F-16: what is left of a client that has ended follows from what it has sent, and is never more than was counted for it.
@@ -330,6 +373,25 @@ mod tests {
     /// F-16, F-46: a connection that has ended counts for as long as QUIC keeps it.
     #[tokio::test]
     async fn f_16_a_connection_counts_until_quic_has_forgotten_it() {
+        let limits = QuicLimits { silence: None, send: 1 << 16, receive: 1 << 16 };
+        let budgets = QuicBudgets::of(80 * EACH);
+        let (connection, reserved, _client) = connected(&budgets, &limits).await;
+        assert_eq!(budgets.counted(), (EACH, 0));
+        let left = reserved.leaves();
+        assert!((SILENT..SILENT + EACH / 4).contains(&left), "{left}");
+        connection.close(VarInt::from_u32(0), b"");
+        drop((connection, reserved));
+        assert_eq!(budgets.counted(), (0, left), "it waits for what is on the way");
+        let forgotten = async {
+            while budgets.counted().1 > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
+    }
+
+    /// A connection that has come in, its reservation, and what keeps the two ends.
+    async fn connected(budgets: &QuicBudgets, limits: &QuicLimits) -> (Connection, Reserved, impl Sized) {
         use tokio_rustls::rustls::RootCertStore;
         use tokio_rustls::rustls::crypto::ring::default_provider;
         let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
@@ -347,34 +409,20 @@ mod tests {
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let limits = QuicLimits { silence: None, send: 1 << 16, receive: 1 << 16 };
         let mut listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
-        listener.limit(&limits).unwrap();
+        listener.limit(limits).unwrap();
         let address = listener.endpoint.local_addr().unwrap().to_string();
-        let budgets = QuicBudgets::of(80 * EACH);
         let serve = async {
             let incoming = listener.accept().await.unwrap();
             let mut reserved = budgets.reserve(None).unwrap();
             let (connection, done) =
-                accept_reserved(incoming, listener.config(), &limits, &mut reserved).unwrap();
+                accept_reserved(incoming, listener.config(), limits, &mut reserved).unwrap();
             done.await;
             (connection, reserved)
         };
         let client = client.into();
         let ((connection, reserved), client) =
-            tokio::join!(serve, connect(&address, "game.example", &client, &limits));
-        assert_eq!(budgets.counted(), (EACH, 0));
-        let left = reserved.leaves();
-        assert!((SILENT..SILENT + EACH / 4).contains(&left), "{left}");
-        connection.close(VarInt::from_u32(0), b"");
-        drop((connection, reserved));
-        assert_eq!(budgets.counted(), (0, left), "it waits for what is on the way");
-        let forgotten = async {
-            while budgets.counted().1 > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), forgotten).await.unwrap();
-        drop(client);
+            tokio::join!(serve, connect(&address, "game.example", &client, limits));
+        (connection, reserved, (listener, client.unwrap()))
     }
 }
