@@ -101,15 +101,23 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         trace: false,
     };
     let mut phone = CallClient::connect(&link, options.clone(), report.clone()).await?;
+    // A call that is not recorded to its end is no reason to miss the next, and none to be silent about it in the end.
+    let mut all_recorded = Ok(());
     let result = match flags.action {
         Action::Contacts => phone.contacts().await,
         Action::Call { user } => phone.call(&user).await.map(|_| ()),
         Action::Wait { refuse, keep, .. } => loop {
             let result = phone.wait(refuse).await;
-            let interrupted = result.as_ref().is_ok_and(|summary| summary.interrupted);
+            let interrupted = phone.is_interrupted();
+            let recorded = phone.recorded();
+            if let (true, Err(error)) = (keep && !interrupted, &recorded) {
+                let reason = error.to_string();
+                report.event("failed", serde_json::json!({ "reason": reason }), &reason);
+            }
+            all_recorded = all_recorded.and(recorded);
             match result {
                 // One call that went wrong is no reason to miss the next.
-                Err(Error::Failed(reason)) if keep && phone.is_connected() => report.event(
+                Err(Error::Failed(reason)) if keep && !interrupted && phone.is_connected() => report.event(
                     "failed",
                     serde_json::json!({ "reason": reason }),
                     &format!("call failed: {reason}"),
@@ -120,13 +128,14 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                     let calls = phone.calls();
                     phone.close().await;
                     let connect = async || CallClient::connect(&link, options.clone(), report.clone()).await;
-                    let Some(connected) = again(report, connect).await? else { return Ok(()) };
+                    let Some(connected) = again(report, connect).await? else { return all_recorded };
                     phone = connected.after(calls);
                 }
                 result => break result.map(|_| ()),
             }
         },
     };
+    let recorded = phone.recorded();
     phone.close().await;
-    result
+    result.and(all_recorded).and(recorded)
 }

@@ -209,16 +209,25 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 check_chunk(&parameters)?;
             }
             let mut phone = CallClient::connect(&link, options.clone(), report.clone()).await?;
+            // A call that is not recorded to its end is no reason to miss the next, and none to be silent about it in the end.
+            let mut all_recorded = Ok(());
             loop {
                 let result = phone.wait(answer, &mut ()).await;
-                let interrupted = result.as_ref().is_ok_and(|summary| summary.interrupted);
+                let interrupted = phone.is_interrupted();
+                let recorded = phone.recorded();
+                if let (true, Err(error)) = (keep && !interrupted, &recorded) {
+                    let reason = error.to_string();
+                    report.event("failed", serde_json::json!({ "reason": reason }), &reason);
+                }
+                all_recorded = all_recorded.and(recorded);
                 match result {
                     // One call that went wrong is no reason to miss the next.
-                    Err(Error::Failed(reason)) if keep && phone.is_connected() => report.event(
-                        "failed",
-                        serde_json::json!({ "reason": reason }),
-                        &format!("call failed: {reason}"),
-                    ),
+                    Err(Error::Failed(reason)) if keep && !interrupted && phone.is_connected() => report
+                        .event(
+                            "failed",
+                            serde_json::json!({ "reason": reason }),
+                            &format!("call failed: {reason}"),
+                        ),
                     Ok(_) if keep && !interrupted && phone.is_connected() => {}
                     // Nor is a server that restarts.
                     Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
@@ -226,12 +235,12 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                         phone.close().await;
                         let connect =
                             async || CallClient::connect(&link, options.clone(), report.clone()).await;
-                        let Some(connected) = again(report, connect).await? else { return Ok(()) };
+                        let Some(connected) = again(report, connect).await? else { return all_recorded };
                         phone = connected.after(calls);
                     }
                     result => {
                         phone.close().await;
-                        return result.map(|_| ());
+                        return result.and(all_recorded);
                     }
                 }
             }
@@ -239,8 +248,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         Action::Call { user, strict } => {
             let mut phone = CallClient::connect(&link, options, report.clone()).await?;
             let result = phone.call(&user, strict, &mut ()).await;
+            let recorded = phone.recorded();
             phone.close().await;
-            result.map(|_| ())
+            result.and(recorded)
         }
     }
 }

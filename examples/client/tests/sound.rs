@@ -245,3 +245,40 @@ fn f_81_nothing_that_takes_no_recording_holds_a_call_up() {
         }
     });
 }
+
+/// F-81: who waits for call after call ends at a signal, and says with its exit code that a recording is incomplete.
+#[cfg(target_os = "linux")]
+#[test]
+fn f_81_a_recording_that_is_incomplete_does_not_keep_waiting_from_its_end() {
+    let call = |protocol, between: bool| {
+        let server = Server::start(protocol);
+        let mut bob = server.spawn("wait --name bob --keep --record /dev/full", "waiting");
+        let ann = server.spawn("call bob --name ann --play tone --for 60", "is up");
+        bob.until("is up");
+        if between {
+            // The recording is given up while the call lasts, and this one ends.
+            bob.until("/dev/full");
+            ann.signal("-TERM");
+            bob.until("are not in it");
+            bob.until("waiting");
+        } else {
+            bob.until("/dev/full");
+        }
+        bob.signal("-TERM");
+        let begin = Instant::now();
+        while bob.child.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{protocol:?}, {between}: goes on");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        let (code, out, errors) = bob.end();
+        assert_eq!(code, Some(1), "{protocol:?}, {between}: {out}{errors}");
+        assert!(errors.contains("are not in it"), "{protocol:?}, {between}: {out}{errors}");
+    };
+    std::thread::scope(|scope| {
+        for protocol in [Protocol::Voicelink, Protocol::Opcode] {
+            for between in [false, true] {
+                scope.spawn(move || call(protocol, between));
+            }
+        }
+    });
+}

@@ -63,6 +63,8 @@ async fn way(
     let callees = ["bob".to_owned()];
     let (bobs_call, alices_call) = tokio::join!(bob.wait(false), alice.call(&callees));
     let (bobs_call, alices_call) = (bobs_call?, alices_call?);
+    bob.recorded()?;
+    alice.recorded()?;
     alice.close().await;
     bob.close().await;
     server.drain(Duration::from_secs(2)).await;

@@ -57,6 +57,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     let calling = alice.call("bob", true, &mut said);
     let (bobs, alices): (Result<Summary, Error>, Result<Summary, Error>) = tokio::join!(waiting, calling);
     let (bobs, alices) = (bobs?, alices?);
+    bob.recorded()?;
     alice.close().await;
     bob.close().await;
     server.drain(Duration::from_secs(2)).await;

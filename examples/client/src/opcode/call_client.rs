@@ -67,8 +67,6 @@ pub(crate) struct Summary {
     pub(crate) said: Trace<Instant>,
     /// Who was heard, and how.
     pub(crate) heard: BTreeMap<String, Heard>,
-    /// Ended by a signal.
-    pub(crate) interrupted: bool,
 }
 
 /// The other side of a call, as it was heard.
@@ -107,6 +105,9 @@ pub(crate) struct CallClient {
     report: Report,
     signals: [Signal; 3],
     calls: u32,
+    interrupted: bool,
+    /// The first recording that is incomplete.
+    recorded: Result<(), Error>,
 }
 
 /// One call that is up.
@@ -191,7 +192,8 @@ impl CallClient {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
         report.live();
-        let mut phone = Self { connection, options, report, signals, calls: 0 };
+        let mut phone =
+            Self { connection, options, report, signals, calls: 0, interrupted: false, recorded: Ok(()) };
         let answer = timeout(PATIENCE, phone.log_in()).await;
         answer.unwrap_or_else(|_| Err(failed!("the server does not answer")))?;
         Ok(phone)
@@ -224,6 +226,16 @@ impl CallClient {
     /// Goes on after so many calls on a connection before this one.
     pub(crate) fn after(self, calls: u32) -> Self {
         Self { calls, ..self }
+    }
+
+    /// Whether a signal has ended it.
+    pub(crate) const fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Whether everything that was heard is in the recordings since this was asked last.
+    pub(crate) fn recorded(&mut self) -> Result<(), Error> {
+        core::mem::replace(&mut self.recorded, Ok(()))
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -335,8 +347,8 @@ impl CallClient {
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
         // What has come in is recorded, too.
         let recorded = round.finish();
+        self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(recorded);
         end?;
-        recorded?;
         match round.failure {
             Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
             None if calling && round.up.is_none() => Err(failed!("interrupted before anybody answered")),
@@ -387,9 +399,9 @@ impl CallClient {
                     }
                     None
                 }
-                _ = interrupt.recv() => { round.summary.interrupted = true; return Ok(()) }
-                _ = terminate.recv() => { round.summary.interrupted = true; return Ok(()) }
-                _ = hang_up.recv() => { round.summary.interrupted = true; return Ok(()) }
+                _ = interrupt.recv() => { self.interrupted = true; return Ok(()) }
+                _ = terminate.recv() => { self.interrupted = true; return Ok(()) }
+                _ = hang_up.recv() => { self.interrupted = true; return Ok(()) }
             };
             if let Some(happening) = happening {
                 let was_up = round.up.is_some();

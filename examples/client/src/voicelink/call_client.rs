@@ -51,8 +51,6 @@ pub(crate) struct Summary {
     pub(crate) bytes_heard: u64,
     /// From asking for the call until it was up; for the caller.
     pub(crate) set_up: Duration,
-    /// Ended by a signal.
-    pub(crate) interrupted: bool,
 }
 
 /// Watches the sound of a call go by.
@@ -69,6 +67,9 @@ pub(crate) struct CallClient {
     report: Report,
     signals: [Signal; 3],
     calls: u32,
+    interrupted: bool,
+    /// The first recording that is incomplete.
+    recorded: Result<(), Error>,
 }
 
 /// What a phone waits for, and gets.
@@ -100,7 +101,8 @@ impl CallClient {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
         report.live();
-        let mut phone = Self { connection, options, report, signals, calls: 0 };
+        let mut phone =
+            Self { connection, options, report, signals, calls: 0, interrupted: false, recorded: Ok(()) };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
             return Err(failed!("the server closed the connection"));
@@ -119,6 +121,16 @@ impl CallClient {
     /// Goes on after so many calls on a connection before this one.
     pub(crate) fn after(self, calls: u32) -> Self {
         Self { calls, ..self }
+    }
+
+    /// Whether a signal has ended it.
+    pub(crate) const fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Whether everything that was heard is in the recordings since this was asked last.
+    pub(crate) fn recorded(&mut self) -> Result<(), Error> {
+        core::mem::replace(&mut self.recorded, Ok(()))
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -264,7 +276,7 @@ impl CallClient {
                     return Err(failed!("{} did not answer our proposal", plain(&caller)));
                 }
                 News::Event(other) => return Err(self.unexpected(other, "waiting for a call")),
-                News::Interrupted => return Ok(Summary { interrupted: true, ..Summary::default() }),
+                News::Interrupted => return Ok(Summary::default()),
             }
         }
     }
@@ -297,6 +309,7 @@ impl CallClient {
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
         let recorded = recorder.finish();
+        self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(recorded);
         let after = self.connection.session().stats();
         let summary = Summary {
             packets_sent: after.packets_sent - before.packets_sent,
@@ -304,7 +317,6 @@ impl CallClient {
             bytes_sent: after.bytes_sent - before.bytes_sent,
             bytes_heard: after.bytes_received - before.bytes_received,
             set_up,
-            interrupted: matches!(end, Ok(End::Interrupted)),
         };
         let how = match &end {
             Ok(End::Played | End::TimeIsUp | End::Interrupted) => "hung up".into(),
@@ -327,7 +339,7 @@ impl CallClient {
             {
                 Err(failed!("the call with {shown_other} was cut: {why}"))
             }
-            Ok(_) => recorded.map(|()| summary),
+            Ok(_) => Ok(summary),
         }
     }
 
@@ -395,6 +407,7 @@ impl CallClient {
                     return Ok(End::TimeIsUp);
                 }
                 () = interrupted(&mut self.signals) => {
+                    self.interrupted = true;
                     self.tell(ClientCommand::Drop { optional: b"" })?;
                     return Ok(End::Interrupted);
                 }
@@ -438,7 +451,10 @@ impl CallClient {
         loop {
             let turn = tokio::select! {
                 turn = self.connection.next() => turn,
-                () = interrupted(&mut self.signals) => return Ok(News::Interrupted),
+                () = interrupted(&mut self.signals) => {
+                    self.interrupted = true;
+                    return Ok(News::Interrupted);
+                }
             };
             let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
             let event = match result {
