@@ -15,10 +15,14 @@ pub(super) struct Speaker {
     open: bool,
     /// The channel session of the last speech; `None` before the first packet, and after a long silence.
     session: Option<u8>,
-    /// The sequence number of the newest packet of this speech, or of the last one.
+    /// A packet has come in since the session was learned.
+    known: bool,
+    /// The sequence number of the newest packet, for whomever it was.
     remote: u16,
-    /// Its place in that speech.
+    /// Its place in this speech, or counted on from the last one.
     local: u32,
+    /// The last place that belongs to a speech that has ended.
+    end: u32,
     window: Window,
     /// There has been a speech since the session was learned.
     spoken: bool,
@@ -93,12 +97,15 @@ impl Speaker {
 
     /// Too long a silence: speech ends.
     pub(super) const fn stop(&mut self) -> bool {
+        if self.open {
+            self.end = self.local;
+        }
         core::mem::replace(&mut self.open, false)
     }
 
     /// A very long silence: the next packet is a first one.
     pub(super) const fn forget(&mut self) {
-        (self.session, self.spoken) = (None, false);
+        (self.session, self.known, self.spoken) = (None, false, false);
     }
 
     /// Takes a voice packet; `for_us` says which recipients we are.
@@ -120,27 +127,38 @@ impl Speaker {
         }
         let ahead = wrapped_difference(self.remote, voice.sequence, 16);
         // What comes in behind a newer packet belongs to the speech of that, and neither begins nor ends one.
-        if self.spoken && newer == 0 && ahead <= 0 && (self.open || ahead.unsigned_abs() <= FIRST) {
-            return self.hear_late(now, voice, ahead, for_us);
+        if self.known && newer == 0 && ahead <= 0 {
+            let far = !self.open && ahead.unsigned_abs() > FIRST;
+            return if !self.spoken || far {
+                self.stale()
+            } else {
+                self.hear_late(now, voice, ahead, for_us)
+            };
         }
         let reach = self.reach(voice.channels, true, for_us);
-        let restart = self.open && (reach.reset || newer > 0);
-        if restart {
-            self.open = false;
-        }
         // Nothing for us is as good as all closed; speech that was open has ended then, and its frame is not ours.
         if !reach.any {
-            let ended = restart || self.stop();
+            let ended = self.open;
+            let lost = self.pass(voice.sequence, ahead);
+            if ended {
+                // What is missing before it may be of that speech still.
+                self.stats.lost = self.stats.lost.saturating_add(lost.into());
+                self.stop();
+            }
             return if ended { Heard::Ended } else { Heard::Nothing };
         }
+        let restart = self.open && (reach.reset || newer > 0);
+        if restart {
+            self.stop();
+        }
         // The last packet of a short speech may have overtaken all others of it.
-        let start = !self.open && (!reach.closing || newer > 0 || !self.spoken);
+        let start = !self.open && (!reach.closing || newer > 0);
         let (order, lost) = if start {
             self.floor = match u32::try_from(ahead) {
                 Ok(ahead) if self.spoken => FIRST.saturating_sub(ahead.saturating_sub(1)),
                 _ => 0,
             };
-            (self.open, self.spoken, self.session) = (true, true, Some(session));
+            (self.open, self.known, self.spoken, self.session) = (true, true, true, Some(session));
             (self.local, self.first, self.window) = (FIRST, FIRST, Window::default());
             self.stats.speeches = self.stats.speeches.saturating_add(1);
             self.window.place(FIRST)
@@ -149,6 +167,7 @@ impl Speaker {
             self.window.place(self.local)
         } else {
             // The last frame of a speech whose others did not reach us.
+            self.pass(voice.sequence, ahead);
             return if restart { Heard::Ended } else { Heard::Nothing };
         };
         (self.remote, self.heard) = (voice.sequence, now);
@@ -157,7 +176,7 @@ impl Speaker {
         stats.lost = stats.lost.saturating_add(lost.into());
         let end = reach.closing;
         if end {
-            self.open = false;
+            self.stop();
         }
         let Reach { positional, volume, priority, .. } = reach;
         Heard::Frame(Frame {
@@ -173,7 +192,19 @@ impl Speaker {
         })
     }
 
-    /// Takes a packet that is `ahead` of the newest one of this speech, or the last one: not at all.
+    /// A packet that is `ahead` of the newest one and of no speech of ours: what comes in behind it is late. Returns how many are missing
+    /// before it.
+    fn pass(&mut self, sequence: u16, ahead: i32) -> u32 {
+        if !core::mem::replace(&mut self.known, true) {
+            self.remote = sequence;
+        } else if ahead > 0 {
+            (self.remote, self.local) = (sequence, self.local.saturating_add_signed(ahead));
+            return self.window.place(self.local).1;
+        }
+        0
+    }
+
+    /// Takes a packet that is `ahead` of the newest one: not at all.
     fn hear_late(
         &mut self,
         now: Instant,
@@ -182,7 +213,8 @@ impl Speaker {
         for_us: impl Fn(Recipient) -> bool,
     ) -> Heard {
         let reach = self.reach(voice.channels, false, for_us);
-        let local = self.local.checked_add_signed(ahead).filter(|local| *local >= self.floor);
+        let last = if self.open { u32::MAX } else { self.end };
+        let local = self.local.checked_add_signed(ahead).filter(|local| (self.floor..=last).contains(local));
         // Before a channel was reopened there was another speech.
         let Some(local) = local.filter(|_| reach.any && !reach.reset) else { return self.stale() };
         let (order, _) = self.window.place(local);
@@ -453,6 +485,59 @@ mod tests {
             assert_eq!(frame(hear(&mut speaker, 6, later(5), &again)), (false, false, false, 63));
             assert_eq!(frame(hear(&mut speaker, 8, later(5), &again)), (false, false, false, FIRST + 1));
         }
+    }
+
+    /// D-09, F-54: behind the end of a speech nothing of the same session that is older begins another one, however far behind it is,
+    /// until the session is learned anew.
+    #[test]
+    fn d_09_what_is_far_behind_a_closed_speech_is_stale() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        for sequence in 0..100 {
+            hear(&mut speaker, sequence, later(5), &open);
+        }
+        hear(&mut speaker, 100, later(5), &[Channel::new(ROOM).with_closing(true)]);
+        for sequence in [10, 35, 65_500] {
+            assert_eq!(hear(&mut speaker, sequence, later(5), &open), Heard::Nothing, "{sequence}");
+        }
+        assert_eq!((speaker.stats.speeches, speaker.stats.stale), (1, 3));
+        assert_eq!(frame(hear(&mut speaker, 101, later(5), &open)), (true, false, false, FIRST));
+        speaker.stop();
+        speaker.forget();
+        assert_eq!(frame(hear(&mut speaker, 10, later(5), &open)), (true, false, false, FIRST));
+    }
+
+    /// D-09, F-54: what comes in behind a packet that is not for us belongs to the speech that this has ended.
+    #[test]
+    fn d_09_what_a_packet_for_others_overtook_is_no_speech() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        let others = [Channel::new(OTHER)];
+        hear(&mut speaker, 0, later(5), &open);
+        assert_eq!(hear(&mut speaker, 2, later(5), &others), Heard::Ended);
+        assert_eq!(speaker.stats.lost, 1);
+        assert_eq!(frame(hear(&mut speaker, 1, later(5), &open)), (false, false, false, FIRST + 1));
+        assert!(!speaker.is_open());
+        assert_eq!((speaker.stats.speeches, speaker.stats.lost, speaker.stats.late), (1, 0, 1));
+        // What is between two packets for others is of no speech that we have heard.
+        assert_eq!(hear(&mut speaker, 6, later(5), &others), Heard::Nothing);
+        assert_eq!(hear(&mut speaker, 4, later(5), &open), Heard::Nothing);
+        assert_eq!(frame(hear(&mut speaker, 7, later(5), &open)), (true, false, false, FIRST));
+        assert_eq!(frame(hear(&mut speaker, 8, later(5), &open)), (false, false, false, FIRST + 1));
+        // Nor is what is behind the first packet of all.
+        let mut speaker = Speaker::default();
+        assert_eq!(hear(&mut speaker, 6, later(5), &others), Heard::Nothing);
+        assert_eq!(hear(&mut speaker, 4, later(5), &open), Heard::Nothing);
+        assert_eq!(frame(hear(&mut speaker, 7, later(5), &open)), (true, false, false, FIRST));
+    }
+
+    /// D-09, F-54: who hears somebody's last packet first hears no speech, as with originals, and none in what it overtook.
+    #[test]
+    fn d_09_the_last_packet_of_a_speech_is_none_where_nothing_was_heard_before() {
+        let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);
+        let closing = [Channel::new(ROOM).with_closing(true)];
+        assert_eq!(hear(&mut speaker, 4, later(5), &closing), Heard::Nothing);
+        assert_eq!(hear(&mut speaker, 3, later(5), &open), Heard::Nothing);
+        assert_eq!(speaker.stats.speeches, 0);
+        assert_eq!(frame(hear(&mut speaker, 9, later(6), &open)), (true, false, false, FIRST));
     }
 
     #[test]
