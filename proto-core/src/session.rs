@@ -114,7 +114,8 @@ pub enum Output<'s> {
         /// In bytes.
         max_frame: usize,
     },
-    /// How many bytes of droppable frames may wait to be sent to a peer; beyond it the oldest goes first.
+    /// Bytes of droppable frames that may be queued for a slow peer. The oldest is dropped first. A hub lets up to 1 MiB wait for a peer
+    /// that is not slow (`HubSettings::slow_after`).
     Budget {
         /// The peer.
         peer: PeerId,

@@ -9,7 +9,7 @@ pub enum Violation {
     /// The frame is no message. A request is answered with `REQUEST_INVALID`.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A message while the answer to an earlier request is awaited: the driver has not paused.
+    /// `Server::receive` was called while an earlier request is being handled.
     #[error("a message while a request is in work")]
     InWork,
     /// A response to nothing that was asked.

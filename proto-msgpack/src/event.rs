@@ -170,9 +170,10 @@ pub struct Ticket(pub u64);
 
 /// What a server's application can ask for.
 ///
-/// Events with a ticket want to be answered by `Allow`, `Admit` or `Refuse`, each exactly once, at once or later; until then
-/// nothing more is read from that client. Whoever has waited for too long, or is gone, needs no answer any more, and its ticket is
-/// unknown; but answer for groups in any case, because what was stored is true.
+/// Answer each event that has a ticket exactly once, at once or later, by `Allow`, `Admit` or `Refuse`. Meanwhile further requests of that
+/// client are queued, and `call_data` is not delayed; reading pauses when the queue is full (`Settings::max_waiting`). A client that has
+/// waited for too long, or has gone, needs no answer: its ticket is unknown then. Answer for groups in any case, because what was
+/// stored is true.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {

@@ -337,6 +337,6 @@ pub struct HubStats {
     pub broken: u64,
     /// Connections closed because they did not take what they had to.
     pub too_slow: u64,
-    /// Droppable frames dropped for slow connections.
+    /// Droppable frames dropped: from queues of slow connections, datagrams beyond a rate, datagrams that the system did not take.
     pub dropped_frames: u64,
 }

@@ -15,7 +15,8 @@ use voxwire_core::{FrameError, Framing, Instant, Lane};
 
 /// What a connection may have queued when all together have too much, in bytes; and what is written at a time, but for a larger frame.
 pub(super) const OWN_QUEUED: usize = 64 * 1024;
-/// A connection with more than this queued, in bytes, may be closed for others when all together have too much.
+/// Over `max_queued_total` a connection may be closed that has more than this queued, in bytes; or that is blocked and holds more than
+/// half an even share.
 pub(super) const FAIR_SHARE: usize = 4 * 1024;
 /// A reliable frame of so many bytes is held once for all connections that wait for the same; one of so many for those whose peer takes
 /// nothing now.
