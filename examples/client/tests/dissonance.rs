@@ -277,3 +277,18 @@ fn f_22_after_a_restart_of_the_server_udp_is_not_called_blocked() {
     let (code, out, _) = bob.end();
     assert!(code == Some(0) && !out.contains("blocked"), "{out}");
 }
+
+/// C-14: a client that ends because something failed completes its recording and says how it went, as any other.
+#[test]
+fn c_14_a_client_that_fails_says_how_it_went() {
+    let server = Server::start(Protocol::Dissonance);
+    let ann = server.spawn("--name ann join Red --for 30", "joined");
+    let long = "x".repeat(70_000);
+    let path = temporary("dissonance-fails.wav");
+    let (code, out, errors) =
+        server.client(&format!("--name bob join Red --text {long} --record {}", path.display()));
+    assert_eq!(code, Some(1), "{out}{errors}");
+    assert!(errors.contains("text not sent"), "{errors}");
+    assert!(out.contains("said 0 frames"), "{out}");
+    drop(ann);
+}

@@ -201,6 +201,13 @@ impl VoiceClient {
 
     /// Does what the options say, to the end.
     pub(crate) async fn run(mut self) -> Result<Summary, Error> {
+        let end = self.converse().await;
+        // Whatever happened, what was heard is kept, and how it went is said.
+        let finished = self.finish().await;
+        end.and(finished)
+    }
+
+    async fn converse(&mut self) -> Result<(), Error> {
         self.report.live();
         let mut ticks: Interval = interval(TICK);
         // After a hitch the sound goes on where it is due.
@@ -209,7 +216,7 @@ impl VoiceClient {
             let [interrupt, terminate, hang_up] = &mut self.signals;
             tokio::select! {
                 turn = self.connection.next() => {
-                    let Some(turn) = turn else { break };
+                    let Some(turn) = turn else { return Ok(()) };
                     let event = turn.result.map(|event| event.and_then(|event| Happening::of(event, turn.session)));
                     match event {
                         Ok(Some(happening)) => self.happened(happening)?,
@@ -220,21 +227,19 @@ impl VoiceClient {
                 }
                 _ = ticks.tick() => {
                     if self.joined.is_none() && self.started.elapsed() > PATIENCE {
-                        self.close().await;
                         return Err(failed!("not let in within {PATIENCE:?}; perhaps somebody has the name"));
                     }
                     self.render()?;
                     self.speak()?;
                     if self.is_over() {
-                        break;
+                        return Ok(());
                     }
                 }
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
-                _ = hang_up.recv() => break,
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = hang_up.recv() => return Ok(()),
             }
         }
-        self.finish().await
     }
 
     /// Waits until the session is joined and everybody has been described.
