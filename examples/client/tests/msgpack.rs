@@ -246,6 +246,41 @@ fn m_10_c_08_chat_does_all_of_it_in_one_session() {
     assert!(comparison.exact, "{comparison:?}");
 }
 
+/// M-10: a chat's second call is recorded beside the first, and one whose recording is incomplete is no success in the end.
+#[test]
+fn m_10_each_call_of_a_chat_has_a_recording_of_its_own() {
+    let server = server();
+    let [first, second] = ["", "-2"].map(|n| temporary(&format!("msgpack-chat-twice{n}.wav")));
+    [&first, &second].into_iter().for_each(|path| drop(std::fs::remove_file(path)));
+    let mut ann = Chat::start(&server, "ann", "--play tone");
+    let mut bob = Chat::start(&server, "bob", &format!("--record {}", first.display()));
+    ann.say("/create room", "room is there, and you in it");
+    bob.say("/join room", "you are a member of room");
+    ann.say("/call room", "in the call of room");
+    for (ms, path) in [(1000, &first), (300, &second)] {
+        bob.say("/call room", "in the call of room");
+        std::thread::park_timeout(core::time::Duration::from_millis(ms));
+        bob.say("/hangup", "in [");
+        assert!(path.exists(), "{}", path.display());
+    }
+    bob.say("/quit", "");
+    assert_eq!(bob.client.end().0, Some(0));
+    let [first, second] = [first, second].map(|path| load(&path).unwrap().clip.seconds());
+    assert!(first > 0.7 && second < 0.7, "{first} s, {second} s");
+    if cfg!(target_os = "linux") {
+        let mut bob = Chat::start(&server, "bob", "--record /dev/full");
+        bob.say("/call room", "in the call of room");
+        bob.client.until("/dev/full");
+        bob.say("/hangup", "are not in it");
+        bob.say("/groups", "no groups yet");
+        bob.say("/quit", "");
+        let (code, _, errors) = bob.client.end();
+        assert!(code == Some(1) && errors.contains("are not in it"), "{code:?}: {errors}");
+    }
+    ann.say("/quit", "");
+    assert_eq!(ann.client.end().0, Some(0));
+}
+
 #[test]
 fn m_10_a_waiting_client_survives_a_restart_of_the_server() {
     let mut server = server();

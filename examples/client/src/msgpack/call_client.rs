@@ -126,6 +126,14 @@ impl CallClient {
         self.recordings = 1;
     }
 
+    /// Where the next recording goes, if that is asked for: the first to the file that was named, others beside it.
+    pub(super) fn next_recording(&mut self) -> Result<Option<PathBuf>, Error> {
+        let Some(path) = &self.options.record else { return Ok(None) };
+        let (path, n) = recording(path, self.recordings.saturating_add(1))?;
+        self.recordings = n;
+        Ok(Some(path))
+    }
+
     /// Logs in, and shows what was kept meanwhile; for a single request nothing is delivered, where the server can do that.
     pub(crate) async fn log_in(
         &mut self,
@@ -378,16 +386,10 @@ impl CallClient {
             }
             News::VoiceMsg { sender, clip } => {
                 let seconds = clip.seconds();
-                self.recordings += 1;
-                let path = match (&self.options.record, self.options.device) {
-                    (Some(path), _) => {
-                        let (path, n) = recording(path, self.recordings)?;
-                        self.recordings = n;
-                        Some(path)
-                    }
-                    (None, true) => None,
+                let path = match (self.next_recording()?, self.options.device) {
                     // It is nowhere else, once it has been delivered.
                     (None, false) => Some(unused("voice-message.wav".as_ref(), 1)?.0),
+                    (path, _) => path,
                 };
                 if let Some(path) = &path {
                     save(path, &clip, &self.report)?;

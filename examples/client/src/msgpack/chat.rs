@@ -4,7 +4,7 @@
 mod commands;
 mod lines;
 
-use super::call_client::{BLOCK, CallClient, News, Options, SHAPE, far, to_i16};
+use super::call_client::{BLOCK, CallClient, News, SHAPE, far, to_i16};
 use super::mixer::Mixer;
 use crate::error::Error;
 use crate::report::plain;
@@ -40,10 +40,11 @@ pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<Path
         asked: VecDeque::new(),
         recordings: Recordings::default(),
         call: None,
+        recorded: Ok(()),
     };
     let result = chat.run(&mut lines).await;
-    let left = chat.leave();
-    result.and(left)
+    chat.leave();
+    result.and(chat.recorded)
 }
 
 struct Chat<'p> {
@@ -57,6 +58,8 @@ struct Chat<'p> {
     asked: VecDeque<(Action, String)>,
     recordings: Recordings,
     call: Option<Call>,
+    /// The first recording of a call that is incomplete.
+    recorded: Result<(), Error>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +165,7 @@ impl Chat<'_> {
             }
             Command::Hangup => {
                 self.ask(Action::LeaveCall, "", ClientCommand::LeaveCall)?;
-                self.hang_up()?;
+                self.hang_up();
             }
             Command::Contacts => {
                 let users = self.names.users();
@@ -244,7 +247,7 @@ impl Chat<'_> {
                 super::call_client::check_again(&News::Response { action, code, again: true })?;
                 self.phone.show(News::Response { action, code, again: true })?;
                 if !code.is_temporary() {
-                    self.hang_up()?;
+                    self.hang_up();
                 }
             }
             News::Response { action, code, .. } => {
@@ -258,11 +261,12 @@ impl Chat<'_> {
                 self.answered(Action::JoinCall);
                 let text = format!("in the call of {}", plain(&group));
                 self.phone.report.event("established", json!({ "group": group }), &text);
-                self.leave()?;
+                self.leave();
                 let player =
                     self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-                let Options { record, device, .. } = &self.phone.options;
-                let mixer = Mixer::new(record.as_deref(), *device, &self.phone.report)?;
+                let record = self.phone.next_recording()?;
+                let device = self.phone.options.device;
+                let mixer = Mixer::new(record.as_deref(), device, &self.phone.report)?;
                 self.call = Some(Call::new(group, player, mixer));
             }
             News::CallData { sender, samples } => {
@@ -366,22 +370,22 @@ impl Chat<'_> {
     }
 
     /// The call is over, if there is one.
-    fn hang_up(&mut self) -> Result<(), Error> {
+    fn hang_up(&mut self) {
         if let Some(call) = &self.call {
             self.phone.report.event("ended", json!({}), &call.describe());
         }
-        self.leave()
+        self.leave();
     }
 
     /// Out of the call: what was heard is kept.
-    fn leave(&mut self) -> Result<(), Error> {
+    fn leave(&mut self) {
         let finished = self.call.take().map_or(Ok(()), |call| call.mixer.finish());
-        if let Err(error) = finished {
+        if let Err(error) = &finished {
             // The chat goes on.
             let reason = error.to_string();
             self.phone.report.keep("failed", json!({ "reason": reason }), &reason);
         }
-        Ok(())
+        self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(finished);
     }
 }
 
