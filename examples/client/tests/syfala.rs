@@ -297,6 +297,22 @@ fn s_08_what_a_client_has_said_is_used_up_before_the_device_says_that_it_has_sto
     assert!(output.status.code() == Some(1) && error.contains("does not echo"), "{error}");
 }
 
+/// S-08: what clients have said when a device is ended is in its recording, though it was not its turn yet.
+#[test]
+fn s_08_what_is_in_store_is_recorded_when_a_device_is_ended() {
+    let (clip, said) = speech("s08-store-said.wav");
+    let heard = temporary("s08-store-heard.wav");
+    let (device, address) = serve(&format!("--latency 3000 --record-as call --record {}", heard.display()));
+    let _stream =
+        Client::spawn(client(address, &format!("stream --play {}", said.display())), "goes both ways");
+    std::thread::park_timeout(Duration::from_millis(2000));
+    device.signal("-TERM");
+    assert_eq!(device.end().0, Some(0));
+    let second = clip.rate as usize * usize::from(clip.channels);
+    let clip = Clip { samples: clip.samples[..second].to_vec(), ..clip };
+    assert!(likeness(&clip, &heard).exact, "{:?}", likeness(&clip, &heard));
+}
+
 #[test]
 fn c_08_usage_errors_say_what_is_expected() {
     for (arguments, reason) in [

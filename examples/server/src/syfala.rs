@@ -194,14 +194,36 @@ impl SoftDevice {
 
     /// Says goodbye to everybody, and completes what is recorded.
     pub async fn drain(&self, deadline: Duration) -> Drained {
-        let clients = self.hub.call(|server, _| server.clients().count());
+        let clients = self.hub.call(|server, _| {
+            lock(&self.device).end_all();
+            server.clients().count()
+        });
         let Drained { cut_off, .. } = self.hub.drain(deadline).await;
         self.tasks.iter().for_each(AbortHandle::abort);
+        self.use_up().await;
         let recording = lock(&self.device).take_recording();
         if let Some(problem) = recording.and_then(Device::finish) {
             lock(&self.device).set_problem(problem);
         }
         Drained { told: clients, cut_off }
+    }
+
+    /// Records what clients have said and was not due yet, as if its time had come: nobody waits for that.
+    async fn use_up(&self) {
+        let (mut later, most) = {
+            let device = lock(&self.device);
+            (Duration::ZERO, device.latency().saturating_add(Duration::from_secs(1)))
+        };
+        while later < most && !lock(&self.device).is_idle() {
+            later += TICK;
+            self.hub.call(|server, now| {
+                let mut device = lock(&self.device);
+                device.turn(now.saturating_add(later), server);
+                // They are told goodbye already.
+                drop(device.ended());
+            });
+            tokio::task::yield_now().await;
+        }
     }
 }
 

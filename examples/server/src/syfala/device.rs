@@ -317,6 +317,18 @@ impl Device {
         }
     }
 
+    /// The device ends: nothing more is heard of any client.
+    pub(crate) fn end_all(&mut self) {
+        for client in self.clients.values_mut().filter(|client| client.ending == Ending::No) {
+            client.ending = Ending::Soon { answer: false };
+        }
+    }
+
+    /// How much of a client's audio is in store before it is used.
+    pub(crate) const fn latency(&self) -> Duration {
+        self.settings.latency
+    }
+
     /// Frees everything of clients that have ended. Returns those that want to know.
     pub(crate) fn ended(&mut self) -> Vec<PeerId> {
         let used_up =
