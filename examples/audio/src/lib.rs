@@ -44,7 +44,7 @@ pub use {
     pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
     record::{WavRecorder, save_wav},
-    recording::Recording,
+    recording::{Recording, RecordingAbort},
     resample::{ClipStream, StreamResampler, resample},
     sound_file::{READ_AHEAD, SoundFile, SoundStream},
     speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},

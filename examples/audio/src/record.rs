@@ -70,8 +70,10 @@ impl WavRecorder {
     /// The file cannot be written.
     pub fn create(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Result<Self, Error> {
         let about = |error: io::Error| Error::File { path: path.into(), reason: error.to_string() };
-        let file = Box::new(File::create(path).map_err(about)?);
-        let mut recorder = Self::on(path, file, rate, channels, format);
+        let file = File::create(path).map_err(about)?;
+        // A device takes nothing back, either, also where it lets itself be positioned.
+        let is_pipe = !file.metadata().map_err(about)?.is_file();
+        let mut recorder = Self::on(path, Box::new(file), rate, channels, format, is_pipe);
         recorder.begin().map_err(about)?;
         Ok(recorder)
     }
@@ -79,14 +81,14 @@ impl WavRecorder {
     /// The same on something that is open; nothing is written yet.
     pub(crate) fn on(
         path: &Path,
-        mut file: Box<dyn Sink>,
+        file: Box<dyn Sink>,
         rate: u32,
         channels: u16,
         format: SampleFormat,
+        is_pipe: bool,
     ) -> Self {
         let format = storable(format);
         let (header, fact) = header(rate, channels, format);
-        let is_pipe = file.stream_position().is_err();
         let frame = u32::from(channels.max(1)) * format.size() as u32;
         let (path, bytes) = (path.into(), Vec::new());
         Self { path, file, format, header, fact, frame, len: 0, is_pipe, headed: false, bytes }

@@ -2,6 +2,7 @@
 
 use crate::record::{MAX_BYTES, Sink, WavRecorder, storable};
 use crate::{Error, SampleFormat, SampleOrder, encode};
+use core::ops::Range;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -9,13 +10,14 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 /// A [`WavRecorder`] for calls: nothing that a disk or the reader of a pipe does holds the caller up, or ends the call.
 ///
-/// What is to be written waits for its turn, 20 s of it at most; more is left out, and counted. A file that is full, at 4 GiB, is
+/// What is to be written waits for its turn, 20 s or 64 MiB of it at most, whichever is less; more is left out, and counted. A file that is full, at 4 GiB, is
 /// completed, and the recording goes on beside it: `name-2.wav` behind `name.wav`, or the next number that is free. While a file cannot
-/// be written, as on a full disk, it is tried again with all that comes, which is left out and counted until it can be written. Who
-/// stops reading a pipe ends its recording. [`remarks`](Self::remarks) says what went wrong, each thing once.
+/// be written, as on a full disk, it is tried again with all that comes. What could not be written is left out and counted, unless it is
+/// [replaced](Self::replace) later. Who stops reading a pipe ends its recording. [`remarks`](Self::remarks) says what went wrong, each thing once.
 #[derive(Debug)]
 pub struct Recording {
     shared: Arc<Shared>,
@@ -33,13 +35,34 @@ pub struct Recording {
     is_closed: bool,
 }
 
-/// What may wait for a disk.
+/// Ends the waiting of a [`Recording`]: see [`Recording::abort_handle`].
+#[derive(Debug, Clone)]
+pub struct RecordingAbort(Arc<Shared>);
+
+impl RecordingAbort {
+    /// [`Recording::finish`] and [`Recording::flush`] return at once, now and later. What has not been written is lost, and counted.
+    pub fn abort(&self) {
+        self.0.state().aborted = true;
+        self.0.changed.notify_all();
+    }
+}
+
+/// What may wait for a disk: so many seconds, and no more bytes than these, as others may choose what a second is.
 const QUEUE_SECONDS: usize = 20;
-/// Writing that comes no further for so long is not waited for in the end.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// What is written at once.
+const QUEUE_BYTES: usize = 64 << 20;
+/// Jobs that may wait: those that hold no bytes have a limit, too.
+const QUEUE_JOBS: usize = 4096;
+/// Writing that comes no further for so long is not waited for: by the reader of a pipe, and by a disk.
+const PIPE_PATIENCE: Duration = Duration::from_secs(1);
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
+/// So long is waited at most, whatever comes further: what waits takes 20 s to be played.
+const MOST_WAITING: Duration = Duration::from_secs(30);
+/// What is written at once to a file, and to a pipe, where a reader at playing speed takes a page at a time.
 const PIECE: usize = 1 << 16;
+const PIPE_PIECE: usize = 1 << 12;
 const MOST_REMARKS: usize = 16;
+/// Gaps that are told apart: of more, the nearest count as one.
+const MOST_GAPS: usize = 64;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -57,18 +80,73 @@ struct State {
     progress: u64,
     closing: bool,
     done: bool,
+    /// Nobody waits any more.
+    aborted: bool,
+    /// Something did not fit.
+    overrun: bool,
     /// Bytes that did not fit.
     dropped: u64,
     /// Bytes that could not be written.
     failed: u64,
+    /// Of what is replaced: bytes that did not fit or could not be written.
+    missing: Missing,
+    /// From where on something was replaced since the thread took what it has in hand.
+    replaced: u64,
     remarks: Vec<String>,
+}
+
+/// Bytes of a recording that neither are in it nor wait for it, in order.
+#[derive(Debug, Default)]
+struct Missing(Vec<Range<u64>>);
+
+impl Missing {
+    /// All from there on are written anew.
+    fn cut(&mut self, at: u64) {
+        self.0.retain_mut(|gap| {
+            gap.end = gap.end.min(at);
+            !gap.is_empty()
+        });
+    }
+
+    fn add(&mut self, gap: Range<u64>) {
+        if gap.is_empty() {
+            return;
+        }
+        self.0.push(gap);
+        self.0.sort_by_key(|gap| gap.start);
+        let mut gaps: Vec<Range<u64>> = Vec::new();
+        for gap in self.0.drain(..) {
+            match gaps.last_mut() {
+                Some(last) if gap.start <= last.end => last.end = last.end.max(gap.end),
+                _ => gaps.push(gap),
+            }
+        }
+        if gaps.len() > MOST_GAPS {
+            let nearest = (1..gaps.len()).min_by_key(|n| gaps[*n].start - gaps[*n - 1].end);
+            if let Some(n) = nearest {
+                gaps[n - 1].end = gaps.remove(n).end;
+            }
+        }
+        self.0 = gaps;
+    }
+
+    /// The first from `at` on.
+    fn first(&self, at: u64) -> Option<u64> {
+        self.0.iter().find(|gap| gap.end > at).map(|gap| gap.start.max(at))
+    }
+
+    fn len(&self) -> u64 {
+        self.0.iter().map(|gap| gap.end - gap.start).sum()
+    }
 }
 
 #[derive(Debug)]
 struct Job {
-    /// The byte of the recording with which it begins, which ends with it; none: behind all that is there.
+    /// The byte of the recording with which it begins; none: behind all that is there.
     at: Option<u64>,
     bytes: Vec<u8>,
+    /// The recording ends with it.
+    ends: bool,
 }
 
 impl Shared {
@@ -101,12 +179,13 @@ impl Recording {
         let format = out.format;
         let frame = usize::from(out.channels) * format.size();
         let second = (out.rate as usize).saturating_mul(frame);
+        out.is_pipe = is_pipe;
         let recording = Self {
             shared: shared.clone(),
             path: path.into(),
             format,
             is_pipe,
-            most: second.saturating_mul(QUEUE_SECONDS).max(PIECE),
+            most: second.saturating_mul(QUEUE_SECONDS).clamp(PIECE, QUEUE_BYTES),
             frame,
             second: second.max(1) as f64,
             owed: 0,
@@ -131,9 +210,16 @@ impl Recording {
     }
 
     /// Puts samples in the place of all that are there from number `from` on, of all channels. What has been left out, or lies behind the
-    /// end, is silence. Not together with [`write`](Self::write), and not for a [pipe](Self::is_pipe).
+    /// end, is silence; what is [missing](Self::missing) and replaced is no longer left out. What lies in a file that was full stays as it
+    /// is, also where it was a guess. Not together with [`write`](Self::write), and not for a [pipe](Self::is_pipe).
     pub fn replace(&mut self, from: u64, samples: &[f64]) {
         self.push(Some(from.saturating_mul(self.format.size() as u64)), samples);
+    }
+
+    /// The number of the first sample from `from` on that was [put there](Self::replace) and could not be written.
+    pub fn missing(&self, from: u64) -> Option<u64> {
+        let size = self.format.size() as u64;
+        self.shared.state().missing.first(from.saturating_mul(size)).map(|at| at / size)
     }
 
     fn push(&mut self, at: Option<u64>, samples: &[f64]) {
@@ -150,29 +236,55 @@ impl Recording {
                 let gone = job.bytes.len().saturating_sub(usize::try_from(keeps).unwrap_or(usize::MAX));
                 job.bytes.truncate(job.bytes.len() - gone);
                 state.queued -= gone;
-                if !job.bytes.is_empty() {
+                if keeps > 0 {
                     state.jobs.push_back(job);
                     break;
                 }
             }
+            state.replaced = state.replaced.min(at);
+            state.missing.cut(at);
         }
-        if state.queued + bytes.len() > self.most {
-            if state.dropped == 0 {
+        let full = state.jobs.len() >= QUEUE_JOBS;
+        let room = if full { 0 } else { self.most.saturating_sub(state.queued) };
+        // Whole frames are left out.
+        let kept = if bytes.len() <= room { bytes.len() } else { room - room % self.frame };
+        let left = bytes.len() - kept;
+        if left > 0 {
+            if !state.overrun {
                 let path = self.path.display();
                 let text =
                     format!("{path} does not take what is heard as fast as it comes: some of it is left out");
                 state.remarks.push(text);
+                state.overrun = true;
             }
-            state.dropped += bytes.len() as u64;
-            if at.is_none() {
-                self.owed = (self.frame - bytes.len() % self.frame) % self.frame;
+            match at {
+                Some(at) => state.missing.add(at + kept as u64..at + bytes.len() as u64),
+                None => {
+                    state.dropped += left as u64;
+                    self.owed = (self.frame - left % self.frame) % self.frame;
+                }
             }
-            return;
         }
-        state.queued += bytes.len();
-        match state.jobs.back_mut().filter(|job| at.is_none() && job.bytes.len() < PIECE) {
-            Some(job) => job.bytes.extend_from_slice(bytes),
-            None => state.jobs.push_back(Job { at, bytes: bytes.to_vec() }),
+        let mut rest = &bytes[..kept];
+        state.queued += kept;
+        let piece = PIECE - PIECE % self.format.size();
+        match state.jobs.back_mut() {
+            Some(job) if at.is_none() => {
+                let more = rest.len().min(piece.saturating_sub(job.bytes.len()));
+                job.bytes.extend_from_slice(&rest[..more]);
+                rest = &rest[more..];
+            }
+            // Nothing is put there: the recording ends there.
+            _ if at.is_some() && bytes.is_empty() && !full => {
+                state.jobs.push_back(Job { at, bytes: Vec::new(), ends: true });
+            }
+            _ => {}
+        }
+        let mut at = at;
+        while !rest.is_empty() {
+            let (now, then) = rest.split_at(rest.len().min(piece));
+            state.jobs.push_back(Job { at, bytes: now.to_vec(), ends: then.is_empty() });
+            (at, rest) = (at.map(|at| at + now.len() as u64), then);
         }
         self.shared.changed.notify_all();
     }
@@ -182,29 +294,45 @@ impl Recording {
         core::mem::take(&mut self.shared.state().remarks)
     }
 
-    /// Waits until all is written, as long as writing goes on; true if it is.
+    /// Waits until all is written, as long as writing goes on, as [`finish`](Self::finish) does; true if it is.
     pub fn flush(&self) -> bool {
         self.wait(|state| state.jobs.is_empty() && !state.busy)
     }
 
+    /// Ends the waiting of [`finish`](Self::finish) and [`flush`](Self::flush) from elsewhere.
+    pub fn abort_handle(&self) -> RecordingAbort {
+        RecordingAbort(self.shared.clone())
+    }
+
+    fn patience(&self) -> Duration {
+        if !self.is_pipe {
+            return DISK_PATIENCE;
+        }
+        // At a low rate a page takes longer to be played.
+        let pages = Duration::from_secs_f64(2.0 * PIPE_PIECE as f64 / self.second);
+        pages.clamp(PIPE_PATIENCE, DISK_PATIENCE)
+    }
+
     fn wait(&self, until: impl Fn(&State) -> bool) -> bool {
+        let begin = Instant::now();
         let mut state = self.shared.state();
         while !until(&state) {
             let before = state.progress;
-            let waited = self
-                .shared
-                .changed
-                .wait_timeout_while(state, PATIENCE, |state| !until(state) && state.progress == before);
+            let patience = self.patience().min(MOST_WAITING.saturating_sub(begin.elapsed()));
+            let waited = self.shared.changed.wait_timeout_while(state, patience, |state| {
+                !until(state) && !state.aborted && state.progress == before
+            });
             let timeout;
             (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            if timeout.timed_out() {
+            if timeout.timed_out() || state.aborted {
                 return until(&state);
             }
         }
         true
     }
 
-    /// Completes the file. Somebody who does not take the rest, and comes no further with it within a second, is not waited for. What is
+    /// Completes the file. It waits for what is not written yet as long as that comes further: within 10 s on a disk, within a second in a
+    /// pipe (8 KiB may take as long as they are played), and 30 s in all. [`abort_handle`](Self::abort_handle) cuts that short. What is
     /// written behind it goes nowhere.
     ///
     /// # Errors
@@ -213,8 +341,8 @@ impl Recording {
         let complete = self.close();
         let state = self.shared.state();
         let waiting = if complete { 0 } else { state.queued as u64 };
-        let lost = state.dropped + state.failed + waiting;
-        if lost == 0 {
+        let lost = state.dropped + state.failed + state.missing.len() + waiting;
+        if lost == 0 && complete {
             return Ok(());
         }
         let reason = format!("{:.1} s of what was heard are not in it", lost as f64 / self.second);
@@ -241,12 +369,20 @@ fn run(shared: &Shared, out: &mut Out) {
     let mut state = shared.state();
     loop {
         if let Some(job) = state.jobs.pop_front() {
-            state.busy = true;
+            (state.busy, state.replaced) = (true, u64::MAX);
             drop(state);
             let failed = out.put(&job, shared);
             state = shared.state();
-            state.failed += failed;
-            state.queued -= job.bytes.len();
+            match job.at {
+                Some(at) => {
+                    let end = at.saturating_add(job.bytes.len() as u64);
+                    // What has been replaced meanwhile is not missing.
+                    let gap = end.saturating_sub(failed)..end.min(state.replaced);
+                    state.missing.add(gap);
+                }
+                None => state.failed += failed,
+            }
+            state.queued -= job.bytes.len() - core::mem::take(&mut out.released);
             (state.busy, state.progress) = (false, state.progress + 1);
         } else if state.closing {
             drop(state);
@@ -271,6 +407,7 @@ struct Out {
     rate: u32,
     channels: u16,
     format: SampleFormat,
+    is_pipe: bool,
     file: Option<WavRecorder>,
     /// The file that is written, and the byte of the recording with which it begins.
     current: PathBuf,
@@ -282,6 +419,8 @@ struct Out {
     failing: Option<u64>,
     /// What of a frame that was begun to be left out is to come.
     owed: usize,
+    /// Bytes of the job in hand that no longer wait.
+    released: usize,
     /// Nobody reads it any more.
     over: bool,
     /// Opens the next file.
@@ -297,6 +436,7 @@ impl Out {
             rate,
             channels,
             format,
+            is_pipe: false,
             file: None,
             current: path.into(),
             base: 0,
@@ -304,6 +444,7 @@ impl Out {
             frame,
             failing: None,
             owed: 0,
+            released: 0,
             over: false,
             next: Box::new(beside),
         }
@@ -319,8 +460,8 @@ impl Out {
         };
         match file {
             Ok(file) => {
-                let Self { path, rate, channels, format, .. } = self;
-                let mut file = WavRecorder::on(path, file, *rate, *channels, *format);
+                let Self { path, rate, channels, format, is_pipe, .. } = self;
+                let mut file = WavRecorder::on(path, file, *rate, *channels, *format, *is_pipe);
                 if let Err(error) = file.begin() {
                     self.fail(&error, 0, shared);
                 }
@@ -352,28 +493,32 @@ impl Out {
             let size = self.format.size();
             silence.clear();
             encode(&vec![0.0; gap.div_ceil(size)], self.format, SampleOrder::Little, &mut silence);
-            if !self.put_at(self.base + self.len(), &silence[..gap], shared) {
+            if self.put_at(self.base + self.len(), &silence[..gap], None, shared) > 0 {
                 return failed + bytes.len() as u64;
             }
         }
-        if self.put_at(at, bytes, shared) {
-            return failed;
+        let left = self.put_at(at, bytes, Some(job), shared);
+        if job.at.is_none() && left > 0 {
+            // Whole frames are left out.
+            self.owed = (self.frame as usize - left % self.frame as usize) % self.frame as usize;
         }
-        if job.at.is_none() {
-            self.owed = (self.frame as usize - bytes.len() % self.frame as usize) % self.frame as usize;
-        }
-        failed + bytes.len() as u64
+        failed + left as u64
     }
 
     fn len(&self) -> u64 {
         self.file.as_ref().map_or(0, |file| file.sizes().1.into())
     }
 
-    /// Writes bytes to this file, and the next ones; false if that cannot be.
-    fn put_at(&mut self, mut at: u64, bytes: &[u8], shared: &Shared) -> bool {
+    /// Writes bytes, of a job or to fill a gap, to this file and the next ones; returns how many of them could not be written.
+    fn put_at(&mut self, mut at: u64, bytes: &[u8], job: Option<&Job>, shared: &Shared) -> usize {
         if self.over {
-            return false;
+            return bytes.len();
         }
+        // (Only what is replaced has gaps before it.)
+        let replaces = job.is_none_or(|job| job.at.is_some());
+        let ends = job.is_none_or(|job| job.ends);
+        let piece = if self.is_pipe { PIPE_PIECE } else { PIECE };
+        let piece = piece - piece % self.format.size();
         let mut rest = bytes;
         loop {
             let Some(file) = &mut self.file else {
@@ -382,32 +527,49 @@ impl Out {
                         let Self { rate, channels, format, .. } = self;
                         let full = self.current.display();
                         shared.remark(format!("{full} is full: the recording goes on in {}", path.display()));
-                        self.file = Some(WavRecorder::on(&path, file, *rate, *channels, *format));
+                        self.file = Some(WavRecorder::on(&path, file, *rate, *channels, *format, false));
                         (self.current, self.base) = (path, at);
                         continue;
                     }
                     Err(error) => {
                         self.fail(&error, rest.len() as u64, shared);
-                        return false;
+                        return rest.len();
                     }
                 }
             };
             let start = u32::try_from(at - self.base).unwrap_or(u32::MAX);
             let room = if file.is_pipe() { u32::MAX } else { self.limit.saturating_sub(start) };
-            let now = rest.len().min(room as usize);
-            let len = start.wrapping_add(now as u32);
+            let now = rest.len().min(room as usize).min(piece);
+            let mut len = start.wrapping_add(now as u32);
+            if !file.is_pipe() && (now < rest.len() || !ends) {
+                // What follows is written over in its turn: whenever the program ends, there is no less than before.
+                len = len.max(file.sizes().1);
+            }
             if let Err(error) = file.put_bytes(start, len, &rest[..now]) {
                 self.fail(&error, rest.len() as u64, shared);
-                return false;
+                return rest.len();
             }
             (at, rest) = (at + now as u64, &rest[now..]);
+            let mut state = shared.state();
+            state.progress += 1;
+            if job.is_some() {
+                state.queued -= now;
+                self.released += now;
+            }
+            let missing = state.missing.len();
+            drop(state);
+            shared.changed.notify_all();
             if rest.is_empty() {
                 if let Some(failed) = self.failing.take() {
-                    let seconds = failed as f64 / (f64::from(self.rate.max(1)) * f64::from(self.frame));
+                    let left = if replaces { missing } else { failed };
+                    let seconds = left as f64 / (f64::from(self.rate.max(1)) * f64::from(self.frame));
                     let path = self.current.display();
                     shared.remark(format!("{path} can be written again: {seconds:.1} s are left out"));
                 }
-                return true;
+                return 0;
+            }
+            if (now as u32) < room {
+                continue;
             }
             let complete = file.complete();
             (self.file, self.base) = (None, at);
@@ -425,7 +587,7 @@ impl Out {
             return;
         }
         if self.failing.is_none() {
-            shared.remark(format!("cannot record to {path}: {error}; it is tried again, and what is heard until then is left out"));
+            shared.remark(format!("cannot record to {path}: {error}; it is tried again, and what cannot be written until then is left out"));
         }
         self.failing = Some(self.failing.unwrap_or(0) + bytes);
     }
@@ -467,7 +629,7 @@ mod tests {
         folder
     }
 
-    fn ramp(samples: core::ops::Range<i32>) -> Vec<f64> {
+    fn ramp(samples: Range<i32>) -> Vec<f64> {
         samples.map(|sample| f64::from(sample) / 32_768.0).collect()
     }
 
@@ -706,6 +868,183 @@ mod tests {
         assert!(recording.finish().is_err());
         let remarks = recording.remarks();
         assert!(remarks.len() == 1 && remarks[0].starts_with("nobody reads"), "{remarks:?}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// F-81: a reader who takes a pipe as fast as it is played gets all of it, also what is written at once in the end.
+    #[cfg(unix)]
+    #[test]
+    fn a_reader_at_playing_speed_gets_every_byte() {
+        let folder = folder("slow");
+        let pipe = folder.join("x.wav");
+        if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no mkfifo here");
+            return;
+        }
+        let mut recording = Recording::create(&pipe, 44_100, 1, SampleFormat::I16).unwrap();
+        let reader = thread::spawn({
+            let pipe = pipe.clone();
+            move || {
+                let (mut pipe, mut all, mut piece) = (File::open(pipe).unwrap(), Vec::new(), [0; 8820]);
+                loop {
+                    match io::Read::read(&mut pipe, &mut piece).unwrap() {
+                        0 => return all,
+                        len => all.extend_from_slice(&piece[..len]),
+                    }
+                    thread::park_timeout(Duration::from_millis(100));
+                }
+            }
+        });
+        let said: Vec<f64> = ramp(-30_000..30_000).repeat(3)[..132_300].to_vec();
+        recording.write(&said);
+        recording.finish().unwrap();
+        drop(recording);
+        assert!(crate::read(&reader.join().unwrap()[..]).unwrap().clip.samples == said);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// F-81, F-16: what waits is bounded in bytes, too: others choose the rate and the channels.
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let path = Path::new("x.wav");
+        for (rate, channels, most) in [(8000, 1, 8000 * 2 * 20), (768_000, 64, 64 << 20)] {
+            let out = Out::new(path, rate, channels, SampleFormat::I16);
+            let disk = Box::new(Disk::default());
+            let recording = Recording::start(path, Some(disk), false, out).unwrap();
+            assert_eq!(recording.most, most);
+        }
+    }
+
+    /// F-81: where the next file cannot be opened no channel takes the place of another.
+    #[test]
+    fn channels_stay_where_they_are_when_the_next_file_cannot_be_opened() {
+        let (first, second) = (Disk::default(), Disk::default());
+        let path = Path::new("x.wav");
+        for odd in [1, 2, 3] {
+            let mut out = Out::new(path, 8000, 2, SampleFormat::I16);
+            out.limit = 4000;
+            let (mut attempts, next) = (0, second.clone());
+            second.0.lock().unwrap().bytes.clear();
+            out.next = Box::new(move |_| {
+                attempts += 1;
+                match attempts {
+                    1..=3 => Err(ErrorKind::PermissionDenied.into()),
+                    _ => Ok(("x-2.wav".into(), Box::new(next.clone()))),
+                }
+            });
+            let mut recording = Recording::start(path, Some(Box::new(first.clone())), false, out).unwrap();
+            // The last of the first file are written, and the rest of them are not.
+            for piece in ramp(0..6000).chunks(550 + odd) {
+                recording.write(piece);
+                assert!(recording.flush());
+            }
+            recording.finish().unwrap_err();
+            let heard = second.samples();
+            assert!(heard.len() > 100);
+            for (n, sample) in heard.iter().enumerate().filter(|(_, sample)| **sample != 0.0) {
+                assert_eq!((sample * 32_768.0) as usize % 2, n % 2, "{odd}: {n}");
+            }
+        }
+    }
+
+    /// F-81, F-53: what could not be written is left out only if nobody puts it there again; each sample counts once.
+    #[test]
+    fn what_is_replaced_in_the_end_is_not_left_out() {
+        for mends in [true, false] {
+            let disk = Disk::default();
+            let mut recording = on(&disk, 1);
+            recording.replace(0, &ramp(0..1000));
+            assert!(recording.flush() && recording.missing(0).is_none());
+            disk.fail(true);
+            for n in 0..10 {
+                // The same is attempted again and again, and more of it.
+                recording.replace(900, &ramp(900..2000 + n));
+                assert!(recording.flush());
+                assert_eq!(recording.missing(0), Some(900));
+            }
+            assert_eq!(recording.missing(1500), Some(1500));
+            disk.fail(false);
+            recording.replace(if mends { 900 } else { 1900 }, &ramp(if mends { 900 } else { 1900 }..9000));
+            assert!(recording.flush());
+            assert_eq!(recording.missing(0), (!mends).then_some(900));
+            let remarks = recording.remarks();
+            assert_eq!(remarks.len(), 2, "{remarks:?}");
+            if mends {
+                assert!(remarks[1].ends_with("can be written again: 0.0 s are left out"), "{remarks:?}");
+                recording.finish().unwrap();
+                assert!(disk.samples() == ramp(0..9000));
+            } else {
+                assert!(remarks[1].ends_with("can be written again: 0.1 s are left out"), "{remarks:?}");
+                let error = recording.finish().unwrap_err().to_string();
+                assert_eq!(error, "x.wav: 0.1 s of what was heard are not in it");
+            }
+        }
+    }
+
+    /// F-81: a replacement in many pieces leaves no less in the file meanwhile, and ends it where it ends.
+    #[test]
+    fn a_long_replacement_ends_the_recording_where_it_ends() {
+        let disk = Disk::default();
+        let mut recording = on(&disk, 1);
+        recording.replace(0, &[0.25; 200_000]);
+        recording.replace(10, &[0.5; 100_001]);
+        assert!(recording.flush());
+        let heard = disk.samples();
+        assert!(heard.len() == 100_011 && heard[..10] == [0.25; 10] && heard[10..] == [0.5; 100_001]);
+        recording.replace(5000, &[]);
+        recording.replace(5002, &[0.25]);
+        recording.finish().unwrap();
+        let heard = disk.samples();
+        assert!(heard.len() == 5003 && heard[4999..] == [0.5, 0.0, 0.0, 0.25], "{:?}", heard.len());
+    }
+
+    /// F-81: gaps that are told apart are bounded.
+    #[test]
+    fn gaps_are_bounded() {
+        let mut missing = Missing::default();
+        for n in (0..1000).rev() {
+            missing.add(n * 10..n * 10 + 2);
+        }
+        assert!(missing.0.len() <= MOST_GAPS && missing.len() >= 2000 && missing.first(0) == Some(0));
+        missing.cut(5);
+        assert_eq!((missing.0.len(), missing.first(7)), (1, None));
+        missing.cut(0);
+        assert_eq!((missing.len(), missing.first(0)), (0, None));
+    }
+
+    /// F-81: a device is never full: nothing is made beside it.
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_a_pipe_throughout() {
+        let path = Path::new("/dev/null");
+        let mut out = Out::new(path, 8000, 1, SampleFormat::I16);
+        out.limit = 4000;
+        out.next = Box::new(|_| panic!("there is no file beside it"));
+        let mut recording = Recording::start(path, None, true, out).unwrap();
+        recording.write(&ramp(0..10_000));
+        recording.finish().unwrap();
+        assert_eq!(recording.remarks(), Vec::<String>::new());
+        assert!(WavRecorder::create(path, 8000, 1, SampleFormat::I16).unwrap().is_pipe());
+    }
+
+    /// F-81: the waiting for a reader who takes nothing can be ended from elsewhere.
+    #[cfg(unix)]
+    #[test]
+    fn waiting_can_be_aborted() {
+        let folder = folder("abort");
+        let pipe = folder.join("x.wav");
+        if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no mkfifo here");
+            return;
+        }
+        let mut recording = Recording::create(&pipe, 8000, 1, SampleFormat::I16).unwrap();
+        recording.write(&ramp(0..8000));
+        recording.abort_handle().abort();
+        let begin = Instant::now();
+        assert!(!recording.flush());
+        assert!(recording.finish().is_err());
+        assert!(begin.elapsed() < PIPE_PATIENCE, "{:?}", begin.elapsed());
+        drop(File::open(&pipe).unwrap());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

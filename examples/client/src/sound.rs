@@ -119,8 +119,8 @@ pub(crate) struct Shape {
     pub(crate) order: SampleOrder,
 }
 
-/// Samples a second, of all channels, that are played into a call or out of one: 512 channels at 48 kHz, or 32 at 768 kHz. Recording
-/// has no such limit.
+/// Samples a second, of all channels, that are played into a call or out of one: 512 channels at 48 kHz, or 32 at 768 kHz. A
+/// recording has no such limit: of what waits for the disk, 20 s or 64 MiB are kept, whichever is less.
 pub(crate) const MOST_SAMPLES: u64 = 24_576_000;
 
 impl Shape {

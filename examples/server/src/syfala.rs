@@ -202,7 +202,12 @@ impl SoftDevice {
         self.tasks.iter().for_each(AbortHandle::abort);
         self.use_up().await;
         let recording = lock(&self.device).take_recording();
-        if let Some(problem) = recording.and_then(Device::finish) {
+        // A disk may take its time: others go on meanwhile.
+        let finished = match recording {
+            Some(recording) => tokio::task::spawn_blocking(|| Device::finish(recording)).await.ok().flatten(),
+            None => None,
+        };
+        if let Some(problem) = finished {
             lock(&self.device).set_problem(problem);
         }
         Drained { told: clients, cut_off }
