@@ -314,6 +314,7 @@ impl Recording {
     }
 
     fn wait(&self, until: impl Fn(&State) -> bool) -> bool {
+        #[expect(clippy::disallowed_methods, reason = "a thread waits here, and nothing else")]
         let begin = Instant::now();
         let mut state = self.shared.state();
         while !until(&state) {
@@ -1040,6 +1041,7 @@ mod tests {
         let mut recording = Recording::create(&pipe, 8000, 1, SampleFormat::I16).unwrap();
         recording.write(&ramp(0..8000));
         recording.abort_handle().abort();
+        #[expect(clippy::disallowed_methods, reason = "a thread waits here, and nothing else")]
         let begin = Instant::now();
         assert!(!recording.flush());
         assert!(recording.finish().is_err());

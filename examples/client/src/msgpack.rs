@@ -156,8 +156,8 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         phone.log_in(&user, password, !stays).await?;
     }
     let result = act(&mut phone, flags.action, &user, report).await;
-    phone.close().await;
-    result
+    let recorded = phone.close().await;
+    result.and(recorded)
 }
 
 async fn act(phone: &mut CallClient, action: Action, user: &str, report: &Report) -> Result<(), Error> {

@@ -4,13 +4,17 @@ use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
 use crate::playout::Playout;
 use crate::report::Report;
+use crate::syfala::Signals;
 use core::str::FromStr;
 use core::time::Duration;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 use voxwire_audio::{
-    Clip, Recording, SampleFormat, SampleOrder, SoundFile, SoundStream, decode, encode, resample,
+    Clip, Recording, RecordingAbort, SampleFormat, SampleOrder, SoundFile, SoundStream, decode, encode,
+    resample,
 };
 
 /// `--play`: a file, standard input, or a test tone.
@@ -314,6 +318,11 @@ impl RecordFile {
         self.remark();
     }
 
+    /// The first sample from `from` on that was to be put there and could not be written.
+    pub(crate) fn missing(&self, from: u64) -> Option<u64> {
+        self.recording.missing(from)
+    }
+
     fn remark(&self) {
         for remark in self.recording.remarks() {
             self.report.keep("recording", json!({ "file": self.name, "remark": remark }), &remark);
@@ -325,11 +334,63 @@ impl RecordFile {
         self.recording.flush()
     }
 
-    /// Completes the file; fails if there is not all in it that was heard.
+    /// Completes the file; fails if there is not all in it that was heard. It holds the caller up.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
         let finished = self.recording.finish();
         self.remark();
         Ok(finished?)
+    }
+
+    /// Completes the file beside what else goes on.
+    pub(crate) fn complete(self) -> Finishing {
+        let abort = self.recording.abort_handle();
+        Finishing { abort, task: spawn_blocking(|| self.finish()) }
+    }
+}
+
+/// A recording that is being completed by a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Finishing {
+    abort: RecordingAbort,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Finishing {
+    /// What became of it, if that is known within `time`.
+    pub(crate) async fn within(&mut self, time: Duration) -> Option<Result<(), Error>> {
+        timeout(time, &mut self.task).await.ok().map(|ended| ended.unwrap_or_else(Self::broken))
+    }
+
+    /// Waits for its end. A signal that comes in meanwhile ends that: what has not been written is lost.
+    pub(crate) async fn end(mut self) -> Result<(), Error> {
+        let mut signals = Signals::new()?;
+        let ended = tokio::select! {
+            ended = &mut self.task => ended,
+            () = signals.recv() => {
+                self.abort.abort();
+                (&mut self.task).await
+            }
+        };
+        ended.unwrap_or_else(Self::broken)
+    }
+
+    fn broken(error: tokio::task::JoinError) -> Result<(), Error> {
+        Err(Error::Failed(format!("the recording: {error}")))
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        // Nobody waits for it any more, also not the end of the program.
+        self.abort.abort();
+    }
+}
+
+/// Completes a recording, if there is one, as [`Finishing::end`] does.
+pub(crate) async fn complete(file: Option<RecordFile>) -> Result<(), Error> {
+    match file {
+        Some(file) => file.complete().end().await,
+        None => Ok(()),
     }
 }
 
@@ -440,19 +501,34 @@ impl Recorder {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn finish(self) -> Result<(), Error> {
         self.file.map_or(Ok(()), RecordFile::finish)
     }
+
+    /// Ends it: its file is to be [completed](complete).
+    pub(crate) fn into_file(self) -> Option<RecordFile> {
+        self.file
+    }
 }
 
-/// Writes a recording that is there as a whole, unless whoever takes it stops taking it.
-pub(crate) fn save(path: &Path, clip: &Clip, report: &Report) -> Result<(), Error> {
+/// Writes a recording that is there as a whole, beside what else goes on, unless the reader of a pipe stops taking it.
+pub(crate) fn save(path: &Path, clip: Arc<Clip>, report: &Report) -> Result<Finishing, Error> {
     let mut file = RecordFile::create(path, clip.rate, clip.channels, SampleFormat::I16, report)?;
-    for piece in clip.samples.chunks(1 << 13) {
-        file.write(piece);
-        file.flush();
-    }
-    file.finish()
+    let abort = file.recording.abort_handle();
+    let task = spawn_blocking(move || {
+        let mut goes_on = true;
+        for piece in clip.samples.chunks(1 << 13) {
+            // What does not go on is not waited for again: it is left out, and counted.
+            file.write(piece);
+            goes_on = goes_on && file.flush();
+        }
+        if !goes_on {
+            file.recording.abort_handle().abort();
+        }
+        file.finish()
+    });
+    Ok(Finishing { abort, task })
 }
 
 /// The file for the `n`-th call: the one asked for, then numbered ones beside it, so that no recording is lost.

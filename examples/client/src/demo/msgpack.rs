@@ -81,7 +81,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     let calls = tokio::join!(alice.call(GROUP), bob.call(GROUP), carol.call(GROUP));
     let (alices_call, bobs_call, carols_call) = (calls.0?, calls.1?, calls.2?);
     for phone in [alice, bob, carol] {
-        phone.close().await;
+        phone.close().await?;
     }
     server.drain(Duration::from_secs(2)).await;
     let _ = std::fs::remove_dir_all(&data);

@@ -5,7 +5,7 @@ use crate::device::{Loudspeaker, Microphone};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, listed, quoted};
-use crate::sound::{Player, RecordFile, Shape, Source};
+use crate::sound::{Player, RecordFile, Shape, Source, complete};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
@@ -516,7 +516,6 @@ impl VoiceClient {
             }
         });
         self.keep_figures();
-        let recorded = recorder.map_or(Ok(()), RecordFile::finish);
         let said = self.summary.said.count();
         self.report.event("said", json!({ "frames": said }), &format!("said {said} frames"));
         for (name, Heard { frames, figures, gap, .. }) in &self.summary.heard {
@@ -539,7 +538,8 @@ impl VoiceClient {
         }
         let summary = core::mem::take(&mut self.summary);
         self.close().await;
-        recorded?;
+        // The others need not wait for it.
+        complete(recorder).await?;
         if joined { Ok(summary) } else { Err(failed!("the session was never joined")) }
     }
 }

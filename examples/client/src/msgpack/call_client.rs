@@ -5,12 +5,13 @@ use super::refused;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, text};
-use crate::sound::{Player, Shape, Source, peak, recording, save, unused};
+use crate::sound::{Finishing, Player, Shape, Source, complete, peak, recording, save, unused};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Clip, ClipStream, Pacer, SampleFormat, SampleOrder};
@@ -61,7 +62,14 @@ pub(crate) struct CallClient {
     recordings: u32,
     /// Texts and recordings shown.
     shown: u32,
+    /// Recordings that are not complete yet.
+    finishing: VecDeque<Finishing>,
 }
+
+/// Recordings may be completed beside what else goes on: so many.
+const FINISHING: usize = 4;
+/// So long a recording may hold up what else goes on.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What a phone waits for, owned.
 #[derive(Debug)]
@@ -113,7 +121,15 @@ impl CallClient {
         let connection = link.connect_with(DEFAULT_PORT, Client::new(settings), limits).await?;
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
-        let mut phone = Self { connection, options, report, signals, recordings: 0, shown: 0 };
+        let mut phone = Self {
+            connection,
+            options,
+            report,
+            signals,
+            recordings: 0,
+            shown: 0,
+            finishing: VecDeque::new(),
+        };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
             return Err(failed!("the server closed the connection"));
@@ -151,14 +167,37 @@ impl CallClient {
         Ok(())
     }
 
-    /// Logs out, shows what comes before that is answered, and waits a moment until all is written.
-    pub(crate) async fn close(mut self) {
+    /// Waits a moment for a recording to be complete; one that takes longer is completed beside what else goes on.
+    pub(super) async fn finish(&mut self, mut file: Finishing) -> Result<(), Error> {
+        if let Some(finished) = file.within(MOMENT).await {
+            return finished;
+        }
+        self.finishing.push_back(file);
+        if self.finishing.len() > FINISHING
+            && let Some(first) = self.finishing.pop_front()
+        {
+            first.end().await?;
+        }
+        Ok(())
+    }
+
+    /// Logs out, shows what comes before that is answered, and waits a moment until all is written; then for recordings that are not
+    /// complete yet.
+    ///
+    /// # Errors
+    /// Some of what was heard is not in one of them.
+    pub(crate) async fn close(mut self) -> Result<(), Error> {
         if self.connection.session().username().is_some() {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::Logout)).await;
         }
         self.connection.shutdown();
         let rest = async { while self.connection.next().await.is_some() {} };
         let _ = timeout(Duration::from_secs(2), rest).await;
+        let mut finished = Ok(());
+        for file in self.finishing {
+            finished = finished.and(file.end().await);
+        }
+        finished
     }
 
     /// Sends a request and waits for its answer; what comes before is shown.
@@ -175,7 +214,7 @@ impl CallClient {
                 }
                 News::Disconnected { .. } => return Err(self.lost("waiting for an answer")),
                 News::Interrupted => return Err(failed!("interrupted while waiting for an answer")),
-                other => self.show(other)?,
+                other => self.show(other).await?,
             }
         }
     }
@@ -260,7 +299,7 @@ impl CallClient {
                 News::Disconnected { retrying: false } => return Err(self.lost("waiting")),
                 news => {
                     check_again(&news)?;
-                    self.show(news)?;
+                    self.show(news).await?;
                     if self.shown > 0 && !keep {
                         return Ok(());
                     }
@@ -281,8 +320,6 @@ impl CallClient {
         let mut mixer = Mixer::new(self.options.record.as_deref(), self.options.device, &self.report)?;
         let end = self.converse(player, &mut mixer, &mut summary).await;
         self.report.progress_end();
-        // Whatever happened, what was heard is kept.
-        let recorded = mixer.finish();
         let heard: BTreeMap<&str, u64> =
             summary.heard.iter().map(|(name, times)| (name.as_str(), times.count())).collect();
         let said = summary.said.count();
@@ -295,9 +332,13 @@ impl CallClient {
         let who = summary.heard.len();
         let text = format!("call over ({how}): {said} messages sent, {total} of {who} speakers heard");
         self.report.event("ended", fields, &text);
+        if end.is_ok() {
+            // An original server never answers that.
+            let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
+        }
+        // The others need not wait for it.
+        let recorded = complete(mixer.into_file()).await;
         end?;
-        // An original server never answers that.
-        let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
         recorded?;
         Ok(summary)
     }
@@ -330,7 +371,7 @@ impl CallClient {
                     News::Response { action: Action::JoinCall, code, .. } => return Err(refused(Action::JoinCall, code)),
                     other => {
                         check_again(&other)?;
-                        self.show(other)?;
+                        self.show(other).await?;
                     }
                 },
                 () = sleep_until(due) => {
@@ -371,7 +412,7 @@ impl CallClient {
     }
 
     /// Shows what concerns people.
-    pub(super) fn show(&mut self, news: News) -> Result<(), Error> {
+    pub(super) async fn show(&mut self, news: News) -> Result<(), Error> {
         match news {
             News::Whisper { sender, content } => {
                 let text = format!("{}: {}", plain(&sender), plain(&content));
@@ -391,13 +432,14 @@ impl CallClient {
                     (None, false) => Some(unused("voice-message.wav".as_ref(), 1)?.0),
                     (path, _) => path,
                 };
+                let clip = Arc::new(clip);
                 if let Some(path) = &path {
-                    save(path, &clip, &self.report)?;
+                    self.finish(save(path, clip.clone(), &self.report)?).await?;
                 }
                 self.shown += 1;
                 let place = path.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();
                 let text = format!("{}: {seconds:.1} s of sound{place}", plain(&sender));
-                let Clip { rate, channels, .. } = clip;
+                let Clip { rate, channels, .. } = *clip;
                 let fields = json!({ "from": sender, "seconds": seconds, "rate": rate, "channels": channels, "file": path });
                 self.report.keep("voice_message", fields, &text);
                 if self.options.device {

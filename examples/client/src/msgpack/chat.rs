@@ -43,7 +43,7 @@ pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<Path
         recorded: Ok(()),
     };
     let result = chat.run(&mut lines).await;
-    chat.leave();
+    chat.leave().await;
     result.and(chat.recorded)
 }
 
@@ -96,7 +96,7 @@ impl Chat<'_> {
             let playing = self.call.as_ref().and_then(Call::playing).unwrap_or_else(far);
             tokio::select! {
                 line = lines.next(), if open => match line {
-                    Some(line) => match self.obey(&line) {
+                    Some(line) => match self.obey(&line).await {
                         Ok(true) => {}
                         Ok(false) => return Ok(()),
                         // A slip does not end the chat.
@@ -110,7 +110,7 @@ impl Chat<'_> {
                 news = self.phone.news() => match news? {
                     News::Interrupted => return Ok(()),
                     News::Disconnected { retrying: false } => return Err(self.phone.lost("chatting")),
-                    news => self.hear(news)?,
+                    news => self.hear(news).await?,
                 },
                 () = sleep_until(due) => self.speak()?,
                 () = sleep_until(playing) => {
@@ -125,7 +125,7 @@ impl Chat<'_> {
     }
 
     /// Does what a line says; false at the end.
-    fn obey(&mut self, line: &str) -> Result<bool, Error> {
+    async fn obey(&mut self, line: &str) -> Result<bool, Error> {
         let command = match Command::parse(line) {
             Ok(Some(command)) => command,
             Ok(None) => return Ok(true),
@@ -165,7 +165,7 @@ impl Chat<'_> {
             }
             Command::Hangup => {
                 self.ask(Action::LeaveCall, "", ClientCommand::LeaveCall)?;
-                self.hang_up();
+                self.hang_up().await;
             }
             Command::Contacts => {
                 let users = self.names.users();
@@ -241,13 +241,13 @@ impl Chat<'_> {
         }
     }
 
-    fn hear(&mut self, news: News) -> Result<(), Error> {
+    async fn hear(&mut self, news: News) -> Result<(), Error> {
         match news {
             News::Response { action, code, again: true } => {
                 super::call_client::check_again(&News::Response { action, code, again: true })?;
-                self.phone.show(News::Response { action, code, again: true })?;
+                self.phone.show(News::Response { action, code, again: true }).await?;
                 if !code.is_temporary() {
-                    self.hang_up();
+                    self.hang_up().await;
                 }
             }
             News::Response { action, code, .. } => {
@@ -256,12 +256,12 @@ impl Chat<'_> {
             }
             News::CallJoined { group, again } => {
                 if again {
-                    return self.phone.show(News::CallJoined { group, again });
+                    return self.phone.show(News::CallJoined { group, again }).await;
                 }
                 self.answered(Action::JoinCall);
                 let text = format!("in the call of {}", plain(&group));
                 self.phone.report.event("established", json!({ "group": group }), &text);
-                self.leave();
+                self.leave().await;
                 let player =
                     self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
                 let record = self.phone.next_recording()?;
@@ -287,11 +287,11 @@ impl Chat<'_> {
             }
             News::NoAnswer(action) => {
                 self.answered(action);
-                self.phone.show(News::NoAnswer(action))?;
+                self.phone.show(News::NoAnswer(action)).await?;
             }
             News::Disconnected { retrying } => {
                 self.asked.clear();
-                self.phone.show(News::Disconnected { retrying })?;
+                self.phone.show(News::Disconnected { retrying }).await?;
             }
             // One's own texts come back from the server; they stand on the screen already.
             News::Whisper { sender, .. } | News::MsgGroup { sender, .. } if sender == self.user => {}
@@ -304,7 +304,7 @@ impl Chat<'_> {
                     }
                     _ => {}
                 }
-                self.phone.show(news)?;
+                self.phone.show(news).await?;
             }
         }
         Ok(())
@@ -370,16 +370,17 @@ impl Chat<'_> {
     }
 
     /// The call is over, if there is one.
-    fn hang_up(&mut self) {
+    async fn hang_up(&mut self) {
         if let Some(call) = &self.call {
             self.phone.report.event("ended", json!({}), &call.describe());
         }
-        self.leave();
+        self.leave().await;
     }
 
     /// Out of the call: what was heard is kept.
-    fn leave(&mut self) {
-        let finished = self.call.take().map_or(Ok(()), |call| call.mixer.finish());
+    async fn leave(&mut self) {
+        let Some(file) = self.call.take().and_then(|call| call.mixer.into_file()) else { return };
+        let finished = self.phone.finish(file.complete()).await;
         if let Err(error) = &finished {
             // The chat goes on.
             let reason = error.to_string();

@@ -75,8 +75,14 @@ impl Mixer {
         }
     }
 
-    pub(super) fn finish(self) -> Result<(), Error> {
-        self.timeline.map_or(Ok(()), Timeline::finish)
+    /// Ends it: all is on its way to the file, which is to be completed.
+    pub(super) fn into_file(self) -> Option<RecordFile> {
+        self.timeline.map(Timeline::into_file)
+    }
+
+    #[cfg(test)]
+    fn finish(self) -> Result<(), Error> {
+        self.into_file().map_or(Ok(()), RecordFile::finish)
     }
 }
 
@@ -150,9 +156,11 @@ impl Timeline {
             return;
         }
         let pending = self.mix.is_pending();
-        if pending || self.mix.touched < u64::MAX {
+        // What could not be written is tried again, as far as it is still here.
+        let missing = self.file.missing(self.written).map(|at| self.mix.start + (at - self.written));
+        if pending || self.mix.touched < u64::MAX || missing.is_some() {
             // All that has been put somewhere else since, and may be now.
-            let from = self.guessed.min(self.mix.earliest());
+            let from = self.guessed.min(self.mix.earliest()).min(missing.unwrap_or(u64::MAX));
             let mut guess = self.mix.from(from);
             let at = self.written + (guess.start.saturating_sub(self.mix.start));
             guess.settle(u64::MAX);
@@ -168,7 +176,7 @@ impl Timeline {
         self.written += silence as u64;
     }
 
-    fn finish(mut self) -> Result<(), Error> {
+    fn into_file(mut self) -> RecordFile {
         self.mix.settle(u64::MAX);
         let rest = clamped(core::mem::take(&mut self.mix.sum));
         if self.file.is_pipe() {
@@ -176,7 +184,7 @@ impl Timeline {
         } else {
             self.file.replace(self.written, &rest);
         }
-        self.file.finish()
+        self.file
     }
 }
 

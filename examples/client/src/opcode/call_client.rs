@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, Ready, RecordAs, Recorder, Shape, Source, peak, recording};
+use crate::sound::{Player, Ready, RecordAs, RecordFile, Recorder, Shape, Source, complete, peak, recording};
 use crate::trace::Trace;
 use core::time::Duration;
 use serde_json::json;
@@ -346,7 +346,7 @@ impl CallClient {
         }
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
         // What has come in is recorded, too.
-        let recorded = round.finish();
+        let recorded = complete(round.finish()).await;
         self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(recorded);
         end?;
         match round.failure {
@@ -611,15 +611,15 @@ impl Round {
     }
 
     /// Everybody is gone: what has come in is recorded at once, and the recording completed.
-    fn finish(&mut self) -> Result<(), Error> {
-        let Some(mut recorder) = self.recorder.take() else { return Ok(()) };
+    fn finish(&mut self) -> Option<RecordFile> {
+        let mut recorder = self.recorder.take()?;
         let mut now = self.started.elapsed();
         while !self.rest.is_empty() {
             now += ROUND;
             let mix = self.mix(now);
             recorder.keep(&mix.iter().map(|sample| f64::from(*sample)).collect::<Vec<_>>());
         }
-        recorder.finish()
+        recorder.into_file()
     }
 
     /// What is said in one frame's time: silence, where there is nothing to say, as originals do.

@@ -5,7 +5,7 @@ use super::{Driver, News, Signals, Spread};
 use crate::error::{Error, failed};
 use crate::report::Report;
 use crate::retry::Backoff;
-use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak};
+use crate::sound::{Player, RecordAs, RecordFile, Recorder, Shape, Source, complete, peak};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use serde_json::json;
@@ -174,7 +174,10 @@ async fn converse(
         };
     }
     // What has been heard is kept, however it ended.
-    let recorded = talk.finish(driver);
+    let recorded = match talk.finish(driver) {
+        Ok(file) => complete(file).await,
+        Err(error) => Err(error),
+    };
     result?;
     recorded?;
     let sent = driver.sent();
@@ -560,7 +563,7 @@ impl Talk {
         Ok(peak(&samples))
     }
 
-    fn finish(&mut self, driver: &Driver) -> Result<(), Error> {
+    fn finish(&mut self, driver: &Driver) -> Result<Option<RecordFile>, Error> {
         self.listen(driver)?;
         driver.ear().measure = None;
         if let Some((recorder, format)) = &mut self.recorder {
@@ -568,10 +571,7 @@ impl Talk {
             let rest = driver.ear().rest();
             Self::take(recorder, format, &rest)?;
         }
-        match self.recorder.take() {
-            Some((recorder, _)) => recorder.finish(),
-            None => Ok(()),
-        }
+        Ok(self.recorder.take().and_then(|(recorder, _)| recorder.into_file()))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, RecordAs, Recorder, Shape, Source, recording};
+use crate::sound::{Player, RecordAs, Recorder, Shape, Source, complete, recording};
 use core::time::Duration;
 use serde_json::json;
 use std::path::PathBuf;
@@ -308,7 +308,7 @@ impl CallClient {
         self.report.progress_end();
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
-        let recorded = recorder.finish();
+        let recorded = complete(recorder.into_file()).await;
         self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(recorded);
         let after = self.connection.session().stats();
         let summary = Summary {
