@@ -227,7 +227,8 @@ fn f_81_nothing_that_takes_no_recording_holds_a_call_up() {
             bob.signal("-TERM");
             let begin = Instant::now();
             while bob.child.try_wait().unwrap().is_none() {
-                let held_up = begin.elapsed() > Duration::from_secs(20);
+                // Nobody takes anything: that is not waited for.
+                let held_up = begin.elapsed() > Duration::from_secs(3);
                 assert!(!held_up, "{protocol:?}: held up by {}", path.display());
                 std::thread::park_timeout(Duration::from_millis(20));
             }
@@ -281,4 +282,92 @@ fn f_81_a_recording_that_is_incomplete_does_not_keep_waiting_from_its_end() {
             }
         }
     });
+}
+
+/// A server of msgpack with ann and bob in a room.
+fn room() -> Server {
+    let server = Server::start(Protocol::Msgpack);
+    for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
+        assert_eq!(server.client(request).0, Some(0), "{request}");
+    }
+    assert_eq!(server.client("join-group room --user bob").0, Some(0));
+    server
+}
+
+/// F-81: a voice message whose reader has stopped holds up neither what comes behind it nor a signal.
+#[cfg(target_os = "linux")]
+#[test]
+fn f_81_a_voice_message_that_nobody_takes_holds_nothing_up() {
+    let server = room();
+    let pipe = temporary("voice-message-stopped.wav");
+    let _ = std::fs::remove_file(&pipe);
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut bob =
+        server.spawn(&format!("wait --keep --user bob --record {}", pipe.display()), "waiting for messages");
+    // It opens the pipe, and reads nothing.
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::File::open(pipe).unwrap()
+    });
+    let said = temporary("voice-message-long.wav");
+    save_wav(&said, &Clip::tone(44_100, 1, 440.0, 30.0), SampleFormat::I16).unwrap();
+    assert_eq!(server.client(&format!("voice-message bob --user ann --play {}", said.display())).0, Some(0));
+    assert_eq!(server.client("whisper bob --user ann hello").0, Some(0));
+    let reader = reader.join().unwrap();
+    bob.until("hello");
+    bob.signal("-TERM");
+    let begin = Instant::now();
+    while bob.child.try_wait().unwrap().is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "held up");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let (code, out, errors) = bob.end();
+    assert_eq!(code, Some(1), "{out}{errors}");
+    assert!(errors.contains("s of what was heard are not in it"), "{out}{errors}");
+    drop(reader);
+}
+
+/// F-81, F-53: what a group call's recording could not write for a while is in it once it can be written, and nothing is left out.
+#[cfg(target_os = "linux")]
+#[test]
+fn f_81_a_group_call_is_complete_once_the_disk_has_room_again() {
+    if !std::process::Command::new("prlimit").arg("--version").output().is_ok_and(|got| got.status.success())
+    {
+        eprintln!("skipped: no prlimit here");
+        return;
+    }
+    let server = room();
+    let path = temporary("room-again.wav");
+    let _ = std::fs::remove_file(&path);
+    // A file that grows beyond a limit is an error to be told, and no signal to die of.
+    let client = server.command(&format!("call room --user bob --record {}", path.display()));
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(client.get_program());
+    command.args(client.get_args()).env("VOXWIRE_PASSWORD", "geheim");
+    let bob = kit::Client::spawn(command, "in the call");
+    let limit = |size: &str| {
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--pid", &bob.child.id().to_string(), &format!("--fsize={size}:")]);
+        assert!(command.status().unwrap().success());
+    };
+    limit("150000");
+    let ann = server.spawn("call room --user ann --play tone --for 60", "in the call");
+    let line = bob.until("tried again");
+    assert!(line.contains("File too large"), "{line}");
+    std::thread::park_timeout(Duration::from_millis(1500));
+    limit("unlimited");
+    let line = bob.until("can be written again");
+    assert!(line.contains("0.0 s are left out"), "{line}");
+    std::thread::park_timeout(Duration::from_millis(500));
+    bob.signal("-TERM");
+    let (code, out, errors) = bob.end();
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let heard = load(&path).unwrap().clip;
+    let begin = heard.samples.iter().position(|sample| *sample != 0.0).unwrap();
+    let end = heard.samples.iter().rposition(|sample| *sample != 0.0).unwrap();
+    assert!(end - begin > 3 * 44_100, "{}", heard.seconds());
+    let quiet =
+        heard.samples[begin..end].chunks(441).position(|part| part.iter().all(|one| one.abs() < 0.05));
+    assert_eq!(quiet, None, "there is no gap in it");
+    drop(ann);
 }
