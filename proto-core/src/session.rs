@@ -47,8 +47,8 @@ pub enum Input<'a> {
         /// The peer that is gone.
         peer: PeerId,
     },
-    /// The driver is out of places, or of descriptors: the peer that is worth least goes, such as the one that has not said for longest
-    /// who it is; nobody, if none is worth less than somebody new. It is closed by an [`Output::Close`].
+    /// The driver has no place or descriptor left. Close the least valuable peer, such as the oldest that has not logged in, by an
+    /// [`Output::Close`]. Close none if each is worth more than a new one.
     Crowded,
     /// An [`Output::Dial`] came to nothing.
     DialFailed(DialId),

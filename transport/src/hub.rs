@@ -37,20 +37,20 @@ pub struct Hub;
 /// Limits and deadlines of a [`Hub`]. Build it with `..HubSettings::DEFAULT`.
 #[derive(Debug, Clone, Copy)]
 pub struct HubSettings {
-    /// Connections in all, and as many descriptors. For one more, one goes that is being closed already, or whichever has not said for
-    /// longest who it is; where there is none, the new one is closed as soon as it is accepted. So it is when the process has no
-    /// descriptors left.
+    /// Connections in all, and as many descriptors. At the limit one connection is evicted for a new one: one that is closing, otherwise the
+    /// oldest that has not logged in. If there is none, the new one is closed as soon as it is accepted. The same holds when the process
+    /// has no descriptors left. 20 000 by default.
     pub max_connections: usize,
     /// Connections from one address (IPv6: from one /64). Loopback is exempt.
     pub max_per_address: usize,
     /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. Each is
     /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None.
     pub exempt: &'static [IpAddr],
-    /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing.
+    /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing. 10 s by default.
     pub handshake_timeout: Duration,
-    /// How far a frame may fall behind `min_bytes_per_second`, at any time from its first byte to its last.
+    /// How far a frame may fall behind `min_bytes_per_second`, at any time from its first byte to its last. 10 s by default.
     pub frame_timeout: Duration,
-    /// The slowest a long frame may come in, in bytes per second.
+    /// The slowest a long frame may come in, in bytes per second. 16 KiB/s by default.
     pub min_bytes_per_second: u32,
     /// Frames of one connection, and whatever its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
     /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
@@ -58,17 +58,18 @@ pub struct HubSettings {
     pub frames: Rate,
     /// Datagrams of one source of plain UDP; beyond it they are dropped.
     pub datagrams: Rate,
-    /// How many bytes of reliable frames may wait for a connection to take them, or it is closed; and of droppable ones,
-    /// where the session sets no budget.
+    /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is closed. One frame is always taken. It is
+    /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
     pub backlog: usize,
-    /// How long a connection may leave some of its bytes untaken before it counts as slow, and is held to the budget that
-    /// the session set for it. Until then up to 1 MiB of droppable frames may wait.
+    /// A connection is slow when its peer has not taken all of its bytes for this long. A slow one is held to the budget that the session
+    /// set for it. Before that, up to 1 MiB of droppable frames is queued. 200 ms by default.
     pub slow_after: Duration,
-    /// How many bytes may be held on all connections together for what waits to be taken. Frames that must arrive and that many wait for
-    /// are held, and count, once. Beyond it, droppable frames are dropped for
-    /// connections that have more than 64 KiB waiting or do not take what they have; and where a reliable frame would be more, those
-    /// that have most waiting are closed until an eighth is free. What TLS holds for a peer that does not take it counts 16 KiB. A peer
-    /// that does not take what it has is not answered by its framing meanwhile.
+    /// Bytes queued for all connections. A shared frame counts once; what TLS holds for a peer that takes nothing counts 16 KiB. 128 MiB by
+    /// default.
+    ///
+    /// Over it, droppable frames are dropped for connections that have more than 64 KiB queued, or whose peer takes nothing. A reliable
+    /// frame for such a connection resets those with the most queued, until an eighth is free. A peer that takes nothing is not answered
+    /// by its framing.
     pub max_queued_total: usize,
     /// What all partial frames together may hold beyond 2 KiB each, in bytes. Records of TLS that have not come in whole count with them,
     /// and are held to `frame_timeout` like them.

@@ -13,7 +13,7 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use voxwire_core::{FrameError, Framing, Instant, Lane};
 
-/// What a connection may have queued when all together have too much, in bytes; and what is written at a time, but for a larger frame.
+/// What a connection may have queued when all together have too much, in bytes. So much is written at a time, or one larger frame.
 pub(super) const OWN_QUEUED: usize = 64 * 1024;
 /// Over `max_queued_total` a connection may be closed that has more than this queued, in bytes; or that is blocked and holds more than
 /// half an even share.
@@ -183,7 +183,7 @@ impl<F: Framing> Conn<F> {
         let slow = blocked_since.is_some_and(|since| common.clock.now() > since.saturating_add(slow_after));
         let blocked = blocked_since.is_some();
         let (before, held, memory) = (queue.dropped, queue.len(), queue.memory());
-        // Over the hub's ceiling those who hold much pay, and those who do not take what they have; those who keep up do not notice.
+        // Over `max_queued_total` two kinds of connections lose frames: those with much queued, and those whose peer takes nothing.
         let over = common.queued.load(Relaxed) > common.settings.max_queued_total;
         let much = blocked || held.saturating_add(*writing).saturating_add(frame.len()) > OWN_QUEUED;
         if over && much && !made_room && lane == Lane::Reliable && framing.fits(frame) {
@@ -217,8 +217,8 @@ impl<F: Framing> Conn<F> {
         Ok(queue.dropped.saturating_sub(before))
     }
 
-    /// Queues something of the transport's own; nothing where too much waits, for this connection or, if some of it waits for this one
-    /// and no room has been made (`made_room`), for all together. One BOUND is enough until it has been taken.
+    /// Queues a control message. [`NotQueued::Overflow`] if the queue is over its limit; [`NotQueued::OverGlobalLimit`] if all queues together
+    /// are, this one holds much, and no room has been made. One BOUND is enough until it has been taken.
     pub(super) fn push_control(
         &self,
         common: &Common,
@@ -233,8 +233,8 @@ impl<F: Framing> Conn<F> {
             return Ok(());
         }
         let waiting = state.queue.len().saturating_add(state.writing);
-        let slow = waiting > OWN_QUEUED || state.blocked_since.is_some() && waiting > FAIR_SHARE;
-        if slow && !made_room && common.queued.load(Relaxed) > common.settings.max_queued_total {
+        let holds_much = waiting > OWN_QUEUED || state.blocked_since.is_some() && waiting > FAIR_SHARE;
+        if holds_much && !made_room && common.queued.load(Relaxed) > common.settings.max_queued_total {
             return Err(NotQueued::OverGlobalLimit);
         }
         let memory = state.queue.memory();
@@ -268,8 +268,8 @@ impl<F: Framing> Conn<F> {
         state.notify()
     }
 
-    /// What is held for the connection, if that is more than it takes to say little, and it is not being cut already. Where the peer does
-    /// not take what it has been given, that is more than `little` memory: many small frames take far more than their bytes.
+    /// Bytes held for the connection. `None` if it has at most `FAIR_SHARE` queued and, where its peer takes nothing, holds at most `little`:
+    /// many small frames take far more than their bytes. `None` if it is being aborted.
     pub(super) fn queued_over_share(&self, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
         let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);

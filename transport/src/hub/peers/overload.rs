@@ -11,8 +11,8 @@ use voxwire_core::{Framing, Instant};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl<F: Framing> Peers<F> {
-    /// Resets the connections that have most queued, so that the others get what is for them; those that are being closed first. The
-    /// session still knows of them: they have overflowed.
+    /// Resets the connections with the most bytes queued, closing ones first, until an eighth of `max_queued_total` is free. Their peers go to
+    /// `overflowed`, and the core tells the session.
     pub(super) fn make_room(&mut self, common: &Common, now: Instant) {
         if now < self.look_again {
             return;
@@ -28,7 +28,7 @@ impl<F: Framing> Peers<F> {
             soon = soon.saturating_add(conn.discard_queued(&common.queued));
             self.wakers.extend(conn.abort(true));
         }
-        // If all had as little as that, they would have half of what there is.
+        // Half of an even share of `max_queued_total`.
         let little =
             settings.max_queued_total.checked_div(common.quotas.max_connections().max(1)).unwrap_or(0) / 2;
         let little = little.min(FAIR_SHARE);
