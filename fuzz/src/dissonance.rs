@@ -2,6 +2,7 @@ use crate::Script;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::testing::law_frame;
+use voxwire_core::testing::law_timers;
 use voxwire_core::{DialId, Input, Instant, Lane, List, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientInfo, ClientSettings, ClientState, CodecSettings,
@@ -163,13 +164,7 @@ fn server(mut script: Script<'_>) {
             }
             _ => {}
         }
-        for turn in 0.. {
-            assert!(turn < 1000, "timers fire for ever");
-            if server.poll_timeout().is_none_or(|at| at > now) {
-                break;
-            }
-            server.handle_timeout(now);
-        }
+        law_timers(&mut server, now, |_, _| {});
         if drain {
             obey(&mut server, &mut alive, &mut ids);
         }
@@ -179,9 +174,7 @@ fn server(mut script: Script<'_>) {
     // Whoever the server knows is there, and the other way round.
     assert_eq!(server.peers(), alive.len());
     now = now.saturating_add(Duration::from_secs(400));
-    while server.poll_timeout().is_some_and(|at| at <= now) {
-        server.handle_timeout(now);
-    }
+    law_timers(&mut server, now, |_, _| {});
     assert!(server.poll_timeout().is_none(), "whoever is outside the session is gone");
 }
 
@@ -292,13 +285,7 @@ fn client(mut script: Script<'_>) {
                 }
             }
         }
-        for turn in 0.. {
-            assert!(turn < 1000, "timers fire for ever");
-            if client.poll_timeout().is_none_or(|at| at > now) {
-                break;
-            }
-            client.handle_timeout(now);
-        }
+        law_timers(&mut client, now, |_, _| {});
         let mut done = 0;
         for output in client.outputs() {
             done += 1;

@@ -1,6 +1,7 @@
 use crate::Script;
 use core::time::Duration;
 use std::collections::BTreeSet;
+use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
 use voxwire_core::{DialId, Input, Instant, Lane, ListenId, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_opcode::{
@@ -135,13 +136,7 @@ impl Driver {
     }
 
     fn timers(&self, session: &mut impl Session) {
-        for turn in 0.. {
-            assert!(turn < 1000, "timers fire for ever");
-            if session.poll_timeout().is_none_or(|at| at > self.now) {
-                break;
-            }
-            session.handle_timeout(self.now);
-        }
+        law_timers(session, self.now, |_, _| {});
     }
 
     fn obey(&mut self, session: &mut impl Session) {

@@ -1,6 +1,7 @@
 use crate::Script;
 use core::time::Duration;
 use std::collections::BTreeSet;
+use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_voicelink::{
@@ -128,12 +129,7 @@ fn server(mut script: Script<'_>) {
             }
             _ => {}
         }
-        let mut fired = 0;
-        while server.poll_timeout().is_some_and(|at| at <= now) {
-            server.handle_timeout(now);
-            fired += 1;
-            assert!(fired < 100, "time-outs without end");
-        }
+        law_timers(&mut server, now, |_, _| {});
         let known: BTreeSet<PeerId> = alive.iter().copied().collect();
         let (mut closed, mut bytes) = (BTreeSet::new(), 0);
         for (index, output) in server.outputs().enumerate() {
@@ -225,9 +221,7 @@ fn client(mut script: Script<'_>) {
                 }
             }
         }
-        while client.poll_timeout().is_some_and(|at| at <= now) {
-            assert!(client.handle_timeout(now).is_some());
-        }
+        law_timers(&mut client, now, |_, event| assert!(event.is_some()));
         let waiting = matches!(
             client.phase(),
             Phase::Calling(_) | Phase::Deciding(_) | Phase::Ringing(_) | Phase::Countering(_)

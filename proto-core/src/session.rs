@@ -221,6 +221,8 @@ pub struct ListenId(pub u32);
 ///    [`take_deferred`](Self::take_deferred) gives them back, to be handed in like any other: after an input or a time-out,
 ///    before the next input, until there is none. It gives none while the outbox is full: drivers ask again once they have
 ///    drained it.
+/// 9. An input may cause more than one event. The further ones are queued: [`poll_timeout`](Self::poll_timeout) is [`Instant::ZERO`] as
+///    long as one waits, and each [`handle_timeout`](Self::handle_timeout) gives one, and fires no timer. No input puts them off.
 ///
 /// # A driver
 ///

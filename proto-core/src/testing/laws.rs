@@ -1,6 +1,22 @@
-use crate::{EncodeError, Message};
+use crate::{EncodeError, Instant, Message, Session};
 use alloc::{vec, vec::Vec};
 use core::fmt::Debug;
+
+/// The laws of a session's timers (points 2 and 9 of the contract): those that are due at `now` fire one after the other, and not for ever;
+/// and where [`poll_timeout`](Session::poll_timeout) says that an event waits, there is one. `seen` gets what each gives.
+pub fn law_timers<S: Session>(session: &mut S, now: Instant, mut seen: impl FnMut(&S, Option<S::Event<'_>>)) {
+    for turn in 0.. {
+        assert!(turn < 10_000, "timers fire for ever");
+        let Some(due) = session.poll_timeout().filter(|at| *at <= now) else { return };
+        let event = session.handle_timeout(now);
+        // At the origin of the time line a timer may be due then.
+        assert!(
+            due > Instant::ZERO || now == Instant::ZERO || event.is_some(),
+            "an event was said to wait, and there is none"
+        );
+        seen(session, event);
+    }
+}
 
 /// The laws of a message that can be encoded: it decodes to itself, its length is exact, a buffer one byte short is
 /// refused and left alone, and every proper prefix of its frame is an error. Returns the frame, which is in `scratch`.
@@ -63,5 +79,73 @@ where
             law_frame::<M>(&changed, wire);
         }
         changed[at] = frame[at];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Datagram, Input, Output};
+
+    /// Says that an event waits, and has `events`.
+    struct Queue {
+        events: u32,
+        says: u32,
+    }
+
+    impl Session for Queue {
+        type Framing = Datagram;
+        type Command<'a> = ();
+        type Event<'a> = u32;
+        type Violation = EncodeError;
+        type Refusal = EncodeError;
+
+        fn framing(&self) -> Datagram {
+            Datagram { max: 0 }
+        }
+
+        fn handle_input<'a>(
+            &mut self,
+            _: Instant,
+            _: Input<'a>,
+        ) -> Result<Option<Self::Event<'a>>, EncodeError> {
+            Ok(None)
+        }
+
+        fn handle_command(&mut self, _: Instant, (): ()) -> Result<(), EncodeError> {
+            Ok(())
+        }
+
+        fn handle_timeout<'a>(&mut self, _: Instant) -> Option<Self::Event<'a>> {
+            self.says = self.says.saturating_sub(1);
+            self.events = self.events.checked_sub(1)?;
+            Some(self.events)
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            (self.says > 0).then_some(Instant::ZERO)
+        }
+
+        fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
+            core::iter::empty()
+        }
+
+        fn advance(&mut self, _: usize) {}
+
+        fn shutdown(&mut self, _: Instant) {}
+    }
+
+    #[test]
+    fn c_01_a_session_that_says_that_an_event_waits_has_one() {
+        let mut heard = Vec::new();
+        let mut honest = Queue { events: 3, says: 3 };
+        law_timers(&mut honest, Instant::from_nanos(1), |_, event| heard.extend(event));
+        assert_eq!(heard, [2, 1, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "an event was said to wait")]
+    fn c_01_the_law_fails_for_a_session_that_says_so_and_has_none() {
+        law_timers(&mut Queue { events: 1, says: 2 }, Instant::from_nanos(1), |_, _| {});
     }
 }

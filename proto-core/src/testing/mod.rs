@@ -19,7 +19,7 @@ mod vectors;
 
 pub use {
     chop::{chop, frames},
-    laws::{law_frame, law_hostile, law_message},
+    laws::{law_frame, law_hostile, law_message, law_timers},
     rng::Rng,
     sim::{LinkId, Log, Net, NodeId, Sim, Transport},
     vectors::{Vector, unhex, vectors},

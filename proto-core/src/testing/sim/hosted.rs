@@ -227,7 +227,10 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
     }
 
     fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>) {
-        if let Some(event) = self.session.handle_timeout(now) {
+        let says_event = self.session.poll_timeout() == Some(Instant::ZERO) && now > Instant::ZERO;
+        let event = self.session.handle_timeout(now);
+        assert!(event.is_some() || !says_event, "an event was said to wait, and there is none");
+        if let Some(event) = event {
             self.handler.on_event(&mut self.session, now, event);
         }
         self.drain(sent);
