@@ -14,8 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 pub const READ_AHEAD: usize = 1 << 17;
 /// How long a pipe may take to fill that, before what has come is played.
 const PIPE_HEAD: Duration = Duration::from_millis(200);
-/// How long a file may take to be read on: a disk may have to spin up. A pipe is not waited for.
-const DISK: Duration = Duration::from_millis(500);
+/// How long a file may take to be read on, once until something comes again: others wait meanwhile. A pipe is not waited for.
+const DISK: Duration = Duration::from_millis(20);
+/// The same where nobody else waits.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A sound file, opened and checked, of any kind that [`read`](crate::read) knows and of any length: it is read by a thread as it is
 /// played, and at most [`READ_AHEAD`] samples ahead.
@@ -48,8 +50,9 @@ pub struct SoundStream {
     ended: bool,
     over: bool,
     remarks: Vec<String>,
-    /// A file is waited for.
-    waits: bool,
+    /// For how long more is waited, and whether that was in vain.
+    waits: Option<Duration>,
+    late: bool,
 }
 
 /// Those who read the same, each with what others have taken and it has not.
@@ -175,7 +178,8 @@ impl SoundStream {
             ended: false,
             over: false,
             remarks: Vec::new(),
-            waits,
+            waits: waits.then_some(DISK),
+            late: false,
         }
     }
 
@@ -199,7 +203,7 @@ impl SoundStream {
 
     /// Waits for a pipe, too: [`take`](Self::take) then returns less than was asked for only after half a second, or at the end.
     pub const fn wait(&mut self) {
-        self.waits = true;
+        self.waits = Some(PATIENCE);
     }
 
     /// Whether all has been taken.
@@ -216,10 +220,11 @@ impl SoundStream {
     fn fetch(&mut self, frames: usize) -> bool {
         let mut readers = lock(&self.tee.0);
         let from = self.raw.len();
-        let ((rate, channels), end) =
-            readers.read(self.reader, (frames, self.rate), self.waits, &mut self.raw);
+        let waits = self.waits.filter(|wait| !self.late || *wait == PATIENCE);
+        let ((rate, channels), end) = readers.read(self.reader, (frames, self.rate), waits, &mut self.raw);
         drop(readers);
         let came = self.raw.len() > from;
+        self.late = !came;
         if came && let Err(error) = self.feed(rate, channels) {
             self.fail(&error);
         }
@@ -303,7 +308,7 @@ impl Readers {
         &mut self,
         reader: u64,
         (frames, to): (usize, u32),
-        waits: bool,
+        waits: Option<Duration>,
         out: &mut Vec<f64>,
     ) -> ((u32, u16), End) {
         const MOST: u64 = 1 << 13;
@@ -318,9 +323,9 @@ impl Readers {
             out.extend(behind.drain(..behind.len().min(most(state.shape))));
             return (state.shape.unwrap_or((1, 1)), None);
         }
-        if waits && state.samples.is_empty() && state.over.is_none() {
+        if let Some(wait) = waits.filter(|_| state.samples.is_empty() && state.over.is_none()) {
             let some = |state: &mut State| state.samples.is_empty() && state.over.is_none();
-            let waited = self.feed.changed.wait_timeout_while(state, DISK, some);
+            let waited = self.feed.changed.wait_timeout_while(state, wait, some);
             state = waited.map_or_else(|error| error.into_inner().0, |(state, _)| state);
         }
         let some = state.samples.len().min(most(state.shape));
@@ -350,12 +355,23 @@ impl Drop for Readers {
     }
 }
 
+/// The thread that reads has ended, be it by a panic: nobody waits for it any more.
+struct Ended(Arc<Feed>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.lock().over.get_or_insert_with(|| Err("cannot be read: reading it has failed".into()));
+        self.0.changed.notify_all();
+    }
+}
+
 impl Feed {
     /// Starts reading; again and again, if it can be opened `again`.
     fn start(source: impl Read + Send + Sync + 'static, again: Option<PathBuf>) -> Result<Arc<Self>, String> {
         let feed = Arc::new(Self::default());
         let theirs = feed.clone();
         let read = move || {
+            let _ended = Ended(theirs.clone());
             let mut collector = Collector::feeding(theirs.clone());
             let mut result = read_all(source, &mut collector);
             let mut before = 0;
@@ -443,4 +459,40 @@ impl State {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-50: a file whose reading fails in whatever way is refused, and nobody waits for it.
+    #[test]
+    fn f_50_a_thread_that_dies_is_not_waited_for() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                panic!("on purpose");
+            }
+        }
+        let (sender, opened) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(SoundFile::from_reader("broken", Broken).map(drop)));
+        let opened = opened.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert!(opened.unwrap_err().contains("reading it has failed"));
+    }
+
+    /// F-50: a file that does not come holds its player up once, and no longer than a frame lasts.
+    #[allow(clippy::disallowed_methods)]
+    #[test]
+    fn f_50_a_disk_that_stalls_holds_nobody_up() {
+        let feed = Arc::<Feed>::default();
+        feed.shape(48_000, 1);
+        let mut stream = SoundStream::new(Tee::new(feed.clone()), 48_000, 1, true);
+        let (mut out, begin) = (Vec::new(), std::time::Instant::now());
+        for _ in 0..50 {
+            assert_eq!(stream.take(960, &mut out), 0);
+        }
+        assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+        feed.push(&mut vec![0.5; 2000]).unwrap();
+        assert_eq!(stream.take(960, &mut out), 960);
+    }
 }
