@@ -18,8 +18,10 @@ pub(crate) struct Playout {
 
 /// Who stood still for longer does not play what was due meanwhile.
 const STOOD_STILL: Duration = Duration::from_millis(200);
-/// How long what has come in is played behind the end of a call.
-const REST: Duration = Duration::from_secs(1);
+/// How long what has come in is played behind the end of a call: as much as a voice may hold.
+const REST: Duration = Duration::from_millis(2500);
+/// So much of it a loudspeaker may hold still, with its store and its own buffers: silence pushes that out.
+pub(crate) const HELD: Duration = Duration::from_millis(400);
 
 impl Playout {
     /// On the machine's loudspeaker.
@@ -65,6 +67,11 @@ impl Playout {
     pub(crate) async fn finish(&mut self, start: Instant) -> Result<(), Error> {
         let end = Instant::now() + REST;
         while !self.mixer.is_idle() && Instant::now() < end {
+            sleep_until(start + self.due()).await;
+            self.advance(start.elapsed())?;
+        }
+        let end = Instant::now() + HELD;
+        while Instant::now() < end {
             sleep_until(start + self.due()).await;
             self.advance(start.elapsed())?;
         }
@@ -131,6 +138,7 @@ pub(crate) mod tests {
         let heard = heard.lock().unwrap();
         let start = heard.iter().position(|sample| *sample != 0.0).unwrap();
         assert!(said.iter().zip(&heard[start..]).all(|(said, heard)| f64::from(*said) == *heard));
-        assert!(heard.len() - start >= said.len());
+        // What a loudspeaker holds of it comes out, too.
+        assert!(heard.len() - start >= said.len() + 16 * 350);
     }
 }

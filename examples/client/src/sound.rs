@@ -2,7 +2,7 @@
 
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
-use crate::playout::Playout;
+use crate::playout::{HELD, Playout};
 use crate::report::Report;
 use crate::syfala::Signals;
 use core::str::FromStr;
@@ -452,6 +452,19 @@ impl Recorder {
             Some(playout) => playout.finish(start).await,
             None => Ok(()),
         }
+    }
+
+    /// Nothing more is to be played: waits until what the loudspeaker holds has come out.
+    pub(crate) async fn drain(&mut self) -> Result<(), Error> {
+        let Some(loudspeaker) = &mut self.loudspeaker else { return Ok(()) };
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let Shape { rate, channels, .. } = self.shape;
+        let silence = vec![0.0; rate as usize / 100 * usize::from(channels)];
+        let end = tokio::time::Instant::now() + HELD;
+        while ticks.tick().await < end {
+            loudspeaker.write(&silence)?;
+        }
+        Ok(())
     }
 
     /// Takes raw bytes that came in at `now` of the call; returns their loudest sample.

@@ -42,7 +42,7 @@ struct Voice {
     gain: f32,
 }
 
-/// So long is played of somebody who is gone: a jitter buffer holds no more.
+/// So long is played of somebody who is gone. A jitter buffer of 64 frames may hold more where they last 40 ms or 60 ms.
 const REST: Duration = Duration::from_secs(2);
 /// Of so many at a time.
 const MOST_RESTS: usize = 64;

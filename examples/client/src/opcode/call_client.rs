@@ -332,8 +332,14 @@ impl CallClient {
             summary: Summary { said: Trace::new(self.options.trace), ..Summary::default() },
             levels: (0.0, 0.0),
         };
-        let end = self.converse(&mut round).await;
+        let mut end = self.converse(&mut round).await;
         self.report.progress_end();
+        // The others have hung up: what they said is heard to its end.
+        if let (true, false, Some(recorder)) =
+            (round.lines.is_empty() && end.is_ok(), self.interrupted, &mut round.recorder)
+        {
+            end = recorder.drain().await;
+        }
         // Whatever happened, what was heard is kept; and the other sides learn of a hang-up now.
         let over = round.lines.keys().copied().collect::<Vec<_>>();
         for call in over {

@@ -370,7 +370,10 @@ impl CallClient {
             let playing = recorder.due().map_or(far, |due| start + due);
             tokio::select! {
                 turn = self.connection.next() => {
-                    let Some(turn) = turn else { return Err(self.lost("in a call")) };
+                    let Some(turn) = turn else {
+                        recorder.play_out(start).await?;
+                        return Err(self.lost("in a call"));
+                    };
                     match turn.result {
                         Ok(Some(ClientEvent::Data { samples })) => {
                             tap.heard(samples);
@@ -381,7 +384,10 @@ impl CallClient {
                             recorder.play_out(start).await?;
                             return Ok(End::Dropped(why));
                         }
-                        Ok(Some(ClientEvent::Disconnected { .. })) => return Err(self.lost("in a call")),
+                        Ok(Some(ClientEvent::Disconnected { .. })) => {
+                            recorder.play_out(start).await?;
+                            return Err(self.lost("in a call"));
+                        }
                         Ok(_) => {}
                         Err(violation) => tracing::warn!(%violation, "ignored"),
                     }
