@@ -60,7 +60,7 @@ pub(super) struct UdpSide {
     state: UdpState,
     /// For how long in all the BINDs so far have been left unanswered.
     unanswered: Duration,
-    /// When a PING of ours was answered last. DATA proves only the way from the server to us.
+    /// When a PING of ours was answered last. DATA proves only the direction from the server to us.
     proven: Instant,
     /// PINGs without an answer, oldest first.
     probes: VecDeque<Probe>,
@@ -159,7 +159,7 @@ impl UdpSide {
         direct.send(now, socket, to, lane, frame);
     }
 
-    /// The session does not want this way.
+    /// The session refuses this path.
     pub(super) fn refuse(&mut self, peer: PeerId, ids: &mut PeerIds, now: Instant) {
         self.direct.iter_mut().for_each(|direct| direct.refuse(peer, ids, now));
     }
