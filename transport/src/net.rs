@@ -200,6 +200,7 @@ impl Keepalive {
         Self { idle: Duration::from_secs(8), interval: Duration::from_secs(3), probes: 2 };
 
     /// The silence after which a peer is dead.
+    #[cfg(feature = "quic")]
     pub(crate) const fn limit(self) -> Duration {
         self.idle.saturating_add(self.interval.saturating_mul(self.probes))
     }

@@ -34,7 +34,8 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// `server`, a `host:port`, by TCP: the session's own byte stream. All its addresses are tried in turn.
+    /// `server`, a `host:port`, by TCP: the session's own byte stream. All its addresses are tried in turn. Not for sessions with datagrams,
+    /// as those of Dissonance: see [`Error::NeedsUnits`].
     pub fn tcp(server: impl Into<String>) -> Self {
         Self {
             server: server.into(),
