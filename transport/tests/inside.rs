@@ -100,9 +100,10 @@ async fn d_07_a_session_with_datagrams_needs_units() {
     let server = dissonance::Server::new(dissonance::Settings::DEFAULT, 1);
     let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
     let client = dissonance::Client::new("bot", dissonance::ClientSettings::DEFAULT).unwrap();
-    let error = Connection::connect(address.to_string(), client, voxwire_transport::ConnectionSettings::DEFAULT)
-        .await
-        .expect_err("it cannot work");
+    let error =
+        Connection::connect(address.to_string(), client, voxwire_transport::ConnectionSettings::DEFAULT)
+            .await
+            .expect_err("it cannot work");
     assert!(matches!(error, voxwire_transport::Error::NeedsUnits), "{error}");
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let end = timeout(Duration::from_secs(5), stream.read(&mut [0; 8])).await.unwrap();

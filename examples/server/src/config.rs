@@ -457,8 +457,13 @@ impl Config {
 
     /// Changes the settings by the text of a file.
     fn read(&mut self, text: &str, path: &Path) -> Result<(), Error> {
-        let file: File =
-            toml::from_str(text).map_err(|error| Error::Config { path: path.into(), error: error.into() })?;
+        let file: File = toml::from_str(text).map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+            let line = before.matches('\n').count() + 1;
+            // In the words of a file of settings.
+            let what = error.message().replace("expected u16", "expected a number from 0 to 65535");
+            Error::Config { path: path.into(), line, what }
+        })?;
         let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
         set(&mut self.only, file.only);
         set(&mut self.bind, file.bind);

@@ -25,12 +25,14 @@ pub enum Error {
         error: io::Error,
     },
     /// The settings' file is not what it should be.
-    #[error("{}: {error}", path.display())]
+    #[error("{}, line {line}: {what}", path.display())]
     Config {
         /// The file.
         path: PathBuf,
-        /// Where and what.
-        error: Box<toml::de::Error>,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there, and what was expected.
+        what: String,
     },
     /// Settings that make no sense, alone or together.
     #[error("{0}")]

@@ -211,7 +211,9 @@ impl<S: Session> Core<S> {
     ) -> Option<(PeerId, Arc<Conn<S::Framing>>)> {
         let framing = self.session.framing();
         if matches!(side, Side::Stream) && !framing.is_stream() {
-            tracing::error!("this session has datagrams: bind its listener by bind_tcp_udp, bind_udp or bind_quic");
+            tracing::error!(
+                "this session has datagrams: bind its listener by bind_tcp_udp, bind_udp or bind_quic"
+            );
             return None;
         }
         let (peer, conn) = self.peers.open(common, framing, side, permit)?;
