@@ -571,9 +571,10 @@ pub(crate) fn unused(path: &Path, n: u32) -> Result<(PathBuf, u32), Error> {
 }
 
 /// What `--record` says for recording number `n` of a run: the first is the file that was named, others are beside it, where nothing
-/// was before.
+/// was before. All go to the same pipe or device.
 pub(crate) fn recording(path: &Path, n: u32) -> Result<(PathBuf, u32), Error> {
-    if n <= 1 { Ok((path.into(), n)) } else { unused(path, n) }
+    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    if n <= 1 || is_special { Ok((path.into(), n)) } else { unused(path, n) }
 }
 
 /// `--for`: a number of seconds, with a fraction if need be.
@@ -615,6 +616,25 @@ mod tests {
 
     const SHAPE: Shape =
         Shape { rate: 8000, channels: 2, format: SampleFormat::I16, order: SampleOrder::Little };
+
+    /// F-81: further recordings of a run go beside a file, and to the same device.
+    #[test]
+    fn f_81_further_recordings_go_beside_a_file_and_to_the_same_device() {
+        let device = Path::new("/dev/null");
+        assert_eq!(recording(device, 2).unwrap(), (device.into(), 2));
+        let folder = a_folder();
+        let file = folder.join("call.wav");
+        assert_eq!(recording(&file, 1).unwrap(), (file.clone(), 1));
+        assert_eq!(recording(&file, 2).unwrap(), (folder.join("call-2.wav"), 2));
+        assert_eq!(recording(&file, 2).unwrap(), (folder.join("call-3.wav"), 3));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn a_folder() -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("voxwire-recordings-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
 
     #[test]
     fn every_call_has_a_file_of_its_own() {
