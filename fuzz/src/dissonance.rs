@@ -115,7 +115,7 @@ fn server(mut script: Script<'_>) {
     settings.limits.max_backlog = 20_000;
     let mut server = Server::new(settings, 7);
     let session = server.session();
-    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), Instant::ZERO);
+    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), crate::START);
     let mut drain = true;
     while !script.is_empty() {
         let operation = script.byte();
@@ -222,7 +222,7 @@ fn check(server: &Server) {
 
 fn client(mut script: Script<'_>) {
     let mut client = Client::new("a", ClientSettings::DEFAULT).expect("a short name");
-    let (mut ids, mut now) = (PeerIds::new(), Instant::ZERO);
+    let (mut ids, mut now) = (PeerIds::new(), crate::START);
     let mut server = None;
     let mut paths: Vec<PeerId> = Vec::new();
     while !script.is_empty() {

@@ -13,6 +13,9 @@ mod voicelink;
 
 use voxwire_core::{Input, Instant, Output, PeerId, Session};
 
+/// When a script begins. Not at the origin of the time line, where a timer that is due cannot be told from an event that waits.
+pub(crate) const START: Instant = Instant::from_nanos(1);
+
 pub use core_bodies::{core_framing, core_list, core_text};
 pub use dissonance::{dissonance_message, dissonance_session};
 pub use msgpack::{msgpack_message, msgpack_stream};

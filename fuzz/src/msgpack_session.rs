@@ -200,7 +200,7 @@ fn server(mut script: Script<'_>) {
         paused: BTreeMap::new(),
         owed: BTreeMap::new(),
         tickets: Vec::new(),
-        now: Instant::ZERO,
+        now: crate::START,
     };
     let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
     let mut drain = true;
@@ -319,7 +319,7 @@ fn client(mut script: Script<'_>) {
     }
     let mut client = Client::new(settings);
     let mut ids = PeerIds::new();
-    let (mut now, mut peer, mut dialling) = (Instant::ZERO, None, true);
+    let (mut now, mut peer, mut dialling) = (crate::START, None, true);
     let samples: Vec<i16> = (0..40).map(|n| n * 800 - 16_000).collect();
     while !script.is_empty() {
         let operation = script.byte();

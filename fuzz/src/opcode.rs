@@ -72,7 +72,7 @@ impl Driver {
             alive: Vec::new(),
             ports: BTreeSet::new(),
             dials: BTreeSet::new(),
-            now: Instant::ZERO,
+            now: crate::START,
         }
     }
 

@@ -36,7 +36,7 @@ struct Driver {
 impl Driver {
     fn new() -> Self {
         Self {
-            now: Instant::ZERO,
+            now: crate::START,
             ids: PeerIds::new(),
             alive: BTreeSet::new(),
             gone: BTreeSet::new(),
@@ -194,7 +194,7 @@ fn server(mut script: Script<'_>) {
     settings.limits.max_peers = 16;
     let mut server = Server::new(inputs, outputs, settings, 7).expect("a server");
     let networks: [Network; 1] = ["10.0.0.0/16".parse().expect("a network")];
-    server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).expect("served");
+    server.handle_command(crate::START, ServerCommand::Serve { networks: &networks }).expect("served");
     let mut driver = Driver::new();
     let check = |server: &Server, event: Option<ServerEvent<'_>>| match event {
         None | Some(ServerEvent::Gone { .. }) => {}
@@ -266,7 +266,7 @@ fn server(mut script: Script<'_>) {
     }
     driver.obey(&mut server, true);
     // The budget: twenty at once and twenty a second.
-    let seconds = driver.now.saturating_duration_since(Instant::ZERO).as_secs();
+    let seconds = driver.now.saturating_duration_since(crate::START).as_secs();
     assert!(driver.connects <= 20 + 20 * (seconds + 1), "{} offers in {seconds} s", driver.connects);
     settle(&mut driver, &mut server, true, check);
     assert_eq!(server.clients().count(), 0, "who says nothing is gone");
@@ -295,7 +295,7 @@ fn client(mut script: Script<'_>) {
     settings.limits.max_peers = 16;
     let mut client = Client::new(settings);
     if choice & 1 != 0 {
-        client.handle_command(Instant::ZERO, ClientCommand::Discover).expect("looking");
+        client.handle_command(crate::START, ClientCommand::Discover).expect("looking");
     }
     let mut driver = Driver::new();
     let check = |_: &Client, event: Option<ClientEvent<'_>>| {

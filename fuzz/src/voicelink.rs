@@ -3,7 +3,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
-use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{Input, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, Packet, Parameters, Phase,
     Server, ServerCommand, Settings, Wire,
@@ -73,7 +73,7 @@ fn server(mut script: Script<'_>) {
     settings.limits.max_backlog = 8000;
     settings.idle_call = Duration::from_secs(60);
     let mut server = Server::new(settings, 7);
-    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), Instant::ZERO);
+    let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), crate::START);
     let mut drain = true;
     while !script.is_empty() {
         let operation = script.byte();
@@ -167,7 +167,7 @@ fn server(mut script: Script<'_>) {
 fn client(mut script: Script<'_>) {
     let order = ORDERS[usize::from(script.byte() % 2)];
     let mut client = Client::new(ClientSettings { order, ..ClientSettings::DEFAULT });
-    let (peer, mut now) = (PeerId { slot: 0, generation: 0 }, Instant::ZERO);
+    let (peer, mut now) = (PeerId { slot: 0, generation: 0 }, crate::START);
     while !script.is_empty() {
         let operation = script.byte();
         match operation % 16 {

@@ -166,7 +166,8 @@ impl Server {
             peers: PeerSlab::new(settings.limits.max_peers),
             clients: 0,
             timers: Timers::new(),
-            announcement: settings.announce.map(|_| Instant::ZERO),
+            // At once, and not at the origin of the time line: that would say that an event waits.
+            announcement: settings.announce.map(|_| Instant::from_nanos(1)),
             replies: SourceRate::new(settings.replies, places(settings.all_replies), seed).per_host(),
             all_replies: Bucket::default(),
             crowd: Crowd::new(settings.crowd, seed),
@@ -373,6 +374,8 @@ impl Server {
 
     fn remove(&mut self, peer: PeerId) -> Option<IoState> {
         timing::clear(&mut self.timers, peer);
+        // A driver may let another input come before a queued event.
+        self.later.retain(|event| !matches!(event, ServerEvent::StartIo { client } if *client == peer));
         match self.peers.remove(peer)?.place {
             Place::Client(client) => {
                 self.clients = self.clients.saturating_sub(1);
@@ -475,11 +478,7 @@ impl Session for Server {
 
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ServerEvent<'a>> {
         if let Some(event) = self.later.pop_front() {
-            // A driver that let another input come first may have had the client's end.
-            return match event {
-                ServerEvent::StartIo { client } if self.io(client) != Some(IoState::StartPending) => None,
-                event => Some(event),
-            };
+            return Some(event);
         }
         if self.announcement.is_some_and(|at| at <= now) {
             self.announce(now);

@@ -115,6 +115,8 @@ impl Server {
     }
 
     fn enter(&mut self, now: Instant, peer: PeerId, io: IoState) {
+        // What was asked before is not to be answered any more.
+        self.later.retain(|event| !matches!(event, ServerEvent::StartIo { client } if *client == peer));
         if let Some(client) = self.client_mut(peer) {
             client.io = io;
             (client.moments.since, client.moments.audio) = (now, now);
