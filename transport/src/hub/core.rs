@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 use voxwire_core::{
-    Cut, DialId, FrameBuf, FrameError, Framing as _, Handler, Input, Instant, Lane, ListenId, Output, PeerId,
+    Cut, DialId, FrameBuf, FrameError, Framing, Handler, Input, Instant, Lane, ListenId, Output, PeerId,
     Session, Via,
 };
 
@@ -210,12 +210,6 @@ impl<S: Session> Core<S> {
         permit: ConnPermit,
     ) -> Option<(PeerId, Arc<Conn<S::Framing>>)> {
         let framing = self.session.framing();
-        if matches!(side, Side::Stream) && !framing.is_stream() {
-            tracing::error!(
-                "this session has datagrams: bind its listener by bind_tcp_udp, bind_udp or bind_quic"
-            );
-            return None;
-        }
         let (peer, conn) = self.peers.open(common, framing, side, permit)?;
         self.input(common, now, Input::Opened { peer, via, from: Some(from) });
         if !self.peers.contains(peer) {
