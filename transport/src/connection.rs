@@ -180,17 +180,13 @@ impl<S: Session> Connection<S> {
     /// Connects to `remote`; of a string, by TCP.
     ///
     /// # Errors
-    /// The system's, those of TLS, that the server does not admit us, or that it took too long. [`Error::NeedsUnits`] where the session has
-    /// datagrams, as those of Dissonance have, and `remote` is TCP alone.
+    /// The system's, those of TLS, that the server does not admit us, or that it took too long.
     pub async fn connect(
         remote: impl Into<Remote>,
         session: S,
         settings: ConnectionSettings,
     ) -> Result<Self, Error> {
         let remote = remote.into();
-        if remote.units.is_none() && !session.framing().is_stream() {
-            return Err(Error::NeedsUnits);
-        }
         let established = remote.clone().dial(settings).await?;
         let mut connection = Self::over(Some(remote), session, settings);
         connection.install(established);

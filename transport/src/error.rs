@@ -39,11 +39,6 @@ pub enum Error {
         /// The largest that can be sent.
         max: usize,
     },
-    /// The session has datagrams, which a byte stream alone cannot tell from each other.
-    #[error(
-        "this protocol's frames cannot be told from each other in TCP alone: connect by `Remote::tcp_udp` or `Remote::quic`"
-    )]
-    NeedsUnits,
     /// Something took too long; says what.
     #[error("{0} took too long")]
     TooSlow(&'static str),

@@ -89,19 +89,3 @@ async fn d_07_a_client_inside_speaks_the_framing_of_its_protocol() {
     bob.call(|client, now| client.handle_command(now, register)).unwrap();
     assert_eq!(hear(&mut bob).await, "Registered");
 }
-
-/// D-07: a client with datagrams cannot be connected by TCP alone, and is told, where it would find frames without end in nothing.
-#[tokio::test]
-async fn d_07_a_session_with_datagrams_needs_units() {
-    use voxwire_dissonance as dissonance;
-    let listener = voxwire_transport::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = dissonance::Server::new(dissonance::Settings::DEFAULT, 1);
-    let _hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
-    let client = dissonance::Client::new("bot", dissonance::ClientSettings::DEFAULT).unwrap();
-    let error =
-        Connection::connect(address.to_string(), client, voxwire_transport::ConnectionSettings::DEFAULT)
-            .await
-            .expect_err("it cannot work");
-    assert!(matches!(error, voxwire_transport::Error::NeedsUnits), "{error}");
-}

@@ -35,7 +35,7 @@ pub struct Remote {
 
 impl Remote {
     /// `server`, a `host:port`, by TCP: the session's own byte stream. All its addresses are tried in turn. Not for sessions with datagrams,
-    /// as those of Dissonance: see [`Error::NeedsUnits`].
+    /// as those of Dissonance: these need units.
     pub fn tcp(server: impl Into<String>) -> Self {
         Self {
             server: server.into(),
