@@ -81,7 +81,7 @@ impl FrameBuf {
         self.start = self.start.saturating_add(n).min(self.end);
     }
 
-    /// Finds the next frame, drops it from the unread bytes and returns where it lies.
+    /// Finds the next frame, drops it from the unread bytes and returns where it lies. A frame without a byte is none.
     ///
     /// # Errors
     /// Those of [`Framing::next_frame`].
@@ -93,6 +93,8 @@ impl FrameBuf {
                     self.skipped = self.skipped.saturating_add(1);
                     self.consume(n.get());
                 }
+                // A framing that takes all there is as one frame finds an empty one in nothing, as often as it is asked.
+                Progress::Frame { header: 0, body: 0 } => return Ok(Cut::NeedMore(NonZeroUsize::MIN)),
                 Progress::Frame { header, body } => {
                     let from = self.start.saturating_add(header).min(self.end);
                     let to = from.saturating_add(body).min(self.end);
@@ -157,6 +159,19 @@ mod tests {
         assert!(buffer.capacity() <= 600, "{}", buffer.capacity());
         buffer.shrink_to(0);
         assert_eq!(buffer.capacity(), 0);
+    }
+
+    /// D-07: a framing that takes all there is as one frame finds none where nothing has come in, however often it is asked.
+    #[test]
+    fn d_07_nothing_is_no_frame() {
+        let mut framing = crate::Datagram { max: 8 };
+        let mut buffer = FrameBuf::new();
+        assert_eq!(buffer.next_frame(&mut framing), Ok(Cut::NeedMore(NonZeroUsize::MIN)));
+        buffer.spare(2)[..2].copy_from_slice(b"hi");
+        buffer.filled(2);
+        assert_eq!(buffer.next_frame(&mut framing), Ok(Cut::Frame(0..2)));
+        assert_eq!(buffer.frame(0..2), b"hi");
+        assert_eq!(buffer.next_frame(&mut framing), Ok(Cut::NeedMore(NonZeroUsize::MIN)));
     }
 
     #[test]
