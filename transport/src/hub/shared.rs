@@ -225,6 +225,21 @@ impl<S: Session> Shared<S> {
         told
     }
 
+    /// The output of `future`; `None` once the hub drains.
+    pub(super) async fn unless_draining<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let drain = self.drain.notified();
+        tokio::pin!(drain);
+        // Registered before the flag is looked at, so that no notification is missed.
+        drain.as_mut().enable();
+        if self.common.quotas.is_draining() {
+            return None;
+        }
+        tokio::select! {
+            output = future => Some(output),
+            () = drain => None,
+        }
+    }
+
     /// Whether no connection is left.
     pub(super) fn is_empty(&self) -> bool {
         self.common.quotas.all() == 0

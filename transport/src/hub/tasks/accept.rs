@@ -32,18 +32,7 @@ where
     let Bound::Tcp(socket) = &listener.socket else { return };
     #[cfg(feature = "tls")]
     let large = Handshakes::new(shared.common.settings.handshakes);
-    let drain = shared.drain.notified();
-    tokio::pin!(drain);
-    loop {
-        // Registered before the flag is looked at, so that no notification is missed.
-        drain.as_mut().enable();
-        if shared.common.quotas.is_draining() {
-            return;
-        }
-        let accepted = tokio::select! {
-            accepted = socket.accept() => accepted,
-            () = &mut drain => return,
-        };
+    while let Some(accepted) = shared.unless_draining(socket.accept()).await {
         match accepted {
             Ok((stream, from)) => {
                 if let Some(permit) = shared.admit(from.ip()) {
@@ -240,18 +229,7 @@ pub(in crate::hub) async fn accept_quic<S>(
     S::Framing: Send + 'static,
 {
     let handshakes = Handshakes::new(shared.common.settings.handshakes);
-    let drain = shared.drain.notified();
-    tokio::pin!(drain);
-    loop {
-        drain.as_mut().enable();
-        if shared.common.quotas.is_draining() {
-            return;
-        }
-        let incoming = tokio::select! {
-            incoming = quic.accept() => incoming,
-            () = &mut drain => return,
-        };
-        let Some(incoming) = incoming else { return };
+    while let Some(Some(incoming)) = shared.unless_draining(quic.accept()).await {
         // Whoever invents addresses gets an answer shorter than the question, and no place in a table.
         if !incoming.remote_address_validated() {
             if let Err(error) = incoming.retry() {
