@@ -133,7 +133,7 @@ fn server(mut script: Script<'_>) {
                 let _ = server.handle_input(now, Input::Closed { peer });
             }
             // That many places there are not.
-            (2, None) => crate::crowded(&mut server, now, &alive, 0, Server::len),
+            (2, None) => crate::evict_first(&mut server, now, (&mut alive, &mut ids), 0, Server::len),
             (3, Some(peer)) => {
                 let len = usize::from(script.byte());
                 let bytes = script.bytes(len);
@@ -280,8 +280,6 @@ fn client(mut script: Script<'_>) {
                 if let Some(peer) = peer {
                     let _ =
                         client.handle_input(now, Input::Frame { peer, lane: Lane::Reliable, bytes: &bytes });
-                } else {
-                    crate::crowded(&mut client, now, &[], 0, |client| client.clients().count());
                 }
             }
         }

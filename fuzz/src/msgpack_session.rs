@@ -221,7 +221,10 @@ fn server(mut script: Script<'_>) {
                 let _ = server.handle_input(driver.now, Input::Closed { peer });
             }
             // That many places there are not.
-            (2, None) => crate::crowded(&mut server, driver.now, &driver.alive, 0, Server::online),
+            (2, None) => {
+                let Driver { alive, ids, now, .. } = &mut driver;
+                crate::evict_first(&mut server, *now, (alive, ids), 0, Server::online);
+            }
             (3, Some(peer)) => {
                 let len = usize::from(script.byte());
                 driver.frame(&mut server, peer, script.bytes(len));
@@ -338,9 +341,6 @@ fn client(mut script: Script<'_>) {
                 peer = None;
                 ids.retire(lost);
                 let _ = client.handle_input(now, Input::Closed { peer: lost });
-            }
-            (1, Some(_)) if operation & 128 != 0 => {
-                crate::crowded(&mut client, now, &[], 0, |client| usize::from(client.is_connected()));
             }
             (3, _) => now = now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 200)),
             (4, Some(peer)) => {

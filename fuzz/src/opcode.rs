@@ -179,7 +179,8 @@ fn server(mut script: Script<'_>) {
         let peer = driver.alive.get(usize::from(operation >> 4));
         if operation % 16 == 2 && peer.is_none() {
             // That many places there are not.
-            crate::crowded(&mut server, driver.now, &driver.alive, carried, Server::logged_in);
+            let Driver { alive, ids, now, .. } = &mut driver;
+            crate::evict_first(&mut server, *now, (alive, ids), carried, Server::logged_in);
         } else if !driver.step(&mut server, operation, &mut script) {
             let peer = PeerId { slot: u32::from(operation >> 4), generation: 0 };
             let name = NAMES[usize::from(script.byte()) % NAMES.len()];
@@ -241,10 +242,7 @@ fn client(mut script: Script<'_>) {
     let mut driver = Driver::new();
     while !script.is_empty() {
         let operation = script.byte();
-        let peer = driver.alive.get(usize::from(operation >> 4));
-        if operation % 16 == 2 && peer.is_none() {
-            crate::crowded(&mut client, driver.now, &[], 0, |client| client.calls().count());
-        } else if !driver.step(&mut client, operation, &mut script) {
+        if !driver.step(&mut client, operation, &mut script) {
             let choice = script.byte();
             let call = CallId(u32::from(choice >> 3));
             let name = NAMES[usize::from(choice) % NAMES.len()];

@@ -103,8 +103,6 @@ fn input<'a>(
             let from = Some(SocketAddr::new(IpAddr::from([a, b, c, d]), 1000 + u16::from(choice)));
             Some(Input::Opened { peer, via: Via::Accepted, from })
         }
-        // Of no use to a session whose places are its own affair.
-        1 if choice == u8::MAX => Some(Input::Crowded),
         1 => {
             let peer = driver.peer(choice)?;
             driver.alive.remove(&peer);

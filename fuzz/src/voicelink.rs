@@ -93,7 +93,7 @@ fn server(mut script: Script<'_>) {
                 server.handle_input(now, Input::Closed { peer }).expect("a peer that is there can go");
             }
             // That many places there are not.
-            (2, None) => crate::crowded(&mut server, now, &alive, 0, Server::registered),
+            (2, None) => crate::evict_first(&mut server, now, (&mut alive, &mut ids), 0, Server::registered),
             (3, Some(peer)) => {
                 let len = usize::from(script.byte());
                 let _ = server
@@ -176,9 +176,6 @@ fn client(mut script: Script<'_>) {
             }
             1 if operation > 128 => {
                 let _ = client.handle_input(now, Input::Closed { peer });
-            }
-            1 => {
-                crate::crowded(&mut client, now, &[], 0, |client| usize::from(client.phase() != Phase::Idle))
             }
             2 => {
                 let len = usize::from(script.byte());

@@ -47,9 +47,6 @@ pub enum Input<'a> {
         /// The peer that is gone.
         peer: PeerId,
     },
-    /// The driver has no place or descriptor left. Close the least valuable peer, such as the oldest that has not logged in, by an
-    /// [`Output::Close`]. Close none if each is worth more than a new one.
-    Crowded,
     /// An [`Output::Dial`] came to nothing.
     DialFailed(DialId),
     /// An [`Output::Listen`] came to nothing.
@@ -147,8 +144,8 @@ pub enum Output<'s> {
         peer: PeerId,
     },
     /// Send what is waiting, then close. The session has forgotten the peer: no further input of it, not even
-    /// [`Input::Closed`]. Where it comes from another peer's [`Input::Opened`] with [`Via::Accepted`], or from [`Input::Crowded`], the
-    /// peer makes room: its connection is reset, and so are the connections that carry its calls.
+    /// [`Input::Closed`]. Where it comes from another peer's [`Input::Opened`] with [`Via::Accepted`], the peer makes room: its connection
+    /// is reset, and so are the connections that carry its calls.
     Close {
         /// The peer.
         peer: PeerId,
@@ -289,8 +286,9 @@ pub trait Session {
         None
     }
 
-    /// The peers that are worth less than somebody new, the least first: those that [`Input::Crowded`] closes, one at a time. A driver that
-    /// needs what only some of them hold closes one of those itself.
+    /// The peers that are worth less than a new one, the least valuable first, such as those that have not logged in, the oldest first.
+    /// A driver without a place or descriptor for a new connection closes the first of them that frees one, and hands in
+    /// [`Input::Closed`].
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
         core::iter::empty()
     }

@@ -621,13 +621,6 @@ impl Session for Server {
         match input {
             Input::Frame { peer, lane, bytes } => self.frame(now, peer, lane, bytes),
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
-            Input::Crowded => {
-                let oldest = self.evictable().next();
-                if let Some(oldest) = oldest {
-                    self.expel(now, oldest, LeftBecause::Connection);
-                }
-                Ok(None)
-            }
             Input::Closed { peer } => self.closed(now, peer).map(Some),
             _ => Err(Violation::UnknownPeer),
         }

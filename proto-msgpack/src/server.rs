@@ -660,13 +660,6 @@ impl Session for Server {
                 Ok(None)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
-            Input::Crowded => {
-                let oldest = self.evictable().next();
-                if let Some(oldest) = oldest {
-                    self.expel(now, oldest);
-                }
-                Ok(None)
-            }
             Input::Closed { peer } if self.do_the_rest(now, peer) => Ok(None),
             Input::Closed { peer } => self.forget(now, peer, true).map(Some).ok_or(Violation::UnknownPeer),
             _ => Err(Violation::UnknownPeer),

@@ -518,13 +518,6 @@ impl Session for Server {
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, via: Via::Accepted, from } => self.open(now, peer, from).map(Some),
-            Input::Crowded => {
-                let oldest = self.evictable().next();
-                if let Some(oldest) = oldest {
-                    self.expel(now, oldest, None);
-                }
-                Ok(None)
-            }
             Input::Opened { peer, via: Via::AcceptedOn(id), from } => self.leg_accepted(now, peer, id, from),
             Input::Opened { peer, via: Via::Dialled(id), .. } => self.leg_dialled(now, peer, id),
             Input::Closed { peer } => {

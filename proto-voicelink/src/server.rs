@@ -567,13 +567,6 @@ impl Session for Server {
                 self.frame(now, peer, bytes)
             }
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
-            Input::Crowded => {
-                let oldest = self.evictable().next();
-                if let Some(oldest) = oldest {
-                    self.expel(now, oldest, None);
-                }
-                Ok(None)
-            }
             Input::Closed { peer } => {
                 let (name, ended) = self.forget(now, peer).ok_or(Violation::UnknownPeer)?;
                 Ok(Some(ServerEvent::Gone { peer, name, ended }))

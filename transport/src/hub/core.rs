@@ -72,9 +72,14 @@ impl<S: Session> Core<S> {
     pub(super) fn input(&mut self, common: &Common, now: Instant, input: Input<'_>) {
         self.newcomer = match input {
             Input::Opened { peer, via: Via::Accepted, .. } => Some(Newcomer::Peer(peer)),
-            Input::Crowded => Some(Newcomer::Unknown),
             _ => None,
         };
+        self.input_for(common, now, newcomer, input);
+    }
+
+    /// The same, where peers may be closed to make room for a newcomer.
+    fn input_for(&mut self, common: &Common, now: Instant, newcomer: Option<Newcomer>, input: Input<'_>) {
+        self.newcomer = newcomer;
         self.handle(now, input);
         self.flush(common);
         self.newcomer = None;
@@ -264,10 +269,20 @@ impl<S: Session> Core<S> {
         true
     }
 
-    /// Resets a peer, of which the session hears.
+    /// Resets the first connection that is worth less than a new one. False if there is none.
+    pub(super) fn evict_first(&mut self, common: &Common, now: Instant) -> bool {
+        let peers = &self.peers;
+        let Some(first) = self.session.evictable().find(|peer| peers.conn(*peer).is_some()) else {
+            return false;
+        };
+        self.evict(common, now, first);
+        true
+    }
+
+    /// Resets a peer, of which the session hears, and the connections that carry its calls.
     fn evict(&mut self, common: &Common, now: Instant, peer: PeerId) {
         self.peers.evict(common, peer);
-        self.input(common, now, Input::Closed { peer });
+        self.input_for(common, now, Some(Newcomer::Unknown), Input::Closed { peer });
     }
 
     /// Hands the whole frames in `buffer` to the session. Returns how many there were, and why it stopped.

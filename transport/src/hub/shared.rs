@@ -107,7 +107,7 @@ impl<S: Session> Shared<S> {
             return true;
         }
         let before = quotas.live();
-        self.locked(|core, common, now| core.input(common, now, Input::Crowded));
+        self.locked(Core::evict_first);
         quotas.live() < before || quotas.evict_entering(false, Duration::ZERO, now)
     }
 
