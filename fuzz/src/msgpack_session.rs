@@ -124,7 +124,7 @@ impl Driver {
         for output in server.outputs() {
             done += 1;
             match output {
-                Output::Send { to, frame, lane } => {
+                Output::Send { to, lane, frame, .. } => {
                     assert!(!closed.contains(&to), "a frame behind a close");
                     let message = ServerMessage::decode(frame, &Wire::SERVER).expect("a message");
                     let droppable = matches!(message, ServerMessage::CallData { .. });

@@ -68,7 +68,7 @@ pub use {
     peers::{PeerId, PeerIds, PeerSlab},
     rate::{Bucket, Rate, SourceRate, site, source},
     reader::Reader,
-    session::{Deferred, DialId, Handler, Input, Lane, ListenId, Output, Session, Via},
+    session::{Deferred, DialId, FrameId, Handler, Input, Lane, ListenId, Output, Session, Via},
     text::Untrusted,
     time::Instant,
     timer::Deadlines,

@@ -1,4 +1,4 @@
-use crate::{DialId, EncodeError, Full, Instant, Lane, ListenId, Message, Output, PeerId};
+use crate::{DialId, EncodeError, FrameId, Full, Instant, Lane, ListenId, Message, Output, PeerId};
 use alloc::{collections::VecDeque, vec::Vec};
 use core::ops::Range;
 
@@ -14,6 +14,8 @@ pub struct Outbox {
     /// The bytes of frames; the first one's position on the ever-growing axis of positions is `base`.
     bytes: Vec<u8>,
     base: usize,
+    /// Bytes before the first position, of arenas that have been cleared.
+    cleared: u64,
     queue: VecDeque<Entry>,
     limit: usize,
 }
@@ -31,7 +33,7 @@ impl Outbox {
     /// An empty outbox for at most `limit` bytes of frames and their queue entries. What [`send_over_limit`](Self::send_over_limit) and the
     /// instructions to the driver take comes on top; sessions bound it.
     pub const fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), base: 0, queue: VecDeque::new(), limit }
+        Self { bytes: Vec::new(), base: 0, cleared: 0, queue: VecDeque::new(), limit }
     }
 
     /// Checks that `bytes` bytes of frames and `outputs` outputs fit now. Sessions ask this before they change state.
@@ -96,7 +98,8 @@ impl Outbox {
         message.encoded_len(wire)?;
         let start = self.end();
         message.write_unchecked(wire, &mut self.bytes);
-        self.queue.push_back(Entry::Send { to, lane, frame: start..self.end() });
+        let frame = self.frame_from(start);
+        self.queue.push_back(Entry::Send { to, lane, frame });
         Ok(())
     }
 
@@ -114,7 +117,7 @@ impl Outbox {
         message.encoded_len(wire)?;
         let (start, before) = (self.end(), self.queue.len());
         message.write_unchecked(wire, &mut self.bytes);
-        let frame = start..self.end();
+        let frame = self.frame_from(start);
         self.queue.extend(to.into_iter().map(|to| Entry::Send { to, lane, frame: frame.clone() }));
         if self.queue.len() == before {
             self.bytes.truncate(start.saturating_sub(self.base));
@@ -195,7 +198,7 @@ impl Outbox {
     pub fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
         self.queue.iter().map(|entry| match entry {
             Entry::Send { to, lane, frame } => {
-                Output::Send { to: *to, lane: *lane, frame: self.slice(frame) }
+                Output::Send { to: *to, lane: *lane, id: self.id(frame), frame: self.slice(frame) }
             }
             Entry::Broadcast { frame } => Output::Broadcast { frame: self.slice(frame) },
             Entry::Dial { id, host, port } => Output::Dial {
@@ -211,8 +214,7 @@ impl Outbox {
     pub fn advance(&mut self, n: usize) {
         self.queue.drain(..n.min(self.queue.len()));
         if self.queue.is_empty() {
-            self.bytes.clear();
-            self.base = 0;
+            self.clear();
             return;
         }
         // Give the drained front back once it is half of the arena; costs each byte at most one move.
@@ -237,9 +239,31 @@ impl Outbox {
     /// Gives the memory of an empty outbox back. For hubs, when the last peer leaves.
     pub fn shrink(&mut self) {
         if self.queue.is_empty() {
+            self.clear();
             self.bytes = Vec::new();
             self.queue = VecDeque::new();
         }
+    }
+
+    /// Begins the arena anew.
+    fn clear(&mut self) {
+        self.cleared = self.cleared.saturating_add(self.end() as u64);
+        self.bytes.clear();
+        self.base = 0;
+    }
+
+    /// The frame from `start` to the end of the arena. An empty one takes a byte, too, so that each begins at another place.
+    fn frame_from(&mut self, start: usize) -> Range<usize> {
+        let frame = start..self.end();
+        if frame.is_empty() {
+            self.bytes.push(0);
+        }
+        frame
+    }
+
+    /// Where the frame begins among all that there have been.
+    fn id(&self, frame: &Range<usize>) -> FrameId {
+        FrameId::new(self.cleared.saturating_add(frame.start as u64))
     }
 
     fn end(&self) -> usize {
@@ -259,7 +283,7 @@ impl Outbox {
         lane: Lane,
         start: usize,
     ) -> Result<&mut [u8], Full> {
-        let frame = start..self.end();
+        let frame = self.frame_from(start);
         let before = self.queue.len();
         let mut result = Ok(());
         for to in to {
@@ -276,7 +300,8 @@ impl Outbox {
         if self.queue.len() == before {
             self.bytes.truncate(at);
         }
-        result.map(|()| self.bytes.get_mut(at..).unwrap_or(&mut []))
+        let end = frame.end.saturating_sub(self.base);
+        result.map(|()| self.bytes.get_mut(at..end).unwrap_or(&mut []))
     }
 }
 
@@ -332,6 +357,28 @@ mod tests {
         full.send_all_over_limit([], Lane::Reliable, &Word(b"nobody"), &()).unwrap();
         assert_eq!(frames(&full), [(A, &b"now"[..]), (B, b"now")]);
         assert_eq!(full.bytes.len(), 3);
+    }
+
+    #[test]
+    fn an_id_is_that_of_one_frame_for_all_its_addressees() {
+        let mut outbox = Outbox::new(10_000);
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            outbox.forward([A, B], Lane::Reliable, b"").unwrap();
+            outbox.forward([A, B], Lane::Reliable, b"same").unwrap();
+            outbox.send_over_limit(A, Lane::Reliable, &Word(b""), &()).unwrap();
+            outbox.send_all_over_limit([A, B], Lane::Reliable, &Word(b"same"), &()).unwrap();
+            assert_eq!(frames(&outbox)[4..], [(A, &b""[..]), (A, b"same"), (B, b"same")]);
+            ids.extend(outbox.outputs().filter_map(|output| match output {
+                Output::Send { id, .. } => Some(id),
+                _ => None,
+            }));
+            outbox.advance(7);
+            outbox.shrink();
+        }
+        ids.dedup();
+        let distinct: std::collections::HashSet<FrameId> = ids.iter().copied().collect();
+        assert_eq!((ids.len(), distinct.len()), (12, 12));
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub enum Output<'s> {
         to: PeerId,
         /// How it may travel.
         lane: Lane,
+        /// Names the frame: all its addressees have the same.
+        id: FrameId,
         /// The frame, length field included; a framing's own header comes before it.
         frame: &'s [u8],
     },
@@ -195,7 +197,31 @@ impl DialId {
 
 /// Names an [`Output::Listen`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ListenId(pub u32);
+pub struct ListenId(u32);
+
+impl ListenId {
+    /// The port of this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// Names a frame among a session's outputs, so that a driver copies it once for all its addressees. A session has no two frames of the
+/// same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FrameId(u64);
+
+impl FrameId {
+    /// The frame of this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// A protocol's state machine: a hub or a client, with any number of peers, and no input or output of its own.
 ///

@@ -30,7 +30,7 @@ fn d_17_destinations_are_split_by_count_and_size() {
         let mut reached = Vec::new();
         let mut count = 0;
         for output in client.outputs() {
-            let Output::Send { to, lane: Lane::Droppable, frame } = output else { panic!("{output:?}") };
+            let Output::Send { to, lane: Lane::Droppable, frame, .. } = output else { panic!("{output:?}") };
             let (relay, reliable) = ServerRelay::read(frame).unwrap();
             assert!(to == server && !reliable && frame.len() <= 1024 && relay.destinations.len() <= 255);
             reached.extend_from_slice(relay.destinations);

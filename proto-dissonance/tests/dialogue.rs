@@ -39,7 +39,7 @@ fn collect<S: Session>(session: &mut S, sent: &mut Sent) {
     let mut done = 0;
     for output in session.outputs() {
         done += 1;
-        if let Output::Send { to, lane, frame } = output {
+        if let Output::Send { to, lane, frame, .. } = output {
             sent.push_back((to, lane, frame.to_vec()));
         }
     }

@@ -565,15 +565,15 @@ impl<S: Session> Connection<S> {
         for output in self.session.outputs() {
             done = done.saturating_add(1);
             match (output, &mut self.conn) {
-                (Output::Send { to, lane, frame }, Some(conn)) if to == self.peer => {
+                (Output::Send { to, lane, frame, .. }, Some(conn)) if to == self.peer => {
                     conn.push(lane, frame);
                 }
-                (Output::Send { to, lane, frame }, _) if self.streams.conn(to).is_some() => {
+                (Output::Send { to, lane, frame, .. }, _) if self.streams.conn(to).is_some() => {
                     if let Some(conn) = self.streams.conn(to) {
                         conn.push(lane, frame);
                     }
                 }
-                (Output::Send { to, lane, frame }, Some(StreamConn { udp: Some(udp), .. })) => {
+                (Output::Send { to, lane, frame, .. }, Some(StreamConn { udp: Some(udp), .. })) => {
                     udp.send_direct(self.clock.now(), to, lane, frame);
                 }
                 (Output::Close { peer }, _) if peer == self.peer && self.state != State::Ended => {

@@ -5,6 +5,7 @@ use core::hash::BuildHasher;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::collections::{HashMap, hash_map::RandomState};
 use std::sync::{Arc, Weak};
+use voxwire_core::FrameId;
 
 /// A frame that waits on any number of connections, and counts once among what waits as long as one of them has it.
 pub(crate) struct Held {
@@ -48,38 +49,38 @@ impl fmt::Debug for Held {
 pub(crate) struct Frames {
     /// By a hash with a key of its own, so that nobody outside can choose whose place is taken.
     held: HashMap<u64, Weak<Held>, RandomState>,
-    /// The last one of these outputs, and where it lies: most addressees of a frame follow each other.
-    last: Option<(usize, usize, Weak<Held>)>,
+    /// The last one: most addressees of a frame follow each other.
+    last: Option<(FrameId, Weak<Held>)>,
 }
 
 impl Frames {
-    /// The frame, shared with all who wait for the same bytes. A frame stays where it lies until [`forget`](Self::forget).
-    pub(crate) fn hold(&mut self, frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Held> {
-        let place = (frame.as_ptr().addr(), frame.len());
-        if let Some((at, len, held)) = &self.last {
-            if let Some(held) = held.upgrade().filter(|_| (*at, *len) == place) {
+    /// The frame, shared with all who wait for the same bytes.
+    pub(crate) fn hold(&mut self, id: FrameId, frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Held> {
+        if let Some((last, held)) = &self.last {
+            if let Some(held) = held.upgrade().filter(|_| *last == id) {
                 return held;
             }
         }
-        let key = self.held.hasher().hash_one(frame);
-        let known = self.held.get(&key).and_then(Weak::upgrade).filter(|held| *held.bytes == *frame);
-        let held = known.unwrap_or_else(|| {
-            let held = Held::new(frame, waiting);
-            self.held.insert(key, Arc::downgrade(&held));
-            held
-        });
-        self.last = Some((place.0, place.1, Arc::downgrade(&held)));
+        let held = self.hold_bytes(frame, waiting);
+        self.last = Some((id, Arc::downgrade(&held)));
         held
     }
 
-    /// The outputs have been drained: others may lie where they lay.
-    pub(crate) fn forget(&mut self) {
-        self.last = None;
+    /// The same for a frame that is not known by an id.
+    pub(crate) fn hold_bytes(&mut self, frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Held> {
+        let key = self.held.hasher().hash_one(frame);
+        let known = self.held.get(&key).and_then(Weak::upgrade).filter(|held| *held.bytes == *frame);
+        known.unwrap_or_else(|| {
+            let held = Held::new(frame, waiting);
+            self.held.insert(key, Arc::downgrade(&held));
+            held
+        })
     }
 
     /// Forgets those that nobody waits for any more.
     pub(crate) fn tidy(&mut self) {
         self.held.retain(|_, held| held.strong_count() > 0);
+        self.last.take_if(|(_, held)| held.strong_count() == 0);
         if self.held.capacity() / 4 > self.held.len() {
             self.held.shrink_to(self.held.len().saturating_mul(2));
         }
@@ -95,18 +96,15 @@ mod tests {
     fn the_same_bytes_are_held_and_counted_once() {
         let waiting = Arc::new(AtomicUsize::new(0));
         let mut frames = Frames::default();
-        let (one, other) = (frames.hold(&[1; 100], &waiting), frames.hold(&[2; 100], &waiting));
-        frames.forget();
-        let again = frames.hold(&[1; 100], &waiting);
+        let mut hold = |id, frame: &[u8]| frames.hold(FrameId::new(id), frame, &waiting);
+        let (one, other, again) = (hold(0, &[1; 100]), hold(1, &[2; 100]), hold(2, &[1; 100]));
         assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
         assert_eq!((waiting.load(Relaxed), one.share(), other.share()), (2 * (100 + BOOKS), 50, 100));
-        // Where the last frame lay there is another one.
-        let mut arena = vec![3; 100];
-        let third = frames.hold(&arena, &waiting);
-        frames.forget();
-        arena.fill(4);
-        assert_eq!((third.bytes(), frames.hold(&arena, &waiting).bytes()), (&[3; 100][..], &[4; 100][..]));
-        drop((one, other, again, third));
+        let third = frames.hold(FrameId::new(3), &[3; 100], &waiting);
+        let same = frames.hold(FrameId::new(3), &[3; 100], &waiting);
+        assert!(Arc::ptr_eq(&third, &same));
+        assert_eq!(frames.hold(FrameId::new(4), &[4; 100], &waiting).bytes(), [4; 100]);
+        drop((one, other, again, third, same));
         assert_eq!(waiting.load(Relaxed), 0);
         assert_eq!(frames.held.len(), 4);
         frames.tidy();

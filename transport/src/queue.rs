@@ -753,8 +753,8 @@ mod tests {
         }
         push(&mut queue, Lane::Reliable, b"rr").unwrap();
         let memory = queue.memory();
-        queue.push_held(&FRAMING, frames.hold(&[7; 500], &waiting)).unwrap();
-        queue.push_held(&FRAMING, frames.hold(&[8; 200], &waiting)).unwrap();
+        queue.push_held(&FRAMING, frames.hold_bytes(&[7; 500], &waiting)).unwrap();
+        queue.push_held(&FRAMING, frames.hold_bytes(&[8; 200], &waiting)).unwrap();
         // Room for four frames more.
         assert_eq!(queue.memory(), memory + 4 * 16);
         push(&mut queue, Lane::Droppable, &[9; 100]).unwrap();
@@ -768,7 +768,7 @@ mod tests {
         assert_eq!((queue.len(), queue.memory(), queue.reliable().0), (0, 0, 0));
         assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
         // Over its own limit a connection is closed whoever else waits for the same.
-        let same = frames.hold(&[7; 800], &waiting);
+        let same = frames.hold_bytes(&[7; 800], &waiting);
         queue.push_held(&FRAMING, same.clone()).unwrap();
         assert_eq!(queue.push_held(&FRAMING, same), Err(Overflow));
     }
@@ -779,7 +779,7 @@ mod tests {
         const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
         let mut queue = Queue::new(1000);
-        let frame = frames.hold(&[7; 60_000], &waiting);
+        let frame = frames.hold_bytes(&[7; 60_000], &waiting);
         assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
         assert_eq!(queue.reliable().0, 60_003);
         assert_eq!(queue.push_held(&UNITS, frame.clone()), Err(Overflow));
@@ -799,7 +799,7 @@ mod tests {
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
         for own in [false, true] {
             let mut queue = Queue::new(usize::MAX);
-            let frame = frames.hold(&[7; 64], &waiting);
+            let frame = frames.hold_bytes(&[7; 64], &waiting);
             for _ in 0..FRAMES {
                 queue.push_held(&UNITS, frame.clone()).unwrap();
                 if own {
@@ -840,7 +840,7 @@ mod tests {
         const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
         let mut queue = Queue::new(usize::MAX);
-        queue.push_held(&UNITS, frames.hold(&[7; 50_000], &waiting)).unwrap();
+        queue.push_held(&UNITS, frames.hold_bytes(&[7; 50_000], &waiting)).unwrap();
         push(&mut queue, Lane::Reliable, b"behind").unwrap();
         let mut batch = queue.take_next(64 * 1024, Vec::new);
         batch.advance(20_000);
@@ -864,7 +864,7 @@ mod tests {
         let mut batches: Vec<Batch> = (0..10)
             .map(|_| {
                 let mut queue = Queue::new(usize::MAX);
-                queue.push_held(&FRAMING, frames.hold(&[7; 100_000], &waiting)).unwrap();
+                queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &waiting)).unwrap();
                 queue.take_next(64 * 1024, Vec::new)
             })
             .collect();
@@ -876,7 +876,7 @@ mod tests {
         assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
         // The last one who waits for it needs no more than is left for it.
         let mut queue = Queue::new(usize::MAX);
-        queue.push_held(&FRAMING, frames.hold(&[7; 100_000], &waiting)).unwrap();
+        queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &waiting)).unwrap();
         let mut last = queue.take_next(64 * 1024, Vec::new);
         last.advance(50_000);
         assert!(shrink(&mut last));
@@ -890,8 +890,7 @@ mod tests {
         for n in 0..3 {
             push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
             push(&mut queue, Lane::Reliable, &[n; 5]).unwrap();
-            queue.push_held(&FRAMING, frames.hold(&[n; 7], &waiting)).unwrap();
-            frames.forget();
+            queue.push_held(&FRAMING, frames.hold_bytes(&[n; 7], &waiting)).unwrap();
         }
         queue.drop_droppable();
         assert_eq!((queue.dropped, queue.droppable(), queue.len()), (3, 0, 36));
@@ -903,7 +902,7 @@ mod tests {
     fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
         const FRAMES: usize = 20_000;
         let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
-        let shared = frames.hold(&[7; 300], &waiting);
+        let shared = frames.hold_bytes(&[7; 300], &waiting);
         for (before, between) in
             [(0, usize::MAX), (1, usize::MAX), (10_000, usize::MAX), (1, 3), (10_000, 50)]
         {
@@ -968,8 +967,7 @@ mod tests {
                         model.push_back((Lane::Reliable, frame));
                     }
                     14..=16 => {
-                        queue.push_held(&FRAMING, frames.hold(&frame, &waiting)).unwrap();
-                        frames.forget();
+                        queue.push_held(&FRAMING, frames.hold_bytes(&frame, &waiting)).unwrap();
                         model.push_back((Lane::Reliable, frame));
                     }
                     17 if chance(5) == 0 => {

@@ -7,6 +7,7 @@ use core::task::{Context, Poll, ready};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use tokio::net::UdpSocket;
+use voxwire_core::FrameId;
 
 /// Datagrams of one call.
 pub(crate) const BATCH: usize = 64;
@@ -160,8 +161,8 @@ const ROOM: usize = 4096;
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     sends: Vec<Send>,
-    /// The frame appended last: where it came from and where it lies.
-    last: Option<(usize, usize, usize)>,
+    /// The frame appended last that others may be sent, too, and where it lies.
+    last: Option<(FrameId, usize)>,
     frames: usize,
     /// Indices into `sends`, by destination.
     order: Vec<usize>,
@@ -200,34 +201,36 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.sends.clear();
-        self.forget();
+        self.last = None;
         self.frames = 0;
     }
 
-    /// Adds a datagram. A frame that is the very slice of the call before is not copied again.
+    /// Adds a datagram that has one destination.
     pub(crate) fn push(&mut self, destination: Destination, frame: &[u8]) {
-        // Compared and never followed.
-        let address = frame.as_ptr().addr();
-        let start = match self.last {
-            Some((last, len, start)) if (last, len) == (address, frame.len()) => start,
-            _ => {
-                if self.bytes.capacity() == 0 {
-                    // So that it does not grow whenever more comes together than ever before.
-                    self.bytes.reserve(ROOM);
-                }
-                let start = self.bytes.len();
-                self.bytes.extend_from_slice(frame);
-                self.last = Some((address, frame.len(), start));
-                self.frames = self.frames.saturating_add(1);
-                start
-            }
-        };
+        let start = self.append(frame);
         self.sends.push(Send { destination, start, len: frame.len() });
     }
 
-    /// What frames lay where before may be something else now.
-    pub(crate) const fn forget(&mut self) {
-        self.last = None;
+    /// Adds a datagram. A frame with the same id as that of the call before is not copied again.
+    pub(crate) fn push_shared(&mut self, destination: Destination, id: FrameId, frame: &[u8]) {
+        let start = match self.last {
+            Some((last, start)) if last == id => start,
+            _ => self.append(frame),
+        };
+        self.last = Some((id, start));
+        self.sends.push(Send { destination, start, len: frame.len() });
+    }
+
+    /// Copies a frame. Returns where it lies.
+    fn append(&mut self, frame: &[u8]) -> usize {
+        if self.bytes.capacity() == 0 {
+            // So that it does not grow whenever more comes together than ever before.
+            self.bytes.reserve(ROOM);
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(frame);
+        self.frames = self.frames.saturating_add(1);
+        start
     }
 
     /// Sends everything. Returns how many datagrams could not be.
@@ -733,11 +736,11 @@ mod tests {
                         // Half of them without.
                         let head = plain.then_some(()).map_or(Some(head), |()| None);
                         let to = receiver.local_addr().into();
-                        batch.push(Destination { socket: 0, slot, to, head }, &frame);
+                        let id = FrameId::new(n.into());
+                        batch.push_shared(Destination { socket: 0, slot, to, head }, id, &frame);
                         let head = head.as_ref().map_or(&[][..], |head| head);
                         expected[usize::try_from(slot).unwrap()].push([head, &frame].concat());
                     }
-                    batch.forget();
                 }
                 assert_eq!(batch.frames, 150);
                 assert_eq!(batch.send(&sender), 0);

@@ -115,7 +115,9 @@ impl Harness {
         for output in self.server.outputs() {
             done += 1;
             match output {
-                Output::Send { to, lane, frame } => self.sent.push(Sent { to, lane, bytes: frame.to_vec() }),
+                Output::Send { to, lane, frame, .. } => {
+                    self.sent.push(Sent { to, lane, bytes: frame.to_vec() })
+                }
                 Output::Close { peer } => self.closed.push(peer),
                 Output::Pause { peer, until } => self.paused.push((peer, until)),
                 _ => {}

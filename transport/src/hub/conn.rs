@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Waker};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxwire_core::{FrameError, Framing, Instant, Lane};
+use voxwire_core::{FrameError, FrameId, Framing, Instant, Lane};
 
 /// What a connection may have queued when all together have too much, in bytes. So much is written at a time, or one larger frame.
 pub(super) const OWN_QUEUED: usize = 64 * 1024;
@@ -168,7 +168,7 @@ impl<F: Framing> Conn<F> {
     pub(super) fn push(
         &self,
         common: &Common,
-        (lane, frame): (Lane, &[u8]),
+        (lane, id, frame): (Lane, FrameId, &[u8]),
         made_room: bool,
         frames: &mut Frames,
         wakers: &mut Vec<Waker>,
@@ -204,7 +204,7 @@ impl<F: Framing> Conn<F> {
             queue.drop_droppable();
             queue.dropped = queue.dropped.saturating_add(1);
         } else if lane == Lane::Reliable && frame.len() >= if blocked { HELD_IF_BLOCKED } else { HELD } {
-            pushed = queue.push_held(framing, frames.hold(frame, &common.queued));
+            pushed = queue.push_held(framing, frames.hold(id, frame, &common.queued));
         } else {
             pushed = queue.push(framing, lane, frame, slow, buffer);
         }

@@ -70,7 +70,7 @@ impl<S: Session> Core<S> {
 
     /// Hands an input to the session, and carries out what the session wants then.
     pub(super) fn input(&mut self, common: &Common, now: Instant, input: Input<'_>) {
-        self.newcomer = match input {
+        let newcomer = match input {
             Input::Opened { peer, via: Via::Accepted, .. } => Some(Newcomer::Peer(peer)),
             _ => None,
         };
@@ -167,7 +167,9 @@ impl<S: Session> Core<S> {
         for output in self.session.outputs() {
             done = done.saturating_add(1);
             match output {
-                Output::Send { to, lane, frame } => self.peers.send(common, to, (lane, frame), &mut now),
+                Output::Send { to, lane, id, frame } => {
+                    self.peers.send(common, to, (lane, id, frame), &mut now);
+                }
                 Output::Close { peer } => closed.push(peer),
                 Output::Dial { id, host, port } => {
                     self.requests.push(DriverRequest::Dial { id, host: host.into(), port });
@@ -177,7 +179,6 @@ impl<S: Session> Core<S> {
                 other => self.peers.apply(common, &other),
             }
         }
-        self.peers.forget_frames();
         self.session.advance(done);
         closed
     }

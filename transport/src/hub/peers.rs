@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::task::Waker;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use voxwire_core::{Framing, Instant, Lane, Output, PeerId, PeerIds, PeerSlab};
+use voxwire_core::{FrameId, Framing, Instant, Lane, Output, PeerId, PeerIds, PeerSlab};
 
 /// How a connection came in.
 #[derive(Debug, Clone)]
@@ -166,19 +166,19 @@ impl<F: Framing> Peers<F> {
         &mut self,
         common: &Common,
         to: PeerId,
-        (lane, frame): (Lane, &[u8]),
+        (lane, id, frame): (Lane, FrameId, &[u8]),
         now: &mut Option<Instant>,
     ) {
         let stream = match self.table.get(to) {
             None => return,
-            Some(Peer::Udp(udp_peer)) => return self.batch.push(udp_peer.destination(to), frame),
+            Some(Peer::Udp(udp_peer)) => return self.batch.push_shared(udp_peer.destination(to), id, frame),
             Some(Peer::Stream(stream)) => stream,
         };
         if lane == Lane::Droppable {
             if let Some(binding) = &stream.binding {
                 let now = *now.get_or_insert_with(|| common.clock.now());
                 if let Some(destination) = binding.destination(to, now) {
-                    return self.batch.push(destination, frame);
+                    return self.batch.push_shared(destination, id, frame);
                 }
             }
             #[cfg(feature = "quic")]
@@ -187,7 +187,7 @@ impl<F: Framing> Peers<F> {
             }
         }
         let queue = |conn: &Conn<F>, made_room, frames: &mut Frames, wakers: &mut Vec<Waker>| {
-            conn.push(common, (lane, frame), made_room, frames, wakers)
+            conn.push(common, (lane, id, frame), made_room, frames, wakers)
         };
         let mut queued = queue(&stream.conn, false, &mut self.frames, &mut self.wakers);
         if queued == Err(NotQueued::OverGlobalLimit) {
@@ -200,12 +200,6 @@ impl<F: Framing> Peers<F> {
             Ok(dropped) => common.counters.dropped_frames.add(dropped),
             Err(_) => self.overflowed.push(to),
         }
-    }
-
-    /// The frames sent so far may be gone, and others lie where they lay.
-    pub(super) fn forget_frames(&mut self) {
-        self.batch.forget();
-        self.frames.forget();
     }
 
     /// Carries out what the session wants of one connection, or of all plain UDP peers.
@@ -385,7 +379,6 @@ impl<F: Framing> Peers<F> {
             }
             BindAction::Challenge(to, nonce) => {
                 self.batch.push(to, &nonce);
-                self.batch.forget();
             }
         }
         None

@@ -247,7 +247,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
         for output in self.session.outputs() {
             done += 1;
             match output {
-                Output::Send { to, lane, frame } => {
+                Output::Send { to, lane, frame, .. } => {
                     let Some(Peer { framing, link, neighbour, .. }) = self.peers.get(to) else { continue };
                     if !framing.takes(frame) {
                         continue;

@@ -61,7 +61,7 @@ mod tests {
     use crate::hub::peers::Side;
     use crate::tcp_udp::Control;
     use std::sync::Arc;
-    use voxwire_core::{Datagram, Lane, PeerId};
+    use voxwire_core::{Datagram, FrameId, Lane, PeerId};
 
     const UNITS: Side = Side::Units { udp: None, direct: false };
 
@@ -69,6 +69,7 @@ mod tests {
     struct Hub {
         common: Common,
         peers: Peers<Datagram>,
+        pushed: u64,
     }
 
     type Opened = (PeerId, Arc<Conn<Datagram>>);
@@ -77,7 +78,7 @@ mod tests {
         fn new(settings: HubSettings) -> Self {
             let common = Common::new(settings, Vec::new(), None);
             let peers = Peers::new(&common);
-            Self { common, peers }
+            Self { common, peers, pushed: 0 }
         }
 
         fn open(&mut self, side: Side) -> Opened {
@@ -88,8 +89,9 @@ mod tests {
         /// Queues a reliable frame whatever else is queued.
         fn push(&mut self, conn: &Conn<Datagram>, frame: &[u8]) {
             let Peers { frames, wakers, .. } = &mut self.peers;
-            let pushed = conn.push(&self.common, (Lane::Reliable, frame), true, frames, wakers);
-            frames.forget();
+            let frame = (Lane::Reliable, FrameId::new(self.pushed), frame);
+            self.pushed += 1;
+            let pushed = conn.push(&self.common, frame, true, frames, wakers);
             assert_eq!(pushed, Ok(0));
         }
 
