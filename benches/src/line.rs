@@ -42,9 +42,9 @@ pub fn carried(voice: Rate) -> (Server, [PeerId; 2]) {
     }
     let call = CallRequest { contact: "bob".into(), host: Text(b""), port: 4001 };
     send(&mut server, peer(0), &Packet::CallRequest(call));
-    let _ = server.handle_input(Instant::ZERO, Input::Listening { id: ListenId(0), port: 4002 });
-    open(&mut server, peer(2), Via::AcceptedOn(ListenId(0)));
-    open(&mut server, peer(3), Via::Dialled(DialId(1)));
+    let _ = server.handle_input(Instant::ZERO, Input::Listening { id: ListenId::new(0), port: 4002 });
+    open(&mut server, peer(2), Via::AcceptedOn(ListenId::new(0)));
+    open(&mut server, peer(3), Via::Dialled(DialId::new(1)));
     assert_eq!(server.stats().established, 1);
     (server, [peer(3), peer(2)])
 }
@@ -57,7 +57,7 @@ pub fn calling(voice: Rate) -> (Client, PeerId) {
     send(&mut client, peer(0), &Packet::HelloConnect);
     send(&mut client, peer(0), &Packet::LoginSuccess);
     client.handle_command(Instant::ZERO, ClientCommand::Call { contact: b"bob" }).unwrap();
-    client.handle_input(Instant::ZERO, Input::Listening { id: ListenId(1), port: 4001 }).unwrap();
-    open(&mut client, peer(1), Via::AcceptedOn(ListenId(1)));
+    client.handle_input(Instant::ZERO, Input::Listening { id: ListenId::new(1), port: 4001 }).unwrap();
+    open(&mut client, peer(1), Via::AcceptedOn(ListenId::new(1)));
     (client, peer(1))
 }

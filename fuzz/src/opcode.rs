@@ -108,7 +108,7 @@ impl Driver {
                 // A port is opened, or not, or somebody comes to one.
                 let choice = script.byte();
                 let known = self.ports.iter().nth(usize::from(choice >> 4)).copied();
-                let id = known.unwrap_or_else(|| ListenId(u32::from(choice)));
+                let id = known.unwrap_or_else(|| ListenId::new(u32::from(choice)));
                 match choice % 4 {
                     0 | 1 => drop(session.handle_input(self.now, Input::Listening { id, port: 40_000 })),
                     2 => self.open(session, Via::AcceptedOn(id), operation >> 4),
@@ -118,7 +118,7 @@ impl Driver {
             (6, _) => {
                 let choice = script.byte();
                 let known = self.dials.iter().nth(usize::from(choice >> 4)).copied();
-                let id = known.unwrap_or_else(|| DialId(u32::from(choice)));
+                let id = known.unwrap_or_else(|| DialId::new(u32::from(choice)));
                 self.dials.remove(&id);
                 if choice & 1 == 0 {
                     self.open(session, Via::Dialled(id), 0);
@@ -244,7 +244,7 @@ fn client(mut script: Script<'_>) {
         let operation = script.byte();
         if !driver.step(&mut client, operation, &mut script) {
             let choice = script.byte();
-            let call = CallId(u32::from(choice >> 3));
+            let call = CallId::new(u32::from(choice >> 3));
             let name = NAMES[usize::from(choice) % NAMES.len()];
             let command = match script.byte() % 7 {
                 0 => ClientCommand::Login { name },

@@ -187,7 +187,7 @@ pub struct Deferred {
 
 /// Names an [`Output::Dial`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DialId(pub u32);
+pub struct DialId(u32);
 
 impl DialId {
     /// The connection that a client's driver makes of its own accord. Sessions number their own from 1; a session that

@@ -20,7 +20,7 @@ pub(crate) use speech::FIRST;
 pub use speech::SpeakerStats;
 use voice_out::VoiceOut;
 use voxwire_core::{
-    Deadlines, DialId, Input, Instant, Jitter, Lane, Limits, Message, Outbox, Output, PeerId, Session, Via,
+    Deadlines, DialId, Input, Instant, Jitter, Lane, Limits, Message, Outbox, PeerId, Session, Via,
     check_name,
 };
 
@@ -56,7 +56,7 @@ pub struct Client {
     backoff: Backoff,
     /// Given up by the application, or by the server's order.
     over: bool,
-    next_dial: u32,
+    last_dial: DialId,
     /// Speakers, by when their silence is to be looked at.
     silences: Deadlines<ClientId>,
     outbox: Outbox,
@@ -219,7 +219,7 @@ impl Client {
             retry: None,
             backoff: Backoff::new(settings.seed, name),
             over: false,
-            next_dial: DialId::FIRST.0,
+            last_dial: DialId::FIRST,
             silences: Deadlines::new(),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
@@ -522,9 +522,9 @@ impl Session for Client {
             ClientCommand::Say { frame } => self.send(frame),
             ClientCommand::Text { to, text } => self.text(to, text),
             ClientCommand::Reach { host, port } => {
-                let id = self.next_dial.checked_add(1).unwrap_or(1);
-                self.outbox.dial(DialId(id), host, port)?;
-                self.next_dial = id;
+                let id = self.last_dial.next();
+                self.outbox.dial(id, host, port)?;
+                self.last_dial = id;
                 Ok(())
             }
         }

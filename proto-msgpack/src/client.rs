@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use requests::Requests;
-use voxwire_core::{DialId, Input, Instant, Jitter, Lane, Limits, Message, Outbox, Output, PeerId, Session};
+use voxwire_core::{DialId, Input, Instant, Jitter, Lane, Limits, Message, Outbox, PeerId, Session};
 
 /// The slowest that sending is thought to go, in bytes per second.
 const SLOWEST: usize = 16 * 1024;

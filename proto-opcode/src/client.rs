@@ -10,8 +10,7 @@ use calls::Call;
 pub use calls::CallState;
 use core::time::Duration;
 use voxwire_core::{
-    Deadlines, EncodeError, Input, Instant, Lane, ListenId, Message, Outbox, Output, PeerId, Rate, Session,
-    Via, check_name,
+    Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, PeerId, Rate, Session, Via, check_name,
 };
 
 /// One client: a connection to a server, its contact list, and any number of calls, each a connection of its own straight to
@@ -324,7 +323,7 @@ impl Session for Client {
             }
             Input::DialFailed(id) => Ok(self.dial_failed(id)),
             Input::Listening { id, port } => self.listening(now, id, port),
-            Input::ListenFailed(id) => Ok(self.end(CallId(id.0), Cause::Unreachable)),
+            Input::ListenFailed(id) => Ok(self.end(CallId::from_listen(id), Cause::Unreachable)),
             _ => Err(Violation::UnknownPeer),
         }
     }
@@ -357,7 +356,7 @@ impl Session for Client {
             return Some(event);
         }
         if let Some(call) = self.lingering.pop(now) {
-            self.outbox.stop_listening(ListenId(call.0));
+            self.outbox.stop_listening(call.to_listen());
             return None;
         }
         let call = self.deadlines.pop(now)?;

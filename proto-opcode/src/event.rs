@@ -1,11 +1,43 @@
 use crate::types::Text;
 use alloc::boxed::Box;
 use core::{fmt, net::SocketAddr, time::Duration};
-use voxwire_core::{List, PeerId};
+use voxwire_core::{DialId, List, ListenId, PeerId};
 
 /// One call of a client's, as caller or callee; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId(pub u32);
+pub struct CallId(u32);
+
+impl CallId {
+    /// The call of this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The port on which this client listens for the call.
+    pub(crate) const fn to_listen(self) -> ListenId {
+        ListenId::new(self.0)
+    }
+
+    /// The call for which this client listens on that port.
+    pub(crate) const fn from_listen(id: ListenId) -> Self {
+        Self(id.get())
+    }
+
+    /// The connection that this client makes for the call.
+    pub(crate) const fn to_dial(self) -> DialId {
+        DialId::new(self.0)
+    }
+
+    /// The call for which this client makes that connection.
+    pub(crate) const fn from_dial(id: DialId) -> Self {
+        Self(id.get())
+    }
+}
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

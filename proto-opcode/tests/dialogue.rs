@@ -102,7 +102,7 @@ fn play(connection: usize) -> Vec<String> {
     let (mut client, mut now) = (Client::new(ClientSettings::DEFAULT), Instant::ZERO);
     let (mut sent, mut events) = (Sent::default(), Vec::new());
     let bob = connection == 1;
-    let mut call = CallId(0);
+    let mut call = CallId::new(0);
     for (at, what, bytes) in script().filter(|(at, ..)| [connection, 2].contains(at)) {
         now = now.saturating_add(Duration::from_millis(100));
         // On the direct connection bob, who called, is the server.
@@ -120,8 +120,8 @@ fn play(connection: usize) -> Vec<String> {
                 }
                 Packet::CallRequest(CallRequest { contact, port, .. }) => {
                     command(&mut client, ClientCommand::Call { contact: contact.0 });
-                    call = CallId(call.0 + 1);
-                    let id = ListenId(call.0);
+                    call = CallId::new(call.get() + 1);
+                    let id = ListenId::new(call.get());
                     client.handle_input(now, Input::Listening { id, port }).unwrap();
                 }
                 Packet::CallRefused { .. } => command(&mut client, ClientCommand::Refuse { call }),
@@ -135,13 +135,15 @@ fn play(connection: usize) -> Vec<String> {
         }
         let input = match (what, at) {
             ("open", 0 | 1) => Input::Opened { peer, via: Via::Dialled(DialId::FIRST), from: None },
-            ("open", _) if bob => Input::Opened { peer, via: Via::AcceptedOn(ListenId(call.0)), from: None },
+            ("open", _) if bob => {
+                Input::Opened { peer, via: Via::AcceptedOn(ListenId::new(call.get())), from: None }
+            }
             ("open", _) => {
                 command(&mut client, ClientCommand::Accept { call });
                 sent.collect(&mut client);
                 let dial = sent.other.pop().unwrap();
                 assert_eq!(dial, r#"Dial { id: DialId(2), host: "127.0.0.1", port: 45279 }"#);
-                Input::Opened { peer, via: Via::Dialled(DialId(2)), from: None }
+                Input::Opened { peer, via: Via::Dialled(DialId::new(2)), from: None }
             }
             (_, 2) if what.starts_with("close") && ours => {
                 command(&mut client, ClientCommand::HangUp { call });

@@ -170,11 +170,12 @@ fn relayed() -> Settings {
 #[test]
 fn threat_nobody_is_dialled_where_both_sides_come_to_ports() {
     let mut hall = calling_from(relayed(), 0);
-    hall.input(Input::Listening { id: ListenId(0), port: 60_000 }).unwrap();
+    hall.input(Input::Listening { id: ListenId::new(0), port: 60_000 }).unwrap();
     let from = |last| Some(([10, 0, 0, last], 5).into());
-    let arrive = Input::Opened { peer: peer(20), via: Via::AcceptedOn(ListenId(0)), from: from(1) };
+    let arrive = Input::Opened { peer: peer(20), via: Via::AcceptedOn(ListenId::new(0)), from: from(1) };
     assert_eq!(hall.input(arrive), Ok(None));
-    let dialled = Input::Opened { peer: peer(30), via: Via::Dialled(voxwire_core::DialId(1)), from: None };
+    let dialled =
+        Input::Opened { peer: peer(30), via: Via::Dialled(voxwire_core::DialId::new(1)), from: None };
     assert_eq!(hall.input(dialled), Err(Violation::UnknownPeer));
     assert_eq!(hall.said(30), [CLOSED]);
 }
@@ -183,11 +184,14 @@ fn threat_nobody_is_dialled_where_both_sides_come_to_ports() {
 fn threat_only_the_callee_takes_its_place_in_a_carried_call() {
     let mut hall = calling(relayed());
     assert_eq!(hall.wants, ["Listen { id: ListenId(0) }"]);
-    hall.input(Input::Listening { id: ListenId(0), port: 60_000 }).unwrap();
+    hall.input(Input::Listening { id: ListenId::new(0), port: 60_000 }).unwrap();
     assert_eq!(hall.said(1), [r#"CallRequest { contact: "alice", host: "10.9.9.9", port: 60000 }"#]);
     let from = |last| Some(([10, 0, 0, last], 5).into());
-    let arrive =
-        |slot, last| Input::Opened { peer: peer(slot), via: Via::AcceptedOn(ListenId(0)), from: from(last) };
+    let arrive = |slot, last| Input::Opened {
+        peer: peer(slot),
+        via: Via::AcceptedOn(ListenId::new(0)),
+        from: from(last),
+    };
     assert_eq!(hall.input(arrive(20, 66)), Err(Violation::Stranger));
     assert_eq!(hall.said(20), [CLOSED]);
     assert_eq!(hall.input(arrive(21, 1)), Ok(None));
@@ -198,7 +202,8 @@ fn threat_only_the_callee_takes_its_place_in_a_carried_call() {
     assert_eq!(wants.last().unwrap(), r#"Dial { id: DialId(1), host: "10.0.0.0", port: 4001 }"#);
     // A callee that cannot wait is told nothing, and nothing of it is kept.
     assert!(hall.send(21, &Packet::VoiceData(b"early")).is_err());
-    let dialled = Input::Opened { peer: peer(30), via: Via::Dialled(voxwire_core::DialId(1)), from: None };
+    let dialled =
+        Input::Opened { peer: peer(30), via: Via::Dialled(voxwire_core::DialId::new(1)), from: None };
     assert_eq!(hall.input(dialled), Ok(Some("Established(0.0 -> 1.0)".into())));
     hall.send(30, &Packet::ConnectionEstablished).unwrap();
     hall.send(30, &Packet::VoiceData(b"hello")).unwrap();
@@ -235,7 +240,7 @@ fn threat_carried_calls_are_bounded_and_end() {
     // No port is to be had.
     hall.send(0, &request("b", "", 4001)).unwrap();
     hall.said(0);
-    hall.input(Input::ListenFailed(ListenId(8))).unwrap();
+    hall.input(Input::ListenFailed(ListenId::new(8))).unwrap();
     assert!(hall.said(0)[0].contains("cannot carry more calls"));
     assert_eq!(hall.server.relays(), 0);
 }
@@ -264,12 +269,12 @@ fn f_85_the_port_of_a_carried_call_stays_open_for_a_while_after_it_is_over() {
     hall.join(0, "alice");
     hall.join(1, "bob");
     let callee = |hall: &mut Harness, slot, relay: u32, from| {
-        let via = Via::AcceptedOn(ListenId(relay * 2));
+        let via = Via::AcceptedOn(ListenId::new(relay * 2));
         hall.input(Input::Opened { peer: peer(slot), via, from: Some((from, 1).into()) })
     };
     // The caller goes.
     hall.send(0, &request("bob", "", 4001)).unwrap();
-    hall.input(Input::Listening { id: ListenId(0), port: 5000 }).unwrap();
+    hall.input(Input::Listening { id: ListenId::new(0), port: 5000 }).unwrap();
     hall.input(Input::Closed { peer: peer(0) }).unwrap();
     let ended = hall.server.handle_timeout(hall.now).unwrap();
     let voxwire_opcode::ServerEvent::Ended { caller_name, callee_name, .. } = ended else {
@@ -284,7 +289,7 @@ fn f_85_the_port_of_a_carried_call_stays_open_for_a_while_after_it_is_over() {
     hall.wants.clear();
     assert_eq!(callee(&mut hall, 20, 0, [10, 0, 0, 1]), Ok(None));
     assert_eq!(hall.said(20), [CLOSED]);
-    assert_eq!(hall.wants, [format!("{:?}", Output::StopListening { id: ListenId(0) })]);
+    assert_eq!(hall.wants, [format!("{:?}", Output::StopListening { id: ListenId::new(0) })]);
     // Nobody answers for a minute, nor in the ten seconds after that.
     hall.join(2, "carol");
     hall.send(2, &request("bob", "", 4001)).unwrap();
@@ -341,22 +346,23 @@ fn threat_a_direct_listener_takes_one_and_no_more() {
         client.handle_input(now, input).unwrap();
     }
     client.handle_command(now, ClientCommand::Call { contact: b"bob" }).unwrap();
-    client.handle_input(now, Input::Listening { id: ListenId(1), port: 5000 }).unwrap();
+    client.handle_input(now, Input::Listening { id: ListenId::new(1), port: 5000 }).unwrap();
     client.advance(usize::MAX);
-    let arrive = |slot| Input::Opened { peer: peer(slot), via: Via::AcceptedOn(ListenId(1)), from: None };
+    let arrive =
+        |slot| Input::Opened { peer: peer(slot), via: Via::AcceptedOn(ListenId::new(1)), from: None };
     assert!(client.handle_input(now, arrive(1)).unwrap().is_some());
     assert!(client.outputs().any(|output| matches!(output, Output::StopListening { .. })));
     assert!(client.handle_input(now, arrive(2)).is_err());
     // F-85: a call that was given up takes one, too, for ten seconds: it is closed at once.
     for (call, comes) in [(2, true), (3, false)] {
         client.handle_command(now, ClientCommand::Call { contact: b"bob" }).unwrap();
-        client.handle_input(now, Input::Listening { id: ListenId(call), port: 5000 }).unwrap();
+        client.handle_input(now, Input::Listening { id: ListenId::new(call), port: 5000 }).unwrap();
         client.advance(usize::MAX);
-        client.handle_command(now, ClientCommand::HangUp { call: CallId(call) }).unwrap();
+        client.handle_command(now, ClientCommand::HangUp { call: CallId::new(call) }).unwrap();
         assert_eq!(client.outputs().count(), 0, "still open");
         let (later, by) = (now.saturating_add(Duration::from_secs(10)), call + 10);
         if comes {
-            let via = Via::AcceptedOn(ListenId(call));
+            let via = Via::AcceptedOn(ListenId::new(call));
             let late = Input::Opened { peer: peer(by), via, from: None };
             assert_eq!(client.handle_input(now, late), Ok(None));
             assert!(client.outputs().any(|output| output == Output::Close { peer: peer(by) }));
@@ -365,7 +371,7 @@ fn threat_a_direct_listener_takes_one_and_no_more() {
             assert_eq!(client.poll_timeout(), Some(later));
             client.handle_timeout(later);
         }
-        let stop = Output::StopListening { id: ListenId(call) };
+        let stop = Output::StopListening { id: ListenId::new(call) };
         assert!(client.outputs().any(|output| output == stop) && client.lingers().is_none());
         client.advance(usize::MAX);
     }

@@ -425,7 +425,7 @@ fn o_08_who_comes_from_the_servers_own_machine_is_told_its_loopback_address() {
         hall.login(slot, &format!("client {slot}")).unwrap();
         hall.said(slot);
         hall.send(0, &request(&format!("client {slot}"), "", 4001)).unwrap();
-        let id = voxwire_core::ListenId((slot - 1) * 2);
+        let id = voxwire_core::ListenId::new((slot - 1) * 2);
         hall.input(Input::Listening { id, port: 5000 }).unwrap();
         assert!(hall.said(slot)[0].contains(&format!("host: \"{told}\"")), "{slot}");
     }

@@ -111,7 +111,7 @@ impl World {
 
     fn calls(&mut self, node: Node) -> Vec<(u32, Role, CallState)> {
         self.sim.with(node, |client, _, _| {
-            client.calls().map(|(id, _, role, state)| (id.0, role, state)).collect()
+            client.calls().map(|(id, _, role, state)| (id.get(), role, state)).collect()
         })
     }
 
@@ -177,7 +177,7 @@ fn o_08_a_call_goes_straight_from_one_client_to_the_other() {
         assert_eq!(world.heard(bob), (0..100).map(|n| vec![0xfc, n]).collect::<Vec<_>>());
         assert_eq!(world.heard(alice), (0..100).map(|n| vec![n; 3]).collect::<Vec<_>>());
         assert_eq!(world.stats().packets, 0, "the server sees none of it");
-        world.command(bob, ClientCommand::HangUp { call: CallId(1) });
+        world.command(bob, ClientCommand::HangUp { call: CallId::new(1) });
         world.sim.run_for(SECOND);
         assert_eq!(world.events(alice), [r#"Ended(1, "bob", hung up)"#]);
         assert!(world.calls(alice).is_empty() && world.calls(bob).is_empty());
@@ -198,7 +198,7 @@ fn o_06_o_07_a_call_is_refused_not_answered_or_to_nobody() {
     world.call(alice, "carol");
     assert_eq!(world.calls(alice), [(3, Role::Caller, CallState::Requested)]);
     // Called again while it rings: the same call, at the new port.
-    world.command(alice, ClientCommand::HangUp { call: CallId(3) });
+    world.command(alice, ClientCommand::HangUp { call: CallId::new(3) });
     world.call(alice, "carol");
     assert_eq!(world.calls(carol), [(1, Role::Callee, CallState::Ringing)]);
     world.events(carol);
@@ -220,8 +220,8 @@ fn o_08_a_caller_that_cannot_be_reached_hears_so() {
     world.call(alice, "bob");
     // Behind a wall: the port is not there any more when bob answers.
     world.events(alice);
-    world.command(alice, ClientCommand::HangUp { call: CallId(1) });
-    world.command(bob, ClientCommand::Accept { call: CallId(1) });
+    world.command(alice, ClientCommand::HangUp { call: CallId::new(1) });
+    world.command(bob, ClientCommand::Accept { call: CallId::new(1) });
     world.sim.run_for(SECOND);
     assert_eq!(world.events(bob).last().unwrap(), r#"Ended(1, "alice", cannot be reached)"#);
     assert_eq!(world.events(alice), [""; 0], "given up: no event follows");
@@ -242,7 +242,7 @@ fn o_08_several_callees_at_once_and_one_that_is_busy() {
     world.command(alice, ClientCommand::Call { contact: b"carol" });
     world.sim.run_for(SECOND);
     world.say(alice, b"both");
-    world.command(alice, ClientCommand::Say { call: Some(CallId(2)), packet: b"one" });
+    world.command(alice, ClientCommand::Say { call: Some(CallId::new(2)), packet: b"one" });
     world.say(bob, b"bob");
     world.say(carol, b"carol");
     world.sim.run_for(SECOND);
@@ -288,7 +288,7 @@ fn o_08_a_server_that_carries_calls_hides_the_addresses() {
         assert_eq!(world.heard(bob), (0..50).map(|n| vec![n]).collect::<Vec<_>>());
         assert_eq!(world.heard(alice), (0..50).map(|n| vec![n; 2]).collect::<Vec<_>>());
         assert_eq!((world.stats().packets, world.stats().established), (100, 1));
-        world.command(alice, ClientCommand::HangUp { call: CallId(1) });
+        world.command(alice, ClientCommand::HangUp { call: CallId::new(1) });
         world.sim.run_for(SECOND);
         assert_eq!(world.events(bob).last().unwrap(), r#"Ended(1, "alice", hung up)"#);
         let log = world.server_log();
@@ -327,8 +327,8 @@ fn o_08_carried_calls_that_do_not_come_up_leave_nothing() {
     let dave = world.join_with("dave", Answer::Wait, curt);
     world.call(dave, "carol");
     let ringing = world.calls(carol).last().unwrap().0;
-    world.command(dave, ClientCommand::HangUp { call: CallId(1) });
-    world.command(carol, ClientCommand::Accept { call: CallId(ringing) });
+    world.command(dave, ClientCommand::HangUp { call: CallId::new(1) });
+    world.command(carol, ClientCommand::Accept { call: CallId::new(ringing) });
     world.sim.run_for(SECOND);
     assert_eq!(relays(&mut world), 0);
     assert!(world.calls(carol).iter().all(|(call, ..)| *call != ringing));
@@ -347,15 +347,16 @@ fn o_08_a_caller_that_does_not_listen_waits_as_long_as_any_other() {
     // Bob thinks about it for 40 s.
     world.call(alice, "bob");
     world.sim.run_for(40 * SECOND);
-    world.command(bob, ClientCommand::Accept { call: CallId(1) });
+    world.command(bob, ClientCommand::Accept { call: CallId::new(1) });
     world.sim.run_for(SECOND);
     assert_eq!(world.events(alice).last().unwrap(), "Established(1)");
-    world.command(alice, ClientCommand::HangUp { call: CallId(1) });
+    world.command(alice, ClientCommand::HangUp { call: CallId::new(1) });
     world.sim.run_for(SECOND);
     // And does not want it the next time; nor the third, when he says so by hanging up.
-    for (n, command) in [ClientCommand::Refuse { call: CallId(2) }, ClientCommand::HangUp { call: CallId(3) }]
-        .into_iter()
-        .enumerate()
+    for (n, command) in
+        [ClientCommand::Refuse { call: CallId::new(2) }, ClientCommand::HangUp { call: CallId::new(3) }]
+            .into_iter()
+            .enumerate()
     {
         world.call(alice, "bob");
         world.command(bob, command);
@@ -441,8 +442,11 @@ fn worlds_of_calls_end_with_nothing_open() {
             for node in &nodes {
                 world.sim.with(*node, |client, _, now| {
                     client.handle_command(now, ClientCommand::Say { call: None, packet: b"sound" }).unwrap();
-                    let old =
-                        client.calls().next().map(|(id, ..)| id).filter(|id| round % 5 == 4 && id.0 % 2 == 1);
+                    let old = client
+                        .calls()
+                        .next()
+                        .map(|(id, ..)| id)
+                        .filter(|id| round % 5 == 4 && id.get() % 2 == 1);
                     if let Some(call) = old {
                         client.handle_command(now, ClientCommand::HangUp { call }).unwrap();
                     }
@@ -519,12 +523,12 @@ fn o_07_a_client_waits_for_hello_keeps_its_list_calls_is_called_and_refuses() {
     // A call is asked for when there is a port to name.
     client.handle_command(Instant::ZERO, call).unwrap();
     assert_eq!(said(&mut client), [""; 0]);
-    client.handle_input(Instant::ZERO, Input::Listening { id: ListenId(1), port: 4321 }).unwrap();
+    client.handle_input(Instant::ZERO, Input::Listening { id: ListenId::new(1), port: 4321 }).unwrap();
     assert_eq!(said(&mut client), [r#"CallRequest { contact: "bob", host: "", port: 4321 }"#]);
     // Somebody calls, and is refused by name.
     let request = CallRequest { contact: Text(b"dave"), host: Text(b"192.0.2.1"), port: 5000 };
     assert_eq!(hear(&mut client, &Packet::CallRequest(request)).unwrap().unwrap(), r#"Incoming(2, "dave")"#);
-    client.handle_command(Instant::ZERO, ClientCommand::Refuse { call: CallId(2) }).unwrap();
+    client.handle_command(Instant::ZERO, ClientCommand::Refuse { call: CallId::new(2) }).unwrap();
     assert_eq!(said(&mut client), [r#"CallRefused { contact: "dave" }"#]);
     // The list goes with the connection.
     client.handle_input(Instant::ZERO, Input::Closed { peer: server }).unwrap();

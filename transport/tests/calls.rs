@@ -51,7 +51,7 @@ impl Person {
                         let command = match &todo {
                             Do::Call(contact) => ClientCommand::Call { contact: contact.as_bytes() },
                             Do::Say(packet) => ClientCommand::Say { call: None, packet },
-                            Do::HangUp(call) => ClientCommand::HangUp { call: CallId(*call) },
+                            Do::HangUp(call) => ClientCommand::HangUp { call: CallId::new(*call) },
                             Do::Die => return,
                         };
                         connection.call(|client, now| client.handle_command(now, command)).unwrap();

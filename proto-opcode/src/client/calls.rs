@@ -92,7 +92,7 @@ impl Client {
         }
         let id = self.add(contact.0, Role::Caller, state);
         if listen {
-            self.outbox.listen(ListenId(id.0));
+            self.outbox.listen(id.to_listen());
             self.calls.entry(id).and_modify(|call| call.listening = true);
         }
         self.deadlines.set(id, now.saturating_add(self.settings.answer));
@@ -100,7 +100,7 @@ impl Client {
     }
 
     fn add(&mut self, contact: &[u8], role: Role, state: CallState) -> CallId {
-        let id = CallId(self.next);
+        let id = CallId::new(self.next);
         self.next = self.next.checked_add(1).unwrap_or(1);
         let call = Call {
             contact: contact.into(),
@@ -128,9 +128,9 @@ impl Client {
         id: ListenId,
         port: u16,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
-        let id = CallId(id.0);
+        let id = CallId::from_listen(id);
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Listening) else {
-            self.outbox.stop_listening(ListenId(id.0));
+            self.outbox.stop_listening(id.to_listen());
             return Ok(None);
         };
         call.state = CallState::Requested;
@@ -148,7 +148,7 @@ impl Client {
         peer: PeerId,
         id: ListenId,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
-        let id = CallId(id.0);
+        let id = CallId::from_listen(id);
         if self.lingering.contains(id) {
             // We have given up, and whoever that is has accepted too late.
             self.stop_lingering(id);
@@ -162,7 +162,7 @@ impl Client {
         call.state = CallState::Up;
         call.peer = Some(peer);
         if core::mem::take(&mut call.listening) {
-            self.outbox.stop_listening(ListenId(id.0));
+            self.outbox.stop_listening(id.to_listen());
         }
         self.deadlines.clear(id);
         self.outbox.budget(peer, self.settings.queue);
@@ -251,7 +251,7 @@ impl Client {
         let (host, port) = call.at;
         let host = alloc::string::ToString::to_string(&host);
         self.deadlines.set(id, now.saturating_add(self.settings.connect));
-        if self.outbox.dial(DialId(id.0), &host, port).is_err() {
+        if self.outbox.dial(id.to_dial(), &host, port).is_err() {
             let ended = self.end(id, Cause::Unreachable);
             self.later.extend(ended);
         }
@@ -263,7 +263,7 @@ impl Client {
         peer: PeerId,
         id: DialId,
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
-        let id = CallId(id.0);
+        let id = CallId::from_dial(id);
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Dialling) else {
             // Given up in the meantime.
             self.outbox.close(peer);
@@ -282,7 +282,7 @@ impl Client {
     }
 
     pub(super) fn dial_failed<'a>(&mut self, id: DialId) -> Option<ClientEvent<'a>> {
-        let id = CallId(id.0);
+        let id = CallId::from_dial(id);
         let call = self.calls.get(&id).filter(|call| call.state == CallState::Dialling)?;
         let contact = call.contact.clone();
         if call.role == Role::Callee {
@@ -433,7 +433,7 @@ impl Client {
 
     pub(super) fn stop_lingering(&mut self, id: CallId) {
         self.lingering.clear(id);
-        self.outbox.stop_listening(ListenId(id.0));
+        self.outbox.stop_listening(id.to_listen());
     }
 
     /// Forgets a call, and closes what is open of it.
@@ -441,7 +441,7 @@ impl Client {
         let call = self.calls.remove(&id)?;
         self.deadlines.clear(id);
         if call.listening {
-            self.outbox.stop_listening(ListenId(id.0));
+            self.outbox.stop_listening(id.to_listen());
         }
         if let Some(peer) = call.peer {
             self.outbox.close(peer);

@@ -75,14 +75,23 @@ const fn index(side: Role) -> usize {
 
 /// What a side's port is called: the callee's is even.
 const fn listen_id(relay: u32, side: Role) -> ListenId {
-    ListenId(relay.wrapping_mul(2).wrapping_add(match side {
+    ListenId::new(relay.wrapping_mul(2).wrapping_add(match side {
         Role::Caller => 1,
         Role::Callee => 0,
     }))
 }
 
-const fn relay_of(id: ListenId) -> (u32, Role) {
-    (id.0 >> 1, if id.0 & 1 == 1 { Role::Caller } else { Role::Callee })
+const fn listened_for(id: ListenId) -> (u32, Role) {
+    (id.get() >> 1, if id.get() & 1 == 1 { Role::Caller } else { Role::Callee })
+}
+
+/// What the connection to a relay's caller is called.
+const fn dial_id(relay: u32) -> DialId {
+    DialId::new(relay.saturating_add(1))
+}
+
+const fn dialled_for(id: DialId) -> u32 {
+    id.get().wrapping_sub(1)
 }
 
 impl Relay {
@@ -207,7 +216,7 @@ impl Server {
 
     /// There is a port: the side is told.
     pub(super) fn listening(&mut self, id: ListenId, port: u16) -> Option<ServerEvent<'static>> {
-        let (id, side) = relay_of(id);
+        let (id, side) = listened_for(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let (to, about) = (relay.party(side), relay.party(other(side)));
         let ip = self.settings.relay?.seen_from(relay.address(side)?)?;
@@ -220,7 +229,7 @@ impl Server {
     }
 
     pub(super) fn listen_failed(&mut self, now: Instant, id: ListenId) -> Option<ServerEvent<'static>> {
-        let (id, side) = relay_of(id);
+        let (id, side) = listened_for(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.listens(side))?;
         let caller = relay.party(Role::Caller);
         self.send_error(caller, reason::NO_RELAY);
@@ -235,7 +244,7 @@ impl Server {
         id: ListenId,
         from: Option<SocketAddr>,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
-        let (id, side) = relay_of(id);
+        let (id, side) = listened_for(id);
         let from = from.map(|from| from.ip().to_canonical());
         if side == Role::Callee && self.relays.lingering.contains(id) {
             // Too late, by whoever that is.
@@ -257,7 +266,7 @@ impl Server {
         self.add_leg(peer, id, side);
         if let (Some(port), Some(caller)) = (dial, caller) {
             // Ids of our own begin at 1.
-            let dial = DialId(id.saturating_add(1));
+            let dial = dial_id(id);
             if self.outbox.dial(dial, &caller.to_string(), port).is_err() {
                 return Ok(self.dial_failed(now, dial));
             }
@@ -272,7 +281,7 @@ impl Server {
         peer: PeerId,
         id: DialId,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
-        let id = id.0.wrapping_sub(1);
+        let id = dialled_for(id);
         // Where the caller comes to a port of ours, nobody was dialled.
         let relay = self.relays.relays.get(&id);
         if relay.is_none_or(|relay| relay.port == 0 || relay.leg(Role::Caller).is_some()) {
@@ -284,7 +293,7 @@ impl Server {
     }
 
     pub(super) fn dial_failed(&mut self, now: Instant, id: DialId) -> Option<ServerEvent<'static>> {
-        let id = id.0.wrapping_sub(1);
+        let id = dialled_for(id);
         let relay = self.relays.relays.get(&id).filter(|relay| relay.leg(Role::Caller).is_none())?;
         let caller = relay.party(Role::Caller);
         self.send_error(caller, reason::UNREACHABLE);
