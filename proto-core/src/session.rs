@@ -1,4 +1,4 @@
-use crate::{Framing, Instant, PeerId};
+use crate::{Framing, Instant, Outbox, PeerId};
 use alloc::vec::Vec;
 use core::{error::Error, net::SocketAddr};
 
@@ -193,6 +193,24 @@ impl DialId {
     /// The connection that a client's driver makes of its own accord. Sessions number their own from 1; a session that
     /// has lost this one and dials it, with no host and port, wants its driver to make it once more.
     pub const FIRST: Self = Self(0);
+
+    /// The dial of this number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The one after it; never [`FIRST`](Self::FIRST).
+    pub const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(number) => Self(number),
+            None => Self(1),
+        }
+    }
 }
 
 /// Names an [`Output::Listen`].
@@ -319,11 +337,18 @@ pub trait Session {
         core::iter::empty()
     }
 
+    /// Where this session's outputs wait for the driver.
+    fn outbox(&mut self) -> &mut Outbox;
+
     /// All outputs waiting, in order. Many are lent at a time, so that a driver can batch.
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>>;
+    fn outputs(&mut self) -> impl Iterator<Item = Output<'_>> {
+        self.outbox().outputs()
+    }
 
     /// Drops the first `n` outputs.
-    fn advance(&mut self, n: usize);
+    fn advance(&mut self, n: usize) {
+        self.outbox().advance(n);
+    }
 
     /// Says goodbye to everybody in the protocol's way.
     fn shutdown(&mut self, now: Instant);

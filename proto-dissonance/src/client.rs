@@ -568,12 +568,8 @@ impl Session for Client {
         [self.retry, self.paths.next_retry(), self.silences.next()].into_iter().flatten().min()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// There is no goodbye in Dissonance: the connection ends, and the server tells the others.

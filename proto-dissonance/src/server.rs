@@ -23,8 +23,8 @@ use core::{
 pub(crate) use join::send_state_over_limit;
 use quota::{Kind, Quotas, Sources};
 use voxwire_core::{
-    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, PeerId, PeerSlab, Rate,
-    Session, Violations,
+    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, PeerId, PeerSlab, Rate, Session,
+    Violations,
 };
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
@@ -679,12 +679,8 @@ impl Session for Server {
         self.idle.keys()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, now: Instant) {

@@ -543,12 +543,8 @@ impl Session for Client {
         [self.retry, self.log_in, self.requests.due()].into_iter().flatten().min()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Logs out, and closes the connection once that is sent.

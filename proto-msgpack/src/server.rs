@@ -23,8 +23,8 @@ use groups::Groups;
 use questions::{Asked, What};
 use users::{Away, Delivered, Login, Lost, Users};
 use voxwire_core::{
-    Bucket, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId,
-    PeerSlab, Rate, Session, SourceRate, Violations, name_key,
+    Bucket, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, PeerId, PeerSlab, Rate,
+    Session, SourceRate, Violations, name_key,
 };
 use waiting::{Ledger, Waiting, action_of};
 
@@ -746,12 +746,8 @@ impl Session for Server {
         self.strangers.iter().map(|&(_, peer)| peer)
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Answers what is in work and what waits behind it, and closes every connection.

@@ -466,7 +466,7 @@ fn m_11_whoever_may_have_been_lost_is_held_to_what_a_call_needs_and_a_stranger_o
     hall.sim.set_down(bob, true);
     hall.sim.disconnect(link);
     hall.wait();
-    let limits = |server: &voxwire_msgpack::Server| {
+    let limits = |server: &mut voxwire_msgpack::Server| {
         server.outputs().fold(Vec::new(), |mut limits, output| {
             if let Output::Limit { peer, max_frame } = output {
                 limits.push((peer.slot, max_frame));

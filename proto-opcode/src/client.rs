@@ -370,12 +370,8 @@ impl Session for Client {
         [self.deadlines.next(), self.lingering.next()].into_iter().flatten().min()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Hangs up, and closes the connection to the server: that is the protocol's way.

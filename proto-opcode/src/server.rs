@@ -12,8 +12,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use relay::{Leg, Relays};
 use voxwire_core::{
-    Bucket, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Output, Part, Parts, PeerId,
-    PeerSlab, Rate, Session, SourceRate, Via,
+    Bucket, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Part, Parts, PeerId, PeerSlab,
+    Rate, Session, SourceRate, Via,
 };
 
 /// What our server says, for people and programs. The first two are the original's only ones.
@@ -573,12 +573,8 @@ impl Session for Server {
         self.unnamed.iter().map(|&(_, peer)| peer)
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Closes every connection: that is the protocol's way.

@@ -8,7 +8,7 @@ use crate::{
 };
 use alloc::{boxed::Box, collections::VecDeque};
 use core::{net::SocketAddr, time::Duration};
-use voxwire_core::{Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Session};
+use voxwire_core::{Input, Instant, Lane, Limits, Message, Outbox, PeerId, PeerSlab, Session};
 
 /// A client: a driver or an application that discovers servers, and exchanges audio with any number of them at once.
 ///
@@ -442,12 +442,8 @@ impl Session for Client {
         [self.discovery, self.timers.next()].into_iter().flatten().min()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Says Disconnect to every server that is connected, and looks for no more.

@@ -11,8 +11,7 @@ use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
 use crowd::{Admission, Crowd};
 use voxwire_core::{
-    Bucket, Input, Instant, Lane, Limits, Message, Outbox, Output, PeerId, PeerSlab, Rate, Session,
-    SourceRate,
+    Bucket, Input, Instant, Lane, Limits, Message, Outbox, PeerId, PeerSlab, Rate, Session, SourceRate,
 };
 
 /// A server: a device, with streams whose formats are fixed, for one client or several.
@@ -502,12 +501,8 @@ impl Session for Server {
         [self.announcement, self.timers.next()].into_iter().flatten().min()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     /// Says Disconnect to every client, and announces nothing more.

@@ -4,7 +4,7 @@ use crate::{
     Registration, Request, Violation, Wire,
 };
 use core::time::Duration;
-use voxwire_core::{EncodeError, Input, Instant, Lane, Message, NameError, Outbox, Output, PeerId, Session};
+use voxwire_core::{EncodeError, Input, Instant, Lane, Message, NameError, Outbox, PeerId, Session};
 
 /// One client: a connection to a server, and at most one call, as caller or callee.
 ///
@@ -466,12 +466,8 @@ impl Session for Client {
         self.deadline
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {

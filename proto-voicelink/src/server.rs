@@ -11,8 +11,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use names::Blocks;
 use voxwire_core::{
-    Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox,
-    Output, Part, Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate, Violations,
+    Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Part,
+    Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate, Violations,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -637,12 +637,8 @@ impl Session for Server {
         self.idle.keys()
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, now: Instant) {

@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 use tokio::time::timeout;
-use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Output, PeerId, Rate, Session};
+use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Rate, Session};
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -80,12 +80,8 @@ impl Session for Numbers {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {}

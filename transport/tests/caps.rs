@@ -12,9 +12,7 @@ use core::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use voxwire_core::{
-    Clock, FrameError, Input, Instant, LengthPrefix, Limits, Message, Outbox, Output, Rate, Session,
-};
+use voxwire_core::{Clock, FrameError, Input, Instant, LengthPrefix, Limits, Message, Outbox, Rate, Session};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
 use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
 
@@ -251,12 +249,8 @@ impl Session for Impatient {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {}

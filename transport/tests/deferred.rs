@@ -11,7 +11,7 @@ use core::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use voxwire_core::{Deferred, FrameError, Input, Instant, LengthPrefix, Outbox, Output, Session};
+use voxwire_core::{Deferred, FrameError, Input, Instant, LengthPrefix, Outbox, Session};
 use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, Listener};
 
 /// A client's connection, and the server's end of it.
@@ -83,12 +83,8 @@ impl Session for PutsOff {
         (self.released > 0 && !self.waiting.is_empty()).then(|| self.waiting.remove(0))
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {}
@@ -165,12 +161,8 @@ impl Session for Tells {
         (self.waiting > 0).then_some(Instant::ZERO)
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {}

@@ -5,7 +5,7 @@ use core::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, Output, PeerId, Session};
+use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Session};
 use voxwire_transport::{Hub, HubSettings, Listener};
 
 /// Pauses the first that came whenever the second says P, has it read again at R, and answers the first.
@@ -52,12 +52,8 @@ impl Session for Pausing {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {

@@ -16,7 +16,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
-use voxwire_core::{Datagram, FrameError, Input, Lane, Outbox, Output, PeerId, Session};
+use voxwire_core::{Datagram, FrameError, Input, Lane, Outbox, PeerId, Session};
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
 };
@@ -629,12 +629,8 @@ impl Session for Shouting {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: voxwire_core::Instant) {}

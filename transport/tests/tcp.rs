@@ -13,9 +13,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use voxwire_core::{
-    Datagram, FrameError, Handler, Input, Instant, Lane, Outbox, Output, PeerId, Rate, Session,
-};
+use voxwire_core::{Datagram, FrameError, Handler, Input, Instant, Lane, Outbox, PeerId, Rate, Session};
 use voxwire_transport::{Connection, ConnectionSettings, Drained, Handle, Hub, HubSettings, Listener};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerEvent, Settings,
@@ -332,12 +330,8 @@ impl Session for Shouting {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {}

@@ -307,12 +307,8 @@ impl Session for Shouting {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = voxwire_core::Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut voxwire_core::Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: voxwire_core::Instant) {}

@@ -15,7 +15,7 @@ use core::time::Duration;
 use std::process::Command;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
-use voxwire_core::{Clock, Datagram, FrameError, Input, Instant, Lane, Outbox, Output, PeerId, Session};
+use voxwire_core::{Clock, Datagram, FrameError, Input, Instant, Lane, Outbox, PeerId, Session};
 use voxwire_transport::{ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote};
 
 /// Set for the part of the test that runs in namespaces of its own.
@@ -230,12 +230,8 @@ impl Session for Shouting {
         None
     }
 
-    fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-        self.outbox.outputs()
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.outbox.advance(n);
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
     }
 
     fn shutdown(&mut self, _now: Instant) {}

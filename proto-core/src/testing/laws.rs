@@ -85,12 +85,13 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Datagram, Input, Output};
+    use crate::{Datagram, Input, Outbox};
 
     /// Says that an event waits, and has `events`.
     struct Queue {
         events: u32,
         says: u32,
+        outbox: Outbox,
     }
 
     impl Session for Queue {
@@ -126,11 +127,9 @@ mod tests {
             (self.says > 0).then_some(Instant::ZERO)
         }
 
-        fn outputs(&self) -> impl Iterator<Item = Output<'_>> {
-            core::iter::empty()
+        fn outbox(&mut self) -> &mut Outbox {
+            &mut self.outbox
         }
-
-        fn advance(&mut self, _: usize) {}
 
         fn shutdown(&mut self, _: Instant) {}
     }
@@ -138,7 +137,7 @@ mod tests {
     #[test]
     fn c_01_a_session_that_says_that_an_event_waits_has_one() {
         let mut heard = Vec::new();
-        let mut honest = Queue { events: 3, says: 3 };
+        let mut honest = Queue { events: 3, says: 3, outbox: Outbox::new(0) };
         law_timers(&mut honest, Instant::from_nanos(1), |_, event| heard.extend(event));
         assert_eq!(heard, [2, 1, 0]);
     }
@@ -146,6 +145,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "an event was said to wait")]
     fn c_01_the_law_fails_for_a_session_that_says_so_and_has_none() {
-        law_timers(&mut Queue { events: 1, says: 2 }, Instant::from_nanos(1), |_, _| {});
+        law_timers(
+            &mut Queue { events: 1, says: 2, outbox: Outbox::new(0) },
+            Instant::from_nanos(1),
+            |_, _| {},
+        );
     }
 }
