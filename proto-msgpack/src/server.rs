@@ -465,10 +465,10 @@ impl Server {
         peer: PeerId,
         from: Option<SocketAddr>,
     ) -> Result<ServerEvent<'static>, Violation> {
-        if self.peers.len() >= self.settings.limits.max_peers {
-            if let Some(&(_, oldest)) = self.strangers.first() {
-                self.expel(now, oldest);
-            }
+        if self.peers.len() >= self.settings.limits.max_peers
+            && let Some(&(_, oldest)) = self.strangers.first()
+        {
+            self.expel(now, oldest);
         }
         // A driver that does not ask for what was put off has its place again.
         if let Some(before) = self.peers.peer_at(peer.slot) {

@@ -1,8 +1,20 @@
 //! The hot part of `call_data` and `voice_msg`: lists of samples, checked once, borrowed, converted in bulk, and handed on
 //! without being encoded again.
 
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod avx2;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod bits;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod dispatch;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod loops;
 mod scalar;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
+#[cfg(not(all(feature = "simd", target_arch = "x86_64")))]
+use self::scalar::only as dispatch;
 use crate::objects::{list_head_len, put_list_head};
 use alloc::vec::Vec;
 use core::fmt;
@@ -31,6 +43,7 @@ enum Source<'a> {
         elements: &'a [u8],
         len: usize,
         kind: SampleKind,
+        is_plain: bool,
     },
     Pcm(&'a [i16]),
     Float(&'a [f32]),
@@ -51,15 +64,21 @@ pub(crate) struct Walked {
     /// Whole elements, and the bytes they take.
     pub(crate) count: usize,
     pub(crate) bytes: usize,
+    /// Whether all of them are integers of one, two or three bytes, if that is known.
+    is_plain: bool,
     /// Why it stopped before the last one, if it did.
     pub(crate) fault: Option<Fault>,
 }
 
+/// Below so many samples the loops in `scalar` are the fastest.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+const FEW: usize = 32;
+
 /// Looks through at most `count` elements of `kind` in `bytes`.
 pub(crate) fn walk(bytes: &[u8], count: usize, kind: SampleKind) -> Walked {
     match kind {
-        SampleKind::Int => scalar::walk_ints(bytes, count),
-        SampleKind::Float => scalar::walk_floats(bytes, count),
+        SampleKind::Int => dispatch::walk_ints(bytes, count),
+        SampleKind::Float => dispatch::walk_floats(bytes, count),
     }
 }
 
@@ -78,12 +97,12 @@ impl<'a> Samples<'a> {
             Some(&marker) if floats && count > 0 => kind_of(marker),
             _ => SampleKind::Int,
         };
-        let Walked { bytes: len, fault, .. } = walk(bytes, count, kind);
+        let Walked { bytes: len, is_plain, fault, .. } = walk(bytes, count, kind);
         match fault {
             Some(fault) => Err(fault),
             None => {
                 let elements = bytes.get(..len).unwrap_or(&[]);
-                Ok((Self(Source::Wire { elements, len: count, kind }), len))
+                Ok((Self(Source::Wire { elements, len: count, kind, is_plain }), len))
             }
         }
     }
@@ -116,7 +135,9 @@ impl<'a> Samples<'a> {
         let n = self.len().min(out.len());
         let out = out.get_mut(..n).unwrap_or(&mut []);
         match self.0 {
-            Source::Wire { elements, kind: SampleKind::Int, .. } => scalar::ints_to_i16(elements, out),
+            Source::Wire { elements, kind: SampleKind::Int, is_plain, .. } => {
+                dispatch::ints_to_i16(elements, is_plain, out);
+            }
             Source::Wire { elements, kind: SampleKind::Float, .. } => {
                 scalar::floats(elements, out, to_i16);
             }
@@ -133,10 +154,10 @@ impl<'a> Samples<'a> {
         let n = self.len().min(out.len());
         let out = out.get_mut(..n).unwrap_or(&mut []);
         match self.0 {
-            Source::Wire { elements, kind: SampleKind::Int, .. } => scalar::ints_to_f32(elements, out),
-            Source::Wire { elements, kind: SampleKind::Float, .. } => {
-                scalar::floats(elements, out, |sample| sample);
+            Source::Wire { elements, kind: SampleKind::Int, is_plain, .. } => {
+                dispatch::ints_to_f32(elements, is_plain, out);
             }
+            Source::Wire { elements, kind: SampleKind::Float, .. } => dispatch::floats_to_f32(elements, out),
             Source::Pcm(samples) => {
                 out.iter_mut().zip(samples).for_each(|(to, from)| *to = to_f32(*from));
             }
@@ -156,7 +177,7 @@ impl<'a> Samples<'a> {
     pub(crate) fn encoded_len(&self) -> usize {
         let elements = match self.0 {
             Source::Wire { elements, .. } => elements.len(),
-            Source::Pcm(samples) => scalar::ints_len(samples),
+            Source::Pcm(samples) => dispatch::ints_len(samples),
             Source::Float(samples) => samples.len().saturating_mul(5),
         };
         list_head_len(self.len()).saturating_add(elements)
@@ -167,8 +188,8 @@ impl<'a> Samples<'a> {
         put_list_head(self.len(), out);
         match self.0 {
             Source::Wire { elements, .. } => out.put_slice(elements),
-            Source::Pcm(samples) => scalar::put_ints(samples, out),
-            Source::Float(samples) => scalar::put_floats(samples, out),
+            Source::Pcm(samples) => dispatch::put_ints(samples, out),
+            Source::Float(samples) => dispatch::put_floats(samples, out),
         }
     }
 
@@ -176,7 +197,7 @@ impl<'a> Samples<'a> {
     pub(crate) fn is_sound(&self) -> bool {
         match self.0 {
             Source::Wire { .. } | Source::Pcm(_) => true,
-            Source::Float(samples) => samples.iter().all(|sample| sample.is_finite()),
+            Source::Float(samples) => dispatch::all_finite(samples),
         }
     }
 }
@@ -188,6 +209,7 @@ fn to_i16(sample: f32) -> i16 {
     clipped
 }
 
+#[inline]
 fn to_f32(sample: i16) -> f32 {
     f32::from(sample) / 32_768.0
 }
@@ -233,12 +255,13 @@ impl Samples<'_> {
     /// Without the first `n`.
     fn skip(self, n: usize) -> Self {
         match self.0 {
-            Source::Wire { elements, len, kind } => {
+            Source::Wire { elements, len, kind, is_plain } => {
                 let gone = walk(elements, n, kind);
                 Self(Source::Wire {
                     elements: elements.get(gone.bytes..).unwrap_or(&[]),
                     len: len.saturating_sub(gone.count.max(1)),
                     kind,
+                    is_plain,
                 })
             }
             Source::Pcm(samples) => Self(Source::Pcm(samples.get(n.max(1)..).unwrap_or(&[]))),

@@ -444,13 +444,13 @@ impl Away {
     fn remove(&mut self, key: ([u8; 32], PeerId), guests: &mut Vec<PeerId>) -> Option<Lost> {
         let lost = self.by_token.remove(&key)?;
         self.expiry.clear(key);
-        if let Some(from) = lost.from {
-            if let Some(address) = self.addresses.get_mut(&from) {
-                address.lost = address.lost.saturating_sub(1);
-                if address.lost == 0 {
-                    guests.append(&mut address.guests);
-                    self.addresses.remove(&from);
-                }
+        if let Some(from) = lost.from
+            && let Some(address) = self.addresses.get_mut(&from)
+        {
+            address.lost = address.lost.saturating_sub(1);
+            if address.lost == 0 {
+                guests.append(&mut address.guests);
+                self.addresses.remove(&from);
             }
         }
         Some(lost)

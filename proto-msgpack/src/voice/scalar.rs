@@ -1,4 +1,4 @@
-//! The inner loops, without `unsafe` and for any machine: the one place to change for wide registers.
+//! The inner loops for any machine. Those for machines with wide registers do exactly what these do, and leave to these what is odd.
 
 use super::{Fault, Walked, to_f32};
 use crate::objects::marker;
@@ -58,7 +58,7 @@ fn values(view: &[u8; VIEW]) -> [i16; WINDOW] {
 }
 
 /// One integer of any form, at the start of `bytes`: its value and the bytes it takes.
-fn one(bytes: &[u8]) -> Result<(i16, usize), Fault> {
+pub(super) fn one(bytes: &[u8]) -> Result<(i16, usize), Fault> {
     let Some((&first, rest)) = bytes.split_first() else { return Err(Fault::Missing(1)) };
     let width: usize = match first {
         0x00..=0x7f | 0xe0..=0xff => 0,
@@ -167,12 +167,17 @@ pub(super) fn walk_ints(bytes: &[u8], count: usize) -> Walked {
         // Each element that is left takes a byte at least.
         Fault::Missing(missing) => Fault::Missing(missing.saturating_add(left.saturating_sub(1))),
     });
-    Walked { count: count.saturating_sub(left), bytes: at, fault }
+    Walked { count: count.saturating_sub(left), bytes: at, is_plain: false, fault }
 }
 
 /// Looks through at most `count` floats.
 pub(super) fn walk_floats(bytes: &[u8], count: usize) -> Walked {
-    let (mut at, mut left) = (0_usize, count);
+    walk_floats_from(bytes, count, 0)
+}
+
+/// The same, the first `good` of which have been found to be finite and to have five bytes each.
+pub(super) fn walk_floats_from(bytes: &[u8], count: usize, good: usize) -> Walked {
+    let (mut at, mut left) = (good.saturating_mul(5), count.saturating_sub(good));
     let mut fault = None;
     while left > 0 {
         let rest = bytes.get(at..).unwrap_or(&[]);
@@ -194,12 +199,12 @@ pub(super) fn walk_floats(bytes: &[u8], count: usize) -> Walked {
         }
         left = left.saturating_sub(1);
     }
-    Walked { count: count.saturating_sub(left), bytes: at, fault }
+    Walked { count: count.saturating_sub(left), bytes: at, is_plain: false, fault }
 }
 
 /// One float of either width, at the start of `bytes`.
 #[inline]
-fn float(bytes: &[u8]) -> Result<(f32, usize), Fault> {
+pub(super) fn float(bytes: &[u8]) -> Result<(f32, usize), Fault> {
     let Some((&first, rest)) = bytes.split_first() else { return Err(Fault::Missing(1)) };
     let (value, len) = match first {
         marker::FLOAT_32 => match rest.first_chunk() {
@@ -300,6 +305,16 @@ pub(super) fn floats<T>(elements: &[u8], out: &mut [T], convert: impl Fn(f32) ->
         rest = rest.get(taken..).unwrap_or(&[]);
         done = done.saturating_add(1);
     }
+}
+
+/// Converts as many of the checked elements as `out` has room for.
+pub(super) fn floats_to_f32(elements: &[u8], out: &mut [f32]) {
+    floats(elements, out, |sample| sample);
+}
+
+/// Whether all are finite.
+pub(super) fn all_finite(samples: &[f32]) -> bool {
+    samples.iter().all(|sample| sample.is_finite())
 }
 
 /// Whether [`RUN`] elements are floats of 32 bits, and finite.
@@ -431,6 +446,22 @@ pub(super) fn put_floats(samples: &[f32], out: &mut impl BufMut) {
             }
         }
         out.put_slice(buffer.get(..chunk.len().saturating_mul(5)).unwrap_or(&[]));
+    }
+}
+
+/// What `voice` calls where there is nothing to choose from.
+#[cfg(not(all(feature = "simd", target_arch = "x86_64")))]
+pub(super) mod only {
+    pub(in crate::voice) use super::{
+        all_finite, floats_to_f32, ints_len, put_floats, put_ints, walk_floats, walk_ints,
+    };
+
+    pub(in crate::voice) fn ints_to_i16(elements: &[u8], _is_plain: bool, out: &mut [i16]) {
+        super::ints_to_i16(elements, out);
+    }
+
+    pub(in crate::voice) fn ints_to_f32(elements: &[u8], _is_plain: bool, out: &mut [f32]) {
+        super::ints_to_f32(elements, out);
     }
 }
 
