@@ -1,33 +1,28 @@
 mod direct;
+mod network;
 mod remote;
 mod stream_conn;
 mod streams;
 mod udp_side;
 
+use crate::Error;
 use crate::grace::{Grace, is_event};
 use crate::net::{Keepalive, Stream, in_time};
-use crate::tcp_udp::StreamFraming;
-use crate::{Error, queue::Queue};
+use core::fmt;
 use core::future::{Future, poll_fn};
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use core::{fmt, ops::Range};
-use direct::DirectNews;
 pub use direct::DirectSettings;
-use remote::{Dialling, Established};
+use network::{Network, Step};
+use remote::Established;
 pub use remote::{Remote, TcpUdpSettings};
-use stream_conn::{Stall, StreamConn};
-use streams::{StreamNews, Streams};
 use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
 pub use udp_side::UdpState;
-use voxwire_core::{
-    Clock, Deferred, DialId, FrameBuf, Framing as _, Input, Instant, Lane, Output, PeerId, PeerIds, Session,
-    Via,
-};
+use voxwire_core::{Deferred, Input, Instant, Session};
 
 /// Steps in a row while a timer is due, before it fires whatever still comes in.
 const BURST: u32 = 256;
@@ -56,33 +51,11 @@ const BURST: u32 = 256;
 /// ```
 pub struct Connection<S: Session> {
     session: S,
-    clock: Clock,
-    ids: PeerIds,
-    /// The server, as the session knows it; another one for each connection.
-    peer: PeerId,
-    /// Where it goes once more if the session asks for that.
-    remote: Option<Remote>,
-    settings: ConnectionSettings,
-    dialling: Option<Dialling>,
-    conn: Option<StreamConn<S::Framing>>,
-    /// Connections of the session's own making.
-    streams: Streams<S::Framing>,
-    /// Which of the two is looked at first this time.
-    streams_first: bool,
-    /// The address that we have towards the server: the session's listeners are opened there.
-    home: Option<IpAddr>,
-    state: State,
+    network: Network<S::Framing>,
     timer: Pin<Box<Sleep>>,
     /// Steps taken since a timer of the session was due.
     overdue: u32,
     grace: Grace,
-    /// The same for the handshake.
-    handshake_grace: Grace,
-    error: Option<Error>,
-    /// Direct paths that went with their connection, and of which the session does not know that yet.
-    gone: Vec<PeerId>,
-    /// Droppable frames dropped on connections before this one.
-    dropped_before: u64,
     /// What the session put off, and takes now.
     deferred: Option<Deferred>,
 }
@@ -145,37 +118,6 @@ pub struct Turn<'a, S: Session> {
     pub result: Result<Option<S::Event<'a>>, S::Violation>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The session has not heard of the connection yet: there is a handshake to be over by then.
-    New(Instant),
-    Open,
-    /// The session closed it; what waits is being written.
-    Closing,
-    /// There is none. The session has been told, or knows.
-    Ended,
-}
-
-/// What the next turn is about.
-enum Step {
-    Opened,
-    Frame(Lane, Range<usize>),
-    /// A frame came in by UDP.
-    Datagram(Range<usize>),
-    /// Something happened on a direct path.
-    Direct(DirectNews),
-    /// Something happened on a connection of the session's own making.
-    Stream(StreamNews),
-    /// A frame that the session put off.
-    Deferred,
-    Timeout,
-    Closed,
-    DialFailed,
-    /// The UDP side has changed.
-    Changed,
-    Ended,
-}
-
 impl<S: Session> Connection<S> {
     /// Connects to `remote`; of a string, by TCP.
     ///
@@ -188,93 +130,30 @@ impl<S: Session> Connection<S> {
     ) -> Result<Self, Error> {
         let remote = remote.into();
         let established = remote.clone().dial(settings).await?;
-        let mut connection = Self::over(Some(remote), session, settings);
-        connection.install(established);
-        let ready = poll_fn(|cx| match &mut connection.conn {
-            Some(conn) => conn.poll_ready(cx),
-            None => Poll::Ready(Ok(())),
-        });
+        let mut connection = Self::new(Network::new(Some(remote), settings), session);
+        connection.network.install(established, connection.session.framing());
+        let ready = poll_fn(|cx| connection.network.poll_ready(cx));
         in_time(settings.connect, ready).await.ok_or(Error::TooSlow("the handshake"))??;
         Ok(connection)
     }
 
     /// A connection to a hub in the same process; with `units` its frames are put into units, or else lie in the stream as they are.
-    pub(crate) async fn inside(mut stream: Stream, session: S, units: bool) -> Result<Self, Error> {
-        let units = if units { Some((remote::server_hello(&mut stream).await?, None)) } else { None };
-        let mut connection = Self::over(None, session, ConnectionSettings::DEFAULT);
-        connection.install(Established {
-            stream,
-            units,
-            #[cfg(feature = "quic")]
-            quic: None,
-        });
+    pub(crate) async fn inside(stream: Stream, session: S, units: bool) -> Result<Self, Error> {
+        let established = Established::inside(stream, units).await?;
+        let mut connection = Self::new(Network::new(None, ConnectionSettings::DEFAULT), session);
+        connection.network.install(established, connection.session.framing());
         Ok(connection)
     }
 
-    fn over(remote: Option<Remote>, session: S, settings: ConnectionSettings) -> Self {
+    fn new(network: Network<S::Framing>, session: S) -> Self {
         Self {
             session,
-            clock: Clock::start(),
-            ids: PeerIds::new(),
-            peer: PeerId { slot: 0, generation: 0 },
-            remote,
-            settings,
-            dialling: None,
-            conn: None,
-            streams: Streams::new(settings),
-            streams_first: false,
-            home: None,
-            state: State::Ended,
+            network,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
             overdue: 0,
             grace: Grace::default(),
-            handshake_grace: Grace::default(),
-            error: None,
-            gone: Vec::new(),
-            dropped_before: 0,
             deferred: None,
         }
-    }
-
-    fn install(&mut self, established: Established) {
-        let Established { stream, units, .. } = established;
-        self.home = stream.local_ip();
-        // The one before may still be writing its last words, and have direct paths.
-        self.leave_conn();
-        self.ids.retire(self.peer);
-        self.peer = self.ids.mint().unwrap_or(self.peer);
-        let framing = self.session.framing();
-        let settings = self.settings;
-        let tcp_udp = self.remote.as_ref().and_then(|remote| remote.units.clone()).unwrap_or_default();
-        let now = self.clock.now();
-        let (framing, udp) = match units {
-            None => (StreamFraming::Session(framing), None),
-            Some((hello, socket)) => {
-                let udp = socket.map(|socket| UdpSide::new(socket, hello, &tcp_udp, now));
-                (StreamFraming::units(framing), udp)
-            }
-        };
-        self.conn = Some(StreamConn {
-            stream,
-            framing,
-            buffer: FrameBuf::new(),
-            needed: 1,
-            queue: Queue::with_limits(settings.backlog, settings.max_unsent),
-            out: Vec::new(),
-            written: 0,
-            stall: Stall::new(settings.write_timeout),
-            shut: false,
-            paused_until: None,
-            udp,
-            #[cfg(feature = "quic")]
-            quic: established.quic,
-            changed: false,
-            failed: None,
-            said: stream_conn::Said::default(),
-        });
-        self.error = None;
-        self.handshake_grace = Grace::default();
-        self.state = State::New(self.clock.now().saturating_add(settings.connect));
     }
 
     /// The session, to look at.
@@ -284,12 +163,12 @@ impl<S: Session> Connection<S> {
 
     /// The present moment on the connection's time line.
     pub fn now(&self) -> Instant {
-        self.clock.now()
+        self.network.clock.now()
     }
 
     /// Runs `f` on the session, with commands for example. What it wants sent is sent by the next [`next`](Self::next).
     pub fn call<R>(&mut self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
-        let now = self.clock.now();
+        let now = self.now();
         let result = f(&mut self.session, now);
         self.collect();
         result
@@ -308,151 +187,72 @@ impl<S: Session> Connection<S> {
     pub async fn flush(&mut self) -> Result<(), Error> {
         poll_fn(|cx| {
             self.collect();
-            let mut written = self.streams.write(cx);
-            if let Some(conn) = &mut self.conn {
-                conn.check()?;
-                conn.write(cx)?;
-                written &= conn.is_written();
-            }
-            if written { Poll::Ready(Ok(())) } else { Poll::Pending }
+            self.network.poll_flush(cx)
         })
         .await
     }
 
     /// Why the connection ended, if not by the session's own will.
     pub const fn error(&self) -> Option<&Error> {
-        self.error.as_ref()
+        self.network.error.as_ref()
     }
 
     /// Droppable frames that were dropped because the server did not take them in time, or UDP was blocked.
     pub fn dropped(&self) -> u64 {
-        self.dropped_before.saturating_add(self.conn.as_ref().map_or(0, StreamConn::dropped))
+        self.network.dropped()
     }
 
     /// Whether what may be lost goes by UDP at the moment. [`next`](Self::next) has a turn whenever this changes. `None` for a
     /// connection without a UDP side.
     pub fn udp(&self) -> Option<bool> {
-        self.conn.as_ref()?.udp.as_ref().map(UdpSide::is_up)
+        self.network.udp_side().map(UdpSide::is_up)
     }
 
     /// Where the UDP side stands: the same, and whether there is still hope. [`next`](Self::next) has a turn whenever this changes.
     pub fn udp_state(&self) -> Option<UdpState> {
-        self.conn.as_ref()?.udp.as_ref().map(UdpSide::state)
+        self.network.udp_side().map(UdpSide::state)
     }
 
     /// Where the server takes datagrams. `None` for a connection without a UDP side.
     pub fn udp_server(&self) -> Option<SocketAddr> {
-        self.conn.as_ref()?.udp.as_ref().map(UdpSide::server)
+        self.network.udp_side().map(UdpSide::server)
     }
 
     /// Waits until something has been handled; `None` once the connection has ended and the session does not want another
     /// one. Cancel-safe: whatever has been read or written stays so.
     pub async fn next(&mut self) -> Option<Turn<'_, S>> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
-        let now = self.clock.now();
-        let peer = self.peer;
-        let Self { session, conn, streams, ids, deferred, .. } = self;
-        let conn = conn.as_ref();
+        let now = self.now();
+        let Self { session, network, deferred, .. } = self;
         let result = match step {
             Step::Ended => return None,
-            Step::Opened => session
-                .handle_input(now, Input::Opened { peer, via: Via::Dialled(DialId::FIRST), from: None }),
-            Step::Closed => session.handle_input(now, Input::Closed { peer }),
-            Step::DialFailed => session.handle_input(now, Input::DialFailed(DialId::FIRST)),
             Step::Timeout => Ok(session.handle_timeout(now)),
-            Step::Changed => Ok(None),
             Step::Deferred => match deferred {
                 Some(deferred) => session.handle_input(now, Input::from(&*deferred)),
                 None => Ok(None),
             },
-            Step::Frame(lane, range) => {
-                let bytes = conn.map_or(&[][..], |conn| conn.buffer.frame(range));
-                session.handle_input(now, Input::Frame { peer, lane, bytes })
-            }
-            Step::Datagram(range) => {
-                let bytes = conn.map_or(&[][..], |conn| conn.datagram(range));
-                session.handle_input(now, Input::Frame { peer, lane: Lane::Droppable, bytes })
-            }
-            Step::Direct(DirectNews::Up(peer, from)) => {
-                session.handle_input(now, Input::Opened { peer, via: Via::Accepted, from: Some(from) })
-            }
-            Step::Direct(DirectNews::Down(peer)) => session.handle_input(now, Input::Closed { peer }),
-            Step::Direct(DirectNews::Frame(peer, lane, range)) => {
-                let bytes = conn.map_or(&[][..], |conn| conn.datagram(range));
-                session.handle_input(now, Input::Frame { peer, lane, bytes })
-            }
-            Step::Stream(StreamNews::Frame(peer, lane, range)) => {
-                let bytes = streams.frame(peer, range);
-                session.handle_input(now, Input::Frame { peer, lane, bytes })
-            }
-            Step::Stream(StreamNews::Arrived(stream, from, via)) => match ids.mint() {
-                Some(peer) => {
-                    streams.add(peer, stream, session.framing());
-                    session.handle_input(now, Input::Opened { peer, via, from: Some(from) })
-                }
+            step => match network.input(step) {
+                Some(input) => session.handle_input(now, input),
                 None => Ok(None),
             },
-            Step::Stream(news) => {
-                if let StreamNews::Closed(peer) = news {
-                    ids.retire(peer);
-                }
-                match news.input() {
-                    Some(input) => session.handle_input(now, input),
-                    None => Ok(None),
-                }
-            }
         };
         Some(Turn { session, now, result })
     }
 
+    /// What the next turn is about: what the session has put off or tells by itself, then what has come in, then timers.
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         self.collect();
         self.deferred = self.session.take_deferred();
         if self.deferred.is_some() {
             return Poll::Ready(Step::Deferred);
         }
-        let mut shaking = None;
-        if let State::New(until) = self.state {
-            let ready = match &mut self.conn {
-                Some(conn) => conn.poll_ready(cx),
-                None => Poll::Ready(Ok(())),
-            };
-            // What is here already counts, however late it is looked at, and so does what may be.
-            let now = self.clock.now();
-            let again = match ready {
-                Poll::Pending if until <= now => {
-                    self.handshake_grace.hold(until, now, !coop::has_budget_remaining())
-                }
-                _ => Some(until),
-            };
-            match ready {
-                Poll::Pending if again.is_some() => shaking = again,
-                Poll::Pending => {
-                    self.state = State::Ended;
-                    self.conn = None;
-                    self.error = Some(Error::TooSlow("the handshake"));
-                    return Poll::Ready(Step::DialFailed);
-                }
-                Poll::Ready(Ok(())) => {
-                    self.state = State::Open;
-                    return Poll::Ready(Step::Opened);
-                }
-                Poll::Ready(Err(error)) => {
-                    self.state = State::Ended;
-                    self.conn = None;
-                    self.error = Some(error);
-                    return Poll::Ready(Step::DialFailed);
-                }
-            }
-        }
-        if let Some(peer) = self.gone.pop() {
-            self.ids.retire(peer);
-            return Poll::Ready(Step::Direct(DirectNews::Down(peer)));
+        if let Poll::Ready(step) = self.network.poll_handshake(cx) {
+            return Poll::Ready(step);
         }
         if is_event(self.session.poll_timeout()) {
             return Poll::Ready(Step::Timeout);
         }
-        let now = self.clock.now();
+        let now = self.now();
         // What has come in is read before timers fire, unless more and more of it comes.
         let overdue = self.session.poll_timeout().filter(|at| *at <= now);
         if overdue.is_none() {
@@ -462,61 +262,30 @@ impl<S: Session> Connection<S> {
         if self.overdue > BURST && overdue.is_some_and(|at| Grace::is_over(at, now)) {
             return self.fire();
         }
-        let mut due = [self.session.poll_timeout(), shaking].into_iter().flatten().min();
-        if let Some(dialling) = &mut self.dialling {
-            match dialling.as_mut().poll(cx) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(established)) => {
-                    self.dialling = None;
-                    self.install(established);
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Poll::Ready(Err(error)) => {
-                    self.dialling = None;
-                    self.error = Some(error);
-                    return Poll::Ready(Step::DialFailed);
-                }
-            }
-        } else if self.state == State::Ended && due.is_none() && self.streams.is_empty() {
-            return Poll::Ready(Step::Ended);
+        let session = &self.session;
+        if let Poll::Ready(step) = self.network.poll(cx, now, session.poll_timeout(), || session.framing()) {
+            return Poll::Ready(step);
         }
-        // In turn, so that neither can keep the other from being heard.
-        self.streams_first = !self.streams_first;
-        if self.streams_first {
-            if let Poll::Ready(news) = self.streams.poll(cx, now, &mut self.ids) {
-                return Poll::Ready(Step::Stream(news));
-            }
+        match overdue {
+            Some(at) => self.poll_overdue(cx, now, at),
+            None => self.wake_at(cx, [self.session.poll_timeout(), self.network.due()]),
         }
-        if let Some(conn) = self.conn.as_mut().filter(|_| matches!(self.state, State::Open | State::Closing))
-        {
-            match conn.poll(cx, now, self.state == State::Closing, &mut self.ids) {
-                Poll::Ready(Ok(Some(step))) => return Poll::Ready(step),
-                Poll::Ready(Ok(None)) => return self.end(None),
-                Poll::Ready(Err(error)) => return self.end(Some(error)),
-                // Nothing is read any more while the last words are written.
-                Poll::Pending if self.state == State::Closing => {}
-                Poll::Pending => {
-                    due = [due, conn.paused_until, conn.next_probe()].into_iter().flatten().min()
-                }
-            }
+    }
+
+    /// A timer of the session has been due since `at`, and nothing is known to have come in.
+    fn poll_overdue(&mut self, cx: &mut Context<'_>, now: Instant, at: Instant) -> Poll<Step> {
+        match self.grace.hold(at, now, !coop::has_budget_remaining()) {
+            // Sockets may have been looked at before the system told of what waits in them, but not if it has told of the time.
+            None if self.poll_timer(cx, at) => self.fire(),
+            None => Poll::Pending,
+            again => self.wake_at(cx, [again, self.network.due().filter(|due| *due > now)]),
         }
-        if !self.streams_first {
-            if let Poll::Ready(news) = self.streams.poll(cx, now, &mut self.ids) {
-                return Poll::Ready(Step::Stream(news));
-            }
-        }
-        if let Some(at) = overdue {
-            match self.grace.hold(at, now, !coop::has_budget_remaining()) {
-                // Sockets may have been looked at before the system told of what waits in them, but not if it has told of the time.
-                None if self.poll_timer(cx, at) => return self.fire(),
-                None => return Poll::Pending,
-                Some(again) => due = due.filter(|due| *due > now).into_iter().chain([again]).min(),
-            }
-        }
-        due = [due, self.streams.due()].into_iter().flatten().min();
-        // Whatever comes first wakes this task: bytes, room to write, or the time.
-        if due.is_some_and(|at| self.poll_timer(cx, at)) {
+    }
+
+    /// Has this task woken at the first of `due`. Bytes and room to write wake it, too.
+    fn wake_at(&mut self, cx: &mut Context<'_>, due: [Option<Instant>; 2]) -> Poll<Step> {
+        let first = due.into_iter().flatten().min();
+        if first.is_some_and(|at| self.poll_timer(cx, at)) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -524,7 +293,7 @@ impl<S: Session> Connection<S> {
 
     /// Whether it is `at` yet, as the runtime has it; if not, this task is woken then.
     fn poll_timer(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
-        let at = self.clock.to_std(at).into();
+        let at = self.network.clock.to_std(at).into();
         if self.timer.deadline() != at {
             self.timer.as_mut().reset(at);
         }
@@ -536,85 +305,12 @@ impl<S: Session> Connection<S> {
         Poll::Ready(Step::Timeout)
     }
 
-    /// The connection has ended. Its direct paths go with it, and the session will hear of that.
-    fn leave_conn(&mut self) {
-        self.dropped_before = self.dropped();
-        if let Some(udp) = self.conn.take().and_then(|conn| conn.udp) {
-            self.gone.extend(udp.peers());
-        }
-    }
-
-    /// The connection is over.
-    fn end(&mut self, error: Option<Error>) -> Poll<Step> {
-        let told = self.state == State::Closing;
-        self.state = State::Ended;
-        self.leave_conn();
-        if told {
-            // The session may want another one.
-            let more =
-                self.dialling.is_some() || self.session.poll_timeout().is_some() || !self.streams.is_empty();
-            return Poll::Ready(if more { Step::Changed } else { Step::Ended });
-        }
-        self.error = Some(error.unwrap_or(Error::Closed));
-        Poll::Ready(Step::Closed)
-    }
-
-    /// Moves the session's outputs to the queue.
+    /// Carries the session's outputs out.
     fn collect(&mut self) {
         let mut done: usize = 0;
         for output in self.session.outputs() {
             done = done.saturating_add(1);
-            match (output, &mut self.conn) {
-                (Output::Send { to, lane, frame, .. }, Some(conn)) if to == self.peer => {
-                    conn.push(lane, frame);
-                }
-                (Output::Send { to, lane, frame, .. }, _) if self.streams.conn(to).is_some() => {
-                    if let Some(conn) = self.streams.conn(to) {
-                        conn.push(lane, frame);
-                    }
-                }
-                (Output::Send { to, lane, frame, .. }, Some(StreamConn { udp: Some(udp), .. })) => {
-                    udp.send_direct(self.clock.now(), to, lane, frame);
-                }
-                (Output::Close { peer }, _) if peer == self.peer && self.state != State::Ended => {
-                    self.state = State::Closing;
-                }
-                (Output::Close { peer }, _) if self.streams.conn(peer).is_some() => {
-                    self.streams.close(peer, self.clock.now());
-                }
-                (Output::Close { peer }, Some(StreamConn { udp: Some(udp), .. })) => {
-                    udp.refuse(peer, &mut self.ids, self.clock.now());
-                }
-                (Output::Dial { id: DialId::FIRST, .. }, _) => {
-                    if let Some(remote) = self.remote.clone() {
-                        self.dialling = Some(Box::pin(remote.dial(self.settings)));
-                    }
-                }
-                (Output::Dial { id, host, port }, _) => self.streams.dial(id, host, port),
-                (Output::Listen { id }, _) => self.streams.listen(id, self.home),
-                (Output::StopListening { id }, _) => self.streams.stop_listening(id),
-                (Output::Limit { peer, max_frame }, conn) => {
-                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
-                        conn.framing.set_max(max_frame);
-                    }
-                }
-                (Output::Budget { peer, bytes }, conn) => {
-                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
-                        conn.queue.set_budget(bytes);
-                    }
-                }
-                (Output::Resume { peer }, conn) => {
-                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
-                        conn.paused_until = None;
-                    }
-                }
-                (Output::Pause { peer, until }, conn) => {
-                    if let Some(conn) = self.streams.conn_or(conn, peer == self.peer, peer) {
-                        conn.paused_until = Some(until);
-                    }
-                }
-                _ => {}
-            }
+            self.network.apply(output);
         }
         if done > 0 {
             self.session.advance(done);
@@ -626,7 +322,7 @@ impl<S: Session + fmt::Debug> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")
             .field("session", &self.session)
-            .field("state", &self.state)
+            .field("state", &self.network.state)
             .finish_non_exhaustive()
     }
 }

@@ -154,6 +154,19 @@ pub(super) struct Established {
     pub(super) quic: Option<crate::quic::Inbox>,
 }
 
+impl Established {
+    /// A connection within the process.
+    pub(super) async fn inside(mut stream: Stream, units: bool) -> Result<Self, Error> {
+        let units = if units { Some((server_hello(&mut stream).await?, None)) } else { None };
+        Ok(Self {
+            stream,
+            units,
+            #[cfg(feature = "quic")]
+            quic: None,
+        })
+    }
+}
+
 pub(super) type Dialling = Pin<Box<dyn Future<Output = Result<Established, Error>> + Send>>;
 
 impl Remote {
@@ -238,7 +251,7 @@ async fn hello(
 }
 
 /// Waits for a server's hello.
-pub(super) async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello> {
+async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello> {
     let mut bytes = [0; SERVER_HELLO];
     stream.read_exact(&mut bytes).await?;
     ServerHello::read(&bytes)

@@ -1,14 +1,15 @@
 //! One connection's bytes and frames, both ways.
 
+use super::ConnectionSettings;
 use super::direct::DirectNews;
-use super::udp_side::News;
-use super::{Step, udp_side::UdpSide};
+use super::network::Step;
+use super::udp_side::{News, UdpSide};
 use crate::tcp_udp::{Control, Kind, MAX_UNIT, Nonce, StreamFraming, put_control};
 use crate::{Error, net::Stream, queue::Queue};
 use core::future::Future;
 use core::ops::Range;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use tokio::time::Sleep;
 use voxwire_core::{Cut, FrameBuf, FrameError, Framing, Instant, Lane, PeerIds, Progress};
@@ -97,6 +98,28 @@ impl Stall {
 type Unit = (Kind, Range<usize>);
 
 impl<F: Framing> StreamConn<F> {
+    /// A connection over `stream` alone.
+    pub(super) fn new(stream: Stream, framing: StreamFraming<F>, settings: ConnectionSettings) -> Self {
+        Self {
+            stream,
+            framing,
+            buffer: FrameBuf::new(),
+            needed: 1,
+            queue: Queue::with_limits(settings.backlog, settings.max_unsent),
+            out: Vec::new(),
+            written: 0,
+            stall: Stall::new(settings.write_timeout),
+            shut: false,
+            paused_until: None,
+            udp: None,
+            #[cfg(feature = "quic")]
+            quic: None,
+            changed: false,
+            failed: None,
+            said: Said::default(),
+        }
+    }
+
     /// Queues a frame, or sends it at once by UDP. If the other side does not take what must arrive, that is the end of the connection.
     pub(super) fn push(&mut self, lane: Lane, frame: &[u8]) {
         if self.failed.is_some() {
@@ -201,48 +224,15 @@ impl<F: Framing> StreamConn<F> {
         ids: &mut PeerIds,
     ) -> Poll<Result<Option<Step>, Error>> {
         self.check()?;
-        #[cfg(feature = "quic")]
-        if let Some(quic) = self.quic.as_mut().filter(|_| !closing) {
-            if quic.poll(cx).is_ready() {
-                return Poll::Ready(Ok(Some(Step::Datagram(0..quic.last.len()))));
-            }
-        }
-        if !closing {
-            while let Some(udp) = &mut self.udp {
-                match udp.poll(cx, now, ids) {
-                    Poll::Pending => break,
-                    Poll::Ready(News::Frame(range)) => {
-                        return Poll::Ready(Ok(Some(Step::Datagram(range))));
-                    }
-                    Poll::Ready(News::Direct(news)) => return Poll::Ready(Ok(Some(Step::Direct(news)))),
-                    Poll::Ready(News::Say(control)) => self.say(control),
-                    Poll::Ready(News::Down) => {
-                        tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
-                        self.say(Control::Down);
-                        self.changed = true;
-                    }
-                    Poll::Ready(News::Unanswered) => {
-                        let server = udp.server();
-                        tracing::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
-                        self.changed = true;
-                    }
-                }
-            }
-        }
-        self.write(cx)?;
-        if closing && self.is_written() {
-            self.shut = true;
-            // Whether the peer answers does not matter any more.
-            if self.stream.poll_shutdown(cx).is_ready() {
-                return Poll::Ready(Ok(None));
-            }
-            self.stalls(cx)?;
-            return Poll::Pending;
-        }
         if closing {
             // The session wants to hear no more.
-            return Poll::Pending;
+            self.write(cx)?;
+            return self.poll_shutdown(cx).map_ok(|()| None);
         }
+        if let Poll::Ready(step) = self.poll_datagrams(cx, now, ids) {
+            return Poll::Ready(Ok(Some(step)));
+        }
+        self.write(cx)?;
         if core::mem::take(&mut self.changed) {
             return Poll::Ready(Ok(Some(Step::Changed)));
         }
@@ -250,34 +240,84 @@ impl<F: Framing> StreamConn<F> {
             return Poll::Pending;
         }
         self.paused_until = None;
+        let read = self.poll_frame(cx, now, ids)?;
+        if read.is_pending() {
+            // What has been read may have been a question, and nothing else comes before it is answered.
+            self.write(cx)?;
+        }
+        read.map(Ok)
+    }
+
+    /// Our side is shut once all is written. Whether the peer answers does not matter any more.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if !self.is_written() {
+            return Poll::Pending;
+        }
+        self.shut = true;
+        if self.stream.poll_shutdown(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.stalls(cx)?;
+        Poll::Pending
+    }
+
+    /// What has come in by UDP or in QUIC's datagrams.
+    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<Step> {
+        #[cfg(feature = "quic")]
+        if let Some(quic) = &mut self.quic {
+            if quic.poll(cx).is_ready() {
+                return Poll::Ready(Step::Datagram(0..quic.last.len()));
+            }
+        }
+        while let Some(udp) = &mut self.udp {
+            match ready!(udp.poll(cx, now, ids)) {
+                News::Frame(range) => return Poll::Ready(Step::Datagram(range)),
+                News::Direct(news) => return Poll::Ready(Step::Direct(news)),
+                News::Say(control) => self.say(control),
+                News::Down => {
+                    tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
+                    self.say(Control::Down);
+                    self.changed = true;
+                }
+                News::Unanswered => {
+                    let server = udp.server();
+                    tracing::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
+                    self.changed = true;
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// What has come in by the stream; `None` at its end.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        ids: &mut PeerIds,
+    ) -> Result<Poll<Option<Step>>, Error> {
         loop {
-            return match self.read(cx) {
-                Poll::Pending => {
-                    // What has been read may have been a question, and nothing else comes before it is answered.
-                    self.write(cx)?;
-                    Poll::Pending
-                }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(Some((Kind::Frame(lane), range)))) => {
-                    Poll::Ready(Ok(Some(Step::Frame(lane, range))))
-                }
-                Poll::Ready(Ok(Some((Kind::Control, range)))) => {
-                    let control = Control::read(self.buffer.frame(range));
-                    let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
-                    if control == Control::Bound {
-                        if udp.bound(now) {
-                            return Poll::Ready(Ok(Some(Step::Changed)));
-                        }
-                    } else if let Some(peer) = udp.introduced(control, now) {
-                        ids.retire(peer);
-                        return Poll::Ready(Ok(Some(Step::Direct(DirectNews::Down(peer)))));
-                    }
-                    // A new path is probed as soon as it is polled.
-                    cx.waker().wake_by_ref();
-                    continue;
-                }
+            let unit = match self.read(cx)? {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(unit) => unit,
             };
+            let range = match unit {
+                None => return Ok(Poll::Ready(None)),
+                Some((Kind::Frame(lane), range)) => return Ok(Poll::Ready(Some(Step::Frame(lane, range)))),
+                Some((Kind::Control, range)) => range,
+            };
+            let control = Control::read(self.buffer.frame(range));
+            let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
+            if control == Control::Bound {
+                if udp.bound(now) {
+                    return Ok(Poll::Ready(Some(Step::Changed)));
+                }
+            } else if let Some(peer) = udp.introduced(control, now) {
+                ids.retire(peer);
+                return Ok(Poll::Ready(Some(Step::Direct(DirectNews::Down(peer)))));
+            }
+            // A new path is probed as soon as it is polled.
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -404,24 +444,9 @@ mod tests {
     #[tokio::test]
     async fn f_35_a_server_that_challenges_without_end_and_never_reads_is_not_queued_for_without_bound() {
         let (here, mut there) = tokio::io::duplex(64);
-        let mut conn = StreamConn {
-            stream: Stream::Inside(here),
-            stall: Stall::new(Duration::from_secs(60)),
-            framing: StreamFraming::units(Datagram { max: 1000 }),
-            buffer: FrameBuf::new(),
-            needed: 1,
-            queue: Queue::with_limits(1000, 1000),
-            out: Vec::new(),
-            written: 0,
-            shut: false,
-            paused_until: None,
-            udp: None,
-            #[cfg(feature = "quic")]
-            quic: None,
-            changed: false,
-            failed: None,
-            said: Said::default(),
-        };
+        let settings = ConnectionSettings { backlog: 1000, max_unsent: 1000, ..ConnectionSettings::DEFAULT };
+        let framing = StreamFraming::units(Datagram { max: 1000 });
+        let mut conn = StreamConn::new(Stream::Inside(here), framing, settings);
         conn.push(Lane::Reliable, &[7; 200]);
         for n in 0..10_000_u64 {
             if n % 100 == 0 {

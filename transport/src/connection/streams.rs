@@ -1,11 +1,11 @@
 //! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
 
+use super::ConnectionSettings;
+use super::network::Step;
 use super::remote::socket_options;
-use super::stream_conn::{Said, Stall, StreamConn};
-use super::{ConnectionSettings, Step};
+use super::stream_conn::StreamConn;
 use crate::Error;
 use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
-use crate::queue::Queue;
 use crate::tcp_udp::StreamFraming;
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,7 +14,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
-use voxwire_core::{DialId, FrameBuf, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
+use voxwire_core::{DialId, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
 
 /// How long last words may take.
 const LINGER: Duration = Duration::from_secs(2);
@@ -48,8 +48,7 @@ struct Open<F> {
 /// Something happened on one of them.
 pub(super) enum StreamNews {
     Listening(ListenId, Option<u16>),
-    /// A connection, which the session learns of once it has a framing.
-    Arrived(TcpStream, SocketAddr, Via),
+    Opened(PeerId, SocketAddr, Via),
     DialFailed(DialId),
     Frame(PeerId, Lane, Range<usize>),
     Closed(PeerId),
@@ -115,30 +114,23 @@ impl<F: Framing> Streams<F> {
         self.dialling.push((id, Box::pin(within(limit, "connecting", connect))));
     }
 
-    /// Takes a connection in that the session is about to learn of.
-    pub(super) fn add(&mut self, peer: PeerId, stream: TcpStream, framing: F) {
+    /// Takes a connection in.
+    fn add(
+        &mut self,
+        ids: &mut PeerIds,
+        stream: TcpStream,
+        framing: F,
+        from: SocketAddr,
+        via: Via,
+    ) -> StreamNews {
+        let Some(peer) = ids.mint() else { return StreamNews::Quiet };
         if let Err(error) = prepare(&stream, socket_options(self.settings)) {
             tracing::debug!(%error, "cannot set socket options");
         }
-        let conn = StreamConn {
-            stream: Stream::Plain(stream),
-            framing: StreamFraming::Session(framing),
-            buffer: FrameBuf::new(),
-            needed: 1,
-            queue: Queue::with_limits(self.settings.backlog, self.settings.max_unsent),
-            out: Vec::new(),
-            written: 0,
-            stall: Stall::new(self.settings.write_timeout),
-            shut: false,
-            paused_until: None,
-            udp: None,
-            #[cfg(feature = "quic")]
-            quic: None,
-            changed: false,
-            failed: None,
-            said: Said::default(),
-        };
+        let framing = StreamFraming::Session(framing);
+        let conn = StreamConn::new(Stream::Plain(stream), framing, self.settings);
         self.open.push(Open { peer, conn, closing: None });
+        StreamNews::Opened(peer, from, via)
     }
 
     /// The connection of a peer, as long as the session has not closed it.
@@ -147,16 +139,6 @@ impl<F: Framing> Streams<F> {
             .iter_mut()
             .find(|open| open.peer == peer && open.closing.is_none())
             .map(|open| &mut open.conn)
-    }
-
-    /// The connection of a peer, which may be the one to the server.
-    pub(super) fn conn_or<'l>(
-        &'l mut self,
-        server: &'l mut Option<StreamConn<F>>,
-        is_server: bool,
-        peer: PeerId,
-    ) -> Option<&'l mut StreamConn<F>> {
-        if is_server { server.as_mut() } else { self.conn(peer) }
     }
 
     pub(super) fn close(&mut self, peer: PeerId, now: Instant) {
@@ -182,7 +164,14 @@ impl<F: Framing> Streams<F> {
         self.open.iter_mut().all(|open| open.conn.write(cx).is_err() || open.conn.is_written())
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamNews> {
+    /// `framing`: for a connection that is new.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        ids: &mut PeerIds,
+        framing: impl Fn() -> F,
+    ) -> Poll<StreamNews> {
         self.rest = self.rest.filter(|until| *until > now);
         if let Some((id, port)) = self.told.pop() {
             return Poll::Ready(StreamNews::Listening(id, port));
@@ -192,7 +181,7 @@ impl<F: Framing> Streams<F> {
             let (id, Poll::Ready(result)) = (*id, dialling.as_mut().poll(cx)) else { continue };
             drop(self.dialling.remove(at));
             return Poll::Ready(match result {
-                Ok((stream, to)) => StreamNews::Arrived(stream, to, Via::Dialled(id)),
+                Ok((stream, to)) => self.add(ids, stream, framing(), to, Via::Dialled(id)),
                 Err(error) => {
                     tracing::debug!(%error, "cannot connect");
                     StreamNews::DialFailed(id)
@@ -208,7 +197,8 @@ impl<F: Framing> Streams<F> {
             match socket.poll_accept(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok((stream, from))) => {
-                    return Poll::Ready(StreamNews::Arrived(stream, from, Via::AcceptedOn(*id)));
+                    let via = Via::AcceptedOn(*id);
+                    return Poll::Ready(self.add(ids, stream, framing(), from, via));
                 }
                 Poll::Ready(Err(error)) => {
                     // Nobody wakes us for the next one then.
@@ -239,6 +229,7 @@ impl<F: Framing> Streams<F> {
                 });
             }
             self.open.remove(at);
+            ids.retire(peer);
             return Poll::Ready(StreamNews::Closed(peer));
         }
         Poll::Pending
@@ -253,7 +244,8 @@ impl StreamNews {
             Self::Listening(id, None) => Input::ListenFailed(*id),
             Self::DialFailed(id) => Input::DialFailed(*id),
             Self::Closed(peer) => Input::Closed { peer: *peer },
-            Self::Arrived(..) | Self::Frame(..) | Self::Quiet => return None,
+            Self::Opened(peer, from, via) => Input::Opened { peer: *peer, via: *via, from: Some(*from) },
+            Self::Frame(..) | Self::Quiet => return None,
         })
     }
 }
