@@ -4,6 +4,8 @@
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod avx2;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod avx512;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod bits;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod dispatch;
@@ -73,6 +75,10 @@ pub(crate) struct Walked {
 /// Below so many samples the loops in `scalar` are the fastest.
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 const FEW: usize = 32;
+
+/// Twice the bits of a float that is infinite: more than those of any finite one, whatever its sign.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+const INFINITE: u32 = 0xff00_0000;
 
 /// Looks through at most `count` elements of `kind` in `bytes`.
 pub(crate) fn walk(bytes: &[u8], count: usize, kind: SampleKind) -> Walked {

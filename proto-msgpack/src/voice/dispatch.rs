@@ -1,13 +1,14 @@
 //! Chooses by what the machine has, at run time, between the loops in `scalar` and those with wide registers. All do the same.
 
-use super::{FEW, Walked, avx2, scalar};
-use fearless_simd::{Avx2, Level, kernel};
+use super::{FEW, Walked, avx2, avx512, scalar};
+use fearless_simd::{Avx2, Avx512, Level, kernel};
 use voxwire_core::bytes::BufMut;
 
 /// Registers that the machine has.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wide {
     Avx2(Avx2),
+    Avx512(Avx512),
 }
 
 macro_rules! loops {
@@ -17,8 +18,10 @@ macro_rules! loops {
                 #[inline]
                 pub(super) fn $name(self, $($arg: $type),*) $(-> $result)? {
                     kernel!(fn on_avx2(_token: Avx2, $($arg: $type),*) $(-> $result)? { avx2::$name($($arg),*) });
+                    kernel!(fn on_avx512(_token: Avx512, $($arg: $type),*) $(-> $result)? { avx512::$name($($arg),*) });
                     match self {
                         Self::Avx2(token) => on_avx2(token, $($arg),*),
+                        Self::Avx512(token) => on_avx512(token, $($arg),*),
                     }
                 }
             )*
@@ -41,7 +44,8 @@ impl Wide {
     /// All that the machine has, the widest first.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let level = Level::new();
-        level.as_avx2().map(Self::Avx2).into_iter()
+        let narrower = level.as_avx2().map(Self::Avx2);
+        level.as_avx512().map(Self::Avx512).into_iter().chain(narrower)
     }
 
     /// The widest, if a list of so many samples is worth it.

@@ -1,6 +1,6 @@
 //! Lists of floats with registers of 32 bytes.
 
-use super::super::{Walked, scalar};
+use super::super::{INFINITE, Walked, scalar};
 use super::i;
 use crate::objects::marker;
 use core::arch::x86_64::*;
@@ -74,9 +74,6 @@ pub(in crate::voice) fn put_floats(samples: &[f32], out: &mut impl BufMut) {
     }
     scalar::put_floats(rest, out);
 }
-
-/// Twice the bits of a float that is infinite: more than those of any finite one, whatever its sign.
-const INFINITE: u32 = 0xff00_0000;
 
 /// Whether all are finite.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
