@@ -18,7 +18,7 @@ pub(crate) const START: Instant = Instant::from_nanos(1);
 
 pub use core_bodies::{core_framing, core_list, core_text};
 pub use dissonance::{dissonance_message, dissonance_session};
-pub use msgpack::{msgpack_message, msgpack_stream};
+pub use msgpack::{msgpack_message, msgpack_samples, msgpack_stream};
 pub use msgpack_session::msgpack_session;
 pub use opcode::{opcode_message, opcode_session, opcode_stream};
 pub use syfala::{syfala_message, syfala_stream};

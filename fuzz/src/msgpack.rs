@@ -2,6 +2,7 @@ use crate::Script;
 use rmpv::Value;
 use voxwire_core::Framing as _;
 use voxwire_core::testing::{frames, law_frame};
+use voxwire_msgpack::voice::testing::{law_float_samples, law_floats, law_ints, law_samples};
 use voxwire_msgpack::{ClientMessage, Dialect, Framing, ServerMessage, Wire};
 
 /// Any bytes, from either side and in every dialect: no panic, what decodes obeys the laws, and an independent decoder finds
@@ -85,4 +86,48 @@ pub fn msgpack_stream(data: &[u8]) {
     assert_eq!(frames(make(), &stream, || size), whole);
     let total: usize = whole.0.iter().map(Vec::len).sum();
     assert!(total <= stream.len());
+}
+
+/// Any bytes as a list of samples, any samples as bytes: the same with each kind of register that the machine has.
+pub fn msgpack_samples(data: &[u8]) {
+    let mut script = Script(data);
+    let choice = script.byte();
+    match choice % 5 {
+        kind @ 0..=2 => {
+            let count = usize::from(u16::from_be_bytes([script.byte(), script.byte()]));
+            let law = if kind == 2 { law_floats } else { law_ints };
+            let bytes = if kind == 1 { runs(script) } else { script.bytes(usize::MAX).to_vec() };
+            let good = law(&bytes, if count == 0 { usize::MAX } else { count });
+            law(&bytes, good);
+        }
+        3 => {
+            // Louder or quieter.
+            let shift = choice >> 4;
+            let pairs = script.bytes(usize::MAX).chunks_exact(2);
+            let samples: Vec<i16> =
+                pairs.map(|pair| i16::from_be_bytes([pair[0], pair[1]]) >> shift).collect();
+            law_samples(&samples);
+        }
+        _ => {
+            let words = script.bytes(usize::MAX).chunks_exact(4);
+            let samples: Vec<f32> =
+                words.map(|word| f32::from_be_bytes([word[0], word[1], word[2], word[3]])).collect();
+            law_float_samples(&samples);
+        }
+    }
+}
+
+/// Long runs of elements of one byte each, with others between them: what a fuzzer hardly makes by itself.
+fn runs(mut script: Script<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while !script.is_empty() && bytes.len() < 1 << 14 {
+        let marker = script.byte();
+        match marker {
+            0xcc | 0xd0 => bytes.extend([marker, script.byte()]),
+            0xcd | 0xd1 => bytes.extend([marker, script.byte(), script.byte()]),
+            0xc0..=0xdf => bytes.push(marker),
+            n => bytes.resize(bytes.len() + usize::from(n), script.byte()),
+        }
+    }
+    bytes
 }

@@ -74,6 +74,11 @@ fn c_10_msgpack_message() {
 }
 
 #[test]
+fn c_10_msgpack_samples() {
+    replay("msgpack_samples", voxwire_fuzz::msgpack_samples);
+}
+
+#[test]
 fn c_10_msgpack_stream() {
     replay("msgpack_stream", voxwire_fuzz::msgpack_stream);
 }

@@ -68,8 +68,8 @@ fn agrees(what: &str, found: Walked, expected: Walked) {
     assert!(!found.is_plain || expected.is_plain || found.fault.is_some(), "{what}: not plain");
 }
 
-/// Any bytes as a list of `count` integers.
-pub fn law_ints(bytes: &[u8], count: usize) {
+/// Any bytes as a list of `count` integers. Returns how many of them are good.
+pub fn law_ints(bytes: &[u8], count: usize) -> usize {
     let (expected, values) = reference(bytes, count, scalar::one);
     let elements = &bytes[..expected.bytes];
     let floats: Vec<f32> = values.iter().map(|value| f32::from(*value) / 32_768.0).collect();
@@ -92,10 +92,11 @@ pub fn law_ints(bytes: &[u8], count: usize) {
         fills("chosen", 0x5a5a, &values, |out| dispatch::ints_to_i16(elements, walked.is_plain, out));
         fills("chosen", 5.5, &floats, |out| dispatch::ints_to_f32(elements, walked.is_plain, out));
     }
+    expected.count
 }
 
-/// Any bytes as a list of `count` floats.
-pub fn law_floats(bytes: &[u8], count: usize) {
+/// Any bytes as a list of `count` floats. Returns how many of them are good.
+pub fn law_floats(bytes: &[u8], count: usize) -> usize {
     let (expected, values) = reference(bytes, count, scalar::float);
     let elements = &bytes[..expected.bytes];
     // By their bits: zero has two forms.
@@ -115,6 +116,7 @@ pub fn law_floats(bytes: &[u8], count: usize) {
     }
     agrees("chosen", dispatch::walk_floats(bytes, count), expected);
     fills("chosen", 7, &bits, |out| by_bits(&|out| dispatch::floats_to_f32(elements, out), out));
+    expected.count
 }
 
 /// Samples that are written as integers.
