@@ -1,0 +1,164 @@
+//! Limits and deadlines of a hub.
+
+use crate::net::{Keepalive, SocketOptions};
+use core::net::IpAddr;
+use core::time::Duration;
+use voxwire_core::{Rate, source};
+
+/// Limits and deadlines of a [`Hub`](crate::Hub). Build it with `..HubSettings::DEFAULT`.
+#[derive(Debug, Clone, Copy)]
+pub struct HubSettings {
+    /// Connections in all, and as many descriptors. At the limit one connection is evicted for a new one: one that is closing, otherwise the
+    /// oldest that has not logged in. If there is none, the new one is closed as soon as it is accepted. The same holds when the process
+    /// has no descriptors left. 20 000 by default.
+    pub max_connections: usize,
+    /// Connections from one address (IPv6: from one /64). Loopback is exempt.
+    pub max_per_address: usize,
+    /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. Each is
+    /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None.
+    pub exempt: &'static [IpAddr],
+    /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing. 10 s by default.
+    pub handshake_timeout: Duration,
+    /// How far a frame may fall behind `min_bytes_per_second`, at any time from its first byte to its last. 10 s by default.
+    pub frame_timeout: Duration,
+    /// The slowest a long frame may come in, in bytes per second. 16 KiB/s by default.
+    pub min_bytes_per_second: u32,
+    /// Frames of one connection, and whatever its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
+    /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
+    /// beyond it.
+    pub frames: Rate,
+    /// Datagrams of one source of plain UDP; beyond it they are dropped.
+    pub datagrams: Rate,
+    /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is closed. One frame is always taken. It is
+    /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
+    pub backlog: usize,
+    /// A connection is slow when its peer has not taken all of its bytes for this long. A slow one is held to the budget that the session
+    /// set for it. Before that, up to 1 MiB of droppable frames is queued. 200 ms by default.
+    pub slow_after: Duration,
+    /// Bytes queued for all connections. A shared frame counts once; what TLS holds for a peer that takes nothing counts 16 KiB. 128 MiB by
+    /// default.
+    ///
+    /// Over it, droppable frames are dropped for connections that have more than 64 KiB queued, or whose peer takes nothing. A reliable
+    /// frame for such a connection resets those with the most queued, until an eighth is free. A peer that takes nothing is not answered
+    /// by its framing.
+    pub max_queued_total: usize,
+    /// What all partial frames together may hold beyond 2 KiB each, in bytes. Records of TLS that have not come in whole count with them,
+    /// and are held to `frame_timeout` like them.
+    ///
+    /// Frames of more than 1 MiB have half of it, those of more than 64 KiB a quarter, and the others a quarter. One address (loopback is
+    /// exempt) has half of the first half, and a quarter of each of the others. The first frame may be as large as all of it. Beyond it
+    /// a frame waits until there is room for all of it.
+    ///
+    /// Addresses take turns then: of IPv6 each /48, and in it each /64. First are those that have held least lately, in bytes times
+    /// seconds, whether their frames have ended or not; half of what is two minutes old counts. What an address has held counts only
+    /// beyond six seconds of a frame of the size that it waits for (1.5 s of small ones, 3 s of medium ones).
+    ///
+    /// While a frame waits, the connections of others are closed that fall silent for 1 s (0.5 s for those of up to 64 KiB), come in at
+    /// less than 256 KiB/s and half as fast, or so slowly that they would not end within nine tenths of `partial_wait` (those of unknown
+    /// length: have not ended by then). So are those that are not read, after some seconds.
+    pub partial_frames: usize,
+    /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
+    pub partial_wait: Duration,
+    /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
+    pub keepalive: Option<Keepalive>,
+    /// How long sent bytes may stay unacknowledged (Linux; on QUIC everywhere, where it is what has been sent on the stream, and a client
+    /// is closed if none of it is acknowledged for so long); 14 s by default. What is sent just before the verdict on silence starts
+    /// this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by default.
+    pub unacknowledged: Option<Duration>,
+    /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
+    /// budget takes effect. On QUIC, what has been sent and has not arrived; `None` for 64 KiB.
+    pub send_buffer: Option<usize>,
+    /// What a client on QUIC may have sent on its stream that has not been read, in bytes.
+    pub receive_window: usize,
+    /// What all clients on QUIC together may have sent that has not been read, in bytes. Those that come when most of it is granted may
+    /// send less before they are read, down to 4 KiB, which is what each has until its hello has come.
+    ///
+    /// Each client counts 252 KiB more, from its first packet on: for the connection, and the packets that QUIC keeps while others before
+    /// them are missing. One that has ended counts for what it has sent and been sent until QUIC has forgotten it; an eighth of all this
+    /// is for those. Clients of one address (IPv6: of one /64; loopback is exempt) have an eighth of it, and the last eighth that is left
+    /// for those that are connected is for addresses that have one client at most.
+    ///
+    /// For a client for which there is no room, those on QUIC go that would go for a place (see `max_connections`), three at most. Where
+    /// that frees too little within 0.8 s, the client is refused. By default 128 MiB, which some 400 clients fit in.
+    pub receive_windows: usize,
+    /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
+    /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again. As many TLS
+    /// handshakes of each listener on TCP may have sent more than 4 KiB at a time, by the same rule, but that the new one is closed; no
+    /// client may send more than 16 KiB before its handshake is done.
+    pub handshakes: usize,
+    /// How long to wait for the peer to close its side after we closed ours.
+    pub linger: Duration,
+    /// How many others a client on TCP + UDP may be introduced to, for direct paths, where both want that.
+    pub introductions: usize,
+    /// The first and the last of the ports that a session may have opened beside its listeners, by
+    /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. They are opened where the first listener
+    /// listens, without TLS.
+    pub ports: Option<(u16, u16)>,
+    /// Sources of plain UDP that the session has not validated, remembered at a time.
+    pub max_unvalidated: usize,
+    /// Free buffers kept for connections that need one: so many to read into, of 16 KiB, and so many to write from,
+    /// of 8 KiB at most. Those that nobody needs are given up after some seconds, but for 64.
+    pub pooled: usize,
+}
+
+impl HubSettings {
+    /// Which source pays for what is limited by address; none where the address stands for many people. That is asked before the
+    /// address becomes a network: an exempt one has neighbours in its /64 that are not.
+    pub(crate) fn payer(&self, address: IpAddr) -> Option<IpAddr> {
+        let address = address.to_canonical();
+        let exempt =
+            address.is_loopback() || self.exempt.iter().any(|exempt| exempt.to_canonical() == address);
+        (!exempt).then(|| source(address))
+    }
+
+    /// Safe values for a server on the internet.
+    pub const DEFAULT: Self = Self {
+        max_connections: 20_000,
+        max_per_address: 256,
+        exempt: &[],
+        handshake_timeout: Duration::from_secs(10),
+        frame_timeout: Duration::from_secs(10),
+        min_bytes_per_second: 16 * 1024,
+        frames: Rate { per_second: 2000, burst: 10_000 },
+        datagrams: Rate { per_second: 50_000, burst: 50_000 },
+        backlog: 64 * 1024,
+        slow_after: Duration::from_millis(200),
+        max_queued_total: 128 * 1024 * 1024,
+        partial_frames: 64 * 1024 * 1024,
+        partial_wait: Duration::from_secs(30),
+        keepalive: Some(Keepalive::DEFAULT),
+        unacknowledged: Some(Duration::from_secs(14)),
+        send_buffer: Some(64 * 1024),
+        receive_window: 32 * 1024,
+        receive_windows: 128 * 1024 * 1024,
+        handshakes: 512,
+        linger: Duration::from_secs(2),
+        introductions: 32,
+        ports: None,
+        max_unvalidated: 256,
+        pooled: 1024,
+    };
+
+    pub(super) const fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            keepalive: self.keepalive,
+            unacknowledged: self.unacknowledged,
+            send_buffer: self.send_buffer,
+        }
+    }
+
+    #[cfg(feature = "quic")]
+    pub(crate) fn quic_limits(&self) -> crate::quic::QuicLimits {
+        crate::quic::QuicLimits {
+            silence: crate::quic::silence(self.keepalive, self.unacknowledged),
+            send: self.send_buffer.unwrap_or(64 * 1024),
+            receive: self.receive_window,
+        }
+    }
+}
+
+impl Default for HubSettings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
