@@ -95,6 +95,36 @@ impl From<Overflow> for NotQueued {
     }
 }
 
+/// How much a connection holds, and all of them, when a frame is to be queued.
+struct Load {
+    /// The peer has not taken all that it was given.
+    blocked: bool,
+    /// It has not for longer than `slow_after`.
+    slow: bool,
+    /// It is slow, and more than its own share is being written: one large frame is enough for a slow listener.
+    writes_much: bool,
+    /// All connections together have more than `max_queued_total` queued, and this one is among those that pay: with the frame it would
+    /// have more than its own share, or its peer takes nothing.
+    pays: bool,
+}
+
+impl Load {
+    /// Whether a frame may be queued only if room is made for it.
+    fn is_refused(&self, lane: Lane) -> bool {
+        self.pays && lane == Lane::Reliable
+    }
+
+    /// Whether a frame of `len` bytes is dropped, with those like it that wait.
+    fn is_dropped(&self, lane: Lane, len: usize) -> bool {
+        lane == Lane::Droppable && (self.pays || self.writes_much && len > OWN_QUEUED)
+    }
+
+    /// Whether a frame of `len` bytes is held once for all who wait for it.
+    fn is_shared(&self, lane: Lane, len: usize) -> bool {
+        lane == Lane::Reliable && len >= if self.blocked { HELD_IF_BLOCKED } else { HELD }
+    }
+}
+
 impl<F: Framing> Conn<F> {
     pub(super) fn new(
         framing: StreamFraming<F>,
@@ -177,44 +207,38 @@ impl<F: Framing> Conn<F> {
         if state.abort.is_some() {
             return Ok(0);
         }
-        let State { framing, queue, waker, waiting_to_write, writing, blocked_since, .. } = &mut *state;
-        // The clock is read only where it matters.
-        let slow_after = common.settings.slow_after;
-        let slow = blocked_since.is_some_and(|since| common.clock.now() > since.saturating_add(slow_after));
-        let blocked = blocked_since.is_some();
-        let (before, held, memory) = (queue.dropped, queue.len(), queue.memory());
-        // Over `max_queued_total` two kinds of connections lose frames: those with much queued, and those whose peer takes nothing.
-        let over = common.queued.load(Relaxed) > common.settings.max_queued_total;
-        let much = blocked || held.saturating_add(*writing).saturating_add(frame.len()) > OWN_QUEUED;
-        if over && much && !made_room && lane == Lane::Reliable && framing.fits(frame) {
+        let load = state.load(common, frame.len());
+        let fits = state.framing.fits(frame);
+        if load.is_refused(lane) && fits && !made_room {
             return Err(NotQueued::OverGlobalLimit);
         }
-        // One large frame is enough for a slow listener.
-        let large = slow && *writing > OWN_QUEUED;
-        if large && queue.droppable() > OWN_QUEUED {
+        let State { framing, queue, .. } = &mut *state;
+        let (dropped, memory) = (queue.dropped, queue.memory());
+        if load.writes_much && queue.droppable() > OWN_QUEUED {
             queue.drop_droppable();
         }
-        // A buffer of the pool is for those who give it back soon.
-        let buffer = || if blocked { Vec::new() } else { common.write_buffers.take() };
         let mut pushed = Ok(());
-        if !framing.fits(frame) {
+        if !fits {
             // More than a unit can hold, which no session on such a transport has a use for, or nothing that the peer can take.
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if lane == Lane::Droppable && (over && much || large && frame.len() > OWN_QUEUED) {
+        } else if load.is_dropped(lane, frame.len()) {
             queue.drop_droppable();
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if lane == Lane::Reliable && frame.len() >= if blocked { HELD_IF_BLOCKED } else { HELD } {
+        } else if load.is_shared(lane, frame.len()) {
             pushed = queue.push_held(framing, frames.hold(id, frame, &common.queued));
         } else {
-            pushed = queue.push(framing, lane, frame, slow, buffer);
+            // A buffer of the pool is for those who give it back soon.
+            let buffer = || if load.blocked { Vec::new() } else { common.write_buffers.take() };
+            pushed = queue.push(framing, lane, frame, load.slow, buffer);
         }
         // What overflows waits, too, until the connection is gone.
         note(&common.queued, memory, queue.memory());
+        let dropped = queue.dropped.saturating_sub(dropped);
         pushed?;
-        if *waiting_to_write {
-            wakers.extend(waker.take());
+        if state.waiting_to_write {
+            wakers.extend(state.waker.take());
         }
-        Ok(queue.dropped.saturating_sub(before))
+        Ok(dropped)
     }
 
     /// Queues a control message. [`NotQueued::Overflow`] if the queue is over its limit; [`NotQueued::OverGlobalLimit`] if all queues together
@@ -349,6 +373,24 @@ impl<F: Framing> Conn<F> {
 }
 
 impl<F: Framing> State<F> {
+    /// The load under which a frame of `len` bytes is to be queued.
+    fn load(&self, common: &Common, len: usize) -> Load {
+        let settings = &common.settings;
+        // The clock is read only where it matters.
+        let slow = self
+            .blocked_since
+            .is_some_and(|since| common.clock.now() > since.saturating_add(settings.slow_after));
+        let blocked = self.blocked_since.is_some();
+        let held = self.queue.len().saturating_add(self.writing).saturating_add(len);
+        let over = common.queued.load(Relaxed) > settings.max_queued_total;
+        Load {
+            blocked,
+            slow,
+            writes_much: slow && self.writing > OWN_QUEUED,
+            pays: over && (blocked || held > OWN_QUEUED),
+        }
+    }
+
     /// The session wants to hear more, whatever it said before; what we have against that stands. Returns whom to wake.
     pub(super) fn resume(&mut self) -> Option<Waker> {
         self.paused_until = None;
