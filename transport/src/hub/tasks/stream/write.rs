@@ -2,7 +2,7 @@
 
 use super::{End, Phase, StreamDriver};
 use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, note};
-use crate::queue::SLICES;
+use crate::queue::{Batch, SLICES};
 use core::task::{Context, Poll};
 use std::io::IoSlice;
 use voxwire_core::Session;
@@ -18,43 +18,10 @@ impl<S: Session> StreamDriver<S> {
         loop {
             if batch.is_empty() {
                 self.lend_written(core::mem::take(&mut batch).into_memory());
-                let flushed = self.stream.poll_flush(cx);
-                let mut state = self.conn.lock();
-                note(&self.shared.common.queued, state.writing_memory, 0);
-                (state.writing, state.writing_memory) = (0, 0);
-                // What TLS holds the peer has not taken.
-                if flushed.is_ready() {
-                    state.unanswered = 0;
-                    state.blocked_since = None;
-                }
-                if state.queue.is_empty() {
-                    // Under the same lock: whatever is queued from now on wakes this task.
-                    state.sleep(cx);
-                    state.waiting_to_write = true;
-                    let closing = state.closing.is_some();
-                    let probes = if flushed.is_ready() { core::mem::take(&mut state.unwritten) } else { 0 };
-                    drop(state);
-                    if flushed.is_pending() {
-                        self.enter_unsent();
-                    }
-                    if probes > 0 && !closing {
-                        // Should that bring more to write, this task is woken for it.
-                        self.shared.written(self.peer, probes);
-                    }
-                    return match (closing, self.phase, flushed) {
-                        (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),
-                        (true, Phase::Open | Phase::Shutting, Poll::Ready(Ok(()))) => self.shut(cx),
-                        _ => Poll::Pending,
-                    };
-                }
-                let memory = state.queue.memory();
-                batch = state.queue.take_next(OWN_QUEUED, || self.shared.common.write_buffers.take());
-                (state.writing, state.writing_memory) = (batch.len(), batch.memory());
-                note(
-                    &self.shared.common.queued,
-                    memory,
-                    state.queue.memory().saturating_add(state.writing_memory),
-                );
+                batch = match self.next_batch(cx) {
+                    Ok(batch) => batch,
+                    Err(poll) => return poll,
+                };
             }
             let written = if let Some(piece) = batch.one_piece() {
                 self.stream.poll_write(cx, piece)
@@ -72,27 +39,69 @@ impl<S: Session> StreamDriver<S> {
                     taken = true;
                 }
                 Poll::Pending => {
-                    // What is left may take long: it gets no more memory than it needs.
-                    let spent = batch.shrink(FAIR_SHARE, OWN_QUEUED);
-                    // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
-                    let mut state = self.conn.lock();
-                    state.sleep(cx);
-                    note(&self.shared.common.queued, state.writing_memory, batch.memory());
-                    (state.writing, state.writing_memory) = (batch.len(), batch.memory());
-                    // Where others can throw it away.
-                    state.parked = Some(batch.into());
-                    if taken {
-                        state.unanswered = 0;
-                    }
-                    state.blocked_since.get_or_insert_with(|| self.shared.common.clock.now());
-                    drop(state);
-                    if let Some(spent) = spent {
-                        self.lend_written(spent);
-                    }
+                    self.park(cx, batch, taken);
                     return Poll::Pending;
                 }
             }
         }
+    }
+
+    /// All that was taken is written: what is to be written next, or, where nothing is queued, how this ends.
+    fn next_batch(&mut self, cx: &mut Context<'_>) -> Result<Batch, Poll<End>> {
+        let common = &self.shared.common;
+        let flushed = self.stream.poll_flush(cx);
+        let mut state = self.conn.lock();
+        note(&common.queued, state.writing_memory, 0);
+        (state.writing, state.writing_memory) = (0, 0);
+        // What TLS holds the peer has not taken.
+        if flushed.is_ready() {
+            state.unanswered = 0;
+            state.blocked_since = None;
+        }
+        if !state.queue.is_empty() {
+            let memory = state.queue.memory();
+            let batch = state.queue.take_next(OWN_QUEUED, || common.write_buffers.take());
+            (state.writing, state.writing_memory) = (batch.len(), batch.memory());
+            note(&common.queued, memory, state.queue.memory().saturating_add(state.writing_memory));
+            return Ok(batch);
+        }
+        // Under the same lock: whatever is queued from now on wakes this task.
+        state.sleep(cx);
+        state.waiting_to_write = true;
+        let closing = state.closing.is_some();
+        let probes = if flushed.is_ready() { core::mem::take(&mut state.unwritten) } else { 0 };
+        drop(state);
+        if flushed.is_pending() {
+            self.enter_unsent();
+        }
+        if probes > 0 && !closing {
+            // Should that bring more to write, this task is woken for it.
+            self.shared.written(self.peer, probes);
+        }
+        Err(match (closing, self.phase, flushed) {
+            (_, _, Poll::Ready(Err(_))) => Poll::Ready(End::Closed),
+            (true, Phase::Open | Phase::Shutting, Poll::Ready(Ok(()))) => self.shut(cx),
+            _ => Poll::Pending,
+        })
+    }
+
+    /// The peer takes nothing now, or, if it has `taken` something, no more: what is left may take long, and gets no more memory than it
+    /// needs.
+    fn park(&self, cx: &Context<'_>, mut batch: Batch, taken: bool) {
+        let spent = batch.shrink(FAIR_SHARE, OWN_QUEUED);
+        // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
+        let mut state = self.conn.lock();
+        state.sleep(cx);
+        note(&self.shared.common.queued, state.writing_memory, batch.memory());
+        (state.writing, state.writing_memory) = (batch.len(), batch.memory());
+        // Where others can throw it away.
+        state.parked = Some(batch.into());
+        if taken {
+            state.unanswered = 0;
+        }
+        state.blocked_since.get_or_insert_with(|| self.shared.common.clock.now());
+        drop(state);
+        spent.into_iter().for_each(|spent| self.lend_written(spent));
     }
 
     /// The peer does not take what TLS holds for it.
