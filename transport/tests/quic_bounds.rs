@@ -15,6 +15,7 @@ use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 use voxwire_core::{Datagram, FrameError, Input, Lane, Outbox, PeerId, Session};
 use voxwire_dissonance::{
@@ -148,6 +149,9 @@ async fn joined(player: &mut Player) {
     until("joins", player, |player| player.session().state() == SessionState::Connected).await;
 }
 
+/// Written by tests that measure the memory of this process, read by all others: they would be measured, too.
+static ALONE: RwLock<()> = RwLock::const_new(());
+
 /// Memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -261,6 +265,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
         return;
     }
     let (config, certificate) = certificate();
+    let _alone = ALONE.write().await;
     let second = Duration::from_secs(1);
     let keepalive = Some(Keepalive { idle: second, interval: second, probes: 4 });
     let settings = HubSettings { keepalive, unacknowledged: None, ..HubSettings::DEFAULT };
@@ -293,6 +298,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
 #[tokio::test]
 async fn f_16_unread_bytes_are_bounded_by_connection_and_in_all() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     // Nothing more than the hello is read: one frame, and then a pause.
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
     let settings = HubSettings { frames, receive_windows: 70 * EACH, ..HubSettings::DEFAULT };
@@ -325,6 +331,7 @@ const EACH: usize = 256 * 1024;
 #[tokio::test]
 async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (hub, address) = serve(&config, HubSettings { receive_windows: 12 * EACH, ..HubSettings::DEFAULT });
     let mut players = Vec::new();
     for n in 0..10 {
@@ -352,6 +359,7 @@ async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (hub, address) = serve(&config, HubSettings { receive_windows: 12 * EACH, ..HubSettings::DEFAULT });
     let endpoint = endpoint(&certificate, quinn::TransportConfig::default());
     let connect = async || endpoint.connect(address, "game.example").unwrap().await.unwrap();
@@ -403,6 +411,7 @@ async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
 #[tokio::test]
 async fn f_16_f_19_newcomers_on_quic_cost_nobody_on_tcp() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let listeners = [
         Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap(),
         Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
@@ -431,6 +440,7 @@ async fn f_16_a_handshake_that_goes_on_for_ever_ends_the_connection() {
         return;
     }
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (hub, address) = serve(&config, HubSettings::DEFAULT);
     let mut ann = player(address, "ann", &certificate).await.unwrap();
     joined(&mut ann).await;
@@ -448,6 +458,7 @@ async fn f_16_a_handshake_that_goes_on_for_ever_ends_the_connection() {
 #[tokio::test]
 async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (hub, address) = shouting(&config, HubSettings::DEFAULT);
     let (_endpoint, connection) = handshake(address, &certificate).await;
     let send_some = async |n: u8| {
@@ -494,6 +505,7 @@ async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
         return;
     }
     let (config, certificate) = certificate();
+    let _alone = ALONE.write().await;
     let frames = voxwire_core::Rate { per_second: 100, burst: 100 };
     let (hub, address) = serve(&config, HubSettings { frames, ..HubSettings::DEFAULT });
     let test = "f_16_floods_of_datagrams_do_not_fill_the_memory";
@@ -514,6 +526,7 @@ async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings::DEFAULT);
     // An identifier of one byte, which no client may choose for a server: quinn hands nothing on.
     let mut broken = vec![0xc3, 0, 0, 0, 1, 1, 7, 0, 0];
@@ -533,6 +546,7 @@ async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
 #[tokio::test]
 async fn f_47_no_draft_of_quic_is_spoken() {
     let (config, _) = certificate();
+    let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings::DEFAULT);
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for draft in 0x1d..=0x22 {
@@ -552,6 +566,7 @@ async fn f_47_no_draft_of_quic_is_spoken() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_47_handshakes_that_stall_give_way() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings { handshakes: 2, ..HubSettings::DEFAULT });
     let _first = handshake(address, &certificate).await;
     let _second = handshake(address, &certificate).await;
@@ -678,6 +693,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
         return;
     }
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let settings = HubSettings { max_queued_total: 400_000, unacknowledged: None, ..HubSettings::DEFAULT };
     let (hub, address) = shouting(&config, settings);
     let test = "f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go";
@@ -706,6 +722,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
 #[tokio::test]
 async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let unacknowledged = Some(Duration::from_secs(1));
     let (hub, address) = shouting(&config, HubSettings { unacknowledged, ..HubSettings::DEFAULT });
     let _silent = frozen(2, address, &certificate).await;
@@ -732,6 +749,7 @@ async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
 #[tokio::test]
 async fn f_15_a_quic_connection_that_is_not_read_is_watched_for_its_end() {
     let (config, certificate) = certificate();
+    let _beside = ALONE.read().await;
     let (hub, address) = shouting(&config, HubSettings::DEFAULT);
     hub.call(|session, _| session.pauses = true);
     let (_stays, gone) = (raw(address, &certificate).await, raw(address, &certificate).await);
