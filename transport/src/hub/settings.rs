@@ -54,7 +54,7 @@ pub struct HubSettings {
     /// beyond six seconds of a frame of the size that it waits for (1.5 s of small ones, 3 s of medium ones).
     ///
     /// While a frame waits, the connections of others are closed that fall silent for 1 s (0.5 s for those of up to 64 KiB), come in at
-    /// less than 256 KiB/s and half as fast, or so slowly that they would not end within nine tenths of `partial_wait` (those of unknown
+    /// less than 256 KiB/s and half the rate of the frame that waits, or so slowly that they would not end within nine tenths of `partial_wait` (those of unknown
     /// length: have not ended by then). So are those that are not read, after some seconds.
     pub partial_frames: usize,
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
