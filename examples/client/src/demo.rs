@@ -9,6 +9,7 @@ mod voicelink;
 
 use crate::error::{Error, failed};
 use crate::report::Report;
+use crate::signals::Signals;
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use core::time::Duration;
@@ -77,14 +78,17 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     let text =
         format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
+    let signals = &Signals::catch()?;
     let mut outcomes = Vec::new();
     for protocol in only {
         let calls = match protocol {
-            Protocol::Voicelink => vec![voicelink::call(&speech, impairment(0.0), &flags.out).await?],
-            Protocol::Opcode => opcode::call(&speech, &flags.out).await?,
-            Protocol::Msgpack => msgpack::call(&speech, impairment(0.0), &flags.out).await?,
-            Protocol::Syfala => syfala::call(&speech, impairment(0.0), &flags.out).await?,
-            Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out).await?,
+            Protocol::Voicelink => {
+                vec![voicelink::call(&speech, impairment(0.0), &flags.out, signals).await?]
+            }
+            Protocol::Opcode => opcode::call(&speech, &flags.out, signals).await?,
+            Protocol::Msgpack => msgpack::call(&speech, impairment(0.0), &flags.out, signals).await?,
+            Protocol::Syfala => syfala::call(&speech, impairment(0.0), &flags.out, signals).await?,
+            Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out, signals).await?,
         };
         for outcome in &calls {
             report.event("call", outcome.json(), "");

@@ -5,8 +5,10 @@ mod voices;
 
 use crate::error::Error;
 use crate::link::Link;
+use crate::recordings::check_writable;
 use crate::report::{Report, listed, quoted};
-use crate::sound::{Play, Source, check_writable, seconds};
+use crate::signals::Signals;
+use crate::sound::{Play, Source, seconds};
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -174,13 +176,14 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 denoise,
                 ..options
             };
-            let seat = VoiceClient::connect(&link, options, report.clone()).await?;
+            let seat = VoiceClient::connect(&link, options, report.clone(), Signals::catch()?).await?;
             seat.run().await?;
             Ok(())
         }
         Action::Rooms => {
-            let mut seat = VoiceClient::connect(&link, options, Report::silent()).await?;
-            seat.settle().await?;
+            let mut signals = Signals::catch()?;
+            let mut seat = VoiceClient::connect(&link, options, Report::silent(), signals.clone()).await?;
+            signals.interrupt("reading who is there", seat.settle()).await?;
             for (name, codec) in seat.players() {
                 let text = format!("player {}, {codec}", quoted(&name));
                 report.event("player", json!({ "name": name, "codec": codec }), &text);

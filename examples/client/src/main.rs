@@ -9,12 +9,15 @@ mod link;
 mod msgpack;
 mod opcode;
 mod playout;
+mod recordings;
 mod report;
 mod retry;
+mod signals;
 mod sound;
 mod syfala;
 mod trace;
 mod voicelink;
+mod waiting;
 
 use clap::{Parser, Subcommand};
 

@@ -7,8 +7,10 @@ mod password;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::check_writable;
 use crate::report::Report;
-use crate::sound::{Play, Source, check_writable, seconds};
+use crate::signals::Signals;
+use crate::sound::{Play, Source, seconds};
 pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -137,9 +139,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
         trace: false,
     };
-    let mut phone = CallClient::connect(&link, options, report.clone()).await?;
+    let mut phone = CallClient::connect(&link, options, report.clone(), Signals::catch()?).await?;
     if matches!(flags.action, Action::Call { .. }) {
-        phone.record_beside();
+        phone.recordings.beside();
     }
     let registering = matches!(flags.action, Action::Register);
     let (username, password) = (user.as_str().into(), password.as_bytes().into());

@@ -4,9 +4,11 @@ mod call_client;
 
 use crate::error::Error;
 use crate::link::Link;
+use crate::recordings::check_writable;
 use crate::report::Report;
-use crate::retry::again;
-use crate::sound::{Play, Source, check_writable, seconds};
+use crate::signals::Signals;
+use crate::sound::{Play, Source, seconds};
+use crate::waiting::{Callee as _, wait};
 pub(crate) use call_client::{CallClient, Heard, Options, Summary, voice_settings};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -100,42 +102,23 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         ports: flags.ports,
         trace: false,
     };
-    let mut phone = CallClient::connect(&link, options.clone(), report.clone()).await?;
-    // A call that is not recorded to its end is no reason to miss the next, and none to be silent about it in the end.
-    let mut all_recorded = Ok(());
-    let result = match flags.action {
-        Action::Contacts => phone.contacts().await,
-        Action::Call { user } => phone.call(&user).await.map(|_| ()),
-        Action::Wait { refuse, keep, .. } => loop {
-            let result = phone.wait(refuse).await;
-            let interrupted = phone.is_interrupted();
-            let recorded = phone.recorded();
-            if let (true, Err(error)) = (keep && !interrupted, &recorded) {
-                let reason = error.to_string();
-                report.event("failed", serde_json::json!({ "reason": reason }), &reason);
-            }
-            all_recorded = all_recorded.and(recorded);
-            match result {
-                // One call that went wrong is no reason to miss the next.
-                Err(Error::Failed(reason)) if keep && !interrupted && phone.is_connected() => report.event(
-                    "failed",
-                    serde_json::json!({ "reason": reason }),
-                    &format!("call failed: {reason}"),
-                ),
-                Ok(_) if keep && !interrupted && phone.is_connected() => {}
-                // Nor is a server that restarts.
-                Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
-                    let calls = phone.calls();
-                    phone.close().await;
-                    let connect = async || CallClient::connect(&link, options.clone(), report.clone()).await;
-                    let Some(connected) = again(report, connect).await? else { return all_recorded };
-                    phone = connected.after(calls);
-                }
-                result => break result.map(|_| ()),
-            }
-        },
-    };
-    let recorded = phone.recorded();
-    phone.close().await;
-    result.and(all_recorded).and(recorded)
+    let mut signals = Signals::catch()?;
+    let connect = async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
+    let (mut phone, result);
+    match flags.action {
+        Action::Wait { refuse, keep, .. } => {
+            let call = async |phone: &mut CallClient| phone.wait(refuse).await.map(|_| ());
+            return wait(report, &mut signals.clone(), keep, connect, call).await;
+        }
+        Action::Contacts => {
+            phone = connect().await?;
+            result = phone.contacts().await;
+        }
+        Action::Call { user } => {
+            phone = connect().await?;
+            result = phone.call(&user).await.map(|_| ());
+        }
+    }
+    let recordings = phone.close().await;
+    result.and(recordings.end(&mut signals).await)
 }

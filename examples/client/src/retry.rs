@@ -2,9 +2,9 @@
 
 use crate::error::Error;
 use crate::report::Report;
+use crate::signals::Signals;
 use core::time::Duration;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
 /// How long to wait before the next attempt: twice as long each time, up to 30 s, less up to a half at random.
@@ -32,11 +32,9 @@ impl Backoff {
 /// What no other attempt could change: a command line that makes no sense.
 pub(crate) async fn again<T>(
     report: &Report,
+    signals: &mut Signals,
     mut connect: impl AsyncFnMut() -> Result<T, Error>,
 ) -> Result<Option<T>, Error> {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [mut interrupt, mut terminate, mut hang_up] =
-        [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
     report.event("lost", json!({}), "the connection to the server is lost; trying again until it is back");
     let (mut pause, mut said) = (Backoff::new(), String::new());
     loop {
@@ -45,10 +43,9 @@ pub(crate) async fn again<T>(
             connect().await
         };
         let result = tokio::select! {
+            biased;
+            () = signals.recv() => return Ok(None),
             result = attempt => result,
-            _ = interrupt.recv() => return Ok(None),
-            _ = terminate.recv() => return Ok(None),
-            _ = hang_up.recv() => return Ok(None),
         };
         match result {
             Ok(connected) => return Ok(Some(connected)),

@@ -3,19 +3,14 @@
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
 use crate::playout::{HELD, Playout};
+use crate::recordings::RecordFile;
 use crate::report::Report;
-use crate::syfala::Signals;
 use core::str::FromStr;
 use core::time::Duration;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
-use voxwire_audio::{
-    Clip, Recording, RecordingAbort, SampleFormat, SampleOrder, SoundFile, SoundStream, decode, encode,
-    resample,
-};
+use voxwire_audio::{Clip, SampleFormat, SampleOrder, SoundFile, SoundStream, decode, encode, resample};
 
 /// `--play`: a file, standard input, or a test tone.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,6 +96,11 @@ pub(crate) enum RecordAs {
 }
 
 impl RecordAs {
+    /// How samples are stored that a call carries as `call`.
+    pub(crate) fn format(self, call: SampleFormat) -> SampleFormat {
+        self.fixed().unwrap_or(call)
+    }
+
     /// `None`: the call's own format.
     pub(crate) const fn fixed(self) -> Option<SampleFormat> {
         match self {
@@ -284,116 +284,6 @@ impl Player {
     }
 }
 
-/// `--record`: a file that holds nobody up. What goes wrong with it is said, and ends no call.
-#[derive(Debug)]
-pub(crate) struct RecordFile {
-    recording: Recording,
-    report: Report,
-    name: String,
-}
-
-impl RecordFile {
-    pub(crate) fn create(
-        path: &Path,
-        rate: u32,
-        channels: u16,
-        format: SampleFormat,
-        report: &Report,
-    ) -> Result<Self, Error> {
-        let recording = Recording::create(path, rate, channels, format)?;
-        Ok(Self { recording, report: report.clone(), name: path.display().to_string() })
-    }
-
-    pub(crate) const fn is_pipe(&self) -> bool {
-        self.recording.is_pipe()
-    }
-
-    pub(crate) fn write(&mut self, samples: &[f64]) {
-        self.recording.write(samples);
-        self.remark();
-    }
-
-    pub(crate) fn replace(&mut self, from: u64, samples: &[f64]) {
-        self.recording.replace(from, samples);
-        self.remark();
-    }
-
-    /// The first sample from `from` on that was to be put there and could not be written.
-    pub(crate) fn missing(&self, from: u64) -> Option<u64> {
-        self.recording.missing(from)
-    }
-
-    fn remark(&self) {
-        for remark in self.recording.remarks() {
-            self.report.keep("recording", json!({ "file": self.name, "remark": remark }), &remark);
-        }
-    }
-
-    /// Waits until all is written, unless that goes no further.
-    pub(crate) fn flush(&self) -> bool {
-        self.recording.flush()
-    }
-
-    /// Completes the file; fails if there is not all in it that was heard. It holds the caller up.
-    pub(crate) fn finish(mut self) -> Result<(), Error> {
-        let finished = self.recording.finish();
-        self.remark();
-        Ok(finished?)
-    }
-
-    /// Completes the file beside what else goes on.
-    pub(crate) fn complete(self) -> Finishing {
-        let abort = self.recording.abort_handle();
-        Finishing { abort, task: spawn_blocking(|| self.finish()) }
-    }
-}
-
-/// A recording that is being completed by a thread of its own.
-#[derive(Debug)]
-pub(crate) struct Finishing {
-    abort: RecordingAbort,
-    task: JoinHandle<Result<(), Error>>,
-}
-
-impl Finishing {
-    /// What became of it, if that is known within `time`.
-    pub(crate) async fn within(&mut self, time: Duration) -> Option<Result<(), Error>> {
-        timeout(time, &mut self.task).await.ok().map(|ended| ended.unwrap_or_else(Self::broken))
-    }
-
-    /// Waits for its end. A signal that comes in meanwhile ends that: what has not been written is lost.
-    pub(crate) async fn end(mut self) -> Result<(), Error> {
-        let mut signals = Signals::new()?;
-        let ended = tokio::select! {
-            ended = &mut self.task => ended,
-            () = signals.recv() => {
-                self.abort.abort();
-                (&mut self.task).await
-            }
-        };
-        ended.unwrap_or_else(Self::broken)
-    }
-
-    fn broken(error: tokio::task::JoinError) -> Result<(), Error> {
-        Err(Error::Failed(format!("the recording: {error}")))
-    }
-}
-
-impl Drop for Finishing {
-    fn drop(&mut self) {
-        // Nobody waits for it any more, also not the end of the program.
-        self.abort.abort();
-    }
-}
-
-/// Completes a recording, if there is one, as [`Finishing::end`] does.
-pub(crate) async fn complete(file: Option<RecordFile>) -> Result<(), Error> {
-    match file {
-        Some(file) => file.complete().end().await,
-        None => Ok(()),
-    }
-}
-
 /// What is heard, into a file if that is asked for.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -408,32 +298,18 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(
-        path: Option<&Path>,
-        record_as: RecordAs,
-        device: bool,
-        shape: Shape,
-        report: &Report,
-    ) -> Result<Self, Error> {
-        let Shape { rate, channels, format, .. } = shape;
-        let format = record_as.fixed().unwrap_or(format);
-        let file = path.map(|path| RecordFile::create(path, rate, channels, format, report)).transpose()?;
+    pub(crate) fn new(file: Option<RecordFile>, device: bool, shape: Shape) -> Result<Self, Error> {
+        let Shape { rate, channels, .. } = shape;
         let loudspeaker = device.then(|| Loudspeaker::open(rate, channels)).transpose()?;
         Ok(Self { shape, file, loudspeaker, playout: None, rest: Vec::new(), frame: Vec::new() })
     }
 
     /// The same for sound that comes when the network brings it: all of it is recorded, in its order; what is played keeps up with
     /// the other side.
-    pub(crate) fn live(
-        path: Option<&Path>,
-        record_as: RecordAs,
-        device: bool,
-        shape: Shape,
-        report: &Report,
-    ) -> Result<Self, Error> {
+    pub(crate) fn live(file: Option<RecordFile>, device: bool, shape: Shape) -> Result<Self, Error> {
         // More channels than two are folded before they are kept for a while.
         let playout = device.then(|| Playout::open(shape.rate, shape.channels.min(2))).transpose()?;
-        Ok(Self { playout, ..Self::new(path, record_as, false, shape, report)? })
+        Ok(Self { playout, ..Self::new(file, false, shape)? })
     }
 
     /// When [`advance`](Self::advance) has something to play.
@@ -519,62 +395,10 @@ impl Recorder {
         self.file.map_or(Ok(()), RecordFile::finish)
     }
 
-    /// Ends it: its file is to be [completed](complete).
+    /// Ends it: its file is still to be completed.
     pub(crate) fn into_file(self) -> Option<RecordFile> {
         self.file
     }
-}
-
-/// Writes a recording that is there as a whole, beside what else goes on, unless the reader of a pipe stops taking it.
-pub(crate) fn save(path: &Path, clip: Arc<Clip>, report: &Report) -> Result<Finishing, Error> {
-    let mut file = RecordFile::create(path, clip.rate, clip.channels, SampleFormat::I16, report)?;
-    let abort = file.recording.abort_handle();
-    let task = spawn_blocking(move || {
-        let mut goes_on = true;
-        for piece in clip.samples.chunks(1 << 13) {
-            // What does not go on is not waited for again: it is left out, and counted.
-            file.write(piece);
-            goes_on = goes_on && file.flush();
-        }
-        if !goes_on {
-            file.recording.abort_handle().abort();
-        }
-        file.finish()
-    });
-    Ok(Finishing { abort, task })
-}
-
-/// The file for the `n`-th call: the one asked for, then numbered ones beside it, so that no recording is lost.
-pub(crate) fn numbered(path: &Path, n: u32) -> PathBuf {
-    if n <= 1 {
-        return path.into();
-    }
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension =
-        path.extension().map(|extension| format!(".{}", extension.to_string_lossy())).unwrap_or_default();
-    path.with_file_name(format!("{stem}-{n}{extension}"))
-}
-
-/// Makes a file that was not there, for a recording that nobody gave a name: the first that is free among those that [`numbered`]
-/// counts from `n` on. Files of that name are left alone, and links are not followed. Returns it and its number.
-pub(crate) fn unused(path: &Path, n: u32) -> Result<(PathBuf, u32), Error> {
-    let open = |path: &Path| std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    for n in n..=u32::MAX {
-        let path = numbered(path, n);
-        match open(&path) {
-            Ok(_) => return Ok((path, n)),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(Error::Failed(format!("cannot record to {}: {error}", path.display()))),
-        }
-    }
-    Err(Error::Failed(format!("cannot record beside {}: every number is taken", path.display())))
-}
-
-/// What `--record` says for recording number `n` of a run: the first is the file that was named, others are beside it, where nothing
-/// was before. All go to the same pipe or device.
-pub(crate) fn recording(path: &Path, n: u32) -> Result<(PathBuf, u32), Error> {
-    let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-    if n <= 1 || is_special { Ok((path.into(), n)) } else { unused(path, n) }
 }
 
 /// `--for`: a number of seconds, with a fraction if need be.
@@ -588,23 +412,6 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Checks that a recording can be written, before anybody is called. An existing file is left alone until then.
-pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
-    let about =
-        |error: std::io::Error| Error::Failed(format!("cannot record to {}: {error}", path.display()));
-    // A pipe or a device is opened once: who reads it would take that for the end.
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
-        return Ok(());
-    }
-    let existed = path.exists();
-    std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(about)?;
-    if !existed {
-        // A call that never comes up leaves no empty file behind: the file that was made, and not a link that leads to it.
-        std::fs::canonicalize(path).and_then(std::fs::remove_file).map_err(about)?;
-    }
-    Ok(())
-}
-
 pub(crate) fn peak(samples: &[f64]) -> f64 {
     samples.iter().fold(0.0, |peak, sample| peak.max(sample.abs()))
 }
@@ -616,76 +423,6 @@ mod tests {
 
     const SHAPE: Shape =
         Shape { rate: 8000, channels: 2, format: SampleFormat::I16, order: SampleOrder::Little };
-
-    /// F-81: further recordings of a run go beside a file, and to the same device.
-    #[test]
-    fn f_81_further_recordings_go_beside_a_file_and_to_the_same_device() {
-        let device = Path::new("/dev/null");
-        assert_eq!(recording(device, 2).unwrap(), (device.into(), 2));
-        let folder = a_folder();
-        let file = folder.join("call.wav");
-        assert_eq!(recording(&file, 1).unwrap(), (file.clone(), 1));
-        assert_eq!(recording(&file, 2).unwrap(), (folder.join("call-2.wav"), 2));
-        assert_eq!(recording(&file, 2).unwrap(), (folder.join("call-3.wav"), 3));
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    fn a_folder() -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("voxwire-recordings-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    #[test]
-    fn every_call_has_a_file_of_its_own() {
-        let name = |n| numbered(Path::new("dir/bob.wav"), n);
-        assert_eq!(
-            [1, 2, 13].map(name),
-            ["dir/bob.wav", "dir/bob-2.wav", "dir/bob-13.wav"].map(PathBuf::from)
-        );
-    }
-
-    /// Others choose how many recordings there are: they overwrite nothing.
-    #[cfg(unix)]
-    #[test]
-    fn recordings_beside_the_one_that_was_named_leave_files_and_links_alone() {
-        let folder = std::env::temp_dir().join(format!("voxwire-unused-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        let at = |name: &str| folder.join(name);
-        std::fs::write(at("x-2.wav"), "mine").unwrap();
-        std::os::unix::fs::symlink(at("elsewhere"), at("x-3.wav")).unwrap();
-        assert_eq!(recording(&at("x.wav"), 1).unwrap(), (at("x.wav"), 1));
-        assert_eq!(recording(&at("x.wav"), 2).unwrap(), (at("x-4.wav"), 4));
-        assert_eq!(recording(&at("x.wav"), 4).unwrap(), (at("x-5.wav"), 5));
-        assert_eq!(std::fs::read(at("x-2.wav")).unwrap(), b"mine");
-        assert!(!at("elsewhere").exists());
-        // Without a name the first is new, too.
-        std::os::unix::fs::symlink(at("elsewhere"), at("voice.wav")).unwrap();
-        assert_eq!(unused(&at("voice.wav"), 1).unwrap(), (at("voice-2.wav"), 2));
-        let error = unused(&at("nowhere/x.wav"), 2).unwrap_err().to_string();
-        assert!(error.contains("nowhere/x-2.wav: No such file"), "{error}");
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-
-    /// F-10
-    #[cfg(unix)]
-    #[test]
-    fn checking_whether_a_recording_can_be_written_leaves_links_and_files_as_they_are() {
-        let folder = std::env::temp_dir().join(format!("voxwire-record-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (link, target) = (folder.join("link.wav"), folder.join("target.wav"));
-        std::os::unix::fs::symlink(&target, &link).unwrap();
-        check_writable(&link).unwrap();
-        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink() && !target.exists());
-        std::fs::write(&target, "precious").unwrap();
-        check_writable(&link).unwrap();
-        assert_eq!(std::fs::read(&target).unwrap(), b"precious");
-        check_writable(&folder.join("new.wav")).unwrap();
-        assert!(!folder.join("new.wav").exists());
-        assert!(check_writable(&folder.join("no/new.wav")).is_err());
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
 
     /// F-16: what others choose is played up to so many samples a second.
     #[test]
@@ -707,7 +444,7 @@ mod tests {
         use crate::playout::tests::listening_in;
         let shape = Shape { channels: 6, rate: 8000, ..SHAPE };
         let (playout, heard) = listening_in(8000, 2);
-        let mut recorder = Recorder::live(None, RecordAs::Call, false, shape, &Report::silent()).unwrap();
+        let mut recorder = Recorder::live(None, false, shape).unwrap();
         recorder.playout = Some(playout);
         // The centre alone.
         let sound = [0.0, 0.0, 0.5, 0.0, 0.0, 0.0].repeat(8000);
@@ -747,7 +484,7 @@ mod tests {
 
     #[test]
     fn a_recorder_puts_samples_together_that_packets_cut() {
-        let mut recorder = Recorder::new(None, RecordAs::default(), false, SHAPE, &Report::silent()).unwrap();
+        let mut recorder = Recorder::new(None, false, SHAPE).unwrap();
         assert_eq!(recorder.hear(Duration::ZERO, &[0, 0x40, 0]).unwrap(), 0.5);
         assert_eq!(recorder.hear(Duration::ZERO, &[0x20]).unwrap(), 0.25);
         recorder.finish().unwrap();
@@ -764,8 +501,8 @@ mod tests {
         for stall in [1500, 3000, 5000_u64] {
             for listener in [false, true] {
                 let (playout, heard) = listening(16_000);
-                let mut recorder =
-                    Recorder::live(Some(&path), RecordAs::Call, false, shape, &Report::silent()).unwrap();
+                let file = RecordFile::create(&path, shape.rate, 1, shape.format, &Report::silent()).unwrap();
+                let mut recorder = Recorder::live(Some(file), false, shape).unwrap();
                 recorder.playout = Some(playout);
                 let mut bytes = Vec::new();
                 for (n, message) in (1_u64..).zip(said.samples.chunks(320)) {

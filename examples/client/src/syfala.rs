@@ -6,8 +6,10 @@ mod stream;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::check_writable;
 use crate::report::Report;
-use crate::sound::{Play, RecordAs, Source, check_writable, seconds};
+use crate::signals::Signals;
+use crate::sound::{Play, RecordAs, Source, seconds};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,7 +21,6 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 pub(crate) use stream::{Options, stream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use voxwire_audio::FollowState;
 use voxwire_core::PeerId;
@@ -146,7 +147,11 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
     }
     link.allow_clear("syfala knows no encryption")?;
     match flags.action {
-        Action::Discover { length } => discover(&targets(&link).await?, length, report).await,
+        Action::Discover { length } => {
+            let mut signals = Signals::catch()?;
+            let to = signals.interrupt("looking for devices", targets(&link)).await?;
+            discover(&to, length, signals, report).await
+        }
         Action::Stream(flags) => {
             let options = Options {
                 // A bad file is reported before anybody is disturbed.
@@ -164,7 +169,9 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
             if let Some(path) = &options.record {
                 check_writable(path)?;
             }
-            stream(&targets(&link).await?, options, report).await.map(|_| ())
+            let mut signals = Signals::catch()?;
+            let to = signals.interrupt("looking for the device", targets(&link)).await?;
+            stream(&to, options, report, signals).await.map(|_| ())
         }
         Action::Serve(flags) => serve(flags, report).await,
     }
@@ -187,28 +194,13 @@ async fn targets(link: &Link) -> Result<Vec<SocketAddr>, Error> {
     Ok(all)
 }
 
-/// Signals that end what goes on.
-pub(crate) struct Signals([Signal; 3]);
-
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Error> {
-        let [a, b, c] = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        Ok(Self([a?, b?, c?]))
-    }
-
-    pub(crate) async fn recv(&mut self) {
-        let [interrupt, terminate, hang_up] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    }
-}
-
-async fn discover(to: &[SocketAddr], length: Duration, report: &Report) -> Result<(), Error> {
+async fn discover(
+    to: &[SocketAddr],
+    length: Duration,
+    mut signals: Signals,
+    report: &Report,
+) -> Result<(), Error> {
     let mut driver = Driver::start(to, 0)?;
-    let mut signals = Signals::new()?;
     report.live();
     let end = Instant::now() + length;
     let mut found: Vec<(PeerId, String, Vec<Format>, Vec<Format>)> = Vec::new();
@@ -311,7 +303,7 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     let listening = Arc::new(move |event| {
         let _ = sender.send(event);
     });
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::catch()?;
     report.live();
     let device = SoftDevice::start(
         listener,
@@ -372,7 +364,16 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
             _ => {}
         }
     }
-    device.drain(Duration::from_secs(2)).await;
+    signals.end();
+    let mut drained = core::pin::pin!(device.drain(Duration::from_secs(2)));
+    tokio::select! {
+        _ = &mut drained => {}
+        () = signals.recv() => {
+            // What is not written by now is lost.
+            device.abort_recording();
+            drained.await;
+        }
+    }
     let figures = device.figures();
     let fields = json!({
         "underruns": figures.underruns, "passed_over": figures.passed_over, "silence": figures.silence,

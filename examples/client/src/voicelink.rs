@@ -4,9 +4,11 @@ mod call_client;
 
 use crate::error::Error;
 use crate::link::Link;
+use crate::recordings::check_writable;
 use crate::report::Report;
-use crate::retry::again;
-use crate::sound::{Play, RecordAs, Source, check_writable, seconds};
+use crate::signals::Signals;
+use crate::sound::{Play, RecordAs, Source, seconds};
+use crate::waiting::{Callee as _, wait};
 pub(crate) use call_client::{Answer, CallClient, Options, Summary, Tap};
 use clap::{Args, Subcommand, ValueEnum};
 use core::str::FromStr;
@@ -193,6 +195,7 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
         device: flags.device,
         length: flags.length,
     };
+    let mut signals = Signals::catch()?;
     match flags.action {
         Action::Wait { counter, refuse, keep, .. } => {
             let answer = match counter {
@@ -208,49 +211,16 @@ pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(),
                 range.map_err(|error| Error::Usage(format!("--counter: {error}")))?;
                 check_chunk(&parameters)?;
             }
-            let mut phone = CallClient::connect(&link, options.clone(), report.clone()).await?;
-            // A call that is not recorded to its end is no reason to miss the next, and none to be silent about it in the end.
-            let mut all_recorded = Ok(());
-            loop {
-                let result = phone.wait(answer, &mut ()).await;
-                let interrupted = phone.is_interrupted();
-                let recorded = phone.recorded();
-                if let (true, Err(error)) = (keep && !interrupted, &recorded) {
-                    let reason = error.to_string();
-                    report.event("failed", serde_json::json!({ "reason": reason }), &reason);
-                }
-                all_recorded = all_recorded.and(recorded);
-                match result {
-                    // One call that went wrong is no reason to miss the next.
-                    Err(Error::Failed(reason)) if keep && !interrupted && phone.is_connected() => report
-                        .event(
-                            "failed",
-                            serde_json::json!({ "reason": reason }),
-                            &format!("call failed: {reason}"),
-                        ),
-                    Ok(_) if keep && !interrupted && phone.is_connected() => {}
-                    // Nor is a server that restarts.
-                    Ok(_) | Err(Error::Failed(_)) if keep && !interrupted => {
-                        let calls = phone.calls();
-                        phone.close().await;
-                        let connect =
-                            async || CallClient::connect(&link, options.clone(), report.clone()).await;
-                        let Some(connected) = again(report, connect).await? else { return all_recorded };
-                        phone = connected.after(calls);
-                    }
-                    result => {
-                        phone.close().await;
-                        return result.and(all_recorded);
-                    }
-                }
-            }
+            let connect =
+                async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
+            let call = async |phone: &mut CallClient| phone.wait(answer, &mut ()).await.map(|_| ());
+            wait(report, &mut signals.clone(), keep, connect, call).await
         }
         Action::Call { user, strict } => {
-            let mut phone = CallClient::connect(&link, options, report.clone()).await?;
+            let mut phone = CallClient::connect(&link, options, report.clone(), signals.clone()).await?;
             let result = phone.call(&user, strict, &mut ()).await;
-            let recorded = phone.recorded();
-            phone.close().await;
-            result.and(recorded)
+            let recordings = phone.close().await;
+            result.and(recordings.end(&mut signals).await)
         }
     }
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use voxwire_audio::{FollowState, SoundFile};
+use voxwire_audio::{FollowState, RecordingAbort, SoundFile};
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
 use voxwire_syfala::stream::DriftEstimate;
 use voxwire_syfala::{
@@ -146,6 +146,7 @@ type Listening = Arc<dyn Fn(DeviceEvent) + Send + Sync>;
 pub struct SoftDevice {
     hub: Handle<Server>,
     device: Arc<Mutex<Device>>,
+    recording: Option<RecordingAbort>,
     tasks: [AbortHandle; 2],
 }
 
@@ -171,6 +172,7 @@ impl SoftDevice {
         let mut device = Device::new(settings).map_err(|error| Error::Usage(format!("syfala: {error}")))?;
         let (told, played) = (listening.clone(), listening.clone());
         device.trace(Box::new(move |client, input, at| played(DeviceEvent::Played(client, input, at))));
+        let recording = device.recording();
         let device = Arc::new(Mutex::new(device));
         let wake = Arc::new(Notify::new());
         let handler = DeviceHandler { device: device.clone(), wake: wake.clone(), listening };
@@ -179,7 +181,7 @@ impl SoftDevice {
         let hub = Hub::spawn(vec![listener], server, handler, HubSettings { datagrams, ..hub });
         let clock = tokio::spawn(run(hub.clone(), device.clone(), wake, told)).abort_handle();
         let look = tokio::spawn(look(hub.clone(), serve)).abort_handle();
-        Ok(Self { hub, device, tasks: [clock, look] })
+        Ok(Self { hub, device, recording, tasks: [clock, look] })
     }
 
     /// What has been counted.
@@ -190,6 +192,13 @@ impl SoftDevice {
     /// What went wrong while nobody could be told: a recording that could not go on.
     pub fn problem(&self) -> Option<String> {
         lock(&self.device).problem()
+    }
+
+    /// Ends the wait for the recording to be complete: what has not been written is lost, and counted.
+    pub fn abort_recording(&self) {
+        if let Some(recording) = &self.recording {
+            recording.abort();
+        }
     }
 
     /// Says goodbye to everybody, and completes what is recorded.

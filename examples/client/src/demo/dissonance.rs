@@ -6,6 +6,7 @@ use crate::dissonance::{Heard, Options, Summary, VoiceClient};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
+use crate::signals::Signals;
 use crate::sound::Source;
 use core::time::Duration;
 use std::path::Path;
@@ -61,7 +62,12 @@ const PARTS: [Part; 3] = [
 /// How long everybody stays behind the longest speech.
 const TAIL: Duration = Duration::from_secs(2);
 
-pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Vec<Outcome>, Error> {
+pub(crate) async fn call(
+    speech: &Clip,
+    impairment: Impairment,
+    out: &Path,
+    signals: &Signals,
+) -> Result<Vec<Outcome>, Error> {
     let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
     (config.dissonance.port, config.dissonance.quic_port) = (0, None);
     let server = voxwire_server::start(config).await?;
@@ -88,7 +94,9 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
             trace: true,
             ..Options::listener(part.name.into())
         };
-        seats.push(tokio::spawn(VoiceClient::connect(&link, options, Report::silent()).await?.run()));
+        seats.push(tokio::spawn(
+            VoiceClient::connect(&link, options, Report::silent(), signals.clone()).await?.run(),
+        ));
         voices.push(voice);
     }
     let mut summaries = Vec::new();

@@ -7,6 +7,7 @@ use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::msgpack::{CallClient, Options, Summary};
 use crate::report::Report;
+use crate::signals::Signals;
 use crate::sound::Source;
 use crate::trace::Trace;
 use core::net::SocketAddr;
@@ -23,7 +24,12 @@ const LEAD: Duration = Duration::from_millis(500);
 const TAIL: Duration = Duration::from_secs(1);
 const GROUP: &str = "readers";
 
-pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Vec<Outcome>, Error> {
+pub(crate) async fn call(
+    speech: &Clip,
+    impairment: Impairment,
+    out: &Path,
+    signals: &Signals,
+) -> Result<Vec<Outcome>, Error> {
     let mut config = Config { only: vec![Protocol::Msgpack], http: Wanted::No, ..Config::default() };
     config.msgpack.port = 0;
     config.data = out.join("msgpack-data");
@@ -47,16 +53,16 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     let heard = |name: &str| out.join(format!("msgpack-{name}-heard.wav"));
     let length = LEAD + Duration::from_secs_f64(bobs.seconds()) + TAIL;
 
-    let mut alice = user(address, "alice").await?;
-    let mut bob = user(address, "bob").await?;
-    let mut carol = user(carols_way, "carol").await?;
+    let mut alice = user(address, "alice", signals).await?;
+    let mut bob = user(address, "bob", signals).await?;
+    let mut carol = user(carols_way, "carol", signals).await?;
     alice.ask(ClientCommand::CreateGroup { group_name: GROUP.into() }).await?;
     for phone in [&mut bob, &mut carol] {
         phone.ask(ClientCommand::JoinGroup { group_name: GROUP.into() }).await?;
     }
 
     bob.options.source = Some(Source::Clip(message.clone()));
-    carol.options.record = Some(heard("message"));
+    carol.recordings.name(heard("message"));
     let sent = Instant::now();
     let (waited, said) = tokio::join!(carol.wait(false), bob.voice_message("carol"));
     waited?;
@@ -75,7 +81,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         [(&mut alice, "alice", Some(&alices)), (&mut bob, "bob", Some(&bobs)), (&mut carol, "carol", None)]
     {
         phone.options.source = clip.map(|clip| Source::Clip(with_lead(clip)));
-        phone.options.record = Some(heard(name));
+        phone.recordings.name(heard(name));
         phone.options.length = Some(length);
     }
     let calls = tokio::join!(alice.call(GROUP), bob.call(GROUP), carol.call(GROUP));
@@ -120,7 +126,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
 }
 
 /// A client with an account, logged in.
-async fn user(address: SocketAddr, name: &str) -> Result<CallClient, Error> {
+async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<CallClient, Error> {
     let link =
         Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
     let options = Options {
@@ -132,7 +138,7 @@ async fn user(address: SocketAddr, name: &str) -> Result<CallClient, Error> {
         reconnect: false,
         trace: true,
     };
-    let mut phone = CallClient::connect(&link, options, Report::silent()).await?;
+    let mut phone = CallClient::connect(&link, options, Report::silent(), signals.clone()).await?;
     let password = "correct horse".into();
     phone.ask(ClientCommand::Register { username: name.into(), password }).await?;
     phone.log_in(name, password, false).await?;

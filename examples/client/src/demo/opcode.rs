@@ -5,7 +5,9 @@ use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::opcode::{CallClient, Heard, Options, Summary, voice_settings};
 use crate::report::Report;
+use crate::signals::Signals;
 use crate::sound::Source;
+use crate::waiting::Callee as _;
 use core::net::IpAddr;
 use core::time::Duration;
 use std::path::Path;
@@ -15,7 +17,7 @@ use voxwire_server::{Config, Protocol, Wanted};
 /// How long bob goes on behind his last word: alice's may be longer.
 const TAIL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn call(speech: &Clip, out: &Path) -> Result<Vec<Outcome>, Error> {
+pub(crate) async fn call(speech: &Clip, out: &Path, signals: &Signals) -> Result<Vec<Outcome>, Error> {
     let alices = resample(&speech.mono(), OPUS_RATE)?;
     // Bob is slower, and lower.
     let rate = (f64::from(speech.rate) * 0.8).round() as u32;
@@ -25,8 +27,10 @@ pub(crate) async fn call(speech: &Clip, out: &Path) -> Result<Vec<Outcome>, Erro
     let names = ["opcode: alice to bob", "opcode: bob to alice"];
     let carried = ["opcode carried: alice to bob", "opcode carried: bob to alice"];
     // Both at once, with a server each.
-    let (straight, carried) =
-        tokio::join!(way(&alices, &bobs, false, out, names), way(&alices, &bobs, true, out, carried));
+    let (straight, carried) = tokio::join!(
+        way(&alices, &bobs, false, out, names, signals),
+        way(&alices, &bobs, true, out, carried, signals)
+    );
     let (straight, carried) = (straight?, carried?);
     Ok(straight.into_iter().chain(carried).collect())
 }
@@ -38,6 +42,7 @@ async fn way(
     carried: bool,
     out: &Path,
     names: [&'static str; 2],
+    signals: &Signals,
 ) -> Result<[Outcome; 2], Error> {
     let mut config = Config { only: vec![Protocol::Opcode], http: Wanted::No, ..Config::default() };
     config.opcode.port = 0;
@@ -56,17 +61,16 @@ async fn way(
         trace: true,
         ..Options::listener(name.into())
     };
-    let mut bob = CallClient::connect(&link, options("bob", bobs), Report::silent()).await?;
+    let mut bob = CallClient::connect(&link, options("bob", bobs), Report::silent(), signals.clone()).await?;
     // Where the server carries the call nobody has to listen.
     let alice = Options { listen: !carried, ..options("alice", alices) };
-    let mut alice = CallClient::connect(&link, alice, Report::silent()).await?;
+    let mut alice = CallClient::connect(&link, alice, Report::silent(), signals.clone()).await?;
     let callees = ["bob".to_owned()];
     let (bobs_call, alices_call) = tokio::join!(bob.wait(false), alice.call(&callees));
     let (bobs_call, alices_call) = (bobs_call?, alices_call?);
-    bob.recorded()?;
-    alice.recorded()?;
-    alice.close().await;
-    bob.close().await;
+    for phone in [alice, bob] {
+        phone.close().await.end(&mut signals.clone()).await?;
+    }
     server.drain(Duration::from_secs(2)).await;
     let to_bob = judge(names[0], "alice", "bob", alices, (&alices_call, &bobs_call), &record("bob"), out)?;
     let to_alice = judge(names[1], "bob", "alice", bobs, (&bobs_call, &alices_call), &record("alice"), out)?;

@@ -4,6 +4,7 @@ use super::proxy::{Impairment, UdpProxy};
 use super::{Outcome, draw};
 use crate::error::{Error, failed};
 use crate::report::Report;
+use crate::signals::Signals;
 use crate::sound::{RecordAs, Source};
 use crate::syfala::{Options, stream};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -25,7 +26,12 @@ const TAIL: Duration = Duration::from_secs(1);
 /// Byte indices, and when they went by.
 type Times = Vec<(u64, Instant)>;
 
-pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Vec<Outcome>, Error> {
+pub(crate) async fn call(
+    speech: &Clip,
+    impairment: Impairment,
+    out: &Path,
+    signals: &Signals,
+) -> Result<Vec<Outcome>, Error> {
     // As a stream of `f32` has them.
     let stereo = |clip: &Clip| -> Result<Clip, Error> {
         let mut clip = resample(&clip.mix(2), 48_000)?;
@@ -80,7 +86,7 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
         trace: true,
         retry: Duration::ZERO,
     };
-    let summary = stream(&[to], options, &Report::silent()).await?;
+    let summary = stream(&[to], options, &Report::silent(), signals.clone()).await?;
     device.drain(Duration::from_secs(2)).await;
     let (heard, played) = core::mem::take(&mut *traced.lock().unwrap_or_else(PoisonError::into_inner));
 

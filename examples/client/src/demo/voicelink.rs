@@ -5,8 +5,10 @@ use super::{Outcome, draw};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
+use crate::signals::Signals;
 use crate::sound::{RecordAs, Source};
 use crate::voicelink::{Answer, CallClient, Options, Summary, Tap};
+use crate::waiting::Callee as _;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::Path;
@@ -15,7 +17,12 @@ use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
 use voxwire_server::{Config, Protocol, Wanted};
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
-pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> Result<Outcome, Error> {
+pub(crate) async fn call(
+    speech: &Clip,
+    impairment: Impairment,
+    out: &Path,
+    signals: &Signals,
+) -> Result<Outcome, Error> {
     let mut config = Config { only: vec![Protocol::Voicelink], http: Wanted::No, ..Config::default() };
     config.voicelink.port = 0;
     let server = voxwire_server::start(config).await?;
@@ -49,17 +56,17 @@ pub(crate) async fn call(speech: &Clip, impairment: Impairment, out: &Path) -> R
     let bob = Options { record: Some(heard_path.clone()), ..options("bob", ByteOrder::LittleEndian) };
     let source = Some(Source::Clip(speech.clone()));
     let alice = Options { source, ..options("alice", ByteOrder::BigEndian) };
-    let mut bob = CallClient::connect(&link(bobs_way), bob, Report::silent()).await?;
-    let mut alice = CallClient::connect(&link(address), alice, Report::silent()).await?;
+    let mut bob = CallClient::connect(&link(bobs_way), bob, Report::silent(), signals.clone()).await?;
+    let mut alice = CallClient::connect(&link(address), alice, Report::silent(), signals.clone()).await?;
 
     let (mut said, mut heard) = (Times::default(), Times::default());
     let waiting = bob.wait(Answer::Accept, &mut heard);
     let calling = alice.call("bob", true, &mut said);
     let (bobs, alices): (Result<Summary, Error>, Result<Summary, Error>) = tokio::join!(waiting, calling);
     let (bobs, alices) = (bobs?, alices?);
-    bob.recorded()?;
-    alice.close().await;
-    bob.close().await;
+    for phone in [alice, bob] {
+        phone.close().await.end(&mut signals.clone()).await?;
+    }
     server.drain(Duration::from_secs(2)).await;
 
     let recording = load(&heard_path).map(|loaded| loaded.clip);

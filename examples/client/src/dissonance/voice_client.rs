@@ -4,14 +4,15 @@ use super::voices::{Frame, Voices};
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, listed, quoted};
-use crate::sound::{Player, RecordFile, Shape, Source, complete};
+use crate::signals::Signals;
+use crate::sound::{Player, Shape, Source};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{
     Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, SpeakerFigures, VoiceEncoder, VoiceSettings,
@@ -117,7 +118,7 @@ pub(crate) struct VoiceClient {
     connection: Connection<Client>,
     options: Options,
     report: Report,
-    signals: [Signal; 3],
+    signals: Signals,
     started: Instant,
     joined: Option<Instant>,
     voices: Voices,
@@ -157,7 +158,12 @@ enum Sound {
 
 impl VoiceClient {
     /// Connects and asks to join.
-    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+    pub(crate) async fn connect(
+        link: &Link,
+        options: Options,
+        report: Report,
+        mut signals: Signals,
+    ) -> Result<Self, Error> {
         let frame_size = u32::try_from(options.voice.samples()).unwrap_or(960);
         let codec = CodecSettings { codec: Codec::OPUS, frame_size, sample_rate: OPUS_RATE };
         let settings = ClientSettings { codec, seed: fastrand::u64(..), ..ClientSettings::DEFAULT };
@@ -172,15 +178,16 @@ impl VoiceClient {
         let record = |path: &PathBuf| RecordFile::create(path, OPUS_RATE, 1, SampleFormat::I16, &report);
         let recorder = options.record.as_ref().map(record).transpose()?;
         let loudspeaker = options.device.then(|| Loudspeaker::open(OPUS_RATE, 1)).transpose()?;
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
         let started = Instant::now();
         let (tcp_udp, trace) = (options.tcp_udp.clone(), options.trace);
-        let connection = if options.quic {
-            link.connect_quic(DEFAULT_QUIC_PORT, tcp_udp.token, client).await?
-        } else {
-            link.connect_tcp_udp(DEFAULT_PORT, tcp_udp, client).await?
+        let connecting = async {
+            if options.quic {
+                link.connect_quic(DEFAULT_QUIC_PORT, tcp_udp.token, client).await
+            } else {
+                link.connect_tcp_udp(DEFAULT_PORT, tcp_udp, client).await
+            }
         };
+        let connection = signals.interrupt("connecting", connecting).await?;
         Ok(Self {
             connection,
             options,
@@ -213,7 +220,6 @@ impl VoiceClient {
         // After a hitch the sound goes on where it is due.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
-            let [interrupt, terminate, hang_up] = &mut self.signals;
             tokio::select! {
                 turn = self.connection.next() => {
                     let Some(turn) = turn else { return Ok(()) };
@@ -235,9 +241,7 @@ impl VoiceClient {
                         return Ok(());
                     }
                 }
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                _ = hang_up.recv() => return Ok(()),
+                () = self.signals.recv() => return Ok(()),
             }
         }
     }
@@ -537,9 +541,11 @@ impl VoiceClient {
             self.report.event("heard", fields, &text);
         }
         let summary = core::mem::take(&mut self.summary);
+        let (mut signals, mut recordings) = (self.signals.clone(), Recordings::new(None, &self.report));
+        recordings.complete(recorder);
         self.close().await;
         // The others need not wait for it.
-        complete(recorder).await?;
+        recordings.end(&mut signals).await?;
         if joined { Ok(summary) } else { Err(failed!("the session was never joined")) }
     }
 }

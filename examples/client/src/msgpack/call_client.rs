@@ -4,15 +4,16 @@ use super::mixer::Mixer;
 use super::refused;
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::Recordings;
 use crate::report::{Report, plain, text};
-use crate::sound::{Finishing, Player, Shape, Source, complete, peak, recording, save, unused};
+use crate::signals::Signals;
+use crate::sound::{Player, Shape, Source, peak};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use serde_json::json;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Clip, ClipStream, Pacer, SampleFormat, SampleOrder};
 use voxwire_core::Session;
@@ -57,19 +58,11 @@ pub(crate) struct CallClient {
     pub(super) connection: Connection<Client>,
     pub(crate) options: Options,
     pub(super) report: Report,
-    signals: [Signal; 3],
-    /// Recordings received.
-    recordings: u32,
+    pub(super) signals: Signals,
+    pub(crate) recordings: Recordings,
     /// Texts and recordings shown.
     shown: u32,
-    /// Recordings that are not complete yet.
-    finishing: VecDeque<Finishing>,
 }
-
-/// Recordings may be completed beside what else goes on: so many.
-const FINISHING: usize = 4;
-/// So long a recording may hold up what else goes on.
-const MOMENT: Duration = Duration::from_secs(1);
 
 /// What a phone waits for, owned.
 #[derive(Debug)]
@@ -113,41 +106,25 @@ pub(super) enum News {
 }
 
 impl CallClient {
-    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+    pub(crate) async fn connect(
+        link: &Link,
+        options: Options,
+        report: Report,
+        mut signals: Signals,
+    ) -> Result<Self, Error> {
         let reconnect = ClientSettings::DEFAULT.reconnect.filter(|_| options.reconnect);
         let (dialect, seed) = (options.dialect, fastrand::u64(..));
         let settings = ClientSettings { dialect, reconnect, seed, ..ClientSettings::DEFAULT };
         let limits = ConnectionSettings { backlog: BACKLOG, ..ConnectionSettings::DEFAULT };
-        let connection = link.connect_with(DEFAULT_PORT, Client::new(settings), limits).await?;
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
-        let mut phone = Self {
-            connection,
-            options,
-            report,
-            signals,
-            recordings: 0,
-            shown: 0,
-            finishing: VecDeque::new(),
-        };
+        let connecting = link.connect_with(DEFAULT_PORT, Client::new(settings), limits);
+        let connection = signals.interrupt("connecting", connecting).await?;
+        let recordings = Recordings::new(options.record.clone(), &report);
+        let mut phone = Self { connection, options, report, signals, recordings, shown: 0 };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
             return Err(failed!("the server closed the connection"));
         }
         Ok(phone)
-    }
-
-    /// What --record names is for a call: recordings are numbered beside it.
-    pub(crate) fn record_beside(&mut self) {
-        self.recordings = 1;
-    }
-
-    /// Where the next recording goes, if that is asked for: the first to the file that was named, others beside it.
-    pub(super) fn next_recording(&mut self) -> Result<Option<PathBuf>, Error> {
-        let Some(path) = &self.options.record else { return Ok(None) };
-        let (path, n) = recording(path, self.recordings.saturating_add(1))?;
-        self.recordings = n;
-        Ok(Some(path))
     }
 
     /// Logs in, and shows what was kept meanwhile; for a single request nothing is delivered, where the server can do that.
@@ -167,37 +144,20 @@ impl CallClient {
         Ok(())
     }
 
-    /// Waits a moment for a recording to be complete; one that takes longer is completed beside what else goes on.
-    pub(super) async fn finish(&mut self, mut file: Finishing) -> Result<(), Error> {
-        if let Some(finished) = file.within(MOMENT).await {
-            return finished;
-        }
-        self.finishing.push_back(file);
-        if self.finishing.len() > FINISHING
-            && let Some(first) = self.finishing.pop_front()
-        {
-            first.end().await?;
-        }
-        Ok(())
-    }
-
     /// Logs out, shows what comes before that is answered, and waits a moment until all is written; then for recordings that are not
-    /// complete yet.
+    /// complete yet. The second signal ends that.
     ///
     /// # Errors
     /// Some of what was heard is not in one of them.
     pub(crate) async fn close(mut self) -> Result<(), Error> {
+        self.signals.end();
         if self.connection.session().username().is_some() {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::Logout)).await;
         }
         self.connection.shutdown();
         let rest = async { while self.connection.next().await.is_some() {} };
         let _ = timeout(Duration::from_secs(2), rest).await;
-        let mut finished = Ok(());
-        for file in self.finishing {
-            finished = finished.and(file.end().await);
-        }
-        finished
+        self.recordings.end(&mut self.signals).await
     }
 
     /// Sends a request and waits for its answer; what comes before is shown.
@@ -256,7 +216,7 @@ impl CallClient {
             if live {
                 tokio::select! {
                     () = sleep_until(start + pacer.due()) => {}
-                    () = interrupted(&mut self.signals) => {
+                    () = self.signals.recv() => {
                         self.report.live();
                         break;
                     }
@@ -317,7 +277,8 @@ impl CallClient {
         let text = format!("in the call of {}", plain(group));
         self.report.event("established", json!({ "group": group }), &text);
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-        let mut mixer = Mixer::new(self.options.record.as_deref(), self.options.device, &self.report)?;
+        let file = self.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
+        let mut mixer = Mixer::new(file, self.options.device)?;
         let end = self.converse(player, &mut mixer, &mut summary).await;
         self.report.progress_end();
         let heard: BTreeMap<&str, u64> =
@@ -332,14 +293,14 @@ impl CallClient {
         let who = summary.heard.len();
         let text = format!("call over ({how}): {said} messages sent, {total} of {who} speakers heard");
         self.report.event("ended", fields, &text);
+        self.signals.end();
         if end.is_ok() {
             // An original server never answers that.
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
         }
         // The others need not wait for it.
-        let recorded = complete(mixer.into_file()).await;
+        self.recordings.complete(mixer.into_file());
         end?;
-        recorded?;
         Ok(summary)
     }
 
@@ -427,15 +388,11 @@ impl CallClient {
             }
             News::VoiceMsg { sender, clip } => {
                 let seconds = clip.seconds();
-                let path = match (self.next_recording()?, self.options.device) {
-                    // It is nowhere else, once it has been delivered.
-                    (None, false) => Some(unused("voice-message.wav".as_ref(), 1)?.0),
-                    (path, _) => path,
-                };
                 let clip = Arc::new(clip);
-                if let Some(path) = &path {
-                    self.finish(save(path, clip.clone(), &self.report)?).await?;
-                }
+                // It is nowhere else, once it has been delivered and is not played.
+                let wanted = (!self.options.device).then_some("voice-message.wav");
+                let path = self.recordings.save(&clip, wanted);
+                self.recordings.settle(&mut self.signals).await;
                 self.shown += 1;
                 let place = path.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();
                 let text = format!("{}: {seconds:.1} s of sound{place}", plain(&sender));
@@ -488,7 +445,8 @@ impl CallClient {
         loop {
             let turn = tokio::select! {
                 turn = self.connection.next() => turn,
-                () = interrupted(&mut self.signals) => {
+                () = self.recordings.next_ended() => continue,
+                () = self.signals.recv() => {
                     // Nobody may read any more: the end does not wait for it.
                     self.report.live();
                     return Ok(News::Interrupted);
@@ -596,13 +554,4 @@ pub(super) fn to_i16(samples: &[f64]) -> Vec<i16> {
 /// A time that does not come.
 pub(super) fn far() -> Instant {
     Instant::now() + Duration::from_secs(365 * 24 * 3600)
-}
-
-/// Waits for the terminal, or whoever else, to want an end.
-pub(super) async fn interrupted([interrupt, terminate, hangup]: &mut [Signal; 3]) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
 }

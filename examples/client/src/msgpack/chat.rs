@@ -40,11 +40,10 @@ pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<Path
         asked: VecDeque::new(),
         recordings: Recordings::default(),
         call: None,
-        recorded: Ok(()),
     };
     let result = chat.run(&mut lines).await;
     chat.leave().await;
-    result.and(chat.recorded)
+    result
 }
 
 struct Chat<'p> {
@@ -58,8 +57,6 @@ struct Chat<'p> {
     asked: VecDeque<(Action, String)>,
     recordings: Recordings,
     call: Option<Call>,
-    /// The first recording of a call that is incomplete.
-    recorded: Result<(), Error>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,9 +261,8 @@ impl Chat<'_> {
                 self.leave().await;
                 let player =
                     self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-                let record = self.phone.next_recording()?;
-                let device = self.phone.options.device;
-                let mixer = Mixer::new(record.as_deref(), device, &self.phone.report)?;
+                let file = self.phone.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
+                let mixer = Mixer::new(file, self.phone.options.device)?;
                 self.call = Some(Call::new(group, player, mixer));
             }
             News::CallData { sender, samples } => {
@@ -379,14 +375,10 @@ impl Chat<'_> {
 
     /// Out of the call: what was heard is kept.
     async fn leave(&mut self) {
-        let Some(file) = self.call.take().and_then(|call| call.mixer.into_file()) else { return };
-        let finished = self.phone.finish(file.complete()).await;
-        if let Err(error) = &finished {
-            // The chat goes on.
-            let reason = error.to_string();
-            self.phone.report.keep("failed", json!({ "reason": reason }), &reason);
-        }
-        self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(finished);
+        let Some(call) = self.call.take() else { return };
+        let phone = &mut *self.phone;
+        phone.recordings.complete(call.mixer.into_file());
+        phone.recordings.settle(&mut phone.signals).await;
     }
 }
 

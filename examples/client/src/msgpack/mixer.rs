@@ -2,12 +2,10 @@
 
 use crate::error::Error;
 use crate::playout::Playout;
-use crate::report::Report;
-use crate::sound::RecordFile;
+use crate::recordings::RecordFile;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
-use voxwire_audio::{SampleFormat, lengthen, shorten};
+use voxwire_audio::{lengthen, shorten};
 use voxwire_msgpack::SAMPLE_RATE;
 
 /// After so long it is known of a message whether what followed came in time again.
@@ -39,9 +37,9 @@ pub(super) struct Mixer {
 }
 
 impl Mixer {
-    pub(super) fn new(path: Option<&Path>, device: bool, report: &Report) -> Result<Self, Error> {
+    pub(super) fn new(file: Option<RecordFile>, device: bool) -> Result<Self, Error> {
         Ok(Self {
-            timeline: path.map(|path| Timeline::new(path, report)).transpose()?,
+            timeline: file.map(Timeline::new),
             playout: device.then(|| Playout::open(SAMPLE_RATE, 1)).transpose()?,
         })
     }
@@ -126,14 +124,9 @@ struct Track {
 }
 
 impl Timeline {
-    fn new(path: &Path, report: &Report) -> Result<Self, Error> {
-        Ok(Self {
-            mix: Mix { touched: u64::MAX, ..Mix::default() },
-            file: RecordFile::create(path, SAMPLE_RATE, 1, SampleFormat::I16, report)?,
-            written: 0,
-            guessed: u64::MAX,
-            due: Duration::ZERO,
-        })
+    fn new(file: RecordFile) -> Self {
+        let mix = Mix { touched: u64::MAX, ..Mix::default() };
+        Self { mix, file, written: 0, guessed: u64::MAX, due: Duration::ZERO }
     }
 
     fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
@@ -346,12 +339,19 @@ fn signed(time: Duration) -> i64 {
 mod tests {
     use super::*;
     use crate::playout::tests::{lateness, listening, speech};
-    use voxwire_audio::{Clip, load};
+    use crate::report::Report;
+    use std::path::Path;
+    use voxwire_audio::{Clip, SampleFormat, load};
+
+    fn recording_to(path: &Path) -> Mixer {
+        let file = RecordFile::create(path, SAMPLE_RATE, 1, SampleFormat::I16, &Report::silent()).unwrap();
+        Mixer::new(Some(file), false).unwrap()
+    }
 
     #[test]
     fn m_10_speakers_are_mixed_each_without_gaps_and_late_ones_put_to_the_present() {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-{}.wav", std::process::id()));
-        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
+        let mut mixer = recording_to(&path);
         let ms = Duration::from_millis;
         let block = [1000_i16; 4410];
         // Nobody has spoken for a while: that is not recorded.
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn m_10_nobody_fills_our_memory_with_what_is_to_be_heard_in_hours() {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-flood-{}.wav", std::process::id()));
-        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
+        let mut mixer = recording_to(&path);
         for _ in 0..1000 {
             mixer.hear(Duration::ZERO, b"eve", &[1000; 44_100]);
         }
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn m_10_one_speaker_alone_is_recorded_sample_by_sample() {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-one-{}.wav", std::process::id()));
-        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
+        let mut mixer = recording_to(&path);
         let said: Vec<i16> = (0..44_100 * 3).map(|n| (n % 60_000 - 30_000) as i16).collect();
         for (n, chunk) in said.chunks(882).enumerate() {
             let now = Duration::from_millis(20 * n as u64 + (n as u64 * 31) % 300);
@@ -436,7 +436,7 @@ mod tests {
             std::process::id(),
             std::thread::current().id()
         ));
-        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
+        let mut mixer = recording_to(&path);
         let (playout, heard) = listening(SAMPLE_RATE);
         mixer.playout = Some(playout);
         for (n, message) in (1_u64..).zip(said.samples.chunks(882)) {
@@ -508,7 +508,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("voxwire-mixer-killed-{}.wav", std::process::id()));
         let mut said = speech(SAMPLE_RATE, 40);
         said.samples[44_100 * 1598 / 100..44_100 * 3198 / 100].fill(0.0);
-        let mut mixer = Mixer::new(Some(&path), false, &Report::silent()).unwrap();
+        let mut mixer = recording_to(&path);
         for (n, message) in (1_u64..).zip(said.samples.chunks(882)) {
             // For a second and a half nothing comes, then all at once; and bob joins in. Nobody speaks for a while behind that.
             let spoken = n * 20;

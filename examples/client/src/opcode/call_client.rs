@@ -2,14 +2,16 @@
 
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, Ready, RecordAs, RecordFile, Recorder, Shape, Source, complete, peak, recording};
+use crate::signals::Signals;
+use crate::sound::{Player, Ready, Recorder, Shape, Source, peak};
 use crate::trace::Trace;
+use crate::waiting::Callee;
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{
     OPUS_RATE, SampleFormat, SampleOrder, Speaker, SpeakerFigures, VoiceEncoder, VoiceSettings, limit,
@@ -103,11 +105,8 @@ pub(crate) struct CallClient {
     connection: Connection<Client>,
     options: Options,
     report: Report,
-    signals: [Signal; 3],
-    calls: u32,
-    interrupted: bool,
-    /// The first recording that is incomplete.
-    recorded: Result<(), Error>,
+    signals: Signals,
+    recordings: Recordings,
 }
 
 /// One call that is up.
@@ -177,7 +176,12 @@ impl Happening {
 
 impl CallClient {
     /// Connects and logs in.
-    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+    pub(crate) async fn connect(
+        link: &Link,
+        options: Options,
+        report: Report,
+        mut signals: Signals,
+    ) -> Result<Self, Error> {
         let settings = ClientSettings { listen: options.listen, linger: LATE, ..ClientSettings::DEFAULT };
         let mut client = Client::new(settings);
         let name = match &options.secret {
@@ -188,12 +192,11 @@ impl CallClient {
             .handle_command(voxwire_core::Instant::ZERO, ClientCommand::Login { name: &name })
             .map_err(|refusal| Error::Usage(format!("--name: {refusal}")))?;
         let settings = ConnectionSettings { ports: options.ports, ..ConnectionSettings::DEFAULT };
-        let connection = link.connect_with(DEFAULT_PORT, client, settings).await?;
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        let connecting = link.connect_with(DEFAULT_PORT, client, settings);
+        let connection = signals.interrupt("connecting", connecting).await?;
         report.live();
-        let mut phone =
-            Self { connection, options, report, signals, calls: 0, interrupted: false, recorded: Ok(()) };
+        let recordings = Recordings::new(options.record.clone(), &report);
+        let mut phone = Self { connection, options, report, signals, recordings };
         let answer = timeout(PATIENCE, phone.log_in()).await;
         answer.unwrap_or_else(|_| Err(failed!("the server does not answer")))?;
         Ok(phone)
@@ -218,44 +221,13 @@ impl CallClient {
         }
     }
 
-    /// Calls so far: they number the recordings.
-    pub(crate) const fn calls(&self) -> u32 {
-        self.calls
-    }
-
-    /// Goes on after so many calls on a connection before this one.
-    pub(crate) fn after(self, calls: u32) -> Self {
-        Self { calls, ..self }
-    }
-
-    /// Whether a signal has ended it.
-    pub(crate) const fn is_interrupted(&self) -> bool {
-        self.interrupted
-    }
-
-    /// Whether everything that was heard is in the recordings since this was asked last.
-    pub(crate) fn recorded(&mut self) -> Result<(), Error> {
-        core::mem::replace(&mut self.recorded, Ok(()))
-    }
-
-    pub(crate) fn is_connected(&self) -> bool {
-        self.connection.session().phase() != Phase::Disconnected
-    }
-
-    /// Hangs up, and waits a moment until it is written.
-    pub(crate) async fn close(mut self) {
-        let _ = timeout(LATE, self.let_linger()).await;
-        self.connection.shutdown();
-        let rest = async { while self.connection.next().await.is_some() {} };
-        let _ = timeout(Duration::from_secs(2), rest).await;
-    }
-
     /// Keeps the ports of calls that were given up open for a while: an original callee that accepts too late, and cannot
-    /// connect, ends itself. A signal ends the wait.
+    /// connect, ends itself. The second signal ends the wait.
     async fn let_linger(&mut self) {
         if self.connection.session().lingers().is_none() || !self.is_connected() {
             return;
         }
+        self.signals.end();
         let text = "the call may still be accepted: its port stays open for 5 s, and whoever comes is told that it is over";
         self.report.plain("lingering", text);
         while let Ok(Some(news)) = self.news().await {
@@ -336,9 +308,12 @@ impl CallClient {
         self.report.progress_end();
         // The others have hung up: what they said is heard to its end.
         if let (true, false, Some(recorder)) =
-            (round.lines.is_empty() && end.is_ok(), self.interrupted, &mut round.recorder)
+            (round.lines.is_empty() && end.is_ok(), self.signals.came(), &mut round.recorder)
         {
-            end = recorder.drain().await;
+            tokio::select! {
+                drained = recorder.drain() => end = drained,
+                () = self.signals.recv() => {}
+            }
         }
         // Whatever happened, what was heard is kept; and the other sides learn of a hang-up now.
         let over = round.lines.keys().copied().collect::<Vec<_>>();
@@ -352,8 +327,7 @@ impl CallClient {
         }
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
         // What has come in is recorded, too.
-        let recorded = complete(round.finish()).await;
-        self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(recorded);
+        self.recordings.complete(round.finish());
         end?;
         match round.failure {
             Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
@@ -367,7 +341,6 @@ impl CallClient {
         // After a hitch the sound goes on where it is due.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
-            let [interrupt, terminate, hang_up] = &mut self.signals;
             let happening = tokio::select! {
                 turn = self.connection.next() => {
                     let Some(Turn { result, .. }) = turn else { return Err(self.lost("in a call")) };
@@ -405,9 +378,8 @@ impl CallClient {
                     }
                     None
                 }
-                _ = interrupt.recv() => { self.interrupted = true; return Ok(()) }
-                _ = terminate.recv() => { self.interrupted = true; return Ok(()) }
-                _ = hang_up.recv() => { self.interrupted = true; return Ok(()) }
+                () = self.recordings.next_ended() => None,
+                () = self.signals.recv() => return Ok(()),
             };
             if let Some(happening) = happening {
                 let was_up = round.up.is_some();
@@ -458,20 +430,8 @@ impl CallClient {
                     round.up = Some(Instant::now());
                     round.summary.set_up = round.started.elapsed();
                     round.player = round.ready.as_ref().map(|ready| ready.player(SHAPE)).transpose()?;
-                    self.calls += 1;
-                    let record =
-                        self.options.record.as_deref().map(|path| recording(path, self.calls)).transpose()?;
-                    let record = record.map(|(path, n)| {
-                        self.calls = n;
-                        path
-                    });
-                    round.recorder = Some(Recorder::new(
-                        record.as_deref(),
-                        RecordAs::default(),
-                        self.options.device,
-                        SHAPE,
-                        &self.report,
-                    )?);
+                    let file = self.recordings.create(OPUS_RATE, CHANNELS, SHAPE.format);
+                    round.recorder = Some(Recorder::new(file, self.options.device, SHAPE)?);
                 }
             }
             Happening::Rejected { call, what } => {
@@ -554,12 +514,10 @@ impl CallClient {
     /// The next thing that happens outside of calls; `None` for a signal.
     async fn news(&mut self) -> Result<Option<Happening>, Error> {
         loop {
-            let [interrupt, terminate, hang_up] = &mut self.signals;
             let turn = tokio::select! {
                 turn = self.connection.next() => turn,
-                _ = interrupt.recv() => return Ok(None),
-                _ = terminate.recv() => return Ok(None),
-                _ = hang_up.recv() => return Ok(None),
+                () = self.recordings.next_ended() => continue,
+                () = self.signals.recv() => return Ok(None),
             };
             let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
             match result {
@@ -571,6 +529,25 @@ impl CallClient {
                 Err(violation) => tracing::debug!(%violation, "ignored"),
             }
         }
+    }
+}
+
+impl Callee for CallClient {
+    fn is_connected(&self) -> bool {
+        self.connection.session().phase() != Phase::Disconnected
+    }
+
+    fn recordings(&mut self) -> &mut Recordings {
+        &mut self.recordings
+    }
+
+    /// Hangs up, and waits a moment until it is written.
+    async fn close(mut self) -> Recordings {
+        let _ = timeout(LATE, self.let_linger()).await;
+        self.connection.shutdown();
+        let rest = async { while self.connection.next().await.is_some() {} };
+        let _ = timeout(Duration::from_secs(2), rest).await;
+        self.recordings
     }
 }
 
@@ -674,8 +651,9 @@ mod tests {
         for (who, ms) in [("they", 0), ("they", 10), ("we", 0), ("we", 10)] {
             let path =
                 std::env::temp_dir().join(format!("voxwire-opcode-{who}-{ms}-{}.wav", std::process::id()));
-            let recorder =
-                Recorder::new(Some(&path), RecordAs::F32, false, SHAPE, &Report::silent()).unwrap();
+            let file =
+                RecordFile::create(&path, OPUS_RATE, CHANNELS, SampleFormat::F32, &Report::silent()).unwrap();
+            let recorder = Recorder::new(Some(file), false, SHAPE).unwrap();
             let mut round = Round {
                 asked: BTreeMap::new(),
                 lines: BTreeMap::new(),
@@ -714,7 +692,7 @@ mod tests {
                 round.render().unwrap();
             }
             assert_eq!(round.rest.is_empty(), who == "they");
-            round.finish().unwrap();
+            round.finish().unwrap().finish().unwrap();
             let heard = load(&path).unwrap().clip;
             std::fs::remove_file(&path).unwrap();
             let said = Clip { rate: OPUS_RATE, channels: CHANNELS, samples: said.clone() };

@@ -1,11 +1,13 @@
 //! `stream`: audio to and from one device.
 
 use super::driver::Measure;
-use super::{Driver, News, Signals, Spread};
+use super::{Driver, News, Spread};
 use crate::error::{Error, failed};
+use crate::recordings::{RecordFile, Recordings};
 use crate::report::Report;
 use crate::retry::Backoff;
-use crate::sound::{Player, RecordAs, RecordFile, Recorder, Shape, Source, complete, peak};
+use crate::signals::Signals;
+use crate::sound::{Player, RecordAs, Recorder, Shape, Source, peak};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use serde_json::json;
@@ -121,9 +123,14 @@ impl Output {
 }
 
 /// Finds a device at one of these addresses, and exchanges audio with it until all is said.
-pub(crate) async fn stream(to: &[SocketAddr], options: Options, report: &Report) -> Result<Summary, Error> {
+pub(crate) async fn stream(
+    to: &[SocketAddr],
+    options: Options,
+    report: &Report,
+    mut signals: Signals,
+) -> Result<Summary, Error> {
     let mut driver = Driver::start(to, options.input)?;
-    let result = converse(&mut driver, to, &options, report).await;
+    let result = converse(&mut driver, to, &options, report, &mut signals).await;
     driver.end().await;
     report.progress_end();
     let summary = result?;
@@ -139,8 +146,8 @@ async fn converse(
     to: &[SocketAddr],
     options: &Options,
     report: &Report,
+    signals: &mut Signals,
 ) -> Result<Summary, Error> {
-    let mut signals = Signals::new()?;
     report.live();
     let since = Instant::now();
     let (mut talk, set_up) = tokio::select! {
@@ -150,7 +157,7 @@ async fn converse(
     report.plain("started", "audio goes both ways");
     let began = Instant::now();
     let mut result = loop {
-        let gone = match talk.go_on(driver, options, began, &mut signals, report).await {
+        let gone = match talk.go_on(driver, options, began, signals, report).await {
             Ok(Some(gone)) => gone,
             result => break result.map(|_| ()),
         };
@@ -167,6 +174,7 @@ async fn converse(
             () = signals.recv() => break Err(gone),
         }
     };
+    signals.end();
     if result.is_ok() {
         result = tokio::select! {
             result = talk.end(driver, report) => result,
@@ -174,10 +182,9 @@ async fn converse(
         };
     }
     // What has been heard is kept, however it ended.
-    let recorded = match talk.finish(driver) {
-        Ok(file) => complete(file).await,
-        Err(error) => Err(error),
-    };
+    let mut recordings = Recordings::new(None, report);
+    let recorded = talk.finish(driver).map(|file| recordings.complete(file));
+    let recorded = recorded.and(recordings.end(signals).await);
     result?;
     recorded?;
     let sent = driver.sent();
@@ -398,9 +405,11 @@ impl Talk {
                 ear.measure = Some(measurer(*format, sent.clone(), round_trips.clone()));
             }
             let shape = shape(format)?;
-            let record = options.record.as_deref();
-            recorder =
-                Some((Recorder::new(record, options.record_as, options.device, shape, report)?, *format));
+            let (rate, channels) = (shape.rate, shape.channels);
+            let stored = options.record_as.format(shape.format);
+            let create = |path: &PathBuf| RecordFile::create(path, rate, channels, stored, report);
+            let file = options.record.as_ref().map(create).transpose()?;
+            recorder = Some((Recorder::new(file, options.device, shape)?, *format));
         }
         let said = options.trace.then(Vec::new);
         Ok(Self {

@@ -2,12 +2,14 @@
 
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::recordings::Recordings;
 use crate::report::{Report, plain, quoted, text};
-use crate::sound::{Player, RecordAs, Recorder, Shape, Source, complete, recording};
+use crate::signals::Signals;
+use crate::sound::{Player, RecordAs, Recorder, Shape, Source};
+use crate::waiting::Callee;
 use core::time::Duration;
 use serde_json::json;
 use std::path::PathBuf;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Pacer, SampleFormat, SampleOrder};
 use voxwire_core::Session;
@@ -65,11 +67,8 @@ pub(crate) struct CallClient {
     connection: Connection<Client>,
     options: Options,
     report: Report,
-    signals: [Signal; 3],
-    calls: u32,
-    interrupted: bool,
-    /// The first recording that is incomplete.
-    recorded: Result<(), Error>,
+    signals: Signals,
+    recordings: Recordings,
 }
 
 /// What a phone waits for, and gets.
@@ -95,14 +94,17 @@ enum Happening {
 
 impl CallClient {
     /// Connects, and registers if there is a name.
-    pub(crate) async fn connect(link: &Link, options: Options, report: Report) -> Result<Self, Error> {
+    pub(crate) async fn connect(
+        link: &Link,
+        options: Options,
+        report: Report,
+        mut signals: Signals,
+    ) -> Result<Self, Error> {
         let client = Client::new(ClientSettings { order: options.order, ..ClientSettings::DEFAULT });
-        let connection = link.connect(DEFAULT_PORT, client).await?;
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?];
+        let connection = signals.interrupt("connecting", link.connect(DEFAULT_PORT, client)).await?;
         report.live();
-        let mut phone =
-            Self { connection, options, report, signals, calls: 0, interrupted: false, recorded: Ok(()) };
+        let recordings = Recordings::new(options.record.clone(), &report);
+        let mut phone = Self { connection, options, report, signals, recordings };
         // The first turn is the connection itself.
         if phone.connection.next().await.is_none() {
             return Err(failed!("the server closed the connection"));
@@ -111,37 +113,6 @@ impl CallClient {
             phone.register(&name).await?;
         }
         Ok(phone)
-    }
-
-    /// Calls so far: they number the recordings.
-    pub(crate) const fn calls(&self) -> u32 {
-        self.calls
-    }
-
-    /// Goes on after so many calls on a connection before this one.
-    pub(crate) fn after(self, calls: u32) -> Self {
-        Self { calls, ..self }
-    }
-
-    /// Whether a signal has ended it.
-    pub(crate) const fn is_interrupted(&self) -> bool {
-        self.interrupted
-    }
-
-    /// Whether everything that was heard is in the recordings since this was asked last.
-    pub(crate) fn recorded(&mut self) -> Result<(), Error> {
-        core::mem::replace(&mut self.recorded, Ok(()))
-    }
-
-    pub(crate) fn is_connected(&self) -> bool {
-        self.connection.session().is_connected()
-    }
-
-    /// Says goodbye, and waits a moment until it is written.
-    pub(crate) async fn close(mut self) {
-        self.connection.shutdown();
-        let rest = async { while self.connection.next().await.is_some() {} };
-        let _ = timeout(Duration::from_secs(2), rest).await;
     }
 
     async fn register(&mut self, name: &str) -> Result<(), Error> {
@@ -295,21 +266,15 @@ impl CallClient {
         self.report.event("established", json!({ "with": other, "parameters": shown(parameters) }), &text);
         let shape = shape(parameters, self.options.samples);
         let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
-        self.calls += 1;
-        let record = self.options.record.as_deref().map(|path| recording(path, self.calls)).transpose()?;
-        let record = record.map(|(path, n)| {
-            self.calls = n;
-            path
-        });
-        let Options { record_as, device, .. } = self.options;
-        let mut recorder = Recorder::live(record.as_deref(), record_as, device, shape, &self.report)?;
+        let format = self.options.record_as.format(shape.format);
+        let file = self.recordings.create(shape.rate, shape.channels, format);
+        let mut recorder = Recorder::live(file, self.options.device, shape)?;
         let before = self.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
         let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
-        let recorded = complete(recorder.into_file()).await;
-        self.recorded = core::mem::replace(&mut self.recorded, Ok(())).and(recorded);
+        self.recordings.complete(recorder.into_file());
         let after = self.connection.session().stats();
         let summary = Summary {
             packets_sent: after.packets_sent - before.packets_sent,
@@ -371,7 +336,7 @@ impl CallClient {
             tokio::select! {
                 turn = self.connection.next() => {
                     let Some(turn) = turn else {
-                        recorder.play_out(start).await?;
+                        self.play_out(recorder, start).await?;
                         return Err(self.lost("in a call"));
                     };
                     match turn.result {
@@ -381,11 +346,11 @@ impl CallClient {
                         }
                         Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
                             let why = text(optional);
-                            recorder.play_out(start).await?;
+                            self.play_out(recorder, start).await?;
                             return Ok(End::Dropped(why));
                         }
                         Ok(Some(ClientEvent::Disconnected { .. })) => {
-                            recorder.play_out(start).await?;
+                            self.play_out(recorder, start).await?;
                             return Err(self.lost("in a call"));
                         }
                         Ok(_) => {}
@@ -412,8 +377,8 @@ impl CallClient {
                     self.tell(ClientCommand::Drop { optional: b"" })?;
                     return Ok(End::TimeIsUp);
                 }
-                () = interrupted(&mut self.signals) => {
-                    self.interrupted = true;
+                () = self.recordings.next_ended() => {}
+                () = self.signals.recv() => {
                     self.tell(ClientCommand::Drop { optional: b"" })?;
                     return Ok(End::Interrupted);
                 }
@@ -422,6 +387,14 @@ impl CallClient {
                     (out_peak, in_peak) = (0.0, 0.0);
                 }
             }
+        }
+    }
+
+    /// The other side is gone: what has come in is heard to its end, unless a signal comes.
+    async fn play_out(&mut self, recorder: &mut Recorder, start: Instant) -> Result<(), Error> {
+        tokio::select! {
+            played = recorder.play_out(start) => played,
+            () = self.signals.recv() => Ok(()),
         }
     }
 
@@ -457,10 +430,8 @@ impl CallClient {
         loop {
             let turn = tokio::select! {
                 turn = self.connection.next() => turn,
-                () = interrupted(&mut self.signals) => {
-                    self.interrupted = true;
-                    return Ok(News::Interrupted);
-                }
+                () = self.recordings.next_ended() => continue,
+                () = self.signals.recv() => return Ok(News::Interrupted),
             };
             let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
             let event = match result {
@@ -490,12 +461,21 @@ impl CallClient {
     }
 }
 
-/// Waits for the terminal, or whoever else, to want an end.
-async fn interrupted([interrupt, terminate, hangup]: &mut [Signal; 3]) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+impl Callee for CallClient {
+    fn is_connected(&self) -> bool {
+        self.connection.session().is_connected()
+    }
+
+    fn recordings(&mut self) -> &mut Recordings {
+        &mut self.recordings
+    }
+
+    /// Waits a moment until the goodbye is written.
+    async fn close(mut self) -> Recordings {
+        self.connection.shutdown();
+        let rest = async { while self.connection.next().await.is_some() {} };
+        let _ = timeout(Duration::from_secs(2), rest).await;
+        self.recordings
     }
 }
 

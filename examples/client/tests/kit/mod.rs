@@ -92,7 +92,13 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn spawn(mut command: Command, line: &str) -> Self {
+    pub fn spawn(command: Command, line: &str) -> Self {
+        let client = Self::start(command);
+        client.until(line);
+        client
+    }
+
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let out = child.stdout.take().unwrap();
@@ -101,9 +107,7 @@ impl Client {
                 let _ = sender.send(line.unwrap());
             }
         });
-        let client = Self { child, lines };
-        client.until(line);
-        client
+        Self { child, lines }
     }
 
     /// One that runs already, of whose lines nothing more is wanted.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use voxwire_audio::{
-    AdaptiveResampler, Clip, ClipStream, FollowState, MAX_SAMPLES, Recording, SampleFormat, SampleOrder,
-    SoundFile, SoundStream, decode, encode, limit,
+    AdaptiveResampler, Clip, ClipStream, FollowState, MAX_SAMPLES, Recording, RecordingAbort, SampleFormat,
+    SampleOrder, SoundFile, SoundStream, decode, encode, limit,
 };
 use voxwire_core::{Instant, PeerId, Session as _};
 use voxwire_syfala::stream::{DriftEstimate, StreamSettings};
@@ -457,6 +457,11 @@ impl Device {
         for remark in recorder.remarks() {
             tracing::error!("the recording: {remark}");
         }
+    }
+
+    /// Ends the wait for the recording.
+    pub(crate) fn recording(&self) -> Option<RecordingAbort> {
+        self.recorder.as_ref().map(Recording::abort_handle)
     }
 
     /// The recording, to be [completed](Self::finish) while nobody waits.
