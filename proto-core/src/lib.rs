@@ -26,6 +26,7 @@ extern crate alloc;
 extern crate std;
 
 mod buffer;
+mod connections;
 mod error;
 mod fair;
 mod framing;
@@ -56,6 +57,7 @@ pub use names::{
 pub use time::Clock;
 pub use {
     buffer::{Cut, FrameBuf},
+    connections::Connections,
     error::{DecodeError, DecodeErrorKind, EncodeError, FrameError, Full},
     fair::{FairRate, Payer, Shares},
     framing::{Datagram, Framing, LengthPrefix, Progress},

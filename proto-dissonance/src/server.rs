@@ -23,7 +23,7 @@ use core::{
 pub(crate) use join::send_state_over_limit;
 use quota::{Kind, Quotas, Sources};
 use voxwire_core::{
-    Bucket, Deadlines, Input, Instant, Lane, Limits, Message, Names, Outbox, PeerId, PeerSlab, Rate, Session,
+    Bucket, Connections, Input, Instant, Lane, Limits, Message, Names, Outbox, PeerId, Rate, Session,
     Violations,
 };
 
@@ -35,14 +35,11 @@ pub struct Server {
     settings: Settings,
     wire: Wire,
     session: u32,
-    peers: PeerSlab<Peer>,
+    /// Those that are not in the session are evictable.
+    peers: Connections<Peer>,
     clients: Clients,
     rooms: Rooms,
     names: Names,
-    /// Connections that are not in the session, by when they have been so for too long.
-    idle: Deadlines<PeerId>,
-    /// Connections so far.
-    connections: u64,
     sources: Sources,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
@@ -200,9 +197,6 @@ pub struct ServerStats {
 
 #[derive(Debug)]
 struct Peer {
-    from: Option<SocketAddr>,
-    /// Counts connections: a higher number is a newer one.
-    number: u64,
     client: Option<ClientId>,
     /// A handshake that the application is thinking about.
     pending: Option<Pending>,
@@ -242,17 +236,13 @@ impl Server {
         // From 1 to 2^31 - 2, as the original's generator has it.
         let session = u32::try_from(seed % 0x7fff_fffe).unwrap_or(0).saturating_add(1);
         let max = settings.limits.max_peers;
-        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
-        let slots = max.saturating_mul(2).saturating_add(1024);
         Self {
             wire: Wire { profile: settings.profile, limits: settings.limits },
             session,
-            peers: PeerSlab::new(slots),
+            peers: Connections::new(max),
             clients: Clients::new(settings.id_quarantine),
             rooms: Rooms::new(),
             names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
-            idle: Deadlines::new(),
-            connections: 0,
             sources: Sources::new(max),
             outbox: Outbox::new(settings.limits.max_backlog),
             later: VecDeque::new(),
@@ -340,7 +330,7 @@ impl Server {
 
     /// The address of a connection, if the driver told it.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.get(peer)?.from
+        self.peers.address(peer)
     }
 
     /// All rooms that somebody listens to: name, and who, in ascending order.
@@ -480,7 +470,6 @@ impl Server {
 
     /// Forgets a connection.
     fn remove(&mut self, now: Instant, peer: PeerId) -> Option<()> {
-        self.idle.clear(peer);
         let state = self.peers.remove(peer)?;
         self.sources.close(now, &state.quotas);
         Some(())
@@ -493,24 +482,13 @@ impl Server {
         peer: PeerId,
         from: Option<SocketAddr>,
     ) -> Result<ServerEvent<'static>, Violation> {
-        if self.peers.len() >= self.settings.limits.max_peers {
-            if let Some((_, oldest)) = self.idle.first() {
-                self.expel(now, oldest, LeftBecause::Connection);
-            }
+        if let Some(oldest) = self.peers.to_evict() {
+            self.expel(now, oldest, LeftBecause::Connection);
         }
-        if self.peers.len() >= self.settings.limits.max_peers {
-            self.outbox.close(peer);
-            return Err(Violation::TooMany("peers"));
-        }
-        // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
-        self.connections = self.connections.saturating_add(1);
         let state = Peer {
-            from,
-            number: self.connections,
             client: None,
             pending: None,
-            quotas: self.sources.open(now, from.map(|from| from.ip())),
+            quotas: Quotas::default(),
             voice_parts: relay::Parts::default(),
             text_parts: relay::Parts::default(),
             paused_until: now,
@@ -519,12 +497,16 @@ impl Server {
             violations: Violations::new(now),
             former: [None; 4],
         };
-        if !self.peers.insert(peer, state) {
+        if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
             return Err(Violation::TooMany("peers"));
         }
+        let from = self.peers.address(peer);
+        let quotas = self.sources.open(now, from.map(|from| from.ip()));
+        if let Some(state) = self.peers.get_mut(peer) {
+            state.quotas = quotas;
+        }
         self.outbox.budget(peer, self.settings.queue);
-        self.idle.set(peer, now.saturating_add(self.settings.idle));
         Ok(ServerEvent::Connected { peer, from })
     }
 
@@ -665,18 +647,21 @@ impl Session for Server {
         if let Some(event) = self.later.pop_front() {
             return Some(event);
         }
-        let peer = self.idle.pop(now)?;
+        let peer = self.peers.overdue(now, self.settings.idle)?;
         self.remove(now, peer)?;
         self.outbox.close(peer);
         Some(ServerEvent::Gone { peer })
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if self.later.is_empty() { self.idle.next() } else { Some(Instant::ZERO) }
+        if !self.later.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        self.peers.next_overdue(self.settings.idle)
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
-        self.idle.keys()
+        self.peers.evictable()
     }
 
     fn outbox(&mut self) -> &mut Outbox {

@@ -13,7 +13,7 @@ use crate::{
     Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text, Ticket,
     Violation, Wire,
 };
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{
     net::{IpAddr, SocketAddr},
@@ -23,8 +23,8 @@ use groups::Groups;
 use questions::{Asked, What};
 use users::{Away, Delivered, Login, Lost, Users};
 use voxwire_core::{
-    Bucket, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, PeerId, PeerSlab, Rate,
-    Session, SourceRate, Violations, name_key,
+    Bucket, Connections, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, PeerId,
+    Rate, Session, SourceRate, Violations, name_key,
 };
 use waiting::{Ledger, Waiting, action_of};
 
@@ -51,7 +51,8 @@ pub struct Server {
     settings: Settings,
     wire: Wire,
     digest: Digest,
-    peers: PeerSlab<Peer>,
+    /// Those that are not logged in are evictable.
+    peers: Connections<Peer>,
     users: Users,
     groups: Groups,
     /// Connections that take part in a call.
@@ -71,9 +72,6 @@ pub struct Server {
     ready: VecDeque<PeerId>,
     /// What requests hold that wait for their turn.
     ledger: Ledger,
-    /// Those who are not logged in, by how long they have been here.
-    strangers: BTreeSet<(u64, PeerId)>,
-    opened: u64,
     registrations: SourceRate,
     creations: SourceRate,
     outbox: Outbox,
@@ -228,9 +226,6 @@ pub struct ServerStats {
 
 #[derive(Debug)]
 struct Peer {
-    from: Option<SocketAddr>,
-    /// Its number among the connections.
-    number: u64,
     login: Option<Login>,
     /// The group whose call it takes part in.
     call: Option<Box<[u8]>>,
@@ -280,8 +275,7 @@ impl Server {
                 any_str: settings.lenient,
             },
             digest,
-            // A driver's slots run a little ahead of our count while it closes connections that we have given up.
-            peers: PeerSlab::new(max.saturating_mul(2).saturating_add(1024)),
+            peers: Connections::new(max),
             users: Users::new(settings.lenient),
             groups: Groups::new(settings.lenient),
             in_calls: 0,
@@ -293,8 +287,6 @@ impl Server {
             turns: Deadlines::new(),
             ready: VecDeque::new(),
             ledger: Ledger::default(),
-            strangers: BTreeSet::new(),
-            opened: 0,
             registrations: SourceRate::new(settings.registrations, 4096, seed),
             creations: SourceRate::new(settings.creations, 4096, seed),
             outbox: Outbox::new(settings.limits.max_backlog),
@@ -324,7 +316,7 @@ impl Server {
 
     /// The address of `peer`, if the driver told it.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.get(peer)?.from
+        self.peers.address(peer)
     }
 
     /// The connections of a user that are up.
@@ -335,6 +327,10 @@ impl Server {
     /// Whether a user is logged in on a connection that is up.
     pub fn is_online(&self, username: &[u8]) -> bool {
         self.users.get(username).is_some()
+    }
+
+    fn ip(&self, peer: PeerId) -> Option<IpAddr> {
+        self.peers.address(peer).map(|from| from.ip())
     }
 
     /// Number of connections.
@@ -458,16 +454,14 @@ impl Server {
         let _ = self.outbox.send_over_limit(peer, Lane::Reliable, message, &self.wire);
     }
 
-    /// A connection arrives; where there is no room, the one goes that has been a stranger for longest.
+    /// A connection arrives; where there is no room, the oldest goes that is not logged in.
     fn open(
         &mut self,
         now: Instant,
         peer: PeerId,
         from: Option<SocketAddr>,
     ) -> Result<ServerEvent<'static>, Violation> {
-        if self.peers.len() >= self.settings.limits.max_peers
-            && let Some(&(_, oldest)) = self.strangers.first()
-        {
+        if let Some(oldest) = self.peers.to_evict() {
             self.expel(now, oldest);
         }
         // A driver that does not ask for what was put off has its place again.
@@ -475,12 +469,7 @@ impl Server {
             let event = self.forget(now, before, true);
             self.later.extend(event);
         }
-        // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
-        let number = self.opened;
         let state = Peer {
-            from,
-            number,
             login: None,
             call: None,
             waiting: None,
@@ -499,12 +488,11 @@ impl Server {
                 voice: Bucket::default(),
             },
         };
-        if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
+        if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
             return Err(Violation::TooMany("connections"));
         }
-        self.opened = number.saturating_add(1);
-        self.strangers.insert((number, peer));
+        let from = self.peers.address(peer);
         self.outbox.budget(peer, self.settings.queue);
         // Whoever was lost here may come back in the middle of a call.
         if from.is_some_and(|from| self.away.arrive(peer, from.ip())) {
@@ -536,13 +524,12 @@ impl Server {
     fn forget(&mut self, now: Instant, peer: PeerId, lost: bool) -> Option<ServerEvent<'static>> {
         let call = self.leave(peer);
         self.drop_waiting(peer);
+        let from = self.ip(peer);
         let state = self.peers.remove(peer)?;
-        self.strangers.remove(&(state.number, peer));
         self.receipts.clear(peer);
         if let Some(ticket) = state.waiting {
             self.wait_no_longer(ticket);
         }
-        let from = state.from.map(|from| from.ip());
         if let Some(from) = from {
             self.away.depart(peer, from);
         }
@@ -743,7 +730,7 @@ impl Session for Server {
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
-        self.strangers.iter().map(|&(_, peer)| peer)
+        self.peers.evictable()
     }
 
     fn outbox(&mut self) -> &mut Outbox {

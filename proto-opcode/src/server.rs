@@ -5,14 +5,14 @@ mod relay;
 
 use crate::types::Text;
 use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
-use alloc::{boxed::Box, collections::BTreeSet, collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 pub(crate) use calls::is_unicast;
 use contacts::Changes;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use relay::{Leg, Relays};
 use voxwire_core::{
-    Bucket, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Part, Parts, PeerId, PeerSlab,
+    Bucket, Connections, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Part, Parts, PeerId,
     Rate, Session, SourceRate, Via,
 };
 
@@ -49,12 +49,9 @@ pub mod reason {
 pub struct Server {
     settings: Settings,
     wire: Wire,
-    peers: PeerSlab<Peer>,
+    /// Clients without a name are evictable.
+    peers: Connections<Peer>,
     names: Names,
-    /// Clients without a name, those first that have been so for longest.
-    unnamed: BTreeSet<(u64, PeerId)>,
-    /// Numbers the connections.
-    opened: u64,
     /// Bytes of all names, encoded: the size of a contact list.
     roster: usize,
     changes: Changes,
@@ -220,12 +217,9 @@ enum Peer {
 
 #[derive(Debug)]
 struct Client {
-    from: Option<SocketAddr>,
     name: Option<Box<[u8]>>,
     /// The application is asked whether it may log in.
     pending: bool,
-    /// Its number among the connections.
-    number: u64,
     /// Whom it has called, the latest last: a refusal must answer one of these.
     called: VecDeque<PeerId>,
     control: Bucket,
@@ -235,10 +229,6 @@ struct Client {
 }
 
 impl Client {
-    fn address(&self) -> Option<IpAddr> {
-        self.from.map(|from| from.ip())
-    }
-
     fn name(&self) -> &[u8] {
         self.name.as_deref().unwrap_or_default()
     }
@@ -249,14 +239,10 @@ impl Server {
     /// theirs.
     pub fn new(settings: Settings, seed: u64) -> Self {
         let max = settings.limits.max_peers;
-        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
-        let slots = max.saturating_mul(2).saturating_add(1024);
         Self {
             wire: Wire { limits: settings.limits, ..Wire::SERVER },
-            peers: PeerSlab::new(slots),
+            peers: Connections::new(max),
             names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
-            unnamed: BTreeSet::new(),
-            opened: 0,
             roster: 0,
             changes: Changes::default(),
             relays: Relays::default(),
@@ -282,7 +268,7 @@ impl Server {
 
     /// The address of `peer`, if the driver told it.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.client(peer)?.from
+        self.peers.address(peer)
     }
 
     /// The client of that name.
@@ -344,6 +330,10 @@ impl Server {
         }
     }
 
+    fn ip(&self, peer: PeerId) -> Option<IpAddr> {
+        self.peers.address(peer).map(|from| from.ip())
+    }
+
     fn client(&self, peer: PeerId) -> Option<&Client> {
         match self.peers.get(peer)? {
             Peer::Client(client) => Some(client),
@@ -382,37 +372,27 @@ impl Server {
         peer: PeerId,
         from: Option<SocketAddr>,
     ) -> Result<ServerEvent<'static>, Violation> {
-        if self.peers.len() >= self.settings.limits.max_peers {
-            if let Some(&(_, oldest)) = self.unnamed.first() {
-                self.expel(now, oldest, None);
-            }
+        if let Some(oldest) = self.peers.to_evict() {
+            self.expel(now, oldest, None);
         }
-        // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
-        let number = self.opened;
         let client = Client {
-            from,
             name: None,
             pending: false,
-            number,
             called: VecDeque::new(),
             control: Bucket::default(),
             part: Part::default(),
             rings: FairRate::default(),
         };
-        if self.peers.len() >= self.settings.limits.max_peers
-            || !self.peers.insert(peer, Peer::Client(client))
-        {
+        if !self.peers.open(now, peer, from, Peer::Client(client)) {
             self.outbox.close(peer);
             return Err(Violation::TooMany("connections"));
         }
+        let from = self.peers.address(peer);
         let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
         let part = self.parts.open(now, limited);
         if let Some(client) = self.client_mut(peer) {
             client.part = part;
         }
-        self.opened = number.saturating_add(1);
-        self.unnamed.insert((number, peer));
         self.arrive(now, peer);
         self.send(peer, &Packet::HelloConnect);
         Ok(ServerEvent::Connected { peer, from })
@@ -435,13 +415,12 @@ impl Server {
 
     /// Forgets `peer`, and tells whom it concerns.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<ServerEvent<'static>> {
+        let address = self.ip(peer);
         let event = match self.peers.remove(peer)? {
             Peer::Leg(leg) => self.leg_gone(now, leg),
             Peer::Client(client) => {
                 self.parts.close(now, client.part);
                 self.cancel_relays(now, peer);
-                let address = client.address();
-                self.unnamed.remove(&(client.number, peer));
                 match &client.name {
                     Some(name) => {
                         // An address that stands for many people shows nobody's claim.
@@ -570,7 +549,7 @@ impl Session for Server {
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
-        self.unnamed.iter().map(|&(_, peer)| peer)
+        self.peers.evictable()
     }
 
     fn outbox(&mut self) -> &mut Outbox {

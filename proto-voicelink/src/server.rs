@@ -11,8 +11,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use names::Blocks;
 use voxwire_core::{
-    Bucket, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names, Outbox, Part,
-    Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate, Violations,
+    Bucket, Connections, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Limits, Message, Names,
+    Outbox, Part, Parts, PeerId, PeerSlab, Rate, Session, Shares, SourceRate, Violations,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -47,13 +47,12 @@ pub struct Server {
     settings: Settings,
     /// One dialect per byte order: big-endian, little-endian.
     wires: [Wire; 2],
-    peers: PeerSlab<Peer>,
+    /// Those without a name to be called by and without a call are evictable.
+    peers: Connections<Peer>,
     calls: PeerSlab<Call>,
     names: Names,
     blocks: Blocks,
     call_deadlines: Deadlines<PeerId>,
-    /// Peers without a name and without a call, by when they have been so for too long.
-    idle: Deadlines<PeerId>,
     /// Peers that wait for the holder of their name to go.
     contenders: Deadlines<PeerId>,
     /// What the connections of each source share beside their parts.
@@ -171,7 +170,6 @@ pub struct ServerStats {
 
 #[derive(Debug)]
 struct Peer {
-    from: Option<SocketAddr>,
     /// Of the heads; known after the first packet.
     order: Option<ByteOrder>,
     /// The order in which to address a peer that has not sent anything.
@@ -244,16 +242,13 @@ impl Server {
     pub fn new(settings: Settings, seed: u64) -> Self {
         let wire = |order| Wire { limits: settings.limits, ..Wire::new(order) };
         let max = settings.limits.max_peers;
-        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
-        let slots = max.saturating_mul(2).saturating_add(1024);
         Self {
             wires: [wire(ByteOrder::BigEndian), wire(ByteOrder::LittleEndian)],
-            peers: PeerSlab::new(slots),
-            calls: PeerSlab::new(slots),
+            peers: Connections::new(max),
+            calls: PeerSlab::new(usize::MAX),
             names: Names::new(max),
             blocks: Blocks::new(settings.max_blocked),
             call_deadlines: Deadlines::new(),
-            idle: Deadlines::new(),
             contenders: Deadlines::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
             parts: Parts::new(settings.attempts),
@@ -277,7 +272,7 @@ impl Server {
 
     /// The address of `peer`, if the driver told it.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peers.get(peer)?.from
+        self.peers.address(peer)
     }
 
     /// The peer that can be called by `name`.
@@ -406,9 +401,9 @@ impl Server {
 
     /// Forgets `peer` and ends its call for the other side.
     fn forget(&mut self, now: Instant, peer: PeerId) -> Option<(Option<Box<str>>, Option<Ended>)> {
+        let address = self.peers.address(peer).map(|from| from.ip());
         let state = self.peers.remove(peer)?;
         self.parts.close(now, state.part);
-        self.idle.clear(peer);
         self.contenders.clear(peer);
         let ended = state.call().and_then(|caller| {
             let other = self.calls.get(caller)?.other(peer);
@@ -420,7 +415,6 @@ impl Server {
         }
         let name = state.name.map(|name| {
             if name.reachable {
-                let address = state.from.map(|from| from.ip());
                 // An address that stands for many people shows nobody's claim.
                 let many = address.is_some_and(|address| self.attempts.is_exempt(address));
                 let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
@@ -438,15 +432,10 @@ impl Server {
         peer: PeerId,
         from: Option<SocketAddr>,
     ) -> Result<ServerEvent<'static>, Violation> {
-        if self.peers.len() >= self.settings.limits.max_peers {
-            if let Some((_, oldest)) = self.idle.first() {
-                self.expel(now, oldest, None);
-            }
+        if let Some(oldest) = self.peers.to_evict() {
+            self.expel(now, oldest, None);
         }
-        // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
         let state = Peer {
-            from,
             order: None,
             assumed: None,
             samples: None,
@@ -461,16 +450,16 @@ impl Server {
             rings: FairRate::default(),
             ringing: Shares::new(),
         };
-        if self.peers.len() >= self.settings.limits.max_peers || !self.peers.insert(peer, state) {
+        if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
             return Err(Violation::TooManyPeers);
         }
+        let from = self.peers.address(peer);
         let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
         let part = self.parts.open(now, limited);
         if let Some(state) = self.peers.get_mut(peer) {
             state.part = part;
         }
-        self.watch(now, peer);
         Ok(ServerEvent::Connected { peer, from })
     }
 
@@ -485,9 +474,9 @@ impl Server {
         let Some(state) = self.peers.get(peer) else { return };
         let waits = state.name.as_ref().is_some_and(|name| name.reachable);
         if waits || state.call().is_some() {
-            self.idle.clear(peer);
+            self.peers.keep(peer);
         } else {
-            self.idle.set(peer, now.saturating_add(self.settings.idle));
+            self.peers.set_evictable(peer, now);
         }
     }
 
@@ -621,7 +610,7 @@ impl Session for Server {
         if let Some(peer) = self.contenders.pop(now) {
             return self.contend(now, peer);
         }
-        let peer = self.idle.pop(now)?;
+        let peer = self.peers.overdue(now, self.settings.idle)?;
         let (name, ended) = self.close(now, peer, None)?;
         Some(ServerEvent::Gone { peer, name, ended })
     }
@@ -630,11 +619,12 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        [self.call_deadlines.next(), self.contenders.next(), self.idle.next()].into_iter().flatten().min()
+        let idle = self.peers.next_overdue(self.settings.idle);
+        [self.call_deadlines.next(), self.contenders.next(), idle].into_iter().flatten().min()
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
-        self.idle.keys()
+        self.peers.evictable()
     }
 
     fn outbox(&mut self) -> &mut Outbox {

@@ -90,7 +90,7 @@ impl Server {
             None => !self.names.is_kept(now, name.as_bytes(), address),
             Some(holder) if holder == peer => true,
             // What the holder itself sent on a connection before this one, and gave up: it comes too late.
-            Some(holder) if self.number(peer) < self.number(holder) => false,
+            Some(holder) if self.peers.number(peer) < self.peers.number(holder) => false,
             Some(_) if self.settings.newest_wins => true,
             Some(holder) => {
                 let same = address.is_some() && address == self.address(holder).map(|from| from.ip());
@@ -98,10 +98,6 @@ impl Server {
                 same && !address.is_some_and(|address| self.sources.is_exempt(address))
             }
         }
-    }
-
-    fn number(&self, peer: PeerId) -> u64 {
-        self.peers.get(peer).map_or(0, |state| state.number)
     }
 
     /// Makes `peer` a client; whoever it was before, and whoever holds its name, has to go first.
@@ -129,7 +125,7 @@ impl Server {
         }
         self.names.take(name.as_bytes(), peer);
         self.stats.joined = self.stats.joined.saturating_add(1);
-        self.idle.clear(peer);
+        self.peers.keep(peer);
         if let Some(state) = self.peers.get_mut(peer) {
             (state.client, state.pending, state.answered) = (Some(client), None, now);
         }
@@ -222,18 +218,18 @@ impl Server {
         peer: PeerId,
         cause: LeftBecause,
     ) -> Option<ServerEvent<'static>> {
+        let from = self.address(peer).map(|from| from.ip());
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
         state.former.rotate_right(1);
         if let Some(first) = state.former.first_mut() {
             *first = Some(client);
         }
-        let from = state.from.map(|from| from.ip());
         let packet = Packet::RemoveClient { session: self.session, client };
         if matches!(cause, LeftBecause::Kicked | LeftBecause::Violations | LeftBecause::Displaced) {
             self.send(peer, &packet);
         }
-        self.idle.set(peer, now.saturating_add(self.settings.idle));
+        self.peers.set_evictable(peer, now);
         let (route, removed) = self.clients.remove(now, client)?;
         for &room in route.rooms.as_slice() {
             self.forget_listener(client, room);

@@ -46,7 +46,7 @@ impl Rates {
 }
 
 /// The limits of one connection, kind by kind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Quotas {
     /// `None` where sources are not limited: on loopback, and where it is exempt, one address is many people.
     source: Option<NonZeroU32>,
@@ -164,16 +164,7 @@ impl Sources {
     /// A connection arrives.
     pub(super) fn open(&mut self, now: Instant, from: Option<IpAddr>) -> Quotas {
         self.forget(now);
-        let (quota, attempts) = (Quota::default(), EqualPart::default());
-        let mut quotas = Quotas {
-            source: None,
-            voice: quota,
-            text: quota,
-            state: quota,
-            bytes: quota,
-            attempts,
-            tried: false,
-        };
+        let mut quotas = Quotas::default();
         let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !self.is_exempt(*from)) else {
             return quotas;
         };

@@ -52,7 +52,7 @@ impl Server {
             None => len.max(KEPT_COPY),
         };
         // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
-        let address = self.peers.get(peer).and_then(|state| state.from).map(|from| from.ip());
+        let address = self.ip(peer);
         let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
         let sender = self.users.key(username.0);
         // Nobody pays for what is not sent: the recipient, whom others write to as well, is asked last.

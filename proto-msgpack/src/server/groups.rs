@@ -214,12 +214,12 @@ impl Server {
             self.respond(peer, Action::CreateGroup, Code::REQUEST_INVALID);
             return Ok(Some(ServerEvent::InvalidName { peer, error }));
         }
-        let from = self.peers.get(peer).and_then(|state| state.from);
+        let from = self.ip(peer);
         let all = self.groups.len().saturating_add(self.groups.creating.len());
         let made = self.groups.made.get(&*owner).copied().unwrap_or(0);
         if all >= self.settings.max_groups
             || made >= self.settings.max_own_groups
-            || from.is_some_and(|from| !self.creations.allow_n(now, from.ip(), CREATION))
+            || from.is_some_and(|from| !self.creations.allow_n(now, from, CREATION))
         {
             return Err(Code::REQUEST_OVER_LIMIT);
         }

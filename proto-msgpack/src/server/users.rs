@@ -515,9 +515,8 @@ impl Server {
 
     /// One more registration from `peer`'s address.
     fn count_registration(&mut self, now: Instant, peer: PeerId) -> Result<(), Code> {
-        let from = self.peers.get(peer).and_then(|state| state.from);
-        match from {
-            Some(from) if !self.registrations.allow_n(now, from.ip(), REGISTRATION) => {
+        match self.ip(peer) {
+            Some(from) if !self.registrations.allow_n(now, from, REGISTRATION) => {
                 self.stats.refused = self.stats.refused.saturating_add(1);
                 Err(Code::REQUEST_OVER_LIMIT)
             }
@@ -602,10 +601,10 @@ impl Server {
 
     fn let_in(&mut self, peer: PeerId, login: Login) {
         let Some(state) = self.peers.get_mut(peer) else { return };
-        self.strangers.remove(&(state.number, peer));
         state.login = Some(login);
-        if let Some(from) = state.from {
-            self.away.depart(peer, from.ip());
+        self.peers.keep(peer);
+        if let Some(from) = self.ip(peer) {
+            self.away.depart(peer, from);
         }
         self.limit(peer, self.settings.limits.max_frame);
     }
@@ -622,7 +621,6 @@ impl Server {
         let max_frame = before_login(&self.settings);
         let Some(state) = self.peers.get_mut(peer) else { return Ok(None) };
         // The answer follows what its connection has taken, and a client that logs out reads up to it.
-        let number = state.number;
         let mut received = state.delivered.shown_by_log_out(state.stale);
         state.delivered.forget(usize::MAX);
         // It may have shown some of that just now, without anybody's having been told.
@@ -637,7 +635,8 @@ impl Server {
         if let Some(login) = state.login.take() {
             self.users.remove(&login.username, peer);
         }
-        self.strangers.insert((number, peer));
+        let opened = self.peers.opened(peer).unwrap_or_default();
+        self.peers.set_evictable(peer, opened);
         self.limit(peer, max_frame);
         self.respond(peer, Action::Logout, Code::SUCCESS);
         let username = self.users.key(username.0).into();
@@ -672,7 +671,7 @@ impl Server {
     ) -> Result<(), Code> {
         let shown = (self.digest)(token.0);
         let state = self.peers.get(peer).ok_or(Code::USER_NOT_CONNECTED)?;
-        let (from, arrived) = (state.from.map(|from| from.ip()), state.delivered.shown(state.stale));
+        let (from, arrived) = (self.ip(peer), state.delivered.shown(state.stale));
         if let Some(login) = &state.login {
             if *login.username == *self.users.key(username.0) && is_same(&login.token, &shown) {
                 if arrived > 0 {
@@ -705,11 +704,12 @@ impl Server {
             return false;
         }
         if self.settings.bound_tokens {
-            let is_it = |state: &Peer| {
-                state.from.map(|from| from.ip()) == from
-                    && state.login.as_ref().is_some_and(|login| is_same(&login.token, shown))
-            };
-            let before = self.users.of(username.0).find(|before| self.peers.get(*before).is_some_and(is_it));
+            let has_token =
+                |state: &Peer| state.login.as_ref().is_some_and(|login| is_same(&login.token, shown));
+            let before = self
+                .users
+                .of(username.0)
+                .find(|before| self.ip(*before) == from && self.peers.get(*before).is_some_and(has_token));
             if let Some(before) = before {
                 let event = self.forget(now, before, true);
                 self.later.extend(event);

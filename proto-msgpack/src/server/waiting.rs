@@ -101,7 +101,7 @@ impl Peer {
 impl Server {
     /// The address that pays for what `peer` has waiting; none where it stands for many people.
     fn payer(&self, peer: PeerId) -> Option<IpAddr> {
-        let from = self.peers.get(peer)?.from?.ip();
+        let from = self.ip(peer)?;
         (!self.creations.is_exempt(from)).then_some(from)
     }
 

@@ -20,7 +20,7 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let CallRequest { contact, host, port } = request;
         let Some(caller) = self.client(peer) else { return Err(Violation::UnknownPeer) };
-        let source = caller.address();
+        let source = self.ip(peer);
         if caller.name.is_none() && !self.settings.unnamed_take_part {
             self.send_error(peer, reason::LOG_IN_FIRST);
             return Err(Violation::Unexpected { state: "not logged in", message: "CallRequest" });
@@ -118,7 +118,7 @@ impl Server {
     /// Who has a name. In the original the empty one is that of some connection without a name.
     fn whom(&self, name: &[u8]) -> Option<PeerId> {
         if name.is_empty() && self.settings.unnamed_take_part {
-            return self.unnamed.first().map(|(_, peer)| *peer);
+            return self.peers.evictable().next();
         }
         self.names.find(name)
     }

@@ -14,14 +14,14 @@ impl Server {
         name: Text<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let Some(client) = self.client(peer) else { return Err(Violation::UnknownPeer) };
-        let (source, named, pending) = (client.address(), client.name.is_some(), client.pending);
+        let (source, named, pending) = (self.ip(peer), client.name.is_some(), client.pending);
         if pending {
             return Err(Violation::Unexpected { state: "logging in", message: "Login" });
         }
         // First whether anybody has the name, nobody's included: a connection without one has the empty one, and whoever has
         // a name has that.
         let taken = match name.0 {
-            b"" => !self.unnamed.is_empty(),
+            b"" => self.peers.evictable().next().is_some(),
             // It may hold a secret: the application says which name it is.
             _ if self.settings.ask && !named => false,
             name => self.names.find(name).is_some() && !self.may_displace(peer, name),
@@ -100,7 +100,7 @@ impl Server {
         if !client.pending {
             return Err(Refusal::Unexpected { state: "not logging in", command: "admit a log-in" });
         }
-        let source = client.address();
+        let source = self.ip(peer);
         let bytes = name.as_bytes();
         self.check_name(bytes)?;
         let held = self.names.find(bytes).is_some_and(|_| !proven && !self.may_displace(peer, bytes));
@@ -142,8 +142,7 @@ impl Server {
         }
         let Some(client) = self.client_mut(peer) else { return };
         client.name = Some(name.clone());
-        let number = client.number;
-        self.unnamed.remove(&(number, peer));
+        self.peers.keep(peer);
         self.names.take(&name, peer);
         self.roster = self.roster.saturating_add(super::contacts::encoded(&name));
         self.stats.logins = self.stats.logins.saturating_add(1);

@@ -263,7 +263,7 @@ impl Server {
         }
         let dial = (side == Role::Callee && relay.port != 0).then_some(relay.port);
         let caller = relay.address(Role::Caller);
-        self.add_leg(peer, id, side);
+        self.add_leg(now, peer, id, side);
         if let (Some(port), Some(caller)) = (dial, caller) {
             // Ids of our own begin at 1.
             let dial = dial_id(id);
@@ -288,7 +288,7 @@ impl Server {
             self.outbox.close(peer);
             return Err(Violation::UnknownPeer);
         }
-        self.add_leg(peer, id, Role::Caller);
+        self.add_leg(now, peer, id, Role::Caller);
         Ok(self.relay_up(now, id))
     }
 
@@ -300,10 +300,10 @@ impl Server {
         self.end_relay(now, id, Some(Role::Caller), Late::Close)
     }
 
-    fn add_leg(&mut self, peer: PeerId, id: u32, side: Role) {
+    fn add_leg(&mut self, now: Instant, peer: PeerId, id: u32, side: Role) {
         let Some(relay) = self.relays.relays.get_mut(&id) else { return };
         let leg = Leg { relay: id, side, to: None, voice: Bucket::default() };
-        if !self.peers.insert(peer, Peer::Leg(leg)) {
+        if !self.peers.add(now, peer, None, Peer::Leg(leg)) {
             // Beyond all slots; the call ends when its time is over.
             self.outbox.close(peer);
             return;

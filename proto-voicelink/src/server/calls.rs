@@ -212,10 +212,10 @@ impl Server {
 
     /// What others see of `peer`: its name, or its address.
     pub(super) fn shown_name(&self, peer: PeerId) -> String {
-        match self.peers.get(peer) {
-            Some(Peer { name: Some(name), .. }) => (*name.text).into(),
-            Some(Peer { from: Some(from), .. }) => from.to_string(),
-            _ => "unknown".into(),
+        match (self.name(peer), self.address(peer)) {
+            (Some(name), _) => name.into(),
+            (None, Some(from)) => from.to_string(),
+            (None, None) => "unknown".into(),
         }
     }
 

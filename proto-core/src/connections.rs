@@ -1,0 +1,221 @@
+use crate::{Instant, PeerId, PeerSlab};
+use alloc::collections::BTreeSet;
+use core::{net::SocketAddr, time::Duration};
+
+/// A server's connections: the address of each and what the session keeps of it, and which are worth less than a new one.
+///
+/// ```
+/// use voxwire_core::{Connections, Instant, PeerId};
+/// let peer = |slot| PeerId { slot, generation: 0 };
+/// let at = |seconds: u64| Instant::from_nanos(seconds * 1_000_000_000);
+/// let mut connections = Connections::new(2);
+/// assert!(connections.open(at(1), peer(0), None, "alice"));
+/// assert!(connections.open(at(2), peer(1), None, "bob"));
+/// assert!(!connections.open(at(3), peer(2), None, "carol"));
+/// // Alice logs in. The one to close for Carol is Bob, then.
+/// connections.keep(peer(0));
+/// assert_eq!(connections.to_evict(), Some(peer(1)));
+/// connections.remove(peer(1));
+/// assert_eq!(connections.to_evict(), None);
+/// assert!(connections.open(at(3), peer(2), None, "carol"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Connections<T> {
+    table: PeerSlab<Connection<T>>,
+    max: usize,
+    opened: u64,
+    /// By since when, then by number.
+    evictable: BTreeSet<(Instant, u64, PeerId)>,
+}
+
+#[derive(Debug, Clone)]
+struct Connection<T> {
+    from: Option<SocketAddr>,
+    number: u64,
+    opened: Instant,
+    evictable: Option<Instant>,
+    state: T,
+}
+
+impl<T> Connections<T> {
+    /// No connection, and at most `max`.
+    pub const fn new(max: usize) -> Self {
+        // A driver's slots run a little ahead of our count while it closes connections that we have given up.
+        let slots = max.saturating_mul(2).saturating_add(1024);
+        Self { table: PeerSlab::new(slots), max, opened: 0, evictable: BTreeSet::new() }
+    }
+
+    /// The connection to close before one more can be opened: the first evictable one. `None` if there is room, or if none is evictable.
+    pub fn to_evict(&self) -> Option<PeerId> {
+        self.is_full().then(|| self.evictable().next()).flatten()
+    }
+
+    /// Adds a connection, which is evictable from now on. Its address is kept in its canonical form: an IPv4 client of a dual-stack listener
+    /// is an IPv4 client. False, and nothing done, if there are as many as may be.
+    pub fn open(&mut self, now: Instant, peer: PeerId, from: Option<SocketAddr>, state: T) -> bool {
+        let added = !self.is_full() && self.add(now, peer, from, state);
+        if added {
+            self.set_evictable(peer, now);
+        }
+        added
+    }
+
+    /// Adds a connection that the session has asked for, beyond the maximum if need be. It is not evictable. False, and nothing done, if
+    /// its slot is beyond all.
+    pub fn add(&mut self, now: Instant, peer: PeerId, from: Option<SocketAddr>, state: T) -> bool {
+        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
+        let connection = Connection { from, number: self.opened, opened: now, evictable: None, state };
+        if let Some(before) = self.table.peer_at(peer.slot) {
+            self.keep(before);
+        }
+        let added = self.table.insert(peer, connection);
+        self.opened = self.opened.saturating_add(added.into());
+        added
+    }
+
+    /// Removes a connection.
+    pub fn remove(&mut self, peer: PeerId) -> Option<T> {
+        self.keep(peer);
+        self.table.remove(peer).map(|connection| connection.state)
+    }
+
+    /// What the session keeps of a connection.
+    #[inline]
+    pub fn get(&self, peer: PeerId) -> Option<&T> {
+        self.table.get(peer).map(|connection| &connection.state)
+    }
+
+    /// The same, to change.
+    #[inline]
+    pub fn get_mut(&mut self, peer: PeerId) -> Option<&mut T> {
+        self.table.get_mut(peer).map(|connection| &mut connection.state)
+    }
+
+    /// The address of a connection, if the driver told it.
+    pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.table.get(peer)?.from
+    }
+
+    /// Counts connections: that of a newer one is higher.
+    pub fn number(&self, peer: PeerId) -> Option<u64> {
+        self.table.get(peer).map(|connection| connection.number)
+    }
+
+    /// When a connection was opened.
+    pub fn opened(&self, peer: PeerId) -> Option<Instant> {
+        self.table.get(peer).map(|connection| connection.opened)
+    }
+
+    /// A connection is worth less than a new one, and has been `since` then: those come first that have been so for longest.
+    pub fn set_evictable(&mut self, peer: PeerId, since: Instant) {
+        self.keep(peer);
+        let Some(connection) = self.table.get_mut(peer) else { return };
+        connection.evictable = Some(since);
+        self.evictable.insert((since, connection.number, peer));
+    }
+
+    /// A connection is worth as much as a new one: it is evictable no more.
+    pub fn keep(&mut self, peer: PeerId) {
+        let Some(connection) = self.table.get_mut(peer) else { return };
+        if let Some(since) = connection.evictable.take() {
+            self.evictable.remove(&(since, connection.number, peer));
+        }
+    }
+
+    /// Those that are worth less than a new one, those first that have been so for longest.
+    pub fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        self.evictable.iter().map(|&(_, _, peer)| peer)
+    }
+
+    /// The first of these, where it has been so for as long as `limit`.
+    pub fn overdue(&self, now: Instant, limit: Duration) -> Option<PeerId> {
+        let &(since, _, peer) = self.evictable.first()?;
+        (since.saturating_add(limit) <= now).then_some(peer)
+    }
+
+    /// When there is one that has been so for as long as `limit`.
+    pub fn next_overdue(&self, limit: Duration) -> Option<Instant> {
+        self.evictable.first().map(|(since, ..)| since.saturating_add(limit))
+    }
+
+    /// Number of connections.
+    pub const fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// The connection in a slot.
+    pub fn peer_at(&self, slot: u32) -> Option<PeerId> {
+        self.table.peer_at(slot)
+    }
+
+    /// All connections in slot order.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerId, &T)> {
+        self.table.iter().map(|(peer, connection)| (peer, &connection.state))
+    }
+
+    const fn is_full(&self) -> bool {
+        self.table.len() >= self.max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    const fn peer(slot: u32) -> PeerId {
+        PeerId { slot, generation: 0 }
+    }
+
+    const fn at(nanos: u64) -> Instant {
+        Instant::from_nanos(nanos)
+    }
+
+    fn evictable(connections: &Connections<()>) -> Vec<u32> {
+        connections.evictable().map(|peer| peer.slot).collect()
+    }
+
+    #[test]
+    fn those_that_have_been_evictable_for_longest_come_first_and_at_one_instant_the_older() {
+        let mut connections = Connections::new(10);
+        for slot in [3, 1, 2] {
+            assert!(connections.open(at(5), peer(slot), None, ()));
+        }
+        assert!(connections.add(at(6), peer(0), None, ()));
+        assert_eq!(evictable(&connections), [3, 1, 2]);
+        connections.keep(peer(3));
+        let limit = Duration::from_nanos(10);
+        assert_eq!(connections.next_overdue(limit), Some(at(15)));
+        let overdue = [14, 15].map(|now| connections.overdue(at(now), limit));
+        assert_eq!(overdue, [None, Some(peer(1))]);
+        connections.set_evictable(peer(3), at(9));
+        assert_eq!(evictable(&connections), [1, 2, 3]);
+        let opened = connections.opened(peer(3)).unwrap();
+        connections.set_evictable(peer(3), opened);
+        assert_eq!(evictable(&connections), [3, 1, 2]);
+        assert_eq!((connections.number(peer(3)), connections.number(peer(0))), (Some(0), Some(3)));
+        // Whose slot is taken is gone, with what was noted of it.
+        assert!(connections.open(at(10), PeerId { slot: 3, generation: 1 }, None, ()));
+        assert_eq!((evictable(&connections), connections.len()), (alloc::vec![1, 2, 3], 4));
+        assert_eq!(connections.remove(peer(3)), None);
+        connections.set_evictable(peer(3), at(1));
+        assert_eq!(evictable(&connections), [1, 2, 3]);
+    }
+
+    #[test]
+    fn an_address_is_canonical_and_slots_are_bounded() {
+        let mut connections = Connections::new(1);
+        let mapped = "[::ffff:192.0.2.1]:5000".parse().unwrap();
+        assert!(connections.open(at(0), peer(0), Some(mapped), ()));
+        assert_eq!(connections.address(peer(0)), "192.0.2.1:5000".parse().ok());
+        assert!(!connections.open(at(0), peer(1), None, ()));
+        assert!(connections.add(at(0), peer(1025), None, ()));
+        assert!(!connections.add(at(0), peer(1026), None, ()));
+        assert_eq!((connections.len(), connections.to_evict()), (2, Some(peer(0))));
+    }
+}
