@@ -22,9 +22,9 @@ const FRAME: usize = 326;
 async fn hub() -> SocketAddr {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let settings_of_hub = HubSettings { frames: UNLIMITED, backlog: 1 << 20, ..HubSettings::DEFAULT };
+    let settings_of_hub = HubSettings { frames: UNLIMITED, max_queued: 1 << 20, ..HubSettings::DEFAULT };
     let mut settings = settings();
-    settings.queue = Duration::from_secs(60);
+    settings.droppable_budget = Duration::from_secs(60);
     Hub::spawn(vec![listener], Server::new(settings, 1), (), settings_of_hub);
     address
 }

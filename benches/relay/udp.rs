@@ -137,7 +137,7 @@ impl Setup {
         let served = Served::start(|| async {
             let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
-            let settings = HubSettings { frames: UNLIMITED, backlog: 16 << 20, ..HubSettings::DEFAULT };
+            let settings = HubSettings { frames: UNLIMITED, max_queued: 16 << 20, ..HubSettings::DEFAULT };
             Hub::spawn(vec![listener], Server::new(hall::settings(2000), 5), (), settings);
             address
         });

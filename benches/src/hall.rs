@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use voxwire_core::{DialId, Input, Instant, Lane, Limits, Message, PeerId, PeerIds, Rate, Session, Via};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientInfo, ClientSettings, ClientState, CodecSettings,
-    HandshakeRequest, Options, Packet, Profile, Recipient, Server, ServerRelay, Settings, Speech, Target,
-    Text, VoiceData, Wire, room_id,
+    HandshakeRequest, Options, Packet, Profile, Recipient, Server, ServerRelay, ServerSettings, Speech,
+    Target, Text, VoiceData, Wire, room_id,
 };
 
 /// How Dissonance's packets are encoded here.
@@ -16,16 +16,16 @@ pub const WIRE: Wire = Wire::new(Profile::Later);
 pub const ANY: Rate = Rate { per_second: u32::MAX, burst: u32::MAX };
 
 /// Settings without rates.
-pub fn settings(clients: usize) -> Settings {
-    let limits = Limits { max_peers: clients + 10, max_backlog: 1 << 30, ..Settings::DEFAULT.limits };
-    Settings {
+pub fn settings(clients: usize) -> ServerSettings {
+    let limits = Limits { max_peers: clients + 10, max_outbox: 1 << 30, ..ServerSettings::DEFAULT.limits };
+    ServerSettings {
         limits,
         voice: ANY,
         text: ANY,
         state: ANY,
         reliable_bytes: ANY,
         attempts: ANY,
-        ..Settings::DEFAULT
+        ..ServerSettings::DEFAULT
     }
 }
 

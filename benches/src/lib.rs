@@ -9,7 +9,7 @@ pub mod studio;
 
 use voxwire_core::testing::Rng;
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Rate, Session, Via};
-use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
+use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, ServerSettings, Wire};
 
 /// Different payloads of one size, to rotate through: one repeated frame flatters a branch predictor.
 pub fn payloads(size: usize) -> Vec<Vec<u8>> {
@@ -42,13 +42,13 @@ pub fn encoded(packet: &Packet<'_>, order: ByteOrder) -> Vec<u8> {
 /// Nothing is ever paused.
 pub const UNLIMITED: Rate = Rate { per_second: 1_000_000_000, burst: 1_000_000_000 };
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> ServerSettings {
+    ServerSettings {
         voice: UNLIMITED,
         control: UNLIMITED,
         rings: UNLIMITED,
         attempts: UNLIMITED,
-        ..Settings::DEFAULT
+        ..ServerSettings::DEFAULT
     }
 }
 

@@ -2,7 +2,8 @@
 
 use voxwire_core::{DialId, Input, Instant, Lane, ListenId, Message, PeerId, Rate, Session, Via};
 use voxwire_opcode::{
-    CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server, Settings, Text, Wire,
+    CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server, ServerSettings, Text,
+    Wire,
 };
 
 const fn peer(slot: u32) -> PeerId {
@@ -35,7 +36,7 @@ fn open(session: &mut impl Session, peer: PeerId, via: Via) {
 /// A server that carries a call, and the connections of the two sides.
 pub fn carried(voice: Rate) -> (Server, [PeerId; 2]) {
     let relay = Some(RelayAddress { v4: Some([10, 0, 0, 9].into()), v6: None });
-    let mut server = Server::new(Settings { relay, voice, ..Settings::DEFAULT }, 1);
+    let mut server = Server::new(ServerSettings { relay, voice, ..ServerSettings::DEFAULT }, 1);
     for (slot, name) in [(0, "alice"), (1, "bob")] {
         open(&mut server, peer(slot), Via::Accepted);
         send(&mut server, peer(slot), &Packet::Login { name: name.into() });

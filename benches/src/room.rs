@@ -3,7 +3,7 @@
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Session, Via};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientMessage, ClientSettings, Code, LIMITS, Samples, Secret, Server,
-    ServerCommand, ServerEvent, ServerMessage, Settings, Text, Wire,
+    ServerCommand, ServerEvent, ServerMessage, ServerSettings, Text, Wire,
 };
 
 use crate::UNLIMITED;
@@ -80,8 +80,9 @@ fn digest(token: &[u8]) -> [u8; 32] {
 /// # Panics
 /// They cannot get there.
 pub fn room(users: u32) -> (Server, Vec<PeerId>) {
-    let limits = voxwire_core::Limits { max_backlog: 1 << 30, ..LIMITS };
-    let settings = Settings { limits, requests: UNLIMITED, voice: UNLIMITED, ..Settings::DEFAULT };
+    let limits = voxwire_core::Limits { max_outbox: 1 << 30, ..LIMITS };
+    let settings =
+        ServerSettings { limits, requests: UNLIMITED, voice: UNLIMITED, ..ServerSettings::DEFAULT };
     let mut server = Server::new(settings, 1, digest);
     let now = Instant::ZERO;
     let (group_name, owner) = (Text::from("room"), Text::from("owner"));

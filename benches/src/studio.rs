@@ -3,7 +3,7 @@
 use voxwire_core::{Input, Instant, Lane, Message, PeerId, Session, Via};
 use voxwire_syfala::{
     Client, ClientCommand, ClientMessage, ClientSettings, Format, Formats, IoResult, Network, Server,
-    ServerCommand, ServerMessage, Settings, Wire,
+    ServerCommand, ServerMessage, ServerSettings, Wire,
 };
 
 pub const PEER: PeerId = PeerId { slot: 0, generation: 0 };
@@ -33,7 +33,7 @@ fn hear(session: &mut impl Session, bytes: &[u8]) {
 /// # Panics
 /// Never with few streams.
 pub fn device(formats: &[Format]) -> Server {
-    let mut server = Server::new(formats, formats, Settings::DEFAULT, 1).unwrap();
+    let mut server = Server::new(formats, formats, ServerSettings::DEFAULT, 1).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
     server
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::Duration;
 use voxwire_benches::alloc::{Counting, live_bytes};
 use voxwire_core::Message as _;
-use voxwire_opcode::{Packet, Server, Settings, Wire};
+use voxwire_opcode::{Packet, Server, ServerSettings, Wire};
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 #[global_allocator]
@@ -50,13 +50,13 @@ fn f_46_everybodys_names_are_held_once_for_all_who_wait_for_them() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("an IPv4 address") };
     let settings = HubSettings {
-        backlog: 4 << 20,
+        max_queued: 4 << 20,
         send_buffer: Some(4096),
         unacknowledged: None,
         pooled: 2,
         ..HubSettings::DEFAULT
     };
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings);
     let before = live_bytes();
     let mut users: Vec<TcpStream> = Vec::with_capacity(USERS);
     for n in 0..USERS {

@@ -67,7 +67,7 @@ fn held<S: Session>(session: &mut S, frames: &[Vec<u8>], mut now: Instant, peer:
 }
 
 fn voicelink_lengths() {
-    use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
+    use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, ServerSettings, Wire};
     let call =
         Packet::Handshake(Handshake { parameters: Parameters::DEFAULT, user_name: b"bob", optional: b"x" });
     let counter = Packet::Parameters { parameters: Parameters::DEFAULT, optional: b"why" };
@@ -87,13 +87,13 @@ fn voicelink_lengths() {
             }
         }
     }
-    let mut server = Server::new(Settings::DEFAULT, 1);
+    let mut server = Server::new(ServerSettings::DEFAULT, 1);
     let held = held(&mut server, &all, Instant::ZERO, &mut 0);
     assert!(held < 4096, "{held} bytes are held after {} lies", all.len());
 }
 
 fn opcode_lengths() {
-    use voxwire_opcode::{CallRequest, Packet, Server, Settings, Text, Wire};
+    use voxwire_opcode::{CallRequest, Packet, Server, ServerSettings, Text, Wire};
     let names = [Text(b"ann"), Text(b"bob")];
     let request = CallRequest { contact: Text(b"bob"), host: Text(b"here"), port: 4001 };
     let packets = [
@@ -117,14 +117,15 @@ fn opcode_lengths() {
             all.push(lie);
         }
     }
-    let mut server = Server::new(Settings { quarantine: std::time::Duration::ZERO, ..Settings::DEFAULT }, 1);
+    let mut server =
+        Server::new(ServerSettings { quarantine: std::time::Duration::ZERO, ..ServerSettings::DEFAULT }, 1);
     let held = held(&mut server, &all, Instant::ZERO, &mut 0);
     assert!(held < 4096, "{held} bytes are held after {} lies", all.len());
 }
 
 fn syfala_lengths() {
     use voxwire_syfala::{
-        ClientMessage, Format, Formats, Network, Server, ServerCommand, ServerMessage, Settings, Wire,
+        ClientMessage, Format, Formats, Network, Server, ServerCommand, ServerMessage, ServerSettings, Wire,
     };
     let streams = [Format::STANDARD; 2];
     let formats = Formats { inputs: streams[..].into(), outputs: streams[..].into() };
@@ -143,7 +144,7 @@ fn syfala_lengths() {
             all.push(lie);
         }
     }
-    let mut server = Server::new(&streams, &streams, Settings::DEFAULT, 1).unwrap();
+    let mut server = Server::new(&streams, &streams, ServerSettings::DEFAULT, 1).unwrap();
     let networks = [Network::new([10, 0, 0, 0].into(), 8).unwrap()];
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
     let held = held(&mut server, &all, Instant::ZERO, &mut 0);
@@ -152,14 +153,14 @@ fn syfala_lengths() {
 
 /// A large Data packet: its samples are those of the input, and the server holds one copy, which is the frame as it came.
 fn voicelink_relays() {
-    use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
+    use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, ServerSettings, Wire};
     let wire = Wire::new(ByteOrder::BigEndian);
     let encode = |packet: &Packet<'_>| {
         let mut frame = Vec::new();
         packet.encode(&wire, &mut frame).unwrap();
         frame
     };
-    let mut server = Server::new(Settings::DEFAULT, 1);
+    let mut server = Server::new(ServerSettings::DEFAULT, 1);
     let peers = [0, 1].map(|slot| PeerId { slot, generation: 0 });
     let say = |server: &mut Server, at: usize, bytes: &[u8]| {
         let input = Input::Frame { peer: peers[at], lane: Lane::Reliable, bytes };

@@ -91,7 +91,7 @@ fn msgpack_hub() {
     let guard = runtime.enter();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let settings = m::Settings { voice: UNLIMITED, ..m::Settings::DEFAULT };
+    let settings = m::ServerSettings { voice: UNLIMITED, ..m::ServerSettings::DEFAULT };
     let mut server = m::Server::new(settings, 1, |_| [0; 32]);
     for slot in 0..2 {
         let (group_name, (name, _)) = ("room".into(), room::user(slot));

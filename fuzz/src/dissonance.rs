@@ -7,8 +7,8 @@ use voxwire_core::{DialId, Input, Instant, Lane, List, Message, Output, PeerId, 
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientInfo, ClientSettings, ClientState, CodecSettings,
     DeltaClientState, HandshakeRequest, HandshakeResponse, Options, Packet, Profile, Recipient,
-    RoomListeners, Server, ServerCommand, ServerRelay, Settings, Speech, Target, Text, TextData, VoiceData,
-    Wire, room_id,
+    RoomListeners, Server, ServerCommand, ServerRelay, ServerSettings, Speech, Target, Text, TextData,
+    VoiceData, Wire, room_id,
 };
 
 const WIRE: Wire = Wire::new(Profile::Later);
@@ -108,11 +108,11 @@ fn encode(packet: &Packet<'_>) -> Vec<u8> {
 
 fn server(mut script: Script<'_>) {
     let choice = script.byte();
-    let mut settings = if choice & 1 == 0 { Settings::DEFAULT } else { Settings::ORIGINAL };
+    let mut settings = if choice & 1 == 0 { ServerSettings::DEFAULT } else { ServerSettings::ORIGINAL };
     settings.ask = choice & 2 != 0;
     settings.max_rooms = 2;
     settings.limits.max_peers = 6;
-    settings.limits.max_backlog = 20_000;
+    settings.limits.max_outbox = 20_000;
     let mut server = Server::new(settings, 7);
     let session = server.session();
     let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), crate::START);

@@ -5,7 +5,7 @@ use voxwire_core::testing::law_timers;
 use voxwire_core::{DialId, Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientMessage, ClientSettings, Code, Samples, Secret, Server, ServerCommand,
-    ServerEvent, ServerMessage, Settings, Text, Ticket, Violation, Wire,
+    ServerEvent, ServerMessage, ServerSettings, Text, Ticket, Violation, Wire,
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "", "a\u{200b}"];
@@ -97,7 +97,7 @@ impl Driver {
             self.tickets.extend(ticket(event));
         }
         match result {
-            Err(Violation::Backlog(_) | Violation::UnknownPeer) => {}
+            Err(Violation::OutboxFull(_) | Violation::UnknownPeer) => {}
             Err(Violation::InWork) => panic!("nothing but whole frames comes in here"),
             // An update is never answered.
             _ => *self.owed.entry(peer).or_default() += i64::from(!is_update(bytes)),
@@ -112,7 +112,7 @@ impl Driver {
                 self.tickets.extend(ticket(event));
             }
             assert!(
-                !matches!(result, Err(Violation::Backlog(_))),
+                !matches!(result, Err(Violation::OutboxFull(_))),
                 "put off, and then there is no room for it"
             );
             timers(server, self.now);
@@ -185,14 +185,14 @@ fn timers(session: &mut impl Session, now: Instant) {
 
 fn server(mut script: Script<'_>) {
     let choice = script.byte();
-    let mut settings = if choice & 1 == 0 { Settings::DEFAULT } else { Settings::ORIGINAL };
+    let mut settings = if choice & 1 == 0 { ServerSettings::DEFAULT } else { ServerSettings::ORIGINAL };
     settings.keep = choice & 2 == 0;
     settings.max_own_groups = 2;
-    settings.unused = settings.lonely;
+    settings.unused_group_lifetime = settings.lone_group_lifetime;
     settings.max_members = 2;
     settings.max_connections = 2;
     settings.limits.max_peers = 6;
-    settings.limits.max_backlog = 20_000;
+    settings.limits.max_outbox = 20_000;
     let mut server = Server::new(settings, 7, digest);
     let mut driver = Driver {
         ids: PeerIds::new(),
@@ -298,7 +298,7 @@ fn server(mut script: Script<'_>) {
         let _ = server.handle_command(driver.now, ServerCommand::Refuse { ticket, code: Code(515) });
     }
     // Groups that nobody used are looked at once a day, and stay as long as somebody is in their call.
-    let day = Settings::DEFAULT.lonely;
+    let day = ServerSettings::DEFAULT.lone_group_lifetime;
     for _ in 0..2 {
         driver.now = driver.now.saturating_add(day);
         timers(&mut server, driver.now);
@@ -316,7 +316,7 @@ fn server(mut script: Script<'_>) {
 fn client(mut script: Script<'_>) {
     let mut settings = ClientSettings::DEFAULT;
     settings.max_requests = 4;
-    settings.limits.max_backlog = 20_000;
+    settings.limits.max_outbox = 20_000;
     if script.byte() & 1 == 0 {
         settings.reconnect = None;
     }

@@ -6,7 +6,7 @@ use voxwire_core::testing::{chop, law_frame};
 use voxwire_core::{DialId, Input, Instant, Lane, ListenId, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_opcode::{
     CallId, CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server, ServerCommand,
-    Settings, Text, Wire,
+    ServerSettings, Text, Wire,
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "", "a\u{200b}"];
@@ -163,13 +163,13 @@ impl Driver {
 
 fn server(mut script: Script<'_>) {
     let choice = script.byte();
-    let mut settings = if choice & 1 == 0 { Settings::DEFAULT } else { Settings::ORIGINAL };
+    let mut settings = if choice & 1 == 0 { ServerSettings::DEFAULT } else { ServerSettings::ORIGINAL };
     settings.ask = choice & 2 != 0;
     settings.relay = (choice & 4 != 0).then_some(RelayAddress { v4: Some([10, 0, 0, 9].into()), v6: None });
     settings.same_address_displaces = choice & 8 != 0;
     settings.max_relays = 3;
     settings.limits.max_peers = 6;
-    settings.limits.max_backlog = 20_000;
+    settings.limits.max_outbox = 20_000;
     // A client without a name is closed with its relayed calls, two connections each.
     let carried = if settings.unnamed_take_part { 2 * settings.max_relays } else { 0 };
     let mut server = Server::new(settings, 7);
@@ -235,7 +235,7 @@ fn client(mut script: Script<'_>) {
         busy: choice & 1 == 0,
         listen: choice & 2 == 0,
         max_calls: 3,
-        max_backlog: 20_000,
+        max_outbox: 20_000,
         ..ClientSettings::DEFAULT
     };
     let mut client = Client::new(settings);

@@ -6,7 +6,7 @@ use voxwire_core::testing::law_timers;
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_syfala::{
     Audio, Client, ClientCommand, ClientEvent, ClientMessage, ClientSettings, Format, Formats, IoResult,
-    IoState, Network, Server, ServerCommand, ServerEvent, ServerMessage, Settings, Wire,
+    IoState, Network, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, Wire,
 };
 
 const WIRE: Wire = Wire::DEFAULT;
@@ -186,9 +186,9 @@ fn server(mut script: Script<'_>) {
     let choice = script.byte();
     let formats = [Format::STANDARD; 2];
     let (inputs, outputs) = (&formats[..usize::from(choice & 3).min(2)], &formats[..1]);
-    let mut settings = Settings { max_clients: 3, ..Settings::DEFAULT };
-    settings.announce = (choice & 4 != 0).then_some(Duration::from_millis(300));
-    settings.limits.max_backlog = 4000;
+    let mut settings = ServerSettings { max_clients: 3, ..ServerSettings::DEFAULT };
+    settings.announce_interval = (choice & 4 != 0).then_some(Duration::from_millis(300));
+    settings.limits.max_outbox = 4000;
     settings.limits.max_peers = 16;
     let mut server = Server::new(inputs, outputs, settings, 7).expect("a server");
     let networks: [Network; 1] = ["10.0.0.0/16".parse().expect("a network")];
@@ -289,7 +289,7 @@ fn settle<S: Session>(
 fn client(mut script: Script<'_>) {
     let choice = script.byte();
     let mut settings = ClientSettings { max_candidates: 3, max_servers: 2, ..ClientSettings::DEFAULT };
-    settings.limits.max_backlog = 4000;
+    settings.limits.max_outbox = 4000;
     settings.limits.max_peers = 16;
     let mut client = Client::new(settings);
     if choice & 1 != 0 {

@@ -6,7 +6,7 @@ use voxwire_core::testing::{chop, law_frame};
 use voxwire_core::{Input, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, Packet, Parameters, Phase,
-    Server, ServerCommand, Settings, Wire,
+    Server, ServerCommand, ServerSettings, Wire,
 };
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::BigEndian, ByteOrder::LittleEndian];
@@ -68,10 +68,11 @@ fn packet<'a>(script: &mut Script<'a>) -> Packet<'a> {
 }
 
 fn server(mut script: Script<'_>) {
-    let mut settings = Settings { ask: script.byte() % 2 == 1, max_blocked: 2, ..Settings::DEFAULT };
+    let mut settings =
+        ServerSettings { ask: script.byte() % 2 == 1, max_blocked: 2, ..ServerSettings::DEFAULT };
     settings.limits.max_peers = 6;
-    settings.limits.max_backlog = 8000;
-    settings.idle_call = Duration::from_secs(60);
+    settings.limits.max_outbox = 8000;
+    settings.call_idle_timeout = Duration::from_secs(60);
     let mut server = Server::new(settings, 7);
     let (mut ids, mut alive, mut now) = (PeerIds::new(), Vec::<PeerId>::new(), crate::START);
     let mut drain = true;
@@ -144,7 +145,7 @@ fn server(mut script: Script<'_>) {
                 _ => {}
             }
         }
-        assert!(bytes <= 8000 + 6 * 1200, "the backlog is bounded");
+        assert!(bytes <= 8000 + 6 * 1200, "the outbox is bounded");
         alive.retain(|peer| !closed.contains(peer));
         closed.into_iter().for_each(|peer| ids.retire(peer));
         if drain || bytes > 4000 {

@@ -11,7 +11,7 @@ pub struct Limits {
     /// Most peers a session keeps state for. Enforced before the state is created.
     pub max_peers: usize,
     /// Most bytes of outputs that may wait in a session's [`Outbox`](crate::Outbox). Enforced before copying.
-    pub max_backlog: usize,
+    pub max_outbox: usize,
 }
 
 impl Limits {
@@ -21,7 +21,7 @@ impl Limits {
         max_text: 255,
         max_items: 4096,
         max_peers: 20_000,
-        max_backlog: 4 * 1024 * 1024,
+        max_outbox: 4 * 1024 * 1024,
     };
 }
 

@@ -7,7 +7,7 @@ mod voice_out;
 use crate::text::check_any;
 use crate::{
     ClientCommand, ClientEvent, ClientId, CodecSettings, DeltaClientState, Framing, HandshakeRequest, Lost,
-    Packet, Profile, Refusal, RoomId, SessionState, Speech, Target, Text, Violation, Wire, room_id,
+    Packet, Profile, Refusal, Resource, RoomId, SessionState, Speech, Target, Text, Violation, Wire, room_id,
 };
 use alloc::{
     boxed::Box,
@@ -67,35 +67,36 @@ pub struct Client {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
-    /// `max_backlog` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire, `max_peers` clients
-    /// in the session.
+    /// `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire, `max_peers` clients
+    /// in the session. Default: [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// What is sent where releases differ.
+    /// What is sent where releases differ. Default: [`Profile::Later`].
     pub profile: Profile,
-    /// How our voice is encoded; it is told to everybody, and not looked into.
+    /// How our voice is encoded; it is told to everybody, and not looked into. Default:
+    /// [`CodecSettings::DEFAULT`].
     pub codec: CodecSettings,
-    /// How long a handshake may stay unanswered before it is sent again.
-    pub negotiation: Duration,
-    /// The longest silence within a speech.
-    pub speech: Duration,
-    /// The silence after which a speaker's next packet is taken as a first one.
-    pub inactive: Duration,
-    /// How often HandshakeP2P is sent to somebody who does not answer before the intervals become longer; so again
-    /// whenever somebody comes into the session.
+    /// How long a handshake may stay unanswered before it is sent again. Default: 2 s.
+    pub handshake_interval: Duration,
+    /// The longest silence within a speech. Default: 1500 ms.
+    pub speech_timeout: Duration,
+    /// The silence after which a speaker's next packet is taken as a first one. Default: 15 s.
+    pub inactive_timeout: Duration,
+    /// How often HandshakeP2P is sent to somebody who does not answer before the intervals become longer; so again whenever
+    /// somebody comes into the session. Default: 5.
     pub p2p_tries: u32,
-    /// How long it waits for an answer.
-    pub p2p_retry: Duration,
-    /// The longest interval.
-    pub p2p_slowest: Duration,
-    /// Direct connections.
+    /// How long it waits for an answer. Default: 500 ms.
+    pub p2p_interval: Duration,
+    /// The longest interval. Default: 30 s.
+    pub p2p_max_interval: Duration,
+    /// Direct connections. Default: 256.
     pub max_paths: usize,
-    /// Rooms listened to at once, those that the server moves us into included.
+    /// Rooms listened to at once, those that the server moves us into included. Default: 256.
     pub max_rooms: usize,
-    /// Channels open at once.
+    /// Channels open at once. Default: 32.
     pub max_channels: usize,
-    /// How many bytes of voice may wait for the server to take them.
-    pub queue: usize,
-    /// What the random part of the waits before it connects again follows from, beside the name: should be random. 0.
+    /// Voice that may be queued for a slow server, in bytes. Default: 16 KiB.
+    pub droppable_budget: usize,
+    /// What the random part of the waits before it connects again follows from, beside the name: should be random. Default: 0.
     pub seed: u64,
 }
 
@@ -105,22 +106,22 @@ impl ClientSettings {
         limits: crate::LIMITS,
         profile: Profile::Later,
         codec: CodecSettings::DEFAULT,
-        negotiation: Duration::from_secs(2),
-        speech: Duration::from_millis(1500),
-        inactive: Duration::from_secs(15),
+        handshake_interval: Duration::from_secs(2),
+        speech_timeout: Duration::from_millis(1500),
+        inactive_timeout: Duration::from_secs(15),
         p2p_tries: 5,
-        p2p_retry: Duration::from_millis(500),
-        p2p_slowest: Duration::from_secs(30),
+        p2p_interval: Duration::from_millis(500),
+        p2p_max_interval: Duration::from_secs(30),
         max_paths: 256,
         max_rooms: 256,
         max_channels: 32,
-        queue: 16 * 1024,
+        droppable_budget: 16 * 1024,
         seed: 0,
     };
 
     /// As the releases of 2018.
     pub const ERA_2018: Self =
-        Self { profile: Profile::Era2018, speech: Duration::from_millis(600), ..Self::DEFAULT };
+        Self { profile: Profile::Era2018, speech_timeout: Duration::from_millis(600), ..Self::DEFAULT };
 }
 
 impl Default for ClientSettings {
@@ -221,7 +222,7 @@ impl Client {
             over: false,
             last_dial: DialId::FIRST,
             silences: Deadlines::new(),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ClientStats::default(),
             settings,
@@ -353,7 +354,7 @@ impl Client {
             return Ok(());
         }
         if rooms >= max {
-            return Err(Refusal::Full { what: "rooms", max });
+            return Err(Refusal::Full { what: Resource::Rooms, max });
         }
         self.tell_delta(room, true)?;
         self.local.insert(id, Local { name: room.into(), count: 1 });
@@ -380,7 +381,7 @@ impl Client {
             return Ok(());
         };
         if self.pending.len() >= self.settings.limits.max_items {
-            return Err(Refusal::Full { what: "unanswered changes", max: self.settings.limits.max_items });
+            return Err(Refusal::Full { what: Resource::Changes, max: self.settings.limits.max_items });
         }
         let delta = DeltaClientState { session: self.session, joined, client, room: room.into() };
         self.outbox.send([server], Lane::Reliable, &Packet::DeltaClientState(delta), &self.wire)?;
@@ -398,7 +399,7 @@ impl Client {
             &self.wire,
         );
         self.asked = self.asked.saturating_add(1);
-        self.retry = Some(now.saturating_add(self.settings.negotiation));
+        self.retry = Some(now.saturating_add(self.settings.handshake_interval));
     }
 
     /// The session is lost; another try follows, unless it is over.
@@ -432,8 +433,8 @@ impl Client {
     /// A speaker has been silent for some time: is it too long?
     fn look_at_silence(&mut self, now: Instant, client: ClientId) -> Option<ClientEvent<'static>> {
         let remote = self.roster.get_mut(client)?;
-        let speech = remote.speaker.heard.saturating_add(self.settings.speech);
-        let inactive = remote.speaker.heard.saturating_add(self.settings.inactive);
+        let speech = remote.speaker.heard.saturating_add(self.settings.speech_timeout);
+        let inactive = remote.speaker.heard.saturating_add(self.settings.inactive_timeout);
         if remote.speaker.is_open() {
             if now < speech {
                 self.silences.set(client, speech);
@@ -463,11 +464,11 @@ impl Client {
         }
         if self.over || self.server.is_some() {
             self.outbox.close(peer);
-            return Err(Violation::TooMany("connections"));
+            return Err(Violation::TooMany(Resource::Connections));
         }
         self.server = Some(peer);
         self.state = SessionState::Negotiating;
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
         self.asked = 0;
         self.negotiate(now);
         Ok(None)
@@ -541,7 +542,7 @@ impl Session for Client {
                     self.backoff.start(now);
                     if self.outbox.dial(DialId::FIRST, "", 0).is_err() {
                         // Nobody drains it; look again later.
-                        self.retry = Some(now.saturating_add(self.settings.negotiation));
+                        self.retry = Some(now.saturating_add(self.settings.handshake_interval));
                     }
                     return None;
                 }

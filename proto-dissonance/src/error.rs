@@ -1,4 +1,5 @@
 use crate::{ClientId, SessionState};
+use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
@@ -54,7 +55,7 @@ pub enum Violation {
     TooMuchVoice,
     /// More peers, clients or paths than there is room for.
     #[error("too many {0}")]
-    TooMany(&'static str),
+    TooMany(Resource),
     /// A client that is not in the session.
     #[error("unknown client {0}")]
     UnknownClient(ClientId),
@@ -63,7 +64,7 @@ pub enum Violation {
     UnknownPeer,
     /// The outbox is full; the input may be tried again after draining.
     #[error(transparent)]
-    Backlog(#[from] Full),
+    OutboxFull(#[from] Full),
 }
 
 /// Why a client was not let into a room.
@@ -82,6 +83,43 @@ pub enum RoomRefused {
     /// The server does not take such a name.
     #[error("{0}")]
     Name(NameError),
+}
+
+/// What there may be only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Connections.
+    Connections,
+    /// Clients in a session.
+    Clients,
+    /// Handshakes of one address.
+    Handshakes,
+    /// Packets while reading pauses, or texts, states and bytes of them.
+    Packets,
+    /// Rooms of a client.
+    Rooms,
+    /// Channels of one voice packet.
+    Channels,
+    /// Direct paths of a client.
+    DirectPaths,
+    /// Changes of rooms that the server has not confirmed.
+    Changes,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "connections",
+            Self::Clients => "clients",
+            Self::Handshakes => "handshakes",
+            Self::Packets => "packets",
+            Self::Rooms => "rooms",
+            Self::Channels => "channels",
+            Self::DirectPaths => "direct paths",
+            Self::Changes => "unanswered changes",
+        })
+    }
 }
 
 /// Why a command was not carried out. Nothing was queued.
@@ -111,12 +149,12 @@ pub enum Refusal {
     /// A room that may not be listened to.
     #[error("room refused: {0}")]
     Room(#[from] RoomRefused),
-    /// The table is at its limit.
-    #[error("{what}: at most {max} entries")]
+    /// There are as many as may be.
+    #[error("{what}: at most {max}")]
     Full {
-        /// Which table.
-        what: &'static str,
-        /// Its limit.
+        /// Of what.
+        what: Resource,
+        /// The limit.
         max: usize,
     },
     /// The packet cannot be encoded, or the outbox is full.

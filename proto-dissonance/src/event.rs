@@ -202,6 +202,17 @@ pub enum Lost {
     Kicked,
 }
 
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "the connection ended",
+            Self::Unreachable => "no connection could be made",
+            Self::WrongSession => "the server has another session",
+            Self::Kicked => "removed by the server",
+        })
+    }
+}
+
 /// One frame of somebody's speech.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Voice<'a> {
@@ -321,7 +332,7 @@ pub enum ServerEvent<'a> {
         /// Where from.
         from: Option<SocketAddr>,
     },
-    /// A peer wants to join; answer with `Admit` or `Reject`. Only with [`Settings::ask`](crate::Settings::ask).
+    /// A peer wants to join; answer with `Admit` or `Reject`. Only with [`ServerSettings::ask`](crate::ServerSettings::ask).
     Joining {
         /// Who.
         peer: PeerId,
@@ -419,4 +430,17 @@ pub enum LeftBecause {
     Violations,
     /// The server ended.
     Shutdown,
+}
+
+impl fmt::Display for LeftBecause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "its connection ended",
+            Self::Again => "it joins again",
+            Self::Displaced => "another connection took its name over",
+            Self::Kicked => "kicked",
+            Self::Violations => "too many violations",
+            Self::Shutdown => "the server ends",
+        })
+    }
 }

@@ -39,7 +39,7 @@ mod wire;
 
 pub use {
     client::{Client, ClientSettings, ClientStats, SpeakerStats},
-    error::{Refusal, RoomRefused, Violation},
+    error::{Refusal, Resource, RoomRefused, Violation},
     event::{
         ClientCommand, ClientEvent, LeftBecause, Lost, Order, ServerCommand, ServerEvent, SessionState,
         Speech, Target, Voice,
@@ -50,7 +50,7 @@ pub use {
         Packet, RoomListeners, ServerMessage, ServerRelay, TextData,
     },
     room::room_id,
-    server::{Server, ServerStats, Settings},
+    server::{Server, ServerSettings, ServerStats},
     text::Text,
     voice::{Channel, Options, Priority, Recipient, VoiceData},
     wire::{

@@ -6,7 +6,7 @@ mod relay;
 
 use crate::rooms::Rooms;
 use crate::{
-    ClientId, CodecSettings, Framing, LeftBecause, Packet, Profile, Refusal, RoomId, RoomRefused,
+    ClientId, CodecSettings, Framing, LeftBecause, Packet, Profile, Refusal, Resource, RoomId, RoomRefused,
     ServerCommand, ServerEvent, ServerRelay, SessionState, Violation, Wire, room_id,
 };
 use alloc::{
@@ -32,7 +32,7 @@ use voxwire_core::{
 /// A host is a server with a client of its own beside it, connected within the process.
 #[derive(Debug)]
 pub struct Server {
-    settings: Settings,
+    settings: ServerSettings,
     wire: Wire,
     session: u32,
     /// Those that are not in the session are evictable.
@@ -56,75 +56,81 @@ pub struct Server {
 
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire.
+pub struct ServerSettings {
+    /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire. Default:
+    /// [`LIMITS`](crate::LIMITS), with 64 MiB of outputs.
     pub limits: Limits,
-    /// What is sent where releases differ.
+    /// What is sent where releases differ. Default: [`Profile::Later`].
     pub profile: Profile,
-    /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting everybody join.
+    /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting everybody join. Default: off.
     pub ask: bool,
-    /// A handshake under a name that somebody has displaces the holder, as in the original. Without it only one from the
-    /// holder's own address does (never on loopback and [`Server::exempt`], where one address is many people); anybody else goes on asking.
+    /// A handshake under a name that somebody has displaces the holder, as in the original. Without it only one from the holder's
+    /// own address does (never on loopback and [`Server::exempt`], where one address is many people); anybody else goes on
+    /// asking. Default: off.
     pub newest_wins: bool,
     /// Clients may have any name, and rooms may, of at most 255 bytes of UTF-8, as in the original; clients' names are then
-    /// compared byte by byte. Without it a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in its
-    /// canonical form, and a room's, which is the game's choice and makes its number, by
-    /// [`check_label`](voxwire_core::check_label).
+    /// compared byte by byte. Without it a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in
+    /// its canonical form, and a room's, which is the game's choice and makes its number, by
+    /// [`check_label`](voxwire_core::check_label). Default: off.
     pub any_name: bool,
-    /// A repeated handshake removes the client and lets it join again, as in later originals, rather than being answered
-    /// once more, as in those of 2018.
+    /// A repeated handshake removes the client and lets it join again, as in later originals, rather than being answered once
+    /// more, as in those of 2018. Default: off.
     pub repeat_replaces: bool,
-    /// Relay only to clients that the inner packet is addressed to, rather than to whomever the sender lists.
+    /// Relay only to clients that the inner packet is addressed to, rather than to all that the sender lists. Default: on.
     pub addressed_only: bool,
-    /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.)
+    /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.) Default: off.
     pub reliable_voice: bool,
-    /// How long a number given back is not given out again, while more than 1000 are free.
+    /// How long a number given back is not given out again, while more than 1000 are free. Default: 30 s.
     pub id_quarantine: Duration,
-    /// How long the name of a lost connection is kept from other addresses: 30 s. Not at all where its own stands for many (loopback,
-    /// [`Server::exempt`]): nothing would show whose it was.
+    /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
+    /// (loopback, [`Server::exempt`]): nothing would show whose it was. Default: 30 s.
     pub quarantine: Duration,
-    /// How long a connection may stay that is not in the session.
-    pub idle: Duration,
-    /// Rooms that one client may listen to.
+    /// How long a connection may stay that is not in the session. Default: 300 s.
+    pub idle_timeout: Duration,
+    /// Rooms that one client may listen to. Default: 64.
     pub max_rooms: usize,
-    /// Malformed or misplaced packets after which a client is kicked; one a minute is forgiven.
+    /// Malformed or misplaced packets after which a client is kicked; one a minute is forgiven. Default: 16.
     pub max_violations: u32,
-    /// Voice packets of one client; beyond it they are dropped.
+    /// Voice packets of one client; beyond it they are dropped. Default: 120 a second, 120 at once.
     pub voice: Rate,
-    /// Texts of one client; beyond it reading pauses, nothing is dropped.
+    /// Texts of one client; beyond it reading pauses, nothing is dropped. Default: 10 a second, 80 at once.
     pub text: Rate,
-    /// Handshakes, states and deltas of one client; beyond it reading pauses, nothing is dropped.
+    /// Handshakes, states and deltas of one client; beyond it reading pauses, nothing is dropped. Default: 10 a second, 80 at
+    /// once.
     pub state: Rate,
-    /// Bytes of states, deltas and texts of one client, which others must take; beyond it reading pauses.
+    /// Bytes of states, deltas and texts of one client, which others must take; beyond it reading pauses. Default: 4 KiB a
+    /// second, 16 KiB at once.
     pub reliable_bytes: Rate,
-    /// How soon a handshake that is repeated is answered once more.
-    pub answer_again: Duration,
-    /// Voice with more channels than this is not relayed.
+    /// How soon a handshake that is repeated is answered once more. Default: 1500 ms.
+    pub answer_interval: Duration,
+    /// Voice with more channels than this is not relayed. Default: 64.
     pub max_channels: usize,
-    /// Answers to wrong sessions, for each connection.
+    /// Answers to wrong sessions, for each connection. Default: 2 a second, 10 at once.
     pub wrong_session: Rate,
-    /// Handshakes of all connections of one source address together, shared out as `source_voice` is; beyond it they are
-    /// refused, and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback and
-    /// [`Server::exempt`] are exempt.
+    /// Handshakes of all connections of one source address together, shared out as `source_voice` is; beyond it they are refused,
+    /// and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback and [`Server::exempt`] are
+    /// exempt. Default: 10 a second, 300 at once.
     pub attempts: Rate,
-    /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own
-    /// part does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt.
+    /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own part
+    /// does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt. Default: 1920
+    /// a second, 1920 at once.
     pub source_voice: Rate,
-    /// Texts of one source, in the same way; beyond it reading pauses.
+    /// Texts of one source, in the same way; beyond it reading pauses. Default: 40 a second, 320 at once.
     pub source_text: Rate,
-    /// Handshakes, states and deltas of one source, in the same way; beyond it reading pauses.
+    /// Handshakes, states and deltas of one source, in the same way; beyond it reading pauses. Default: 160 a second, 1 280 at
+    /// once.
     pub source_state: Rate,
-    /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes
-    /// twice as much is never cut off because of what one source has it told.
+    /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes twice as
+    /// much is never cut off because of what one source has it told. Default: 16 KiB a second, 64 KiB at once.
     pub source_bytes: Rate,
-    /// How many bytes of voice may wait for a slow listener.
-    pub queue: usize,
+    /// Voice that may be queued for a slow listener, in bytes. Default: 16 KiB.
+    pub droppable_budget: usize,
 }
 
-impl Settings {
+impl ServerSettings {
     /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
-        limits: Limits { max_backlog: 64 * 1024 * 1024, ..crate::LIMITS },
+        limits: Limits { max_outbox: 64 * 1024 * 1024, ..crate::LIMITS },
         profile: Profile::Later,
         ask: false,
         newest_wins: false,
@@ -134,14 +140,14 @@ impl Settings {
         reliable_voice: false,
         id_quarantine: Duration::from_secs(30),
         quarantine: Duration::from_secs(30),
-        idle: Duration::from_secs(300),
+        idle_timeout: Duration::from_secs(300),
         max_rooms: 64,
         max_violations: 16,
         voice: Rate { per_second: 120, burst: 120 },
         text: Rate { per_second: 10, burst: 80 },
         state: Rate { per_second: 10, burst: 80 },
         reliable_bytes: Rate { per_second: 4096, burst: 16 * 1024 },
-        answer_again: Duration::from_millis(1500),
+        answer_interval: Duration::from_millis(1500),
         max_channels: 64,
         wrong_session: Rate { per_second: 2, burst: 10 },
         attempts: Rate { per_second: 10, burst: 300 },
@@ -149,7 +155,7 @@ impl Settings {
         source_text: Rate { per_second: 40, burst: 320 },
         source_state: Rate { per_second: 160, burst: 1280 },
         source_bytes: Rate { per_second: 16 * 1024, burst: 64 * 1024 },
-        queue: 16 * 1024,
+        droppable_budget: 16 * 1024,
     };
 
     /// What the original does where the defaults are safer.
@@ -165,7 +171,7 @@ impl Settings {
     };
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -232,7 +238,7 @@ impl fmt::Debug for Policy {
 
 impl Server {
     /// A server without clients. `seed` should be random: the session's number comes from it.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    pub fn new(settings: ServerSettings, seed: u64) -> Self {
         // From 1 to 2^31 - 2, as the original's generator has it.
         let session = u32::try_from(seed % 0x7fff_fffe).unwrap_or(0).saturating_add(1);
         let max = settings.limits.max_peers;
@@ -244,7 +250,7 @@ impl Server {
             rooms: Rooms::new(),
             names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
             sources: Sources::new(max),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             policy: Policy(None),
             reserved: BTreeMap::new(),
@@ -431,7 +437,7 @@ impl Server {
     /// Reading pauses what is reliable; what comes in as datagrams all the same, and could be refused, is.
     fn check_pause(&self, now: Instant, peer: PeerId, lane: Lane) -> Result<(), Violation> {
         let paused = self.peers.get(peer).is_some_and(|state| state.paused_until > now);
-        if lane == Lane::Droppable && paused { Err(Violation::TooMany("packets")) } else { Ok(()) }
+        if lane == Lane::Droppable && paused { Err(Violation::TooMany(Resource::Packets)) } else { Ok(()) }
     }
 
     /// Sends a packet to `peer`, whatever waits already: the stimulus has been checked against the outbox's room.
@@ -499,14 +505,14 @@ impl Server {
         };
         if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
-            return Err(Violation::TooMany("peers"));
+            return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
         let quotas = self.sources.open(now, from.map(|from| from.ip()));
         if let Some(state) = self.peers.get_mut(peer) {
             state.quotas = quotas;
         }
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
         Ok(ServerEvent::Connected { peer, from })
     }
 
@@ -558,7 +564,7 @@ impl Server {
             if !self.sources.attempt(now, self.settings.attempts, &mut state.quotas) {
                 // Being refused is no way to ask for nothing.
                 self.charge_state(now, peer);
-                return Err(Violation::TooMany("handshakes"));
+                return Err(Violation::TooMany(Resource::Handshakes));
             }
         }
         self.receive(now, peer, bytes, packet)
@@ -570,12 +576,14 @@ impl Server {
         // something on its way when they get another number.
         let innocent = matches!(
             violation,
-            Violation::Backlog(_)
+            Violation::OutboxFull(_)
                 | Violation::UnknownPeer
                 | Violation::WrongSession { .. }
                 | Violation::FormerNumber(_)
                 | Violation::TooMuchVoice
-                | Violation::TooMany("handshakes" | "clients" | "channels" | "packets")
+                | Violation::TooMany(
+                    Resource::Handshakes | Resource::Clients | Resource::Channels | Resource::Packets
+                )
         );
         if !innocent {
             self.count_violation(now, peer, violation);
@@ -647,7 +655,7 @@ impl Session for Server {
         if let Some(event) = self.later.pop_front() {
             return Some(event);
         }
-        let peer = self.peers.overdue(now, self.settings.idle)?;
+        let peer = self.peers.overdue(now, self.settings.idle_timeout)?;
         self.remove(now, peer)?;
         self.outbox.close(peer);
         Some(ServerEvent::Gone { peer })
@@ -657,7 +665,7 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        self.peers.next_overdue(self.settings.idle)
+        self.peers.next_overdue(self.settings.idle_timeout)
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {

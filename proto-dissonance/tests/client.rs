@@ -16,7 +16,8 @@ use voxwire_core::testing::{Log, Net, Sim, Transport};
 use voxwire_core::{Input, Instant, Lane, List, Output, Session};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientSettings, DeltaClientState, HandshakeResponse, Packet,
-    Priority, Recipient, Server, ServerRelay, Settings, Speech, Target, Text, TextData, Violation, room_id,
+    Priority, Recipient, Server, ServerRelay, ServerSettings, Speech, Target, Text, TextData, Violation,
+    room_id,
 };
 
 #[test]
@@ -135,7 +136,7 @@ fn d_14_a_wrong_session_is_left_and_joined_again_and_ones_own_is_ignored() {
 #[test]
 fn d_07_a_host_is_a_server_with_a_client_beside_it() {
     let mut sim = Sim::new(3);
-    let server = sim.add(Server::new(Settings::DEFAULT, 5), ());
+    let server = sim.add(Server::new(ServerSettings::DEFAULT, 5), ());
     let [host, guest] = ["host", "guest"]
         .map(|name| sim.add(Client::new(name, ClientSettings::DEFAULT).unwrap(), Log::default()));
     let inside = Net { latency: Duration::ZERO, ..Net::PERFECT };
@@ -328,7 +329,7 @@ fn d_09_speech_ends_after_silence_and_a_long_one_forgets_the_session() {
 #[test]
 fn d_06_a_client_of_many_rooms_is_in_all_of_them_when_it_has_joined() {
     let mut sim = Sim::new(1);
-    let server = sim.add(Server::new(Settings::DEFAULT, 5), ());
+    let server = sim.add(Server::new(ServerSettings::DEFAULT, 5), ());
     let client = sim.add(Client::new("ann", ClientSettings::DEFAULT).unwrap(), Log::default());
     let rooms: Vec<String> = (0..60).map(|n| format!("a room with a name of its own, number {n}")).collect();
     sim.with(client, |client, _, now| {
@@ -419,7 +420,8 @@ fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when
 fn f_21_a_peer_that_joins_late_is_reached_directly() {
     for late in [0, 2, 6, 40, 400] {
         let mut sim = Sim::new(late);
-        let server = sim.add(Server::new(Settings { ask: true, ..Settings::DEFAULT }, 5), Log::default());
+        let server =
+            sim.add(Server::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT }, 5), Log::default());
         let [ann, ben] = ["ann", "ben"]
             .map(|name| sim.add(Client::new(name, ClientSettings::DEFAULT).unwrap(), Log::default()));
         for client in [ann, ben] {

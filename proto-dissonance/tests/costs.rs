@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use voxwire_core::{Input, Instant, Lane, PeerId, Rate, Session};
 use voxwire_dissonance::{
     Channel, ClientId, CodecSettings, DeltaClientState, HandshakeRequest, Options, Packet, Profile,
-    Recipient, ServerRelay, Settings, Text, TextData, VoiceData, room_id,
+    Recipient, ServerRelay, ServerSettings, Text, TextData, VoiceData, room_id,
 };
 
 /// Connections of the source at a time.
@@ -30,7 +30,7 @@ const VICTIMS: u16 = 5;
 const PARTS: u32 = VICTIMS as u32 + CONNECTIONS as u32;
 
 /// Small rates: a bound that does not hold shows after a few inputs.
-const SETTINGS: Settings = Settings {
+const SETTINGS: ServerSettings = ServerSettings {
     voice: Rate { per_second: 20, burst: 12 },
     text: Rate { per_second: 4, burst: 6 },
     state: Rate { per_second: 5, burst: 8 },
@@ -41,7 +41,7 @@ const SETTINGS: Settings = Settings {
     source_state: Rate { per_second: 10, burst: 24 },
     source_bytes: Rate { per_second: 800, burst: 2000 },
     max_violations: 1000,
-    ..Settings::DEFAULT
+    ..ServerSettings::DEFAULT
 };
 
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use voxwire_core::testing::unhex;
 use voxwire_core::{DialId, Input, Instant, Lane, Output, PeerId, Session, Via};
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientId, ClientSettings, Server, ServerCommand, Settings, Speech, Target,
+    Client, ClientCommand, ClientId, ClientSettings, Server, ServerCommand, ServerSettings, Speech, Target,
 };
 
 const SCRIPT: &str = include_str!("vectors/dialogue.txt");
@@ -99,7 +99,7 @@ fn target<'a>(kind: &str, name: &'a str) -> Target<'a> {
 fn d_05_d_06_d_08_d_09_d_10_d_11_d_12_a_session_packet_by_packet() {
     let clients: Vec<Client> =
         ["alice", "bob", "carol"].map(|name| Client::new(name, ClientSettings::DEFAULT).unwrap()).into();
-    let server = Server::new(Settings::DEFAULT, 0x1234_5677);
+    let server = Server::new(ServerSettings::DEFAULT, 0x1234_5677);
     assert_eq!(server.session(), 0x1234_5678);
     let mut stage = Harness { server, clients, from_server: Sent::new(), from_clients: vec![Sent::new(); 3] };
     let (mut raw, mut packets) = (false, 0);

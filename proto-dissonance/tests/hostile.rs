@@ -16,8 +16,8 @@ use harness::{Harness, encode, join_client, say, sent_by, state};
 use voxwire_core::testing::{Rng, vectors};
 use voxwire_core::{Input, Instant, Lane, Limits, NameError, PeerId, Rate, Session};
 use voxwire_dissonance::{
-    Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, SERVER_ONLY,
-    ServerCommand, ServerRelay, Settings, Text, TextData, Violation, room_id,
+    Channel, Client, ClientId, ClientSettings, DeltaClientState, Packet, Recipient, Resource, SERVER_ONLY,
+    ServerCommand, ServerRelay, ServerSettings, Text, TextData, Violation, room_id,
 };
 
 /// Ann talks to Ben, and Eve does what she can.
@@ -34,7 +34,7 @@ const BEN: ClientId = ClientId::new(1);
 const EVE: ClientId = ClientId::new(2);
 
 impl Hall {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: ServerSettings) -> Self {
         let mut stage = Harness::new(settings);
         let [ann, ben, eve] = ["ann", "ben", "eve"].map(|name| stage.join(name));
         for peer in [ann, ben, eve] {
@@ -90,7 +90,7 @@ impl Hall {
 
 #[test]
 fn d_16_a_forged_sender_is_not_relayed_nor_believed_and_is_kicked_in_the_end() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let session = hall.session();
     let lobby = Recipient::Room(room_id("Lobby"));
     let voice = say(session, ANN, lobby, b"forged");
@@ -118,7 +118,7 @@ fn d_16_a_forged_sender_is_not_relayed_nor_believed_and_is_kicked_in_the_end() {
 
 #[test]
 fn d_16_a_state_that_is_not_the_handshakes_is_not_replicated() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let session = hall.session();
     let renamed = state(session, "ben", EVE, &[]);
     assert_eq!(hall.stage.send(hall.eve, &renamed), Err(Violation::Changed("name")));
@@ -139,7 +139,7 @@ fn d_16_a_state_that_is_not_the_handshakes_is_not_replicated() {
 /// none of its players is kicked for it, however often it is asked for.
 #[test]
 fn f_05_a_room_whose_name_will_not_do_is_refused_and_kicks_nobody() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let session = hall.session();
     let (hidden, long) = ("fine\u{200b}", "x".repeat(256));
     for round in 0..20_u64 {
@@ -171,7 +171,7 @@ fn f_05_a_room_whose_name_will_not_do_is_refused_and_kicks_nobody() {
 
 #[test]
 fn d_16_a_relay_reaches_only_whom_the_packet_is_for_and_each_once() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let session = hall.session();
     // Everybody, twice, and the absent: for a room that nobody but Eve listens to.
     hall.join(hall.eve, EVE, "Trap").unwrap();
@@ -190,13 +190,13 @@ fn d_16_a_relay_reaches_only_whom_the_packet_is_for_and_each_once() {
     // More channels than anybody has would be more work than a packet is worth.
     let channels = vec![Channel::new(Recipient::Player(BEN)); 65];
     let wide = harness::voice(session, EVE, &channels, b"x");
-    assert_eq!(hall.relay(&[BEN], &wide, false), Err(Violation::TooMany("channels")));
+    assert_eq!(hall.relay(&[BEN], &wide, false), Err(Violation::TooMany(Resource::Channels)));
     hall.talk();
 }
 
 #[test]
 fn d_10_d_16_nothing_but_voice_and_text_is_relayed_and_nothing_twice() {
-    let mut hall = Hall::new(Settings { max_violations: 1000, ..Settings::DEFAULT });
+    let mut hall = Hall::new(ServerSettings { max_violations: 1000, ..ServerSettings::DEFAULT });
     let session = hall.session();
     let voice = say(session, EVE, Recipient::Player(BEN), b"x");
     let nested = encode(&Packet::ServerRelayUnreliable(ServerRelay {
@@ -232,7 +232,7 @@ fn d_10_d_16_nothing_but_voice_and_text_is_relayed_and_nothing_twice() {
 
 #[test]
 fn d_16_a_flood_of_deltas_or_texts_is_slowed_down_and_nothing_is_lost() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     for n in 0..200 {
         hall.join(hall.eve, EVE, if n % 2 == 0 { "A" } else { "B" }).unwrap();
     }
@@ -256,7 +256,7 @@ fn d_16_a_flood_of_deltas_or_texts_is_slowed_down_and_nothing_is_lost() {
 
 #[test]
 fn d_16_a_flood_of_voice_is_cut_to_what_one_can_speak() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let voice = say(hall.session(), EVE, Recipient::Player(BEN), &[0; 900]);
     let handed_on = (0..10_000).filter(|_| hall.relay(&[BEN], &voice, false).is_ok()).count();
     assert_eq!(handed_on, 120);
@@ -271,7 +271,7 @@ fn d_16_a_flood_of_voice_is_cut_to_what_one_can_speak() {
 
 #[test]
 fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let peer = hall.stage.open_from("203.0.113.9:1");
     let joined = (0..1000).filter(|n| hall.stage.handshake(peer, &format!("name {n}")).is_ok()).count();
     // A quarter is for others that come from there.
@@ -287,7 +287,7 @@ fn d_16_handshakes_of_one_source_are_limited_and_names_are_not_taken() {
 fn f_01_an_exempt_address_stands_for_many_people() {
     for exempt in [false, true] {
         let attempts = Rate { per_second: 1, burst: 1 };
-        let mut stage = Harness::new(Settings { attempts, ..Settings::DEFAULT });
+        let mut stage = Harness::new(ServerSettings { attempts, ..ServerSettings::DEFAULT });
         if exempt {
             stage.server.exempt(&["192.0.2.1".parse().unwrap()]);
         }
@@ -309,11 +309,11 @@ fn f_01_an_exempt_address_stands_for_many_people() {
 fn f_01_a_refused_handshake_costs_its_sender() {
     // Handshakes run out first: what pauses reading are those that are refused.
     let attempts = Rate { per_second: 1, burst: 1 };
-    let mut hall = Hall::new(Settings { attempts, ..Settings::DEFAULT });
+    let mut hall = Hall::new(ServerSettings { attempts, ..ServerSettings::DEFAULT });
     let peer = hall.stage.open_from("203.0.113.9:1");
     hall.stage.handshake(peer, "name").unwrap();
     for _ in 0..1000 {
-        assert_eq!(hall.stage.handshake(peer, "ben"), Err(Violation::TooMany("handshakes")));
+        assert_eq!(hall.stage.handshake(peer, "ben"), Err(Violation::TooMany(Resource::Handshakes)));
     }
     let until = hall.stage.paused.iter().filter(|(who, _)| *who == peer).map(|(_, until)| *until).max();
     assert!(until.unwrap().saturating_duration_since(hall.stage.now) >= Duration::from_secs(90));
@@ -322,7 +322,7 @@ fn f_01_a_refused_handshake_costs_its_sender() {
 
 #[test]
 fn d_16_garbage_of_every_kind_changes_nothing_for_others() {
-    let settings = Settings { max_violations: u32::MAX, ..Settings::DEFAULT };
+    let settings = ServerSettings { max_violations: u32::MAX, ..ServerSettings::DEFAULT };
     let mut hall = Hall::new(settings);
     let mut rng = Rng::new(9);
     let mut packets: Vec<Vec<u8>> =
@@ -354,8 +354,8 @@ fn d_16_garbage_of_every_kind_changes_nothing_for_others() {
 
 #[test]
 fn d_16_outputs_are_bounded_and_what_does_not_fit_changes_nothing() {
-    let limits = Limits { max_backlog: 20_000, ..Settings::DEFAULT.limits };
-    let mut hall = Hall::new(Settings { limits, ..Settings::DEFAULT });
+    let limits = Limits { max_outbox: 20_000, ..ServerSettings::DEFAULT.limits };
+    let mut hall = Hall::new(ServerSettings { limits, ..ServerSettings::DEFAULT });
     let (session, eve) = (hall.session(), hall.eve);
     // Nobody drains.
     let mut refused = 0;
@@ -365,7 +365,7 @@ fn d_16_outputs_are_bounded_and_what_does_not_fit_changes_nothing() {
         let bytes = encode(&Packet::DeltaClientState(delta));
         let input = Input::Frame { peer: eve, lane: Lane::Reliable, bytes: &bytes };
         if let Err(violation) = hall.stage.server.handle_input(hall.stage.now, input) {
-            assert!(matches!(violation, Violation::Backlog(_)), "{violation}");
+            assert!(matches!(violation, Violation::OutboxFull(_)), "{violation}");
             refused += 1;
             assert_eq!(hall.stage.server.rooms_of(EVE).map(String::from).collect::<Vec<_>>(), before);
         }
@@ -439,7 +439,7 @@ impl Hall {
 #[test]
 fn f_01_a_frame_reaches_a_listener_once_and_every_further_copy_costs_a_frame() {
     for (settings, reliable) in
-        [(Settings::DEFAULT, false), (Settings::DEFAULT, true), (Settings::ORIGINAL, true)]
+        [(ServerSettings::DEFAULT, false), (ServerSettings::DEFAULT, true), (ServerSettings::ORIGINAL, true)]
     {
         let mut hall = Hall::new(settings);
         let wide = hall.voice(&[Channel::new(Recipient::Player(BEN)); 64], 7);
@@ -461,7 +461,7 @@ fn f_01_frames_cost_whatever_their_sequence_numbers_and_channels_are() {
     };
     let alternating: Frame = |hall, n| hall.voice(&[Channel::new(Recipient::Player(BEN))], n % 3);
     for (frame, heard) in [(sequences, 120), (channels, 120), (alternating, 120)] {
-        let mut hall = Hall::new(Settings::DEFAULT);
+        let mut hall = Hall::new(ServerSettings::DEFAULT);
         for n in 0..5000 {
             let frame = frame(&hall, n);
             let _ = hall.relay(&[BEN], &frame, n % 2 == 0);
@@ -482,7 +482,7 @@ fn f_01_relays_that_reach_nobody_cost() {
         (vec![room("Lobby")], &absent),
         (vec![Channel::new(Recipient::Player(BEN)); 65], &everybody),
     ] {
-        let mut hall = Hall::new(Settings::DEFAULT);
+        let mut hall = Hall::new(ServerSettings::DEFAULT);
         let frame = hall.voice(&channels, 7);
         for _ in 0..1000 {
             let _ = hall.relay(to, &frame, false);
@@ -495,7 +495,7 @@ fn f_01_relays_that_reach_nobody_cost() {
 /// F-01: the same text to one listener of a room of a hundred: each is one, and costs.
 #[test]
 fn f_01_f_02_the_same_text_again_is_another_one_however_many_listen() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     for n in 0..100 {
         let name = format!("listener {n}");
         let peer = hall.stage.join(&name);
@@ -526,7 +526,7 @@ fn f_01_f_02_the_same_text_again_is_another_one_however_many_listen() {
 /// F-01, F-02: what was sent to nobody first, or long ago, is no part of anything: it costs, counts and is an event.
 #[test]
 fn f_01_f_02_a_text_that_reached_nobody_or_long_ago_is_another_one() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     let cat = hall.stage.join("cat");
     let client = hall.stage.server.client_of(cat).unwrap();
     hall.join(cat, client, "Lobby").unwrap();
@@ -559,7 +559,7 @@ fn f_01_f_02_a_text_that_reached_nobody_or_long_ago_is_another_one() {
 #[test]
 fn f_01_a_minute_of_texts_is_four_kibibytes_a_second_for_a_victim() {
     for lane in [Lane::Reliable, Lane::Droppable] {
-        let mut hall = Hall::new(Settings::DEFAULT);
+        let mut hall = Hall::new(ServerSettings::DEFAULT);
         let body = "x".repeat(900);
         let mut sent = 0;
         for n in 0..60_000_u32 {
@@ -587,7 +587,7 @@ fn f_01_a_minute_of_texts_is_four_kibibytes_a_second_for_a_victim() {
 /// F-34: what was on its way under the number of before is no forgery.
 #[test]
 fn f_34_voice_in_flight_under_a_former_number_is_dropped_and_nobody_is_kicked() {
-    let mut hall = Hall::new(Settings { repeat_replaces: true, ..Settings::DEFAULT });
+    let mut hall = Hall::new(ServerSettings { repeat_replaces: true, ..ServerSettings::DEFAULT });
     let voice = hall.voice(&[Channel::new(Recipient::Player(BEN))], 7);
     hall.stage.handshake(hall.eve, "eve").unwrap();
     for _ in 0..100 {
@@ -604,7 +604,7 @@ fn f_34_voice_in_flight_under_a_former_number_is_dropped_and_nobody_is_kicked() 
 /// F-34: a violation every 59 seconds is forgiven like one every 60.
 #[test]
 fn f_34_one_violation_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     for n in 0..200 {
         assert!(hall.stage.feed(hall.eve, b"garbage").is_err());
         assert!(!hall.is_kicked(), "after {n}");
@@ -619,7 +619,7 @@ fn f_34_one_violation_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
 /// F-01: who has everybody's state told again and again pays for its length.
 #[test]
 fn f_01_to_be_told_everybody_once_more_costs_what_it_is_long() {
-    let mut hall = Hall::new(Settings::DEFAULT);
+    let mut hall = Hall::new(ServerSettings::DEFAULT);
     for n in 0..400 {
         hall.stage.join(&format!("{n} {}", "x".repeat(200)));
     }

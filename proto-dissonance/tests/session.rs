@@ -16,24 +16,24 @@ use voxwire_core::{Input, Instant, Lane, List, NameError, Output, Session};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientSettings, CodecSettings, DeltaClientState,
     HandshakeRequest, HandshakeResponse, Packet, Recipient, RoomRefused, Server, ServerCommand, ServerEvent,
-    ServerRelay, Settings, Text, TextData, Violation, room_id,
+    ServerRelay, ServerSettings, Text, TextData, Violation, room_id,
 };
 
 #[test]
 fn d_04_the_session_is_random_and_its_top_bit_is_never_set() {
     let sessions: std::collections::BTreeSet<u32> = (0..1000_u64)
-        .map(|n| Server::new(Settings::DEFAULT, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).session())
+        .map(|n| Server::new(ServerSettings::DEFAULT, n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).session())
         .collect();
     assert!(sessions.len() > 990);
     for seed in [0, 0x7fff_fffd, 0x7fff_fffe, u64::MAX] {
-        let session = Server::new(Settings::DEFAULT, seed).session();
+        let session = Server::new(ServerSettings::DEFAULT, seed).session();
         assert!((1..=0x7fff_fffe).contains(&session), "{session:#x}");
     }
 }
 
 #[test]
 fn d_04_every_packet_of_another_session_is_answered_within_a_budget_and_never_the_answer_itself() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let ann = stage.join("ann");
     stage.sent(ann);
     let other = 0x0bad_cafe;
@@ -76,7 +76,7 @@ fn d_04_every_packet_of_another_session_is_answered_within_a_budget_and_never_th
 
 #[test]
 fn d_05_a_handshake_is_answered_with_everything_if_it_fits_and_client_by_client_if_not() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     for n in 0..60 {
         let name = format!("a client with a name of its own, number {n}");
         let peer = stage.join(&name);
@@ -97,7 +97,7 @@ fn d_05_a_handshake_is_answered_with_everything_if_it_fits_and_client_by_client_
 
 #[test]
 fn d_17_a_client_of_many_rooms_is_described_in_packets_that_fit() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let ann = stage.join("ann");
     let rooms: Vec<String> = (0..60).map(|n| format!("a room with a name of its own, number {n}")).collect();
     for room in &rooms {
@@ -152,7 +152,7 @@ fn d_17_a_client_of_many_rooms_is_described_in_packets_that_fit() {
 fn d_13_a_repeated_handshake_is_answered_again_or_starts_over() {
     let request =
         Packet::HandshakeRequest(HandshakeRequest { codec: CodecSettings::DEFAULT, name: "ann".into() });
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     stage.sent(ann);
     stage.sent(ben);
@@ -164,7 +164,7 @@ fn d_13_a_repeated_handshake_is_answered_again_or_starts_over() {
     assert_eq!((stage.sent_to(ann), stage.sent_to(ben)), (vec!["HandshakeResponse".to_owned()], vec![]));
     assert_eq!(stage.server.find("ann"), Some(ClientId::new(0)));
     // Later originals remove it and let it in again; its number rests.
-    let mut stage = Harness::new(Settings { repeat_replaces: true, ..Settings::DEFAULT });
+    let mut stage = Harness::new(ServerSettings { repeat_replaces: true, ..ServerSettings::DEFAULT });
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     stage.sent(ann);
     stage.sent(ben);
@@ -172,7 +172,7 @@ fn d_13_a_repeated_handshake_is_answered_again_or_starts_over() {
     assert_eq!(stage.sent_to(ben), ["RemoveClient"]);
     assert_eq!(stage.server.find("ann"), Some(ClientId::new(2)));
     // Another name on the same connection always starts over.
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     stage.sent(ben);
     stage.handshake(ann, "anna").unwrap();
@@ -182,7 +182,7 @@ fn d_13_a_repeated_handshake_is_answered_again_or_starts_over() {
 
 #[test]
 fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let holder = stage.join_from("192.0.2.1:1", "ann").0;
     let (stranger, refused) = stage.join_from("192.0.2.2:1", "ann");
     assert!(refused.unwrap().starts_with("NameRefused"));
@@ -202,7 +202,7 @@ fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
     stage.now = stage.now.saturating_add(Duration::from_secs(31));
     stage.join_from("192.0.2.2:3", "ann").1.unwrap();
     // The original lets the newest win.
-    let mut stage = Harness::new(Settings::ORIGINAL);
+    let mut stage = Harness::new(ServerSettings::ORIGINAL);
     stage.join_from("192.0.2.1:1", "ann").1.unwrap();
     stage.join_from("192.0.2.2:1", "ann").1.unwrap();
     assert_eq!(stage.server.find("ann"), Some(ClientId::new(0)), "the number is free again");
@@ -212,7 +212,7 @@ fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
 #[test]
 fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
     for proxy in ["127.0.0.1", "[::1]", "192.0.2.7", "[2001:db8::7]"] {
-        let mut stage = Harness::new(Settings::DEFAULT);
+        let mut stage = Harness::new(ServerSettings::DEFAULT);
         stage.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
         let (holder, joined) = stage.join_from(&format!("{proxy}:1"), "ann");
         joined.unwrap();
@@ -228,7 +228,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
 
 #[test]
 fn d_05_a_handshake_without_a_name_is_not_answered() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let peer = stage.open();
     for (name, error) in [
         (Text::NULL, NameError::Empty),
@@ -245,7 +245,7 @@ fn d_05_a_handshake_without_a_name_is_not_answered() {
         assert!(stage.sent_to(peer).is_empty());
     }
     // The original takes any.
-    let mut stage = Harness::new(Settings::ORIGINAL);
+    let mut stage = Harness::new(ServerSettings::ORIGINAL);
     let peer = stage.open();
     stage.handshake(peer, "").unwrap();
     assert_eq!(stage.server.find(""), Some(ClientId::new(0)));
@@ -258,7 +258,7 @@ fn d_05_a_handshake_without_a_name_is_not_answered() {
 /// F-05: a player whose name will not do goes on asking. It is no attack: nobody is kicked, and the application learns why.
 #[test]
 fn f_05_an_invalid_name_is_told_each_time_and_kicks_nobody() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let peer = stage.open();
     for _ in 0..40 {
         stage.now = stage.now.saturating_add(Duration::from_secs(2));
@@ -272,7 +272,7 @@ fn f_05_an_invalid_name_is_told_each_time_and_kicks_nobody() {
 /// F-05: a name is held by one client, however it is encoded, and shown as that one wrote it.
 #[test]
 fn d_13_one_name_in_two_encodings_is_one_name() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     stage.join_from("192.0.2.1:1", "Jose\u{301}").1.unwrap();
     assert!(stage.join_from("192.0.2.2:1", "Jos\u{e9}").1.unwrap().starts_with("NameRefused"));
     assert_eq!(stage.server.find("Jos\u{e9}"), Some(ClientId::new(0)));
@@ -284,7 +284,7 @@ fn d_13_one_name_in_two_encodings_is_one_name() {
 
 #[test]
 fn d_06_states_and_deltas_go_to_everybody_as_received_their_sender_included() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     stage.sent(ann);
     stage.sent(ben);
@@ -322,7 +322,7 @@ fn d_16_rooms_of_one_number_are_refused_and_the_client_is_told() {
         .map(|n| format!("room {n}"))
         .find_map(|name| by_number.insert(room_id(&name), name.clone()).map(|before| (before, name)))
         .unwrap();
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     let session = stage.session();
     let delta = |client, joined, room: &str| {
@@ -357,7 +357,7 @@ fn d_16_rooms_of_one_number_are_refused_and_the_client_is_told() {
 
 #[test]
 fn d_16_rooms_are_limited_and_the_application_has_a_say() {
-    let mut stage = Harness::new(Settings { max_rooms: 2, ..Settings::DEFAULT });
+    let mut stage = Harness::new(ServerSettings { max_rooms: 2, ..ServerSettings::DEFAULT });
     stage.server.set_policy(|name, room| name != "ben" || room != "Red");
     let (_, ben) = (stage.join("ann"), stage.join("ben"));
     let session = stage.session();
@@ -375,7 +375,7 @@ fn d_16_rooms_are_limited_and_the_application_has_a_say() {
 
 #[test]
 fn d_12_kick_and_shutdown_tell_everybody() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let peers = ["ann", "ben", "cyd"].map(|name| stage.join(name));
     for peer in peers {
         stage.sent(peer);
@@ -394,7 +394,7 @@ fn d_12_kick_and_shutdown_tell_everybody() {
 
 #[test]
 fn the_application_admits_mutes_moves_and_watches() {
-    let mut stage = Harness::new(Settings { ask: true, ..Settings::DEFAULT });
+    let mut stage = Harness::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT });
     let (ann, ben, cyd) = (stage.open(), stage.open(), stage.open());
     for (peer, name) in [(ann, "ann"), (ben, "ben"), (cyd, "cyd")] {
         assert!(stage.handshake(peer, name).unwrap().starts_with("Joining"));
@@ -447,7 +447,7 @@ fn the_application_admits_mutes_moves_and_watches() {
 
 #[test]
 fn d_10_what_is_relayed_is_the_inner_packet_byte_for_byte_to_each_once() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben, cyd) = (stage.join("ann"), stage.join("ben"), stage.join("cyd"));
     let session = stage.session();
     let [a, b, c] = [0, 1, 2].map(ClientId::new);
@@ -468,7 +468,7 @@ fn d_10_what_is_relayed_is_the_inner_packet_byte_for_byte_to_each_once() {
     // Voice relayed reliably, as old releases do, stays voice; the original takes the type at its word.
     stage.send(ann, &Packet::ServerRelayReliable(relay)).unwrap();
     assert_eq!(stage.sent(ben)[0].lane, Lane::Droppable);
-    let mut original = Harness::new(Settings { reliable_voice: true, ..Settings::DEFAULT });
+    let mut original = Harness::new(ServerSettings { reliable_voice: true, ..ServerSettings::DEFAULT });
     let (ann, ben) = (original.join("ann"), original.join("ben"));
     original.sent(ben);
     let session = original.session();
@@ -480,8 +480,8 @@ fn d_10_what_is_relayed_is_the_inner_packet_byte_for_byte_to_each_once() {
 
 #[test]
 fn whoever_is_outside_the_session_for_too_long_goes_and_the_oldest_first_where_it_is_full() {
-    let limits = voxwire_core::Limits { max_peers: 3, ..Settings::DEFAULT.limits };
-    let mut stage = Harness::new(Settings { limits, ..Settings::DEFAULT });
+    let limits = voxwire_core::Limits { max_peers: 3, ..ServerSettings::DEFAULT.limits };
+    let mut stage = Harness::new(ServerSettings { limits, ..ServerSettings::DEFAULT });
     let ann = stage.join("ann");
     let (first, second) = (stage.open(), stage.open());
     let third = stage.open();
@@ -496,7 +496,7 @@ fn whoever_is_outside_the_session_for_too_long_goes_and_the_oldest_first_where_i
 
 #[test]
 fn d_10_a_frame_for_many_in_several_relay_packets_is_one_frame_and_reaches_them_all() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let ann = stage.join("ann");
     let session = stage.session();
     for n in 1..=600 {
@@ -527,7 +527,7 @@ fn d_10_a_frame_for_many_in_several_relay_packets_is_one_frame_and_reaches_them_
 
 #[test]
 fn d_13_those_who_had_to_go_are_told_of_before_the_newcomer() {
-    let mut stage = Harness::new(Settings::ORIGINAL);
+    let mut stage = Harness::new(ServerSettings::ORIGINAL);
     let old = stage.join_from("192.0.2.1:1", "ann").0;
     stage.events();
     let (new, joined) = stage.join_from("192.0.2.2:1", "ann");
@@ -541,7 +541,7 @@ fn d_13_those_who_had_to_go_are_told_of_before_the_newcomer() {
 
 #[test]
 fn d_13_whoever_asks_for_a_taken_name_keeps_its_own_and_leaves_in_the_end_if_it_has_none() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     assert!(stage.handshake(ben, "ann").unwrap().starts_with("NameRefused"));
     assert_eq!(
@@ -563,7 +563,7 @@ fn d_16_a_reserved_room_keeps_its_number() {
         .map(|n| format!("room {n}"))
         .find_map(|name| by_number.insert(room_id(&name), name.clone()).map(|before| (before, name)))
         .unwrap();
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     stage.server.reserve_room(&one).unwrap();
     assert!(stage.server.reserve_room(&other).is_err());
     let ann = stage.join("ann");
@@ -583,7 +583,7 @@ fn d_16_a_reserved_room_keeps_its_number() {
 
 #[test]
 fn d_16_a_muted_client_stays_muted_under_another_name() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     let session = stage.session();
     stage
@@ -602,7 +602,7 @@ fn d_16_a_muted_client_stays_muted_under_another_name() {
 /// F-02: somebody in the room says the same twice: two texts for the application, and for those who count.
 #[test]
 fn f_02_every_text_is_an_event_and_counted_though_its_sender_listens_too() {
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     let (session, a, b) = (stage.session(), ClientId::new(0), ClientId::new(1));
     for (peer, client) in [(ann, a), (ben, b)] {
@@ -664,7 +664,7 @@ fn f_29_d_06_refusing_a_colliding_room_leaves_every_replica_as_it_was() {
         .map(|n| format!("room {n}"))
         .find_map(|name| by_number.insert(room_id(&name), name.clone()).map(|before| (before, name)))
         .unwrap();
-    let mut stage = Harness::new(Settings::DEFAULT);
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
     let peers = ["ann", "ben"].map(|name| stage.join(name));
     let session = stage.session();
     let mut replicas = <[Replica; 2]>::default();
@@ -707,7 +707,7 @@ fn f_29_d_06_refusing_a_colliding_room_leaves_every_replica_as_it_was() {
 /// F-37: every counter moves, by exactly what happened.
 #[test]
 fn f_37_every_counter_of_the_server_moves() {
-    let mut stage = Harness::new(Settings { max_rooms: 1, ..Settings::DEFAULT });
+    let mut stage = Harness::new(ServerSettings { max_rooms: 1, ..ServerSettings::DEFAULT });
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     let (session, a, b) = (stage.session(), ClientId::new(0), ClientId::new(1));
     let before = stage.server.stats();

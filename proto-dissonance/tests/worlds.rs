@@ -14,8 +14,8 @@ use core::time::Duration;
 use voxwire_core::testing::{LinkId, Net, NodeId, Rng, Sim, Transport};
 use voxwire_core::{Handler, Input, Instant, Session, Via};
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Order, Profile, Server, ServerCommand, SessionState,
-    Settings, Speech, Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Order, Profile, Server, ServerCommand,
+    ServerSettings, SessionState, Speech, Target,
 };
 
 const NAMES: [&str; 5] = ["ann", "ben", "cyd", "dan", "eve"];
@@ -79,9 +79,9 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut sim = Sim::new(seed);
         // Most are as safe as by default, some like the original; but numbers rest, or late voice finds a newcomer.
-        let id_quarantine = Settings::DEFAULT.id_quarantine;
-        let original = Settings { id_quarantine, ..Settings::ORIGINAL };
-        let settings = if rng.chance(0.2) { original } else { Settings::DEFAULT };
+        let id_quarantine = ServerSettings::DEFAULT.id_quarantine;
+        let original = ServerSettings { id_quarantine, ..ServerSettings::ORIGINAL };
+        let settings = if rng.chance(0.2) { original } else { ServerSettings::DEFAULT };
         let server = sim.add(Server::new(settings, seed), ());
         let clients: Vec<_> = NAMES
             .iter()
@@ -193,7 +193,7 @@ impl World {
             // Of the others the new one will hear itself.
             let known: Vec<_> =
                 open.into_iter().filter_map(|peer| Some((peer, server.address(peer)?))).collect();
-            *server = Server::new(Settings::DEFAULT, seed);
+            *server = Server::new(ServerSettings::DEFAULT, seed);
             for (peer, from) in known {
                 let opened = Input::Opened { peer, via: Via::Accepted, from: Some(from) };
                 server.handle_input(now, opened).unwrap();
@@ -277,7 +277,7 @@ fn d_06_d_09_d_14_a_thousand_worlds_converge_when_the_network_heals() {
 fn d_14_clients_come_back_to_a_restarted_server_with_their_rooms_and_channels() {
     for seed in 0..20 {
         let mut sim = Sim::new(seed);
-        let server = sim.add(Server::new(Settings::DEFAULT, seed), ());
+        let server = sim.add(Server::new(ServerSettings::DEFAULT, seed), ());
         let settings = ClientSettings { profile: Profile::Later, ..ClientSettings::DEFAULT };
         let [ann, ben] =
             ["ann", "ben"].map(|name| sim.add(Client::new(name, settings).unwrap(), Ears::default()));
@@ -294,7 +294,7 @@ fn d_14_clients_come_back_to_a_restarted_server_with_their_rooms_and_channels() 
         sim.run_for(Duration::from_secs(1));
         let first = sim.with(server, |server, (), _| server.session());
         sim.set_down(server, true);
-        sim.with(server, |server, (), _| *server = Server::new(Settings::DEFAULT, seed + 1000));
+        sim.with(server, |server, (), _| *server = Server::new(ServerSettings::DEFAULT, seed + 1000));
         sim.run_for(Duration::from_millis(700 * seed));
         sim.set_down(server, false);
         // The longest wait is three seconds.

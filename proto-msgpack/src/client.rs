@@ -1,8 +1,8 @@
 mod requests;
 
 use crate::{
-    Action, CLIENT_LIMITS, ClientCommand, ClientEvent, ClientMessage, Dialect, Framing, Refusal, Secret,
-    ServerMessage, Text, Violation, Wire,
+    Action, CLIENT_LIMITS, ClientCommand, ClientEvent, ClientMessage, Dialect, Framing, Refusal, Resource,
+    Secret, ServerMessage, Text, Violation, Wire,
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -85,20 +85,20 @@ pub struct Reconnect {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
-    /// The limits of [`Wire`], and of the outbox.
+    /// The limits of [`Wire`], and of the outbox. Default: [`CLIENT_LIMITS`].
     pub limits: Limits,
-    /// What to speak.
+    /// What to speak. Default: ZMTP.
     pub dialect: Dialect,
-    /// How long to wait for an answer, beside what sending takes at 16 KiB a second.
-    pub answer: Duration,
-    /// Whether, and how, to connect again.
+    /// How long to wait for an answer, beside what sending takes at 16 KiB a second. Default: 40 s.
+    pub answer_timeout: Duration,
+    /// Whether, and how, to connect again. Default: after 500 ms at first, and 30 s at most.
     pub reconnect: Option<Reconnect>,
-    /// What the random part of the waits before that follows from, beside the user's name: should be random. 0.
+    /// What the random part of the waits before that follows from, beside the user's name: should be random. Default: 0.
     pub seed: u64,
-    /// Requests in work at a time.
+    /// Requests in work at a time. Default: 64.
     pub max_requests: usize,
-    /// How many bytes of live audio may wait to be sent.
-    pub queue: usize,
+    /// Live audio that may be queued for a slow server, in bytes. Default: 128 KiB.
+    pub droppable_budget: usize,
 }
 
 impl ClientSettings {
@@ -106,11 +106,11 @@ impl ClientSettings {
     pub const DEFAULT: Self = Self {
         limits: CLIENT_LIMITS,
         dialect: Dialect::Zmtp,
-        answer: Duration::from_secs(40),
+        answer_timeout: Duration::from_secs(40),
         reconnect: Some(Reconnect { first: Duration::from_millis(500), longest: Duration::from_secs(30) }),
         seed: 0,
         max_requests: 64,
-        queue: 128 * 1024,
+        droppable_budget: 128 * 1024,
     };
 }
 
@@ -122,6 +122,7 @@ impl Default for ClientSettings {
 
 /// Counters of a client, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClientStats {
     /// Requests sent.
     pub requests: u64,
@@ -155,7 +156,7 @@ impl Client {
             ended: false,
             wait: settings.reconnect.map_or(Duration::ZERO, |reconnect| reconnect.first),
             jitter: Jitter::new(settings.seed),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ClientStats::default(),
             settings,
@@ -319,7 +320,7 @@ impl Client {
 
     fn opened(&mut self, now: Instant, peer: PeerId) -> ClientEvent<'static> {
         self.server = Some(peer);
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
         if core::mem::replace(&mut self.returning, true) {
             self.stats.reconnects = self.stats.reconnects.saturating_add(1);
             self.send_again(now, Action::Login);
@@ -367,7 +368,7 @@ impl Client {
         let server = self.server.ok_or(Refusal::NotConnected)?;
         let max = self.settings.max_requests;
         if self.requests.len() >= max {
-            return Err(Refusal::Full { what: "requests in work", max });
+            return Err(Refusal::Full { what: Resource::Requests, max });
         }
         let len = self.outbox.send([server], Lane::Reliable, message, &self.wire)?.len();
         let deadline = self.deadline(now, len);
@@ -380,7 +381,7 @@ impl Client {
     fn deadline(&mut self, now: Instant, len: usize) -> Instant {
         let transfer = Duration::from_millis((len.saturating_mul(1000) / SLOWEST) as u64);
         self.sent_by = self.sent_by.max(now).saturating_add(transfer);
-        self.sent_by.saturating_add(self.settings.answer)
+        self.sent_by.saturating_add(self.settings.answer_timeout)
     }
 
     fn send_samples(&mut self, samples: crate::Samples<'_>) -> Result<(), Refusal> {

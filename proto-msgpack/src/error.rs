@@ -1,4 +1,5 @@
 use crate::Action;
+use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full};
 
@@ -16,14 +17,39 @@ pub enum Violation {
     #[error("a response that answers nothing")]
     Unasked,
     /// More connections than are allowed.
-    #[error("too many: {0}")]
-    TooMany(&'static str),
+    #[error("too many {0}")]
+    TooMany(Resource),
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
     /// The outbox is full; the input may be tried again after draining.
     #[error(transparent)]
-    Backlog(#[from] Full),
+    OutboxFull(#[from] Full),
+}
+
+/// What there may be only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Connections to a server.
+    Connections,
+    /// Connections of one user.
+    UserConnections,
+    /// Requests of a client without an answer.
+    Requests,
+    /// Groups of a server.
+    Groups,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "connections",
+            Self::UserConnections => "connections of a user",
+            Self::Requests => "requests in work",
+            Self::Groups => "groups",
+        })
+    }
 }
 
 /// Why a command was not carried out. Nothing was queued.
@@ -59,12 +85,12 @@ pub enum Refusal {
     /// A question that was never asked, or is answered already, or to which nobody awaits the answer any more.
     #[error("unknown ticket: never asked, answered already, or not awaited any more")]
     UnknownTicket,
-    /// A table is at its limit.
+    /// There are as many as may be.
     #[error("{what}: at most {max}")]
     Full {
-        /// Which table.
-        what: &'static str,
-        /// Its limit.
+        /// Of what.
+        what: Resource,
+        /// The limit.
         max: usize,
     },
     /// The message cannot be encoded, or the outbox is full.

@@ -6,6 +6,7 @@ use voxwire_core::{NameError, PeerId};
 /// What a client's application can ask for. Every one but `Say` is a request, answered in order by a
 /// [`ClientEvent::Response`], [`LoggedIn`](ClientEvent::LoggedIn) or [`CallJoined`](ClientEvent::CallJoined).
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum ClientCommand<'a> {
     /// Make an account.
     Register {
@@ -171,7 +172,7 @@ pub struct Ticket(pub u64);
 /// What a server's application can ask for.
 ///
 /// Answer each event that has a ticket exactly once, at once or later, by `Allow`, `Admit` or `Refuse`. Meanwhile further requests of that
-/// client are queued, and `call_data` is not delayed; reading pauses when the queue is full (`Settings::max_waiting`). A client that has
+/// client are queued, and `call_data` is not delayed; reading pauses when the queue is full (`ServerSettings::max_queued_requests`). A client that has
 /// waited for too long, or has gone, needs no answer: its ticket is unknown then. Answer for groups in any case, because what was
 /// stored is true.
 #[derive(Debug, Clone, Copy)]

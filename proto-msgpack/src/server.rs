@@ -10,8 +10,8 @@ use crate::message::head;
 use crate::objects::kind;
 use crate::wire::{MAX_BEFORE_LOGIN, MAX_CALL_FRAME};
 use crate::{
-    Action, ClientMessage, Code, Framing, Refusal, ServerCommand, ServerEvent, ServerMessage, Text, Ticket,
-    Violation, Wire,
+    Action, ClientMessage, Code, Framing, Refusal, Resource, ServerCommand, ServerEvent, ServerMessage, Text,
+    Ticket, Violation, Wire,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
@@ -28,13 +28,13 @@ use voxwire_core::{
 };
 use waiting::{Ledger, Waiting, action_of};
 
-/// What a registration costs of [`Settings::registrations`], in tokens.
+/// What a registration costs of [`ServerSettings::registrations`], in tokens.
 pub const REGISTRATION: u32 = 15;
 
-/// What a log-in that is taken up costs of [`Settings::resumptions`], in tokens.
+/// What a log-in that is taken up costs of [`ServerSettings::resumptions`], in tokens.
 pub const RESUMPTION: u32 = 4;
 
-/// What a new group costs of [`Settings::creations`], in tokens.
+/// What a new group costs of [`ServerSettings::creations`], in tokens.
 pub const CREATION: u32 = 60;
 
 /// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
@@ -48,7 +48,7 @@ pub type Digest = fn(&[u8]) -> [u8; 32];
 /// for their turn ([`Session::take_deferred`]), and live audio does not.
 #[derive(Debug)]
 pub struct Server {
-    settings: Settings,
+    settings: ServerSettings,
     wire: Wire,
     digest: Digest,
     /// Those that are not logged in are evictable.
@@ -82,77 +82,82 @@ pub struct Server {
 
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, and the limits of [`Wire`].
+pub struct ServerSettings {
+    /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, and the limits of [`Wire`]. Default:
+    /// [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// Read arguments that are missing as empty, and let names be any bytes, none included.
+    /// Read arguments that are missing as empty, and let names be any bytes, none included. Default: off.
     pub lenient: bool,
-    /// A token is worth something only on the connection that logged in.
+    /// A token is worth something only on the connection that logged in. Default: on.
     pub bound_tokens: bool,
-    /// All connections of a user have one token, that of the first.
+    /// All connections of a user have one token, that of the first. Default: off.
     pub shared_tokens: bool,
     /// Live audio is taken only from those who take part in the call, and a call is joined by a connection rather than by a user.
+    /// Default: on.
     pub participants_only: bool,
-    /// Ask the application to keep messages for users who are away, rather than refuse them.
+    /// Ask the application to keep messages for users who are away, rather than refuse them. Default: on.
     pub keep: bool,
-    /// Have the application look whether the users of `add_contact` exist before anything else is checked.
+    /// Have the application look whether the users of `add_contact` exist before anything else is checked. Default: off.
     pub contacts_first: bool,
-    /// How long the log-in of a lost connection may be taken up again, with its token, from the same address.
-    pub resume: Duration,
-    /// Log-ins of one user that are taken up, in tokens of which each costs [`RESUMPTION`]: 32 at once, 15 a minute. Beyond it the
-    /// token is worth nothing on another connection, and the user has to log in.
+    /// How long the log-in of a lost connection may be taken up again, with its token, from the same address. Default: 60 s.
+    pub resume_timeout: Duration,
+    /// Log-ins of one user that are taken up, in tokens of which each costs [`RESUMPTION`]. Beyond it the token is worth nothing on
+    /// another connection, and the user has to log in. Default: 1 token a second and 128 at once, that is 15 a minute and 32 at once.
     pub resumptions: Rate,
-    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`: 30 s. For a group message that
-    /// somebody has it is told `SUCCESS`.
-    pub answer: Duration,
-    /// The same for log-ins and registrations, which wait for each other: 38 s, as clients wait for 40 s.
-    pub admission: Duration,
+    /// How long the application may take to answer, before the client is told `SERVER_UNAVAILABLE`. For a group message that
+    /// somebody has it is told `SUCCESS`. Default: 30 s.
+    pub answer_timeout: Duration,
+    /// The same for log-ins and registrations, which wait for each other. Clients wait for 40 s. Default: 38 s.
+    pub admission_timeout: Duration,
     /// After which time a client that is connected must have got what its connection has taken ([`Input::Answered`],
     /// [`Input::Written`]), beside what the delivery takes at 16 KiB a second: longer than a driver waits for sent bytes to be
-    /// acknowledged. 30 s. What still waits for the connection has not arrived, however long that takes.
-    pub receipt: Duration,
+    /// acknowledged. What still waits for the connection has not arrived, however long that takes. Default: 30 s.
+    pub receipt_timeout: Duration,
     /// Connections of one user. As many more may be logged in for requests alone; one beyond those displaces the oldest of them.
+    /// Default: 16.
     pub max_connections: usize,
-    /// Groups in all.
+    /// Groups in all. Default: 100 000.
     pub max_groups: usize,
-    /// Groups that one user has made.
+    /// Groups that one user has made. Default: 64.
     pub max_own_groups: usize,
-    /// Members of one group.
+    /// Members of one group. Default: 1000.
     pub max_members: usize,
-    /// Malformed messages after which a connection is closed; one a minute is forgiven.
+    /// Malformed messages after which a connection is closed; one a minute is forgiven. Default: 16.
     pub max_violations: u32,
-    /// Requests of one connection; beyond it they wait for their turn, nothing is dropped.
+    /// Requests of one connection; beyond it they wait for their turn, nothing is dropped. Default: 10 a second, 80 at once.
     pub requests: Rate,
     /// Requests of one connection that wait for their turn: behind one that the application works on, or for their rate. With so
-    /// many, or 64 KiB of them, reading pauses. 16.
-    pub max_waiting: usize,
+    /// many, or 64 KiB of them, reading pauses. Default: 16.
+    pub max_queued_requests: usize,
     /// Bytes of the requests of all connections that wait, beside 4 KiB of each; those of one address (loopback and
-    /// [`Server::exempt`] are exempt) have a quarter. What would be more is answered `REQUEST_OVER_LIMIT` when its turn comes. 32 MiB.
-    pub waiting_bytes: usize,
-    /// `call_data` of one connection; beyond it reading pauses, nothing is dropped.
+    /// [`Server::exempt`] are exempt) have a quarter. What would be more is answered `REQUEST_OVER_LIMIT` when its turn comes.
+    /// Default: 32 MiB.
+    pub max_queued_request_bytes: usize,
+    /// `call_data` of one connection; beyond it reading pauses, nothing is dropped. Default: 120 a second, 500 at once.
     pub voice: Rate,
-    /// Registrations of one address, in tokens of which each costs [`REGISTRATION`]: 40 at once, four a minute (loopback and
-    /// [`Server::exempt`] are exempt). Log-ins are not refused by address, so that nobody can keep its neighbours out: the application
-    /// serves them in an order of its own.
+    /// Registrations of one address, in tokens of which each costs [`REGISTRATION`] (loopback and
+    /// [`Server::exempt`] are exempt). Log-ins are not refused by address, so that nobody can keep its neighbours out: the
+    /// application serves them in an order of its own. Default: 1 token a second and 600 at once, that is four a minute and 40 at
+    /// once.
     pub registrations: Rate,
-    /// New groups of one address, in tokens of which each costs [`CREATION`]: 64 at once, one a minute (loopback and
-    /// [`Server::exempt`] are exempt).
+    /// New groups of one address, in tokens of which each costs [`CREATION`] (loopback and [`Server::exempt`] are exempt). Default: 1
+    /// token a second and 3840 at once, that is one a minute and 64 at once.
     pub creations: Rate,
-    /// After which time a group is forgotten that only its owner is a member of, and that nobody has used: a day.
-    pub lonely: Duration,
-    /// After which time a group is forgotten that has members, if nobody has joined it, written to it or joined its call: 60 days. (With
-    /// what one address may make, that keeps a part of [`Settings::max_groups`] free.)
-    pub unused: Duration,
-    /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. One sender may
-    /// take a quarter of it, the senders of one address (loopback and [`Server::exempt`] are exempt) a half; one message may go
-    /// beyond that share if half of it is left and a quarter of the whole remains for others: what is too much is made up for. And bytes
-    /// of all messages of one user, times those who get them; a copy that is kept counts as 2 KiB at least.
+    /// After which time a group is forgotten that only its owner is a member of, and that nobody has used. Default: a day.
+    pub lone_group_lifetime: Duration,
+    /// After which time a group is forgotten that has members, if nobody has joined it, written to it or joined its call. (With what one address may make, that keeps a part of [`ServerSettings::max_groups`] free.) Default: 60 days.
+    pub unused_group_lifetime: Duration,
+    /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. One sender
+    /// may take a quarter of it, the senders of one address (loopback and [`Server::exempt`] are exempt) a half; one message may
+    /// go beyond that share if half of it is left and a quarter of the whole remains for others: what is too much is made up for.
+    /// And bytes of all messages of one user, times those who get them; a copy that is kept counts as 2 KiB at least. Default:
+    /// 256 KiB a second, 32 MiB at once.
     pub messages: Rate,
-    /// How many bytes of live audio may wait for a slow listener; one message always may.
-    pub queue: usize,
+    /// Live audio that may be queued for a slow listener, in bytes; one message always may. Default: 128 KiB.
+    pub droppable_budget: usize,
 }
 
-impl Settings {
+impl ServerSettings {
     /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
@@ -162,27 +167,27 @@ impl Settings {
         participants_only: true,
         keep: true,
         contacts_first: false,
-        resume: Duration::from_secs(60),
+        resume_timeout: Duration::from_secs(60),
         resumptions: Rate { per_second: 1, burst: 32 * RESUMPTION },
-        answer: Duration::from_secs(30),
-        admission: Duration::from_secs(38),
-        receipt: Duration::from_secs(30),
+        answer_timeout: Duration::from_secs(30),
+        admission_timeout: Duration::from_secs(38),
+        receipt_timeout: Duration::from_secs(30),
         max_connections: 16,
         max_groups: 100_000,
         max_own_groups: 64,
         max_members: 1000,
         max_violations: 16,
         requests: Rate { per_second: 10, burst: 80 },
-        max_waiting: 16,
-        waiting_bytes: 32 * 1024 * 1024,
+        max_queued_requests: 16,
+        max_queued_request_bytes: 32 * 1024 * 1024,
         voice: Rate { per_second: 120, burst: 500 },
         registrations: Rate { per_second: 1, burst: 40 * REGISTRATION },
         creations: Rate { per_second: 1, burst: 64 * CREATION },
-        lonely: Duration::from_secs(24 * 60 * 60),
-        unused: Duration::from_secs(60 * 24 * 60 * 60),
+        lone_group_lifetime: Duration::from_secs(24 * 60 * 60),
+        unused_group_lifetime: Duration::from_secs(60 * 24 * 60 * 60),
         messages: Rate { per_second: 256 * 1024, burst: 32 * 1024 * 1024 },
         // 200 ms of one speaker are 26 KB.
-        queue: 128 * 1024,
+        droppable_budget: 128 * 1024,
     };
 
     /// What the original server does wherever the two differ.
@@ -197,7 +202,7 @@ impl Settings {
     };
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -205,6 +210,7 @@ impl Default for Settings {
 
 /// Counters of a server, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerStats {
     /// Log-ins that succeeded.
     pub logins: u64,
@@ -265,7 +271,7 @@ type Answer<'a> = Result<Option<ServerEvent<'a>>, Code>;
 impl Server {
     /// A server without users and groups. `seed` should be random: it keeps outsiders from choosing whose registrations are
     /// counted with theirs.
-    pub fn new(settings: Settings, seed: u64, digest: Digest) -> Self {
+    pub fn new(settings: ServerSettings, seed: u64, digest: Digest) -> Self {
         let max = settings.limits.max_peers;
         Self {
             wire: Wire {
@@ -289,7 +295,7 @@ impl Server {
             ledger: Ledger::default(),
             registrations: SourceRate::new(settings.registrations, 4096, seed),
             creations: SourceRate::new(settings.creations, 4096, seed),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ServerStats::default(),
             settings,
@@ -303,7 +309,7 @@ impl Server {
     }
 
     /// What a user or a group is known by here, and should be stored under: the name's
-    /// [canonical form](voxwire_core::canonical_name), or the name itself where [`Settings::lenient`] compares bytes. Events and
+    /// [canonical form](voxwire_core::canonical_name), or the name itself where [`ServerSettings::lenient`] compares bytes. Events and
     /// updates have names as they were sent, unless they say otherwise.
     pub fn key<'n>(&self, name: Text<'n>) -> Cow<'n, [u8]> {
         key(name.0, self.settings.lenient)
@@ -490,10 +496,10 @@ impl Server {
         };
         if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
-            return Err(Violation::TooMany("connections"));
+            return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
         // Whoever was lost here may come back in the middle of a call.
         if from.is_some_and(|from| self.away.arrive(peer, from.ip())) {
             self.limit(peer, max_in_a_call(&self.settings));
@@ -538,7 +544,7 @@ impl Server {
             let username = login.username.clone();
             // A REQ socket reconnects by itself, as other sockets do; another client that is there for requests alone logs in for each.
             let comes_back = !login.requests_only || state.answers_only;
-            if lost && comes_back && !self.settings.resume.is_zero() {
+            if lost && comes_back && !self.settings.resume_timeout.is_zero() {
                 let lost = Lost {
                     username: login.username,
                     requests_only: login.requests_only,
@@ -547,7 +553,7 @@ impl Server {
                     received: state.delivered.before_login(),
                     conduct: state.conduct,
                 };
-                self.away.add(peer, login.token, lost, now.saturating_add(self.settings.resume));
+                self.away.add(peer, login.token, lost, now.saturating_add(self.settings.resume_timeout));
             }
             username
         });
@@ -662,9 +668,9 @@ impl Session for Server {
             ServerCommand::Group { group_name, owner } => {
                 let max = self.settings.max_groups;
                 if self.groups.len() >= max && self.groups.get(group_name.0).is_none() {
-                    return Err(Refusal::Full { what: "groups", max });
+                    return Err(Refusal::Full { what: Resource::Groups, max });
                 }
-                self.groups.add(now, group_name.0, owner.0, self.settings.lonely);
+                self.groups.add(now, group_name.0, owner.0, self.settings.lone_group_lifetime);
                 Ok(())
             }
             ServerCommand::Unused { group_name, time } => {
@@ -707,7 +713,7 @@ impl Session for Server {
             let due = self.peers.get(peer).map_or(0, |state| state.delivered.due(now));
             return self.received(peer, due);
         }
-        let Settings { lonely, unused, .. } = self.settings;
+        let ServerSettings { lone_group_lifetime: lonely, unused_group_lifetime: unused, .. } = self.settings;
         if let Some(group_name) = self.groups.forget_unused(now, lonely, unused) {
             return Some(ServerEvent::GroupForgotten { group_name });
         }
@@ -754,13 +760,13 @@ impl Session for Server {
 }
 
 /// The limit for those who may come back in the middle of a call.
-const fn max_in_a_call(settings: &Settings) -> usize {
+const fn max_in_a_call(settings: &ServerSettings) -> usize {
     let max = settings.limits.max_frame.saturating_sub(1);
     if max < MAX_CALL_FRAME { max } else { MAX_CALL_FRAME }
 }
 
 /// The limit before a log-in.
-const fn before_login(settings: &Settings) -> usize {
+const fn before_login(settings: &ServerSettings) -> usize {
     let max = settings.limits.max_frame;
     if max < MAX_BEFORE_LOGIN { max } else { MAX_BEFORE_LOGIN }
 }

@@ -28,7 +28,7 @@ pub const LIMITS: Limits = Limits {
     max_text: MAX_CONTENT,
     max_items: MAX_VOICE_SAMPLES,
     // One list of numbers, and nothing in it.
-    max_backlog: 64 * 1024 * 1024,
+    max_outbox: 64 * 1024 * 1024,
     ..Limits::DEFAULT
 };
 

@@ -87,7 +87,7 @@ fn m_10_an_answer_that_comes_late_is_not_that_of_the_next_request() {
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(bob, ClientCommand::Logout);
     hall.office(|_, office, _| office.silent = true);
-    let settings = ClientSettings { answer: Duration::from_secs(5), ..ClientSettings::DEFAULT };
+    let settings = ClientSettings { answer_timeout: Duration::from_secs(5), ..ClientSettings::DEFAULT };
     let (cat, _) = hall.client_with(settings);
     hall.office(|_, office, _| office.silent = false);
     hall.ask(cat, register("cat", "x"));

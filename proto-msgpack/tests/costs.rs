@@ -6,18 +6,19 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_msgpack::{
-    ClientMessage, Code, Secret, Server, ServerCommand, ServerEvent, ServerMessage, Settings, Text, Wire,
+    ClientMessage, Code, Secret, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, Text,
+    Wire,
 };
 
 const EVE: [u8; 4] = [192, 0, 2, 66];
 const OTHERS: [u8; 4] = [198, 51, 100, 1];
 
 /// Limits that a short test can reach.
-const SETTINGS: Settings = Settings {
+const SETTINGS: ServerSettings = ServerSettings {
     messages: voxwire_core::Rate { per_second: 400, burst: 16_000 },
     registrations: voxwire_core::Rate { per_second: 1, burst: 6 * voxwire_msgpack::REGISTRATION },
     creations: voxwire_core::Rate { per_second: 1, burst: 5 * voxwire_msgpack::CREATION },
-    ..Settings::DEFAULT
+    ..ServerSettings::DEFAULT
 };
 
 fn digest(token: &[u8]) -> [u8; 32] {

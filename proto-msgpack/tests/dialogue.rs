@@ -12,7 +12,7 @@ use voxwire_core::{
 };
 use voxwire_msgpack::{
     Client, ClientCommand, ClientEvent, ClientMessage, ClientSettings, Framing, Server, ServerMessage,
-    Settings, Wire,
+    ServerSettings, Wire,
 };
 
 const DIALOGUE: &str = include_str!("vectors/dialogue.txt");
@@ -105,7 +105,7 @@ impl Tokens {
 
 #[test]
 fn m_07_m_08_our_server_answers_as_the_original_did() {
-    let mut server = Server::new(Settings::ORIGINAL, 1, digest);
+    let mut server = Server::new(ServerSettings::ORIGINAL, 1, digest);
     let mut office = Office::original();
     let mut pipes: BTreeMap<usize, Pipe> = BTreeMap::new();
     let mut tokens = Tokens::default();

@@ -12,7 +12,7 @@ use voxwire_core::{
 use voxwire_msgpack::zmtp::{self, SocketType};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientMessage, ClientSettings, Code, Dialect, Framing, MAX_BEFORE_LOGIN, Samples,
-    Server, ServerMessage, Settings, Wire,
+    Server, ServerMessage, ServerSettings, Wire,
 };
 
 /// Two in a call, and what one hears of the other.
@@ -483,7 +483,7 @@ fn m_11_whoever_goes_on_sending_nonsense_is_cut_off_and_may_have_slips() {
 
 #[test]
 fn c_04_requests_and_audio_beyond_their_rates_are_read_later_and_new_accounts_refused() {
-    let mut server = Server::new(Settings::DEFAULT, 1, digest);
+    let mut server = Server::new(ServerSettings::DEFAULT, 1, digest);
     let peer = PeerId { slot: 0, generation: 0 };
     let now = Instant::ZERO;
     let from = Some(([192, 0, 2, 1], 4000).into());
@@ -541,7 +541,8 @@ fn c_04_requests_and_audio_beyond_their_rates_are_read_later_and_new_accounts_re
 #[test]
 fn m_11_where_there_is_no_room_the_oldest_stranger_goes_and_users_stay() {
     let limits = voxwire_core::Limits { max_peers: 3, ..voxwire_msgpack::LIMITS };
-    let mut hall = Harness::new(Settings { limits, ..Settings::DEFAULT }, harness::Office::discreet(), 1);
+    let mut hall =
+        Harness::new(ServerSettings { limits, ..ServerSettings::DEFAULT }, harness::Office::discreet(), 1);
     let ann = hall.user("ann");
     let once = ClientSettings { reconnect: None, ..ClientSettings::DEFAULT };
     let seats: Vec<Seat> = (0..4).map(|_| hall.client_with(once).0).collect();

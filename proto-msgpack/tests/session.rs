@@ -6,7 +6,9 @@ mod harness;
 use core::time::Duration;
 use harness::{Harness, Office, call, create, join, login, recording, register, send, whisper};
 use voxwire_core::{Input, Lane, Output, PeerId, Session};
-use voxwire_msgpack::{Action, ClientCommand, ClientSettings, Dialect, Refusal, Samples, Settings, Text};
+use voxwire_msgpack::{
+    Action, ClientCommand, ClientSettings, Dialect, Refusal, Samples, ServerSettings, Text,
+};
 
 #[test]
 fn m_02_m_03_m_07_registering_and_logging_in() {
@@ -576,8 +578,10 @@ fn m_08_recordings_and_their_limits() {
 
 #[test]
 fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sends_them() {
-    let settings =
-        Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
+    let settings = ServerSettings {
+        messages: voxwire_core::Rate { per_second: 100, burst: 4000 },
+        ..ServerSettings::DEFAULT
+    };
     let mut hall = Harness::new(settings, Office::discreet(), 1);
     let (ann, bob, cat, dan) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("dan"));
     let text = "x".repeat(1400);
@@ -608,8 +612,10 @@ fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sen
 /// F-06: a message that its sender has no budget for costs the recipient, and with it others who write to it, nothing.
 #[test]
 fn f_06_what_is_not_sent_is_not_taken_out_of_what_the_recipient_may_be_sent() {
-    let settings =
-        Settings { messages: voxwire_core::Rate { per_second: 100, burst: 4000 }, ..Settings::DEFAULT };
+    let settings = ServerSettings {
+        messages: voxwire_core::Rate { per_second: 100, burst: 4000 },
+        ..ServerSettings::DEFAULT
+    };
     let mut hall = Harness::new(settings, Office::discreet(), 1);
     let (ann, _bob, cat, _dan) = (hall.user("ann"), hall.user("bob"), hall.user("cat"), hall.user("dan"));
     let (long, short) = ("x".repeat(1900), "x".repeat(200));
@@ -628,12 +634,12 @@ fn f_06_what_is_not_sent_is_not_taken_out_of_what_the_recipient_may_be_sent() {
 
 #[test]
 fn c_04_quotas() {
-    let settings = Settings {
+    let settings = ServerSettings {
         max_own_groups: 2,
         max_groups: 3,
         max_members: 2,
         max_connections: 2,
-        ..Settings::DEFAULT
+        ..ServerSettings::DEFAULT
     };
     let mut hall = Harness::new(settings, Office::discreet(), 1);
     let (ann, bob, cat) = (hall.user("ann"), hall.user("bob"), hall.user("cat"));
@@ -753,7 +759,8 @@ fn m_08_messages_count_when_they_are_handed_on_or_kept() {
 #[test]
 fn m_08_a_copy_that_is_kept_costs_2_kib_at_least() {
     let messages = voxwire_core::Rate { per_second: 1, burst: 10_000 };
-    let mut hall = Harness::new(Settings { messages, ..Settings::DEFAULT }, Office::discreet(), 1);
+    let mut hall =
+        Harness::new(ServerSettings { messages, ..ServerSettings::DEFAULT }, Office::discreet(), 1);
     let (ann, bob) = (hall.user("ann"), hall.user("bob"));
     hall.code(ann, create("room"));
     hall.code(bob, join("room"));

@@ -8,7 +8,7 @@ use harness::{Harness, call, create, join, login, register, send, whisper};
 use voxwire_core::{Framing as _, Handler, Input, Instant, Lane, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::{
     ClientCommand, ClientMessage, ClientSettings, Code, Refusal, Secret, Server, ServerCommand, ServerEvent,
-    ServerMessage, Settings, Text, Ticket, zmtp,
+    ServerMessage, ServerSettings, Text, Ticket, zmtp,
 };
 
 /// The question that was asked first and is not answered.
@@ -646,7 +646,7 @@ fn f_38_a_peer_that_takes_answers_only_behind_its_log_in_is_sent_nothing_else() 
 fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
     let second = |n: u64| Instant::from_nanos(n * 1_000_000_000);
     for read in [true, false] {
-        let mut server = Server::new(Settings::DEFAULT, 1, harness::digest);
+        let mut server = Server::new(ServerSettings::DEFAULT, 1, harness::digest);
         let peer = PeerId { slot: 3, generation: 0 };
         let from = Some(([10, 0, 0, 2], 4000).into());
         server.handle_input(second(0), Input::Opened { peer, via: Via::Accepted, from }).unwrap();

@@ -8,7 +8,8 @@ use harness::{Harness, call, create, join, login, recording, register, whisper};
 use voxwire_core::{FrameError, Framing as _, Input, Lane, Message, Output, PeerId, Progress, Session, Via};
 use voxwire_msgpack::zmtp::{self, SocketType};
 use voxwire_msgpack::{
-    ClientCommand, ClientMessage, Code, Framing, Samples, ServerCommand, Settings, Text, Violation, Wire,
+    ClientCommand, ClientMessage, Code, Framing, Samples, ServerCommand, ServerSettings, Text, Violation,
+    Wire,
 };
 
 /// F-25: live audio does not wait for what the application works on, and what is asked meanwhile is answered afterwards, in order.
@@ -161,7 +162,7 @@ fn f_25_a_flood_behind_a_slow_request_is_bounded_and_each_of_it_answered() {
 /// F-25: what waits has a ceiling, of which one address has a part; beyond it a request is refused in its turn.
 #[test]
 fn f_25_large_requests_that_wait_have_a_ceiling() {
-    let settings = Settings { waiting_bytes: 100_000, ..Settings::DEFAULT };
+    let settings = ServerSettings { max_queued_request_bytes: 100_000, ..ServerSettings::DEFAULT };
     let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let frame = |len: usize| {
@@ -200,7 +201,7 @@ fn f_25_large_requests_that_wait_have_a_ceiling() {
 /// are excused.
 #[test]
 fn f_24_a_refused_request_is_no_event_and_the_next_has_its_turn_at_once() {
-    let settings = Settings { waiting_bytes: 0, ..Settings::DEFAULT };
+    let settings = ServerSettings { max_queued_request_bytes: 0, ..ServerSettings::DEFAULT };
     let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
@@ -229,8 +230,8 @@ fn f_24_a_refused_request_is_no_event_and_the_next_has_its_turn_at_once() {
 /// F-25: a request whose turn comes while the outbox is full waits until there is room; those behind it keep their turns.
 #[test]
 fn f_25_a_full_outbox_costs_no_request_its_turn() {
-    let mut settings = Settings::DEFAULT;
-    settings.limits.max_backlog = 1700;
+    let mut settings = ServerSettings::DEFAULT;
+    settings.limits.max_outbox = 1700;
     let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
@@ -251,7 +252,7 @@ fn f_25_a_full_outbox_costs_no_request_its_turn() {
             }
             while let Some(deferred) = server.take_deferred() {
                 let violation = server.handle_input(now, Input::from(&deferred)).unwrap_err();
-                assert!(!matches!(violation, Violation::Backlog(_)), "{violation}");
+                assert!(!matches!(violation, Violation::OutboxFull(_)), "{violation}");
                 while server.poll_timeout().is_some_and(|at| at <= now) {
                     server.handle_timeout(now);
                 }
@@ -265,8 +266,8 @@ fn f_25_a_full_outbox_costs_no_request_its_turn() {
 /// F-25: a request that comes in while one before it waits for room does not bring that one's turn forward twice.
 #[test]
 fn f_25_a_turn_that_waits_for_room_is_one_turn() {
-    let mut settings = Settings::DEFAULT;
-    settings.limits.max_backlog = 2200;
+    let mut settings = ServerSettings::DEFAULT;
+    settings.limits.max_outbox = 2200;
     let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| office.silent = true);
     let (peer, other) = (open(&mut hall, 9, [192, 0, 2, 1]), open(&mut hall, 10, [192, 0, 2, 2]));
@@ -280,7 +281,7 @@ fn f_25_a_turn_that_waits_for_room_is_one_turn() {
         let nonsense = [&b"\xa7request\xa3fly"[..], &[0; 270]].concat();
         let small = log_in();
         let frame = |peer, bytes| Input::Frame { peer, lane: Lane::Reliable, bytes };
-        while !matches!(server.handle_input(now, frame(other, &nonsense)), Err(Violation::Backlog(_))) {}
+        while !matches!(server.handle_input(now, frame(other, &nonsense)), Err(Violation::OutboxFull(_))) {}
         let refuse = ServerCommand::Refuse { ticket, code: Code::USER_WRONG_PASSWORD };
         server.handle_command(now, refuse).unwrap();
         let timeouts = |server: &mut voxwire_msgpack::Server, now| {
@@ -409,8 +410,11 @@ fn many() -> [(core::net::IpAddr, bool); 3] {
 fn f_06_senders_behind_an_ipv6_address_that_stands_for_many_have_a_part_each() {
     for (address, many) in many() {
         let messages = voxwire_core::Rate { per_second: 100, burst: 4000 };
-        let mut hall =
-            Harness::new(Settings { messages, ..Settings::DEFAULT }, harness::Office::discreet(), 1);
+        let mut hall = Harness::new(
+            ServerSettings { messages, ..ServerSettings::DEFAULT },
+            harness::Office::discreet(),
+            1,
+        );
         hall.office(|server, _, _| server.exempt(&["2001:db8::1".parse().unwrap()]));
         hall.user("bob");
         let content = "x".repeat(1400);
@@ -446,7 +450,7 @@ fn f_06_requests_behind_an_ipv6_address_that_stands_for_many_wait_beside_each_ot
         })
     };
     let new = || {
-        let settings = Settings { waiting_bytes: 100_000, ..Settings::DEFAULT };
+        let settings = ServerSettings { max_queued_request_bytes: 100_000, ..ServerSettings::DEFAULT };
         let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
         hall.office(|server, office, _| {
             office.silent = true;
@@ -539,7 +543,7 @@ fn events(hall: &mut Harness, kind: &str) -> usize {
     log.iter().filter(|event| event.starts_with(kind)).count()
 }
 
-fn with_accounts(settings: Settings) -> Harness {
+fn with_accounts(settings: ServerSettings) -> Harness {
     let mut hall = Harness::new(settings, harness::Office::discreet(), 1);
     hall.office(|_, office, _| {
         office.accounts.extend([b"ann", b"bob"].map(|name| (name.to_vec(), b"x".to_vec())));
@@ -554,7 +558,7 @@ fn log_in_of_bob() -> Vec<u8> {
 /// F-25: whoever connects anew for every few requests, and takes its log-in up with the first, is no faster than who stays.
 #[test]
 fn f_25_reconnecting_does_not_evade_the_rate_of_requests() {
-    let mut hall = with_accounts(Settings::DEFAULT);
+    let mut hall = with_accounts(ServerSettings::DEFAULT);
     come_and_go(&mut hall, 10, &[log_in_of_bob()]);
     for round in 0..20 {
         come_and_go(&mut hall, 11 + round, &vec![to_ann(); 17]);
@@ -571,7 +575,7 @@ fn f_25_reconnecting_does_not_evade_the_rate_of_requests() {
 /// F-25: what an honest line sends before it ends is done, also where its rate is just used up.
 #[test]
 fn f_25_a_burst_before_the_end_of_a_stream_is_done() {
-    let mut hall = with_accounts(Settings::DEFAULT);
+    let mut hall = with_accounts(ServerSettings::DEFAULT);
     let mut frames = vec![log_in_of_bob()];
     frames.extend(vec![to_ann(); 95]);
     come_and_go(&mut hall, 10, &frames);
@@ -581,7 +585,7 @@ fn f_25_a_burst_before_the_end_of_a_stream_is_done() {
 /// F-25, M-08: each log-in that is taken up has the application look for kept messages; how often it may be outlives connections.
 #[test]
 fn m_08_a_user_takes_log_ins_up_at_a_rate() {
-    let mut hall = with_accounts(Settings::DEFAULT);
+    let mut hall = with_accounts(ServerSettings::DEFAULT);
     come_and_go(&mut hall, 10, &[log_in_of_bob()]);
     for round in 0..40 {
         come_and_go(&mut hall, 11 + round, &[to_ann()]);
@@ -597,7 +601,7 @@ fn m_08_a_user_takes_log_ins_up_at_a_rate() {
 /// M-08: an application asks whether messages can be delivered before it reads them.
 #[test]
 fn m_08_messages_can_be_delivered_to_whom_is_there_and_takes_them() {
-    let mut hall = with_accounts(Settings::DEFAULT);
+    let mut hall = with_accounts(ServerSettings::DEFAULT);
     let may = |hall: &mut Harness, peer, name: &str| {
         hall.office(|server, _, _| server.may_deliver(peer, name.as_bytes()))
     };

@@ -1,7 +1,9 @@
 mod calls;
 
 use crate::types::Text;
-use crate::{CallId, Cause, ClientCommand, ClientEvent, Framing, Packet, Refusal, Role, Violation, Wire};
+use crate::{
+    CallId, Cause, ClientCommand, ClientEvent, Framing, Packet, Refusal, Resource, Role, Violation, Wire,
+};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -44,27 +46,29 @@ pub struct Client {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
-    /// Refuse whoever calls while a call is up or taken, as the original does.
+    /// Refuse calls while a call is up or taken, as the original does. Default: on.
     pub busy: bool,
     /// Listen for whom we call. Otherwise port 0 is announced, which only our servers understand, where they carry calls.
+    /// Default: on.
     pub listen: bool,
-    /// How long to wait for an answer to a call, and for one's own.
-    pub answer: Duration,
-    /// How long a direct connection may take, and its first word.
-    pub connect: Duration,
+    /// How long to wait for an answer to a call, and for one's own. Default: 60 s.
+    pub answer_timeout: Duration,
+    /// How long a direct connection may take, and its first word. Default: 10 s.
+    pub connect_timeout: Duration,
     /// How long the port of a call stays open after we have given it up: who accepts too late is connected, and closed. An
-    /// original callee ends itself where it cannot connect. No more calls linger than there can be.
+    /// original callee ends itself where it cannot connect. No more calls linger than there can be. Default: 10 s.
     pub linger: Duration,
-    /// The lowest port that is connected to, whatever the server says.
+    /// The lowest port that is connected to, whatever the server says. Default: 1024.
     pub lowest_port: u16,
-    /// VoiceData packets of one call; beyond it reading pauses, nothing is dropped. Originals begin with a burst.
+    /// VoiceData packets of one call; beyond it reading pauses, nothing is dropped. Originals begin with a burst. Default: 120 a
+    /// second, 500 at once.
     pub voice: Rate,
-    /// Most calls at a time, ringing ones included; beyond it who calls is refused.
+    /// Most calls at a time, ringing ones included; beyond it calls are refused. Default: 64.
     pub max_calls: usize,
-    /// Bytes of outputs that may wait to be drained.
-    pub max_backlog: usize,
-    /// How much sound may wait for a slow listener, in bytes; one packet always may.
-    pub queue: usize,
+    /// Bytes of outputs that may wait to be drained. Default: 4 MiB.
+    pub max_outbox: usize,
+    /// Sound that may be queued for a slow listener, in bytes; one packet always may. Default: 16 KiB.
+    pub droppable_budget: usize,
 }
 
 impl ClientSettings {
@@ -72,14 +76,14 @@ impl ClientSettings {
     pub const DEFAULT: Self = Self {
         busy: true,
         listen: true,
-        answer: Duration::from_secs(60),
-        connect: Duration::from_secs(10),
+        answer_timeout: Duration::from_secs(60),
+        connect_timeout: Duration::from_secs(10),
         linger: Duration::from_secs(10),
         lowest_port: 1024,
         voice: Rate { per_second: 120, burst: 500 },
         max_calls: 64,
-        max_backlog: 4 * 1024 * 1024,
-        queue: 16 * 1024,
+        max_outbox: 4 * 1024 * 1024,
+        droppable_budget: 16 * 1024,
     };
 }
 
@@ -120,6 +124,7 @@ impl Phase {
 
 /// Counters of a client, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClientStats {
     /// VoiceData packets sent, each as often as there were listeners.
     pub packets_sent: u64,
@@ -143,7 +148,7 @@ impl Client {
             next: 1,
             deadlines: Deadlines::new(),
             lingering: Deadlines::new(),
-            outbox: Outbox::new(settings.max_backlog),
+            outbox: Outbox::new(settings.max_outbox),
             later: VecDeque::new(),
             stats: ClientStats::default(),
         }
@@ -307,7 +312,7 @@ impl Session for Client {
             Input::Opened { peer, .. } => {
                 if self.server.is_some() {
                     self.outbox.close(peer);
-                    return Err(Violation::TooMany("servers"));
+                    return Err(Violation::TooMany(Resource::Servers));
                 }
                 self.server = Some(peer);
                 self.phase = Phase::Connecting;

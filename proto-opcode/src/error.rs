@@ -1,3 +1,4 @@
+use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
@@ -22,21 +23,46 @@ pub enum Violation {
     /// A call from, or to, an address where no client can listen.
     #[error("no client can listen at {0}")]
     Address(&'static str),
-    /// More log-ins and calls from one address than are allowed.
-    #[error("too many attempts")]
-    TooManyAttempts,
-    /// More peers, calls or relays than there is room for.
+    /// More connections than there is room for, or more log-ins and calls from one address than are allowed.
     #[error("too many {0}")]
-    TooMany(&'static str),
-    /// Somebody else than the one who was called connected to a port of a relayed call.
-    #[error("not the one who was called")]
-    Stranger,
+    TooMany(Resource),
+    /// A connection to the port of a relayed call from another address than that of the call.
+    #[error("a connection from outside the call")]
+    NotOfTheCall,
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
     /// The outbox is full; the input may be tried again after draining.
     #[error(transparent)]
-    Backlog(#[from] Full),
+    OutboxFull(#[from] Full),
+}
+
+/// What there may be only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Connections to a server.
+    Connections,
+    /// Connections of a client to its server: one.
+    Servers,
+    /// Log-ins and calls of one address.
+    Attempts,
+    /// Calls of a client.
+    Calls,
+    /// Connections to the port of one call.
+    CallConnections,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "connections",
+            Self::Servers => "connections to a server",
+            Self::Attempts => "attempts",
+            Self::Calls => "calls",
+            Self::CallConnections => "connections to the port of one call",
+        })
+    }
 }
 
 /// Why a command was not carried out. Nothing was queued.
@@ -63,12 +89,12 @@ pub enum Refusal {
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
-    /// The table is at its limit.
-    #[error("{what}: at most {max} entries")]
+    /// There are as many as may be.
+    #[error("{what}: at most {max}")]
     Full {
-        /// Which table.
-        what: &'static str,
-        /// Its limit.
+        /// Of what.
+        what: Resource,
+        /// The limit.
         max: usize,
     },
     /// The packet cannot be encoded, or the outbox is full.

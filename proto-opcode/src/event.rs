@@ -228,7 +228,7 @@ pub enum ServerEvent<'a> {
         /// Its address.
         from: Option<SocketAddr>,
     },
-    /// A client asks for a name and [`Settings::ask`](crate::Settings::ask) is set: answer with `Admit` or `Reject`.
+    /// A client asks for a name and [`ServerSettings::ask`](crate::ServerSettings::ask) is set: answer with `Admit` or `Reject`.
     LoggingIn {
         /// The client.
         peer: PeerId,
@@ -316,6 +316,17 @@ pub enum Unreachable {
     Address,
     /// The server cannot carry more calls.
     NoRelay,
+}
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "nobody has that name",
+            Self::Busy => "the callee is called too often",
+            Self::Address => "nobody can connect to where the caller listens",
+            Self::NoRelay => "the server cannot carry more calls",
+        })
+    }
 }
 
 /// Names are shown escaped, sound by its length alone.

@@ -37,11 +37,11 @@ mod wire;
 
 pub use {
     client::{CallState, Client, ClientSettings, ClientStats, Phase},
-    error::{Refusal, Violation},
+    error::{Refusal, Resource, Violation},
     event::{CallId, Cause, ClientCommand, ClientEvent, Role, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,
     message::{CallRequest, ClientMessage, Packet, ServerMessage},
-    server::{RelayAddress, Server, ServerStats, Settings, reason},
+    server::{RelayAddress, Server, ServerSettings, ServerStats, reason},
     types::Text,
     wire::{CLIENT_LIMITS, DEFAULT_PORT, HEAD_LEN, LIMITS, MAX_NAME, MAX_VOICE, VOICE_HEAD_LEN, Wire},
 };

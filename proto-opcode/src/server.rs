@@ -4,7 +4,7 @@ mod login;
 mod relay;
 
 use crate::types::Text;
-use crate::{Framing, Packet, Refusal, ServerCommand, ServerEvent, Violation, Wire};
+use crate::{Framing, Packet, Refusal, Resource, ServerCommand, ServerEvent, Violation, Wire};
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 pub(crate) use calls::is_unicast;
 use contacts::Changes;
@@ -47,7 +47,7 @@ pub mod reason {
 /// Every connection is a peer: a client's, or in relay mode one side of a call.
 #[derive(Debug)]
 pub struct Server {
-    settings: Settings,
+    settings: ServerSettings,
     wire: Wire,
     /// Clients without a name are evictable.
     peers: Connections<Peer>,
@@ -67,62 +67,64 @@ pub struct Server {
 
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, the rest on the wire.
+pub struct ServerSettings {
+    /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, the rest on the wire. Default:
+    /// [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// Raise [`ServerEvent::LoggingIn`] and wait for the application, instead of giving everybody every free name.
+    /// Raise [`ServerEvent::LoggingIn`] and wait for the application, instead of giving everybody every free name. Default: off.
     pub ask: bool,
-    /// Show connections without a name as `""` in contact lists, and their end as that of a contact; let them call, and be
-    /// called as `""`. As the original does.
+    /// Show connections without a name as `""` in contact lists, and their end as that of a contact; let them call, and be called
+    /// as `""`. As the original does. Default: off.
     pub unnamed_take_part: bool,
-    /// Tell connections without a name who comes and goes, as the original does.
+    /// Tell connections without a name who comes and goes, as the original does. Default: on.
     pub unnamed_are_told: bool,
-    /// Hand on the host that a caller names, where it is an address, instead of the one that is seen. The original never
-    /// does. Anybody can then have callees connect anywhere: for trusted networks.
+    /// Hand on the host that a caller names, where it is an address, instead of the one that is seen. The original never does.
+    /// Anybody can then have callees connect anywhere: for trusted networks. Default: off.
     pub trust_host: bool,
-    /// The lowest port that a callee is told to connect to. The original hands on every port.
+    /// The lowest port that a callee is told to connect to. The original hands on every port. Default: 1024.
     pub lowest_port: u16,
-    /// Hand on a CallRefused only if it answers a CallRequest. The original keeps no account of calls.
+    /// Hand on a CallRefused only if it answers a CallRequest. The original keeps no account of calls. Default: on.
     pub only_requested_refusals: bool,
     /// Who comes and goes is told at once, but not more often than this in a storm, when what happens in between is told
-    /// together. Zero, as in the original, tells everything one by one.
+    /// together. Zero, as in the original, tells everything one by one. Default: 50 ms.
     pub coalesce: Duration,
-    /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's.
+    /// Carry calls: callees are told to connect to this address of the server's, and neither side sees the other's. Default:
+    /// none.
     pub relay: Option<RelayAddress>,
-    /// How long a call may take to come up, where calls are carried. (Otherwise the server does not see it.)
-    pub answer: Duration,
-    /// How long the port of a carried call stays open after the caller has given up or the time is over: who accepts too
-    /// late is connected, and closed. An original callee ends itself where it cannot connect.
+    /// How long a call may take to come up, where calls are carried. (Otherwise the server does not see it.) Default: 60 s.
+    pub answer_timeout: Duration,
+    /// How long the port of a carried call stays open after the caller has given up or the time is over: who accepts too late is
+    /// connected, and closed. An original callee ends itself where it cannot connect. Default: 10 s.
     pub linger: Duration,
-    /// Most calls carried at a time, those included that linger.
+    /// Most calls carried at a time, those included that linger. Default: 2000.
     pub max_relays: usize,
-    /// Most calls carried at a time for callers at one source address (loopback and [`Server::exempt`] are exempt).
+    /// Most calls carried at a time for callers at one source address (loopback and [`Server::exempt`] are exempt). Default: 128.
     pub max_source_relays: usize,
     /// Clients may log in under any bytes, which are compared as they are: the original asks nothing. Without it a name is
-    /// checked by [`check_name`](voxwire_core::check_name), and compared in its canonical form.
+    /// checked by [`check_name`](voxwire_core::check_name), and compared in its canonical form. Default: off.
     pub any_name: bool,
-    /// How long the name of a lost connection is kept from other addresses: 30 s. Not at all where its own stands for many people
-    /// (loopback, [`Server::exempt`]): nothing would show whose it was.
+    /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
+    /// (loopback, [`Server::exempt`]): nothing would show whose it was. Default: 30 s.
     pub quarantine: Duration,
     /// Whether a new connection from the same address displaces the holder of its name (never on loopback or from
-    /// [`Server::exempt`], where one address is many people). The document says that it gets LoginFailed, which is the default.
+    /// [`Server::exempt`], where one address is many people). The document says that it gets LoginFailed. Default: off.
     pub same_address_displaces: bool,
-    /// Packets of one connection; beyond it reading pauses, nothing is dropped.
+    /// Packets of one connection; beyond it reading pauses, nothing is dropped. Default: 10 a second, 80 at once.
     pub control: Rate,
-    /// VoiceData packets of one side of a carried call; beyond it reading pauses, nothing is dropped. Originals send
-    /// what has piled up at the start of a call in one burst.
+    /// VoiceData packets of one side of a carried call; beyond it reading pauses, nothing is dropped. Originals send what has
+    /// piled up at the start of a call in one burst. Default: 120 a second, 500 at once.
     pub voice: Rate,
-    /// Log-ins and calls of one source address (loopback and [`Server::exempt`] are exempt).
-    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all, and a quarter at once is for
-    /// those that have had nothing yet.
+    /// Log-ins and calls of one source address (loopback and [`Server::exempt`] are exempt). Each of its connections has an equal
+    /// part of as much again, so that no neighbour takes it all, and a quarter at once is for those that have had nothing yet.
+    /// Default: 2 a second, 40 at once.
     pub attempts: Rate,
-    /// Calls handed on to one callee, whoever calls.
+    /// Calls handed on to one callee, whoever calls. Default: 10 a second, 100 at once.
     pub rings: Rate,
-    /// Calls handed on to one callee from one source address (on loopback and from [`Server::exempt`], from one
-    /// connection): a fraction of `rings`.
+    /// Calls handed on to one callee from one source address (on loopback and from [`Server::exempt`], from one connection): a
+    /// fraction of `rings`. Default: 1 a second, 10 at once.
     pub source_rings: Rate,
-    /// How much sound may wait for a slow listener, in bytes; one packet always may.
-    pub queue: usize,
+    /// Sound that may be queued for a slow listener, in bytes; one packet always may. Default: 16 KiB.
+    pub droppable_budget: usize,
 }
 
 /// Where a server that carries calls can be reached, as its clients see it. Clients on the server's own machine are told its
@@ -147,7 +149,7 @@ impl RelayAddress {
     }
 }
 
-impl Settings {
+impl ServerSettings {
     /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
@@ -159,7 +161,7 @@ impl Settings {
         only_requested_refusals: true,
         coalesce: Duration::from_millis(50),
         relay: None,
-        answer: Duration::from_secs(60),
+        answer_timeout: Duration::from_secs(60),
         linger: Duration::from_secs(10),
         max_relays: 2000,
         max_source_relays: 128,
@@ -171,7 +173,7 @@ impl Settings {
         attempts: Rate { per_second: 2, burst: 40 },
         rings: Rate { per_second: 10, burst: 100 },
         source_rings: Rate { per_second: 1, burst: 10 },
-        queue: 16 * 1024,
+        droppable_budget: 16 * 1024,
     };
 
     /// What the original server does wherever the two differ.
@@ -186,7 +188,7 @@ impl Settings {
     };
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -194,6 +196,7 @@ impl Default for Settings {
 
 /// Counters of a server, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerStats {
     /// Names given.
     pub logins: u64,
@@ -237,7 +240,7 @@ impl Client {
 impl Server {
     /// A server without peers. `seed` should be random: it keeps outsiders from choosing whose attempts are counted with
     /// theirs.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    pub fn new(settings: ServerSettings, seed: u64) -> Self {
         let max = settings.limits.max_peers;
         Self {
             wire: Wire { limits: settings.limits, ..Wire::SERVER },
@@ -248,7 +251,7 @@ impl Server {
             relays: Relays::default(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
             parts: Parts::new(settings.attempts),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ServerStats::default(),
             settings,
@@ -297,7 +300,7 @@ impl Server {
     }
 
     /// Takes a message of `peer`'s, already decoded, beside its bytes: what is relayed unchanged is `raw`. Below
-    /// [`Session::handle_input`], which also sees to the backlog and closes connections.
+    /// [`Session::handle_input`], which also checks the outbox's room and closes connections.
     ///
     /// # Errors
     /// See [`Session`], point 5 of the contract.
@@ -385,7 +388,7 @@ impl Server {
         };
         if !self.peers.open(now, peer, from, Peer::Client(client)) {
             self.outbox.close(peer);
-            return Err(Violation::TooMany("connections"));
+            return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
         let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));

@@ -7,7 +7,7 @@ use harness::{Harness, peer, request};
 use proptest::prelude::*;
 use std::time::Duration;
 use voxwire_core::{Input, Instant};
-use voxwire_opcode::{Packet, RelayAddress, Settings, Text};
+use voxwire_opcode::{Packet, RelayAddress, ServerSettings, Text};
 
 /// What an attacker does with one of its connections.
 #[derive(Debug, Clone)]
@@ -104,7 +104,7 @@ proptest! {
         carried in any::<bool>(),
     ) {
         let relay = carried.then_some(RelayAddress { v4: Some([192, 0, 2, 1].into()), v6: None });
-        let settings = Settings { relay, ..Settings::DEFAULT };
+        let settings = ServerSettings { relay, ..ServerSettings::DEFAULT };
         let mut hall = Harness::new(settings);
         for (slot, name) in [(1, "bob"), (2, "carol"), (3, "idle")] {
             hall.join(slot, name);
@@ -128,7 +128,7 @@ proptest! {
         }
         hall.run_for(Duration::from_secs(1));
         let passed = seconds(hall.now) + 1;
-        let Settings { source_rings, attempts, .. } = settings;
+        let ServerSettings { source_rings, attempts, .. } = settings;
         let most = (source_rings.burst + source_rings.per_second * passed as u32) as u64;
         prop_assert!(rung <= most, "{rung} rings, {most} allowed; {honest} honest");
         // A log-in is told, and its end: with a name of 255 bytes each, in lists of 18 bytes more.
@@ -144,7 +144,7 @@ proptest! {
 #[test]
 fn f_09_a_client_that_calls_without_end_costs_honest_callers_nothing() {
     for from in [[192, 0, 2, 66], [127, 0, 0, 9]] {
-        let mut hall = Harness::new(Settings::DEFAULT);
+        let mut hall = Harness::new(ServerSettings::DEFAULT);
         hall.join(1, "bob");
         hall.join(2, "carol");
         let mut through = 0;
@@ -172,8 +172,12 @@ fn f_09_a_client_that_calls_without_end_costs_honest_callers_nothing() {
 #[test]
 fn calls_carried_for_one_source_leave_room_for_others() {
     let relay = Some(RelayAddress { v4: Some([192, 0, 2, 1].into()), v6: None });
-    let mut hall =
-        Harness::new(Settings { relay, max_relays: 20, max_source_relays: 5, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings {
+        relay,
+        max_relays: 20,
+        max_source_relays: 5,
+        ..ServerSettings::DEFAULT
+    });
     hall.join(1, "bob");
     hall.join(2, "carol");
     for slot in 10..30 {
@@ -190,12 +194,12 @@ fn calls_carried_for_one_source_leave_room_for_others() {
 #[test]
 fn f_06_those_behind_a_proxy_are_not_one_source() {
     let relay = Some(RelayAddress { v4: Some([198, 51, 100, 1].into()), v6: None });
-    let settings = Settings {
+    let settings = ServerSettings {
         relay,
         max_relays: 50,
         max_source_relays: 5,
         same_address_displaces: true,
-        ..Settings::DEFAULT
+        ..ServerSettings::DEFAULT
     };
     for proxy in [None, Some([192, 0, 2, 1])] {
         let (mut hall, shared) = (Harness::new(settings), proxy.is_some());
@@ -235,7 +239,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
         ("2001:db8::8", false),
     ] {
         let address: core::net::IpAddr = address.parse().unwrap();
-        let mut hall = Harness::new(Settings::DEFAULT);
+        let mut hall = Harness::new(ServerSettings::DEFAULT);
         hall.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
         hall.open_from(1, address).unwrap();
         hall.login(1, "bob").unwrap();

@@ -13,7 +13,7 @@ use voxwire_core::testing::unhex;
 use voxwire_core::{DialId, Input, Instant, Lane, ListenId, Message, Output, PeerId, Session, Via};
 use voxwire_opcode::{
     CallId, CallRequest, Client, ClientCommand, ClientEvent, ClientSettings, Packet, Server, ServerEvent,
-    Settings, Wire,
+    ServerSettings, Wire,
 };
 
 const SCRIPT: &str = include_str!("vectors/dialogue.txt");
@@ -58,7 +58,7 @@ impl Sent {
 
 #[test]
 fn o_10_our_server_says_what_the_original_said() {
-    for settings in [Settings::DEFAULT, Settings::ORIGINAL] {
+    for settings in [ServerSettings::DEFAULT, ServerSettings::ORIGINAL] {
         let mut server = Server::new(settings, 1);
         let (mut now, mut sent, mut events) = (Instant::ZERO, Sent::default(), Vec::new());
         for (connection, what, bytes) in script().filter(|(connection, ..)| *connection < 2) {

@@ -7,18 +7,18 @@ use harness::{CLOSED, Harness, bytes, peer, request};
 use std::time::Duration;
 use voxwire_core::{Framing as _, Input, ListenId, Output, Session, Via};
 use voxwire_opcode::{
-    CallId, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server, Settings, Text, Violation,
-    Wire,
+    CallId, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Resource, Server, ServerSettings,
+    Text, Violation, Wire,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A hall with alice and bob, who is called by her.
-fn calling(settings: Settings) -> Harness {
+fn calling(settings: ServerSettings) -> Harness {
     calling_from(settings, 4001)
 }
 
-fn calling_from(settings: Settings, port: u16) -> Harness {
+fn calling_from(settings: ServerSettings, port: u16) -> Harness {
     let mut hall = Harness::new(settings);
     hall.join(0, "alice");
     hall.join(1, "bob");
@@ -28,7 +28,7 @@ fn calling_from(settings: Settings, port: u16) -> Harness {
 
 #[test]
 fn o_11_what_is_malformed_closes_its_connection_alone() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.join(0, "alice");
     hall.join(1, "bob");
     let mut attacks: Vec<Vec<u8>> = [0_u16, 0x0c, 0x55, 0xffff]
@@ -67,7 +67,7 @@ fn o_11_what_is_malformed_closes_its_connection_alone() {
 #[test]
 fn o_11_a_length_of_a_terabyte_is_refused_from_eight_bytes() {
     for length in [1_u64 << 40, u64::MAX, 1 << 16] {
-        assert!(Server::new(Settings::DEFAULT, 1).framing().next_frame(&length.to_le_bytes()).is_err());
+        assert!(Server::new(ServerSettings::DEFAULT, 1).framing().next_frame(&length.to_le_bytes()).is_err());
     }
     let client = Client::new(ClientSettings::DEFAULT).framing().next_frame(&(1_u64 << 21).to_le_bytes());
     assert!(client.is_err());
@@ -75,7 +75,7 @@ fn o_11_a_length_of_a_terabyte_is_refused_from_eight_bytes() {
 
 #[test]
 fn threat_a_refusal_that_nobody_asked_for_reaches_nobody() {
-    let mut hall = calling(Settings::DEFAULT);
+    let mut hall = calling(ServerSettings::DEFAULT);
     hall.join(2, "mallory");
     let refusal = |contact: &'static str| Packet::CallRefused { contact: contact.into() };
     assert!(matches!(hall.send(2, &refusal("alice")), Err(Violation::Unexpected { .. })));
@@ -89,7 +89,7 @@ fn threat_a_refusal_that_nobody_asked_for_reaches_nobody() {
 
 #[test]
 fn threat_callees_are_not_sent_to_where_nobody_listens() {
-    let mut hall = Harness::new(Settings { trust_host: true, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings { trust_host: true, ..ServerSettings::DEFAULT });
     hall.join(0, "mallory");
     hall.join(1, "bob");
     for (host, port) in [("", 22), ("", 0), ("224.0.0.1", 5000), ("255.255.255.255", 5000), ("0.0.0.0", 5000)]
@@ -113,7 +113,7 @@ fn threat_callees_are_not_sent_to_where_nobody_listens() {
 
 #[test]
 fn threat_nobody_calls_without_a_name_or_without_end() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.join(1, "bob");
     hall.open(0);
     hall.said(0);
@@ -144,7 +144,7 @@ fn threat_nobody_calls_without_a_name_or_without_end() {
 
 #[test]
 fn threat_a_full_server_lets_go_of_those_without_a_name() {
-    let mut settings = Settings::DEFAULT;
+    let mut settings = ServerSettings::DEFAULT;
     settings.limits.max_peers = 4;
     let mut hall = Harness::new(settings);
     hall.join(0, "alice");
@@ -157,13 +157,13 @@ fn threat_a_full_server_lets_go_of_those_without_a_name() {
     // Full of people: who comes now is turned away.
     hall.login(2, "carol").unwrap();
     hall.login(3, "dave").unwrap();
-    assert_eq!(hall.open_from(5, [10, 0, 0, 5]), Err(Violation::TooMany("connections")));
+    assert_eq!(hall.open_from(5, [10, 0, 0, 5]), Err(Violation::TooMany(Resource::Connections)));
     assert_eq!(hall.said(5), [CLOSED]);
 }
 
-fn relayed() -> Settings {
+fn relayed() -> ServerSettings {
     let v4 = Some([10, 9, 9, 9].into());
-    Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
+    ServerSettings { relay: Some(RelayAddress { v4, v6: None }), ..ServerSettings::DEFAULT }
 }
 
 /// A caller that comes to a port of the server's is not dialled: a connection that says so is no side of the call.
@@ -192,11 +192,11 @@ fn threat_only_the_callee_takes_its_place_in_a_carried_call() {
         via: Via::AcceptedOn(ListenId::new(0)),
         from: from(last),
     };
-    assert_eq!(hall.input(arrive(20, 66)), Err(Violation::Stranger));
+    assert_eq!(hall.input(arrive(20, 66)), Err(Violation::NotOfTheCall));
     assert_eq!(hall.said(20), [CLOSED]);
     assert_eq!(hall.input(arrive(21, 1)), Ok(None));
     // Once only, and the port is closed then.
-    assert_eq!(hall.input(arrive(22, 1)), Err(Violation::Stranger));
+    assert_eq!(hall.input(arrive(22, 1)), Err(Violation::NotOfTheCall));
     let wants = hall.wants.split_off(1);
     assert_eq!(wants[0], "StopListening { id: ListenId(0) }");
     assert_eq!(wants.last().unwrap(), r#"Dial { id: DialId(1), host: "10.0.0.0", port: 4001 }"#);
@@ -216,7 +216,8 @@ fn threat_only_the_callee_takes_its_place_in_a_carried_call() {
 
 #[test]
 fn threat_carried_calls_are_bounded_and_end() {
-    let mut hall = Harness::new(Settings { max_relays: 3, attempts: Settings::ORIGINAL.voice, ..relayed() });
+    let mut hall =
+        Harness::new(ServerSettings { max_relays: 3, attempts: ServerSettings::ORIGINAL.voice, ..relayed() });
     hall.join(0, "mallory");
     for (slot, name) in (1..).zip(["a", "b", "c", "d"]) {
         hall.join(slot, name);
@@ -248,8 +249,8 @@ fn threat_carried_calls_are_bounded_and_end() {
 /// F-36: a call whose port is refused costs the callee nothing, whether calls are carried or not.
 #[test]
 fn f_36_a_call_that_cannot_be_handed_on_takes_no_ring() {
-    for settings in [Settings::DEFAULT, relayed(), Settings { max_relays: 0, ..relayed() }] {
-        let mut hall = Harness::new(Settings { attempts: Settings::ORIGINAL.voice, ..settings });
+    for settings in [ServerSettings::DEFAULT, relayed(), ServerSettings { max_relays: 0, ..relayed() }] {
+        let mut hall = Harness::new(ServerSettings { attempts: ServerSettings::ORIGINAL.voice, ..settings });
         hall.join(0, "mallory");
         hall.join(1, "bob");
         for _ in 0..50 {
@@ -310,7 +311,11 @@ fn f_85_the_port_of_a_carried_call_stays_open_for_a_while_after_it_is_over() {
 /// F-87: a name that is longer than any can be is refused in words, as `PROTOCOL.md` promises; the connection stays.
 #[test]
 fn f_87_a_name_that_is_too_long_is_answered() {
-    for settings in [Settings::DEFAULT, Settings::ORIGINAL, Settings { ask: true, ..Settings::DEFAULT }] {
+    for settings in [
+        ServerSettings::DEFAULT,
+        ServerSettings::ORIGINAL,
+        ServerSettings { ask: true, ..ServerSettings::DEFAULT },
+    ] {
         let mut hall = Harness::new(settings);
         hall.open(0);
         hall.said(0);
@@ -328,7 +333,7 @@ fn f_87_a_name_that_is_too_long_is_answered() {
         assert_eq!(hall.said(0), [CLOSED]);
     }
     // Who has a name already is not answered, as ever.
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.join(0, "alice");
     assert!(hall.login(0, &"x".repeat(300)).is_err());
     assert_eq!(hall.said(0), [""; 0]);
@@ -388,7 +393,7 @@ fn threat_a_direct_listener_takes_one_and_no_more() {
 /// F-06: ten neighbours behind one address who call nobody without end do not keep the eleventh from logging in.
 #[test]
 fn f_06_neighbours_behind_one_address_leave_each_its_part_of_the_attempts() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     for slot in 0..10 {
         hall.open_from(slot, [192, 0, 2, 1]).unwrap();
         hall.login(slot, &format!("eve{slot}")).unwrap();

@@ -6,7 +6,7 @@ mod harness;
 use harness::{CLOSED, Harness, hash, peer, request};
 use std::time::Duration;
 use voxwire_core::{Input, NameError, Session};
-use voxwire_opcode::{Packet, Refusal, ServerCommand, Settings, Text, Violation, reason};
+use voxwire_opcode::{Packet, Refusal, ServerCommand, ServerSettings, Text, Violation, reason};
 
 const TAKEN: &str = r#"LoginFailed { reason: "username already used" }"#;
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ fn contacts(packet: &str, names: &[&str]) -> String {
 
 #[test]
 fn o_04_log_ins_are_judged_in_the_originals_order() {
-    for settings in [Settings::DEFAULT, Settings::ORIGINAL] {
+    for settings in [ServerSettings::DEFAULT, ServerSettings::ORIGINAL] {
         let mut hall = Harness::new(settings);
         hall.open(0);
         assert_eq!(hall.said(0), ["HelloConnect"], "before anything else");
@@ -47,7 +47,7 @@ fn o_04_log_ins_are_judged_in_the_originals_order() {
 
 #[test]
 fn o_05_connections_without_a_name_are_told_and_not_told_of() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.join(0, "alice");
     hall.open(1);
     hall.open(2);
@@ -59,7 +59,7 @@ fn o_05_connections_without_a_name_are_told_and_not_told_of() {
     hall.run_for(SECOND);
     assert_eq!(hall.said(0), [""; 0]);
 
-    let mut hall = Harness::new(Settings { unnamed_are_told: false, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings { unnamed_are_told: false, ..ServerSettings::DEFAULT });
     hall.join(0, "alice");
     hall.open(1);
     hall.open(2);
@@ -69,7 +69,7 @@ fn o_05_connections_without_a_name_are_told_and_not_told_of() {
 
 #[test]
 fn o_05_the_original_profile_lists_and_calls_connections_without_a_name() {
-    let mut hall = Harness::new(Settings::ORIGINAL);
+    let mut hall = Harness::new(ServerSettings::ORIGINAL);
     hall.join(0, "alice");
     hall.open(1);
     hall.open(2);
@@ -88,7 +88,7 @@ fn o_05_the_original_profile_lists_and_calls_connections_without_a_name() {
 
 #[test]
 fn o_05_every_kind_of_end_is_told() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     for (slot, name) in [(0, "alice"), (1, "bob"), (2, "carol"), (3, "dave")] {
         hall.join(slot, name);
     }
@@ -111,7 +111,7 @@ fn o_05_every_kind_of_end_is_told() {
 
 #[test]
 fn o_06_calls_are_handed_on_with_the_address_that_is_seen() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.join(0, "alice");
     hall.join(1, "bob");
     for host in ["", "192.0.2.9", "localhost", "255.255.255.255"] {
@@ -130,7 +130,7 @@ fn o_06_calls_are_handed_on_with_the_address_that_is_seen() {
     hall.send(1, &Packet::CallRefused { contact: Text(b"nobody") }).unwrap();
     assert_eq!(hall.said(1), [""; 0]);
 
-    let mut hall = Harness::new(Settings { trust_host: true, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings { trust_host: true, ..ServerSettings::DEFAULT });
     hall.join(0, "alice");
     hall.join(1, "bob");
     for (host, shown) in [("192.0.2.9", "192.0.2.9"), ("", "10.0.0.0"), ("gateway.example", "10.0.0.0")] {
@@ -144,7 +144,7 @@ fn o_06_calls_are_handed_on_with_the_address_that_is_seen() {
 
 #[test]
 fn o_04_the_application_decides_who_comes_in() {
-    let mut hall = Harness::new(Settings { ask: true, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT });
     hall.open(0);
     assert_eq!(hall.login(0, "alice:hush"), Ok(Some("LoggingIn(0.0)".into())), "no secret in logs");
     assert!(hall.login(0, "alice:hush").is_err(), "one at a time");
@@ -181,7 +181,7 @@ fn o_04_the_application_decides_who_comes_in() {
 
 #[test]
 fn names_that_nobody_could_tell_apart_are_refused() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.open(0);
     // F-05
     for (name, error) in [
@@ -209,13 +209,13 @@ fn names_that_nobody_could_tell_apart_are_refused() {
 #[test]
 fn a_name_is_the_same_however_it_is_encoded() {
     let (composed, decomposed) = ("Jos\u{e9}", "Jose\u{301}");
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     (0..2).for_each(|slot| hall.open(slot));
     hall.login(0, composed).unwrap();
     hall.login(1, decomposed).unwrap();
     assert!(hall.said(1).last().unwrap().contains(reason::TAKEN));
     assert_eq!(hall.server.find(decomposed.as_bytes()), Some(peer(0)));
-    let mut hall = Harness::new(Settings::ORIGINAL);
+    let mut hall = Harness::new(ServerSettings::ORIGINAL);
     for (slot, name) in [composed, decomposed, "bob\u{fe0f}", "\u{2800}"].into_iter().enumerate() {
         let slot = slot as u32;
         hall.open(slot);
@@ -223,7 +223,7 @@ fn a_name_is_the_same_however_it_is_encoded() {
         assert_eq!(hall.server.name(peer(slot)), Some(name.as_bytes()));
     }
     // People write like this, and are let in.
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     for (slot, name) in
         ["می\u{200c}خواهم", "क्\u{200d}ष", "👨\u{200d}👩\u{200d}👧", "Ann B. 2"].into_iter().enumerate()
     {
@@ -236,7 +236,7 @@ fn a_name_is_the_same_however_it_is_encoded() {
 
 #[test]
 fn a_new_connection_of_the_same_address_may_take_its_name_over_where_that_is_set() {
-    let mut hall = Harness::new(Settings { same_address_displaces: true, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings { same_address_displaces: true, ..ServerSettings::DEFAULT });
     hall.open_from(0, [192, 0, 2, 1]).unwrap();
     hall.login(0, "alice").unwrap();
     for (slot, from, taken) in [(1, [192, 0, 2, 2], true), (2, [192, 0, 2, 1], false)] {
@@ -258,7 +258,7 @@ fn names(count: u64) -> u64 {
 #[test]
 fn o_05_two_thousand_log_ins_cost_little_more_than_their_names() {
     const PLAYERS: u32 = 2000;
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     for n in 0..PLAYERS {
         hall.open(n);
         hall.login(n, &format!("player {n:04}")).unwrap();
@@ -298,7 +298,7 @@ fn o_05_two_thousand_log_ins_cost_little_more_than_their_names() {
 
 #[test]
 fn o_05_a_connection_is_told_of_nothing_that_came_before_it() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     // A storm, so that what happens waits.
     for n in 0..15 {
         hall.open(n);
@@ -320,7 +320,7 @@ fn o_05_a_connection_is_told_of_nothing_that_came_before_it() {
 /// F-26: who had been told of somebody before it logged in is told when that one goes, whenever that is.
 #[test]
 fn f_26_a_log_in_amid_a_storm_leaves_no_ghost() {
-    let mut hall = Harness::new(Settings::DEFAULT);
+    let mut hall = Harness::new(ServerSettings::DEFAULT);
     hall.tracked = true;
     hall.open(50);
     hall.open(51);
@@ -345,11 +345,11 @@ fn f_26_worlds_of_random_comings_and_goings_end_with_equal_lists() {
     use std::collections::{BTreeMap, BTreeSet};
     for seed in 0..300 {
         let mut rng = voxwire_core::testing::Rng::new(seed);
-        let settings = Settings {
+        let settings = ServerSettings {
             unnamed_are_told: seed % 5 != 0,
             quarantine: if seed % 2 == 0 { Duration::ZERO } else { SECOND },
             coalesce: Duration::from_millis(50 * (seed % 3)),
-            ..Settings::DEFAULT
+            ..ServerSettings::DEFAULT
         };
         let mut hall = Harness::new(settings);
         hall.tracked = true;
@@ -400,8 +400,8 @@ fn f_26_worlds_of_random_comings_and_goings_end_with_equal_lists() {
 
 #[test]
 fn o_05_what_does_not_fit_the_backlog_is_told_all_the_same() {
-    let mut settings = Settings::DEFAULT;
-    settings.limits.max_backlog = 4096;
+    let mut settings = ServerSettings::DEFAULT;
+    settings.limits.max_outbox = 4096;
     let mut hall = Harness::new(settings);
     let name = |n: u32| format!("{n:0200}");
     for n in 0..100 {
@@ -418,7 +418,7 @@ fn o_05_what_does_not_fit_the_backlog_is_told_all_the_same() {
 fn o_08_who_comes_from_the_servers_own_machine_is_told_its_loopback_address() {
     let v4 = Some([192, 0, 2, 1].into());
     let relay = Some(voxwire_opcode::RelayAddress { v4, v6: None });
-    let mut hall = Harness::new(Settings { relay, ..Settings::DEFAULT });
+    let mut hall = Harness::new(ServerSettings { relay, ..ServerSettings::DEFAULT });
     hall.join(0, "alice");
     for (slot, from, told) in [(1, [127, 0, 0, 1], "127.0.0.1"), (2, [198, 51, 100, 7], "192.0.2.1")] {
         hall.open_from(slot, from).unwrap();

@@ -13,7 +13,7 @@ use voxwire_core::testing::{Log, Net, NodeId, Sim, Transport};
 use voxwire_core::{Handler, Instant, Session as _};
 use voxwire_opcode::{
     CallId, CallState, Client, ClientCommand, ClientEvent, ClientSettings, RelayAddress, Role, Server,
-    ServerStats, Settings,
+    ServerSettings, ServerStats,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ struct World {
 }
 
 impl World {
-    fn new(settings: Settings, seed: u64) -> Self {
+    fn new(settings: ServerSettings, seed: u64) -> Self {
         let net = Net { jitter: Duration::from_millis(3), piece: 7, ..Net::PERFECT };
         let mut sim = Sim::new(seed);
         sim.set_net(net);
@@ -131,7 +131,7 @@ impl World {
 
 #[test]
 fn o_05_o_07_everybody_has_everybody_elses_name() {
-    let mut world = World::new(Settings::DEFAULT, 1);
+    let mut world = World::new(ServerSettings::DEFAULT, 1);
     let alice = world.join("alice", Answer::Wait);
     assert_eq!(world.events(alice), ["Connected", "LoggedIn"], "an empty list is not sent");
     let bob = world.join("bob", Answer::Wait);
@@ -160,7 +160,7 @@ fn o_05_o_07_everybody_has_everybody_elses_name() {
 #[test]
 fn o_08_a_call_goes_straight_from_one_client_to_the_other() {
     for seed in 0..20 {
-        let mut world = World::new(Settings::DEFAULT, seed);
+        let mut world = World::new(ServerSettings::DEFAULT, seed);
         let alice = world.join("alice", Answer::Wait);
         let bob = world.join("bob", Answer::Accept);
         world.events(alice);
@@ -186,7 +186,7 @@ fn o_08_a_call_goes_straight_from_one_client_to_the_other() {
 
 #[test]
 fn o_06_o_07_a_call_is_refused_not_answered_or_to_nobody() {
-    let mut world = World::new(Settings::DEFAULT, 3);
+    let mut world = World::new(ServerSettings::DEFAULT, 3);
     let alice = world.join("alice", Answer::Wait);
     let bob = world.join("bob", Answer::Refuse);
     let carol = world.join("carol", Answer::Wait);
@@ -213,7 +213,7 @@ fn o_06_o_07_a_call_is_refused_not_answered_or_to_nobody() {
 
 #[test]
 fn o_08_a_caller_that_cannot_be_reached_hears_so() {
-    let mut world = World::new(Settings::DEFAULT, 4);
+    let mut world = World::new(ServerSettings::DEFAULT, 4);
     let curt = ClientSettings { linger: Duration::ZERO, ..ClientSettings::DEFAULT };
     let alice = world.join_with("alice", Answer::Wait, curt);
     let bob = world.join("bob", Answer::Wait);
@@ -234,7 +234,7 @@ fn o_08_a_caller_that_cannot_be_reached_hears_so() {
 
 #[test]
 fn o_08_several_callees_at_once_and_one_that_is_busy() {
-    let mut world = World::new(Settings::DEFAULT, 5);
+    let mut world = World::new(ServerSettings::DEFAULT, 5);
     let alice = world.join("alice", Answer::Accept);
     let bob = world.join("bob", Answer::Accept);
     let carol = world.join("carol", Answer::Accept);
@@ -264,9 +264,9 @@ fn o_08_several_callees_at_once_and_one_that_is_busy() {
     assert_eq!(world.heard(alice), [b"still here"]);
 }
 
-fn relayed() -> Settings {
+fn relayed() -> ServerSettings {
     let v4 = Some([10, 0, 0, 1].into());
-    Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
+    ServerSettings { relay: Some(RelayAddress { v4, v6: None }), ..ServerSettings::DEFAULT }
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn o_08_a_caller_that_does_not_listen_waits_as_long_as_any_other() {
 
 #[test]
 fn a_server_that_carries_nothing_says_so_to_a_caller_that_does_not_listen() {
-    let mut world = World::new(Settings::DEFAULT, 7);
+    let mut world = World::new(ServerSettings::DEFAULT, 7);
     let hidden = ClientSettings { listen: false, ..ClientSettings::DEFAULT };
     let alice = world.join_with("alice", Answer::Wait, hidden);
     let bob = world.join("bob", Answer::Wait);
@@ -383,7 +383,7 @@ fn a_server_that_carries_nothing_says_so_to_a_caller_that_does_not_listen() {
 
 #[test]
 fn o_05_a_storm_of_log_ins_is_told_together() {
-    let mut world = World::new(Settings::DEFAULT, 8);
+    let mut world = World::new(ServerSettings::DEFAULT, 8);
     let first = world.join("the first", Answer::Wait);
     world.events(first);
     let begin = world.sim.now();
@@ -418,7 +418,7 @@ fn o_05_a_storm_of_log_ins_is_told_together() {
 #[test]
 fn worlds_of_calls_end_with_nothing_open() {
     for seed in 0..200 {
-        let settings = if seed % 2 == 0 { Settings::DEFAULT } else { relayed() };
+        let settings = if seed % 2 == 0 { ServerSettings::DEFAULT } else { relayed() };
         let mut world = World::new(settings, seed);
         let bad = Net { latency: Duration::from_millis(40), loss: 0.1, ..world.net };
         world.net = bad;

@@ -4,7 +4,7 @@ use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
 use crate::{
     Cause, ClientCommand, ClientEvent, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal,
-    ServerMessage, Violation, Wire, framing, network,
+    Resource, ServerMessage, Violation, Wire, framing, network,
 };
 use alloc::{boxed::Box, collections::VecDeque};
 use core::{net::SocketAddr, time::Duration};
@@ -36,17 +36,18 @@ pub struct Client {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
-    /// `max_peers` sources of datagrams, `max_backlog` bytes of outputs waiting, `max_frame` and `max_items` on the wire.
+    /// `max_peers` sources of datagrams, `max_outbox` bytes of outputs waiting, `max_frame` and `max_items` on the wire.
+    /// Default: [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// How often each side speaks up.
+    /// How often each side sends something. Default: [`Timing::DEFAULT`].
     pub timing: Timing,
-    /// How often Discovery is sent while looking for servers.
-    pub discovery: Duration,
-    /// How long a server that was found, and neither accepted nor refused, is remembered after its last Connect.
-    pub candidate: Duration,
-    /// Servers found and not accepted; with one more, the one heard of least recently is forgotten.
+    /// How often Discovery is sent while looking for servers. Default: 250 ms.
+    pub discovery_interval: Duration,
+    /// How long a server that was found, and neither accepted nor refused, is remembered after its last Connect. Default: 3 s.
+    pub candidate_timeout: Duration,
+    /// Servers found and not accepted; with one more, the one heard of least recently is forgotten. Default: 64.
     pub max_candidates: usize,
-    /// Servers connected at a time.
+    /// Servers connected at a time. Default: 64.
     pub max_servers: usize,
 }
 
@@ -55,8 +56,8 @@ impl ClientSettings {
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
         timing: Timing::DEFAULT,
-        discovery: Duration::from_millis(250),
-        candidate: Duration::from_secs(3),
+        discovery_interval: Duration::from_millis(250),
+        candidate_timeout: Duration::from_secs(3),
         max_candidates: 64,
         max_servers: 64,
     };
@@ -119,14 +120,14 @@ impl Client {
     /// A client that knows no server, and does not look for any yet.
     pub fn new(mut settings: ClientSettings) -> Self {
         settings.timing = settings.timing.checked();
-        settings.discovery = settings.discovery.max(Timing::LEAST);
+        settings.discovery_interval = settings.discovery_interval.max(Timing::LEAST);
         Self {
             wire: Wire { limits: settings.limits },
             peers: PeerSlab::new(settings.limits.max_peers),
             timers: Timers::new(),
             discovery: None,
             networks: None,
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ClientStats::default(),
             settings,
@@ -252,7 +253,7 @@ impl Client {
             moments: Moments::new(now),
         });
         self.outbox.validate(peer);
-        self.timers.set((peer, Timer::Deadline), now.saturating_add(self.settings.candidate));
+        self.timers.set((peer, Timer::Deadline), now.saturating_add(self.settings.candidate_timeout));
         self.displace(peer);
         Ok(Some(ClientEvent::Found { server: peer, from, formats }))
     }
@@ -288,7 +289,7 @@ impl Client {
         let connected = self.servers().filter(|(_, _, io)| io.is_some()).count();
         self.candidate(peer, "accept it")?;
         if connected >= self.settings.max_servers {
-            return Err(Refusal::Full { what: "servers", max: self.settings.max_servers });
+            return Err(Refusal::Full { what: Resource::Servers, max: self.settings.max_servers });
         }
         self.send(peer, &ClientMessage::ConnectionSuccess)?;
         let server = self.server_mut(peer).ok_or(Refusal::UnknownPeer)?;
@@ -328,12 +329,12 @@ impl Client {
     fn discover(&mut self, now: Instant) {
         // Where there is no room somebody will ask again.
         let _ = self.outbox.broadcast(&[0]);
-        self.discovery = Some(now.saturating_add(self.settings.discovery));
+        self.discovery = Some(now.saturating_add(self.settings.discovery_interval));
     }
 
     /// Nothing has been heard for as long as may be; or something has, and there is time again.
     fn overdue(&mut self, now: Instant, peer: PeerId) -> Option<ClientEvent<'static>> {
-        let (candidate, deadline) = (self.settings.candidate, self.settings.timing.deadline);
+        let (candidate, deadline) = (self.settings.candidate_timeout, self.settings.timing.deadline);
         let server = self.server(peer)?;
         let patience = if server.io.is_some() { deadline } else { candidate };
         let until = server.moments.heard.saturating_add(patience);
@@ -381,7 +382,7 @@ impl Session for Client {
                 }
                 if !self.peers.insert(peer, Peer { from, server: None }) {
                     self.outbox.close(peer);
-                    return Err(Violation::TooMany("peers"));
+                    return Err(Violation::TooMany(Resource::Sources));
                 }
                 Ok(None)
             }

@@ -1,3 +1,4 @@
+use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full};
 
@@ -33,13 +34,35 @@ pub enum Violation {
     UnknownStream(u32),
     /// More peers than there is room for.
     #[error("too many {0}")]
-    TooMany(&'static str),
+    TooMany(Resource),
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
     /// The outbox is full; the input may be tried again after draining.
     #[error(transparent)]
-    Backlog(#[from] Full),
+    OutboxFull(#[from] Full),
+}
+
+/// What there may be only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Sources of datagrams.
+    Sources,
+    /// Clients of a server, in all or at one address.
+    Clients,
+    /// Servers that a client has accepted.
+    Servers,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sources => "sources",
+            Self::Clients => "clients",
+            Self::Servers => "servers",
+        })
+    }
 }
 
 /// Why a command was not carried out. Nothing was queued.
@@ -60,12 +83,12 @@ pub enum Refusal {
         /// What was asked for.
         command: &'static str,
     },
-    /// The table is at its limit.
-    #[error("{what}: at most {max} entries")]
+    /// There are as many as may be.
+    #[error("{what}: at most {max}")]
     Full {
-        /// Which table.
-        what: &'static str,
-        /// Its limit.
+        /// Of what.
+        what: Resource,
+        /// The limit.
         max: usize,
     },
     /// The message cannot be encoded, or the outbox is full.

@@ -43,13 +43,13 @@ mod wire;
 
 pub use {
     client::{Client, ClientSettings, ClientStats},
-    error::{Refusal, Violation},
+    error::{Refusal, Resource, Violation},
     event::{Cause, ClientCommand, ClientEvent, IoResult, IoState, ServerCommand, ServerEvent},
     format::{Format, Formats, SampleRate, SampleType},
     framing::Framing,
     message::{Audio, ClientMessage, ServerMessage},
     network::{InvalidNetwork, Network},
-    server::{Server, ServerStats, Settings},
+    server::{Server, ServerSettings, ServerStats},
     timing::Timing,
     wire::{AUDIO_HEAD_LEN, CLIENT_PORT, DEFAULT_PORT, LIMITS, MAX_DATAGRAM, MAX_PAYLOAD, MAX_STREAMS, Wire},
 };

@@ -4,8 +4,8 @@ mod io;
 use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
 use crate::{
-    Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, ServerCommand, ServerEvent,
-    ServerMessage, Violation, Wire, framing, network,
+    Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, Resource, ServerCommand,
+    ServerEvent, ServerMessage, Violation, Wire, framing, network,
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::{net::SocketAddr, time::Duration};
@@ -20,7 +20,7 @@ use voxwire_core::{
 /// a client. It is known by its address, and nobody else's messages count as its own.
 #[derive(Debug)]
 pub struct Server {
-    settings: Settings,
+    settings: ServerSettings,
     wire: Wire,
     inputs: Box<[Format]>,
     outputs: Box<[Format]>,
@@ -43,31 +43,34 @@ pub struct Server {
 
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// `max_peers` sources of datagrams, `max_backlog` bytes of outputs waiting, `max_frame` and `max_items` on the wire.
+pub struct ServerSettings {
+    /// `max_peers` sources of datagrams, `max_outbox` bytes of outputs waiting, `max_frame` and `max_items` on the wire.
+    /// Default: [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// How often each side speaks up.
+    /// How often each side sends something. Default: [`Timing::DEFAULT`].
     pub timing: Timing,
-    /// Clients at a time.
+    /// Clients at a time. Default: 16.
     pub max_clients: usize,
-    /// Clients at a time at one address (loopback is exempt): others are to find room, too.
+    /// Clients at a time at one address (loopback is exempt): others are to find room, too. Default: 4.
     pub max_source_clients: usize,
-    /// How long an offer, Connect, can be accepted.
-    pub offer: Duration,
-    /// How long nothing is offered to who has refused.
-    pub refused: Duration,
-    /// Offers to one source: a Discovery is one byte, a Connect many, and a source can be forged. Loopback is exempt.
+    /// How long an offer, Connect, can be accepted. Default: 5 s.
+    pub offer_timeout: Duration,
+    /// How long nothing is offered to a source that has refused. Default: 30 s.
+    pub refusal_pause: Duration,
+    /// Offers to one source: a Discovery is one byte, a Connect many, and a source can be forged. Loopback is exempt. Default: 2
+    /// a second, 2 at once.
     pub replies: Rate,
-    /// Offers to all sources together.
+    /// Offers to all sources together. Default: 20 a second, 20 at once.
     pub all_replies: Rate,
-    /// Bytes taken while more sources ask than may be answered, to tell who keeps asking: those are answered, their addresses in turns.
-    /// 0: whoever comes first is answered.
-    pub crowd: usize,
-    /// Say Connect to everybody on the local network as often as this, without being asked. Anybody there may accept it.
-    pub announce: Option<Duration>,
+    /// Bytes taken while more sources ask than may be answered, to tell which keep asking: those are answered, their addresses in
+    /// turns. 0: those that come first are answered. Default: 256 KiB.
+    pub crowd_memory: usize,
+    /// Say Connect to everybody on the local network as often as this, without being asked. Anybody there may accept it. Default:
+    /// none.
+    pub announce_interval: Option<Duration>,
 }
 
-impl Settings {
+impl ServerSettings {
     /// 16 clients, 4 of one address; 5 s to accept an offer, none for 30 s after a refusal; 2 offers a second to one source, 20 in all, 256 KiB
     /// while more ask; no announcements.
     pub const DEFAULT: Self = Self {
@@ -75,16 +78,16 @@ impl Settings {
         timing: Timing::DEFAULT,
         max_clients: 16,
         max_source_clients: 4,
-        offer: Duration::from_secs(5),
-        refused: Duration::from_secs(30),
+        offer_timeout: Duration::from_secs(5),
+        refusal_pause: Duration::from_secs(30),
         replies: Rate { per_second: 2, burst: 2 },
         all_replies: Rate { per_second: 20, burst: 20 },
-        crowd: 256 * 1024,
-        announce: None,
+        crowd_memory: 256 * 1024,
+        announce_interval: None,
     };
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -147,11 +150,11 @@ impl Server {
     pub fn new(
         inputs: &[Format],
         outputs: &[Format],
-        mut settings: Settings,
+        mut settings: ServerSettings,
         seed: u64,
     ) -> Result<Self, Refusal> {
         settings.timing = settings.timing.checked();
-        settings.announce = settings.announce.map(|period| period.max(Timing::LEAST));
+        settings.announce_interval = settings.announce_interval.map(|period| period.max(Timing::LEAST));
         let wire = Wire { limits: settings.limits };
         let mut connect = Vec::new();
         ServerMessage::Connect(Formats { inputs: inputs.into(), outputs: outputs.into() })
@@ -166,12 +169,12 @@ impl Server {
             clients: 0,
             timers: Timers::new(),
             // At once, and not at the origin of the time line: that would say that an event waits.
-            announcement: settings.announce.map(|_| Instant::from_nanos(1)),
+            announcement: settings.announce_interval.map(|_| Instant::from_nanos(1)),
             replies: SourceRate::new(settings.replies, places(settings.all_replies), seed).per_host(),
             all_replies: Bucket::default(),
-            crowd: Crowd::new(settings.crowd, seed),
+            crowd: Crowd::new(settings.crowd_memory, seed),
             later: VecDeque::new(),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             stats: ServerStats::default(),
             settings,
         })
@@ -250,11 +253,13 @@ impl Server {
             (_, ClientMessage::Discovery) => self.asked(now, peer).map(|()| None),
             (place, message) => {
                 let offered = match place {
-                    Place::Offered(at) => now.saturating_duration_since(*at) <= self.settings.offer,
+                    Place::Offered(at) => now.saturating_duration_since(*at) <= self.settings.offer_timeout,
                     _ => false,
                 };
                 match message {
-                    ClientMessage::ConnectionSuccess if offered || self.settings.announce.is_some() => {
+                    ClientMessage::ConnectionSuccess
+                        if offered || self.settings.announce_interval.is_some() =>
+                    {
                         self.accepted(now, peer)
                     }
                     // Who has been forgotten may not know: the reference's client says that it accepts once, and has no
@@ -285,7 +290,7 @@ impl Server {
         self.room_for(peer)?;
         let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
         if let Place::Refused(at) = known.place {
-            if now.saturating_duration_since(at) < self.settings.refused {
+            if now.saturating_duration_since(at) < self.settings.refusal_pause {
                 return Ok(());
             }
         }
@@ -349,7 +354,7 @@ impl Server {
         if self.clients >= self.settings.max_clients
             || (!exempt && theirs >= self.settings.max_source_clients)
         {
-            return Err(Violation::TooMany("clients"));
+            return Err(Violation::TooMany(Resource::Clients));
         }
         Ok(())
     }
@@ -394,7 +399,7 @@ impl Server {
         if self.clients < self.settings.max_clients {
             let _ = self.outbox.broadcast(&self.connect);
         }
-        self.announcement = self.settings.announce.map(|period| now.saturating_add(period));
+        self.announcement = self.settings.announce_interval.map(|period| now.saturating_add(period));
     }
 
     /// Nothing has been heard for as long as may be; or something has, and there is time again.
@@ -444,7 +449,7 @@ impl Session for Server {
                 }
                 if !self.peers.insert(peer, Peer { from, place: Place::Unknown }) {
                     self.outbox.close(peer);
-                    return Err(Violation::TooMany("peers"));
+                    return Err(Violation::TooMany(Resource::Sources));
                 }
                 Ok(None)
             }

@@ -13,7 +13,7 @@ use core::time::Duration;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use voxwire_core::{Input, Instant, Lane, Output, PeerId, Session, Via};
-use voxwire_syfala::{Format, IoResult, IoState, Server, ServerCommand, ServerEvent, Settings};
+use voxwire_syfala::{Format, IoResult, IoState, Server, ServerCommand, ServerEvent, ServerSettings};
 
 const STEREO: [Format; 1] = [Format::STANDARD];
 
@@ -59,7 +59,7 @@ const NEWCOMER: u32 = 2;
 
 impl Studio {
     fn new() -> Self {
-        let server = harness::server(&STEREO, &STEREO, Settings::DEFAULT, 7);
+        let server = harness::server(&STEREO, &STEREO, ServerSettings::DEFAULT, 7);
         let mut studio = Self { server, now: Instant::ZERO, offers: [0; 2], gone: BTreeSet::new() };
         studio.open(CLIENT, "10.0.0.1");
         for kind in [0, 1, 4] {
@@ -174,7 +174,7 @@ proptest! {
             }
             prop_assert_eq!(studio.server.io(peer(CLIENT)), Some(IoState::Active));
             let theirs = studio.server.clients().filter(|(client, ..)| client.slot >= 100).count();
-            prop_assert!(theirs <= Settings::DEFAULT.max_source_clients, "{theirs}");
+            prop_assert!(theirs <= ServerSettings::DEFAULT.max_source_clients, "{theirs}");
             if studio.now >= next {
                 next = studio.now.saturating_add(Duration::from_secs(1));
                 asked += 1;
@@ -183,7 +183,7 @@ proptest! {
             }
         }
         prop_assert!(!studio.gone.contains(&CLIENT));
-        let Settings { replies, .. } = Settings::DEFAULT;
+        let ServerSettings { replies, .. } = ServerSettings::DEFAULT;
         let passed = studio.now.saturating_duration_since(Instant::ZERO).as_secs() as u32 + 1;
         let most = (replies.burst + replies.per_second * passed) as usize;
         prop_assert!(studio.offers[0] <= most, "{} offers in {passed} s", studio.offers[0]);

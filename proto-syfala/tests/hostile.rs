@@ -13,8 +13,8 @@ use std::time::Duration;
 use voxwire_core::testing::Rng;
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
 use voxwire_syfala::{
-    Cause, Client, ClientCommand, ClientMessage, ClientSettings, Format, Formats, IoResult, IoState, Server,
-    ServerCommand, ServerEvent, ServerMessage, Settings, Violation, Wire,
+    Cause, Client, ClientCommand, ClientMessage, ClientSettings, Format, Formats, IoResult, IoState,
+    Resource, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, Violation, Wire,
 };
 
 const STEREO: [Format; 1] = [Format::STANDARD];
@@ -34,7 +34,7 @@ const fn peer(slot: u32) -> PeerId {
 }
 
 impl Desk {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: ServerSettings) -> Self {
         let server = harness::server(&STEREO, &STEREO, settings, 7);
         Self { server, now: Instant::ZERO, sent: Vec::new(), kept: Vec::new(), closed: Vec::new() }
     }
@@ -101,8 +101,8 @@ impl Desk {
 fn s_05_what_an_unknown_source_makes_a_server_send_is_within_the_budget() {
     // The largest answer that there is: 64 and 64 streams.
     let many = [Format::STANDARD; 64];
-    let mut desk = Desk::new(Settings::DEFAULT);
-    desk.server = harness::server(&many, &many, Settings::DEFAULT, 7);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
+    desk.server = harness::server(&many, &many, ServerSettings::DEFAULT, 7);
     let connect = 3 + 128 * 11;
     // One source that asks ten thousand times within ten seconds: two at once, two a second.
     desk.open(0, "10.0.0.1").unwrap();
@@ -156,9 +156,9 @@ fn f_47_a_newcomer_is_answered_beside_a_flood_of_forged_sources() {
         ("sparse", 1 << 24, 60_000, 26_000),
         ("same", 254, 1, 26_000),
         ("dense", 254, 60_000, 26_000),
-        ("many", 500, 1, Settings::DEFAULT.crowd),
+        ("many", 500, 1, ServerSettings::DEFAULT.crowd_memory),
     ] {
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         let network = "10.0.0.0/8".parse().unwrap();
         desk.server.handle_command(desk.now, ServerCommand::Serve { networks: &[network] }).unwrap();
         let newcomer = "10.200.7.7:6910".parse().unwrap();
@@ -170,7 +170,13 @@ fn f_47_a_newcomer_is_answered_beside_a_flood_of_forged_sources() {
             let _ = desk.server.handle_input(desk.now, Input::Closed { peer: peer(slot) });
         };
         let (mut found, mut offers) = (None, 0);
-        desk.server = Server::new(&STEREO, &STEREO, Settings { crowd, ..Settings::DEFAULT }, 7).unwrap();
+        desk.server = Server::new(
+            &STEREO,
+            &STEREO,
+            ServerSettings { crowd_memory: crowd, ..ServerSettings::DEFAULT },
+            7,
+        )
+        .unwrap();
         desk.server.handle_command(desk.now, ServerCommand::Serve { networks: &[network] }).unwrap();
         for milli in 0..40_000_u64 {
             for _ in 0..49 {
@@ -217,7 +223,7 @@ struct Crowd {
 
 impl Crowd {
     fn new() -> Self {
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         let networks = ["10.0.0.0/8", "fd00::/64"].map(|network| network.parse().unwrap());
         desk.server.handle_command(desk.now, ServerCommand::Serve { networks: &networks }).unwrap();
         Self { desk, answered: Vec::new() }
@@ -324,7 +330,7 @@ fn f_47_each_of_many_addresses_has_its_turn() {
 /// same again, takes that for its connection, and wants IO.
 #[test]
 fn f_89_start_io_of_somebody_who_holds_our_offer_accepts_it() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     desk.join(0);
     assert_eq!(desk.pass(Duration::from_millis(700)).len(), 1, "forgotten");
     desk.open(0, "10.0.0.1").unwrap();
@@ -352,9 +358,9 @@ fn f_89_start_io_of_somebody_who_holds_our_offer_accepts_it() {
 /// F-23: the answer to a request is given however full the outbox is; no state is left without an exit.
 #[test]
 fn f_23_answers_to_requests_are_said_though_there_is_no_room() {
-    let mut settings = Settings::DEFAULT;
+    let mut settings = ServerSettings::DEFAULT;
     // Room for one input's answers, and no more.
-    settings.limits.max_backlog = 64 + 4 * 50;
+    settings.limits.max_outbox = 64 + 4 * 50;
     let mut desk = Desk::new(settings);
     desk.join(0);
     let client = peer(0);
@@ -387,7 +393,7 @@ fn f_23_answers_to_requests_are_said_though_there_is_no_room() {
 
 #[test]
 fn s_05_sources_that_are_everybody_or_elsewhere_are_forgotten_at_once() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let elsewhere = [
         "192.0.2.1",
         "255.255.255.255",
@@ -413,7 +419,7 @@ fn s_05_sources_that_are_everybody_or_elsewhere_are_forgotten_at_once() {
 
 #[test]
 fn s_05_networks_that_are_not_served_any_more_are_not_answered_any_more() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     for (slot, from) in [(0, "10.0.0.1"), (1, "10.0.0.2")] {
         desk.open(slot, from).unwrap();
     }
@@ -428,7 +434,7 @@ fn s_05_a_connect_is_no_question_and_is_not_answered() {
     let mut connect = Vec::new();
     let formats = Formats { inputs: STEREO[..].into(), outputs: STEREO[..].into() };
     ServerMessage::Connect(formats).encode(&Wire::DEFAULT, &mut connect).unwrap();
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     desk.open(0, "10.0.0.1").unwrap();
     assert_eq!(desk.say(0, &connect), Err(Violation::NotAClient));
     assert_eq!(desk.say(0, &[0x80, 0, 7]), Err(Violation::NotAClient));
@@ -461,7 +467,7 @@ fn s_05_servers_elsewhere_are_not_listened_to() {
 
 #[test]
 fn s_07_only_the_bound_source_controls_a_connection() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     desk.join(0);
     desk.say(0, &[4]).unwrap();
     let client = peer(0);
@@ -489,20 +495,20 @@ fn s_07_only_the_bound_source_controls_a_connection() {
 
 #[test]
 fn c_04_clients_are_bounded_and_an_offer_does_not_stand_for_ever() {
-    let mut desk = Desk::new(Settings { max_clients: 2, ..Settings::DEFAULT });
+    let mut desk = Desk::new(ServerSettings { max_clients: 2, ..ServerSettings::DEFAULT });
     desk.open(2, "10.0.0.3").unwrap();
     desk.say(2, &[0]).unwrap();
     desk.join(0);
     desk.join(1);
-    assert_eq!(desk.say(2, &[1]), Err(Violation::TooMany("clients")));
+    assert_eq!(desk.say(2, &[1]), Err(Violation::TooMany(Resource::Clients)));
     desk.sent.clear();
-    assert_eq!((desk.say(2, &[0]), desk.sent.len()), (Err(Violation::TooMany("clients")), 0));
+    assert_eq!((desk.say(2, &[0]), desk.sent.len()), (Err(Violation::TooMany(Resource::Clients)), 0));
     desk.say(0, &[7]).unwrap();
     desk.pass(Duration::from_millis(500));
     let _ = desk.say(1, &[8]);
     assert!(desk.say(2, &[1]).unwrap().is_some());
     // Offered, and taken up after five seconds: too late.
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     desk.open(0, "10.0.0.1").unwrap();
     desk.say(0, &[0]).unwrap();
     desk.pass(Duration::from_millis(5001));
@@ -510,14 +516,14 @@ fn c_04_clients_are_bounded_and_an_offer_does_not_stand_for_ever() {
     // Nobody was offered anything.
     desk.open(1, "10.0.0.2").unwrap();
     assert!(desk.say(1, &[1]).is_err());
-    let too_many = Server::new(&[Format::STANDARD; 65], &[], Settings::DEFAULT, 1);
+    let too_many = Server::new(&[Format::STANDARD; 65], &[], ServerSettings::DEFAULT, 1);
     assert_eq!(too_many.unwrap_err().to_string(), "inputs has 65 bytes or items, at most 64 fit");
 }
 
 #[test]
 fn s_12_nothing_but_zeros_changes_nothing() {
     let zeros = [0; 1999];
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     desk.open(0, "10.0.0.1").unwrap();
     for _ in 0..3 {
         let _ = desk.say(0, &zeros);
@@ -583,7 +589,7 @@ fn c_04_liars_on_the_network_cost_a_client_no_more_than_its_candidates() {
 fn c_05_no_bytes_make_a_session_panic_and_none_but_audio_is_answered_with_more() {
     for seed in 0..200 {
         let mut rng = Rng::new(seed);
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         desk.join(0);
         let mut received = 0;
         let before = desk.sent.len();

@@ -15,7 +15,8 @@ use std::time::Duration;
 use voxwire_core::testing::Net;
 use voxwire_core::{PeerId, Session as _};
 use voxwire_syfala::{
-    ClientCommand, ClientSettings, Format, IoResult, IoState, Refusal, SampleType, ServerCommand, Settings,
+    ClientCommand, ClientSettings, Format, IoResult, IoState, Refusal, Resource, SampleType, ServerCommand,
+    ServerSettings,
 };
 
 const STEREO: [Format; 1] = [Format::STANDARD];
@@ -63,7 +64,8 @@ fn s_05_discovery_accept_refuse_and_fail() {
 #[test]
 fn s_05_a_server_announces_itself_where_an_operator_asks_for_it() {
     let mut lan = Harness::new(Net::PERFECT, 1);
-    let settings = Settings { announce: Some(Duration::from_secs(1)), ..Settings::DEFAULT };
+    let settings =
+        ServerSettings { announce_interval: Some(Duration::from_secs(1)), ..ServerSettings::DEFAULT };
     let device = lan.device_with(&STEREO, &STEREO, settings);
     let user = lan.user(Answer::Accept, false);
     lan.command(user, ClientCommand::StopDiscovery);
@@ -78,7 +80,8 @@ fn s_05_a_server_announces_itself_where_an_operator_asks_for_it() {
 #[test]
 fn s_05_servers_that_announce_themselves_do_not_answer_each_other() {
     let mut lan = Harness::new(Net::PERFECT, 1);
-    let settings = Settings { announce: Some(Duration::from_millis(100)), ..Settings::DEFAULT };
+    let settings =
+        ServerSettings { announce_interval: Some(Duration::from_millis(100)), ..ServerSettings::DEFAULT };
     let devices = [(); 3].map(|()| lan.device_with(&STEREO, &STEREO, settings));
     lan.run(5000);
     for device in devices {
@@ -142,7 +145,7 @@ fn s_06_formats_are_fixed_and_a_server_with_others_is_another() {
     lan.run(100);
     // The device comes back with other streams, at once.
     let mono = Format { channels: NonZeroU32::MIN, ..Format::STANDARD };
-    lan.sim.replace(device, harness::server(&[mono], &[mono; 2], Settings::DEFAULT, 2));
+    lan.sim.replace(device, harness::server(&[mono], &[mono; 2], ServerSettings::DEFAULT, 2));
     lan.run(500);
     assert_eq!(lan.events(user), ["Stopped", "Lost", "Found(10.0.0.1:50000, 1+2)", "Started"]);
     assert_eq!(lan.clients(device).len(), 1);
@@ -355,7 +358,7 @@ fn c_04_candidates_are_bounded_and_those_heard_of_least_recently_go() {
     lan.command(user, ClientCommand::Accept { server: servers[0].0 });
     let second = ClientCommand::Accept { server: servers[1].0 };
     let refused = lan.sim.with(user, |client, _, now| client.handle_command(now, second));
-    assert_eq!(refused, Err(Refusal::Full { what: "servers", max: 1 }));
+    assert_eq!(refused, Err(Refusal::Full { what: Resource::Servers, max: 1 }));
     // Those that are not accepted are forgotten after a while; the one that is stays.
     lan.run(3500);
     assert_eq!(lan.servers(user), [(servers[0].0, Some(IoState::Inactive))]);

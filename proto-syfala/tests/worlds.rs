@@ -16,7 +16,8 @@ use std::time::Duration;
 use voxwire_core::Session as _;
 use voxwire_core::testing::{Net, Rng};
 use voxwire_syfala::{
-    ClientCommand, ClientSettings, Format, IoResult, IoState, SampleRate, SampleType, ServerCommand, Settings,
+    ClientCommand, ClientSettings, Format, IoResult, IoState, SampleRate, SampleType, ServerCommand,
+    ServerSettings,
 };
 
 /// What is still on its way arrives within half a second; whoever is taken for connected and is not is noticed after the
@@ -140,7 +141,7 @@ impl World {
             *device = Device::new();
         });
         let seed = self.rng.below(u64::MAX);
-        self.lan.sim.replace(node, harness::server(&inputs, &outputs, Settings::DEFAULT, seed));
+        self.lan.sim.replace(node, harness::server(&inputs, &outputs, ServerSettings::DEFAULT, seed));
     }
 
     /// Everybody whose IO is active says something.

@@ -1,7 +1,7 @@
 use crate::wire::{HEAD_LEN, MAX_CONTROL, MAX_DATA};
 use crate::{
     ByteOrder, ClientCommand, ClientEvent, Framing, Handshake, Packet, Parameters, Ranges, Refusal,
-    Registration, Request, Violation, Wire,
+    Registration, Request, Resource, Violation, Wire,
 };
 use core::time::Duration;
 use voxwire_core::{EncodeError, Input, Instant, Lane, Message, NameError, Outbox, PeerId, Session};
@@ -29,16 +29,17 @@ pub struct Client {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
-    /// Byte order of the packets' heads; the server follows it.
+    /// Byte order of the packets' heads; the server follows it. Default: big-endian.
     pub order: ByteOrder,
-    /// What is accepted from the other side of a call.
+    /// What is accepted from the other side of a call. Default: [`Ranges::DEFAULT`].
     pub ranges: Ranges,
     /// How long to wait for an answer to a call, and for one's own. Longer than the server's limit, which normally ends it.
-    pub answer: Duration,
-    /// How long to wait for an answer to a registration.
-    pub registration: Duration,
-    /// Bytes of outputs that may wait to be drained.
-    pub max_backlog: usize,
+    /// Default: 45 s.
+    pub answer_timeout: Duration,
+    /// How long to wait for an answer to a registration. Default: 10 s.
+    pub registration_timeout: Duration,
+    /// Bytes of outputs that may wait to be drained. Default: 4 MiB.
+    pub max_outbox: usize,
 }
 
 /// What the other side of a call is told whose parameters nobody here could play.
@@ -49,9 +50,9 @@ impl ClientSettings {
     pub const DEFAULT: Self = Self {
         order: ByteOrder::BigEndian,
         ranges: Ranges::DEFAULT,
-        answer: Duration::from_secs(45),
-        registration: Duration::from_secs(10),
-        max_backlog: 4 * 1024 * 1024,
+        answer_timeout: Duration::from_secs(45),
+        registration_timeout: Duration::from_secs(10),
+        max_outbox: 4 * 1024 * 1024,
     };
 }
 
@@ -132,6 +133,7 @@ impl Phase {
 
 /// Counters of a client, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClientStats {
     /// Data packets sent.
     pub packets_sent: u64,
@@ -154,7 +156,7 @@ impl Client {
             server: None,
             state: State::Idle,
             deadline: None,
-            outbox: Outbox::new(settings.max_backlog),
+            outbox: Outbox::new(settings.max_outbox),
             stats: ClientStats {
                 packets_sent: 0,
                 bytes_sent: 0,
@@ -231,7 +233,7 @@ impl Client {
                 }
                 let crossed = if superseded { Crossed::Request } else { Crossed::Nothing };
                 self.enter(State::Ringing(parameters, crossed));
-                self.deadline = Some(now.saturating_add(self.settings.answer));
+                self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
                 ClientEvent::Incoming { caller: user_name, parameters, optional, superseded }
             }
             (State::Calling(_), Packet::UserNotFound) => {
@@ -247,7 +249,7 @@ impl Client {
             }
             (State::Calling(_), Packet::Parameters { parameters, optional }) => {
                 self.enter(State::Deciding(parameters));
-                self.deadline = Some(now.saturating_add(self.settings.answer));
+                self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
                 ClientEvent::Countered { parameters, optional }
             }
             (State::Calling(parameters) | State::Countering(parameters, _), Packet::Accept { optional }) => {
@@ -337,7 +339,7 @@ impl From<EncodeError> for Violation {
             EncodeError::NoRoom { needed, available } => (needed, available),
             _ => (0, 0),
         };
-        Self::Backlog(voxwire_core::Full { needed, available })
+        Self::OutboxFull(voxwire_core::Full { needed, available })
     }
 }
 
@@ -362,7 +364,7 @@ impl Session for Client {
             Input::Opened { peer, .. } => {
                 if self.server.is_some() {
                     self.outbox.close(peer);
-                    return Err(Violation::TooManyPeers);
+                    return Err(Violation::TooMany(Resource::Connections));
                 }
                 self.server = Some(peer);
                 Ok(Some(ClientEvent::Connected))
@@ -400,7 +402,7 @@ impl Session for Client {
                 let optional = registration.to_bytes()?;
                 let handshake = Handshake { parameters: preferred, user_name: &[], optional: &optional };
                 self.advance_to(&Packet::Handshake(handshake), State::Registering)?;
-                self.deadline = Some(now.saturating_add(self.settings.registration));
+                self.deadline = Some(now.saturating_add(self.settings.registration_timeout));
                 Ok(())
             }
             (ClientCommand::Call { user, parameters, optional }, _) => {
@@ -412,7 +414,7 @@ impl Session for Client {
                 }
                 let handshake = Handshake { parameters, user_name: user, optional };
                 self.advance_to(&Packet::Handshake(handshake), State::Calling(parameters))?;
-                self.deadline = Some(now.saturating_add(self.settings.answer));
+                self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
                 Ok(())
             }
             (ClientCommand::Accept { optional }, State::Ringing(parameters, crossed)) => {
@@ -425,7 +427,7 @@ impl Session for Client {
                 parameters.check(&self.settings.ranges)?;
                 let countering = State::Countering(parameters, crossed);
                 self.advance_to(&Packet::Parameters { parameters, optional }, countering)?;
-                self.deadline = Some(now.saturating_add(self.settings.answer));
+                self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
                 Ok(())
             }
             (ClientCommand::Close { optional }, State::Deciding(_)) => {

@@ -1,3 +1,4 @@
+use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full, NameError};
 
@@ -25,18 +26,37 @@ pub enum Violation {
     /// A registration whose name will not do, or reads like the address of a caller that has none.
     #[error("invalid name in a registration: {0}")]
     InvalidName(NameError),
-    /// More calls and registrations from one address than are allowed.
-    #[error("too many attempts")]
-    TooManyAttempts,
-    /// More peers than the session has room for.
-    #[error("too many peers")]
-    TooManyPeers,
+    /// More connections than there is room for, or more calls and registrations from one address than are allowed.
+    #[error("too many {0}")]
+    TooMany(Resource),
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
     /// The outbox is full; the input may be tried again after draining.
     #[error(transparent)]
-    Backlog(#[from] Full),
+    OutboxFull(#[from] Full),
+}
+
+/// What there may be only so many of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Connections, of a client to its server included.
+    Connections,
+    /// Calls and registrations of one address.
+    Attempts,
+    /// Entries of the block list.
+    BlockList,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connections => "connections",
+            Self::Attempts => "attempts",
+            Self::BlockList => "entries of the block list",
+        })
+    }
 }
 
 /// Why a command was not carried out. Nothing was queued.
@@ -69,12 +89,12 @@ pub enum Refusal {
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
-    /// The table is at its limit.
-    #[error("{what}: at most {max} entries")]
+    /// There are as many as may be.
+    #[error("{what}: at most {max}")]
     Full {
-        /// Which table.
-        what: &'static str,
-        /// Its limit.
+        /// Of what.
+        what: Resource,
+        /// The limit.
         max: usize,
     },
     /// The message cannot be encoded, or the outbox is full.

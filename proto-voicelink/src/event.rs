@@ -5,6 +5,7 @@ use voxwire_core::{PeerId, Untrusted};
 
 /// What a client's application can ask for.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum ClientCommand<'a> {
     /// Take a name, so that others can call. Answered by `Registered` or `RegistrationRefused`.
     Register {
@@ -205,7 +206,7 @@ pub enum ServerEvent<'a> {
         /// Its address.
         from: Option<SocketAddr>,
     },
-    /// A client asks for a name and [`Settings::ask`](crate::Settings::ask) is set: answer with `Admit` or `Reject`.
+    /// A client asks for a name and [`ServerSettings::ask`](crate::ServerSettings::ask) is set: answer with `Admit` or `Reject`.
     Registering {
         /// The client.
         peer: PeerId,
@@ -283,6 +284,17 @@ pub enum Unreachable {
     Blocked,
 }
 
+impl fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "nobody has that name",
+            Self::Busy => "busy",
+            Self::Oneself => "the caller called itself",
+            Self::Blocked => "the callee blocks the caller",
+        })
+    }
+}
+
 /// The end of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -322,6 +334,19 @@ pub enum Cause {
     },
     /// The application ended it.
     Application,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped { by } => write!(f, "dropped by {by}"),
+            Self::Closed => f.write_str("the caller did not take the callee's parameters"),
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::Idle => f.write_str("idle"),
+            Self::Lost { peer } => write!(f, "the connection of {peer} is lost"),
+            Self::Application => f.write_str("ended by the application"),
+        }
+    }
 }
 
 /// Never shows a secret.

@@ -37,12 +37,12 @@ mod wire;
 
 pub use {
     client::{Client, ClientSettings, ClientStats, Phase},
-    error::{RangeError, Refusal, Violation},
+    error::{RangeError, Refusal, Resource, Violation},
     event::{Cause, ClientCommand, ClientEvent, Ended, Request, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,
     message::{ClientMessage, Handshake, Packet, ServerMessage},
     registration::Registration,
-    server::{Server, ServerStats, Settings, reason},
+    server::{Server, ServerSettings, ServerStats, reason},
     voxwire_core::{NameError, check_name},
     wire::{
         ByteOrder, DEFAULT_PORT, Format, HANDSHAKE_HEAD_LEN, HEAD_LEN, LIMITS, MAX_CONTROL, MAX_DATA,

@@ -2,8 +2,8 @@ mod calls;
 mod names;
 
 use crate::{
-    ByteOrder, Cause, Ended, Framing, Packet, Parameters, Ranges, Refusal, ServerCommand, ServerEvent,
-    Violation, Wire, voice,
+    ByteOrder, Cause, Ended, Framing, Packet, Parameters, Ranges, Refusal, Resource, ServerCommand,
+    ServerEvent, Violation, Wire, voice,
 };
 use alloc::{boxed::Box, collections::VecDeque, string::ToString, vec::Vec};
 use calls::Call;
@@ -44,7 +44,7 @@ pub mod reason {
 /// Every connection is a peer; a peer has at most one call. A call is known by its caller.
 #[derive(Debug)]
 pub struct Server {
-    settings: Settings,
+    settings: ServerSettings,
     /// One dialect per byte order: big-endian, little-endian.
     wires: [Wire; 2],
     /// Those without a name to be called by and without a call are evictable.
@@ -66,59 +66,62 @@ pub struct Server {
 
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// `max_peers` connections, `max_backlog` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire.
+pub struct ServerSettings {
+    /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire. Default:
+    /// [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// The audio that is handed on to callees; anything else is answered with Drop and the reason.
+    /// The audio that is handed on to callees; anything else is answered with Drop and the reason. Default:
+    /// [`Ranges::DEFAULT`].
     pub ranges: Ranges,
-    /// Raise [`ServerEvent::Registering`] and wait for the application, instead of taking every free name.
+    /// Raise [`ServerEvent::Registering`] and wait for the application, instead of taking every free name. Default: off.
     pub ask: bool,
-    /// Forward a call with the name as received, the callee's own, instead of the caller's.
+    /// Forward a call with the name as received, the callee's own, instead of the caller's. Default: off.
     pub forward_callee_name: bool,
-    /// Answer a call to an unknown user as if the user were busy: nobody can find out who exists.
+    /// Answer a call to an unknown user as if the user were busy: nobody can find out who exists. Default: off.
     pub hide_unknown: bool,
-    /// How long a call may ring, and how long a counter-proposal may wait.
-    pub answer: Duration,
-    /// How long a call may be up with no audio either way.
-    pub idle_call: Duration,
-    /// How long a peer may stay that has no name to be called by, and no call. (Registered peers wait for hours.)
-    pub idle: Duration,
-    /// How long the name of a lost connection is kept from other addresses: 30 s. Not at all where its own stands for many people
-    /// (loopback, [`Server::exempt`]): nothing would show whose it was.
+    /// How long a call may ring, and how long a counter-proposal may wait. Default: 30 s.
+    pub answer_timeout: Duration,
+    /// How long a call may be up with no audio either way. Default: 1 h.
+    pub call_idle_timeout: Duration,
+    /// How long a peer may stay that has no name to be called by, and no call. (Registered peers wait for hours.) Default: 300 s.
+    pub idle_timeout: Duration,
+    /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
+    /// (loopback, [`Server::exempt`]): nothing would show whose it was. Default: 30 s.
     pub quarantine: Duration,
-    /// How long a newcomer waits for the holder of its name to go, before it is told that the name is taken: whoever
-    /// reconnects may be seen before its old connection's end is.
+    /// How long a newcomer waits for the holder of its name to go, before it is told that the name is taken: a client that
+    /// reconnects may be seen before the end of its old connection is. Default: 300 ms.
     pub grace: Duration,
     /// Whether a new connection from the same address displaces the holder of its name (never on loopback or from
     /// [`Server::exempt`], where one address is many people). Without it only [`ServerCommand::Admit`] with `proven` does.
+    /// Default: on.
     pub same_address_displaces: bool,
-    /// Malformed or misplaced packets after which a connection is closed; one a minute is forgiven.
+    /// Malformed or misplaced packets after which a connection is closed; one a minute is forgiven. Default: 16.
     pub max_violations: u32,
-    /// Data packets without a call, of 4 KiB each; a connection that sends more is closed.
+    /// Data packets without a call, of 4 KiB each; a connection that sends more is closed. Default: 100 a second, 1000 at once.
     pub stray: Rate,
-    /// Control packets of one connection; beyond it reading pauses, nothing is dropped.
+    /// Control packets of one connection; beyond it reading pauses, nothing is dropped. Default: 10 a second, 80 at once.
     pub control: Rate,
-    /// Audio packets of one connection; beyond it reading pauses, nothing is dropped.
+    /// Audio packets of one connection; beyond it reading pauses, nothing is dropped. Default: 1000 a second, 5000 at once.
     pub voice: Rate,
-    /// Calls and registrations of one source address (loopback and [`Server::exempt`] are exempt).
-    /// Each of its connections has an equal part of as much again, so that no neighbour takes it all, and a quarter at once is for
-    /// those that have had nothing yet.
+    /// Calls and registrations of one source address (loopback and [`Server::exempt`] are exempt). Each of its connections has an
+    /// equal part of as much again, so that no neighbour takes it all, and a quarter at once is for those that have had nothing
+    /// yet. Default: 2 a second, 40 at once.
     pub attempts: Rate,
-    /// Calls put through to one callee, whoever calls; beyond it the callee is busy.
+    /// Calls put through to one callee, whoever calls; beyond it the callee is busy. Default: 10 a second, 100 at once.
     pub rings: Rate,
-    /// Calls put through to one callee from one source address (on loopback and from [`Server::exempt`], from one
-    /// connection): a fraction of `rings`.
+    /// Calls put through to one callee from one source address (on loopback and from [`Server::exempt`], from one connection): a
+    /// fraction of `rings`. Default: 1 a second, 10 at once.
     pub source_rings: Rate,
     /// Milliseconds for which one source may keep one callee ringing without an answer. Meanwhile the callee is busy for
-    /// everybody else.
+    /// everybody else. Default: 500 a second, 60 000 at once.
     pub source_ringing: Rate,
-    /// How much audio may wait for a slow listener; one packet always may.
-    pub queue: Duration,
-    /// Most entries of the block list.
+    /// Audio that may be queued for a slow listener, as the duration that it plays; one packet always may. Default: 200 ms.
+    pub droppable_budget: Duration,
+    /// Most entries of the block list. Default: 100 000.
     pub max_blocked: usize,
 }
 
-impl Settings {
+impl ServerSettings {
     /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
@@ -126,9 +129,9 @@ impl Settings {
         ask: false,
         forward_callee_name: false,
         hide_unknown: false,
-        answer: Duration::from_secs(30),
-        idle_call: Duration::from_secs(3600),
-        idle: Duration::from_secs(300),
+        answer_timeout: Duration::from_secs(30),
+        call_idle_timeout: Duration::from_secs(3600),
+        idle_timeout: Duration::from_secs(300),
         quarantine: Duration::from_secs(30),
         grace: Duration::from_millis(300),
         same_address_displaces: true,
@@ -140,12 +143,12 @@ impl Settings {
         rings: Rate { per_second: 10, burst: 100 },
         source_rings: Rate { per_second: 1, burst: 10 },
         source_ringing: Rate { per_second: 500, burst: 60_000 },
-        queue: Duration::from_millis(200),
+        droppable_budget: Duration::from_millis(200),
         max_blocked: 100_000,
     };
 }
 
-impl Default for Settings {
+impl Default for ServerSettings {
     fn default() -> Self {
         Self::DEFAULT
     }
@@ -153,6 +156,7 @@ impl Default for Settings {
 
 /// Counters of a server, since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerStats {
     /// Calls put through to a callee.
     pub calls: u64,
@@ -239,7 +243,7 @@ impl Peer {
 impl Server {
     /// A server without peers. `seed` should be random: it keeps outsiders from choosing whose attempts are counted with
     /// theirs.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    pub fn new(settings: ServerSettings, seed: u64) -> Self {
         let wire = |order| Wire { limits: settings.limits, ..Wire::new(order) };
         let max = settings.limits.max_peers;
         Self {
@@ -252,7 +256,7 @@ impl Server {
             contenders: Deadlines::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
             parts: Parts::new(settings.attempts),
-            outbox: Outbox::new(settings.limits.max_backlog),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ServerStats::default(),
             settings,
@@ -301,7 +305,7 @@ impl Server {
     }
 
     /// Takes a message of `peer`'s, already decoded, beside its bytes: what is relayed unchanged is `raw`. Below
-    /// [`Session::handle_input`], which also sees to the backlog and counts violations.
+    /// [`Session::handle_input`], which also checks the outbox's room and counts violations.
     ///
     /// # Errors
     /// See [`Session`], point 5 of the contract.
@@ -452,7 +456,7 @@ impl Server {
         };
         if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
-            return Err(Violation::TooManyPeers);
+            return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
         let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
@@ -520,9 +524,9 @@ impl Server {
             let innocent = matches!(
                 violation,
                 Violation::StrayData
-                    | Violation::Backlog(_)
+                    | Violation::OutboxFull(_)
                     | Violation::UnknownPeer
-                    | Violation::TooManyAttempts
+                    | Violation::TooMany(Resource::Attempts)
             );
             if !innocent {
                 self.count_violation(now, peer);
@@ -610,7 +614,7 @@ impl Session for Server {
         if let Some(peer) = self.contenders.pop(now) {
             return self.contend(now, peer);
         }
-        let peer = self.peers.overdue(now, self.settings.idle)?;
+        let peer = self.peers.overdue(now, self.settings.idle_timeout)?;
         let (name, ended) = self.close(now, peer, None)?;
         Some(ServerEvent::Gone { peer, name, ended })
     }
@@ -619,7 +623,7 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        let idle = self.peers.next_overdue(self.settings.idle);
+        let idle = self.peers.next_overdue(self.settings.idle_timeout);
         [self.call_deadlines.next(), self.contenders.next(), idle].into_iter().flatten().min()
     }
 

@@ -7,7 +7,7 @@ use core::time::Duration;
 use desk::{Desk, call, registration};
 use proptest::prelude::*;
 use voxwire_core::{Instant, PeerId};
-use voxwire_voicelink::{Packet, Parameters, ServerCommand, Settings};
+use voxwire_voicelink::{Packet, Parameters, ServerCommand, ServerSettings};
 
 /// What an attacker does with one of its connections.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ proptest! {
         acts in prop::collection::vec(act(), 1..400),
         loopback in any::<bool>(),
     ) {
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         let bob = desk.registered("198.51.100.1:1", "bob");
         let carol = desk.registered("198.51.100.2:1", "carol");
         let host = if loopback { "127.0.0.9" } else { "192.0.2.66" };
@@ -135,7 +135,7 @@ proptest! {
             }
         }
         // On loopback each connection has a share, and the address half of what the callee takes.
-        let Settings { rings, source_rings, source_ringing, .. } = Settings::DEFAULT;
+        let ServerSettings { rings, source_rings, source_ringing, .. } = ServerSettings::DEFAULT;
         let (per_second, burst) = if loopback {
             (rings.per_second / 2, rings.burst / 2)
         } else {
@@ -147,7 +147,7 @@ proptest! {
             // Half of the time, and what may be owed: two minutes, and the last call's.
             let most = (desk.now.saturating_duration_since(Instant::ZERO) / 2)
                 + Duration::from_millis(u64::from(source_ringing.burst)) * 2
-                + Settings::DEFAULT.answer * 2;
+                + ServerSettings::DEFAULT.answer_timeout * 2;
             prop_assert!(ringing <= most, "{ringing:?} of {:?}", desk.now);
         }
     }
@@ -158,7 +158,7 @@ proptest! {
 fn f_09_a_client_that_rings_and_hangs_up_costs_honest_callers_nothing() {
     for host in ["192.0.2.66", "127.0.0.9"] {
         for reconnects in [false, true] {
-            let mut desk = Desk::new(Settings::DEFAULT);
+            let mut desk = Desk::new(ServerSettings::DEFAULT);
             let bob = desk.registered("198.51.100.1:1", "bob");
             let carol = desk.registered("198.51.100.2:1", "carol");
             let mut eve = desk.registered(&format!("{host}:1"), "eve");
@@ -190,7 +190,7 @@ fn f_09_a_client_that_rings_and_hangs_up_costs_honest_callers_nothing() {
 /// F-09: a caller that lets it ring for as long as it may has the callee for half of the time, however it reconnects.
 #[test]
 fn f_09_ringing_without_end_leaves_the_callee_free_for_half_of_the_time() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let bob = desk.registered("198.51.100.1:1", "bob");
     let mut engaged = 0;
     let mut eve = desk.open("192.0.2.66:1");
@@ -210,7 +210,7 @@ fn f_09_ringing_without_end_leaves_the_callee_free_for_half_of_the_time() {
 /// F-28: the newest connection of an address with a fixed name has it, also while the one before is half dead.
 #[test]
 fn f_28_a_fixed_name_passes_to_the_newest_connection_and_calls_go_on() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let carol = desk.registered("198.51.100.2:1", "carol");
     let dave = desk.registered("198.51.100.3:1", "dave");
     let (old, new) = (desk.open("127.0.0.7:1"), desk.open("127.0.0.7:2"));
@@ -238,7 +238,7 @@ fn f_28_a_fixed_name_passes_to_the_newest_connection_and_calls_go_on() {
 #[test]
 fn f_06_those_behind_a_proxy_are_not_one_source() {
     for proxy in [None, Some("192.0.2.1"), Some("2001:db8::1"), Some("::1")] {
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         desk.server.exempt(&proxy.map(|proxy| proxy.parse().unwrap()).into_iter().collect::<Vec<_>>());
         let at = |port: u16| match proxy {
             Some(v6) if v6.contains(':') => format!("[{v6}]:{port}"),
@@ -281,7 +281,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
         ("192.0.2.8", false),
         ("[2001:db8::8]", false),
     ] {
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         desk.server.exempt(&["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]);
         let holder = desk.registered(&format!("{address}:1"), "bob");
         desk.close(holder);

@@ -8,15 +8,15 @@ use desk::{Desk, WIRE, call, registration};
 use voxwire_core::testing::{Rng, vectors};
 use voxwire_core::{Input, Lane, Message, Output, PeerId, Rate, Session};
 use voxwire_voicelink::{
-    ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, ServerCommand,
-    ServerEvent, Settings, Violation, reason,
+    ByteOrder, ClientCommand, Format, Handshake, NameError, Packet, Parameters, Refusal, Resource,
+    ServerCommand, ServerEvent, ServerSettings, Violation, reason,
 };
 
 const VECTORS: &str = include_str!("vectors/packets.txt");
 
 #[test]
 fn v_12_malformed_packets_are_counted_and_the_sixteenth_closes() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let eve = desk.open("192.0.2.1:1");
     let alice = desk.registered("192.0.2.2:1", "alice");
     for n in 1..=16 {
@@ -32,7 +32,7 @@ fn v_12_malformed_packets_are_counted_and_the_sixteenth_closes() {
 
 #[test]
 fn v_12_parameters_that_no_audio_code_should_see_are_answered_with_the_reason() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let (alice, bob) = (desk.registered("192.0.2.1:1", "alice"), desk.registered("192.0.2.2:1", "bob"));
     let base = Parameters::DEFAULT;
     for (parameters, reason) in [
@@ -74,7 +74,7 @@ fn v_12_parameters_that_no_audio_code_should_see_are_answered_with_the_reason() 
 
 #[test]
 fn v_09_only_the_parties_of_a_call_move_it_and_only_in_order() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let names = ["alice", "bob", "eve"];
     let [alice, bob, eve] = names.map(|name| desk.registered("192.0.2.1:1", name));
     let accept = Packet::Accept { optional: b"" };
@@ -116,7 +116,7 @@ fn v_09_only_the_parties_of_a_call_move_it_and_only_in_order() {
 
 #[test]
 fn data_without_a_call_is_dropped_and_a_flood_closes() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let eve = desk.open("192.0.2.1:1");
     let mut sent = 0;
     while desk.server.peers() == 1 {
@@ -130,7 +130,7 @@ fn data_without_a_call_is_dropped_and_a_flood_closes() {
 
 #[test]
 fn calls_beyond_the_rate_of_a_source_are_refused_and_loopback_is_exempt() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let count = |desk: &mut Desk, from: &str| {
         let peer = desk.open(from);
         let found = (0..45).filter(|_| desk.send(peer, &call("nobody", Parameters::DEFAULT)).is_ok());
@@ -151,14 +151,14 @@ fn calls_beyond_the_rate_of_a_source_are_refused_and_loopback_is_exempt() {
     // Whoever shares the address is refused, not disconnected; and names cannot be guessed instead.
     let neighbour = desk.open("192.0.2.1:3");
     for _ in 0..30 {
-        assert_eq!(desk.send(neighbour, &registration("n")), Err(Violation::TooManyAttempts));
+        assert_eq!(desk.send(neighbour, &registration("n")), Err(Violation::TooMany(Resource::Attempts)));
     }
     assert!(desk.server.address(neighbour).is_some());
 }
 
 #[test]
 fn control_packets_beyond_their_rate_pause_the_reading_and_lose_nothing() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let alice = desk.open("127.0.0.1:1");
     for n in 0..90 {
         desk.send(alice, &call("nobody", Parameters::DEFAULT)).unwrap();
@@ -169,7 +169,7 @@ fn control_packets_beyond_their_rate_pause_the_reading_and_lose_nothing() {
 
 #[test]
 fn hidden_users_and_blocked_callers_look_busy() {
-    let mut desk = Desk::new(Settings { hide_unknown: true, ..Settings::DEFAULT });
+    let mut desk = Desk::new(ServerSettings { hide_unknown: true, ..ServerSettings::DEFAULT });
     let (alice, bob) = (desk.registered("192.0.2.1:1", "alice"), desk.registered("192.0.2.2:1", "bob"));
     desk.send(alice, &call("nobody", Parameters::DEFAULT)).unwrap();
     assert_eq!(desk.to(alice), ["Drop { optional: \"busy\" }"]);
@@ -185,7 +185,7 @@ fn hidden_users_and_blocked_callers_look_busy() {
 
 #[test]
 fn c_04_peers_and_block_list_are_bounded_and_the_oldest_nameless_peer_makes_room() {
-    let mut settings = Settings { max_blocked: 1, ..Settings::DEFAULT };
+    let mut settings = ServerSettings { max_blocked: 1, ..ServerSettings::DEFAULT };
     settings.limits.max_peers = 3;
     let mut desk = Desk::new(settings);
     let named = desk.registered("192.0.2.1:1", "named");
@@ -212,7 +212,7 @@ fn c_04_peers_and_block_list_are_bounded_and_the_oldest_nameless_peer_makes_room
 
 #[test]
 fn a_nameless_idle_peer_goes_after_five_minutes_a_registered_one_stays() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let silent = desk.open("192.0.2.1:1");
     let named = desk.registered("192.0.2.2:1", "named");
     desk.now = desk.now.saturating_add(Duration::from_secs(301));
@@ -223,7 +223,7 @@ fn a_nameless_idle_peer_goes_after_five_minutes_a_registered_one_stays() {
 
 #[test]
 fn v_13_the_same_address_displaces_its_own_half_dead_connection_a_stranger_does_not() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let old = desk.registered("192.0.2.1:1", "bob");
     let stranger = desk.open("192.0.2.2:1");
     desk.send(stranger, &registration("bob")).unwrap();
@@ -242,7 +242,7 @@ fn v_13_the_same_address_displaces_its_own_half_dead_connection_a_stranger_does_
 /// F-05, F-13: names that cannot be seen, look like others, or imitate a caller without a name; and what is wrong is said.
 #[test]
 fn v_13_a_name_that_would_deceive_is_refused() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let other = desk.open("127.0.0.1:2");
     for (name, error) in [
         ("", NameError::Empty),
@@ -272,7 +272,7 @@ fn v_13_a_name_that_would_deceive_is_refused() {
 /// F-05: one name in two encodings is one name; whoever is blocked under one stays so under the other.
 #[test]
 fn v_13_a_name_is_the_same_however_it_is_encoded() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let ann = desk.registered("192.0.2.1:1", "Jos\u{e9}");
     let eve = desk.open("192.0.2.2:1");
     desk.send(eve, &registration("Jose\u{301}")).unwrap();
@@ -290,7 +290,7 @@ fn v_13_a_name_is_the_same_however_it_is_encoded() {
 
 #[test]
 fn v_13_whoever_reconnects_need_not_wait_for_the_end_of_its_old_connection_to_be_seen() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let old = desk.registered("127.0.0.1:1", "bob");
     let new = desk.open("127.0.0.1:2");
     desk.send(new, &registration("bob")).unwrap();
@@ -305,7 +305,7 @@ fn v_13_whoever_reconnects_need_not_wait_for_the_end_of_its_old_connection_to_be
 
 #[test]
 fn the_server_says_nothing_to_a_peer_whose_byte_order_it_does_not_know() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let silent = desk.open("192.0.2.1:1");
     desk.server.shutdown(desk.now);
     desk.drain();
@@ -314,8 +314,8 @@ fn the_server_says_nothing_to_a_peer_whose_byte_order_it_does_not_know() {
 
 #[test]
 fn an_undrained_outbox_refuses_inputs_and_changes_nothing() {
-    let mut settings = Settings::DEFAULT;
-    settings.limits.max_backlog = 4000;
+    let mut settings = ServerSettings::DEFAULT;
+    settings.limits.max_outbox = 4000;
     let mut desk = Desk::new(settings);
     let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
     desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
@@ -328,7 +328,7 @@ fn an_undrained_outbox_refuses_inputs_and_changes_nothing() {
         match desk.server.handle_input(desk.now, input) {
             Ok(None) => taken += 1,
             other => {
-                assert!(matches!(other, Err(Violation::Backlog(_))));
+                assert!(matches!(other, Err(Violation::OutboxFull(_))));
                 break;
             }
         }
@@ -344,7 +344,7 @@ fn an_undrained_outbox_refuses_inputs_and_changes_nothing() {
 /// Every prefix and every changed byte of every vector, and random bytes, from one peer while two others talk.
 #[test]
 fn v_12_garbage_in_any_state_harms_nobody_else() {
-    let mut settings = Settings::DEFAULT;
+    let mut settings = ServerSettings::DEFAULT;
     settings.max_violations = u32::MAX;
     settings.stray.burst = u32::MAX;
     let mut desk = Desk::new(settings);
@@ -383,7 +383,7 @@ fn v_12_garbage_in_any_state_harms_nobody_else() {
 
 #[test]
 fn v_09_a_call_raises_the_limits_and_its_end_lowers_them() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
     desk.told.clear();
     desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
@@ -407,7 +407,7 @@ fn v_09_a_call_raises_the_limits_and_its_end_lowers_them() {
 #[test]
 fn a_silent_callee_with_a_fixed_name_is_rung_in_the_order_it_is_known_for() {
     for (order, head) in [(None, [0, 0, 0, 28]), (Some(ByteOrder::LittleEndian), [28, 0, 0, 0])] {
-        let mut desk = Desk::new(Settings::DEFAULT);
+        let mut desk = Desk::new(ServerSettings::DEFAULT);
         let (silent, alice) = (desk.open("127.0.0.2:1"), desk.registered("127.0.0.1:1", "alice"));
         let introduce = ServerCommand::Introduce { peer: silent, name: "door", reachable: true, order };
         desk.server.handle_command(desk.now, introduce).unwrap();
@@ -425,7 +425,7 @@ fn a_silent_callee_with_a_fixed_name_is_rung_in_the_order_it_is_known_for() {
 
 #[test]
 fn v_13_the_application_decides_about_names_calls_and_peers() {
-    let mut desk = Desk::new(Settings { ask: true, ..Settings::DEFAULT });
+    let mut desk = Desk::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT });
     let (bob, eve) = (desk.open("192.0.2.1:1"), desk.open("192.0.2.2:1"));
     let command = |desk: &mut Desk, command| {
         let result = desk.server.handle_command(desk.now, command);
@@ -477,7 +477,8 @@ fn v_13_the_application_decides_about_names_calls_and_peers() {
 
 #[test]
 fn audio_beyond_its_rate_pauses_the_reading_and_loses_nothing() {
-    let mut desk = Desk::new(Settings { voice: Rate { per_second: 10, burst: 20 }, ..Settings::DEFAULT });
+    let mut desk =
+        Desk::new(ServerSettings { voice: Rate { per_second: 10, burst: 20 }, ..ServerSettings::DEFAULT });
     let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
     desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
     desk.send(bob, &Packet::Accept { optional: b"" }).unwrap();
@@ -491,7 +492,8 @@ fn audio_beyond_its_rate_pauses_the_reading_and_loses_nothing() {
 
 #[test]
 fn a_callee_is_not_rung_without_end() {
-    let mut desk = Desk::new(Settings { rings: Rate { per_second: 1, burst: 3 }, ..Settings::DEFAULT });
+    let mut desk =
+        Desk::new(ServerSettings { rings: Rate { per_second: 1, burst: 3 }, ..ServerSettings::DEFAULT });
     let bob = desk.registered("127.0.0.1:1", "bob");
     let rings = (0..10).filter(|n| {
         let caller = desk.open(&format!("192.0.2.{}:1", n + 2));
@@ -505,7 +507,7 @@ fn a_callee_is_not_rung_without_end() {
 /// F-27: what is known of a call that is over ends where the next one begins.
 #[test]
 fn f_27_early_data_of_a_call_is_not_measured_by_the_end_of_the_one_before() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let (alice, bob) = (desk.registered("127.0.0.1:1", "alice"), desk.registered("127.0.0.1:2", "bob"));
     let accept = Packet::Accept { optional: b"" };
     desk.send(alice, &call("bob", Parameters::DEFAULT)).unwrap();
@@ -527,7 +529,7 @@ fn f_27_early_data_of_a_call_is_not_measured_by_the_end_of_the_one_before() {
 
 #[test]
 fn a_blocked_caller_is_blocked_under_whatever_name_it_is_shown() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let (bob, guest) = (desk.registered("192.0.2.1:1", "bob"), desk.open("192.0.2.2:77"));
     let block = ServerCommand::Block { callee: "bob", caller: "192.0.2.2:77" };
     desk.server.handle_command(desk.now, block).unwrap();
@@ -537,7 +539,7 @@ fn a_blocked_caller_is_blocked_under_whatever_name_it_is_shown() {
 
 #[test]
 fn a_flood_of_kept_names_neither_grows_nor_frees_those_kept_before() {
-    let mut settings = Settings { same_address_displaces: false, ..Settings::DEFAULT };
+    let mut settings = ServerSettings { same_address_displaces: false, ..ServerSettings::DEFAULT };
     settings.limits.max_peers = 50;
     settings.attempts.burst = 10_000;
     let mut desk = Desk::new(settings);
@@ -559,7 +561,7 @@ fn a_flood_of_kept_names_neither_grows_nor_frees_those_kept_before() {
 
 #[test]
 fn violations_are_forgiven_with_time() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let clumsy = desk.open("192.0.2.1:1");
     desk.send(clumsy, &registration("clumsy")).unwrap();
     for _ in 0..100 {
@@ -596,7 +598,7 @@ fn secrets_are_not_shown_by_debug() {
 /// F-06: ten neighbours behind one address who call nobody without end do not keep the eleventh from registering.
 #[test]
 fn f_06_neighbours_behind_one_address_leave_each_its_part_of_the_attempts() {
-    let mut desk = Desk::new(Settings::DEFAULT);
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
     let neighbours: Vec<PeerId> =
         (0..10).map(|n| desk.registered(&format!("192.0.2.1:{}", 4000 + n), &format!("eve{n}"))).collect();
     let (mut honest, mut registered) = (None, false);

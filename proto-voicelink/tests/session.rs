@@ -8,7 +8,7 @@ use harness::{AUDIO, Harness, OTHER, Porter};
 use voxwire_core::testing::{Net, Rng, Sim, Transport};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientSettings, NameError, Parameters, Phase, Refusal, Server,
-    ServerCommand, Settings,
+    ServerCommand, ServerSettings,
 };
 
 #[test]
@@ -166,7 +166,7 @@ fn v_09_no_answer_in_time_drops_both() {
 
 #[test]
 fn v_09_a_client_gives_up_where_the_server_does_not() {
-    let settings = Settings { answer: Duration::from_secs(3600), ..Settings::DEFAULT };
+    let settings = ServerSettings { answer_timeout: Duration::from_secs(3600), ..ServerSettings::DEFAULT };
     let mut hall = Harness::with(settings, Net::PERFECT, 1);
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
@@ -290,7 +290,7 @@ fn v_13_names_are_unique_kept_for_their_address_and_given_back() {
 
 #[test]
 fn v_13_a_secret_proves_a_name_and_displaces_its_holder() {
-    let settings = Settings { ask: true, ..Settings::DEFAULT };
+    let settings = ServerSettings { ask: true, ..ServerSettings::DEFAULT };
     let mut sim = Sim::new(1);
     let server = sim.add(Server::new(settings, 1), Porter);
     let mut hall = Vec::new();
@@ -344,7 +344,7 @@ fn v_13_an_unregistered_client_may_call_and_is_shown_under_the_name_it_is_given(
 
 #[test]
 fn v_13_the_callees_own_name_is_forwarded_where_that_is_asked_for() {
-    let settings = Settings { forward_callee_name: true, ..Settings::DEFAULT };
+    let settings = ServerSettings { forward_callee_name: true, ..ServerSettings::DEFAULT };
     let mut hall = Harness::with(settings, Net::PERFECT, 1);
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     hall.call(alice, "bob");
@@ -476,7 +476,7 @@ fn a_callee_that_believes_in_a_call_that_there_is_not_is_told() {
 #[test]
 fn a_registration_answered_late_is_still_a_registration() {
     let mut sim = Sim::new(1);
-    let server = sim.add(Server::new(Settings { ask: true, ..Settings::DEFAULT }, 1), ());
+    let server = sim.add(Server::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT }, 1), ());
     let node = sim.add(Client::new(ClientSettings::DEFAULT), harness::Ear::default());
     let link = sim.connect(node, server, Transport::Stream, Net::PERFECT);
     sim.run_for(Duration::from_secs(1));
@@ -578,11 +578,14 @@ fn parameters_that_the_client_cannot_take_are_answered() {
 
 #[test]
 fn a_call_that_nobody_answers_stops_ringing_at_the_callee_too() {
-    let mut hall =
-        Harness::with(Settings { answer: Duration::from_secs(3600), ..Settings::DEFAULT }, Net::PERFECT, 1);
+    let mut hall = Harness::with(
+        ServerSettings { answer_timeout: Duration::from_secs(3600), ..ServerSettings::DEFAULT },
+        Net::PERFECT,
+        1,
+    );
     let bob = hall.phone("bob");
     let mut settings = ClientSettings::DEFAULT;
-    settings.answer = Duration::from_secs(3600);
+    settings.answer_timeout = Duration::from_secs(3600);
     let node = hall.sim.add(Client::new(settings), harness::Ear::default());
     let link = hall.sim.connect(node, hall.server, Transport::Stream, Net::PERFECT);
     hall.settle();
@@ -651,7 +654,7 @@ fn c_01_generic_code_needs_nothing_but_the_two_traits() {
     use voxwire_voicelink::{Packet, Wire};
     // A call to nobody is answered; an answer to no call is answered with Drop.
     let call = [0, 0, 0, 20, 0, 0, 0, 0, 0x1f, 0x40, 0, 1, 2, 0, 0, 0, 160, 0, 1, b'x'];
-    let server = Server::new(Settings::DEFAULT, 1);
+    let server = Server::new(ServerSettings::DEFAULT, 1);
     assert_eq!(in_and_out::<_, Packet<'static>>(server, &Wire::default(), &call), 1);
     let client = Client::new(ClientSettings::DEFAULT);
     assert_eq!(in_and_out::<_, Packet<'static>>(client, &Wire::default(), &[0, 0, 0, 6, 0, 4]), 1);
@@ -670,7 +673,7 @@ fn worlds_of_random_calls_end_in_agreement() {
             duplicate: 0.0,
             piece: rng.below(4000) as usize,
         };
-        let mut hall = Harness::with(Settings::DEFAULT, net, seed);
+        let mut hall = Harness::with(ServerSettings::DEFAULT, net, seed);
         let names = ["ann", "ben", "cy", "dee"];
         let phones = names.map(|name| {
             let order = if rng.chance(0.5) { ByteOrder::BigEndian } else { ByteOrder::LittleEndian };

@@ -65,11 +65,11 @@ pub struct Connection<S: Session> {
 pub struct ConnectionSettings {
     /// How long connecting may take, a TLS handshake included.
     pub connect: Duration,
-    /// How much of what may be lost may wait for the server to take it, in bytes, where the session sets no budget. 1 MiB by default.
-    pub backlog: usize,
-    /// How much of what must arrive may wait for the server to take it, in bytes, or one packet; beyond it the connection ends with
-    /// [`Error::Untaken`]. 32 MiB by default.
-    pub max_unsent: usize,
+    /// Bytes of droppable frames that may be queued for the server, where the session sets no budget. 1 MiB by default.
+    pub droppable_budget: usize,
+    /// Bytes of reliable frames that may be queued for the server, or one frame; beyond it the connection ends with [`Error::Untaken`].
+    /// 32 MiB by default.
+    pub max_queued: usize,
     /// How long the server may take nothing of what waits for it, though it acknowledges what it gets; then the connection ends with
     /// [`Error::Stalled`]. The same holds for [`flush`](Connection::flush), and for last words. A server may have to wait for memory,
     /// half a minute by default, before it reads on. Under TLS, and on QUIC when the connection ends, the last of it (64 KiB) counts as a
@@ -92,8 +92,8 @@ impl ConnectionSettings {
     /// a dead server is noticed after 14 s, on Linux after 41 s, or 40 s after something has been sent to it.
     pub const DEFAULT: Self = Self {
         connect: Duration::from_secs(10),
-        backlog: 1024 * 1024,
-        max_unsent: 32 * 1024 * 1024,
+        droppable_budget: 1024 * 1024,
+        max_queued: 32 * 1024 * 1024,
         write_timeout: Duration::from_secs(60),
         keepalive: Some(Keepalive::DEFAULT),
         unacknowledged: Some(Duration::from_secs(40)),

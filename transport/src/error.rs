@@ -20,7 +20,7 @@ pub enum Error {
     Untaken {
         /// Bytes that wait.
         waiting: usize,
-        /// How many may: [`ConnectionSettings::max_unsent`](crate::ConnectionSettings::max_unsent).
+        /// How many may: [`ConnectionSettings::max_queued`](crate::ConnectionSettings::max_queued).
         max: usize,
     },
     /// The other side has taken nothing for too long.

@@ -252,18 +252,18 @@ const BURST: usize = 1024 * 1024;
 pub(crate) struct Overflow;
 
 impl Queue {
-    pub(crate) const fn new(backlog: usize) -> Self {
-        Self::with_limits(backlog, backlog)
+    pub(crate) const fn new(max_queued: usize) -> Self {
+        Self::with_limits(max_queued, max_queued)
     }
 
     /// A queue for so many bytes of droppable frames, where the session sets no budget, and of reliable ones.
-    pub(crate) const fn with_limits(backlog: usize, reliable: usize) -> Self {
+    pub(crate) const fn with_limits(budget: usize, reliable: usize) -> Self {
         Self {
             bytes: Vec::new(),
             start: 0,
             frames: VecDeque::new(),
             drops: None,
-            droppable: Waiting { frames: 0, bytes: 0, max: backlog },
+            droppable: Waiting { frames: 0, bytes: 0, max: budget },
             reliable: Waiting { frames: 0, bytes: 0, max: reliable },
             dropped: 0,
             once: false,

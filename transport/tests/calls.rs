@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use voxwire_core::Session as _;
 use voxwire_opcode::{
-    CallId, Client, ClientCommand, ClientEvent, ClientSettings, RelayAddress, Server, Settings,
+    CallId, Client, ClientCommand, ClientEvent, ClientSettings, RelayAddress, Server, ServerSettings,
 };
 use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener};
 
@@ -82,15 +82,15 @@ impl Person {
     }
 }
 
-fn serve(settings: Settings) -> (String, Handle<Server>) {
+fn serve(settings: ServerSettings) -> (String, Handle<Server>) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (address, Hub::spawn(vec![listener], Server::new(settings, 1), (), HubSettings::DEFAULT))
 }
 
-fn relayed() -> Settings {
+fn relayed() -> ServerSettings {
     let v4 = Some([127, 0, 0, 1].into());
-    Settings { relay: Some(RelayAddress { v4, v6: None }), ..Settings::DEFAULT }
+    ServerSettings { relay: Some(RelayAddress { v4, v6: None }), ..ServerSettings::DEFAULT }
 }
 
 /// Hundred words each way.
@@ -107,7 +107,7 @@ async fn talk(one: &mut Person, other: &mut Person) {
 
 #[tokio::test]
 async fn o_08_clients_call_each_other_straight_and_by_the_server() {
-    for (settings, listen) in [(Settings::DEFAULT, true), (relayed(), true), (relayed(), false)] {
+    for (settings, listen) in [(ServerSettings::DEFAULT, true), (relayed(), true), (relayed(), false)] {
         let (address, hub) = serve(settings);
         let mut alice =
             Person::join(&address, "alice", ClientSettings { listen, ..ClientSettings::DEFAULT }).await;
@@ -143,7 +143,7 @@ async fn o_08_clients_call_each_other_straight_and_by_the_server() {
 
 #[tokio::test]
 async fn o_08_three_in_a_call_outlive_their_server() {
-    let (address, hub) = serve(Settings::DEFAULT);
+    let (address, hub) = serve(ServerSettings::DEFAULT);
     let mut alice = Person::join(&address, "alice", ClientSettings::DEFAULT).await;
     let mut bob = Person::join(&address, "bob", ClientSettings::DEFAULT).await;
     let mut carol = Person::join(&address, "carol", ClientSettings::DEFAULT).await;

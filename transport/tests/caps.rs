@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use voxwire_core::{Clock, FrameError, Input, Instant, LengthPrefix, Limits, Message, Outbox, Rate, Session};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
-use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
+use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, ServerSettings, Wire};
 
 fn serve(hub: HubSettings, peers: usize) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let limits = Limits { max_peers: peers, ..Settings::DEFAULT.limits };
-    let server = Server::new(Settings { limits, ..Settings::DEFAULT }, 1);
+    let limits = Limits { max_peers: peers, ..ServerSettings::DEFAULT.limits };
+    let server = Server::new(ServerSettings { limits, ..ServerSettings::DEFAULT }, 1);
     (Hub::spawn(vec![listener], server, (), hub), address)
 }
 
@@ -116,11 +116,11 @@ where
 async fn f_19_every_session_gives_up_the_oldest_that_has_not_said_who_it_is() {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let tcp = || Listener::bind(any).unwrap();
-    makes_room(tcp(), Server::new(Settings::DEFAULT, 1), b"").await;
-    makes_room(tcp(), voxwire_opcode::Server::new(voxwire_opcode::Settings::DEFAULT, 1), b"").await;
-    let msgpack = voxwire_msgpack::Settings::DEFAULT;
+    makes_room(tcp(), Server::new(ServerSettings::DEFAULT, 1), b"").await;
+    makes_room(tcp(), voxwire_opcode::Server::new(voxwire_opcode::ServerSettings::DEFAULT, 1), b"").await;
+    let msgpack = voxwire_msgpack::ServerSettings::DEFAULT;
     makes_room(tcp(), voxwire_msgpack::Server::new(msgpack, 1, |_| [0; 32]), b"").await;
-    let dissonance = voxwire_dissonance::Server::new(voxwire_dissonance::Settings::DEFAULT, 5);
+    let dissonance = voxwire_dissonance::Server::new(voxwire_dissonance::ServerSettings::DEFAULT, 5);
     makes_room(Listener::bind_tcp_udp(any).unwrap(), dissonance, b"VOXL\x01\0\0\0").await;
 }
 
@@ -151,7 +151,7 @@ async fn f_45_connections_that_are_being_closed_give_way() {
 async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), HubSettings::DEFAULT);
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(b"VOXL").await.unwrap();
@@ -185,7 +185,7 @@ async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
     }
     for (listener, begin) in listeners {
         let address = listener.local_addr().unwrap();
-        let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), settings);
+        let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings);
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut half = TcpStream::connect(address).await.unwrap();
         // What a hello begins with.
@@ -201,7 +201,7 @@ async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
 async fn c_06_f_71_an_idle_connection_is_closed_and_one_that_waits_to_be_called_is_not() {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let session = Settings { idle: Duration::from_millis(300), ..Settings::DEFAULT };
+    let session = ServerSettings { idle_timeout: Duration::from_millis(300), ..ServerSettings::DEFAULT };
     let hub = Hub::spawn(vec![listener], Server::new(session, 1), (), HubSettings::DEFAULT);
     let mut ann = register(address, "ann").await.unwrap();
     let mut silent = TcpStream::connect(address).await.unwrap();

@@ -13,7 +13,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata};
 use voxwire_core::Message;
 use voxwire_transport::{Hub, HubSettings, Listener};
-use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, Settings, Wire};
+use voxwire_voicelink::{ByteOrder, Handshake, Packet, Parameters, Server, ServerSettings, Wire};
 
 /// Where the test's own clients find the server: they are a process of their own, with descriptors of their own.
 const SERVER: &str = "VOXWIRE_TEST_SERVER";
@@ -52,7 +52,7 @@ fn f_19_without_descriptors_the_oldest_silent_connection_goes() {
     let _guard = runtime.enter();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), HubSettings::DEFAULT);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), HubSettings::DEFAULT);
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "f_19_without_descriptors_the_oldest_silent_connection_goes", "--nocapture"])
         .env(SERVER, address.to_string())

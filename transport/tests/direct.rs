@@ -17,8 +17,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout};
 use voxwire_core::{Handler, PeerId, Session};
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerCommand, ServerEvent, Settings, Speech,
-    Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerCommand, ServerEvent, ServerSettings,
+    Speech, Target,
 };
 use voxwire_transport::{
     Connection, ConnectionSettings, DirectSettings, Handle, Hub, HubSettings, Listener, Remote,
@@ -33,7 +33,7 @@ fn serve(introductions: usize) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { introductions, ..HubSettings::DEFAULT };
-    (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings), address)
+    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings), address)
 }
 
 async fn player(server: SocketAddr, name: &str, direct: DirectSettings) -> Player {
@@ -405,7 +405,7 @@ async fn f_34_direct_ways_go_with_a_connection_that_is_replaced_while_it_closes(
     hub.call(|server, now| {
         let peers: Vec<_> = server.clients().map(|(id, ..)| id).collect();
         let peers: Vec<_> = peers.into_iter().filter_map(|id| server.peer(id)).collect();
-        *server = Server::new(Settings::DEFAULT, u64::from(next));
+        *server = Server::new(ServerSettings::DEFAULT, u64::from(next));
         assert_ne!(server.session(), session);
         for peer in peers {
             let from = Some(SocketAddr::from(([127, 0, 0, 1], 1)));
@@ -447,11 +447,11 @@ impl Handler<Server> for Asking {
 async fn f_21_a_peer_that_is_bound_long_before_it_joins_is_reached_directly() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let (address, asking) = (listener.local_addr().unwrap(), Asking::default());
-    let server = Server::new(Settings { ask: true, ..Settings::DEFAULT }, 5);
+    let server = Server::new(ServerSettings { ask: true, ..ServerSettings::DEFAULT }, 5);
     let hub = Hub::spawn(vec![listener], server, asking.clone(), HubSettings::DEFAULT);
     let retry = Duration::from_millis(100);
     let player = |name: &'static str| async move {
-        let settings = ClientSettings { p2p_retry: retry, ..ClientSettings::DEFAULT };
+        let settings = ClientSettings { p2p_interval: retry, ..ClientSettings::DEFAULT };
         let client = Client::new(name, settings).unwrap();
         let lanes = TcpUdpSettings { direct: announced(), ..TcpUdpSettings::default() };
         let settings = ConnectionSettings::DEFAULT;

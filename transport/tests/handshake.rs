@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use voxwire_core::{Handler, Instant, Rate, Session};
 use voxwire_msgpack::zmtp::{SocketType, put_greeting, put_message_head, put_ready};
 use voxwire_msgpack::{
-    Client, ClientCommand, ClientSettings, Server, ServerCommand, ServerEvent, Settings, Ticket,
+    Client, ClientCommand, ClientSettings, Server, ServerCommand, ServerEvent, ServerSettings, Ticket,
 };
 use voxwire_transport::{Connection, ConnectionSettings, Error, Handle, Hub, HubSettings, Listener};
 
@@ -48,10 +48,10 @@ impl Handler<Server> for Door {
 }
 
 fn serve(settings: HubSettings, door: Door) -> (Handle<Server>, SocketAddr) {
-    serve_with(settings, Settings::DEFAULT, door)
+    serve_with(settings, ServerSettings::DEFAULT, door)
 }
 
-fn serve_with(settings: HubSettings, session: Settings, door: Door) -> (Handle<Server>, SocketAddr) {
+fn serve_with(settings: HubSettings, session: ServerSettings, door: Door) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(session, 1, |token| {
@@ -184,7 +184,7 @@ async fn c_06_whoever_asks_and_does_not_take_the_answers_is_cut_off() {
     let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let settings = HubSettings {
         send_buffer: Some(4096),
-        backlog: 64 << 20,
+        max_queued: 64 << 20,
         frames,
         frame_timeout: SOON,
         ..HubSettings::DEFAULT
@@ -264,7 +264,7 @@ async fn c_06_no_answer_is_slept_through() {
     let often = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let (settings, session) = (
         HubSettings { frames: often, ..HubSettings::DEFAULT },
-        Settings { requests: often, ..Settings::DEFAULT },
+        ServerSettings { requests: often, ..ServerSettings::DEFAULT },
     );
     let (hub, address) = serve_with(settings, session, door.clone());
     let done = Arc::new(AtomicBool::new(false));
@@ -298,7 +298,7 @@ async fn c_06_no_answer_is_slept_through() {
 
 #[tokio::test]
 async fn c_06_m_11_when_all_have_too_much_waiting_whoever_hoards_most_goes() {
-    let settings = HubSettings { max_queued_total: 6 << 20, backlog: 64 << 20, ..HubSettings::DEFAULT };
+    let settings = HubSettings { max_queued_total: 6 << 20, max_queued: 64 << 20, ..HubSettings::DEFAULT };
     let (hub, address) = serve(settings, Door::default());
     let mut ann = client(address).await;
     let mut bob = client(address).await;

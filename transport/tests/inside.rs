@@ -45,8 +45,8 @@ where
 }
 
 fn hub() -> Handle<msgpack::Server> {
-    let server = msgpack::Server::new(msgpack::Settings::DEFAULT, 1, |_| [7; 32]);
-    let settings = HubSettings { backlog: 4 << 20, ..HubSettings::DEFAULT };
+    let server = msgpack::Server::new(msgpack::ServerSettings::DEFAULT, 1, |_| [7; 32]);
+    let settings = HubSettings { max_queued: 4 << 20, ..HubSettings::DEFAULT };
     Hub::spawn(Vec::new(), server, Door, settings)
 }
 
@@ -76,7 +76,7 @@ async fn d_07_a_client_inside_speaks_the_framing_of_its_protocol() {
         assert!(heard[1].contains("SUCCESS"), "{dialect:?}: {heard:?}");
         assert_eq!((hub.stats().connections, hub.stats().broken), (1, 0));
     }
-    let server = voicelink::Server::new(voicelink::Settings::DEFAULT, 1);
+    let server = voicelink::Server::new(voicelink::ServerSettings::DEFAULT, 1);
     let hub = Hub::spawn(Vec::new(), server, (), HubSettings::DEFAULT);
     let mut bob = hub.connect(voicelink::Client::new(voicelink::ClientSettings::DEFAULT)).await.unwrap();
     assert_eq!(hear(&mut bob).await, "Connected");

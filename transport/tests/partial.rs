@@ -15,7 +15,7 @@ use std::thread;
 use tokio::runtime::Runtime;
 use voxwire_core::{Handler, Instant, Message, Session};
 use voxwire_msgpack::zmtp::{SocketType, put_greeting, put_message_head, put_ready};
-use voxwire_msgpack::{ClientMessage, Server, ServerCommand, ServerEvent, Settings, Wire};
+use voxwire_msgpack::{ClientMessage, Server, ServerCommand, ServerEvent, ServerSettings, Wire};
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 const MIB: usize = 1024 * 1024;
@@ -38,7 +38,7 @@ impl Handler<Server> for Door {
 fn serve(settings: HubSettings) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::new(Settings::DEFAULT, 1, |_| [7; 32]);
+    let server = Server::new(ServerSettings::DEFAULT, 1, |_| [7; 32]);
     (Hub::spawn(vec![listener], server, Door, settings), address)
 }
 

@@ -16,7 +16,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
 use voxwire_core::Session;
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerSettings, SessionState, Speech, Target,
 };
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -59,7 +59,7 @@ fn serve_with(
     let listener = Listener::bind_quic(address.parse().unwrap(), config).unwrap();
     let listener = listener.with_admission(|token, _| token == b"sesame");
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings), address)
+    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings), address)
 }
 
 async fn connect(
@@ -143,7 +143,7 @@ async fn d_15_voice_and_rooms_over_quic_and_back_after_a_restart() {
         }
     };
     let listener = timeout(Duration::from_secs(10), bound).await.expect("the port is free again");
-    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 6), (), HubSettings::DEFAULT);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 6), (), HubSettings::DEFAULT);
     until("ann is back", &mut ann, |ann| ann.session().state() == SessionState::Connected).await;
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 use voxwire_core::{Datagram, FrameError, Input, Lane, Outbox, PeerId, Session};
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerSettings, SessionState, Speech, Target,
 };
 use voxwire_transport::tls::rustls::crypto::ring::default_provider;
 use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -59,7 +59,7 @@ fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Server>, 
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
     let address = listener.local_addr().unwrap();
     // Nobody is kicked, whatever it says: what counts here is what it costs to hear it.
-    let session = Settings { max_violations: u32::MAX, ..Settings::DEFAULT };
+    let session = ServerSettings { max_violations: u32::MAX, ..ServerSettings::DEFAULT };
     (Hub::spawn(vec![listener], Server::new(session, 5), (), settings), address)
 }
 
@@ -278,7 +278,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
     peers.stop();
     let before = resident();
     let most = call(&hub, &mut ann, &mut ben, Duration::from_secs(4)).await;
-    // Each: 64 KiB of the stream, 16 KiB of voice and the backlog of 64 KiB; with what holding it costs.
+    // Each: 64 KiB of the stream, 16 KiB of voice and the queue of 64 KiB; with what holding it costs.
     assert!(most > 100 * 1024, "the listeners are not frozen: {most} waited");
     assert!(most < FROZEN * 160 * 1024, "{most} bytes waited");
     let grown = resident().saturating_sub(before);
@@ -418,7 +418,7 @@ async fn f_16_f_19_newcomers_on_quic_cost_nobody_on_tcp() {
     ];
     let [quic, tcp] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
     let settings = HubSettings { receive_windows: 3 * EACH, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(listeners.into(), Server::new(Settings::DEFAULT, 5), (), settings);
+    let hub = Hub::spawn(listeners.into(), Server::new(ServerSettings::DEFAULT, 5), (), settings);
     let (mut players, mut silent) = (Vec::new(), Vec::new());
     for name in ["ann", "ben"] {
         let mut player = player(quic, name, &certificate).await.unwrap();

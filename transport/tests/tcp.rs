@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use voxwire_core::{Datagram, FrameError, Handler, Input, Instant, Lane, Outbox, PeerId, Rate, Session};
 use voxwire_transport::{Connection, ConnectionSettings, Drained, Handle, Hub, HubSettings, Listener};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerEvent, Settings,
-    Violation,
+    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerEvent,
+    ServerSettings, Violation,
 };
 
 type Log = Arc<Mutex<Vec<String>>>;
@@ -45,7 +45,8 @@ fn serve_on(bind: &str, settings: HubSettings) -> Served {
     let listener = Listener::bind(bind.parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let log = Log::default();
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), Listen(log.clone()), settings);
+    let hub =
+        Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), Listen(log.clone()), settings);
     Served { hub, address, log }
 }
 
@@ -234,7 +235,7 @@ async fn c_06_a_slow_listener_loses_the_oldest_audio_and_nobody_waits_for_it() {
 
 #[tokio::test]
 async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
-    let settings = HubSettings { backlog: 16 * 1024, send_buffer: Some(4 * 1024), ..HubSettings::DEFAULT };
+    let settings = HubSettings { max_queued: 16 * 1024, send_buffer: Some(4 * 1024), ..HubSettings::DEFAULT };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
@@ -545,7 +546,7 @@ async fn f_43_a_listener_that_never_reads_holds_one_large_packet() {
 async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     let settings = HubSettings {
         max_queued_total: 1_000_000,
-        backlog: 200_000,
+        max_queued: 200_000,
         send_buffer: Some(4 * 1024),
         ..HubSettings::DEFAULT
     };
@@ -586,7 +587,7 @@ async fn f_35_a_client_gives_up_on_a_server_that_takes_nothing() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let settings = ConnectionSettings { max_unsent: 100_000, ..ConnectionSettings::DEFAULT };
+    let settings = ConnectionSettings { max_queued: 100_000, ..ConnectionSettings::DEFAULT };
     let connect = Connection::connect(&address, Shouting::default(), settings);
     let (connection, server) = tokio::join!(connect, listener.accept());
     let (mut connection, _server) = (connection.unwrap(), server.unwrap());

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout};
 use voxwire_core::Session;
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerSettings, SessionState, Speech, Target,
 };
 use voxwire_transport::{
     Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings, UdpState,
@@ -30,7 +30,7 @@ type Player = Connection<Client>;
 fn serve(bind: &str) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_tcp_udp(bind.parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), HubSettings::DEFAULT), address)
+    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT), address)
 }
 
 async fn player(address: SocketAddr, name: &str, lanes: TcpUdpSettings) -> Player {
@@ -421,7 +421,7 @@ async fn d_14_d_15_a_client_finds_a_restarted_server_again() {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 6), (), HubSettings::DEFAULT);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 6), (), HubSettings::DEFAULT);
     let back = |player: &Player| {
         not_blocked(player);
         player.session().state() == SessionState::Connected
@@ -523,7 +523,7 @@ async fn f_20_answers_by_udp_have_a_rate() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings);
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(b"VOXL\x01\x01\x00\x00").await.unwrap();
     let mut hello = [0; 32];
@@ -567,7 +567,7 @@ async fn d_16_a_token_is_asked_for_before_anything_else_and_no_hello_is_no_conne
     let listener = listener.with_admission(|token, _| token == b"open sesame");
     let address = listener.local_addr().unwrap();
     let settings = HubSettings { handshake_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings);
     let client = || Client::new("ann", ClientSettings::DEFAULT).unwrap();
     let connect = |token: &[u8]| {
         let lanes = TcpUdpSettings { token: token.to_vec(), ..TcpUdpSettings::default() };
@@ -673,7 +673,7 @@ fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
 async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_nobody_is_introduced() {
     let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let _hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), HubSettings::DEFAULT);
+    let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT);
     let direct = voxwire_transport::DirectSettings { announce: true, ..Default::default() };
     let lanes = TcpUdpSettings { direct, ..TcpUdpSettings::default() };
     let (mut ann, mut ben) = pair(address, &lanes).await;
@@ -701,7 +701,7 @@ async fn f_15_a_connection_that_is_not_read_is_watched_for_its_end() {
     let address = listener.local_addr().unwrap();
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
     let settings = HubSettings { frames, ..HubSettings::DEFAULT };
-    let hub = Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 5), (), settings);
+    let hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), settings);
     let (closes, resets, unread) =
         (throttled(address).await, throttled(address).await, throttled(address).await);
     let mut stays = throttled(address).await;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use voxwire_core::Session;
 use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, tls};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, Settings,
+    ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerSettings,
 };
 
 /// A server for `localhost`, and the file that says whom to trust.
@@ -30,7 +30,7 @@ fn serve_on(
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
     let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
     let address = listener.local_addr().unwrap();
-    (Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1), (), settings), address, cert)
+    (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings), address, cert)
 }
 
 #[tokio::test]

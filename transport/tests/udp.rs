@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use voxwire_core::{Handler, Instant, PeerId, Session as _};
 use voxwire_syfala::{
     Client, ClientCommand, ClientEvent, ClientSettings, Format, IoResult, IoState, Network, Server,
-    ServerCommand, ServerEvent, Settings, Violation,
+    ServerCommand, ServerEvent, ServerSettings, Violation,
 };
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
@@ -100,7 +100,7 @@ fn device() -> (Handle<Server>, Notes, u16) {
     #[cfg(not(target_os = "linux"))]
     let listener = Listener::bind_udp("0.0.0.0:0".parse().unwrap()).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+    let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
     let notes = Notes::default();
     (Hub::spawn(vec![listener], server, notes.clone(), HubSettings::DEFAULT), notes, port)
@@ -231,7 +231,7 @@ async fn c_06_a_source_that_is_forgotten_is_somebody_new_and_datagrams_of_5000_b
 async fn c_06_whom_the_session_refuses_at_once_displaces_nobody() {
     let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+    let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
     let networks = [Network::host("127.0.0.1".parse().unwrap())];
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
     let notes = Notes::default();
@@ -259,7 +259,7 @@ async fn f_22_a_device_of_many_addresses_answers_from_the_one_that_was_asked() {
     for bind in ["0.0.0.0:0", "[::]:0"] {
         let listener = Listener::bind_udp_on(bind.parse().unwrap(), "lo").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+        let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
         server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &Network::LOOPBACK }).unwrap();
         let hub = Hub::spawn(vec![listener], server, Notes::default(), HubSettings::DEFAULT);
         for (from, to) in [("127.0.0.1:0", "127.0.0.1"), ("127.0.0.1:0", "127.0.0.5"), ("[::1]:0", "::1")] {
@@ -290,7 +290,7 @@ fn f_24_after_a_stall_nobody_is_gone_who_has_gone_on_sending() {
         runtime.block_on(async move {
             let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             address.send(listener.local_addr().unwrap()).unwrap();
-            let mut server = Server::new(&STEREO, &STEREO, Settings::DEFAULT, 1).unwrap();
+            let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
             let serve = ServerCommand::Serve { networks: &Network::LOOPBACK };
             server.handle_command(Instant::ZERO, serve).unwrap();
             let hub = Hub::spawn(vec![listener], server, notes, HubSettings::DEFAULT);

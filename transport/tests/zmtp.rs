@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use voxwire_core::{Handler, Instant, Message as _, Session as _};
-use voxwire_msgpack::{Server, ServerCommand, ServerEvent, ServerMessage, Settings, Ticket, Wire};
+use voxwire_msgpack::{Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, Ticket, Wire};
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// A Python that has zmq, Debian's if there is one; without it the test says that it is skipped.
@@ -76,8 +76,12 @@ fn slow_hub(runtime: &tokio::runtime::Runtime, delay: Duration) -> (Handle<Serve
     let address = listener.local_addr().unwrap();
     let (tickets, mut asked) = tokio::sync::mpsc::unbounded_channel();
     let desk = SlowDesk { tickets };
-    let hub =
-        Hub::spawn(vec![listener], Server::new(Settings::DEFAULT, 1, digest), desk, HubSettings::DEFAULT);
+    let hub = Hub::spawn(
+        vec![listener],
+        Server::new(ServerSettings::DEFAULT, 1, digest),
+        desk,
+        HubSettings::DEFAULT,
+    );
     let door = hub.clone();
     runtime.spawn(async move {
         while let Some(ticket) = asked.recv().await {
@@ -255,8 +259,8 @@ fn f_33_the_next_part_follows_as_fast_as_the_connection_takes_it() {
         let address = listener.local_addr().unwrap();
         let left = Arc::new(AtomicUsize::new(PARTS));
         let postman = Postman { left: left.clone(), update: update.clone() };
-        let server = Server::new(Settings::DEFAULT, 1, digest);
-        let settings = HubSettings { backlog: 64 << 20, ..HubSettings::DEFAULT };
+        let server = Server::new(ServerSettings::DEFAULT, 1, digest);
+        let settings = HubSettings { max_queued: 64 << 20, ..HubSettings::DEFAULT };
         let _hub = Hub::spawn(vec![listener], server, postman, settings);
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

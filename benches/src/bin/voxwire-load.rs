@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 use voxwire_core::Session;
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientSettings, Server, SessionState, Settings, Speech, Target,
+    Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerSettings, SessionState, Speech, Target,
 };
 use voxwire_transport::{Connection, ConnectionSettings, Hub, HubSettings, Listener, Remote, TcpUdpSettings};
 
@@ -112,9 +112,9 @@ fn serve(clients: usize) -> Result<String, String> {
             let listener =
                 Listener::bind_tcp_udp("127.0.0.1:0".parse().expect("an address")).expect("a free port");
             let address = listener.local_addr().expect("a bound port");
-            let mut settings = Settings::DEFAULT;
+            let mut settings = ServerSettings::DEFAULT;
             settings.limits.max_peers = clients + 100;
-            let hub = HubSettings { backlog: 4 << 20, ..HubSettings::DEFAULT };
+            let hub = HubSettings { max_queued: 4 << 20, ..HubSettings::DEFAULT };
             let handle = Hub::spawn(vec![listener], Server::new(settings, 5), (), hub);
             let _ = tell.send(address.to_string());
             loop {

@@ -27,7 +27,7 @@ use voxwire_core::PeerId;
 use voxwire_server::syfala::{
     DeviceEvent, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind, everybody, format, repeated,
 };
-use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, Settings};
+use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, ServerSettings};
 use voxwire_transport::HubSettings;
 
 #[derive(Debug, Args)]
@@ -298,7 +298,10 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         None => listener,
         Some(_) => listener.with_broadcast(everybody(flags.bind, CLIENT_PORT)?)?,
     };
-    let session = Settings { announce: flags.announce.map(Duration::from_millis), ..Settings::DEFAULT };
+    let session = ServerSettings {
+        announce_interval: flags.announce.map(Duration::from_millis),
+        ..ServerSettings::DEFAULT
+    };
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     let listening = Arc::new(move |event| {
         let _ = sender.send(event);

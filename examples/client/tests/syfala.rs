@@ -240,7 +240,7 @@ fn f_31_a_stream_outlasts_a_device_that_restarts() {
 fn f_89_outputs_may_differ_in_rate() {
     use std::sync::{Arc, Mutex};
     use voxwire_core::{Handler, Instant, Session as _};
-    use voxwire_syfala::{IoResult, SampleType, ServerCommand, ServerEvent, Settings};
+    use voxwire_syfala::{IoResult, SampleType, ServerCommand, ServerEvent, ServerSettings};
     /// A device that says yes, and counts.
     struct Counter(Arc<Mutex<[usize; 2]>>);
     impl Handler<voxwire_syfala::Server> for Counter {
@@ -262,7 +262,7 @@ fn f_89_outputs_may_differ_in_rate() {
     let _guard = runtime.enter();
     let of_rate = |rate| voxwire_server::syfala::format(rate, 1, 0, SampleType::I16).unwrap();
     let outputs = [of_rate(48_000), of_rate(16_000)];
-    let mut server = voxwire_syfala::Server::new(&[], &outputs, Settings::DEFAULT, 1).unwrap();
+    let mut server = voxwire_syfala::Server::new(&[], &outputs, ServerSettings::DEFAULT, 1).unwrap();
     let networks = voxwire_syfala::Network::LOOPBACK;
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
     let (listener, address) = voxwire_server::syfala::bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();

@@ -307,7 +307,7 @@ impl Default for Dissonance {
             quic_port: Some(DEFAULT_QUIC_PORT),
             rooms: Vec::new(),
             rooms_only: false,
-            max_rooms: voxwire_dissonance::Settings::DEFAULT.max_rooms,
+            max_rooms: voxwire_dissonance::ServerSettings::DEFAULT.max_rooms,
             token: None,
         }
     }
@@ -359,16 +359,16 @@ impl Default for Config {
 
 impl Default for Voicelink {
     fn default() -> Self {
-        let session = voxwire_voicelink::Settings::DEFAULT;
+        let session = voxwire_voicelink::ServerSettings::DEFAULT;
         Self {
             port: DEFAULT_PORT,
             names: BTreeMap::new(),
             secrets: BTreeMap::new(),
             secrets_only: false,
             block: BTreeMap::new(),
-            answer: session.answer,
-            idle: session.idle,
-            idle_call: session.idle_call,
+            answer: session.answer_timeout,
+            idle: session.idle_timeout,
+            idle_call: session.call_idle_timeout,
             hide_unknown: session.hide_unknown,
             forward_callee_name: session.forward_callee_name,
         }

@@ -9,19 +9,19 @@ use core::pin::Pin;
 use core::time::Duration;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId};
-use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerStats, Settings, Violation};
+use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats, Violation};
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
 /// Starts serving on `listeners`, one session for all.
 pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted, Error> {
     let Dissonance { rooms, rooms_only, token, max_rooms, .. } = config.dissonance.clone();
     let defaults = match config.profile_of(Protocol::Dissonance) {
-        Profile::Safe => Settings::DEFAULT,
-        Profile::Original => Settings::ORIGINAL,
+        Profile::Safe => ServerSettings::DEFAULT,
+        Profile::Original => ServerSettings::ORIGINAL,
     };
     let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
     let seed = getrandom::u64().unwrap_or_default();
-    let mut server = Server::new(Settings { limits, max_rooms, ..defaults }, seed);
+    let mut server = Server::new(ServerSettings { limits, max_rooms, ..defaults }, seed);
     server.exempt(&config.proxies);
     for room in &rooms {
         server
@@ -43,7 +43,7 @@ pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted,
     };
     let listeners = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of everybody at once: some fifty bytes for each.
-    let settings = HubSettings { backlog: 2 * 1024 * 1024, ..hub_settings(config, Protocol::Dissonance) };
+    let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::Dissonance) };
     Ok(Hosted { hub: Hub::spawn(listeners, server, Log, settings) })
 }
 

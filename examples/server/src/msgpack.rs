@@ -31,8 +31,8 @@ use storage::StorageHandle;
 use store::{Quotas, Store};
 use voxwire_core::{Clock, Handler, Instant, Limits, PeerId, Session};
 use voxwire_msgpack::{
-    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerStats, Settings, Text, Ticket, Violation,
-    Wire,
+    Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket,
+    Violation, Wire,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -47,8 +47,8 @@ const NEVER: Duration = DAY.saturating_mul(36_525);
 /// Opens the database, and starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
     let defaults = match config.profile_of(Protocol::Msgpack) {
-        Profile::Safe => Settings::DEFAULT,
-        Profile::Original => Settings::ORIGINAL,
+        Profile::Safe => ServerSettings::DEFAULT,
+        Profile::Original => ServerSettings::ORIGINAL,
     };
     let Msgpack {
         keep,
@@ -62,11 +62,11 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         resume,
         ..
     } = config.msgpack;
-    let settings = Settings {
-        limits: Limits { max_peers: config.connections, max_backlog: 128 << 20, ..defaults.limits },
+    let settings = ServerSettings {
+        limits: Limits { max_peers: config.connections, max_outbox: 128 << 20, ..defaults.limits },
         keep: keep && defaults.keep,
-        resume,
-        unused: if group_days == 0 { NEVER } else { DAY.saturating_mul(group_days) },
+        resume_timeout: resume,
+        unused_group_lifetime: if group_days == 0 { NEVER } else { DAY.saturating_mul(group_days) },
         ..defaults
     };
     let quotas = Quotas {
@@ -119,7 +119,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     };
     let hub = HubSettings {
         // Recordings are large, and the session sees to it that nobody is sent more than two at once.
-        backlog: 64 << 20,
+        max_queued: 64 << 20,
         ..hub_settings(config, Protocol::Msgpack)
     };
     let hub = Hub::spawn(vec![listener], server, registrar, hub);
@@ -556,9 +556,9 @@ mod tests {
             let server = Server::new(settings, 0, digest);
             restorable(&store, &server).unwrap()
         };
-        let all = list(Settings::ORIGINAL);
+        let all = list(ServerSettings::ORIGINAL);
         assert_eq!(all.iter().filter(|(is_group, ..)| *is_group).count(), 3);
-        let safe = list(Settings::DEFAULT);
+        let safe = list(ServerSettings::DEFAULT);
         assert!(safe.contains(&(true, nfc.into(), b"ann".into())), "{safe:?}");
         assert!(safe.iter().all(|(_, group, user)| *group == nfc && *user == b"ann"), "{safe:?}");
     }

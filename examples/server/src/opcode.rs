@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Limits, PeerId, Session, canonical_name};
 use voxwire_opcode::{
-    MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerStats, Settings, Text,
+    MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
     Violation,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
@@ -22,8 +22,8 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
     let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = config.opcode;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = match config.profile_of(Protocol::Opcode) {
-        Profile::Safe => Settings::DEFAULT,
-        Profile::Original => Settings::ORIGINAL,
+        Profile::Safe => ServerSettings::DEFAULT,
+        Profile::Original => ServerSettings::ORIGINAL,
     };
     let mut address = RelayAddress { v4: None, v6: None };
     for ip in relay {
@@ -37,17 +37,17 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         }
     }
     let relay = (!relay.is_empty()).then_some(address);
-    let settings = Settings {
+    let settings = ServerSettings {
         ask: !secrets.is_empty() || secrets_only,
         trust_host: trust_host || defaults.trust_host,
         relay,
-        limits: Limits { max_peers: config.connections, max_backlog: 256 << 20, ..defaults.limits },
+        limits: Limits { max_peers: config.connections, max_outbox: 256 << 20, ..defaults.limits },
         ..defaults
     };
     let porter = AuthPolicy { secrets: by_key(secrets), secrets_only };
     let hub = HubSettings {
         // Everybody's name has to fit, as a newcomer is told them all.
-        backlog: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
+        max_queued: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
         ports: relay_ports,
         ..hub_settings(config, Protocol::Opcode)
     };

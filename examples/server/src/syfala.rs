@@ -25,8 +25,8 @@ use voxwire_audio::{FollowState, RecordingAbort, SoundFile};
 use voxwire_core::{Handler, Instant, PeerId, Rate, Session};
 use voxwire_syfala::stream::DriftEstimate;
 use voxwire_syfala::{
-    CLIENT_PORT, Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerStats,
-    Settings, Violation,
+    CLIENT_PORT, Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerSettings,
+    ServerStats, Violation,
 };
 use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
 
@@ -69,10 +69,10 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         record_as: None,
         trace: false,
     };
-    let session = Settings {
+    let session = ServerSettings {
         max_clients: config.connections.min(settings.clients),
-        announce: settings.announce,
-        ..Settings::DEFAULT
+        announce_interval: settings.announce,
+        ..ServerSettings::DEFAULT
     };
     let serve = match (settings.pin, settings.networks.is_empty()) {
         (Some(host), _) => Serve::These(vec![Network::host(host)]),
@@ -158,7 +158,7 @@ impl SoftDevice {
     pub fn start(
         listener: Listener,
         settings: DeviceSettings,
-        session: Settings,
+        session: ServerSettings,
         serve: Serve,
         hub: HubSettings,
         listening: Arc<dyn Fn(DeviceEvent) + Send + Sync>,

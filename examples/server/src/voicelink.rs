@@ -11,20 +11,20 @@ use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId, Session, Untrusted, canonical_name};
 use voxwire_transport::{Drained, Handle, Hub, HubStats, Listener};
-use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerStats, Settings, Violation};
+use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
 
 /// Starts serving on `listener`.
 pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
     let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = config.voicelink;
     let seed = getrandom::u64().unwrap_or_default();
-    let defaults = Settings::DEFAULT;
+    let defaults = ServerSettings::DEFAULT;
     let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
-    let settings = Settings {
+    let settings = ServerSettings {
         ask: true,
         limits,
-        answer,
-        idle,
-        idle_call,
+        answer_timeout: answer,
+        idle_timeout: idle,
+        call_idle_timeout: idle_call,
         hide_unknown,
         forward_callee_name,
         ..defaults
@@ -72,7 +72,7 @@ impl Service for Hosted {
             self.hub.stats();
         let (stats, registered, calls) =
             self.hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
-        let ServerStats { calls: rung, established, packets, bytes, violations, stray } = stats;
+        let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = stats;
         vec![
             Figure::gauge("connections", "Clients connected", connections as u64),
             Figure::gauge("registered", "Names that can be called", registered as u64),

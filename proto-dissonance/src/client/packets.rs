@@ -4,7 +4,7 @@ use super::{Client, Local, speech};
 use crate::server::send_state_over_limit;
 use crate::{
     ClientEvent, ClientId, ClientInfo, ClientState, DeltaClientState, HandshakeResponse, Lost, Packet,
-    Recipient, RoomId, SessionState, Text, TextData, Violation, Voice, VoiceData, room_id,
+    Recipient, Resource, RoomId, SessionState, Text, TextData, Violation, Voice, VoiceData, room_id,
 };
 use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, vec::Vec};
 use speech::{Frame, Heard};
@@ -18,7 +18,7 @@ impl Client {
         response: HandshakeResponse<'a>,
     ) -> Result<ClientEvent<'a>, Violation> {
         if response.clients.len() > self.settings.limits.max_peers {
-            return Err(Violation::TooMany("clients"));
+            return Err(Violation::TooMany(Resource::Clients));
         }
         if self.session != response.session {
             // Nobody of another session is here any more, whoever has their number now.
@@ -116,7 +116,7 @@ impl Client {
             return Err(Violation::InvalidName("room name", error));
         }
         if self.roster.len() >= self.settings.limits.max_peers && self.roster.get(id).is_none() {
-            return Err(Violation::TooMany("clients"));
+            return Err(Violation::TooMany(Resource::Clients));
         }
         let new = self.roster.insert(id, name, codec);
         self.roster.leave_rooms(id);
@@ -256,7 +256,7 @@ impl Client {
         let heard = remote.speaker.hear(now, &voice, for_us);
         // Looked at when it may be too long, and again as often as it is not: no table moves for each packet.
         if !core::mem::replace(&mut remote.speaker.watched, true) {
-            self.silences.set(sender, now.saturating_add(self.settings.speech));
+            self.silences.set(sender, now.saturating_add(self.settings.speech_timeout));
         }
         let counter = if direct { &mut self.stats.direct } else { &mut self.stats.relayed };
         *counter = counter.saturating_add(1);

@@ -1,7 +1,7 @@
 //! Direct paths to other clients: found by the driver, named by HandshakeP2P.
 
 use super::Client;
-use crate::{ClientEvent, ClientId, Packet, SessionState, Violation};
+use crate::{ClientEvent, ClientId, Packet, Resource, SessionState, Violation};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 use voxwire_core::{Deadlines, Instant, Lane, PeerId};
@@ -54,7 +54,7 @@ impl Client {
     pub(super) fn open_path(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
         if self.paths.by_peer.len() >= self.settings.max_paths {
             self.outbox.close(peer);
-            return Err(Violation::TooMany("direct paths"));
+            return Err(Violation::TooMany(Resource::DirectPaths));
         }
         self.paths.by_peer.insert(peer, Path::default());
         self.ask(now, peer);
@@ -85,7 +85,7 @@ impl Client {
             // Asked once more: our answer was lost, or what it was worth to the other side is. At longer and longer
             // intervals, or two such answers would answer each other.
             Some(known) if known == client => {
-                let wait = slower(self.settings.p2p_retry, path.repeats, self.settings.p2p_slowest);
+                let wait = slower(self.settings.p2p_interval, path.repeats, self.settings.p2p_max_interval);
                 if path.said.is_none_or(|said| said.saturating_add(wait) <= now) {
                     path.repeats = path.repeats.saturating_add(1);
                     self.say_p2p(now, peer);
@@ -151,7 +151,7 @@ impl Client {
             None => {}
         }
         // Whoever has not answered was perhaps not there yet.
-        let retry = self.settings.p2p_retry;
+        let retry = self.settings.p2p_interval;
         for (&peer, path) in self.paths.by_peer.iter_mut().filter(|(_, path)| path.client.is_none()) {
             path.asked = 0;
             self.paths.retries.set(peer, path.soon(now, retry));
@@ -171,7 +171,7 @@ impl Client {
     fn doubt(&mut self, now: Instant, peer: PeerId) {
         if let Some(path) = self.paths.by_peer.get_mut(&peer) {
             *path = Path { said: path.said, ..Path::default() };
-            self.paths.retries.set(peer, path.soon(now, self.settings.p2p_retry));
+            self.paths.retries.set(peer, path.soon(now, self.settings.p2p_interval));
         }
     }
 
@@ -221,7 +221,7 @@ impl Client {
         };
         path.asked = path.asked.saturating_add(1);
         let late = path.asked.saturating_sub(self.settings.p2p_tries.saturating_sub(1));
-        let wait = slower(self.settings.p2p_retry, late, self.settings.p2p_slowest);
+        let wait = slower(self.settings.p2p_interval, late, self.settings.p2p_max_interval);
         self.paths.retries.set(peer, now.saturating_add(wait));
         self.say_p2p(now, peer);
     }

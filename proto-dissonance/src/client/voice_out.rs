@@ -3,8 +3,8 @@
 use super::Client;
 use crate::text::check_any;
 use crate::{
-    Channel, ClientId, MAX_DESTINATIONS, Options, Packet, Recipient, Refusal, SERVER_ONLY, SERVER_ONLY_ROOM,
-    ServerRelay, Speech, Target, VoiceData, room_id,
+    Channel, ClientId, MAX_DESTINATIONS, Options, Packet, Recipient, Refusal, Resource, SERVER_ONLY,
+    SERVER_ONLY_ROOM, ServerRelay, Speech, Target, VoiceData, room_id,
 };
 use alloc::{boxed::Box, vec::Vec};
 use voxwire_core::{EncodeError, Lane, Message, PeerId};
@@ -78,7 +78,7 @@ impl VoiceOut {
                 open.session = open.session.wrapping_add(1) & 3;
             }
         } else if self.channels.len() >= max {
-            return Err(Refusal::Full { what: "channels", max });
+            return Err(Refusal::Full { what: Resource::Channels, max });
         } else {
             self.channels.push(Open {
                 room,

@@ -3,7 +3,7 @@
 use super::{Kind, Pending, Server};
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
-    LeftBecause, Packet, Refusal, RoomListeners, ServerEvent, Text, Violation,
+    LeftBecause, Packet, Refusal, Resource, RoomListeners, ServerEvent, Text, Violation,
 };
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use voxwire_core::{EncodeError, Instant, Lane, List, Message, PeerId, check_name};
@@ -49,7 +49,7 @@ impl Server {
             return Ok(Some(ServerEvent::Joining { peer, name: Cow::Borrowed(name), codec: request.codec }));
         }
         let client = self.admit(now, peer, name.into(), request.codec);
-        let client = client.ok_or(Violation::TooMany("clients"))?;
+        let client = client.ok_or(Violation::TooMany(Resource::Clients))?;
         let joined = ServerEvent::Joined { peer, client };
         if self.later.is_empty() {
             return Ok(Some(joined));
@@ -69,7 +69,7 @@ impl Server {
         if !self.may_take(now, peer, &name) {
             return Err(Refusal::Unexpected { state: "the name is taken", command: "let a peer join" });
         }
-        let full = Refusal::Full { what: "clients", max: usize::from(u16::MAX) };
+        let full = Refusal::Full { what: Resource::Clients, max: usize::from(u16::MAX) };
         let client = self.admit(now, peer, name, codec).ok_or(full)?;
         self.later.push_back(ServerEvent::Joined { peer, client });
         Ok(())
@@ -140,7 +140,7 @@ impl Server {
     /// A handshake was asked for once more, before our answer was there: one that comes soon after is not answered.
     fn answer_again(&mut self, now: Instant, peer: PeerId, client: ClientId) {
         let Some(state) = self.peers.get_mut(peer) else { return };
-        if now.saturating_duration_since(state.answered) >= self.settings.answer_again {
+        if now.saturating_duration_since(state.answered) >= self.settings.answer_interval {
             state.answered = now;
             self.charge_answer(now, peer);
             self.answer(peer, client);

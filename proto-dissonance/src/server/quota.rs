@@ -1,6 +1,6 @@
 //! Rate limits: of each connection, and of all connections of one source address together, those included that are gone.
 
-use super::Settings;
+use super::ServerSettings;
 use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
@@ -34,7 +34,7 @@ struct Rates {
 }
 
 impl Rates {
-    const fn of(settings: &Settings, kind: Kind) -> Self {
+    const fn of(settings: &ServerSettings, kind: Kind) -> Self {
         let (own, source) = match kind {
             Kind::Voice => (settings.voice, settings.source_voice),
             Kind::Text => (settings.text, settings.source_text),
@@ -248,7 +248,7 @@ impl Sources {
     pub(super) fn take(
         &mut self,
         now: Instant,
-        settings: &Settings,
+        settings: &ServerSettings,
         quotas: &mut Quotas,
         kind: Kind,
         n: u32,
@@ -273,7 +273,7 @@ impl Sources {
     pub(super) fn charge(
         &mut self,
         now: Instant,
-        settings: &Settings,
+        settings: &ServerSettings,
         quotas: &mut Quotas,
         kind: Kind,
         n: u32,
@@ -307,13 +307,15 @@ mod tests {
     }
 
     fn taken(sources: &mut Sources, now: Instant, quotas: &mut Quotas) -> u32 {
-        (0..10_000).map(|_| u32::from(sources.take(now, &Settings::DEFAULT, quotas, Kind::Voice, 1))).sum()
+        (0..10_000)
+            .map(|_| u32::from(sources.take(now, &ServerSettings::DEFAULT, quotas, Kind::Voice, 1)))
+            .sum()
     }
 
     /// F-01: who reconnects, or connects many times, has no more than the source's rate.
     #[test]
     fn f_01_many_connections_of_one_source_share_its_rate_and_reconnecting_brings_nothing() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         let burst = settings.source_voice.burst;
         let mut sources = Sources::new(1000);
         let mut total = 0;
@@ -336,7 +338,7 @@ mod tests {
     /// F-01: a neighbour behind the same address keeps its share, whatever others there do.
     #[test]
     fn f_01_an_honest_neighbour_behind_the_same_address_keeps_its_share() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
         let mut honest = sources.open(at(0), from("192.0.2.1"));
         let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
@@ -356,7 +358,7 @@ mod tests {
     /// F-01: a source that splits into more connections than it has texts a second has no more of them.
     #[test]
     fn f_01_many_connections_have_no_more_than_few() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         for (kind, rate, own) in [
             (Kind::Text, settings.source_text, settings.text),
             (Kind::State, settings.source_state, settings.state),
@@ -387,7 +389,7 @@ mod tests {
     /// F-01: handshakes as well are shared out: whoever floods with them keeps no neighbour out.
     #[test]
     fn f_01_a_flood_of_handshakes_leaves_a_neighbour_its_part() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
         let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
         let mut honest = sources.open(at(0), from("192.0.2.1"));
@@ -403,7 +405,7 @@ mod tests {
     /// F-06: whoever opens 256 connections, uses what they have, closes them one by one and begins anew, has no more than who stays.
     #[test]
     fn f_06_closing_connections_one_by_one_pays_nothing() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         let voice = settings.source_voice;
         for (rate, handshakes) in [(settings.attempts, true), (voice, false)] {
             let mut sources = Sources::new(1000);
@@ -430,7 +432,7 @@ mod tests {
     /// F-06: one that comes anew for each handshake gets in beside others that stay and try without end.
     #[test]
     fn f_06_one_who_reconnects_for_its_handshake_gets_in() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
         let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
         for second in 0..60 {
@@ -446,7 +448,7 @@ mod tests {
     /// F-11: no number of sources keeps another one from its rate, and those that are gone are forgotten.
     #[test]
     fn f_11_a_whole_network_of_sources_takes_nothing_from_others() {
-        let settings = Settings::DEFAULT;
+        let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
         for n in 0..65_536_u32 {
             let address = IpAddr::from([0x2001, 0xdb8, 0, (n & 0xffff) as u16, 0, 0, 0, 1]);

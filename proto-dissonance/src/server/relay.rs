@@ -4,7 +4,8 @@ use super::clients::{ClientSet, Clients};
 use super::{Kind, Server};
 use crate::rooms::RoomSet;
 use crate::{
-    ClientId, Packet, Recipient, SERVER_ONLY, ServerEvent, ServerRelay, SessionState, Violation, VoiceData,
+    ClientId, Packet, Recipient, Resource, SERVER_ONLY, ServerEvent, ServerRelay, SessionState, Violation,
+    VoiceData,
 };
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -123,7 +124,7 @@ impl Server {
             return Err(Violation::TooMuchVoice);
         }
         if !few {
-            return Err(Violation::TooMany("channels"));
+            return Err(Violation::TooMany(Resource::Channels));
         }
         if treatment.mute_voice {
             return Ok(None);

@@ -5,8 +5,8 @@ use core::net::SocketAddr;
 use voxwire_core::{DialId, Input, Instant, Lane, List, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_dissonance::{
     Channel, Client, ClientId, ClientInfo, ClientState, CodecSettings, HandshakeRequest, HandshakeResponse,
-    Options, Packet, Profile, Recipient, RoomListeners, Server, Settings, Text, Violation, VoiceData, Wire,
-    room_id,
+    Options, Packet, Profile, Recipient, RoomListeners, Server, ServerSettings, Text, Violation, VoiceData,
+    Wire, room_id,
 };
 
 pub const WIRE: Wire = Wire::new(Profile::Later);
@@ -37,7 +37,7 @@ impl Sent {
 }
 
 impl Harness {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: ServerSettings) -> Self {
         Self {
             server: Server::new(settings, 0x1234_5677),
             now: Instant::from_nanos(1_000_000_000),

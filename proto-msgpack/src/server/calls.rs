@@ -124,7 +124,7 @@ impl Server {
                 Ok(())
             }
             Err(EncodeError::NoRoom { needed, available }) => {
-                Err(Violation::Backlog(voxwire_core::Full { needed, available }))
+                Err(Violation::OutboxFull(voxwire_core::Full { needed, available }))
             }
             Err(_) => Ok(()),
         }

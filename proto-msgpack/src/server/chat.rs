@@ -2,7 +2,7 @@
 
 use super::users::User;
 use super::{Answer, Server, ServerEvent, ServerMessage, What};
-use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, Settings, Text};
+use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, ServerSettings, Text};
 use alloc::vec::Vec;
 use voxwire_core::{Instant, Lane, Message, PeerId, source};
 
@@ -10,7 +10,7 @@ use voxwire_core::{Instant, Lane, Message, PeerId, source};
 const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
 /// Frames per second of a recording that are handed on.
 const SAMPLE_RATES: core::ops::RangeInclusive<u64> = 1000..=384_000;
-/// What a copy that is kept costs its sender at least, in bytes of [`Settings::messages`]: the application stores each.
+/// What a copy that is kept costs its sender at least, in bytes of [`ServerSettings::messages`]: the application stores each.
 pub(super) const KEPT_COPY: usize = 2048;
 /// Longest recording, in seconds.
 const LONGEST: u64 = 120;
@@ -101,7 +101,7 @@ pub(super) const fn is_kept(update: &ServerMessage<'_>) -> bool {
 }
 
 /// Whether a recording is one that programs can play.
-fn is_sound(channels: u64, sample_rate: u64, samples: usize, settings: &Settings) -> bool {
+fn is_sound(channels: u64, sample_rate: u64, samples: usize, settings: &ServerSettings) -> bool {
     if settings.lenient {
         return true;
     }

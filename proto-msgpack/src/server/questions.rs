@@ -47,8 +47,8 @@ impl Server {
         self.tickets = self.tickets.saturating_add(1);
         let ticket = Ticket(self.tickets);
         let time = match what {
-            What::Register | What::Login { .. } => self.settings.admission,
-            _ => self.settings.answer,
+            What::Register | What::Login { .. } => self.settings.admission_timeout,
+            _ => self.settings.answer_timeout,
         };
         let until = now.saturating_add(time);
         self.asked.insert(ticket, Asked { peer, action, what, late: false });
@@ -100,7 +100,13 @@ impl Server {
             What::AddContact { otherwise } if code.is_success() => otherwise,
             What::AddContact { .. } => code,
             What::CreateGroup { group_name, owner } => {
-                self.groups.created(now, &group_name, &owner, self.settings.lonely, code.is_success());
+                self.groups.created(
+                    now,
+                    &group_name,
+                    &owner,
+                    self.settings.lone_group_lifetime,
+                    code.is_success(),
+                );
                 code
             }
             What::JoinGroup { group_name, username } => {

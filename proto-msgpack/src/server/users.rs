@@ -4,7 +4,7 @@ use super::chat::is_kept;
 use super::{
     Answer, Asked, Conduct, Peer, REGISTRATION, RESUMPTION, Server, ServerEvent, What, before_login, key,
 };
-use crate::{Action, Code, Refusal, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
+use crate::{Action, Code, Refusal, Resource, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::{net::IpAddr, time::Duration};
@@ -700,7 +700,7 @@ impl Server {
     ) -> bool {
         // Each makes the application look for what is kept.
         let rate = self.settings.resumptions;
-        if self.settings.resume.is_zero() || !self.users.may_resume(now, rate, username.0) {
+        if self.settings.resume_timeout.is_zero() || !self.users.may_resume(now, rate, username.0) {
             return false;
         }
         if self.settings.bound_tokens {
@@ -767,7 +767,7 @@ impl Server {
         peer: PeerId,
         read: bool,
     ) -> Option<ServerEvent<'static>> {
-        let all = self.peers.get_mut(peer)?.delivered.probed(now, read, self.settings.receipt)?;
+        let all = self.peers.get_mut(peer)?.delivered.probed(now, read, self.settings.receipt_timeout)?;
         self.await_receipt(peer);
         all.then_some(ServerEvent::Taken { peer })
     }
@@ -812,7 +812,10 @@ impl Server {
             return Err(Refusal::Unexpected { state: "it is there for requests alone", command });
         }
         if state.login.is_none() && self.is_crowded(username) {
-            return Err(Refusal::Full { what: "connections of a user", max: self.settings.max_connections });
+            return Err(Refusal::Full {
+                what: Resource::UserConnections,
+                max: self.settings.max_connections,
+            });
         }
         Ok(username)
     }
@@ -831,7 +834,7 @@ impl Server {
         let len = self.outbox.send([peer], Lane::Reliable, update, &self.wire)?.len();
         let Some(state) = self.peers.get_mut(peer) else { return Ok(()) };
         let first = state.login.is_none();
-        state.delivered.push(now, len, self.settings.receipt, first);
+        state.delivered.push(now, len, self.settings.receipt_timeout, first);
         self.outbox.probe(peer);
         Ok(())
     }

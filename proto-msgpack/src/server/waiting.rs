@@ -113,17 +113,18 @@ impl Server {
         let before = queue.counted();
         let held = queue.bytes.saturating_add(bytes.len());
         let more = held.saturating_sub(OWN).saturating_sub(before);
-        if self.ledger.take(from, more, self.settings.waiting_bytes) {
+        if self.ledger.take(from, more, self.settings.max_queued_request_bytes) {
             queue.bytes = held;
             queue.requests.push_back(Request::Frame(bytes.into()));
         } else {
             queue.requests.push_back(Request::Refused(action_of(bytes).0.into()));
         }
-        if queue.requests.len() >= self.settings.max_waiting || queue.bytes >= MAX_BYTES {
+        if queue.requests.len() >= self.settings.max_queued_requests || queue.bytes >= MAX_BYTES {
             queue.full = true;
             // Longer than whatever it waits for may take, after which it has its turn.
-            let until =
-                now.max(state.rests).saturating_add(self.settings.answer.max(self.settings.admission));
+            let until = now
+                .max(state.rests)
+                .saturating_add(self.settings.answer_timeout.max(self.settings.admission_timeout));
             self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
         }
         self.arrange_turn(now, peer);
@@ -225,7 +226,7 @@ impl Server {
         }
         self.ledger.give(from, before.saturating_sub(state.queue.counted()));
         let Waiting { requests, bytes, full, .. } = &mut state.queue;
-        if *full && requests.len() < self.settings.max_waiting && *bytes < MAX_BYTES {
+        if *full && requests.len() < self.settings.max_queued_requests && *bytes < MAX_BYTES {
             *full = false;
             self.outbox.resume(peer);
         }

@@ -14,7 +14,7 @@ use voxwire_core::testing::{LinkId, Log, Net, NodeId, Sim, Transport};
 use voxwire_core::{Handler, Instant, Owned, PeerId, Session};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientSettings, Code, Secret, Server, ServerCommand, ServerEvent, ServerMessage,
-    Settings, Text, Ticket, Violation, Wire,
+    ServerSettings, Text, Ticket, Violation, Wire,
 };
 
 /// What keeps accounts, in memory. Answers at once, unless it is told to wait.
@@ -199,18 +199,18 @@ pub struct Harness {
 pub const MOMENT: Duration = Duration::from_millis(50);
 
 impl Harness {
-    pub fn new(settings: Settings, office: Office, seed: u64) -> Self {
+    pub fn new(settings: ServerSettings, office: Office, seed: u64) -> Self {
         let mut sim = Sim::new(seed);
         let server = sim.add(Server::new(settings, 1, digest), office);
         Self { sim, server, net: Net::PERFECT }
     }
 
     pub fn safe() -> Self {
-        Self::new(Settings::DEFAULT, Office::discreet(), 1)
+        Self::new(ServerSettings::DEFAULT, Office::discreet(), 1)
     }
 
     pub fn original() -> Self {
-        Self::new(Settings::ORIGINAL, Office::original(), 1)
+        Self::new(ServerSettings::ORIGINAL, Office::original(), 1)
     }
 
     pub fn client(&mut self) -> (Seat, LinkId) {

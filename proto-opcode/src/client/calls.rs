@@ -4,7 +4,7 @@ use super::Client;
 use crate::server::is_unicast;
 use crate::types::Text;
 use crate::wire::OWN_CALL;
-use crate::{CallId, CallRequest, Cause, ClientEvent, Packet, Refusal, Role, Violation};
+use crate::{CallId, CallRequest, Cause, ClientEvent, Packet, Refusal, Resource, Role, Violation};
 use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
@@ -83,7 +83,7 @@ impl Client {
             _ => {}
         }
         if self.calls.len() >= self.settings.max_calls {
-            return Err(Refusal::Full { what: "calls", max: self.settings.max_calls });
+            return Err(Refusal::Full { what: Resource::Calls, max: self.settings.max_calls });
         }
         let listen = self.settings.listen;
         let state = if listen { CallState::Listening } else { CallState::Requested };
@@ -95,7 +95,7 @@ impl Client {
             self.outbox.listen(id.to_listen());
             self.calls.entry(id).and_modify(|call| call.listening = true);
         }
-        self.deadlines.set(id, now.saturating_add(self.settings.answer));
+        self.deadlines.set(id, now.saturating_add(self.settings.answer_timeout));
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Client {
         };
         call.state = CallState::Requested;
         let contact = call.contact.clone();
-        self.deadlines.set(id, now.saturating_add(self.settings.answer));
+        self.deadlines.set(id, now.saturating_add(self.settings.answer_timeout));
         if self.server.is_none() || self.request(&contact, port).is_err() {
             return Ok(self.end(id, Cause::Unreachable));
         }
@@ -157,7 +157,7 @@ impl Client {
         }
         let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Requested) else {
             self.outbox.close(peer);
-            return Err(Violation::TooMany("connections to the port of one call"));
+            return Err(Violation::TooMany(Resource::CallConnections));
         };
         call.state = CallState::Up;
         call.peer = Some(peer);
@@ -165,7 +165,7 @@ impl Client {
             self.outbox.stop_listening(id.to_listen());
         }
         self.deadlines.clear(id);
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
         // It has no fields that could fail.
         let _ = self.outbox.send_over_limit(peer, Lane::Reliable, &Packet::ConnectionEstablished, &self.wire);
         Ok(Some(ClientEvent::Established { call: id }))
@@ -203,7 +203,7 @@ impl Client {
         if let Some((&id, call)) = ringing {
             // Called again: the port before is closed.
             call.at = at;
-            self.deadlines.set(id, now.saturating_add(self.settings.answer));
+            self.deadlines.set(id, now.saturating_add(self.settings.answer_timeout));
             return Ok(None);
         }
         let taken =
@@ -215,7 +215,7 @@ impl Client {
         }
         let call = self.add(caller.0, Role::Callee, CallState::Ringing);
         self.calls.entry(call).and_modify(|call| call.at = at);
-        self.deadlines.set(call, now.saturating_add(self.settings.answer));
+        self.deadlines.set(call, now.saturating_add(self.settings.answer_timeout));
         Ok(Some(ClientEvent::Incoming { call, caller }))
     }
 
@@ -250,7 +250,7 @@ impl Client {
         let Some(call) = self.calls.get(&id) else { return };
         let (host, port) = call.at;
         let host = alloc::string::ToString::to_string(&host);
-        self.deadlines.set(id, now.saturating_add(self.settings.connect));
+        self.deadlines.set(id, now.saturating_add(self.settings.connect_timeout));
         if self.outbox.dial(id.to_dial(), &host, port).is_err() {
             let ended = self.end(id, Cause::Unreachable);
             self.later.extend(ended);
@@ -273,10 +273,10 @@ impl Client {
         call.peer = Some(peer);
         // Whoever called waits at the server for whom it called.
         let wait = match call.role {
-            Role::Caller => self.settings.answer,
-            Role::Callee => self.settings.connect,
+            Role::Caller => self.settings.answer_timeout,
+            Role::Callee => self.settings.connect_timeout,
         };
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
         self.deadlines.set(id, now.saturating_add(wait));
         Ok(None)
     }

@@ -1,8 +1,8 @@
 //! Handing calls and refusals on.
 
-use super::{Client, Server, Settings, reason};
+use super::{Client, Server, ServerSettings, reason};
 use crate::types::Text;
-use crate::{CallRequest, Packet, ServerEvent, Unreachable, Violation};
+use crate::{CallRequest, Packet, Resource, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::net::IpAddr;
@@ -27,7 +27,7 @@ impl Server {
         }
         if !self.may_try(now, peer) {
             self.send_error(peer, reason::TOO_MANY_ATTEMPTS);
-            return Err(Violation::TooManyAttempts);
+            return Err(Violation::TooMany(Resource::Attempts));
         }
         let unreachable = |cause| Ok(Some(ServerEvent::Unreachable { caller: peer, contact, cause }));
         let Some(callee) = self.whom(contact.0) else {
@@ -57,7 +57,7 @@ impl Server {
             }
         };
         // Only what could be handed on counts; and what one source does leaves room for others.
-        let Settings { rings, source_rings, .. } = self.settings;
+        let ServerSettings { rings, source_rings, .. } = self.settings;
         let payer = self.attempts.payer(peer, source);
         let ring = |callee: &mut Client| callee.rings.take(now, rings, source_rings, payer, source);
         if !self.client_mut(callee).is_some_and(ring) {

@@ -2,7 +2,7 @@
 
 use super::{Server, reason};
 use crate::types::Text;
-use crate::{Packet, Refusal, ServerEvent, Violation, Wire};
+use crate::{Packet, Refusal, Resource, ServerEvent, Violation, Wire};
 use alloc::{boxed::Box, format};
 use voxwire_core::{Instant, Limits, Message, NameError, PeerId, check_name};
 
@@ -36,7 +36,7 @@ impl Server {
         // What the original does not ask. Names are how people are found, and guessed.
         if !self.may_try(now, peer) {
             self.login_failed(peer, name, reason::TOO_MANY_ATTEMPTS);
-            return Err(Violation::TooManyAttempts);
+            return Err(Violation::TooMany(Resource::Attempts));
         }
         if self.settings.ask {
             if let Some(client) = self.client_mut(peer) {

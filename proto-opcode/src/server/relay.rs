@@ -207,7 +207,7 @@ impl Server {
             packets: 0,
         };
         self.relays.relays.insert(id, relay);
-        self.relays.deadlines.set(id, now.saturating_add(self.settings.answer));
+        self.relays.deadlines.set(id, now.saturating_add(self.settings.answer_timeout));
         self.outbox.listen(listen_id(id, Role::Callee));
         if port == 0 {
             self.outbox.listen(listen_id(id, Role::Caller));
@@ -256,7 +256,7 @@ impl Server {
         let Some(relay) = relay.filter(|relay| relay.address(side) == from && relay.leg(side).is_none())
         else {
             self.outbox.close(peer);
-            return Err(Violation::Stranger);
+            return Err(Violation::NotOfTheCall);
         };
         if relay.stop_listening(side) {
             self.outbox.stop_listening(listen_id(id, side));
@@ -311,7 +311,7 @@ impl Server {
         relay.set_leg(side, Some(peer));
         // Nothing else than voice is carried, and no more of it than is looked at.
         self.outbox.limit(peer, VOICE_HEAD_LEN.saturating_add(MAX_VOICE));
-        self.outbox.budget(peer, self.settings.queue);
+        self.outbox.budget(peer, self.settings.droppable_budget);
     }
 
     /// Connects the two sides, if both are there.

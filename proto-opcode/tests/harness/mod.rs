@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, Session, Via};
-use voxwire_opcode::{CallRequest, Packet, Server, ServerEvent, Settings, Text, Violation, Wire};
+use voxwire_opcode::{CallRequest, Packet, Server, ServerEvent, ServerSettings, Text, Violation, Wire};
 
 /// What a server says in place of a packet.
 pub const CLOSED: &str = "closed";
@@ -46,7 +46,7 @@ pub fn request<'a>(contact: &'a str, host: &'a str, port: u16) -> Packet<'a> {
 }
 
 impl Harness {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: ServerSettings) -> Self {
         let server = Server::new(settings, 7);
         Self {
             server,

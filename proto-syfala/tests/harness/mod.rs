@@ -14,7 +14,7 @@ use voxwire_core::{Handler, Instant, PeerId, Session};
 use voxwire_syfala::stream::{Receiving, StreamSettings};
 use voxwire_syfala::{
     Client, ClientCommand, ClientEvent, ClientSettings, Format, IoResult, IoState, Network, Server,
-    ServerCommand, ServerEvent, Settings, Violation,
+    ServerCommand, ServerEvent, ServerSettings, Violation,
 };
 
 /// What a client's application does about servers.
@@ -197,7 +197,7 @@ pub fn networks() -> [Network; 1] {
     ["10.0.0.0/16".parse().unwrap()]
 }
 
-pub fn server(inputs: &[Format], outputs: &[Format], settings: Settings, seed: u64) -> Server {
+pub fn server(inputs: &[Format], outputs: &[Format], settings: ServerSettings, seed: u64) -> Server {
     let mut server = Server::new(inputs, outputs, settings, seed).unwrap();
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks() }).unwrap();
     server
@@ -217,10 +217,15 @@ impl Harness {
     }
 
     pub fn device(&mut self, inputs: &[Format], outputs: &[Format]) -> DeviceNode {
-        self.device_with(inputs, outputs, Settings::DEFAULT)
+        self.device_with(inputs, outputs, ServerSettings::DEFAULT)
     }
 
-    pub fn device_with(&mut self, inputs: &[Format], outputs: &[Format], settings: Settings) -> DeviceNode {
+    pub fn device_with(
+        &mut self,
+        inputs: &[Format],
+        outputs: &[Format],
+        settings: ServerSettings,
+    ) -> DeviceNode {
         let node = self.sim.add(server(inputs, outputs, settings, self.seed), Device::new());
         self.sim.join(node);
         node

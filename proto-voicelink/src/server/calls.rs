@@ -1,8 +1,8 @@
 //! The life of a call: put through, answered, up, over; and the audio in between.
 
-use super::{Line, Peer, Server, Settings, reason};
+use super::{Line, Peer, Server, ServerSettings, reason};
 use crate::{
-    ByteOrder, Cause, Ended, Handshake, Packet, Parameters, ServerEvent, Unreachable, Violation,
+    ByteOrder, Cause, Ended, Handshake, Packet, Parameters, Resource, ServerEvent, Unreachable, Violation,
     voice::swap_samples,
     wire::{MAX_DATA, MAX_STRAY_DATA},
 };
@@ -143,10 +143,10 @@ impl Server {
         let payer = self.attempts.payer(caller, source);
         if !self.may_try(now, caller) {
             self.send_drop(caller, reason::TOO_MANY_ATTEMPTS);
-            return Err(Violation::TooManyAttempts);
+            return Err(Violation::TooMany(Resource::Attempts));
         }
         // Nobody is rung without end, by however many; and what one source does leaves room for others.
-        let Settings { rings, source_rings, source_ringing, .. } = self.settings;
+        let ServerSettings { rings, source_rings, source_ringing, .. } = self.settings;
         let rung = callee.filter(|_| cause.is_none()).and_then(|callee| self.peers.get_mut(callee));
         let may_ring = rung.is_none_or(|callee| {
             callee.ringing.take(now, source_ringing, payer, 1)
@@ -206,7 +206,7 @@ impl Server {
             }
             self.watch(now, peer);
         }
-        self.call_deadlines.set(caller, now.saturating_add(self.settings.answer));
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.answer_timeout));
         self.stats.calls = self.stats.calls.saturating_add(1);
     }
 
@@ -235,12 +235,12 @@ impl Server {
         if let (Some(a), Some(b)) = (samples(caller), samples(callee)) {
             call.swap = a != b;
         }
-        let budget = budget(&parameters, self.settings.queue);
+        let budget = budget(&parameters, self.settings.droppable_budget);
         for peer in [caller, callee] {
             self.outbox.budget(peer, budget);
         }
         self.send(if peer == caller { callee } else { caller }, &packet);
-        self.call_deadlines.set(caller, now.saturating_add(self.settings.idle_call));
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.call_idle_timeout));
         self.stats.established = self.stats.established.saturating_add(1);
         Ok(Some(ServerEvent::Established { caller, callee, parameters }))
     }
@@ -264,7 +264,7 @@ impl Server {
             call.countered = true;
         }
         self.send(caller, &packet);
-        self.call_deadlines.set(caller, now.saturating_add(self.settings.answer));
+        self.call_deadlines.set(caller, now.saturating_add(self.settings.answer_timeout));
         Ok(None)
     }
 
@@ -357,7 +357,7 @@ impl Server {
         if call.up.is_none() {
             return self.end_for_both(now, caller, Cause::NoAnswer, reason::NO_ANSWER);
         }
-        let due = call.last_data.saturating_add(self.settings.idle_call);
+        let due = call.last_data.saturating_add(self.settings.call_idle_timeout);
         if due > now {
             self.call_deadlines.set(caller, due);
             return None;

@@ -1,7 +1,7 @@
 //! Who is called what: registration, names given by the application, the block list.
 
 use super::{Name, Pending, Server, reason};
-use crate::{ByteOrder, Handshake, Refusal, Registration, ServerEvent, Violation};
+use crate::{ByteOrder, Handshake, Refusal, Registration, Resource, ServerEvent, Violation};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ impl Blocks {
     pub(super) fn block(&mut self, callee: &str, caller: &str) -> Result<(), Refusal> {
         let (callee, caller) = (canonical_name(callee), canonical_name(caller));
         if self.blocks >= self.max_blocked {
-            return Err(Refusal::Full { what: "block list", max: self.max_blocked });
+            return Err(Refusal::Full { what: Resource::BlockList, max: self.max_blocked });
         }
         if self.blocked.entry((*callee).into()).or_default().insert((*caller).into()) {
             self.blocks = self.blocks.saturating_add(1);
@@ -77,7 +77,7 @@ impl Server {
         // Asking for names is how they are guessed, and secrets with them.
         if !self.may_try(now, peer) {
             self.send_drop(peer, reason::TOO_MANY_ATTEMPTS);
-            return Err(Violation::TooManyAttempts);
+            return Err(Violation::TooMany(Resource::Attempts));
         }
         let max = self.settings.limits.max_text;
         let text = match registration.check() {

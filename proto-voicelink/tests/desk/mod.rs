@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use voxwire_core::{Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_voicelink::{
-    ByteOrder, Handshake, Packet, Parameters, Server, ServerEvent, Settings, Violation, Wire,
+    ByteOrder, Handshake, Packet, Parameters, Server, ServerEvent, ServerSettings, Violation, Wire,
 };
 
 pub const WIRE: Wire = Wire::new(ByteOrder::BigEndian);
@@ -22,7 +22,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: ServerSettings) -> Self {
         Self {
             server: Server::new(settings, 1),
             ids: PeerIds::new(),

@@ -6,7 +6,7 @@ use voxwire_core::testing::{LinkId, Log, Net, NodeId, Sim, Transport};
 use voxwire_core::{Handler, Instant, PeerId};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Format, Parameters, Phase, Refusal,
-    Server, ServerCommand, ServerEvent, Settings, Violation,
+    Server, ServerCommand, ServerEvent, ServerSettings, Violation,
 };
 
 pub const AUDIO: Parameters =
@@ -51,10 +51,10 @@ pub struct Harness {
 
 impl Harness {
     pub fn new() -> Self {
-        Self::with(Settings::DEFAULT, Net::PERFECT, 1)
+        Self::with(ServerSettings::DEFAULT, Net::PERFECT, 1)
     }
 
-    pub fn with(settings: Settings, net: Net, seed: u64) -> Self {
+    pub fn with(settings: ServerSettings, net: Net, seed: u64) -> Self {
         let mut sim = Sim::new(seed);
         let server = sim.add(Server::new(settings, seed), Log::default());
         Self { sim, server, net }

@@ -105,7 +105,7 @@ impl<F: Framing> StreamConn<F> {
             framing,
             buffer: FrameBuf::new(),
             needed: 1,
-            queue: Queue::with_limits(settings.backlog, settings.max_unsent),
+            queue: Queue::with_limits(settings.droppable_budget, settings.max_queued),
             out: Vec::new(),
             written: 0,
             stall: Stall::new(settings.write_timeout),
@@ -444,7 +444,8 @@ mod tests {
     #[tokio::test]
     async fn f_35_a_server_that_challenges_without_end_and_never_reads_is_not_queued_for_without_bound() {
         let (here, mut there) = tokio::io::duplex(64);
-        let settings = ConnectionSettings { backlog: 1000, max_unsent: 1000, ..ConnectionSettings::DEFAULT };
+        let settings =
+            ConnectionSettings { droppable_budget: 1000, max_queued: 1000, ..ConnectionSettings::DEFAULT };
         let framing = StreamFraming::units(Datagram { max: 1000 });
         let mut conn = StreamConn::new(Stream::Inside(here), framing, settings);
         conn.push(Lane::Reliable, &[7; 200]);

@@ -128,12 +128,12 @@ impl Load {
 impl<F: Framing> Conn<F> {
     pub(super) fn new(
         framing: StreamFraming<F>,
-        backlog: usize,
+        max_queued: usize,
         #[cfg(feature = "quic")] quic: Option<crate::quic::Datagrams>,
     ) -> Self {
         let state = State {
             framing,
-            queue: Queue::new(backlog),
+            queue: Queue::new(max_queued),
             waker: None,
             blocked_since: None,
             writing: 0,

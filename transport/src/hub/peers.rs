@@ -116,7 +116,7 @@ impl<F: Framing> Peers<F> {
         let quic = if let Side::Quic(datagrams) = side { Some(datagrams) } else { None };
         let conn = Arc::new(Conn::new(
             framing,
-            common.settings.backlog,
+            common.settings.max_queued,
             #[cfg(feature = "quic")]
             quic,
         ));
@@ -211,7 +211,7 @@ impl<F: Framing> Peers<F> {
             }
             Output::Budget { peer, bytes } => {
                 // 0 restores the default.
-                let bytes = if bytes == 0 { common.settings.backlog } else { bytes };
+                let bytes = if bytes == 0 { common.settings.max_queued } else { bytes };
                 self.conn(peer).inspect(|conn| conn.lock().queue.set_budget(bytes));
             }
             Output::Pause { peer, until } => {

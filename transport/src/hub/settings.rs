@@ -31,7 +31,7 @@ pub struct HubSettings {
     pub datagrams: Rate,
     /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is closed. One frame is always taken. It is
     /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
-    pub backlog: usize,
+    pub max_queued: usize,
     /// A connection is slow when its peer has not taken all of its bytes for this long. A slow one is held to the budget that the session
     /// set for it. Before that, up to 1 MiB of droppable frames is queued. 200 ms by default.
     pub slow_after: Duration,
@@ -121,7 +121,7 @@ impl HubSettings {
         min_bytes_per_second: 16 * 1024,
         frames: Rate { per_second: 2000, burst: 10_000 },
         datagrams: Rate { per_second: 50_000, burst: 50_000 },
-        backlog: 64 * 1024,
+        max_queued: 64 * 1024,
         slow_after: Duration::from_millis(200),
         max_queued_total: 128 * 1024 * 1024,
         partial_frames: 64 * 1024 * 1024,

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, compare, load, resample, save_wav};
 use voxwire_server::syfala::{DeviceEvent, DeviceSettings, Serve, SoftDevice, Sound, bind};
-use voxwire_syfala::Settings;
+use voxwire_syfala::ServerSettings;
 use voxwire_transport::HubSettings;
 
 /// What the device has in store: more than a busy machine is late, so that every sample can be compared.
@@ -66,8 +66,14 @@ pub(crate) async fn call(
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (listener, address) = bind(loopback, 0)?;
     let serve = Serve::OnLink(loopback);
-    let device =
-        SoftDevice::start(listener, settings, Settings::DEFAULT, serve, HubSettings::DEFAULT, listening)?;
+    let device = SoftDevice::start(
+        listener,
+        settings,
+        ServerSettings::DEFAULT,
+        serve,
+        HubSettings::DEFAULT,
+        listening,
+    )?;
     // By broadcast on the loopback network; on a bad network through a proxy, which has one address.
     let to = if impairment.is_none() {
         SocketAddr::from(([127, 255, 255, 255], address.port()))

@@ -115,7 +115,7 @@ impl CallClient {
         let reconnect = ClientSettings::DEFAULT.reconnect.filter(|_| options.reconnect);
         let (dialect, seed) = (options.dialect, fastrand::u64(..));
         let settings = ClientSettings { dialect, reconnect, seed, ..ClientSettings::DEFAULT };
-        let limits = ConnectionSettings { backlog: BACKLOG, ..ConnectionSettings::DEFAULT };
+        let limits = ConnectionSettings { droppable_budget: BACKLOG, ..ConnectionSettings::DEFAULT };
         let connecting = link.connect_with(DEFAULT_PORT, Client::new(settings), limits);
         let connection = signals.interrupt("connecting", connecting).await?;
         let recordings = Recordings::new(options.record.clone(), &report);

@@ -56,7 +56,7 @@ impl Default for Msgpack {
             max_accounts: 1_000_000,
             max_contacts: 1000,
             max_database: 4 * 1024 * 1024 * 1024,
-            resume: voxwire_msgpack::Settings::DEFAULT.resume,
+            resume: voxwire_msgpack::ServerSettings::DEFAULT.resume_timeout,
         }
     }
 }

@@ -20,12 +20,14 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use voxwire_core::{Clock, Instant, Message, PeerId, Session};
-use voxwire_msgpack::{Code, Secret, Server, ServerCommand, ServerMessage, Settings, Text, Ticket, Wire};
+use voxwire_msgpack::{
+    Code, Secret, Server, ServerCommand, ServerMessage, ServerSettings, Text, Ticket, Wire,
+};
 
 /// Groups that are deleted in one transaction: each may have a thousand members.
 const FORGOTTEN: usize = 16;
 /// How long a client waits for its answer, a second less: who kept a message by then has said so.
-const ANSWER: Duration = Settings::DEFAULT.answer.saturating_sub(Duration::from_secs(1));
+const ANSWER: Duration = ServerSettings::DEFAULT.answer_timeout.saturating_sub(Duration::from_secs(1));
 
 /// The door to the threads.
 #[derive(Debug, Clone)]
@@ -761,7 +763,7 @@ mod tests {
         let (hall, address) = runtime.block_on(async {
             let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
-            let server = Server::new(Settings::DEFAULT, 1, |_| [0; 32]);
+            let server = Server::new(ServerSettings::DEFAULT, 1, |_| [0; 32]);
             (Hub::spawn(vec![listener], server, Door(asked), HubSettings::DEFAULT), address.to_string())
         });
         let (heard, hears) = channel();

@@ -9,7 +9,7 @@ use voxwire_core::{Input, Instant, Lane, Output, PeerId, Session, Via};
 use voxwire_syfala::stream::{Receiving, StreamSettings, Taken};
 use voxwire_syfala::{
     Client, ClientCommand, ClientEvent, ClientSettings, Format, IoResult, Network, Server, ServerCommand,
-    ServerEvent, Settings,
+    ServerEvent, ServerSettings,
 };
 
 /// As much memory as a small microcontroller has.
@@ -55,8 +55,8 @@ fn talk() -> Option<()> {
     let settings = StreamSettings { buffer: 5000, ..StreamSettings::DEFAULT };
     let formats = [Format::STANDARD];
     let mut limits = voxwire_syfala::LIMITS;
-    (limits.max_peers, limits.max_backlog) = (8, 4096);
-    let mut server = Server::new(&formats, &formats, Settings { limits, ..Settings::DEFAULT }, 1).ok()?;
+    (limits.max_peers, limits.max_outbox) = (8, 4096);
+    let mut server = Server::new(&formats, &formats, ServerSettings { limits, ..ServerSettings::DEFAULT }, 1).ok()?;
     server.handle_command(now, ServerCommand::Serve { networks: &Network::LOOPBACK }).ok()?;
     let mut client = Client::new(ClientSettings { limits, ..ClientSettings::DEFAULT });
     let from = Some(([127, 0, 0, 1], 6911).into());

@@ -108,7 +108,7 @@ mod tests {
     /// A hub where each of `frames` is queued for a connection of its own.
     fn crowded(waiting: usize, frames: &[Vec<u8>]) -> (Hub, Vec<Opened>) {
         let mut hub =
-            Hub::new(HubSettings { max_queued_total: waiting, backlog: 4 << 20, ..HubSettings::DEFAULT });
+            Hub::new(HubSettings { max_queued_total: waiting, max_queued: 4 << 20, ..HubSettings::DEFAULT });
         let open = |hub: &mut Hub, frame: &Vec<u8>| {
             let opened = hub.open(UNITS);
             for (n, part) in frame.chunks(50_000).enumerate() {
