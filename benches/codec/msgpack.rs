@@ -1,4 +1,4 @@
-//! G-C4, G-C5, G-C7: whole `call_data` messages, beside those who speak MessagePack.
+//! G-C4, G-C5, G-C6, G-C7: whole `call_data` messages, beside those who speak MessagePack.
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ fn data<'a, T: Clone>(token: &'a str, samples: &[T]) -> Data<'a, T> {
 }
 
 pub(crate) fn calls(criterion: &mut Criterion) {
-    for len in [960, 41_900] {
+    for len in [20, 160, 960, 41_900] {
         for (name, peak, mixed) in AMPLITUDES {
             ints(criterion, len, name, &blocks(len, peak, mixed));
         }
@@ -142,6 +142,7 @@ fn ints(criterion: &mut Criterion, len: usize, name: &str, blocks: &[Vec<i16>]) 
     let frames: Vec<Vec<u8>> =
         items.iter().map(|(block, _)| encoded(&call_data("user0", &token, block))).collect();
     let mut samples = vec![0; len];
+    case(&mut decode, "memcpy", &frames[..], |frame, out| out.extend_from_slice(frame));
     case(&mut decode, "voxwire, checked and borrowed", &frames[..], |frame, _| {
         let Ok(ClientMessage::CallData { samples, .. }) = ClientMessage::decode(frame, black_box(&wire))
         else {
@@ -232,6 +233,14 @@ fn floats(criterion: &mut Criterion, len: usize) {
     let mut decode = group(criterion, "decode", "float", len, "normal");
     let frames: Vec<Vec<u8>> = items.iter().map(|(block, _)| message(block)).collect();
     let mut samples = vec![0.0; len];
+    case(&mut decode, "memcpy", &frames[..], |frame, out| out.extend_from_slice(frame));
+    case(&mut decode, "voxwire, checked and borrowed", &frames[..], |frame, _| {
+        let Ok(ClientMessage::CallData { samples, .. }) = ClientMessage::decode(frame, black_box(&wire))
+        else {
+            panic!()
+        };
+        black_box(samples.len());
+    });
     case(&mut decode, "voxwire", &frames[..], |frame, _| {
         let Ok(ClientMessage::CallData { samples: found, .. }) =
             ClientMessage::decode(frame, black_box(&wire))

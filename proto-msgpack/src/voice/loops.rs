@@ -49,10 +49,11 @@ pub(super) fn stop(len: usize, at: usize, left: usize, class: Class, bad: u64, b
     let over = if end == 64 { window.carry.covered.count_ones() } else { 0 };
     let to = at.saturating_add(end as usize).saturating_add(over as usize);
     if to > len {
-        // The last one is not whole. Where none starts in this window, it is the one that has bytes in it.
+        // The last one is not whole. Where none starts in this window, it started with the last byte of the one before, of which
+        // there was one more byte to be seen.
         let to = match found.checked_ilog2() {
             Some(bit) => at.saturating_add(bit as usize),
-            None => at.saturating_sub(if before.covered == 1 && before.ends == 1 { 2 } else { 1 }),
+            None => at.saturating_sub(1),
         };
         return Stop::Odd { at: to, left: left.saturating_sub(count).saturating_add(1) };
     }
@@ -177,7 +178,7 @@ macro_rules! loops {
 
         #[target_feature(enable = $features)]
         fn all_to_i16<const THREES: bool>(elements: &[u8], out: &mut [i16]) {
-            use $crate::voice::bits::{Carry, Window, below, resolve};
+            use $crate::voice::bits::{Carry, Window, resolve};
             use $crate::voice::loops::{ROOM, padded};
             let first = padded(None, elements);
             let mut out = out;
@@ -193,10 +194,7 @@ macro_rules! loops {
                 rest = rest.get(64..).unwrap_or(&[]);
                 (view, window) = (next, ahead);
             }
-            let Window { starts, mut ends, thirds, carry } = window;
-            if rest.is_empty() {
-                ends &= below(u32::try_from(elements.len()).unwrap_or(64));
-            }
+            let Window { starts, ends, thirds, carry } = window;
             finish(view, (starts, ends, thirds), (carry.covered, carry.ends), rest, out);
         }
 
@@ -210,7 +208,7 @@ macro_rules! loops {
             rest: &[u8],
             out: &mut [i16],
         ) {
-            use $crate::voice::bits::{Carry, Window, below, resolve};
+            use $crate::voice::bits::{Carry, Window, resolve};
             use $crate::voice::loops::{ROOM, last_of};
             let last = last_of(rest);
             let mut window = Window { starts, ends, thirds, carry: Carry { covered, ends: carried } };
@@ -218,13 +216,10 @@ macro_rules! loops {
             let (mut spill, mut spilt) = ([0; 2 * ROOM], 0_usize);
             while let Some(room) = spill.get_mut(spilt..).and_then(|spill| spill.first_chunk_mut()) {
                 let next = rest.first_chunk().unwrap_or(&last);
-                let mut ahead = resolve(classes(next), window.carry);
+                let ahead = resolve(classes(next), window.carry);
                 spilt = spilt.wrapping_add(convert::<false>(view, window, room));
                 if rest.len() <= 1 || spilt >= out.len() {
                     break;
-                }
-                if rest.len() <= 64 {
-                    ahead.ends &= below(u32::try_from(rest.len().wrapping_sub(1)).unwrap_or(64));
                 }
                 rest = rest.get(64..).unwrap_or(&[]);
                 (view, window) = (next, ahead);
@@ -248,30 +243,26 @@ macro_rules! loops {
 
         #[target_feature(enable = $features)]
         fn all_to_f32<const THREES: bool>(elements: &[u8], out: &mut [f32]) {
-            use $crate::voice::bits::{Carry, below, resolve};
+            use $crate::voice::bits::{Carry, resolve};
             use $crate::voice::loops::{ROOM, last_of, padded};
             let first = padded(None, elements);
             let mut view: &[u8; 65] = first.first_chunk().unwrap_or(&[0; 65]);
             let mut window = resolve(classes(view), Carry::default());
-            window.ends &= below(u32::try_from(elements.len()).unwrap_or(64));
             let mut rest = elements.get(63..).unwrap_or(&[]);
             let last = last_of(rest);
             // Several windows at a time, because it is slow to read what stores that overlap have just written.
             let mut samples = [0; 9 * 64 + ROOM];
             let mut out = out;
-            let mut is_over = elements.is_empty();
+            let mut is_over = false;
             while !out.is_empty() && !is_over {
                 let mut have = 0_usize;
                 while let Some(room) = samples.get_mut(have..).and_then(|samples| samples.first_chunk_mut()) {
                     let next = rest.first_chunk().unwrap_or(&last);
-                    let mut ahead = resolve(classes(next), window.carry);
+                    let ahead = resolve(classes(next), window.carry);
                     have = have.wrapping_add(convert::<THREES>(view, window, room));
                     if rest.len() <= 1 {
                         is_over = true;
                         break;
-                    }
-                    if rest.len() <= 64 {
-                        ahead.ends &= below(u32::try_from(rest.len().wrapping_sub(1)).unwrap_or(64));
                     }
                     rest = rest.get(64..).unwrap_or(&[]);
                     (view, window) = (next, ahead);
