@@ -218,7 +218,7 @@ macro_rules! loops {
                 let next = rest.first_chunk().unwrap_or(&last);
                 let ahead = resolve(classes(next), window.carry);
                 spilt = spilt.wrapping_add(convert::<false>(view, window, room));
-                if rest.len() <= 1 || spilt >= out.len() {
+                if spilt >= out.len() {
                     break;
                 }
                 rest = rest.get(64..).unwrap_or(&[]);
