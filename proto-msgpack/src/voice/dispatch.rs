@@ -48,73 +48,55 @@ impl Wide {
         level.as_avx512().map(Self::Avx512).into_iter().chain(narrower)
     }
 
-    /// The widest, if a list of so many samples is worth it.
-    #[inline]
-    fn of(samples: usize) -> Option<Self> {
-        if samples < FEW { None } else { Self::all().next() }
+    /// The widest that the machine has.
+    fn best() -> Option<Self> {
+        Self::all().next()
     }
 }
 
-pub(super) fn walk_ints(bytes: &[u8], count: usize) -> Walked {
+/// For each, what `voice` calls: short lists go to `scalar` straight away.
+macro_rules! choose {
+    ($($name:ident($($arg:ident: $type:ty),*), samples: $samples:expr $(, -> $result:ty)?;)*) => {
+        $(
+            #[inline]
+            pub(super) fn $name($($arg: $type),*) $(-> $result)? {
+                #[inline(never)]
+                fn long($($arg: $type),*) $(-> $result)? {
+                    match Wide::best() {
+                        Some(wide) => wide.$name($($arg),*),
+                        None => scalar::$name($($arg),*),
+                    }
+                }
+                if $samples < FEW { scalar::$name($($arg),*) } else { long($($arg),*) }
+            }
+        )*
+    };
+}
+choose! {
     // Of a stream there may be less than is announced.
-    match Wide::of(count.min(bytes.len())) {
-        Some(wide) => wide.walk_ints(bytes, count),
-        None => scalar::walk_ints(bytes, count),
-    }
-}
-
-pub(super) fn walk_floats(bytes: &[u8], count: usize) -> Walked {
-    match Wide::of(count) {
-        Some(wide) => wide.walk_floats(bytes, count),
-        None => scalar::walk_floats(bytes, count),
-    }
+    walk_ints(bytes: &[u8], count: usize), samples: count.min(bytes.len()), -> Walked;
+    walk_floats(bytes: &[u8], count: usize), samples: count.min(bytes.len()), -> Walked;
+    floats_to_f32(elements: &[u8], out: &mut [f32]), samples: out.len();
+    ints_len(samples: &[i16]), samples: samples.len(), -> usize;
+    put_ints(samples: &[i16], out: &mut impl BufMut), samples: samples.len();
+    put_floats(samples: &[f32], out: &mut impl BufMut), samples: samples.len();
+    all_finite(samples: &[f32]), samples: samples.len(), -> bool;
 }
 
 pub(super) fn ints_to_i16(elements: &[u8], is_plain: bool, out: &mut [i16]) {
-    match Wide::of(out.len()).filter(|_| is_plain) {
-        Some(wide) => wide.ints_to_i16(elements, out),
-        None => scalar::ints_to_i16(elements, out),
-    }
+    if is_plain { plain::ints_to_i16(elements, out) } else { scalar::ints_to_i16(elements, out) }
 }
 
 pub(super) fn ints_to_f32(elements: &[u8], is_plain: bool, out: &mut [f32]) {
-    match Wide::of(out.len()).filter(|_| is_plain) {
-        Some(wide) => wide.ints_to_f32(elements, out),
-        None => scalar::ints_to_f32(elements, out),
-    }
+    if is_plain { plain::ints_to_f32(elements, out) } else { scalar::ints_to_f32(elements, out) }
 }
 
-pub(super) fn floats_to_f32(elements: &[u8], out: &mut [f32]) {
-    match Wide::of(out.len()) {
-        Some(wide) => wide.floats_to_f32(elements, out),
-        None => scalar::floats_to_f32(elements, out),
-    }
-}
+/// Elements of one byte, two and three.
+mod plain {
+    use super::{FEW, Wide, scalar};
 
-pub(super) fn ints_len(samples: &[i16]) -> usize {
-    match Wide::of(samples.len()) {
-        Some(wide) => wide.ints_len(samples),
-        None => scalar::ints_len(samples),
-    }
-}
-
-pub(super) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
-    match Wide::of(samples.len()) {
-        Some(wide) => wide.put_ints(samples, out),
-        None => scalar::put_ints(samples, out),
-    }
-}
-
-pub(super) fn put_floats(samples: &[f32], out: &mut impl BufMut) {
-    match Wide::of(samples.len()) {
-        Some(wide) => wide.put_floats(samples, out),
-        None => scalar::put_floats(samples, out),
-    }
-}
-
-pub(super) fn all_finite(samples: &[f32]) -> bool {
-    match Wide::of(samples.len()) {
-        Some(wide) => wide.all_finite(samples),
-        None => scalar::all_finite(samples),
+    choose! {
+        ints_to_i16(elements: &[u8], out: &mut [i16]), samples: out.len();
+        ints_to_f32(elements: &[u8], out: &mut [f32]), samples: out.len();
     }
 }
