@@ -1,0 +1,126 @@
+//! What is being written to one connection.
+
+use crate::held::Held;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+/// So many frames that are shared with other queues are written with one call.
+pub(super) const HELD_AT_ONCE: usize = 64;
+/// Each of them with what comes before it, and what comes behind the last.
+pub(crate) const SLICES: usize = 2 * HELD_AT_ONCE + 1;
+
+/// What is being written: whole frames in order, with one call if the system takes it all.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(super) own: Vec<u8>,
+    /// How much of `own` is written.
+    pub(super) done: usize,
+    /// Frames that are shared with other connections, with where each comes in: behind so many bytes of `own`.
+    pub(super) held: VecDeque<(usize, Arc<Held>)>,
+    /// How much of the first of them is written.
+    held_done: usize,
+    pub(super) left: usize,
+}
+
+impl Batch {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// Bytes that are still to be written.
+    pub(crate) const fn len(&self) -> usize {
+        self.left
+    }
+
+    /// Memory held for this batch alone, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.own
+            .capacity()
+            .saturating_add(self.held.capacity().saturating_mul(size_of::<(usize, Arc<Held>)>()))
+    }
+
+    /// This batch's part of the frames that it shares with others, in bytes.
+    pub(crate) fn share(&self) -> usize {
+        self.held.iter().fold(0, |sum, (_, frame)| sum.saturating_add(frame.share()))
+    }
+
+    /// All that is still to be written, if it lies in one piece.
+    pub(crate) fn one_piece(&self) -> Option<&[u8]> {
+        if self.held.is_empty() { self.own.get(self.done..) } else { None }
+    }
+
+    /// All that is still to be written.
+    pub(crate) fn pieces<'a, 'b>(&'a self, slices: &'b mut [IoSlice<'a>; SLICES]) -> &'b [IoSlice<'a>] {
+        let (mut start, mut skipped) = (self.done, self.held_done);
+        let held = self.held.iter().flat_map(|(at, frame)| {
+            let own = self.own.get(start..*at).unwrap_or(&[]);
+            start = *at;
+            [own, frame.bytes().get(core::mem::take(&mut skipped)..).unwrap_or(&[])]
+        });
+        let mut count: usize = 0;
+        let mut slots = slices.iter_mut();
+        for piece in held.filter(|piece| !piece.is_empty()) {
+            let Some(slot) = slots.next() else { break };
+            *slot = IoSlice::new(piece);
+            count = count.saturating_add(1);
+        }
+        let behind = self.own.get(self.held.back().map_or(self.done, |(at, _)| *at)..).unwrap_or(&[]);
+        if let Some(slot) = slots.next().filter(|_| !behind.is_empty()) {
+            *slot = IoSlice::new(behind);
+            count = count.saturating_add(1);
+        }
+        slices.get(..count).unwrap_or(&[])
+    }
+
+    /// So many bytes have been written.
+    pub(crate) fn advance(&mut self, mut n: usize) {
+        self.left = self.left.saturating_sub(n);
+        loop {
+            let until = self.held.front().map_or(self.own.len(), |(at, _)| *at);
+            let own = n.min(until.saturating_sub(self.done));
+            self.done = self.done.saturating_add(own);
+            n = n.saturating_sub(own);
+            let Some((_, frame)) = self.held.front().filter(|_| self.done >= until) else { return };
+            let rest = frame.bytes().len().saturating_sub(self.held_done);
+            if n < rest {
+                self.held_done = self.held_done.saturating_add(n);
+                return;
+            }
+            n = n.saturating_sub(rest);
+            self.held_done = 0;
+            self.held.pop_front();
+        }
+    }
+
+    /// What is left may take long: where it is at most half of what is held for it, it moves to memory that it fills, if more than
+    /// `spared` bytes would go then. A shared frame moves only if it is the last one, and larger than `large`, and if all who share it
+    /// could do the same and take no more than it. Returns the memory that is not needed any more.
+    pub(crate) fn shrink(&mut self, spared: usize, large: usize) -> Option<Vec<u8>> {
+        let held = match self.held.front() {
+            None => 0,
+            Some((_, last)) if self.held.len() == 1 && last.bytes().len() > large => {
+                if self.left.saturating_mul(Arc::strong_count(last)) > last.bytes().len() {
+                    return None;
+                }
+                last.bytes().len()
+            }
+            Some(_) => return None,
+        };
+        let holds = self.own.capacity().saturating_add(held);
+        if holds <= spared || self.left > holds / 2 {
+            return None;
+        }
+        let mut smaller = Vec::with_capacity(self.left);
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        self.pieces(&mut slices).iter().for_each(|piece| smaller.extend_from_slice(piece));
+        self.held = VecDeque::new();
+        (self.done, self.held_done) = (0, 0);
+        Some(core::mem::replace(&mut self.own, smaller))
+    }
+
+    /// The memory held for this batch alone; what is left of it is let go.
+    pub(crate) fn into_memory(self) -> Vec<u8> {
+        self.own
+    }
+}
