@@ -129,6 +129,8 @@ fn go(widths: &[u8; WINDOW], most: usize, mut found: impl FnMut(usize)) -> (usiz
 }
 
 /// Looks through at most `count` integers.
+// Short lists of a message are checked here, where a call and its result in memory are a part of the time.
+#[inline(always)]
 pub(super) fn walk_ints(bytes: &[u8], count: usize) -> Walked {
     let (mut rest, mut left) = (bytes, count);
     let mut fault = None;
