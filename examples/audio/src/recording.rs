@@ -29,6 +29,9 @@ pub struct Recording {
     /// Bytes of a frame, and in a second.
     frame: usize,
     second: f64,
+    /// How long the end waits for writing that comes no further, and in all.
+    patience: Duration,
+    most_waiting: Duration,
     /// What of a frame that was begun to be left out is to come.
     owed: usize,
     bytes: Vec<u8>,
@@ -180,14 +183,25 @@ impl Recording {
         let frame = usize::from(out.channels) * format.size();
         let second = (out.rate as usize).saturating_mul(frame);
         out.is_pipe = is_pipe;
+        let most = second.saturating_mul(QUEUE_SECONDS).clamp(PIECE, QUEUE_BYTES);
+        let second = second.max(1) as f64;
+        let patience = match is_pipe {
+            false => DISK_PATIENCE,
+            // At a low rate a page takes longer to be played.
+            true => {
+                Duration::from_secs_f64(2.0 * PIPE_PIECE as f64 / second).clamp(PIPE_PATIENCE, DISK_PATIENCE)
+            }
+        };
         let recording = Self {
             shared: shared.clone(),
             path: path.into(),
             format,
             is_pipe,
-            most: second.saturating_mul(QUEUE_SECONDS).clamp(PIECE, QUEUE_BYTES),
+            most,
             frame,
-            second: second.max(1) as f64,
+            second,
+            patience,
+            most_waiting: MOST_WAITING,
             owed: 0,
             bytes: Vec::new(),
             is_closed: false,
@@ -210,8 +224,8 @@ impl Recording {
     }
 
     /// Puts samples in the place of all that are there from number `from` on, of all channels. What has been left out, or lies behind the
-    /// end, is silence; what is [missing](Self::missing) and replaced is no longer left out. What lies in a file that was full stays as it
-    /// is, also where it was a guess. Not together with [`write`](Self::write), and not for a [pipe](Self::is_pipe).
+    /// end, is silence; what is [missing](Self::missing) and replaced is no longer left out. What lies in files before the last two
+    /// stays as it is. Not together with [`write`](Self::write), and not for a [pipe](Self::is_pipe).
     pub fn replace(&mut self, from: u64, samples: &[f64]) {
         self.push(Some(from.saturating_mul(self.format.size() as u64)), samples);
     }
@@ -304,22 +318,13 @@ impl Recording {
         RecordingAbort(self.shared.clone())
     }
 
-    fn patience(&self) -> Duration {
-        if !self.is_pipe {
-            return DISK_PATIENCE;
-        }
-        // At a low rate a page takes longer to be played.
-        let pages = Duration::from_secs_f64(2.0 * PIPE_PIECE as f64 / self.second);
-        pages.clamp(PIPE_PATIENCE, DISK_PATIENCE)
-    }
-
     fn wait(&self, until: impl Fn(&State) -> bool) -> bool {
         #[expect(clippy::disallowed_methods, reason = "a thread waits here, and nothing else")]
         let begin = Instant::now();
         let mut state = self.shared.state();
         while !until(&state) {
             let before = state.progress;
-            let patience = self.patience().min(MOST_WAITING.saturating_sub(begin.elapsed()));
+            let patience = self.patience.min(self.most_waiting.saturating_sub(begin.elapsed()));
             let waited = self.shared.changed.wait_timeout_while(state, patience, |state| {
                 !until(state) && !state.aborted && state.progress == before
             });
@@ -413,6 +418,8 @@ struct Out {
     /// The file that is written, and the byte of the recording with which it begins.
     current: PathBuf,
     base: u64,
+    /// The file before it, which was full: what is replaced may begin there.
+    before: Option<Before>,
     /// Bytes that a file has at most: whole frames, an even number.
     limit: u32,
     frame: u32,
@@ -428,6 +435,13 @@ struct Out {
     next: Next,
 }
 
+/// A file that was full, and may be written over.
+struct Before {
+    file: WavRecorder,
+    path: PathBuf,
+    base: u64,
+}
+
 impl Out {
     fn new(path: &Path, rate: u32, channels: u16, format: SampleFormat) -> Self {
         let (channels, format) = (channels.max(1), storable(format));
@@ -441,6 +455,7 @@ impl Out {
             file: None,
             current: path.into(),
             base: 0,
+            before: None,
             limit: MAX_BYTES - MAX_BYTES % (2 * frame),
             frame,
             failing: None,
@@ -485,9 +500,17 @@ impl Out {
             let skipped = self.owed.min(bytes.len());
             (self.owed, bytes, failed) = (self.owed - skipped, &bytes[skipped..], skipped as u64);
         }
-        // What is in a file that is full stays as it is.
-        let settled = usize::try_from(self.base.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
-        (at, bytes) = (at.max(self.base), &bytes[settled..]);
+        if job.at.is_some() && (at < self.base || self.before_is_short()) {
+            let earlier =
+                usize::try_from(self.base.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+            let (now, later) = bytes.split_at(earlier);
+            let ends = job.ends && later.is_empty() && at + (now.len() as u64) < self.base;
+            let left = self.put_before(at, now, ends, shared);
+            if left > 0 || ends {
+                return failed + (left + later.len()) as u64;
+            }
+            (at, bytes) = (at.max(self.base), later);
+        }
         let mut silence = Vec::new();
         while at > self.base + self.len() {
             let gap = (at - self.base - self.len()).min(PIECE as u64) as usize;
@@ -504,6 +527,45 @@ impl Out {
             self.owed = (self.frame as usize - left % self.frame as usize) % self.frame as usize;
         }
         failed + left as u64
+    }
+
+    /// The recording has ended in the file before this one, and goes on.
+    fn before_is_short(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.base + u64::from(before.file.sizes().1) < self.base)
+    }
+
+    /// Writes what lies in the file before this one, from there on with silence where the recording had ended; it `ends` there, or
+    /// goes on in this file. Returns how many bytes could not be written.
+    fn put_before(&mut self, at: u64, bytes: &[u8], ends: bool, shared: &Shared) -> usize {
+        let Some(Before { file, path, base }) = &mut self.before else { return 0 };
+        // What is in a file before that stays as it is.
+        let settled = usize::try_from(base.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+        let (at, bytes) = (at.max(*base), &bytes[settled..]);
+        let full = u32::try_from(self.base - *base).unwrap_or(u32::MAX);
+        let start = u32::try_from(at - *base).unwrap_or(u32::MAX).min(full);
+        let end = start + bytes.len() as u32;
+        let mut put = || -> io::Result<()> {
+            let until = if ends { start } else { full };
+            let mut silence = Vec::new();
+            while file.sizes().1 < until {
+                let from = file.sizes().1;
+                let gap = (until - from).min(PIECE as u32);
+                silence.clear();
+                let samples = (gap as usize).div_ceil(self.format.size());
+                encode(&vec![0.0; samples], self.format, SampleOrder::Little, &mut silence);
+                file.put_bytes(from, from + gap, &silence[..gap as usize])?;
+            }
+            let len = if ends { end } else { file.sizes().1 };
+            file.put_bytes(start, len, bytes)?;
+            match &mut self.file {
+                Some(file) if ends => file.put_bytes(0, 0, &[]),
+                _ => Ok(()),
+            }
+        };
+        let Err(error) = put() else { return 0 };
+        let path = path.display().to_string();
+        self.fail_at(&path, &error, bytes.len() as u64, shared);
+        bytes.len()
     }
 
     fn len(&self) -> u64 {
@@ -572,16 +634,19 @@ impl Out {
             if (now as u32) < room {
                 continue;
             }
-            let complete = file.complete();
-            (self.file, self.base) = (None, at);
-            if let Err(error) = complete {
-                self.fail(&error, 0, shared);
-            }
+            // Whole frames, an even number of bytes: it is complete.
+            let full = self.file.take().filter(|_| replaces);
+            self.before = full.map(|file| Before { file, path: self.current.clone(), base: self.base });
+            self.base = at;
         }
     }
 
     fn fail(&mut self, error: &io::Error, bytes: u64, shared: &Shared) {
-        let path = self.current.display();
+        let path = self.current.display().to_string();
+        self.fail_at(&path, error, bytes, shared);
+    }
+
+    fn fail_at(&mut self, path: &str, error: &io::Error, bytes: u64, shared: &Shared) {
         if error.kind() == ErrorKind::BrokenPipe {
             self.over = true;
             shared.remark(format!("nobody reads {path} any more: it is not recorded any more"));
@@ -594,9 +659,14 @@ impl Out {
     }
 
     fn end(&mut self, shared: &Shared) {
-        let Some(mut file) = self.file.take().filter(|_| !self.over) else { return };
-        if let Err(error) = file.complete() {
-            self.fail(&error, 0, shared);
+        let files = [self.before.take().map(|before| before.file), self.file.take()];
+        for mut file in files.into_iter().flatten() {
+            if self.over {
+                return;
+            }
+            if let Err(error) = file.complete() {
+                self.fail(&error, 0, shared);
+            }
         }
     }
 }
@@ -1013,6 +1083,49 @@ mod tests {
         assert_eq!((missing.len(), missing.first(0)), (0, None));
     }
 
+    /// F-81, F-53: what was a guess when its file became full is replaced there, also where the recording turns out to be shorter.
+    #[test]
+    fn f_81_a_guess_in_a_file_that_was_full_is_replaced() {
+        let (first, second) = (Disk::default(), Disk::default());
+        let mut out = Out::new(Path::new("x.wav"), 8000, 1, SampleFormat::I16);
+        // 2000 samples.
+        out.limit = 4000;
+        let next = second.clone();
+        out.next = Box::new(move |_| Ok(("x-2.wav".into(), Box::new(next.clone()))));
+        let mut recording =
+            Recording::start(Path::new("x.wav"), Some(Box::new(first.clone())), false, out).unwrap();
+        // (A file of no samples is none that is read.)
+        let samples = |disk: &Disk| {
+            let bytes = &disk.0.lock().unwrap().bytes;
+            let (header, samples) = bytes.split_at_checked(44).unwrap_or((&[0; 44], &[]));
+            assert_eq!(header[40..], (samples.len() as u32).to_le_bytes());
+            crate::decode(samples, SampleFormat::I16, SampleOrder::Little)
+        };
+        let mut expected = Vec::new();
+        for (from, put) in [
+            (0, ramp(0..2500)),
+            // Others, and fewer.
+            (1900, ramp(5000..5300)),
+            // It ends in the first file, and where that ends.
+            (1950, ramp(100..110)),
+            (1980, ramp(1..21)),
+            (1970, ramp(7..12)),
+            // It goes on behind a gap in both.
+            (2010, ramp(1..50)),
+            (1999, ramp(3..20)),
+        ] {
+            recording.replace(from as u64, &put);
+            assert!(recording.flush());
+            expected.resize(from, 0.0);
+            expected.extend(put);
+            let heard = [samples(&first), samples(&second)].concat();
+            assert!(heard == expected, "{from}: {} of {}", heard.len(), expected.len());
+            assert!(samples(&first).len() == expected.len().min(2000), "{from}");
+        }
+        recording.finish().unwrap();
+        assert!([samples(&first), samples(&second)].concat() == expected);
+    }
+
     /// F-81: a device is never full: nothing is made beside it.
     #[cfg(unix)]
     #[test]
@@ -1039,13 +1152,14 @@ mod tests {
             return;
         }
         let mut recording = Recording::create(&pipe, 8000, 1, SampleFormat::I16).unwrap();
+        // Nothing else ends it.
+        (recording.patience, recording.most_waiting) = (Duration::from_secs(3600), Duration::from_secs(3600));
         recording.write(&ramp(0..8000));
-        recording.abort_handle().abort();
-        #[expect(clippy::disallowed_methods, reason = "a thread waits here, and nothing else")]
-        let begin = Instant::now();
-        assert!(!recording.flush());
-        assert!(recording.finish().is_err());
-        assert!(begin.elapsed() < PIPE_PATIENCE, "{:?}", begin.elapsed());
+        let abort = recording.abort_handle();
+        let waiting = thread::spawn(move || (recording.flush(), recording.finish()));
+        abort.abort();
+        let (flushed, finished) = waiting.join().unwrap();
+        assert!(!flushed && finished.is_err());
         drop(File::open(&pipe).unwrap());
         std::fs::remove_dir_all(&folder).unwrap();
     }
