@@ -6,7 +6,13 @@ use core::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use voxwire_audio::{Pacer, PcmMixer};
 
-type Sink = Box<dyn FnMut(&[f32]) -> Result<(), Error> + Send>;
+pub(crate) type Sink = Box<dyn FnMut(&[f32]) -> Result<(), Error> + Send>;
+
+/// The machine's loudspeaker.
+pub(crate) fn loudspeaker(rate: u32, channels: u16) -> Result<Sink, Error> {
+    let mut loudspeaker = Loudspeaker::open(rate, channels)?;
+    Ok(Box::new(move |samples| Ok(loudspeaker.write(samples)?)))
+}
 
 /// Plays voices of raw samples, each held back for as long as its messages vary, and faster or slower where that is needed.
 pub(crate) struct Playout {
@@ -26,8 +32,7 @@ pub(crate) const HELD: Duration = Duration::from_millis(400);
 impl Playout {
     /// On the machine's loudspeaker.
     pub(crate) fn open(rate: u32, channels: u16) -> Result<Self, Error> {
-        let mut loudspeaker = Loudspeaker::open(rate, channels)?;
-        Ok(Self::new(rate, channels, Box::new(move |samples| Ok(loudspeaker.write(samples)?))))
+        Ok(Self::new(rate, channels, loudspeaker(rate, channels)?))
     }
 
     /// Wherever `sink` puts it.
@@ -91,19 +96,25 @@ pub(crate) mod tests {
     use std::sync::{Arc, Mutex};
     use voxwire_audio::{Clip, SPEECH, compare, read, resample};
 
-    /// A playout, and what it plays.
-    pub(crate) fn listening(rate: u32) -> (Playout, Arc<Mutex<Vec<f64>>>) {
-        listening_in(rate, 1)
-    }
-
-    pub(crate) fn listening_in(rate: u32, channels: u16) -> (Playout, Arc<Mutex<Vec<f64>>>) {
+    /// A loudspeaker, and what it plays.
+    pub(crate) fn ear() -> (Sink, Arc<Mutex<Vec<f64>>>) {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let kept = heard.clone();
         let keep = move |samples: &[f32]| {
             kept.lock().unwrap().extend(samples.iter().map(|sample| f64::from(*sample)));
             Ok(())
         };
-        (Playout::new(rate, channels, Box::new(keep)), heard)
+        (Box::new(keep), heard)
+    }
+
+    /// A playout, and what it plays.
+    pub(crate) fn listening(rate: u32) -> (Playout, Arc<Mutex<Vec<f64>>>) {
+        listening_in(rate, 1)
+    }
+
+    pub(crate) fn listening_in(rate: u32, channels: u16) -> (Playout, Arc<Mutex<Vec<f64>>>) {
+        let (sink, heard) = ear();
+        (Playout::new(rate, channels, sink), heard)
     }
 
     /// Speech of so many seconds, in whole samples of 16 bits.

@@ -1,9 +1,10 @@
 //! One client at work: joins, speaks, and plays what others say.
 
 use super::voices::{Frame, Voices};
-use crate::device::{Loudspeaker, Microphone};
+use crate::device::Microphone;
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::playout::{HELD, Sink, loudspeaker};
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, listed, quoted};
 use crate::signals::Signals;
@@ -124,7 +125,7 @@ pub(crate) struct VoiceClient {
     voices: Voices,
     speech: Option<Speaking>,
     recorder: Option<RecordFile>,
-    loudspeaker: Option<Loudspeaker>,
+    loudspeaker: Option<Sink>,
     text_sent: bool,
     /// What was said of UDP last.
     udp: Option<UdpState>,
@@ -177,7 +178,7 @@ impl VoiceClient {
         let speech = options.source.as_ref().map(|source| Speaking::new(source, &options)).transpose()?;
         let record = |path: &PathBuf| RecordFile::create(path, OPUS_RATE, 1, SampleFormat::I16, &report);
         let recorder = options.record.as_ref().map(record).transpose()?;
-        let loudspeaker = options.device.then(|| Loudspeaker::open(OPUS_RATE, 1)).transpose()?;
+        let loudspeaker = options.device.then(|| loudspeaker(OPUS_RATE, 1)).transpose()?;
         let started = Instant::now();
         let (tcp_udp, trace) = (options.tcp_udp.clone(), options.trace);
         let connecting = async {
@@ -208,13 +209,17 @@ impl VoiceClient {
 
     /// Does what the options say, to the end.
     pub(crate) async fn run(mut self) -> Result<Summary, Error> {
-        let end = self.converse().await;
+        let end = match self.converse().await {
+            Ok(Over::Wanted) => Ok(()),
+            Ok(Over::Gone) => self.play_out().await,
+            Err(error) => self.play_out().await.and(Err(error)),
+        };
         // Whatever happened, what was heard is kept, and how it went is said.
         let finished = self.finish().await;
         end.and(finished)
     }
 
-    async fn converse(&mut self) -> Result<(), Error> {
+    async fn converse(&mut self) -> Result<Over, Error> {
         self.report.live();
         let mut ticks: Interval = interval(TICK);
         // After a hitch the sound goes on where it is due.
@@ -222,7 +227,7 @@ impl VoiceClient {
         loop {
             tokio::select! {
                 turn = self.connection.next() => {
-                    let Some(turn) = turn else { return Ok(()) };
+                    let Some(turn) = turn else { return Ok(Over::Gone) };
                     let event = turn.result.map(|event| event.and_then(|event| Happening::of(event, turn.session)));
                     match event {
                         Ok(Some(happening)) => self.happened(happening)?,
@@ -238,12 +243,35 @@ impl VoiceClient {
                     self.render()?;
                     self.speak()?;
                     if self.is_over() {
-                        return Ok(());
+                        return Ok(Over::Wanted);
                     }
                 }
-                () = self.signals.recv() => return Ok(()),
+                () = self.signals.recv() => return Ok(Over::Wanted),
             }
         }
+    }
+
+    /// The connection is gone: what has come in is heard to its end, unless a signal comes.
+    async fn play_out(&mut self) -> Result<(), Error> {
+        self.voices.all_leave(self.started.elapsed());
+        if self.loudspeaker.is_none() {
+            return Ok(());
+        }
+        let mut ticks: Interval = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        // What a loudspeaker holds still is pushed out by silence.
+        let mut left = HELD;
+        while !left.is_zero() {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.signals.recv() => return Ok(()),
+            }
+            if self.voices.are_over() {
+                left = left.saturating_sub(TICK);
+            }
+            self.render()?;
+        }
+        Ok(())
     }
 
     /// Waits until the session is joined and everybody has been described.
@@ -428,7 +456,7 @@ impl VoiceClient {
             recorder.write(&samples);
         }
         if let Some(loudspeaker) = &mut self.loudspeaker {
-            loudspeaker.write(&mix)?;
+            loudspeaker(&mix)?;
         }
         self.report.progress(now, self.levels.0, self.levels.1);
         Ok(())
@@ -619,6 +647,14 @@ impl Speaking {
     }
 }
 
+/// Why a conversation ended in which nothing failed.
+enum Over {
+    /// All is said, the time is over, or a signal came.
+    Wanted,
+    /// The connection is gone.
+    Gone,
+}
+
 /// An event, owned.
 enum Happening {
     Joined,
@@ -701,5 +737,62 @@ impl Happening {
             ClientEvent::Direct { client, up } => Self::Direct { name: name(client), up },
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::playout::tests::ear;
+    use voxwire_audio::voice_decoder;
+    use voxwire_server::{Config, Protocol, Wanted};
+
+    /// C-14: when the connection is gone, all that has come in is heard, and what the loudspeaker holds of it.
+    #[tokio::test]
+    async fn c_14_what_has_come_in_is_heard_when_the_connection_is_gone() {
+        let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
+        (config.dissonance.port, config.dissonance.quic_port) = (0, None);
+        let server = voxwire_server::start(config).await.unwrap();
+        let address = server.address("dissonance", "tcp").unwrap().to_string();
+        let link = Link { server: Some(address), tls_ca: None, tls_name: None, encrypted_only: false };
+        let (_sender, signals) = Signals::sent();
+        let options = Options::listener("bob".into());
+        let mut bob = VoiceClient::connect(&link, options, Report::silent(), signals).await.unwrap();
+        bob.settle().await.unwrap();
+        let (mut sink, heard) = ear();
+        let settings = VoiceSettings::DEFAULT;
+        let codec = CodecSettings { codec: Codec::OPUS, frame_size: 960, sample_rate: OPUS_RATE };
+        let (mut encoder, mut decoder) = (voice_encoder(settings).unwrap(), voice_decoder(1).unwrap());
+        let mut said = Vec::new();
+        for sequence in 0..10 {
+            let tone = Clip::tone_from(OPUS_RATE, 1, 440.0, u64::from(sequence) * 960, 960);
+            let mut samples: Vec<f32> = tone.samples.iter().map(|sample| *sample as f32).collect();
+            let mut packet = Vec::new();
+            encoder.encode(&samples, &mut packet).unwrap();
+            decoder.decode(&packet, &mut samples).unwrap();
+            said.extend(samples.iter().map(|sample| f64::from(*sample)));
+            let frame = Frame {
+                sequence,
+                start: sequence == 0,
+                end: false,
+                volume: 1.0,
+                priority: Priority::default(),
+                packet: &packet,
+            };
+            let now = Duration::from_millis(u64::from(sequence) * 20);
+            assert!(bob.voices.hear(now, ClientId::new(7), "ann", codec, &frame).unwrap());
+            for ms in [5, 10, 15, 20] {
+                sink(&bob.voices.render(now + Duration::from_millis(ms))).unwrap();
+            }
+        }
+        bob.loudspeaker = Some(sink);
+        bob.started = Instant::now() - Duration::from_millis(200);
+        bob.connection.shutdown();
+        bob.run().await.unwrap();
+        server.drain(Duration::from_secs(1)).await;
+        let heard = heard.lock().unwrap();
+        let end = &said[said.len() - 480..];
+        let last = heard.windows(480).rposition(|part| part == end).expect("the end is heard");
+        assert!(heard.len() - last >= OPUS_RATE as usize / 1000 * 350);
     }
 }

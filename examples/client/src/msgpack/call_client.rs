@@ -279,7 +279,7 @@ impl CallClient {
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
         let file = self.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
         let mut mixer = Mixer::new(file, self.options.device)?;
-        let end = self.converse(player, &mut mixer, &mut summary).await;
+        let end = self.take_part(Instant::now(), player, &mut mixer, &mut summary).await;
         self.report.progress_end();
         let heard: BTreeMap<&str, u64> =
             summary.heard.iter().map(|(name, times)| (name.as_str(), times.count())).collect();
@@ -304,13 +304,35 @@ impl CallClient {
         Ok(summary)
     }
 
+    async fn take_part(
+        &mut self,
+        start: Instant,
+        player: Option<Player>,
+        mixer: &mut Mixer,
+        summary: &mut Summary,
+    ) -> Result<(), Error> {
+        let end = self.converse(start, player, mixer, summary).await;
+        if end.is_err() {
+            self.play_out(mixer, start).await?;
+        }
+        end
+    }
+
+    /// A call that began at `start` is cut: what has come in is heard to its end, unless a signal comes.
+    pub(super) async fn play_out(&mut self, mixer: &mut Mixer, start: Instant) -> Result<(), Error> {
+        tokio::select! {
+            played = mixer.play_out(start) => played,
+            () = self.signals.recv() => Ok(()),
+        }
+    }
+
     async fn converse(
         &mut self,
+        start: Instant,
         mut player: Option<Player>,
         mixer: &mut Mixer,
         summary: &mut Summary,
     ) -> Result<(), Error> {
-        let start = Instant::now();
         let mut pacer = Pacer::new(SAMPLE_RATE);
         let end = self.options.length.and_then(|length| start.checked_add(length));
         let mut meter = tokio::time::interval(Duration::from_millis(100));
@@ -554,4 +576,44 @@ pub(super) fn to_i16(samples: &[f64]) -> Vec<i16> {
 /// A time that does not come.
 pub(super) fn far() -> Instant {
     Instant::now() + Duration::from_secs(365 * 24 * 3600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::playout::tests::listening;
+    use voxwire_server::{Config, Protocol, Wanted};
+
+    /// C-14: when the connection is lost, all that has come in of a call is heard.
+    #[tokio::test]
+    async fn c_14_what_has_come_in_is_heard_when_the_connection_is_lost() {
+        let data = std::env::temp_dir().join(format!("voxwire-msgpack-lost-{}", std::process::id()));
+        let mut config = Config { only: vec![Protocol::Msgpack], http: Wanted::No, ..Config::default() };
+        (config.msgpack.port, config.data) = (0, data.clone());
+        let server = voxwire_server::start(config).await.unwrap();
+        let address = server.address("msgpack", "zmtp").unwrap().to_string();
+        let link = Link { server: Some(address), tls_ca: None, tls_name: None, encrypted_only: false };
+        let (_sender, signals) = Signals::sent();
+        let (dialect, reconnect, trace) = (Dialect::Zmtp, false, false);
+        let options =
+            Options { source: None, record: None, device: false, length: None, dialect, reconnect, trace };
+        let mut bob = CallClient::connect(&link, options, Report::silent(), signals).await.unwrap();
+        let (playout, heard) = listening(SAMPLE_RATE);
+        let mut mixer = Mixer::on(playout);
+        let said: Vec<i16> = (1..=20 * BLOCK as i16).collect();
+        for (n, block) in (1_u64..).zip(said.chunks(BLOCK)) {
+            let now = Duration::from_millis(n * 20);
+            mixer.play(now).unwrap();
+            mixer.hear(now, b"ann", block);
+        }
+        let start = Instant::now() - Duration::from_millis(400);
+        bob.connection.shutdown();
+        let lost = bob.take_part(start, None, &mut mixer, &mut Summary::default()).await.unwrap_err();
+        assert!(lost.to_string().contains("lost"), "{lost}");
+        server.drain(Duration::from_secs(1)).await;
+        let heard = heard.lock().unwrap();
+        let end: Vec<f64> = said[19 * BLOCK..].iter().map(|sample| f64::from(*sample) / 32_768.0).collect();
+        assert!(heard.windows(BLOCK).any(|part| *part == end[..]), "the last block is heard");
+        std::fs::remove_dir_all(data).unwrap();
+    }
 }

@@ -41,7 +41,10 @@ pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<Path
         recordings: Recordings::default(),
         call: None,
     };
-    let result = chat.run(&mut lines).await;
+    let mut result = chat.run(&mut lines).await;
+    if let (true, Some(call)) = (result.is_err(), &mut chat.call) {
+        result = chat.phone.play_out(&mut call.mixer, call.start).await.and(result);
+    }
     chat.leave().await;
     result
 }

@@ -5,6 +5,7 @@ use crate::playout::Playout;
 use crate::recordings::RecordFile;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use tokio::time::Instant;
 use voxwire_audio::{lengthen, shorten};
 use voxwire_msgpack::SAMPLE_RATE;
 
@@ -66,6 +67,14 @@ impl Mixer {
         self.playout.as_mut().map_or(Ok(()), |playout| playout.advance(now))
     }
 
+    /// Nothing more comes in of the call that began at `start`: plays the rest to its end.
+    pub(super) async fn play_out(&mut self, start: Instant) -> Result<(), Error> {
+        match &mut self.playout {
+            Some(playout) => playout.finish(start).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes what is due at `now`.
     pub(super) fn advance(&mut self, now: Duration) {
         if let Some(timeline) = &mut self.timeline {
@@ -76,6 +85,11 @@ impl Mixer {
     /// Ends it: all is on its way to the file, which is to be completed.
     pub(super) fn into_file(self) -> Option<RecordFile> {
         self.timeline.map(Timeline::into_file)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn on(playout: Playout) -> Self {
+        Self { timeline: None, playout: Some(playout) }
     }
 
     #[cfg(test)]
