@@ -2,8 +2,8 @@ mod calls;
 mod chat;
 mod groups;
 mod questions;
+mod request_queue;
 mod users;
-mod waiting;
 
 use crate::framing::is_log_in;
 use crate::message::head;
@@ -21,12 +21,12 @@ use core::{
 };
 use groups::Groups;
 use questions::{Asked, What};
-use users::{Away, Delivered, Login, Lost, Users};
+use request_queue::{Ledger, RequestQueue, action_of};
+use users::{Delivered, Login, Lost, LostLogins, Users};
 use voxwire_core::{
     Bucket, Connections, Deadlines, Deferred, Full, Input, Instant, Lane, Limits, Message, Outbox, PeerId,
     Rate, Session, SourceRate, Violations, name_key,
 };
-use waiting::{Ledger, Waiting, action_of};
 
 /// What a registration costs of [`ServerSettings::registrations`], in tokens.
 pub const REGISTRATION: u32 = 15;
@@ -43,7 +43,7 @@ pub type Digest = fn(&[u8]) -> [u8; 32];
 /// The server: accounts by name, chat, groups, and calls whose audio is handed on without being encoded again.
 ///
 /// It knows who is logged in, all groups and their members, and who takes part in which call. Accounts, passwords, contact
-/// lists, messages for those who are away, and whatever else has to outlive it, are the application's: it is asked by events
+/// lists, messages for users who are offline, and all else that has to outlive it, are the application's: it is asked by events
 /// and answers by commands, and a request is answered only then. One request of a client is in work at a time; those behind it wait
 /// for their turn ([`Session::take_deferred`]), and live audio does not.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct Server {
     /// Connections that take part in a call.
     in_calls: usize,
     /// Log-ins whose connections are lost, for a while.
-    away: Away,
+    lost_logins: LostLogins,
     /// What the application has been asked. Outlives connections: what is stored is true.
     asked: BTreeMap<Ticket, Asked>,
     tickets: u64,
@@ -95,7 +95,7 @@ pub struct ServerSettings {
     /// Live audio is taken only from those who take part in the call, and a call is joined by a connection rather than by a user.
     /// Default: on.
     pub participants_only: bool,
-    /// Ask the application to keep messages for users who are away, rather than refuse them. Default: on.
+    /// Ask the application to keep messages for users who are offline, rather than refuse them. Default: on.
     pub keep: bool,
     /// Have the application look whether the users of `add_contact` exist before anything else is checked. Default: off.
     pub contacts_first: bool,
@@ -147,7 +147,7 @@ pub struct ServerSettings {
     pub lone_group_lifetime: Duration,
     /// After which time a group is forgotten that has members, if nobody has joined it, written to it or joined its call. (With what one address may make, that keeps a part of [`ServerSettings::max_groups`] free.) Default: 60 days.
     pub unused_group_lifetime: Duration,
-    /// Bytes of whispers and recordings for one user, whoever sends them: more than a connection takes would cost it. One sender
+    /// Bytes of whispers and recordings for one user, from all senders together: more than a connection takes would cost it. One sender
     /// may take a quarter of it, the senders of one address (loopback and [`Server::exempt`] are exempt) a half; one message may
     /// go beyond that share if half of it is left and a quarter of the whole remains for others: what is too much is made up for.
     /// And bytes of all messages of one user, times those who get them; a copy that is kept counts as 2 KiB at least. Default:
@@ -236,7 +236,7 @@ struct Peer {
     /// The group whose call it takes part in.
     call: Option<Box<[u8]>>,
     /// The request that is in work.
-    waiting: Option<Ticket>,
+    in_work: Option<Ticket>,
     /// What was delivered, and not shown to have arrived.
     delivered: Delivered,
     /// The request in hand may have been made before what its connection has taken: it waited for its turn, or is no request.
@@ -244,23 +244,23 @@ struct Peer {
     /// Until when no request has its turn because of their rate.
     rests: Instant,
     /// Requests whose turn has not come.
-    queue: Waiting,
+    queued: RequestQueue,
     /// The next request is one whose turn it is.
     turn: bool,
     /// The largest message that the driver has been told of.
     max_frame: usize,
-    /// It can be sent nothing but answers: whatever it logs in for, it is for requests.
+    /// It can be sent nothing but answers: its log-in is for requests alone.
     answers_only: bool,
     /// It has asked to be let in: the driver waits to be told how large messages may be then.
     entering: bool,
     /// Since when the stream is over, of which requests are left.
     gone: Option<Instant>,
-    conduct: Conduct,
+    rate_use: RateUse,
 }
 
-/// What a connection has used up of its rates, and of our patience. A log-in that is taken up takes it along.
+/// What a connection has used up of its rates, and its violations. A log-in that is taken up takes it along.
 #[derive(Debug, Clone, Copy)]
-struct Conduct {
+struct RateUse {
     violations: Violations,
     requests: Bucket,
     voice: Bucket,
@@ -285,7 +285,7 @@ impl Server {
             users: Users::new(settings.lenient),
             groups: Groups::new(settings.lenient),
             in_calls: 0,
-            away: Away::new(max),
+            lost_logins: LostLogins::new(max),
             asked: BTreeMap::new(),
             tickets: 0,
             answers: Deadlines::new(),
@@ -377,15 +377,15 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
         if let ClientMessage::CallData { username, token, group_name, samples } = message {
-            if let Some(until) = state.conduct.voice.charge(now, self.settings.voice, 1) {
+            if let Some(until) = state.rate_use.voice.charge(now, self.settings.voice, 1) {
                 self.outbox.pause(peer, until);
             }
             return self.call_data(now, peer, username, token, group_name, samples).map(|()| None);
         }
-        if state.waiting.is_some() {
+        if state.in_work.is_some() {
             return Err(Violation::InWork);
         }
-        if let Some(until) = state.conduct.requests.charge(now, self.settings.requests, 1) {
+        if let Some(until) = state.rate_use.requests.charge(now, self.settings.requests, 1) {
             state.rests = until;
         }
         let action = message.action();
@@ -448,7 +448,7 @@ impl Server {
         self.send(peer, &ServerMessage::Response { action: action.name().into(), code });
     }
 
-    /// Sends a small message to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
+    /// Sends a small message to `peer` beyond the outbox's limit: one answer per stimulus, so the tables bound it.
     fn send(&mut self, peer: PeerId, message: &ServerMessage<'_>) {
         if self.peers.get(peer).is_some_and(|state| state.gone.is_some()) {
             return;
@@ -478,17 +478,17 @@ impl Server {
         let state = Peer {
             login: None,
             call: None,
-            waiting: None,
+            in_work: None,
             delivered: Delivered::default(),
             stale: false,
             rests: Instant::ZERO,
-            queue: Waiting::default(),
+            queued: RequestQueue::default(),
             turn: false,
             max_frame: before_login(&self.settings),
             answers_only: false,
             entering: false,
             gone: None,
-            conduct: Conduct {
+            rate_use: RateUse {
                 violations: Violations::new(now),
                 requests: Bucket::default(),
                 voice: Bucket::default(),
@@ -500,8 +500,8 @@ impl Server {
         }
         let from = self.peers.address(peer);
         self.outbox.budget(peer, self.settings.droppable_budget);
-        // Whoever was lost here may come back in the middle of a call.
-        if from.is_some_and(|from| self.away.arrive(peer, from.ip())) {
+        // A lost log-in may come back here in the middle of a call.
+        if from.is_some_and(|from| self.lost_logins.arrive(peer, from.ip())) {
             self.limit(peer, max_in_a_call(&self.settings));
         }
         Ok(ServerEvent::Connected { peer, from })
@@ -533,11 +533,11 @@ impl Server {
         let from = self.ip(peer);
         let state = self.peers.remove(peer)?;
         self.receipts.clear(peer);
-        if let Some(ticket) = state.waiting {
+        if let Some(ticket) = state.in_work {
             self.wait_no_longer(ticket);
         }
         if let Some(from) = from {
-            self.away.depart(peer, from);
+            self.lost_logins.depart(peer, from);
         }
         let username = state.login.map(|login| {
             self.users.remove(&login.username, peer);
@@ -551,9 +551,14 @@ impl Server {
                     call,
                     from,
                     received: state.delivered.before_login(),
-                    conduct: state.conduct,
+                    rate_use: state.rate_use,
                 };
-                self.away.add(peer, login.token, lost, now.saturating_add(self.settings.resume_timeout));
+                self.lost_logins.add(
+                    peer,
+                    login.token,
+                    lost,
+                    now.saturating_add(self.settings.resume_timeout),
+                );
             }
             username
         });
@@ -567,13 +572,13 @@ impl Server {
     fn count_violation(&mut self, now: Instant, peer: PeerId) {
         self.stats.violations = self.stats.violations.saturating_add(1);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        if state.conduct.violations.add(now) >= self.settings.max_violations {
+        if state.rate_use.violations.add(now) >= self.settings.max_violations {
             self.expel(now, peer);
         }
     }
 
     /// Checks that the outbox has room for a frame of `len` bytes that is handed on, a response and a few instructions to the driver.
-    /// Into an empty one they go whatever the limit.
+    /// Into an empty one they go beyond the limit.
     fn check_capacity(&self, len: usize) -> Result<(), Full> {
         if self.outbox.is_empty() {
             return Ok(());
@@ -600,7 +605,7 @@ impl Server {
         let result = match ClientMessage::decode(bytes, &self.wire) {
             Ok(message) => self.receive(now, peer, message),
             Err(error) => {
-                // Every request is answered, whatever it is; updates never are.
+                // Every request is answered; updates never are.
                 if !is_update {
                     let action = action_of(bytes);
                     self.send(peer, &ServerMessage::Response { action, code: Code::REQUEST_INVALID });
@@ -717,8 +722,8 @@ impl Session for Server {
         if let Some(group_name) = self.groups.forget_unused(now, lonely, unused) {
             return Some(ServerEvent::GroupForgotten { group_name });
         }
-        let guests = self.away.expire(now);
-        self.turn_away(guests);
+        let awaited = self.lost_logins.expire(now);
+        self.stop_awaiting(awaited);
         None
     }
 
@@ -726,7 +731,8 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        let sessions = [self.answers.next(), self.receipts.next(), self.turns.next(), self.away.next()];
+        let sessions =
+            [self.answers.next(), self.receipts.next(), self.turns.next(), self.lost_logins.next()];
         let timers = sessions.into_iter().chain([self.groups.next_unused()]);
         timers.flatten().min()
     }
@@ -747,7 +753,7 @@ impl Session for Server {
     fn shutdown(&mut self, now: Instant) {
         let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
         for peer in peers {
-            if let Some(ticket) = self.peers.get(peer).and_then(|state| state.waiting) {
+            if let Some(ticket) = self.peers.get(peer).and_then(|state| state.in_work) {
                 self.give_up(now, ticket);
             }
             for action in self.drop_waiting(peer) {

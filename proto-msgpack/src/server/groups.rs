@@ -290,7 +290,7 @@ impl Server {
             .filter_map(|member| self.users.get(member))
             .flat_map(|user| user.connections.iter().copied())
             .collect();
-        let away: Vec<Box<[u8]>> = match self.settings.keep {
+        let offline: Vec<Box<[u8]>> = match self.settings.keep {
             // (Who sends it may be there for requests alone.)
             true => {
                 let others = members.iter().filter(|member| ***member != *sender);
@@ -301,7 +301,7 @@ impl Server {
         let delivered = members.iter().any(|member| **member != *sender && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
         let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
-        let kept = len.max(KEPT_COPY).saturating_mul(away.len());
+        let kept = len.max(KEPT_COPY).saturating_mul(offline.len());
         let cost = len.saturating_mul(online.len()).saturating_add(kept);
         // Nobody pays for what is not sent.
         if self.outbox.check_capacity(len, 1).is_err() {
@@ -314,12 +314,12 @@ impl Server {
         if self.outbox.send(online, Lane::Reliable, &update, &self.wire).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }
-        if away.is_empty() {
+        if offline.is_empty() {
             self.count(Action::MsgGroup);
             self.respond(peer, Action::MsgGroup, Code::SUCCESS);
             return Ok(None);
         }
         let ticket = self.ask(now, peer, Action::MsgGroup, What::Keep { delivered });
-        Ok(Some(ServerEvent::Keeping { ticket, peer, recipients: away, update }))
+        Ok(Some(ServerEvent::Keeping { ticket, peer, recipients: offline, update }))
     }
 }

@@ -54,9 +54,9 @@ impl Server {
         self.asked.insert(ticket, Asked { peer, action, what, late: false });
         match self.peers.get_mut(peer) {
             Some(state) if state.gone.is_none() => {
-                state.waiting = Some(ticket);
+                state.in_work = Some(ticket);
                 self.answers.set(ticket, until);
-                if state.queue.full {
+                if state.queued.full {
                     // Longer than the answer may take, after which the next request has its turn.
                     self.outbox.pause(peer, until.saturating_add(Duration::from_secs(1)));
                 }
@@ -69,9 +69,9 @@ impl Server {
     /// `peer` has the answer that it has been waiting for: its next request has its turn.
     pub(super) fn resume(&mut self, now: Instant, peer: PeerId, ticket: Ticket) {
         self.answers.clear(ticket);
-        let state = self.peers.get_mut(peer).filter(|state| state.waiting == Some(ticket));
+        let state = self.peers.get_mut(peer).filter(|state| state.in_work == Some(ticket));
         let Some(state) = state else { return };
-        state.waiting = None;
+        state.in_work = None;
         self.arrange_turn(now, peer);
     }
 

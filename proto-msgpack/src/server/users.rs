@@ -2,7 +2,7 @@
 
 use super::chat::is_kept;
 use super::{
-    Answer, Asked, Conduct, Peer, REGISTRATION, RESUMPTION, Server, ServerEvent, What, before_login, key,
+    Answer, Asked, Peer, REGISTRATION, RESUMPTION, RateUse, Server, ServerEvent, What, before_login, key,
 };
 use crate::{Action, Code, Refusal, Resource, Secret, ServerMessage, TOKEN_LEN, Text, Ticket};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -154,7 +154,7 @@ pub(super) struct Users {
     resumed: Buckets,
 }
 
-/// A bucket for each user, whatever became of its connections.
+/// A bucket for each user, also after its connections.
 #[derive(Debug)]
 struct Buckets {
     by_name: BTreeMap<Box<[u8]>, Bucket>,
@@ -346,7 +346,7 @@ impl Users {
         peers.first().copied().filter(|_| peers.len() >= max)
     }
 
-    /// Removes a connection; with the last one the user is away.
+    /// Removes a connection; with the last one the user is offline.
     pub(super) fn remove(&mut self, username: &[u8], peer: PeerId) {
         if let Some(peers) = self.for_requests.get_mut(username) {
             peers.retain(|other| *other != peer);
@@ -367,7 +367,7 @@ impl Users {
 
 /// Log-ins whose connections are lost, by what is kept of their tokens. (Where tokens are shared, several have the same.)
 #[derive(Debug)]
-pub(super) struct Away {
+pub(super) struct LostLogins {
     by_token: BTreeMap<([u8; 32], PeerId), Lost>,
     expiry: Deadlines<([u8; 32], PeerId)>,
     addresses: BTreeMap<IpAddr, Address>,
@@ -382,7 +382,7 @@ pub(super) struct Lost {
     pub(super) from: Option<IpAddr>,
     /// How many of the messages that were delivered to it came before its token.
     pub(super) received: usize,
-    pub(super) conduct: Conduct,
+    pub(super) rate_use: RateUse,
 }
 
 /// Where somebody was lost.
@@ -390,10 +390,10 @@ pub(super) struct Lost {
 struct Address {
     lost: usize,
     /// Connections from there which may be somebody's who was lost.
-    guests: Vec<PeerId>,
+    awaited: Vec<PeerId>,
 }
 
-impl Away {
+impl LostLogins {
     pub(super) const fn new(max: usize) -> Self {
         Self { by_token: BTreeMap::new(), expiry: Deadlines::new(), addresses: BTreeMap::new(), max }
     }
@@ -414,34 +414,35 @@ impl Away {
     /// A connection arrives: whether somebody was lost at its address.
     pub(super) fn arrive(&mut self, peer: PeerId, from: IpAddr) -> bool {
         let address = self.addresses.get_mut(&from);
-        address.map(|address| address.guests.push(peer)).is_some()
+        address.map(|address| address.awaited.push(peer)).is_some()
     }
 
     /// A connection that has arrived is gone, or is logged in.
     pub(super) fn depart(&mut self, peer: PeerId, from: IpAddr) {
         if let Some(address) = self.addresses.get_mut(&from) {
-            address.guests.retain(|guest| *guest != peer);
+            address.awaited.retain(|connection| *connection != peer);
         }
     }
 
-    /// Takes up the log-in with this token; who is not that somebody any more comes out in `guests`.
+    /// Takes up the log-in with this token; connections from an address where no log-in is awaited any more are
+    /// added to `released`.
     fn take(
         &mut self,
         token: &[u8; 32],
         username: &[u8],
         from: Option<IpAddr>,
-        guests: &mut Vec<PeerId>,
+        released: &mut Vec<PeerId>,
     ) -> Option<(PeerId, Lost)> {
         let (first, last) =
             (PeerId { slot: 0, generation: 0 }, PeerId { slot: u32::MAX, generation: u32::MAX });
         let mut same = self.by_token.range((*token, first)..=(*token, last));
         let (&key, _) = same.find(|(_, lost)| *lost.username == *username && lost.from == from)?;
-        let lost = self.remove(key, guests)?;
+        let lost = self.remove(key, released)?;
         let (_, peer) = key;
         Some((peer, lost))
     }
 
-    fn remove(&mut self, key: ([u8; 32], PeerId), guests: &mut Vec<PeerId>) -> Option<Lost> {
+    fn remove(&mut self, key: ([u8; 32], PeerId), released: &mut Vec<PeerId>) -> Option<Lost> {
         let lost = self.by_token.remove(&key)?;
         self.expiry.clear(key);
         if let Some(from) = lost.from
@@ -449,20 +450,20 @@ impl Away {
         {
             address.lost = address.lost.saturating_sub(1);
             if address.lost == 0 {
-                guests.append(&mut address.guests);
+                released.append(&mut address.awaited);
                 self.addresses.remove(&from);
             }
         }
         Some(lost)
     }
 
-    /// Ends what has waited for long enough. Returns the connections from addresses where nobody is awaited any more.
+    /// Ends what has waited for long enough. Returns the connections from addresses where no log-in is awaited any more.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<PeerId> {
-        let mut guests = Vec::new();
+        let mut released = Vec::new();
         while let Some(key) = self.expiry.pop(now) {
-            self.remove(key, &mut guests);
+            self.remove(key, &mut released);
         }
-        guests
+        released
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -604,7 +605,7 @@ impl Server {
         state.login = Some(login);
         self.peers.keep(peer);
         if let Some(from) = self.ip(peer) {
-            self.away.depart(peer, from);
+            self.lost_logins.depart(peer, from);
         }
         self.limit(peer, self.settings.limits.max_frame);
     }
@@ -680,7 +681,7 @@ impl Server {
                 }
                 return Ok(());
             }
-        } else if state.waiting.is_none() && self.take_up(now, peer, username, token, &shown, from) {
+        } else if state.in_work.is_none() && self.take_up(now, peer, username, token, &shown, from) {
             return Ok(());
         }
         let user = self.users.get(username.0).ok_or(Code::USER_NOT_CONNECTED)?;
@@ -720,10 +721,10 @@ impl Server {
         if self.is_crowded(username.0) && !answers_only {
             return false;
         }
-        let mut guests = Vec::new();
+        let mut released = Vec::new();
         let known_by = self.users.key(username.0);
-        let lost = self.away.take(shown, &known_by, from, &mut guests);
-        self.turn_away(guests);
+        let lost = self.lost_logins.take(shown, &known_by, from, &mut released);
+        self.stop_awaiting(released);
         let Some((before, lost)) = lost else { return false };
         self.users.resumed.take(now, rate, &known_by, RESUMPTION);
         // What is delivered to a peer that takes answers only would be lost.
@@ -734,9 +735,9 @@ impl Server {
             self.log_in(peer, known_by.into(), *shown, Some(token.0).filter(|_| self.settings.shared_tokens));
         }
         if let Some(state) = self.peers.get_mut(peer) {
-            state.conduct = lost.conduct;
-            // The request in hand has been counted as a stranger's.
-            if let Some(until) = state.conduct.requests.charge(now, self.settings.requests, 1) {
+            state.rate_use = lost.rate_use;
+            // The request in hand has been counted as that of a new connection.
+            if let Some(until) = state.rate_use.requests.charge(now, self.settings.requests, 1) {
                 state.rests = until;
             }
         }
@@ -747,14 +748,14 @@ impl Server {
         true
     }
 
-    /// Nobody is awaited any more where these connections came from: they are strangers like all others.
-    pub(super) fn turn_away(&mut self, guests: Vec<PeerId>) {
+    /// No lost log-in is awaited any more from the addresses of these connections: they are new like all others.
+    pub(super) fn stop_awaiting(&mut self, released: Vec<PeerId>) {
         let max_frame = before_login(&self.settings);
-        for guest in guests {
-            match self.peers.get_mut(guest).filter(|state| state.login.is_none()) {
+        for connection in released {
+            match self.peers.get_mut(connection).filter(|state| state.login.is_none()) {
                 // It is told with the answer to its log-in.
                 Some(state) if state.entering => state.max_frame = max_frame,
-                Some(_) => self.limit(guest, max_frame),
+                Some(_) => self.limit(connection, max_frame),
                 None => {}
             }
         }
@@ -797,7 +798,7 @@ impl Server {
     /// Checks that `peer` can be sent what is kept; returns for whom.
     fn check_delivery(&self, peer: PeerId, command: &'static str) -> Result<&[u8], Refusal> {
         let state = self.peers.get(peer).filter(|state| state.gone.is_none()).ok_or(Refusal::UnknownPeer)?;
-        let logging_in = state.waiting.and_then(|ticket| match &self.asked.get(&ticket)?.what {
+        let logging_in = state.in_work.and_then(|ticket| match &self.asked.get(&ticket)?.what {
             What::Login { username, requests_only } => Some((username, *requests_only)),
             _ => None,
         });
@@ -859,59 +860,62 @@ mod tests {
 
     const HOME: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 1));
 
-    fn add(away: &mut Away, n: u32, name: &str, token: u8, from: Option<IpAddr>, until: u64) {
+    fn add(lost_logins: &mut LostLogins, n: u32, name: &str, token: u8, from: Option<IpAddr>, until: u64) {
         let (violations, bucket) = (voxwire_core::Violations::new(at(0)), Bucket::default());
-        let conduct = Conduct { violations, requests: bucket, voice: bucket };
+        let rate_use = RateUse { violations, requests: bucket, voice: bucket };
         let (username, requests_only, received) = (name.as_bytes().into(), false, 0);
-        let lost = Lost { username, requests_only, call: None, from, received, conduct };
-        away.add(peer(n), [token; 32], lost, at(until));
+        let lost = Lost { username, requests_only, call: None, from, received, rate_use };
+        lost_logins.add(peer(n), [token; 32], lost, at(until));
     }
 
     #[test]
     fn a_lost_log_in_is_taken_up_once_with_its_token_by_its_name_from_its_address_in_time() {
-        let mut away = Away::new(2);
-        let guests = &mut Vec::new();
-        add(&mut away, 1, "ann", 1, Some(HOME), 60);
-        add(&mut away, 2, "bob", 2, Some(HOME), 61);
-        add(&mut away, 3, "cat", 3, None, 62);
-        assert!(away.take(&[3; 32], b"cat", None, guests).is_none(), "there is room for two");
-        assert!(away.take(&[1; 32], b"bob", Some(HOME), guests).is_none());
-        assert!(away.take(&[1; 32], b"ann", None, guests).is_none());
-        assert!(away.take(&[1; 32], b"ann", Some(HOME), guests).is_some_and(|(lost, _)| lost == peer(1)));
-        assert!(away.take(&[1; 32], b"ann", Some(HOME), guests).is_none());
+        let mut lost_logins = LostLogins::new(2);
+        let released = &mut Vec::new();
+        add(&mut lost_logins, 1, "ann", 1, Some(HOME), 60);
+        add(&mut lost_logins, 2, "bob", 2, Some(HOME), 61);
+        add(&mut lost_logins, 3, "cat", 3, None, 62);
+        assert!(lost_logins.take(&[3; 32], b"cat", None, released).is_none(), "there is room for two");
+        assert!(lost_logins.take(&[1; 32], b"bob", Some(HOME), released).is_none());
+        assert!(lost_logins.take(&[1; 32], b"ann", None, released).is_none());
+        assert!(
+            lost_logins.take(&[1; 32], b"ann", Some(HOME), released).is_some_and(|(lost, _)| lost == peer(1))
+        );
+        assert!(lost_logins.take(&[1; 32], b"ann", Some(HOME), released).is_none());
         // What is taken up leaves room, and no deadline.
-        assert_eq!(away.next(), Some(at(61)));
-        add(&mut away, 3, "cat", 3, None, 62);
-        assert!(away.expire(at(61)).is_empty());
-        assert!(away.take(&[2; 32], b"bob", Some(HOME), guests).is_none());
-        assert!(away.take(&[3; 32], b"cat", None, guests).is_some());
-        assert_eq!(away.next(), None);
+        assert_eq!(lost_logins.next(), Some(at(61)));
+        add(&mut lost_logins, 3, "cat", 3, None, 62);
+        assert!(lost_logins.expire(at(61)).is_empty());
+        assert!(lost_logins.take(&[2; 32], b"bob", Some(HOME), released).is_none());
+        assert!(lost_logins.take(&[3; 32], b"cat", None, released).is_some());
+        assert_eq!(lost_logins.next(), None);
     }
 
     #[test]
-    fn guests_are_known_while_somebody_of_their_address_is_awaited() {
-        let mut away = Away::new(10);
-        let guests = &mut Vec::new();
-        assert!(!away.arrive(peer(7), HOME));
-        add(&mut away, 1, "ann", 1, Some(HOME), 60);
-        add(&mut away, 2, "bob", 2, Some(HOME), 61);
+    fn connections_are_known_while_a_log_in_from_their_address_is_awaited() {
+        let mut lost_logins = LostLogins::new(10);
+        let released = &mut Vec::new();
+        assert!(!lost_logins.arrive(peer(7), HOME));
+        add(&mut lost_logins, 1, "ann", 1, Some(HOME), 60);
+        add(&mut lost_logins, 2, "bob", 2, Some(HOME), 61);
         for n in 7..10 {
-            assert!(away.arrive(peer(n), HOME));
+            assert!(lost_logins.arrive(peer(n), HOME));
         }
-        away.depart(peer(8), HOME);
-        assert!(away.take(&[2; 32], b"bob", Some(HOME), guests).is_some());
-        assert!(guests.is_empty(), "ann is still awaited");
-        assert_eq!(away.expire(at(60)), [peer(7), peer(9)]);
-        assert!(!away.arrive(peer(7), HOME));
+        lost_logins.depart(peer(8), HOME);
+        assert!(lost_logins.take(&[2; 32], b"bob", Some(HOME), released).is_some());
+        assert!(released.is_empty(), "ann is still awaited");
+        assert_eq!(lost_logins.expire(at(60)), [peer(7), peer(9)]);
+        assert!(!lost_logins.arrive(peer(7), HOME));
     }
 
     #[test]
     fn of_several_with_the_same_token_each_is_taken_up() {
-        let mut away = Away::new(10);
+        let mut lost_logins = LostLogins::new(10);
         for n in [1, 2] {
-            add(&mut away, n, "ann", 1, Some(HOME), 60);
+            add(&mut lost_logins, n, "ann", 1, Some(HOME), 60);
         }
-        let mut lost = [1, 2].map(|_| away.take(&[1; 32], b"ann", Some(HOME), &mut Vec::new()).unwrap().0);
+        let mut lost =
+            [1, 2].map(|_| lost_logins.take(&[1; 32], b"ann", Some(HOME), &mut Vec::new()).unwrap().0);
         lost.sort();
         assert_eq!(lost, [peer(1), peer(2)]);
     }

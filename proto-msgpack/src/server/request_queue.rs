@@ -19,7 +19,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
 /// The requests of one connection that wait, in order.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct RequestQueue {
     requests: VecDeque<Request>,
     bytes: usize,
     /// There are too many: reading pauses.
@@ -35,7 +35,7 @@ enum Request {
     Refused(Box<[u8]>),
 }
 
-impl Waiting {
+impl RequestQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.requests.is_empty()
     }
@@ -94,7 +94,7 @@ impl Ledger {
 impl Peer {
     /// Whether a request that comes in now has to wait for its turn.
     pub(super) fn is_busy(&self, now: Instant) -> bool {
-        self.waiting.is_some() || !self.queue.is_empty() || self.rests > now
+        self.in_work.is_some() || !self.queued.is_empty() || self.rests > now
     }
 }
 
@@ -109,7 +109,7 @@ impl Server {
     pub(super) fn put_off(&mut self, now: Instant, peer: PeerId, bytes: &[u8]) {
         let from = self.payer(peer);
         let Some(state) = self.peers.get_mut(peer) else { return };
-        let queue = &mut state.queue;
+        let queue = &mut state.queued;
         let before = queue.counted();
         let held = queue.bytes.saturating_add(bytes.len());
         let more = held.saturating_sub(OWN).saturating_sub(before);
@@ -121,7 +121,7 @@ impl Server {
         }
         if queue.requests.len() >= self.settings.max_queued_requests || queue.bytes >= MAX_BYTES {
             queue.full = true;
-            // Longer than whatever it waits for may take, after which it has its turn.
+            // Longer than all that it waits for may take, after which it has its turn.
             let until = now
                 .max(state.rests)
                 .saturating_add(self.settings.answer_timeout.max(self.settings.admission_timeout));
@@ -133,7 +133,7 @@ impl Server {
     /// Sees to it that the next request of `peer` has its turn as soon as nothing is in the way.
     pub(super) fn arrange_turn(&mut self, now: Instant, peer: PeerId) {
         match self.peers.get(peer) {
-            Some(state) if state.waiting.is_none() && !state.queue.is_empty() && !state.queue.ready => {
+            Some(state) if state.in_work.is_none() && !state.queued.is_empty() && !state.queued.ready => {
                 self.turns.set(peer, now.max(state.rests));
             }
             _ => self.turns.clear(peer),
@@ -144,7 +144,7 @@ impl Server {
     /// A log-in has been answered, and none is left: what the driver holds back may be looked at.
     pub(super) fn idle(&mut self, peer: PeerId) {
         let state = self.peers.get(peer).filter(|state| state.entering && state.gone.is_none());
-        let state = state.filter(|state| state.waiting.is_none() && state.queue.is_empty());
+        let state = state.filter(|state| state.in_work.is_none() && state.queued.is_empty());
         if let Some(max_frame) = state.map(|state| state.max_frame) {
             self.limit(peer, max_frame);
         }
@@ -153,7 +153,7 @@ impl Server {
     /// The next request whose turn has come. None as long as the outbox has no room for what comes of it: refused then, it would be lost.
     pub(super) fn next_turn(&mut self) -> Option<Deferred> {
         while let Some(&peer) = self.ready.front() {
-            let next = self.peers.get(peer).and_then(|state| state.queue.requests.front());
+            let next = self.peers.get(peer).and_then(|state| state.queued.requests.front());
             let len = match next {
                 Some(Request::Frame(bytes)) => bytes.len(),
                 _ => 0,
@@ -161,7 +161,7 @@ impl Server {
             self.check_capacity(len).ok()?;
             self.ready.pop_front();
             let Some(state) = self.peers.get_mut(peer) else { continue };
-            state.queue.ready = false;
+            state.queued.ready = false;
             let gone = state.gone;
             // Who connects anew for every few requests is no faster than who stays: its log-in takes the rate along.
             if gone.is_some_and(|since| state.rests > since.saturating_add(LEFT_BEHIND)) {
@@ -192,8 +192,8 @@ impl Server {
 
     /// The turn of `peer` has come. It has one, however long it has to wait for room.
     pub(super) fn make_ready(&mut self, peer: PeerId) {
-        if let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queue.ready) {
-            state.queue.ready = true;
+        if let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queued.ready) {
+            state.queued.ready = true;
             self.ready.push_back(peer);
         }
     }
@@ -201,7 +201,7 @@ impl Server {
     /// What had its turn was refused, which costs no time: the next request of `peer` has its turn at once.
     fn refused(&mut self, peer: PeerId) {
         match self.peers.get(peer) {
-            Some(state) if state.gone.is_some() || !state.queue.is_empty() => self.make_ready(peer),
+            Some(state) if state.gone.is_some() || !state.queued.is_empty() => self.make_ready(peer),
             _ => self.idle(peer),
         }
     }
@@ -219,13 +219,13 @@ impl Server {
         // The same that paid: an exempt address has neighbours in its /64 that are not.
         let from = self.payer(peer);
         let state = self.peers.get_mut(peer)?;
-        let before = state.queue.counted();
-        let request = state.queue.requests.pop_front()?;
+        let before = state.queued.counted();
+        let request = state.queued.requests.pop_front()?;
         if let Request::Frame(bytes) = &request {
-            state.queue.bytes = state.queue.bytes.saturating_sub(bytes.len());
+            state.queued.bytes = state.queued.bytes.saturating_sub(bytes.len());
         }
-        self.ledger.give(from, before.saturating_sub(state.queue.counted()));
-        let Waiting { requests, bytes, full, .. } = &mut state.queue;
+        self.ledger.give(from, before.saturating_sub(state.queued.counted()));
+        let RequestQueue { requests, bytes, full, .. } = &mut state.queued;
         if *full && requests.len() < self.settings.max_queued_requests && *bytes < MAX_BYTES {
             *full = false;
             self.outbox.resume(peer);
@@ -236,11 +236,11 @@ impl Server {
     /// The stream of `peer` has ended. What came in before is done: nobody waits for answers any more, so nothing has to wait for its
     /// turn, but for what is far beyond the rate of requests ([`LEFT_BEHIND`]). False if there is nothing.
     pub(super) fn do_the_rest(&mut self, now: Instant, peer: PeerId) -> bool {
-        let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queue.is_empty()) else {
+        let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queued.is_empty()) else {
             return false;
         };
         state.gone = Some(now);
-        let ticket = state.waiting.take();
+        let ticket = state.in_work.take();
         if let Some(login) = &state.login {
             // Others are told at once: what they send it is kept.
             self.users.remove(&login.username, peer);
