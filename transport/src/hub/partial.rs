@@ -1,8 +1,8 @@
 //! The memory of frames that have not come in whole: who may hold how much of it, who waits for it, and who has to go.
 //!
 //! Nobody holds a part of it while waiting for more of the same kind: a frame gets all it may need at once, and the three kinds
-//! (by size) have a part of the budget each, so whoever waits only waits for frames that have everything they need. Where somebody
-//! waits, those who hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
+//! (by size) have a part of the budget each, so one that waits only waits for frames that have everything they need. While one
+//! waits, those that hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
 
 mod turns;
 
@@ -23,18 +23,18 @@ const KINDS: [usize; 2] = [64 * 1024, 1024 * 1024];
 const GRACE: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// How often one that waits asks again.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
-/// For so long whoever has been found silent or slow may still turn out to have something to read: after a stall of ours its task runs
+/// For so long one that has been found silent or slow may still turn out to have something to read: after a stall of ours its task runs
 /// before the system has told of that.
 const LOOKS: Duration = Duration::from_millis(50);
-/// Whoever has sent nothing for so long gives way to somebody who waits, by kind.
+/// One that has sent nothing for so long gives way to one that waits, by kind.
 const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
-/// Whoever has been told of somebody who waits while we do not read it has to go after that: it does not look itself.
+/// One that has been told of another that waits, while we do not read it, has to go after that: it does not look itself.
 const CALLED: Duration = Duration::from_secs(1);
-/// Whoever has been spared because we do not read it is not spared again so soon.
+/// One that has been spared because we do not read it is not spared again so soon.
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
-/// Whoever has been waiting for so long gives back what it holds meanwhile, if others wait for that.
+/// One that has been waiting for so long gives back what it holds meanwhile, if others wait for that.
 const HOLDING: Duration = Duration::from_secs(5);
-/// Whoever is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
+/// One that is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
 const PACE: u64 = 256 * 1024;
 
 /// The budget and its books.
@@ -45,7 +45,7 @@ pub(super) struct Partials {
     whole: Duration,
     books: Mutex<Books>,
     /// Little is left for small frames: nobody reads more at a time than it may hold without asking.
-    tight: AtomicBool,
+    scarce: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -85,13 +85,13 @@ struct Held {
 
 /// What one connection holds and waits for.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct Reservation {
     payer: Option<IpAddr>,
     /// 0: has not asked yet.
     id: u64,
     granted: usize,
     waits: Option<Waits>,
-    /// Until when it is not sent away for our not reading it; whatever frames end meanwhile.
+    /// Until when it is not sent away for our not reading it, even if frames end meanwhile.
     spared: Option<Instant>,
 }
 
@@ -106,32 +106,32 @@ struct Waits {
 /// What one gets.
 struct Grant {
     bytes: usize,
-    course: Course,
+    progress: FrameProgress,
     unread: bool,
     /// It has waited.
     began: Option<Began>,
 }
 
-/// Whoever needs room.
+/// A frame that needs room.
 #[derive(Debug, Clone, Copy)]
 struct Asks {
     id: u64,
     payer: Option<IpAddr>,
     kind: usize,
     since: Instant,
-    course: Course,
+    progress: FrameProgress,
 }
 
 /// How a frame has come in so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Course {
+pub(super) struct FrameProgress {
     pub(super) began: Instant,
     pub(super) received: usize,
     /// Its length is known.
     pub(super) known: bool,
 }
 
-impl Claim {
+impl Reservation {
     /// Of a connection whose source is `payer`; `None` where its address stands for many people.
     pub(super) const fn new(payer: Option<IpAddr>) -> Self {
         Self { payer, id: 0, granted: 0, waits: None, spared: None }
@@ -198,7 +198,7 @@ impl Partials {
         let turns = [(0, small), (1, medium), (2, large)];
         let turns = turns.map(|(kind, grace)| Turns::new(part(all, kind), grace));
         let books = Books { last_id: 0, last_turn: 0, held: BTreeMap::new(), turns };
-        Self { all, whole, books: Mutex::new(books), tight: AtomicBool::new(false) }
+        Self { all, whole, books: Mutex::new(books), scarce: AtomicBool::new(false) }
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -228,8 +228,8 @@ impl Partials {
     }
 
     /// Whether to read no more at a time than may be held without asking.
-    pub(super) fn is_tight(&self) -> bool {
-        self.tight.load(Relaxed)
+    pub(super) fn is_scarce(&self) -> bool {
+        self.scarce.load(Relaxed)
     }
 
     /// What is held in all.
@@ -241,24 +241,25 @@ impl Partials {
     /// and then without that.
     pub(super) fn ask(
         &self,
-        claim: &mut Claim,
+        reservation: &mut Reservation,
         now: Instant,
         bytes: usize,
-        course: Course,
+        progress: FrameProgress,
         waker: &Waker,
     ) -> bool {
-        if bytes <= claim.granted {
+        if bytes <= reservation.granted {
             return true;
         }
         let mut books = self.books();
-        books.number(claim);
+        books.number(reservation);
         let kind = kind(bytes);
-        if claim.waits.is_some_and(|waits| waits.kind != kind) {
-            books.stop_waiting(claim, now);
+        if reservation.waits.is_some_and(|waits| waits.kind != kind) {
+            books.stop_waiting(reservation, now);
         }
-        let waits = claim.waits.unwrap_or_else(|| books.begin_waiting(kind, now));
-        let own = books.held.get(&claim.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
-        let (source, begins) = (claim.source(), claim.waits.is_none());
+        let waits = reservation.waits.unwrap_or_else(|| books.begin_waiting(kind, now));
+        let own =
+            books.held.get(&reservation.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
+        let (source, begins) = (reservation.source(), reservation.waits.is_none());
         let waiter = Waiter { holds: own, bytes, waker: waker.clone() };
         let Some(turns) = books.turns.get_mut(kind) else { return false };
         let alone = turns.is_empty();
@@ -272,24 +273,26 @@ impl Partials {
             turns.wait(source, waits.turn, &waiter, now);
             granted = turns.next().is_some_and(|(turn, _)| turn == waits.turn);
         }
-        claim.waits = Some(waits);
+        reservation.waits = Some(waits);
         if granted {
             let others = turns.used().saturating_sub(own);
             // The first may be as large as all there is.
             let least = others.saturating_sub(share(self.all, kind).saturating_sub(bytes));
-            let asks = Asks { id: claim.id, payer: claim.payer, kind, since: waits.since, course };
+            let asks =
+                Asks { id: reservation.id, payer: reservation.payer, kind, since: waits.since, progress };
             if least > 0 && alone {
                 books.forget_marks(kind);
             }
             granted = least == 0 || books.make_room(&asks, least, (part(self.all, kind), self.whole), now);
         }
         if granted {
-            let began = books.stop_waiting(claim, now);
-            self.put(&mut books, claim, now, Grant { bytes, course, unread: false, began }, waker);
+            let began = books.stop_waiting(reservation, now);
+            self.put(&mut books, reservation, now, Grant { bytes, progress, unread: false, began }, waker);
             return true;
         }
         // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
-        if let Some(held) = books.held.get_mut(&claim.id).filter(|held| begins || held.quiet.is_none()) {
+        if let Some(held) = books.held.get_mut(&reservation.id).filter(|held| begins || held.quiet.is_none())
+        {
             if let Some(quiet) = held.quiet {
                 held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
             }
@@ -303,43 +306,43 @@ impl Partials {
 
     /// Enters what is held already, whether there is room for it or not: a little that has come in with other things. `unread` where it
     /// is we who do not go on: for some time nobody is sent away for that.
-    pub(super) fn insist(
+    pub(super) fn enter_held(
         &self,
-        claim: &mut Claim,
+        reservation: &mut Reservation,
         now: Instant,
         bytes: usize,
-        course: Course,
+        progress: FrameProgress,
         unread: bool,
         waker: &Waker,
     ) {
-        if bytes > claim.may_hold() {
+        if bytes > reservation.may_hold() {
             let mut books = self.books();
-            books.number(claim);
-            self.put(&mut books, claim, now, Grant { bytes, course, unread, began: None }, waker);
+            books.number(reservation);
+            self.put(&mut books, reservation, now, Grant { bytes, progress, unread, began: None }, waker);
         } else if unread {
-            self.pauses(claim, now);
+            self.pauses(reservation, now);
         }
     }
 
     /// We do not read it for some time.
-    pub(super) fn pauses(&self, claim: &mut Claim, now: Instant) {
-        if claim.granted == 0 {
+    pub(super) fn pauses(&self, reservation: &mut Reservation, now: Instant) {
+        if reservation.granted == 0 {
             return;
         }
-        let spared = claim.spare(now);
-        if let Some(held) = self.books().held.get_mut(&claim.id).filter(|held| !held.unread) {
+        let spared = reservation.spare(now);
+        if let Some(held) = self.books().held.get_mut(&reservation.id).filter(|held| !held.unread) {
             (held.unread, held.spared) = (true, spared);
             held.quiet = held.quiet.or_else(|| Some(spared.max(now)));
         }
     }
 
     /// More has come in. False if the memory is somebody else's by now.
-    pub(super) fn came(&self, claim: &Claim, now: Instant, received: usize) -> bool {
-        if claim.granted == 0 {
+    pub(super) fn came(&self, reservation: &Reservation, now: Instant, received: usize) -> bool {
+        if reservation.granted == 0 {
             return true;
         }
         let mut books = self.books();
-        let held = books.held.get_mut(&claim.id);
+        let held = books.held.get_mut(&reservation.id);
         let Some(held) = held else { return false };
         let ours = core::mem::take(&mut held.unread);
         if let Some(quiet) = held.quiet.take().filter(|_| !ours) {
@@ -350,13 +353,13 @@ impl Partials {
     }
 
     /// There is nothing to read, or nowhere to put it. False if somebody else waits for what is held.
-    pub(super) fn rests(&self, claim: &Claim, now: Instant) -> bool {
-        if claim.granted == 0 {
+    pub(super) fn rests(&self, reservation: &Reservation, now: Instant) -> bool {
+        if reservation.granted == 0 {
             return true;
         }
         let mut books = self.books();
         let Books { held, turns, .. } = &mut *books;
-        let Some(held) = held.get_mut(&claim.id) else { return false };
+        let Some(held) = held.get_mut(&reservation.id) else { return false };
         if core::mem::take(&mut held.unread) {
             (held.quiet, held.called, held.spared) = (None, None, Instant::ZERO);
         }
@@ -368,43 +371,50 @@ impl Partials {
         held.called.is_none_or(|since| since.saturating_add(LOOKS) > now)
     }
 
-    /// Whether the memory is the claim's still.
-    pub(super) fn stands(&self, claim: &Claim) -> bool {
-        claim.granted == 0 || self.books().held.contains_key(&claim.id)
+    /// Whether the memory is the reservation's still.
+    pub(super) fn stands(&self, reservation: &Reservation) -> bool {
+        reservation.granted == 0 || self.books().held.contains_key(&reservation.id)
     }
 
     /// Gives everything back, and waits no more.
-    pub(super) fn release(&self, claim: &mut Claim, now: Instant) {
-        if claim.granted == 0 && claim.waits.is_none() {
+    pub(super) fn release(&self, reservation: &mut Reservation, now: Instant) {
+        if reservation.granted == 0 && reservation.waits.is_none() {
             return;
         }
         let mut books = self.books();
-        books.stop_waiting(claim, now);
-        claim.granted = 0;
-        if let Some(held) = books.remove(claim.id, now) {
+        books.stop_waiting(reservation, now);
+        reservation.granted = 0;
+        if let Some(held) = books.remove(reservation.id, now) {
             books.wake_next(held.kind);
         }
         self.look(&books);
     }
 
-    fn put(&self, books: &mut Books, claim: &mut Claim, now: Instant, grant: Grant, waker: &Waker) {
-        let Grant { bytes, course, unread, began } = grant;
-        let before = books.remove(claim.id, now);
+    fn put(
+        &self,
+        books: &mut Books,
+        reservation: &mut Reservation,
+        now: Instant,
+        grant: Grant,
+        waker: &Waker,
+    ) {
+        let Grant { bytes, progress, unread, began } = grant;
+        let before = books.remove(reservation.id, now);
         let kind = kind(bytes);
-        let received = course.received;
+        let received = progress.received;
         let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
-        let spared = if unread { claim.spare(now) } else { Instant::ZERO };
+        let spared = if unread { reservation.spare(now) } else { Instant::ZERO };
         // One that waits for more does not fall silent by that; nor, for a while, one that we do not read.
-        let quiet = if claim.waits.is_some() { Some(now.saturating_add(HOLDING)) } else { None };
+        let quiet = if reservation.waits.is_some() { Some(now.saturating_add(HOLDING)) } else { None };
         let quiet = if unread { quiet.max(Some(spared.max(now))) } else { quiet };
-        let (payer, waker) = (claim.payer, waker.clone());
+        let (payer, waker) = (reservation.payer, waker.clone());
         let held = Held {
             payer,
             kind,
             bytes,
             granted: now,
             received,
-            known: course.known,
+            known: progress.known,
             unread,
             idle,
             quiet,
@@ -414,10 +424,10 @@ impl Partials {
             waker,
         };
         if let Some(turns) = books.turns.get_mut(kind) {
-            turns.hold(claim.source(), bytes, began, now);
+            turns.hold(reservation.source(), bytes, began, now);
         }
-        books.held.insert(claim.id, held);
-        claim.granted = bytes;
+        books.held.insert(reservation.id, held);
+        reservation.granted = bytes;
         if let Some(before) = before.filter(|before| before.kind != kind) {
             books.wake_next(before.kind);
         }
@@ -427,7 +437,7 @@ impl Partials {
 
     fn look(&self, books: &Books) {
         let [small, ..] = &books.turns;
-        self.tight.store(small.used() > share(self.all, 0) / 2, Relaxed);
+        self.scarce.store(small.used() > share(self.all, 0) / 2, Relaxed);
     }
 }
 
@@ -439,10 +449,10 @@ impl Books {
         }
     }
 
-    fn number(&mut self, claim: &mut Claim) {
-        if claim.id == 0 {
+    fn number(&mut self, reservation: &mut Reservation) {
+        if reservation.id == 0 {
             self.last_id = self.last_id.saturating_add(1);
-            claim.id = self.last_id;
+            reservation.id = self.last_id;
         }
     }
 
@@ -451,9 +461,9 @@ impl Books {
         Waits { kind, turn: self.last_turn, since }
     }
 
-    fn stop_waiting(&mut self, claim: &mut Claim, now: Instant) -> Option<Began> {
-        let Waits { kind, turn, .. } = claim.waits.take()?;
-        self.turns.get_mut(kind)?.stop(claim.source(), turn, now)
+    fn stop_waiting(&mut self, reservation: &mut Reservation, now: Instant) -> Option<Began> {
+        let Waits { kind, turn, .. } = reservation.waits.take()?;
+        self.turns.get_mut(kind)?.stop(reservation.source(), turn, now)
     }
 
     /// Where nobody waits any more, what was held against those who hold memory is void.
@@ -483,8 +493,8 @@ impl Books {
         (part, whole): (usize, Duration),
         now: Instant,
     ) -> bool {
-        let Asks { id: own, payer, kind, since, course } = *asks;
-        let slow = PACE.min(pace(course.received, since.saturating_duration_since(course.began)) / 2);
+        let Asks { id: own, payer, kind, since, progress } = *asks;
+        let slow = PACE.min(pace(progress.received, since.saturating_duration_since(progress.began)) / 2);
         let grace = GRACE.get(kind).copied().unwrap_or_default();
         let stall = STALL.get(kind).copied().unwrap_or_default();
         let mut behind: Vec<(bool, u64, u64, usize)> = Vec::new();
@@ -493,7 +503,7 @@ impl Books {
         for (id, held) in held.iter_mut().filter(|(id, held)| held.kind == kind && **id != own) {
             let quiet = held.quiet.map(|quiet| now.saturating_duration_since(quiet));
             let pace = pace(held.received, held.idle.saturating_add(quiet.unwrap_or_default()));
-            // Whoever has more than its part has no grace.
+            // One that has more than its part has no grace.
             let sum = held.payer.map_or(0, |_| turns.held(Source::new(held.payer, *id)));
             let heavy = held.payer != payer && sum > part;
             let young = held.granted.saturating_add(grace) > now || held.spared > now;

@@ -1,13 +1,13 @@
 //! Keeps a QUIC socket from being read faster than the connections behind it take what has come in.
 //!
-//! quinn hands what the socket receives to one task per connection, through queues without a bound. Whoever sends faster than those
+//! quinn hands what the socket receives to one task per connection, through queues without a bound. A client that sends faster than those
 //! tasks decrypt fills the memory, and no congestion control notices, because nothing is lost. So this reads in rounds: after some
 //! datagrams the socket rests until every task that was woken before has run. Then only the system's buffer can fill up, and what
 //! does not fit in it is lost, as senders expect.
 //!
 //! First packets of connections wait in one queue for the accepting task, those that show a token and those that show none within a
 //! number of their own: a token that is made up takes no place of those that ask for one. They are dropped once it is full, before
-//! anything is computed for them, and those of one address beyond a few a second as well: a flood costs little, and whoever is
+//! anything is computed for them, and those of one address beyond a few a second as well: a flood costs little, and a client that is
 //! honest asks again.
 //!
 //! Each datagram is received by itself. What the system has put together quinn would keep together: one byte that has to wait for those
@@ -33,7 +33,7 @@ use voxwire_core::Clock;
 const ROUND: i64 = 64;
 /// First packets without a token, and with one, that may wait for the accepting task; and so many more a second, whether it has run or
 /// not: it is not woken for those that quinn drops. Together they are fewer than quinn lets wait, or it would drop all others.
-const STRANGERS: u32 = 256;
+const NEW_CLIENTS: u32 = 256;
 const RETURNING: u32 = 512;
 /// A smaller datagram with a first packet is discarded (RFC 9000, 14.1).
 const MIN_FIRST: usize = 1200;
@@ -66,7 +66,7 @@ struct State {
     resting: bool,
     reader: Option<Waker>,
     /// First packets without a token and with one that the queue still has room for, and the second in which it had all of it.
-    strangers: u32,
+    new_clients: u32,
     returning: u32,
     refilled: u32,
     /// Second, and count in it, of first packets, by address and whether they have a token.
@@ -77,7 +77,7 @@ struct State {
 impl State {
     /// The queue is empty.
     const fn refill(&mut self) {
-        (self.strangers, self.returning) = (STRANGERS, RETURNING);
+        (self.new_clients, self.returning) = (NEW_CLIENTS, RETURNING);
     }
 
     const fn woken(&mut self, round: bool) -> &mut usize {
@@ -125,7 +125,7 @@ impl Pace {
             woken_even: 0,
             resting: false,
             reader: None,
-            strangers: STRANGERS,
+            new_clients: NEW_CLIENTS,
             returning: RETURNING,
             refilled: 0,
             flows: vec![(0, 0); FLOWS].into(),
@@ -234,8 +234,8 @@ impl Pace {
             state.refilled = second;
             state.refill();
         }
-        let State { strangers, returning: tokens, flows, .. } = state;
-        let (room, per_flow) = if returning { (tokens, PER_FLOW_RETURNING) } else { (strangers, PER_FLOW) };
+        let State { new_clients, returning: tokens, flows, .. } = state;
+        let (room, per_flow) = if returning { (tokens, PER_FLOW_RETURNING) } else { (new_clients, PER_FLOW) };
         let Some(left) = room.checked_sub(1) else { return false };
         let Some(flow) = flows.get_mut(place) else { return false };
         if flow.0 != second {
@@ -259,7 +259,7 @@ impl fmt::Debug for Pace {
 /// What a datagram begins with where that is an Initial packet (RFC 9000, 17.2.2) of version 1: the only one that begins a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
-    Stranger,
+    NewClient,
     /// With a token, be it one of ours or not.
     Returning,
     /// Without the fixed bit, which no client leaves out that has not been told it may; or cut off.
@@ -275,7 +275,7 @@ fn first(datagram: &[u8]) -> Option<First> {
     let token = behind_length(rest).and_then(behind_length).and_then(<[u8]>::first);
     Some(match token.filter(|_| first & 0x40 != 0) {
         None => First::Invalid,
-        Some(0) => First::Stranger,
+        Some(0) => First::NewClient,
         Some(_) => First::Returning,
     })
 }
@@ -473,7 +473,7 @@ mod tests {
         let (one, other) = (pace.woke(), pace.woke());
         pace.lock().spend(ROUND);
         assert!(!may_read(&pace));
-        // Whoever is woken during the rest is none of those that it waits for.
+        // A task that is woken during the rest is none of those that it waits for.
         let late = pace.woke();
         pace.ran(one);
         assert!(!may_read(&pace));
@@ -520,7 +520,7 @@ mod tests {
 
     #[test]
     fn f_47_first_packets_without_a_token_are_told_from_everything_else() {
-        assert_eq!(first(&initial(b"")), Some(First::Stranger));
+        assert_eq!(first(&initial(b"")), Some(First::NewClient));
         assert_eq!(first(&initial(b"token")), Some(First::Returning));
         // Handshake, 0-RTT, a version that is not spoken, a short header.
         for (at, byte) in [(0, 0xe3), (0, 0xd3), (4, 2), (0, 0x43)] {
@@ -553,8 +553,8 @@ mod tests {
         let some = |token, byte| u32::try_from((0..2000).filter(|n| one(*n, token, byte)).count()).unwrap();
         assert_eq!((some(b"!", 0xc3), some(b"!", 0xc3)), (RETURNING, 0));
         assert_eq!((some(b"", 0x83), some(b"!", 0x83)), (0, 0), "quinn does not take them");
-        assert_eq!((some(b"", 0xc3), some(b"", 0xc3)), (STRANGERS, 0));
-        assert!(STRANGERS + RETURNING < u32::try_from(super::super::MAX_INCOMING).unwrap());
+        assert_eq!((some(b"", 0xc3), some(b"", 0xc3)), (NEW_CLIENTS, 0));
+        assert!(NEW_CLIENTS + RETURNING < u32::try_from(super::super::MAX_INCOMING).unwrap());
         pace.caught_up();
         assert!(one(1, b"!", 0xc3) && one(1, b"", 0xc3));
         // All Initial packets of one client have the token, and none is in the way of another client's.
@@ -627,7 +627,7 @@ mod tests {
         };
         assert_eq!(count(1, [192, 0, 2, 1], 60), i64::from(PER_FLOW));
         let all: i64 = (0..=255).map(|n| count(1, [198, 51, 100, n], 8)).sum();
-        assert_eq!(all, i64::from(STRANGERS - PER_FLOW));
+        assert_eq!(all, i64::from(NEW_CLIENTS - PER_FLOW));
         assert_eq!(count(1, [203, 0, 113, 1], 1), 0, "there is no room");
         pace.caught_up();
         // (Another address may have had its place.)
@@ -635,15 +635,15 @@ mod tests {
         assert_eq!(count(1, [203, 0, 113, 1], 1), 1);
         assert!(pace.dropped() > 1000);
         // The accepting task is not woken for what quinn drops: there is room again with the next second.
-        pace.lock().strangers = 0;
+        pace.lock().new_clients = 0;
         assert_eq!(count(1, [203, 0, 113, 2], 1), 0);
         assert_eq!(count(2, [203, 0, 113, 2], 1), 1);
         // What is smaller than a first packet has to be takes no room.
-        let before = pace.lock().strangers;
+        let before = pace.lock().new_clients;
         let mut small = initial(b"")[..1199].to_vec();
         let mut meta =
             RecvMeta { addr: ([203, 0, 113, 3], 7).into(), stride: 1199, len: 1199, ..RecvMeta::default() };
         assert_eq!((pace.admit(&mut pace.lock(), 2, &mut small, &mut meta), meta.len), (0, 0));
-        assert_eq!(pace.lock().strangers, before);
+        assert_eq!(pace.lock().new_clients, before);
     }
 }

@@ -13,55 +13,55 @@ fn at(millis: u64) -> Instant {
 }
 
 /// Comes in at `per_second` since `began`.
-fn course(began: u64, received: usize) -> Course {
-    Course { began: at(began), received, known: true }
+fn progress(began: u64, received: usize) -> FrameProgress {
+    FrameProgress { began: at(began), received, known: true }
 }
 
-fn claim(address: &str) -> Claim {
+fn reservation(address: &str) -> Reservation {
     let settings = HubSettings { exempt: &PROXY, ..HubSettings::DEFAULT };
-    Claim::new(settings.payer(address.parse().unwrap()))
+    Reservation::new(settings.payer(address.parse().unwrap()))
 }
 
 /// Gives back what it holds, at the time at which the books were last looked into.
-fn end(partials: &Partials, claim: &mut Claim) {
+fn end(partials: &Partials, reservation: &mut Reservation) {
     let now = partials.books().turns.iter().map(Turns::seen).max().unwrap();
-    partials.release(claim, now);
+    partials.release(reservation, now);
 }
 
-fn ask(partials: &Partials, claim: &mut Claim, now: u64, bytes: usize, received: usize) -> bool {
-    partials.ask(claim, at(now), bytes, course(now, received), Waker::noop())
+fn ask(partials: &Partials, reservation: &mut Reservation, now: u64, bytes: usize, received: usize) -> bool {
+    partials.ask(reservation, at(now), bytes, progress(now, received), Waker::noop())
 }
 
 #[test]
 fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut large = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(claim);
+    let mut large = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(reservation);
     assert!(ask(&partials, &mut large[0], 0, 16 * MIB, 0));
     assert!(ask(&partials, &mut large[1], 0, 16 * MIB, 0));
     assert!(!ask(&partials, &mut large[2], 0, 16 * MIB, 0), "the large ones have half");
     // One address has its quarter of each kind; loopback is exempt.
-    let mut more = claim("192.0.2.1");
+    let mut more = reservation("192.0.2.1");
     assert!(!ask(&partials, &mut more, 0, 2 * MIB, 0));
     assert!(ask(&partials, &mut more, 0, 4096, 0));
     end(&partials, &mut more);
-    let mut medium: Vec<Claim> = (0..17).map(|_| claim("127.0.0.1")).collect();
+    let mut medium: Vec<Reservation> = (0..17).map(|_| reservation("127.0.0.1")).collect();
     let mut granted = 0;
-    for claim in &mut medium {
-        granted += usize::from(partials.ask(claim, at(0), MIB, course(0, 0), Waker::noop()));
+    for reservation in &mut medium {
+        granted += usize::from(partials.ask(reservation, at(0), MIB, progress(0, 0), Waker::noop()));
     }
     assert_eq!(granted, 16);
-    let mut small = claim("::1");
+    let mut small = reservation("::1");
     assert!(ask(&partials, &mut small, 0, 4096, 0));
     // What is given back is there again: first for the one that waits.
     end(&partials, &mut large[0]);
-    let mut late = claim("192.0.2.9");
+    let mut late = reservation("192.0.2.9");
     assert!(!ask(&partials, &mut late, 1, 16 * MIB, 0), "somebody was there before");
     assert!(ask(&partials, &mut large[2], 1, 16 * MIB, 0));
     large
         .iter_mut()
         .chain(&mut medium)
         .chain([&mut small, &mut more, &mut late])
-        .for_each(|claim| end(&partials, claim));
+        .for_each(|reservation| end(&partials, reservation));
     assert_eq!(partials.used(), 0);
     let books = partials.books();
     assert!(books.held.is_empty() && books.turns.iter().all(Turns::is_empty));
@@ -71,26 +71,27 @@ fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
 #[test]
 fn f_15_those_who_have_waited_longest_come_first_and_not_those_who_have_been_there_longest() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut early = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].map(claim);
-    let large = |claim: &mut Claim, now| ask(&partials, claim, now, 16 * MIB, 0);
-    assert_eq!(early.each_mut().map(|claim| large(claim, 0)), [true, true, false, false]);
-    let mut late = ["198.51.100.1", "198.51.100.2", "198.51.100.3"].map(claim);
+    let mut early = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"].map(reservation);
+    let large = |reservation: &mut Reservation, now| ask(&partials, reservation, now, 16 * MIB, 0);
+    assert_eq!(early.each_mut().map(|reservation| large(reservation, 0)), [true, true, false, false]);
+    let mut late = ["198.51.100.1", "198.51.100.2", "198.51.100.3"].map(reservation);
     // Each of the early ones begins its next frame as soon as it has sent one, and all of them ask more often than the late ones.
     let mut turns = Vec::new();
     for step in 1..9 {
-        assert!(late.iter_mut().all(|claim| claim.granted > 0 || !large(claim, step)));
-        if let Some(holder) = early.iter_mut().find(|claim| claim.granted > 0) {
+        assert!(late.iter_mut().all(|reservation| reservation.granted > 0 || !large(reservation, step)));
+        if let Some(holder) = early.iter_mut().find(|reservation| reservation.granted > 0) {
             end(&partials, holder);
         }
-        for claim in &mut early {
-            let _ = claim.granted > 0 || large(claim, step);
+        for reservation in &mut early {
+            let _ = reservation.granted > 0 || large(reservation, step);
         }
-        let next = late.iter_mut().position(|claim| claim.granted == 0 && large(claim, step));
+        let next =
+            late.iter_mut().position(|reservation| reservation.granted == 0 && large(reservation, step));
         turns.extend(next);
     }
     assert_eq!(turns, [0, 1], "they hold the large ones by now");
     end(&partials, &mut late[1]);
-    assert!(early.iter_mut().all(|claim| !large(claim, 10)));
+    assert!(early.iter_mut().all(|reservation| !large(reservation, 10)));
     assert!(large(&mut late[2], 10), "before those who have had theirs");
 }
 
@@ -98,17 +99,18 @@ fn f_15_those_who_have_waited_longest_come_first_and_not_those_who_have_been_the
 #[test]
 fn f_06_what_is_held_behind_an_ipv6_proxy_is_not_its_neighbours() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut behind: Vec<Claim> = (0..8).map(|_| claim("2001:db8::7")).collect();
-    for claim in &mut behind {
-        assert!(ask(&partials, claim, 0, MIB, 0));
+    let mut behind: Vec<Reservation> = (0..8).map(|_| reservation("2001:db8::7")).collect();
+    for reservation in &mut behind {
+        assert!(ask(&partials, reservation, 0, MIB, 0));
     }
-    // The neighbours have their quarter of the medium ones, and no more, whatever becomes of the others.
-    let mut near: Vec<Claim> = (0..5).map(|_| claim("2001:db8::8")).collect();
-    let granted: Vec<bool> = near.iter_mut().map(|claim| ask(&partials, claim, 0, MIB, 0)).collect();
+    // The neighbours have their quarter of the medium ones, and no more, even once the others are gone.
+    let mut near: Vec<Reservation> = (0..5).map(|_| reservation("2001:db8::8")).collect();
+    let granted: Vec<bool> =
+        near.iter_mut().map(|reservation| ask(&partials, reservation, 0, MIB, 0)).collect();
     assert_eq!(granted, [true, true, true, true, false]);
-    behind.iter_mut().for_each(|claim| end(&partials, claim));
+    behind.iter_mut().for_each(|reservation| end(&partials, reservation));
     assert!(!ask(&partials, &mut near[4], 0, MIB, 0));
-    near.iter_mut().for_each(|claim| end(&partials, claim));
+    near.iter_mut().for_each(|reservation| end(&partials, reservation));
     assert!(
         partials.used() == 0
             && partials.books().turns.iter().all(|turns| turns.is_empty() && turns.remembers() == 0)
@@ -118,7 +120,7 @@ fn f_06_what_is_held_behind_an_ipv6_proxy_is_not_its_neighbours() {
 #[test]
 fn f_15_the_first_may_be_as_large_as_all_there_is() {
     let partials = Partials::new(16 * MIB, WAIT);
-    let (mut first, mut second) = (claim("192.0.2.1"), claim("192.0.2.2"));
+    let (mut first, mut second) = (reservation("192.0.2.1"), reservation("192.0.2.2"));
     assert!(ask(&partials, &mut first, 0, 16 * MIB, 0));
     assert!(!ask(&partials, &mut second, 0, 15 * MIB, 0));
     end(&partials, &mut first);
@@ -129,15 +131,15 @@ fn f_15_the_first_may_be_as_large_as_all_there_is() {
 #[test]
 fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
+    let mut holders = [reservation("127.0.0.1"), reservation("127.0.0.1")];
     for holder in &mut holders {
         assert!(ask(&partials, holder, 0, 16 * MIB, 100_000));
         assert!(partials.rests(holder, at(1)));
     }
     let [mut slow, mut fast] = holders;
-    let mut honest = claim("127.0.0.1");
-    let again = |honest: &mut Claim, now| {
-        partials.ask(honest, at(now), 16 * MIB, course(390, 100_000), Waker::noop())
+    let mut honest = reservation("127.0.0.1");
+    let again = |honest: &mut Reservation, now| {
+        partials.ask(honest, at(now), 16 * MIB, progress(390, 100_000), Waker::noop())
     };
     assert!(!again(&mut honest, 900), "nobody has been silent for long");
     // We have not looked for long: there was something to read, and nobody is to blame.
@@ -157,13 +159,14 @@ fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
     assert!(again(&mut honest, 3202));
     assert_eq!(partials.used(), 32 * MIB);
     // The second trickles, and the third comes in.
-    let mut third = claim("127.0.0.1");
+    let mut third = reservation("127.0.0.1");
     for step in 33..100 {
         assert!(
             partials.came(&fast, at(step * 100), 4 * MIB + 100) && partials.rests(&fast, at(step * 100 + 1))
         );
     }
-    let mut again = |now| partials.ask(&mut third, at(now), 16 * MIB, course(9900, 4_000_000), Waker::noop());
+    let mut again =
+        |now| partials.ask(&mut third, at(now), 16 * MIB, progress(9900, 4_000_000), Waker::noop());
     // There may be something to read of which we do not know yet.
     assert!(!again(9950) && partials.stands(&fast));
     assert!(partials.came(&fast, at(9990), 4 * MIB + 200) && partials.rests(&fast, at(9991)));
@@ -175,15 +178,15 @@ fn f_15_whoever_is_silent_or_slow_gives_way_to_one_that_comes_in() {
     assert_eq!(partials.used(), 32 * MIB);
 }
 
-/// F-15: two that come in at 300 KiB a second would hold all of the large half for 55 s, and whoever waits is closed after 30.
+/// F-15: two that come in at 300 KiB a second would hold all of the large half for 55 s, and one that waits is closed after 30.
 #[test]
 fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut holders = [claim("192.0.2.1"), claim("192.0.2.2")];
+    let mut holders = [reservation("192.0.2.1"), reservation("192.0.2.2")];
     for holder in &mut holders {
         assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
     }
-    let mut honest = claim("198.51.100.7");
+    let mut honest = reservation("198.51.100.7");
     let (mut received, mut served) = (100_000, None);
     for step in 1..300 {
         received += 30 * 1024;
@@ -193,22 +196,22 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
                 end(&partials, holder);
             }
         }
-        let course = course(0, 50_000);
-        if partials.ask(&mut honest, at(step * 100 + 50), 16 * MIB, course, Waker::noop()) {
+        let progress = progress(0, 50_000);
+        if partials.ask(&mut honest, at(step * 100 + 50), 16 * MIB, progress, Waker::noop()) {
             served = Some(step * 100);
             break;
         }
     }
     assert!(served.is_some_and(|ms| ms < 5000), "served after {served:?} ms");
     // One who has sent nearly all of it at once, and then very little, has 27 s.
-    let mut burst = claim("203.0.113.1");
+    let mut burst = reservation("203.0.113.1");
     end(&partials, &mut honest);
     holders.iter_mut().for_each(|holder| end(&partials, holder));
-    let mut other = claim("203.0.113.2");
+    let mut other = reservation("203.0.113.2");
     for holder in [&mut burst, &mut other] {
         assert!(ask(&partials, holder, 40_000, 16 * MIB, 15 * MIB) && partials.rests(holder, at(40_000)));
     }
-    let mut waits = claim("198.51.100.8");
+    let mut waits = reservation("198.51.100.8");
     let mut served = None;
     for step in 1..300 {
         let now = 40_000 + step * 100;
@@ -219,7 +222,7 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
                 end(&partials, holder);
             }
         }
-        if partials.ask(&mut waits, at(now + 50), 16 * MIB, course(40_000, 5 * MIB), Waker::noop()) {
+        if partials.ask(&mut waits, at(now + 50), 16 * MIB, progress(40_000, 5 * MIB), Waker::noop()) {
             served = Some(step * 100);
             break;
         }
@@ -230,11 +233,11 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
 #[test]
 fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut holders = [claim("127.0.0.1"), claim("127.0.0.1")];
+    let mut holders = [reservation("127.0.0.1"), reservation("127.0.0.1")];
     for holder in &mut holders {
         assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
     }
-    let mut third = claim("127.0.0.1");
+    let mut third = reservation("127.0.0.1");
     let mut received = 100_000;
     for step in 1..100 {
         received += 80_000;
@@ -243,28 +246,28 @@ fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
                 partials.came(holder, at(step * 100), received) && partials.rests(holder, at(step * 100 + 1))
             );
         }
-        let course = course(0, 2_000_000);
-        assert!(!partials.ask(&mut third, at(step * 100 + 50), 16 * MIB, course, Waker::noop()));
+        let progress = progress(0, 2_000_000);
+        assert!(!partials.ask(&mut third, at(step * 100 + 50), 16 * MIB, progress, Waker::noop()));
     }
     end(&partials, &mut holders[0]);
-    assert!(partials.ask(&mut third, at(10_000), 16 * MIB, course(0, 2_000_000), Waker::noop()));
+    assert!(partials.ask(&mut third, at(10_000), 16 * MIB, progress(0, 2_000_000), Waker::noop()));
 }
 
 #[test]
 fn f_15_of_those_who_wait_the_sources_that_have_least_come_first() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut held: Vec<Claim> = (0..8).map(|n| claim(&format!("192.0.2.{}", n % 2))).collect();
-    for claim in &mut held {
-        assert!(partials.ask(claim, at(0), 4 * MIB, course(0, MIB), Waker::noop()));
+    let mut held: Vec<Reservation> = (0..8).map(|n| reservation(&format!("192.0.2.{}", n % 2))).collect();
+    for reservation in &mut held {
+        assert!(partials.ask(reservation, at(0), 4 * MIB, progress(0, MIB), Waker::noop()));
     }
-    let mut crowd: Vec<Claim> = (2..50).map(|n| claim(&format!("192.0.2.{}", n % 2))).collect();
-    for claim in &mut crowd {
-        assert!(!partials.ask(claim, at(1), 4 * MIB, course(0, MIB), Waker::noop()));
+    let mut crowd: Vec<Reservation> = (2..50).map(|n| reservation(&format!("192.0.2.{}", n % 2))).collect();
+    for reservation in &mut crowd {
+        assert!(!partials.ask(reservation, at(1), 4 * MIB, progress(0, MIB), Waker::noop()));
     }
-    let mut honest = claim("198.51.100.7");
+    let mut honest = reservation("198.51.100.7");
     assert!(!ask(&partials, &mut honest, 2, 4 * MIB, 0));
     end(&partials, &mut held[0]);
-    assert!(!partials.ask(&mut crowd[0], at(3), 4 * MIB, course(0, MIB), Waker::noop()));
+    assert!(!partials.ask(&mut crowd[0], at(3), 4 * MIB, progress(0, MIB), Waker::noop()));
     assert!(ask(&partials, &mut honest, 3, 4 * MIB, 0));
 }
 
@@ -272,22 +275,22 @@ fn f_15_of_those_who_wait_the_sources_that_have_least_come_first() {
 #[test]
 fn f_15_those_who_come_later_do_not_all_come_first() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut neighbour = [claim("192.0.2.1"), claim("192.0.2.1")];
+    let mut neighbour = [reservation("192.0.2.1"), reservation("192.0.2.1")];
     assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
     assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
-    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(claim), claim("192.0.2.1"));
+    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(reservation), reservation("192.0.2.1"));
     assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
     assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
     assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
     // Others come without end: each time that one has been served another one waits.
-    let mut later: VecDeque<Claim> = VecDeque::new();
+    let mut later: VecDeque<Reservation> = VecDeque::new();
     let mut served = 0;
     end(&partials, &mut others[1]);
     for n in 0..400_u64 {
         if ask(&partials, &mut honest, 4, 2 * MIB, 0) {
             break;
         }
-        let mut next = claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100));
+        let mut next = reservation(&format!("198.51.{}.{}", 100 + n / 100, n % 100));
         let _ = ask(&partials, &mut next, 3, 2 * MIB, 0);
         later.push_back(next);
         if later.len() > 20 {
@@ -307,42 +310,44 @@ fn f_15_those_who_come_later_do_not_all_come_first() {
 #[test]
 fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut ring: Vec<(Claim, usize)> = (1..7).map(|n| (claim(&format!("192.0.2.{n}")), 0)).collect();
-    let large = |claim: &mut Claim, second: u64| ask(&partials, claim, second * 1000, 16 * MIB, 0);
+    let mut ring: Vec<(Reservation, usize)> =
+        (1..7).map(|n| (reservation(&format!("192.0.2.{n}")), 0)).collect();
+    let large =
+        |reservation: &mut Reservation, second: u64| ask(&partials, reservation, second * 1000, 16 * MIB, 0);
     let (mut waited, mut honest) = (Vec::new(), None);
     for second in 0..600_u64 {
         // Others who come and go, without waiting, and those whose frame has only begun.
         for n in 0..100 {
-            let mut passing = claim(&format!("203.0.113.{n}"));
+            let mut passing = reservation(&format!("203.0.113.{n}"));
             assert!(ask(&partials, &mut passing, second * 1000, 3000, 2048));
             end(&partials, &mut passing);
         }
         // 26 s is what a frame may take while others wait.
-        for (claim, received) in &mut ring {
-            if claim.granted == 0 {
+        for (reservation, received) in &mut ring {
+            if reservation.granted == 0 {
                 continue;
             }
             *received += 16 * MIB / 26;
             if *received < 16 * MIB {
-                assert!(partials.came(claim, at(second * 1000), *received));
-                assert!(partials.rests(claim, at(second * 1000 + 1)));
+                assert!(partials.came(reservation, at(second * 1000), *received));
+                assert!(partials.rests(reservation, at(second * 1000 + 1)));
             } else {
-                end(&partials, claim);
+                end(&partials, reservation);
                 *received = 0;
             }
         }
-        for (claim, _) in &mut ring {
-            let _ = claim.granted > 0 || large(claim, second);
+        for (reservation, _) in &mut ring {
+            let _ = reservation.granted > 0 || large(reservation, second);
         }
         if second % 60 == 30 {
-            honest = Some((claim(&format!("198.51.100.{}", second / 60)), second));
+            honest = Some((reservation(&format!("198.51.100.{}", second / 60)), second));
         }
-        if let Some((mut claim, since)) = honest.take() {
-            if large(&mut claim, second) {
-                end(&partials, &mut claim);
+        if let Some((mut reservation, since)) = honest.take() {
+            if large(&mut reservation, second) {
+                end(&partials, &mut reservation);
                 waited.push(second - since);
             } else {
-                honest = Some((claim, since));
+                honest = Some((reservation, since));
             }
         }
     }
@@ -355,10 +360,10 @@ fn f_06_frames_that_end_at_once_do_not_put_their_neighbours_back() {
     let partials = Partials::new(64 * MIB, WAIT);
     let mut now = 0;
     let mut have = |address: &str, bytes, takes| {
-        let mut claim = claim(address);
-        assert!(ask(&partials, &mut claim, now, bytes, 2048));
+        let mut reservation = reservation(address);
+        assert!(ask(&partials, &mut reservation, now, bytes, 2048));
         now += takes;
-        partials.release(&mut claim, at(now));
+        partials.release(&mut reservation, at(now));
     };
     (0..2000).for_each(|_| have("192.0.2.1", 2 * MIB, 0));
     (0..200).for_each(|_| have("203.0.113.1", 16 * MIB, 100));
@@ -367,7 +372,7 @@ fn f_06_frames_that_end_at_once_do_not_put_their_neighbours_back() {
     // The clock shows a quarter of it.
     assert_eq!(had("203.0.113.1"), 240 << 20);
     // Half of it is forgotten.
-    let mut other = claim("198.51.100.1");
+    let mut other = reservation("198.51.100.1");
     assert!(ask(&partials, &mut other, 120_000, 2 * MIB, 2048));
     assert_eq!(had("203.0.113.1"), 120 << 20);
     assert!(ask(&partials, &mut other, 6_000_000, 4 * MIB, 2048));
@@ -377,17 +382,17 @@ fn f_06_frames_that_end_at_once_do_not_put_their_neighbours_back() {
 #[test]
 fn f_15_many_small_ones_of_one_source_keep_nobody_else_waiting() {
     let partials = Partials::new(MIB, WAIT);
-    let mut crowd: Vec<Claim> = (0..64).map(|_| claim("192.0.2.1")).collect();
-    for claim in &mut crowd {
+    let mut crowd: Vec<Reservation> = (0..64).map(|_| reservation("192.0.2.1")).collect();
+    for reservation in &mut crowd {
         // They have come in with other things.
-        partials.insist(claim, at(0), 4096, course(0, 3000), false, Waker::noop());
-        assert!(partials.rests(claim, at(0)));
+        partials.enter_held(reservation, at(0), 4096, progress(0, 3000), false, Waker::noop());
+        assert!(partials.rests(reservation, at(0)));
     }
-    let mut honest = claim("198.51.100.7");
+    let mut honest = reservation("198.51.100.7");
     assert!(!ask(&partials, &mut honest, 1, 4096, 2048));
     assert!(!ask(&partials, &mut honest, 101, 4096, 2048));
-    let gone = crowd.iter_mut().filter(|claim| !partials.rests(claim, at(101)));
-    let gone: Vec<_> = gone.map(|claim| end(&partials, claim)).collect();
+    let gone = crowd.iter_mut().filter(|reservation| !partials.rests(reservation, at(101)));
+    let gone: Vec<_> = gone.map(|reservation| end(&partials, reservation)).collect();
     assert_eq!(gone.len(), 1, "no more than it takes");
     assert!(ask(&partials, &mut honest, 102, 4096, 2048));
 }
@@ -410,46 +415,46 @@ fn f_15_a_frame_of_unknown_length_asks_for_all_of_its_kind() {
 #[test]
 fn f_15_what_is_held_already_is_entered_and_makes_others_careful() {
     let partials = Partials::new(MIB, WAIT);
-    let mut claims: Vec<Claim> = (0..20).map(|_| claim("127.0.0.1")).collect();
-    for claim in &mut claims {
-        partials.insist(claim, at(0), 16 * 1024, course(0, 16 * 1024), false, Waker::noop());
+    let mut reservations: Vec<Reservation> = (0..20).map(|_| reservation("127.0.0.1")).collect();
+    for reservation in &mut reservations {
+        partials.enter_held(reservation, at(0), 16 * 1024, progress(0, 16 * 1024), false, Waker::noop());
     }
-    assert_eq!((partials.used(), partials.is_tight()), (320 * 1024, true));
-    claims.iter_mut().for_each(|claim| end(&partials, claim));
-    assert_eq!((partials.used(), partials.is_tight()), (0, false));
+    assert_eq!((partials.used(), partials.is_scarce()), (320 * 1024, true));
+    reservations.iter_mut().for_each(|reservation| end(&partials, reservation));
+    assert_eq!((partials.used(), partials.is_scarce()), (0, false));
 }
 
 /// F-15: a connection that we do not read (its rate is used up, or it waits for its log-in) is not sent away for that at once.
 #[test]
 fn f_15_whom_we_do_not_read_is_not_to_blame() {
     let partials = Partials::new(64 * 1024, WAIT);
-    let mut paused = claim("192.0.2.1");
-    partials.insist(&mut paused, at(0), 4096, course(0, 0), true, Waker::noop());
-    let mut attackers: Vec<Claim> = (2..5).map(|n| claim(&format!("192.0.2.{n}"))).collect();
+    let mut paused = reservation("192.0.2.1");
+    partials.enter_held(&mut paused, at(0), 4096, progress(0, 0), true, Waker::noop());
+    let mut attackers: Vec<Reservation> = (2..5).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for attacker in &mut attackers {
         assert!(ask(&partials, attacker, 0, 4096, 4096));
         partials.rests(attacker, at(0));
     }
-    let mut honest = claim("192.0.2.9");
+    let mut honest = reservation("192.0.2.9");
     for now in [2000, 2100] {
         assert!(!ask(&partials, &mut honest, now, 4096, 1 << 20), "the silent are asked first");
     }
     assert!(partials.rests(&paused, at(2100)) && partials.stands(&paused));
     assert!(attackers.iter().any(|attacker| !partials.rests(attacker, at(2100))), "one of them is asked");
-    // It is not spared for ever, nor again and again, whatever frames end meanwhile.
-    partials.insist(&mut paused, at(4000), 8192, course(0, 0), true, Waker::noop());
+    // It is not spared for ever, nor again and again, even if frames end meanwhile.
+    partials.enter_held(&mut paused, at(4000), 8192, progress(0, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
     end(&partials, &mut paused);
-    partials.insist(&mut paused, at(4500), 8192, course(4500, 0), true, Waker::noop());
+    partials.enter_held(&mut paused, at(4500), 8192, progress(4500, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
     end(&partials, &mut paused);
-    partials.insist(&mut paused, at(65_000), 8192, course(65_000, 0), true, Waker::noop());
+    partials.enter_held(&mut paused, at(65_000), 8192, progress(65_000, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(70_000), "it was long ago");
 }
 
 /// Asks every 100 ms from `from` on. Returns when it is granted.
-fn served(partials: &Partials, claim: &mut Claim, from: u64, bytes: usize) -> Option<u64> {
-    (from..from + 30_000).step_by(100).find(|now| ask(partials, claim, *now, bytes, bytes / 2))
+fn served(partials: &Partials, reservation: &mut Reservation, from: u64, bytes: usize) -> Option<u64> {
+    (from..from + 30_000).step_by(100).find(|now| ask(partials, reservation, *now, bytes, bytes / 2))
 }
 
 /// F-15: those that we do not read hold what others need no longer than some seconds, though they cannot look themselves whether
@@ -457,53 +462,53 @@ fn served(partials: &Partials, claim: &mut Claim, from: u64, bytes: usize) -> Op
 #[test]
 fn f_15_whom_we_do_not_read_holds_memory_that_others_need_for_some_seconds_only() {
     let partials = Partials::new(64 * 1024, WAIT);
-    let mut paused: Vec<Claim> = (2..6).map(|n| claim(&format!("192.0.2.{n}"))).collect();
-    for claim in &mut paused {
-        partials.insist(claim, at(0), 4096, course(0, 4000), true, Waker::noop());
+    let mut paused: Vec<Reservation> = (2..6).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
+    for reservation in &mut paused {
+        partials.enter_held(reservation, at(0), 4096, progress(0, 4000), true, Waker::noop());
     }
-    let mut honest = claim("198.51.100.7");
+    let mut honest = reservation("198.51.100.7");
     let when = served(&partials, &mut honest, 1000, 4096);
     assert!(when.is_some_and(|ms| (5000..8000).contains(&ms)), "{when:?}");
-    assert_eq!(paused.iter().filter(|claim| !partials.stands(claim)).count(), 1);
+    assert_eq!(paused.iter().filter(|reservation| !partials.stands(reservation)).count(), 1);
     end(&partials, &mut honest);
-    paused.iter_mut().for_each(|claim| end(&partials, claim));
+    paused.iter_mut().for_each(|reservation| end(&partials, reservation));
 
-    for claim in &mut paused {
-        assert!(ask(&partials, claim, 100_000, 4096, 3000) && partials.rests(claim, at(100_001)));
-        partials.pauses(claim, at(100_002));
+    for reservation in &mut paused {
+        assert!(ask(&partials, reservation, 100_000, 4096, 3000) && partials.rests(reservation, at(100_001)));
+        partials.pauses(reservation, at(100_002));
     }
     let when = served(&partials, &mut honest, 100_100, 4096);
     assert!(when.is_some_and(|ms| (105_000..108_000).contains(&ms)), "{when:?}");
-    assert_eq!(paused.iter().filter(|claim| !partials.stands(claim)).count(), 1);
+    assert_eq!(paused.iter().filter(|reservation| !partials.stands(reservation)).count(), 1);
 }
 
 /// F-15: the time in which we did not read counts against nobody once we read again.
 #[test]
 fn f_15_whom_we_read_again_has_not_been_slow_meanwhile() {
     let partials = Partials::new(64 * 1024, WAIT);
-    let mut paused: Vec<Claim> = (2..6).map(|n| claim(&format!("192.0.2.{n}"))).collect();
-    for claim in &mut paused {
-        assert!(ask(&partials, claim, 0, 4096, 3000) && partials.rests(claim, at(1)));
-        partials.pauses(claim, at(2));
-        partials.pauses(claim, at(30_000));
+    let mut paused: Vec<Reservation> = (2..6).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
+    for reservation in &mut paused {
+        assert!(ask(&partials, reservation, 0, 4096, 3000) && partials.rests(reservation, at(1)));
+        partials.pauses(reservation, at(2));
+        partials.pauses(reservation, at(30_000));
     }
-    for claim in &paused {
-        assert!(partials.rests(claim, at(36_000)));
-        assert!(partials.came(claim, at(36_010), 3500) && partials.rests(claim, at(36_020)));
+    for reservation in &paused {
+        assert!(partials.rests(reservation, at(36_000)));
+        assert!(partials.came(reservation, at(36_010), 3500) && partials.rests(reservation, at(36_020)));
     }
-    let mut honest = claim("198.51.100.7");
+    let mut honest = reservation("198.51.100.7");
     for now in [36_100, 36_200, 36_300] {
-        let course = course(35_000, 3000);
-        assert!(!partials.ask(&mut honest, at(now), 4096, course, Waker::noop()));
+        let progress = progress(35_000, 3000);
+        assert!(!partials.ask(&mut honest, at(now), 4096, progress, Waker::noop()));
     }
-    assert!(paused.iter().all(|claim| partials.rests(claim, at(36_400))));
+    assert!(paused.iter().all(|reservation| partials.rests(reservation, at(36_400))));
 }
 
 /// F-15: one that had paused, goes on, and has to wait then, is not silent because of that.
 #[test]
 fn f_15_whoever_waits_for_more_with_something_to_read_is_not_silent() {
     let partials = Partials::new(4 * MIB, WAIT);
-    let [mut ann, mut bob, mut cat] = ["127.0.0.1"; 3].map(claim);
+    let [mut ann, mut bob, mut cat] = ["127.0.0.1"; 3].map(reservation);
     assert!(ask(&partials, &mut ann, 0, 4 * MIB, MIB));
     assert!(ask(&partials, &mut bob, 0, MIB, MIB) && partials.rests(&bob, at(1)));
     assert!(!ask(&partials, &mut cat, 200, MIB, MIB / 2));
@@ -520,14 +525,14 @@ fn f_15_whoever_waits_for_more_with_something_to_read_is_not_silent() {
 #[test]
 fn f_15_a_frame_of_unknown_length_need_not_come_in_as_fast_as_the_longest() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let unknown = |began, received| Course { known: false, ..course(began, received) };
-    let mut holders = [claim("192.0.2.1"), claim("192.0.2.2")];
+    let unknown = |began, received| FrameProgress { known: false, ..progress(began, received) };
+    let mut holders = [reservation("192.0.2.1"), reservation("192.0.2.2")];
     let mut received = MIB + MIB / 8;
     for holder in &mut holders {
         assert!(partials.ask(holder, at(0), 16 * MIB, unknown(0, received), Waker::noop()));
         assert!(partials.rests(holder, at(1)));
     }
-    let mut waits = claim("198.51.100.7");
+    let mut waits = reservation("198.51.100.7");
     let mut at_the_end = None;
     for step in 1..300 {
         received += 30 * 1024;
@@ -537,13 +542,13 @@ fn f_15_a_frame_of_unknown_length_need_not_come_in_as_fast_as_the_longest() {
                 end(&partials, holder);
             }
         }
-        let course = unknown(0, 2 * MIB);
-        if partials.ask(&mut waits, at(step * 100 + 50), 16 * MIB, course, Waker::noop()) {
+        let progress = unknown(0, 2 * MIB);
+        if partials.ask(&mut waits, at(step * 100 + 50), 16 * MIB, progress, Waker::noop()) {
             at_the_end = Some(step * 100);
             break;
         }
     }
-    // Whoever waits is served in time all the same.
+    // One that waits is served in time all the same.
     assert!(at_the_end.is_some_and(|ms| (25_000..29_000).contains(&ms)), "{at_the_end:?}");
 }
 
@@ -551,11 +556,11 @@ fn f_15_a_frame_of_unknown_length_need_not_come_in_as_fast_as_the_longest() {
 #[test]
 fn f_15_nobody_gives_way_to_one_that_does_not_wait_any_more() {
     let partials = Partials::new(64 * 1024, WAIT);
-    let mut holders: Vec<Claim> = (2..6).map(|n| claim(&format!("192.0.2.{n}"))).collect();
+    let mut holders: Vec<Reservation> = (2..6).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for holder in &mut holders {
         assert!(ask(&partials, holder, 0, 4096, 3000) && partials.rests(holder, at(1)));
     }
-    let mut waits = claim("198.51.100.7");
+    let mut waits = reservation("198.51.100.7");
     assert!(!ask(&partials, &mut waits, 1000, 4096, 1 << 20));
     assert!(partials.books().held.values().any(|held| held.called.is_some()));
     end(&partials, &mut waits);
@@ -579,7 +584,7 @@ fn f_15_nobody_gives_way_to_one_that_does_not_wait_any_more() {
 
 /// A frame that waits, comes in evenly once it has its memory, and ends when as much as it sends has come in.
 struct Frame {
-    claim: Claim,
+    reservation: Reservation,
     of: usize,
     bytes: usize,
     sends: usize,
@@ -611,8 +616,8 @@ impl World {
 
     /// Somebody's frame begins: of a `bytes` that it may take it `sends` so many, in `takes` milliseconds.
     fn begin(&mut self, of: usize, address: &str, (bytes, sends): (usize, usize), takes: u64) -> bool {
-        let (claim, began) = (claim(address), self.now);
-        let mut frame = Frame { claim, of, bytes, sends, takes, began, granted: None };
+        let (reservation, began) = (reservation(address), self.now);
+        let mut frame = Frame { reservation, of, bytes, sends, takes, began, granted: None };
         let granted = frame.ask(&self.partials, began);
         self.frames.push(frame);
         granted
@@ -628,10 +633,10 @@ impl World {
             let received =
                 usize::try_from(frame.sends as u64 * passed.min(frame.takes) / frame.takes).unwrap();
             let ends = passed >= frame.takes;
-            let goes_on =
-                partials.came(&frame.claim, at(now), received) && partials.rests(&frame.claim, at(now));
+            let goes_on = partials.came(&frame.reservation, at(now), received)
+                && partials.rests(&frame.reservation, at(now));
             if ends || !goes_on {
-                partials.release(&mut frame.claim, at(now));
+                partials.release(&mut frame.reservation, at(now));
                 turns.push((frame.of, if ends { Turn::Ended } else { Turn::Closed }));
             }
             !ends && goes_on
@@ -642,7 +647,7 @@ impl World {
             }
             let closed = frame.granted.is_none() && now - frame.began >= 30_000;
             if closed {
-                partials.release(&mut frame.claim, at(now));
+                partials.release(&mut frame.reservation, at(now));
                 turns.push((frame.of, Turn::Closed));
             }
             !closed
@@ -674,8 +679,8 @@ impl World {
 
 impl Frame {
     fn ask(&mut self, partials: &Partials, now: u64) -> bool {
-        let course = Course { began: at(self.began), received: 0, known: false };
-        let granted = partials.ask(&mut self.claim, at(now), self.bytes, course, Waker::noop());
+        let progress = FrameProgress { began: at(self.began), received: 0, known: false };
+        let granted = partials.ask(&mut self.reservation, at(now), self.bytes, progress, Waker::noop());
         self.granted = granted.then_some(now);
         granted
     }
@@ -683,7 +688,7 @@ impl Frame {
 
 const HONEST: usize = 1000;
 
-/// F-15: sources take turns, whatever number of frames each begins at once: another one's is not behind them all.
+/// F-15: sources take turns, however many frames each begins at once: another one's is not behind them all.
 #[test]
 fn f_15_a_crowd_that_begins_at_once_lets_one_that_begins_later_pass() {
     for (bytes, takes) in
@@ -793,15 +798,15 @@ fn f_15_who_is_idle_gathers_nothing() {
 #[test]
 fn f_15_a_burst_of_those_who_come_later_does_not_come_first() {
     let partials = Partials::new(64 * MIB, WAIT);
-    let mut neighbour = [claim("192.0.2.1"), claim("192.0.2.1")];
+    let mut neighbour = [reservation("192.0.2.1"), reservation("192.0.2.1")];
     assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
     assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
-    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(claim), claim("192.0.2.1"));
+    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(reservation), reservation("192.0.2.1"));
     assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
     assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
     assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
-    let mut later: Vec<Claim> =
-        (0..200_u64).map(|n| claim(&format!("198.51.{}.{}", 100 + n / 100, n % 100))).collect();
+    let mut later: Vec<Reservation> =
+        (0..200_u64).map(|n| reservation(&format!("198.51.{}.{}", 100 + n / 100, n % 100))).collect();
     assert!(later.iter_mut().all(|later| !ask(&partials, later, 2, 2 * MIB, 0)));
     partials.release(&mut others[1], at(3));
     let first = later.iter_mut().map(|later| ask(&partials, later, 3, 2 * MIB, 0));

@@ -529,7 +529,7 @@ mod tests {
         assert!(turns.sites.shares.is_empty() && turns.of_site.is_empty());
     }
 
-    /// F-15: whatever holds, waits and gives back: what is next is the first that may be, and the sums are right.
+    /// F-15: after any holding, waiting and giving back: what is next is the first that may be, and the sums are right.
     #[test]
     fn f_15_what_is_next_is_the_first_that_may_be() {
         for seed in 0..30 {

@@ -84,7 +84,7 @@ async fn welcome<S>(
     }
 }
 
-/// TLS and hello, where the listener asks for them; `None` for whoever may not come in.
+/// TLS and hello, where the listener asks for them; `None` for a client that may not come in.
 async fn enter<S: Session>(
     shared: Arc<Shared<S>>,
     stream: TcpStream,
@@ -164,7 +164,7 @@ async fn tls_handshake(
     accepted.unwrap_or_else(|| refused("16 KiB at most expected of a client"))
 }
 
-/// Sees to the hello of TCP + UDP; `None` for whoever may not come in.
+/// Sees to the hello of TCP + UDP; `None` for a client that may not come in.
 async fn side<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
@@ -230,7 +230,7 @@ pub(in crate::hub) async fn accept_quic<S>(
 {
     let handshakes = Handshakes::new(shared.common.settings.handshakes);
     while let Some(Some(incoming)) = shared.unless_draining(quic.accept()).await {
-        // Whoever invents addresses gets an answer shorter than the question, and no place in a table.
+        // A client that invents addresses gets an answer shorter than the question, and no place in a table.
         if !incoming.remote_address_validated() {
             if let Err(error) = incoming.retry() {
                 error.into_incoming().ignore();
@@ -304,7 +304,7 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
     None
 }
 
-/// Waits for the connection, its stream and the hello; `None` for whoever may not come in.
+/// Waits for the connection, its stream and the hello; `None` for a client that may not come in.
 #[cfg(feature = "quic")]
 async fn handshake<S: Session>(
     shared: Arc<Shared<S>>,

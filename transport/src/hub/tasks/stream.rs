@@ -7,7 +7,7 @@ mod write;
 use super::udp;
 use crate::grace::EXCUSE;
 use crate::hub::conn::{Conn, note};
-use crate::hub::partial::Claim;
+use crate::hub::partial::Reservation;
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
@@ -47,7 +47,7 @@ where
         let receiving = async move { udp::receive_quic(&shared, peer, datagrams).await };
         Box::pin(receiving) as Pin<Box<dyn Future<Output = ()> + Send>>
     });
-    let claim = Claim::new(shared.common.settings.payer(from.ip()));
+    let reservation = Reservation::new(shared.common.settings.payer(from.ip()));
     tokio::spawn(StreamDriver {
         shared,
         peer,
@@ -57,7 +57,7 @@ where
         #[cfg(feature = "quic")]
         datagrams,
         buffer: None,
-        claim,
+        reservation,
         partial: None,
         shaking: None,
         silent_at: None,
@@ -86,7 +86,7 @@ enum Phase {
     /// The last bytes are written; our side is being shut.
     Shutting,
     /// Our side is shut; what still comes in is thrown away, so that the system does not reset the connection and with
-    /// it our last words.
+    /// it the final frames.
     Lingering(Instant),
 }
 
@@ -104,7 +104,7 @@ struct StreamDriver<S: Session> {
     /// Holds a partial frame; otherwise lent out while there is something to read.
     buffer: Option<FrameBuf>,
     /// What the hub has set aside for a partial frame.
-    claim: Claim,
+    reservation: Reservation,
     /// Since when a frame is incomplete, and how many of its bytes are here.
     partial: Option<(Instant, usize)>,
     /// Since when the framing shakes hands.
@@ -134,7 +134,7 @@ impl<S: Session> Future for StreamDriver<S> {
         if too_late || matches!(end, End::Aborted) {
             this.stream.reset();
         }
-        this.shared.common.partials.release(&mut this.claim, this.shared.common.clock.now());
+        this.shared.common.partials.release(&mut this.reservation, this.shared.common.clock.now());
         this.shared.ended(this.peer, &this.conn);
         Poll::Ready(())
     }
@@ -148,7 +148,7 @@ impl<S: Session> StreamDriver<S> {
         self.datagrams.take_if(|receiving| receiving.as_mut().poll(cx).is_ready());
         match self.step(cx) {
             Poll::Ready(End::Broken(error)) => {
-                // One a second says why, whoever comes.
+                // One a second says why.
                 if matches!(error, FrameError::Handshake(_)) && self.shared.may_log_refusal() {
                     tracing::info!(from = %self.from, %error, "a connection is refused");
                 } else {
@@ -178,16 +178,16 @@ impl<S: Session> StreamDriver<S> {
         if closing.is_some_and(|until| until <= now) {
             return Poll::Ready(End::Late(CLOSING));
         }
-        if closing.is_none() && !self.shared.common.partials.stands(&self.claim) {
+        if closing.is_none() && !self.shared.common.partials.stands(&self.reservation) {
             return Poll::Ready(End::Late(DISPLACED));
         }
         if closing.is_some() && self.buffer.take().is_some() {
-            self.shared.common.partials.release(&mut self.claim, now);
+            self.shared.common.partials.release(&mut self.reservation, now);
         }
         if self.phase == Phase::Open && closing.is_none() {
             let resting = paused.is_some_and(|until| self.sleep_until(cx, now, until));
             if resting {
-                self.shared.common.partials.pauses(&mut self.claim, now);
+                self.shared.common.partials.pauses(&mut self.reservation, now);
             }
             if core::mem::replace(&mut self.halted, resting) && !resting {
                 // The peer is not to blame for the time in which we did not read.
@@ -202,7 +202,7 @@ impl<S: Session> StreamDriver<S> {
             if self.halted && self.has_vanished(cx, now) {
                 return Poll::Ready(End::Closed);
             }
-            // Only now: whatever is here has been read.
+            // Only now: all that is here has been read.
             if let Some(late) = self.late() {
                 return Poll::Ready(End::Late(late));
             }
@@ -221,7 +221,7 @@ impl<S: Session> StreamDriver<S> {
     fn late(&mut self) -> Option<&'static str> {
         let now = self.shared.common.clock.now();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        let waits = self.claim.waiting_since();
+        let waits = self.reservation.waiting_since();
         let patience = self.shared.common.settings.partial_wait;
         let late = if waits.is_some_and(|since| since.saturating_add(patience) <= now) {
             "waiting for memory"
@@ -286,7 +286,7 @@ impl<S: Session> StreamDriver<S> {
 impl<S: Session> Drop for StreamDriver<S> {
     fn drop(&mut self) {
         let mut state = self.conn.lock();
-        // Whatever was not written waits no more; and nothing is queued from now on.
+        // What was not written waits no more; and nothing is queued from now on.
         note(&self.shared.common.queued, state.writing_memory.saturating_add(state.queue.memory()), 0);
         state.queue.take();
         state.parked = None;

@@ -2,7 +2,7 @@
 
 use super::{DISPLACED, End, Phase, StreamDriver};
 use crate::hub::core::ReadStatus;
-use crate::hub::partial::{AGAIN, Course, OWN};
+use crate::hub::partial::{AGAIN, FrameProgress, OWN};
 use core::task::{Context, Poll};
 use voxwire_core::{FrameBuf, FrameError, Framing, Instant, Session};
 
@@ -32,7 +32,7 @@ enum Room {
 
 impl<S: Session> StreamDriver<S> {
     /// There is nothing to read: what has come in and cannot be read is part of something, and has to go on like a frame.
-    fn look_beneath(&mut self) {
+    fn account_for_records(&mut self) {
         let (sealed, before) = (self.stream.sealed(), self.stream.seen());
         if sealed == before.map_or(0, |(_, bytes)| bytes) {
             return;
@@ -41,9 +41,9 @@ impl<S: Session> StreamDriver<S> {
         self.stream.see((sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed)));
         if sealed > 0 {
             let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
-            self.shared.common.partials.came(&self.claim, now, unread.saturating_add(sealed));
+            self.shared.common.partials.came(&self.reservation, now, unread.saturating_add(sealed));
         } else if self.buffer.as_ref().is_none_or(FrameBuf::is_empty) {
-            self.shared.common.partials.release(&mut self.claim, now);
+            self.shared.common.partials.release(&mut self.reservation, now);
         }
         let deadline = self.next_deadline();
         let mut state = self.conn.lock();
@@ -106,7 +106,7 @@ impl<S: Session> StreamDriver<S> {
             self.buffer = Some(buffer);
             match poll {
                 Poll::Pending => {
-                    self.look_beneath();
+                    self.account_for_records();
                     return self.lie_idle(cx);
                 }
                 Poll::Ready(Err(error)) => {
@@ -117,7 +117,11 @@ impl<S: Session> StreamDriver<S> {
                 Poll::Ready(Ok(_)) => {
                     self.stream.see(None);
                     // Should the memory be somebody else's by now, the next look tells.
-                    self.shared.common.partials.came(&self.claim, self.shared.common.clock.now(), unread);
+                    self.shared.common.partials.came(
+                        &self.reservation,
+                        self.shared.common.clock.now(),
+                        unread,
+                    );
                     match self.process_buffer(cx) {
                         Ok(Some(need)) => needed = need,
                         Ok(None) => return Poll::Pending,
@@ -134,7 +138,7 @@ impl<S: Session> StreamDriver<S> {
     /// There is nothing to read, or no room for it.
     fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
         self.settle(cx, false);
-        if self.shared.common.partials.rests(&self.claim, self.shared.common.clock.now()) {
+        if self.shared.common.partials.rests(&self.reservation, self.shared.common.clock.now()) {
             Poll::Pending
         } else {
             Poll::Ready(End::Late(DISPLACED))
@@ -149,7 +153,7 @@ impl<S: Session> StreamDriver<S> {
         if unread < OWN || total <= self.may_hold() {
             return Room::There;
         }
-        if self.claim.waiting_since().is_some() && self.stream.is_closed_by_peer(cx) {
+        if self.reservation.waiting_since().is_some() && self.stream.is_closed_by_peer(cx) {
             return Room::Gone;
         }
         if self.stream.poll_peek(cx).is_pending() {
@@ -161,8 +165,8 @@ impl<S: Session> StreamDriver<S> {
             (state.framing.announces(), state.max_frame)
         };
         let demand = self.shared.common.partials.demand(total, known, max_frame);
-        let (waited, course) = (self.claim.waiting_since(), self.course(now, known));
-        if self.shared.common.partials.ask(&mut self.claim, now, demand, course, cx.waker()) {
+        let (waited, progress) = (self.reservation.waiting_since(), self.progress(now, known));
+        if self.shared.common.partials.ask(&mut self.reservation, now, demand, progress, cx.waker()) {
             // The peer is not to blame for the time that it had to wait.
             if let Some(waited) = waited {
                 self.delay(|since| since.saturating_add(now.saturating_duration_since(waited)));
@@ -175,20 +179,20 @@ impl<S: Session> StreamDriver<S> {
 
     /// How much of a frame may be held while it is read. What is left of it when nothing more comes is entered.
     fn may_hold(&self) -> usize {
-        let free = if self.shared.common.partials.is_tight() { OWN } else { READ };
-        self.claim.may_hold().max(free)
+        let free = if self.shared.common.partials.is_scarce() { OWN } else { READ };
+        self.reservation.may_hold().max(free)
     }
 
-    fn course(&self, now: Instant, known: bool) -> Course {
+    fn progress(&self, now: Instant, known: bool) -> FrameProgress {
         let (began, received) = self.partial.or_else(|| self.stream.seen()).unwrap_or((now, 0));
-        Course { began, received, known }
+        FrameProgress { began, received, known }
     }
 
     /// Memory to read into: a partial frame that has outgrown the little that was kept for it moves.
     fn buffer_to_read(&mut self, needed: usize) -> FrameBuf {
         let Some(mut kept) = self.buffer.take() else { return self.shared.common.read_buffers.take() };
         let outgrown = kept.unread().len().saturating_add(needed.min(READ)) > kept.capacity();
-        if kept.capacity() > OWN || !outgrown || self.shared.common.partials.is_tight() {
+        if kept.capacity() > OWN || !outgrown || self.shared.common.partials.is_scarce() {
             return kept;
         }
         let mut buffer = self.shared.common.read_buffers.take();
@@ -210,7 +214,7 @@ impl<S: Session> StreamDriver<S> {
         let unread = buffer.unread().len();
         // Where more has been granted, more is to come.
         let fits = if unread <= OWN { OWN } else { unread.next_multiple_of(2 * OWN) };
-        if buffer.capacity() > fits && buffer.capacity() > self.claim.may_hold() {
+        if buffer.capacity() > fits && buffer.capacity() > self.reservation.may_hold() {
             let mut smaller =
                 if unread <= OWN { self.shared.common.small_buffers.take() } else { FrameBuf::new() };
             move_unread(&mut buffer, &mut smaller, fits);
@@ -226,8 +230,15 @@ impl<S: Session> StreamDriver<S> {
         if bytes > OWN {
             let now = self.shared.common.clock.now();
             // No more than has come in.
-            let course = self.course(now, true);
-            self.shared.common.partials.insist(&mut self.claim, now, bytes, course, spared, cx.waker());
+            let progress = self.progress(now, true);
+            self.shared.common.partials.enter_held(
+                &mut self.reservation,
+                now,
+                bytes,
+                progress,
+                spared,
+                cx.waker(),
+            );
         }
     }
 
@@ -239,7 +250,7 @@ impl<S: Session> StreamDriver<S> {
             let handled = frames.saturating_add(buffer.take_skipped());
             let now = self.shared.common.clock.now();
             if frames > 0 || buffer.is_empty() {
-                self.shared.common.partials.release(&mut self.claim, now);
+                self.shared.common.partials.release(&mut self.reservation, now);
             }
             self.partial = match status {
                 ReadStatus::NeedMore(_) if !buffer.is_empty() => {
@@ -282,7 +293,7 @@ impl<S: Session> StreamDriver<S> {
                 ReadStatus::NeedMore(needed) => {
                     return Ok(Some(needed.max(if self.partial.is_some() { 1 } else { READ })));
                 }
-                // Whoever says how large it may be wakes this task.
+                // The task that says how large it may be wakes this one.
                 ReadStatus::Waiting => {
                     self.halted = true;
                     self.settle(cx, true);
@@ -294,7 +305,7 @@ impl<S: Session> StreamDriver<S> {
         }
     }
 
-    /// Gives an empty read buffer to whoever needs one.
+    /// Gives an empty read buffer to a connection that needs one.
     fn lend_back(&mut self) {
         if let Some(buffer) = self.buffer.take_if(|buffer| buffer.is_empty()) {
             self.give_back(buffer);

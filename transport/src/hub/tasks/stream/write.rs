@@ -65,7 +65,7 @@ impl<S: Session> StreamDriver<S> {
             note(&common.queued, memory, state.queue.memory().saturating_add(state.writing_memory));
             return Ok(batch);
         }
-        // Under the same lock: whatever is queued from now on wakes this task.
+        // Under the same lock: all that is queued from now on wakes this task.
         state.sleep(cx);
         state.waiting_to_write = true;
         let closing = state.closing.is_some();
