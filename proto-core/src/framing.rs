@@ -89,7 +89,7 @@ pub trait Framing {
         0
     }
 
-    /// Whether the next frame has to wait until [`set_max`](Self::set_max) has been called once more, whatever it says then: until
+    /// Whether the next frame has to wait until [`set_max`](Self::set_max) has been called once more, with any value: until
     /// that a driver reads nothing. True only behind [`Progress::NeedMore`].
     fn is_waiting(&self) -> bool {
         false

@@ -19,7 +19,7 @@ impl Jitter {
         Self(seed)
     }
 
-    /// Has the numbers depend on `name`, too: clients of different names wait for different times, whatever their seed is.
+    /// Has the numbers depend on `name`, too: clients of different names wait for different times, even with one seed.
     pub fn mix(&mut self, name: &[u8]) {
         // FNV-1a.
         let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

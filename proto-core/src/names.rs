@@ -68,7 +68,7 @@ impl Names {
         self.holders.is_empty()
     }
 
-    /// Gives `name` to `peer`, whoever held it, or whomever it was kept for.
+    /// Gives `name` to `peer`, even if another peer held it, or it was kept for another address.
     pub fn take(&mut self, name: &[u8], peer: PeerId) {
         let name = self.key(name).into_owned().into_boxed_slice();
         self.released.remove(&name);

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 /// A session's outputs: one arena of bytes, and a queue of small entries that point into it.
 ///
-/// A frame is appended once, whatever the number of its addressees. When everything has been drained the arena is
+/// A frame is appended once, however many addressees it has. When everything has been drained the arena is
 /// cleared and its memory kept, so a warm session allocates nothing.
 ///
 /// The arena is shared by all peers, so it never closes anybody: a stimulus whose outputs would exceed the limit is
@@ -83,7 +83,7 @@ impl Outbox {
         self.address(to, lane, start)
     }
 
-    /// Encodes `message` for one peer whatever the limit: for what must be said even when the outbox is full, such as
+    /// Encodes `message` for one peer beyond the limit: for what must be sent even when the outbox is full, such as
     /// the end of a call. The caller's own tables bound how much that can be.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 /// The virtual clock of one source: with `n` connections it runs `n` times slower than the time.
 ///
-/// Each connection's [`EqualPart`] of a rate fills by it, so that together they never get more than that rate, whichever come and go.
+/// Each connection's [`EqualPart`] of a rate fills by it, so that together they never get more than that rate, as connections come and go.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PartClock {
     connections: u32,
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// F-06: whoever opens 256 connections, uses what they have after 20 s, closes them, all at once or one by one, and begins anew, has
+    /// F-06: a source that opens 256 connections, uses what they have after 20 s, closes them, all at once or one by one, and begins anew, has
     /// no more than who stays.
     #[test]
     fn f_06_reconnecting_pays_nothing() {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     proptest! {
-        /// F-06: whatever one source does with up to 255 connections, it has no more than its bound, in any stretch of time, and a
+        /// F-06: with up to 255 connections, one source has no more than its bound, in any stretch of time, and a
         /// neighbour that stays has one for each time in which the rate gives one to each.
         #[test]
         fn f_06_no_sequence_of_connections_has_more_than_the_rate_and_a_neighbour_has_its_part(

@@ -41,7 +41,7 @@ impl<T> PeerSlab<T> {
         self.len == 0
     }
 
-    /// Adds a peer; replaces whoever had its slot. False, and nothing done, if the slot is beyond the maximum.
+    /// Adds a peer; replaces the one that had its slot. False, and nothing done, if the slot is beyond the maximum.
     pub fn insert(&mut self, peer: PeerId, value: T) -> bool {
         let Some(index) = usize::try_from(peer.slot).ok().filter(|&index| index < self.max) else {
             return false;

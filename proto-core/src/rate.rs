@@ -75,7 +75,7 @@ pub(crate) fn cost(rate: Rate, n: u32) -> Duration {
 
 /// One [`Rate`] for each source address, in a table of fixed size.
 ///
-/// IPv6 sources share a bucket by their /64. A source keeps its slot until it has been quiet for a minute, whoever else comes: nobody
+/// IPv6 sources share a bucket by their /64. A source keeps its slot until it has been quiet for a minute: no other source
 /// can push it out. A source that finds no slot takes from a bucket that it shares with the others of its network (/48 of IPv6,
 /// /24 of IPv4) that found none, so that somebody with many addresses uses up the slots and the bucket of that network alone: the
 /// sources of one /48 find at most 64 slots of the table. The seed keeps outsiders from choosing their company. Loopback is
@@ -244,7 +244,7 @@ impl SourceRate {
     /// The first slot of a set.
     fn set(&self, network: u64, choice: u64, source: IpAddr) -> Option<usize> {
         let sets = (self.slots.len() / WAYS) as u64;
-        // Whoever has a whole IPv6 network reaches a few sets only.
+        // A source with a whole IPv6 network reaches a few sets only.
         let set = match source {
             IpAddr::V6(_) if !self.per_host && sets > SETS_OF_ONE => {
                 network.wrapping_add(choice.checked_rem(SETS_OF_ONE)?)

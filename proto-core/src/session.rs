@@ -362,7 +362,7 @@ pub trait Handler<S: Session> {
     /// An event; `session` is free for commands.
     fn on_event(&mut self, session: &mut S, now: Instant, event: S::Event<'_>);
 
-    /// An input of `peer` was ignored. For logs and counters: whatever had to be done is done.
+    /// An input of `peer` was ignored. For logs and counters: all that had to be done is done.
     fn on_violation(&mut self, _now: Instant, _peer: PeerId, _violation: S::Violation) {}
 }
 

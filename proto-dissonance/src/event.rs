@@ -29,7 +29,7 @@ impl fmt::Display for SessionState {
 pub enum Target<'a> {
     /// Everybody who listens to the room.
     Room(&'a str),
-    /// The client of that name, whatever its number is at the moment.
+    /// The client of that name, under its number of the moment.
     Player(&'a str),
 }
 

@@ -440,7 +440,7 @@ impl Server {
         if lane == Lane::Droppable && paused { Err(Violation::TooMany(Resource::Packets)) } else { Ok(()) }
     }
 
-    /// Sends a packet to `peer`, whatever waits already: the stimulus has been checked against the outbox's room.
+    /// Sends a packet to `peer` beyond the outbox's limit: its room was checked before.
     fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
         let _ = self.outbox.send_over_limit(peer, Lane::Reliable, packet, &self.wire);
     }

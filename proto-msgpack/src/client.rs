@@ -505,7 +505,7 @@ impl Session for Client {
         };
         self.send(now, action, None, &message)?;
         if action == Action::LeaveCall {
-            // Whatever comes of it: the original does not answer, and whoever leaves is not to be heard any more.
+            // Also without an answer: the original gives none, and a client that leaves is not to be heard any more.
             self.left();
         }
         Ok(())

@@ -3,7 +3,7 @@ use core::fmt;
 use thiserror::Error;
 use voxwire_core::{DecodeError, EncodeError, Full};
 
-/// Why an input was ignored: the peer's fault. Whatever had to be answered or closed is among the outputs.
+/// Why an input was ignored: the peer's fault. Answers and closes that it calls for are among the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Violation {

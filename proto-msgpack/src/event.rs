@@ -321,7 +321,7 @@ pub enum ServerEvent<'a> {
         /// The group.
         group_name: Box<[u8]>,
     },
-    /// An update for users who are away: keep it and `Allow`, or `Refuse` with `USER_NOT_CONNECTED` if there is no such user, and with
+    /// An update for users who are offline: keep it and `Allow`, or `Refuse` with `USER_NOT_CONNECTED` if there is no such user, and with
     /// `MAILBOX_FULL` if there is no room. (Where some members of a
     /// group have it already, the request succeeds in any case.)
     Keeping {

@@ -26,7 +26,7 @@ pub enum Dialect {
     Plain,
 }
 
-/// The shortest time for which a peer may be silent, whatever it says itself.
+/// The shortest time for which a peer may be silent, also where it announces a shorter one.
 const MIN_SILENCE: Duration = Duration::from_secs(3);
 
 /// Cuts msgpack's byte stream into messages, in either dialect: a server's side goes by the first bytes, ff, or a length and 00, for
@@ -47,7 +47,7 @@ pub struct Framing {
     version: Version,
     /// The peer's requests have an empty frame in front.
     delimited: bool,
-    /// The peer is a REQ socket, which ends the connection at whatever is no answer.
+    /// The peer is a REQ socket, which ends the connection at all that is no answer.
     answers_only: bool,
     max: usize,
     /// What `max` is once nothing is held back any more.
@@ -411,7 +411,7 @@ impl Framing {
         }
         self.delimited = matches!(self.state, State::Delimiter);
         if !self.passes_over() {
-            // Whoever waits for an answer has it before the end.
+            // A peer that waits for an answer has it before the end.
             self.state = State::Refused { len: head.len, max };
             return Ok(Progress::Frame { header: head.head, body: 0 });
         }
@@ -449,7 +449,7 @@ impl Framing {
                         let silence = Duration::from_millis(u64::from(ttl).saturating_mul(100));
                         self.silence = Some(silence.max(MIN_SILENCE));
                     }
-                    // Whoever does not take the answers gets no more of them.
+                    // A peer that does not take the answers gets no more of them.
                     if self.pending.len() <= MAX_PENDING {
                         zmtp::put_pong(context, &mut self.pending);
                     }
@@ -463,7 +463,7 @@ impl Framing {
                 }
                 Command::Error { .. } => return Err(FrameError::Handshake("no ERROR from the peer")),
                 _ if handshake => return Err(FrameError::Handshake("READY as the first command")),
-                // A PONG to nothing; and whatever later versions have.
+                // A PONG to nothing; and commands of later versions.
                 _ => {}
             }
         }

@@ -146,7 +146,7 @@ pub enum ClientMessage<'a> {
 pub enum ServerMessage<'a> {
     /// How a request went, where there is nothing more to say.
     Response {
-        /// The request's action, whatever it was.
+        /// The request's action, as it was sent.
         action: Text<'a>,
         /// How it went.
         code: Code,

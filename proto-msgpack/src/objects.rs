@@ -134,7 +134,7 @@ pub(crate) enum Head {
 }
 
 impl Head {
-    /// The bytes that say what it is, whatever follows them.
+    /// The bytes that say what it is.
     pub(crate) const fn len(self) -> usize {
         match self {
             Self::Text { head, .. }

@@ -54,7 +54,7 @@ impl<'a> From<&'a [u8]> for Secret<'a> {
     }
 }
 
-/// Three stars, whatever it is.
+/// Three stars, for any content.
 impl fmt::Debug for Secret<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -58,7 +58,7 @@ pub struct ClientSettings {
     /// How long the port of a call stays open after we have given it up: who accepts too late is connected, and closed. An
     /// original callee ends itself where it cannot connect. No more calls linger than there can be. Default: 10 s.
     pub linger: Duration,
-    /// The lowest port that is connected to, whatever the server says. Default: 1024.
+    /// The lowest port that is connected to, even if the server names a lower one. Default: 1024.
     pub lowest_port: u16,
     /// VoiceData packets of one call; beyond it reading pauses, nothing is dropped. Originals begin with a burst. Default: 120 a
     /// second, 500 at once.

@@ -198,7 +198,7 @@ pub enum ServerCommand<'a> {
         peer: PeerId,
         /// What others see. May differ from what it asked for, as where that held a secret.
         name: &'a str,
-        /// It has shown that the name is its own: then it displaces whoever holds it.
+        /// It has shown that the name is its own: then it displaces the holder.
         proven: bool,
     },
     /// Do not log it in.

@@ -54,7 +54,7 @@ pub enum Packet<'a> {
         /// Their names.
         contacts: List<'a, Text<'a>>,
     },
-    /// 0x0B: whoever listened has accepted a direct connection.
+    /// 0x0B: the listening side has accepted a direct connection.
     ConnectionEstablished,
 }
 

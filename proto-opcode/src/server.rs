@@ -118,7 +118,7 @@ pub struct ServerSettings {
     /// part of as much again, so that no neighbour takes it all, and a quarter at once is for those that have had nothing yet.
     /// Default: 2 a second, 40 at once.
     pub attempts: Rate,
-    /// Calls handed on to one callee, whoever calls. Default: 10 a second, 100 at once.
+    /// Calls handed on to one callee, from all callers together. Default: 10 a second, 100 at once.
     pub rings: Rate,
     /// Calls handed on to one callee from one source address (on loopback and from [`Server::exempt`], from one connection): a
     /// fraction of `rings`. Default: 1 a second, 10 at once.
@@ -357,7 +357,7 @@ impl Server {
         self.parts.take(now, &mut client.part, &mut self.attempts)
     }
 
-    /// Sends a packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it.
+    /// Sends a packet to `peer` beyond the outbox's limit: one answer per stimulus, so the tables bound it.
     fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
         // Fails only for packets over the limits, and these were made from packets within them.
         let _ = self.outbox.send_over_limit(peer, Lane::Reliable, packet, &self.wire);
@@ -489,7 +489,7 @@ impl Session for Server {
         match input {
             Input::Frame { peer, bytes, .. } => {
                 // A log-in is answered with everybody's name; anything else with a few packets. Into an empty outbox that
-                // goes whatever the limit.
+                // goes beyond the limit.
                 if !self.outbox.is_empty() {
                     let answer = match self.client(peer) {
                         Some(Client { name: None, .. }) => self.roster,

@@ -19,7 +19,7 @@ pub const MAX_VOICE: usize = 8 * 1024;
 /// What a server accepts: packets of 64 KiB, texts of 255 bytes, lists of 4096 names.
 pub const LIMITS: Limits = Limits { max_frame: 64 * 1024, max_text: MAX_NAME, ..Limits::DEFAULT };
 
-/// What a client accepts: packets of 1 MiB, because original servers send a contact list in one piece, with whatever names
+/// What a client accepts: packets of 1 MiB, because original servers send a contact list in one piece, with all names
 /// they have been given.
 pub const CLIENT_LIMITS: Limits =
     Limits { max_frame: 1024 * 1024, max_text: 64 * 1024, max_items: 128 * 1024, ..LIMITS };
@@ -74,7 +74,7 @@ pub struct Wire {
 impl Wire {
     /// A server's side.
     pub const SERVER: Self = Self { limits: LIMITS, max_voice: MAX_VOICE };
-    /// A client's side, and that of whoever reads recorded streams.
+    /// A client's side, and that of a reader of recorded streams.
     pub const CLIENT: Self = Self { limits: CLIENT_LIMITS, max_voice: MAX_VOICE };
 
     /// The framing of a connection with these limits.

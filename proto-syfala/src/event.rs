@@ -262,7 +262,7 @@ pub enum ServerEvent<'a> {
         client: PeerId,
         /// Why.
         cause: Cause,
-        /// How far it was: whatever was prepared for its audio is to be freed.
+        /// How far it was: what was prepared for its audio is to be freed.
         io: IoState,
     },
 }

@@ -1,4 +1,4 @@
-//! Owned messages, shaped as the reference implementation's public types, for other serde backends: a user can plug in whatever
+//! Owned messages, shaped as the reference implementation's public types, for other serde backends: a user can plug in any that
 //! encodes them. (On the wire of this protocol they are *not* nested; see [`ClientMessage`] and [`ServerMessage`].)
 //!
 //! Audio is its header; the payload stands beside it.

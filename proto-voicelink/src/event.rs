@@ -142,7 +142,7 @@ pub enum ServerCommand<'a> {
     Admit {
         /// Who asked.
         peer: PeerId,
-        /// Whether it has shown that the name is its own: then it displaces whoever holds it.
+        /// Whether it has shown that the name is its own: then it displaces the holder.
         proven: bool,
     },
     /// Do not let a peer have the name it asked for.
@@ -152,7 +152,7 @@ pub enum ServerCommand<'a> {
         /// Why, for people; at most 255 bytes are sent.
         reason: &'a str,
     },
-    /// Give a peer a name of the application's own accord, from `Connected` on. Whoever holds it is displaced; a connection
+    /// Give a peer a name of the application's own accord, from `Connected` on. Its holder is displaced; a connection
     /// from the same address only loses the name, and keeps its call.
     Introduce {
         /// Who.

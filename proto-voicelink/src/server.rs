@@ -107,7 +107,7 @@ pub struct ServerSettings {
     /// equal part of as much again, so that no neighbour takes it all, and a quarter at once is for those that have had nothing
     /// yet. Default: 2 a second, 40 at once.
     pub attempts: Rate,
-    /// Calls put through to one callee, whoever calls; beyond it the callee is busy. Default: 10 a second, 100 at once.
+    /// Calls put through to one callee, from all callers together; beyond it the callee is busy. Default: 10 a second, 100 at once.
     pub rings: Rate,
     /// Calls put through to one callee from one source address (on loopback and from [`Server::exempt`], from one connection): a
     /// fraction of `rings`. Default: 1 a second, 10 at once.
@@ -342,7 +342,7 @@ impl Server {
         if order == ByteOrder::LittleEndian { little } else { big }
     }
 
-    /// Sends a control packet to `peer`, whatever waits already: one answer per stimulus, so the tables bound it. A peer
+    /// Sends a control packet to `peer` beyond the outbox's limit: one answer per stimulus, so the tables bound it. A peer
     /// that never said anything has no byte order yet, and nothing to be told.
     fn send(&mut self, peer: PeerId, packet: &Packet<'_>) {
         if let Some(order) = self.peers.get(peer).and_then(Peer::order) {

@@ -26,7 +26,7 @@ pub fn data(frame: &[u8], order: ByteOrder) -> Option<&[u8]> {
     (kind == kind::DATA && length as usize == frame.len()).then_some(data)
 }
 
-/// The Message Type of a packet, whatever else is wrong with it.
+/// The Message Type of a packet, even if the rest is wrong.
 pub(crate) fn kind(frame: &[u8], order: ByteOrder) -> Option<u16> {
     let (_, rest) = frame.split_first_chunk::<4>()?;
     let kind = rest.first_chunk::<2>()?;

@@ -21,7 +21,7 @@ pub(crate) fn is_event(at: Option<Instant>) -> bool {
 pub(crate) struct Grace {
     /// Since when timers are held back.
     since: Option<Instant>,
-    /// Because of a stall: for all of its time, whatever is seen to wait.
+    /// Because of a stall: for all of its time, even if nothing is seen to wait.
     stalled: bool,
 }
 

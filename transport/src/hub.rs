@@ -168,7 +168,7 @@ pub struct Drained {
 pub struct HubStats {
     /// Connections now, validated sources of plain UDP included.
     pub connections: usize,
-    /// Connections that have been closed here, and still take their last words.
+    /// Connections that have been closed here, and still take their final frames.
     pub closing: usize,
     /// Bytes held now for what waits to be taken, on all connections; on QUIC until it has arrived.
     pub waiting: usize,

@@ -90,7 +90,7 @@ impl Listener {
         Ok(Self { units: true, ..Self::bind(address)? })
     }
 
-    /// Binds `address` for the session's own datagrams, of 9 KiB at most: whoever sends one is a peer, known by its address. Strangers
+    /// Binds `address` for the session's own datagrams, of 9 KiB at most: each source is a peer, known by its address. New ones
     /// are remembered in a table of fixed size, in which they displace each other; those that the session validates
     /// ([`Output::Validate`](voxwire_core::Output::Validate)) are kept apart from them. For servers and for clients alike.
     ///
@@ -149,7 +149,7 @@ impl Listener {
         Ok(Self { socket, udp: None, units: false, admission: None, tls: None })
     }
 
-    /// The same socket, for those only whose token `admits` accepts: whatever a client sends in its hello before anything
+    /// The same socket, for those only whose token `admits` accepts: the bytes that a client sends in its hello before anything
     /// else. For TCP + UDP, and for QUIC.
     #[must_use]
     pub fn with_admission(self, admits: impl Fn(&[u8], SocketAddr) -> bool + Send + Sync + 'static) -> Self {

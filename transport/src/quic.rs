@@ -47,7 +47,7 @@ const MAX_INCOMING: usize = 1024;
 /// Limits of one QUIC connection, on either side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QuicLimits {
-    /// A connection ends when nothing has come in for so long, whatever has been sent.
+    /// A connection ends when nothing has come in for so long, even if something has been sent.
     pub(crate) silence: Option<Duration>,
     /// What the stream may hold that has not arrived, in bytes.
     pub(crate) send: usize,
@@ -363,7 +363,7 @@ pub(crate) struct QuicStream {
     ending: Option<Ending>,
 }
 
-/// Waits until everything sent has arrived: whoever lets go of a connection before loses the rest.
+/// Waits until everything sent has arrived: dropping a connection before loses the rest.
 struct Ending(Pin<Box<dyn Future<Output = ()> + Send>>);
 
 impl core::fmt::Debug for Ending {
@@ -532,7 +532,7 @@ impl Datagrams {
 pub(crate) async fn without_datagrams<T>(connection: &Connection, coming_in: impl Future<Output = T>) -> T {
     let nobodys = async {
         while connection.read_datagram().await.is_ok() {}
-        // The connection has ended, and whatever else waits for it hears of that.
+        // The connection has ended, and other tasks that wait for it hear of that.
         core::future::pending::<core::convert::Infallible>().await
     };
     tokio::select! {
@@ -588,7 +588,7 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    /// F-46: whatever is lent after a connection has been written off, and in whatever order it comes back, nothing of it counts for good.
+    /// F-46: what is lent after a connection has been written off, and in any order in which it comes back, nothing of it counts for good.
     #[test]
     fn f_46_what_is_lent_after_it_was_written_off_does_not_count_for_good() {
         let budgets = QuicBudgets::alone();

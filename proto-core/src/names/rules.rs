@@ -148,7 +148,7 @@ pub fn check_name(name: &[u8]) -> Result<&str, NameError> {
     check_blanks(&canonical)?;
     check_characters(&canonical)?;
     canonical.split(is_word_end).try_for_each(check_script)?;
-    // Whatever else stands where it does not show.
+    // Everything else that stands where it does not show.
     match crate::text::first_escaped(&canonical) {
         Some(c) => Err(NameError::Invisible(c)),
         None => Ok(text),
@@ -429,9 +429,9 @@ fn check_script(word: &str) -> Result<(), NameError> {
             .filter(|(_, script)| !matches!(script, Script::Common | Script::Inherited | Script::Unknown))
     };
     let Some((_, first)) = scripts().next() else { return Ok(()) };
-    let Some((stranger, _)) = scripts().find(|(_, script)| *script != first) else { return Ok(()) };
+    let Some((other, _)) = scripts().find(|(_, script)| *script != first) else { return Ok(()) };
     let together = TOGETHER.iter().any(|set| scripts().all(|(_, script)| set.contains(&script)));
-    if together { Ok(()) } else { Err(NameError::Mixed(stranger)) }
+    if together { Ok(()) } else { Err(NameError::Mixed(other)) }
 }
 
 /// Whether a name reads like a network address, with a port or without: peers that have no name may be shown by theirs.
@@ -792,7 +792,7 @@ mod tests {
     }
 
     proptest! {
-        /// F-05: whatever is accepted is stable in its canonical form, accepted there too, and shows as it is.
+        /// F-05: every name that is accepted is stable in its canonical form, accepted there too, and shows as it is.
         #[test]
         fn what_will_do_is_stable(name in characters()) {
             let canonical = canonical_name(&name);

@@ -76,7 +76,7 @@ impl Net {
 pub enum Transport {
     /// A byte stream, cut into frames by the session's framing.
     Stream,
-    /// Datagrams, whatever the lane.
+    /// Datagrams, on both lanes.
     Datagram,
     /// Whole frames: reliable ones in order, droppable ones as datagrams.
     Both,

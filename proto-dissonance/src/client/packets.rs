@@ -21,7 +21,7 @@ impl Client {
             return Err(Violation::TooMany(Resource::Clients));
         }
         if self.session != response.session {
-            // Nobody of another session is here any more, whoever has their number now.
+            // The clients of the other session are gone, even if others have their numbers now.
             self.forget_everybody();
         }
         if self.id.replace(response.client) != Some(response.client) {
@@ -78,7 +78,7 @@ impl Client {
     /// Says which rooms we listen to.
     fn introduce(&mut self, id: ClientId) -> Result<(), Violation> {
         let Self { server, session, name, settings, local, wire, outbox, pending, .. } = self;
-        // The state replaces whatever was said before.
+        // The state replaces all that was said before.
         pending.clear();
         let Some(server) = *server else { return Ok(()) };
         let rooms: Vec<Text<'_>> = local.values().map(|room| Text::new(&room.name)).collect();

@@ -150,7 +150,7 @@ impl Client {
             Some((peer, false)) => self.doubt(now, peer),
             None => {}
         }
-        // Whoever has not answered was perhaps not there yet.
+        // A client that has not answered was perhaps not there yet.
         let retry = self.settings.p2p_interval;
         for (&peer, path) in self.paths.by_peer.iter_mut().filter(|(_, path)| path.client.is_none()) {
             path.asked = 0;
@@ -167,7 +167,7 @@ impl Client {
         Some(ClientEvent::Direct { client, up: true })
     }
 
-    /// Nobody knows who is at the end of a way: whoever it is says so.
+    /// It is not known which client is at the end of a path: that client says so.
     fn doubt(&mut self, now: Instant, peer: PeerId) {
         if let Some(path) = self.paths.by_peer.get_mut(&peer) {
             *path = Path { said: path.said, ..Path::default() };

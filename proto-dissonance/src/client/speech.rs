@@ -17,7 +17,7 @@ pub(super) struct Speaker {
     session: Option<u8>,
     /// A packet has come in since the session was learned.
     known: bool,
-    /// The sequence number of the newest packet, for whomever it was.
+    /// The sequence number of the newest packet, also of one for others.
     remote: u16,
     /// Its place in this speech, or counted on from the last one.
     local: u32,

@@ -100,7 +100,7 @@ impl Server {
         }
     }
 
-    /// Makes `peer` a client; whoever it was before, and whoever holds its name, has to go first.
+    /// Makes `peer` a client; the client that it was before, and the holder of its name, leave first.
     fn admit(
         &mut self,
         now: Instant,
@@ -111,7 +111,7 @@ impl Server {
         if !self.clients.has_room(now) {
             return None;
         }
-        // Whoever is muted stays so under another name.
+        // A muted client stays so under another name.
         let before = self.client_of(peer).and_then(|id| self.clients.get(id)).map(|client| client.treatment);
         self.leave_later(now, peer, LeftBecause::Again);
         if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| holder != peer) {
@@ -167,7 +167,7 @@ impl Server {
 
     /// The lists of a filled answer hold the newcomer, too: the original's do.
     fn filled_response(&mut self, peer: PeerId, client: ClientId) -> Result<(), EncodeError> {
-        // More clients cannot fit, whatever their names.
+        // More clients cannot fit, even with empty names.
         if self.clients.len() > 80 || self.rooms.iter().len() > 200 {
             return Err(EncodeError::NoRoom { needed: usize::MAX, available: self.wire.limits.max_frame });
         }
@@ -235,7 +235,7 @@ impl Server {
             self.forget_listener(client, room);
         }
         self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name.len());
-        // Kept for its address only if it was lost: whoever left or was sent away has no claim. And an address that stands for many
+        // Kept for its address only if it was lost: a client that left or was sent away has no claim. And an address that stands for many
         // shows nobody's claim.
         let many = from.is_some_and(|from| self.sources.is_exempt(from));
         let quarantine = match cause {

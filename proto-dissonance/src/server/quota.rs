@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(["2001:db8::2", "2001:db8:0:1::1", "::1"].map(&mut left), [0, 120, 120]);
     }
 
-    /// F-01: a neighbour behind the same address keeps its share, whatever others there do.
+    /// F-01: a neighbour behind the same address keeps its share, against all that others there do.
     #[test]
     fn f_01_an_honest_neighbour_behind_the_same_address_keeps_its_share() {
         let settings = ServerSettings::DEFAULT;
@@ -386,7 +386,7 @@ mod tests {
         }
     }
 
-    /// F-01: handshakes as well are shared out: whoever floods with them keeps no neighbour out.
+    /// F-01: handshakes as well are shared out: a source that floods with them keeps no neighbour out.
     #[test]
     fn f_01_a_flood_of_handshakes_leaves_a_neighbour_its_part() {
         let settings = ServerSettings::DEFAULT;
@@ -402,7 +402,7 @@ mod tests {
         }
     }
 
-    /// F-06: whoever opens 256 connections, uses what they have, closes them one by one and begins anew, has no more than who stays.
+    /// F-06: a source that opens 256 connections, uses what they have, closes them one by one and begins anew, has no more than one that stays.
     #[test]
     fn f_06_closing_connections_one_by_one_pays_nothing() {
         let settings = ServerSettings::DEFAULT;

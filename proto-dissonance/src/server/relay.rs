@@ -115,7 +115,7 @@ impl Server {
                 })
         };
         // A further part of a frame is free if it reaches somebody, and nobody whom the frame has reached before. Anything
-        // else is another frame, whatever it says.
+        // else is another frame, with any content.
         let what = digest(relay.payload);
         let reached = state.voice_parts.get(now, what).filter(|_| few && !treatment.mute_voice);
         let part = reached.is_some_and(|reached| clients.are_new(relay.destinations, reached, addressed));

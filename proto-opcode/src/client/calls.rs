@@ -150,7 +150,7 @@ impl Client {
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         let id = CallId::from_listen(id);
         if self.lingering.contains(id) {
-            // We have given up, and whoever that is has accepted too late.
+            // We have given up: the callee has accepted too late.
             self.stop_lingering(id);
             self.outbox.close(peer);
             return Ok(None);
@@ -271,7 +271,7 @@ impl Client {
         };
         call.state = CallState::Waiting;
         call.peer = Some(peer);
-        // Whoever called waits at the server for whom it called.
+        // The caller waits at the server for the callee.
         let wait = match call.role {
             Role::Caller => self.settings.answer_timeout,
             Role::Callee => self.settings.connect_timeout,
@@ -286,7 +286,7 @@ impl Client {
         let call = self.calls.get(&id).filter(|call| call.state == CallState::Dialling)?;
         let contact = call.contact.clone();
         if call.role == Role::Callee {
-            // Whoever calls would wait in vain.
+            // The caller would wait in vain.
             self.refuse_to(Text(&contact));
         }
         self.end(id, Cause::Unreachable)
@@ -407,7 +407,7 @@ impl Client {
         None
     }
 
-    /// The application does not want a call any more; whoever waits for us to answer hears so.
+    /// The application does not want a call any more; a caller that waits for our answer is told so.
     pub(super) fn hang_up(&mut self, now: Instant, id: CallId) {
         let Some(call) = self.calls.get(&id) else { return };
         if call.role == Role::Callee && call.state != CallState::Up {

@@ -100,7 +100,7 @@ impl Server {
         self.changed(now);
     }
 
-    /// Tells `peer` who is there. Lists are of neighbouring slots, so that most of them say the same to whoever else logs in: a driver
+    /// Tells `peer` who is there. Lists are of neighbouring slots, so that most of them say the same to others that log in: a driver
     /// can hold them once.
     fn introduce(&mut self, peer: PeerId) {
         let Self { peers, outbox, settings, wire, .. } = self;
@@ -172,7 +172,7 @@ impl Server {
             |names: &[Text<'_>]| names.iter().fold(0, |sum: usize, name| sum.saturating_add(encoded(name.0)));
         let frames = size(&gone).saturating_add(size(&come)).saturating_add(4 * HEAD_LEN);
         let needed = frames.saturating_mul(changes.newcomers.len().saturating_add(1));
-        // Into an empty outbox it goes whatever the limit: waiting would not make it less.
+        // Into an empty outbox it goes beyond the limit: waiting would not make it less.
         let full = !self.outbox.is_empty()
             && self.outbox.check_capacity(needed, self.peers.len().saturating_mul(2)).is_err();
         if full {

@@ -18,7 +18,7 @@ impl Server {
         if pending {
             return Err(Violation::Unexpected { state: "logging in", message: "Login" });
         }
-        // First whether anybody has the name, nobody's included: a connection without one has the empty one, and whoever has
+        // First whether anybody has the name, nobody's included: a connection without one has the empty one, and a client with
         // a name has that.
         let taken = match name.0 {
             b"" => self.peers.evictable().next().is_some(),
@@ -135,7 +135,7 @@ impl Server {
         ServerEvent::LoginFailed { peer, name }
     }
 
-    /// Gives a client its name; whoever holds it goes.
+    /// Gives a client its name; its holder goes.
     fn give(&mut self, now: Instant, peer: PeerId, name: Box<[u8]>) {
         if let Some(holder) = self.names.find(&name) {
             self.expel(now, holder, Some(reason::DISPLACED));
@@ -150,7 +150,7 @@ impl Server {
         self.come(now, peer, name);
     }
 
-    /// Whether `peer` may take `name` from whoever holds it.
+    /// Whether `peer` may take `name` from its holder.
     fn may_displace(&self, peer: PeerId, name: &[u8]) -> bool {
         let address = |peer| self.address(peer).map(|from| from.ip());
         let holder = self.names.find(name);

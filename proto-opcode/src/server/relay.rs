@@ -247,7 +247,7 @@ impl Server {
         let (id, side) = listened_for(id);
         let from = from.map(|from| from.ip().to_canonical());
         if side == Role::Callee && self.relays.lingering.contains(id) {
-            // Too late, by whoever that is.
+            // Too late, from any address.
             self.stop_lingering(id);
             self.outbox.close(peer);
             return Ok(None);
@@ -326,7 +326,7 @@ impl Server {
                 leg.to = Some(to);
             }
             if both_dialled {
-                // Both wait for the word of whoever listened, and that is us.
+                // Both wait for the first word of the listening side, and that is us.
                 self.send(leg, &Packet::ConnectionEstablished);
             }
         }
@@ -355,7 +355,7 @@ impl Server {
             }
         };
         let Some(to) = leg.to else {
-            // A callee has to wait for the word of whoever listened.
+            // A callee has to wait for the first word of the listening side.
             return Err(Violation::Unexpected {
                 state: "waiting for the other side",
                 message: packet.name(),

@@ -130,7 +130,7 @@ impl Client {
         let wonders = server.io == Some(IoState::Active)
             && !server.inputs.is_empty()
             && server.moments.wonder(now, &timing);
-        // Whoever says nothing may not have heard that we accepted. What does not fit now is sent another time.
+        // A server that says nothing may not have heard that we accepted. What does not fit now is sent another time.
         let beat = if server.confirmed { ClientMessage::Heartbeat } else { ClientMessage::ConnectionSuccess };
         let _ = self.send(peer, &beat);
         if wonders {

@@ -1,4 +1,4 @@
-//! Who is answered when more ask than may be: whoever keeps asking, in turns.
+//! Which sources are answered when more ask than may be: those that keep asking, in turns.
 //!
 //! A source of datagrams can be forged, so a flood can show as many sources as it likes, each of them once; memory for all of
 //! them would be a weapon. A client that looks for servers asks again and again from one address and port. So while too many
@@ -17,7 +17,7 @@ use voxwire_core::{Instant, Rate};
 
 /// How long one set is filled. Clients ask at least once in it. A turn lasts for two of it.
 const PERIOD: Duration = Duration::from_millis(600);
-/// How long whoever has been answered waits while others do.
+/// How long a source that has been answered waits while others do.
 const ANSWERED: Duration = Duration::from_secs(15);
 /// The whole ring.
 const RING: u64 = 1 << 32;
@@ -173,7 +173,7 @@ impl Crowd {
         let asked = core::mem::take(&mut self.asked);
         let few = PERIOD.as_millis().saturating_mul(rate.per_second.into()) / 1000;
         if passed >= PERIOD.saturating_mul(4) || (asked as u128) <= few {
-            // As few as may be answered: whoever they are.
+            // As few as may be answered: all of them.
             self.memory = None;
             return;
         }

@@ -36,7 +36,7 @@ impl Server {
         Ok(())
     }
 
-    /// Says the answer to a request, whatever waits: nothing else leaves the pending state. One byte for each client, as no
+    /// Sends the answer to a request beyond the outbox's limit: nothing else leaves the pending state. One byte for each client, as no
     /// request is taken while there is no room.
     fn send_over_limit(&mut self, client: PeerId, message: &ServerMessage<'_>) {
         // It has no fields that could fail.

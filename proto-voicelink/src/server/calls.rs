@@ -402,7 +402,7 @@ impl Server {
         }
     }
 
-    /// Whatever was on the way when the last call of `peer` ended has arrived after a while: large Data is no longer
+    /// What was on the way when the last call of `peer` ended has arrived after a while: large Data is no longer
     /// expected then.
     fn expire_late(&mut self, now: Instant, peer: PeerId) {
         let Some(state) = self.peers.get_mut(peer) else { return };

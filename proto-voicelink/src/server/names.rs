@@ -9,7 +9,7 @@ use alloc::{
 };
 use voxwire_core::{Instant, NameError, PeerId, canonical_name, check_name};
 
-/// Who blocks whom. Names are kept in their canonical form: whoever is blocked stays so in another encoding.
+/// Who blocks whom. Names are kept in their canonical form: a blocked user stays so in another encoding.
 #[derive(Debug)]
 pub(super) struct Blocks {
     /// Callee, then callers.

@@ -391,7 +391,7 @@ impl<F: Framing> State<F> {
         }
     }
 
-    /// The session wants to hear more, whatever it said before; what we have against that stands. Returns whom to wake.
+    /// The session wants to hear more, even if it paused before; what we have against that stands. Returns whom to wake.
     pub(super) fn resume(&mut self) -> Option<Waker> {
         self.paused_until = None;
         self.notify()

@@ -1,4 +1,4 @@
-//! The session, its handler and its peers: whatever is done with them is done by one task at a time.
+//! The session, its handler and its peers: one task at a time works on them.
 
 use super::common::Common;
 use super::conn::Conn;

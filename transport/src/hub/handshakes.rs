@@ -1,6 +1,6 @@
 //! How many handshakes of QUIC, and large ones of TLS, go on at a time, in all and of one source.
 //!
-//! A source has an eighth of the places: whoever takes up all of its own keeps nobody else out. Where there is none left, the one that
+//! A source has an eighth of the places: one that takes up all of its own keeps no other out. Where there is none left, the one that
 //! has gone on for longest gives way, if that is longer than it takes.
 
 use super::quotas::ENTERING;

@@ -315,7 +315,7 @@ mod tests {
         assert!(caps.quotas.all() == 0 && caps.quotas.state().per_source.is_empty());
     }
 
-    /// F-06: a terminator's clients are not one stranger.
+    /// F-06: a terminator's clients are not one source.
     #[test]
     fn f_06_addresses_that_stand_for_many_are_exempt_from_the_cap_of_one() {
         const EXEMPT: [IpAddr; 1] = [IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 7))];

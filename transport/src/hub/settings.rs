@@ -23,7 +23,7 @@ pub struct HubSettings {
     pub frame_timeout: Duration,
     /// The slowest a long frame may come in, in bytes per second. 16 KiB/s by default.
     pub min_bytes_per_second: u32,
-    /// Frames of one connection, and whatever its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
+    /// Frames of one connection, and what its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
     /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
     /// beyond it.
     pub frames: Rate,

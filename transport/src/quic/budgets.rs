@@ -3,7 +3,7 @@
 //! A client that is connected counts for the most that quinn may keep of it. One that has ended can send nothing more, so it counts
 //! for what it has sent, until quinn has forgotten it: three probe timeouts later (RFC 9000, section 10.2), which a client that
 //! acknowledges as late as it may stretches to some two minutes. Those that have ended have an eighth of the memory for themselves.
-//! So newcomers find room whatever the clients do that they replace.
+//! So newcomers find room independently of what the clients do that they replace.
 
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a client may send before it is granted more, in bytes; enough for any hello.
 pub(super) const FIRST_WINDOW: u32 = 4 * 1024;
-/// What is counted for each client whatever it sends, in bytes. Where a byte has to wait for those before it, or is not read, quinn keeps
+/// What is counted for each client, even if it sends nothing, in bytes. Where a byte has to wait for those before it, or is not read, quinn keeps
 /// the packet that it came in, until 32 KiB more are kept than wait: with what it takes to find them again some 220 KiB, as measured,
 /// for packets of one byte each.
 pub(super) const EACH: usize = 256 * 1024;
@@ -35,7 +35,7 @@ const FEW: usize = 2;
 /// What QUIC holds of all connections of a hub.
 #[derive(Debug, Clone)]
 pub(crate) struct QuicBudgets {
-    /// Bytes that wait to arrive, on all connections of whatever kind.
+    /// Bytes that wait to arrive, on all connections of all kinds.
     pub(crate) waiting: Arc<AtomicUsize>,
     /// Beyond so many each connection may have only a little waiting.
     pub(crate) ceiling: usize,
@@ -314,7 +314,7 @@ mod tests {
         assert!(budgets.counted() == (0, 0) && budgets.sources().is_empty());
     }
 
-    /// F-16, F-19: sources that have many clients, whatever these have sent and however late they are forgotten, keep nobody out who has
+    /// F-16, F-19: sources that have many clients, however much these have sent and however late they are forgotten, keep nobody out who has
     /// none.
     #[test]
     fn f_16_f_19_sources_with_many_clients_keep_nobody_out() {

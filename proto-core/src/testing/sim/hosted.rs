@@ -33,7 +33,7 @@ pub(super) enum Stop {
 pub(super) trait Node {
     fn input(&mut self, now: Instant, input: Input<'_>, sent: &mut Vec<Sent>);
     fn bytes(&mut self, now: Instant, peer: PeerId, bytes: &[u8], sent: &mut Vec<Sent>) -> Result<(), Stop>;
-    /// A stream is up; the session of whoever dialled hears of it when its framing has shaken hands.
+    /// A stream is up; the session that dialled hears of it when its framing has shaken hands.
     fn open(&mut self, now: Instant, peer: PeerId, via: Via, from: SocketAddr, sent: &mut Vec<Sent>);
     fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
     fn poll_timeout(&self) -> Option<Instant>;

@@ -86,7 +86,7 @@ mod tests {
             self.peers.open(&self.common, Datagram { max: 1 << 20 }, side, permit).unwrap()
         }
 
-        /// Queues a reliable frame whatever else is queued.
+        /// Queues a reliable frame, even over the limit.
         fn push(&mut self, conn: &Conn<Datagram>, frame: &[u8]) {
             let Peers { frames, wakers, .. } = &mut self.peers;
             let frame = (Lane::Reliable, FrameId::new(self.pushed), frame);
