@@ -447,24 +447,33 @@ impl Stream {
 
     /// The address that we have on this connection, where it is plain or TLS.
     pub(crate) fn local_ip(&self) -> Option<core::net::IpAddr> {
-        let address = match self {
-            Self::Plain(stream) => stream.local_addr(),
+        self.tcp()?.local_addr().ok().map(|address| address.ip())
+    }
+
+    /// The connection of the system's that it is, if it is one over TCP.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.socket().local_addr(),
-            _ => return None,
-        };
-        address.ok().map(|address| address.ip())
+            Self::Tls(stream) => Some(stream.get_ref().0.socket()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.tcp().is_some()
     }
 
     /// Has the connection reset when it is dropped: what waits in the system is thrown away, and nothing lingers.
     pub(crate) fn reset(&self) {
-        let stream = match self {
-            Self::Plain(stream) => stream,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.socket(),
-            _ => return,
-        };
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        let _ = self.tcp().map(|stream| SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+    }
+
+    /// How long the system lets sent bytes be unacknowledged, and a window be too small, from now on; `None` for its own limits (Linux).
+    pub(crate) fn set_unacknowledged(&self, limit: Option<Duration>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = self.tcp().map(|stream| SockRef::from(stream).set_tcp_user_timeout(limit));
+        let _ = limit;
     }
 
     pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {

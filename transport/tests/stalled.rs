@@ -235,3 +235,33 @@ async fn f_15_a_client_outlasts_a_server_that_waits_for_memory_or_before_a_log_i
     let (flushed, ()) = tokio::join!(connection.flush(), reading);
     flushed.unwrap();
 }
+
+/// F-44, F-16: over TCP a hub closes a peer that takes nothing of what waits for it, and counts it; one that takes it slowly, with as small a
+/// window as firmware has, is not closed, though Linux would end it: its `TCP_USER_TIMEOUT` counts from the first time that the
+/// window was too small for what was to be sent next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f_44_a_peer_that_takes_nothing_is_closed_and_one_that_takes_it_slowly_is_not() {
+    const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings =
+        HubSettings { unacknowledged: Some(UNACKNOWLEDGED), max_queued: 8 << 20, ..HubSettings::DEFAULT };
+    let hub = Hub::spawn(vec![listener], Saying::new(false), (), settings);
+    let small_window = async || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8192).unwrap();
+        socket.connect(address).await.unwrap()
+    };
+    let (_frozen, mut slow) = (small_window().await, small_window().await);
+    while hub.stats().connections < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    hub.call(|session, _| session.say_much());
+    let (began, mut some) = (Moment::now(), [0; 4000]);
+    while began.elapsed() < 4 * UNACKNOWLEDGED {
+        tokio::io::AsyncReadExt::read_exact(&mut slow, &mut some).await.expect("not closed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let stats = hub.stats();
+    assert_eq!((stats.connections, stats.too_slow), (1, 1), "{stats:?}");
+}

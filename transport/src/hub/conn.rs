@@ -48,6 +48,12 @@ pub(super) struct State<F> {
     pub(super) waker: Option<Waker>,
     /// Since when the peer has not taken all that it was given.
     pub(super) blocked_since: Option<Instant>,
+    /// Since when a peer on TCP has taken nothing of what waits for it.
+    pub(super) untaken_since: Option<Instant>,
+    /// That was too long when it was last looked at.
+    pub(super) was_stuck: bool,
+    /// The system does not judge whether the peer takes what waits. Until then, or for as long as something waits.
+    pub(super) unjudged_until: Option<Instant>,
     /// Bytes that the task has taken from the queue and not written yet.
     pub(super) writing: usize,
     /// What is held for them alone.
@@ -136,6 +142,9 @@ impl<F: Framing> Conn<F> {
             queue: Queue::new(max_queued),
             waker: None,
             blocked_since: None,
+            untaken_since: None,
+            was_stuck: false,
+            unjudged_until: None,
             writing: 0,
             writing_memory: 0,
             parked: None,
@@ -339,14 +348,17 @@ impl<F: Framing> Conn<F> {
         false
     }
 
-    /// Whether the peer has acknowledged nothing of what was sent to it for `limit`. On TCP the system sees to that.
-    pub(super) fn is_stuck(&self, limit: Option<Duration>) -> bool {
+    /// Whether the peer has taken nothing for `limit` of what waits for it; on QUIC, acknowledged nothing of what was sent. On TCP as seen
+    /// twice: the first time its task may not have had the time to write.
+    pub(super) fn is_stuck(&self, limit: Option<Duration>, now: Instant) -> bool {
+        let Some(limit) = limit else { return false };
         #[cfg(feature = "quic")]
-        if let (Some(quic), Some(limit)) = (&self.quic, limit) {
+        if let Some(quic) = &self.quic {
             return quic.is_stuck(limit);
         }
-        let _ = limit;
-        false
+        let mut state = self.lock();
+        let stuck = state.untaken_since.is_some_and(|since| since.saturating_add(limit) <= now);
+        core::mem::replace(&mut state.was_stuck, stuck) && stuck
     }
 
     /// Whether the peer goes on with a handshake that it has been through.
@@ -368,7 +380,8 @@ impl<F: Framing> Conn<F> {
     /// The task's waker, if it has been waiting for too long.
     pub(super) fn sweep(&self, now: Instant) -> Option<Waker> {
         let mut state = self.lock();
-        if state.deadline.is_some_and(|deadline| deadline <= now) { state.waker.take() } else { None }
+        let due = [state.deadline, state.unjudged_until.filter(|_| state.untaken_since.is_none())];
+        if due.into_iter().flatten().any(|due| due <= now) { state.waker.take() } else { None }
     }
 }
 

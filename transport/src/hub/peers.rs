@@ -337,7 +337,7 @@ impl<F: Framing> Peers<F> {
         self.frames.tidy();
         let mut wakers = Vec::new();
         for conn in self.conns() {
-            let stuck = conn.is_stuck(common.settings.unacknowledged);
+            let stuck = conn.is_stuck(common.settings.unacknowledged, now);
             if stuck || conn.is_never_ready() {
                 let counters = &common.counters;
                 if stuck { &counters.too_slow } else { &counters.broken }.count();

@@ -130,6 +130,9 @@ impl<S: Session> Future for StreamDriver<S> {
             tracing::debug!(from = %this.from, "{what} took too long");
             this.shared.common.counters.broken.count();
         }
+        if this.conn.lock().was_stuck {
+            tracing::debug!(from = %this.from, "closed: the peer has taken nothing for too long");
+        }
         let too_late = matches!(end, End::Late(CLOSING));
         if too_late || matches!(end, End::Aborted) {
             this.stream.reset();
@@ -164,14 +167,19 @@ impl<S: Session> StreamDriver<S> {
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = self.shared.common.clock.now();
-        let (closing, cut, paused) = {
+        let (closing, cut, paused, judged) = {
             let mut state = self.conn.lock();
             // Nobody has to wake this task while it runs.
             state.waker = None;
             state.waiting_to_write = false;
             state.missed_wake = false;
-            (state.closing, state.abort, state.rests_until())
+            let settled = state.untaken_since.is_none();
+            let judged = state.unjudged_until.take_if(|until| settled && *until <= now);
+            (state.closing, state.abort, state.rests_until(), judged.is_some())
         };
+        if judged {
+            self.end_unjudged();
+        }
         if let Some(reset) = cut {
             return Poll::Ready(if reset { End::Aborted } else { End::Closed });
         }

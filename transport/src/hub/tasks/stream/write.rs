@@ -1,11 +1,11 @@
 //! Writing: what is queued, with as few calls as the system allows, and then the end of our side.
 
 use super::{End, Phase, StreamDriver};
-use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, note};
+use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, State, note};
 use crate::queue::{Batch, SLICES};
 use core::task::{Context, Poll};
 use std::io::IoSlice;
-use voxwire_core::Session;
+use voxwire_core::{Instant, Session};
 
 /// What of a buffer to write from is kept for others, in bytes.
 const KEPT: usize = 8 * 1024;
@@ -57,6 +57,10 @@ impl<S: Session> StreamDriver<S> {
         if flushed.is_ready() {
             state.unanswered = 0;
             state.blocked_since = None;
+            if state.untaken_since.take().is_some() {
+                let limit = common.settings.unacknowledged.unwrap_or_default();
+                state.unjudged_until = Some(common.clock.now().saturating_add(limit));
+            }
         }
         if !state.queue.is_empty() {
             let memory = state.queue.memory();
@@ -98,8 +102,9 @@ impl<S: Session> StreamDriver<S> {
         state.parked = Some(batch.into());
         if taken {
             state.unanswered = 0;
+            state.untaken_since = None;
         }
-        state.blocked_since.get_or_insert_with(|| self.shared.common.clock.now());
+        self.block(&mut state);
         drop(state);
         spent.into_iter().for_each(|spent| self.lend_written(spent));
     }
@@ -111,8 +116,27 @@ impl<S: Session> StreamDriver<S> {
             let mut state = self.conn.lock();
             note(&self.shared.common.queued, state.writing_memory, unsent);
             state.writing_memory = unsent;
-            state.blocked_since.get_or_insert_with(|| self.shared.common.clock.now());
+            self.block(&mut state);
         }
+    }
+
+    /// The peer takes nothing now. On TCP the hub judges how long that may last: Linux would count from the first time that the window
+    /// was smaller than what is to be sent next, however much a peer with a small window goes on to take.
+    fn block(&self, state: &mut State<S::Framing>) {
+        let now = self.shared.common.clock.now();
+        state.blocked_since.get_or_insert(now);
+        if self.stream.is_tcp() {
+            state.untaken_since.get_or_insert(now);
+            if state.unjudged_until.is_none() {
+                self.stream.set_unacknowledged(None);
+            }
+            state.unjudged_until = Some(Instant::ZERO);
+        }
+    }
+
+    /// What is in the system's buffers has been taken by now, or never will be: the system judges again.
+    pub(super) fn end_unjudged(&self) {
+        self.stream.set_unacknowledged(self.shared.common.settings.unacknowledged);
     }
 
     /// Memory that was written from is there for others, but no more than they need.
