@@ -20,7 +20,7 @@ fn example(name: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn c_02_the_example_without_a_runtime_echoes_a_call() {
     let mut config = Config { http: Wanted::No, ..Config::default() };
-    config.voicelink.port = 0;
+    config.use_free_ports();
     let server = voxwire_server::start(config).await.unwrap();
     let address = server.address("voicelink", "tcp").unwrap().to_string();
     let mut echo = Command::new(example("sans_io")).arg(&address).stdout(Stdio::piped()).spawn().unwrap();

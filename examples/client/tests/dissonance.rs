@@ -8,11 +8,11 @@ use std::time::Duration;
 use voxwire_audio::{
     SPEECH, SampleFormat, VoiceSettings, compare, load, read, resample, save_wav, through_codec,
 };
-use voxwire_server::{Profile, Protocol};
+use voxwire_server::{Dissonance, Profile, Protocol};
 
 #[test]
 fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     let (bob_wav, carol_wav, said) =
         (temporary("d18-bob.wav"), temporary("d18-carol.wav"), temporary("d18-said.wav"));
     let speech = resample(&read(SPEECH).unwrap().clip.mono(), 48_000).unwrap();
@@ -43,7 +43,7 @@ fn d_18_speech_is_heard_in_its_room_and_nowhere_else() {
 
 #[test]
 fn d_18_a_client_says_that_it_has_no_microphone() {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     // A machine without sound, wherever this runs.
     let silent = temporary("d18-asound.conf");
     std::fs::write(&silent, "").unwrap();
@@ -61,8 +61,8 @@ fn d_18_a_client_says_that_it_has_no_microphone() {
 fn d_15_clients_over_quic_and_others_share_rooms() {
     let data = temporary("d15-data");
     let _ = std::fs::remove_dir_all(&data);
-    let server = Server::with(Protocol::Dissonance, |config| {
-        (config.dissonance.quic_port, config.data) = (Some(0), data.clone());
+    let server = Server::with(Protocol::DISSONANCE, |config| {
+        (config.of_mut::<Dissonance>().quic_port, config.data) = (Some(0), data.clone());
     });
     let quic = format!("--quic --tls-ca {}", data.join("quic-cert.pem").display());
     let by_quic = |arguments: &str| server.command_to(server.at("quic"), &format!("{quic} {arguments}"));
@@ -91,7 +91,7 @@ fn d_15_clients_over_quic_and_others_share_rooms() {
 
 #[test]
 fn c_08_rooms_texts_and_names() {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     let bob = server.spawn("--name bob join Lobby Team", "joined");
     let carol = server.spawn("--name carol join Lobby --json", "joined");
     let (code, out, _) = server.client("rooms");
@@ -120,7 +120,7 @@ fn c_08_rooms_texts_and_names() {
 #[test]
 fn what_others_call_things_stays_in_its_line() {
     // Only with the original's rules does a server hand such a name on.
-    let server = Server::with(Protocol::Dissonance, |config| config.profile = Profile::Original);
+    let server = Server::with(Protocol::DISSONANCE, |config| config.profile = Profile::Original);
     let room = "x\x1b[2J\u{9b}1m\nplayer \"eve\", Opus\u{202e}";
     let mut joining = server.command("--name น้ำฝน join Lobby --json");
     joining.arg(room);
@@ -148,10 +148,10 @@ fn what_others_call_things_stays_in_its_line() {
 
 #[test]
 fn c_08_failures_have_a_message_and_an_exit_code() {
-    let server = Server::with(Protocol::Dissonance, |config| {
-        config.dissonance.rooms = vec!["Lobby".into()];
-        config.dissonance.rooms_only = true;
-        config.dissonance.token = Some("sesame".into());
+    let server = Server::with(Protocol::DISSONANCE, |config| {
+        config.of_mut::<Dissonance>().rooms = vec!["Lobby".into()];
+        config.of_mut::<Dissonance>().rooms_only = true;
+        config.of_mut::<Dissonance>().token = Some("sesame".into());
     });
     for (arguments, expected, code) in [
         ("join", "name a room to join", 2),
@@ -172,7 +172,7 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
 
 #[test]
 fn d_14_d_15_a_client_survives_its_server_and_speaks_by_tcp_where_it_must() {
-    let mut server = Server::start(Protocol::Dissonance);
+    let mut server = Server::start(Protocol::DISSONANCE);
     let bob = server.spawn("--name bob --no-udp join Lobby", "joined");
     let (code, out, error) = server.client("--name alice --no-udp join Lobby --play tone --for 1");
     assert_eq!(code, Some(0), "{error}");
@@ -195,7 +195,7 @@ fn f_14_voice_in_the_clear_is_said_once_and_refused_where_that_is_asked_for() {
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
     let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
     for encrypted_only in [false, true] {
-        let server = Server::with(Protocol::Dissonance, |config| {
+        let server = Server::with(Protocol::DISSONANCE, |config| {
             config.tls = Some((cert.clone(), key.clone()));
             config.encrypted_only = encrypted_only;
         });
@@ -239,7 +239,7 @@ fn without_udp(server: SocketAddr) -> SocketAddr {
 /// F-22: where UDP never gets through the client says so, once: what happened, and what mends it.
 #[test]
 fn f_22_a_client_whose_udp_never_gets_through_says_so_once_and_what_mends_it() {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     let bob = server.spawn("--name bob join Red", "joined");
     let address = without_udp(server.address);
     let out = server.command_to(address, "--name alice join Red --play tone --for 5").output().unwrap();
@@ -264,13 +264,13 @@ fn f_22_a_client_whose_udp_never_gets_through_says_so_once_and_what_mends_it() {
 /// F-22, F-66: a server that is away for a moment is no reason to call UDP blocked.
 #[test]
 fn f_22_after_a_restart_of_the_server_udp_is_not_called_blocked() {
-    let mut server = Server::start(Protocol::Dissonance);
+    let mut server = Server::start(Protocol::DISSONANCE);
     let port = server.address.port();
     let bob = server.spawn("--name bob join Red", "voice goes by UDP");
     server.stop();
     bob.until("trying again");
     drop(server);
-    let _again = Server::with(Protocol::Dissonance, |config| config.dissonance.port = port);
+    let _again = Server::with(Protocol::DISSONANCE, |config| config.of_mut::<Dissonance>().port = port);
     bob.until("joined");
     std::thread::park_timeout(Duration::from_secs(5));
     bob.signal("-INT");
@@ -281,7 +281,7 @@ fn f_22_after_a_restart_of_the_server_udp_is_not_called_blocked() {
 /// C-14: a client that ends because something failed completes its recording and says how it went, as any other.
 #[test]
 fn c_14_a_client_that_fails_says_how_it_went() {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     let ann = server.spawn("--name ann join Red --for 30", "joined");
     let long = "x".repeat(70_000);
     let path = temporary("dissonance-fails.wav");

@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::io::Write;
 use std::process::Stdio;
 use voxwire_audio::{Clip, SampleFormat, compare, load, read, resample, save_wav};
-use voxwire_server::Protocol;
+use voxwire_server::{Msgpack, Protocol};
 
 fn server() -> Server {
-    let server = Server::start(Protocol::Msgpack);
+    let server = Server::start(Protocol::MSGPACK);
     for user in ["ann", "bob"] {
         let (code, out, errors) = server.client(&format!("register --user {user}"));
         assert_eq!((code, out), (Some(0), format!("{user} has an account now\n")), "{errors}");
@@ -290,10 +290,10 @@ fn m_10_a_waiting_client_survives_a_restart_of_the_server() {
     bob.until("the connection is lost; trying again");
     let data = temporary("msgpack-restarted");
     let _ = std::fs::remove_dir_all(&data);
-    let server = Server::with(Protocol::Msgpack, |config| {
-        config.msgpack.port = address.port();
-        config.msgpack.accounts.insert("bob".into(), "geheim".into());
-        config.msgpack.accounts.insert("ann".into(), "geheim".into());
+    let server = Server::with(Protocol::MSGPACK, |config| {
+        config.of_mut::<Msgpack>().port = address.port();
+        config.of_mut::<Msgpack>().accounts.insert("bob".into(), "geheim".into());
+        config.of_mut::<Msgpack>().accounts.insert("ann".into(), "geheim".into());
     });
     bob.until("back, and logged in again");
     assert_eq!(server.client("whisper bob welcome --user ann").0, Some(0));
@@ -307,7 +307,7 @@ fn c_07_passwords_travel_over_tls_where_that_is_asked_for() {
     let (cert, key) = (temporary("msgpack-cert.pem"), temporary("msgpack-key.pem"));
     std::fs::write(&cert, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let server = Server::with(Protocol::Msgpack, |config| config.tls = Some((cert.clone(), key)));
+    let server = Server::with(Protocol::MSGPACK, |config| config.tls = Some((cert.clone(), key)));
     let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
     assert_eq!(server.client(&format!("{tls} register --user ann")).0, Some(0));
     assert_eq!(server.client(&format!("{tls} login --user ann")).0, Some(0));
@@ -352,7 +352,7 @@ fn f_82_a_client_whose_account_is_gone_says_so_and_ends() {
     let address = server.address;
     server.stop();
     bob.until("the connection is lost; trying again");
-    let _server = Server::with(Protocol::Msgpack, |config| config.msgpack.port = address.port());
+    let _server = Server::with(Protocol::MSGPACK, |config| config.of_mut::<Msgpack>().port = address.port());
     let (code, out, errors) = bob.end();
     assert_eq!(code, Some(1), "{out}");
     assert!(errors.contains("logged in no more after the connection was lost"), "{errors}");

@@ -8,7 +8,7 @@ mod namespaces;
 
 use std::path::Path;
 use std::process::Command;
-use voxwire_server::{Config, Protocol, Wanted};
+use voxwire_server::{Config, Dissonance, Protocol, Wanted};
 
 /// Not a test of its own: the server of the others, a process of its own because its host is another one.
 #[test]
@@ -16,9 +16,9 @@ use voxwire_server::{Config, Protocol, Wanted};
 fn server_for_the_others() {
     let Ok(address) = std::env::var("VOXWIRE_TEST_SERVER") else { return };
     let address: std::net::SocketAddr = address.parse().unwrap();
-    let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
+    let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
     config.bind = address.ip();
-    (config.dissonance.port, config.dissonance.quic_port) = (address.port(), None);
+    (config.of_mut::<Dissonance>().port, config.of_mut::<Dissonance>().quic_port) = (address.port(), None);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let _running = voxwire_server::start(config).await.unwrap();
         println!("ready");

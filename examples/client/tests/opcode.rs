@@ -15,7 +15,7 @@ use voxwire_audio::{
 use voxwire_core::Message;
 use voxwire_core::testing::vectors;
 use voxwire_opcode::{Packet, Wire};
-use voxwire_server::Protocol;
+use voxwire_server::{Opcode, Protocol};
 
 /// What the codec alone makes of it. What is heard is that, but for what comes too late where the machine is busy.
 fn coded(clip: &Clip) -> Clip {
@@ -33,15 +33,15 @@ fn speech(name: &str) -> (Clip, std::path::PathBuf) {
 }
 
 fn carrying() -> Server {
-    Server::with(Protocol::Opcode, |config| {
-        config.opcode.relay = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+    Server::with(Protocol::OPCODE, |config| {
+        config.of_mut::<Opcode>().relay = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
     })
 }
 
 #[test]
 fn o_08_o_09_a_call_is_heard_straight_and_carried() {
     let (clip, said) = speech("o08-said.wav");
-    let ways = [(Server::start(Protocol::Opcode), ""), (carrying(), ""), (carrying(), "--no-listen")];
+    let ways = [(Server::start(Protocol::OPCODE), ""), (carrying(), ""), (carrying(), "--no-listen")];
     for (n, (server, flags)) in ways.iter().enumerate() {
         let heard = temporary(&format!("o08-heard-{n}.wav"));
         let bob = server.spawn(&format!("wait --name bob --record {}", heard.display()), "waiting");
@@ -68,7 +68,7 @@ fn o_08_o_09_a_call_is_heard_straight_and_carried() {
 
 #[test]
 fn c_08_interrupted_before_an_answer_is_a_failure_and_the_last_words_are_recorded() {
-    let server = Server::start(Protocol::Opcode);
+    let server = Server::start(Protocol::OPCODE);
     let silent = python(&["client", &server.address.to_string(), "statue", "hold"]);
     let _silent = Client::spawn(silent, "waiting");
     let alice = server.spawn("call statue --name alice", "calling");
@@ -90,7 +90,7 @@ fn c_08_interrupted_before_an_answer_is_a_failure_and_the_last_words_are_recorde
 
 #[test]
 fn o_06_o_07_calls_that_do_not_come_up_say_why() {
-    let server = Server::start(Protocol::Opcode);
+    let server = Server::start(Protocol::OPCODE);
     let (code, _, error) = server.client("call nobody --name alice");
     assert_eq!((code, error.trim()), (Some(1), "voxwire-client: nobody: requested username not found"));
     let bob = server.spawn("wait --refuse --name bob", "waiting");
@@ -114,7 +114,7 @@ fn o_06_o_07_calls_that_do_not_come_up_say_why() {
 
 #[test]
 fn o_08_one_dies_and_the_other_hears_of_it() {
-    for server in [Server::start(Protocol::Opcode), carrying()] {
+    for server in [Server::start(Protocol::OPCODE), carrying()] {
         let bob = server.spawn("wait --name bob", "waiting");
         let alice = server.spawn("call bob --name alice --play tone", "is up");
         bob.until("is up");
@@ -126,7 +126,7 @@ fn o_08_one_dies_and_the_other_hears_of_it() {
 
 #[test]
 fn o_08_three_in_a_call() {
-    let server = Server::start(Protocol::Opcode);
+    let server = Server::start(Protocol::OPCODE);
     let (clip, said) = speech("o08-three.wav");
     let wait = |name: &str| {
         let record = temporary(&format!("o08-three-{name}.wav"));
@@ -144,8 +144,8 @@ fn o_08_three_in_a_call() {
 
 #[test]
 fn a_name_with_a_secret_is_its_owners() {
-    let server = Server::with(Protocol::Opcode, |config| {
-        config.opcode.secrets.insert("bob".into(), "hush".into());
+    let server = Server::with(Protocol::OPCODE, |config| {
+        config.of_mut::<Opcode>().secrets.insert("bob".into(), "hush".into());
     });
     for (flags, reason) in [("", "needs a secret"), ("--secret loud", "wrong secret")] {
         let (code, _, error) = server.client(&format!("contacts --name bob {flags}"));
@@ -170,7 +170,7 @@ fn python(arguments: &[&str]) -> Command {
 #[test]
 fn o_10_a_client_like_the_original_calls_ours_and_is_called() {
     let (clip, said) = speech("o10-said.wav");
-    for server in [Server::start(Protocol::Opcode), carrying()] {
+    for server in [Server::start(Protocol::OPCODE), carrying()] {
         let address = server.address.to_string();
         // It is called, and sends back what it hears.
         let snake = Client::spawn(python(&["client", &address, "snake", "wait"]), "waiting");
@@ -247,13 +247,13 @@ fn o_09_what_an_original_said_can_be_played() {
 /// F-31: who waits with --keep waits on when the server has been restarted.
 #[test]
 fn f_31_waiting_outlasts_a_server_that_restarts() {
-    let mut server = Server::start(Protocol::Opcode);
+    let mut server = Server::start(Protocol::OPCODE);
     let port = server.address.port();
     let bob = server.spawn("wait --name bob --keep", "waiting");
     server.stop();
     bob.until("lost; trying again");
     std::thread::park_timeout(Duration::from_millis(1500));
-    server = Server::with(Protocol::Opcode, |config| config.opcode.port = port);
+    server = Server::with(Protocol::OPCODE, |config| config.of_mut::<Opcode>().port = port);
     bob.until("logged in as bob");
     bob.until("waiting");
     let (code, out, errors) = server.client("call bob --play tone --for 0.3");
@@ -304,7 +304,7 @@ fn read_packet(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
 /// O-09: one 20 ms packet of stereo Opus every 20 ms for the whole call, silence included: the original plays what it gets.
 #[test]
 fn o_09_voice_goes_every_20_ms_for_the_whole_call_silence_included() {
-    let server = Server::start(Protocol::Opcode);
+    let server = Server::start(Protocol::OPCODE);
     let mut callee = Callee::login(server.address, "meter");
     let mut clip = resample(&read(SPEECH).unwrap().clip.mono(), 48_000).unwrap();
     clip.samples.truncate(24_000);
@@ -339,7 +339,7 @@ fn o_09_voice_goes_every_20_ms_for_the_whole_call_silence_included() {
 #[test]
 fn f_85_who_accepts_too_late_is_connected_and_hears_that_it_is_over() {
     use std::io::Read;
-    let server = Server::start(Protocol::Opcode);
+    let server = Server::start(Protocol::OPCODE);
     let mut callee = Callee::login(server.address, "late");
     let caller = server.spawn("call late --name alice", "calling");
     let port = callee.called();

@@ -76,7 +76,7 @@ fn f_81_a_signal_behind_a_lost_call_ends_the_program() {
         bob.until("is up");
         std::thread::park_timeout(Duration::from_millis(300));
         server.stop();
-        if protocol == Protocol::Opcode {
+        if protocol == Protocol::OPCODE {
             bob.until("the call goes on");
             ann.child.kill().unwrap();
             bob.until("call with ann over");
@@ -86,7 +86,7 @@ fn f_81_a_signal_behind_a_lost_call_ends_the_program() {
         assert!(code == Some(1) && errors.contains("are not in it"), "{protocol:?}: {code:?}: {out}{errors}");
     };
     std::thread::scope(|scope| {
-        for protocol in [Protocol::Voicelink, Protocol::Opcode] {
+        for protocol in [Protocol::VOICELINK, Protocol::OPCODE] {
             scope.spawn(move || call(protocol));
         }
     });
@@ -113,7 +113,7 @@ fn f_81_calls_are_taken_while_a_recording_is_completed() {
         assert_eq!(end(bob, &format!("{protocol:?}")).0, Some(1));
     };
     std::thread::scope(|scope| {
-        for protocol in [Protocol::Voicelink, Protocol::Opcode] {
+        for protocol in [Protocol::VOICELINK, Protocol::OPCODE] {
             scope.spawn(move || call(protocol));
         }
     });
@@ -142,7 +142,7 @@ fn f_81_a_second_signal_ends_a_device_that_completes_its_recording() {
 
 /// A server of msgpack with the accounts of ann and bob.
 fn accounts() -> Server {
-    let server = Server::start(Protocol::Msgpack);
+    let server = Server::start(Protocol::MSGPACK);
     for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
         assert_eq!(server.client(request).0, Some(0), "{request}");
     }

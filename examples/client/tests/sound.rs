@@ -51,7 +51,7 @@ fn a_bad_file_is_refused_before_anything_is_connected() {
 /// F-50, F-52: what is no number is silenced with a word, the call goes on, and a recording has 16 bits unless others are asked for.
 #[test]
 fn numbers_that_are_none_are_silenced_and_recordings_have_16_bits() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let mut samples = vec![0.25_f32; 8000];
     samples[44] = f32::NAN;
     samples[45] = f32::NEG_INFINITY;
@@ -80,7 +80,7 @@ fn numbers_that_are_none_are_silenced_and_recordings_have_16_bits() {
 /// F-51: `--play -` reads standard input, and a named pipe will do.
 #[test]
 fn sound_may_come_out_of_a_pipe() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let said = Clip::tone(8000, 1, 440.0, 0.5);
     save_wav(&temporary("piped.wav"), &said, SampleFormat::I16).unwrap();
     let bytes = std::fs::read(temporary("piped.wav")).unwrap();
@@ -109,15 +109,15 @@ fn sound_may_come_out_of_a_pipe() {
 #[test]
 fn f_81_a_recorder_that_is_killed_has_recorded_all_but_the_last_second() {
     let calls = [
-        (Protocol::Voicelink, "wait --name bob", "waiting", "call bob --name ann", "is up"),
-        (Protocol::Opcode, "wait --name bob", "waiting", "call bob --name ann", "is up"),
-        (Protocol::Msgpack, "call room --user bob", "in the call", "call room --user ann", "in the call"),
-        (Protocol::Syfala, "stream", "both ways", "stream", "both ways"),
-        (Protocol::Dissonance, "join Red --name bob", "joined", "join Red --name ann", "joined"),
+        (Protocol::VOICELINK, "wait --name bob", "waiting", "call bob --name ann", "is up"),
+        (Protocol::OPCODE, "wait --name bob", "waiting", "call bob --name ann", "is up"),
+        (Protocol::MSGPACK, "call room --user bob", "in the call", "call room --user ann", "in the call"),
+        (Protocol::SYFALA, "stream", "both ways", "stream", "both ways"),
+        (Protocol::DISSONANCE, "join Red --name bob", "joined", "join Red --name ann", "joined"),
     ];
     let call = |(protocol, listens, ready, speaks, up): (Protocol, &str, &str, &str, &str)| {
         let server = Server::start(protocol);
-        if protocol == Protocol::Msgpack {
+        if protocol == Protocol::MSGPACK {
             for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
                 assert_eq!(server.client(request).0, Some(0), "{request}");
             }
@@ -159,7 +159,7 @@ fn f_81_a_recorder_that_is_killed_has_recorded_all_but_the_last_second() {
 /// F-50: a file is read as it is played, whatever its length: ten hours of it are no more memory than ten seconds, and no time.
 #[test]
 fn f_50_ten_hours_of_sound_take_no_more_memory_than_ten_seconds() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let path = temporary("ten-hours.wav");
     save_wav(&path, &Clip::tone(48_000, 1, 440.0, 10.0), SampleFormat::I16).unwrap();
     let mut most = Vec::new();
@@ -190,15 +190,15 @@ fn f_50_ten_hours_of_sound_take_no_more_memory_than_ten_seconds() {
 #[test]
 fn f_81_nothing_that_takes_no_recording_holds_a_call_up() {
     let calls = [
-        (Protocol::Voicelink, "wait --name bob", "call bob --name ann", "is up"),
-        (Protocol::Opcode, "wait --name bob", "call bob --name ann", "is up"),
-        (Protocol::Msgpack, "call room --user bob", "call room --user ann", "in the call"),
-        (Protocol::Syfala, "stream", "stream", "both ways"),
-        (Protocol::Dissonance, "join Red --name bob", "join Red --name ann", "joined"),
+        (Protocol::VOICELINK, "wait --name bob", "call bob --name ann", "is up"),
+        (Protocol::OPCODE, "wait --name bob", "call bob --name ann", "is up"),
+        (Protocol::MSGPACK, "call room --user bob", "call room --user ann", "in the call"),
+        (Protocol::SYFALA, "stream", "stream", "both ways"),
+        (Protocol::DISSONANCE, "join Red --name bob", "join Red --name ann", "joined"),
     ];
     let call = |(protocol, listens, speaks, up): (Protocol, &str, &str, &str)| {
         let server = Server::start(protocol);
-        if protocol == Protocol::Msgpack {
+        if protocol == Protocol::MSGPACK {
             for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
                 assert_eq!(server.client(request).0, Some(0), "{request}");
             }
@@ -276,7 +276,7 @@ fn f_81_a_recording_that_is_incomplete_does_not_keep_waiting_from_its_end() {
         assert!(errors.contains("are not in it"), "{protocol:?}, {between}: {out}{errors}");
     };
     std::thread::scope(|scope| {
-        for protocol in [Protocol::Voicelink, Protocol::Opcode] {
+        for protocol in [Protocol::VOICELINK, Protocol::OPCODE] {
             for between in [false, true] {
                 scope.spawn(move || call(protocol, between));
             }
@@ -286,7 +286,7 @@ fn f_81_a_recording_that_is_incomplete_does_not_keep_waiting_from_its_end() {
 
 /// A server of msgpack with ann and bob in a room.
 fn room() -> Server {
-    let server = Server::start(Protocol::Msgpack);
+    let server = Server::start(Protocol::MSGPACK);
     for request in ["register --user ann", "register --user bob", "create-group room --user ann"] {
         assert_eq!(server.client(request).0, Some(0), "{request}");
     }

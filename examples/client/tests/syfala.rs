@@ -9,13 +9,13 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use voxwire_audio::{Clip, SPEECH, SampleFormat, compare, load, read, resample, save_wav};
-use voxwire_server::{Protocol, SyfalaSound};
+use voxwire_server::{Protocol, Syfala, SyfalaSound};
 
 fn server(sound: SyfalaSound) -> Server {
-    Server::with(Protocol::Syfala, |config| {
-        config.syfala.sound = sound;
+    Server::with(Protocol::SYFALA, |config| {
+        config.of_mut::<Syfala>().sound = sound;
         // More than a busy machine is late.
-        config.syfala.latency = Duration::from_millis(500);
+        config.of_mut::<Syfala>().latency = Duration::from_millis(500);
     })
 }
 
@@ -61,8 +61,9 @@ fn likeness(said: &Clip, heard: &Path) -> voxwire_audio::Comparison {
 
 #[test]
 fn s_05_c_08_discover_shows_what_answers_a_broadcast() {
-    let server =
-        Server::with(Protocol::Syfala, |config| (config.syfala.inputs, config.syfala.channels) = (2, 8));
+    let server = Server::with(Protocol::SYFALA, |config| {
+        (config.of_mut::<Syfala>().inputs, config.of_mut::<Syfala>().channels) = (2, 8)
+    });
     let everybody = SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), server.address.port()));
     let output = client(everybody, "discover --for 1").output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();

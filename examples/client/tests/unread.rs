@@ -36,7 +36,7 @@ fn ends(child: &mut Child) -> ExitStatus {
 
 /// The client speaks to bob for three seconds with these outputs, is told to end by a signal, and does, with 0.
 fn speaks(what: &str, outputs: impl FnOnce(&mut Command) -> &mut Command) {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     let bob = server.spawn("join Red --name bob", "joined");
     let mut command = server.command("join Red --name alice --play tone --log trace");
     let mut alice = outputs(&mut command).spawn().unwrap();
@@ -78,7 +78,7 @@ fn f_18_a_terminal_that_is_stopped_stops_no_call() {
 /// F-18: the exit code is right all the same.
 #[test]
 fn f_18_full_pipes_change_no_exit_code() {
-    let server = Server::start(Protocol::Dissonance);
+    let server = Server::start(Protocol::DISSONANCE);
     for (arguments, code) in
         [("--server 127.0.0.1:1 join Red", 1), ("join", 2), ("join Red --for 0.3 --log trace", 0)]
     {

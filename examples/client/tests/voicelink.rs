@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use voxwire_audio::{Clip, SampleFormat, SampleOrder, compare, encode, load, save_wav};
-use voxwire_server::{FixedName, Protocol};
+use voxwire_server::{FixedName, Protocol, Voicelink};
 use voxwire_voicelink::ByteOrder;
 
 /// A sound that is nowhere like itself: a sweep.
@@ -28,7 +28,7 @@ fn sweep(rate: u32, channels: u16, seconds: f64) -> Clip {
 
 #[test]
 fn c_14_v_10_a_call_in_every_format_is_heard_sample_by_sample() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     for (index, (format, stored)) in [
         ("uint8", SampleFormat::U8),
         ("int8", SampleFormat::I8),
@@ -65,7 +65,7 @@ fn c_14_v_10_a_call_in_every_format_is_heard_sample_by_sample() {
 
 #[test]
 fn c_08_a_file_of_another_shape_is_converted_and_tones_last_as_long_as_asked() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("../audio/assets/speech.flac");
     let bob = server.spawn("wait --name bob --record converted.wav", "waiting");
     let call = format!("call bob --name alice --rate 24000 --channels 2 --for 2 --play {}", speech.display());
@@ -93,7 +93,7 @@ fn c_08_a_file_of_another_shape_is_converted_and_tones_last_as_long_as_asked() {
 
 #[test]
 fn c_08_failures_have_a_message_and_an_exit_code() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let text = temporary("text.wav");
     std::fs::write(&text, "no sound").unwrap();
     let _bob = server.spawn("wait --name bob --keep", "waiting");
@@ -132,7 +132,7 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
 /// F-16: who plays is not made to play any amount by whoever calls, and waits on for the next call; who only records takes it.
 #[test]
 fn f_16_a_call_of_more_samples_a_second_than_can_be_played_is_refused() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let speech = Path::new(env!("CARGO_MANIFEST_DIR")).join("../audio/assets/speech.flac");
     let wait = format!("wait --name bob --play {}", speech.display());
     let bob = server.spawn(&wait, "waiting");
@@ -150,7 +150,7 @@ fn f_16_a_call_of_more_samples_a_second_than_can_be_played_is_refused() {
 
 #[test]
 fn c_08_refused_countered_and_busy() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let bob = server.spawn("wait --name bob --refuse", "waiting");
     let (code, _, errors) = server.client("call bob --name alice");
     assert!(code == Some(1) && errors.contains("bob refused the call"), "{errors}");
@@ -179,7 +179,7 @@ fn c_08_refused_countered_and_busy() {
 
 #[test]
 fn c_08_a_killed_client_and_a_server_that_goes() {
-    let mut server = Server::start(Protocol::Voicelink);
+    let mut server = Server::start(Protocol::VOICELINK);
     let bob = server.spawn("wait --name bob --record killed.wav", "waiting");
     let mut alice = server.spawn("call bob --name alice --play tone", "is up");
     std::thread::park_timeout(Duration::from_millis(1500));
@@ -203,7 +203,7 @@ fn c_08_a_killed_client_and_a_server_that_goes() {
 
 #[test]
 fn c_08_a_signal_hangs_up_and_keeps_the_recording_and_wait_keep_goes_on() {
-    let server = Server::start(Protocol::Voicelink);
+    let server = Server::start(Protocol::VOICELINK);
     let bob = server.spawn("wait --name bob --keep --record kept.wav", "waiting");
     for signal in ["-INT", "-HUP"] {
         let alice = server.spawn("call bob --play tone", "is up");
@@ -277,8 +277,8 @@ fn c_08_what_peers_write_is_escaped_for_people_and_exact_for_programs() {
 
 #[test]
 fn c_08_json_quiet_and_secrets() {
-    let server = Server::with(Protocol::Voicelink, |config| {
-        config.voicelink.secrets.insert("bob".into(), "hush".into());
+    let server = Server::with(Protocol::VOICELINK, |config| {
+        config.of_mut::<Voicelink>().secrets.insert("bob".into(), "hush".into());
     });
     let (code, _, errors) = server.client("wait --name bob --secret wrong");
     assert!(code == Some(1) && errors.contains("wrong secret"), "{errors}");
@@ -299,7 +299,7 @@ fn c_06_a_call_over_tls() {
     let (cert, key) = (temporary("tls-cert.pem"), temporary("tls-key.pem"));
     std::fs::write(&cert, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let server = Server::with(Protocol::Voicelink, |config| config.tls = Some((cert.clone(), key)));
+    let server = Server::with(Protocol::VOICELINK, |config| config.tls = Some((cert.clone(), key)));
     let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
     let said = sweep(8000, 1, 0.5);
     save_wav(&temporary("tls-say.wav"), &said, SampleFormat::I16).unwrap();
@@ -317,10 +317,13 @@ fn c_06_a_call_over_tls() {
 #[test]
 fn v_01_v_13_a_client_written_from_the_document_alone_calls_and_is_called() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/voicelink_peer.py");
-    let server = Server::with(Protocol::Voicelink, |config| {
+    let server = Server::with(Protocol::VOICELINK, |config| {
         let name = |name: &str, order| FixedName { name: name.into(), order };
-        config.voicelink.names.insert([127, 0, 0, 2].into(), name("snake", None));
-        config.voicelink.names.insert([127, 0, 0, 3].into(), name("adder", Some(ByteOrder::LittleEndian)));
+        config.of_mut::<Voicelink>().names.insert([127, 0, 0, 2].into(), name("snake", None));
+        config
+            .of_mut::<Voicelink>()
+            .names
+            .insert([127, 0, 0, 3].into(), name("adder", Some(ByteOrder::LittleEndian)));
     });
     let said = sweep(8000, 1, 0.6);
     let python = |arguments: &[&str]| {
@@ -375,9 +378,9 @@ fn v_01_v_13_a_client_written_from_the_document_alone_calls_and_is_called() {
 #[test]
 fn f_28_a_fixed_name_goes_to_the_newest_connection_and_back() {
     use std::io::{Read, Write};
-    let server = Server::with(Protocol::Voicelink, |config| {
+    let server = Server::with(Protocol::VOICELINK, |config| {
         let name = FixedName { name: "door".into(), order: None };
-        config.voicelink.names.insert([127, 0, 0, 4].into(), name);
+        config.of_mut::<Voicelink>().names.insert([127, 0, 0, 4].into(), name);
     });
     let connect = |from: [u8; 4]| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -419,7 +422,7 @@ fn f_28_a_fixed_name_goes_to_the_newest_connection_and_back() {
 /// F-31: who waits with --keep waits on when the server has been restarted, and says so once.
 #[test]
 fn f_31_waiting_outlasts_a_server_that_restarts() {
-    let mut server = Server::start(Protocol::Voicelink);
+    let mut server = Server::start(Protocol::VOICELINK);
     let said = sweep(8000, 1, 0.2);
     save_wav(&temporary("f31-say.wav"), &said, SampleFormat::I16).unwrap();
     let bob = server.spawn("wait --name bob --keep --record f31.wav", "waiting");
@@ -431,7 +434,7 @@ fn f_31_waiting_outlasts_a_server_that_restarts() {
         bob.until("lost; trying again");
         // It stays away for longer than the first attempts take.
         std::thread::park_timeout(Duration::from_millis(1500));
-        server = Server::with(Protocol::Voicelink, |config| config.voicelink.port = port);
+        server = Server::with(Protocol::VOICELINK, |config| config.of_mut::<Voicelink>().port = port);
         bob.until("registered as bob");
         bob.until("waiting");
         let (code, out, errors) = server.client(call);

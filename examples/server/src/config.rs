@@ -1,32 +1,21 @@
 //! Settings: defaults, then the file, then the flags. Both have the same names.
 
-mod msgpack;
-mod syfala;
-
-use crate::names::{one_name_twice, quoted};
+use crate::protocols::{self, Protocol, Section, Sections};
 use crate::{Error, memory};
 use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
-pub use msgpack::Msgpack;
-use msgpack::MsgpackFile;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use syfala::SyfalaFile;
-pub use syfala::{Syfala, SyfalaSound, sample_type};
+use toml::de::{DeTable, Deserializer, ValueDeserializer};
 use tracing_subscriber::filter::LevelFilter;
-use voxwire_voicelink::{ByteOrder, DEFAULT_PORT, check_name};
 
 /// Where the status page is unless something else is said.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
 
 /// More are of no use to a status page; each may take some 20 KiB.
 const MAX_HTTP_CONNECTIONS: usize = 4096;
-
-/// Dissonance over QUIC.
-pub const DEFAULT_QUIC_PORT: u16 = 4245;
 
 /// voxwire's server: voice and chat protocols in one process.
 ///
@@ -36,7 +25,7 @@ pub const DEFAULT_QUIC_PORT: u16 = 4245;
 #[command(name = "voxwire-server", version)]
 pub struct Flags {
     /// Serve only these protocols, separated by commas.
-    #[arg(long, value_name = "P[,P..]", value_delimiter = ',')]
+    #[arg(long, value_name = "P[,P..]", value_delimiter = ',', value_parser = Protocol::parser())]
     only: Option<Vec<Protocol>>,
     /// Read settings from a TOML file; flags win over it.
     #[arg(long, value_name = "FILE")]
@@ -47,34 +36,8 @@ pub struct Flags {
     /// Where protocols that keep something keep it [default: voxwire-data]. Made when first needed.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TCP port for voicelink; 0 takes any free one [default: 4240].
-    #[arg(long, value_name = "N")]
-    voicelink_port: Option<u16>,
-    /// TCP port for opcode; 0 takes any free one [default: 4241].
-    #[arg(long, value_name = "N")]
-    opcode_port: Option<u16>,
-    /// Carry opcode's calls, so that callers and callees see the server's address alone: this one, by which clients reach it;
-    /// or two, one for IPv4 and one for IPv6.
-    #[arg(long, value_name = "ADDR[,ADDR]", value_delimiter = ',')]
-    opcode_relay: Option<Vec<IpAddr>>,
-    /// TCP port for msgpack; 0 takes any free one [default: 4242].
-    #[arg(long, value_name = "N")]
-    msgpack_port: Option<u16>,
-    /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
-    #[arg(long, value_name = "N")]
-    dissonance_port: Option<u16>,
-    /// UDP port for dissonance over QUIC; 0 takes any that is free [default: 4245].
-    #[arg(long, value_name = "N")]
-    dissonance_quic_port: Option<u16>,
-    /// UDP port for syfala; 0 takes any free one [default: 6911].
-    #[arg(long, value_name = "N")]
-    syfala_port: Option<u16>,
-    /// What the clients of syfala's device hear: `mix`, each other; `echo`, themselves; or a WAV, FLAC or OGG file [default: mix].
-    #[arg(long, value_name = "WHAT")]
-    syfala_sound: Option<String>,
-    /// Do without QUIC.
-    #[arg(long, conflicts_with = "dissonance_quic_port")]
-    no_quic: bool,
+    #[command(flatten)]
+    protocols: protocols::Flags,
     /// Where to serve the status page, /metrics and /healthz; `off` for nowhere [default: 127.0.0.1:4280, or nowhere if
     /// that is in use].
     #[arg(long, value_name = "ADDR")]
@@ -101,22 +64,6 @@ pub struct Flags {
 
 fn log_level(text: &str) -> Result<LevelFilter, String> {
     text.parse().map_err(|_| "off, error, warn, info, debug or trace expected".into())
-}
-
-/// A protocol of this server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// TCP calls through an intermediary, raw PCM.
-    Voicelink,
-    /// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
-    Opcode,
-    /// Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP.
-    Msgpack,
-    /// Voice chat for games: rooms and direct speech, over TCP and UDP.
-    Dissonance,
-    /// Discovery and real-time audio for devices, over UDP: a device made of software.
-    Syfala,
 }
 
 /// How to behave where the safe thing and what original programs do differ.
@@ -199,16 +146,8 @@ pub struct Config {
     pub descriptors: Option<usize>,
     /// Connections from one address; loopback is exempt.
     pub per_address: usize,
-    /// The settings of voicelink.
-    pub voicelink: Voicelink,
-    /// The settings of opcode.
-    pub opcode: Opcode,
-    /// The settings of msgpack.
-    pub msgpack: Msgpack,
-    /// The settings of Dissonance.
-    pub dissonance: Dissonance,
-    /// The settings of syfala.
-    pub syfala: Syfala,
+    /// The settings of each protocol: see [`of`](Self::of).
+    pub sections: Sections,
 }
 
 /// The status page's address, and how serious it is.
@@ -222,117 +161,10 @@ pub enum Wanted {
     At(SocketAddr),
 }
 
-/// The settings of voicelink.
-#[derive(Debug, Clone)]
-pub struct Voicelink {
-    /// TCP port.
-    pub port: u16,
-    /// Names of clients that never register, by source address.
-    pub names: BTreeMap<IpAddr, FixedName>,
-    /// What has to be shown for a name.
-    pub secrets: BTreeMap<String, String>,
-    /// Whether only names with a secret can be registered.
-    pub secrets_only: bool,
-    /// Whose calls are not put through, by callee.
-    pub block: BTreeMap<String, Vec<String>>,
-    /// How long a call may ring.
-    pub answer: Duration,
-    /// How long a client may stay that has no name and no call.
-    pub idle: Duration,
-    /// How long a call may be silent.
-    pub idle_call: Duration,
-    /// Answer calls to unknown users like calls to busy ones.
-    pub hide_unknown: bool,
-    /// Forward a call with the callee's own name, as received.
-    pub forward_callee_name: bool,
-}
-
-/// The settings of opcode.
-#[derive(Debug, Clone)]
-pub struct Opcode {
-    /// TCP port.
-    pub port: u16,
-    /// Safe, or as the originals; `None` for what [`Config::profile`] says.
-    pub profile: Option<Profile>,
-    /// What has to be shown for a name: its owner logs in as `NAME:SECRET`.
-    pub secrets: BTreeMap<String, String>,
-    /// Whether only names with a secret can be taken.
-    pub secrets_only: bool,
-    /// Hand on the host that a caller names, rather than the one that is seen.
-    pub trust_host: bool,
-    /// Carry calls; the address by which clients reach the server, or one for IPv4 and one for IPv6.
-    pub relay: Vec<IpAddr>,
-    /// The first and the last port for calls carried; any free ones where this is not set.
-    pub relay_ports: Option<(u16, u16)>,
-}
-
-impl Default for Opcode {
-    fn default() -> Self {
-        Self {
-            port: voxwire_opcode::DEFAULT_PORT,
-            profile: None,
-            secrets: BTreeMap::new(),
-            secrets_only: false,
-            trust_host: false,
-            relay: Vec::new(),
-            relay_ports: None,
-        }
-    }
-}
-
-/// The settings of Dissonance.
-#[derive(Debug, Clone)]
-pub struct Dissonance {
-    /// TCP and UDP port.
-    pub port: u16,
-    /// Safe, or as the originals; `None` for what [`Config::profile`] says.
-    pub profile: Option<Profile>,
-    /// The port for QUIC, if there is to be any.
-    pub quic_port: Option<u16>,
-    /// Rooms whose numbers are kept for them, so that no other name can take their place.
-    pub rooms: Vec<String>,
-    /// Whether there are no other rooms.
-    pub rooms_only: bool,
-    /// How many rooms one client may listen to.
-    pub max_rooms: usize,
-    /// What a client has to show before anything else.
-    pub token: Option<String>,
-}
-
-impl Default for Dissonance {
-    fn default() -> Self {
-        Self {
-            port: voxwire_dissonance::DEFAULT_PORT,
-            profile: None,
-            quic_port: Some(DEFAULT_QUIC_PORT),
-            rooms: Vec::new(),
-            rooms_only: false,
-            max_rooms: voxwire_dissonance::ServerSettings::DEFAULT.max_rooms,
-            token: None,
-        }
-    }
-}
-
-/// A name that belongs to an address.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "NameEntry")]
-pub struct FixedName {
-    /// The name.
-    pub name: String,
-    /// In which byte order to ring a client that has not sent anything yet.
-    pub order: Option<ByteOrder>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
-            only: vec![
-                Protocol::Voicelink,
-                Protocol::Opcode,
-                Protocol::Msgpack,
-                Protocol::Dissonance,
-                Protocol::Syfala,
-            ],
+            only: Protocol::all().collect(),
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             data: "voxwire-data".into(),
             http: Wanted::IfFree(DEFAULT_HTTP),
@@ -348,34 +180,34 @@ impl Default for Config {
             memory: 512,
             descriptors: None,
             per_address: 256,
-            voicelink: Voicelink::default(),
-            opcode: Opcode::default(),
-            msgpack: Msgpack::default(),
-            dissonance: Dissonance::default(),
-            syfala: Syfala::default(),
-        }
-    }
-}
-
-impl Default for Voicelink {
-    fn default() -> Self {
-        let session = voxwire_voicelink::ServerSettings::DEFAULT;
-        Self {
-            port: DEFAULT_PORT,
-            names: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            secrets_only: false,
-            block: BTreeMap::new(),
-            answer: session.answer_timeout,
-            idle: session.idle_timeout,
-            idle_call: session.call_idle_timeout,
-            hide_unknown: session.hide_unknown,
-            forward_callee_name: session.forward_callee_name,
+            sections: Sections::default(),
         }
     }
 }
 
 impl Config {
+    /// The settings of one protocol, such as [`Voicelink`](crate::Voicelink).
+    #[allow(private_bounds, reason = "sealed: the protocols are those of this crate")]
+    pub fn of<P: Section>(&self) -> &P {
+        self.sections.get()
+    }
+
+    /// The settings of one protocol, to change.
+    #[allow(private_bounds, reason = "sealed: the protocols are those of this crate")]
+    pub fn of_mut<P: Section>(&mut self) -> &mut P {
+        self.sections.get_mut()
+    }
+
+    /// Any free port will do, for each protocol: for tests and demonstrations.
+    pub fn use_free_ports(&mut self) {
+        self.sections.use_free_ports();
+    }
+
+    /// The settings of the protocol of this name.
+    pub(crate) fn section(&self, protocol: Protocol) -> &dyn Section {
+        self.sections.of(protocol)
+    }
+
     /// The defaults, changed by the file that the flags name, changed by the flags.
     ///
     /// # Errors
@@ -387,24 +219,7 @@ impl Config {
                 std::fs::read_to_string(path).map_err(|error| Error::File { path: path.clone(), error })?;
             config.read(&text, path)?;
         }
-        let Flags {
-            only,
-            bind,
-            data,
-            voicelink_port,
-            opcode_port,
-            opcode_relay,
-            msgpack_port,
-            dissonance_port,
-            dissonance_quic_port,
-            syfala_port,
-            syfala_sound,
-            http,
-            tls_cert,
-            tls_key,
-            profile,
-            ..
-        } = flags.clone();
+        let Flags { only, bind, data, protocols, http, tls_cert, tls_key, profile, .. } = flags.clone();
         set(&mut config.only, only);
         // Named twice, served once.
         let mut seen = Vec::new();
@@ -416,22 +231,12 @@ impl Config {
         });
         set(&mut config.bind, bind);
         set(&mut config.data, data);
-        set(&mut config.voicelink.port, voicelink_port);
-        set(&mut config.opcode.port, opcode_port);
-        set(&mut config.opcode.relay, opcode_relay);
-        set(&mut config.msgpack.port, msgpack_port);
-        set(&mut config.dissonance.port, dissonance_port);
-        config.dissonance.quic_port =
-            dissonance_quic_port.or(config.dissonance.quic_port).filter(|_| !flags.no_quic);
-        set(&mut config.syfala.port, syfala_port);
-        set(&mut config.syfala.sound, syfala_sound.map(SyfalaSound::from));
+        config.sections.apply_flags(&protocols).map_err(|error| Error::Usage(error.to_string()))?;
         set(&mut config.http, http.map(Wanted::from));
         if let Some(profile) = profile {
             config.profile = profile;
             // The flag is for all of them.
-            config.opcode.profile = None;
-            config.msgpack.profile = None;
-            config.dissonance.profile = None;
+            config.sections.forget_profiles();
         }
         config.tls = tls_cert.zip(tls_key).or(config.tls);
         config.allow_plain |= flags.allow_plain;
@@ -440,31 +245,36 @@ impl Config {
         Ok(config)
     }
 
-    /// Where safe defaults and what original programs do differ: the protocol's own setting, or else the one for all. voicelink and
-    /// syfala have no such difference.
-    pub const fn profile_of(&self, protocol: Protocol) -> Profile {
-        let own = match protocol {
-            Protocol::Opcode => self.opcode.profile,
-            Protocol::Msgpack => self.msgpack.profile,
-            Protocol::Dissonance => self.dissonance.profile,
-            Protocol::Voicelink | Protocol::Syfala => None,
-        };
-        match own {
-            Some(profile) => profile,
-            None => self.profile,
-        }
+    /// Where safe defaults and what original programs do differ: the protocol's own setting, or else the one for all. Some protocols have
+    /// no such difference.
+    pub fn profile_of(&self, protocol: Protocol) -> Profile {
+        self.section(protocol).profile().unwrap_or(self.profile)
     }
 
     /// Changes the settings by the text of a file.
     fn read(&mut self, text: &str, path: &Path) -> Result<(), Error> {
-        let file: File = toml::from_str(text).map_err(|error: toml::de::Error| {
+        let wrong = |error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
             let line = before.matches('\n').count() + 1;
             // In the words of a file of settings.
             let what = error.message().replace("expected u16", "expected a number from 0 to 65535");
             Error::Config { path: path.into(), line, what }
+        };
+        let mut table = DeTable::parse(text).map_err(wrong)?;
+        let take = |name: &str| table.get_mut().remove(name).map(ValueDeserializer::from);
+        self.sections.apply_file(take).map_err(wrong)?;
+        let file = File::deserialize(Deserializer::from(table)).map_err(|error| {
+            // What serde knows of are the settings outside the sections.
+            let sections: Vec<&str> = Protocol::all().map(Protocol::name).collect();
+            let hint = format!(", or one of the sections `{}`", sections.join("`, `"));
+            let is_name = error.message().starts_with("unknown field");
+            match wrong(error) {
+                Error::Config { path, line, what } if is_name => {
+                    Error::Config { path, line, what: what + &hint }
+                }
+                error => error,
+            }
         })?;
-        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
         set(&mut self.only, file.only);
         set(&mut self.bind, file.bind);
         set(&mut self.data, file.data);
@@ -489,45 +299,6 @@ impl Config {
                 )));
             }
         };
-        if let Some(file) = file.opcode {
-            let opcode = &mut self.opcode;
-            set(&mut opcode.port, file.port);
-            opcode.profile = file.profile.or(opcode.profile);
-            set(&mut opcode.secrets, file.secrets);
-            set(&mut opcode.secrets_only, file.secrets_only);
-            set(&mut opcode.trust_host, file.trust_host);
-            set(&mut opcode.relay, file.relay.map(Into::into));
-            opcode.relay_ports = file.relay_ports.map(Into::into).or(opcode.relay_ports);
-        }
-        if let Some(file) = file.dissonance {
-            let dissonance = &mut self.dissonance;
-            set(&mut dissonance.port, file.port);
-            dissonance.profile = file.profile.or(dissonance.profile);
-            dissonance.quic_port =
-                file.quic_port.or(dissonance.quic_port).filter(|_| file.quic.unwrap_or(true));
-            set(&mut dissonance.rooms, file.rooms);
-            set(&mut dissonance.rooms_only, file.rooms_only);
-            set(&mut dissonance.max_rooms, file.max_rooms);
-            dissonance.token = file.token.or_else(|| dissonance.token.take());
-        }
-        if let Some(file) = file.msgpack {
-            file.apply(&mut self.msgpack);
-        }
-        if let Some(file) = file.syfala {
-            file.apply(&mut self.syfala);
-        }
-        let Some(file) = file.voicelink else { return Ok(()) };
-        let voicelink = &mut self.voicelink;
-        set(&mut voicelink.port, file.port);
-        set(&mut voicelink.names, file.names);
-        set(&mut voicelink.secrets, file.secrets);
-        set(&mut voicelink.secrets_only, file.secrets_only);
-        set(&mut voicelink.block, file.block);
-        set(&mut voicelink.answer, seconds(file.answer_seconds));
-        set(&mut voicelink.idle, seconds(file.idle_seconds));
-        set(&mut voicelink.idle_call, seconds(file.idle_call_seconds));
-        set(&mut voicelink.hide_unknown, file.hide_unknown);
-        set(&mut voicelink.forward_callee_name, file.forward_callee_name);
         Ok(())
     }
 
@@ -548,74 +319,21 @@ impl Config {
         if self.drain < Duration::from_secs(1) {
             return Err(Error::Usage("drain-seconds 0: at least 1 expected".into()));
         }
-        self.syfala.check()?;
-        self.msgpack.check()?;
-        // The original msgpack compares names byte by byte.
-        let accounts =
-            Some(&self.msgpack.accounts).filter(|_| self.profile_of(Protocol::Msgpack) == Profile::Safe);
-        for (what, table) in [
-            ("voicelink: the secrets", Some(&self.voicelink.secrets)),
-            ("opcode: the secrets", Some(&self.opcode.secrets)),
-            ("msgpack: the accounts", accounts),
-        ] {
-            if let Some((first, second)) = table.and_then(one_name_twice) {
-                let [first, second] =
-                    [first, second].map(|name| format!("{} ({})", quoted(name), name.escape_unicode()));
-                return Err(Error::Usage(format!("{what} {first} and {second} are one name: leave one out")));
-            }
-        }
-        let Voicelink { names, secrets, block, .. } = &self.voicelink;
-        let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
-        for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {
-            if let Err(error) = check_name(name.as_bytes()) {
-                return Err(Error::Usage(format!(
-                    "voicelink: the name {} will not do: {error}",
-                    quoted(name)
-                )));
-            }
-        }
-        if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.is_empty() || secret.contains('\0'))
-        {
-            return Err(Error::Usage(format!(
-                "voicelink: the secret of {} is empty or holds a NUL",
-                quoted(name)
-            )));
-        }
-        for (name, secret) in &self.opcode.secrets {
-            let whole = name.len().saturating_add(secret.len()).saturating_add(1);
-            if let Err(error) = check_name(name.as_bytes()) {
-                return Err(Error::Usage(format!("opcode: the name {} will not do: {error}", quoted(name))));
-            }
-            if name.contains(':') || secret.is_empty() || whole > 255 {
-                let expected = "a name without a colon and a secret expected, together at most 254 bytes";
-                return Err(Error::Usage(format!(
-                    "opcode: the secret of {} will not do: {expected}",
-                    quoted(name)
-                )));
-            }
-        }
-        if let Some((first, last)) =
-            self.opcode.relay_ports.filter(|(first, last)| first > last || *first == 0)
-        {
-            return Err(Error::Usage(format!(
-                "opcode: relay-ports {first} to {last}: the first, then the last expected"
-            )));
+        for (protocol, section) in self.sections.iter() {
+            let name = protocol.name();
+            section.check(self).map_err(|why| Error::Usage(format!("{name}: {why}")))?;
         }
         if self.encrypted_only {
             self.check_encrypted()?;
         }
         let plain = !self.bind.is_loopback() && self.tls.is_none() && !self.allow_plain;
-        let secrets = [
-            (Protocol::Dissonance, self.dissonance.token.is_some(), "dissonance: the token"),
-            (Protocol::Opcode, !self.opcode.secrets.is_empty(), "opcode: secrets"),
-            (Protocol::Voicelink, !secrets.is_empty(), "voicelink: secrets"),
-            (Protocol::Msgpack, true, "msgpack: passwords"),
-        ];
-        for (protocol, has_secrets, what) in secrets {
-            if plain && has_secrets && self.only.contains(&protocol) {
-                let bind = self.bind;
+        for protocol in self.only.iter().filter(|_| plain) {
+            if let Some(what) = self.section(*protocol).secrets() {
+                let (name, bind) = (protocol.name(), self.bind);
                 let advice = "use --tls-cert and --tls-key, or say --allow-plain";
-                return Err(Error::Usage(format!("{what} would travel in the clear on {bind}: {advice}")));
+                return Err(Error::Usage(format!(
+                    "{name}: {what} would travel in the clear on {bind}: {advice}"
+                )));
             }
         }
         Ok(())
@@ -625,14 +343,10 @@ impl Config {
 impl Config {
     /// Whether nothing has to go in the clear.
     fn check_encrypted(&self) -> Result<(), Error> {
-        let never = [
-            (Protocol::Opcode, "opcode: calls go in the clear between clients"),
-            (Protocol::Syfala, "syfala: there is no encryption"),
-        ];
-        for (protocol, why) in never {
-            if self.only.contains(&protocol) {
+        for protocol in &self.only {
+            if let Some(why) = self.section(*protocol).never_encrypted() {
                 let advice = "leave it out with --only, or do without encrypted-only";
-                return Err(Error::Usage(format!("{why}: {advice}")));
+                return Err(Error::Usage(format!("{}: {why}: {advice}", protocol.name())));
             }
         }
         if self.tls.is_none() {
@@ -647,37 +361,10 @@ impl Config {
         if self.bind.is_loopback() {
             return Vec::new();
         }
-        let (bind, tls) = (self.bind, self.tls.is_some());
-        let clear = "what goes over it is in the clear, and whoever is on the way can hear and change it";
         let warning = |protocol: &Protocol| {
-            let (name, open, clear) = match protocol {
-                Protocol::Voicelink => {
-                    let open = self.voicelink.secrets.is_empty() && self.voicelink.names.is_empty();
-                    (
-                        "voicelink",
-                        open.then_some("anybody can take any name, as no secrets are set"),
-                        (!tls).then_some(clear),
-                    )
-                }
-                Protocol::Opcode => {
-                    let open = self.opcode.secrets.is_empty();
-                    (
-                        "opcode",
-                        open.then_some("anybody can take any name, as no secrets are set"),
-                        (!tls).then_some(clear),
-                    )
-                }
-                Protocol::Msgpack => ("msgpack", None, (!tls).then_some(clear)),
-                Protocol::Dissonance => {
-                    let open = self.dissonance.token.is_none();
-                    let udp = "voice that goes by UDP is in the clear (encrypted-only refuses it)";
-                    let clear = if tls { (!self.encrypted_only).then_some(udp) } else { Some(clear) };
-                    ("dissonance", open.then_some("anybody can join, as no token is set"), clear)
-                }
-                Protocol::Syfala => ("syfala", None, Some(clear)),
-            };
-            let said: Vec<&str> = open.into_iter().chain(clear).collect();
-            (!said.is_empty()).then(|| format!("{name} on {bind}: {}", said.join("; ")))
+            let section = self.section(*protocol);
+            let said: Vec<&str> = section.open().into_iter().chain(section.clear(self)).collect();
+            (!said.is_empty()).then(|| format!("{} on {}: {}", protocol.name(), self.bind, said.join("; ")))
         };
         self.only.iter().filter_map(warning).collect()
     }
@@ -692,13 +379,19 @@ impl From<Http> for Wanted {
     }
 }
 
-fn set<T>(to: &mut T, from: Option<T>) {
+/// A number of seconds in the file.
+pub(crate) fn seconds(seconds: Option<u64>) -> Option<Duration> {
+    seconds.map(Duration::from_secs)
+}
+
+/// Changes a setting if something is said of it.
+pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
     if let Some(from) = from {
         *to = from;
     }
 }
 
-/// The file. Every entry is optional, unknown ones are errors.
+/// The file without the sections of the protocols. Every entry is optional, unknown ones are errors.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
@@ -718,108 +411,14 @@ struct File {
     connections: Option<usize>,
     memory: Option<usize>,
     per_address: Option<usize>,
-    voicelink: Option<VoicelinkFile>,
-    opcode: Option<OpcodeFile>,
-    msgpack: Option<MsgpackFile>,
-    dissonance: Option<DissonanceFile>,
-    syfala: Option<SyfalaFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct OpcodeFile {
-    port: Option<u16>,
-    profile: Option<Profile>,
-    secrets: Option<BTreeMap<String, String>>,
-    secrets_only: Option<bool>,
-    trust_host: Option<bool>,
-    relay: Option<Addresses>,
-    relay_ports: Option<[u16; 2]>,
-}
-
-/// One, or a list.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Addresses {
-    One(IpAddr),
-    More(Vec<IpAddr>),
-}
-
-impl From<Addresses> for Vec<IpAddr> {
-    fn from(addresses: Addresses) -> Self {
-        match addresses {
-            Addresses::One(address) => vec![address],
-            Addresses::More(addresses) => addresses,
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct DissonanceFile {
-    port: Option<u16>,
-    profile: Option<Profile>,
-    quic: Option<bool>,
-    quic_port: Option<u16>,
-    rooms: Option<Vec<String>>,
-    rooms_only: Option<bool>,
-    max_rooms: Option<usize>,
-    token: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct VoicelinkFile {
-    port: Option<u16>,
-    names: Option<BTreeMap<IpAddr, FixedName>>,
-    secrets: Option<BTreeMap<String, String>>,
-    secrets_only: Option<bool>,
-    block: Option<BTreeMap<String, Vec<String>>>,
-    answer_seconds: Option<u64>,
-    idle_seconds: Option<u64>,
-    idle_call_seconds: Option<u64>,
-    hide_unknown: Option<bool>,
-    forward_callee_name: Option<bool>,
-}
-
-/// `"bob"`, or `{ name = "bob", byte-order = "le" }`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum NameEntry {
-    Name(String),
-    #[serde(rename_all = "kebab-case")]
-    Full {
-        name: String,
-        byte_order: Option<Order>,
-    },
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Order {
-    Be,
-    Le,
-}
-
-impl From<NameEntry> for FixedName {
-    fn from(entry: NameEntry) -> Self {
-        match entry {
-            NameEntry::Name(name) => Self { name, order: None },
-            NameEntry::Full { name, byte_order } => {
-                let order = byte_order.map(|order| match order {
-                    Order::Be => ByteOrder::BigEndian,
-                    Order::Le => ByteOrder::LittleEndian,
-                });
-                Self { name, order }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use crate::{Dissonance, Msgpack, Opcode, Voicelink};
+    use std::collections::BTreeMap;
 
     /// F-13: of two spellings of one name neither takes the other's place without a word.
     #[test]
@@ -831,16 +430,16 @@ mod tests {
         assert!(good.check().is_ok());
         let configs = [(); 3].map(|()| good.clone());
         let [mut voicelink, mut opcode, mut msgpack] = configs;
-        voicelink.voicelink.secrets = table.clone();
-        opcode.opcode.secrets = table.clone();
-        msgpack.msgpack.accounts = table;
+        voicelink.of_mut::<Voicelink>().secrets = table.clone();
+        opcode.of_mut::<Opcode>().secrets = table.clone();
+        msgpack.of_mut::<Msgpack>().accounts = table;
         for (what, config) in [("voicelink", &voicelink), ("opcode", &opcode), ("msgpack", &msgpack)] {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("are one name"), "{error}");
             assert!(error.contains("\\u{eb}") && error.contains("\\u{308}"), "{error}");
         }
         // In the original they are two.
-        msgpack.msgpack.profile = Some(Profile::Original);
+        msgpack.of_mut::<Msgpack>().profile = Some(Profile::Original);
         assert!(msgpack.check().is_ok());
     }
 
@@ -850,14 +449,14 @@ mod tests {
         assert!(Config::default().warnings().is_empty());
         let exposed = Config { bind: "0.0.0.0".parse().unwrap(), ..Config::default() };
         let warnings = exposed.warnings();
-        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        assert_eq!(warnings.len(), Protocol::all().count(), "{warnings:?}");
         assert!(warnings.iter().any(|line| line.starts_with("dissonance on 0.0.0.0: anybody can join")));
         assert!(warnings.iter().any(|line| line.starts_with("syfala") && line.contains("in the clear")));
         // TLS covers what goes by TCP.
         let tls = Some(("cert".into(), "key".into()));
-        let only = vec![Protocol::Msgpack, Protocol::Dissonance];
+        let only = vec![Protocol::MSGPACK, Protocol::DISSONANCE];
         let mut covered = Config { tls, only, ..exposed };
-        covered.dissonance.token = Some("sesame".into());
+        covered.of_mut::<Dissonance>().token = Some("sesame".into());
         let warnings = covered.warnings();
         assert!(warnings.len() == 1 && warnings[0].contains("UDP"), "{warnings:?}");
         let encrypted = Config { encrypted_only: true, ..covered };
@@ -865,8 +464,8 @@ mod tests {
         // And what cannot be encrypted is refused.
         for config in [
             Config { tls: None, ..encrypted.clone() },
-            Config { only: vec![Protocol::Opcode], ..encrypted.clone() },
-            Config { only: vec![Protocol::Syfala], ..encrypted.clone() },
+            Config { only: vec![Protocol::OPCODE], ..encrypted.clone() },
+            Config { only: vec![Protocol::SYFALA], ..encrypted.clone() },
         ] {
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains("encrypted-only"), "{error}");

@@ -1,6 +1,6 @@
 //! Descriptors: as many as the system gives, and caps that fit.
 
-use crate::config::{Config, Protocol};
+use crate::config::Config;
 use crate::service::{Service, most_connections};
 use core::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -45,23 +45,16 @@ fn raise() -> nix::Result<u64> {
     Ok(hard)
 }
 
-/// Descriptors of one connection.
-pub(crate) fn weight(config: &Config, protocol: Protocol) -> usize {
-    match protocol {
-        Protocol::Voicelink | Protocol::Msgpack | Protocol::Dissonance => 1,
-        // Each call that is carried has a port of its own, with a listener.
-        Protocol::Opcode if !config.opcode.relay.is_empty() => 2,
-        Protocol::Opcode => 1,
-        // One socket for everybody.
-        Protocol::Syfala => 0,
-    }
+/// Descriptors of one connection of each protocol that is served.
+pub(crate) fn weights(config: &Config) -> impl Iterator<Item = usize> {
+    config.only.iter().map(|protocol| config.section(*protocol).descriptors())
 }
 
 /// Descriptors for connections, if that is less than they may take.
 fn fitting(config: &Config, limit: usize) -> Option<usize> {
-    let weights = config.only.iter().map(|protocol| weight(config, *protocol));
-    let (hubs, shares) =
-        weights.filter(|weight| *weight > 0).fold((0, 0), |(hubs, all), weight| (hubs + 1, all + weight));
+    let (hubs, shares) = weights(config)
+        .filter(|weight| *weight > 0)
+        .fold((0, 0), |(hubs, all), weight| (hubs + 1, all + weight));
     let rest = limit.saturating_sub(FILES).saturating_sub(config.http_connections).saturating_sub(hubs * HUB);
     let wanted = most_connections(config).saturating_mul(shares);
     (rest < wanted).then_some(rest)
@@ -96,7 +89,7 @@ pub(crate) async fn share(total: usize, most: usize, services: Arc<[Box<dyn Serv
 /// A protocol's cap at the start.
 pub(crate) fn first_share(config: &Config, most: usize) -> usize {
     let Some(total) = config.descriptors else { return most };
-    let weights: usize = config.only.iter().map(|protocol| weight(config, *protocol)).sum();
+    let weights: usize = weights(config).sum();
     (total / weights.max(1)).clamp(1, most.max(1))
 }
 

@@ -1,21 +1,26 @@
 //! Dissonance: which rooms there are, and what goes into the log.
 
+mod settings;
+
 use crate::Error;
-use crate::config::{Config, Dissonance, Profile, Protocol};
+use crate::config::{Config, Profile};
 use crate::names::{Who, quoted};
-use crate::service::{Figure, Service, for_goodbyes, hub_settings};
-use core::future::Future;
-use core::pin::Pin;
-use core::time::Duration;
+use crate::protocols::{Hosted as _, Protocol};
+use crate::service::{Figure, HubService, hub_settings};
+pub use settings::{DEFAULT_QUIC_PORT, Dissonance};
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId};
 use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats, Violation};
-use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+use voxwire_transport::{Handle, Hub, HubSettings, HubStats, Listener};
 
 /// Starts serving on `listeners`, one session for all.
-pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted, Error> {
-    let Dissonance { rooms, rooms_only, token, max_rooms, .. } = config.dissonance.clone();
-    let defaults = match config.profile_of(Protocol::Dissonance) {
+fn start(
+    config: &Config,
+    dissonance: &Dissonance,
+    listeners: Vec<Listener>,
+) -> Result<HubService<Server>, Error> {
+    let Dissonance { rooms, rooms_only, token, max_rooms, .. } = dissonance.clone();
+    let defaults = match config.profile_of(Protocol::DISSONANCE) {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
     };
@@ -43,78 +48,55 @@ pub(crate) fn start(config: &Config, listeners: Vec<Listener>) -> Result<Hosted,
     };
     let listeners = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of everybody at once: some fifty bytes for each.
-    let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::Dissonance) };
-    Ok(Hosted { hub: Hub::spawn(listeners, server, Log, settings) })
+    let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
+    let hub = Hub::spawn(listeners, server, Log, settings);
+    Ok(HubService { protocol: Dissonance::NAME, hub, figures })
 }
 
-#[derive(Debug)]
-pub(crate) struct Hosted {
-    hub: Handle<Server>,
-}
-
-impl Service for Hosted {
-    fn protocol(&self) -> &'static str {
-        "dissonance"
-    }
-
-    fn connections(&self) -> usize {
-        let HubStats { connections, closing, .. } = self.hub.stats();
-        connections.saturating_add(closing)
-    }
-
-    fn set_max_connections(&self, most: usize) {
-        self.hub.set_max_connections(most);
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
-            self.hub.stats();
-        let (stats, clients, rooms) =
-            self.hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
-        let ServerStats {
-            joined,
-            voice,
-            voice_copies,
+/// What is counted.
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
+    let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = hub.stats();
+    let (stats, clients, rooms) =
+        hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
+    let ServerStats {
+        joined,
+        voice,
+        voice_copies,
+        voice_over_budget,
+        texts,
+        skipped,
+        violations,
+        forged,
+        rooms_refused,
+        ..
+    } = stats;
+    vec![
+        Figure::gauge("connections", "Clients connected", connections as u64),
+        Figure::gauge("clients", "Clients in the session", clients as u64),
+        Figure::gauge("rooms", "Rooms that somebody listens to", rooms as u64),
+        Figure::counter("joined", "Clients that have joined", joined),
+        Figure::counter("voice", "Voice packets relayed", voice),
+        Figure::counter("voice_copies", "Copies of them sent", voice_copies),
+        Figure::counter(
+            "voice_over_budget",
+            "Voice packets dropped because their sender sent too many",
             voice_over_budget,
-            texts,
+        ),
+        Figure::counter("texts", "Texts relayed", texts),
+        Figure::counter(
+            "skipped",
+            "Destinations that were not there, not addressed, or named twice",
             skipped,
-            violations,
-            forged,
-            rooms_refused,
-            ..
-        } = stats;
-        vec![
-            Figure::gauge("connections", "Clients connected", connections as u64),
-            Figure::gauge("clients", "Clients in the session", clients as u64),
-            Figure::gauge("rooms", "Rooms that somebody listens to", rooms as u64),
-            Figure::counter("joined", "Clients that have joined", joined),
-            Figure::counter("voice", "Voice packets relayed", voice),
-            Figure::counter("voice_copies", "Copies of them sent", voice_copies),
-            Figure::counter(
-                "voice_over_budget",
-                "Voice packets dropped because their sender sent too many",
-                voice_over_budget,
-            ),
-            Figure::counter("texts", "Texts relayed", texts),
-            Figure::counter(
-                "skipped",
-                "Destinations that were not there, not addressed, or named twice",
-                skipped,
-            ),
-            Figure::counter("dropped", "Datagrams and frames dropped on their way", dropped_frames),
-            Figure::counter("violations", "Malformed or misplaced packets", violations),
-            Figure::counter("forged", "Packets that said somebody else had sent them", forged),
-            Figure::counter("rooms_refused", "Rooms that clients were not let into", rooms_refused),
-            Figure::counter("accepted", "Connections accepted", accepted),
-            Figure::counter("refused", "Connections refused because of a cap", refused),
-            Figure::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
-            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-        ]
-    }
-
-    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(self.hub.drain(for_goodbyes(deadline)))
-    }
+        ),
+        Figure::counter("dropped", "Datagrams and frames dropped on their way", dropped_frames),
+        Figure::counter("violations", "Malformed or misplaced packets", violations),
+        Figure::counter("forged", "Packets that said somebody else had sent them", forged),
+        Figure::counter("rooms_refused", "Rooms that clients were not let into", rooms_refused),
+        Figure::counter("accepted", "Connections accepted", accepted),
+        Figure::counter("refused", "Connections refused because of a cap", refused),
+        Figure::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
+        Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+    ]
 }
 
 /// Writes down who comes and goes. Text that peers chose is logged escaped.

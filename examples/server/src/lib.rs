@@ -11,16 +11,20 @@ mod memory;
 mod msgpack;
 mod names;
 mod opcode;
+mod protocols;
 mod service;
 mod status;
 pub mod syfala;
 mod voicelink;
 
 pub use {
-    config::{
-        Config, DEFAULT_QUIC_PORT, Dissonance, FixedName, Flags, Http, Msgpack, Opcode, Profile, Protocol,
-        Syfala, SyfalaSound, Voicelink, Wanted, sample_type,
-    },
+    config::{Config, Flags, Http, Profile, Wanted},
+    dissonance::{DEFAULT_QUIC_PORT, Dissonance},
     error::Error,
+    msgpack::Msgpack,
+    opcode::Opcode,
+    protocols::{Protocol, Sections},
     service::{Listening, Running, start},
+    syfala::{Syfala, SyfalaSound, sample_type},
+    voicelink::{FixedName, Voicelink},
 };

@@ -2,15 +2,13 @@
 //!
 //! Each protocol has a part of its own, so that nobody who fills one takes anything from another.
 
-use crate::config::{Config, Protocol};
+use crate::config::Config;
+use crate::protocols::Protocol;
 use voxwire_transport::HubSettings;
 
 const MIB: usize = 1024 * 1024;
 /// For the program itself, its sessions and connections, the log, the status page and the database's cache, in bytes.
 const PROGRAM: usize = 64 * MIB;
-/// What msgpack has beside its hub: 64 MiB that wait for the disk and 17 MiB that are being written, 32 MiB of requests that wait for their
-/// turn, 38 MiB for two threads that hash passwords, and a part of the mail.
-const MSGPACK: usize = 152 * MIB;
 /// What a free buffer of a hub takes, one to read into and one to write from.
 const POOLED: usize = 24 * 1024;
 
@@ -19,15 +17,15 @@ pub(crate) const RANGE: core::ops::RangeInclusive<usize> = 320..=1024 * 1024;
 
 /// What a hub may hold, in bytes; or its weight, of which the sum for all protocols is about what they have by default in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Part {
+pub(crate) struct Part {
     /// For what waits to be taken.
-    waiting: usize,
+    pub(crate) waiting: usize,
     /// For frames that have not come in whole.
-    partial: usize,
+    pub(crate) partial: usize,
     /// For free buffers.
-    pooled: usize,
+    pub(crate) pooled: usize,
     /// For what QUIC receives.
-    quic: usize,
+    pub(crate) quic: usize,
 }
 
 impl Part {
@@ -36,29 +34,12 @@ impl Part {
     }
 }
 
-/// What a protocol needs in proportion to others.
-const fn weight(config: &Config, protocol: Protocol) -> Part {
-    match protocol {
-        Protocol::Voicelink => Part { waiting: 24, partial: 16, pooled: 5, quic: 0 },
-        // A newcomer is told all names.
-        Protocol::Opcode => Part { waiting: 28, partial: 12, pooled: 5, quic: 0 },
-        // Its recordings are the largest frames.
-        Protocol::Msgpack => Part { waiting: 60, partial: 64, pooled: 5, quic: 0 },
-        Protocol::Dissonance => {
-            let quic = if config.dissonance.quic_port.is_some() { 84 } else { 0 };
-            Part { waiting: 24, partial: 16, pooled: 5, quic }
-        }
-        // All of it goes by datagrams.
-        Protocol::Syfala => Part { waiting: 1, partial: 1, pooled: 1, quic: 0 },
-    }
-}
-
 fn part(config: &Config, protocol: Protocol) -> Part {
-    let beside = if config.only.contains(&Protocol::Msgpack) { MSGPACK } else { 0 };
+    let beside: usize = config.only.iter().map(|protocol| config.section(*protocol).memory_beside()).sum();
     let hubs = config.memory.saturating_mul(MIB).saturating_sub(PROGRAM).saturating_sub(beside);
-    let weights: usize = config.only.iter().map(|protocol| weight(config, *protocol).all()).sum();
+    let weights: usize = config.only.iter().map(|protocol| config.section(*protocol).memory().all()).sum();
     let unit = hubs / weights.max(1);
-    let Part { waiting, partial, pooled, quic } = weight(config, protocol);
+    let Part { waiting, partial, pooled, quic } = config.section(protocol).memory();
     let [waiting, partial, pooled, quic] =
         [waiting, partial, pooled, quic].map(|weight| weight.saturating_mul(unit));
     Part { waiting, partial, pooled, quic }
@@ -79,20 +60,18 @@ pub(crate) fn within(config: &Config, protocol: Protocol, settings: HubSettings)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Dissonance;
     use crate::service::hub_settings;
-
-    const ALL: [Protocol; 5] =
-        [Protocol::Voicelink, Protocol::Opcode, Protocol::Msgpack, Protocol::Dissonance, Protocol::Syfala];
 
     /// What all hubs may hold by their settings, and what msgpack has beside its hub, in bytes.
     fn sum(config: &Config) -> usize {
         let hubs = config.only.iter().map(|protocol| {
             let HubSettings { max_queued_total: waiting, partial_frames, pooled, receive_windows, .. } =
                 hub_settings(config, *protocol);
-            let quic = *protocol == Protocol::Dissonance && config.dissonance.quic_port.is_some();
+            let quic = *protocol == Protocol::DISSONANCE && config.of::<Dissonance>().quic_port.is_some();
             waiting + partial_frames + pooled * 24 * 1024 + if quic { receive_windows } else { 0 }
         });
-        let beside = if config.only.contains(&Protocol::Msgpack) { 152 * MIB } else { 0 };
+        let beside = if config.only.contains(&Protocol::MSGPACK) { 152 * MIB } else { 0 };
         hubs.sum::<usize>() + beside
     }
 
@@ -100,15 +79,16 @@ mod tests {
     /// most of it is used.
     #[test]
     fn f_43_what_all_hubs_may_hold_together_fits_the_memory() {
+        let all: Vec<Protocol> = Protocol::all().collect();
         for memory in [320, 512, 4096] {
-            for chosen in 1..1_u32 << ALL.len() {
+            for chosen in 1..1_u32 << all.len() {
                 for quic_port in [Some(1), None] {
-                    let served = (0..ALL.len()).filter(|n| chosen >> n & 1 == 1).map(|n| ALL[n]);
+                    let served = (0..all.len()).filter(|n| chosen >> n & 1 == 1).map(|n| all[n]);
                     let mut config = Config { memory, only: served.collect(), ..Config::default() };
-                    config.dissonance.quic_port = quic_port;
-                    let (sum, all) = (sum(&config), memory * MIB);
-                    assert!(sum <= all - 64 * MIB, "{:?}: {} of {memory} MiB", config.only, sum / MIB);
-                    assert!(sum > all / 2 || config.only.len() == 1, "{:?}: {}", config.only, sum / MIB);
+                    config.of_mut::<Dissonance>().quic_port = quic_port;
+                    let (sum, whole) = (sum(&config), memory * MIB);
+                    assert!(sum <= whole - 64 * MIB, "{:?}: {} of {memory} MiB", config.only, sum / MIB);
+                    assert!(sum > whole / 2 || config.only.len() == 1, "{:?}: {}", config.only, sum / MIB);
                 }
             }
         }
@@ -119,8 +99,8 @@ mod tests {
     #[test]
     fn f_43_every_protocol_has_what_it_needs() {
         let config = Config { memory: *RANGE.start(), ..Config::default() };
-        assert!(hub_settings(&config, Protocol::Msgpack).partial_frames > 16 * MIB);
-        for protocol in ALL {
+        assert!(hub_settings(&config, Protocol::MSGPACK).partial_frames > 16 * MIB);
+        for protocol in Protocol::all() {
             let all = hub_settings(&Config::default(), protocol);
             let alone = hub_settings(&Config { only: vec![protocol], ..Config::default() }, protocol);
             assert!(
@@ -128,7 +108,7 @@ mod tests {
                 "{protocol:?}"
             );
         }
-        let quic = hub_settings(&Config::default(), Protocol::Dissonance).receive_windows;
+        let quic = hub_settings(&Config::default(), Protocol::DISSONANCE).receive_windows;
         // An eighth is for those that have ended, and each is granted up to 28 KiB beside the 256 KiB that are counted for it.
         assert!(quic / 8 * 7 > 220 * 284 * 1024, "{} MiB", quic / MIB);
     }

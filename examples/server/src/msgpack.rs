@@ -8,14 +8,16 @@ mod notes;
 mod password_worker;
 mod passwords;
 mod queue;
+mod settings;
 mod storage;
 mod store;
 mod turns;
 mod undeleted;
 
 use crate::Error;
-use crate::config::{Config, Msgpack, Profile, Protocol};
+use crate::config::{Config, Profile};
 use crate::names::Who;
+use crate::protocols::{Hosted as _, Protocol};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use blake2::{Blake2s256, Digest as _};
 use core::future::Future;
@@ -24,6 +26,7 @@ use core::pin::Pin;
 use core::time::Duration;
 use job::Job;
 use login_queue::{Attempt, LoginQueue};
+pub use settings::Msgpack;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -45,8 +48,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const NEVER: Duration = DAY.saturating_mul(36_525);
 
 /// Opens the database, and starts serving on `listener`.
-pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
-    let defaults = match config.profile_of(Protocol::Msgpack) {
+fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hosted, Error> {
+    let defaults = match config.profile_of(Protocol::MSGPACK) {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
     };
@@ -61,7 +64,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         max_database,
         resume,
         ..
-    } = config.msgpack;
+    } = *msgpack;
     let settings = ServerSettings {
         limits: Limits { max_peers: config.connections, max_outbox: 128 << 20, ..defaults.limits },
         keep: keep && defaults.keep,
@@ -114,13 +117,13 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         storage: storage.clone(),
         logins,
         shared: shared.clone(),
-        register: config.msgpack.register,
+        register: msgpack.register,
         proxies: config.proxies.iter().map(IpAddr::to_canonical).collect(),
     };
     let hub = HubSettings {
         // Recordings are large, and the session sees to it that nobody is sent more than two at once.
         max_queued: 64 << 20,
-        ..hub_settings(config, Protocol::Msgpack)
+        ..hub_settings(config, Protocol::MSGPACK)
     };
     let hub = Hub::spawn(vec![listener], server, registrar, hub);
     let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
@@ -185,11 +188,12 @@ fn make_accounts(
 ) -> Result<(), Error> {
     let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
     // Where nobody but this machine can use them.
-    if config.profile_of(Protocol::Msgpack) == Profile::Original && config.bind.is_loopback() {
+    if config.profile_of(Protocol::MSGPACK) == Profile::Original && config.bind.is_loopback() {
         accounts.extend(ORIGINALS.0.map(|name| (name, ORIGINALS.1)));
     }
-    accounts
-        .extend(config.msgpack.accounts.iter().map(|(name, password)| (name.as_str(), password.as_str())));
+    accounts.extend(
+        config.of::<Msgpack>().accounts.iter().map(|(name, password)| (name.as_str(), password.as_str())),
+    );
     if accounts.is_empty() {
         return Ok(());
     }
@@ -299,7 +303,7 @@ pub(crate) struct Hosted {
 
 impl Service for Hosted {
     fn protocol(&self) -> &'static str {
-        "msgpack"
+        Msgpack::NAME
     }
 
     fn connections(&self) -> usize {

@@ -10,12 +10,18 @@ pub(crate) fn by_key(table: &BTreeMap<String, String>) -> BTreeMap<String, Strin
     table.iter().map(|(name, value)| (canonical_name(name).into_owned(), value.clone())).collect()
 }
 
-/// Two names of a table that are one name, spelled in two ways: one would silently take the other's place.
-pub(crate) fn one_name_twice(table: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+/// Refuses two names of a table that are one name, spelled in two ways: one would silently take the other's place. `what` says in the
+/// plural what the table holds.
+pub(crate) fn check_spellings(what: &str, table: &BTreeMap<String, String>) -> Result<(), String> {
     let mut seen = BTreeMap::new();
-    table
-        .keys()
-        .find_map(|name| seen.insert(canonical_name(name), name.as_str()).map(|first| (first, name.as_str())))
+    for name in table.keys() {
+        if let Some(first) = seen.insert(canonical_name(name), name) {
+            let [first, second] =
+                [first, name].map(|name| format!("{} ({})", quoted(name), name.escape_unicode()));
+            return Err(format!("{what} {first} and {second} are one name: leave one out"));
+        }
+    }
+    Ok(())
 }
 
 /// Text between quotation marks, as the log and our errors show it.

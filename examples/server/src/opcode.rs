@@ -1,13 +1,14 @@
 //! opcode: who may have which name, and what goes into the log.
 
+mod settings;
+
 use crate::Error;
-use crate::config::{Config, Opcode, Profile, Protocol};
+use crate::config::{Config, Profile};
 use crate::names::{Who, by_key};
-use crate::service::{Figure, Service, for_goodbyes, hub_settings};
-use core::future::Future;
+use crate::protocols::{Hosted as _, Protocol};
+use crate::service::{Figure, HubService, hub_settings};
 use core::net::IpAddr;
-use core::pin::Pin;
-use core::time::Duration;
+pub use settings::Opcode;
 use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Limits, PeerId, Session, canonical_name};
@@ -15,13 +16,13 @@ use voxwire_opcode::{
     MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
     Violation,
 };
-use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+use voxwire_transport::{Handle, Hub, HubSettings, HubStats, Listener};
 
 /// Starts serving on `listener`.
-pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error> {
-    let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = config.opcode;
+fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubService<Server>, Error> {
+    let Opcode { trust_host, ref relay, relay_ports, ref secrets, secrets_only, .. } = *opcode;
     let seed = getrandom::u64().unwrap_or_default();
-    let defaults = match config.profile_of(Protocol::Opcode) {
+    let defaults = match config.profile_of(Protocol::OPCODE) {
         Profile::Safe => ServerSettings::DEFAULT,
         Profile::Original => ServerSettings::ORIGINAL,
     };
@@ -49,59 +50,36 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Result<Hosted, Error
         // Everybody's name has to fit, as a newcomer is told them all.
         max_queued: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
         ports: relay_ports,
-        ..hub_settings(config, Protocol::Opcode)
+        ..hub_settings(config, Protocol::OPCODE)
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    Ok(Hosted { hub: Hub::spawn(vec![listener], server, porter, hub) })
+    let hub = Hub::spawn(vec![listener], server, porter, hub);
+    Ok(HubService { protocol: Opcode::NAME, hub, figures })
 }
 
-#[derive(Debug)]
-pub(crate) struct Hosted {
-    hub: Handle<Server>,
-}
-
-impl Service for Hosted {
-    fn protocol(&self) -> &'static str {
-        "opcode"
-    }
-
-    fn connections(&self) -> usize {
-        let HubStats { connections, closing, .. } = self.hub.stats();
-        connections.saturating_add(closing)
-    }
-
-    fn set_max_connections(&self, most: usize) {
-        self.hub.set_max_connections(most);
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
-            self.hub.stats();
-        let (stats, logged_in, relays) =
-            self.hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
-        let ServerStats { logins, calls, established, packets, bytes, violations, .. } = stats;
-        vec![
-            Figure::gauge("connections", "Clients connected", connections as u64),
-            Figure::gauge("logged_in", "Clients logged in", logged_in as u64),
-            Figure::gauge("relays", "Calls carried", relays as u64),
-            Figure::counter("logins", "Names given", logins),
-            Figure::counter("calls", "Calls handed on to a callee", calls),
-            Figure::counter("established", "Carried calls that came up", established),
-            Figure::counter("packets", "VoiceData packets carried", packets),
-            Figure::counter("bytes", "Bytes of sound carried", bytes),
-            Figure::counter("dropped", "VoiceData packets dropped for slow listeners", dropped_frames),
-            Figure::counter("violations", "Malformed or misplaced packets", violations),
-            Figure::counter("accepted", "Connections accepted", accepted),
-            Figure::counter("refused", "Connections refused because of a cap", refused),
-            Figure::counter("broken", "Connections closed for a broken stream", broken),
-            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-        ]
-    }
-
-    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(self.hub.drain(for_goodbyes(deadline)))
-    }
+/// What is counted.
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
+    let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = hub.stats();
+    let (stats, logged_in, relays) =
+        hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
+    let ServerStats { logins, calls, established, packets, bytes, violations, .. } = stats;
+    vec![
+        Figure::gauge("connections", "Clients connected", connections as u64),
+        Figure::gauge("logged_in", "Clients logged in", logged_in as u64),
+        Figure::gauge("relays", "Calls carried", relays as u64),
+        Figure::counter("logins", "Names given", logins),
+        Figure::counter("calls", "Calls handed on to a callee", calls),
+        Figure::counter("established", "Carried calls that came up", established),
+        Figure::counter("packets", "VoiceData packets carried", packets),
+        Figure::counter("bytes", "Bytes of sound carried", bytes),
+        Figure::counter("dropped", "VoiceData packets dropped for slow listeners", dropped_frames),
+        Figure::counter("violations", "Malformed or misplaced packets", violations),
+        Figure::counter("accepted", "Connections accepted", accepted),
+        Figure::counter("refused", "Connections refused because of a cap", refused),
+        Figure::counter("broken", "Connections closed for a broken stream", broken),
+        Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+    ]
 }
 
 /// Decides who is who. Text that peers chose is logged escaped, and secrets are not.

@@ -1,9 +1,8 @@
 //! Starting the protocols, and ending them.
 
-use crate::config::{Config, Protocol, Wanted};
-use crate::{
-    Error, certificate, descriptors, dissonance, memory, msgpack, opcode, status, syfala, voicelink,
-};
+use crate::config::{Config, Wanted};
+use crate::protocols::Protocol;
+use crate::{Error, certificate, descriptors, memory, status};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -11,7 +10,8 @@ use core::pin::Pin;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
-use voxwire_transport::{Drained, HubSettings, Listener, tls};
+use voxwire_core::Session;
+use voxwire_transport::{Drained, Handle, HubSettings, HubStats, Listener, tls};
 
 /// One bound socket, as it is announced: `PROTOCOL TRANSPORT ADDR:PORT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,42 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
 
     /// Says goodbye to everybody. What takes longer than `deadline` is given up: connections have to be ended a little before.
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>>;
+}
+
+/// A hub and what is counted of it: the service of most protocols.
+pub(crate) struct HubService<S: Session> {
+    pub(crate) protocol: &'static str,
+    pub(crate) hub: Handle<S>,
+    pub(crate) figures: fn(&Handle<S>) -> Vec<Figure>,
+}
+
+impl<S: Session> fmt::Debug for HubService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubService").field("protocol", &self.protocol).finish_non_exhaustive()
+    }
+}
+
+impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
+    fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+
+    fn connections(&self) -> usize {
+        let HubStats { connections, closing, .. } = self.hub.stats();
+        connections.saturating_add(closing)
+    }
+
+    fn set_max_connections(&self, most: usize) {
+        self.hub.set_max_connections(most);
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        (self.figures)(&self.hub)
+    }
+
+    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
+        Box::pin(self.hub.drain(for_goodbyes(deadline)))
+    }
 }
 
 /// A number for the status page and `/metrics`. Never holds anything that a peer chose.
@@ -93,33 +129,12 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let mut ports = Ports { config: &config, tls, bound: Vec::new() };
     let mut services: Vec<Box<dyn Service>> = Vec::new();
     for protocol in &config.only {
-        services.push(match protocol {
-            Protocol::Voicelink => {
-                Box::new(voicelink::start(&config, ports.tcp("voicelink", config.voicelink.port)?))
-            }
-            Protocol::Opcode => Box::new(opcode::start(&config, ports.tcp("opcode", config.opcode.port)?)?),
-            Protocol::Msgpack => {
-                let listener = ports.zmtp("msgpack", config.msgpack.port)?;
-                Box::new(msgpack::start(&config, listener)?)
-            }
-            Protocol::Dissonance => {
-                let mut listeners = vec![ports.lanes("dissonance", config.dissonance.port)?];
-                if let Some(port) = config.dissonance.quic_port {
-                    listeners.push(ports.quic("dissonance", port)?);
-                }
-                Box::new(dissonance::start(&config, listeners)?)
-            }
-            Protocol::Syfala => {
-                let (device, address) = syfala::start(&config)?;
-                ports.bound.push(Listening { protocol: "syfala", transport: "udp", address });
-                Box::new(device)
-            }
-        });
+        services.push(config.section(*protocol).start(&config, &mut ports)?);
     }
     let mut listening = ports.bound;
     let services: Arc<[Box<dyn Service>]> = services.into();
     if let Some(total) = config.descriptors {
-        let weights = config.only.iter().map(|protocol| descriptors::weight(&config, *protocol)).collect();
+        let weights = descriptors::weights(&config).collect();
         let most = most_connections(&config);
         tokio::spawn(descriptors::share(total, most, services.clone(), weights));
     }
@@ -132,28 +147,28 @@ pub async fn start(config: Config) -> Result<Running, Error> {
 }
 
 /// Binds ports, and remembers which.
-struct Ports<'c> {
+pub(crate) struct Ports<'c> {
     config: &'c Config,
     tls: Option<Arc<tls::rustls::ServerConfig>>,
     bound: Vec<Listening>,
 }
 
 impl Ports<'_> {
-    fn tcp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+    pub(crate) fn tcp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let listener = self.bind(protocol, port, Listener::bind)?;
         let transport = if self.tls.is_some() { "tls" } else { "tcp" };
         self.note(protocol, &[transport], &listener)?;
         Ok(self.with_tls(listener))
     }
 
-    fn zmtp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+    pub(crate) fn zmtp(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let listener = self.bind(protocol, port, Listener::bind)?;
         let transport = if self.tls.is_some() { "tls" } else { "zmtp" };
         self.note(protocol, &[transport], &listener)?;
         Ok(self.with_tls(listener))
     }
 
-    fn lanes(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+    pub(crate) fn lanes(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let transport = if self.tls.is_some() { "tls" } else { "tcp" };
         if self.config.encrypted_only {
             let listener = self.bind(protocol, port, Listener::bind_tcp_units)?;
@@ -165,7 +180,7 @@ impl Ports<'_> {
         Ok(self.with_tls(listener))
     }
 
-    fn quic(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
+    pub(crate) fn quic(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
         let certificate = certificate::server_config(self.config)?;
         let listener = self.bind(protocol, port, |address| Listener::bind_quic(address, &certificate))?;
         self.note(protocol, &["quic"], &listener)?;
@@ -189,8 +204,13 @@ impl Ports<'_> {
         listener: &Listener,
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
-        self.bound.extend(transports.iter().map(|&transport| Listening { protocol, transport, address }));
+        transports.iter().for_each(|&transport| self.announce(protocol, transport, address));
         Ok(())
+    }
+
+    /// A socket that the protocol has bound itself is announced, too.
+    pub(crate) fn announce(&mut self, protocol: &'static str, transport: &'static str, address: SocketAddr) {
+        self.bound.push(Listening { protocol, transport, address });
     }
 
     fn with_tls(&self, listener: Listener) -> Listener {

@@ -3,9 +3,11 @@
 mod device;
 mod lan;
 mod output;
+mod settings;
 
 use crate::Error;
-use crate::config::{Config, Protocol, SyfalaSound};
+use crate::config::Config;
+use crate::protocols::{Hosted as _, Protocol};
 use crate::service::{Figure, Service, for_goodbyes, hub_settings};
 use core::fmt;
 use core::future::Future;
@@ -13,9 +15,10 @@ use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use device::Device;
-pub(crate) use device::FOLLOW;
+use device::FOLLOW;
 pub use device::{DeviceFigures, DeviceSettings, MOST_DRIFT, Sound, format, sample_format};
 pub use lan::{bind, everybody, networks};
+pub use settings::{Syfala, SyfalaSound, sample_type};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -36,8 +39,7 @@ const TICK: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Starts the device that the settings describe. Returns the address by which it is to be known, too.
-pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> {
-    let settings = &config.syfala;
+fn start(config: &Config, settings: &Syfala) -> Result<(SoftDevice, SocketAddr), Error> {
     let wanted = SocketAddr::new(config.bind, settings.port);
     let (listener, address) = bind(config.bind, settings.port).map_err(|error| Error::Listen {
         what: "syfala",
@@ -79,7 +81,7 @@ pub(crate) fn start(config: &Config) -> Result<(SoftDevice, SocketAddr), Error> 
         (None, false) => Serve::These(settings.networks.clone()),
         (None, true) => Serve::OnLink(config.bind),
     };
-    let hub = hub_settings(config, Protocol::Syfala);
+    let hub = hub_settings(config, Protocol::SYFALA);
     let device = SoftDevice::start(listener, device, session, serve, hub, Arc::new(|_| {}))?;
     Ok((device, address))
 }
@@ -249,7 +251,7 @@ impl fmt::Debug for SoftDevice {
 
 impl Service for SoftDevice {
     fn protocol(&self) -> &'static str {
-        "syfala"
+        Syfala::NAME
     }
 
     fn figures(&self) -> Vec<Figure> {

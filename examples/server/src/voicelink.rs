@@ -1,21 +1,22 @@
 //! voicelink: who may have which name, and what goes into the log.
 
-use crate::config::{Config, FixedName, Protocol, Voicelink};
+mod settings;
+
+use crate::config::Config;
 use crate::names::{Who, by_key, quoted};
-use crate::service::{Figure, Service, for_goodbyes, hub_settings};
-use core::future::Future;
+use crate::protocols::{Hosted as _, Protocol};
+use crate::service::{Figure, HubService, hub_settings};
 use core::net::IpAddr;
-use core::pin::Pin;
-use core::time::Duration;
+pub use settings::{FixedName, Voicelink};
 use std::collections::BTreeMap;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId, Session, Untrusted, canonical_name};
-use voxwire_transport::{Drained, Handle, Hub, HubStats, Listener};
+use voxwire_transport::{Handle, Hub, HubStats, Listener};
 use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
 
 /// Starts serving on `listener`.
-pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
-    let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = config.voicelink;
+fn start(config: &Config, voicelink: &Voicelink, listener: Listener) -> HubService<Server> {
+    let Voicelink { answer, idle, idle_call, hide_unknown, forward_callee_name, .. } = *voicelink;
     let seed = getrandom::u64().unwrap_or_default();
     let defaults = ServerSettings::DEFAULT;
     let limits = voxwire_core::Limits { max_peers: config.connections, ..defaults.limits };
@@ -31,7 +32,7 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    for (callee, callers) in &config.voicelink.block {
+    for (callee, callers) in &voicelink.block {
         for caller in callers {
             let block = ServerCommand::Block { callee, caller };
             if let Err(refusal) = server.handle_command(Instant::ZERO, block) {
@@ -40,60 +41,37 @@ pub(crate) fn start(config: &Config, listener: Listener) -> Hosted {
         }
     }
     let porter = AuthPolicy {
-        fixed: config.voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
-        names: config.voicelink.names.clone(),
-        secrets: by_key(&config.voicelink.secrets),
-        secrets_only: config.voicelink.secrets_only,
+        fixed: voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
+        names: voicelink.names.clone(),
+        secrets: by_key(&voicelink.secrets),
+        secrets_only: voicelink.secrets_only,
     };
-    Hosted { hub: Hub::spawn(vec![listener], server, porter, hub_settings(config, Protocol::Voicelink)) }
+    let hub = Hub::spawn(vec![listener], server, porter, hub_settings(config, Protocol::VOICELINK));
+    HubService { protocol: Voicelink::NAME, hub, figures }
 }
 
-#[derive(Debug)]
-pub(crate) struct Hosted {
-    hub: Handle<Server>,
-}
-
-impl Service for Hosted {
-    fn protocol(&self) -> &'static str {
-        "voicelink"
-    }
-
-    fn connections(&self) -> usize {
-        let HubStats { connections, closing, .. } = self.hub.stats();
-        connections.saturating_add(closing)
-    }
-
-    fn set_max_connections(&self, most: usize) {
-        self.hub.set_max_connections(most);
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
-            self.hub.stats();
-        let (stats, registered, calls) =
-            self.hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
-        let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = stats;
-        vec![
-            Figure::gauge("connections", "Clients connected", connections as u64),
-            Figure::gauge("registered", "Names that can be called", registered as u64),
-            Figure::gauge("calls", "Calls ringing or up", calls as u64),
-            Figure::counter("rung", "Calls put through to a callee", rung),
-            Figure::counter("established", "Calls that came up", established),
-            Figure::counter("packets", "Data packets relayed", packets),
-            Figure::counter("bytes", "Bytes of audio relayed", bytes),
-            Figure::counter("dropped", "Data packets dropped for slow listeners", dropped_frames),
-            Figure::counter("stray", "Data packets that belonged to no call", stray),
-            Figure::counter("violations", "Malformed or misplaced packets", violations),
-            Figure::counter("accepted", "Connections accepted", accepted),
-            Figure::counter("refused", "Connections refused because of a cap", refused),
-            Figure::counter("broken", "Connections closed for a broken stream", broken),
-            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-        ]
-    }
-
-    fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
-        Box::pin(self.hub.drain(for_goodbyes(deadline)))
-    }
+/// What is counted.
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
+    let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = hub.stats();
+    let (stats, registered, calls) =
+        hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
+    let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = stats;
+    vec![
+        Figure::gauge("connections", "Clients connected", connections as u64),
+        Figure::gauge("registered", "Names that can be called", registered as u64),
+        Figure::gauge("calls", "Calls ringing or up", calls as u64),
+        Figure::counter("rung", "Calls put through to a callee", rung),
+        Figure::counter("established", "Calls that came up", established),
+        Figure::counter("packets", "Data packets relayed", packets),
+        Figure::counter("bytes", "Bytes of audio relayed", bytes),
+        Figure::counter("dropped", "Data packets dropped for slow listeners", dropped_frames),
+        Figure::counter("stray", "Data packets that belonged to no call", stray),
+        Figure::counter("violations", "Malformed or misplaced packets", violations),
+        Figure::counter("accepted", "Connections accepted", accepted),
+        Figure::counter("refused", "Connections refused because of a cap", refused),
+        Figure::counter("broken", "Connections closed for a broken stream", broken),
+        Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+    ]
 }
 
 /// Decides who is who. Text that peers chose is logged escaped.

@@ -12,7 +12,7 @@ use core::time::Duration;
 use std::path::Path;
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, VoiceSettings, load, resample, save_wav};
-use voxwire_server::{Config, Protocol, Wanted};
+use voxwire_server::{Config, Dissonance, Protocol, Wanted};
 
 /// Who says what to whom, and who is to hear it.
 struct Part {
@@ -68,8 +68,8 @@ pub(crate) async fn call(
     out: &Path,
     signals: &Signals,
 ) -> Result<Vec<Outcome>, Error> {
-    let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
-    (config.dissonance.port, config.dissonance.quic_port) = (0, None);
+    let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
+    (config.of_mut::<Dissonance>().port, config.of_mut::<Dissonance>().quic_port) = (0, None);
     let server = voxwire_server::start(config).await?;
     let address = server.address("dissonance", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
     // A game's network, between everybody and the server.

@@ -30,8 +30,8 @@ pub(crate) async fn call(
     out: &Path,
     signals: &Signals,
 ) -> Result<Vec<Outcome>, Error> {
-    let mut config = Config { only: vec![Protocol::Msgpack], http: Wanted::No, ..Config::default() };
-    config.msgpack.port = 0;
+    let mut config = Config { only: vec![Protocol::MSGPACK], http: Wanted::No, ..Config::default() };
+    config.use_free_ports();
     config.data = out.join("msgpack-data");
     let data = config.data.clone();
     // Accounts of an earlier demonstration have other passwords.

@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::path::Path;
 use voxwire_audio::{Clip, OPUS_RATE, SampleFormat, load, resample, save_wav};
-use voxwire_server::{Config, Protocol, Wanted};
+use voxwire_server::{Config, Opcode, Protocol, Wanted};
 
 /// How long bob goes on behind his last word: alice's may be longer.
 const TAIL: Duration = Duration::from_secs(1);
@@ -44,9 +44,9 @@ async fn way(
     names: [&'static str; 2],
     signals: &Signals,
 ) -> Result<[Outcome; 2], Error> {
-    let mut config = Config { only: vec![Protocol::Opcode], http: Wanted::No, ..Config::default() };
-    config.opcode.port = 0;
-    config.opcode.relay = carried.then_some(IpAddr::from([127, 0, 0, 1])).into_iter().collect();
+    let mut config = Config { only: vec![Protocol::OPCODE], http: Wanted::No, ..Config::default() };
+    config.use_free_ports();
+    config.of_mut::<Opcode>().relay = carried.then_some(IpAddr::from([127, 0, 0, 1])).into_iter().collect();
     let server = voxwire_server::start(config).await?;
     let address = server.address("opcode", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
     let link =

@@ -23,8 +23,8 @@ pub(crate) async fn call(
     out: &Path,
     signals: &Signals,
 ) -> Result<Outcome, Error> {
-    let mut config = Config { only: vec![Protocol::Voicelink], http: Wanted::No, ..Config::default() };
-    config.voicelink.port = 0;
+    let mut config = Config { only: vec![Protocol::VOICELINK], http: Wanted::No, ..Config::default() };
+    config.use_free_ports();
     let server = voxwire_server::start(config).await?;
     let address = server.address("voicelink", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
     // Bob's network is the bad one.

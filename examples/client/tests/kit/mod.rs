@@ -8,13 +8,13 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
-use voxwire_server::{Config, Protocol, Running, Wanted};
+use voxwire_server::{Config, Dissonance, Protocol, Running, Wanted};
 
 /// A server inside the test, on a runtime of its own.
 pub struct Server {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
-    protocol: &'static str,
+    protocol: Protocol,
     pub address: SocketAddr,
 }
 
@@ -23,25 +23,12 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
-        (config.voicelink.port, config.opcode.port, config.msgpack.port) = (0, 0, 0);
+        config.use_free_ports();
         config.data = folder();
-        (config.dissonance.port, config.dissonance.quic_port, config.syfala.port) = (0, None, 0);
-        let protocol = match protocol {
-            Protocol::Voicelink => "voicelink",
-            Protocol::Opcode => "opcode",
-            Protocol::Msgpack => "msgpack",
-            Protocol::Dissonance => "dissonance",
-            Protocol::Syfala => "syfala",
-        };
+        config.of_mut::<Dissonance>().quic_port = None;
         change(&mut config);
-        let transport = match protocol {
-            "syfala" => "udp",
-            _ if config.tls.is_some() => "tls",
-            "msgpack" => "zmtp",
-            _ => "tcp",
-        };
         let running = runtime.block_on(voxwire_server::start(config)).unwrap();
-        let address = running.address(protocol, transport).unwrap();
+        let address = running.listening()[0].address;
         Self { runtime, running: Some(running), protocol, address }
     }
 
@@ -51,7 +38,7 @@ impl Server {
 
     /// Where else the server listens.
     pub fn at(&self, transport: &str) -> SocketAddr {
-        self.running.as_ref().unwrap().address(self.protocol, transport).unwrap()
+        self.running.as_ref().unwrap().address(self.protocol.name(), transport).unwrap()
     }
 
     pub fn stop(&mut self) {
@@ -71,9 +58,11 @@ impl Server {
 
     pub fn command_to(&self, address: SocketAddr, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
-        command.args(["--server", &address.to_string(), self.protocol]).args(arguments.split_whitespace());
+        command
+            .args(["--server", &address.to_string(), self.protocol.name()])
+            .args(arguments.split_whitespace());
         command.current_dir(env!("CARGO_TARGET_TMPDIR"));
-        if self.protocol == "msgpack" {
+        if self.protocol == Protocol::MSGPACK {
             command.env("VOXWIRE_PASSWORD", "geheim");
         }
         command

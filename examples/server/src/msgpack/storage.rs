@@ -12,7 +12,8 @@ use super::turns::Source;
 use super::undeleted::Undeleted;
 use super::{Shared, refuse};
 use crate::Error;
-use crate::config::{Config, Profile, Protocol};
+use crate::config::{Config, Profile};
+use crate::protocols::Protocol;
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,7 +54,7 @@ impl StorageHandle {
         let (queue, clock) = (Arc::new(Queue::new()), shared.clock);
         let mut threads = Vec::new();
         let hasher = Arc::new(hasher);
-        let discreet = config.profile_of(Protocol::Msgpack) == Profile::Safe;
+        let discreet = config.profile_of(Protocol::MSGPACK) == Profile::Safe;
         for _ in 0..THREADS {
             let reader = Reader::open(&config.data).map_err(|error| Error::Database {
                 path: config.data.join("msgpack.db"),

@@ -1,13 +1,21 @@
 //! The settings of syfala's device.
 
-use super::set;
+use super::{FOLLOW, MOST_DRIFT, start};
 use crate::Error;
-use crate::syfala::{FOLLOW, MOST_DRIFT};
+use crate::config::{Config, set};
+use crate::memory::Part;
+use crate::protocols::{CLEAR, Hosted, Protocol, Section};
+use crate::service::{Ports, Service};
 use core::net::IpAddr;
 use core::time::Duration;
 use serde::Deserialize;
 use std::path::PathBuf;
 use voxwire_syfala::{DEFAULT_PORT, MAX_STREAMS, Network, SampleType};
+
+impl Protocol {
+    /// Discovery and real-time audio for devices, over UDP: a device made of software.
+    pub const SYFALA: Self = Self::of::<Syfala>();
+}
 
 /// The settings of syfala: a software device.
 #[derive(Debug, Clone)]
@@ -86,35 +94,20 @@ impl Default for Syfala {
     }
 }
 
-impl Syfala {
-    pub(super) fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::Usage(format!("syfala: {what}")));
-        if self.inputs.max(self.outputs) > MAX_STREAMS || self.inputs + self.outputs == 0 {
-            return wrong(format!("{} inputs and {} outputs: 1 to 64 expected", self.inputs, self.outputs));
-        }
-        if !(1..=768_000).contains(&self.rate) {
-            return wrong(format!("rate {}: 1 to 768000 Hz expected", self.rate));
-        }
-        if !(1..=1024).contains(&self.channels) {
-            return wrong(format!("channels {}: 1 to 1024 expected", self.channels));
-        }
-        if self.latency > Duration::from_secs(2) {
-            return wrong("latency-ms: at most 2000 expected".into());
-        }
-        if !FOLLOW.contains(&self.follow) {
-            return wrong(format!("follow-ppm {}: 0 to 100000 millionths expected", self.follow));
-        }
-        if self.announce.is_some_and(|period| period < Duration::from_millis(50)) {
-            return wrong("announce-ms: at least 50 expected".into());
-        }
-        Ok(())
-    }
+#[derive(Debug, clap::Args)]
+pub(crate) struct SyfalaFlags {
+    /// UDP port for syfala; 0 takes any free one [default: 6911].
+    #[arg(long, value_name = "N")]
+    syfala_port: Option<u16>,
+    /// What the clients of syfala's device hear: `mix`, each other; `echo`, themselves; or a WAV, FLAC or OGG file [default: mix].
+    #[arg(long, value_name = "WHAT")]
+    syfala_sound: Option<String>,
 }
 
-/// The part of the file.
+/// The file's section. Every entry is optional, unknown ones are errors.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct SyfalaFile {
+pub(crate) struct SyfalaFile {
     port: Option<u16>,
     inputs: Option<usize>,
     outputs: Option<usize>,
@@ -172,23 +165,86 @@ impl TryFrom<String> for NetworkText {
     }
 }
 
-impl SyfalaFile {
-    pub(super) fn apply(self, syfala: &mut Syfala) {
+impl Hosted for Syfala {
+    const NAME: &'static str = "syfala";
+    const ABOUT: &'static str =
+        "Discovery and real-time audio for devices, over UDP: a device made of software";
+    type Flags = SyfalaFlags;
+    type File = SyfalaFile;
+
+    fn apply_flags(&mut self, flags: SyfalaFlags) {
+        set(&mut self.port, flags.syfala_port);
+        set(&mut self.sound, flags.syfala_sound.map(SyfalaSound::from));
+    }
+
+    fn apply_file(&mut self, file: SyfalaFile) {
         let millis = |millis: Option<u64>| millis.map(Duration::from_millis);
-        set(&mut syfala.port, self.port);
-        set(&mut syfala.inputs, self.inputs);
-        set(&mut syfala.outputs, self.outputs);
-        set(&mut syfala.rate, self.rate);
-        set(&mut syfala.channels, self.channels);
-        set(&mut syfala.buffer, self.buffer);
-        set(&mut syfala.sample_type, self.sample_type.map(|TypeName(sample_type)| sample_type));
-        set(&mut syfala.sound, self.sound);
-        set(&mut syfala.latency, millis(self.latency_ms));
-        set(&mut syfala.follow, self.follow_ppm);
-        set(&mut syfala.clients, self.clients);
-        let networks = self.networks.map(|all| all.into_iter().map(|NetworkText(network)| network).collect());
-        set(&mut syfala.networks, networks);
-        syfala.pin = self.pin.or(syfala.pin);
-        syfala.announce = millis(self.announce_ms).or(syfala.announce);
+        set(&mut self.port, file.port);
+        set(&mut self.inputs, file.inputs);
+        set(&mut self.outputs, file.outputs);
+        set(&mut self.rate, file.rate);
+        set(&mut self.channels, file.channels);
+        set(&mut self.buffer, file.buffer);
+        set(&mut self.sample_type, file.sample_type.map(|TypeName(sample_type)| sample_type));
+        set(&mut self.sound, file.sound);
+        set(&mut self.latency, millis(file.latency_ms));
+        set(&mut self.follow, file.follow_ppm);
+        set(&mut self.clients, file.clients);
+        let networks = file.networks.map(|all| all.into_iter().map(|NetworkText(network)| network).collect());
+        set(&mut self.networks, networks);
+        self.pin = file.pin.or(self.pin);
+        self.announce = millis(file.announce_ms).or(self.announce);
+    }
+}
+
+impl Section for Syfala {
+    fn check(&self, _config: &Config) -> Result<(), String> {
+        if self.inputs.max(self.outputs) > MAX_STREAMS || self.inputs + self.outputs == 0 {
+            return Err(format!("{} inputs and {} outputs: 1 to 64 expected", self.inputs, self.outputs));
+        }
+        if !(1..=768_000).contains(&self.rate) {
+            return Err(format!("rate {}: 1 to 768000 Hz expected", self.rate));
+        }
+        if !(1..=1024).contains(&self.channels) {
+            return Err(format!("channels {}: 1 to 1024 expected", self.channels));
+        }
+        if self.latency > Duration::from_secs(2) {
+            return Err("latency-ms: at most 2000 expected".into());
+        }
+        if !FOLLOW.contains(&self.follow) {
+            return Err(format!("follow-ppm {}: 0 to 100000 millionths expected", self.follow));
+        }
+        if self.announce.is_some_and(|period| period < Duration::from_millis(50)) {
+            return Err("announce-ms: at least 50 expected".into());
+        }
+        Ok(())
+    }
+
+    fn never_encrypted(&self) -> Option<&'static str> {
+        Some("there is no encryption")
+    }
+
+    fn clear(&self, _config: &Config) -> Option<&'static str> {
+        Some(CLEAR)
+    }
+
+    fn use_free_ports(&mut self) {
+        self.port = 0;
+    }
+
+    fn memory(&self) -> Part {
+        // All of it goes by datagrams.
+        Part { waiting: 1, partial: 1, pooled: 1, quic: 0 }
+    }
+
+    fn descriptors(&self) -> usize {
+        // One socket for all clients.
+        0
+    }
+
+    fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
+        let (device, address) = start(config, self)?;
+        ports.announce(Self::NAME, "udp", address);
+        Ok(Box::new(device))
     }
 }

@@ -1,0 +1,140 @@
+//! The settings of Dissonance.
+
+use super::start;
+use crate::Error;
+use crate::config::{Config, Profile, set};
+use crate::memory::Part;
+use crate::protocols::{CLEAR, Hosted, Protocol, Section};
+use crate::service::{Ports, Service};
+use serde::Deserialize;
+use voxwire_dissonance::{DEFAULT_PORT, ServerSettings};
+
+/// Dissonance over QUIC.
+pub const DEFAULT_QUIC_PORT: u16 = 4245;
+
+impl Protocol {
+    /// Voice chat for games: rooms and direct speech, over TCP and UDP.
+    pub const DISSONANCE: Self = Self::of::<Dissonance>();
+}
+
+/// The settings of Dissonance.
+#[derive(Debug, Clone)]
+pub struct Dissonance {
+    /// TCP and UDP port.
+    pub port: u16,
+    /// Safe, or as the originals; `None` for what [`Config::profile`] says.
+    pub profile: Option<Profile>,
+    /// The port for QUIC, if there is to be any.
+    pub quic_port: Option<u16>,
+    /// Rooms whose numbers are kept for them, so that no other name can take their place.
+    pub rooms: Vec<String>,
+    /// Whether there are no other rooms.
+    pub rooms_only: bool,
+    /// How many rooms one client may listen to.
+    pub max_rooms: usize,
+    /// What a client has to show before anything else.
+    pub token: Option<String>,
+}
+
+impl Default for Dissonance {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            profile: None,
+            quic_port: Some(DEFAULT_QUIC_PORT),
+            rooms: Vec::new(),
+            rooms_only: false,
+            max_rooms: ServerSettings::DEFAULT.max_rooms,
+            token: None,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DissonanceFlags {
+    /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
+    #[arg(long, value_name = "N")]
+    dissonance_port: Option<u16>,
+    /// UDP port for dissonance over QUIC; 0 takes any that is free [default: 4245].
+    #[arg(long, value_name = "N")]
+    dissonance_quic_port: Option<u16>,
+    /// Do without QUIC.
+    #[arg(long, conflicts_with = "dissonance_quic_port")]
+    no_quic: bool,
+}
+
+/// The file's section. Every entry is optional, unknown ones are errors.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct DissonanceFile {
+    port: Option<u16>,
+    profile: Option<Profile>,
+    quic: Option<bool>,
+    quic_port: Option<u16>,
+    rooms: Option<Vec<String>>,
+    rooms_only: Option<bool>,
+    max_rooms: Option<usize>,
+    token: Option<String>,
+}
+
+impl Hosted for Dissonance {
+    const NAME: &'static str = "dissonance";
+    const ABOUT: &'static str = "Voice chat for games: rooms and direct speech, over TCP and UDP";
+    type Flags = DissonanceFlags;
+    type File = DissonanceFile;
+
+    fn apply_flags(&mut self, flags: DissonanceFlags) {
+        set(&mut self.port, flags.dissonance_port);
+        self.quic_port = flags.dissonance_quic_port.or(self.quic_port).filter(|_| !flags.no_quic);
+    }
+
+    fn apply_file(&mut self, file: DissonanceFile) {
+        set(&mut self.port, file.port);
+        self.profile = file.profile.or(self.profile);
+        self.quic_port = file.quic_port.or(self.quic_port).filter(|_| file.quic.unwrap_or(true));
+        set(&mut self.rooms, file.rooms);
+        set(&mut self.rooms_only, file.rooms_only);
+        set(&mut self.max_rooms, file.max_rooms);
+        self.token = file.token.or_else(|| self.token.take());
+    }
+}
+
+impl Section for Dissonance {
+    fn profile(&self) -> Option<Profile> {
+        self.profile
+    }
+
+    fn forget_profile(&mut self) {
+        self.profile = None;
+    }
+
+    fn secrets(&self) -> Option<&'static str> {
+        self.token.is_some().then_some("the token")
+    }
+
+    fn open(&self) -> Option<&'static str> {
+        self.token.is_none().then_some("anybody can join, as no token is set")
+    }
+
+    fn clear(&self, config: &Config) -> Option<&'static str> {
+        let udp = "voice that goes by UDP is in the clear (encrypted-only refuses it)";
+        if config.tls.is_some() { (!config.encrypted_only).then_some(udp) } else { Some(CLEAR) }
+    }
+
+    fn use_free_ports(&mut self) {
+        (self.port, self.quic_port) = (0, self.quic_port.map(|_| 0));
+    }
+
+    fn memory(&self) -> Part {
+        let quic = if self.quic_port.is_some() { 84 } else { 0 };
+        Part { waiting: 24, partial: 16, pooled: 5, quic }
+    }
+
+    fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
+        let mut listeners = vec![ports.lanes(Self::NAME, self.port)?];
+        if let Some(port) = self.quic_port {
+            listeners.push(ports.quic(Self::NAME, port)?);
+        }
+        Ok(Box::new(start(config, self, listeners)?))
+    }
+}

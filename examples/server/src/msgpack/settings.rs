@@ -1,0 +1,198 @@
+//! The settings of msgpack.
+
+use super::start;
+use crate::Error;
+use crate::config::{Config, Profile, seconds, set};
+use crate::memory::Part;
+use crate::names::{check_spellings, quoted};
+use crate::protocols::{Hosted, Protocol, Section};
+use crate::service::{Ports, Service};
+use core::fmt;
+use core::time::Duration;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use voxwire_msgpack::DEFAULT_PORT;
+
+impl Protocol {
+    /// Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP.
+    pub const MSGPACK: Self = Self::of::<Msgpack>();
+}
+
+/// The settings of msgpack: accounts, chat, groups and calls.
+#[derive(Clone)]
+pub struct Msgpack {
+    /// TCP port.
+    pub port: u16,
+    /// Safe, or as the originals; `None` for what [`Config::profile`](crate::Config::profile) says.
+    pub profile: Option<Profile>,
+    /// Accounts that are made at the start if they are not there: name and password.
+    pub accounts: BTreeMap<String, String>,
+    /// Whether clients may make accounts themselves.
+    pub register: bool,
+    /// Keep messages for users who are away; the profile `original` never does.
+    pub keep: bool,
+    /// After how many days a message is dropped that nobody has fetched: 30; 0 for never.
+    pub keep_days: u32,
+    /// After how many days a group with members is forgotten that nobody has used: 60; 0 for never.
+    pub group_days: u32,
+    /// Messages kept for one user; a quarter of them of one sender.
+    pub max_kept: usize,
+    /// Bytes of messages kept for one user; a quarter of them of one sender.
+    pub max_kept_bytes: usize,
+    /// Accounts in all.
+    pub max_accounts: usize,
+    /// Contacts of one user.
+    pub max_contacts: usize,
+    /// Size of the database, in bytes.
+    pub max_database: u64,
+    /// How long the log-in of a lost connection may be taken up again.
+    pub resume: Duration,
+}
+
+impl Default for Msgpack {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            profile: None,
+            accounts: BTreeMap::new(),
+            register: true,
+            keep: true,
+            keep_days: 30,
+            group_days: 60,
+            max_kept: 1000,
+            // A quarter, which one sender may take, is a recording of the greatest length.
+            max_kept_bytes: 64 * 1024 * 1024,
+            max_accounts: 1_000_000,
+            max_contacts: 1000,
+            max_database: 4 * 1024 * 1024 * 1024,
+            resume: voxwire_msgpack::ServerSettings::DEFAULT.resume_timeout,
+        }
+    }
+}
+
+/// Shows no password.
+impl fmt::Debug for Msgpack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, accounts, register, keep, .. } = self;
+        let accounts: Vec<&String> = accounts.keys().collect();
+        let mut shown = f.debug_struct("Msgpack");
+        shown
+            .field("port", port)
+            .field("accounts", &accounts)
+            .field("register", register)
+            .field("keep", keep);
+        shown.finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MsgpackFlags {
+    /// TCP port for msgpack; 0 takes any free one [default: 4242].
+    #[arg(long, value_name = "N")]
+    msgpack_port: Option<u16>,
+}
+
+/// Room for the tables and a little more.
+const SMALLEST_DATABASE: u64 = 1024 * 1024;
+
+/// The file's section. Every entry is optional, unknown ones are errors.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct MsgpackFile {
+    port: Option<u16>,
+    profile: Option<Profile>,
+    accounts: Option<BTreeMap<String, String>>,
+    register: Option<bool>,
+    keep: Option<bool>,
+    keep_days: Option<u32>,
+    group_days: Option<u32>,
+    max_kept: Option<usize>,
+    max_kept_bytes: Option<usize>,
+    max_accounts: Option<usize>,
+    max_contacts: Option<usize>,
+    max_database: Option<u64>,
+    resume_seconds: Option<u64>,
+}
+
+impl Hosted for Msgpack {
+    const NAME: &'static str = "msgpack";
+    const ABOUT: &'static str =
+        "Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP";
+    type Flags = MsgpackFlags;
+    type File = MsgpackFile;
+
+    fn apply_flags(&mut self, flags: MsgpackFlags) {
+        set(&mut self.port, flags.msgpack_port);
+    }
+
+    fn apply_file(&mut self, file: MsgpackFile) {
+        set(&mut self.port, file.port);
+        self.profile = file.profile.or(self.profile);
+        set(&mut self.accounts, file.accounts);
+        set(&mut self.register, file.register);
+        set(&mut self.keep, file.keep);
+        set(&mut self.keep_days, file.keep_days);
+        set(&mut self.group_days, file.group_days);
+        set(&mut self.max_kept, file.max_kept);
+        set(&mut self.max_kept_bytes, file.max_kept_bytes);
+        set(&mut self.max_accounts, file.max_accounts);
+        set(&mut self.max_contacts, file.max_contacts);
+        set(&mut self.max_database, file.max_database);
+        set(&mut self.resume, seconds(file.resume_seconds));
+    }
+}
+
+impl Section for Msgpack {
+    fn check(&self, config: &Config) -> Result<(), String> {
+        for (name, password) in &self.accounts {
+            if let Err(error) = voxwire_msgpack::check_name(name.as_bytes()) {
+                return Err(format!("the account {} will not do: {error}", quoted(name)));
+            }
+            if password.is_empty() || password.len() > 255 {
+                let expected = "a password of 1 to 255 bytes expected";
+                return Err(format!("the account {} will not do: {expected}", quoted(name)));
+            }
+        }
+        if self.max_database < SMALLEST_DATABASE {
+            let max = self.max_database;
+            return Err(format!("max-database {max}: at least {SMALLEST_DATABASE} bytes expected"));
+        }
+        // The original compares names byte by byte.
+        match config.profile_of(Protocol::MSGPACK) {
+            Profile::Safe => check_spellings("the accounts", &self.accounts),
+            Profile::Original => Ok(()),
+        }
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        self.profile
+    }
+
+    fn forget_profile(&mut self) {
+        self.profile = None;
+    }
+
+    fn secrets(&self) -> Option<&'static str> {
+        Some("passwords")
+    }
+
+    fn use_free_ports(&mut self) {
+        self.port = 0;
+    }
+
+    fn memory(&self) -> Part {
+        // Its recordings are the largest frames.
+        Part { waiting: 60, partial: 64, pooled: 5, quic: 0 }
+    }
+
+    fn memory_beside(&self) -> usize {
+        // 64 MiB that wait for the disk and 17 MiB that are being written, 32 MiB of requests that wait for their turn, 38 MiB for two
+        // threads that hash passwords, and a part of the mail.
+        152 * 1024 * 1024
+    }
+
+    fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
+        let listener = ports.zmtp(Self::NAME, self.port)?;
+        Ok(Box::new(start(config, self, listener)?))
+    }
+}

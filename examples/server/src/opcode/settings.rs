@@ -1,0 +1,177 @@
+//! The settings of opcode.
+
+use super::start;
+use crate::Error;
+use crate::config::{Config, Profile, set};
+use crate::memory::Part;
+use crate::names::{check_spellings, quoted};
+use crate::protocols::{Hosted, Protocol, Section};
+use crate::service::{Ports, Service};
+use core::net::IpAddr;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use voxwire_core::check_name;
+use voxwire_opcode::DEFAULT_PORT;
+
+impl Protocol {
+    /// Log-in, contacts and calls over TCP, Opus voice straight between two clients.
+    pub const OPCODE: Self = Self::of::<Opcode>();
+}
+
+/// The settings of opcode.
+#[derive(Debug, Clone)]
+pub struct Opcode {
+    /// TCP port.
+    pub port: u16,
+    /// Safe, or as the originals; `None` for what [`Config::profile`] says.
+    pub profile: Option<Profile>,
+    /// What has to be shown for a name: its owner logs in as `NAME:SECRET`.
+    pub secrets: BTreeMap<String, String>,
+    /// Whether only names with a secret can be taken.
+    pub secrets_only: bool,
+    /// Hand on the host that a caller names, rather than the one that is seen.
+    pub trust_host: bool,
+    /// Carry calls; the address by which clients reach the server, or one for IPv4 and one for IPv6.
+    pub relay: Vec<IpAddr>,
+    /// The first and the last port for calls carried; any free ones where this is not set.
+    pub relay_ports: Option<(u16, u16)>,
+}
+
+impl Default for Opcode {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            profile: None,
+            secrets: BTreeMap::new(),
+            secrets_only: false,
+            trust_host: false,
+            relay: Vec::new(),
+            relay_ports: None,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct OpcodeFlags {
+    /// TCP port for opcode; 0 takes any free one [default: 4241].
+    #[arg(long, value_name = "N")]
+    opcode_port: Option<u16>,
+    /// Carry opcode's calls, so that callers and callees see the server's address alone: this one, by which clients reach it;
+    /// or two, one for IPv4 and one for IPv6.
+    #[arg(long, value_name = "ADDR[,ADDR]", value_delimiter = ',')]
+    opcode_relay: Option<Vec<IpAddr>>,
+}
+
+/// The file's section. Every entry is optional, unknown ones are errors.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct OpcodeFile {
+    port: Option<u16>,
+    profile: Option<Profile>,
+    secrets: Option<BTreeMap<String, String>>,
+    secrets_only: Option<bool>,
+    trust_host: Option<bool>,
+    relay: Option<Addresses>,
+    relay_ports: Option<[u16; 2]>,
+}
+
+/// One, or a list.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Addresses {
+    One(IpAddr),
+    More(Vec<IpAddr>),
+}
+
+impl From<Addresses> for Vec<IpAddr> {
+    fn from(addresses: Addresses) -> Self {
+        match addresses {
+            Addresses::One(address) => vec![address],
+            Addresses::More(addresses) => addresses,
+        }
+    }
+}
+
+impl Hosted for Opcode {
+    const NAME: &'static str = "opcode";
+    const ABOUT: &'static str =
+        "Log-in, contacts and calls over TCP, Opus voice straight between two clients";
+    type Flags = OpcodeFlags;
+    type File = OpcodeFile;
+
+    fn apply_flags(&mut self, flags: OpcodeFlags) {
+        set(&mut self.port, flags.opcode_port);
+        set(&mut self.relay, flags.opcode_relay);
+    }
+
+    fn apply_file(&mut self, file: OpcodeFile) {
+        set(&mut self.port, file.port);
+        self.profile = file.profile.or(self.profile);
+        set(&mut self.secrets, file.secrets);
+        set(&mut self.secrets_only, file.secrets_only);
+        set(&mut self.trust_host, file.trust_host);
+        set(&mut self.relay, file.relay.map(Into::into));
+        self.relay_ports = file.relay_ports.map(Into::into).or(self.relay_ports);
+    }
+}
+
+impl Section for Opcode {
+    fn check(&self, _config: &Config) -> Result<(), String> {
+        check_spellings("the secrets", &self.secrets)?;
+        for (name, secret) in &self.secrets {
+            let whole = name.len().saturating_add(secret.len()).saturating_add(1);
+            if let Err(error) = check_name(name.as_bytes()) {
+                return Err(format!("the name {} will not do: {error}", quoted(name)));
+            }
+            if name.contains(':') || secret.is_empty() || whole > 255 {
+                let expected = "a name without a colon and a secret expected, together at most 254 bytes";
+                return Err(format!("the secret of {} will not do: {expected}", quoted(name)));
+            }
+        }
+        match self.relay_ports {
+            Some((first, last)) if first > last || first == 0 => {
+                Err(format!("relay-ports {first} to {last}: the first, then the last expected"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn profile(&self) -> Option<Profile> {
+        self.profile
+    }
+
+    fn forget_profile(&mut self) {
+        self.profile = None;
+    }
+
+    fn secrets(&self) -> Option<&'static str> {
+        (!self.secrets.is_empty()).then_some("secrets")
+    }
+
+    fn never_encrypted(&self) -> Option<&'static str> {
+        Some("calls go in the clear between clients")
+    }
+
+    fn open(&self) -> Option<&'static str> {
+        self.secrets.is_empty().then_some("anybody can take any name, as no secrets are set")
+    }
+
+    fn use_free_ports(&mut self) {
+        self.port = 0;
+    }
+
+    fn memory(&self) -> Part {
+        // A newcomer is told all names.
+        Part { waiting: 28, partial: 12, pooled: 5, quic: 0 }
+    }
+
+    fn descriptors(&self) -> usize {
+        // Each call that is carried has a port of its own, with a listener.
+        if self.relay.is_empty() { 1 } else { 2 }
+    }
+
+    fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
+        let listener = ports.tcp(Self::NAME, self.port)?;
+        Ok(Box::new(start(config, self, listener)?))
+    }
+}
