@@ -1,6 +1,6 @@
 //! Dissonance's packets.
 
-use crate::protocol::{Cutter, Fields, Protocol, Shown, show_text};
+use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name, show_text};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{
@@ -9,14 +9,16 @@ use voxwire_dissonance::{
     ServerRelay, Text, TextData, VoiceData, Wire,
 };
 
+pub(crate) const ENTRY: Entry = Entry { name: "dissonance", start: |_| Ok(Box::new(Dissonance::new())) };
+
 #[derive(Debug)]
-pub(crate) struct Dissonance {
+struct Dissonance {
     wire: Wire,
 }
 
 impl Dissonance {
     /// Shows whatever the format allows, also what is too large to be sent.
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         let limits = voxwire_core::Limits {
             max_frame: 1 << 24,
             max_text: u16::MAX as usize,
@@ -28,10 +30,6 @@ impl Dissonance {
 }
 
 impl Protocol for Dissonance {
-    fn name(&self) -> &'static str {
-        "dissonance"
-    }
-
     fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
         let packet = Packet::decode(bytes, &self.wire).map_err(|error| error.to_string())?;
         let length = packet.encoded_len(&self.wire).map_err(|error| error.to_string())?;
@@ -44,8 +42,7 @@ impl Protocol for Dissonance {
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message =
-            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let message = message_name(object)?;
         let nothing = json!({});
         let fields = Fields(object.get("fields").unwrap_or(&nothing));
         let mut frame = Vec::new();

@@ -8,14 +8,18 @@ mod protocol;
 mod syfala;
 mod voicelink;
 
-use clap::{Parser, Subcommand, ValueEnum};
-use protocol::{Protocol, Shown};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Parser, Subcommand};
+use protocol::{Dialect, Entry, Protocol, Shown};
 use serde_json::{Deserializer, Value, json};
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 use thiserror::Error;
 use voxwire_core::Untrusted;
-use voxwire_voicelink::ByteOrder;
+
+/// Every protocol that can be shown, one row each.
+const PROTOCOLS: &[Entry] =
+    &[voicelink::ENTRY, opcode::ENTRY, msgpack::ENTRY, syfala::ENTRY, dissonance::ENTRY];
 
 /// A person's view of bytes: decodes and encodes any message of any protocol.
 ///
@@ -32,7 +36,7 @@ enum Action {
     /// Print messages as JSON objects.
     Decode {
         #[command(flatten)]
-        dialect: Dialect,
+        chosen: Chosen,
         /// The bytes are a piece of a byte stream: cut messages out of it first.
         #[arg(long)]
         stream: bool,
@@ -43,7 +47,7 @@ enum Action {
     /// Read JSON objects from standard input and print messages as hex digits.
     Encode {
         #[command(flatten)]
-        dialect: Dialect,
+        chosen: Chosen,
     },
     /// Print the number that stands for a Dissonance room, decimal and hexadecimal.
     RoomId {
@@ -53,39 +57,17 @@ enum Action {
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
-struct Dialect {
+struct Chosen {
     /// Which protocol.
-    #[arg(long, value_name = "P")]
-    protocol: Name,
-    /// Who sent it, where that matters (msgpack and syfala: it does, and has to be said).
-    #[arg(long, value_name = "SIDE")]
-    from: Option<Side>,
-    /// Byte order, where a protocol leaves it open.
-    #[arg(long, value_name = "ORDER", default_value = "be")]
-    byte_order: Order,
+    #[arg(long, value_name = "P", value_parser = entry_parser())]
+    protocol: &'static Entry,
+    #[command(flatten)]
+    dialect: Dialect,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Name {
-    Voicelink,
-    Opcode,
-    Msgpack,
-    Syfala,
-    Dissonance,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Side {
-    Client,
-    Server,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Order {
-    /// Big-endian, network order.
-    Be,
-    /// Little-endian.
-    Le,
+fn entry_parser() -> impl TypedValueParser<Value = &'static Entry> {
+    PossibleValuesParser::new(PROTOCOLS.iter().map(|entry| entry.name))
+        .try_map(|name| PROTOCOLS.iter().find(|entry| entry.name == name).ok_or("no such protocol"))
 }
 
 /// Why something could not be shown or made.
@@ -103,24 +85,9 @@ enum Error {
     Io(#[from] std::io::Error),
 }
 
-impl Dialect {
-    /// Whether the client sent it, where the two sides differ.
-    fn is_from_client(&self) -> Result<bool, Error> {
-        let side = self.from.ok_or(Error::Usage("the two sides differ: --from client or --from server"))?;
-        Ok(matches!(side, Side::Client))
-    }
-
+impl Chosen {
     fn protocol(&self) -> Result<Box<dyn Protocol>, Error> {
-        Ok(match self.protocol {
-            Name::Voicelink => Box::new(voicelink::Voicelink::new(match self.byte_order {
-                Order::Be => ByteOrder::BigEndian,
-                Order::Le => ByteOrder::LittleEndian,
-            })),
-            Name::Opcode => Box::new(opcode::Opcode::new()),
-            Name::Msgpack => Box::new(msgpack::Msgpack::new(self.is_from_client()?)),
-            Name::Syfala => Box::new(syfala::Syfala::new(self.is_from_client()?)),
-            Name::Dissonance => Box::new(dissonance::Dissonance::new()),
-        })
+        (self.protocol.start)(self.dialect).map_err(Error::Usage)
     }
 }
 
@@ -136,25 +103,25 @@ fn main() -> ExitCode {
 
 fn run(flags: Flags) -> Result<(), Error> {
     match flags.action {
-        Action::Decode { dialect, stream, hex } => {
-            let protocol = dialect.protocol()?;
+        Action::Decode { chosen, stream, hex } => {
+            let decoder = Decoder { name: chosen.protocol.name, protocol: chosen.protocol()? };
             if stream {
                 let text = if hex == "-" { all_input()? } else { hex };
-                return decode_stream(&*protocol, &unhex(&text)?);
+                return decoder.decode_stream(&unhex(&text)?);
             }
             if hex != "-" {
-                return decode(&*protocol, &unhex(&hex)?);
+                return decoder.decode(&unhex(&hex)?);
             }
             for line in std::io::stdin().lock().lines() {
                 let line = line?;
                 if !line.trim().is_empty() {
-                    decode(&*protocol, &unhex(&line)?)?;
+                    decoder.decode(&unhex(&line)?)?;
                 }
             }
             Ok(())
         }
-        Action::Encode { dialect } => {
-            let protocol = dialect.protocol()?;
+        Action::Encode { chosen } => {
+            let protocol = chosen.protocol()?;
             let input = all_input()?;
             for object in Deserializer::from_str(&input).into_iter::<Value>() {
                 let frame = protocol.encode(&object?).map_err(Error::Malformed)?;
@@ -169,36 +136,42 @@ fn run(flags: Flags) -> Result<(), Error> {
     }
 }
 
-fn decode(protocol: &dyn Protocol, bytes: &[u8]) -> Result<(), Error> {
-    let about = |problem| Error::Malformed(format!("{}: {problem}", protocol.name()));
-    show(protocol, protocol.decode(bytes).map_err(about)?)
+/// Prints the messages of one protocol.
+struct Decoder {
+    name: &'static str,
+    protocol: Box<dyn Protocol>,
 }
 
-fn decode_stream(protocol: &dyn Protocol, stream: &[u8]) -> Result<(), Error> {
-    let mut cutter = protocol.cutter();
-    let mut at = 0;
-    while at < stream.len() {
-        let about = |problem| {
-            Error::Malformed(format!(
-                "{}: in the unit at offset {at} of the stream: {problem}",
-                protocol.name()
-            ))
-        };
-        let (unit, len) = cutter(&stream[at..]).map_err(about)?;
-        if let Some(range) = unit {
-            show(protocol, protocol.decode(&stream[at..][range]).map_err(about)?)?;
-        }
-        at += len;
+impl Decoder {
+    fn decode(&self, bytes: &[u8]) -> Result<(), Error> {
+        let about = |problem| Error::Malformed(format!("{}: {problem}", self.name));
+        self.show(self.protocol.decode(bytes).map_err(about)?)
     }
-    Ok(())
-}
 
-fn show(protocol: &dyn Protocol, shown: Shown) -> Result<(), Error> {
-    let Shown { message, length, fields, trailing } = shown;
-    let object = json!({
-        "protocol": protocol.name(), "message": message, "length": length, "fields": fields, "trailing": trailing,
-    });
-    say(&object.to_string())
+    fn decode_stream(&self, stream: &[u8]) -> Result<(), Error> {
+        let mut cutter = self.protocol.cutter();
+        let mut at = 0;
+        while at < stream.len() {
+            let name = self.name;
+            let about = |problem| {
+                Error::Malformed(format!("{name}: in the unit at offset {at} of the stream: {problem}"))
+            };
+            let (unit, len) = cutter(&stream[at..]).map_err(about)?;
+            if let Some(range) = unit {
+                self.show(self.protocol.decode(&stream[at..][range]).map_err(about)?)?;
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    fn show(&self, shown: Shown) -> Result<(), Error> {
+        let Shown { message, length, fields, trailing } = shown;
+        let object = json!({
+            "protocol": self.name, "message": message, "length": length, "fields": fields, "trailing": trailing,
+        });
+        say(&object.to_string())
+    }
 }
 
 /// The border to standard output: what the line holds of others is in strings of JSON, where all that steers a terminal may be

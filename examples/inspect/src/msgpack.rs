@@ -1,6 +1,6 @@
 //! msgpack's messages, and the units of ZMTP around them.
 
-use crate::protocol::{Cutter, Fields, Protocol, Shown, show_text};
+use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name, show_text};
 use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{Framing as _, Limits, Message, Progress};
@@ -12,15 +12,18 @@ use voxwire_msgpack::{
 /// Length of a greeting of ZMTP 2.0: signature, revision, socket type.
 const OLD_GREETING_LEN: usize = SIGNATURE_LEN + 2;
 
+pub(crate) const ENTRY: Entry =
+    Entry { name: "msgpack", start: |dialect| Ok(Box::new(Msgpack::new(dialect.is_from_client()?))) };
+
 #[derive(Debug)]
-pub(crate) struct Msgpack {
+struct Msgpack {
     client: bool,
     wire: Wire,
 }
 
 impl Msgpack {
     /// Shows whatever the format allows, also what a server would find too large.
-    pub(crate) const fn new(client: bool) -> Self {
+    const fn new(client: bool) -> Self {
         let max = u32::MAX as usize;
         let limits = Limits { max_frame: max, max_text: max, max_items: max, ..LIMITS };
         Self { client, wire: Wire { limits, ..Wire::CLIENT } }
@@ -35,10 +38,6 @@ impl Msgpack {
 }
 
 impl Protocol for Msgpack {
-    fn name(&self) -> &'static str {
-        "msgpack"
-    }
-
     fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
         // No message starts like a greeting or a command.
         if let Some(shown) = decode_unit(bytes)? {
@@ -59,8 +58,7 @@ impl Protocol for Msgpack {
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message =
-            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let message = message_name(object)?;
         let nothing = json!({});
         let fields = Fields(object.get("fields").unwrap_or(&nothing));
         if let Some(unit) = encode_unit(message, &fields)? {

@@ -1,18 +1,20 @@
 //! opcode's messages.
 
-use crate::protocol::{Cutter, Fields, Protocol, Shown, show_text};
+use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, frame_cutter, message_name, show_text};
 use serde_json::{Value, json};
-use voxwire_core::{Framing as _, List, Message, Progress};
+use voxwire_core::{List, Message};
 use voxwire_opcode::{CLIENT_LIMITS, CallRequest, Packet, Text, Wire};
 
+pub(crate) const ENTRY: Entry = Entry { name: "opcode", start: |_| Ok(Box::new(Opcode::new())) };
+
 #[derive(Debug)]
-pub(crate) struct Opcode {
+struct Opcode {
     wire: Wire,
 }
 
 impl Opcode {
     /// Shows whatever the format allows, also what a server would find too large.
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         let limits = voxwire_core::Limits {
             max_frame: u32::MAX as usize,
             max_text: u32::MAX as usize,
@@ -24,10 +26,6 @@ impl Opcode {
 }
 
 impl Protocol for Opcode {
-    fn name(&self) -> &'static str {
-        "opcode"
-    }
-
     fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
         // What follows the packet's own length is another matter; what is too short or too long is the codec's.
         let length = bytes.first_chunk().map(|head| u64::from_le_bytes(*head)).filter(|length| *length >= 2);
@@ -55,8 +53,7 @@ impl Protocol for Opcode {
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message =
-            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let message = message_name(object)?;
         let nothing = json!({});
         let fields = Fields(object.get("fields").unwrap_or(&nothing));
         let (text, host, data, names): (Vec<u8>, Vec<u8>, Vec<u8>, Vec<Vec<u8>>);
@@ -117,12 +114,6 @@ impl Protocol for Opcode {
     }
 
     fn cutter(&self) -> Cutter {
-        let mut framing = Wire::CLIENT.framing();
-        Box::new(move |stream| match framing.next_frame(stream) {
-            Ok(Progress::Frame { header, body }) => Ok((Some(header..header + body), header + body)),
-            Ok(Progress::Skip(n)) => Ok((None, n.get())),
-            Ok(Progress::NeedMore(n)) => Err(format!("{n} more bytes expected before the end of the stream")),
-            Err(error) => Err(error.to_string()),
-        })
+        frame_cutter(Wire::CLIENT.framing())
     }
 }

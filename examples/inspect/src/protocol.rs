@@ -2,11 +2,52 @@
 
 use core::ops::Range;
 use serde_json::{Value, json};
+use voxwire_core::{Framing, Progress};
+
+/// A row of the table of protocols.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// As the command line and the printed objects have it.
+    pub(crate) name: &'static str,
+    /// Fails where the dialect does not say enough.
+    pub(crate) start: fn(Dialect) -> Result<Box<dyn Protocol>, &'static str>,
+}
+
+/// What the command line says of the bytes, where a protocol leaves it open.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Dialect {
+    /// Who sent it, where that matters (msgpack and syfala: it does, and has to be said).
+    #[arg(long, value_name = "SIDE")]
+    from: Option<Side>,
+    /// Byte order, where a protocol leaves it open.
+    #[arg(long, value_name = "ORDER", default_value = "be")]
+    pub(crate) byte_order: Order,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Side {
+    Client,
+    Server,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Order {
+    /// Big-endian, network order.
+    Be,
+    /// Little-endian.
+    Le,
+}
+
+impl Dialect {
+    /// Whether the client sent it, where the two sides differ.
+    pub(crate) fn is_from_client(self) -> Result<bool, &'static str> {
+        let side = self.from.ok_or("the two sides differ: --from client or --from server")?;
+        Ok(matches!(side, Side::Client))
+    }
+}
 
 /// One protocol in one dialect.
 pub(crate) trait Protocol {
-    fn name(&self) -> &'static str;
-
     /// Decodes one message at the start of `bytes`.
     fn decode(&self, bytes: &[u8]) -> Result<Shown, String>;
 
@@ -29,6 +70,21 @@ pub(crate) struct Shown {
     pub(crate) fields: Value,
     /// Bytes behind the message.
     pub(crate) trailing: usize,
+}
+
+/// Cuts units that `framing` finds: each is a frame, behind a header or not.
+pub(crate) fn frame_cutter(mut framing: impl Framing + 'static) -> Cutter {
+    Box::new(move |stream| match framing.next_frame(stream) {
+        Ok(Progress::Frame { header, body }) => Ok((Some(header..header + body), header + body)),
+        Ok(Progress::Skip(n)) => Ok((None, n.get())),
+        Ok(Progress::NeedMore(n)) => Err(format!("{n} more bytes expected before the end of the stream")),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// The message's name in an object that is to be encoded.
+pub(crate) fn message_name(object: &Value) -> Result<&str, String> {
+    object.get("message").and_then(Value::as_str).ok_or_else(|| "message: expected a message's name".into())
 }
 
 /// Text, or the bytes of what is not.

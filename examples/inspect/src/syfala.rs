@@ -1,6 +1,6 @@
 //! syfala's messages.
 
-use crate::protocol::{Cutter, Fields, Protocol, Shown};
+use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name};
 use core::num::NonZeroU32;
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
@@ -8,15 +8,18 @@ use voxwire_syfala::{
     Audio, ClientMessage, Format, Formats, LIMITS, SampleRate, SampleType, ServerMessage, Wire,
 };
 
+pub(crate) const ENTRY: Entry =
+    Entry { name: "syfala", start: |dialect| Ok(Box::new(Syfala::new(dialect.is_from_client()?))) };
+
 #[derive(Debug)]
-pub(crate) struct Syfala {
+struct Syfala {
     wire: Wire,
     from_client: bool,
 }
 
 impl Syfala {
     /// Shows whatever the format allows, also what is too large to be sent.
-    pub(crate) const fn new(from_client: bool) -> Self {
+    const fn new(from_client: bool) -> Self {
         let limits = voxwire_core::Limits { max_frame: 1 << 24, max_items: 1 << 20, ..LIMITS };
         Self { wire: Wire { limits }, from_client }
     }
@@ -28,10 +31,6 @@ impl Syfala {
 }
 
 impl Protocol for Syfala {
-    fn name(&self) -> &'static str {
-        "syfala"
-    }
-
     fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
         let wire = &self.wire;
         let (message, fields, length) = if self.from_client {
@@ -59,8 +58,7 @@ impl Protocol for Syfala {
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message =
-            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let message = message_name(object)?;
         let nothing = json!({});
         let fields = Fields(object.get("fields").unwrap_or(&nothing));
         let payload = fields.bytes("audio")?;

@@ -1,18 +1,28 @@
 //! voicelink's messages.
 
-use crate::protocol::{Cutter, Fields, Protocol, Shown, show_text};
+use crate::protocol::{Cutter, Entry, Fields, Order, Protocol, Shown, frame_cutter, message_name, show_text};
 use serde_json::{Value, json};
-use voxwire_core::{Framing as _, Message, Progress};
+use voxwire_core::Message;
 use voxwire_voicelink::{ByteOrder, Format, Framing, Handshake, LIMITS, Packet, Parameters, Wire};
 
+pub(crate) const ENTRY: Entry = Entry {
+    name: "voicelink",
+    start: |dialect| {
+        Ok(Box::new(Voicelink::new(match dialect.byte_order {
+            Order::Be => ByteOrder::BigEndian,
+            Order::Le => ByteOrder::LittleEndian,
+        })))
+    },
+};
+
 #[derive(Debug)]
-pub(crate) struct Voicelink {
+struct Voicelink {
     wire: Wire,
 }
 
 impl Voicelink {
     /// Shows whatever the format allows, also what a server would find too large.
-    pub(crate) const fn new(order: ByteOrder) -> Self {
+    const fn new(order: ByteOrder) -> Self {
         let limits =
             voxwire_core::Limits { max_frame: u32::MAX as usize, max_text: u16::MAX as usize, ..LIMITS };
         Self { wire: Wire { limits, ..Wire::new(order) } }
@@ -20,10 +30,6 @@ impl Voicelink {
 }
 
 impl Protocol for Voicelink {
-    fn name(&self) -> &'static str {
-        "voicelink"
-    }
-
     fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
         let length = bytes.first_chunk().map(|head| match self.wire.order {
             ByteOrder::BigEndian => u32::from_be_bytes(*head),
@@ -55,8 +61,7 @@ impl Protocol for Voicelink {
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message =
-            object.get("message").and_then(Value::as_str).ok_or("message: expected a message's name")?;
+        let message = message_name(object)?;
         let nothing = json!({});
         let fields = Fields(object.get("fields").unwrap_or(&nothing));
         let (optional, data, name);
@@ -92,13 +97,7 @@ impl Protocol for Voicelink {
     }
 
     fn cutter(&self) -> Cutter {
-        let mut framing = Framing::passive(Some(self.wire.order));
-        Box::new(move |stream| match framing.next_frame(stream) {
-            Ok(Progress::Frame { header, body }) => Ok((Some(header..header + body), header + body)),
-            Ok(Progress::Skip(n)) => Ok((None, n.get())),
-            Ok(Progress::NeedMore(n)) => Err(format!("{n} more bytes expected before the end of the stream")),
-            Err(error) => Err(error.to_string()),
-        })
+        frame_cutter(Framing::passive(Some(self.wire.order)))
     }
 }
 
