@@ -11,10 +11,11 @@ mod syfala;
 mod syfala_session;
 mod voicelink;
 
+use std::path::{Path, PathBuf};
 use voxwire_core::{Input, Instant, Output, PeerId, PeerIds, Session};
 
 /// When a script begins. Not at the origin of the time line, where a timer that is due cannot be told from an event that waits.
-pub(crate) const START: Instant = Instant::from_nanos(1);
+pub const START: Instant = Instant::from_nanos(1);
 
 pub use core_bodies::{core_framing, core_list, core_text};
 pub use dissonance::{dissonance_message, dissonance_session};
@@ -25,24 +26,63 @@ pub use syfala::{syfala_message, syfala_stream};
 pub use syfala_session::syfala_session;
 pub use voicelink::{voicelink_message, voicelink_session, voicelink_stream};
 
+/// The program of a fuzz target: libFuzzer's where it is built with `--cfg fuzzing`. Elsewhere it sends the files that it is given through
+/// the body, and its test does so with the target's corpus.
+#[macro_export]
+macro_rules! target {
+    ($body:path) => {
+        #[cfg(fuzzing)]
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $body(data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {
+            std::env::args_os().skip(1).for_each(|path| $body(&$crate::input(path.as_ref())));
+        }
+
+        /// C-10: the whole corpus goes through the body, on stable, as an ordinary test.
+        #[cfg(test)]
+        #[test]
+        fn c_10_the_corpus_passes() {
+            let corpus = $crate::corpus(env!("CARGO_BIN_NAME"));
+            assert!(corpus.len() >= 8, "{} inputs", corpus.len());
+            corpus.iter().for_each(|path| $body(&$crate::input(path)));
+        }
+    };
+}
+
+/// Reads one input.
+pub fn input(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The inputs of a target that the tree has.
+pub fn corpus(target: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
 /// Reads a script of operations out of fuzzer input; zeros at its end.
-struct Script<'a>(&'a [u8]);
+#[derive(Debug)]
+pub struct Script<'a>(pub &'a [u8]);
 
 impl<'a> Script<'a> {
-    fn byte(&mut self) -> u8 {
+    /// The next byte.
+    pub fn byte(&mut self) -> u8 {
         let Some((&first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         first
     }
 
     /// Up to `n` bytes.
-    fn bytes(&mut self, n: usize) -> &'a [u8] {
+    pub fn bytes(&mut self, n: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(n.min(self.0.len()));
         self.0 = rest;
         taken
     }
 
-    const fn is_empty(&self) -> bool {
+    /// Whether it is at its end.
+    pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

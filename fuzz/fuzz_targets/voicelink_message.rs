@@ -1,3 +1,0 @@
-//! See the body of the same name.
-#![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| voxwire_fuzz::voicelink_message(data));
