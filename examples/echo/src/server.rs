@@ -1,0 +1,161 @@
+use crate::{Error, LIMITS, Packet};
+use core::{convert::Infallible, time::Duration};
+use voxwire_core::{Bucket, Datagram, Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox};
+use voxwire_core::{PeerId, PeerSlab, Rate, Session};
+
+/// What a server is told at the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Clients at a time: 1024.
+    pub max_peers: usize,
+    /// Requests of one client: 200 a second, 400 at once. What is more is not answered.
+    pub rate: Rate,
+    /// How long a client may say nothing: 60 s.
+    pub idle: Duration,
+    /// The time at the origin of the driver's time line, since 1970-01-01 UTC: 0.
+    pub origin: Duration,
+}
+
+impl Settings {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        max_peers: LIMITS.max_peers,
+        rate: Rate { per_second: 200, burst: 400 },
+        idle: Duration::from_secs(60),
+        origin: Duration::ZERO,
+    };
+}
+
+/// What a server learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerEvent {
+    /// A client is connected.
+    Connected(PeerId),
+    /// A client is gone, or was closed for saying nothing.
+    Gone(PeerId),
+}
+
+/// Counters of a server, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Requests answered.
+    pub answered: u64,
+    /// Requests that were not answered because of the rate.
+    pub over_rate: u64,
+    /// Other packets that were ignored.
+    pub violations: u64,
+}
+
+/// A server, which answers what it is asked.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    /// Each with its rate, and whether it has asked anything: nobody new takes its place then.
+    peers: PeerSlab<(Bucket, bool)>,
+    /// When each has said nothing for too long.
+    idle: Deadlines<PeerId>,
+    outbox: Outbox,
+    stats: ServerStats,
+}
+
+impl Server {
+    /// Without clients.
+    pub fn new(settings: Settings) -> Self {
+        let (peers, outbox) = (PeerSlab::new(settings.max_peers), Outbox::new(LIMITS.max_outbox));
+        Self { settings, peers, idle: Deadlines::new(), outbox, stats: ServerStats::default() }
+    }
+
+    /// What has been counted.
+    pub const fn stats(&self) -> ServerStats {
+        self.stats
+    }
+
+    fn forget(&mut self, peer: PeerId) -> Option<ServerEvent> {
+        self.idle.clear(peer);
+        self.peers.remove(peer).map(|_| ServerEvent::Gone(peer))
+    }
+
+    fn close(&mut self, peer: PeerId) -> Option<ServerEvent> {
+        self.outbox.close(peer);
+        self.forget(peer)
+    }
+
+    fn request(&mut self, now: Instant, peer: PeerId, lane: Lane, bytes: &[u8]) -> Result<(), Error> {
+        let (bucket, asked) = self.peers.get_mut(peer).ok_or(Error::NoPeer)?;
+        // Before anything is counted: what is refused for lack of room can be handed in again.
+        self.outbox.check_capacity(bytes.len(), 1).map_err(EncodeError::from)?;
+        bucket.take(now, self.settings.rate, 1).map_err(|_| Error::OverRate)?;
+        let request = Packet::decode(bytes, &())?;
+        let request = Some(request).filter(|request| !request.answer).ok_or(Error::Unexpected)?;
+        let time = self.settings.origin.saturating_add(Duration::from_nanos(now.as_nanos()));
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.outbox.send([peer], lane, &Packet { answer: true, time, ..request }, &())?;
+        *asked = true;
+        self.idle.set(peer, now.saturating_add(self.settings.idle));
+        Ok(())
+    }
+}
+
+impl Session for Server {
+    type Framing = Datagram;
+    type Command<'a> = Infallible;
+    type Event<'a> = ServerEvent;
+    type Violation = Error;
+    type Refusal = Infallible;
+
+    fn framing(&self) -> Datagram {
+        Datagram { max: LIMITS.max_frame }
+    }
+
+    fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<ServerEvent>, Error> {
+        match input {
+            Input::Opened { peer, .. } => {
+                if !self.peers.insert(peer, Default::default()) {
+                    self.outbox.close(peer);
+                    return Err(Error::NoPeer);
+                }
+                self.idle.set(peer, now.saturating_add(self.settings.idle));
+                Ok(Some(ServerEvent::Connected(peer)))
+            }
+            Input::Frame { peer, lane, bytes } => {
+                let result = self.request(now, peer, lane, bytes);
+                let count = match result {
+                    Ok(()) => &mut self.stats.answered,
+                    Err(Error::OverRate) => &mut self.stats.over_rate,
+                    Err(_) => &mut self.stats.violations,
+                };
+                *count = count.saturating_add(1);
+                result.map(|()| None)
+            }
+            Input::Closed { peer } => Ok(self.forget(peer)),
+            _ => Ok(None),
+        }
+    }
+
+    fn handle_command(&mut self, _now: Instant, command: Infallible) -> Result<(), Infallible> {
+        match command {}
+    }
+
+    fn handle_timeout<'a>(&mut self, now: Instant) -> Option<Self::Event<'a>> {
+        let peer = self.idle.pop(now)?;
+        self.close(peer)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.idle.next()
+    }
+
+    fn evictable(&self) -> impl Iterator<Item = PeerId> {
+        self.idle.keys().filter(|peer| self.peers.get(*peer).is_some_and(|(_, asked)| !asked))
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    fn shutdown(&mut self, _now: Instant) {
+        while let Some((_, peer)) = self.idle.first() {
+            self.close(peer);
+        }
+    }
+}
