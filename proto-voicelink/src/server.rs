@@ -113,7 +113,7 @@ pub struct ServerSettings {
     /// fraction of `rings`. Default: 1 a second, 10 at once.
     pub source_rings: Rate,
     /// Milliseconds for which one source may keep one callee ringing without an answer. Meanwhile the callee is busy for
-    /// everybody else. Default: 500 a second, 60 000 at once.
+    /// everybody else. Default: 500 a second, 30 000 at once: one call that nobody answers, and then half of the time.
     pub source_ringing: Rate,
     /// Audio that may be queued for a slow listener, as the duration that it plays; one packet always may. Default: 200 ms.
     pub droppable_budget: Duration,
@@ -142,7 +142,7 @@ impl ServerSettings {
         attempts: Rate { per_second: 2, burst: 40 },
         rings: Rate { per_second: 10, burst: 100 },
         source_rings: Rate { per_second: 1, burst: 10 },
-        source_ringing: Rate { per_second: 500, burst: 60_000 },
+        source_ringing: Rate { per_second: 500, burst: 30_000 },
         droppable_budget: Duration::from_millis(200),
         max_blocked: 100_000,
     };

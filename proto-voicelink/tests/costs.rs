@@ -207,6 +207,24 @@ fn f_09_ringing_without_end_leaves_the_callee_free_for_half_of_the_time() {
     assert!((1200..=2000).contains(&engaged), "{engaged} of 3600 s");
 }
 
+/// F-09: a caller that rings for a second and hangs up, again and again, leaves the callee to others after a minute and a half, for half of
+/// the time.
+#[test]
+fn f_09_short_rings_leave_the_callee_to_others_after_ninety_seconds() {
+    let mut desk = Desk::new(ServerSettings::DEFAULT);
+    let bob = desk.registered("198.51.100.1:1", "bob");
+    let mut engaged = [0; 4];
+    for second in 0..360 {
+        let eve = desk.open(&format!("192.0.2.66:{}", 2 + second));
+        let _ = desk.send(eve, &call("bob", Parameters::DEFAULT));
+        engaged[second / 90] += usize::from(in_call(&desk, bob));
+        desk.pass(Duration::from_secs(1));
+        desk.close(eve);
+        desk.sent.clear();
+    }
+    assert!(engaged[1..].iter().all(|engaged| (30..=46).contains(engaged)), "{engaged:?} of 90 s each");
+}
+
 /// F-28: the newest connection of an address with a fixed name has it, also while the one before is half dead.
 #[test]
 fn f_28_a_fixed_name_passes_to_the_newest_connection_and_calls_go_on() {
