@@ -104,18 +104,24 @@ pub(super) struct Reserve {
 impl Reserve {
     pub(super) fn new(path: PathBuf) -> Self {
         let mut reserve = Self { path, held: false };
-        if !reserve.hold() {
-            tracing::warn!(path = %reserve.path.display(), "the disk is full: no messages are kept");
+        if let Err(error) = reserve.try_hold() {
+            let path = reserve.path.display();
+            tracing::warn!(%path, %error, "cannot reserve room on the disk: no messages are kept until that is possible");
         }
         reserve
     }
 
     pub(super) fn hold(&mut self) -> bool {
-        self.held = self.fill().is_ok();
+        self.try_hold().is_ok()
+    }
+
+    fn try_hold(&mut self) -> io::Result<()> {
+        let filled = self.fill();
+        self.held = filled.is_ok();
         if !self.held {
             let _ = std::fs::remove_file(&self.path);
         }
-        self.held
+        filled
     }
 
     fn fill(&self) -> io::Result<()> {
