@@ -745,13 +745,14 @@ mod tests {
     use super::*;
     use crate::playout::tests::ear;
     use voxwire_audio::voice_decoder;
-    use voxwire_server::{Config, Protocol, Wanted};
+    use voxwire_server::{Config, Dissonance, Protocol, Wanted};
 
     /// C-14: when the connection is gone, all that has come in is heard, and what the loudspeaker holds of it.
     #[tokio::test]
     async fn c_14_what_has_come_in_is_heard_when_the_connection_is_gone() {
-        let mut config = Config { only: vec![Protocol::Dissonance], http: Wanted::No, ..Config::default() };
-        (config.dissonance.port, config.dissonance.quic_port) = (0, None);
+        let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
+        config.use_free_ports();
+        config.of_mut::<Dissonance>().quic_port = None;
         let server = voxwire_server::start(config).await.unwrap();
         let address = server.address("dissonance", "tcp").unwrap().to_string();
         let link = Link { server: Some(address), tls_ca: None, tls_name: None, encrypted_only: false };

@@ -588,8 +588,9 @@ mod tests {
     #[tokio::test]
     async fn c_14_what_has_come_in_is_heard_when_the_connection_is_lost() {
         let data = std::env::temp_dir().join(format!("voxwire-msgpack-lost-{}", std::process::id()));
-        let mut config = Config { only: vec![Protocol::Msgpack], http: Wanted::No, ..Config::default() };
-        (config.msgpack.port, config.data) = (0, data.clone());
+        let mut config = Config { only: vec![Protocol::MSGPACK], http: Wanted::No, ..Config::default() };
+        config.use_free_ports();
+        config.data = data.clone();
         let server = voxwire_server::start(config).await.unwrap();
         let address = server.address("msgpack", "zmtp").unwrap().to_string();
         let link = Link { server: Some(address), tls_ca: None, tls_name: None, encrypted_only: false };
