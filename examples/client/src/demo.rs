@@ -1,16 +1,12 @@
 //! `voxwire-client demo`: a real call over each protocol, and how it went.
 
-mod dissonance;
-mod msgpack;
-mod opcode;
-mod proxy;
-mod syfala;
-mod voicelink;
+pub(crate) mod proxy;
 
 use crate::error::{Error, failed};
+use crate::protocols::{Entry, PROTOCOLS};
 use crate::report::Report;
 use crate::signals::Signals;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use core::time::Duration;
 use proxy::Impairment;
@@ -23,8 +19,8 @@ use voxwire_audio::{
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
     /// Only these protocols, separated by commas.
-    #[arg(long, value_name = "P[,P..]", value_delimiter = ',')]
-    only: Option<Vec<Protocol>>,
+    #[arg(long, value_name = "P[,P..]", value_delimiter = ',', value_parser = Entry::parser())]
+    only: Option<Vec<&'static Entry>>,
     /// Lose this part of what the network carries [default: 5 for dissonance]. Over TCP nothing is lost for good: it
     /// stalls, as a retransmission would. Opcode's calls go straight from one client to the other, past all this.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
@@ -37,35 +33,55 @@ pub(crate) struct Flags {
     out: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Protocol {
-    Voicelink,
-    Opcode,
-    Msgpack,
-    Dissonance,
-    Syfala,
-}
-
 fn percent(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').parse().ok().filter(|percent| (0.0..=90.0).contains(percent));
     percent.ok_or_else(|| "a percentage from 0 to 90 expected".into())
 }
 
+/// What is said, over which network.
+#[derive(Debug)]
+pub(crate) struct Conditions<'a> {
+    pub(crate) speech: &'a Clip,
+    /// In per cent, where somebody said so.
+    loss: Option<f64>,
+    jitter: Duration,
+    /// Where recordings and pictures are left.
+    pub(crate) out: &'a Path,
+    pub(crate) signals: &'a Signals,
+}
+
+impl Conditions<'_> {
+    /// What the network does, for a protocol that loses `usual` per cent where nobody says.
+    pub(crate) fn impairment(&self, usual: f64) -> Impairment {
+        Impairment { loss: self.loss.unwrap_or(usual) / 100.0, jitter: self.jitter }
+    }
+}
+
 /// How one protocol's call went.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    protocol: &'static str,
-    set_up: Duration,
+    pub(crate) protocol: &'static str,
+    pub(crate) set_up: Duration,
     /// Packets.
-    sent: u64,
-    heard: u64,
+    pub(crate) sent: u64,
+    pub(crate) heard: u64,
     /// From one end to the other, of each packet.
-    latencies: Vec<Duration>,
+    pub(crate) latencies: Vec<Duration>,
     /// Segments that came late over TCP; frames that were recovered from the next one over UDP.
-    stalls: u64,
-    comparison: Result<Comparison, String>,
+    pub(crate) stalls: u64,
+    /// How alike what was heard is to what was said.
+    pub(crate) likeness: Result<Likeness, String>,
     /// Whether that is good enough.
-    passed: bool,
+    pub(crate) passed: bool,
+}
+
+/// How alike two things are.
+#[derive(Debug)]
+pub(crate) enum Likeness {
+    Sound(Comparison),
+    /// What came is what was sent, byte by byte.
+    #[allow(dead_code, reason = "for protocols that carry no sound, of which none may be built in")]
+    Bytes,
 }
 
 pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
@@ -73,23 +89,15 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
         .map_err(|error| failed!("cannot use {}: {error}", flags.out.display()))?;
     let speech = read(SPEECH).map_err(Error::Failed)?.clip;
     let jitter = Duration::from_millis(flags.jitter);
-    let impairment = |usual| Impairment { loss: flags.loss.unwrap_or(usual) / 100.0, jitter };
-    let only = flags.only.unwrap_or_else(|| Protocol::value_variants().to_vec());
+    let only = flags.only.unwrap_or_else(|| PROTOCOLS.iter().collect());
     let text =
         format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
     let signals = &Signals::catch()?;
     let mut outcomes = Vec::new();
-    for protocol in only {
-        let calls = match protocol {
-            Protocol::Voicelink => {
-                vec![voicelink::call(&speech, impairment(0.0), &flags.out, signals).await?]
-            }
-            Protocol::Opcode => opcode::call(&speech, &flags.out, signals).await?,
-            Protocol::Msgpack => msgpack::call(&speech, impairment(0.0), &flags.out, signals).await?,
-            Protocol::Syfala => syfala::call(&speech, impairment(0.0), &flags.out, signals).await?,
-            Protocol::Dissonance => dissonance::call(&speech, impairment(5.0), &flags.out, signals).await?,
-        };
+    let conditions = Conditions { speech: &speech, loss: flags.loss, jitter, out: &flags.out, signals };
+    for entry in only {
+        let calls = (entry.demo)(&conditions).await?;
         for outcome in &calls {
             report.event("call", outcome.json(), "");
         }
@@ -114,18 +122,22 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
 
 impl Outcome {
     fn json(&self) -> serde_json::Value {
-        let comparison = self.comparison.as_ref().ok();
+        let comparison = match &self.likeness {
+            Ok(Likeness::Sound(comparison)) => Some(comparison),
+            _ => None,
+        };
+        let bytes = matches!(self.likeness, Ok(Likeness::Bytes));
         json!({
             "protocol": self.protocol,
             "set_up_ms": self.set_up.as_secs_f64() * 1e3,
             "sent": self.sent, "heard": self.heard, "lost": self.sent.saturating_sub(self.heard),
             "latency_ms": { "p50": self.latency(0.5), "p99": self.latency(0.99), "max": self.latency(1.0) },
             "stalls": self.stalls,
-            "exact": comparison.is_some_and(|comparison| comparison.exact),
+            "exact": bytes || comparison.is_some_and(|comparison| comparison.exact),
             "snr_db": comparison.map(|comparison| comparison.snr_db).filter(|snr| snr.is_finite()),
             "present": comparison.map(|comparison| comparison.present),
             "spectral_distance_db": comparison.map(|comparison| comparison.spectral_distance_db),
-            "problem": self.comparison.as_ref().err(),
+            "problem": self.likeness.as_ref().err(),
             "heard_as_said": self.passed,
         })
     }
@@ -154,9 +166,10 @@ fn table(outcomes: &[Outcome]) -> Table {
         "verdict",
     ]);
     for outcome in outcomes {
-        let likeness = match &outcome.comparison {
-            Ok(comparison) if comparison.exact => "every sample equal".into(),
-            Ok(comparison) => {
+        let likeness = match &outcome.likeness {
+            Ok(Likeness::Bytes) => "every byte equal".into(),
+            Ok(Likeness::Sound(comparison)) if comparison.exact => "every sample equal".into(),
+            Ok(Likeness::Sound(comparison)) => {
                 let Comparison { snr_db, present, spectral_distance_db, .. } = comparison;
                 let present = present * 100.0;
                 format!(
@@ -187,7 +200,7 @@ fn table(outcomes: &[Outcome]) -> Table {
 /// Where nothing was lost, late, or played faster or slower, every frame is there, and no noise but the codec's. On a busy machine that
 /// is not so: then 95 % of the frames that were sent are played or recovered, and what is heard is what was said, but for the places
 /// where something was moved. With more than 5 % loss as many fewer are there.
-fn judge_opus(
+pub(crate) fn judge_opus(
     said: &Clip,
     heard: &Clip,
     settings: VoiceSettings,
@@ -213,7 +226,7 @@ fn judge_opus(
 }
 
 /// Draws what was played and what was heard.
-fn draw(
+pub(crate) fn draw(
     out: &Path,
     call: &str,
     speaker: &str,

@@ -1,10 +1,12 @@
 //! `voxwire-client dissonance`: the flags, and what the actions do.
 
+mod demo;
 mod voice_client;
 mod voices;
 
 use crate::error::Error;
 use crate::link::Link;
+use crate::protocols::Entry;
 use crate::recordings::check_writable;
 use crate::report::{Report, listed, quoted};
 use crate::signals::Signals;
@@ -18,8 +20,16 @@ pub(crate) use voice_client::{Heard, Options, Summary, VoiceClient};
 use voxwire_audio::VoiceSettings;
 use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
+pub(crate) const ENTRY: Entry = Entry {
+    name: "dissonance",
+    about: "Voice chat for games: rooms and direct speech",
+    flags: Flags::augment_args,
+    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
+    demo: |conditions| Box::pin(demo::call(conditions)),
+};
+
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+struct Flags {
     /// What to be known by [default: a random name].
     #[arg(long, global = true, value_name = "NAME")]
     name: Option<String>,
@@ -110,7 +120,7 @@ fn path_key(text: &str) -> Result<[u8; 16], String> {
 }
 
 /// Does what the command line says.
-pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let tcp_udp = TcpUdpSettings {
         token: flags.token.unwrap_or_default().into_bytes(),
         udp: !flags.no_udp,

@@ -9,6 +9,7 @@ mod link;
 mod msgpack;
 mod opcode;
 mod playout;
+mod protocols;
 mod recordings;
 mod report;
 mod retry;
@@ -67,16 +68,8 @@ fn log_level(text: &str) -> Result<LevelFilter, String> {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Calls through an intermediary, raw PCM over TCP.
-    Voicelink(voicelink::Flags),
-    /// Log-in, contacts, and Opus calls straight between two clients.
-    Opcode(Box<opcode::Flags>),
-    /// Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP.
-    Msgpack(Box<msgpack::Flags>),
-    /// Voice chat for games: rooms and direct speech.
-    Dissonance(Box<dissonance::Flags>),
-    /// Devices on the local network: discovery and real-time audio.
-    Syfala(Box<syfala::Flags>),
+    #[command(flatten)]
+    Protocol(protocols::Chosen),
     /// Make a real call over each protocol, in this process, and show how it went.
     Demo(demo::Flags),
 }
@@ -105,11 +98,7 @@ fn run(flags: Flags) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         match flags.what {
-            What::Voicelink(flags) => voicelink::run(link, flags, &report).await,
-            What::Opcode(flags) => opcode::run(link, *flags, &report).await,
-            What::Msgpack(flags) => msgpack::run(link, *flags, &report).await,
-            What::Dissonance(flags) => dissonance::run(link, *flags, &report).await,
-            What::Syfala(flags) => syfala::run(link, *flags, &report).await,
+            What::Protocol(chosen) => (chosen.entry.run)(link, &chosen.matches, &report).await,
             What::Demo(flags) => demo::run(flags, &report).await,
         }
     });

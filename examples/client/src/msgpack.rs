@@ -2,11 +2,13 @@
 
 mod call_client;
 mod chat;
+mod demo;
 mod mixer;
 mod password;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::protocols::Entry;
 use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -17,8 +19,16 @@ use core::time::Duration;
 use std::path::PathBuf;
 use voxwire_msgpack::{ClientCommand, Dialect, MAX_VOICE_SAMPLES, SAMPLE_RATE};
 
+pub(crate) const ENTRY: Entry = Entry {
+    name: "msgpack",
+    about: "Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP",
+    flags: Flags::augment_args,
+    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
+    demo: |conditions| Box::pin(demo::call(conditions)),
+};
+
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+struct Flags {
     /// Who we are. The password comes from the environment (VOXWIRE_PASSWORD), from the terminal, or from the first line of
     /// standard input.
     #[arg(long, global = true, value_name = "NAME")]
@@ -108,7 +118,7 @@ enum Action {
 }
 
 /// Does what the command line says.
-pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let user = flags.user.ok_or_else(|| Error::Usage("--user NAME: who are you?".into()))?;
     let recording = matches!(flags.action, Action::VoiceMessage { .. });
     if recording && flags.play.is_none() && !flags.device {

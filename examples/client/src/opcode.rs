@@ -1,9 +1,11 @@
 //! `voxwire-client opcode`: the flags, and what the actions do.
 
 mod call_client;
+mod demo;
 
 use crate::error::Error;
 use crate::link::Link;
+use crate::protocols::Entry;
 use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -14,8 +16,16 @@ use clap::{Args, Subcommand};
 use core::time::Duration;
 use std::path::PathBuf;
 
+pub(crate) const ENTRY: Entry = Entry {
+    name: "opcode",
+    about: "Log-in, contacts, and Opus calls straight between two clients",
+    flags: Flags::augment_args,
+    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
+    demo: |conditions| Box::pin(demo::call(conditions)),
+};
+
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+struct Flags {
     /// What to be known by [default: a random name].
     #[arg(long, global = true, value_name = "NAME")]
     name: Option<String>,
@@ -78,7 +88,7 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 }
 
 /// Does what the command line says.
-pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if !(6_000..=510_000).contains(&flags.bitrate) {
         return Err(Error::Usage(format!("--bitrate {}: 6000 to 510000 expected", flags.bitrate)));
     }

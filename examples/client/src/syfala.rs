@@ -1,11 +1,13 @@
 //! `voxwire-client syfala`: the flags, and what the actions do.
 
+mod demo;
 mod driver;
 mod figures;
 mod stream;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::protocols::Entry;
 use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -30,8 +32,16 @@ use voxwire_server::syfala::{
 use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, ServerSettings};
 use voxwire_transport::HubSettings;
 
+pub(crate) const ENTRY: Entry = Entry {
+    name: "syfala",
+    about: "Devices on the local network: discovery and real-time audio",
+    flags: Flags::augment_args,
+    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
+    demo: |conditions| Box::pin(demo::call(conditions)),
+};
+
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+struct Flags {
     #[command(subcommand)]
     action: Action,
 }
@@ -141,7 +151,7 @@ fn seconds_or_none(text: &str) -> Result<Duration, String> {
 }
 
 /// Does what the command line says.
-pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if link.tls_ca.is_some() {
         return Err(Error::Usage("syfala goes by UDP, without TLS".into()));
     }

@@ -1,9 +1,11 @@
 //! `voxwire-client voicelink`: the flags, and what the actions do.
 
 mod call_client;
+mod demo;
 
 use crate::error::Error;
 use crate::link::Link;
+use crate::protocols::Entry;
 use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -16,8 +18,16 @@ use core::time::Duration;
 use std::path::PathBuf;
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
+pub(crate) const ENTRY: Entry = Entry {
+    name: "voicelink",
+    about: "Calls through an intermediary, raw PCM over TCP",
+    flags: Flags::augment_args,
+    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
+    demo: |conditions| Box::pin(demo::call(conditions)),
+};
+
 #[derive(Debug, Args)]
-pub(crate) struct Flags {
+struct Flags {
     /// Register under this name; without one, a server shows the address.
     #[arg(long, global = true, value_name = "NAME")]
     name: Option<String>,
@@ -162,7 +172,7 @@ fn check_chunk(parameters: &Parameters) -> Result<(), Error> {
 }
 
 /// Does what the command line says.
-pub(crate) async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
+async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let order = ByteOrder::from(flags.byte_order);
     let samples = match flags.sample_order {
         None | Some(SampleOrder::Connection) => order,

@@ -18,8 +18,14 @@ use thiserror::Error;
 use voxwire_core::Untrusted;
 
 /// Every protocol that can be shown, one row each.
-const PROTOCOLS: &[Entry] =
-    &[voicelink::ENTRY, opcode::ENTRY, msgpack::ENTRY, syfala::ENTRY, dissonance::ENTRY];
+const PROTOCOLS: &[Entry] = &[
+    // In the order of `--help`.
+    voicelink::ENTRY,
+    opcode::ENTRY,
+    msgpack::ENTRY,
+    syfala::ENTRY,
+    dissonance::ENTRY,
+];
 
 /// A person's view of bytes: decodes and encodes any message of any protocol.
 ///

@@ -1,10 +1,9 @@
 //! syfala's part of the demonstration: a driver finds a device by broadcast; each plays to the other, at once.
 
-use super::proxy::{Impairment, UdpProxy};
-use super::{Outcome, draw};
+use crate::demo::proxy::UdpProxy;
+use crate::demo::{Conditions, Likeness, Outcome, draw};
 use crate::error::{Error, failed};
 use crate::report::Report;
-use crate::signals::Signals;
 use crate::sound::{RecordAs, Source};
 use crate::syfala::{Options, stream};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,12 +25,9 @@ const TAIL: Duration = Duration::from_secs(1);
 /// Byte indices, and when they went by.
 type Times = Vec<(u64, Instant)>;
 
-pub(crate) async fn call(
-    speech: &Clip,
-    impairment: Impairment,
-    out: &Path,
-    signals: &Signals,
-) -> Result<Vec<Outcome>, Error> {
+pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
+    let Conditions { speech, out, signals, .. } = *conditions;
+    let impairment = conditions.impairment(0.0);
     // As a stream of `f32` has them.
     let stereo = |clip: &Clip| -> Result<Clip, Error> {
         let mut clip = resample(&clip.mix(2), 48_000)?;
@@ -138,6 +134,6 @@ fn judge(
         passed: comparison
             .as_ref()
             .is_ok_and(|comparison| if exact { comparison.exact } else { comparison.present > 0.5 }),
-        comparison,
+        likeness: comparison.map(Likeness::Sound),
     })
 }

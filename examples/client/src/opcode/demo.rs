@@ -1,6 +1,6 @@
 //! opcode's part of the demonstration: alice calls bob, both speak at once; straight, and then carried by the server.
 
-use super::{Outcome, draw, judge_opus};
+use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::opcode::{CallClient, Heard, Options, Summary, voice_settings};
@@ -17,7 +17,8 @@ use voxwire_server::{Config, Opcode, Protocol, Wanted};
 /// How long bob goes on behind his last word: alice's may be longer.
 const TAIL: Duration = Duration::from_secs(1);
 
-pub(crate) async fn call(speech: &Clip, out: &Path, signals: &Signals) -> Result<Vec<Outcome>, Error> {
+pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
+    let Conditions { speech, out, signals, .. } = *conditions;
     let alices = resample(&speech.mono(), OPUS_RATE)?;
     // Bob is slower, and lower.
     let rate = (f64::from(speech.rate) * 0.8).round() as u32;
@@ -109,6 +110,6 @@ fn judge(
         stalls: heard.figures.jitter.underruns,
         // Nothing is lost on a stream, but for what is on its way at the end.
         passed: got + 10 >= sent && judged.as_ref().is_ok_and(|(_, passed)| *passed),
-        comparison: judged.map(|(comparison, _)| comparison),
+        likeness: judged.map(|(comparison, _)| Likeness::Sound(comparison)),
     })
 }

@@ -1,8 +1,8 @@
 //! msgpack's part of the demonstration: three users make a group, alice and bob talk in its call at once, carol hears both; and
 //! bob sends carol a recording.
 
-use super::proxy::{Impairment, TcpProxy};
-use super::{Outcome, draw};
+use crate::demo::proxy::TcpProxy;
+use crate::demo::{Conditions, Likeness, Outcome, draw};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::msgpack::{CallClient, Options, Summary};
@@ -24,12 +24,9 @@ const LEAD: Duration = Duration::from_millis(500);
 const TAIL: Duration = Duration::from_secs(1);
 const GROUP: &str = "readers";
 
-pub(crate) async fn call(
-    speech: &Clip,
-    impairment: Impairment,
-    out: &Path,
-    signals: &Signals,
-) -> Result<Vec<Outcome>, Error> {
+pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
+    let Conditions { speech, out, signals, .. } = *conditions;
+    let impairment = conditions.impairment(0.0);
     let mut config = Config { only: vec![Protocol::MSGPACK], http: Wanted::No, ..Config::default() };
     config.use_free_ports();
     config.data = out.join("msgpack-data");
@@ -207,6 +204,6 @@ fn judge(
         stalls,
         // PCM over TCP: every sample, or it does not count.
         passed: comparison.as_ref().is_ok_and(|comparison| comparison.exact),
-        comparison,
+        likeness: comparison.map(Likeness::Sound),
     })
 }

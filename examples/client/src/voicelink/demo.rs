@@ -1,28 +1,23 @@
 //! voicelink's part of the demonstration: alice calls bob and reads to him.
 
-use super::proxy::{Impairment, TcpProxy};
-use super::{Outcome, draw};
+use crate::demo::proxy::TcpProxy;
+use crate::demo::{Conditions, Likeness, Outcome, draw};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::signals::Signals;
 use crate::sound::{RecordAs, Source};
 use crate::voicelink::{Answer, CallClient, Options, Summary, Tap};
 use crate::waiting::Callee as _;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::path::Path;
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
 use voxwire_server::{Config, Protocol, Wanted};
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
-pub(crate) async fn call(
-    speech: &Clip,
-    impairment: Impairment,
-    out: &Path,
-    signals: &Signals,
-) -> Result<Outcome, Error> {
+pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
+    let Conditions { speech, out, signals, .. } = *conditions;
+    let impairment = conditions.impairment(0.0);
     let mut config = Config { only: vec![Protocol::VOICELINK], http: Wanted::No, ..Config::default() };
     config.use_free_ports();
     let server = voxwire_server::start(config).await?;
@@ -76,7 +71,7 @@ pub(crate) async fn call(
     };
     let nothing = Clip::empty(speech.rate, 1);
     draw(out, "voicelink", "alice", "bob", speech, recording.as_ref().unwrap_or(&nothing))?;
-    Ok(Outcome {
+    Ok(vec![Outcome {
         protocol: "voicelink",
         set_up: alices.set_up,
         sent: alices.packets_sent,
@@ -85,8 +80,8 @@ pub(crate) async fn call(
         stalls: proxy.map_or(0, |proxy| proxy.stalls()),
         // PCM over TCP: every sample, or it does not count.
         passed: comparison.as_ref().is_ok_and(|comparison| comparison.exact),
-        comparison,
-    })
+        likeness: comparison.map(Likeness::Sound),
+    }])
 }
 
 fn link(address: SocketAddr) -> Link {

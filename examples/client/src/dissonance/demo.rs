@@ -1,12 +1,11 @@
 //! Dissonance's part of the demonstration: three players, two rooms, and one who speaks to another directly.
 
-use super::proxy::{Impairment, LanesProxy};
-use super::{Outcome, draw, judge_opus};
+use crate::demo::proxy::LanesProxy;
+use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus};
 use crate::dissonance::{Heard, Options, Summary, VoiceClient};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
-use crate::signals::Signals;
 use crate::sound::Source;
 use core::time::Duration;
 use std::path::Path;
@@ -62,12 +61,9 @@ const PARTS: [Part; 3] = [
 /// How long everybody stays behind the longest speech.
 const TAIL: Duration = Duration::from_secs(2);
 
-pub(crate) async fn call(
-    speech: &Clip,
-    impairment: Impairment,
-    out: &Path,
-    signals: &Signals,
-) -> Result<Vec<Outcome>, Error> {
+pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
+    let Conditions { speech, out, signals, .. } = *conditions;
+    let impairment = conditions.impairment(5.0);
     let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
     (config.of_mut::<Dissonance>().port, config.of_mut::<Dissonance>().quic_port) = (0, None);
     let server = voxwire_server::start(config).await?;
@@ -123,7 +119,7 @@ pub(crate) async fn call(
         let expected = PARTS.iter().find(|other| other.heard_by == part.name).map_or("", |other| other.name);
         for stranger in summary.heard.keys().filter(|name| *name != expected) {
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.protocol.contains(part.name)) {
-                outcome.comparison = Err(format!("{} heard {stranger}", part.name));
+                outcome.likeness = Err(format!("{} heard {stranger}", part.name));
                 outcome.passed = false;
             }
         }
@@ -168,6 +164,6 @@ fn judge(
         passed: said > 0
             && frames as f64 >= said as f64 * (1.0 - 2.0 * loss).min(0.99)
             && judged.as_ref().is_ok_and(|(_, passed)| *passed),
-        comparison: judged.map(|(comparison, _)| comparison),
+        likeness: judged.map(|(comparison, _)| Likeness::Sound(comparison)),
     })
 }
