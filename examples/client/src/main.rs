@@ -4,6 +4,7 @@
 mod demo;
 mod device;
 mod dissonance;
+mod echo;
 mod error;
 mod link;
 mod msgpack;

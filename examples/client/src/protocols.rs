@@ -20,6 +20,8 @@ pub(crate) const PROTOCOLS: &[Entry] = &[
     msgpack::ENTRY,
     dissonance::ENTRY,
     syfala::ENTRY,
+    #[cfg(feature = "echo")]
+    crate::echo::ENTRY,
 ];
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + 'a>>;

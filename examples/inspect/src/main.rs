@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod dissonance;
+mod echo;
 mod msgpack;
 mod opcode;
 mod protocol;
@@ -25,6 +26,8 @@ const PROTOCOLS: &[Entry] = &[
     msgpack::ENTRY,
     syfala::ENTRY,
     dissonance::ENTRY,
+    #[cfg(feature = "echo")]
+    echo::ENTRY,
 ];
 
 /// A person's view of bytes: decodes and encodes any message of any protocol.

@@ -5,6 +5,7 @@ mod certificate;
 mod config;
 pub mod descriptors;
 mod dissonance;
+mod echo;
 mod error;
 pub mod logging;
 mod memory;

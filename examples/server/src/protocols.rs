@@ -19,6 +19,8 @@ pub(crate) const PROTOCOLS: &[Entry] = &[
     Entry::of::<Msgpack>(),
     Entry::of::<Dissonance>(),
     Entry::of::<Syfala>(),
+    #[cfg(feature = "echo")]
+    Entry::of::<crate::echo::Echo>(),
 ];
 
 /// The settings of one protocol, and what follows from them.

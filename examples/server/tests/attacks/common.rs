@@ -118,8 +118,9 @@ impl Victim {
         std::fs::create_dir_all(&data).unwrap();
         let file = data.with_extension("toml");
         std::fs::write(&file, settings).unwrap();
-        for port in ["voicelink", "opcode", "msgpack", "dissonance", "dissonance-quic", "syfala"] {
-            command.args([&format!("--{port}-port"), "0"]);
+        command.args(["--dissonance-quic-port", "0"]);
+        for protocol in voxwire_server::Protocol::all() {
+            command.args([&format!("--{}-port", protocol.name()), "0"]);
         }
         command.arg("--data").arg(&data).arg("--config").arg(&file);
         command.args(["--http", "127.0.0.1:0"]).args(flags);

@@ -62,6 +62,9 @@ impl Drop for Server {
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
     command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
+    // Tests that know nothing of it run at the same time.
+    #[cfg(feature = "echo")]
+    command.args(["--echo-port", "0"]);
     command
 }
 

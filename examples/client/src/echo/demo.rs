@@ -1,0 +1,42 @@
+//! echo's part of the demonstration: round trips over a network that loses datagrams.
+
+use super::{ENTRY, Flags, measure};
+use crate::demo::proxy::LanesProxy;
+use crate::demo::{Conditions, Likeness, Outcome};
+use crate::error::{Error, failed};
+use crate::link::Link;
+use crate::report::Report;
+use core::time::Duration;
+use voxwire_server::{Config, Protocol, Wanted};
+
+/// As many as a call of four seconds has frames.
+const FLAGS: Flags = Flags { count: 200, interval: 20, size: 160, reliable: false };
+
+pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
+    let impairment = conditions.impairment(5.0);
+    let only = Protocol::named(ENTRY.name).into_iter().collect();
+    let mut config = Config { only, http: Wanted::No, ..Config::default() };
+    config.use_free_ports();
+    let server = voxwire_server::start(config).await?;
+    let address = server.address(ENTRY.name, "tcp").ok_or_else(|| failed!("the server does not listen"))?;
+    let proxy = LanesProxy::start(address, impairment).await?;
+    let link =
+        Link { server: Some(proxy.address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
+    let summary = measure(&link, FLAGS, &Report::silent(), &mut conditions.signals.clone()).await?;
+    server.drain(Duration::from_secs(2)).await;
+    let (sent, heard) = (u64::from(summary.sent), summary.round_trips.len() as u64);
+    // Lost on either way; twice as much as is to be expected, and a few more on a busy machine.
+    let expected = 1.0 - (1.0 - impairment.loss).powi(2);
+    let enough = heard as f64 >= sent as f64 * (0.95 - 2.0 * expected);
+    let likeness = if summary.equal { Ok(Likeness::Bytes) } else { Err("other bytes came back".into()) };
+    Ok(vec![Outcome {
+        protocol: "echo: there and back",
+        set_up: summary.set_up,
+        sent,
+        heard,
+        latencies: summary.round_trips,
+        stalls: 0,
+        passed: enough && heard > 0 && summary.equal,
+        likeness,
+    }])
+}

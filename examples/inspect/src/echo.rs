@@ -1,0 +1,45 @@
+//! echo's packets.
+#![cfg(feature = "echo")]
+
+use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name};
+use serde_json::{Value, json};
+use voxwire_core::Message;
+use voxwire_echo::Packet;
+
+pub(crate) const ENTRY: Entry = Entry { name: "echo", start: |_| Ok(Box::new(Echo)) };
+
+#[derive(Debug)]
+struct Echo;
+
+impl Protocol for Echo {
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+        // What follows the payload is another matter.
+        let len = bytes.get(13..15).map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
+        let frame = bytes.get(..len + 15).unwrap_or(bytes);
+        let packet = Packet::decode(frame, &()).map_err(|error| error.to_string())?;
+        let Packet { answer, sequence, time, payload } = packet;
+        let message = if answer { "Answer" } else { "Request" };
+        let fields = json!({ "sequence": sequence, "time": time, "payload": hex::encode(payload) });
+        Ok(Shown { message, length: frame.len(), fields, trailing: bytes.len() - frame.len() })
+    }
+
+    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
+        let answer = match message_name(object)? {
+            "Answer" => true,
+            "Request" => false,
+            other => return Err(format!("message: {other:?} found, expected Request or Answer")),
+        };
+        let nothing = json!({});
+        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+        let payload = fields.bytes("payload")?;
+        let (sequence, time) = (fields.number("sequence")?, fields.number("time")?);
+        let mut frame = Vec::new();
+        let packet = Packet { answer, sequence, time, payload: &payload };
+        packet.encode(&(), &mut frame).map_err(|error| error.to_string())?;
+        Ok(frame)
+    }
+
+    fn cutter(&self) -> Cutter {
+        Box::new(|_| Err("echo is not a stream: each packet stands for itself".into()))
+    }
+}

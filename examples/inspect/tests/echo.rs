@@ -1,0 +1,40 @@
+//! C-09 for echo: the program, run as a person would.
+#![cfg(feature = "echo")]
+#![allow(missing_docs)]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+const HELLO: &str = "01000000070000000000000009000568656c6c6f";
+
+fn inspect(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn c_09_decode_then_encode_gives_the_same_bytes() {
+    let decoded = inspect(&["decode", "--protocol", "echo", &format!("{HELLO}ff")], "");
+    assert!(decoded.status.success(), "{}", String::from_utf8_lossy(&decoded.stderr));
+    let object = String::from_utf8(decoded.stdout).unwrap();
+    let expected = r#"{"protocol":"echo","message":"Answer","length":20,"fields":{"sequence":7,"time":9,"payload":"68656c6c6f"},"trailing":1}"#;
+    assert_eq!(object.trim_end(), expected);
+    let encoded = inspect(&["encode", "--protocol", "echo"], &object);
+    assert_eq!(String::from_utf8(encoded.stdout).unwrap().trim_end(), HELLO);
+}
+
+#[test]
+fn c_09_malformed_bytes_exit_with_1_and_name_field_and_offset() {
+    for (hex, expected) in [(&HELLO[..36], "Payload at offset 15"), ("02", "Kind at offset 0")] {
+        let output = inspect(&["decode", "--protocol", "echo", hex], "");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && error.contains(expected), "{error}");
+    }
+}

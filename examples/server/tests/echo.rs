@@ -1,0 +1,69 @@
+//! C-07 for echo: its settings have an effect, and what happens is counted.
+#![cfg(feature = "echo")]
+#![allow(clippy::disallowed_methods)]
+
+mod kit;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use kit::raw::metrics;
+use kit::user::runtime;
+use kit::{Server, fails, file, folder};
+use voxwire_core::{Lane, Session};
+use voxwire_echo::{Ask, Client, ClientEvent};
+use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings};
+
+const SETTINGS: &str = "
+only = ['echo']
+[echo]
+port = 0
+rate = 5
+";
+
+/// Asks as often as that at once, on the reliable lane; returns how many are answered.
+async fn ask(address: SocketAddr, requests: usize) -> usize {
+    let remote = Remote::tcp_udp(address.to_string(), TcpUdpSettings::default());
+    let client = Client::new(Duration::from_secs(2));
+    let mut connection = Connection::connect(remote, client, ConnectionSettings::DEFAULT).await.unwrap();
+    let (mut answered, mut lost) = (0, 0);
+    while answered + lost < requests {
+        let turn = connection.next().await.unwrap();
+        match turn.result.unwrap() {
+            Some(ClientEvent::Connected) => {
+                for _ in 0..requests {
+                    turn.session.handle_command(turn.now, Ask(Lane::Reliable, b"time?")).unwrap();
+                }
+            }
+            Some(ClientEvent::Answer { payload, time, .. }) => {
+                assert!(payload == b"time?" && time > Duration::from_secs(1_700_000_000), "{time:?}");
+                answered += 1;
+            }
+            Some(ClientEvent::Lost(_)) => lost += 1,
+            None => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    answered
+}
+
+#[test]
+fn c_07_requests_over_the_rate_are_counted_and_not_answered() {
+    let (path, data) = (file("echo.toml", SETTINGS), folder("echo"));
+    let data = data.to_str().unwrap();
+    let server =
+        Server::start(&["--config", path.to_str().unwrap(), "--data", data, "--http", "127.0.0.1:0"]);
+    let answered = runtime().block_on(ask(server.address("echo tcp"), 30));
+    // Ten at once, and those of the time that it takes to ask.
+    assert!((10..30).contains(&answered), "{answered}");
+    let metrics = metrics(server.address("http tcp"));
+    for (name, expected) in [("answered", answered), ("over_rate", 30 - answered)] {
+        assert_eq!(metrics[&format!("voxwire_echo_{name}_total")], expected.to_string(), "{name}");
+    }
+}
+
+#[test]
+fn c_07_a_rate_of_none_is_refused() {
+    let path = file("echo-none.toml", "[echo]\nrate = 0\n");
+    let (code, error) = fails(&["--config", path.to_str().unwrap()]);
+    assert!(code == Some(2) && error.contains("echo: rate 0"), "{error}");
+}
