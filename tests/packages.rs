@@ -2,19 +2,73 @@
 //! built from their packages is `cargo publish --workspace --dry-run`, in `.ci/run`.)
 #![allow(missing_docs)]
 
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// What `cargo metadata` says about the workspace's packages.
+fn metadata() -> String {
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    String::from_utf8(metadata.stdout).unwrap()
+}
+
+/// A list in the metadata.
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Whether the default features of a package enable its optional dependency `name`.
+fn is_default(package: &Value, name: &str) -> bool {
+    let (mut enabled, mut at) = (vec!["default"], 0);
+    while let Some(feature) = enabled.get(at) {
+        for one in list(&package["features"], feature).iter().filter_map(Value::as_str) {
+            if !enabled.contains(&one) {
+                enabled.push(one);
+            }
+        }
+        at += 1;
+    }
+    enabled.iter().any(|one| {
+        one.strip_prefix("dep:") == Some(name)
+            || one.split_once('/').is_some_and(|(package, _)| package == name)
+    })
+}
+
+#[test]
+fn c_12_packages_need_a_rust_that_is_new_enough_for_the_packages_they_depend_on() {
+    let metadata: Value = serde_json::from_str(&metadata()).unwrap();
+    let rust = |package: &Value| -> Option<Vec<u32>> {
+        Some(package["rust_version"].as_str()?.split('.').map(|part| part.parse().unwrap()).collect())
+    };
+    let packages = list(&metadata, "packages");
+    let known: BTreeMap<_, _> =
+        packages.iter().filter_map(|package| Some((package["name"].as_str()?, rust(package)?))).collect();
+    let mut compared = 0;
+    for package in packages {
+        // Without one, a package is not published.
+        let Some(rust) = rust(package) else { continue };
+        for dependency in list(package, "dependencies") {
+            let name = dependency["name"].as_str().unwrap();
+            let is_dev = dependency["kind"] == "dev";
+            let is_off = dependency["optional"] == true && !is_default(package, name);
+            let (false, false, Some(needed)) = (is_dev, is_off, known.get(name)) else { continue };
+            assert!(rust >= *needed, "{}: Rust {rust:?}, but {name} needs {needed:?}", package["name"]);
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "{compared} dependencies");
+}
+
 #[test]
 fn c_12_packages_have_a_description_a_licence_a_readme_and_a_minimum_rust() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
-        .current_dir(root)
-        .output()
-        .unwrap();
-    let metadata = String::from_utf8(metadata.stdout).unwrap();
+    let metadata = metadata();
     // Text enough: a path in it that needed escapes would not be found below.
     let manifests: Vec<&str> =
         metadata.split("\"manifest_path\":\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
