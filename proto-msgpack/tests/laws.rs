@@ -92,6 +92,23 @@ fn parts() -> impl Strategy<Value = Parts> {
         })
 }
 
+/// Samples and forms of one, two and three bytes, as [`put`] takes them: silent, quiet, loud, mixed, and one number over and over.
+fn plain() -> impl Strategy<Value = Vec<(i16, u8)>> {
+    let len = 32..=700_usize;
+    let width = || prop_oneof![4 => Just(8_u8), 1 => prop::sample::select(vec![0, 3, 4, 5])];
+    let one = any::<i16>().prop_map(|number| (number & 31, 8));
+    let quiet = (-140..270_i16, width());
+    let loud = (any::<i16>(), prop::sample::select(vec![0, 5]));
+    let any = (prop_oneof![-40..140_i16, -200..300_i16, any::<i16>()], width());
+    prop_oneof![
+        prop::collection::vec(one, len.clone()),
+        prop::collection::vec(quiet, len.clone()),
+        prop::collection::vec(loud, len.clone()),
+        prop::collection::vec(any.clone(), len.clone()),
+        (any, len).prop_map(|(number, len)| vec![number; len]),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -163,6 +180,30 @@ proptest! {
         let mut again = Vec::new();
         ServerMessage::CallData { sender: "ann".into(), samples }.encode(&Wire::SERVER, &mut again).unwrap();
         prop_assert_eq!(again, bytes);
+    }
+
+    #[test]
+    fn m_05_long_lists_of_short_elements_are_copied_as_far_as_there_is_room(numbers in plain(), rooms in prop::collection::vec(0..700_usize, 4)) {
+        let mut bytes = b"\xa6update\xa9call_data\xa3ann".to_vec();
+        rmp::encode::write_array_len(&mut bytes, numbers.len() as u32).unwrap();
+        for (number, width) in &numbers {
+            put(&mut bytes, *number, *width);
+        }
+        let Ok(ServerMessage::CallData { samples, .. }) = ServerMessage::decode(&bytes, &Wire::SERVER) else {
+            return Err(TestCaseError::fail("it decodes"));
+        };
+        let expected: Vec<i16> = numbers.iter().map(|(number, _)| *number).collect();
+        let expected_floats: Vec<f32> = expected.iter().map(|int| f32::from(*int) / 32_768.0).collect();
+        for room in rooms.into_iter().map(|room| room % expected.len()).chain([expected.len()]) {
+            // Nothing is written behind the room.
+            let (mut ints, mut floats) = (vec![77; room + 80], vec![7.5; room + 80]);
+            prop_assert_eq!(samples.copy_to_i16(&mut ints[..room]), room);
+            prop_assert_eq!(samples.copy_to_f32(&mut floats[..room]), room);
+            prop_assert_eq!(&ints[..room], &expected[..room]);
+            prop_assert_eq!(&floats[..room], &expected_floats[..room]);
+            prop_assert!(ints[room..].iter().all(|int| *int == 77) && floats[room..].iter().all(|float| *float == 7.5));
+        }
+        prop_assert_eq!(samples, Samples::from(&expected[..]));
     }
 
     #[test]
