@@ -256,7 +256,9 @@ macro_rules! loops {
             let mut is_over = false;
             while !out.is_empty() && !is_over {
                 let mut have = 0_usize;
-                while let Some(room) = samples.get_mut(have..).and_then(|samples| samples.first_chunk_mut()) {
+                while have < out.len()
+                    && let Some(room) = samples.get_mut(have..).and_then(|samples| samples.first_chunk_mut())
+                {
                     let next = rest.first_chunk().unwrap_or(&last);
                     let ahead = resolve(classes(next), window.carry);
                     have = have.wrapping_add(convert::<THREES>(view, window, room));
