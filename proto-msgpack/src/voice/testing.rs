@@ -275,6 +275,27 @@ mod tests {
     }
 
     #[test]
+    fn m_05_lists_of_one_number_are_chains_of_markers() {
+        // 960 samples of 204 are nothing but cc. So are others, which begin at any place.
+        for marker in [0xcc_u8, 0xcd, 0xd0, 0xd1, 0xce, 0xcf, 0xd2, 0xd3] {
+            let low = marker & 0x7f;
+            for element in [
+                &[0xcc, marker][..],
+                &[0xd0, marker],
+                &[0xcd, low, marker],
+                &[0xd1, marker, marker],
+                &[marker],
+            ] {
+                for before in 0..64 {
+                    let bytes = [&[5].repeat(before)[..], &element.repeat(200), &[5, 5, 5]].concat();
+                    law_ints(&bytes, before + 203);
+                    law_ints(&bytes, before + 150);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn m_05_silence_begins_behind_the_element_before_it() {
         // Windows of silence are counted at once. The first of them may begin with the end of a wide element; what is behind them
         // begins where it begins.
