@@ -111,7 +111,7 @@ pub struct ServerSettings {
     pub admission_timeout: Duration,
     /// After which time a client that is connected must have got what its connection has taken ([`Input::Answered`],
     /// [`Input::Written`]), beside what the delivery takes at 16 KiB a second: longer than a driver waits for sent bytes to be
-    /// acknowledged. What still waits for the connection has not arrived, however long that takes. Default: 30 s.
+    /// acknowledged. What still waits for the connection has not arrived, however long that takes. Default: 45 s.
     pub receipt_timeout: Duration,
     /// Connections of one user. As many more may be logged in for requests alone; one beyond those displaces the oldest of them.
     /// Default: 16.
@@ -171,7 +171,7 @@ impl ServerSettings {
         resumptions: Rate { per_second: 1, burst: 32 * RESUMPTION },
         answer_timeout: Duration::from_secs(30),
         admission_timeout: Duration::from_secs(38),
-        receipt_timeout: Duration::from_secs(30),
+        receipt_timeout: Duration::from_secs(45),
         max_connections: 16,
         max_groups: 100_000,
         max_own_groups: 64,

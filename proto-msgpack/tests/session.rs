@@ -177,7 +177,7 @@ fn m_08_what_was_delivered_to_a_silent_client_is_forgotten_once_it_must_have_it(
     hall.code(bob, ClientCommand::Logout);
     hall.code(ann, whisper("bob", "one"));
     hall.code(bob, login("bob", "geheim"));
-    hall.sim.run_for(Duration::from_secs(29));
+    hall.sim.run_for(Duration::from_secs(44));
     assert_eq!(hall.office(|_, office, _| office.kept.len()), 1);
     hall.sim.run_for(Duration::from_secs(2));
     assert_eq!(hall.office(|_, office, _| office.kept.len()), 0);

@@ -144,7 +144,7 @@ proptest! {
         let most = burst as usize + per_second as usize * (seconds(desk.now) + 1);
         prop_assert!(rung <= most, "{rung} rings, {most} allowed in {:?}; {honest} honest", desk.now);
         if !loopback {
-            // Half of the time, and what may be owed: two minutes, and the last call's.
+            // Half of the time, and what may be owed: a minute, and the last call's.
             let most = (desk.now.saturating_duration_since(Instant::ZERO) / 2)
                 + Duration::from_millis(u64::from(source_ringing.burst)) * 2
                 + ServerSettings::DEFAULT.answer_timeout * 2;

@@ -460,8 +460,15 @@ impl Stream {
         }
     }
 
-    pub(crate) fn is_tcp(&self) -> bool {
-        self.tcp().is_some()
+    /// Whether the system has taken something of a connection over TCP since this was asked last: `written`, but for TLS, which writes by
+    /// itself. `None` of others.
+    pub(crate) fn has_sent(&mut self, written: bool) -> Option<bool> {
+        match self {
+            Self::Plain(_) => Some(written),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Some(stream.get_mut().0.take_written()),
+            _ => None,
+        }
     }
 
     /// Has the connection reset when it is dropped: what waits in the system is thrown away, and nothing lingers.

@@ -17,6 +17,8 @@ pub(crate) struct Records {
     sealed: usize,
     /// Since when there are any, and how many there were when that was looked at.
     pub(crate) seen: Option<(Instant, usize)>,
+    /// The socket has taken something.
+    written: bool,
 }
 
 /// How far a record has come in.
@@ -78,6 +80,11 @@ impl Records {
         self.sealed = self.record.here;
     }
 
+    /// Whether the socket has taken something since this was asked last.
+    pub(crate) const fn take_written(&mut self) -> bool {
+        core::mem::replace(&mut self.written, false)
+    }
+
     pub(crate) const fn sealed(&self) -> usize {
         if self.record.here > 0 || self.sealed > Self::EMPTY { self.sealed } else { 0 }
     }
@@ -85,7 +92,7 @@ impl Records {
 
 impl From<TcpStream> for Records {
     fn from(socket: TcpStream) -> Self {
-        Self { socket, record: Record::default(), sealed: 0, seen: None }
+        Self { socket, record: Record::default(), sealed: 0, seen: None, written: false }
     }
 }
 
@@ -106,7 +113,9 @@ impl AsyncRead for Records {
 
 impl AsyncWrite for Records {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let poll = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.written |= matches!(poll, Poll::Ready(Ok(n)) if n > 0);
+        poll
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -122,7 +131,9 @@ impl AsyncWrite for Records {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, pieces)
+        let poll = Pin::new(&mut self.socket).poll_write_vectored(cx, pieces);
+        self.written |= matches!(poll, Poll::Ready(Ok(n)) if n > 0);
+        poll
     }
 
     fn is_write_vectored(&self) -> bool {

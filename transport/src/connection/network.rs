@@ -251,9 +251,7 @@ impl<F: Framing> Network<F> {
         Some(match result {
             Ok(established) => {
                 self.install(established, framing());
-                // Its handshake comes first.
-                cx.waker().wake_by_ref();
-                Poll::Pending
+                self.poll_handshake(cx)
             }
             Err(error) => {
                 self.error = Some(error);

@@ -48,12 +48,8 @@ pub(super) struct State<F> {
     pub(super) waker: Option<Waker>,
     /// Since when the peer has not taken all that it was given.
     pub(super) blocked_since: Option<Instant>,
-    /// Since when a peer on TCP has taken nothing of what waits for it.
-    pub(super) untaken_since: Option<Instant>,
-    /// That was too long when it was last looked at.
-    pub(super) was_stuck: bool,
-    /// The system does not judge whether the peer takes what waits. Until then, or for as long as something waits.
-    pub(super) unjudged_until: Option<Instant>,
+    /// How a peer on TCP takes what waits for it. On the heap, because most connections wait for nothing.
+    pub(super) slow: Option<Box<Slow>>,
     /// Bytes that the task has taken from the queue and not written yet.
     pub(super) writing: usize,
     /// What is held for them alone.
@@ -84,6 +80,80 @@ pub(super) struct State<F> {
     pub(super) unwritten: u32,
     /// The session has been told that the peer takes nothing but answers.
     answers_only: bool,
+}
+
+/// A peer on TCP that does not take what waits for it at once.
+///
+/// Linux would reset it `unacknowledged` after the first time that its window was too small for what is to be sent next, however much it has
+/// taken since: with a small window that can be for ever so. A peer that goes on to take what waits is given more time.
+#[derive(Debug)]
+pub(super) struct Slow {
+    /// Since when something has waited.
+    since: Instant,
+    /// Since when nothing of it has been taken.
+    untaken_since: Option<Instant>,
+    /// That was too long when it was last looked at.
+    was_stuck: bool,
+    /// When the system was last told how long it may wait.
+    told: Option<Instant>,
+    /// When the system is to judge as before: nothing waits any more.
+    ends: Option<Instant>,
+}
+
+impl Slow {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { since: now, untaken_since: None, was_stuck: false, told: None, ends: None }
+    }
+
+    /// Something waits, and the peer takes nothing now; it has `taken` some of it before. How long the system may wait from now on, if that
+    /// has changed.
+    pub(super) fn waits(&mut self, now: Instant, taken: bool, limit: Duration) -> Option<Duration> {
+        if self.ends.take().is_some() {
+            self.since = now;
+        }
+        if !taken {
+            self.untaken_since.get_or_insert(now);
+            return None;
+        }
+        self.untaken_since = Some(now);
+        self.was_stuck = false;
+        let waited = now.saturating_duration_since(self.since);
+        let quarter = limit.checked_div(4).unwrap_or(limit);
+        let again = self.told.is_none_or(|told| now.saturating_duration_since(told) >= quarter);
+        (waited >= quarter && again).then(|| {
+            self.told = Some(now);
+            waited.saturating_add(limit.saturating_mul(2))
+        })
+    }
+
+    /// Nothing waits any more, but for what the system holds. False if the system judges as before.
+    pub(super) fn rests(&mut self, now: Instant, limit: Duration) -> bool {
+        self.untaken_since = None;
+        self.was_stuck = false;
+        if self.told.is_some() {
+            self.ends.get_or_insert_with(|| now.saturating_add(limit.saturating_mul(2)));
+        }
+        self.told.is_some()
+    }
+
+    /// When the system is to judge as before.
+    pub(super) const fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
+    /// Whether the system has been told to wait for longer.
+    pub(super) const fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    pub(super) const fn is_untaken(&self) -> bool {
+        self.untaken_since.is_some()
+    }
+
+    fn is_stuck(&mut self, limit: Duration, now: Instant, late: bool) -> bool {
+        let stuck = !late && self.untaken_since.is_some_and(|since| since.saturating_add(limit) <= now);
+        core::mem::replace(&mut self.was_stuck, stuck) && stuck
+    }
 }
 
 /// Why a frame was not queued.
@@ -142,9 +212,7 @@ impl<F: Framing> Conn<F> {
             queue: Queue::new(max_queued),
             waker: None,
             blocked_since: None,
-            untaken_since: None,
-            was_stuck: false,
-            unjudged_until: None,
+            slow: None,
             writing: 0,
             writing_memory: 0,
             parked: None,
@@ -349,16 +417,16 @@ impl<F: Framing> Conn<F> {
     }
 
     /// Whether the peer has taken nothing for `limit` of what waits for it; on QUIC, acknowledged nothing of what was sent. On TCP as seen
-    /// twice: the first time its task may not have had the time to write.
-    pub(super) fn is_stuck(&self, limit: Option<Duration>, now: Instant) -> bool {
+    /// twice, and not by a sweep that is `late`: its task may not have had the time to write.
+    pub(super) fn is_stuck(&self, limit: Option<Duration>, now: Instant, late: bool) -> bool {
         let Some(limit) = limit else { return false };
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
             return quic.is_stuck(limit);
         }
         let mut state = self.lock();
-        let stuck = state.untaken_since.is_some_and(|since| since.saturating_add(limit) <= now);
-        core::mem::replace(&mut state.was_stuck, stuck) && stuck
+        let aborted = state.abort.is_some();
+        state.slow.as_mut().is_some_and(|slow| !aborted && slow.is_stuck(limit, now, late))
     }
 
     /// Whether the peer goes on with a handshake that it has been through.
@@ -380,7 +448,7 @@ impl<F: Framing> Conn<F> {
     /// The task's waker, if it has been waiting for too long.
     pub(super) fn sweep(&self, now: Instant) -> Option<Waker> {
         let mut state = self.lock();
-        let due = [state.deadline, state.unjudged_until.filter(|_| state.untaken_since.is_none())];
+        let due = [state.deadline, state.slow.as_ref().and_then(|slow| slow.ends())];
         if due.into_iter().flatten().any(|due| due <= now) { state.waker.take() } else { None }
     }
 }
@@ -483,6 +551,32 @@ impl<F: Framing> State<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// F-44: a peer that takes nothing is stuck when two sweeps in time have seen it; one that takes some has more time, as long as something
+    /// waits and for as long again as two limits behind that.
+    #[test]
+    fn f_44_a_slow_peer_has_time_and_a_stuck_one_has_none() {
+        let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
+        let limit = Duration::from_secs(14);
+        let mut slow = Slow::new(at(0));
+        assert_eq!(slow.waits(at(0), false, limit), None);
+        assert!(!slow.is_stuck(limit, at(13_999), false) && !slow.is_stuck(limit, at(14_500), false));
+        assert!(!slow.is_stuck(limit, at(30_000), true), "our own stall");
+        assert!(!slow.is_stuck(limit, at(31_000), false) && slow.is_stuck(limit, at(32_000), false));
+        // It takes some after all.
+        assert_eq!(slow.waits(at(32_100), true, limit), Some(Duration::from_millis(32_100 + 28_000)));
+        assert_eq!(slow.waits(at(33_100), true, limit), None, "told a second ago");
+        assert_eq!(slow.waits(at(36_000), true, limit), Some(Duration::from_millis(36_000 + 28_000)));
+        assert!(!slow.is_stuck(limit, at(49_000), false) && slow.ends().is_none());
+        // Nothing waits any more.
+        assert!(slow.rests(at(50_000), limit) && slow.rests(at(51_000), limit));
+        assert_eq!(slow.ends(), Some(at(78_000)));
+        assert!(!slow.is_stuck(limit, at(70_000), false));
+        // Something waits again, and a short wait is not told of.
+        assert_eq!(slow.waits(at(71_000), true, limit), None);
+        assert!(slow.ends().is_none());
+        assert!(!Slow::new(at(0)).rests(at(1), limit));
+    }
     use voxwire_core::{Progress, bytes::BufMut};
 
     /// Answers without end.

@@ -333,14 +333,15 @@ impl<F: Framing> Peers<F> {
     }
 
     /// Looks for connections that take too long over something.
-    pub(super) fn sweep(&mut self, common: &Common, now: Instant) {
+    pub(super) fn sweep(&mut self, common: &Common, now: Instant, late: bool) {
         self.frames.tidy();
         let mut wakers = Vec::new();
         for conn in self.conns() {
-            let stuck = conn.is_stuck(common.settings.unacknowledged, now);
+            let stuck = conn.is_stuck(common.settings.unacknowledged, now, late);
             if stuck || conn.is_never_ready() {
                 let counters = &common.counters;
                 if stuck { &counters.too_slow } else { &counters.broken }.count();
+                tracing::debug!(stuck, "closed: a peer that takes nothing, or whose handshake never ends");
                 conn.discard_queued(&common.queued);
                 wakers.extend(conn.abort(true));
             } else {

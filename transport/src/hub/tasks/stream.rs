@@ -130,8 +130,9 @@ impl<S: Session> Future for StreamDriver<S> {
             tracing::debug!(from = %this.from, "{what} took too long");
             this.shared.common.counters.broken.count();
         }
-        if this.conn.lock().was_stuck {
-            tracing::debug!(from = %this.from, "closed: the peer has taken nothing for too long");
+        // What is left in the system's buffers has no more time than that of others.
+        if this.conn.lock().slow.take().is_some_and(|slow| slow.is_told()) {
+            this.end_slow();
         }
         let too_late = matches!(end, End::Late(CLOSING));
         if too_late || matches!(end, End::Aborted) {
@@ -167,18 +168,17 @@ impl<S: Session> StreamDriver<S> {
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let now = self.shared.common.clock.now();
-        let (closing, cut, paused, judged) = {
+        let (closing, cut, paused, ended) = {
             let mut state = self.conn.lock();
             // Nobody has to wake this task while it runs.
             state.waker = None;
             state.waiting_to_write = false;
             state.missed_wake = false;
-            let settled = state.untaken_since.is_none();
-            let judged = state.unjudged_until.take_if(|until| settled && *until <= now);
-            (state.closing, state.abort, state.rests_until(), judged.is_some())
+            let ended = state.slow.take_if(|slow| slow.ends().is_some_and(|ends| ends <= now));
+            (state.closing, state.abort, state.rests_until(), ended.is_some())
         };
-        if judged {
-            self.end_unjudged();
+        if ended {
+            self.end_slow();
         }
         if let Some(reset) = cut {
             return Poll::Ready(if reset { End::Aborted } else { End::Closed });

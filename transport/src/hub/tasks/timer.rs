@@ -1,7 +1,7 @@
 //! Fires the session's timers, does what it wants of the driver, and looks once a second for connections that take too long.
 
 use super::dial;
-use crate::grace::{Grace, is_event};
+use crate::grace::{Grace, LATE, is_event};
 use crate::hub::shared::Shared;
 use core::time::Duration;
 use std::sync::Arc;
@@ -42,9 +42,10 @@ where
                 core.expire(common, now);
             }
             if now >= next_sweep {
+                let late = now.saturating_duration_since(next_sweep) > LATE;
                 next_sweep = now.saturating_add(SWEEP);
                 common.trim_pools();
-                core.peers.sweep(common, now);
+                core.peers.sweep(common, now, late);
             }
         });
     }

@@ -110,7 +110,7 @@ impl<S: Session> StreamDriver<S> {
                     return self.lie_idle(cx);
                 }
                 Poll::Ready(Err(error)) => {
-                    tracing::trace!(%error, "read failed");
+                    self.failed(&error);
                     return Poll::Ready(End::Closed);
                 }
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),

@@ -1,11 +1,11 @@
 //! Writing: what is queued, with as few calls as the system allows, and then the end of our side.
 
 use super::{End, Phase, StreamDriver};
-use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, State, note};
+use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, Slow, State, note};
 use crate::queue::{Batch, SLICES};
 use core::task::{Context, Poll};
-use std::io::IoSlice;
-use voxwire_core::{Instant, Session};
+use std::io::{self, IoSlice};
+use voxwire_core::Session;
 
 /// What of a buffer to write from is kept for others, in bytes.
 const KEPT: usize = 8 * 1024;
@@ -30,7 +30,12 @@ impl<S: Session> StreamDriver<S> {
                 self.stream.poll_write_vectored(cx, batch.pieces(&mut slices))
             };
             match written {
-                Poll::Ready(Ok(0) | Err(_)) => {
+                Poll::Ready(Ok(0)) => {
+                    self.conn.lock().parked = Some(batch.into());
+                    return Poll::Ready(End::Closed);
+                }
+                Poll::Ready(Err(error)) => {
+                    self.failed(&error);
                     self.conn.lock().parked = Some(batch.into());
                     return Poll::Ready(End::Closed);
                 }
@@ -57,10 +62,6 @@ impl<S: Session> StreamDriver<S> {
         if flushed.is_ready() {
             state.unanswered = 0;
             state.blocked_since = None;
-            if state.untaken_since.take().is_some() {
-                let limit = common.settings.unacknowledged.unwrap_or_default();
-                state.unjudged_until = Some(common.clock.now().saturating_add(limit));
-            }
         }
         if !state.queue.is_empty() {
             let memory = state.queue.memory();
@@ -72,6 +73,10 @@ impl<S: Session> StreamDriver<S> {
         // Under the same lock: all that is queued from now on wakes this task.
         state.sleep(cx);
         state.waiting_to_write = true;
+        if flushed.is_ready() {
+            let limit = common.settings.unacknowledged.unwrap_or_default();
+            state.slow.take_if(|slow| !slow.rests(common.clock.now(), limit));
+        }
         let closing = state.closing.is_some();
         let probes = if flushed.is_ready() { core::mem::take(&mut state.unwritten) } else { 0 };
         drop(state);
@@ -91,7 +96,9 @@ impl<S: Session> StreamDriver<S> {
 
     /// The peer takes nothing now, or, if it has `taken` something, no more: what is left may take long, and gets no more memory than it
     /// needs.
-    fn park(&self, cx: &Context<'_>, mut batch: Batch, taken: bool) {
+    fn park(&mut self, cx: &Context<'_>, mut batch: Batch, taken: bool) {
+        // What TLS has taken the peer has not.
+        let sent = self.stream.has_sent(taken);
         let spent = batch.shrink(FAIR_SHARE, OWN_QUEUED);
         // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
         let mut state = self.conn.lock();
@@ -102,41 +109,50 @@ impl<S: Session> StreamDriver<S> {
         state.parked = Some(batch.into());
         if taken {
             state.unanswered = 0;
-            state.untaken_since = None;
         }
-        self.block(&mut state);
+        self.block(&mut state, sent);
         drop(state);
         spent.into_iter().for_each(|spent| self.lend_written(spent));
     }
 
     /// The peer does not take what TLS holds for it.
-    fn enter_unsent(&self) {
+    fn enter_unsent(&mut self) {
         let unsent = self.stream.unsent();
         if unsent > 0 {
+            let taken = self.stream.has_sent(false);
             let mut state = self.conn.lock();
             note(&self.shared.common.queued, state.writing_memory, unsent);
             state.writing_memory = unsent;
-            self.block(&mut state);
+            self.block(&mut state, taken);
         }
     }
 
-    /// The peer takes nothing now. On TCP the hub judges how long that may last: Linux would count from the first time that the window
-    /// was smaller than what is to be sent next, however much a peer with a small window goes on to take.
-    fn block(&self, state: &mut State<S::Framing>) {
+    /// The peer takes nothing now, and has `taken` something before; `None` where the system does not judge that.
+    fn block(&self, state: &mut State<S::Framing>, taken: Option<bool>) {
         let now = self.shared.common.clock.now();
         state.blocked_since.get_or_insert(now);
-        if self.stream.is_tcp() {
-            state.untaken_since.get_or_insert(now);
-            if state.unjudged_until.is_none() {
-                self.stream.set_unacknowledged(None);
-            }
-            state.unjudged_until = Some(Instant::ZERO);
+        let (Some(limit), Some(taken)) = (self.shared.common.settings.unacknowledged, taken) else { return };
+        let slow = state.slow.get_or_insert_with(|| Slow::new(now).into());
+        if let Some(limit) = slow.waits(now, taken, limit) {
+            self.stream.set_unacknowledged(Some(limit));
         }
     }
 
-    /// What is in the system's buffers has been taken by now, or never will be: the system judges again.
-    pub(super) fn end_unjudged(&self) {
+    /// From now on the system judges as before whether the peer takes what it is sent.
+    pub(super) fn end_slow(&self) {
         self.stream.set_unacknowledged(self.shared.common.settings.unacknowledged);
+    }
+
+    /// The system has given the peer up.
+    pub(super) fn failed(&self, error: &io::Error) {
+        tracing::trace!(%error, "the connection failed");
+        if error.kind() == io::ErrorKind::TimedOut {
+            let untaken = self.conn.lock().slow.as_ref().is_some_and(|slow| slow.is_untaken());
+            let counters = &self.shared.common.counters;
+            if untaken { &counters.too_slow } else { &counters.broken }.count();
+            let what = if untaken { "takes nothing of what waits for it" } else { "answers nothing" };
+            tracing::debug!(from = %self.from, "closed: the peer {what}");
+        }
     }
 
     /// Memory that was written from is there for others, but no more than they need.
