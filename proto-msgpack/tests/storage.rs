@@ -225,7 +225,7 @@ fn m_08_what_is_delivered_later_has_arrived_when_it_must_have() {
     hall.wait();
     assert_eq!(hall.heard(bob).len(), 2);
     assert_eq!(received(&mut hall), 0);
-    hall.sim.run_for(Duration::from_secs(39));
+    hall.sim.run_for(Duration::from_secs(54));
     assert_eq!(received(&mut hall), 1);
     // Nobody is sent anything who is not there.
     hall.code(bob, ClientCommand::Logout);
@@ -391,7 +391,7 @@ fn f_33_the_next_part_can_follow_when_the_transport_has_read_the_one_before() {
             // Whoever cannot be asked has it as fast as its connection takes it.
             assert_eq!(told(&mut hall), ["Taken"; 3]);
         }
-        hall.sim.run_for(Duration::from_secs(31));
+        hall.sim.run_for(Duration::from_secs(46));
         assert_eq!(told(&mut hall), ["Received"]);
     }
 }
@@ -524,7 +524,7 @@ fn f_33_each_part_has_arrived_after_its_own_time() {
     hall.ask(bob, login("bob", "geheim"));
     hall.office(|_, office, _| drop(office.log.take()));
     let mut received = 0;
-    for second in 0..100 {
+    for second in 0..115 {
         if second < 60 && second % 10 == 0 {
             hall.office(|server, _, now| {
                 let peer = server.connections(b"bob")[0];
@@ -536,7 +536,7 @@ fn f_33_each_part_has_arrived_after_its_own_time() {
         let log = hall.office(|_, office, _| office.log.take());
         received +=
             log.iter().filter(|event| event.starts_with("Received") && event.contains("messages: 1")).count();
-        assert_eq!(received, if second < 29 { 0 } else { 6.min((second - 19) / 10) }, "{second}");
+        assert_eq!(received, if second < 44 { 0 } else { 6.min((second - 34) / 10) }, "{second}");
     }
 }
 
@@ -673,8 +673,8 @@ fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
         let taken = if read { Input::Answered { peer } } else { Input::Written { peer } };
         server.handle_input(second(3600), taken).unwrap();
         // What has been read long ago has arrived; what has been written just now is on its way.
-        assert_eq!(received(&mut server, second(3629)), usize::from(read));
-        assert_eq!(received(&mut server, second(3631)), usize::from(!read));
+        assert_eq!(received(&mut server, second(3644)), usize::from(read));
+        assert_eq!(received(&mut server, second(3646)), usize::from(!read));
         assert_eq!(received(&mut server, second(7200)), 0, "the second one still waits");
     }
 }
