@@ -58,10 +58,8 @@ pub(super) struct State<F> {
     pub(super) parked: Option<Box<Batch>>,
     /// The task waits for something to write, and not for the peer to take what is being written.
     pub(super) waiting_to_write: bool,
-    /// Write what is queued, at most until then, and close: nothing more is read.
-    pub(super) closing: Option<Instant>,
-    /// Which one it is of the connections that the session has closed.
-    pub(super) closing_id: Option<NonZeroU64>,
+    /// Write what is queued, and close: nothing more is read. On the heap, because most connections are not being closed.
+    pub(super) closing: Option<Box<Closing>>,
     /// How often the peer has asked since it last took something.
     pub(super) unanswered: u32,
     /// Close at once; and whether to reset the connection.
@@ -74,12 +72,21 @@ pub(super) struct State<F> {
     pub(super) throttled_until: Option<Instant>,
     /// When the task is to be woken because something takes too long.
     pub(super) deadline: Option<Instant>,
-    /// The largest frame that the session takes from this peer, where it has said so.
-    pub(super) max_frame: usize,
+    /// The largest frame that the session takes from this peer, where it has said so, in bytes; `u32::MAX` where it has not.
+    max_frame: u32,
     /// Probes that the peer cannot answer, behind what is queued.
     pub(super) unwritten: u32,
     /// The session has been told that the peer takes nothing but answers.
     answers_only: bool,
+}
+
+/// The session has closed a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closing {
+    /// How long what is queued may take.
+    pub(super) until: Instant,
+    /// Which one it is of those that are being closed.
+    pub(super) id: NonZeroU64,
 }
 
 /// A peer on TCP that does not take what waits for it at once.
@@ -219,13 +226,12 @@ impl<F: Framing> Conn<F> {
             waiting_to_write: false,
             closing: None,
             unanswered: 0,
-            closing_id: None,
             abort: None,
             missed_wake: false,
             paused_until: None,
             throttled_until: None,
             deadline: None,
-            max_frame: usize::MAX,
+            max_frame: u32::MAX,
             unwritten: 0,
             answers_only: false,
         };
@@ -363,8 +369,7 @@ impl<F: Framing> Conn<F> {
     /// task, if it sleeps.
     pub(super) fn begin_close(&self, until: Instant, id: NonZeroU64) -> Option<Waker> {
         let mut state = self.lock();
-        state.closing_id = Some(id);
-        state.closing = Some(until);
+        state.closing = Some(Closing { until, id }.into());
         state.deadline = Some(until);
         state.notify()
     }
@@ -482,7 +487,7 @@ impl<F: Framing> State<F> {
     pub(super) fn set_max(&mut self, max: usize) -> Option<Waker> {
         let waiting = self.framing.is_waiting();
         self.framing.set_max(max);
-        self.max_frame = max;
+        self.max_frame = u32::try_from(max).unwrap_or(u32::MAX);
         if waiting { self.notify() } else { None }
     }
 
@@ -503,6 +508,15 @@ impl<F: Framing> State<F> {
 
     pub(super) fn pause(&mut self, until: Instant) {
         self.paused_until = self.paused_until.max(Some(until));
+    }
+
+    /// The largest frame that the session takes from this peer; `usize::MAX` where it has not said so.
+    pub(super) fn max_frame(&self) -> usize {
+        if self.max_frame == u32::MAX {
+            usize::MAX
+        } else {
+            usize::try_from(self.max_frame).unwrap_or(usize::MAX)
+        }
     }
 
     /// Until when nothing is read.

@@ -315,7 +315,7 @@ impl<F: Framing> Peers<F> {
 
     /// The task of a connection has ended. True if the session does not know of that.
     pub(super) fn ended(&mut self, common: &Common, peer: PeerId, conn: &Conn<F>) -> bool {
-        let id = conn.lock().closing_id;
+        let id = conn.lock().closing.as_ref().map(|closing| closing.id);
         id.and_then(|id| self.closing.remove(&id));
         if self.stream(peer).is_none() {
             return false;

@@ -175,7 +175,8 @@ impl<S: Session> StreamDriver<S> {
             state.waiting_to_write = false;
             state.missed_wake = false;
             let ended = state.slow.take_if(|slow| slow.ends().is_some_and(|ends| ends <= now));
-            (state.closing, state.abort, state.rests_until(), ended.is_some())
+            let closing = state.closing.as_ref().map(|closing| closing.until);
+            (closing, state.abort, state.rests_until(), ended.is_some())
         };
         if ended {
             self.end_slow();

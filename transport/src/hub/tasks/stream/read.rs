@@ -162,7 +162,7 @@ impl<S: Session> StreamDriver<S> {
         let now = self.shared.common.clock.now();
         let (known, max_frame) = {
             let state = self.conn.lock();
-            (state.framing.announces(), state.max_frame)
+            (state.framing.announces(), state.max_frame())
         };
         let demand = self.shared.common.partials.demand(total, known, max_frame);
         let (waited, progress) = (self.reservation.waiting_since(), self.progress(now, known));
