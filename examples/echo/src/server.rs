@@ -1,12 +1,12 @@
 use crate::{Error, LIMITS, Packet};
 use core::{convert::Infallible, time::Duration};
-use voxwire_core::{Bucket, Datagram, Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox};
-use voxwire_core::{PeerId, PeerSlab, Rate, Session};
+use voxwire_core::{Bucket, Connections, Datagram, Deadlines, EncodeError, Input, Instant, Lane, Message};
+use voxwire_core::{Outbox, PeerId, Rate, Session};
 
 /// What a server is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Clients at a time: 1024.
+    /// Clients at a time: 1024. For one more, the one is closed that has been silent for longest, if there is one.
     pub max_peers: usize,
     /// Requests of one client: 200 a second, 400 at once. What is more is not answered.
     pub rate: Rate,
@@ -31,7 +31,7 @@ impl Settings {
 pub enum ServerEvent {
     /// A client is connected.
     Connected(PeerId),
-    /// A client is gone, or was closed for saying nothing.
+    /// A client is gone, or was closed for saying nothing. Not told of one that was closed for a new one.
     Gone(PeerId),
 }
 
@@ -50,8 +50,8 @@ pub struct ServerStats {
 #[derive(Debug)]
 pub struct Server {
     settings: Settings,
-    /// Each with its rate, and whether it has asked anything: nobody new takes its place then.
-    peers: PeerSlab<(Bucket, bool)>,
+    /// Each with its rate; evictable until it has asked something.
+    peers: Connections<Bucket>,
     /// When each has said nothing for too long.
     idle: Deadlines<PeerId>,
     outbox: Outbox,
@@ -61,7 +61,7 @@ pub struct Server {
 impl Server {
     /// Without clients.
     pub fn new(settings: Settings) -> Self {
-        let (peers, outbox) = (PeerSlab::new(settings.max_peers), Outbox::new(LIMITS.max_outbox));
+        let (peers, outbox) = (Connections::new(settings.max_peers), Outbox::new(LIMITS.max_outbox));
         Self { settings, peers, idle: Deadlines::new(), outbox, stats: ServerStats::default() }
     }
 
@@ -81,7 +81,7 @@ impl Server {
     }
 
     fn request(&mut self, now: Instant, peer: PeerId, lane: Lane, bytes: &[u8]) -> Result<(), Error> {
-        let (bucket, asked) = self.peers.get_mut(peer).ok_or(Error::NoPeer)?;
+        let bucket = self.peers.get_mut(peer).ok_or(Error::NoPeer)?;
         // Before anything is counted: what is refused for lack of room can be handed in again.
         self.outbox.check_capacity(bytes.len(), 1).map_err(EncodeError::from)?;
         bucket.take(now, self.settings.rate, 1).map_err(|_| Error::OverRate)?;
@@ -90,7 +90,7 @@ impl Server {
         let time = self.settings.origin.saturating_add(Duration::from_nanos(now.as_nanos()));
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.outbox.send([peer], lane, &Packet { answer: true, time, ..request }, &())?;
-        *asked = true;
+        self.peers.keep(peer);
         self.idle.set(peer, now.saturating_add(self.settings.idle));
         Ok(())
     }
@@ -109,8 +109,11 @@ impl Session for Server {
 
     fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Result<Option<ServerEvent>, Error> {
         match input {
-            Input::Opened { peer, .. } => {
-                if !self.peers.insert(peer, Default::default()) {
+            Input::Opened { peer, from, .. } => {
+                if let Some(silent) = self.peers.to_evict() {
+                    self.close(silent);
+                }
+                if !self.peers.open(now, peer, from, Bucket::default()) {
                     self.outbox.close(peer);
                     return Err(Error::NoPeer);
                 }
@@ -146,7 +149,7 @@ impl Session for Server {
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {
-        self.idle.keys().filter(|peer| self.peers.get(*peer).is_some_and(|(_, asked)| !asked))
+        self.peers.evictable()
     }
 
     fn outbox(&mut self) -> &mut Outbox {

@@ -169,30 +169,38 @@ fn requests_over_the_bounds_are_refused() {
     assert!(matches!(long, Err(Error::Encode(_))), "{long:?}");
 }
 
+/// F-19: where all places are taken, a silent client is closed for a new one, the oldest first; and none that has asked something.
 #[test]
-fn silent_clients_are_closed_and_make_room() {
+fn f_19_silent_clients_are_closed_and_make_room() {
     let mut server = Server::new(Settings { max_peers: 3, ..Settings::DEFAULT });
     for slot in 0..3 {
         server.handle_input(at(slot.into()), opened(slot)).unwrap();
     }
-    assert_eq!(server.handle_input(at(5), opened(3)), Err(Error::NoPeer));
-    assert_eq!(drain(&mut server).1, [peer(3)]);
     let request = packet(&Packet { answer: false, sequence: 0, time: 0, payload: b"" });
-    server.handle_input(at(10), frame(0, &request)).unwrap();
+    server.handle_input(at(4), frame(0, &request)).unwrap();
     drain(&mut server);
     assert_eq!(server.evictable().collect::<Vec<_>>(), [peer(1), peer(2)]);
-    // The driver closes the first of them where it needs its place.
+    assert_eq!(server.handle_input(at(5), opened(3)), Ok(Some(ServerEvent::Connected(peer(3)))));
+    assert_eq!(drain(&mut server).1, [peer(1)]);
+    // A driver that needs a place closes the first by itself.
     assert_eq!(
-        server.handle_input(at(11), Input::Closed { peer: peer(1) }),
-        Ok(Some(ServerEvent::Gone(peer(1))))
+        server.handle_input(at(6), Input::Closed { peer: peer(2) }),
+        Ok(Some(ServerEvent::Gone(peer(2))))
     );
-    assert_eq!(server.poll_timeout(), Some(at(60_002)));
-    assert_eq!(server.handle_timeout(at(60_002)), Some(ServerEvent::Gone(peer(2))));
-    assert_eq!(drain(&mut server).1, [peer(2)]);
-    // Whoever has asked something makes no room.
+    server.handle_input(at(7), frame(3, &request)).unwrap();
+    server.handle_input(at(8), opened(4)).unwrap();
+    server.handle_input(at(9), frame(4, &request)).unwrap();
+    drain(&mut server);
+    assert_eq!(server.handle_input(at(10), opened(5)), Err(Error::NoPeer), "all have asked something");
+    assert_eq!(drain(&mut server).1, [peer(5)]);
+    assert_eq!(server.poll_timeout(), Some(at(60_004)));
+    for (ms, slot) in [(60_004, 0), (60_007, 3)] {
+        assert_eq!(server.handle_timeout(at(ms)), Some(ServerEvent::Gone(peer(slot))));
+        assert_eq!(drain(&mut server).1, [peer(slot)]);
+    }
     assert_eq!(server.evictable().next(), None);
     server.shutdown(at(60_004));
-    assert_eq!((drain(&mut server).1, server.poll_timeout()), (vec![peer(0)], None));
+    assert_eq!((drain(&mut server).1, server.poll_timeout()), (vec![peer(4)], None));
 }
 
 /// Asks again with every answer and every loss, fifty times in all.
