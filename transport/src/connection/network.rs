@@ -324,6 +324,8 @@ impl<F: Framing> Network<F> {
                 self.conn_of(peer).into_iter().for_each(|conn| conn.framing.set_max(max_frame));
             }
             Output::Budget { peer, bytes } => {
+                // 0 restores the default.
+                let bytes = if bytes == 0 { self.settings.droppable_budget } else { bytes };
                 self.conn_of(peer).into_iter().for_each(|conn| conn.queue.set_budget(bytes));
             }
             Output::Pause { peer, until } => {
@@ -358,6 +360,28 @@ impl<F: Framing> Network<F> {
             self.streams.close(peer, self.clock.now());
         } else if let Some(StreamConn { udp: Some(udp), .. }) = &mut self.conn {
             udp.refuse(peer, &mut self.ids, self.clock.now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Stream;
+    use voxwire_core::Datagram;
+
+    /// C-06: a budget of 0 is the driver's own again, here as in a hub.
+    #[tokio::test]
+    async fn c_06_a_budget_of_nothing_restores_the_default() {
+        let (stream, _other) = tokio::io::duplex(64);
+        let mut network = Network::new(None, ConnectionSettings::DEFAULT);
+        let established = Established::inside(Stream::Inside(stream), false).await.unwrap();
+        network.install(established, Datagram { max: 1000 });
+        let peer = network.server;
+        for (bytes, dropped) in [(1000, 9), (0, 9)] {
+            network.apply(Output::Budget { peer, bytes });
+            (0..10).for_each(|_| network.send(peer, Lane::Droppable, &[7; 1000]));
+            assert_eq!(network.dropped(), dropped, "{bytes}");
         }
     }
 }
