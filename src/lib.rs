@@ -1,6 +1,9 @@
-#![cfg_attr(all(feature = "voicelink", feature = "transport"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "voicelink", feature = "transport")),
+    all(feature = "voicelink", feature = "dissonance", feature = "transport"),
+    doc = include_str!("../README.md")
+)]
+#![cfg_attr(
+    not(all(feature = "voicelink", feature = "dissonance", feature = "transport")),
     doc = "voxwire: voice and chat protocols as sans-IO crates. Re-exports the family, one feature each."
 )]
 #![no_std]
