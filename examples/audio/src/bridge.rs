@@ -10,7 +10,7 @@ const HEADROOM: f64 = 0.02;
 /// It grows by so much whenever it did not do, to so much.
 const HEADROOM_STEP: f64 = 0.005;
 const MOST_HEADROOM: f64 = 0.06;
-/// Whoever has said nothing for so long has paused, and was not late.
+/// A speaker that has said nothing for so long has paused, and was not late.
 const PAUSE: f64 = 0.5;
 /// So much more than that is no drift, and is heard as delay: it is left out at once.
 const AHEAD: f64 = 0.08;

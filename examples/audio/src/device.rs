@@ -358,7 +358,7 @@ mod tests {
     const RATE: u32 = 8000;
     const HZ: f64 = 200.0;
 
-    /// Whoever writes, and a loudspeaker, each with a clock of its own.
+    /// A writer and a loudspeaker, each with a clock of its own.
     struct World {
         loudspeaker: Loudspeaker,
         renderer: Renderer,

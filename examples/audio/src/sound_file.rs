@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// A sound file, opened and checked, of any kind that [`read`](crate::read) knows and of any length: it is read by a thread as it is
 /// played, and at most [`READ_AHEAD`] samples ahead.
 ///
-/// A file is played from its beginning by everybody. What comes out of a pipe comes once: whoever plays it goes on where the last one
-/// has stopped, and whoever plays it beside others hears the same.
+/// Each playback of a file begins at its beginning. What comes out of a pipe comes once: a playback goes on where the last one
+/// has stopped, and several at the same time play the same.
 #[derive(Debug)]
 pub struct SoundFile {
     name: String,
@@ -68,7 +68,7 @@ struct Readers {
     behind: BTreeMap<u64, VecDeque<f64>>,
 }
 
-/// Between the thread that reads and whoever plays.
+/// Between the thread that reads and those that play.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
     state: Mutex<State>,

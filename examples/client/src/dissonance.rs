@@ -45,7 +45,7 @@ struct Flags {
     /// Speak directly to those who want that, too; shows them our address, and us theirs.
     #[arg(long, global = true, conflicts_with_all = ["quic", "no_udp"])]
     p2p: bool,
-    /// Speak directly to whoever is at this address and has the same --p2p-key; can be given several times.
+    /// Speak directly to the player at this address who has the same --p2p-key; can be given several times.
     #[arg(long, global = true, value_name = "ADDR:PORT", requires = "p2p_key")]
     p2p_address: Vec<SocketAddr>,
     /// The UDP port at which others reach us directly [default: any].

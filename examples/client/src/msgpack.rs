@@ -163,7 +163,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             &format!("{user} has an account now"),
         );
     } else {
-        // Whoever only asks for something takes no messages away that it would not show.
+        // A command that only asks for something takes no messages away that it would not show.
         let stays = matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. });
         phone.log_in(&user, password, !stays).await?;
     }

@@ -1,4 +1,4 @@
-//! What others say, on the machine's loudspeaker: as soon as the network allows, whoever stood still before.
+//! What others say, on the machine's loudspeaker: as soon as the network allows, also after a stall of either side.
 
 use crate::device::Loudspeaker;
 use crate::error::Error;

@@ -34,7 +34,7 @@ pub(crate) async fn wait<C: Callee>(
         let mut result = call(&mut callee).await;
         let goes_on = keep && !signals.came();
         if keep && let Err(Error::Failed(reason)) = &result {
-            // Whoever connects again says that the connection is lost.
+            // The code that connects again says that the connection is lost.
             if callee.is_connected() || !goes_on {
                 report.event("failed", json!({ "reason": reason }), &format!("call failed: {reason}"));
             }

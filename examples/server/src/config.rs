@@ -443,7 +443,7 @@ mod tests {
         assert!(msgpack.check().is_ok());
     }
 
-    /// F-14: whoever binds beyond loopback hears once for each protocol what strangers can do.
+    /// F-14: an operator who binds beyond loopback is told once for each protocol what anybody can do.
     #[test]
     fn f_14_beyond_loopback_there_is_a_warning_for_each_protocol_that_is_open_or_in_the_clear() {
         assert!(Config::default().warnings().is_empty());

@@ -1,4 +1,4 @@
-//! echo: the time, round trips and loss, for whoever asks.
+//! echo: the time, round trips and loss.
 #![cfg(feature = "echo")]
 
 use crate::Error;

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use voxwire_core::{Untrusted, canonical_name};
 
-/// The same table, by names in their canonical form: whoever asks for a name in another encoding asks for the same name.
+/// The same table, by names in their canonical form: a name in another encoding is the same name.
 pub(crate) fn by_key(table: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     table.iter().map(|(name, value)| (canonical_name(name).into_owned(), value.clone())).collect()
 }

@@ -80,7 +80,7 @@ pub(crate) trait Section: Any + fmt::Debug + Send + Sync {
 
 /// What is said of a protocol that is not encrypted.
 pub(crate) const CLEAR: &str =
-    "what goes over it is in the clear, and whoever is on the way can hear and change it";
+    "what goes over it is in the clear: anybody on the path can hear and change it";
 
 /// How a protocol's settings are read.
 pub(crate) trait Hosted: Section + Clone + Default {

@@ -115,7 +115,7 @@ pub fn repeated(path: &Path, remark: &mut dyn FnMut(&str)) -> Result<Sound, voxw
 /// Who is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Serve {
-    /// Whoever is on the networks of the interface with this address, or of all interfaces, as they are at the time.
+    /// Clients on the networks of the interface with this address, or of all interfaces, as they are at the time.
     OnLink(IpAddr),
     /// These networks.
     These(Vec<Network>),

@@ -202,7 +202,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Queues what the UDP side has to say. Whoever takes nothing is asked and told nothing more.
+    /// Queues what the UDP side has to say. A server that takes nothing is asked and told nothing more.
     fn push_said(&mut self) {
         let Said { down, confirm } = core::mem::take(&mut self.said);
         let down = down.then_some(Control::Down);

@@ -20,7 +20,7 @@ use voxwire_core::{DialId, Framing, Input, Instant, Lane, ListenId, PeerId, Peer
 const LINGER: Duration = Duration::from_secs(2);
 /// How long to rest where accepting fails.
 const REST: Duration = Duration::from_millis(50);
-/// Most connections at a time; whoever comes beyond them waits.
+/// Most connections at a time; further ones wait to be accepted.
 const MAX_STREAMS: usize = 256;
 
 pub(super) struct Streams<F> {
@@ -190,7 +190,7 @@ impl<F: Framing> Streams<F> {
         }
         for (id, listener) in &self.listeners {
             let Bound::Tcp(socket) = &listener.socket else { continue };
-            // Whoever is one too many waits.
+            // Further connections wait to be accepted.
             if self.open.len() >= MAX_STREAMS || self.rest.is_some_and(|until| until > now) {
                 continue;
             }

@@ -122,7 +122,7 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
     assert_eq!(written, [first, vec![7; 500], [&[8; 200][..], &[9; 100]].concat()]);
     assert_eq!((queue.len(), queue.memory(), queue.reliable().0), (0, 0, 0));
     assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
-    // Over its own limit a connection is closed whoever else waits for the same.
+    // Over its own limit a connection is closed, also where others wait for the same.
     let same = frames.hold_bytes(&[7; 800], &waiting);
     queue.push_held(&FRAMING, same.clone()).unwrap();
     assert_eq!(queue.push_held(&FRAMING, same), Err(Overflow));

@@ -104,7 +104,7 @@ impl UdpProxy {
     }
 }
 
-/// Carries datagrams between whoever sends them to `udp`, and the server.
+/// Carries datagrams between the clients that send to `udp`, and the server.
 fn relay(udp: Arc<UdpSocket>, server: SocketAddr, impairment: Impairment) {
     tokio::spawn(async move {
         let mut ways: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();

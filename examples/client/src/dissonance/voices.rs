@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use voxwire_audio::{OPUS_RATE, Speaker, SpeakerFigures, limit, mix_into};
 use voxwire_dissonance::{ClientId, Codec, CodecSettings, Priority};
 
-/// Whoever speaks to us, and those who are gone, until all that came in is heard.
+/// The players who speak to us, and those who are gone, until all that came in is heard.
 #[derive(Debug, Default)]
 pub(super) struct Voices {
     voices: BTreeMap<ClientId, Voice>,

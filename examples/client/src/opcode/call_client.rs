@@ -228,7 +228,7 @@ impl CallClient {
             return;
         }
         self.signals.end();
-        let text = "the call may still be accepted: its port stays open for 5 s, and whoever comes is told that it is over";
+        let text = "the call may still be accepted: its port stays open for 5 s, and a callee that comes is told that it is over";
         self.report.plain("lingering", text);
         while let Ok(Some(news)) = self.news().await {
             match news {
@@ -632,7 +632,7 @@ mod tests {
     use super::*;
     use voxwire_audio::{Clip, compare, load, voice_decoder};
 
-    /// C-14: when a call is over, all that has come in is heard, whoever ended it, and is in the recording.
+    /// C-14: when a call is over, all that has come in is heard, no matter which side ended it, and is in the recording.
     #[test]
     fn c_14_a_call_is_heard_and_recorded_to_its_end() {
         const PACKETS: u64 = 25;

@@ -248,7 +248,7 @@ async fn connect(
     let wanted = to.first().filter(|_| to.len() == 1).filter(one);
     let mut other = None;
     let end = Instant::now() + PATIENCE;
-    // Whoever is at the very address that was asked for, or else somebody who has answered for it.
+    // The device at the very address that was asked for, or else one that has answered for it.
     let mut until = end;
     let (server, from, inputs, outputs) = loop {
         match timeout(until.saturating_duration_since(Instant::now()), driver.next()).await {
@@ -538,7 +538,7 @@ impl Talk {
             self.loudest = self.loudest.max(loudest);
             played &= over || output.player.is_none();
             if output.measure && !core::mem::replace(&mut measured, true) {
-                // The session's lock first: whoever hears has it already.
+                // The session's lock first: the thread that hears holds it already.
                 let now = driver.now();
                 let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
                 sent.push_back((frame, now));

@@ -150,7 +150,7 @@ mod tests {
         }
     }
 
-    /// F-40, F-42: whoever is looked up, the hash is made in the same memory.
+    /// F-40, F-42: the hash is made in the same memory, no matter which name is looked up.
     #[test]
     fn m_07_all_hashes_are_made_in_the_same_memory() {
         let mut memory = Memory::default();

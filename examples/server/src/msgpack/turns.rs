@@ -342,7 +342,7 @@ mod tests {
         Source::Network([192, 0, 2, n].into())
     }
 
-    /// F-12: what somebody sends who sends little does not wait behind what others send, whoever came first.
+    /// F-12: what somebody sends who sends little does not wait behind what others send, also where they came first.
     #[test]
     fn little_goes_before_much_whatever_came_first() {
         let mut turns = Turns::new(Room { of_account: u64::MAX, of_source: u64::MAX, of_all: u64::MAX });

@@ -57,7 +57,7 @@ pub(super) async fn serve(listener: TcpListener, services: Services, limits: Lim
         if slots.available_permits() == 0 {
             evict(&mut connections);
         }
-        // Whoever was evicted gives the place, and the descriptor, back before anybody else is accepted.
+        // An evicted connection gives its place, and the descriptor, back before anybody else is accepted.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let task = tokio::spawn(exchange(stream, app.clone(), limits.deadline, slot));
         connections.push((source(from.ip()), task.abort_handle()));

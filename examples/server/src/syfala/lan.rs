@@ -36,7 +36,7 @@ fn ip(address: SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-/// The networks of whoever may be served by a device on `bind`: those of its interface, or of all.
+/// The networks that a device on `bind` may serve: those of its interface, or of all.
 ///
 /// # Errors
 /// The system's.

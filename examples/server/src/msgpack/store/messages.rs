@@ -164,7 +164,7 @@ impl Store {
             .query_row([message], |row| row.get(0))
     }
 
-    /// Drops a message, whoever has not fetched it.
+    /// Drops a message, also where some have not fetched it.
     pub(in crate::msgpack) fn drop_message(&self, message: i64) -> rusqlite::Result<()> {
         // With the last one its body goes, too.
         self.db.prepare_cached("DELETE FROM kept WHERE message = ?1")?.execute([message])?;
@@ -227,7 +227,7 @@ impl Store {
         }
     }
 
-    /// Delivers a message no more, because it is damaged, and says so once. It stays in the database, for whoever restores a copy.
+    /// Delivers a message no more, because it is damaged, and says so once. It stays in the database, so that a copy can be restored.
     pub(in crate::msgpack) fn skip(&self, message: i64, why: &str) {
         if self.unsound.borrow_mut().insert(message) {
             tracing::error!(
