@@ -62,9 +62,9 @@ pub struct HubSettings {
     /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged (Linux; on QUIC everywhere, where it is what has been sent on the stream), and how long a
-    /// peer may take nothing of what waits for it; 14 s by default. A peer that takes some of it, 3 kB/s, is not closed for that. What is sent
+    /// peer may take nothing of what waits for it; 14 s by default. A peer that takes some of it, 8 kB/s, is not closed for that. What is sent
     /// just before the verdict on silence starts this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by
-    /// default; one that was slow before, after 44 s.
+    /// default; one that was slow before, after 30 s.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
     /// budget takes effect. On QUIC, what has been sent and has not arrived; `None` for 64 KiB.
