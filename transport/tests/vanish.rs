@@ -75,6 +75,28 @@ async fn tcp(settings: HubSettings) -> Pair {
     (hub, Box::new(TcpStream::connect(address).await.unwrap()))
 }
 
+/// The same, with a peer that has just been slow to take half a megabyte: its window is small, and it has read as fast as it could.
+async fn slow(settings: HubSettings) -> Pair {
+    const FRAMES: usize = 500;
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let settings = HubSettings { max_queued: 8 << 20, ..settings };
+    let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8192).unwrap();
+    let mut peer = socket.connect(address).await.unwrap();
+    while hub.call(|session, _| session.peers.is_empty()) {
+        sleep(Duration::from_millis(10)).await;
+    }
+    (0..FRAMES).for_each(|_| hub.call(|session, _| session.shout(&[7; 1000])));
+    let mut some = vec![0; 5000];
+    for _ in 0..FRAMES / 5 {
+        tokio::io::AsyncReadExt::read_exact(&mut peer, &mut some).await.unwrap();
+        sleep(Duration::from_millis(40)).await;
+    }
+    (hub, Box::new(peer))
+}
+
 #[cfg(feature = "quic")]
 async fn quic(settings: HubSettings) -> Pair {
     use voxwire_transport::tls::rustls::crypto::ring::default_provider;
@@ -127,6 +149,11 @@ async fn inside() {
             sleep(Duration::from_millis(10)).await;
         }
         hubs.push((hub, peer, plan));
+    }
+    if transport == "tcp" {
+        // The systems of the peers above answer for them meanwhile.
+        let [(hub, peer), (other, its)] = [slow(settings).await, slow(settings).await];
+        hubs.extend([(hub, peer, plans[1]), (other, its, plans[4])]);
     }
     run(
         "nft 'add table inet cut; add chain inet cut in { type filter hook input priority 0; policy drop; }'",
