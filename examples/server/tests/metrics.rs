@@ -90,7 +90,8 @@ networks = ["127.0.0.1/32"]
 #[test]
 fn every_metric_moves() {
     let data = kit::folder("metrics");
-    let config = file("metrics.toml", SETTINGS);
+    let more = if cfg!(feature = "echo") { "[echo]\nport = 0\nrate = 5\n" } else { "" };
+    let config = file("metrics.toml", &[SETTINGS, more].concat());
     let server = Server::start(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]);
     let mut watch = Watch::new(server.address("http tcp"));
     voicelink(server.address("voicelink tcp"), &mut watch);
@@ -98,6 +99,8 @@ fn every_metric_moves() {
     msgpack(server.address("msgpack zmtp"), &mut watch);
     dissonance(server.address("dissonance tcp"), &mut watch);
     syfala(server.address("syfala udp"), &mut watch);
+    #[cfg(feature = "echo")]
+    echo(server.address("echo tcp"), &mut watch);
     // Every place is taken by somebody who has said who it is: none of them goes for a newcomer.
     let [voicelink, opcode] = ["voicelink tcp", "opcode tcp"].map(|listener| server.address(listener));
     let full: Vec<TcpStream> = (0..16)
@@ -354,4 +357,23 @@ fn syfala(address: SocketAddr, watch: &mut Watch) {
         audio(10_000_000 + n * 960, 960);
     }
     watch.see("syfala", &["jumped_total"]);
+}
+
+#[cfg(feature = "echo")]
+fn echo(address: SocketAddr, watch: &mut Watch) {
+    use std::io::Read as _;
+    use voxwire_core::Message as _;
+    let mut client = connect(address);
+    client.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+    client.read_exact(&mut [0; 32]).unwrap();
+    // An answer is what a server does not expect; then more requests than ten at once.
+    for sequence in 0..20 {
+        let packet = voxwire_echo::Packet { answer: sequence == 0, sequence, time: 0, payload: b"" };
+        let mut bytes = Vec::new();
+        packet.encode(&(), &mut bytes).unwrap();
+        let length = u16::try_from(bytes.len() + 1).unwrap();
+        client.write_all(&[&length.to_be_bytes()[..], &[0], &bytes].concat()).unwrap();
+    }
+    let names = ["connections", "accepted_total", "answered_total", "over_rate_total", "violations_total"];
+    watch.see("echo", &names);
 }
