@@ -253,13 +253,14 @@ async fn f_44_a_peer_that_takes_nothing_is_closed_and_one_that_takes_it_slowly_i
         socket.connect(address).await.unwrap()
     };
     let (_frozen, mut slow) = (small_window().await, small_window().await);
-    while hub.stats().connections < 2 {
+    while hub.call(|session, _| session.peers.len()) < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     hub.call(|session, _| session.say_much());
     let (began, mut some) = (Moment::now(), [0; 4000]);
     while began.elapsed() < 4 * UNACKNOWLEDGED {
-        tokio::io::AsyncReadExt::read_exact(&mut slow, &mut some).await.expect("not closed");
+        let read = tokio::io::AsyncReadExt::read_exact(&mut slow, &mut some);
+        timeout(Duration::from_secs(10), read).await.expect("more comes").expect("not closed");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let stats = hub.stats();
