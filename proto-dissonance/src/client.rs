@@ -27,7 +27,7 @@ use voxwire_core::{
 /// A client: joins a session, replicates who listens to what, speaks and listens.
 ///
 /// It stays a client for as long as it lives: after a lost connection it asks its driver for another one
-/// ([`Output::Dial`] with [`DialId::FIRST`]), joins again under its name, and goes on listening and speaking to the same
+/// ([`Output::Dial`](voxwire_core::Output::Dial) with [`DialId::FIRST`](voxwire_core::DialId::FIRST)), joins again under its name, and goes on listening and speaking to the same
 /// rooms and players.
 #[derive(Debug)]
 pub struct Client {
