@@ -9,7 +9,7 @@ use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Message};
 /// What a log-in has behind its last argument that is for requests alone.
 const REQUESTS_ONLY: &[u8] = b"requests_only";
 
-/// What a client sends: eleven requests and one update. Variable parts borrow from the frame; objects behind the last
+/// What a client sends: twelve requests and one update. Variable parts borrow from the frame; objects behind the last
 /// argument are ignored, as the original does.
 ///
 /// ```text
