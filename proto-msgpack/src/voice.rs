@@ -80,7 +80,7 @@ pub(crate) struct Walked {
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 const FEW: usize = 32;
 
-/// Twice the bits of a float that is infinite: more than those of any finite one, whatever its sign.
+/// Twice the bits of a float that is infinite: more than those of any finite one, of either sign.
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 const INFINITE: u32 = 0xff00_0000;
 

@@ -31,8 +31,8 @@ const BURST: u32 = 256;
 ///
 /// Reading, writing and timers all happen inside [`next`](Self::next): call it in a loop, if need be in a `select!` with
 /// whatever else the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`. A
-/// session that dials [`DialId::FIRST`](voxwire_core::DialId::FIRST) after a loss is connected once more, in the same way. Whatever else a session dials,
-/// and who connects to where it listens, is served beside it, by TCP.
+/// session that dials [`DialId::FIRST`](voxwire_core::DialId::FIRST) after a loss is connected once more, in the same way. Other
+/// connections that a session dials, and those that it accepts, are served beside it, by TCP.
 ///
 /// ```no_run
 /// # use voxwire_transport::{Connection, ConnectionSettings};

@@ -101,7 +101,7 @@ impl<F: Framing> Network<F> {
         let Established { stream, units, .. } = established;
         let now = self.clock.now();
         self.home = stream.local_ip();
-        // The one before may still be writing its last words, and have direct paths.
+        // The connection before may still be writing what is queued, and have direct paths.
         self.leave_conn();
         self.ids.retire(self.server);
         self.server = self.ids.mint().unwrap_or(self.server);
@@ -215,7 +215,7 @@ impl<F: Framing> Network<F> {
         }
     }
 
-    /// Writes, and says what has come in. The end, if `timeout`, the session's, shows that it does not want to dial again.
+    /// Writes, and says what has come in. `timeout` is the session's next timer: without one, and without connections, this is the end.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -279,7 +279,7 @@ impl<F: Framing> Network<F> {
         self.state == State::Ended && self.dialling.is_none() && timeout.is_none() && self.streams.is_empty()
     }
 
-    /// When it is to be polled again, whatever comes in.
+    /// When it is to be polled again, even if nothing comes in.
     pub(super) fn due(&self) -> Option<Instant> {
         // Nothing is read any more while what waits is written.
         let conn = self.conn.as_ref().filter(|_| self.state == State::Open);

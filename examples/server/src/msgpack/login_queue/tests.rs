@@ -301,7 +301,7 @@ fn guessers_who_connect_anew_keep_nobody_out() {
     }
 }
 
-/// F-06, F-84: the pace of an address is shared by all names there. Whoever stands in many lines, or has a long one, keeps nobody
+/// F-06, F-84: the pace of an address is shared by all names there. A source that stands in many lines, or has a long one, keeps nobody
 /// out: the attempt that came first is next.
 #[test]
 fn many_lines_at_one_address_keep_nobody_of_it_out() {
@@ -401,7 +401,7 @@ fn floods_displace_their_own_entries() {
     assert!((KNOWN - AT_A_TIME..=KNOWN).contains(&state.known.len()), "{}", state.known.len());
 }
 
-/// Whatever one source does, another's log-in is looked at within the seventh turn (two classes that have nothing to do with it,
+/// No matter what one source does, another's log-in is looked at within the seventh turn (two classes that have nothing to do with it,
 /// and its own), and an attempt is answered once or forgotten.
 #[test]
 fn no_order_of_attempts_keeps_others_waiting() {
