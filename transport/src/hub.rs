@@ -122,8 +122,8 @@ impl<S: Session> Handle<S> {
     }
 
     /// Ends the hub: accepts nobody more, lets the session say goodbye, and waits until everything is written and every
-    /// connection closed, at most for `deadline`. Then the rest is cut off. Those that have not finished a handshake are closed at
-    /// once, and not counted.
+    /// connection closed, at most for `deadline`. Then the rest is cut off. Connections that have not finished a handshake are reset at
+    /// once. Neither they nor those that have not logged in ([`Session::evictable`]) count in [`Drained::told`].
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let before = self.shared.begin_drain();
         let all_gone = async {
@@ -156,7 +156,7 @@ impl<S: Session> fmt::Debug for Handle<S> {
 /// How a [`Handle::drain`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that took everything they were sent, and closed.
+    /// Connections that had logged in, took everything they were sent, and closed.
     pub told: usize,
     /// Connections still open at the deadline.
     pub cut_off: usize,

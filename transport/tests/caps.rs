@@ -163,6 +163,23 @@ async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
     assert!(!matches!(end(&mut silent).await, Ok(1..)) && !matches!(end(&mut half).await, Ok(1..)));
 }
 
+/// F-30: where a protocol has no hello, a silent connection is not counted as told either.
+#[tokio::test]
+async fn f_30_a_silent_connection_is_not_counted_as_told() {
+    let (hub, address) = serve(HubSettings::DEFAULT, 100);
+    let mut ann = register(address, "ann").await.unwrap();
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    while hub.stats().connections < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let mut last = Vec::new();
+    let ends = async { (ann.read_to_end(&mut last).await.is_ok(), end(&mut silent).await) };
+    let (drained, ends) = tokio::join!(hub.drain(Duration::from_secs(30)), ends);
+    assert_eq!(drained, Drained { told: 1, cut_off: 0 });
+    assert_eq!(ends, (true, Ok(0)));
+    assert!(!last.is_empty(), "she is told why");
+}
+
 /// F-71, C-06: whoever does not come to an end with its hello is closed, on each transport that has one.
 #[tokio::test]
 async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {

@@ -240,12 +240,13 @@ impl<S: Session> Core<S> {
     }
 
     /// The hub ends: the session says goodbye, and what it has not closed then is closed. Returns how many connections there were, without
-    /// those that have not finished a handshake, which are reset.
+    /// those that have not finished a handshake, which are reset, and those that have not logged in.
     pub(super) fn begin_drain(&mut self, common: &Common, now: Instant) -> usize {
         let unready = self.peers.on_streams().filter(|(_, conn)| !conn.lock().framing.is_ready());
         let unready: Vec<PeerId> = unready.map(|(peer, _)| peer).collect();
         unready.into_iter().for_each(|peer| self.evict(common, now, peer));
-        let told = self.peers.count_conns();
+        let silent = self.session.evictable().filter(|peer| self.peers.conn(*peer).is_some()).count();
+        let told = self.peers.count_conns().saturating_sub(silent);
         self.session.shutdown(now);
         self.flush(common);
         self.expire(common, now);

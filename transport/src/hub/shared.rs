@@ -215,8 +215,7 @@ impl<S: Session> Shared<S> {
         self.common.sockets.iter().any(Udp::has_waiting)
     }
 
-    /// Closes all connections, each with what the session has to say to it. Returns how many; those that have not finished a handshake
-    /// are reset, and not counted.
+    /// Closes all connections, each with what the session has to say to it. Returns how many, as [`Core::begin_drain`] counts them.
     pub(super) fn begin_drain(&self) -> usize {
         self.common.quotas.drain(self.common.clock.now());
         self.drain.notify_waiters();
