@@ -6,8 +6,9 @@ mod streams;
 mod udp_side;
 
 use crate::Error;
-use crate::grace::{Grace, is_event};
-use crate::net::{Keepalive, Stream, in_time};
+use crate::grace::{Grace, in_time, is_event};
+use crate::socket_options::Keepalive;
+use crate::stream::socket::Stream;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::net::SocketAddr;

@@ -1,7 +1,9 @@
 //! Timers wait for what has come in: a side that was not running must not take its own stall for the silence of others.
 
+use crate::Error;
 use core::time::Duration;
-use voxwire_core::Instant;
+use std::io;
+use voxwire_core::{Clock, Instant};
 
 /// A timer so much behind its time shows a stall: what came in meanwhile has not been read.
 pub(crate) const LATE: Duration = Duration::from_millis(50);
@@ -52,6 +54,27 @@ impl Grace {
     pub(crate) fn is_over(at: Instant, now: Instant) -> bool {
         now.saturating_duration_since(at) > LATE.saturating_add(EXCUSE)
     }
+}
+
+/// Waits for `future` no longer than `limit`; `what` names it in the error.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &'static str,
+    future: impl Future<Output = io::Result<T>>,
+) -> Result<T, Error> {
+    Ok(in_time(limit, future).await.ok_or(Error::TooSlow(what))??)
+}
+
+/// Waits for `future` no longer than `limit`; but if we have not run when that was over, for as long as it takes to read what has come
+/// in meanwhile, and a little for the answer.
+pub(crate) async fn in_time<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let clock = Clock::start();
+    let mut future = core::pin::pin!(future);
+    if let Ok(result) = tokio::time::timeout(limit, future.as_mut()).await {
+        return Some(result);
+    }
+    let stalled = clock.now() > Instant::ZERO.saturating_add(limit).saturating_add(LATE);
+    if stalled { tokio::time::timeout(EXCUSE, future).await.ok() } else { None }
 }
 
 #[cfg(test)]

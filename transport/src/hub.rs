@@ -13,7 +13,8 @@ mod tasks;
 mod udp_binding;
 mod udp_peers;
 
-use crate::net::{Bound, Stream};
+use crate::listener::Bound;
+use crate::stream::socket::Stream;
 use crate::{Connection, Error, Listener};
 use ::core::net::{Ipv4Addr, SocketAddr};
 use ::core::{fmt, time::Duration};

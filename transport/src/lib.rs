@@ -21,15 +21,15 @@
 mod connection;
 mod error;
 mod grace;
-mod held;
 mod hub;
-mod net;
+mod listener;
 mod pool;
-mod queue;
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(feature = "tls")]
 mod records;
+mod socket_options;
+mod stream;
 mod tcp_udp;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -39,5 +39,6 @@ pub use {
     connection::{Connection, ConnectionSettings, DirectSettings, Remote, TcpUdpSettings, Turn, UdpState},
     error::Error,
     hub::{Drained, Handle, Hub, HubSettings, HubStats},
-    net::{Keepalive, Listener},
+    listener::Listener,
+    socket_options::Keepalive,
 };

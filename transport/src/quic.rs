@@ -3,7 +3,7 @@
 mod budgets;
 mod pace;
 
-use crate::net::Keepalive;
+use crate::socket_options::Keepalive;
 use budgets::FIRST_WINDOW;
 pub(crate) use budgets::{NoRoom, QuicBudgets, Reserved};
 use core::future::Future;

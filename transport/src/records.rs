@@ -1,10 +1,10 @@
 //! What TLS takes from a socket and has not handed over.
 
-use crate::net::TcpStream;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use voxwire_core::Instant;
 
 /// A socket beneath TLS, and what came in by it that TLS has not handed over: a record is handed over whole, and until then only TLS

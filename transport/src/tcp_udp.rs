@@ -2,8 +2,6 @@
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use voxwire_core::bytes::BufMut;
-use voxwire_core::{FrameError, Framing, Lane, Progress};
 
 /// What both hellos start with: magic and version.
 const MAGIC: [u8; 5] = *b"VOXL\x01";
@@ -207,59 +205,6 @@ impl Control {
     }
 }
 
-/// How the frames of a connection lie in its byte stream.
-#[derive(Debug)]
-pub(crate) enum StreamFraming<F> {
-    /// As the session's framing has it.
-    Session(F),
-    /// As units: a u16 length, a kind, then the frame, which the session's framing checks.
-    Units {
-        framing: F,
-        /// Of the last unit.
-        kind: Kind,
-    },
-}
-
-/// What a frame is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Frame(Lane),
-    Control,
-}
-
-impl<F: Framing> StreamFraming<F> {
-    pub(crate) const fn units(framing: F) -> Self {
-        Self::Units { framing, kind: Kind::Frame(Lane::Reliable) }
-    }
-
-    /// What the last frame is.
-    pub(crate) const fn kind(&self) -> Kind {
-        match self {
-            Self::Session(_) => Kind::Frame(Lane::Reliable),
-            Self::Units { kind, .. } => *kind,
-        }
-    }
-
-    /// Written before a frame.
-    pub(crate) fn put_head(&self, lane: Lane, frame: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Self::Session(framing) => framing.put_header(frame, out),
-            Self::Units { .. } => {
-                let kind = if lane == Lane::Droppable { unit::DROPPABLE } else { unit::RELIABLE };
-                put_unit_head(kind, frame.len(), out);
-            }
-        }
-    }
-
-    /// Whether a frame can be sent at all.
-    pub(crate) fn fits(&self, frame: &[u8]) -> bool {
-        match self {
-            Self::Session(framing) => framing.takes(frame),
-            Self::Units { .. } => frame.len() <= MAX_UNIT,
-        }
-    }
-}
-
 /// Appends a control unit.
 pub(crate) fn put_control(control: Control, out: &mut Vec<u8>) {
     let body = control.to_bytes();
@@ -267,110 +212,15 @@ pub(crate) fn put_control(control: Control, out: &mut Vec<u8>) {
     out.extend(body);
 }
 
-fn put_unit_head(kind: u8, len: usize, out: &mut Vec<u8>) {
+/// Appends what stands before a packet of `len` bytes.
+pub(crate) fn put_unit_head(kind: u8, len: usize, out: &mut Vec<u8>) {
     let [a, b] = u16::try_from(len.saturating_add(1)).unwrap_or(u16::MAX).to_be_bytes();
     out.extend([a, b, kind]);
-}
-
-impl<F: Framing> Framing for StreamFraming<F> {
-    fn next_frame(&mut self, unread: &[u8]) -> Result<Progress, FrameError> {
-        let (framing, last) = match self {
-            Self::Session(framing) => return framing.next_frame(unread),
-            Self::Units { framing, kind } => (framing, kind),
-        };
-        let Some((len, rest)) = unread.split_first_chunk::<2>() else {
-            return Ok(Progress::need(2_usize.saturating_sub(unread.len())));
-        };
-        let len = usize::from(u16::from_be_bytes(*len));
-        let Some(body) = len.checked_sub(1) else { return Err(FrameError::TooShort { len: 0, min: 1 }) };
-        let Some(unit) = rest.get(..len) else { return Ok(Progress::need(len.saturating_sub(rest.len()))) };
-        if let [kind, frame @ ..] = unit {
-            *last = match *kind {
-                unit::CONTROL => Kind::Control,
-                unit::DROPPABLE => Kind::Frame(Lane::Droppable),
-                _ => Kind::Frame(Lane::Reliable),
-            };
-            if *last != Kind::Control {
-                framing.next_frame(frame)?;
-            }
-        }
-        Ok(Progress::Frame { header: 3, body })
-    }
-
-    fn is_stream(&self) -> bool {
-        match self {
-            Self::Session(framing) => framing.is_stream(),
-            Self::Units { .. } => true,
-        }
-    }
-
-    fn set_max(&mut self, max: usize) {
-        match self {
-            Self::Session(framing) | Self::Units { framing, .. } => framing.set_max(max),
-        }
-    }
-
-    fn is_ready(&self) -> bool {
-        match self {
-            Self::Session(framing) => framing.is_ready(),
-            Self::Units { .. } => true,
-        }
-    }
-
-    fn announces(&self) -> bool {
-        match self {
-            Self::Session(framing) => framing.announces(),
-            Self::Units { .. } => true,
-        }
-    }
-
-    fn silence(&self) -> Option<Duration> {
-        match self {
-            Self::Session(framing) => framing.silence(),
-            Self::Units { .. } => None,
-        }
-    }
-
-    fn answers_only(&self) -> bool {
-        match self {
-            Self::Session(framing) => framing.answers_only(),
-            Self::Units { .. } => false,
-        }
-    }
-
-    fn probe(&mut self) -> bool {
-        match self {
-            Self::Session(framing) => framing.probe(),
-            Self::Units { .. } => false,
-        }
-    }
-
-    fn take_answered(&mut self) -> u32 {
-        match self {
-            Self::Session(framing) => framing.take_answered(),
-            Self::Units { .. } => 0,
-        }
-    }
-
-    fn is_waiting(&self) -> bool {
-        match self {
-            Self::Session(framing) => framing.is_waiting(),
-            Self::Units { .. } => false,
-        }
-    }
-
-    fn take_pending(&mut self, out: &mut impl BufMut) -> usize {
-        match self {
-            Self::Session(framing) => framing.take_pending(out),
-            Self::Units { .. } => 0,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use voxwire_core::Datagram;
 
     #[test]
     fn d_15_hellos_as_the_protocol_page_has_them() {
@@ -388,20 +238,6 @@ mod tests {
         assert_eq!(bytes[..15], *b"VOXL\x01\x00\x10\x94\x01\x02\x03\x04\x05\x06\x07");
         assert_eq!(ServerHello::read(&bytes), Some(server));
         assert_eq!(slot(tag(0x0102_0304, [0; 4])), 0x0002_0304);
-    }
-
-    #[test]
-    fn d_15_units_are_cut_and_checked() {
-        let mut framing = StreamFraming::units(Datagram { max: 4 });
-        assert_eq!(framing.next_frame(&[0]), Ok(Progress::need(1)));
-        assert_eq!(framing.next_frame(&[0, 4, 0, 7]), Ok(Progress::need(2)));
-        assert_eq!(framing.next_frame(&[0, 4, 1, 7, 8, 9, 0]), Ok(Progress::Frame { header: 3, body: 3 }));
-        assert!(framing.next_frame(&[0, 0]).is_err());
-        assert!(framing.next_frame(&[0, 6, 0, 1, 2, 3, 4, 5]).is_err());
-        let mut out = Vec::new();
-        framing.put_head(Lane::Droppable, &[0; 300], &mut out);
-        put_control(Control::Confirm([5; 8]), &mut out);
-        assert_eq!(out, [1, 45, 1, 0, 10, 2, 1, 5, 5, 5, 5, 5, 5, 5, 5]);
     }
 
     #[test]

@@ -673,3 +673,20 @@ async fn a_client_learns_that_the_server_is_gone_or_was_never_there() {
     let nobody = Connection::connect(&address, client, ConnectionSettings::DEFAULT);
     assert!(nobody.await.unwrap_err().to_string().contains("refused"));
 }
+
+/// C-06: a peer that goes on sending behind a broken frame does not lose the final frames by a reset, however much it sends.
+#[tokio::test]
+async fn c_06_what_is_sent_behind_a_broken_frame_is_read_until_the_peer_closes() {
+    // Longer than the test: a connection that is not read on would be reset after it.
+    let settings = HubSettings { linger: Duration::from_secs(60), ..HubSettings::DEFAULT };
+    let served = serve(settings);
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let all = async {
+        stream.write_all(&[0xff; 8 * 1024 * 1024]).await.unwrap();
+        stream.shutdown().await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    };
+    timeout(Duration::from_secs(30), all).await.expect("is read within 30 s").expect("no reset");
+    until("the connection ends", || served.hub.stats().connections == 0 && served.hub.stats().closing == 0)
+        .await;
+}

@@ -3,14 +3,13 @@
 use super::ConnectionSettings;
 use super::direct::DirectNews;
 use super::remote::{Dialling, Established, Remote};
-use super::stream_conn::StreamConn;
+use super::stream_conn::{ConnStep, StreamConn};
 use super::streams::{StreamNews, Streams};
 use super::udp_side::UdpSide;
 use crate::Error;
 use crate::grace::Grace;
-use crate::tcp_udp::StreamFraming;
+use crate::stream::framing::StreamFraming;
 use core::net::IpAddr;
-use core::ops::Range;
 use core::task::{Context, Poll, ready};
 use tokio::task::coop;
 use voxwire_core::{Clock, DialId, Framing, Input, Instant, Lane, Output, PeerId, PeerIds, Via};
@@ -57,11 +56,8 @@ pub(super) enum State {
 /// What the next turn is about.
 pub(super) enum Step {
     Opened,
-    Frame(Lane, Range<usize>),
-    /// A frame came in by UDP.
-    Datagram(Range<usize>),
-    /// Something happened on a direct path.
-    Direct(DirectNews),
+    /// Something happened on the connection to the server.
+    Server(ConnStep),
     /// Something happened on a connection of the session's own making.
     Stream(StreamNews),
     /// A frame that the session put off.
@@ -69,8 +65,6 @@ pub(super) enum Step {
     Timeout,
     Closed,
     DialFailed,
-    /// Something has changed that the session need not know.
-    Changed,
     Ended,
 }
 
@@ -113,12 +107,12 @@ impl<F: Framing> Network<F> {
                 (StreamFraming::units(framing), udp)
             }
         };
-        self.conn = Some(StreamConn {
-            udp,
-            #[cfg(feature = "quic")]
-            quic: established.quic,
-            ..StreamConn::new(stream, framing, self.settings)
-        });
+        let conn = self.conn.insert(StreamConn::new(stream, framing, self.settings));
+        conn.udp = udp;
+        #[cfg(feature = "quic")]
+        {
+            conn.quic = established.quic;
+        }
         self.error = None;
         self.handshake_grace = Grace::default();
         self.state = State::New(now.saturating_add(self.settings.connect));
@@ -155,25 +149,25 @@ impl<F: Framing> Network<F> {
             Step::Opened => Input::Opened { peer: self.server, via: Via::Dialled(DialId::FIRST), from: None },
             Step::Closed => Input::Closed { peer: self.server },
             Step::DialFailed => Input::DialFailed(DialId::FIRST),
-            Step::Frame(lane, range) => {
+            Step::Server(ConnStep::Frame(lane, range)) => {
                 let bytes = self.conn.as_ref().map_or(&[][..], |conn| conn.buffer.frame(range));
                 Input::Frame { peer: self.server, lane, bytes }
             }
-            Step::Datagram(range) => {
+            Step::Server(ConnStep::Datagram(range)) => {
                 Input::Frame { peer: self.server, lane: Lane::Droppable, bytes: datagram(range) }
             }
-            Step::Direct(DirectNews::Up(peer, from)) => {
+            Step::Server(ConnStep::Direct(DirectNews::Up(peer, from))) => {
                 Input::Opened { peer, via: Via::Accepted, from: Some(from) }
             }
-            Step::Direct(DirectNews::Down(peer)) => Input::Closed { peer },
-            Step::Direct(DirectNews::Frame(peer, lane, range)) => {
+            Step::Server(ConnStep::Direct(DirectNews::Down(peer))) => Input::Closed { peer },
+            Step::Server(ConnStep::Direct(DirectNews::Frame(peer, lane, range))) => {
                 Input::Frame { peer, lane, bytes: datagram(range) }
             }
             Step::Stream(StreamNews::Frame(peer, lane, range)) => {
                 Input::Frame { peer, lane, bytes: self.streams.frame(peer, range) }
             }
             Step::Stream(news) => return news.input(),
-            Step::Deferred | Step::Timeout | Step::Changed | Step::Ended => return None,
+            Step::Deferred | Step::Timeout | Step::Server(ConnStep::Changed) | Step::Ended => return None,
         })
     }
 
@@ -209,7 +203,7 @@ impl<F: Framing> Network<F> {
         match self.gone.pop() {
             Some(peer) => {
                 self.ids.retire(peer);
-                Poll::Ready(Step::Direct(DirectNews::Down(peer)))
+                Poll::Ready(Step::Server(ConnStep::Direct(DirectNews::Down(peer))))
             }
             None => Poll::Pending,
         }
@@ -268,7 +262,7 @@ impl<F: Framing> Network<F> {
         };
         let Some(conn) = &mut self.conn else { return Poll::Pending };
         match ready!(conn.poll(cx, now, closing, &mut self.ids)) {
-            Ok(Some(step)) => Poll::Ready(step),
+            Ok(Some(step)) => Poll::Ready(Step::Server(step)),
             Ok(None) => Poll::Ready(self.end(None, timeout)),
             Err(error) => Poll::Ready(self.end(Some(error), timeout)),
         }
@@ -293,7 +287,7 @@ impl<F: Framing> Network<F> {
         self.state = State::Ended;
         self.leave_conn();
         if told {
-            return if self.is_over(timeout) { Step::Ended } else { Step::Changed };
+            return if self.is_over(timeout) { Step::Ended } else { Step::Server(ConnStep::Changed) };
         }
         self.error = Some(error.unwrap_or(Error::Closed));
         Step::Closed
@@ -367,7 +361,7 @@ impl<F: Framing> Network<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Stream;
+    use crate::stream::socket::Stream;
     use voxwire_core::Datagram;
 
     /// C-06: a budget of 0 is the driver's own again, here as in a hub.

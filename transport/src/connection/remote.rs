@@ -1,7 +1,9 @@
 //! Where a connection goes, and how it gets there.
 
 use super::direct::DirectSettings;
-use crate::net::{SocketOptions, Stream, TcpStream, prepare, within};
+use crate::grace::within;
+use crate::socket_options::{SocketOptions, prepare};
+use crate::stream::socket::Stream;
 use crate::tcp_udp::{self, ClientWants, SERVER_HELLO, ServerHello};
 use crate::{ConnectionSettings, Error};
 use core::fmt;
@@ -9,7 +11,7 @@ use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use std::io;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 
 /// Where a [`Connection`](crate::Connection) goes, and by which transport.
 ///

@@ -2,10 +2,13 @@
 
 use super::ConnectionSettings;
 use super::direct::DirectNews;
-use super::network::Step;
 use super::udp_side::{News, UdpSide};
-use crate::tcp_udp::{Control, Kind, MAX_UNIT, Nonce, StreamFraming, put_control};
-use crate::{Error, net::Stream, queue::Queue};
+use crate::Error;
+use crate::stream::framing::{Kind, StreamFraming};
+use crate::stream::io::{READ, poll_discard, poll_fill, poll_write};
+use crate::stream::queue::{Batch, Queue};
+use crate::stream::socket::Stream;
+use crate::tcp_udp::{Control, MAX_UNIT, Nonce, put_control};
 use core::future::Future;
 use core::ops::Range;
 use core::pin::Pin;
@@ -14,18 +17,14 @@ use core::time::Duration;
 use tokio::time::Sleep;
 use voxwire_core::{Cut, FrameBuf, FrameError, Framing, Instant, Lane, PeerIds, Progress};
 
-/// Bytes asked for at a time.
-const READ: usize = 16 * 1024;
-
 /// What belongs to one connection.
 pub(super) struct StreamConn<F> {
     pub(super) stream: Stream,
     pub(super) framing: StreamFraming<F>,
     pub(super) buffer: FrameBuf,
-    pub(super) needed: usize,
     pub(super) queue: Queue,
-    pub(super) out: Vec<u8>,
-    pub(super) written: usize,
+    /// What is being written.
+    batch: Batch,
     /// How long the other side may take nothing of what waits for it.
     pub(super) stall: Stall,
     /// Our side is closed, or being closed.
@@ -94,6 +93,18 @@ impl Stall {
     }
 }
 
+/// Something happened on a connection.
+pub(super) enum ConnStep {
+    /// A frame was received on the stream.
+    Frame(Lane, Range<usize>),
+    /// A frame was received in a datagram.
+    Datagram(Range<usize>),
+    /// Something happened on a direct path.
+    Direct(DirectNews),
+    /// Something has changed that the session need not know.
+    Changed,
+}
+
 /// What was read, and where it lies in the buffer.
 type Unit = (Kind, Range<usize>);
 
@@ -104,10 +115,8 @@ impl<F: Framing> StreamConn<F> {
             stream,
             framing,
             buffer: FrameBuf::new(),
-            needed: 1,
             queue: Queue::with_limits(settings.droppable_budget, settings.max_queued),
-            out: Vec::new(),
-            written: 0,
+            batch: Batch::default(),
             stall: Stall::new(settings.write_timeout),
             shut: false,
             paused_until: None,
@@ -163,8 +172,7 @@ impl<F: Framing> StreamConn<F> {
                 Err(Error::Untaken { waiting, max })
             }
             Some(Failed::Stalled) => {
-                let written = self.out.len().saturating_sub(self.written);
-                let waiting = self.queue.len().saturating_add(written);
+                let waiting = self.queue.len().saturating_add(self.batch.len());
                 Err(Error::Stalled { waiting, after: self.stall.limit })
             }
         }
@@ -188,10 +196,7 @@ impl<F: Framing> StreamConn<F> {
     }
 
     pub(super) fn is_written(&self) -> bool {
-        self.queue.is_empty()
-            && self.written == self.out.len()
-            && !self.said.down
-            && self.said.confirm.is_none()
+        self.queue.is_empty() && self.batch.is_empty() && !self.said.down && self.said.confirm.is_none()
     }
 
     fn say(&mut self, control: Control) {
@@ -222,7 +227,7 @@ impl<F: Framing> StreamConn<F> {
         now: Instant,
         closing: bool,
         ids: &mut PeerIds,
-    ) -> Poll<Result<Option<Step>, Error>> {
+    ) -> Poll<Result<Option<ConnStep>, Error>> {
         self.check()?;
         if closing {
             // The session wants to hear no more.
@@ -234,7 +239,7 @@ impl<F: Framing> StreamConn<F> {
         }
         self.write(cx)?;
         if core::mem::take(&mut self.changed) {
-            return Poll::Ready(Ok(Some(Step::Changed)));
+            return Poll::Ready(Ok(Some(ConnStep::Changed)));
         }
         if self.paused_until.is_some_and(|until| until > now) {
             return Poll::Pending;
@@ -262,17 +267,17 @@ impl<F: Framing> StreamConn<F> {
     }
 
     /// What has come in by UDP or in QUIC's datagrams.
-    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<Step> {
+    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<ConnStep> {
         #[cfg(feature = "quic")]
         if let Some(quic) = &mut self.quic {
             if quic.poll(cx).is_ready() {
-                return Poll::Ready(Step::Datagram(0..quic.last.len()));
+                return Poll::Ready(ConnStep::Datagram(0..quic.last.len()));
             }
         }
         while let Some(udp) = &mut self.udp {
             match ready!(udp.poll(cx, now, ids)) {
-                News::Frame(range) => return Poll::Ready(Step::Datagram(range)),
-                News::Direct(news) => return Poll::Ready(Step::Direct(news)),
+                News::Frame(range) => return Poll::Ready(ConnStep::Datagram(range)),
+                News::Direct(news) => return Poll::Ready(ConnStep::Direct(news)),
                 News::Say(control) => self.say(control),
                 News::Down => {
                     tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
@@ -295,7 +300,7 @@ impl<F: Framing> StreamConn<F> {
         cx: &mut Context<'_>,
         now: Instant,
         ids: &mut PeerIds,
-    ) -> Result<Poll<Option<Step>>, Error> {
+    ) -> Result<Poll<Option<ConnStep>>, Error> {
         loop {
             let unit = match self.read(cx)? {
                 Poll::Pending => return Ok(Poll::Pending),
@@ -303,18 +308,20 @@ impl<F: Framing> StreamConn<F> {
             };
             let range = match unit {
                 None => return Ok(Poll::Ready(None)),
-                Some((Kind::Frame(lane), range)) => return Ok(Poll::Ready(Some(Step::Frame(lane, range)))),
+                Some((Kind::Frame(lane), range)) => {
+                    return Ok(Poll::Ready(Some(ConnStep::Frame(lane, range))));
+                }
                 Some((Kind::Control, range)) => range,
             };
             let control = Control::read(self.buffer.frame(range));
             let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
             if control == Control::Bound {
                 if udp.bound(now) {
-                    return Ok(Poll::Ready(Some(Step::Changed)));
+                    return Ok(Poll::Ready(Some(ConnStep::Changed)));
                 }
             } else if let Some(peer) = udp.introduced(control, now) {
                 ids.retire(peer);
-                return Ok(Poll::Ready(Some(Step::Direct(DirectNews::Down(peer)))));
+                return Ok(Poll::Ready(Some(ConnStep::Direct(DirectNews::Down(peer)))));
             }
             // A new path is probed as soon as it is polled.
             cx.waker().wake_by_ref();
@@ -334,46 +341,44 @@ impl<F: Framing> StreamConn<F> {
                 Poll::Ready(Ok(())) => self.shut = true,
             }
         }
-        let mut thrown_away = [0; 1024];
-        loop {
-            match self.stream.poll_read(cx, &mut thrown_away) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(_)) => {}
-            }
-        }
+        poll_discard(&mut self.stream, cx, &mut self.buffer)
     }
 
     pub(super) fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         loop {
-            if self.written == self.out.len() {
-                if self.queue.push_pending(&mut self.framing).is_err() {
-                    self.failed = Some(Failed::Overflow);
-                }
-                self.push_said();
-                if self.queue.is_empty() {
-                    match self.stream.poll_flush(cx) {
-                        Poll::Ready(Err(error)) => return Err(error.into()),
-                        Poll::Ready(Ok(())) if self.shut => {}
-                        Poll::Ready(Ok(())) => self.stall.ends(),
-                        Poll::Pending => return self.stalls(cx),
-                    }
-                    return Ok(());
-                }
-                let mut spent = core::mem::replace(&mut self.out, self.queue.take());
-                spent.clear();
-                self.queue.lend(spent);
-                self.written = 0;
+            let mut taken = false;
+            let written = poll_write(&mut self.stream, cx, &mut self.batch, &mut taken);
+            if taken {
+                self.stall.ends();
             }
-            match self.stream.poll_write(cx, self.out.get(self.written..).unwrap_or(&[])) {
+            match written {
                 Poll::Pending => return self.stalls(cx),
-                Poll::Ready(Ok(n)) => {
-                    self.written = self.written.saturating_add(n);
-                    self.stall.ends();
-                }
-                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Ready(written) => written?,
             }
+            if self.queue.push_pending(&mut self.framing).is_err() {
+                self.failed = Some(Failed::Overflow);
+            }
+            self.push_said();
+            if self.queue.is_empty() {
+                match self.stream.poll_flush(cx) {
+                    Poll::Ready(Err(error)) => return Err(error.into()),
+                    Poll::Ready(Ok(())) if self.shut => {}
+                    Poll::Ready(Ok(())) => self.stall.ends(),
+                    Poll::Pending => return self.stalls(cx),
+                }
+                return Ok(());
+            }
+            self.batch = self.next_batch();
         }
+    }
+
+    /// All that is queued. The memory of the batch before it is what the queue goes on with.
+    fn next_batch(&mut self) -> Batch {
+        let mut spent = core::mem::take(&mut self.batch).into_memory();
+        spent.clear();
+        let batch = self.queue.take_next(usize::MAX, || core::mem::take(&mut spent));
+        self.queue.lend(spent);
+        batch
     }
 
     /// The other side takes nothing now; an error if that has been so for too long.
@@ -401,11 +406,9 @@ impl<F: Framing> StreamConn<F> {
                 Progress::NeedMore(needed) => {
                     // What the bytes so far have been answered with.
                     self.write(cx)?;
-                    match self.stream.poll_read(cx, self.buffer.spare(needed.get().min(READ))) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Ok(0)) => return Poll::Ready(Err(Error::Closed)),
-                        Poll::Ready(Ok(n)) => self.buffer.filled(n),
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    let most = usize::MAX;
+                    if ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed.get(), most))? == 0 {
+                        return Poll::Ready(Err(Error::Closed));
                     }
                 }
             }
@@ -415,20 +418,15 @@ impl<F: Framing> StreamConn<F> {
     /// The next whole frame; `None` at the end of the stream.
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Unit>, Error>> {
         loop {
-            match self.buffer.next_frame(&mut self.framing)? {
+            let needed = match self.buffer.next_frame(&mut self.framing)? {
                 Cut::Frame(range) => {
                     return Poll::Ready(Ok(Some((self.framing.kind(), range))));
                 }
-                Cut::NeedMore(needed) => self.needed = needed.get(),
-            }
-            // Memory grows with what has come in, not with what was announced.
-            let most = READ.max(self.buffer.unread().len());
-            let spare = self.buffer.spare(if self.buffer.is_empty() { READ } else { self.needed.min(most) });
-            match self.stream.poll_read(cx, spare) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(None)),
-                Poll::Ready(Ok(n)) => self.buffer.filled(n),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Cut::NeedMore(_) if self.buffer.is_empty() => READ,
+                Cut::NeedMore(needed) => needed.get(),
+            };
+            if ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed, usize::MAX))? == 0 {
+                return Poll::Ready(Ok(None));
             }
         }
     }
@@ -455,7 +453,7 @@ mod tests {
             }
             conn.say(Control::Confirm(n.to_be_bytes()));
             core::future::poll_fn(|cx| Poll::Ready(conn.write(cx))).await.unwrap();
-            assert!(conn.queue.len() <= 17 && conn.out.len() <= 220 && conn.failed.is_none());
+            assert!(conn.queue.len() <= 17 && conn.batch.len() <= 220 && conn.failed.is_none());
         }
         assert!(!conn.is_written());
         let mut all = Vec::new();

@@ -1,12 +1,14 @@
 //! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
 
 use super::ConnectionSettings;
-use super::network::Step;
 use super::remote::socket_options;
-use super::stream_conn::StreamConn;
+use super::stream_conn::{ConnStep, StreamConn};
 use crate::Error;
-use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
-use crate::tcp_udp::StreamFraming;
+use crate::grace::within;
+use crate::listener::{Bound, Listener};
+use crate::socket_options::prepare;
+use crate::stream::framing::StreamFraming;
+use crate::stream::socket::Stream;
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::ops::Range;
@@ -14,6 +16,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
+use tokio::net::TcpStream;
 use voxwire_core::{DialId, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
 
 /// How long last words may take.
@@ -224,7 +227,7 @@ impl<F: Framing> Streams<F> {
             self.turn = at.wrapping_add(1);
             if let Ok(Some(step)) = result {
                 return Poll::Ready(match step {
-                    Step::Frame(lane, range) => StreamNews::Frame(peer, lane, range),
+                    ConnStep::Frame(lane, range) => StreamNews::Frame(peer, lane, range),
                     _ => StreamNews::Quiet,
                 });
             }

@@ -1,11 +1,10 @@
 //! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is told.
 
 use super::common::Common;
-use crate::{
-    held::Frames,
-    queue::{Batch, Overflow, Queue},
-    tcp_udp::{Control, StreamFraming, put_control},
-};
+use crate::stream::framing::StreamFraming;
+use crate::stream::held::Frames;
+use crate::stream::queue::{Batch, Overflow, Queue};
+use crate::tcp_udp::{Control, put_control};
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Waker};

@@ -5,7 +5,7 @@ use super::conn::Conn;
 use super::peers::{Peers, Side};
 use super::quotas::ConnPermit;
 use crate::grace::is_event;
-use crate::tcp_udp::Kind;
+use crate::stream::framing::Kind;
 use crate::udp::{Path, Received, Udp};
 use core::net::SocketAddr;
 use std::collections::BTreeMap;

@@ -8,10 +8,11 @@ use super::quotas::{ClosingPermit, ConnPermit};
 use super::rendezvous::{Messages, Rendezvous};
 use super::udp_binding::{BindAction, UdpBinding};
 use super::udp_peers::{UdpPeer, UdpPeers};
-use crate::held::Frames;
 #[cfg(feature = "quic")]
 use crate::quic::Datagrams;
-use crate::tcp_udp::{self, Control, ServerHello, StreamFraming};
+use crate::stream::framing::StreamFraming;
+use crate::stream::held::Frames;
+use crate::tcp_udp::{self, Control, ServerHello};
 use crate::udp::{Batch, Destination, Path};
 use core::num::NonZeroU64;
 use core::sync::atomic::Ordering::Relaxed;

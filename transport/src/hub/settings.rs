@@ -1,6 +1,6 @@
 //! Limits and deadlines of a hub.
 
-use crate::net::{Keepalive, SocketOptions};
+use crate::socket_options::{Keepalive, SocketOptions};
 use core::net::IpAddr;
 use core::time::Duration;
 use voxwire_core::{Rate, source};

@@ -6,7 +6,7 @@ use super::conn::Conn;
 use super::core::{Core, DriverRequest, ReadStatus};
 use super::peers::Side;
 use super::quotas::{ConnPermit, ENTERING};
-use crate::net::{is_exhausted, is_its_own};
+use crate::listener::{is_exhausted, is_its_own};
 use crate::pool::Pool;
 use crate::udp::{Batch, Received, Udp};
 use core::net::{IpAddr, SocketAddr};

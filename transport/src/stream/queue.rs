@@ -1,7 +1,7 @@
 mod batch;
 
-use crate::held::Held;
-use crate::tcp_udp::StreamFraming;
+use super::framing::StreamFraming;
+use super::held::Held;
 use batch::HELD_AT_ONCE;
 pub(crate) use batch::{Batch, SLICES};
 use std::collections::VecDeque;

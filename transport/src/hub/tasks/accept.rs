@@ -1,16 +1,19 @@
 //! Accepts connections: caps first, TLS second, then the hello.
 
 use super::stream;
+use crate::grace::within;
 #[cfg(feature = "tls")]
 use crate::hub::handshakes::{Handshakes, Place};
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
-use crate::net::{Admission, Bound, Listener, Stream, TcpStream, prepare, within};
+use crate::listener::{Admission, Bound, Listener};
 #[cfg(feature = "quic")]
 use crate::quic::NoRoom;
 #[cfg(feature = "tls")]
 use crate::records::Records;
+use crate::socket_options::prepare;
+use crate::stream::socket::Stream;
 use crate::tcp_udp::{self, ClientWants};
 use core::future::Future;
 use core::net::SocketAddr;
@@ -22,6 +25,7 @@ use core::task::Poll;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use voxwire_core::{Session, Via};
 
 pub(in crate::hub) async fn accept<S>(shared: Arc<Shared<S>>, listener: Listener, udp: Option<usize>)
@@ -109,7 +113,7 @@ async fn enter<S: Session>(
         {
             Ok(mut stream) => {
                 let (records, tls) = stream.get_mut();
-                tls.set_buffer_limit(Some(crate::net::SEALED));
+                tls.set_buffer_limit(Some(crate::stream::socket::SEALED));
                 // What has come in so far were handshakes.
                 records.opened();
                 Stream::Tls(Box::new(stream.into()))

@@ -1,14 +1,18 @@
 //! Does what a session wants beside the connections that come in: it connects to others, and listens on more ports.
 
 use super::stream;
+use crate::grace::within;
 use crate::hub::core::DriverRequest;
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
-use crate::net::{Bound, Listener, Stream, TcpStream, prepare, within};
+use crate::listener::{Bound, Listener};
+use crate::socket_options::prepare;
+use crate::stream::socket::Stream;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io;
 use std::sync::Arc;
+use tokio::net::TcpStream;
 use voxwire_core::{DialId, Input, ListenId, Session, Via};
 
 pub(super) fn run<S>(shared: &Arc<Shared<S>>, request: DriverRequest)

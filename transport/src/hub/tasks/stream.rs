@@ -11,7 +11,7 @@ use crate::hub::partial::Reservation;
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
-use crate::net::Stream;
+use crate::stream::socket::Stream;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;

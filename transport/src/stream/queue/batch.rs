@@ -1,6 +1,6 @@
 //! What is being written to one connection.
 
-use crate::held::Held;
+use crate::stream::held::Held;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;

@@ -100,7 +100,7 @@ fn own(batch: Batch) -> Vec<u8> {
 #[test]
 fn frames_that_others_wait_for_keep_their_place_and_count() {
     let waiting = Arc::default();
-    let mut frames = crate::held::Frames::default();
+    let mut frames = crate::stream::held::Frames::default();
     let mut queue = Queue::new(1000);
     queue.set_budget(300);
     for n in 0..3 {
@@ -132,7 +132,7 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
 #[test]
 fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut queue = Queue::new(1000);
     let frame = frames.hold_bytes(&[7; 60_000], &waiting);
     assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
@@ -151,7 +151,7 @@ fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
 fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
     const FRAMES: usize = 32 * 1024;
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     for own in [false, true] {
         let mut queue = Queue::new(usize::MAX);
         let frame = frames.hold_bytes(&[7; 64], &waiting);
@@ -193,7 +193,7 @@ fn own_and_advanced(mut batch: Batch) -> Vec<u8> {
 #[test]
 fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut queue = Queue::new(usize::MAX);
     queue.push_held(&UNITS, frames.hold_bytes(&[7; 50_000], &waiting)).unwrap();
     push(&mut queue, Lane::Reliable, b"behind").unwrap();
@@ -215,7 +215,7 @@ fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
 /// F-46: what many share is not copied for each of them where the copies would take more than it does.
 #[test]
 fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it() {
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut batches: Vec<Batch> = (0..10)
         .map(|_| {
             let mut queue = Queue::new(usize::MAX);
@@ -240,7 +240,7 @@ fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it()
 /// C-06: droppable frames go wherever they are, and nothing else.
 #[test]
 fn c_06_droppable_frames_go_from_between_others() {
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut queue = Queue::new(1000);
     for n in 0..3 {
         push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
@@ -256,7 +256,7 @@ fn c_06_droppable_frames_go_from_between_others() {
 #[test]
 fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
     const FRAMES: usize = 20_000;
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let shared = frames.hold_bytes(&[7; 300], &waiting);
     for (before, between) in [(0, usize::MAX), (1, usize::MAX), (10_000, usize::MAX), (1, 3), (10_000, 50)] {
         let mut queue = Queue::with_limits(64 * 1024, usize::MAX);
@@ -287,7 +287,7 @@ fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
 /// C-06, F-43: by chance, as a queue would have it that is gone through each time.
 #[test]
 fn c_06_whatever_is_pushed_dropped_and_taken_keeps_its_order() {
-    let (waiting, mut frames) = (Arc::default(), crate::held::Frames::default());
+    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     for seed in 1..=60_u64 {
         let mut state = seed;
         let mut chance = |of: u64| {

@@ -3,13 +3,9 @@
 use super::{DISPLACED, End, Phase, StreamDriver};
 use crate::hub::core::ReadStatus;
 use crate::hub::partial::{AGAIN, FrameProgress, OWN};
+use crate::stream::io::{READ, READS, poll_discard, poll_fill};
 use core::task::{Context, Poll};
 use voxwire_core::{FrameBuf, FrameError, Framing, Instant, Session};
-
-/// What a buffer is asked for at a time, in bytes.
-const READ: usize = 16 * 1024;
-/// Reads in a row before other tasks get their turn.
-const READS: usize = 8;
 
 /// Moves what is unread into memory for `capacity` bytes.
 fn move_unread(from: &mut FrameBuf, to: &mut FrameBuf, capacity: usize) {
@@ -93,15 +89,8 @@ impl<S: Session> StreamDriver<S> {
                 Room::Gone => return Poll::Ready(End::Closed),
             }
             let mut buffer = self.buffer_to_read(needed);
-            let unread = buffer.unread().len();
-            // Memory grows with what has come in, not with what was announced, and no further than may be held.
-            let most = self.may_hold().saturating_sub(unread).max(1);
-            let spare = buffer.spare(needed.clamp(1, READ.max(unread)).min(most));
-            let len = spare.len().min(most);
-            let poll = self.stream.poll_read(cx, spare.get_mut(..len).unwrap_or(&mut []));
-            if let Poll::Ready(Ok(n)) = &poll {
-                buffer.filled(*n);
-            }
+            let most = self.may_hold().saturating_sub(buffer.unread().len()).max(1);
+            let poll = poll_fill(&mut self.stream, cx, &mut buffer, needed, most);
             let unread = buffer.unread().len();
             self.buffer = Some(buffer);
             match poll {
@@ -330,17 +319,9 @@ impl<S: Session> StreamDriver<S> {
             return Poll::Ready(End::Closed);
         }
         let mut buffer = self.buffer.take().unwrap_or_else(|| self.shared.common.read_buffers.take());
-        let mut end = Poll::Pending;
-        for _ in 0..READS {
-            buffer.consume(usize::MAX);
-            match self.stream.poll_read(cx, buffer.spare(READ)) {
-                Poll::Ready(Ok(n)) if n > 0 => continue,
-                Poll::Ready(_) => end = Poll::Ready(End::Closed),
-                Poll::Pending => {}
-            }
-            break;
-        }
+        let end = poll_discard(&mut self.stream, cx, &mut buffer);
+        buffer.consume(usize::MAX);
         self.give_back(buffer);
-        end
+        end.map(|()| End::Closed)
     }
 }

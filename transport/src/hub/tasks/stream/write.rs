@@ -2,9 +2,10 @@
 
 use super::{End, Phase, StreamDriver};
 use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, Slow, State, note};
-use crate::queue::{Batch, SLICES};
+use crate::stream::io::poll_write;
+use crate::stream::queue::Batch;
 use core::task::{Context, Poll};
-use std::io::{self, IoSlice};
+use std::io;
 use voxwire_core::Session;
 
 /// What of a buffer to write from is kept for others, in bytes.
@@ -23,25 +24,12 @@ impl<S: Session> StreamDriver<S> {
                     Err(poll) => return poll,
                 };
             }
-            let written = if let Some(piece) = batch.one_piece() {
-                self.stream.poll_write(cx, piece)
-            } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                self.stream.poll_write_vectored(cx, batch.pieces(&mut slices))
-            };
-            match written {
-                Poll::Ready(Ok(0)) => {
-                    self.conn.lock().parked = Some(batch.into());
-                    return Poll::Ready(End::Closed);
-                }
+            match poll_write(&mut self.stream, cx, &mut batch, &mut taken) {
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     self.failed(&error);
                     self.conn.lock().parked = Some(batch.into());
                     return Poll::Ready(End::Closed);
-                }
-                Poll::Ready(Ok(n)) => {
-                    batch.advance(n);
-                    taken = true;
                 }
                 Poll::Pending => {
                     self.park(cx, batch, taken);

@@ -1,0 +1,273 @@
+//! The bytes of one connection, over any transport.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use socket2::SockRef;
+use std::io::{self, IoSlice};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use voxwire_core::Instant;
+
+/// What TLS may hold that is encrypted and not sent, in bytes.
+#[cfg(feature = "tls")]
+pub(crate) const SEALED: usize = 16 * 1024;
+
+/// One connection's bytes, in the clear or not.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    /// Within the process.
+    Inside(tokio::io::DuplexStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::TlsStream<crate::records::Records>>),
+    #[cfg(feature = "quic")]
+    Quic(Box<crate::quic::QuicStream>),
+}
+
+impl Stream {
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(into);
+        let poll = match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Self::Inside(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                let poll = Pin::new(&mut *stream).poll_read(cx, &mut buffer);
+                if !buffer.filled().is_empty() {
+                    stream.get_mut().0.opened();
+                }
+                poll
+            }
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_read(cx, &mut buffer),
+        };
+        poll.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Reads until `into` is full.
+    pub(crate) async fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let mut filled: usize = 0;
+        core::future::poll_fn(|cx| {
+            while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match self.poll_read(cx, rest) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                    Poll::Ready(Ok(n)) => filled = filled.saturating_add(n),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Bytes that TLS has taken since it handed something over last, and cannot hand over: of a record that has not come in whole, or more
+    /// than a few with nothing in them.
+    pub(crate) fn sealed(&self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.sealed(),
+            _ => 0,
+        }
+    }
+
+    /// Bytes that TLS has taken and not handed over, be it that it cannot, or that they have not been read.
+    pub(crate) fn beneath(&mut self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => {
+                // Nothing new has come in: this only tells what there is.
+                let state = match &mut **stream {
+                    tokio_rustls::TlsStream::Client(stream) => stream.get_mut().1.process_new_packets(),
+                    tokio_rustls::TlsStream::Server(stream) => stream.get_mut().1.process_new_packets(),
+                };
+                let opened = state.map_or(0, |state| state.plaintext_bytes_to_read());
+                opened.saturating_add(stream.get_ref().0.begun())
+            }
+            _ => 0,
+        }
+    }
+
+    /// What was last seen of that, and since when there is any.
+    pub(crate) fn seen(&self) -> Option<(Instant, usize)> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.seen,
+            _ => None,
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "there is none")
+    )]
+    pub(crate) fn see(&mut self, sealed: Option<(Instant, usize)>) {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_mut().0.seen = sealed,
+            _ => {}
+        }
+    }
+
+    /// What TLS may hold that it has been given and has not sent, where it holds anything; QUIC counts by itself.
+    pub(crate) fn unsent(&self) -> usize {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) if stream.get_ref().1.wants_write() => SEALED,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is something to read, as far as that can be told without reading it: ready where it cannot.
+    pub(crate) fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Plain(stream) => stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])).map(drop),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Whether the peer has closed its side, even if there is something to read before that. False where that cannot be told.
+    pub(crate) fn is_closed_by_peer(&self, cx: &mut Context<'_>) -> bool {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0.socket(),
+            _ => return false,
+        };
+        let ready = core::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
+        match ready.poll(cx) {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        }
+    }
+
+    /// Whether the peer is gone while we do not read: it has reset the connection; or it has closed its side and all that it sent has been
+    /// taken, by us as well if that is so (`taken`). What it sent before it closed still counts. Under TLS only a reset shows, as TLS may
+    /// hold what it sent; not within the process; QUIC tells in another way.
+    pub(crate) fn has_vanished(&self, cx: &mut Context<'_>, taken: bool) -> bool {
+        let (stream, is_plain) = match self {
+            Self::Plain(stream) => (stream, true),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => (stream.get_ref().0.socket(), false),
+            _ => return false,
+        };
+        let both = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
+        let (reset, closed) = match core::pin::pin!(stream.ready(both)).poll(cx) {
+            Poll::Ready(Ok(ready)) => (ready.is_write_closed(), ready.is_read_closed()),
+            Poll::Ready(Err(_)) => (true, true),
+            Poll::Pending => (false, false),
+        };
+        let mut drained = || matches!(stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])), Poll::Ready(Ok(0)));
+        reset || closed && taken && is_plain && drained()
+    }
+
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Inside(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_write(cx, bytes),
+        }
+    }
+
+    /// As [`poll_write`](Self::poll_write), of several pieces. At least some of the first is written, or nothing.
+    pub(crate) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            Self::Inside(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_write_vectored(cx, pieces),
+        }
+    }
+
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "nothing is held back")
+    )]
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            // Nothing is held back by a plain socket.
+            Self::Plain(_) | Self::Inside(_) => Poll::Ready(Ok(())),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// The address that we have on this connection, where it is plain or TLS.
+    pub(crate) fn local_ip(&self) -> Option<core::net::IpAddr> {
+        self.tcp()?.local_addr().ok().map(|address| address.ip())
+    }
+
+    /// The connection of the system's that it is, if it is one over TCP.
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Some(stream.get_ref().0.socket()),
+            _ => None,
+        }
+    }
+
+    /// Whether the system has taken something of a connection over TCP since this was asked last: `written`, but for TLS, which writes by
+    /// itself. `None` of others.
+    pub(crate) fn has_sent(&mut self, written: bool) -> Option<bool> {
+        match self {
+            Self::Plain(_) => Some(written),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Some(stream.get_mut().0.take_written()),
+            _ => None,
+        }
+    }
+
+    /// Has the connection reset when it is dropped: what waits in the system is thrown away, and nothing lingers.
+    pub(crate) fn reset(&self) {
+        let _ = self.tcp().map(|stream| SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+    }
+
+    /// How long the system lets sent bytes be unacknowledged, and a window be too small, from now on; `None` for its own limits (Linux).
+    pub(crate) fn set_unacknowledged(&self, limit: Option<Duration>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = self.tcp().map(|stream| SockRef::from(stream).set_tcp_user_timeout(limit));
+        let _ = limit;
+    }
+
+    pub(crate) async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut written: usize = 0;
+        core::future::poll_fn(|cx| {
+            while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+                match self.poll_write(cx, rest) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(n)) => written = written.saturating_add(n),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                }
+            }
+            self.poll_flush(cx)
+        })
+        .await
+    }
+
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Inside(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(feature = "quic")]
+            Self::Quic(stream) => stream.poll_shutdown(cx),
+        }
+    }
+}
