@@ -1,38 +1,164 @@
-//! The certificate for QUIC, which cannot do without: the one that was given, or one made here and kept.
+//! Certificates: those that were given, one made here where there is none, and what becomes of them when their files are replaced.
 
 use crate::Error;
 use crate::config::Config;
 use core::net::IpAddr;
-use std::fs::{self, OpenOptions};
+use core::time::Duration;
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use voxwire_transport::tls::{self, rustls::ServerConfig};
+use std::time::SystemTime;
+use voxwire_transport::tls::ServerCertificate;
+use voxwire_transport::tls::rustls::ServerConfig;
 
 const CERTIFICATE: &str = "quic-cert.pem";
 const KEY: &str = "quic-key.pem";
+/// How often the files are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Settings with the certificate that `config` names, or with our own; made and written to the data folder if there is none
-/// yet.
-pub(crate) fn server_config(config: &Config) -> Result<Arc<ServerConfig>, Error> {
-    if let Some((certificate, key)) = &config.tls {
-        return tls::server_config(certificate, key).map_err(|error| Error::Usage(format!("TLS: {error}")));
+/// Makes a self-signed certificate and its key, for `--tls-cert` and `--tls-key`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MakeCertificate {
+    /// What clients call the server: host names and addresses.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Where to write the certificate.
+    #[arg(long, value_name = "FILE", default_value = "cert.pem")]
+    cert: PathBuf,
+    /// Where to write the key.
+    #[arg(long, value_name = "FILE", default_value = "key.pem")]
+    key: PathBuf,
+}
+
+impl MakeCertificate {
+    /// Writes both files. Returns how they are used, for the terminal.
+    ///
+    /// # Errors
+    /// A file is there already, or cannot be written; a name is none.
+    pub fn run(&self) -> Result<String, Error> {
+        for path in [&self.key, &self.cert] {
+            if path.exists() {
+                return Err(Error::Usage(format!("{} exists already, and is not replaced", path.display())));
+            }
+        }
+        make(self.names.clone(), &self.cert, &self.key)?;
+        let (cert, key) = (self.cert.display(), self.key.display());
+        let first = self.names.first().map_or("", String::as_str);
+        Ok(format!(
+            "made {cert}, which clients need, too, and {key}, which the server alone may have\n\
+             server: voxwire-server --bind 0.0.0.0 --tls-cert {cert} --tls-key {key}\n\
+             client: voxwire-client --server {first} --tls-ca {cert}\n"
+        ))
     }
-    let (certificate, key) = (config.data.join(CERTIFICATE), config.data.join(KEY));
-    let missing = |path: &Path| !path.exists();
-    if missing(&certificate) || missing(&key) {
-        let write = |path: &Path, text: &str, secret: bool| {
-            write(path, text, secret).map_err(|error| Error::Write { path: path.into(), error })
-        };
-        let made = rcgen::generate_simple_self_signed(names(config.bind)).map_err(io::Error::other)?;
-        fs::create_dir_all(&config.data)
-            .map_err(|error| Error::Write { path: config.data.clone(), error })?;
-        write(&key, &made.signing_key.serialize_pem(), true)?;
-        write(&certificate, &made.cert.pem(), false)?;
-        let path = certificate.display();
-        tracing::info!("made a certificate for QUIC; clients trust it with --tls-ca {path}");
+}
+
+/// The certificates of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates {
+    all: Vec<Certificate>,
+    /// The first one was given by the settings, and is used for everything.
+    given: bool,
+}
+
+#[derive(Debug)]
+struct Certificate {
+    path: PathBuf,
+    key: PathBuf,
+    used: Arc<ServerCertificate>,
+}
+
+impl Certificates {
+    /// Reads the files that `config` names, if any.
+    pub(crate) fn of(config: &Config) -> Result<Self, Error> {
+        let mut certificates = Self::default();
+        if let Some((path, key)) = &config.tls {
+            certificates.add(path, key).map_err(|error| Error::Usage(format!("TLS: {error}")))?;
+            certificates.given = true;
+        }
+        Ok(certificates)
     }
-    Ok(tls::server_config(&certificate, &key)?)
+
+    /// Settings for TLS over TCP, if a certificate was given.
+    pub(crate) fn tcp(&self) -> Result<Option<Arc<ServerConfig>>, Error> {
+        let given = self.all.first().filter(|_| self.given);
+        Ok(given.map(|given| given.used.server_config()).transpose()?)
+    }
+
+    /// Settings for QUIC, which needs a certificate: the given one, or one of the data folder, which is made where there is none.
+    pub(crate) fn quic(&mut self, config: &Config) -> Result<Arc<ServerConfig>, Error> {
+        if let Some(certificate) = self.all.first() {
+            return Ok(certificate.used.server_config()?);
+        }
+        let (certificate, key) = (config.data.join(CERTIFICATE), config.data.join(KEY));
+        if !certificate.exists() || !key.exists() {
+            fs::create_dir_all(&config.data)
+                .map_err(|error| Error::Write { path: config.data.clone(), error })?;
+            make(names(config.bind), &certificate, &key)?;
+            let path = certificate.display();
+            tracing::info!("made a certificate for QUIC; clients trust it with --tls-ca {path}");
+        }
+        Ok(self.add(&certificate, &key)?.server_config()?)
+    }
+
+    fn add(&mut self, path: &Path, key: &Path) -> io::Result<Arc<ServerCertificate>> {
+        let used = ServerCertificate::from_pem_files(path, key)?;
+        self.all.push(Certificate { path: path.into(), key: key.into(), used: used.clone() });
+        Ok(used)
+    }
+
+    /// Reads all files again. Blocks for the disk.
+    pub(crate) fn reload(&self) {
+        self.all.iter().for_each(Certificate::reload);
+    }
+
+    /// Reads the files again whenever they have been replaced.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut before = self.versions();
+        loop {
+            tokio::time::sleep(WATCH_INTERVAL).await;
+            let certificates = self.clone();
+            let look = move || {
+                let now = certificates.versions();
+                if now != before {
+                    certificates.reload();
+                }
+                now
+            };
+            match tokio::task::spawn_blocking(look).await {
+                Ok(now) => before = now,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// What changes when a file is replaced.
+    fn versions(&self) -> Vec<Option<(SystemTime, u64)>> {
+        let version = |metadata: Metadata| Some((metadata.modified().ok()?, metadata.len()));
+        let paths = self.all.iter().flat_map(|certificate| [&certificate.path, &certificate.key]);
+        paths.map(|path| fs::metadata(path).ok().and_then(version)).collect()
+    }
+}
+
+impl Certificate {
+    fn reload(&self) {
+        match self.used.reload() {
+            Ok(true) => tracing::info!(file = %self.path.display(), "the certificate has been replaced"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
+        }
+    }
+}
+
+/// Makes a self-signed certificate. It does not expire: clients trust exactly this one.
+fn make(names: Vec<String>, certificate: &Path, key: &Path) -> Result<(), Error> {
+    let made = rcgen::generate_simple_self_signed(names)
+        .map_err(|error| Error::Usage(format!("certificate: {error}")))?;
+    let write = |path: &Path, text: &str, secret: bool| {
+        write(path, text, secret).map_err(|error| Error::Write { path: path.into(), error })
+    };
+    write(key, &made.signing_key.serialize_pem(), true)?;
+    write(certificate, &made.cert.pem(), false)
 }
 
 /// What clients on this machine, or at the address bound, will call the server.

@@ -1,7 +1,7 @@
 //! Settings: defaults, then the file, then the flags. Both have the same names.
 
 use crate::protocols::{self, Protocol, Section, Sections};
-use crate::{Error, memory};
+use crate::{Error, MakeCertificate, memory};
 use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
@@ -20,9 +20,10 @@ const MAX_HTTP_CONNECTIONS: usize = 4096;
 /// voxwire's server: voice and chat protocols in one process.
 ///
 /// Without flags it serves every protocol on loopback. When ready it has printed a line `listening PROTOCOL TRANSPORT
-/// ADDR:PORT` for each listener, and then `ready`. SIGINT or SIGTERM: everybody is told, then it ends.
+/// ADDR:PORT` for each listener, and then `ready`. SIGINT or SIGTERM: everybody is told, then it ends. SIGHUP: the files of
+/// certificates are read again.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "voxwire-server", version)]
+#[command(name = "voxwire-server", version, args_conflicts_with_subcommands = true)]
 pub struct Flags {
     /// Serve only these protocols, separated by commas.
     #[arg(long, value_name = "P[,P..]", value_delimiter = ',', value_parser = Protocol::parser())]
@@ -60,6 +61,16 @@ pub struct Flags {
     /// What to log on standard error: off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log: LevelFilter,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does besides serving.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Make a self-signed certificate and its key, and say how they are used.
+    Certificate(MakeCertificate),
 }
 
 fn log_level(text: &str) -> Result<LevelFilter, String> {

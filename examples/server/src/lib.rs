@@ -19,7 +19,8 @@ pub mod syfala;
 mod voicelink;
 
 pub use {
-    config::{Config, Flags, Http, Profile, Wanted},
+    certificate::MakeCertificate,
+    config::{Command, Config, Flags, Http, Profile, Wanted},
     dissonance::{DEFAULT_QUIC_PORT, Dissonance},
     error::Error,
     msgpack::Msgpack,

@@ -4,14 +4,14 @@
 use clap::Parser;
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, iterator::Signals, low_level};
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use tokio::sync::oneshot;
-use voxwire_server::{Config, Error, Flags, Listening, descriptors, logging, start};
+use tokio::sync::{mpsc, oneshot};
+use voxwire_server::{Command, Config, Error, Flags, Listening, descriptors, logging, start};
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -23,7 +23,11 @@ const GRACE: Duration = Duration::from_secs(3);
 fn main() -> ExitCode {
     let flags = Flags::parse();
     let log = logging::start(flags.log);
-    match Config::from_flags(&flags).and_then(run) {
+    let done = match &flags.command {
+        None => Config::from_flags(&flags).and_then(run),
+        Some(Command::Certificate(make)) => make.run().and_then(|text| print(&text)),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.line(format_args!("voxwire-server: {error}"));
@@ -32,44 +36,67 @@ fn main() -> ExitCode {
     }
 }
 
+fn print(text: &str) -> Result<(), Error> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
 fn run(mut config: Config) -> Result<(), Error> {
-    let terminated = signals(config.drain)?;
+    let signals = signals(config.drain)?;
     descriptors::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, terminated));
+    let result = runtime.block_on(serve(config, signals));
     // A thread that waits for a disk which hangs is not waited for.
     runtime.shutdown_background();
     result
 }
 
-/// The first SIGINT or SIGTERM is told; whatever blocks, the process ends within `drain` and a little more. The second one ends it
-/// at once, in the signal's handler: no thread has to be free for that.
-fn signals(drain: Duration) -> Result<oneshot::Receiver<()>, Error> {
+/// What signals ask for.
+struct Asked {
+    end: oneshot::Receiver<()>,
+    reload: mpsc::Receiver<()>,
+}
+
+/// The first SIGINT or SIGTERM asks for the end; whatever blocks, the process ends within `drain` and a little more. The second one ends it
+/// at once, in the signal's handler: no thread has to be free for that. SIGHUP asks for a reload.
+fn signals(drain: Duration) -> Result<Asked, Error> {
     let second = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first one finds the flag unset, and sets it.
         flag::register_conditional_shutdown(signal, 1, second.clone())?;
         flag::register(signal, second.clone())?;
     }
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let (told, terminated) = oneshot::channel();
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let (ask_end, end) = oneshot::channel();
+    // A request that waits stands for all that follow.
+    let (ask_reload, reload) = mpsc::channel(1);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if signals.forever().next().is_none() {
-            return;
+        for signal in signals.forever() {
+            if signal != SIGHUP {
+                break;
+            }
+            let _ = ask_reload.try_send(());
         }
-        let _ = told.send(());
+        let _ = ask_end.send(());
         let (_never, wait) = channel::<()>();
         let _ = wait.recv_timeout(drain.saturating_add(GRACE));
         low_level::exit(1)
     })?;
-    Ok(terminated)
+    Ok(Asked { end, reload })
 }
 
-async fn serve(config: Config, terminated: oneshot::Receiver<()>) -> Result<(), Error> {
+async fn serve(config: Config, mut asked: Asked) -> Result<(), Error> {
     let drain = config.drain;
     let running = start(config).await?;
     announce(running.listening().to_vec())?;
-    let _ = terminated.await;
+    loop {
+        tokio::select! {
+            _ = &mut asked.end => break,
+            Some(()) = asked.reload.recv() => {
+                tracing::info!("reading the files of certificates again; other settings change at a restart");
+                running.reload().await;
+            }
+        }
+    }
     tracing::info!("shutting down; a second signal ends it at once");
     match running.drain(drain).await {
         true => Ok(()),

@@ -1,8 +1,9 @@
 //! Starting the protocols, and ending them.
 
+use crate::certificate::Certificates;
 use crate::config::{Config, Wanted};
 use crate::protocols::Protocol;
-use crate::{Error, certificate, descriptors, memory, status};
+use crate::{Error, descriptors, memory, status};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -111,6 +112,7 @@ impl Figure {
 pub struct Running {
     services: Arc<[Box<dyn Service>]>,
     listening: Vec<Listening>,
+    certificates: Arc<Certificates>,
 }
 
 /// Starts everything that `config` asks for, on the current tokio runtime.
@@ -118,20 +120,18 @@ pub struct Running {
 /// # Errors
 /// A port cannot be bound, or a certificate cannot be used. Nothing is left running then.
 pub async fn start(config: Config) -> Result<Running, Error> {
-    let tls = match &config.tls {
-        Some((cert, key)) => {
-            Some(tls::server_config(cert, key).map_err(|error| Error::Usage(format!("TLS: {error}")))?)
-        }
-        None => None,
-    };
+    let certificates = Certificates::of(&config)?;
+    let tls = certificates.tcp()?;
     config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let http = status::bind(config.http).await?;
-    let mut ports = Ports { config: &config, tls, bound: Vec::new() };
+    let mut ports = Ports { config: &config, tls, certificates, bound: Vec::new() };
     let mut services: Vec<Box<dyn Service>> = Vec::new();
     for protocol in &config.only {
         services.push(config.section(*protocol).start(&config, &mut ports)?);
     }
     let mut listening = ports.bound;
+    let certificates = Arc::new(ports.certificates);
+    tokio::spawn(certificates.clone().watch());
     let services: Arc<[Box<dyn Service>]> = services.into();
     if let Some(total) = config.descriptors {
         let weights = descriptors::weights(&config).collect();
@@ -143,13 +143,14 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         tokio::spawn(status::serve(http, services.clone(), limits));
     }
-    Ok(Running { services, listening })
+    Ok(Running { services, listening, certificates })
 }
 
 /// Binds ports, and remembers which.
 pub(crate) struct Ports<'c> {
     config: &'c Config,
     tls: Option<Arc<tls::rustls::ServerConfig>>,
+    certificates: Certificates,
     bound: Vec<Listening>,
 }
 
@@ -181,7 +182,7 @@ impl Ports<'_> {
     }
 
     pub(crate) fn quic(&mut self, protocol: &'static str, port: u16) -> Result<Listener, Error> {
-        let certificate = certificate::server_config(self.config)?;
+        let certificate = self.certificates.quic(self.config)?;
         let listener = self.bind(protocol, port, |address| Listener::bind_quic(address, &certificate))?;
         self.note(protocol, &["quic"], &listener)?;
         Ok(listener)
@@ -231,6 +232,12 @@ impl Running {
     pub fn address(&self, protocol: &str, transport: &str) -> Option<SocketAddr> {
         let found = self.listening.iter().find(|at| at.protocol == protocol && at.transport == transport);
         found.map(|at| at.address)
+    }
+
+    /// Reads what may change while the server runs: the files of its certificates.
+    pub async fn reload(&self) {
+        let certificates = self.certificates.clone();
+        let _ = tokio::task::spawn_blocking(move || certificates.reload()).await;
     }
 
     /// Says goodbye to everybody, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
