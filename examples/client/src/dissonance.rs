@@ -135,7 +135,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if flags.p2p || tcp_udp.direct.key.is_some() {
         link.allow_clear("direct voice goes in the clear")?;
     }
-    if link.tls_ca.is_some() && tcp_udp.udp && !flags.quic && !link.encrypted_only {
+    if link.trust.is_some() && tcp_udp.udp && !flags.quic && !link.encrypted_only {
         // At the level that is always shown: who asks for TLS may think that it covers the voice.
         tracing::error!(
             "voice goes by UDP and is not encrypted, TLS covers the rest alone: --quic encrypts everything, \

@@ -1,25 +1,33 @@
 //! Where the server is, and how to get there.
 
-use crate::error::{Error, failed};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use voxwire_core::Session;
-use voxwire_transport::tls::rustls::{ClientConfig, pki_types::ServerName};
-use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings, tls};
+mod advice;
+mod trust;
 
-const NO_TLS: &str = "say whom to trust with --tls-ca FILE, or everything goes in the clear";
+use crate::error::{Error, failed};
+pub(crate) use trust::Trust;
+use voxwire_core::Session;
+use voxwire_transport::tls::rustls::pki_types::ServerName;
+use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings};
+
+const NO_TLS: &str = "say --tls, or whom to trust with --tls-ca FILE, or everything goes in the clear";
 
 /// What the command line says about the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) server: Option<String>,
-    pub(crate) tls_ca: Option<PathBuf>,
+    /// Which certificates to trust; without it TLS is not spoken.
+    pub(crate) trust: Option<Trust>,
     pub(crate) tls_name: Option<String>,
     /// Nothing is said in the clear.
     pub(crate) encrypted_only: bool,
 }
 
 impl Link {
+    /// In the clear, to a server at `address`.
+    pub(crate) fn to(address: impl Into<String>) -> Self {
+        Self { server: Some(address.into()), trust: None, tls_name: None, encrypted_only: false }
+    }
+
     /// The server as `host:port`, with the protocol's own port where none is given.
     pub(crate) fn address(&self, port: u16) -> String {
         let Some(server) = &self.server else { return format!("127.0.0.1:{port}") };
@@ -65,27 +73,26 @@ impl Link {
         session: S,
     ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
-        let Some(authorities) = &self.tls_ca else {
-            return Err(Error::Usage("QUIC needs to know whom to trust: --tls-ca FILE".into()));
+        let Some(trust) = &self.trust else {
+            return Err(Error::Usage("QUIC needs to know whom to trust: --tls-ca FILE, or --tls".into()));
         };
-        let (name, config) = self.tls(authorities, &address)?;
-        let target = Remote::quic(&address, name, config).token(token);
+        let target = Remote::quic(&address, self.name(&address)?, trust.config()?).token(token);
         let connected = Connection::connect(target, session, ConnectionSettings::DEFAULT).await;
-        connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
+        connected.map_err(|error| self.cannot_connect(&address, &error, true))
     }
 
-    /// The server's name and whom to trust.
-    fn tls(
-        &self,
-        authorities: &Path,
-        address: &str,
-    ) -> Result<(ServerName<'static>, Arc<ClientConfig>), Error> {
-        let config = tls::client_config(authorities).map_err(|error| failed!("TLS: {error}"))?;
+    /// The name that the server's certificate has to show.
+    fn name(&self, address: &str) -> Result<ServerName<'static>, Error> {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = self.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
-        let name =
-            ServerName::try_from(host.clone()).map_err(|error| Error::Usage(format!("{host}: {error}")))?;
-        Ok((name, config))
+        ServerName::try_from(host.clone()).map_err(|error| Error::Usage(format!("{host}: {error}")))
+    }
+
+    fn cannot_connect(&self, address: &str, error: &voxwire_transport::Error, quic: bool) -> Error {
+        match advice::on_connecting(error, self.trust.as_ref(), quic) {
+            Some(advice) => failed!("cannot connect to {address}: {error}: {advice}"),
+            None => failed!("cannot connect to {address}: {error}"),
+        }
     }
 
     /// Connects `session` to the server.
@@ -112,15 +119,12 @@ impl Link {
         settings: ConnectionSettings,
     ) -> Result<Connection<S>, Error> {
         let address = self.address(port);
-        match &self.tls_ca {
+        match &self.trust {
             None => self.allow_clear(NO_TLS)?,
-            Some(authorities) => {
-                let (name, config) = self.tls(authorities, &address)?;
-                target = target.tls(name, config);
-            }
+            Some(trust) => target = target.tls(self.name(&address)?, trust.config()?),
         }
         let connected = Connection::connect(target, session, settings).await;
-        connected.map_err(|error| failed!("cannot connect to {address}: {error}"))
+        connected.map_err(|error| self.cannot_connect(&address, &error, false))
     }
 }
 
@@ -139,8 +143,7 @@ mod tests {
             (Some("[::1]"), "[::1]:4240"),
             (Some("[::1]:5"), "[::1]:5"),
         ] {
-            let server = given.map(String::from);
-            let link = Link { server, tls_ca: None, tls_name: None, encrypted_only: false };
+            let link = Link { server: given.map(String::from), ..Link::to("") };
             assert_eq!(link.address(4240), expected);
         }
     }

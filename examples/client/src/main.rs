@@ -24,7 +24,7 @@ mod waiting;
 use clap::{Parser, Subcommand};
 
 use error::Error;
-use link::Link;
+use link::{Link, Trust};
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,11 +41,14 @@ struct Flags {
     /// all networks of this machine without it.)
     #[arg(long, global = true, value_name = "ADDR")]
     server: Option<String>,
-    /// Speak TLS, and trust the certificates in this file (PEM).
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Speak TLS, and trust the authorities of this system (SSL_CERT_FILE names others).
+    #[arg(long, global = true)]
+    tls: bool,
+    /// Speak TLS, and trust the certificates in this file (PEM): the server's own, or authorities.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "tls")]
     tls_ca: Option<PathBuf>,
     /// The name that the server's certificate has to show [default: the host in --server].
-    #[arg(long, global = true, value_name = "NAME", requires = "tls_ca")]
+    #[arg(long, global = true, value_name = "NAME")]
     tls_name: Option<String>,
     /// Never send voice in the clear: TLS or QUIC only, or not at all.
     #[arg(long, global = true)]
@@ -92,7 +95,7 @@ fn run(flags: Flags) -> Result<(), Error> {
     let report = Report::new(flags.json, flags.quiet);
     let link = Link {
         server: flags.server,
-        tls_ca: flags.tls_ca,
+        trust: flags.tls_ca.map(Trust::File).or_else(|| flags.tls.then_some(Trust::System)),
         tls_name: flags.tls_name,
         encrypted_only: flags.encrypted_only,
     };

@@ -152,7 +152,7 @@ fn seconds_or_none(text: &str) -> Result<Duration, String> {
 
 /// Does what the command line says.
 async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
-    if link.tls_ca.is_some() {
+    if link.trust.is_some() {
         return Err(Error::Usage("syfala goes by UDP, without TLS".into()));
     }
     link.allow_clear("syfala knows no encryption")?;

@@ -70,8 +70,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let address = server.address("dissonance", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
     // A game's network, between everybody and the server.
     let proxy = LanesProxy::start(address, impairment).await?;
-    let link =
-        Link { server: Some(proxy.address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
+    let link = Link::to(proxy.address.to_string());
     let recording = |name: &str| out.join(format!("dissonance-{name}-heard.wav"));
     let (mut seats, mut voices) = (Vec::new(), Vec::new());
     let longest = Duration::from_secs_f64(speech.seconds() / 0.8);

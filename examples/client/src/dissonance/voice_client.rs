@@ -755,7 +755,7 @@ mod tests {
         config.of_mut::<Dissonance>().quic_port = None;
         let server = voxwire_server::start(config).await.unwrap();
         let address = server.address("dissonance", "tcp").unwrap().to_string();
-        let link = Link { server: Some(address), tls_ca: None, tls_name: None, encrypted_only: false };
+        let link = Link::to(address);
         let (_sender, signals) = Signals::sent();
         let options = Options::listener("bob".into());
         let mut bob = VoiceClient::connect(&link, options, Report::silent(), signals).await.unwrap();

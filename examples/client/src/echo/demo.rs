@@ -20,8 +20,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let server = voxwire_server::start(config).await?;
     let address = server.address(ENTRY.name, "tcp").ok_or_else(|| failed!("the server does not listen"))?;
     let proxy = LanesProxy::start(address, impairment).await?;
-    let link =
-        Link { server: Some(proxy.address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
+    let link = Link::to(proxy.address.to_string());
     let summary = measure(&link, FLAGS, &Report::silent(), &mut conditions.signals.clone()).await?;
     server.drain(Duration::from_secs(2)).await;
     let (sent, heard) = (u64::from(summary.sent), summary.round_trips.len() as u64);

@@ -593,7 +593,7 @@ mod tests {
         config.data = data.clone();
         let server = voxwire_server::start(config).await.unwrap();
         let address = server.address("msgpack", "zmtp").unwrap().to_string();
-        let link = Link { server: Some(address), tls_ca: None, tls_name: None, encrypted_only: false };
+        let link = Link::to(address);
         let (_sender, signals) = Signals::sent();
         let (dialect, reconnect, trace) = (Dialect::Zmtp, false, false);
         let options =

@@ -124,8 +124,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
 
 /// A client with an account, logged in.
 async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<CallClient, Error> {
-    let link =
-        Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
+    let link = Link::to(address.to_string());
     let options = Options {
         source: None,
         record: None,

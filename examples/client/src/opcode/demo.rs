@@ -50,8 +50,7 @@ async fn way(
     config.of_mut::<Opcode>().relay = carried.then_some(IpAddr::from([127, 0, 0, 1])).into_iter().collect();
     let server = voxwire_server::start(config).await?;
     let address = server.address("opcode", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
-    let link =
-        Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false };
+    let link = Link::to(address.to_string());
     let label = if carried { "opcode-carried" } else { "opcode" };
     let record = |name: &str| out.join(format!("{label}-{name}-heard.wav"));
     let length = Duration::from_secs_f64(bobs.seconds()) + TAIL;

@@ -85,7 +85,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
 }
 
 fn link(address: SocketAddr) -> Link {
-    Link { server: Some(address.to_string()), tls_ca: None, tls_name: None, encrypted_only: false }
+    Link::to(address.to_string())
 }
 
 /// When how many bytes had gone by.

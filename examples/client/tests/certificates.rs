@@ -1,0 +1,89 @@
+//! F-62: TLS that works at once, and mistakes whose errors say what mends them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod kit;
+
+use kit::{Server, temporary};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::path::PathBuf;
+use voxwire_server::Protocol;
+
+/// An authority, and a server on `localhost` with a certificate that it has signed.
+struct Signed {
+    authority: PathBuf,
+    server: Server,
+}
+
+fn signed(name: &str) -> Signed {
+    let file = |end: &str, text: &str| {
+        let path = temporary(&format!("{name}-{end}"));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let (chain, key) = (file("chain.pem", &leaf.pem()), file("key.pem", &key.serialize_pem()));
+    let server = Server::with(Protocol::MSGPACK, |config| config.tls = Some((chain, key)));
+    Signed { authority: file("authority.pem", &issuer.pem()), server }
+}
+
+#[test]
+fn f_62_authorities_are_those_of_a_file_or_of_the_system() {
+    let Signed { authority, server } = signed("authority");
+    let file = format!("--tls-ca {} --tls-name localhost", authority.display());
+    let (code, _, errors) = server.client(&format!("register --user ann {file}"));
+    assert_eq!(code, Some(0), "{errors}");
+    let mut command = server.command("login --user ann --tls --tls-name localhost");
+    let output = command.env("SSL_CERT_FILE", &authority).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
+fn f_62_a_certificate_that_is_not_trusted_says_what_is_missing() {
+    let (Signed { authority, server }, other) = (signed("trusted"), signed("other"));
+    let nothing = temporary("no-authorities");
+    std::fs::create_dir_all(&nothing).unwrap();
+    let with = |flags: &str, system: &PathBuf| {
+        let mut command = server.command(&format!("login --user ann {flags}"));
+        let output = command.env("SSL_CERT_FILE", system).env("SSL_CERT_DIR", &nothing).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (flags, expected) in [
+        (format!("--tls-ca {}", authority.display()), "--tls-name NAME says which of its names to expect"),
+        (
+            format!("--tls-ca {} --tls-name localhost", other.authority.display()),
+            "other-authority.pem holds neither the server's certificate nor the authority that has signed it",
+        ),
+        (
+            "--tls --tls-name localhost".into(),
+            "if it is the server's own, get a copy of it and say --tls-ca FILE",
+        ),
+    ] {
+        let (code, errors) = with(&flags, &other.authority);
+        assert!(code == Some(1) && errors.contains(expected), "{flags}: {errors}");
+    }
+    let empty = temporary("no-authorities.pem");
+    std::fs::write(&empty, "").unwrap();
+    let (code, errors) = with("--tls", &empty);
+    assert!(code == Some(1) && errors.contains("set SSL_CERT_FILE, or say --tls-ca FILE"), "{errors}");
+}
+
+#[test]
+fn f_62_tls_to_a_server_without_it_says_so() {
+    let Signed { authority, .. } = signed("unused");
+    for protocol in [Protocol::VOICELINK, Protocol::MSGPACK, Protocol::DISSONANCE] {
+        let server = Server::start(protocol);
+        let action = match protocol {
+            Protocol::VOICELINK => "call bob --name ann",
+            Protocol::MSGPACK => "login --user ann",
+            _ => "join Lobby --name ann",
+        };
+        let (code, _, errors) =
+            server.client(&format!("{action} --tls-ca {} --encrypted-only", authority.display()));
+        let expected = "does not speak TLS at this port";
+        assert!(code == Some(1) && errors.contains(expected), "{protocol:?}: {errors}");
+    }
+}
