@@ -12,6 +12,9 @@ use voxwire_msgpack::{
 /// Length of a greeting of ZMTP 2.0: signature, revision, socket type.
 const OLD_GREETING_LEN: usize = SIGNATURE_LEN + 2;
 
+/// Behind the password of a log-in for requests alone.
+const REQUESTS_ONLY: &[u8] = b"requests_only";
+
 pub(crate) const ENTRY: Entry =
     Entry { name: "msgpack", start: |dialect| Ok(Box::new(Msgpack::new(dialect.is_from_client()?))) };
 
@@ -50,10 +53,16 @@ impl Protocol for Msgpack {
             show_server(&ServerMessage::decode(bytes, &self.wire).map_err(|error| error.to_string())?)
         };
         // How much of it that was: objects behind the last argument are ignored.
-        let length = match self.framing().next_frame(bytes) {
+        let mut length = match self.framing().next_frame(bytes) {
             Ok(Progress::Frame { header: 0, body }) => body,
             _ => bytes.len(),
         };
+        if fields.get("requests_only").is_some() {
+            // The one argument that plain objects do not have, and its head.
+            let rest = bytes.get(length..).unwrap_or(&[]);
+            let head = rest.windows(REQUESTS_ONLY.len()).position(|text| text == REQUESTS_ONLY);
+            length += head.map_or(0, |head| head + REQUESTS_ONLY.len());
+        }
         Ok(Shown { message, length, fields, trailing: bytes.len().saturating_sub(length) })
     }
 

@@ -136,6 +136,25 @@ fn c_09_the_captured_streams_are_cut_greetings_and_commands_included() {
 }
 
 #[test]
+fn c_09_a_log_in_for_requests_alone_is_whole() {
+    // The last argument in its shortest form and in a longer one, and something behind it.
+    let start = "a772657175657374a56c6f67696ea161a162";
+    for (last, length, trailing) in
+        [("ad72657175657374735f6f6e6c79", 32, 0), ("d90d72657175657374735f6f6e6c7907", 33, 1)]
+    {
+        let hex = format!("{start}{last}");
+        let output = inspect(&["decode", "--protocol", "msgpack", "--from", "client", &hex], "");
+        let object = text(output.stdout);
+        assert!(object.contains(r#""requests_only":true"#), "{object}");
+        assert!(
+            object.contains(&format!(r#""length":{length},"#))
+                && object.contains(&format!(r#""trailing":{trailing}"#)),
+            "{object}"
+        );
+    }
+}
+
+#[test]
 fn c_09_bytes_floats_and_mistakes() {
     let dialect = ["--protocol", "msgpack", "--from", "client"];
     // Text that is not UTF-8, and samples that are floats.
