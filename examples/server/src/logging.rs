@@ -55,7 +55,7 @@ pub fn start(level: LevelFilter) -> Log {
     let limit =
         Limit { repeats: repeats.clone(), of: level.min(LevelFilter::INFO), on: level <= LevelFilter::INFO };
     let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(has_colours())
         .with_writer(writer.clone())
         .with_target(false)
         .fmt_fields(Escaped)
@@ -64,6 +64,11 @@ pub fn start(level: LevelFilter) -> Log {
     panics(writer.clone());
     let minutes = every_minute(repeats.clone());
     Log { writer, guard: Some(guard), repeats, _minutes: minutes }
+}
+
+/// F-67: whether standard error shows colours, and its reader wants them.
+fn has_colours() -> bool {
+    io::stderr().is_terminal() && !anstyle_query::no_color() && anstyle_query::term_supports_ansi_color()
 }
 
 impl Log {

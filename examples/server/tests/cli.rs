@@ -3,9 +3,11 @@
 mod kit;
 
 use kit::{Server, command, fails, file, resident};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 const ANY: [&str; 6] = ["--only", "voicelink", "--voicelink-port", "0", "--http", "off"];
@@ -584,4 +586,30 @@ fn c_07_s_05_a_broadcast_on_loopback_reaches_the_device_and_its_port_is_announce
     let port = address.port().to_string();
     let (code, error) = fails(&["--only", "syfala", "--syfala-port", &port, "--http", "off"]);
     assert!(code == Some(1) && error.contains(&format!("cannot listen on {address} for syfala")), "{error}");
+}
+
+/// F-67: colours are for terminals, and for readers that want them.
+#[test]
+fn f_67_a_log_on_a_terminal_has_colours_unless_they_are_unwanted() {
+    let coloured = |set: &[(&str, &str)]| {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        // Exposed, opcode has something to warn of.
+        let arguments = ["--only", "opcode", "--opcode-port", "0", "--http", "off", "--bind", "0.0.0.0"];
+        let mut command = command(&arguments);
+        command.env("TERM", "xterm").env_remove("NO_COLOR").envs(set.iter().copied());
+        let mut child = command.stdout(Stdio::null()).stderr(terminal.slave).spawn().unwrap();
+        drop(command);
+        let (mut reader, mut seen) = (File::from(terminal.master), Vec::new());
+        while !seen.contains(&b'\n') {
+            let mut bytes = [0; 4096];
+            let n = reader.read(&mut bytes).unwrap();
+            seen.extend_from_slice(&bytes[..n]);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        seen.contains(&0x1b)
+    };
+    assert!(coloured(&[]));
+    assert!(!coloured(&[("NO_COLOR", "1")]));
+    assert!(!coloured(&[("TERM", "dumb")]));
 }
