@@ -136,7 +136,7 @@ end
 -- Bytes that no packet of the stream has carried, found in the order of the packets.
 local function missing(pinfo, stream, index, n)
     local key = ("%s#%d"):format(common.direction(pinfo), stream)
-    local id = ("%d#%d"):format(pinfo.number, stream)
+    local id = ("%d#%d#%.0f"):format(pinfo.number, stream, index)
     if not pinfo.visited then
         local expected = next_byte.get(key, pinfo)
         -- A stream that starts again starts at 0.
@@ -199,8 +199,24 @@ local function decode(r, pinfo)
     return name, "Connect: offers " .. table.concat(parts, ", ")
 end
 
+-- Where the datagram ends that begins at `offset`. A capture on the sender's machine may hold several as one, before the system has
+-- cut them (segmentation offload): Audio, and behind its bytes Audio of the same stream.
+local function datagram_end(tvb, offset)
+    local size = tvb:len()
+    if size - offset <= 34 then return size end
+    local first = tvb(offset, 1):uint()
+    local stop = offset + 17 + tvb(offset + 13, 4):le_uint()
+    if first ~= 6 and first ~= 7 or stop + 17 > size then return size end
+    return tvb:raw(stop, 5) == tvb:raw(offset, 5) and stop or size
+end
+
 function p.proto.dissector(tvb, pinfo, tree)
-    common.message(p, tvb, 0, tvb:len(), pinfo, tree, decode, true)
+    local offset = 0
+    repeat
+        local stop = datagram_end(tvb, offset)
+        common.message(p, tvb, offset, stop, pinfo, tree, decode, true)
+        offset = stop
+    until offset >= tvb:len()
     return tvb:len()
 end
 
@@ -225,7 +241,7 @@ p.proto:register_heuristic("udp", function(tvb, pinfo, tree)
         if not ok or left > 0 then return false end
         from_client = false
     elseif first == 6 or first == 7 then
-        if tvb:len() < 18 or tvb(13, 4):le_uint() ~= tvb:len() - 17 or tvb(1, 4):le_uint() >= 64 then return false end
+        if tvb:len() < 18 or tvb(13, 4):le_uint() ~= datagram_end(tvb, 0) - 17 or tvb(1, 4):le_uint() >= 64 then return false end
         from_client = first == 6
     else
         return false

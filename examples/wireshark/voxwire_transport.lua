@@ -239,27 +239,49 @@ end
 -- Kinds that carry a packet, and where it begins.
 local PACKETS = { [3] = 8, [8] = 8, [9] = 14 }
 
-local function show_datagram(tvb, pinfo, tree)
-    local kind = tvb(0, 1):uint()
+local function show_datagram(tvb, offset, stop, pinfo, tree)
+    local kind = tvb(offset, 1):uint()
     local start = PACKETS[kind]
-    if not start or tvb:len() <= start then
-        common.message(p, tvb, 0, tvb:len(), pinfo, tree, datagram)
-        return tvb:len()
+    if not start or stop - offset <= start then
+        common.message(p, tvb, offset, stop, pinfo, tree, datagram)
+        return
     end
-    local root = tree:add(p.proto, tvb(0, start))
-    local r = common.reader(p, tvb, 0, tvb:len(), root, false)
+    local root = tree:add(p.proto, tvb(offset, start))
+    local r = common.reader(p, tvb, offset, stop, root, false)
     local name, info = datagram(r, pinfo)
     root:append_text(", " .. info)
-    root:add(p.fields.message, tvb(0, 0), name):set_generated(true)
+    root:add(p.fields.message, tvb(offset, 0), name):set_generated(true)
     if not packet(r, pinfo, tree) then
-        root:set_len(tvb:len())
-        common.info(pinfo, p.column, ("%s, %s"):format(info, common.plural(tvb:len() - start, "byte")))
+        root:set_len(stop - offset)
+        common.info(pinfo, p.column, ("%s, %s"):format(info, common.plural(stop - offset - start, "byte")))
+    end
+end
+
+-- The size of the datagrams in `tvb`. A capture on the sender's machine may hold several as one, before the system has cut them
+-- (segmentation offload): all have the same size, but for the last, and the same kind and tag.
+local function datagram_size(tvb)
+    local size, start = tvb:len(), PACKETS[tvb(0, 1):uint()]
+    if not start or size < 2 * start then return size end
+    local raw = tvb:raw()
+    local head = raw:sub(1, 8)
+    local at = raw:find(head, start + 1, true)
+    if not at then return size end
+    for next_at = at, size, at - 1 do
+        if raw:sub(next_at, next_at + 7) ~= head then return size end
+    end
+    return at - 1
+end
+
+local function show_datagrams(tvb, pinfo, tree)
+    local size = datagram_size(tvb)
+    for offset = 0, tvb:len() - 1, size do
+        show_datagram(tvb, offset, math.min(offset + size, tvb:len()), pinfo, tree)
     end
     return tvb:len()
 end
 
 function p.proto.dissector(tvb, pinfo, tree)
-    if pinfo.port_type == UDP then return show_datagram(tvb, pinfo, tree) end
+    if pinfo.port_type == UDP then return show_datagrams(tvb, pinfo, tree) end
     return stream(tvb, pinfo, tree)
 end
 
@@ -278,7 +300,7 @@ p.proto:register_heuristic("udp", function(tvb, pinfo, tree)
     local start = PACKETS[kind]
     local is_packet = start and tvb:len() >= start + 7 and tvb(start, 2):uint() == 0x8bc7
     if not is_packet and not tags.get(tvb:raw(1, 7), pinfo) then return false end
-    show_datagram(tvb, pinfo, tree)
+    show_datagrams(tvb, pinfo, tree)
     return true
 end)
 

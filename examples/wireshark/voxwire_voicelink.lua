@@ -36,9 +36,12 @@ p.proto.prefs.byte_order =
 
 -- Whether the heads of a connection are little-endian, and the parameters of its last proposal.
 local order, parameters = common.history(), common.history()
+-- The client's port of each connection: the client speaks first.
+local clients = common.history()
 function p.proto.init()
     order.clear()
     parameters.clear()
+    clients.clear()
 end
 
 -- By the type, of which one byte is zero; by the Length, of which two are.
@@ -65,6 +68,12 @@ local function is_little(tvb, offset, pinfo)
         if known ~= nil then order.put(conversation, pinfo, known) end
     end
     return known or false
+end
+
+local function is_from_client(pinfo)
+    local to, from = p.is_server.tcp(pinfo.dst_port), p.is_server.tcp(pinfo.src_port)
+    if to ~= from then return to end
+    return clients.get(common.conversation(pinfo), pinfo) == pinfo.src_port
 end
 
 local function read_parameters(r)
@@ -115,6 +124,7 @@ end
 
 local function decode(r, pinfo)
     local conversation = common.conversation(pinfo)
+    if clients.get(conversation, pinfo) == nil then clients.put(conversation, pinfo, pinfo.src_port) end
     r:derived("byte_order", r.little and "little-endian" or "big-endian")
     local length = r:number("length", 4)
     if length < 6 then
@@ -143,7 +153,7 @@ local function decode(r, pinfo)
         end
         parameters.put(conversation, pinfo, values)
         optional(r)
-        local verb = p.is_server.tcp(pinfo.src_port) and "called by" or "calls"
+        local verb = is_from_client(pinfo) and "calls" or "called by"
         return name, ("Handshake: %s %s (%s)"):format(verb, user, about)
     elseif kind == 1 then
         if r:left() > 0 then common.fail("UserNotFound", 6, ("%d bytes after the end of the message"):format(r:left())) end

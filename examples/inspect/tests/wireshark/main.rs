@@ -638,6 +638,35 @@ fn c_09_the_columns_say_what_happens() {
 }
 
 #[test]
+fn c_09_datagrams_that_the_sender_has_not_cut_yet_are_told_apart() {
+    if !is_here() {
+        return;
+    }
+    let audio = |index: u8, n: u8| {
+        let head = [7, 0, 0, 0, 0, index, 0, 0, 0, 0, 0, 0, 0, n, 0, 0, 0];
+        [&head[..], &vec![7; usize::from(n)]].concat()
+    };
+    let voice: Vec<u8> = vectors::dissonance().find(|vector| vector.name == "voice_player").unwrap().bytes;
+    let mut capture = Capture::default();
+    capture.udp(Server, 6910, 6911, &[audio(0, 24), audio(24, 24), audio(48, 16)].concat());
+    capture.udp(Server, 20_000, 4244, &datagram(3, 1, &voice).repeat(3));
+    // The last one is shorter, or is no packet.
+    capture.udp(Server, 20_001, 4244, &[datagram(3, 1, &voice).repeat(2), datagram(3, 1, b"")].concat());
+    // Only one, in which the tag occurs once more.
+    let once = datagram(3, 1, &[&[0; 30][..], &datagram(3, 1, &[0; 3])].concat());
+    capture.udp(Server, 20_002, 4244, &[once, vec![0; 60]].concat());
+    let packets = dissect("offload", &capture, &[]);
+    let count = |protocol, port| messages(&packets, protocol, port, Server).len();
+    assert_eq!(count("syfala", 6910), 3);
+    assert!(
+        messages(&packets, "syfala", 6910, Server).iter().all(|node| node.find("vox.syfala.note").is_none())
+    );
+    assert_eq!((count("transport", 20_000), count("dissonance", 20_000)), (3, 3));
+    assert_eq!((count("transport", 20_001), count("dissonance", 20_001)), (3, 2));
+    assert_eq!(count("transport", 20_002), 1);
+}
+
+#[test]
 fn c_09_objects_of_any_kind_are_shown_within_bounds() {
     if !is_here() {
         return;
