@@ -61,6 +61,12 @@ pub struct Flags {
     /// What to log on standard error: off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log: LevelFilter,
+    /// Check the settings and the files that they name, and end: exit code 0, or 2 with the reason.
+    #[arg(long)]
+    pub check_config: bool,
+    /// Print every setting with its default, as a file for `--config`, and end.
+    #[arg(long)]
+    pub print_default_config: bool,
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -263,7 +269,7 @@ impl Config {
     }
 
     /// Changes the settings by the text of a file.
-    fn read(&mut self, text: &str, path: &Path) -> Result<(), Error> {
+    pub(crate) fn read(&mut self, text: &str, path: &Path) -> Result<(), Error> {
         let wrong = |error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
             let line = before.matches('\n').count() + 1;

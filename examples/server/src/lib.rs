@@ -3,6 +3,7 @@
 
 mod certificate;
 mod config;
+mod defaults;
 pub mod descriptors;
 mod dissonance;
 mod echo;
@@ -21,12 +22,13 @@ mod voicelink;
 pub use {
     certificate::MakeCertificate,
     config::{Command, Config, Flags, Http, Profile, Wanted},
+    defaults::default_config,
     dissonance::{DEFAULT_QUIC_PORT, Dissonance},
     error::Error,
     msgpack::Msgpack,
     opcode::Opcode,
     protocols::{Protocol, Sections},
-    service::{Listening, Running, start},
+    service::{Listening, Running, check, start},
     syfala::{Syfala, SyfalaSound, sample_type},
     voicelink::{FixedName, Voicelink},
 };

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use tokio::sync::{mpsc, oneshot};
-use voxwire_server::{Command, Config, Error, Flags, Listening, descriptors, logging, start};
+use voxwire_server::{
+    Command, Config, Error, Flags, Listening, check, default_config, descriptors, logging, start,
+};
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -24,7 +26,11 @@ fn main() -> ExitCode {
     let flags = Flags::parse();
     let log = logging::start(flags.log);
     let done = match &flags.command {
-        None => Config::from_flags(&flags).and_then(run),
+        None if flags.print_default_config => print(&default_config()),
+        None => Config::from_flags(&flags).and_then(|config| match flags.check_config {
+            true => check(&config).and_then(|()| print("the settings are right\n")),
+            false => run(config),
+        }),
         Some(Command::Certificate(make)) => make.run().and_then(|text| print(&text)),
     };
     match done {

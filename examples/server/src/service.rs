@@ -115,6 +115,16 @@ pub struct Running {
     certificates: Arc<Certificates>,
 }
 
+/// Reads the files that `config` names, as far as that binds and changes nothing.
+///
+/// # Errors
+/// A certificate cannot be used.
+pub fn check(config: &Config) -> Result<(), Error> {
+    Certificates::of(config)?;
+    config.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(())
+}
+
 /// Starts everything that `config` asks for, on the current tokio runtime.
 ///
 /// # Errors

@@ -613,3 +613,18 @@ fn f_67_a_log_on_a_terminal_has_colours_unless_they_are_unwanted() {
     assert!(!coloured(&[("NO_COLOR", "1")]));
     assert!(!coloured(&[("TERM", "dumb")]));
 }
+
+#[test]
+fn c_07_settings_are_printed_and_checked_without_serving() {
+    let printed = command(&["--print-default-config"]).output().unwrap();
+    assert_eq!(printed.status.code(), Some(0));
+    let path = file("printed.toml", &String::from_utf8(printed.stdout).unwrap());
+    let checked = command(&["--config", path.to_str().unwrap(), "--check-config"]).output().unwrap();
+    assert_eq!((checked.status.code(), &checked.stdout[..]), (Some(0), &b"the settings are right\n"[..]));
+    let wrong = file("wrong.toml", "bind = \"127.0.0.1\"\nportt = 1\n");
+    let (code, errors) = fails(&["--config", wrong.to_str().unwrap(), "--check-config"]);
+    assert!(code == Some(2) && errors.contains("wrong.toml, line 2: unknown field `portt`"), "{errors}");
+    let missing = ["--tls-cert", "no-such.pem", "--tls-key", "no-such.pem", "--check-config"];
+    let (code, errors) = fails(&missing);
+    assert!(code == Some(2) && errors.contains("no-such.pem"), "{errors}");
+}
