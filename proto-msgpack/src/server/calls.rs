@@ -88,7 +88,7 @@ impl Server {
         Some(call)
     }
 
-    /// Hands live audio on to all others in the call. What nobody may hear is dropped without a word: updates are never
+    /// Hands live audio on to all others in the call. What no user may hear is dropped without a word: updates are never
     /// answered.
     pub(super) fn call_data(
         &mut self,

@@ -55,7 +55,7 @@ impl Server {
         let address = self.ip(peer);
         let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
         let sender = self.users.key(username.0);
-        // Nobody pays for what is not sent: the recipient, whom others write to as well, is asked last.
+        // No user pays for what is not sent: the recipient, whom others write to as well, is asked last.
         if !self.users.could_send(now, rate, username.0, cost) {
             return Err(Code::REQUEST_OVER_LIMIT);
         }

@@ -125,7 +125,7 @@ impl Groups {
         }
     }
 
-    /// Somebody uses a group. Once a day what it is known by comes out, so that the application can take note of it.
+    /// A user uses a group. Once a day what it is known by comes out, so that the application can take note of it.
     pub(super) fn used(&mut self, now: Instant, name: &[u8]) -> Option<Box<[u8]>> {
         let name = key(name, self.exact);
         let group = self.by_name.get_mut(&*name)?;
@@ -151,7 +151,7 @@ impl Groups {
         self.unused.next()
     }
 
-    /// Forgets one group that nobody has used in time: for `lonely` if it has no members but its owner, for `unused` if it has.
+    /// Forgets one group that no user has used in time: for `lonely` if it has no members but its owner, for `unused` if it has.
     pub(super) fn forget_unused(
         &mut self,
         now: Instant,
@@ -254,7 +254,7 @@ impl Server {
         Ok(Some(ServerEvent::JoiningGroup { ticket, peer, group_name, username }))
     }
 
-    /// Somebody uses a group, of which the application may have to take note.
+    /// A user uses a group, of which the application may have to take note.
     pub(super) fn use_group(&mut self, now: Instant, group_name: Text<'_>) {
         if let Some(group_name) = self.groups.used(now, group_name.0) {
             self.later.push_back(ServerEvent::GroupUsed { group_name });
@@ -303,7 +303,7 @@ impl Server {
         let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
         let kept = len.max(KEPT_COPY).saturating_mul(offline.len());
         let cost = len.saturating_mul(online.len()).saturating_add(kept);
-        // Nobody pays for what is not sent.
+        // No user pays for what is not sent.
         if self.outbox.check_capacity(len, 1).is_err() {
             return Err(Code::SERVER_UNAVAILABLE);
         }

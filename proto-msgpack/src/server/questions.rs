@@ -35,7 +35,7 @@ pub(super) enum What {
         group_name: Box<[u8]>,
         username: Box<[u8]>,
     },
-    /// Whether somebody has it already.
+    /// Whether a user has it already.
     Keep {
         delivered: bool,
     },
@@ -84,7 +84,7 @@ impl Server {
     ) -> Result<(), Refusal> {
         let asked = self.asked.get(&ticket).ok_or(Refusal::UnknownTicket)?;
         if matches!(asked.what, What::Login { .. }) && verdict.is_ok() {
-            return Err(Refusal::Unexpected { state: "somebody logs in", command: "allow it: admit" });
+            return Err(Refusal::Unexpected { state: "a user logs in", command: "allow it: admit" });
         }
         let Some(Asked { peer, action, what, late }) = self.asked.remove(&ticket) else { return Ok(()) };
         let code = match verdict {
@@ -139,7 +139,7 @@ impl Server {
         self.resume(now, peer, ticket);
     }
 
-    /// Nobody waits for that answer any more. It still counts where it says what there is.
+    /// No user waits for that answer any more. It still counts where it says what there is.
     pub(super) fn wait_no_longer(&mut self, ticket: Ticket) {
         self.answers.clear(ticket);
         match self.asked.get_mut(&ticket) {

@@ -55,7 +55,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Counts `more` bytes of `from`, which pays (`None` where its address stands for many people); false if there is no room. Those of
-    /// one source have a quarter of `max`, but where nobody else has anything.
+    /// one source have a quarter of `max`, but where no other user has anything.
     fn take(&mut self, from: Option<IpAddr>, more: usize, max: usize) -> bool {
         if more == 0 {
             return true;
@@ -209,7 +209,7 @@ impl Server {
     /// The turn of `peer` is over.
     pub(super) fn turn_over(&mut self, now: Instant, peer: PeerId) {
         match self.peers.get(peer) {
-            // Now, as long as nobody else can have its place.
+            // Now, as long as no other user can have its place.
             Some(Peer { gone: Some(_), .. }) => self.make_ready(peer),
             _ => self.arrange_turn(now, peer),
         }
@@ -233,7 +233,7 @@ impl Server {
         Some(request)
     }
 
-    /// The stream of `peer` has ended. What came in before is done: nobody waits for answers any more, so nothing has to wait for its
+    /// The stream of `peer` has ended. What came in before is done: no user waits for answers any more, so nothing has to wait for its
     /// turn, but for what is far beyond the rate of requests ([`LEFT_BEHIND`]). False if there is nothing.
     pub(super) fn do_the_rest(&mut self, now: Instant, peer: PeerId) -> bool {
         let Some(state) = self.peers.get_mut(peer).filter(|state| !state.queued.is_empty()) else {

@@ -280,3 +280,24 @@ macro_rules! loops {
     };
 }
 pub(super) use loops;
+
+/// Defines `put_ints` for registers that have
+///
+/// - `BUFFER`: the bytes that are handed on at a time;
+/// - `put_some`: writes the first samples, as many as a buffer has room for; returns how many, and the bytes they take.
+macro_rules! put_loop {
+    ($features:literal) => {
+        /// Writes `samples`, each in its shortest form.
+        #[target_feature(enable = $features)]
+        pub(in crate::voice) fn put_ints(samples: &[i16], out: &mut impl voxwire_core::bytes::BufMut) {
+            let mut buffer = [0; BUFFER];
+            let mut rest = samples;
+            while !rest.is_empty() {
+                let (taken, len) = put_some(rest, &mut buffer);
+                out.put_slice(buffer.get(..len).unwrap_or(&[]));
+                rest = rest.get(taken..).unwrap_or(&[]);
+            }
+        }
+    };
+}
+pub(super) use put_loop;

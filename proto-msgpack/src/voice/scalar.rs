@@ -24,7 +24,7 @@ fn from(view: &[u8; VIEW], at: usize) -> &[u8; WINDOW] {
 }
 
 /// How wide the element is that starts at each byte, if one does: found for all of them at once, so that no branch depends on it
-/// (in speech nobody can foretell that), and the way from one element to the next is an addition.
+/// (in speech that cannot be predicted), and the way from one element to the next is an addition.
 #[inline]
 fn widths(view: &[u8; VIEW]) -> [u8; WINDOW] {
     let mut widths = [0; WINDOW];
@@ -429,7 +429,7 @@ fn put_mixed(samples: &[i16], buffer: &mut [u8; BUFFER], at: usize) -> usize {
     }
     let mut at = at;
     for (word, width) in words.iter().zip(widths).take(samples.len()) {
-        // Four bytes whatever the width: those too many are overwritten by the next.
+        // Four bytes for every width: those too many are overwritten by the next.
         if let Some(slot) = buffer.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
             *slot = word.to_be_bytes();
         }

@@ -64,7 +64,7 @@ fn fills<T: Copy + PartialEq + Debug>(what: &str, canary: T, values: &[T], run: 
 fn agrees(what: &str, found: Walked, expected: Walked) {
     let parts = |walked: Walked| (walked.count, walked.bytes, walked.fault);
     assert_eq!(parts(found), parts(expected), "{what}");
-    // Where something is wrong nobody asks.
+    // Not asked where something is wrong.
     assert!(!found.is_plain || expected.is_plain || found.fault.is_some(), "{what}: not plain");
 }
 

@@ -5,7 +5,6 @@ use core::arch::x86_64::*;
 use safe_unaligned_simd::x86_64::{
     _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256,
 };
-use voxwire_core::bytes::BufMut;
 
 /// Bytes into which 32 samples are written: at most 96, and what is written behind them.
 const ROOM: usize = 176;
@@ -145,17 +144,7 @@ fn put_some(samples: &[i16], buffer: &mut [u8; BUFFER]) -> (usize, usize) {
     (samples.len().wrapping_sub(rest.len()), at)
 }
 
-/// Writes `samples`, each in its shortest form.
-#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(in crate::voice) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
-    let mut buffer = [0; BUFFER];
-    let mut rest = samples;
-    while !rest.is_empty() {
-        let (taken, len) = put_some(rest, &mut buffer);
-        out.put_slice(buffer.get(..len).unwrap_or(&[]));
-        rest = rest.get(taken..).unwrap_or(&[]);
-    }
-}
+super::super::loops::put_loop!("avx2,bmi1,bmi2,lzcnt,popcnt");
 
 /// The bytes that `samples` take in their shortest form.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]

@@ -4,7 +4,6 @@ use super::super::bits::below;
 use super::super::scalar;
 use core::arch::x86_64::*;
 use safe_unaligned_simd::x86_64::{_mm256_storeu_si256, _mm512_loadu_si512, _mm512_storeu_si512};
-use voxwire_core::bytes::BufMut;
 
 /// Samples that fit a register in their longest form.
 const RUN: usize = 21;
@@ -86,17 +85,9 @@ fn put_some(samples: &[i16], buffer: &mut [u8; BUFFER]) -> (usize, usize) {
     (samples.len().wrapping_sub(rest.len()), at)
 }
 
-/// Writes `samples`, each in its shortest form.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]
-pub(in crate::voice) fn put_ints(samples: &[i16], out: &mut impl BufMut) {
-    let mut buffer = [0; BUFFER];
-    let mut rest = samples;
-    while !rest.is_empty() {
-        let (taken, len) = put_some(rest, &mut buffer);
-        out.put_slice(buffer.get(..len).unwrap_or(&[]));
-        rest = rest.get(taken..).unwrap_or(&[]);
-    }
-}
+super::super::loops::put_loop!(
+    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt"
+);
 
 /// The bytes that `samples` take in their shortest form.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx2,bmi1,bmi2,lzcnt,popcnt")]
