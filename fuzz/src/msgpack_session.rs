@@ -5,7 +5,7 @@ use voxwire_core::testing::law_timers;
 use voxwire_core::{DialId, Input, Instant, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_msgpack::{
     Client, ClientCommand, ClientMessage, ClientSettings, Code, Samples, Secret, Server, ServerCommand,
-    ServerEvent, ServerMessage, ServerSettings, Text, Ticket, Violation, Wire,
+    ServerMessage, ServerSettings, Text, Ticket, Violation, Wire,
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "", "a\u{200b}"];
@@ -94,7 +94,7 @@ impl Driver {
         let input = Input::Frame { peer, lane: Lane::Reliable, bytes };
         let result = server.handle_input(self.now, input);
         if let Ok(Some(event)) = &result {
-            self.tickets.extend(ticket(event));
+            self.tickets.extend(event.ticket());
         }
         match result {
             Err(Violation::OutboxFull(_) | Violation::UnknownPeer) => {}
@@ -109,7 +109,7 @@ impl Driver {
         while let Some(deferred) = server.take_deferred() {
             let result = server.handle_input(self.now, Input::from(&deferred));
             if let Ok(Some(event)) = &result {
-                self.tickets.extend(ticket(event));
+                self.tickets.extend(event.ticket());
             }
             assert!(
                 !matches!(result, Err(Violation::OutboxFull(_))),
@@ -153,19 +153,6 @@ impl Driver {
         server.advance(done);
         self.alive.retain(|peer| !closed.contains(peer));
         closed.into_iter().for_each(|peer| self.ids.retire(peer));
-    }
-}
-
-/// What an event asks.
-const fn ticket(event: &ServerEvent<'_>) -> Option<Ticket> {
-    match event {
-        ServerEvent::Registering { ticket, .. }
-        | ServerEvent::LoggingIn { ticket, .. }
-        | ServerEvent::AddingContact { ticket, .. }
-        | ServerEvent::CreatingGroup { ticket, .. }
-        | ServerEvent::JoiningGroup { ticket, .. }
-        | ServerEvent::Keeping { ticket, .. } => Some(*ticket),
-        _ => None,
     }
 }
 
@@ -280,9 +267,9 @@ fn server(mut script: Script<'_>) {
             break;
         }
     }
-    // Whoever the server knows is there, and the other way round.
+    // The server knows the peers that are there, and no others.
     assert_eq!(server.peers(), driver.alive.len());
-    // In the end every request has its one response, whatever the application does: each may wait until it is given up on, one
+    // In the end every request has its one response, for any behaviour of the application: each may wait until it is given up on, one
     // after the other.
     for _ in 0..1000 {
         driver.now = driver.now.saturating_add(Duration::from_secs(31));
@@ -297,7 +284,7 @@ fn server(mut script: Script<'_>) {
     for ticket in std::mem::take(&mut driver.tickets) {
         let _ = server.handle_command(driver.now, ServerCommand::Refuse { ticket, code: Code(515) });
     }
-    // Groups that nobody used are looked at once a day, and stay as long as somebody is in their call.
+    // Groups that no user used are looked at once a day, and stay as long as a user is in their call.
     let day = ServerSettings::DEFAULT.lone_group_lifetime;
     for _ in 0..2 {
         driver.now = driver.now.saturating_add(day);

@@ -197,7 +197,7 @@ pub enum ServerCommand<'a> {
         /// Why.
         code: Code,
     },
-    /// Send an update that was kept, to somebody who is logged in, or between `LoggingIn` and `Admit`; in the order of their
+    /// Send an update that was kept, to a user who is logged in, or between `LoggingIn` and `Admit`; in the order of their
     /// origin. When the client has shown that it has them, or its connection has taken them and has been there for so long since that it
     /// must, `Received` follows.
     Deliver {
@@ -245,7 +245,7 @@ pub enum ServerEvent<'a> {
         /// Its address.
         from: Option<SocketAddr>,
     },
-    /// Somebody wants an account: store it and `Allow`, or `Refuse` with `USER_ALREADY_EXIST`.
+    /// A user wants an account: store it and `Allow`, or `Refuse` with `USER_ALREADY_EXIST`.
     Registering {
         /// Names it in the answer.
         ticket: Ticket,
@@ -256,7 +256,7 @@ pub enum ServerEvent<'a> {
         /// Its password.
         password: Secret<'a>,
     },
-    /// Somebody wants an account or a group under a name that will not do, and has been answered with `REQUEST_INVALID`, which
+    /// A user wants an account or a group under a name that will not do, and has been answered with `REQUEST_INVALID`, which
     /// has no room for the reason.
     InvalidName {
         /// Who asks.
@@ -264,7 +264,7 @@ pub enum ServerEvent<'a> {
         /// What is wrong with the name.
         error: NameError,
     },
-    /// Somebody logs in: `Admit`, or `Refuse` with `USER_WRONG_PASSWORD`.
+    /// A user logs in: `Admit`, or `Refuse` with `USER_WRONG_PASSWORD`.
     LoggingIn {
         /// Names it in the answer.
         ticket: Ticket,
@@ -275,7 +275,7 @@ pub enum ServerEvent<'a> {
         /// Its password.
         password: Secret<'a>,
     },
-    /// A user wants somebody on its contact list: store it and `Allow`, or `Refuse` with `USER_DOES_NOT_EXIST` if either is
+    /// A user wants another one on its contact list: store it and `Allow`, or `Refuse` with `USER_DOES_NOT_EXIST` if either is
     /// unknown.
     AddingContact {
         /// Names it in the answer.
@@ -316,7 +316,7 @@ pub enum ServerEvent<'a> {
         /// The group.
         group_name: Box<[u8]>,
     },
-    /// A group that nobody has used for a while is forgotten: remove it and its members from what is stored.
+    /// A group that no user has used for a while is forgotten: remove it and its members from what is stored.
     GroupForgotten {
         /// The group.
         group_name: Box<[u8]>,
@@ -387,4 +387,19 @@ pub enum ServerEvent<'a> {
         /// Who it was.
         username: Option<Box<[u8]>>,
     },
+}
+
+impl ServerEvent<'_> {
+    /// The ticket to answer with, of an event that asks something.
+    pub const fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Registering { ticket, .. }
+            | Self::LoggingIn { ticket, .. }
+            | Self::AddingContact { ticket, .. }
+            | Self::CreatingGroup { ticket, .. }
+            | Self::JoiningGroup { ticket, .. }
+            | Self::Keeping { ticket, .. } => Some(*ticket),
+            _ => None,
+        }
+    }
 }

@@ -388,7 +388,7 @@ fn f_33_the_next_part_can_follow_when_the_transport_has_read_the_one_before() {
             hall.sim.run_for(Duration::from_millis(20));
             assert_eq!(told(&mut hall), ["Taken"], "once, and for all of it");
         } else {
-            // Whoever cannot be asked has it as fast as its connection takes it.
+            // A client that cannot be asked has it as fast as its connection takes it.
             assert_eq!(told(&mut hall), ["Taken"; 3]);
         }
         hall.sim.run_for(Duration::from_secs(46));
@@ -652,7 +652,7 @@ fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
         server.handle_input(second(0), Input::Opened { peer, via: Via::Accepted, from }).unwrap();
         let log_in = ClientMessage::Login { username: "bob".into(), password: "geheim".into() };
         let event = server.receive(second(0), peer, log_in).unwrap();
-        let ticket = harness::ticket(&event.unwrap()).unwrap();
+        let ticket = event.unwrap().ticket().unwrap();
         let token = "00000000-0000-4000-8000-000000000001".into();
         server.handle_command(second(0), ServerCommand::Admit { ticket, token }).unwrap();
         for content in ["one", "two"] {
@@ -679,7 +679,7 @@ fn f_33_what_waits_in_a_queue_does_not_count_as_received() {
     }
 }
 
-/// F-12: a group that nobody uses is forgotten whatever its members, so that those who make groups for others use none up for good; and
+/// F-12: a group that nobody uses is forgotten with any members, so that those who make groups for others use none up for good; and
 /// how long it was not used outlives the server.
 #[test]
 fn m_08_groups_with_members_are_forgotten_when_nobody_uses_them_for_60_days() {

@@ -37,19 +37,6 @@ pub struct Office {
     tokens: u64,
 }
 
-/// What an event asks.
-pub fn ticket(event: &ServerEvent<'_>) -> Option<Ticket> {
-    match event {
-        ServerEvent::Registering { ticket, .. }
-        | ServerEvent::LoggingIn { ticket, .. }
-        | ServerEvent::AddingContact { ticket, .. }
-        | ServerEvent::CreatingGroup { ticket, .. }
-        | ServerEvent::JoiningGroup { ticket, .. }
-        | ServerEvent::Keeping { ticket, .. } => Some(*ticket),
-        _ => None,
-    }
-}
-
 impl Office {
     /// As the original starts.
     pub fn original() -> Self {
@@ -71,7 +58,7 @@ impl Office {
         let before = self.delivered.get(&peer).map_or(0, |(_, count)| *count);
         let kept = self.kept.get(username).into_iter().flatten();
         for update in kept.skip(before).take(self.part.unwrap_or(usize::MAX)) {
-            // Whoever is there for requests alone takes none.
+            // A client that is there for requests alone takes none.
             let deliver = ServerCommand::Deliver { peer, update: update.get() };
             if server.handle_command(now, deliver).is_err() {
                 break;
@@ -166,7 +153,7 @@ impl Office {
 impl Handler<Server> for Office {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         if self.silent {
-            self.asked.extend(ticket(&event));
+            self.asked.extend(event.ticket());
         } else {
             self.answer(server, now, &event);
         }
