@@ -1,6 +1,6 @@
 //! Dissonance's packets.
 
-use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name, show_text};
+use crate::protocol::{Entry, Fields, Protocol, Shown, message_name, show_text};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{
@@ -17,7 +17,7 @@ struct Dissonance {
 }
 
 impl Dissonance {
-    /// Shows whatever the format allows, also what is too large to be sent.
+    /// Shows all that the format allows, also what is too large to be sent.
     const fn new() -> Self {
         let limits = voxwire_core::Limits {
             max_frame: 1 << 24,
@@ -49,10 +49,6 @@ impl Protocol for Dissonance {
         with_packet(message, &fields, |packet| packet.encode(&self.wire, &mut frame))?
             .map_err(|error| error.to_string())?;
         Ok(frame)
-    }
-
-    fn cutter(&self) -> Cutter {
-        Box::new(|_| Err("Dissonance is not a stream: each packet stands for itself".into()))
     }
 }
 

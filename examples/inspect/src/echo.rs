@@ -1,7 +1,7 @@
 //! echo's packets.
 #![cfg(feature = "echo")]
 
-use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name};
+use crate::protocol::{Entry, Fields, Protocol, Shown, message_name};
 use serde_json::{Value, json};
 use voxwire_core::Message;
 use voxwire_echo::Packet;
@@ -37,9 +37,5 @@ impl Protocol for Echo {
         let packet = Packet { answer, sequence, time, payload: &payload };
         packet.encode(&(), &mut frame).map_err(|error| error.to_string())?;
         Ok(frame)
-    }
-
-    fn cutter(&self) -> Cutter {
-        Box::new(|_| Err("echo is not a stream: each packet stands for itself".into()))
     }
 }

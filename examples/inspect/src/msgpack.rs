@@ -25,7 +25,7 @@ struct Msgpack {
 }
 
 impl Msgpack {
-    /// Shows whatever the format allows, also what a server would find too large.
+    /// Shows all that the format allows, also what a server would find too large.
     const fn new(client: bool) -> Self {
         let max = u32::MAX as usize;
         let limits = Limits { max_frame: max, max_text: max, max_items: max, ..LIMITS };

@@ -13,7 +13,7 @@ struct Opcode {
 }
 
 impl Opcode {
-    /// Shows whatever the format allows, also what a server would find too large.
+    /// Shows all that the format allows, also what a server would find too large.
     const fn new() -> Self {
         let limits = voxwire_core::Limits {
             max_frame: u32::MAX as usize,

@@ -54,8 +54,10 @@ pub(crate) trait Protocol {
     /// Encodes one message.
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String>;
 
-    /// Cuts units from the start of a stream, one call after the other.
-    fn cutter(&self) -> Cutter;
+    /// Cuts units from the start of a stream, one call after the other. A protocol of datagrams has no streams.
+    fn cutter(&self) -> Cutter {
+        Box::new(|_| Err("not a stream: each packet stands for itself".into()))
+    }
 }
 
 /// Returns where the message lies in the next unit, if it is one, and the unit's length.

@@ -1,6 +1,6 @@
 //! syfala's messages.
 
-use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name};
+use crate::protocol::{Entry, Fields, Protocol, Shown, message_name};
 use core::num::NonZeroU32;
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
@@ -18,7 +18,7 @@ struct Syfala {
 }
 
 impl Syfala {
-    /// Shows whatever the format allows, also what is too large to be sent.
+    /// Shows all that the format allows, also what is too large to be sent.
     const fn new(from_client: bool) -> Self {
         let limits = voxwire_core::Limits { max_frame: 1 << 24, max_items: 1 << 20, ..LIMITS };
         Self { wire: Wire { limits }, from_client }
@@ -113,10 +113,6 @@ impl Protocol for Syfala {
         };
         encoded.map_err(|error| error.to_string())?;
         Ok(frame)
-    }
-
-    fn cutter(&self) -> Cutter {
-        Box::new(|_| Err("syfala is not a stream: each datagram stands for itself".into()))
     }
 }
 

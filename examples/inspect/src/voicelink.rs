@@ -21,7 +21,7 @@ struct Voicelink {
 }
 
 impl Voicelink {
-    /// Shows whatever the format allows, also what a server would find too large.
+    /// Shows all that the format allows, also what a server would find too large.
     const fn new(order: ByteOrder) -> Self {
         let limits =
             voxwire_core::Limits { max_frame: u32::MAX as usize, max_text: u16::MAX as usize, ..LIMITS };

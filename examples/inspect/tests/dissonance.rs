@@ -1,21 +1,10 @@
 //! C-09 for Dissonance: the program, run as a person would.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+mod kit;
+
+use kit::inspect;
 
 const VECTORS: &str = include_str!("../../../proto-dissonance/tests/vectors/packets.txt");
-
-fn inspect(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
 
 fn vectors() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     VECTORS.lines().filter(|line| !line.starts_with('#')).map(|line| {

@@ -2,22 +2,11 @@
 #![cfg(feature = "echo")]
 #![allow(missing_docs)]
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+mod kit;
+
+use kit::inspect;
 
 const HELLO: &str = "01000000070000000000000009000568656c6c6f";
-
-fn inspect(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
 
 #[test]
 fn c_09_decode_then_encode_gives_the_same_bytes() {

@@ -1,23 +1,12 @@
 //! C-09 for msgpack: the program, run as a person would.
 #![allow(missing_docs)]
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+mod kit;
+
+use kit::inspect;
 
 const VECTORS: &str = include_str!("../../../proto-msgpack/tests/vectors/messages.txt");
 const DIALOGUE: &str = include_str!("../../../proto-msgpack/tests/vectors/dialogue.txt");
-
-fn inspect(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
 
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()

@@ -1,21 +1,10 @@
 //! C-09 for syfala: the program, run as a person would.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+mod kit;
+
+use kit::inspect;
 
 const VECTORS: &str = include_str!("../../../proto-syfala/tests/vectors/messages.txt");
-
-fn inspect(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
 
 /// Name, hex digits and meaning of the vectors that one side sends.
 fn vectors(side: &str) -> Vec<(&'static str, &'static str, &'static str)> {
