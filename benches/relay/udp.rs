@@ -165,7 +165,7 @@ impl Setup {
         Self { served, listeners, speakers, sequence: Some(BYTES + 10), said: 0, _players: players }
     }
 
-    /// Everybody says a burst, and everybody hears it. Returns how many copies there were.
+    /// Every client says a burst, and every client hears it. Returns how many copies there were.
     fn round(&mut self, plan: Plan) -> usize {
         for _ in 0..plan.burst {
             self.said = self.said.wrapping_add(1);

@@ -12,7 +12,7 @@ use voxwire_dissonance::{
 /// How Dissonance's packets are encoded here.
 pub const WIRE: Wire = Wire::new(Profile::Later);
 
-/// Nobody speaks too much.
+/// No client speaks too much.
 pub const ANY: Rate = Rate { per_second: u32::MAX, burst: u32::MAX };
 
 /// Settings without rates.
@@ -96,7 +96,7 @@ pub fn client(others: u16) -> (Client, PeerId, u32) {
     let via = Via::Dialled(DialId::FIRST);
     client.handle_command(now, ClientCommand::Join { room: "Hall" }).expect("a room");
     client.handle_input(now, Input::Opened { peer: server, via, from: None }).expect("a connection");
-    // Empty lists: everybody is described one by one.
+    // Empty lists: every client is described one by one.
     let welcome = [0x8b, 0xc7, 5, 0, 0, 0, 77, 0, 0, 0, 0, 0, 0, 0, 0];
     client
         .handle_input(now, Input::Frame { peer: server, lane: Lane::Reliable, bytes: &welcome })

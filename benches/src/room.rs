@@ -96,7 +96,7 @@ pub fn room(users: u32) -> (Server, Vec<PeerId>) {
         server.handle_input(now, Input::Opened { peer: peer(slot), via: Via::Accepted, from }).unwrap();
         let login = ClientMessage::Login { username, password: "x".into() };
         let Ok(Some(ServerEvent::LoggingIn { ticket, .. })) = server.receive(now, peer(slot), login) else {
-            panic!("somebody logs in")
+            panic!("a user logs in")
         };
         server.handle_command(now, ServerCommand::Admit { ticket, token }).unwrap();
         server.receive(now, peer(slot), ClientMessage::JoinCall { username, token, group_name }).unwrap();

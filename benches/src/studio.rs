@@ -28,7 +28,7 @@ fn hear(session: &mut impl Session, bytes: &[u8]) {
     session.advance(usize::MAX);
 }
 
-/// A server for everybody on this machine.
+/// A server for every client on this machine.
 ///
 /// # Panics
 /// Never with few streams.

@@ -1,4 +1,4 @@
-//! F-46: what those cost who log in one after the other and do not take what they are told: each is told everybody's name. Counted in
+//! F-46: what those cost who log in one after the other and do not take what they are told: each is told every user's name. Counted in
 //! bytes of heap; what all of them wait for is held once.
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, connect, setsockopt, socket, sockopt};
@@ -44,7 +44,7 @@ fn until(what: &str, hub: &Handle<Server>, done: impl Fn() -> bool) {
 
 /// F-46: rosters of 1024 users that nobody takes.
 #[test]
-fn f_46_everybodys_names_are_held_once_for_all_who_wait_for_them() {
+fn f_46_all_names_are_held_once_for_all_who_wait_for_them() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let guard = runtime.enter();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -12,7 +12,7 @@ const MIB: u64 = 1 << 20;
 
 /// One after the other: what is counted is the whole process's.
 #[test]
-fn f_50_sound_takes_little_memory_whatever_rates_and_channels_others_choose() {
+fn f_50_sound_takes_little_memory_at_any_rates_and_channels_that_others_choose() {
     converting();
     playing_a_file();
     playing_a_recording();

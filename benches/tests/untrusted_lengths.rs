@@ -42,7 +42,7 @@ fn lies(frame: &[u8]) -> Vec<Vec<u8>> {
     lies
 }
 
-/// What `session` holds more than before, after each of `frames` has come in from somebody new.
+/// What `session` holds more than before, after each of `frames` has come in from a new client.
 fn held<S: Session>(session: &mut S, frames: &[Vec<u8>], mut now: Instant, peer: &mut u32) -> u64 {
     let mut round = |session: &mut S| {
         for bytes in frames {

@@ -171,11 +171,11 @@ fn server(mut script: Script<'_>) {
         check(&server);
     }
     obey(&mut server, &mut alive, &mut ids);
-    // Whoever the server knows is there, and the other way round.
+    // The server knows the peers that are there, and no others.
     assert_eq!(server.peers(), alive.len());
     now = now.saturating_add(Duration::from_secs(400));
     law_timers(&mut server, now, |_, _| {});
-    assert!(server.poll_timeout().is_none(), "whoever is outside the session is gone");
+    assert!(server.poll_timeout().is_none(), "a client outside the session is gone");
 }
 
 /// The driver's part.

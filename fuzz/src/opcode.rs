@@ -105,7 +105,7 @@ impl Driver {
                 self.now = self.now.saturating_add(Duration::from_millis(u64::from(script.byte()) * 50))
             }
             (5, _) => {
-                // A port is opened, or not, or somebody comes to one.
+                // A port is opened, or not, or a client comes to one.
                 let choice = script.byte();
                 let known = self.ports.iter().nth(usize::from(choice >> 4)).copied();
                 let id = known.unwrap_or_else(|| ListenId::new(u32::from(choice)));
@@ -208,13 +208,13 @@ fn server(mut script: Script<'_>) {
         }
         for &peer in &driver.alive {
             if let Some(name) = server.name(peer) {
-                assert_eq!(server.find(name), Some(peer), "whoever has a name can be found by it");
+                assert_eq!(server.find(name), Some(peer), "a client is found by its name");
             }
         }
         assert!(server.relays() <= 3 && server.logged_in() <= 6);
     }
     driver.obey(&mut server);
-    // Whoever the server knows is there, and the other way round.
+    // The server knows the peers that are there, and no others.
     assert_eq!(server.peers(), driver.alive.len());
     // Calls end, and then the ports that outlast them.
     for _ in 0..2 {

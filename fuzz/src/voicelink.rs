@@ -136,9 +136,9 @@ fn server(mut script: Script<'_>) {
         for (index, output) in server.outputs().enumerate() {
             match output {
                 Output::Send { to, frame, .. } => {
-                    // What waited before may be for somebody who has left since.
+                    // What waited before may be for a client that has left since.
                     let gone = !known.contains(&to) || closed.contains(&to);
-                    assert!(index < waiting || !gone, "a frame for somebody who is gone");
+                    assert!(index < waiting || !gone, "a frame for a client that is gone");
                     bytes += frame.len();
                 }
                 Output::Close { peer } => assert!(closed.insert(peer), "closed twice"),

@@ -62,7 +62,7 @@ impl Shares {
         self.owed.len()
     }
 
-    /// Whether nobody is remembered.
+    /// Whether no peer is remembered.
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
     }
@@ -83,7 +83,7 @@ impl Shares {
     }
 }
 
-/// A [`Rate`] that many draw on, of which each payer has a share: nobody can take it from all the others.
+/// A [`Rate`] that many draw on, of which each payer has a share: no peer can take it from all the others.
 ///
 /// Where one address is many people, as on loopback, each connection has its share, and all connections from the address together
 /// half of the whole.
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn f_09_a_source_has_its_share_whatever_it_reconnects_as_and_others_theirs() {
+    fn f_09_a_source_that_reconnects_has_its_share_and_others_theirs() {
         let mut rate = FairRate::default();
         let mut take = |slot, from| rate.take(Instant::ZERO, ALL, SHARE, Payer::of(peer(slot), from), from);
         assert_eq!((0..500).filter(|slot| take(*slot, address(1))).count(), 10);

@@ -63,7 +63,7 @@ pub trait Framing {
     /// Whether messages may travel: false from the first byte of a transport-level handshake until its end. A driver that
     /// connects sends what is pending first, and tells its session of the connection when this becomes true; one that
     /// accepts closes a connection on which it stays false for too long. (Only on a stream of its own: where a transport carries frames
-    /// in units of its own, beside datagrams, nobody shakes hands.)
+    /// in units of its own, beside datagrams, no peer shakes hands.)
     fn is_ready(&self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-/// What a decoder or a session accepts at most. Every protocol crate has its own `DEFAULT`; no value means "unlimited".
+/// What a decoder or a session accepts at most. Every protocol crate has its own defaults in a constant `LIMITS`; no value means "unlimited".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest frame, in bytes, length field included. Enforced by the framing on the length field, before buffering; a

@@ -63,7 +63,7 @@ impl Names {
         self.holders.len()
     }
 
-    /// Whether nobody holds a name.
+    /// Whether no peer holds a name.
     pub fn is_empty(&self) -> bool {
         self.holders.is_empty()
     }

@@ -7,7 +7,7 @@ use core::ops::Range;
 /// A frame is appended once, however many addressees it has. When everything has been drained the arena is
 /// cleared and its memory kept, so a warm session allocates nothing.
 ///
-/// The arena is shared by all peers, so it never closes anybody: a stimulus whose outputs would exceed the limit is
+/// The arena is shared by all peers, so it never closes any peer: a stimulus whose outputs would exceed the limit is
 /// refused before any state changes (see [`check_capacity`](Self::check_capacity)).
 #[derive(Debug)]
 pub struct Outbox {
@@ -125,7 +125,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a datagram for everybody on the local network.
+    /// Queues a datagram for every host on the local network.
     ///
     /// # Errors
     /// [`Full`]; nothing is queued then.

@@ -132,7 +132,7 @@ impl Parts {
         Self { rate, sources: BTreeMap::new() }
     }
 
-    /// A connection arrives from `address`; `None` where that stands for many people, which limits nobody.
+    /// A connection arrives from `address`; `None` where that stands for many people, which limits no peer.
     pub fn open(&mut self, now: Instant, address: Option<IpAddr>) -> Part {
         let source = address.map(source);
         let part = source.map(|source| self.sources.entry(source).or_default().0.open(now));

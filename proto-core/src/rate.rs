@@ -77,7 +77,7 @@ pub(crate) fn cost(rate: Rate, n: u32) -> Duration {
 ///
 /// IPv6 sources share a bucket by their /64. A source keeps its slot until it has been quiet for a minute: no other source
 /// can push it out. A source that finds no slot takes from a bucket that it shares with the others of its network (/48 of IPv6,
-/// /24 of IPv4) that found none, so that somebody with many addresses uses up the slots and the bucket of that network alone: the
+/// /24 of IPv4) that found none, so that a peer with many addresses uses up the slots and the bucket of that network alone: the
 /// sources of one /48 find at most 64 slots of the table. The seed keeps outsiders from choosing their company. Loopback is
 /// exempt, and so are addresses that are known to stand for many ([`SourceRate::exempt`]).
 #[derive(Debug, Clone)]
@@ -95,13 +95,13 @@ pub struct SourceRate {
 /// A source's place in the table.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    /// Stands for the source; 0 for nobody.
+    /// Stands for the source; 0 for no peer.
     tag: u64,
     bucket: Bucket,
 }
 
 impl Slot {
-    /// Whether nobody has it any more.
+    /// Whether no peer has it any more.
     fn is_free(&self, now: Instant) -> bool {
         self.tag == 0 || self.bucket.full_at.saturating_add(KEPT) <= now
     }
@@ -221,7 +221,7 @@ impl SourceRate {
         let (network, host) = self.keys(source);
         let tag = mix(host ^ self.seed.rotate_left(32)) | 1;
         let mut free = None;
-        // One of two sets, so that a table three quarters full still has a slot for everybody.
+        // One of two sets, so that a table three quarters full still has a slot for every peer.
         for choice in [tag >> 1, tag >> 33] {
             let first = self.set(network, choice, source)?;
             for at in first..first.checked_add(WAYS)? {
@@ -417,7 +417,7 @@ mod tests {
         assert!(allowed <= 3, "{allowed}");
         let others = (0..20_u8).filter(|n| table.allow(Instant::ZERO, [198, 51, *n, 1].into())).count();
         assert!(others >= 10, "{others} of 20 networks");
-        // A minute later everybody finds one.
+        // A minute later every peer finds one.
         let now = Instant::from_nanos(70 * 1_000_000_000);
         let allowed = (0..50_u8).filter(|n| table.allow(now, [192, 0, 2, *n].into())).count();
         assert!(allowed >= 30, "{allowed}");

@@ -82,7 +82,7 @@ pub enum Output<'s> {
         /// The frame, length field included; a framing's own header comes before it.
         frame: &'s [u8],
     },
-    /// Send a datagram to everybody on the local network.
+    /// Send a datagram to every host on the local network.
     Broadcast {
         /// The datagram.
         frame: &'s [u8],
@@ -296,7 +296,7 @@ pub trait Session {
     type Event<'a>: core::fmt::Debug;
     /// Why an input was ignored: the peer's fault.
     type Violation: Error + Send + Sync + 'static;
-    /// Why a command was not carried out: the caller's fault, or nobody's.
+    /// Why a command was not carried out: the caller's fault, or no peer's.
     type Refusal: Error + Send + Sync + 'static;
 
     /// A framing for one new connection.
@@ -350,7 +350,7 @@ pub trait Session {
         self.outbox().advance(n);
     }
 
-    /// Says goodbye to everybody in the protocol's way.
+    /// Says goodbye to every peer in the protocol's way.
     fn shutdown(&mut self, now: Instant);
 }
 

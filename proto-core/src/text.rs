@@ -1,6 +1,6 @@
 use core::fmt::{self, Write as _};
 
-/// Text that a peer chose, on its way to somebody's eyes: a terminal, a log, a page.
+/// Text that a peer chose, on its way to a person's eyes: a terminal, a log, a page.
 ///
 /// It is bytes that are meant to be UTF-8. `Display` writes what can be read as it is, and escapes what would steer a terminal,
 /// end a line, turn the direction of the text around it, or not show:

@@ -45,7 +45,7 @@ pub struct Client {
     /// Deltas of ours that have not come back, in order.
     pending: VecDeque<(RoomId, bool)>,
     /// ClientStates about ourselves that are to come: the echo of ours, and before it the server's own where it describes
-    /// everybody so. What it says of our rooms until then is of before it knew them.
+    /// every client so. What it says of our rooms until then is of before it knew them.
     states_due: u32,
     voice: VoiceOut,
     paths: Paths,
@@ -72,7 +72,7 @@ pub struct ClientSettings {
     pub limits: Limits,
     /// What is sent where releases differ. Default: [`Profile::Later`].
     pub profile: Profile,
-    /// How our voice is encoded; it is told to everybody, and not looked into. Default:
+    /// How our voice is encoded; it is told to every client, and not looked into. Default:
     /// [`CodecSettings::DEFAULT`].
     pub codec: CodecSettings,
     /// How long a handshake may stay unanswered before it is sent again. Default: 2 s.
@@ -81,8 +81,8 @@ pub struct ClientSettings {
     pub speech_timeout: Duration,
     /// The silence after which a speaker's next packet is taken as a first one. Default: 15 s.
     pub inactive_timeout: Duration,
-    /// How often HandshakeP2P is sent to somebody who does not answer before the intervals become longer; so again whenever
-    /// somebody comes into the session. Default: 5.
+    /// How often HandshakeP2P is sent to a client that does not answer before the intervals become longer; so again whenever
+    /// a client comes into the session. Default: 5.
     pub p2p_tries: u32,
     /// How long it waits for an answer. Default: 500 ms.
     pub p2p_interval: Duration,
@@ -136,7 +136,7 @@ impl Default for ClientSettings {
 pub struct ClientStats {
     /// Frames sent.
     pub frames: u64,
-    /// Frames not sent because nobody listened.
+    /// Frames not sent because no client listened.
     pub unheard: u64,
     /// Voice packets that came in directly.
     pub direct: u64,
@@ -249,7 +249,7 @@ impl Client {
         &self.name
     }
 
-    /// Everybody in the session, as far as we know: number, name, how their voice is encoded. We are among them.
+    /// Every client in the session, as far as we know: number, name, how their voice is encoded. We are among them.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &str, CodecSettings)> {
         self.roster.iter().map(|(id, remote)| (id, &*remote.name, remote.codec))
     }
@@ -269,12 +269,12 @@ impl Client {
         self.roster.get(client).map(|remote| remote.codec)
     }
 
-    /// All rooms that somebody listens to: name, and who, in ascending order.
+    /// All rooms that a client listens to: name, and who, in ascending order.
     pub fn rooms(&self) -> impl Iterator<Item = (&str, &[ClientId])> {
         self.roster.rooms.iter().map(|(_, room)| (&*room.name, &*room.listeners))
     }
 
-    /// The name of a room that somebody listens to, as texts and channels have it by number.
+    /// The name of a room that a client listens to, as texts and channels have it by number.
     pub fn room_name(&self, room: RoomId) -> Option<&str> {
         let listed = self.roster.rooms.get(room).map(|room| &*room.name);
         listed.or_else(|| self.local.get(&room).map(|room| &*room.name))
@@ -407,14 +407,14 @@ impl Client {
         self.state = SessionState::Disconnected;
         self.server = None;
         self.id = None;
-        self.forget_everybody();
+        self.forget_all();
         let retry_at = (!self.over).then(|| self.backoff.fail(now));
         self.retry = retry_at;
         ClientEvent::Disconnected { cause, retry_at }
     }
 
-    /// Everybody is gone, without a word for each: the application hears of the loss, or of the new session, as a whole.
-    fn forget_everybody(&mut self) {
+    /// Every client is gone, without a word for each: the application hears of the loss, or of the new session, as a whole.
+    fn forget_all(&mut self) {
         self.roster = Roster::new();
         self.forget_paths();
         self.silences = Deadlines::new();
@@ -541,7 +541,7 @@ impl Session for Client {
                 SessionState::Disconnected => {
                     self.backoff.start(now);
                     if self.outbox.dial(DialId::FIRST, "", 0).is_err() {
-                        // Nobody drains it; look again later.
+                        // It is not drained; look again later.
                         self.retry = Some(now.saturating_add(self.settings.handshake_interval));
                     }
                     return None;
@@ -579,7 +579,7 @@ impl Session for Client {
         self.retry = None;
         (self.state, self.id) = (SessionState::Disconnected, None);
         self.close_paths();
-        self.forget_everybody();
+        self.forget_all();
         if let Some(server) = self.server.take() {
             self.outbox.close(server);
         }

@@ -26,7 +26,7 @@ pub enum Violation {
         /// What it sent.
         message: &'static str,
     },
-    /// The packet says that somebody else sent it.
+    /// The packet says that another client sent it.
     #[error("sender {got}, expected {expected}")]
     Forged {
         /// The client named.
@@ -37,7 +37,7 @@ pub enum Violation {
     /// The packet names a number that its sender had before its last handshake; it was on its way.
     #[error("sender {0}, which is this connection's former number")]
     FormerNumber(ClientId),
-    /// What came directly says that somebody else sent it than the one whose way it is.
+    /// What came directly says that another client sent it than the one whose way it is.
     #[error("sender {0}, whose way this is not")]
     NotTheirs(ClientId),
     /// What a relay packet carries is not handed on: only VoiceData, and TextData reliably, are.

@@ -27,7 +27,7 @@ impl fmt::Display for SessionState {
 /// A room or a player, by name: what an application speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target<'a> {
-    /// Everybody who listens to the room.
+    /// Every client that listens to the room.
     Room(&'a str),
     /// The client of that name, under its number of the moment.
     Player(&'a str),
@@ -47,20 +47,20 @@ pub enum ClientCommand<'a> {
         /// Its name.
         room: &'a str,
     },
-    /// Speak to somebody from the next [`Say`](Self::Say) on; or change how.
+    /// Speak to a client from the next [`Say`](Self::Say) on; or change how.
     Open {
         /// To whom.
         to: Target<'a>,
         /// How.
         as_: Speech,
     },
-    /// Stop speaking to somebody: the next [`Say`](Self::Say) is the last one for them. Without one more they take the
+    /// Stop speaking to a client: the next [`Say`](Self::Say) is the last one for them. Without one more they take the
     /// speech for ended only after 1.5 s.
     Close {
         /// To whom.
         to: Target<'a>,
     },
-    /// Send one frame of encoded audio to everybody that a channel is open to. Nothing is sent while nobody listens. The
+    /// Send one frame of encoded audio to every client that a channel is open to. Nothing is sent while no client listens. The
     /// slice is free afterwards.
     Say {
         /// One frame, as the codec settings say; at most about 990 bytes.
@@ -116,7 +116,7 @@ pub enum ClientEvent<'a> {
         session: u32,
     },
     /// The handshake was not answered for two seconds, and is asked for again: the server is slow, or does not let us in,
-    /// perhaps because somebody has our name.
+    /// perhaps because a client has our name.
     NoAnswer {
         /// How often it has been asked for.
         asked: u32,
@@ -128,26 +128,26 @@ pub enum ClientEvent<'a> {
         /// When we try again; `None` for never.
         retry_at: Option<Instant>,
     },
-    /// Somebody is there. We ourselves are, too.
+    /// A client is there. We ourselves are, too.
     Entered {
         /// Who.
         client: ClientId,
         /// Its name.
         name: Cow<'a, str>,
     },
-    /// Somebody has left.
+    /// A client has left.
     Left {
         /// Who it was.
         client: ClientId,
         /// Its name.
         name: Box<str>,
     },
-    /// Somebody listens to other rooms than before; see [`Client::rooms`](crate::Client::rooms).
+    /// A client listens to other rooms than before; see [`Client::rooms`](crate::Client::rooms).
     Rooms {
         /// Who.
         client: ClientId,
     },
-    /// Somebody starts or stops listening to a room.
+    /// A client starts or stops listening to a room.
     Listening {
         /// Who.
         client: ClientId,
@@ -165,7 +165,7 @@ pub enum ClientEvent<'a> {
     },
     /// Speech.
     Voice(Voice<'a>),
-    /// Somebody's speech has ended without a last frame for us.
+    /// A client's speech has ended without a last frame for us.
     SpeechEnded {
         /// Whose.
         client: ClientId,
@@ -179,7 +179,7 @@ pub enum ClientEvent<'a> {
         /// What; possibly null or not UTF-8.
         text: Text<'a>,
     },
-    /// Voice for somebody goes directly from now on, or by the server again.
+    /// Voice for a client goes directly from now on, or by the server again.
     Direct {
         /// Whom.
         client: ClientId,
@@ -213,7 +213,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// One frame of somebody's speech.
+/// One frame of a client's speech.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Voice<'a> {
     /// Who speaks.
@@ -288,7 +288,7 @@ pub enum ServerCommand<'a> {
         /// Who asked.
         peer: PeerId,
     },
-    /// Remove a client, tell everybody, and close its connection.
+    /// Remove a client, tell every client, and close its connection.
     Kick {
         /// Whom.
         client: ClientId,
@@ -302,7 +302,7 @@ pub enum ServerCommand<'a> {
         /// No text.
         text: bool,
     },
-    /// Change, for everybody, which rooms a client listens to. Our own clients follow; others go on playing what they
+    /// Change, for every client, which rooms a client listens to. Our own clients follow; others go on playing what they
     /// joined themselves, but are not sent it any more.
     Move {
         /// Whom.
@@ -312,9 +312,9 @@ pub enum ServerCommand<'a> {
         /// Starts listening to this one.
         to: Option<&'a str>,
     },
-    /// Raise [`ServerEvent::Voice`] for the speech of a client, or of everybody.
+    /// Raise [`ServerEvent::Voice`] for the speech of a client, or of every client.
     Watch {
-        /// Whose; `None` for everybody's.
+        /// Whose; `None` for every client's.
         client: Option<ClientId>,
         /// From now on, or no more.
         on: bool,
@@ -422,7 +422,7 @@ pub enum LeftBecause {
     Connection,
     /// It asked to join again, under another name or with another codec.
     Again,
-    /// Somebody else took its name over.
+    /// Another client took its name over.
     Displaced,
     /// The application kicked it.
     Kicked,

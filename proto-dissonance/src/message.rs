@@ -140,7 +140,7 @@ pub struct HandshakeResponse<'a> {
     pub client: ClientId,
     /// Who is there, the newcomer included.
     pub clients: List<'a, ClientInfo<'a>>,
-    /// The names of the rooms that somebody listens to, or did.
+    /// The names of the rooms that a client listens to, or did.
     pub rooms: List<'a, Text<'a>>,
     /// Who listens to them.
     pub channels: List<'a, RoomListeners<'a>>,

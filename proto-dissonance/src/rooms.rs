@@ -3,7 +3,7 @@
 use crate::{ClientId, RoomId, room_id};
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 
-/// The rooms that somebody listens to, by number.
+/// The rooms that a client listens to, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms(BTreeMap<RoomId, Room>);
 
@@ -50,7 +50,7 @@ impl Rooms {
         }
     }
 
-    /// `client` stops listening; a room that nobody listens to is forgotten. False if it did not listen.
+    /// `client` stops listening; a room that no client listens to is forgotten. False if it did not listen.
     pub(crate) fn leave(&mut self, client: ClientId, room: RoomId) -> bool {
         let Some(state) = self.0.get_mut(&room) else { return false };
         let Ok(at) = state.listeners.binary_search(&client) else { return false };
@@ -136,7 +136,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn a_set_of_rooms_is_a_set_whatever_its_size() {
+    fn a_set_of_rooms_is_a_set_at_every_size() {
         let mut rng = voxwire_core::testing::Rng::new(1);
         let (mut set, mut model) = (RoomSet::EMPTY, BTreeSet::new());
         for step in 0..5000_u32 {

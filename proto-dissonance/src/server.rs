@@ -45,10 +45,10 @@ pub struct Server {
     /// What the session did of its own accord, to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
     policy: Policy,
-    /// Rooms whose numbers belong to them, whether anybody listens or not.
+    /// Rooms whose numbers belong to them, whether any client listens or not.
     reserved: BTreeMap<RoomId, Box<str>>,
     watch_all: bool,
-    /// What describing everybody to a newcomer takes, roughly: bytes, and the number of memberships.
+    /// What describing every client to a newcomer takes, roughly: bytes, and the number of memberships.
     state_bytes: usize,
     listeners: usize,
     stats: ServerStats,
@@ -62,10 +62,10 @@ pub struct ServerSettings {
     pub limits: Limits,
     /// What is sent where releases differ. Default: [`Profile::Later`].
     pub profile: Profile,
-    /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting everybody join. Default: off.
+    /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting every client join. Default: off.
     pub ask: bool,
-    /// A handshake under a name that somebody has displaces the holder, as in the original. Without it only one from the holder's
-    /// own address does (never on loopback and [`Server::exempt`], where one address is many people); anybody else goes on
+    /// A handshake under a name that a client has displaces the holder, as in the original. Without it only one from the holder's
+    /// own address does (never on loopback and [`Server::exempt`], where one address is many people); any other client goes on
     /// asking. Default: off.
     pub newest_wins: bool,
     /// Clients may have any name, and rooms may, of at most 255 bytes of UTF-8, as in the original; clients' names are then
@@ -195,7 +195,7 @@ pub struct ServerStats {
     pub skipped: u64,
     /// Malformed or misplaced packets.
     pub violations: u64,
-    /// Packets that said somebody else had sent them.
+    /// Packets that said another client had sent them.
     pub forged: u64,
     /// Rooms that clients were not let into.
     pub rooms_refused: u64,
@@ -263,7 +263,7 @@ impl Server {
     }
 
     /// Exempts addresses that stand for many people (TLS terminators, gateways) from limits by address, as loopback is. A
-    /// newer connection from one displaces nobody, and a name that was lost behind one is kept for nobody. Holds for connections that arrive from now on.
+    /// newer connection from one displaces no client, and a name that was lost behind one is not kept. Holds for connections that arrive from now on.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.sources.exempt(addresses);
     }
@@ -273,7 +273,7 @@ impl Server {
         self.policy = Policy(Some(Box::new(may_listen)));
     }
 
-    /// Keeps a room's number for it, even while nobody listens: a name of the same number, which is easily found, can
+    /// Keeps a room's number for it, even while no client listens: a name of the same number, which is easily found, can
     /// then never keep others out of it.
     ///
     /// # Errors
@@ -298,7 +298,7 @@ impl Server {
         self.peers.len()
     }
 
-    /// Everybody in the session: number, name, how their voice is encoded.
+    /// Every client in the session: number, name, how their voice is encoded.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &str, CodecSettings)> {
         self.clients.iter().map(|(id, _, client)| (id, &*client.name, client.codec))
     }
@@ -308,7 +308,7 @@ impl Server {
         self.clients.len()
     }
 
-    /// Whether nobody is in the session.
+    /// Whether no client is in the session.
     pub const fn is_empty(&self) -> bool {
         self.clients.len() == 0
     }
@@ -339,7 +339,7 @@ impl Server {
         self.peers.address(peer)
     }
 
-    /// All rooms that somebody listens to: name, and who, in ascending order.
+    /// All rooms that a client listens to: name, and who, in ascending order.
     pub fn rooms(&self) -> impl Iterator<Item = (&str, &[ClientId])> {
         self.rooms.iter().map(|(_, room)| (&*room.name, &*room.listeners))
     }
@@ -445,7 +445,7 @@ impl Server {
         let _ = self.outbox.send_over_limit(peer, Lane::Reliable, packet, &self.wire);
     }
 
-    /// Sends a small packet to everybody. The outbox's limit is far beyond what a driver lets wait: only one that never
+    /// Sends a small packet to every client. The outbox's limit is far beyond what a driver lets wait: only one that never
     /// drains it has packets missing.
     fn tell_all(&mut self, packet: &Packet<'_>) {
         let _ = self.outbox.send(self.clients.peers(), Lane::Reliable, packet, &self.wire);

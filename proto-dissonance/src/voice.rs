@@ -37,7 +37,7 @@ pub struct VoiceData<'a> {
 /// To whom a channel or a text is addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Recipient {
-    /// Everybody who listens to a room.
+    /// Every client that listens to a room.
     Room(RoomId),
     /// One client.
     Player(ClientId),

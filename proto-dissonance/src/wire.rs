@@ -25,9 +25,9 @@ pub const MAX_PACKET: usize = 1024;
 pub const MAX_DESTINATIONS: usize = 255;
 /// Longest name of a client or a room, in bytes.
 pub const MAX_NAME: usize = 255;
-/// The destination that is nobody: later clients send voice there that only the server should see.
+/// The destination that is no client: later clients send voice there that only the server should see.
 pub const SERVER_ONLY: ClientId = ClientId::new(u16::MAX);
-/// The room whose voice later clients send to [`SERVER_ONLY`] when nobody listens to it.
+/// The room whose voice later clients send to [`SERVER_ONLY`] when no client listens to it.
 pub const SERVER_ONLY_ROOM: &str = "FEE5233F-185F-4C73-AC6F-EE325998D526";
 
 /// The limits that a server and a client start from.

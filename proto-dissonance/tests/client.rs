@@ -92,7 +92,7 @@ fn d_05_d_14_a_client_asks_every_two_seconds_and_comes_back_with_back_off() {
     assert!((end..end.saturating_add(Duration::from_millis(500))).contains(&again));
 }
 
-/// F-31: the clients of a server that has gone come back to it spread over the time that each may wait, whatever their seeds.
+/// F-31: the clients of a server that has gone come back to it spread over the time that each may wait, for any seeds.
 #[test]
 fn f_31_many_clients_of_a_restarted_server_do_not_come_back_in_step() {
     for seeds in [|_| 0, |n| n] {
@@ -359,7 +359,7 @@ fn d_08_ways_of_another_session_lead_to_nobody() {
     let p2p = Packet::HandshakeP2P { session: client.session(), client: ClientId::new(1) };
     client.receive(Instant::ZERO, path, p2p).unwrap();
     assert!(client.is_direct(ClientId::new(1)));
-    // The server is another one, and somebody else has that number.
+    // The server is another one, and another client has that number.
     let infos = [info("ann", 0), info("carol", 1)];
     let (rooms, channels) = (List::from(&[][..]), List::from(&[][..]));
     let clients = List::from(&infos[..]);
@@ -392,7 +392,7 @@ fn sent_until(client: &mut Client, end: Instant) -> Vec<(u64, String)> {
 
 /// F-21: who does not answer may not be in the session yet.
 #[test]
-fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when_somebody_comes() {
+fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when_a_client_comes() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
     let server = harness::join_client(&mut client, 0, 1);
     let session = client.session();
@@ -402,7 +402,7 @@ fn f_21_a_way_without_an_answer_is_asked_again_ever_more_slowly_and_at_once_when
     let at: Vec<u64> = asked.iter().map(|(at, _)| *at).collect();
     assert_eq!(at, [500, 1000, 1500, 2000, 3000, 5000, 9000, 17_000, 33_000, 63_000, 93_000]);
     assert!(asked.iter().all(|(_, name)| name == "HandshakeP2P"));
-    // Somebody comes: it may be whoever is there.
+    // A client comes: it may be any of those that are there.
     let new = harness::state(session, "new", ClientId::new(7), &[]);
     client.receive(ms(100_000), server, new).unwrap();
     let asked = sent_until(&mut client, ms(103_000));
@@ -448,7 +448,7 @@ fn f_21_a_peer_that_joins_late_is_reached_directly() {
     }
 }
 
-/// F-34: the server describes everybody once more, one by one: whoever is the same is where it was.
+/// F-34: the server describes all clients once more, one by one: a client that is the same is where it was.
 #[test]
 fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
     let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
@@ -467,7 +467,7 @@ fn f_34_a_repeated_answer_without_lists_keeps_every_way() {
         }
         assert_eq!(client.is_direct(ClientId::new(1)), direct, "{name}");
     }
-    // Whoever is there now is asked.
+    // The client that is there now is asked.
     harness::sent_by(&mut client);
     let asked = sent_until(&mut client, ms(3000));
     assert!(asked.iter().any(|(_, name)| name == "HandshakeP2P"), "{asked:?}");

@@ -132,7 +132,7 @@ fn recipient(n: u8) -> Recipient {
     }
 }
 
-/// Counts what flows at a rate: how much there has been beyond `per_second`, in whatever stretch of time there was most.
+/// Counts what flows at a rate: how much there has been beyond `per_second`, in the stretch of time with the most.
 #[derive(Default)]
 struct Meter {
     level: f64,
@@ -153,7 +153,7 @@ impl Meter {
     }
 }
 
-/// What somebody was sent because of the source.
+/// What a client was sent because of the source.
 #[derive(Default)]
 struct Bill {
     voice: Meter,
@@ -357,7 +357,7 @@ impl World {
         }
     }
 
-    /// An honest client is heard, whatever the source does.
+    /// An honest client is heard, for any behaviour of the source.
     fn talk(&mut self, ms: u64) {
         if ms < 100 {
             return;
@@ -369,8 +369,8 @@ impl World {
         let (sequence, channels) = (self.spoken, &channels[..]);
         let voice = VoiceData { session, sender, options, sequence, channels, frame: b"honest" };
         let payload = encode(&Packet::VoiceData(voice));
-        let everybody: Vec<ClientId> = (1..VICTIMS).map(ClientId::new).collect();
-        let relay = ServerRelay { session, destinations: &everybody, payload: &payload };
+        let all: Vec<ClientId> = (1..VICTIMS).map(ClientId::new).collect();
+        let relay = ServerRelay { session, destinations: &all, payload: &payload };
         self.stage.send(self.victims[0], &Packet::ServerRelayUnreliable(relay)).unwrap();
         for &victim in &self.victims[1..] {
             assert_eq!(self.stage.sent(victim).len(), 1, "an honest frame is not heard");

@@ -110,7 +110,7 @@ fn d_05_d_06_d_08_d_09_d_10_d_11_d_12_a_session_packet_by_packet() {
         println!("{}: {line}", number + 1);
         let is_packet = words[0].contains(['<', '>']);
         if !is_packet {
-            // Whatever was to be sent has been, before anything else happens.
+            // All that was to be sent has been, before anything else happens.
             assert_eq!(stage.from_server, [], "line {}", number + 1);
             assert!(
                 stage.from_clients.iter().all(VecDeque::is_empty),

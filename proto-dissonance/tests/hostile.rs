@@ -173,7 +173,7 @@ fn f_05_a_room_whose_name_will_not_do_is_refused_and_kicks_nobody() {
 fn d_16_a_relay_reaches_only_whom_the_packet_is_for_and_each_once() {
     let mut hall = Hall::new(ServerSettings::DEFAULT);
     let session = hall.session();
-    // Everybody, twice, and the absent: for a room that nobody but Eve listens to.
+    // Every client, twice, and the absent: for a room that nobody but Eve listens to.
     hall.join(hall.eve, EVE, "Trap").unwrap();
     hall.clear();
     let all: Vec<ClientId> = (0..255).map(|n| ClientId::new(n % 3)).collect();
@@ -187,7 +187,7 @@ fn d_16_a_relay_reaches_only_whom_the_packet_is_for_and_each_once() {
     assert_eq!((hall.stage.sent_to(hall.ben).len(), hall.stage.sent(hall.ann).len()), (1, 0));
     hall.relay(&[SERVER_ONLY, ClientId::new(999)], &voice, false).unwrap();
     assert!(hall.stage.sent(hall.eve).is_empty());
-    // More channels than anybody has would be more work than a packet is worth.
+    // More channels than any client has would be more work than a packet is worth.
     let channels = vec![Channel::new(Recipient::Player(BEN)); 65];
     let wide = harness::voice(session, EVE, &channels, b"x");
     assert_eq!(hall.relay(&[BEN], &wide, false), Err(Violation::TooMany(Resource::Channels)));
@@ -451,7 +451,7 @@ fn f_01_a_frame_reaches_a_listener_once_and_every_further_copy_costs_a_frame() {
 
 /// F-01: the sequence number is the sender's to choose, and so are the channels under it: each other packet is a frame.
 #[test]
-fn f_01_frames_cost_whatever_their_sequence_numbers_and_channels_are() {
+fn f_01_frames_cost_with_any_sequence_numbers_and_channels() {
     type Frame = fn(&Hall, u16) -> Vec<u8>;
     let sequences: Frame = |hall, n| hall.voice(&[Channel::new(Recipient::Player(BEN))], n);
     let channels: Frame = |hall, n| {
@@ -471,16 +471,16 @@ fn f_01_frames_cost_whatever_their_sequence_numbers_and_channels_are() {
     }
 }
 
-/// F-01: what reaches nobody costs as well: nobody there, nobody addressed, too many channels, everybody has had it.
+/// F-01: what reaches nobody costs as well: nobody there, nobody addressed, too many channels, every client has had it.
 #[test]
 fn f_01_relays_that_reach_nobody_cost() {
-    let everybody: Vec<ClientId> = (0..255).map(ClientId::new).collect();
+    let all: Vec<ClientId> = (0..255).map(ClientId::new).collect();
     let absent: Vec<ClientId> = (500..700).map(ClientId::new).collect();
     let room = |name| Channel::new(Recipient::Room(room_id(name)));
     for (channels, to) in [
-        (vec![room("Nowhere")], &everybody),
+        (vec![room("Nowhere")], &all),
         (vec![room("Lobby")], &absent),
-        (vec![Channel::new(Recipient::Player(BEN)); 65], &everybody),
+        (vec![Channel::new(Recipient::Player(BEN)); 65], &all),
     ] {
         let mut hall = Hall::new(ServerSettings::DEFAULT);
         let frame = hall.voice(&channels, 7);
@@ -514,10 +514,10 @@ fn f_01_f_02_the_same_text_again_is_another_one_however_many_listen() {
     );
     let pause = hall.stage.paused.iter().map(|(_, until)| *until).max().unwrap();
     assert!(pause.saturating_duration_since(hall.stage.now) >= Duration::from_secs(91), "{pause:?}");
-    // One text in parts is one, whoever of them is in the room.
+    // One text in parts is one, for those in the room and for the others.
     hall.stage.now = pause;
-    let everybody: Vec<ClientId> = (0..103).map(ClientId::new).collect();
-    for destinations in [&everybody[..50], &everybody[50..]] {
+    let all: Vec<ClientId> = (0..103).map(ClientId::new).collect();
+    for destinations in [&all[..50], &all[50..]] {
         hall.relay(destinations, &text, true).unwrap();
     }
     assert_eq!((hall.stage.server.stats().texts, hall.stage.clear()), (1001, 102));
@@ -555,7 +555,7 @@ fn f_01_f_02_a_text_that_reached_nobody_or_long_ago_is_another_one() {
 }
 
 /// F-01: a driver that does what it is told hands on no more than the rates say, and one attacker's texts stay far below what
-/// may wait for somebody who reads slowly. Datagrams are not read more slowly: they are refused meanwhile.
+/// may wait for a client that reads slowly. Datagrams are not read more slowly: they are refused meanwhile.
 #[test]
 fn f_01_a_minute_of_texts_is_four_kibibytes_a_second_for_a_victim() {
     for lane in [Lane::Reliable, Lane::Droppable] {
@@ -594,7 +594,7 @@ fn f_34_voice_in_flight_under_a_former_number_is_dropped_and_nobody_is_kicked() 
         assert_eq!(hall.relay(&[BEN], &voice, false), Err(Violation::FormerNumber(EVE)));
     }
     assert_eq!((hall.is_kicked(), hall.stage.server.stats().forged, hall.heard_by_ben()), (false, 0, 0));
-    // Anybody else's number is a forgery still.
+    // Any other client's number is a forgery still.
     let lobby = Recipient::Room(room_id("Lobby"));
     let forged = say(hall.session(), ANN, lobby, b"forged");
     assert!(matches!(hall.relay(&[BEN], &forged, false), Err(Violation::Forged { .. })));
@@ -616,9 +616,9 @@ fn f_34_one_violation_a_minute_is_forgiven_and_the_rest_of_a_minute_counts() {
     assert!(hall.is_kicked());
 }
 
-/// F-01: who has everybody's state told again and again pays for its length.
+/// F-01: who has every client's state told again and again pays for its length.
 #[test]
-fn f_01_to_be_told_everybody_once_more_costs_what_it_is_long() {
+fn f_01_another_description_of_all_clients_costs_its_length() {
     let mut hall = Hall::new(ServerSettings::DEFAULT);
     for n in 0..400 {
         hall.stage.join(&format!("{n} {}", "x".repeat(200)));
@@ -633,7 +633,7 @@ fn f_01_to_be_told_everybody_once_more_costs_what_it_is_long() {
         told += 1;
     }
     assert_eq!(told, 80 / 6 + 1);
-    // A newcomer is told everybody for nothing.
+    // A newcomer is told every client for nothing.
     let ben = hall.stage.join("newcomer");
     assert!(hall.stage.paused.iter().all(|(peer, _)| *peer != ben));
 }

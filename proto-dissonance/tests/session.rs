@@ -67,7 +67,7 @@ fn d_04_every_packet_of_another_session_is_answered_within_a_budget_and_never_th
         let _ = stage.send(ann, &Packet::RemoveClient { session: other, client });
     }
     assert_eq!(stage.sent_to(ann).len(), 5);
-    // Whoever is not in the session yet is answered, too; and nobody is kicked for it.
+    // A client that is not in the session yet is answered, too, and not kicked.
     let stranger = stage.open();
     let _ = stage.send(stranger, &Packet::RemoveClient { session: other, client });
     assert_eq!(stage.sent_to(stranger), ["ErrorWrongSession"]);
@@ -86,7 +86,7 @@ fn d_05_a_handshake_is_answered_with_everything_if_it_fits_and_client_by_client_
         let described =
             sent[1..].iter().filter(|sent| matches!(sent.packet(), Packet::ClientState(_))).count();
         match response.clients.len() {
-            // The newcomer describes itself as the last thing, as everybody hears.
+            // The newcomer describes itself as the last thing, as every client hears.
             0 => assert_eq!((described, response.rooms.len()), (usize::from(n) + 2, 0)),
             listed => assert_eq!((listed, described), (usize::from(n) + 1, 1)),
         }
@@ -208,7 +208,7 @@ fn d_13_a_live_name_is_displaced_by_its_own_address_only() {
     assert_eq!(stage.server.find("ann"), Some(ClientId::new(0)), "the number is free again");
 }
 
-/// F-06: an address that stands for many shows nobody's claim: a name lost there is not kept for whoever else is behind it.
+/// F-06: an address that stands for many proves no claim: a name lost there is not kept for others behind it.
 #[test]
 fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
     for proxy in ["127.0.0.1", "[::1]", "192.0.2.7", "[2001:db8::7]"] {
@@ -218,7 +218,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
         joined.unwrap();
         assert!(stage.join_from(&format!("{proxy}:2"), "ann").1.unwrap().starts_with("NameRefused"));
         stage.close(holder);
-        // Neither for those behind it, nor from anybody else.
+        // Neither for those behind it, nor from any other client.
         let (other, joined) = stage.join_from("198.51.100.1:1", "ann");
         assert!(joined.unwrap().starts_with("Joined"), "{proxy}");
         stage.close(other);
@@ -283,7 +283,7 @@ fn d_13_one_name_in_two_encodings_is_one_name() {
 }
 
 #[test]
-fn d_06_states_and_deltas_go_to_everybody_as_received_their_sender_included() {
+fn d_06_states_and_deltas_go_to_all_clients_as_received_their_sender_included() {
     let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     stage.sent(ann);
@@ -374,7 +374,7 @@ fn d_16_rooms_are_limited_and_the_application_has_a_say() {
 }
 
 #[test]
-fn d_12_kick_and_shutdown_tell_everybody() {
+fn d_12_kick_and_shutdown_tell_all_clients() {
     let mut stage = Harness::new(ServerSettings::DEFAULT);
     let peers = ["ann", "ben", "cyd"].map(|name| stage.join(name));
     for peer in peers {
@@ -479,7 +479,7 @@ fn d_10_what_is_relayed_is_the_inner_packet_byte_for_byte_to_each_once() {
 }
 
 #[test]
-fn whoever_is_outside_the_session_for_too_long_goes_and_the_oldest_first_where_it_is_full() {
+fn clients_outside_the_session_for_too_long_go_and_the_oldest_first_where_it_is_full() {
     let limits = voxwire_core::Limits { max_peers: 3, ..ServerSettings::DEFAULT.limits };
     let mut stage = Harness::new(ServerSettings { limits, ..ServerSettings::DEFAULT });
     let ann = stage.join("ann");
@@ -506,12 +506,12 @@ fn d_10_a_frame_for_many_in_several_relay_packets_is_one_frame_and_reaches_them_
         stage.send(peer, &state(session, &format!("p{n}"), client, &rooms)).unwrap();
     }
     stage.clear();
-    let everybody: Vec<ClientId> = (1..=600).map(ClientId::new).collect();
+    let all: Vec<ClientId> = (1..=600).map(ClientId::new).collect();
     for frame in 0..300_u16 {
         stage.now = stage.now.saturating_add(Duration::from_millis(20));
         let mut voice = say(session, ClientId::new(0), Recipient::Room(room_id("Hall")), b"x");
         voice[10..12].copy_from_slice(&frame.to_be_bytes());
-        for destinations in everybody.chunks(255) {
+        for destinations in all.chunks(255) {
             let relay = ServerRelay { session, destinations, payload: &voice };
             stage.send(ann, &Packet::ServerRelayUnreliable(relay)).unwrap();
         }
@@ -520,7 +520,7 @@ fn d_10_a_frame_for_many_in_several_relay_packets_is_one_frame_and_reaches_them_
     }
     assert_eq!((stage.server.stats().voice, stage.server.stats().voice_over_budget), (300, 0));
     let voice = say(session, ClientId::new(0), Recipient::Room(room_id("Hall")), b"x");
-    let relay = ServerRelay { session, destinations: &everybody[..255], payload: &voice };
+    let relay = ServerRelay { session, destinations: &all[..255], payload: &voice };
     let sent = (0..10_000).filter(|_| stage.send(ann, &Packet::ServerRelayUnreliable(relay)).is_ok()).count();
     assert!(sent < 400, "{sent}");
 }
@@ -540,7 +540,7 @@ fn d_13_those_who_had_to_go_are_told_of_before_the_newcomer() {
 }
 
 #[test]
-fn d_13_whoever_asks_for_a_taken_name_keeps_its_own_and_leaves_in_the_end_if_it_has_none() {
+fn d_13_a_client_that_asks_for_a_taken_name_keeps_its_own_and_leaves_in_the_end_if_it_has_none() {
     let mut stage = Harness::new(ServerSettings::DEFAULT);
     let (ann, ben) = (stage.join("ann"), stage.join("ben"));
     assert!(stage.handshake(ben, "ann").unwrap().starts_with("NameRefused"));
@@ -599,7 +599,7 @@ fn d_16_a_muted_client_stays_muted_under_another_name() {
     assert!(stage.sent(ben).is_empty());
 }
 
-/// F-02: somebody in the room says the same twice: two texts for the application, and for those who count.
+/// F-02: a client in the room says the same twice: two texts for the application, and for those who count.
 #[test]
 fn f_02_every_text_is_an_event_and_counted_though_its_sender_listens_too() {
     let mut stage = Harness::new(ServerSettings::DEFAULT);
@@ -737,7 +737,7 @@ fn f_37_every_counter_of_the_server_moves() {
     assert_eq!((stats.joined, stats.voice, stats.voice_copies, stats.voice_over_budget), (3, 120, 120, 1));
     assert_eq!((stats.texts, stats.skipped), (1, 2));
     assert_eq!((stats.violations, stats.forged, stats.rooms_refused), (2, 1, 1));
-    // Whoever comes again under another name has joined once more; whoever leaves has joined all the same.
+    // A client that comes again under another name has joined once more; one that leaves has still joined.
     stage.handshake(ben, "bea").unwrap();
     stage.close(ann);
     assert_eq!(stage.server.stats().joined, 4);

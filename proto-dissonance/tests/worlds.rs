@@ -1,6 +1,6 @@
 //! Whole sessions in simulated networks: loss, duplication, reordering, lost connections, restarts of the server. Once the
 //! network heals every client has the same replica, nobody's speech is stuck open, and all along no voice was taken for
-//! somebody else's.
+//! another client's.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -32,7 +32,7 @@ impl Handler<Client> for Ears {
     fn on_event(&mut self, client: &mut Client, _now: Instant, event: ClientEvent<'_>) {
         match event {
             ClientEvent::Voice(voice) => {
-                let name = client.name_of(voice.from).expect("voice of somebody who is there");
+                let name = client.name_of(voice.from).expect("voice of a client that is there");
                 assert_eq!(name.as_bytes(), voice.frame, "credited to {name}");
                 assert_ne!(name, client.name());
                 let open = self.speaking.iter().position(|speaking| speaking == name);
@@ -163,7 +163,7 @@ impl World {
             }
             _ => {}
         }
-        // Everybody speaks whenever there is somebody to speak to.
+        // Every client speaks whenever there is a client to speak to.
         for (client, name) in NAMES.iter().enumerate() {
             self.command(client, ClientCommand::Say { frame: name.as_bytes() });
         }
@@ -232,7 +232,7 @@ impl World {
                 let rooms: Vec<_> =
                     client.rooms().map(|(room, ids)| (room.to_owned(), ids.to_vec())).collect();
                 assert_eq!((&clients, &rooms), (&expected.0, &expected.1), "seed {seed}, {}", NAMES[n]);
-                // What we listen to ourselves is what everybody thinks we do.
+                // What we listen to ourselves is what every client thinks we do.
                 let own = client.id().unwrap();
                 let mut joined: Vec<&str> = client.joined().collect();
                 joined.sort_unstable();

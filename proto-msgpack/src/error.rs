@@ -82,7 +82,7 @@ pub enum Refusal {
     /// A peer the session does not know.
     #[error("unknown peer")]
     UnknownPeer,
-    /// A question that was never asked, or is answered already, or to which nobody awaits the answer any more.
+    /// A question that was never asked, or is answered already, or to which no user awaits the answer any more.
     #[error("unknown ticket: never asked, answered already, or not awaited any more")]
     UnknownTicket,
     /// There are as many as may be.

@@ -447,7 +447,7 @@ impl<'a> Properties<'a> {
     }
 
     /// Checks that the peer's socket goes with ours. Its Identity does not matter to us: it would be authority that
-    /// anybody can claim.
+    /// any user can claim.
     pub(crate) fn check(&self, ours: SocketType) -> Result<(), FrameError> {
         match self.socket_type() {
             Some(value) if ours.takes(value) => Ok(()),

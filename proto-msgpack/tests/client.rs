@@ -160,7 +160,7 @@ fn m_10_a_log_in_after_a_lost_connection_is_tried_again_while_the_server_is_only
 }
 
 #[test]
-fn m_10_whoever_is_shut_down_connects_no_more() {
+fn m_10_a_client_that_is_shut_down_connects_no_more() {
     let mut client = Client::new(ClientSettings::DEFAULT);
     let (now, peer) = (Instant::ZERO, PeerId { slot: 0, generation: 0 });
     let via = voxwire_core::Via::Accepted;
@@ -246,7 +246,7 @@ fn f_31_many_clients_of_a_restarted_server_do_not_come_back_in_step() {
 }
 
 #[test]
-fn m_10_whoever_leaves_a_call_says_nothing_more_there_whatever_the_server_says() {
+fn m_10_a_client_that_leaves_a_call_says_nothing_more_there_at_any_answer() {
     let mut hall = Harness::safe();
     let ann = hall.user("ann");
     hall.code(ann, create("room"));
@@ -365,7 +365,7 @@ fn m_10_of_log_ins_that_are_all_answered_at_last_the_newest_is_back_in_its_call(
 }
 
 #[test]
-fn m_10_whoever_comes_back_as_somebody_else_is_in_no_call() {
+fn m_10_a_client_that_comes_back_as_another_user_is_in_no_call() {
     let mut ann = Alone::back();
     ann.client.handle_command(ann.now, login("bob", "y")).unwrap();
     assert!(ann.hear(b"\xa8response\xa5login\xcd\x04\x00").is_some());

@@ -1,4 +1,4 @@
-//! What one source can cost others, whatever it sends: the row "msgpack" of `SECURITY.md`, "What costs whom". In virtual time.
+//! The most that one source can cost others: the row "msgpack" of `SECURITY.md`, "What costs whom". In virtual time.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use core::time::Duration;
@@ -38,7 +38,7 @@ enum Step {
     Register(u32, u32),
     Login(u32, u32),
     Logout(u32),
-    /// A whisper to the victim or somebody else, of so many bytes.
+    /// A whisper to the victim or another user, of so many bytes.
     Whisper(u32, bool, usize),
     Recording(u32, usize),
     Create(u32, u32),
@@ -303,7 +303,7 @@ impl World {
     }
 }
 
-/// Everybody's token, so that it need not be read from the answer.
+/// Every user's token, so that it need not be read from the answer.
 fn token(name: &[u8]) -> Vec<u8> {
     let mut token = name.to_vec();
     token.resize(voxwire_msgpack::TOKEN_LEN, b'-');
@@ -340,7 +340,7 @@ proptest! {
     /// gets no more of her than her address's share, others get through to it at any time, and she makes no more accounts and groups
     /// than an address may.
     #[test]
-    fn whatever_one_address_does_others_pay_no_more_than_its_share(steps in prop::collection::vec(step(), 50..400)) {
+    fn others_pay_no_more_than_the_share_of_one_address(steps in prop::collection::vec(step(), 50..400)) {
         let mut world = World::new();
         let victim = world.user(0, "victim", OTHERS);
         world.user(1, "bystander", OTHERS);

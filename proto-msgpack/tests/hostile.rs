@@ -309,7 +309,7 @@ fn m_09_pings_are_answered_with_their_context_and_unknown_commands_are_not() {
     let (got, error, pending) = frames(Framing::server(&Wire::SERVER), &bytes, || 3);
     assert_eq!((got, error), (vec![b"x".to_vec()], None));
     assert_eq!(&pending[64 + 43..], b"\x04\x05\x04PONG\x04\x15\x04PONG0123456789abcdef");
-    // Whoever takes no answers gets no more of them.
+    // A client that takes no answers gets no more of them.
     let flood: Vec<u8> = (0..1000).flat_map(|_| ping(b"0123456789abcdef")).collect();
     let mut framing = Framing::server(&Wire::SERVER);
     let mut unread = &[greeted(), flood].concat()[..];
@@ -392,7 +392,7 @@ fn m_11_lengths_are_refused_before_anything_is_buffered() {
     // More than that is passed over as it comes in, however much: its sender pays for it.
     assert_eq!(error(&voice(more, b"\xa7request\xa9voice_msg"), all), None);
     assert_eq!(error(&voice(u64::MAX, b"\xa7request\xa9voice_msg"), all), None);
-    // Whoever may come back in the middle of a call has no recording to send.
+    // A client that may come back in the middle of a call has no recording to send.
     let guest = Some(400 * 1024);
     assert_eq!(error(&voice(400 * 1024, b"\xa6update"), guest), None);
     assert_eq!(error(&voice(more, b"\xa7request\xa9voice_msg"), guest), None);
@@ -466,7 +466,7 @@ fn m_11_random_bytes_and_changed_conversations_harm_nobody() {
 }
 
 #[test]
-fn m_11_whoever_goes_on_sending_nonsense_is_cut_off_and_may_have_slips() {
+fn m_11_a_client_that_goes_on_sending_nonsense_is_cut_off_and_may_have_slips() {
     let mut talk = Talk::new();
     let stranger = Stranger::arrive(&mut talk, 1000);
     let nonsense = unit(b"\xa7request\xa3fly");

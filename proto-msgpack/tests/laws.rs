@@ -247,7 +247,7 @@ proptest! {
         let client = || Framing::client(&wire, Dialect::Plain);
         prop_assert_eq!(&frames(client(), &plain, || usize::MAX).0, &bodies);
         chop(client, &plain, seed);
-        // Whatever comes, it comes to the same end.
+        // All bytes come to the same end.
         let mut broken = plain;
         let at = (seed % broken.len() as u64) as usize;
         broken[at] = broken[at].wrapping_add((seed >> 32) as u8);

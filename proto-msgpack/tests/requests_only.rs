@@ -18,7 +18,7 @@ fn for_requests(hall: &mut Harness, name: &str, dialect: Dialect) -> Seat {
     seat
 }
 
-/// F-32: whoever logs in for a request alone takes nothing away: what is kept stays, and what is sent meanwhile is kept.
+/// F-32: a client that logs in for a request alone takes nothing away: what is kept stays, and what is sent meanwhile is kept.
 #[test]
 fn f_32_a_log_in_for_requests_alone_consumes_nothing() {
     let mut hall = Harness::safe();
@@ -29,7 +29,7 @@ fn f_32_a_log_in_for_requests_alone_consumes_nothing() {
     assert_eq!(hall.code(ann, whisper("bob", "kept")), "SUCCESS");
     let visit = for_requests(&mut hall, "bob", Dialect::Zmtp);
     assert_eq!(hall.code(ann, whisper("bob", "meanwhile")), "SUCCESS");
-    // It may ask for whatever a user may, and hears no updates; in a call it would have to.
+    // It may make every request of a user, and hears no updates; in a call it would have to.
     assert_eq!(hall.code(visit, whisper("ann", "hello")), "SUCCESS");
     assert_eq!(hall.code(visit, send("room", "all")), "SUCCESS");
     assert_eq!(hall.code(visit, create("other")), "SUCCESS");

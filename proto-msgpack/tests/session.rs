@@ -232,7 +232,7 @@ fn m_08_calls_are_joined_left_and_heard_by_those_who_take_part() {
     let said = r#"CallData { sender: "ann", samples: 3 Int samples }"#;
     assert_eq!(hall.heard(bob), [said], "once, though it has joined twice");
     assert!(hall.heard(ann).is_empty() && hall.heard(cat).is_empty(), "updates are not answered");
-    // Whoever joins later hears what follows; whoever leaves hears no more.
+    // A client that joins later hears what follows; one that leaves hears no more.
     assert_eq!(hall.code(cat, call("room")), "SUCCESS");
     assert_eq!(hall.code(bob, ClientCommand::LeaveCall), "SUCCESS");
     hall.ask(ann, say);
@@ -347,7 +347,7 @@ fn m_02_m_07_checks_come_in_the_originals_order() {
     }
 }
 
-/// F-86: naming somebody who is not there is answered as the original answers it.
+/// F-86: naming a user who is not there is answered as the original answers it.
 #[test]
 fn m_03_f_86_logging_out_with_the_originals_codes() {
     let mut hall = Harness::safe();
@@ -457,7 +457,7 @@ fn m_07_a_connection_that_is_dead_and_not_known_to_be_gives_way_to_its_token_fro
 }
 
 #[test]
-fn m_11_whoever_may_have_been_lost_is_held_to_what_a_call_needs_and_a_stranger_once_nobody_is_awaited() {
+fn m_11_a_client_that_may_have_been_lost_is_held_to_what_a_call_needs_and_a_stranger_once_none_is_awaited() {
     let mut hall = Harness::safe();
     let ann = hall.user("ann");
     let link = hall.sim.link_between(ann, hall.server).unwrap();
@@ -563,11 +563,11 @@ fn m_08_recordings_and_their_limits() {
     for command in [odd(0, 44_100), odd(65, 44_100), odd(1, 0), odd(1, 10_000_000), odd(8, 44_100)] {
         assert_eq!(hall.code(ann, command), "REQUEST_INVALID");
     }
-    // Two minutes, twice: more than anybody's connection should have to take at once.
+    // Two minutes, twice: more than any user's connection should have to take at once.
     let long = vec![30_000_i16; 120 * 44_100];
     assert_eq!(hall.code(ann, recording("bob", &long)), "SUCCESS");
     assert_eq!(hall.code(ann, recording("bob", &long)), "REQUEST_OVER_LIMIT");
-    // And more than one should send, to whomever.
+    // And more than one should send in all.
     let (cat, _dan) = (hall.user("cat"), hall.user("dan"));
     assert_eq!(hall.code(ann, recording("cat", &long)), "SUCCESS");
     assert_eq!(hall.code(ann, recording("dan", &long)), "REQUEST_OVER_LIMIT");
@@ -577,7 +577,7 @@ fn m_08_recordings_and_their_limits() {
 }
 
 #[test]
-fn m_08_texts_are_limited_in_bytes_too_for_whoever_gets_them_and_for_whoever_sends_them() {
+fn m_08_texts_are_limited_in_bytes_too_for_recipients_and_for_senders() {
     let settings = ServerSettings {
         messages: voxwire_core::Rate { per_second: 100, burst: 4000 },
         ..ServerSettings::DEFAULT

@@ -109,7 +109,7 @@ fn f_83_zmtp_1_0_peers_are_served_anonymous_and_named_with_short_and_long_frames
     }
 }
 
-/// F-83: requests in plain objects are not taken for a length and flags, whatever form their first text has.
+/// F-83: requests in plain objects are not taken for a length and flags, for any form of their first text.
 #[test]
 fn f_83_plain_objects_are_told_from_zmtp_1_0() {
     let rest = b"\xa6logout\xa1a";
@@ -200,7 +200,7 @@ fn f_83_our_client_speaks_to_servers_of_all_versions() {
         Some(FrameError::Handshake("socket type 5 (DEALER) or 6 (ROUTER)")),
         "a REP wants delimiters"
     );
-    // Whatever it is, it is no ZMTP.
+    // It is no ZMTP.
     let (_, error, _) = frames(client(), b"HTTP/1.1 400 Bad Request", || 3);
     assert!(error.is_some());
 }
@@ -229,7 +229,7 @@ fn f_38_the_empty_delimiter_of_a_request_is_echoed() {
         // What a REQ socket would end its connection at, it is not sent.
         assert_eq!(takes(&stream, UPDATE), greeting == greeted, "only a DEALER takes it");
         assert!(takes(&stream, ANSWER));
-        // Whoever sends the next one without gets the answer without.
+        // A client that sends the next one without gets the answer without.
         let stream = [&stream, &unit(false, LOGOUT)[..]].concat();
         assert_eq!(written(server(), &stream, ANSWER), head(ANSWER));
         // More than one frame behind it is no message of this protocol, and answered all the same.
@@ -243,7 +243,7 @@ fn f_38_the_empty_delimiter_of_a_request_is_echoed() {
     }
 }
 
-/// F-80: what is too large for whoever is logged in is passed over as it comes in, in every version, and what follows is heard.
+/// F-80: a message that is too large is passed over as it comes in from a client that is logged in, in every version. What follows is heard.
 #[test]
 fn f_80_a_recording_that_is_too_large_is_passed_over_in_zmtp() {
     let body = [&b"\xa7request\xa9voice_msg"[..], &[0x11; 20_000_000]].concat();
@@ -261,7 +261,7 @@ fn f_80_a_recording_that_is_too_large_is_passed_over_in_zmtp() {
         let (got, error, _) = frames(framing, &stream, || 65_536);
         assert_eq!(error, None);
         assert_eq!(got, [b"", LOGOUT, b"", LOGOUT]);
-        // Before the log-in whoever waits for an answer has it, and that is the end.
+        // Before the log-in a client that waits for an answer has it, and is closed.
         let (got, error, _) = frames(server(), &stream, || 65_536);
         assert_eq!(got, [b""]);
         let len = body.len() as u64;

@@ -133,7 +133,7 @@ fn log_in() -> Vec<u8> {
     request(&ClientMessage::Login { username: "eve".into(), password: "x".into() })
 }
 
-/// F-25: whoever sends without end behind a slow request is not read any more, and heard again afterwards.
+/// F-25: a client that sends without end behind a slow request is not read any more, and heard again afterwards.
 #[test]
 fn f_25_a_flood_behind_a_slow_request_is_bounded_and_each_of_it_answered() {
     let mut hall = Harness::safe();
@@ -370,7 +370,7 @@ fn f_25_a_large_message_right_behind_a_log_in_waits_for_the_answer() {
                 true => {
                     assert!(matches!(next, Ok(Progress::Frame { body, .. }) if body > 10_000), "{next:?}")
                 }
-                // In ZMTP whoever waits for an answer has it before the end.
+                // In ZMTP a client that waits for an answer has it before the end.
                 false if dialect => {
                     assert_eq!(next, Ok(Progress::Frame { header: 9, body: 0 }));
                     let next = framing.next_frame(&bytes[at + 9..]);
@@ -380,7 +380,7 @@ fn f_25_a_large_message_right_behind_a_log_in_waits_for_the_answer() {
             }
         }
     }
-    // And the session says so, whatever comes of it.
+    // And the session says so, for each outcome.
     let mut hall = Harness::safe();
     hall.office(|_, office, _| office.silent = true);
     let peer = open(&mut hall, 9, [192, 0, 2, 1]);
@@ -555,7 +555,7 @@ fn log_in_of_bob() -> Vec<u8> {
     request(&ClientMessage::Login { username: "bob".into(), password: "x".into() })
 }
 
-/// F-25: whoever connects anew for every few requests, and takes its log-in up with the first, is no faster than who stays.
+/// F-25: a client that connects anew for every few requests, and takes its log-in up with the first, is no faster than one that stays.
 #[test]
 fn f_25_reconnecting_does_not_evade_the_rate_of_requests() {
     let mut hall = with_accounts(ServerSettings::DEFAULT);

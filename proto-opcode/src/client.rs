@@ -225,7 +225,7 @@ impl Client {
             Packet::AddContact { contacts } => {
                 for name in contacts {
                     let room = self.contacts.len() < self.wire.limits.max_items;
-                    // The empty name is an original server's, for a connection without one: nobody to be called.
+                    // The empty name is an original server's, for a connection without one: no client to be called.
                     if room && (1..=crate::MAX_NAME).contains(&name.0.len()) {
                         self.contacts.insert(name.0.into());
                     }

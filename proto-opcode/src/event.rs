@@ -63,7 +63,7 @@ pub enum ClientCommand<'a> {
         /// 1 to 255 bytes of UTF-8.
         name: &'a str,
     },
-    /// Call somebody. [`Client::calls`](crate::Client::calls) shows the call; `Established`, `Rejected` or `Ended` follows.
+    /// Call a client. [`Client::calls`](crate::Client::calls) shows the call; `Established`, `Rejected` or `Ended` follows.
     /// Several calls may be up at once.
     Call {
         /// Whom.
@@ -116,14 +116,14 @@ pub enum ClientEvent<'a> {
         /// Their names.
         contacts: List<'a, Text<'a>>,
     },
-    /// Somebody calls. Answer with `Accept` or `Refuse`.
+    /// A call comes in. Answer with `Accept` or `Refuse`.
     Incoming {
         /// The call.
         call: CallId,
         /// Who calls, as the server says.
         caller: Text<'a>,
     },
-    /// Somebody called while we were busy, and was refused; see [`ClientSettings::busy`](crate::ClientSettings::busy).
+    /// A client called while we were busy, and was refused; see [`ClientSettings::busy`](crate::ClientSettings::busy).
     Missed {
         /// Who.
         caller: Text<'a>,
@@ -168,11 +168,11 @@ pub enum Cause {
     HungUp,
     /// The callee refused.
     Refused,
-    /// Nobody answered in time.
+    /// No client answered in time.
     NoAnswer,
     /// The caller cannot be reached where it listens; or we cannot listen.
     Unreachable,
-    /// The other side sent what nobody can understand.
+    /// The other side sent what no client can understand.
     Misbehaved,
 }
 
@@ -287,7 +287,7 @@ pub enum ServerEvent<'a> {
         caller_name: Box<[u8]>,
         /// The callee's.
         callee_name: Box<[u8]>,
-        /// Whose fault it was that it never came up, if anybody's.
+        /// Whose fault it was that it never came up, if any client's.
         missing: Option<Role>,
         /// How long it was up; `None` if it never was.
         lasted: Option<Duration>,
@@ -308,11 +308,11 @@ pub enum ServerEvent<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unreachable {
-    /// Nobody has that name.
+    /// No client has that name.
     NotFound,
     /// The callee is called too often.
     Busy,
-    /// Nobody could connect to where the caller listens.
+    /// No client could connect to where the caller listens.
     Address,
     /// The server cannot carry more calls.
     NoRelay,

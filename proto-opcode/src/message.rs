@@ -35,7 +35,7 @@ pub enum Packet<'a> {
         /// Their names.
         contacts: List<'a, Text<'a>>,
     },
-    /// 0x06: somebody calls.
+    /// 0x06: a call comes in.
     CallRequest(CallRequest<'a>),
     /// 0x07: one packet of sound, straight between two clients.
     VoiceData(&'a [u8]),

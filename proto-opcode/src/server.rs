@@ -18,9 +18,9 @@ use voxwire_core::{
 
 /// What our server says, for people and programs. The first two are the original's only ones.
 pub mod reason {
-    /// LoginFailed: somebody has that name, or had it a moment ago.
+    /// LoginFailed: a client has that name, or had it a moment ago.
     pub const TAKEN: &str = "username already used";
-    /// ErrorResponse: nobody has that name.
+    /// ErrorResponse: no client has that name.
     pub const NOT_FOUND: &str = "requested username not found";
     /// LoginFailed: a name that will not do; what is wrong with it follows, after a colon.
     pub const INVALID: &str = "username invalid";
@@ -38,11 +38,11 @@ pub mod reason {
     pub const NO_RELAY: &str = "this server cannot carry more calls, try again later";
     /// ErrorResponse: the server, which carries the call, cannot connect to where the caller listens.
     pub const UNREACHABLE: &str = "the server cannot connect to the port of this call";
-    /// ErrorResponse: somebody who showed that the name is his own took it over.
+    /// ErrorResponse: a client that proved the name to be its own took it over.
     pub const DISPLACED: &str = "your name was taken over by a newer connection";
 }
 
-/// The server: log-ins, everybody's contact list, and calls handed on; and where it is told to, the calls themselves.
+/// The server: log-ins, every client's contact list, and calls handed on; and where it is told to, the calls themselves.
 ///
 /// Every connection is a peer: a client's, or in relay mode one side of a call.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub struct ServerSettings {
     /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, the rest on the wire. Default:
     /// [`LIMITS`](crate::LIMITS).
     pub limits: Limits,
-    /// Raise [`ServerEvent::LoggingIn`] and wait for the application, instead of giving everybody every free name. Default: off.
+    /// Raise [`ServerEvent::LoggingIn`] and wait for the application, instead of giving every client every free name. Default: off.
     pub ask: bool,
     /// Show connections without a name as `""` in contact lists, and their end as that of a contact; let them call, and be called
     /// as `""`. As the original does. Default: off.
@@ -79,7 +79,7 @@ pub struct ServerSettings {
     /// Tell connections without a name who comes and goes, as the original does. Default: on.
     pub unnamed_are_told: bool,
     /// Hand on the host that a caller names, where it is an address, instead of the one that is seen. The original never does.
-    /// Anybody can then have callees connect anywhere: for trusted networks. Default: off.
+    /// Any client can then have callees connect anywhere: for trusted networks. Default: off.
     pub trust_host: bool,
     /// The lowest port that a callee is told to connect to. The original hands on every port. Default: 1024.
     pub lowest_port: u16,
@@ -259,7 +259,7 @@ impl Server {
     }
 
     /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
-    /// displace another, and a name that was lost there is kept for nobody.
+    /// displace another, and a name that was lost there is not kept.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.attempts.exempt(addresses);
     }
@@ -426,7 +426,7 @@ impl Server {
                 self.cancel_relays(now, peer);
                 match &client.name {
                     Some(name) => {
-                        // An address that stands for many people shows nobody's claim.
+                        // An address that stands for many people proves no claim.
                         let many = address.is_some_and(|address| self.attempts.is_exempt(address));
                         let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
                         self.names.release(now, name, address, until);
@@ -488,7 +488,7 @@ impl Session for Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         match input {
             Input::Frame { peer, bytes, .. } => {
-                // A log-in is answered with everybody's name; anything else with a few packets. Into an empty outbox that
+                // A log-in is answered with every client's name; anything else with a few packets. Into an empty outbox that
                 // goes beyond the limit.
                 if !self.outbox.is_empty() {
                     let answer = match self.client(peer) {
@@ -561,7 +561,7 @@ impl Session for Server {
 
     /// Closes every connection: that is the protocol's way.
     fn shutdown(&mut self, now: Instant) {
-        // Nobody has to be told who goes: everybody does.
+        // No client has to be told who goes: every client does.
         self.changes = Changes::silent();
         let peers: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
         for peer in peers {

@@ -1,4 +1,4 @@
-//! What one source can make others pay, whatever it does: the rows of `SECURITY.md`, "What costs whom".
+//! The most that one source can make others pay: the rows of `SECURITY.md`, "What costs whom".
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod harness;
@@ -96,7 +96,7 @@ fn seconds(now: Instant) -> usize {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Rows "a call" and "coming and going", with and without carried calls: a callee is rung, and everybody told who comes
+    /// Rows "a call" and "coming and going", with and without carried calls: a callee is rung, and every client told who comes
     /// and goes, no more often than the source's share; and an honest call is always handed on.
     #[test]
     fn no_source_costs_others_more_than_its_share(
@@ -225,7 +225,7 @@ fn f_06_those_behind_a_proxy_are_not_one_source() {
     }
 }
 
-/// F-06: an address that stands for many people shows nobody's claim: a name lost there is kept for nobody, so that nobody behind it
+/// F-06: an address that stands for many people proves no claim: a name lost there is kept for nobody, so that nobody behind it
 /// can have it from its owner, or hold it against those elsewhere. Anywhere else it is kept for its address.
 #[test]
 fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
@@ -247,7 +247,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
         hall.open_from(2, [198, 51, 100, 1]).unwrap();
         hall.login(2, "bob").unwrap();
         assert_eq!(hall.server.find(b"bob"), shared.then_some(peer(2)), "{address}");
-        // Who has it now has it, whatever others there ask for; and elsewhere its owner comes back to it.
+        // Its holder keeps it, for any requests of others there; and elsewhere its owner comes back to it.
         hall.open_from(3, address).unwrap();
         hall.login(3, "bob").unwrap();
         assert_eq!(hall.server.find(b"bob"), Some(peer(if shared { 2 } else { 3 })), "{address}");

@@ -120,7 +120,7 @@ fn threat_nobody_calls_without_a_name_or_without_end() {
     assert!(hall.send(0, &request("bob", "", 4001)).is_err());
     assert_eq!(hall.said(0), [r#"ErrorResponse { what: "log in first" }"#]);
     // One address may call forty times at once, one callee ten times, and one callee is rung a hundred times at once,
-    // whoever calls.
+    // any caller.
     let mut rung = 0;
     for n in 0..14 {
         hall.join(10 + n, &format!("mallory {n}"));
@@ -263,7 +263,7 @@ fn f_36_a_call_that_cannot_be_handed_on_takes_no_ring() {
     }
 }
 
-/// F-85: an original callee that cannot connect ends itself; so whoever accepts too late is connected, and closed.
+/// F-85: an original callee that cannot connect ends itself; so a callee that accepts too late is connected, and closed.
 #[test]
 fn f_85_the_port_of_a_carried_call_stays_open_for_a_while_after_it_is_over() {
     let mut hall = Harness::new(relayed());

@@ -21,7 +21,7 @@ fn o_04_log_ins_are_judged_in_the_originals_order() {
         let mut hall = Harness::new(settings);
         hall.open(0);
         assert_eq!(hall.said(0), ["HelloConnect"], "before anything else");
-        // Nobody's name is taken by whoever has none, the client itself included.
+        // A client without a name takes no name of others, nor its own.
         hall.login(0, "").unwrap();
         assert_eq!(hall.said(0), [TAKEN]);
         hall.login(0, "alice").unwrap();
@@ -32,12 +32,12 @@ fn o_04_log_ins_are_judged_in_the_originals_order() {
         hall.login(1, "bob").unwrap();
         let roster = contacts("AddContact", &["alice"]);
         assert_eq!(hall.said(1), ["HelloConnect", TAKEN, "LoginSuccess", &roster]);
-        // Its own name is somebody's, too. Another one is not answered at all.
+        // Its own name is a client's, too. Another one is not answered at all.
         hall.login(1, "bob").unwrap();
         hall.login(1, "robert").unwrap();
         assert_eq!(hall.said(1), [TAKEN]);
         assert_eq!(hall.server.name(peer(1)), Some(&b"bob"[..]));
-        // With everybody logged in nobody has the empty name; but whoever has a name is not answered.
+        // With all clients logged in none has the empty name; but a client with a name is not answered.
         hall.login(1, "").unwrap();
         assert_eq!(hall.said(1), [""; 0]);
         assert_eq!((hall.server.logged_in(), hall.server.stats().logins), (2, 2));
@@ -157,7 +157,7 @@ fn o_04_the_application_decides_who_comes_in() {
     assert_eq!(hall.run_for(SECOND), ["LoggedIn(0.0)"]);
     assert_eq!(hall.said(0)[1..], ["LoginSuccess"]);
     assert!(hall.server.handle_command(hall.now, admit("alice", false)).is_err(), "not asked");
-    // Somebody else of that name: not without showing that it is his.
+    // Another client of that name: not without its secret.
     hall.open(1);
     for proven in [false, true] {
         hall.login(1, "alice:hush").unwrap();
@@ -250,7 +250,7 @@ fn a_new_connection_of_the_same_address_may_take_its_name_over_where_that_is_set
     assert_eq!((hall.server.find(b"alice"), hall.server.peers()), (Some(peer(2)), 2));
 }
 
-/// Bytes that everybody's names take, as lists' elements.
+/// Bytes that every client's names take, as lists' elements.
 fn names(count: u64) -> u64 {
     count * (8 + "player 0000".len() as u64)
 }
@@ -265,7 +265,7 @@ fn o_05_two_thousand_log_ins_cost_little_more_than_their_names() {
         hall.run_for(Duration::from_micros(500));
     }
     hall.run_for(SECOND);
-    // Everybody has everybody else's name, told once.
+    // Every client has every other client's name, told once.
     let wanted = names(u64::from(PLAYERS) * u64::from(PLAYERS - 1));
     let told: u64 = hall.sent.values().map(|(bytes, _)| *bytes as u64).sum();
     assert!(told < wanted + wanted / 20, "{told} bytes for {wanted} of names");
@@ -280,7 +280,7 @@ fn o_05_two_thousand_log_ins_cost_little_more_than_their_names() {
         }
     };
     rosters_are_right(&hall, 0..PLAYERS);
-    // Half of them go again, one is sent away, and somebody comes in between.
+    // Half of them go again, one is sent away, and a client comes in between.
     for n in PLAYERS / 2..PLAYERS {
         hall.input(Input::Closed { peer: peer(n) }).unwrap();
         hall.run_for(Duration::from_micros(300));
@@ -317,7 +317,7 @@ fn o_05_a_connection_is_told_of_nothing_that_came_before_it() {
     assert_eq!(hall.said(20), [contacts("AddContact", &["later"])]);
 }
 
-/// F-26: who had been told of somebody before it logged in is told when that one goes, whenever that is.
+/// F-26: who had been told of a client before it logged in is told when that one goes, whenever that is.
 #[test]
 fn f_26_a_log_in_amid_a_storm_leaves_no_ghost() {
     let mut hall = Harness::new(ServerSettings::DEFAULT);
@@ -338,7 +338,7 @@ fn f_26_a_log_in_amid_a_storm_leaves_no_ghost() {
     assert!(!hall.replicas[&50].contains(&b"xavier"[..]));
 }
 
-/// F-26, O-05: whoever comes and goes, in whatever order and in storms: when it is quiet, everybody that is logged in has the
+/// F-26, O-05: clients come and go in any order and in storms: when it is quiet, all that are logged in have the
 /// same list, and those without a name have nobody in theirs that is not there.
 #[test]
 fn f_26_worlds_of_random_comings_and_goings_end_with_equal_lists() {

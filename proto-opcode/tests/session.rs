@@ -130,7 +130,7 @@ impl World {
 }
 
 #[test]
-fn o_05_o_07_everybody_has_everybody_elses_name() {
+fn o_05_o_07_all_clients_have_the_names_of_all_others() {
     let mut world = World::new(ServerSettings::DEFAULT, 1);
     let alice = world.join("alice", Answer::Wait);
     assert_eq!(world.events(alice), ["Connected", "LoggedIn"], "an empty list is not sent");
@@ -203,7 +203,7 @@ fn o_06_o_07_a_call_is_refused_not_answered_or_to_nobody() {
     assert_eq!(world.calls(carol), [(1, Role::Callee, CallState::Ringing)]);
     world.events(carol);
     world.sim.run_for(61 * SECOND);
-    // Both have waited equally long; whoever gives up first says so.
+    // Both have waited equally long; the first to give up says so.
     assert_eq!(world.events(carol), [r#"Ended(1, "alice", no answer)"#]);
     let ended = world.events(alice);
     assert!(ended == [r#"Ended(4, "carol", no answer)"#] || ended == [r#"Ended(4, "carol", refused)"#]);
@@ -225,7 +225,7 @@ fn o_08_a_caller_that_cannot_be_reached_hears_so() {
     world.sim.run_for(SECOND);
     assert_eq!(world.events(bob).last().unwrap(), r#"Ended(1, "alice", cannot be reached)"#);
     assert_eq!(world.events(alice), [""; 0], "given up: no event follows");
-    // Whoever listens and is never connected to gives up.
+    // A client that listens and is never connected to gives up.
     world.call(alice, "bob");
     world.leave(bob);
     world.sim.run_for(61 * SECOND);
@@ -525,7 +525,7 @@ fn o_07_a_client_waits_for_hello_keeps_its_list_calls_is_called_and_refuses() {
     assert_eq!(said(&mut client), [""; 0]);
     client.handle_input(Instant::ZERO, Input::Listening { id: ListenId::new(1), port: 4321 }).unwrap();
     assert_eq!(said(&mut client), [r#"CallRequest { contact: "bob", host: "", port: 4321 }"#]);
-    // Somebody calls, and is refused by name.
+    // A client calls, and is refused by name.
     let request = CallRequest { contact: Text(b"dave"), host: Text(b"192.0.2.1"), port: 5000 };
     assert_eq!(hear(&mut client, &Packet::CallRequest(request)).unwrap().unwrap(), r#"Incoming(2, "dave")"#);
     client.handle_command(Instant::ZERO, ClientCommand::Refuse { call: CallId::new(2) }).unwrap();

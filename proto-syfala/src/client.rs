@@ -85,7 +85,7 @@ pub struct ClientStats {
     pub repeated: u64,
 }
 
-/// Somebody who has sent a datagram.
+/// A host that has sent a datagram.
 #[derive(Debug)]
 struct Peer {
     from: Option<SocketAddr>,
@@ -327,7 +327,7 @@ impl Client {
     }
 
     fn discover(&mut self, now: Instant) {
-        // Where there is no room somebody will ask again.
+        // Where there is no room a host will ask again.
         let _ = self.outbox.broadcast(&[0]);
         self.discovery = Some(now.saturating_add(self.settings.discovery_interval));
     }

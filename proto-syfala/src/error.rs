@@ -9,7 +9,7 @@ pub enum Violation {
     /// The datagram is no message. It does not keep a connection alive.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// The message makes no sense in this state, or from somebody who is not connected.
+    /// The message makes no sense in this state, or from a host that is not connected.
     #[error("{message} while {state}")]
     Unexpected {
         /// What was going on.

@@ -71,7 +71,7 @@ pub enum ClientCommand<'a> {
     Discover,
     /// Look no more.
     StopDiscovery,
-    /// Listen to servers on these networks alone: anybody could say to be one, and have us send audio elsewhere. Without this
+    /// Listen to servers on these networks alone: any host could claim to be one, and have us send audio elsewhere. Without this
     /// servers are listened to wherever they are.
     Seek {
         /// In place of those before.
@@ -161,7 +161,7 @@ pub enum ClientEvent<'a> {
         /// The server.
         server: PeerId,
     },
-    /// The server has stopped although nobody asked for it; it is asked to start again, and `Started` comes.
+    /// The server has stopped although it was not asked to; it is asked to start again, and `Started` comes.
     Interrupted {
         /// The server.
         server: PeerId,
@@ -214,7 +214,7 @@ pub enum ServerCommand<'a> {
         /// The client.
         client: PeerId,
     },
-    /// Who is answered from now on: the networks of the interfaces, or those few that are trusted. Without any nobody is.
+    /// Who is answered from now on: the networks of the interfaces, or those few that are trusted. Without any no host is.
     Serve {
         /// In place of those before.
         networks: &'a [Network],

@@ -59,12 +59,12 @@ impl Network {
     }
 }
 
-/// Whether an address is that of somebody on one of these networks: of one host, and with a port.
+/// Whether an address is that of a host on one of these networks: of one host, and with a port.
 pub(crate) fn serves(networks: &[Network], from: Option<SocketAddr>) -> bool {
     let Some(from) = from else { return false };
     let ip = from.ip().to_canonical();
-    let everybody = |network: &Network| network.broadcast() == Some(ip);
-    is_one(from) && !networks.iter().any(everybody) && networks.iter().any(|network| network.contains(ip))
+    let is_broadcast = |network: &Network| network.broadcast() == Some(ip);
+    is_one(from) && !networks.iter().any(is_broadcast) && networks.iter().any(|network| network.contains(ip))
 }
 
 /// Whether an address can be that of one host.

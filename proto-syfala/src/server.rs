@@ -16,8 +16,8 @@ use voxwire_core::{
 
 /// A server: a device, with streams whose formats are fixed, for one client or several.
 ///
-/// Anybody on the networks served may ask who is there, and is answered within a budget; only who has accepted the answer is
-/// a client. It is known by its address, and nobody else's messages count as its own.
+/// Any host on the networks served may ask who is there, and is answered within a budget; only who has accepted the answer is
+/// a client. It is known by its address, and no other host's messages count as its own.
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
@@ -30,7 +30,7 @@ pub struct Server {
     peers: PeerSlab<Peer>,
     clients: usize,
     timers: Timers,
-    /// When to tell everybody next that we are here.
+    /// When to tell every host next that we are here.
     announcement: Option<Instant>,
     replies: SourceRate,
     all_replies: Bucket,
@@ -65,7 +65,7 @@ pub struct ServerSettings {
     /// Bytes taken while more sources ask than may be answered, to tell which keep asking: those are answered, their addresses in
     /// turns. 0: those that come first are answered. Default: 256 KiB.
     pub crowd_memory: usize,
-    /// Say Connect to everybody on the local network as often as this, without being asked. Anybody there may accept it. Default:
+    /// Say Connect to every host on the local network as often as this, without being asked. Any host there may accept it. Default:
     /// none.
     pub announce_interval: Option<Duration>,
 }
@@ -113,14 +113,14 @@ pub struct ServerStats {
     pub untimely: u64,
 }
 
-/// Somebody who has sent a datagram.
+/// A host that has sent a datagram.
 #[derive(Debug)]
 struct Peer {
     from: Option<SocketAddr>,
     place: Place,
 }
 
-/// How far somebody is.
+/// How far a host is.
 #[derive(Debug)]
 enum Place {
     /// It has said nothing that counts.
@@ -141,7 +141,7 @@ struct Client {
 }
 
 impl Server {
-    /// A server with these inputs, which it sends, and outputs, which it is sent, and without clients. It answers nobody until
+    /// A server with these inputs, which it sends, and outputs, which it is sent, and without clients. It answers no host until
     /// it has been told with [`ServerCommand::Serve`] which networks to serve. `seed` should be random: it keeps outsiders from
     /// choosing whose questions are counted with theirs.
     ///
@@ -284,7 +284,7 @@ impl Server {
         }
     }
 
-    /// Somebody asks who is there.
+    /// A host asks who is there.
     fn asked(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
         self.still_served(peer)?;
         self.room_for(peer)?;
@@ -359,7 +359,7 @@ impl Server {
         Ok(())
     }
 
-    /// Networks may have changed since somebody was heard of first.
+    /// Networks may have changed since a host was heard of first.
     fn still_served(&mut self, peer: PeerId) -> Result<(), Violation> {
         let known = self.peers.get(peer).ok_or(Violation::UnknownPeer)?;
         if network::serves(&self.networks, known.from) {
@@ -395,7 +395,7 @@ impl Server {
     }
 
     fn announce(&mut self, now: Instant) {
-        // Where there is no room somebody will hear of it another time.
+        // Where there is no room a host will hear of it another time.
         if self.clients < self.settings.max_clients {
             let _ = self.outbox.broadcast(&self.connect);
         }

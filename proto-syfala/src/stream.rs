@@ -122,7 +122,7 @@ pub struct StreamStats {
     pub overflow: u64,
     /// What was passed over by jumps.
     pub jumped: u64,
-    /// Payloads that were not as long as they said, and indices that nobody can believe.
+    /// Payloads that were not as long as they said, and indices that cannot be right.
     pub invalid: u64,
 }
 

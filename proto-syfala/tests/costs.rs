@@ -1,4 +1,4 @@
-//! What one source can make others pay, whatever it does: the rows of `SECURITY.md`, "What costs whom".
+//! The most that one source can make others pay: the rows of `SECURITY.md`, "What costs whom".
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -153,7 +153,7 @@ impl Wanted {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// Rows "a question" and "a connection": whatever a machine does from its ports, it is offered formats no more often than
+    /// Rows "a question" and "a connection": a machine, from any of its ports, is offered formats no more often than
     /// its share, has no more connections than its share, and neither the audio of others nor newcomers notice.
     #[test]
     fn no_source_costs_others_more_than_its_share(acts in prop::collection::vec(act(), 1..300)) {

@@ -329,12 +329,12 @@ fn f_47_each_of_many_addresses_has_its_turn() {
 /// F-89: the reference's `GenericClient` accepts once and has no heartbeats: it is forgotten after 600 ms, asks, is offered the
 /// same again, takes that for its connection, and wants IO.
 #[test]
-fn f_89_start_io_of_somebody_who_holds_our_offer_accepts_it() {
+fn f_89_start_io_of_a_host_that_holds_our_offer_accepts_it() {
     let mut desk = Desk::new(ServerSettings::DEFAULT);
     desk.join(0);
     assert_eq!(desk.pass(Duration::from_millis(700)).len(), 1, "forgotten");
     desk.open(0, "10.0.0.1").unwrap();
-    // Not out of the blue: an address that nobody has offered anything could be anybody's.
+    // Not out of the blue: an address that nobody has offered anything could be any host's.
     assert!(matches!(desk.say(0, &[4]), Err(Violation::Unexpected { .. })));
     desk.say(0, &[0]).unwrap();
     let connected = desk.say(0, &[4]).unwrap().unwrap();
@@ -392,7 +392,7 @@ fn f_23_answers_to_requests_are_said_though_there_is_no_room() {
 }
 
 #[test]
-fn s_05_sources_that_are_everybody_or_elsewhere_are_forgotten_at_once() {
+fn s_05_sources_that_are_broadcast_addresses_or_elsewhere_are_forgotten_at_once() {
     let mut desk = Desk::new(ServerSettings::DEFAULT);
     let elsewhere = [
         "192.0.2.1",
@@ -457,8 +457,8 @@ fn s_05_servers_elsewhere_are_not_listened_to() {
             .map(drop)
     };
     assert_eq!(open(0, "192.0.2.1:6911", None), Ok(()));
-    for (slot, everybody) in [(1, "224.0.0.1:6911"), (2, "255.255.255.255:6911"), (3, "192.0.2.1:0")] {
-        assert_eq!(open(slot, everybody, None), Err(Violation::OffLink), "{everybody}");
+    for (slot, broadcast) in [(1, "224.0.0.1:6911"), (2, "255.255.255.255:6911"), (3, "192.0.2.1:0")] {
+        assert_eq!(open(slot, broadcast, None), Err(Violation::OffLink), "{broadcast}");
     }
     let networks = harness::networks();
     assert_eq!(open(4, "192.0.2.1:6911", Some(&networks)), Err(Violation::OffLink));

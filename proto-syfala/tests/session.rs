@@ -200,7 +200,7 @@ fn s_08_the_server_prepares_before_success_and_is_asked_again_until_then() {
     lan.sim.with(device, |_, device, _| device.slow = true);
     let user = lan.user(Answer::Accept, true);
     lan.run(1000);
-    // One request, whatever the number of times it was sent.
+    // One request, however often it was sent.
     assert_eq!(lan.device_events(device), ["Connected", "StartIo"]);
     let (server, client) = (lan.servers(user)[0], lan.clients(device)[0]);
     assert_eq!((server.1, client.1), (Some(IoState::StartPending), IoState::StartPending));

@@ -1,4 +1,4 @@
-//! What goes in at one end of a stream comes out at the other, whatever the network does in between.
+//! What goes in at one end of a stream comes out at the other, over any network.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use core::num::NonZeroU32;

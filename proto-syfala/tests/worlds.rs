@@ -20,7 +20,7 @@ use voxwire_syfala::{
     ServerSettings,
 };
 
-/// What is still on its way arrives within half a second; whoever is taken for connected and is not is noticed after the
+/// What is still on its way arrives within half a second; a peer that is taken for connected and is not is noticed after the
 /// deadline, 600 ms; found anew within 250 ms and asked again within 100; and who does not know that IO is active learns it
 /// after a second and a heartbeat. This is what PROTOCOL.md promises.
 const SETTLED: u64 = 500 + 600 + 250 + 100 + 1100 + 350;
@@ -144,7 +144,7 @@ impl World {
         self.lan.sim.replace(node, harness::server(&inputs, &outputs, ServerSettings::DEFAULT, seed));
     }
 
-    /// Everybody whose IO is active says something.
+    /// Every host whose IO is active says something.
     fn play(&mut self) {
         for user in self.users.clone() {
             self.lan.sim.with(user, |client, _, now| {

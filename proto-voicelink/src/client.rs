@@ -42,7 +42,7 @@ pub struct ClientSettings {
     pub max_outbox: usize,
 }
 
-/// What the other side of a call is told whose parameters nobody here could play.
+/// What the other side of a call is told whose parameters no client here could play.
 const OUT_OF_RANGE: &[u8] = b"parameters out of range";
 
 impl ClientSettings {
@@ -74,7 +74,7 @@ pub enum Phase {
     Calling(Parameters),
     /// The callee proposed these parameters; the application decides.
     Deciding(Parameters),
-    /// Somebody calls, with these parameters; the application decides.
+    /// A call comes in, with these parameters; the application decides.
     Ringing(Parameters),
     /// We proposed these parameters; waiting for the caller.
     Countering(Parameters),
@@ -217,24 +217,8 @@ impl Client {
                 self.enter(State::Idle);
                 ClientEvent::RegistrationRefused { reason: optional }
             }
-            // The server rings only whom it holds for idle: ours had not reached it yet and is void, as long as this call
-            // stands when it gets there.
             (State::Idle | State::Calling(_) | State::Registering, Packet::Handshake(handshake)) => {
-                let Handshake { parameters, user_name, optional } = handshake;
-                let superseded = self.state != State::Idle;
-                if let Err(error) = parameters.check(&self.settings.ranges) {
-                    self.send(&Packet::Drop { optional: OUT_OF_RANGE })?;
-                    self.enter(State::Idle);
-                    return if superseded {
-                        Ok(Some(ClientEvent::Dropped { optional: OUT_OF_RANGE }))
-                    } else {
-                        Err(error.into())
-                    };
-                }
-                let crossed = if superseded { Crossed::Request } else { Crossed::Nothing };
-                self.enter(State::Ringing(parameters, crossed));
-                self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
-                ClientEvent::Incoming { caller: user_name, parameters, optional, superseded }
+                self.ring(now, handshake)?
             }
             (State::Calling(_), Packet::UserNotFound) => {
                 self.enter(State::Idle);
@@ -289,7 +273,24 @@ impl Client {
         Ok(Some(event))
     }
 
-    /// The other side ended the call. If ours had been put through in the meantime, nobody is there for it.
+    /// A call comes in. The server rings only clients that it holds for idle: a request of ours had not reached it yet and is void, as
+    /// long as this call stands when it gets there.
+    fn ring<'a>(&mut self, now: Instant, handshake: Handshake<'a>) -> Result<ClientEvent<'a>, Violation> {
+        let Handshake { parameters, user_name, optional } = handshake;
+        let superseded = self.state != State::Idle;
+        if let Err(error) = parameters.check(&self.settings.ranges) {
+            self.send(&Packet::Drop { optional: OUT_OF_RANGE })?;
+            self.enter(State::Idle);
+            let dropped = ClientEvent::Dropped { optional: OUT_OF_RANGE };
+            return if superseded { Ok(dropped) } else { Err(error.into()) };
+        }
+        let crossed = if superseded { Crossed::Request } else { Crossed::Nothing };
+        self.enter(State::Ringing(parameters, crossed));
+        self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
+        Ok(ClientEvent::Incoming { caller: user_name, parameters, optional, superseded })
+    }
+
+    /// The other side ended the call. If ours had been put through in the meantime, it has no callee any more.
     fn over(&mut self) -> Result<(), EncodeError> {
         if let State::Ringing(_, Crossed::Request)
         | State::Countering(_, Crossed::Request)

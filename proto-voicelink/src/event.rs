@@ -18,7 +18,7 @@ pub enum ClientCommand<'a> {
         /// The order of the samples this client sends and expects; lets the server translate.
         samples: ByteOrder,
     },
-    /// Call somebody.
+    /// Call a client.
     Call {
         /// Whom.
         user: &'a [u8],
@@ -69,7 +69,7 @@ pub enum ClientEvent<'a> {
         /// Why, in the server's words.
         reason: &'a [u8],
     },
-    /// Somebody calls. Answer with `Accept`, `Counter` or `Drop`.
+    /// A call comes in. Answer with `Accept`, `Counter` or `Drop`.
     Incoming {
         /// Who, as the server says.
         caller: &'a [u8],
@@ -99,7 +99,7 @@ pub enum ClientEvent<'a> {
         /// Raw samples.
         samples: &'a [u8],
     },
-    /// The server knows nobody of that name.
+    /// The server knows no client of that name.
     NotFound,
     /// The caller did not take our counter-proposal; the call is over.
     Closed {
@@ -111,7 +111,7 @@ pub enum ClientEvent<'a> {
         /// Anything; from our server the reason, as text.
         optional: &'a [u8],
     },
-    /// Nobody answered in time. A call is given up; a registration may still be answered, and nothing else can be asked for
+    /// No client answered in time. A call is given up; a registration may still be answered, and nothing else can be asked for
     /// until then.
     NoAnswer {
         /// What was under way.
@@ -137,7 +137,7 @@ pub enum Request {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum ServerCommand<'a> {
-    /// Let a peer have the name it asked for in `Registering`. If somebody else may keep it, the peer waits for a moment;
+    /// Let a peer have the name it asked for in `Registering`. If another client may keep it, the peer waits for a moment;
     /// then `Registered` or `NameRefused` follows.
     Admit {
         /// Who asked.
@@ -217,7 +217,7 @@ pub enum ServerEvent<'a> {
         /// The audio it would like best; unchecked.
         preferred: Parameters,
     },
-    /// A client has a name now (where nobody was asked, or it had to wait).
+    /// A client has a name now (where no client was asked, or it had to wait).
     Registered {
         /// The client; [`Server::name`](crate::Server::name) tells the name.
         peer: PeerId,
@@ -274,7 +274,7 @@ pub enum ServerEvent<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unreachable {
-    /// Nobody has that name.
+    /// No client has that name.
     NotFound,
     /// In another call, or in the middle of registering.
     Busy,

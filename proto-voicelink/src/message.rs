@@ -16,9 +16,9 @@ pub type ServerMessage<'a> = Packet<'a>;
 /// Optional Data has no length of its own: it runs to the end of the packet, and may be empty.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// Type 0: the caller wants to talk to somebody.
+    /// Type 0: the caller wants to talk to a client.
     Handshake(Handshake<'a>),
-    /// Type 1: the server knows nobody of that name.
+    /// Type 1: the server knows no client of that name.
     UserNotFound,
     /// Type 2: the callee proposes other parameters.
     Parameters {

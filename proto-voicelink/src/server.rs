@@ -29,11 +29,11 @@ pub mod reason {
     pub const IDLE: &str = "call idle for too long";
     /// More calls or registrations than are allowed.
     pub const TOO_MANY_ATTEMPTS: &str = "too many attempts, try again later";
-    /// A registration under a name that somebody has, or had a moment ago.
+    /// A registration under a name that a client has, or had a moment ago.
     pub const NAME_TAKEN: &str = "name taken";
     /// A registration under a name that will not do: what is wrong with it follows, after a colon.
     pub const NAME_INVALID: &str = "name invalid";
-    /// Somebody who showed that the name is his own took it over.
+    /// A client that proved the name to be its own took it over.
     pub const DISPLACED: &str = "your name was taken over by a newer connection";
     /// The server ends.
     pub const SHUTDOWN: &str = "server is shutting down";
@@ -77,7 +77,7 @@ pub struct ServerSettings {
     pub ask: bool,
     /// Forward a call with the name as received, the callee's own, instead of the caller's. Default: off.
     pub forward_callee_name: bool,
-    /// Answer a call to an unknown user as if the user were busy: nobody can find out who exists. Default: off.
+    /// Answer a call to an unknown user as if the user were busy: no client can find out who exists. Default: off.
     pub hide_unknown: bool,
     /// How long a call may ring, and how long a counter-proposal may wait. Default: 30 s.
     pub answer_timeout: Duration,
@@ -113,7 +113,7 @@ pub struct ServerSettings {
     /// fraction of `rings`. Default: 1 a second, 10 at once.
     pub source_rings: Rate,
     /// Milliseconds for which one source may keep one callee ringing without an answer. Meanwhile the callee is busy for
-    /// everybody else. Default: 500 a second, 30 000 at once: one call that nobody answers, and then half of the time.
+    /// every other client. Default: 500 a second, 30 000 at once: one call that no client answers, and then half of the time.
     pub source_ringing: Rate,
     /// Audio that may be queued for a slow listener, as the duration that it plays; one packet always may. Default: 200 ms.
     pub droppable_budget: Duration,
@@ -264,7 +264,7 @@ impl Server {
     }
 
     /// Exempts addresses that stand for many people from limits by address, as loopback is; nor does a connection from there
-    /// displace another, and a name that was lost there is kept for nobody.
+    /// displace another, and a name that was lost there is not kept.
     pub fn exempt(&mut self, addresses: &[IpAddr]) {
         self.attempts.exempt(addresses);
     }
@@ -419,7 +419,7 @@ impl Server {
         }
         let name = state.name.map(|name| {
             if name.reachable {
-                // An address that stands for many people shows nobody's claim.
+                // An address that stands for many people proves no claim.
                 let many = address.is_some_and(|address| self.attempts.is_exempt(address));
                 let until = if many { now } else { now.saturating_add(self.settings.quarantine) };
                 self.names.release(now, name.text.as_bytes(), address, until);

@@ -1,4 +1,4 @@
-//! What one source can make others pay, whatever it does: the rows of `SECURITY.md`, "What costs whom".
+//! The most that one source can make others pay: the rows of `SECURITY.md`, "What costs whom".
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod desk;
@@ -99,7 +99,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     /// F-09, rows "a ring" and "an engaged callee": the callee is told of the attacker's calls no more often than its share
-    /// allows, and whoever calls while the callee is free is put through.
+    /// allows, and a caller is put through while the callee is free.
     #[test]
     fn no_source_costs_a_callee_or_its_callers_more_than_its_share(
         acts in prop::collection::vec(act(), 1..400),
@@ -286,7 +286,7 @@ fn f_06_those_behind_a_proxy_are_not_one_source() {
     }
 }
 
-/// F-06: an address that stands for many people shows nobody's claim: a name lost there is kept for nobody, so that nobody behind it
+/// F-06: an address that stands for many people proves no claim: a name lost there is kept for nobody, so that nobody behind it
 /// can have it from its owner, or hold it against those elsewhere. F-28: anywhere else it is kept for its address.
 #[test]
 fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
@@ -307,7 +307,7 @@ fn f_06_a_name_lost_behind_a_proxy_is_kept_for_nobody() {
         desk.send(other, &registration("bob")).unwrap();
         desk.wait_for_names();
         assert_eq!(desk.server.find("bob"), shared.then_some(other), "{address}");
-        // Who has it now has it, whatever others there ask for; and elsewhere its owner comes back to it.
+        // Its holder keeps it, for any requests of others there; and elsewhere its owner comes back to it.
         let again = desk.open(&format!("{address}:2"));
         desk.send(again, &registration("bob")).unwrap();
         desk.wait_for_names();

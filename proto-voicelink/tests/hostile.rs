@@ -96,7 +96,7 @@ fn v_09_only_the_parties_of_a_call_move_it_and_only_in_order() {
             assert_eq!(desk.to(peer), [""; 0], "{packet:?}");
         }
     }
-    // Somebody who believes in a call is told that there is none; hanging up nothing is nothing.
+    // A client that believes in a call is told that there is none; hanging up nothing is nothing.
     desk.send(eve, &accept).unwrap_err();
     assert_eq!(desk.to(eve), ["Drop { optional: \"\" }"]);
     desk.send(eve, &Packet::Drop { optional: b"" }).unwrap();
@@ -148,7 +148,7 @@ fn calls_beyond_the_rate_of_a_source_are_refused_and_loopback_is_exempt() {
     assert_eq!(count(&mut desk, "198.51.100.1:1").0, 30);
     assert_eq!(count(&mut desk, "127.0.0.1:1").0, 45);
     assert_eq!(count(&mut desk, "[::ffff:127.0.0.1]:1").0, 45);
-    // Whoever shares the address is refused, not disconnected; and names cannot be guessed instead.
+    // Others at the address are refused, not disconnected; and names cannot be guessed instead.
     let neighbour = desk.open("192.0.2.1:3");
     for _ in 0..30 {
         assert_eq!(desk.send(neighbour, &registration("n")), Err(Violation::TooMany(Resource::Attempts)));
@@ -269,7 +269,7 @@ fn v_13_a_name_that_would_deceive_is_refused() {
     }
 }
 
-/// F-05: one name in two encodings is one name; whoever is blocked under one stays so under the other.
+/// F-05: one name in two encodings is one name; a caller that is blocked under one stays so under the other.
 #[test]
 fn v_13_a_name_is_the_same_however_it_is_encoded() {
     let mut desk = Desk::new(ServerSettings::DEFAULT);
@@ -289,7 +289,7 @@ fn v_13_a_name_is_the_same_however_it_is_encoded() {
 }
 
 #[test]
-fn v_13_whoever_reconnects_need_not_wait_for_the_end_of_its_old_connection_to_be_seen() {
+fn v_13_a_client_that_reconnects_need_not_wait_for_the_end_of_its_old_connection_to_be_seen() {
     let mut desk = Desk::new(ServerSettings::DEFAULT);
     let old = desk.registered("127.0.0.1:1", "bob");
     let new = desk.open("127.0.0.1:2");
@@ -412,7 +412,7 @@ fn a_silent_callee_with_a_fixed_name_is_rung_in_the_order_it_is_known_for() {
         let introduce = ServerCommand::Introduce { peer: silent, name: "door", reachable: true, order };
         desk.server.handle_command(desk.now, introduce).unwrap();
         desk.drain();
-        assert!(desk.sent.is_empty(), "nothing is said before somebody calls");
+        assert!(desk.sent.is_empty(), "nothing is said before a client calls");
         let handshake = Handshake { parameters: Parameters::DEFAULT, user_name: b"door", optional: b"1234" };
         desk.send(alice, &Packet::Handshake(handshake)).unwrap();
         let rung = desk.sent.iter().find(|(to, _)| *to == silent).unwrap().1.clone().unwrap();
@@ -528,7 +528,7 @@ fn f_27_early_data_of_a_call_is_not_measured_by_the_end_of_the_one_before() {
 }
 
 #[test]
-fn a_blocked_caller_is_blocked_under_whatever_name_it_is_shown() {
+fn a_blocked_caller_is_blocked_under_each_name_that_it_is_shown_under() {
     let mut desk = Desk::new(ServerSettings::DEFAULT);
     let (bob, guest) = (desk.registered("192.0.2.1:1", "bob"), desk.open("192.0.2.2:77"));
     let block = ServerCommand::Block { callee: "bob", caller: "192.0.2.2:77" };

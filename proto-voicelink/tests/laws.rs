@@ -99,7 +99,7 @@ fn c_04_what_does_not_fit_is_refused_by_name() {
         handshake(&[b'a'; 256]).encoded_len(&wire),
         Err(EncodeError::TooLong { field: "Username", len: 256, max: 255 })
     );
-    // The field itself ends at 65 535, whatever the limit.
+    // The field itself ends at 65 535, for any limit.
     let mut generous = wire;
     generous.limits.max_text = usize::MAX;
     let long = vec![b'a'; 65_536];

@@ -228,7 +228,7 @@ fn v_10_commands_out_of_place_are_refused_and_send_nothing() {
 }
 
 #[test]
-fn v_11_optional_data_travels_end_to_end_whatever_it_holds() {
+fn v_11_optional_data_travels_end_to_end_unchanged() {
     let mut hall = Harness::new();
     let (alice, bob) = (hall.phone("alice"), hall.phone("bob"));
     let mut anything = vec![0; 3000];
@@ -597,7 +597,7 @@ fn a_call_that_nobody_answers_stops_ringing_at_the_callee_too() {
 }
 
 #[test]
-fn shutdown_tells_everybody_once() {
+fn shutdown_tells_all_clients_once() {
     let mut hall = Harness::new();
     let (alice, bob, carol) = (hall.phone("alice"), hall.phone("bob"), hall.phone("carol"));
     let guest = hall.guest(ByteOrder::LittleEndian);
@@ -699,7 +699,7 @@ fn worlds_of_random_calls_end_in_agreement() {
             }
             hall.sim.run_for(Duration::from_millis(rng.below(700)));
         }
-        // Quiet for long enough that every ring and every answer has run out: whoever believes in a call is in one.
+        // Quiet for long enough that every ring and every answer has run out: a client that believes in a call is in one.
         hall.wait(300);
         let in_call = phones.iter().filter(|&&phone| matches!(hall.phase(phone), Phase::InCall(_))).count();
         assert_eq!(in_call, hall.calls() * 2, "seed {seed}");

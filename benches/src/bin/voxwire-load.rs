@@ -158,7 +158,7 @@ async fn run(load: Load) -> Result<(), String> {
     for door in doors.iter().take(load.talkers) {
         let _ = door.send(Tell::Talk(end));
     }
-    // At full load somebody else comes.
+    // At full load another client comes.
     sleep(Duration::from_secs(load.seconds) / 2).await;
     let mut waits = Vec::new();
     for n in 0..5 {

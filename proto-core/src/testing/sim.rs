@@ -36,7 +36,7 @@ pub struct Sim {
     listening: BTreeMap<(usize, u16), ListenId>,
     /// Where a node was connected to, for when it wants to be again.
     first: BTreeMap<usize, (usize, Transport, Net)>,
-    /// Nodes that nobody can connect to for now.
+    /// Nodes that no peer can connect to for now.
     down: BTreeSet<usize>,
     /// The nodes of the local network.
     local: BTreeSet<usize>,
@@ -186,7 +186,7 @@ impl Sim {
         self.local.insert(node.0);
     }
 
-    /// Starts another session on a node of the local network. The one before has not said a word, and nobody is known to the
+    /// Starts another session on a node of the local network. The one before has not said a word, and no peer is known to the
     /// new one.
     pub fn replace<S: Session + 'static, H: Handler<S> + 'static>(&mut self, node: NodeId<S, H>, session: S) {
         self.hosted(node).replace(session);
@@ -214,7 +214,7 @@ impl Sim {
         self.links.iter().rposition(|link| link.open && pair(link)).map(LinkId)
     }
 
-    /// Ends all connections of a node; nobody can connect to it, and no datagram comes or goes, until it is up again.
+    /// Ends all connections of a node; no peer can connect to it, and no datagram comes or goes, until it is up again.
     pub fn set_down<S, H>(&mut self, node: NodeId<S, H>, down: bool) {
         if !down {
             self.down.remove(&node.0);

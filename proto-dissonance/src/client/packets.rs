@@ -22,15 +22,15 @@ impl Client {
         }
         if self.session != response.session {
             // The clients of the other session are gone, even if others have their numbers now.
-            self.forget_everybody();
+            self.forget_all();
         }
         if self.id.replace(response.client) != Some(response.client) {
-            // What is said of the number before is nobody's business any more.
+            // What is said of the number before is void.
             self.states_due = 0;
         }
         self.session = response.session;
         let kept = |id| response.clients.iter().any(|client| client.id == id);
-        // Without a list everybody is described next, one by one: their ways are theirs still.
+        // Without a list every client is described next, one by one: their ways are theirs still.
         let listed = !response.clients.is_empty();
         for (client, remote) in self.roster.retain(kept) {
             self.silences.clear(client);
@@ -71,7 +71,7 @@ impl Client {
             self.backoff.succeed(now);
             self.stats.sessions = self.stats.sessions.saturating_add(1);
         }
-        self.ask_everybody(now);
+        self.ask_all(now);
         Ok(ClientEvent::Connected { id: response.client, session: response.session })
     }
 

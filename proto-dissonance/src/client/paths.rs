@@ -6,7 +6,7 @@ use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 use voxwire_core::{Deadlines, Instant, Lane, PeerId};
 
-/// Direct connections, whether anybody has answered on them or not.
+/// Direct connections, whether any client has answered on them or not.
 #[derive(Debug, Default)]
 pub(super) struct Paths {
     by_peer: BTreeMap<PeerId, Path>,
@@ -18,7 +18,7 @@ pub(super) struct Paths {
 struct Path {
     /// Who answered.
     client: Option<ClientId>,
-    /// What it was known by when its number was used last: the number alone may be somebody else's by now.
+    /// What it was known by when its number was used last: the number alone may be another client's by now.
     name: Option<Box<str>>,
     /// How often we have asked.
     asked: u32,
@@ -50,7 +50,7 @@ impl Paths {
 }
 
 impl Client {
-    /// The driver has a way to somebody.
+    /// The driver has a way to a client.
     pub(super) fn open_path(&mut self, now: Instant, peer: PeerId) -> Result<(), Violation> {
         if self.paths.by_peer.len() >= self.settings.max_paths {
             self.outbox.close(peer);
@@ -70,7 +70,7 @@ impl Client {
         Some(ClientEvent::Direct { client, up: false })
     }
 
-    /// Message type 11, from somebody reached directly.
+    /// Message type 11, from a client reached directly.
     pub(super) fn handshake_p2p(
         &mut self,
         now: Instant,
@@ -98,7 +98,7 @@ impl Client {
             }
             _ => {}
         }
-        // A client that has a way keeps it while it lasts: nobody else can draw its voice by claiming to be it. Two ways
+        // A client that has a way keeps it while it lasts: no other client can draw its voice by claiming to be it. Two ways
         // that crossed are closed from both ends, and voice goes by the server.
         if self.roster.path(client).is_some() {
             self.paths.by_peer.remove(&peer);
@@ -109,7 +109,7 @@ impl Client {
         Ok(self.claim(now, peer, client))
     }
 
-    /// Somebody says that it is `client`, which has no way yet: this one is it from now on.
+    /// A client says that it is `client`, which has no way yet: this one is it from now on.
     fn claim(&mut self, now: Instant, peer: PeerId, client: ClientId) -> Option<ClientEvent<'static>> {
         if let Some(path) = self.paths.by_peer.get_mut(&peer) {
             *path = Path { client: Some(client), ..Path::default() };
@@ -135,7 +135,7 @@ impl Client {
         claimed
     }
 
-    /// Somebody has come: its way may be known already, or be one of those where nobody has answered yet.
+    /// A client has come: its way may be known already, or be one of those where no client has answered yet.
     pub(super) fn look_for_path(&mut self, now: Instant, client: ClientId) {
         let Self { paths, roster, .. } = self;
         let name = roster.get(client).map(|remote| &*remote.name);
@@ -175,7 +175,7 @@ impl Client {
         }
     }
 
-    /// A client is gone, and its number may be somebody else's next.
+    /// A client is gone, and its number may be another client's next.
     pub(super) fn forget_path(&mut self, now: Instant, client: ClientId) {
         let of = |path: &Path| path.client == Some(client);
         let peers: Vec<PeerId> =
@@ -183,7 +183,7 @@ impl Client {
         peers.into_iter().for_each(|peer| self.doubt(now, peer));
     }
 
-    /// Another session, or none: nobody is known by number any more.
+    /// Another session, or none: no client is known by number any more.
     pub(super) fn forget_paths(&mut self) {
         self.paths.by_peer.values_mut().for_each(|path| *path = Path::default());
         self.paths.retries = Deadlines::new();
@@ -196,8 +196,8 @@ impl Client {
         }
     }
 
-    /// We are somebody in a session: everybody is told who, and those are asked who have not answered.
-    pub(super) fn ask_everybody(&mut self, now: Instant) {
+    /// We have a number in a session: every client is told which, and those are asked who have not answered.
+    pub(super) fn ask_all(&mut self, now: Instant) {
         let peers: Vec<PeerId> = self.paths.by_peer.keys().copied().collect();
         for peer in peers {
             match self.paths.by_peer.get_mut(&peer) {
@@ -211,7 +211,7 @@ impl Client {
         }
     }
 
-    /// Says who we are, and again until somebody answers: some times soon, then at longer and longer intervals.
+    /// Says who we are, and again until a client answers: some times soon, then at longer and longer intervals.
     pub(super) fn ask(&mut self, now: Instant, peer: PeerId) {
         if self.state != SessionState::Connected {
             return;

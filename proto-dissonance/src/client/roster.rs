@@ -109,7 +109,7 @@ impl Roster {
         remote.rooms = RoomSet::EMPTY;
     }
 
-    /// Nobody listens to anything for now.
+    /// No client listens to anything for now.
     pub(super) fn clear_rooms(&mut self) {
         self.rooms.clear();
         self.clients.values_mut().for_each(|remote| remote.rooms = RoomSet::EMPTY);

@@ -1,4 +1,4 @@
-//! What somebody's voice packets say about the beginning, the order and the end of speech.
+//! What a client's voice packets say about the beginning, the order and the end of speech.
 
 use crate::voice::wrapped_difference;
 use crate::{Channel, Order, Priority, Recipient, VoiceData};
@@ -529,7 +529,7 @@ mod tests {
         assert_eq!(frame(hear(&mut speaker, 7, later(5), &open)), (true, false, false, FIRST));
     }
 
-    /// D-09, F-54: who hears somebody's last packet first hears no speech, as with originals, and none in what it overtook.
+    /// D-09, F-54: who hears a client's last packet first hears no speech, as with originals, and none in what it overtook.
     #[test]
     fn d_09_the_last_packet_of_a_speech_is_none_where_nothing_was_heard_before() {
         let (mut speaker, open) = (Speaker::default(), [Channel::new(ROOM)]);

@@ -128,7 +128,7 @@ impl VoiceOut {
 }
 
 impl Client {
-    /// Sends one frame to everybody that a channel is open to.
+    /// Sends one frame to every client that a channel is open to.
     pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), Refusal> {
         let (Some(server), Some(own)) = (self.server, self.id) else { return Err(Refusal::NotConnected) };
         self.find_listeners(own);

@@ -195,7 +195,7 @@ struct Ids {
     rest: Duration,
 }
 
-/// With no more numbers free than this, nobody waits for them to rest.
+/// With no more numbers free than this, no client waits for them to rest.
 const PLENTY: usize = 1000;
 
 impl Ids {

@@ -78,12 +78,12 @@ impl Server {
     /// Checks that everything fits the outbox that one join can cause.
     fn room_for_a_join(&self) -> Result<(), voxwire_core::Full> {
         let clients = self.clients.len().saturating_add(1);
-        // Two clients may have to go, and be told to all; then everybody is described to one.
+        // Two clients may have to go, and be told to all; then every client is described to one.
         let outputs = clients.saturating_mul(3).saturating_add(self.listeners).saturating_add(64);
         self.outbox.check_capacity(self.state_bytes.saturating_add(2048), outputs)
     }
 
-    /// Whether `peer` may have `name`: nobody holds it and it is kept for nobody, or the holder has to give way.
+    /// Whether `peer` may have `name`: it is neither held nor kept, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str) -> bool {
         let address = self.address(peer).map(|from| from.ip());
         match self.names.find(name.as_bytes()) {
@@ -147,7 +147,7 @@ impl Server {
         }
     }
 
-    /// To be told everybody's state once more costs as many changes of state as it is long: the first time is free.
+    /// To be told every client's state once more costs as many changes of state as it is long: the first time is free.
     fn charge_answer(&mut self, now: Instant, peer: PeerId) {
         let long = u32::try_from(self.state_bytes / ANSWER_BYTES).unwrap_or(u32::MAX);
         self.charge(now, peer, Kind::State, long);
@@ -161,8 +161,8 @@ impl Server {
         let (clients, rooms, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
         let response = HandshakeResponse { session: self.session, client, clients, rooms, channels };
         self.send(peer, &Packet::HandshakeResponse(response));
-        let everybody: Vec<ClientId> = self.clients.iter().map(|(id, ..)| id).collect();
-        everybody.into_iter().for_each(|client| self.describe(peer, client));
+        let all: Vec<ClientId> = self.clients.iter().map(|(id, ..)| id).collect();
+        all.into_iter().for_each(|client| self.describe(peer, client));
     }
 
     /// The lists of a filled answer hold the newcomer, too: the original's do.
@@ -205,13 +205,13 @@ impl Server {
         });
     }
 
-    /// Removes `peer`'s client from the session, to be told to everybody, and with the next time-out to the application.
+    /// Removes `peer`'s client from the session, to be told to every client, and with the next time-out to the application.
     pub(super) fn leave_later(&mut self, now: Instant, peer: PeerId, cause: LeftBecause) {
         let left = self.leave(now, peer, cause);
         self.later.extend(left);
     }
 
-    /// Removes `peer`'s client from the session and tells everybody who is left; and the client, if it is not to come back.
+    /// Removes `peer`'s client from the session and tells every client that is left; and the client, if it is not to come back.
     pub(super) fn leave(
         &mut self,
         now: Instant,
@@ -236,7 +236,7 @@ impl Server {
         }
         self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name.len());
         // Kept for its address only if it was lost: a client that left or was sent away has no claim. And an address that stands for many
-        // shows nobody's claim.
+        // proves no claim.
         let many = from.is_some_and(|from| self.sources.is_exempt(from));
         let quarantine = match cause {
             LeftBecause::Connection if !many => self.settings.quarantine,

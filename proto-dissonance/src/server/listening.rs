@@ -22,7 +22,7 @@ impl Server {
         self.charge_bytes(now, peer, raw.len());
         self.check_sender(peer, state.client.id, client)?;
         let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
-        // Everybody else would go on by what they knew first, and newcomers by this.
+        // Every other client would go on by what they knew first, and newcomers by this.
         if state.client.name.as_str() != Some(&known.name) {
             return Err(Violation::Changed("name"));
         }
@@ -124,7 +124,7 @@ impl Server {
         Ok(changed.then_some(ServerEvent::Listening { client, room, joined }))
     }
 
-    /// Tells a client, and nobody else, that it does not listen to a room: the protocol has no word for a refusal.
+    /// Tells a client, and no other client, that it does not listen to a room: the protocol has no word for a refusal.
     fn send_refused(&mut self, peer: PeerId, client: ClientId, name: &str) {
         // Replicas know rooms by their numbers: one of this number that it does listen to would go with it.
         if self.clients.route(client).is_some_and(|route| route.rooms.contains(room_id(name))) {

@@ -132,7 +132,7 @@ impl Source {
 }
 
 impl Pool {
-    /// Takes `n` of a connection's share, or of what all share: what is one's own first, as what is everybody's lasts for longer.
+    /// Takes `n` of a connection's share, or of what all share: what is one's own first, as what is every client's lasts for longer.
     fn take(&mut self, now: Instant, clock: &PartClock, rate: Rate, share: &mut EqualPart, n: u32) -> bool {
         self.parts.take(now, clock, rate, share, n) || self.all.take(now, rate, n).is_ok()
     }

@@ -34,7 +34,7 @@ struct Part {
 }
 
 impl Parts {
-    /// Whom `what` has reached; `None` if it is not under way. What reached nobody is not: no event told of its content.
+    /// Whom `what` has reached; `None` if it is not under way. What reached no client is not: no event told of its content.
     fn get(&mut self, now: Instant, what: u64) -> Option<&mut ClientSet> {
         let Both { newest, older } = &mut **self.0.as_mut()?;
         let part = [newest, older].into_iter().find(|part| part.what == Some(what))?;
@@ -42,7 +42,7 @@ impl Parts {
         (together && !part.reached.is_empty()).then_some(&mut part.reached)
     }
 
-    /// Another frame or text: it has reached nobody yet. Of the others only the newest is kept.
+    /// Another frame or text: it has reached no client yet. Of the others only the newest is kept.
     fn start(&mut self, now: Instant, what: u64) -> &mut ClientSet {
         let Both { newest, older } = &mut **self.0.get_or_insert_default();
         if newest.what != Some(what) {
@@ -55,7 +55,7 @@ impl Parts {
 }
 
 /// Tells frames and texts apart: FNV-1a, by words. Those that are made to look alike count as one, which reaches each client
-/// once: nobody gains by it.
+/// once: no client gains by it.
 fn digest(bytes: &[u8]) -> u64 {
     let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
     let words = bytes.chunks_exact(8);
@@ -114,7 +114,7 @@ impl Server {
                     Recipient::Room(room) => rooms.contains(room),
                 })
         };
-        // A further part of a frame is free if it reaches somebody, and nobody whom the frame has reached before. Anything
+        // A further part of a frame is free if it reaches a client, and no client whom the frame has reached before. Anything
         // else is another frame, with any content.
         let what = digest(relay.payload);
         let reached = state.voice_parts.get(now, what).filter(|_| few && !treatment.mute_voice);

@@ -133,7 +133,7 @@ impl Harness {
         taken
     }
 
-    /// Forgets what was sent to anybody. Returns how much it was.
+    /// Forgets what was sent to any client. Returns how much it was.
     pub fn clear(&mut self) -> usize {
         core::mem::take(&mut self.sent).len()
     }

@@ -12,7 +12,7 @@ Each line read on stdin is answered by exactly one line on stdout:
     random SEED         HEX JSON of a random valid packet made from the seed
     room_id JSONSTRING  the room id of a name, in decimal
 
-Whatever cannot be answered is answered with `error REASON`.
+A question without an answer is answered with `error REASON`.
 """
 
 import io

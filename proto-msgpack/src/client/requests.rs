@@ -38,7 +38,7 @@ impl Requests {
     }
 
     /// The oldest request with that action, which a response answers. Those before it are passed over: responses come in
-    /// order, and the original never answers some. An action that nobody has is the answer to a request that the server did
+    /// order, and the original never answers some. An action that no user has is the answer to a request that the server did
     /// not understand: the oldest that is awaited.
     pub(super) fn answer(&mut self, action: &[u8], mut skipped: impl FnMut(Action)) -> Option<Request> {
         let at = match Action::from_name(action) {

@@ -24,7 +24,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// We have called, and nobody has answered.
+    /// We have called, and no client has answered.
     fn is_unanswered(&self) -> bool {
         let waits = matches!(self.state, CallState::Requested | CallState::Dialling | CallState::Waiting);
         self.role == Role::Caller && waits
@@ -68,7 +68,7 @@ const REASON: Duration = Duration::from_secs(2);
 const NOWHERE: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Client {
-    /// Starts a call. There is a port for each, so that it shows who answers: nobody says so.
+    /// Starts a call. There is a port for each, so that it shows who answers: no packet says so.
     pub(super) fn call(&mut self, now: Instant, contact: Text<'_>) -> Result<(), Refusal> {
         let unexpected = Refusal::Unexpected { state: self.phase.name(), command: "call" };
         self.server.filter(|_| self.is_logged_in()).ok_or(match self.server {
@@ -142,7 +142,7 @@ impl Client {
         Ok(None)
     }
 
-    /// Somebody connects to the port of a call of ours: its callee.
+    /// A client connects to the port of a call of ours: its callee.
     pub(super) fn answered<'a>(
         &mut self,
         peer: PeerId,
@@ -171,7 +171,7 @@ impl Client {
         Ok(Some(ClientEvent::Established { call: id }))
     }
 
-    /// The server says that somebody calls; or, to a caller that does not listen, where to connect to.
+    /// The server says that a client calls; or, to a caller that does not listen, where to connect to.
     pub(super) fn called<'a>(
         &mut self,
         now: Instant,
@@ -326,7 +326,7 @@ impl Client {
         }
     }
 
-    /// A peer sends what nobody can understand: its connection is closed.
+    /// A peer sends what no client can understand: its connection is closed.
     pub(super) fn break_off(&mut self, peer: PeerId) {
         if self.server == Some(peer) {
             self.outbox.close(peer);
@@ -349,7 +349,7 @@ impl Client {
         self.end(id, Cause::Refused)
     }
 
-    /// The server cannot put a call through, and does not say which: most likely the last one to somebody who is not in the
+    /// The server cannot put a call through, and does not say which: most likely the last one to a client that is not in the
     /// contact list, otherwise the last one.
     pub(super) fn rejected<'a>(&mut self, what: Text<'a>) -> ClientEvent<'a> {
         let known = |call: &Call| self.contacts.contains(&call.contact);

@@ -86,7 +86,7 @@ impl Server {
         peer: PeerId,
         contact: Text<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
-        // To nobody in particular: dropped, as the original does.
+        // A refusal for an unknown caller is dropped, as the original does.
         let Some(caller) = self.whom(contact.0) else { return Ok(None) };
         let any = !self.settings.only_requested_refusals;
         let Some(state) = self.client_mut(caller) else { return Ok(None) };
@@ -124,7 +124,7 @@ impl Server {
     }
 }
 
-/// Whether somebody can listen there.
+/// Whether a client can listen there.
 pub(crate) fn is_unicast(ip: IpAddr) -> bool {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !broadcast

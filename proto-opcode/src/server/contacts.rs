@@ -1,4 +1,4 @@
-//! Who comes and goes, told to everybody: at once while it is calm, together in a storm.
+//! Who comes and goes, told to every client: at once while it is calm, together in a storm.
 
 use super::{Client, Peer, Server};
 use crate::Packet;
@@ -7,14 +7,14 @@ use crate::wire::HEAD_LEN;
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use voxwire_core::{Bucket, Instant, Lane, List, PeerId, Rate};
 
-/// What has happened since everybody was told last.
+/// What has happened since every client was told last.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     log: Vec<Change>,
     /// Who has connected or logged in since, and what had happened by then, which is no news to it: who logs in is given
-    /// everybody's name.
+    /// every client's name.
     newcomers: BTreeMap<PeerId, usize>,
-    /// How often everybody may be told.
+    /// How often every client may be told.
     told: Bucket,
     due: Option<Instant>,
     silent: bool,
@@ -26,9 +26,9 @@ struct Change {
     here: bool,
 }
 
-/// How often everybody is told at once, before it is a storm.
+/// How often every client is told at once, before it is a storm.
 const CALM: u32 = 10;
-/// Changes after which everybody is told, however little time has passed: newcomers make telling quadratic.
+/// Changes after which every client is told, however little time has passed: newcomers make telling quadratic.
 const MANY: usize = 256;
 /// Bytes of one list; longer ones are told in several.
 const CHUNK: usize = 60 * 1024;
@@ -38,7 +38,7 @@ const NEIGHBOURS: u32 = 64;
 const PART: usize = 64;
 
 impl Changes {
-    /// Nobody is told anything.
+    /// No client is told anything.
     pub(super) fn silent() -> Self {
         Self { silent: true, ..Self::default() }
     }
@@ -83,7 +83,7 @@ fn chunks<'a>(mut names: &'a [Text<'a>], max_items: usize) -> impl Iterator<Item
 }
 
 impl Server {
-    /// Somebody has logged in: it is told who is there, and they that it is.
+    /// A client has logged in: it is told who is there, and they that it is.
     pub(super) fn come(&mut self, now: Instant, peer: PeerId, name: Box<[u8]>) {
         // Before it had a name it was told who came. Who has gone since, and is not in the list that it gets now, it would
         // never hear of again: what it is told next begins behind this.
@@ -132,7 +132,7 @@ impl Server {
         tell(&mut names);
     }
 
-    /// Somebody has connected: what has happened before does not concern it.
+    /// A client has connected: what has happened before does not concern it.
     pub(super) fn arrive(&mut self, now: Instant, peer: PeerId) {
         if self.changes.newcomers.len() >= MANY {
             self.tell_changes(now);
@@ -142,7 +142,7 @@ impl Server {
         }
     }
 
-    /// Somebody has gone.
+    /// A client has gone.
     pub(super) fn gone(&mut self, now: Instant, name: Box<[u8]>) {
         if !self.changes.silent {
             self.changes.log.push(Change { name, here: false });
@@ -164,7 +164,7 @@ impl Server {
         }
     }
 
-    /// Tells everybody what has changed.
+    /// Tells every client what has changed.
     pub(super) fn tell_changes(&mut self, now: Instant) {
         let changes = core::mem::take(&mut self.changes);
         let (gone, come) = net(&changes.log);
@@ -176,7 +176,7 @@ impl Server {
         let full = !self.outbox.is_empty()
             && self.outbox.check_capacity(needed, self.peers.len().saturating_mul(2)).is_err();
         if full {
-            // Later: nobody misses anything, everybody hears of it a little late.
+            // Later: no client misses anything, every client hears of it a little late.
             let wait = self.settings.coalesce.max(core::time::Duration::from_millis(50));
             self.changes = Changes { due: Some(now.saturating_add(wait)), ..changes };
             return;

@@ -18,7 +18,7 @@ impl Server {
         if pending {
             return Err(Violation::Unexpected { state: "logging in", message: "Login" });
         }
-        // First whether anybody has the name, nobody's included: a connection without one has the empty one, and a client with
+        // First whether any client has the name, no client's included: a connection without one has the empty one, and a client with
         // a name has that.
         let taken = match name.0 {
             b"" => self.peers.evictable().next().is_some(),

@@ -30,7 +30,7 @@ struct Relay {
     /// Who called, and who was called: their connections as clients, which may end before the call does.
     parties: [PeerId; 2],
     names: [Box<[u8]>; 2],
-    /// Where they come from; nobody else may take their place.
+    /// Where they come from; no other client may take their place.
     addresses: [Option<IpAddr>; 2],
     /// Their connections in the call.
     legs: [Option<PeerId>; 2],
@@ -55,7 +55,7 @@ pub(super) struct Leg {
 /// What becomes of the port that a callee has been told when a call is over before it was up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Late {
-    /// Nobody will come.
+    /// No client will come.
     Close,
     /// Who comes too late is connected, and closed.
     Linger,
@@ -236,7 +236,7 @@ impl Server {
         self.end_relay(now, id, None, Late::Close)
     }
 
-    /// Somebody connects to a port of a call's.
+    /// A client connects to a port of a call's.
     pub(super) fn leg_accepted(
         &mut self,
         now: Instant,
@@ -282,7 +282,7 @@ impl Server {
         id: DialId,
     ) -> Result<Option<ServerEvent<'static>>, Violation> {
         let id = dialled_for(id);
-        // Where the caller comes to a port of ours, nobody was dialled.
+        // Where the caller comes to a port of ours, no client was dialled.
         let relay = self.relays.relays.get(&id);
         if relay.is_none_or(|relay| relay.port == 0 || relay.leg(Role::Caller).is_some()) {
             self.outbox.close(peer);

@@ -82,7 +82,7 @@ impl Client {
                 self.enter(now, peer, Inactive);
                 Some(ClientEvent::Stopped { server })
             }
-            // It is not active there, though nobody asked for that: an old StopIO has come late.
+            // It is not active there, though it was not asked to be: an old StopIO has come late.
             (Active, ServerMessage::StopIoSuccess) => {
                 self.ask_to_start(now, peer);
                 Some(ClientEvent::Interrupted { server })

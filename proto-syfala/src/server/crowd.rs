@@ -8,7 +8,7 @@
 //! Where more keep asking than may be answered, addresses take turns. A hash that outsiders cannot compute places each address on a
 //! ring, and the turn is that of an arc of it: as long as answers are there for those on it who wait, and beginning where the one before
 //! ended. Each address on it is answered once, and the next arc has its turn when all are; so neither asking more often nor asking
-//! from more ports gains anything. What they leave is for everybody else who keeps asking.
+//! from more ports gains anything. What they leave is for every other host that keeps asking.
 
 use alloc::{boxed::Box, vec};
 use core::net::{IpAddr, SocketAddr};
@@ -66,7 +66,7 @@ struct Memory {
     answered: Box<[u64]>,
 }
 
-/// Whether somebody who asks may be answered.
+/// Whether a host that asks may be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Admission {
     /// It is its turn.
@@ -95,7 +95,7 @@ impl Crowd {
         }
     }
 
-    /// Whether somebody who asks is among those that are answered now. Everybody is, until more ask than `rate` allows. `may` says
+    /// Whether a host that asks is among those that are answered now. Every host is, until more ask than `rate` allows. `may` says
     /// whether its own budget allows an answer.
     pub(super) fn admits(
         &mut self,
@@ -131,7 +131,7 @@ impl Crowd {
         Admission::Turn
     }
 
-    /// Somebody has been answered.
+    /// A host has been answered.
     pub(super) fn answered(&mut self, now: Instant, from: SocketAddr) {
         let Some(memory) = &mut self.memory else { return };
         let ((host, key), turn) = (keys(from, self.seed), self.turn.into());

@@ -145,7 +145,7 @@ impl Server {
             self.send_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooMany(Resource::Attempts));
         }
-        // Nobody is rung without end, by however many; and what one source does leaves room for others.
+        // No client is rung without end, by however many; and what one source does leaves room for others.
         let ServerSettings { rings, source_rings, source_ringing, .. } = self.settings;
         let rung = callee.filter(|_| cause.is_none()).and_then(|callee| self.peers.get_mut(callee));
         let may_ring = rung.is_none_or(|callee| {
@@ -268,7 +268,7 @@ impl Server {
         Ok(None)
     }
 
-    /// A counter-proposal that nobody could take ends the call.
+    /// A counter-proposal that no client could take ends the call.
     pub(super) fn refuse_counter(
         &mut self,
         now: Instant,
@@ -351,7 +351,7 @@ impl Server {
         })
     }
 
-    /// A deadline of a call: nobody answered, or it has been silent for long.
+    /// A deadline of a call: no client answered, or it has been silent for long.
     pub(super) fn call_timeout(&mut self, now: Instant, caller: PeerId) -> Option<Ended> {
         let call = self.calls.get(caller)?;
         if call.up.is_none() {

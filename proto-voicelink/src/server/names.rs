@@ -108,7 +108,7 @@ impl Server {
         Violation::InvalidName(error)
     }
 
-    /// Gives `peer` the name it asked for; if somebody else may keep it, it waits a moment for that one to go.
+    /// Gives `peer` the name it asked for; if another client may keep it, it waits a moment for that one to go.
     pub(super) fn admit(&mut self, now: Instant, peer: PeerId, proven: bool) -> Result<(), Refusal> {
         let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
         let command = "admit a registration";
@@ -119,7 +119,7 @@ impl Server {
         if self.may_take(now, peer, &name, proven) {
             self.grant(now, peer);
         } else {
-            // Where nobody holds it, it is kept for somebody: there is nothing to wait for.
+            // Where no client holds it, it is kept for a client: there is nothing to wait for.
             let held = self.names.find(name.as_bytes()).is_some();
             self.contenders.set(peer, if held { now.saturating_add(self.settings.grace) } else { now });
         }
@@ -180,7 +180,7 @@ impl Server {
         if let Some(Name { text, reachable: true }) =
             self.peers.get_mut(peer).and_then(|state| state.name.take())
         {
-            // Changed by its own connection: free for everybody at once.
+            // Changed by its own connection: free for every client at once.
             self.names.release(now, text.as_bytes(), None, now);
         }
         if reachable {
@@ -192,7 +192,7 @@ impl Server {
         self.watch(now, peer);
     }
 
-    /// Whether `peer` may have `name`: nobody holds it, or the holder has to give way.
+    /// Whether `peer` may have `name`: no client holds it, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str, proven: bool) -> bool {
         let address = self.address(peer).map(|from| from.ip());
         match self.names.find(name.as_bytes()) {

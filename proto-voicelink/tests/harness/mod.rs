@@ -41,7 +41,7 @@ pub struct Phone {
     pub link: LinkId,
 }
 
-/// The server's node, and whoever comes.
+/// The server's node, and its clients.
 #[derive(Debug)]
 pub struct Harness {
     pub sim: Sim,

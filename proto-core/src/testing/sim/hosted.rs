@@ -38,7 +38,7 @@ pub(super) trait Node {
     fn timeout(&mut self, now: Instant, sent: &mut Vec<Sent>);
     fn poll_timeout(&self) -> Option<Instant>;
     fn drain(&mut self, sent: &mut Vec<Sent>);
-    /// Tells the session that what was sent before probes which nobody answers has been written: a link takes all at once.
+    /// Tells the session that what was sent before probes which no peer answers has been written: a link takes all at once.
     fn written(&mut self, now: Instant, sent: &mut Vec<Sent>);
     fn mint(&mut self) -> PeerId;
     fn link_of(&mut self, peer: PeerId) -> Option<&mut Option<usize>>;
@@ -89,7 +89,7 @@ impl<S: Session, H> Hosted<S, H> {
         Self { session, handler, ids, peers, ports, unanswered: VecDeque::new() }
     }
 
-    /// Puts another session in its place, whose driver knows nobody.
+    /// Puts another session in its place, whose driver knows no peer.
     pub(super) fn replace(&mut self, session: S) {
         self.session = session;
         let known: Vec<PeerId> = self.peers.iter().map(|(peer, _)| peer).collect();
