@@ -1,12 +1,13 @@
 //! What everybody in a call says, on one time line.
 
+mod placing;
+
 use crate::error::Error;
 use crate::playout::Playout;
 use crate::recordings::RecordFile;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use placing::{Mix, frame, frames};
 use tokio::time::Instant;
-use voxwire_audio::{lengthen, shorten};
 use voxwire_msgpack::SAMPLE_RATE;
 
 /// After so long it is known of a message whether what followed came in time again.
@@ -15,20 +16,6 @@ const SETTLED: Duration = Duration::from_secs(6);
 const WRITTEN: Duration = Duration::from_secs(12);
 /// So often the file is brought up to date.
 const UP_TO_DATE: Duration = Duration::from_millis(700);
-/// How late somebody's last words may come before they are put to the present rather than behind what came before.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// So much has to follow to tell somebody who was held up from somebody who paused.
-const SURE: Duration = Duration::from_secs(1);
-/// Who is so far off has paused, or was held up for too long, and is put to where it was said.
-const JUMP: Duration = Duration::from_millis(150);
-/// Who is so far off has another clock, and is played faster or slower.
-const NEAR: Duration = Duration::from_millis(60);
-/// What a recording holds of a speaker and has not put anywhere: more is a flood, and is not kept.
-const PENDING: Duration = Duration::from_secs(12);
-/// Speakers of a recording at a time. Another is kept once one of them has said nothing for [`WRITTEN`].
-const SPEAKERS: usize = 64;
-/// What a recording has of the time before the first word.
-const LEAD: Duration = Duration::from_secs(1);
 
 /// Mixes the speakers of a call, who say no time. What is played keeps up with them; what is recorded has all of it, where it was said.
 #[derive(Debug)]
@@ -52,7 +39,7 @@ impl Mixer {
             playout.hear(now, speaker, floats.clone());
         }
         if let Some(timeline) = &mut self.timeline {
-            timeline.hear(frames(now), speaker, floats);
+            timeline.hear(frame(now), speaker, floats);
         }
         samples.iter().map(|sample| f64::from(sample.unsigned_abs()) / 32_768.0).fold(0.0, f64::max)
     }
@@ -112,35 +99,9 @@ struct Timeline {
     due: Duration,
 }
 
-/// Where everything is put that has been said.
-#[derive(Debug, Default)]
-struct Mix {
-    /// The sum of all, from frame `start` on.
-    sum: VecDeque<f64>,
-    start: u64,
-    /// Somebody has spoken.
-    begun: bool,
-    speakers: BTreeMap<Vec<u8>, Track>,
-    /// What is put somewhere just now.
-    piece: Vec<f32>,
-    /// The first frame that something has been put to since somebody looked.
-    touched: u64,
-}
-
-/// What one speaker has said lately.
-#[derive(Debug, Clone, Default)]
-struct Track {
-    /// What is not put anywhere yet: samples, and of each message when it came in and how many are its.
-    samples: VecDeque<f32>,
-    messages: VecDeque<(u64, usize)>,
-    /// Up to where the speaker has come.
-    at: Option<u64>,
-}
-
 impl Timeline {
     fn new(file: RecordFile) -> Self {
-        let mix = Mix { touched: u64::MAX, ..Mix::default() };
-        Self { mix, file, written: 0, guessed: u64::MAX, due: Duration::ZERO }
+        Self { mix: Mix::default(), file, written: 0, guessed: u64::MAX, due: Duration::ZERO }
     }
 
     fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
@@ -149,12 +110,12 @@ impl Timeline {
 
     /// Puts what is settled at `now` to its place, and brings the file up to date.
     fn advance(&mut self, now: Duration) {
-        self.mix.settle(frames(now.saturating_sub(SETTLED)));
+        self.mix.settle(frame(now).saturating_sub(frames(SETTLED)));
         if now < self.due {
             return;
         }
         self.due = now + UP_TO_DATE;
-        let until = frames(now.saturating_sub(WRITTEN));
+        let until = frame(now).saturating_sub(frames(WRITTEN));
         if self.file.is_pipe() {
             let mut settled = self.mix.take(until);
             let silence = self.mix.silence(until);
@@ -199,161 +160,12 @@ fn clamped(samples: impl IntoIterator<Item = f64>) -> Vec<f64> {
     samples.into_iter().map(|sample| sample.clamp(-1.0, 1.0)).collect()
 }
 
-impl Mix {
-    /// The same from frame `from` on, as far as it is not silent, to go on with.
-    fn from(&self, from: u64) -> Self {
-        let first = (from.saturating_sub(self.start) as usize).min(self.sum.len());
-        Self {
-            sum: self.sum.range(first..).copied().collect(),
-            start: self.start + first as u64,
-            begun: self.begun,
-            speakers: self.speakers.clone(),
-            piece: Vec::new(),
-            touched: u64::MAX,
-        }
-    }
-
-    fn is_pending(&self) -> bool {
-        self.speakers.values().any(|track| !track.messages.is_empty())
-    }
-
-    /// The first frame that has changed since somebody looked, or that what is not put anywhere can be put to.
-    fn earliest(&self) -> u64 {
-        let pending = self.speakers.values().filter(|track| !track.messages.is_empty());
-        let pending = pending.map(|track| track.at.unwrap_or(self.start)).min();
-        self.touched.min(pending.unwrap_or(u64::MAX))
-    }
-
-    /// Goes on to frame `until`, if there is nothing before it. Returns how much of that is silence in the file: none before anybody has
-    /// spoken.
-    fn silence(&mut self, until: u64) -> usize {
-        if !self.sum.is_empty() {
-            return 0;
-        }
-        let silence = until.saturating_sub(self.start);
-        self.start += silence;
-        if self.begun { silence as usize } else { 0 }
-    }
-
-    fn hear(&mut self, now: u64, speaker: &[u8], samples: impl ExactSizeIterator<Item = f32>) {
-        if !self.speakers.contains_key(speaker) {
-            if self.speakers.len() >= SPEAKERS {
-                let start = self.start;
-                self.speakers
-                    .retain(|_, track| !track.messages.is_empty() || track.at.is_some_and(|at| at > start));
-            }
-            if self.speakers.len() >= SPEAKERS {
-                return;
-            }
-            self.speakers.insert(speaker.to_vec(), Track::default());
-        }
-        let Some(track) = self.speakers.get_mut(speaker) else { return };
-        if samples.len() == 0 || (track.samples.len() + samples.len()) as u64 > frames(PENDING) {
-            return;
-        }
-        track.messages.push_back((now, samples.len()));
-        track.samples.extend(samples);
-    }
-
-    /// Puts what came in until then to its place.
-    fn settle(&mut self, until: u64) {
-        let mut speakers = core::mem::take(&mut self.speakers);
-        for track in speakers.values_mut() {
-            while track.messages.front().is_some_and(|(arrival, _)| *arrival <= until) {
-                self.place(track);
-            }
-        }
-        self.speakers = speakers;
-    }
-
-    /// Puts a speaker's next message to its place.
-    fn place(&mut self, track: &mut Track) {
-        // Where it was said, if what came least late of it and of what follows came at once. Who was held up catches up; who has
-        // paused does not.
-        let (mut end, mut said) = (0, i64::MAX);
-        for (arrival, len) in &track.messages {
-            end += *len as i64;
-            said = said.min(*arrival as i64 - end);
-        }
-        let mut at = track.at.unwrap_or_else(|| u64::try_from(said).unwrap_or(0)).max(self.start);
-        let mut late = said - at as i64;
-        if end < signed(SURE) && late <= signed(PATIENCE) {
-            late = 0;
-        }
-        if late > signed(JUMP) {
-            at = at.saturating_add_signed(late);
-        } else if late < -signed(JUMP) {
-            // It can be put no earlier than where it ended, or what is written.
-            track.leave_out(late.unsigned_abs() as usize);
-        }
-        self.piece.clear();
-        let off = late.abs() > signed(NEAR) && late.abs() <= signed(JUMP);
-        let wanted = if off { frames(Duration::from_millis(30)) as usize } else { 1 };
-        while self.piece.len() < wanted {
-            let Some((_, len)) = track.messages.pop_front() else { break };
-            self.piece.extend(track.samples.drain(..len));
-        }
-        if off {
-            let stretch = if late > 0 { lengthen } else { shorten };
-            stretch(
-                &mut self.piece,
-                1,
-                SAMPLE_RATE,
-                if late.abs() < signed(JUMP) * 2 / 3 { 0.8 } else { 0.5 },
-            );
-        }
-        if !self.begun {
-            self.begun = true;
-            self.start = self.start.max(at.saturating_sub(frames(LEAD)));
-        }
-        self.touched = self.touched.min(at);
-        let index = (at - self.start) as usize;
-        if index + self.piece.len() > self.sum.len() {
-            self.sum.resize(index + self.piece.len(), 0.0);
-        }
-        for (sum, sample) in self.sum.range_mut(index..).zip(&self.piece) {
-            *sum += f64::from(*sample);
-        }
-        track.at = Some(at + self.piece.len() as u64);
-    }
-
-    /// Takes everything up to frame `until`.
-    fn take(&mut self, until: u64) -> Vec<f64> {
-        let count = (until.saturating_sub(self.start) as usize).min(self.sum.len());
-        self.start += count as u64;
-        self.sum.drain(..count).collect()
-    }
-}
-
-impl Track {
-    /// Leaves out the oldest that is not put anywhere, but for the last message.
-    fn leave_out(&mut self, mut samples: usize) {
-        while let Some((_, len)) = self.messages.front_mut() {
-            let gone = samples.min(*len);
-            *len -= gone;
-            samples -= gone;
-            self.samples.drain(..gone);
-            if *len > 0 {
-                return;
-            }
-            self.messages.pop_front();
-        }
-    }
-}
-
-fn frames(time: Duration) -> u64 {
-    (time.as_nanos() * u128::from(SAMPLE_RATE) / 1_000_000_000) as u64
-}
-
-fn signed(time: Duration) -> i64 {
-    frames(time) as i64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::playout::tests::{lateness, listening, speech};
     use crate::report::Report;
+    use placing::SPEAKERS;
     use std::path::Path;
     use voxwire_audio::{Clip, SampleFormat, load};
 
@@ -421,7 +233,8 @@ mod tests {
         mixer.finish().unwrap();
         let clip = load(&path).unwrap().clip;
         std::fs::remove_file(&path).unwrap();
-        assert!((59.0..61.5).contains(&clip.seconds()), "{}", clip.seconds());
+        // What comes at once may have been held up, and is recorded before.
+        assert!((59.0..73.0).contains(&clip.seconds()), "{}", clip.seconds());
         assert!(clip.samples[clip.samples.len() - 1] > 0.02);
     }
 
