@@ -7,10 +7,9 @@ mod voices;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::Entry;
-use crate::recordings::check_writable;
 use crate::report::{Report, listed, quoted};
 use crate::signals::Signals;
-use crate::sound::{Play, Source, seconds};
+use crate::sound::{Play, prepare, seconds};
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -162,11 +161,8 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             if rooms.is_empty() && to.is_empty() {
                 return Err(Error::Usage("name a room to join, or somebody to speak to with --to".into()));
             }
-            // A bad file is reported before anybody is disturbed.
-            let source = Source::open(play.as_ref(), device, report)?;
-            if let Some(path) = &record {
-                check_writable(path)?;
-            }
+            let mut signals = Signals::catch()?;
+            let source = prepare(play.as_ref(), record.as_deref(), device, report, &mut signals).await?;
             options = Options {
                 speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
                 rooms,
@@ -186,7 +182,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
                 denoise,
                 ..options
             };
-            let seat = VoiceClient::connect(&link, options, report.clone(), Signals::catch()?).await?;
+            let seat = VoiceClient::connect(&link, options, report.clone(), signals).await?;
             seat.run().await?;
             Ok(())
         }

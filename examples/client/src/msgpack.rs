@@ -9,10 +9,9 @@ mod password;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::protocols::Entry;
-use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::sound::{Play, Source, seconds};
+use crate::sound::{Play, Source, prepare, seconds};
 pub(crate) use call_client::{CallClient, Options, Summary};
 use clap::{Args, Subcommand};
 use core::time::Duration;
@@ -127,18 +126,18 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if recording && !matches!(flags.play, Some(Play::File(_))) && flags.length.is_none() {
         return Err(Error::Usage("how long should it be? --for SECONDS".into()));
     }
-    // A bad file is reported before anybody is disturbed.
-    let mut source = Source::open(flags.play.as_ref(), flags.device, report)?;
+    let mut signals = Signals::catch()?;
+    let mut source =
+        prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
     if let Some(Source::File(file)) = source.as_ref().filter(|_| recording) {
         // All of it is sent at once: so much that it is known whether it is too long.
         let wanted = flags.length.map_or(f64::MAX, |length| length.as_secs_f64() * f64::from(SAMPLE_RATE));
         let most = (wanted as usize).min(MAX_VOICE_SAMPLES + 1);
-        source = Some(Source::Clip(file.whole(SAMPLE_RATE, most)?));
+        let file = file.clone();
+        let whole = move || file.whole(SAMPLE_RATE, most);
+        source = Some(Source::Clip(signals.interrupt_blocking("reading sound files", whole).await?));
     }
-    if let Some(path) = &flags.record {
-        check_writable(path)?;
-    }
-    let password = password::read(&user)?;
+    let password = password::read(&user, &mut signals).await?;
     let options = Options {
         source,
         record: flags.record,
@@ -149,7 +148,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
         trace: false,
     };
-    let mut phone = CallClient::connect(&link, options, report.clone(), Signals::catch()?).await?;
+    let mut phone = CallClient::connect(&link, options, report.clone(), signals).await?;
     if matches!(flags.action, Action::Call { .. }) {
         phone.recordings.beside();
     }

@@ -6,10 +6,9 @@ mod demo;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::Entry;
-use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::sound::{Play, Source, seconds};
+use crate::sound::{Play, prepare, seconds};
 use crate::waiting::{Callee as _, wait};
 pub(crate) use call_client::{CallClient, Heard, Options, Summary, voice_settings};
 use clap::{Args, Subcommand};
@@ -95,11 +94,9 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if !matches!(flags.action, Action::Contacts) {
         link.allow_clear("calls go in the clear between clients")?;
     }
-    // A bad file is reported before anybody is disturbed.
-    let source = Source::open(flags.play.as_ref(), flags.device, report)?;
-    if let Some(path) = &flags.record {
-        check_writable(path)?;
-    }
+    let mut signals = Signals::catch()?;
+    let source =
+        prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
     let options = Options {
         name: flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..))),
         secret: flags.secret,
@@ -112,7 +109,6 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         ports: flags.ports,
         trace: false,
     };
-    let mut signals = Signals::catch()?;
     let connect = async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
     let (mut phone, result);
     match flags.action {

@@ -3,7 +3,7 @@
 use crate::error::{Error, failed};
 use core::future::pending;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// SIGINT, SIGTERM and SIGHUP. The first ends calls in order: the others hear of it, and recordings are completed. The second ends at
 /// once what is still waited for.
@@ -17,7 +17,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Catches signals from now on. Once for a run, and behind all that blocks: until then the system ends the program.
+    /// Catches signals from now on: once for a run, and before anything that blocks.
     pub(crate) fn catch() -> Result<Self, Error> {
         let [interrupt, terminate, hang_up] =
             [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
@@ -68,6 +68,22 @@ impl Signals {
             result = work => result,
             () = self.recv() => Err(failed!("interrupted while {doing}")),
         }
+    }
+
+    /// What `work` comes to, which blocks: it has a thread of its own. A signal ends it before; its thread ends with the program.
+    ///
+    /// # Errors
+    /// Those of `work`, and that it was interrupted.
+    pub(crate) async fn interrupt_blocking<T: Send + 'static>(
+        &mut self,
+        doing: &str,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, done) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("preparing".into());
+        thread.spawn(move || drop(sender.send(work())))?;
+        let done = async { done.await.unwrap_or_else(|_| Err(failed!("{doing} failed"))) };
+        self.interrupt(doing, done).await
     }
 
     /// Signals that a test sends, by their number.

@@ -3,8 +3,9 @@
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
 use crate::playout::{HELD, Playout};
-use crate::recordings::RecordFile;
+use crate::recordings::{RecordFile, check_writable};
 use crate::report::Report;
+use crate::signals::Signals;
 use core::str::FromStr;
 use core::time::Duration;
 use serde_json::json;
@@ -150,9 +151,29 @@ pub(crate) enum Source {
     Microphone,
 }
 
+/// Opens what `--play` and `--device` ask for, and checks that `--record` can be written: a bad file is reported before the other side
+/// hears of a call. A pipe is waited for, until a signal comes.
+pub(crate) async fn prepare(
+    play: Option<&Play>,
+    record: Option<&Path>,
+    device: bool,
+    report: &Report,
+    signals: &mut Signals,
+) -> Result<Option<Source>, Error> {
+    let (play, record, report) = (play.cloned(), record.map(Path::to_owned), report.clone());
+    let open = move || {
+        let source = Source::open(play.as_ref(), device, &report)?;
+        if let Some(path) = &record {
+            check_writable(path)?;
+        }
+        Ok(source)
+    };
+    signals.interrupt_blocking("opening sound files", open).await
+}
+
 impl Source {
     /// What `--play` and `--device` ask for.
-    pub(crate) fn open(play: Option<&Play>, device: bool, report: &Report) -> Result<Option<Self>, Error> {
+    fn open(play: Option<&Play>, device: bool, report: &Report) -> Result<Option<Self>, Error> {
         if device {
             crate::device::check(play.is_none())?;
         }

@@ -11,7 +11,7 @@ use crate::protocols::Entry;
 use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::sound::{Play, RecordAs, Source, seconds};
+use crate::sound::{Play, RecordAs, prepare, seconds};
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -163,9 +163,12 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             discover(&to, length, signals, report).await
         }
         Action::Stream(flags) => {
+            let mut signals = Signals::catch()?;
+            let source =
+                prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals)
+                    .await?;
             let options = Options {
-                // A bad file is reported before anybody is disturbed.
-                source: Source::open(flags.play.as_ref(), flags.device, report)?,
+                source,
                 record: flags.record,
                 record_as: flags.record_as,
                 device: flags.device,
@@ -176,10 +179,6 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
                 trace: false,
                 retry: flags.retry,
             };
-            if let Some(path) = &options.record {
-                check_writable(path)?;
-            }
-            let mut signals = Signals::catch()?;
             let to = signals.interrupt("looking for the device", targets(&link)).await?;
             stream(&to, options, report, signals).await.map(|_| ())
         }
@@ -274,23 +273,26 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     }
     let format = format(flags.rate, flags.channels, flags.buffer, flags.sample_type);
     let format = format.ok_or_else(|| Error::Usage("--rate and --channels above 0 expected".into()))?;
-    let sound = match (&flags.play, flags.echo) {
-        (Some(path), _) => {
-            let name = path.display();
-            repeated(path, &mut |remark| {
-                let fields = json!({ "file": path, "remark": remark });
-                report.event("file", fields, &format!("{name}: {remark}"));
-            })?
-        }
-        (None, true) => Sound::Echo,
-        (None, false) => Sound::Mix,
-    };
-    if let Some(path) = &flags.record {
-        if flags.outputs == 0 {
-            return Err(Error::Usage("--record: a device without outputs is sent nothing".into()));
-        }
-        check_writable(path)?;
+    if flags.record.is_some() && flags.outputs == 0 {
+        return Err(Error::Usage("--record: a device without outputs is sent nothing".into()));
     }
+    let mut signals = Signals::catch()?;
+    let (play, echo, record, reports) = (flags.play, flags.echo, flags.record.clone(), report.clone());
+    let open = move || {
+        let sound = match (&play, echo) {
+            (Some(path), _) => repeated(path, &mut |remark| {
+                let fields = json!({ "file": path, "remark": remark });
+                reports.event("file", fields, &format!("{}: {remark}", path.display()));
+            })?,
+            (None, true) => Sound::Echo,
+            (None, false) => Sound::Mix,
+        };
+        if let Some(path) = &record {
+            check_writable(path)?;
+        }
+        Ok(sound)
+    };
+    let sound = signals.interrupt_blocking("opening sound files", open).await?;
     let settings = DeviceSettings {
         inputs: vec![format; flags.inputs],
         outputs: vec![format; flags.outputs],
@@ -316,7 +318,6 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     let listening = Arc::new(move |event| {
         let _ = sender.send(event);
     });
-    let mut signals = Signals::catch()?;
     report.live();
     let device = SoftDevice::start(
         listener,

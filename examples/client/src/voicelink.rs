@@ -6,10 +6,9 @@ mod demo;
 use crate::error::Error;
 use crate::link::Link;
 use crate::protocols::Entry;
-use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
-use crate::sound::{Play, RecordAs, Source, seconds};
+use crate::sound::{Play, RecordAs, prepare, seconds};
 use crate::waiting::{Callee as _, wait};
 pub(crate) use call_client::{Answer, CallClient, Options, Summary, Tap};
 use clap::{Args, Subcommand, ValueEnum};
@@ -188,11 +187,9 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     };
     parameters.check(&voxwire_voicelink::Ranges::DEFAULT).map_err(|error| Error::Usage(error.to_string()))?;
     check_chunk(&parameters)?;
-    // A bad file is reported before anybody is disturbed.
-    let source = Source::open(flags.play.as_ref(), flags.device, report)?;
-    if let Some(path) = &flags.record {
-        check_writable(path)?;
-    }
+    let mut signals = Signals::catch()?;
+    let source =
+        prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
     let options = Options {
         name: flags.name,
         secret: flags.secret,
@@ -205,7 +202,6 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         device: flags.device,
         length: flags.length,
     };
-    let mut signals = Signals::catch()?;
     match flags.action {
         Action::Wait { counter, refuse, keep, .. } => {
             let answer = match counter {

@@ -208,3 +208,48 @@ fn f_81_a_recording_that_fails_at_once_ends_nobody_who_waits() {
     let (code, out, errors) = end(bob, "chat");
     assert!(code == Some(1) && errors.contains("No such file"), "{code:?}: {out}{errors}");
 }
+
+/// Waits until a program is about to read what may block: it has a thread for that.
+fn preparing(client: &Client) {
+    let threads = format!("/proc/{}/task", client.child.id());
+    let is_there = || {
+        let threads = std::fs::read_dir(&threads).into_iter().flatten().flatten();
+        let mut names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+        names.any(|name| name.trim() == "preparing")
+    };
+    let begin = Instant::now();
+    while !is_there() {
+        assert!(begin.elapsed() < Duration::from_secs(15), "nothing is read");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// F-81: a signal ends a program that waits for a sound file or for a password, and the exit code says that it failed.
+#[test]
+fn f_81_a_signal_ends_a_program_that_has_not_begun() {
+    let pipe = pipe("never-written.wav");
+    let play = format!("--play {}", pipe.display());
+    let calls = [
+        format!("voicelink call bob --name ann {play}"),
+        format!("opcode call bob --name ann {play}"),
+        format!("msgpack call room --user ann {play}"),
+        format!("msgpack voice-message bob --user ann {play}"),
+        format!("dissonance join room --name ann {play}"),
+        format!("syfala stream {play}"),
+        format!("syfala serve --port 0 {play}"),
+        "msgpack login --user ann".into(),
+    ];
+    for signal in ["-INT", "-TERM"] {
+        for call in &calls {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-client"));
+            // The pipe of standard input stays open, and nothing is written to it.
+            command.args(["--server", "127.0.0.1:9"]).args(call.split_whitespace()).stdin(Stdio::piped());
+            command.env_remove("VOXWIRE_PASSWORD");
+            let client = Client::start(command);
+            preparing(&client);
+            client.signal(signal);
+            let (code, out, errors) = end(client, call);
+            assert!(code == Some(1) && errors.contains("interrupted"), "{call}: {code:?}: {out}{errors}");
+        }
+    }
+}
