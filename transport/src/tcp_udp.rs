@@ -221,6 +221,8 @@ pub(crate) fn put_unit_head(kind: u8, len: usize, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::framing::{Kind, StreamFraming};
+    use voxwire_core::{Datagram, Framing, Progress};
 
     #[test]
     fn d_15_hellos_as_the_protocol_page_has_them() {
@@ -238,6 +240,94 @@ mod tests {
         assert_eq!(bytes[..15], *b"VOXL\x01\x00\x10\x94\x01\x02\x03\x04\x05\x06\x07");
         assert_eq!(ServerHello::read(&bytes), Some(server));
         assert_eq!(slot(tag(0x0102_0304, [0; 4])), 0x0002_0304);
+    }
+
+    /// The value of a field of a vector, as bytes.
+    fn field(fields: &str, name: &str) -> Vec<u8> {
+        let field = fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        voxwire_core::testing::unhex(field.unwrap_or_default())
+    }
+
+    /// D-15: the vectors that other implementations read, too.
+    #[test]
+    fn d_15_the_bytes_are_those_of_the_vectors() {
+        let mut compared = 0;
+        for line in include_str!("../tests/vectors/tcp_udp.txt").lines() {
+            let mut words = line.splitn(4, ' ');
+            let (Some(name), Some(hex), Some(kind)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            if name.starts_with('#') {
+                continue;
+            }
+            let (bytes, fields) = (voxwire_core::testing::unhex(hex), words.next().unwrap_or_default());
+            let is = |field: &str| fields.split(' ').any(|other| other == field);
+            match kind {
+                "client-hello" => {
+                    let wants = ClientWants { udp: is("udp=1"), direct: is("direct=1") };
+                    let token = field(fields, "token");
+                    assert_eq!(client_hello(wants, &token), bytes, "{name}");
+                    assert_eq!(
+                        read_client_hello(bytes.first_chunk().unwrap()),
+                        Some((wants, token.len())),
+                        "{name}"
+                    );
+                }
+                "no-client-hello" => {
+                    assert_eq!(read_client_hello(bytes.first_chunk().unwrap()), None, "{name}")
+                }
+                "server-hello" => {
+                    let hello = ServerHello::read(bytes.first_chunk().unwrap()).unwrap();
+                    assert!(is(&format!("admitted={}", u8::from(hello.accepted))), "{name}");
+                    assert!(is(&format!("port={}", hello.udp_port)), "{name}");
+                    assert_eq!(
+                        (&hello.tag[..], &hello.cookie[..]),
+                        (&*field(fields, "tag"), &*field(fields, "cookie"))
+                    );
+                    assert_eq!(hello.to_bytes()[..], bytes, "{name}");
+                }
+                "no-server-hello" => {
+                    assert_eq!(ServerHello::read(bytes.first_chunk().unwrap()), None, "{name}")
+                }
+                "unit" => {
+                    let mut framing = StreamFraming::units(Datagram { max: 1024 });
+                    let (body, mut written) = (field(fields, "body"), Vec::new());
+                    let progress = framing.next_frame(&bytes);
+                    assert_eq!(progress, Ok(Progress::Frame { header: 3, body: body.len() }), "{name}");
+                    match framing.kind() {
+                        Kind::Control => put_control(Control::read(&body).unwrap(), &mut written),
+                        Kind::Frame(lane) => {
+                            framing.put_head(lane, &body, &mut written);
+                            written.extend(&body);
+                        }
+                    }
+                    assert_eq!(written, bytes, "{name}");
+                }
+                "datagram" => {
+                    let (kind, tag, body) = read_head(&bytes).unwrap();
+                    assert!(is(&format!("kind={kind}")), "{name}");
+                    let key = <PathKey>::try_from(field(fields, "key"));
+                    let expected: Vec<u8> = ["epoch", "number", "first", "second", "body"]
+                        .iter()
+                        .flat_map(|part| field(fields, part))
+                        .collect();
+                    match key {
+                        Ok(key) => {
+                            assert_eq!(tag, path_tag(key), "{name}");
+                            assert_eq!(body, [&key[7..], &expected].concat(), "{name}");
+                        }
+                        Err(_) => {
+                            assert_eq!(tag[..], field(fields, "tag"), "{name}");
+                            assert_eq!(body, expected, "{name}");
+                        }
+                    }
+                    assert_eq!([&head(kind, tag)[..], body].concat(), bytes, "{name}");
+                }
+                other => assert_eq!(other, "a known kind", "{name}"),
+            }
+            compared += 1;
+        }
+        assert!(compared > 25, "{compared} vectors");
     }
 
     #[test]
