@@ -3,6 +3,8 @@
 #![cfg(target_os = "linux")]
 
 mod kit;
+#[path = "unity/mono.rs"]
+mod mono;
 #[path = "../../../tests/kit/namespaces.rs"]
 mod namespaces;
 
@@ -28,6 +30,11 @@ fn server_for_the_others() {
 
 /// What each program printed; `None` where the system gives us no namespaces.
 fn run(scenario: &str) -> Option<impl Fn(&str) -> String> {
+    run_with(scenario, Path::new(""))
+}
+
+/// Likewise, with the program of the package for Unity.
+fn run_with(scenario: &str, unity: &Path) -> Option<impl Fn(&str) -> String> {
     if !namespaces::available() {
         return None;
     }
@@ -40,6 +47,7 @@ fn run(scenario: &str) -> Option<impl Fn(&str) -> String> {
         .args(["--kill-child", "sh", script.to_str().unwrap(), scenario])
         .env("CLIENT", env!("CARGO_BIN_EXE_voxwire-client"))
         .env("TEST", std::env::current_exe().unwrap())
+        .env("UNITY", unity)
         .env("OUT", &out)
         .output()
         .unwrap();
@@ -115,6 +123,32 @@ fn d_15_where_udp_is_blocked_voice_goes_by_tcp_and_comes_back() {
     assert!(blocked.is_some() && back > alice.find("UDP is blocked"), "{alice}");
     let (frames, gap) = heard(&bob);
     assert!(frames >= 330 && gap < 2000, "{bob}");
+}
+
+#[test]
+fn d_19_a_player_in_c_sharp_speaks_directly_and_around_a_break_by_the_server() {
+    let Some(log) = mono::tests().and_then(|unity| run_with("unity-direct", unity)) else { return };
+    let (alice, bob) = (log("alice"), log("bob"));
+    assert!(alice.contains("voice for bob goes directly"), "{alice}");
+    assert!(alice.contains("PathDown: another player is not reached directly any more"), "{alice}");
+    let (frames, gap) = heard(&bob);
+    // Seven and a half seconds of 20 ms, less what the break took.
+    assert!(frames >= 300 && gap < 1000, "{bob}");
+    let counted = log("direct");
+    let packets = counted.split_whitespace().skip_while(|word| *word != "packets").nth(1);
+    assert!(packets.unwrap().parse::<u32>().unwrap() >= 80, "{counted}");
+}
+
+#[test]
+fn d_19_where_udp_is_blocked_a_player_in_c_sharp_speaks_by_tcp_and_comes_back() {
+    let Some(log) = mono::tests().and_then(|unity| run_with("unity-blocked", unity)) else { return };
+    let (alice, bob) = (log("alice"), log("bob"));
+    let blocked =
+        alice.find("UdpBlocked: UDP is blocked: 10.9.0.1 does not answer by UDP. Voice goes by TCP");
+    assert!(blocked.is_some() && alice.rfind("UdpUp: voice goes by UDP") > blocked, "{alice}");
+    let (frames, gap) = heard(&bob);
+    // Eleven seconds, less two until it is noticed.
+    assert!(frames >= 400 && gap < 2500, "{bob}");
 }
 
 #[test]

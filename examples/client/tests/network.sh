@@ -34,6 +34,13 @@ client() { # HOST ARGUMENTS..: its log is named after the host
     nsenter --net="/run/netns/$client" "$CLIENT" --server 10.9.0.1 dissonance --name "$client" join Lobby "$@" >"$OUT/$client" 2>&1 &
 }
 
+csharp() { # HOST SECONDS ARGUMENTS..: the player of the package for Unity, which speaks for so long; its log is named after the host
+    csharp=$1 speaks=$2
+    shift 2
+    { echo join Lobby; sleep 4; echo "measure $speaks Lobby"; sleep $((speaks + 4)); echo counters; echo quit; } |
+        nsenter --net="/run/netns/$csharp" mono "$UNITY" player "$csharp" host=10.9.0.1 "$@" >"$OUT/$csharp" 2>&1 &
+}
+
 host server 10.9.0.1
 host alice 10.9.0.2
 host bob 10.9.0.3
@@ -42,13 +49,20 @@ at server env VOXWIRE_TEST_SERVER=10.9.0.1:4244 "$TEST" --exact server_for_the_o
 said server ready
 
 case $1 in
-direct)
+direct | unity-direct)
     client bob --p2p
     bob=$!
     said bob joined
-    client alice --p2p --play tone --for 6
-    alice=$!
-    said alice 'goes directly'
+    if [ "$1" = direct ]; then
+        client alice --p2p --play tone --for 6
+        alice=$!
+        said alice 'goes directly'
+    else
+        csharp alice 6 direct
+        alice=$!
+        said alice 'goes directly'
+        said bob '"alice" speaks'
+    fi
     at bob nft -f - <<END
 table inet count {
     counter direct { }
@@ -83,13 +97,19 @@ END
     client carol --p2p --play tone --for 5
     alice=$!
     ;;
-udp-blocked)
+udp-blocked | unity-blocked)
     client bob
     bob=$!
     said bob joined
-    client alice --play tone --for 9
-    alice=$!
-    said alice 'voice goes by UDP'
+    if [ "$1" = udp-blocked ]; then
+        client alice --play tone --for 9
+        alice=$!
+        said alice 'voice goes by UDP'
+    else
+        csharp alice 9
+        alice=$!
+        said bob '"alice" speaks'
+    fi
     sleep 1
     at server nft -f - <<END
 table inet block {

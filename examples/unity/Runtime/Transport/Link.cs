@@ -1,0 +1,461 @@
+using System;
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Threading;
+
+namespace Voxwire.Transport
+{
+    /// <summary>One connection to the server, from its hello to its end. Used by the network thread alone.</summary>
+    internal sealed class Link : IDisposable
+    {
+        /// <summary>Units that wait for the system to take them, in bytes.</summary>
+        private const int OutLength = 65536 + Wire.UnitHead;
+
+        /// <summary>With so much waiting, droppable packets stay in their queue, where the oldest gives way.</summary>
+        private const int OutForDroppable = 16384;
+
+        /// <summary>A server that takes nothing for so long, in milliseconds, is given up.</summary>
+        private const int Stuck = 15000;
+
+        /// <summary>Datagrams, or units, that are taken before something else is looked at.</summary>
+        private const int Burst = 256;
+
+        private readonly TransportSettings settings;
+        private readonly Inbox inbox;
+        private readonly PacketQueue reliable;
+        private readonly PacketQueue droppable;
+        private readonly Stopwatch clock;
+        private readonly IByteChannel channel;
+        private readonly IPAddress server;
+        private readonly byte[] received;
+        private readonly byte[] output = new byte[OutLength];
+        private readonly byte[] datagram = new byte[DatagramSocket.MaxDatagram];
+        private readonly byte[] sending;
+        private readonly byte[] nonce = new byte[Wire.NonceLength];
+        private DatagramSocket socket;
+        private UdpSide udp;
+        private DirectPaths direct;
+        private int receivedCount;
+        private int outputCount;
+        private long tookAt;
+        private bool confirms;
+        private bool isDown;
+        private bool isOver;
+
+        /// <summary>Connects by TCP, and by TLS if that is wanted.</summary>
+        internal Link(TransportSettings settings, Inbox inbox, PacketQueue reliable, PacketQueue droppable, Stopwatch clock, Func<bool> isStopped)
+        {
+            this.settings = settings;
+            this.inbox = inbox;
+            this.reliable = reliable;
+            this.droppable = droppable;
+            this.clock = clock;
+            received = new byte[Math.Max(16384, settings.MaxPacket + Wire.UnitHead)];
+            sending = new byte[Wire.DatagramHead + settings.MaxPacket];
+            var tcp = Connecting.Connect(settings, isStopped);
+            server = ((IPEndPoint)tcp.RemoteEndPoint).Address;
+            if (settings.Tls == null)
+            {
+                channel = new PlainChannel(tcp);
+            }
+            else
+            {
+                channel = new TlsChannel(tcp, settings.Tls, settings.Host, settings.ConnectTimeout);
+            }
+            tookAt = clock.ElapsedMilliseconds;
+        }
+
+        private bool WantsUdp
+        {
+            get { return settings.Udp && (settings.Tls == null || settings.Tls.ClearUdp); }
+        }
+
+        /// <summary>Says hello, and opens the UDP side.</summary>
+        internal void Greet(Func<bool> isStopped, Func<int> newPath, Action isAdmitted)
+        {
+            var hello = Wire.ClientHello(WantsUdp, WantsUdp && settings.Direct, settings.Token);
+            Buffer.BlockCopy(hello, 0, output, 0, hello.Length);
+            outputCount = hello.Length;
+            var answer = ReadHello(isStopped);
+            if (!answer.Admitted)
+            {
+                throw new TransportException("the server does not admit this client: it asks for another token", true);
+            }
+            isAdmitted();
+            inbox.News(TransportEventKind.Connected, "connected to " + settings.Host + ":" + settings.Port);
+            if (!WantsUdp)
+            {
+                inbox.News(TransportEventKind.UdpOff, settings.Tls == null ? "voice goes by TCP, as set" : "voice stays on TLS");
+            }
+            else if (answer.UdpPort == 0)
+            {
+                inbox.News(TransportEventKind.UdpOff, "the server has no UDP: voice goes by TCP, later than it might");
+            }
+            else
+            {
+                OpenUdp(answer, newPath);
+            }
+        }
+
+        /// <summary>Does all that can be done without waiting. False: that is nothing.</summary>
+        internal bool Turn()
+        {
+            var now = clock.ElapsedMilliseconds;
+            var did = ReadUnits(now);
+            if (udp != null)
+            {
+                udp.Probe(now);
+                did |= ReadDatagrams(now);
+                JudgeUdp(now);
+                if (direct != null && !udp.IsExcused(now))
+                {
+                    direct.Expire(now);
+                }
+            }
+            did |= SendReliable(now);
+            did |= SendDroppable(now);
+            WriteOutput(now);
+            // What came in before the end has been read.
+            if (isOver && !did)
+            {
+                throw new TransportException("the server has closed the connection");
+            }
+            return did;
+        }
+
+        /// <summary>Waits until something has come in, for a tick at most.</summary>
+        internal void Wait()
+        {
+            if (!inbox.HasRoom)
+            {
+                // What has come in by TCP stays there, and would end any wait for more at once.
+                Thread.Sleep(settings.Tick);
+            }
+            else if (socket == null)
+            {
+                channel.Wait(settings.Tick);
+            }
+            else
+            {
+                socket.Wait(settings.Tick);
+            }
+        }
+
+        public void Dispose()
+        {
+            if (direct != null)
+            {
+                direct.End();
+            }
+            if (socket != null)
+            {
+                socket.Dispose();
+            }
+            channel.Dispose();
+        }
+
+        private ServerHello ReadHello(Func<bool> isStopped)
+        {
+            var start = clock.ElapsedMilliseconds;
+            while (receivedCount < Wire.ServerHelloLength)
+            {
+                WriteOutput(clock.ElapsedMilliseconds);
+                var read = channel.Read(received, receivedCount, received.Length - receivedCount);
+                if (read < 0)
+                {
+                    throw new TransportException("the server has closed the connection without an answer: is this its port for Dissonance, "
+                        + (settings.Tls == null ? "and does it speak no TLS?" : "and does it speak TLS?"));
+                }
+                receivedCount += read;
+                if (read == 0)
+                {
+                    channel.Wait(20);
+                }
+                if (isStopped() || clock.ElapsedMilliseconds - start > settings.ConnectTimeout)
+                {
+                    throw new TransportException("the server has not answered within " + settings.ConnectTimeout / 1000.0 + " s");
+                }
+            }
+            ServerHello hello;
+            if (!Wire.TryReadServerHello(received, out hello))
+            {
+                throw new TransportException("what answers is no server of this kind: is this its port for Dissonance?");
+            }
+            Consume(Wire.ServerHelloLength);
+            return hello;
+        }
+
+        private void OpenUdp(ServerHello hello, Func<int> newPath)
+        {
+            socket = new DatagramSocket(new IPEndPoint(server, hello.UdpPort), settings.Direct);
+            udp = new UdpSide(socket, hello, clock.ElapsedMilliseconds);
+            if (settings.Direct)
+            {
+                direct = new DirectPaths(socket, inbox, newPath);
+            }
+        }
+
+        /// <summary>Reads what has come in by TCP, as long as the application has room for it.</summary>
+        private bool ReadUnits(long now)
+        {
+            var did = false;
+            for (var units = 0; units < Burst; units++)
+            {
+                if (!inbox.HasRoom)
+                {
+                    return did;
+                }
+                var length = NextUnit();
+                if (length > 0)
+                {
+                    OnUnit(received[2], Wire.UnitHead, length - 1, now);
+                    Consume(2 + length);
+                    did = true;
+                    continue;
+                }
+                var read = isOver ? 0 : channel.Read(received, receivedCount, received.Length - receivedCount);
+                isOver |= read < 0;
+                if (read <= 0)
+                {
+                    return did;
+                }
+                receivedCount += read;
+                did = true;
+            }
+            return did;
+        }
+
+        /// <summary>The length of the unit that has been received as a whole; 0 if there is none.</summary>
+        private int NextUnit()
+        {
+            if (receivedCount < 2)
+            {
+                return 0;
+            }
+            var length = Wire.ReadU16(received, 0);
+            if (length == 0 || length - 1 > settings.MaxPacket)
+            {
+                throw new TransportException("the server sent a unit of " + length + " bytes, " + (settings.MaxPacket + 1) + " at most are possible");
+            }
+            return receivedCount < 2 + length ? 0 : length;
+        }
+
+        private void OnUnit(byte kind, int at, int length, long now)
+        {
+            if (kind == Wire.UnitControl)
+            {
+                OnControl(at, length, now);
+                return;
+            }
+            inbox.Counters.ReceivedByTcp++;
+            inbox.Packet(received, at, length, kind == Wire.UnitDroppable ? Lane.Droppable : Lane.Reliable, 0);
+        }
+
+        private void OnControl(int at, int length, long now)
+        {
+            if (length == 0 || udp == null)
+            {
+                return;
+            }
+            switch (received[at])
+            {
+                case Wire.Bound:
+                    if (udp.OnBound(now))
+                    {
+                        inbox.News(TransportEventKind.UdpUp, "voice goes by UDP");
+                    }
+                    break;
+                case Wire.Peer:
+                    if (direct != null)
+                    {
+                        direct.OnPeer(received, at + 1, length - 1, now);
+                    }
+                    break;
+                case Wire.Gone:
+                    if (direct != null)
+                    {
+                        direct.OnGone(received, at + 1, length - 1);
+                    }
+                    break;
+            }
+        }
+
+        private void Consume(int length)
+        {
+            receivedCount -= length;
+            Buffer.BlockCopy(received, length, received, 0, receivedCount);
+        }
+
+        private bool ReadDatagrams(long now)
+        {
+            for (var datagrams = 0; datagrams < Burst; datagrams++)
+            {
+                var length = socket.Receive(datagram);
+                if (length < 0)
+                {
+                    return datagrams > 0;
+                }
+                if (!socket.IsFromServer)
+                {
+                    direct.OnDatagram(datagram, length, now);
+                    continue;
+                }
+                switch (udp.OnDatagram(datagram, length, now))
+                {
+                    case Wire.Data:
+                        OnData(length - Wire.DatagramHead);
+                        break;
+                    case Wire.Challenge:
+                        Buffer.BlockCopy(datagram, Wire.DatagramHead, nonce, 0, Wire.NonceLength);
+                        confirms = true;
+                        break;
+                }
+            }
+            return true;
+        }
+
+        private void OnData(int length)
+        {
+            if (length <= settings.MaxPacket)
+            {
+                inbox.Counters.ReceivedByUdp++;
+                inbox.Packet(datagram, Wire.DatagramHead, length, Lane.Droppable, 0);
+            }
+        }
+
+        private void JudgeUdp(long now)
+        {
+            bool wasUp;
+            if (!udp.Judge(now, out wasUp))
+            {
+                return;
+            }
+            isDown |= wasUp;
+            var way = settings.Fallback ? "Voice goes by TCP, later than it might" : "Voice is dropped";
+            inbox.News(TransportEventKind.UdpBlocked, "UDP is blocked: " + settings.Host + " does not answer by UDP. " + way);
+        }
+
+        private bool SendReliable(long now)
+        {
+            var did = false;
+            while (outputCount + Wire.UnitHead + settings.MaxPacket <= OutLength)
+            {
+                int path;
+                var length = reliable.Take(sending, Wire.DatagramHead, out path);
+                if (length < 0)
+                {
+                    break;
+                }
+                did = true;
+                if (path == 0)
+                {
+                    PutUnit(Wire.UnitReliable, sending, Wire.DatagramHead, length);
+                    inbox.Counters.SentByTcp++;
+                }
+                else
+                {
+                    SendDirectly(path, Lane.Reliable, length, now);
+                }
+            }
+            return did;
+        }
+
+        private bool SendDroppable(long now)
+        {
+            var did = false;
+            var byTcp = udp == null || udp.State != UdpState.Up;
+            while (!byTcp || !settings.Fallback || outputCount < OutForDroppable)
+            {
+                int path;
+                var length = droppable.Take(sending, Wire.DatagramHead, out path);
+                if (length < 0)
+                {
+                    break;
+                }
+                did = true;
+                if (path != 0)
+                {
+                    SendDirectly(path, Lane.Droppable, length, now);
+                }
+                else if (!byTcp)
+                {
+                    Count(udp.Send(sending, length), ref inbox.Counters.SentByUdp);
+                }
+                else if (settings.Fallback || udp == null)
+                {
+                    PutUnit(Wire.UnitDroppable, sending, Wire.DatagramHead, length);
+                    inbox.Counters.SentByTcp++;
+                }
+                else
+                {
+                    inbox.Counters.DroppedOut++;
+                }
+            }
+            return did;
+        }
+
+        private void SendDirectly(int path, Lane lane, int length, long now)
+        {
+            Count(direct != null && direct.Send(path, lane, sending, length, now), ref inbox.Counters.SentDirectly);
+        }
+
+        private void Count(bool wasSent, ref long sent)
+        {
+            if (wasSent)
+            {
+                sent++;
+            }
+            else
+            {
+                inbox.Counters.DroppedOut++;
+            }
+        }
+
+        private void PutUnit(byte kind, byte[] from, int at, int length)
+        {
+            Wire.WriteUnitHead(output, outputCount, kind, length);
+            Buffer.BlockCopy(from, at, output, outputCount + Wire.UnitHead, length);
+            outputCount += Wire.UnitHead + length;
+        }
+
+        /// <summary>Hands the system what it takes. Controls go as soon as they fit.</summary>
+        private void WriteOutput(long now)
+        {
+            if (isDown && outputCount + Wire.UnitHead + 1 <= OutLength)
+            {
+                isDown = false;
+                PutControl(Wire.Down, 0);
+            }
+            if (confirms && outputCount + Wire.UnitHead + 1 + Wire.NonceLength <= OutLength)
+            {
+                confirms = false;
+                PutControl(Wire.Confirm, Wire.NonceLength);
+            }
+            if (outputCount == 0)
+            {
+                tookAt = now;
+                return;
+            }
+            var written = channel.Write(output, 0, outputCount);
+            outputCount -= written;
+            Buffer.BlockCopy(output, written, output, 0, outputCount);
+            if (written > 0)
+            {
+                tookAt = now;
+            }
+            else if (now - tookAt > Stuck)
+            {
+                throw new TransportException("the server takes nothing any more");
+            }
+        }
+
+        private void PutControl(byte control, int nonceLength)
+        {
+            Wire.WriteUnitHead(output, outputCount, Wire.UnitControl, 1 + nonceLength);
+            output[outputCount + 3] = control;
+            Buffer.BlockCopy(nonce, 0, output, outputCount + 4, nonceLength);
+            outputCount += 4 + nonceLength;
+        }
+    }
+}
