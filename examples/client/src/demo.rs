@@ -97,7 +97,8 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     let mut outcomes = Vec::new();
     let conditions = Conditions { speech: &speech, loss: flags.loss, jitter, out: &flags.out, signals };
     for entry in only {
-        let calls = (entry.demo)(&conditions).await?;
+        report.event("demonstrating", json!({ "name": entry.name }), &format!("{} ..", entry.name));
+        let calls = signals.clone().interrupt("demonstrating", (entry.demo)(&conditions)).await?;
         for outcome in &calls {
             report.event("call", outcome.json(), "");
         }
@@ -109,15 +110,9 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
         json!({ "out": flags.out }),
         &format!("{}\nrecordings and pictures are in {out}", table(&outcomes)),
     );
-    match outcomes
-        .iter()
-        .filter(|outcome| !outcome.passed)
-        .map(|outcome| outcome.protocol)
-        .collect::<Vec<_>>()
-    {
-        failed if failed.is_empty() => Ok(()),
-        failed => Err(failed!("not heard as it was said: {}", failed.join(", "))),
-    }
+    let failed: Vec<String> =
+        outcomes.iter().filter(|outcome| !outcome.passed).map(Outcome::likeness).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed!("not heard as it was said: {}", failed.join("; "))) }
 }
 
 impl Outcome {
@@ -142,6 +137,31 @@ impl Outcome {
         })
     }
 
+    /// How alike what was heard is to what was said, in full.
+    fn likeness(&self) -> String {
+        let likeness = match &self.likeness {
+            Ok(Likeness::Bytes) => "every byte equal".into(),
+            Ok(Likeness::Sound(comparison)) if comparison.exact => "every sample equal".into(),
+            Ok(Likeness::Sound(Comparison { snr_db, present, spectral_distance_db, .. })) => format!(
+                "SNR {snr_db:.1} dB, {:.0} % present, spectra {spectral_distance_db:.1} dB apart",
+                present * 100.0
+            ),
+            Err(problem) => problem.clone(),
+        };
+        format!("{}: {likeness}", self.protocol)
+    }
+
+    /// The same in one column of the table.
+    fn verdict(&self) -> String {
+        match &self.likeness {
+            _ if !self.passed => "NOT HEARD".into(),
+            Ok(Likeness::Sound(comparison)) if !comparison.exact => {
+                format!("heard {:.0} %", comparison.present * 100.0)
+            }
+            _ => "heard all".into(),
+        }
+    }
+
     /// A quantile of the latencies, in milliseconds.
     fn latency(&self, quantile: f64) -> f64 {
         let mut sorted = self.latencies.clone();
@@ -151,45 +171,26 @@ impl Outcome {
     }
 }
 
+/// F-61: in 80 columns; `--json` has more figures.
 fn table(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header([
-        "",
-        "set-up",
-        "sent",
-        "heard",
-        "lost",
-        "late or recovered",
-        "latency p50 / p99",
-        "likeness",
-        "verdict",
-    ]);
+    table.set_header(["", "set-up", "lost", "late", "p50/p99 ms", ""]);
     for outcome in outcomes {
-        let likeness = match &outcome.likeness {
-            Ok(Likeness::Bytes) => "every byte equal".into(),
-            Ok(Likeness::Sound(comparison)) if comparison.exact => "every sample equal".into(),
-            Ok(Likeness::Sound(comparison)) => {
-                let Comparison { snr_db, present, spectral_distance_db, .. } = comparison;
-                let present = present * 100.0;
-                format!(
-                    "SNR {snr_db:.1} dB, {present:.0} % present, spectra {spectral_distance_db:.1} dB apart"
-                )
-            }
-            Err(problem) => problem.clone(),
-        };
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        let lost = outcome.sent.saturating_sub(outcome.heard);
         table.add_row([
             Cell::new(outcome.protocol),
             right(format!("{:.1} ms", outcome.set_up.as_secs_f64() * 1e3)),
-            right(outcome.sent.to_string()),
-            right(outcome.heard.to_string()),
-            right(outcome.sent.saturating_sub(outcome.heard).to_string()),
+            right(format!("{lost}/{}", outcome.sent)),
             right(outcome.stalls.to_string()),
-            right(format!("{:.2} / {:.2} ms", outcome.latency(0.5), outcome.latency(0.99))),
-            Cell::new(likeness),
-            Cell::new(if outcome.passed { "heard" } else { "NOT HEARD" }),
+            right(format!("{:.1}/{:.1}", outcome.latency(0.5), outcome.latency(0.99))),
+            Cell::new(outcome.verdict()),
         ]);
+    }
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((u16::from(index == 0), u16::from(index == last)));
     }
     table
 }
@@ -238,4 +239,37 @@ pub(crate) fn draw(
     let name: String = call.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
     let path = out.join(format!("{}.png", name.replace("--", "-")));
     Ok(draw_waveforms(&path, &[(&above, played), (&below, heard)])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F-61
+    #[test]
+    fn f_61_the_table_has_80_columns_at_most() {
+        let outcome = |likeness, passed| Outcome {
+            protocol: "dissonance: alice to room Red",
+            set_up: Duration::from_millis(234),
+            sent: 9999,
+            heard: 9000,
+            latencies: vec![Duration::from_micros(123_456)],
+            stalls: 1234,
+            likeness,
+            passed,
+        };
+        let (exact, snr_db, spectral_distance_db) = (false, 12.3, 4.5);
+        let comparison =
+            Comparison { offset: 0, exact, snr_db, present: 1.0, spectral_distance_db, missing: 0 };
+        let outcomes = [
+            outcome(Ok(Likeness::Bytes), true),
+            outcome(Ok(Likeness::Sound(comparison)), true),
+            outcome(Err("no recording was made, which is a long story ".repeat(9)), false),
+        ];
+        let text = table(&outcomes).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for verdict in ["heard all", "heard 100 %", "NOT HEARD"] {
+            assert!(text.contains(verdict), "{text}");
+        }
+    }
 }

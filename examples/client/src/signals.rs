@@ -64,10 +64,12 @@ impl Signals {
         doing: &str,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        tokio::select! {
-            result = work => result,
-            () = self.recv() => Err(failed!("interrupted while {doing}")),
-        }
+        let result = tokio::select! {
+            result = work => Some(result),
+            () = self.recv() => None,
+        };
+        // `work` may end in its own way at the same signal.
+        result.filter(|_| !self.came()).unwrap_or_else(|| Err(failed!("interrupted while {doing}")))
     }
 
     /// What `work` comes to, which blocks: it has a thread of its own. A signal ends it before; its thread ends with the program.
