@@ -185,4 +185,7 @@ pub struct HubStats {
     pub too_slow: u64,
     /// Droppable frames dropped: from queues of slow connections, datagrams beyond a rate, datagrams that the system did not take.
     pub dropped_frames: u64,
+    /// Reliable frames that were not sent, because a stream cannot carry them to their peer: of more than 65 534 bytes on TCP + UDP or QUIC, or
+    /// an update for a peer that takes nothing but answers.
+    pub unsendable_frames: u64,
 }

@@ -55,7 +55,9 @@ fn start(
 
 /// What is counted.
 fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = hub.stats();
+    let HubStats {
+        connections, accepted, refused, broken, too_slow, dropped_frames, unsendable_frames, ..
+    } = hub.stats();
     let (stats, clients, rooms) =
         hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
     let ServerStats {
@@ -96,6 +98,11 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
         Figure::counter("refused", "Connections refused because of a cap", refused),
         Figure::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
         Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        Figure::counter(
+            "unsendable",
+            "Reliable frames that could not be sent to their peer",
+            unsendable_frames,
+        ),
     ]
 }
 

@@ -316,8 +316,16 @@ impl Service for Hosted {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } =
-            self.hub.stats();
+        let HubStats {
+            connections,
+            accepted,
+            refused,
+            broken,
+            too_slow,
+            dropped_frames,
+            unsendable_frames,
+            ..
+        } = self.hub.stats();
         let (stats, online, groups, in_calls) =
             self.hub.call(|server, _| (server.stats(), server.online(), server.groups(), server.in_calls()));
         let ServerStats { logins, texts, recordings, joined, packets, stray, violations, .. } = stats;
@@ -343,6 +351,11 @@ impl Service for Hosted {
             Figure::counter("refused", "Connections refused because of a cap", refused),
             Figure::counter("broken", "Connections closed for a broken stream", broken),
             Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+            Figure::counter(
+                "unsendable",
+                "Reliable frames that could not be sent to their peer",
+                unsendable_frames,
+            ),
         ]
     }
 

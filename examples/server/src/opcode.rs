@@ -60,7 +60,9 @@ fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubServ
 
 /// What is counted.
 fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = hub.stats();
+    let HubStats {
+        connections, accepted, refused, broken, too_slow, dropped_frames, unsendable_frames, ..
+    } = hub.stats();
     let (stats, logged_in, relays) =
         hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
     let ServerStats { logins, calls, established, packets, bytes, violations, .. } = stats;
@@ -79,6 +81,11 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
         Figure::counter("refused", "Connections refused because of a cap", refused),
         Figure::counter("broken", "Connections closed for a broken stream", broken),
         Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        Figure::counter(
+            "unsendable",
+            "Reliable frames that could not be sent to their peer",
+            unsendable_frames,
+        ),
     ]
 }
 

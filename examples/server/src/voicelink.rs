@@ -52,7 +52,9 @@ fn start(config: &Config, voicelink: &Voicelink, listener: Listener) -> HubServi
 
 /// What is counted.
 fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats { connections, accepted, refused, broken, too_slow, dropped_frames, .. } = hub.stats();
+    let HubStats {
+        connections, accepted, refused, broken, too_slow, dropped_frames, unsendable_frames, ..
+    } = hub.stats();
     let (stats, registered, calls) =
         hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
     let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = stats;
@@ -71,6 +73,11 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
         Figure::counter("refused", "Connections refused because of a cap", refused),
         Figure::counter("broken", "Connections closed for a broken stream", broken),
         Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
+        Figure::counter(
+            "unsendable",
+            "Reliable frames that could not be sent to their peer",
+            unsendable_frames,
+        ),
     ]
 }
 

@@ -42,6 +42,7 @@ pub(super) struct Counters {
     pub(super) broken: Counter,
     pub(super) too_slow: Counter,
     pub(super) dropped_frames: Counter,
+    pub(super) unsendable_frames: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -103,7 +104,8 @@ impl Common {
     }
 
     pub(super) fn stats(&self) -> HubStats {
-        let Counters { accepted, refused, broken, too_slow, dropped_frames } = &self.counters;
+        let Counters { accepted, refused, broken, too_slow, dropped_frames, unsendable_frames } =
+            &self.counters;
         HubStats {
             closing: self.quotas.closing(),
             connections: self.quotas.live().saturating_add(self.validated.load(Relaxed)),
@@ -114,6 +116,7 @@ impl Common {
             broken: broken.get(),
             too_slow: too_slow.get(),
             dropped_frames: dropped_frames.get(),
+            unsendable_frames: unsendable_frames.get(),
         }
     }
 }

@@ -172,6 +172,8 @@ pub(super) enum NotQueued {
     Overflow,
     /// All connections together have.
     OverGlobalLimit,
+    /// It is reliable, and the stream cannot carry it to this peer.
+    Unsendable,
 }
 
 impl From<Overflow> for NotQueued {
@@ -294,7 +296,10 @@ impl<F: Framing> Conn<F> {
         }
         let load = state.load(common, frame.len());
         let fits = state.framing.fits(frame);
-        if load.is_refused(lane) && fits && !made_room {
+        if lane == Lane::Reliable && !fits {
+            return Err(NotQueued::Unsendable);
+        }
+        if load.is_refused(lane) && !made_room {
             return Err(NotQueued::OverGlobalLimit);
         }
         let State { framing, queue, .. } = &mut *state;
@@ -304,7 +309,6 @@ impl<F: Framing> Conn<F> {
         }
         let mut pushed = Ok(());
         if !fits {
-            // More than a unit can hold, which no session on such a transport has a use for, or nothing that the peer can take.
             queue.dropped = queue.dropped.saturating_add(1);
         } else if load.is_dropped(lane, frame.len()) {
             queue.drop_droppable();

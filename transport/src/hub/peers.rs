@@ -199,7 +199,11 @@ impl<F: Framing> Peers<F> {
         match queued {
             Ok(0) => {}
             Ok(dropped) => common.counters.dropped_frames.add(dropped),
-            Err(_) => self.overflowed.push(to),
+            Err(NotQueued::Unsendable) => {
+                common.counters.unsendable_frames.count();
+                tracing::debug!(peer = %to, len = frame.len(), "a reliable frame cannot be sent");
+            }
+            Err(NotQueued::Overflow | NotQueued::OverGlobalLimit) => self.overflowed.push(to),
         }
     }
 

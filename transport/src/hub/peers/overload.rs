@@ -189,6 +189,20 @@ mod tests {
         assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
     }
 
+    /// F-37: a reliable frame that a unit cannot hold is counted, as its peer misses it; a droppable one is dropped like any other.
+    #[test]
+    fn f_37_frames_that_cannot_be_sent_are_counted() {
+        let mut hub = Hub::new(HubSettings { max_queued: 1 << 20, ..HubSettings::DEFAULT });
+        let (peer, _) = hub.open(UNITS);
+        for (lane, len) in [(Lane::Reliable, 65_534), (Lane::Reliable, 65_535), (Lane::Droppable, 65_535)] {
+            let frame = (lane, FrameId::new(0), &vec![7; len][..]);
+            hub.peers.send(&hub.common, peer, frame, &mut None);
+        }
+        let stats = hub.common.stats();
+        assert_eq!((stats.unsendable_frames, stats.dropped_frames), (1, 1));
+        assert!(!hub.peers.has_overflowed() && hub.queued() > 65_534);
+    }
+
     /// F-46: a client to which the transport has something to say does not go for what others hold.
     #[test]
     fn f_46_a_client_is_not_closed_for_what_others_hold_when_the_transport_tells_it_something() {
