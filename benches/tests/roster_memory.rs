@@ -67,7 +67,7 @@ fn f_46_all_names_are_held_once_for_all_who_wait_for_them() {
     until("log-ins", &hub, || hub.call(|server, _| server.logged_in()) == USERS);
     // The last are told of those who came last.
     std::thread::park_timeout(Duration::from_millis(300));
-    let waiting = hub.stats().waiting;
+    let waiting = hub.stats().queued;
     let each = (live_bytes() - before) / USERS as u64;
     let rosters = USERS * NAME / 2;
     println!("{each} bytes for each, who waits for {rosters} on average; {waiting} are accounted for");
@@ -81,7 +81,7 @@ fn f_46_all_names_are_held_once_for_all_who_wait_for_them() {
     );
     // They go, and all is given back.
     drop(users);
-    until("all gone", &hub, || hub.stats().connections == 0 && hub.stats().waiting == 0);
+    until("all gone", &hub, || hub.stats().connections == 0 && hub.stats().queued == 0);
     std::thread::park_timeout(Duration::from_millis(2500));
     let left = live_bytes().saturating_sub(before);
     println!("{left} bytes are left when all have gone");

@@ -6,7 +6,7 @@ mod streams;
 mod udp_side;
 
 use crate::Error;
-use crate::grace::{Grace, in_time, is_event};
+use crate::grace::{Grace, MAX_STEPS, in_time, is_event};
 use crate::socket_options::Keepalive;
 use crate::stream::socket::Stream;
 use core::fmt;
@@ -24,9 +24,6 @@ use tokio::time::Sleep;
 use udp_side::UdpSide;
 pub use udp_side::UdpState;
 use voxwire_core::{Deferred, Input, Instant, Session};
-
-/// Steps in a row while a timer is due, before it fires whatever still comes in.
-const BURST: u32 = 256;
 
 /// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
 ///
@@ -260,7 +257,7 @@ impl<S: Session> Connection<S> {
             self.grace.end();
         }
         self.overdue = if overdue.is_some() { self.overdue.saturating_add(1) } else { 0 };
-        if self.overdue > BURST && overdue.is_some_and(|at| Grace::is_over(at, now)) {
+        if self.overdue > MAX_STEPS && overdue.is_some_and(|at| Grace::is_over(at, now)) {
             return self.fire();
         }
         let session = &self.session;

@@ -16,18 +16,18 @@ pub enum Error {
     #[error("connection closed")]
     Closed,
     /// The other side does not take what it has to get.
-    #[error("the other side takes nothing more: {waiting} bytes wait for it, and at most {max} may")]
+    #[error("the other side takes nothing more: {queued} bytes are queued for it, and at most {max} may be")]
     Untaken {
-        /// Bytes that wait.
-        waiting: usize,
-        /// How many may: [`ConnectionSettings::max_queued`](crate::ConnectionSettings::max_queued).
+        /// Bytes queued.
+        queued: usize,
+        /// How many may be: [`ConnectionSettings::max_queued`](crate::ConnectionSettings::max_queued).
         max: usize,
     },
     /// The other side has taken nothing for too long.
-    #[error("the other side has taken nothing for {after:?}, and {waiting} bytes wait for it")]
+    #[error("the other side has taken nothing for {after:?}, and {queued} bytes are queued for it")]
     Stalled {
-        /// Bytes that wait, but for those that TLS or QUIC holds.
-        waiting: usize,
+        /// Bytes queued, but for those that TLS or QUIC holds.
+        queued: usize,
         /// How long it may take nothing: [`ConnectionSettings::write_timeout`](crate::ConnectionSettings::write_timeout).
         after: core::time::Duration,
     },

@@ -9,6 +9,8 @@ use voxwire_core::{Clock, Instant};
 pub(crate) const LATE: Duration = Duration::from_millis(50);
 /// How long reading has then, before timers fire.
 pub(crate) const EXCUSE: Duration = Duration::from_millis(100);
+/// Steps in a row that may delay what is due, however much is still received.
+pub(crate) const MAX_STEPS: u32 = 256;
 /// When to look again whether something waits.
 const SOON: Duration = Duration::from_millis(2);
 

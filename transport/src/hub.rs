@@ -3,6 +3,7 @@ mod conn;
 mod core;
 #[cfg(feature = "tls")]
 mod handshakes;
+mod load;
 mod partial;
 mod peers;
 mod quotas;
@@ -12,6 +13,7 @@ mod shared;
 mod tasks;
 mod udp_binding;
 mod udp_peers;
+mod write_stall;
 
 use crate::listener::Bound;
 use crate::stream::socket::Stream;
@@ -171,8 +173,8 @@ pub struct HubStats {
     pub connections: usize,
     /// Connections that have been closed here, and still take their final frames.
     pub closing: usize,
-    /// Bytes held now for what waits to be taken, on all connections; on QUIC until it has arrived.
-    pub waiting: usize,
+    /// Bytes held now for what is queued, on all connections; on QUIC until it has arrived.
+    pub queued: usize,
     /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
     pub partial: usize,
     /// Connections accepted, TLS handshakes included that failed.

@@ -241,7 +241,7 @@ impl Held {
 
     /// Whether nothing of what the stream has sent has been acknowledged for `limit`; only if it was so when this was asked before:
     /// what has come in may not have been read yet.
-    fn is_stuck(&self, limit: Duration) -> bool {
+    fn confirm_stuck(&self, limit: Duration) -> bool {
         let now = self.clock.now();
         let mut stream = self.stream();
         if stream.chunks == 0 || stream.moved.saturating_add(limit) > now {
@@ -255,7 +255,7 @@ impl Held {
     /// The connection is being thrown away: what is held of it counts no more, and what is reserved for it for as much as QUIC may keep.
     fn write_off(&self) {
         let lent = self.own.swap(0, Relaxed);
-        self.budgets.waiting.fetch_sub(lent, Relaxed);
+        self.budgets.queued.fetch_sub(lent, Relaxed);
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         reserved.as_mut().into_iter().for_each(|reserved| reserved.ends_with(lent));
         drop(reserved);
@@ -275,7 +275,7 @@ impl Held {
 
     /// All connections together have too much, and this one more than a little of it.
     fn is_crowded(&self) -> bool {
-        self.bytes() >= OWN_HELD && self.budgets.waiting.load(Relaxed) > self.budgets.ceiling
+        self.bytes() >= OWN_HELD && self.budgets.queued.load(Relaxed) > self.budgets.ceiling
     }
 
     fn is_full(&self) -> bool {
@@ -298,7 +298,7 @@ impl Held {
     fn lend(self: &Arc<Self>, bytes: Box<[u8]>, datagram: bool) -> Bytes {
         let cost = bytes.len().saturating_add(OVERHEAD);
         // In this order, or the sum of all could be written off before it is added to.
-        self.budgets.waiting.fetch_add(cost, Relaxed);
+        self.budgets.queued.fetch_add(cost, Relaxed);
         self.own.fetch_add(cost, Relaxed);
         if datagram {
             self.datagrams.fetch_add(cost, Relaxed);
@@ -316,7 +316,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // What came after it had been written off may have been mistaken for what came before.
-        self.budgets.waiting.fetch_sub(self.own.load(Relaxed), Relaxed);
+        self.budgets.queued.fetch_sub(self.own.load(Relaxed), Relaxed);
     }
 }
 
@@ -337,7 +337,7 @@ impl Drop for Loan {
     fn drop(&mut self) {
         // Unless it has been written off.
         if self.held.own.fetch_update(Relaxed, Relaxed, |own| own.checked_sub(self.cost)).is_ok() {
-            self.held.budgets.waiting.fetch_sub(self.cost, Relaxed);
+            self.held.budgets.queued.fetch_sub(self.cost, Relaxed);
         }
         if self.datagram {
             self.held.datagrams.fetch_sub(self.cost, Relaxed);
@@ -463,7 +463,7 @@ pub(crate) struct Datagrams {
 
 impl Datagrams {
     /// Sends a frame; false if it is too long for a datagram, or the other side takes none. A connection that does not take them loses
-    /// older ones; and this one, if all together have too much waiting.
+    /// older ones; and this one, if all together have too much queued.
     pub(crate) fn send(&self, frame: &[u8]) -> bool {
         if self.held.is_crowded() {
             self.held.dropped.fetch_add(1, Relaxed);
@@ -491,8 +491,8 @@ impl Datagrams {
     }
 
     /// Whether the other side has acknowledged nothing of what the stream has sent for `limit`, as seen twice in a row.
-    pub(crate) fn is_stuck(&self, limit: Duration) -> bool {
-        self.held.is_stuck(limit)
+    pub(crate) fn confirm_stuck(&self, limit: Duration) -> bool {
+        self.held.confirm_stuck(limit)
     }
 
     /// Whether the client sends more of a handshake than any handshake has.
@@ -599,6 +599,6 @@ mod tests {
         drop(before);
         drop(after);
         drop(held);
-        assert_eq!(budgets.waiting.load(Relaxed), 0);
+        assert_eq!(budgets.queued.load(Relaxed), 0);
     }
 }

@@ -201,7 +201,7 @@ async fn c_06_whoever_asks_and_does_not_take_the_answers_is_cut_off() {
     let most = async {
         let mut most = 0;
         while hub.stats().connections > 1 {
-            most = most.max(hub.stats().waiting);
+            most = most.max(hub.stats().queued);
             sleep(Duration::from_millis(1)).await;
         }
         most

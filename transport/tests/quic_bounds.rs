@@ -223,7 +223,7 @@ async fn call(hub: &Handle<Server>, ann: &mut Player, ben: &mut Player, time: Du
         let step = Duration::from_millis(10);
         let (_, some) = tokio::join!(run(ann, step), run(ben, step));
         heard.extend(some.iter().map(|frame| u32::from_be_bytes(frame[..4].try_into().unwrap())));
-        most = most.max(hub.stats().waiting);
+        most = most.max(hub.stats().queued);
     }
     heard.extend(
         run(ben, Duration::from_millis(300))
@@ -291,7 +291,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
         call(&hub, &mut ann, &mut ben, Duration::from_millis(300)).await;
     }
     tokio::time::sleep(second).await;
-    assert!(hub.stats().waiting < 64 * 1024, "{} bytes wait for nobody", hub.stats().waiting);
+    assert!(hub.stats().queued < 64 * 1024, "{} bytes are queued for no peer", hub.stats().queued);
 }
 
 /// F-16: what clients may send before it is read has a bound each, and one for all of them.
@@ -703,7 +703,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
     // Some 40 KB each, all of it in the hands of QUIC.
     eventually("over the ceiling", Duration::from_secs(5), || {
         hub.call(|session, _| session.shout(&[7; 1000]));
-        hub.stats().waiting > 400_000
+        hub.stats().queued > 400_000
     })
     .await;
     // Far less than makes anybody one of those who hold much.
@@ -713,7 +713,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
     }
     let stats = hub.stats();
     assert!(stats.too_slow > 0, "{stats:?}");
-    assert!(stats.waiting <= 400_000 && (1..10).contains(&stats.connections), "{stats:?}");
+    assert!(stats.queued <= 400_000 && (1..10).contains(&stats.connections), "{stats:?}");
     assert_eq!(hub.call(|session, _| session.peers.len()), stats.connections);
 }
 

@@ -148,7 +148,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 
 fn check(by: By, error: &Error) {
     assert!(
-        matches!(error, Error::Stalled { after: LIMIT, waiting } if *waiting > 1_000_000),
+        matches!(error, Error::Stalled { after: LIMIT, queued } if *queued > 1_000_000),
         "{by:?}: {error:?}"
     );
     assert!(error.to_string().starts_with("the other side has taken nothing for 700ms, and "), "{error}");

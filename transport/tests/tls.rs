@@ -339,8 +339,8 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
         });
         said += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
-        if hub.stats().waiting > 0 {
-            most = hub.stats().waiting;
+        if hub.stats().queued > 0 {
+            most = hub.stats().queued;
         }
     }
     assert!((16 * 1024..24 * 1024).contains(&most), "{most} bytes wait after {said} frames");
@@ -358,7 +358,7 @@ async fn f_46_what_tls_keeps_for_a_peer_that_does_not_read_waits() {
     assert_eq!(hub.call(|session, _| session.written), 0);
     stream.read_exact(&mut vec![0; said * 103]).unwrap();
     for _ in 0..500 {
-        if hub.stats().waiting == 0 && hub.call(|session, _| session.written) == 1 {
+        if hub.stats().queued == 0 && hub.call(|session, _| session.written) == 1 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

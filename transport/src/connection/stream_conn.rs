@@ -26,7 +26,7 @@ pub(super) struct StreamConn<F> {
     /// What is being written.
     batch: Batch,
     /// How long the other side may take nothing of what waits for it.
-    pub(super) stall: Stall,
+    pub(super) stall: StallTimer,
     /// Our side is closed, or being closed.
     pub(super) shut: bool,
     pub(super) paused_until: Option<Instant>,
@@ -60,7 +60,7 @@ pub(super) enum Failed {
 }
 
 /// How long the other side has been taking nothing.
-pub(super) struct Stall {
+pub(super) struct StallTimer {
     limit: Duration,
     /// Kept once it has been needed.
     timer: Option<Pin<Box<Sleep>>>,
@@ -68,7 +68,7 @@ pub(super) struct Stall {
     running: bool,
 }
 
-impl Stall {
+impl StallTimer {
     pub(super) const fn new(limit: Duration) -> Self {
         Self { limit, timer: None, running: false }
     }
@@ -117,7 +117,7 @@ impl<F: Framing> StreamConn<F> {
             buffer: FrameBuf::new(),
             queue: Queue::with_limits(settings.droppable_budget, settings.max_queued),
             batch: Batch::default(),
-            stall: Stall::new(settings.write_timeout),
+            stall: StallTimer::new(settings.write_timeout),
             shut: false,
             paused_until: None,
             udp: None,
@@ -168,12 +168,12 @@ impl<F: Framing> StreamConn<F> {
             None => Ok(()),
             Some(Failed::TooLong(len)) => Err(Error::Unsendable { len, max: MAX_UNIT }),
             Some(Failed::Overflow) => {
-                let (waiting, max) = self.queue.reliable();
-                Err(Error::Untaken { waiting, max })
+                let (queued, max) = self.queue.reliable();
+                Err(Error::Untaken { queued, max })
             }
             Some(Failed::Stalled) => {
-                let waiting = self.queue.len().saturating_add(self.batch.len());
-                Err(Error::Stalled { waiting, after: self.stall.limit })
+                let queued = self.queue.len().saturating_add(self.batch.len());
+                Err(Error::Stalled { queued, after: self.stall.limit })
             }
         }
     }

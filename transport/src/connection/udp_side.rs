@@ -2,6 +2,7 @@
 
 use super::direct::{Direct, DirectNews};
 use super::remote::TcpUdpSettings;
+use crate::grace::{EXCUSE, MAX_STEPS};
 use crate::tcp_udp::{self, Control, Cookie, HEAD, PATH_TIMEOUT, PROBE_INTERVAL, ServerHello, Tag, datagram};
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -22,15 +23,12 @@ const PROBES: usize = 8;
 
 /// PINGs in a row without an answer, and in `PATH_TIMEOUT`: then UDP is blocked.
 const MISSED: usize = 3;
-/// A beat so much behind its time shows that this task did not run, and what has come in was not taken.
-const LATE: Duration = Duration::from_millis(100);
-/// How long nothing counts as missing then.
-const EXCUSE: Duration = Duration::from_millis(100);
+/// A probe so much behind its time shows that this task did not run, and what has been received was not taken. Twice the delay of a timer
+/// (`grace::LATE`): a probe is sent when the task is polled for another reason.
+const LATE_PROBE: Duration = Duration::from_millis(100);
 /// How long a server may leave all BINDs unanswered before UDP counts as blocked: six of them, half a second after each. Only those
 /// count that were made.
 const UNANSWERED: Duration = Duration::from_secs(3);
-/// Datagrams taken in a row before it is looked whether something is missing.
-const BURST: u32 = 256;
 
 /// Where the UDP side of a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +214,7 @@ impl UdpSide {
     /// Knocks or pings if it is time, and takes what has come in. What has not come in is noticed only after that, and not at
     /// once after a stall: what is missing may still wait in the socket.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<News> {
-        if now.saturating_duration_since(self.next_probe()) > LATE {
+        if now.saturating_duration_since(self.next_probe()) > LATE_PROBE {
             self.excused_until = now.saturating_add(EXCUSE);
         }
         if self.next_probe <= now {
@@ -240,13 +238,13 @@ impl UdpSide {
             }
         }
         // A flood must not keep what is due from being done.
-        if self.taken < BURST {
+        if self.taken < MAX_STEPS {
             if let Poll::Ready(news) = self.receive(cx, now, ids) {
                 self.taken = self.taken.saturating_add(1);
                 return Poll::Ready(news);
             }
         }
-        let more = core::mem::take(&mut self.taken) >= BURST || !coop::has_budget_remaining();
+        let more = core::mem::take(&mut self.taken) >= MAX_STEPS || !coop::has_budget_remaining();
         if more {
             cx.waker().wake_by_ref();
         }

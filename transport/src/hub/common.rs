@@ -22,7 +22,7 @@ pub(super) struct Common {
     pub(super) validated: AtomicUsize,
     /// What partial frames hold.
     pub(super) partials: Partials,
-    /// Bytes that wait to be written, or are being written, on all connections.
+    /// Bytes held for what is queued or being written, on all connections.
     pub(super) queued: Arc<AtomicUsize>,
     /// What QUIC may hold of all connections.
     #[cfg(feature = "quic")]
@@ -109,7 +109,7 @@ impl Common {
         HubStats {
             closing: self.quotas.closing(),
             connections: self.quotas.live().saturating_add(self.validated.load(Relaxed)),
-            waiting: self.queued.load(Relaxed),
+            queued: self.queued.load(Relaxed),
             partial: self.partials.used(),
             accepted: accepted.get(),
             refused: refused.get(),

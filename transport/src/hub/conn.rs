@@ -1,6 +1,8 @@
 //! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is told.
 
 use super::common::Common;
+use super::load::{Load, WRITE_BATCH};
+use super::write_stall::WriteStall;
 use crate::stream::framing::StreamFraming;
 use crate::stream::held::Frames;
 use crate::stream::queue::{Batch, Overflow, Queue};
@@ -12,24 +14,15 @@ use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use voxwire_core::{FrameError, FrameId, Framing, Instant, Lane};
 
-/// What a connection may have queued when all together have too much, in bytes. So much is written at a time, or one larger frame.
-pub(super) const OWN_QUEUED: usize = 64 * 1024;
-/// Over `max_queued_total` a connection may be closed that has more than this queued, in bytes; or that is blocked and holds more than
-/// half an even share.
-pub(super) const FAIR_SHARE: usize = 4 * 1024;
-/// A reliable frame of so many bytes is held once for all connections that wait for the same; one of so many for those whose peer takes
-/// nothing now.
-const HELD: usize = 1024;
-const HELD_IF_BLOCKED: usize = 256;
 /// How often a peer may ask that does not take what it has been given, before it is closed.
 const MAX_UNANSWERED: u32 = 64;
 
-/// Keeps a sum up to date of which one part has changed.
-pub(super) fn note(sum: &AtomicUsize, before: usize, after: usize) {
+/// Keeps a total up to date of which one part has changed.
+pub(super) fn update_total(total: &AtomicUsize, before: usize, after: usize) {
     if after >= before {
-        sum.fetch_add(after.saturating_sub(before), Relaxed);
+        total.fetch_add(after.saturating_sub(before), Relaxed);
     } else {
-        sum.fetch_sub(before.saturating_sub(after), Relaxed);
+        total.fetch_sub(before.saturating_sub(after), Relaxed);
     }
 }
 
@@ -47,8 +40,8 @@ pub(super) struct State<F> {
     pub(super) waker: Option<Waker>,
     /// Since when the peer has not taken all that it was given.
     pub(super) blocked_since: Option<Instant>,
-    /// How a peer on TCP takes what waits for it. On the heap, because most connections wait for nothing.
-    pub(super) slow: Option<Box<Slow>>,
+    /// How a peer on TCP takes what is sent to it. On the heap, because most connections have nothing queued.
+    pub(super) stall: Option<Box<WriteStall>>,
     /// Bytes that the task has taken from the queue and not written yet.
     pub(super) writing: usize,
     /// What is held for them alone.
@@ -88,83 +81,6 @@ pub(super) struct Closing {
     pub(super) id: NonZeroU64,
 }
 
-/// A peer on TCP that does not take what waits for it at once.
-///
-/// Linux would reset it `unacknowledged` after the first time that its window was too small for what is to be sent next, however much it has
-/// taken since: with a small window that can be for ever so. A peer that goes on to take what waits is given more time. Linux judges as
-/// before once nothing has waited for as long as `unacknowledged`: what its buffers hold (some 115 KB) is taken by then at 8 kB/s. A
-/// peer that vanishes meanwhile is reset by the next retransmission, the time of which has doubled at most: within 28 s; or, if its
-/// buffers fill up before, 16 s after that: within 30 s.
-#[derive(Debug)]
-pub(super) struct Slow {
-    /// Since when something has waited.
-    since: Instant,
-    /// Since when nothing of it has been taken.
-    untaken_since: Option<Instant>,
-    /// That was too long when it was last looked at.
-    was_stuck: bool,
-    /// When the system was last told how long it may wait.
-    told: Option<Instant>,
-    /// When the system is to judge as before: nothing waits any more.
-    ends: Option<Instant>,
-}
-
-impl Slow {
-    pub(super) const fn new(now: Instant) -> Self {
-        Self { since: now, untaken_since: None, was_stuck: false, told: None, ends: None }
-    }
-
-    /// Something waits, and the peer takes nothing now; it has `taken` some of it before. How long the system may wait from now on, if that
-    /// has changed.
-    pub(super) fn waits(&mut self, now: Instant, taken: bool, limit: Duration) -> Option<Duration> {
-        if self.ends.take().is_some() {
-            self.since = now;
-        }
-        if !taken {
-            self.untaken_since.get_or_insert(now);
-            return None;
-        }
-        self.untaken_since = Some(now);
-        self.was_stuck = false;
-        let waited = now.saturating_duration_since(self.since);
-        let quarter = limit.checked_div(4).unwrap_or(limit);
-        let again = self.told.is_none_or(|told| now.saturating_duration_since(told) >= quarter);
-        (waited >= quarter && again).then(|| {
-            self.told = Some(now);
-            waited.saturating_add(limit.saturating_mul(2))
-        })
-    }
-
-    /// Nothing waits any more, but for what the system holds. False if the system judges as before.
-    pub(super) fn rests(&mut self, now: Instant, limit: Duration) -> bool {
-        self.untaken_since = None;
-        self.was_stuck = false;
-        if self.told.is_some() {
-            self.ends.get_or_insert_with(|| now.saturating_add(limit));
-        }
-        self.told.is_some()
-    }
-
-    /// When the system is to judge as before.
-    pub(super) const fn ends(&self) -> Option<Instant> {
-        self.ends
-    }
-
-    /// Whether the system has been told to wait for longer.
-    pub(super) const fn is_told(&self) -> bool {
-        self.told.is_some()
-    }
-
-    pub(super) const fn is_untaken(&self) -> bool {
-        self.untaken_since.is_some()
-    }
-
-    fn is_stuck(&mut self, limit: Duration, now: Instant, late: bool) -> bool {
-        let stuck = !late && self.untaken_since.is_some_and(|since| since.saturating_add(limit) <= now);
-        core::mem::replace(&mut self.was_stuck, stuck) && stuck
-    }
-}
-
 /// Why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotQueued {
@@ -182,36 +98,6 @@ impl From<Overflow> for NotQueued {
     }
 }
 
-/// How much a connection holds, and all of them, when a frame is to be queued.
-struct Load {
-    /// The peer has not taken all that it was given.
-    blocked: bool,
-    /// It has not for longer than `slow_after`.
-    slow: bool,
-    /// It is slow, and more than its own share is being written: one large frame is enough for a slow listener.
-    writes_much: bool,
-    /// All connections together have more than `max_queued_total` queued, and this one is among those that pay: with the frame it would
-    /// have more than its own share, or its peer takes nothing.
-    pays: bool,
-}
-
-impl Load {
-    /// Whether a frame may be queued only if room is made for it.
-    fn is_refused(&self, lane: Lane) -> bool {
-        self.pays && lane == Lane::Reliable
-    }
-
-    /// Whether a frame of `len` bytes is dropped, with those like it that wait.
-    fn is_dropped(&self, lane: Lane, len: usize) -> bool {
-        lane == Lane::Droppable && (self.pays || self.writes_much && len > OWN_QUEUED)
-    }
-
-    /// Whether a frame of `len` bytes is held once for all who wait for it.
-    fn is_shared(&self, lane: Lane, len: usize) -> bool {
-        lane == Lane::Reliable && len >= if self.blocked { HELD_IF_BLOCKED } else { HELD }
-    }
-}
-
 impl<F: Framing> Conn<F> {
     pub(super) fn new(
         framing: StreamFraming<F>,
@@ -223,7 +109,7 @@ impl<F: Framing> Conn<F> {
             queue: Queue::new(max_queued),
             waker: None,
             blocked_since: None,
-            slow: None,
+            stall: None,
             writing: 0,
             writing_memory: 0,
             parked: None,
@@ -294,26 +180,26 @@ impl<F: Framing> Conn<F> {
         if state.abort.is_some() {
             return Ok(0);
         }
-        let load = state.load(common, frame.len());
+        let load = state.load(common);
         let fits = state.framing.fits(frame);
         if lane == Lane::Reliable && !fits {
             return Err(NotQueued::Unsendable);
         }
-        if load.is_refused(lane) && !made_room {
+        if load.refuses(lane, frame.len()) && !made_room {
             return Err(NotQueued::OverGlobalLimit);
         }
         let State { framing, queue, .. } = &mut *state;
         let (dropped, memory) = (queue.dropped, queue.memory());
-        if load.writes_much && queue.droppable() > OWN_QUEUED {
+        if load.writes_large() && queue.droppable() > WRITE_BATCH {
             queue.drop_droppable();
         }
         let mut pushed = Ok(());
         if !fits {
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if load.is_dropped(lane, frame.len()) {
+        } else if load.drops(lane, frame.len()) {
             queue.drop_droppable();
             queue.dropped = queue.dropped.saturating_add(1);
-        } else if load.is_shared(lane, frame.len()) {
+        } else if load.shares(lane, frame.len()) {
             pushed = queue.push_held(framing, frames.hold(id, frame, &common.queued));
         } else {
             // A buffer of the pool is for those who give it back soon.
@@ -321,7 +207,7 @@ impl<F: Framing> Conn<F> {
             pushed = queue.push(framing, lane, frame, load.slow, buffer);
         }
         // What overflows waits, too, until the connection is gone.
-        note(&common.queued, memory, queue.memory());
+        update_total(&common.queued, memory, queue.memory());
         let dropped = queue.dropped.saturating_sub(dropped);
         pushed?;
         if state.waiting_to_write {
@@ -345,9 +231,7 @@ impl<F: Framing> Conn<F> {
         if state.abort.is_some() {
             return Ok(());
         }
-        let waiting = state.queue.len().saturating_add(state.writing);
-        let holds_much = waiting > OWN_QUEUED || state.blocked_since.is_some() && waiting > FAIR_SHARE;
-        if holds_much && !made_room && common.queued.load(Relaxed) > common.settings.max_queued_total {
+        if !made_room && state.load(common).refuses_control() {
             return Err(NotQueued::OverGlobalLimit);
         }
         let memory = state.queue.memory();
@@ -355,7 +239,7 @@ impl<F: Framing> Conn<F> {
             Control::Bound => state.queue.push_once(&bytes),
             _ => state.queue.push_raw(&bytes),
         };
-        note(&common.queued, memory, state.queue.memory());
+        update_total(&common.queued, memory, state.queue.memory());
         if state.waiting_to_write {
             wakers.extend(state.waker.take());
         }
@@ -368,7 +252,7 @@ impl<F: Framing> Conn<F> {
         let memory = state.queue.memory();
         // One is admitted, however long.
         let _ = state.queue.push_raw(bytes);
-        note(&common.queued, memory, state.queue.memory());
+        update_total(&common.queued, memory, state.queue.memory());
     }
 
     /// Nothing is read any more, and the connection is closed once what is queued has been written, at `until` at the latest. Returns its
@@ -380,16 +264,15 @@ impl<F: Framing> Conn<F> {
         state.notify()
     }
 
-    /// Bytes held for the connection. `None` if it has at most `FAIR_SHARE` queued and, where its peer takes nothing, holds at most `little`:
-    /// many small frames take far more than their bytes. `None` if it is being aborted.
-    pub(super) fn queued_over_share(&self, little: usize) -> Option<usize> {
+    /// Bytes held for the connection, if it may be closed for what others have queued. `None` if it is being aborted.
+    pub(super) fn queued_over_share(&self, common: &Common, little: usize) -> Option<usize> {
         let (state, lent) = (self.lock(), self.lent());
-        let waiting = state.queue.len().saturating_add(state.writing).saturating_add(lent);
+        let mut load = state.load(common);
+        load.queued = load.queued.saturating_add(lent);
         let own = state.queue.memory().saturating_add(state.writing_memory);
         let parked = state.parked.as_ref().map_or(0, |batch| batch.share());
         let all = own.saturating_add(state.queue.share()).saturating_add(parked).saturating_add(lent);
-        let over_share = waiting > FAIR_SHARE || state.blocked_since.is_some() && all > little;
-        (over_share && state.abort.is_none()).then_some(all)
+        (load.may_be_closed(all, little) && state.abort.is_none()).then_some(all)
     }
 
     /// The peer takes nothing since `now`.
@@ -399,13 +282,13 @@ impl<F: Framing> Conn<F> {
     }
 
     /// Throws away what is queued: the connection is being aborted. Returns what is still held for it until its task has seen that.
-    pub(super) fn discard_queued(&self, waiting: &AtomicUsize) -> usize {
+    pub(super) fn discard_queued(&self, total: &AtomicUsize) -> usize {
         let mut state = self.lock();
         let memory = state.queue.memory();
         state.queue.take();
-        note(waiting, memory, state.queue.memory());
+        update_total(total, memory, state.queue.memory());
         if state.parked.take().is_some_and(|batch| !batch.is_empty()) {
-            note(waiting, state.writing_memory, 0);
+            update_total(total, state.writing_memory, 0);
             (state.writing_memory, state.writing) = (0, 0);
         }
         let left = state.writing_memory;
@@ -427,17 +310,17 @@ impl<F: Framing> Conn<F> {
         false
     }
 
-    /// Whether the peer has taken nothing for `limit` of what waits for it; on QUIC, acknowledged nothing of what was sent. On TCP as seen
-    /// twice, and not by a sweep that is `late`: its task may not have had the time to write.
-    pub(super) fn is_stuck(&self, limit: Option<Duration>, now: Instant, late: bool) -> bool {
+    /// Whether the peer has taken nothing for `limit` of what is queued for it; on QUIC, acknowledged nothing of what was sent. On TCP true
+    /// for the second time that it is found so, and not by a sweep that is `late`: its task may not have had the time to write.
+    pub(super) fn confirm_stuck(&self, limit: Option<Duration>, now: Instant, late: bool) -> bool {
         let Some(limit) = limit else { return false };
         #[cfg(feature = "quic")]
         if let Some(quic) = &self.quic {
-            return quic.is_stuck(limit);
+            return quic.confirm_stuck(limit);
         }
         let mut state = self.lock();
         let aborted = state.abort.is_some();
-        state.slow.as_mut().is_some_and(|slow| !aborted && slow.is_stuck(limit, now, late))
+        state.stall.as_mut().is_some_and(|stall| !aborted && stall.confirm_stuck(limit, now, late))
     }
 
     /// Whether the peer goes on with a handshake that it has been through.
@@ -459,27 +342,25 @@ impl<F: Framing> Conn<F> {
     /// The task's waker, if it has been waiting for too long.
     pub(super) fn sweep(&self, now: Instant) -> Option<Waker> {
         let mut state = self.lock();
-        let due = [state.deadline, state.slow.as_ref().and_then(|slow| slow.ends())];
+        let due = [state.deadline, state.stall.as_ref().and_then(|stall| stall.ends_at())];
         if due.into_iter().flatten().any(|due| due <= now) { state.waker.take() } else { None }
     }
 }
 
 impl<F: Framing> State<F> {
-    /// The load under which a frame of `len` bytes is to be queued.
-    fn load(&self, common: &Common, len: usize) -> Load {
+    /// What is queued, and how the peer takes it.
+    fn load(&self, common: &Common) -> Load {
         let settings = &common.settings;
         // The clock is read only where it matters.
         let slow = self
             .blocked_since
             .is_some_and(|since| common.clock.now() > since.saturating_add(settings.slow_after));
-        let blocked = self.blocked_since.is_some();
-        let held = self.queue.len().saturating_add(self.writing).saturating_add(len);
-        let over = common.queued.load(Relaxed) > settings.max_queued_total;
         Load {
-            blocked,
+            blocked: self.blocked_since.is_some(),
             slow,
-            writes_much: slow && self.writing > OWN_QUEUED,
-            pays: over && (blocked || held > OWN_QUEUED),
+            queued: self.queue.len().saturating_add(self.writing),
+            writing: self.writing,
+            over_total: common.queued.load(Relaxed) > settings.max_queued_total,
         }
     }
 
@@ -537,7 +418,7 @@ impl<F: Framing> State<F> {
 
     /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, has it told when all of that
     /// is written. Returns whom to wake.
-    pub(super) fn probe(&mut self, waiting: &AtomicUsize) -> Result<Option<Waker>, NotQueued> {
+    pub(super) fn probe(&mut self, total: &AtomicUsize) -> Result<Option<Waker>, NotQueued> {
         let mut question = Vec::new();
         if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
             self.unwritten = self.unwritten.saturating_add(1);
@@ -545,25 +426,22 @@ impl<F: Framing> State<F> {
         }
         let memory = self.queue.memory();
         let pushed = self.queue.push_raw(&question);
-        note(waiting, memory, self.queue.memory());
+        update_total(total, memory, self.queue.memory());
         pushed?;
         Ok(if self.waiting_to_write { self.waker.take() } else { None })
     }
 
     /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
-    /// That is one that has much waiting, or, where all together have more than `ceiling`, anything.
-    pub(super) fn push_pending(&mut self, waiting: &AtomicUsize, ceiling: usize) -> Result<(), FrameError> {
+    pub(super) fn push_pending(&mut self, common: &Common) -> Result<(), FrameError> {
         const REFUSED: FrameError = FrameError::Handshake("a peer that takes the answers to its commands");
-        let before = self.queue.len();
-        let crowded = self.blocked_since.is_some() && waiting.load(Relaxed) > ceiling;
-        if crowded || before.saturating_add(self.writing) > OWN_QUEUED {
+        if self.load(common).refuses_answers() {
             let asked = self.framing.take_pending(&mut Vec::new()) > 0;
             self.unanswered = self.unanswered.saturating_add(asked.into());
             return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
         }
         let memory = self.queue.memory();
         let pushed = self.queue.push_pending(&mut self.framing);
-        note(waiting, memory, self.queue.memory());
+        update_total(&common.queued, memory, self.queue.memory());
         pushed.map_err(|Overflow| REFUSED)
     }
 }
@@ -571,32 +449,7 @@ impl<F: Framing> State<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// F-44: a peer that takes nothing is stuck when two sweeps in time have seen it; one that takes some has more time, as long as something
-    /// waits and for a limit behind that.
-    #[test]
-    fn f_44_a_slow_peer_has_time_and_a_stuck_one_has_none() {
-        let at = |ms| Instant::ZERO.saturating_add(Duration::from_millis(ms));
-        let limit = Duration::from_secs(14);
-        let mut slow = Slow::new(at(0));
-        assert_eq!(slow.waits(at(0), false, limit), None);
-        assert!(!slow.is_stuck(limit, at(13_999), false) && !slow.is_stuck(limit, at(14_500), false));
-        assert!(!slow.is_stuck(limit, at(30_000), true), "our own stall");
-        assert!(!slow.is_stuck(limit, at(31_000), false) && slow.is_stuck(limit, at(32_000), false));
-        // It takes some after all.
-        assert_eq!(slow.waits(at(32_100), true, limit), Some(Duration::from_millis(32_100 + 28_000)));
-        assert_eq!(slow.waits(at(33_100), true, limit), None, "told a second ago");
-        assert_eq!(slow.waits(at(36_000), true, limit), Some(Duration::from_millis(36_000 + 28_000)));
-        assert!(!slow.is_stuck(limit, at(49_000), false) && slow.ends().is_none());
-        // Nothing waits any more.
-        assert!(slow.rests(at(50_000), limit) && slow.rests(at(51_000), limit));
-        assert_eq!(slow.ends(), Some(at(64_000)));
-        assert!(!slow.is_stuck(limit, at(60_000), false));
-        // Something waits again, and a short wait is not told of.
-        assert_eq!(slow.waits(at(61_000), true, limit), None);
-        assert!(slow.ends().is_none());
-        assert!(!Slow::new(at(0)).rests(at(1), limit));
-    }
+    use crate::hub::HubSettings;
     use voxwire_core::{Progress, bytes::BufMut};
 
     /// Answers without end.
@@ -625,14 +478,15 @@ mod tests {
             #[cfg(feature = "quic")]
             None,
         );
-        let waiting = AtomicUsize::new(1001);
-        let ask =
-            |times: u32| (0..times).take_while(|_| conn.lock().push_pending(&waiting, 1000).is_ok()).count();
+        let settings = HubSettings { max_queued_total: 1000, ..HubSettings::DEFAULT };
+        let common = Common::new(settings, Vec::new(), None);
+        common.queued.store(1001, Relaxed);
+        let ask = |times: u32| (0..times).take_while(|_| conn.lock().push_pending(&common).is_ok()).count();
         assert_eq!((ask(100), conn.lock().queue.len()), (100, 700));
         conn.block(Instant::ZERO);
         assert_eq!((ask(100), conn.lock().queue.len()), (64, 700), "and is closed for asking on");
         conn.lock().unanswered = 0;
-        waiting.store(999, Relaxed);
+        common.queued.store(999, Relaxed);
         assert_eq!((ask(1), conn.lock().queue.len()), (1, 707));
     }
 }

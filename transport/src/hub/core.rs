@@ -303,7 +303,7 @@ impl<S: Session> Core<S> {
                     return Ok((frames, ReadStatus::Stopped));
                 }
                 let cut = buffer.next_frame(&mut state.framing);
-                state.push_pending(&common.queued, common.settings.max_queued_total)?;
+                state.push_pending(common)?;
                 let (kind, answered) = (state.framing.kind(), state.framing.take_answered());
                 (cut?, kind, state.framing.is_waiting(), answered, state.takes_only_answers_now())
             };

@@ -283,7 +283,7 @@ impl Partials {
             if least > 0 && alone {
                 books.forget_marks(kind);
             }
-            granted = least == 0 || books.make_room(&asks, least, (part(self.all, kind), self.whole), now);
+            granted = least == 0 || books.reclaim(&asks, least, (part(self.all, kind), self.whole), now);
         }
         if granted {
             let began = books.stop_waiting(reservation, now);
@@ -486,13 +486,7 @@ impl Books {
     /// Takes at least `bytes` from those who do not come in as the one that asks does, or not so fast that they end within `whole`; from
     /// nobody if that is not enough. Those who seem to be silent are asked first whether they are, and those who seem to be slow are
     /// looked at once more, as it may be we who have not read: false until then.
-    fn make_room(
-        &mut self,
-        asks: &Asks,
-        bytes: usize,
-        (part, whole): (usize, Duration),
-        now: Instant,
-    ) -> bool {
+    fn reclaim(&mut self, asks: &Asks, bytes: usize, (part, whole): (usize, Duration), now: Instant) -> bool {
         let Asks { id: own, payer, kind, since, progress } = *asks;
         let slow = PACE.min(pace(progress.received, since.saturating_duration_since(progress.began)) / 2);
         let grace = GRACE.get(kind).copied().unwrap_or_default();

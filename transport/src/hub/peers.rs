@@ -193,7 +193,7 @@ impl<F: Framing> Peers<F> {
         let mut queued = queue(&stream.conn, false, &mut self.frames, &mut self.wakers);
         if queued == Err(NotQueued::OverGlobalLimit) {
             let conn = stream.conn.clone();
-            self.make_room(common, *now.get_or_insert_with(|| common.clock.now()));
+            self.close_largest(common, *now.get_or_insert_with(|| common.clock.now()));
             queued = queue(&conn, true, &mut self.frames, &mut self.wakers);
         }
         match queued {
@@ -254,7 +254,7 @@ impl<F: Framing> Peers<F> {
         let Some(conn) = self.conn(peer).cloned() else { return };
         let mut queued = conn.push_control(common, control, false, &mut self.wakers);
         if queued == Err(NotQueued::OverGlobalLimit) {
-            self.make_room(common, common.clock.now());
+            self.close_largest(common, common.clock.now());
             queued = conn.push_control(common, control, true, &mut self.wakers);
         }
         if queued.is_err() {
@@ -342,7 +342,7 @@ impl<F: Framing> Peers<F> {
         self.frames.tidy();
         let mut wakers = Vec::new();
         for conn in self.conns() {
-            let stuck = conn.is_stuck(common.settings.unacknowledged, now, late);
+            let stuck = conn.confirm_stuck(common.settings.unacknowledged, now, late);
             if stuck || conn.is_never_ready() {
                 let counters = &common.counters;
                 if stuck { &counters.too_slow } else { &counters.broken }.count();

@@ -36,8 +36,8 @@ const FEW: usize = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct QuicBudgets {
     /// Bytes that wait to arrive, on all connections of all kinds.
-    pub(crate) waiting: Arc<AtomicUsize>,
-    /// Beyond so many each connection may have only a little waiting.
+    pub(crate) queued: Arc<AtomicUsize>,
+    /// Beyond so many each connection may have only a little queued.
     pub(crate) ceiling: usize,
     /// How many bytes clients may make QUIC keep of what they send, those that have ended included.
     pub(crate) grants: usize,
@@ -71,9 +71,9 @@ pub(crate) enum NoRoom {
 }
 
 impl QuicBudgets {
-    /// Of a hub: what waits on all its connections is counted in `waiting`.
-    pub(crate) fn new(waiting: Arc<AtomicUsize>, ceiling: usize, grants: usize) -> Self {
-        Self { waiting, ceiling, grants, counts: Arc::default() }
+    /// Of a hub: what is queued on all its connections is counted in `queued`.
+    pub(crate) fn new(queued: Arc<AtomicUsize>, ceiling: usize, grants: usize) -> Self {
+        Self { queued, ceiling, grants, counts: Arc::default() }
     }
 
     /// Nobody shares it.

@@ -1,4 +1,4 @@
-//! Frames that many connections wait for, held once.
+//! Frames that are queued for many connections, held once.
 
 use core::fmt;
 use core::hash::BuildHasher;
@@ -7,26 +7,26 @@ use std::collections::{HashMap, hash_map::RandomState};
 use std::sync::{Arc, Weak};
 use voxwire_core::FrameId;
 
-/// A frame that waits on any number of connections, and counts once among what waits as long as one of them has it.
+/// A frame that is queued for any number of connections, and counts once in the total as long as one of them has it.
 pub(crate) struct Held {
     bytes: Box<[u8]>,
-    waiting: Arc<AtomicUsize>,
+    total: Arc<AtomicUsize>,
 }
 
 /// What a held frame takes beside its bytes: two counts, the rest of it, and an entry by which it is found.
 const BOOKS: usize = 2 * size_of::<usize>() + size_of::<Held>() + size_of::<(u64, Weak<Held>)>();
 
 impl Held {
-    fn new(frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Self> {
-        waiting.fetch_add(frame.len().saturating_add(BOOKS), Relaxed);
-        Arc::new(Self { bytes: frame.into(), waiting: waiting.clone() })
+    fn new(frame: &[u8], total: &Arc<AtomicUsize>) -> Arc<Self> {
+        total.fetch_add(frame.len().saturating_add(BOOKS), Relaxed);
+        Arc::new(Self { bytes: frame.into(), total: total.clone() })
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What one of those who have it is to blame for.
+    /// The part of one of the connections that have it.
     pub(crate) fn share(self: &Arc<Self>) -> usize {
         self.bytes.len().checked_div(Arc::strong_count(self)).unwrap_or(0)
     }
@@ -34,7 +34,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes.len().saturating_add(BOOKS), Relaxed);
+        self.total.fetch_sub(self.bytes.len().saturating_add(BOOKS), Relaxed);
     }
 }
 
@@ -44,40 +44,40 @@ impl fmt::Debug for Held {
     }
 }
 
-/// Finds frames that are held by what they say: everybody who logs in is told much the same, one after the other.
+/// Finds held frames by their bytes: clients that log in one after the other are sent much the same.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    /// By a hash with a key of its own, so that nobody outside can choose whose place is taken.
+    /// By a hash with a random key, so that no peer can choose which entry its frame replaces.
     held: HashMap<u64, Weak<Held>, RandomState>,
     /// The last one: most addressees of a frame follow each other.
     last: Option<(FrameId, Weak<Held>)>,
 }
 
 impl Frames {
-    /// The frame, shared with all who wait for the same bytes.
-    pub(crate) fn hold(&mut self, id: FrameId, frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Held> {
+    /// The frame, shared by all connections for which the same bytes are queued.
+    pub(crate) fn hold(&mut self, id: FrameId, frame: &[u8], total: &Arc<AtomicUsize>) -> Arc<Held> {
         if let Some((last, held)) = &self.last {
             if let Some(held) = held.upgrade().filter(|_| *last == id) {
                 return held;
             }
         }
-        let held = self.hold_bytes(frame, waiting);
+        let held = self.hold_bytes(frame, total);
         self.last = Some((id, Arc::downgrade(&held)));
         held
     }
 
     /// The same for a frame that is not known by an id.
-    pub(crate) fn hold_bytes(&mut self, frame: &[u8], waiting: &Arc<AtomicUsize>) -> Arc<Held> {
+    pub(crate) fn hold_bytes(&mut self, frame: &[u8], total: &Arc<AtomicUsize>) -> Arc<Held> {
         let key = self.held.hasher().hash_one(frame);
         let known = self.held.get(&key).and_then(Weak::upgrade).filter(|held| *held.bytes == *frame);
         known.unwrap_or_else(|| {
-            let held = Held::new(frame, waiting);
+            let held = Held::new(frame, total);
             self.held.insert(key, Arc::downgrade(&held));
             held
         })
     }
 
-    /// Forgets those that nobody waits for any more.
+    /// Forgets frames that are queued for no connection any more.
     pub(crate) fn tidy(&mut self) {
         self.held.retain(|_, held| held.strong_count() > 0);
         self.last.take_if(|(_, held)| held.strong_count() == 0);
@@ -94,18 +94,18 @@ mod tests {
     /// F-46
     #[test]
     fn the_same_bytes_are_held_and_counted_once() {
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let total = Arc::new(AtomicUsize::new(0));
         let mut frames = Frames::default();
-        let mut hold = |id, frame: &[u8]| frames.hold(FrameId::new(id), frame, &waiting);
+        let mut hold = |id, frame: &[u8]| frames.hold(FrameId::new(id), frame, &total);
         let (one, other, again) = (hold(0, &[1; 100]), hold(1, &[2; 100]), hold(2, &[1; 100]));
         assert!(Arc::ptr_eq(&one, &again) && !Arc::ptr_eq(&one, &other));
-        assert_eq!((waiting.load(Relaxed), one.share(), other.share()), (2 * (100 + BOOKS), 50, 100));
-        let third = frames.hold(FrameId::new(3), &[3; 100], &waiting);
-        let same = frames.hold(FrameId::new(3), &[3; 100], &waiting);
+        assert_eq!((total.load(Relaxed), one.share(), other.share()), (2 * (100 + BOOKS), 50, 100));
+        let third = frames.hold(FrameId::new(3), &[3; 100], &total);
+        let same = frames.hold(FrameId::new(3), &[3; 100], &total);
         assert!(Arc::ptr_eq(&third, &same));
-        assert_eq!(frames.hold(FrameId::new(4), &[4; 100], &waiting).bytes(), [4; 100]);
+        assert_eq!(frames.hold(FrameId::new(4), &[4; 100], &total).bytes(), [4; 100]);
         drop((one, other, again, third, same));
-        assert_eq!(waiting.load(Relaxed), 0);
+        assert_eq!(total.load(Relaxed), 0);
         assert_eq!(frames.held.len(), 4);
         frames.tidy();
         assert_eq!((frames.held.len(), frames.held.capacity()), (0, 0));

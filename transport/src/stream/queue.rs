@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use voxwire_core::{Framing, Lane};
 
-/// What waits to be written to one connection: whole frames.
+/// What is queued for one connection: whole frames.
 ///
 /// Droppable frames have a budget of bytes; over it the oldest goes first, because fresh audio is worth more. Reliable
 /// frames have one of their own, and over it the connection is to be closed. One frame of a lane is always admitted,
@@ -20,13 +20,13 @@ pub(crate) struct Queue {
     start: usize,
     /// The first one is no gap.
     frames: VecDeque<Frame>,
-    /// Once something droppable has waited. On the heap, because most connections have nothing waiting.
+    /// Once something droppable has been queued. On the heap, because most connections have nothing queued.
     drops: Option<Box<Drops>>,
-    droppable: Waiting,
-    reliable: Waiting,
+    droppable: LaneTotal,
+    reliable: LaneTotal,
     /// Droppable frames dropped so far.
     pub(crate) dropped: u64,
-    /// Something waits that is not to wait twice.
+    /// Something is queued that is not to be queued twice.
     once: bool,
     /// Bytes that were copied within the queue or out of it, and frames that were looked at.
     #[cfg(test)]
@@ -63,7 +63,7 @@ struct Drops {
     gaps: Gaps,
 }
 
-/// Where droppable frames were that have been dropped from behind others. All are before those that wait.
+/// Where droppable frames were that have been dropped from behind others. All are before those that are queued.
 #[derive(Debug, Clone, Copy, Default)]
 struct Gaps {
     /// The first of them, or something before it.
@@ -72,14 +72,14 @@ struct Gaps {
     bytes: usize,
 }
 
-/// A frame that waits. Lengths instead of positions, so that nothing has to be adjusted when those before it go.
+/// A queued frame. Lengths instead of positions, so that nothing has to be adjusted when those before it go.
 #[derive(Debug)]
 enum Frame {
     /// So many of the queue's own bytes.
     Own { lane: Lane, once: bool, len: usize },
     /// A reliable frame that is shared with other queues, behind so many of the queue's own bytes.
     Held { head: u32, frame: Arc<Held> },
-    /// So many of the queue's own bytes are nobody's any more.
+    /// So many of the queue's own bytes belong to no frame any more.
     Gap { len: usize },
 }
 
@@ -103,13 +103,13 @@ impl Frame {
 
 /// The frames of one lane.
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+struct LaneTotal {
     frames: usize,
     bytes: usize,
     max: usize,
 }
 
-impl Waiting {
+impl LaneTotal {
     const fn is_over(&self, max: usize) -> bool {
         self.bytes > max && self.frames > 1
     }
@@ -128,7 +128,7 @@ impl Waiting {
 /// A queue keeps the room of so many frames.
 const KEPT_FRAMES: usize = 16;
 /// What droppable frames may take on a connection that has not been slow yet.
-const BURST: usize = 1024 * 1024;
+const BURST_BYTES: usize = 1024 * 1024;
 
 /// A reliable frame did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,8 +146,8 @@ impl Queue {
             start: 0,
             frames: VecDeque::new(),
             drops: None,
-            droppable: Waiting { frames: 0, bytes: 0, max: budget },
-            reliable: Waiting { frames: 0, bytes: 0, max: reliable },
+            droppable: LaneTotal { frames: 0, bytes: 0, max: budget },
+            reliable: LaneTotal { frames: 0, bytes: 0, max: reliable },
             dropped: 0,
             once: false,
             #[cfg(test)]
@@ -160,17 +160,17 @@ impl Queue {
         self.droppable.max = bytes;
     }
 
-    /// Bytes of reliable frames waiting, and how many may.
+    /// Bytes of reliable frames queued, and how many may be.
     pub(crate) const fn reliable(&self) -> (usize, usize) {
         (self.reliable.bytes, self.reliable.max)
     }
 
-    /// Bytes waiting.
+    /// Bytes queued.
     pub(crate) const fn len(&self) -> usize {
         self.reliable.bytes.saturating_add(self.droppable.bytes)
     }
 
-    /// Memory held for what waits, in bytes, but for frames that are shared with other queues. The room of the last few frames of a
+    /// Memory held for what is queued, in bytes, but for frames that are shared with other queues. The room of the last few frames of a
     /// queue that is empty belongs to the connection.
     pub(crate) fn memory(&self) -> usize {
         if self.frames.is_empty() {
@@ -190,7 +190,7 @@ impl Queue {
         })
     }
 
-    /// Bytes of droppable frames waiting.
+    /// Bytes of droppable frames queued.
     pub(crate) const fn droppable(&self) -> usize {
         self.droppable.bytes
     }
@@ -220,7 +220,7 @@ impl Queue {
     }
 
     /// Adds a frame behind its head. `buffer` lends memory to a queue that has none. As long as the peer is not
-    /// `slow` much more may wait than the budget: it takes what it is given, only not at once.
+    /// `slow` much more may be queued than the budget: it takes what it is given, only not at once.
     pub(crate) fn push(
         &mut self,
         framing: &StreamFraming<impl Framing>,
@@ -233,8 +233,8 @@ impl Queue {
         let start = self.bytes.len();
         framing.put_head(lane, frame, &mut self.bytes);
         self.bytes.extend_from_slice(frame);
-        self.note(lane, self.bytes.len().saturating_sub(start), false);
-        let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST) };
+        self.count_appended(lane, self.bytes.len().saturating_sub(start), false);
+        let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST_BYTES) };
         self.drop_oldest(|droppable| droppable.is_over(budget));
         if lane == Lane::Reliable && self.reliable.is_over(self.reliable.max) {
             Err(Overflow)
@@ -244,14 +244,14 @@ impl Queue {
     }
 
     /// Counts a frame of `len` bytes that has been appended.
-    fn note(&mut self, lane: Lane, len: usize, once: bool) {
+    fn count_appended(&mut self, lane: Lane, len: usize, once: bool) {
         if lane == Lane::Droppable {
             let mut spot = self.end();
             spot.byte = spot.byte.saturating_sub(len as u64);
             self.drops.get_or_insert_default().spots.push_back(spot);
         }
         self.frames.push_back(Frame::Own { lane, once, len });
-        self.waiting(lane).add(len);
+        self.lane(lane).add(len);
     }
 
     /// Behind all frames and bytes.
@@ -261,7 +261,7 @@ impl Queue {
         end
     }
 
-    const fn waiting(&mut self, lane: Lane) -> &mut Waiting {
+    const fn lane(&mut self, lane: Lane) -> &mut LaneTotal {
         match lane {
             Lane::Reliable => &mut self.reliable,
             Lane::Droppable => &mut self.droppable,
@@ -275,7 +275,7 @@ impl Queue {
         if len == 0 {
             return Ok(());
         }
-        self.note(Lane::Reliable, len, false);
+        self.count_appended(Lane::Reliable, len, false);
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
@@ -284,7 +284,7 @@ impl Queue {
         self.push_bytes(bytes, false)
     }
 
-    /// The same for bytes that say nothing new as long as those of the last time wait.
+    /// The same for bytes that say nothing new as long as those of the last time are queued.
     pub(crate) fn push_once(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
         if core::mem::replace(&mut self.once, true) {
             return Ok(());
@@ -294,11 +294,11 @@ impl Queue {
 
     fn push_bytes(&mut self, bytes: &[u8], once: bool) -> Result<(), Overflow> {
         self.bytes.extend_from_slice(bytes);
-        self.note(Lane::Reliable, bytes.len(), once);
+        self.count_appended(Lane::Reliable, bytes.len(), once);
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
-    /// All that waits, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
+    /// All that is queued, in exchange for an empty buffer, but for frames that are shared with other queues, which are let go.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         self.close_gaps();
         self.frames.clear();
@@ -309,8 +309,8 @@ impl Queue {
         self.give_back();
         self.once = false;
         for lane in [Lane::Reliable, Lane::Droppable] {
-            let waiting = self.waiting(lane);
-            (waiting.frames, waiting.bytes) = (0, 0);
+            let total = self.lane(lane);
+            (total.frames, total.bytes) = (0, 0);
         }
         let mut bytes = core::mem::take(&mut self.bytes);
         bytes.drain(..core::mem::take(&mut self.start));
@@ -344,7 +344,7 @@ impl Queue {
                     if let Some(drops) = drops.filter(|_| lane == Lane::Droppable) {
                         drops.spots.pop_front();
                     }
-                    self.waiting(lane).remove(len);
+                    self.lane(lane).remove(len);
                     own = own.saturating_add(bytes);
                     self.once &= !once;
                 }
@@ -399,7 +399,7 @@ impl Queue {
         }
     }
 
-    /// Gives up the room of what has been taken, if that is more than what waits: no byte pays for being moved more than once.
+    /// Gives up the room of what has been taken, if that is more than what is queued: no byte pays for being moved more than once.
     fn close_up(&mut self) {
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..core::mem::take(&mut self.start));
@@ -411,7 +411,7 @@ impl Queue {
     }
 
     /// Drops droppable frames, the oldest first, while there are too many.
-    fn drop_oldest(&mut self, too_many: impl Fn(&Waiting) -> bool) {
+    fn drop_oldest(&mut self, too_many: impl Fn(&LaneTotal) -> bool) {
         if !too_many(&self.droppable) {
             return;
         }

@@ -223,7 +223,7 @@ impl Stream {
 
     /// Whether the system has taken something of a connection over TCP since this was asked last: `written`, but for TLS, which writes by
     /// itself. `None` of others.
-    pub(crate) fn has_sent(&mut self, written: bool) -> Option<bool> {
+    pub(crate) fn take_sent(&mut self, written: bool) -> Option<bool> {
         match self {
             Self::Plain(_) => Some(written),
             #[cfg(feature = "tls")]

@@ -2,7 +2,7 @@
 
 use super::Peers;
 use crate::hub::common::Common;
-use crate::hub::conn::FAIR_SHARE;
+use crate::hub::load::FAIR_SHARE;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use voxwire_core::{Framing, Instant};
@@ -13,7 +13,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 impl<F: Framing> Peers<F> {
     /// Resets the connections with the most bytes queued, closing ones first, until an eighth of `max_queued_total` is free. Their peers go to
     /// `overflowed`, and the core tells the session.
-    pub(super) fn make_room(&mut self, common: &Common, now: Instant) {
+    pub(super) fn close_largest(&mut self, common: &Common, now: Instant) {
         if now < self.look_again {
             return;
         }
@@ -35,7 +35,7 @@ impl<F: Framing> Peers<F> {
         let open = self.on_streams().map(|(peer, conn)| (Some(peer), conn));
         let all = open.chain(self.closing.values().map(|(conn, _)| (None, conn)));
         let over_share = all.filter_map(|(peer, conn)| {
-            Some((peer.is_none(), conn.queued_over_share(little)?, peer, conn.clone()))
+            Some((peer.is_none(), conn.queued_over_share(common, little)?, peer, conn.clone()))
         });
         let mut over_share: Vec<_> = over_share.collect();
         over_share.sort_unstable_by_key(|(closing, queued, peer, _)| (*closing, *queued, *peer));
@@ -65,7 +65,7 @@ mod tests {
 
     const UNITS: Side = Side::Units { udp: None, direct: false };
 
-    /// Peers of a hub where `waiting` bytes may be queued.
+    /// Peers of a hub where `limit` bytes may be queued.
     struct Hub {
         common: Common,
         peers: Peers<Datagram>,
@@ -99,16 +99,16 @@ mod tests {
             self.common.queued.load(Relaxed)
         }
 
-        fn make_room(&mut self) -> Vec<PeerId> {
-            self.peers.make_room(&self.common, self.common.clock.now());
+        fn close_largest(&mut self) -> Vec<PeerId> {
+            self.peers.close_largest(&self.common, self.common.clock.now());
             self.peers.overflowed.clone()
         }
     }
 
     /// A hub where each of `frames` is queued for a connection of its own.
-    fn crowded(waiting: usize, frames: &[Vec<u8>]) -> (Hub, Vec<Opened>) {
+    fn crowded(limit: usize, frames: &[Vec<u8>]) -> (Hub, Vec<Opened>) {
         let mut hub =
-            Hub::new(HubSettings { max_queued_total: waiting, max_queued: 4 << 20, ..HubSettings::DEFAULT });
+            Hub::new(HubSettings { max_queued_total: limit, max_queued: 4 << 20, ..HubSettings::DEFAULT });
         let open = |hub: &mut Hub, frame: &Vec<u8>| {
             let opened = hub.open(UNITS);
             for (n, part) in frame.chunks(50_000).enumerate() {
@@ -148,7 +148,7 @@ mod tests {
         frames.push(vec![8; 10_000]);
         let (mut hub, opened) = crowded(400_000, &frames);
         assert!(hub.queued() > 400_000);
-        let gone = hub.make_room();
+        let gone = hub.close_largest();
         assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
         assert_eq!((gone.len(), gone.contains(&opened[20].0)), (20, false));
         // They are on their way: no other goes for them, and nothing is queued for them.
@@ -158,7 +158,7 @@ mod tests {
         hub.push(&opened[0].1, &[9; 2000]);
         assert_eq!(hub.queued(), before);
         // Where that is not enough, the next look has to wait, or each frame would look anew.
-        let gone = hub.make_room();
+        let gone = hub.close_largest();
         assert_eq!(gone.iter().filter(|peer| **peer == opened[0].0).count(), 1);
         assert!(hub.peers.look_again > hub.common.clock.now());
     }
@@ -184,7 +184,7 @@ mod tests {
             assert!(conn.lock().queue.len() < 4096, "{}", conn.lock().queue.len());
         }
         assert!(hub.queued() > 400_000, "{}", hub.queued());
-        let gone = hub.make_room();
+        let gone = hub.close_largest();
         assert!(!gone.is_empty() && !gone.contains(&honest) && !gone.contains(&little), "{gone:?}");
         assert!(hub.queued() < 350_000, "{} bytes are queued", hub.queued());
     }

@@ -6,7 +6,7 @@ mod write;
 #[cfg(feature = "quic")]
 use super::udp;
 use crate::grace::EXCUSE;
-use crate::hub::conn::{Conn, note};
+use crate::hub::conn::{Conn, update_total};
 use crate::hub::partial::Reservation;
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
@@ -131,8 +131,8 @@ impl<S: Session> Future for StreamDriver<S> {
             this.shared.common.counters.broken.count();
         }
         // What is left in the system's buffers has no more time than that of others.
-        if this.conn.lock().slow.take().is_some_and(|slow| slow.is_told()) {
-            this.end_slow();
+        if this.conn.lock().stall.take().is_some_and(|stall| stall.has_extended()) {
+            this.restore_timeout();
         }
         let too_late = matches!(end, End::Late(CLOSING));
         if too_late || matches!(end, End::Aborted) {
@@ -174,12 +174,12 @@ impl<S: Session> StreamDriver<S> {
             state.waker = None;
             state.waiting_to_write = false;
             state.missed_wake = false;
-            let ended = state.slow.take_if(|slow| slow.ends().is_some_and(|ends| ends <= now));
+            let ended = state.stall.take_if(|stall| stall.ends_at().is_some_and(|ends| ends <= now));
             let closing = state.closing.as_ref().map(|closing| closing.until);
             (closing, state.abort, state.rests_until(), ended.is_some())
         };
         if ended {
-            self.end_slow();
+            self.restore_timeout();
         }
         if let Some(reset) = cut {
             return Poll::Ready(if reset { End::Aborted } else { End::Closed });
@@ -296,7 +296,11 @@ impl<S: Session> Drop for StreamDriver<S> {
     fn drop(&mut self) {
         let mut state = self.conn.lock();
         // What was not written waits no more; and nothing is queued from now on.
-        note(&self.shared.common.queued, state.writing_memory.saturating_add(state.queue.memory()), 0);
+        update_total(
+            &self.shared.common.queued,
+            state.writing_memory.saturating_add(state.queue.memory()),
+            0,
+        );
         state.queue.take();
         state.parked = None;
         state.writing_memory = 0;

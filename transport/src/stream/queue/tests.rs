@@ -99,7 +99,7 @@ fn own(batch: Batch) -> Vec<u8> {
 /// F-46
 #[test]
 fn frames_that_others_wait_for_keep_their_place_and_count() {
-    let waiting = Arc::default();
+    let total = Arc::default();
     let mut frames = crate::stream::held::Frames::default();
     let mut queue = Queue::new(1000);
     queue.set_budget(300);
@@ -108,8 +108,8 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
     }
     push(&mut queue, Lane::Reliable, b"rr").unwrap();
     let memory = queue.memory();
-    queue.push_held(&FRAMING, frames.hold_bytes(&[7; 500], &waiting)).unwrap();
-    queue.push_held(&FRAMING, frames.hold_bytes(&[8; 200], &waiting)).unwrap();
+    queue.push_held(&FRAMING, frames.hold_bytes(&[7; 500], &total)).unwrap();
+    queue.push_held(&FRAMING, frames.hold_bytes(&[8; 200], &total)).unwrap();
     // Room for four frames more.
     assert_eq!(queue.memory(), memory + 4 * 16);
     push(&mut queue, Lane::Droppable, &[9; 100]).unwrap();
@@ -121,9 +121,9 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
     let first = [&[1; 100][..], &[2; 100], b"rr"].concat();
     assert_eq!(written, [first, vec![7; 500], [&[8; 200][..], &[9; 100]].concat()]);
     assert_eq!((queue.len(), queue.memory(), queue.reliable().0), (0, 0, 0));
-    assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(total.load(core::sync::atomic::Ordering::Relaxed), 0);
     // Over its own limit a connection is closed, also where others wait for the same.
-    let same = frames.hold_bytes(&[7; 800], &waiting);
+    let same = frames.hold_bytes(&[7; 800], &total);
     queue.push_held(&FRAMING, same.clone()).unwrap();
     assert_eq!(queue.push_held(&FRAMING, same), Err(Overflow));
 }
@@ -132,9 +132,9 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
 #[test]
 fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut queue = Queue::new(1000);
-    let frame = frames.hold_bytes(&[7; 60_000], &waiting);
+    let frame = frames.hold_bytes(&[7; 60_000], &total);
     assert_eq!(queue.push_held(&UNITS, frame.clone()), Ok(()));
     assert_eq!(queue.reliable().0, 60_003);
     assert_eq!(queue.push_held(&UNITS, frame.clone()), Err(Overflow));
@@ -151,10 +151,10 @@ fn f_46_one_shared_frame_behind_a_head_is_admitted_however_large() {
 fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
     const FRAMES: usize = 32 * 1024;
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     for own in [false, true] {
         let mut queue = Queue::new(usize::MAX);
-        let frame = frames.hold_bytes(&[7; 64], &waiting);
+        let frame = frames.hold_bytes(&[7; 64], &total);
         for _ in 0..FRAMES {
             queue.push_held(&UNITS, frame.clone()).unwrap();
             if own {
@@ -193,9 +193,9 @@ fn own_and_advanced(mut batch: Batch) -> Vec<u8> {
 #[test]
 fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
     const UNITS: StreamFraming<Datagram> = StreamFraming::units(Datagram { max: 0 });
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut queue = Queue::new(usize::MAX);
-    queue.push_held(&UNITS, frames.hold_bytes(&[7; 50_000], &waiting)).unwrap();
+    queue.push_held(&UNITS, frames.hold_bytes(&[7; 50_000], &total)).unwrap();
     push(&mut queue, Lane::Reliable, b"behind").unwrap();
     let mut batch = queue.take_next(64 * 1024, Vec::new);
     batch.advance(20_000);
@@ -209,17 +209,17 @@ fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
     batch.advance(10_000);
     assert!(batch.shrink(4096, 40_000).is_some());
     assert_eq!(own_and_advanced(batch), [&[7; 3][..], b"behind"].concat());
-    assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(total.load(core::sync::atomic::Ordering::Relaxed), 0);
 }
 
 /// F-46: what many share is not copied for each of them where the copies would take more than it does.
 #[test]
 fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it() {
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut batches: Vec<Batch> = (0..10)
         .map(|_| {
             let mut queue = Queue::new(usize::MAX);
-            queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &waiting)).unwrap();
+            queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &total)).unwrap();
             queue.take_next(64 * 1024, Vec::new)
         })
         .collect();
@@ -228,10 +228,10 @@ fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it()
     assert!(batches.iter_mut().all(|batch| !shrink(batch)));
     batches.iter_mut().for_each(|batch| batch.advance(31_000));
     assert!(batches.iter_mut().all(shrink), "nine tenths of it have gone");
-    assert_eq!(waiting.load(core::sync::atomic::Ordering::Relaxed), 0);
+    assert_eq!(total.load(core::sync::atomic::Ordering::Relaxed), 0);
     // The last one who waits for it needs no more than is left for it.
     let mut queue = Queue::new(usize::MAX);
-    queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &waiting)).unwrap();
+    queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &total)).unwrap();
     let mut last = queue.take_next(64 * 1024, Vec::new);
     last.advance(50_000);
     assert!(shrink(&mut last));
@@ -240,12 +240,12 @@ fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it()
 /// C-06: droppable frames go wherever they are, and nothing else.
 #[test]
 fn c_06_droppable_frames_go_from_between_others() {
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     let mut queue = Queue::new(1000);
     for n in 0..3 {
         push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
         push(&mut queue, Lane::Reliable, &[n; 5]).unwrap();
-        queue.push_held(&FRAMING, frames.hold_bytes(&[n; 7], &waiting)).unwrap();
+        queue.push_held(&FRAMING, frames.hold_bytes(&[n; 7], &total)).unwrap();
     }
     queue.drop_droppable();
     assert_eq!((queue.dropped, queue.droppable(), queue.len()), (3, 0, 36));
@@ -256,8 +256,8 @@ fn c_06_droppable_frames_go_from_between_others() {
 #[test]
 fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
     const FRAMES: usize = 20_000;
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
-    let shared = frames.hold_bytes(&[7; 300], &waiting);
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let shared = frames.hold_bytes(&[7; 300], &total);
     for (before, between) in [(0, usize::MAX), (1, usize::MAX), (10_000, usize::MAX), (1, 3), (10_000, 50)] {
         let mut queue = Queue::with_limits(64 * 1024, usize::MAX);
         for n in 0..before {
@@ -287,7 +287,7 @@ fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
 /// C-06, F-43: by chance, as a queue would have it that is gone through each time.
 #[test]
 fn c_06_whatever_is_pushed_dropped_and_taken_keeps_its_order() {
-    let (waiting, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
+    let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     for seed in 1..=60_u64 {
         let mut state = seed;
         let mut chance = |of: u64| {
@@ -320,7 +320,7 @@ fn c_06_whatever_is_pushed_dropped_and_taken_keeps_its_order() {
                     model.push_back((Lane::Reliable, frame));
                 }
                 14..=16 => {
-                    queue.push_held(&FRAMING, frames.hold_bytes(&frame, &waiting)).unwrap();
+                    queue.push_held(&FRAMING, frames.hold_bytes(&frame, &total)).unwrap();
                     model.push_back((Lane::Reliable, frame));
                 }
                 17 if chance(5) == 0 => {

@@ -83,7 +83,7 @@ impl<S: Session> StreamDriver<S> {
             }
         }
         for _ in 0..READS {
-            match self.make_room(cx, needed) {
+            match self.reserve(cx, needed) {
                 Room::There => {}
                 Room::Wait => return self.lie_idle(cx),
                 Room::Gone => return Poll::Ready(End::Closed),
@@ -136,7 +136,7 @@ impl<S: Session> StreamDriver<S> {
 
     /// Sees to it that a frame of which `needed` bytes are missing may be held. Nothing is set aside for a peer that has sent nothing
     /// to be put there.
-    fn make_room(&mut self, cx: &mut Context<'_>, needed: usize) -> Room {
+    fn reserve(&mut self, cx: &mut Context<'_>, needed: usize) -> Room {
         let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
         let total = unread.saturating_add(needed);
         if unread < OWN || total <= self.may_hold() {

@@ -1,7 +1,9 @@
 //! Writing: what is queued, with as few calls as the system allows, and then the end of our side.
 
 use super::{End, Phase, StreamDriver};
-use crate::hub::conn::{FAIR_SHARE, OWN_QUEUED, Slow, State, note};
+use crate::hub::conn::{State, update_total};
+use crate::hub::load::WRITE_BATCH;
+use crate::hub::write_stall::WriteStall;
 use crate::stream::io::poll_write;
 use crate::stream::queue::Batch;
 use core::task::{Context, Poll};
@@ -10,6 +12,8 @@ use voxwire_core::Session;
 
 /// What of a buffer to write from is kept for others, in bytes.
 const KEPT: usize = 8 * 1024;
+/// A batch that the peer does not take moves to smaller memory where more than this is freed, in bytes.
+const SPARED: usize = 4 * 1024;
 
 impl<S: Session> StreamDriver<S> {
     /// Writes what waits, with one call if the system takes it all; then closes, if that is due.
@@ -44,7 +48,7 @@ impl<S: Session> StreamDriver<S> {
         let common = &self.shared.common;
         let flushed = self.stream.poll_flush(cx);
         let mut state = self.conn.lock();
-        note(&common.queued, state.writing_memory, 0);
+        update_total(&common.queued, state.writing_memory, 0);
         (state.writing, state.writing_memory) = (0, 0);
         // What TLS holds the peer has not taken.
         if flushed.is_ready() {
@@ -53,9 +57,9 @@ impl<S: Session> StreamDriver<S> {
         }
         if !state.queue.is_empty() {
             let memory = state.queue.memory();
-            let batch = state.queue.take_next(OWN_QUEUED, || common.write_buffers.take());
+            let batch = state.queue.take_next(WRITE_BATCH, || common.write_buffers.take());
             (state.writing, state.writing_memory) = (batch.len(), batch.memory());
-            note(&common.queued, memory, state.queue.memory().saturating_add(state.writing_memory));
+            update_total(&common.queued, memory, state.queue.memory().saturating_add(state.writing_memory));
             return Ok(batch);
         }
         // Under the same lock: all that is queued from now on wakes this task.
@@ -63,7 +67,7 @@ impl<S: Session> StreamDriver<S> {
         state.waiting_to_write = true;
         if flushed.is_ready() {
             let limit = common.settings.unacknowledged.unwrap_or_default();
-            state.slow.take_if(|slow| !slow.rests(common.clock.now(), limit));
+            state.stall.take_if(|stall| !stall.on_drained(common.clock.now(), limit));
         }
         let closing = state.closing.is_some();
         let probes = if flushed.is_ready() { core::mem::take(&mut state.unwritten) } else { 0 };
@@ -86,12 +90,12 @@ impl<S: Session> StreamDriver<S> {
     /// needs.
     fn park(&mut self, cx: &Context<'_>, mut batch: Batch, taken: bool) {
         // What TLS has taken the peer has not.
-        let sent = self.stream.has_sent(taken);
-        let spent = batch.shrink(FAIR_SHARE, OWN_QUEUED);
+        let sent = self.stream.take_sent(taken);
+        let spent = batch.shrink(SPARED, WRITE_BATCH);
         // A cut and the sweep have to reach a task that waits for the peer to take its bytes.
         let mut state = self.conn.lock();
         state.sleep(cx);
-        note(&self.shared.common.queued, state.writing_memory, batch.memory());
+        update_total(&self.shared.common.queued, state.writing_memory, batch.memory());
         (state.writing, state.writing_memory) = (batch.len(), batch.memory());
         // Where others can throw it away.
         state.parked = Some(batch.into());
@@ -107,9 +111,9 @@ impl<S: Session> StreamDriver<S> {
     fn enter_unsent(&mut self) {
         let unsent = self.stream.unsent();
         if unsent > 0 {
-            let taken = self.stream.has_sent(false);
+            let taken = self.stream.take_sent(false);
             let mut state = self.conn.lock();
-            note(&self.shared.common.queued, state.writing_memory, unsent);
+            update_total(&self.shared.common.queued, state.writing_memory, unsent);
             state.writing_memory = unsent;
             self.block(&mut state, taken);
         }
@@ -120,14 +124,14 @@ impl<S: Session> StreamDriver<S> {
         let now = self.shared.common.clock.now();
         state.blocked_since.get_or_insert(now);
         let (Some(limit), Some(taken)) = (self.shared.common.settings.unacknowledged, taken) else { return };
-        let slow = state.slow.get_or_insert_with(|| Slow::new(now).into());
-        if let Some(limit) = slow.waits(now, taken, limit) {
+        let stall = state.stall.get_or_insert_with(|| WriteStall::new(now).into());
+        if let Some(limit) = stall.on_blocked(now, taken, limit) {
             self.stream.set_unacknowledged(Some(limit));
         }
     }
 
     /// From now on the system judges as before whether the peer takes what it is sent.
-    pub(super) fn end_slow(&self) {
+    pub(super) fn restore_timeout(&self) {
         self.stream.set_unacknowledged(self.shared.common.settings.unacknowledged);
     }
 
@@ -135,7 +139,7 @@ impl<S: Session> StreamDriver<S> {
     pub(super) fn failed(&self, error: &io::Error) {
         tracing::trace!(%error, "the connection failed");
         if error.kind() == io::ErrorKind::TimedOut {
-            let untaken = self.conn.lock().slow.as_ref().is_some_and(|slow| slow.is_untaken());
+            let untaken = self.conn.lock().stall.as_ref().is_some_and(|stall| stall.takes_nothing());
             let counters = &self.shared.common.counters;
             if untaken { &counters.too_slow } else { &counters.broken }.count();
             let what = if untaken { "takes nothing of what waits for it" } else { "answers nothing" };
