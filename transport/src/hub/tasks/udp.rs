@@ -1,7 +1,6 @@
 //! Receives datagrams: on a socket of many peers, and those of one connection on QUIC.
 
 use crate::hub::shared::Shared;
-use crate::udp::Received;
 use core::future::poll_fn;
 use core::time::Duration;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use voxwire_core::{Bucket, PeerId};
 pub(in crate::hub) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: usize) {
     let common = &shared.common;
     let Some(udp) = common.sockets.get(socket) else { return };
-    let mut received = Received::new(udp);
+    let mut received = udp.buffers();
     if poll_fn(|cx| udp.poll_send_ready(cx)).await.is_ok() {
         // What the session wanted to say before it was spawned.
         shared.call(|_, _| ());
@@ -31,7 +30,7 @@ pub(in crate::hub) async fn receive<S: Session>(shared: Arc<Shared<S>>, socket: 
         let got = tokio::select! {
             got = poll_fn(|cx| udp.poll_recv(cx, &mut received)) => got,
             () = released => continue,
-            // A hub that drains without anybody there.
+            // A hub that drains without a connection.
             () = drain => continue,
         };
         match got {

@@ -1,0 +1,111 @@
+//! UDP sockets.
+
+use super::datagram::{PLAIN_SIZE, Port, Received, SIZE};
+use super::system;
+use core::net::SocketAddr;
+use core::sync::atomic::AtomicBool;
+use core::task::{Context, Poll, ready};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use tokio::net::UdpSocket;
+
+/// What is asked of the system for its buffers; it may give less.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Binds `address`, on one interface alone if it is named.
+pub(crate) fn bind(address: SocketAddr, device: Option<&str>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Bursts of many speakers come faster than they are fetched. Less than asked for is no error.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    if let Some(name) = device {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        socket.bind_device(Some(name.as_bytes()))?;
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot bind to {name}")));
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) struct Udp {
+    pub(super) port: Port,
+    /// Nothing but the session's own datagrams.
+    plain: bool,
+    /// Where the session's broadcasts go.
+    pub(crate) broadcast: Vec<SocketAddr>,
+}
+
+impl Udp {
+    /// Binds `address`.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::bind_on(address, None)
+    }
+
+    /// Binds `address`, on one interface alone if it is named: before that nothing is heard.
+    fn bind_on(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        let socket = bind(address, device)?;
+        let gso = AtomicBool::new(system::can_segment(&socket));
+        let wildcard = address.ip().is_unspecified();
+        if wildcard {
+            system::tell_addresses(&socket, address.is_ipv6())?;
+        }
+        let socket = UdpSocket::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        let port = Port { socket, local, wildcard, gso };
+        Ok(Self { port, plain: false, broadcast: Vec::new() })
+    }
+
+    /// Binds `address` for a session's own datagrams.
+    pub(crate) fn bind_plain(address: SocketAddr, device: Option<&str>) -> io::Result<Self> {
+        Ok(Self { plain: true, ..Self::bind_on(address, device)? })
+    }
+
+    /// Sends what the session broadcasts to these.
+    pub(crate) fn set_broadcast(&mut self, to: Vec<SocketAddr>) -> io::Result<()> {
+        self.port.socket.set_broadcast(true)?;
+        self.broadcast = to;
+        Ok(())
+    }
+
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Room for what one call receives on this socket.
+    pub(crate) fn buffers(&self) -> Received {
+        Received::new(if self.plain { PLAIN_SIZE } else { SIZE })
+    }
+
+    pub(crate) const fn local_addr(&self) -> SocketAddr {
+        self.port.local
+    }
+
+    /// Waits until something can be sent: a fresh socket takes nothing before.
+    pub(crate) fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.port.socket.poll_send_ready(cx)
+    }
+
+    /// Whether a datagram waits to be received, as the system sees it.
+    pub(crate) fn has_waiting(&self) -> bool {
+        SockRef::from(&self.port.socket).peek(&mut [core::mem::MaybeUninit::uninit()]).is_ok()
+    }
+
+    /// Waits for datagrams; fills `received` with at least one.
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, received: &mut Received) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.port.socket.poll_recv_ready(cx))?;
+            match system::recv(&self.port, received) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What the system says of datagrams sent earlier concerns none received.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(()) => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
