@@ -1,13 +1,13 @@
 mod direct;
 mod network;
 mod remote;
+mod settings;
 mod stream_conn;
 mod streams;
 mod udp_side;
 
 use crate::Error;
 use crate::grace::{Grace, MAX_STEPS, in_time, is_event};
-use crate::socket_options::Keepalive;
 use crate::stream::socket::Stream;
 use core::fmt;
 use core::future::{Future, poll_fn};
@@ -19,6 +19,7 @@ pub use direct::DirectSettings;
 use network::{Network, Step};
 use remote::Established;
 pub use remote::{Remote, TcpUdpSettings};
+pub use settings::ConnectionSettings;
 use tokio::task::coop;
 use tokio::time::Sleep;
 use udp_side::UdpSide;
@@ -28,7 +29,7 @@ use voxwire_core::{Deferred, Input, Instant, Session};
 /// A client's connection to its server, driving its [`Session`]: over TCP, or over TCP and UDP.
 ///
 /// Reading, writing and timers all happen inside [`next`](Self::next): call it in a loop, if need be in a `select!` with
-/// whatever else the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`. A
+/// other things that the client waits for. Commands go in through [`call`](Self::call) and are sent by the next `next`. A
 /// session that dials [`DialId::FIRST`](voxwire_core::DialId::FIRST) after a loss is connected once more, in the same way. Other
 /// connections that a session dials, and those that it accepts, are served beside it, by TCP.
 ///
@@ -56,53 +57,6 @@ pub struct Connection<S: Session> {
     grace: Grace,
     /// What the session put off, and takes now.
     deferred: Option<Deferred>,
-}
-
-/// Limits of a [`Connection`]. Build it with `..ConnectionSettings::DEFAULT`.
-#[derive(Debug, Clone, Copy)]
-pub struct ConnectionSettings {
-    /// How long connecting may take, a TLS handshake included.
-    pub connect: Duration,
-    /// Bytes of droppable frames that may be queued for the server, where the session sets no budget. 1 MiB by default.
-    pub droppable_budget: usize,
-    /// Bytes of reliable frames that may be queued for the server, or one frame; beyond it the connection ends with [`Error::Untaken`].
-    /// 32 MiB by default.
-    pub max_queued: usize,
-    /// How long the server may take nothing of what waits for it, though it acknowledges what it gets; then the connection ends with
-    /// [`Error::Stalled`]. The same holds for [`flush`](Connection::flush), and for last words. A server may have to wait for memory,
-    /// half a minute by default, before it reads on. Under TLS, and on QUIC when the connection ends, the last of it (64 KiB) counts as a
-    /// whole: it has to be taken in this time. On Linux `unacknowledged` comes first. 60 s by default.
-    pub write_timeout: Duration,
-    /// As for [`HubSettings::keepalive`](crate::HubSettings::keepalive).
-    pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged (Linux). The system applies it as well to a server that acknowledges everything and has
-    /// no room for more, as one that waits for memory (30 s by default) or does not read before a log-in (36 s): it should be longer than
-    /// either. It is also what the system waits for after the first unanswered probe, instead of as many as `keepalive` says. On QUIC a
-    /// server is gone after the silence that `keepalive` allows and this, but twice the former at most: 28 s. 40 s by default.
-    pub unacknowledged: Option<Duration>,
-    /// The first and the last of the ports that the session may listen on, by
-    /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free.
-    pub ports: Option<(u16, u16)>,
-}
-
-impl ConnectionSettings {
-    /// 10 s to connect, 1 MiB of audio and 32 MiB of the rest waiting, 60 s without any of it taken (on Linux 40 s);
-    /// a dead server is noticed after 14 s, on Linux after 41 s, or 40 s after something has been sent to it.
-    pub const DEFAULT: Self = Self {
-        connect: Duration::from_secs(10),
-        droppable_budget: 1024 * 1024,
-        max_queued: 32 * 1024 * 1024,
-        write_timeout: Duration::from_secs(60),
-        keepalive: Some(Keepalive::DEFAULT),
-        unacknowledged: Some(Duration::from_secs(40)),
-        ports: None,
-    };
-}
-
-impl Default for ConnectionSettings {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
 }
 
 /// One turn of a connection: something was handled by the session.
@@ -217,7 +171,7 @@ impl<S: Session> Connection<S> {
     }
 
     /// Waits until something has been handled; `None` once the connection has ended and the session does not want another
-    /// one. Cancel-safe: whatever has been read or written stays so.
+    /// one. Cancel-safe: what has been read or written stays so.
     pub async fn next(&mut self) -> Option<Turn<'_, S>> {
         let step = poll_fn(|cx| self.poll_step(cx)).await;
         let now = self.now();

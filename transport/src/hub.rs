@@ -10,6 +10,7 @@ mod quotas;
 mod rendezvous;
 mod settings;
 mod shared;
+mod stats;
 mod tasks;
 mod udp_binding;
 mod udp_peers;
@@ -24,6 +25,7 @@ use common::Common;
 use peers::Side;
 pub use settings::HubSettings;
 use shared::Shared;
+pub use stats::HubStats;
 use std::sync::Arc;
 use tasks::{accept, stream, timer, udp};
 use voxwire_core::{Framing as _, Handler, Instant, Session, Via};
@@ -80,13 +82,13 @@ impl Hub {
     }
 }
 
-/// The door to a [`Hub`] from outside: a database's answer, an administrator's kick, the end. Cheap to clone.
+/// Reaches a [`Hub`] from outside: for a database's answer, an administrator's kick, the end. Cheap to clone.
 pub struct Handle<S: Session> {
     shared: Arc<Shared<S>>,
 }
 
 impl<S: Session> Handle<S> {
-    /// Runs `f` with the session locked, then sends what the session wants sent. Keep it short: everybody waits.
+    /// Runs `f` with the session locked, then sends what the session wants sent. Keep it short: all connections wait meanwhile.
     pub fn call<R>(&self, f: impl FnOnce(&mut S, Instant) -> R) -> R {
         self.shared.call(f)
     }
@@ -124,7 +126,7 @@ impl<S: Session> Handle<S> {
         self.shared.stats()
     }
 
-    /// Ends the hub: accepts nobody more, lets the session say goodbye, and waits until everything is written and every
+    /// Ends the hub: accepts no more connections, lets the session say goodbye, and waits until everything is written and every
     /// connection closed, at most for `deadline`. Then the rest is cut off. Connections that have not finished a handshake are reset at
     /// once. Neither they nor those that have not logged in ([`Session::evictable`]) count in [`Drained::told`].
     pub async fn drain(&self, deadline: Duration) -> Drained {
@@ -163,31 +165,4 @@ pub struct Drained {
     pub told: usize,
     /// Connections still open at the deadline.
     pub cut_off: usize,
-}
-
-/// Counters of a [`Hub`], since it was spawned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct HubStats {
-    /// Connections now, validated sources of plain UDP included.
-    pub connections: usize,
-    /// Connections that have been closed here, and still take their final frames.
-    pub closing: usize,
-    /// Bytes held now for what is queued, on all connections; on QUIC until it has arrived.
-    pub queued: usize,
-    /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
-    pub partial: usize,
-    /// Connections accepted, TLS handshakes included that failed.
-    pub accepted: u64,
-    /// Connections closed at once because of a cap.
-    pub refused: u64,
-    /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed.
-    pub broken: u64,
-    /// Connections closed because they did not take what they had to.
-    pub too_slow: u64,
-    /// Droppable frames dropped: from queues of slow connections, datagrams beyond a rate, datagrams that the system did not take.
-    pub dropped_frames: u64,
-    /// Reliable frames that were not sent, because a stream cannot carry them to their peer: of more than 65 534 bytes on TCP + UDP or QUIC, or
-    /// an update for a peer that takes nothing but answers.
-    pub unsendable_frames: u64,
 }

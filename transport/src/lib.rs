@@ -28,6 +28,8 @@ mod pool;
 mod quic;
 #[cfg(feature = "tls")]
 mod records;
+#[cfg(test)]
+mod settings_docs;
 mod socket_options;
 mod stream;
 mod tcp_udp;

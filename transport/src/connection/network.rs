@@ -1,8 +1,8 @@
 //! What a client's session reaches: its server, by a stream and by UDP, other clients by direct paths, and what it dials and listens for.
 
-use super::ConnectionSettings;
 use super::direct::DirectNews;
 use super::remote::{Dialling, Established, Remote};
+use super::settings::ConnectionSettings;
 use super::stream_conn::{ConnStep, StreamConn};
 use super::streams::{StreamNews, Streams};
 use super::udp_side::UdpSide;
@@ -49,7 +49,7 @@ pub(super) enum State {
     Open,
     /// The session closed it; what waits is being written.
     Closing,
-    /// There is none. The session has been told, or knows.
+    /// There is none, and the session knows.
     Ended,
 }
 

@@ -1,11 +1,12 @@
 //! Where a connection goes, and how it gets there.
 
 use super::direct::DirectSettings;
+use super::settings::ConnectionSettings;
+use crate::Error;
 use crate::grace::within;
 use crate::socket_options::{SocketOptions, prepare};
 use crate::stream::socket::Stream;
 use crate::tcp_udp::{self, ClientWants, SERVER_HELLO, ServerHello};
-use crate::{ConnectionSettings, Error};
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! One connection's bytes and frames, both ways.
 
-use super::ConnectionSettings;
 use super::direct::DirectNews;
+use super::settings::ConnectionSettings;
 use super::udp_side::{News, UdpSide};
 use crate::Error;
 use crate::stream::framing::{Kind, StreamFraming};
@@ -33,7 +33,7 @@ pub(super) struct StreamConn<F> {
     pub(super) udp: Option<UdpSide>,
     #[cfg(feature = "quic")]
     pub(super) quic: Option<crate::quic::Inbox>,
-    /// The UDP side has come up or gone down, and nobody has been told.
+    /// The UDP side has come up or gone down, and the application has not had a turn for that.
     pub(super) changed: bool,
     /// What must arrive cannot be sent.
     pub(super) failed: Option<Failed>,
@@ -220,7 +220,7 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
-    /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when the last words are written.
+    /// Writes, reads, and sees to the UDP side. `Ok(None)` at the end of the stream, and when all is written on one that is closing.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -330,7 +330,7 @@ impl<F: Framing> StreamConn<F> {
 
     /// Writes what waits, closes our side, and waits for the peer to close its own: what it still says is thrown away, or the system
     /// would reset the connection, and our last words with it.
-    pub(super) fn poll_last_words(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.write(cx).is_err() {
             return Poll::Ready(());
         }
@@ -438,7 +438,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use voxwire_core::Datagram;
 
-    /// F-35: a server that sends one CHALLENGE after the other and takes no CONFIRM is told the newest of them, once.
+    /// F-35: a server that sends one CHALLENGE after the other and takes no CONFIRM is answered for the newest of them, once.
     #[tokio::test]
     async fn f_35_a_server_that_challenges_without_end_and_never_reads_is_not_queued_for_without_bound() {
         let (here, mut there) = tokio::io::duplex(64);

@@ -1,7 +1,7 @@
 //! Connections of a session's own making beside the one to its server: what it dials, and what connects to where it listens.
 
-use super::ConnectionSettings;
 use super::remote::socket_options;
+use super::settings::ConnectionSettings;
 use super::stream_conn::{ConnStep, StreamConn};
 use crate::Error;
 use crate::grace::within;
@@ -19,7 +19,7 @@ use std::io;
 use tokio::net::TcpStream;
 use voxwire_core::{DialId, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
 
-/// How long last words may take.
+/// How long the last of a closed connection may take.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long to rest where accepting fails.
 const REST: Duration = Duration::from_millis(50);
@@ -33,9 +33,9 @@ pub(super) struct Streams<F> {
     open: Vec<Open<F>>,
     /// To be told: ports opened, or not.
     told: Vec<(ListenId, Option<u16>)>,
-    /// Where the next look begins, so that nobody is overheard.
+    /// Where the next look begins, so that no connection is left out.
     turn: usize,
-    /// Nobody is accepted until then.
+    /// No connection is accepted until then.
     rest: Option<Instant>,
 }
 
@@ -204,7 +204,7 @@ impl<F: Framing> Streams<F> {
                     return Poll::Ready(self.add(ids, stream, framing(), from, via));
                 }
                 Poll::Ready(Err(error)) => {
-                    // Nobody wakes us for the next one then.
+                    // The system does not wake us for the next one then.
                     tracing::debug!(%error, "cannot accept");
                     self.rest = Some(now.saturating_add(REST));
                 }
@@ -216,7 +216,7 @@ impl<F: Framing> Streams<F> {
             let Some(open) = self.open.get_mut(at) else { continue };
             let peer = open.peer;
             if let Some(until) = open.closing {
-                if until > now && open.conn.poll_last_words(cx).is_pending() {
+                if until > now && open.conn.poll_close(cx).is_pending() {
                     continue;
                 }
                 self.open.remove(at);

@@ -2,7 +2,8 @@
 
 use super::partial::Partials;
 use super::quotas::{ConnPermit, Quotas};
-use super::{HubSettings, HubStats};
+use super::settings::HubSettings;
+use super::stats::HubStats;
 use crate::pool::Pool;
 use crate::udp::Udp;
 use core::net::IpAddr;

@@ -12,10 +12,11 @@ pub struct HubSettings {
     /// oldest that has not logged in. If there is none, the new one is closed as soon as it is accepted. The same holds when the process
     /// has no descriptors left. 20 000 by default.
     pub max_connections: usize,
-    /// Connections from one address (IPv6: from one /64). Loopback is exempt.
+    /// Connections from one address (IPv6: from one /64). Loopback is exempt. 256 by default.
     pub max_per_address: usize,
     /// Addresses that stand for many people, as a TLS terminator's does: exempt from what is limited by address, as loopback is. Each is
-    /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None.
+    /// one address: its neighbours in an IPv6 /64 are limited, and nothing from it counts against them. None by
+    /// default.
     pub exempt: &'static [IpAddr],
     /// How long a TLS handshake may take, the hello of TCP + UDP, and the handshake of a framing. 10 s by default.
     pub handshake_timeout: Duration,
@@ -25,9 +26,9 @@ pub struct HubSettings {
     pub min_bytes_per_second: u32,
     /// Frames of one connection, and what its framing skips; beyond it reading pauses, nothing is dropped. Bounds what one peer
     /// can cost the others. What comes by UDP or in datagrams of QUIC has as much again, with what is answered there, and is dropped
-    /// beyond it.
+    /// beyond it. 2000 a second and 10 000 at once by default.
     pub frames: Rate,
-    /// Datagrams of one source of plain UDP; beyond it they are dropped.
+    /// Datagrams of one source of plain UDP; beyond it they are dropped. 50 000 a second and 50 000 at once by default.
     pub datagrams: Rate,
     /// Bytes of reliable frames that may be queued for one connection; beyond it the connection is closed. One frame is always taken. It is
     /// the budget for droppable frames of a slow peer, too, unless the session sets one. 64 KiB by default.
@@ -43,7 +44,7 @@ pub struct HubSettings {
     /// by its framing.
     pub max_queued_total: usize,
     /// What all partial frames together may hold beyond 2 KiB each, in bytes. Records of TLS that have not come in whole count with them,
-    /// and are held to `frame_timeout` like them.
+    /// and are held to `frame_timeout` like them. 64 MiB by default.
     ///
     /// Frames of more than 1 MiB have half of it, those of more than 64 KiB a quarter, and the others a quarter. One address (loopback is
     /// exempt) has half of the first half, and a quarter of each of the others. The first frame may be as large as all of it. Beyond it
@@ -57,7 +58,7 @@ pub struct HubSettings {
     /// less than 256 KiB/s and half the rate of the frame that waits, or so slowly that they would not end within nine tenths of `partial_wait` (those of unknown
     /// length: have not ended by then). So are those that are not read, after some seconds.
     pub partial_frames: usize,
-    /// How long a frame may wait for a part of `partial_frames` before its connection is closed.
+    /// How long a frame may wait for a part of `partial_frames` before its connection is closed. 30 s by default.
     pub partial_wait: Duration,
     /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
@@ -67,9 +68,10 @@ pub struct HubSettings {
     /// default; one that was slow before, after 30 s.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
-    /// budget takes effect. On QUIC, what has been sent and has not arrived; `None` for 64 KiB.
+    /// budget takes effect; `None` for the system's own size. On QUIC, what has been sent and has not arrived; `None` for 64 KiB. 64 KiB by
+    /// default.
     pub send_buffer: Option<usize>,
-    /// What a client on QUIC may have sent on its stream that has not been read, in bytes.
+    /// What a client on QUIC may have sent on its stream that has not been read, in bytes. 32 KiB by default.
     pub receive_window: usize,
     /// What all clients on QUIC together may have sent that has not been read, in bytes. Those that come when most of it is granted may
     /// send less before they are read, down to 4 KiB, which is what each has until its hello has come.
@@ -80,25 +82,25 @@ pub struct HubSettings {
     /// for those that are connected is for addresses that have one client at most.
     ///
     /// For a client for which there is no room, those on QUIC go that would go for a place (see `max_connections`), three at most. Where
-    /// that frees too little within 0.8 s, the client is refused. By default 128 MiB, which some 400 clients fit in.
+    /// that frees too little within 0.8 s, the client is refused. 128 MiB by default, which some 400 clients fit in.
     pub receive_windows: usize,
     /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
     /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again. As many TLS
     /// handshakes of each listener on TCP may have sent more than 4 KiB at a time, by the same rule, but that the new one is closed; no
-    /// client may send more than 16 KiB before its handshake is done.
+    /// client may send more than 16 KiB before its handshake is done. 512 by default.
     pub handshakes: usize,
-    /// How long to wait for the peer to close its side after we closed ours.
+    /// How long to wait for the peer to close its side after we closed ours. 2 s by default.
     pub linger: Duration,
-    /// How many others a client on TCP + UDP may be introduced to, for direct paths, where both want that.
+    /// How many others a client on TCP + UDP may be introduced to, for direct paths, where both want that. 32 by default.
     pub introductions: usize,
     /// The first and the last of the ports that a session may have opened beside its listeners, by
     /// [`Output::Listen`](voxwire_core::Output::Listen); `None` for any that is free. They are opened where the first listener
-    /// listens, without TLS.
+    /// listens, without TLS. `None` by default.
     pub ports: Option<(u16, u16)>,
-    /// Sources of plain UDP that the session has not validated, remembered at a time.
+    /// Sources of plain UDP that the session has not validated, remembered at a time. 256 by default.
     pub max_unvalidated: usize,
     /// Free buffers kept for connections that need one: so many to read into, of 16 KiB, and so many to write from,
-    /// of 8 KiB at most. Those that nobody needs are given up after some seconds, but for 64.
+    /// of 8 KiB at most. Those that no connection needs are given up after some seconds, but for 64. 1024 by default.
     pub pooled: usize,
 }
 
@@ -161,5 +163,73 @@ impl HubSettings {
 impl Default for HubSettings {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings_docs::{assert_defaults, bytes, count, time};
+
+    /// C-04: the doc of each field says its default.
+    #[test]
+    fn every_doc_says_the_default() {
+        let HubSettings {
+            max_connections,
+            max_per_address,
+            exempt,
+            handshake_timeout,
+            frame_timeout,
+            min_bytes_per_second,
+            frames,
+            datagrams,
+            max_queued,
+            slow_after,
+            max_queued_total,
+            partial_frames,
+            partial_wait,
+            keepalive,
+            unacknowledged,
+            send_buffer,
+            receive_window,
+            receive_windows,
+            handshakes,
+            linger,
+            introductions,
+            ports,
+            max_unvalidated,
+            pooled,
+        } = HubSettings::DEFAULT;
+        let rate = |Rate { per_second, burst }| {
+            format!("{} a second and {} at once", count(per_second), count(burst))
+        };
+        assert!(exempt.is_empty() && keepalive == Some(Keepalive::DEFAULT) && ports.is_none());
+        let defaults = [
+            ("max_connections", count(max_connections)),
+            ("max_per_address", count(max_per_address)),
+            ("exempt", "None".into()),
+            ("handshake_timeout", time(handshake_timeout)),
+            ("frame_timeout", time(frame_timeout)),
+            ("min_bytes_per_second", bytes(min_bytes_per_second) + "/s"),
+            ("frames", rate(frames)),
+            ("datagrams", rate(datagrams)),
+            ("max_queued", bytes(max_queued)),
+            ("slow_after", time(slow_after)),
+            ("max_queued_total", bytes(max_queued_total)),
+            ("partial_frames", bytes(partial_frames)),
+            ("partial_wait", time(partial_wait)),
+            ("keepalive", "[`Keepalive::DEFAULT`]".into()),
+            ("unacknowledged", time(unacknowledged.unwrap())),
+            ("send_buffer", bytes(send_buffer.unwrap())),
+            ("receive_window", bytes(receive_window)),
+            ("receive_windows", bytes(receive_windows)),
+            ("handshakes", count(handshakes)),
+            ("linger", time(linger)),
+            ("introductions", count(introductions)),
+            ("ports", "`None`".into()),
+            ("max_unvalidated", count(max_unvalidated)),
+            ("pooled", count(pooled)),
+        ];
+        assert_defaults(include_str!("settings.rs"), &defaults);
     }
 }

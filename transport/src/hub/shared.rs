@@ -1,11 +1,11 @@
 //! The core behind its lock. When the lock is released, datagrams are sent and tasks are woken.
 
-use super::HubStats;
 use super::common::Common;
 use super::conn::Conn;
 use super::core::{Core, DriverRequest, ReadStatus};
 use super::peers::Side;
 use super::quotas::{ConnPermit, ENTERING};
+use super::stats::HubStats;
 use crate::listener::{is_exhausted, is_its_own};
 use crate::pool::Pool;
 use crate::udp::{Batch, Received, Udp};
