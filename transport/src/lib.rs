@@ -18,6 +18,9 @@
     )
 )]
 
+#[cfg(all(test, feature = "quic"))]
+#[path = "../tests/harness/certificates.rs"]
+mod certificates;
 mod connection;
 mod error;
 mod grace;

@@ -8,14 +8,13 @@
     clippy::panic
 )]
 
+#[path = "harness/certificates.rs"]
+mod certificates;
+
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::sync::Arc;
 use tokio::time::timeout;
 use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Rate, Session};
-use voxwire_transport::tls::rustls::crypto::ring::default_provider;
-use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use voxwire_transport::{
     Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings,
 };
@@ -87,26 +86,6 @@ impl Session for Numbers {
     fn shutdown(&mut self, _now: Instant) {}
 }
 
-fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-    let certificate = CertificateDer::from(made.cert.der().to_vec());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let server = ServerConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let client = ClientConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (server.into(), client.into())
-}
-
 fn serve(listener: Listener) -> (Handle<Numbers>, SocketAddr) {
     let address = listener.local_addr().unwrap();
     let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
@@ -159,7 +138,7 @@ async fn cancel(mut speaker: Connection<Numbers>, mut listener: Connection<Numbe
 
 #[tokio::test]
 async fn c_15_f_71_next_is_cancel_safe_over_tls() {
-    let (server, config) = certificate();
+    let (server, config) = certificates::pair();
     let (_hub, address) = serve(Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_tls(server));
     let connect = || {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);
@@ -209,7 +188,7 @@ async fn c_15_d_15_f_71_next_is_cancel_safe_over_tcp_and_udp() {
 
 #[tokio::test]
 async fn c_15_f_71_next_is_cancel_safe_over_quic() {
-    let (server, config) = certificate();
+    let (server, config) = certificates::pair();
     let (_hub, address) = serve(Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &server).unwrap());
     let connect = || {
         let (name, settings) = ("game.example".try_into().unwrap(), ConnectionSettings::DEFAULT);

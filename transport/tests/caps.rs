@@ -7,6 +7,10 @@
     clippy::panic
 )]
 
+#[cfg(feature = "tls")]
+#[path = "harness/certificates.rs"]
+mod certificates;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,7 +128,7 @@ async fn f_19_every_session_gives_up_the_oldest_that_has_not_said_who_it_is() {
     makes_room(Listener::bind_tcp_udp(any).unwrap(), dissonance, b"VOXL\x01\0\0\0").await;
 }
 
-/// F-45: connections that take their last words do not count, and give way.
+/// F-45: connections that take their final frames do not count, and give way.
 #[tokio::test]
 async fn f_45_connections_that_are_being_closed_give_way() {
     let (hub, address) = serve(HubSettings { max_connections: 4, ..HubSettings::DEFAULT }, 100);
@@ -189,16 +193,8 @@ async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
     let mut listeners = vec![(Listener::bind_tcp_udp(any).unwrap(), b"V")];
     #[cfg(feature = "tls")]
     {
-        use voxwire_transport::tls::rustls::{ServerConfig, crypto::ring::default_provider};
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = made.signing_key.serialize_der().try_into().unwrap();
-        let config = ServerConfig::builder_with_provider(default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        listeners.push((Listener::bind(any).unwrap().with_tls(config.into()), b"\x16"));
+        let (config, _) = certificates::server();
+        listeners.push((Listener::bind(any).unwrap().with_tls(config), b"\x16"));
     }
     for (listener, begin) in listeners {
         let address = listener.local_addr().unwrap();

@@ -7,6 +7,9 @@
     clippy::panic
 )]
 
+#[path = "harness/certificates.rs"]
+mod certificates;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
@@ -18,34 +21,12 @@ use voxwire_core::Session;
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerSettings, SessionState, Speech, Target,
 };
-use voxwire_transport::tls::rustls::crypto::ring::default_provider;
-use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use voxwire_transport::tls::rustls::{ClientConfig, ServerConfig};
 use voxwire_transport::{
     Connection, ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote,
 };
 
 type Player = Connection<Client>;
-
-fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-    let certificate = CertificateDer::from(made.cert.der().to_vec());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let server = ServerConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let client = ClientConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (server.into(), client.into())
-}
 
 fn serve(address: &str, config: &Arc<ServerConfig>) -> (Handle<Server>, SocketAddr) {
     serve_with(address, config, HubSettings::DEFAULT)
@@ -115,7 +96,7 @@ fn tell(player: &mut Player, command: ClientCommand<'_>) {
 
 #[tokio::test]
 async fn d_15_voice_and_rooms_over_quic_and_back_after_a_restart() {
-    let (server, client) = certificate();
+    let (server, client) = certificates::pair();
     let (hub, address) = serve("127.0.0.1:0", &server);
     let mut ann = connect(address, "ann", &client, b"sesame").await.unwrap();
     let mut ben = connect(address, "ben", &client, b"sesame").await.unwrap();
@@ -149,11 +130,11 @@ async fn d_15_voice_and_rooms_over_quic_and_back_after_a_restart() {
 
 #[tokio::test]
 async fn d_16_wrong_tokens_and_wrong_certificates_do_not_come_in() {
-    let (server, client) = certificate();
+    let (server, client) = certificates::pair();
     let (hub, address) = serve("127.0.0.1:0", &server);
     let refused = connect(address, "ann", &client, b"please").await.unwrap_err();
     assert!(refused.to_string().contains("does not admit"), "{refused}");
-    let (_, stranger) = certificate();
+    let (_, stranger) = certificates::pair();
     assert!(connect(address, "ann", &stranger, b"sesame").await.is_err());
     // Whoever says nothing is sent away.
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -169,7 +150,7 @@ async fn d_16_wrong_tokens_and_wrong_certificates_do_not_come_in() {
 /// F-22: over QUIC, too.
 #[tokio::test]
 async fn f_22_d_15_clients_of_any_address_of_a_wildcard_come_in() {
-    let (config, client) = certificate();
+    let (config, client) = certificates::pair();
     for (bind, addresses) in [("0.0.0.0:0", &["127.0.0.5"][..]), ("[::]:0", &["127.0.0.5", "::1"])] {
         for address in addresses {
             // Names rest for some time, and these come from several addresses.
@@ -266,7 +247,7 @@ async fn stream(
 /// D-15, F-71: every frame goes by a datagram, both to the server and from it, and none by the stream.
 #[tokio::test]
 async fn d_15_f_71_voice_over_quic_goes_by_datagrams() {
-    let (config, client) = certificate();
+    let (config, client) = certificates::pair();
     let (_hub, server) = serve("127.0.0.1:0", &config);
     let (address, middle) = Middle::start(server, &config, &client).await;
     let mut ann = connect(address, "ann", &client, b"sesame").await.unwrap();
@@ -325,7 +306,7 @@ async fn forwarder(server: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
 /// packets get lost, though the server goes on sending. Either side's settings are enough.
 #[tokio::test]
 async fn c_06_f_71_f_44_over_quic_silence_is_probed_and_ends_a_connection_in_time() {
-    let (config, client) = certificate();
+    let (config, client) = certificates::pair();
     // A second in all.
     let keepalive =
         Some(Keepalive { idle: Duration::from_millis(300), interval: Duration::from_millis(100), probes: 2 });

@@ -10,6 +10,9 @@
     clippy::disallowed_methods
 )]
 
+#[path = "harness/certificates.rs"]
+mod certificates;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
@@ -21,9 +24,7 @@ use voxwire_core::{Datagram, FrameError, Input, Lane, Outbox, PeerId, Session};
 use voxwire_dissonance::{
     Client, ClientCommand, ClientEvent, ClientSettings, Server, ServerSettings, SessionState, Speech, Target,
 };
-use voxwire_transport::tls::rustls::crypto::ring::default_provider;
-use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use voxwire_transport::tls::rustls::ServerConfig;
 use voxwire_transport::{
     Connection, ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote,
 };
@@ -31,29 +32,6 @@ use voxwire_transport::{
 type Player = Connection<Client>;
 const MIB: usize = 1024 * 1024;
 const ROLE: &str = "VOXWIRE_TEST_ROLE";
-
-fn certificate() -> (Arc<ServerConfig>, Vec<u8>) {
-    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-    let certificate = CertificateDer::from(made.cert.der().to_vec());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let server = ServerConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    (server.into(), certificate.to_vec())
-}
-
-fn trusting(certificate: &[u8]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(certificate.to_vec())).unwrap();
-    ClientConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth()
-}
 
 fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
@@ -69,7 +47,7 @@ async fn player(
     certificate: &[u8],
 ) -> Result<Player, voxwire_transport::Error> {
     let client = Client::new(name, ClientSettings::DEFAULT).unwrap();
-    let (host, config) = ("game.example".try_into().unwrap(), trusting(certificate).into());
+    let (host, config) = ("game.example".try_into().unwrap(), certificates::trusting(certificate).into());
     let settings = ConnectionSettings::DEFAULT;
     Connection::connect(Remote::quic(address.to_string(), host, config), client, settings).await
 }
@@ -91,7 +69,7 @@ async fn handshake_with(
 
 /// A socket of clients by hand. Each takes some MiB of this process.
 fn endpoint(certificate: &[u8], transport: quinn::TransportConfig) -> quinn::Endpoint {
-    let mut config = trusting(certificate);
+    let mut config = certificates::trusting(certificate);
     config.alpn_protocols = vec![b"voxwire-lanes/1".to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
@@ -264,7 +242,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
         tokio::time::sleep(Duration::from_secs(60)).await;
         return;
     }
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _alone = ALONE.write().await;
     let second = Duration::from_secs(1);
     let keepalive = Some(Keepalive { idle: second, interval: second, probes: 4 });
@@ -297,7 +275,7 @@ async fn f_16_frozen_listeners_cost_no_more_than_their_windows_and_an_honest_cal
 /// F-16: what clients may send before it is read has a bound each, and one for all of them.
 #[tokio::test]
 async fn f_16_unread_bytes_are_bounded_by_connection_and_in_all() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     // Nothing more than the hello is read: one frame, and then a pause.
     let frames = voxwire_core::Rate { per_second: 1, burst: 1 };
@@ -330,7 +308,7 @@ const EACH: usize = 256 * 1024;
 /// that is not left is refused where all others have joined.
 #[tokio::test]
 async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (hub, address) = serve(&config, HubSettings { receive_windows: 12 * EACH, ..HubSettings::DEFAULT });
     let mut players = Vec::new();
@@ -358,7 +336,7 @@ async fn f_16_who_would_be_more_than_memory_is_there_for_is_refused() {
 /// as they do on TCP for a place: those who have only shaken hands, and those who have said no more than the hello. Who has joined stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (hub, address) = serve(&config, HubSettings { receive_windows: 12 * EACH, ..HubSettings::DEFAULT });
     let endpoint = endpoint(&certificate, quinn::TransportConfig::default());
@@ -410,7 +388,7 @@ async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
 /// F-16, F-19: clients on QUIC for which no memory is left cost nobody on TCP its place: that would not help them.
 #[tokio::test]
 async fn f_16_f_19_newcomers_on_quic_cost_nobody_on_tcp() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let listeners = [
         Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap(),
@@ -439,7 +417,7 @@ async fn f_16_a_handshake_that_goes_on_for_ever_ends_the_connection() {
         println!("skipped: no Python with aioquic here; install it with pip");
         return;
     }
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (hub, address) = serve(&config, HubSettings::DEFAULT);
     let mut ann = player(address, "ann", &certificate).await.unwrap();
@@ -457,7 +435,7 @@ async fn f_16_a_handshake_that_goes_on_for_ever_ends_the_connection() {
 /// F-16: datagrams before the hello are nobody's, and do not wait, each with the packet that it came in.
 #[tokio::test]
 async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (hub, address) = shouting(&config, HubSettings::DEFAULT);
     let (_endpoint, connection) = handshake(address, &certificate).await;
@@ -504,7 +482,7 @@ async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
         tokio::time::sleep_until(until).await;
         return;
     }
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _alone = ALONE.write().await;
     let frames = voxwire_core::Rate { per_second: 100, burst: 100 };
     let (hub, address) = serve(&config, HubSettings { frames, ..HubSettings::DEFAULT });
@@ -525,7 +503,7 @@ async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
 /// F-47: first packets that come to nothing, of more addresses and in a greater number than are let wait, keep nobody out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings::DEFAULT);
     // An identifier of one byte, which no client may choose for a server: quinn hands nothing on.
@@ -545,7 +523,7 @@ async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
 /// back floods of ours.
 #[tokio::test]
 async fn f_47_no_draft_of_quic_is_spoken() {
-    let (config, _) = certificate();
+    let (config, _) = certificates::server();
     let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings::DEFAULT);
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -565,7 +543,7 @@ async fn f_47_no_draft_of_quic_is_spoken() {
 /// F-47: who begins a handshake and does not go on gives way to others where there are as many as may be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_47_handshakes_that_stall_give_way() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings { handshakes: 2, ..HubSettings::DEFAULT });
     let _first = handshake(address, &certificate).await;
@@ -692,7 +670,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         return;
     }
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let settings = HubSettings { max_queued_total: 400_000, unacknowledged: None, ..HubSettings::DEFAULT };
     let (hub, address) = shouting(&config, settings);
@@ -721,7 +699,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
 /// takes it slowly is not.
 #[tokio::test]
 async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let unacknowledged = Some(Duration::from_secs(1));
     let (hub, address) = shouting(&config, HubSettings { unacknowledged, ..HubSettings::DEFAULT });
@@ -748,7 +726,7 @@ async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
 /// F-15: whoever vanishes while the session lets it wait is gone on QUIC, too.
 #[tokio::test]
 async fn f_15_a_quic_connection_that_is_not_read_is_watched_for_its_end() {
-    let (config, certificate) = certificate();
+    let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (hub, address) = shouting(&config, HubSettings::DEFAULT);
     hub.call(|session, _| session.pauses = true);

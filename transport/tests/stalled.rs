@@ -7,13 +7,12 @@
     clippy::panic
 )]
 
+#[path = "harness/certificates.rs"]
+mod certificates;
+
 use core::time::Duration;
-use std::sync::Arc;
 use tokio::time::{Instant as Moment, timeout};
 use voxwire_core::{FrameError, Input, Instant, Lane, LengthPrefix, Outbox, PeerId, Session};
-use voxwire_transport::tls::rustls::crypto::ring::default_provider;
-use voxwire_transport::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use voxwire_transport::{Connection, ConnectionSettings, Error, Hub, HubSettings, Listener, Remote};
 
 const LIMIT: Duration = Duration::from_millis(700);
@@ -97,30 +96,10 @@ enum By {
     Quic,
 }
 
-fn certificate() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-    let certificate = CertificateDer::from(made.cert.der().to_vec());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let server = ServerConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let client = ClientConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    (server.into(), client.into())
-}
-
 /// A client of a server that never reads.
 async fn client(by: By) -> (Connection<Saying>, voxwire_transport::Handle<Saying>) {
     let any = "127.0.0.1:0".parse().unwrap();
-    let (server, trusting) = certificate();
+    let (server, trusting) = certificates::pair();
     let listener = match by {
         By::Tcp => Listener::bind(any).unwrap(),
         By::Tls => Listener::bind(any).unwrap().with_tls(server),
@@ -179,7 +158,7 @@ async fn f_16_flushing_ends_where_the_server_takes_nothing() {
     }
 }
 
-/// F-16: last words that nobody takes are given up.
+/// F-16: final frames that are not taken are given up.
 #[tokio::test]
 async fn f_16_last_words_end_where_the_server_takes_nothing() {
     for by in [By::Tcp, By::Tls, By::Quic] {

@@ -1,6 +1,9 @@
 //! TLS on both ends, and those who do not speak it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, clippy::panic)]
 
+#[path = "harness/certificates.rs"]
+mod certificates;
+
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::Path;
@@ -23,11 +26,7 @@ fn serve_on(
     name: &str,
     settings: HubSettings,
 ) -> (Handle<Server>, SocketAddr, std::path::PathBuf) {
-    let certified = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (cert, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
-    std::fs::write(&cert, certified.cert.pem()).unwrap();
-    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let (cert, key) = certificates::files(Path::new(env!("CARGO_TARGET_TMPDIR")), name);
     let listener = listener.with_tls(tls::server_config(&cert, &key).unwrap());
     let address = listener.local_addr().unwrap();
     (Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 1), (), settings), address, cert)
@@ -38,7 +37,7 @@ async fn c_06_a_session_runs_over_tls() {
     let (hub, address, cert) = serve("session", HubSettings::DEFAULT);
     let config = tls::client_config(&cert).unwrap();
     let client = Client::new(ClientSettings::DEFAULT);
-    let name = "localhost".try_into().unwrap();
+    let name = certificates::NAME.try_into().unwrap();
     let connection = Connection::connect(
         Remote::tcp(address.to_string()).tls(name, config),
         client,
@@ -91,7 +90,7 @@ fn blocking(
     config: &std::sync::Arc<tls::rustls::ClientConfig>,
 ) -> tls::rustls::StreamOwned<tls::rustls::ClientConnection, std::net::TcpStream> {
     use std::io::{Read, Write};
-    let name = "localhost".try_into().unwrap();
+    let name = certificates::NAME.try_into().unwrap();
     let connection = tls::rustls::ClientConnection::new(config.clone(), name).unwrap();
     let mut stream = tls::rustls::StreamOwned::new(connection, socket);
     stream.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
@@ -208,7 +207,7 @@ async fn f_46_a_tls_handshake_takes_no_more_than_its_part() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     let mut config = tls::rustls::ClientConfig::clone(&tls::client_config(&cert).unwrap());
     config.alpn_protocols = (0..35).map(|n| vec![n; 200]).collect();
-    let name = "localhost".try_into().unwrap();
+    let name = certificates::NAME.try_into().unwrap();
     let connection = tls::rustls::ClientConnection::new(config.into(), name).unwrap();
     let socket = std::net::TcpStream::connect(address).unwrap();
     let mut stream = tls::rustls::StreamOwned::new(connection, socket);

@@ -8,6 +8,9 @@
     clippy::panic
 )]
 
+#[cfg(feature = "quic")]
+#[path = "harness/certificates.rs"]
+mod certificates;
 #[path = "../../tests/kit/namespaces.rs"]
 mod namespaces;
 
@@ -99,30 +102,14 @@ async fn slow(settings: HubSettings) -> Pair {
 
 #[cfg(feature = "quic")]
 async fn quic(settings: HubSettings) -> Pair {
-    use voxwire_transport::tls::rustls::crypto::ring::default_provider;
-    use voxwire_transport::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
     use voxwire_transport::{Connection, TcpUdpSettings};
-    let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-    let key = made.signing_key.serialize_der().try_into().unwrap();
-    let config = ServerConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    let client = ClientConfig::builder_with_provider(default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
+    let (config, client) = certificates::pair();
+    let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
     let (name, _lanes) = ("game.example".try_into().unwrap(), TcpUdpSettings::default());
     let (session, settings) = (Shouting::default(), ConnectionSettings::DEFAULT);
-    let connecting = Connection::connect(Remote::quic(&address, name, client.into()), session, settings);
+    let connecting = Connection::connect(Remote::quic(&address, name, client), session, settings);
     (hub, Box::new(connecting.await.unwrap()))
 }
 

@@ -51,7 +51,7 @@ struct Counts {
     granted: AtomicUsize,
     /// For those that have ended.
     ended: AtomicUsize,
-    /// How many clients each source has, those that have ended included; those of addresses that stand for many people are nobody's.
+    /// How many clients each source has, those that have ended included; those of addresses that stand for many people have no source.
     sources: Mutex<HashMap<IpAddr, usize>>,
 }
 
@@ -76,7 +76,7 @@ impl QuicBudgets {
         Self { queued, ceiling, grants, counts: Arc::default() }
     }
 
-    /// Nobody shares it.
+    /// It is not shared.
     pub(super) fn alone() -> Self {
         Self::new(Arc::default(), usize::MAX, usize::MAX)
     }
@@ -271,9 +271,9 @@ impl ControllerFactory for Reserving {
 mod tests {
     use super::super::{QuicLimits, QuicListener, accept_reserved, connect};
     use super::*;
+    use crate::certificates;
     use core::time::Duration;
     use quinn::VarInt;
-    use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
     impl QuicBudgets {
         fn of(grants: usize) -> Self {
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!((of_one.len(), reserve(1).err()), (10, Some(NoRoom::Source)));
         of_one.pop();
         of_one.push(reserve(1).unwrap());
-        // Those behind an address that stands for many are nobody's.
+        // Those behind an address that stands for many have no source.
         let others: Vec<Reserved> = (0..100).filter_map(|_| budgets.reserve(None).ok()).collect();
         assert_eq!((others.len(), reserve(2).err()), (60, Some(NoRoom::All)));
         // What ends leaves room for others, and counts for its source until QUIC has forgotten it.
@@ -317,7 +317,7 @@ mod tests {
     /// F-16, F-19: sources that have many clients, however much these have sent and however late they are forgotten, keep nobody out who has
     /// none.
     #[test]
-    fn f_16_f_19_sources_with_many_clients_keep_nobody_out() {
+    fn f_16_f_19_sources_with_many_clients_do_not_keep_others_out() {
         let budgets = QuicBudgets::of(80 * EACH);
         // Ten have ended and hold all that is there for those; eight sources have all the rest that they can get.
         let mut kept = Vec::new();
@@ -392,24 +392,8 @@ mod tests {
 
     /// A connection that has come in, its reservation, and what keeps the two ends.
     async fn connected(budgets: &QuicBudgets, limits: &QuicLimits) -> (Connection, Reserved, impl Sized) {
-        use tokio_rustls::rustls::RootCertStore;
-        use tokio_rustls::rustls::crypto::ring::default_provider;
-        let made = rcgen::generate_simple_self_signed(["game.example".to_owned()]).unwrap();
-        let key = made.signing_key.serialize_der().try_into().unwrap();
-        let config = ServerConfig::builder_with_provider(default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
-            .unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(made.cert.der().clone()).unwrap();
-        let client = ClientConfig::builder_with_provider(default_provider().into())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &config.into()).unwrap();
+        let (config, client) = certificates::pair();
+        let mut listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &config).unwrap();
         listener.limit(limits).unwrap();
         let address = listener.endpoint.local_addr().unwrap().to_string();
         let serve = async {
@@ -420,9 +404,8 @@ mod tests {
             done.await;
             (connection, reserved)
         };
-        let client = client.into();
         let ((connection, reserved), client) =
-            tokio::join!(serve, connect(&address, "game.example", &client, limits));
+            tokio::join!(serve, connect(&address, certificates::NAME, &client, limits));
         (connection, reserved, (listener, client.unwrap()))
     }
 }
