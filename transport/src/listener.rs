@@ -74,7 +74,7 @@ impl Listener {
         Err(last)
     }
 
-    /// As [`bind_tcp_udp`](Self::bind_tcp_udp), without the UDP side: no client is offered one, and nobody is introduced to anybody. With
+    /// As [`bind_tcp_udp`](Self::bind_tcp_udp), without the UDP side: no client is offered one, and no clients are introduced. With
     /// [`with_tls`](Self::with_tls) nothing goes in the clear then.
     ///
     /// # Errors

@@ -10,11 +10,11 @@ pub(crate) struct Pool<T> {
 #[derive(Debug)]
 struct Free<T> {
     buffers: Vec<T>,
-    /// The fewest there have been since the pool was trimmed last: so many nobody has needed.
+    /// The fewest there have been since the pool was trimmed last: so many no connection has needed.
     least: usize,
 }
 
-/// So many are kept, however long nobody has needed them.
+/// So many are kept, however long they have not been needed.
 const KEPT: usize = 64;
 
 impl<T: Default> Pool<T> {
@@ -42,7 +42,7 @@ impl<T: Default> Pool<T> {
         }
     }
 
-    /// Gives half of those back that nobody has needed since the last time.
+    /// Gives half of those back that have not been needed since the last time.
     pub(crate) fn trim(&self) {
         let mut free = self.free();
         let spare = free.least.saturating_sub(KEPT).div_ceil(2);
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f_46_buffers_that_nobody_needs_go_and_those_in_use_stay() {
+    fn f_46_buffers_that_are_not_needed_go_and_those_in_use_stay() {
         let pool = Pool::<Vec<u8>>::new(1000);
         (0..2000).for_each(|_| pool.give(vec![0; 10]));
         pool.trim();

@@ -290,7 +290,7 @@ impl Held {
         }
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         *writer = Some(cx.waker().clone());
-        // What arrived meanwhile has found nobody to wake.
+        // What arrived meanwhile has found no task to wake.
         if self.is_full() { Poll::Pending } else { Poll::Ready(()) }
     }
 
@@ -387,7 +387,7 @@ pub(crate) fn split(
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
-        // quinn keeps what has come in and has not been read as long as the connection, where this does not say that nobody will read it.
+        // quinn keeps what has come in and has not been read as long as the connection, where this does not say that it will not be read.
         let _ = self.recv.stop(VarInt::from_u32(0));
         self.held.end();
     }
@@ -528,16 +528,16 @@ impl Datagrams {
     }
 }
 
-/// Waits for what `coming_in` ends with. Datagrams that come before that are nobody's: each would hold the packet that it came in.
+/// Waits for what `coming_in` ends with. Datagrams that come before that are discarded: each would hold the packet that it came in.
 pub(crate) async fn without_datagrams<T>(connection: &Connection, coming_in: impl Future<Output = T>) -> T {
-    let nobodys = async {
+    let discarding = async {
         while connection.read_datagram().await.is_ok() {}
         // The connection has ended, and other tasks that wait for it hear of that.
         core::future::pending::<core::convert::Infallible>().await
     };
     tokio::select! {
         biased;
-        never = nobodys => match never {},
+        never = discarding => match never {},
         came_in = coming_in => came_in,
     }
 }

@@ -185,7 +185,7 @@ async fn a_hub_listens_on_the_ports_it_may_and_on_no_others() {
         alice.does(Do::Call(name));
         alice.until("Established").await;
     }
-    // A port is free again as soon as the callee is there. While two wait for somebody, a third cannot.
+    // A port is free again as soon as the callee is there. While two wait for a callee, a third cannot.
     let mut mallory = std::net::TcpStream::connect(&address).unwrap();
     std::io::Write::write_all(&mut mallory, &login("mallory")).unwrap();
     alice.until("mallory").await;

@@ -372,7 +372,7 @@ async fn stuck(to: SocketAddr) -> (SocketAddr, Arc<AtomicBool>) {
     (address, stuck)
 }
 
-/// F-34: a connection that replaces one which still writes its last words takes none of its direct paths over.
+/// F-34: a connection that replaces one which still writes its final frames takes none of its direct paths over.
 #[tokio::test]
 async fn f_34_direct_ways_go_with_a_connection_that_is_replaced_while_it_closes() {
     let (hub, server) = serve(32);

@@ -23,7 +23,7 @@ use voxwire_transport::{Connection, ConnectionSettings, Error, Handle, Hub, HubS
 
 const SOON: Duration = Duration::from_millis(300);
 
-/// Admits everybody; other questions are answered at once, or left to the test.
+/// Admits every user; other questions are answered at once, or left to the test.
 #[derive(Clone, Default)]
 struct Door {
     asked: Arc<Mutex<Vec<Ticket>>>,
@@ -109,7 +109,7 @@ async fn c_06_half_a_handshake_ends_in_time_and_silence_does_not() {
         assert!(!rest(stream).await.is_empty(), "greeted, and cut off");
     }
     assert_eq!(hub.stats().broken, 4);
-    // Whoever has shaken hands, or has not begun, may wait.
+    // A peer that has shaken hands, or has not begun, may wait.
     let mut ann = client(address).await;
     assert_eq!(event(&mut ann).await, "Connected");
     sleep(2 * SOON + Duration::from_secs(1)).await;
@@ -139,7 +139,7 @@ async fn c_06_a_client_gives_up_on_a_server_that_does_not_shake_hands() {
 }
 
 #[tokio::test]
-async fn c_06_whoever_looks_at_its_connection_late_has_it_all_the_same() {
+async fn c_06_a_client_that_looks_at_its_connection_late_has_it_all_the_same() {
     let (_hub, address) = serve(HubSettings::DEFAULT, Door::default());
     let settings = ConnectionSettings { connect: SOON, ..ConnectionSettings::DEFAULT };
     let client = Client::new(ClientSettings { reconnect: None, ..ClientSettings::DEFAULT });

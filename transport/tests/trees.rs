@@ -26,7 +26,7 @@ fn tree(package: &str, features: &[&str]) -> Option<Vec<String>> {
 }
 
 #[test]
-fn c_06_f_71_no_protocol_crate_has_tokio_in_its_tree_whatever_its_features() {
+fn c_06_f_71_no_protocol_crate_has_tokio_in_its_tree_with_any_features() {
     for package in [
         "voxwire-core",
         "voxwire-voicelink",

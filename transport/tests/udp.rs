@@ -26,7 +26,7 @@ fn loopback(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-/// What a device or a client has been told, and what it has heard.
+/// What a device or a client has learned, and what it has received.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<(Vec<String>, Vec<u8>)>>);
 
@@ -199,7 +199,7 @@ async fn c_06_s_07_no_flood_of_strangers_reaches_who_is_connected_and_answers_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c_06_a_source_that_is_forgotten_is_somebody_new_and_datagrams_of_5000_bytes_are_whole() {
+async fn c_06_a_source_that_is_forgotten_is_a_new_peer_and_datagrams_of_5000_bytes_are_whole() {
     let (device, told, port) = device();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -228,14 +228,14 @@ async fn c_06_a_source_that_is_forgotten_is_somebody_new_and_datagrams_of_5000_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn c_06_whom_the_session_refuses_at_once_displaces_nobody() {
+async fn c_06_a_source_that_the_session_refuses_at_once_displaces_none() {
     let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let mut server = Server::new(&STEREO, &STEREO, ServerSettings::DEFAULT, 1).unwrap();
     let networks = [Network::host("127.0.0.1".parse().unwrap())];
     server.handle_command(Instant::ZERO, ServerCommand::Serve { networks: &networks }).unwrap();
     let notes = Notes::default();
-    // One place: whoever else gets in has it.
+    // One place: another that gets in has it.
     let settings = HubSettings { max_unvalidated: 1, ..HubSettings::DEFAULT };
     let hub = Hub::spawn(vec![listener], server, notes.clone(), settings);
     let friend = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -280,7 +280,7 @@ async fn f_22_a_device_of_many_addresses_answers_from_the_one_that_was_asked() {
 
 /// F-24: a device that did not run for a second reads what its clients have sent meanwhile before it counts them out.
 #[test]
-fn f_24_after_a_stall_nobody_is_gone_who_has_gone_on_sending() {
+fn f_24_after_a_stall_no_peer_is_gone_that_has_gone_on_sending() {
     let (address, addressed) = std::sync::mpsc::channel();
     let (stall, mut stalls) = tokio::sync::mpsc::unbounded_channel::<Duration>();
     let told = Notes::default();
@@ -308,7 +308,7 @@ fn f_24_after_a_stall_nobody_is_gone_who_has_gone_on_sending() {
     for client in &clients {
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         client.connect(address).unwrap();
-        // Twenty answers a second, whoever asks.
+        // Twenty answers a second, for all who ask together.
         client.send(&[0]).unwrap();
         assert_eq!(client.recv(&mut [0; 100]).unwrap(), 25);
         client.send(&[1]).unwrap();

@@ -33,7 +33,8 @@ const PROBE_LEN: usize = 17;
 /// Which other clients to reach without the server. By default none.
 #[derive(Debug, Clone, Default)]
 pub struct DirectSettings {
-    /// Have the server tell other clients our address, and us theirs. Only clients that announce themselves are told of.
+    /// Have the server introduce this client to others, which learn its address, and it theirs. Only clients that announce themselves are
+    /// introduced.
     pub announce: bool,
     /// The local UDP port, or 0 for any.
     pub port: u16,
@@ -69,7 +70,7 @@ pub(super) enum DirectNews {
 struct DirectPath {
     key: PathKey,
     to: SocketAddr,
-    /// We have been told of it, and probe it whether it answers or not.
+    /// The server has introduced it, and we probe it whether it answers or not.
     known: bool,
     /// Tells this path from those before it: the other side sees that we have lost one.
     epoch: u32,

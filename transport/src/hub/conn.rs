@@ -1,4 +1,4 @@
-//! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is told.
+//! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is woken.
 
 use super::common::Common;
 use super::load::{Load, WRITE_BATCH};
@@ -68,7 +68,7 @@ pub(super) struct State<F> {
     max_frame: u32,
     /// Probes that the peer cannot answer, behind what is queued.
     pub(super) unwritten: u32,
-    /// The session has been told that the peer takes nothing but answers.
+    /// The session knows that the peer takes nothing but answers.
     answers_only: bool,
 }
 
@@ -416,8 +416,8 @@ impl<F: Framing> State<F> {
         self.framing.answers_only() && !core::mem::replace(&mut self.answers_only, true)
     }
 
-    /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, has it told when all of that
-    /// is written. Returns whom to wake.
+    /// Queues the question whether the peer has read all that waits before it; or, where it cannot be asked, notes that the session is to
+    /// learn when all of that is written. Returns whom to wake.
     pub(super) fn probe(&mut self, total: &AtomicUsize) -> Result<Option<Waker>, NotQueued> {
         let mut question = Vec::new();
         if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {

@@ -36,7 +36,7 @@ struct Handshake {
     sent_away: Arc<Notify>,
 }
 
-/// A place. It is free again when this is dropped, or somebody else's already.
+/// A place. It is free again when this is dropped, or taken by another handshake already.
 #[derive(Debug)]
 pub(super) struct Place {
     handshakes: Arc<Handshakes>,
@@ -54,7 +54,7 @@ impl Handshakes {
     }
 
     /// Takes a place for a handshake of the source `payer`, where need be that of one that has stalled; `None` where there is none. An
-    /// address that stands for many people, of which nobody pays, may have all of them.
+    /// address that stands for many people, which pays for none, may have all of them.
     pub(super) fn take(self: &Arc<Self>, payer: Option<IpAddr>, now: Instant) -> Option<Place> {
         let part = (self.places / PART).max(1);
         let mut taken = self.lock();
@@ -95,7 +95,7 @@ impl Taken {
 }
 
 impl Place {
-    /// Waits until the place is somebody else's.
+    /// Waits until the place is taken by another handshake.
     pub(super) async fn lost(&self) {
         self.sent_away.notified().await;
     }
@@ -124,7 +124,7 @@ mod tests {
         Instant::ZERO.saturating_add(Duration::from_millis(millis))
     }
 
-    /// F-47: one source, however many addresses of a /64 it has, takes an eighth of the places, and stalls nobody but itself.
+    /// F-47: one source, however many addresses of a /64 it has, takes an eighth of the places, and stalls itself alone.
     #[test]
     fn f_47_one_source_has_an_eighth_of_all_handshakes() {
         let handshakes = Handshakes::new(512);
@@ -134,7 +134,7 @@ mod tests {
         let mapped = ["192.0.2.1", "::ffff:192.0.2.1"];
         let other: Vec<Place> = (0..600).filter_map(|n| take(mapped[n % 2], 0)).collect();
         assert_eq!(other.len(), 64);
-        // Nobody else waits for them.
+        // No other source waits for them.
         let honest = take("198.51.100.7", 0).unwrap();
         // Of its own a source gets more as soon as one of them has stalled, and the oldest of those goes.
         assert!(take("2001:db8::1", 999).is_none());

@@ -1,6 +1,6 @@
 //! The memory of frames that have not come in whole: who may hold how much of it, who waits for it, and who has to go.
 //!
-//! Nobody holds a part of it while waiting for more of the same kind: a frame gets all it may need at once, and the three kinds
+//! No frame holds a part of it while it waits for more of the same kind: a frame gets all it may need at once, and the three kinds
 //! (by size) have a part of the budget each, so one that waits only waits for frames that have everything they need. While one
 //! waits, those that hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
 
@@ -19,7 +19,7 @@ use voxwire_core::Instant;
 pub(super) const OWN: usize = 2048;
 /// The largest frames of the first two kinds, in bytes; there is a third.
 const KINDS: [usize; 2] = [64 * 1024, 1024 * 1024];
-/// For so long nobody has to give back what it has been granted, by kind: the larger, the longer.
+/// For so long a frame need not give back what it has been granted, by kind: the larger, the longer.
 const GRACE: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
 /// How often one that waits asks again.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub(super) const AGAIN: Duration = Duration::from_millis(100);
 const LOOKS: Duration = Duration::from_millis(50);
 /// One that has sent nothing for so long gives way to one that waits, by kind.
 const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
-/// One that has been told of another that waits, while we do not read it, has to go after that: it does not look itself.
+/// One that has been called for another that waits, while we do not read it, has to go after that: it does not look itself.
 const CALLED: Duration = Duration::from_secs(1);
 /// One that has been spared because we do not read it is not spared again so soon.
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
@@ -41,10 +41,10 @@ const PACE: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Partials {
     all: usize,
-    /// While somebody waits, a frame has to come in so fast that it ends in this time: a little less than others wait for it.
+    /// While another waits, a frame has to come in so fast that it ends in this time: a little less than others wait for it.
     whole: Duration,
     books: Mutex<Books>,
-    /// Little is left for small frames: nobody reads more at a time than it may hold without asking.
+    /// Little is left for small frames: no connection reads more at a time than it may hold without asking.
     scarce: AtomicBool,
 }
 
@@ -60,7 +60,7 @@ struct Books {
 
 #[derive(Debug)]
 struct Held {
-    /// Who pays for it: nobody where the address stands for many people.
+    /// The source that pays for it: none where the address stands for many people.
     payer: Option<IpAddr>,
     kind: usize,
     bytes: usize,
@@ -76,9 +76,9 @@ struct Held {
     quiet: Option<Instant>,
     /// Until then nothing is made of its silence: we do not read it.
     spared: Instant,
-    /// Somebody waits, since then: unless there is something to read after all, this has to go.
+    /// Another waits, since then: unless there is something to read after all, this has to go.
     called: Option<Instant>,
-    /// Somebody waits, and it has been too slow whenever it was looked at since then.
+    /// Another waits, and it has been too slow whenever it was looked at since then.
     slow_since: Option<Instant>,
     waker: Waker,
 }
@@ -191,7 +191,7 @@ fn pace(received: usize, time: Duration) -> u64 {
 }
 
 impl Partials {
-    /// `wait`: how long somebody waits for a place before it is closed.
+    /// `wait`: how long a connection waits for memory before it is closed.
     pub(super) fn new(all: usize, wait: Duration) -> Self {
         let whole = wait.saturating_mul(9).checked_div(10).unwrap_or(wait);
         let [small, medium, large] = GRACE;
@@ -237,8 +237,8 @@ impl Partials {
         self.books().turns.iter().map(Turns::used).sum()
     }
 
-    /// Asks for `bytes` for one frame. False: not now. The waker is told when it is worth asking again, which is also to be done now
-    /// and then without that.
+    /// Asks for `bytes` for one frame. False: not now. The waker is woken when it is worth asking again, which is also to be
+    /// done now and then without that.
     pub(super) fn ask(
         &self,
         reservation: &mut Reservation,
@@ -305,7 +305,7 @@ impl Partials {
     }
 
     /// Enters what is held already, whether there is room for it or not: a little that has come in with other things. `unread` where it
-    /// is we who do not go on: for some time nobody is sent away for that.
+    /// is we who do not go on: for some time no connection is closed for that.
     pub(super) fn enter_held(
         &self,
         reservation: &mut Reservation,
@@ -336,7 +336,7 @@ impl Partials {
         }
     }
 
-    /// More has come in. False if the memory is somebody else's by now.
+    /// More has come in. False if the memory has been reclaimed.
     pub(super) fn came(&self, reservation: &Reservation, now: Instant, received: usize) -> bool {
         if reservation.granted == 0 {
             return true;
@@ -352,7 +352,7 @@ impl Partials {
         true
     }
 
-    /// There is nothing to read, or nowhere to put it. False if somebody else waits for what is held.
+    /// There is nothing to read, or nowhere to put it. False if another waits for what is held.
     pub(super) fn rests(&self, reservation: &Reservation, now: Instant) -> bool {
         if reservation.granted == 0 {
             return true;
@@ -466,7 +466,7 @@ impl Books {
         self.turns.get_mut(kind)?.stop(reservation.source(), turn, now)
     }
 
-    /// Where nobody waits any more, what was held against those who hold memory is void.
+    /// Where none waits any more, what was held against those who hold memory is void.
     fn forget_marks(&mut self, kind: usize) {
         if self.turns.get(kind).is_none_or(Turns::is_empty) {
             let marked = self.held.values_mut().filter(|held| held.kind == kind);
@@ -484,7 +484,7 @@ impl Books {
     }
 
     /// Takes at least `bytes` from those who do not come in as the one that asks does, or not so fast that they end within `whole`; from
-    /// nobody if that is not enough. Those who seem to be silent are asked first whether they are, and those who seem to be slow are
+    /// none if that is not enough. Those who seem to be silent are asked first whether they are, and those who seem to be slow are
     /// looked at once more, as it may be we who have not read: false until then.
     fn reclaim(&mut self, asks: &Asks, bytes: usize, (part, whole): (usize, Duration), now: Instant) -> bool {
         let Asks { id: own, payer, kind, since, progress } = *asks;
@@ -502,7 +502,7 @@ impl Books {
             let heavy = held.payer != payer && sum > part;
             let young = held.granted.saturating_add(grace) > now || held.spared > now;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
-            // Where nobody knows how long a frame is, all of it has to come in that time, and no more.
+            // Where it is not known how long a frame is, all of it has to come in that time, and no more.
             let all = if held.known { held.bytes } else { held.received };
             let too_slow = pace < slow || !young && pace < self::pace(all, whole);
             held.slow_since = held.slow_since.filter(|_| too_slow);

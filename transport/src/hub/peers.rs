@@ -46,7 +46,7 @@ pub(super) struct Peers<F> {
     frames: Frames,
     /// Connections that have not taken what they had to: the core closes them.
     overflowed: Vec<PeerId>,
-    /// Until then nobody looks again which connections have most queued: there was nothing more to free.
+    /// Until then it is not looked again which connections have most queued: there was nothing more to free.
     look_again: Instant,
     /// Datagrams to send once the lock is released.
     pub(super) batch: Batch,

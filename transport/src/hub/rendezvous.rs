@@ -8,13 +8,13 @@ use voxwire_core::{Bucket, Instant, PeerId, PeerSlab, Rate};
 /// How often a client may turn up at another address, and have others told.
 const MOVES: Rate = Rate { per_second: 1, burst: 5 };
 
-/// The clients that ask for it, and who has been told of whom.
+/// The clients that ask for it, and which have been introduced.
 #[derive(Debug)]
 pub(super) struct Rendezvous {
-    /// How many others a client is told of.
+    /// How many others a client is introduced to.
     most: usize,
     members: PeerSlab<Member>,
-    /// Members that can be reached, and have not been told of as many others as may be.
+    /// Members that can be reached, and have not been introduced to as many others as may be.
     available: BTreeSet<PeerId>,
 }
 
@@ -53,7 +53,7 @@ impl Rendezvous {
         self.members.get(peer).is_some_and(|member| member.late)
     }
 
-    /// A client can be reached at `at`: others are told of it, and it of them. `key` makes what they know each other by; `None` without
+    /// A client can be reached at `at`: it is introduced to others. `key` makes what they know each other by; `None` without
     /// randomness.
     pub(super) fn introduce(
         &mut self,
@@ -101,7 +101,7 @@ impl Rendezvous {
         messages
     }
 
-    /// A client is told of another one. Returns where it is itself.
+    /// Introduces a client to another one. Returns where it is itself.
     fn tell(&mut self, peer: PeerId, of: (PeerId, PathKey)) -> Option<SocketAddr> {
         let member = self.members.get_mut(peer)?;
         let at = member.at?;
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// D-15: two clients are told of each other with the same key, and of each other's end; no client is told of more than `most`.
+    /// D-15: two clients are introduced with the same key, and learn of each other's end; no client is introduced to more than `most`.
     #[test]
     fn d_15_clients_are_told_of_each_other_with_one_key() {
         let (mut rendezvous, mut key) = (Rendezvous::new(2), keys());
@@ -161,7 +161,7 @@ mod tests {
         let gone = rendezvous.leave(peer(0));
         assert_eq!(gone.iter().filter(|(_, control)| matches!(control, Control::Gone(_))).count(), 4);
         assert!(gone.contains(&(peer(1), Control::Gone([1; 16]))));
-        // Those that have lost one are told of another one.
+        // Those that have lost one are introduced to another one.
         let told = rendezvous.introduce(
             Instant::ZERO.saturating_add(Duration::from_secs(9)),
             peer(3),

@@ -37,7 +37,7 @@ pub(super) enum BindAction {
 }
 
 impl UdpBinding {
-    /// The binding of a new connection, and what its client is told of it; `None` without randomness.
+    /// The binding of a new connection, and the hello for its client; `None` without randomness.
     pub(super) fn new(socket: usize, udp_port: u16, peer: PeerId) -> Option<(Self, ServerHello)> {
         let mut random = [0; 20];
         getrandom::fill(&mut random).ok()?;

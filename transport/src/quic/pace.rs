@@ -110,7 +110,7 @@ impl State {
 
     fn end_rest(&mut self) {
         self.resting = false;
-        // Where nobody has anything left to do, no queue holds anything.
+        // Where no source has anything left to do, no queue holds anything.
         let idle = self.woken_odd == 0 && self.woken_even == 0;
         self.credits = if idle { ROUND } else { self.credits.saturating_add(ROUND) };
     }
@@ -262,7 +262,7 @@ enum First {
     NewClient,
     /// With a token, be it one of ours or not.
     Returning,
-    /// Without the fixed bit, which no client leaves out that has not been told it may; or cut off.
+    /// Without the fixed bit, which no client leaves out that may not; or cut off.
     Invalid,
 }
 
@@ -469,7 +469,7 @@ mod tests {
     fn f_16_the_socket_rests_until_all_tasks_that_were_woken_have_run() {
         let pace = Pace::new();
         pace.lock().spend(1000);
-        assert!(may_read(&pace), "nobody has been woken: nothing waits");
+        assert!(may_read(&pace), "no source has been woken: nothing waits");
         let (one, other) = (pace.woke(), pace.woke());
         pace.lock().spend(ROUND);
         assert!(!may_read(&pace));
@@ -537,7 +537,7 @@ mod tests {
         assert!((5..18).all(|len| first(&whole[..len]) == Some(First::Invalid)));
     }
 
-    /// F-47: a token that is made up takes the place of others that show one, and of nobody who asks for one.
+    /// F-47: a token that is made up takes the place of others that show one, and of none that asks for one.
     #[test]
     fn f_47_first_packets_with_a_token_have_room_of_their_own_and_no_more_than_that() {
         let pace = Pace::new();
@@ -600,7 +600,7 @@ mod tests {
 
     /// F-47: addresses that share a place do not share the next one.
     #[test]
-    fn f_47_nobody_shares_a_flood_s_place_twice() {
+    fn f_47_no_source_shares_a_flood_s_place_twice() {
         let pace = Pace::new();
         let address = |n: u16| SocketAddr::from(([192, 0, 2, 1], n));
         let shared =

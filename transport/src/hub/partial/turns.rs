@@ -3,7 +3,7 @@
 //! Sites take turns with each other, and the sources of one site among themselves, each by the memory that it holds and has held, for as
 //! long as it did. (Start-time fair queueing: a clock shows what each has had, if all had the same, and a level what one has had; who waits
 //! is tagged with the higher of the two, and the lowest tag is next.) The clock is slow: who has had a share is behind those who have had
-//! nothing lately. What somebody has had is forgotten by halves.
+//! nothing lately. What a source has had is forgotten by halves.
 
 use core::hash::Hash;
 use core::net::IpAddr;
@@ -14,12 +14,12 @@ use voxwire_core::{Instant, site};
 
 /// The clock shows what each has had of so much less than all.
 const SLOW: u128 = 4;
-/// What is held counts as if it had been held so many times longer than nobody has to give it back.
+/// What is held counts as if it had been held so many times as long as it need not be given back.
 const DEPOSIT: u32 = 3;
-/// A source that has had no more than its next frame would if it were held so many times longer than nobody has to give it back, stands
+/// A source that has had no more than its next frame would if it were held so many times as long as it need not be given back, stands
 /// where it begins to wait.
 const FREE: u32 = 6;
-/// For so long half of what somebody has had counts.
+/// For so long half of what a source has had counts.
 const HALF: Duration = Duration::from_secs(120);
 /// Less than that is forgotten at once: 2 KiB for a second, in bytes times microseconds.
 const LITTLE: u128 = 2048 * 1_000_000;
@@ -36,7 +36,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// `connection` is the number of a connection for which `payer` pays, or nobody.
+    /// `connection` is the number of a connection for which `payer` pays, or none.
     pub(super) fn new(payer: Option<IpAddr>, connection: u64) -> Self {
         payer.map_or(Self::Connection(connection), Self::Network)
     }
@@ -76,13 +76,13 @@ pub(super) struct Began {
 pub(super) struct Turns {
     /// What one source may hold, if more than one frame.
     part: usize,
-    /// How long nobody has to give back what it has been granted.
+    /// How long a frame need not give back what it has been granted.
     grace: Duration,
     sites: Order<Source>,
     of_site: HashMap<Source, Site>,
     waiting: usize,
     halved: Instant,
-    /// How many have given back what they held, or waited no more, since somebody was forgotten.
+    /// How many have given back what they held, or waited no more, since a source was forgotten.
     left: usize,
 }
 
@@ -151,7 +151,7 @@ struct Share {
     place: Option<(u128, u64)>,
 }
 
-/// The first frame of somebody that waits.
+/// The first frame of a source that waits.
 #[derive(Debug, Clone, Copy)]
 struct First {
     number: u64,
@@ -522,7 +522,7 @@ mod tests {
             );
         }
         assert!(turns.had(Ipv4Addr::from_bits(7).into()) > 0);
-        // Nothing is left of one of many people who share an address, nor of anybody in the end.
+        // Nothing is left of one of many people who share an address, nor of any source in the end.
         have(&mut turns, Source::Connection(1), 2_000_000);
         assert!(!turns.sites.shares.contains_key(&Source::Connection(1)));
         turns.halve(at(100_000_000));

@@ -41,7 +41,7 @@ impl<F: Framing> Peers<F> {
         over_share.sort_unstable_by_key(|(closing, queued, peer, _)| (*closing, *queued, *peer));
         while excess() > soon {
             let Some((_, _, peer, conn)) = over_share.pop() else { break };
-            // Shared frames are free only when nobody else waits for them.
+            // Shared frames are freed only when they are queued for no other connection.
             soon = soon.saturating_add(conn.discard_queued(&common.queued));
             self.wakers.extend(conn.abort(true));
             self.overflowed.extend(peer);

@@ -162,7 +162,7 @@ async fn tls_handshake(
     };
     let accepted = tokio::select! {
         biased;
-        () = place.lost() => return refused("it has stalled, and its place is somebody else's"),
+        () = place.lost() => return refused("it has stalled, and its place is taken"),
         accepted = until(TLS_HANDSHAKE) => accepted,
     };
     accepted.unwrap_or_else(|| refused("16 KiB at most expected of a client"))
@@ -296,7 +296,7 @@ async fn reserve<S: Session>(shared: &Shared<S>, from: SocketAddr) -> Option<cra
             Ok(reserved) => return Some(reserved),
             Err(NoRoom::Source) => return None,
             Err(NoRoom::All) if evicted < EVICTED => {
-                // Where nobody can go, it is not looked again.
+                // Where no connection can be closed, it is not looked again.
                 evicted = if shared.make_place_on_quic() { evicted.saturating_add(1) } else { EVICTED };
             }
             Err(NoRoom::All) => {
@@ -329,7 +329,7 @@ async fn handshake<S: Session>(
         biased;
         opened = opening => opened,
         () = place.lost() => {
-            tracing::debug!(%from, "a QUIC handshake has stalled, and its place is somebody else's");
+            tracing::debug!(%from, "a QUIC handshake has stalled, and its place is taken");
             return None;
         }
     };

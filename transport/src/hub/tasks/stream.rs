@@ -170,7 +170,7 @@ impl<S: Session> StreamDriver<S> {
         let now = self.shared.common.clock.now();
         let (closing, cut, paused, ended) = {
             let mut state = self.conn.lock();
-            // Nobody has to wake this task while it runs.
+            // No wake-up is needed while this task runs.
             state.waker = None;
             state.waiting_to_write = false;
             state.missed_wake = false;

@@ -286,7 +286,7 @@ fn f_43_what_is_dropped_costs_in_proportion_to_itself() {
 
 /// C-06, F-43: by chance, as a queue would have it that is gone through each time.
 #[test]
-fn c_06_whatever_is_pushed_dropped_and_taken_keeps_its_order() {
+fn c_06_frames_keep_their_order_through_pushes_drops_and_takes() {
     let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
     for seed in 1..=60_u64 {
         let mut state = seed;

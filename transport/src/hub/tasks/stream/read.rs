@@ -105,7 +105,7 @@ impl<S: Session> StreamDriver<S> {
                 Poll::Ready(Ok(0)) => return Poll::Ready(End::Closed),
                 Poll::Ready(Ok(_)) => {
                     self.stream.see(None);
-                    // Should the memory be somebody else's by now, the next look tells.
+                    // If the memory has been reclaimed meanwhile, the next look tells.
                     self.shared.common.partials.came(
                         &self.reservation,
                         self.shared.common.clock.now(),
@@ -214,7 +214,7 @@ impl<S: Session> StreamDriver<S> {
         self.buffer = Some(buffer);
     }
 
-    /// Has entered what is held until the peer goes on, if that is more than everybody may hold.
+    /// Enters what is held until the peer goes on, if that is more than every connection may hold.
     fn enter(&mut self, cx: &Context<'_>, bytes: usize, spared: bool) {
         if bytes > OWN {
             let now = self.shared.common.clock.now();
@@ -270,7 +270,7 @@ impl<S: Session> StreamDriver<S> {
             if paused.is_some_and(|until| self.sleep_until(cx, now, until)) {
                 self.partial = None;
                 self.halted = true;
-                // Nobody listens to it meanwhile.
+                // It is not read meanwhile.
                 if let (Some(at), Some(until)) = (&mut self.silent_at, paused) {
                     *at = at.saturating_add(until.saturating_duration_since(now));
                 }
@@ -306,7 +306,7 @@ impl<S: Session> StreamDriver<S> {
         match buffer.capacity() {
             READ => self.shared.common.read_buffers.give(buffer),
             OWN => self.shared.common.small_buffers.give(buffer),
-            // Of a size that nobody else needs.
+            // Of a size that no other connection needs.
             _ => {}
         }
     }
