@@ -47,9 +47,9 @@ async fn end(stream: &mut TcpStream) -> Result<usize, std::io::ErrorKind> {
     read.map_err(|error| error.kind())
 }
 
-/// F-45: whoever makes room is reset, and does not count while it goes.
+/// F-45: a connection that makes room is reset, and does not count while it goes.
 #[tokio::test]
-async fn f_45_silent_strangers_at_a_full_cap_keep_nobody_out() {
+async fn f_45_silent_strangers_at_a_full_cap_do_not_keep_others_out() {
     // As a server has it: a few more places than the session has.
     let (hub, address) = serve(HubSettings { max_connections: 40, ..HubSettings::DEFAULT }, 32);
     let flood = tokio::spawn(async move {
@@ -72,7 +72,7 @@ async fn f_45_silent_strangers_at_a_full_cap_keep_nobody_out() {
     assert!(hub.call(|server, _| server.find("user 0").is_some()));
 }
 
-/// F-19: at the hub's own cap as well, whoever has not said who it is goes first; whoever has stays.
+/// F-19: at the hub's own cap as well, a client that has not said who it is goes first; one that has stays.
 #[tokio::test]
 async fn f_19_at_the_hubs_cap_the_oldest_silent_connection_goes() {
     let (hub, address) = serve(HubSettings { max_connections: 3, ..HubSettings::DEFAULT }, 100);
@@ -150,7 +150,7 @@ async fn f_45_connections_that_are_being_closed_give_way() {
     assert_eq!((hub.stats().refused, hub.stats().connections, hub.stats().closing), (0, 4, 0));
 }
 
-/// F-30: whoever has said no hello is not waited for, and nobody has told it anything.
+/// F-30: a client that has sent no hello is not waited for, and was sent nothing.
 #[tokio::test]
 async fn f_30_a_connection_without_a_hello_does_not_delay_the_end() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -181,10 +181,10 @@ async fn f_30_a_silent_connection_is_not_counted_as_told() {
     let (drained, ends) = tokio::join!(hub.drain(Duration::from_secs(30)), ends);
     assert_eq!(drained, Drained { told: 1, cut_off: 0 });
     assert_eq!(ends, (true, Ok(0)));
-    assert!(!last.is_empty(), "she is told why");
+    assert!(!last.is_empty(), "she learns why");
 }
 
-/// F-71, C-06: whoever does not come to an end with its hello is closed, on each transport that has one.
+/// F-71, C-06: a peer that does not end its hello is closed, on each transport that has one.
 #[tokio::test]
 async fn c_06_f_71_a_hello_has_a_deadline_on_every_transport() {
     let settings = HubSettings { handshake_timeout: Duration::from_millis(300), ..HubSettings::DEFAULT };

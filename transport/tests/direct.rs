@@ -48,7 +48,7 @@ const fn announced() -> DirectSettings {
     DirectSettings { announce: true, port: 0, key: None, addresses: Vec::new() }
 }
 
-/// What a player has heard, and when; and whether it has a direct path to anybody.
+/// What a player has heard, and when; and whether it has a direct path to another.
 #[derive(Default)]
 struct Log {
     heard: Vec<(u8, Instant)>,
@@ -139,14 +139,14 @@ async fn d_08_announced_clients_reach_each_other_and_the_server_hears_nothing() 
         ann.session().find("cid").is_some() && other.udp() == Some(true)
     })
     .await;
-    // Who has not asked for it is not told of anybody, nor anybody of it.
+    // A player that has not asked for it is not introduced.
     logs.0.direct = false;
     let (heard, _) = talk(&mut ann, &mut other, &mut logs, 30).await;
     assert_eq!((heard, relayed(&hub), logs.0.direct, logs.1.direct), (30, 30, false, true));
 }
 
 #[tokio::test]
-async fn d_08_a_server_that_introduces_nobody_relays() {
+async fn d_08_a_server_that_introduces_no_clients_relays() {
     let (hub, server) = serve(0);
     let (mut ann, mut ben) =
         (player(server, "ann", announced()).await, player(server, "ben", announced()).await);
@@ -285,7 +285,7 @@ impl ByHand {
         timeout(Duration::from_millis(200), self.controls.recv()).await.ok().flatten()
     }
 
-    /// Binds its address anew. Returns whether it is introduced to anybody then.
+    /// Binds its address anew. Returns whether it is introduced then.
     async fn move_on(&mut self) -> bool {
         self.tcp.write_all(&[0, 2, 2, 2]).await.unwrap();
         // One that is there before the server knows that UDP is down is worth nothing.
@@ -311,7 +311,7 @@ impl ByHand {
 
 /// F-34: a client that has moved too often to be introduced at once is introduced later.
 #[tokio::test]
-async fn f_34_whoever_moves_too_often_is_introduced_once_the_rate_allows_it() {
+async fn f_34_a_client_that_moves_too_often_is_introduced_once_the_rate_allows_it() {
     let (_hub, server) = serve(32);
     let mut ben = player(server, "ben", announced()).await;
     let test = async {
@@ -388,7 +388,7 @@ async fn f_34_direct_ways_go_with_a_connection_that_is_replaced_while_it_closes(
     let mut logs = <(Log, Log)>::default();
     join(&mut ann, &mut ben, &mut logs).await;
     both("a way", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;
-    // Nobody takes what ann says: it stays in her queue.
+    // What ann says is not taken: it stays in her queue.
     is_stuck.store(true, Relaxed);
     let later = Instant::now() + Duration::from_millis(100);
     both("stuck", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
@@ -472,7 +472,7 @@ async fn f_21_a_peer_that_is_bound_long_before_it_joins_is_reached_directly() {
     admit("ann");
     // Longer than it takes to ask five times.
     let later = Instant::now() + 20 * retry;
-    both("nobody answers", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
+    both("no answer", (&mut ann, &mut ben), &mut logs, |_, _, _| Instant::now() >= later).await;
     assert!(ann.session().id().is_some() && ben.session().id().is_none());
     admit("ben");
     both("a way", (&mut ann, &mut ben), &mut logs, |_, _, logs| logs.0.direct && logs.1.direct).await;

@@ -179,8 +179,8 @@ async fn c_06_a_broken_stream_hears_why() {
 }
 
 #[tokio::test]
-async fn c_06_whoever_asks_and_does_not_take_the_answers_is_cut_off() {
-    // Whatever else may wait for a connection.
+async fn c_06_a_peer_that_asks_and_does_not_take_the_answers_is_cut_off() {
+    // However much may be queued for a connection otherwise.
     let frames = Rate { per_second: 1_000_000, burst: 1_000_000 };
     let settings = HubSettings {
         send_buffer: Some(4096),
@@ -223,7 +223,7 @@ async fn c_06_what_a_framing_skips_counts_as_frames_do() {
         let (_hub, address) = serve(HubSettings { frames, ..HubSettings::DEFAULT }, Door::default());
         let mut stream = TcpStream::connect(address).await.unwrap();
         let mut bytes = greeted(SocketType::Dealer);
-        // More commands that nobody knows than are read at a time, and then something to be answered.
+        // More unknown commands than are read at a time, and then something to be answered.
         bytes.extend(b"\x04\x01\x00".repeat(20_000));
         bytes.extend(b"\x00\x01\x05");
         stream.write_all(&bytes).await.unwrap();
@@ -297,7 +297,7 @@ async fn c_06_no_answer_is_slept_through() {
 }
 
 #[tokio::test]
-async fn c_06_m_11_when_all_have_too_much_waiting_whoever_hoards_most_goes() {
+async fn c_06_m_11_when_all_have_too_much_queued_the_one_with_most_goes() {
     let settings = HubSettings { max_queued_total: 6 << 20, max_queued: 64 << 20, ..HubSettings::DEFAULT };
     let (hub, address) = serve(settings, Door::default());
     let mut ann = client(address).await;

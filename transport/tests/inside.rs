@@ -14,7 +14,7 @@ use voxwire_msgpack::{self as msgpack, Dialect, ServerCommand, ServerEvent};
 use voxwire_transport::{Connection, Handle, Hub, HubSettings};
 use voxwire_voicelink as voicelink;
 
-/// Admits everybody.
+/// Admits every user.
 struct Door;
 
 impl Handler<msgpack::Server> for Door {
@@ -50,7 +50,7 @@ fn hub() -> Handle<msgpack::Server> {
     Hub::spawn(Vec::new(), server, Door, settings)
 }
 
-/// D-07: a host has a client without a socket, whatever the protocol: its frames lie in the stream as they do in TCP, large ones too.
+/// D-07: a host has a client without a socket, in any protocol: its frames lie in the stream as they do in TCP, large ones too.
 #[tokio::test]
 async fn d_07_a_client_inside_speaks_the_framing_of_its_protocol() {
     for dialect in [Dialect::Zmtp, Dialect::Plain] {

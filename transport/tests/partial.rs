@@ -21,7 +21,7 @@ use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 const MIB: usize = 1024 * 1024;
 const TOKEN: &str = "00000000-0000-4000-8000-000000000000";
 
-/// Admits everybody, and keeps every recording.
+/// Admits every user, and keeps every recording.
 struct Door;
 
 impl Handler<Server> for Door {
@@ -72,7 +72,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Logged in, without ZMTP: messages one behind the other, whose length nobody announces.
+/// Logged in, without ZMTP: messages one behind the other, whose length is not announced.
 fn plain(address: SocketAddr, username: &str) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(&login(username)).unwrap();
@@ -100,7 +100,7 @@ fn unit(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Whatever the server says next.
+/// What the server says next.
 fn answer(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
     let n = stream.read(&mut bytes).unwrap();
@@ -152,9 +152,9 @@ fn f_15_three_large_frames_of_unknown_length_at_once_are_all_answered() {
     assert_eq!((hub.stats().broken, hub.stats().partial), (0, 0));
 }
 
-/// F-15: whoever announces a lot and sends nothing has nothing; whoever sends a lot and then nothing gives way.
+/// F-15: a peer that announces a lot and sends nothing has nothing; one that sends a lot and then nothing gives way.
 #[test]
-fn f_15_silent_strangers_hold_nothing_that_somebody_else_needs() {
+fn f_15_silent_strangers_hold_nothing_that_another_needs() {
     let runtime = runtime();
     let _guard = runtime.enter();
     let (hub, address) = serve(HubSettings { partial_frames: 8 * MIB, ..HubSettings::DEFAULT });
@@ -219,7 +219,7 @@ fn f_15_a_frame_does_not_wait_for_memory_for_ever() {
     assert_eq!((hub.stats().broken, hub.stats().partial), (1, 0));
 }
 
-/// F-24: what came in while the hub did not run is read before anything is too late; and whoever has to answer has the time for it.
+/// F-24: what came in while the hub did not run is read before anything is too late; and a peer that has to answer has the time for it.
 #[test]
 fn f_24_after_a_stall_of_the_hub_frames_and_handshakes_that_have_come_in_are_not_too_late() {
     let runtime = runtime();
@@ -248,7 +248,7 @@ fn f_24_after_a_stall_of_the_hub_frames_and_handshakes_that_have_come_in_are_not
     half_greeted.write_all(&message).unwrap();
     answer(&mut half_greeted);
     answer(&mut half_said);
-    // Whoever sends nothing is too late all the same.
+    // A peer that sends nothing is too late all the same.
     until("one is closed", Duration::from_secs(5), || hub.stats().broken == 1);
     let mut rest = Vec::new();
     silent.read_to_end(&mut rest).unwrap();

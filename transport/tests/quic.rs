@@ -136,7 +136,7 @@ async fn d_16_wrong_tokens_and_wrong_certificates_do_not_come_in() {
     assert!(refused.to_string().contains("does not admit"), "{refused}");
     let (_, stranger) = certificates::pair();
     assert!(connect(address, "ann", &stranger, b"sesame").await.is_err());
-    // Whoever says nothing is sent away.
+    // A client that says nothing is closed.
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     silent.connect(address).await.unwrap();
     for n in 0..200_u8 {

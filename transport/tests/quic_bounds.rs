@@ -36,7 +36,7 @@ const ROLE: &str = "VOXWIRE_TEST_ROLE";
 fn serve(config: &Arc<ServerConfig>, settings: HubSettings) -> (Handle<Server>, SocketAddr) {
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), config).unwrap();
     let address = listener.local_addr().unwrap();
-    // Nobody is kicked, whatever it says: what counts here is what it costs to hear it.
+    // No client is kicked for what it says: what counts here is what it costs to hear it.
     let session = ServerSettings { max_violations: u32::MAX, ..ServerSettings::DEFAULT };
     (Hub::spawn(vec![listener], Server::new(session, 5), (), settings), address)
 }
@@ -285,7 +285,7 @@ async fn f_16_unread_bytes_are_bounded_by_connection_and_in_all() {
     for _ in 0..60 {
         let (endpoint, connection, mut send, recv) = raw(address, &certificate).await;
         let mut bytes = 0;
-        // Controls that nobody knows are ignored.
+        // Unknown controls are ignored.
         let units = [0, 2, 2, 99].repeat(1000);
         while let Ok(Ok(n)) = timeout(Duration::from_millis(60), send.write(&units)).await {
             bytes += n;
@@ -345,7 +345,7 @@ async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
         send.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
         recv.read_exact(&mut [0; 32]).await.unwrap();
-        // Controls that nobody knows, in a frame of the stream for each byte.
+        // Unknown controls, in a frame of the stream for each byte.
         for byte in [0, 2, 2, 99].repeat(4) {
             send.write_all(&[byte]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -385,9 +385,9 @@ async fn f_16_f_19_silent_clients_on_quic_give_way_to_newcomers() {
     assert!(hub.stats().connections <= 10, "{:?}", hub.stats());
 }
 
-/// F-16, F-19: clients on QUIC for which no memory is left cost nobody on TCP its place: that would not help them.
+/// F-16, F-19: clients on QUIC for which no memory is left cost none on TCP its place: that would not help them.
 #[tokio::test]
-async fn f_16_f_19_newcomers_on_quic_cost_nobody_on_tcp() {
+async fn f_16_f_19_newcomers_on_quic_cost_no_client_on_tcp_its_place() {
     let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let listeners = [
@@ -432,7 +432,7 @@ async fn f_16_a_handshake_that_goes_on_for_ever_ends_the_connection() {
     assert_eq!(ann.session().state(), SessionState::Connected);
 }
 
-/// F-16: datagrams before the hello are nobody's, and do not wait, each with the packet that it came in.
+/// F-16: datagrams before the hello are discarded, and do not wait, each with the packet that it came in.
 #[tokio::test]
 async fn f_16_datagrams_of_those_who_have_not_come_in_are_not_kept() {
     let (config, certificate) = certificates::server();
@@ -500,9 +500,9 @@ async fn f_16_floods_of_datagrams_do_not_fill_the_memory() {
     assert!(most < 32 * MIB, "grown by {most} bytes");
 }
 
-/// F-47: first packets that come to nothing, of more addresses and in a greater number than are let wait, keep nobody out.
+/// F-47: first packets that come to nothing, of more addresses and in a greater number than are let wait, do not keep others out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_47_first_packets_that_come_to_nothing_keep_nobody_out() {
+async fn f_47_first_packets_that_come_to_nothing_do_not_keep_others_out() {
     let (config, certificate) = certificates::server();
     let _beside = ALONE.read().await;
     let (_hub, address) = serve(&config, HubSettings::DEFAULT);
@@ -557,11 +557,11 @@ async fn f_47_handshakes_that_stall_give_way() {
     );
 }
 
-/// Says the same to everybody.
+/// Sends the same to all peers.
 #[derive(Debug)]
 struct Shouting {
     peers: Vec<PeerId>,
-    /// Reads nobody for a minute.
+    /// Reads no peer for a minute.
     pauses: bool,
     /// The first byte of each frame that came in a datagram.
     heard: Vec<u8>,
@@ -684,7 +684,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
         hub.stats().queued > 400_000
     })
     .await;
-    // Far less than makes anybody one of those who hold much.
+    // Far less than makes a connection one of those that hold much.
     for _ in 0..20 {
         hub.call(|session, _| session.shout(&[7; 10]));
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -695,7 +695,7 @@ async fn f_16_f_43_over_the_ceiling_those_who_hold_most_in_quic_go() {
     assert_eq!(hub.call(|session, _| session.peers.len()), stats.connections);
 }
 
-/// F-16, F-44: whoever takes nothing of what it is sent is closed on QUIC as it is on TCP, however lively it is otherwise; and whoever
+/// F-16, F-44: a peer that takes nothing of what it is sent is closed on QUIC as it is on TCP, however lively it is otherwise; and one that
 /// takes it slowly is not.
 #[tokio::test]
 async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
@@ -723,7 +723,7 @@ async fn f_16_who_acknowledges_nothing_of_the_stream_is_closed() {
     assert_eq!(hub.stats().connections, 1, "nothing is unacknowledged now");
 }
 
-/// F-15: whoever vanishes while the session lets it wait is gone on QUIC, too.
+/// F-15: a peer that vanishes while the session lets it wait is gone on QUIC, too.
 #[tokio::test]
 async fn f_15_a_quic_connection_that_is_not_read_is_watched_for_its_end() {
     let (config, certificate) = certificates::server();

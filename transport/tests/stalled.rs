@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_millis(700);
 const SETTINGS: ConnectionSettings =
     ConnectionSettings { write_timeout: LIMIT, unacknowledged: None, ..ConnectionSettings::DEFAULT };
 
-/// Says what it is told to, and reads nothing for an hour if it is `deaf`.
+/// Says what a test has it say, and reads nothing for an hour if it is `deaf`.
 struct Saying {
     deaf: bool,
     peers: Vec<PeerId>,
@@ -133,7 +133,7 @@ fn check(by: By, error: &Error) {
     assert!(error.to_string().starts_with("the other side has taken nothing for 700ms, and "), "{error}");
 }
 
-/// F-16: a server that acknowledges and never reads ends a connection in time, and the client is told why.
+/// F-16: a server that acknowledges and never reads ends a connection in time, and the client learns why.
 #[tokio::test]
 async fn f_16_a_client_does_not_wait_for_ever_for_a_server_that_takes_nothing() {
     for by in [By::Tcp, By::Tls, By::Quic] {
@@ -145,7 +145,7 @@ async fn f_16_a_client_does_not_wait_for_ever_for_a_server_that_takes_nothing() 
     }
 }
 
-/// F-16: who waits for all to be written is told, too.
+/// F-16: a caller that waits for all to be written learns of it, too.
 #[tokio::test]
 async fn f_16_flushing_ends_where_the_server_takes_nothing() {
     for by in [By::Tcp, By::Tls, By::Quic] {

@@ -198,13 +198,13 @@ async fn c_06_a_frame_that_does_not_end_closes_its_connection() {
     };
     timeout(Duration::from_secs(10), drip).await.expect("closed");
     assert_eq!(served.hub.stats().broken, 1);
-    // Somebody who is merely silent stays.
+    // A client that is merely silent stays.
     let mut quiet = TcpStream::connect(served.address).await.unwrap();
     assert!(timeout(Duration::from_secs(2), quiet.read(&mut [0])).await.is_err());
 }
 
 #[tokio::test]
-async fn c_06_a_slow_listener_loses_the_oldest_audio_and_nobody_waits_for_it() {
+async fn c_06_a_slow_listener_loses_the_oldest_audio_and_delays_no_other() {
     let settings = HubSettings {
         send_buffer: Some(8 * 1024),
         frames: Rate { per_second: 1_000_000, burst: 1_000_000 },
@@ -267,7 +267,7 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
     let _ = slow.shutdown().await;
 }
 
-/// A session that says the same to everybody.
+/// A session that sends the same to all peers.
 #[derive(Debug)]
 struct Shouting {
     peers: Vec<PeerId>,
@@ -286,7 +286,7 @@ impl Shouting {
         self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, frame).unwrap();
     }
 
-    /// Tells each something that nobody else is told, nor was before.
+    /// Sends each a frame that no other is sent, nor was before.
     fn tell_each(&mut self, round: u8) {
         for (n, &peer) in (0..=u8::MAX).zip(&self.peers) {
             let mut frame = [n; 1000];
@@ -497,7 +497,7 @@ async fn c_06_over_the_hubs_ceiling_those_who_hold_much_pay() {
     // Without the ceiling every callee would have a packet queued and one being written: six millions in all.
     let waiting = served.hub.stats().queued;
     assert!(waiting < 3_000_000, "{waiting} bytes wait");
-    // Somebody who keeps up loses nothing.
+    // A listener that keeps up loses nothing.
     let (mut alice, mut bob) = call(served.address).await;
     for n in 0..50_u8 {
         tell(&mut alice, ClientCommand::Say { samples: &[n; 100] });
@@ -561,7 +561,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     }
     until("all are there", || hub.stats().connections == 100).await;
     let mut most = 0;
-    // F-46: what all are told is held once, and takes nobody's place.
+    // F-46: what all are sent is held once, and costs no other its connection.
     for round in 0..40 {
         hub.call(|session, _| session.shout(&[round; 1000]));
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -622,7 +622,7 @@ async fn c_06_connections_beyond_the_cap_are_refused() {
 }
 
 #[tokio::test]
-async fn c_06_draining_tells_everybody_and_waits_for_them() {
+async fn c_06_draining_tells_all_clients_and_waits_for_them() {
     let served = serve(HubSettings::DEFAULT);
     let (mut alice, mut bob) = call(served.address).await;
     let hub = served.hub.clone();
@@ -638,7 +638,7 @@ async fn c_06_draining_tells_everybody_and_waits_for_them() {
 }
 
 #[tokio::test]
-async fn c_06_draining_ends_at_its_deadline_whatever_a_client_does() {
+async fn c_06_draining_ends_at_its_deadline_with_a_client_that_takes_nothing() {
     let served = serve(HubSettings::DEFAULT);
     let stuck = registered(served.address, "stuck").await;
     let drained = served.hub.drain(Duration::from_millis(300)).await;
@@ -658,8 +658,10 @@ async fn c_06_the_handle_reaches_the_session_from_outside() {
     assert_eq!(event(&mut alice).await, "Disconnected(in call: false)");
     assert_eq!(event(&mut alice).await, "end");
     let log = served.log.clone();
-    until("the application is told", || log.lock().unwrap().iter().any(|line| line.starts_with("Gone(")))
-        .await;
+    until("the application learns of it", || {
+        log.lock().unwrap().iter().any(|line| line.starts_with("Gone("))
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -670,8 +672,8 @@ async fn a_client_learns_that_the_server_is_gone_or_was_never_there() {
     assert_eq!(event(&mut alice).await, "Disconnected(in call: false)");
     assert!(alice.error().is_some());
     let (address, client) = (served.address.to_string(), Client::new(ClientSettings::DEFAULT));
-    let nobody = Connection::connect(&address, client, ConnectionSettings::DEFAULT);
-    assert!(nobody.await.unwrap_err().to_string().contains("refused"));
+    let refused = Connection::connect(&address, client, ConnectionSettings::DEFAULT);
+    assert!(refused.await.unwrap_err().to_string().contains("refused"));
 }
 
 /// C-06: a peer that goes on sending behind a broken frame does not lose the final frames by a reset, however much it sends.

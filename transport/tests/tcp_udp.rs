@@ -193,7 +193,7 @@ impl Proxy {
         proxy
     }
 
-    /// Passes the TCP side on. The server's hello names its port: ours is told instead.
+    /// Passes the TCP side on. The server's hello names its port: ours stands there instead.
     async fn relay(self, near: TcpStream, far: TcpStream, port: u16) {
         let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
         let [up, down] = &*self.units;
@@ -441,7 +441,7 @@ async fn d_14_d_15_a_client_finds_a_restarted_server_again() {
 }
 
 #[tokio::test]
-async fn d_16_strangers_on_the_udp_side_get_less_than_they_send_and_reach_nobody() {
+async fn d_16_strangers_on_the_udp_side_get_less_than_they_send_and_reach_no_client() {
     let (hub, address) = serve("127.0.0.1:0");
     let proxy = Proxy::start(address, address.ip()).await;
     let (mut ann, mut ben) = pair(proxy.address, &TcpUdpSettings::default()).await;
@@ -534,7 +534,7 @@ async fn f_20_answers_by_udp_have_a_rate() {
     for socket in [&socket, &stranger] {
         socket.connect(address).await.unwrap();
     }
-    // Nobody uses up what is another's.
+    // None uses up what is another's.
     let (bind, ping) = ([&[1][..], tag, cookie].concat(), [&[4][..], tag, b"12345678"].concat());
     let mut wrong = bind.clone();
     wrong[20] ^= 1;
@@ -670,7 +670,7 @@ fn f_24_after_a_stall_of_the_client_udp_is_not_blocked() {
 
 /// F-14: a server that is to be encrypted offers no UDP side, and voice goes by TCP (TLS, where it is configured).
 #[tokio::test]
-async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_nobody_is_introduced() {
+async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_no_client_is_introduced() {
     let listener = Listener::bind_tcp_units("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let _hub = Hub::spawn(vec![listener], Server::new(ServerSettings::DEFAULT, 5), (), HubSettings::DEFAULT);
@@ -684,7 +684,7 @@ async fn f_14_without_a_udp_side_voice_goes_by_tcp_and_nobody_is_introduced() {
     assert!(UdpSocket::bind(address).await.is_ok(), "nothing listens there by UDP");
 }
 
-/// A client by hand that has sent sixty controls at once, which nobody knows: it is not read for a minute.
+/// A client by hand that has sent sixty unknown controls at once: it is not read for a minute.
 async fn throttled(address: SocketAddr) -> TcpStream {
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(b"VOXL\x01\x00\x00\x00").await.unwrap();
@@ -694,7 +694,7 @@ async fn throttled(address: SocketAddr) -> TcpStream {
     tcp
 }
 
-/// F-15: whoever vanishes while we do not read it frees its place; what it sent before still counts.
+/// F-15: a peer that vanishes while we do not read it frees its place; what it sent before still counts.
 #[tokio::test]
 async fn f_15_a_connection_that_is_not_read_is_watched_for_its_end() {
     let listener = Listener::bind_tcp_udp("127.0.0.1:0".parse().unwrap()).unwrap();

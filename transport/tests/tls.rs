@@ -109,7 +109,7 @@ async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
     let config = tls::client_config(&cert).unwrap();
     let connect = || {
         let mut stream = blocking(std::net::TcpStream::connect(address).unwrap(), &config);
-        // Sixty controls that nobody knows: it is not read for a minute.
+        // Sixty unknown controls: it is not read for a minute.
         stream.write_all(&[0, 2, 2, 99].repeat(60)).unwrap();
         stream
     };
@@ -127,7 +127,7 @@ async fn f_15_a_reset_beneath_tls_ends_a_connection_that_is_not_read() {
 }
 
 /// F-46, F-15: a record that has begun counts as a frame that has begun: what TLS keeps of it is in the books, and it has to come in like
-/// one. Whoever says nothing, or only that its keys are new, may say nothing for as long as it likes.
+/// one. A peer that says nothing, or only that its keys are new, may say nothing for as long as it likes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f_46_a_tls_record_that_does_not_end_is_a_frame_that_does_not_end() {
     use std::io::Write;
@@ -156,7 +156,7 @@ async fn f_46_a_tls_record_that_does_not_end_is_a_frame_that_does_not_end() {
     eventually("nothing of it counts", &|| hub.stats().partial == 0).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!((hub.stats().connections, hub.stats().broken), (2, 1), "the others may be silent");
-    // They are heard still: controls that nobody knows, in two pieces.
+    // They are heard still: unknown controls, in two pieces.
     keys.write_all(&[0, 2, 2]).unwrap();
     eventually("it waits for the rest", &|| hub.stats().broken == 2).await;
 }
@@ -220,7 +220,7 @@ async fn f_46_a_tls_handshake_takes_no_more_than_its_part() {
 
 /// F-46: of a record that TLS has opened, what has not been taken is in the books while it waits there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn f_46_what_tls_has_opened_and_nobody_has_taken_is_in_the_books() {
+async fn f_46_what_tls_has_opened_and_has_not_been_taken_is_in_the_books() {
     use std::io::Write;
     // A quarter is for frames of up to 64 KiB.
     let settings = HubSettings { partial_frames: 4 * 130 * 1024, ..HubSettings::DEFAULT };
@@ -254,13 +254,13 @@ async fn f_46_what_tls_has_opened_and_nobody_has_taken_is_in_the_books() {
     assert!(after >= before + 14_000, "{before}, and then {after}");
 }
 
-/// Says the same to everybody.
+/// Sends the same to all peers.
 #[derive(Debug)]
 struct Shouting {
     peers: Vec<voxwire_core::PeerId>,
     outbox: voxwire_core::Outbox,
     max: usize,
-    /// How often it has been told that all is written.
+    /// How often it has learned that all is written.
     written: usize,
 }
 

@@ -46,7 +46,7 @@ fn all_is_well(output: Option<Output>) {
     assert_eq!((output.status.code(), out.trim()), (Some(0), "all is well"), "{errors}");
 }
 
-/// Lets everybody in, after a while.
+/// Admits every user, after a while.
 struct SlowDesk {
     tickets: tokio::sync::mpsc::UnboundedSender<Ticket>,
 }
@@ -183,7 +183,7 @@ fn f_83_libzmq_3_2_and_2_2_are_served_step_by_step() {
     assert_eq!(read(&mut old, answer.len() + 2), [&[answer.len() as u8 + 1, 0], &answer[..]].concat());
 }
 
-/// F-80: a recording of 20 MB costs its sender an answer and nobody any memory; what follows is heard.
+/// F-80: a recording of 20 MB costs its sender an answer and no memory; what follows is heard.
 #[test]
 fn f_80_a_recording_that_is_too_large_is_answered_and_the_connection_lives() {
     let runtime = runtime();
@@ -213,7 +213,7 @@ fn f_80_a_recording_that_is_too_large_is_answered_and_the_connection_lives() {
     assert_eq!((hub.stats().broken, hub.stats().partial), (0, 0));
 }
 
-/// Delivers so many texts of a mebibyte to whoever logs in, each when there is room for it.
+/// Delivers so many texts of a mebibyte to each user that logs in, each when there is room for it.
 struct Postman {
     left: Arc<AtomicUsize>,
     update: Vec<u8>,

@@ -329,7 +329,7 @@ impl<F: Framing> StreamConn<F> {
     }
 
     /// Writes what waits, closes our side, and waits for the peer to close its own: what it still says is thrown away, or the system
-    /// would reset the connection, and our last words with it.
+    /// would reset the connection, and our final frames with it.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.write(cx).is_err() {
             return Poll::Ready(());

@@ -39,7 +39,9 @@ pub(super) struct Streams<F> {
     rest: Option<Instant>,
 }
 
-type Dialling = Pin<Box<dyn Future<Output = Result<(TcpStream, SocketAddr), Error>> + Send>>;
+/// A new connection, and the address of its other end.
+type NewStream = (TcpStream, SocketAddr);
+type Dialling = Pin<Box<dyn Future<Output = Result<NewStream, Error>> + Send>>;
 
 struct Open<F> {
     peer: PeerId,
@@ -179,10 +181,7 @@ impl<F: Framing> Streams<F> {
         if let Some((id, port)) = self.told.pop() {
             return Poll::Ready(StreamNews::Listening(id, port));
         }
-        for at in 0..self.dialling.len() {
-            let Some((id, dialling)) = self.dialling.get_mut(at) else { continue };
-            let (id, Poll::Ready(result)) = (*id, dialling.as_mut().poll(cx)) else { continue };
-            drop(self.dialling.remove(at));
+        if let Poll::Ready((id, result)) = self.poll_dialling(cx) {
             return Poll::Ready(match result {
                 Ok((stream, to)) => self.add(ids, stream, framing(), to, Via::Dialled(id)),
                 Err(error) => {
@@ -191,6 +190,25 @@ impl<F: Framing> Streams<F> {
                 }
             });
         }
+        if let Poll::Ready((id, (stream, from))) = self.poll_accept(cx, now) {
+            return Poll::Ready(self.add(ids, stream, framing(), from, Via::AcceptedOn(id)));
+        }
+        self.poll_open(cx, now, ids)
+    }
+
+    /// A dialled connection is up, or is not.
+    fn poll_dialling(&mut self, cx: &mut Context<'_>) -> Poll<(DialId, Result<NewStream, Error>)> {
+        for at in 0..self.dialling.len() {
+            let Some((id, dialling)) = self.dialling.get_mut(at) else { continue };
+            let (id, Poll::Ready(result)) = (*id, dialling.as_mut().poll(cx)) else { continue };
+            drop(self.dialling.remove(at));
+            return Poll::Ready((id, result));
+        }
+        Poll::Pending
+    }
+
+    /// A connection to one of the listeners.
+    fn poll_accept(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<(ListenId, NewStream)> {
         for (id, listener) in &self.listeners {
             let Bound::Tcp(socket) = &listener.socket else { continue };
             // Further connections wait to be accepted.
@@ -199,10 +217,7 @@ impl<F: Framing> Streams<F> {
             }
             match socket.poll_accept(cx) {
                 Poll::Pending => {}
-                Poll::Ready(Ok((stream, from))) => {
-                    let via = Via::AcceptedOn(*id);
-                    return Poll::Ready(self.add(ids, stream, framing(), from, via));
-                }
+                Poll::Ready(Ok(accepted)) => return Poll::Ready((*id, accepted)),
                 Poll::Ready(Err(error)) => {
                     // The system does not wake us for the next one then.
                     tracing::debug!(%error, "cannot accept");
@@ -210,6 +225,11 @@ impl<F: Framing> Streams<F> {
                 }
             }
         }
+        Poll::Pending
+    }
+
+    /// Something happened on an open connection.
+    fn poll_open(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamNews> {
         let count = self.open.len();
         for n in 0..count {
             let at = self.turn.wrapping_add(n).checked_rem(count).unwrap_or(0);

@@ -314,7 +314,7 @@ mod tests {
         assert!(budgets.counted() == (0, 0) && budgets.sources().is_empty());
     }
 
-    /// F-16, F-19: sources that have many clients, however much these have sent and however late they are forgotten, keep nobody out who has
+    /// F-16, F-19: sources that have many clients, however much these have sent and however late they are forgotten, keep none out who has
     /// none.
     #[test]
     fn f_16_f_19_sources_with_many_clients_do_not_keep_others_out() {

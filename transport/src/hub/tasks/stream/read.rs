@@ -255,28 +255,21 @@ impl<S: Session> StreamDriver<S> {
                 return Ok(None);
             }
             self.shaking = self.shaking.or(Some(now)).filter(|_| !state.framing.is_ready());
-            let hello =
-                self.shaking.map(|since| since.saturating_add(self.shared.common.settings.handshake_timeout));
             let silence = state.framing.silence();
             self.silent_at = silence
                 .filter(|_| !matches!(status, ReadStatus::Waiting))
                 .map(|silence| now.saturating_add(silence));
-            state.deadline = [frame, hello, self.silent_at].into_iter().flatten().min();
+            state.deadline = [frame, self.hello_deadline(), self.silent_at].into_iter().flatten().min();
             if let Some(until) = self.ingress.charge(now, self.shared.common.settings.frames, handled) {
                 state.throttled_until = state.throttled_until.max(Some(until));
             }
             let paused = state.rests_until();
             drop(state);
-            if paused.is_some_and(|until| self.sleep_until(cx, now, until)) {
-                self.partial = None;
-                self.halted = true;
-                // It is not read meanwhile.
-                if let (Some(at), Some(until)) = (&mut self.silent_at, paused) {
-                    *at = at.saturating_add(until.saturating_duration_since(now));
+            if let Some(until) = paused {
+                if self.sleep_until(cx, now, until) {
+                    self.halt(cx, now, until);
+                    return Ok(None);
                 }
-                self.conn.lock().deadline = self.silent_at;
-                self.settle(cx, true);
-                return Ok(None);
             }
             match status {
                 ReadStatus::NeedMore(needed) => {
@@ -292,6 +285,18 @@ impl<S: Session> StreamDriver<S> {
                 ReadStatus::Stopped => {}
             }
         }
+    }
+
+    /// Nothing is read until `until`.
+    fn halt(&mut self, cx: &Context<'_>, now: Instant, until: Instant) {
+        self.partial = None;
+        self.halted = true;
+        // The peer is not heard meanwhile.
+        if let Some(at) = &mut self.silent_at {
+            *at = at.saturating_add(until.saturating_duration_since(now));
+        }
+        self.conn.lock().deadline = self.silent_at;
+        self.settle(cx, true);
     }
 
     /// Gives an empty read buffer to a connection that needs one.
