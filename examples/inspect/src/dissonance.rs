@@ -1,6 +1,7 @@
 //! Dissonance's packets.
 
-use crate::protocol::{Entry, Fields, Protocol, Shown, message_name, show_text};
+use crate::explain::{Explainer, plain};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, message_name, show_text};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{
@@ -10,6 +11,8 @@ use voxwire_dissonance::{
 };
 
 pub(crate) const ENTRY: Entry = Entry { name: "dissonance", start: |_| Ok(Box::new(Dissonance::new())) };
+
+const ON_THE_WIRE: &str = "On the wire";
 
 #[derive(Debug)]
 struct Dissonance {
@@ -30,15 +33,21 @@ impl Dissonance {
 }
 
 impl Protocol for Dissonance {
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
-        let packet = Packet::decode(bytes, &self.wire).map_err(|error| error.to_string())?;
-        let length = packet.encoded_len(&self.wire).map_err(|error| error.to_string())?;
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
+        let packet = Packet::decode(bytes, &self.wire)?;
+        let length = packet.encoded_len(&self.wire)?;
         let mut fields = json!({});
         if let Some(session) = packet.session() {
             fields["session"] = session.into();
         }
         show(&packet, &mut fields);
         Ok(Shown { message: packet.name(), length, fields, trailing: bytes.len().saturating_sub(length) })
+    }
+
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a> {
+        let mut explainer = Explainer::new(bytes, ON_THE_WIRE);
+        let _ = rows_of(&mut explainer, shown.map_or("", |shown| shown.message));
+        explainer
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
@@ -308,4 +317,113 @@ fn response<R>(
         rooms: List::from(&rooms[..]),
         channels: List::from(&channels[..]),
     })))
+}
+
+/// A row for each field.
+fn rows_of(rows: &mut Explainer<'_>, message: &str) -> Option<()> {
+    rows.number("magic", 2, |_| "8B C7".into())?;
+    let kind = rows.number("type", 1, |_| message.into())?;
+    if kind == 4 {
+        codec_rows(rows)?;
+        return string_rows(rows, "name");
+    }
+    rows.number("session", 4, plain)?;
+    match kind {
+        1 => {
+            client_rows(rows)?;
+            room_rows(rows)
+        }
+        2 => voice_rows(rows),
+        3 => {
+            rows.number("recipient type", 1, |kind| if kind == 0 { "room" } else { "player" }.into())?;
+            rows.number("sender", 2, |_| "client id".into())?;
+            rows.number("target", 2, |_| "room id or client id".into())?;
+            string_rows(rows, "text")
+        }
+        5 => {
+            rows.number("client id", 2, |_| "of the addressee".into())?;
+            let clients = rows.number("client count", 2, |_| "clients follow".into())?;
+            (0..clients).try_for_each(|_| client_rows(rows))?;
+            room_rows(rows)?;
+            let channels = rows.number("channel count", 2, |_| "rooms with listeners follow".into())?;
+            (0..channels).try_for_each(|_| {
+                rows.number("room id", 2, plain)?;
+                ids_rows(rows, "listener count", "listeners")
+            })
+        }
+        7 | 8 => {
+            ids_rows(rows, "destination count", "destinations")?;
+            let len = rows.number("payload length", 2, |_| "bytes".into())?;
+            rows.data("payload", len, "a whole packet").map(drop)
+        }
+        9 => {
+            rows.number("joined", 1, |joined| if joined == 0 { "leaves" } else { "joins" }.into())?;
+            rows.number("client id", 2, plain)?;
+            string_rows(rows, "room name")
+        }
+        10 | 11 => rows.number("client id", 2, plain).map(drop),
+        _ => Some(()),
+    }
+}
+
+fn voice_rows(rows: &mut Explainer<'_>) -> Option<()> {
+    rows.number("sender", 2, |_| "client id".into())?;
+    rows.section("Options");
+    let options = |bits: u64| Options::from_bits(u8::try_from(bits).unwrap_or(0));
+    rows.number("options", 1, |bits| format!("channel session {}", options(bits).session()))?;
+    rows.section(ON_THE_WIRE);
+    rows.number("sequence", 2, plain)?;
+    let count = rows.number("channel count", 2, |_| "channels follow".into())?;
+    for _ in 0..count {
+        rows.section("Channel bitfield");
+        let bits = rows.number("channel bitfield", 2, |bits| {
+            let fields = show_channel(&Channel::from_bits(u16::try_from(bits).unwrap_or(0), 0));
+            let flag = |name: &str| if fields[name] == true { format!(", {name}") } else { String::new() };
+            let recipient = fields["recipient"].as_str().unwrap_or("");
+            let priority = fields["priority"].as_str().unwrap_or("");
+            format!(
+                "{recipient}{}{}, priority {priority}, session {}, volume {:.2}",
+                flag("positional"),
+                flag("closing"),
+                fields["channel_session"],
+                fields["volume"].as_f64().unwrap_or(0.0)
+            )
+        })?;
+        rows.section(ON_THE_WIRE);
+        rows.number("recipient", 2, |_| if bits & 1 == 1 { "room id" } else { "client id" }.into())?;
+    }
+    let len = rows.number("frame length", 2, |_| "bytes".into())?;
+    rows.data("frame", len, "encoded audio").map(drop)
+}
+
+fn string_rows(rows: &mut Explainer<'_>, field: &'static str) -> Option<()> {
+    let meaning = |n| if n == 0 { "null" } else { "bytes and one" }.into();
+    match rows.number(format!("length of {field}"), 2, meaning)? {
+        0 => Some(()),
+        len => rows.text(field, len - 1, "").map(drop),
+    }
+}
+
+fn codec_rows(rows: &mut Explainer<'_>) -> Option<()> {
+    rows.number("codec", 1, |codec| {
+        u8::try_from(codec).map_or(String::new(), |codec| Codec(codec).to_string())
+    })?;
+    rows.number("frame size", 4, |_| "samples".into())?;
+    rows.number("sample rate", 4, |_| "Hz".into()).map(drop)
+}
+
+fn client_rows(rows: &mut Explainer<'_>) -> Option<()> {
+    string_rows(rows, "name")?;
+    rows.number("client id", 2, plain)?;
+    codec_rows(rows)
+}
+
+fn room_rows(rows: &mut Explainer<'_>) -> Option<()> {
+    let count = rows.number("room count", 2, |_| "names follow".into())?;
+    (0..count).try_for_each(|_| string_rows(rows, "room name"))
+}
+
+fn ids_rows(rows: &mut Explainer<'_>, count: &'static str, field: &'static str) -> Option<()> {
+    let count = rows.number(count, 1, |_| "client ids follow".into())?;
+    (0..count).try_for_each(|_| rows.number(field, 2, |_| "client id".into()).map(drop))
 }

@@ -1,7 +1,8 @@
 //! echo's packets.
 #![cfg(feature = "echo")]
 
-use crate::protocol::{Entry, Fields, Protocol, Shown, message_name};
+use crate::explain::{Explainer, plain};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, message_name};
 use serde_json::{Value, json};
 use voxwire_core::Message;
 use voxwire_echo::Packet;
@@ -12,15 +13,21 @@ pub(crate) const ENTRY: Entry = Entry { name: "echo", start: |_| Ok(Box::new(Ech
 struct Echo;
 
 impl Protocol for Echo {
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
         // What follows the payload is another matter.
         let len = bytes.get(13..15).map_or(0, |len| usize::from(u16::from_be_bytes([len[0], len[1]])));
         let frame = bytes.get(..len + 15).unwrap_or(bytes);
-        let packet = Packet::decode(frame, &()).map_err(|error| error.to_string())?;
+        let packet = Packet::decode(frame, &())?;
         let Packet { answer, sequence, time, payload } = packet;
         let message = if answer { "Answer" } else { "Request" };
         let fields = json!({ "sequence": sequence, "time": time, "payload": hex::encode(payload) });
         Ok(Shown { message, length: frame.len(), fields, trailing: bytes.len() - frame.len() })
+    }
+
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a> {
+        let mut explainer = Explainer::new(bytes, "echo");
+        let _ = fields(&mut explainer, shown.map_or("", |shown| shown.message));
+        explainer
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
@@ -38,4 +45,13 @@ impl Protocol for Echo {
         packet.encode(&(), &mut frame).map_err(|error| error.to_string())?;
         Ok(frame)
     }
+}
+
+/// A row for each field.
+fn fields(rows: &mut Explainer<'_>, message: &str) -> Option<()> {
+    rows.number("Kind", 1, |_| message.into())?;
+    rows.number("Sequence", 4, plain)?;
+    rows.number("Time", 8, |_| "nanoseconds since 1970-01-01 UTC".into())?;
+    let len = rows.number("Length", 2, |_| "bytes".into())?;
+    rows.data("Payload", len, "").map(drop)
 }

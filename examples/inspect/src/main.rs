@@ -3,6 +3,7 @@
 
 mod dissonance;
 mod echo;
+mod explain;
 mod msgpack;
 mod opcode;
 mod protocol;
@@ -11,9 +12,9 @@ mod voicelink;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
-use protocol::{Dialect, Entry, Protocol, Shown};
+use protocol::{Dialect, Entry, Problem, Protocol, Shown};
 use serde_json::{Deserializer, Value, json};
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use thiserror::Error;
 use voxwire_core::Untrusted;
@@ -49,6 +50,10 @@ enum Action {
         /// The bytes are a piece of a byte stream: cut messages out of it first.
         #[arg(long)]
         stream: bool,
+        /// Print a table for each message instead: its bytes, field by field, what they mean, and the section of the protocol's
+        /// document that says so. What is malformed is marked with `>`.
+        #[arg(long)]
+        explain: bool,
         /// The bytes as hex digits; `-` reads them from standard input, one message per line.
         #[arg(value_name = "HEX")]
         hex: String,
@@ -112,8 +117,8 @@ fn main() -> ExitCode {
 
 fn run(flags: Flags) -> Result<(), Error> {
     match flags.action {
-        Action::Decode { chosen, stream, hex } => {
-            let decoder = Decoder { name: chosen.protocol.name, protocol: chosen.protocol()? };
+        Action::Decode { chosen, stream, explain, hex } => {
+            let decoder = Decoder { name: chosen.protocol.name, protocol: chosen.protocol()?, explain };
             if stream {
                 let text = if hex == "-" { all_input()? } else { hex };
                 return decoder.decode_stream(&unhex(&text)?);
@@ -149,12 +154,13 @@ fn run(flags: Flags) -> Result<(), Error> {
 struct Decoder {
     name: &'static str,
     protocol: Box<dyn Protocol>,
+    /// Field by field.
+    explain: bool,
 }
 
 impl Decoder {
     fn decode(&self, bytes: &[u8]) -> Result<(), Error> {
-        let about = |problem| Error::Malformed(format!("{}: {problem}", self.name));
-        self.show(self.protocol.decode(bytes).map_err(about)?)
+        self.message(bytes, 0).map_err(|problem| Error::Malformed(format!("{}: {}", self.name, problem.text)))
     }
 
     fn decode_stream(&self, stream: &[u8]) -> Result<(), Error> {
@@ -162,16 +168,61 @@ impl Decoder {
         let mut at = 0;
         while at < stream.len() {
             let name = self.name;
-            let about = |problem| {
+            let about = |problem: String| {
                 Error::Malformed(format!("{name}: in the unit at offset {at} of the stream: {problem}"))
             };
             let (unit, len) = cutter(&stream[at..]).map_err(about)?;
-            if let Some(range) = unit {
-                self.show(self.protocol.decode(&stream[at..][range]).map_err(about)?)?;
+            let range = unit.unwrap_or(len..len);
+            if self.explain && range.start > 0 {
+                let head =
+                    if range.is_empty() { "a unit without a message" } else { "in front of the message" };
+                let shown = &stream[at..at + range.start.min(32)];
+                say(&format!(
+                    "{name}: {} at offset {at}, {head}: {}",
+                    explain::bytes_of(range.start),
+                    hex::encode(shown)
+                ))?;
+            }
+            if !range.is_empty() {
+                let (start, unit) = (at + range.start, &stream[at..][range]);
+                self.message(unit, start).map_err(|problem| about(problem.text))?;
             }
             at += len;
         }
         Ok(())
+    }
+
+    /// Prints the message that `bytes` hold, `base` bytes behind the start of the stream.
+    fn message(&self, bytes: &[u8], base: usize) -> Result<(), Problem> {
+        let io = |error: Error| Problem { at: None, text: error.to_string() };
+        let decoded = self.protocol.decode(bytes);
+        if !self.explain {
+            return self.show(decoded?).map_err(io);
+        }
+        let explainer = self.protocol.explain(bytes, decoded.as_ref().ok());
+        let rows = explainer.finish(decoded.as_ref().err());
+        let title = match &decoded {
+            Ok(shown) => format!("{} {}, {}", self.name, shown.message, explain::bytes_of(shown.length)),
+            Err(problem) => format!("{}, malformed: {}", self.name, problem.text),
+        };
+        self.say_coloured(&title, decoded.is_err(), true).map_err(io)?;
+        for (line, is_wrong) in explain::table(&rows, bytes, base) {
+            self.say_coloured(&line, is_wrong, false).map_err(io)?;
+        }
+        decoded.map(drop)
+    }
+
+    /// Red for what is wrong, and bold for titles, where a terminal shows it.
+    fn say_coloured(&self, line: &str, is_wrong: bool, is_title: bool) -> Result<(), Error> {
+        let is_coloured = std::io::stdout().is_terminal()
+            && !anstyle_query::no_color()
+            && anstyle_query::term_supports_ansi_color();
+        let style = match (is_coloured, is_wrong, is_title) {
+            (true, true, _) => "31",
+            (true, false, true) => "1",
+            _ => return say(line),
+        };
+        Ok(writeln!(std::io::stdout().lock(), "\x1b[{style}m{}\x1b[0m", escaped(line))?)
     }
 
     fn show(&self, shown: Shown) -> Result<(), Error> {
@@ -183,9 +234,13 @@ impl Decoder {
     }
 }
 
+fn say(line: &str) -> Result<(), Error> {
+    Ok(writeln!(std::io::stdout().lock(), "{}", escaped(line))?)
+}
+
 /// The border to standard output: what the line holds of others is in strings of JSON, where all that steers a terminal may be
 /// escaped.
-fn say(line: &str) -> Result<(), Error> {
+fn escaped(line: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -197,7 +252,7 @@ fn say(line: &str) -> Result<(), Error> {
             c => out.push(c),
         }
     }
-    Ok(writeln!(std::io::stdout().lock(), "{out}")?)
+    out
 }
 
 fn all_input() -> Result<String, Error> {

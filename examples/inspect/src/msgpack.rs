@@ -1,6 +1,9 @@
 //! msgpack's messages, and the units of ZMTP around them.
 
-use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, message_name, show_text};
+mod explain;
+
+use crate::explain::Explainer;
+use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, message_name, show_text};
 use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{Framing as _, Limits, Message, Progress};
@@ -41,16 +44,16 @@ impl Msgpack {
 }
 
 impl Protocol for Msgpack {
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
         // No message starts like a greeting or a command.
         if let Some(shown) = decode_unit(bytes)? {
             return Ok(shown);
         }
         let (message, fields) = if self.client {
-            let message = ClientMessage::decode(bytes, &self.wire).map_err(|error| error.to_string())?;
+            let message = ClientMessage::decode(bytes, &self.wire)?;
             (message.action().name(), show_client(&message))
         } else {
-            show_server(&ServerMessage::decode(bytes, &self.wire).map_err(|error| error.to_string())?)
+            show_server(&ServerMessage::decode(bytes, &self.wire)?)
         };
         // How much of it that was: objects behind the last argument are ignored.
         let mut length = match self.framing().next_frame(bytes) {
@@ -64,6 +67,10 @@ impl Protocol for Msgpack {
             length += head.map_or(0, |head| head + REQUESTS_ONLY.len());
         }
         Ok(Shown { message, length, fields, trailing: bytes.len().saturating_sub(length) })
+    }
+
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a> {
+        explain::explain(bytes, shown)
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
@@ -184,7 +191,7 @@ fn short(missing: usize) -> String {
 }
 
 /// A greeting or a command, as a whole.
-fn decode_unit(bytes: &[u8]) -> Result<Option<Shown>, String> {
+fn decode_unit(bytes: &[u8]) -> Result<Option<Shown>, Problem> {
     let shown = |message, length, fields| Shown { message, length, fields, trailing: bytes.len() - length };
     match bytes {
         [0xff, ..] if bytes.len() == SIGNATURE_LEN && bytes[9] & 1 == 1 => {
@@ -196,7 +203,7 @@ fn decode_unit(bytes: &[u8]) -> Result<Option<Shown>, String> {
             Ok(Some(shown("greeting", OLD_GREETING_LEN, fields)))
         }
         [0xff, ..] if bytes.len() >= GREETING_LEN => {
-            zmtp::check_greeting(bytes).map_err(|error| error.to_string())?;
+            zmtp::check_greeting(bytes)?;
             let mechanism: Vec<u8> = bytes[12..32].iter().copied().take_while(|byte| *byte != 0).collect();
             let fields = json!({
                 "version": format!("{}.{}", bytes[10], bytes[11]),
@@ -211,7 +218,7 @@ fn decode_unit(bytes: &[u8]) -> Result<Option<Shown>, String> {
                 return Ok(None);
             };
             let Some(body) = bytes.get(head.head..end) else { return Ok(None) };
-            let command = Command::read(body).map_err(|error| error.to_string())?;
+            let command = Command::read(body)?;
             let (message, fields) = match command {
                 Command::Ready(properties) => {
                     let pairs: Vec<Value> = properties

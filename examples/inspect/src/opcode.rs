@@ -1,6 +1,9 @@
 //! opcode's messages.
 
-use crate::protocol::{Cutter, Entry, Fields, Protocol, Shown, frame_cutter, message_name, show_text};
+use crate::explain::{Explainer, plain};
+use crate::protocol::{
+    Cutter, Entry, Fields, Problem, Protocol, Shown, frame_cutter, message_name, show_text,
+};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_opcode::{CLIENT_LIMITS, CallRequest, Packet, Text, Wire};
@@ -26,14 +29,14 @@ impl Opcode {
 }
 
 impl Protocol for Opcode {
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
         // What follows the packet's own length is another matter; what is too short or too long is the codec's.
         let length = bytes.first_chunk().map(|head| u64::from_le_bytes(*head)).filter(|length| *length >= 2);
         let end = length.and_then(|length| usize::try_from(length.checked_add(8)?).ok());
         let frame = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
-        let packet = Packet::decode(frame, &self.wire).map_err(|error| error.to_string())?;
+        let packet = Packet::decode(frame, &self.wire)?;
         // Bytes behind the last field are ignored, whether the packet's length counts them or not.
-        let length = packet.encoded_len(&self.wire).map_err(|error| error.to_string())?;
+        let length = packet.encoded_len(&self.wire)?;
         let fields = match packet {
             Packet::HelloConnect | Packet::LoginSuccess | Packet::ConnectionEstablished => json!({}),
             Packet::Login { name } => json!({ "name": show_text(name.0) }),
@@ -50,6 +53,12 @@ impl Protocol for Opcode {
             Packet::VoiceData(data) => json!({ "data": hex::encode(data) }),
         };
         Ok(Shown { message: packet.name(), length, fields, trailing: bytes.len().saturating_sub(length) })
+    }
+
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a> {
+        let mut explainer = Explainer::new(bytes, "On the wire").little_endian(true);
+        let _ = fields(&mut explainer, shown.map_or("", |shown| shown.message));
+        explainer
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
@@ -116,4 +125,36 @@ impl Protocol for Opcode {
     fn cutter(&self) -> Cutter {
         frame_cutter(Wire::CLIENT.framing())
     }
+}
+
+/// A row for each field.
+fn fields(rows: &mut Explainer<'_>, message: &str) -> Option<()> {
+    let length = rows.number("length", 8, |_| "bytes of what follows it".into())?;
+    rows.end_at(length.checked_add(8)?);
+    let opcode = rows.number("opcode", 2, |_| message.into())?;
+    match opcode {
+        0x02 => text(rows, "name"),
+        0x04 => text(rows, "reason"),
+        0x08 => text(rows, "what"),
+        0x09 => text(rows, "contact"),
+        0x06 => {
+            text(rows, "contact")?;
+            text(rows, "host")?;
+            rows.number("port", 2, plain).map(drop)
+        }
+        0x05 | 0x0a => {
+            let count = rows.number("count of contacts", 8, |_| "elements".into())?;
+            (0..count).try_for_each(|_| text(rows, "contacts"))
+        }
+        0x07 => {
+            let len = rows.number("count of data", 8, |_| "bytes".into())?;
+            rows.data("data", len, "one Opus packet").map(drop)
+        }
+        _ => Some(()),
+    }
+}
+
+fn text(rows: &mut Explainer<'_>, field: &'static str) -> Option<()> {
+    let len = rows.number(format!("count of {field}"), 8, |_| "bytes".into())?;
+    rows.text(field, len, "").map(drop)
 }

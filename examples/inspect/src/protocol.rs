@@ -1,8 +1,9 @@
 //! What a protocol's module provides, and what they share.
 
+use crate::explain::Explainer;
 use core::ops::Range;
 use serde_json::{Value, json};
-use voxwire_core::{Framing, Progress};
+use voxwire_core::{DecodeError, EncodeError, FrameError, Framing, Progress};
 
 /// A row of the table of protocols.
 #[derive(Debug)]
@@ -49,7 +50,11 @@ impl Dialect {
 /// One protocol in one dialect.
 pub(crate) trait Protocol {
     /// Decodes one message at the start of `bytes`.
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String>;
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem>;
+
+    /// Goes through the fields of a message as far as they can be told, whatever they hold. `shown` is what [`decode`](Self::decode) has
+    /// made of them.
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a>;
 
     /// Encodes one message.
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String>;
@@ -62,6 +67,32 @@ pub(crate) trait Protocol {
 
 /// Returns where the message lies in the next unit, if it is one, and the unit's length.
 pub(crate) type Cutter = Box<dyn FnMut(&[u8]) -> Result<(Option<Range<usize>>, usize), String>>;
+
+/// What is wrong with bytes.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    /// Which field, and where it is in bytes from the start of the message, if that is known.
+    pub(crate) at: Option<(&'static str, usize)>,
+    pub(crate) text: String,
+}
+
+impl From<DecodeError> for Problem {
+    fn from(error: DecodeError) -> Self {
+        Self { at: Some((error.field, error.offset)), text: error.to_string() }
+    }
+}
+
+impl From<EncodeError> for Problem {
+    fn from(error: EncodeError) -> Self {
+        Self { at: None, text: error.to_string() }
+    }
+}
+
+impl From<FrameError> for Problem {
+    fn from(error: FrameError) -> Self {
+        Self { at: None, text: error.to_string() }
+    }
+}
 
 /// A message, to be printed.
 #[derive(Debug)]

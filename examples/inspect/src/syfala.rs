@@ -1,6 +1,7 @@
 //! syfala's messages.
 
-use crate::protocol::{Entry, Fields, Protocol, Shown, message_name};
+use crate::explain::{Explainer, plain};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, message_name};
 use core::num::NonZeroU32;
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
@@ -31,10 +32,10 @@ impl Syfala {
 }
 
 impl Protocol for Syfala {
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
         let wire = &self.wire;
         let (message, fields, length) = if self.from_client {
-            let message = ClientMessage::decode(bytes, wire).map_err(|error| error.to_string())?;
+            let message = ClientMessage::decode(bytes, wire)?;
             let length = Self::length(bytes, &message, |n| ClientMessage::decode(&bytes[..n], wire).ok());
             let fields = match message {
                 ClientMessage::Audio(audio) => show_audio(audio),
@@ -42,7 +43,7 @@ impl Protocol for Syfala {
             };
             (message.name(), fields, length)
         } else {
-            let message = ServerMessage::decode(bytes, wire).map_err(|error| error.to_string())?;
+            let message = ServerMessage::decode(bytes, wire)?;
             let length = Self::length(bytes, &message, |n| ServerMessage::decode(&bytes[..n], wire).ok());
             let fields = match message {
                 ServerMessage::Audio(audio) => show_audio(audio),
@@ -55,6 +56,12 @@ impl Protocol for Syfala {
             (message.name(), fields, length)
         };
         Ok(Shown { message, length, fields, trailing: bytes.len() - length })
+    }
+
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a> {
+        let mut explainer = Explainer::new(bytes, "On the wire").little_endian(true);
+        let _ = fields(&mut explainer, self.from_client, shown.map_or("", |shown| shown.message));
+        explainer
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
@@ -154,4 +161,48 @@ fn read_formats(fields: &Fields<'_>, name: &str) -> Result<Vec<Format>, String> 
         })
     };
     items.iter().map(format).collect()
+}
+
+/// A row for each field.
+fn fields(rows: &mut Explainer<'_>, from_client: bool, message: &str) -> Option<()> {
+    match (varint(rows, "message", |_| message.into())?, from_client) {
+        (6, true) | (7, false) => {
+            let whose = if from_client { "of the server's outputs" } else { "of the server's inputs" };
+            rows.number("stream index", 4, |_| whose.into())?;
+            rows.number("byte index", 8, |_| "of the payload, since IO was started".into())?;
+            rows.number("n_bytes", 4, |_| "of the payload".into())?;
+            rows.data("payload", rows.left() as u64, "samples, interleaved").map(drop)
+        }
+        (0, false) => {
+            for list in ["inputs", "outputs"] {
+                let count = varint(rows, list, |_| "formats follow".into())?;
+                for _ in 0..count {
+                    rows.row("sample rate", 8, |bytes| {
+                        let rate = bytes.first_chunk().map_or(0.0, |rate| f64::from_le_bytes(*rate));
+                        (rate.to_string(), "Hz".into())
+                    })?;
+                    varint(rows, "channel count", plain)?;
+                    varint(rows, "buffer size", |_| "frames; a hint".into())?;
+                    let name = |value| {
+                        u32::try_from(value).ok().and_then(SampleType::from_wire).map_or("", SampleType::name)
+                    };
+                    varint(rows, "sample type", |value| name(value).into())?;
+                }
+            }
+            Some(())
+        }
+        _ => Some(()),
+    }
+}
+
+/// Seven bits in each byte, the lowest first.
+fn varint(rows: &mut Explainer<'_>, field: &'static str, meaning: impl FnOnce(u64) -> String) -> Option<u64> {
+    let len = rows.rest().iter().take(10).position(|byte| *byte < 0x80)? + 1;
+    let mut number = 0;
+    rows.row(field, len, |bytes| {
+        let seven = |number: u64, byte: &u8| (number << 7) | u64::from(byte & 0x7f);
+        number = bytes.iter().rev().fold(0, seven);
+        (number.to_string(), meaning(number))
+    })?;
+    Some(number)
 }

@@ -1,6 +1,9 @@
 //! voicelink's messages.
 
-use crate::protocol::{Cutter, Entry, Fields, Order, Protocol, Shown, frame_cutter, message_name, show_text};
+use crate::explain::{Explainer, plain};
+use crate::protocol::{
+    Cutter, Entry, Fields, Order, Problem, Protocol, Shown, frame_cutter, message_name, show_text,
+};
 use serde_json::{Value, json};
 use voxwire_core::Message;
 use voxwire_voicelink::{ByteOrder, Format, Framing, Handshake, LIMITS, Packet, Parameters, Wire};
@@ -30,7 +33,7 @@ impl Voicelink {
 }
 
 impl Protocol for Voicelink {
-    fn decode(&self, bytes: &[u8]) -> Result<Shown, String> {
+    fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem> {
         let length = bytes.first_chunk().map(|head| match self.wire.order {
             ByteOrder::BigEndian => u32::from_be_bytes(*head),
             ByteOrder::LittleEndian => u32::from_le_bytes(*head),
@@ -38,7 +41,7 @@ impl Protocol for Voicelink {
         // What follows the packet's own length is another matter; what is too short or too long is the codec's.
         let end = length.and_then(|length| usize::try_from(length).ok()).filter(|&length| length >= 6);
         let frame = end.and_then(|end| bytes.get(..end)).unwrap_or(bytes);
-        let packet = Packet::decode(frame, &self.wire).map_err(|error| error.to_string())?;
+        let packet = Packet::decode(frame, &self.wire)?;
         let fields = match packet {
             Packet::Handshake(Handshake { parameters, user_name, optional }) => {
                 let mut fields = show_parameters(parameters);
@@ -58,6 +61,13 @@ impl Protocol for Voicelink {
             Packet::Data(data) => json!({ "data": hex::encode(data) }),
         };
         Ok(Shown { message: packet.name(), length: frame.len(), fields, trailing: bytes.len() - frame.len() })
+    }
+
+    fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a> {
+        let is_little_endian = self.wire.order == ByteOrder::LittleEndian;
+        let mut explainer = Explainer::new(bytes, "On the wire").little_endian(is_little_endian);
+        let _ = fields(&mut explainer, shown.map_or("", |shown| shown.message));
+        explainer
     }
 
     fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
@@ -99,6 +109,49 @@ impl Protocol for Voicelink {
     fn cutter(&self) -> Cutter {
         frame_cutter(Framing::passive(Some(self.wire.order)))
     }
+}
+
+/// A row for each field.
+fn fields(rows: &mut Explainer<'_>, message: &str) -> Option<()> {
+    let length = rows.number("Length", 4, |_| "bytes of the packet, itself included".into())?;
+    rows.end_at(length);
+    let kind = rows.number("Message Type", 2, |_| message.into())?;
+    let is_handshake = kind == 0 && rows.left() > 0;
+    if is_handshake || kind == 2 {
+        rows.number("Sample Rate", 4, |_| "Hz".into())?;
+        rows.number("Channels Count", 2, plain)?;
+        let format = |value| u8::try_from(value).ok().and_then(Format::from_wire).map_or("", Format::name);
+        rows.number("Format Type", 1, |value| format(value).into())?;
+        rows.number("Chunk Size", 4, |_| "frames".into())?;
+    }
+    if is_handshake {
+        let len = rows.number("Username Length", 2, |_| "bytes".into())?;
+        rows.text("Username", len, if len == 0 { "empty: registers" } else { "" })?;
+        if len == 0 {
+            return registration(rows);
+        }
+    }
+    match (kind, rows.left() as u64) {
+        (6, left) => drop(rows.data("Data", left, "samples")?),
+        (_, 0) => {}
+        (_, left) => drop(rows.text("Optional Data", left, "")?),
+    }
+    Some(())
+}
+
+/// Name, secret and order, with NUL between them.
+fn registration(rows: &mut Explainer<'_>) -> Option<()> {
+    rows.section("Registration");
+    for (field, is_last) in [("name", false), ("secret", false), ("order", true)] {
+        let rest = rows.rest();
+        let len = if is_last { rest.len() } else { rest.split(|byte| *byte == 0).next()?.len() };
+        rows.text(field, len as u64, "")?;
+        if rows.left() == 0 {
+            break;
+        }
+        rows.data("NUL", 1, "ends it")?;
+    }
+    Some(())
 }
 
 fn show_parameters(parameters: Parameters) -> Value {

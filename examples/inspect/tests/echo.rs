@@ -27,3 +27,12 @@ fn c_09_malformed_bytes_exit_with_1_and_name_field_and_offset() {
         assert!(output.status.code() == Some(1) && error.contains(expected), "{error}");
     }
 }
+
+#[test]
+fn c_09_every_byte_is_explained() {
+    let output = inspect(&["decode", "--explain", "--protocol", "echo", &format!("{HELLO}ff")], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let offsets: Vec<&str> =
+        text.lines().skip(2).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(offsets, ["0", "1", "5", "13", "15", "20"], "{text}");
+}

@@ -5,12 +5,14 @@
 
 mod capture;
 mod expect;
+mod numbers;
 mod pdml;
 mod vectors;
 
 use capture::Side::{Client, Server};
 use capture::{Capture, Cut, Side};
 use expect::{check, decode};
+use numbers::Numbers;
 use pdml::Node;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -468,41 +470,6 @@ fn c_09_d_15_malformed_units_and_datagrams_are_expert_infos() {
 
 /// The numbers of packets in which a script failed.
 const LUA_ERRORS: [&str; 6] = ["-T", "fields", "-e", "frame.number", "-Y", "_ws.lua.error"];
-
-/// xorshift: the same numbers on every machine.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end as u64).unwrap()
-    }
-
-    /// Some bytes changed, put in, left out or repeated.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(3) {
-            let at = self.below(bytes.len().max(1));
-            let interesting = [0, 1, 2, 4, 0x7f, 0x80, 0xc1, 0xdd, 0xdf, 0xff];
-            let byte = match self.below(2) {
-                0 => interesting[self.below(interesting.len())],
-                _ => u8::try_from(self.below(256)).unwrap(),
-            };
-            match self.below(5) {
-                0 => bytes.truncate(at),
-                1 => bytes.insert(at.min(bytes.len()), byte),
-                2 => bytes.extend_from_within(at.min(bytes.len())..),
-                _ => {
-                    if let Some(place) = bytes.get_mut(at) {
-                        *place = byte;
-                    }
-                }
-            }
-            bytes.truncate(2000);
-        }
-    }
-}
 
 #[test]
 fn c_05_c_09_no_mutation_of_a_message_is_an_error_of_a_script() {
