@@ -3,15 +3,17 @@
 
 #[path = "wireshark/capture.rs"]
 mod capture;
+mod kit;
 #[path = "wireshark/numbers.rs"]
 mod numbers;
 #[path = "wireshark/vectors.rs"]
 mod vectors;
 
 use capture::Side::{self, Client};
+use kit::inspect;
 use numbers::Numbers;
 use serde_json::Value;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const DOCUMENTS: [(&str, &str); 5] = [
     ("voicelink", include_str!("../../../proto-voicelink/PROTOCOL.md")),
@@ -58,13 +60,8 @@ fn samples() -> Vec<Sample> {
 
 impl Sample {
     fn decode(&self, more: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-            .args(["decode", "--protocol", self.protocol, "--from", self.side.name()])
-            .args(self.dialect)
-            .args(more)
-            .arg(hex::encode(&self.bytes))
-            .output()
-            .unwrap()
+        let head = ["decode", "--protocol", self.protocol, "--from", self.side.name()];
+        inspect(&[&head[..], self.dialect, more, &[&hex::encode(&self.bytes)]].concat(), "")
     }
 
     /// Checks the table. Returns whether the message is well-formed.

@@ -1,10 +1,10 @@
 //! What `voxwire-inspect` says of a message, and whether a dissection says the same.
 
 use crate::capture::Side;
+use crate::kit::inspect;
 use crate::pdml::Node;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 /// What the dissectors show beside the fields of the inspector: heads, counts, and what follows from other fields.
 const BESIDE: [(&str, &[&str]); 5] = [
@@ -62,12 +62,8 @@ const BESIDE: [(&str, &[&str]); 5] = [
 
 /// The inspector's object of a message, or what it says is wrong: `FIELD at offset N`.
 pub fn decode(protocol: &str, side: Side, dialect: &[&str], bytes: &[u8]) -> Result<Value, String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-        .args(["decode", "--protocol", protocol, "--from", side.name()])
-        .args(dialect)
-        .arg(hex::encode(bytes))
-        .output()
-        .unwrap();
+    let head = ["decode", "--protocol", protocol, "--from", side.name()];
+    let output = inspect(&[&head[..], dialect, &[&hex::encode(bytes)]].concat(), "");
     if output.status.success() {
         return Ok(serde_json::from_slice(&output.stdout).unwrap());
     }

@@ -5,6 +5,8 @@
 
 mod capture;
 mod expect;
+#[path = "../kit/mod.rs"]
+mod kit;
 mod numbers;
 mod pdml;
 mod vectors;
@@ -430,6 +432,65 @@ fn c_09_d_15_every_message_of_the_transport_is_shown() {
             }
         }
     }
+}
+
+#[test]
+fn c_09_d_15_every_vector_of_the_transport_is_shown() {
+    if !is_here() {
+        return;
+    }
+    let mut capture = Capture::default();
+    let side = |what: &str| if what.ends_with("server-hello") { Server } else { Client };
+    for (port, (_, bytes, what, _)) in (20_000..).zip(vectors::transport()) {
+        match what {
+            "datagram" => capture.udp(Client, port, 4244, &bytes),
+            // A server answers.
+            "server-hello" | "no-server-hello" => {
+                let hello = (Client, CLIENT_HELLO.to_vec());
+                capture.tcp(port, 4244, &[hello, (Server, bytes)], Cut::Bytes);
+            }
+            _ => capture.tcp(port, 4244, &[(Client, bytes)], Cut::Whole),
+        }
+    }
+    let packets = dissect("transport-vectors", &capture, &[]);
+    let mut count = 0;
+    for (port, (name, bytes, what, fields)) in (20_000..).zip(vectors::transport()) {
+        let shown = messages(&packets, "transport", port, side(what));
+        let malformed = shown.iter().filter(|node| node.find("vox.transport.malformed").is_some()).count();
+        if what.starts_with("no-") {
+            // Bytes that are no hello at all are the beginning of a unit that never ends.
+            assert!(malformed == 1 || shown.is_empty() && name == "hello_of_http", "{name}: {shown:?}");
+            continue;
+        }
+        assert_eq!((shown.len(), malformed), (1, 0), "{name}: {shown:?}");
+        count += 1;
+        let show = |key: &str| shown[0].find(&format!("vox.transport.{key}"));
+        for (key, value) in fields {
+            let value = value.to_owned();
+            let (key, wanted) = match (what, key) {
+                (_, "udp" | "direct") => (format!("flags.{key}"), value),
+                ("server-hello", "admitted") => {
+                    ("status".into(), if value == "1" { "0" } else { "1" }.into())
+                }
+                ("server-hello", "port") => ("udp_port".into(), value),
+                ("unit", "kind") => ("unit".into(), value),
+                ("datagram", "kind") => ("datagram".into(), value),
+                (_, "token" | "tag" | "cookie") => (key.into(), value),
+                // What is in the body has names of its own, and so has what is behind the tag.
+                _ => continue,
+            };
+            let node = show(&key);
+            let found = node.map_or(String::new(), |node| match node.value() {
+                value if ["token", "tag", "cookie"].contains(&&key[..]) => value.to_owned(),
+                _ => node.show().replace("False", "0").replace("True", "1"),
+            });
+            assert_eq!(found, wanted, "{name}: {key}");
+        }
+        // All of it is shown: behind heads there are the bodies.
+        let size: usize = shown.iter().map(|node| node.size()).sum();
+        assert_eq!(size, bytes.len(), "{name}");
+    }
+    assert!(count > 20);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The public test vectors of the tree.
 
 use crate::capture::Side::{self, Client, Server};
-use std::process::Command;
+use crate::kit::inspect;
 
 const VOICELINK: &str = include_str!("../../../../proto-voicelink/tests/vectors/packets.txt");
 const OPCODE: &str = include_str!("../../../../proto-opcode/tests/vectors/packets.txt");
@@ -10,6 +10,7 @@ const MSGPACK: &str = include_str!("../../../../proto-msgpack/tests/vectors/mess
 const MSGPACK_DIALOGUE: &str = include_str!("../../../../proto-msgpack/tests/vectors/dialogue.txt");
 const SYFALA: &str = include_str!("../../../../proto-syfala/tests/vectors/messages.txt");
 const DISSONANCE: &str = include_str!("../../../../proto-dissonance/tests/vectors/packets.txt");
+const TRANSPORT: &str = include_str!("../../../../transport/tests/vectors/tcp_udp.txt");
 const DISSONANCE_DIALOGUE: &str = include_str!("../../../../proto-dissonance/tests/vectors/dialogue.txt");
 
 /// A message.
@@ -104,13 +105,7 @@ fn more_msgpack() -> Vec<Vector> {
 }
 
 fn encode(side: Side, objects: &str) -> Vec<Vec<u8>> {
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("objects-{}", side.name()));
-    std::fs::write(&file, objects).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_voxwire-inspect"))
-        .args(["encode", "--protocol", "msgpack", "--from", side.name()])
-        .stdin(std::fs::File::open(file).unwrap())
-        .output()
-        .unwrap();
+    let output = inspect(&["encode", "--protocol", "msgpack", "--from", side.name()], objects);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(|line| hex::decode(line).unwrap()).collect()
 }
@@ -260,4 +255,14 @@ pub fn dissonance_dialogue() -> Vec<Sent> {
         Some(Sent { client, side, is_reliable: lane == "R", bytes: hex::decode(digits).ok()? })
     });
     lines.collect()
+}
+
+/// Bytes of TCP + UDP, what they are, and the values of their fields.
+pub fn transport()
+-> impl Iterator<Item = (&'static str, Vec<u8>, &'static str, Vec<(&'static str, &'static str)>)> {
+    lines(TRANSPORT).map(|(name, bytes, meaning)| {
+        let mut words = meaning.split(' ');
+        let what = words.next().unwrap();
+        (name, bytes, what, words.map(|word| word.split_once('=').unwrap()).collect())
+    })
 }
