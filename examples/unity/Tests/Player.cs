@@ -10,7 +10,7 @@ namespace Voxwire.Tests
     /// <summary>
     /// A player that does what standard input says, a command a line, and prints what happens:
     /// <c>join ROOM</c>, <c>leave ROOM</c>, <c>say ROOM HEX</c>, <c>text ROOM WORDS</c>, <c>listeners ROOM</c>, <c>counters</c>,
-    /// <c>measure SECONDS ROOM</c>, <c>quit</c>.
+    /// <c>measure SECONDS ROOM</c>, <c>halt</c> (take no events until <c>go</c>), <c>quit</c>.
     /// </summary>
     internal sealed class Player
     {
@@ -18,6 +18,7 @@ namespace Voxwire.Tests
         private readonly Commands commands = new Commands();
         private readonly Measurement measurement;
         private bool isQuiet;
+        private bool isHalted;
         private long heard;
 
         private Player(VoiceClient client)
@@ -45,7 +46,10 @@ namespace Voxwire.Tests
             client.Start();
             while (true)
             {
-                client.Update();
+                if (!isHalted)
+                {
+                    client.Update();
+                }
                 string command;
                 while ((command = commands.Next()) != null)
                 {
@@ -89,6 +93,10 @@ namespace Voxwire.Tests
                     break;
                 case "measure":
                     Measure(double.Parse(words[1], CultureInfo.InvariantCulture), RoomId.Of(words[2]));
+                    break;
+                case "halt":
+                case "go":
+                    isHalted = words[0] == "halt";
                     break;
                 default:
                     Print("no such command: " + words[0]);

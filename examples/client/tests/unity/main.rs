@@ -1,5 +1,6 @@
 //! D-19: the C# package for Unity against our server and our client. Needs Mono.
 
+mod hostile;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod mono;
@@ -340,7 +341,7 @@ fn d_19_with_tls_a_pinned_certificate_is_asked_for_and_voice_stays_encrypted() {
     bob.until("by TLS");
     // Some more than a hundred packets, so that TLS has records to cut.
     let mut eve = CSharp::start(tests, "eve", server.address, &[&pin, "clear-udp"]);
-    eve.until_udp();
+    eve.lines.until("UdpUp: voice goes by UDP and is not encrypted");
     eve.until_listeners("Lobby", 2);
     // Her voice could overtake this.
     ann.lines.until("eve is there");
@@ -501,6 +502,92 @@ fn d_19_the_client_does_not_grow() {
     assert!(after("resident_kib", 2) < after("resident_kib", 1) + 4096, "{measured}");
     assert!(after("heard", 1) > 0, "{measured}");
     drop(ben);
+    ann.quit();
+}
+
+/// D-19: the transport, the sample and the adapter are assemblies of their own in Unity: none uses what another one keeps to itself.
+#[test]
+fn d_19_the_assemblies_compile_apart() {
+    if mono::tests().is_none() {
+        return;
+    }
+    let out = |name: &str| temporary(name).display().to_string();
+    let transport = out("Voxwire.Transport.dll");
+    mono::compile(&transport, "library", &["Runtime/Transport/*.cs"], &[]);
+    mono::compile(&out("console.exe"), "exe", &["Samples~/Console/*.cs"], &[&transport]);
+    let stub = out("Dissonance.dll");
+    mono::compile(&stub, "library", &["Tests/Stub/*.cs", "Samples~/Console/Packet*.cs"], &[&transport]);
+    let adapter = out("Voxwire.Dissonance.dll");
+    mono::compile(&adapter, "library", &["Runtime/Dissonance/*.cs"], &[&transport, &stub]);
+}
+
+/// D-19: a game that stands still for seconds loses voice, and nothing else: what is reliable waits.
+#[test]
+fn d_19_a_game_that_stands_still_loses_voice_alone() {
+    let Some(tests) = mono::tests() else { return };
+    let server = Server::start(Protocol::DISSONANCE);
+    let ben = Rust::start("ben", server.address, TcpUdpSettings::default(), false);
+    let mut ann = CSharp::start(tests, "ann", server.address, &[]);
+    ann.tell("join Lobby");
+    ann.until_udp();
+    ann.until_listeners("Lobby", 1);
+    ben.lines.until("listeners 2");
+    ann.tell("halt");
+    let tcp = |ann: &mut CSharp| -> u32 {
+        ann.tell("counters");
+        let counters = ann.lines.until("counters").0;
+        counters.split(' ').nth(6).unwrap().parse().unwrap()
+    };
+    let before = tcp(&mut ann);
+    // More than have room. The server lets some 120 a second through, and 120 at once.
+    for n in 0..500_u16 {
+        ben.tell(Tell::Say(n.to_be_bytes().to_vec()));
+        pause();
+    }
+    ben.tell(Tell::Text("still there?"));
+    while tcp(&mut ann) == before {
+        pause();
+    }
+    ann.tell("go");
+    let (_, heard) = ann.lines.until("text ben still there?");
+    let heard = heard.iter().filter(|line| line.starts_with("voice ben ")).count();
+    // Of 256 places voice leaves 32 free; what is reliable may have taken some before.
+    assert!((200..500).contains(&heard), "{heard}");
+    ann.tell("counters");
+    let counters = ann.lines.until("counters").0;
+    assert!(!counters.ends_with(" 0"), "{counters}");
+    ben.tell(Tell::Say(b"\x99\x98".to_vec()));
+    ann.lines.until("voice ben 9998");
+    ann.quit();
+}
+
+/// D-19: all of it by IPv6.
+#[test]
+fn d_19_voice_goes_by_ipv6() {
+    let Some(tests) = mono::tests() else { return };
+    let server =
+        Server::with(Protocol::DISSONANCE, |config| config.bind = std::net::Ipv6Addr::LOCALHOST.into());
+    let ben = Rust::start("ben", server.address, TcpUdpSettings::default(), true);
+    let mut ann = CSharp::start(tests, "ann", server.address, &["direct"]);
+    ann.tell("join Lobby");
+    ann.until_udp();
+    ann.until_listeners("Lobby", 1);
+    ann.tell("say Lobby 0102");
+    ann.lines.until("voice ben 0102");
+    ann.tell("counters");
+    assert!(ann.lines.until("counters").0.starts_with("counters udp 1 1 tcp "));
+    drop(ben);
+    ann.quit();
+}
+
+/// D-19, D-16: nothing that a server or another player sends ends the game: what is malformed is ignored, or ends the connection with
+/// words.
+#[test]
+fn d_19_a_hostile_server_ends_its_connection_at_most() {
+    let Some(tests) = mono::tests() else { return };
+    let server = hostile::Server::bind();
+    let ann = CSharp::start(tests, "ann", server.address(), &["direct"]);
+    server.misbehave(&ann);
     ann.quit();
 }
 

@@ -1,5 +1,5 @@
 //! The C# package of `examples/unity`, built by Mono's compiler and run by its runtime.
-#![allow(unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,14 +38,22 @@ fn build() -> Option<PathBuf> {
     // Several test programs build it, perhaps at the same time.
     let name = format!("{}.exe", std::env::current_exe().unwrap().file_stem().unwrap().to_str().unwrap());
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let sources = FOLDERS.iter().map(|folder| package().join(folder).join("*.cs"));
-    // C# 7.2: what Unity 2021.3 and Mono 6.8 both compile.
+    let sources = FOLDERS.map(|folder| format!("{folder}/*.cs"));
+    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+    compile(&out.display().to_string(), "exe -main:Voxwire.Tests.Program", &sources, &[]);
+    Some(out)
+}
+
+/// Compiles sources of the package, as C# 7.2: what Unity 2021.3 and Mono 6.8 both compile.
+#[track_caller]
+pub fn compile(out: &str, target: &str, sources: &[&str], references: &[&str]) {
     let output = Command::new("mcs")
-        .args(["-langversion:7.2", "-warn:4", "-warnaserror", "-optimize", "-main:Voxwire.Tests.Program"])
-        .arg(format!("-out:{}", out.display()))
-        .args(sources)
+        .args(["-langversion:7.2", "-warn:4", "-warnaserror", "-optimize"])
+        .args(format!("-target:{target}").split(' '))
+        .arg(format!("-out:{out}"))
+        .args(references.iter().map(|reference| format!("-r:{reference}")))
+        .args(sources.iter().map(|source| package().join(source)))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(out)
 }

@@ -73,9 +73,10 @@ namespace Voxwire.Dissonance
         /// <inheritdoc/>
         protected override void SendReliable(ArraySegment<byte> packet)
         {
-            if (connection != null && !connection.SendReliable(packet))
+            // Of a connection that is lost, ReadMessages hears next, and why.
+            if (connection != null && !connection.SendReliable(packet) && connection.IsConnected)
             {
-                FatalError("a reliable packet could not be sent: the connection is lost, or takes nothing");
+                FatalError("a reliable packet cannot be sent: the server takes nothing");
             }
         }
 
@@ -88,17 +89,40 @@ namespace Voxwire.Dissonance
             }
         }
 
-        /// <inheritdoc/>
+        /// <summary>
+        /// A handshake goes directly or not at all: the server does not hand it on. Everything else that must not be lost goes by the server,
+        /// since a path that breaks loses what is on its way.
+        /// </summary>
         protected override void SendReliableP2P(List<ClientInfo<VoxwirePeer?>> destinations, ArraySegment<byte> packet)
         {
-            SendDirectly(destinations, packet, Lane.Reliable);
-            base.SendReliableP2P(destinations, packet);
+            if (!IsHandshakeP2P(packet))
+            {
+                base.SendReliableP2P(destinations, packet);
+                return;
+            }
+            for (var at = 0; at < destinations.Count; at++)
+            {
+                var peer = destinations[at].Connection;
+                if (peer.HasValue && paths.Contains(peer.Value.Path))
+                {
+                    connection.SendReliable(packet, peer.Value.Path);
+                }
+            }
+            destinations.Clear();
         }
 
         /// <inheritdoc/>
         protected override void SendUnreliableP2P(List<ClientInfo<VoxwirePeer?>> destinations, ArraySegment<byte> packet)
         {
-            SendDirectly(destinations, packet, Lane.Droppable);
+            for (var at = destinations.Count - 1; at >= 0; at--)
+            {
+                var peer = destinations[at].Connection;
+                if (peer.HasValue && paths.Contains(peer.Value.Path))
+                {
+                    connection.SendDroppable(packet, peer.Value.Path);
+                    destinations.RemoveAt(at);
+                }
+            }
             base.SendUnreliableP2P(destinations, packet);
         }
 
@@ -143,31 +167,10 @@ namespace Voxwire.Dissonance
             }
         }
 
-        /// <summary>Sends to those whose path is up, and removes them: the rest goes by the server.</summary>
-        private void SendDirectly(List<ClientInfo<VoxwirePeer?>> destinations, ArraySegment<byte> packet, Lane lane)
+        /// <summary>Whether the type of a packet, its third byte, is that of HandshakeP2P.</summary>
+        private static bool IsHandshakeP2P(ArraySegment<byte> packet)
         {
-            if (connection == null || paths.Count == 0)
-            {
-                return;
-            }
-            for (var at = destinations.Count - 1; at >= 0; at--)
-            {
-                var peer = destinations[at].Connection;
-                if (peer.HasValue && paths.Contains(peer.Value.Path) && TrySendDirectly(packet, lane, peer.Value.Path))
-                {
-                    destinations.RemoveAt(at);
-                }
-            }
-        }
-
-        private bool TrySendDirectly(ArraySegment<byte> packet, Lane lane, int path)
-        {
-            if (lane == Lane.Reliable)
-            {
-                return connection.SendReliable(packet, path);
-            }
-            connection.SendDroppable(packet, path);
-            return true;
+            return packet.Count > 2 && packet.Array[packet.Offset + 2] == 11;
         }
     }
 }

@@ -10,9 +10,6 @@ namespace Voxwire.Transport
     /// </summary>
     internal sealed class DatagramSocket : IDisposable
     {
-        /// <summary>Largest datagram that is received.</summary>
-        internal const int MaxDatagram = 2048;
-
         private readonly Socket socket;
         private readonly bool isConnected;
         private readonly DatagramAddress server;

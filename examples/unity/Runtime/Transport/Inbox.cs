@@ -7,12 +7,14 @@ namespace Voxwire.Transport
     internal sealed class Inbox
     {
         private readonly EventQueue events;
+        private readonly int maxPacket;
         private readonly Func<bool> isStopped;
         internal TransportStatistics Counters;
 
-        internal Inbox(EventQueue events, Func<bool> isStopped)
+        internal Inbox(EventQueue events, int maxPacket, Func<bool> isStopped)
         {
             this.events = events;
+            this.maxPacket = maxPacket;
             this.isStopped = isStopped;
         }
 
@@ -22,9 +24,13 @@ namespace Voxwire.Transport
             get { return events.HasRoom; }
         }
 
-        /// <summary>A packet has come in. False: there is no room for it.</summary>
+        /// <summary>A packet has come in. False: there is no room for it, or it is longer than packets are.</summary>
         internal bool Packet(byte[] from, int at, int length, Lane lane, int path)
         {
+            if (length > maxPacket)
+            {
+                return false;
+            }
             if (events.TryAddPacket(from, at, length, lane, path))
             {
                 if (path != 0)

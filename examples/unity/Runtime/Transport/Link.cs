@@ -9,11 +9,14 @@ namespace Voxwire.Transport
     /// <summary>One connection to the server, from its hello to its end. Used by the network thread alone.</summary>
     internal sealed class Link : IDisposable
     {
-        /// <summary>Units that wait for the system to take them, in bytes.</summary>
-        private const int OutLength = 65536 + Wire.UnitHead;
-
-        /// <summary>With so much waiting, droppable packets stay in their queue, where the oldest gives way.</summary>
+        /// <summary>With so many bytes waiting for the system to take them, droppable packets stay in their queue, where the oldest gives way.</summary>
         private const int OutForDroppable = 16384;
+
+        /// <summary>Likewise reliable packets, which lose none.</summary>
+        private const int OutForReliable = 32768;
+
+        /// <summary>Room for controls beside them.</summary>
+        private const int OutForControls = 64;
 
         /// <summary>A server that takes nothing for so long, in milliseconds, is given up.</summary>
         private const int Stuck = 15000;
@@ -29,8 +32,8 @@ namespace Voxwire.Transport
         private readonly IByteChannel channel;
         private readonly IPAddress server;
         private readonly byte[] received;
-        private readonly byte[] output = new byte[OutLength];
-        private readonly byte[] datagram = new byte[DatagramSocket.MaxDatagram];
+        private readonly byte[] output;
+        private readonly byte[] datagram;
         private readonly byte[] sending;
         private readonly byte[] nonce = new byte[Wire.NonceLength];
         private DatagramSocket socket;
@@ -52,6 +55,9 @@ namespace Voxwire.Transport
             this.droppable = droppable;
             this.clock = clock;
             received = new byte[Math.Max(16384, settings.MaxPacket + Wire.UnitHead)];
+            output = new byte[OutForReliable + Wire.UnitHead + settings.MaxPacket + OutForControls];
+            // One byte more than any datagram that is taken: a longer one, which is cut off, shows as too long.
+            datagram = new byte[Wire.DatagramHead + Wire.NumberLength + settings.MaxPacket + 1];
             sending = new byte[Wire.DatagramHead + settings.MaxPacket];
             var tcp = Connecting.Connect(settings, isStopped);
             server = ((IPEndPoint)tcp.RemoteEndPoint).Address;
@@ -263,7 +269,8 @@ namespace Voxwire.Transport
                 case Wire.Bound:
                     if (udp.OnBound(now))
                     {
-                        inbox.News(TransportEventKind.UdpUp, "voice goes by UDP");
+                        var clear = settings.Tls == null ? "" : " and is not encrypted: TLS covers the rest alone";
+                        inbox.News(TransportEventKind.UdpUp, "voice goes by UDP" + clear);
                     }
                     break;
                 case Wire.Peer:
@@ -317,11 +324,8 @@ namespace Voxwire.Transport
 
         private void OnData(int length)
         {
-            if (length <= settings.MaxPacket)
-            {
-                inbox.Counters.ReceivedByUdp++;
-                inbox.Packet(datagram, Wire.DatagramHead, length, Lane.Droppable, 0);
-            }
+            inbox.Counters.ReceivedByUdp++;
+            inbox.Packet(datagram, Wire.DatagramHead, length, Lane.Droppable, 0);
         }
 
         private void JudgeUdp(long now)
@@ -339,7 +343,7 @@ namespace Voxwire.Transport
         private bool SendReliable(long now)
         {
             var did = false;
-            while (outputCount + Wire.UnitHead + settings.MaxPacket <= OutLength)
+            while (outputCount < OutForReliable)
             {
                 int path;
                 var length = reliable.Take(sending, Wire.DatagramHead, out path);
@@ -364,8 +368,9 @@ namespace Voxwire.Transport
         private bool SendDroppable(long now)
         {
             var did = false;
-            var byTcp = udp == null || udp.State != UdpState.Up;
-            while (!byTcp || !settings.Fallback || outputCount < OutForDroppable)
+            var byUdp = udp != null && udp.State == UdpState.Up;
+            var byTcp = !byUdp && (udp == null || settings.Fallback);
+            while (!byTcp || outputCount < OutForDroppable)
             {
                 int path;
                 var length = droppable.Take(sending, Wire.DatagramHead, out path);
@@ -378,18 +383,14 @@ namespace Voxwire.Transport
                 {
                     SendDirectly(path, Lane.Droppable, length, now);
                 }
-                else if (!byTcp)
-                {
-                    Count(udp.Send(sending, length), ref inbox.Counters.SentByUdp);
-                }
-                else if (settings.Fallback || udp == null)
+                else if (byTcp)
                 {
                     PutUnit(Wire.UnitDroppable, sending, Wire.DatagramHead, length);
                     inbox.Counters.SentByTcp++;
                 }
                 else
                 {
-                    inbox.Counters.DroppedOut++;
+                    Count(byUdp && udp.Send(sending, length), ref inbox.Counters.SentByUdp);
                 }
             }
             return did;
@@ -422,12 +423,12 @@ namespace Voxwire.Transport
         /// <summary>Hands the system what it takes. Controls go as soon as they fit.</summary>
         private void WriteOutput(long now)
         {
-            if (isDown && outputCount + Wire.UnitHead + 1 <= OutLength)
+            if (isDown && outputCount + OutForControls <= output.Length)
             {
                 isDown = false;
                 PutControl(Wire.Down, 0);
             }
-            if (confirms && outputCount + Wire.UnitHead + 1 + Wire.NonceLength <= OutLength)
+            if (confirms && outputCount + OutForControls <= output.Length)
             {
                 confirms = false;
                 PutControl(Wire.Confirm, Wire.NonceLength);

@@ -56,7 +56,7 @@ namespace Voxwire.Transport
             events = new EventQueue(settings.ReceiveQueue, settings.MaxPacket);
             reliable = new PacketQueue(settings.SendQueue, settings.MaxPacket);
             droppable = new PacketQueue(settings.SendQueue, settings.MaxPacket);
-            inbox = new Inbox(events, () => isStopped);
+            inbox = new Inbox(events, settings.MaxPacket, () => isStopped);
             thread = new Thread(Run) { IsBackground = true, Name = "Voxwire" };
         }
 
@@ -178,9 +178,10 @@ namespace Voxwire.Transport
             {
                 return new TransportException("the connection is lost (" + error.SocketErrorCode + ")");
             }
-            catch (ObjectDisposedException)
+            catch (Exception error)
             {
-                return new TransportException("the connection is lost");
+                // Nothing that the network can do ends the game.
+                return new TransportException("the connection is given up: " + error);
             }
             finally
             {

@@ -1,0 +1,148 @@
+//! A server that says hello as it should, and then anything.
+#![allow(unreachable_pub)]
+
+use crate::players::CSharp;
+use std::io::{Read, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use voxwire_core::Message;
+use voxwire_core::testing::{Rng, unhex};
+use voxwire_dissonance::{ClientId, Packet, Profile, Recipient, TextData, Wire};
+
+const TAG: [u8; 7] = [1, 2, 3, 4, 5, 6, 7];
+const COOKIE: [u8; 16] = [0x11; 16];
+const NONCE: [u8; 8] = [0x81; 8];
+const KEY: [u8; 16] = [0x33; 16];
+
+pub struct Server {
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Server {
+    pub fn bind() -> Self {
+        Self {
+            tcp: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            udp: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.tcp.local_addr().unwrap()
+    }
+
+    /// Says hello, binds, becomes a direct path, and sends what no server and no other client sends.
+    pub fn misbehave(&self, ann: &CSharp) {
+        let (mut stream, client) = self.greet();
+        ann.lines.until("news UdpUp");
+        let mut rng = Rng::new(19);
+        let path = self.path(&mut stream, client);
+        ann.lines.until("news PathUp");
+        for n in 0..3000_u32 {
+            let mut bytes = vec![0; rng.below(2000) as usize];
+            rng.fill(&mut bytes);
+            // Most have what lets them in: a kind that there is, and the tag of the server or of the path.
+            if let Some(head) = bytes.get_mut(..8) {
+                head[0] = (n % 12) as u8;
+                if n % 3 == 0 {
+                    head[1..].copy_from_slice(&TAG);
+                } else {
+                    head[1..].copy_from_slice(&KEY[..7]);
+                }
+            }
+            let from = if n % 3 == 0 { &self.udp } else { &path };
+            from.send_to(&bytes, client).unwrap();
+            if n % 50 == 0 {
+                thread::park_timeout(core::time::Duration::from_millis(2));
+            }
+        }
+        // Controls of all kinds and of all lengths that are too short or too long.
+        for control in 0..8 {
+            for len in 0..40 {
+                stream.write_all(&unit(2, &[&[control][..], &vec![0x44; len]].concat())).unwrap();
+            }
+        }
+        stream.write_all(&unit(2, &[])).unwrap();
+        // It is still there.
+        let text = TextData {
+            session: 0,
+            sender: ClientId::new(0),
+            recipient: Recipient::Player(ClientId::new(0)),
+            text: "still there".into(),
+        };
+        let mut packet = Vec::new();
+        Packet::TextData(text).encode(&Wire::new(Profile::Later), &mut packet).unwrap();
+        stream.write_all(&unit(0, &packet)).unwrap();
+        ann.lines.until("still there");
+        // The next unit is longer than packets are.
+        stream.write_all(&unit(1, &[0; 2000])).unwrap();
+        ann.lines.until("Disconnected: the server sent a unit of 2001 bytes, 1025 at most are possible");
+    }
+
+    /// The dialogue of `PROTOCOL.md`, each message to the byte.
+    fn greet(&self) -> (TcpStream, SocketAddr) {
+        let (mut stream, _) = self.tcp.accept().unwrap();
+        let mut hello = [0; 8];
+        stream.read_exact(&mut hello).unwrap();
+        assert_eq!(hello[..], unhex("564f584c01030000"));
+        let port = self.udp.local_addr().unwrap().port().to_be_bytes();
+        stream.write_all(&[&b"VOXL\x01\x00"[..], &port, &TAG, &COOKIE, &[0]].concat()).unwrap();
+        let (bind, client) = self.receive();
+        assert_eq!(bind, [&[1][..], &TAG, &COOKIE].concat());
+        self.udp.send_to(&[&[2][..], &TAG, &NONCE].concat(), client).unwrap();
+        // What the client of the session says comes before it, or behind it.
+        let confirm = unit(2, &[&[1][..], &NONCE].concat());
+        let mut received = Vec::new();
+        while !received.windows(confirm.len()).any(|window| window == confirm) {
+            let mut buffer = [0; 1024];
+            let len = stream.read(&mut buffer).unwrap();
+            assert!(len > 0, "{received:?}");
+            received.extend_from_slice(&buffer[..len]);
+        }
+        stream.write_all(&unit(2, &[3])).unwrap();
+        let ping = loop {
+            let (datagram, _) = self.receive();
+            if datagram[0] == 4 {
+                break datagram;
+            }
+        };
+        assert!(ping.len() == 16 && ping[1..8] == TAG, "{ping:?}");
+        // From now on every PING has its PONG, or UDP would seem blocked.
+        let udp = self.udp.try_clone().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((len, from)) = udp.recv_from(&mut buffer) {
+                if buffer[0] == 4 {
+                    buffer[0] = 5;
+                    let _ = udp.send_to(&buffer[..len], from);
+                }
+            }
+        });
+        (stream, client)
+    }
+
+    /// Is another client for it, whose path comes up.
+    fn path(&self, stream: &mut TcpStream, client: SocketAddr) -> UdpSocket {
+        let path = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = path.local_addr().unwrap().port().to_be_bytes();
+        stream.write_all(&unit(2, &[&[4][..], &KEY, &port, &[127, 0, 0, 1]].concat())).unwrap();
+        let mut probe = [0; 64];
+        let (len, from) = path.recv_from(&mut probe).unwrap();
+        assert_eq!((len, from), (25, client));
+        assert_eq!(probe[..17], [&[6][..], &KEY].concat());
+        let ack = [&[7][..], &KEY, &probe[17..21], &[9; 4]].concat();
+        path.send_to(&ack, client).unwrap();
+        path
+    }
+
+    fn receive(&self) -> (Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 2048];
+        let (len, from) = self.udp.recv_from(&mut buffer).unwrap();
+        (buffer[..len].to_vec(), from)
+    }
+}
+
+fn unit(kind: u8, body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(body.len() + 1).unwrap();
+    [&len.to_be_bytes()[..], &[kind], body].concat()
+}
