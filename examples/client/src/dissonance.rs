@@ -10,6 +10,7 @@ use crate::protocols::Entry;
 use crate::report::{Report, listed, quoted};
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -17,6 +18,7 @@ use serde_json::json;
 use std::path::PathBuf;
 pub(crate) use voice_client::{Heard, Options, Summary, VoiceClient};
 use voxwire_audio::VoiceSettings;
+use voxwire_dissonance::{MAX_PACKET, RELAY_HEAD_LEN, TEXT_HEAD_LEN};
 use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -30,7 +32,7 @@ pub(crate) const ENTRY: Entry = Entry {
 #[derive(Debug, Args)]
 struct Flags {
     /// What to be known by [default: a random name].
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// What the server asks for before it lets anybody in.
     #[arg(long, global = true, value_name = "TEXT")]
@@ -65,12 +67,13 @@ enum Action {
     /// Listen to rooms and speak to them, until the file is played, the time is over, or a signal comes.
     Join {
         /// The rooms to listen to.
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         rooms: Vec<String>,
         /// Speak to this player instead of the rooms; can be given several times.
-        #[arg(long, value_name = "PLAYER")]
+        #[arg(long, value_name = "PLAYER", value_parser = NonEmptyStringValueParser::new())]
         to: Vec<String>,
-        /// Send a text to those who are spoken to.
-        #[arg(long, value_name = "TEXT")]
+        /// Send a text to those who are spoken to; at most 998 bytes.
+        #[arg(long, value_name = "TEXT", value_parser = text)]
         text: Option<String>,
         /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
         #[arg(long, value_name = "FILE")]
@@ -84,6 +87,9 @@ enum Action {
         /// Leave after so many seconds.
         #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
         length: Option<Duration>,
+        /// Give up if nobody has listened to --play or --text after so many seconds.
+        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+        wait: Duration,
         /// Milliseconds in one packet: 10, 20, 40 or 60.
         #[arg(long, value_name = "MS", default_value_t = 20, value_parser = frame)]
         frame: u64,
@@ -107,6 +113,17 @@ enum Action {
 fn frame(text: &str) -> Result<u64, String> {
     let frame = text.parse().ok().filter(|frame| [10, 20, 40, 60].contains(frame));
     frame.ok_or_else(|| "10, 20, 40 or 60 expected".into())
+}
+
+/// Bytes of a text that a packet carries by way of the server: the relay has a head, a destination and a length, the text a head and a length.
+const MAX_TEXT: usize = MAX_PACKET - (RELAY_HEAD_LEN + 2 + 2) - (TEXT_HEAD_LEN + 2);
+
+/// F-65: what fits into a packet, in the words of the flag.
+fn text(text: &str) -> Result<String, String> {
+    if text.len() > MAX_TEXT {
+        return Err(format!("{} bytes, of which a packet carries {MAX_TEXT}", text.len()));
+    }
+    Ok(text.into())
 }
 
 fn path_key(text: &str) -> Result<[u8; 16], String> {
@@ -152,6 +169,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             record,
             device,
             length,
+            wait,
             frame,
             bitrate,
             expected_loss,
@@ -172,6 +190,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
                 record,
                 device,
                 length,
+                wait,
                 voice: VoiceSettings {
                     frame: Duration::from_millis(frame),
                     bitrate,

@@ -282,13 +282,52 @@ fn f_22_after_a_restart_of_the_server_udp_is_not_called_blocked() {
 #[test]
 fn c_14_a_client_that_fails_says_how_it_went() {
     let server = Server::start(Protocol::DISSONANCE);
-    let ann = server.spawn("--name ann join Red --for 30", "joined");
-    let long = "x".repeat(70_000);
     let path = temporary("dissonance-fails.wav");
     let (code, out, errors) =
-        server.client(&format!("--name bob join Red --text {long} --record {}", path.display()));
+        server.client(&format!("--name bob join Red --text hi --wait 0.3 --record {}", path.display()));
     assert_eq!(code, Some(1), "{out}{errors}");
-    assert!(errors.contains("text not sent"), "{errors}");
+    assert!(errors.contains("nothing was said"), "{errors}");
     assert!(out.contains("said 0 frames"), "{out}");
-    drop(ann);
+    load(&path).unwrap();
+}
+
+/// F-64: a sound or a text that nobody would hear is not said into the void.
+#[test]
+fn f_64_where_nobody_listens_the_client_says_so_and_fails() {
+    let server = Server::start(Protocol::DISSONANCE);
+    for (arguments, whom) in [
+        ("join Lobby --play tone --wait 1", r#"in "Lobby""#),
+        ("join Lobby --text hello --wait 1", r#"in "Lobby""#),
+        ("join --to nobody --play tone --for 1", r#"as "nobody""#),
+    ] {
+        let (code, out, errors) = server.client(arguments);
+        assert_eq!(code, Some(1), "{out}{errors}");
+        assert!(out.contains(&format!("nobody listens {whom} yet")), "{out}");
+        assert!(errors.contains(&format!("nobody listens {whom}: nothing was said")), "{errors}");
+    }
+    for empty in ["", "--name= join Lobby", "--to="] {
+        let mut command = server.command("join");
+        command.arg(empty);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{empty:?}: {output:?}");
+    }
+    // One who comes later is waited for.
+    let alice = Client::start(server.command("--name alice join Lobby --text hello --wait 30"));
+    alice.until("nobody listens");
+    let bob = server.spawn("--name bob join Lobby", r#""alice" to Lobby: "hello""#);
+    assert_eq!(alice.end().0, Some(0));
+    bob.signal("-INT");
+    assert_eq!(bob.end().0, Some(0));
+}
+
+/// F-65: a text that no packet carries is refused before anything is connected.
+#[test]
+fn f_65_a_text_that_is_too_long_is_a_mistake_of_the_command_line() {
+    let server = Server::start(Protocol::DISSONANCE);
+    let bob = server.spawn("--name bob join Lobby", "joined");
+    let (code, _, errors) = server.client(&format!("join Lobby --text {}", "x".repeat(999)));
+    assert!(code == Some(2) && errors.contains("999 bytes, of which a packet carries 998"), "{errors}");
+    let (code, _, errors) = server.client(&format!("join Lobby --text {}", "x".repeat(998)));
+    assert_eq!(code, Some(0), "{errors}");
+    bob.until("xxxx");
 }

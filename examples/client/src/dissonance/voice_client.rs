@@ -42,6 +42,8 @@ pub(crate) struct Options {
     /// Play what is heard.
     pub(crate) device: bool,
     pub(crate) length: Option<Duration>,
+    /// How long to wait for a listener before anything is said.
+    pub(crate) wait: Duration,
     pub(crate) voice: VoiceSettings,
     pub(crate) gain: f32,
     pub(crate) denoise: bool,
@@ -64,6 +66,7 @@ impl Options {
             record: None,
             device: false,
             length: None,
+            wait: Duration::from_secs(30),
             voice: VoiceSettings::DEFAULT,
             gain: 1.0,
             denoise: false,
@@ -112,6 +115,8 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 pub(super) const TICK_SAMPLES: usize = 240;
 /// How long to wait to be let in for the first time.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long others have to be described after joining, before it is said that nobody listens.
+const DESCRIBED: Duration = Duration::from_millis(500);
 /// How long to go on listening when everything has been said.
 const TAIL: Duration = Duration::from_millis(600);
 
@@ -127,6 +132,8 @@ pub(crate) struct VoiceClient {
     recorder: Option<RecordFile>,
     loudspeaker: Option<Sink>,
     text_sent: bool,
+    /// It has been said that nobody listens.
+    nobody_listens: bool,
     /// What was said of UDP last.
     udp: Option<UdpState>,
     summary: Summary,
@@ -201,6 +208,7 @@ impl VoiceClient {
             recorder,
             loudspeaker,
             text_sent: false,
+            nobody_listens: false,
             udp: None,
             summary: Summary { said: Trace::new(trace), ..Summary::default() },
             levels: (0.0, 0.0),
@@ -242,7 +250,9 @@ impl VoiceClient {
                     }
                     self.render()?;
                     self.speak()?;
-                    if self.is_over() {
+                    let is_over = self.is_over();
+                    self.miss_listeners(is_over)?;
+                    if is_over {
                         return Ok(Over::Wanted);
                     }
                 }
@@ -515,6 +525,32 @@ impl VoiceClient {
         Ok(())
     }
 
+    /// F-64: says that nobody listens, and gives up once that has lasted for too long or until the end.
+    fn miss_listeners(&mut self, is_over: bool) -> Result<(), Error> {
+        let speech = self.speech.as_ref();
+        let unsaid =
+            speech.is_some_and(|speech| !speech.started) || (self.options.text.is_some() && !self.text_sent);
+        let Some(joined) = self.joined.filter(|_| unsaid) else { return Ok(()) };
+        let Options { speak_to_rooms, to, wait, .. } = &self.options;
+        let targets = || {
+            let rooms = speak_to_rooms.iter().map(|room| format!("in {}", quoted(room)));
+            let targets: Vec<String> =
+                rooms.chain(to.iter().map(|player| format!("as {}", quoted(player)))).collect();
+            targets.join(" or ")
+        };
+        // At a microphone one may wait for others.
+        let waits_on = speech.is_some_and(Speaking::is_live) && self.options.text.is_none();
+        if !waits_on && (is_over || joined.elapsed() >= *wait) {
+            return Err(failed!("nobody listens {}: nothing was said", targets()));
+        }
+        if !self.nobody_listens && joined.elapsed() >= DESCRIBED {
+            self.nobody_listens = true;
+            let text = format!("nobody listens {} yet", targets());
+            self.report.plain("unheard", &text);
+        }
+        Ok(())
+    }
+
     /// Whether all has been said, or the time is over.
     fn is_over(&self) -> bool {
         let said = match (&self.speech, &self.options.text, self.options.length) {
@@ -599,6 +635,11 @@ impl Speaking {
             started: false,
             ended: None,
         })
+    }
+
+    /// Whether it is said just now.
+    const fn is_live(&self) -> bool {
+        matches!(self.sound, Sound::Microphone(_))
     }
 
     /// The next packet, if it is due; its loudest sample, and whether it is the last one.
