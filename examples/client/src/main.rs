@@ -3,6 +3,7 @@
 
 mod demo;
 mod device;
+mod dialogue;
 mod dissonance;
 mod echo;
 mod error;

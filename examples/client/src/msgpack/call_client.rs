@@ -2,6 +2,7 @@
 
 use super::mixer::Mixer;
 use super::refused;
+use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::Recordings;
@@ -21,7 +22,7 @@ use voxwire_msgpack::{
     Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
     MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret, Violation, check_name,
 };
-use voxwire_transport::{Connection, ConnectionSettings, Turn};
+use voxwire_transport::{Connection, ConnectionSettings};
 
 /// Samples in one message of a call: 20 ms.
 pub(super) const BLOCK: usize = SAMPLE_RATE as usize / 50;
@@ -162,7 +163,7 @@ impl CallClient {
 
     /// Sends a request and waits for its answer; what comes before is shown.
     pub(crate) async fn ask(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
-        self.tell(command)?;
+        self.request(command)?;
         loop {
             match self.news().await? {
                 News::Response { code: Code::SUCCESS, again: false, .. }
@@ -179,15 +180,15 @@ impl CallClient {
         }
     }
 
-    pub(super) fn tell(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
+    /// Has a request sent, once its names have been checked.
+    pub(super) fn request(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
         // The server's answer would be a number.
         if let ClientCommand::Register { username: name, .. }
         | ClientCommand::CreateGroup { group_name: name } = command
         {
             check_name(name.0).map_err(|error| failed!("the name {name:?} will not do: {error}"))?;
         }
-        let told = self.connection.call(|client, now| client.handle_command(now, command));
-        told.map_err(|refusal| failed!("{refusal}"))
+        self.tell(command)
     }
 
     /// Makes a recording and sends it; returns its length in seconds.
@@ -452,66 +453,62 @@ impl CallClient {
         Ok(())
     }
 
-    /// The connection ended on its own: the network's fault, or what came in was none of this protocol.
-    pub(super) fn lost(&self, doing: &str) -> Error {
-        match self.connection.error() {
-            None | Some(voxwire_transport::Error::Closed) => {
-                failed!("the connection to the server was lost while {doing}")
-            }
-            Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
-        }
-    }
-
     /// The next thing that happens.
     pub(super) async fn news(&mut self) -> Result<News, Error> {
-        loop {
-            let turn = tokio::select! {
-                turn = self.connection.next() => turn,
-                () = self.recordings.next_ended() => continue,
-                () = self.signals.recv() => {
-                    // Nobody may read any more: the end does not wait for it.
-                    self.report.live();
-                    return Ok(News::Interrupted);
-                }
-            };
-            let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting")) };
-            let event = match result {
-                Ok(Some(event)) => event,
-                Ok(None) => continue,
-                Err(Violation::Decode(error)) => return Ok(News::Lost(error.to_string())),
-                Err(violation) => {
-                    tracing::warn!(%violation, "ignored");
-                    continue;
-                }
-            };
-            return Ok(match event {
-                ClientEvent::Response { action, code, again } => News::Response { action, code, again },
-                ClientEvent::LoggedIn { again, .. } => News::LoggedIn { again },
-                ClientEvent::CallJoined { group_name, again } => {
-                    News::CallJoined { group: text(group_name.0), again }
-                }
-                ClientEvent::Whisper { sender, content } => {
-                    News::Whisper { sender: text(sender.0), content: text(content.0) }
-                }
-                ClientEvent::MsgGroup { group_name, sender, content } => {
-                    let (group, sender, content) = (text(group_name.0), text(sender.0), text(content.0));
-                    News::MsgGroup { group, sender, content }
-                }
-                ClientEvent::VoiceMsg { sender, channels, sample_rate, samples } => {
-                    News::VoiceMsg { sender: text(sender.0), clip: clip(channels, sample_rate, samples) }
-                }
-                ClientEvent::CallData { sender, samples } => {
-                    let mut pcm = Vec::new();
-                    samples.append_to(&mut pcm);
-                    News::CallData { sender: text(sender.0), samples: pcm }
-                }
-                ClientEvent::NoAnswer { action } => News::NoAnswer(action),
-                ClientEvent::Skipped => News::Lost(
-                    "it is larger than 512 KiB, or a recording than 64 MiB, or has several frames".into(),
-                ),
-                ClientEvent::Disconnected { retrying, .. } => News::Disconnected { retrying },
-                _ => continue,
-            });
+        let news = self.next_event(News::of, News::of_violation).await?;
+        Ok(news.unwrap_or_else(|| {
+            // Nobody may read any more: the end does not wait for it.
+            self.report.live();
+            News::Interrupted
+        }))
+    }
+}
+
+impl Dialogue for CallClient {
+    type Session = Client;
+    const PROTOCOL: &'static str = "msgpack";
+
+    fn parts(&mut self) -> (&mut Connection<Client>, &mut Recordings, &mut Signals) {
+        (&mut self.connection, &mut self.recordings, &mut self.signals)
+    }
+}
+
+impl News {
+    fn of(event: ClientEvent<'_>) -> Option<Self> {
+        Some(match event {
+            ClientEvent::Response { action, code, again } => Self::Response { action, code, again },
+            ClientEvent::LoggedIn { again, .. } => Self::LoggedIn { again },
+            ClientEvent::CallJoined { group_name, again } => {
+                Self::CallJoined { group: text(group_name.0), again }
+            }
+            ClientEvent::Whisper { sender, content } => {
+                Self::Whisper { sender: text(sender.0), content: text(content.0) }
+            }
+            ClientEvent::MsgGroup { group_name, sender, content } => {
+                let (group, sender, content) = (text(group_name.0), text(sender.0), text(content.0));
+                Self::MsgGroup { group, sender, content }
+            }
+            ClientEvent::VoiceMsg { sender, channels, sample_rate, samples } => {
+                Self::VoiceMsg { sender: text(sender.0), clip: clip(channels, sample_rate, samples) }
+            }
+            ClientEvent::CallData { sender, samples } => {
+                let mut pcm = Vec::new();
+                samples.append_to(&mut pcm);
+                Self::CallData { sender: text(sender.0), samples: pcm }
+            }
+            ClientEvent::NoAnswer { action } => Self::NoAnswer(action),
+            ClientEvent::Skipped => Self::Lost(
+                "it is larger than 512 KiB, or a recording than 64 MiB, or has several frames".into(),
+            ),
+            ClientEvent::Disconnected { retrying, .. } => Self::Disconnected { retrying },
+            _ => return None,
+        })
+    }
+
+    fn of_violation(violation: &Violation) -> Option<Self> {
+        match violation {
+            Violation::Decode(error) => Some(Self::Lost(error.to_string())),
+            _ => None,
         }
     }
 }

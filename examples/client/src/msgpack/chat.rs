@@ -6,6 +6,7 @@ mod lines;
 
 use super::call_client::{BLOCK, CallClient, News, SHAPE, far, to_i16};
 use super::mixer::Mixer;
+use crate::dialogue::Dialogue;
 use crate::error::Error;
 use crate::report::plain;
 use crate::sound::{Player, Source, open, peak};
@@ -228,7 +229,7 @@ impl Chat<'_> {
     }
 
     fn ask(&mut self, action: Action, about: &str, command: ClientCommand<'_>) -> Result<(), Error> {
-        self.phone.tell(command)?;
+        self.phone.request(command)?;
         self.asked.push_back((action, about.to_owned()));
         Ok(())
     }

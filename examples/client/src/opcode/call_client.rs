@@ -1,5 +1,6 @@
 //! One client at work: logs in, calls or waits, and moves the sound.
 
+use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::{RecordFile, Recordings};
@@ -494,41 +495,18 @@ impl CallClient {
         Some(speaker)
     }
 
-    fn lost(&self, doing: &str) -> Error {
-        match self.connection.error() {
-            None | Some(voxwire_transport::Error::Closed) => {
-                failed!("the connection to the server was lost while {doing}")
-            }
-            Some(voxwire_transport::Error::Frame(error)) => {
-                failed!("what the server sent while {doing} is not opcode: {error}")
-            }
-            Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
-        }
-    }
-
-    fn tell(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
-        let told = self.connection.call(|client, now| client.handle_command(now, command));
-        told.map_err(|refusal| failed!("{refusal}"))
-    }
-
     /// The next thing that happens outside of calls; `None` for a signal.
     async fn news(&mut self) -> Result<Option<Happening>, Error> {
-        loop {
-            let turn = tokio::select! {
-                turn = self.connection.next() => turn,
-                () = self.recordings.next_ended() => continue,
-                () = self.signals.recv() => return Ok(None),
-            };
-            let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
-            match result {
-                Ok(event) => {
-                    if let Some(happening) = event.and_then(Happening::of) {
-                        return Ok(Some(happening));
-                    }
-                }
-                Err(violation) => tracing::debug!(%violation, "ignored"),
-            }
-        }
+        self.next_event(Happening::of, |_| None).await
+    }
+}
+
+impl Dialogue for CallClient {
+    type Session = Client;
+    const PROTOCOL: &'static str = "opcode";
+
+    fn parts(&mut self) -> (&mut Connection<Client>, &mut Recordings, &mut Signals) {
+        (&mut self.connection, &mut self.recordings, &mut self.signals)
     }
 }
 

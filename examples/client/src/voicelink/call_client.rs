@@ -1,5 +1,6 @@
 //! One client at work: registers, calls or waits, and moves the sound.
 
+use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::recordings::Recordings;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Pacer, SampleFormat, SampleOrder};
 use voxwire_core::Session;
-use voxwire_transport::{Connection, Turn};
+use voxwire_transport::Connection;
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Format, Parameters, Request,
     reason,
@@ -90,6 +91,26 @@ enum Happening {
     Dropped(String),
     NoAnswer(Request),
     Disconnected,
+}
+
+impl Happening {
+    fn of(event: ClientEvent<'_>) -> Option<Self> {
+        Some(match event {
+            ClientEvent::Registered => Self::Registered,
+            ClientEvent::RegistrationRefused { reason } => Self::RegistrationRefused(text(reason)),
+            ClientEvent::Incoming { caller, parameters, .. } => {
+                Self::Incoming { caller: text(caller), parameters }
+            }
+            ClientEvent::Countered { parameters, .. } => Self::Countered(parameters),
+            ClientEvent::Established { parameters, .. } => Self::Established(parameters),
+            ClientEvent::NotFound => Self::NotFound,
+            ClientEvent::Closed { .. } => Self::Closed,
+            ClientEvent::Dropped { optional } => Self::Dropped(text(optional)),
+            ClientEvent::NoAnswer { request } => Self::NoAnswer(request),
+            ClientEvent::Disconnected { .. } => Self::Disconnected,
+            _ => return None,
+        })
+    }
 }
 
 impl CallClient {
@@ -399,19 +420,7 @@ impl CallClient {
     }
 
     /// The connection ended on its own: the network's fault, or what came in was no voicelink.
-    fn lost(&self, doing: &str) -> Error {
-        match self.connection.error() {
-            None | Some(voxwire_transport::Error::Closed) => {
-                failed!("the connection to the server was lost while {doing}")
-            }
-            Some(voxwire_transport::Error::Frame(error)) => {
-                failed!("what the server sent while {doing} is not voicelink: {error}")
-            }
-            Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
-        }
-    }
-
-    fn unexpected(&self, news: Happening, doing: &str) -> Error {
+    fn unexpected(&mut self, news: Happening, doing: &str) -> Error {
         match news {
             Happening::Disconnected => self.lost(doing),
             Happening::NoAnswer(Request::Register) => failed!("the server did not answer the registration"),
@@ -420,44 +429,19 @@ impl CallClient {
         }
     }
 
-    fn tell(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
-        let told = self.connection.call(|client, now| client.handle_command(now, command));
-        told.map_err(|refusal| failed!("{refusal}"))
-    }
-
     /// The next thing that happens outside of a call's audio.
     async fn news(&mut self) -> Result<News, Error> {
-        loop {
-            let turn = tokio::select! {
-                turn = self.connection.next() => turn,
-                () = self.recordings.next_ended() => continue,
-                () = self.signals.recv() => return Ok(News::Interrupted),
-            };
-            let Some(Turn { result, .. }) = turn else { return Err(self.lost("waiting for an answer")) };
-            let event = match result {
-                Ok(Some(event)) => event,
-                Ok(None) => continue,
-                Err(violation) => {
-                    tracing::warn!(%violation, "ignored");
-                    continue;
-                }
-            };
-            return Ok(News::Event(match event {
-                ClientEvent::Registered => Happening::Registered,
-                ClientEvent::RegistrationRefused { reason } => Happening::RegistrationRefused(text(reason)),
-                ClientEvent::Incoming { caller, parameters, .. } => {
-                    Happening::Incoming { caller: text(caller), parameters }
-                }
-                ClientEvent::Countered { parameters, .. } => Happening::Countered(parameters),
-                ClientEvent::Established { parameters, .. } => Happening::Established(parameters),
-                ClientEvent::NotFound => Happening::NotFound,
-                ClientEvent::Closed { .. } => Happening::Closed,
-                ClientEvent::Dropped { optional } => Happening::Dropped(text(optional)),
-                ClientEvent::NoAnswer { request } => Happening::NoAnswer(request),
-                ClientEvent::Disconnected { .. } => Happening::Disconnected,
-                _ => continue,
-            }));
-        }
+        let happening = self.next_event(Happening::of, |_| None).await?;
+        Ok(happening.map_or(News::Interrupted, News::Event))
+    }
+}
+
+impl Dialogue for CallClient {
+    type Session = Client;
+    const PROTOCOL: &'static str = "voicelink";
+
+    fn parts(&mut self) -> (&mut Connection<Client>, &mut Recordings, &mut Signals) {
+        (&mut self.connection, &mut self.recordings, &mut self.signals)
     }
 }
 
