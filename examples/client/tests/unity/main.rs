@@ -77,6 +77,23 @@ fn d_19_voice_and_text_go_both_ways_between_c_sharp_and_rust() {
     ben.lines.until("Left");
 }
 
+/// D-19: a name leads to the server, and what is wrong with another one is told.
+#[test]
+fn d_19_a_name_leads_to_the_server_and_an_unknown_one_is_told() {
+    let Some(tests) = mono::tests() else { return };
+    let server = Server::start(Protocol::DISSONANCE);
+    for (host, expected) in [
+        ("localhost", "Connected: connected to localhost:"),
+        ("voice.invalid", "Failed: the name voice.invalid cannot be found: "),
+        ("127.0.0.77", "Failed: cannot connect to 127.0.0.77:"),
+    ] {
+        let ann = CSharp::start(tests, "ann", server.address, &[&format!("host={host}"), "no-reconnect"]);
+        let line = ann.lines.until("news").0;
+        assert!(line.contains(expected), "{line}");
+        ann.quit();
+    }
+}
+
 /// D-19, D-15: without UDP, voice goes by TCP.
 #[test]
 fn d_19_without_udp_voice_goes_by_tcp() {
@@ -558,6 +575,29 @@ fn d_19_a_game_that_stands_still_loses_voice_alone() {
     assert!(!counters.ends_with(" 0"), "{counters}");
     ben.tell(Tell::Say(b"\x99\x98".to_vec()));
     ann.lines.until("voice ben 9998");
+    ann.quit();
+}
+
+/// D-19, F-66: a program that was stopped for some time has not asked meanwhile: it does not take UDP for blocked.
+#[test]
+fn d_19_a_program_that_was_stopped_does_not_take_udp_for_blocked() {
+    let Some(tests) = mono::tests() else { return };
+    let server = Server::start(Protocol::DISSONANCE);
+    let ben = Rust::start("ben", server.address, TcpUdpSettings::default(), true);
+    let mut ann = CSharp::start(tests, "ann", server.address, &[]);
+    ann.tell("join Lobby");
+    ann.until_udp();
+    ann.until_listeners("Lobby", 1);
+    ann.signal("-STOP");
+    std::thread::park_timeout(Duration::from_secs(4));
+    ann.signal("-CONT");
+    let news = ann.lines.within(Duration::from_secs(2));
+    assert!(news.is_empty(), "{news:?}");
+    ann.tell("say Lobby 0102");
+    ann.lines.until("voice ben 0102");
+    ann.tell("counters");
+    assert!(ann.lines.until("counters").0.starts_with("counters udp 1 1 tcp "));
+    drop(ben);
     ann.quit();
 }
 

@@ -122,6 +122,11 @@ impl CSharp {
         self.lines.until("news UdpUp");
     }
 
+    /// Sends its program a signal.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
     /// Has it leave. Its exit code shows that nothing was thrown.
     #[track_caller]
     pub fn quit(mut self) {

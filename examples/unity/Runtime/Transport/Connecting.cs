@@ -1,40 +1,54 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using System.Threading;
 
 namespace Voxwire.Transport
 {
-    /// <summary>How a TCP connection is made: an address after the other, until one answers.</summary>
+    /// <summary>
+    /// How a TCP connection is made: to the first of the server's addresses that answers. An address that does not answer soon is not waited
+    /// for while there is another one (RFC 8305).
+    /// </summary>
     internal static class Connecting
     {
+        /// <summary>How long an address is waited for before the next one is tried beside it, in milliseconds.</summary>
+        private const int Head = 250;
+
         /// <summary>Connects, or throws why not. Asks <paramref name="isStopped"/> now and then whether to give up.</summary>
         internal static Socket Connect(TransportSettings settings, Func<bool> isStopped)
         {
-            var clock = Stopwatch.StartNew();
             var addresses = Resolve(settings.Host);
-            SocketException last = null;
-            for (var at = 0; at < addresses.Length; at++)
+            var attempts = new List<Attempt>();
+            var clock = Stopwatch.StartNew();
+            var tried = 0;
+            long nextAt = 0;
+            string why = null;
+            try
             {
-                // Each has an equal part of the time that is left.
-                var left = settings.ConnectTimeout - clock.ElapsedMilliseconds;
-                var socket = new Socket(addresses[at].AddressFamily, SocketType.Stream, ProtocolType.Tcp);
-                try
+                while (!isStopped() && clock.ElapsedMilliseconds < settings.ConnectTimeout && (tried < addresses.Length || attempts.Count > 0))
                 {
-                    if (TryConnect(socket, new IPEndPoint(addresses[at], settings.Port), left / (addresses.Length - at), isStopped))
+                    if (tried < addresses.Length && (attempts.Count == 0 || clock.ElapsedMilliseconds >= nextAt))
+                    {
+                        attempts.Add(new Attempt(new IPEndPoint(addresses[tried++], settings.Port)));
+                        nextAt = clock.ElapsedMilliseconds + Head;
+                    }
+                    var socket = TakeFirst(attempts, ref why);
+                    if (socket != null)
                     {
                         socket.NoDelay = true;
                         KeepAlive(socket);
                         return socket;
                     }
+                    Thread.Sleep(5);
                 }
-                catch (SocketException error)
-                {
-                    last = error;
-                }
-                socket.Close();
             }
-            var why = last == null ? "no answer within " + settings.ConnectTimeout / 1000.0 + " s" : last.SocketErrorCode.ToString();
+            finally
+            {
+                attempts.ForEach(attempt => attempt.Dispose());
+            }
+            why = why ?? "no answer within " + settings.ConnectTimeout / 1000.0 + " s";
             throw new TransportException("cannot connect to " + settings.Host + ":" + settings.Port + ": " + why);
         }
 
@@ -55,23 +69,29 @@ namespace Voxwire.Transport
             }
             catch (ArgumentException)
             {
-                throw new TransportException("the name \"" + host + "\" is none");
+                throw new TransportException("\"" + host + "\" cannot be a name");
             }
         }
 
-        private static bool TryConnect(Socket socket, IPEndPoint to, long timeout, Func<bool> isStopped)
+        /// <summary>The socket of the first attempt that has come to a connection. Those that have failed are removed.</summary>
+        private static Socket TakeFirst(List<Attempt> attempts, ref string why)
         {
-            var clock = Stopwatch.StartNew();
-            var connecting = socket.BeginConnect(to, null, null);
-            while (!connecting.AsyncWaitHandle.WaitOne(20))
+            for (var at = attempts.Count - 1; at >= 0; at--)
             {
-                if (isStopped() || clock.ElapsedMilliseconds >= timeout)
+                if (!attempts[at].IsOver)
                 {
-                    return false;
+                    continue;
                 }
+                var attempt = attempts[at];
+                attempts.RemoveAt(at);
+                var failure = attempt.End();
+                if (failure == null)
+                {
+                    return attempt.Socket;
+                }
+                why = failure;
             }
-            socket.EndConnect(connecting);
-            return true;
+            return null;
         }
 
         /// <summary>Has the system notice within half a minute that an idle server has vanished, where it can be told so.</summary>
@@ -90,6 +110,61 @@ namespace Voxwire.Transport
             catch (Exception error) when (error is SocketException || error is NotSupportedException || error is NotImplementedException)
             {
                 // The system's own times, then.
+            }
+        }
+
+        /// <summary>One address that is being tried.</summary>
+        private sealed class Attempt : IDisposable
+        {
+            internal readonly Socket Socket;
+            private readonly IAsyncResult connecting;
+            private readonly string failure;
+
+            internal Attempt(IPEndPoint to)
+            {
+                try
+                {
+                    Socket = new Socket(to.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+                    connecting = Socket.BeginConnect(to, null, null);
+                }
+                catch (SocketException error)
+                {
+                    // This system has no such addresses, for instance.
+                    failure = error.SocketErrorCode.ToString();
+                }
+            }
+
+            internal bool IsOver
+            {
+                get { return connecting == null || connecting.IsCompleted; }
+            }
+
+            /// <summary>Why there is no connection; null: there is one.</summary>
+            internal string End()
+            {
+                try
+                {
+                    if (connecting != null)
+                    {
+                        Socket.EndConnect(connecting);
+                        return null;
+                    }
+                }
+                catch (SocketException error)
+                {
+                    Dispose();
+                    return error.SocketErrorCode.ToString();
+                }
+                Dispose();
+                return failure;
+            }
+
+            public void Dispose()
+            {
+                if (Socket != null)
+                {
+                    Socket.Close();
+                }
             }
         }
     }
