@@ -562,8 +562,14 @@ local function is_message(tvb, at, stop)
     return false
 end
 
--- The length of the message of plain objects at `offset`: nil where bytes are missing, false where it is none.
-local function plain_length(tvb, offset, from_client)
+-- Of numbers with their marker.
+local WIDTHS = {
+    [0xca] = 5, [0xcb] = 9, [0xcc] = 2, [0xcd] = 3, [0xce] = 5, [0xcf] = 9, [0xd0] = 2, [0xd1] = 3, [0xd2] = 5, [0xd3] = 9,
+}
+
+-- The length of the message of plain objects at `offset`: nil where bytes are missing, false where it is none. `walk` is where the last
+-- call for this message stopped in a list: long lists are not gone through once for each segment.
+local function plain_length(tvb, offset, from_client, walk)
     local at, size = offset, tvb:len()
     local function next_object(wanted)
         local kind, n, value = head(tvb, at, size)
@@ -582,12 +588,21 @@ local function plain_length(tvb, offset, from_client)
     local function skip_samples()
         local count = next_object("list")
         if not count then return count end
-        for _ = 1, count do
-            local kind, n, value = head(tvb, at, size)
-            if not kind then return nil end
-            if kind ~= "uint" and kind ~= "negative" and kind ~= "float" then return false end
-            at = at + n + (kind == "float" and value or 0)
+        local first, start = 1, at
+        if walk.list == at - offset and size - offset >= walk.have then first, at = walk.index, offset + walk.at end
+        local raw = at < size and tvb:raw(at, size - at) or ""
+        local next_at, byte = 1, string.byte
+        for i = first, count do
+            local marker = byte(raw, next_at)
+            if not marker then
+                walk.list, walk.have, walk.index, walk.at = start - offset, size - offset, i, at + next_at - 1 - offset
+                return nil
+            end
+            local width = (marker < 0x80 or marker >= 0xe0) and 1 or WIDTHS[marker]
+            if not width then return false end
+            next_at = next_at + width
         end
+        at = at + next_at - 1
         if at > size then return nil end
         return true
     end
@@ -627,7 +642,7 @@ local function next_unit(tvb, offset, pinfo)
     local key = common.direction(pinfo)
     local stream = streams[key]
     if not stream then
-        stream = { place = "start" }
+        stream = { place = "start", walk = {} }
         streams[key] = stream
         local conversation = common.conversation(pinfo)
         stream.pair = streams[conversation] or {}
@@ -676,7 +691,7 @@ local function next_unit(tvb, offset, pinfo)
         -- The type tells the side.
         local start = tvb:raw(offset, math.min(9, have))
         local from_client = start:sub(1, 8) == STARTS[1] or start:sub(1, 9) ~= STARTS[2] and is_from_client(pinfo)
-        local length = plain_length(tvb, offset, from_client)
+        local length = plain_length(tvb, offset, from_client, pinfo.visited and {} or stream.walk)
         if length == nil then return nil end
         return { what = "plain", length = length or have, stream = stream, next = "units" }
     end
@@ -698,7 +713,7 @@ local function advance(found, tvb, offset, pinfo)
     if pinfo.visited then return end
     local stream = found.stream
     stream.version = found.version or stream.version
-    stream.place = found.next
+    stream.place, stream.walk = found.next, {}
     if found.what == "greeting" then
         stream.greeting, stream.signature = found, tvb:raw(offset, SIGNATURE)
     elseif found.what == "identity" then

@@ -665,6 +665,23 @@ fn c_09_the_columns_say_what_happens() {
     assert_eq!(columns("columns", &capture, &[]), expected);
 }
 
+/// The end of plain objects is where the last one ends: long lists are not gone through once for each segment.
+#[test]
+fn c_09_a_long_list_of_plain_objects_is_put_together() {
+    if !is_here() {
+        return;
+    }
+    let head = hex::decode("a6757064617465a963616c6c5f64617461a3616e6edd00004e20").unwrap();
+    let call = [head, [0xcd, 1, 0].repeat(20_000)].concat();
+    let mut capture = Capture::default();
+    // The second one shows that the first has ended.
+    capture.tcp(20_000, 4242, &[(Server, call.clone()), (Server, call)], Cut::Ragged);
+    let packets = dissect("long", &capture, &[]);
+    let shown = messages(&packets, "msgpack", 20_000, Server);
+    let counts = shown.iter().map(|node| node.find("vox.msgpack.sample_count").unwrap().show());
+    assert_eq!(counts.collect::<Vec<_>>(), ["20000", "20000"]);
+}
+
 #[test]
 fn c_09_datagrams_that_the_sender_has_not_cut_yet_are_told_apart() {
     if !is_here() {
