@@ -19,14 +19,17 @@ const QUEUE: f64 = 0.25;
 /// The same on the way to the loudspeaker: what comes at once when the network has stood still.
 const BURST: f64 = 1.0;
 
-/// What comes in from the machine's default microphone.
+/// What comes in from the machine's default microphone, which has a clock of its own: either it says when there is something to be
+/// [read](Self::read), or the caller does, and the microphone's clock is [followed](Self::read_paced).
 pub struct Microphone {
     queue: Consumer<f32>,
     convert: Converter,
     ready: VecDeque<f32>,
+    bridge: ClockBridge,
     channels: usize,
     health: Arc<Health>,
-    _stream: Stream,
+    /// None where something else speaks into it.
+    stream: Option<Stream>,
 }
 
 /// What goes out to the machine's default loudspeaker, which has a clock of its own: it is followed, by resampling, if it is up to 1000
@@ -75,33 +78,39 @@ impl Microphone {
             None => device.default_input_config().map_err(|error| about(error.to_string()))?,
         };
         let (theirs, their_channels) = (config.sample_rate(), config.channels());
-        let (producer, queue) = RingBuffer::new(samples(QUEUE, theirs, their_channels));
-        let health = Arc::new(Health::default());
+        let (mut microphone, producer) = Self::connected((rate, channels), (theirs, their_channels))?;
+        let health = &microphone.health;
         let stream = match config.sample_format() {
-            SampleFormat::F32 => listen::<f32>(&device, config.config(), producer, &health),
-            SampleFormat::I16 => listen::<i16>(&device, config.config(), producer, &health),
-            SampleFormat::I32 => listen::<i32>(&device, config.config(), producer, &health),
-            SampleFormat::U8 => listen::<u8>(&device, config.config(), producer, &health),
+            SampleFormat::F32 => listen::<f32>(&device, config.config(), producer, health),
+            SampleFormat::I16 => listen::<i16>(&device, config.config(), producer, health),
+            SampleFormat::I32 => listen::<i32>(&device, config.config(), producer, health),
+            SampleFormat::U8 => listen::<u8>(&device, config.config(), producer, health),
             other => return Err(about(format!("its sample format {other} is not supported"))),
         };
         let stream = stream.map_err(|error| about(error.to_string()))?;
         stream.play().map_err(|error| about(error.to_string()))?;
-        let convert = Converter::new((theirs, their_channels), (rate, channels))?;
-        let ready = VecDeque::new();
-        Ok(Self { queue, convert, ready, channels: channels.max(1).into(), health, _stream: stream })
+        microphone.stream = Some(stream);
+        Ok(microphone)
     }
 
-    /// Fills `samples`, if as much has come in; false, and nothing is taken, if not.
+    /// For what is read so, and the end that a device which hears so puts it in.
+    fn connected(
+        (rate, channels): (u32, u16),
+        (theirs, their_channels): (u32, u16),
+    ) -> Result<(Self, Producer<f32>), Error> {
+        let (producer, queue) = RingBuffer::new(samples(QUEUE, theirs, their_channels));
+        let convert = Converter::new((theirs, their_channels), (rate, channels))?;
+        let (ready, bridge) = (VecDeque::new(), ClockBridge::new(rate, channels));
+        let (channels, health) = (channels.max(1).into(), Arc::new(Health::default()));
+        Ok((Self { queue, convert, ready, bridge, channels, health, stream: None }, producer))
+    }
+
+    /// Fills `samples`, if as much has come in by the microphone's clock; false, and nothing is taken, if not.
     ///
     /// # Errors
     /// The microphone is gone.
     pub fn read(&mut self, samples: &mut [f32]) -> Result<bool, Error> {
-        if self.health.failed.load(Relaxed) {
-            return Err(about("microphone")("it has stopped".into()));
-        }
-        while let Ok(sample) = self.queue.pop() {
-            self.convert.push(sample, &mut self.ready)?;
-        }
+        self.take()?;
         let wanted = samples.len();
         if self.ready.len() < wanted {
             return Ok(false);
@@ -111,6 +120,30 @@ impl Microphone {
         let late = self.ready.len().saturating_sub(wanted.saturating_mul(4));
         self.ready.drain(..late - late % self.channels);
         Ok(true)
+    }
+
+    /// Fills `samples`, up to half a second, with what is due by the clock of the caller, who asks for as much as its time has gone on. The
+    /// microphone's clock is followed, by resampling, if it is up to 1000 millionths off; what is further off is left out, or waited for,
+    /// softly. Silence where nothing has come in. Not to be used together with [`read`](Self::read).
+    ///
+    /// # Errors
+    /// The microphone is gone.
+    pub fn read_paced(&mut self, samples: &mut [f32]) -> Result<(), Error> {
+        self.take()?;
+        self.bridge.push(self.ready.drain(..));
+        self.bridge.fill(samples);
+        Ok(())
+    }
+
+    /// Takes what has come in.
+    fn take(&mut self) -> Result<(), Error> {
+        if self.health.failed.load(Relaxed) {
+            return Err(about("microphone")("it has stopped".into()));
+        }
+        while let Ok(sample) = self.queue.pop() {
+            self.convert.push(sample, &mut self.ready)?;
+        }
+        Ok(())
     }
 
     /// Samples that came in and nobody fetched in time.
@@ -468,6 +501,109 @@ mod tests {
             assert!(world.most < most, "{ppm}: {} to {} frames waited", world.least, world.most);
             assert!((ratios - ppm).abs() < 20.0, "{ppm}: {ratios}");
         }
+    }
+
+    /// A microphone and a program that sends what it hears, each with a clock of its own.
+    struct Studio {
+        microphone: Microphone,
+        device: Producer<f32>,
+        /// How much faster the microphone's clock is, in millionths; frames that it hears at a time, and the program sends.
+        ppm: f64,
+        period: u32,
+        block: usize,
+        heard: u32,
+        sent: u64,
+        seed: u32,
+        before: [f64; 2],
+        /// The loudest thing that a tone does not do.
+        click: f64,
+        /// Frames that waited.
+        most: usize,
+    }
+
+    impl Studio {
+        fn new(ppm: f64, period: u32, block: usize) -> Self {
+            let (microphone, device) = Microphone::connected((RATE, 1), (RATE, 1)).unwrap();
+            let (heard, sent, seed, before, click, most) = (0, 0, 1, [0.0; 2], 0.0, 0);
+            Self { microphone, device, ppm, period, block, heard, sent, seed, before, click, most }
+        }
+
+        /// The next block, up to 2 ms late, and all that was heard by then.
+        fn send(&mut self) {
+            self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let late = f64::from(self.seed >> 16) / 65_536.0 * 0.002;
+            let now = self.sent as f64 / f64::from(RATE) + late;
+            while f64::from(self.heard + self.period) / f64::from(RATE) / (1.0 + self.ppm * 1e-6) <= now {
+                for n in self.heard..self.heard + self.period {
+                    let turn = f64::from(n % 40) * HZ / f64::from(RATE);
+                    self.device.push((0.5 * (turn * TAU).sin()) as f32).unwrap();
+                }
+                self.heard += self.period;
+            }
+            let mut block = [0.0_f32; 160];
+            self.microphone.read_paced(&mut block[..self.block]).unwrap();
+            self.sent += self.block as u64;
+            self.most = self.most.max(self.microphone.bridge.stored());
+            let twice = 2.0 * (HZ / f64::from(RATE) * TAU).cos();
+            let [mut first, mut second] = self.before;
+            for sample in &block[..self.block] {
+                let sample = f64::from(*sample);
+                self.click = self.click.max((sample - twice * second + first).abs());
+                (first, second) = (second, sample);
+            }
+            self.before = [first, second];
+        }
+
+        fn run(&mut self, seconds: f64) {
+            for _ in 0..(seconds * f64::from(RATE) / self.block as f64) as u64 {
+                self.send();
+            }
+        }
+    }
+
+    /// F-55: a call of two hours that has its own pace hears a microphone whose clock is 500 millionths slow or fast without a gap, and no
+    /// later in the end than at the start.
+    #[test]
+    fn f_55_a_microphone_of_another_clock_is_followed_for_two_hours() {
+        // Without optimisation an eighth of it: half a second apart, and by then everything has settled.
+        let hours = if cfg!(debug_assertions) { 900.0 } else { 7200.0 };
+        // Periods of 10 ms and of 16; blocks of 20 ms and of 5.
+        for (ppm, period, block) in [(500.0, 80, 160), (-500.0, 80, 160), (500.0, 128, 40), (-500.0, 128, 40)]
+        {
+            let mut studio = Studio::new(ppm, period, block);
+            studio.run(0.3);
+            // (The tone begins.)
+            (studio.click, studio.most) = (0.0, 0);
+            studio.run(hours);
+            assert_eq!(studio.microphone.bridge.figures(), BridgeFigures::default(), "{ppm}");
+            assert_eq!(studio.microphone.missed(), 0, "{ppm}");
+            assert!(studio.click < 0.001, "{ppm}: {}", studio.click);
+            // 80 ms at most.
+            assert!(studio.most < 8 * 80, "{ppm}: {} frames waited", studio.most);
+        }
+    }
+
+    /// F-53: after a stall of the program what a microphone hears is no later than before.
+    #[test]
+    fn f_53_a_microphone_is_no_later_after_a_stall() {
+        let mut studio = Studio::new(0.0, 80, 160);
+        studio.run(10.0);
+        // The program sends nothing for 200 ms, and all of it then: what was due is sent.
+        let now = studio.sent;
+        for n in 0..1600 {
+            studio
+                .device
+                .push((0.5 * (f64::from(n % 40) * HZ / f64::from(RATE) * TAU).sin()) as f32)
+                .unwrap();
+        }
+        (studio.heard, studio.click) = (studio.heard + 1600, 0.0);
+        while studio.sent < now + 1600 {
+            studio.send();
+        }
+        studio.run(4.0);
+        studio.most = 0;
+        studio.run(2.0);
+        assert!(studio.most < 8 * 80 && studio.click < 0.05, "{}, {}", studio.most, studio.click);
     }
 
     /// C-14: where the clocks agree, what the device plays is what was written.

@@ -44,6 +44,10 @@ mod without {
         pub(crate) fn read(&mut self, _samples: &mut [f32]) -> Result<bool, Error> {
             match *self {}
         }
+
+        pub(crate) fn read_paced(&mut self, _samples: &mut [f32]) -> Result<(), Error> {
+            match *self {}
+        }
     }
 
     impl Loudspeaker {

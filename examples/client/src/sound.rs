@@ -272,7 +272,7 @@ impl Player {
             Sound::Microphone(microphone) => {
                 // Silence, if it has nothing yet: a call has its own pace.
                 let mut samples = vec![0.0; frames * usize::from(channels)];
-                microphone.read(&mut samples)?;
+                microphone.read_paced(&mut samples)?;
                 samples.into_iter().map(f64::from).collect()
             }
             Sound::File(stream, file) => {
