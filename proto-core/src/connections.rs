@@ -1,6 +1,9 @@
-use crate::{Instant, PeerId, PeerSlab};
-use alloc::collections::BTreeSet;
-use core::{net::SocketAddr, time::Duration};
+use crate::{Instant, PeerId, PeerSlab, lengthen};
+use alloc::{collections::BTreeSet, vec::Vec};
+use core::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 /// A server's connections: the address of each and what the session keeps of it, and which are worth less than a new one.
 ///
@@ -21,20 +24,24 @@ use core::{net::SocketAddr, time::Duration};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Connections<T> {
-    table: PeerSlab<Connection<T>>,
+    /// What sessions keep: the rows that each packet touches.
+    table: PeerSlab<T>,
+    /// The rest, in the same slots.
+    links: Vec<Link>,
     max: usize,
     opened: u64,
     /// By since when, then by number.
     evictable: BTreeSet<(Instant, u64, PeerId)>,
 }
 
-#[derive(Debug, Clone)]
-struct Connection<T> {
-    from: Option<SocketAddr>,
+#[derive(Debug, Clone, Copy, Default)]
+struct Link {
     number: u64,
-    opened: Instant,
-    evictable: Option<Instant>,
-    state: T,
+    /// When it was opened, or became evictable last.
+    since: Instant,
+    evictable: bool,
+    address: Option<IpAddr>,
+    port: u16,
 }
 
 impl<T> Connections<T> {
@@ -42,7 +49,7 @@ impl<T> Connections<T> {
     pub const fn new(max: usize) -> Self {
         // A driver's slots run a little ahead of our count while it closes connections that we have given up.
         let slots = max.saturating_mul(2).saturating_add(1024);
-        Self { table: PeerSlab::new(slots), max, opened: 0, evictable: BTreeSet::new() }
+        Self { table: PeerSlab::new(slots), links: Vec::new(), max, opened: 0, evictable: BTreeSet::new() }
     }
 
     /// The connection to close before one more can be opened: the first evictable one. `None` if there is room, or if none is evictable.
@@ -63,63 +70,82 @@ impl<T> Connections<T> {
     /// Adds a connection that the session has asked for, beyond the maximum if need be. It is not evictable. False, and nothing done, if
     /// its slot is beyond all.
     pub fn add(&mut self, now: Instant, peer: PeerId, from: Option<SocketAddr>, state: T) -> bool {
-        let from = from.map(|from| SocketAddr::new(from.ip().to_canonical(), from.port()));
-        let connection = Connection { from, number: self.opened, opened: now, evictable: None, state };
         if let Some(before) = self.table.peer_at(peer.slot) {
             self.keep(before);
         }
-        let added = self.table.insert(peer, connection);
-        self.opened = self.opened.saturating_add(added.into());
-        added
+        if !self.table.insert(peer, state) {
+            return false;
+        }
+        let slot = usize::try_from(peer.slot).unwrap_or(usize::MAX);
+        lengthen(&mut self.links, slot.saturating_add(1), Link::default);
+        if let Some(link) = self.links.get_mut(slot) {
+            *link = Link {
+                number: self.opened,
+                since: now,
+                evictable: false,
+                address: from.map(|from| from.ip().to_canonical()),
+                port: from.map_or(0, |from| from.port()),
+            };
+        }
+        self.opened = self.opened.saturating_add(1);
+        true
     }
 
     /// Removes a connection.
     pub fn remove(&mut self, peer: PeerId) -> Option<T> {
         self.keep(peer);
-        self.table.remove(peer).map(|connection| connection.state)
+        let state = self.table.remove(peer);
+        if self.table.is_empty() {
+            self.links = Vec::new();
+        }
+        state
     }
 
     /// What the session keeps of a connection.
     #[inline]
     pub fn get(&self, peer: PeerId) -> Option<&T> {
-        self.table.get(peer).map(|connection| &connection.state)
+        self.table.get(peer)
     }
 
     /// The same, to change.
     #[inline]
     pub fn get_mut(&mut self, peer: PeerId) -> Option<&mut T> {
-        self.table.get_mut(peer).map(|connection| &mut connection.state)
+        self.table.get_mut(peer)
     }
 
     /// The address of a connection, if the driver told it.
     pub fn address(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.table.get(peer)?.from
+        let link = self.link(peer)?;
+        Some(SocketAddr::new(link.address?, link.port))
     }
 
     /// Counts connections: that of a newer one is higher.
     pub fn number(&self, peer: PeerId) -> Option<u64> {
-        self.table.get(peer).map(|connection| connection.number)
-    }
-
-    /// When a connection was opened.
-    pub fn opened(&self, peer: PeerId) -> Option<Instant> {
-        self.table.get(peer).map(|connection| connection.opened)
+        self.link(peer).map(|link| link.number)
     }
 
     /// A connection is worth less than a new one, and has been `since` then: those come first that have been so for longest.
     pub fn set_evictable(&mut self, peer: PeerId, since: Instant) {
         self.keep(peer);
-        let Some(connection) = self.table.get_mut(peer) else { return };
-        connection.evictable = Some(since);
-        self.evictable.insert((since, connection.number, peer));
+        let Some(link) = self.link_mut(peer) else { return };
+        (link.since, link.evictable) = (since, true);
+        let number = link.number;
+        self.evictable.insert((since, number, peer));
+    }
+
+    /// A connection is worth less than a new one, and has been since it was opened or became so last.
+    pub fn set_evictable_again(&mut self, peer: PeerId) {
+        if let Some(since) = self.link(peer).map(|link| link.since) {
+            self.set_evictable(peer, since);
+        }
     }
 
     /// A connection is worth as much as a new one: it is evictable no more.
     pub fn keep(&mut self, peer: PeerId) {
-        let Some(connection) = self.table.get_mut(peer) else { return };
-        if let Some(since) = connection.evictable.take() {
-            self.evictable.remove(&(since, connection.number, peer));
-        }
+        let Some(link) = self.link_mut(peer).filter(|link| link.evictable) else { return };
+        link.evictable = false;
+        let key = (link.since, link.number, peer);
+        self.evictable.remove(&key);
     }
 
     /// Those that are worth less than a new one, those first that have been so for longest.
@@ -155,7 +181,17 @@ impl<T> Connections<T> {
 
     /// All connections in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (PeerId, &T)> {
-        self.table.iter().map(|(peer, connection)| (peer, &connection.state))
+        self.table.iter()
+    }
+
+    fn link(&self, peer: PeerId) -> Option<&Link> {
+        self.table.get(peer)?;
+        self.links.get(usize::try_from(peer.slot).ok()?)
+    }
+
+    fn link_mut(&mut self, peer: PeerId) -> Option<&mut Link> {
+        self.table.get(peer)?;
+        self.links.get_mut(usize::try_from(peer.slot).ok()?)
     }
 
     const fn is_full(&self) -> bool {
@@ -195,8 +231,10 @@ mod tests {
         assert_eq!(overdue, [None, Some(peer(1))]);
         connections.set_evictable(peer(3), at(9));
         assert_eq!(evictable(&connections), [1, 2, 3]);
-        let opened = connections.opened(peer(3)).unwrap();
-        connections.set_evictable(peer(3), opened);
+        connections.set_evictable(peer(3), at(5));
+        assert_eq!(evictable(&connections), [3, 1, 2]);
+        connections.keep(peer(3));
+        connections.set_evictable_again(peer(3));
         assert_eq!(evictable(&connections), [3, 1, 2]);
         assert_eq!((connections.number(peer(3)), connections.number(peer(0))), (Some(0), Some(3)));
         // Whose slot is taken is gone, with what was noted of it.

@@ -51,7 +51,8 @@ mod violations;
 
 #[cfg(feature = "names")]
 pub use names::{
-    MAX_NAME_LEN, NameError, Names, canonical_name, check_label, check_name, is_address_like, name_key,
+    KeptNames, MAX_NAME_LEN, NameError, Names, canonical_name, check_label, check_name, is_address_like,
+    name_key,
 };
 #[cfg(feature = "std")]
 pub use time::Clock;
@@ -67,7 +68,7 @@ pub use {
     message::{Message, Owned},
     outbox::Outbox,
     parts::{EqualPart, EqualParts, Part, PartClock, Parts},
-    peers::{PeerId, PeerIds, PeerSlab},
+    peers::{PeerId, PeerIds, PeerSlab, lengthen},
     rate::{Bucket, Rate, SourceRate, site, source},
     reader::Reader,
     session::{Deferred, DialId, FrameId, Handler, Input, Lane, ListenId, Output, Session, Via},

@@ -17,45 +17,24 @@ pub use rules::{MAX_NAME_LEN, NameError, canonical_name, check_label, check_name
 /// Bytes that are not text are a name, too: whether it will do is [`check_name`]'s question.
 #[derive(Debug)]
 pub struct Names {
-    /// Whether names are compared byte by byte.
-    exact: bool,
     holders: BTreeMap<Box<[u8]>, PeerId>,
-    /// Names of lost connections: whose they were, until when.
-    released: BTreeMap<Box<[u8]>, (Option<IpAddr>, Instant)>,
-    /// The same, in the order in which they end: all are kept equally long.
-    expiry: VecDeque<(Instant, Box<[u8]>)>,
-    max_released: usize,
+    kept: KeptNames,
 }
 
 impl Names {
     /// No name taken. At most `max_released` names are kept after their connections are lost.
     pub const fn new(max_released: usize) -> Self {
-        Self::comparing(false, max_released)
+        Self { holders: BTreeMap::new(), kept: KeptNames::new(max_released) }
     }
 
     /// The same, where two names are the same only if all their bytes are: for protocols whose originals compare so.
     pub const fn exact(max_released: usize) -> Self {
-        Self::comparing(true, max_released)
-    }
-
-    const fn comparing(exact: bool, max_released: usize) -> Self {
-        Self {
-            exact,
-            holders: BTreeMap::new(),
-            released: BTreeMap::new(),
-            expiry: VecDeque::new(),
-            max_released,
-        }
-    }
-
-    /// What `name` is known by here.
-    fn key<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
-        if self.exact { Cow::Borrowed(name) } else { name_key(name) }
+        Self { holders: BTreeMap::new(), kept: KeptNames::exact(max_released) }
     }
 
     /// Who holds `name`.
     pub fn find(&self, name: &[u8]) -> Option<PeerId> {
-        self.holders.get(&*self.key(name)).copied()
+        self.holders.get(&*self.kept.key(name)).copied()
     }
 
     /// Number of names held.
@@ -70,19 +49,63 @@ impl Names {
 
     /// Gives `name` to `peer`, even if another peer held it, or it was kept for another address.
     pub fn take(&mut self, name: &[u8], peer: PeerId) {
-        let name = self.key(name).into_owned().into_boxed_slice();
-        self.released.remove(&name);
-        self.holders.insert(name, peer);
+        self.kept.take(name);
+        self.holders.insert(self.kept.key(name).into(), peer);
     }
 
     /// A lost connection gives its name up; until `until` only its own address may have it.
     pub fn release(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>, until: Instant) {
-        let name = self.key(name).into_owned().into_boxed_slice();
-        self.holders.remove(&name);
+        self.holders.remove(&*self.kept.key(name));
+        self.kept.keep(now, name, address, until);
+    }
+
+    /// Whether `name` is kept for another address.
+    pub fn is_kept(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>) -> bool {
+        self.kept.is_kept(now, name, address)
+    }
+}
+
+/// The names of lost connections that are kept for their address for a while: the second half of [`Names`], for sessions that have the names
+/// in use in a table of their own.
+#[derive(Debug)]
+pub struct KeptNames {
+    /// Whether names are compared byte by byte.
+    exact: bool,
+    /// Whose they were, until when.
+    names: BTreeMap<Box<[u8]>, (Option<IpAddr>, Instant)>,
+    /// The same, in the order in which they end: all are kept equally long.
+    expiry: VecDeque<(Instant, Box<[u8]>)>,
+    max: usize,
+}
+
+impl KeptNames {
+    /// No names kept, and at most `max`. Names are compared in their [canonical forms](canonical_name).
+    pub const fn new(max: usize) -> Self {
+        Self { exact: false, names: BTreeMap::new(), expiry: VecDeque::new(), max }
+    }
+
+    /// The same, where names are compared byte by byte.
+    pub const fn exact(max: usize) -> Self {
+        Self { exact: true, names: BTreeMap::new(), expiry: VecDeque::new(), max }
+    }
+
+    /// What `name` is known by here.
+    pub fn key<'a>(&self, name: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.exact { Cow::Borrowed(name) } else { name_key(name) }
+    }
+
+    /// `name` is in use: it is kept no more.
+    pub fn take(&mut self, name: &[u8]) {
+        self.names.remove(&*self.key(name));
+    }
+
+    /// Keeps `name` for `address`, until `until`.
+    pub fn keep(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>, until: Instant) {
         self.expire(now);
         // Full: those who came first stay kept.
-        if until > now && self.expiry.len() < self.max_released {
-            self.released.insert(name.clone(), (address, until));
+        if until > now && self.expiry.len() < self.max {
+            let name: Box<[u8]> = self.key(name).into();
+            self.names.insert(name.clone(), (address, until));
             self.expiry.push_back((until, name));
         }
     }
@@ -90,15 +113,15 @@ impl Names {
     /// Whether `name` is kept for another address.
     pub fn is_kept(&mut self, now: Instant, name: &[u8], address: Option<IpAddr>) -> bool {
         self.expire(now);
-        self.released.get(&*self.key(name)).is_some_and(|(owner, _)| owner.is_none() || *owner != address)
+        self.names.get(&*self.key(name)).is_some_and(|(owner, _)| owner.is_none() || *owner != address)
     }
 
     fn expire(&mut self, now: Instant) {
         while self.expiry.front().is_some_and(|(until, _)| *until <= now) {
             let Some((end, name)) = self.expiry.pop_front() else { return };
             // The name may have been taken and released again since.
-            if self.released.get(&name).is_some_and(|(_, until)| *until == end) {
-                self.released.remove(&name);
+            if self.names.get(&name).is_some_and(|(_, until)| *until == end) {
+                self.names.remove(&name);
             }
         }
     }

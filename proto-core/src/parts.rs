@@ -37,12 +37,12 @@ impl PartClock {
 
     /// What it shows.
     fn at(&self, now: Instant) -> Instant {
-        let passed = now.saturating_duration_since(self.since);
-        self.time.saturating_add(passed.checked_div(self.parts()).unwrap_or(passed))
+        let passed = now.since(self.since);
+        self.time.after(passed.checked_div(self.parts()).unwrap_or(passed))
     }
 
-    fn parts(&self) -> u32 {
-        self.connections.max(1)
+    fn parts(&self) -> u64 {
+        self.connections.max(1).into()
     }
 }
 
@@ -74,7 +74,7 @@ impl EqualParts {
         n: u32,
     ) -> bool {
         let (time, floor) = (clock.at(now), self.floor_at(now, clock, rate));
-        let spent = part.spent.max(floor).saturating_add(cost(rate, n));
+        let spent = part.spent.max(floor).after(cost(rate, n));
         let fits = spent <= time;
         if fits {
             // For the others, too: as connections go, what a part may hold grows, and they did not have that.
@@ -93,15 +93,22 @@ impl EqualParts {
         n: u32,
     ) -> Option<Instant> {
         self.floor = self.floor_at(now, clock, rate);
-        part.spent = part.spent.max(self.floor).saturating_add(cost(rate, n));
-        let owed = part.spent.saturating_duration_since(clock.at(now));
-        (!owed.is_zero()).then(|| now.saturating_add(owed.saturating_mul(clock.parts())))
+        part.spent = part.spent.max(self.floor).after(cost(rate, n));
+        let owed = part.spent.since(clock.at(now));
+        (owed != 0).then(|| now.after(owed.saturating_mul(clock.parts())))
+    }
+
+    /// Whether a part holds as much as it may. It can be forgotten then: a default one holds as much, from now on.
+    pub fn settle(&mut self, now: Instant, clock: &PartClock, rate: Rate, part: &EqualPart) -> bool {
+        // For the others, too, as when something is taken.
+        self.floor = self.floor_at(now, clock, rate);
+        part.spent <= self.floor
     }
 
     fn floor_at(&self, now: Instant, clock: &PartClock, rate: Rate) -> Instant {
         let most = cost(rate, rate.burst).checked_div(clock.parts()).unwrap_or_default().max(cost(rate, 1));
-        let since = clock.at(now).saturating_duration_since(Instant::ZERO).saturating_sub(most);
-        self.floor.max(Instant::ZERO.saturating_add(since))
+        let since = clock.at(now).since(Instant::ZERO).saturating_sub(most);
+        self.floor.max(Instant::ZERO.after(since))
     }
 }
 

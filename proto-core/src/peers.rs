@@ -46,9 +46,7 @@ impl<T> PeerSlab<T> {
         let Some(index) = usize::try_from(peer.slot).ok().filter(|&index| index < self.max) else {
             return false;
         };
-        if self.slots.len() <= index {
-            self.slots.resize_with(index.saturating_add(1), || None);
-        }
+        lengthen(&mut self.slots, index.saturating_add(1), || None);
         let Some(slot) = self.slots.get_mut(index) else { return false };
         if slot.replace((peer.generation, value)).is_none() {
             self.len = self.len.saturating_add(1);
@@ -97,6 +95,18 @@ impl<T> PeerSlab<T> {
             slot.as_ref().map(|(generation, value)| (PeerId { slot: index, generation: *generation }, value))
         })
     }
+}
+
+/// Makes a table of rows at least `len` rows long. It grows by a 32nd at a time: doubling would leave up to half of it empty.
+pub fn lengthen<T>(table: &mut Vec<T>, len: usize, row: impl FnMut() -> T) {
+    if table.len() >= len {
+        return;
+    }
+    if table.capacity() < len {
+        let more = (table.len() / 32).max(4);
+        table.reserve_exact(len.saturating_sub(table.len()).max(more));
+    }
+    table.resize_with(len, row);
 }
 
 /// Mints [`PeerId`]s for a driver: a free slot where there is one, each time with a new generation.

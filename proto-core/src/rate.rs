@@ -29,18 +29,22 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// A full one, as the default is.
+    pub const FULL: Self = Self { full_at: Instant::ZERO };
+
     /// Takes `n` tokens.
     ///
     /// # Errors
     /// With fewer than `n` left nothing is taken; the error is when to try again ([`u64::MAX`] nanoseconds: never).
+    #[inline]
     pub fn take(&mut self, now: Instant, rate: Rate, n: u32) -> Result<(), Instant> {
-        let full_at = self.full_at.max(now).saturating_add(cost(rate, n));
+        let full_at = self.full_at.max(now).after(cost(rate, n));
         let window = cost(rate, rate.burst);
-        let owed = full_at.saturating_duration_since(now);
+        let owed = full_at.since(now);
         if owed > window {
             let wait = owed.saturating_sub(window);
             let never = rate.per_second == 0 || n > rate.burst;
-            return Err(if never { Instant::from_nanos(u64::MAX) } else { now.saturating_add(wait) });
+            return Err(if never { Instant::from_nanos(u64::MAX) } else { now.after(wait) });
         }
         self.full_at = full_at;
         Ok(())
@@ -58,19 +62,19 @@ impl Bucket {
 
     /// Takes `n` tokens even if they are not there, and says until when the debtor should rest.
     pub fn charge(&mut self, now: Instant, rate: Rate, n: u32) -> Option<Instant> {
-        self.full_at = self.full_at.max(now).saturating_add(cost(rate, n));
-        let owed = self.full_at.saturating_duration_since(now);
-        let wait = owed.saturating_sub(cost(rate, rate.burst));
-        (!wait.is_zero()).then(|| now.saturating_add(wait))
+        self.full_at = self.full_at.max(now).after(cost(rate, n));
+        let wait = self.full_at.since(now).saturating_sub(cost(rate, rate.burst));
+        (wait != 0).then(|| now.after(wait))
     }
 }
 
-/// What `n` tokens cost, in time to refill.
-pub(crate) fn cost(rate: Rate, n: u32) -> Duration {
+/// What `n` tokens cost, in nanoseconds to refill.
+#[inline]
+pub(crate) fn cost(rate: Rate, n: u32) -> u64 {
     // A rate of zero spreads its burst over more than a century: spent once.
     let forever = || (u64::MAX >> 2).checked_div(rate.burst.max(1).into()).unwrap_or(u64::MAX);
     let one = 1_000_000_000_u64.checked_div(rate.per_second.into()).unwrap_or_else(forever);
-    Duration::from_nanos(one.saturating_mul(n.into()))
+    one.saturating_mul(n.into())
 }
 
 /// One [`Rate`] for each source address, in a table of fixed size.

@@ -27,12 +27,22 @@ impl Instant {
     /// This point, `duration` later; the end of the time line if that lies beyond it.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(nanos(duration)))
+        self.after(nanos(duration))
+    }
+
+    /// This point, so many nanoseconds later. The hot path counts in these: a `Duration` costs divisions.
+    pub(crate) const fn after(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// The nanoseconds from `earlier` to this point; 0 if `earlier` is in fact later.
+    pub(crate) const fn since(self, earlier: Self) -> u64 {
+        self.0.get().saturating_sub(earlier.0.get())
     }
 
     /// The time from `earlier` to this point; zero if `earlier` is in fact later.
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+        Duration::from_nanos(self.since(earlier))
     }
 }
 

@@ -178,8 +178,7 @@ impl Server {
         if let Some(login) = state.login.take() {
             self.users.remove(&login.username, peer);
         }
-        let opened = self.peers.opened(peer).unwrap_or_default();
-        self.peers.set_evictable(peer, opened);
+        self.peers.set_evictable_again(peer);
         self.limit(peer, max_frame);
         self.respond(peer, Action::Logout, Code::SUCCESS);
         let username = self.users.key(username.0).into();
