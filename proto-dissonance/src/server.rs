@@ -1,4 +1,5 @@
 mod clients;
+mod control;
 mod join;
 mod listening;
 mod quota;
@@ -15,16 +16,16 @@ use alloc::{
     vec::Vec,
 };
 use clients::Clients;
+use control::Controls;
 use core::{
     fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 pub(crate) use join::send_state_over_limit;
-use quota::{Kind, Quotas, Sources};
+use quota::{ControlQuotas, Kind, Quota, SourceAt, Sources};
 use voxwire_core::{
-    Bucket, Connections, Input, Instant, Lane, Limits, Message, Names, Outbox, PeerId, Rate, Session,
-    Violations,
+    Connections, Input, Instant, KeptNames, Lane, Limits, Message, Outbox, PeerId, Rate, Session,
 };
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
@@ -37,9 +38,9 @@ pub struct Server {
     session: u32,
     /// Those that are not in the session are evictable.
     peers: Connections<Peer>,
+    controls: Controls,
     clients: Clients,
     rooms: Rooms,
-    names: Names,
     sources: Sources,
     outbox: Outbox,
     /// What the session did of its own accord, to be told with the next time-out.
@@ -201,22 +202,37 @@ pub struct ServerStats {
     pub rooms_refused: u64,
 }
 
+/// What a voice packet touches of its sender's connection; [`Controls`] have the rest.
 #[derive(Debug)]
 struct Peer {
     client: Option<ClientId>,
-    /// A handshake that the application is thinking about.
-    pending: Option<Pending>,
-    quotas: Quotas,
+    flags: Flags,
+    source: SourceAt,
+    voice: Quota,
     voice_parts: relay::Parts,
-    text_parts: relay::Parts,
-    /// Until when its reading pauses, at least.
-    paused_until: Instant,
-    /// When its handshake was answered last.
-    answered: Instant,
-    wrong_session: Bucket,
-    violations: Violations,
-    /// Numbers that it had before, the newest first: what was sent under them may still be on its way.
-    former: [Option<ClientId>; 4],
+}
+
+const _: () = assert!(size_of::<Peer>() == 32);
+
+/// One bit each.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flags(u8);
+
+impl Flags {
+    /// What the application wants done with a client.
+    const MUTE_VOICE: u8 = 1;
+    const MUTE_TEXT: u8 = 2;
+    const WATCHED: u8 = 4;
+    /// The connection has tried a handshake.
+    const TRIED: u8 = 8;
+
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    const fn set(&mut self, flag: u8, on: bool) {
+        self.0 = if on { self.0 | flag } else { self.0 & !flag };
+    }
 }
 
 #[derive(Debug)]
@@ -242,13 +258,14 @@ impl Server {
         // From 1 to 2^31 - 2, as the original's generator has it.
         let session = u32::try_from(seed % 0x7fff_fffe).unwrap_or(0).saturating_add(1);
         let max = settings.limits.max_peers;
+        let kept = if settings.any_name { KeptNames::exact(max) } else { KeptNames::new(max) };
         Self {
             wire: Wire { profile: settings.profile, limits: settings.limits },
             session,
             peers: Connections::new(max),
-            clients: Clients::new(settings.id_quarantine),
+            controls: Controls::new(),
+            clients: Clients::new(settings.id_quarantine, kept),
             rooms: Rooms::new(),
-            names: if settings.any_name { Names::exact(max) } else { Names::new(max) },
             sources: Sources::new(max),
             outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
@@ -300,7 +317,7 @@ impl Server {
 
     /// Every client in the session: number, name, how their voice is encoded.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &str, CodecSettings)> {
-        self.clients.iter().map(|(id, _, client)| (id, &*client.name, client.codec))
+        self.clients.iter().map(|(id, client)| (id, &*client.name, client.codec))
     }
 
     /// Number of clients in the session.
@@ -320,12 +337,12 @@ impl Server {
 
     /// The connection of a client.
     pub fn peer(&self, client: ClientId) -> Option<PeerId> {
-        self.clients.route(client).map(|route| route.peer)
+        self.clients.peer(client)
     }
 
     /// The client that is known by `name`.
     pub fn find(&self, name: &str) -> Option<ClientId> {
-        self.client_of(self.names.find(name.as_bytes())?)
+        self.clients.find(name)
     }
 
     /// The client behind a connection.
@@ -346,8 +363,7 @@ impl Server {
 
     /// The rooms that a client listens to.
     pub fn rooms_of(&self, client: ClientId) -> impl Iterator<Item = &str> {
-        let rooms = self.clients.route(client).map_or(&[][..], |route| route.rooms.as_slice());
-        rooms.iter().filter_map(|&room| self.rooms.get(room).map(|room| &*room.name))
+        self.clients.rooms(client).iter().filter_map(|&room| self.rooms.get(room).map(|room| &*room.name))
     }
 
     /// The counters.
@@ -407,8 +423,10 @@ impl Server {
     fn wrong_session(&mut self, now: Instant, peer: PeerId, got: u32) -> Violation {
         let expected = self.session;
         let rate = self.settings.wrong_session;
-        let Some(state) = self.peers.get_mut(peer) else { return Violation::UnknownPeer };
-        if state.wrong_session.take(now, rate, 1).is_ok() {
+        if self.peers.get(peer).is_none() {
+            return Violation::UnknownPeer;
+        }
+        if self.controls.get_mut(now, peer).wrong_session.take(now, rate, 1).is_ok() {
             let packet = Packet::ErrorWrongSession { session: expected };
             let _ = self.outbox.send_over_limit(peer, Lane::Droppable, &packet, &self.wire);
         }
@@ -425,10 +443,11 @@ impl Server {
     }
 
     fn charge(&mut self, now: Instant, peer: PeerId, kind: Kind, n: u32) {
-        let Self { sources, settings, peers, outbox, .. } = self;
-        let Some(state) = peers.get_mut(peer) else { return };
+        let Self { sources, settings, peers, controls, outbox, .. } = self;
+        let Some(source) = peers.get(peer).map(|state| state.source) else { return };
+        let state = controls.get_mut(now, peer);
         // A shorter pause would end a longer one.
-        if let Some(until) = sources.charge(now, settings, &mut state.quotas, kind, n) {
+        if let Some(until) = sources.charge(now, settings, source, &mut state.quotas, kind, n) {
             state.paused_until = state.paused_until.max(until);
             outbox.pause(peer, state.paused_until);
         }
@@ -436,7 +455,7 @@ impl Server {
 
     /// Reading pauses what is reliable; what comes in as datagrams all the same, and could be refused, is.
     fn check_pause(&self, now: Instant, peer: PeerId, lane: Lane) -> Result<(), Violation> {
-        let paused = self.peers.get(peer).is_some_and(|state| state.paused_until > now);
+        let paused = self.controls.get(peer).is_some_and(|state| state.paused_until > now);
         if lane == Lane::Droppable && paused { Err(Violation::TooMany(Resource::Packets)) } else { Ok(()) }
     }
 
@@ -458,10 +477,25 @@ impl Server {
         if matches!(violation, Violation::Forged { .. }) {
             self.stats.forged = self.stats.forged.saturating_add(1);
         }
-        let Some(state) = self.peers.get_mut(peer) else { return };
-        if state.violations.add(now) >= self.settings.max_violations {
+        if self.peers.get(peer).is_none() {
+            return;
+        }
+        if self.controls.get_mut(now, peer).violations.add(now) >= self.settings.max_violations {
             self.expel(now, peer, LeftBecause::Violations);
         }
+    }
+
+    fn flags_mut(&mut self, client: ClientId) -> Option<&mut Flags> {
+        self.peers.get_mut(self.clients.peer(client)?).map(|state| &mut state.flags)
+    }
+
+    /// Forgets what it keeps of connections that have been quiet for long.
+    #[cold]
+    fn sweep(&mut self, now: Instant) {
+        let Self { controls, settings, sources, peers, .. } = self;
+        controls.sweep(now, settings, sources, |slot| {
+            peers.peer_at(slot).and_then(|peer| peers.get(peer)).map(|state| state.source).unwrap_or_default()
+        });
     }
 
     /// Closes `peer`'s connection, to be told with the next time-out.
@@ -477,7 +511,8 @@ impl Server {
     /// Forgets a connection.
     fn remove(&mut self, now: Instant, peer: PeerId) -> Option<()> {
         let state = self.peers.remove(peer)?;
-        self.sources.close(now, &state.quotas);
+        self.controls.remove(peer);
+        self.sources.close(now, state.source);
         Some(())
     }
 
@@ -493,24 +528,24 @@ impl Server {
         }
         let state = Peer {
             client: None,
-            pending: None,
-            quotas: Quotas::default(),
+            flags: Flags::default(),
+            source: SourceAt::default(),
+            voice: Quota::default(),
             voice_parts: relay::Parts::default(),
-            text_parts: relay::Parts::default(),
-            paused_until: now,
-            answered: now,
-            wrong_session: Bucket::default(),
-            violations: Violations::new(now),
-            former: [None; 4],
         };
         if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);
             return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
-        let quotas = self.sources.open(now, from.map(|from| from.ip()));
+        let (source, share) = self.sources.open(now, from.map(|from| from.ip()));
         if let Some(state) = self.peers.get_mut(peer) {
-            state.quotas = quotas;
+            (state.source, state.voice) = (source, Quota::new(share));
+        }
+        // Of the one that had the slot before.
+        self.controls.remove(peer);
+        if source != SourceAt::default() {
+            self.controls.get_mut(now, peer).quotas = ControlQuotas::new(share);
         }
         self.outbox.budget(peer, self.settings.droppable_budget);
         Ok(ServerEvent::Connected { peer, from })
@@ -561,11 +596,14 @@ impl Server {
         if matches!(packet, Packet::HandshakeRequest(_)) {
             // Names are guessed by asking for them.
             let state = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
-            if !self.sources.attempt(now, self.settings.attempts, &mut state.quotas) {
+            let (tried, quotas) =
+                (state.flags.has(Flags::TRIED), &mut self.controls.get_mut(now, peer).quotas);
+            if !self.sources.attempt(now, self.settings.attempts, state.source, quotas, tried) {
                 // Being refused is no way to ask for nothing.
                 self.charge_state(now, peer);
                 return Err(Violation::TooMany(Resource::Handshakes));
             }
+            state.flags.set(Flags::TRIED, true);
         }
         self.receive(now, peer, bytes, packet)
     }
@@ -608,6 +646,9 @@ impl Session for Server {
         now: Instant,
         input: Input<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        if now >= self.controls.next_sweep {
+            self.sweep(now);
+        }
         match input {
             Input::Frame { peer, lane, bytes } => self.frame(now, peer, lane, bytes),
             Input::Opened { peer, from, .. } => self.open(now, peer, from).map(Some),
@@ -620,8 +661,8 @@ impl Session for Server {
         match command {
             ServerCommand::Admit { peer } => self.admit_pending(now, peer),
             ServerCommand::Reject { peer } => {
-                let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
-                if state.pending.is_none() {
+                self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+                if self.controls.get(peer).is_none_or(|state| state.pending.is_none()) {
                     let (state, command) = ("it has not asked", "reject a peer");
                     return Err(Refusal::Unexpected { state, command });
                 }
@@ -635,8 +676,9 @@ impl Session for Server {
                 Ok(())
             }
             ServerCommand::Mute { client, voice, text } => {
-                let client = self.clients.get_mut(client).ok_or(Refusal::UnknownClient)?;
-                (client.treatment.mute_voice, client.treatment.mute_text) = (voice, text);
+                let flags = self.flags_mut(client).ok_or(Refusal::UnknownClient)?;
+                flags.set(Flags::MUTE_VOICE, voice);
+                flags.set(Flags::MUTE_TEXT, text);
                 Ok(())
             }
             ServerCommand::Move { client, from, to } => self.move_client(client, from, to),
@@ -645,7 +687,7 @@ impl Session for Server {
                 Ok(())
             }
             ServerCommand::Watch { client: Some(client), on } => {
-                self.clients.get_mut(client).ok_or(Refusal::UnknownClient)?.treatment.watched = on;
+                self.flags_mut(client).ok_or(Refusal::UnknownClient)?.set(Flags::WATCHED, on);
                 Ok(())
             }
         }

@@ -1,52 +1,72 @@
-//! Who is in the session: clients by number, and which numbers are free.
+//! Who is in the session: clients by number and by name, and which numbers are free.
 
 use crate::rooms::RoomSet;
-use crate::{ClientId, CodecSettings, SERVER_ONLY};
+use crate::{ClientId, CodecSettings, RoomId, SERVER_ONLY};
 use alloc::{
     boxed::Box,
     collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
-use core::time::Duration;
-use voxwire_core::{Instant, PeerId};
+use core::{net::IpAddr, time::Duration};
+use voxwire_core::{Instant, KeptNames, PeerId, lengthen};
 
-/// The clients of a session, by number. What relaying needs lies together.
+/// The clients of a session, by number. What a relay touches of a listener is one row of 16 bytes.
 #[derive(Debug)]
 pub(super) struct Clients {
     routes: Vec<Option<Route>>,
     /// The rest, in the same places.
     clients: Vec<Option<Client>>,
+    /// The rooms of those that listen to more than [`FEW`], and which places are free.
+    more: Vec<RoomSet>,
+    free: Vec<u32>,
     len: usize,
     ids: Ids,
+    /// In the order of what their names are known by.
+    by_name: Vec<ClientId>,
+    kept: KeptNames,
 }
 
 /// What relaying needs to know of a destination.
-#[derive(Debug)]
-pub(super) struct Route {
-    pub(super) peer: PeerId,
-    pub(super) rooms: RoomSet,
+#[derive(Debug, Clone, Copy)]
+struct Route {
+    peer: PeerId,
+    rooms: Listens,
 }
+
+const _: () = assert!(size_of::<Option<Route>>() == 16);
+
+/// What a client listens to, in ascending order.
+#[derive(Debug, Clone, Copy)]
+enum Listens {
+    Few([RoomId; FEW], u8),
+    /// The place in [`Clients::more`].
+    Many(u32),
+}
+
+/// Rooms that have room beside a [`PeerId`].
+const FEW: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) name: Box<str>,
     pub(super) codec: CodecSettings,
-    pub(super) treatment: Treatment,
     /// It has said which rooms it listens to.
     pub(super) stated: bool,
 }
 
-/// What the application wants done with a client.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Treatment {
-    pub(super) mute_voice: bool,
-    pub(super) mute_text: bool,
-    pub(super) watched: bool,
-}
-
 impl Clients {
-    pub(super) const fn new(quarantine: Duration) -> Self {
-        Self { routes: Vec::new(), clients: Vec::new(), len: 0, ids: Ids::new(quarantine) }
+    /// No clients. Numbers rest for `quarantine`; `kept` are names that cannot be had.
+    pub(super) const fn new(quarantine: Duration, kept: KeptNames) -> Self {
+        Self {
+            routes: Vec::new(),
+            clients: Vec::new(),
+            more: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+            ids: Ids::new(quarantine),
+            by_name: Vec::new(),
+            kept,
+        }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -58,7 +78,31 @@ impl Clients {
         self.ids.has_free(now)
     }
 
-    /// A new client, with a number that is free; `None` if all are taken, or were a moment ago.
+    /// The client that is known by `name`.
+    pub(super) fn find(&self, name: &str) -> Option<ClientId> {
+        self.by_name.get(self.place(name).ok()?).copied()
+    }
+
+    /// Whether `name` is kept for another address.
+    pub(super) fn is_kept(&mut self, now: Instant, name: &str, address: Option<IpAddr>) -> bool {
+        self.kept.is_kept(now, name.as_bytes(), address)
+    }
+
+    /// Keeps the name of a client that is lost for its address, until then.
+    pub(super) fn keep(&mut self, now: Instant, name: &str, address: Option<IpAddr>, until: Instant) {
+        self.kept.keep(now, name.as_bytes(), address, until);
+    }
+
+    /// Where a name is in the order of names, or would be.
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        let name = self.kept.key(name.as_bytes());
+        self.by_name.binary_search_by(|&id| {
+            let other = self.get(id).map_or("", |client| &client.name);
+            self.kept.key(other.as_bytes()).cmp(&name)
+        })
+    }
+
+    /// A new client, with a number that is free; `None` if all are taken, or were a moment ago. No other client may have its name.
     pub(super) fn insert(
         &mut self,
         now: Instant,
@@ -68,33 +112,47 @@ impl Clients {
     ) -> Option<ClientId> {
         let id = self.ids.take(now)?;
         let index = usize::from(id.get());
-        if self.routes.len() <= index {
-            self.routes.resize_with(index.saturating_add(1), || None);
-            self.clients.resize_with(index.saturating_add(1), || None);
-        }
-        *self.routes.get_mut(index)? = Some(Route { peer, rooms: RoomSet::EMPTY });
-        *self.clients.get_mut(index)? =
-            Some(Client { name, codec, treatment: Treatment::default(), stated: false });
+        lengthen(&mut self.routes, index.saturating_add(1), || None);
+        lengthen(&mut self.clients, index.saturating_add(1), || None);
+        self.kept.take(name.as_bytes());
+        let (Ok(at) | Err(at)) = self.place(&name);
+        self.by_name.insert(at, id);
+        *self.routes.get_mut(index)? = Some(Route { peer, rooms: Listens::NONE });
+        *self.clients.get_mut(index)? = Some(Client { name, codec, stated: false });
         self.len = self.len.saturating_add(1);
         Some(id)
     }
 
-    pub(super) fn remove(&mut self, now: Instant, id: ClientId) -> Option<(Route, Client)> {
+    /// Removes a client, and returns what it listened to.
+    pub(super) fn remove(&mut self, now: Instant, id: ClientId) -> Option<(RoomSet, Client)> {
+        let rooms = self.clear_rooms(id);
+        let place = self.get(id).and_then(|client| self.place(&client.name).ok());
+        if let Some(at) = place.filter(|&at| self.by_name.get(at) == Some(&id)) {
+            self.by_name.remove(at);
+        }
         let index = usize::from(id.get());
-        let route = self.routes.get_mut(index)?.take()?;
+        self.routes.get_mut(index)?.take()?;
         let client = self.clients.get_mut(index)?.take()?;
         self.len = self.len.saturating_sub(1);
         self.ids.give_back(now, id);
-        Some((route, client))
+        Some((rooms, client))
     }
 
     #[inline]
-    pub(super) fn route(&self, id: ClientId) -> Option<&Route> {
+    fn route(&self, id: ClientId) -> Option<&Route> {
         self.routes.get(usize::from(id.get()))?.as_ref()
     }
 
-    pub(super) fn route_mut(&mut self, id: ClientId) -> Option<&mut Route> {
-        self.routes.get_mut(usize::from(id.get()))?.as_mut()
+    /// How many of these clients there are. The rows of all are in the cache then: a processor fetches them at once, as none depends on
+    /// another one, while a loop that does more with each would wait for each.
+    #[inline]
+    pub(super) fn touch(&self, ids: &[ClientId]) -> usize {
+        ids.iter().filter(|&&id| self.route(id).is_some()).count()
+    }
+
+    /// The connection of a client.
+    pub(super) fn peer(&self, id: ClientId) -> Option<PeerId> {
+        self.route(id).map(|route| route.peer)
     }
 
     pub(super) fn get(&self, id: ClientId) -> Option<&Client> {
@@ -106,9 +164,8 @@ impl Clients {
     }
 
     /// All clients, in the order of their numbers.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ClientId, &Route, &Client)> {
-        let both = self.routes.iter().zip(&self.clients).zip(0..);
-        both.filter_map(|((route, client), id)| Some((ClientId::new(id), route.as_ref()?, client.as_ref()?)))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ClientId, &Client)> {
+        self.clients.iter().zip(0..).filter_map(|(client, id)| Some((ClientId::new(id), client.as_ref()?)))
     }
 
     /// The connections of all clients.
@@ -116,17 +173,84 @@ impl Clients {
         self.routes.iter().flatten().map(|route| route.peer)
     }
 
+    /// What a client listens to, in ascending order.
+    pub(super) fn rooms(&self, id: ClientId) -> &[RoomId] {
+        self.route(id).map_or(&[], |route| self.rooms_of(route))
+    }
+
+    #[inline]
+    fn rooms_of<'a>(&'a self, route: &'a Route) -> &'a [RoomId] {
+        match &route.rooms {
+            Listens::Few(rooms, len) => rooms.get(..usize::from(*len)).unwrap_or(&[]),
+            Listens::Many(at) => self.many(*at),
+        }
+    }
+
+    fn many(&self, at: u32) -> &[RoomId] {
+        usize::try_from(at).ok().and_then(|at| self.more.get(at)).map_or(&[], RoomSet::as_slice)
+    }
+
+    /// A client starts to listen to a room. False if there is no such client.
+    pub(super) fn add_room(&mut self, id: ClientId, room: RoomId) -> bool {
+        self.change_rooms(id, |rooms| rooms.insert(room)).is_some()
+    }
+
+    /// A client stops listening to a room.
+    pub(super) fn remove_room(&mut self, id: ClientId, room: RoomId) {
+        self.change_rooms(id, |rooms| rooms.remove(room));
+    }
+
+    /// A client stops listening to all rooms, which are returned.
+    pub(super) fn clear_rooms(&mut self, id: ClientId) -> RoomSet {
+        self.change_rooms(id, core::mem::take).unwrap_or_default()
+    }
+
+    fn change_rooms<T>(&mut self, id: ClientId, change: impl FnOnce(&mut RoomSet) -> T) -> Option<T> {
+        let Self { routes, more, free, .. } = self;
+        let route = routes.get_mut(usize::from(id.get()))?.as_mut()?;
+        let mut rooms = match route.rooms {
+            Listens::Few(rooms, len) => rooms.into_iter().take(len.into()).collect(),
+            Listens::Many(at) => {
+                free.push(at);
+                core::mem::take(more.get_mut(usize::try_from(at).ok()?)?)
+            }
+        };
+        let result = change(&mut rooms);
+        let (mut few, len) = ([RoomId::default(); FEW], rooms.as_slice().len());
+        route.rooms = match few.get_mut(..len) {
+            Some(few_of) => {
+                few_of.copy_from_slice(rooms.as_slice());
+                Listens::Few(few, u8::try_from(len).unwrap_or(0))
+            }
+            None => {
+                let at = match free.pop() {
+                    Some(at) => at,
+                    None => {
+                        more.push(RoomSet::default());
+                        u32::try_from(more.len().saturating_sub(1)).ok()?
+                    }
+                };
+                *more.get_mut(usize::try_from(at).ok()?)? = rooms;
+                Listens::Many(at)
+            }
+        };
+        if more.len() == free.len() {
+            (self.more, self.free) = (Vec::new(), Vec::new());
+        }
+        Some(result)
+    }
+
     /// The connections of those `destinations` that are there and that `wanted` wants, and that have not been `reached`.
     #[inline]
     pub(super) fn once_each<'a>(
         &'a self,
         destinations: &'a [ClientId],
-        reached: &'a mut ClientSet,
-        wanted: impl Fn(ClientId, &RoomSet) -> bool + 'a,
+        reached: &'a mut Reached,
+        wanted: impl Fn(ClientId, &[RoomId]) -> bool + 'a,
     ) -> impl Iterator<Item = PeerId> + 'a {
         destinations.iter().filter_map(move |&id| {
             let route = self.route(id)?;
-            (wanted(id, &route.rooms) && reached.insert(id)).then_some(route.peer)
+            (wanted(id, self.rooms_of(route)) && reached.insert(id)).then_some(route.peer)
         })
     }
 
@@ -134,21 +258,88 @@ impl Clients {
     pub(super) fn are_new(
         &self,
         destinations: &[ClientId],
-        reached: &ClientSet,
-        wanted: impl Fn(ClientId, &RoomSet) -> bool,
+        reached: &Reached,
+        wanted: impl Fn(ClientId, &[RoomId]) -> bool,
     ) -> bool {
         let mut some = false;
         destinations.iter().all(|&id| {
-            let there = self.route(id).is_some_and(|route| wanted(id, &route.rooms));
+            let there = self.route(id).is_some_and(|route| wanted(id, self.rooms_of(route)));
             some |= there;
             !(there && reached.contains(id))
         }) && some
     }
 }
 
+impl Listens {
+    const NONE: Self = Self::Few([RoomId::new(0); FEW], 0);
+}
+
+/// Clients that a frame has reached. As many as a room has as a rule are here, more take memory.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    /// How many there are, up to one more than can be here.
+    len: u16,
+    here: [ClientId; HERE],
+    /// All of them, where they are more.
+    all: Option<Box<ClientSet>>,
+}
+
+const HERE: usize = 19;
+
+impl Reached {
+    pub(super) fn clear(&mut self) {
+        if let Some(all) = self.all.as_mut().filter(|_| usize::from(self.len) > HERE) {
+            all.0.fill(0);
+        }
+        self.len = 0;
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
+    fn contains(&self, id: ClientId) -> bool {
+        match self.here.get(..usize::from(self.len)) {
+            Some(here) => here.contains(&id),
+            None => self.all.as_ref().is_some_and(|all| all.contains(id)),
+        }
+    }
+
+    /// Adds a client that exists. False if it was there before.
+    #[inline]
+    fn insert(&mut self, id: ClientId) -> bool {
+        if usize::from(self.len) >= HERE {
+            return self.insert_beyond(id);
+        }
+        if self.contains(id) {
+            return false;
+        }
+        if let Some(free) = self.here.get_mut(usize::from(self.len)) {
+            *free = id;
+        }
+        self.len = self.len.saturating_add(1);
+        true
+    }
+
+    #[inline(never)]
+    fn insert_beyond(&mut self, id: ClientId) -> bool {
+        if self.contains(id) {
+            return false;
+        }
+        let all = self.all.get_or_insert_default();
+        if usize::from(self.len) == HERE {
+            self.here.iter().for_each(|&here| all.insert(here));
+            self.len = self.len.saturating_add(1);
+        }
+        all.insert(id);
+        true
+    }
+}
+
 /// Clients, one bit for each number; as long as the highest one makes it.
 #[derive(Debug, Default)]
-pub(super) struct ClientSet(Vec<u64>);
+struct ClientSet(Vec<u64>);
 
 impl ClientSet {
     fn at(id: ClientId) -> (usize, u64) {
@@ -156,30 +347,17 @@ impl ClientSet {
         (id / 64, 1_u64.wrapping_shl(u32::try_from(id % 64).unwrap_or(0)))
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.fill(0);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|word| *word == 0)
-    }
-
     fn contains(&self, id: ClientId) -> bool {
         let (word, bit) = Self::at(id);
         self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 
-    /// Adds a client that exists. False if it was there before.
-    #[inline]
-    fn insert(&mut self, id: ClientId) -> bool {
+    fn insert(&mut self, id: ClientId) {
         let (index, bit) = Self::at(id);
         if self.0.len() <= index {
             self.0.resize(index.saturating_add(1), 0);
         }
-        let Some(word) = self.0.get_mut(index) else { return false };
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+        self.0.get_mut(index).into_iter().for_each(|word| *word |= bit);
     }
 }
 
@@ -246,6 +424,84 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn peer(slot: u32) -> PeerId {
+        PeerId { slot, generation: 7 }
+    }
+
+    /// D-06: what clients listen to is a set, in the row of a client or beyond it, as they come and go; and each is found by its name.
+    #[test]
+    fn d_06_each_client_has_its_rooms_and_its_name_as_others_come_and_go() {
+        use std::collections::{BTreeMap, BTreeSet};
+        let mut rng = voxwire_core::testing::Rng::new(1);
+        let mut clients = Clients::new(Duration::ZERO, KeptNames::new(0));
+        let mut model: BTreeMap<ClientId, (std::string::String, BTreeSet<RoomId>)> = BTreeMap::new();
+        for step in 0..20_000_u32 {
+            let any = usize::try_from(rng.below(16)).unwrap();
+            let id = model.keys().nth(any).copied();
+            match (rng.below(40), id) {
+                (0, _) if model.len() < 20 => {
+                    let name = std::format!("Jos\u{e9} {}", rng.below(1 << 32));
+                    let codec = CodecSettings::DEFAULT;
+                    let id = clients.insert(Instant::ZERO, peer(step), name.as_str().into(), codec).unwrap();
+                    assert_eq!(clients.peer(id), Some(peer(step)));
+                    model.insert(id, (name, BTreeSet::new()));
+                }
+                (1, Some(id)) => {
+                    let (rooms, client) = clients.remove(Instant::ZERO, id).unwrap();
+                    let (name, before) = model.remove(&id).unwrap();
+                    assert!(rooms.as_slice().iter().eq(&before) && *client.name == *name);
+                    assert_eq!((clients.find(&name), clients.peer(id)), (None, None));
+                }
+                (2, Some(id)) => {
+                    clients.clear_rooms(id);
+                    model.get_mut(&id).unwrap().1.clear();
+                }
+                (n, Some(id)) => {
+                    let room = RoomId::new(u16::try_from(rng.below(12)).unwrap());
+                    let rooms = &mut model.get_mut(&id).unwrap().1;
+                    if n % 2 == 0 {
+                        assert!(clients.add_room(id, room));
+                        rooms.insert(room);
+                    } else {
+                        clients.remove_room(id, room);
+                        rooms.remove(&room);
+                    }
+                }
+                _ => {}
+            }
+            assert_eq!(clients.len(), model.len());
+            for (id, (name, rooms)) in &model {
+                assert!(clients.rooms(*id).iter().eq(rooms) && clients.find(name) == Some(*id));
+            }
+            let long = model.values().filter(|(_, rooms)| rooms.len() > FEW).count();
+            assert_eq!(clients.more.len() - clients.free.len(), long);
+        }
+        // However it is encoded.
+        let (name, _) = model.values().next().unwrap();
+        assert!(clients.find(&name.replace('\u{e9}', "e\u{301}")).is_some());
+    }
+
+    /// D-10: a frame reaches each client once, whether it has few listeners or many.
+    #[test]
+    fn d_10_whom_a_frame_has_reached_is_a_set_whatever_its_size() {
+        let mut rng = voxwire_core::testing::Rng::new(2);
+        let mut reached = Reached::default();
+        for round in 0..200 {
+            let mut model = BTreeSet::new();
+            for _ in 0..rng.below(80) {
+                let id = ClientId::new(
+                    u16::try_from(rng.below(if round % 2 == 0 { 30 } else { 65_535 })).unwrap(),
+                );
+                assert_eq!(reached.contains(id), model.contains(&id));
+                assert_eq!(reached.insert(id), model.insert(id));
+                assert_eq!(reached.is_empty(), model.is_empty());
+            }
+            assert!(model.iter().all(|&id| reached.contains(id)));
+            reached.clear();
+            assert!(model.iter().all(|&id| !reached.contains(id)) && reached.is_empty());
+        }
+    }
 
     fn take(ids: &mut Ids, now: Instant) -> Option<u16> {
         ids.take(now).map(ClientId::get)

@@ -1,6 +1,6 @@
 //! Joining and leaving: the handshake, names, and what a newcomer is told.
 
-use super::{Kind, Pending, Server};
+use super::{Flags, Kind, Pending, Server};
 use crate::{
     ClientId, ClientInfo, ClientState, CodecSettings, DeltaClientState, HandshakeRequest, HandshakeResponse,
     LeftBecause, Packet, Refusal, Resource, RoomListeners, ServerEvent, Text, Violation,
@@ -39,12 +39,11 @@ impl Server {
             return Ok(Some(ServerEvent::NameRefused { peer, name: Cow::Borrowed(name) }));
         }
         if self.settings.ask {
-            if let Some(state) = self.peers.get_mut(peer) {
-                let again = state.pending.as_ref().is_some_and(|pending| *pending.name == *name);
-                state.pending = Some(Pending { name: name.into(), codec: request.codec });
-                if again {
-                    return Ok(None);
-                }
+            let pending = &mut self.controls.get_mut(now, peer).pending;
+            let again = pending.as_ref().is_some_and(|pending| *pending.name == *name);
+            *pending = Some(Pending { name: name.into(), codec: request.codec });
+            if again {
+                return Ok(None);
             }
             return Ok(Some(ServerEvent::Joining { peer, name: Cow::Borrowed(name), codec: request.codec }));
         }
@@ -61,9 +60,10 @@ impl Server {
 
     /// The application's answer to a request.
     pub(super) fn admit_pending(&mut self, now: Instant, peer: PeerId) -> Result<(), Refusal> {
-        let state = self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+        self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
         let not_asking = Refusal::Unexpected { state: "it has not asked", command: "let a peer join" };
-        let Pending { name, codec } = state.pending.as_ref().ok_or(not_asking)?;
+        let pending = self.controls.get(peer).and_then(|state| state.pending.as_ref());
+        let Pending { name, codec } = pending.ok_or(not_asking)?;
         let (name, codec) = (name.clone(), *codec);
         self.room_for_a_join()?;
         if !self.may_take(now, peer, &name) {
@@ -86,8 +86,8 @@ impl Server {
     /// Whether `peer` may have `name`: it is neither held nor kept, or the holder has to give way.
     fn may_take(&mut self, now: Instant, peer: PeerId, name: &str) -> bool {
         let address = self.address(peer).map(|from| from.ip());
-        match self.names.find(name.as_bytes()) {
-            None => !self.names.is_kept(now, name.as_bytes(), address),
+        match self.holder(name) {
+            None => !self.clients.is_kept(now, name, address),
             Some(holder) if holder == peer => true,
             // What the holder itself sent on a connection before this one, and gave up: it comes too late.
             Some(holder) if self.peers.number(peer) < self.peers.number(holder) => false,
@@ -98,6 +98,11 @@ impl Server {
                 same && !address.is_some_and(|address| self.sources.is_exempt(address))
             }
         }
+    }
+
+    /// The connection of the client that is known by `name`.
+    fn holder(&self, name: &str) -> Option<PeerId> {
+        self.clients.peer(self.clients.find(name)?)
     }
 
     /// Makes `peer` a client; the client that it was before, and the holder of its name, leave first.
@@ -112,25 +117,26 @@ impl Server {
             return None;
         }
         // A muted client stays so under another name.
-        let before = self.client_of(peer).and_then(|id| self.clients.get(id)).map(|client| client.treatment);
+        let again = self.client_of(peer).is_some();
         self.leave_later(now, peer, LeftBecause::Again);
-        if let Some(holder) = self.names.find(name.as_bytes()).filter(|&holder| holder != peer) {
+        if let Some(holder) = self.holder(&name).filter(|&holder| holder != peer) {
             self.leave_later(now, holder, LeftBecause::Displaced);
             self.remove(now, holder);
             self.outbox.close(holder);
         }
-        let (name_len, client) = (name.len(), self.clients.insert(now, peer, name.clone(), codec)?);
-        if let (Some(state), Some(before)) = (self.clients.get_mut(client), before) {
-            state.treatment = before;
-        }
-        self.names.take(name.as_bytes(), peer);
+        let (name_len, client) = (name.len(), self.clients.insert(now, peer, name, codec)?);
         self.stats.joined = self.stats.joined.saturating_add(1);
         self.peers.keep(peer);
         if let Some(state) = self.peers.get_mut(peer) {
-            (state.client, state.pending, state.answered) = (Some(client), None, now);
+            state.client = Some(client);
+            if !again {
+                state.flags.set(Flags::MUTE_VOICE | Flags::MUTE_TEXT | Flags::WATCHED, false);
+            }
+            let control = self.controls.get_mut(now, peer);
+            (control.pending, control.answered) = (None, Some(now));
         }
         self.state_bytes = self.state_bytes.saturating_add(STATE_BYTES).saturating_add(name_len);
-        if before.is_some() {
+        if again {
             self.charge_answer(now, peer);
         }
         self.answer(peer, client);
@@ -139,9 +145,9 @@ impl Server {
 
     /// A handshake was asked for once more, before our answer was there: one that comes soon after is not answered.
     fn answer_again(&mut self, now: Instant, peer: PeerId, client: ClientId) {
-        let Some(state) = self.peers.get_mut(peer) else { return };
-        if now.saturating_duration_since(state.answered) >= self.settings.answer_interval {
-            state.answered = now;
+        let state = self.controls.get_mut(now, peer);
+        if !state.was_answered(now, &self.settings) {
+            state.answered = Some(now);
             self.charge_answer(now, peer);
             self.answer(peer, client);
         }
@@ -161,7 +167,7 @@ impl Server {
         let (clients, rooms, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
         let response = HandshakeResponse { session: self.session, client, clients, rooms, channels };
         self.send(peer, &Packet::HandshakeResponse(response));
-        let all: Vec<ClientId> = self.clients.iter().map(|(id, ..)| id).collect();
+        let all: Vec<ClientId> = self.clients.iter().map(|(id, _)| id).collect();
         all.into_iter().for_each(|client| self.describe(peer, client));
     }
 
@@ -174,7 +180,7 @@ impl Server {
         let Self { clients, rooms, wire, outbox, session, .. } = self;
         let infos: Vec<ClientInfo<'_>> = clients
             .iter()
-            .map(|(id, _, client)| ClientInfo { name: Text::new(&client.name), id, codec: client.codec })
+            .map(|(id, client)| ClientInfo { name: Text::new(&client.name), id, codec: client.codec })
             .collect();
         let names: Vec<Text<'_>> = rooms.iter().map(|(_, room)| Text::new(&room.name)).collect();
         let listeners: Vec<RoomListeners<'_>> =
@@ -192,10 +198,9 @@ impl Server {
     /// Tells `peer` all about one client: its state, continued as deltas where it does not fit one packet.
     fn describe(&mut self, peer: PeerId, id: ClientId) {
         let Self { clients, rooms, wire, outbox, session, .. } = self;
-        let (Some(client), Some(route)) = (clients.get(id), clients.route(id)) else { return };
-        let names: Vec<Text<'_>> = route
-            .rooms
-            .as_slice()
+        let Some(client) = clients.get(id) else { return };
+        let names: Vec<Text<'_>> = clients
+            .rooms(id)
             .iter()
             .filter_map(|&room| rooms.get(room).map(|room| Text::new(&room.name)))
             .collect();
@@ -221,8 +226,9 @@ impl Server {
         let from = self.address(peer).map(|from| from.ip());
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
-        state.former.rotate_right(1);
-        if let Some(first) = state.former.first_mut() {
+        let former = &mut self.controls.get_mut(now, peer).former;
+        former.rotate_right(1);
+        if let Some(first) = former.first_mut() {
             *first = Some(client);
         }
         let packet = Packet::RemoveClient { session: self.session, client };
@@ -230,8 +236,8 @@ impl Server {
             self.send(peer, &packet);
         }
         self.peers.set_evictable(peer, now);
-        let (route, removed) = self.clients.remove(now, client)?;
-        for &room in route.rooms.as_slice() {
+        let (rooms, removed) = self.clients.remove(now, client)?;
+        for &room in rooms.as_slice() {
             self.forget_listener(client, room);
         }
         self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name.len());
@@ -243,7 +249,7 @@ impl Server {
             _ => core::time::Duration::ZERO,
         };
         let until = now.saturating_add(quarantine);
-        self.names.release(now, removed.name.as_bytes(), from, until);
+        self.clients.keep(now, &removed.name, from, until);
         self.tell_all(&packet);
         Some(ServerEvent::Left { peer, client, name: removed.name, cause })
     }

@@ -37,7 +37,7 @@ impl Server {
         let bytes = names.len().saturating_mul(45).saturating_add(raw.len());
         self.outbox.check_capacity(bytes, self.clients.len().saturating_add(names.len()))?;
         // Checked as if the client had left all rooms: it is about to.
-        let before = self.clients.route(client).map_or(Vec::new(), |route| route.rooms.as_slice().to_vec());
+        let before = self.clients.rooms(client).to_vec();
         let mut refused = None;
         let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
         for name in names {
@@ -67,9 +67,7 @@ impl Server {
         for room in before {
             self.forget_listener(client, room);
         }
-        if let Some(route) = self.clients.route_mut(client) {
-            route.rooms = crate::rooms::RoomSet::EMPTY;
-        }
+        self.clients.clear_rooms(client);
         if let Some(state) = self.clients.get_mut(client) {
             state.stated = true;
         }
@@ -100,7 +98,7 @@ impl Server {
             return Err(Violation::Unexpected { state, message: "DeltaClientState" });
         }
         let (name, joined) = (room_text(delta.room)?, delta.joined);
-        let rooms = self.clients.route(client).map_or(&[][..], |route| route.rooms.as_slice());
+        let rooms = self.clients.rooms(client);
         let (count, listens) = (rooms.len(), rooms.contains(&room_id(name)));
         let taken = self.takes_room(name);
         // Leaving a room whose number another one has would leave that one.
@@ -127,7 +125,7 @@ impl Server {
     /// Tells a client, and no other client, that it does not listen to a room: the protocol has no word for a refusal.
     fn send_refused(&mut self, peer: PeerId, client: ClientId, name: &str) {
         // Replicas know rooms by their numbers: one of this number that it does listen to would go with it.
-        if self.clients.route(client).is_some_and(|route| route.rooms.contains(room_id(name))) {
+        if self.clients.rooms(client).contains(&room_id(name)) {
             return;
         }
         let delta = DeltaClientState { session: self.session, joined: false, client, room: Text::new(name) };
@@ -166,15 +164,14 @@ impl Server {
             return self.add_listener(client, name);
         }
         let room = room_id(name);
-        if let Some(route) = self.clients.route_mut(client) {
-            route.rooms.remove(room);
-        }
+        self.clients.remove_room(client, room);
         self.forget_listener(client, room)
     }
 
     fn add_listener(&mut self, client: ClientId, name: &str) -> bool {
-        let Some(route) = self.clients.route_mut(client) else { return false };
-        route.rooms.insert(room_id(name));
+        if !self.clients.add_room(client, room_id(name)) {
+            return false;
+        }
         let added = self.rooms.join(client, name);
         if added {
             self.listeners = self.listeners.saturating_add(1);
@@ -206,8 +203,7 @@ impl Server {
             let (state, command) = ("it has not said yet which rooms it listens to", "move a client");
             return Err(Refusal::Unexpected { state, command });
         }
-        let route = self.clients.route(client).ok_or(Refusal::UnknownClient)?;
-        let count = route.rooms.as_slice().len();
+        let count = self.clients.rooms(client).len();
         if let Some(error) = to.and_then(|name| self.check_room(name).err()) {
             return Err(Refusal::InvalidName("room name", error));
         }

@@ -11,11 +11,9 @@ use voxwire_core::{Bucket, EqualPart, EqualParts, Instant, PartClock, Rate, sour
 /// How long a source is remembered that has no connection any more. Its buckets are full again by then.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// What has a rate.
+/// What has a rate, beside voice frames; what is over theirs is dropped.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// Voice frames; what is over the rate is dropped.
-    Voice,
     /// Texts; over the rate reading pauses.
     Text,
     /// Handshakes, states and deltas; over the rate reading pauses.
@@ -34,9 +32,12 @@ struct Rates {
 }
 
 impl Rates {
+    const fn voice(settings: &ServerSettings) -> Self {
+        Self { own: settings.voice, source: settings.source_voice }
+    }
+
     const fn of(settings: &ServerSettings, kind: Kind) -> Self {
         let (own, source) = match kind {
-            Kind::Voice => (settings.voice, settings.source_voice),
             Kind::Text => (settings.text, settings.source_text),
             Kind::State => (settings.state, settings.source_state),
             Kind::Bytes => (settings.reliable_bytes, settings.source_bytes),
@@ -45,36 +46,65 @@ impl Rates {
     }
 }
 
-/// The limits of one connection, kind by kind.
+/// The place of a connection's source. `None` where sources are not limited: on loopback, and where it is exempt, one address is many
+/// people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct SourceAt(Option<NonZeroU32>);
+
+/// What a connection has left of the rates of control packets, kind by kind. The default is full.
 #[derive(Debug, Default)]
-pub(super) struct Quotas {
-    /// `None` where sources are not limited: on loopback, and where it is exempt, one address is many people.
-    source: Option<NonZeroU32>,
-    voice: Quota,
+pub(super) struct ControlQuotas {
     text: Quota,
     state: Quota,
     bytes: Quota,
     /// Its part of the source's handshakes.
     attempts: EqualPart,
-    /// It has tried one.
-    tried: bool,
 }
 
+/// What a connection has left of one rate.
 #[derive(Debug, Clone, Copy, Default)]
-struct Quota {
+pub(super) struct Quota {
     own: Bucket,
     share: EqualPart,
 }
 
-impl Quotas {
-    /// The place of its source.
-    fn at(&self) -> Option<usize> {
-        usize::try_from(self.source?.get().checked_sub(1)?).ok()
+impl Quota {
+    /// That of a new connection.
+    pub(super) const fn new(share: EqualPart) -> Self {
+        Self { own: Bucket::FULL, share }
+    }
+
+    /// Takes `n` of the connection's own, and of its source's.
+    #[inline]
+    fn take(&mut self, now: Instant, rates: Rates, pool: Option<(&PartClock, &mut Pool)>, n: u32) -> bool {
+        let before = self.own;
+        if self.own.take(now, rates.own, n).is_err() {
+            return false;
+        }
+        let Some((clock, pool)) = pool else { return true };
+        let taken = pool.take(now, clock, rates.source, &mut self.share, n);
+        if !taken {
+            self.own = before;
+        }
+        taken
+    }
+}
+
+impl SourceAt {
+    fn index(self) -> Option<usize> {
+        usize::try_from(self.0?.get().checked_sub(1)?).ok()
+    }
+}
+
+impl ControlQuotas {
+    /// Those of a new connection: its share of each rate is empty.
+    pub(super) const fn new(share: EqualPart) -> Self {
+        let quota = Quota::new(share);
+        Self { text: quota, state: quota, bytes: quota, attempts: share }
     }
 
     const fn get_mut(&mut self, kind: Kind) -> &mut Quota {
         match kind {
-            Kind::Voice => &mut self.voice,
             Kind::Text => &mut self.text,
             Kind::State => &mut self.state,
             Kind::Bytes => &mut self.bytes,
@@ -122,7 +152,6 @@ struct Pool {
 impl Source {
     const fn get_mut(&mut self, kind: Kind) -> (&PartClock, &mut Pool) {
         let pool = match kind {
-            Kind::Voice => &mut self.voice,
             Kind::Text => &mut self.text,
             Kind::State => &mut self.state,
             Kind::Bytes => &mut self.bytes,
@@ -133,6 +162,7 @@ impl Source {
 
 impl Pool {
     /// Takes `n` of a connection's share, or of what all share: what is one's own first, as what is every client's lasts for longer.
+    #[inline]
     fn take(&mut self, now: Instant, clock: &PartClock, rate: Rate, share: &mut EqualPart, n: u32) -> bool {
         self.parts.take(now, clock, rate, share, n) || self.all.take(now, rate, n).is_ok()
     }
@@ -161,25 +191,18 @@ impl Sources {
         address.is_loopback() || self.exempt.contains(&address)
     }
 
-    /// A connection arrives.
-    pub(super) fn open(&mut self, now: Instant, from: Option<IpAddr>) -> Quotas {
+    /// A connection arrives. Returns its share of each rate.
+    pub(super) fn open(&mut self, now: Instant, from: Option<IpAddr>) -> (SourceAt, EqualPart) {
         self.forget(now);
-        let mut quotas = Quotas::default();
-        let Some(from) = from.map(|from| from.to_canonical()).filter(|from| !self.is_exempt(*from)) else {
-            return quotas;
-        };
-        let address = source(from);
+        let from = from.map(|from| from.to_canonical()).filter(|from| !self.is_exempt(*from));
+        let Some(address) = from.map(source) else { return Default::default() };
         let index = self.by_address.get(&address).copied().unwrap_or_else(|| self.add(address));
-        let Some(slot) = self.slots.get_mut(index) else { return quotas };
+        let Some(slot) = self.slots.get_mut(index) else { return Default::default() };
         // A share fills up with time: connecting again brings none.
         let share = slot.clock.open(now);
         slot.until = None;
-        quotas.source = u32::try_from(index.saturating_add(1)).ok().and_then(NonZeroU32::new);
-        for kind in [Kind::Voice, Kind::Text, Kind::State, Kind::Bytes] {
-            quotas.get_mut(kind).share = share;
-        }
-        quotas.attempts = share;
-        quotas
+        let source = SourceAt(u32::try_from(index.saturating_add(1)).ok().and_then(NonZeroU32::new));
+        (source, share)
     }
 
     fn add(&mut self, address: IpAddr) -> usize {
@@ -199,9 +222,9 @@ impl Sources {
     }
 
     /// A connection is gone.
-    pub(super) fn close(&mut self, now: Instant, quotas: &Quotas) {
+    pub(super) fn close(&mut self, now: Instant, source: SourceAt) {
         self.forget(now);
-        let Some(index) = quotas.at() else { return };
+        let Some(index) = source.index() else { return };
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.clock.close(now);
         if slot.clock.connections() == 0 {
@@ -231,42 +254,53 @@ impl Sources {
         }
     }
 
+    #[inline]
+    fn slot(&mut self, source: SourceAt) -> Option<&mut Source> {
+        self.slots.get_mut(source.index()?)
+    }
+
     /// Whether a connection may try one more handshake: of its own part first, then of what its source shares, a quarter of which at once
-    /// is kept for those that have tried none.
-    pub(super) fn attempt(&mut self, now: Instant, rate: Rate, quotas: &mut Quotas) -> bool {
-        let Some(slot) = quotas.at().and_then(|index| self.slots.get_mut(index)) else { return true };
+    /// is kept for those that have not `tried` one.
+    pub(super) fn attempt(
+        &mut self,
+        now: Instant,
+        rate: Rate,
+        source: SourceAt,
+        quotas: &mut ControlQuotas,
+        tried: bool,
+    ) -> bool {
+        let Some(slot) = self.slot(source) else { return true };
         let Source { clock, attempts: Pool { parts, all }, .. } = slot;
-        let kept = if quotas.tried { rate.burst / 4 } else { 0 };
-        let taken = parts.take(now, clock, rate, &mut quotas.attempts, 1)
-            || all.clone().take(now, rate, kept.saturating_add(1)).is_ok() && all.take(now, rate, 1).is_ok();
-        quotas.tried |= taken;
-        taken
+        let kept = if tried { rate.burst / 4 } else { 0 };
+        parts.take(now, clock, rate, &mut quotas.attempts, 1)
+            || all.clone().take(now, rate, kept.saturating_add(1)).is_ok() && all.take(now, rate, 1).is_ok()
+    }
+
+    /// Takes one voice frame, or nothing and says no.
+    #[inline]
+    pub(super) fn take_voice(
+        &mut self,
+        now: Instant,
+        settings: &ServerSettings,
+        source: SourceAt,
+        quota: &mut Quota,
+    ) -> bool {
+        let pool = self.slot(source).map(|slot| (&slot.clock, &mut slot.voice));
+        quota.take(now, Rates::voice(settings), pool, 1)
     }
 
     /// Takes `n` of a kind, or nothing and says no.
-    #[inline]
     pub(super) fn take(
         &mut self,
         now: Instant,
         settings: &ServerSettings,
-        quotas: &mut Quotas,
+        source: SourceAt,
+        quotas: &mut ControlQuotas,
         kind: Kind,
         n: u32,
     ) -> bool {
-        let rates = Rates::of(settings, kind);
-        let source = quotas.at();
-        let quota = quotas.get_mut(kind);
-        let before = quota.own;
-        if quota.own.take(now, rates.own, n).is_err() {
-            return false;
-        }
-        let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return true };
-        let (clock, pool) = slot.get_mut(kind);
-        let taken = pool.take(now, clock, rates.source, &mut quota.share, n);
-        if !taken {
-            quota.own = before;
-        }
-        taken
+        let pool = self.slot(source).map(|slot| slot.get_mut(kind));
+        quotas.get_mut(kind).take(now, Rates::of(settings, kind), pool, n)
     }
 
     /// Takes `n` of a kind whether they are there or not. Returns until when the debtor should rest.
@@ -274,15 +308,15 @@ impl Sources {
         &mut self,
         now: Instant,
         settings: &ServerSettings,
-        quotas: &mut Quotas,
+        source: SourceAt,
+        quotas: &mut ControlQuotas,
         kind: Kind,
         n: u32,
     ) -> Option<Instant> {
         let rates = Rates::of(settings, kind);
-        let source = quotas.at();
         let quota = quotas.get_mut(kind);
         let own = quota.own.charge(now, rates.own, n);
-        let Some(slot) = source.and_then(|index| self.slots.get_mut(index)) else { return own };
+        let Some(slot) = self.slot(source) else { return own };
         let (clock, pool) = slot.get_mut(kind);
         if pool.take(now, clock, rates.source, &mut quota.share, n) {
             return own;
@@ -290,6 +324,27 @@ impl Sources {
         // A debt is the source's as well: leaving and coming back does not pay it.
         pool.all.charge(now, rates.source, n);
         own.max(pool.parts.charge(now, clock, rates.source, &mut quota.share, n))
+    }
+
+    /// Whether a connection's quotas are full: they can be forgotten then, as default ones hold as much.
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        settings: &ServerSettings,
+        source: SourceAt,
+        quotas: &mut ControlQuotas,
+    ) -> bool {
+        let mut full = true;
+        for kind in [Kind::Text, Kind::State, Kind::Bytes] {
+            let quota = *quotas.get_mut(kind);
+            full &= quota.own.is_full(now);
+            if let Some(slot) = self.slot(source) {
+                let (clock, pool) = slot.get_mut(kind);
+                full &= pool.parts.settle(now, clock, Rates::of(settings, kind).source, &quota.share);
+            }
+        }
+        let Some(slot) = self.slot(source) else { return full };
+        slot.attempts.parts.settle(now, &slot.clock, settings.attempts, &quotas.attempts) && full
     }
 }
 
@@ -306,10 +361,44 @@ mod tests {
         Some(address.parse().unwrap())
     }
 
+    /// All quotas of a connection.
+    #[derive(Default)]
+    struct Quotas {
+        source: SourceAt,
+        voice: Quota,
+        control: ControlQuotas,
+        tried: bool,
+    }
+
+    const SETTINGS: ServerSettings = ServerSettings::DEFAULT;
+
+    impl Sources {
+        fn open_all(&mut self, now: Instant, from: Option<IpAddr>) -> Quotas {
+            let (source, share) = self.open(now, from);
+            Quotas { source, voice: Quota::new(share), control: ControlQuotas::new(share), tried: false }
+        }
+
+        fn voice(&mut self, now: Instant, quotas: &mut Quotas) -> bool {
+            self.take_voice(now, &SETTINGS, quotas.source, &mut quotas.voice)
+        }
+
+        fn handshake(&mut self, now: Instant, rate: Rate, quotas: &mut Quotas) -> bool {
+            let taken = self.attempt(now, rate, quotas.source, &mut quotas.control, quotas.tried);
+            quotas.tried |= taken;
+            taken
+        }
+
+        /// Voice, or another kind.
+        fn take_any(&mut self, now: Instant, quotas: &mut Quotas, kind: Option<Kind>) -> bool {
+            match kind {
+                Some(kind) => self.take(now, &SETTINGS, quotas.source, &mut quotas.control, kind, 1),
+                None => self.voice(now, quotas),
+            }
+        }
+    }
+
     fn taken(sources: &mut Sources, now: Instant, quotas: &mut Quotas) -> u32 {
-        (0..10_000)
-            .map(|_| u32::from(sources.take(now, &ServerSettings::DEFAULT, quotas, Kind::Voice, 1)))
-            .sum()
+        (0..10_000).map(|_| u32::from(sources.voice(now, quotas))).sum()
     }
 
     /// F-01: who reconnects, or connects many times, has no more than the source's rate.
@@ -320,16 +409,16 @@ mod tests {
         let mut sources = Sources::new(1000);
         let mut total = 0;
         for n in 0..200 {
-            let mut quotas = sources.open(at(0), from("2001:db8::1"));
+            let mut quotas = sources.open_all(at(0), from("2001:db8::1"));
             total += taken(&mut sources, at(0), &mut quotas);
             if n % 2 == 0 {
-                sources.close(at(0), &quotas);
+                sources.close(at(0), quotas.source);
             }
         }
         assert_eq!(total, burst);
         // Another host of the same /64 is the same source, another /64 and loopback are not.
         let mut left = |address| {
-            let mut quotas = sources.open(at(0), from(address));
+            let mut quotas = sources.open_all(at(0), from(address));
             taken(&mut sources, at(0), &mut quotas)
         };
         assert_eq!(["2001:db8::2", "2001:db8:0:1::1", "::1"].map(&mut left), [0, 120, 120]);
@@ -338,18 +427,17 @@ mod tests {
     /// F-01: a neighbour behind the same address keeps its share, against all that others there do.
     #[test]
     fn f_01_an_honest_neighbour_behind_the_same_address_keeps_its_share() {
-        let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
-        let mut honest = sources.open(at(0), from("192.0.2.1"));
-        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
+        let mut honest = sources.open_all(at(0), from("192.0.2.1"));
+        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open_all(at(0), from("192.0.2.1"))).collect();
         let mut heard = 0;
         for ms in 0..20_000_u64 {
             let now = Instant::from_nanos(ms * 1_000_000);
             for other in &mut others {
-                sources.take(now, &settings, other, Kind::Voice, 1);
+                sources.voice(now, other);
             }
             if ms % 20 == 0 {
-                heard += u32::from(sources.take(now, &settings, &mut honest, Kind::Voice, 1));
+                heard += u32::from(sources.voice(now, &mut honest));
             }
         }
         assert!(heard >= 995, "{heard} of 1000");
@@ -360,18 +448,18 @@ mod tests {
     fn f_01_many_connections_have_no_more_than_few() {
         let settings = ServerSettings::DEFAULT;
         for (kind, rate, own) in [
-            (Kind::Text, settings.source_text, settings.text),
-            (Kind::State, settings.source_state, settings.state),
-            (Kind::Voice, settings.source_voice, settings.voice),
+            (Some(Kind::Text), settings.source_text, settings.text),
+            (Some(Kind::State), settings.source_state, settings.state),
+            (None, settings.source_voice, settings.voice),
         ] {
             for connections in [1, 39, 40, 41, 200, 2000_u32] {
                 let mut sources = Sources::new(1000);
                 let mut all: Vec<Quotas> =
-                    (0..connections).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
+                    (0..connections).map(|_| sources.open_all(at(0), from("192.0.2.1"))).collect();
                 let mut sum = 0;
                 for second in 0..60 {
                     for quotas in &mut all {
-                        while sources.take(at(second), &settings, quotas, kind, 1) {
+                        while sources.take_any(at(second), quotas, kind) {
                             sum += 1;
                         }
                     }
@@ -391,14 +479,14 @@ mod tests {
     fn f_01_a_flood_of_handshakes_leaves_a_neighbour_its_part() {
         let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
-        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
-        let mut honest = sources.open(at(0), from("192.0.2.1"));
+        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open_all(at(0), from("192.0.2.1"))).collect();
+        let mut honest = sources.open_all(at(0), from("192.0.2.1"));
         for second in 0..60 {
             for other in &mut others {
-                while sources.attempt(at(second), settings.attempts, other) {}
+                while sources.handshake(at(second), settings.attempts, other) {}
             }
             let asks = second % 5 == 4;
-            assert!(!asks || sources.attempt(at(second), settings.attempts, &mut honest), "{second}");
+            assert!(!asks || sources.handshake(at(second), settings.attempts, &mut honest), "{second}");
         }
     }
 
@@ -412,16 +500,16 @@ mod tests {
             let mut sum = 0_u32;
             for round in 1..=20 {
                 let mut all: Vec<Quotas> =
-                    (0..256).map(|_| sources.open(at(round * 30 - 30), from("192.0.2.1"))).collect();
+                    (0..256).map(|_| sources.open_all(at(round * 30 - 30), from("192.0.2.1"))).collect();
                 let now = at(round * 30);
                 while let Some(mut quotas) = all.pop() {
                     while match handshakes {
-                        true => sources.attempt(now, rate, &mut quotas),
-                        false => sources.take(now, &settings, &mut quotas, Kind::Voice, 1),
+                        true => sources.handshake(now, rate, &mut quotas),
+                        false => sources.voice(now, &mut quotas),
                     } {
                         sum += 1;
                     }
-                    sources.close(now, &quotas);
+                    sources.close(now, quotas.source);
                 }
             }
             let most = 2 * (rate.burst.max(256) + rate.per_second * 600);
@@ -434,15 +522,79 @@ mod tests {
     fn f_06_one_who_reconnects_for_its_handshake_gets_in() {
         let settings = ServerSettings::DEFAULT;
         let mut sources = Sources::new(1000);
-        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open(at(0), from("192.0.2.1"))).collect();
+        let mut others: Vec<Quotas> = (0..31).map(|_| sources.open_all(at(0), from("192.0.2.1"))).collect();
         for second in 0..60 {
             for other in &mut others {
-                while sources.attempt(at(second), settings.attempts, other) {}
+                while sources.handshake(at(second), settings.attempts, other) {}
             }
-            let mut honest = sources.open(at(second), from("192.0.2.1"));
-            assert!(sources.attempt(at(second), settings.attempts, &mut honest), "{second}");
-            sources.close(at(second), &honest);
+            let mut honest = sources.open_all(at(second), from("192.0.2.1"));
+            assert!(sources.handshake(at(second), settings.attempts, &mut honest), "{second}");
+            sources.close(at(second), honest.source);
         }
+    }
+
+    /// F-06: quotas that are forgotten where they are full are those that are kept, to the token, as neighbours come and go.
+    #[test]
+    fn f_06_full_quotas_can_be_forgotten() {
+        let mut rng = voxwire_core::testing::Rng::new(3);
+        let (mut kept, mut forgot) = (Sources::new(1000), Sources::new(1000));
+        let mut all: Vec<(Quotas, Quotas)> = Vec::new();
+        let (mut ms, mut forgotten) = (0, 0);
+        for _ in 0..40_000 {
+            let pause = if rng.chance(0.01) { 40_000 } else { 200 };
+            ms += rng.below(pause);
+            let now = Instant::from_nanos(ms * 1_000_000);
+            let address = from(if rng.chance(0.8) { "192.0.2.1" } else { "127.0.0.1" });
+            match rng.below(30) {
+                0 if all.len() < 12 => all.push((kept.open_all(now, address), forgot.open_all(now, address))),
+                1 if !all.is_empty() => {
+                    let at = usize::try_from(rng.below(all.len() as u64)).unwrap();
+                    let (one, other) = all.swap_remove(at);
+                    kept.close(now, one.source);
+                    forgot.close(now, other.source);
+                }
+                n => {
+                    let at = usize::try_from(rng.below(all.len() as u64)).unwrap();
+                    let Some((one, other)) = all.get_mut(at) else { continue };
+                    let (a, b) = (&mut one.control, &mut other.control);
+                    let full = [
+                        kept.settle(now, &SETTINGS, one.source, a),
+                        forgot.settle(now, &SETTINGS, other.source, b),
+                    ];
+                    assert_eq!(full[0], full[1]);
+                    if full[1] {
+                        *b = ControlQuotas::default();
+                        forgotten += 1;
+                    }
+                    for _ in 0..rng.below(100) {
+                        let rate = SETTINGS.attempts;
+                        let kind = [Kind::Text, Kind::State, Kind::Bytes][usize::try_from(n % 3).unwrap()];
+                        let many = u32::try_from(rng.below(if n % 3 == 2 { 2000 } else { 3 })).unwrap();
+                        let both = match n % 4 {
+                            0 => (
+                                kept.handshake(now, rate, one).into(),
+                                forgot.handshake(now, rate, other).into(),
+                            ),
+                            1 => (
+                                kept.charge(now, &SETTINGS, one.source, &mut one.control, kind, many)
+                                    .map_or(0, Instant::as_nanos),
+                                forgot
+                                    .charge(now, &SETTINGS, other.source, &mut other.control, kind, many)
+                                    .map_or(0, Instant::as_nanos),
+                            ),
+                            _ => (
+                                kept.take(now, &SETTINGS, one.source, &mut one.control, kind, many).into(),
+                                forgot
+                                    .take(now, &SETTINGS, other.source, &mut other.control, kind, many)
+                                    .into(),
+                            ),
+                        };
+                        assert_eq!(both.0, both.1, "{kind:?}");
+                    }
+                }
+            }
+        }
+        assert!(forgotten > 500, "{forgotten}");
     }
 
     /// F-11: no number of sources keeps another one from its rate, and those that are gone are forgotten.
@@ -452,28 +604,28 @@ mod tests {
         let mut sources = Sources::new(1000);
         for n in 0..65_536_u32 {
             let address = IpAddr::from([0x2001, 0xdb8, 0, (n & 0xffff) as u16, 0, 0, 0, 1]);
-            let mut quotas = sources.open(at(0), Some(address));
-            while sources.attempt(at(0), settings.attempts, &mut quotas) {}
-            sources.close(at(0), &quotas);
+            let mut quotas = sources.open_all(at(0), Some(address));
+            while sources.handshake(at(0), settings.attempts, &mut quotas) {}
+            sources.close(at(0), quotas.source);
             assert!(sources.slots.len() <= 1002);
         }
-        let mut quotas = sources.open(at(0), from("2001:db8:1::1"));
-        assert!(sources.attempt(at(0), settings.attempts, &mut quotas));
-        sources.close(at(1), &quotas);
-        let _loopback = sources.open(at(100), from("127.0.0.1"));
+        let mut quotas = sources.open_all(at(0), from("2001:db8:1::1"));
+        assert!(sources.handshake(at(0), settings.attempts, &mut quotas));
+        sources.close(at(1), quotas.source);
+        let _loopback = sources.open_all(at(100), from("127.0.0.1"));
         assert!(sources.slots.is_empty() && sources.by_address.is_empty() && sources.gone.is_empty());
     }
 
     #[test]
     fn a_source_that_comes_back_is_not_forgotten() {
         let mut sources = Sources::new(1000);
-        let first = sources.open(at(0), from("192.0.2.1"));
-        sources.close(at(0), &first);
-        let second = sources.open(at(30), from("192.0.2.1"));
-        let other = sources.open(at(70), from("192.0.2.2"));
+        let first = sources.open_all(at(0), from("192.0.2.1"));
+        sources.close(at(0), first.source);
+        let second = sources.open_all(at(30), from("192.0.2.1"));
+        let other = sources.open_all(at(70), from("192.0.2.2"));
         assert_eq!(sources.by_address.len(), 2);
-        sources.close(at(70), &second);
-        sources.close(at(131), &other);
+        sources.close(at(70), second.source);
+        sources.close(at(131), other.source);
         assert_eq!(sources.by_address.len(), 1);
     }
 }

@@ -1,14 +1,14 @@
 //! Voice and text that clients have the server hand on to others.
 
-use super::clients::{ClientSet, Clients};
-use super::{Kind, Server};
-use crate::rooms::RoomSet;
+use super::clients::{Clients, Reached};
+use super::{Flags, Kind, Server};
+use crate::rooms::contains;
 use crate::{
-    ClientId, Packet, Recipient, Resource, SERVER_ONLY, ServerEvent, ServerRelay, SessionState, Violation,
-    VoiceData,
+    ClientId, Packet, Recipient, Resource, RoomId, SERVER_ONLY, ServerEvent, ServerRelay, SessionState,
+    Violation, VoiceData,
 };
 use alloc::boxed::Box;
-use core::time::Duration;
+use core::{num::NonZeroU64, time::Duration};
 use voxwire_core::{Full, Instant, Lane, Message, Outbox, PeerId};
 
 /// How long after its first part a further part of a frame or a text may come. One that is sent at once arrives at once.
@@ -25,25 +25,29 @@ struct Both {
     older: Part,
 }
 
-/// A frame or a text, and whom it has reached.
+/// A frame or a text, and whom it has reached: a cache line.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Part {
-    what: Option<u64>,
+    what: Option<NonZeroU64>,
     started: Instant,
-    reached: ClientSet,
+    reached: Reached,
 }
+
+const _: () = assert!(size_of::<Part>() == 64);
 
 impl Parts {
     /// Whom `what` has reached; `None` if it is not under way. What reached no client is not: no event told of its content.
-    fn get(&mut self, now: Instant, what: u64) -> Option<&mut ClientSet> {
+    #[inline]
+    fn get(&mut self, now: Instant, what: NonZeroU64) -> Option<&mut Reached> {
         let Both { newest, older } = &mut **self.0.as_mut()?;
         let part = [newest, older].into_iter().find(|part| part.what == Some(what))?;
-        let together = now.saturating_duration_since(part.started) <= TOGETHER;
-        (together && !part.reached.is_empty()).then_some(&mut part.reached)
+        (!part.is_over(now) && !part.reached.is_empty()).then_some(&mut part.reached)
     }
 
     /// Another frame or text: it has reached no client yet. Of the others only the newest is kept.
-    fn start(&mut self, now: Instant, what: u64) -> &mut ClientSet {
+    #[inline]
+    fn start(&mut self, now: Instant, what: NonZeroU64) -> &mut Reached {
         let Both { newest, older } = &mut **self.0.get_or_insert_default();
         if newest.what != Some(what) {
             core::mem::swap(newest, older);
@@ -52,17 +56,38 @@ impl Parts {
         newest.reached.clear();
         &mut newest.reached
     }
+
+    /// Whether none is under way.
+    pub(super) fn are_over(&self, now: Instant) -> bool {
+        self.0.as_ref().is_none_or(|both| both.newest.is_over(now) && both.older.is_over(now))
+    }
 }
 
-/// Tells frames and texts apart: FNV-1a, by words. Those that are made to look alike count as one, which reaches each client
-/// once: no client gains by it.
-fn digest(bytes: &[u8]) -> u64 {
+impl Part {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.started) > TOGETHER
+    }
+}
+
+/// Tells frames and texts apart: FNV-1a, by words, in four lanes as a multiplication waits for the one before. Those that are made to look
+/// alike count as one, which reaches each client once: no client gains by it.
+#[inline]
+fn digest(bytes: &[u8]) -> NonZeroU64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(23);
-    let words = bytes.chunks_exact(8);
-    let rest = words.remainder();
-    let words = words.filter_map(|word| word.first_chunk().copied().map(u64::from_le_bytes));
-    let hash = words.fold(0xcbf2_9ce4_8422_2325, step);
-    rest.iter().fold(hash, |hash, &byte| step(hash, byte.into()))
+    let mut lanes = [BASIS, BASIS ^ 1, BASIS ^ 2, BASIS ^ 3];
+    let mut each = |bytes: &[u8]| {
+        for (lane, word) in lanes.iter_mut().zip(bytes.chunks_exact(8)) {
+            *lane = step(*lane, word.first_chunk().copied().map_or(0, u64::from_le_bytes));
+        }
+    };
+    let blocks = bytes.chunks_exact(32);
+    let rest = blocks.remainder();
+    blocks.for_each(&mut each);
+    each(rest);
+    let last = rest.chunks_exact(8).remainder().iter().fold(0, |last, &byte| last << 8 | u64::from(byte));
+    let hash = lanes.into_iter().fold(step(bytes.len() as u64, last), step);
+    NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
 }
 
 impl Server {
@@ -81,6 +106,7 @@ impl Server {
         }
         let state = SessionState::Negotiating;
         let sender = self.client_of(peer).ok_or(Violation::Unexpected { state, message: "ServerRelay" })?;
+        core::hint::black_box(self.clients.touch(relay.destinations));
         match VoiceData::read(relay.payload) {
             Some(voice) => self.relay_voice(now, peer, sender, relay, voice, reliable),
             None => self.relay_other(now, peer, sender, lane, relay, reliable),
@@ -101,40 +127,40 @@ impl Server {
             return Err(self.wrong_session(now, peer, voice.session));
         }
         self.check_sender(peer, voice.sender, sender)?;
-        let Self { peers, clients, sources, settings, stats, outbox, watch_all, .. } = self;
+        let Self { peers, controls, clients, sources, settings, stats, outbox, watch_all, .. } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
-        let Some(client) = clients.get(sender) else { return Err(Violation::UnknownPeer) };
-        let treatment = client.treatment;
+        let muted = state.flags.has(Flags::MUTE_VOICE);
         // Every destination is looked for in every channel.
         let few = voice.channels.len() <= settings.max_channels;
-        let addressed = |id: ClientId, rooms: &RoomSet| {
+        let addressed = |id: ClientId, rooms: &[RoomId]| {
             !settings.addressed_only
                 || voice.channels.iter().any(|channel| match channel.recipient() {
                     Recipient::Player(player) => player == id,
-                    Recipient::Room(room) => rooms.contains(room),
+                    Recipient::Room(room) => contains(rooms, room),
                 })
         };
         // A further part of a frame is free if it reaches a client, and no client whom the frame has reached before. Anything
         // else is another frame, with any content.
         let what = digest(relay.payload);
-        let reached = state.voice_parts.get(now, what).filter(|_| few && !treatment.mute_voice);
+        let reached = state.voice_parts.get(now, what).filter(|_| few && !muted);
         let part = reached.is_some_and(|reached| clients.are_new(relay.destinations, reached, addressed));
-        if !part && !sources.take(now, settings, &mut state.quotas, Kind::Voice, 1) {
+        if !part && !sources.take_voice(now, settings, state.source, &mut state.voice) {
             stats.voice_over_budget = stats.voice_over_budget.saturating_add(1);
             return Err(Violation::TooMuchVoice);
         }
         if !few {
             return Err(Violation::TooMany(Resource::Channels));
         }
-        if treatment.mute_voice {
+        if muted {
             return Ok(None);
         }
         // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it. Where that is wanted, it
         // counts as what others must take.
         let len = u32::try_from(relay.payload.len()).unwrap_or(u32::MAX);
-        let reliable = reliable
-            && settings.reliable_voice
-            && sources.take(now, settings, &mut state.quotas, Kind::Bytes, len);
+        let reliable = reliable && settings.reliable_voice && {
+            let quotas = &mut controls.get_mut(now, peer).quotas;
+            sources.take(now, settings, state.source, quotas, Kind::Bytes, len)
+        };
         let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
         let reached = match part {
             true => state.voice_parts.get(now, what),
@@ -145,7 +171,7 @@ impl Server {
         stats.skipped = stats.skipped.saturating_add(skipped(relay, copies));
         stats.voice = stats.voice.saturating_add(u64::from(!part));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
-        let watched = (treatment.watched || *watch_all) && !part;
+        let watched = (state.flags.has(Flags::WATCHED) || *watch_all) && !part;
         Ok(watched.then_some(ServerEvent::Voice { client: sender, voice, copies }))
     }
 
@@ -170,17 +196,17 @@ impl Server {
         }
         self.check_sender(peer, text.sender, sender)?;
         let any = !self.settings.addressed_only;
-        let addressed = |id: ClientId, rooms: &RoomSet| {
+        let addressed = |id: ClientId, rooms: &[RoomId]| {
             any || match text.recipient {
                 Recipient::Player(player) => player == id,
-                Recipient::Room(room) => rooms.contains(room),
+                Recipient::Room(room) => contains(rooms, room),
             }
         };
-        let muted = self.clients.get(sender).is_some_and(|client| client.treatment.mute_text);
-        let what = digest(relay.payload);
         let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let muted = state.flags.has(Flags::MUTE_TEXT);
+        let what = digest(relay.payload);
         // As for voice: who writes the same again, to those who have had it, writes another text.
-        let reached = state.text_parts.get(now, what).filter(|_| !muted);
+        let reached = self.controls.get_mut(now, peer).text_parts.get(now, what).filter(|_| !muted);
         let part =
             reached.is_some_and(|reached| self.clients.are_new(relay.destinations, reached, addressed));
         if !part {
@@ -190,11 +216,11 @@ impl Server {
         if muted {
             return Ok(None);
         }
-        let Self { peers, clients, stats, outbox, .. } = self;
-        let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let Self { controls, clients, stats, outbox, .. } = self;
+        let parts = &mut controls.get_mut(now, peer).text_parts;
         let reached = match part {
-            true => state.text_parts.get(now, what),
-            false => Some(state.text_parts.start(now, what)),
+            true => parts.get(now, what),
+            false => Some(parts.start(now, what)),
         };
         let Some(reached) = reached else { return Ok(None) };
         let copies = hand_on(clients, outbox, relay, Lane::Reliable, reached, addressed)?;
@@ -215,7 +241,7 @@ impl Server {
 
     #[cold]
     fn not_the_sender(&self, peer: PeerId, got: ClientId, expected: ClientId) -> Violation {
-        let former = self.peers.get(peer).is_some_and(|state| state.former.contains(&Some(got)));
+        let former = self.controls.get(peer).is_some_and(|state| state.former.contains(&Some(got)));
         if former { Violation::FormerNumber(got) } else { Violation::Forged { got, expected } }
     }
 }
@@ -227,8 +253,8 @@ fn hand_on(
     outbox: &mut Outbox,
     relay: ServerRelay<'_>,
     lane: Lane,
-    reached: &mut ClientSet,
-    wanted: impl Fn(ClientId, &RoomSet) -> bool,
+    reached: &mut Reached,
+    wanted: impl Fn(ClientId, &[RoomId]) -> bool,
 ) -> Result<usize, Full> {
     let mut copies: usize = 0;
     let to = clients.once_each(relay.destinations, reached, wanted);
