@@ -44,10 +44,18 @@ pub fn encoded(packet: &Packet<'_>) -> Vec<u8> {
 /// # Panics
 /// The server refuses what it should not.
 pub fn hall(clients: usize, per_room: usize) -> (Server, Vec<PeerId>) {
-    let mut server = Server::new(settings(clients), 5);
+    hall_of(&(0..clients).map(|n| n / per_room).collect::<Vec<_>>())
+}
+
+/// A server whose client `n` is in the room `rooms[n]`. Returns their connections.
+///
+/// # Panics
+/// The server refuses what it should not.
+pub fn hall_of(rooms: &[usize]) -> (Server, Vec<PeerId>) {
+    let mut server = Server::new(settings(rooms.len()), 5);
     let (mut ids, mut peers) = (PeerIds::new(), Vec::new());
     let now = Instant::ZERO;
-    for n in 0..clients {
+    for (n, room) in rooms.iter().enumerate() {
         let peer = ids.mint().expect("a free slot");
         fn frame(peer: PeerId, bytes: &[u8]) -> Input<'_> {
             Input::Frame { peer, lane: Lane::Reliable, bytes }
@@ -61,7 +69,7 @@ pub fn hall(clients: usize, per_room: usize) -> (Server, Vec<PeerId>) {
         server.handle_input(now, frame(peer, &bytes)).expect("welcome");
         server.advance(usize::MAX);
         let id = server.client_of(peer).expect("a client");
-        let room = format!("room {}", n / per_room);
+        let room = format!("room {room}");
         let rooms = [Text::new(&room)];
         let client = ClientInfo { name: Text::new(&name), id, codec: CodecSettings::DEFAULT };
         let state = ClientState { session: server.session(), client, rooms: (&rooms[..]).into() };
@@ -75,13 +83,25 @@ pub fn hall(clients: usize, per_room: usize) -> (Server, Vec<PeerId>) {
 
 /// What client `n` of a hall sends to its room: a voice packet with `payload`, to be relayed to all others.
 pub fn voice(session: u32, n: usize, per_room: usize, payload: &[u8]) -> Vec<u8> {
-    let id = |n: usize| ClientId::new(u16::try_from(n).unwrap_or(u16::MAX));
     let first = n / per_room * per_room;
-    let others: Vec<ClientId> = (first..first + per_room).filter(|&other| other != n).map(id).collect();
-    let channels = [Channel::new(Recipient::Room(room_id(&format!("room {}", n / per_room))))];
+    let others: Vec<usize> = (first..first + per_room).filter(|&other| other != n).collect();
+    voice_to(session, n, n / per_room, &others, 0, payload)
+}
+
+/// What client `n` sends to the room `room`, to be relayed to `others`.
+pub fn voice_to(
+    session: u32,
+    n: usize,
+    room: usize,
+    others: &[usize],
+    sequence: u16,
+    payload: &[u8],
+) -> Vec<u8> {
+    let id = |n: usize| ClientId::new(u16::try_from(n).unwrap_or(u16::MAX));
+    let others: Vec<ClientId> = others.iter().copied().map(id).collect();
+    let channels = [Channel::new(Recipient::Room(room_id(&format!("room {room}"))))];
     let options = Options::new(0, Profile::Later);
-    let inner =
-        VoiceData { session, sender: id(n), options, sequence: 0, channels: &channels, frame: payload };
+    let inner = VoiceData { session, sender: id(n), options, sequence, channels: &channels, frame: payload };
     let payload = encoded(&Packet::VoiceData(inner));
     encoded(&Packet::ServerRelayUnreliable(ServerRelay { session, destinations: &others, payload: &payload }))
 }

@@ -205,12 +205,11 @@ impl Control {
     }
 }
 
-/// A unit with a control message.
-pub(crate) fn control_unit(control: Control) -> Vec<u8> {
-    let (body, mut unit) = (control.to_bytes(), Vec::new());
-    put_unit_head(unit::CONTROL, body.len(), &mut unit);
-    unit.extend(body);
-    unit
+/// Appends a control unit.
+pub(crate) fn put_control(control: Control, out: &mut Vec<u8>) {
+    let body = control.to_bytes();
+    put_unit_head(unit::CONTROL, body.len(), out);
+    out.extend(body);
 }
 
 /// Appends what stands before a packet of `len` bytes.
@@ -296,7 +295,7 @@ mod tests {
                     let progress = framing.next_frame(&bytes);
                     assert_eq!(progress, Ok(Progress::Frame { header: 3, body: body.len() }), "{name}");
                     match framing.kind() {
-                        Kind::Control => written.extend(control_unit(Control::read(&body).unwrap())),
+                        Kind::Control => put_control(Control::read(&body).unwrap(), &mut written),
                         Kind::Frame(lane) => {
                             framing.put_head(lane, &body, &mut written);
                             written.extend(&body);

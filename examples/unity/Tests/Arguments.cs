@@ -1,5 +1,4 @@
 using System;
-using System.IO;
 using System.Text;
 using Voxwire.Transport;
 
@@ -49,11 +48,7 @@ namespace Voxwire.Tests
                     break;
                 case "pin":
                     settings.Tls = settings.Tls ?? new TlsSettings();
-                    settings.Tls.Pin(value);
-                    break;
-                case "pin-file":
-                    settings.Tls = settings.Tls ?? new TlsSettings();
-                    settings.Tls.Pin(File.ReadAllText(value));
+                    settings.Tls.PinnedSha256.Add(value);
                     break;
                 case "clear-udp":
                     settings.Tls.ClearUdp = true;

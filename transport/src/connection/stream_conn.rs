@@ -1,14 +1,14 @@
 //! One connection's bytes and frames, both ways.
 
-use super::direct::DirectEvent;
+use super::direct::DirectNews;
 use super::settings::ConnectionSettings;
-use super::udp_side::{UdpEvent, UdpSide};
+use super::udp_side::{News, UdpSide};
 use crate::Error;
 use crate::stream::framing::{Kind, StreamFraming};
 use crate::stream::io::{READ, poll_discard, poll_fill, poll_write};
 use crate::stream::queue::{Batch, Queue};
 use crate::stream::socket::Stream;
-use crate::tcp_udp::{Control, MAX_UNIT, Nonce, control_unit};
+use crate::tcp_udp::{Control, MAX_UNIT, Nonce, put_control};
 use core::future::Future;
 use core::ops::Range;
 use core::pin::Pin;
@@ -37,13 +37,13 @@ pub(super) struct StreamConn<F> {
     pub(super) changed: bool,
     /// What must arrive cannot be sent.
     pub(super) failed: Option<Failed>,
-    /// What the UDP side has to send on the stream, once all that is queued has been handed over: one of each kind, the newest.
-    controls: PendingControls,
+    /// What the UDP side has to say, once what waits has been handed over: one of each kind, the newest.
+    pub(super) said: Said,
 }
 
-/// Controls of the UDP side for the stream, in this order: a challenge of before is void once nothing comes in any more.
+/// What the UDP side says by TCP, in this order: a challenge of before is void once nothing comes in any more.
 #[derive(Debug, Default)]
-pub(super) struct PendingControls {
+pub(super) struct Said {
     down: bool,
     confirm: Option<Nonce>,
 }
@@ -94,13 +94,13 @@ impl StallTimer {
 }
 
 /// Something happened on a connection.
-pub(super) enum ConnEvent {
+pub(super) enum ConnStep {
     /// A frame was received on the stream.
     Frame(Lane, Range<usize>),
     /// A frame was received in a datagram.
     Datagram(Range<usize>),
     /// Something happened on a direct path.
-    Direct(DirectEvent),
+    Direct(DirectNews),
     /// Something has changed that the session need not know.
     Changed,
 }
@@ -125,7 +125,7 @@ impl<F: Framing> StreamConn<F> {
             quic: None,
             changed: false,
             failed: None,
-            controls: PendingControls::default(),
+            said: Said::default(),
         }
     }
 
@@ -196,26 +196,25 @@ impl<F: Framing> StreamConn<F> {
     }
 
     pub(super) fn is_written(&self) -> bool {
-        self.queue.is_empty()
-            && self.batch.is_empty()
-            && !self.controls.down
-            && self.controls.confirm.is_none()
+        self.queue.is_empty() && self.batch.is_empty() && !self.said.down && self.said.confirm.is_none()
     }
 
-    fn queue_control(&mut self, control: Control) {
+    fn say(&mut self, control: Control) {
         match control {
-            Control::Confirm(nonce) => self.controls.confirm = Some(nonce),
-            Control::Down => self.controls = PendingControls { down: true, confirm: None },
+            Control::Confirm(nonce) => self.said.confirm = Some(nonce),
+            Control::Down => self.said = Said { down: true, confirm: None },
             _ => {}
         }
     }
 
-    /// Queues the controls of the UDP side. A server that takes nothing is sent no more of them.
-    fn push_controls(&mut self) {
-        let PendingControls { down, confirm } = core::mem::take(&mut self.controls);
+    /// Queues what the UDP side has to say. A server that takes nothing is asked and told nothing more.
+    fn push_said(&mut self) {
+        let Said { down, confirm } = core::mem::take(&mut self.said);
         let down = down.then_some(Control::Down);
         for control in down.into_iter().chain(confirm.map(Control::Confirm)) {
-            if self.queue.push_raw(&control_unit(control)).is_err() {
+            let mut bytes = Vec::new();
+            put_control(control, &mut bytes);
+            if self.queue.push_raw(&bytes).is_err() {
                 self.failed = Some(Failed::Overflow);
             }
         }
@@ -228,7 +227,7 @@ impl<F: Framing> StreamConn<F> {
         now: Instant,
         closing: bool,
         ids: &mut PeerIds,
-    ) -> Poll<Result<Option<ConnEvent>, Error>> {
+    ) -> Poll<Result<Option<ConnStep>, Error>> {
         self.check()?;
         if closing {
             // The session wants to hear no more.
@@ -240,7 +239,7 @@ impl<F: Framing> StreamConn<F> {
         }
         self.write(cx)?;
         if core::mem::take(&mut self.changed) {
-            return Poll::Ready(Ok(Some(ConnEvent::Changed)));
+            return Poll::Ready(Ok(Some(ConnStep::Changed)));
         }
         if self.paused_until.is_some_and(|until| until > now) {
             return Poll::Pending;
@@ -268,24 +267,24 @@ impl<F: Framing> StreamConn<F> {
     }
 
     /// What has come in by UDP or in QUIC's datagrams.
-    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<ConnEvent> {
+    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<ConnStep> {
         #[cfg(feature = "quic")]
         if let Some(quic) = &mut self.quic {
             if quic.poll(cx).is_ready() {
-                return Poll::Ready(ConnEvent::Datagram(0..quic.last.len()));
+                return Poll::Ready(ConnStep::Datagram(0..quic.last.len()));
             }
         }
         while let Some(udp) = &mut self.udp {
             match ready!(udp.poll(cx, now, ids)) {
-                UdpEvent::Frame(range) => return Poll::Ready(ConnEvent::Datagram(range)),
-                UdpEvent::Direct(event) => return Poll::Ready(ConnEvent::Direct(event)),
-                UdpEvent::Control(control) => self.queue_control(control),
-                UdpEvent::Down => {
+                News::Frame(range) => return Poll::Ready(ConnStep::Datagram(range)),
+                News::Direct(news) => return Poll::Ready(ConnStep::Direct(news)),
+                News::Say(control) => self.say(control),
+                News::Down => {
                     tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
-                    self.queue_control(Control::Down);
+                    self.say(Control::Down);
                     self.changed = true;
                 }
-                UdpEvent::Unanswered => {
+                News::Unanswered => {
                     let server = udp.server();
                     tracing::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
                     self.changed = true;
@@ -301,7 +300,7 @@ impl<F: Framing> StreamConn<F> {
         cx: &mut Context<'_>,
         now: Instant,
         ids: &mut PeerIds,
-    ) -> Result<Poll<Option<ConnEvent>>, Error> {
+    ) -> Result<Poll<Option<ConnStep>>, Error> {
         loop {
             let unit = match self.read(cx)? {
                 Poll::Pending => return Ok(Poll::Pending),
@@ -310,7 +309,7 @@ impl<F: Framing> StreamConn<F> {
             let range = match unit {
                 None => return Ok(Poll::Ready(None)),
                 Some((Kind::Frame(lane), range)) => {
-                    return Ok(Poll::Ready(Some(ConnEvent::Frame(lane, range))));
+                    return Ok(Poll::Ready(Some(ConnStep::Frame(lane, range))));
                 }
                 Some((Kind::Control, range)) => range,
             };
@@ -318,11 +317,11 @@ impl<F: Framing> StreamConn<F> {
             let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
             if control == Control::Bound {
                 if udp.bound(now) {
-                    return Ok(Poll::Ready(Some(ConnEvent::Changed)));
+                    return Ok(Poll::Ready(Some(ConnStep::Changed)));
                 }
             } else if let Some(peer) = udp.introduced(control, now) {
                 ids.retire(peer);
-                return Ok(Poll::Ready(Some(ConnEvent::Direct(DirectEvent::Down(peer)))));
+                return Ok(Poll::Ready(Some(ConnStep::Direct(DirectNews::Down(peer)))));
             }
             // A new path is probed as soon as it is polled.
             cx.waker().wake_by_ref();
@@ -359,7 +358,7 @@ impl<F: Framing> StreamConn<F> {
             if self.queue.push_pending(&mut self.framing).is_err() {
                 self.failed = Some(Failed::Overflow);
             }
-            self.push_controls();
+            self.push_said();
             if self.queue.is_empty() {
                 match self.stream.poll_flush(cx) {
                     Poll::Ready(Err(error)) => return Err(error.into()),
@@ -450,9 +449,9 @@ mod tests {
         conn.push(Lane::Reliable, &[7; 200]);
         for n in 0..10_000_u64 {
             if n % 100 == 0 {
-                conn.queue_control(Control::Down);
+                conn.say(Control::Down);
             }
-            conn.queue_control(Control::Confirm(n.to_be_bytes()));
+            conn.say(Control::Confirm(n.to_be_bytes()));
             core::future::poll_fn(|cx| Poll::Ready(conn.write(cx))).await.unwrap();
             assert!(conn.queue.len() <= 17 && conn.batch.len() <= 220 && conn.failed.is_none());
         }
