@@ -12,6 +12,12 @@ pub enum Error {
     /// What came in is no stream of frames.
     #[error(transparent)]
     Frame(#[from] FrameError),
+    /// The server answered a connection in the clear by TLS.
+    #[error("the server speaks TLS, and this connection is in the clear")]
+    SpeaksTls,
+    /// The server answered with something else than the hello of TCP + UDP.
+    #[error("what answers does not speak TCP + UDP as this transport does")]
+    NoHello,
     /// The peer, or its session, closed the connection.
     #[error("connection closed")]
     Closed,

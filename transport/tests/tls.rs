@@ -11,7 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use voxwire_core::Session;
-use voxwire_transport::{Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, tls};
+use voxwire_transport::{
+    Connection, ConnectionSettings, Handle, Hub, HubSettings, Listener, Remote, TcpUdpSettings, tls,
+};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerSettings,
 };
@@ -64,6 +66,37 @@ async fn c_06_a_session_runs_over_tls() {
     let drained = tokio::spawn(async move { hub.drain(Duration::from_secs(5)).await });
     while timeout(Duration::from_secs(10), connection.next()).await.unwrap().is_some() {}
     assert_eq!(drained.await.unwrap().cut_off, 0);
+}
+
+/// F-62: a client that speaks in the clear learns that the server speaks TLS, with and without a hello of the transport.
+#[tokio::test]
+async fn f_62_a_client_in_the_clear_learns_that_the_server_speaks_tls() {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let (_hub, plain, _) = serve("in-the-clear", HubSettings::DEFAULT);
+    let (_units, units, _) =
+        serve_on(Listener::bind_tcp_units(any).unwrap(), "in-the-clear-units", HubSettings::DEFAULT);
+    let to_plain = Remote::tcp(plain.to_string());
+    let to_units = Remote::tcp_udp(units.to_string(), TcpUdpSettings::default());
+    for remote in [to_plain, to_units] {
+        let client = Client::new(ClientSettings::DEFAULT);
+        let error = match Connection::connect(remote, client, ConnectionSettings::DEFAULT).await {
+            Err(error) => error.to_string(),
+            Ok(mut connection) => {
+                let register = |client: &mut Client, now| {
+                    let (preferred, samples) = (Parameters::DEFAULT, ByteOrder::BigEndian);
+                    client.handle_command(
+                        now,
+                        ClientCommand::Register { name: "alice", secret: None, preferred, samples },
+                    )
+                };
+                assert!(timeout(Duration::from_secs(5), connection.next()).await.unwrap().is_some());
+                connection.call(register).unwrap();
+                while timeout(Duration::from_secs(5), connection.next()).await.unwrap().is_some() {}
+                connection.error().unwrap().to_string()
+            }
+        };
+        assert_eq!(error, "the server speaks TLS, and this connection is in the clear");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the clients of all protocols do with their connection to the server in the same way.
 
 use crate::error::{Error, failed};
+use crate::link::advice::{OTHER_PORT, SPEAK_TLS};
 use crate::recordings::Recordings;
 use crate::signals::Signals;
 use tracing::warn;
@@ -23,8 +24,9 @@ pub(crate) trait Dialogue {
                 failed!("the connection to the server was lost while {doing}")
             }
             Some(voxwire_transport::Error::Frame(error)) => {
-                failed!("what the server sent while {doing} is not {}: {error}", Self::PROTOCOL)
+                failed!("what the server sent while {doing} is not {}: {error}: {OTHER_PORT}", Self::PROTOCOL)
             }
+            Some(error @ voxwire_transport::Error::SpeaksTls) => failed!("{error}: {SPEAK_TLS}"),
             Some(error) => failed!("the connection to the server was lost while {doing}: {error}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Where the server is, and how to get there.
 
-mod advice;
+pub(crate) mod advice;
 mod trust;
 
 use crate::error::{Error, failed};

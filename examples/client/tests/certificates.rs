@@ -15,6 +15,10 @@ struct Signed {
 }
 
 fn signed(name: &str) -> Signed {
+    signed_for(Protocol::MSGPACK, name)
+}
+
+fn signed_for(protocol: Protocol, name: &str) -> Signed {
     let file = |end: &str, text: &str| {
         let path = temporary(&format!("{name}-{end}"));
         std::fs::write(&path, text).unwrap();
@@ -26,7 +30,7 @@ fn signed(name: &str) -> Signed {
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
     let (chain, key) = (file("chain.pem", &leaf.pem()), file("key.pem", &key.serialize_pem()));
-    let server = Server::with(Protocol::MSGPACK, |config| config.tls = Some((chain, key)));
+    let server = Server::with(protocol, |config| config.tls = Some((chain, key)));
     Signed { authority: file("authority.pem", &issuer.pem()), server }
 }
 
@@ -85,5 +89,38 @@ fn f_62_tls_to_a_server_without_it_says_so() {
             server.client(&format!("{action} --tls-ca {} --encrypted-only", authority.display()));
         let expected = "does not speak TLS at this port";
         assert!(code == Some(1) && errors.contains(expected), "{protocol:?}: {errors}");
+    }
+}
+
+#[test]
+fn f_62_a_connection_in_the_clear_to_a_server_with_tls_says_so() {
+    for (protocol, action) in [
+        (Protocol::VOICELINK, "call bob --name ann"),
+        (Protocol::OPCODE, "contacts --name ann"),
+        (Protocol::MSGPACK, "login --user ann"),
+        (Protocol::DISSONANCE, "join Lobby --name ann"),
+    ] {
+        let Signed { server, .. } = signed_for(protocol, "unasked");
+        let (code, _, errors) = server.client(action);
+        let expected = match protocol {
+            // A log-in may look like the beginning of a TLS record, and an alert is a packet of an unknown kind.
+            Protocol::OPCODE => "perhaps the server speaks TLS (--tls-ca FILE or --tls)",
+            _ => "the server speaks TLS, and this connection is in the clear: say --tls-ca FILE",
+        };
+        assert!(code == Some(1) && errors.contains(expected), "{protocol:?}: {errors}");
+    }
+}
+
+#[test]
+fn f_62_another_protocols_port_says_so() {
+    for (protocol, other, action) in [
+        (Protocol::MSGPACK, Protocol::DISSONANCE, "login --user ann"),
+        (Protocol::DISSONANCE, Protocol::MSGPACK, "join Lobby --name ann"),
+    ] {
+        let (server, other) = (Server::start(protocol), Server::start(other));
+        let output = server.command_to(other.address, action).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("names the port of another protocol"), "{protocol:?}: {errors}");
     }
 }

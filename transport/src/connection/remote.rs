@@ -3,8 +3,9 @@
 use super::direct::DirectSettings;
 use super::settings::ConnectionSettings;
 use crate::Error;
-use crate::grace::within;
+use crate::grace::in_time;
 use crate::socket_options::{SocketOptions, prepare};
+use crate::stream::io::is_tls_alert;
 use crate::stream::socket::Stream;
 use crate::tcp_udp::{self, ClientWants, SERVER_HELLO, ServerHello};
 use core::fmt;
@@ -174,10 +175,10 @@ pub(super) type Dialling = Pin<Box<dyn Future<Output = Result<Established, Error
 
 impl Remote {
     pub(super) async fn dial(self, settings: ConnectionSettings) -> Result<Established, Error> {
-        within(settings.connect, "connecting", self.connect(settings)).await
+        in_time(settings.connect, self.connect(settings)).await.ok_or(Error::TooSlow("connecting"))?
     }
 
-    async fn connect(self, settings: ConnectionSettings) -> io::Result<Established> {
+    async fn connect(self, settings: ConnectionSettings) -> Result<Established, Error> {
         #[cfg(feature = "quic")]
         if self.quic {
             return self.connect_quic(settings).await;
@@ -210,8 +211,10 @@ impl Remote {
     }
 
     #[cfg(feature = "quic")]
-    async fn connect_quic(self, settings: ConnectionSettings) -> io::Result<Established> {
-        let Some((name, config)) = &self.tls else { return Err(io::Error::other("QUIC needs TLS settings")) };
+    async fn connect_quic(self, settings: ConnectionSettings) -> Result<Established, Error> {
+        let Some((name, config)) = &self.tls else {
+            return Err(io::Error::other("QUIC needs TLS settings").into());
+        };
         let limits = quic_limits(settings);
         let (endpoint, connection) =
             crate::quic::connect(&self.server, &name.to_str(), config, &limits).await?;
@@ -231,12 +234,13 @@ async fn hello(
     stream: &mut Stream,
     server: SocketAddr,
     settings: &TcpUdpSettings,
-) -> io::Result<(ServerHello, Option<(UdpSocket, SocketAddr)>)> {
+) -> Result<(ServerHello, Option<(UdpSocket, SocketAddr)>), Error> {
     let wants = ClientWants { udp: settings.udp, direct: settings.direct.announce };
     stream.write_all(&tcp_udp::client_hello(wants, &settings.token)).await?;
     let hello = server_hello(stream).await?;
     if !hello.accepted {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the server does not admit this token"));
+        let refused = "the server does not admit this token";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, refused).into());
     }
     if hello.udp_port == 0 || !settings.udp {
         return Ok((hello, None));
@@ -254,11 +258,16 @@ async fn hello(
 }
 
 /// Waits for a server's hello.
-async fn server_hello(stream: &mut Stream) -> io::Result<ServerHello> {
+async fn server_hello(stream: &mut Stream) -> Result<ServerHello, Error> {
     let mut bytes = [0; SERVER_HELLO];
-    stream.read_exact(&mut bytes).await?;
-    ServerHello::read(&bytes)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a server of this transport"))
+    // Servers of other protocols may say less, and close.
+    let begin = stream.read_exact(bytes.get_mut(..3).unwrap_or_default()).await;
+    if is_tls_alert(&bytes) {
+        return Err(Error::SpeaksTls);
+    }
+    begin?;
+    stream.read_exact(bytes.get_mut(3..).unwrap_or_default()).await?;
+    ServerHello::read(&bytes).ok_or(Error::NoHello)
 }
 
 #[cfg(feature = "quic")]

@@ -5,7 +5,7 @@ use super::settings::ConnectionSettings;
 use super::udp_side::{News, UdpSide};
 use crate::Error;
 use crate::stream::framing::{Kind, StreamFraming};
-use crate::stream::io::{READ, poll_discard, poll_fill, poll_write};
+use crate::stream::io::{READ, is_tls_alert, poll_discard, poll_fill, poll_write};
 use crate::stream::queue::{Batch, Queue};
 use crate::stream::socket::Stream;
 use crate::tcp_udp::{Control, MAX_UNIT, Nonce, put_control};
@@ -22,6 +22,8 @@ pub(super) struct StreamConn<F> {
     pub(super) stream: Stream,
     pub(super) framing: StreamFraming<F>,
     pub(super) buffer: FrameBuf,
+    /// No frame has come in yet.
+    is_first: bool,
     pub(super) queue: Queue,
     /// What is being written.
     batch: Batch,
@@ -115,6 +117,7 @@ impl<F: Framing> StreamConn<F> {
             stream,
             framing,
             buffer: FrameBuf::new(),
+            is_first: true,
             queue: Queue::with_limits(settings.droppable_budget, settings.max_queued),
             batch: Batch::default(),
             stall: StallTimer::new(settings.write_timeout),
@@ -397,7 +400,7 @@ impl<F: Framing> StreamConn<F> {
             if self.framing.is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            match self.framing.next_frame(self.buffer.unread())? {
+            match self.framing.next_frame(self.buffer.unread()).map_err(|error| self.cause(error.into()))? {
                 Progress::Skip(n) => self.buffer.consume(n.get()),
                 Progress::Frame { .. } => {
                     let expected = "the end of the handshake before any message";
@@ -408,25 +411,35 @@ impl<F: Framing> StreamConn<F> {
                     self.write(cx)?;
                     let most = usize::MAX;
                     if ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed.get(), most))? == 0 {
-                        return Poll::Ready(Err(Error::Closed));
+                        return Poll::Ready(Err(self.cause(Error::Closed)));
                     }
                 }
             }
         }
     }
 
+    /// Why a connection ended with `error`.
+    fn cause(&self, error: Error) -> Error {
+        if self.is_first && is_tls_alert(self.buffer.unread()) { Error::SpeaksTls } else { error }
+    }
+
     /// The next whole frame; `None` at the end of the stream.
     pub(super) fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Unit>, Error>> {
         loop {
-            let needed = match self.buffer.next_frame(&mut self.framing)? {
+            let cut = self.buffer.next_frame(&mut self.framing);
+            let needed = match cut.map_err(|error| self.cause(error.into()))? {
                 Cut::Frame(range) => {
+                    self.is_first = false;
                     return Poll::Ready(Ok(Some((self.framing.kind(), range))));
                 }
                 Cut::NeedMore(_) if self.buffer.is_empty() => READ,
                 Cut::NeedMore(needed) => needed.get(),
             };
             if ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed, usize::MAX))? == 0 {
-                return Poll::Ready(Ok(None));
+                return Poll::Ready(match self.cause(Error::Closed) {
+                    Error::Closed => Ok(None),
+                    error => Err(error),
+                });
             }
         }
     }

@@ -69,3 +69,8 @@ pub(crate) fn poll_discard(stream: &mut Stream, cx: &mut Context<'_>, buffer: &m
     cx.waker().wake_by_ref();
     Poll::Pending
 }
+
+/// F-62: whether a stream begins as that of a TLS server that was spoken to in the clear does: with an alert.
+pub(crate) const fn is_tls_alert(begin: &[u8]) -> bool {
+    matches!(begin, [21, 3, 0..=4, ..])
+}

@@ -5,11 +5,25 @@ use std::io;
 use voxwire_transport::Error;
 use voxwire_transport::tls::rustls::{self, CertificateError};
 
+/// Where the server turned out to speak TLS.
+pub(crate) const SPEAK_TLS: &str = "say --tls-ca FILE with its certificate, or --tls";
+/// Where what the server sent is not of the protocol.
+pub(crate) const OTHER_PORT: &str = "perhaps --server names the port of another protocol";
+
+/// Where the server closed the connection at once.
+pub(crate) const TLS_OR_OTHER_PORT: &str =
+    "perhaps the server speaks TLS (--tls-ca FILE or --tls), or --server names the port of another protocol";
+
 /// F-62: the likely cause, and what to do about it. `None` where the error says it.
 pub(super) fn on_connecting(error: &Error, trust: Option<&Trust>, quic: bool) -> Option<String> {
-    let Error::Io(error) = error else {
-        return quic
-            .then(|| "does the server speak QUIC at this port, and does UDP come through to it?".into());
+    let error = match error {
+        Error::Io(error) => error,
+        Error::SpeaksTls => return Some(SPEAK_TLS.into()),
+        Error::NoHello => return Some(OTHER_PORT.into()),
+        _ => {
+            return quic
+                .then(|| "does the server speak QUIC at this port, and does UDP come through to it?".into());
+        }
     };
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match (tls, trust) {
@@ -17,6 +31,7 @@ pub(super) fn on_connecting(error: &Error, trust: Option<&Trust>, quic: bool) ->
         (None, Some(_)) if is_cut_off(error) => Some(
             "perhaps the server does not speak TLS at this port; then leave out --tls and --tls-ca".into(),
         ),
+        (None, None) if is_cut_off(error) => Some(TLS_OR_OTHER_PORT.into()),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
 use crate::link::Link;
+use crate::link::advice::TLS_OR_OTHER_PORT;
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, plain, quoted, text};
 use crate::signals::Signals;
@@ -199,7 +200,7 @@ impl CallClient {
         let recordings = Recordings::new(options.record.clone(), &report);
         let mut phone = Self { connection, options, report, signals, recordings };
         let answer = timeout(PATIENCE, phone.log_in()).await;
-        answer.unwrap_or_else(|_| Err(failed!("the server does not answer")))?;
+        answer.unwrap_or_else(|_| Err(failed!("the server does not answer: {TLS_OR_OTHER_PORT}")))?;
         Ok(phone)
     }
 
@@ -216,7 +217,9 @@ impl CallClient {
                 Some(Happening::LoginFailed(why)) => {
                     return Err(failed!("the server refused the name {}: {}", quoted(&name), plain(&why)));
                 }
-                Some(Happening::Disconnected) => return Err(self.lost("logging in")),
+                Some(Happening::Disconnected) => {
+                    return Err(failed!("{}: {TLS_OR_OTHER_PORT}", self.lost("logging in")));
+                }
                 Some(_) => {}
             }
         }
