@@ -140,6 +140,17 @@ fn d_19_a_player_in_c_sharp_speaks_directly_and_around_a_break_by_the_server() {
 }
 
 #[test]
+fn d_19_a_player_in_c_sharp_follows_the_address_that_a_nat_gives_to_another_one() {
+    let Some(log) = mono::tests().and_then(|unity| run_with("unity-nat", unity)) else { return };
+    let (carol, bob) = (log("carol"), log("bob"));
+    assert!(carol.contains("voice for \"bob\" goes directly"), "{carol}");
+    assert!(bob.contains("voice for carol goes directly"), "{bob}");
+    // `counters udp OUT IN tcp OUT IN direct OUT IN ..`: most of five seconds of 20 ms.
+    let counters = bob.lines().find(|line| line.starts_with("counters")).unwrap();
+    assert!(counters.split(' ').nth(9).unwrap().parse::<u32>().unwrap() >= 150, "{counters}");
+}
+
+#[test]
 fn d_19_where_udp_is_blocked_a_player_in_c_sharp_speaks_by_tcp_and_comes_back() {
     let Some(log) = mono::tests().and_then(|unity| run_with("unity-blocked", unity)) else { return };
     let (alice, bob) = (log("alice"), log("bob"));

@@ -76,7 +76,7 @@ END
     at bob nft list counter inet count direct >"$OUT/direct"
     at bob nft 'add rule inet count in ip saddr 10.9.0.2 meta l4proto udp drop'
     ;;
-nat | firewall)
+nat | firewall | unity-nat)
     ip netns add carol
     ip link add eth1 netns router type veth peer name eth0 netns carol
     at carol sh -c 'ip link set lo up; ip link set eth0 up; ip addr add 192.168.7.2/24 dev eth0; ip route add default via 192.168.7.1'
@@ -91,11 +91,21 @@ END
     if [ "$1" = firewall ]; then
         at router nft 'add rule ip nat through ip daddr != 10.9.0.1 ip saddr != 10.9.0.1 meta l4proto udp drop'
     fi
-    client bob --p2p
+    if [ "$1" = unity-nat ]; then
+        csharp bob 1 direct
+    else
+        client bob --p2p
+    fi
     bob=$!
     said bob joined
     client carol --p2p --play tone --for 5
     alice=$!
+    if [ "$1" = unity-nat ]; then
+        # It leaves by itself.
+        wait $alice
+        wait $bob
+        exit
+    fi
     ;;
 udp-blocked | unity-blocked)
     client bob

@@ -212,6 +212,7 @@ fn d_19_where_udp_is_blocked_voice_goes_by_tcp_and_comes_back() {
     let mut ann = CSharp::start(tests, "ann", proxy.address, &[]);
     ann.tell("join Lobby");
     ann.until_listeners("Lobby", 1);
+    ben.lines.until("listeners 2");
     let blocked = "UdpBlocked: UDP is blocked: 127.0.0.1 does not answer by UDP. Voice goes by TCP";
     for round in 0..2 {
         ann.lines.until(blocked);
@@ -245,6 +246,7 @@ fn d_19_the_steady_state_allocates_nothing() {
     ann.tell("join Lobby");
     ann.until_udp();
     ann.until_listeners("Lobby", 1);
+    ben.lines.until("listeners 2");
     // A machine that stands still for seconds makes UDP look blocked, and the words for that are allocated: not three times in a row.
     let mut measured = String::new();
     for _ in 0..3 {
@@ -508,6 +510,7 @@ fn d_19_the_client_does_not_grow() {
     ann.tell("join Lobby");
     ann.until_udp();
     ann.until_listeners("Lobby", 1);
+    ben.lines.until("listeners 2");
     ann.tell(&format!("measure {seconds} Lobby"));
     let measured = ann.lines.until_within("allocated", Duration::from_secs(seconds + 30)).0;
     println!("{measured}");
@@ -588,6 +591,7 @@ fn d_19_a_program_that_was_stopped_does_not_take_udp_for_blocked() {
     ann.tell("join Lobby");
     ann.until_udp();
     ann.until_listeners("Lobby", 1);
+    ben.lines.until("listeners 2");
     ann.signal("-STOP");
     std::thread::park_timeout(Duration::from_secs(4));
     ann.signal("-CONT");
@@ -612,6 +616,7 @@ fn d_19_voice_goes_by_ipv6() {
     ann.tell("join Lobby");
     ann.until_udp();
     ann.until_listeners("Lobby", 1);
+    ben.lines.until("listeners 2");
     ann.tell("say Lobby 0102");
     ann.lines.until("voice ben 0102");
     ann.tell("counters");

@@ -39,6 +39,7 @@ namespace Voxwire.Transport
         private DatagramSocket socket;
         private UdpSide udp;
         private DirectPaths direct;
+        private int receivedFirst;
         private int receivedCount;
         private int outputCount;
         private long tookAt;
@@ -167,13 +168,12 @@ namespace Voxwire.Transport
             while (receivedCount < Wire.ServerHelloLength)
             {
                 WriteOutput(clock.ElapsedMilliseconds);
-                var read = channel.Read(received, receivedCount, received.Length - receivedCount);
+                var read = Receive();
                 if (read < 0)
                 {
                     throw new TransportException("the server has closed the connection without an answer: is this its port for Dissonance, "
                         + (settings.Tls == null ? "and does it speak no TLS?" : "and does it speak TLS?"));
                 }
-                receivedCount += read;
                 if (read == 0)
                 {
                     channel.Wait(20);
@@ -215,18 +215,17 @@ namespace Voxwire.Transport
                 var length = NextUnit();
                 if (length > 0)
                 {
-                    OnUnit(received[2], Wire.UnitHead, length - 1, now);
+                    OnUnit(received[receivedFirst + 2], receivedFirst + Wire.UnitHead, length - 1, now);
                     Consume(2 + length);
                     did = true;
                     continue;
                 }
-                var read = isOver ? 0 : channel.Read(received, receivedCount, received.Length - receivedCount);
+                var read = isOver ? 0 : Receive();
                 isOver |= read < 0;
                 if (read <= 0)
                 {
                     return did;
                 }
-                receivedCount += read;
                 did = true;
             }
             return did;
@@ -239,7 +238,7 @@ namespace Voxwire.Transport
             {
                 return 0;
             }
-            var length = Wire.ReadU16(received, 0);
+            var length = Wire.ReadU16(received, receivedFirst);
             if (length == 0 || length - 1 > settings.MaxPacket)
             {
                 throw new TransportException("the server sent a unit of " + length + " bytes, " + (settings.MaxPacket + 1) + " at most are possible");
@@ -288,10 +287,20 @@ namespace Voxwire.Transport
             }
         }
 
+        /// <summary>Reads what has come in behind what is there. Returns what the channel returns.</summary>
+        private int Receive()
+        {
+            Buffer.BlockCopy(received, receivedFirst, received, 0, receivedCount);
+            receivedFirst = 0;
+            var read = channel.Read(received, receivedCount, received.Length - receivedCount);
+            receivedCount += Math.Max(read, 0);
+            return read;
+        }
+
         private void Consume(int length)
         {
+            receivedFirst += length;
             receivedCount -= length;
-            Buffer.BlockCopy(received, length, received, 0, receivedCount);
         }
 
         private bool ReadDatagrams(long now)
