@@ -96,7 +96,7 @@ pub(crate) fn accept_reserved(
     let connecting = incoming.accept_with(Arc::new(config))?;
     // Always so for connections that come in. No client is authenticated by TLS, and none has data of its own before the handshake is done.
     let (connection, done) = connecting.into_0rtt().map_err(|_| io::ErrorKind::NotConnected)?;
-    reserved.is_for(connection.clone());
+    reserved.bind_to(connection.clone());
     Ok((connection, done))
 }
 

@@ -205,11 +205,12 @@ impl Control {
     }
 }
 
-/// Appends a control unit.
-pub(crate) fn put_control(control: Control, out: &mut Vec<u8>) {
-    let body = control.to_bytes();
-    put_unit_head(unit::CONTROL, body.len(), out);
-    out.extend(body);
+/// A unit with a control message.
+pub(crate) fn control_unit(control: Control) -> Vec<u8> {
+    let (body, mut unit) = (control.to_bytes(), Vec::new());
+    put_unit_head(unit::CONTROL, body.len(), &mut unit);
+    unit.extend(body);
+    unit
 }
 
 /// Appends what stands before a packet of `len` bytes.
@@ -295,7 +296,7 @@ mod tests {
                     let progress = framing.next_frame(&bytes);
                     assert_eq!(progress, Ok(Progress::Frame { header: 3, body: body.len() }), "{name}");
                     match framing.kind() {
-                        Kind::Control => put_control(Control::read(&body).unwrap(), &mut written),
+                        Kind::Control => written.extend(control_unit(Control::read(&body).unwrap())),
                         Kind::Frame(lane) => {
                             framing.put_head(lane, &body, &mut written);
                             written.extend(&body);

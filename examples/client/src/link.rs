@@ -4,6 +4,7 @@ pub(crate) mod advice;
 mod trust;
 
 use crate::error::{Error, failed};
+use std::net::ToSocketAddrs as _;
 pub(crate) use trust::Trust;
 use voxwire_core::Session;
 use voxwire_transport::tls::rustls::pki_types::ServerName;
@@ -31,12 +32,14 @@ impl Link {
     /// The server as `host:port`, with the protocol's own port where none is given.
     pub(crate) fn address(&self, port: u16) -> String {
         let Some(server) = &self.server else { return format!("127.0.0.1:{port}") };
-        let bare_v6 = server.parse::<core::net::Ipv6Addr>().is_ok();
-        match server.rsplit_once(':') {
+        let without_zone = server.split('%').next().unwrap_or(server);
+        let bare_v6 = without_zone.parse::<core::net::Ipv6Addr>().is_ok();
+        let address = match server.rsplit_once(':') {
             _ if bare_v6 => format!("[{server}]:{port}"),
             Some((_, digits)) if !digits.ends_with(']') => server.clone(),
             _ => format!("{server}:{port}"),
-        }
+        };
+        with_zone_number(&address).unwrap_or(address)
     }
 
     /// Whether voice may go as it is about to: encrypted, or else wherever that has not been ruled out.
@@ -84,7 +87,9 @@ impl Link {
     /// The name that the server's certificate has to show.
     fn name(&self, address: &str) -> Result<ServerName<'static>, Error> {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = self.tls_name.clone().unwrap_or_else(|| host.trim_matches(['[', ']']).to_owned());
+        // A zone is this machine's own business.
+        let host = host.trim_matches(['[', ']']).split('%').next().unwrap_or(host);
+        let host = self.tls_name.clone().unwrap_or_else(|| host.to_owned());
         ServerName::try_from(host.clone()).map_err(|error| Error::Usage(format!("{host}: {error}")))
     }
 
@@ -128,6 +133,14 @@ impl Link {
     }
 }
 
+/// F-68: an IPv6 address with the number of its zone in place of the name of an interface, which the system alone understands. `None`
+/// where there is no zone.
+fn with_zone_number(address: &str) -> Option<String> {
+    let (host, port) = address.rsplit_once(':').filter(|(host, _)| host.contains('%'))?;
+    let mut found = (host.trim_matches(['[', ']']), port.parse().ok()?).to_socket_addrs().ok()?;
+    found.next().map(|address| address.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +155,9 @@ mod tests {
             (Some("::1"), "[::1]:4240"),
             (Some("[::1]"), "[::1]:4240"),
             (Some("[::1]:5"), "[::1]:5"),
+            // F-68
+            (Some("fe80::1%lo"), "[fe80::1%1]:4240"),
+            (Some("[fe80::1%lo]:5"), "[fe80::1%1]:5"),
         ] {
             let link = Link { server: given.map(String::from), ..Link::to("") };
             assert_eq!(link.address(4240), expected);

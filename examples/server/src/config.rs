@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
 use serde::Deserialize;
+use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, Deserializer, ValueDeserializer};
 use tracing_subscriber::filter::LevelFilter;
@@ -31,9 +32,9 @@ pub struct Flags {
     /// Read settings from a TOML file; flags win over it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Listen on this address [default: 127.0.0.1].
+    /// Listen on this address [default: 127.0.0.1]. Also a name of this machine, such as `localhost`.
     #[arg(long, value_name = "ADDR")]
-    bind: Option<IpAddr>,
+    bind: Option<Bind>,
     /// Where protocols that keep something keep it [default: voxwire-data]. Made when first needed.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -92,6 +93,29 @@ pub enum Profile {
     Safe,
     /// As the originals.
     Original,
+}
+
+/// The address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+struct Bind(IpAddr);
+
+impl FromStr for Bind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let resolved = || (text, 0).to_socket_addrs().ok()?.next().map(|address| address.ip());
+        let address = text.parse().ok().or_else(resolved);
+        address.map(Self).ok_or_else(|| format!("`{text}` is neither an address nor a name of this machine"))
+    }
+}
+
+impl TryFrom<String> for Bind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
 }
 
 /// Where the status page is served.
@@ -246,7 +270,7 @@ impl Config {
                 true
             }
         });
-        set(&mut config.bind, bind);
+        set(&mut config.bind, bind.map(|Bind(address)| address));
         set(&mut config.data, data);
         config.sections.apply_flags(&protocols).map_err(|error| Error::Usage(error.to_string()))?;
         set(&mut config.http, http.map(Wanted::from));
@@ -293,7 +317,7 @@ impl Config {
             }
         })?;
         set(&mut self.only, file.only);
-        set(&mut self.bind, file.bind);
+        set(&mut self.bind, file.bind.map(|Bind(address)| address));
         set(&mut self.data, file.data);
         set(&mut self.http, file.http.map(Wanted::from));
         set(&mut self.http_connections, file.http_connections);
@@ -413,7 +437,7 @@ pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct File {
     only: Option<Vec<Protocol>>,
-    bind: Option<IpAddr>,
+    bind: Option<Bind>,
     data: Option<PathBuf>,
     http: Option<Http>,
     http_connections: Option<usize>,

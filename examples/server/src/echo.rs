@@ -71,7 +71,7 @@ impl Section for Echo {
     }
 
     fn memory(&self) -> Part {
-        Part { waiting: 2, partial: 1, pooled: 1, quic: 0 }
+        Part { queued: 2, partial: 1, pooled: 1, quic: 0 }
     }
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {

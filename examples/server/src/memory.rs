@@ -18,8 +18,8 @@ pub(crate) const RANGE: core::ops::RangeInclusive<usize> = 320..=1024 * 1024;
 /// What a hub may hold, in bytes; or its weight, of which the sum for all protocols is about what they have by default in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// For what waits to be taken.
-    pub(crate) waiting: usize,
+    /// For what is queued for peers.
+    pub(crate) queued: usize,
     /// For frames that have not come in whole.
     pub(crate) partial: usize,
     /// For free buffers.
@@ -30,7 +30,7 @@ pub(crate) struct Part {
 
 impl Part {
     const fn all(self) -> usize {
-        self.waiting + self.partial + self.pooled + self.quic
+        self.queued + self.partial + self.pooled + self.quic
     }
 }
 
@@ -39,17 +39,17 @@ fn part(config: &Config, protocol: Protocol) -> Part {
     let hubs = config.memory.saturating_mul(MIB).saturating_sub(PROGRAM).saturating_sub(beside);
     let weights: usize = config.only.iter().map(|protocol| config.section(*protocol).memory().all()).sum();
     let unit = hubs / weights.max(1);
-    let Part { waiting, partial, pooled, quic } = config.section(protocol).memory();
-    let [waiting, partial, pooled, quic] =
-        [waiting, partial, pooled, quic].map(|weight| weight.saturating_mul(unit));
-    Part { waiting, partial, pooled, quic }
+    let Part { queued, partial, pooled, quic } = config.section(protocol).memory();
+    let [queued, partial, pooled, quic] =
+        [queued, partial, pooled, quic].map(|weight| weight.saturating_mul(unit));
+    Part { queued, partial, pooled, quic }
 }
 
 /// `settings` within the part that `protocol` has of the memory.
 pub(crate) fn within(config: &Config, protocol: Protocol, settings: HubSettings) -> HubSettings {
-    let Part { waiting, partial, pooled, quic } = part(config, protocol);
+    let Part { queued, partial, pooled, quic } = part(config, protocol);
     HubSettings {
-        max_queued_total: waiting,
+        max_queued_total: queued,
         partial_frames: partial,
         pooled: (pooled / POOLED).min(settings.pooled),
         receive_windows: quic,
@@ -66,10 +66,10 @@ mod tests {
     /// What all hubs may hold by their settings, and what msgpack has beside its hub, in bytes.
     fn sum(config: &Config) -> usize {
         let hubs = config.only.iter().map(|protocol| {
-            let HubSettings { max_queued_total: waiting, partial_frames, pooled, receive_windows, .. } =
+            let HubSettings { max_queued_total: queued, partial_frames, pooled, receive_windows, .. } =
                 hub_settings(config, *protocol);
             let quic = *protocol == Protocol::DISSONANCE && config.of::<Dissonance>().quic_port.is_some();
-            waiting + partial_frames + pooled * 24 * 1024 + if quic { receive_windows } else { 0 }
+            queued + partial_frames + pooled * 24 * 1024 + if quic { receive_windows } else { 0 }
         });
         let beside = if config.only.contains(&Protocol::MSGPACK) { 152 * MIB } else { 0 };
         hubs.sum::<usize>() + beside

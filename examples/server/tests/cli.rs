@@ -628,3 +628,15 @@ fn c_07_settings_are_printed_and_checked_without_serving() {
     let (code, errors) = fails(&missing);
     assert!(code == Some(2) && errors.contains("no-such.pem"), "{errors}");
 }
+
+/// F-68
+#[test]
+fn f_68_the_address_to_listen_on_may_be_a_name() {
+    let server = Server::start(&[&ANY[..], &["--bind", "localhost"]].concat());
+    assert!(server.address("voicelink tcp").ip().is_loopback());
+    let path = file("bind.toml", "bind = \"localhost\"\n");
+    let server = Server::start(&[&ANY[..], &["--config", path.to_str().unwrap()]].concat());
+    assert!(server.address("voicelink tcp").ip().is_loopback());
+    let (code, errors) = fails(&["--bind", "no-such-name.invalid"]);
+    assert!(code == Some(2) && errors.contains("neither an address nor a name"), "{errors}");
+}

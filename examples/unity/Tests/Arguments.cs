@@ -1,4 +1,5 @@
 using System;
+using System.IO;
 using System.Text;
 using Voxwire.Transport;
 
@@ -48,7 +49,11 @@ namespace Voxwire.Tests
                     break;
                 case "pin":
                     settings.Tls = settings.Tls ?? new TlsSettings();
-                    settings.Tls.PinnedSha256.Add(value);
+                    settings.Tls.Pin(value);
+                    break;
+                case "pin-file":
+                    settings.Tls = settings.Tls ?? new TlsSettings();
+                    settings.Tls.Pin(File.ReadAllText(value));
                     break;
                 case "clear-udp":
                     settings.Tls.ClearUdp = true;

@@ -59,7 +59,7 @@ pub(super) struct Direct {
 }
 
 /// What happened on a path.
-pub(super) enum DirectNews {
+pub(super) enum DirectEvent {
     Up(PeerId, SocketAddr),
     Down(PeerId),
     /// A frame, and where in the datagram it is.
@@ -168,11 +168,11 @@ impl Direct {
         now: Instant,
         socket: &UdpSocket,
         ids: &mut PeerIds,
-    ) -> Option<DirectNews> {
+    ) -> Option<DirectEvent> {
         self.paths.retain(|path| path.known || path.peer.is_some() || !path.is_forgotten(now));
         for path in &mut self.paths {
             if path.peer.is_some() && now.saturating_duration_since(path.acked_at) >= PATH_TIMEOUT {
-                return path.reset(ids, now).map(DirectNews::Down);
+                return path.reset(ids, now).map(DirectEvent::Down);
             }
             if path.next_probe <= now {
                 path.probe(now, socket);
@@ -192,7 +192,7 @@ impl Direct {
         ids: &mut PeerIds,
         (kind, tag, body): (u8, Tag, &[u8]),
         from: SocketAddr,
-    ) -> Option<DirectNews> {
+    ) -> Option<DirectEvent> {
         if kind == datagram::PROBE {
             return self.on_probe(now, socket, ids, tag, body, from);
         }
@@ -203,7 +203,7 @@ impl Direct {
             datagram::PROBE_ACK => path.on_probe_ack(now, ids, body),
             datagram::DROPPABLE => {
                 let whole = HEAD..HEAD.saturating_add(body.len());
-                Some(DirectNews::Frame(path.peer?, Lane::Droppable, whole))
+                Some(DirectEvent::Frame(path.peer?, Lane::Droppable, whole))
             }
             datagram::RELIABLE => path.on_reliable(socket, body),
             datagram::RELIABLE_ACK => {
@@ -222,7 +222,7 @@ impl Direct {
         tag: Tag,
         body: &[u8],
         from: SocketAddr,
-    ) -> Option<DirectNews> {
+    ) -> Option<DirectEvent> {
         let (rest, body) = body.split_first_chunk::<9>()?;
         let (epoch, padding) = body.split_first_chunk::<4>()?;
         // The ack is no longer than the probe.
@@ -252,7 +252,7 @@ impl Direct {
         if path.peer.is_none() {
             path.next_probe = path.next_probe.min(now.saturating_add(SOON));
         }
-        lost.map(DirectNews::Down)
+        lost.map(DirectEvent::Down)
     }
 }
 
@@ -308,7 +308,7 @@ impl DirectPath {
         self.send(socket, datagram::PROBE, &body);
     }
 
-    fn on_probe_ack(&mut self, now: Instant, ids: &mut PeerIds, body: &[u8]) -> Option<DirectNews> {
+    fn on_probe_ack(&mut self, now: Instant, ids: &mut PeerIds, body: &[u8]) -> Option<DirectEvent> {
         let (rest, body) = body.split_first_chunk::<9>()?;
         let (ours, theirs) = body.split_first_chunk::<4>()?;
         let theirs = u32::from_be_bytes(*theirs.first_chunk()?);
@@ -318,7 +318,7 @@ impl DirectPath {
         if self.peer.is_some() && self.theirs != Some(theirs) {
             let lost = self.reset(ids, now);
             self.theirs = Some(theirs);
-            return lost.map(DirectNews::Down);
+            return lost.map(DirectEvent::Down);
         }
         (self.theirs, self.acked_at) = (Some(theirs), now);
         if self.peer.is_some() {
@@ -326,7 +326,7 @@ impl DirectPath {
         }
         self.peer = ids.mint();
         self.probes = 0;
-        Some(DirectNews::Up(self.peer?, self.to))
+        Some(DirectEvent::Up(self.peer?, self.to))
     }
 
     /// The path is down; the other side notices by the epoch.
@@ -350,7 +350,7 @@ impl DirectPath {
     }
 
     /// Takes each reliable frame once, and acknowledges it.
-    fn on_reliable(&mut self, socket: &UdpSocket, body: &[u8]) -> Option<DirectNews> {
+    fn on_reliable(&mut self, socket: &UdpSocket, body: &[u8]) -> Option<DirectEvent> {
         let (number, frame) = body.split_first_chunk::<6>()?;
         let (epoch, sequence) = number.split_first_chunk::<4>()?;
         let sequence = u16::from_be_bytes(*sequence.first_chunk()?);
@@ -366,7 +366,7 @@ impl DirectPath {
         }
         self.received = self.received.wrapping_add(1);
         let start = HEAD.saturating_add(6);
-        Some(DirectNews::Frame(peer, Lane::Reliable, start..start.saturating_add(frame.len())))
+        Some(DirectEvent::Frame(peer, Lane::Reliable, start..start.saturating_add(frame.len())))
     }
 
     fn on_ack(&mut self, now: Instant, socket: &UdpSocket, body: &[u8]) {
@@ -418,7 +418,7 @@ mod tests {
             let (tag, epoch) = (probe[1..8].try_into().unwrap(), &probe[17..21]);
             let answer = [&KEY[7..], epoch, &[9; 4]].concat();
             let up = direct.receive(at(now), &here, &mut ids, (datagram::PROBE_ACK, tag, &answer), to);
-            assert!(matches!(up, Some(DirectNews::Up(..))));
+            assert!(matches!(up, Some(DirectEvent::Up(..))));
             let peer = direct.peers().next().unwrap();
             direct.refuse(peer, &mut ids, at(now));
             // Meanwhile it neither probes nor answers.
@@ -462,7 +462,7 @@ mod tests {
             let path = &direct.paths[0];
             let answer = [&KEY[7..], &path.epoch.to_be_bytes(), &[9; 4]].concat();
             let up = direct.receive(at(now), &here, &mut ids, (datagram::PROBE_ACK, tag, &answer), to);
-            assert!(matches!(up, Some(DirectNews::Up(..))));
+            assert!(matches!(up, Some(DirectEvent::Up(..))));
             let peer = direct.peers().next().unwrap();
             direct.refuse(peer, &mut ids, at(now));
             tokio::time::sleep(Duration::from_millis(2)).await;

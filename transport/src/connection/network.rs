@@ -1,10 +1,10 @@
 //! What a client's session reaches: its server, by a stream and by UDP, other clients by direct paths, and what it dials and listens for.
 
-use super::direct::DirectNews;
+use super::direct::DirectEvent;
 use super::remote::{Dialling, Established, Remote};
 use super::settings::ConnectionSettings;
-use super::stream_conn::{ConnStep, StreamConn};
-use super::streams::{StreamNews, Streams};
+use super::stream_conn::{ConnEvent, StreamConn};
+use super::streams::{StreamEvent, Streams};
 use super::udp_side::UdpSide;
 use crate::Error;
 use crate::grace::Grace;
@@ -57,9 +57,9 @@ pub(super) enum State {
 pub(super) enum Step {
     Opened,
     /// Something happened on the connection to the server.
-    Server(ConnStep),
+    Server(ConnEvent),
     /// Something happened on a connection of the session's own making.
-    Stream(StreamNews),
+    Stream(StreamEvent),
     /// A frame that the session put off.
     Deferred,
     Timeout,
@@ -149,25 +149,25 @@ impl<F: Framing> Network<F> {
             Step::Opened => Input::Opened { peer: self.server, via: Via::Dialled(DialId::FIRST), from: None },
             Step::Closed => Input::Closed { peer: self.server },
             Step::DialFailed => Input::DialFailed(DialId::FIRST),
-            Step::Server(ConnStep::Frame(lane, range)) => {
+            Step::Server(ConnEvent::Frame(lane, range)) => {
                 let bytes = self.conn.as_ref().map_or(&[][..], |conn| conn.buffer.frame(range));
                 Input::Frame { peer: self.server, lane, bytes }
             }
-            Step::Server(ConnStep::Datagram(range)) => {
+            Step::Server(ConnEvent::Datagram(range)) => {
                 Input::Frame { peer: self.server, lane: Lane::Droppable, bytes: datagram(range) }
             }
-            Step::Server(ConnStep::Direct(DirectNews::Up(peer, from))) => {
+            Step::Server(ConnEvent::Direct(DirectEvent::Up(peer, from))) => {
                 Input::Opened { peer, via: Via::Accepted, from: Some(from) }
             }
-            Step::Server(ConnStep::Direct(DirectNews::Down(peer))) => Input::Closed { peer },
-            Step::Server(ConnStep::Direct(DirectNews::Frame(peer, lane, range))) => {
+            Step::Server(ConnEvent::Direct(DirectEvent::Down(peer))) => Input::Closed { peer },
+            Step::Server(ConnEvent::Direct(DirectEvent::Frame(peer, lane, range))) => {
                 Input::Frame { peer, lane, bytes: datagram(range) }
             }
-            Step::Stream(StreamNews::Frame(peer, lane, range)) => {
+            Step::Stream(StreamEvent::Frame(peer, lane, range)) => {
                 Input::Frame { peer, lane, bytes: self.streams.frame(peer, range) }
             }
-            Step::Stream(news) => return news.input(),
-            Step::Deferred | Step::Timeout | Step::Server(ConnStep::Changed) | Step::Ended => return None,
+            Step::Stream(event) => return event.input(),
+            Step::Deferred | Step::Timeout | Step::Server(ConnEvent::Changed) | Step::Ended => return None,
         })
     }
 
@@ -203,7 +203,7 @@ impl<F: Framing> Network<F> {
         match self.gone.pop() {
             Some(peer) => {
                 self.ids.retire(peer);
-                Poll::Ready(Step::Server(ConnStep::Direct(DirectNews::Down(peer))))
+                Poll::Ready(Step::Server(ConnEvent::Direct(DirectEvent::Down(peer))))
             }
             None => Poll::Pending,
         }
@@ -287,7 +287,7 @@ impl<F: Framing> Network<F> {
         self.state = State::Ended;
         self.leave_conn();
         if told {
-            return if self.is_over(timeout) { Step::Ended } else { Step::Server(ConnStep::Changed) };
+            return if self.is_over(timeout) { Step::Ended } else { Step::Server(ConnEvent::Changed) };
         }
         self.error = Some(error.unwrap_or(Error::Closed));
         Step::Closed

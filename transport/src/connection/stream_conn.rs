@@ -1,14 +1,14 @@
 //! One connection's bytes and frames, both ways.
 
-use super::direct::DirectNews;
+use super::direct::DirectEvent;
 use super::settings::ConnectionSettings;
-use super::udp_side::{News, UdpSide};
+use super::udp_side::{UdpEvent, UdpSide};
 use crate::Error;
 use crate::stream::framing::{Kind, StreamFraming};
 use crate::stream::io::{READ, is_tls_alert, poll_discard, poll_fill, poll_write};
 use crate::stream::queue::{Batch, Queue};
 use crate::stream::socket::Stream;
-use crate::tcp_udp::{Control, MAX_UNIT, Nonce, put_control};
+use crate::tcp_udp::{Control, MAX_UNIT, Nonce, control_unit};
 use core::future::Future;
 use core::ops::Range;
 use core::pin::Pin;
@@ -39,13 +39,13 @@ pub(super) struct StreamConn<F> {
     pub(super) changed: bool,
     /// What must arrive cannot be sent.
     pub(super) failed: Option<Failed>,
-    /// What the UDP side has to say, once what waits has been handed over: one of each kind, the newest.
-    pub(super) said: Said,
+    /// What the UDP side has to send on the stream, once all that is queued has been handed over: one of each kind, the newest.
+    controls: PendingControls,
 }
 
-/// What the UDP side says by TCP, in this order: a challenge of before is void once nothing comes in any more.
+/// Controls of the UDP side for the stream, in this order: a challenge of before is void once nothing comes in any more.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct PendingControls {
     down: bool,
     confirm: Option<Nonce>,
 }
@@ -96,13 +96,13 @@ impl StallTimer {
 }
 
 /// Something happened on a connection.
-pub(super) enum ConnStep {
+pub(super) enum ConnEvent {
     /// A frame was received on the stream.
     Frame(Lane, Range<usize>),
     /// A frame was received in a datagram.
     Datagram(Range<usize>),
     /// Something happened on a direct path.
-    Direct(DirectNews),
+    Direct(DirectEvent),
     /// Something has changed that the session need not know.
     Changed,
 }
@@ -128,7 +128,7 @@ impl<F: Framing> StreamConn<F> {
             quic: None,
             changed: false,
             failed: None,
-            said: Said::default(),
+            controls: PendingControls::default(),
         }
     }
 
@@ -199,25 +199,26 @@ impl<F: Framing> StreamConn<F> {
     }
 
     pub(super) fn is_written(&self) -> bool {
-        self.queue.is_empty() && self.batch.is_empty() && !self.said.down && self.said.confirm.is_none()
+        self.queue.is_empty()
+            && self.batch.is_empty()
+            && !self.controls.down
+            && self.controls.confirm.is_none()
     }
 
-    fn say(&mut self, control: Control) {
+    fn queue_control(&mut self, control: Control) {
         match control {
-            Control::Confirm(nonce) => self.said.confirm = Some(nonce),
-            Control::Down => self.said = Said { down: true, confirm: None },
+            Control::Confirm(nonce) => self.controls.confirm = Some(nonce),
+            Control::Down => self.controls = PendingControls { down: true, confirm: None },
             _ => {}
         }
     }
 
-    /// Queues what the UDP side has to say. A server that takes nothing is asked and told nothing more.
-    fn push_said(&mut self) {
-        let Said { down, confirm } = core::mem::take(&mut self.said);
+    /// Queues the controls of the UDP side. A server that takes nothing is sent no more of them.
+    fn push_controls(&mut self) {
+        let PendingControls { down, confirm } = core::mem::take(&mut self.controls);
         let down = down.then_some(Control::Down);
         for control in down.into_iter().chain(confirm.map(Control::Confirm)) {
-            let mut bytes = Vec::new();
-            put_control(control, &mut bytes);
-            if self.queue.push_raw(&bytes).is_err() {
+            if self.queue.push_raw(&control_unit(control)).is_err() {
                 self.failed = Some(Failed::Overflow);
             }
         }
@@ -230,7 +231,7 @@ impl<F: Framing> StreamConn<F> {
         now: Instant,
         closing: bool,
         ids: &mut PeerIds,
-    ) -> Poll<Result<Option<ConnStep>, Error>> {
+    ) -> Poll<Result<Option<ConnEvent>, Error>> {
         self.check()?;
         if closing {
             // The session wants to hear no more.
@@ -242,7 +243,7 @@ impl<F: Framing> StreamConn<F> {
         }
         self.write(cx)?;
         if core::mem::take(&mut self.changed) {
-            return Poll::Ready(Ok(Some(ConnStep::Changed)));
+            return Poll::Ready(Ok(Some(ConnEvent::Changed)));
         }
         if self.paused_until.is_some_and(|until| until > now) {
             return Poll::Pending;
@@ -270,24 +271,24 @@ impl<F: Framing> StreamConn<F> {
     }
 
     /// What has come in by UDP or in QUIC's datagrams.
-    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<ConnStep> {
+    fn poll_datagrams(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<ConnEvent> {
         #[cfg(feature = "quic")]
         if let Some(quic) = &mut self.quic {
             if quic.poll(cx).is_ready() {
-                return Poll::Ready(ConnStep::Datagram(0..quic.last.len()));
+                return Poll::Ready(ConnEvent::Datagram(0..quic.last.len()));
             }
         }
         while let Some(udp) = &mut self.udp {
             match ready!(udp.poll(cx, now, ids)) {
-                News::Frame(range) => return Poll::Ready(ConnStep::Datagram(range)),
-                News::Direct(news) => return Poll::Ready(ConnStep::Direct(news)),
-                News::Say(control) => self.say(control),
-                News::Down => {
+                UdpEvent::Frame(range) => return Poll::Ready(ConnEvent::Datagram(range)),
+                UdpEvent::Direct(event) => return Poll::Ready(ConnEvent::Direct(event)),
+                UdpEvent::Control(control) => self.queue_control(control),
+                UdpEvent::Down => {
                     tracing::warn!(server = %udp.server(), "no answer by UDP any more: it is blocked on the way");
-                    self.say(Control::Down);
+                    self.queue_control(Control::Down);
                     self.changed = true;
                 }
-                News::Unanswered => {
+                UdpEvent::Unanswered => {
                     let server = udp.server();
                     tracing::warn!(%server, "no answer by UDP: a firewall on the way has to let it through to that port");
                     self.changed = true;
@@ -303,7 +304,7 @@ impl<F: Framing> StreamConn<F> {
         cx: &mut Context<'_>,
         now: Instant,
         ids: &mut PeerIds,
-    ) -> Result<Poll<Option<ConnStep>>, Error> {
+    ) -> Result<Poll<Option<ConnEvent>>, Error> {
         loop {
             let unit = match self.read(cx)? {
                 Poll::Pending => return Ok(Poll::Pending),
@@ -312,7 +313,7 @@ impl<F: Framing> StreamConn<F> {
             let range = match unit {
                 None => return Ok(Poll::Ready(None)),
                 Some((Kind::Frame(lane), range)) => {
-                    return Ok(Poll::Ready(Some(ConnStep::Frame(lane, range))));
+                    return Ok(Poll::Ready(Some(ConnEvent::Frame(lane, range))));
                 }
                 Some((Kind::Control, range)) => range,
             };
@@ -320,11 +321,11 @@ impl<F: Framing> StreamConn<F> {
             let (Some(control), Some(udp)) = (control, &mut self.udp) else { continue };
             if control == Control::Bound {
                 if udp.bound(now) {
-                    return Ok(Poll::Ready(Some(ConnStep::Changed)));
+                    return Ok(Poll::Ready(Some(ConnEvent::Changed)));
                 }
             } else if let Some(peer) = udp.introduced(control, now) {
                 ids.retire(peer);
-                return Ok(Poll::Ready(Some(ConnStep::Direct(DirectNews::Down(peer)))));
+                return Ok(Poll::Ready(Some(ConnEvent::Direct(DirectEvent::Down(peer)))));
             }
             // A new path is probed as soon as it is polled.
             cx.waker().wake_by_ref();
@@ -361,7 +362,7 @@ impl<F: Framing> StreamConn<F> {
             if self.queue.push_pending(&mut self.framing).is_err() {
                 self.failed = Some(Failed::Overflow);
             }
-            self.push_said();
+            self.push_controls();
             if self.queue.is_empty() {
                 match self.stream.poll_flush(cx) {
                     Poll::Ready(Err(error)) => return Err(error.into()),
@@ -462,9 +463,9 @@ mod tests {
         conn.push(Lane::Reliable, &[7; 200]);
         for n in 0..10_000_u64 {
             if n % 100 == 0 {
-                conn.say(Control::Down);
+                conn.queue_control(Control::Down);
             }
-            conn.say(Control::Confirm(n.to_be_bytes()));
+            conn.queue_control(Control::Confirm(n.to_be_bytes()));
             core::future::poll_fn(|cx| Poll::Ready(conn.write(cx))).await.unwrap();
             assert!(conn.queue.len() <= 17 && conn.batch.len() <= 220 && conn.failed.is_none());
         }

@@ -2,7 +2,7 @@
 
 use super::remote::socket_options;
 use super::settings::ConnectionSettings;
-use super::stream_conn::{ConnStep, StreamConn};
+use super::stream_conn::{ConnEvent, StreamConn};
 use crate::Error;
 use crate::grace::within;
 use crate::listener::{Bound, Listener};
@@ -51,7 +51,7 @@ struct Open<F> {
 }
 
 /// Something happened on one of them.
-pub(super) enum StreamNews {
+pub(super) enum StreamEvent {
     Listening(ListenId, Option<u16>),
     Opened(PeerId, SocketAddr, Via),
     DialFailed(DialId),
@@ -127,15 +127,15 @@ impl<F: Framing> Streams<F> {
         framing: F,
         from: SocketAddr,
         via: Via,
-    ) -> StreamNews {
-        let Some(peer) = ids.mint() else { return StreamNews::Quiet };
+    ) -> StreamEvent {
+        let Some(peer) = ids.mint() else { return StreamEvent::Quiet };
         if let Err(error) = prepare(&stream, socket_options(self.settings)) {
             tracing::debug!(%error, "cannot set socket options");
         }
         let framing = StreamFraming::Session(framing);
         let conn = StreamConn::new(Stream::Plain(stream), framing, self.settings);
         self.open.push(Open { peer, conn, closing: None });
-        StreamNews::Opened(peer, from, via)
+        StreamEvent::Opened(peer, from, via)
     }
 
     /// The connection of a peer, as long as the session has not closed it.
@@ -176,17 +176,17 @@ impl<F: Framing> Streams<F> {
         now: Instant,
         ids: &mut PeerIds,
         framing: impl Fn() -> F,
-    ) -> Poll<StreamNews> {
+    ) -> Poll<StreamEvent> {
         self.rest = self.rest.filter(|until| *until > now);
         if let Some((id, port)) = self.told.pop() {
-            return Poll::Ready(StreamNews::Listening(id, port));
+            return Poll::Ready(StreamEvent::Listening(id, port));
         }
         if let Poll::Ready((id, result)) = self.poll_dialling(cx) {
             return Poll::Ready(match result {
                 Ok((stream, to)) => self.add(ids, stream, framing(), to, Via::Dialled(id)),
                 Err(error) => {
                     tracing::debug!(%error, "cannot connect");
-                    StreamNews::DialFailed(id)
+                    StreamEvent::DialFailed(id)
                 }
             });
         }
@@ -229,7 +229,7 @@ impl<F: Framing> Streams<F> {
     }
 
     /// Something happened on an open connection.
-    fn poll_open(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamNews> {
+    fn poll_open(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<StreamEvent> {
         let count = self.open.len();
         for n in 0..count {
             let at = self.turn.wrapping_add(n).checked_rem(count).unwrap_or(0);
@@ -241,25 +241,25 @@ impl<F: Framing> Streams<F> {
                 }
                 self.open.remove(at);
                 ids.retire(peer);
-                return Poll::Ready(StreamNews::Quiet);
+                return Poll::Ready(StreamEvent::Quiet);
             }
             let Poll::Ready(result) = open.conn.poll(cx, now, false, ids) else { continue };
             self.turn = at.wrapping_add(1);
             if let Ok(Some(step)) = result {
                 return Poll::Ready(match step {
-                    ConnStep::Frame(lane, range) => StreamNews::Frame(peer, lane, range),
-                    _ => StreamNews::Quiet,
+                    ConnEvent::Frame(lane, range) => StreamEvent::Frame(peer, lane, range),
+                    _ => StreamEvent::Quiet,
                 });
             }
             self.open.remove(at);
             ids.retire(peer);
-            return Poll::Ready(StreamNews::Closed(peer));
+            return Poll::Ready(StreamEvent::Closed(peer));
         }
         Poll::Pending
     }
 }
 
-impl StreamNews {
+impl StreamEvent {
     /// What the session learns, but for frames.
     pub(super) const fn input(&self) -> Option<Input<'static>> {
         Some(match self {

@@ -1,6 +1,6 @@
 //! The UDP side of a client's connection.
 
-use super::direct::{Direct, DirectNews};
+use super::direct::{Direct, DirectEvent};
 use super::remote::TcpUdpSettings;
 use crate::grace::{EXCUSE, MAX_STEPS};
 use crate::tcp_udp::{self, Control, Cookie, HEAD, PATH_TIMEOUT, PROBE_INTERVAL, ServerHello, Tag, datagram};
@@ -79,14 +79,14 @@ pub(super) struct UdpSide {
 }
 
 /// What has come in, or happened.
-pub(super) enum News {
+pub(super) enum UdpEvent {
     /// A frame, and where it is.
     Frame(Range<usize>),
     /// On a direct path.
-    Direct(DirectNews),
-    /// To be said by TCP.
-    Say(Control),
-    /// UDP has gone silent: to be said by TCP.
+    Direct(DirectEvent),
+    /// To be sent by TCP.
+    Control(Control),
+    /// UDP has gone silent: the server is to learn of it by TCP.
     Down,
     /// The server has answered nothing so far.
     Unanswered,
@@ -180,12 +180,12 @@ impl UdpSide {
 
     /// Sends a frame, or loses it.
     pub(super) fn send(&mut self, frame: &[u8]) {
-        if !self.say(datagram::DATA, frame) {
+        if !self.send_datagram(datagram::DATA, frame) {
             self.dropped = self.dropped.saturating_add(1);
         }
     }
 
-    fn say(&mut self, kind: u8, body: &[u8]) -> bool {
+    fn send_datagram(&mut self, kind: u8, body: &[u8]) -> bool {
         self.out.clear();
         self.out.extend(tcp_udp::head(kind, self.tag));
         self.out.extend_from_slice(body);
@@ -208,12 +208,12 @@ impl UdpSide {
             self.probes.pop_front();
         }
         self.probes.push_back(probe);
-        self.say(datagram::PING, &probe);
+        self.send_datagram(datagram::PING, &probe);
     }
 
     /// Knocks or pings if it is time, and takes what has come in. What has not come in is noticed only after that, and not at
     /// once after a stall: what is missing may still wait in the socket.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<News> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<UdpEvent> {
         if now.saturating_duration_since(self.next_probe()) > LATE_PROBE {
             self.excused_until = now.saturating_add(EXCUSE);
         }
@@ -232,16 +232,16 @@ impl UdpSide {
                     && now >= self.excused_until;
                 let cookie = self.cookie;
                 // What the system does not take is tried again soon.
-                let wait = if self.say(datagram::BIND, &cookie) { PROBE_INTERVAL } else { SOON };
+                let wait = if self.send_datagram(datagram::BIND, &cookie) { PROBE_INTERVAL } else { SOON };
                 self.next_probe = now.saturating_add(wait);
                 self.unanswered = self.unanswered.saturating_add(wait);
             }
         }
         // A flood must not keep what is due from being done.
         if self.taken < MAX_STEPS {
-            if let Poll::Ready(news) = self.receive(cx, now, ids) {
+            if let Poll::Ready(event) = self.receive(cx, now, ids) {
                 self.taken = self.taken.saturating_add(1);
-                return Poll::Ready(news);
+                return Poll::Ready(event);
             }
         }
         let more = core::mem::take(&mut self.taken) >= MAX_STEPS || !coop::has_budget_remaining();
@@ -253,20 +253,20 @@ impl UdpSide {
             if before == UdpState::Up {
                 self.next_probe = now;
                 self.probes.clear();
-                return Poll::Ready(News::Down);
+                return Poll::Ready(UdpEvent::Down);
             }
-            return Poll::Ready(News::Unanswered);
+            return Poll::Ready(UdpEvent::Unanswered);
         }
         if now >= self.excused_until {
             let Self { direct, socket, .. } = self;
-            if let Some(news) = direct.as_mut().and_then(|direct| direct.expire(now, socket, ids)) {
-                return Poll::Ready(News::Direct(news));
+            if let Some(event) = direct.as_mut().and_then(|direct| direct.expire(now, socket, ids)) {
+                return Poll::Ready(UdpEvent::Direct(event));
             }
         }
         Poll::Pending
     }
 
-    fn receive(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<News> {
+    fn receive(&mut self, cx: &mut Context<'_>, now: Instant, ids: &mut PeerIds) -> Poll<UdpEvent> {
         loop {
             let mut buffer = ReadBuf::new(&mut self.received[..]);
             let from = match self.socket.poll_recv_from(cx, &mut buffer) {
@@ -279,7 +279,7 @@ impl UdpSide {
             if let Some(direct) = self.direct.as_mut().filter(|_| kind >= datagram::PROBE) {
                 match direct.receive(now, &self.socket, ids, (kind, tag, body), from) {
                     None => continue,
-                    Some(news) => return Poll::Ready(News::Direct(news)),
+                    Some(event) => return Poll::Ready(UdpEvent::Direct(event)),
                 }
             }
             if tag != self.tag || (from.ip(), from.port()) != (self.server.ip(), self.server.port()) {
@@ -287,7 +287,7 @@ impl UdpSide {
             }
             match kind {
                 datagram::DATA if self.state == UdpState::Up => {
-                    return Poll::Ready(News::Frame(HEAD..HEAD.saturating_add(body.len())));
+                    return Poll::Ready(UdpEvent::Frame(HEAD..HEAD.saturating_add(body.len())));
                 }
                 datagram::PONG => {
                     // Each PING counts once; those before the answered one do not count any more.
@@ -299,7 +299,7 @@ impl UdpSide {
                 datagram::CHALLENGE if self.state != UdpState::Up => {
                     (self.unanswered, self.silent) = (Duration::ZERO, false);
                     if let Some(nonce) = body.first_chunk() {
-                        return Poll::Ready(News::Say(Control::Confirm(*nonce)));
+                        return Poll::Ready(UdpEvent::Control(Control::Confirm(*nonce)));
                     }
                 }
                 _ => {}
@@ -329,8 +329,8 @@ mod tests {
             core::future::poll_fn(|cx| {
                 Poll::Ready(match side.poll(cx, at(ms), &mut ids) {
                     Poll::Pending => "nothing",
-                    Poll::Ready(News::Unanswered) => "unanswered",
-                    Poll::Ready(News::Say(Control::Confirm(_))) => "challenged",
+                    Poll::Ready(UdpEvent::Unanswered) => "unanswered",
+                    Poll::Ready(UdpEvent::Control(Control::Confirm(_))) => "challenged",
                     Poll::Ready(_) => "something else",
                 })
             })

@@ -6,7 +6,7 @@ use super::write_stall::WriteStall;
 use crate::stream::framing::StreamFraming;
 use crate::stream::held::Frames;
 use crate::stream::queue::{Batch, Overflow, Queue};
-use crate::tcp_udp::{Control, put_control};
+use crate::tcp_udp::{Control, control_unit};
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::task::{Context, Waker};
@@ -225,8 +225,7 @@ impl<F: Framing> Conn<F> {
         made_room: bool,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), NotQueued> {
-        let mut bytes = Vec::new();
-        put_control(control, &mut bytes);
+        let bytes = control_unit(control);
         let mut state = self.lock();
         if state.abort.is_some() {
             return Ok(());
@@ -411,8 +410,8 @@ impl<F: Framing> State<F> {
         self.paused_until.max(self.throttled_until)
     }
 
-    /// Whether it has just shown that the peer takes nothing but answers.
-    pub(super) fn takes_only_answers_now(&mut self) -> bool {
+    /// Notes whether the peer takes nothing but answers. True when that shows for the first time.
+    pub(super) fn note_answers_only(&mut self) -> bool {
         self.framing.answers_only() && !core::mem::replace(&mut self.answers_only, true)
     }
 

@@ -305,7 +305,7 @@ impl<S: Session> Core<S> {
                 let cut = buffer.next_frame(&mut state.framing);
                 state.push_pending(common)?;
                 let (kind, answered) = (state.framing.kind(), state.framing.take_answered());
-                (cut?, kind, state.framing.is_waiting(), answered, state.takes_only_answers_now())
+                (cut?, kind, state.framing.is_waiting(), answered, state.note_answers_only())
             };
             (0..answered).for_each(|_| self.input(common, now, Input::Answered { peer }));
             if answers_only {

@@ -251,7 +251,7 @@ impl Partials {
             return true;
         }
         let mut books = self.books();
-        books.number(reservation);
+        books.assign_id(reservation);
         let kind = kind(bytes);
         if reservation.waits.is_some_and(|waits| waits.kind != kind) {
             books.stop_waiting(reservation, now);
@@ -317,15 +317,15 @@ impl Partials {
     ) {
         if bytes > reservation.may_hold() {
             let mut books = self.books();
-            books.number(reservation);
+            books.assign_id(reservation);
             self.put(&mut books, reservation, now, Grant { bytes, progress, unread, began: None }, waker);
         } else if unread {
-            self.pauses(reservation, now);
+            self.on_pause(reservation, now);
         }
     }
 
     /// We do not read it for some time.
-    pub(super) fn pauses(&self, reservation: &mut Reservation, now: Instant) {
+    pub(super) fn on_pause(&self, reservation: &mut Reservation, now: Instant) {
         if reservation.granted == 0 {
             return;
         }
@@ -337,7 +337,7 @@ impl Partials {
     }
 
     /// More has come in. False if the memory has been reclaimed.
-    pub(super) fn came(&self, reservation: &Reservation, now: Instant, received: usize) -> bool {
+    pub(super) fn on_received(&self, reservation: &Reservation, now: Instant, received: usize) -> bool {
         if reservation.granted == 0 {
             return true;
         }
@@ -353,7 +353,7 @@ impl Partials {
     }
 
     /// There is nothing to read, or nowhere to put it. False if another waits for what is held.
-    pub(super) fn rests(&self, reservation: &Reservation, now: Instant) -> bool {
+    pub(super) fn on_idle(&self, reservation: &Reservation, now: Instant) -> bool {
         if reservation.granted == 0 {
             return true;
         }
@@ -372,7 +372,7 @@ impl Partials {
     }
 
     /// Whether the memory is the reservation's still.
-    pub(super) fn stands(&self, reservation: &Reservation) -> bool {
+    pub(super) fn is_held(&self, reservation: &Reservation) -> bool {
         reservation.granted == 0 || self.books().held.contains_key(&reservation.id)
     }
 
@@ -387,7 +387,7 @@ impl Partials {
         if let Some(held) = books.remove(reservation.id, now) {
             books.wake_next(held.kind);
         }
-        self.look(&books);
+        self.update_scarce(&books);
     }
 
     fn put(
@@ -432,10 +432,10 @@ impl Partials {
             books.wake_next(before.kind);
         }
         books.wake_next(kind);
-        self.look(books);
+        self.update_scarce(books);
     }
 
-    fn look(&self, books: &Books) {
+    fn update_scarce(&self, books: &Books) {
         let [small, ..] = &books.turns;
         self.scarce.store(small.used() > share(self.all, 0) / 2, Relaxed);
     }
@@ -449,7 +449,7 @@ impl Books {
         }
     }
 
-    fn number(&mut self, reservation: &mut Reservation) {
+    fn assign_id(&mut self, reservation: &mut Reservation) {
         if reservation.id == 0 {
             self.last_id = self.last_id.saturating_add(1);
             reservation.id = self.last_id;

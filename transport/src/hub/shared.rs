@@ -150,8 +150,8 @@ impl<S: Session> Shared<S> {
         first.saturating_add(u16::try_from(at).unwrap_or(0))
     }
 
-    /// Whether another refusal may be logged: one a second.
-    pub(super) fn may_log_refusal(&self) -> bool {
+    /// Whether a refusal may be logged now: true once a second.
+    pub(super) fn claim_refusal_log(&self) -> bool {
         let second = self.common.clock.now().as_nanos() / 1_000_000_000;
         // What was logged at the start was logged in second 0.
         self.refused_at.swap(second.saturating_add(1), Relaxed) <= second

@@ -135,7 +135,7 @@ impl Reserved {
     }
 
     /// This is what it is reserved for.
-    pub(crate) fn is_for(&mut self, connection: Connection) {
+    pub(crate) fn bind_to(&mut self, connection: Connection) {
         self.connection = Some(connection);
     }
 

@@ -156,7 +156,7 @@ impl<F: Framing> Framing for StreamFraming<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tcp_udp::{Control, put_control};
+    use crate::tcp_udp::{Control, control_unit};
     use voxwire_core::Datagram;
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         assert!(framing.next_frame(&[0, 6, 0, 1, 2, 3, 4, 5]).is_err());
         let mut out = Vec::new();
         framing.put_head(Lane::Droppable, &[0; 300], &mut out);
-        put_control(Control::Confirm([5; 8]), &mut out);
+        out.extend(control_unit(Control::Confirm([5; 8])));
         assert_eq!(out, [1, 45, 1, 0, 10, 2, 1, 5, 5, 5, 5, 5, 5, 5, 5]);
     }
 }

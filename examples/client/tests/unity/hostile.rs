@@ -2,17 +2,20 @@
 #![allow(unreachable_pub)]
 
 use crate::players::CSharp;
+use core::time::Duration;
 use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use voxwire_core::Message;
 use voxwire_core::testing::{Rng, unhex};
-use voxwire_dissonance::{ClientId, Packet, Profile, Recipient, TextData, Wire};
+use voxwire_core::{List, Message};
+use voxwire_dissonance::{ClientId, HandshakeResponse, Packet, Profile, Recipient, TextData, Wire};
 
 const TAG: [u8; 7] = [1, 2, 3, 4, 5, 6, 7];
 const COOKIE: [u8; 16] = [0x11; 16];
 const NONCE: [u8; 8] = [0x81; 8];
 const KEY: [u8; 16] = [0x33; 16];
+/// Of the other client on the path.
+const EPOCH: [u8; 4] = [9; 4];
 
 pub struct Server {
     tcp: TcpListener,
@@ -53,7 +56,7 @@ impl Server {
             let from = if n % 3 == 0 { &self.udp } else { &path };
             from.send_to(&bytes, client).unwrap();
             if n % 50 == 0 {
-                thread::park_timeout(core::time::Duration::from_millis(2));
+                thread::park_timeout(Duration::from_millis(2));
             }
         }
         // Controls of all kinds and of all lengths that are too short or too long.
@@ -64,19 +67,52 @@ impl Server {
         }
         stream.write_all(&unit(2, &[])).unwrap();
         // It is still there.
-        let text = TextData {
-            session: 0,
-            sender: ClientId::new(0),
-            recipient: Recipient::Player(ClientId::new(0)),
-            text: "still there".into(),
-        };
-        let mut packet = Vec::new();
-        Packet::TextData(text).encode(&Wire::new(Profile::Later), &mut packet).unwrap();
-        stream.write_all(&unit(0, &packet)).unwrap();
+        let (sender, recipient) = (ClientId::new(0), Recipient::Player(ClientId::new(0)));
+        let text = TextData { session: 0, sender, recipient, text: "still there".into() };
+        stream.write_all(&unit(0, &encode(&Packet::TextData(text)))).unwrap();
         ann.lines.until("still there");
         // The next unit is longer than packets are.
         stream.write_all(&unit(1, &[0; 2000])).unwrap();
         ann.lines.until("Disconnected: the server sent a unit of 2001 bytes, 1025 at most are possible");
+    }
+
+    /// Has it introduce itself on a direct path, and loses what it says there.
+    pub fn lose_reliable(&self, ann: &CSharp) {
+        let (mut stream, client) = self.greet();
+        let path = self.path(&mut stream, client);
+        path.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        ann.lines.until("news PathUp");
+        let (clients, rooms, channels) = (List::from(&[][..]), List::from(&[][..]), List::from(&[][..]));
+        let response = HandshakeResponse { session: 7, client: ClientId::new(3), clients, rooms, channels };
+        stream.write_all(&unit(0, &encode(&Packet::HandshakeResponse(response)))).unwrap();
+        let introduction =
+            |client| encode(&Packet::HandshakeP2P { session: 7, client: ClientId::new(client) });
+        // It is repeated, the same each time, also behind an ack of another number.
+        let first = next(&path, client);
+        let epoch = &first[8..12];
+        assert_eq!(first, [&reliable(epoch, 0)[..], &introduction(3)].concat());
+        assert_eq!(next(&path, client), first);
+        path.send_to(&ack(epoch, 1), client).unwrap();
+        assert_eq!(next(&path, client), first);
+        path.send_to(&ack(epoch, 0), client).unwrap();
+        // What it is sent twice it takes once, and acknowledges twice. It answers with the next number.
+        let sent = [&reliable(&EPOCH, 0)[..], &introduction(5)].concat();
+        path.send_to(&sent, client).unwrap();
+        path.send_to(&sent, client).unwrap();
+        let mut received = [next(&path, client), next(&path, client), next(&path, client)];
+        received.sort();
+        let answer = [&reliable(epoch, 1)[..], &introduction(3)].concat();
+        assert_eq!(received, [answer.clone(), ack(&EPOCH, 0), ack(&EPOCH, 0)]);
+        path.send_to(&ack(epoch, 1), client).unwrap();
+        // Of another epoch it takes nothing, and not what comes too early.
+        for (epoch, number) in [([8; 4], 1), (EPOCH, 2), (EPOCH, 1)] {
+            path.send_to(&[&reliable(&epoch, number)[..], &introduction(5)].concat(), client).unwrap();
+        }
+        let next = next(&path, client);
+        assert!(next == ack(&EPOCH, 1) || next == answer, "{next:?}");
+        let (_, before) = ann.lines.until("voice for  goes directly");
+        assert!(!before.iter().any(|line| line.contains("goes directly")), "{before:?}");
+        assert!(ann.lines.within(Duration::from_millis(300)).is_empty());
     }
 
     /// The dialogue of `PROTOCOL.md`, each message to the byte.
@@ -130,7 +166,7 @@ impl Server {
         let (len, from) = path.recv_from(&mut probe).unwrap();
         assert_eq!((len, from), (25, client));
         assert_eq!(probe[..17], [&[6][..], &KEY].concat());
-        let ack = [&[7][..], &KEY, &probe[17..21], &[9; 4]].concat();
+        let ack = [&[7][..], &KEY, &probe[17..21], &EPOCH].concat();
         path.send_to(&ack, client).unwrap();
         path
     }
@@ -145,4 +181,32 @@ impl Server {
 fn unit(kind: u8, body: &[u8]) -> Vec<u8> {
     let len = u16::try_from(body.len() + 1).unwrap();
     [&len.to_be_bytes()[..], &[kind], body].concat()
+}
+
+fn encode(packet: &Packet<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    packet.encode(&Wire::new(Profile::Later), &mut bytes).unwrap();
+    bytes
+}
+
+/// The next datagram on the path that is no probe. Probes are acknowledged, so that the path stays up.
+#[track_caller]
+fn next(path: &UdpSocket, client: SocketAddr) -> Vec<u8> {
+    let mut buffer = [0; 2048];
+    loop {
+        let len = path.recv(&mut buffer).unwrap();
+        if buffer[0] != 6 {
+            return buffer[..len].to_vec();
+        }
+        path.send_to(&[&[7][..], &KEY, &buffer[17..21], &EPOCH].concat(), client).unwrap();
+    }
+}
+
+/// What a RELIABLE begins with.
+fn reliable(epoch: &[u8], number: u8) -> Vec<u8> {
+    [&[9][..], &KEY[..7], epoch, &[0, number]].concat()
+}
+
+fn ack(epoch: &[u8], number: u8) -> Vec<u8> {
+    [&[10][..], &KEY[..7], epoch, &[0, number]].concat()
 }

@@ -350,8 +350,8 @@ fn d_19_with_tls_a_pinned_certificate_is_asked_for_and_voice_stays_encrypted() {
     assert!(words.contains("the connection is lost") || words.contains("without an answer"), "{words}");
     let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
     let bob = server.spawn(&format!("{tls} --encrypted-only --name bob join Lobby"), "joined");
-    let pin = format!("pin={pin}");
-    let mut ann = CSharp::start(tests, "ann", server.address, &[&pin]);
+    let pin = format!("pin={}", pin.to_lowercase());
+    let mut ann = CSharp::start(tests, "ann", server.address, &[&format!("pin-file={}", cert.display())]);
     ann.lines.until("UdpOff: voice stays on TLS");
     ann.tell("join Lobby");
     ann.until_listeners("Lobby", 1);
@@ -634,6 +634,50 @@ fn d_19_a_hostile_server_ends_its_connection_at_most() {
     let ann = CSharp::start(tests, "ann", server.address(), &["direct"]);
     server.misbehave(&ann);
     ann.quit();
+}
+
+/// D-19, D-08: what is reliable on a direct path is repeated until its ack comes in, and taken once.
+#[test]
+fn d_19_what_is_reliable_on_a_direct_path_is_repeated_and_taken_once() {
+    let Some(tests) = mono::tests() else { return };
+    let server = hostile::Server::bind();
+    let ann = CSharp::start(tests, "ann", server.address(), &["direct"]);
+    server.lose_reliable(&ann);
+    ann.quit();
+}
+
+/// D-19, D-18: the console sample, as its README has it: its speech is heard and recorded, every frame, and words can be recognised.
+#[test]
+fn d_19_speech_of_the_console_sample_is_heard() {
+    if mono::tests().is_none() {
+        return;
+    }
+    let server = Server::start(Protocol::DISSONANCE);
+    let (console, recording) = (temporary("sample.exe"), temporary("d19-heard.wav"));
+    let sources = ["Runtime/Transport/*.cs", "Samples~/Console/*.cs"];
+    mono::compile(&console.display().to_string(), "exe", &sources, &[]);
+    let bob =
+        server.spawn(&format!("join Lobby --name bob --record {}", recording.display()), "voice goes by UDP");
+    let mut command = Command::new("mono");
+    command.arg(console).arg(server.address.to_string()).args(["ann", "Lobby", "--say"]);
+    command.arg(mono::package().join("Samples~/Console/speech.opus-frames")).stdin(Stdio::piped());
+    let mut ann = kit::Client::start(command);
+    ann.until("has said everything");
+    ann.child.stdin.take().unwrap().write_all(b"good night\n").unwrap();
+    assert_eq!(bob.until("good night"), "\"ann\" to Lobby: \"good night\"");
+    bob.until("\"ann\" has left");
+    assert_eq!(ann.end().0, Some(0));
+    bob.signal("-INT");
+    let (code, out, error) = bob.end();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("heard \"ann\": 250 frames, 0 lost"), "{out}");
+    // The sample is the first five seconds of this.
+    let mut speech =
+        voxwire_audio::resample(&voxwire_audio::read(voxwire_audio::SPEECH).unwrap().clip.mono(), 48_000)
+            .unwrap();
+    speech.samples.truncate(250 * 960);
+    let likeness = voxwire_audio::compare(&speech, &voxwire_audio::load(&recording).unwrap().clip).unwrap();
+    assert!(likeness.present > 0.5, "{likeness:?}");
 }
 
 /// D-19: Unity takes a file of a package only with its `.meta`, and every one needs a number of its own.

@@ -127,7 +127,7 @@ impl Section for Dissonance {
 
     fn memory(&self) -> Part {
         let quic = if self.quic_port.is_some() { 84 } else { 0 };
-        Part { waiting: 24, partial: 16, pooled: 5, quic }
+        Part { queued: 24, partial: 16, pooled: 5, quic }
     }
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {

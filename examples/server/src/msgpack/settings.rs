@@ -182,7 +182,7 @@ impl Section for Msgpack {
 
     fn memory(&self) -> Part {
         // Its recordings are the largest frames.
-        Part { waiting: 60, partial: 64, pooled: 5, quic: 0 }
+        Part { queued: 60, partial: 64, pooled: 5, quic: 0 }
     }
 
     fn memory_beside(&self) -> usize {

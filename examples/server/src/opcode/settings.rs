@@ -162,7 +162,7 @@ impl Section for Opcode {
 
     fn memory(&self) -> Part {
         // A newcomer is told all names.
-        Part { waiting: 28, partial: 12, pooled: 5, quic: 0 }
+        Part { queued: 28, partial: 12, pooled: 5, quic: 0 }
     }
 
     fn descriptors(&self) -> usize {

@@ -234,7 +234,7 @@ impl Section for Syfala {
 
     fn memory(&self) -> Part {
         // All of it goes by datagrams.
-        Part { waiting: 1, partial: 1, pooled: 1, quic: 0 }
+        Part { queued: 1, partial: 1, pooled: 1, quic: 0 }
     }
 
     fn descriptors(&self) -> usize {

@@ -182,7 +182,7 @@ impl Section for Voicelink {
     }
 
     fn memory(&self) -> Part {
-        Part { waiting: 24, partial: 16, pooled: 5, quic: 0 }
+        Part { queued: 24, partial: 16, pooled: 5, quic: 0 }
     }
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {

@@ -1,5 +1,4 @@
 using System;
-using System.Collections.Generic;
 using System.Text;
 using Dissonance;
 using Dissonance.Networking;
@@ -45,7 +44,7 @@ namespace Voxwire.Dissonance
         [Tooltip("The name that the certificate has to show; empty: the host.")]
         public string CertificateName = "";
 
-        [Tooltip("SHA-256 fingerprints of certificates. If there are any, the server has to show one of them.")]
+        [Tooltip("SHA-256 fingerprints of certificates, or the text of PEM files. If there are any, the server has to show one of them.")]
         public string[] PinnedCertificates = new string[0];
 
         [Tooltip("With TLS, voice goes by UDP all the same, where it is not encrypted.")]
@@ -94,7 +93,7 @@ namespace Voxwire.Dissonance
             {
                 if (isWanted && Mode == NetworkMode.None)
                 {
-                    RunAsClient(new VoxwireClientParameters(Settings()));
+                    Run();
                 }
                 else if (!isWanted && Mode != NetworkMode.None)
                 {
@@ -128,6 +127,18 @@ namespace Voxwire.Dissonance
             }
         }
 
+        private void Run()
+        {
+            try
+            {
+                RunAsClient(new VoxwireClientParameters(Settings()));
+            }
+            catch (FormatException wrong)
+            {
+                Tell(TransportEventKind.Refused, wrong.Message);
+            }
+        }
+
         private TransportSettings Settings()
         {
             var settings = new TransportSettings
@@ -146,9 +157,12 @@ namespace Voxwire.Dissonance
                 settings.Tls = new TlsSettings
                 {
                     ServerName = string.IsNullOrEmpty(CertificateName) ? null : CertificateName,
-                    PinnedSha256 = new List<string>(PinnedCertificates ?? new string[0]),
                     ClearUdp = ClearUdpDespiteTls,
                 };
+                foreach (var pinned in PinnedCertificates ?? new string[0])
+                {
+                    settings.Tls.Pin(pinned);
+                }
             }
             return settings;
         }

@@ -3,8 +3,6 @@ using System.IO;
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Authentication;
-using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
 using System.Threading;
 
 namespace Voxwire.Transport
@@ -174,51 +172,6 @@ namespace Voxwire.Transport
                 error = error.InnerException;
             }
             return error.Message;
-        }
-    }
-
-    /// <summary>Whether a server's certificate is good enough.</summary>
-    internal sealed class CertificateCheck
-    {
-        private readonly string[] pinned;
-
-        /// <summary>Why the last certificate was not accepted; null if it was.</summary>
-        internal string Refusal { get; private set; }
-
-        internal CertificateCheck(TlsSettings settings)
-        {
-            pinned = new string[settings.PinnedSha256.Count];
-            for (var at = 0; at < pinned.Length; at++)
-            {
-                pinned[at] = settings.PinnedSha256[at].Replace(":", "").Replace(" ", "").ToUpperInvariant();
-            }
-        }
-
-        internal bool Accepts(object sender, X509Certificate certificate, X509Chain chain, SslPolicyErrors errors)
-        {
-            Refusal = null;
-            if (pinned.Length == 0)
-            {
-                if (errors != SslPolicyErrors.None)
-                {
-                    Refusal = "the server's certificate is not trusted (" + errors + "); for a certificate of one's own, pin its fingerprint";
-                }
-                return Refusal == null;
-            }
-            var shown = certificate == null ? "none" : Fingerprint(certificate.GetRawCertData());
-            if (Array.IndexOf(pinned, shown) < 0)
-            {
-                Refusal = "the server shows another certificate than the pinned one: its SHA-256 fingerprint is " + shown;
-            }
-            return Refusal == null;
-        }
-
-        private static string Fingerprint(byte[] certificate)
-        {
-            using (var sha = SHA256.Create())
-            {
-                return BitConverter.ToString(sha.ComputeHash(certificate)).Replace("-", "");
-            }
         }
     }
 }

@@ -43,6 +43,7 @@ namespace Voxwire.Transport
 
         /// <summary>Takes all memory that packets need. Nothing is connected before <see cref="Start"/>.</summary>
         /// <exception cref="ArgumentException">A setting is out of its range.</exception>
+        /// <exception cref="FormatException">A pinned fingerprint is none.</exception>
         public TransportConnection(TransportSettings settings)
         {
             Check(settings.MaxPacket >= 1 && settings.MaxPacket <= 65534, "MaxPacket", "1 to 65534");
@@ -52,6 +53,11 @@ namespace Voxwire.Transport
             Check(settings.Token != null && settings.Token.Length <= Wire.MaxToken, "Token", "at most 1024 bytes");
             Check(!string.IsNullOrEmpty(settings.Host), "Host", "a name or an address");
             Check(settings.Port >= 1 && settings.Port <= 65535, "Port", "1 to 65535");
+            if (settings.Tls != null)
+            {
+                // Throws for what is no fingerprint.
+                settings.Tls.PinnedSha256.ForEach(pinned => Certificates.Normalized(pinned));
+            }
             this.settings = settings;
             events = new EventQueue(settings.ReceiveQueue, settings.MaxPacket);
             reliable = new PacketQueue(settings.SendQueue, settings.MaxPacket);

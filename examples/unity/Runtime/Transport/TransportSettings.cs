@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Generic;
 
 namespace Voxwire.Transport
@@ -68,5 +69,21 @@ namespace Voxwire.Transport
         /// paths.
         /// </summary>
         public bool ClearUdp;
+
+        /// <summary>
+        /// Pins certificates: a fingerprint as in <see cref="PinnedSha256"/>, or the text of a PEM file, all of whose certificates are pinned.
+        /// </summary>
+        /// <exception cref="FormatException">The text is neither.</exception>
+        public void Pin(string fingerprintOrPem)
+        {
+            if (fingerprintOrPem.Contains("-----BEGIN"))
+            {
+                PinnedSha256.AddRange(Certificates.Fingerprints(fingerprintOrPem));
+            }
+            else
+            {
+                PinnedSha256.Add(Certificates.Normalized(fingerprintOrPem));
+            }
+        }
     }
 }

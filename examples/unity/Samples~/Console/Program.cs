@@ -12,10 +12,11 @@ namespace Voxwire.Samples
     internal static class Program
     {
         private const string Usage = "usage: console HOST[:PORT] NAME ROOM [--say FILE] [--echo] [--token TEXT] [--no-udp] [--direct]\n"
-            + "       [--tls | --pin SHA256]\n"
+            + "       [--tls | --pin FILE.pem | --pin SHA256]\n"
             + "  --say FILE     say a recording once somebody listens: frames of Opus, 20 ms each, a length of two bytes before each\n"
             + "  --echo         repeat what is heard\n"
-            + "  --pin SHA256   speak TLS, to a server whose certificate has this fingerprint\n"
+            + "  --tls          speak TLS, to a server whose certificate the system trusts\n"
+            + "  --pin WHAT     speak TLS, to a server that shows this certificate: a PEM file, or a SHA-256 fingerprint\n"
             + "A line that is typed is sent as text. The end of the input ends the program.";
 
         private static int Main(string[] arguments)
@@ -63,7 +64,14 @@ namespace Voxwire.Samples
                         else
                         {
                             settings.Tls = new TlsSettings();
-                            settings.Tls.PinnedSha256.Add(value);
+                            try
+                            {
+                                settings.Tls.Pin(File.Exists(value) ? File.ReadAllText(value) : value);
+                            }
+                            catch (FormatException error)
+                            {
+                                return Wrong(error.Message);
+                            }
                         }
                         at++;
                         break;
@@ -139,7 +147,8 @@ namespace Voxwire.Samples
                         Console.WriteLine("says " + frames.Count + " frames");
                         clock.Start();
                     }
-                    while (clock.IsRunning && said < frames.Count && clock.ElapsedMilliseconds >= 20L * said)
+                    // Half a second later the others know this player, too: voice of players that they do not know is dropped.
+                    while (clock.IsRunning && said < frames.Count && clock.ElapsedMilliseconds >= 500 + 20L * said)
                     {
                         client.Say(number, frames[said++]);
                     }

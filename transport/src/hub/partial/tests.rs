@@ -136,7 +136,7 @@ fn f_15_a_silent_or_slow_frame_gives_way_to_one_that_comes_in() {
     let mut holders = [reservation("127.0.0.1"), reservation("127.0.0.1")];
     for holder in &mut holders {
         assert!(ask(&partials, holder, 0, 16 * MIB, 100_000));
-        assert!(partials.rests(holder, at(1)));
+        assert!(partials.on_idle(holder, at(1)));
     }
     let [mut slow, mut fast] = holders;
     let mut honest = reservation("127.0.0.1");
@@ -147,16 +147,16 @@ fn f_15_a_silent_or_slow_frame_gives_way_to_one_that_comes_in() {
     // We have not looked for long: there was something to read, and no peer is to blame.
     assert!(!again(&mut honest, 2000));
     for holder in [&slow, &fast] {
-        assert!(partials.came(holder, at(2000), 3 * MIB) && partials.rests(holder, at(2001)));
+        assert!(partials.on_received(holder, at(2000), 3 * MIB) && partials.on_idle(holder, at(2001)));
     }
     assert!(!again(&mut honest, 2900));
     // The first falls silent.
-    assert!(partials.came(&fast, at(2900), 4 * MIB));
+    assert!(partials.on_received(&fast, at(2900), 4 * MIB));
     assert!(!again(&mut honest, 3100));
     // Its task may run before the system has told of what there is to read.
-    assert!(partials.rests(&slow, at(3101)) && partials.rests(&fast, at(3101)));
+    assert!(partials.on_idle(&slow, at(3101)) && partials.on_idle(&fast, at(3101)));
     assert!(!again(&mut honest, 3200));
-    assert!(!partials.rests(&slow, at(3201)) && partials.rests(&fast, at(3201)));
+    assert!(!partials.on_idle(&slow, at(3201)) && partials.on_idle(&fast, at(3201)));
     end(&partials, &mut slow);
     assert!(again(&mut honest, 3202));
     assert_eq!(partials.used(), 32 * MIB);
@@ -164,17 +164,18 @@ fn f_15_a_silent_or_slow_frame_gives_way_to_one_that_comes_in() {
     let mut third = reservation("127.0.0.1");
     for step in 33..100 {
         assert!(
-            partials.came(&fast, at(step * 100), 4 * MIB + 100) && partials.rests(&fast, at(step * 100 + 1))
+            partials.on_received(&fast, at(step * 100), 4 * MIB + 100)
+                && partials.on_idle(&fast, at(step * 100 + 1))
         );
     }
     let mut again =
         |now| partials.ask(&mut third, at(now), 16 * MIB, progress(9900, 4_000_000), Waker::noop());
     // There may be something to read of which we do not know yet.
-    assert!(!again(9950) && partials.stands(&fast));
-    assert!(partials.came(&fast, at(9990), 4 * MIB + 200) && partials.rests(&fast, at(9991)));
+    assert!(!again(9950) && partials.is_held(&fast));
+    assert!(partials.on_received(&fast, at(9990), 4 * MIB + 200) && partials.on_idle(&fast, at(9991)));
     assert!(again(10_050));
-    assert!(!partials.stands(&fast) && partials.stands(&honest));
-    assert!(!partials.came(&fast, at(10_051), 4 * MIB + 300));
+    assert!(!partials.is_held(&fast) && partials.is_held(&honest));
+    assert!(!partials.on_received(&fast, at(10_051), 4 * MIB + 300));
     // What was taken from it is not given back twice.
     end(&partials, &mut fast);
     assert_eq!(partials.used(), 32 * MIB);
@@ -186,14 +187,15 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
     let partials = Partials::new(64 * MIB, WAIT);
     let mut holders = [reservation("192.0.2.1"), reservation("192.0.2.2")];
     for holder in &mut holders {
-        assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
+        assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.on_idle(holder, at(1)));
     }
     let mut honest = reservation("198.51.100.7");
     let (mut received, mut served) = (100_000, None);
     for step in 1..300 {
         received += 30 * 1024;
         for holder in &mut holders {
-            if !partials.came(holder, at(step * 100), received) || !partials.rests(holder, at(step * 100 + 1))
+            if !partials.on_received(holder, at(step * 100), received)
+                || !partials.on_idle(holder, at(step * 100 + 1))
             {
                 end(&partials, holder);
             }
@@ -211,15 +213,16 @@ fn f_15_a_holder_that_would_not_end_in_the_time_that_others_wait_loses_its_place
     holders.iter_mut().for_each(|holder| end(&partials, holder));
     let mut other = reservation("203.0.113.2");
     for holder in [&mut burst, &mut other] {
-        assert!(ask(&partials, holder, 40_000, 16 * MIB, 15 * MIB) && partials.rests(holder, at(40_000)));
+        assert!(ask(&partials, holder, 40_000, 16 * MIB, 15 * MIB) && partials.on_idle(holder, at(40_000)));
     }
     let mut waits = reservation("198.51.100.8");
     let mut served = None;
     for step in 1..300 {
         let now = 40_000 + step * 100;
         for holder in [&mut burst, &mut other] {
-            if partials.stands(holder)
-                && (!partials.came(holder, at(now), 15 * MIB) || !partials.rests(holder, at(now + 1)))
+            if partials.is_held(holder)
+                && (!partials.on_received(holder, at(now), 15 * MIB)
+                    || !partials.on_idle(holder, at(now + 1)))
             {
                 end(&partials, holder);
             }
@@ -237,7 +240,7 @@ fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
     let partials = Partials::new(64 * MIB, WAIT);
     let mut holders = [reservation("127.0.0.1"), reservation("127.0.0.1")];
     for holder in &mut holders {
-        assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.rests(holder, at(1)));
+        assert!(ask(&partials, holder, 0, 16 * MIB, 100_000) && partials.on_idle(holder, at(1)));
     }
     let mut third = reservation("127.0.0.1");
     let mut received = 100_000;
@@ -245,7 +248,8 @@ fn f_15_two_that_come_in_equally_well_do_not_displace_each_other() {
         received += 80_000;
         for holder in &holders {
             assert!(
-                partials.came(holder, at(step * 100), received) && partials.rests(holder, at(step * 100 + 1))
+                partials.on_received(holder, at(step * 100), received)
+                    && partials.on_idle(holder, at(step * 100 + 1))
             );
         }
         let progress = progress(0, 2_000_000);
@@ -331,8 +335,8 @@ fn f_15_sources_that_take_turns_with_large_frames_let_others_pass() {
             }
             *received += 16 * MIB / 26;
             if *received < 16 * MIB {
-                assert!(partials.came(reservation, at(second * 1000), *received));
-                assert!(partials.rests(reservation, at(second * 1000 + 1)));
+                assert!(partials.on_received(reservation, at(second * 1000), *received));
+                assert!(partials.on_idle(reservation, at(second * 1000 + 1)));
             } else {
                 end(&partials, reservation);
                 *received = 0;
@@ -388,12 +392,12 @@ fn f_15_many_small_ones_of_one_source_keep_no_other_source_waiting() {
     for reservation in &mut crowd {
         // They have come in with other things.
         partials.enter_held(reservation, at(0), 4096, progress(0, 3000), false, Waker::noop());
-        assert!(partials.rests(reservation, at(0)));
+        assert!(partials.on_idle(reservation, at(0)));
     }
     let mut honest = reservation("198.51.100.7");
     assert!(!ask(&partials, &mut honest, 1, 4096, 2048));
     assert!(!ask(&partials, &mut honest, 101, 4096, 2048));
-    let gone = crowd.iter_mut().filter(|reservation| !partials.rests(reservation, at(101)));
+    let gone = crowd.iter_mut().filter(|reservation| !partials.on_idle(reservation, at(101)));
     let gone: Vec<_> = gone.map(|reservation| end(&partials, reservation)).collect();
     assert_eq!(gone.len(), 1, "no more than it takes");
     assert!(ask(&partials, &mut honest, 102, 4096, 2048));
@@ -435,14 +439,14 @@ fn f_15_whom_we_do_not_read_is_not_to_blame() {
     let mut attackers: Vec<Reservation> = (2..5).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for attacker in &mut attackers {
         assert!(ask(&partials, attacker, 0, 4096, 4096));
-        partials.rests(attacker, at(0));
+        partials.on_idle(attacker, at(0));
     }
     let mut honest = reservation("192.0.2.9");
     for now in [2000, 2100] {
         assert!(!ask(&partials, &mut honest, now, 4096, 1 << 20), "the silent are asked first");
     }
-    assert!(partials.rests(&paused, at(2100)) && partials.stands(&paused));
-    assert!(attackers.iter().any(|attacker| !partials.rests(attacker, at(2100))), "one of them is asked");
+    assert!(partials.on_idle(&paused, at(2100)) && partials.is_held(&paused));
+    assert!(attackers.iter().any(|attacker| !partials.on_idle(attacker, at(2100))), "one of them is asked");
     // It is not spared for ever, nor again and again, even if frames end meanwhile.
     partials.enter_held(&mut paused, at(4000), 8192, progress(0, 0), true, Waker::noop());
     assert!(partials.books().held[&paused.id].spared == at(5000));
@@ -471,17 +475,19 @@ fn f_15_whom_we_do_not_read_holds_memory_that_others_need_for_some_seconds_only(
     let mut honest = reservation("198.51.100.7");
     let when = served(&partials, &mut honest, 1000, 4096);
     assert!(when.is_some_and(|ms| (5000..8000).contains(&ms)), "{when:?}");
-    assert_eq!(paused.iter().filter(|reservation| !partials.stands(reservation)).count(), 1);
+    assert_eq!(paused.iter().filter(|reservation| !partials.is_held(reservation)).count(), 1);
     end(&partials, &mut honest);
     paused.iter_mut().for_each(|reservation| end(&partials, reservation));
 
     for reservation in &mut paused {
-        assert!(ask(&partials, reservation, 100_000, 4096, 3000) && partials.rests(reservation, at(100_001)));
-        partials.pauses(reservation, at(100_002));
+        assert!(
+            ask(&partials, reservation, 100_000, 4096, 3000) && partials.on_idle(reservation, at(100_001))
+        );
+        partials.on_pause(reservation, at(100_002));
     }
     let when = served(&partials, &mut honest, 100_100, 4096);
     assert!(when.is_some_and(|ms| (105_000..108_000).contains(&ms)), "{when:?}");
-    assert_eq!(paused.iter().filter(|reservation| !partials.stands(reservation)).count(), 1);
+    assert_eq!(paused.iter().filter(|reservation| !partials.is_held(reservation)).count(), 1);
 }
 
 /// F-15: the time in which we did not read counts against no peer once we read again.
@@ -490,20 +496,22 @@ fn f_15_whom_we_read_again_has_not_been_slow_meanwhile() {
     let partials = Partials::new(64 * 1024, WAIT);
     let mut paused: Vec<Reservation> = (2..6).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for reservation in &mut paused {
-        assert!(ask(&partials, reservation, 0, 4096, 3000) && partials.rests(reservation, at(1)));
-        partials.pauses(reservation, at(2));
-        partials.pauses(reservation, at(30_000));
+        assert!(ask(&partials, reservation, 0, 4096, 3000) && partials.on_idle(reservation, at(1)));
+        partials.on_pause(reservation, at(2));
+        partials.on_pause(reservation, at(30_000));
     }
     for reservation in &paused {
-        assert!(partials.rests(reservation, at(36_000)));
-        assert!(partials.came(reservation, at(36_010), 3500) && partials.rests(reservation, at(36_020)));
+        assert!(partials.on_idle(reservation, at(36_000)));
+        assert!(
+            partials.on_received(reservation, at(36_010), 3500) && partials.on_idle(reservation, at(36_020))
+        );
     }
     let mut honest = reservation("198.51.100.7");
     for now in [36_100, 36_200, 36_300] {
         let progress = progress(35_000, 3000);
         assert!(!partials.ask(&mut honest, at(now), 4096, progress, Waker::noop()));
     }
-    assert!(paused.iter().all(|reservation| partials.rests(reservation, at(36_400))));
+    assert!(paused.iter().all(|reservation| partials.on_idle(reservation, at(36_400))));
 }
 
 /// F-15: one that had paused, goes on, and has to wait then, is not silent because of that.
@@ -512,13 +520,13 @@ fn f_15_one_that_waits_for_more_with_something_to_read_is_not_silent() {
     let partials = Partials::new(4 * MIB, WAIT);
     let [mut ann, mut bob, mut cat] = ["127.0.0.1"; 3].map(reservation);
     assert!(ask(&partials, &mut ann, 0, 4 * MIB, MIB));
-    assert!(ask(&partials, &mut bob, 0, MIB, MIB) && partials.rests(&bob, at(1)));
+    assert!(ask(&partials, &mut bob, 0, MIB, MIB) && partials.on_idle(&bob, at(1)));
     assert!(!ask(&partials, &mut cat, 200, MIB, MIB / 2));
     // More of it comes in, for which there is no room.
     assert!(!ask(&partials, &mut bob, 500, 4 * MIB, MIB));
     for now in (600..5000).step_by(100) {
-        assert!(partials.came(&ann, at(now), MIB + 1000) && partials.rests(&ann, at(now)));
-        assert!(!ask(&partials, &mut bob, now, 4 * MIB, 0) && partials.rests(&bob, at(now)), "{now}");
+        assert!(partials.on_received(&ann, at(now), MIB + 1000) && partials.on_idle(&ann, at(now)));
+        assert!(!ask(&partials, &mut bob, now, 4 * MIB, 0) && partials.on_idle(&bob, at(now)), "{now}");
         assert!(!ask(&partials, &mut cat, now, MIB, MIB / 2), "{now}");
     }
 }
@@ -532,14 +540,15 @@ fn f_15_a_frame_of_unknown_length_need_not_come_in_as_fast_as_the_longest() {
     let mut received = MIB + MIB / 8;
     for holder in &mut holders {
         assert!(partials.ask(holder, at(0), 16 * MIB, unknown(0, received), Waker::noop()));
-        assert!(partials.rests(holder, at(1)));
+        assert!(partials.on_idle(holder, at(1)));
     }
     let mut waits = reservation("198.51.100.7");
     let mut at_the_end = None;
     for step in 1..300 {
         received += 30 * 1024;
         for holder in &mut holders {
-            if !partials.came(holder, at(step * 100), received) || !partials.rests(holder, at(step * 100 + 1))
+            if !partials.on_received(holder, at(step * 100), received)
+                || !partials.on_idle(holder, at(step * 100 + 1))
             {
                 end(&partials, holder);
             }
@@ -560,19 +569,19 @@ fn f_15_no_frame_gives_way_to_one_that_does_not_wait_any_more() {
     let partials = Partials::new(64 * 1024, WAIT);
     let mut holders: Vec<Reservation> = (2..6).map(|n| reservation(&format!("192.0.2.{n}"))).collect();
     for holder in &mut holders {
-        assert!(ask(&partials, holder, 0, 4096, 3000) && partials.rests(holder, at(1)));
+        assert!(ask(&partials, holder, 0, 4096, 3000) && partials.on_idle(holder, at(1)));
     }
     let mut waits = reservation("198.51.100.7");
     assert!(!ask(&partials, &mut waits, 1000, 4096, 1 << 20));
     assert!(partials.books().held.values().any(|held| held.called.is_some()));
     end(&partials, &mut waits);
-    assert!(holders.iter().all(|holder| partials.rests(holder, at(2000))));
+    assert!(holders.iter().all(|holder| partials.on_idle(holder, at(2000))));
     // Slow, as it was seen to be long ago, and now for the first time.
     let received = |step| 3000 + 10 * usize::try_from(step).unwrap();
     let mut go_on = |step: u64| {
         holders.iter().all(|holder| {
-            partials.came(holder, at(step * 100), received(step))
-                && partials.rests(holder, at(step * 100 + 1))
+            partials.on_received(holder, at(step * 100), received(step))
+                && partials.on_idle(holder, at(step * 100 + 1))
         })
     };
     assert!((20..50).all(&mut go_on));

@@ -153,7 +153,7 @@ impl<S: Session> StreamDriver<S> {
         match self.step(cx) {
             Poll::Ready(End::Broken(error)) => {
                 // One a second says why.
-                if matches!(error, FrameError::Handshake(_)) && self.shared.may_log_refusal() {
+                if matches!(error, FrameError::Handshake(_)) && self.shared.claim_refusal_log() {
                     tracing::info!(from = %self.from, %error, "a connection is refused");
                 } else {
                     tracing::debug!(from = %self.from, %error, "stream broken");
@@ -187,7 +187,7 @@ impl<S: Session> StreamDriver<S> {
         if closing.is_some_and(|until| until <= now) {
             return Poll::Ready(End::Late(CLOSING));
         }
-        if closing.is_none() && !self.shared.common.partials.stands(&self.reservation) {
+        if closing.is_none() && !self.shared.common.partials.is_held(&self.reservation) {
             return Poll::Ready(End::Late(DISPLACED));
         }
         if closing.is_some() && self.buffer.take().is_some() {
@@ -196,7 +196,7 @@ impl<S: Session> StreamDriver<S> {
         if self.phase == Phase::Open && closing.is_none() {
             let resting = paused.is_some_and(|until| self.sleep_until(cx, now, until));
             if resting {
-                self.shared.common.partials.pauses(&mut self.reservation, now);
+                self.shared.common.partials.on_pause(&mut self.reservation, now);
             }
             if core::mem::replace(&mut self.halted, resting) && !resting {
                 // The peer is not to blame for the time in which we did not read.
@@ -208,11 +208,11 @@ impl<S: Session> StreamDriver<S> {
                     return Poll::Ready(end);
                 }
             }
-            if self.halted && self.has_vanished(cx, now) {
+            if self.halted && self.check_vanished(cx, now) {
                 return Poll::Ready(End::Closed);
             }
             // Only now: all that is here has been read.
-            if let Some(late) = self.late() {
+            if let Some(late) = self.confirm_late() {
                 return Poll::Ready(End::Late(late));
             }
         }
@@ -227,7 +227,7 @@ impl<S: Session> StreamDriver<S> {
 
     /// What has been going on for too long, as seen twice: the first time the system may not have told yet of what has come in, or the
     /// peer may not have had the time to go on, if it is we who did not run.
-    fn late(&mut self) -> Option<&'static str> {
+    fn confirm_late(&mut self) -> Option<&'static str> {
         let now = self.shared.common.clock.now();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
         let waits = self.reservation.waiting_since();
@@ -253,7 +253,7 @@ impl<S: Session> StreamDriver<S> {
     }
 
     /// Whether the peer has gone while we do not read. Asked again within two seconds.
-    fn has_vanished(&self, cx: &mut Context<'_>, now: Instant) -> bool {
+    fn check_vanished(&self, cx: &mut Context<'_>, now: Instant) -> bool {
         let taken = self.buffer.as_ref().is_none_or(FrameBuf::is_empty);
         if self.conn.is_over() || self.stream.has_vanished(cx, taken) {
             return true;

@@ -53,8 +53,8 @@ impl World {
             let received =
                 usize::try_from(frame.sends as u64 * passed.min(frame.takes) / frame.takes).unwrap();
             let ends = passed >= frame.takes;
-            let goes_on = partials.came(&frame.reservation, at(now), received)
-                && partials.rests(&frame.reservation, at(now));
+            let goes_on = partials.on_received(&frame.reservation, at(now), received)
+                && partials.on_idle(&frame.reservation, at(now));
             if ends || !goes_on {
                 partials.release(&mut frame.reservation, at(now));
                 turns.push((frame.of, if ends { Turn::Ended } else { Turn::Closed }));

@@ -37,7 +37,7 @@ impl<S: Session> StreamDriver<S> {
         self.stream.see((sealed > 0).then(|| (before.map_or(now, |(since, _)| since), sealed)));
         if sealed > 0 {
             let unread = self.buffer.as_ref().map_or(0, |buffer| buffer.unread().len());
-            self.shared.common.partials.came(&self.reservation, now, unread.saturating_add(sealed));
+            self.shared.common.partials.on_received(&self.reservation, now, unread.saturating_add(sealed));
         } else if self.buffer.as_ref().is_none_or(FrameBuf::is_empty) {
             self.shared.common.partials.release(&mut self.reservation, now);
         }
@@ -106,7 +106,7 @@ impl<S: Session> StreamDriver<S> {
                 Poll::Ready(Ok(_)) => {
                     self.stream.see(None);
                     // If the memory has been reclaimed meanwhile, the next look tells.
-                    self.shared.common.partials.came(
+                    self.shared.common.partials.on_received(
                         &self.reservation,
                         self.shared.common.clock.now(),
                         unread,
@@ -127,7 +127,7 @@ impl<S: Session> StreamDriver<S> {
     /// There is nothing to read, or no room for it.
     fn lie_idle(&mut self, cx: &Context<'_>) -> Poll<End> {
         self.settle(cx, false);
-        if self.shared.common.partials.rests(&self.reservation, self.shared.common.clock.now()) {
+        if self.shared.common.partials.on_idle(&self.reservation, self.shared.common.clock.now()) {
             Poll::Pending
         } else {
             Poll::Ready(End::Late(DISPLACED))
