@@ -14,6 +14,7 @@ use kit::{Server, temporary};
 use players::{CSharp, Rust, Tell};
 use proxy::Proxy;
 use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use voxwire_core::Message;
 use voxwire_core::testing::Rng;
@@ -345,9 +346,9 @@ fn d_19_with_tls_a_pinned_certificate_is_asked_for_and_voice_stays_encrypted() {
     let words = refused(&[&format!("pin={}", "00".repeat(32))]);
     let (_, pin) = words.split_once("its SHA-256 fingerprint is ").expect(&words);
     assert_eq!(pin.len(), 64, "{words}");
-    // Without TLS the server does not answer a hello.
+    // A server with TLS is told from one without it.
     let words = refused(&[]);
-    assert!(words.contains("the connection is lost") || words.contains("without an answer"), "{words}");
+    assert!(words.contains("the server speaks TLS, and this client does not: set Tls"), "{words}");
     let tls = format!("--tls-ca {} --tls-name localhost", cert.display());
     let bob = server.spawn(&format!("{tls} --encrypted-only --name bob join Lobby"), "joined");
     let pin = format!("pin={}", pin.to_lowercase());
@@ -373,7 +374,12 @@ fn d_19_with_tls_a_pinned_certificate_is_asked_for_and_voice_stays_encrypted() {
     ann.quit();
     eve.quit();
     drop(bob);
-    // A server without TLS is told from one with it.
+    // And the other way round; and from a server of something else.
+    let http = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ann = CSharp::start(tests, "ann", http.local_addr().unwrap(), &["no-reconnect"]);
+    http.accept().unwrap().0.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    ann.lines.until("news Failed: what answers is no server of this kind");
+    ann.quit();
     let plain = Server::start(Protocol::DISSONANCE);
     let ann = CSharp::start(tests, "ann", plain.address, &["tls", "no-reconnect"]);
     ann.lines.until("news Failed: TLS failed: ");

@@ -169,10 +169,17 @@ namespace Voxwire.Transport
             {
                 WriteOutput(clock.ElapsedMilliseconds);
                 var read = Receive();
+                if (Wire.IsTlsAlert(received, receivedCount))
+                {
+                    throw new TransportException("the server speaks TLS, and this client does not: set Tls");
+                }
+                if (!Wire.MayBeHello(received, receivedCount))
+                {
+                    throw new TransportException("what answers is no server of this kind: is this its port for Dissonance?");
+                }
                 if (read < 0)
                 {
-                    throw new TransportException("the server has closed the connection without an answer: is this its port for Dissonance, "
-                        + (settings.Tls == null ? "and does it speak no TLS?" : "and does it speak TLS?"));
+                    throw new TransportException("the server has closed the connection without an answer: is this its port for Dissonance?");
                 }
                 if (read == 0)
                 {
@@ -183,11 +190,7 @@ namespace Voxwire.Transport
                     throw new TransportException("the server has not answered within " + settings.ConnectTimeout / 1000.0 + " s");
                 }
             }
-            ServerHello hello;
-            if (!Wire.TryReadServerHello(received, out hello))
-            {
-                throw new TransportException("what answers is no server of this kind: is this its port for Dissonance?");
-            }
+            var hello = Wire.ReadServerHello(received);
             Consume(Wire.ServerHelloLength);
             return hello;
         }

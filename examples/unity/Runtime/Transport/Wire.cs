@@ -71,23 +71,22 @@ namespace Voxwire.Transport
             return hello;
         }
 
-        /// <summary>Reads a server's hello. False: these bytes are none.</summary>
-        internal static bool TryReadServerHello(byte[] bytes, out ServerHello hello)
+        /// <summary>Whether these bytes are, or can still become, a server's hello of this version.</summary>
+        internal static bool MayBeHello(byte[] bytes, int count)
         {
-            hello = default(ServerHello);
-            if (bytes.Length < ServerHelloLength)
-            {
-                return false;
-            }
-            for (var at = 0; at < Magic.Length; at++)
-            {
-                if (bytes[at] != Magic[at])
-                {
-                    return false;
-                }
-            }
-            hello = new ServerHello(bytes[5] == 0, ReadU16(bytes, 6), Slice(bytes, 8, TagLength), Slice(bytes, 15, CookieLength));
-            return true;
+            return Same(bytes, 0, Magic, 0, Math.Min(count, Magic.Length));
+        }
+
+        /// <summary>Whether these bytes are, or may become, an alert of TLS: what a server with TLS answers to a client without it.</summary>
+        internal static bool IsTlsAlert(byte[] bytes, int count)
+        {
+            return count >= 2 && bytes[0] == 21 && bytes[1] == 3;
+        }
+
+        /// <summary>Reads a server's hello: <see cref="ServerHelloLength"/> bytes of which <see cref="MayBeHello"/> has said so.</summary>
+        internal static ServerHello ReadServerHello(byte[] bytes)
+        {
+            return new ServerHello(bytes[5] == 0, ReadU16(bytes, 6), Slice(bytes, 8, TagLength), Slice(bytes, 15, CookieLength));
         }
 
         /// <summary>Writes what every datagram begins with.</summary>
