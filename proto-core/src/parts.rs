@@ -98,11 +98,14 @@ impl EqualParts {
         (owed != 0).then(|| now.after(owed.saturating_mul(clock.parts())))
     }
 
-    /// Whether a part holds as much as it may. It can be forgotten then: a default one holds as much, from now on.
-    pub fn settle(&mut self, now: Instant, clock: &PartClock, rate: Rate, part: &EqualPart) -> bool {
-        // For the others, too, as when something is taken.
-        self.floor = self.floor_at(now, clock, rate);
-        part.spent <= self.floor
+    /// Whether a part holds as much as it may: it can be [forgotten](Self::forget) then.
+    pub fn is_full(&self, now: Instant, clock: &PartClock, rate: Rate, part: &EqualPart) -> bool {
+        part.spent <= self.floor_at(now, clock, rate)
+    }
+
+    /// Forgets a part that is full: from now on a default one holds as much as it did.
+    pub fn forget(&mut self, part: &EqualPart) {
+        self.floor = self.floor.max(part.spent);
     }
 
     fn floor_at(&self, now: Instant, clock: &PartClock, rate: Rate) -> Instant {
@@ -277,6 +280,20 @@ mod tests {
             assert!(desk.take(ms, &mut honest), "{ms}");
             desk.parts.close(at(ms), honest);
         }
+    }
+
+    /// F-06: what is forgotten of one connection takes nothing from another one.
+    #[test]
+    fn f_06_a_part_that_is_forgotten_costs_the_neighbours_nothing() {
+        let (mut clock, mut parts) = (PartClock::default(), EqualParts::default());
+        let [mut one, mut other] = [0, 0].map(|ms| clock.open(at(ms)));
+        assert!(parts.take(at(20_000), &clock, RATE, &mut one, 20));
+        assert!(!parts.is_full(at(21_000), &clock, RATE, &one));
+        assert!(parts.is_full(at(100_000), &clock, RATE, &one));
+        parts.forget(&one);
+        clock.close(at(100_000));
+        // The burst of the whole rate is the other one's now.
+        assert!(parts.take(at(100_000), &clock, RATE, &mut other, RATE.burst));
     }
 
     #[derive(Debug, Clone)]
