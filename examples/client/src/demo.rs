@@ -8,6 +8,7 @@ use crate::report::Report;
 use crate::signals::Signals;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
+use core::net::SocketAddr;
 use core::time::Duration;
 use proxy::Impairment;
 use serde_json::json;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use voxwire_audio::{
     Clip, Comparison, SPEECH, SpeakerFigures, VoiceSettings, compare, draw_waveforms, read, through_codec,
 };
+use voxwire_server::{Config, Protocol, Running, Wanted};
 
 #[derive(Debug, Args)]
 pub(crate) struct Flags {
@@ -42,7 +44,7 @@ fn percent(text: &str) -> Result<f64, String> {
 #[derive(Debug)]
 pub(crate) struct Conditions<'a> {
     pub(crate) speech: &'a Clip,
-    /// In per cent, where somebody said so.
+    /// In per cent; `None` for the protocol's own.
     loss: Option<f64>,
     jitter: Duration,
     /// Where recordings and pictures are left.
@@ -51,7 +53,7 @@ pub(crate) struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// What the network does, for a protocol that loses `usual` per cent where nobody says.
+    /// What the network does, for a protocol that loses `usual` per cent by default.
     pub(crate) fn impairment(&self, usual: f64) -> Impairment {
         Impairment { loss: self.loss.unwrap_or(usual) / 100.0, jitter: self.jitter }
     }
@@ -193,6 +195,20 @@ fn table(outcomes: &[Outcome]) -> Table {
         column.set_padding((u16::from(index == 0), u16::from(index == last)));
     }
     table
+}
+
+/// Starts a server of one protocol, and says where it listens.
+pub(crate) async fn serve(
+    protocol: Protocol,
+    change: impl FnOnce(&mut Config),
+) -> Result<(Running, SocketAddr), Error> {
+    let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
+    config.use_free_ports();
+    change(&mut config);
+    let server = voxwire_server::start(config).await?;
+    let first = server.listening().first().ok_or_else(|| failed!("the server does not listen"))?;
+    let address = first.address;
+    Ok((server, address))
 }
 
 /// Compares what was heard through Opus with what was said: as for noise, with the words themselves; as for what is present, with what

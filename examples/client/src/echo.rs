@@ -4,7 +4,7 @@
 mod demo;
 
 use crate::error::{Error, failed};
-use crate::link::Link;
+use crate::link::{Link, close};
 use crate::protocols::Entry;
 use crate::report::Report;
 use crate::signals::Signals;
@@ -12,10 +12,10 @@ use clap::Args;
 use core::time::Duration;
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use voxwire_core::{Lane, Session};
 use voxwire_echo::{Ask, Client, ClientEvent, DEFAULT_PORT, MAX_PAYLOAD};
-use voxwire_transport::{Connection, TcpUdpSettings};
+use voxwire_transport::TcpUdpSettings;
 
 pub(crate) const ENTRY: Entry = Entry {
     name: "echo",
@@ -147,7 +147,7 @@ async fn measure(
             () = signals.recv() => break,
         }
     }
-    close(connection).await;
+    close(&mut connection).await;
     Ok(summary)
 }
 
@@ -168,10 +168,4 @@ fn tell_time(report: &Report, rtt: Duration, server: Duration) {
         millis(rtt) / 2.0
     );
     report.event("time", fields, &text);
-}
-
-async fn close(mut connection: Connection<Client>) {
-    connection.shutdown();
-    let rest = async { while connection.next().await.is_some() {} };
-    let _ = timeout(TIMEOUT, rest).await;
 }

@@ -4,7 +4,9 @@ pub(crate) mod advice;
 mod trust;
 
 use crate::error::{Error, failed};
+use core::time::Duration;
 use std::net::ToSocketAddrs as _;
+use tokio::time::timeout;
 pub(crate) use trust::Trust;
 use voxwire_core::Session;
 use voxwire_transport::tls::rustls::pki_types::ServerName;
@@ -25,8 +27,8 @@ pub(crate) struct Link {
 
 impl Link {
     /// In the clear, to a server at `address`.
-    pub(crate) fn to(address: impl Into<String>) -> Self {
-        Self { server: Some(address.into()), trust: None, tls_name: None, encrypted_only: false }
+    pub(crate) fn to(address: impl ToString) -> Self {
+        Self { server: Some(address.to_string()), trust: None, tls_name: None, encrypted_only: false }
     }
 
     /// The server as `host:port`, with the protocol's own port where none is given.
@@ -139,6 +141,16 @@ fn with_zone_number(address: &str) -> Option<String> {
     let (host, port) = address.rsplit_once(':').filter(|(host, _)| host.contains('%'))?;
     let mut found = (host.trim_matches(['[', ']']), port.parse().ok()?).to_socket_addrs().ok()?;
     found.next().map(|address| address.to_string())
+}
+
+/// How long the goodbye may take to be written.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Ends the session, and waits until its goodbye is written.
+pub(crate) async fn close<S: Session>(connection: &mut Connection<S>) {
+    connection.shutdown();
+    let rest = async { while connection.next().await.is_some() {} };
+    let _ = timeout(GOODBYE_TIMEOUT, rest).await;
 }
 
 #[cfg(test)]

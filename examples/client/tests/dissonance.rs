@@ -62,7 +62,7 @@ fn d_15_clients_over_quic_and_others_share_rooms() {
     let data = temporary("d15-data");
     let _ = std::fs::remove_dir_all(&data);
     let server = Server::with(Protocol::DISSONANCE, |config| {
-        (config.of_mut::<Dissonance>().quic_port, config.data) = (Some(0), data.clone());
+        (config.of_mut::<Dissonance>().quic, config.data) = (true, data.clone());
     });
     let quic = format!("--quic --tls-ca {}", data.join("quic-cert.pem").display());
     let by_quic = |arguments: &str| server.command_to(server.at("quic"), &format!("{quic} {arguments}"));
@@ -78,7 +78,7 @@ fn d_15_clients_over_quic_and_others_share_rooms() {
         assert_eq!(code, Some(0));
         assert!(out.contains("heard \"alice\"") && out.contains(" 0 lost"), "{out}");
     }
-    // Who trusts nobody, or somebody else, does not come in.
+    // A client that trusts no certificate, or another one, does not come in.
     let (code, _, error) = server.client("--quic join Red");
     assert!(code == Some(2) && error.contains("--tls-ca"), "{error}");
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -110,9 +110,9 @@ fn c_08_rooms_texts_and_names() {
         (&text["from"], &text["to"], &text["text"]),
         (&"erin".into(), &"Lobby".into(), &"hello".into())
     );
-    // Somebody has the name: not let in, and told why. (On loopback nobody is displaced.)
+    // A user has the name: not let in, and told why. (On loopback nobody is displaced.)
     let (code, out, error) = server.client("--name bob join Lobby --for 1");
-    assert!(code == Some(1) && error.contains("perhaps somebody has the name"), "{out}{error}");
+    assert!(code == Some(1) && error.contains("perhaps another player has the name"), "{out}{error}");
     drop((bob, carol));
 }
 

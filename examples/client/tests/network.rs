@@ -20,7 +20,7 @@ fn server_for_the_others() {
     let address: std::net::SocketAddr = address.parse().unwrap();
     let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
     config.bind = address.ip();
-    (config.of_mut::<Dissonance>().port, config.of_mut::<Dissonance>().quic_port) = (address.port(), None);
+    (config.of_mut::<Dissonance>().port, config.of_mut::<Dissonance>().quic) = (address.port(), false);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let _running = voxwire_server::start(config).await.unwrap();
         println!("ready");

@@ -9,15 +9,7 @@ pub const MAX_PAYLOAD: usize = 1000;
 pub const LIMITS: Limits =
     Limits { max_frame: MAX_PAYLOAD + 15, max_peers: 1024, max_outbox: 1 << 20, ..Limits::DEFAULT };
 
-/// A packet. All numbers are big-endian.
-///
-/// | offset | size | field | |
-/// | --- | --- | --- | --- |
-/// | 0 | 1 | Kind | 0 Request, 1 Answer |
-/// | 1 | 4 | Sequence | chosen by the client; the answer has the same |
-/// | 5 | 8 | Time | the server's, in nanoseconds since 1970-01-01 UTC; nobody looks at that of a Request |
-/// | 13 | 2 | Length | of the payload in bytes, 0 to 1000 |
-/// | 15 | Length | Payload | anything; the answer has the same |
+/// A packet; `PROTOCOL.md` has its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// Whether it is an Answer.
@@ -74,7 +66,7 @@ pub enum Error {
     /// The peer sent no packet.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// A packet that the other side does not send, or an answer that nobody waits for.
+    /// A packet that the other side does not send, or an answer to no request.
     #[error("unexpected packet")]
     Unexpected,
     /// More than the rate of one client, or than may wait for answers.

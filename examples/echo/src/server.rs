@@ -5,18 +5,18 @@ use voxwire_core::{Outbox, PeerId, Rate, Session};
 
 /// What a server is told at the start.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    /// Clients at a time: 1024. For one more, the one is closed that has been silent for longest, if there is one.
+pub struct ServerSettings {
+    /// Clients at a time. Default: 1024. For one more, the oldest is closed that has never sent a request.
     pub max_peers: usize,
-    /// Requests of one client: 200 a second, 400 at once. What is more is not answered.
+    /// Requests of one client that are answered; further ones are ignored. Default: 200 a second, 400 at once.
     pub rate: Rate,
-    /// How long a client may say nothing: 60 s.
+    /// How long a client may send no request before it is closed. Default: 60 s.
     pub idle: Duration,
-    /// The time at the origin of the driver's time line, since 1970-01-01 UTC: 0.
+    /// The time since 1970-01-01 UTC at the origin of the driver's time line. Default: 0.
     pub origin: Duration,
 }
 
-impl Settings {
+impl ServerSettings {
     /// The defaults.
     pub const DEFAULT: Self = Self {
         max_peers: LIMITS.max_peers,
@@ -31,7 +31,7 @@ impl Settings {
 pub enum ServerEvent {
     /// A client is connected.
     Connected(PeerId),
-    /// A client is gone, or was closed for saying nothing. Not told of one that was closed for a new one.
+    /// A client is gone, or was closed as idle. Not raised for one that was closed for a new client.
     Gone(PeerId),
 }
 
@@ -49,7 +49,7 @@ pub struct ServerStats {
 /// A server, which answers what it is asked.
 #[derive(Debug)]
 pub struct Server {
-    settings: Settings,
+    settings: ServerSettings,
     /// Each with its rate; evictable until it has asked something.
     peers: Connections<Bucket>,
     /// When each has said nothing for too long.
@@ -60,7 +60,7 @@ pub struct Server {
 
 impl Server {
     /// Without clients.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: ServerSettings) -> Self {
         let (peers, outbox) = (Connections::new(settings.max_peers), Outbox::new(LIMITS.max_outbox));
         Self { settings, peers, idle: Deadlines::new(), outbox, stats: ServerStats::default() }
     }

@@ -6,7 +6,9 @@ use core::time::Duration;
 use proptest::prelude::*;
 use voxwire_core::testing::{Log, Net, Sim, Transport, law_frame, law_hostile, law_message, law_timers};
 use voxwire_core::{DecodeErrorKind, Handler, Input, Instant, Lane, Message, Output, PeerId, Session, Via};
-use voxwire_echo::{Ask, Client, ClientEvent, Error, MAX_PAYLOAD, Packet, Server, ServerEvent, Settings};
+use voxwire_echo::{
+    Ask, Client, ClientEvent, Error, MAX_PAYLOAD, Packet, Server, ServerEvent, ServerSettings,
+};
 
 fn peer(slot: u32) -> PeerId {
     PeerId { slot, generation: 0 }
@@ -83,7 +85,7 @@ fn errors_name_the_field_and_the_offset() {
 #[test]
 fn an_answer_has_the_servers_time_and_the_payload() {
     let origin = Duration::from_secs(1_700_000_000);
-    let mut server = Server::new(Settings { origin, ..Settings::DEFAULT });
+    let mut server = Server::new(ServerSettings { origin, ..ServerSettings::DEFAULT });
     let mut client = Client::new(Duration::from_secs(1));
     assert_eq!(client.handle_command(at(0), Ask(Lane::Reliable, b"")), Err(Error::NoPeer));
     assert_eq!(client.handle_input(at(0), opened(0)), Ok(Some(ClientEvent::Connected)));
@@ -121,7 +123,8 @@ fn what_does_not_come_back_is_lost_after_the_timeout() {
 
 #[test]
 fn packets_of_the_wrong_side_and_of_strangers_change_nothing() {
-    let (mut server, mut client) = (Server::new(Settings::DEFAULT), Client::new(Duration::from_secs(1)));
+    let (mut server, mut client) =
+        (Server::new(ServerSettings::DEFAULT), Client::new(Duration::from_secs(1)));
     server.handle_input(at(0), opened(0)).unwrap();
     client.handle_input(at(0), opened(0)).unwrap();
     let request = packet(&Packet { answer: false, sequence: 0, time: 0, payload: b"" });
@@ -139,7 +142,7 @@ fn packets_of_the_wrong_side_and_of_strangers_change_nothing() {
 
 #[test]
 fn requests_over_the_bounds_are_refused() {
-    let mut server = Server::new(Settings::DEFAULT);
+    let mut server = Server::new(ServerSettings::DEFAULT);
     server.handle_input(at(0), opened(0)).unwrap();
     server.handle_input(at(0), opened(1)).unwrap();
     let request = packet(&Packet { answer: false, sequence: 0, time: 0, payload: &[7; MAX_PAYLOAD] });
@@ -150,9 +153,9 @@ fn requests_over_the_bounds_are_refused() {
     assert_eq!(server.handle_input(at(2), frame(1, &request)), Ok(None));
     assert_eq!(server.handle_input(at(1001), frame(0, &request)), Ok(None));
     // What nobody drains is bounded.
-    let mut greedy = Server::new(Settings {
+    let mut greedy = Server::new(ServerSettings {
         rate: voxwire_core::Rate { per_second: 1, burst: 10_000 },
-        ..Settings::DEFAULT
+        ..ServerSettings::DEFAULT
     });
     greedy.handle_input(at(0), opened(0)).unwrap();
     let refused = (0..2000).map(|_| greedy.handle_input(at(1), frame(0, &request))).find(Result::is_err);
@@ -172,7 +175,7 @@ fn requests_over_the_bounds_are_refused() {
 /// F-19: where all places are taken, a silent client is closed for a new one, the oldest first; and none that has asked something.
 #[test]
 fn f_19_silent_clients_are_closed_and_make_room() {
-    let mut server = Server::new(Settings { max_peers: 3, ..Settings::DEFAULT });
+    let mut server = Server::new(ServerSettings { max_peers: 3, ..ServerSettings::DEFAULT });
     for slot in 0..3 {
         server.handle_input(at(slot.into()), opened(slot)).unwrap();
     }
@@ -231,7 +234,7 @@ fn sessions_over_a_bad_network_agree_on_what_was_lost() {
     for seed in 0..20 {
         let mut sim = Sim::new(seed);
         let net = Net { loss: 0.2, jitter: Duration::from_millis(50), ..Net::PERFECT };
-        let server = sim.add(Server::new(Settings::DEFAULT), Log::default());
+        let server = sim.add(Server::new(ServerSettings::DEFAULT), Log::default());
         let client = sim.add(Client::new(Duration::from_millis(500)), Asking::default());
         sim.connect(client, server, Transport::Both, net);
         sim.run_for(Duration::from_secs(60));

@@ -6,7 +6,7 @@ use clap::Parser;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::str::FromStr;
 use core::time::Duration;
-use serde::Deserialize;
+use serde::{Deserialize, de};
 use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, Deserializer, ValueDeserializer};
@@ -21,7 +21,7 @@ const MAX_HTTP_CONNECTIONS: usize = 4096;
 /// voxwire's server: voice and chat protocols in one process.
 ///
 /// Without flags it serves every protocol on loopback. When ready it has printed a line `listening PROTOCOL TRANSPORT
-/// ADDR:PORT` for each listener, and then `ready`. SIGINT or SIGTERM: everybody is told, then it ends. SIGHUP: the files of
+/// ADDR:PORT` for each listener, and then `ready`. SIGINT or SIGTERM: every client is told, then it ends. SIGHUP: the files of
 /// certificates are read again.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "voxwire-server", version, args_conflicts_with_subcommands = true)]
@@ -321,12 +321,12 @@ impl Config {
         set(&mut self.data, file.data);
         set(&mut self.http, file.http.map(Wanted::from));
         set(&mut self.http_connections, file.http_connections);
-        set(&mut self.http_deadline, seconds(file.http_seconds));
+        set(&mut self.http_deadline, file.http_seconds.map(Duration::from_secs));
         set(&mut self.allow_plain, file.allow_plain);
         set(&mut self.encrypted_only, file.encrypted_only);
         set(&mut self.profile, file.profile);
         set(&mut self.proxies, file.proxies);
-        set(&mut self.drain, seconds(file.drain_seconds));
+        set(&mut self.drain, file.drain_seconds.map(Duration::from_secs));
         set(&mut self.connections, file.connections);
         set(&mut self.memory, file.memory);
         set(&mut self.per_address, file.per_address);
@@ -421,8 +421,13 @@ impl From<Http> for Wanted {
 }
 
 /// A number of seconds in the file.
-pub(crate) fn seconds(seconds: Option<u64>) -> Option<Duration> {
-    seconds.map(Duration::from_secs)
+pub(crate) fn seconds<'de, D: de::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+/// A number of milliseconds in the file.
+pub(crate) fn millis<'de, D: de::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
 /// Changes a setting if something is said of it.
@@ -484,14 +489,14 @@ mod tests {
         assert!(msgpack.check().is_ok());
     }
 
-    /// F-14: an operator who binds beyond loopback is told once for each protocol what anybody can do.
+    /// F-14: an operator who binds beyond loopback is told once for each protocol what any client can do.
     #[test]
     fn f_14_beyond_loopback_there_is_a_warning_for_each_protocol_that_is_open_or_in_the_clear() {
         assert!(Config::default().warnings().is_empty());
         let exposed = Config { bind: "0.0.0.0".parse().unwrap(), ..Config::default() };
         let warnings = exposed.warnings();
         assert_eq!(warnings.len(), Protocol::all().count(), "{warnings:?}");
-        assert!(warnings.iter().any(|line| line.starts_with("dissonance on 0.0.0.0: anybody can join")));
+        assert!(warnings.iter().any(|line| line.starts_with("dissonance on 0.0.0.0: any client can join")));
         assert!(warnings.iter().any(|line| line.starts_with("syfala") && line.contains("in the clear")));
         // TLS covers what goes by TCP.
         let tls = Some(("cert".into(), "key".into()));

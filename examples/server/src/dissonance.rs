@@ -47,18 +47,15 @@ fn start(
         }),
     };
     let listeners = listeners.into_iter().map(with_token).collect();
-    // A newcomer is told of everybody at once: some fifty bytes for each.
+    // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
     let hub = Hub::spawn(listeners, server, Log, settings);
     Ok(HubService { protocol: Dissonance::NAME, hub, figures })
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats {
-        connections, accepted, refused, broken, too_slow, dropped_frames, unsendable_frames, ..
-    } = hub.stats();
-    let (stats, clients, rooms) =
+fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
+    let (counted, clients, rooms) =
         hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
     let ServerStats {
         joined,
@@ -71,11 +68,10 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
         forged,
         rooms_refused,
         ..
-    } = stats;
+    } = counted;
     vec![
-        Figure::gauge("connections", "Clients connected", connections as u64),
         Figure::gauge("clients", "Clients in the session", clients as u64),
-        Figure::gauge("rooms", "Rooms that somebody listens to", rooms as u64),
+        Figure::gauge("rooms", "Rooms that a client listens to", rooms as u64),
         Figure::counter("joined", "Clients that have joined", joined),
         Figure::counter("voice", "Voice packets relayed", voice),
         Figure::counter("voice_copies", "Copies of them sent", voice_copies),
@@ -90,19 +86,10 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
             "Destinations that were not there, not addressed, or named twice",
             skipped,
         ),
-        Figure::counter("dropped", "Datagrams and frames dropped on their way", dropped_frames),
+        Figure::counter("dropped", "Datagrams and frames dropped on their way", stats.dropped_frames),
         Figure::counter("violations", "Malformed or misplaced packets", violations),
-        Figure::counter("forged", "Packets that said somebody else had sent them", forged),
+        Figure::counter("forged", "Packets that said another client had sent them", forged),
         Figure::counter("rooms_refused", "Rooms that clients were not let into", rooms_refused),
-        Figure::counter("accepted", "Connections accepted", accepted),
-        Figure::counter("refused", "Connections refused because of a cap", refused),
-        Figure::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
-        Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-        Figure::counter(
-            "unsendable",
-            "Reliable frames that could not be sent to their peer",
-            unsendable_frames,
-        ),
     ]
 }
 

@@ -2,18 +2,18 @@
 #![cfg(feature = "echo")]
 
 use crate::Error;
-use crate::config::{Config, set};
+use crate::config::Config;
 use crate::memory::Part;
-use crate::protocols::{Hosted, Protocol, Section};
+use crate::protocols::{Hosted, NoFlags, Protocol, Section};
 use crate::service::{Figure, HubService, Ports, Service, hub_settings};
 use serde::Deserialize;
 use std::time::{SystemTime, UNIX_EPOCH};
 use voxwire_core::{Handler, Instant, PeerId, Rate};
-use voxwire_echo::{DEFAULT_PORT, Error as Violation, Server, ServerEvent, ServerStats, Settings};
+use voxwire_echo::{DEFAULT_PORT, Error as Violation, Server, ServerEvent, ServerSettings, ServerStats};
 use voxwire_transport::{Handle, Hub, HubStats};
 
-/// The settings of echo.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Echo {
     port: u16,
     /// Requests of one client that are answered in a second; twice as many at once.
@@ -22,39 +22,18 @@ pub(crate) struct Echo {
 
 impl Default for Echo {
     fn default() -> Self {
-        Self { port: DEFAULT_PORT, rate: Settings::DEFAULT.rate.per_second }
+        Self { port: DEFAULT_PORT, rate: ServerSettings::DEFAULT.rate.per_second }
     }
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct EchoFlags {
-    /// TCP and UDP port for echo; 0 takes any that is free [default: 4246].
-    #[arg(long, value_name = "N")]
-    echo_port: Option<u16>,
-}
-
-/// The file's section. Every entry is optional, unknown ones are errors.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct EchoFile {
-    port: Option<u16>,
-    rate: Option<u32>,
 }
 
 impl Hosted for Echo {
     const NAME: &'static str = "echo";
     const ABOUT: &'static str = "The time, round trips and loss, over TCP and UDP";
-    type Flags = EchoFlags;
-    type File = EchoFile;
+    const TRANSPORTS: &'static str = "TCP and UDP";
+    const DEFAULT_PORT: u16 = DEFAULT_PORT;
+    type Flags = NoFlags;
 
-    fn apply_flags(&mut self, flags: EchoFlags) {
-        set(&mut self.port, flags.echo_port);
-    }
-
-    fn apply_file(&mut self, file: EchoFile) {
-        set(&mut self.port, file.port);
-        set(&mut self.rate, file.rate);
-    }
+    fn apply_flags(&mut self, NoFlags {}: NoFlags) {}
 }
 
 impl Section for Echo {
@@ -63,11 +42,11 @@ impl Section for Echo {
     }
 
     fn open(&self) -> Option<&'static str> {
-        Some("anybody can ask")
+        Some("any client can ask")
     }
 
-    fn use_free_ports(&mut self) {
-        self.port = 0;
+    fn port(&mut self) -> &mut u16 {
+        &mut self.port
     }
 
     fn memory(&self) -> Part {
@@ -80,23 +59,23 @@ impl Section for Echo {
         #[expect(clippy::disallowed_methods, reason = "the wall clock is what is asked for")]
         let origin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let rate = Rate { per_second: self.rate, burst: self.rate.saturating_mul(2) };
-        let server =
-            Server::new(Settings { max_peers: config.connections, rate, origin, ..Settings::DEFAULT });
+        let server = Server::new(ServerSettings {
+            max_peers: config.connections,
+            rate,
+            origin,
+            ..ServerSettings::DEFAULT
+        });
         let hub = Hub::spawn(vec![listener], server, Log, hub_settings(config, Protocol::of::<Self>()));
         Ok(Box::new(HubService { protocol: Self::NAME, hub, figures }))
     }
 }
 
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats { connections, accepted, refused, .. } = hub.stats();
+fn figures(hub: &Handle<Server>, _stats: &HubStats) -> Vec<Figure> {
     let ServerStats { answered, over_rate, violations, .. } = hub.call(|server, _| server.stats());
     vec![
-        Figure::gauge("connections", "Clients connected", connections as u64),
         Figure::counter("answered", "Requests answered", answered),
         Figure::counter("over_rate", "Requests not answered, because there were too many", over_rate),
         Figure::counter("violations", "Malformed or misplaced packets", violations),
-        Figure::counter("accepted", "Connections accepted", accepted),
-        Figure::counter("refused", "Connections refused because of a cap", refused),
     ]
 }
 

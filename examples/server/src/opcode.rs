@@ -45,29 +45,25 @@ fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubServ
         limits: Limits { max_peers: config.connections, max_outbox: 256 << 20, ..defaults.limits },
         ..defaults
     };
-    let porter = AuthPolicy { secrets: by_key(secrets), secrets_only };
+    let policy = AuthPolicy { secrets: by_key(secrets), secrets_only };
     let hub = HubSettings {
-        // Everybody's name has to fit, as a newcomer is told them all.
+        // Every client's name has to fit, as a newcomer is told them all.
         max_queued: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
         ports: relay_ports,
         ..hub_settings(config, Protocol::OPCODE)
     };
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
-    let hub = Hub::spawn(vec![listener], server, porter, hub);
+    let hub = Hub::spawn(vec![listener], server, policy, hub);
     Ok(HubService { protocol: Opcode::NAME, hub, figures })
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats {
-        connections, accepted, refused, broken, too_slow, dropped_frames, unsendable_frames, ..
-    } = hub.stats();
-    let (stats, logged_in, relays) =
+fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
+    let (counted, logged_in, relays) =
         hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
-    let ServerStats { logins, calls, established, packets, bytes, violations, .. } = stats;
+    let ServerStats { logins, calls, established, packets, bytes, violations, .. } = counted;
     vec![
-        Figure::gauge("connections", "Clients connected", connections as u64),
         Figure::gauge("logged_in", "Clients logged in", logged_in as u64),
         Figure::gauge("relays", "Calls carried", relays as u64),
         Figure::counter("logins", "Names given", logins),
@@ -75,17 +71,8 @@ fn figures(hub: &Handle<Server>) -> Vec<Figure> {
         Figure::counter("established", "Carried calls that came up", established),
         Figure::counter("packets", "VoiceData packets carried", packets),
         Figure::counter("bytes", "Bytes of sound carried", bytes),
-        Figure::counter("dropped", "VoiceData packets dropped for slow listeners", dropped_frames),
+        Figure::counter("dropped", "VoiceData packets dropped for slow listeners", stats.dropped_frames),
         Figure::counter("violations", "Malformed or misplaced packets", violations),
-        Figure::counter("accepted", "Connections accepted", accepted),
-        Figure::counter("refused", "Connections refused because of a cap", refused),
-        Figure::counter("broken", "Connections closed for a broken stream", broken),
-        Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-        Figure::counter(
-            "unsendable",
-            "Reliable frames that could not be sent to their peer",
-            unsendable_frames,
-        ),
     ]
 }
 
@@ -98,7 +85,7 @@ struct AuthPolicy {
 }
 
 impl AuthPolicy {
-    /// The answer to somebody who asks for `name`, or `name:secret`.
+    /// The answer to a client that asks for `name`, or `name:secret`.
     fn judge<'a>(&self, peer: PeerId, asked: &'a str) -> ServerCommand<'a> {
         let (name, secret) = match asked.split_once(':') {
             Some((name, secret)) if self.secrets.contains_key(&*canonical_name(name)) => (name, Some(secret)),
@@ -113,7 +100,7 @@ impl AuthPolicy {
                 ServerCommand::Reject { peer, reason: "this name needs a secret: log in as NAME:SECRET" }
             }
             (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: "unknown name" },
-            // Perhaps a name with a slip in it: everybody would be shown the secret.
+            // Perhaps a name with a slip in it: every client would be shown the secret.
             (None, _) if !self.secrets.is_empty() && asked.contains(':') => {
                 ServerCommand::Reject { peer, reason: "unknown name: names have no colon here" }
             }
@@ -173,7 +160,7 @@ impl Handler<Server> for AuthPolicy {
             ServerEvent::Gone { peer, name: Some(gone) } => {
                 tracing::info!(%peer, name = ?Text(&gone), "gone");
             }
-            // Somebody who never had a name: a scanner, or one that was closed for sending garbage.
+            // A client that never had a name: a scanner, or one that was closed for sending garbage.
             event => tracing::debug!(?event),
         }
     }

@@ -1,11 +1,11 @@
 //! The protocols of this server, one row each. What one of them needs is in its own module.
 
-use crate::config::{Config, Profile};
+use crate::config::{Config, Profile, set};
 use crate::memory::Part;
 use crate::service::{Ports, Service};
 use crate::{Dissonance, Error, Msgpack, Opcode, Syfala, Voicelink};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use core::any::Any;
 use core::fmt;
 use serde::Deserialize;
@@ -38,7 +38,7 @@ pub(crate) trait Section: Any + fmt::Debug + Send + Sync {
     /// From now on the profile is the one for all protocols.
     fn forget_profile(&mut self) {}
 
-    /// What a client has to show that nobody else may see, if there is anything.
+    /// What a client has to show that no other client may see, if there is anything.
     fn secrets(&self) -> Option<&'static str> {
         None
     }
@@ -48,7 +48,7 @@ pub(crate) trait Section: Any + fmt::Debug + Send + Sync {
         None
     }
 
-    /// Why anybody can come in, if anybody can.
+    /// Why any client can come in, if any client can.
     fn open(&self) -> Option<&'static str> {
         None
     }
@@ -58,8 +58,13 @@ pub(crate) trait Section: Any + fmt::Debug + Send + Sync {
         config.tls.is_none().then_some(CLEAR)
     }
 
+    /// Its port, or the first of them.
+    fn port(&mut self) -> &mut u16;
+
     /// From now on any free port will do.
-    fn use_free_ports(&mut self);
+    fn use_free_ports(&mut self) {
+        *self.port() = 0;
+    }
 
     /// What its hub needs of the memory, in proportion to others.
     fn memory(&self) -> Part;
@@ -80,25 +85,30 @@ pub(crate) trait Section: Any + fmt::Debug + Send + Sync {
 
 /// What is said of a protocol that is not encrypted.
 pub(crate) const CLEAR: &str =
-    "what goes over it is in the clear: anybody on the path can hear and change it";
+    "what goes over it is in the clear: an attacker on the path can hear and change it";
 
-/// How a protocol's settings are read.
-pub(crate) trait Hosted: Section + Clone + Default {
+/// How a protocol's settings are read. Its section of the file is the settings themselves: every entry is optional there, and unknown
+/// ones are errors.
+pub(crate) trait Hosted: Section + Clone + Default + DeserializeOwned {
     /// As the command line, the file, the log and the metrics have it.
     const NAME: &'static str;
     /// A line for `--help`, without a full stop.
     const ABOUT: &'static str;
-    /// Its flags.
+    /// Its transports, as `--help` names them with the flag `--NAME-port`.
+    const TRANSPORTS: &'static str;
+    /// The default of that flag.
+    const DEFAULT_PORT: u16;
+    /// Its other flags.
     type Flags: Args;
-    /// Its section of the file.
-    type File: DeserializeOwned;
 
-    /// Changes the settings by what the command line says.
+    /// Changes the settings by what the command line says with its other flags.
     fn apply_flags(&mut self, flags: Self::Flags);
-
-    /// Changes the settings by what the file says.
-    fn apply_file(&mut self, file: Self::File);
 }
+
+/// For a protocol with no flag but that of its port.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct NoFlags {}
 
 /// A row: what the program knows of a protocol before it has read any settings.
 pub(crate) struct Entry {
@@ -118,17 +128,32 @@ impl Entry {
             about: P::ABOUT,
             default: || Box::new(P::default()),
             clone: |section| Box::new(settings::<P>(section).clone()),
-            flags: P::Flags::augment_args,
+            flags: |command| P::Flags::augment_args(command.arg(port_flag::<P>())),
             apply_flags: |section, matches| {
-                settings_mut::<P>(section).apply_flags(P::Flags::from_arg_matches(matches)?);
+                let settings = settings_mut::<P>(section);
+                set(settings.port(), matches.get_one(&port_flag_name::<P>()).copied());
+                settings.apply_flags(P::Flags::from_arg_matches(matches)?);
                 Ok(())
             },
             apply_file: |section, value| {
-                settings_mut::<P>(section).apply_file(P::File::deserialize(value)?);
+                *settings_mut::<P>(section) = P::deserialize(value)?;
                 Ok(())
             },
         }
     }
+}
+
+fn port_flag_name<P: Hosted>() -> String {
+    format!("{}-port", P::NAME)
+}
+
+fn port_flag<P: Hosted>() -> Arg {
+    let (transports, name, default) = (P::TRANSPORTS, P::NAME, P::DEFAULT_PORT);
+    Arg::new(port_flag_name::<P>())
+        .long(port_flag_name::<P>())
+        .value_name("N")
+        .value_parser(value_parser!(u16))
+        .help(format!("{transports} port for {name}; 0 takes any free one [default: {default}]"))
 }
 
 fn settings<P: Section>(section: &dyn Section) -> &P {

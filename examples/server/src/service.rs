@@ -47,7 +47,7 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
     /// What to count, in a fixed order.
     fn figures(&self) -> Vec<Figure>;
 
-    /// Says goodbye to everybody. What takes longer than `deadline` is given up: connections have to be ended a little before.
+    /// Says goodbye to every client. What takes longer than `deadline` is given up: connections have to be ended a little before.
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>>;
 }
 
@@ -55,7 +55,8 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
 pub(crate) struct HubService<S: Session> {
     pub(crate) protocol: &'static str,
     pub(crate) hub: Handle<S>,
-    pub(crate) figures: fn(&Handle<S>) -> Vec<Figure>,
+    /// What is counted beside the connections.
+    pub(crate) figures: fn(&Handle<S>, &HubStats) -> Vec<Figure>,
 }
 
 impl<S: Session> fmt::Debug for HubService<S> {
@@ -79,7 +80,8 @@ impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        (self.figures)(&self.hub)
+        let stats = self.hub.stats();
+        Figure::of_hub(&stats, (self.figures)(&self.hub, &stats))
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
@@ -100,6 +102,25 @@ pub(crate) struct Figure {
 impl Figure {
     pub(crate) const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
         Self { name, help, value, counter: false }
+    }
+
+    /// Those of a protocol on a hub, between those of the hub's connections.
+    pub(crate) fn of_hub(stats: &HubStats, own: Vec<Self>) -> Vec<Self> {
+        let HubStats { connections, accepted, refused, broken, too_slow, unsendable_frames, .. } = *stats;
+        let mut figures = vec![Self::gauge("connections", "Clients connected", connections as u64)];
+        figures.extend(own);
+        figures.extend([
+            Self::counter("accepted", "Connections accepted", accepted),
+            Self::counter("refused", "Connections refused because of a cap", refused),
+            Self::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
+            Self::counter("too_slow", "Connections closed because they took nothing", too_slow),
+            Self::counter(
+                "unsendable",
+                "Reliable frames that could not be sent to their peer",
+                unsendable_frames,
+            ),
+        ]);
+        figures
     }
 
     pub(crate) const fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
@@ -250,7 +271,7 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || certificates.reload()).await;
     }
 
-    /// Says goodbye to everybody, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
+    /// Says goodbye to every client, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
     /// Clients that do not take their goodbye by then are cut off. Returns `false` if something that had to be written was not.
     pub async fn drain(self, deadline: Duration) -> bool {
         let services = self.services;

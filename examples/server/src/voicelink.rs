@@ -40,44 +40,31 @@ fn start(config: &Config, voicelink: &Voicelink, listener: Listener) -> HubServi
             }
         }
     }
-    let porter = AuthPolicy {
+    let policy = AuthPolicy {
         fixed: voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
         names: voicelink.names.clone(),
         secrets: by_key(&voicelink.secrets),
         secrets_only: voicelink.secrets_only,
     };
-    let hub = Hub::spawn(vec![listener], server, porter, hub_settings(config, Protocol::VOICELINK));
+    let hub = Hub::spawn(vec![listener], server, policy, hub_settings(config, Protocol::VOICELINK));
     HubService { protocol: Voicelink::NAME, hub, figures }
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>) -> Vec<Figure> {
-    let HubStats {
-        connections, accepted, refused, broken, too_slow, dropped_frames, unsendable_frames, ..
-    } = hub.stats();
-    let (stats, registered, calls) =
+fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
+    let (counted, registered, calls) =
         hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
-    let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = stats;
+    let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = counted;
     vec![
-        Figure::gauge("connections", "Clients connected", connections as u64),
         Figure::gauge("registered", "Names that can be called", registered as u64),
         Figure::gauge("calls", "Calls ringing or up", calls as u64),
         Figure::counter("rung", "Calls put through to a callee", rung),
         Figure::counter("established", "Calls that came up", established),
         Figure::counter("packets", "Data packets relayed", packets),
         Figure::counter("bytes", "Bytes of audio relayed", bytes),
-        Figure::counter("dropped", "Data packets dropped for slow listeners", dropped_frames),
+        Figure::counter("dropped", "Data packets dropped for slow listeners", stats.dropped_frames),
         Figure::counter("stray", "Data packets that belonged to no call", stray),
         Figure::counter("violations", "Malformed or misplaced packets", violations),
-        Figure::counter("accepted", "Connections accepted", accepted),
-        Figure::counter("refused", "Connections refused because of a cap", refused),
-        Figure::counter("broken", "Connections closed for a broken stream", broken),
-        Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-        Figure::counter(
-            "unsendable",
-            "Reliable frames that could not be sent to their peer",
-            unsendable_frames,
-        ),
     ]
 }
 
@@ -119,7 +106,7 @@ impl AuthPolicy {
         }
     }
 
-    /// The answer to somebody at `address` who asks for `name`.
+    /// The answer to a client at `address` who asks for `name`.
     fn judge<'a>(
         &self,
         peer: PeerId,
@@ -203,7 +190,7 @@ impl Handler<Server> for AuthPolicy {
                 }
                 tracing::info!(%peer, name = %quoted(&gone), "gone");
             }
-            // Somebody who never had a name: a scanner, or one that was closed for sending garbage.
+            // A client that never had a name: a scanner, or one that was closed for sending garbage.
             ServerEvent::Gone { peer, name: None, ended } => {
                 self.forget(server, now, peer);
                 tracing::debug!(%peer, ?ended, "gone");

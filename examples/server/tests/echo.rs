@@ -6,11 +6,13 @@ mod kit;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use kit::raw::metrics;
+use kit::raw::{connect, metrics};
 use kit::user::runtime;
+use kit::watch::{ELSEWHERE, SHARED, Watch};
 use kit::{Server, fails, file, folder};
-use voxwire_core::{Lane, Session};
-use voxwire_echo::{Ask, Client, ClientEvent};
+use std::io::{Read, Write};
+use voxwire_core::{Lane, Message, Session};
+use voxwire_echo::{Ask, Client, ClientEvent, Packet};
 use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings};
 
 const SETTINGS: &str = "
@@ -66,4 +68,31 @@ fn c_07_a_rate_of_none_is_refused() {
     let path = file("echo-none.toml", "[echo]\nrate = 0\n");
     let (code, error) = fails(&["--config", path.to_str().unwrap()]);
     assert!(code == Some(2) && error.contains("echo: rate 0"), "{error}");
+}
+
+/// F-37: every number of `/metrics` moves when what it counts happens.
+#[test]
+fn every_metric_of_echo_moves() {
+    let path = file("echo-metrics.toml", SETTINGS);
+    let server = Server::start(&["--config", path.to_str().unwrap(), "--http", "127.0.0.1:0"]);
+    let mut watch = Watch::new(server.address("http tcp"));
+    let mut client = connect(server.address("echo tcp"));
+    client.write_all(b"VOXL\x01\x00\x00\x00").unwrap();
+    client.read_exact(&mut [0; 32]).unwrap();
+    // An answer is what a server does not expect; then more requests than ten at once.
+    for sequence in 0..20 {
+        let packet = Packet { answer: sequence == 0, sequence, time: 0, payload: b"" };
+        let mut bytes = Vec::new();
+        packet.encode(&(), &mut bytes).unwrap();
+        let length = u16::try_from(bytes.len() + 1).unwrap();
+        client.write_all(&[&length.to_be_bytes()[..], &[0], &bytes].concat()).unwrap();
+    }
+    watch.see("echo", &["connections", "answered_total", "over_rate_total", "violations_total"]);
+    connect(server.address("echo tcp")).write_all(b"GET / HTTP/1.1").unwrap();
+    watch.see("echo", &["accepted_total", "broken_total"]);
+    let all = watch.first.keys().filter(|name| name.starts_with("voxwire_echo_"));
+    let still = all.filter(|name| {
+        !watch.moved.contains(*name) && !SHARED.iter().chain(&ELSEWHERE).any(|shared| name.ends_with(shared))
+    });
+    assert_eq!(still.collect::<Vec<_>>(), [""; 0]);
 }

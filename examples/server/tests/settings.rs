@@ -614,14 +614,22 @@ fn settings() -> Vec<String> {
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     for source in files {
         let text = std::fs::read_to_string(source).unwrap();
-        let mut section = None;
+        let (mut is_read, mut section, mut renamed) = (false, None, None);
         for line in text.lines() {
-            if let Some((_, name)) = line.split_once("struct ").filter(|_| line.ends_with("File {")) {
-                section = Some(name.trim_end_matches("File {").to_lowercase());
+            let name = line.split_once("struct ").and_then(|(_, rest)| rest.strip_suffix(" {"));
+            if let Some(name) = name.filter(|_| core::mem::take(&mut is_read)) {
+                section = Some(name.trim_end_matches("File").to_lowercase());
+            } else if line.contains("deny_unknown_fields") {
+                is_read = true;
             } else if line == "}" {
                 section = None;
-            } else if let (Some(section), Some((key, _))) = (&section, line.trim().split_once(": Option<")) {
-                let key = key.replace('_', "-");
+            } else if let Some((_, name)) = line.split_once("rename = \"").filter(|_| section.is_some()) {
+                renamed = name.split('"').next().map(String::from);
+            } else if let (Some(section), Some((field, _))) = (&section, line.trim().split_once(": "))
+                && !line.trim().starts_with(['/', '#'])
+            {
+                let key = field.trim_start_matches("pub ").replace('_', "-");
+                let key = renamed.take().unwrap_or(key);
                 keys.push(if section.is_empty() { key } else { format!("{section}.{key}") });
             }
         }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use voxwire_core::testing::law_timers;
 use voxwire_core::{Input, Lane, Message, Output, PeerId, PeerIds, Session, Via};
-use voxwire_echo::{Ask, Client, ClientEvent, Packet, Server, Settings};
+use voxwire_echo::{Ask, Client, ClientEvent, Packet, Server, ServerSettings};
 use voxwire_fuzz::{START, Script};
 
 fn opened(peer: PeerId) -> Input<'static> {
@@ -34,7 +34,7 @@ fn drain(session: &mut impl Session, alive: &mut BTreeSet<PeerId>) -> Vec<(Lane,
 
 fn body(data: &[u8]) {
     let mut script = Script(data);
-    let mut server = Server::new(Settings { max_peers: 4, ..Settings::DEFAULT });
+    let mut server = Server::new(ServerSettings { max_peers: 4, ..ServerSettings::DEFAULT });
     let mut client = Client::new(Duration::from_millis(100));
     let (mut now, mut ids) = (START, PeerIds::new());
     let here = PeerId { slot: 0, generation: 0 };

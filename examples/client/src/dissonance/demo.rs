@@ -1,7 +1,7 @@
 //! Dissonance's part of the demonstration: three players, two rooms, and one who speaks to another directly.
 
 use crate::demo::proxy::LanesProxy;
-use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus};
+use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus, serve};
 use crate::dissonance::{Heard, Options, Summary, VoiceClient};
 use crate::error::{Error, failed};
 use crate::link::Link;
@@ -11,7 +11,7 @@ use core::time::Duration;
 use std::path::Path;
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, VoiceSettings, load, resample, save_wav};
-use voxwire_server::{Config, Dissonance, Protocol, Wanted};
+use voxwire_server::{Config, Dissonance, Protocol};
 
 /// Who says what to whom, and who is to hear it.
 struct Part {
@@ -21,7 +21,7 @@ struct Part {
     /// Speaks to this room, or to this player.
     room: Option<&'static str>,
     player: Option<&'static str>,
-    /// Who is to hear it; nobody else is.
+    /// Who is to hear it; no other player is.
     heard_by: &'static str,
     label: &'static str,
     /// How much higher the voice is, so that the three can be told apart.
@@ -58,19 +58,17 @@ const PARTS: [Part; 3] = [
     },
 ];
 
-/// How long everybody stays behind the longest speech.
+/// How long every player stays behind the longest speech.
 const TAIL: Duration = Duration::from_secs(2);
 
 pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
     let Conditions { speech, out, signals, .. } = *conditions;
     let impairment = conditions.impairment(5.0);
-    let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
-    (config.of_mut::<Dissonance>().port, config.of_mut::<Dissonance>().quic_port) = (0, None);
-    let server = voxwire_server::start(config).await?;
-    let address = server.address("dissonance", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
-    // A game's network, between everybody and the server.
+    let without_quic = |config: &mut Config| config.of_mut::<Dissonance>().quic = false;
+    let (server, address) = serve(Protocol::DISSONANCE, without_quic).await?;
+    // A game's network, between every player and the server.
     let proxy = LanesProxy::start(address, impairment).await?;
-    let link = Link::to(proxy.address.to_string());
+    let link = Link::to(proxy.address);
     let recording = |name: &str| out.join(format!("dissonance-{name}-heard.wav"));
     let (mut seats, mut voices) = (Vec::new(), Vec::new());
     let longest = Duration::from_secs_f64(speech.seconds() / 0.8);
@@ -113,7 +111,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
             out,
         )?);
     }
-    // Nobody hears anybody else.
+    // No player hears any other player.
     for (part, summary) in PARTS.iter().zip(&summaries) {
         let expected = PARTS.iter().find(|other| other.heard_by == part.name).map_or("", |other| other.name);
         for stranger in summary.heard.keys().filter(|name| *name != expected) {

@@ -1,9 +1,11 @@
 //! One client at work: joins, speaks, and plays what others say.
 
+mod event;
+
 use super::voices::{Frame, Voices};
 use crate::device::Microphone;
 use crate::error::{Error, failed};
-use crate::link::Link;
+use crate::link::{Link, close};
 use crate::playout::{HELD, Sink, loudspeaker};
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, listed, quoted};
@@ -11,6 +13,7 @@ use crate::signals::Signals;
 use crate::sound::{Player, Shape, Source};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
+use event::Event;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,8 +24,8 @@ use voxwire_audio::{
 };
 use voxwire_core::Session;
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientEvent, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost,
-    Priority, Recipient, SessionState, Speech, Target,
+    Client, ClientCommand, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost, Priority,
+    SessionState, Speech, Target,
 };
 use voxwire_server::DEFAULT_QUIC_PORT;
 use voxwire_transport::{Connection, TcpUdpSettings, UdpState};
@@ -54,7 +57,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Somebody who only listens, and not yet to any room.
+    /// A player who only listens, and not yet to any room.
     pub(crate) fn listener(name: String) -> Self {
         Self {
             name,
@@ -150,7 +153,7 @@ struct Speaking {
     frame: usize,
     /// Samples of time that have gone by since the last frame.
     due: usize,
-    /// Somebody listens.
+    /// A player listens.
     started: bool,
     /// When the last frame was sent.
     ended: Option<Instant>,
@@ -222,7 +225,7 @@ impl VoiceClient {
             Ok(Over::Gone) => self.play_out().await,
             Err(error) => self.play_out().await.and(Err(error)),
         };
-        // Whatever happened, what was heard is kept, and how it went is said.
+        // Also after an error: what was heard is kept, and the outcome is reported.
         let finished = self.finish().await;
         end.and(finished)
     }
@@ -236,9 +239,9 @@ impl VoiceClient {
             tokio::select! {
                 turn = self.connection.next() => {
                     let Some(turn) = turn else { return Ok(Over::Gone) };
-                    let event = turn.result.map(|event| event.and_then(|event| Happening::of(event, turn.session)));
+                    let event = turn.result.map(|event| event.and_then(|event| Event::of(event, turn.session)));
                     match event {
-                        Ok(Some(happening)) => self.happened(happening)?,
+                        Ok(Some(event)) => self.handle(event)?,
                         Ok(None) => {}
                         Err(violation) => tracing::debug!(%violation, "ignored"),
                     }
@@ -246,7 +249,7 @@ impl VoiceClient {
                 }
                 _ = ticks.tick() => {
                     if self.joined.is_none() && self.started.elapsed() > PATIENCE {
-                        return Err(failed!("not let in within {PATIENCE:?}; perhaps somebody has the name"));
+                        return Err(failed!("not let in within {PATIENCE:?}; perhaps another player has the name"));
                     }
                     self.render()?;
                     self.speak()?;
@@ -284,7 +287,7 @@ impl VoiceClient {
         Ok(())
     }
 
-    /// Waits until the session is joined and everybody has been described.
+    /// Waits until the session is joined and every player has been described.
     pub(crate) async fn settle(&mut self) -> Result<(), Error> {
         let limit = Instant::now() + Duration::from_secs(10);
         let mut quiet = false;
@@ -299,14 +302,16 @@ impl VoiceClient {
             match turn {
                 Err(_) if connected => quiet = true,
                 Err(_) => {
-                    return Err(failed!("the server does not let us in; perhaps somebody has the name"));
+                    return Err(failed!(
+                        "the server does not let us in; perhaps another player has the name"
+                    ));
                 }
                 Ok(None) => return Err(failed!("the server closed the connection")),
                 Ok(Some(turn)) => {
                     let event =
-                        turn.result.map(|event| event.and_then(|event| Happening::of(event, turn.session)));
-                    if let Ok(Some(happening)) = event {
-                        self.happened(happening)?;
+                        turn.result.map(|event| event.and_then(|event| Event::of(event, turn.session)));
+                    if let Ok(Some(event)) = event {
+                        self.handle(event)?;
                     }
                 }
             }
@@ -314,7 +319,7 @@ impl VoiceClient {
         Ok(())
     }
 
-    /// Everybody's name and codec, except ours.
+    /// Every player's name and codec, except ours.
     pub(crate) fn players(&self) -> Vec<(String, String)> {
         let client = self.connection.session();
         client
@@ -336,15 +341,13 @@ impl VoiceClient {
 
     /// Leaves.
     pub(crate) async fn close(mut self) {
-        self.connection.shutdown();
-        let rest = async { while self.connection.next().await.is_some() {} };
-        let _ = timeout(Duration::from_secs(2), rest).await;
+        close(&mut self.connection).await;
     }
 
-    fn happened(&mut self, happening: Happening) -> Result<(), Error> {
+    fn handle(&mut self, event: Event) -> Result<(), Error> {
         let now = self.started.elapsed();
-        match happening {
-            Happening::Joined => {
+        match event {
+            Event::Joined => {
                 if self.joined.is_none() {
                     self.summary.set_up = now;
                 }
@@ -356,31 +359,26 @@ impl VoiceClient {
                 );
                 self.report.event("joined", json!({ "name": self.options.name }), &text);
             }
-            Happening::Lost { cause, again } => {
+            Event::Lost { cause, again } => {
                 self.voices.all_leave(now);
-                let why = match cause {
-                    Lost::Kicked => "the server sent us away",
-                    Lost::WrongSession => "the server was restarted",
-                    Lost::Unreachable => "the server cannot be reached",
-                    _ => "the connection is lost",
-                };
+                let why = describe(cause);
                 if !again {
                     return Err(failed!("{why}"));
                 }
                 self.report.event("lost", json!({ "why": why }), &format!("{why}; trying again"));
             }
-            Happening::NotAnswered { asked } => {
-                let text = "the server does not let us in yet; perhaps somebody has the name";
+            Event::NotAnswered { asked } => {
+                let text = "the server does not let us in yet; perhaps another player has the name";
                 self.report.event("waiting", json!({ "asked": asked }), text);
             }
-            Happening::Entered(name) => {
+            Event::Entered(name) => {
                 self.report.event("entered", json!({ "name": name }), &format!("{} is there", quoted(&name)))
             }
-            Happening::Left(id, name) => {
+            Event::Left(id, name) => {
                 self.voices.leaves(now, id);
                 self.report.event("left", json!({ "name": name }), &format!("{} has left", quoted(&name)));
             }
-            Happening::Listening { name, room, joined } => {
+            Event::Listening { name, room, joined } => {
                 let verb = if joined { "listens" } else { "does not listen any more" };
                 self.report.event(
                     "listening",
@@ -388,7 +386,7 @@ impl VoiceClient {
                     &format!("{} {verb} to {}", quoted(&name), quoted(&room)),
                 );
             }
-            Happening::Moved { room, joined } => {
+            Event::Moved { room, joined } => {
                 let text = if joined {
                     format!("the server moved us to {}", quoted(&room))
                 } else {
@@ -396,30 +394,15 @@ impl VoiceClient {
                 };
                 self.report.event("moved", json!({ "room": room, "joined": joined }), &text);
             }
-            Happening::Text { from, to, text } => {
+            Event::Text { from, to, text } => {
                 let shown = format!("{} to {}: {}", quoted(&from), listed(&to), quoted(&text));
                 self.report.event("text", json!({ "from": from, "to": to, "text": text }), &shown);
             }
-            Happening::Voice { from, name, codec, sequence, start, end, volume, priority, packet } => {
+            Event::Voice { from, name, codec, sequence, start, end, volume, priority, packet } => {
                 let frame = Frame { sequence, start, end, volume, priority, packet: &packet };
-                if !self.voices.hear(now, from, &name, codec, &frame)? {
-                    tracing::debug!(name = %quoted(&name), ?codec, "cannot play this");
-                    return Ok(());
-                }
-                if start {
-                    self.report.event(
-                        "speaking",
-                        json!({ "name": name }),
-                        &format!("{} speaks", quoted(&name)),
-                    );
-                }
-                let trace = self.options.trace;
-                let new = || Heard { frames: Trace::new(trace), ..Heard::default() };
-                if let Some(heard) = speaker(&mut self.summary.heard, &name, new) {
-                    heard.push(sequence, start, Instant::now());
-                }
+                self.hear(now, from, &name, codec, &frame)?;
             }
-            Happening::Direct { name, up } => {
+            Event::Direct { name, up } => {
                 let text = if up { "goes directly" } else { "goes by the server again" };
                 self.report.event(
                     "direct",
@@ -427,7 +410,31 @@ impl VoiceClient {
                     &format!("voice for {} {text}", quoted(&name)),
                 );
             }
-            Happening::SpeechEnded(from) => self.voices.stop(from),
+            Event::SpeechEnded(from) => self.voices.stop(from),
+        }
+        Ok(())
+    }
+
+    fn hear(
+        &mut self,
+        now: Duration,
+        from: ClientId,
+        name: &str,
+        codec: CodecSettings,
+        frame: &Frame<'_>,
+    ) -> Result<(), Error> {
+        if !self.voices.hear(now, from, name, codec, frame)? {
+            tracing::debug!(name = %quoted(name), ?codec, "cannot play this");
+            return Ok(());
+        }
+        if frame.start {
+            let text = format!("{} speaks", quoted(name));
+            self.report.event("speaking", json!({ "name": name }), &text);
+        }
+        let trace = self.options.trace;
+        let new = || Heard { frames: Trace::new(trace), ..Heard::default() };
+        if let Some(heard) = speaker(&mut self.summary.heard, name, new) {
+            heard.push(frame.sequence, frame.start, Instant::now());
         }
         Ok(())
     }
@@ -696,145 +703,14 @@ enum Over {
     Gone,
 }
 
-/// An event, owned.
-enum Happening {
-    Joined,
-    Lost {
-        cause: Lost,
-        again: bool,
-    },
-    NotAnswered {
-        asked: u32,
-    },
-    Entered(String),
-    Left(ClientId, String),
-    Listening {
-        name: String,
-        room: String,
-        joined: bool,
-    },
-    Moved {
-        room: String,
-        joined: bool,
-    },
-    Text {
-        from: String,
-        to: String,
-        text: String,
-    },
-    Voice {
-        from: ClientId,
-        name: String,
-        codec: CodecSettings,
-        sequence: u32,
-        start: bool,
-        end: bool,
-        volume: f32,
-        priority: Priority,
-        packet: Vec<u8>,
-    },
-    Direct {
-        name: String,
-        up: bool,
-    },
-    SpeechEnded(ClientId),
-}
-
-impl Happening {
-    fn of(event: ClientEvent<'_>, client: &Client) -> Option<Self> {
-        let name = |id| client.name_of(id).map_or_else(|| format!("client {id}"), str::to_owned);
-        Some(match event {
-            ClientEvent::Connected { .. } => Self::Joined,
-            ClientEvent::Disconnected { cause, retry_at } => Self::Lost { cause, again: retry_at.is_some() },
-            ClientEvent::NoAnswer { asked } => Self::NotAnswered { asked },
-            ClientEvent::Entered { client: id, .. } if Some(id) == client.id() => return None,
-            ClientEvent::Entered { name, .. } => Self::Entered(name.into_owned()),
-            ClientEvent::Left { client, name } => Self::Left(client, name.into()),
-            ClientEvent::Listening { client: id, room, joined } => {
-                Self::Listening { name: name(id), room: room.into_owned(), joined }
-            }
-            ClientEvent::Moved { room, joined } => Self::Moved { room: room.into(), joined },
-            ClientEvent::Text { from, recipient, text } => {
-                let to = match recipient {
-                    Recipient::Room(room) => {
-                        client.room_name(room).map_or_else(|| room.to_string(), str::to_owned)
-                    }
-                    Recipient::Player(player) => name(player),
-                };
-                Self::Text { from: name(from), to, text: text.to_string_lossy().into_owned() }
-            }
-            ClientEvent::Voice(voice) => Self::Voice {
-                from: voice.from,
-                name: name(voice.from),
-                codec: client.codec_of(voice.from)?,
-                sequence: voice.sequence,
-                start: voice.start,
-                end: voice.end,
-                volume: voice.volume,
-                priority: voice.priority,
-                packet: voice.frame.to_vec(),
-            },
-            ClientEvent::SpeechEnded { client } => Self::SpeechEnded(client),
-            ClientEvent::Direct { client, up } => Self::Direct { name: name(client), up },
-            _ => return None,
-        })
+fn describe(cause: Lost) -> &'static str {
+    match cause {
+        Lost::Kicked => "the server sent us away",
+        Lost::WrongSession => "the server was restarted",
+        Lost::Unreachable => "the server cannot be reached",
+        _ => "the connection is lost",
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::playout::tests::ear;
-    use voxwire_audio::voice_decoder;
-    use voxwire_server::{Config, Dissonance, Protocol, Wanted};
-
-    /// C-14: when the connection is gone, all that has come in is heard, and what the loudspeaker holds of it.
-    #[tokio::test]
-    async fn c_14_what_has_come_in_is_heard_when_the_connection_is_gone() {
-        let mut config = Config { only: vec![Protocol::DISSONANCE], http: Wanted::No, ..Config::default() };
-        config.use_free_ports();
-        config.of_mut::<Dissonance>().quic_port = None;
-        let server = voxwire_server::start(config).await.unwrap();
-        let address = server.address("dissonance", "tcp").unwrap().to_string();
-        let link = Link::to(address);
-        let (_sender, signals) = Signals::sent();
-        let options = Options::listener("bob".into());
-        let mut bob = VoiceClient::connect(&link, options, Report::silent(), signals).await.unwrap();
-        bob.settle().await.unwrap();
-        let (mut sink, heard) = ear();
-        let settings = VoiceSettings::DEFAULT;
-        let codec = CodecSettings { codec: Codec::OPUS, frame_size: 960, sample_rate: OPUS_RATE };
-        let (mut encoder, mut decoder) = (voice_encoder(settings).unwrap(), voice_decoder(1).unwrap());
-        let mut said = Vec::new();
-        for sequence in 0..10 {
-            let tone = Clip::tone_from(OPUS_RATE, 1, 440.0, u64::from(sequence) * 960, 960);
-            let mut samples: Vec<f32> = tone.samples.iter().map(|sample| *sample as f32).collect();
-            let mut packet = Vec::new();
-            encoder.encode(&samples, &mut packet).unwrap();
-            decoder.decode(&packet, &mut samples).unwrap();
-            said.extend(samples.iter().map(|sample| f64::from(*sample)));
-            let frame = Frame {
-                sequence,
-                start: sequence == 0,
-                end: false,
-                volume: 1.0,
-                priority: Priority::default(),
-                packet: &packet,
-            };
-            let now = Duration::from_millis(u64::from(sequence) * 20);
-            assert!(bob.voices.hear(now, ClientId::new(7), "ann", codec, &frame).unwrap());
-            for ms in [5, 10, 15, 20] {
-                sink(&bob.voices.render(now + Duration::from_millis(ms))).unwrap();
-            }
-        }
-        bob.loudspeaker = Some(sink);
-        bob.started = Instant::now() - Duration::from_millis(200);
-        bob.connection.shutdown();
-        bob.run().await.unwrap();
-        server.drain(Duration::from_secs(1)).await;
-        let heard = heard.lock().unwrap();
-        let end = &said[said.len() - 480..];
-        let last = heard.windows(480).rposition(|part| part == end).expect("the end is heard");
-        assert!(heard.len() - last >= OPUS_RATE as usize / 1000 * 350);
-    }
-}
+mod tests;

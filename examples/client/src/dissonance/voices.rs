@@ -17,7 +17,7 @@ pub(super) struct Voices {
     over: Vec<(String, SpeakerFigures)>,
 }
 
-/// A frame of somebody's speech.
+/// A frame of a player's speech.
 pub(super) struct Frame<'a> {
     pub(super) sequence: u32,
     pub(super) start: bool,
@@ -42,7 +42,7 @@ struct Voice {
     gain: f32,
 }
 
-/// So long is played of somebody who is gone. A jitter buffer of 64 frames may hold more where they last 40 ms or 60 ms.
+/// So long is played of a player who is gone. A jitter buffer of 64 frames may hold more where they last 40 ms or 60 ms.
 const REST: Duration = Duration::from_secs(2);
 /// Of so many at a time.
 const MOST_RESTS: usize = 64;
@@ -87,14 +87,14 @@ impl Voices {
         Ok(true)
     }
 
-    /// Somebody's speech has ended without a last frame.
+    /// A player's speech has ended without a last frame.
     pub(super) fn stop(&mut self, from: ClientId) {
         if let Some(voice) = self.voices.get_mut(&from) {
             voice.speaker.stop();
         }
     }
 
-    /// Somebody is gone: what has come in is played to its end.
+    /// A player is gone: what has come in is played to its end.
     pub(super) fn leaves(&mut self, now: Duration, from: ClientId) {
         let Some(mut voice) = self.voices.remove(&from) else { return };
         voice.speaker.stop();
@@ -105,10 +105,10 @@ impl Voices {
         }
     }
 
-    /// Everybody is.
+    /// All players are gone.
     pub(super) fn all_leave(&mut self, now: Duration) {
-        let everybody: Vec<ClientId> = self.voices.keys().copied().collect();
-        everybody.into_iter().for_each(|id| self.leaves(now, id));
+        let all: Vec<ClientId> = self.voices.keys().copied().collect();
+        all.into_iter().for_each(|id| self.leaves(now, id));
     }
 
     /// Whether nothing is to be heard of those who are gone.
@@ -281,7 +281,7 @@ mod tests {
         for (what, late) in [
             ("in order", &[][..]),
             ("first words", &[(0, 45), (1, 30), (HALF, 25)]),
-            ("last words", &[(HALF - 2, 25), (FRAMES - 2, 22)]),
+            ("the end of the speech", &[(HALF - 2, 25), (FRAMES - 2, 22)]),
         ] {
             let late = |n| late.iter().find(|(late, _)| *late == n).map_or(0, |(_, ms)| *ms);
             let listener = listen(&packets, late, None);
@@ -309,7 +309,7 @@ mod tests {
         assert!(present(&said, HALF..FRAMES, &listener.heard) > 0.98);
     }
 
-    /// C-14: of somebody who leaves all is heard that has come in, and it does not end in a click.
+    /// C-14: of a player who leaves all is heard that has come in, and it does not end in a click.
     #[test]
     fn c_14_who_leaves_is_heard_to_the_end() {
         let (packets, said) = speech();

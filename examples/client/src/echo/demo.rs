@@ -2,26 +2,23 @@
 
 use super::{ENTRY, Flags, measure};
 use crate::demo::proxy::LanesProxy;
-use crate::demo::{Conditions, Likeness, Outcome};
+use crate::demo::{Conditions, Likeness, Outcome, serve};
 use crate::error::{Error, failed};
 use crate::link::Link;
 use crate::report::Report;
 use core::time::Duration;
-use voxwire_server::{Config, Protocol, Wanted};
+use voxwire_server::Protocol;
 
 /// As many as a call of four seconds has frames.
 const FLAGS: Flags = Flags { count: 200, interval: 20, size: 160, reliable: false };
 
 pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
     let impairment = conditions.impairment(5.0);
-    let only = Protocol::named(ENTRY.name).into_iter().collect();
-    let mut config = Config { only, http: Wanted::No, ..Config::default() };
-    config.use_free_ports();
-    let server = voxwire_server::start(config).await?;
-    let address = server.address(ENTRY.name, "tcp").ok_or_else(|| failed!("the server does not listen"))?;
+    let protocol = Protocol::named(ENTRY.name).ok_or_else(|| failed!("the server does not have it"))?;
+    let (server, address) = serve(protocol, |_| {}).await?;
     let proxy = LanesProxy::start(address, impairment).await?;
-    let link = Link::to(proxy.address.to_string());
-    let summary = measure(&link, FLAGS, &Report::silent(), &mut conditions.signals.clone()).await?;
+    let summary =
+        measure(&Link::to(proxy.address), FLAGS, &Report::silent(), &mut conditions.signals.clone()).await?;
     server.drain(Duration::from_secs(2)).await;
     let (sent, heard) = (u64::from(summary.sent), summary.round_trips.len() as u64);
     // Lost on either way; twice as much as is to be expected, and a few more on a busy machine.

@@ -4,7 +4,7 @@ use super::mixer::Mixer;
 use super::refused;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::Link;
+use crate::link::{Link, close};
 use crate::recordings::Recordings;
 use crate::report::{Report, plain, text};
 use crate::signals::Signals;
@@ -155,9 +155,7 @@ impl CallClient {
         if self.connection.session().username().is_some() {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::Logout)).await;
         }
-        self.connection.shutdown();
-        let rest = async { while self.connection.next().await.is_some() {} };
-        let _ = timeout(Duration::from_secs(2), rest).await;
+        close(&mut self.connection).await;
         self.recordings.end(&mut self.signals).await
     }
 
@@ -578,18 +576,15 @@ pub(super) fn far() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::serve;
     use crate::playout::tests::listening;
-    use voxwire_server::{Config, Protocol, Wanted};
+    use voxwire_server::Protocol;
 
     /// C-14: when the connection is lost, all that has come in of a call is heard.
     #[tokio::test]
     async fn c_14_what_has_come_in_is_heard_when_the_connection_is_lost() {
         let data = std::env::temp_dir().join(format!("voxwire-msgpack-lost-{}", std::process::id()));
-        let mut config = Config { only: vec![Protocol::MSGPACK], http: Wanted::No, ..Config::default() };
-        config.use_free_ports();
-        config.data = data.clone();
-        let server = voxwire_server::start(config).await.unwrap();
-        let address = server.address("msgpack", "zmtp").unwrap().to_string();
+        let (server, address) = serve(Protocol::MSGPACK, |config| config.data = data.clone()).await.unwrap();
         let link = Link::to(address);
         let (_sender, signals) = Signals::sent();
         let (dialect, reconnect, trace) = (Dialect::Zmtp, false, false);

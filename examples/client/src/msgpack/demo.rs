@@ -2,8 +2,8 @@
 //! bob sends carol a recording.
 
 use crate::demo::proxy::TcpProxy;
-use crate::demo::{Conditions, Likeness, Outcome, draw};
-use crate::error::{Error, failed};
+use crate::demo::{Conditions, Likeness, Outcome, draw, serve};
+use crate::error::Error;
 use crate::link::Link;
 use crate::msgpack::{CallClient, Options, Summary};
 use crate::report::Report;
@@ -12,13 +12,13 @@ use crate::sound::Source;
 use crate::trace::Trace;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, compare, load, resample, save_wav};
 use voxwire_msgpack::{ClientCommand, Dialect, SAMPLE_RATE};
-use voxwire_server::{Config, Protocol, Wanted};
+use voxwire_server::Protocol;
 
-/// Nobody says anything until all are in the call.
+/// No user says anything until all are in the call.
 const LEAD: Duration = Duration::from_millis(500);
 /// How long all stay behind the last word.
 const TAIL: Duration = Duration::from_secs(1);
@@ -27,14 +27,10 @@ const GROUP: &str = "readers";
 pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
     let Conditions { speech, out, signals, .. } = *conditions;
     let impairment = conditions.impairment(0.0);
-    let mut config = Config { only: vec![Protocol::MSGPACK], http: Wanted::No, ..Config::default() };
-    config.use_free_ports();
-    config.data = out.join("msgpack-data");
-    let data = config.data.clone();
+    let data = out.join("msgpack-data");
     // Accounts of an earlier demonstration have other passwords.
     let _ = std::fs::remove_dir_all(&data);
-    let server = voxwire_server::start(config).await?;
-    let address = server.address("msgpack", "zmtp").ok_or_else(|| failed!("the server does not listen"))?;
+    let (server, address) = serve(Protocol::MSGPACK, |config| config.data = data.clone()).await?;
     // Carol's network is the bad one.
     let proxy = if impairment.is_none() { None } else { Some(TcpProxy::start(address, impairment).await?) };
     let carols_way = proxy.as_ref().map_or(address, |proxy| proxy.address);
@@ -47,7 +43,6 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     for (name, clip) in [("alice-said", &alices), ("bob-said", &bobs), ("message-sent", &message)] {
         save_wav(&out.join(format!("msgpack-{name}.wav")), clip, SampleFormat::I16)?;
     }
-    let heard = |name: &str| out.join(format!("msgpack-{name}-heard.wav"));
     let length = LEAD + Duration::from_secs_f64(bobs.seconds()) + TAIL;
 
     let mut alice = user(address, "alice", signals).await?;
@@ -58,27 +53,12 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
         phone.ask(ClientCommand::JoinGroup { group_name: GROUP.into() }).await?;
     }
 
-    bob.options.source = Some(Source::Clip(message.clone()));
-    carol.recordings.name(heard("message"));
-    let sent = Instant::now();
-    let (waited, said) = tokio::join!(carol.wait(false), bob.voice_message("carol"));
-    waited?;
-    said?;
-    let recording = Heard { said: &[sent], heard: &[Instant::now()], set_up: sent.elapsed(), stalls: 0 };
-    let recording = judge(
-        "msgpack: recording, bob to carol",
-        ["bob", "carol"],
-        &message,
-        recording,
-        &heard("message"),
-        out,
-    )?;
-
+    let recording = send_recording(&mut bob, &mut carol, &message, out).await?;
     for (phone, name, clip) in
         [(&mut alice, "alice", Some(&alices)), (&mut bob, "bob", Some(&bobs)), (&mut carol, "carol", None)]
     {
         phone.options.source = clip.map(|clip| Source::Clip(with_lead(clip)));
-        phone.recordings.name(heard(name));
+        phone.recordings.name(recorded(out, name));
         phone.options.length = Some(length);
     }
     let calls = tokio::join!(alice.call(GROUP), bob.call(GROUP), carol.call(GROUP));
@@ -90,41 +70,69 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let _ = std::fs::remove_dir_all(&data);
 
     let stalls = proxy.map_or(0, |proxy| proxy.stalls());
-    let way = |said: &'_ Summary, heard: &'_ Summary, speaker: &str| {
+    let mut outcomes = judge_calls([&alices, &bobs], [&alices_call, &bobs_call, &carols_call], stalls, out)?;
+    outcomes.push(recording);
+    Ok(outcomes)
+}
+
+/// Where what one of them hears is recorded.
+fn recorded(out: &Path, name: &str) -> PathBuf {
+    out.join(format!("msgpack-{name}-heard.wav"))
+}
+
+/// Bob sends carol a recording.
+async fn send_recording(
+    bob: &mut CallClient,
+    carol: &mut CallClient,
+    message: &Clip,
+    out: &Path,
+) -> Result<Outcome, Error> {
+    bob.options.source = Some(Source::Clip(message.clone()));
+    let path = recorded(out, "message");
+    carol.recordings.name(path.clone());
+    let sent = Instant::now();
+    let (waited, said) = tokio::join!(carol.wait(false), bob.voice_message("carol"));
+    waited?;
+    said?;
+    let figures = Heard { said: &[sent], heard: &[Instant::now()], set_up: sent.elapsed(), stalls: 0 };
+    judge("msgpack: recording, bob to carol", ["bob", "carol"], message, figures, &path, out)
+}
+
+/// How the call went: of alice and bob with each other, and for carol, who hears both.
+fn judge_calls(
+    [alices, bobs]: [&Clip; 2],
+    [alices_call, bobs_call, carols_call]: [&Summary; 3],
+    stalls: u64,
+    out: &Path,
+) -> Result<Vec<Outcome>, Error> {
+    let way = |said: &Summary, heard: &Summary, speaker: &str| {
         let times = heard.heard.get(speaker).map_or(&[][..], Trace::kept);
         (said.said.kept().to_vec(), times.to_vec(), heard.set_up)
     };
     let mut outcomes = Vec::new();
     for (label, names, clip, (said, times, set_up)) in [
-        ("msgpack: alice to bob", ["alice", "bob"], &alices, way(&alices_call, &bobs_call, "alice")),
-        ("msgpack: bob to alice", ["bob", "alice"], &bobs, way(&bobs_call, &alices_call, "bob")),
+        ("msgpack: alice to bob", ["alice", "bob"], alices, way(alices_call, bobs_call, "alice")),
+        ("msgpack: bob to alice", ["bob", "alice"], bobs, way(bobs_call, alices_call, "bob")),
     ] {
         let figures = Heard { said: &said, heard: &times, set_up, stalls: 0 };
-        outcomes.push(judge(label, names, clip, figures, &heard(names[1]), out)?);
+        outcomes.push(judge(label, names, clip, figures, &recorded(out, names[1]), out)?);
     }
-    // Carol hears the sum of both, at whatever distance they began.
-    let carols = load(&heard("carol")).map_err(Error::from);
-    let both = carols.and_then(|carols| sum(&alices, &bobs, &carols.clip));
+    // Carol hears the sum of both, however far apart they began.
+    let path = recorded(out, "carol");
+    let carols = load(&path).map_err(Error::from);
+    let both = carols.and_then(|carols| sum(alices, bobs, &carols.clip));
     let both = both.unwrap_or_else(|_| alices.clone());
-    let ways = [way(&alices_call, &carols_call, "alice"), way(&bobs_call, &carols_call, "bob")];
+    let ways = [way(alices_call, carols_call, "alice"), way(bobs_call, carols_call, "bob")];
     let said = [&ways[0].0[..], &ways[1].0].concat();
     let times = [&ways[0].1[..], &ways[1].1].concat();
     let figures = Heard { said: &said, heard: &times, set_up: carols_call.set_up, stalls };
-    outcomes.push(judge(
-        "msgpack: both to carol",
-        ["alice and bob", "carol"],
-        &both,
-        figures,
-        &heard("carol"),
-        out,
-    )?);
-    outcomes.push(recording);
+    let names = ["alice and bob", "carol"];
+    outcomes.push(judge("msgpack: both to carol", names, &both, figures, &path, out)?);
     Ok(outcomes)
 }
 
 /// A client with an account, logged in.
 async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<CallClient, Error> {
-    let link = Link::to(address.to_string());
     let options = Options {
         source: None,
         record: None,
@@ -134,7 +142,8 @@ async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<Call
         reconnect: false,
         trace: true,
     };
-    let mut phone = CallClient::connect(&link, options, Report::silent(), signals.clone()).await?;
+    let mut phone =
+        CallClient::connect(&Link::to(address), options, Report::silent(), signals.clone()).await?;
     let password = "correct horse".into();
     phone.ask(ClientCommand::Register { username: name.into(), password }).await?;
     phone.log_in(name, password, false).await?;

@@ -2,8 +2,8 @@
 
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::Link;
 use crate::link::advice::TLS_OR_OTHER_PORT;
+use crate::link::{Link, close};
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, plain, quoted, text};
 use crate::signals::Signals;
@@ -335,7 +335,7 @@ impl CallClient {
         end?;
         match round.failure {
             Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
-            None if calling && round.up.is_none() => Err(failed!("interrupted before anybody answered")),
+            None if calling && round.up.is_none() => Err(failed!("interrupted before any user answered")),
             _ => Ok(round.summary),
         }
     }
@@ -525,9 +525,7 @@ impl Callee for CallClient {
     /// Hangs up, and waits a moment until it is written.
     async fn close(mut self) -> Recordings {
         let _ = timeout(LATE, self.let_linger()).await;
-        self.connection.shutdown();
-        let rest = async { while self.connection.next().await.is_some() {} };
-        let _ = timeout(Duration::from_secs(2), rest).await;
+        close(&mut self.connection).await;
         self.recordings
     }
 }

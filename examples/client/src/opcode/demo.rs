@@ -1,7 +1,7 @@
 //! opcode's part of the demonstration: alice calls bob, both speak at once; straight, and then carried by the server.
 
-use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus};
-use crate::error::{Error, failed};
+use crate::demo::{Conditions, Likeness, Outcome, draw, judge_opus, serve};
+use crate::error::Error;
 use crate::link::Link;
 use crate::opcode::{CallClient, Heard, Options, Summary, voice_settings};
 use crate::report::Report;
@@ -12,7 +12,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::path::Path;
 use voxwire_audio::{Clip, OPUS_RATE, SampleFormat, load, resample, save_wav};
-use voxwire_server::{Config, Opcode, Protocol, Wanted};
+use voxwire_server::{Opcode, Protocol};
 
 /// How long bob goes on behind his last word: alice's may be longer.
 const TAIL: Duration = Duration::from_secs(1);
@@ -45,12 +45,9 @@ async fn way(
     names: [&'static str; 2],
     signals: &Signals,
 ) -> Result<[Outcome; 2], Error> {
-    let mut config = Config { only: vec![Protocol::OPCODE], http: Wanted::No, ..Config::default() };
-    config.use_free_ports();
-    config.of_mut::<Opcode>().relay = carried.then_some(IpAddr::from([127, 0, 0, 1])).into_iter().collect();
-    let server = voxwire_server::start(config).await?;
-    let address = server.address("opcode", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
-    let link = Link::to(address.to_string());
+    let relay = carried.then_some(IpAddr::from([127, 0, 0, 1])).into_iter().collect();
+    let (server, address) = serve(Protocol::OPCODE, |config| config.of_mut::<Opcode>().relay = relay).await?;
+    let link = Link::to(address);
     let label = if carried { "opcode-carried" } else { "opcode" };
     let record = |name: &str| out.join(format!("{label}-{name}-heard.wav"));
     let length = Duration::from_secs_f64(bobs.seconds()) + TAIL;
@@ -62,7 +59,7 @@ async fn way(
         ..Options::listener(name.into())
     };
     let mut bob = CallClient::connect(&link, options("bob", bobs), Report::silent(), signals.clone()).await?;
-    // Where the server carries the call nobody has to listen.
+    // Where the server carries the call no user has to listen.
     let alice = Options { listen: !carried, ..options("alice", alices) };
     let mut alice = CallClient::connect(&link, alice, Report::silent(), signals.clone()).await?;
     let callees = ["bob".to_owned()];

@@ -2,7 +2,7 @@
 
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::Link;
+use crate::link::{Link, close};
 use crate::recordings::Recordings;
 use crate::report::{Report, plain, quoted, text};
 use crate::signals::Signals;
@@ -456,9 +456,7 @@ impl Callee for CallClient {
 
     /// Waits a moment until the goodbye is written.
     async fn close(mut self) -> Recordings {
-        self.connection.shutdown();
-        let rest = async { while self.connection.next().await.is_some() {} };
-        let _ = timeout(Duration::from_secs(2), rest).await;
+        close(&mut self.connection).await;
         self.recordings
     }
 }

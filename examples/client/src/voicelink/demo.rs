@@ -1,27 +1,23 @@
 //! voicelink's part of the demonstration: alice calls bob and reads to him.
 
 use crate::demo::proxy::TcpProxy;
-use crate::demo::{Conditions, Likeness, Outcome, draw};
-use crate::error::{Error, failed};
+use crate::demo::{Conditions, Likeness, Outcome, draw, serve};
+use crate::error::Error;
 use crate::link::Link;
 use crate::report::Report;
 use crate::sound::{RecordAs, Source};
 use crate::voicelink::{Answer, CallClient, Options, Summary, Tap};
 use crate::waiting::Callee as _;
-use core::net::SocketAddr;
 use core::time::Duration;
 use tokio::time::Instant;
 use voxwire_audio::{Clip, SampleFormat, compare, load, save_wav};
-use voxwire_server::{Config, Protocol, Wanted};
+use voxwire_server::Protocol;
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
 pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Error> {
     let Conditions { speech, out, signals, .. } = *conditions;
     let impairment = conditions.impairment(0.0);
-    let mut config = Config { only: vec![Protocol::VOICELINK], http: Wanted::No, ..Config::default() };
-    config.use_free_ports();
-    let server = voxwire_server::start(config).await?;
-    let address = server.address("voicelink", "tcp").ok_or_else(|| failed!("the server does not listen"))?;
+    let (server, address) = serve(Protocol::VOICELINK, |_| {}).await?;
     // Bob's network is the bad one.
     let proxy = if impairment.is_none() { None } else { Some(TcpProxy::start(address, impairment).await?) };
     let bobs_way = proxy.as_ref().map_or(address, |proxy| proxy.address);
@@ -51,8 +47,8 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let bob = Options { record: Some(heard_path.clone()), ..options("bob", ByteOrder::LittleEndian) };
     let source = Some(Source::Clip(speech.clone()));
     let alice = Options { source, ..options("alice", ByteOrder::BigEndian) };
-    let mut bob = CallClient::connect(&link(bobs_way), bob, Report::silent(), signals.clone()).await?;
-    let mut alice = CallClient::connect(&link(address), alice, Report::silent(), signals.clone()).await?;
+    let mut bob = CallClient::connect(&Link::to(bobs_way), bob, Report::silent(), signals.clone()).await?;
+    let mut alice = CallClient::connect(&Link::to(address), alice, Report::silent(), signals.clone()).await?;
 
     let (mut said, mut heard) = (Times::default(), Times::default());
     let waiting = bob.wait(Answer::Accept, &mut heard);
@@ -82,10 +78,6 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
         passed: comparison.as_ref().is_ok_and(|comparison| comparison.exact),
         likeness: comparison.map(Likeness::Sound),
     }])
-}
-
-fn link(address: SocketAddr) -> Link {
-    Link::to(address.to_string())
 }
 
 /// When how many bytes had gone by.

@@ -25,7 +25,7 @@ impl Server {
         let mut config = Config { only: vec![protocol], http: Wanted::No, ..Config::default() };
         config.use_free_ports();
         config.data = folder();
-        config.of_mut::<Dissonance>().quic_port = None;
+        config.of_mut::<Dissonance>().quic = false;
         change(&mut config);
         let running = runtime.block_on(voxwire_server::start(config)).unwrap();
         let address = running.listening()[0].address;

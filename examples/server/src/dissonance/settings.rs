@@ -18,14 +18,17 @@ impl Protocol {
 }
 
 /// The settings of Dissonance.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Dissonance {
     /// TCP and UDP port.
     pub port: u16,
     /// Safe, or as the originals; `None` for what [`Config::profile`] says.
     pub profile: Option<Profile>,
-    /// The port for QUIC, if there is to be any.
-    pub quic_port: Option<u16>,
+    /// Whether to serve QUIC, too.
+    pub quic: bool,
+    /// UDP port for QUIC.
+    pub quic_port: u16,
     /// Rooms whose numbers are kept for them, so that no other name can take their place.
     pub rooms: Vec<String>,
     /// Whether there are no other rooms.
@@ -41,7 +44,8 @@ impl Default for Dissonance {
         Self {
             port: DEFAULT_PORT,
             profile: None,
-            quic_port: Some(DEFAULT_QUIC_PORT),
+            quic: true,
+            quic_port: DEFAULT_QUIC_PORT,
             rooms: Vec::new(),
             rooms_only: false,
             max_rooms: ServerSettings::DEFAULT.max_rooms,
@@ -52,9 +56,6 @@ impl Default for Dissonance {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DissonanceFlags {
-    /// TCP and UDP port for dissonance; 0 takes any that is free [default: 4244].
-    #[arg(long, value_name = "N")]
-    dissonance_port: Option<u16>,
     /// UDP port for dissonance over QUIC; 0 takes any that is free [default: 4245].
     #[arg(long, value_name = "N")]
     dissonance_quic_port: Option<u16>,
@@ -63,39 +64,17 @@ pub(crate) struct DissonanceFlags {
     no_quic: bool,
 }
 
-/// The file's section. Every entry is optional, unknown ones are errors.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct DissonanceFile {
-    port: Option<u16>,
-    profile: Option<Profile>,
-    quic: Option<bool>,
-    quic_port: Option<u16>,
-    rooms: Option<Vec<String>>,
-    rooms_only: Option<bool>,
-    max_rooms: Option<usize>,
-    token: Option<String>,
-}
-
 impl Hosted for Dissonance {
     const NAME: &'static str = "dissonance";
     const ABOUT: &'static str = "Voice chat for games: rooms and direct speech, over TCP and UDP";
+    const TRANSPORTS: &'static str = "TCP and UDP";
+    const DEFAULT_PORT: u16 = DEFAULT_PORT;
     type Flags = DissonanceFlags;
-    type File = DissonanceFile;
 
     fn apply_flags(&mut self, flags: DissonanceFlags) {
-        set(&mut self.port, flags.dissonance_port);
-        self.quic_port = flags.dissonance_quic_port.or(self.quic_port).filter(|_| !flags.no_quic);
-    }
-
-    fn apply_file(&mut self, file: DissonanceFile) {
-        set(&mut self.port, file.port);
-        self.profile = file.profile.or(self.profile);
-        self.quic_port = file.quic_port.or(self.quic_port).filter(|_| file.quic.unwrap_or(true));
-        set(&mut self.rooms, file.rooms);
-        set(&mut self.rooms_only, file.rooms_only);
-        set(&mut self.max_rooms, file.max_rooms);
-        self.token = file.token.or_else(|| self.token.take());
+        // A port on the command line turns QUIC on, even where the file turns it off.
+        self.quic = (self.quic || flags.dissonance_quic_port.is_some()) && !flags.no_quic;
+        set(&mut self.quic_port, flags.dissonance_quic_port);
     }
 }
 
@@ -113,7 +92,7 @@ impl Section for Dissonance {
     }
 
     fn open(&self) -> Option<&'static str> {
-        self.token.is_none().then_some("anybody can join, as no token is set")
+        self.token.is_none().then_some("any client can join, as no token is set")
     }
 
     fn clear(&self, config: &Config) -> Option<&'static str> {
@@ -121,19 +100,23 @@ impl Section for Dissonance {
         if config.tls.is_some() { (!config.encrypted_only).then_some(udp) } else { Some(CLEAR) }
     }
 
+    fn port(&mut self) -> &mut u16 {
+        &mut self.port
+    }
+
     fn use_free_ports(&mut self) {
-        (self.port, self.quic_port) = (0, self.quic_port.map(|_| 0));
+        (self.port, self.quic_port) = (0, 0);
     }
 
     fn memory(&self) -> Part {
-        let quic = if self.quic_port.is_some() { 84 } else { 0 };
+        let quic = if self.quic { 84 } else { 0 };
         Part { queued: 24, partial: 16, pooled: 5, quic }
     }
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
         let mut listeners = vec![ports.lanes(Self::NAME, self.port)?];
-        if let Some(port) = self.quic_port {
-            listeners.push(ports.quic(Self::NAME, port)?);
+        if self.quic {
+            listeners.push(ports.quic(Self::NAME, self.quic_port)?);
         }
         Ok(Box::new(start(config, self, listeners)?))
     }

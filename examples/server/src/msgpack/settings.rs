@@ -2,10 +2,10 @@
 
 use super::start;
 use crate::Error;
-use crate::config::{Config, Profile, seconds, set};
+use crate::config::{Config, Profile, seconds};
 use crate::memory::Part;
 use crate::names::{check_spellings, quoted};
-use crate::protocols::{Hosted, Protocol, Section};
+use crate::protocols::{Hosted, NoFlags, Protocol, Section};
 use crate::service::{Ports, Service};
 use core::fmt;
 use core::time::Duration;
@@ -19,7 +19,8 @@ impl Protocol {
 }
 
 /// The settings of msgpack: accounts, chat, groups and calls.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Msgpack {
     /// TCP port.
     pub port: u16,
@@ -31,9 +32,9 @@ pub struct Msgpack {
     pub register: bool,
     /// Keep messages for users who are away; the profile `original` never does.
     pub keep: bool,
-    /// After how many days a message is dropped that nobody has fetched: 30; 0 for never.
+    /// After how many days a message is dropped that no user has fetched: 30; 0 for never.
     pub keep_days: u32,
-    /// After how many days a group with members is forgotten that nobody has used: 60; 0 for never.
+    /// After how many days a group with members is forgotten that no user has used: 60; 0 for never.
     pub group_days: u32,
     /// Messages kept for one user; a quarter of them of one sender.
     pub max_kept: usize,
@@ -46,6 +47,7 @@ pub struct Msgpack {
     /// Size of the database, in bytes.
     pub max_database: u64,
     /// How long the log-in of a lost connection may be taken up again.
+    #[serde(rename = "resume-seconds", deserialize_with = "seconds")]
     pub resume: Duration,
 }
 
@@ -85,61 +87,18 @@ impl fmt::Debug for Msgpack {
     }
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct MsgpackFlags {
-    /// TCP port for msgpack; 0 takes any free one [default: 4242].
-    #[arg(long, value_name = "N")]
-    msgpack_port: Option<u16>,
-}
-
 /// Room for the tables and a little more.
 const SMALLEST_DATABASE: u64 = 1024 * 1024;
-
-/// The file's section. Every entry is optional, unknown ones are errors.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct MsgpackFile {
-    port: Option<u16>,
-    profile: Option<Profile>,
-    accounts: Option<BTreeMap<String, String>>,
-    register: Option<bool>,
-    keep: Option<bool>,
-    keep_days: Option<u32>,
-    group_days: Option<u32>,
-    max_kept: Option<usize>,
-    max_kept_bytes: Option<usize>,
-    max_accounts: Option<usize>,
-    max_contacts: Option<usize>,
-    max_database: Option<u64>,
-    resume_seconds: Option<u64>,
-}
 
 impl Hosted for Msgpack {
     const NAME: &'static str = "msgpack";
     const ABOUT: &'static str =
         "Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP";
-    type Flags = MsgpackFlags;
-    type File = MsgpackFile;
+    const TRANSPORTS: &'static str = "TCP";
+    const DEFAULT_PORT: u16 = DEFAULT_PORT;
+    type Flags = NoFlags;
 
-    fn apply_flags(&mut self, flags: MsgpackFlags) {
-        set(&mut self.port, flags.msgpack_port);
-    }
-
-    fn apply_file(&mut self, file: MsgpackFile) {
-        set(&mut self.port, file.port);
-        self.profile = file.profile.or(self.profile);
-        set(&mut self.accounts, file.accounts);
-        set(&mut self.register, file.register);
-        set(&mut self.keep, file.keep);
-        set(&mut self.keep_days, file.keep_days);
-        set(&mut self.group_days, file.group_days);
-        set(&mut self.max_kept, file.max_kept);
-        set(&mut self.max_kept_bytes, file.max_kept_bytes);
-        set(&mut self.max_accounts, file.max_accounts);
-        set(&mut self.max_contacts, file.max_contacts);
-        set(&mut self.max_database, file.max_database);
-        set(&mut self.resume, seconds(file.resume_seconds));
-    }
+    fn apply_flags(&mut self, NoFlags {}: NoFlags) {}
 }
 
 impl Section for Msgpack {
@@ -176,8 +135,8 @@ impl Section for Msgpack {
         Some("passwords")
     }
 
-    fn use_free_ports(&mut self) {
-        self.port = 0;
+    fn port(&mut self) -> &mut u16 {
+        &mut self.port
     }
 
     fn memory(&self) -> Part {

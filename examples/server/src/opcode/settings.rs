@@ -8,7 +8,7 @@ use crate::names::{check_spellings, quoted};
 use crate::protocols::{Hosted, Protocol, Section};
 use crate::service::{Ports, Service};
 use core::net::IpAddr;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use voxwire_core::check_name;
 use voxwire_opcode::DEFAULT_PORT;
@@ -19,7 +19,8 @@ impl Protocol {
 }
 
 /// The settings of opcode.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Opcode {
     /// TCP port.
     pub port: u16,
@@ -32,6 +33,7 @@ pub struct Opcode {
     /// Hand on the host that a caller names, rather than the one that is seen.
     pub trust_host: bool,
     /// Carry calls; the address by which clients reach the server, or one for IPv4 and one for IPv6.
+    #[serde(deserialize_with = "addresses")]
     pub relay: Vec<IpAddr>,
     /// The first and the last port for calls carried; any free ones where this is not set.
     pub relay_ports: Option<(u16, u16)>,
@@ -53,26 +55,10 @@ impl Default for Opcode {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct OpcodeFlags {
-    /// TCP port for opcode; 0 takes any free one [default: 4241].
-    #[arg(long, value_name = "N")]
-    opcode_port: Option<u16>,
     /// Carry opcode's calls, so that callers and callees see the server's address alone: this one, by which clients reach it;
     /// or two, one for IPv4 and one for IPv6.
     #[arg(long, value_name = "ADDR[,ADDR]", value_delimiter = ',')]
     opcode_relay: Option<Vec<IpAddr>>,
-}
-
-/// The file's section. Every entry is optional, unknown ones are errors.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct OpcodeFile {
-    port: Option<u16>,
-    profile: Option<Profile>,
-    secrets: Option<BTreeMap<String, String>>,
-    secrets_only: Option<bool>,
-    trust_host: Option<bool>,
-    relay: Option<Addresses>,
-    relay_ports: Option<[u16; 2]>,
 }
 
 /// One, or a list.
@@ -83,35 +69,23 @@ enum Addresses {
     More(Vec<IpAddr>),
 }
 
-impl From<Addresses> for Vec<IpAddr> {
-    fn from(addresses: Addresses) -> Self {
-        match addresses {
-            Addresses::One(address) => vec![address],
-            Addresses::More(addresses) => addresses,
-        }
-    }
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    Ok(match Addresses::deserialize(deserializer)? {
+        Addresses::One(address) => vec![address],
+        Addresses::More(addresses) => addresses,
+    })
 }
 
 impl Hosted for Opcode {
     const NAME: &'static str = "opcode";
     const ABOUT: &'static str =
         "Log-in, contacts and calls over TCP, Opus voice straight between two clients";
+    const TRANSPORTS: &'static str = "TCP";
+    const DEFAULT_PORT: u16 = DEFAULT_PORT;
     type Flags = OpcodeFlags;
-    type File = OpcodeFile;
 
     fn apply_flags(&mut self, flags: OpcodeFlags) {
-        set(&mut self.port, flags.opcode_port);
         set(&mut self.relay, flags.opcode_relay);
-    }
-
-    fn apply_file(&mut self, file: OpcodeFile) {
-        set(&mut self.port, file.port);
-        self.profile = file.profile.or(self.profile);
-        set(&mut self.secrets, file.secrets);
-        set(&mut self.secrets_only, file.secrets_only);
-        set(&mut self.trust_host, file.trust_host);
-        set(&mut self.relay, file.relay.map(Into::into));
-        self.relay_ports = file.relay_ports.map(Into::into).or(self.relay_ports);
     }
 }
 
@@ -153,11 +127,11 @@ impl Section for Opcode {
     }
 
     fn open(&self) -> Option<&'static str> {
-        self.secrets.is_empty().then_some("anybody can take any name, as no secrets are set")
+        self.secrets.is_empty().then_some("any client can take any name, as no secrets are set")
     }
 
-    fn use_free_ports(&mut self) {
-        self.port = 0;
+    fn port(&mut self) -> &mut u16 {
+        &mut self.port
     }
 
     fn memory(&self) -> Part {

@@ -2,13 +2,13 @@
 
 use super::{FOLLOW, MOST_DRIFT, start};
 use crate::Error;
-use crate::config::{Config, set};
+use crate::config::{Config, millis, set};
 use crate::memory::Part;
 use crate::protocols::{CLEAR, Hosted, Protocol, Section};
 use crate::service::{Ports, Service};
 use core::net::IpAddr;
 use core::time::Duration;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use std::path::PathBuf;
 use voxwire_syfala::{DEFAULT_PORT, MAX_STREAMS, Network, SampleType};
 
@@ -18,7 +18,8 @@ impl Protocol {
 }
 
 /// The settings of syfala: a software device.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Syfala {
     /// UDP port.
     pub port: u16,
@@ -33,21 +34,26 @@ pub struct Syfala {
     /// Frames of one message; 0 for no hint.
     pub buffer: u32,
     /// How samples are stored.
+    #[serde(deserialize_with = "type_name")]
     pub sample_type: SampleType,
     /// What clients hear.
     pub sound: SyfalaSound,
     /// How much of a client's audio is in store before it is used.
+    #[serde(rename = "latency-ms", deserialize_with = "millis")]
     pub latency: Duration,
     /// Up to how many millionths a client's clock may be off the device's and is followed, by resampling: 0 to 100 000, 1000 by
-    /// default; 0 follows nobody. What is beyond is left out or waited for.
+    /// default; 0 follows no host. What is beyond is left out or waited for.
+    #[serde(rename = "follow-ppm")]
     pub follow: f64,
     /// Clients at a time.
     pub clients: usize,
-    /// Who is served; nobody in particular for the networks that the machine is on.
+    /// The networks that are served; if empty, those that the machine is on.
+    #[serde(deserialize_with = "network_list")]
     pub networks: Vec<Network>,
     /// The one host that is served.
     pub pin: Option<IpAddr>,
-    /// Tell everybody on the network as often as this that the device is there.
+    /// Tell every host on the network as often as this that the device is there.
+    #[serde(rename = "announce-ms", deserialize_with = "some_millis")]
     pub announce: Option<Duration>,
 }
 
@@ -96,48 +102,20 @@ impl Default for Syfala {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct SyfalaFlags {
-    /// UDP port for syfala; 0 takes any free one [default: 6911].
-    #[arg(long, value_name = "N")]
-    syfala_port: Option<u16>,
     /// What the clients of syfala's device hear: `mix`, each other; `echo`, themselves; or a WAV, FLAC or OGG file [default: mix].
     #[arg(long, value_name = "WHAT")]
     syfala_sound: Option<String>,
 }
 
-/// The file's section. Every entry is optional, unknown ones are errors.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct SyfalaFile {
-    port: Option<u16>,
-    inputs: Option<usize>,
-    outputs: Option<usize>,
-    rate: Option<u32>,
-    channels: Option<u32>,
-    buffer: Option<u32>,
-    sample_type: Option<TypeName>,
-    sound: Option<SyfalaSound>,
-    latency_ms: Option<u64>,
-    follow_ppm: Option<f64>,
-    clients: Option<usize>,
-    networks: Option<Vec<NetworkText>>,
-    pin: Option<IpAddr>,
-    announce_ms: Option<u64>,
+fn some_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    millis(deserializer).map(Some)
 }
 
-/// A sample type by the document's name, in any case; or as everybody else calls the last two.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct TypeName(SampleType);
-
-impl TryFrom<String> for TypeName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        sample_type(&text).map(Self)
-    }
+fn type_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SampleType, D::Error> {
+    sample_type(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// A sample type by its name.
+/// A sample type by the document's name, in any case; or by the usual name of the last two, `F32` and `F64`.
 ///
 /// # Errors
 /// What is expected instead.
@@ -153,47 +131,22 @@ pub fn sample_type(text: &str) -> Result<SampleType, String> {
     })
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
-struct NetworkText(Network);
-
-impl TryFrom<String> for NetworkText {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|error| format!("`{text}`: {error}"))
-    }
+fn network_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Network>, D::Error> {
+    let network =
+        |text: &String| text.parse().map_err(|error| D::Error::custom(format!("`{text}`: {error}")));
+    Vec::<String>::deserialize(deserializer)?.iter().map(network).collect()
 }
 
 impl Hosted for Syfala {
     const NAME: &'static str = "syfala";
     const ABOUT: &'static str =
         "Discovery and real-time audio for devices, over UDP: a device made of software";
+    const TRANSPORTS: &'static str = "UDP";
+    const DEFAULT_PORT: u16 = DEFAULT_PORT;
     type Flags = SyfalaFlags;
-    type File = SyfalaFile;
 
     fn apply_flags(&mut self, flags: SyfalaFlags) {
-        set(&mut self.port, flags.syfala_port);
         set(&mut self.sound, flags.syfala_sound.map(SyfalaSound::from));
-    }
-
-    fn apply_file(&mut self, file: SyfalaFile) {
-        let millis = |millis: Option<u64>| millis.map(Duration::from_millis);
-        set(&mut self.port, file.port);
-        set(&mut self.inputs, file.inputs);
-        set(&mut self.outputs, file.outputs);
-        set(&mut self.rate, file.rate);
-        set(&mut self.channels, file.channels);
-        set(&mut self.buffer, file.buffer);
-        set(&mut self.sample_type, file.sample_type.map(|TypeName(sample_type)| sample_type));
-        set(&mut self.sound, file.sound);
-        set(&mut self.latency, millis(file.latency_ms));
-        set(&mut self.follow, file.follow_ppm);
-        set(&mut self.clients, file.clients);
-        let networks = file.networks.map(|all| all.into_iter().map(|NetworkText(network)| network).collect());
-        set(&mut self.networks, networks);
-        self.pin = file.pin.or(self.pin);
-        self.announce = millis(file.announce_ms).or(self.announce);
     }
 }
 
@@ -228,8 +181,8 @@ impl Section for Syfala {
         Some(CLEAR)
     }
 
-    fn use_free_ports(&mut self) {
-        self.port = 0;
+    fn port(&mut self) -> &mut u16 {
+        &mut self.port
     }
 
     fn memory(&self) -> Part {

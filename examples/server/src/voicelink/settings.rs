@@ -2,10 +2,10 @@
 
 use super::start;
 use crate::Error;
-use crate::config::{Config, seconds, set};
+use crate::config::{Config, seconds};
 use crate::memory::Part;
 use crate::names::{check_spellings, quoted};
-use crate::protocols::{Hosted, Protocol, Section};
+use crate::protocols::{Hosted, NoFlags, Protocol, Section};
 use crate::service::{Ports, Service};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -19,7 +19,8 @@ impl Protocol {
 }
 
 /// The settings of voicelink.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Voicelink {
     /// TCP port.
     pub port: u16,
@@ -32,10 +33,13 @@ pub struct Voicelink {
     /// Whose calls are not put through, by callee.
     pub block: BTreeMap<String, Vec<String>>,
     /// How long a call may ring.
+    #[serde(rename = "answer-seconds", deserialize_with = "seconds")]
     pub answer: Duration,
     /// How long a client may stay that has no name and no call.
+    #[serde(rename = "idle-seconds", deserialize_with = "seconds")]
     pub idle: Duration,
     /// How long a call may be silent.
+    #[serde(rename = "idle-call-seconds", deserialize_with = "seconds")]
     pub idle_call: Duration,
     /// Answer calls to unknown users like calls to busy ones.
     pub hide_unknown: bool,
@@ -105,51 +109,14 @@ impl From<NameEntry> for FixedName {
     }
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct VoicelinkFlags {
-    /// TCP port for voicelink; 0 takes any free one [default: 4240].
-    #[arg(long, value_name = "N")]
-    voicelink_port: Option<u16>,
-}
-
-/// The file's section. Every entry is optional, unknown ones are errors.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct VoicelinkFile {
-    port: Option<u16>,
-    names: Option<BTreeMap<IpAddr, FixedName>>,
-    secrets: Option<BTreeMap<String, String>>,
-    secrets_only: Option<bool>,
-    block: Option<BTreeMap<String, Vec<String>>>,
-    answer_seconds: Option<u64>,
-    idle_seconds: Option<u64>,
-    idle_call_seconds: Option<u64>,
-    hide_unknown: Option<bool>,
-    forward_callee_name: Option<bool>,
-}
-
 impl Hosted for Voicelink {
     const NAME: &'static str = "voicelink";
     const ABOUT: &'static str = "TCP calls through an intermediary, raw PCM";
-    type Flags = VoicelinkFlags;
-    type File = VoicelinkFile;
+    const TRANSPORTS: &'static str = "TCP";
+    const DEFAULT_PORT: u16 = DEFAULT_PORT;
+    type Flags = NoFlags;
 
-    fn apply_flags(&mut self, flags: VoicelinkFlags) {
-        set(&mut self.port, flags.voicelink_port);
-    }
-
-    fn apply_file(&mut self, file: VoicelinkFile) {
-        set(&mut self.port, file.port);
-        set(&mut self.names, file.names);
-        set(&mut self.secrets, file.secrets);
-        set(&mut self.secrets_only, file.secrets_only);
-        set(&mut self.block, file.block);
-        set(&mut self.answer, seconds(file.answer_seconds));
-        set(&mut self.idle, seconds(file.idle_seconds));
-        set(&mut self.idle_call, seconds(file.idle_call_seconds));
-        set(&mut self.hide_unknown, file.hide_unknown);
-        set(&mut self.forward_callee_name, file.forward_callee_name);
-    }
+    fn apply_flags(&mut self, NoFlags {}: NoFlags) {}
 }
 
 impl Section for Voicelink {
@@ -174,11 +141,11 @@ impl Section for Voicelink {
 
     fn open(&self) -> Option<&'static str> {
         let open = self.secrets.is_empty() && self.names.is_empty();
-        open.then_some("anybody can take any name, as no secrets are set")
+        open.then_some("any client can take any name, as no secrets are set")
     }
 
-    fn use_free_ports(&mut self) {
-        self.port = 0;
+    fn port(&mut self) -> &mut u16 {
+        &mut self.port
     }
 
     fn memory(&self) -> Part {

@@ -3,12 +3,14 @@
 
 pub mod raw;
 pub mod user;
+pub mod watch;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
+use voxwire_server::Protocol;
 
 /// The program at work.
 pub struct Server {
@@ -62,9 +64,15 @@ impl Drop for Server {
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxwire-server"));
     command.args(arguments).current_dir(env!("CARGO_TARGET_TMPDIR"));
-    // Tests that know nothing of it run at the same time.
-    #[cfg(feature = "echo")]
-    command.args(["--echo-port", "0"]);
+    // Protocols that neither the arguments nor the file name take free ports: other tests run at the same time.
+    let config = arguments.iter().position(|argument| *argument == "--config").map(|at| arguments[at + 1]);
+    let config = config.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    for name in Protocol::all().map(Protocol::name) {
+        let flag = format!("--{name}-port");
+        if !arguments.contains(&&*flag) && !config.contains(&format!("[{name}]")) {
+            command.args([&flag, "0"]);
+        }
+    }
     command
 }
 
