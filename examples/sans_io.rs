@@ -1,4 +1,4 @@
-//! voicelink on a blocking `std::net::TcpStream`, without any runtime: registers, answers one call, and sends back whatever
+//! voicelink on a blocking `std::net::TcpStream`, without any runtime: registers, answers one call, and sends back what
 //! it hears.
 //!
 //!     cargo run --features voicelink --example sans_io -- 127.0.0.1:4240 echo

@@ -4,7 +4,7 @@ use crate::error::Error;
 #[cfg(feature = "device")]
 pub(crate) use voxwire_audio::{Loudspeaker, Microphone};
 
-/// Checks that both are there, before anybody is called.
+/// Checks that both are there, before any user is called.
 #[cfg(feature = "device")]
 pub(crate) fn check(microphone: bool) -> Result<(), Error> {
     if microphone {

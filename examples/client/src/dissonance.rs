@@ -34,7 +34,7 @@ struct Flags {
     /// What to be known by [default: a random name].
     #[arg(long, global = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
-    /// What the server asks for before it lets anybody in.
+    /// What the server asks for before it lets any player in.
     #[arg(long, global = true, value_name = "TEXT")]
     token: Option<String>,
     /// Use TCP for voice, too.
@@ -65,49 +65,52 @@ struct Flags {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Listen to rooms and speak to them, until the file is played, the time is over, or a signal comes.
-    Join {
-        /// The rooms to listen to.
-        #[arg(value_parser = NonEmptyStringValueParser::new())]
-        rooms: Vec<String>,
-        /// Speak to this player instead of the rooms; can be given several times.
-        #[arg(long, value_name = "PLAYER", value_parser = NonEmptyStringValueParser::new())]
-        to: Vec<String>,
-        /// Send a text to those who are spoken to; at most 998 bytes.
-        #[arg(long, value_name = "TEXT", value_parser = text)]
-        text: Option<String>,
-        /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
-        #[arg(long, value_name = "FILE")]
-        play: Option<Play>,
-        /// Record what is heard to a WAV file.
-        #[arg(long, value_name = "FILE.wav")]
-        record: Option<PathBuf>,
-        /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
-        #[arg(long)]
-        device: bool,
-        /// Leave after so many seconds.
-        #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
-        length: Option<Duration>,
-        /// Give up if nobody has listened to --play or --text after so many seconds.
-        #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-        wait: Duration,
-        /// Milliseconds in one packet: 10, 20, 40 or 60.
-        #[arg(long, value_name = "MS", default_value_t = 20, value_parser = frame)]
-        frame: u64,
-        /// Bits per second.
-        #[arg(long, value_name = "BITS", default_value_t = 32_000)]
-        bitrate: u32,
-        /// The loss to prepare for, in percent.
-        #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
-        expected_loss: u8,
-        /// Multiply what is played by this.
-        #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-        gain: f32,
-        /// Take noise away from what is played.
-        #[arg(long)]
-        denoise: bool,
-    },
+    Join(JoinFlags),
     /// Print who is there and who listens to what.
     Rooms,
+}
+
+#[derive(Debug, Args)]
+struct JoinFlags {
+    /// The rooms to listen to.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    rooms: Vec<String>,
+    /// Speak to this player instead of the rooms; can be given several times.
+    #[arg(long, value_name = "PLAYER", value_parser = NonEmptyStringValueParser::new())]
+    to: Vec<String>,
+    /// Send a text to those who are spoken to; at most 998 bytes.
+    #[arg(long, value_name = "TEXT", value_parser = text)]
+    text: Option<String>,
+    /// Play a WAV, FLAC or Ogg file, `-` for one from standard input, or `tone[:HZ]`.
+    #[arg(long, value_name = "FILE")]
+    play: Option<Play>,
+    /// Record what is heard to a WAV file.
+    #[arg(long, value_name = "FILE.wav")]
+    record: Option<PathBuf>,
+    /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
+    #[arg(long)]
+    device: bool,
+    /// Leave after so many seconds.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    length: Option<Duration>,
+    /// Give up if no player has listened to --play or --text after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    wait: Duration,
+    /// Milliseconds in one packet: 10, 20, 40 or 60.
+    #[arg(long, value_name = "MS", default_value_t = 20, value_parser = frame)]
+    frame: u64,
+    /// Bits per second.
+    #[arg(long, value_name = "BITS", default_value_t = 32_000)]
+    bitrate: u32,
+    /// The loss to prepare for, in percent.
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(0..=100))]
+    expected_loss: u8,
+    /// Multiply what is played by this.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    gain: f32,
+    /// Take noise away from what is played.
+    #[arg(long)]
+    denoise: bool,
 }
 
 fn frame(text: &str) -> Result<u64, String> {
@@ -159,67 +162,67 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         );
     }
     let name = flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..)));
-    let mut options = Options { tcp_udp, quic: flags.quic, ..Options::listener(name) };
+    let options = Options { tcp_udp, quic: flags.quic, ..Options::listener(name) };
     match flags.action {
-        Action::Join {
-            rooms,
-            to,
-            text,
-            play,
-            record,
-            device,
-            length,
-            wait,
-            frame,
-            bitrate,
-            expected_loss,
-            gain,
-            denoise,
-        } => {
-            if rooms.is_empty() && to.is_empty() {
-                return Err(Error::Usage("name a room to join, or somebody to speak to with --to".into()));
-            }
+        Action::Join(flags) => {
             let mut signals = Signals::catch()?;
-            let source = prepare(play.as_ref(), record.as_deref(), device, report, &mut signals).await?;
-            options = Options {
-                speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
-                rooms,
-                to,
-                text,
-                source,
-                record,
-                device,
-                length,
-                wait,
-                voice: VoiceSettings {
-                    frame: Duration::from_millis(frame),
-                    bitrate,
-                    expected_loss,
-                    ..VoiceSettings::DEFAULT
-                },
-                gain,
-                denoise,
-                ..options
-            };
-            let seat = VoiceClient::connect(&link, options, report.clone(), signals).await?;
-            seat.run().await?;
+            let options = join_options(flags, options, report, &mut signals).await?;
+            let player = VoiceClient::connect(&link, options, report.clone(), signals).await?;
+            player.run().await?;
             Ok(())
         }
-        Action::Rooms => {
-            let mut signals = Signals::catch()?;
-            let mut seat = VoiceClient::connect(&link, options, Report::silent(), signals.clone()).await?;
-            signals.interrupt("reading who is there", seat.settle()).await?;
-            for (name, codec) in seat.players() {
-                let text = format!("player {}, {codec}", quoted(&name));
-                report.event("player", json!({ "name": name, "codec": codec }), &text);
-            }
-            for (room, players) in seat.rooms() {
-                let listeners: Vec<String> = players.iter().map(|name| listed(name)).collect();
-                let text = format!("room {}: {}", quoted(&room), listeners.join(", "));
-                report.event("room", json!({ "room": room, "players": players }), &text);
-            }
-            seat.close().await;
-            Ok(())
-        }
+        Action::Rooms => list_rooms(&link, options, report).await,
     }
+}
+
+/// Bad files are reported here, before any player is disturbed.
+async fn join_options(
+    flags: JoinFlags,
+    options: Options,
+    report: &Report,
+    signals: &mut Signals,
+) -> Result<Options, Error> {
+    let JoinFlags { rooms, to, text, play, record, device, length, gain, denoise, .. } = flags;
+    if rooms.is_empty() && to.is_empty() {
+        return Err(Error::Usage("name a room to join, or a player to speak to with --to".into()));
+    }
+    let source = prepare(play.as_ref(), record.as_deref(), device, report, signals).await?;
+    Ok(Options {
+        speak_to_rooms: if to.is_empty() { rooms.clone() } else { Vec::new() },
+        rooms,
+        to,
+        text,
+        source,
+        record,
+        device,
+        length,
+        wait: flags.wait,
+        voice: VoiceSettings {
+            frame: Duration::from_millis(flags.frame),
+            bitrate: flags.bitrate,
+            expected_loss: flags.expected_loss,
+            ..VoiceSettings::DEFAULT
+        },
+        gain,
+        denoise,
+        ..options
+    })
+}
+
+/// Prints who is there, and who listens to what.
+async fn list_rooms(link: &Link, options: Options, report: &Report) -> Result<(), Error> {
+    let mut signals = Signals::catch()?;
+    let mut observer = VoiceClient::connect(link, options, Report::silent(), signals.clone()).await?;
+    signals.interrupt("reading who is there", observer.settle()).await?;
+    for (name, codec) in observer.players() {
+        let text = format!("player {}, {codec}", quoted(&name));
+        report.event("player", json!({ "name": name, "codec": codec }), &text);
+    }
+    for (room, players) in observer.rooms() {
+        let listeners: Vec<String> = players.iter().map(|name| listed(name)).collect();
+        let text = format!("room {}: {}", quoted(&room), listeners.join(", "));
+        report.event("room", json!({ "room": room, "players": players }), &text);
+    }
+    observer.close().await;
+    Ok(())
 }

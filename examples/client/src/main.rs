@@ -38,7 +38,7 @@ use voxwire_server::logging;
 #[derive(Debug, Parser)]
 #[command(name = "voxwire-client", version)]
 struct Flags {
-    /// The server; without a port, or at all, the protocol's own on loopback. (syfala's `discover` and `stream` ask everybody on
+    /// The server; without a port, or at all, the protocol's own on loopback. (syfala's `discover` and `stream` ask every user on
     /// all networks of this machine without it.)
     #[arg(long, global = true, value_name = "ADDR")]
     server: Option<String>,

@@ -57,13 +57,13 @@ enum Action {
     Register,
     /// Show that name and password are right.
     Login,
-    /// Put somebody on the contact list.
+    /// Put a user on the contact list.
     AddContact {
         /// Whom.
         #[arg(id = "whom", value_name = "USER")]
         user: String,
     },
-    /// Send somebody a text.
+    /// Send a user a text.
     Whisper {
         /// To whom.
         #[arg(id = "whom", value_name = "USER")]
@@ -90,7 +90,7 @@ enum Action {
         #[arg(required = true)]
         text: Vec<String>,
     },
-    /// Send somebody a recording: what --play says, or the microphone for as long as --for says.
+    /// Send a user a recording: what --play says, or the microphone for as long as --for says.
     VoiceMessage {
         /// To whom.
         #[arg(id = "whom", value_name = "USER")]

@@ -72,7 +72,7 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
-    /// Call somebody, or several at once; hang up when the file has been played.
+    /// Call a user, or several at once; hang up when the file has been played.
     Call {
         /// Whom.
         #[arg(required = true)]

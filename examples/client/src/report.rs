@@ -16,7 +16,7 @@ use voxwire_core::Untrusted;
 pub(crate) struct Report {
     json: bool,
     quiet: bool,
-    /// Nothing is printed at all, whatever it is.
+    /// Nothing at all is printed.
     mute: bool,
     meter: ProgressBar,
     /// Where lines go.
@@ -61,7 +61,7 @@ impl Report {
 
     /// Something happened: `event` and `fields` for scripts, `text` for people.
     ///
-    /// The text is one line, whatever is in it: what peers wrote may be put into it as it is.
+    /// The text becomes one line: what peers wrote may be put into it as it is.
     pub(crate) fn event(&self, event: &str, fields: Value, text: &str) {
         if !self.quiet {
             self.keep(event, fields, text);
@@ -73,7 +73,7 @@ impl Report {
         self.print(event, fields, plain(text));
     }
 
-    /// An event with several lines. Whatever peers wrote has to be made [`plain`] before it is put into one.
+    /// An event with several lines. Text of peers has to be made [`plain`] before it is put into one.
     pub(crate) fn block(&self, event: &str, fields: Value, text: &str) {
         if !self.quiet {
             self.print(event, fields, text.lines().map(plain).collect::<Vec<_>>().join("\n"));
@@ -192,7 +192,7 @@ mod tests {
         lines.lock().unwrap().clone()
     }
 
-    /// F-03: whatever is put into a line, it is one line, and steers nothing.
+    /// F-03: a line stays one line and steers no terminal, for any text in it.
     #[test]
     fn a_line_is_one_line() {
         let name = "bob\x1b[2J\nroom \"x\": \u{9b}1m\u{202e}";

@@ -1,4 +1,4 @@
-//! Trying again after a connection is lost: ever later, and not in step with everybody else who has lost it.
+//! Trying again after a connection is lost: ever later, and not in step with the other clients that have lost it.
 
 use crate::error::Error;
 use crate::report::Report;

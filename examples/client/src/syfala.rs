@@ -27,7 +27,8 @@ use tokio::time::{Instant, sleep_until};
 use voxwire_audio::FollowState;
 use voxwire_core::PeerId;
 use voxwire_server::syfala::{
-    DeviceEvent, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind, everybody, format, repeated,
+    DeviceEvent, DeviceFigures, DeviceSettings, MOST_DRIFT, Serve, SoftDevice, Sound, bind,
+    broadcast_addresses, format, repeated,
 };
 use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, ServerSettings};
 use voxwire_transport::HubSettings;
@@ -138,10 +139,10 @@ struct ServeFlags {
     /// How much faster than it says the device's clock runs, in millionths.
     #[arg(long, value_name = "PPM", default_value_t = 0.0, allow_negative_numbers = true)]
     ppm: f64,
-    /// Up to how many millionths a client's clock may be off the device's and is followed, by resampling; 0 follows nobody.
+    /// Up to how many millionths a client's clock may be off the device's and is followed, by resampling; 0 follows no host.
     #[arg(long, value_name = "PPM", default_value_t = MOST_DRIFT)]
     follow: f64,
-    /// Tell everybody on the networks as often as this that the device is there, in milliseconds.
+    /// Tell every host on the networks as often as this that the device is there, in milliseconds.
     #[arg(long, value_name = "MS")]
     announce: Option<u64>,
 }
@@ -189,7 +190,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
 /// Where to ask for devices.
 async fn targets(link: &Link) -> Result<Vec<SocketAddr>, Error> {
     if link.server.is_none() {
-        let all = everybody(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT)?;
+        let all = broadcast_addresses(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT)?;
         return if all.is_empty() { Err(failed!("this machine is on no network")) } else { Ok(all) };
     }
     let address = link.address(DEFAULT_PORT);
@@ -264,10 +265,63 @@ fn format_json(format: &Format) -> Value {
     })
 }
 
+/// Is a device until a signal comes, or `--for` is over.
 async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     if flags.announce.is_some_and(|millis| millis < 50) {
         return Err(Error::Usage("--announce: at least 50 ms expected".into()));
     }
+    let mut signals = Signals::catch()?;
+    let (format, settings) = device_settings(&flags, report, &mut signals).await?;
+    let (listener, address) = bind(flags.bind, flags.port)
+        .map_err(|error| failed!("cannot listen on {}:{}: {error}", flags.bind, flags.port))?;
+    let listener = match flags.announce {
+        None => listener,
+        Some(_) => listener.with_broadcast(broadcast_addresses(flags.bind, CLIENT_PORT)?)?,
+    };
+    let session = ServerSettings {
+        announce_interval: flags.announce.map(Duration::from_millis),
+        ..ServerSettings::DEFAULT
+    };
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let listening = Arc::new(move |event| {
+        let _ = sender.send(event);
+    });
+    report.live();
+    let serve = Serve::OnLink(flags.bind);
+    let device = SoftDevice::start(listener, settings, session, serve, HubSettings::DEFAULT, listening)?;
+    report.event(
+        "ready",
+        json!({ "address": address.to_string() }),
+        &format!("device at {address}: {format}"),
+    );
+    let end = flags.length.map(|length| Instant::now() + length);
+    loop {
+        tokio::select! {
+            Some(event) = events.recv() => report_event(event, report),
+            () = signals.recv() => break,
+            () = async { sleep_until(end.unwrap_or_else(Instant::now)).await }, if end.is_some() => break,
+        }
+    }
+    signals.end();
+    let mut drained = core::pin::pin!(device.drain(Duration::from_secs(2)));
+    tokio::select! {
+        _ = &mut drained => {}
+        () = signals.recv() => {
+            // What is not written by now is lost.
+            device.abort_recording();
+            drained.await;
+        }
+    }
+    report_summary(&device.figures(), report);
+    device.problem().map_or(Ok(()), |problem| Err(failed!("{problem}")))
+}
+
+/// What the flags say of the device. Bad files are reported here, before it is there.
+async fn device_settings(
+    flags: &ServeFlags,
+    report: &Report,
+    signals: &mut Signals,
+) -> Result<(Format, DeviceSettings), Error> {
     if flags.inputs.max(flags.outputs) > MAX_STREAMS || flags.inputs + flags.outputs == 0 {
         return Err(Error::Usage("1 to 64 --inputs and --outputs expected".into()));
     }
@@ -276,8 +330,8 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
     if flags.record.is_some() && flags.outputs == 0 {
         return Err(Error::Usage("--record: a device without outputs is sent nothing".into()));
     }
-    let mut signals = Signals::catch()?;
-    let (play, echo, record, reports) = (flags.play, flags.echo, flags.record.clone(), report.clone());
+    let (play, echo, record, reports) =
+        (flags.play.clone(), flags.echo, flags.record.clone(), report.clone());
     let open = move || {
         let sound = match (&play, echo) {
             (Some(path), _) => repeated(path, &mut |remark| {
@@ -300,95 +354,51 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         latency: Duration::from_millis(flags.latency),
         ppm: flags.ppm,
         follow: flags.follow,
-        record: flags.record,
+        record: flags.record.clone(),
         record_as: flags.record_as.fixed(),
         trace: false,
     };
-    let (listener, address) = bind(flags.bind, flags.port)
-        .map_err(|error| failed!("cannot listen on {}:{}: {error}", flags.bind, flags.port))?;
-    let listener = match flags.announce {
-        None => listener,
-        Some(_) => listener.with_broadcast(everybody(flags.bind, CLIENT_PORT)?)?,
-    };
-    let session = ServerSettings {
-        announce_interval: flags.announce.map(Duration::from_millis),
-        ..ServerSettings::DEFAULT
-    };
-    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
-    let listening = Arc::new(move |event| {
-        let _ = sender.send(event);
-    });
-    report.live();
-    let device = SoftDevice::start(
-        listener,
-        settings,
-        session,
-        Serve::OnLink(flags.bind),
-        HubSettings::DEFAULT,
-        listening,
-    )?;
-    report.event(
-        "ready",
-        json!({ "address": address.to_string() }),
-        &format!("device at {address}: {format}"),
-    );
-    let end = flags.length.map(|length| Instant::now() + length);
-    loop {
-        let event = tokio::select! {
-            Some(event) = events.recv() => event,
-            () = signals.recv() => break,
-            () = async { sleep_until(end.unwrap_or_else(Instant::now)).await }, if end.is_some() => break,
-        };
-        match event {
-            DeviceEvent::Connected(client, from) => {
-                let from = from.map_or_else(|| "?".into(), |from| from.to_string());
-                let fields = json!({ "client": client.to_string(), "from": from });
-                report.event("connected", fields, &format!("client {client} connected from {from}"));
-            }
-            DeviceEvent::Started(client) => {
-                let fields = json!({ "client": client.to_string() });
-                report.event("started", fields, &format!("audio to and from client {client}"));
-            }
-            DeviceEvent::Stopped(client) => {
-                let fields = json!({ "client": client.to_string() });
-                report.event("stopped", fields, &format!("no more audio to and from client {client}"));
-            }
-            DeviceEvent::Gone(client, cause) => {
-                let fields = json!({ "client": client.to_string(), "cause": cause.to_string() });
-                report.event("gone", fields, &format!("client {client} is gone: {cause}"));
-            }
-            DeviceEvent::Clock(client, state, drift) => {
-                let fields = json!({
-                    "client": client.to_string(), "followed": state == FollowState::WithinRange,
-                    "ppm": drift.map(|drift| drift.ppm),
-                    "ppm_uncertainty": drift.map(|drift| drift.uncertainty),
-                });
-                let drift = drift.map_or_else(|| "unknown".into(), |drift| drift.to_string());
-                let text = match state {
-                    FollowState::WithinRange => "it is followed again",
-                    FollowState::TooFast => "too fast to be followed: now and then audio is left out",
-                    FollowState::TooSlow => "too slow to be followed: now and then audio is waited for",
-                };
-                report.event(
-                    "clock",
-                    fields,
-                    &format!("client {client}'s clock is {drift} off ours: {text}"),
-                );
-            }
-            _ => {}
+    Ok((format, settings))
+}
+
+fn report_event(event: DeviceEvent, report: &Report) {
+    match event {
+        DeviceEvent::Connected(client, from) => {
+            let from = from.map_or_else(|| "?".into(), |from| from.to_string());
+            let fields = json!({ "client": client.to_string(), "from": from });
+            report.event("connected", fields, &format!("client {client} connected from {from}"));
         }
-    }
-    signals.end();
-    let mut drained = core::pin::pin!(device.drain(Duration::from_secs(2)));
-    tokio::select! {
-        _ = &mut drained => {}
-        () = signals.recv() => {
-            // What is not written by now is lost.
-            device.abort_recording();
-            drained.await;
+        DeviceEvent::Started(client) => {
+            let fields = json!({ "client": client.to_string() });
+            report.event("started", fields, &format!("audio to and from client {client}"));
         }
+        DeviceEvent::Stopped(client) => {
+            let fields = json!({ "client": client.to_string() });
+            report.event("stopped", fields, &format!("no more audio to and from client {client}"));
+        }
+        DeviceEvent::Gone(client, cause) => {
+            let fields = json!({ "client": client.to_string(), "cause": cause.to_string() });
+            report.event("gone", fields, &format!("client {client} is gone: {cause}"));
+        }
+        DeviceEvent::Clock(client, state, drift) => {
+            let fields = json!({
+                "client": client.to_string(), "followed": state == FollowState::WithinRange,
+                "ppm": drift.map(|drift| drift.ppm),
+                "ppm_uncertainty": drift.map(|drift| drift.uncertainty),
+            });
+            let drift = drift.map_or_else(|| "unknown".into(), |drift| drift.to_string());
+            let text = match state {
+                FollowState::WithinRange => "it is followed again",
+                FollowState::TooFast => "too fast to be followed: now and then audio is left out",
+                FollowState::TooSlow => "too slow to be followed: now and then audio is waited for",
+            };
+            report.event("clock", fields, &format!("client {client}'s clock is {drift} off ours: {text}"));
+        }
+        _ => {}
     }
-    let figures = device.figures();
+}
+
+fn report_summary(figures: &DeviceFigures, report: &Report) {
     let fields = json!({
         "underruns": figures.underruns, "passed_over": figures.passed_over, "silence": figures.silence,
         "jumped": figures.jumped, "resynchronised": figures.resynchronised, "unsent": figures.unsent,
@@ -403,5 +413,4 @@ async fn serve(flags: ServeFlags, report: &Report) -> Result<(), Error> {
         text += &format!("; resynchronised {} times", figures.resynchronised);
     }
     report.event("summary", fields, &text);
-    device.problem().map_or(Ok(()), |problem| Err(failed!("{problem}")))
 }

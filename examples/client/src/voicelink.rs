@@ -87,7 +87,7 @@ enum Action {
         #[arg(long)]
         keep: bool,
     },
-    /// Call somebody; hang up when the file has been played.
+    /// Call a user; hang up when the file has been played.
     Call {
         /// Whom.
         user: String,
@@ -170,6 +170,22 @@ fn check_chunk(parameters: &Parameters) -> Result<(), Error> {
     Ok(())
 }
 
+/// Parameters to propose; `flag` stands before what is wrong with them.
+fn parameters_of(
+    rate: u32,
+    channels: u16,
+    format: Format,
+    chunk: Option<u32>,
+    flag: &str,
+) -> Result<Parameters, Error> {
+    let chunk_size = chunk.unwrap_or(rate / 50);
+    let parameters = Parameters { sample_rate: rate, channels, format, chunk_size };
+    let range = parameters.check(&voxwire_voicelink::Ranges::DEFAULT);
+    range.map_err(|error| Error::Usage(format!("{flag}{error}")))?;
+    check_chunk(&parameters)?;
+    Ok(parameters)
+}
+
 /// Does what the command line says.
 async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     let order = ByteOrder::from(flags.byte_order);
@@ -178,15 +194,7 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         Some(SampleOrder::Be) => ByteOrder::BigEndian,
         Some(SampleOrder::Le) => ByteOrder::LittleEndian,
     };
-    let chunk_size = |rate: u32| flags.chunk.unwrap_or(rate / 50);
-    let parameters = Parameters {
-        sample_rate: flags.rate,
-        channels: flags.channels,
-        format: flags.format,
-        chunk_size: chunk_size(flags.rate),
-    };
-    parameters.check(&voxwire_voicelink::Ranges::DEFAULT).map_err(|error| Error::Usage(error.to_string()))?;
-    check_chunk(&parameters)?;
+    let parameters = parameters_of(flags.rate, flags.channels, flags.format, flags.chunk, "")?;
     let mut signals = Signals::catch()?;
     let source =
         prepare(flags.play.as_ref(), flags.record.as_deref(), flags.device, report, &mut signals).await?;
@@ -208,15 +216,9 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
                 _ if refuse => Answer::Refuse,
                 None => Answer::Accept,
                 Some(Counter { rate, channels, format }) => {
-                    let chunk_size = chunk_size(rate);
-                    Answer::Counter(Parameters { sample_rate: rate, channels, format, chunk_size })
+                    Answer::Counter(parameters_of(rate, channels, format, flags.chunk, "--counter: ")?)
                 }
             };
-            if let Answer::Counter(parameters) = answer {
-                let range = parameters.check(&voxwire_voicelink::Ranges::DEFAULT);
-                range.map_err(|error| Error::Usage(format!("--counter: {error}")))?;
-                check_chunk(&parameters)?;
-            }
             let connect =
                 async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
             let call = async |phone: &mut CallClient| phone.wait(answer, &mut ()).await.map(|_| ());

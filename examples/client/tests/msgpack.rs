@@ -159,7 +159,7 @@ fn m_10_c_08_c_14_a_call_is_heard_sample_by_sample_and_recorded() {
 
 /// M-10: a call is mono at 44.1 kHz: a file of another shape is converted, and the recording has that shape.
 #[test]
-fn m_10_a_call_is_mono_at_44_1_khz_whatever_is_played() {
+fn m_10_a_call_is_mono_at_44_1_khz_for_any_file() {
     let server = server();
     assert_eq!(server.client("create-group room --user ann").0, Some(0));
     assert_eq!(server.client("join-group room --user bob").0, Some(0));
@@ -317,7 +317,7 @@ fn c_07_passwords_travel_over_tls_where_that_is_asked_for() {
     assert_eq!(code, Some(1));
 }
 
-/// F-32: what was kept is shown once, by whoever shows it: not by a program that only asks for something. `wait` ends with it.
+/// F-32: what was kept is shown once, by a program that shows messages: not by one that only makes a request. `wait` ends with it.
 #[test]
 fn f_32_kept_messages_are_consumed_by_those_who_show_them() {
     let server = server();
@@ -340,7 +340,7 @@ fn f_32_kept_messages_are_consumed_by_those_who_show_them() {
     assert_eq!(load(&heard).unwrap().clip.samples, said.samples);
     let (_, out, _) = server.client("wait --user bob --for 0.3");
     assert!(!out.contains("later"), "{out}");
-    // Whatever is shown is shown even where as little as possible is to be.
+    // Messages are shown with `--quiet`, too.
     assert_eq!(server.client("whisper bob quietly --user ann").0, Some(0));
     let (code, out, _) = server.client("--quiet wait --user bob");
     assert_eq!((code, out.trim()), (Some(0), "ann: quietly"));

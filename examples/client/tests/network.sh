@@ -140,7 +140,7 @@ syfala)
     at alice "$CLIENT" syfala discover --for 1 >"$OUT/found"
     # Nobody is at that address; who announces itself is heard all the same.
     at alice "$CLIENT" --server 10.9.0.77 syfala discover --for 1 >"$OUT/announced"
-    # Somebody on another network is not answered, and a host that is not asked by broadcast is.
+    # A host on another network is not answered, and a host that is not asked by broadcast is.
     ip netns add carol
     ip link add eth1 netns router type veth peer name eth0 netns carol
     at carol sh -c 'ip link set lo up; ip link set eth0 up; ip addr add 192.168.7.2/24 dev eth0; ip route add default via 192.168.7.1'

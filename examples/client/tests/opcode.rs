@@ -74,7 +74,7 @@ fn c_08_interrupted_before_an_answer_is_a_failure_and_the_last_words_are_recorde
     let alice = server.spawn("call statue --name alice", "calling");
     alice.signal("-INT");
     let (code, _, error) = alice.end();
-    assert!(code == Some(1) && error.contains("interrupted before anybody answered"), "{error}");
+    assert!(code == Some(1) && error.contains("interrupted before any user answered"), "{error}");
     // A tone up to the very end of the call.
     let tone = temporary("c08-tone.wav");
     save_wav(&tone, &Clip::tone(48_000, 2, 440.0, 1.0), SampleFormat::I16).unwrap();
@@ -151,7 +151,7 @@ fn a_name_with_a_secret_is_its_owners() {
         let (code, _, error) = server.client(&format!("contacts --name bob {flags}"));
         assert!(code == Some(1) && error.contains(reason), "{error}");
     }
-    // Whoever has it takes the name over.
+    // A client that shows the secret takes the name over.
     let old = server.spawn("wait --name bob --secret hush", "waiting");
     let (code, out, _) = server.client("contacts --name bob --secret hush");
     assert_eq!((code, out.as_str()), (Some(0), "logged in as bob\n"));
@@ -327,7 +327,7 @@ fn o_09_voice_goes_every_20_ms_for_the_whole_call_silence_included() {
         times.push(began.elapsed());
         loud.push(samples[..1920].iter().fold(0.0_f32, |loudest, sample| loudest.max(sample.abs())));
     }
-    // 150 are due in three seconds, whatever the machine was late with.
+    // 150 are due in three seconds, also where the machine was late.
     assert!((140..=155).contains(&times.len()), "{} packets", times.len());
     // Half a second of speech, and two and a half of silence that is sent all the same.
     assert!(loud[..25].iter().any(|loud| *loud > 0.05) && loud[60..].iter().all(|loud| *loud < 0.01));

@@ -1,7 +1,7 @@
 """opcode's server and client as the original programs behave, written from the wire's description alone.
 
     opcode_peer.py server                          serves on a free port of 127.0.0.1, and prints it
-    opcode_peer.py client SERVER:PORT NAME wait    logs in, takes one call, sends back whatever it hears
+    opcode_peer.py client SERVER:PORT NAME wait    logs in, takes one call, sends back what it hears
     opcode_peer.py client SERVER:PORT NAME call USER
     opcode_peer.py client SERVER:PORT NAME hold    logs in, and answers nothing
 """
@@ -65,7 +65,7 @@ def receive(link):
 
 
 class Server:
-    """One lock, one thread for each connection; whoever sends what it should not is closed."""
+    """One lock, one thread for each connection; a client that sends what it should not is closed."""
 
     def __init__(self):
         self.lock = threading.Lock()

@@ -23,7 +23,7 @@ fn floats(name: &str, rate: u32, samples: &[f32]) -> std::path::PathBuf {
     path
 }
 
-/// F-50: a file that cannot be played is known before anybody is called: here nobody would answer.
+/// F-50: a file that cannot be played is known before any user is called: here nobody would answer.
 #[test]
 fn a_bad_file_is_refused_before_anything_is_connected() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -156,7 +156,7 @@ fn f_81_a_recorder_that_is_killed_has_recorded_all_but_the_last_second() {
     });
 }
 
-/// F-50: a file is read as it is played, whatever its length: ten hours of it are no more memory than ten seconds, and no time.
+/// F-50: a file is read as it is played: one of ten hours takes no more memory than one of ten seconds, and no time.
 #[test]
 fn f_50_ten_hours_of_sound_take_no_more_memory_than_ten_seconds() {
     let server = Server::start(Protocol::VOICELINK);

@@ -64,8 +64,8 @@ fn s_05_c_08_discover_shows_what_answers_a_broadcast() {
     let server = Server::with(Protocol::SYFALA, |config| {
         (config.of_mut::<Syfala>().inputs, config.of_mut::<Syfala>().channels) = (2, 8)
     });
-    let everybody = SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), server.address.port()));
-    let output = client(everybody, "discover --for 1").output().unwrap();
+    let broadcast = SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), server.address.port()));
+    let output = client(broadcast, "discover --for 1").output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
     assert!(
@@ -128,7 +128,7 @@ fn s_10_c_14_each_hears_the_others_mixed_and_nobody_himself() {
     let (code, out, error) = bob.end();
     assert_eq!(code, Some(0), "{out}{error}");
     assert!(likeness(&clip, &bobs).exact, "{:?}", likeness(&clip, &bobs));
-    // With somebody else at it both are heard.
+    // With another host at it both are heard.
     let carol = server.spawn(&tone, "goes both ways");
     let bob = server
         .spawn(&format!("stream --for 5 --record-as call --record {}", bobs.display()), "goes both ways");
@@ -275,7 +275,7 @@ fn f_89_outputs_may_differ_in_rate() {
         let done = client(address, &format!("stream --play tone --for 1 {output}")).output().unwrap();
         assert_eq!(done.status.code(), Some(0), "{output}: {}", String::from_utf8_lossy(&done.stderr));
         let [fast, slow] = *counts.lock().unwrap();
-        // Each by its own rate, whatever the machine could not keep up with.
+        // Each by its own rate, also where the machine did not keep up.
         let ratio = fast as f64 / slow as f64;
         assert!(slow > 16_000 && (2.5..3.5).contains(&ratio), "{output}: {fast} and {slow} bytes");
     }
@@ -338,7 +338,7 @@ fn c_08_usage_errors_say_what_is_expected() {
 /// F-81: neither a full disk nor a pipe that nobody reads keeps a device from its clients, or from ending.
 #[cfg(target_os = "linux")]
 #[test]
-fn f_81_a_device_serves_whoever_takes_its_recording() {
+fn f_81_a_device_serves_clients_while_its_recording_is_not_taken() {
     let pipe = temporary("device-pipe.wav");
     let _ = std::fs::remove_file(&pipe);
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

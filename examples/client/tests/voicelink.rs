@@ -129,7 +129,7 @@ fn c_08_failures_have_a_message_and_an_exit_code() {
     assert!(errors.contains("cannot connect to 127.0.0.1:1: Connection refused"), "{errors}");
 }
 
-/// F-16: who plays is not made to play any amount by whoever calls, and waits on for the next call; who only records takes it.
+/// F-16: a caller cannot make a callee that plays play any amount: the callee waits for the next call. One that only records takes it.
 #[test]
 fn f_16_a_call_of_more_samples_a_second_than_can_be_played_is_refused() {
     let server = Server::start(Protocol::VOICELINK);
@@ -308,7 +308,7 @@ fn c_06_a_call_over_tls() {
     assert_eq!(code, Some(0), "{out}{errors}");
     assert_eq!(bob.end().0, Some(0));
     assert!(compare(&said, &load(&temporary("tls.wav")).unwrap().clip).unwrap().exact);
-    // Somebody else's name, and nobody's certificate.
+    // Another user's name, and an unknown certificate.
     let (code, _, errors) =
         server.client(&format!("call bob --tls-ca {} --tls-name example.org", cert.display()));
     assert!(code == Some(1) && errors.contains("not valid for name"), "{errors}");

@@ -24,8 +24,8 @@ use voxwire_audio::{
 };
 use voxwire_core::Session;
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost, Priority,
-    SessionState, Speech, Target,
+    Client, ClientCommand, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost, SessionState,
+    Speech, Target,
 };
 use voxwire_server::DEFAULT_QUIC_PORT;
 use voxwire_transport::{Connection, TcpUdpSettings, UdpState};

@@ -15,7 +15,7 @@ use core::time::Duration;
 use lines::{Lines, Names};
 use serde_json::json;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::time::{Instant, sleep_until};
 use voxwire_audio::{Clip, Pacer, SampleFormat, save_wav};
 use voxwire_msgpack::{Action, ClientCommand, Code, MAX_VOICE_SAMPLES, SAMPLE_RATE};
@@ -135,14 +135,7 @@ impl Chat<'_> {
         match command {
             Command::Help => self.phone.report.block("help", serde_json::json!({}), HELP),
             Command::Quit => return Ok(false),
-            Command::Text(text) => match self.target.clone() {
-                Some(Target::User(user)) => self.whisper(&user, &text)?,
-                Some(Target::Group(group)) => self.send(&group, &text)?,
-                None => {
-                    let advice = "to whom? /msg USER TEXT or /send GROUP TEXT; then text alone goes there";
-                    return Err(Error::Failed(advice.into()));
-                }
-            },
+            Command::Text(text) => self.send_to_target(&text)?,
             Command::Msg(user, text) => self.whisper(&user, &text)?,
             Command::Send(group, text) => self.send(&group, &text)?,
             Command::Add(user) => {
@@ -176,30 +169,12 @@ impl Chat<'_> {
                 let groups = self.names.groups();
                 self.phone.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
             }
-            Command::Voice(user, path) => {
-                let clip = open(&path, &self.phone.report)?.whole(SAMPLE_RATE, MAX_VOICE_SAMPLES + 1)?;
-                let samples = to_i16(&clip.samples);
-                super::call_client::check_length(&samples)?;
-                let command = ClientCommand::VoiceMsg {
-                    recipient: user.as_str().into(),
-                    channels: 1,
-                    sample_rate: SAMPLE_RATE.into(),
-                    samples: samples[..].into(),
-                };
-                self.ask(Action::VoiceMsg, &user, command)?;
-            }
+            Command::Voice(user, path) => self.send_recording(&user, &path)?,
             Command::Say(path) => {
                 let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
                 call.play(Some(Source::File(open(&path, &self.phone.report)?).player(SHAPE)?));
             }
-            Command::Recordings => {
-                let shown = |(n, (from, clip)): (usize, &(String, Clip))| {
-                    format!("{n}: {:.1} s from {}", clip.seconds(), plain(from))
-                };
-                let list: Vec<String> = self.recordings.numbered().map(shown).collect();
-                let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
-                self.phone.report.block("recordings", json!({ "count": list.len() }), &text);
-            }
+            Command::Recordings => self.list_recordings(),
             Command::Play(n) => super::call_client::play(self.recordings.get(n)?)?,
             Command::Save(n, path) => {
                 save_wav(&path, self.recordings.get(n)?, SampleFormat::I16)?;
@@ -212,6 +187,40 @@ impl Chat<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Text alone goes where the text before it went.
+    fn send_to_target(&mut self, text: &str) -> Result<(), Error> {
+        match self.target.clone() {
+            Some(Target::User(user)) => self.whisper(&user, text),
+            Some(Target::Group(group)) => self.send(&group, text),
+            None => {
+                let advice = "to whom? /msg USER TEXT or /send GROUP TEXT; then text alone goes there";
+                Err(Error::Failed(advice.into()))
+            }
+        }
+    }
+
+    fn send_recording(&mut self, user: &str, path: &Path) -> Result<(), Error> {
+        let clip = open(path, &self.phone.report)?.whole(SAMPLE_RATE, MAX_VOICE_SAMPLES + 1)?;
+        let samples = to_i16(&clip.samples);
+        super::call_client::check_length(&samples)?;
+        let command = ClientCommand::VoiceMsg {
+            recipient: user.into(),
+            channels: 1,
+            sample_rate: SAMPLE_RATE.into(),
+            samples: samples[..].into(),
+        };
+        self.ask(Action::VoiceMsg, user, command)
+    }
+
+    fn list_recordings(&self) {
+        let shown = |(n, (from, clip)): (usize, &(String, Clip))| {
+            format!("{n}: {:.1} s from {}", clip.seconds(), plain(from))
+        };
+        let list: Vec<String> = self.recordings.numbered().map(shown).collect();
+        let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
+        self.phone.report.block("recordings", json!({ "count": list.len() }), &text);
     }
 
     fn whisper(&mut self, user: &str, text: &str) -> Result<(), Error> {
@@ -255,20 +264,10 @@ impl Chat<'_> {
                 let about = self.answered(action);
                 self.concluded(action, code, &about);
             }
-            News::CallJoined { group, again } => {
-                if again {
-                    return self.phone.show(News::CallJoined { group, again }).await;
-                }
-                self.answered(Action::JoinCall);
-                let text = format!("in the call of {}", plain(&group));
-                self.phone.report.event("established", json!({ "group": group }), &text);
-                self.leave().await;
-                let player =
-                    self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-                let file = self.phone.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
-                let mixer = Mixer::new(file, self.phone.options.device)?;
-                self.call = Some(Call::new(group, player, mixer));
+            News::CallJoined { group, again: true } => {
+                self.phone.show(News::CallJoined { group, again: true }).await?;
             }
+            News::CallJoined { group, .. } => self.enter_call(group).await?,
             News::CallData { sender, samples } => {
                 if let Some(call) = &mut self.call {
                     call.heard += 1;
@@ -307,6 +306,18 @@ impl Chat<'_> {
                 self.phone.show(news).await?;
             }
         }
+        Ok(())
+    }
+
+    async fn enter_call(&mut self, group: String) -> Result<(), Error> {
+        self.answered(Action::JoinCall);
+        let text = format!("in the call of {}", plain(&group));
+        self.phone.report.event("established", json!({ "group": group }), &text);
+        self.leave().await;
+        let player = self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+        let file = self.phone.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
+        let mixer = Mixer::new(file, self.phone.options.device)?;
+        self.call = Some(Call::new(group, player, mixer));
         Ok(())
     }
 

@@ -55,7 +55,7 @@ pub(crate) type Measure = Box<dyn FnMut(Instant, &[u8]) + Send>;
 impl Driver {
     /// Looks for servers at these addresses, and will hear of the input of that number.
     pub(crate) fn start(to: &[SocketAddr], input: u32) -> Result<Self, Error> {
-        // Where devices announce themselves, if nobody else listens there.
+        // Where devices announce themselves, if no other host listens there.
         let listener = match to.first() {
             Some(address) if address.is_ipv6() => {
                 Listener::bind_udp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)))?

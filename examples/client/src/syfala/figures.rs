@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_sorted_and_drawn_whatever_the_clocks_do() {
+    fn times_are_sorted_and_drawn_for_any_clocks() {
         let mut spread = Spread::default();
         for n in 1..=1000_u32 {
             // Up to a millisecond late, and a clock that is ten milliseconds off in the end.

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use voxwire_audio::{Pacer, SampleOrder, decode, encode};
 use voxwire_core::PeerId;
-use voxwire_server::syfala::{everybody, sample_format};
+use voxwire_server::syfala::{broadcast_addresses, sample_format};
 use voxwire_syfala::stream::{DriftEstimate, StreamStats};
 use voxwire_syfala::{Cause, ClientCommand, Format};
 
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long what is on its way may take behind the last sample.
 const TAIL: Duration = Duration::from_millis(500);
 /// How long the one that was asked for may take if others have answered.
-const SOMEBODY_ELSE: Duration = Duration::from_millis(300);
+const WANTED_OFFER_WAIT: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(1);
 /// How far what is sent may be behind before it is not made up for.
 const BEHIND: Duration = Duration::from_secs(2);
@@ -91,6 +91,31 @@ const NUMBERS: u64 = 32_767;
 const GROUP: u64 = 32;
 
 impl Output {
+    /// The output `n` of the device: what is to be played, if it is among those that play.
+    fn new(n: usize, format: Format, shape: Shape, options: &Options) -> Result<Self, Error> {
+        let chosen = match (options.output, &options.source) {
+            (Some(output), _) => output as usize == n,
+            (None, Some(Source::Microphone)) => n == 0,
+            (None, _) => true,
+        };
+        // Each by its own rate: they may differ.
+        let ready = options.source.as_ref().filter(|_| chosen);
+        let ready = ready.map(|source| source.at_rate(shape.rate)).transpose()?;
+        let player = ready.map(|ready| ready.player(shape)).transpose()?;
+        let thousandth = (shape.rate as usize).div_ceil(1000);
+        let block = format.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
+        Ok(Self {
+            format,
+            block: block.clamp(1, thousandth * 100),
+            rate: shape.rate,
+            pacer: Pacer::new(shape.rate),
+            player,
+            measure: options.measure && chosen,
+            frame: 0,
+            over: false,
+        })
+    }
+
     /// The clock begins anew, the sound does not.
     fn restart(&mut self) {
         self.pacer = Pacer::new(self.rate);
@@ -243,8 +268,8 @@ async fn connect(
     report: &Report,
 ) -> Result<(PeerId, Vec<Format>, Vec<Format>), Error> {
     report.plain("looking", "looking for a device");
-    let everybody = everybody(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)?;
-    let one = |to: &&SocketAddr| everybody.iter().all(|all| all.ip() != to.ip());
+    let broadcasts = broadcast_addresses(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)?;
+    let one = |to: &&SocketAddr| broadcasts.iter().all(|all| all.ip() != to.ip());
     let wanted = to.first().filter(|_| to.len() == 1).filter(one);
     let mut other = None;
     let end = Instant::now() + PATIENCE;
@@ -257,7 +282,7 @@ async fn connect(
                 if wanted.is_none_or(|wanted| from == Some(*wanted)) {
                     break found;
                 }
-                until = until.min(Instant::now() + SOMEBODY_ELSE);
+                until = until.min(Instant::now() + WANTED_OFFER_WAIT);
                 other.get_or_insert(found);
             }
             Ok(_) => {}
@@ -348,46 +373,11 @@ impl Talk {
         options: &Options,
         report: &Report,
     ) -> Result<Self, Error> {
-        let shapes: Result<Vec<Shape>, Error> = inputs.iter().chain(outputs).map(shape).collect();
-        let shapes = shapes?;
-        if options.output.is_some_and(|output| output as usize >= outputs.len()) {
-            return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
-        }
         let input = inputs.get(options.input as usize);
-        let listens = options.record.is_some() || options.device || options.measure;
-        if (options.input > 0 || listens) && input.is_none() {
-            return Err(failed!("the device has {} inputs, numbered from 0", inputs.len()));
-        }
-        if (options.source.is_some() || options.measure) && outputs.is_empty() {
-            return Err(failed!("the device has no outputs: nothing can be played"));
-        }
-        if shapes.is_empty() {
-            return Err(failed!("the device has no streams"));
-        }
-        let of_outputs = outputs.iter().zip(&shapes[inputs.len()..]).enumerate();
-        let outputs = of_outputs.map(|(n, (format, shape))| {
-            let chosen = match (options.output, &options.source) {
-                (Some(output), _) => output as usize == n,
-                (None, Some(Source::Microphone)) => n == 0,
-                (None, _) => true,
-            };
-            // Each by its own rate: they may differ.
-            let ready = options.source.as_ref().filter(|_| chosen);
-            let ready = ready.map(|source| source.at_rate(shape.rate)).transpose()?;
-            let player = ready.map(|ready| ready.player(*shape)).transpose()?;
-            let thousandth = (shape.rate as usize).div_ceil(1000);
-            let block = format.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
-            Ok(Output {
-                format: *format,
-                block: block.clamp(1, thousandth * 100),
-                rate: shape.rate,
-                pacer: Pacer::new(shape.rate),
-                player,
-                measure: options.measure && chosen,
-                frame: 0,
-                over: false,
-            })
-        });
+        check_streams(inputs, outputs, options)?;
+        let shapes: Vec<Shape> = outputs.iter().map(shape).collect::<Result<_, Error>>()?;
+        let outputs = outputs.iter().zip(shapes).enumerate();
+        let outputs = outputs.map(|(n, (format, shape))| Output::new(n, *format, shape, options));
         let outputs: Vec<Output> = outputs.collect::<Result<_, Error>>()?;
         if options.measure {
             let small = outputs.iter().map(|output| output.format).chain(input.copied());
@@ -612,6 +602,25 @@ fn can_serve(inputs: &[Format], outputs: &[Format]) -> bool {
     inputs.iter().chain(outputs).all(|format| shape(format).is_ok())
 }
 
+/// Whether the device has the streams that `options` names, in formats that can be played and recorded.
+fn check_streams(inputs: &[Format], outputs: &[Format], options: &Options) -> Result<(), Error> {
+    inputs.iter().chain(outputs).try_for_each(|format| shape(format).map(drop))?;
+    if options.output.is_some_and(|output| output as usize >= outputs.len()) {
+        return Err(failed!("the device has {} outputs, numbered from 0", outputs.len()));
+    }
+    let listens = options.record.is_some() || options.device || options.measure;
+    if (options.input > 0 || listens) && inputs.get(options.input as usize).is_none() {
+        return Err(failed!("the device has {} inputs, numbered from 0", inputs.len()));
+    }
+    if (options.source.is_some() || options.measure) && outputs.is_empty() {
+        return Err(failed!("the device has no outputs: nothing can be played"));
+    }
+    if inputs.is_empty() && outputs.is_empty() {
+        return Err(failed!("the device has no streams"));
+    }
+    Ok(())
+}
+
 /// How the programs' sound is to be made for a stream.
 fn shape(format: &Format) -> Result<Shape, Error> {
     let rate = format.sample_rate.get();
@@ -681,64 +690,4 @@ impl Summary {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// F-55: what was passed over in a jump is among what was lost, and the clock is shown with how well it is known.
-    #[test]
-    fn f_55_the_summary_says_what_was_lost_and_how_sure_it_is() {
-        use voxwire_core::Instant as Moment;
-        use voxwire_syfala::stream::Drift;
-        let said = |heard: StreamStats, drift: Option<DriftEstimate>| {
-            let lines = Arc::new(Mutex::new(String::new()));
-            let kept = lines.clone();
-            let report = Report::new(false, false).through(move |line| kept.lock().unwrap().push_str(&line));
-            let format = Format::STANDARD;
-            let spread = Spread::default;
-            Summary {
-                set_up: Duration::ZERO,
-                sent: 1,
-                heard,
-                arrivals: spread(),
-                round_trips: spread(),
-                drift,
-                format,
-                left_out: Duration::ZERO,
-                said: Vec::new(),
-                came: Vec::new(),
-            }
-            .print(&report);
-            core::mem::take(&mut *lines.lock().unwrap())
-        };
-        let mut heard = StreamStats::default();
-        (heard.messages, heard.jumped, heard.silence) = (9, 192_000, 8);
-        let text = said(heard, None);
-        assert!(text.contains("192008 bytes lost"), "{text}");
-        assert!(text.contains("0.500 s of it passed over in jumps"), "{text}");
-        assert!(text.contains("clock beside ours: not known yet"), "{text}");
-        let mut drift = Drift::new(&Format::STANDARD);
-        for n in 0..100_000_u64 {
-            drift.observe(Moment::from_nanos(n * 999_988), n * 384);
-        }
-        let text = said(heard, drift.estimate());
-        assert!(text.contains("clock beside ours: +12.0 ± 0.1 ppm"), "{text}");
-    }
-
-    /// Every loss begins with a short pause, whatever came before; and the reason is not lost.
-    #[tokio::test]
-    async fn every_loss_is_looked_after_anew_and_says_why_it_failed() {
-        for _ in 0..3 {
-            let mut attempts = 0;
-            let find = async || {
-                attempts += 1;
-                Err(failed!("other streams"))
-            };
-            // The first pause is at most half a second, the third at least one.
-            let error = look_again(Duration::from_millis(900), find).await.unwrap_err();
-            assert_eq!(error.to_string(), "not back within 0.9 s: other streams");
-            assert!(attempts >= 2, "{attempts}");
-        }
-        let error = look_again(Duration::from_millis(10), async || core::future::pending().await).await;
-        assert_eq!(error.unwrap_err().to_string(), "not back within 0.01 s");
-    }
-}
+mod tests;

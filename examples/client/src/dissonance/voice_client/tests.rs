@@ -3,6 +3,7 @@ use super::*;
 use crate::demo::serve;
 use crate::playout::tests::ear;
 use voxwire_audio::voice_decoder;
+use voxwire_dissonance::Priority;
 use voxwire_server::{Config, Dissonance, Protocol};
 
 /// C-14: when the connection is gone, all that has come in is heard, and what the loudspeaker holds of it.

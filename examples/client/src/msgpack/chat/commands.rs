@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 pub(super) const HELP: &str = "\
-/msg USER TEXT     a text for somebody         /send GROUP TEXT   a text for a group
+/msg USER TEXT     a text for a user           /send GROUP TEXT   a text for a group
 /add USER          onto the contact list       /contacts          users seen so far
 /create GROUP      make a group                /join GROUP        become a member
 /groups            groups seen so far          /voice USER FILE   send a recording
