@@ -5,7 +5,7 @@
 //! cargo bench -p voxwire-server --bench log_in_timing -- 10000
 //! ```
 //!
-//! Each pair is a wrong password of a user and one of nobody, in an order by chance, over loopback. Prints means, standard deviations
+//! Each pair is a wrong password of a user and one for an unknown name, in an order by chance, over loopback. Prints means, standard deviations
 //! and Welch's t; under 4.5 the two cannot be told apart.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
@@ -18,7 +18,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 use voxwire_core::testing::Rng;
 
-/// So many that nobody is guessed at more often than what costs nothing.
+/// So many that no name is guessed at more often than what costs nothing.
 const ACCOUNTS: u64 = 1000;
 /// So many that none has to wait for its rate.
 const CONNECTIONS: usize = 8;

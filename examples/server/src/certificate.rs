@@ -170,7 +170,7 @@ fn names(bind: IpAddr) -> Vec<String> {
     names
 }
 
-/// Replaces the file at once, so that nobody reads half of one.
+/// Replaces the file at once, so that no process reads half of one.
 fn write(path: &Path, text: &str, secret: bool) -> io::Result<()> {
     let unfinished = path.with_extension(format!("{}.new", std::process::id()));
     let mut options = OpenOptions::new();

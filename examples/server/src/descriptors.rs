@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Raises the process's soft limit of descriptors to the hard one. Where that is less than all protocols' `connections` take together,
 /// sets `config.descriptors` to what is left beside a reserve for files, the database and the status page, and says so in the log.
 ///
-/// Then the protocols share those: half of them is divided evenly, and each protocol's part is its own, whatever becomes of the
+/// Then the protocols share those: half of them is divided evenly, and each protocol's part is its own, independent of the
 /// others; the other half is for those that need it.
 pub fn fit(config: &mut Config) {
     let limit = match raise() {
@@ -64,7 +64,7 @@ fn fitting(config: &Config, limit: usize) -> Option<usize> {
 /// hub's own part, or what it has.
 fn shares(total: usize, hubs: &[(usize, usize)]) -> Vec<usize> {
     let weights: usize = hubs.iter().map(|(_, weight)| weight).sum();
-    // One at least, so that nobody is shut out by a small limit.
+    // One at least, so that no client is shut out by a small limit.
     let own = (total / (2 * weights.max(1))).max(1);
     let used: usize = hubs.iter().map(|(has, weight)| (*has).max(own) * weight).sum();
     let free = total.saturating_sub(used) / weights.max(1);
@@ -99,7 +99,7 @@ mod tests {
 
     /// F-19: what all hubs take together is never more than there is, and each has a part of its own.
     #[test]
-    fn shares_fit_whatever_the_hubs_have() {
+    fn shares_fit_for_any_numbers_of_connections() {
         for total in [100, 860, 19_000] {
             for has in [[0, 0, 0, 0], [total, 0, 0, 0], [total / 2, total / 2, 0, 0], [1, 2, 3, 4]] {
                 for weight in [1, 2] {

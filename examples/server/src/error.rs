@@ -58,7 +58,7 @@ pub enum Error {
     /// Another server uses the folder.
     #[error("{} is in use by another server", .0.display())]
     InUse(PathBuf),
-    /// A lock cannot be had, though nobody else holds it.
+    /// A lock cannot be had, though no other process holds it.
     #[error("cannot lock {}: {error}", path.display())]
     Lock {
         /// What was to be locked.

@@ -72,7 +72,7 @@ fn has_colours() -> bool {
 }
 
 impl Log {
-    /// Writes one line, whatever the level and whatever is in it: the program's last words.
+    /// Writes one line at any level: the reason why the program ends.
     pub fn line(&self, line: fmt::Arguments<'_>) {
         // One write is one line of those that wait.
         let line = format!("{}\n", Untrusted::new(&line.to_string()));
@@ -139,7 +139,7 @@ impl Write for Lines {
     }
 }
 
-/// The border: whatever is in a message or a field, it stays in its line, and steers no terminal. Text that peers chose may be
+/// The border: a message or a field stays in its line, and steers no terminal. Text that peers chose may be
 /// logged as it is; where it has to be told from what is ours, by `?Untrusted` between quotation marks.
 struct Escaped;
 
@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// F-03: whatever a peer calls itself, and however it is logged, a line is one line and steers nothing.
+    /// F-03: with any name of a peer, and at every place where it is logged, a line is one line and steers no terminal.
     #[test]
     fn a_line_of_the_log_is_one_line() {
         let name = "bob\x1b[2J\n INFO \u{9b}1m\u{202e}";

@@ -62,7 +62,7 @@ struct Asked {
     reload: mpsc::Receiver<()>,
 }
 
-/// The first SIGINT or SIGTERM asks for the end; whatever blocks, the process ends within `drain` and a little more. The second one ends it
+/// The first SIGINT or SIGTERM asks for the end; the process ends within `drain` and a little more, also where something blocks. The second one ends it
 /// at once, in the signal's handler: no thread has to be free for that. SIGHUP asks for a reload.
 fn signals(drain: Duration) -> Result<Asked, Error> {
     let second = Arc::new(AtomicBool::new(false));
@@ -110,7 +110,7 @@ async fn serve(config: Config, mut asked: Asked) -> Result<(), Error> {
     }
 }
 
-/// The lines that scripts wait for. A reader that does not take them stops nobody else.
+/// The lines that scripts wait for. A reader that does not take them stops nothing else.
 fn announce(listening: Vec<Listening>) -> Result<(), Error> {
     let write = move || {
         let mut out = std::io::stdout().lock();

@@ -49,51 +49,8 @@ const NEVER: Duration = DAY.saturating_mul(36_525);
 
 /// Opens the database, and starts serving on `listener`.
 fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hosted, Error> {
-    let defaults = match config.profile_of(Protocol::MSGPACK) {
-        Profile::Safe => ServerSettings::DEFAULT,
-        Profile::Original => ServerSettings::ORIGINAL,
-    };
-    let Msgpack {
-        keep,
-        keep_days,
-        group_days,
-        max_kept,
-        max_kept_bytes,
-        max_accounts,
-        max_contacts,
-        max_database,
-        resume,
-        ..
-    } = *msgpack;
-    let settings = ServerSettings {
-        limits: Limits { max_peers: config.connections, max_outbox: 128 << 20, ..defaults.limits },
-        keep: keep && defaults.keep,
-        resume_timeout: resume,
-        unused_group_lifetime: if group_days == 0 { NEVER } else { DAY.saturating_mul(group_days) },
-        ..defaults
-    };
-    let quotas = Quotas {
-        accounts: max_accounts,
-        contacts: max_contacts,
-        kept: max_kept,
-        kept_bytes: max_kept_bytes,
-        database: max_database,
-        age: DAY.saturating_mul(keep_days),
-    };
-    let store = Store::open(&config.data, quotas)?;
-    if !settings.lenient {
-        let left = store.canonicalize_names().map_err(|error| Error::Database {
-            path: config.data.join("msgpack.db"),
-            error: error.to_string(),
-        })?;
-        if left > 0 {
-            tracing::warn!(
-                names = left,
-                "accounts or groups have a name that another one has in its canonical form: they cannot be reached \
-                 until they are renamed in msgpack.db, or served with the profile `original`"
-            );
-        }
-    }
+    let settings = session_settings(config, msgpack);
+    let store = open_store(config, msgpack, &settings)?;
     let mut server = Server::new(settings, getrandom::u64().unwrap_or_default(), digest);
     restore(&store, &mut server, config)?;
     server.exempt(&config.proxies);
@@ -121,7 +78,7 @@ fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hoste
         proxies: config.proxies.iter().map(IpAddr::to_canonical).collect(),
     };
     let hub = HubSettings {
-        // Recordings are large, and the session sees to it that nobody is sent more than two at once.
+        // Recordings are large, and the session sees to it that no user is sent more than two at once.
         max_queued: 64 << 20,
         ..hub_settings(config, Protocol::MSGPACK)
     };
@@ -129,6 +86,48 @@ fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hoste
     let hosted = Hosted { hub: hub.clone(), storage, shared: shared.clone() };
     let _ = shared.hub.set(hub);
     Ok(hosted)
+}
+
+fn session_settings(config: &Config, msgpack: &Msgpack) -> ServerSettings {
+    let Msgpack { keep, group_days, resume, .. } = *msgpack;
+    let defaults = match config.profile_of(Protocol::MSGPACK) {
+        Profile::Safe => ServerSettings::DEFAULT,
+        Profile::Original => ServerSettings::ORIGINAL,
+    };
+    ServerSettings {
+        limits: Limits { max_peers: config.connections, max_outbox: 128 << 20, ..defaults.limits },
+        keep: keep && defaults.keep,
+        resume_timeout: resume,
+        unused_group_lifetime: if group_days == 0 { NEVER } else { DAY.saturating_mul(group_days) },
+        ..defaults
+    }
+}
+
+/// Opens the database. Its names get their canonical forms, unless the session compares names byte by byte.
+fn open_store(config: &Config, msgpack: &Msgpack, settings: &ServerSettings) -> Result<Store, Error> {
+    let quotas = Quotas {
+        accounts: msgpack.max_accounts,
+        contacts: msgpack.max_contacts,
+        kept: msgpack.max_kept,
+        kept_bytes: msgpack.max_kept_bytes,
+        database: msgpack.max_database,
+        age: DAY.saturating_mul(msgpack.keep_days),
+    };
+    let store = Store::open(&config.data, quotas)?;
+    if !settings.lenient {
+        let left = store.canonicalize_names().map_err(|error| Error::Database {
+            path: config.data.join("msgpack.db"),
+            error: error.to_string(),
+        })?;
+        if left > 0 {
+            tracing::warn!(
+                names = left,
+                "accounts or groups have a name that another one has in its canonical form: they cannot be reached \
+                 until they are renamed in msgpack.db, or served with the profile `original`"
+            );
+        }
+    }
+    Ok(store)
 }
 
 /// What is kept of a token.
@@ -187,7 +186,7 @@ fn make_accounts(
     memory: &mut passwords::Memory,
 ) -> Result<(), Error> {
     let mut accounts: BTreeMap<&str, &str> = BTreeMap::new();
-    // Where nobody but this machine can use them.
+    // Where only this machine can use them.
     if config.profile_of(Protocol::MSGPACK) == Profile::Original && config.bind.is_loopback() {
         accounts.extend(ORIGINALS.0.map(|name| (name, ORIGINALS.1)));
     }
@@ -316,47 +315,35 @@ impl Service for Hosted {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let HubStats {
-            connections,
-            accepted,
-            refused,
-            broken,
-            too_slow,
-            dropped_frames,
-            unsendable_frames,
-            ..
-        } = self.hub.stats();
+        let hub = self.hub.stats();
         let (stats, online, groups, in_calls) =
             self.hub.call(|server, _| (server.stats(), server.online(), server.groups(), server.in_calls()));
         let ServerStats { logins, texts, recordings, joined, packets, stray, violations, .. } = stats;
         let Shared { wrong_passwords, kept, transactions, damaged, .. } = &*self.shared;
-        vec![
-            Figure::gauge("connections", "Clients connected", connections as u64),
-            Figure::gauge("online", "Users logged in", online as u64),
-            Figure::gauge("groups", "Groups", groups as u64),
-            Figure::gauge("in_calls", "Clients in calls", in_calls as u64),
-            Figure::counter("logins", "Log-ins that succeeded", logins),
-            Figure::counter("wrong_passwords", "Log-ins that did not", wrong_passwords.load(Relaxed)),
-            Figure::counter("texts", "Whispers and group messages taken", texts),
-            Figure::counter("recordings", "Recordings taken", recordings),
-            Figure::counter("kept", "Messages kept for users who were away", kept.load(Relaxed)),
-            Figure::counter("joined", "Times that somebody joined a call", joined),
-            Figure::counter("packets", "Messages of live audio handed on", packets),
-            Figure::counter("dropped", "Messages of live audio dropped for slow listeners", dropped_frames),
-            Figure::counter("stray", "Messages of live audio that nobody may hear", stray),
-            Figure::counter("transactions", "Transactions of the database", transactions.load(Relaxed)),
-            Figure::gauge("damaged", "1 if the database is damaged", damaged.load(Relaxed).into()),
-            Figure::counter("violations", "Malformed or misplaced messages", violations),
-            Figure::counter("accepted", "Connections accepted", accepted),
-            Figure::counter("refused", "Connections refused because of a cap", refused),
-            Figure::counter("broken", "Connections closed for a broken stream", broken),
-            Figure::counter("too_slow", "Connections closed because they took nothing", too_slow),
-            Figure::counter(
-                "unsendable",
-                "Reliable frames that could not be sent to their peer",
-                unsendable_frames,
-            ),
-        ]
+        Figure::of_hub(
+            &hub,
+            vec![
+                Figure::gauge("online", "Users logged in", online as u64),
+                Figure::gauge("groups", "Groups", groups as u64),
+                Figure::gauge("in_calls", "Clients in calls", in_calls as u64),
+                Figure::counter("logins", "Log-ins that succeeded", logins),
+                Figure::counter("wrong_passwords", "Log-ins that did not", wrong_passwords.load(Relaxed)),
+                Figure::counter("texts", "Whispers and group messages taken", texts),
+                Figure::counter("recordings", "Recordings taken", recordings),
+                Figure::counter("kept", "Messages kept for users who were away", kept.load(Relaxed)),
+                Figure::counter("joined", "Times that a user joined a call", joined),
+                Figure::counter("packets", "Messages of live audio handed on", packets),
+                Figure::counter(
+                    "dropped",
+                    "Messages of live audio dropped for slow listeners",
+                    hub.dropped_frames,
+                ),
+                Figure::counter("stray", "Messages of live audio that nobody may hear", stray),
+                Figure::counter("transactions", "Transactions of the database", transactions.load(Relaxed)),
+                Figure::gauge("damaged", "1 if the database is damaged", damaged.load(Relaxed).into()),
+                Figure::counter("violations", "Malformed or misplaced messages", violations),
+            ],
+        )
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
@@ -422,23 +409,10 @@ fn refuse(server: &mut Server, now: Instant, ticket: Ticket, code: Code) {
     let _ = server.handle_command(now, ServerCommand::Refuse { ticket, code });
 }
 
-impl Handler<Server> for Registrar {
-    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
-        let name =
-            |peer: PeerId| Who { name: server.username(peer), address: server.address(peer) }.to_string();
+impl Registrar {
+    /// A question of the session about contacts and groups: the database answers.
+    fn store(&self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         match event {
-            ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
-            ServerEvent::Registering { ticket, .. } if !self.register => {
-                refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT);
-            }
-            ServerEvent::Registering { ticket, peer, username, password } => {
-                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
-                self.attempt(server, now, Attempt { ticket, peer, register: true, username, password });
-            }
-            ServerEvent::LoggingIn { ticket, peer, username, password } => {
-                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
-                self.attempt(server, now, Attempt { ticket, peer, register: false, username, password });
-            }
             ServerEvent::AddingContact { ticket, peer, username, contact, store } => {
                 let account: Box<[u8]> = server.key(username).into();
                 let (username, contact) = (account.clone(), server.key(contact).into());
@@ -457,32 +431,40 @@ impl Handler<Server> for Registrar {
                 let (group_name, username) = (server.key(group_name).into(), account.clone());
                 self.ask(server, now, peer, &account, Job::JoinGroup { ticket, group_name, username });
             }
-            ServerEvent::Keeping { ticket, peer, recipients, update } => {
-                let sender: Box<[u8]> = match update {
-                    ServerMessage::Whisper { sender, .. }
-                    | ServerMessage::MsgGroup { sender, .. }
-                    | ServerMessage::VoiceMsg { sender, .. } => server.key(sender).into(),
-                    _ => return refuse(server, now, ticket, Code::REQUEST_INVALID),
-                };
-                let source = self.network(server, peer);
-                let mut body = Vec::new();
-                // What came in as a message goes out as one.
-                match voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body) {
-                    Ok(_) => {
-                        let (account, until) = (sender.clone(), self.storage.until());
-                        let keep = Job::Keep { ticket, sender, source, recipients, body, until };
-                        self.ask(server, now, peer, &account, keep);
-                    }
-                    Err(_) => refuse(server, now, ticket, Code::REQUEST_INVALID),
-                }
-            }
-            ServerEvent::GroupUsed { group_name } => {
-                self.storage.queue().use_group(group_name);
-            }
-            ServerEvent::GroupForgotten { group_name } => {
-                tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
-                self.storage.queue().forget_group(group_name);
-            }
+            _ => {}
+        }
+    }
+
+    /// Keeps an update for recipients who are away; `None` if it is none that is kept.
+    fn keep(
+        &self,
+        server: &mut Server,
+        now: Instant,
+        ticket: Ticket,
+        peer: PeerId,
+        recipients: Vec<Box<[u8]>>,
+        update: ServerMessage<'_>,
+    ) -> Option<()> {
+        let (ServerMessage::Whisper { sender, .. }
+        | ServerMessage::MsgGroup { sender, .. }
+        | ServerMessage::VoiceMsg { sender, .. }) = update
+        else {
+            return None;
+        };
+        let sender: Box<[u8]> = server.key(sender).into();
+        let source = self.network(server, peer);
+        let mut body = Vec::new();
+        // What came in as a message goes out as one.
+        voxwire_core::Message::encode(&update, &Wire::SERVER, &mut body).ok()?;
+        let (account, until) = (sender.clone(), self.storage.until());
+        let keep = Job::Keep { ticket, sender, source, recipients, body, until };
+        self.ask(server, now, peer, &account, keep);
+        Some(())
+    }
+
+    /// What is known of kept messages on their way: the next ones are read, and those that have arrived are removed.
+    fn delivered(&self, server: &Server, event: ServerEvent<'_>) {
+        match event {
             ServerEvent::Taken { peer } => {
                 let username = server.username(peer).map(Box::<[u8]>::from);
                 if let Some(username) = username.filter(|_| self.shared.delivered().is_to(peer)) {
@@ -496,12 +478,13 @@ impl Handler<Server> for Registrar {
                 }
             }
             ServerEvent::Resumed { peer, lost, received } => {
-                tracing::info!(%peer, name = %name(peer), "back");
-                let username: Box<[u8]> = server.username(peer).unwrap_or_default().into();
+                let name = Who { name: server.username(peer), address: server.address(peer) };
+                tracing::info!(%peer, %name, "back");
+                let username = server.username(peer).unwrap_or_default();
                 // There may be more by now.
                 let arrived = self.shared.delivered().end(lost, received);
                 let messages = arrived.map(|(_, messages)| messages).unwrap_or_default();
-                self.storage.queue().arrived(peer, username, messages);
+                self.storage.queue().arrived(peer, username.into(), messages);
             }
             ServerEvent::LoggedOut { peer, username, received } => {
                 tracing::info!(%peer, name = ?Text(&username), "logged out");
@@ -510,6 +493,47 @@ impl Handler<Server> for Registrar {
                     self.storage.queue().arrived(peer, username, messages);
                 }
             }
+            _ => {}
+        }
+    }
+}
+
+impl Handler<Server> for Registrar {
+    fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let name =
+            |peer: PeerId| Who { name: server.username(peer), address: server.address(peer) }.to_string();
+        match event {
+            ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
+            ServerEvent::Registering { ticket, .. } if !self.register => {
+                refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT);
+            }
+            ServerEvent::Registering { ticket, peer, username, password } => {
+                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
+                self.attempt(server, now, Attempt { ticket, peer, register: true, username, password });
+            }
+            ServerEvent::LoggingIn { ticket, peer, username, password } => {
+                let (username, password) = (server.key(username).into(), password.0.to_vec().into());
+                self.attempt(server, now, Attempt { ticket, peer, register: false, username, password });
+            }
+            event @ (ServerEvent::AddingContact { .. }
+            | ServerEvent::CreatingGroup { .. }
+            | ServerEvent::JoiningGroup { .. }) => self.store(server, now, event),
+            ServerEvent::Keeping { ticket, peer, recipients, update } => {
+                if self.keep(server, now, ticket, peer, recipients, update).is_none() {
+                    refuse(server, now, ticket, Code::REQUEST_INVALID);
+                }
+            }
+            ServerEvent::GroupUsed { group_name } => {
+                self.storage.queue().use_group(group_name);
+            }
+            ServerEvent::GroupForgotten { group_name } => {
+                tracing::info!(group = ?Text(&group_name), "a group that nobody uses is forgotten");
+                self.storage.queue().forget_group(group_name);
+            }
+            event @ (ServerEvent::Taken { .. }
+            | ServerEvent::Received { .. }
+            | ServerEvent::Resumed { .. }
+            | ServerEvent::LoggedOut { .. }) => self.delivered(server, event),
             ServerEvent::CallJoined { peer, group_name } => {
                 tracing::info!(%peer, name = %name(peer), group = ?group_name, "in the call");
             }

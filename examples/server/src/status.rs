@@ -72,7 +72,7 @@ fn page(services: &Services) -> String {
     page
 }
 
-/// Reads the services' figures when somebody asks.
+/// Reads the services' figures for each request.
 #[derive(Debug)]
 struct Figures(Services);
 

@@ -17,7 +17,7 @@ use core::time::Duration;
 use device::Device;
 use device::FOLLOW;
 pub use device::{DeviceFigures, DeviceSettings, MOST_DRIFT, Sound, format, sample_format};
-pub use lan::{bind, everybody, networks};
+pub use lan::{bind, broadcast_addresses, networks};
 pub use settings::{Syfala, SyfalaSound, sample_type};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,7 @@ fn start(config: &Config, settings: &Syfala) -> Result<(SoftDevice, SocketAddr),
     })?;
     let listener = match settings.announce {
         None => listener,
-        Some(_) => listener.with_broadcast(everybody(config.bind, CLIENT_PORT)?)?,
+        Some(_) => listener.with_broadcast(broadcast_addresses(config.bind, CLIENT_PORT)?)?,
     };
     let format = format(settings.rate, settings.channels, settings.buffer, settings.sample_type)
         .ok_or_else(|| Error::Usage("syfala: a rate and a number of channels above 0 expected".into()))?;
@@ -191,7 +191,7 @@ impl SoftDevice {
         lock(&self.device).figures()
     }
 
-    /// What went wrong while nobody could be told: a recording that could not go on.
+    /// What went wrong while it could not be reported: a recording that could not go on.
     pub fn problem(&self) -> Option<String> {
         lock(&self.device).problem()
     }
@@ -203,7 +203,7 @@ impl SoftDevice {
         }
     }
 
-    /// Says goodbye to everybody, and completes what is recorded.
+    /// Says goodbye to every client, and completes what is recorded.
     pub async fn drain(&self, deadline: Duration) -> Drained {
         let clients = self.hub.call(|server, _| {
             lock(&self.device).end_all();
@@ -224,7 +224,7 @@ impl SoftDevice {
         Drained { told: clients, cut_off }
     }
 
-    /// Records what clients have said and was not due yet, as if its time had come: nobody waits for that.
+    /// Records what clients have said and was not due yet, as if its time had come, without waiting.
     async fn use_up(&self) {
         let (mut later, most) = {
             let device = lock(&self.device);
@@ -300,7 +300,7 @@ impl Serve {
     }
 }
 
-/// The device's clock: runs while somebody's audio does.
+/// The device's clock: runs while a client's audio does.
 async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>, listening: Listening) {
     loop {
         wake.notified().await;
@@ -328,7 +328,7 @@ async fn run(hub: Handle<Server>, device: Arc<Mutex<Device>>, wake: Arc<Notify>,
     }
 }
 
-/// A clock that cannot be followed is somebody's to mend.
+/// A clock that cannot be followed is logged, so that its owner can mend it.
 fn tell(client: PeerId, state: FollowState, drift: Option<DriftEstimate>) {
     let drift = drift.map_or_else(|| "not known".into(), |drift| drift.to_string());
     match state {

@@ -83,7 +83,7 @@ fn f_33_kept_recordings_do_not_trickle_to_clients_that_cannot_be_asked() {
         let mut bob = User::connect(address, Dialect::Plain).await;
         bob.send(login("bob", "geheim"));
         let mut heard = Vec::new();
-        // (Whoever waits for the next event gives up after 20 s.)
+        // (A wait for the next event ends after 20 s.)
         while heard.iter().filter(|event: &&String| event.starts_with("VoiceMsg")).count() < 4 {
             heard.push(bob.hear().await);
         }
@@ -131,9 +131,9 @@ fn f_33_kept_mail_of_several_parts_comes_once_to_short_sessions() {
     });
 }
 
-/// F-84: a restart brings everybody back at once, and all are let in. F-40: in the memory of two hashes.
+/// F-84: a restart brings every client back at once, and all are let in. F-40: in the memory of two hashes.
 #[test]
-fn c_04_everybody_who_logs_in_at_once_is_let_in() {
+fn c_04_all_who_log_in_at_once_are_let_in() {
     let mut accounts = String::from("[msgpack.accounts]\n");
     for n in 0..20 {
         accounts.push_str(&format!("user{n} = \"geheim\"\n"));
@@ -161,7 +161,7 @@ fn c_04_everybody_who_logs_in_at_once_is_let_in() {
     assert!(after < before + 72 * 1024, "from {before} to {after} KiB");
 }
 
-/// F-06: somebody behind the same address (a TLS terminator's, loopback) guesses at one name, and asks for names that nobody has.
+/// F-06: a client behind the same address (a TLS terminator's, loopback) guesses at one name, and asks for names that nobody has.
 #[test]
 fn c_04_a_guesser_keeps_nobody_else_of_its_address_out() {
     let server = start_with("guesser", "");
@@ -313,7 +313,7 @@ fn peak(process: &std::process::Child) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// M-08, F-33: whoever takes a log-in up again and again has a long recording read that is kept for it; that costs no more memory than one
+/// M-08, F-33: a client that takes a log-in up again and again has a long recording read that is kept for it; that costs no more memory than one
 /// of them, and nobody else has to wait for it.
 #[cfg(target_os = "linux")]
 #[test]
@@ -444,7 +444,7 @@ fn m_07_a_damaged_database_is_not_served() {
     assert!(error.contains("the database is damaged"), "{error}");
 }
 
-/// F-30: a database that somebody else has locked, and forty requests that wait for it.
+/// F-30: a database that another process has locked, and forty requests that wait for it.
 #[test]
 fn c_08_a_locked_database_does_not_outlast_the_drain() {
     let name = "locked";

@@ -267,7 +267,7 @@ fn c_07_tls_from_pem_files() {
         (file("cert.pem", &certified.cert.pem()), file("key.pem", &certified.signing_key.serialize_pem()));
     let tls = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
     let server = Server::start(&[&ANY[..], &tls].concat());
-    // Whoever speaks in the clear is closed. (The client's tests speak TLS.)
+    // A connection in the clear is closed. (The client's tests speak TLS.)
     let mut plain = connect(server.address("voicelink tls"));
     plain.write_all(b"\0\0\0\x06\0\x04").unwrap();
     let mut rest = vec![];

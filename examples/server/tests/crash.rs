@@ -1,4 +1,4 @@
-//! M-07: the server is killed (`kill -9`) at a random moment while clients write, again and again: whatever was acknowledged is
+//! M-07: the server is killed (`kill -9`) at a random moment while clients write, again and again: all that was acknowledged is
 //! there afterwards. 200 rounds; for more: `cargo test -p voxwire-server --test crash -- 1000`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 use voxwire_core::testing::Rng;
 use voxwire_msgpack::{ClientCommand, Dialect};
 
-const NAME: &str = "m_07_whatever_was_acknowledged_survives_kill_9_at_any_moment";
+const NAME: &str = "m_07_all_that_was_acknowledged_survives_kill_9_at_any_moment";
 
 /// What the server has said it would not lose.
 #[derive(Debug, Default)]

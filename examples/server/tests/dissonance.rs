@@ -1,4 +1,4 @@
-//! Dissonance's counters, as whoever watches the server sees them.
+//! Dissonance's counters, as an operator sees them.
 #![allow(clippy::disallowed_methods)]
 
 mod kit;
@@ -38,7 +38,7 @@ fn counted(server: &Server, name: &str, least: u64) {
     panic!("{name} is {last}, at least {least} expected");
 }
 
-/// A frame of somebody's for another client, relayed.
+/// A frame of a client's for another client, relayed.
 fn voice(session: u32, sender: ClientId, to: ClientId, sequence: u16, len: usize) -> Vec<u8> {
     let (options, channels) = (Options::new(0, Profile::Later), [Channel::new(Recipient::Player(to))]);
     let frame = &vec![7; len][..];
@@ -99,7 +99,7 @@ fn f_37_what_is_dropped_and_who_is_too_slow_is_counted() {
     drop(many);
 }
 
-/// F-37: whoever leaves and comes back has joined twice.
+/// F-37: a client that leaves and comes back has joined twice.
 #[test]
 fn f_37_joining_again_is_counted_again() {
     let server = serve("again");

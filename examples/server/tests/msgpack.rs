@@ -24,7 +24,7 @@ fn start_in(data: &str, more: &[&str]) -> Server {
     Server::start(&[&common, http, more].concat())
 }
 
-/// A Python that has zmq: Debian's, whatever else is installed.
+/// A Python that has zmq: Debian's, which need not be the first one.
 fn python() -> Command {
     for python in ["/usr/bin/python3", "python3"] {
         let works = Command::new(python).args(["-c", "import zmq"]).stderr(Stdio::null()).status();
@@ -154,7 +154,7 @@ fn m_09_plain_objects_on_the_same_port_and_the_reason_before_the_end() {
         assert!(bob.ask(whisper).await.ends_with(DONE));
         assert_eq!(ann.hear().await, r#"Whisper { sender: "bob", content: "hello" }"#);
     });
-    // Whoever cannot be understood is told, and then the connection is over.
+    // A client that cannot be understood is told so, and then closed.
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(&[objects(&["request", "fly"]), vec![7; 5000]].concat()).unwrap();
@@ -235,7 +235,7 @@ fn m_07_c_07_settings() {
             assert!(ann.ask(add).await.contains(code));
         }
     });
-    // Passwords do not travel in the clear beyond this machine unless somebody says so.
+    // Passwords do not travel in the clear beyond this machine unless the operator says so.
     let anywhere = ["--only", "msgpack", "--msgpack-port", "0", "--http", "off", "--bind", "0.0.0.0"];
     let (code, error) = fails(&anywhere);
     assert_eq!(code, Some(2));

@@ -83,7 +83,7 @@ fn f_71_opcode_secrets_only_lets_no_other_names_in() {
     }
 }
 
-/// A name with a slip in it is not taken with its secret as a part of it, for everybody to see.
+/// A name with a slip in it is not taken with its secret as a part of it, for every client to see.
 #[test]
 fn threat_a_slip_in_an_opcode_name_shows_nobody_the_secret() {
     let server = serve("slip", "only = [\"opcode\"]\n[opcode.secrets]\nann = \"hush\"\n");
@@ -440,7 +440,7 @@ fn f_71_encrypted_only_leaves_no_way_in_the_clear() {
     }
 }
 
-/// C-07: `rooms-only`: whoever asks for another room is told that it is not there.
+/// C-07: `rooms-only`: a client that asks for another room is told that it is not there.
 #[test]
 fn f_71_dissonance_rooms_only_are_the_rooms_there_are() {
     let settings = "only = [\"dissonance\"]\n[dissonance]\nquic = false\nrooms = [\"Lobby\"]\n";
@@ -566,7 +566,7 @@ const SEEN: &[(&str, &str, &[&str])] = &[
     ),
     (
         "settings.rs",
-        "f_71_syfala_latency_is_what_is_in_store_and_announce_tells_everybody",
+        "f_71_syfala_latency_is_what_is_in_store_and_announce_tells_all_hosts",
         &["syfala.latency-ms", "syfala.announce-ms"],
     ),
     ("settings.rs", "f_71_syfala_networks_are_those_that_are_served", &["syfala.networks"]),
@@ -674,7 +674,7 @@ fn c_07_f_71_every_setting_of_the_file_has_a_test_that_shows_its_effect() {
 }
 
 #[test]
-fn f_71_syfala_latency_is_what_is_in_store_and_announce_tells_everybody() {
+fn f_71_syfala_latency_is_what_is_in_store_and_announce_tells_all_hosts() {
     // Half a second in store: twenty milliseconds of sound do not come back yet. (In `cli.rs`, with 5 ms, they do.)
     let syfala = "only = [\"syfala\"]\n[syfala]\nchannels = 1\nsample-type = \"i16\"\nsound = \"echo\"\n";
     let server = serve("latency", &format!("{syfala}latency-ms = 500\n"));

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 /// When the database is looked through while the server runs.
 pub(super) const CHECKS: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// Looks for damage that nobody has met yet.
+/// Looks for damage that no user has met yet.
 pub(super) fn check_now_and_then(
     reader: &Reader,
     ended: &Receiver<()>,
@@ -17,7 +17,7 @@ pub(super) fn check_now_and_then(
 ) {
     while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
         judge(reader.damage(), damaged);
-        // These stop nobody else's.
+        // These stop no other user's.
         match reader.unsound() {
             Ok(messages) if messages.is_empty() => {}
             Ok(messages) => {

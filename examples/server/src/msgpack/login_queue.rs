@@ -1,9 +1,9 @@
 //! Who waits for a password to be looked at, and who comes next.
 //!
 //! Attempts at one name from one address stand in one line, and are looked at one after the other: four of connections that have not
-//! failed, then one of those that have, each in the order in which they came. Nobody is refused a place in it, so that filling it keeps
-//! nobody out, and connecting anew is worth no more than a place at its end. Lines are served by class, each class in turn, and within a class each source in turn: whoever brings more attempts, names or connections than others waits behind
-//! itself. All tables are bounded, and whoever fills one displaces its own entries.
+//! failed, then one of those that have, each in the order in which they came. No user is refused a place in it, so that filling it keeps
+//! no user out, and connecting anew is worth no more than a place at its end. Lines are served by class, each class in turn, and within a class each source in turn: a source that brings more attempts, names or connections than others waits behind
+//! itself. All tables are bounded, and a source that fills one displaces its own entries.
 
 use core::net::IpAddr;
 use core::time::Duration;
@@ -26,7 +26,7 @@ const FREE_FAILURES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
-/// The longest wait where somebody of that name has been let in before, or many people share the address: a stranger there can
+/// The longest wait where a user of that name has been let in before, or many people share the address: a stranger there can
 /// hold its neighbour up for no longer.
 const LONGEST_WAIT_OF_NEIGHBOURS: Duration = Duration::from_secs(1);
 /// In which time all who wait in such a line are looked at, as far as the pace allows: where many wait, failures cost each of them less.
@@ -45,7 +45,7 @@ const KNOWN_OF_ONE: usize = 16;
 /// How many are forgotten at a time where there is no room.
 const AT_A_TIME: usize = 256;
 
-/// Somebody who wants to be let in, or to have an account.
+/// A user who wants to be let in, or to have an account.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) ticket: Ticket,
@@ -72,7 +72,7 @@ pub(super) enum Verdict {
 pub(super) enum Work {
     /// Look at this attempt of this line, and tell [`LoginQueue::done`] what came of it.
     Look(u64, Attempt),
-    /// Nobody could look at these in time.
+    /// No user could look at these in time.
     Refuse(Vec<Attempt>),
 }
 
@@ -150,7 +150,7 @@ impl LoginQueue {
 enum Class {
     /// Names that have been let in from there before.
     Known,
-    /// Names that have not, from where nobody guesses.
+    /// Names that have not, from where no user guesses.
     Stranger,
     /// Where there have been failures.
     Failed,
@@ -267,7 +267,7 @@ struct State {
     tidy_at: usize,
     /// Whose attempt waits where.
     peers: BTreeMap<PeerId, (u64, Place)>,
-    /// How often each connection has failed, whatever the name.
+    /// How often each connection has failed, over all names.
     guesses: BTreeMap<PeerId, u32>,
     /// Whose attempt of a line is being looked at.
     in_work: BTreeMap<u64, PeerId>,
@@ -441,7 +441,7 @@ impl State {
         }
     }
 
-    /// The class that is served next: each by its weight, among those that have somebody.
+    /// The class that is served next: each by its weight, among those that have a user.
     fn next_class(&mut self) -> Option<Class> {
         let mut total = 0;
         for class in CLASSES {

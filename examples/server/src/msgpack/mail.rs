@@ -9,7 +9,7 @@ use voxwire_msgpack::{ServerMessage, Wire};
 const DELIVERY: usize = 1024 * 1024;
 
 /// Connections to which the next part of what is kept can be delivered, in the order of their turns. It is read for one of them at a time, in
-/// between the other jobs, so that nobody's mail holds up a log-in, and no more than one part is in memory.
+/// between the other jobs, so that no user's mail holds up a log-in, and no more than one part is in memory.
 #[derive(Debug, Default)]
 pub(super) struct Mail {
     turns: VecDeque<PeerId>,

@@ -1,4 +1,4 @@
-//! What the session has found out that nobody waits for: which messages have arrived, and who can be delivered more.
+//! What the session has found out that no user waits for: which messages have arrived, and who can be delivered more.
 //!
 //! One note for each connection and user: there are no more of them than connections, beside those about messages that were delivered.
 //! So there is room for each.

@@ -11,7 +11,7 @@ pub(super) const THREADS: usize = 2;
 #[derive(Debug)]
 pub(super) struct Hasher {
     argon2: Argon2<'static>,
-    /// Of a password that nobody knows: checked where there is no user, so that it takes as long.
+    /// Of a password that no user knows: checked where there is no user, so that it takes as long.
     dummy: String,
 }
 

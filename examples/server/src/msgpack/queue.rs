@@ -32,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(20);
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) jobs: Vec<Job>,
-    /// Groups that nobody uses any more.
+    /// Groups that no user uses any more.
     pub(super) forgotten: Vec<Box<[u8]>>,
     /// Those that have waited for too long, and are not done.
     pub(super) late: Vec<Ticket>,
@@ -149,7 +149,7 @@ impl Queue {
         });
     }
 
-    /// Nobody uses a group any more.
+    /// No user uses a group any more.
     pub(super) fn forget_group(&self, group_name: Box<[u8]>) {
         self.with(|state| state.forgotten.push(group_name));
     }
@@ -246,7 +246,7 @@ mod tests {
             refused.extend(join(n, &[n as u8 % 20], &format!("eve{}", n % 4000)));
         }
         assert_eq!(refused.len(), 8000 - 4096);
-        // Somebody else, and a neighbour.
+        // Another user, and a neighbour.
         refused.extend(join(10_000, b"home", "ann"));
         refused.extend(join(10_001, &[3], "bob"));
         assert!(refused.iter().all(|(ticket, code)| ticket.0 < 8000 && *code == Code::REQUEST_OVER_LIMIT));

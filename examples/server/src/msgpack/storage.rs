@@ -131,7 +131,7 @@ struct Writer {
     /// Groups that are forgotten, to be deleted.
     forgotten: VecDeque<Box<[u8]>>,
     mail: Mail,
-    /// When to look for messages that nobody has fetched for too long.
+    /// When to look for messages that no user has fetched for too long.
     drop_at: Instant,
 }
 
@@ -383,7 +383,7 @@ impl Writer {
         });
     }
 
-    /// Lets somebody in, behind the first part of what is kept.
+    /// Lets a user in, behind the first part of what is kept.
     fn admit(&mut self, ticket: Ticket, peer: PeerId, username: &[u8]) {
         let admit = |server: &mut Server, now: Instant, mail: &[(i64, ServerMessage<'_>)]| {
             let again = self.deliver(server, now, peer, username, mail);
@@ -420,7 +420,7 @@ impl Writer {
         unwanted
     }
 
-    /// Drops messages that nobody has fetched for too long: some now and then, and the next ones behind the jobs that wait, if any do.
+    /// Drops messages that no user has fetched for too long: some now and then, and the next ones behind the jobs that wait, if any do.
     fn drop_old(&mut self) {
         let now = self.shared.clock.now();
         if now < self.drop_at {

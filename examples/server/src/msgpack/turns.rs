@@ -3,7 +3,7 @@
 //! Sources take turns with each other, and the accounts of one source among themselves, each by what its jobs cost: what is small and comes
 //! late goes before much that came earlier. (Weighted fair queueing: a clock shows what each of those who wait has had, if all had the same;
 //! a job's tag is when it would be done then, and the lowest tag is next.) The room is bounded. Who has most of it loses the newest of it to
-//! those who have less; who has one job alone loses it only where nobody has several that cost as much, or as much as the others have on an average.
+//! those who have less; who has one job alone loses it only where no user has several that cost as much, or as much as the others have on an average.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -342,9 +342,9 @@ mod tests {
         Source::Network([192, 0, 2, n].into())
     }
 
-    /// F-12: what somebody sends who sends little does not wait behind what others send, also where they came first.
+    /// F-12: what a user sends who sends little does not wait behind what others send, also where they came first.
     #[test]
-    fn little_goes_before_much_whatever_came_first() {
+    fn little_goes_before_much_also_where_it_came_later() {
         let mut turns = Turns::new(Room { of_account: u64::MAX, of_source: u64::MAX, of_all: u64::MAX });
         // 94 accounts from as many addresses, with 16 connections each.
         for connection in 0..16 {
@@ -354,7 +354,7 @@ mod tests {
         }
         for _ in 0..20 {
             turns.take().unwrap();
-            // Somebody else, and a neighbour of one of them.
+            // Another user, and a neighbour of one of them.
             assert!(turns.add(&network(200), b"ann", 2, (200, 0)).is_empty());
             assert_eq!(turns.take(), Some((2, (200, 0))));
         }
@@ -431,7 +431,7 @@ mod tests {
             let rounds = (keeps.of_all - 2 - LARGE / 2) / (sources * cost);
             assert!(rounds > 1, "{sources}, {cost}");
             (0..rounds * sources).for_each(|n| attack(&mut turns, n % sources));
-            // Somebody else who sends little.
+            // Another user who sends little.
             assert!(turns.add(&network(8), b"bob", 1, 9998).is_empty());
             assert!(turns.add(&network(8), b"bob", 1, 9998).is_empty());
             let refused = turns.add(&network(9), b"ann", LARGE, 9999);
@@ -511,7 +511,7 @@ mod tests {
         assert!(turns.is_empty() && turns.sources.ahead.is_empty());
     }
 
-    /// Whatever the order of adding and taking, each job comes out once, in its account's order, and the room is kept.
+    /// For any order of adding and taking, each job comes out once, in its account's order, and the room is kept.
     #[test]
     fn each_job_comes_out_once_in_its_accounts_order() {
         for seed in 0..40 {

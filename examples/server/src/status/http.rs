@@ -20,7 +20,7 @@ const BUFFER: usize = 8 * 1024;
 /// How long to wait after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often it is said that nobody can be accepted.
+/// How often it is said that no client can be accepted.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What strangers may cost.
@@ -57,7 +57,7 @@ pub(super) async fn serve(listener: TcpListener, services: Services, limits: Lim
         if slots.available_permits() == 0 {
             evict(&mut connections);
         }
-        // An evicted connection gives its place, and the descriptor, back before anybody else is accepted.
+        // An evicted connection gives its place, and the descriptor, back before any other client is accepted.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         let task = tokio::spawn(exchange(stream, app.clone(), limits.deadline, slot));
         connections.push((source(from.ip()), task.abort_handle()));
@@ -67,7 +67,7 @@ pub(super) async fn serve(listener: TcpListener, services: Services, limits: Lim
 /// One request and its answer.
 async fn exchange(stream: TcpStream, app: Router, deadline: Duration, _slot: OwnedSemaphorePermit) {
     let mut http = http1::Builder::new();
-    // Without keep-alive nobody is idle.
+    // Without keep-alive no client is idle.
     http.timer(TokioTimer::new()).header_read_timeout(deadline).max_buf_size(BUFFER).keep_alive(false);
     let exchange = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     match timeout(deadline, exchange).await {

@@ -35,7 +35,7 @@ pub struct DeviceSettings {
     /// How much faster than it says its clock runs, in millionths.
     pub ppm: f64,
     /// Up to how many millionths a client's clock may be off its own and is followed, by resampling: 1000 by default. What is beyond
-    /// is left out or waited for, with a word in the log. 0 follows nobody.
+    /// is left out or waited for, with a word in the log. 0 follows no host.
     pub follow: f64,
     /// Where to record what it is sent on its first output, by all clients together.
     pub record: Option<PathBuf>,
@@ -175,56 +175,61 @@ pub fn sample_format(sample_type: SampleType) -> SampleFormat {
     }
 }
 
+/// Whether there can be such a device: its rate, and the frames of a message.
+fn check(settings: &DeviceSettings) -> Result<(f64, usize), String> {
+    let first = settings.inputs.iter().chain(&settings.outputs).next().ok_or("a device without streams")?;
+    let rate = first.sample_rate.get();
+    let streams = || settings.inputs.iter().chain(&settings.outputs);
+    if streams().any(|format| format.sample_rate != first.sample_rate) {
+        return Err("one sample rate for all streams expected".into());
+    }
+    let is_whole = (1.0..=768_000.0).contains(&rate) && rate.fract() == 0.0;
+    if !is_whole || streams().any(|format| format.channels.get() > 1024) {
+        return Err(format!(
+            "{first}: a whole number of Hz up to 768000, and at most 1024 channels expected"
+        ));
+    }
+    let thousandth = (rate / 1000.0).ceil() as usize;
+    let hint = first.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
+    let block = hint.clamp(1, thousandth.max(1) * 100);
+    if !(-100_000.0..=100_000.0).contains(&settings.ppm) {
+        return Err(format!("a clock {} millionths off: at most 100000 expected", settings.ppm));
+    }
+    if !FOLLOW.contains(&settings.follow) {
+        return Err(format!(
+            "clocks {} millionths off to be followed: 0 to 100000 expected",
+            settings.follow
+        ));
+    }
+    let store = |format: &Format| {
+        format.bytes((settings.latency.as_secs_f64() * rate) as u64 + 2 * block as u64 + rate as u64)
+    };
+    if settings.latency > Duration::from_secs(10) || streams().any(|format| store(format) > MOST_STORE) {
+        return Err(format!("{:?} in store: more than a stream of {first} may take", settings.latency));
+    }
+    Ok((rate, block))
+}
+
+/// The bytes of the recording that is played, for each input; one copy for all inputs of a format.
+fn render_clips(settings: &DeviceSettings) -> Result<Vec<Arc<Vec<u8>>>, String> {
+    let mut clips: Vec<Arc<Vec<u8>>> = Vec::new();
+    let Sound::Clip { clip, .. } = &settings.sound else { return Ok(clips) };
+    for (n, format) in settings.inputs.iter().enumerate() {
+        let same = settings.inputs.iter().position(|other| other == format).and_then(|at| clips.get(at));
+        let rendered = match same.filter(|_| n > 0) {
+            Some(clip) => clip.clone(),
+            None => render(clip, format).map_err(|error| error.to_string())?.into(),
+        };
+        clips.push(rendered);
+    }
+    Ok(clips)
+}
+
 impl Device {
     /// Makes ready what is sent.
     pub(crate) fn new(settings: DeviceSettings) -> Result<Self, String> {
-        let first =
-            settings.inputs.iter().chain(&settings.outputs).next().ok_or("a device without streams")?;
-        let rate = first.sample_rate.get();
-        let streams = || settings.inputs.iter().chain(&settings.outputs);
-        if streams().any(|format| format.sample_rate != first.sample_rate) {
-            return Err("one sample rate for all streams expected".into());
-        }
-        let whole = 1.0..=768_000.0;
-        if !whole.contains(&rate)
-            || rate.fract() != 0.0
-            || streams().any(|format| format.channels.get() > 1024)
-        {
-            return Err(format!(
-                "{first}: a whole number of Hz up to 768000, and at most 1024 channels expected"
-            ));
-        }
-        let thousandth = (rate / 1000.0).ceil() as usize;
-        let hint = first.buffer_size.map_or(thousandth, |frames| frames.get() as usize);
-        let block = hint.clamp(1, thousandth.max(1) * 100);
-        if !(-100_000.0..=100_000.0).contains(&settings.ppm) {
-            return Err(format!("a clock {} millionths off: at most 100000 expected", settings.ppm));
-        }
-        if !FOLLOW.contains(&settings.follow) {
-            return Err(format!(
-                "clocks {} millionths off to be followed: 0 to 100000 expected",
-                settings.follow
-            ));
-        }
-        let store = |format: &Format| {
-            format.bytes((settings.latency.as_secs_f64() * rate) as u64 + 2 * block as u64 + rate as u64)
-        };
-        if settings.latency > Duration::from_secs(10) || streams().any(|format| store(format) > MOST_STORE) {
-            return Err(format!("{:?} in store: more than a stream of {first} may take", settings.latency));
-        }
-        let mut clips: Vec<Arc<Vec<u8>>> = Vec::new();
-        if let Sound::Clip { clip, .. } = &settings.sound {
-            for (n, format) in settings.inputs.iter().enumerate() {
-                // One for all inputs of a format.
-                let same =
-                    settings.inputs.iter().position(|other| other == format).and_then(|at| clips.get(at));
-                let rendered = match same.filter(|_| n > 0) {
-                    Some(clip) => clip.clone(),
-                    None => render(clip, format).map_err(|error| error.to_string())?.into(),
-                };
-                clips.push(rendered);
-            }
-        }
+        let (rate, block) = check(&settings)?;
+        let clips = render_clips(&settings)?;
         let record = settings.record.as_ref().zip(settings.outputs.first());
         let recorder = record.map(|(path, format)| {
             let channels = u16::try_from(format.channels.get()).unwrap_or(u16::MAX);
@@ -452,7 +457,7 @@ impl Device {
         mix(&self.clients, &self.settings.outputs, 0, format, |_| true, &mut self.out);
         silence(format, self.block * format.frame_size(), &mut self.out);
         let samples = decode(&self.out, sample_format(format.sample_type), SampleOrder::Little);
-        // It waits for nobody: the session is locked.
+        // It waits for nothing: the session is locked.
         recorder.write(&samples);
         for remark in recorder.remarks() {
             tracing::error!("the recording: {remark}");
@@ -464,7 +469,7 @@ impl Device {
         self.recorder.as_ref().map(Recording::abort_handle)
     }
 
-    /// The recording, to be [completed](Self::finish) while nobody waits.
+    /// The recording, to be [completed](Self::finish) while nothing waits.
     pub(crate) fn take_recording(&mut self) -> Option<Recording> {
         self.recorder.take()
     }

@@ -1,4 +1,4 @@
-//! The networks that the machine is on, and a socket that hears what is said to everybody on them.
+//! The networks that the machine is on, and a socket that hears broadcasts on them.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use nix::ifaddrs::getifaddrs;
@@ -49,11 +49,11 @@ pub fn networks(bind: IpAddr) -> io::Result<Vec<Network>> {
     Ok(at.map(|place| place.network).collect())
 }
 
-/// The addresses of everybody on each of those networks.
+/// The broadcast addresses of those networks.
 ///
 /// # Errors
 /// The system's.
-pub fn everybody(bind: IpAddr, port: u16) -> io::Result<Vec<SocketAddr>> {
+pub fn broadcast_addresses(bind: IpAddr, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut all: Vec<SocketAddr> = networks(bind)?
         .into_iter()
         .filter_map(|network| network.broadcast())
@@ -70,7 +70,7 @@ pub fn everybody(bind: IpAddr, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// # Errors
 /// The system's.
 pub fn bind(bind: IpAddr, port: u16) -> io::Result<(Listener, SocketAddr)> {
-    // A socket bound to one address never hears what is sent to everybody's. (IPv6 has no such address.)
+    // A socket bound to one address never hears broadcasts. (IPv6 has no such address.)
     if bind.is_unspecified() || bind.is_ipv6() {
         let listener = Listener::bind_udp(SocketAddr::new(bind, port))?;
         let address = listener.local_addr()?;
@@ -99,13 +99,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn s_05_loopback_is_a_network_of_its_own_with_an_address_for_everybody() {
+    async fn s_05_loopback_is_a_network_of_its_own_with_a_broadcast_address() {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         assert_eq!(networks(loopback).unwrap(), Network::LOOPBACK);
         assert!(networks(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).unwrap().iter().any(|n| n.contains(loopback)));
         let wildcard = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        assert!(everybody(wildcard, 7).unwrap().contains(&"127.255.255.255:7".parse().unwrap()));
-        assert_eq!(everybody(loopback, 7).unwrap(), ["127.255.255.255:7".parse().unwrap()]);
+        assert!(broadcast_addresses(wildcard, 7).unwrap().contains(&"127.255.255.255:7".parse().unwrap()));
+        assert_eq!(broadcast_addresses(loopback, 7).unwrap(), ["127.255.255.255:7".parse().unwrap()]);
         let (_listener, address) = bind(loopback, 0).unwrap();
         assert!(address.ip() == loopback && address.port() != 0);
         assert!(bind("192.0.2.77".parse().unwrap(), 0).is_err(), "not an address of this machine");

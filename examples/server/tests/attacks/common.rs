@@ -28,7 +28,7 @@ pub fn length() -> Duration {
 }
 
 /// How many datagrams a second an attack sends: 10 000, or what `VOXWIRE_ATTACK_RATE` says. Not as many as this machine sends: two cores
-/// that do nothing else leave none to a server, whatever it does.
+/// that do nothing else leave none to any server.
 pub fn rate() -> u64 {
     let asked = std::env::var("VOXWIRE_ATTACK_RATE").ok().and_then(|rate| rate.parse().ok());
     asked.unwrap_or(10_000)
@@ -267,7 +267,7 @@ async fn until(caller: &mut Caller, mut wanted: impl FnMut(&ClientEvent<'_>) -> 
     tokio::time::timeout(Duration::from_secs(10), wait).await.expect("an answer in 10 s");
 }
 
-/// Connects and takes a name, as somebody does who comes while the attack goes on; returns how long that took.
+/// Connects and takes a name, as a client does that comes while the attack goes on; returns how long that took.
 pub fn log_in(server: SocketAddr, name: &str) -> Duration {
     let start = Instant::now();
     runtime().block_on(caller(server, name));

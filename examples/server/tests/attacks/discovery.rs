@@ -21,7 +21,7 @@ const HEARTBEAT: [u8; 1] = [8];
 /// What the device says to who asks.
 const CONNECT: u8 = 0;
 
-/// F-47: anybody on the link asks, once or again and again; who keeps asking finds the device in time, and who knows it already goes on.
+/// F-47: any client on the link asks, once or again and again; who keeps asking finds the device in time, and who knows it already goes on.
 /// In a network of its own, where the device has an address that is not loopback's.
 #[test]
 fn forged_discoveries_keep_no_newcomer_out() {

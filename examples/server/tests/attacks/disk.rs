@@ -72,7 +72,7 @@ fn a_disk_that_hangs_delays_the_end_by_drain_seconds_at_most() {
 
 /// F-41: the second signal ends it at once.
 #[test]
-fn a_second_signal_ends_the_server_whatever_blocks() {
+fn a_second_signal_ends_the_server_also_where_something_blocks() {
     for signals in [["-TERM", "-TERM"], ["-INT", "-TERM"]] {
         let Some((mut victim, _runtime, _user)) = hanging("disk-hangs-twice", 60) else { return };
         victim.signal(signals[0]);

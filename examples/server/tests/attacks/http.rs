@@ -27,7 +27,7 @@ fn unfinished_headers_cost_little_and_the_page_still_answers() {
             streams.push_back(stream);
             opened += 1;
         }
-        // Whoever was closed is replaced.
+        // Connections that were closed are replaced.
         streams.retain_mut(|stream| stream.write_all(b"x").is_ok());
         answers(&victim);
         pause(Duration::from_millis(20));

@@ -73,7 +73,7 @@ fn flood(packets: Vec<Vec<u8>>, readable: Option<usize>, server: SocketAddr) -> 
     })
 }
 
-/// F-47: first packets of QUIC, real ones and broken ones, from many sources; everybody who comes meanwhile gets in.
+/// F-47: first packets of QUIC, real ones and broken ones, from many sources; every client that comes meanwhile gets in.
 #[test]
 fn first_packets_that_lead_nowhere_keep_nobody_out() {
     let victim = Victim::start("initials");

@@ -2,11 +2,7 @@
 //!
 //! Each file is an attack on the real program as a child process. Beside it two clients of ours make a call, which must lose nothing;
 //! afterwards the server must have stayed under 512 MiB and must end when it is told to. The attacks take some five seconds each, one
-//! after the other. At full length:
-//!
-//! ```text
-//! VOXWIRE_ATTACK_SECONDS=300 cargo test -p voxwire-server --release --test attacks
-//! ```
+//! after the other; `CONTRIBUTING.md` has the command for their full length.
 //!
 //! Some send datagrams at an even pace, 10 000 a second; `VOXWIRE_ATTACK_RATE` says another.
 //!

@@ -96,7 +96,7 @@ fn heads_without_bodies_cost_little() {
     victim.unharmed(honest);
 }
 
-/// A thousand packets begin and do not go on, and whoever behaves is served.
+/// A thousand packets begin and do not go on, and honest clients are served.
 pub fn begin_packets(victim: &Victim) {
     let room = crate::common::descriptors();
     let before = victim.resident();
@@ -115,7 +115,7 @@ pub fn begin_packets(victim: &Victim) {
     pause(Duration::from_millis(500));
     let each = victim.resident().saturating_sub(before) * 1024 / streams.len() as u64;
     println!("{} connections, {each} bytes each", streams.len());
-    // Whoever behaves is served.
+    // Honest clients are served.
     let end = Instant::now() + length();
     let mut round = 0;
     while Instant::now() < end {

@@ -60,7 +60,7 @@ fn wrong_guesses_hold_up_their_name_at_their_address_and_no_other() {
         assert_eq!(next(&mut state, now, Verdict::LetIn), Some(2));
         state.add(from, attempt(3, "eve"), now);
         let wait = state.take(now).unwrap_err().unwrap().saturating_duration_since(now);
-        // Where many people share the address, somebody of that name among them waits for a second.
+        // Where many people share the address, a user of that name among them waits for a second.
         let expected = if from.is_loopback() { 1000 } else { 4000 };
         assert_eq!(wait.as_millis(), expected, "{from}");
     }
@@ -89,7 +89,7 @@ fn each_failure_doubles_the_wait_and_time_forgets_them() {
 
 /// F-06: an address shared with an attacker, which asks for as many made-up names as it has connections.
 #[test]
-fn whoever_has_been_let_in_from_there_is_served_first_and_newcomers_in_time() {
+fn users_let_in_from_there_before_are_served_first_and_newcomers_in_time() {
     for from in [source(1), LOOPBACK] {
         let mut state = State::new(ANY, &[]);
         let_in(&mut state, from, "ann", at(0));
@@ -125,7 +125,7 @@ fn whoever_has_been_let_in_from_there_is_served_first_and_newcomers_in_time() {
 
 /// F-84
 #[test]
-fn everybody_who_comes_at_once_is_served_and_nobody_refused() {
+fn all_who_come_at_once_are_served_and_none_is_refused() {
     for from in [|_| LOOPBACK, |n| IpAddr::from([10, 0, (n >> 8) as u8, n as u8])] {
         let mut state = State::new(ANY, &[]);
         for n in 0..2000_u32 {
@@ -143,7 +143,7 @@ fn everybody_who_comes_at_once_is_served_and_nobody_refused() {
 }
 
 #[test]
-fn sources_take_turns_whatever_they_bring_and_a_48_is_one_of_them() {
+fn sources_take_turns_however_much_they_bring_and_a_48_is_one_of_them() {
     let mut state = State::new(ANY, &[]);
     for n in 0..30_u32 {
         let from: IpAddr = format!("2001:db8:0:{n:x}::1").parse().unwrap();
@@ -196,7 +196,7 @@ fn one_address_is_looked_at_ten_times_a_second_and_others_meanwhile() {
 }
 
 #[test]
-fn whoever_is_gone_or_has_waited_for_too_long_takes_no_place() {
+fn a_client_that_is_gone_or_has_waited_for_too_long_takes_no_place() {
     let mut state = State::new(3, &[]);
     for n in 0..3 {
         assert!(state.add(source(1), attempt(n, "a"), at(0)).is_none());

@@ -161,7 +161,7 @@ fn what_cannot_be_written_is_tried_once() {
     let keeps = (0..200).map(|n| keep(100 + n, "ann", 1, LATER));
     let (done, undone) = writer.write_each(keeps.chain([register(1)]).collect());
     assert_eq!((done.len(), undone.len(), undone[0].1.len()), (1, 1, 200));
-    // Somebody else holds the lock: each would wait for it.
+    // Another process holds the lock: each would wait for it.
     let other = rusqlite::Connection::open(folder.0.join("msgpack.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let (done, undone) = writer.write_each((2..32).map(register).collect());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Room on the disk that is kept for taking note of what has been delivered, in bytes: so that a disk which is full becomes emptier.
 const RESERVE: usize = 2 * 1024 * 1024;
 
-/// Makes a folder that nobody else on this machine can look into, unless it is there.
+/// Makes a folder that no other process on this machine can look into, unless it is there.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -20,7 +20,7 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-/// Opens a file for writing, or makes one that nobody else on this machine can read: it will hold passwords' hashes. What SQLite puts
+/// Opens a file for writing, or makes one that no other process on this machine can read: it will hold passwords' hashes. What SQLite puts
 /// beside it is as private. What is in it stays.
 pub(super) fn open_private(path: &Path, follow: bool) -> io::Result<File> {
     let mut options = File::options();

@@ -38,7 +38,7 @@ pub(in crate::msgpack) enum Keeping {
 
 impl Store {
     /// Keeps a message of `sender`'s for those of `recipients` who exist and have room for it. One sender may take a quarter of
-    /// somebody's room, by count and by bytes; all who are not on its contact list three quarters. All messages have three quarters of
+    /// a mailbox, by count and by bytes; all who are not on its contact list three quarters. All messages have three quarters of
     /// the database, so that there is room for accounts and groups; one `source`, if it pays, an eighth of that.
     pub(in crate::msgpack) fn keep(
         &self,
@@ -126,7 +126,7 @@ impl Store {
         Ok(used.saturating_add(len) <= most && of_it <= most / OF_ONE_SOURCE)
     }
 
-    /// Drops some messages that nobody has fetched for too long. Returns how many, and whether there may be more.
+    /// Drops some messages that no user has fetched for too long. Returns how many, and whether there may be more.
     pub(in crate::msgpack) fn drop_old(&self) -> rusqlite::Result<(usize, bool)> {
         if self.quotas.age.is_zero() {
             return Ok((0, false));

@@ -26,7 +26,7 @@ impl Reader {
 
     /// The kept messages whose checksum is another one than their body's.
     pub(in crate::msgpack) fn unsound(&self) -> rusqlite::Result<Vec<i64>> {
-        // A few at a time: as long as somebody reads, the journal grows with all that is written.
+        // A few at a time: as long as a process reads, the journal grows with all that is written.
         let sql = "SELECT id, body, checksum FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2";
         let (mut statement, mut unsound, mut after) = (self.0.prepare(sql)?, Vec::new(), Some(i64::MIN));
         while let Some(last) = after.take() {
