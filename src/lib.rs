@@ -1,11 +1,8 @@
-#![cfg_attr(
-    all(feature = "voicelink", feature = "dissonance", feature = "transport"),
-    doc = include_str!("../README.md")
-)]
-#![cfg_attr(
-    not(all(feature = "voicelink", feature = "dissonance", feature = "transport")),
-    doc = "voxwire: voice and chat protocols as sans-IO crates. Re-exports the family, one feature each."
-)]
+//! Five voice and chat protocols as sans-IO crates, and tokio transports for them. Each protocol is a feature, and a re-export below.
+//!
+//! A session takes frames and time, and gives outputs and events ([`core::Session`]). The page of each protocol begins with an example of
+//! its session alone. `transport::Connection` drives a client's session on tokio, `transport::Hub` a server's. The
+//! [README](https://github.com/voxwire/voxwire#as-a-dependency) has complete clients.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -36,3 +33,14 @@ pub use voxwire_transport as transport;
 #[cfg(feature = "voicelink")]
 #[doc(inline)]
 pub use voxwire_voicelink as voicelink;
+
+/// The examples of the README are compiled.
+#[cfg(all(
+    doctest,
+    feature = "dissonance",
+    feature = "msgpack",
+    feature = "transport",
+    feature = "voicelink"
+))]
+#[doc = include_str!("../README.md")]
+struct Readme;

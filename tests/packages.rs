@@ -65,6 +65,34 @@ fn c_12_packages_need_a_rust_that_is_new_enough_for_the_packages_they_depend_on(
     assert!(compared > 20, "{compared} dependencies");
 }
 
+/// docs.rs shows the README of a crate, and a relative link leads nowhere there. (That of the facade is shown where such links work.)
+#[test]
+fn c_12_links_of_readmes_are_absolute_and_lead_into_this_repository() {
+    const REPOSITORY: &str = "https://github.com/voxwire/voxwire/";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let metadata: Value = serde_json::from_str(&metadata()).unwrap();
+    let mut links = 0;
+    for package in list(&metadata, "packages") {
+        let Some(readme) = package["readme"].as_str().filter(|_| package["name"] != "voxwire") else {
+            continue;
+        };
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let text = fs::read_to_string(folder.join(readme)).unwrap();
+        let name = package["name"].as_str().unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let Some(path) = link.strip_prefix(REPOSITORY) else {
+                assert!(link.starts_with("https://") || link.starts_with('#'), "{name}: {link}");
+                continue;
+            };
+            let path = path.strip_prefix("blob/main/").or(path.strip_prefix("raw/main/")).unwrap();
+            let file = path.split('#').next().unwrap();
+            assert!(root.join(file).is_file(), "{name}: {link}");
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links");
+}
+
 #[test]
 fn c_12_packages_have_a_description_a_licence_a_readme_and_a_minimum_rust() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
