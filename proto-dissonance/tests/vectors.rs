@@ -50,7 +50,7 @@ fn d_02_c_05_malformed_vectors_name_the_field_and_its_offset() {
 }
 
 #[test]
-fn d_01_another_magic_is_refused_whatever_follows() {
+fn d_01_another_magic_is_refused_before_anything_else() {
     for vector in packets() {
         for at in 0..2 {
             let mut bytes = vector.bytes.clone();

@@ -179,7 +179,7 @@ fn c_09_every_vector_on_tcp_has_the_inspectors_fields_however_it_is_cut() {
             conversation.check(&packets, port, &format!("{} {cut:?} {port}", conversation.protocol));
         }
     }
-    // What is looked at again, in whatever order, looks the same.
+    // What is looked at again, in any order, looks the same.
     let mut capture = Capture::default();
     for (port, conversation) in ports().zip(&conversations) {
         conversation.play(&mut capture, port, Cut::Ragged);
