@@ -161,7 +161,7 @@ impl<S: Session> fmt::Debug for Handle<S> {
 /// How a [`Handle::drain`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that had logged in, took everything they were sent, and closed.
+    /// Connections that had logged in, took everything they were sent, and closed: at least so many, where some were cut off.
     pub told: usize,
     /// Connections still open at the deadline.
     pub cut_off: usize,

@@ -1,16 +1,16 @@
 //! TLS settings from PEM files. For anything else build rustls configurations directly.
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 pub use tokio_rustls::rustls;
 
 /// A server's settings from a certificate chain and its key, both PEM files.
@@ -27,6 +27,8 @@ pub struct ServerCertificate {
     certificates: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<CertifiedKey>>,
+    /// Held while files are read, so that what was read last is used.
+    reading: Mutex<()>,
 }
 
 impl ServerCertificate {
@@ -36,7 +38,8 @@ impl ServerCertificate {
     /// Names the file that cannot be read or used.
     pub fn from_pem_files(certificates: &Path, key: &Path) -> io::Result<Arc<Self>> {
         let current = RwLock::new(read_pair(certificates, key)?);
-        Ok(Arc::new(Self { certificates: certificates.into(), key: key.into(), current }))
+        let (certificates, key, reading) = (certificates.into(), key.into(), Mutex::new(()));
+        Ok(Arc::new(Self { certificates, key, current, reading }))
     }
 
     /// Reads both files again. Handshakes from now on use what they hold; connections stay. Returns whether the chain has changed.
@@ -44,6 +47,7 @@ impl ServerCertificate {
     /// # Errors
     /// Names the file that cannot be read or used. The former certificate stays in use then.
     pub fn reload(&self) -> io::Result<bool> {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let read = read_pair(&self.certificates, &self.key)?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let changed = read.cert != current.cert;
@@ -71,9 +75,10 @@ impl ResolvesServerCert for ServerCertificate {
     }
 }
 
-/// A client's settings that trust the certificates in a PEM file, and no others. A certificate in it is trusted as an authority, and as the
-/// server's own: a server that shows exactly this certificate is trusted whatever its names, dates and extensions are (F-62: those of
-/// `openssl req -x509` are authorities, which no server may show otherwise).
+/// A client's settings that trust the certificates in a PEM file, and no others. A certificate in it is trusted as an authority, and as a
+/// server's own: a server that shows exactly this certificate is trusted whatever its dates and extensions are (F-62: those of
+/// `openssl req -x509` are authorities, which no server may show otherwise). Where the file holds one certificate, its names do not matter
+/// either: it is the server's. Where it holds more, they have to match, so that no server can pass for another one.
 ///
 /// # Errors
 /// Names the file if it cannot be read or used.
@@ -112,9 +117,14 @@ impl ServerCertVerifier for PinnedOrSigned {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.pinned.contains(end_entity) {
-            // The handshake proves that the server has its key.
-            return Ok(ServerCertVerified::assertion());
+        // The handshake proves that the server has the key.
+        match &self.pinned[..] {
+            [only] if only == end_entity => return Ok(ServerCertVerified::assertion()),
+            several if several.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                return Ok(ServerCertVerified::assertion());
+            }
+            _ => {}
         }
         self.by_authority.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }

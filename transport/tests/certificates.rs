@@ -77,6 +77,21 @@ fn f_62_a_given_certificate_is_trusted_as_the_servers_own() {
     assert!(refused.contains("invalid peer certificate"), "{refused}");
 }
 
+/// F-62: of several given certificates, each is trusted for its own names: none of the servers passes for another one.
+#[test]
+fn f_62_one_of_several_given_certificates_is_trusted_for_its_names() {
+    let (a, b, both) = (Files::new("first"), Files::new("second"), Files::new("bundle"));
+    let [first, second] = ["a.example", "b.example"].map(self_signed);
+    a.write(&first.pem(), first.key());
+    b.write(&second.pem(), second.key());
+    std::fs::write(&both.certificates, first.pem() + &second.pem()).unwrap();
+    let client = || tls::client_config(&both.certificates).unwrap();
+    assert_eq!(handshake(client(), a.server(), "a.example").unwrap(), first.der().to_vec());
+    assert_eq!(handshake(client(), b.server(), "b.example").unwrap(), second.der().to_vec());
+    let refused = handshake(client(), a.server(), "b.example").unwrap_err();
+    assert!(refused.contains("not valid for name"), "{refused}");
+}
+
 /// F-62: what an authority has signed is trusted for its names only.
 #[test]
 fn f_62_an_authority_is_trusted_for_the_names_that_it_has_signed() {

@@ -93,6 +93,9 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: Flags) -> Result<(), Error> {
+    if flags.tls_name.is_some() && !flags.tls && flags.tls_ca.is_none() {
+        return Err(Error::Usage("--tls-name: say --tls or --tls-ca FILE, too".into()));
+    }
     let report = Report::new(flags.json, flags.quiet);
     let link = Link {
         server: flags.server,

@@ -15,7 +15,7 @@ const BORDERS: [(&str, &str); 9] = [
     ("client/src/msgpack/chat/lines.rs", "stdout().lock()"),
     // Lines that the log's formatter has escaped.
     ("server/src/logging.rs", "stderr()"),
-    // Only where the server listens.
+    // Only where the server listens, and what it is asked to print of itself.
     ("server/src/main.rs", "stdout().lock()"),
     ("inspect/src/main.rs", "stdout().lock()"),
     ("inspect/src/main.rs", "eprintln!"),

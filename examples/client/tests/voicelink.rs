@@ -308,10 +308,9 @@ fn c_06_a_call_over_tls() {
     assert_eq!(code, Some(0), "{out}{errors}");
     assert_eq!(bob.end().0, Some(0));
     assert!(compare(&said, &load(&temporary("tls.wav")).unwrap().clip).unwrap().exact);
-    // Another user's name, and an unknown certificate.
-    let (code, _, errors) =
-        server.client(&format!("call bob --tls-ca {} --tls-name example.org", cert.display()));
-    assert!(code == Some(1) && errors.contains("not valid for name"), "{errors}");
+    // F-62: a name, and no certificate that could show it.
+    let (code, _, errors) = server.client("call bob --tls-name localhost");
+    assert!(code == Some(2) && errors.contains("--tls-name: say --tls or --tls-ca FILE"), "{errors}");
 }
 
 #[test]

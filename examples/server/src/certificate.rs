@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use voxwire_transport::tls::ServerCertificate;
 use voxwire_transport::tls::rustls::ServerConfig;
@@ -37,6 +37,9 @@ impl MakeCertificate {
     /// # Errors
     /// A file is there already, or cannot be written; a name is none.
     pub fn run(&self) -> Result<String, Error> {
+        if self.key == self.cert {
+            return Err(Error::Usage("--cert and --key: two files expected".into()));
+        }
         for path in [&self.key, &self.cert] {
             if path.exists() {
                 return Err(Error::Usage(format!("{} exists already, and is not replaced", path.display())));
@@ -53,7 +56,7 @@ impl MakeCertificate {
     }
 }
 
-/// The certificates of a server.
+/// The certificates of a server, whose files may be replaced.
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
     all: Vec<Certificate>,
@@ -66,7 +69,19 @@ struct Certificate {
     path: PathBuf,
     key: PathBuf,
     used: Arc<ServerCertificate>,
+    loaded: Mutex<Loaded>,
 }
+
+/// What was read last.
+#[derive(Debug)]
+struct Loaded {
+    version: Version,
+    /// Why what came later could not be used.
+    failure: Option<String>,
+}
+
+/// What changes when one of the two files is replaced.
+type Version = [Option<(SystemTime, u64)>; 2];
 
 impl Certificates {
     /// Reads the files that `config` names, if any.
@@ -102,52 +117,60 @@ impl Certificates {
     }
 
     fn add(&mut self, path: &Path, key: &Path) -> io::Result<Arc<ServerCertificate>> {
+        // Before the files are read: what replaces them meanwhile is seen later.
+        let loaded = Loaded { version: version(path, key), failure: None }.into();
         let used = ServerCertificate::from_pem_files(path, key)?;
-        self.all.push(Certificate { path: path.into(), key: key.into(), used: used.clone() });
+        self.all.push(Certificate { path: path.into(), key: key.into(), used: used.clone(), loaded });
         Ok(used)
     }
 
     /// Reads all files again. Blocks for the disk.
     pub(crate) fn reload(&self) {
-        self.all.iter().for_each(Certificate::reload);
+        self.all.iter().for_each(|certificate| certificate.reload(true));
     }
 
-    /// Reads the files again whenever they have been replaced.
+    /// Reads files again once they have been replaced, or could not be used the last time.
     pub(crate) async fn watch(self: Arc<Self>) {
-        let mut before = self.versions();
-        loop {
+        while !self.all.is_empty() {
             tokio::time::sleep(WATCH_INTERVAL).await;
             let certificates = self.clone();
-            let look = move || {
-                let now = certificates.versions();
-                if now != before {
-                    certificates.reload();
-                }
-                now
-            };
-            match tokio::task::spawn_blocking(look).await {
-                Ok(now) => before = now,
-                Err(_) => return,
+            let look = move || certificates.all.iter().for_each(|certificate| certificate.reload(false));
+            if tokio::task::spawn_blocking(look).await.is_err() {
+                return;
             }
         }
-    }
-
-    /// What changes when a file is replaced.
-    fn versions(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let version = |metadata: Metadata| Some((metadata.modified().ok()?, metadata.len()));
-        let paths = self.all.iter().flat_map(|certificate| [&certificate.path, &certificate.key]);
-        paths.map(|path| fs::metadata(path).ok().and_then(version)).collect()
     }
 }
 
 impl Certificate {
-    fn reload(&self) {
+    /// Reads the files again: `always`, or if they have been replaced.
+    fn reload(&self, always: bool) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = version(&self.path, &self.key);
+        if version == loaded.version && !always {
+            return;
+        }
         match self.used.reload() {
-            Ok(true) => tracing::info!(file = %self.path.display(), "the certificate has been replaced"),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
+            Ok(changed) => {
+                if changed {
+                    tracing::info!(file = %self.path.display(), "the certificate has been replaced");
+                }
+                *loaded = Loaded { version, failure: None };
+            }
+            Err(error) => {
+                let failure = Some(error.to_string());
+                if always || loaded.failure != failure {
+                    tracing::warn!(%error, "the certificate stays as it was");
+                }
+                loaded.failure = failure;
+            }
         }
     }
+}
+
+fn version(certificate: &Path, key: &Path) -> Version {
+    let changed = |metadata: Metadata| Some((metadata.modified().ok()?, metadata.len()));
+    [certificate, key].map(|path| fs::metadata(path).ok().and_then(changed))
 }
 
 /// Makes a self-signed certificate. It does not expire: clients trust exactly this one.
@@ -170,11 +193,12 @@ fn names(bind: IpAddr) -> Vec<String> {
     names
 }
 
-/// Replaces the file at once, so that no process reads half of one.
+/// Replaces the file at once, so that nobody reads half of one. A secret is in no file but one that is made here.
 fn write(path: &Path, text: &str, secret: bool) -> io::Result<()> {
     let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = fs::remove_file(&unfinished);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;
@@ -183,7 +207,6 @@ fn write(path: &Path, text: &str, secret: bool) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = secret;
     let mut file = options.open(&unfinished)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.and_then(|()| fs::rename(&unfinished, path)).inspect_err(|_| drop(fs::remove_file(&unfinished)))
 }

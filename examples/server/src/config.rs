@@ -104,7 +104,9 @@ impl FromStr for Bind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let resolved = || (text, 0).to_socket_addrs().ok()?.next().map(|address| address.ip());
+        // Of several, one that clients find without IPv6, too.
+        let resolved =
+            || (text, 0).to_socket_addrs().ok()?.map(|found| found.ip()).min_by_key(IpAddr::is_ipv6);
         let address = text.parse().ok().or_else(resolved);
         address.map(Self).ok_or_else(|| format!("`{text}` is neither an address nor a name of this machine"))
     }

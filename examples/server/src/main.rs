@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 fn print(text: &str) -> Result<(), Error> {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 fn run(mut config: Config) -> Result<(), Error> {
@@ -99,7 +99,11 @@ async fn serve(config: Config, mut asked: Asked) -> Result<(), Error> {
             _ = &mut asked.end => break,
             Some(()) = asked.reload.recv() => {
                 tracing::info!("reading the files of certificates again; other settings change at a restart");
-                running.reload().await;
+                tokio::select! {
+                    () = running.reload() => {}
+                    // A disk that hangs does not hold up the end.
+                    _ = &mut asked.end => break,
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use core::pin::Pin;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
+use tokio::task::JoinSet;
 use voxwire_core::Session;
 use voxwire_transport::{Drained, Handle, HubSettings, HubStats, Listener, tls};
 
@@ -134,6 +135,8 @@ pub struct Running {
     services: Arc<[Box<dyn Service>]>,
     listening: Vec<Listening>,
     certificates: Arc<Certificates>,
+    /// What goes on for as long as the server runs.
+    _tasks: JoinSet<()>,
 }
 
 /// Reads the files that `config` names, as far as that binds and changes nothing.
@@ -162,7 +165,8 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     }
     let mut listening = ports.bound;
     let certificates = Arc::new(ports.certificates);
-    tokio::spawn(certificates.clone().watch());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(certificates.clone().watch());
     let services: Arc<[Box<dyn Service>]> = services.into();
     if let Some(total) = config.descriptors {
         let weights = descriptors::weights(&config).collect();
@@ -174,7 +178,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         tokio::spawn(status::serve(http, services.clone(), limits));
     }
-    Ok(Running { services, listening, certificates })
+    Ok(Running { services, listening, certificates, _tasks: tasks })
 }
 
 /// Binds ports, and remembers which.

@@ -22,8 +22,8 @@ pub(super) struct StreamConn<F> {
     pub(super) stream: Stream,
     pub(super) framing: StreamFraming<F>,
     pub(super) buffer: FrameBuf,
-    /// No frame has come in yet.
-    is_first: bool,
+    /// In the clear, and no frame has come in yet: the other side may turn out to speak TLS.
+    may_be_tls: bool,
     pub(super) queue: Queue,
     /// What is being written.
     batch: Batch,
@@ -113,11 +113,12 @@ type Unit = (Kind, Range<usize>);
 impl<F: Framing> StreamConn<F> {
     /// A connection over `stream` alone.
     pub(super) fn new(stream: Stream, framing: StreamFraming<F>, settings: ConnectionSettings) -> Self {
+        let may_be_tls = matches!((&stream, &framing), (Stream::Plain(_), StreamFraming::Session(_)));
         Self {
             stream,
             framing,
             buffer: FrameBuf::new(),
-            is_first: true,
+            may_be_tls,
             queue: Queue::with_limits(settings.droppable_budget, settings.max_queued),
             batch: Batch::default(),
             stall: StallTimer::new(settings.write_timeout),
@@ -410,8 +411,7 @@ impl<F: Framing> StreamConn<F> {
                 Progress::NeedMore(needed) => {
                     // What the bytes so far have been answered with.
                     self.write(cx)?;
-                    let most = usize::MAX;
-                    if ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed.get(), most))? == 0 {
+                    if ready!(self.fill(cx, needed.get()))? == 0 {
                         return Poll::Ready(Err(self.cause(Error::Closed)));
                     }
                 }
@@ -419,9 +419,15 @@ impl<F: Framing> StreamConn<F> {
         }
     }
 
+    /// Reads once, where `needed` bytes are missing. Returns how many bytes there were: 0 at the end.
+    fn fill(&mut self, cx: &mut Context<'_>, needed: usize) -> Poll<Result<usize, Error>> {
+        let filled = ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed, usize::MAX));
+        Poll::Ready(filled.map_err(|error| self.cause(error.into())))
+    }
+
     /// Why a connection ended with `error`.
     fn cause(&self, error: Error) -> Error {
-        if self.is_first && is_tls_alert(self.buffer.unread()) { Error::SpeaksTls } else { error }
+        if self.may_be_tls && is_tls_alert(self.buffer.unread()) { Error::SpeaksTls } else { error }
     }
 
     /// The next whole frame; `None` at the end of the stream.
@@ -430,13 +436,13 @@ impl<F: Framing> StreamConn<F> {
             let cut = self.buffer.next_frame(&mut self.framing);
             let needed = match cut.map_err(|error| self.cause(error.into()))? {
                 Cut::Frame(range) => {
-                    self.is_first = false;
+                    self.may_be_tls = false;
                     return Poll::Ready(Ok(Some((self.framing.kind(), range))));
                 }
                 Cut::NeedMore(_) if self.buffer.is_empty() => READ,
                 Cut::NeedMore(needed) => needed.get(),
             };
-            if ready!(poll_fill(&mut self.stream, cx, &mut self.buffer, needed, usize::MAX))? == 0 {
+            if ready!(self.fill(cx, needed))? == 0 {
                 return Poll::Ready(match self.cause(Error::Closed) {
                     Error::Closed => Ok(None),
                     error => Err(error),

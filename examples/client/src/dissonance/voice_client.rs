@@ -24,8 +24,8 @@ use voxwire_audio::{
 };
 use voxwire_core::Session;
 use voxwire_dissonance::{
-    Client, ClientCommand, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost, SessionState,
-    Speech, Target,
+    Client, ClientCommand, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost, Refusal,
+    SessionState, Speech, Target,
 };
 use voxwire_server::DEFAULT_QUIC_PORT;
 use voxwire_transport::{Connection, TcpUdpSettings, UdpState};
@@ -181,7 +181,7 @@ impl VoiceClient {
         let mut client =
             Client::new(&options.name, settings).map_err(|refusal| Error::Usage(refusal.to_string()))?;
         let now = voxwire_core::Instant::ZERO;
-        let usage = |refusal: voxwire_dissonance::Refusal| Error::Usage(refusal.to_string());
+        let usage = |refusal: Refusal| Error::Usage(refusal.to_string());
         for room in &options.rooms {
             client.handle_command(now, ClientCommand::Join { room }).map_err(usage)?;
         }
@@ -501,7 +501,13 @@ impl VoiceClient {
                 let sent = self
                     .connection
                     .call(|client, now| client.handle_command(now, ClientCommand::Text { to, text }));
-                sent.map_err(|refusal| failed!("text not sent: {refusal}"))?;
+                match (sent, to) {
+                    (Err(Refusal::UnknownClient), Target::Player(player)) => {
+                        let text = format!("{} is not there, and gets no text", quoted(player));
+                        self.report.event("not_there", json!({ "name": player }), &text);
+                    }
+                    (sent, _) => sent.map_err(|refusal| failed!("text not sent: {refusal}"))?,
+                }
             }
         }
         let Some(speech) = &mut self.speech else { return Ok(()) };
@@ -537,7 +543,9 @@ impl VoiceClient {
         let speech = self.speech.as_ref();
         let unsaid =
             speech.is_some_and(|speech| !speech.started) || (self.options.text.is_some() && !self.text_sent);
-        let Some(joined) = self.joined.filter(|_| unsaid) else { return Ok(()) };
+        // While the connection is lost, nobody is known.
+        let connected = self.connection.session().state() == SessionState::Connected;
+        let Some(joined) = self.joined.filter(|_| unsaid && connected) else { return Ok(()) };
         let Options { speak_to_rooms, to, wait, .. } = &self.options;
         let targets = || {
             let rooms = speak_to_rooms.iter().map(|room| format!("in {}", quoted(room)));

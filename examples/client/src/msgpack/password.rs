@@ -18,7 +18,7 @@ pub(super) async fn read(user: &str, signals: &mut Signals) -> Result<Zeroizing<
         None => {
             let user = user.to_owned();
             // A prompt hides what is typed, and a signal leaves it no time to end that.
-            let _terminal = Terminal::kept();
+            let _terminal = std::io::stdin().is_terminal().then(Terminal::kept);
             signals.interrupt_blocking("reading the password", move || ask(&user)).await?
         }
     };

@@ -34,6 +34,8 @@ const RUNS: usize = 64;
 const RUN: Duration = Duration::from_secs(1);
 /// What a recording holds of a speaker and has not put anywhere: more is a flood, and is not kept.
 const PENDING: Duration = Duration::from_secs(12);
+/// The same in messages, each of which is looked at when another one is placed: 12 s of 5 ms.
+const MESSAGES: usize = 2400;
 /// Speakers of a recording at a time. Another is kept once one of them has said nothing for as long as nothing is written.
 pub(super) const SPEAKERS: usize = 64;
 /// What a recording has of the time before the first word.
@@ -135,7 +137,8 @@ impl Mix {
             self.speakers.insert(speaker.to_vec(), Track::default());
         }
         let Some(track) = self.speakers.get_mut(speaker) else { return };
-        if samples.len() == 0 || (track.samples.len() + samples.len()) as u64 > frames(PENDING) {
+        let pending = (track.samples.len() + samples.len()) as u64;
+        if samples.len() == 0 || pending > frames(PENDING) || track.messages.len() >= MESSAGES {
             return;
         }
         track.messages.push_back((now, samples.len()));
