@@ -1,7 +1,7 @@
 //! Dissonance servers with clients in rooms.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use voxwire_core::{DialId, Input, Instant, Lane, Limits, Message, PeerId, PeerIds, Rate, Session, Via};
 use voxwire_dissonance::{
     Channel, Client, ClientCommand, ClientId, ClientInfo, ClientSettings, ClientState, CodecSettings,
@@ -52,7 +52,19 @@ pub fn hall(clients: usize, per_room: usize) -> (Server, Vec<PeerId>) {
 /// # Panics
 /// The server refuses what it should not.
 pub fn hall_of(rooms: &[usize]) -> (Server, Vec<PeerId>) {
-    let mut server = Server::new(settings(rooms.len()), 5);
+    hall_with(settings(rooms.len()), rooms, |_| Ipv4Addr::LOCALHOST)
+}
+
+/// The same with other `settings`; client `n` has the address `address_of(n)`.
+///
+/// # Panics
+/// The server refuses what it should not.
+pub fn hall_with(
+    settings: ServerSettings,
+    rooms: &[usize],
+    address_of: impl Fn(usize) -> Ipv4Addr,
+) -> (Server, Vec<PeerId>) {
+    let mut server = Server::new(settings, 5);
     let (mut ids, mut peers) = (PeerIds::new(), Vec::new());
     let now = Instant::ZERO;
     for (n, room) in rooms.iter().enumerate() {
@@ -60,7 +72,7 @@ pub fn hall_of(rooms: &[usize]) -> (Server, Vec<PeerId>) {
         fn frame(peer: PeerId, bytes: &[u8]) -> Input<'_> {
             Input::Frame { peer, lane: Lane::Reliable, bytes }
         }
-        let from = Some(([127, 0, 0, 1], 1).into());
+        let from = Some((address_of(n), 1).into());
         server.handle_input(now, Input::Opened { peer, via: Via::Accepted, from }).expect("room");
         server.advance(usize::MAX);
         let name = format!("client {n}");
@@ -86,6 +98,15 @@ pub fn voice(session: u32, n: usize, per_room: usize, payload: &[u8]) -> Vec<u8>
     let first = n / per_room * per_room;
     let others: Vec<usize> = (first..first + per_room).filter(|&other| other != n).collect();
     voice_to(session, n, n / per_room, &others, 0, payload)
+}
+
+/// The same as old releases have it, who relay voice reliably.
+pub fn reliable_voice(session: u32, n: usize, per_room: usize, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = voice(session, n, per_room, payload);
+    if let Some(kind) = bytes.get_mut(2) {
+        *kind = 7;
+    }
+    bytes
 }
 
 /// What client `n` sends to the room `room`, to be relayed to `others`.

@@ -34,6 +34,7 @@ fn c_03_v_06_warm_voice_allocates_nothing() {
     client();
     hub();
     dissonance_server();
+    dissonance_server_reliably();
     dissonance_client();
     dissonance_hub();
     opcode_server();
@@ -282,6 +283,26 @@ fn dissonance_server() {
         server.advance(usize::MAX);
     });
     assert_eq!((allocations, copies as u64), (0, 2 * PACKETS * 9), "dissonance server session");
+}
+
+/// A speaker whose voice is relayed reliably, a frame every 20 ms: what it costs is there again before the next one.
+fn dissonance_server_reliably() {
+    use voxwire_dissonance::ServerSettings;
+    let settings = ServerSettings { limits: hall::settings(10).limits, ..ServerSettings::ORIGINAL };
+    let (mut server, peers) = hall::hall_with(settings, &[0; 10], |_| std::net::Ipv4Addr::LOCALHOST);
+    let mut bytes = hall::reliable_voice(server.session(), 0, 10, &[7; 40]);
+    let at = bytes.len() - 40 - 10;
+    let (mut now, mut copies) = (Instant::ZERO, 0);
+    let allocations = count(PACKETS, |n| {
+        now = now.saturating_add(core::time::Duration::from_millis(20));
+        bytes[at..at + 2].copy_from_slice(&(n as u16).to_be_bytes());
+        let input = Input::Frame { peer: peers[0], lane: Lane::Reliable, bytes: &bytes };
+        server.handle_input(now, input).unwrap();
+        let reliable = |output: &Output<'_>| matches!(output, Output::Send { lane: Lane::Reliable, .. });
+        copies += server.outputs().filter(reliable).count();
+        server.advance(usize::MAX);
+    });
+    assert_eq!((allocations, copies as u64), (0, 2 * PACKETS * 9), "dissonance server session, reliably");
 }
 
 fn dissonance_client() {

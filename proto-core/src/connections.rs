@@ -174,6 +174,11 @@ impl<T> Connections<T> {
         self.table.is_empty()
     }
 
+    /// All connections are in slots below this one.
+    pub fn slots(&self) -> u32 {
+        self.table.slots()
+    }
+
     /// The connection in a slot.
     pub fn peer_at(&self, slot: u32) -> Option<PeerId> {
         self.table.peer_at(slot)

@@ -83,6 +83,11 @@ impl<T> PeerSlab<T> {
         Some(value)
     }
 
+    /// All peers are in slots below this one.
+    pub fn slots(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
     /// The peer in a slot.
     pub fn peer_at(&self, slot: u32) -> Option<PeerId> {
         let (generation, _) = self.slots.get(usize::try_from(slot).ok()?)?.as_ref()?;

@@ -16,7 +16,7 @@ use alloc::{
     vec::Vec,
 };
 use clients::Clients;
-use control::Controls;
+use control::{Controls, Sweep};
 use core::{
     fmt,
     net::{IpAddr, SocketAddr},
@@ -39,6 +39,7 @@ pub struct Server {
     /// Those that are not in the session are evictable.
     peers: Connections<Peer>,
     controls: Controls,
+    sweep: Sweep,
     clients: Clients,
     rooms: Rooms,
     sources: Sources,
@@ -264,6 +265,7 @@ impl Server {
             session,
             peers: Connections::new(max),
             controls: Controls::new(),
+            sweep: Sweep::new(),
             clients: Clients::new(settings.id_quarantine, kept),
             rooms: Rooms::new(),
             sources: Sources::new(max),
@@ -489,13 +491,15 @@ impl Server {
         self.peers.get_mut(self.clients.peer(client)?).map(|state| &mut state.flags)
     }
 
-    /// Forgets what it keeps of connections that have been quiet for long.
+    /// Forgets what it keeps of connections that have been quiet for long: looks at some of them.
     #[cold]
     fn sweep(&mut self, now: Instant) {
-        let Self { controls, settings, sources, peers, .. } = self;
-        controls.sweep(now, settings, sources, |slot| {
-            peers.peer_at(slot).and_then(|peer| peers.get(peer)).map(|state| state.source).unwrap_or_default()
-        });
+        let Self { controls, settings, sources, peers, sweep, .. } = self;
+        for slot in sweep.slots(now, peers.slots()) {
+            let Some(peer) = peers.peer_at(slot) else { continue };
+            let Some(state) = peers.get(peer) else { continue };
+            controls.forget(now, settings, sources, (peer, state.source));
+        }
     }
 
     /// Closes `peer`'s connection, to be told with the next time-out.
@@ -646,7 +650,7 @@ impl Session for Server {
         now: Instant,
         input: Input<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
-        if now >= self.controls.next_sweep {
+        if self.sweep.is_due(now) {
             self.sweep(now);
         }
         match input {
@@ -697,6 +701,9 @@ impl Session for Server {
         if let Some(event) = self.later.pop_front() {
             return Some(event);
         }
+        if self.sweep.is_due(now) {
+            self.sweep(now);
+        }
         let peer = self.peers.overdue(now, self.settings.idle_timeout)?;
         self.remove(now, peer)?;
         self.outbox.close(peer);
@@ -707,7 +714,8 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        self.peers.next_overdue(self.settings.idle_timeout)
+        let sweep = (!self.controls.is_empty()).then(|| self.sweep.wake_at());
+        sweep.into_iter().chain(self.peers.next_overdue(self.settings.idle_timeout)).min()
     }
 
     fn evictable(&self) -> impl Iterator<Item = PeerId> {

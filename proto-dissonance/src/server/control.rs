@@ -6,11 +6,13 @@ use super::relay::Parts;
 use super::{Pending, ServerSettings};
 use crate::ClientId;
 use alloc::{boxed::Box, collections::BTreeMap};
-use core::{ops::Bound, time::Duration};
+use core::{ops::Range, time::Duration};
 use voxwire_core::{Bucket, Instant, PeerId, Violations};
 
 #[derive(Debug)]
 pub(super) struct Control {
+    /// When it was needed last.
+    touched: Instant,
     /// A handshake that the application is thinking about.
     pub(super) pending: Option<Pending>,
     pub(super) quotas: ControlQuotas,
@@ -29,6 +31,7 @@ impl Control {
     /// That of a connection that has been quiet for long.
     fn new(now: Instant) -> Self {
         Self {
+            touched: now,
             pending: None,
             quotas: ControlQuotas::default(),
             text_parts: Parts::default(),
@@ -40,7 +43,7 @@ impl Control {
         }
     }
 
-    /// Whether it says no more than a new one.
+    /// Whether it has not been needed for a while, and says no more than a new one.
     fn is_at_rest(
         &mut self,
         now: Instant,
@@ -48,8 +51,8 @@ impl Control {
         sources: &mut Sources,
         source: SourceAt,
     ) -> bool {
-        self.pending.is_none()
-            && self.text_parts.are_over(now)
+        now.saturating_duration_since(self.touched) >= REST
+            && self.pending.is_none()
             && self.paused_until <= now
             && !self.was_answered(now, settings)
             && self.wrong_session.is_full(now)
@@ -64,59 +67,93 @@ impl Control {
     }
 }
 
+/// How long something is kept that is not needed, at least: what is needed for each frame is never given back between two.
+pub(super) const REST: Duration = Duration::from_secs(30);
+
 /// The control state of all connections that are not at rest, by slot.
 #[derive(Debug)]
-pub(super) struct Controls {
-    by_slot: BTreeMap<u32, Box<Control>>,
-    /// When some are looked at next, and the last that was looked at.
-    pub(super) next_sweep: Instant,
-    swept: Option<u32>,
-}
-
-/// So often so many are looked at: those of 100 000 connections within a minute.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
-const SWEPT_AT_ONCE: usize = 16;
+pub(super) struct Controls(BTreeMap<u32, Box<Control>>);
 
 impl Controls {
     pub(super) const fn new() -> Self {
-        Self { by_slot: BTreeMap::new(), next_sweep: Instant::ZERO, swept: None }
+        Self(BTreeMap::new())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn get(&self, peer: PeerId) -> Option<&Control> {
-        self.by_slot.get(&peer.slot).map(|control| &**control)
+        self.0.get(&peer.slot).map(|control| &**control)
     }
 
     /// That of a connection that exists.
     pub(super) fn get_mut(&mut self, now: Instant, peer: PeerId) -> &mut Control {
-        self.by_slot.entry(peer.slot).or_insert_with(|| Box::new(Control::new(now)))
+        let control = self.0.entry(peer.slot).or_insert_with(|| Box::new(Control::new(now)));
+        control.touched = now;
+        control
     }
 
     pub(super) fn remove(&mut self, peer: PeerId) {
-        self.by_slot.remove(&peer.slot);
+        self.0.remove(&peer.slot);
     }
 
-    /// Forgets some that are at rest. `source_of` says where the connection in a slot comes from.
-    #[cold]
-    pub(super) fn sweep(
+    /// Forgets that of a connection, if it is at rest.
+    pub(super) fn forget(
         &mut self,
         now: Instant,
         settings: &ServerSettings,
         sources: &mut Sources,
-        source_of: impl Fn(u32) -> SourceAt,
+        (peer, source): (PeerId, SourceAt),
     ) {
-        self.next_sweep = now.saturating_add(SWEEP_INTERVAL);
-        for _ in 0..SWEPT_AT_ONCE {
-            let after = (self.swept.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-            let Some((&slot, control)) = self.by_slot.range_mut(after).next() else {
-                // From the first one again.
-                self.swept = None;
-                break;
-            };
-            self.swept = Some(slot);
-            if control.is_at_rest(now, settings, sources, source_of(slot)) {
-                self.by_slot.remove(&slot);
-            }
+        let control = self.0.get_mut(&peer.slot);
+        if control.is_some_and(|control| control.is_at_rest(now, settings, sources, source)) {
+            self.remove(peer);
         }
+    }
+}
+
+/// Which connections are looked at next, to give back what is kept of the quiet ones.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// When some were looked at last, and when the next are.
+    last: Instant,
+    next: Instant,
+    slot: u32,
+}
+
+/// So many are looked at for each such time: those of 100 000 connections within a minute.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(10);
+const SWEPT: u128 = 16;
+/// At once, however long nothing has come in: those of 20 000 connections within a minute, where they are quiet.
+const SWEPT_AT_ONCE: u128 = 512;
+/// How soon some are looked at where nothing comes in.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Sweep {
+    pub(super) const fn new() -> Self {
+        Self { last: Instant::ZERO, next: Instant::ZERO, slot: 0 }
+    }
+
+    #[inline]
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    /// When to look at some even if nothing comes in.
+    pub(super) fn wake_at(&self) -> Instant {
+        self.last.saturating_add(WAKE_INTERVAL)
+    }
+
+    /// The slots to look at now, of so many.
+    pub(super) fn slots(&mut self, now: Instant, slots: u32) -> Range<u32> {
+        let passed = now.saturating_duration_since(self.last).as_nanos();
+        let due = passed.checked_div(SWEEP_INTERVAL.as_nanos()).unwrap_or(0).saturating_mul(SWEPT);
+        (self.last, self.next) = (now, now.saturating_add(SWEEP_INTERVAL));
+        let first = if self.slot < slots { self.slot } else { 0 };
+        let many = u32::try_from(due.min(SWEPT_AT_ONCE)).unwrap_or(0);
+        self.slot = first.saturating_add(many).min(slots);
+        first..self.slot
     }
 }
 
@@ -143,21 +180,43 @@ mod tests {
         controls.get_mut(at(0), peer(7)).former = [Some(ClientId::new(1)), None, None, None];
         controls.get_mut(at(0), peer(8)).violations.add(at(0));
         controls.get_mut(at(0), peer(9)).paused_until = at(1000);
-        let mut sweep = |controls: &mut Controls, now: Instant| {
-            for ms in 0..200 {
-                let now = now.saturating_add(Duration::from_millis(ms));
-                if now >= controls.next_sweep {
-                    controls.sweep(now, &settings, &mut sources, |_| source);
-                }
-            }
+        let mut forget = |controls: &mut Controls, now: Instant| {
+            (0..100).for_each(|slot| controls.forget(now, &settings, &mut sources, (peer(slot), source)));
         };
-        sweep(&mut controls, at(1));
-        assert_eq!(controls.by_slot.len(), 100);
-        sweep(&mut controls, at(40));
-        assert!(controls.by_slot.keys().eq(&[7, 8, 9]), "{:?}", controls.by_slot.keys());
-        sweep(&mut controls, at(70));
-        assert!(controls.by_slot.keys().eq(&[7, 9]));
-        sweep(&mut controls, at(1001));
-        assert!(controls.by_slot.keys().eq(&[7]));
+        forget(&mut controls, at(1));
+        assert_eq!(controls.0.len(), 100);
+        // Its rates are full, but it was needed lately.
+        controls.get_mut(at(35), peer(10));
+        forget(&mut controls, at(40));
+        assert!(controls.0.keys().eq(&[7, 8, 9, 10]), "{:?}", controls.0.keys());
+        forget(&mut controls, at(70));
+        assert!(controls.0.keys().eq(&[7, 9]));
+        forget(&mut controls, at(1001));
+        assert!(controls.0.keys().eq(&[7]));
+    }
+
+    /// G-M2: as much is looked at in a time, whether much comes in or little.
+    #[test]
+    fn how_many_are_looked_at_follows_the_time_and_not_the_inputs() {
+        let at = |ms: u64| Instant::ZERO.saturating_add(Duration::from_millis(1000 + ms));
+        for every in [10, 20, 100, 250] {
+            let mut sweep = Sweep::new();
+            sweep.slots(at(0), 20_000);
+            sweep.slot = 0;
+            let mut seen = std::vec![false; 20_000];
+            for ms in (1..13_000).filter(|ms| ms % every == 0) {
+                assert!(sweep.is_due(at(ms)) && !sweep.is_due(at(ms - 1)) || every != 10);
+                let slots = sweep.slots(at(ms), 20_000);
+                assert!(slots.len() <= 512);
+                slots.for_each(|slot| seen[usize::try_from(slot).unwrap()] = true);
+            }
+            assert!(seen.iter().all(|&seen| seen), "every {every} ms");
+        }
+        // After a silence not all at once, and none where there are none.
+        let mut sweep = Sweep::new();
+        assert_eq!(sweep.slots(at(1_000_000), 20_000), 0..512);
+        assert_eq!(sweep.slots(at(2_000_000), 520), 512..520);
+        assert_eq!(sweep.slots(at(2_000_000), 520), 0..0);
+        assert_eq!(sweep.slots(at(3_000_000), 0), 0..0);
     }
 }

@@ -56,11 +56,6 @@ impl Parts {
         newest.reached.clear();
         &mut newest.reached
     }
-
-    /// Whether none is under way.
-    pub(super) fn are_over(&self, now: Instant) -> bool {
-        self.0.as_ref().is_none_or(|both| both.newest.is_over(now) && both.older.is_over(now))
-    }
 }
 
 impl Part {
