@@ -162,6 +162,25 @@ fn d_19_where_udp_is_blocked_a_player_in_c_sharp_speaks_by_tcp_and_comes_back() 
     assert!(frames >= 400 && gap < 2500, "{bob}");
 }
 
+/// A server that vanishes, and one that TCP does not reach any more: both are given up, and reached again when they are back.
+#[test]
+fn d_19_a_player_in_c_sharp_notices_that_its_server_has_vanished() {
+    let Some(unity) = mono::tests() else { return };
+    let vanished = "the server does not answer any more, neither by UDP nor by TCP";
+    let deaf = "the server answers by UDP, and does not hear this client by TCP any more";
+    // Side by side: most of it is waiting.
+    std::thread::scope(|scope| {
+        for (scenario, expected) in [("unity-vanish", vanished), ("unity-deaf", deaf)] {
+            scope.spawn(move || {
+                let Some(log) = run_with(scenario, unity) else { return };
+                let alice = log("alice");
+                let lost = alice.find(&format!("news Disconnected: {expected}"));
+                assert!(lost.is_some() && alice.rfind("news UdpUp") > lost, "{scenario}: {alice}");
+            });
+        }
+    });
+}
+
 #[test]
 fn s_05_s_09_devices_are_found_across_a_network_and_what_it_loses_is_silence() {
     let Some(log) = run("syfala") else { return };

@@ -130,6 +130,26 @@ END
     sleep 1
     at server nft delete table inet block
     ;;
+unity-vanish | unity-deaf)
+    # Says nothing, so that TCP has nothing to notice it by.
+    { echo join Lobby; sleep 60; } |
+        nsenter --net=/run/netns/alice mono "$UNITY" player alice host=10.9.0.1 >"$OUT/alice" 2>&1 &
+    alice=$!
+    said alice 'voice goes by UDP'
+    drop() { at server nft "table inet gone { chain in { type filter hook input priority 0; ip saddr 10.9.0.2 $1 drop; }; }"; }
+    drop 'meta l4proto { tcp, udp }'
+    said alice 'UDP is blocked'
+    if [ "$1" = unity-deaf ]; then
+        # UDP is back, and TCP is not.
+        at server nft delete table inet gone
+        drop 'meta l4proto tcp'
+    fi
+    for _ in 1 2 3 4; do grep -q 'news Disconnected' "$OUT/alice" || sleep 10; done
+    at server nft delete table inet gone
+    said alice 'news Disconnected'
+    for _ in 1 2; do [ "$(grep -c UdpUp "$OUT/alice")" -ge 2 ] || sleep 10; done
+    exit
+    ;;
 syfala)
     # A device for every network of bob's, and one on the server that is bound to its interface.
     nsenter --net=/run/netns/bob "$CLIENT" syfala serve --bind 0.0.0.0 --echo >"$OUT/bob" 2>&1 &

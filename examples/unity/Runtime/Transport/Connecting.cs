@@ -100,11 +100,11 @@ namespace Voxwire.Transport
             socket.SetSocketOption(SocketOptionLevel.Socket, SocketOptionName.KeepAlive, true);
             try
             {
-                // On, after 15 s without a byte, every 5 s: three numbers of 32 bits in the machine's order.
+                // On, after 10 s without a byte, every 2 s (Linux: nine times): three numbers of 32 bits in the machine's order.
                 var values = new byte[12];
                 BitConverter.GetBytes(1).CopyTo(values, 0);
-                BitConverter.GetBytes(15000).CopyTo(values, 4);
-                BitConverter.GetBytes(5000).CopyTo(values, 8);
+                BitConverter.GetBytes(10000).CopyTo(values, 4);
+                BitConverter.GetBytes(2000).CopyTo(values, 8);
                 socket.IOControl(IOControlCode.KeepAliveValues, values, null);
             }
             catch (Exception error) when (error is SocketException || error is NotSupportedException || error is NotImplementedException)
@@ -114,7 +114,7 @@ namespace Voxwire.Transport
         }
 
         /// <summary>One address that is being tried.</summary>
-        private sealed class Attempt : IDisposable
+        internal sealed class Attempt : IDisposable
         {
             internal readonly Socket Socket;
             private readonly IAsyncResult connecting;

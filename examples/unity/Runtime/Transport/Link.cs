@@ -36,6 +36,7 @@ namespace Voxwire.Transport
         private readonly byte[] datagram;
         private readonly byte[] sending;
         private readonly byte[] nonce = new byte[Wire.NonceLength];
+        private readonly Liveness liveness;
         private DatagramSocket socket;
         private UdpSide udp;
         private DirectPaths direct;
@@ -43,6 +44,9 @@ namespace Voxwire.Transport
         private int receivedCount;
         private int outputCount;
         private long tookAt;
+        private long heardAt;
+        private long downAt;
+        private bool wasUp;
         private bool confirms;
         private bool isDown;
         private bool isOver;
@@ -70,7 +74,9 @@ namespace Voxwire.Transport
             {
                 channel = new TlsChannel(tcp, settings.Tls, settings.Host, settings.ConnectTimeout);
             }
+            liveness = new Liveness(new IPEndPoint(server, settings.Port));
             tookAt = clock.ElapsedMilliseconds;
+            heardAt = tookAt;
         }
 
         private bool WantsUdp
@@ -115,6 +121,7 @@ namespace Voxwire.Transport
                 udp.Probe(now);
                 did |= ReadDatagrams(now);
                 JudgeUdp(now);
+                JudgeTcp(now);
                 if (direct != null && !udp.IsExcused(now))
                 {
                     direct.Expire(now);
@@ -159,6 +166,7 @@ namespace Voxwire.Transport
             {
                 socket.Dispose();
             }
+            liveness.Dispose();
             channel.Dispose();
         }
 
@@ -229,6 +237,7 @@ namespace Voxwire.Transport
                 {
                     return did;
                 }
+                heardAt = now;
                 did = true;
             }
             return did;
@@ -269,6 +278,8 @@ namespace Voxwire.Transport
             switch (received[at])
             {
                 case Wire.Bound:
+                    wasUp = true;
+                    liveness.OnBound();
                     if (udp.OnBound(now))
                     {
                         var clear = settings.Tls == null ? "" : " and is not encrypted: TLS covers the rest alone";
@@ -328,6 +339,7 @@ namespace Voxwire.Transport
                     case Wire.Challenge:
                         Buffer.BlockCopy(datagram, Wire.DatagramHead, nonce, 0, Wire.NonceLength);
                         confirms = true;
+                        liveness.OnConfirm(now);
                         break;
                 }
             }
@@ -340,14 +352,29 @@ namespace Voxwire.Transport
             inbox.Packet(datagram, Wire.DatagramHead, length, Lane.Droppable, 0);
         }
 
-        private void JudgeUdp(long now)
+        /// <summary>While UDP does not get through, TCP may not get through either.</summary>
+        private void JudgeTcp(long now)
         {
-            bool wasUp;
-            if (!udp.Judge(now, out wasUp))
+            if (udp.State == UdpState.Up || udp.IsExcused(now))
             {
                 return;
             }
-            isDown |= wasUp;
+            var why = liveness.Judge(now, Math.Max(heardAt, downAt), wasUp);
+            if (why != null)
+            {
+                throw new TransportException(why);
+            }
+        }
+
+        private void JudgeUdp(long now)
+        {
+            bool isNews;
+            if (!udp.Judge(now, out isNews))
+            {
+                return;
+            }
+            isDown |= isNews;
+            downAt = now;
             var way = settings.Fallback ? "Voice goes by TCP, later than it might" : "Voice is dropped";
             inbox.News(TransportEventKind.UdpBlocked, "UDP is blocked: " + settings.Host + " does not answer by UDP. " + way);
         }
