@@ -161,7 +161,7 @@ impl<F: Framing> StreamConn<F> {
             } else {
                 self.queue.dropped = self.queue.dropped.saturating_add(1);
             }
-        } else if self.queue.push(&self.framing, lane, frame, true, Vec::new).is_err() {
+        } else if self.queue.push(&self.framing, lane, frame, 0, Vec::new).is_err() {
             self.failed = Some(Failed::Overflow);
         }
     }

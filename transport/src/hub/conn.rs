@@ -1,7 +1,7 @@
 //! One connection of a hub, as the session's side sees it: what is queued for it, and how its task is woken.
 
 use super::common::Common;
-use super::load::{Load, WRITE_BATCH};
+use super::load::Load;
 use super::write_stall::WriteStall;
 use crate::stream::framing::StreamFraming;
 use crate::stream::held::Frames;
@@ -167,12 +167,13 @@ impl<F: Framing> Conn<F> {
     }
 
     /// Queues a frame. Returns how many were dropped, of the older ones or it itself. Where all connections together have too
-    /// much queued, a reliable frame that is not small is taken only if room has been made (`made_room`).
+    /// much queued, a reliable frame that is not small is refused at first, and taken at the second try (`again`): the caller closes others
+    /// between the two, as far as there are any.
     pub(super) fn push(
         &self,
         common: &Common,
         (lane, id, frame): (Lane, FrameId, &[u8]),
-        made_room: bool,
+        again: bool,
         frames: &mut Frames,
         wakers: &mut Vec<Waker>,
     ) -> Result<u64, NotQueued> {
@@ -185,12 +186,12 @@ impl<F: Framing> Conn<F> {
         if lane == Lane::Reliable && !fits {
             return Err(NotQueued::Unsendable);
         }
-        if load.refuses(lane, frame.len()) && !made_room {
+        if load.refuses(lane, frame.len()) && !again {
             return Err(NotQueued::OverGlobalLimit);
         }
         let State { framing, queue, .. } = &mut *state;
         let (dropped, memory) = (queue.dropped, queue.memory());
-        if load.writes_large() && queue.droppable() > WRITE_BATCH {
+        if load.drops_queued(queue.droppable()) {
             queue.drop_droppable();
         }
         let mut pushed = Ok(());
@@ -204,7 +205,7 @@ impl<F: Framing> Conn<F> {
         } else {
             // A buffer of the pool is for those who give it back soon.
             let buffer = || if load.blocked { Vec::new() } else { common.write_buffers.take() };
-            pushed = queue.push(framing, lane, frame, load.slow, buffer);
+            pushed = queue.push(framing, lane, frame, load.burst(), buffer);
         }
         // What overflows waits, too, until the connection is gone.
         update_total(&common.queued, memory, queue.memory());
@@ -217,12 +218,12 @@ impl<F: Framing> Conn<F> {
     }
 
     /// Queues a control message. [`NotQueued::Overflow`] if the queue is over its limit; [`NotQueued::OverGlobalLimit`] if all queues together
-    /// are, this one holds much, and no room has been made. One BOUND is enough until it has been taken.
+    /// are, this one holds much, and it is not tried `again`. One BOUND is enough until it has been taken.
     pub(super) fn push_control(
         &self,
         common: &Common,
         control: Control,
-        made_room: bool,
+        again: bool,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), NotQueued> {
         let bytes = control_unit(control);
@@ -230,7 +231,7 @@ impl<F: Framing> Conn<F> {
         if state.abort.is_some() {
             return Ok(());
         }
-        if !made_room && state.load(common).refuses_control() {
+        if !again && state.load(common).refuses_control() {
             return Err(NotQueued::OverGlobalLimit);
         }
         let memory = state.queue.memory();

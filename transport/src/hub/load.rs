@@ -10,6 +10,8 @@ const OWN_SHARE: usize = 64 * 1024;
 /// Over `max_queued_total` a connection may be closed that has more than this queued, in bytes; or that is blocked and holds more than
 /// half an even share.
 pub(super) const FAIR_SHARE: usize = 4 * 1024;
+/// Bytes of droppable frames that may be queued for a peer that is not slow, where its budget is smaller.
+const BURST: usize = 1024 * 1024;
 /// A peer for which more than this is queued, in bytes, is not answered by its framing.
 const ANSWERED: usize = 64 * 1024;
 /// A reliable frame of at least so many bytes is held once for all connections for which the same is queued.
@@ -33,12 +35,17 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// A large frame is being written to a slow peer: one is enough for it.
-    pub(super) const fn writes_large(&self) -> bool {
-        self.slow && self.writing > WRITE_BATCH
+    /// How many bytes of droppable frames may be queued, if the budget is smaller. Older ones are dropped.
+    pub(super) const fn burst(&self) -> usize {
+        if self.slow { 0 } else { BURST }
     }
 
-    /// Whether a frame of `len` bytes may be queued only if room is made for it.
+    /// Whether the droppable frames that are queued, of `droppable` bytes, are dropped for any new frame.
+    pub(super) const fn drops_queued(&self, droppable: usize) -> bool {
+        self.writes_large() && droppable > WRITE_BATCH
+    }
+
+    /// Whether a frame of `len` bytes is queued only after others have been closed for it.
     pub(super) fn refuses(&self, lane: Lane, len: usize) -> bool {
         lane == Lane::Reliable && self.pays(len)
     }
@@ -53,7 +60,7 @@ impl Load {
         lane == Lane::Reliable && len >= if self.blocked { HELD_IF_BLOCKED } else { HELD }
     }
 
-    /// Whether a message of the transport's own may be queued only if room is made for it.
+    /// Whether a message of the transport's own is queued only after others have been closed for it.
     pub(super) const fn refuses_control(&self) -> bool {
         self.over_total && (self.queued > OWN_SHARE || self.blocked && self.queued > FAIR_SHARE)
     }
@@ -67,6 +74,11 @@ impl Load {
     /// than their bytes. `little` is half of an even share.
     pub(super) const fn may_be_closed(&self, held: usize, little: usize) -> bool {
         self.queued > FAIR_SHARE || self.blocked && held > little
+    }
+
+    /// A large frame is being written to a slow peer: one is enough for it.
+    const fn writes_large(&self) -> bool {
+        self.slow && self.writing > WRITE_BATCH
     }
 
     /// Whether a frame of `len` bytes, where all connections together have too much queued, is at the cost of this one: it would have more

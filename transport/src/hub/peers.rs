@@ -187,8 +187,8 @@ impl<F: Framing> Peers<F> {
                 return common.counters.dropped_frames.add(dropped);
             }
         }
-        let queue = |conn: &Conn<F>, made_room, frames: &mut Frames, wakers: &mut Vec<Waker>| {
-            conn.push(common, (lane, id, frame), made_room, frames, wakers)
+        let queue = |conn: &Conn<F>, again, frames: &mut Frames, wakers: &mut Vec<Waker>| {
+            conn.push(common, (lane, id, frame), again, frames, wakers)
         };
         let mut queued = queue(&stream.conn, false, &mut self.frames, &mut self.wakers);
         if queued == Err(NotQueued::OverGlobalLimit) {

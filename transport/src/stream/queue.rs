@@ -127,8 +127,6 @@ impl LaneTotal {
 
 /// A queue keeps the room of so many frames.
 const KEPT_FRAMES: usize = 16;
-/// What droppable frames may take on a connection that has not been slow yet.
-const BURST_BYTES: usize = 1024 * 1024;
 
 /// A reliable frame did not fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,14 +217,14 @@ impl Queue {
         if self.reliable.is_over(self.reliable.max) { Err(Overflow) } else { Ok(()) }
     }
 
-    /// Adds a frame behind its head. `buffer` lends memory to a queue that has none. As long as the peer is not
-    /// `slow` much more may be queued than the budget: it takes what it is given, only not at once.
+    /// Adds a frame behind its head, and drops the oldest droppable ones over the budget, or over `burst` bytes, if that is more. `buffer`
+    /// lends memory to a queue that has none.
     pub(crate) fn push(
         &mut self,
         framing: &StreamFraming<impl Framing>,
         lane: Lane,
         frame: &[u8],
-        slow: bool,
+        burst: usize,
         buffer: impl FnOnce() -> Vec<u8>,
     ) -> Result<(), Overflow> {
         self.lend_if_none(buffer);
@@ -234,7 +232,7 @@ impl Queue {
         framing.put_head(lane, frame, &mut self.bytes);
         self.bytes.extend_from_slice(frame);
         self.count_appended(lane, self.bytes.len().saturating_sub(start), false);
-        let budget = if slow { self.droppable.max } else { self.droppable.max.max(BURST_BYTES) };
+        let budget = self.droppable.max.max(burst);
         self.drop_oldest(|droppable| droppable.is_over(budget));
         if lane == Lane::Reliable && self.reliable.is_over(self.reliable.max) {
             Err(Overflow)

@@ -5,7 +5,7 @@ use voxwire_core::Datagram;
 const FRAMING: StreamFraming<Datagram> = StreamFraming::Session(Datagram { max: 0 });
 
 fn push(queue: &mut Queue, lane: Lane, frame: &[u8]) -> Result<(), Overflow> {
-    queue.push(&FRAMING, lane, frame, true, Vec::new)
+    queue.push(&FRAMING, lane, frame, 0, Vec::new)
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn c_06_one_frame_is_admitted_however_large() {
 fn c_06_a_burst_for_a_peer_that_takes_everything_is_kept() {
     let mut queue = Queue::new(100);
     for n in 0..200 {
-        queue.push(&FRAMING, Lane::Droppable, &[n; 1000], false, Vec::new).unwrap();
+        queue.push(&FRAMING, Lane::Droppable, &[n; 1000], 1024 * 1024, Vec::new).unwrap();
     }
     assert_eq!((queue.len(), queue.dropped), (200_000, 0));
     // It turns out to be slow.
-    queue.push(&FRAMING, Lane::Droppable, &[7; 1000], true, Vec::new).unwrap();
+    queue.push(&FRAMING, Lane::Droppable, &[7; 1000], 0, Vec::new).unwrap();
     assert_eq!((queue.take(), queue.dropped), (vec![7; 1000], 200));
 }
 
@@ -74,7 +74,7 @@ fn f_46_the_room_of_many_small_frames_is_counted_and_given_back() {
     };
     let mut queue = Queue::new(100);
     for _ in 0..10_000 {
-        queue.push(&FRAMING, Lane::Droppable, b"d", false, Vec::new).unwrap();
+        queue.push(&FRAMING, Lane::Droppable, b"d", 1024 * 1024, Vec::new).unwrap();
     }
     assert!(queue.memory() >= room(&queue));
     // It turns out to be slow, and never takes anything.
@@ -158,7 +158,7 @@ fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
         for _ in 0..FRAMES {
             queue.push_held(&UNITS, frame.clone()).unwrap();
             if own {
-                queue.push(&UNITS, Lane::Reliable, &[8; 64], true, Vec::new).unwrap();
+                queue.push(&UNITS, Lane::Reliable, &[8; 64], 0, Vec::new).unwrap();
             }
         }
         let (bytes, mut calls, mut all) = (queue.bytes.len(), 0, Vec::new());
@@ -395,7 +395,7 @@ fn f_43_what_the_transport_says_is_bounded_and_some_of_it_does_not_wait_twice() 
 #[test]
 fn memory_comes_from_the_pool_and_goes_with_the_bytes() {
     let mut queue = Queue::new(100);
-    queue.push(&FRAMING, Lane::Reliable, b"x", true, || Vec::with_capacity(77)).unwrap();
+    queue.push(&FRAMING, Lane::Reliable, b"x", 0, || Vec::with_capacity(77)).unwrap();
     let taken = queue.take();
     assert!(taken.capacity() >= 77 && queue.bytes.capacity() == 0);
 }
