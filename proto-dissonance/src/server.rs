@@ -497,7 +497,10 @@ impl Server {
         let Self { controls, settings, sources, peers, sweep, .. } = self;
         for slot in sweep.slots(now, peers.slots()) {
             let Some(peer) = peers.peer_at(slot) else { continue };
-            let Some(state) = peers.get(peer) else { continue };
+            let Some(state) = peers.get_mut(peer) else { continue };
+            if !state.voice_parts.give_back(now) {
+                sweep.spoken();
+            }
             controls.forget(now, settings, sources, (peer, state.source));
         }
     }
@@ -714,7 +717,7 @@ impl Session for Server {
         if !self.later.is_empty() {
             return Some(Instant::ZERO);
         }
-        let sweep = (!self.controls.is_empty()).then(|| self.sweep.wake_at());
+        let sweep = self.sweep.wake_at(&self.controls);
         sweep.into_iter().chain(self.peers.next_overdue(self.settings.idle_timeout)).min()
     }
 

@@ -289,7 +289,7 @@ const HERE: usize = 19;
 impl Reached {
     pub(super) fn clear(&mut self) {
         if let Some(all) = self.all.as_mut().filter(|_| usize::from(self.len) > HERE) {
-            all.0.fill(0);
+            all.clear();
         }
         self.len = 0;
     }
@@ -337,27 +337,65 @@ impl Reached {
     }
 }
 
-/// Clients, one bit for each number; as long as the highest one makes it.
-#[derive(Debug, Default)]
-struct ClientSet(Vec<u64>);
+/// Clients: a sorted list, and where they are many a bit for each number there is. So it takes two bytes for each of them, four while it
+/// grows, and 8 KiB at most.
+#[derive(Debug)]
+enum ClientSet {
+    Few(Vec<ClientId>),
+    Many(Box<[u64; WORDS]>),
+}
+
+/// A bit for each number.
+const WORDS: usize = 65_536 / 64;
+/// More of them in a list would be longer than a bit for each number.
+const LISTED: usize = 4096;
+
+impl Default for ClientSet {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
 
 impl ClientSet {
-    fn at(id: ClientId) -> (usize, u64) {
-        let id = usize::from(id.get());
-        (id / 64, 1_u64.wrapping_shl(u32::try_from(id % 64).unwrap_or(0)))
+    fn clear(&mut self) {
+        match self {
+            Self::Few(few) => few.clear(),
+            Self::Many(many) => many.fill(0),
+        }
     }
 
     fn contains(&self, id: ClientId) -> bool {
-        let (word, bit) = Self::at(id);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
+        match self {
+            Self::Few(few) => few.binary_search(&id).is_ok(),
+            Self::Many(many) => {
+                let (word, bit) = Self::at(id);
+                many.get(word).is_some_and(|word| word & bit != 0)
+            }
+        }
     }
 
     fn insert(&mut self, id: ClientId) {
-        let (index, bit) = Self::at(id);
-        if self.0.len() <= index {
-            self.0.resize(index.saturating_add(1), 0);
+        match self {
+            Self::Few(few) if few.len() < LISTED => {
+                if let Err(at) = few.binary_search(&id) {
+                    few.insert(at, id);
+                }
+            }
+            Self::Few(few) => {
+                let few = core::mem::take(few);
+                *self = Self::Many(Box::new([0; WORDS]));
+                few.into_iter().chain([id]).for_each(|id| self.insert(id));
+            }
+            Self::Many(many) => {
+                let (word, bit) = Self::at(id);
+                many.get_mut(word).into_iter().for_each(|word| *word |= bit);
+            }
         }
-        self.0.get_mut(index).into_iter().for_each(|word| *word |= bit);
+    }
+
+    fn at(id: ClientId) -> (usize, u64) {
+        let id = usize::from(id.get());
+        (id / 64, 1_u64.wrapping_shl(u32::try_from(id % 64).unwrap_or(0)))
     }
 }
 
@@ -489,7 +527,7 @@ mod tests {
         let mut reached = Reached::default();
         for round in 0..200 {
             let mut model = BTreeSet::new();
-            for _ in 0..rng.below(80) {
+            for _ in 0..rng.below(if round % 50 == 49 { 10_000 } else { 80 }) {
                 let id = ClientId::new(
                     u16::try_from(rng.below(if round % 2 == 0 { 30 } else { 65_535 })).unwrap(),
                 );
@@ -500,6 +538,22 @@ mod tests {
             assert!(model.iter().all(|&id| reached.contains(id)));
             reached.clear();
             assert!(model.iter().all(|&id| !reached.contains(id)) && reached.is_empty());
+        }
+    }
+
+    /// G-M2: what a frame has reached takes memory for each client that it has reached, whatever their numbers are.
+    #[test]
+    fn g_m2_whom_a_frame_has_reached_takes_memory_by_how_many_they_are() {
+        for (many, most) in [(19, 0), (20, 64), (100, 300), (4096, 4 * 4096), (60_000, 8192)] {
+            let mut reached = Reached::default();
+            // The highest numbers, the highest of all first.
+            (0..many).for_each(|n| assert!(reached.insert(ClientId::new(65_534 - n))));
+            let bytes = match reached.all.as_deref() {
+                None => 0,
+                Some(ClientSet::Few(few)) => few.capacity() * size_of::<ClientId>(),
+                Some(ClientSet::Many(many)) => size_of_val(&**many),
+            };
+            assert!(bytes <= most, "{bytes} bytes for {many}");
         }
     }
 

@@ -79,7 +79,7 @@ impl Controls {
         Self(BTreeMap::new())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -120,6 +120,9 @@ pub(super) struct Sweep {
     last: Instant,
     next: Instant,
     slot: u32,
+    /// Frames of voice may be kept of some, and those looked at since the first slot have some.
+    voice: bool,
+    found: bool,
 }
 
 /// So many are looked at for each such time: those of 100 000 connections within a minute.
@@ -132,7 +135,7 @@ const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Sweep {
     pub(super) const fn new() -> Self {
-        Self { last: Instant::ZERO, next: Instant::ZERO, slot: 0 }
+        Self { last: Instant::ZERO, next: Instant::ZERO, slot: 0, voice: false, found: false }
     }
 
     #[inline]
@@ -140,9 +143,15 @@ impl Sweep {
         now >= self.next
     }
 
-    /// When to look at some even if nothing comes in.
-    pub(super) fn wake_at(&self) -> Instant {
-        self.last.saturating_add(WAKE_INTERVAL)
+    /// A frame of voice is kept of a connection.
+    #[inline]
+    pub(super) const fn spoken(&mut self) {
+        (self.voice, self.found) = (true, true);
+    }
+
+    /// When to look at some even if nothing comes in: where something is kept, be it `controls` or voice.
+    pub(super) fn wake_at(&self, controls: &Controls) -> Option<Instant> {
+        (self.voice || !controls.is_empty()).then(|| self.last.saturating_add(WAKE_INTERVAL))
     }
 
     /// The slots to look at now, of so many.
@@ -150,7 +159,10 @@ impl Sweep {
         let passed = now.saturating_duration_since(self.last).as_nanos();
         let due = passed.checked_div(SWEEP_INTERVAL.as_nanos()).unwrap_or(0).saturating_mul(SWEPT);
         (self.last, self.next) = (now, now.saturating_add(SWEEP_INTERVAL));
-        let first = if self.slot < slots { self.slot } else { 0 };
+        if self.slot >= slots {
+            (self.slot, self.voice, self.found) = (0, self.found, false);
+        }
+        let first = self.slot;
         let many = u32::try_from(due.min(SWEPT_AT_ONCE)).unwrap_or(0);
         self.slot = first.saturating_add(many).min(slots);
         first..self.slot

@@ -1,6 +1,7 @@
 //! Voice and text that clients have the server hand on to others.
 
 use super::clients::{Clients, Reached};
+use super::control::REST;
 use super::{Flags, Kind, Server};
 use crate::rooms::contains;
 use crate::{
@@ -55,6 +56,12 @@ impl Parts {
         (newest.what, newest.started) = (Some(what), now);
         newest.reached.clear();
         &mut newest.reached
+    }
+
+    /// Gives the memory back if no frame or text has begun for long. False if it is kept.
+    pub(super) fn give_back(&mut self, now: Instant) -> bool {
+        self.0.take_if(|both| now.saturating_duration_since(both.newest.started) >= REST);
+        self.0.is_none()
     }
 }
 
@@ -122,7 +129,7 @@ impl Server {
             return Err(self.wrong_session(now, peer, voice.session));
         }
         self.check_sender(peer, voice.sender, sender)?;
-        let Self { peers, controls, clients, sources, settings, stats, outbox, watch_all, .. } = self;
+        let Self { peers, controls, sweep, clients, sources, settings, stats, outbox, watch_all, .. } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let muted = state.flags.has(Flags::MUTE_VOICE);
         // Every destination is looked for in every channel.
@@ -159,7 +166,10 @@ impl Server {
         let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
         let reached = match part {
             true => state.voice_parts.get(now, what),
-            false => Some(state.voice_parts.start(now, what)),
+            false => {
+                sweep.spoken();
+                Some(state.voice_parts.start(now, what))
+            }
         };
         let Some(reached) = reached else { return Ok(None) };
         let copies = hand_on(clients, outbox, relay, lane, reached, addressed)?;
