@@ -319,7 +319,7 @@ impl Server {
 
     /// Every client in the session: number, name, how their voice is encoded.
     pub fn clients(&self) -> impl Iterator<Item = (ClientId, &str, CodecSettings)> {
-        self.clients.iter().map(|(id, client)| (id, &*client.name, client.codec))
+        self.clients.iter().map(|(id, client)| (id, client.name(), client.codec))
     }
 
     /// Number of clients in the session.
@@ -334,7 +334,7 @@ impl Server {
 
     /// The name of a client.
     pub fn name(&self, client: ClientId) -> Option<&str> {
-        self.clients.get(client).map(|client| &*client.name)
+        self.clients.get(client).map(clients::Client::name)
     }
 
     /// The connection of a client.

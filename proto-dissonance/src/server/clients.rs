@@ -34,6 +34,7 @@ struct Route {
 }
 
 const _: () = assert!(size_of::<Option<Route>>() == 16);
+const _: () = assert!(size_of::<Option<Client>>() == 32);
 
 /// What a client listens to, in ascending order.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,10 @@ const FEW: usize = 3;
 
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) name: Box<str>,
+    /// Its name, and behind it what that is known by, where that is something else.
+    names: Box<str>,
+    name_len: u16,
+    keyed: bool,
     pub(super) codec: CodecSettings,
     /// It has said which rooms it listens to.
     pub(super) stated: bool,
@@ -80,7 +84,8 @@ impl Clients {
 
     /// The client that is known by `name`.
     pub(super) fn find(&self, name: &str) -> Option<ClientId> {
-        self.by_name.get(self.place(name).ok()?).copied()
+        let key = self.kept.key(name.as_bytes());
+        self.by_name.get(self.place(&key).ok()?).copied()
     }
 
     /// Whether `name` is kept for another address.
@@ -93,13 +98,9 @@ impl Clients {
         self.kept.keep(now, name.as_bytes(), address, until);
     }
 
-    /// Where a name is in the order of names, or would be.
-    fn place(&self, name: &str) -> Result<usize, usize> {
-        let name = self.kept.key(name.as_bytes());
-        self.by_name.binary_search_by(|&id| {
-            let other = self.get(id).map_or("", |client| &client.name);
-            self.kept.key(other.as_bytes()).cmp(&name)
-        })
+    /// Where what a name is known by is in the order of these, or would be.
+    fn place(&self, key: &[u8]) -> Result<usize, usize> {
+        self.by_name.binary_search_by(|&id| self.get(id).map_or("", Client::key).as_bytes().cmp(key))
     }
 
     /// A new client, with a number that is free; `None` if all are taken, or were a moment ago. No other client may have its name.
@@ -115,10 +116,11 @@ impl Clients {
         lengthen(&mut self.routes, index.saturating_add(1), || None);
         lengthen(&mut self.clients, index.saturating_add(1), || None);
         self.kept.take(name.as_bytes());
-        let (Ok(at) | Err(at)) = self.place(&name);
+        let client = Client::new(name, &self.kept, codec);
+        let (Ok(at) | Err(at)) = self.place(client.key().as_bytes());
         self.by_name.insert(at, id);
         *self.routes.get_mut(index)? = Some(Route { peer, rooms: Listens::NONE });
-        *self.clients.get_mut(index)? = Some(Client { name, codec, stated: false });
+        *self.clients.get_mut(index)? = Some(client);
         self.len = self.len.saturating_add(1);
         Some(id)
     }
@@ -126,7 +128,7 @@ impl Clients {
     /// Removes a client, and returns what it listened to.
     pub(super) fn remove(&mut self, now: Instant, id: ClientId) -> Option<(RoomSet, Client)> {
         let rooms = self.clear_rooms(id);
-        let place = self.get(id).and_then(|client| self.place(&client.name).ok());
+        let place = self.get(id).and_then(|client| self.place(client.key().as_bytes()).ok());
         if let Some(at) = place.filter(|&at| self.by_name.get(at) == Some(&id)) {
             self.by_name.remove(at);
         }
@@ -267,6 +269,31 @@ impl Clients {
             some |= there;
             !(there && reached.contains(id))
         }) && some
+    }
+}
+
+impl Client {
+    fn new(name: Box<str>, kept: &KeptNames, codec: CodecSettings) -> Self {
+        let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        let key = kept.key(name.as_bytes());
+        let key = core::str::from_utf8(&key).ok().filter(|key| **key != *name);
+        let with_key = key.map(|key| [&*name, key].concat().into_boxed_str());
+        let keyed = with_key.is_some();
+        Self { names: with_key.unwrap_or(name), name_len, keyed, codec, stated: false }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.names.get(..usize::from(self.name_len)).unwrap_or(&self.names)
+    }
+
+    pub(super) fn into_name(self) -> Box<str> {
+        if self.keyed { self.name().into() } else { self.names }
+    }
+
+    /// What the name is known by. Kept, as looking for a name compares it to many.
+    fn key(&self) -> &str {
+        let key = self.names.get(usize::from(self.name_len)..).filter(|_| self.keyed);
+        key.unwrap_or(&self.names)
     }
 }
 
@@ -479,7 +506,8 @@ mod tests {
             let id = model.keys().nth(any).copied();
             match (rng.below(40), id) {
                 (0, _) if model.len() < 20 => {
-                    let name = std::format!("Jos\u{e9} {}", rng.below(1 << 32));
+                    let e = if rng.chance(0.5) { "\u{e9}" } else { "e\u{301}" };
+                    let name = std::format!("Jos{e} {}", rng.below(1 << 32));
                     let codec = CodecSettings::DEFAULT;
                     let id = clients.insert(Instant::ZERO, peer(step), name.as_str().into(), codec).unwrap();
                     assert_eq!(clients.peer(id), Some(peer(step)));
@@ -488,7 +516,7 @@ mod tests {
                 (1, Some(id)) => {
                     let (rooms, client) = clients.remove(Instant::ZERO, id).unwrap();
                     let (name, before) = model.remove(&id).unwrap();
-                    assert!(rooms.as_slice().iter().eq(&before) && *client.name == *name);
+                    assert!(rooms.as_slice().iter().eq(&before) && *client.into_name() == *name);
                     assert_eq!((clients.find(&name), clients.peer(id)), (None, None));
                 }
                 (2, Some(id)) => {
@@ -516,8 +544,12 @@ mod tests {
             assert_eq!(clients.more.len() - clients.free.len(), long);
         }
         // However it is encoded.
-        let (name, _) = model.values().next().unwrap();
-        assert!(clients.find(&name.replace('\u{e9}', "e\u{301}")).is_some());
+        for (id, (name, _)) in &model {
+            for name in [name.replace('\u{e9}', "e\u{301}"), name.replace("e\u{301}", "\u{e9}")] {
+                assert_eq!(clients.find(&name), Some(*id));
+            }
+            assert_eq!(clients.get(*id).unwrap().name(), name);
+        }
     }
 
     /// D-10: a frame reaches each client once, whether it has few listeners or many.

@@ -30,7 +30,7 @@ impl Server {
         };
         self.room_for_a_join()?;
         let known = self.client_of(peer).and_then(|id| Some((id, self.clients.get(id)?)));
-        let same = known.filter(|(_, client)| *client.name == *name && client.codec == request.codec);
+        let same = known.filter(|(_, client)| *client.name() == *name && client.codec == request.codec);
         if let Some((client, _)) = same.filter(|_| !self.settings.repeat_replaces) {
             self.answer_again(now, peer, client);
             return Ok(None);
@@ -180,7 +180,7 @@ impl Server {
         let Self { clients, rooms, wire, outbox, session, .. } = self;
         let infos: Vec<ClientInfo<'_>> = clients
             .iter()
-            .map(|(id, client)| ClientInfo { name: Text::new(&client.name), id, codec: client.codec })
+            .map(|(id, client)| ClientInfo { name: Text::new(client.name()), id, codec: client.codec })
             .collect();
         let names: Vec<Text<'_>> = rooms.iter().map(|(_, room)| Text::new(&room.name)).collect();
         let listeners: Vec<RoomListeners<'_>> =
@@ -204,7 +204,7 @@ impl Server {
             .iter()
             .filter_map(|&room| rooms.get(room).map(|room| Text::new(&room.name)))
             .collect();
-        let info = ClientInfo { name: Text::new(&client.name), id, codec: client.codec };
+        let info = ClientInfo { name: Text::new(client.name()), id, codec: client.codec };
         let _ = send_state_over_limit(*session, info, &names, wire, |packet| {
             outbox.send_over_limit(peer, Lane::Reliable, packet, wire)
         });
@@ -240,7 +240,7 @@ impl Server {
         for &room in rooms.as_slice() {
             self.forget_listener(client, room);
         }
-        self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name.len());
+        self.state_bytes = self.state_bytes.saturating_sub(STATE_BYTES).saturating_sub(removed.name().len());
         // Kept for its address only if it was lost: a client that left or was sent away has no claim. And an address that stands for many
         // proves no claim.
         let many = from.is_some_and(|from| self.sources.is_exempt(from));
@@ -249,9 +249,9 @@ impl Server {
             _ => core::time::Duration::ZERO,
         };
         let until = now.saturating_add(quarantine);
-        self.clients.keep(now, &removed.name, from, until);
+        self.clients.keep(now, removed.name(), from, until);
         self.tell_all(&packet);
-        Some(ServerEvent::Left { peer, client, name: removed.name, cause })
+        Some(ServerEvent::Left { peer, client, name: removed.into_name(), cause })
     }
 }
 

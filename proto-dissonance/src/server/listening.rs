@@ -23,7 +23,7 @@ impl Server {
         self.check_sender(peer, state.client.id, client)?;
         let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
         // Every other client would go on by what they knew first, and newcomers by this.
-        if state.client.name.as_str() != Some(&known.name) {
+        if state.client.name.as_str() != Some(known.name()) {
             return Err(Violation::Changed("name"));
         }
         if state.client.codec != known.codec {
@@ -155,7 +155,7 @@ impl Server {
         }
         let Policy(Some(may_listen)) = &mut self.policy else { return Ok(()) };
         let Some(client) = self.clients.get(client) else { return Ok(()) };
-        if may_listen(&client.name, name) { Ok(()) } else { Err(RoomRefused::Policy) }
+        if may_listen(client.name(), name) { Ok(()) } else { Err(RoomRefused::Policy) }
     }
 
     /// Applies a delta; false if nothing changed.
