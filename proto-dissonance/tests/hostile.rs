@@ -599,6 +599,9 @@ fn f_34_voice_in_flight_under_a_former_number_is_dropped_and_nobody_is_kicked() 
     let forged = say(hall.session(), ANN, lobby, b"forged");
     assert!(matches!(hall.relay(&[BEN], &forged, false), Err(Violation::Forged { .. })));
     hall.talk();
+    // Nothing is on its way for a minute.
+    hall.stage.now = hall.stage.now.saturating_add(Duration::from_secs(60));
+    assert!(matches!(hall.relay(&[BEN], &voice, false), Err(Violation::Forged { .. })));
 }
 
 /// F-34: a violation every 59 seconds is forgiven like one every 60.

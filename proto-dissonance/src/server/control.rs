@@ -23,9 +23,13 @@ pub(super) struct Control {
     pub(super) answered: Option<Instant>,
     pub(super) wrong_session: Bucket,
     pub(super) violations: Violations,
-    /// Numbers that it had before, the newest first: what was sent under them may still be on its way.
-    pub(super) former: [Option<ClientId>; 4],
+    /// Numbers that it had before, the newest first, and until when they count: what was sent under them may still be on its way.
+    former: [Option<ClientId>; 4],
+    former_until: Instant,
 }
+
+/// How long a former number counts, after the connection has given it up.
+const FORMER: Duration = Duration::from_secs(60);
 
 impl Control {
     /// That of a connection that has been quiet for long.
@@ -40,6 +44,7 @@ impl Control {
             wrong_session: Bucket::FULL,
             violations: Violations::new(now),
             former: [None; 4],
+            former_until: Instant::ZERO,
         }
     }
 
@@ -57,8 +62,22 @@ impl Control {
             && !self.was_answered(now, settings)
             && self.wrong_session.is_full(now)
             && self.violations.is_clear(now)
-            && self.former == [None; 4]
+            && self.former_until <= now
             && sources.settle(now, settings, source, &mut self.quotas)
+    }
+
+    /// It had a number until now.
+    pub(super) fn add_former(&mut self, now: Instant, number: ClientId) {
+        self.former.rotate_right(1);
+        if let Some(first) = self.former.first_mut() {
+            *first = Some(number);
+        }
+        self.former_until = now.saturating_add(FORMER);
+    }
+
+    /// Whether it had a number a moment ago.
+    pub(super) fn had(&self, now: Instant, number: ClientId) -> bool {
+        now < self.former_until && self.former.contains(&Some(number))
     }
 
     /// Whether its handshake was answered a moment ago.
@@ -189,7 +208,7 @@ mod tests {
             control.quotas = ControlQuotas::new(share);
             sources.charge(at(0), &settings, source, &mut control.quotas, Kind::State, 1);
         }
-        controls.get_mut(at(0), peer(7)).former = [Some(ClientId::new(1)), None, None, None];
+        controls.get_mut(at(0), peer(7)).add_former(at(15), ClientId::new(1));
         controls.get_mut(at(0), peer(8)).violations.add(at(0));
         controls.get_mut(at(0), peer(9)).paused_until = at(1000);
         let mut forget = |controls: &mut Controls, now: Instant| {
@@ -203,8 +222,12 @@ mod tests {
         assert!(controls.0.keys().eq(&[7, 8, 9, 10]), "{:?}", controls.0.keys());
         forget(&mut controls, at(70));
         assert!(controls.0.keys().eq(&[7, 9]));
+        let had = |at| controls.get(peer(7)).unwrap().had(at, ClientId::new(1));
+        assert!(had(at(74)) && !had(at(75)));
+        forget(&mut controls, at(75));
+        assert!(controls.0.keys().eq(&[9]));
         forget(&mut controls, at(1001));
-        assert!(controls.0.keys().eq(&[7]));
+        assert!(controls.is_empty());
     }
 
     /// G-M2: as much is looked at in a time, whether much comes in or little.

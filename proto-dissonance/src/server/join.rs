@@ -226,11 +226,7 @@ impl Server {
         let from = self.address(peer).map(|from| from.ip());
         let state = self.peers.get_mut(peer)?;
         let client = state.client.take()?;
-        let former = &mut self.controls.get_mut(now, peer).former;
-        former.rotate_right(1);
-        if let Some(first) = former.first_mut() {
-            *first = Some(client);
-        }
+        self.controls.get_mut(now, peer).add_former(now, client);
         let packet = Packet::RemoveClient { session: self.session, client };
         if matches!(cause, LeftBecause::Kicked | LeftBecause::Violations | LeftBecause::Displaced) {
             self.send(peer, &packet);

@@ -20,7 +20,7 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         self.charge_state(now, peer);
         self.charge_bytes(now, peer, raw.len());
-        self.check_sender(peer, state.client.id, client)?;
+        self.check_sender(now, peer, state.client.id, client)?;
         let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
         // Every other client would go on by what they knew first, and newcomers by this.
         if state.client.name.as_str() != Some(known.name()) {
@@ -91,7 +91,7 @@ impl Server {
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
         self.charge_state(now, peer);
         self.charge_bytes(now, peer, raw.len());
-        self.check_sender(peer, delta.client, client)?;
+        self.check_sender(now, peer, delta.client, client)?;
         // Those who were here before do not know it yet, and would miss this.
         if !self.clients.get(client).is_some_and(|state| state.stated) {
             let state = crate::SessionState::Negotiating;

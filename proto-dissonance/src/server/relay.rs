@@ -127,7 +127,7 @@ impl Server {
         if voice.session != self.session {
             return Err(self.wrong_session(now, peer, voice.session));
         }
-        self.check_sender(peer, voice.sender, sender)?;
+        self.check_sender(now, peer, voice.sender, sender)?;
         let Self { peers, controls, sweep, clients, sources, settings, stats, outbox, watch_all, .. } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let muted = state.flags.has(Flags::MUTE_VOICE);
@@ -200,7 +200,7 @@ impl Server {
         if text.session != self.session {
             return Err(self.wrong_session(now, peer, text.session));
         }
-        self.check_sender(peer, text.sender, sender)?;
+        self.check_sender(now, peer, text.sender, sender)?;
         let any = !self.settings.addressed_only;
         let addressed = |id: ClientId, rooms: &[RoomId]| {
             any || match text.recipient {
@@ -237,17 +237,18 @@ impl Server {
 
     pub(super) fn check_sender(
         &self,
+        now: Instant,
         peer: PeerId,
         got: ClientId,
         expected: ClientId,
     ) -> Result<(), Violation> {
         // Kept as bytes; comparing them is comparing the numbers.
-        if got.get() == expected.get() { Ok(()) } else { Err(self.not_the_sender(peer, got, expected)) }
+        if got.get() == expected.get() { Ok(()) } else { Err(self.not_the_sender(now, peer, got, expected)) }
     }
 
     #[cold]
-    fn not_the_sender(&self, peer: PeerId, got: ClientId, expected: ClientId) -> Violation {
-        let former = self.controls.get(peer).is_some_and(|state| state.former.contains(&Some(got)));
+    fn not_the_sender(&self, now: Instant, peer: PeerId, got: ClientId, expected: ClientId) -> Violation {
+        let former = self.controls.get(peer).is_some_and(|state| state.had(now, got));
         if former { Violation::FormerNumber(got) } else { Violation::Forged { got, expected } }
     }
 }
