@@ -10,7 +10,7 @@ use alloc::{
 use core::{net::IpAddr, time::Duration};
 use voxwire_core::{Instant, KeptNames, PeerId, lengthen};
 
-/// The clients of a session, by number. What a relay touches of a listener is one row of 16 bytes.
+/// The clients of a session, by number. What a relay touches of a listener is one row of 16 bytes, and beyond [`FEW`] rooms the list of them.
 #[derive(Debug)]
 pub(super) struct Clients {
     routes: Vec<Option<Route>>,
