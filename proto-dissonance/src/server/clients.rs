@@ -351,16 +351,15 @@ impl Reached {
 
     #[inline(never)]
     fn insert_beyond(&mut self, id: ClientId) -> bool {
-        if self.contains(id) {
-            return false;
-        }
         let all = self.all.get_or_insert_default();
         if usize::from(self.len) == HERE {
-            self.here.iter().for_each(|&here| all.insert(here));
+            if self.here.contains(&id) {
+                return false;
+            }
+            self.here.iter().for_each(|&here| _ = all.insert(here));
             self.len = self.len.saturating_add(1);
         }
-        all.insert(id);
-        true
+        all.insert(id)
     }
 }
 
@@ -401,23 +400,28 @@ impl ClientSet {
         }
     }
 
-    fn insert(&mut self, id: ClientId) {
+    /// False if it was there before.
+    fn insert(&mut self, id: ClientId) -> bool {
         match self {
-            Self::Few(few) if few.len() < LISTED => {
-                if let Err(at) = few.binary_search(&id) {
-                    few.insert(at, id);
-                }
-            }
+            // In ascending order, as a rule.
+            Self::Few(few) if few.len() < LISTED && few.last().is_none_or(|&last| last < id) => few.push(id),
+            Self::Few(few) if few.len() < LISTED => match few.binary_search(&id) {
+                Ok(_) => return false,
+                Err(at) => few.insert(at, id),
+            },
             Self::Few(few) => {
                 let few = core::mem::take(few);
                 *self = Self::Many(Box::new([0; WORDS]));
-                few.into_iter().chain([id]).for_each(|id| self.insert(id));
+                few.into_iter().for_each(|id| _ = self.insert(id));
+                return self.insert(id);
             }
             Self::Many(many) => {
                 let (word, bit) = Self::at(id);
-                many.get_mut(word).into_iter().for_each(|word| *word |= bit);
+                let Some(word) = many.get_mut(word).filter(|word| **word & bit == 0) else { return false };
+                *word |= bit;
             }
         }
+        true
     }
 
     fn at(id: ClientId) -> (usize, u64) {
