@@ -84,7 +84,7 @@ fn c_12_links_of_readmes_are_absolute_and_lead_into_this_repository() {
                 assert!(link.starts_with("https://") || link.starts_with('#'), "{name}: {link}");
                 continue;
             };
-            let path = path.strip_prefix("blob/main/").or(path.strip_prefix("raw/main/")).unwrap();
+            let path = path.strip_prefix("blob/main/").or_else(|| path.strip_prefix("raw/main/")).unwrap();
             let file = path.split('#').next().unwrap();
             assert!(root.join(file).is_file(), "{name}: {link}");
             links += 1;
