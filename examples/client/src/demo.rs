@@ -183,10 +183,10 @@ fn table(outcomes: &[Outcome]) -> Table {
         let lost = outcome.sent.saturating_sub(outcome.heard);
         table.add_row([
             Cell::new(outcome.protocol),
-            right(format!("{:.1} ms", outcome.set_up.as_secs_f64() * 1e3)),
+            right(format!("{} ms", short(outcome.set_up.as_secs_f64() * 1e3))),
             right(format!("{lost}/{}", outcome.sent)),
             right(outcome.stalls.to_string()),
-            right(format!("{:.1}/{:.1}", outcome.latency(0.5), outcome.latency(0.99))),
+            right(format!("{}/{}", short(outcome.latency(0.5)), short(outcome.latency(0.99)))),
             Cell::new(outcome.verdict()),
         ]);
     }
@@ -209,6 +209,11 @@ pub(crate) async fn serve(
     let first = server.listening().first().ok_or_else(|| failed!("the server does not listen"))?;
     let address = first.address;
     Ok((server, address))
+}
+
+/// Milliseconds, in five columns.
+fn short(ms: f64) -> String {
+    if ms < 100.0 { format!("{ms:.1}") } else { format!("{ms:.0}") }
 }
 
 /// Compares what was heard through Opus with what was said: as for noise, with the words themselves; as for what is present, with what
@@ -266,10 +271,10 @@ mod tests {
     fn f_61_the_table_has_80_columns_at_most() {
         let outcome = |likeness, passed| Outcome {
             protocol: "dissonance: alice to room Red",
-            set_up: Duration::from_millis(234),
+            set_up: Duration::from_millis(12_345),
             sent: 9999,
             heard: 9000,
-            latencies: vec![Duration::from_micros(123_456)],
+            latencies: vec![Duration::from_millis(12_345)],
             stalls: 1234,
             likeness,
             passed,

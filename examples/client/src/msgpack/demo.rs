@@ -95,7 +95,7 @@ async fn send_recording(
     waited?;
     said?;
     let figures = Heard { said: &[sent], heard: &[Instant::now()], set_up: sent.elapsed(), stalls: 0 };
-    judge("msgpack: recording, bob to carol", ["bob", "carol"], message, figures, &path, out)
+    judge("msgpack: message to carol", ["bob", "carol"], message, figures, &path, out)
 }
 
 /// How the call went: of alice and bob with each other, and for carol, who hears both.
