@@ -14,4 +14,6 @@ mod tests;
 
 pub(crate) use batch::Batch;
 pub(crate) use datagram::{Destination, Path, Received};
-pub(crate) use socket::{Udp, bind};
+pub(crate) use socket::Udp;
+#[cfg(feature = "quic")]
+pub(crate) use socket::bind;
