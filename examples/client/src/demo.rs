@@ -86,7 +86,18 @@ pub(crate) enum Likeness {
     Bytes,
 }
 
+/// Ends at the first signal. Comparing blocks for seconds: the calls and all of that have a thread and a runtime of their own.
 pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
+    let mut signals = Signals::catch()?;
+    let (report, heeded) = (report.clone(), signals.clone());
+    let show = move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(show(flags, &report, &heeded))
+    };
+    signals.interrupt_blocking("demonstrating", show).await
+}
+
+async fn show(flags: Flags, report: &Report, signals: &Signals) -> Result<(), Error> {
     std::fs::create_dir_all(&flags.out)
         .map_err(|error| failed!("cannot use {}: {error}", flags.out.display()))?;
     let speech = read(SPEECH).map_err(Error::Failed)?.clip;
@@ -95,12 +106,11 @@ pub(crate) async fn run(flags: Flags, report: &Report) -> Result<(), Error> {
     let text =
         format!("playing {:.1} s of speech through servers on loopback, in real time", speech.seconds());
     report.event("demo", json!({ "loss_percent": flags.loss, "jitter_ms": flags.jitter }), &text);
-    let signals = &Signals::catch()?;
     let mut outcomes = Vec::new();
     let conditions = Conditions { speech: &speech, loss: flags.loss, jitter, out: &flags.out, signals };
     for entry in only {
         report.event("demonstrating", json!({ "name": entry.name }), &format!("{} ..", entry.name));
-        let calls = signals.clone().interrupt("demonstrating", (entry.demo)(&conditions)).await?;
+        let calls = (entry.demo)(&conditions).await?;
         for outcome in &calls {
             report.event("call", outcome.json(), "");
         }

@@ -82,7 +82,7 @@ impl Signals {
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, done) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("preparing".into());
+        let thread = std::thread::Builder::new().name("blocking".into());
         thread.spawn(move || drop(sender.send(work())))?;
         let done = async { done.await.unwrap_or_else(|_| Err(failed!("{doing} failed"))) };
         self.interrupt(doing, done).await

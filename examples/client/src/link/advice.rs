@@ -29,7 +29,7 @@ pub(super) fn on_connecting(error: &Error, trust: Option<&Trust>, quic: bool) ->
     match (tls, trust) {
         (Some(error), Some(trust)) => on_tls(error, trust),
         (None, Some(_)) if is_cut_off(error) => Some(
-            "perhaps the server does not speak TLS at this port; then leave out --tls and --tls-ca".into(),
+            "perhaps the server does not speak TLS at this port, or --server names the port of another protocol".into(),
         ),
         (None, None) if is_cut_off(error) => Some(TLS_OR_OTHER_PORT.into()),
         _ => None,

@@ -1,7 +1,6 @@
 //! Which certificates the client trusts.
 
 use crate::error::{Error, failed};
-use core::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use voxwire_transport::tls;
@@ -22,15 +21,6 @@ impl Trust {
         match self {
             Self::File(path) => tls::client_config(path).map_err(|error| failed!("TLS: {error}")),
             Self::System => system(),
-        }
-    }
-}
-
-impl fmt::Display for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System => f.write_str("this system"),
-            Self::File(path) => write!(f, "{}", path.display()),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Lines {
         (0..count).map(|_| self.until(wanted).0).collect()
     }
 
-    /// What has been said meanwhile, and in the next `time`.
+    /// The lines that wait, and those that follow until none has come for `time`.
     pub fn within(&self, time: Duration) -> Vec<String> {
         let mut seen = Vec::new();
         while let Ok(line) = self.0.recv_timeout(time) {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use voxwire_audio::{lengthen, shorten};
 use voxwire_msgpack::SAMPLE_RATE;
 
-/// The last words of a speaker are put behind what came before, unless they come later by more than this.
+/// What a speaker said last is put behind what came before, unless it comes later by more than this.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// So much has to follow to tell a speaker who was held up from one who paused.
 const SURE: Duration = Duration::from_secs(1);
