@@ -55,6 +55,11 @@ impl ServerCertificate {
         Ok(changed)
     }
 
+    /// The files: of the chain, and of its key.
+    pub fn paths(&self) -> [&Path; 2] {
+        [&self.certificates, &self.key]
+    }
+
     /// Settings that use this certificate, and after [`reload`](Self::reload) the next one.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ impl MakeCertificate {
         Ok(format!(
             "made {cert}, which clients need, too, and {key}, which the server alone may have\n\
              server: voxwire-server --bind 0.0.0.0 --tls-cert {cert} --tls-key {key}\n\
-             client: voxwire-client --server {first} --tls-ca {cert}\n"
+             client: voxwire-client --server {first} --tls-ca {cert} PROTOCOL ..\n"
         ))
     }
 }
@@ -59,15 +59,14 @@ impl MakeCertificate {
 /// The certificates of a server, whose files may be replaced.
 #[derive(Debug, Default)]
 pub(crate) struct Certificates {
-    all: Vec<Certificate>,
-    /// The first one was given by the settings, and is used for everything.
-    given: bool,
+    /// Of the settings, for everything.
+    given: Option<Certificate>,
+    /// For QUIC, where none is given.
+    own: Option<Certificate>,
 }
 
 #[derive(Debug)]
 struct Certificate {
-    path: PathBuf,
-    key: PathBuf,
     used: Arc<ServerCertificate>,
     loaded: Mutex<Loaded>,
 }
@@ -86,55 +85,47 @@ type Version = [Option<(SystemTime, u64)>; 2];
 impl Certificates {
     /// Reads the files that `config` names, if any.
     pub(crate) fn of(config: &Config) -> Result<Self, Error> {
-        let mut certificates = Self::default();
-        if let Some((path, key)) = &config.tls {
-            certificates.add(path, key).map_err(|error| Error::Usage(format!("TLS: {error}")))?;
-            certificates.given = true;
-        }
-        Ok(certificates)
+        let read = |(path, key): &(PathBuf, PathBuf)| Certificate::read(path, key);
+        let given = config.tls.as_ref().map(read).transpose();
+        Ok(Self { given: given.map_err(|error| Error::Usage(format!("TLS: {error}")))?, own: None })
     }
 
     /// Settings for TLS over TCP, if a certificate was given.
     pub(crate) fn tcp(&self) -> Result<Option<Arc<ServerConfig>>, Error> {
-        let given = self.all.first().filter(|_| self.given);
-        Ok(given.map(|given| given.used.server_config()).transpose()?)
+        Ok(self.given.as_ref().map(|given| given.used.server_config()).transpose()?)
     }
 
     /// Settings for QUIC, which needs a certificate: the given one, or one of the data folder, which is made where there is none.
     pub(crate) fn quic(&mut self, config: &Config) -> Result<Arc<ServerConfig>, Error> {
-        if let Some(certificate) = self.all.first() {
+        if let Some(certificate) = self.all().next() {
             return Ok(certificate.used.server_config()?);
         }
-        let (certificate, key) = (config.data.join(CERTIFICATE), config.data.join(KEY));
-        if !certificate.exists() || !key.exists() {
+        let (path, key) = (config.data.join(CERTIFICATE), config.data.join(KEY));
+        if !path.exists() || !key.exists() {
             fs::create_dir_all(&config.data)
                 .map_err(|error| Error::Write { path: config.data.clone(), error })?;
-            make(names(config.bind), &certificate, &key)?;
-            let path = certificate.display();
+            make(names(config.bind), &path, &key)?;
+            let path = path.display();
             tracing::info!("made a certificate for QUIC; clients trust it with --tls-ca {path}");
         }
-        Ok(self.add(&certificate, &key)?.server_config()?)
+        Ok(self.own.insert(Certificate::read(&path, &key)?).used.server_config()?)
     }
 
-    fn add(&mut self, path: &Path, key: &Path) -> io::Result<Arc<ServerCertificate>> {
-        // Before the files are read: what replaces them meanwhile is seen later.
-        let loaded = Loaded { version: version(path, key), failure: None }.into();
-        let used = ServerCertificate::from_pem_files(path, key)?;
-        self.all.push(Certificate { path: path.into(), key: key.into(), used: used.clone(), loaded });
-        Ok(used)
+    fn all(&self) -> impl Iterator<Item = &Certificate> {
+        self.given.iter().chain(&self.own)
     }
 
     /// Reads all files again. Blocks for the disk.
     pub(crate) fn reload(&self) {
-        self.all.iter().for_each(|certificate| certificate.reload(true));
+        self.all().for_each(|certificate| certificate.reload(true));
     }
 
     /// Reads files again once they have been replaced, or could not be used the last time.
     pub(crate) async fn watch(self: Arc<Self>) {
-        while !self.all.is_empty() {
+        while self.all().next().is_some() {
             tokio::time::sleep(WATCH_INTERVAL).await;
             let certificates = self.clone();
-            let look = move || certificates.all.iter().for_each(|certificate| certificate.reload(false));
+            let look = move || certificates.all().for_each(|certificate| certificate.reload(false));
             if tokio::task::spawn_blocking(look).await.is_err() {
                 return;
             }
@@ -143,17 +134,24 @@ impl Certificates {
 }
 
 impl Certificate {
+    fn read(path: &Path, key: &Path) -> io::Result<Self> {
+        // Before the files are read: what replaces them meanwhile is seen later.
+        let loaded = Loaded { version: version([path, key]), failure: None }.into();
+        Ok(Self { used: ServerCertificate::from_pem_files(path, key)?, loaded })
+    }
+
     /// Reads the files again: `always`, or if they have been replaced.
     fn reload(&self, always: bool) {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = version(&self.path, &self.key);
+        let version = version(self.used.paths());
         if version == loaded.version && !always {
             return;
         }
         match self.used.reload() {
             Ok(changed) => {
                 if changed {
-                    tracing::info!(file = %self.path.display(), "the certificate has been replaced");
+                    let [file, _] = self.used.paths();
+                    tracing::info!(file = %file.display(), "the certificate has been replaced");
                 }
                 *loaded = Loaded { version, failure: None };
             }
@@ -168,9 +166,9 @@ impl Certificate {
     }
 }
 
-fn version(certificate: &Path, key: &Path) -> Version {
+fn version(paths: [&Path; 2]) -> Version {
     let changed = |metadata: Metadata| Some((metadata.modified().ok()?, metadata.len()));
-    [certificate, key].map(|path| fs::metadata(path).ok().and_then(changed))
+    paths.map(|path| fs::metadata(path).ok().and_then(changed))
 }
 
 /// Makes a self-signed certificate. It does not expire: clients trust exactly this one.

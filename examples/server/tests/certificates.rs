@@ -32,7 +32,7 @@ fn serve(folder: &Path) -> Server {
 /// Whether a client that trusts the file comes to an end with its handshake.
 fn trusts(trusted: &Path, server: SocketAddr) -> bool {
     let config = tls::client_config(trusted).unwrap();
-    let connection = ClientConnection::new(config, "whatever.example".try_into().unwrap()).unwrap();
+    let connection = ClientConnection::new(config, "other.example".try_into().unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, TcpStream::connect(server).unwrap());
     stream.flush().is_ok() && !stream.conn.is_handshaking()
 }
@@ -47,7 +47,10 @@ fn f_62_a_certificate_is_made_and_trusted() {
         out.contains("server: voxwire-server --bind 0.0.0.0 --tls-cert cert.pem --tls-key key.pem\n"),
         "{out}"
     );
-    assert!(out.contains("client: voxwire-client --server game.example --tls-ca cert.pem\n"), "{out}");
+    assert!(
+        out.contains("client: voxwire-client --server game.example --tls-ca cert.pem PROTOCOL ..\n"),
+        "{out}"
+    );
     let mode = std::fs::metadata(folder.join("key.pem")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "only the server reads its key");
     let server = serve(&folder);
