@@ -116,7 +116,7 @@ fn dissonance_100k(criterion: &mut Criterion) {
             passed.mul_f64(packets as f64 / packets.next_multiple_of(BATCH as u64) as f64)
         });
     });
-    // What the memory takes, whatever is done there: a walk over a table of 100 000 cache lines.
+    // What the memory alone takes: a walk over a table of 100 000 cache lines.
     let table: Vec<[u64; 8]> = vec![[1; 8]; SESSIONS as usize * CLIENTS];
     group.bench_function("10 cache lines of 100000", |bencher| {
         bencher.iter_custom(|packets| {

@@ -52,7 +52,7 @@ pub(crate) trait Protocol {
     /// Decodes one message at the start of `bytes`.
     fn decode(&self, bytes: &[u8]) -> Result<Shown, Problem>;
 
-    /// Goes through the fields of a message as far as they can be told, whatever they hold. `shown` is what [`decode`](Self::decode) has
+    /// Goes through the fields of a message, valid or not, as far as they can be told apart. `shown` is what [`decode`](Self::decode) has
     /// made of them.
     fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a>;
 

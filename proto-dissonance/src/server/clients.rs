@@ -577,7 +577,7 @@ mod tests {
         }
     }
 
-    /// G-M2: what a frame has reached takes memory for each client that it has reached, whatever their numbers are.
+    /// G-M2: what a frame has reached takes memory for each client that it has reached, also where their numbers are high.
     #[test]
     fn g_m2_whom_a_frame_has_reached_takes_memory_by_how_many_they_are() {
         for (many, most) in [(19, 0), (20, 64), (100, 300), (4096, 4 * 4096), (60_000, 8192)] {

@@ -34,6 +34,29 @@ fn ask(partials: &Partials, reservation: &mut Reservation, now: u64, bytes: usiz
     partials.ask(reservation, at(now), bytes, progress(now, received), Waker::noop())
 }
 
+/// A source that waits for a frame of 2 MiB, all memory for large ones taken: 14 and 16 MiB by two `others`, 2 MiB by a neighbour at its own
+/// address.
+struct Neighbours {
+    partials: Partials,
+    others: [Reservation; 2],
+    honest: Reservation,
+}
+
+impl Neighbours {
+    fn new() -> Self {
+        let partials = Partials::new(64 * MIB, WAIT);
+        let mut neighbour = [reservation("192.0.2.1"), reservation("192.0.2.1")];
+        assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
+        assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
+        let (mut others, mut honest) =
+            (["192.0.2.2", "192.0.2.3"].map(reservation), reservation("192.0.2.1"));
+        assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
+        assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
+        assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
+        Self { partials, others, honest }
+    }
+}
+
 #[test]
 fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
     let partials = Partials::new(64 * MIB, WAIT);
@@ -280,14 +303,7 @@ fn f_15_of_those_who_wait_the_sources_that_have_least_come_first() {
 /// F-15: one whose source holds small frames, a neighbour's, is not behind all that come later, without end.
 #[test]
 fn f_15_those_who_come_later_do_not_all_come_first() {
-    let partials = Partials::new(64 * MIB, WAIT);
-    let mut neighbour = [reservation("192.0.2.1"), reservation("192.0.2.1")];
-    assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
-    assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
-    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(reservation), reservation("192.0.2.1"));
-    assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
-    assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
-    assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
+    let Neighbours { partials, mut others, mut honest } = Neighbours::new();
     // Others come without end: each time that one has been served another one waits.
     let mut later: VecDeque<Reservation> = VecDeque::new();
     let mut served = 0;

@@ -217,14 +217,7 @@ fn f_15_who_is_idle_gathers_nothing() {
 /// F-15: one whose neighbour holds a frame like its own stands where it began, before all that begin later.
 #[test]
 fn f_15_a_burst_of_those_who_come_later_does_not_come_first() {
-    let partials = Partials::new(64 * MIB, WAIT);
-    let mut neighbour = [reservation("192.0.2.1"), reservation("192.0.2.1")];
-    assert!(ask(&partials, &mut neighbour[0], 0, 3000, 2048));
-    assert!(ask(&partials, &mut neighbour[1], 0, 2 * MIB, 0));
-    let (mut others, mut honest) = (["192.0.2.2", "192.0.2.3"].map(reservation), reservation("192.0.2.1"));
-    assert!(ask(&partials, &mut others[0], 0, 16 * MIB, 0));
-    assert!(ask(&partials, &mut others[1], 0, 14 * MIB, 0));
-    assert!(!ask(&partials, &mut honest, 1, 2 * MIB, 0));
+    let Neighbours { partials, mut others, mut honest } = Neighbours::new();
     let mut later: Vec<Reservation> =
         (0..200_u64).map(|n| reservation(&format!("198.51.{}.{}", 100 + n / 100, n % 100))).collect();
     assert!(later.iter_mut().all(|later| !ask(&partials, later, 2, 2 * MIB, 0)));
