@@ -210,12 +210,12 @@ fn f_81_a_recording_that_fails_at_once_ends_nobody_who_waits() {
 }
 
 /// Waits until a program is about to read what may block: it has a thread for that.
-fn preparing(client: &Client) {
+fn blocking(client: &Client) {
     let threads = format!("/proc/{}/task", client.child.id());
     let is_there = || {
         let threads = std::fs::read_dir(&threads).into_iter().flatten().flatten();
         let mut names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
-        names.any(|name| name.trim() == "preparing")
+        names.any(|name| name.trim() == "blocking")
     };
     let begin = Instant::now();
     while !is_there() {
@@ -246,7 +246,7 @@ fn f_81_a_signal_ends_a_program_that_has_not_begun() {
             command.args(["--server", "127.0.0.1:9"]).args(call.split_whitespace()).stdin(Stdio::piped());
             command.env_remove("VOXWIRE_PASSWORD");
             let client = Client::start(command);
-            preparing(&client);
+            blocking(&client);
             client.signal(signal);
             let (code, out, errors) = end(client, call);
             assert!(code == Some(1) && errors.contains("interrupted"), "{call}: {code:?}: {out}{errors}");
