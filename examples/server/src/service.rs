@@ -4,6 +4,7 @@ use crate::certificate::Certificates;
 use crate::config::{Config, Wanted};
 use crate::protocols::Protocol;
 use crate::{Error, descriptors, memory, status};
+use axum::Router;
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -176,7 +177,9 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     if let Some(http) = http {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
-        tokio::spawn(status::serve(http, services.clone(), limits));
+        // What the program serves by HTTP, each part with its own routes.
+        let routes = Router::new().merge(status::routes(services.clone()));
+        tokio::spawn(status::serve(http, routes, limits));
     }
     Ok(Running { services, listening, certificates, _tasks: tasks })
 }

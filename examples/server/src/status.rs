@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-pub(crate) use http::Limits;
+pub(crate) use http::{Limits, serve};
 
 type Services = Arc<[Box<dyn Service>]>;
 
@@ -33,11 +33,8 @@ pub(crate) async fn bind(wanted: Wanted) -> Result<Option<TcpListener>, Error> {
     }
 }
 
-pub(crate) async fn serve(listener: TcpListener, services: Services, limits: Limits) {
-    http::serve(listener, services, limits).await;
-}
-
-fn router(services: Services) -> Router {
+/// The routes of the status page.
+pub(crate) fn routes(services: Services) -> Router {
     let mut registry = Registry::with_prefix("voxwire");
     registry.register_collector(Box::new(Figures(services.clone())));
     let registry = Arc::new(registry);

@@ -1,7 +1,7 @@
-//! The door of the status page: what `axum::serve` leaves open, a deadline, a size and a cap.
+//! HTTP for all routes: what `axum::serve` leaves open, a deadline, sizes and a cap.
 
-use super::Services;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use core::net::IpAddr;
 use core::time::Duration;
 use hyper::server::conn::http1;
@@ -17,6 +17,8 @@ use voxwire_core::source;
 
 /// Bytes of a request's head, and of an answer's part that waits to be taken: hyper's least.
 const BUFFER: usize = 8 * 1024;
+/// Bytes of a request's body, where a route reads one.
+const BODY: usize = 64 * 1024;
 /// How long to wait after an accept that failed.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -32,9 +34,9 @@ pub(crate) struct Limits {
     pub(crate) deadline: Duration,
 }
 
-/// Serves until the runtime ends.
-pub(super) async fn serve(listener: TcpListener, services: Services, limits: Limits) {
-    let app = super::router(services);
+/// Serves `routes` until the runtime ends. The limits hold for all of them.
+pub(crate) async fn serve(listener: TcpListener, routes: Router, limits: Limits) {
+    let app = routes.layer(DefaultBodyLimit::max(BODY));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let mut told: Option<Instant> = None;
     // In the order in which they came.
@@ -88,5 +90,36 @@ fn evict(connections: &mut Vec<(IpAddr, AbortHandle)>) {
     if let Some(at) = oldest {
         let (_, connection) = connections.remove(at);
         connection.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use axum::routing::post;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// F-17: a route that reads a body reads 64 KiB at most, and no longer than the deadline.
+    #[tokio::test]
+    async fn f_17_bodies_have_a_size_and_a_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/length", post(async |body: String| body.len().to_string()));
+        let limits = Limits { connections: 4, deadline: Duration::from_secs(1) };
+        let server = tokio::spawn(serve(listener, routes, limits));
+        let ask = async |length: usize, sent: usize| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            let _ = stream.write_all(&[head.as_bytes(), &vec![b'x'; sent]].concat()).await;
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            String::from_utf8(answer).unwrap()
+        };
+        assert!(ask(BODY, BODY).await.ends_with("\r\n65536"));
+        assert!(ask(BODY + 1, BODY + 1).await.starts_with("HTTP/1.1 413"));
+        // A body that never ends.
+        assert_eq!(ask(2, 1).await, "");
+        server.abort();
     }
 }
