@@ -12,12 +12,14 @@ mod error;
 mod file;
 mod follow;
 mod jitter;
+mod mix;
 mod ogg;
 mod opus;
 mod pace;
 mod pcm;
 mod pcm_voice;
 mod picture;
+mod preprocess;
 mod record;
 mod recording;
 mod resample;
@@ -35,6 +37,7 @@ pub use {
     file::{Loaded, MAX_SAMPLES, SPEECH, load, load_at_most, read},
     follow::{AdaptiveResampler, ClockFollower, FollowState},
     jitter::{JitterBuffer, JitterStats, Pace, Pull},
+    mix::{limit, mix_into},
     opus::{
         OPUS_RATE, VoiceDecoder, VoiceEncoder, VoiceSettings, packet_samples, through_codec, voice_decoder,
         voice_encoder,
@@ -43,10 +46,11 @@ pub use {
     pcm::{SampleFormat, SampleOrder, decode, decode_into, encode},
     pcm_voice::{PcmMixer, PcmSpeaker},
     picture::draw_waveforms,
+    preprocess::Preprocessor,
     record::{WavRecorder, save_wav},
     recording::{Recording, RecordingAbort},
     resample::{ClipStream, StreamResampler, resample},
     sound_file::{READ_AHEAD, SoundFile, SoundStream},
-    speaker::{Preprocessor, Speaker, SpeakerFigures, limit, mix_into},
+    speaker::{Speaker, SpeakerFigures},
     stretch::{lengthen, shorten},
 };
