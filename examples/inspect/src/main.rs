@@ -1,6 +1,7 @@
 //! The program `voxwire-inspect`: decodes and encodes any message of any protocol.
 #![forbid(unsafe_code)]
 
+mod any_msgpack;
 mod dissonance;
 mod echo;
 mod explain;
@@ -27,6 +28,7 @@ const PROTOCOLS: &[Entry] = &[
     msgpack::ENTRY,
     syfala::ENTRY,
     dissonance::ENTRY,
+    any_msgpack::ENTRY,
     #[cfg(feature = "echo")]
     echo::ENTRY,
 ];

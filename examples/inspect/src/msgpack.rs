@@ -1,6 +1,7 @@
 //! msgpack's messages, and the units of ZMTP around them.
 
 mod explain;
+pub(crate) mod object;
 
 use crate::explain::Explainer;
 use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, message_name, show_text};

@@ -1,8 +1,9 @@
 //! Messages and units of ZMTP byte by byte.
 
 use super::OLD_GREETING_LEN;
-use crate::explain::{Explainer, bytes_of, clipped, plain};
-use crate::protocol::{Shown, show_text};
+use super::object::Object;
+use crate::explain::{Explainer, plain};
+use crate::protocol::Shown;
 use voxwire_msgpack::zmtp::SIGNATURE_LEN;
 
 /// A row for each field of a greeting, a command or a message.
@@ -118,95 +119,4 @@ fn sample_rows(rows: &mut Explainer<'_>, name: &str, count: u64) -> Option<()> {
         rows.row(name.to_owned(), len, |_| (format!("{more} more"), String::new()))?;
     }
     Some(())
-}
-
-/// An object of MessagePack, from its first bytes.
-#[derive(Debug, Clone, Copy)]
-struct Object {
-    /// As the specification calls it.
-    name: &'static str,
-    /// The bytes before its text, or all.
-    head: usize,
-    /// The bytes of its text.
-    text: usize,
-    /// Of a list: the objects that follow.
-    elements: Option<u64>,
-}
-
-impl Object {
-    /// `None` where the first bytes are not all there.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (&first, rest) = bytes.split_first()?;
-        let number = |width: usize| {
-            let field = rest.get(..width)?;
-            Some(field.iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte)))
-        };
-        let plain = |name, head| Some(Self { name, head, text: 0, elements: None });
-        let text = |name, width| {
-            let len = usize::try_from(number(width)?).ok()?;
-            Some(Self { name, head: 1 + width, text: len, elements: None })
-        };
-        let list =
-            |name, width| Some(Self { name, head: 1 + width, text: 0, elements: Some(number(width)?) });
-        match first {
-            0x00..=0x7f => plain("positive fixint", 1),
-            0x90..=0x9f => {
-                Some(Self { name: "fixarray", head: 1, text: 0, elements: Some((first & 15).into()) })
-            }
-            0xa0..=0xbf => Some(Self { name: "fixstr", head: 1, text: (first & 31).into(), elements: None }),
-            0xe0..=0xff => plain("negative fixint", 1),
-            0xc4 => text("bin 8", 1),
-            0xc5 => text("bin 16", 2),
-            0xc6 => text("bin 32", 4),
-            0xca => plain("float 32", 5),
-            0xcb => plain("float 64", 9),
-            0xcc => plain("uint 8", 2),
-            0xcd => plain("uint 16", 3),
-            0xce => plain("uint 32", 5),
-            0xcf => plain("uint 64", 9),
-            0xd0 => plain("int 8", 2),
-            0xd1 => plain("int 16", 3),
-            0xd2 => plain("int 32", 5),
-            0xd3 => plain("int 64", 9),
-            0xd9 => text("str 8", 1),
-            0xda => text("str 16", 2),
-            0xdb => text("str 32", 4),
-            0xdc => list("array 16", 2),
-            0xdd => list("array 32", 4),
-            _ => plain("none that a message has", 1),
-        }
-    }
-
-    /// Without the elements of a list.
-    const fn len(&self) -> usize {
-        self.head.saturating_add(self.text)
-    }
-
-    fn text<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        bytes.get(self.head..self.len()).unwrap_or(&[])
-    }
-
-    /// Of the object that `bytes` hold.
-    fn value(&self, bytes: &[u8]) -> String {
-        if let Some(count) = self.elements {
-            return format!("{count} element{}", if count == 1 { "" } else { "s" });
-        }
-        let behind = bytes.get(1..).unwrap_or(&[]);
-        let unsigned = behind.iter().fold(0, |number: u64, byte| (number << 8) | u64::from(*byte));
-        match (bytes.first(), behind.len()) {
-            (Some(0xa0..=0xbf | 0xc4..=0xc6 | 0xd9..=0xdb), _) => {
-                clipped(show_text(self.text(bytes)).to_string())
-            }
-            (Some(&first @ 0x00..=0x7f), _) => first.to_string(),
-            (Some(&first @ 0xe0..=0xff), _) => i8::from_ne_bytes([first]).to_string(),
-            (Some(0xca), 4) => f32::from_bits(u32::try_from(unsigned).unwrap_or(0)).to_string(),
-            (Some(0xcb), 8) => f64::from_bits(unsigned).to_string(),
-            (Some(0xcc..=0xcf), _) => unsigned.to_string(),
-            (Some(0xd0..=0xd3), width @ 1..=8) => {
-                let unused = 64 - 8 * u32::try_from(width).unwrap_or(8);
-                ((unsigned << unused).cast_signed() >> unused).to_string()
-            }
-            _ => bytes_of(bytes.len()),
-        }
-    }
 }
