@@ -1,8 +1,48 @@
 //! Five voice and chat protocols as sans-IO crates, and tokio transports for them. Each protocol is a feature, and a re-export below.
 //!
-//! A session takes frames and time, and gives outputs and events ([`core::Session`]). The page of each protocol begins with an example of
-//! its session alone. `transport::Connection` drives a client's session on tokio, `transport::Hub` a server's. The
+//! A session takes frames and time, and gives outputs and events ([`core::Session`]). The page of each protocol begins with examples of
+//! its codec and of its session alone. `transport::Connection` drives a client's session on tokio, `transport::Hub` a server's. The
 //! [README](https://github.com/voxwire/voxwire#as-a-dependency) has complete clients.
+//!
+//! ## Installation
+//!
+//! Until the crates are published:
+//!
+//! ```toml
+//! voxwire = { git = "https://github.com/voxwire/voxwire", features = ["voicelink", "transport"] }
+//! ```
+//!
+//! Then from crates.io:
+//!
+//! ```toml
+//! voxwire = { version = "0.1", features = ["voicelink", "transport"] }
+//! ```
+//!
+//! ## Example
+//!
+//! ```
+//! # #[cfg(feature = "voicelink")] {
+//! use voxwire::core::Message;
+//! use voxwire::voicelink::{Packet, Wire};
+//!
+//! let packet = Packet::decode(&[0, 0, 0, 8, 0, 6, 1, 2], &Wire::default())?;
+//! assert_eq!(packet, Packet::Data(&[1, 2]));
+//! let error = Packet::decode(&[0, 0, 0, 6, 0, 9], &Wire::default()).unwrap_err();
+//! assert_eq!(error.to_string(), "Message Type at offset 4: unknown tag 9, expected a type from 0 to 6");
+//! # }
+//! # Ok::<(), voxwire::core::DecodeError>(())
+//! ```
+//!
+//! ## Limits, errors, slow peers
+//!
+//! They are the protocols' and the transports': the page of each answers the same questions in the same order.
+//!
+//! ## Rust version
+//!
+//! Rust 1.85, and 1.89 with the feature `msgpack`. A minor version (0.x) may need a newer Rust, a patch version does not.
+#![cfg_attr(feature = "document-features", doc = "\n## Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "document-features", doc = "\n## Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
+#![doc = "\n## Protocol\n\nThe module [`protocol`] is `PROTOCOL.md`."]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(
@@ -37,6 +41,11 @@ mod text;
 pub mod voice;
 mod wire;
 pub mod zmtp;
+
+/// The protocol in bytes, and the decisions of this crate.
+///
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 
 pub use {
     client::{Client, ClientSettings, ClientStats, Reconnect},

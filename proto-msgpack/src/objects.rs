@@ -2,6 +2,7 @@
 
 use crate::voice::{self, Samples};
 use crate::{Text, Wire};
+use core::fmt;
 use voxwire_core::bytes::BufMut;
 use voxwire_core::{DecodeError, DecodeErrorKind, EncodeError, Reader};
 
@@ -32,6 +33,13 @@ pub enum Action {
     LeaveCall,
     /// Live audio of a call; an update, both ways.
     CallData,
+}
+
+/// The name on the wire.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 impl Action {

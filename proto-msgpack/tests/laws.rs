@@ -409,8 +409,9 @@ fn every_changed_vector_obeys_the_laws() {
 }
 
 #[test]
-fn m_02_all_actions_have_names() {
+fn m_02_f_70_all_actions_have_names() {
     for action in Action::ALL {
+        assert_eq!(action.to_string(), action.name());
         assert_eq!(Action::from_name(action.name().as_bytes()), Some(action));
     }
     assert_eq!(Action::from_name(b"fly"), None);

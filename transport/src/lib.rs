@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "document-features", doc = "\n## Features\n")]
+#![cfg_attr(feature = "document-features", doc = document_features::document_features!())]
+#![doc = "\n## Protocol\n\nThe module [`protocol`] is `PROTOCOL.md`."]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![deny(
     clippy::indexing_slicing,
@@ -39,6 +43,11 @@ mod tcp_udp;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod udp;
+
+/// TCP + UDP, direct paths and QUIC in bytes.
+///
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 
 pub use {
     connection::{Connection, ConnectionSettings, DirectSettings, Remote, TcpUdpSettings, Turn, UdpState},
