@@ -65,6 +65,127 @@ fn c_12_packages_need_a_rust_that_is_new_enough_for_the_packages_they_depend_on(
     assert!(compared > 20, "{compared} dependencies");
 }
 
+/// The packages that a registry takes and that have a library.
+fn libraries(metadata: &Value) -> Vec<&Value> {
+    let is_library = |target: &Value| list(target, "kind").iter().any(|kind| kind == "lib");
+    let packages = list(metadata, "packages").iter().filter(|package| package["publish"].is_null());
+    packages.filter(|package| list(package, "targets").iter().any(is_library)).collect()
+}
+
+/// The folder of a package.
+fn folder(package: &Value) -> &Path {
+    Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap()
+}
+
+#[test]
+fn f_70_docs_rs_builds_every_library_with_its_features_and_says_which_an_item_needs() {
+    let metadata: Value = serde_json::from_str(&metadata()).unwrap();
+    let mut seen = 0;
+    for package in libraries(&metadata) {
+        let (name, docs) = (&package["name"], &package["metadata"]["docs"]["rs"]);
+        assert!(docs["all-features"] == true || !list(docs, "features").is_empty(), "{name}: {docs}");
+        assert_eq!(list(docs, "rustdoc-args"), ["--cfg", "docsrs"], "{name}");
+        let source = fs::read_to_string(folder(package).join("src/lib.rs")).unwrap();
+        let gated = source.contains("#[cfg(feature") || source.contains("#[cfg(any(feature");
+        assert!(!gated || source.contains("cfg_attr(docsrs, feature(doc_cfg))"), "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen} libraries");
+}
+
+/// The lines of a `##` section.
+fn section<'a>(text: &'a str, title: &str) -> &'a str {
+    let head = format!("\n## {title}\n");
+    let rest = text.split_once(&head).unwrap_or_else(|| panic!("no section {title}")).1;
+    rest.split("\n## ").next().unwrap()
+}
+
+/// All protocol crates answer the same questions in the same order, the first example is short, and what the README says of the wire
+/// stands in PROTOCOL.md.
+#[test]
+fn f_70_the_readmes_of_the_protocols_have_one_shape() {
+    const SECTIONS: [&str; 10] = [
+        "Installation",
+        "Example",
+        "A session",
+        "On the wire",
+        "States",
+        "Limits",
+        "Errors",
+        "Transport",
+        "Slow peers",
+        "Rust version",
+    ];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for entry in fs::read_dir(root).unwrap() {
+        let folder = entry.unwrap().path();
+        let Ok(protocol) = fs::read_to_string(folder.join("PROTOCOL.md")) else { continue };
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        for link in protocol.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            assert!(link.starts_with("https://") || link.starts_with('#'), "{name}: {link}");
+        }
+        if !name.starts_with("proto-") {
+            continue;
+        }
+        let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+        let titles: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+        assert_eq!(titles, SECTIONS, "{name}");
+        let example = section(&readme, "Example").split("```").nth(1).unwrap();
+        assert!(example.trim().lines().count() < 15, "{name}");
+        let link = format!("https://github.com/voxwire/voxwire/blob/main/{name}/PROTOCOL.md#");
+        let wire = section(&readme, "On the wire").replace(&link, "#");
+        for row in wire.lines().filter(|line| line.starts_with('|')) {
+            assert!(protocol.contains(row), "{name}: not in PROTOCOL.md: {row}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn f_70_dependency_lines_name_the_version_of_the_packages() {
+    let metadata: Value = serde_json::from_str(&metadata()).unwrap();
+    let mut lines = 0;
+    for package in libraries(&metadata) {
+        let name = package["name"].as_str().unwrap();
+        let version = package["version"].as_str().unwrap().rsplit_once('.').unwrap().0;
+        let readme = fs::read_to_string(folder(package).join("README.md")).unwrap();
+        for line in readme.lines().filter(|line| line.starts_with("voxwire") && line.contains(" = ")) {
+            let is_git = line.contains("git = \"https://github.com/voxwire/voxwire\"");
+            assert!(is_git || line.contains(&format!("\"{version}\"")), "{name}: {line}");
+            lines += 1;
+        }
+    }
+    assert!(lines >= 20, "{lines} lines");
+}
+
+/// What the commands of the documents make is no change of the tree.
+#[test]
+fn f_69_the_commands_of_the_documents_leave_no_untracked_files() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ignored = fs::read_to_string(root.join(".gitignore")).unwrap();
+    let ignored: Vec<&str> = ignored.lines().collect();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let mut files = 0;
+    for file in readme.split("--record ").skip(1).filter_map(|rest| rest.split_whitespace().next()) {
+        assert!(file.ends_with(".wav") && !file.contains('/') && ignored.contains(&"/*.wav"), "{file}");
+        files += 1;
+    }
+    assert!(files >= 4, "{files} recordings");
+    assert!(ignored.contains(&"/*.pem") && ignored.contains(&"/target"));
+    // libFuzzer writes what it finds to the first folder.
+    let fuzz = fs::read_to_string(root.join("fuzz/README.md")).unwrap();
+    let mut runs = 0;
+    for run in fuzz.split("cargo fuzz run ").skip(1) {
+        let (first, corpus) = (run.find("target/fuzz/corpus/").unwrap(), run.find("fuzz/corpus/").unwrap());
+        assert!(first < corpus, "{run}");
+        runs += 1;
+    }
+    assert_eq!(runs, 2);
+    assert!(ignored.contains(&"/fuzz/artifacts"));
+}
+
 /// docs.rs shows the README of a crate, and a relative link leads nowhere there. (That of the facade is shown where such links work.)
 #[test]
 fn c_12_links_of_readmes_are_absolute_and_lead_into_this_repository() {
