@@ -12,6 +12,7 @@
 )]
 
 mod chop;
+mod json;
 mod laws;
 mod rng;
 mod sim;
@@ -19,6 +20,7 @@ mod vectors;
 
 pub use {
     chop::{chop, frames},
+    json::{assert_json_file, hex, json_object, json_string},
     laws::{law_frame, law_hostile, law_message, law_timers},
     rng::Rng,
     sim::{LinkId, Log, Net, NodeId, Sim, Transport},
