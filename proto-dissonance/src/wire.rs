@@ -21,6 +21,9 @@ pub const RELAY_HEAD_LEN: usize = 8;
 
 /// Largest packet, in bytes: the size of every buffer of the original, on clients and servers.
 pub const MAX_PACKET: usize = 1024;
+/// Longest text of TextData, in bytes: a text goes by way of the server, in a relay packet of at most [`MAX_PACKET`] bytes with at least one
+/// destination.
+pub const MAX_TEXT: usize = MAX_PACKET - (RELAY_HEAD_LEN + 2 + 2) - (TEXT_HEAD_LEN + 2);
 /// Most destinations of one relay packet.
 pub const MAX_DESTINATIONS: usize = 255;
 /// Longest name of a client or a room, in bytes.

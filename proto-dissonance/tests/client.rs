@@ -15,9 +15,9 @@ use harness::info;
 use voxwire_core::testing::{Log, Net, Sim, Transport};
 use voxwire_core::{Input, Instant, Lane, List, Output, Session};
 use voxwire_dissonance::{
-    Channel, Client, ClientCommand, ClientId, ClientSettings, DeltaClientState, HandshakeResponse, Packet,
-    Priority, Recipient, Server, ServerRelay, ServerSettings, Speech, Target, Text, TextData, Violation,
-    room_id,
+    Channel, Client, ClientCommand, ClientId, ClientSettings, DeltaClientState, HandshakeResponse, MAX_TEXT,
+    Packet, Priority, Recipient, Server, ServerRelay, ServerSettings, Speech, Target, Text, TextData,
+    Violation, room_id,
 };
 
 #[test]
@@ -194,6 +194,22 @@ fn d_11_text_goes_by_the_server_and_is_taken_from_wherever_it_comes() {
         .handle_command(Instant::ZERO, ClientCommand::Text { to: Target::Room("Hall"), text: "yo" })
         .unwrap();
     assert_eq!(harness::sent_by(&mut client), ["ServerRelayReliable"]);
+}
+
+/// F-65: a text of [`MAX_TEXT`] bytes fits beside one destination, and a longer one is refused.
+#[test]
+fn f_65_the_longest_text_fits_into_a_relay_packet() {
+    let mut client = Client::new("ann", ClientSettings::DEFAULT).unwrap();
+    harness::join_client(&mut client, 0, 2);
+    harness::sent_by(&mut client);
+    let mut send = |len: usize| {
+        let text = "x".repeat(len);
+        let command = ClientCommand::Text { to: Target::Room("Hall"), text: &text };
+        client.handle_command(Instant::ZERO, command).map(|()| harness::sent_by(&mut client).len())
+    };
+    // Both listeners in one packet, and one in each.
+    assert_eq!((send(MAX_TEXT - 2), send(MAX_TEXT)), (Ok(1), Ok(2)));
+    assert!(send(MAX_TEXT + 1).is_err());
 }
 
 #[test]

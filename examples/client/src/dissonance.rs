@@ -18,7 +18,7 @@ use serde_json::json;
 use std::path::PathBuf;
 pub(crate) use voice_client::{Heard, Options, Summary, VoiceClient};
 use voxwire_audio::VoiceSettings;
-use voxwire_dissonance::{MAX_PACKET, RELAY_HEAD_LEN, TEXT_HEAD_LEN};
+use voxwire_dissonance::MAX_TEXT;
 use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
 pub(crate) const ENTRY: Entry = Entry {
@@ -117,9 +117,6 @@ fn frame(text: &str) -> Result<u64, String> {
     let frame = text.parse().ok().filter(|frame| [10, 20, 40, 60].contains(frame));
     frame.ok_or_else(|| "10, 20, 40 or 60 expected".into())
 }
-
-/// Bytes of a text that a packet carries by way of the server: the relay has a head, a destination and a length, the text a head and a length.
-const MAX_TEXT: usize = MAX_PACKET - (RELAY_HEAD_LEN + 2 + 2) - (TEXT_HEAD_LEN + 2);
 
 /// F-65: what fits into a packet, in the words of the flag.
 fn text(text: &str) -> Result<String, String> {
