@@ -4,10 +4,11 @@ mod join;
 mod listening;
 mod quota;
 mod relay;
+mod settings;
 
 use crate::rooms::Rooms;
 use crate::{
-    ClientId, CodecSettings, Framing, LeftBecause, Packet, Profile, Refusal, Resource, RoomId, RoomRefused,
+    ClientId, CodecSettings, Framing, LeftBecause, Packet, Refusal, Resource, RoomId, RoomRefused,
     ServerCommand, ServerEvent, ServerRelay, SessionState, Violation, Wire, room_id,
 };
 use alloc::{
@@ -20,13 +21,11 @@ use control::{Controls, Sweep};
 use core::{
     fmt,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 pub(crate) use join::send_state_over_limit;
 use quota::{ControlQuotas, Kind, Quota, SourceAt, Sources};
-use voxwire_core::{
-    Connections, Input, Instant, KeptNames, Lane, Limits, Message, Outbox, PeerId, Rate, Session,
-};
+pub use settings::ServerSettings;
+use voxwire_core::{Connections, Input, Instant, KeptNames, Lane, Message, Outbox, PeerId, Session};
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
 ///
@@ -54,129 +53,6 @@ pub struct Server {
     state_bytes: usize,
     listeners: usize,
     stats: ServerStats,
-}
-
-/// What a server is told at the start. Every limit has a safe default.
-#[derive(Debug, Clone, Copy)]
-pub struct ServerSettings {
-    /// `max_peers` connections, `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire. Default:
-    /// [`LIMITS`](crate::LIMITS), with 64 MiB of outputs.
-    pub limits: Limits,
-    /// What is sent where releases differ. Default: [`Profile::Later`].
-    pub profile: Profile,
-    /// Raise [`ServerEvent::Joining`] and wait for the application, instead of letting every client join. Default: off.
-    pub ask: bool,
-    /// A handshake under a name that a client has displaces the holder, as in the original. Without it only one from the holder's
-    /// own address does (never on loopback and [`Server::exempt`], where one address is many people); any other client goes on
-    /// asking. Default: off.
-    pub newest_wins: bool,
-    /// Clients may have any name, and rooms may, of at most 255 bytes of UTF-8, as in the original; clients' names are then
-    /// compared byte by byte. Without it a client's name is checked by [`check_name`](voxwire_core::check_name) and compared in
-    /// its canonical form, and a room's, which is the game's choice and makes its number, by
-    /// [`check_label`](voxwire_core::check_label). Default: off.
-    pub any_name: bool,
-    /// A repeated handshake removes the client and lets it join again, as in later originals, rather than being answered once
-    /// more, as in those of 2018. Default: off.
-    pub repeat_replaces: bool,
-    /// Relay only to clients that the inner packet is addressed to, rather than to all that the sender lists. Default: on.
-    pub addressed_only: bool,
-    /// Voice relayed as type 7 is handed on reliably, as the type says. (Old releases do so by mistake.) Default: off.
-    pub reliable_voice: bool,
-    /// How long a number given back is not given out again, while more than 1000 are free. Default: 30 s.
-    pub id_quarantine: Duration,
-    /// How long the name of a lost connection is kept from other addresses. Not at all where its own stands for many people
-    /// (loopback, [`Server::exempt`]): nothing would show whose it was. Default: 30 s.
-    pub quarantine: Duration,
-    /// How long a connection may stay that is not in the session. Default: 300 s.
-    pub idle_timeout: Duration,
-    /// Rooms that one client may listen to. Default: 64.
-    pub max_rooms: usize,
-    /// Malformed or misplaced packets after which a client is kicked; one a minute is forgiven. Default: 16.
-    pub max_violations: u32,
-    /// Voice packets of one client; beyond it they are dropped. Default: 120 a second, 120 at once.
-    pub voice: Rate,
-    /// Texts of one client; beyond it reading pauses, nothing is dropped. Default: 10 a second, 80 at once.
-    pub text: Rate,
-    /// Handshakes, states and deltas of one client; beyond it reading pauses, nothing is dropped. Default: 10 a second, 80 at
-    /// once.
-    pub state: Rate,
-    /// Bytes of states, deltas and texts of one client, which others must take; beyond it reading pauses. Default: 4 KiB a
-    /// second, 16 KiB at once.
-    pub reliable_bytes: Rate,
-    /// How soon a handshake that is repeated is answered once more. Default: 1500 ms.
-    pub answer_interval: Duration,
-    /// Voice with more channels than this is not relayed. Default: 64.
-    pub max_channels: usize,
-    /// Answers to wrong sessions, for each connection. Default: 2 a second, 10 at once.
-    pub wrong_session: Rate,
-    /// Handshakes of all connections of one source address together, shared out as `source_voice` is; beyond it they are refused,
-    /// and each counts as a change of state. A source is an IPv4 address or an IPv6 /64; loopback and [`Server::exempt`] are
-    /// exempt. Default: 10 a second, 300 at once.
-    pub attempts: Rate,
-    /// Voice packets of all connections of one source together: each connection has an equal part of it, and what its own part
-    /// does not cover comes from as much again that they share. Beyond it packets are dropped. Loopback is exempt. Default: 1920
-    /// a second, 1920 at once.
-    pub source_voice: Rate,
-    /// Texts of one source, in the same way; beyond it reading pauses. Default: 40 a second, 320 at once.
-    pub source_text: Rate,
-    /// Handshakes, states and deltas of one source, in the same way; beyond it reading pauses. Default: 160 a second, 1 280 at
-    /// once.
-    pub source_state: Rate,
-    /// Bytes of states, deltas and texts of one source, in the same way; beyond it reading pauses. A listener that takes twice as
-    /// much is never cut off because of what one source has it told. Default: 16 KiB a second, 64 KiB at once.
-    pub source_bytes: Rate,
-    /// Voice that may be queued for a slow listener, in bytes. Default: 16 KiB.
-    pub droppable_budget: usize,
-}
-
-impl ServerSettings {
-    /// The defaults, see the fields' own values.
-    pub const DEFAULT: Self = Self {
-        limits: Limits { max_outbox: 64 * 1024 * 1024, ..crate::LIMITS },
-        profile: Profile::Later,
-        ask: false,
-        newest_wins: false,
-        any_name: false,
-        repeat_replaces: false,
-        addressed_only: true,
-        reliable_voice: false,
-        id_quarantine: Duration::from_secs(30),
-        quarantine: Duration::from_secs(30),
-        idle_timeout: Duration::from_secs(300),
-        max_rooms: 64,
-        max_violations: 16,
-        voice: Rate { per_second: 120, burst: 120 },
-        text: Rate { per_second: 10, burst: 80 },
-        state: Rate { per_second: 10, burst: 80 },
-        reliable_bytes: Rate { per_second: 4096, burst: 16 * 1024 },
-        answer_interval: Duration::from_millis(1500),
-        max_channels: 64,
-        wrong_session: Rate { per_second: 2, burst: 10 },
-        attempts: Rate { per_second: 10, burst: 300 },
-        source_voice: Rate { per_second: 1920, burst: 1920 },
-        source_text: Rate { per_second: 40, burst: 320 },
-        source_state: Rate { per_second: 160, burst: 1280 },
-        source_bytes: Rate { per_second: 16 * 1024, burst: 64 * 1024 },
-        droppable_budget: 16 * 1024,
-    };
-
-    /// What the original does where the defaults are safer.
-    pub const ORIGINAL: Self = Self {
-        newest_wins: true,
-        any_name: true,
-        repeat_replaces: true,
-        addressed_only: false,
-        reliable_voice: true,
-        id_quarantine: Duration::ZERO,
-        quarantine: Duration::ZERO,
-        ..Self::DEFAULT
-    };
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
 }
 
 /// Counters of a server, since it was made.
@@ -210,7 +86,7 @@ struct Peer {
     flags: Flags,
     source: SourceAt,
     voice: Quota,
-    voice_parts: relay::Parts,
+    voice_deliveries: relay::Deliveries,
 }
 
 const _: () = assert!(size_of::<Peer>() <= 32);
@@ -498,7 +374,7 @@ impl Server {
         for slot in sweep.slots(now, peers.slots()) {
             let Some(peer) = peers.peer_at(slot) else { continue };
             let Some(state) = peers.get_mut(peer) else { continue };
-            if !state.voice_parts.give_back(now) {
+            if !state.voice_deliveries.give_back(now) {
                 sweep.spoken();
             }
             controls.forget(now, settings, sources, (peer, state.source));
@@ -538,7 +414,7 @@ impl Server {
             flags: Flags::default(),
             source: SourceAt::default(),
             voice: Quota::default(),
-            voice_parts: relay::Parts::default(),
+            voice_deliveries: relay::Deliveries::default(),
         };
         if !self.peers.open(now, peer, from, state) {
             self.outbox.close(peer);

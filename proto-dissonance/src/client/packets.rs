@@ -4,10 +4,10 @@ use super::{Client, Local, speech};
 use crate::server::send_state_over_limit;
 use crate::{
     ClientEvent, ClientId, ClientInfo, ClientState, DeltaClientState, HandshakeResponse, Lost, Packet,
-    Recipient, Resource, RoomId, SessionState, Text, TextData, Violation, Voice, VoiceData, room_id,
+    Recipient, Resource, RoomId, SessionState, Text, TextData, Violation, VoiceData, room_id,
 };
 use alloc::{borrow::Cow, boxed::Box, collections::BTreeMap, vec::Vec};
-use speech::{Frame, Heard};
+use speech::Heard;
 use voxwire_core::{Instant, Lane, PeerId};
 
 impl Client {
@@ -29,6 +29,24 @@ impl Client {
             self.states_due = 0;
         }
         self.session = response.session;
+        self.take_roster(now, &response);
+        self.take_listeners(&response);
+        self.resolve();
+        let listed = response.clients.iter().any(|client| client.id == response.client);
+        self.states_due = self.states_due.saturating_add(if listed { 1 } else { 2 });
+        self.introduce(response.client)?;
+        if self.state == SessionState::Negotiating {
+            self.state = SessionState::Connected;
+            self.retry = None;
+            self.backoff.succeed(now);
+            self.stats.sessions = self.stats.sessions.saturating_add(1);
+        }
+        self.ask_all(now);
+        Ok(ClientEvent::Connected { id: response.client, session: response.session })
+    }
+
+    /// The clients that a handshake lists are those in the session.
+    fn take_roster(&mut self, now: Instant, response: &HandshakeResponse<'_>) {
         let kept = |id| response.clients.iter().any(|client| client.id == id);
         // Without a list every client is described next, one by one: their ways are theirs still.
         let listed = !response.clients.is_empty();
@@ -39,7 +57,6 @@ impl Client {
             }
             self.later.push_back(ClientEvent::Left { client, name: remote.name });
         }
-        self.roster.clear_rooms();
         for client in response.clients {
             let Some(name) = client.name.as_str() else { continue };
             if self.roster.insert(client.id, name, client.codec) {
@@ -48,6 +65,11 @@ impl Client {
                 self.look_for_path(now, client.id);
             }
         }
+    }
+
+    /// Who listens to what, as a handshake lists it.
+    fn take_listeners(&mut self, response: &HandshakeResponse<'_>) {
+        self.roster.clear_rooms();
         // Rooms are named in one list and numbered in the other; what is in one only is of no use.
         let names: BTreeMap<RoomId, &str> = response
             .rooms
@@ -61,18 +83,6 @@ impl Client {
                 self.roster.set_listening(client, name, true);
             }
         }
-        self.resolve();
-        let listed = response.clients.iter().any(|client| client.id == response.client);
-        self.states_due = self.states_due.saturating_add(if listed { 1 } else { 2 });
-        self.introduce(response.client)?;
-        if self.state == SessionState::Negotiating {
-            self.state = SessionState::Connected;
-            self.retry = None;
-            self.backoff.succeed(now);
-            self.stats.sessions = self.stats.sessions.saturating_add(1);
-        }
-        self.ask_all(now);
-        Ok(ClientEvent::Connected { id: response.client, session: response.session })
     }
 
     /// Says which rooms we listen to.
@@ -263,24 +273,7 @@ impl Client {
         match heard {
             Heard::Nothing => Ok(None),
             Heard::Ended => Ok(Some(ClientEvent::SpeechEnded { client: sender })),
-            Heard::Frame(frame) => {
-                let Frame { start, restart, end, sequence, lost, order, positional, volume, priority } =
-                    frame;
-                Ok(Some(ClientEvent::Voice(Voice {
-                    from: sender,
-                    start,
-                    restart,
-                    end,
-                    sequence,
-                    lost,
-                    order,
-                    positional,
-                    volume,
-                    priority,
-                    channels: voice.channels,
-                    frame: voice.frame,
-                })))
-            }
+            Heard::Frame(frame) => Ok(Some(ClientEvent::Voice(frame.voice(&voice)))),
         }
     }
 

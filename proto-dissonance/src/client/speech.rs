@@ -1,7 +1,7 @@
 //! What a client's voice packets say about the beginning, the order and the end of speech.
 
 use crate::voice::wrapped_difference;
-use crate::{Channel, Order, Priority, Recipient, VoiceData};
+use crate::{Channel, Order, Priority, Recipient, Voice, VoiceData};
 use alloc::vec::Vec;
 use voxwire_core::Instant;
 
@@ -90,6 +90,38 @@ struct Reach {
     priority: Option<Priority>,
 }
 
+impl Reach {
+    /// A frame within a speech.
+    fn frame(self, sequence: u32, order: Order) -> Frame {
+        let Self { positional, volume, priority, .. } = self;
+        let (start, restart, end, lost) = (false, false, false, 0);
+        let priority = priority.unwrap_or_default();
+        Frame { start, restart, end, sequence, lost, order, positional, volume, priority }
+    }
+}
+
+impl Frame {
+    /// What the application is told of it.
+    pub(super) const fn voice<'a>(self, data: &VoiceData<'a>) -> Voice<'a> {
+        let Self { start, restart, end, sequence, lost, order, positional, volume, priority } = self;
+        let &VoiceData { sender: from, channels, frame, .. } = data;
+        Voice {
+            from,
+            start,
+            restart,
+            end,
+            sequence,
+            lost,
+            order,
+            positional,
+            volume,
+            priority,
+            channels,
+            frame,
+        }
+    }
+}
+
 impl Speaker {
     pub(super) const fn is_open(&self) -> bool {
         self.open
@@ -136,16 +168,8 @@ impl Speaker {
             };
         }
         let reach = self.reach(voice.channels, true, for_us);
-        // Nothing for us is as good as all closed; speech that was open has ended then, and its frame is not ours.
         if !reach.any {
-            let ended = self.open;
-            let lost = self.pass(voice.sequence, ahead);
-            if ended {
-                // What is missing before it may be of that speech still.
-                self.stats.lost = self.stats.lost.saturating_add(lost.into());
-                self.stop();
-            }
-            return if ended { Heard::Ended } else { Heard::Nothing };
+            return self.hear_for_others(voice.sequence, ahead);
         }
         let restart = self.open && (reach.reset || newer > 0);
         if restart {
@@ -154,14 +178,7 @@ impl Speaker {
         // The last packet of a short speech may have overtaken all others of it.
         let start = !self.open && (!reach.closing || newer > 0);
         let (order, lost) = if start {
-            self.floor = match u32::try_from(ahead) {
-                Ok(ahead) if self.spoken => FIRST.saturating_sub(ahead.saturating_sub(1)),
-                _ => 0,
-            };
-            (self.open, self.known, self.spoken, self.session) = (true, true, true, Some(session));
-            (self.local, self.first, self.window) = (FIRST, FIRST, Window::default());
-            self.stats.speeches = self.stats.speeches.saturating_add(1);
-            self.window.place(FIRST)
+            self.begin(session, ahead)
         } else if self.open {
             self.local = self.local.saturating_add_signed(ahead);
             self.window.place(self.local)
@@ -178,18 +195,31 @@ impl Speaker {
         if end {
             self.stop();
         }
-        let Reach { positional, volume, priority, .. } = reach;
-        Heard::Frame(Frame {
-            start,
-            restart,
-            end,
-            sequence: self.local,
-            lost,
-            order,
-            positional,
-            volume,
-            priority: priority.unwrap_or_default(),
-        })
+        Heard::Frame(Frame { start, restart, end, lost, ..reach.frame(self.local, order) })
+    }
+
+    /// The first frame of a speech, `ahead` of the newest packet before.
+    fn begin(&mut self, session: u8, ahead: i32) -> (Order, u32) {
+        self.floor = match u32::try_from(ahead) {
+            Ok(ahead) if self.spoken => FIRST.saturating_sub(ahead.saturating_sub(1)),
+            _ => 0,
+        };
+        (self.open, self.known, self.spoken, self.session) = (true, true, true, Some(session));
+        (self.local, self.first, self.window) = (FIRST, FIRST, Window::default());
+        self.stats.speeches = self.stats.speeches.saturating_add(1);
+        self.window.place(FIRST)
+    }
+
+    /// Nothing for us is as good as all closed: speech that was open has ended then, and its frame is not ours.
+    fn hear_for_others(&mut self, sequence: u16, ahead: i32) -> Heard {
+        let ended = self.open;
+        let lost = self.pass(sequence, ahead);
+        if ended {
+            // What is missing before it may be of that speech still.
+            self.stats.lost = self.stats.lost.saturating_add(lost.into());
+            self.stop();
+        }
+        if ended { Heard::Ended } else { Heard::Nothing }
     }
 
     /// A packet that is `ahead` of the newest one and of no speech of ours: what comes in behind it is late. Returns how many are missing
@@ -237,18 +267,7 @@ impl Speaker {
         }
         stats.received = stats.received.saturating_add(1);
         self.heard = now;
-        let Reach { positional, volume, priority, .. } = reach;
-        Heard::Frame(Frame {
-            start: false,
-            restart: false,
-            end: false,
-            sequence: local,
-            lost: 0,
-            order,
-            positional,
-            volume,
-            priority: priority.unwrap_or_default(),
-        })
+        Heard::Frame(reach.frame(local, order))
     }
 
     const fn stale(&mut self) -> Heard {

@@ -2,7 +2,7 @@
 //! speak, and take no memory for it.
 
 use super::quota::{ControlQuotas, SourceAt, Sources};
-use super::relay::Parts;
+use super::relay::Deliveries;
 use super::{Pending, ServerSettings};
 use crate::ClientId;
 use alloc::{boxed::Box, collections::BTreeMap};
@@ -16,7 +16,7 @@ pub(super) struct Control {
     /// A handshake that the application is thinking about.
     pub(super) pending: Option<Pending>,
     pub(super) quotas: ControlQuotas,
-    pub(super) text_parts: Parts,
+    pub(super) text_deliveries: Deliveries,
     /// Until when its reading pauses, at least.
     pub(super) paused_until: Instant,
     /// When its handshake was answered last; `None` for long ago.
@@ -38,7 +38,7 @@ impl Control {
             touched: now,
             pending: None,
             quotas: ControlQuotas::default(),
-            text_parts: Parts::default(),
+            text_deliveries: Deliveries::default(),
             paused_until: Instant::ZERO,
             answered: None,
             wrong_session: Bucket::FULL,

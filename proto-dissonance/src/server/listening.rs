@@ -6,7 +6,7 @@ use crate::{
     Text, Violation, room_id,
 };
 use alloc::{borrow::Cow, vec::Vec};
-use voxwire_core::{Instant, Lane, List, NameError, PeerId, check_label};
+use voxwire_core::{Full, Instant, Lane, List, NameError, PeerId, check_label};
 
 impl Server {
     /// Message type 1: a client says everything about itself.
@@ -21,6 +21,33 @@ impl Server {
         self.charge_state(now, peer);
         self.charge_bytes(now, peer, raw.len());
         self.check_sender(now, peer, state.client.id, client)?;
+        let names = self.check_state(client, &state)?;
+        // Besides the state itself each room may be refused, by its name.
+        let bytes = names.len().saturating_mul(45).saturating_add(raw.len());
+        self.outbox.check_capacity(bytes, self.clients.len().saturating_add(names.len()))?;
+        // Checked as if the client had left all rooms: it is about to.
+        let before = self.clients.rooms(client).to_vec();
+        let (allowed, refused) = self.sort_rooms(client, names, &before);
+        self.forward_state(raw, state.client, &allowed, refused.is_empty())?;
+        for room in before {
+            self.forget_listener(client, room);
+        }
+        self.clients.clear_rooms(client);
+        if let Some(state) = self.clients.get_mut(client) {
+            state.stated = true;
+        }
+        for name in allowed {
+            self.add_listener(client, name);
+        }
+        for &(name, _) in &refused {
+            self.send_refused(peer, client, name);
+        }
+        let refused = refused.last().map(|&(name, why)| (Cow::Borrowed(name), why));
+        Ok(Some(ServerEvent::Rooms { client, refused }))
+    }
+
+    /// The rooms that a state names; all else in it has to be as it was at first.
+    fn check_state<'a>(&self, client: ClientId, state: &ClientState<'a>) -> Result<Vec<&'a str>, Violation> {
         let known = self.clients.get(client).ok_or(Violation::UnknownClient(client))?;
         // Every other client would go on by what they knew first, and newcomers by this.
         if state.client.name.as_str() != Some(known.name()) {
@@ -33,51 +60,48 @@ impl Server {
         for room in state.rooms {
             names.push(room_text(room)?);
         }
-        // Besides the state itself each room may be refused, by its name.
-        let bytes = names.len().saturating_mul(45).saturating_add(raw.len());
-        self.outbox.check_capacity(bytes, self.clients.len().saturating_add(names.len()))?;
-        // Checked as if the client had left all rooms: it is about to.
-        let before = self.clients.rooms(client).to_vec();
-        let mut refused = None;
-        let (mut allowed, mut not_allowed) = (Vec::new(), Vec::new());
+        Ok(names)
+    }
+
+    /// Those of `names` that `client`, which leaves the rooms of `before`, may listen to, each once; and those it may not, with the reason.
+    fn sort_rooms<'a>(
+        &mut self,
+        client: ClientId,
+        names: Vec<&'a str>,
+        before: &[RoomId],
+    ) -> (Vec<&'a str>, Vec<(&'a str, RoomRefused)>) {
+        let (mut allowed, mut refused) = (Vec::new(), Vec::new());
         for name in names {
             if allowed.contains(&name) {
                 continue;
             }
-            match self.may_listen(client, name, allowed.len(), &before, &allowed) {
+            match self.may_listen(client, name, allowed.len(), before, &allowed) {
                 Ok(()) => allowed.push(name),
-                Err(why) => {
-                    not_allowed.push(name);
-                    refused = Some((Cow::Borrowed(name), why));
-                }
+                Err(why) => refused.push((name, why)),
             }
         }
-        if refused.is_none() {
+        (allowed, refused)
+    }
+
+    /// Tells every client of a state: as it came, or with the rooms that are allowed.
+    fn forward_state(
+        &mut self,
+        raw: &[u8],
+        client: ClientInfo<'_>,
+        allowed: &[&str],
+        unchanged: bool,
+    ) -> Result<(), Full> {
+        if unchanged {
             self.outbox.forward(self.clients.peers(), Lane::Reliable, raw)?;
-        } else {
-            self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
-            let texts: Vec<Text<'_>> = allowed.iter().copied().map(Text::new).collect();
-            let client = ClientInfo { ..state.client };
-            let rooms = List::from(&texts[..]);
-            let packet = Packet::ClientState(ClientState { session: self.session, client, rooms });
-            // Shorter than the one received.
-            let sent = self.outbox.send(self.clients.peers(), Lane::Reliable, &packet, &self.wire);
-            sent.map_err(|_| voxwire_core::Full { needed: raw.len(), available: 0 })?;
+            return Ok(());
         }
-        for room in before {
-            self.forget_listener(client, room);
-        }
-        self.clients.clear_rooms(client);
-        if let Some(state) = self.clients.get_mut(client) {
-            state.stated = true;
-        }
-        for name in allowed {
-            self.add_listener(client, name);
-        }
-        for name in not_allowed {
-            self.send_refused(peer, client, name);
-        }
-        Ok(Some(ServerEvent::Rooms { client, refused }))
+        self.stats.rooms_refused = self.stats.rooms_refused.saturating_add(1);
+        let rooms: Vec<Text<'_>> = allowed.iter().copied().map(Text::new).collect();
+        let rooms = List::from(&rooms[..]);
+        let packet = Packet::ClientState(ClientState { session: self.session, client, rooms });
+        // Shorter than the one received.
+        let sent = self.outbox.send(self.clients.peers(), Lane::Reliable, &packet, &self.wire);
+        sent.map(|_| ()).map_err(|_| Full { needed: raw.len(), available: 0 })
     }
 
     /// Message type 9: a client starts or stops listening to a room.

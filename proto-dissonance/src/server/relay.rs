@@ -2,54 +2,74 @@
 
 use super::clients::{Clients, Reached};
 use super::control::REST;
-use super::{Flags, Kind, Server};
+use super::{Flags, Kind, Server, ServerStats};
 use crate::rooms::contains;
 use crate::{
     ClientId, Packet, Recipient, Resource, RoomId, SERVER_ONLY, ServerEvent, ServerRelay, SessionState,
-    Violation, VoiceData,
+    TextData, Violation, VoiceData,
 };
 use alloc::boxed::Box;
 use core::{num::NonZeroU64, time::Duration};
 use voxwire_core::{Full, Instant, Lane, Message, Outbox, PeerId};
 
-/// How long after its first part a further part of a frame or a text may come. One that is sent at once arrives at once.
-const TOGETHER: Duration = Duration::from_secs(2);
+/// How long after its first packet a delivery may be continued. A frame that is sent at once arrives at once.
+const CONTINUE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Frames or texts under way. A client with many listeners sends each in several relay packets, and those of two frames
+/// Deliveries under way. A client with many listeners sends each frame in several relay packets, and those of two frames
 /// may come in interleaved. Takes memory with the first one: most clients only listen.
 #[derive(Debug, Default)]
-pub(super) struct Parts(Option<Box<Both>>);
+pub(super) struct Deliveries(Option<Box<Recent>>);
 
 #[derive(Debug, Default)]
-struct Both {
-    newest: Part,
-    older: Part,
+struct Recent {
+    newest: Delivery,
+    older: Delivery,
 }
 
 /// A frame or a text, and whom it has reached: a cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Part {
+struct Delivery {
     what: Option<NonZeroU64>,
     started: Instant,
     reached: Reached,
 }
 
-const _: () = assert!(size_of::<Part>() == 64);
+const _: () = assert!(size_of::<Delivery>() == 64);
 
-impl Parts {
+impl Deliveries {
+    /// Whether a packet continues the delivery of `what`: it reaches a client, and no client whom that has reached before. Anything
+    /// else is another frame or text, with any content.
+    #[inline]
+    fn is_continued(
+        &mut self,
+        now: Instant,
+        what: NonZeroU64,
+        clients: &Clients,
+        destinations: &[ClientId],
+        addressed: impl Fn(ClientId, &[RoomId]) -> bool,
+    ) -> bool {
+        self.get(now, what).is_some_and(|reached| clients.are_new(destinations, reached, addressed))
+    }
+
+    /// Whom the delivery has reached: no client yet, unless it is `continued`.
+    #[inline]
+    fn reached(&mut self, now: Instant, what: NonZeroU64, continued: bool) -> Option<&mut Reached> {
+        if continued { self.get(now, what) } else { Some(self.start(now, what)) }
+    }
+
     /// Whom `what` has reached; `None` if it is not under way. What reached no client is not: no event told of its content.
     #[inline]
     fn get(&mut self, now: Instant, what: NonZeroU64) -> Option<&mut Reached> {
-        let Both { newest, older } = &mut **self.0.as_mut()?;
-        let part = [newest, older].into_iter().find(|part| part.what == Some(what))?;
-        (!part.is_over(now) && !part.reached.is_empty()).then_some(&mut part.reached)
+        let Recent { newest, older } = &mut **self.0.as_mut()?;
+        let delivery = [newest, older].into_iter().find(|delivery| delivery.what == Some(what))?;
+        (!delivery.is_over(now) && !delivery.reached.is_empty()).then_some(&mut delivery.reached)
     }
 
     /// Another frame or text: it has reached no client yet. Of the others only the newest is kept.
     #[inline]
     fn start(&mut self, now: Instant, what: NonZeroU64) -> &mut Reached {
-        let Both { newest, older } = &mut **self.0.get_or_insert_default();
+        let Recent { newest, older } = &mut **self.0.get_or_insert_default();
         if newest.what != Some(what) {
             core::mem::swap(newest, older);
         }
@@ -60,14 +80,14 @@ impl Parts {
 
     /// Gives the memory back if no frame or text has begun for long. False if it is kept.
     pub(super) fn give_back(&mut self, now: Instant) -> bool {
-        self.0.take_if(|both| now.saturating_duration_since(both.newest.started) >= REST);
+        self.0.take_if(|recent| now.saturating_duration_since(recent.newest.started) >= REST);
         self.0.is_none()
     }
 }
 
-impl Part {
+impl Delivery {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.started) > TOGETHER
+        now.saturating_duration_since(self.started) > CONTINUE_WITHIN
     }
 }
 
@@ -133,19 +153,15 @@ impl Server {
         let muted = state.flags.has(Flags::MUTE_VOICE);
         // Every destination is looked for in every channel.
         let few = voice.channels.len() <= settings.max_channels;
+        let any = !settings.addressed_only;
         let addressed = |id: ClientId, rooms: &[RoomId]| {
-            !settings.addressed_only
-                || voice.channels.iter().any(|channel| match channel.recipient() {
-                    Recipient::Player(player) => player == id,
-                    Recipient::Room(room) => contains(rooms, room),
-                })
+            any || voice.channels.iter().any(|channel| includes(channel.recipient(), id, rooms))
         };
-        // A further part of a frame is free if it reaches a client, and no client whom the frame has reached before. Anything
-        // else is another frame, with any content.
-        let what = digest(relay.payload);
-        let reached = state.voice_parts.get(now, what).filter(|_| few && !muted);
-        let part = reached.is_some_and(|reached| clients.are_new(relay.destinations, reached, addressed));
-        if !part && !sources.take_voice(now, settings, state.source, &mut state.voice) {
+        // A packet that continues a delivery is free.
+        let (what, deliveries) = (digest(relay.payload), &mut state.voice_deliveries);
+        let continued =
+            few && !muted && deliveries.is_continued(now, what, clients, relay.destinations, addressed);
+        if !continued && !sources.take_voice(now, settings, state.source, &mut state.voice) {
             stats.voice_over_budget = stats.voice_over_budget.saturating_add(1);
             return Err(Violation::TooMuchVoice);
         }
@@ -159,25 +175,20 @@ impl Server {
         core::hint::black_box(clients.touch(relay.destinations));
         // Old releases relay voice reliably, by mistake: a slow listener would be cut off for it. Where that is wanted, it
         // counts as what others must take.
-        let len = u32::try_from(relay.payload.len()).unwrap_or(u32::MAX);
         let reliable = reliable && settings.reliable_voice && {
+            let len = u32::try_from(relay.payload.len()).unwrap_or(u32::MAX);
             let quotas = &mut controls.get_mut(now, peer).quotas;
             sources.take(now, settings, state.source, quotas, Kind::Bytes, len)
         };
         let lane = if reliable { Lane::Reliable } else { Lane::Droppable };
-        let reached = match part {
-            true => state.voice_parts.get(now, what),
-            false => {
-                sweep.spoken();
-                Some(state.voice_parts.start(now, what))
-            }
-        };
-        let Some(reached) = reached else { return Ok(None) };
-        let copies = hand_on(clients, outbox, relay, lane, reached, addressed)?;
-        stats.skipped = stats.skipped.saturating_add(skipped(relay, copies));
-        stats.voice = stats.voice.saturating_add(u64::from(!part));
+        if !continued {
+            sweep.spoken();
+        }
+        let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
+        let copies = forward(clients, outbox, stats, relay, lane, reached, addressed)?;
+        stats.voice = stats.voice.saturating_add(u64::from(!continued));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
-        let watched = (state.flags.has(Flags::WATCHED) || *watch_all) && !part;
+        let watched = (state.flags.has(Flags::WATCHED) || *watch_all) && !continued;
         Ok(watched.then_some(ServerEvent::Voice { client: sender, voice, copies }))
     }
 
@@ -197,25 +208,31 @@ impl Server {
         if !reliable {
             return Err(Violation::NotRelayed("TextData, unreliably,"));
         }
+        self.relay_text(now, peer, sender, relay, text)
+    }
+
+    fn relay_text<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        sender: ClientId,
+        relay: ServerRelay<'a>,
+        text: TextData<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
         if text.session != self.session {
             return Err(self.wrong_session(now, peer, text.session));
         }
         self.check_sender(now, peer, text.sender, sender)?;
         let any = !self.settings.addressed_only;
-        let addressed = |id: ClientId, rooms: &[RoomId]| {
-            any || match text.recipient {
-                Recipient::Player(player) => player == id,
-                Recipient::Room(room) => contains(rooms, room),
-            }
-        };
-        let Some(state) = self.peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
+        let addressed = |id: ClientId, rooms: &[RoomId]| any || includes(text.recipient, id, rooms);
+        let Some(state) = self.peers.get(peer) else { return Err(Violation::UnknownPeer) };
         let muted = state.flags.has(Flags::MUTE_TEXT);
-        let what = digest(relay.payload);
         // As for voice: who writes the same again, to those who have had it, writes another text.
-        let reached = self.controls.get_mut(now, peer).text_parts.get(now, what).filter(|_| !muted);
-        let part =
-            reached.is_some_and(|reached| self.clients.are_new(relay.destinations, reached, addressed));
-        if !part {
+        let (what, deliveries) =
+            (digest(relay.payload), &mut self.controls.get_mut(now, peer).text_deliveries);
+        let continued =
+            !muted && deliveries.is_continued(now, what, &self.clients, relay.destinations, addressed);
+        if !continued {
             self.charge(now, peer, Kind::Text, 1);
             self.charge_bytes(now, peer, relay.payload.len());
         }
@@ -223,16 +240,11 @@ impl Server {
             return Ok(None);
         }
         let Self { controls, clients, stats, outbox, .. } = self;
-        let parts = &mut controls.get_mut(now, peer).text_parts;
-        let reached = match part {
-            true => parts.get(now, what),
-            false => Some(parts.start(now, what)),
-        };
-        let Some(reached) = reached else { return Ok(None) };
-        let copies = hand_on(clients, outbox, relay, Lane::Reliable, reached, addressed)?;
-        stats.skipped = stats.skipped.saturating_add(skipped(relay, copies));
-        stats.texts = stats.texts.saturating_add(u64::from(!part));
-        Ok((!part).then_some(ServerEvent::Text { client: sender, text, copies }))
+        let deliveries = &mut controls.get_mut(now, peer).text_deliveries;
+        let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
+        let copies = forward(clients, outbox, stats, relay, Lane::Reliable, reached, addressed)?;
+        stats.texts = stats.texts.saturating_add(u64::from(!continued));
+        Ok((!continued).then_some(ServerEvent::Text { client: sender, text, copies }))
     }
 
     pub(super) fn check_sender(
@@ -253,11 +265,22 @@ impl Server {
     }
 }
 
-/// Queues the payload for those of its destinations that are wanted and not `reached` yet. Returns how many there are.
+/// Whether a recipient is this client, or a room among those that it listens to.
 #[inline]
-fn hand_on(
+fn includes(recipient: Recipient, id: ClientId, rooms: &[RoomId]) -> bool {
+    match recipient {
+        Recipient::Player(player) => player == id,
+        Recipient::Room(room) => contains(rooms, room),
+    }
+}
+
+/// Queues the payload for those of its destinations that are wanted and not `reached` yet. Returns how many there are, and counts those
+/// that were not there, not addressed, or named twice.
+#[inline]
+fn forward(
     clients: &Clients,
     outbox: &mut Outbox,
+    stats: &mut ServerStats,
     relay: ServerRelay<'_>,
     lane: Lane,
     reached: &mut Reached,
@@ -266,14 +289,9 @@ fn hand_on(
     let mut copies: usize = 0;
     let to = clients.once_each(relay.destinations, reached, wanted);
     outbox.forward(to.inspect(|_| copies = copies.saturating_add(1)), lane, relay.payload)?;
-    Ok(copies)
-}
-
-/// How many destinations were not there, not addressed, or named twice.
-fn skipped(relay: ServerRelay<'_>, copies: usize) -> u64 {
-    if copies == relay.destinations.len() {
-        return 0;
+    if copies != relay.destinations.len() {
+        let others = relay.destinations.iter().filter(|&&id| id != SERVER_ONLY).count();
+        stats.skipped = stats.skipped.saturating_add(others.saturating_sub(copies) as u64);
     }
-    let others = relay.destinations.iter().filter(|&&id| id != SERVER_ONLY).count();
-    others.saturating_sub(copies) as u64
+    Ok(copies)
 }
