@@ -52,5 +52,6 @@ pub use {
     message::{CallRequest, ClientMessage, Packet, ServerMessage},
     server::{RelayAddress, Server, ServerSettings, ServerStats, reason},
     types::Text,
+    voxwire_core::{NameError, check_name},
     wire::{CLIENT_LIMITS, DEFAULT_PORT, HEAD_LEN, LIMITS, MAX_NAME, MAX_VOICE, VOICE_HEAD_LEN, Wire},
 };

@@ -18,7 +18,7 @@ impl Server {
         peer: PeerId,
         request: CallRequest<'a>,
     ) -> Result<Option<ServerEvent<'a>>, Violation> {
-        let CallRequest { contact, host, port } = request;
+        let CallRequest { contact, port, .. } = request;
         let Some(caller) = self.client(peer) else { return Err(Violation::UnknownPeer) };
         let source = self.ip(peer);
         if caller.name.is_none() && !self.settings.unnamed_take_part {
@@ -34,26 +34,15 @@ impl Server {
             self.send_error(peer, reason::NOT_FOUND);
             return unreachable(Unreachable::NotFound);
         };
-        let at = if self.settings.relay.is_some() {
-            if let Err((cause, what)) = self.may_relay(peer, callee, port) {
+        let at = match self.settings.relay {
+            Some(_) => self.may_relay(peer, callee, port).map(|()| None),
+            None => self.listens_at(&request, source).map(Some),
+        };
+        let at = match at {
+            Ok(at) => at,
+            Err((cause, what)) => {
                 self.send_error(peer, what);
                 return unreachable(cause);
-            }
-            None
-        } else {
-            let named = host.as_str().and_then(|host| host.parse().ok()).filter(|_| self.settings.trust_host);
-            let at = match named.or(source).filter(|ip| is_unicast(*ip)) {
-                _ if port == 0 && self.settings.lowest_port > 0 => Err(reason::NOT_RELAYED),
-                _ if port < self.settings.lowest_port => Err(reason::PORT),
-                Some(ip) => Ok(ip),
-                None => Err(reason::PORT),
-            };
-            match at {
-                Err(what) => {
-                    self.send_error(peer, what);
-                    return unreachable(Unreachable::Address);
-                }
-                Ok(ip) => Some(ip),
             }
         };
         // Only what could be handed on counts; and what one source does leaves room for others.
@@ -71,6 +60,22 @@ impl Server {
         self.note_call(peer, callee);
         self.stats.calls = self.stats.calls.saturating_add(1);
         Ok(Some(ServerEvent::Calling { caller: peer, callee }))
+    }
+
+    /// Where a caller at `source` listens, if a callee can connect to that.
+    fn listens_at(
+        &self,
+        request: &CallRequest<'_>,
+        source: Option<IpAddr>,
+    ) -> Result<IpAddr, (Unreachable, &'static str)> {
+        let CallRequest { host, port, .. } = *request;
+        let ServerSettings { trust_host, lowest_port, .. } = self.settings;
+        if port < lowest_port {
+            let what = if port == 0 { reason::NOT_RELAYED } else { reason::PORT };
+            return Err((Unreachable::Address, what));
+        }
+        let named = host.as_str().and_then(|host| host.parse().ok()).filter(|_| trust_host);
+        named.or(source).filter(|ip| is_unicast(*ip)).ok_or((Unreachable::Address, reason::PORT))
     }
 
     /// Tells `callee` where to connect to for a call of `caller`'s.
