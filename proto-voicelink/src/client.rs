@@ -201,25 +201,44 @@ impl Client {
     ) -> Result<Option<ClientEvent<'a>>, Violation> {
         // At most one small packet is sent in answer.
         self.outbox.check_capacity(HEAD_LEN, 1)?;
-        let event = match (self.state, packet) {
+        match (self.state, packet) {
             (State::InCall(parameters, _), Packet::Data(samples)) => {
                 // The other side is in this call: so is the server.
                 self.state = State::InCall(parameters, Crossed::Nothing);
                 self.stats.packets_received = self.stats.packets_received.saturating_add(1);
                 self.stats.bytes_received = self.stats.bytes_received.saturating_add(samples.len() as u64);
-                ClientEvent::Data { samples }
+                Ok(Some(ClientEvent::Data { samples }))
             }
             (State::Registering, Packet::Accept { .. }) => {
                 self.enter(State::Idle);
-                ClientEvent::Registered
+                Ok(Some(ClientEvent::Registered))
             }
             (State::Registering, Packet::Drop { optional } | Packet::Close { optional }) => {
                 self.enter(State::Idle);
-                ClientEvent::RegistrationRefused { reason: optional }
+                Ok(Some(ClientEvent::RegistrationRefused { reason: optional }))
             }
             (State::Idle | State::Calling(_) | State::Registering, Packet::Handshake(handshake)) => {
-                self.ring(now, handshake)?
+                self.ring(now, handshake).map(Some)
             }
+            (
+                State::Idle,
+                Packet::Accept { .. }
+                | Packet::Parameters { .. }
+                | Packet::Data(_)
+                | Packet::Drop { .. }
+                | Packet::Close { .. },
+            )
+            | (
+                State::Calling(_) | State::Ringing(..) | State::Countering(..) | State::Registering,
+                Packet::Data(_),
+            ) => self.late(packet).map(|()| None),
+            _ => self.answered(now, packet).map(Some),
+        }
+    }
+
+    /// An answer to our call, or to our counter-proposal; or the end of any call.
+    fn answered<'a>(&mut self, now: Instant, packet: Packet<'a>) -> Result<ClientEvent<'a>, Violation> {
+        Ok(match (self.state, packet) {
             (State::Calling(_), Packet::UserNotFound) => {
                 self.enter(State::Idle);
                 ClientEvent::NotFound
@@ -244,33 +263,24 @@ impl Client {
                 self.over()?;
                 ClientEvent::Closed { optional }
             }
-            (State::Idle, Packet::Data(_) | Packet::Drop { .. } | Packet::Close { .. }) => {
-                // Left over from a call that we dropped while it was on the way.
-                self.stats.late = self.stats.late.saturating_add(1);
-                return Ok(None);
-            }
-            (State::Idle, Packet::Accept { .. } | Packet::Parameters { .. }) => {
-                // Our cancellation crossed the callee's answer; say it again, in case it was not ours that was answered.
-                self.stats.late = self.stats.late.saturating_add(1);
-                self.send(&Packet::Drop { optional: &[] })?;
-                return Ok(None);
-            }
             (_, Packet::Drop { optional } | Packet::Close { optional }) => {
                 self.over()?;
                 ClientEvent::Dropped { optional }
             }
-            (
-                State::Calling(_) | State::Ringing(..) | State::Countering(..) | State::Registering,
-                Packet::Data(_),
-            ) => {
-                self.stats.late = self.stats.late.saturating_add(1);
-                return Ok(None);
-            }
             (state, packet) => {
                 return Err(Violation::Unexpected { state: state.phase().name(), message: packet.name() });
             }
-        };
-        Ok(Some(event))
+        })
+    }
+
+    /// A packet that was on its way when its call ended, or one of a call that is not up.
+    fn late(&mut self, packet: Packet<'_>) -> Result<(), Violation> {
+        self.stats.late = self.stats.late.saturating_add(1);
+        if let Packet::Accept { .. } | Packet::Parameters { .. } = packet {
+            // Our cancellation crossed the callee's answer; say it again, in case it was not ours that was answered.
+            self.send(&Packet::Drop { optional: &[] })?;
+        }
+        Ok(())
     }
 
     /// A call comes in. The server rings only clients that it holds for idle: a request of ours had not reached it yet and is void, as
@@ -321,6 +331,34 @@ impl Client {
     fn advance_to(&mut self, packet: &Packet<'_>, next: State) -> Result<(), Refusal> {
         self.send(packet)?;
         self.enter(next);
+        Ok(())
+    }
+
+    fn register(
+        &mut self,
+        now: Instant,
+        registration: Registration<'_>,
+        parameters: Parameters,
+    ) -> Result<(), Refusal> {
+        self.idle()?;
+        registration.check()?;
+        let optional = registration.to_bytes()?;
+        let handshake = Handshake { parameters, user_name: &[], optional: &optional };
+        self.advance_to(&Packet::Handshake(handshake), State::Registering)?;
+        self.deadline = Some(now.saturating_add(self.settings.registration_timeout));
+        Ok(())
+    }
+
+    fn call(&mut self, now: Instant, handshake: Handshake<'_>) -> Result<(), Refusal> {
+        self.idle()?;
+        let Handshake { parameters, user_name, .. } = handshake;
+        parameters.check(&self.settings.ranges)?;
+        // An empty name would be a registration.
+        if user_name.is_empty() {
+            return Err(Refusal::InvalidName(NameError::Empty));
+        }
+        self.advance_to(&Packet::Handshake(handshake), State::Calling(parameters))?;
+        self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
         Ok(())
     }
 
@@ -397,26 +435,11 @@ impl Session for Client {
                 Ok(())
             }
             (ClientCommand::Register { name, secret, preferred, samples }, _) => {
-                self.idle()?;
                 let registration = Registration { name: name.as_bytes(), secret, samples: Some(samples) };
-                registration.check()?;
-                let optional = registration.to_bytes()?;
-                let handshake = Handshake { parameters: preferred, user_name: &[], optional: &optional };
-                self.advance_to(&Packet::Handshake(handshake), State::Registering)?;
-                self.deadline = Some(now.saturating_add(self.settings.registration_timeout));
-                Ok(())
+                self.register(now, registration, preferred)
             }
             (ClientCommand::Call { user, parameters, optional }, _) => {
-                self.idle()?;
-                parameters.check(&self.settings.ranges)?;
-                // An empty name would be a registration.
-                if user.is_empty() {
-                    return Err(Refusal::InvalidName(NameError::Empty));
-                }
-                let handshake = Handshake { parameters, user_name: user, optional };
-                self.advance_to(&Packet::Handshake(handshake), State::Calling(parameters))?;
-                self.deadline = Some(now.saturating_add(self.settings.answer_timeout));
-                Ok(())
+                self.call(now, Handshake { parameters, user_name: user, optional })
             }
             (ClientCommand::Accept { optional }, State::Ringing(parameters, crossed)) => {
                 self.advance_to(&Packet::Accept { optional }, State::InCall(parameters, crossed))

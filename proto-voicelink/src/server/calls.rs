@@ -7,7 +7,7 @@ use crate::{
     wire::{MAX_DATA, MAX_STRAY_DATA},
 };
 use alloc::string::{String, ToString};
-use core::time::Duration;
+use core::{net::IpAddr, time::Duration};
 use voxwire_core::{Instant, Lane, Payer, PeerId};
 
 /// How long what a peer sends may still belong to a call that is over.
@@ -128,44 +128,62 @@ impl Server {
             self.send_drop(caller, &error.to_string());
             return Err(error.into());
         }
-        let callee = self.names.find(user_name);
-        let cause = match callee.and_then(|callee| self.peers.get(callee)) {
-            None => Some(Unreachable::NotFound),
-            Some(_) if callee == Some(caller) => Some(Unreachable::Oneself),
-            Some(callee) if callee.call().is_some() || callee.pending.is_some() => Some(Unreachable::Busy),
-            Some(_) if self.blocks.is_blocked(user_name, &self.shown_name(caller)) => {
-                Some(Unreachable::Blocked)
-            }
-            Some(_) => None,
-        };
+        let callee = self.callee(caller, user_name);
         // Calling is how names are guessed and people are pestered.
-        let source = self.address(caller).map(|from| from.ip());
-        let payer = self.attempts.payer(caller, source);
         if !self.may_try(now, caller) {
             self.send_drop(caller, reason::TOO_MANY_ATTEMPTS);
             return Err(Violation::TooMany(Resource::Attempts));
         }
-        // No client is rung without end, by however many; and what one source does leaves room for others.
-        let ServerSettings { rings, source_rings, source_ringing, .. } = self.settings;
-        let rung = callee.filter(|_| cause.is_none()).and_then(|callee| self.peers.get_mut(callee));
-        let may_ring = rung.is_none_or(|callee| {
-            callee.ringing.take(now, source_ringing, payer, 1)
-                && callee.rings.take(now, rings, source_rings, payer, source)
-        });
-        let cause = if may_ring { cause } else { Some(Unreachable::Busy) };
-        let (None, Some(callee)) = (cause, callee) else {
-            let cause = cause.unwrap_or(Unreachable::NotFound);
-            match cause {
-                Unreachable::NotFound if !self.settings.hide_unknown => {
-                    self.send(caller, &Packet::UserNotFound)
-                }
-                Unreachable::Oneself => self.send_drop(caller, reason::ONESELF),
-                _ => self.send_drop(caller, reason::BUSY),
+        let source = self.address(caller).map(|from| from.ip());
+        let payer = self.attempts.payer(caller, source);
+        let callee = callee.and_then(|callee| self.may_ring(now, callee, payer, source));
+        match callee {
+            Ok(callee) => {
+                self.put_through(now, (caller, callee), payer, handshake);
+                Ok(Some(ServerEvent::Ringing { caller, callee, parameters }))
             }
-            return Ok(Some(ServerEvent::Unreachable { caller, user: user_name, cause }));
-        };
-        self.put_through(now, (caller, callee), payer, handshake);
-        Ok(Some(ServerEvent::Ringing { caller, callee, parameters }))
+            Err(cause) => {
+                match cause {
+                    Unreachable::NotFound if !self.settings.hide_unknown => {
+                        self.send(caller, &Packet::UserNotFound);
+                    }
+                    Unreachable::Oneself => self.send_drop(caller, reason::ONESELF),
+                    _ => self.send_drop(caller, reason::BUSY),
+                }
+                Ok(Some(ServerEvent::Unreachable { caller, user: user_name, cause }))
+            }
+        }
+    }
+
+    /// The peer of that name, if it can be called now.
+    fn callee(&self, caller: PeerId, user_name: &[u8]) -> Result<PeerId, Unreachable> {
+        let callee = self.names.find(user_name).ok_or(Unreachable::NotFound)?;
+        let state = self.peers.get(callee).ok_or(Unreachable::NotFound)?;
+        if callee == caller {
+            return Err(Unreachable::Oneself);
+        }
+        if state.call().is_some() || state.pending.is_some() {
+            return Err(Unreachable::Busy);
+        }
+        if self.blocks.is_blocked(user_name, &self.shown_name(caller)) {
+            return Err(Unreachable::Blocked);
+        }
+        Ok(callee)
+    }
+
+    /// No client is rung without end, by however many; and what one source does leaves room for others.
+    fn may_ring(
+        &mut self,
+        now: Instant,
+        callee: PeerId,
+        payer: Payer,
+        source: Option<IpAddr>,
+    ) -> Result<PeerId, Unreachable> {
+        let ServerSettings { rings, source_rings, source_ringing, .. } = self.settings;
+        let state = self.peers.get_mut(callee).ok_or(Unreachable::NotFound)?;
+        let allowed = state.ringing.take(now, source_ringing, payer, 1)
+            && state.rings.take(now, rings, source_rings, payer, source);
+        if allowed { Ok(callee) } else { Err(Unreachable::Busy) }
     }
 
     fn put_through(
