@@ -1,5 +1,6 @@
 mod crowd;
 mod io;
+mod settings;
 
 use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
@@ -8,10 +9,11 @@ use crate::{
     ServerEvent, ServerMessage, Violation, Wire, framing, network,
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
-use core::{net::SocketAddr, time::Duration};
+use core::net::SocketAddr;
 use crowd::{Admission, Crowd};
+pub use settings::ServerSettings;
 use voxwire_core::{
-    Bucket, Input, Instant, Lane, Limits, Message, Outbox, PeerId, PeerSlab, Rate, Session, SourceRate,
+    Bucket, Input, Instant, Lane, Message, Outbox, PeerId, PeerSlab, Rate, Session, SourceRate,
 };
 
 /// A server: a device, with streams whose formats are fixed, for one client or several.
@@ -39,58 +41,6 @@ pub struct Server {
     /// What follows from an input beside its own event, to be told with the next time-out.
     later: VecDeque<ServerEvent<'static>>,
     stats: ServerStats,
-}
-
-/// What a server is told at the start. Every limit has a safe default.
-#[derive(Debug, Clone, Copy)]
-pub struct ServerSettings {
-    /// `max_peers` sources of datagrams, `max_outbox` bytes of outputs waiting, `max_frame` and `max_items` on the wire.
-    /// Default: [`LIMITS`](crate::LIMITS).
-    pub limits: Limits,
-    /// How often each side sends something. Default: [`Timing::DEFAULT`].
-    pub timing: Timing,
-    /// Clients at a time. Default: 16.
-    pub max_clients: usize,
-    /// Clients at a time at one address (loopback is exempt): others are to find room, too. Default: 4.
-    pub max_source_clients: usize,
-    /// How long an offer, Connect, can be accepted. Default: 5 s.
-    pub offer_timeout: Duration,
-    /// How long nothing is offered to a source that has refused. Default: 30 s.
-    pub refusal_pause: Duration,
-    /// Offers to one source: a Discovery is one byte, a Connect many, and a source can be forged. Loopback is exempt. Default: 2
-    /// a second, 2 at once.
-    pub replies: Rate,
-    /// Offers to all sources together. Default: 20 a second, 20 at once.
-    pub all_replies: Rate,
-    /// Bytes taken while more sources ask than may be answered, to tell which keep asking: those are answered, their addresses in
-    /// turns. 0: those that come first are answered. Default: 256 KiB.
-    pub crowd_memory: usize,
-    /// Say Connect to every host on the local network as often as this, without being asked. Any host there may accept it. Default:
-    /// none.
-    pub announce_interval: Option<Duration>,
-}
-
-impl ServerSettings {
-    /// 16 clients, 4 of one address; 5 s to accept an offer, none for 30 s after a refusal; 2 offers a second to one source, 20 in all, 256 KiB
-    /// while more ask; no announcements.
-    pub const DEFAULT: Self = Self {
-        limits: crate::LIMITS,
-        timing: Timing::DEFAULT,
-        max_clients: 16,
-        max_source_clients: 4,
-        offer_timeout: Duration::from_secs(5),
-        refusal_pause: Duration::from_secs(30),
-        replies: Rate { per_second: 2, burst: 2 },
-        all_replies: Rate { per_second: 20, burst: 20 },
-        crowd_memory: 256 * 1024,
-        announce_interval: None,
-    };
-}
-
-impl Default for ServerSettings {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
 }
 
 /// Counters of a server, since it was made.
@@ -251,36 +201,42 @@ impl Server {
                 Ok(self.control(now, peer, io, message))
             }
             (_, ClientMessage::Discovery) => self.asked(now, peer).map(|()| None),
-            (place, message) => {
-                let offered = match place {
-                    Place::Offered(at) => now.saturating_duration_since(*at) <= self.settings.offer_timeout,
-                    _ => false,
-                };
-                match message {
-                    ClientMessage::ConnectionSuccess
-                        if offered || self.settings.announce_interval.is_some() =>
-                    {
-                        self.accepted(now, peer)
-                    }
-                    // Who has been forgotten may not know: the reference's client says that it accepts once, and has no
-                    // heartbeats.
-                    ClientMessage::StartIo if offered => {
-                        let event = self.accepted(now, peer)?;
-                        let start = self.control(now, peer, IoState::Inactive, ClientMessage::StartIo);
-                        self.later.extend(start);
-                        Ok(event)
-                    }
-                    ClientMessage::ConnectionFailed if offered => {
-                        *place = Place::Unknown;
-                        Ok(Some(ServerEvent::Declined { from: known.from, permanent: false }))
-                    }
-                    ClientMessage::ConnectionRefused if offered => {
-                        *place = Place::Refused(now);
-                        Ok(Some(ServerEvent::Declined { from: known.from, permanent: true }))
-                    }
-                    message => Err(Violation::Unexpected { state: "not connected", message: message.name() }),
-                }
+            (_, message) => self.answered(now, peer, message),
+        }
+    }
+
+    /// A host that is no client answers an offer.
+    fn answered<'a>(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        message: ClientMessage<'a>,
+    ) -> Result<Option<ServerEvent<'a>>, Violation> {
+        let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
+        let offered = match known.place {
+            Place::Offered(at) => now.saturating_duration_since(at) <= self.settings.offer_timeout,
+            _ => false,
+        };
+        match message {
+            ClientMessage::ConnectionSuccess if offered || self.settings.announce_interval.is_some() => {
+                self.accepted(now, peer)
             }
+            // Who has been forgotten may not know: the reference's client says that it accepts once, and has no heartbeats.
+            ClientMessage::StartIo if offered => {
+                let event = self.accepted(now, peer)?;
+                let start = self.control(now, peer, IoState::Inactive, ClientMessage::StartIo);
+                self.later.extend(start);
+                Ok(event)
+            }
+            ClientMessage::ConnectionFailed if offered => {
+                known.place = Place::Unknown;
+                Ok(Some(ServerEvent::Declined { from: known.from, permanent: false }))
+            }
+            ClientMessage::ConnectionRefused if offered => {
+                known.place = Place::Refused(now);
+                Ok(Some(ServerEvent::Declined { from: known.from, permanent: true }))
+            }
+            message => Err(Violation::Unexpected { state: "not connected", message: message.name() }),
         }
     }
 
