@@ -1,8 +1,8 @@
 mod requests;
 
 use crate::{
-    Action, CLIENT_LIMITS, ClientCommand, ClientEvent, ClientMessage, Dialect, Framing, Refusal, Resource,
-    Secret, ServerMessage, Text, Violation, Wire,
+    Action, CLIENT_LIMITS, ClientCommand, ClientEvent, ClientMessage, Code, Dialect, Framing, Refusal,
+    Resource, Secret, ServerMessage, Text, Violation, Wire,
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -224,50 +224,67 @@ impl Client {
                 ClientEvent::VoiceMsg { sender, channels, sample_rate, samples }
             }
             ServerMessage::LoggedIn { username, token } => {
-                let request = self.answer(b"login")?;
-                self.settled();
-                let [now_in, was_in] =
-                    [&request.account, &self.account].map(|account| account.as_ref().map(|it| &it.username));
-                if now_in != was_in {
-                    // The call was the other account's.
-                    self.left();
-                }
-                self.account = request.account;
-                if let Some(account) = &self.account {
-                    self.jitter.mix(&account.username);
-                }
-                self.token = Some(token.0.into());
-                self.rejoin(now);
-                ClientEvent::LoggedIn { username, again: request.again }
+                let again = self.logged_in(now, token)?;
+                ClientEvent::LoggedIn { username, again }
             }
             ServerMessage::CallJoined { group_name } => {
-                let again = self.answer(b"join_call")?.again;
-                // A log-out that was answered meanwhile has ended it again, and so has leaving, answered or not.
-                if self.token.is_some() && !self.requests.awaits(Action::LeaveCall) {
-                    self.call = Some(group_name.0.into());
-                    self.in_call = true;
-                }
+                let again = self.call_joined(group_name)?;
                 ClientEvent::CallJoined { group_name, again }
             }
-            ServerMessage::Response { action, code } => {
-                let request = self.answer(action.0)?;
-                let (action, again) = (request.action, request.again);
-                match action {
-                    // An answer that came late has logged in after all.
-                    Action::Login if again && self.token.is_some() => {}
-                    Action::Login if again && code.is_temporary() => self.log_in_later(now),
-                    Action::Login if again => self.logged_out(),
-                    Action::Logout if code.is_success() => self.logged_out(),
-                    Action::JoinCall if again && !request.late => self.left(),
-                    _ => {}
-                }
-                // It has been told that there was no answer.
-                if request.late {
-                    return Ok(None);
-                }
-                ClientEvent::Response { action, code, again }
-            }
+            ServerMessage::Response { action, code } => return self.response(now, action, code),
         }))
+    }
+
+    /// A log-in has succeeded. Returns whether the session made it of its own accord.
+    fn logged_in(&mut self, now: Instant, token: Secret<'_>) -> Result<bool, Violation> {
+        let request = self.answer(b"login")?;
+        self.settled();
+        let [now_in, was_in] =
+            [&request.account, &self.account].map(|account| account.as_ref().map(|it| &it.username));
+        if now_in != was_in {
+            // The call was the other account's.
+            self.left();
+        }
+        self.account = request.account;
+        if let Some(account) = &self.account {
+            self.jitter.mix(&account.username);
+        }
+        self.token = Some(token.0.into());
+        self.rejoin(now);
+        Ok(request.again)
+    }
+
+    /// A call is joined. Returns whether the session asked for it of its own accord.
+    fn call_joined(&mut self, group_name: Text<'_>) -> Result<bool, Violation> {
+        let again = self.answer(b"join_call")?.again;
+        // A log-out that was answered meanwhile has ended it again, and so has leaving, answered or not.
+        if self.token.is_some() && !self.requests.awaits(Action::LeaveCall) {
+            self.call = Some(group_name.0.into());
+            self.in_call = true;
+        }
+        Ok(again)
+    }
+
+    /// How any other request went.
+    fn response<'a>(
+        &mut self,
+        now: Instant,
+        action: Text<'_>,
+        code: Code,
+    ) -> Result<Option<ClientEvent<'a>>, Violation> {
+        let request = self.answer(action.0)?;
+        let (action, again) = (request.action, request.again);
+        match action {
+            // An answer that came late has logged in after all.
+            Action::Login if again && self.token.is_some() => {}
+            Action::Login if again && code.is_temporary() => self.log_in_later(now),
+            Action::Login if again => self.logged_out(),
+            Action::Logout if code.is_success() => self.logged_out(),
+            Action::JoinCall if again && !request.late => self.left(),
+            _ => {}
+        }
+        // Of one that came late it has been told that there was no answer.
+        Ok((!request.late).then_some(ClientEvent::Response { action, code, again }))
     }
 
     /// The server is there, and has us: the next attempt, should there be one, is a first one.
@@ -377,6 +394,29 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a request of the account that is logged in.
+    fn request(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
+        if self.server.is_none() {
+            return Err(Refusal::NotConnected);
+        }
+        // Cloned, as sending borrows all of the session.
+        let login = self.account.as_ref().zip(self.token.as_ref());
+        let login = login.map(|(account, token)| (account.username.clone(), token.clone()));
+        let (username, token) =
+            login.as_ref().map(|(name, token)| (Text(name), Secret(token))).unwrap_or_default();
+        let message = message(command, username, token);
+        let action = message.action();
+        if login.is_none() {
+            return Err(Refusal::NotLoggedIn { action });
+        }
+        self.send(now, action, None, &message)?;
+        if action == Action::LeaveCall {
+            // Also without an answer: the original gives none, and a client that leaves is not to be heard any more.
+            self.left();
+        }
+        Ok(())
+    }
+
     /// When a request of `len` bytes must have been answered: what is sent before it takes its time, too.
     fn deadline(&mut self, now: Instant, len: usize) -> Instant {
         let transfer = Duration::from_millis((len.saturating_mul(1000) / SLOWEST) as u64);
@@ -444,14 +484,9 @@ impl Session for Client {
 
     fn handle_command(&mut self, now: Instant, command: ClientCommand<'_>) -> Result<(), Refusal> {
         match command {
-            ClientCommand::Say { samples } => return self.send_samples(samples),
+            ClientCommand::Say { samples } => self.send_samples(samples),
             ClientCommand::Register { username, password } => {
-                return self.send(
-                    now,
-                    Action::Register,
-                    None,
-                    &ClientMessage::Register { username, password },
-                );
+                self.send(now, Action::Register, None, &ClientMessage::Register { username, password })
             }
             ClientCommand::Login { username, password }
             | ClientCommand::LoginForRequests { username, password } => {
@@ -459,56 +494,10 @@ impl Session for Client {
                 let (username, password) = (username.0.into(), password.0.into());
                 let account = Account { username, password, requests_only };
                 let kept = account.clone();
-                return self.send(now, Action::Login, Some(kept), &account.message(self.settings.dialect));
+                self.send(now, Action::Login, Some(kept), &account.message(self.settings.dialect))
             }
-            _ => {}
+            _ => self.request(now, command),
         }
-        let action = match command {
-            ClientCommand::Logout => Action::Logout,
-            ClientCommand::AddContact { .. } => Action::AddContact,
-            ClientCommand::Whisper { .. } => Action::Whisper,
-            ClientCommand::CreateGroup { .. } => Action::CreateGroup,
-            ClientCommand::JoinGroup { .. } => Action::JoinGroup,
-            ClientCommand::MsgGroup { .. } => Action::MsgGroup,
-            ClientCommand::VoiceMsg { .. } => Action::VoiceMsg,
-            ClientCommand::JoinCall { .. } => Action::JoinCall,
-            _ => Action::LeaveCall,
-        };
-        if self.server.is_none() {
-            return Err(Refusal::NotConnected);
-        }
-        let (Some(account), Some(kept)) = (&self.account, &self.token) else {
-            return Err(Refusal::NotLoggedIn { action });
-        };
-        let (username, kept) = (account.username.clone(), kept.clone());
-        let (username, token) = (Text(&username), Secret(&kept));
-        let message = match command {
-            ClientCommand::AddContact { contact } => ClientMessage::AddContact { username, token, contact },
-            ClientCommand::Whisper { recipient, content } => {
-                ClientMessage::Whisper { username, token, recipient, content }
-            }
-            ClientCommand::CreateGroup { group_name } => {
-                ClientMessage::CreateGroup { username, token, group_name }
-            }
-            ClientCommand::JoinGroup { group_name } => {
-                ClientMessage::JoinGroup { username, token, group_name }
-            }
-            ClientCommand::MsgGroup { group_name, content } => {
-                ClientMessage::MsgGroup { username, token, group_name, content }
-            }
-            ClientCommand::VoiceMsg { recipient, channels, sample_rate, samples } => {
-                ClientMessage::VoiceMsg { username, token, recipient, channels, sample_rate, samples }
-            }
-            ClientCommand::JoinCall { group_name } => ClientMessage::JoinCall { username, token, group_name },
-            ClientCommand::LeaveCall => ClientMessage::LeaveCall { username, token },
-            _ => ClientMessage::Logout { username },
-        };
-        self.send(now, action, None, &message)?;
-        if action == Action::LeaveCall {
-            // Also without an answer: the original gives none, and a client that leaves is not to be heard any more.
-            self.left();
-        }
-        Ok(())
     }
 
     fn handle_timeout<'a>(&mut self, now: Instant) -> Option<ClientEvent<'a>> {
@@ -561,5 +550,28 @@ impl Session for Client {
         self.later.push_back(ClientEvent::Disconnected { unanswered, retrying: false });
         self.logged_out();
         self.outbox.close(server);
+    }
+}
+
+/// The message of a command that needs a log-in.
+const fn message<'a>(command: ClientCommand<'a>, username: Text<'a>, token: Secret<'a>) -> ClientMessage<'a> {
+    match command {
+        ClientCommand::AddContact { contact } => ClientMessage::AddContact { username, token, contact },
+        ClientCommand::Whisper { recipient, content } => {
+            ClientMessage::Whisper { username, token, recipient, content }
+        }
+        ClientCommand::CreateGroup { group_name } => {
+            ClientMessage::CreateGroup { username, token, group_name }
+        }
+        ClientCommand::JoinGroup { group_name } => ClientMessage::JoinGroup { username, token, group_name },
+        ClientCommand::MsgGroup { group_name, content } => {
+            ClientMessage::MsgGroup { username, token, group_name, content }
+        }
+        ClientCommand::VoiceMsg { recipient, channels, sample_rate, samples } => {
+            ClientMessage::VoiceMsg { username, token, recipient, channels, sample_rate, samples }
+        }
+        ClientCommand::JoinCall { group_name } => ClientMessage::JoinCall { username, token, group_name },
+        ClientCommand::LeaveCall => ClientMessage::LeaveCall { username, token },
+        _ => ClientMessage::Logout { username },
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Framing, State, pass_over, skip};
 use crate::objects::{Action, Head, kind};
-use crate::voice::{Fault, SampleKind, kind_of, walk};
+use crate::voice::{Fault, SampleKind, Walked, kind_of, walk};
 use crate::zmtp::SocketType;
 use voxwire_core::{FrameError, Progress};
 
@@ -120,6 +120,18 @@ enum Stage {
     },
 }
 
+impl Stage {
+    /// Whether an object of this kind can come next.
+    fn expects(self, head: Head) -> bool {
+        matches!(
+            (self, head),
+            (Self::Type | Self::Action { .. } | Self::Arguments([Text, ..]), Head::Text { .. })
+                | (Self::Code { .. } | Self::Arguments([Uint, ..]), Head::Uint { .. })
+                | (Self::Arguments([Samples, ..]), Head::List { .. })
+        )
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     Request,
@@ -201,10 +213,8 @@ impl Scan {
                 Stage::Elements { left, kind, then } => {
                     let Some(&first) = rest.first() else { return Passed::Some { bytes: at, left: 0 } };
                     let kind = kind.unwrap_or_else(|| kind_of(first));
-                    let walked = walk(rest, left, kind);
+                    let walked = self.walk_elements(rest, left, kind, then);
                     at = at.saturating_add(walked.bytes);
-                    let left = left.saturating_sub(walked.count);
-                    self.stage = Stage::Elements { left, kind: Some(kind), then };
                     match walked.fault {
                         None => {}
                         Some(Fault::Missing(_)) => return Passed::Some { bytes: at, left: 0 },
@@ -235,88 +245,111 @@ impl Scan {
     fn next(&mut self, unread: &[u8]) -> Found {
         loop {
             let rest = unread.get(self.at..).unwrap_or(&[]);
-            if let Stage::Elements { left, kind, then } = self.stage {
-                let Some(&first) = rest.first().filter(|_| left > 0) else {
-                    if left > 0 {
-                        return self.need(left as u64);
-                    }
+            let found = match self.stage {
+                Stage::Elements { left: 0, then, .. } => {
                     self.stage = Stage::Arguments(then);
-                    continue;
-                };
-                let kind = kind.unwrap_or_else(|| kind_of(first));
-                let walked = walk(rest, left, kind);
-                self.at = self.at.saturating_add(walked.bytes);
-                let left = left.saturating_sub(walked.count);
-                self.stage = Stage::Elements { left, kind: Some(kind), then };
-                match walked.fault {
-                    None => continue,
-                    Some(Fault::Missing(missing)) => {
-                        let have = unread.len().saturating_sub(self.at);
-                        return self.need(have.saturating_add(missing) as u64);
-                    }
-                    Some(Fault::Bad { len, .. }) => return self.lost(len),
+                    None
                 }
-            }
-            if let Stage::Arguments([]) = self.stage {
-                return Found::Message(self.at);
-            }
-            let head = match Head::read(rest) {
-                Ok(head) => head,
-                Err(missing) => return self.need(rest.len().saturating_add(missing) as u64),
+                Stage::Elements { left, kind, then } => self.elements(rest, left, kind, then),
+                Stage::Arguments([]) => return Found::Message(self.at),
+                _ => self.object(rest),
             };
-            let expected = matches!(
-                (self.stage, head),
-                (Stage::Type | Stage::Action { .. } | Stage::Arguments([Text, ..]), Head::Text { .. })
-                    | (Stage::Code { .. } | Stage::Arguments([Uint, ..]), Head::Uint { .. })
-                    | (Stage::Arguments([Samples, ..]), Head::List { .. })
-            );
-            if !expected {
-                // The wrong kind of object, which is handed on up to here.
-                return self.lost(head.len());
-            }
-            // A text has to be there as a whole before it says anything.
-            let text = match head {
-                Head::Text { head, len } => {
-                    let end = len.saturating_add(head as u64);
-                    match usize::try_from(end).ok().and_then(|end| rest.get(head..end)) {
-                        Some(text) => Some((text, usize::try_from(end).unwrap_or(usize::MAX))),
-                        None => return self.need(end),
-                    }
-                }
-                _ => None,
-            };
-            let (next, len) = match (self.stage, text, head) {
-                (Stage::Type, Some((text, len)), _) => {
-                    self.update = text == kind::UPDATE;
-                    (self.after_type(text), len)
-                }
-                (Stage::Action { of }, Some((text, len)), _) => {
-                    let action = Action::from_name(text);
-                    self.voice = action == Some(Action::VoiceMsg);
-                    (self.after_action(of, action), len)
-                }
-                (Stage::Code { action }, _, Head::Uint { head, value }) => {
-                    (Some(Stage::Arguments(if value == 0 { of_success(action) } else { &[] })), head)
-                }
-                (Stage::Arguments([Text, then @ ..]), Some((_, len)), _) => {
-                    (Some(Stage::Arguments(then)), len)
-                }
-                (Stage::Arguments([Uint, then @ ..]), _, Head::Uint { head, .. }) => {
-                    (Some(Stage::Arguments(then)), head)
-                }
-                (Stage::Arguments([Samples, then @ ..]), _, Head::List { head, len }) => {
-                    let left = usize::try_from(len).unwrap_or(usize::MAX);
-                    self.announced = (self.at.saturating_add(head) as u64).saturating_add(left as u64);
-                    (Some(Stage::Elements { left, kind: None, then }), head)
-                }
-                _ => return self.lost(head.len()),
-            };
-            self.at = self.at.saturating_add(len);
-            match next {
-                Some(next) => self.stage = next,
-                None => return Found::Lost(self.at),
+            if let Some(found) = found {
+                return found;
             }
         }
+    }
+
+    /// Looks through elements of a list, of which some are `left`. `None`: goes on.
+    fn elements(
+        &mut self,
+        rest: &[u8],
+        left: usize,
+        kind: Option<SampleKind>,
+        then: &'static [Argument],
+    ) -> Option<Found> {
+        let Some(&first) = rest.first() else { return Some(self.need(left as u64)) };
+        let walked = self.walk_elements(rest, left, kind.unwrap_or_else(|| kind_of(first)), then);
+        self.at = self.at.saturating_add(walked.bytes);
+        Some(match walked.fault? {
+            Fault::Missing(missing) => {
+                let have = rest.len().saturating_sub(walked.bytes);
+                self.need(have.saturating_add(missing) as u64)
+            }
+            Fault::Bad { len, .. } => self.lost(len),
+        })
+    }
+
+    /// Walks as far as the elements are there and good, and notes how many are left.
+    fn walk_elements(
+        &mut self,
+        rest: &[u8],
+        left: usize,
+        kind: SampleKind,
+        then: &'static [Argument],
+    ) -> Walked {
+        let walked = walk(rest, left, kind);
+        let left = left.saturating_sub(walked.count);
+        self.stage = Stage::Elements { left, kind: Some(kind), then };
+        walked
+    }
+
+    /// Looks at the one object that comes next. `None`: goes on.
+    fn object(&mut self, rest: &[u8]) -> Option<Found> {
+        let head = match Head::read(rest) {
+            Ok(head) => head,
+            Err(missing) => return Some(self.need(rest.len().saturating_add(missing) as u64)),
+        };
+        if !self.stage.expects(head) {
+            // The wrong kind of object, which is handed on up to here.
+            return Some(self.lost(head.len()));
+        }
+        // A text has to be there as a whole before it says anything.
+        let text = match head {
+            Head::Text { head, len } => {
+                let end = len.saturating_add(head as u64);
+                match usize::try_from(end).ok().and_then(|end| Some((rest.get(head..end)?, end))) {
+                    Some(text) => Some(text),
+                    None => return Some(self.need(end)),
+                }
+            }
+            _ => None,
+        };
+        let Some((next, len)) = self.after(head, text) else { return Some(self.lost(head.len())) };
+        self.at = self.at.saturating_add(len);
+        match next {
+            Some(next) => self.stage = next,
+            None => return Some(Found::Lost(self.at)),
+        }
+        None
+    }
+
+    /// What comes behind an object, and the object's length; with a text its bytes, and where it ends.
+    fn after(&mut self, head: Head, text: Option<(&[u8], usize)>) -> Option<(Option<Stage>, usize)> {
+        Some(match (self.stage, text, head) {
+            (Stage::Type, Some((text, len)), _) => {
+                self.update = text == kind::UPDATE;
+                (self.after_type(text), len)
+            }
+            (Stage::Action { of }, Some((text, len)), _) => {
+                let action = Action::from_name(text);
+                self.voice = action == Some(Action::VoiceMsg);
+                (self.after_action(of, action), len)
+            }
+            (Stage::Code { action }, _, Head::Uint { head, value }) => {
+                (Some(Stage::Arguments(if value == 0 { of_success(action) } else { &[] })), head)
+            }
+            (Stage::Arguments([Text, then @ ..]), Some((_, len)), _) => (Some(Stage::Arguments(then)), len),
+            (Stage::Arguments([Uint, then @ ..]), _, Head::Uint { head, .. }) => {
+                (Some(Stage::Arguments(then)), head)
+            }
+            (Stage::Arguments([Samples, then @ ..]), _, Head::List { head, len }) => {
+                let left = usize::try_from(len).unwrap_or(usize::MAX);
+                self.announced = (self.at.saturating_add(head) as u64).saturating_add(left as u64);
+                (Some(Stage::Elements { left, kind: None, then }), head)
+            }
+            _ => return None,
+        })
     }
 
     fn need(&self, more: u64) -> Found {

@@ -45,29 +45,8 @@ impl Server {
             }
             _ => Action::Whisper,
         };
-        // More than it takes would close the recipient's connection, not the sender's; and there is room for so much only.
-        let (len, rate) = (update.encoded_len(&self.wire).unwrap_or(usize::MAX), self.settings.messages);
-        let cost = match &connections {
-            Some(all) => len.saturating_mul(all.len()),
-            None => len.max(KEPT_COPY),
-        };
-        // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
-        let address = self.ip(peer);
-        let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
-        let sender = self.users.key(username.0);
-        // No user pays for what is not sent: the recipient, whom others write to as well, is asked last.
-        if !self.users.could_send(now, rate, username.0, cost) {
-            return Err(Code::REQUEST_OVER_LIMIT);
-        }
-        if connections.is_some() && self.outbox.check_capacity(len, 1).is_err() {
-            return Err(Code::SERVER_UNAVAILABLE);
-        }
-        let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);
-        if self.users.get_mut(recipient.0).is_some_and(over)
-            || !self.users.may_send(now, rate, username.0, cost)
-        {
-            return Err(Code::REQUEST_OVER_LIMIT);
-        }
+        let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
+        self.charge_message(now, peer, (username, recipient), len, connections.as_ref().map(Vec::len))?;
         let Some(connections) = connections else {
             let ticket = self.ask(now, peer, action, What::Keep { delivered: false });
             let recipients = Vec::from([self.users.key(recipient.0).into()]);
@@ -80,6 +59,38 @@ impl Server {
         // The update goes before the answer, as the original has it.
         self.respond(peer, action, Code::SUCCESS);
         Ok(None)
+    }
+
+    /// Takes a message of `len` bytes, with as many `copies` as the recipient has connections, out of what its sender may send and its
+    /// recipient be sent. More than that would close the recipient's connection, not the sender's; and there is room for so much only.
+    fn charge_message(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        (username, recipient): (Text<'_>, Text<'_>),
+        len: usize,
+        copies: Option<usize>,
+    ) -> Result<(), Code> {
+        let rate = self.settings.messages;
+        let cost = copies.map_or_else(|| len.max(KEPT_COPY), |copies| len.saturating_mul(copies));
+        // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
+        let address = self.ip(peer);
+        let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
+        let sender = self.users.key(username.0);
+        // No user pays for what is not sent: the recipient, whom others write to as well, is asked last.
+        if !self.users.could_send(now, rate, username.0, cost) {
+            return Err(Code::REQUEST_OVER_LIMIT);
+        }
+        if copies.is_some() && self.outbox.check_capacity(len, 1).is_err() {
+            return Err(Code::SERVER_UNAVAILABLE);
+        }
+        let over = |user: &mut User| !user.may_receive(now, rate, &sender, address, len);
+        if self.users.get_mut(recipient.0).is_some_and(over)
+            || !self.users.may_send(now, rate, username.0, cost)
+        {
+            return Err(Code::REQUEST_OVER_LIMIT);
+        }
+        Ok(())
     }
 
     /// Counts a message that is handed on or kept.

@@ -246,17 +246,7 @@ impl Server {
             return false;
         }
         if self.settings.bound_tokens {
-            let has_token =
-                |state: &Peer| state.login.as_ref().is_some_and(|login| is_same(&login.token, shown));
-            let before = self
-                .users
-                .of(username.0)
-                .find(|before| self.ip(*before) == from && self.peers.get(*before).is_some_and(has_token));
-            if let Some(before) = before {
-                let event = self.forget(now, before, true);
-                self.later.extend(event);
-                self.outbox.close(before);
-            }
+            self.lose_dead_connection(now, username, shown, from);
         }
         let answers_only = self.peers.get(peer).is_some_and(|state| state.answers_only);
         if self.is_crowded(username.0) && !answers_only {
@@ -287,6 +277,26 @@ impl Server {
         }
         self.later.push_back(ServerEvent::Resumed { peer, lost: before, received: lost.received });
         true
+    }
+
+    /// A connection of the same user, token and address breaks just now, without our having noticed.
+    fn lose_dead_connection(
+        &mut self,
+        now: Instant,
+        username: Text<'_>,
+        shown: &[u8; 32],
+        from: Option<IpAddr>,
+    ) {
+        let has_token = |state: &Peer| state.login.as_ref().is_some_and(|login| is_same(&login.token, shown));
+        let before = self
+            .users
+            .of(username.0)
+            .find(|before| self.ip(*before) == from && self.peers.get(*before).is_some_and(has_token));
+        if let Some(before) = before {
+            let event = self.forget(now, before, true);
+            self.later.extend(event);
+            self.outbox.close(before);
+        }
     }
 
     /// No lost log-in is awaited any more from the addresses of these connections: they are new like all others.
