@@ -1,4 +1,4 @@
-//! C-12: `docs/dependencies.md` has a row for every package that a manifest names, and explains every package that is twice in the lock file.
+//! C-16: `docs/dependencies.md` has a row for every package that a manifest names, and explains every package that is twice in the lock file.
 #![allow(missing_docs)]
 
 use serde_json::Value;
@@ -24,7 +24,7 @@ fn names(cell: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 #[test]
-fn c_12_every_dependency_has_a_row_that_says_why_it_is_there() {
+fn c_16_every_dependency_has_a_row_that_says_why_it_is_there() {
     let metadata = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -50,7 +50,7 @@ fn c_12_every_dependency_has_a_row_that_says_why_it_is_there() {
 }
 
 #[test]
-fn c_12_every_package_that_is_twice_in_the_lock_file_is_explained() {
+fn c_16_every_package_that_is_twice_in_the_lock_file_is_explained() {
     let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
     let mut versions = BTreeMap::<&str, Vec<&str>>::new();
     let mut lines = lock.lines();

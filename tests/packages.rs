@@ -200,6 +200,9 @@ fn c_12_links_of_readmes_are_absolute_and_lead_into_this_repository() {
         let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
         let text = fs::read_to_string(folder.join(readme)).unwrap();
         let name = package["name"].as_str().unwrap();
+        // F-70: who connects has dialled.
+        let accepted = text.lines().find(|line| line.contains("client.") && line.contains("Via::Accepted"));
+        assert_eq!(accepted, None, "{name}");
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let Some(path) = link.strip_prefix(REPOSITORY) else {
                 assert!(link.starts_with("https://") || link.starts_with('#'), "{name}: {link}");

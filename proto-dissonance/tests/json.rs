@@ -1,4 +1,4 @@
-//! C-12: `vectors/packets.json`, for other languages, says what `tests/vectors/packets.txt` says. `VOXWIRE_BLESS=1` writes it anew.
+//! C-17: `vectors/packets.json`, for other languages, says what `tests/vectors/packets.txt` says. `VOXWIRE_BLESS=1` writes it anew.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use voxwire_core::testing::{
@@ -47,7 +47,7 @@ fn vector(vector: &Vector<'_>) -> Option<String> {
 }
 
 #[test]
-fn c_12_vectors_for_other_languages_are_those_of_the_tests() {
+fn c_17_vectors_for_other_languages_are_those_of_the_tests() {
     let objects: Vec<String> =
         vectors(include_str!("vectors/packets.txt")).iter().filter_map(vector).collect();
     assert_json_file(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors/packets.json"), &objects);

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c_12_json_is_escaped() {
+    fn c_17_json_is_escaped() {
         assert_eq!(json_string("a\"b\\c\n"), r#""a\"b\\c\u000a""#);
         assert_eq!(json_object(&[("a", "1".into()), ("b", json_string("é"))]), r#"{"a": 1, "b": "é"}"#);
         assert_eq!(hex(&[0, 0xfe]), "00fe");
