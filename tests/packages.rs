@@ -144,13 +144,17 @@ fn f_70_the_readmes_of_the_protocols_have_one_shape() {
 }
 
 #[test]
-fn f_70_dependency_lines_name_the_version_of_the_packages() {
+fn f_70_dependency_lines_and_documents_name_the_versions_of_the_packages() {
     let metadata: Value = serde_json::from_str(&metadata()).unwrap();
     let mut lines = 0;
     for package in libraries(&metadata) {
         let name = package["name"].as_str().unwrap();
         let version = package["version"].as_str().unwrap().rsplit_once('.').unwrap().0;
         let readme = fs::read_to_string(folder(package).join("README.md")).unwrap();
+        if readme.contains("\n## Rust version\n") {
+            let rust = format!("Rust {}.", package["rust_version"].as_str().unwrap());
+            assert!(section(&readme, "Rust version").trim().starts_with(&rust), "{name}: {rust}");
+        }
         for line in readme.lines().filter(|line| line.starts_with("voxwire") && line.contains(" = ")) {
             let is_git = line.contains("git = \"https://github.com/voxwire/voxwire\"");
             assert!(is_git || line.contains(&format!("\"{version}\"")), "{name}: {line}");
@@ -158,6 +162,9 @@ fn f_70_dependency_lines_name_the_version_of_the_packages() {
         }
     }
     assert!(lines >= 20, "{lines} lines");
+    let unity = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/unity/package.json");
+    let unity: Value = serde_json::from_str(&fs::read_to_string(unity).unwrap()).unwrap();
+    assert_eq!(unity["version"], env!("CARGO_PKG_VERSION"));
 }
 
 /// What the commands of the documents make is no change of the tree.

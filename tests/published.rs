@@ -61,6 +61,13 @@ fn unpack(folder: &Path) {
     for name in PACKAGES {
         let file = target.join(format!("package/{name}-{}.crate", env!("CARGO_PKG_VERSION")));
         run(Command::new("tar").arg("-xzf").arg(file).arg("-C").arg(folder));
+        let package = folder.join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+        if !matches!(name, "voxwire" | "voxwire-core" | "voxwire-transport") {
+            // C-17
+            for part in ["PROTOCOL.md", "vectors", "examples/codec.rs", "examples/session.rs"] {
+                assert!(package.join(part).exists(), "{name} has no {part}");
+            }
+        }
     }
 }
 
