@@ -36,6 +36,7 @@ mod framing;
 mod jitter;
 mod limits;
 mod list;
+mod member;
 mod message;
 #[cfg(feature = "names")]
 mod names;
@@ -68,6 +69,7 @@ pub use {
     jitter::Jitter,
     limits::Limits,
     list::{Element, Iter, List},
+    member::{Hearing, Member, Mute},
     message::{Message, Owned},
     outbox::Outbox,
     parts::{EqualPart, EqualParts, Part, PartClock, Parts},

@@ -46,6 +46,7 @@ enum Entry {
     Resume { peer: PeerId },
     Probe { peer: PeerId },
     Validate { peer: PeerId },
+    Direct { peer: PeerId, allowed: bool },
     Close { peer: PeerId },
 }
 
@@ -225,6 +226,11 @@ impl Outbox {
         self.queue.push_back(Entry::Validate { peer });
     }
 
+    /// Queues an [`Output::Direct`].
+    pub fn direct(&mut self, peer: PeerId, allowed: bool) {
+        self.queue.push_back(Entry::Direct { peer, allowed });
+    }
+
     /// Queues an [`Output::Close`].
     pub fn close(&mut self, peer: PeerId) {
         self.queue.push_back(Entry::Close { peer });
@@ -251,6 +257,7 @@ impl Outbox {
             Entry::Resume { peer } => Output::Resume { peer: *peer },
             Entry::Probe { peer } => Output::Probe { peer: *peer },
             Entry::Validate { peer } => Output::Validate { peer: *peer },
+            Entry::Direct { peer, allowed } => Output::Direct { peer: *peer, allowed: *allowed },
             Entry::Close { peer } => Output::Close { peer: *peer },
         })
     }

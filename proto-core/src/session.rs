@@ -145,6 +145,14 @@ pub enum Output<'s> {
         /// The peer.
         peer: PeerId,
     },
+    /// Whether a client may be introduced to others, to reach them without the server. Where not, those who know of it are told that it is
+    /// gone. Until something is said, a client may.
+    Direct {
+        /// The peer.
+        peer: PeerId,
+        /// It may.
+        allowed: bool,
+    },
     /// Send what is waiting, then close. The session has forgotten the peer: no further input of it, not even
     /// [`Input::Closed`]. Where it comes from another peer's [`Input::Opened`] with [`Via::Accepted`], the peer makes room: its connection
     /// is reset, and so are the connections that carry its calls.

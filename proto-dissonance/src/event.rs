@@ -293,7 +293,8 @@ pub enum ServerCommand<'a> {
         /// Whom.
         client: ClientId,
     },
-    /// Hand on no voice, or no text, of a client. What it sends directly to others does not come by here.
+    /// Hand on no voice, or no text, of a client. One whose voice is muted is introduced to no client; what it sends to those whose
+    /// address it was given by its user does not come by here.
     Mute {
         /// Whose.
         client: ClientId,

@@ -2,6 +2,7 @@ mod clients;
 mod control;
 mod join;
 mod listening;
+mod moderation;
 mod quota;
 mod relay;
 mod settings;
@@ -25,7 +26,9 @@ use core::{
 pub(crate) use join::send_state_over_limit;
 use quota::{ControlQuotas, Kind, Quota, SourceAt, Sources};
 pub use settings::ServerSettings;
-use voxwire_core::{Connections, Input, Instant, KeptNames, Lane, Message, Outbox, PeerId, Session};
+use voxwire_core::{
+    Connections, Hearing, Input, Instant, KeptNames, Lane, Message, Mute, Outbox, PeerId, Session,
+};
 
 /// The server of a session: numbers its clients, replicates who listens to what, and relays what does not go directly.
 ///
@@ -49,6 +52,7 @@ pub struct Server {
     /// Rooms whose numbers belong to them, whether any client listens or not.
     reserved: BTreeMap<RoomId, Box<str>>,
     watch_all: bool,
+    hearing: Hearing,
     /// What describing every client to a newcomer takes, roughly: bytes, and the number of memberships.
     state_bytes: usize,
     listeners: usize,
@@ -69,7 +73,7 @@ pub struct ServerStats {
     pub voice_over_budget: u64,
     /// Texts relayed.
     pub texts: u64,
-    /// Destinations of relayed packets that were not there, not addressed, or named twice.
+    /// Destinations of relayed packets that were not there, not addressed, named twice, or do not hear the sender.
     pub skipped: u64,
     /// Malformed or misplaced packets.
     pub violations: u64,
@@ -150,6 +154,7 @@ impl Server {
             policy: Policy(None),
             reserved: BTreeMap::new(),
             watch_all: false,
+            hearing: Hearing::new(),
             state_bytes: 0,
             listeners: 0,
             stats: ServerStats::default(),
@@ -395,6 +400,7 @@ impl Server {
     fn remove(&mut self, now: Instant, peer: PeerId) -> Option<()> {
         let state = self.peers.remove(peer)?;
         self.controls.remove(peer);
+        self.hearing.remove(peer);
         self.sources.close(now, state.source);
         Some(())
     }
@@ -431,6 +437,9 @@ impl Server {
             self.controls.get_mut(now, peer).quotas = ControlQuotas::new(share);
         }
         self.outbox.budget(peer, self.settings.droppable_budget);
+        if self.hearing.is_closed() {
+            self.outbox.direct(peer, false);
+        }
         Ok(ServerEvent::Connected { peer, from })
     }
 
@@ -559,10 +568,8 @@ impl Session for Server {
                 Ok(())
             }
             ServerCommand::Mute { client, voice, text } => {
-                let flags = self.flags_mut(client).ok_or(Refusal::UnknownClient)?;
-                flags.set(Flags::MUTE_VOICE, voice);
-                flags.set(Flags::MUTE_TEXT, text);
-                Ok(())
+                let peer = self.peer(client).ok_or(Refusal::UnknownClient)?;
+                self.mute(peer, Mute { voice, text })
             }
             ServerCommand::Move { client, from, to } => self.move_client(client, from, to),
             ServerCommand::Watch { client: None, on } => {

@@ -1,6 +1,7 @@
 mod calls;
 mod chat;
 mod groups;
+mod moderation;
 mod questions;
 mod request_queue;
 mod settings;
@@ -24,8 +25,8 @@ use questions::{Asked, What};
 use request_queue::{Ledger, RequestQueue, action_of};
 use users::{Delivered, Login, Lost, LostLogins, Users};
 use voxwire_core::{
-    Bucket, Connections, Deadlines, Deferred, Full, Input, Instant, Lane, Message, Outbox, PeerId, Session,
-    SourceRate, Violations, name_key,
+    Bucket, Connections, Deadlines, Deferred, Full, Hearing, Input, Instant, Lane, Message, Mute, Outbox,
+    PeerId, Session, SourceRate, Violations, name_key,
 };
 
 /// Makes of a token what is kept of it: a cryptographic hash, so that what is kept opens nothing.
@@ -46,6 +47,9 @@ pub struct Server {
     peers: Connections<Peer>,
     users: Users,
     groups: Groups,
+    hearing: Hearing,
+    /// What is not handed on of users, by what they are known by.
+    muted: BTreeMap<Box<[u8]>, Mute>,
     /// Connections that take part in a call.
     in_calls: usize,
     /// Log-ins whose connections are lost, for a while.
@@ -147,6 +151,8 @@ impl Server {
             peers: Connections::new(max),
             users: Users::new(settings.lenient),
             groups: Groups::new(settings.lenient),
+            hearing: Hearing::new(),
+            muted: BTreeMap::new(),
             in_calls: 0,
             lost_logins: LostLogins::new(max),
             asked: BTreeMap::new(),
@@ -399,6 +405,7 @@ impl Server {
         let from = self.ip(peer);
         let state = self.peers.remove(peer)?;
         self.receipts.clear(peer);
+        self.hearing.remove(peer);
         if let Some(ticket) = state.in_work {
             self.wait_no_longer(ticket);
         }

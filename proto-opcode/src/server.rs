@@ -1,6 +1,7 @@
 mod calls;
 mod contacts;
 mod login;
+mod moderation;
 mod relay;
 mod settings;
 
@@ -13,8 +14,8 @@ use core::net::{IpAddr, SocketAddr};
 use relay::{Leg, Relays};
 pub use settings::{RelayAddress, ServerSettings};
 use voxwire_core::{
-    Bucket, Connections, FairRate, Input, Instant, Lane, Message, Names, Outbox, Part, Parts, PeerId,
-    Session, SourceRate, Via,
+    Bucket, Connections, FairRate, Hearing, Input, Instant, Lane, Message, Names, Outbox, Part, Parts,
+    PeerId, Session, SourceRate, Via,
 };
 
 /// What our server says, for people and programs. The first two are the original's only ones.
@@ -57,6 +58,7 @@ pub struct Server {
     roster: usize,
     changes: Changes,
     relays: Relays,
+    hearing: Hearing,
     /// What the connections of each source share beside their parts.
     attempts: SourceRate,
     parts: Parts,
@@ -98,6 +100,8 @@ struct Client {
     /// Whom it has called, the latest last: a refusal must answer one of these.
     called: VecDeque<PeerId>,
     control: Bucket,
+    /// Its voice is not carried.
+    muted: bool,
     /// Of its source's attempts.
     part: Part,
     rings: FairRate,
@@ -121,6 +125,7 @@ impl Server {
             roster: 0,
             changes: Changes::default(),
             relays: Relays::default(),
+            hearing: Hearing::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
             parts: Parts::new(settings.attempts),
             outbox: Outbox::new(settings.limits.max_outbox),
@@ -255,6 +260,7 @@ impl Server {
             pending: false,
             called: VecDeque::new(),
             control: Bucket::default(),
+            muted: false,
             part: Part::default(),
             rings: FairRate::default(),
         };
@@ -296,6 +302,7 @@ impl Server {
             Peer::Client(client) => {
                 self.parts.close(now, client.part);
                 self.cancel_relays(now, peer);
+                self.hearing.remove(peer);
                 match &client.name {
                     Some(name) => {
                         // An address that stands for many people proves no claim.

@@ -1,5 +1,6 @@
 mod crowd;
 mod io;
+mod moderation;
 mod settings;
 
 use crate::stream::Sending;
@@ -86,6 +87,8 @@ enum Place {
 #[derive(Debug)]
 struct Client {
     io: IoState,
+    /// Its audio is not handed on.
+    muted: bool,
     sending: Box<[Sending]>,
     moments: Moments,
 }
@@ -187,6 +190,9 @@ impl Server {
                 }
                 (client.moments.heard, client.moments.audio) = (now, now);
                 self.stats.messages_received = self.stats.messages_received.saturating_add(1);
+                if client.muted {
+                    return Ok(None);
+                }
                 Ok(Some(ServerEvent::Audio { client: peer, audio }))
             }
             // From who looks for others, too; or from who has begun anew, and whose connection of before times out then.
@@ -289,6 +295,7 @@ impl Server {
         let known = self.peers.get_mut(peer).ok_or(Violation::UnknownPeer)?;
         known.place = Place::Client(Client {
             io: IoState::Inactive,
+            muted: false,
             sending: self.inputs.iter().map(Sending::new).collect(),
             moments: Moments::new(now),
         });

@@ -1,4 +1,5 @@
 mod calls;
+mod moderation;
 mod names;
 mod settings;
 
@@ -12,8 +13,8 @@ use core::net::{IpAddr, SocketAddr};
 use names::Blocks;
 pub use settings::ServerSettings;
 use voxwire_core::{
-    Bucket, Connections, Deadlines, DecodeErrorKind, FairRate, Input, Instant, Lane, Message, Names, Outbox,
-    Part, Parts, PeerId, PeerSlab, Session, Shares, SourceRate, Violations,
+    Bucket, Connections, Deadlines, DecodeErrorKind, FairRate, Hearing, Input, Instant, Lane, Message, Names,
+    Outbox, Part, Parts, PeerId, PeerSlab, Session, Shares, SourceRate, Violations,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -53,6 +54,7 @@ pub struct Server {
     calls: PeerSlab<Call>,
     names: Names,
     blocks: Blocks,
+    hearing: Hearing,
     call_deadlines: Deadlines<PeerId>,
     /// Peers that wait for the holder of their name to go.
     contenders: Deadlines<PeerId>,
@@ -99,6 +101,8 @@ struct Peer {
     stray: Bucket,
     control: Bucket,
     voice: Bucket,
+    /// Its audio is not handed on.
+    muted: bool,
     /// Of its source's attempts.
     part: Part,
     /// Calls put through to it.
@@ -163,6 +167,7 @@ impl Server {
             calls: PeerSlab::new(usize::MAX),
             names: Names::new(max),
             blocks: Blocks::new(settings.max_blocked),
+            hearing: Hearing::new(),
             call_deadlines: Deadlines::new(),
             contenders: Deadlines::new(),
             attempts: SourceRate::new(settings.attempts, 4096, seed),
@@ -320,6 +325,7 @@ impl Server {
         let state = self.peers.remove(peer)?;
         self.parts.close(now, state.part);
         self.contenders.clear(peer);
+        self.hearing.remove(peer);
         let ended = state.call().and_then(|caller| {
             let other = self.calls.get(caller)?.other(peer);
             self.send_drop(other, reason::LOST);
@@ -361,6 +367,7 @@ impl Server {
             stray: Bucket::default(),
             control: Bucket::default(),
             voice: Bucket::default(),
+            muted: false,
             part: Part::default(),
             rings: FairRate::default(),
             ringing: Shares::new(),

@@ -125,6 +125,13 @@ impl Clients {
         Some(id)
     }
 
+    /// A number that no client has, and none gets for a while.
+    pub(super) fn lend_number(&mut self, now: Instant) -> Option<ClientId> {
+        let id = self.ids.take(now)?;
+        self.ids.give_back(now, id);
+        Some(id)
+    }
+
     /// Removes a client, and returns what it listened to.
     pub(super) fn remove(&mut self, now: Instant, id: ClientId) -> Option<(RoomSet, Client)> {
         let rooms = self.clear_rooms(id);

@@ -129,8 +129,12 @@ impl Server {
         self.peers.keep(peer);
         if let Some(state) = self.peers.get_mut(peer) {
             state.client = Some(client);
+            let muted = state.flags.has(Flags::MUTE_VOICE);
             if !again {
                 state.flags.set(Flags::MUTE_VOICE | Flags::MUTE_TEXT | Flags::WATCHED, false);
+            }
+            if muted && !again {
+                self.outbox.direct(peer, !self.hearing.is_decided(peer));
             }
             let control = self.controls.get_mut(now, peer);
             (control.pending, control.answered) = (None, Some(now));

@@ -148,7 +148,19 @@ impl Server {
             return Err(self.wrong_session(now, peer, voice.session));
         }
         self.check_sender(now, peer, voice.sender, sender)?;
-        let Self { peers, controls, sweep, clients, sources, settings, stats, outbox, watch_all, .. } = self;
+        let Self {
+            peers,
+            controls,
+            sweep,
+            clients,
+            sources,
+            settings,
+            stats,
+            outbox,
+            watch_all,
+            hearing,
+            ..
+        } = self;
         let Some(state) = peers.get_mut(peer) else { return Err(Violation::UnknownPeer) };
         let muted = state.flags.has(Flags::MUTE_VOICE);
         // Every destination is looked for in every channel.
@@ -185,7 +197,9 @@ impl Server {
             sweep.spoken();
         }
         let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
-        let copies = forward(clients, outbox, stats, relay, lane, reached, addressed)?;
+        let open = hearing.is_open();
+        let hears = |listener| open || hearing.hears(listener, peer);
+        let copies = forward(clients, outbox, stats, (relay, lane), reached, addressed, hears)?;
         stats.voice = stats.voice.saturating_add(u64::from(!continued));
         stats.voice_copies = stats.voice_copies.saturating_add(copies as u64);
         let watched = (state.flags.has(Flags::WATCHED) || *watch_all) && !continued;
@@ -242,7 +256,7 @@ impl Server {
         let Self { controls, clients, stats, outbox, .. } = self;
         let deliveries = &mut controls.get_mut(now, peer).text_deliveries;
         let Some(reached) = deliveries.reached(now, what, continued) else { return Ok(None) };
-        let copies = forward(clients, outbox, stats, relay, Lane::Reliable, reached, addressed)?;
+        let copies = forward(clients, outbox, stats, (relay, Lane::Reliable), reached, addressed, |_| true)?;
         stats.texts = stats.texts.saturating_add(u64::from(!continued));
         Ok((!continued).then_some(ServerEvent::Text { client: sender, text, copies }))
     }
@@ -274,20 +288,20 @@ fn includes(recipient: Recipient, id: ClientId, rooms: &[RoomId]) -> bool {
     }
 }
 
-/// Queues the payload for those of its destinations that are wanted and not `reached` yet. Returns how many there are, and counts those
-/// that were not there, not addressed, or named twice.
+/// Queues the payload for those of its destinations that are wanted, not `reached` yet, and whose connection `hears` the sender. Returns how
+/// many there are, and counts the others: those that were not there, not addressed, named twice, or do not hear the sender.
 #[inline]
 fn forward(
     clients: &Clients,
     outbox: &mut Outbox,
     stats: &mut ServerStats,
-    relay: ServerRelay<'_>,
-    lane: Lane,
+    (relay, lane): (ServerRelay<'_>, Lane),
     reached: &mut Reached,
     wanted: impl Fn(ClientId, &[RoomId]) -> bool,
+    hears: impl Fn(PeerId) -> bool,
 ) -> Result<usize, Full> {
     let mut copies: usize = 0;
-    let to = clients.once_each(relay.destinations, reached, wanted);
+    let to = clients.once_each(relay.destinations, reached, wanted).filter(|to| hears(*to));
     outbox.forward(to.inspect(|_| copies = copies.saturating_add(1)), lane, relay.payload)?;
     if copies != relay.destinations.len() {
         let others = relay.destinations.iter().filter(|&&id| id != SERVER_ONLY).count();

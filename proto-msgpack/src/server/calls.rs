@@ -112,11 +112,18 @@ impl Server {
             }
         };
         let user = self.users.get(username.0).map(|user| user.number);
+        let user = user.filter(|_| !self.is_muted(username).voice);
         let (Some(group), Some(user)) = (group.filter(|group| may_talk(&group.members)), user) else {
             self.stats.stray = self.stats.stray.saturating_add(1);
             return Ok(());
         };
-        let others = group.call.iter().filter(|(_, number)| *number != user).map(|(party, _)| *party);
+        let hearing = &self.hearing;
+        let hears = |party: PeerId| hearing.hears(party, peer);
+        let others = group
+            .call
+            .iter()
+            .filter(|(party, number)| *number != user && hears(*party))
+            .map(|(party, _)| *party);
         let update = ServerMessage::CallData { sender: username, samples };
         match self.outbox.send(others, Lane::Droppable, &update, &self.wire) {
             Ok(_) => {

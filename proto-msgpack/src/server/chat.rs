@@ -36,6 +36,7 @@ impl Server {
             return Err(Code::USER_NOT_CONNECTED);
         }
         authorized?;
+        self.check_text(username)?;
         let action = match update {
             ServerMessage::VoiceMsg { channels, sample_rate, samples, .. } => {
                 if !is_sound(channels, sample_rate, samples.len(), &self.settings) {

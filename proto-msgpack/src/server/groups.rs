@@ -282,6 +282,7 @@ impl Server {
     ) -> Answer<'a> {
         self.authorize(now, peer, username, token)?;
         self.member_of(group_name, username)?;
+        self.check_text(username)?;
         self.use_group(now, group_name);
         let members = &self.member_of(group_name, username)?.members;
         let sender = self.groups.key(username.0);

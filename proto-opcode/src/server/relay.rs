@@ -11,6 +11,7 @@ use crate::{Packet, Role, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use voxwire_core::{Bucket, Deadlines, DialId, Instant, Lane, ListenId, PeerId, source};
 
@@ -49,6 +50,8 @@ pub(super) struct Leg {
     side: Role,
     /// The other one's.
     to: Option<PeerId>,
+    /// Its voice is not carried.
+    silenced: bool,
     voice: Bucket,
 }
 
@@ -302,7 +305,7 @@ impl Server {
 
     fn add_leg(&mut self, now: Instant, peer: PeerId, id: u32, side: Role) {
         let Some(relay) = self.relays.relays.get_mut(&id) else { return };
-        let leg = Leg { relay: id, side, to: None, voice: Bucket::default() };
+        let leg = Leg { relay: id, side, to: None, silenced: false, voice: Bucket::default() };
         if !self.peers.add(now, peer, None, Peer::Leg(leg)) {
             // Beyond all slots; the call ends when its time is over.
             self.outbox.close(peer);
@@ -331,8 +334,45 @@ impl Server {
             }
         }
         self.relays.deadlines.clear(id);
+        self.silence(id);
         self.stats.established = self.stats.established.saturating_add(1);
         Some(ServerEvent::Established { caller: parties.0, callee: parties.1 })
+    }
+
+    /// Says of each side of a call whether its voice is carried. What was said of a party that has logged out since stays.
+    fn silence(&mut self, id: u32) {
+        let Some(relay) = self.relays.relays.get(&id) else { return };
+        for side in SIDES {
+            let (speaker, listener) = (relay.party(side), relay.party(other(side)));
+            let Some(muted) = self.client(speaker).map(|client| client.muted) else { continue };
+            let silenced = muted || !self.hearing.hears(listener, speaker);
+            if let Some(Peer::Leg(leg)) = relay.leg(side).and_then(|leg| self.peers.get_mut(leg)) {
+                leg.silenced = silenced;
+            }
+        }
+    }
+
+    /// The same, of all calls of a client.
+    pub(super) fn silence_calls_of(&mut self, peer: PeerId) {
+        let calls = self.relays.relays.iter().filter(|(_, relay)| relay.parties.contains(&peer));
+        let calls: Vec<u32> = calls.map(|(id, _)| *id).collect();
+        calls.into_iter().for_each(|id| self.silence(id));
+    }
+
+    /// The same, of all calls.
+    pub(super) fn silence_all(&mut self) {
+        let calls: Vec<u32> = self.relays.relays.keys().copied().collect();
+        calls.into_iter().for_each(|id| self.silence(id));
+    }
+
+    /// Ends all calls of a client, those included that are up.
+    pub(super) fn end_relays(&mut self, now: Instant, peer: PeerId) {
+        let calls = self.relays.relays.iter().filter(|(_, relay)| relay.parties.contains(&peer));
+        let calls: Vec<u32> = calls.map(|(id, _)| *id).collect();
+        for id in calls {
+            let ended = self.end_relay(now, id, None, Late::Close);
+            self.later.extend(ended);
+        }
     }
 
     /// Hands a packet on to the other side of a call.
@@ -362,12 +402,14 @@ impl Server {
             });
         };
         let pause = leg.voice.charge(now, self.settings.voice, 1);
-        let relay = leg.relay;
-        self.outbox.forward([to], lane, raw)?;
+        let (relay, silenced) = (leg.relay, leg.silenced && lane == Lane::Droppable);
+        if !silenced {
+            self.outbox.forward([to], lane, raw)?;
+        }
         if let Some(until) = pause {
             self.outbox.pause(peer, until);
         }
-        if let Packet::VoiceData(data) = packet {
+        if let (Packet::VoiceData(data), false) = (packet, silenced) {
             if let Some(relay) = self.relays.relays.get_mut(&relay) {
                 relay.packets = relay.packets.saturating_add(1);
             }

@@ -65,6 +65,13 @@ impl Server {
             state.call().and_then(|caller| self.calls.get_mut(caller)).filter(|call| call.up.is_some());
         let Some(call) = call else { return self.stray(now, peer, data.len()) };
         let to = call.other(peer);
+        if state.muted || !self.hearing.hears(to, peer) {
+            call.last_data = now;
+            if let Some(until) = pause {
+                self.outbox.pause(peer, until);
+            }
+            return Ok(());
+        }
         let from = state.order;
         let order = self.peers.get(to).and_then(Peer::order).unwrap_or_default();
         let frame = if from == Some(order) {

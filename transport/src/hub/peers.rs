@@ -245,6 +245,7 @@ impl<F: Framing> Peers<F> {
                     common.validated.store(self.udp_peers.validated(), Relaxed);
                 }
             }
+            Output::Direct { peer, allowed } => self.set_direct(common, peer, allowed),
             _ => {}
         }
     }
@@ -420,6 +421,16 @@ impl<F: Framing> Peers<F> {
         let Some(at) = binding.and_then(|binding| binding.bound()) else { return };
         let messages = self.rendezvous.introduce(now, peer, at.remote, random);
         self.send_controls(common, messages);
+    }
+
+    /// Whether a client may be introduced to others.
+    fn set_direct(&mut self, common: &Common, peer: PeerId, allowed: bool) {
+        if !allowed {
+            let messages = self.rendezvous.bar(peer);
+            self.send_controls(common, messages);
+        } else if self.rendezvous.admit(peer) {
+            self.introduce(common, common.clock.now(), peer);
+        }
     }
 
     fn leave_rendezvous(&mut self, common: &Common, peer: PeerId) {

@@ -26,6 +26,8 @@ struct Member {
     moves: Bucket,
     /// It has moved too often to be introduced at once.
     late: bool,
+    /// The session does not want it to be introduced.
+    barred: bool,
 }
 
 /// What is to be said to whom, in this order.
@@ -48,6 +50,20 @@ impl Rendezvous {
         messages
     }
 
+    /// A client is not to be introduced: those that know of it are told that it is gone, and it that they are.
+    pub(super) fn bar(&mut self, peer: PeerId) -> Messages {
+        let messages = self.part(peer);
+        if let Some(member) = self.members.get_mut(peer) {
+            (member.barred, member.late) = (true, false);
+        }
+        messages
+    }
+
+    /// A client may be introduced. Whether it asks for that, and could not be until now.
+    pub(super) fn admit(&mut self, peer: PeerId) -> bool {
+        self.members.get_mut(peer).is_some_and(|member| core::mem::take(&mut member.barred))
+    }
+
     /// Whether a client waits to be introduced.
     pub(super) fn is_late(&self, peer: PeerId) -> bool {
         self.members.get(peer).is_some_and(|member| member.late)
@@ -65,7 +81,9 @@ impl Rendezvous {
         let mut messages = self.part(peer);
         // A wildcard socket of IPv6 sees IPv4 addresses in the form of IPv6.
         let at = SocketAddr::new(at.ip().to_canonical(), at.port());
-        let Some(member) = self.members.get_mut(peer) else { return messages };
+        let Some(member) = self.members.get_mut(peer).filter(|member| !member.barred) else {
+            return messages;
+        };
         member.at = Some(at);
         // It is tried again at its next PING.
         member.late = member.moves.take(now, MOVES, 1).is_err();
@@ -169,6 +187,25 @@ mod tests {
             keys(),
         );
         assert_eq!(told.iter().map(|(to, _)| to.slot).collect::<Vec<_>>(), [1, 3, 2, 3]);
+    }
+
+    /// C-30: who is muted or told whom it hears is not introduced, and those that knew of it hear that it is gone.
+    #[test]
+    fn c_30_a_barred_client_is_introduced_to_no_client_until_it_is_admitted() {
+        let (mut rendezvous, mut key) = (Rendezvous::new(8), keys());
+        (0..3).for_each(|n| rendezvous.join(peer(n)));
+        let now = Instant::ZERO.saturating_add(Duration::from_secs(1));
+        rendezvous.introduce(now, peer(0), at(0), &mut key);
+        rendezvous.introduce(now, peer(1), at(1), &mut key);
+        let gone = [(peer(0), Control::Gone([1; 16])), (peer(1), Control::Gone([1; 16]))];
+        assert_eq!(rendezvous.bar(peer(1)), gone);
+        assert_eq!(rendezvous.introduce(now, peer(1), at(1), &mut key), []);
+        assert_eq!(rendezvous.bar(peer(1)), []);
+        // Others are introduced to each other.
+        let told = rendezvous.introduce(now, peer(2), at(2), &mut key);
+        assert_eq!(told.iter().map(|(to, _)| to.slot).collect::<Vec<_>>(), [0, 2]);
+        assert!(rendezvous.admit(peer(1)) && !rendezvous.admit(peer(1)));
+        assert_eq!(rendezvous.introduce(now, peer(1), at(1), &mut key).len(), 4);
     }
 
     /// F-47: a client that turns up elsewhere all the time has others told once a second, and waits for the rest.

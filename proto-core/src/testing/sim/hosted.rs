@@ -296,7 +296,7 @@ impl<S: Session + 'static, H: Handler<S> + 'static> Node for Hosted<S, H> {
                     }
                 }
                 Output::Broadcast { frame } => sent.push(Sent::Datagram(None, frame.to_vec())),
-                Output::Budget { .. } | Output::Validate { .. } => {}
+                Output::Budget { .. } | Output::Validate { .. } | Output::Direct { .. } => {}
             }
         }
         self.session.advance(done);

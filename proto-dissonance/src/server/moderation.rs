@@ -1,0 +1,121 @@
+//! What an operator decides about clients: see [`Member`].
+
+use super::{Flags, Server};
+use crate::{
+    ClientInfo, ClientState, CodecSettings, LeftBecause, Packet, Recipient, Refusal, Resource, Text,
+    TextData, room_id,
+};
+use alloc::vec::Vec;
+use voxwire_core::{Instant, Lane, List, Member, Message as _, Mute, PeerId, check_name};
+
+impl Server {
+    /// The clients in the session.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.clients.iter().filter_map(|(id, client)| {
+            let peer = self.clients.peer(id)?;
+            let flags = self.peers.get(peer)?.flags;
+            Some(Member {
+                peer,
+                name: Some(client.name().as_bytes()),
+                address: self.address(peer),
+                muted: Mute { voice: flags.has(Flags::MUTE_VOICE), text: flags.has(Flags::MUTE_TEXT) },
+                hearing_set: self.hearing.has_set(peer),
+            })
+        })
+    }
+
+    /// Closes a connection, whose client leaves the session. The protocol has no word for the reason.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Encode`] if the outbox is full.
+    pub fn kick(&mut self, now: Instant, peer: PeerId, _reason: &str) -> Result<(), Refusal> {
+        self.peers.get(peer).ok_or(Refusal::UnknownPeer)?;
+        self.outbox.check_capacity(64, self.clients.len().saturating_add(4))?;
+        self.expel(now, peer, LeftBecause::Kicked);
+        Ok(())
+    }
+
+    /// Decides what of a client is handed on. One whose voice is not is introduced to no client.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]
+    pub fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
+        let state = self.peers.get_mut(peer).ok_or(Refusal::UnknownPeer)?;
+        state.flags.set(Flags::MUTE_VOICE, mute.voice);
+        state.flags.set(Flags::MUTE_TEXT, mute.text);
+        self.set_direct(peer);
+        Ok(())
+    }
+
+    /// Decides whose voice is handed on to a listener; `None` for what [`close_hearing`](Self::close_hearing) says. Such a listener is
+    /// introduced to no client. Text is not concerned.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]
+    pub fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
+        self.peers.get(listener).ok_or(Refusal::UnknownPeer)?;
+        let before = self.hearing.is_decided(listener);
+        self.hearing.set(listener, speakers);
+        if before != self.hearing.is_decided(listener) {
+            self.set_direct(listener);
+        }
+        Ok(())
+    }
+
+    /// Whether listeners of which nothing is decided hear no client, rather than every client.
+    pub fn close_hearing(&mut self, closed: bool) {
+        if self.hearing.is_closed() == closed {
+            return;
+        }
+        self.hearing.close(closed);
+        for slot in 0..self.peers.slots() {
+            if let Some(peer) = self.peers.peer_at(slot) {
+                self.set_direct(peer);
+            }
+        }
+    }
+
+    /// Sends those who listen to a room a text, as one of `sender`, who is a client for as long as that takes: the protocol has no other
+    /// senders. Returns to how many.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidName`]; [`Refusal::Unexpected`] if a client has that name, or if no client listens to the room; [`Refusal::Full`]
+    /// if no number is free; [`Refusal::Encode`] for a text that is too long, or if the outbox is full.
+    pub fn say(&mut self, now: Instant, room: &str, sender: &str, text: &str) -> Result<usize, Refusal> {
+        check_name(sender.as_bytes()).map_err(|error| Refusal::InvalidName("name", error))?;
+        let command = "send a text";
+        if self.find(sender).is_some() {
+            return Err(Refusal::Unexpected { state: "a client has the sender's name", command });
+        }
+        let id = room_id(room);
+        let listened = self.rooms.get(id).filter(|listened| *listened.name == *room);
+        let none = Refusal::Unexpected { state: "no client listens to that room", command };
+        let listeners = &listened.ok_or(none)?.listeners;
+        let to: Vec<PeerId> = listeners.iter().filter_map(|&listener| self.clients.peer(listener)).collect();
+        let full = Refusal::Full { what: Resource::Clients, max: usize::from(u16::MAX) };
+        let client = self.clients.lend_number(now).ok_or(full)?;
+        let session = self.session;
+        let info = ClientInfo { name: Text::new(sender), id: client, codec: CodecSettings::DEFAULT };
+        let text = TextData { session, sender: client, recipient: Recipient::Room(id), text: text.into() };
+        let packets = [
+            Packet::ClientState(ClientState { session, client: info, rooms: List::from(&[][..]) }),
+            Packet::TextData(text),
+            Packet::RemoveClient { session, client },
+        ];
+        let lens =
+            packets.iter().map(|packet| packet.encoded_len(&self.wire)).collect::<Result<Vec<_>, _>>()?;
+        let outputs = to.len().saturating_mul(3);
+        self.outbox.check_capacity(lens.into_iter().fold(0, usize::saturating_add), outputs)?;
+        for packet in &packets {
+            self.outbox.send(to.iter().copied(), Lane::Reliable, packet, &self.wire)?;
+        }
+        self.stats.texts = self.stats.texts.saturating_add(1);
+        Ok(to.len())
+    }
+
+    /// Whether a client may be reached without the server.
+    fn set_direct(&mut self, peer: PeerId) {
+        let muted = self.peers.get(peer).is_some_and(|state| state.flags.has(Flags::MUTE_VOICE));
+        self.outbox.direct(peer, !muted && !self.hearing.is_decided(peer));
+    }
+}

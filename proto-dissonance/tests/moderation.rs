@@ -1,0 +1,149 @@
+//! What an operator decides about clients.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod harness;
+
+use harness::{Harness, say, state};
+use voxwire_core::{Mute, Output, PeerId, Session as _};
+use voxwire_dissonance::{
+    ClientId, Packet, Recipient, Refusal, ServerRelay, ServerSettings, TextData, room_id,
+};
+
+/// Ann, Ben and Cid, and their connections.
+fn three() -> (Harness, [PeerId; 3], [ClientId; 3]) {
+    let mut stage = Harness::new(ServerSettings::DEFAULT);
+    let peers = ["ann", "ben", "cid"].map(|name| stage.join(name));
+    let clients = peers.map(|peer| stage.server.client_of(peer).unwrap());
+    stage.clear();
+    (stage, peers, clients)
+}
+
+/// A frame of voice of a client's for each of the others.
+fn speak(stage: &mut Harness, peer: PeerId, clients: &[ClientId], frame: &[u8]) {
+    let (session, sender) = (stage.session(), stage.server.client_of(peer).unwrap());
+    for &to in clients.iter().filter(|&&to| to != sender) {
+        let payload = say(session, sender, Recipient::Player(to), frame);
+        let relay = ServerRelay { session, destinations: &[to], payload: &payload };
+        stage.send(peer, &Packet::ServerRelayUnreliable(relay)).unwrap();
+    }
+}
+
+/// Who may be reached without the server, as the driver is told.
+fn direct(stage: &mut Harness, f: impl FnOnce(&mut Harness)) -> Vec<(PeerId, bool)> {
+    f(stage);
+    let told = stage.server.outputs().filter_map(|output| match output {
+        Output::Direct { peer, allowed } => Some((peer, allowed)),
+        _ => None,
+    });
+    let told = told.collect();
+    stage.drain();
+    told
+}
+
+/// C-30: the members are those in the session, with what is decided about them.
+#[test]
+fn c_30_members_are_listed_with_what_is_decided_about_them() {
+    let (mut stage, [ann, ben, _], _) = three();
+    stage.open();
+    stage.server.mute(ann, Mute { voice: false, text: true }).unwrap();
+    stage.server.set_hearing(ben, Some(&[])).unwrap();
+    let members: Vec<String> = stage
+        .server
+        .members()
+        .map(|it| {
+            format!("{} {:?} {} {}", it.peer, it.muted.text, it.hearing_set, it.name.unwrap().escape_ascii())
+        })
+        .collect();
+    assert_eq!(members, ["0.0 true false ann", "1.0 false true ben", "2.0 false false cid"]);
+    stage.server.kick(stage.now, ann, "").unwrap();
+    stage.drain();
+    assert_eq!((stage.server.members().count(), stage.closed.contains(&ann)), (2, true));
+    assert_eq!(stage.server.kick(stage.now, ann, ""), Err(Refusal::UnknownPeer));
+    assert_eq!(stage.server.mute(ann, Mute::NOTHING), Err(Refusal::UnknownPeer));
+    assert_eq!(stage.server.set_hearing(ann, None), Err(Refusal::UnknownPeer));
+}
+
+/// C-30: a listener hears whom its set names, and where all is closed a listener without a set hears no client.
+#[test]
+fn c_30_a_listener_hears_whom_its_set_names() {
+    let (mut stage, [ann, ben, cid], clients) = three();
+    stage.server.set_hearing(ben, Some(&[cid])).unwrap();
+    speak(&mut stage, ann, &clients, b"x");
+    assert_eq!((stage.sent_to(ben).len(), stage.sent_to(cid).len()), (0, 1));
+    speak(&mut stage, cid, &clients, b"x");
+    assert_eq!((stage.sent_to(ann).len(), stage.sent_to(ben).len()), (1, 1));
+    stage.server.close_hearing(true);
+    speak(&mut stage, cid, &clients, b"y");
+    assert_eq!((stage.sent_to(ann).len(), stage.sent_to(ben).len()), (0, 1));
+    stage.server.close_hearing(false);
+    stage.server.set_hearing(ben, None).unwrap();
+    speak(&mut stage, ann, &clients, b"y");
+    assert_eq!((stage.sent_to(ben).len(), stage.sent_to(cid).len()), (1, 1));
+    // A text is no voice.
+    stage.server.set_hearing(ben, Some(&[])).unwrap();
+    let [a, b, _] = clients;
+    let session = stage.session();
+    let text = TextData { session, sender: a, recipient: Recipient::Player(b), text: "hi".into() };
+    let payload = harness::encode(&Packet::TextData(text));
+    let relay = ServerRelay { session, destinations: &[b], payload: &payload };
+    stage.send(ann, &Packet::ServerRelayReliable(relay)).unwrap();
+    assert_eq!(stage.sent_to(ben), ["TextData"]);
+}
+
+/// C-30: what is sent again to a listener that does not hear it is charged like any other frame.
+#[test]
+fn c_30_frames_that_no_client_hears_count() {
+    let (mut stage, [ann, ben, _], clients) = three();
+    stage.server.set_hearing(ben, Some(&[])).unwrap();
+    let session = stage.session();
+    let payload = say(session, clients[0], Recipient::Player(clients[1]), b"x");
+    let relay = ServerRelay { session, destinations: &[clients[1]], payload: &payload };
+    let refused =
+        (0..1000).filter(|_| stage.send(ann, &Packet::ServerRelayUnreliable(relay)).is_err()).count();
+    assert_eq!(refused, 1000 - 120);
+    assert!(stage.sent_to(ben).is_empty());
+}
+
+/// C-30: who is muted, or told whom it hears, may not be reached without the server.
+#[test]
+fn c_30_the_driver_is_told_who_may_be_reached_directly() {
+    let (mut stage, [ann, ben, cid], _) = three();
+    let muted = Mute { voice: true, text: false };
+    let told = direct(&mut stage, |stage| stage.server.mute(ann, muted).unwrap());
+    assert_eq!(told, [(ann, false)]);
+    let told = direct(&mut stage, |stage| stage.server.set_hearing(ann, Some(&[])).unwrap());
+    assert_eq!(told, [(ann, false)]);
+    let told = direct(&mut stage, |stage| stage.server.mute(ann, Mute::NOTHING).unwrap());
+    assert_eq!(told, [(ann, false)]);
+    let told = direct(&mut stage, |stage| stage.server.set_hearing(ann, None).unwrap());
+    assert_eq!(told, [(ann, true)]);
+    let told = direct(&mut stage, |stage| stage.server.close_hearing(true));
+    assert_eq!(told, [(ann, false), (ben, false), (cid, false)]);
+    let told = direct(&mut stage, |stage| drop(stage.handshake(ben, "ben")));
+    assert_eq!(told, []);
+}
+
+/// C-30: the operator's text comes from a client that is there for as long as it takes.
+#[test]
+fn c_30_a_room_is_told_something_by_the_server() {
+    let (mut stage, [ann, ben, cid], [a, ..]) = three();
+    let session = stage.session();
+    stage.send(ann, &state(session, "ann", a, &["Hall".into()])).unwrap();
+    stage.clear();
+    assert_eq!(stage.server.say(stage.now, "Hall", "server", "restart in a minute"), Ok(1));
+    stage.drain();
+    let sent = stage.sent(ann);
+    let packets: Vec<Packet<'_>> = sent.iter().map(harness::Sent::packet).collect();
+    let [Packet::ClientState(state), Packet::TextData(text), Packet::RemoveClient { client, .. }] =
+        packets[..]
+    else {
+        panic!("{packets:?}");
+    };
+    assert_eq!((state.client.name.as_str(), state.client.id), (Some("server"), client));
+    assert_eq!((text.sender, text.recipient), (client, Recipient::Room(room_id("Hall"))));
+    assert_eq!(text.text.as_str(), Some("restart in a minute"));
+    assert!(stage.sent_to(ben).is_empty() && stage.sent_to(cid).is_empty());
+    assert!(matches!(stage.server.say(stage.now, "Yard", "server", "x"), Err(Refusal::Unexpected { .. })));
+    assert!(matches!(stage.server.say(stage.now, "Hall", "ben", "x"), Err(Refusal::Unexpected { .. })));
+    assert!(matches!(stage.server.say(stage.now, "Hall", "", "x"), Err(Refusal::InvalidName(..))));
+}

@@ -1,0 +1,73 @@
+//! What an operator decides about clients: see [`Member`].
+
+use super::{Peer, Server};
+use crate::Refusal;
+use voxwire_core::{Instant, Member, Mute, PeerId};
+
+impl Server {
+    /// The clients that are logged in.
+    pub fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        self.peers.iter().filter_map(|(peer, state)| {
+            let Peer::Client(client) = state else { return None };
+            Some(Member {
+                peer,
+                name: Some(client.name.as_deref()?),
+                address: self.address(peer),
+                muted: Mute { voice: client.muted, text: false },
+                hearing_set: self.hearing.has_set(peer),
+            })
+        })
+    }
+
+    /// Ends the calls of a client that the server carries, those included that are up, tells it the reason, of which at most 255 bytes are
+    /// sent, and closes its connection.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]
+    pub fn kick(&mut self, now: Instant, peer: PeerId, reason: &str) -> Result<(), Refusal> {
+        self.client(peer).ok_or(Refusal::UnknownPeer)?;
+        self.end_relays(now, peer);
+        self.expel(now, peer, Some(reason));
+        Ok(())
+    }
+
+    /// Decides whether voice of a client is handed on, where the server carries calls. A call that is up when its party logs out goes on as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] for text, which the protocol does not have, and where calls go straight between
+    /// clients.
+    pub fn mute(&mut self, peer: PeerId, mute: Mute) -> Result<(), Refusal> {
+        if mute.text {
+            return Err(Refusal::Unexpected { state: "opcode has no text", command: "mute text" });
+        }
+        self.check_relay("mute a client")?;
+        self.client_mut(peer).ok_or(Refusal::UnknownPeer)?.muted = mute.voice;
+        self.silence_calls_of(peer);
+        Ok(())
+    }
+
+    /// Decides whose voice is handed on to a listener, where the server carries calls; `None` for what
+    /// [`close_hearing`](Self::close_hearing) says.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownPeer`]; [`Refusal::Unexpected`] where calls go straight between clients.
+    pub fn set_hearing(&mut self, listener: PeerId, speakers: Option<&[PeerId]>) -> Result<(), Refusal> {
+        self.check_relay("say whom a client hears")?;
+        self.client(listener).ok_or(Refusal::UnknownPeer)?;
+        self.hearing.set(listener, speakers);
+        self.silence_calls_of(listener);
+        Ok(())
+    }
+
+    /// Whether listeners of which nothing is decided hear no client, rather than every client.
+    pub fn close_hearing(&mut self, closed: bool) {
+        self.hearing.close(closed);
+        self.silence_all();
+    }
+
+    fn check_relay(&self, command: &'static str) -> Result<(), Refusal> {
+        let state = "calls go straight between clients, without a relay";
+        self.settings.relay.map(drop).ok_or(Refusal::Unexpected { state, command })
+    }
+}
