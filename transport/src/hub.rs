@@ -74,7 +74,12 @@ impl Hub {
                         tracing::error!(%error, "the limits of QUIC connections cannot be set");
                         continue;
                     }
-                    tokio::spawn(accept::accept_quic(shared.clone(), *quic, listener.admission));
+                    tokio::spawn(accept::accept_quic(
+                        shared.clone(),
+                        *quic,
+                        listener.admission,
+                        listener.gate,
+                    ));
                 }
             }
         }

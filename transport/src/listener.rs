@@ -2,13 +2,29 @@
 
 use crate::udp::Udp;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use tokio::net::TcpListener;
 
 /// Says whether a token, and the address that it came from, may come in.
 pub(crate) type Admission = std::sync::Arc<dyn Fn(&[u8], SocketAddr) -> bool + Send + Sync>;
+
+/// Says whether an address may come in.
+#[derive(Clone)]
+pub(crate) struct Gate(std::sync::Arc<dyn Fn(IpAddr) -> bool + Send + Sync>);
+
+impl Gate {
+    pub(crate) fn lets_in(&self, address: IpAddr) -> bool {
+        (self.0)(address.to_canonical())
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
 
 /// What listens.
 #[derive(Debug)]
@@ -28,6 +44,7 @@ pub struct Listener {
     /// Speaks in units, after a hello.
     pub(crate) units: bool,
     pub(crate) admission: Option<Admission>,
+    pub(crate) gate: Option<Gate>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -50,6 +67,7 @@ impl Listener {
             udp: None,
             units: false,
             admission: None,
+            gate: None,
             #[cfg(feature = "tls")]
             tls: None,
         })
@@ -111,6 +129,7 @@ impl Listener {
             udp: Some(udp),
             units: false,
             admission: None,
+            gate: None,
             #[cfg(feature = "tls")]
             tls: None,
         })
@@ -139,7 +158,7 @@ impl Listener {
         config: &std::sync::Arc<tokio_rustls::rustls::ServerConfig>,
     ) -> io::Result<Self> {
         let socket = Bound::Quic(Box::new(crate::quic::QuicListener::bind(address, config)?));
-        Ok(Self { socket, udp: None, units: false, admission: None, tls: None })
+        Ok(Self { socket, udp: None, units: false, admission: None, gate: None, tls: None })
     }
 
     /// The same socket, for those only whose token `admits` accepts: the bytes that a client sends in its hello before anything
@@ -147,6 +166,23 @@ impl Listener {
     #[must_use]
     pub fn with_admission(self, admits: impl Fn(&[u8], SocketAddr) -> bool + Send + Sync + 'static) -> Self {
         Self { admission: Some(std::sync::Arc::new(admits)), ..self }
+    }
+
+    /// The same socket, closed to addresses that `lets_in` refuses: their connections are closed, and their datagrams dropped, before anything
+    /// is done for them. IPv4 addresses have the form of IPv4. It is asked for every connection, and for each source of plain UDP
+    /// that is not known: it has to be quick.
+    #[must_use]
+    pub fn with_gate(mut self, lets_in: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        let gate = Gate(std::sync::Arc::new(lets_in));
+        if let Some(udp) = &mut self.udp {
+            udp.gate = Some(gate.clone());
+        }
+        Self { gate: Some(gate), ..self }
+    }
+
+    /// Whether an address may come in.
+    pub(crate) fn lets_in(&self, from: SocketAddr) -> bool {
+        self.gate.as_ref().is_none_or(|gate| gate.lets_in(from.ip()))
     }
 
     /// The address bound.

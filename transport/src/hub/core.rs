@@ -366,6 +366,10 @@ impl<S: Session> Core<S> {
 
     /// A source that is not known. `None` if the session refuses it.
     fn new_udp_peer(&mut self, common: &Common, now: Instant, from: (usize, Path)) -> Option<PeerId> {
+        let gate = common.sockets.get(from.0).and_then(|udp| udp.gate.as_ref());
+        if gate.is_some_and(|gate| !gate.lets_in(from.1.remote.ip())) {
+            return None;
+        }
         let peer = self.peers.open_udp_peer(from)?;
         self.input(common, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1.remote) });
         if let Some(displaced) = self.peers.remember_udp_peer(peer) {

@@ -2,6 +2,7 @@
 
 use super::datagram::{PLAIN_SIZE, Port, Received, SIZE};
 use super::system;
+use crate::listener::Gate;
 use core::net::SocketAddr;
 use core::sync::atomic::AtomicBool;
 use core::task::{Context, Poll, ready};
@@ -37,6 +38,8 @@ pub(crate) struct Udp {
     plain: bool,
     /// Where the session's broadcasts go.
     pub(crate) broadcast: Vec<SocketAddr>,
+    /// Who may become a peer of plain UDP; `None` for every source.
+    pub(crate) gate: Option<Gate>,
 }
 
 impl Udp {
@@ -56,7 +59,7 @@ impl Udp {
         let socket = UdpSocket::from_std(socket.into())?;
         let local = socket.local_addr()?;
         let port = Port { socket, local, wildcard, gso };
-        Ok(Self { port, plain: false, broadcast: Vec::new() })
+        Ok(Self { port, plain: false, broadcast: Vec::new(), gate: None })
     }
 
     /// Binds `address` for a session's own datagrams.

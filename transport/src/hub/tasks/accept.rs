@@ -7,6 +7,8 @@ use crate::hub::handshakes::{Handshakes, Place};
 use crate::hub::peers::Side;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
+#[cfg(feature = "quic")]
+use crate::listener::Gate;
 use crate::listener::{Admission, Bound, Listener};
 #[cfg(feature = "quic")]
 use crate::quic::NoRoom;
@@ -38,6 +40,8 @@ where
     let large = Handshakes::new(shared.common.settings.handshakes);
     while let Some(accepted) = shared.unless_draining(socket.accept()).await {
         match accepted {
+            // Closed as it is dropped.
+            Ok((_, from)) if !listener.lets_in(from) => shared.common.counters.refused.count(),
             Ok((stream, from)) => {
                 if let Some(permit) = shared.admit(from.ip()) {
                     let units = listener.units.then(|| (udp, listener.admission.clone()));
@@ -228,12 +232,18 @@ pub(in crate::hub) async fn accept_quic<S>(
     shared: Arc<Shared<S>>,
     quic: crate::quic::QuicListener,
     admission: Option<Admission>,
+    gate: Option<Gate>,
 ) where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
     let handshakes = Handshakes::new(shared.common.settings.handshakes);
     while let Some(Some(incoming)) = shared.unless_draining(quic.accept()).await {
+        if gate.as_ref().is_some_and(|gate| !gate.lets_in(incoming.remote_address().ip())) {
+            shared.common.counters.refused.count();
+            incoming.ignore();
+            continue;
+        }
         // A client that invents addresses gets an answer shorter than the question, and no place in a table.
         if !incoming.remote_address_validated() {
             if let Err(error) = incoming.retry() {

@@ -1,0 +1,79 @@
+//! Addresses that are not let in: nothing is done for them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::time::timeout;
+use voxwire_syfala::{Format, ServerCommand};
+use voxwire_transport::{Handle, Hub, HubSettings, Listener};
+
+const BANNED: [u8; 4] = [127, 0, 0, 9];
+
+fn gate() -> impl Fn(IpAddr) -> bool + Send + Sync {
+    |from| from != IpAddr::from(BANNED)
+}
+
+async fn connect(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// C-31: a connection from a banned address is closed at once, before the session hears of it; others come in.
+#[tokio::test]
+async fn c_31_a_connection_from_a_banned_address_never_reaches_the_session() {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_gate(gate());
+    let address = listener.local_addr().unwrap();
+    let server = voxwire_voicelink::Server::new(voxwire_voicelink::ServerSettings::DEFAULT, 1);
+    let hub = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
+    let mut banned = connect(BANNED, address).await;
+    let ended = timeout(Duration::from_secs(10), banned.read(&mut [0; 8])).await.unwrap();
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    let _welcome = connect([127, 0, 0, 1], address).await;
+    let mut peers = 0;
+    for _ in 0..1000 {
+        peers = hub.call(|server, _| server.peers());
+        if peers > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!((peers, hub.stats().refused), (1, 1));
+}
+
+/// C-31: datagrams of a banned address make no peer. A ban that comes later holds for sources that are not known yet.
+#[tokio::test]
+async fn c_31_datagrams_from_a_banned_address_make_no_peer() {
+    let (asked, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (count, is_closed) = (asked.clone(), closed.clone());
+    let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap().with_gate(move |from| {
+        count.fetch_add(1, Relaxed);
+        !is_closed.load(Relaxed) && from != IpAddr::from(BANNED)
+    });
+    let address = listener.local_addr().unwrap();
+    let mut server =
+        voxwire_syfala::Server::new(&[Format::STANDARD], &[], voxwire_syfala::ServerSettings::DEFAULT, 1)
+            .unwrap();
+    let networks = ["127.0.0.0/8".parse().unwrap()];
+    voxwire_core::Session::handle_command(
+        &mut server,
+        voxwire_core::Instant::ZERO,
+        ServerCommand::Serve { networks: &networks },
+    )
+    .unwrap();
+    let hub: Handle<_> = Hub::spawn(vec![listener], server, (), HubSettings::DEFAULT);
+    let ask = async |from: [u8; 4]| {
+        let socket = UdpSocket::bind(SocketAddr::from((from, 0))).await.unwrap();
+        // Discovery.
+        socket.send_to(&[0], address).await.unwrap();
+        timeout(Duration::from_millis(500), socket.recv(&mut [0; 2048])).await.is_ok()
+    };
+    assert!(!ask(BANNED).await && ask([127, 0, 0, 1]).await);
+    closed.store(true, Relaxed);
+    assert!(!ask([127, 0, 0, 1]).await);
+    assert_eq!((asked.load(Relaxed), hub.call(|server, _| server.stats().offers)), (3, 1));
+}
