@@ -28,6 +28,7 @@ mod certificates;
 mod connection;
 mod error;
 mod grace;
+mod histogram;
 mod hub;
 mod listener;
 mod pool;
@@ -52,6 +53,7 @@ pub mod protocol {}
 pub use {
     connection::{Connection, ConnectionSettings, DirectSettings, Remote, TcpUdpSettings, Turn, UdpState},
     error::Error,
+    histogram::{Histogram, HistogramStats},
     hub::{Drained, Handle, Hub, HubSettings, HubStats},
     listener::Listener,
     socket_options::Keepalive,

@@ -4,6 +4,7 @@ use super::partial::Partials;
 use super::quotas::{ConnPermit, Quotas};
 use super::settings::HubSettings;
 use super::stats::HubStats;
+use crate::Histogram;
 use crate::pool::Pool;
 use crate::udp::Udp;
 use core::net::IpAddr;
@@ -40,10 +41,47 @@ pub(super) struct Common {
 pub(super) struct Counters {
     pub(super) accepted: Counter,
     pub(super) refused: Counter,
+    pub(super) refused_per_address: Counter,
     pub(super) broken: Counter,
     pub(super) too_slow: Counter,
     pub(super) dropped_frames: Counter,
     pub(super) unsendable_frames: Counter,
+    pub(super) received_frames: Counter,
+    pub(super) received_bytes: Counter,
+    pub(super) sent_frames: Counter,
+    pub(super) sent_bytes: Counter,
+    pub(super) handled: Histogram,
+}
+
+/// What the core counts for itself, under its lock: one frame may have thousands of addressees.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub(super) received_frames: u64,
+    pub(super) received_bytes: u64,
+    pub(super) sent_frames: u64,
+    pub(super) sent_bytes: u64,
+}
+
+impl Traffic {
+    pub(super) fn receive(&mut self, len: usize) {
+        self.received_frames = self.received_frames.wrapping_add(1);
+        self.received_bytes = self.received_bytes.wrapping_add(len as u64);
+    }
+
+    pub(super) fn send(&mut self, len: usize) {
+        self.sent_frames = self.sent_frames.wrapping_add(1);
+        self.sent_bytes = self.sent_bytes.wrapping_add(len as u64);
+    }
+}
+
+impl Counters {
+    /// Shows what the core has counted. Called under its lock.
+    pub(super) fn publish(&self, traffic: &Traffic) {
+        self.received_frames.0.store(traffic.received_frames, Relaxed);
+        self.received_bytes.0.store(traffic.received_bytes, Relaxed);
+        self.sent_frames.0.store(traffic.sent_frames, Relaxed);
+        self.sent_bytes.0.store(traffic.sent_bytes, Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -90,9 +128,19 @@ impl Common {
 
     /// A permit for a connection from `address`; `None` over a cap.
     pub(super) fn permit(&self, address: IpAddr) -> Option<ConnPermit> {
-        let permit = self.quotas.permit(self.settings.payer(address));
+        let source = self.settings.payer(address);
+        let permit = self.quotas.permit(source);
         if permit.is_none() {
             self.counters.refused.count();
+            if self.quotas.has_its_part(source) {
+                self.counters.refused_per_address.count();
+                let advice =
+                    "raise the limit for one address, or exempt this one if it stands for many people";
+                tracing::info!(%address, rule = "per-address", advice, "a connection is refused");
+            } else {
+                let advice = "raise the limit of connections";
+                tracing::info!(%address, rule = "connections", advice, "a connection is refused");
+            }
         }
         permit
     }
@@ -105,15 +153,33 @@ impl Common {
     }
 
     pub(super) fn stats(&self) -> HubStats {
-        let Counters { accepted, refused, broken, too_slow, dropped_frames, unsendable_frames } =
-            &self.counters;
+        let Counters {
+            accepted,
+            refused,
+            refused_per_address,
+            broken,
+            too_slow,
+            dropped_frames,
+            unsendable_frames,
+            received_frames,
+            received_bytes,
+            sent_frames,
+            sent_bytes,
+            handled,
+        } = &self.counters;
         HubStats {
             closing: self.quotas.closing(),
             connections: self.quotas.live().saturating_add(self.validated.load(Relaxed)),
             queued: self.queued.load(Relaxed),
             partial: self.partials.used(),
+            received_frames: received_frames.get(),
+            received_bytes: received_bytes.get(),
+            sent_frames: sent_frames.get(),
+            sent_bytes: sent_bytes.get(),
+            handled: handled.stats(),
             accepted: accepted.get(),
             refused: refused.get(),
+            refused_per_address: refused_per_address.get(),
             broken: broken.get(),
             too_slow: too_slow.get(),
             dropped_frames: dropped_frames.get(),

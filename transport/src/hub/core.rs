@@ -1,6 +1,6 @@
 //! The session, its handler and its peers: one task at a time works on them.
 
-use super::common::Common;
+use super::common::{Common, Traffic};
 use super::conn::Conn;
 use super::peers::{Peers, Side};
 use super::quotas::ConnPermit;
@@ -48,6 +48,7 @@ pub(super) struct Core<S: Session> {
     pub(super) peers: Peers<S::Framing>,
     /// An input is being handled for which the session may close peers to make room: these are reset.
     newcomer: Option<Newcomer>,
+    pub(super) traffic: Traffic,
     /// What the timer task waits for.
     pub(super) armed: Option<Instant>,
     pub(super) requests: Vec<DriverRequest>,
@@ -62,6 +63,7 @@ impl<S: Session> Core<S> {
             handler,
             peers: Peers::new(common),
             newcomer: None,
+            traffic: Traffic::default(),
             armed: None,
             requests: Vec::new(),
             ports: BTreeMap::new(),
@@ -95,6 +97,9 @@ impl<S: Session> Core<S> {
 
     /// Hands an input to the session, and its event to the application.
     fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if let Input::Frame { bytes, .. } = input {
+            self.traffic.receive(bytes.len());
+        }
         let from = match input {
             Input::Frame { peer, .. } | Input::Opened { peer, .. } | Input::Closed { peer } => Some(peer),
             _ => None,
@@ -168,6 +173,7 @@ impl<S: Session> Core<S> {
             done = done.saturating_add(1);
             match output {
                 Output::Send { to, lane, id, frame } => {
+                    self.traffic.send(frame.len());
                     self.peers.send(common, to, (lane, id, frame), &mut now);
                 }
                 Output::Close { peer } => closed.push(peer),

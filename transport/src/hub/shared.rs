@@ -51,8 +51,11 @@ impl<S: Session> Shared<S> {
 
     /// Runs `f` under the lock, then sends its datagrams and wakes its tasks.
     pub(super) fn locked<R>(&self, f: impl FnOnce(&mut Core<S>, &Common, Instant) -> R) -> R {
+        let begun = self.common.clock.now();
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = core.traffic.sent_frames;
         let result = f(&mut core, &self.common, self.common.clock.now());
+        let sent = core.traffic.sent_frames != sent;
         let due = core.session.poll_timeout();
         if due.is_some_and(|due| core.armed.is_none_or(|armed| due < armed)) {
             core.armed = due;
@@ -61,8 +64,16 @@ impl<S: Session> Shared<S> {
         if !core.requests.is_empty() {
             self.timer.notify_one();
         }
+        self.common.counters.publish(&core.traffic);
+        let handled = || {
+            if sent {
+                let took = self.common.clock.now().saturating_duration_since(begun);
+                self.common.counters.handled.observe(took);
+            }
+        };
         let peers = &mut core.peers;
         if peers.wakers.is_empty() && peers.batch.is_empty() {
+            handled();
             return result;
         }
         let mut wakers = core::mem::replace(&mut peers.wakers, self.waker_lists.take());
@@ -76,6 +87,7 @@ impl<S: Session> Shared<S> {
         self.batches.give(batch);
         wakers.drain(..).for_each(Waker::wake);
         self.waker_lists.give(wakers);
+        handled();
         result
     }
 

@@ -1,5 +1,7 @@
 //! What a hub counts.
 
+use crate::HistogramStats;
+
 /// Counters of a [`Hub`](crate::Hub), since it was spawned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -12,10 +14,23 @@ pub struct HubStats {
     pub queued: usize,
     /// Bytes set aside now for frames that have not come in whole, beyond 2 KiB each.
     pub partial: usize,
+    /// Frames that the session was handed: messages on streams, datagrams.
+    pub received_frames: u64,
+    /// Bytes of them, without what the transport puts around them.
+    pub received_bytes: u64,
+    /// Frames that the session has sent, one for each addressee, those included that were dropped later.
+    pub sent_frames: u64,
+    /// Bytes of them, without what the transport puts around them.
+    pub sent_bytes: u64,
+    /// How long it took from the moment when something had been read, or a timer was due, until what the session sent for it was handed to
+    /// the system (datagrams) or to the tasks that write (streams).
+    pub handled: HistogramStats,
     /// Connections accepted, TLS handshakes included that failed.
     pub accepted: u64,
     /// Connections closed at once because of a cap.
     pub refused: u64,
+    /// Those among them whose address had all connections that one may have.
+    pub refused_per_address: u64,
     /// Connections closed for a broken stream: bad lengths, frames that took too long, TLS that failed.
     pub broken: u64,
     /// Connections closed because they did not take what they had to.
