@@ -1,9 +1,13 @@
-//! Settings: defaults, then the file, then the flags. Both have the same names.
+//! Settings: defaults, then the file, then the environment, then the flags. All have the same names.
 
+use crate::given::{self, Given};
+use crate::logging::{LogFormat, LogLevel};
 use crate::protocols::{self, Protocol, Section, Sections};
 use crate::{Error, MakeCertificate, memory};
 use clap::Parser;
+use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::ops::RangeInclusive;
 use core::str::FromStr;
 use core::time::Duration;
 use serde::{Deserialize, de};
@@ -16,7 +20,16 @@ use tracing_subscriber::filter::LevelFilter;
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
 
 /// More are of no use to a status page; each may take some 20 KiB.
-const MAX_HTTP_CONNECTIONS: usize = 4096;
+const HTTP_CONNECTIONS: RangeInclusive<usize> = 1..=4096;
+/// An hour, and no deadline that passes at once.
+const SECONDS: RangeInclusive<u64> = 1..=3600;
+/// Connections of a protocol, or of an address.
+const CONNECTIONS: RangeInclusive<usize> = 1..=1_000_000;
+
+const AFTER_HELP: &str = "Every setting is read from a flag, or else from the environment (VOXWIRE_BIND for --bind, \
+VOXWIRE_OPCODE_RELAY for --opcode-relay), or else from the file. Secrets have no flag, as other users of the machine see flags: \
+they come from the file, from a variable (VOXWIRE_DISSONANCE_TOKEN), or from a file that a variable names \
+(VOXWIRE_DISSONANCE_TOKEN_FILE).";
 
 /// voxwire's server: voice and chat protocols in one process.
 ///
@@ -24,7 +37,7 @@ const MAX_HTTP_CONNECTIONS: usize = 4096;
 /// ADDR:PORT` for each listener, and then `ready`. SIGINT or SIGTERM: every client is told, then it ends. SIGHUP: the files of
 /// certificates are read again.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "voxwire-server", version, args_conflicts_with_subcommands = true)]
+#[command(name = "voxwire-server", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub struct Flags {
     /// Serve only these protocols, separated by commas.
     #[arg(long, value_name = "P[,P..]", value_delimiter = ',', value_parser = Protocol::parser())]
@@ -44,6 +57,12 @@ pub struct Flags {
     /// that is in use].
     #[arg(long, value_name = "ADDR")]
     http: Option<Http>,
+    /// Connections to the status page at a time [default: 64].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    http_connections: Option<usize>,
+    /// How long a request to the status page and its answer may take [default: 10].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    http_seconds: Option<u64>,
     /// Speak TLS, with this certificate chain (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -56,12 +75,30 @@ pub struct Flags {
     /// Neither send nor accept voice in the clear: TLS and QUIC only, and nothing by UDP beside TCP.
     #[arg(long)]
     encrypted_only: bool,
+    /// Connections of each protocol [default: 20000].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    connections: Option<usize>,
+    /// Connections of one address [default: 256].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    per_address: Option<usize>,
+    /// Memory for what peers send and are sent, in MiB [default: 512].
+    #[arg(long, value_name = "MIB", hide_short_help = true)]
+    memory: Option<usize>,
+    /// Addresses of TLS terminators and gateways, which are exempt from limits by address.
+    #[arg(long, value_name = "ADDR[,ADDR..]", value_delimiter = ',', hide_short_help = true)]
+    proxies: Option<Vec<IpAddr>>,
+    /// How long the shutdown may take [default: 10].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    drain_seconds: Option<u64>,
     /// `safe`, or `original`: where safe defaults differ from what original programs do, do as they do.
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
-    /// What to log on standard error: off, error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
-    pub log: LevelFilter,
+    /// What to log on standard error: off, error, warn, info, debug or trace [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<LogLevel>,
+    /// How to log: for people, or a JSON object a line [default: text].
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// Check the settings and the files that they name, and end: exit code 0, or 2 with the reason.
     #[arg(long)]
     pub check_config: bool,
@@ -78,10 +115,15 @@ pub struct Flags {
 pub enum Command {
     /// Make a self-signed certificate and its key, and say how they are used.
     Certificate(MakeCertificate),
-}
-
-fn log_level(text: &str) -> Result<LevelFilter, String> {
-    text.parse().map_err(|_| "off, error, warn, info, debug or trace expected".into())
+    /// Print a script that completes the command line in a shell.
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, in roff.
+    #[command(hide = true)]
+    Man,
 }
 
 /// How to behave where the safe thing and what original programs do differ.
@@ -189,8 +231,24 @@ pub struct Config {
     pub descriptors: Option<usize>,
     /// Connections from one address; loopback is exempt.
     pub per_address: usize,
+    /// What is logged.
+    pub log: LevelFilter,
+    /// How it is logged.
+    pub log_format: LogFormat,
     /// The settings of each protocol: see [`of`](Self::of).
     pub sections: Sections,
+    /// What was read, to be compared with what is read later: see [`differences`](Self::differences).
+    pub source: Source,
+}
+
+/// The settings that were given, by the file and the environment. Shows none, as some are secrets.
+#[derive(Clone, Default)]
+pub struct Source(toml::Table);
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
 }
 
 /// The status page's address, and how serious it is.
@@ -223,7 +281,10 @@ impl Default for Config {
             memory: 512,
             descriptors: None,
             per_address: 256,
+            log: LevelFilter::INFO,
+            log_format: LogFormat::Text,
             sections: Sections::default(),
+            source: Source::default(),
         }
     }
 }
@@ -251,17 +312,49 @@ impl Config {
         self.sections.of(protocol)
     }
 
-    /// The defaults, changed by the file that the flags name, changed by the flags.
+    /// The defaults, changed by the file that the flags or the environment name, by the environment, and by the flags, in this order.
     ///
     /// # Errors
     /// The file cannot be read or understood, or the settings make no sense together.
     pub fn from_flags(flags: &Flags) -> Result<Self, Error> {
         let mut config = Self::default();
-        if let Some(path) = &flags.config {
+        let mut table = toml::Table::new();
+        let named = std::env::var_os("VOXWIRE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        if let Some(path) = flags.config.clone().or(named) {
             let text =
-                std::fs::read_to_string(path).map_err(|error| Error::File { path: path.clone(), error })?;
-            config.read(&text, path)?;
+                std::fs::read_to_string(&path).map_err(|error| Error::File { path: path.clone(), error })?;
+            config.read(&text, &path)?;
+            // It has been read once.
+            table = toml::from_str(&text).unwrap_or_default();
         }
+        config.overlay(table, &flags.protocols)?;
+        config.apply_flags(flags)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Changes the settings by the environment, and those of the protocols by their flags. `table` is what the file says.
+    fn overlay(&mut self, mut table: toml::Table, flags: &protocols::Flags) -> Result<(), Error> {
+        let mut given = given::environment(settings())?;
+        let top = |given: &&Given| given.section.is_none();
+        if given.iter().filter(top).any(|given| given.key == "profile") {
+            // One for all of them, which the sections of the file do not change.
+            self.sections.forget_profiles();
+            for (_, section) in &mut table {
+                section.as_table_mut().map(|section| section.remove("profile"));
+            }
+        }
+        let mut file = toml::Table::new();
+        self.apply(given::overlay(&mut file, given.iter().filter(top))?, "the environment")?;
+        table.extend(file);
+        given.extend(self.sections.flags(flags));
+        self.sections.overlay(&mut table, &given)?;
+        self.source = Source(table);
+        Ok(())
+    }
+
+    fn apply_flags(&mut self, flags: &Flags) -> Result<(), Error> {
+        let config = self;
         let Flags { only, bind, data, protocols, http, tls_cert, tls_key, profile, .. } = flags.clone();
         set(&mut config.only, only);
         // Named twice, served once.
@@ -281,11 +374,36 @@ impl Config {
             // The flag is for all of them.
             config.sections.forget_profiles();
         }
-        config.tls = tls_cert.zip(tls_key).or(config.tls);
+        set(&mut config.tls, tls_cert.zip(tls_key).map(Some));
         config.allow_plain |= flags.allow_plain;
         config.encrypted_only |= flags.encrypted_only;
-        config.check()?;
-        Ok(config)
+        set(&mut config.http_connections, flags.http_connections);
+        set(&mut config.http_deadline, flags.http_seconds.map(Duration::from_secs));
+        set(&mut config.connections, flags.connections);
+        set(&mut config.per_address, flags.per_address);
+        set(&mut config.memory, flags.memory);
+        set(&mut config.proxies, flags.proxies.clone());
+        set(&mut config.drain, flags.drain_seconds.map(Duration::from_secs));
+        set(&mut config.log, flags.log.map(|LogLevel(level)| level));
+        set(&mut config.log_format, flags.log_format);
+        Ok(())
+    }
+
+    /// The settings that differ from `other`, as the file and the environment say them.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let (Source(ours), Source(theirs)) = (&self.source, &other.source);
+        let none = toml::Table::new();
+        let mut changed = Vec::new();
+        for (section, key) in settings() {
+            let [one, two] = [ours, theirs].map(|table| match section {
+                None => table.get(key),
+                Some(section) => table.get(section).and_then(toml::Value::as_table).unwrap_or(&none).get(key),
+            });
+            if one != two {
+                changed.push(section.map_or_else(|| key.to_owned(), |section| format!("{section}.{key}")));
+            }
+        }
+        changed
     }
 
     /// Where safe defaults and what original programs do differ: the protocol's own setting, or else the one for all. Some protocols have
@@ -300,7 +418,7 @@ impl Config {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
             let line = before.matches('\n').count() + 1;
             // In the words of a file of settings.
-            let what = error.message().replace("expected u16", "expected a number from 0 to 65535");
+            let what = given::readable(error.message());
             Error::Config { path: path.into(), line, what }
         };
         let mut table = DeTable::parse(text).map_err(wrong)?;
@@ -318,6 +436,12 @@ impl Config {
                 error => error,
             }
         })?;
+        self.tls = None;
+        self.apply(file, &path.display().to_string())
+    }
+
+    /// Changes the settings by what `source` says outside of the sections.
+    fn apply(&mut self, file: File, source: &str) -> Result<(), Error> {
         set(&mut self.only, file.only);
         set(&mut self.bind, file.bind.map(|Bind(address)| address));
         set(&mut self.data, file.data);
@@ -332,36 +456,24 @@ impl Config {
         set(&mut self.connections, file.connections);
         set(&mut self.memory, file.memory);
         set(&mut self.per_address, file.per_address);
-        self.tls = match (file.tls_cert, file.tls_key) {
-            (None, None) => None,
-            (Some(cert), Some(key)) => Some((cert, key)),
-            _ => {
-                return Err(Error::Usage(format!(
-                    "{}: tls-cert and tls-key belong together",
-                    path.display()
-                )));
-            }
-        };
+        set(&mut self.log, file.log.map(|LogLevel(level)| level));
+        set(&mut self.log_format, file.log_format);
+        match (file.tls_cert, file.tls_key) {
+            (None, None) => {}
+            (Some(cert), Some(key)) => self.tls = Some((cert, key)),
+            _ => return Err(Error::Usage(format!("{source}: tls-cert and tls-key belong together"))),
+        }
         Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
-        if !(1..=MAX_HTTP_CONNECTIONS).contains(&self.http_connections) {
-            return Err(Error::Usage(format!(
-                "http-connections {}: 1 to {MAX_HTTP_CONNECTIONS} expected",
-                self.http_connections
-            )));
-        }
-        if !memory::RANGE.contains(&self.memory) {
-            let (least, most) = (memory::RANGE.start(), memory::RANGE.end());
-            return Err(Error::Usage(format!("memory {}: {least} to {most} (MiB) expected", self.memory)));
-        }
-        if self.http_deadline.is_zero() {
-            return Err(Error::Usage("http-seconds 0: at least 1 expected".into()));
-        }
-        if self.drain < Duration::from_secs(1) {
-            return Err(Error::Usage("drain-seconds 0: at least 1 expected".into()));
-        }
+        within("http-connections", self.http_connections, HTTP_CONNECTIONS)
+            .and_then(|()| within("memory", self.memory, memory::RANGE))
+            .and_then(|()| within("http-seconds", self.http_deadline.as_secs(), SECONDS))
+            .and_then(|()| within("drain-seconds", self.drain.as_secs(), SECONDS))
+            .and_then(|()| within("connections", self.connections, CONNECTIONS))
+            .and_then(|()| within("per-address", self.per_address, CONNECTIONS))
+            .map_err(Error::Usage)?;
         for (protocol, section) in self.sections.iter() {
             let name = protocol.name();
             section.check(self).map_err(|why| Error::Usage(format!("{name}: {why}")))?;
@@ -392,7 +504,8 @@ impl Config {
                 return Err(Error::Usage(format!("{}: {why}: {advice}", protocol.name())));
             }
         }
-        if self.tls.is_none() {
+        let needs = |protocol: &Protocol| self.section(*protocol).needs_certificate();
+        if self.tls.is_none() && self.only.iter().any(needs) {
             return Err(Error::Usage("encrypted-only needs --tls-cert and --tls-key".into()));
         }
         Ok(())
@@ -432,6 +545,29 @@ pub(crate) fn millis<'de, D: de::Deserializer<'de>>(deserializer: D) -> Result<D
     u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
+/// Whether a setting is in its range.
+pub(crate) fn within<T: PartialOrd + fmt::Display>(
+    name: &str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), String> {
+    match range.contains(&value) {
+        true => Ok(()),
+        false => Err(format!("{name} {value}: {} to {} expected", range.start(), range.end())),
+    }
+}
+
+/// Every setting, with its section if it is in one.
+pub(crate) fn settings() -> impl Iterator<Item = (Option<&'static str>, &'static str)> {
+    let top = given::fields_of::<File>().iter().map(|key| (None, *key));
+    top.chain(protocols::keys().map(|(section, key)| (Some(section), key)))
+}
+
+/// Variables of the environment that look like settings of this program and are none.
+pub fn unknown_variables() -> Vec<String> {
+    given::unknown_variables(settings())
+}
+
 /// Changes a setting if something is said of it.
 pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
     if let Some(from) = from {
@@ -459,6 +595,8 @@ struct File {
     connections: Option<usize>,
     memory: Option<usize>,
     per_address: Option<usize>,
+    log: Option<LogLevel>,
+    log_format: Option<LogFormat>,
 }
 
 #[cfg(test)]

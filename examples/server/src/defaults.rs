@@ -25,6 +25,26 @@ pub fn default_config() -> String {
     text
 }
 
+/// What the README says of a setting of a protocol, with its default: for `--help`.
+pub(crate) fn describe(section: &str, key: &str) -> String {
+    let blocks = README.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```"));
+    let (head, table) = (format!("[{section}]"), format!("[{section}.{key}]"));
+    let block = blocks.map(|(block, _)| block).find(|block| block.starts_with(&head)).unwrap_or_default();
+    let line = block.lines().find_map(|line| {
+        let (name, rest) = line.split_once(" = ").unwrap_or((line, ""));
+        let is_table = line.split_once(']').is_some_and(|(name, _)| table.strip_suffix(']') == Some(name));
+        (name == key || is_table).then_some(if is_table { line } else { rest })
+    });
+    let line = line.unwrap_or_default();
+    let (value, comment) =
+        line.split_once('#').map_or((line, ""), |(value, comment)| (value.trim(), comment.trim()));
+    match comment.strip_prefix("example: ") {
+        Some(comment) if value.starts_with(&head[..head.len() - 1]) => format!("{comment} [a table of TOML]"),
+        Some(comment) => format!("{comment} [for example {value}]"),
+        None => format!("{comment} [default: {value}]"),
+    }
+}
+
 /// Whether this program has the section that a block is about.
 fn is_known(block: &str) -> bool {
     let section = block.strip_prefix('[').and_then(|rest| rest.split_once(']'));

@@ -4,14 +4,18 @@ mod settings;
 
 use crate::Error;
 use crate::config::{Config, Profile};
+use crate::figure::Figure;
+use crate::logging::{EventName, peer_span};
 use crate::names::{Who, quoted};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::service::{Figure, HubService, hub_settings};
+use crate::refusals::{Refusals, Rule};
+use crate::service::{HubService, hub_settings};
 pub use settings::{DEFAULT_QUIC_PORT, Dissonance};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId};
 use voxwire_dissonance::{ClientId, Server, ServerEvent, ServerSettings, ServerStats, Violation};
-use voxwire_transport::{Handle, Hub, HubSettings, HubStats, Listener};
+use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// Starts serving on `listeners`, one session for all.
 fn start(
@@ -36,12 +40,13 @@ fn start(
     if rooms_only {
         server.set_policy(move |_, room| rooms.iter().any(|known| known == room));
     }
-    let with_token = |listener: Listener| match token.clone() {
-        None => listener,
-        Some(token) => listener.with_admission(move |shown, from| {
+    let refusals = Arc::new(Refusals::new(Dissonance::NAME, &[Rule::Name, Rule::Token]));
+    let with_token = |listener: Listener| match (token.clone(), refusals.clone()) {
+        (None, _) => listener,
+        (Some(token), refusals) => listener.with_admission(move |shown, from| {
             let admitted = bool::from(token.as_bytes().ct_eq(shown));
             if !admitted {
-                tracing::info!(%from, "wrong token");
+                refusals.note(Rule::Token, Some(from), "a wrong token, or none");
             }
             admitted
         }),
@@ -49,12 +54,12 @@ fn start(
     let listeners = listeners.into_iter().map(with_token).collect();
     // A newcomer is told of every client at once: some fifty bytes for each.
     let settings = HubSettings { max_queued: 2 * 1024 * 1024, ..hub_settings(config, Protocol::DISSONANCE) };
-    let hub = Hub::spawn(listeners, server, Log, settings);
-    Ok(HubService { protocol: Dissonance::NAME, hub, figures })
+    let hub = Hub::spawn(listeners, server, Log(refusals.clone()), settings);
+    Ok(HubService { protocol: Dissonance::NAME, hub, figures, refusals })
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
     let (counted, clients, rooms) =
         hub.call(|server, _| (server.stats(), server.len(), server.rooms().count()));
     let ServerStats {
@@ -70,51 +75,58 @@ fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
         ..
     } = counted;
     vec![
-        Figure::gauge("clients", "Clients in the session", clients as u64),
+        Figure::sessions(clients as u64),
         Figure::gauge("rooms", "Rooms that a client listens to", rooms as u64),
-        Figure::counter("joined", "Clients that have joined", joined),
-        Figure::counter("voice", "Voice packets relayed", voice),
-        Figure::counter("voice_copies", "Copies of them sent", voice_copies),
+        Figure::sessions_begun(joined),
+        Figure::voice_packets(voice),
+        Figure::voice_copies(voice_copies),
+        Figure::dropped("sender-rate", voice_over_budget),
+        Figure::dropped("forged", forged),
+        Figure::texts(texts),
         Figure::counter(
-            "voice_over_budget",
-            "Voice packets dropped because their sender sent too many",
-            voice_over_budget,
-        ),
-        Figure::counter("texts", "Texts relayed", texts),
-        Figure::counter(
-            "skipped",
+            "skipped_destinations",
             "Destinations that were not there, not addressed, or named twice",
             skipped,
         ),
-        Figure::counter("dropped", "Datagrams and frames dropped on their way", stats.dropped_frames),
-        Figure::counter("violations", "Malformed or misplaced packets", violations),
-        Figure::counter("forged", "Packets that said another client had sent them", forged),
-        Figure::counter("rooms_refused", "Rooms that clients were not let into", rooms_refused),
+        Figure::refusals("room", rooms_refused),
+        Figure::violations(violations),
     ]
 }
 
 /// Writes down who comes and goes. Text that peers chose is logged escaped.
 #[derive(Debug)]
-struct Log;
+struct Log(Arc<Refusals>);
+
+/// Of whom an event is that is logged.
+const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
+    match event {
+        ServerEvent::Connected { peer, .. }
+        | ServerEvent::Joined { peer, .. }
+        | ServerEvent::Left { peer, .. }
+        | ServerEvent::Gone { peer } => Some(*peer),
+        _ => None,
+    }
+}
 
 impl Handler<Server> for Log {
     fn on_event(&mut self, server: &mut Server, _now: Instant, event: ServerEvent<'_>) {
         let name = |client: ClientId| {
             Who { name: server.name(client).map(str::as_bytes), address: None }.to_string()
         };
-        let address = |peer: PeerId| server.address(peer).map(tracing::field::display);
+        let _peer = peer_of(&event).map(|peer| peer_span(Dissonance::NAME, server.address(peer)).entered());
         match event {
             ServerEvent::Joined { peer, client } => {
-                tracing::info!(%peer, %client, name = %name(client), from = address(peer), "joined");
+                tracing::info!(%peer, %client, name = %name(client), "joined");
             }
             ServerEvent::Left { client, name, cause, .. } => {
-                tracing::info!(%client, name = %quoted(&name), ?cause, "left");
+                tracing::info!(%client, name = %quoted(&name), cause = %EventName(&cause), "left");
             }
             ServerEvent::NameRefused { peer, name } => {
-                tracing::info!(%peer, name = %quoted(&name), from = address(peer), "not let in: name taken");
+                let why = format!("{}: the name is taken", quoted(&name));
+                self.0.note(Rule::Name, server.address(peer), &why);
             }
             ServerEvent::InvalidName { peer, error } => {
-                tracing::info!(%peer, %error, from = address(peer), "not let in: invalid name");
+                self.0.note(Rule::Name, server.address(peer), &format!("an invalid name: {error}"));
             }
             ServerEvent::Rooms { client, refused: Some((room, why)) } => {
                 tracing::info!(%client, name = %name(client), room = %quoted(&room), %why, "room refused");
@@ -122,7 +134,9 @@ impl Handler<Server> for Log {
             ServerEvent::Listening { client, room, joined } => {
                 tracing::debug!(%client, name = %name(client), room = %quoted(&room), joined, "listening");
             }
-            event => tracing::debug!(?event),
+            // What is said is nobody else's business.
+            ServerEvent::Voice { .. } | ServerEvent::Text { .. } => {}
+            event => tracing::debug!(event = %EventName(&event)),
         }
     }
 

@@ -3,14 +3,18 @@
 
 use crate::Error;
 use crate::config::Config;
+use crate::figure::Figure;
+use crate::logging::EventName;
 use crate::memory::Part;
 use crate::protocols::{Hosted, NoFlags, Protocol, Section};
-use crate::service::{Figure, HubService, Ports, Service, hub_settings};
+use crate::refusals::Refusals;
+use crate::service::{HubService, Ports, Service, hub_settings};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use voxwire_core::{Handler, Instant, PeerId, Rate};
 use voxwire_echo::{DEFAULT_PORT, Error as Violation, Server, ServerEvent, ServerSettings, ServerStats};
-use voxwire_transport::{Handle, Hub, HubStats};
+use voxwire_transport::{Handle, Hub};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
@@ -66,17 +70,14 @@ impl Section for Echo {
             ..ServerSettings::DEFAULT
         });
         let hub = Hub::spawn(vec![listener], server, Log, hub_settings(config, Protocol::of::<Self>()));
-        Ok(Box::new(HubService { protocol: Self::NAME, hub, figures }))
+        let refusals = Arc::new(Refusals::new(Self::NAME, &[]));
+        Ok(Box::new(HubService { protocol: Self::NAME, hub, figures, refusals }))
     }
 }
 
-fn figures(hub: &Handle<Server>, _stats: &HubStats) -> Vec<Figure> {
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
     let ServerStats { answered, over_rate, violations, .. } = hub.call(|server, _| server.stats());
-    vec![
-        Figure::counter("answered", "Requests answered", answered),
-        Figure::counter("over_rate", "Requests not answered, because there were too many", over_rate),
-        Figure::counter("violations", "Malformed or misplaced packets", violations),
-    ]
+    vec![Figure::answers(answered), Figure::refusals("rate", over_rate), Figure::violations(violations)]
 }
 
 #[derive(Debug)]
@@ -84,7 +85,7 @@ struct Log;
 
 impl Handler<Server> for Log {
     fn on_event(&mut self, _server: &mut Server, _now: Instant, event: ServerEvent) {
-        tracing::debug!(?event);
+        tracing::debug!(event = %EventName(&event));
     }
 
     fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {

@@ -8,12 +8,16 @@ pub mod descriptors;
 mod dissonance;
 mod echo;
 mod error;
+mod figure;
+mod given;
 pub mod logging;
 mod memory;
 mod msgpack;
 mod names;
+pub mod notify;
 mod opcode;
 mod protocols;
+mod refusals;
 mod service;
 mod status;
 pub mod syfala;
@@ -21,7 +25,7 @@ mod voicelink;
 
 pub use {
     certificate::MakeCertificate,
-    config::{Command, Config, Flags, Http, Profile, Wanted},
+    config::{Command, Config, Flags, Http, Profile, Source, Wanted, unknown_variables},
     defaults::default_config,
     dissonance::{DEFAULT_QUIC_PORT, Dissonance},
     error::Error,

@@ -1,8 +1,14 @@
 //! The log of the programs, on standard error: never waited for, and no larger for what strangers do.
 
+mod json;
+
 use core::fmt;
 use core::fmt::Write as _;
+use core::str::FromStr;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
+use json::{JsonFields, JsonLine};
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -18,6 +24,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{format, time::SystemTime};
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, reload};
 use voxwire_core::Untrusted;
 
 /// Lines that may wait for the reader of standard error; more are dropped, and counted.
@@ -29,12 +36,47 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How long the end waits for the reader of what still has to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// How the log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people: colours on a terminal.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The level, as the settings have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct LogLevel(pub(crate) LevelFilter);
+
+impl FromStr for LogLevel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| "off, error, warn, info, debug or trace expected".into())
+    }
+}
+
+impl TryFrom<String> for LogLevel {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// A log at work. Dropping it writes what waits, for a second at most.
 #[derive(Debug)]
 pub struct Log {
     writer: NonBlocking,
     guard: Option<WorkerGuard>,
     repeats: Arc<Repeats>,
+    format: LogFormat,
+    level: reload::Handle<LevelFilter, Registry>,
+    limited: Arc<AtomicBool>,
     _minutes: Sender<()>,
 }
 
@@ -46,24 +88,34 @@ pub struct Log {
 /// Up to level `info`, no more than 20 lines a minute come from one place in the program, so that strangers cannot fill the disk;
 /// how many more there were is told once a minute. `debug` and `trace` show everything.
 pub fn start(level: LevelFilter) -> Log {
+    start_as(level, LogFormat::Text)
+}
+
+/// The same, in a format.
+pub fn start_as(level: LevelFilter, format: LogFormat) -> Log {
     let lost = Arc::new(OnceLock::new());
     let lines = Lines { lost: lost.clone(), told: 0 };
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log").finish(lines);
     let _ = lost.set(writer.error_counter());
     let repeats = Arc::new(Repeats::default());
-    let limit =
-        Limit { repeats: repeats.clone(), of: level.min(LevelFilter::INFO), on: level <= LevelFilter::INFO };
-    let layer = tracing_subscriber::fmt::layer()
-        .with_ansi(has_colours())
-        .with_writer(writer.clone())
-        .with_target(false)
-        .fmt_fields(Escaped)
-        .with_filter(level.and(limit));
-    tracing_subscriber::registry().with(layer).init();
+    let limited = Arc::new(AtomicBool::new(is_limited(level)));
+    let limit = Limit { repeats: repeats.clone(), on: limited.clone() };
+    let (filter, level) = reload::Layer::new(level);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer.clone());
+    let layer = match format {
+        LogFormat::Text => lines.with_ansi(has_colours()).with_target(false).fmt_fields(Escaped).boxed(),
+        LogFormat::Json => lines.fmt_fields(JsonFields).event_format(JsonLine).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter.and(limit))).init();
     panics(writer.clone());
     let minutes = every_minute(repeats.clone());
-    Log { writer, guard: Some(guard), repeats, _minutes: minutes }
+    Log { writer, guard: Some(guard), repeats, format, level, limited, _minutes: minutes }
+}
+
+/// Up to this level, lines of one kind are limited.
+fn is_limited(level: LevelFilter) -> bool {
+    level <= LevelFilter::INFO
 }
 
 /// F-67: whether standard error shows colours, and its reader wants them.
@@ -72,10 +124,20 @@ fn has_colours() -> bool {
 }
 
 impl Log {
+    /// From now on another level is logged.
+    pub fn set_level(&self, level: LevelFilter) {
+        self.limited.store(is_limited(level), Relaxed);
+        // Fails only where the log has ended.
+        let _ = self.level.reload(level);
+    }
+
     /// Writes one line at any level: the reason why the program ends.
     pub fn line(&self, line: fmt::Arguments<'_>) {
         // One write is one line of those that wait.
-        let line = format!("{}\n", Untrusted::new(&line.to_string()));
+        let line = match self.format {
+            LogFormat::Text => format!("{}\n", Untrusted::new(&line.to_string())),
+            LogFormat::Json => json::error_line(&line.to_string()),
+        };
         let _ = self.writer.clone().write_all(line.as_bytes());
     }
 }
@@ -181,6 +243,52 @@ impl Visit for EscapedFields<'_> {
     }
 }
 
+/// The name of an event, without what is in it: that may be what people say to each other.
+pub(crate) struct EventName<'a>(pub(crate) &'a dyn fmt::Debug);
+
+impl fmt::Display for EventName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut name = Name(String::new());
+        // Ends in an error behind the name.
+        let _ = write!(name, "{:?}", self.0);
+        f.write_str(&name.0)
+    }
+}
+
+struct Name(String);
+
+impl fmt::Write for Name {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        self.0.push_str(name);
+        if name.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// The address of a peer, without a port and in its usual form.
+pub(crate) struct Address(pub(crate) Option<core::net::SocketAddr>);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => {
+                fmt::Display::fmt(&core::net::SocketAddr::new(address.ip().to_canonical(), address.port()), f)
+            }
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+/// Seconds, for a field of the log.
+pub(crate) fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// The span in which what is logged of a peer lies.
+pub(crate) fn peer_span(protocol: &'static str, address: Option<core::net::SocketAddr>) -> tracing::Span {
+    tracing::error_span!("peer", protocol, address = %Address(address))
+}
+
 /// What each place in the program has logged in this minute.
 #[derive(Debug, Default)]
 struct Repeats {
@@ -246,9 +354,8 @@ impl Visit for Message<'_> {
 #[derive(Debug)]
 struct Limit {
     repeats: Arc<Repeats>,
-    /// The most detailed level that is limited.
-    of: LevelFilter,
-    on: bool,
+    /// Not where everything is to be shown.
+    on: Arc<AtomicBool>,
 }
 
 impl<S: Subscriber> Filter<S> for Limit {
@@ -263,7 +370,8 @@ impl<S: Subscriber> Filter<S> for Limit {
 
     fn event_enabled(&self, event: &Event<'_>, _context: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        let limited = self.on && *metadata.level() <= self.of && metadata.target() != TOLD;
+        let limited =
+            self.on.load(Relaxed) && *metadata.level() <= LevelFilter::INFO && metadata.target() != TOLD;
         !limited || self.repeats.admit(event)
     }
 }

@@ -1,7 +1,7 @@
 //! The program `voxwire-server`.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use core::sync::atomic::AtomicBool;
 use core::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -11,8 +11,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use tokio::sync::{mpsc, oneshot};
+use tracing_subscriber::filter::LevelFilter;
+use voxwire_server::logging::{self, Log, LogFormat};
+use voxwire_server::notify::{State, notify, watchdog};
 use voxwire_server::{
-    Command, Config, Error, Flags, Listening, check, default_config, descriptors, logging, start,
+    Command, Config, Error, Flags, Listening, Running, check, default_config, descriptors, start,
+    unknown_variables,
 };
 
 #[cfg(feature = "jemalloc")]
@@ -24,14 +28,35 @@ const GRACE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    let log = logging::start(flags.log);
+    let config = Config::from_flags(&flags);
+    let (level, format) = match &config {
+        Ok(config) => (config.log, config.log_format),
+        Err(_) => (LevelFilter::INFO, LogFormat::Text),
+    };
+    let log = logging::start_as(level, format);
     let done = match &flags.command {
-        None if flags.print_default_config => print(&default_config()),
-        None => Config::from_flags(&flags).and_then(|config| match flags.check_config {
-            true => check(&config).and_then(|()| print("the settings are right\n")),
-            false => run(config),
+        None if flags.print_default_config => print(default_config().as_bytes()),
+        None => config.and_then(|config| {
+            let unknown = unknown_variables().join(", ");
+            if !unknown.is_empty() {
+                tracing::warn!(variables = unknown, "variables of the environment that are no settings");
+            }
+            match flags.check_config {
+                true => check(&config).and_then(|()| print(b"the settings are right\n")),
+                false => run(config, &flags, &log),
+            }
         }),
-        Some(Command::Certificate(make)) => make.run().and_then(|text| print(&text)),
+        Some(Command::Certificate(make)) => make.run().and_then(|text| print(text.as_bytes())),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Flags::command(), "voxwire-server", &mut script);
+            print(&script)
+        }
+        Some(Command::Man) => {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Flags::command()).render(&mut page);
+            rendered.map_err(Error::from).and_then(|()| print(&page))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,15 +67,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn print(text: &str) -> Result<(), Error> {
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+fn print(text: &[u8]) -> Result<(), Error> {
+    Ok(std::io::stdout().lock().write_all(text)?)
 }
 
-fn run(mut config: Config) -> Result<(), Error> {
+fn run(mut config: Config, flags: &Flags, log: &Log) -> Result<(), Error> {
     let signals = signals(config.drain)?;
     descriptors::fit(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, signals));
+    let result = runtime.block_on(serve(config, signals, flags, log));
     // A thread that waits for a disk which hangs is not waited for.
     runtime.shutdown_background();
     result
@@ -90,28 +115,56 @@ fn signals(drain: Duration) -> Result<Asked, Error> {
     Ok(Asked { end, reload })
 }
 
-async fn serve(config: Config, mut asked: Asked) -> Result<(), Error> {
+async fn serve(mut config: Config, mut asked: Asked, flags: &Flags, log: &Log) -> Result<(), Error> {
     let drain = config.drain;
-    let running = start(config).await?;
+    let running = start(config.clone()).await?;
     announce(running.listening().to_vec())?;
+    notify(State::Ready);
+    tokio::spawn(watchdog(running.pulse()));
     loop {
         tokio::select! {
             _ = &mut asked.end => break,
             Some(()) = asked.reload.recv() => {
-                tracing::info!("reading the files of certificates again; other settings change at a restart");
+                notify(State::Reloading);
                 tokio::select! {
-                    () = running.reload() => {}
+                    () = reload(&running, &mut config, flags, log) => {}
                     // A disk that hangs does not hold up the end.
                     _ = &mut asked.end => break,
                 }
+                notify(State::Ready);
             }
         }
     }
+    notify(State::Stopping);
     tracing::info!("shutting down; a second signal ends it at once");
     match running.drain(drain).await {
         true => Ok(()),
         false => Err(Error::Unfinished(drain)),
     }
+}
+
+/// Reads again what can change while the server runs, and says what cannot.
+async fn reload(running: &Running, config: &mut Config, flags: &Flags, log: &Log) {
+    let flags = flags.clone();
+    let read = tokio::task::spawn_blocking(move || Config::from_flags(&flags)).await;
+    match read {
+        Ok(Ok(new)) => {
+            let changed = new.differences(config).into_iter().filter(|setting| setting != "log");
+            let changed: Vec<String> = changed.collect();
+            if new.log != config.log {
+                log.set_level(new.log);
+                config.log = new.log;
+            }
+            let settings = changed.join(", ");
+            match changed.is_empty() {
+                true => tracing::info!("read again: the log's level, and the files of certificates"),
+                false => tracing::warn!(settings, "read again: these settings change at a restart only"),
+            }
+        }
+        Ok(Err(error)) => tracing::error!(%error, "the settings cannot be used: the former ones stay"),
+        Err(error) => tracing::error!(%error, "the settings cannot be read again"),
+    }
+    running.reload().await;
 }
 
 /// The lines that scripts wait for. A reader that does not take them stops nothing else.

@@ -16,9 +16,12 @@ mod undeleted;
 
 use crate::Error;
 use crate::config::{Config, Profile};
+use crate::figure::Figure;
+use crate::logging::{Address, EventName, peer_span};
 use crate::names::Who;
 use crate::protocols::{Hosted as _, Protocol};
-use crate::service::{Figure, Service, for_goodbyes, hub_settings};
+use crate::refusals::{Refusals, Rule};
+use crate::service::{Service, for_goodbyes, hub_settings};
 use blake2::{Blake2s256, Digest as _};
 use core::future::Future;
 use core::net::{IpAddr, Ipv4Addr};
@@ -37,7 +40,7 @@ use voxwire_msgpack::{
     Code, Server, ServerCommand, ServerEvent, ServerMessage, ServerSettings, ServerStats, Text, Ticket,
     Violation, Wire,
 };
-use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+use voxwire_transport::{Drained, Handle, Histogram, Hub, HubSettings, HubStats, Listener};
 
 /// The users that the original server starts with, and their password.
 const ORIGINALS: ([&str; 3], &str) = (["edoren", "pepe", "grillo"], "123");
@@ -65,9 +68,10 @@ fn start(config: &Config, msgpack: &Msgpack, listener: Listener) -> Result<Hoste
         damaged: AtomicBool::new(false),
         hub: OnceLock::new(),
         delivered: Mutex::default(),
-        wrong_passwords: AtomicU64::new(0),
+        refusals: Refusals::new(Msgpack::NAME, &[Rule::Name, Rule::Password]),
         kept: AtomicU64::new(0),
-        transactions: AtomicU64::new(0),
+        transactions: Transactions::default(),
+        hashes: Histogram::default(),
     });
     let storage = StorageHandle::start(store, config, hasher, logins.clone(), shared.clone())?;
     let registrar = Registrar {
@@ -223,9 +227,52 @@ pub(crate) struct Shared {
     /// The door to the session, once it is served.
     hub: OnceLock<Handle<Server>>,
     delivered: Mutex<Delivered>,
-    wrong_passwords: AtomicU64,
+    refusals: Refusals,
     kept: AtomicU64,
-    transactions: AtomicU64,
+    transactions: Transactions,
+    /// How long passwords take to be hashed.
+    hashes: Histogram,
+}
+
+/// What the database takes, and whether it takes anything.
+#[derive(Debug, Default)]
+struct Transactions {
+    took: Histogram,
+    /// The last one failed, because the disk is full, or gone.
+    failed: AtomicBool,
+    /// When the one that is under way began, in milliseconds of the threads' clock, and one more; 0 for none.
+    begun: AtomicU64,
+}
+
+/// How long a transaction may take before the server says that it is not ready.
+const SLOW: Duration = Duration::from_secs(5);
+
+impl Transactions {
+    /// Does `write`, and remembers how long it took. Whether an error is a fault of the database, `is_fault` says.
+    fn measure<T, E>(
+        &self,
+        clock: Clock,
+        write: impl FnOnce() -> Result<T, E>,
+        is_fault: impl FnOnce(&E) -> bool,
+    ) -> Result<T, E> {
+        let begun = clock.now();
+        self.begun.store(millis(begun).saturating_add(1), Relaxed);
+        let result = write();
+        self.begun.store(0, Relaxed);
+        self.took.observe(clock.now().saturating_duration_since(begun));
+        self.failed.store(result.as_ref().is_err_and(is_fault), Relaxed);
+        result
+    }
+
+    /// Whether one has been under way for too long.
+    fn is_stuck(&self, now: Instant) -> bool {
+        let begun = self.begun.load(Relaxed);
+        begun != 0 && millis(now).saturating_sub(begun) > millis(Instant::ZERO.saturating_add(SLOW))
+    }
+}
+
+fn millis(at: Instant) -> u64 {
+    at.as_nanos() / 1_000_000
 }
 
 /// What was delivered to connections, and is kept until they have it: whose messages, and which.
@@ -319,31 +366,41 @@ impl Service for Hosted {
         let (stats, online, groups, in_calls) =
             self.hub.call(|server, _| (server.stats(), server.online(), server.groups(), server.in_calls()));
         let ServerStats { logins, texts, recordings, joined, packets, stray, violations, .. } = stats;
-        let Shared { wrong_passwords, kept, transactions, damaged, .. } = &*self.shared;
-        Figure::of_hub(
-            &hub,
-            vec![
-                Figure::gauge("online", "Users logged in", online as u64),
-                Figure::gauge("groups", "Groups", groups as u64),
-                Figure::gauge("in_calls", "Clients in calls", in_calls as u64),
-                Figure::counter("logins", "Log-ins that succeeded", logins),
-                Figure::counter("wrong_passwords", "Log-ins that did not", wrong_passwords.load(Relaxed)),
-                Figure::counter("texts", "Whispers and group messages taken", texts),
-                Figure::counter("recordings", "Recordings taken", recordings),
-                Figure::counter("kept", "Messages kept for users who were away", kept.load(Relaxed)),
-                Figure::counter("joined", "Times that a user joined a call", joined),
-                Figure::counter("packets", "Messages of live audio handed on", packets),
-                Figure::counter(
-                    "dropped",
-                    "Messages of live audio dropped for slow listeners",
-                    hub.dropped_frames,
-                ),
-                Figure::counter("stray", "Messages of live audio that nobody may hear", stray),
-                Figure::counter("transactions", "Transactions of the database", transactions.load(Relaxed)),
-                Figure::gauge("damaged", "1 if the database is damaged", damaged.load(Relaxed).into()),
-                Figure::counter("violations", "Malformed or misplaced messages", violations),
-            ],
-        )
+        let Shared { refusals, kept, transactions, damaged, hashes, .. } = &*self.shared;
+        let mut own = vec![
+            Figure::sessions(online as u64),
+            Figure::gauge("groups", "Groups", groups as u64),
+            Figure::gauge("call_members", "Clients in calls", in_calls as u64),
+            Figure::sessions_begun(logins),
+            Figure::texts(texts),
+            Figure::counter("recordings", "Recordings taken", recordings),
+            Figure::counter("messages_kept", "Messages kept for users who were away", kept.load(Relaxed)),
+            Figure::counter("call_joins", "Times that a user joined a call", joined),
+            Figure::voice_packets(packets),
+            Figure::dropped("stray", stray),
+            Figure::gauge("database_damaged", "1 if the database is damaged", damaged.load(Relaxed).into()),
+            Figure::histogram(
+                "database_transaction_seconds",
+                "Transactions of the database, until they were on the disk",
+                transactions.took.stats(),
+            ),
+            Figure::histogram("password_hash_seconds", "Passwords hashed", hashes.stats()),
+            Figure::violations(violations),
+        ];
+        own.extend(refusals.figures());
+        Figure::of_hub(&hub, own)
+    }
+
+    fn unready(&self) -> Option<String> {
+        let Shared { damaged, transactions, clock, .. } = &*self.shared;
+        if damaged.load(Relaxed) {
+            return Some("the database is damaged".into());
+        }
+        if transactions.is_stuck(clock.now()) {
+            return Some(format!("the database has not written for more than {} s", SLOW.as_secs()));
+        }
+        let failed = transactions.failed.load(Relaxed);
+        failed.then(|| "the database cannot be written: the log says why".into())
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
@@ -498,12 +555,30 @@ impl Registrar {
     }
 }
 
+/// Of whom an event is that is logged.
+const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
+    match event {
+        ServerEvent::Connected { peer, .. }
+        | ServerEvent::CreatingGroup { peer, .. }
+        | ServerEvent::JoiningGroup { peer, .. }
+        | ServerEvent::Resumed { peer, .. }
+        | ServerEvent::LoggedOut { peer, .. }
+        | ServerEvent::CallJoined { peer, .. }
+        | ServerEvent::CallLeft { peer }
+        | ServerEvent::Gone { peer, .. } => Some(*peer),
+        _ => None,
+    }
+}
+
 impl Handler<Server> for Registrar {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let _peer = peer_of(&event).map(|peer| peer_span(Msgpack::NAME, server.address(peer)).entered());
         let name =
             |peer: PeerId| Who { name: server.username(peer), address: server.address(peer) }.to_string();
         match event {
-            ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
+            ServerEvent::Connected { peer, from } => {
+                tracing::debug!(%peer, from = %Address(from), "connected")
+            }
             ServerEvent::Registering { ticket, .. } if !self.register => {
                 refuse(server, now, ticket, Code::REQUEST_OVER_LIMIT);
             }
@@ -550,9 +625,10 @@ impl Handler<Server> for Registrar {
                 }
             }
             ServerEvent::InvalidName { peer, error } => {
-                tracing::info!(%peer, %error, "a new name refused");
+                let why = format!("an invalid name: {error}");
+                self.shared.refusals.note(Rule::Name, server.address(peer), &why);
             }
-            event => tracing::debug!(?event),
+            event => tracing::debug!(event = %EventName(&event)),
         }
     }
 

@@ -4,19 +4,23 @@ mod settings;
 
 use crate::Error;
 use crate::config::{Config, Profile};
+use crate::figure::Figure;
+use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::service::{Figure, HubService, hub_settings};
+use crate::refusals::{Refusals, Rule};
+use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
 pub use settings::Opcode;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, Limits, PeerId, Session, canonical_name};
 use voxwire_opcode::{
     MAX_NAME, Refusal, RelayAddress, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Text,
     Violation,
 };
-use voxwire_transport::{Handle, Hub, HubSettings, HubStats, Listener};
+use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// Starts serving on `listener`.
 fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubService<Server>, Error> {
@@ -45,7 +49,9 @@ fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubServ
         limits: Limits { max_peers: config.connections, max_outbox: 256 << 20, ..defaults.limits },
         ..defaults
     };
-    let policy = AuthPolicy { secrets: by_key(secrets), secrets_only };
+    let rules = [Rule::Name, Rule::Secret, Rule::SecretsOnly];
+    let refusals = Arc::new(Refusals::new(Opcode::NAME, &rules));
+    let policy = AuthPolicy { refusals: refusals.clone(), secrets: by_key(secrets), secrets_only };
     let hub = HubSettings {
         // Every client's name has to fit, as a newcomer is told them all.
         max_queued: config.connections.saturating_mul(MAX_NAME + 8).saturating_add(256 * 1024),
@@ -55,30 +61,32 @@ fn start(config: &Config, opcode: &Opcode, listener: Listener) -> Result<HubServ
     let mut server = Server::new(settings, seed);
     server.exempt(&config.proxies);
     let hub = Hub::spawn(vec![listener], server, policy, hub);
-    Ok(HubService { protocol: Opcode::NAME, hub, figures })
+    Ok(HubService { protocol: Opcode::NAME, hub, figures, refusals })
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
     let (counted, logged_in, relays) =
         hub.call(|server, _| (server.stats(), server.logged_in(), server.relays()));
     let ServerStats { logins, calls, established, packets, bytes, violations, .. } = counted;
     vec![
-        Figure::gauge("logged_in", "Clients logged in", logged_in as u64),
-        Figure::gauge("relays", "Calls carried", relays as u64),
-        Figure::counter("logins", "Names given", logins),
-        Figure::counter("calls", "Calls handed on to a callee", calls),
-        Figure::counter("established", "Carried calls that came up", established),
-        Figure::counter("packets", "VoiceData packets carried", packets),
-        Figure::counter("bytes", "Bytes of sound carried", bytes),
-        Figure::counter("dropped", "VoiceData packets dropped for slow listeners", stats.dropped_frames),
-        Figure::counter("violations", "Malformed or misplaced packets", violations),
+        Figure::sessions(logged_in as u64),
+        Figure::calls(relays as u64),
+        Figure::sessions_begun(logins),
+        Figure::calls_offered(calls),
+        Figure::calls_established(established),
+        Figure::voice_packets(packets),
+        Figure::voice_bytes(bytes),
+        Figure::violations(violations),
     ]
 }
+
+const UNKNOWN_NAME: &str = "unknown name";
 
 /// Decides who is who. Text that peers chose is logged escaped, and secrets are not.
 #[derive(Debug)]
 struct AuthPolicy {
+    refusals: Arc<Refusals>,
     /// By names in their canonical form.
     secrets: BTreeMap<String, String>,
     secrets_only: bool,
@@ -99,7 +107,7 @@ impl AuthPolicy {
             (Some(_), None) => {
                 ServerCommand::Reject { peer, reason: "this name needs a secret: log in as NAME:SECRET" }
             }
-            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: "unknown name" },
+            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
             // Perhaps a name with a slip in it: every client would be shown the secret.
             (None, _) if !self.secrets.is_empty() && asked.contains(':') => {
                 ServerCommand::Reject { peer, reason: "unknown name: names have no colon here" }
@@ -109,18 +117,45 @@ impl AuthPolicy {
     }
 }
 
+/// The rule behind what a client is told.
+fn rule_of(reason: &str) -> Rule {
+    match reason {
+        UNKNOWN_NAME => Rule::SecretsOnly,
+        voxwire_opcode::reason::INVALID => Rule::Name,
+        _ => Rule::Secret,
+    }
+}
+
+/// Of whom an event is.
+const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
+    match event {
+        ServerEvent::Connected { peer, .. }
+        | ServerEvent::LoggingIn { peer, .. }
+        | ServerEvent::LoggedIn { peer }
+        | ServerEvent::Calling { caller: peer, .. }
+        | ServerEvent::Unreachable { caller: peer, .. }
+        | ServerEvent::Refused { caller: peer, .. }
+        | ServerEvent::Established { caller: peer, .. }
+        | ServerEvent::Ended { caller: peer, .. }
+        | ServerEvent::Gone { peer, .. } => Some(*peer),
+        _ => None,
+    }
+}
+
 impl Handler<Server> for AuthPolicy {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
         let name = |peer: PeerId| Who { name: server.name(peer), address: server.address(peer) }.to_string();
-        let address = |peer: PeerId| server.address(peer).map(|from| tracing::field::display(from.ip()));
+        let _peer = peer_of(&event).map(|peer| peer_span(Opcode::NAME, server.address(peer)).entered());
         match event {
-            ServerEvent::Connected { peer, from } => tracing::debug!(%peer, ?from, "connected"),
+            ServerEvent::Connected { peer, from } => {
+                tracing::debug!(%peer, from = %Address(from), "connected")
+            }
             ServerEvent::LoggingIn { peer, name } => {
                 let verdict = match name.as_str() {
                     Some(text) => self.judge(peer, text),
                     None => ServerCommand::Reject { peer, reason: voxwire_opcode::reason::INVALID },
                 };
-                let address = address(peer);
+                let from = server.address(peer);
                 let result = server.handle_command(now, verdict);
                 if let Err(refusal) = &result {
                     let reason = match refusal {
@@ -130,22 +165,22 @@ impl Handler<Server> for AuthPolicy {
                         _ => voxwire_opcode::reason::INVALID.into(),
                     };
                     let _ = server.handle_command(now, ServerCommand::Reject { peer, reason: &reason });
-                    tracing::info!(%peer, address, %refusal, "log-in refused");
+                    self.refusals.note(Rule::Name, from, &reason);
                 } else if let ServerCommand::Reject { reason, .. } = verdict {
-                    tracing::info!(%peer, address, reason, "log-in refused");
+                    self.refusals.note(rule_of(reason), from, reason);
                 }
             }
             ServerEvent::LoggedIn { peer } => {
-                tracing::info!(%peer, name = %name(peer), address = address(peer), "logged in");
+                tracing::info!(%peer, name = %name(peer), "logged in");
             }
             ServerEvent::LoginFailed { peer, name } => {
-                tracing::info!(%peer, ?name, address = address(peer), "log-in refused");
+                self.refusals.note(Rule::Name, server.address(peer), &format!("{name:?}: the name is taken"));
             }
             ServerEvent::Calling { caller, callee } => {
                 tracing::info!(caller = %name(caller), callee = %name(callee), "calling");
             }
             ServerEvent::Unreachable { caller, contact, cause } => {
-                tracing::info!(caller = %name(caller), ?contact, ?cause, "not handed on");
+                tracing::info!(caller = %name(caller), ?contact, cause = %EventName(&cause), "not handed on");
             }
             ServerEvent::Refused { caller, callee } => {
                 tracing::info!(caller = %name(caller), callee = %name(callee), "refused");
@@ -155,13 +190,15 @@ impl Handler<Server> for AuthPolicy {
             }
             ServerEvent::Ended { caller_name, callee_name, missing, lasted, packets, .. } => {
                 let (caller, callee) = (Text(&caller_name), Text(&callee_name));
-                tracing::info!(?caller, ?callee, ?missing, ?lasted, packets, "call over");
+                let missing = missing.as_ref().map(|missing| EventName(missing).to_string());
+                let lasted = lasted.map(seconds);
+                tracing::info!(?caller, ?callee, missing, lasted, packets, "call over");
             }
             ServerEvent::Gone { peer, name: Some(gone) } => {
                 tracing::info!(%peer, name = ?Text(&gone), "gone");
             }
             // A client that never had a name: a scanner, or one that was closed for sending garbage.
-            event => tracing::debug!(?event),
+            event => tracing::debug!(event = %EventName(&event)),
         }
     }
 

@@ -1,11 +1,12 @@
 //! The protocols of this server, one row each. What one of them needs is in its own module.
 
 use crate::config::{Config, Profile, set};
+use crate::given::{self, Given, fields_of, is_secret};
 use crate::memory::Part;
 use crate::service::{Ports, Service};
 use crate::{Dissonance, Error, Msgpack, Opcode, Syfala, Voicelink};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use core::any::Any;
 use core::fmt;
 use serde::Deserialize;
@@ -46,6 +47,11 @@ pub(crate) trait Section: Any + fmt::Debug + Send + Sync {
     /// Why the protocol cannot be encrypted, if it cannot.
     fn never_encrypted(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Whether it can be encrypted only with the certificate of the settings.
+    fn needs_certificate(&self) -> bool {
+        true
     }
 
     /// Why any client can come in, if any client can.
@@ -119,6 +125,9 @@ pub(crate) struct Entry {
     flags: fn(Command) -> Command,
     apply_flags: fn(&mut dyn Section, &ArgMatches) -> Result<(), clap::Error>,
     apply_file: fn(&mut dyn Section, ValueDeserializer<'_>) -> Result<(), toml::de::Error>,
+    /// The names in its section of the file.
+    keys: fn() -> &'static [&'static str],
+    overlay: fn(&mut dyn Section, &mut toml::Table, &[&Given]) -> Result<(), Error>,
 }
 
 impl Entry {
@@ -128,7 +137,14 @@ impl Entry {
             about: P::ABOUT,
             default: || Box::new(P::default()),
             clone: |section| Box::new(settings::<P>(section).clone()),
-            flags: |command| P::Flags::augment_args(command.arg(port_flag::<P>())),
+            flags: |command| {
+                let command = P::Flags::augment_args(command.arg(port_flag::<P>()));
+                flag_keys::<P>(&command).into_iter().fold(command, |command, key| {
+                    let (help, flag) = (crate::defaults::describe(P::NAME, key), given::flag(P::NAME, key));
+                    let arg = Arg::new(flag.clone()).long(flag).value_name("VALUE").help(help);
+                    command.arg(arg.action(ArgAction::Set).hide_short_help(true))
+                })
+            },
             apply_flags: |section, matches| {
                 let settings = settings_mut::<P>(section);
                 set(settings.port(), matches.get_one(&port_flag_name::<P>()).copied());
@@ -139,8 +155,25 @@ impl Entry {
                 *settings_mut::<P>(section) = P::deserialize(value)?;
                 Ok(())
             },
+            keys: fields_of::<P>,
+            overlay: |section, table, given| {
+                *settings_mut::<P>(section) = given::overlay(table, given.iter().copied())?;
+                Ok(())
+            },
         }
     }
+}
+
+/// The settings of a section for which `command` has no flag yet, and may have one.
+fn flag_keys<P: Hosted>(command: &Command) -> Vec<&'static str> {
+    let has = |flag: String| command.get_arguments().any(|arg| arg.get_long() == Some(&flag));
+    let is_free = |key: &&&str| !is_secret(key) && !has(given::flag(P::NAME, key));
+    fields_of::<P>().iter().filter(is_free).copied().collect()
+}
+
+/// Every setting of every section.
+pub(crate) fn keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PROTOCOLS.iter().flat_map(|entry| (entry.keys)().iter().map(|key| (entry.name, *key)))
 }
 
 fn port_flag_name<P: Hosted>() -> String {
@@ -264,6 +297,29 @@ impl Sections {
     pub(crate) fn apply_flags(&mut self, Flags(matches): &Flags) -> Result<(), clap::Error> {
         let mut rows = PROTOCOLS.iter().zip(&mut self.0);
         rows.try_for_each(|(entry, section)| (entry.apply_flags)(&mut **section, matches))
+    }
+
+    /// What the command line says of settings that have a flag because the file has them.
+    pub(crate) fn flags(&self, Flags(matches): &Flags) -> Vec<Given> {
+        let text = |flag: &str| matches.try_get_one::<String>(flag).ok().flatten().cloned();
+        let given = keys().filter_map(|(section, key)| {
+            Some(Given::by_flag(section, key, text(&given::flag(section, key))?))
+        });
+        given.collect()
+    }
+
+    /// Changes the settings by what was given one by one; `table` is the whole file, and has it then, too.
+    pub(crate) fn overlay(&mut self, table: &mut toml::Table, given: &[Given]) -> Result<(), Error> {
+        for (entry, section) in PROTOCOLS.iter().zip(&mut self.0) {
+            let given: Vec<&Given> = given.iter().filter(|given| given.section == Some(entry.name)).collect();
+            if !given.is_empty() {
+                let part = table.entry(entry.name).or_insert_with(|| toml::Table::new().into());
+                if let Some(part) = part.as_table_mut() {
+                    (entry.overlay)(&mut **section, part, &given)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Changes the settings by what the file says; `take` takes a section out of it.

@@ -2,13 +2,16 @@
 
 use crate::certificate::Certificates;
 use crate::config::{Config, Wanted};
+use crate::figure::Figure;
 use crate::protocols::Protocol;
+use crate::refusals::Refusals;
 use crate::{Error, descriptors, memory, status};
 use axum::Router;
 use core::fmt;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -49,6 +52,11 @@ pub(crate) trait Service: Send + Sync + fmt::Debug {
     /// What to count, in a fixed order.
     fn figures(&self) -> Vec<Figure>;
 
+    /// Why it cannot do all that it is there for, if it cannot.
+    fn unready(&self) -> Option<String> {
+        None
+    }
+
     /// Says goodbye to every client. What takes longer than `deadline` is given up: connections have to be ended a little before.
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>>;
 }
@@ -58,7 +66,8 @@ pub(crate) struct HubService<S: Session> {
     pub(crate) protocol: &'static str,
     pub(crate) hub: Handle<S>,
     /// What is counted beside the connections.
-    pub(crate) figures: fn(&Handle<S>, &HubStats) -> Vec<Figure>,
+    pub(crate) figures: fn(&Handle<S>) -> Vec<Figure>,
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 impl<S: Session> fmt::Debug for HubService<S> {
@@ -82,8 +91,9 @@ impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let stats = self.hub.stats();
-        Figure::of_hub(&stats, (self.figures)(&self.hub, &stats))
+        let mut own = (self.figures)(&self.hub);
+        own.extend(self.refusals.figures());
+        Figure::of_hub(&self.hub.stats(), own)
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
@@ -91,42 +101,21 @@ impl<S: Session<Framing: Send> + Send + 'static> Service for HubService<S> {
     }
 }
 
-/// A number for the status page and `/metrics`. Never holds anything that a peer chose.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Figure {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) value: u64,
-    /// Whether it can only grow.
-    pub(crate) counter: bool,
+/// Whether clients should be sent here.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    services: Arc<[Box<dyn Service>]>,
+    draining: AtomicBool,
 }
 
-impl Figure {
-    pub(crate) const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self { name, help, value, counter: false }
-    }
-
-    /// Those of a protocol on a hub, between those of the hub's connections.
-    pub(crate) fn of_hub(stats: &HubStats, own: Vec<Self>) -> Vec<Self> {
-        let HubStats { connections, accepted, refused, broken, too_slow, unsendable_frames, .. } = *stats;
-        let mut figures = vec![Self::gauge("connections", "Clients connected", connections as u64)];
-        figures.extend(own);
-        figures.extend([
-            Self::counter("accepted", "Connections accepted", accepted),
-            Self::counter("refused", "Connections refused because of a cap", refused),
-            Self::counter("broken", "Connections closed for a broken stream, or without a hello", broken),
-            Self::counter("too_slow", "Connections closed because they took nothing", too_slow),
-            Self::counter(
-                "unsendable",
-                "Reliable frames that could not be sent to their peer",
-                unsendable_frames,
-            ),
-        ]);
-        figures
-    }
-
-    pub(crate) const fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self { name, help, value, counter: true }
+impl Readiness {
+    /// Why not, if they should not.
+    pub(crate) fn reason(&self) -> Option<String> {
+        if self.draining.load(Relaxed) {
+            return Some("draining".into());
+        }
+        let reason = |service: &dyn Service| Some(format!("{}: {}", service.protocol(), service.unready()?));
+        self.services.iter().find_map(|service| reason(&**service))
     }
 }
 
@@ -136,6 +125,7 @@ pub struct Running {
     services: Arc<[Box<dyn Service>]>,
     listening: Vec<Listening>,
     certificates: Arc<Certificates>,
+    readiness: Arc<Readiness>,
     /// What goes on for as long as the server runs.
     _tasks: JoinSet<()>,
 }
@@ -169,6 +159,7 @@ pub async fn start(config: Config) -> Result<Running, Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(certificates.clone().watch());
     let services: Arc<[Box<dyn Service>]> = services.into();
+    let readiness = Arc::new(Readiness { services: services.clone(), draining: AtomicBool::new(false) });
     if let Some(total) = config.descriptors {
         let weights = descriptors::weights(&config).collect();
         let most = most_connections(&config);
@@ -178,10 +169,10 @@ pub async fn start(config: Config) -> Result<Running, Error> {
         listening.push(Listening { protocol: "http", transport: "tcp", address: http.local_addr()? });
         let limits = status::Limits { connections: config.http_connections, deadline: config.http_deadline };
         // What the program serves by HTTP, each part with its own routes.
-        let routes = Router::new().merge(status::routes(services.clone()));
+        let routes = Router::new().merge(status::routes(services.clone(), readiness.clone()));
         tokio::spawn(status::serve(http, routes, limits));
     }
-    Ok(Running { services, listening, certificates, _tasks: tasks })
+    Ok(Running { services, listening, certificates, readiness, _tasks: tasks })
 }
 
 /// Binds ports, and remembers which.
@@ -272,6 +263,17 @@ impl Running {
         found.map(|at| at.address)
     }
 
+    /// What answers as long as all protocols do: for a watchdog.
+    pub fn pulse(&self) -> impl Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static {
+        let services = self.services.clone();
+        move || {
+            let services = services.clone();
+            // Each takes the lock of its session, which may be held for ever.
+            let beat = move || services.iter().for_each(|service| drop(service.figures()));
+            Box::pin(async move { drop(tokio::task::spawn_blocking(beat).await) })
+        }
+    }
+
     /// Reads what may change while the server runs: the files of its certificates.
     pub async fn reload(&self) {
         let certificates = self.certificates.clone();
@@ -281,6 +283,7 @@ impl Running {
     /// Says goodbye to every client, and writes what has to be kept: all protocols at the same time, and all of it within `deadline`.
     /// Clients that do not take their goodbye by then are cut off. Returns `false` if something that had to be written was not.
     pub async fn drain(self, deadline: Duration) -> bool {
+        self.readiness.draining.store(true, Relaxed);
         let services = self.services;
         // Each on its own task: their deadlines run together.
         let tasks = (0..services.len()).map(|index| {

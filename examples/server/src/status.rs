@@ -1,18 +1,16 @@
-//! The status page, `/metrics` and `/healthz`.
+//! The status page, `/metrics`, `/healthz` and `/readyz`.
 
 mod http;
+mod metrics;
 
 use crate::Error;
 use crate::config::Wanted;
-use crate::service::{Figure, Service};
+use crate::figure::{Figure, Value};
+use crate::service::{Readiness, Service};
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{Html, IntoResponse};
+use axum::http::StatusCode;
+use axum::response::Html;
 use axum::routing::get;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
-use prometheus_client::metrics::{counter::ConstCounter, gauge::ConstGauge};
-use prometheus_client::registry::Registry;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -34,20 +32,21 @@ pub(crate) async fn bind(wanted: Wanted) -> Result<Option<TcpListener>, Error> {
 }
 
 /// The routes of the status page.
-pub(crate) fn routes(services: Services) -> Router {
-    let mut registry = Registry::with_prefix("voxwire");
-    registry.register_collector(Box::new(Figures(services.clone())));
-    let registry = Arc::new(registry);
+pub(crate) fn routes(services: Services, readiness: Arc<Readiness>) -> Router {
+    let registry = Arc::new(metrics::registry(services.clone(), readiness.clone()));
     Router::new()
         .route("/", get(move || async move { Html(page(&services)) }))
-        .route("/metrics", get(move || async move { metrics(&registry) }))
+        .route("/metrics", get(move || async move { metrics::answer(&registry) }))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(move || async move { ready(&readiness) }))
 }
 
-fn metrics(registry: &Registry) -> impl IntoResponse + use<> {
-    let mut out = String::new();
-    let _ = text::encode(&mut out, registry);
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], out)
+/// Whether clients should be sent here; if not, why.
+fn ready(readiness: &Readiness) -> (StatusCode, String) {
+    match readiness.reason() {
+        None => (StatusCode::OK, "ready\n".into()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
 }
 
 /// Everything in it is ours: names, helps and numbers.
@@ -60,33 +59,19 @@ fn page(services: &Services) -> String {
     );
     for service in services.iter() {
         let _ = write!(page, "<h2>{}</h2><table>", service.protocol());
-        for Figure { name, help, value, .. } in service.figures() {
-            let _ = write!(page, "<tr><td>{}<td>{value}<td>{help}", name.replace('_', " "));
+        for Figure { name, help, label, value } in service.figures() {
+            let name = name.replace('_', " ");
+            let label = label.map_or(String::new(), |(_, label)| format!(", {label}"));
+            let value = match value {
+                Value::Gauge(value) | Value::Counter(value) => value.to_string(),
+                Value::Histogram(stats) => {
+                    stats.mean().map_or_else(|| "–".into(), |mean| format!("{mean:.1?} on average"))
+                }
+            };
+            let _ = write!(page, "<tr><td>{name}{label}<td>{value}<td>{help}");
         }
         page.push_str("</table>");
     }
     page.push_str("<p><a href=/metrics>metrics</a>");
     page
-}
-
-/// Reads the services' figures for each request.
-#[derive(Debug)]
-struct Figures(Services);
-
-impl Collector for Figures {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for service in self.0.iter() {
-            for Figure { name, help, value, counter } in service.figures() {
-                let name = format!("{}_{name}", service.protocol());
-                if counter {
-                    let metric = ConstCounter::new(value);
-                    metric.encode(encoder.encode_descriptor(&name, help, None, metric.metric_type())?)?;
-                } else {
-                    let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-                    metric.encode(encoder.encode_descriptor(&name, help, None, metric.metric_type())?)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }

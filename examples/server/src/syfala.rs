@@ -7,8 +7,10 @@ mod settings;
 
 use crate::Error;
 use crate::config::Config;
+use crate::figure::Figure;
+use crate::logging::{Address, EventName, peer_span};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::service::{Figure, Service, for_goodbyes, hub_settings};
+use crate::service::{Service, for_goodbyes, hub_settings};
 use core::fmt;
 use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
@@ -31,7 +33,7 @@ use voxwire_syfala::{
     CLIENT_PORT, Cause, IoResult, IoState, Network, Server, ServerCommand, ServerEvent, ServerSettings,
     ServerStats, Violation,
 };
-use voxwire_transport::{Drained, Handle, Hub, HubSettings, HubStats, Listener};
+use voxwire_transport::{Drained, Handle, Hub, HubSettings, Listener};
 
 /// How often the device's clock is looked at.
 const TICK: Duration = Duration::from_millis(1);
@@ -255,35 +257,34 @@ impl Service for SoftDevice {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        let HubStats { connections, dropped_frames, .. } = self.hub.stats();
         let stats: ServerStats = self.hub.call(|server, _| server.stats());
         let DeviceFigures { active, underruns, passed_over, resynchronised, silence, jumped, unsent } =
             Self::figures(self);
-        vec![
-            Figure::gauge("connections", "Clients connected", connections as u64),
-            Figure::gauge("active", "Clients whose audio goes both ways", active as u64),
-            Figure::counter("connected", "Clients that have accepted the formats", stats.connected),
-            Figure::counter("offers", "Questions answered", stats.offers),
+        let own = vec![
+            Figure::sessions(active as u64),
+            Figure::sessions_begun(stats.connected),
+            Figure::answers(stats.offers),
+            Figure::refusals("rate", stats.over_budget),
+            Figure::refusals("network", stats.off_link),
+            Figure::voice_packets(stats.messages_received),
+            Figure::voice_copies(stats.messages_sent),
+            Figure::dropped("stopped", stats.untimely),
+            Figure::dropped("unsent", unsent),
+            Figure::counter("silence_bytes", "Bytes of silence in place of lost audio", silence),
+            Figure::counter("underrun_frames", "Frames that were due and had not come", underruns),
             Figure::counter(
-                "over_budget",
-                "Questions not answered, because there were too many",
-                stats.over_budget,
+                "passed_over_frames",
+                "Frames passed over, because too many had come",
+                passed_over,
             ),
-            Figure::counter("off_link", "Sources that are not on the networks served", stats.off_link),
-            Figure::counter("messages_received", "Audio messages received", stats.messages_received),
-            Figure::counter("messages_sent", "Audio messages sent", stats.messages_sent),
-            Figure::counter("untimely", "Audio messages received while IO was stopped", stats.untimely),
-            Figure::counter("silence", "Bytes of silence in place of lost audio", silence),
-            Figure::counter("underruns", "Frames that were due and had not come", underruns),
-            Figure::counter("passed_over", "Frames passed over, because too many had come", passed_over),
             Figure::counter(
-                "resynchronised",
+                "resynchronisations",
                 "Times that frames were passed over or waited for because clocks are too far apart",
                 resynchronised,
             ),
-            Figure::counter("jumped", "Bytes lost because clients went on elsewhere", jumped),
-            Figure::counter("dropped", "Datagrams dropped", dropped_frames.saturating_add(unsent)),
-        ]
+            Figure::counter("jumped_bytes", "Bytes lost because clients went on elsewhere", jumped),
+        ];
+        Figure::of_hub(&self.hub.stats(), own)
     }
 
     fn drain(&self, deadline: Duration) -> Pin<Box<dyn Future<Output = Drained> + Send + '_>> {
@@ -382,7 +383,8 @@ impl Handler<Server> for DeviceHandler {
                 }
             }
             ServerEvent::Connected { client, from } => {
-                tracing::info!(%client, ?from, "connected");
+                let _peer = peer_span(Syfala::NAME, from).entered();
+                tracing::info!(%client, "connected");
                 (self.listening)(DeviceEvent::Connected(client, from));
             }
             ServerEvent::StartIo { client } => {
@@ -406,8 +408,10 @@ impl Handler<Server> for DeviceHandler {
                 tracing::info!(%client, %cause, "gone");
                 (self.listening)(DeviceEvent::Gone(client, cause));
             }
-            ServerEvent::Declined { from, permanent } => tracing::info!(?from, permanent, "declined"),
-            event => tracing::debug!(?event),
+            ServerEvent::Declined { from, permanent } => {
+                tracing::info!(from = %Address(from), permanent, "declined")
+            }
+            event => tracing::debug!(event = %EventName(&event)),
         }
     }
 

@@ -3,15 +3,19 @@
 mod settings;
 
 use crate::config::Config;
+use crate::figure::Figure;
+use crate::logging::{Address, EventName, peer_span, seconds};
 use crate::names::{Who, by_key, quoted};
 use crate::protocols::{Hosted as _, Protocol};
-use crate::service::{Figure, HubService, hub_settings};
+use crate::refusals::{Refusals, Rule};
+use crate::service::{HubService, hub_settings};
 use core::net::IpAddr;
 pub use settings::{FixedName, Voicelink};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use voxwire_core::{Handler, Instant, PeerId, Session, Untrusted, canonical_name};
-use voxwire_transport::{Handle, Hub, HubStats, Listener};
+use voxwire_transport::{Handle, Hub, Listener};
 use voxwire_voicelink::{Ended, Server, ServerCommand, ServerEvent, ServerSettings, ServerStats, Violation};
 
 /// Starts serving on `listener`.
@@ -40,37 +44,43 @@ fn start(config: &Config, voicelink: &Voicelink, listener: Listener) -> HubServi
             }
         }
     }
+    let rules = [Rule::Name, Rule::Secret, Rule::SecretsOnly, Rule::FixedName];
+    let refusals = Arc::new(Refusals::new(Voicelink::NAME, &rules));
     let policy = AuthPolicy {
+        refusals: refusals.clone(),
         fixed: voicelink.names.keys().map(|address| (*address, Vec::new())).collect(),
         names: voicelink.names.clone(),
         secrets: by_key(&voicelink.secrets),
         secrets_only: voicelink.secrets_only,
     };
     let hub = Hub::spawn(vec![listener], server, policy, hub_settings(config, Protocol::VOICELINK));
-    HubService { protocol: Voicelink::NAME, hub, figures }
+    HubService { protocol: Voicelink::NAME, hub, figures, refusals }
 }
 
 /// What is counted.
-fn figures(hub: &Handle<Server>, stats: &HubStats) -> Vec<Figure> {
+fn figures(hub: &Handle<Server>) -> Vec<Figure> {
     let (counted, registered, calls) =
         hub.call(|server, _| (server.stats(), server.registered(), server.calls().count()));
     let ServerStats { calls: rung, established, packets, bytes, violations, stray, .. } = counted;
     vec![
-        Figure::gauge("registered", "Names that can be called", registered as u64),
-        Figure::gauge("calls", "Calls ringing or up", calls as u64),
-        Figure::counter("rung", "Calls put through to a callee", rung),
-        Figure::counter("established", "Calls that came up", established),
-        Figure::counter("packets", "Data packets relayed", packets),
-        Figure::counter("bytes", "Bytes of audio relayed", bytes),
-        Figure::counter("dropped", "Data packets dropped for slow listeners", stats.dropped_frames),
-        Figure::counter("stray", "Data packets that belonged to no call", stray),
-        Figure::counter("violations", "Malformed or misplaced packets", violations),
+        Figure::sessions(registered as u64),
+        Figure::calls(calls as u64),
+        Figure::calls_offered(rung),
+        Figure::calls_established(established),
+        Figure::voice_packets(packets),
+        Figure::voice_bytes(bytes),
+        Figure::dropped("stray", stray),
+        Figure::violations(violations),
     ]
 }
+
+const OTHER_ADDRESS: &str = "this name belongs to another address";
+const UNKNOWN_NAME: &str = "unknown name";
 
 /// Decides who is who. Text that peers chose is logged escaped.
 #[derive(Debug)]
 struct AuthPolicy {
+    refusals: Arc<Refusals>,
     names: BTreeMap<IpAddr, FixedName>,
     /// The connections from addresses with a fixed name, the newest last: it has the name.
     fixed: BTreeMap<IpAddr, Vec<PeerId>>,
@@ -118,7 +128,7 @@ impl AuthPolicy {
         let owner = self.names.iter().find(|(_, fixed)| canonical_name(&fixed.name) == name);
         let owner = owner.map(|(owner, _)| *owner);
         if owner.is_some() && owner != address {
-            return ServerCommand::Reject { peer, reason: "this name belongs to another address" };
+            return ServerCommand::Reject { peer, reason: OTHER_ADDRESS };
         }
         match (self.secrets.get(&*name), secret) {
             (Some(expected), Some(shown)) if bool::from(expected.as_bytes().ct_eq(shown)) => {
@@ -126,20 +136,48 @@ impl AuthPolicy {
             }
             (Some(_), Some(_)) => ServerCommand::Reject { peer, reason: "wrong secret" },
             (Some(_), None) => ServerCommand::Reject { peer, reason: "this name needs a secret" },
-            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: "unknown name" },
+            (None, _) if self.secrets_only => ServerCommand::Reject { peer, reason: UNKNOWN_NAME },
             (None, _) => ServerCommand::Admit { peer, proven: false },
         }
     }
 }
 
+/// Why a registration was refused.
+fn verdict_rule<'a>(verdict: &ServerCommand<'a>) -> (Rule, &'a str) {
+    match verdict {
+        ServerCommand::Reject { reason, .. } => match *reason {
+            OTHER_ADDRESS => (Rule::FixedName, OTHER_ADDRESS),
+            UNKNOWN_NAME => (Rule::SecretsOnly, UNKNOWN_NAME),
+            reason => (Rule::Secret, reason),
+        },
+        _ => (Rule::Name, "the name will not do"),
+    }
+}
+
+/// Of whom an event is.
+const fn peer_of(event: &ServerEvent<'_>) -> Option<PeerId> {
+    match event {
+        ServerEvent::Connected { peer, .. }
+        | ServerEvent::Registering { peer, .. }
+        | ServerEvent::Registered { peer }
+        | ServerEvent::Ringing { caller: peer, .. }
+        | ServerEvent::Unreachable { caller: peer, .. }
+        | ServerEvent::Established { caller: peer, .. }
+        | ServerEvent::Gone { peer, .. } => Some(*peer),
+        ServerEvent::Ended(ended) => Some(ended.caller),
+        _ => None,
+    }
+}
+
 impl Handler<Server> for AuthPolicy {
     fn on_event(&mut self, server: &mut Server, now: Instant, event: ServerEvent<'_>) {
+        let _peer = peer_of(&event).map(|peer| peer_span(Voicelink::NAME, server.address(peer)).entered());
         let who = |peer: PeerId| {
             Who { name: server.name(peer).map(str::as_bytes), address: server.address(peer) }.to_string()
         };
         match event {
             ServerEvent::Connected { peer, from } => {
-                tracing::debug!(%peer, ?from, "connected");
+                tracing::debug!(%peer, from = %Address(from), "connected");
                 let address = from.map(|from| from.ip().to_canonical());
                 if let Some((address, peers)) = address.and_then(|ip| Some((ip, self.fixed.get_mut(&ip)?))) {
                     peers.push(peer);
@@ -151,33 +189,38 @@ impl Handler<Server> for AuthPolicy {
                 let verdict = self.judge(peer, address, name, secret);
                 let result = server.handle_command(now, verdict);
                 let (registered, name) = (server.name(peer) == Some(name), quoted(name));
-                let address = address.map(tracing::field::display);
+                let from = server.address(peer);
                 match result {
-                    Ok(()) if registered => tracing::info!(%peer, %name, address, "registered"),
+                    Ok(()) if registered => tracing::info!(%peer, %name, "registered"),
                     Ok(()) if matches!(verdict, ServerCommand::Admit { .. }) => {
-                        tracing::debug!(%peer, %name, address, "name held, waiting");
+                        tracing::debug!(%peer, %name, "name held, waiting");
                     }
-                    Ok(()) => tracing::info!(%peer, %name, address, "registration refused"),
-                    Err(refusal) => tracing::info!(%peer, %name, address, %refusal, "registration refused"),
+                    Ok(()) => {
+                        let (rule, reason) = verdict_rule(&verdict);
+                        self.refusals.note(rule, from, &format!("{name}: {reason}"));
+                    }
+                    Err(refusal) => self.refusals.note(Rule::Name, from, &format!("{name}: {refusal}")),
                 }
             }
             ServerEvent::Registered { peer } => tracing::info!(%peer, name = %who(peer), "registered"),
             ServerEvent::NameRefused { peer, name } => {
-                tracing::info!(%peer, name = %quoted(&name), "registration refused: name taken")
+                let why = format!("{}: the name is taken", quoted(&name));
+                self.refusals.note(Rule::Name, server.address(peer), &why);
             }
             ServerEvent::Ringing { caller, callee, parameters } => {
                 tracing::info!(caller = %who(caller), callee = %who(callee), %parameters, "ringing");
             }
             ServerEvent::Unreachable { caller, user, cause } => {
                 let user = Untrusted::new(user);
-                tracing::info!(caller = %who(caller), ?user, ?cause, "not put through");
+                tracing::info!(caller = %who(caller), ?user, %cause, "not put through");
             }
             ServerEvent::Established { caller, callee, parameters } => {
                 tracing::info!(caller = %who(caller), callee = %who(callee), %parameters, "call up");
             }
             ServerEvent::Ended(Ended { caller, callee, cause, lasted, packets, bytes }) => {
                 let (caller, callee) = (who(caller), who(callee));
-                tracing::info!(%caller, %callee, ?cause, ?lasted, packets, bytes, "call over");
+                let (cause, lasted) = (EventName(&cause), lasted.map(seconds));
+                tracing::info!(%caller, %callee, %cause, lasted, packets, bytes, "call over");
             }
             ServerEvent::Gone { peer, name: Some(gone), ended } => {
                 // Before anything is said of it: its name may be that of the connection before.
@@ -186,16 +229,17 @@ impl Handler<Server> for AuthPolicy {
                 self.forget(server, now, peer);
                 if let Some(Ended { cause, lasted, packets, bytes, .. }) = ended {
                     let other = other.map(tracing::field::display);
-                    tracing::info!(name = %quoted(&gone), other, ?cause, ?lasted, packets, bytes, "call over");
+                    let (cause, lasted) = (EventName(&cause), lasted.map(seconds));
+                    tracing::info!(name = %quoted(&gone), other, %cause, lasted, packets, bytes, "call over");
                 }
                 tracing::info!(%peer, name = %quoted(&gone), "gone");
             }
             // A client that never had a name: a scanner, or one that was closed for sending garbage.
             ServerEvent::Gone { peer, name: None, ended } => {
                 self.forget(server, now, peer);
-                tracing::debug!(%peer, ?ended, "gone");
+                tracing::debug!(%peer, in_call = ended.is_some(), "gone");
             }
-            event => tracing::debug!(?event),
+            event => tracing::debug!(event = %EventName(&event)),
         }
     }
 

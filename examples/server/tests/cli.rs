@@ -81,6 +81,9 @@ fn c_07_help_and_version() {
         "--encrypted-only",
         "--profile",
         "--log",
+        "--log-format",
+        "--drain-seconds",
+        "--voicelink-idle-seconds",
     ] {
         assert!(help.contains(flag), "{flag} is not in --help");
     }
@@ -220,8 +223,8 @@ fn v_13_names_blocks_and_other_settings_come_from_the_file() {
     assert_eq!(head, [23, 0, 0, 0, 0, 0]);
     let metrics = http(server.address("http tcp"), "/metrics");
     assert!(
-        metrics.contains("voxwire_voicelink_connections 4")
-            && metrics.contains("voxwire_voicelink_rung_total 2"),
+        metrics.contains("voxwire_connections{protocol=\"voicelink\"} 4")
+            && metrics.contains("voxwire_calls_offered_total{protocol=\"voicelink\"} 2"),
         "{metrics}"
     );
     // Five connections fit, loopback or not: for the sixth the one goes that has no name.
@@ -247,12 +250,12 @@ fn c_07_the_status_page_metrics_and_health() {
     let mut bob = connect(voicelink);
     register(&mut bob, b"<script>bob");
     let page = http(status, "/");
-    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<td>registered<td>1<td>"), "{page}");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<td>sessions<td>1<td>"), "{page}");
     assert!(!page.contains("script>bob"), "nothing that peers chose is on the page");
     let metrics = http(status, "/metrics");
     assert!(
         metrics.contains("application/openmetrics-text")
-            && metrics.contains("voxwire_voicelink_registered 1"),
+            && metrics.contains("voxwire_sessions{protocol=\"voicelink\"} 1"),
         "{metrics}"
     );
     assert!(metrics.trim_end().ends_with("# EOF"));
@@ -307,7 +310,7 @@ fn c_07_dissonance_is_served_by_tcp_and_udp_and_says_goodbye() {
     let mut http = TcpStream::connect(server.address("http tcp")).unwrap();
     http.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
     http.read_to_string(&mut page).unwrap();
-    assert!(page.contains("voxwire_dissonance_clients 1"), "{page}");
+    assert!(page.contains("voxwire_sessions{protocol=\"dissonance\"} 1"), "{page}");
     server.signal("-TERM");
     let mut rest = Vec::new();
     client.read_to_end(&mut rest).unwrap();
@@ -383,7 +386,7 @@ fn c_07_opcode_is_served_counted_and_ends() {
             .collect::<Vec<_>>()
     );
     let page = http(server.address("http tcp"), "/metrics");
-    assert!(page.contains("voxwire_opcode_logged_in 2"), "{page}");
+    assert!(page.contains("voxwire_sessions{protocol=\"opcode\"} 2"), "{page}");
     server.signal("-INT");
     // Closing is the protocol's goodbye.
     assert_eq!(alice.read(&mut [0]).unwrap(), 0);
@@ -555,11 +558,11 @@ fn c_07_s_05_syfala_is_a_device_that_answers_counts_and_says_goodbye() {
     assert!(!silent.is_empty() && silent.iter().all(|byte| *byte == 0));
     let metrics = http(server.address("http tcp"), "/metrics");
     for line in [
-        "voxwire_syfala_connections 1",
-        "voxwire_syfala_active 1",
-        "voxwire_syfala_offers_total 2",
-        "voxwire_syfala_off_link_total 1",
-        "voxwire_syfala_messages_received_total 1",
+        "voxwire_connections{protocol=\"syfala\"} 1",
+        "voxwire_sessions{protocol=\"syfala\"} 1",
+        "voxwire_answers_total{protocol=\"syfala\"} 2",
+        "voxwire_refusals_total{protocol=\"syfala\",rule=\"network\"} 1",
+        "voxwire_voice_packets_total{protocol=\"syfala\"} 1",
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }

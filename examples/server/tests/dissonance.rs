@@ -4,7 +4,7 @@
 mod kit;
 
 use core::net::SocketAddr;
-use kit::raw::{encode, join, metrics, pause, reluctant, unit};
+use kit::raw::{encode, join, metrics, pause, reluctant, sample, unit};
 use kit::{Server, file};
 use std::io::Write;
 use std::net::TcpStream;
@@ -26,7 +26,7 @@ fn serve(name: &str) -> Server {
 #[track_caller]
 fn counted(server: &Server, name: &str, least: u64) {
     let http = server.address("http tcp");
-    let name = format!("voxwire_dissonance_{name}");
+    let name = sample("dissonance", name);
     let mut last = String::new();
     for _ in 0..300 {
         last = metrics(http)[&name].clone();
@@ -73,7 +73,7 @@ fn f_37_what_is_dropped_and_who_is_too_slow_is_counted() {
     let server = serve("slow");
     let address = server.address("dissonance tcp");
     let (_ben, ben) = listener(address);
-    counted(&server, "joined_total", 1);
+    counted(&server, "sessions_begun_total", 1);
     // Many who are within their rates, and one who takes nothing.
     let mut many: Vec<_> =
         (0..150_u32).map(|n| join(address, format!("{n:03}").as_bytes().try_into().unwrap())).collect();
@@ -85,7 +85,7 @@ fn f_37_what_is_dropped_and_who_is_too_slow_is_counted() {
         // Longer than a listener may take its time before it is held to its budget.
         pause(500);
     }
-    counted(&server, "dropped_total", 1);
+    counted(&server, "dropped_packets_total{reason=\"slow-listener\"}", 1);
     let many: Vec<TcpStream> = many
         .into_iter()
         .map(|(mut stream, session, client)| {
@@ -94,8 +94,8 @@ fn f_37_what_is_dropped_and_who_is_too_slow_is_counted() {
             stream
         })
         .collect();
-    counted(&server, "too_slow_total", 1);
-    counted(&server, "joined_total", 151);
+    counted(&server, "disconnects_total{reason=\"slow\"}", 1);
+    counted(&server, "sessions_begun_total", 151);
     drop(many);
 }
 
@@ -106,7 +106,7 @@ fn f_37_joining_again_is_counted_again() {
     let address = server.address("dissonance tcp");
     for times in 1..=3 {
         let (mut ann, session, id) = join(address, b"ann");
-        counted(&server, "joined_total", times);
+        counted(&server, "sessions_begun_total", times);
         let client = ClientInfo { name: "ann".into(), id, codec: CodecSettings::DEFAULT };
         let rooms = List::from(&[][..]);
         ann.write_all(&unit(&Packet::ClientState(ClientState { session, client, rooms }))).unwrap();

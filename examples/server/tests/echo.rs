@@ -6,9 +6,9 @@ mod kit;
 
 use core::net::SocketAddr;
 use core::time::Duration;
-use kit::raw::{connect, metrics};
+use kit::raw::{connect, metrics, sample};
 use kit::user::runtime;
-use kit::watch::{ELSEWHERE, SHARED, Watch};
+use kit::watch::Watch;
 use kit::{Server, fails, file, folder};
 use std::io::{Read, Write};
 use voxwire_core::{Lane, Message, Session};
@@ -58,8 +58,8 @@ fn c_07_requests_over_the_rate_are_counted_and_not_answered() {
     // Ten at once, and those of the time that it takes to ask.
     assert!((10..30).contains(&answered), "{answered}");
     let metrics = metrics(server.address("http tcp"));
-    for (name, expected) in [("answered", answered), ("over_rate", 30 - answered)] {
-        assert_eq!(metrics[&format!("voxwire_echo_{name}_total")], expected.to_string(), "{name}");
+    for (name, expected) in [("answers_total", answered), ("refusals_total{rule=\"rate\"}", 30 - answered)] {
+        assert_eq!(metrics[&sample("echo", name)], expected.to_string(), "{name}");
     }
 }
 
@@ -87,12 +87,8 @@ fn every_metric_of_echo_moves() {
         let length = u16::try_from(bytes.len() + 1).unwrap();
         client.write_all(&[&length.to_be_bytes()[..], &[0], &bytes].concat()).unwrap();
     }
-    watch.see("echo", &["connections", "answered_total", "over_rate_total", "violations_total"]);
+    watch.see("echo", &["connections", "answers_total", "refusals_total{rule=\"rate\"}", "violations_total"]);
     connect(server.address("echo tcp")).write_all(b"GET / HTTP/1.1").unwrap();
-    watch.see("echo", &["accepted_total", "broken_total"]);
-    let all = watch.first.keys().filter(|name| name.starts_with("voxwire_echo_"));
-    let still = all.filter(|name| {
-        !watch.moved.contains(*name) && !SHARED.iter().chain(&ELSEWHERE).any(|shared| name.ends_with(shared))
-    });
-    assert_eq!(still.collect::<Vec<_>>(), [""; 0]);
+    watch.see("echo", &["connections_accepted_total", "disconnects_total{reason=\"broken-stream\"}"]);
+    assert_eq!(watch.still(&["echo"]), [""; 0]);
 }

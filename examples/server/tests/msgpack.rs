@@ -337,7 +337,9 @@ fn m_07_c_04_in_a_storm_of_guesses_an_honest_user_is_served_next() {
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        let line = text.lines().find(|line| line.starts_with("voxwire_msgpack_wrong_passwords_total "));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("voxwire_refusals_total{protocol=\"msgpack\",rule=\"password\"} "));
         line.unwrap_or_else(|| panic!("{text}")).split(' ').nth(1).unwrap().parse().unwrap()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -2,7 +2,7 @@
 
 use super::start;
 use crate::Error;
-use crate::config::{Config, Profile, set};
+use crate::config::{Config, Profile, set, within};
 use crate::memory::Part;
 use crate::protocols::{CLEAR, Hosted, Protocol, Section};
 use crate::service::{Ports, Service};
@@ -21,6 +21,8 @@ impl Protocol {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Dissonance {
+    /// Whether to serve TCP and UDP.
+    pub tcp: bool,
     /// TCP and UDP port.
     pub port: u16,
     /// Safe, or as the originals; `None` for what [`Config::profile`] says.
@@ -42,6 +44,7 @@ pub struct Dissonance {
 impl Default for Dissonance {
     fn default() -> Self {
         Self {
+            tcp: true,
             port: DEFAULT_PORT,
             profile: None,
             quic: true,
@@ -79,6 +82,18 @@ impl Hosted for Dissonance {
 }
 
 impl Section for Dissonance {
+    fn check(&self, _config: &Config) -> Result<(), String> {
+        if !self.tcp && !self.quic {
+            return Err("tcp and quic are false: one of them has to be true".into());
+        }
+        within("max-rooms", self.max_rooms, 1..=65_536)
+    }
+
+    fn needs_certificate(&self) -> bool {
+        // QUIC has one of its own.
+        self.tcp
+    }
+
     fn profile(&self) -> Option<Profile> {
         self.profile
     }
@@ -88,7 +103,8 @@ impl Section for Dissonance {
     }
 
     fn secrets(&self) -> Option<&'static str> {
-        self.token.is_some().then_some("the token")
+        // On QUIC it is encrypted.
+        (self.token.is_some() && self.tcp).then_some("the token")
     }
 
     fn open(&self) -> Option<&'static str> {
@@ -96,6 +112,9 @@ impl Section for Dissonance {
     }
 
     fn clear(&self, config: &Config) -> Option<&'static str> {
+        if !self.tcp {
+            return None;
+        }
         let udp = "voice that goes by UDP is in the clear (encrypted-only refuses it)";
         if config.tls.is_some() { (!config.encrypted_only).then_some(udp) } else { Some(CLEAR) }
     }
@@ -114,7 +133,10 @@ impl Section for Dissonance {
     }
 
     fn start(&self, config: &Config, ports: &mut Ports<'_>) -> Result<Box<dyn Service>, Error> {
-        let mut listeners = vec![ports.lanes(Self::NAME, self.port)?];
+        let mut listeners = Vec::new();
+        if self.tcp {
+            listeners.push(ports.lanes(Self::NAME, self.port)?);
+        }
         if self.quic {
             listeners.push(ports.quic(Self::NAME, self.quic_port)?);
         }

@@ -6,8 +6,8 @@ use super::passwords::{Check, Hasher, Memory};
 use super::queue::Queue;
 use super::store::Reader;
 use super::{Shared, refuse};
+use crate::refusals::Rule;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use voxwire_msgpack::{Code, Text};
 
 /// Looks passwords up.
@@ -56,19 +56,30 @@ impl PasswordWorker {
             Ok(jobs) => jobs.into_iter().for_each(|job| self.queue.admit(job)),
             Err(code) => {
                 if verdict == Verdict::Wrong {
-                    self.shared.wrong_passwords.fetch_add(1, Relaxed);
-                    tracing::info!(%peer, name = ?Text(username), "log-in refused");
+                    let from = self.shared.call(|server, _| server.address(*peer));
+                    let why = format!("{:?}: a wrong password, or no such user", Text(username));
+                    self.shared.refusals.note(Rule::Password, from, &why);
                 }
                 self.shared.call(|server, now| refuse(server, now, *ticket, code));
             }
         }
     }
 
+    /// Measures how long `hash` takes.
+    fn timed<T>(&self, hash: impl FnOnce() -> T) -> T {
+        let Shared { clock, hashes, .. } = &*self.shared;
+        let begun = clock.now();
+        let hashed = hash();
+        hashes.observe(clock.now().saturating_duration_since(begun));
+        hashed
+    }
+
     fn register(&self, attempt: &Attempt, exists: bool, memory: &mut Memory) -> Result<Vec<Job>, Code> {
         if exists {
             return Err(Code::USER_ALREADY_EXIST);
         }
-        let password = self.hasher.hash(memory, &attempt.password).map_err(|error| {
+        let hashed = self.timed(|| self.hasher.hash(memory, &attempt.password));
+        let password = hashed.map_err(|error| {
             tracing::error!(error, "a password cannot be hashed");
             Code::SERVER_UNAVAILABLE
         })?;
@@ -78,7 +89,7 @@ impl PasswordWorker {
     fn log_in(&self, attempt: &Attempt, stored: Option<&str>, memory: &mut Memory) -> Result<Vec<Job>, Code> {
         let Attempt { ticket, peer, username, password, .. } = attempt;
         let admit = Job::Admit { ticket: *ticket, peer: *peer, username: username.clone() };
-        match self.hasher.check(memory, password, stored) {
+        match self.timed(|| self.hasher.check(memory, password, stored)) {
             Check::Right => Ok(vec![admit]),
             Check::Outdated(password) => {
                 Ok(vec![admit, Job::Rehash { username: username.clone(), password }])

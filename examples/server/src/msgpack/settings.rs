@@ -2,7 +2,7 @@
 
 use super::start;
 use crate::Error;
-use crate::config::{Config, Profile, seconds};
+use crate::config::{Config, Profile, seconds, within};
 use crate::memory::Part;
 use crate::names::{check_spellings, quoted};
 use crate::protocols::{Hosted, NoFlags, Protocol, Section};
@@ -89,6 +89,10 @@ impl fmt::Debug for Msgpack {
 
 /// Room for the tables and a little more.
 const SMALLEST_DATABASE: u64 = 1024 * 1024;
+/// A pebibyte.
+const LARGEST_DATABASE: u64 = 1 << 50;
+/// In days.
+const CENTURY: u32 = 36_525;
 
 impl Hosted for Msgpack {
     const NAME: &'static str = "msgpack";
@@ -112,10 +116,14 @@ impl Section for Msgpack {
                 return Err(format!("the account {} will not do: {expected}", quoted(name)));
             }
         }
-        if self.max_database < SMALLEST_DATABASE {
-            let max = self.max_database;
-            return Err(format!("max-database {max}: at least {SMALLEST_DATABASE} bytes expected"));
-        }
+        within("keep-days", self.keep_days, 0..=CENTURY)?;
+        within("group-days", self.group_days, 0..=CENTURY)?;
+        within("max-kept", self.max_kept, 0..=1_000_000)?;
+        within("max-kept-bytes", self.max_kept_bytes as u64, 0..=LARGEST_DATABASE)?;
+        within("max-accounts", self.max_accounts, 0..=1_000_000_000)?;
+        within("max-contacts", self.max_contacts, 0..=1_000_000)?;
+        within("max-database", self.max_database, SMALLEST_DATABASE..=LARGEST_DATABASE)?;
+        within("resume-seconds", self.resume.as_secs(), 0..=86_400)?;
         // The original compares names byte by byte.
         match config.profile_of(Protocol::MSGPACK) {
             Profile::Safe => check_spellings("the accounts", &self.accounts),

@@ -10,10 +10,11 @@ use super::queue::{Batch, Queue};
 use super::store::{Keeping, Outcome, Reader, Store, is_busy, is_full};
 use super::turns::Source;
 use super::undeleted::Undeleted;
-use super::{Shared, refuse};
+use super::{Msgpack, Shared, refuse};
 use crate::Error;
 use crate::config::{Config, Profile};
-use crate::protocols::Protocol;
+use crate::logging::peer_span;
+use crate::protocols::{Hosted as _, Protocol};
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
@@ -133,15 +134,20 @@ struct Writer {
     mail: Mail,
     /// When to look for messages that no user has fetched for too long.
     drop_at: Instant,
+    /// When to look again whether the database can be written.
+    look_at: Instant,
 }
+
+/// How often that is.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// When old messages are looked for.
 const DROPS: Duration = Duration::from_secs(60 * 60);
 
 impl Writer {
     fn new(store: Store, shared: Arc<Shared>, queue: Arc<Queue>, end: Arc<OnceLock<Instant>>) -> Self {
-        let (undeleted, forgotten, mail, drop_at) = Default::default();
-        Self { store, shared, queue, end, undeleted, forgotten, mail, drop_at }
+        let (undeleted, forgotten, mail, drop_at, look_at) = Default::default();
+        Self { store, shared, queue, end, undeleted, forgotten, mail, drop_at, look_at }
     }
 
     fn run(mut self) {
@@ -152,6 +158,7 @@ impl Writer {
     /// Does what is next. False if nothing comes any more.
     fn step(&mut self) -> bool {
         self.drop_old();
+        self.look_again();
         let Batch { jobs, late, end, .. } = self.next_batch();
         if end {
             return false;
@@ -167,11 +174,23 @@ impl Writer {
         true
     }
 
+    /// Where a transaction has failed: whether there can be one now. Nobody may ask for one until the server says that it is ready.
+    fn look_again(&mut self) {
+        let (now, transactions) = (self.shared.clock.now(), &self.shared.transactions);
+        if now < self.look_at || !transactions.failed.load(Relaxed) {
+            return;
+        }
+        self.look_at = now.saturating_add(AGAIN);
+        let works = self.store.transaction(|_| Ok(())).is_ok() && self.store.disk_has_room();
+        transactions.failed.store(!works, Relaxed);
+    }
+
     /// What is done next in one transaction.
     fn next_batch(&mut self) -> Batch {
         let clock = self.shared.clock;
         // Until old messages are looked for, which is now where there are more of them.
         let wait = match self.mail.is_empty() && self.forgotten.is_empty() {
+            true if self.shared.transactions.failed.load(Relaxed) => AGAIN,
             true => self.drop_at.saturating_duration_since(clock.now()),
             false => Duration::ZERO,
         };
@@ -294,15 +313,19 @@ impl Writer {
         let late = self.end.get().is_some_and(|end| self.shared.clock.now() > *end);
         let keeps = batch.iter().any(Job::is_keep);
         let full = keeps && !(self.store.restore_reserve() && self.store.shorten_journal());
+        let Shared { transactions, clock, .. } = &*self.shared;
         if late || full {
+            transactions.failed.store(full && !self.store.disk_has_room(), Relaxed);
             let code = if late { rusqlite::ffi::SQLITE_BUSY } else { rusqlite::ffi::SQLITE_FULL };
             let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
             return Err((error, batch));
         }
-        self.shared.transactions.fetch_add(1, Relaxed);
         let undeleted = &self.undeleted;
-        let done =
-            self.store.transaction(|store| batch.iter().map(|job| perform(store, job, undeleted)).collect());
+        let store = &self.store;
+        let write =
+            || store.transaction(|store| batch.iter().map(|job| perform(store, job, undeleted)).collect());
+        let is_fault = |error: &rusqlite::Error| !is_full(error) || !store.disk_has_room();
+        let done = transactions.measure(*clock, write, is_fault);
         let mut done: Vec<Done> = match done {
             Ok(done) => done,
             Err(error) => return Err((error, batch)),
@@ -391,8 +414,8 @@ impl Writer {
             let token = Secret(token.as_bytes());
             let admitted = server.handle_command(now, ServerCommand::Admit { ticket, token }).is_ok();
             if admitted && server.username(peer) == Some(username) {
-                let address = server.address(peer).map(|from| from.ip());
-                tracing::info!(%peer, name = ?Text(username), ?address, "logged in");
+                let _peer = peer_span(Msgpack::NAME, server.address(peer)).entered();
+                tracing::info!(%peer, name = ?Text(username), "logged in");
             }
             again
         };

@@ -235,6 +235,17 @@ impl Store {
         if self.db.is_autocommit() { Ok(()) } else { self.db.execute_batch("ROLLBACK") }
     }
 
+    /// Whether the disk has room: then a database that is full has the size that the settings allow, which is no fault.
+    pub(super) fn disk_has_room(&self) -> bool {
+        const ROOM: u64 = 64 * 1024 * 1024;
+        #[cfg(unix)]
+        if let Ok(disk) = nix::sys::statvfs::statvfs(&self.journal) {
+            #[allow(clippy::unnecessary_cast, reason = "not on every system")]
+            return (disk.blocks_available() as u64).saturating_mul(disk.fragment_size() as u64) >= ROOM;
+        }
+        true
+    }
+
     /// The disk is full: what was reserved can be used, for what makes room. False if it has been.
     pub(super) fn release_reserve(&mut self) -> bool {
         self.reserve.release()

@@ -2,7 +2,7 @@
 
 use super::{FOLLOW, MOST_DRIFT, start};
 use crate::Error;
-use crate::config::{Config, millis, set};
+use crate::config::{Config, millis, set, within};
 use crate::memory::Part;
 use crate::protocols::{CLEAR, Hosted, Protocol, Section};
 use crate::service::{Ports, Service};
@@ -161,16 +161,13 @@ impl Section for Syfala {
         if !(1..=1024).contains(&self.channels) {
             return Err(format!("channels {}: 1 to 1024 expected", self.channels));
         }
-        if self.latency > Duration::from_secs(2) {
-            return Err("latency-ms: at most 2000 expected".into());
-        }
+        within("latency-ms", self.latency.as_millis(), 0..=2000)?;
+        within("clients", self.clients, 1..=1024)?;
+        within("buffer", self.buffer, 0..=65_536)?;
         if !FOLLOW.contains(&self.follow) {
             return Err(format!("follow-ppm {}: 0 to 100000 millionths expected", self.follow));
         }
-        if self.announce.is_some_and(|period| period < Duration::from_millis(50)) {
-            return Err("announce-ms: at least 50 expected".into());
-        }
-        Ok(())
+        self.announce.map_or(Ok(()), |period| within("announce-ms", period.as_millis(), 50..=3_600_000))
     }
 
     fn never_encrypted(&self) -> Option<&'static str> {

@@ -2,7 +2,7 @@
 
 use super::start;
 use crate::Error;
-use crate::config::{Config, seconds};
+use crate::config::{Config, seconds, within};
 use crate::memory::Part;
 use crate::names::{check_spellings, quoted};
 use crate::protocols::{Hosted, NoFlags, Protocol, Section};
@@ -109,6 +109,9 @@ impl From<NameEntry> for FixedName {
     }
 }
 
+/// In seconds.
+const WEEK: u64 = 7 * 24 * 60 * 60;
+
 impl Hosted for Voicelink {
     const NAME: &'static str = "voicelink";
     const ABOUT: &'static str = "TCP calls through an intermediary, raw PCM";
@@ -122,6 +125,9 @@ impl Hosted for Voicelink {
 impl Section for Voicelink {
     fn check(&self, _config: &Config) -> Result<(), String> {
         check_spellings("the secrets", &self.secrets)?;
+        within("answer-seconds", self.answer.as_secs(), 1..=3600)?;
+        within("idle-seconds", self.idle.as_secs(), 1..=WEEK)?;
+        within("idle-call-seconds", self.idle_call.as_secs(), 1..=WEEK)?;
         let Self { names, secrets, block, .. } = self;
         let blocked = block.iter().flat_map(|(callee, callers)| callers.iter().chain([callee]));
         for name in names.values().map(|fixed| &fixed.name).chain(secrets.keys()).chain(blocked) {

@@ -21,7 +21,12 @@ pub struct Server {
 impl Server {
     /// Starts it and waits for `ready`.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(command(arguments).stderr(Stdio::null()))
+    }
+
+    /// The same, with an environment or a log.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = vec![];
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             lines.push(line.unwrap());

@@ -13,8 +13,17 @@ pub fn metrics(http: SocketAddr) -> BTreeMap<String, String> {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let lines = text.lines().filter(|line| line.starts_with("voxwire_"));
-    lines.filter_map(|line| line.split_once(' ')).map(|(name, value)| (name.into(), value.into())).collect()
+    // Which bucket an observation is in is chance.
+    let lines = text.lines().filter(|line| line.starts_with("voxwire_") && !line.contains("_bucket{"));
+    lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+/// The name of a number of `/metrics`, as `metrics` has it: `name`, or `name{label="value"}`.
+pub fn sample(protocol: &str, name: &str) -> String {
+    match name.split_once('{') {
+        Some((name, labels)) => format!("voxwire_{name}{{protocol=\"{protocol}\",{labels}"),
+        None => format!("voxwire_{name}{{protocol=\"{protocol}\"}}"),
+    }
 }
 
 pub fn pause(millis: u64) {

@@ -20,9 +20,10 @@ fn writer_with(folder: &Path, quotas: Quotas) -> Writer {
         damaged: AtomicBool::new(false),
         hub: OnceLock::new(),
         delivered: Mutex::default(),
-        wrong_passwords: 0.into(),
+        refusals: crate::refusals::Refusals::new("msgpack", &[]),
         kept: 0.into(),
-        transactions: 0.into(),
+        transactions: Default::default(),
+        hashes: Default::default(),
     });
     Writer::new(store, shared, Arc::new(Queue::new()), Arc::default())
 }
