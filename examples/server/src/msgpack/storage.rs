@@ -174,24 +174,25 @@ impl Writer {
         true
     }
 
-    /// Where a transaction has failed: whether there can be one now. Nobody may ask for one until the server says that it is ready.
+    /// Whether there can be a transaction: nobody may ask for one until the server says that it is ready. Nothing is written.
     fn look_again(&mut self) {
         let (now, transactions) = (self.shared.clock.now(), &self.shared.transactions);
-        if now < self.look_at || !transactions.failed.load(Relaxed) {
+        if now < self.look_at {
             return;
         }
         self.look_at = now.saturating_add(AGAIN);
-        let works = self.store.transaction(|_| Ok(())).is_ok() && self.store.disk_has_room();
-        transactions.failed.store(!works, Relaxed);
+        let begins = self.store.transaction(|_| Ok(())).is_ok();
+        // Where it has failed before, the disk may have been full.
+        let failed = transactions.failed.load(Relaxed) && !self.store.disk_has_room();
+        transactions.failed.store(!begins || failed, Relaxed);
     }
 
     /// What is done next in one transaction.
     fn next_batch(&mut self) -> Batch {
         let clock = self.shared.clock;
-        // Until old messages are looked for, which is now where there are more of them.
+        // Until old messages are looked for, which is now where there are more of them, or whether there can be a transaction.
         let wait = match self.mail.is_empty() && self.forgotten.is_empty() {
-            true if self.shared.transactions.failed.load(Relaxed) => AGAIN,
-            true => self.drop_at.saturating_duration_since(clock.now()),
+            true => self.drop_at.min(self.look_at).saturating_duration_since(clock.now()),
             false => Duration::ZERO,
         };
         let Batch { jobs, forgotten, late, end } = self.queue.take(wait, || clock.now());
