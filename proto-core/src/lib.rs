@@ -77,7 +77,7 @@ pub use {
     rate::{Bucket, Rate, SourceRate, site, source},
     reader::Reader,
     session::{Deferred, DialId, FrameId, Handler, Input, Lane, ListenId, Output, Session, Via},
-    text::Untrusted,
+    text::{Untrusted, truncated},
     time::Instant,
     timer::Deadlines,
     violations::Violations,

@@ -160,9 +160,14 @@ impl SourceRate {
         source.is_loopback() || self.exempt.contains(&source)
     }
 
+    /// The address, if limits by address hold for it: `None` where it stands for many people.
+    pub fn limited(&self, address: Option<IpAddr>) -> Option<IpAddr> {
+        address.filter(|address| !self.is_exempt(*address))
+    }
+
     /// Who pays for `peer`, which comes from `address`: that address, unless it stands for many people.
     pub fn payer(&self, peer: PeerId, address: Option<IpAddr>) -> Payer {
-        Payer::of(peer, address.filter(|address| !self.is_exempt(*address)))
+        Payer::of(peer, self.limited(address))
     }
 
     /// Takes one token of `source`'s bucket; false if none is left.

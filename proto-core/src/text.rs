@@ -86,6 +86,12 @@ impl<'a> From<&'a [u8]> for Untrusted<'a> {
     }
 }
 
+/// As much of `text` as `max` bytes hold, without half a character at the end.
+pub fn truncated(text: &str, max: usize) -> &str {
+    let end = (0..=text.len().min(max)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text.get(..end).unwrap_or("")
+}
+
 /// Writes `text`, which comes after `before`; returns what comes before what follows.
 fn write_text(
     f: &mut fmt::Formatter<'_>,
@@ -196,6 +202,12 @@ mod tests {
     use super::*;
     use std::format;
     use std::string::{String, ToString};
+
+    #[test]
+    fn truncated_text_ends_with_a_whole_character() {
+        let ends = [0, 1, 2, 3, 4, 9].map(|max| truncated("aé€", max));
+        assert_eq!(ends, ["", "a", "a", "aé", "aé", "aé€"]);
+    }
 
     fn shown(text: &str) -> String {
         Untrusted::new(text).to_string()

@@ -55,7 +55,10 @@ pub use {
     framing::{Dialect, Framing},
     message::{ClientMessage, ServerMessage},
     objects::Action,
-    server::{CREATION, Digest, REGISTRATION, RESUMPTION, Server, ServerSettings, ServerStats},
+    server::{
+        CREATION, Digest, MAX_QUEUED_BYTES, MAX_RECORDING, MIN_KEPT_COST, RECORDING_CHANNELS,
+        RECORDING_RATES, REGISTRATION, RESUMPTION, Server, ServerSettings, ServerStats,
+    },
     text::{Secret, Text},
     voice::{SampleKind, Samples},
     voxwire_core::{NameError, check_name},

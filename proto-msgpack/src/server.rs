@@ -7,7 +7,10 @@ mod request_queue;
 mod settings;
 mod users;
 
-pub use settings::{CREATION, REGISTRATION, RESUMPTION, ServerSettings};
+pub use settings::{
+    CREATION, MAX_QUEUED_BYTES, MAX_RECORDING, MIN_KEPT_COST, RECORDING_CHANNELS, RECORDING_RATES,
+    REGISTRATION, RESUMPTION, ServerSettings,
+};
 
 use crate::framing::is_log_in;
 use crate::message::head;

@@ -50,7 +50,7 @@ pub use {
     event::{CallId, Cause, ClientCommand, ClientEvent, Role, ServerCommand, ServerEvent, Unreachable},
     framing::Framing,
     message::{CallRequest, ClientMessage, Packet, ServerMessage},
-    server::{RelayAddress, Server, ServerSettings, ServerStats, reason},
+    server::{MAX_CALLED, MAX_PENDING_CALLS, RelayAddress, Server, ServerSettings, ServerStats, reason},
     types::Text,
     voxwire_core::{NameError, check_name},
     wire::{CLIENT_LIMITS, DEFAULT_PORT, HEAD_LEN, LIMITS, MAX_NAME, MAX_VOICE, VOICE_HEAD_LEN, Wire},

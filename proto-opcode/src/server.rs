@@ -12,10 +12,10 @@ pub(crate) use calls::is_unicast;
 use contacts::Changes;
 use core::net::{IpAddr, SocketAddr};
 use relay::{Leg, Relays};
-pub use settings::{RelayAddress, ServerSettings};
+pub use settings::{MAX_CALLED, MAX_PENDING_CALLS, RelayAddress, ServerSettings};
 use voxwire_core::{
     Bucket, Connections, FairRate, Hearing, Input, Instant, Lane, Message, Names, Outbox, Part, Parts,
-    PeerId, Session, SourceRate, Via,
+    PeerId, Session, SourceRate, Via, truncated,
 };
 
 /// What our server says, for people and programs. The first two are the original's only ones.
@@ -269,8 +269,7 @@ impl Server {
             return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
-        let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
-        let part = self.parts.open(now, limited);
+        let part = self.parts.open(now, self.attempts.limited(from.map(|from| from.ip())));
         if let Some(client) = self.client_mut(peer) {
             client.part = part;
         }
@@ -453,6 +452,5 @@ impl Session for Server {
 
 /// At most 255 bytes of `text`.
 fn clipped(text: &str) -> Text<'_> {
-    let end = (0..=text.len().min(255)).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-    Text(text.as_bytes().get(..end).unwrap_or(&[]))
+    Text::from(truncated(text, 255))
 }

@@ -170,8 +170,8 @@ pub struct Receiving {
     stats: StreamStats,
 }
 
-/// Most messages that can wait.
-const MAX_WINDOW: usize = 8;
+/// Room for messages that wait: [`StreamSettings::window`] is less.
+pub const MAX_WINDOW: usize = 8;
 
 /// Bytes that wait for those before them.
 #[derive(Debug, Clone, Copy, Default)]

@@ -14,7 +14,7 @@ use names::Blocks;
 pub use settings::ServerSettings;
 use voxwire_core::{
     Bucket, Connections, Deadlines, DecodeErrorKind, FairRate, Hearing, Input, Instant, Lane, Message, Names,
-    Outbox, Part, Parts, PeerId, PeerSlab, Session, Shares, SourceRate, Violations,
+    Outbox, Part, Parts, PeerId, PeerSlab, Session, Shares, SourceRate, Violations, truncated,
 };
 
 /// What our server says in the Optional Data of a Drop, for people and programs.
@@ -271,9 +271,7 @@ impl Server {
 
     /// Sends Drop with a reason of at most 255 bytes.
     fn send_drop(&mut self, peer: PeerId, reason: &str) {
-        let end = (0..=reason.len().min(255)).rev().find(|&end| reason.is_char_boundary(end)).unwrap_or(0);
-        let optional = reason.as_bytes().get(..end).unwrap_or(&[]);
-        self.send(peer, &Packet::Drop { optional });
+        self.send(peer, &Packet::Drop { optional: truncated(reason, 255).as_bytes() });
     }
 
     /// Counts a violation of `peer`'s; the last one allowed closes the connection.
@@ -377,8 +375,7 @@ impl Server {
             return Err(Violation::TooMany(Resource::Connections));
         }
         let from = self.peers.address(peer);
-        let limited = from.map(|from| from.ip()).filter(|from| !self.attempts.is_exempt(*from));
-        let part = self.parts.open(now, limited);
+        let part = self.parts.open(now, self.attempts.limited(from.map(|from| from.ip())));
         if let Some(state) = self.peers.get_mut(peer) {
             state.part = part;
         }

@@ -2,18 +2,12 @@
 
 use super::users::User;
 use super::{Answer, Server, ServerEvent, ServerMessage, What};
-use crate::{Action, Code, MAX_VOICE_SAMPLES, Secret, ServerSettings, Text};
+use crate::{
+    Action, Code, MAX_RECORDING, MAX_VOICE_SAMPLES, MIN_KEPT_COST, RECORDING_CHANNELS, RECORDING_RATES,
+    Secret, ServerSettings, Text,
+};
 use alloc::vec::Vec;
 use voxwire_core::{Instant, Lane, Message, PeerId, source};
-
-/// Channels of a recording that are handed on.
-const CHANNELS: core::ops::RangeInclusive<u64> = 1..=64;
-/// Frames per second of a recording that are handed on.
-const SAMPLE_RATES: core::ops::RangeInclusive<u64> = 1000..=384_000;
-/// What a copy that is kept costs its sender at least, in bytes of [`ServerSettings::messages`]: the application stores each.
-pub(super) const KEPT_COPY: usize = 2048;
-/// Longest recording, in seconds.
-const LONGEST: u64 = 120;
 
 impl Server {
     /// Hands `update`, a whisper or a recording, on to `recipient`.
@@ -73,10 +67,9 @@ impl Server {
         copies: Option<usize>,
     ) -> Result<(), Code> {
         let rate = self.settings.messages;
-        let cost = copies.map_or_else(|| len.max(KEPT_COPY), |copies| len.saturating_mul(copies));
+        let cost = copies.map_or_else(|| len.max(MIN_KEPT_COST), |copies| len.saturating_mul(copies));
         // An exempt address is asked for before it becomes its network: `::1` is loopback, its /64 is not.
-        let address = self.ip(peer);
-        let address = address.filter(|address| !self.creations.is_exempt(*address)).map(source);
+        let address = self.creations.limited(self.ip(peer)).map(source);
         let sender = self.users.key(username.0);
         // No user pays for what is not sent: the recipient, whom others write to as well, is asked last.
         if !self.users.could_send(now, rate, username.0, cost) {
@@ -117,9 +110,9 @@ fn is_sound(channels: u64, sample_rate: u64, samples: usize, settings: &ServerSe
     if settings.lenient {
         return true;
     }
-    let longest = channels.saturating_mul(sample_rate).saturating_mul(LONGEST);
-    CHANNELS.contains(&channels)
-        && SAMPLE_RATES.contains(&sample_rate)
+    let longest = channels.saturating_mul(sample_rate).saturating_mul(MAX_RECORDING);
+    RECORDING_CHANNELS.contains(&channels)
+        && RECORDING_RATES.contains(&sample_rate)
         && (samples as u64).checked_rem(channels) == Some(0)
         && samples as u64 <= longest
         && samples <= MAX_VOICE_SAMPLES

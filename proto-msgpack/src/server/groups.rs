@@ -1,8 +1,7 @@
 //! Groups: who made them, who is a member, who takes part in the call.
 
-use super::chat::KEPT_COPY;
 use super::{Answer, CREATION, Server, ServerEvent, ServerMessage, What, key};
-use crate::{Action, Code, Secret, Text};
+use crate::{Action, Code, MIN_KEPT_COST, Secret, Text};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use core::time::Duration;
@@ -302,7 +301,7 @@ impl Server {
         let delivered = members.iter().any(|member| **member != *sender && self.users.get(member).is_some());
         let update = ServerMessage::MsgGroup { group_name, sender: username, content };
         let len = update.encoded_len(&self.wire).unwrap_or(usize::MAX);
-        let kept = len.max(KEPT_COPY).saturating_mul(offline.len());
+        let kept = len.max(MIN_KEPT_COST).saturating_mul(offline.len());
         let cost = len.saturating_mul(online.len()).saturating_add(kept);
         // No user pays for what is not sent.
         if self.outbox.check_capacity(len, 1).is_err() {

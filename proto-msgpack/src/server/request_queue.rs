@@ -3,14 +3,12 @@
 
 use super::{Peer, Server};
 use crate::message::head;
-use crate::{Code, MAX_BEFORE_LOGIN, ServerMessage, Text};
+use crate::{Code, MAX_BEFORE_LOGIN, MAX_QUEUED_BYTES, ServerMessage, Text};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::{boxed::Box, vec::Vec};
 use core::{net::IpAddr, time::Duration};
 use voxwire_core::{Deferred, Instant, Lane, PeerId, source};
 
-/// What the requests of one connection may have before its reading pauses, in bytes.
-const MAX_BYTES: usize = 64 * 1024;
 /// What those of each connection have of their own, in bytes: only more than that comes out of the ceiling of all.
 const OWN: usize = MAX_BEFORE_LOGIN;
 
@@ -101,8 +99,7 @@ impl Peer {
 impl Server {
     /// The address that pays for what `peer` has waiting; none where it stands for many people.
     fn payer(&self, peer: PeerId) -> Option<IpAddr> {
-        let from = self.ip(peer)?;
-        (!self.creations.is_exempt(from)).then_some(from)
+        self.creations.limited(self.ip(peer))
     }
 
     /// Has a request of `peer` wait for its turn.
@@ -119,7 +116,7 @@ impl Server {
         } else {
             queue.requests.push_back(Request::Refused(action_of(bytes).0.into()));
         }
-        if queue.requests.len() >= self.settings.max_queued_requests || queue.bytes >= MAX_BYTES {
+        if queue.requests.len() >= self.settings.max_queued_requests || queue.bytes >= MAX_QUEUED_BYTES {
             queue.full = true;
             // Longer than all that it waits for may take, after which it has its turn.
             let until = now
@@ -226,7 +223,7 @@ impl Server {
         }
         self.ledger.give(from, before.saturating_sub(state.queued.counted()));
         let RequestQueue { requests, bytes, full, .. } = &mut state.queued;
-        if *full && requests.len() < self.settings.max_queued_requests && *bytes < MAX_BYTES {
+        if *full && requests.len() < self.settings.max_queued_requests && *bytes < MAX_QUEUED_BYTES {
             *full = false;
             self.outbox.resume(peer);
         }

@@ -1,6 +1,6 @@
 //! What a server is told, and the profiles.
 
-use core::time::Duration;
+use core::{ops::RangeInclusive, time::Duration};
 use voxwire_core::{Limits, Rate};
 
 /// What a registration costs of [`ServerSettings::registrations`], in tokens.
@@ -11,6 +11,21 @@ pub const RESUMPTION: u32 = 4;
 
 /// What a new group costs of [`ServerSettings::creations`], in tokens.
 pub const CREATION: u32 = 60;
+
+/// Channels of a recording that is handed on.
+pub const RECORDING_CHANNELS: RangeInclusive<u64> = 1..=64;
+
+/// Frames per second of a recording that is handed on.
+pub const RECORDING_RATES: RangeInclusive<u64> = 1000..=384_000;
+
+/// Longest recording, in seconds.
+pub const MAX_RECORDING: u64 = 120;
+
+/// What a copy that is kept costs its sender at least, in bytes of [`ServerSettings::messages`]: the application stores each.
+pub const MIN_KEPT_COST: usize = 2048;
+
+/// What the waiting requests of one connection may have before its reading pauses, in bytes.
+pub const MAX_QUEUED_BYTES: usize = 64 * 1024;
 
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]

@@ -2,14 +2,11 @@
 
 use super::{Client, Server, ServerSettings, reason};
 use crate::types::Text;
-use crate::{CallRequest, Packet, Resource, ServerEvent, Unreachable, Violation};
+use crate::{CallRequest, MAX_CALLED, Packet, Resource, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::net::IpAddr;
 use voxwire_core::{Instant, PeerId};
-
-/// Calls of one caller that a refusal can answer: older ones are forgotten.
-const CALLED: usize = 32;
 
 impl Server {
     pub(super) fn call<'a>(
@@ -114,7 +111,7 @@ impl Server {
     fn note_call(&mut self, caller: PeerId, callee: PeerId) {
         let Some(caller) = self.client_mut(caller) else { return };
         caller.called.retain(|before| *before != callee);
-        if caller.called.len() >= CALLED {
+        if caller.called.len() >= MAX_CALLED {
             caller.called.pop_front();
         }
         caller.called.push_back(callee);

@@ -7,7 +7,7 @@
 
 use super::{Peer, Server, reason};
 use crate::wire::{MAX_VOICE, OWN_CALL, VOICE_HEAD_LEN};
-use crate::{Packet, Role, ServerEvent, Unreachable, Violation};
+use crate::{MAX_PENDING_CALLS, Packet, Role, ServerEvent, Unreachable, Violation};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
@@ -63,9 +63,6 @@ enum Late {
     /// Who comes too late is connected, and closed.
     Linger,
 }
-
-/// Calls of one caller that may wait for their callees at a time.
-const PENDING: usize = 16;
 
 const SIDES: [Role; 2] = [Role::Caller, Role::Callee];
 
@@ -174,7 +171,7 @@ impl Server {
         }
         let exempt = address.is_none_or(|address| self.attempts.is_exempt(address));
         let full = all >= self.settings.max_relays
-            || pending >= PENDING
+            || pending >= MAX_PENDING_CALLS
             || (!exempt && carried >= self.settings.max_source_relays);
         if full || self.relay_host(callee).is_none() || (port == 0 && self.relay_host(caller).is_none()) {
             return Err((Unreachable::NoRelay, reason::NO_RELAY));

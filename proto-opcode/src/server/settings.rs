@@ -4,6 +4,12 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 use voxwire_core::{Limits, Rate};
 
+/// Unanswered carried calls of one caller at a time.
+pub const MAX_PENDING_CALLS: usize = 16;
+
+/// Calls of one caller that a refusal can answer: older ones are forgotten.
+pub const MAX_CALLED: usize = 32;
+
 /// What a server is told at the start. Every limit has a safe default.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerSettings {
