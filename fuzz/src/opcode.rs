@@ -3,10 +3,12 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
-use voxwire_core::{DialId, Input, Instant, Lane, ListenId, Message, Output, PeerId, PeerIds, Session, Via};
+use voxwire_core::{
+    DialId, Input, Instant, Lane, Limits, ListenId, Message, Output, PeerId, PeerIds, Session, Via,
+};
 use voxwire_opcode::{
-    CallId, CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server, ServerCommand,
-    ServerSettings, Text, Wire,
+    CLIENT_LIMITS, CallId, CallRequest, Client, ClientCommand, ClientSettings, Packet, RelayAddress, Server,
+    ServerCommand, ServerSettings, Text, Wire,
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "", "a\u{200b}"];
@@ -235,7 +237,7 @@ fn client(mut script: Script<'_>) {
         busy: choice & 1 == 0,
         listen: choice & 2 == 0,
         max_calls: 3,
-        max_outbox: 20_000,
+        limits: Limits { max_outbox: 20_000, ..CLIENT_LIMITS },
         ..ClientSettings::DEFAULT
     };
     let mut client = Client::new(settings);

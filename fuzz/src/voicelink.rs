@@ -5,8 +5,8 @@ use voxwire_core::testing::law_timers;
 use voxwire_core::testing::{chop, law_frame};
 use voxwire_core::{Input, Lane, Message, Output, PeerId, PeerIds, Session, Via};
 use voxwire_voicelink::{
-    ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, Packet, Parameters, Phase,
-    Server, ServerCommand, ServerSettings, Wire,
+    ByteOrder, Client, ClientCommand, ClientSettings, Format, Framing, Handshake, MAX_DATA, Packet,
+    Parameters, Phase, Server, ServerCommand, ServerSettings, Wire,
 };
 
 const ORDERS: [ByteOrder; 2] = [ByteOrder::BigEndian, ByteOrder::LittleEndian];
@@ -25,7 +25,7 @@ pub fn voicelink_stream(data: &[u8]) {
     chop(|| Framing::server(1 << 20), data, 1);
     chop(|| Framing::server(64), data, 2);
     for order in ORDERS {
-        chop(|| Framing::client(order), data, 3);
+        chop(|| Framing::client(order, MAX_DATA), data, 3);
     }
 }
 

@@ -483,7 +483,7 @@ impl Session for Client {
     type Refusal = Refusal;
 
     fn framing(&self) -> Framing {
-        crate::framing(&self.wire)
+        self.wire.framing()
     }
 
     #[inline]

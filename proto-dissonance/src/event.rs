@@ -125,7 +125,7 @@ pub enum ClientEvent<'a> {
     Disconnected {
         /// Why.
         cause: Lost,
-        /// When we try again; `None` for never.
+        /// When the session connects again; `None` for never.
         retry_at: Option<Instant>,
     },
     /// A client is there. We ourselves are, too.

@@ -53,7 +53,7 @@ pub use {
         ClientCommand, ClientEvent, LeftBecause, Lost, Order, ServerCommand, ServerEvent, SessionState,
         Speech, Target, Voice,
     },
-    framing::{Framing, framing},
+    framing::Framing,
     message::{
         ClientInfo, ClientMessage, ClientState, DeltaClientState, HandshakeRequest, HandshakeResponse,
         Packet, RoomListeners, ServerMessage, ServerRelay, TextData,

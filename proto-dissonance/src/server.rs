@@ -529,7 +529,7 @@ impl Session for Server {
     type Refusal = Refusal;
 
     fn framing(&self) -> Framing {
-        crate::framing(&self.wire)
+        self.wire.framing()
     }
 
     #[inline]

@@ -1,3 +1,4 @@
+use crate::Framing;
 use core::fmt;
 use voxwire_core::Limits;
 use zerocopy::byteorder::big_endian::{U16, U32};
@@ -225,6 +226,11 @@ impl Wire {
     /// The default limits with `profile`.
     pub const fn new(profile: Profile) -> Self {
         Self { profile, limits: LIMITS }
+    }
+
+    /// The framing of a connection with these limits.
+    pub const fn framing(&self) -> Framing {
+        Framing { max: self.limits.max_frame }
     }
 }
 

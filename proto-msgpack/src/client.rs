@@ -352,14 +352,8 @@ impl Client {
         self.log_in = None;
         self.sent_by = now;
         let unanswered: Vec<Action> = self.requests.clear();
-        let retrying = self.try_again(now);
-        ClientEvent::Disconnected { unanswered, retrying }
-    }
-
-    /// Sets the time of the next attempt; false if there is to be none.
-    fn try_again(&mut self, now: Instant) -> bool {
         self.retry = self.next_attempt(now);
-        self.retry.is_some()
+        ClientEvent::Disconnected { unanswered, retry_at: self.retry }
     }
 
     /// The log-in of our own accord is refused for now.
@@ -471,7 +465,7 @@ impl Session for Client {
             Input::Opened { peer, .. } => Ok(Some(self.opened(now, peer))),
             Input::Closed { peer } if self.server == Some(peer) => Ok(Some(self.lost(now))),
             Input::DialFailed(DialId::FIRST) => {
-                self.try_again(now);
+                self.retry = self.next_attempt(now);
                 Ok(None)
             }
             _ => Err(Violation::UnknownPeer),
@@ -547,7 +541,7 @@ impl Session for Client {
             let _ = self.outbox.send_over_limit(server, Lane::Reliable, &message, &self.wire);
         }
         let unanswered = self.requests.clear();
-        self.later.push_back(ClientEvent::Disconnected { unanswered, retrying: false });
+        self.later.push_back(ClientEvent::Disconnected { unanswered, retry_at: None });
         self.logged_out();
         self.outbox.close(server);
     }

@@ -1,7 +1,7 @@
 use crate::{Action, Code, Samples, Secret, ServerMessage, Text};
 use alloc::{boxed::Box, vec::Vec};
 use core::net::SocketAddr;
-use voxwire_core::{NameError, PeerId};
+use voxwire_core::{Instant, NameError, PeerId};
 
 /// What a client's application can ask for. Every one but `Say` is a request, answered in order by a
 /// [`ClientEvent::Response`], [`LoggedIn`](ClientEvent::LoggedIn) or [`CallJoined`](ClientEvent::CallJoined).
@@ -160,8 +160,8 @@ pub enum ClientEvent<'a> {
     Disconnected {
         /// Requests without an answer.
         unanswered: Vec<Action>,
-        /// Another connection is tried.
-        retrying: bool,
+        /// When the session connects again; `None` for never.
+        retry_at: Option<Instant>,
     },
 }
 

@@ -58,9 +58,3 @@ impl Wire {
     /// What the original server reads.
     pub const ORIGINAL: Self = Self { missing_is_empty: true, any_str: true, ..Self::SERVER };
 }
-
-impl Default for Wire {
-    fn default() -> Self {
-        Self::SERVER
-    }
-}

@@ -208,7 +208,7 @@ fn m_10_our_clients_say_and_take_what_the_originals_did() {
                 let (client, pipe) = ends.get_mut(&connection).unwrap();
                 let peer = pipe.peer;
                 let event = client.handle_input(now, Input::Closed { peer }).unwrap();
-                let gone = ClientEvent::Disconnected { unanswered: Vec::new(), retrying: false };
+                let gone = ClientEvent::Disconnected { unanswered: Vec::new(), retry_at: None };
                 assert_eq!(event, Some(gone));
             }
             Line::Unit(connection, true, mut unit) => {

@@ -523,7 +523,7 @@ fn shutting_down_answers_what_is_in_work_and_says_goodbye() {
         [
             "Connected",
             "Response { action: Register, code: SERVER_UNAVAILABLE, again: false }",
-            "Disconnected { unanswered: [], retrying: false }"
+            "Disconnected { unanswered: [], retry_at: None }"
         ]
     );
     // A client logs out of its own accord.

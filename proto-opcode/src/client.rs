@@ -2,7 +2,8 @@ mod calls;
 
 use crate::types::Text;
 use crate::{
-    CallId, Cause, ClientCommand, ClientEvent, Framing, Packet, Refusal, Resource, Role, Violation, Wire,
+    CLIENT_LIMITS, CallId, Cause, ClientCommand, ClientEvent, Framing, Packet, Refusal, Resource, Role,
+    Violation, Wire,
 };
 use alloc::{
     boxed::Box,
@@ -12,7 +13,8 @@ use calls::Call;
 pub use calls::CallState;
 use core::time::Duration;
 use voxwire_core::{
-    Deadlines, EncodeError, Input, Instant, Lane, Message, Outbox, PeerId, Rate, Session, Via, check_name,
+    Deadlines, EncodeError, Input, Instant, Lane, Limits, Message, Outbox, PeerId, Rate, Session, Via,
+    check_name,
 };
 
 /// One client: a connection to a server, its contact list, and any number of calls, each a connection of its own straight to
@@ -46,6 +48,9 @@ pub struct Client {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
+    /// `max_outbox` bytes of outputs waiting to be drained, the rest on the wire; the contact list has `max_items` names at most. Default:
+    /// [`CLIENT_LIMITS`].
+    pub limits: Limits,
     /// Refuse calls while a call is up or taken, as the original does. Default: on.
     pub busy: bool,
     /// Listen for whom we call. Otherwise port 0 is announced, which only our servers understand, where they carry calls.
@@ -65,15 +70,14 @@ pub struct ClientSettings {
     pub voice: Rate,
     /// Most calls at a time, ringing ones included; beyond it calls are refused. Default: 64.
     pub max_calls: usize,
-    /// Bytes of outputs that may wait to be drained. Default: 4 MiB.
-    pub max_outbox: usize,
     /// Sound that may be queued for a slow listener, in bytes; one packet always may. Default: 16 KiB.
     pub droppable_budget: usize,
 }
 
 impl ClientSettings {
-    /// Busy in a call, listening; 60 s for an answer, 10 s to connect, and for who accepts too late; ports from 1024, 64 calls, 4 MiB, 16 KiB of sound.
+    /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
+        limits: CLIENT_LIMITS,
         busy: true,
         listen: true,
         answer_timeout: Duration::from_secs(60),
@@ -82,7 +86,6 @@ impl ClientSettings {
         lowest_port: 1024,
         voice: Rate { per_second: 120, burst: 500 },
         max_calls: 64,
-        max_outbox: 4 * 1024 * 1024,
         droppable_budget: 16 * 1024,
     };
 }
@@ -139,7 +142,7 @@ impl Client {
     pub fn new(settings: ClientSettings) -> Self {
         Self {
             settings,
-            wire: Wire::CLIENT,
+            wire: Wire { limits: settings.limits, ..Wire::CLIENT },
             server: None,
             phase: Phase::Disconnected,
             login: None,
@@ -148,7 +151,7 @@ impl Client {
             next: 1,
             deadlines: Deadlines::new(),
             lingering: Deadlines::new(),
-            outbox: Outbox::new(settings.max_outbox),
+            outbox: Outbox::new(settings.limits.max_outbox),
             later: VecDeque::new(),
             stats: ClientStats::default(),
         }

@@ -1,4 +1,4 @@
-use crate::framing::{Framing, framing};
+use crate::Framing;
 use voxwire_core::Limits;
 use zerocopy::byteorder::little_endian::{U16, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -79,12 +79,6 @@ impl Wire {
 
     /// The framing of a connection with these limits.
     pub const fn framing(&self) -> Framing {
-        framing(self.limits.max_frame)
-    }
-}
-
-impl Default for Wire {
-    fn default() -> Self {
-        Self::CLIENT
+        Framing { width: 8, little_endian: true, adjust: 8, min: HEAD_LEN, max: self.limits.max_frame }
     }
 }

@@ -4,7 +4,7 @@ use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
 use crate::{
     Cause, ClientCommand, ClientEvent, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal,
-    Resource, ServerMessage, Violation, Wire, framing, network,
+    Resource, ServerMessage, Violation, Wire, network,
 };
 use alloc::{boxed::Box, collections::VecDeque};
 use core::{net::SocketAddr, time::Duration};
@@ -52,7 +52,7 @@ pub struct ClientSettings {
 }
 
 impl ClientSettings {
-    /// Discovery each 250 ms; 64 servers found, for 3 s; 64 connected.
+    /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
         timing: Timing::DEFAULT,
@@ -355,7 +355,7 @@ impl Session for Client {
     type Refusal = Refusal;
 
     fn framing(&self) -> Framing {
-        framing::framing(&self.wire)
+        self.wire.framing()
     }
 
     #[inline]

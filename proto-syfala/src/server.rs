@@ -7,7 +7,7 @@ use crate::stream::Sending;
 use crate::timing::{self, Moments, Timer, Timers, Timing};
 use crate::{
     Cause, ClientMessage, Format, Formats, Framing, IoState, Network, Refusal, Resource, ServerCommand,
-    ServerEvent, ServerMessage, Violation, Wire, framing, network,
+    ServerEvent, ServerMessage, Violation, Wire, network,
 };
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::net::SocketAddr;
@@ -386,7 +386,7 @@ impl Session for Server {
     type Refusal = Refusal;
 
     fn framing(&self) -> Framing {
-        framing::framing(&self.wire)
+        self.wire.framing()
     }
 
     #[inline]

@@ -1,3 +1,4 @@
+use crate::Framing;
 use voxwire_core::Limits;
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -74,6 +75,11 @@ pub struct Wire {
 impl Wire {
     /// The default limits.
     pub const DEFAULT: Self = Self { limits: LIMITS };
+
+    /// The framing of a socket with these limits.
+    pub const fn framing(&self) -> Framing {
+        Framing { max: self.limits.max_frame }
+    }
 }
 
 impl Default for Wire {

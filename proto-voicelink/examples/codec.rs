@@ -4,10 +4,10 @@
 
 use std::error::Error;
 use voxwire_core::{Cut, FrameBuf, Message};
-use voxwire_voicelink::{ByteOrder, Framing, Handshake, Packet, Parameters, Wire};
+use voxwire_voicelink::{ByteOrder, Framing, Handshake, MAX_DATA, Packet, Parameters, Wire};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let (wire, mut framing) = (Wire::default(), Framing::client(ByteOrder::BigEndian));
+    let (wire, mut framing) = (Wire::default(), Framing::client(ByteOrder::BigEndian, MAX_DATA));
     let call = Handshake { parameters: Parameters::DEFAULT, user_name: b"bob", optional: b"" };
     let mut stream = Vec::new();
     for packet in [Packet::Handshake(call), Packet::Data(&[1, 2, 3, 4])] {

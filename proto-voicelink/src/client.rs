@@ -4,7 +4,7 @@ use crate::{
     Registration, Request, Resource, Violation, Wire,
 };
 use core::time::Duration;
-use voxwire_core::{EncodeError, Input, Instant, Lane, Message, NameError, Outbox, PeerId, Session};
+use voxwire_core::{EncodeError, Input, Instant, Lane, Limits, Message, NameError, Outbox, PeerId, Session};
 
 /// One client: a connection to a server, and at most one call, as caller or callee.
 ///
@@ -29,6 +29,9 @@ pub struct Client {
 /// What a client is told at the start.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientSettings {
+    /// `max_outbox` bytes of outputs waiting to be drained, `max_frame` and `max_text` on the wire. Default:
+    /// [`LIMITS`](crate::LIMITS).
+    pub limits: Limits,
     /// Byte order of the packets' heads; the server follows it. Default: big-endian.
     pub order: ByteOrder,
     /// What is accepted from the other side of a call. Default: [`Ranges::DEFAULT`].
@@ -38,21 +41,19 @@ pub struct ClientSettings {
     pub answer_timeout: Duration,
     /// How long to wait for an answer to a registration. Default: 10 s.
     pub registration_timeout: Duration,
-    /// Bytes of outputs that may wait to be drained. Default: 4 MiB.
-    pub max_outbox: usize,
 }
 
 /// What the other side of a call is told whose parameters no client here could play.
 const OUT_OF_RANGE: &[u8] = b"parameters out of range";
 
 impl ClientSettings {
-    /// Network order, 45 s for an answer, 10 s for a registration, 4 MiB.
+    /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
+        limits: crate::LIMITS,
         order: ByteOrder::BigEndian,
         ranges: Ranges::DEFAULT,
         answer_timeout: Duration::from_secs(45),
         registration_timeout: Duration::from_secs(10),
-        max_outbox: 4 * 1024 * 1024,
     };
 }
 
@@ -152,11 +153,11 @@ impl Client {
     pub const fn new(settings: ClientSettings) -> Self {
         Self {
             settings,
-            wire: Wire::new(settings.order),
+            wire: Wire { limits: settings.limits, ..Wire::new(settings.order) },
             server: None,
             state: State::Idle,
             deadline: None,
-            outbox: Outbox::new(settings.max_outbox),
+            outbox: Outbox::new(settings.limits.max_outbox),
             stats: ClientStats {
                 packets_sent: 0,
                 bytes_sent: 0,
@@ -390,7 +391,7 @@ impl Session for Client {
     type Refusal = Refusal;
 
     fn framing(&self) -> Framing {
-        Framing::client(self.settings.order)
+        Framing::client(self.settings.order, self.settings.limits.max_frame)
     }
 
     #[inline]

@@ -28,14 +28,15 @@ impl Framing {
         }
     }
 
-    /// A client's side: the server answers in the client's order. A forwarded first packet may have grown by a name.
-    pub const fn client(order: ByteOrder) -> Self {
+    /// A client's side: the server answers in the client's order. A forwarded first packet may have grown by a name. No packet may be
+    /// larger than `max_frame`.
+    pub fn client(order: ByteOrder, max_frame: usize) -> Self {
         Self {
             order: Some(order),
             first: false,
-            max_first: MAX_FIRST,
-            max_control: MAX_FIRST.saturating_add(MAX_NAME),
-            max_data: MAX_DATA,
+            max_first: MAX_FIRST.min(max_frame),
+            max_control: MAX_FIRST.saturating_add(MAX_NAME).min(max_frame),
+            max_data: MAX_DATA.min(max_frame),
         }
     }
 

@@ -73,7 +73,7 @@ proptest! {
         }
         stream.extend(tail);
         chop(|| Framing::server(wire.limits.max_frame), &stream, seed);
-        chop(|| Framing::client(wire.order), &stream, seed);
+        chop(|| Framing::client(wire.order, wire.limits.max_frame), &stream, seed);
     }
 
     #[test]

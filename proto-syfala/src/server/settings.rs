@@ -34,8 +34,7 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// 16 clients, 4 of one address; 5 s to accept an offer, none for 30 s after a refusal; 2 offers a second to one source, 20 in all, 256 KiB
-    /// while more ask; no announcements.
+    /// The defaults, see the fields' own values.
     pub const DEFAULT: Self = Self {
         limits: crate::LIMITS,
         timing: Timing::DEFAULT,

@@ -498,7 +498,7 @@ impl News {
             ClientEvent::Skipped => Self::Lost(
                 "it is larger than 512 KiB, or a recording than 64 MiB, or has several frames".into(),
             ),
-            ClientEvent::Disconnected { retrying, .. } => Self::Disconnected { retrying },
+            ClientEvent::Disconnected { retry_at, .. } => Self::Disconnected { retrying: retry_at.is_some() },
             _ => return None,
         })
     }
