@@ -149,6 +149,11 @@ impl<S: Session> Connection<S> {
         self.network.error.as_ref()
     }
 
+    /// Whether a frame of the server's has come in on the connection that there is, or was last.
+    pub const fn has_received(&self) -> bool {
+        self.network.received
+    }
+
     /// Droppable frames that were dropped because the server did not take them in time, or UDP was blocked.
     pub fn dropped(&self) -> u64 {
         self.network.dropped()

@@ -49,3 +49,14 @@ pub enum Error {
     #[error("{0} took too long")]
     TooSlow(&'static str),
 }
+
+#[cfg(feature = "quic")]
+impl Error {
+    /// The TLS alert by which a client of QUIC has refused its server, where that is why there is no connection.
+    ///
+    /// QUIC keeps the alert alone of what TLS says. Over TCP an [`Io`](Self::Io) error holds the `rustls::Error` itself.
+    pub fn tls_alert(&self) -> Option<tokio_rustls::rustls::AlertDescription> {
+        let Self::Io(error) = self else { return None };
+        crate::quic::tls_alert(error)
+    }
+}

@@ -50,6 +50,21 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Binds the first of `ports` that is free. Returns that port, too.
+    pub(crate) fn bind_first(ip: IpAddr, ports: impl Iterator<Item = u16>) -> io::Result<(Self, u16)> {
+        let mut last = io::Error::other("no port is allowed");
+        for port in ports {
+            match Self::bind(SocketAddr::new(ip, port)) {
+                Ok(listener) => {
+                    let port = listener.local_addr()?.port();
+                    return Ok((listener, port));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
     /// Binds `address`; port 0 takes any free port. An IPv6 wildcard also serves IPv4 where the system's default says so.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use quinn::{
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_rustls::rustls::{ClientConfig, ServerConfig};
+use tokio_rustls::rustls::{AlertDescription, ClientConfig, ServerConfig};
 use voxwire_core::Clock;
 use voxwire_core::bytes::Bytes;
 
@@ -190,6 +190,18 @@ pub(crate) async fn connect(
         }
     }
     Err(last)
+}
+
+/// The TLS alert that this side has ended a handshake with.
+pub(crate) fn tls_alert(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref()? {
+        quinn::ConnectionError::TransportError(error) => {
+            // RFC 9001, 4.8: the codes from 0x100 on are alerts.
+            let alert = u64::from(error.code).checked_sub(0x100)?;
+            u8::try_from(alert).ok().map(AlertDescription::from)
+        }
+        _ => None,
+    }
 }
 
 /// What QUIC holds of one connection's bytes until they have arrived or are given up.

@@ -36,6 +36,8 @@ pub(super) struct Network<F> {
     home: Option<IpAddr>,
     /// Why the last connection to the server has ended.
     pub(super) error: Option<Error>,
+    /// A frame has come in on the last connection to the server.
+    pub(super) received: bool,
     /// Direct paths that went with their connection, and of which the session does not know that yet.
     gone: Vec<PeerId>,
     /// Droppable frames dropped on connections before this one.
@@ -85,6 +87,7 @@ impl<F: Framing> Network<F> {
             streams_first: false,
             home: None,
             error: None,
+            received: false,
             gone: Vec::new(),
             dropped_before: 0,
         }
@@ -114,6 +117,7 @@ impl<F: Framing> Network<F> {
             conn.quic = established.quic;
         }
         self.error = None;
+        self.received = false;
         self.handshake_grace = Grace::default();
         self.state = State::New(now.saturating_add(self.settings.connect));
     }
@@ -262,7 +266,10 @@ impl<F: Framing> Network<F> {
         };
         let Some(conn) = &mut self.conn else { return Poll::Pending };
         match ready!(conn.poll(cx, now, closing, &mut self.ids)) {
-            Ok(Some(step)) => Poll::Ready(Step::Server(step)),
+            Ok(Some(step)) => {
+                self.received |= matches!(step, ConnEvent::Frame(..) | ConnEvent::Datagram(_));
+                Poll::Ready(Step::Server(step))
+            }
             Ok(None) => Poll::Ready(self.end(None, timeout)),
             Err(error) => Poll::Ready(self.end(Some(error), timeout)),
         }

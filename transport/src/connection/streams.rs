@@ -15,7 +15,6 @@ use core::ops::Range;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::io;
 use tokio::net::TcpStream;
 use voxwire_core::{DialId, Framing, Input, Instant, Lane, ListenId, PeerId, PeerIds, Via};
 
@@ -80,28 +79,14 @@ impl<F: Framing> Streams<F> {
 
     pub(super) fn listen(&mut self, id: ListenId, home: Option<IpAddr>) {
         let ip = home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let bound = self.bind(ip);
+        let (first, end) = self.settings.ports.unwrap_or((0, 0));
+        let bound = Listener::bind_first(ip, first..=end);
         let port = bound.as_ref().ok().map(|(_, port)| *port);
         match bound {
             Ok((listener, _)) => self.listeners.push((id, listener)),
             Err(error) => tracing::debug!(%error, "cannot listen"),
         }
         self.told.push((id, port));
-    }
-
-    fn bind(&self, ip: IpAddr) -> io::Result<(Listener, u16)> {
-        let mut last = io::Error::other("no port is allowed");
-        let (first, end) = self.settings.ports.unwrap_or((0, 0));
-        for port in first..=end {
-            match Listener::bind(SocketAddr::new(ip, port)) {
-                Ok(listener) => {
-                    let port = listener.local_addr()?.port();
-                    return Ok((listener, port));
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
     }
 
     pub(super) fn stop_listening(&mut self, id: ListenId) {

@@ -45,19 +45,8 @@ where
 /// A port of those that may be used, where the first listener listens.
 fn bind<S: Session>(shared: &Shared<S>) -> io::Result<(Listener, u16)> {
     let ip = shared.common.home.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let mut last = io::Error::other("no port is allowed");
     let (first, end) = shared.common.settings.ports.unwrap_or((0, 0));
-    for _ in first..=end {
-        let port = shared.next_port(first, end);
-        match Listener::bind(SocketAddr::new(ip, port)) {
-            Ok(listener) => {
-                let port = listener.local_addr()?.port();
-                return Ok((listener, port));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+    Listener::bind_first(ip, (first..=end).map(|_| shared.next_port(first, end)))
 }
 
 /// Serves those that connect, until the session wants no more.
