@@ -43,11 +43,13 @@ impl Protocol for AnyMsgpack {
         explainer
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let nothing = json!({});
-        let value = Fields(object.get("fields").unwrap_or(&nothing)).value("value")?;
+    fn has_names(&self) -> bool {
+        false
+    }
+
+    fn encode(&self, _message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
         let mut bytes = Vec::new();
-        put(value, &mut bytes)?;
+        put(fields.value("value")?, &mut bytes)?;
         Ok(bytes)
     }
 

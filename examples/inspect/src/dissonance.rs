@@ -1,7 +1,7 @@
 //! Dissonance's packets.
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, message_name, show_text};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, show_text};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_dissonance::{
@@ -50,12 +50,9 @@ impl Protocol for Dissonance {
         explainer
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message = message_name(object)?;
-        let nothing = json!({});
-        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
         let mut frame = Vec::new();
-        with_packet(message, &fields, |packet| packet.encode(&self.wire, &mut frame))?
+        with_packet(message, fields, |packet| packet.encode(&self.wire, &mut frame))?
             .map_err(|error| error.to_string())?;
         Ok(frame)
     }

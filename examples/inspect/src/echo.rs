@@ -2,8 +2,8 @@
 #![cfg(feature = "echo")]
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, message_name};
-use serde_json::{Value, json};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes};
+use serde_json::json;
 use voxwire_core::Message;
 use voxwire_echo::Packet;
 
@@ -30,20 +30,16 @@ impl Protocol for Echo {
         explainer
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let answer = match message_name(object)? {
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
+        let answer = match message {
             "Answer" => true,
             "Request" => false,
             other => return Err(format!("message: {other:?} found, expected Request or Answer")),
         };
-        let nothing = json!({});
-        let fields = Fields(object.get("fields").unwrap_or(&nothing));
         let payload = fields.bytes("payload")?;
         let (sequence, time) = (fields.number("sequence")?, fields.number("time")?);
-        let mut frame = Vec::new();
         let packet = Packet { answer, sequence, time, payload: &payload };
-        packet.encode(&(), &mut frame).map_err(|error| error.to_string())?;
-        Ok(frame)
+        to_bytes(&packet, &())
     }
 }
 

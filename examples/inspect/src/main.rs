@@ -140,7 +140,7 @@ fn run(flags: Flags) -> Result<(), Error> {
             let protocol = chosen.protocol()?;
             let input = all_input()?;
             for object in Deserializer::from_str(&input).into_iter::<Value>() {
-                let frame = protocol.encode(&object?).map_err(Error::Malformed)?;
+                let frame = protocol::encode(&*protocol, &object?).map_err(Error::Malformed)?;
                 say(&hex::encode(frame))?;
             }
             Ok(())

@@ -4,7 +4,7 @@ mod explain;
 pub(crate) mod object;
 
 use crate::explain::Explainer;
-use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, message_name, show_text};
+use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, show_text, to_bytes};
 use core::ops::Range;
 use serde_json::{Value, json};
 use voxwire_core::{Framing as _, Limits, Message, Progress};
@@ -74,14 +74,11 @@ impl Protocol for Msgpack {
         explain::explain(bytes, shown)
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message = message_name(object)?;
-        let nothing = json!({});
-        let fields = Fields(object.get("fields").unwrap_or(&nothing));
-        if let Some(unit) = encode_unit(message, &fields)? {
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
+        if let Some(unit) = encode_unit(message, fields)? {
             return Ok(unit);
         }
-        if self.client { self.encode_client(message, &fields) } else { self.encode_server(message, &fields) }
+        if self.client { self.encode_client(message, fields) } else { self.encode_server(message, fields) }
     }
 
     fn cutter(&self) -> Cutter {
@@ -252,43 +249,10 @@ fn encode_unit(message: &str, fields: &Fields<'_>) -> Result<Option<Vec<u8>>, St
         Ok(())
     };
     match message {
-        "greeting" => {
-            let mut greeting = Vec::new();
-            zmtp::put_greeting(&mut greeting);
-            let version = fields.text("version")?;
-            let version = String::from_utf8_lossy(&version).into_owned();
-            let parts: Vec<u8> = version.split('.').filter_map(|part| part.parse().ok()).collect();
-            let [major, minor] = parts[..] else {
-                return Err(format!("fields.version: {version:?} found, expected \"3.0\""));
-            };
-            if major < 3 {
-                greeting.truncate(SIGNATURE_LEN);
-                if fields.has("socket_type") {
-                    greeting.push(if major == 1 { 0 } else { minor.saturating_add(1) });
-                    greeting.push(fields.number("socket_type")?);
-                }
-                return Ok(Some(greeting));
-            }
-            (greeting[10], greeting[11]) = (major, minor);
-            return Ok(Some(greeting));
-        }
+        "greeting" => return encode_greeting(fields).map(Some),
         "READY" => {
             name(b"READY")?;
-            let found = fields.value("properties")?;
-            let pairs = found
-                .as_array()
-                .ok_or_else(|| format!("fields.properties: {found} found, expected a list"))?;
-            for pair in pairs {
-                let part = |at: usize| Fields(&json!({ "properties": pair.get(at) })).text("properties");
-                let (name, value) = (part(0)?, part(1)?);
-                body.push(
-                    u8::try_from(name.len())
-                        .map_err(|_| "fields.properties: names have at most 255 bytes")?,
-                );
-                body.extend(&name);
-                body.extend(u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
-                body.extend(&value);
-            }
+            body.extend(encode_properties(fields.value("properties")?)?);
         }
         "PING" => {
             name(b"PING")?;
@@ -317,6 +281,44 @@ fn encode_unit(message: &str, fields: &Fields<'_>) -> Result<Option<Vec<u8>>, St
     };
     unit.extend(body);
     Ok(Some(unit))
+}
+
+fn encode_greeting(fields: &Fields<'_>) -> Result<Vec<u8>, String> {
+    let mut greeting = Vec::new();
+    zmtp::put_greeting(&mut greeting);
+    let version = fields.text("version")?;
+    let version = String::from_utf8_lossy(&version).into_owned();
+    let parts: Vec<u8> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    let [major, minor] = parts[..] else {
+        return Err(format!("fields.version: {version:?} found, expected \"3.0\""));
+    };
+    if major >= 3 {
+        (greeting[10], greeting[11]) = (major, minor);
+        return Ok(greeting);
+    }
+    greeting.truncate(SIGNATURE_LEN);
+    if fields.has("socket_type") {
+        greeting.push(if major == 1 { 0 } else { minor.saturating_add(1) });
+        greeting.push(fields.number("socket_type")?);
+    }
+    Ok(greeting)
+}
+
+/// Names and values of READY.
+fn encode_properties(found: &Value) -> Result<Vec<u8>, String> {
+    let pairs =
+        found.as_array().ok_or_else(|| format!("fields.properties: {found} found, expected a list"))?;
+    let mut body = Vec::new();
+    for pair in pairs {
+        let part = |at: usize| Fields(&json!({ "properties": pair.get(at) })).text("properties");
+        let (name, value) = (part(0)?, part(1)?);
+        let len = u8::try_from(name.len()).map_err(|_| "fields.properties: names have at most 255 bytes")?;
+        body.push(len);
+        body.extend(&name);
+        body.extend(u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+        body.extend(&value);
+    }
+    Ok(body)
 }
 
 fn show_samples(samples: &Samples<'_>) -> Value {
@@ -460,9 +462,7 @@ impl Numbers {
 
 impl Msgpack {
     fn finish<'m, M: Message<'m, Wire = Wire>>(&self, message: &M) -> Result<Vec<u8>, String> {
-        let mut frame = Vec::new();
-        message.encode(&self.wire, &mut frame).map_err(|error| error.to_string())?;
-        Ok(frame)
+        to_bytes(message, &self.wire)
     }
 
     fn encode_client(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {

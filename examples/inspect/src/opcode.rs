@@ -1,9 +1,7 @@
 //! opcode's messages.
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{
-    Cutter, Entry, Fields, Problem, Protocol, Shown, frame_cutter, message_name, show_text,
-};
+use crate::protocol::{Cutter, Entry, Fields, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes};
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
 use voxwire_opcode::{CLIENT_LIMITS, CallRequest, Packet, Text, Wire};
@@ -61,10 +59,7 @@ impl Protocol for Opcode {
         explainer
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message = message_name(object)?;
-        let nothing = json!({});
-        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
         let (text, host, data, names): (Vec<u8>, Vec<u8>, Vec<u8>, Vec<Vec<u8>>);
         let list: Vec<Text<'_>>;
         let packet = match message {
@@ -117,9 +112,7 @@ impl Protocol for Opcode {
                 return Err(format!("message: {other:?} found, expected {names}"));
             }
         };
-        let mut frame = Vec::new();
-        packet.encode(&self.wire, &mut frame).map_err(|error| error.to_string())?;
-        Ok(frame)
+        to_bytes(&packet, &self.wire)
     }
 
     fn cutter(&self) -> Cutter {

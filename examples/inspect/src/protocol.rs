@@ -3,7 +3,7 @@
 use crate::explain::Explainer;
 use core::ops::Range;
 use serde_json::{Value, json};
-use voxwire_core::{DecodeError, EncodeError, FrameError, Framing, Progress};
+use voxwire_core::{DecodeError, EncodeError, FrameError, Framing, Message, Progress};
 
 /// A row of the table of protocols.
 #[derive(Debug)]
@@ -56,8 +56,13 @@ pub(crate) trait Protocol {
     /// made of them.
     fn explain<'a>(&self, bytes: &'a [u8], shown: Option<&Shown>) -> Explainer<'a>;
 
-    /// Encodes one message.
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String>;
+    /// Whether the name of a message says how it is encoded.
+    fn has_names(&self) -> bool {
+        true
+    }
+
+    /// Encodes the message of this name.
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String>;
 
     /// Cuts units from the start of a stream, one call after the other. A protocol of datagrams has no streams.
     fn cutter(&self) -> Cutter {
@@ -115,9 +120,21 @@ pub(crate) fn frame_cutter(mut framing: impl Framing + 'static) -> Cutter {
     })
 }
 
-/// The message's name in an object that is to be encoded.
-pub(crate) fn message_name(object: &Value) -> Result<&str, String> {
-    object.get("message").and_then(Value::as_str).ok_or_else(|| "message: expected a message's name".into())
+/// Encodes the message that an object describes.
+pub(crate) fn encode(protocol: &dyn Protocol, object: &Value) -> Result<Vec<u8>, String> {
+    let message = object.get("message").and_then(Value::as_str);
+    let message = match message {
+        None if protocol.has_names() => return Err("message: expected a message's name".into()),
+        message => message.unwrap_or_default(),
+    };
+    protocol.encode(message, &Fields(object.get("fields").unwrap_or(&json!({}))))
+}
+
+/// The bytes of a message.
+pub(crate) fn to_bytes<'a, M: Message<'a>>(message: &M, wire: &M::Wire) -> Result<Vec<u8>, String> {
+    let mut frame = Vec::new();
+    message.encode(wire, &mut frame).map_err(|error| error.to_string())?;
+    Ok(frame)
 }
 
 /// Text, or the bytes of what is not.

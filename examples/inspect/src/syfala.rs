@@ -1,7 +1,7 @@
 //! syfala's messages.
 
 use crate::explain::{Explainer, plain};
-use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, message_name};
+use crate::protocol::{Entry, Fields, Problem, Protocol, Shown, to_bytes};
 use core::num::NonZeroU32;
 use serde_json::{Value, json};
 use voxwire_core::{List, Message};
@@ -64,10 +64,7 @@ impl Protocol for Syfala {
         explainer
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message = message_name(object)?;
-        let nothing = json!({});
-        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
         let payload = fields.bytes("audio")?;
         let audio = || -> Result<Audio<'_>, String> {
             let audio = Audio::new(fields.number("stream_index")?, fields.number("byte_index")?, &payload);
@@ -75,8 +72,7 @@ impl Protocol for Syfala {
             let n_bytes = if fields.has("n_bytes") { fields.number("n_bytes")? } else { audio.n_bytes };
             Ok(Audio { n_bytes, ..audio })
         };
-        let mut frame = Vec::new();
-        let encoded = if self.from_client {
+        if self.from_client {
             let message = match message {
                 "Discovery" => ClientMessage::Discovery,
                 "ConnectionSuccess" => ClientMessage::ConnectionSuccess,
@@ -93,12 +89,12 @@ impl Protocol for Syfala {
                     return Err(format!("message: {other:?} found, expected {names} from a client"));
                 }
             };
-            message.encode(&self.wire, &mut frame)
+            to_bytes(&message, &self.wire)
         } else {
             let (inputs, outputs);
             let message = match message {
                 "Connect" => {
-                    (inputs, outputs) = (read_formats(&fields, "inputs")?, read_formats(&fields, "outputs")?);
+                    (inputs, outputs) = (read_formats(fields, "inputs")?, read_formats(fields, "outputs")?);
                     ServerMessage::Connect(Formats { inputs: inputs[..].into(), outputs: outputs[..].into() })
                 }
                 "StartIOFailed" => ServerMessage::StartIoFailed,
@@ -116,10 +112,8 @@ impl Protocol for Syfala {
                     return Err(format!("message: {other:?} found, expected {names} from a server"));
                 }
             };
-            message.encode(&self.wire, &mut frame)
-        };
-        encoded.map_err(|error| error.to_string())?;
-        Ok(frame)
+            to_bytes(&message, &self.wire)
+        }
     }
 }
 

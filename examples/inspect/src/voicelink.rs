@@ -2,7 +2,7 @@
 
 use crate::explain::{Explainer, plain};
 use crate::protocol::{
-    Cutter, Entry, Fields, Order, Problem, Protocol, Shown, frame_cutter, message_name, show_text,
+    Cutter, Entry, Fields, Order, Problem, Protocol, Shown, frame_cutter, show_text, to_bytes,
 };
 use serde_json::{Value, json};
 use voxwire_core::Message;
@@ -70,15 +70,12 @@ impl Protocol for Voicelink {
         explainer
     }
 
-    fn encode(&self, object: &Value) -> Result<Vec<u8>, String> {
-        let message = message_name(object)?;
-        let nothing = json!({});
-        let fields = Fields(object.get("fields").unwrap_or(&nothing));
+    fn encode(&self, message: &str, fields: &Fields<'_>) -> Result<Vec<u8>, String> {
         let (optional, data, name);
         let packet = match message {
             "Handshake" => {
                 (name, optional) = (fields.text("user_name")?, fields.bytes("optional_data")?);
-                let parameters = read_parameters(&fields)?;
+                let parameters = read_parameters(fields)?;
                 Packet::Handshake(Handshake { parameters, user_name: &name, optional: &optional })
             }
             "UserNotFound" => Packet::UserNotFound,
@@ -90,7 +87,7 @@ impl Protocol for Voicelink {
                 optional = fields.bytes("optional_data")?;
                 let optional = &optional;
                 match message {
-                    "Parameters" => Packet::Parameters { parameters: read_parameters(&fields)?, optional },
+                    "Parameters" => Packet::Parameters { parameters: read_parameters(fields)?, optional },
                     "Close" => Packet::Close { optional },
                     "Accept" => Packet::Accept { optional },
                     _ => Packet::Drop { optional },
@@ -101,9 +98,7 @@ impl Protocol for Voicelink {
                 return Err(format!("message: {other:?} found, expected {names}"));
             }
         };
-        let mut frame = Vec::new();
-        packet.encode(&self.wire, &mut frame).map_err(|error| error.to_string())?;
-        Ok(frame)
+        to_bytes(&packet, &self.wire)
     }
 
     fn cutter(&self) -> Cutter {
