@@ -305,12 +305,14 @@ impl Outcome {
     }
 }
 
+/// The picture's measures.
+const WIDTH: f64 = 720.0;
+const HEIGHT: f64 = 260.0;
+const LEFT: f64 = 56.0;
+const TOP: f64 = 48.0;
+
 /// Two lines over time, and a third that is aimed at.
 fn draw(path: &Path, title: &str, moments: &[Moment], from: f64, to: f64) -> std::io::Result<()> {
-    const WIDTH: f64 = 720.0;
-    const HEIGHT: f64 = 260.0;
-    const LEFT: f64 = 56.0;
-    const TOP: f64 = 48.0;
     let shown: Vec<&Moment> = moments.iter().filter(|m| (from..to).contains(&m.at)).collect();
     let most = shown.iter().map(|m| m.latency.max(m.stored).max(m.target)).fold(0.1, f64::max) * 1e3;
     let step = [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]
@@ -326,26 +328,7 @@ fn draw(path: &Path, title: &str, moments: &[Moment], from: f64, to: f64) -> std
         LEFT + WIDTH + 36.0,
         TOP + HEIGHT + 44.0
     );
-    for n in 0..=(top / step).round() as u32 {
-        let ms = f64::from(n) * step;
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {y:.1}h{WIDTH}\" stroke=\"#ddd\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{ms}</text>",
-            LEFT - 6.0,
-            y(ms) + 4.0,
-            y = y(ms)
-        );
-    }
-    for n in 0..=6_u32 {
-        let at = from + (to - from) * f64::from(n) / 6.0;
-        let unit = if to - from > 300.0 { format!("{:.0} min", at / 60.0) } else { format!("{at:.0} s") };
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{unit}</text>",
-            x(at),
-            TOP + HEIGHT + 20.0
-        );
-    }
+    draw_axes(&mut svg, (top, step), (from, to));
     type Of = fn(&Moment) -> f64;
     let lines: [(&str, &str, Of); 3] = [
         ("#c33", "delay, mouth to ear, in ms", |m| m.latency),
@@ -374,6 +357,32 @@ fn draw(path: &Path, title: &str, moments: &[Moment], from: f64, to: f64) -> std
     }
     svg += "</svg>\n";
     std::fs::write(path, svg)
+}
+
+/// Milliseconds up to `top`, in steps, and the time.
+fn draw_axes(svg: &mut String, (top, step): (f64, f64), (from, to): (f64, f64)) {
+    let x = |at: f64| LEFT + (at - from) / (to - from) * WIDTH;
+    let y = |ms: f64| TOP + HEIGHT - ms / top * HEIGHT;
+    for n in 0..=(top / step).round() as u32 {
+        let ms = f64::from(n) * step;
+        let _ = writeln!(
+            svg,
+            "<path d=\"M{LEFT} {y:.1}h{WIDTH}\" stroke=\"#ddd\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{ms}</text>",
+            LEFT - 6.0,
+            y(ms) + 4.0,
+            y = y(ms)
+        );
+    }
+    for n in 0..=6_u32 {
+        let at = from + (to - from) * f64::from(n) / 6.0;
+        let unit = if to - from > 300.0 { format!("{:.0} min", at / 60.0) } else { format!("{at:.0} s") };
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{unit}</text>",
+            x(at),
+            TOP + HEIGHT + 20.0
+        );
+    }
 }
 
 fn pictures(folder: &Path, speech: &Arc<Content>) -> std::io::Result<()> {

@@ -504,7 +504,7 @@ mod tests {
     }
 
     /// A microphone and a program that sends what it hears, each with a clock of its own.
-    struct Studio {
+    struct Loopback {
         microphone: Microphone,
         device: Producer<f32>,
         /// How much faster the microphone's clock is, in millionths; frames that it hears at a time, and the program sends.
@@ -521,7 +521,7 @@ mod tests {
         most: usize,
     }
 
-    impl Studio {
+    impl Loopback {
         fn new(ppm: f64, period: u32, block: usize) -> Self {
             let (microphone, device) = Microphone::connected((RATE, 1), (RATE, 1)).unwrap();
             let (heard, sent, seed, before, click, most) = (0, 0, 1, [0.0; 2], 0.0, 0);
@@ -570,40 +570,40 @@ mod tests {
         // Periods of 10 ms and of 16; blocks of 20 ms and of 5.
         for (ppm, period, block) in [(500.0, 80, 160), (-500.0, 80, 160), (500.0, 128, 40), (-500.0, 128, 40)]
         {
-            let mut studio = Studio::new(ppm, period, block);
-            studio.run(0.3);
+            let mut loopback = Loopback::new(ppm, period, block);
+            loopback.run(0.3);
             // (The tone begins.)
-            (studio.click, studio.most) = (0.0, 0);
-            studio.run(hours);
-            assert_eq!(studio.microphone.bridge.figures(), BridgeFigures::default(), "{ppm}");
-            assert_eq!(studio.microphone.missed(), 0, "{ppm}");
-            assert!(studio.click < 0.001, "{ppm}: {}", studio.click);
+            (loopback.click, loopback.most) = (0.0, 0);
+            loopback.run(hours);
+            assert_eq!(loopback.microphone.bridge.figures(), BridgeFigures::default(), "{ppm}");
+            assert_eq!(loopback.microphone.missed(), 0, "{ppm}");
+            assert!(loopback.click < 0.001, "{ppm}: {}", loopback.click);
             // 80 ms at most.
-            assert!(studio.most < 8 * 80, "{ppm}: {} frames waited", studio.most);
+            assert!(loopback.most < 8 * 80, "{ppm}: {} frames waited", loopback.most);
         }
     }
 
     /// F-53: after a stall of the program what a microphone hears is no later than before.
     #[test]
     fn f_53_a_microphone_is_no_later_after_a_stall() {
-        let mut studio = Studio::new(0.0, 80, 160);
-        studio.run(10.0);
+        let mut loopback = Loopback::new(0.0, 80, 160);
+        loopback.run(10.0);
         // The program sends nothing for 200 ms, and all of it then: what was due is sent.
-        let now = studio.sent;
+        let now = loopback.sent;
         for n in 0..1600 {
-            studio
+            loopback
                 .device
                 .push((0.5 * (f64::from(n % 40) * HZ / f64::from(RATE) * TAU).sin()) as f32)
                 .unwrap();
         }
-        (studio.heard, studio.click) = (studio.heard + 1600, 0.0);
-        while studio.sent < now + 1600 {
-            studio.send();
+        (loopback.heard, loopback.click) = (loopback.heard + 1600, 0.0);
+        while loopback.sent < now + 1600 {
+            loopback.send();
         }
-        studio.run(4.0);
-        studio.most = 0;
-        studio.run(2.0);
-        assert!(studio.most < 8 * 80 && studio.click < 0.05, "{}, {}", studio.most, studio.click);
+        loopback.run(4.0);
+        loopback.most = 0;
+        loopback.run(2.0);
+        assert!(loopback.most < 8 * 80 && loopback.click < 0.05, "{}, {}", loopback.most, loopback.click);
     }
 
     /// C-14: where the clocks agree, what the device plays is what was written.

@@ -40,7 +40,7 @@ pub struct JitterBuffer {
     /// The speech has ended without a last packet: what was heard last fades before it is silent.
     breaks_off: bool,
     /// Frames made up for in a row, with nothing to follow.
-    starving: f32,
+    concealed_run: f32,
     /// The same since it was made, whole ones and the rest.
     underruns: f64,
     /// What is pulled next does not follow what was pulled before.
@@ -144,7 +144,7 @@ const LATE: f64 = 0.06;
 /// Less than this beyond is left as it is, besides what is pulled at once: a period that is left out is up to 15 ms.
 const SLACK: f64 = 0.01;
 /// Frames made up for with nothing to follow, before the speech counts as interrupted.
-const STARVE: f32 = 5.0;
+const MAX_CONCEALED_RUN: f32 = 5.0;
 /// For so long after a packet was lost there is a frame more in store than jitter needs: the next one may be lost, too.
 const LOSSY: Duration = Duration::from_secs(10);
 
@@ -167,7 +167,7 @@ impl JitterBuffer {
             delays: Delays::new(),
             last: None,
             breaks_off: false,
-            starving: 0.0,
+            concealed_run: 0.0,
             underruns: 0.0,
             joins: false,
             bulk: 1.0,
@@ -284,7 +284,7 @@ impl JitterBuffer {
             self.state = State::Waiting;
             self.floor = self.next;
             self.next = position;
-            self.starving = 0.0;
+            self.concealed_run = 0.0;
         }
     }
 
@@ -364,7 +364,7 @@ impl JitterBuffer {
         self.go_on(now);
         let stored = self.stored();
         if self.has(self.next) {
-            self.starving = 0.0;
+            self.concealed_run = 0.0;
             self.stats.played += 1;
             let at = self.take();
             return Pull::Packet { packet: &self.slots[at].packet };
@@ -372,7 +372,7 @@ impl JitterBuffer {
         if stored > 0 {
             self.stats.lost += 1;
             self.lost = Some(now);
-            self.starving = 0.0;
+            self.concealed_run = 0.0;
             self.next += 1;
             if self.has(self.next) {
                 self.stats.recoverable += 1;
@@ -381,8 +381,8 @@ impl JitterBuffer {
             }
             return Pull::Conceal { gain: 1.0 };
         }
-        if self.last.is_some_and(|last| last < self.next) || self.starving >= STARVE {
-            if core::mem::take(&mut self.breaks_off) && self.starving < STARVE {
+        if self.last.is_some_and(|last| last < self.next) || self.concealed_run >= MAX_CONCEALED_RUN {
+            if core::mem::take(&mut self.breaks_off) && self.concealed_run < MAX_CONCEALED_RUN {
                 return Pull::Conceal { gain: 0.0 };
             }
             self.state = State::Idle;
@@ -390,8 +390,8 @@ impl JitterBuffer {
         }
         // Late or lost, nobody can tell yet: time stands still for the speech, but not for long.
         self.underruns += f64::from(part);
-        self.starving += part;
-        Pull::Conceal { gain: fade(self.starving) }
+        self.concealed_run += part;
+        Pull::Conceal { gain: fade(self.concealed_run) }
     }
 
     /// The counters.
@@ -445,17 +445,17 @@ impl JitterBuffer {
 
     /// Once there is something to go on with: what was made up for while nobody could tell is lost, and sound goes on behind it.
     fn go_on(&mut self, now: Duration) {
-        if self.starving == 0.0 || self.stored() == 0 {
+        if self.concealed_run == 0.0 || self.stored() == 0 {
             return;
         }
-        while self.starving >= 0.75 && !self.has(self.next) {
+        while self.concealed_run >= 0.75 && !self.has(self.next) {
             self.next += 1;
-            self.starving -= 1.0;
+            self.concealed_run -= 1.0;
             self.lost = Some(now);
         }
         // Where time stood still, what follows does not fit.
-        self.joins |= self.starving.abs() > 0.01;
-        self.starving = 0.0;
+        self.joins |= self.concealed_run.abs() > 0.01;
+        self.concealed_run = 0.0;
     }
 
     /// Whether what is pulled next does not follow what was pulled before: some was left out, or time stood still. Told once.

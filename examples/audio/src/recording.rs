@@ -36,10 +36,10 @@ pub struct Recording {
     frame: usize,
     second: f64,
     /// How long the end waits for writing that comes no further, and in all.
-    patience: Duration,
-    most_waiting: Duration,
+    stall_timeout: Duration,
+    total_timeout: Duration,
     /// What of a frame that was begun to be left out is to come.
-    owed: usize,
+    left_of_frame: usize,
     bytes: Vec<u8>,
     is_closed: bool,
 }
@@ -62,10 +62,10 @@ const QUEUE_BYTES: usize = 64 << 20;
 /// Jobs that may wait: those that hold no bytes have a limit, too.
 const QUEUE_JOBS: usize = 4096;
 /// Writing that comes no further for so long is not waited for: by the reader of a pipe, and by a disk.
-const PIPE_PATIENCE: Duration = Duration::from_secs(1);
-const DISK_PATIENCE: Duration = Duration::from_secs(10);
+const PIPE_STALL_TIMEOUT: Duration = Duration::from_secs(1);
+const DISK_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// So long is waited at most, whatever comes further: what waits takes 20 s to be played.
-const MOST_WAITING: Duration = Duration::from_secs(30);
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is written at once to a file, and to a pipe, where a reader at playing speed takes a page at a time.
 const PIECE: usize = 1 << 16;
 const PIPE_PIECE: usize = 1 << 12;
@@ -90,12 +90,11 @@ impl Recording {
         files.is_pipe = is_pipe;
         let most = second.saturating_mul(QUEUE_SECONDS).clamp(PIECE, QUEUE_BYTES);
         let second = second.max(1) as f64;
-        let patience = match is_pipe {
-            false => DISK_PATIENCE,
+        let stall_timeout = match is_pipe {
+            false => DISK_STALL_TIMEOUT,
             // At a low rate a page takes longer to be played.
-            true => {
-                Duration::from_secs_f64(2.0 * PIPE_PIECE as f64 / second).clamp(PIPE_PATIENCE, DISK_PATIENCE)
-            }
+            true => Duration::from_secs_f64(2.0 * PIPE_PIECE as f64 / second)
+                .clamp(PIPE_STALL_TIMEOUT, DISK_STALL_TIMEOUT),
         };
         let recording = Self {
             shared: shared.clone(),
@@ -105,9 +104,9 @@ impl Recording {
             most,
             frame,
             second,
-            patience,
-            most_waiting: MOST_WAITING,
-            owed: 0,
+            stall_timeout,
+            total_timeout: TOTAL_TIMEOUT,
+            left_of_frame: 0,
             bytes: Vec::new(),
             is_closed: false,
         };
@@ -145,8 +144,8 @@ impl Recording {
         self.bytes.clear();
         encode(samples, self.format, SampleOrder::Little, &mut self.bytes);
         let mut state = self.shared.state();
-        let skipped = self.owed.min(self.bytes.len());
-        (self.owed, state.dropped) = (self.owed - skipped, state.dropped + skipped as u64);
+        let skipped = self.left_of_frame.min(self.bytes.len());
+        (self.left_of_frame, state.dropped) = (self.left_of_frame - skipped, state.dropped + skipped as u64);
         let bytes = &self.bytes[skipped..];
         if let Some(at) = at {
             state.discard_from(at);
@@ -162,7 +161,7 @@ impl Recording {
                 Some(at) => state.missing.add(at + kept as u64..at + bytes.len() as u64),
                 None => {
                     state.dropped += left as u64;
-                    self.owed = (self.frame - left % self.frame) % self.frame;
+                    self.left_of_frame = (self.frame - left % self.frame) % self.frame;
                 }
             }
         }
@@ -196,8 +195,8 @@ impl Recording {
         let mut state = self.shared.state();
         while !until(&state) {
             let before = state.progress;
-            let patience = self.patience.min(self.most_waiting.saturating_sub(begin.elapsed()));
-            let waited = self.shared.changed.wait_timeout_while(state, patience, |state| {
+            let stall_timeout = self.stall_timeout.min(self.total_timeout.saturating_sub(begin.elapsed()));
+            let waited = self.shared.changed.wait_timeout_while(state, stall_timeout, |state| {
                 !until(state) && !state.aborted && state.progress == before
             });
             let timeout;

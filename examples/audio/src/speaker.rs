@@ -17,9 +17,9 @@ pub struct Speaker {
     ready: Vec<f32>,
     played: usize,
     /// Samples of a channel that were played since the voice was stretched.
-    rested: usize,
+    since_stretch: usize,
     /// The same since it has to be, without success.
-    unlike: usize,
+    without_match: usize,
     /// What would have come instead, where what comes does not follow; and whether it is needed.
     instead: Vec<f32>,
     joins: bool,
@@ -51,12 +51,12 @@ pub struct SpeakerFigures {
 }
 
 /// Packets of a stream without numbers that are kept.
-const PILE: usize = 25;
+const MAX_UNNUMBERED: usize = 25;
 /// A voice that has to be a little faster or slower is stretched once in so long, and one that has to be much faster in so long.
-const REST: Duration = Duration::from_millis(80);
-const SHORT_REST: Duration = Duration::from_millis(20);
+const STRETCH_INTERVAL: Duration = Duration::from_millis(80);
+const FAST_STRETCH_INTERVAL: Duration = Duration::from_millis(20);
 /// For so long what repeats itself well is waited for.
-const PATIENCE: Duration = Duration::from_millis(500);
+const MATCH_TIMEOUT: Duration = Duration::from_millis(500);
 /// What is made up for while nobody can tell whether its packet is lost is a multiple of this: codecs want that.
 const PART: Duration = Duration::from_micros(2500);
 /// How soon a voice that was made up for is as loud as before.
@@ -95,8 +95,8 @@ impl Speaker {
             // Two frames, what a period needs beyond them, what it adds, and what may be repeated.
             ready: Vec::with_capacity(3 * samples + 3 * lengths.needed() * channels),
             played: 0,
-            rested: 0,
-            unlike: 0,
+            since_stretch: 0,
+            without_match: 0,
             gain: 1.0,
             appended: 0,
             concealed: 0,
@@ -111,7 +111,7 @@ impl Speaker {
         if start {
             self.buffer.start();
         }
-        self.buffer.truncate_to(PILE);
+        self.buffer.truncate_to(MAX_UNNUMBERED);
         self.buffer.insert(now, self.appended, packet, false);
         self.appended = self.appended.wrapping_add(1);
     }
@@ -185,9 +185,9 @@ impl Speaker {
         let (rate, channels) = (f64::from(self.rate), self.channels);
         let length = |samples: usize| Duration::from_secs_f64((samples / channels) as f64 / rate);
         let pace = self.buffer.pace(now, length(self.ready.len() - self.played), length(count));
-        let rest = if pace == Pace::MuchFaster { SHORT_REST } else { REST };
-        self.rested = self.rested.saturating_add(count);
-        let stretch = pace != Pace::Even && length(self.rested) >= rest;
+        let rest = if pace == Pace::MuchFaster { FAST_STRETCH_INTERVAL } else { STRETCH_INTERVAL };
+        self.since_stretch = self.since_stretch.saturating_add(count);
+        let stretch = pace != Pace::Even && length(self.since_stretch) >= rest;
         // A period to be left out is looked for in more than is played at once.
         let wanted = match pace {
             _ if !stretch => count,
@@ -210,11 +210,11 @@ impl Speaker {
                 break;
             }
         }
-        self.unlike = if stretch { self.unlike.saturating_add(count) } else { 0 };
+        self.without_match = if stretch { self.without_match.saturating_add(count) } else { 0 };
         if stretch {
             // Where nothing repeats itself well, as in music, what does so best has to do in the end.
-            let patience = length(self.unlike).as_secs_f32() / PATIENCE.as_secs_f32();
-            let alike = if pace == Pace::MuchFaster { 0.5 } else { 0.8 - 0.3 * patience.min(1.0) };
+            let waited = length(self.without_match).as_secs_f32() / MATCH_TIMEOUT.as_secs_f32();
+            let alike = if pace == Pace::MuchFaster { 0.5 } else { 0.8 - 0.3 * waited.min(1.0) };
             self.stretch(pace, alike);
         }
         while self.ready.len() - start < count {
@@ -245,7 +245,7 @@ impl Speaker {
         };
         // Where nothing repeats itself it may do so in a moment.
         if moved > 0 {
-            (self.rested, self.unlike) = (0, 0);
+            (self.since_stretch, self.without_match) = (0, 0);
         }
     }
 

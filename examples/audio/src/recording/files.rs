@@ -29,7 +29,7 @@ pub(super) struct Files {
     /// What could not be written is said; and for how many bytes.
     failing: Option<u64>,
     /// What of a frame that was begun to be left out is to come.
-    owed: usize,
+    left_of_frame: usize,
     /// Bytes of the job in hand that no longer wait.
     pub(super) released: usize,
     /// Nobody reads it any more.
@@ -62,7 +62,7 @@ impl Files {
             limit: MAX_BYTES - MAX_BYTES % (2 * frame),
             frame,
             failing: None,
-            owed: 0,
+            left_of_frame: 0,
             released: 0,
             over: false,
             next: Box::new(beside),
@@ -100,8 +100,9 @@ impl Files {
         let end = self.base + self.len();
         let mut at = job.at.unwrap_or(end);
         if job.at.is_none() {
-            let skipped = self.owed.min(bytes.len());
-            (self.owed, bytes, failed) = (self.owed - skipped, &bytes[skipped..], skipped as u64);
+            let skipped = self.left_of_frame.min(bytes.len());
+            (self.left_of_frame, bytes, failed) =
+                (self.left_of_frame - skipped, &bytes[skipped..], skipped as u64);
         }
         if job.at.is_some() && (at < self.base || self.before_is_short()) {
             let earlier =
@@ -127,7 +128,7 @@ impl Files {
         let left = self.put_at(at, bytes, Some(job), shared);
         if job.at.is_none() && left > 0 {
             // Whole frames are left out.
-            self.owed = (self.frame as usize - left % self.frame as usize) % self.frame as usize;
+            self.left_of_frame = (self.frame as usize - left % self.frame as usize) % self.frame as usize;
         }
         failed + left as u64
     }

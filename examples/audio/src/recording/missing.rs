@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 /// Gaps that are told apart: of more, the nearest count as one.
-pub(super) const MOST_GAPS: usize = 64;
+pub(super) const MAX_GAPS: usize = 64;
 
 /// Bytes of a recording that neither are in it nor wait for it, in order.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Missing {
                 _ => gaps.push(gap),
             }
         }
-        if gaps.len() > MOST_GAPS {
+        if gaps.len() > MAX_GAPS {
             let nearest = (1..gaps.len()).min_by_key(|n| gaps[*n].start - gaps[*n - 1].end);
             if let Some(n) = nearest {
                 gaps[n - 1].end = gaps.remove(n).end;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-const MOST_REMARKS: usize = 16;
+const MAX_REMARKS: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Shared {
@@ -99,7 +99,7 @@ impl Shared {
 
     pub(super) fn remark(&self, remark: String) {
         let mut state = self.state();
-        if state.remarks.len() < MOST_REMARKS {
+        if state.remarks.len() < MAX_REMARKS {
             state.remarks.push(remark);
         }
     }

@@ -1,4 +1,4 @@
-use super::missing::{MOST_GAPS, Missing};
+use super::missing::{MAX_GAPS, Missing};
 use super::*;
 use crate::WavRecorder;
 use crate::load;
@@ -386,7 +386,7 @@ fn gaps_are_bounded() {
     for n in (0..1000).rev() {
         missing.add(n * 10..n * 10 + 2);
     }
-    assert!(missing.0.len() <= MOST_GAPS && missing.len() >= 2000 && missing.first(0) == Some(0));
+    assert!(missing.0.len() <= MAX_GAPS && missing.len() >= 2000 && missing.first(0) == Some(0));
     missing.cut(5);
     assert_eq!((missing.0.len(), missing.first(7)), (1, None));
     missing.cut(0);
@@ -463,7 +463,8 @@ fn waiting_can_be_aborted() {
     }
     let mut recording = Recording::create(&pipe, 8000, 1, SampleFormat::I16).unwrap();
     // Nothing else ends it.
-    (recording.patience, recording.most_waiting) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    (recording.stall_timeout, recording.total_timeout) =
+        (Duration::from_secs(3600), Duration::from_secs(3600));
     recording.write(&ramp(0..8000));
     let abort = recording.abort_handle();
     let waiting = thread::spawn(move || (recording.flush(), recording.finish()));
