@@ -1,6 +1,7 @@
 //! A server that says hello as it should, and then anything.
 #![allow(unreachable_pub)]
 
+use crate::mono;
 use crate::players::CSharp;
 use core::time::Duration;
 use std::io::{Read, Write as _};
@@ -209,4 +210,25 @@ fn reliable(epoch: &[u8], number: u8) -> Vec<u8> {
 
 fn ack(epoch: &[u8], number: u8) -> Vec<u8> {
     [&[10][..], &KEY[..7], epoch, &[0, number]].concat()
+}
+
+/// D-19, D-16: nothing that a server or another player sends ends the game: what is malformed is ignored, or ends the connection with
+/// words.
+#[test]
+fn d_19_a_hostile_server_ends_its_connection_at_most() {
+    let Some(tests) = mono::tests() else { return };
+    let server = Server::bind();
+    let ann = CSharp::start(tests, "ann", server.address(), &["direct"]);
+    server.misbehave(&ann);
+    ann.quit();
+}
+
+/// D-19, D-08: what is reliable on a direct path is repeated until its ack comes in, and taken once.
+#[test]
+fn d_19_what_is_reliable_on_a_direct_path_is_repeated_and_taken_once() {
+    let Some(tests) = mono::tests() else { return };
+    let server = Server::bind();
+    let ann = CSharp::start(tests, "ann", server.address(), &["direct"]);
+    server.lose_reliable(&ann);
+    ann.quit();
 }

@@ -1,6 +1,7 @@
 //! Players in C# and in Rust, which do what they are told and say what they hear, a line each.
 #![allow(unreachable_pub)]
 
+use core::fmt::Display;
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
@@ -10,7 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use voxwire_core::Session;
-use voxwire_dissonance::{Client, ClientCommand, ClientEvent, ClientSettings, SessionState, Speech, Target};
+use voxwire_dissonance::{
+    Client, ClientCommand, ClientEvent, ClientId, ClientSettings, SessionState, Speech, Target,
+};
 use voxwire_transport::{Connection, ConnectionSettings, Remote, TcpUdpSettings};
 
 /// What a player has said.
@@ -200,19 +203,10 @@ async fn play(
             turn = connection.next() => {
                 let Some(turn) = turn else { return };
                 let name = |id| turn.session.name_of(id).unwrap_or("?").to_owned();
-                let line = match turn.result {
-                    Ok(Some(ClientEvent::Voice(voice))) => {
-                        echo = echoes.then(|| voice.frame.to_vec());
-                        let hex: String = voice.frame.iter().map(|byte| format!("{byte:02x}")).collect();
-                        format!("voice {} {} {} {hex}", name(voice.from), voice.sequence, voice.lost)
-                    }
-                    Ok(Some(ClientEvent::Text { from, text, .. })) => {
-                        format!("text {} {}", name(from), String::from_utf8_lossy(text.bytes().unwrap_or_default()))
-                    }
-                    Ok(Some(event)) => format!("{event:?}"),
-                    Ok(None) => continue,
-                    Err(violation) => format!("violation: {violation}"),
-                };
+                if let Ok(Some(ClientEvent::Voice(voice))) = &turn.result {
+                    echo = echoes.then(|| voice.frame.to_vec());
+                }
+                let Some(line) = line(turn.result, name) else { continue };
                 if !echoes {
                     let _ = says.send(line);
                 }
@@ -236,4 +230,23 @@ async fn play(
         }
         let _ = connection.flush().await;
     }
+}
+
+/// What a player says of a turn, if anything.
+fn line(
+    result: Result<Option<ClientEvent<'_>>, impl Display>,
+    name: impl Fn(ClientId) -> String,
+) -> Option<String> {
+    Some(match result {
+        Ok(Some(ClientEvent::Voice(voice))) => {
+            let hex: String = voice.frame.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("voice {} {} {} {hex}", name(voice.from), voice.sequence, voice.lost)
+        }
+        Ok(Some(ClientEvent::Text { from, text, .. })) => {
+            format!("text {} {}", name(from), String::from_utf8_lossy(text.bytes().unwrap_or_default()))
+        }
+        Ok(Some(event)) => format!("{event:?}"),
+        Ok(None) => return None,
+        Err(violation) => format!("violation: {violation}"),
+    })
 }

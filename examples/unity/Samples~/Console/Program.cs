@@ -64,13 +64,10 @@ namespace Voxwire.Samples
                         else
                         {
                             settings.Tls = new TlsSettings();
-                            try
+                            var problem = Pin(settings.Tls, value);
+                            if (problem != null)
                             {
-                                settings.Tls.Pin(File.Exists(value) ? File.ReadAllText(value) : value);
-                            }
-                            catch (FormatException error)
-                            {
-                                return Wrong(error.Message);
+                                return Wrong("--pin " + value + ": " + problem);
                             }
                         }
                         at++;
@@ -133,6 +130,7 @@ namespace Voxwire.Samples
                 {
                     if (line == null)
                     {
+                        Console.WriteLine("the input has ended: leaves " + room);
                         return 0;
                     }
                     if (line.Length > 0 && !client.Write(room, line))
@@ -174,6 +172,25 @@ namespace Voxwire.Samples
                 text = text.Substring(0, colon);
             }
             settings.Host = text.Trim('[', ']');
+        }
+
+        /// <summary>Trusts the certificate in a file, or of a fingerprint. Returns why that is not possible.</summary>
+        private static string Pin(TlsSettings tls, string value)
+        {
+            var isFile = File.Exists(value);
+            try
+            {
+                tls.Pin(isFile ? File.ReadAllText(value) : value);
+                return null;
+            }
+            catch (FormatException error)
+            {
+                return isFile ? error.Message : "there is no such file, and it is no fingerprint: " + error.Message;
+            }
+            catch (Exception error) when (error is IOException || error is UnauthorizedAccessException)
+            {
+                return error.Message;
+            }
         }
 
         private static List<ArraySegment<byte>> ReadFrames(string file)
