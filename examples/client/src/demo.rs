@@ -120,7 +120,7 @@ async fn show(flags: Flags, report: &Report, signals: &Signals) -> Result<(), Er
     report.block(
         "done",
         json!({ "out": flags.out }),
-        &format!("{}\nrecordings and pictures are in {out}", table(&outcomes)),
+        &format!("{}\n{LEGEND}\nrecordings and pictures are in {out}", table(&outcomes)),
     );
     let failed: Vec<String> =
         outcomes.iter().filter(|outcome| !outcome.passed).map(Outcome::likeness).collect();
@@ -182,6 +182,10 @@ impl Outcome {
         sorted.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
     }
 }
+
+/// What the columns of the table say.
+const LEGEND: &str = "late: TCP segments delayed by a loss, UDP frames recovered from the next packet;
+p50/p99: how long packets took from one end to the other";
 
 /// F-61: in 80 columns; `--json` has more figures.
 fn table(outcomes: &[Outcome]) -> Table {
@@ -298,7 +302,10 @@ mod tests {
             outcome(Err("no recording was made, which is a long story ".repeat(9)), false),
         ];
         let text = table(&outcomes).to_string();
+        let text = format!("{text}\n{LEGEND}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        // Each word of the header that needs it is explained.
+        assert!(["late", "p50/p99"].iter().all(|word| text.matches(word).count() == 2), "{text}");
         for verdict in ["heard all", "heard 100 %", "NOT HEARD"] {
             assert!(text.contains(verdict), "{text}");
         }

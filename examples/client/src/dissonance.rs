@@ -6,7 +6,7 @@ mod voices;
 
 use crate::error::Error;
 use crate::link::Link;
-use crate::protocols::Entry;
+use crate::protocols::{Entry, entry};
 use crate::report::{Report, listed, quoted};
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
@@ -21,13 +21,7 @@ use voxwire_audio::VoiceSettings;
 use voxwire_dissonance::MAX_TEXT;
 use voxwire_transport::{DirectSettings, TcpUdpSettings};
 
-pub(crate) const ENTRY: Entry = Entry {
-    name: "dissonance",
-    about: "Voice chat for games: rooms and direct speech",
-    flags: Flags::augment_args,
-    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
-    demo: |conditions| Box::pin(demo::call(conditions)),
-};
+pub(crate) const ENTRY: Entry = entry!("dissonance", "Voice chat for games: rooms and direct speech");
 
 #[derive(Debug, Args)]
 struct Flags {
@@ -90,10 +84,10 @@ struct JoinFlags {
     /// Hear with the machine's loudspeaker; without --play, speak into its microphone.
     #[arg(long)]
     device: bool,
-    /// Leave after so many seconds.
+    /// Leave after so many seconds in the session, even while --wait waits for a listener.
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     length: Option<Duration>,
-    /// Give up if no player has listened to --play or --text after so many seconds.
+    /// Give up if no player has listened to --play or --text after so many seconds, or when --for is over.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     wait: Duration,
     /// Milliseconds in one packet: 10, 20, 40 or 60.
@@ -151,13 +145,8 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     if flags.p2p || tcp_udp.direct.key.is_some() {
         link.allow_clear("direct voice goes in the clear")?;
     }
-    if link.trust.is_some() && tcp_udp.udp && !flags.quic && !link.encrypted_only {
-        // At the level that is always shown: who asks for TLS may think that it covers the voice.
-        tracing::error!(
-            "voice goes by UDP and is not encrypted, TLS covers the rest alone: --quic encrypts everything, \
-             --encrypted-only keeps voice on TLS"
-        );
-    }
+    // Who asks for TLS may think that it covers the voice.
+    let voice_in_clear = link.trust.is_some() && tcp_udp.udp && !flags.quic && !link.encrypted_only;
     let name = flags.name.unwrap_or_else(|| format!("guest-{:08x}", fastrand::u32(..)));
     let options = Options { tcp_udp, quic: flags.quic, ..Options::listener(name) };
     match flags.action {
@@ -165,6 +154,12 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             let mut signals = Signals::catch()?;
             let options = join_options(flags, options, report, &mut signals).await?;
             let player = VoiceClient::connect(&link, options, report.clone(), signals).await?;
+            if voice_in_clear {
+                report.warning(
+                    "voice goes by UDP and is not encrypted, TLS covers the rest alone: --quic encrypts everything, \
+                     --encrypted-only keeps voice on TLS",
+                );
+            }
             player.run().await?;
             Ok(())
         }

@@ -5,7 +5,7 @@ mod demo;
 
 use crate::error::{Error, failed};
 use crate::link::{Link, close};
-use crate::protocols::Entry;
+use crate::protocols::{Entry, entry};
 use crate::report::Report;
 use crate::signals::Signals;
 use clap::Args;
@@ -17,13 +17,7 @@ use voxwire_core::{Lane, Session};
 use voxwire_echo::{Ask, Client, ClientEvent, DEFAULT_PORT, MAX_PAYLOAD};
 use voxwire_transport::TcpUdpSettings;
 
-pub(crate) const ENTRY: Entry = Entry {
-    name: "echo",
-    about: "The server's time, round trips and loss",
-    flags: Flags::augment_args,
-    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
-    demo: |conditions| Box::pin(demo::call(conditions)),
-};
+pub(crate) const ENTRY: Entry = entry!("echo", "The server's time, round trips and loss");
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -37,16 +31,11 @@ struct Flags {
     #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(5..))]
     interval: u64,
     /// Bytes of each, up to 1000.
-    #[arg(long, value_name = "BYTES", default_value_t = 160, value_parser = size)]
-    size: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = 160, value_parser = clap::value_parser!(u16).range(..=MAX_PAYLOAD as i64))]
+    size: u16,
     /// Send them on the reliable lane, on which nothing is lost.
     #[arg(long)]
     reliable: bool,
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let size = text.parse().ok().filter(|size| *size <= MAX_PAYLOAD);
-    size.ok_or_else(|| format!("0 to {MAX_PAYLOAD} expected"))
 }
 
 /// How it went.
@@ -59,6 +48,27 @@ struct Summary {
     round_trips: Vec<Duration>,
     /// What came back is what was sent.
     equal: bool,
+}
+
+impl Summary {
+    fn take(&mut self, event: ClientEvent<'_>, size: u16, report: &Report) -> Result<(), Error> {
+        match event {
+            ClientEvent::Answer { sequence, rtt, payload, .. } => {
+                self.equal &= payload == pattern(sequence, size);
+                self.round_trips.push(rtt);
+                let fields = json!({ "sequence": sequence, "rtt_ms": millis(rtt) });
+                report.event("echo", fields, &format!("echo {sequence}: {:.2} ms", millis(rtt)));
+            }
+            ClientEvent::Lost(0) => return Err(failed!("the server does not answer")),
+            ClientEvent::Lost(sequence) => {
+                self.lost += 1;
+                report.event("lost", json!({ "sequence": sequence }), &format!("echo {sequence}: lost"));
+            }
+            ClientEvent::Disconnected => return Err(failed!("the server is gone")),
+            ClientEvent::Connected => {}
+        }
+        Ok(())
+    }
 }
 
 async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
@@ -121,18 +131,7 @@ async fn measure(
                         (ready, summary.set_up) = (true, started.elapsed());
                         tell_time(report, rtt, time);
                     }
-                    Ok(Some(ClientEvent::Lost(0))) => return Err(failed!("the server does not answer")),
-                    Ok(Some(ClientEvent::Answer { sequence, rtt, payload, .. })) => {
-                        summary.equal &= payload == pattern(sequence, flags.size);
-                        summary.round_trips.push(rtt);
-                        let fields = json!({ "sequence": sequence, "rtt_ms": millis(rtt) });
-                        report.event("echo", fields, &format!("echo {sequence}: {:.2} ms", millis(rtt)));
-                    }
-                    Ok(Some(ClientEvent::Lost(sequence))) => {
-                        summary.lost += 1;
-                        report.event("lost", json!({ "sequence": sequence }), &format!("echo {sequence}: lost"));
-                    }
-                    Ok(Some(ClientEvent::Disconnected)) => return Err(failed!("the server is gone")),
+                    Ok(Some(event)) => summary.take(event, flags.size, report)?,
                     Ok(None) => {}
                     Err(violation) => tracing::debug!(%violation, "ignored"),
                 },
@@ -152,8 +151,8 @@ async fn measure(
 }
 
 /// What an echo holds.
-fn pattern(sequence: u32, size: usize) -> Vec<u8> {
-    sequence.to_be_bytes().into_iter().cycle().take(size).collect()
+fn pattern(sequence: u32, size: u16) -> Vec<u8> {
+    sequence.to_be_bytes().into_iter().cycle().take(size.into()).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the wall clock, which is compared with the server's")]

@@ -8,7 +8,7 @@ mod password;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::protocols::Entry;
+use crate::protocols::{Entry, entry};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::sound::{Play, Source, prepare, seconds};
@@ -18,13 +18,8 @@ use core::time::Duration;
 use std::path::PathBuf;
 use voxwire_msgpack::{ClientCommand, Dialect, MAX_VOICE_SAMPLES, SAMPLE_RATE};
 
-pub(crate) const ENTRY: Entry = Entry {
-    name: "msgpack",
-    about: "Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP",
-    flags: Flags::augment_args,
-    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
-    demo: |conditions| Box::pin(demo::call(conditions)),
-};
+pub(crate) const ENTRY: Entry =
+    entry!("msgpack", "Accounts, chat, groups, voice messages and group calls, over ZeroMQ or plain TCP");
 
 #[derive(Debug, Args)]
 struct Flags {
@@ -148,14 +143,14 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         reconnect: matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. }),
         trace: false,
     };
-    let mut phone = CallClient::connect(&link, options, report.clone(), signals).await?;
+    let mut client = CallClient::connect(&link, options, report.clone(), signals).await?;
     if matches!(flags.action, Action::Call { .. }) {
-        phone.recordings.beside();
+        client.dialogue.recordings.beside();
     }
     let registering = matches!(flags.action, Action::Register);
     let (username, password) = (user.as_str().into(), password.as_bytes().into());
     if registering {
-        phone.ask(ClientCommand::Register { username, password }).await?;
+        client.ask(ClientCommand::Register { username, password }).await?;
         report.event(
             "registered",
             serde_json::json!({ "user": user }),
@@ -164,30 +159,30 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
     } else {
         // A command that only asks for something takes no messages away that it would not show.
         let stays = matches!(flags.action, Action::Chat { .. } | Action::Call { .. } | Action::Wait { .. });
-        phone.log_in(&user, password, !stays).await?;
+        client.log_in(&user, password, !stays).await?;
     }
-    let result = act(&mut phone, flags.action, &user, report).await;
-    let recorded = phone.close().await;
+    let result = act(&mut client, flags.action, &user, report).await;
+    let recorded = client.close().await;
     result.and(recorded)
 }
 
-async fn act(phone: &mut CallClient, action: Action, user: &str, report: &Report) -> Result<(), Error> {
+async fn act(client: &mut CallClient, action: Action, user: &str, report: &Report) -> Result<(), Error> {
     let done = |what: &str, fields: serde_json::Value, text: &str| report.event(what, fields, text);
     match action {
         Action::Register | Action::Login => {}
         Action::AddContact { user: contact } => {
-            phone.ask(ClientCommand::AddContact { contact: contact.as_str().into() }).await?;
+            client.ask(ClientCommand::AddContact { contact: contact.as_str().into() }).await?;
             let text = format!("{contact} is on the list");
             done("contact", serde_json::json!({ "user": contact }), &text);
         }
         Action::Whisper { user: recipient, text } => {
             let text = text.join(" ");
             let (to, content) = (recipient.as_str().into(), text.as_str().into());
-            phone.ask(ClientCommand::Whisper { recipient: to, content }).await?;
+            client.ask(ClientCommand::Whisper { recipient: to, content }).await?;
             done("sent", serde_json::json!({ "to": recipient }), &format!("sent to {recipient}"));
         }
         Action::CreateGroup { group } => {
-            phone.ask(ClientCommand::CreateGroup { group_name: group.as_str().into() }).await?;
+            client.ask(ClientCommand::CreateGroup { group_name: group.as_str().into() }).await?;
             done(
                 "group",
                 serde_json::json!({ "group": group }),
@@ -195,23 +190,23 @@ async fn act(phone: &mut CallClient, action: Action, user: &str, report: &Report
             );
         }
         Action::JoinGroup { group } => {
-            phone.ask(ClientCommand::JoinGroup { group_name: group.as_str().into() }).await?;
+            client.ask(ClientCommand::JoinGroup { group_name: group.as_str().into() }).await?;
             done("group", serde_json::json!({ "group": group }), &format!("{user} is a member of {group}"));
         }
         Action::Send { group, text } => {
             let text = text.join(" ");
             let (group_name, content) = (group.as_str().into(), text.as_str().into());
-            phone.ask(ClientCommand::MsgGroup { group_name, content }).await?;
+            client.ask(ClientCommand::MsgGroup { group_name, content }).await?;
             done("sent", serde_json::json!({ "to": group }), &format!("sent to {group}"));
         }
         Action::VoiceMessage { user: recipient } => {
-            let seconds = phone.voice_message(&recipient).await?;
+            let seconds = client.voice_message(&recipient).await?;
             let text = format!("{seconds:.1} s of sound sent to {recipient}");
             done("sent", serde_json::json!({ "to": recipient, "seconds": seconds }), &text);
         }
-        Action::Call { group } => drop(phone.call(&group).await?),
-        Action::Wait { keep } => phone.wait(keep).await?,
-        Action::Chat { history } => chat::run(phone, user, history).await?,
+        Action::Call { group } => drop(client.call(&group).await?),
+        Action::Wait { keep } => client.wait(keep).await?,
+        Action::Chat { history } => chat::run(client, user, history).await?,
     }
     Ok(())
 }

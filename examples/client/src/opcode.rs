@@ -5,7 +5,7 @@ mod demo;
 
 use crate::error::Error;
 use crate::link::Link;
-use crate::protocols::Entry;
+use crate::protocols::{Entry, entry};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::sound::{Play, prepare, seconds};
@@ -15,13 +15,8 @@ use clap::{Args, Subcommand};
 use core::time::Duration;
 use std::path::PathBuf;
 
-pub(crate) const ENTRY: Entry = Entry {
-    name: "opcode",
-    about: "Log-in, contacts, and Opus calls straight between two clients",
-    flags: Flags::augment_args,
-    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
-    demo: |conditions| Box::pin(demo::call(conditions)),
-};
+pub(crate) const ENTRY: Entry =
+    entry!("opcode", "Log-in, contacts, and Opus calls straight between two clients");
 
 #[derive(Debug, Args)]
 struct Flags {
@@ -110,21 +105,21 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
         trace: false,
     };
     let connect = async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
-    let (mut phone, result);
+    let (mut client, result);
     match flags.action {
         Action::Wait { refuse, keep, .. } => {
-            let call = async |phone: &mut CallClient| phone.wait(refuse).await.map(|_| ());
+            let call = async |client: &mut CallClient| client.wait(refuse).await.map(|_| ());
             return wait(report, &mut signals.clone(), keep, connect, call).await;
         }
         Action::Contacts => {
-            phone = connect().await?;
-            result = phone.contacts().await;
+            client = connect().await?;
+            result = client.contacts().await;
         }
         Action::Call { user } => {
-            phone = connect().await?;
-            result = phone.call(&user).await.map(|_| ());
+            client = connect().await?;
+            result = client.call(&user).await.map(|_| ());
         }
     }
-    let recordings = phone.close().await;
+    let recordings = client.close().await;
     result.and(recordings.end(&mut signals).await)
 }

@@ -27,7 +27,7 @@ const STOOD_STILL: Duration = Duration::from_millis(200);
 /// How long what has come in is played behind the end of a call: as much as a voice may hold.
 const REST: Duration = Duration::from_millis(2500);
 /// So much of it a loudspeaker may hold still, with its store and its own buffers: silence pushes that out.
-pub(crate) const HELD: Duration = Duration::from_millis(400);
+pub(crate) const LOUDSPEAKER_DELAY: Duration = Duration::from_millis(400);
 
 impl Playout {
     /// On the machine's loudspeaker.
@@ -75,7 +75,7 @@ impl Playout {
             sleep_until(start + self.due()).await;
             self.advance(start.elapsed())?;
         }
-        let end = Instant::now() + HELD;
+        let end = Instant::now() + LOUDSPEAKER_DELAY;
         while Instant::now() < end {
             sleep_until(start + self.due()).await;
             self.advance(start.elapsed())?;
@@ -97,7 +97,7 @@ pub(crate) mod tests {
     use voxwire_audio::{Clip, SPEECH, compare, read, resample};
 
     /// A loudspeaker, and what it plays.
-    pub(crate) fn ear() -> (Sink, Arc<Mutex<Vec<f64>>>) {
+    pub(crate) fn memory_sink() -> (Sink, Arc<Mutex<Vec<f64>>>) {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let kept = heard.clone();
         let keep = move |samples: &[f32]| {
@@ -113,7 +113,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn listening_in(rate: u32, channels: u16) -> (Playout, Arc<Mutex<Vec<f64>>>) {
-        let (sink, heard) = ear();
+        let (sink, heard) = memory_sink();
         (Playout::new(rate, channels, sink), heard)
     }
 

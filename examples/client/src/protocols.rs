@@ -41,6 +41,22 @@ pub(crate) struct Entry {
     pub(crate) demo: for<'a> fn(&'a Conditions<'a>) -> Boxed<'a, Vec<Outcome>>,
 }
 
+/// The row of a protocol whose module has `Flags`, `run(link, flags, report)` and `demo::call(conditions)`.
+macro_rules! entry {
+    ($name:literal, $about:literal) => {
+        $crate::protocols::Entry {
+            name: $name,
+            about: $about,
+            flags: <Flags as clap::Args>::augment_args,
+            run: |link, matches, report| {
+                Box::pin(run(link, $crate::protocols::Entry::parsed(matches), report))
+            },
+            demo: |conditions| Box::pin(demo::call(conditions)),
+        }
+    };
+}
+pub(crate) use entry;
+
 impl Entry {
     /// A protocol's flags, of which clap has seen that they are right.
     pub(crate) fn parsed<F: FromArgMatches>(matches: &ArgMatches) -> F {

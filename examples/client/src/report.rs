@@ -110,6 +110,13 @@ impl Report {
         self.event(event, json!({}), text);
     }
 
+    /// What may not go as its user believes, on standard error, however little is to be printed.
+    pub(crate) fn warning(&self, text: &str) {
+        if let Some(screen) = self.screen.as_ref().filter(|_| !self.mute) {
+            self.meter.suspend(|| screen.error(&format!("voxwire-client: warning: {}", plain(text))));
+        }
+    }
+
     /// Where a call is: how long it has lasted, and how loud the two sides are (0 to 1).
     pub(crate) fn progress(&self, lasted: Duration, sent: f64, heard: f64) {
         self.live();

@@ -2,7 +2,7 @@
 
 use crate::device::{Loudspeaker, Microphone};
 use crate::error::Error;
-use crate::playout::{HELD, Playout};
+use crate::playout::{LOUDSPEAKER_DELAY, Playout};
 use crate::recordings::{RecordFile, check_writable};
 use crate::report::Report;
 use crate::signals::Signals;
@@ -357,7 +357,7 @@ impl Recorder {
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         let Shape { rate, channels, .. } = self.shape;
         let silence = vec![0.0; rate as usize / 100 * usize::from(channels)];
-        let end = tokio::time::Instant::now() + HELD;
+        let end = tokio::time::Instant::now() + LOUDSPEAKER_DELAY;
         while ticks.tick().await < end {
             loudspeaker.write(&silence)?;
         }

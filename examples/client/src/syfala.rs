@@ -7,17 +7,16 @@ mod stream;
 
 use crate::error::{Error, failed};
 use crate::link::Link;
-use crate::protocols::Entry;
+use crate::protocols::{Entry, entry};
 use crate::recordings::check_writable;
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::num::NonZeroU32;
 use core::time::Duration;
-pub(crate) use driver::{Driver, News};
+pub(crate) use driver::{Driver, Event};
 pub(crate) use figures::Spread;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -33,13 +32,8 @@ use voxwire_server::syfala::{
 use voxwire_syfala::{CLIENT_PORT, DEFAULT_PORT, Format, MAX_STREAMS, SampleType, ServerSettings};
 use voxwire_transport::HubSettings;
 
-pub(crate) const ENTRY: Entry = Entry {
-    name: "syfala",
-    about: "Devices on the local network: discovery and real-time audio",
-    flags: Flags::augment_args,
-    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
-    demo: |conditions| Box::pin(demo::call(conditions)),
-};
+pub(crate) const ENTRY: Entry =
+    entry!("syfala", "Devices on the local network: discovery and real-time audio");
 
 #[derive(Debug, Args)]
 struct Flags {
@@ -215,13 +209,13 @@ async fn discover(
     let end = Instant::now() + length;
     let mut found: Vec<(PeerId, String, Vec<Format>, Vec<Format>)> = Vec::new();
     loop {
-        let news = tokio::select! {
-            news = driver.next() => news,
+        let event = tokio::select! {
+            event = driver.next() => event,
             () = sleep_until(end) => break,
             () = signals.recv() => break,
         };
-        match news {
-            News::Found { server, from, inputs, outputs } => {
+        match event {
+            Event::Found { server, from, inputs, outputs } => {
                 let address = from.map_or_else(|| "?".into(), |from| from.to_string());
                 let fields = json!({
                     "address": address,
@@ -232,7 +226,7 @@ async fn discover(
                 found.retain(|(_, known, ..)| *known != address);
                 found.push((server, address, inputs, outputs));
             }
-            News::Lost { server, .. } => found.retain(|(peer, ..)| *peer != server),
+            Event::Lost { server, .. } => found.retain(|(peer, ..)| *peer != server),
             _ => {}
         }
     }
@@ -242,18 +236,27 @@ async fn discover(
         return Err(failed!("no device answers at {}", to.join(", ")));
     }
     found.sort_by(|a, b| a.1.cmp(&b.1));
-    let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["device", "sends", "is sent"]);
-    let list = |formats: &[Format]| match formats {
-        [] => "nothing".to_owned(),
-        formats => formats.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-    };
-    for (_, address, inputs, outputs) in &found {
-        table.add_row([address.clone(), list(inputs), list(outputs)]);
-    }
-    report.block("done", json!({ "devices": found.len() }), &table.to_string());
+    let devices = found.iter().map(|(_, address, inputs, outputs)| described(address, inputs, outputs));
+    let text = devices.collect::<Vec<_>>().join("\n");
+    report.block("done", json!({ "devices": found.len() }), &text);
     Ok(())
+}
+
+/// A device and its streams, in 80 columns.
+fn described(address: &str, inputs: &[Format], outputs: &[Format]) -> String {
+    let mut text = address.to_owned();
+    for (verb, formats) in [("sends", inputs), ("is sent", outputs)] {
+        if formats.is_empty() {
+            text += &format!("\n  {verb:<7}  nothing");
+        }
+        // Streams in a row that have one format are one line.
+        for same in formats.chunk_by(PartialEq::eq) {
+            let times = if same.len() == 1 { String::new() } else { format!("{} x ", same.len()) };
+            let format = same.first().map(ToString::to_string).unwrap_or_default();
+            text += &format!("\n  {verb:<7}  {times}{format}");
+        }
+    }
+    text
 }
 
 fn format_json(format: &Format) -> Value {

@@ -5,7 +5,7 @@ mod demo;
 
 use crate::error::Error;
 use crate::link::Link;
-use crate::protocols::Entry;
+use crate::protocols::{Entry, entry};
 use crate::report::Report;
 use crate::signals::Signals;
 use crate::sound::{Play, RecordAs, prepare, seconds};
@@ -17,13 +17,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 use voxwire_voicelink::{ByteOrder, Format, Parameters};
 
-pub(crate) const ENTRY: Entry = Entry {
-    name: "voicelink",
-    about: "Calls through an intermediary, raw PCM over TCP",
-    flags: Flags::augment_args,
-    run: |link, matches, report| Box::pin(run(link, Entry::parsed(matches), report)),
-    demo: |conditions| Box::pin(demo::call(conditions)),
-};
+pub(crate) const ENTRY: Entry = entry!("voicelink", "Calls through an intermediary, raw PCM over TCP");
 
 #[derive(Debug, Args)]
 struct Flags {
@@ -221,13 +215,13 @@ async fn run(link: Link, flags: Flags, report: &Report) -> Result<(), Error> {
             };
             let connect =
                 async || CallClient::connect(&link, options.clone(), report.clone(), signals.clone()).await;
-            let call = async |phone: &mut CallClient| phone.wait(answer, &mut ()).await.map(|_| ());
+            let call = async |client: &mut CallClient| client.wait(answer, &mut ()).await.map(|_| ());
             wait(report, &mut signals.clone(), keep, connect, call).await
         }
         Action::Call { user, strict } => {
-            let mut phone = CallClient::connect(&link, options, report.clone(), signals.clone()).await?;
-            let result = phone.call(&user, strict, &mut ()).await;
-            let recordings = phone.close().await;
+            let mut client = CallClient::connect(&link, options, report.clone(), signals.clone()).await?;
+            let result = client.call(&user, strict, &mut ()).await;
+            let recordings = client.close().await;
             result.and(recordings.end(&mut signals).await)
         }
     }

@@ -5,8 +5,9 @@ mod kit;
 
 use kit::{Server, temporary};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::net::TcpListener;
 use std::path::PathBuf;
-use voxwire_server::Protocol;
+use voxwire_server::{Config, Dissonance, Protocol};
 
 /// An authority, and a server on `localhost` with a certificate that it has signed.
 struct Signed {
@@ -19,6 +20,10 @@ fn signed(name: &str) -> Signed {
 }
 
 fn signed_for(protocol: Protocol, name: &str) -> Signed {
+    signed_with(protocol, name, |_| {})
+}
+
+fn signed_with(protocol: Protocol, name: &str, change: impl FnOnce(&mut Config)) -> Signed {
     let file = |end: &str, text: &str| {
         let path = temporary(&format!("{name}-{end}"));
         std::fs::write(&path, text).unwrap();
@@ -30,7 +35,10 @@ fn signed_for(protocol: Protocol, name: &str) -> Signed {
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
     let (chain, key) = (file("chain.pem", &leaf.pem()), file("key.pem", &key.serialize_pem()));
-    let server = Server::with(protocol, |config| config.tls = Some((chain, key)));
+    let server = Server::with(protocol, |config| {
+        config.tls = Some((chain, key));
+        change(config);
+    });
     Signed { authority: file("authority.pem", &issuer.pem()), server }
 }
 
@@ -75,6 +83,33 @@ fn f_62_a_certificate_that_is_not_trusted_says_what_is_missing() {
     assert!(code == Some(1) && errors.contains("set SSL_CERT_FILE, or say --tls-ca FILE"), "{errors}");
 }
 
+/// By QUIC, which keeps nothing but the alert, the advice is the same.
+#[test]
+fn f_62_quic_gives_the_advice_that_tls_gives() {
+    let nothing = temporary("no-authorities-quic");
+    std::fs::create_dir_all(&nothing).unwrap();
+    let other = signed("other-quic").authority;
+    let Signed { authority, server } = signed_with(Protocol::DISSONANCE, "quic", |config| {
+        config.of_mut::<Dissonance>().quic = true;
+    });
+    for (flags, expected) in [
+        (format!("--tls-ca {}", authority.display()), "--tls-name NAME says which of its names to expect"),
+        (
+            format!("--tls-ca {} --tls-name localhost", other.display()),
+            "other-quic-authority.pem holds neither the server's certificate nor the authority that has signed it",
+        ),
+        (
+            "--tls --tls-name localhost".into(),
+            "if it is the server's own, get a copy of it and say --tls-ca FILE",
+        ),
+    ] {
+        let mut command = server.command_to(server.at("quic"), &format!("--quic rooms {flags}"));
+        let output = command.env("SSL_CERT_FILE", &other).env("SSL_CERT_DIR", &nothing).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && errors.contains(expected), "{flags}: {errors}");
+    }
+}
+
 #[test]
 fn f_62_tls_to_a_server_without_it_says_so() {
     let Signed { authority, .. } = signed("unused");
@@ -101,7 +136,10 @@ fn f_62_a_connection_in_the_clear_to_a_server_with_tls_says_so() {
         (Protocol::DISSONANCE, "join Lobby --name ann"),
     ] {
         let Signed { server, .. } = signed_for(protocol, "unasked");
-        let (code, _, errors) = server.client(action);
+        let (code, out, errors) = server.client(action);
+        // It is said before anybody gives up.
+        let early = "the server does not answer yet: perhaps the server speaks TLS (--tls-ca FILE or --tls)";
+        assert!(protocol != Protocol::OPCODE || out.contains(early), "{out}");
         let expected = match protocol {
             // A log-in may look like the beginning of a TLS record, and an alert is a packet of an unknown kind.
             Protocol::OPCODE => "perhaps the server speaks TLS (--tls-ca FILE or --tls)",
@@ -122,5 +160,28 @@ fn f_62_another_protocols_port_says_so() {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(errors.contains("names the port of another protocol"), "{protocol:?}: {errors}");
+    }
+}
+
+/// By TLS the server has shown that it speaks TLS, or has not: the advice is not to speak TLS.
+#[test]
+fn f_62_tls_to_a_port_that_answers_nothing_says_so() {
+    let Signed { authority, server } = signed("silent");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tls = format!("--tls-ca {} --tls-name localhost", authority.display());
+    for (protocol, address, action) in [
+        (Protocol::OPCODE, server.address, "contacts --name ann"),
+        (Protocol::OPCODE, silent.local_addr().unwrap(), "contacts --name ann"),
+        (Protocol::MSGPACK, silent.local_addr().unwrap(), "login --user ann"),
+    ] {
+        let own = Server::start(protocol);
+        let output = own.command_to(address, &format!("{action} {tls}")).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(
+            errors.contains("names the port of another protocol")
+                && !errors.contains("the server speaks TLS"),
+            "{protocol:?}: {errors}"
+        );
     }
 }

@@ -203,7 +203,12 @@ fn f_14_voice_in_the_clear_is_said_once_and_refused_where_that_is_asked_for() {
         let (code, _, error) =
             server.client(&format!("{tls} --name alice join Red --text hi --play tone --for 1"));
         assert_eq!(code, Some(0), "{error}");
-        assert_eq!(error.matches("by UDP and is not encrypted").count(), 1, "{error}");
+        assert_eq!(error.matches("warning: voice goes by UDP and is not encrypted").count(), 1, "{error}");
+        // Where no voice is sent, or something else is wrong, there is nothing to warn of.
+        for (action, expected) in [("rooms", 0), ("join Red --play missing.wav", 1)] {
+            let (code, _, error) = server.client(&format!("{tls} --name carol {action}"));
+            assert!(code == Some(expected) && !error.contains("not encrypted"), "{action}: {error}");
+        }
         bob.until("\"alice\" has left");
         bob.signal("-INT");
         let (code, out, error) = bob.end();

@@ -69,9 +69,13 @@ fn s_05_c_08_discover_shows_what_answers_a_broadcast() {
     let out = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{out}");
     assert!(
-        out.contains(&server.address.to_string()) && out.matches("48000 Hz, 8 channels, IEEF32").count() == 3,
+        out.contains(&format!(
+            "{}\n  sends    2 x 48000 Hz, 8 channels, IEEF32, 32 frames at a time\n  is sent  48000 Hz, 8 channels, IEEF32",
+            server.address
+        )),
         "{out}"
     );
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
     let (code, out, _) = server.client("--json discover --for 1");
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len(), lines[0]["event"].as_str()), (Some(0), 2, Some("device")));

@@ -70,7 +70,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let proxy = LanesProxy::start(address, impairment).await?;
     let link = Link::to(proxy.address);
     let recording = |name: &str| out.join(format!("dissonance-{name}-heard.wav"));
-    let (mut seats, mut voices) = (Vec::new(), Vec::new());
+    let (mut clients, mut voices) = (Vec::new(), Vec::new());
     let longest = Duration::from_secs_f64(speech.seconds() / 0.8);
     for part in &PARTS {
         // Played faster or slower.
@@ -87,14 +87,14 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
             trace: true,
             ..Options::listener(part.name.into())
         };
-        seats.push(tokio::spawn(
+        clients.push(tokio::spawn(
             VoiceClient::connect(&link, options, Report::silent(), signals.clone()).await?.run(),
         ));
         voices.push(voice);
     }
     let mut summaries = Vec::new();
-    for seat in seats {
-        let summary = seat.await.map_err(|error| failed!("a player gave up: {error}"))?;
+    for client in clients {
+        let summary = client.await.map_err(|error| failed!("a player gave up: {error}"))?;
         summaries.push(summary?);
     }
     server.drain(Duration::from_secs(2)).await;
@@ -111,8 +111,13 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
             out,
         )?);
     }
-    // No player hears any other player.
-    for (part, summary) in PARTS.iter().zip(&summaries) {
+    fail_who_heard_others(&mut outcomes, &summaries);
+    Ok(outcomes)
+}
+
+/// No player hears any other player than the one whom it is to hear.
+fn fail_who_heard_others(outcomes: &mut [Outcome], summaries: &[Summary]) {
+    for (part, summary) in PARTS.iter().zip(summaries) {
         let expected = PARTS.iter().find(|other| other.heard_by == part.name).map_or("", |other| other.name);
         for stranger in summary.heard.keys().filter(|name| *name != expected) {
             for outcome in outcomes.iter_mut().filter(|outcome| outcome.protocol.contains(part.name)) {
@@ -121,7 +126,6 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
             }
         }
     }
-    Ok(outcomes)
 }
 
 fn judge(

@@ -1,123 +1,40 @@
 //! One client at work: joins, speaks, and plays what others say.
 
 mod event;
+mod options;
+mod speech;
+mod summary;
 
 use super::voices::{Frame, Voices};
-use crate::device::Microphone;
 use crate::error::{Error, failed};
 use crate::link::{Link, close};
-use crate::playout::{HELD, Sink, loudspeaker};
+use crate::playout::{LOUDSPEAKER_DELAY, Sink, loudspeaker};
 use crate::recordings::{RecordFile, Recordings};
-use crate::report::{Report, listed, quoted};
+use crate::report::{Report, quoted};
 use crate::signals::Signals;
-use crate::sound::{Player, Shape, Source};
 use crate::trace::{Trace, speaker};
 use core::time::Duration;
 use event::Event;
+pub(crate) use options::Options;
 use serde_json::json;
-use std::collections::BTreeMap;
+use speech::Speaking;
 use std::path::PathBuf;
+pub(crate) use summary::{Heard, Summary};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
-use voxwire_audio::{
-    Clip, OPUS_RATE, Preprocessor, SampleFormat, SampleOrder, SpeakerFigures, VoiceEncoder, VoiceSettings,
-    voice_encoder,
-};
+use voxwire_audio::{OPUS_RATE, SampleFormat};
 use voxwire_core::Session;
 use voxwire_dissonance::{
     Client, ClientCommand, ClientId, ClientSettings, Codec, CodecSettings, DEFAULT_PORT, Lost, Refusal,
     SessionState, Speech, Target,
 };
 use voxwire_server::DEFAULT_QUIC_PORT;
-use voxwire_transport::{Connection, TcpUdpSettings, UdpState};
-
-/// What a client is told at the start.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub(crate) name: String,
-    /// To listen to.
-    pub(crate) rooms: Vec<String>,
-    pub(crate) speak_to_rooms: Vec<String>,
-    /// Players to speak to.
-    pub(crate) to: Vec<String>,
-    pub(crate) text: Option<String>,
-    pub(crate) source: Option<Source>,
-    pub(crate) record: Option<PathBuf>,
-    /// Play what is heard.
-    pub(crate) device: bool,
-    pub(crate) length: Option<Duration>,
-    /// How long to wait for a listener before anything is said.
-    pub(crate) wait: Duration,
-    pub(crate) voice: VoiceSettings,
-    pub(crate) gain: f32,
-    pub(crate) denoise: bool,
-    pub(crate) tcp_udp: TcpUdpSettings,
-    pub(crate) quic: bool,
-    /// Keep when each frame was said and heard.
-    pub(crate) trace: bool,
-}
-
-impl Options {
-    /// A player who only listens, and not yet to any room.
-    pub(crate) fn listener(name: String) -> Self {
-        Self {
-            name,
-            rooms: Vec::new(),
-            speak_to_rooms: Vec::new(),
-            to: Vec::new(),
-            text: None,
-            source: None,
-            record: None,
-            device: false,
-            length: None,
-            wait: Duration::from_secs(30),
-            voice: VoiceSettings::DEFAULT,
-            gain: 1.0,
-            denoise: false,
-            tcp_udp: TcpUdpSettings::default(),
-            quic: false,
-            trace: false,
-        }
-    }
-}
-
-/// How it went.
-#[derive(Debug, Default)]
-pub(crate) struct Summary {
-    /// From connecting until the session was joined.
-    pub(crate) set_up: Duration,
-    /// When each frame was sent.
-    pub(crate) said: Trace<Instant>,
-    /// Who was heard, and how.
-    pub(crate) heard: BTreeMap<String, Heard>,
-}
-
-/// One speaker, as it was heard.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Heard {
-    /// Frames that came in: the number in the speech, and when.
-    pub(crate) frames: Trace<(u32, Instant)>,
-    pub(crate) figures: SpeakerFigures,
-    /// The last one, and the longest time between two of the same speech.
-    last: Option<(u32, Instant)>,
-    gap: Duration,
-}
-
-impl Heard {
-    fn push(&mut self, sequence: u32, start: bool, at: Instant) {
-        if let Some((before, then)) = self.last.replace((sequence, at)).filter(|_| !start)
-            && before < sequence
-        {
-            self.gap = self.gap.max(at.saturating_duration_since(then));
-        }
-        self.frames.push((sequence, at));
-    }
-}
+use voxwire_transport::{Connection, UdpState};
 
 /// How often sound is rendered: half the shortest frame there is, as a voice waits for the next time.
 pub(super) const TICK: Duration = Duration::from_millis(5);
 pub(super) const TICK_SAMPLES: usize = 240;
 /// How long to wait to be let in for the first time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long others have to be described after joining, before it is said that nobody listens.
 const DESCRIBED: Duration = Duration::from_millis(500);
 /// How long to go on listening when everything has been said.
@@ -142,29 +59,6 @@ pub(crate) struct VoiceClient {
     summary: Summary,
     /// The loudest sample said and heard lately.
     levels: (f64, f64),
-}
-
-/// What is being said.
-struct Speaking {
-    sound: Sound,
-    at: usize,
-    encoder: Box<dyn VoiceEncoder>,
-    preprocessor: Preprocessor,
-    frame: usize,
-    /// Samples of time that have gone by since the last frame.
-    due: usize,
-    /// A player listens.
-    started: bool,
-    /// When the last frame was sent.
-    ended: Option<Instant>,
-}
-
-enum Sound {
-    /// With the next frame: of the last one it is to be known that it is the last. None before the first.
-    Player(Box<Player>, Option<Vec<f64>>),
-    /// Without end.
-    Tone(f64),
-    Microphone(Box<Microphone>),
 }
 
 impl VoiceClient {
@@ -248,8 +142,8 @@ impl VoiceClient {
                     self.watch_udp();
                 }
                 _ = ticks.tick() => {
-                    if self.joined.is_none() && self.started.elapsed() > PATIENCE {
-                        return Err(failed!("not let in within {PATIENCE:?}; perhaps another player has the name"));
+                    if self.joined.is_none() && self.started.elapsed() > JOIN_TIMEOUT {
+                        return Err(failed!("not let in within {JOIN_TIMEOUT:?}; perhaps another player has the name"));
                     }
                     self.render()?;
                     self.speak()?;
@@ -273,7 +167,7 @@ impl VoiceClient {
         let mut ticks: Interval = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         // What a loudspeaker holds still is pushed out by silence.
-        let mut left = HELD;
+        let mut left = LOUDSPEAKER_DELAY;
         while !left.is_zero() {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -352,12 +246,9 @@ impl VoiceClient {
                     self.summary.set_up = now;
                 }
                 self.joined = Some(Instant::now());
-                let text = format!(
-                    "joined as {} after {:.1} ms",
-                    quoted(&self.options.name),
-                    now.as_secs_f64() * 1e3
-                );
-                self.report.event("joined", json!({ "name": self.options.name }), &text);
+                let name = &self.options.name;
+                let text = format!("joined as {} after {:.1} ms", quoted(name), now.as_secs_f64() * 1e3);
+                self.report.event("joined", json!({ "name": name }), &text);
             }
             Event::Lost { cause, again } => {
                 self.voices.all_leave(now);
@@ -367,50 +258,19 @@ impl VoiceClient {
                 }
                 self.report.event("lost", json!({ "why": why }), &format!("{why}; trying again"));
             }
-            Event::NotAnswered { asked } => {
-                let text = "the server does not let us in yet; perhaps another player has the name";
-                self.report.event("waiting", json!({ "asked": asked }), text);
-            }
-            Event::Entered(name) => {
-                self.report.event("entered", json!({ "name": name }), &format!("{} is there", quoted(&name)))
-            }
-            Event::Left(id, name) => {
-                self.voices.leaves(now, id);
-                self.report.event("left", json!({ "name": name }), &format!("{} has left", quoted(&name)));
-            }
-            Event::Listening { name, room, joined } => {
-                let verb = if joined { "listens" } else { "does not listen any more" };
-                self.report.event(
-                    "listening",
-                    json!({ "name": name, "room": room, "joined": joined }),
-                    &format!("{} {verb} to {}", quoted(&name), quoted(&room)),
-                );
-            }
-            Event::Moved { room, joined } => {
-                let text = if joined {
-                    format!("the server moved us to {}", quoted(&room))
-                } else {
-                    format!("the server does not let us listen to {}", quoted(&room))
-                };
-                self.report.event("moved", json!({ "room": room, "joined": joined }), &text);
-            }
-            Event::Text { from, to, text } => {
-                let shown = format!("{} to {}: {}", quoted(&from), listed(&to), quoted(&text));
-                self.report.event("text", json!({ "from": from, "to": to, "text": text }), &shown);
-            }
             Event::Voice { from, name, codec, sequence, start, end, volume, priority, packet } => {
                 let frame = Frame { sequence, start, end, volume, priority, packet: &packet };
                 self.hear(now, from, &name, codec, &frame)?;
             }
-            Event::Direct { name, up } => {
-                let text = if up { "goes directly" } else { "goes by the server again" };
-                self.report.event(
-                    "direct",
-                    json!({ "name": name, "up": up }),
-                    &format!("voice for {} {text}", quoted(&name)),
-                );
-            }
             Event::SpeechEnded(from) => self.voices.stop(from),
+            other => {
+                if let Event::Left(id, _) = &other {
+                    self.voices.leaves(now, *id);
+                }
+                if let Some((name, fields, text)) = other.described() {
+                    self.report.event(name, fields, &text);
+                }
+            }
         }
         Ok(())
     }
@@ -432,7 +292,7 @@ impl VoiceClient {
             self.report.event("speaking", json!({ "name": name }), &text);
         }
         let trace = self.options.trace;
-        let new = || Heard { frames: Trace::new(trace), ..Heard::default() };
+        let new = || Heard::new(trace);
         if let Some(heard) = speaker(&mut self.summary.heard, name, new) {
             heard.push(frame.sequence, frame.start, Instant::now());
         }
@@ -484,38 +344,19 @@ impl VoiceClient {
         if self.connection.session().state() != SessionState::Connected {
             return Ok(());
         }
-        let Options { speak_to_rooms, to, text, .. } = &self.options;
-        let rooms = speak_to_rooms.iter().map(|room| Target::Room(room));
-        let targets: Vec<Target<'_>> = rooms.chain(to.iter().map(|player| Target::Player(player))).collect();
-        let client = self.connection.session();
-        let others = |room: &str| {
-            client.rooms().any(|(name, ids)| name == room && ids.iter().any(|id| Some(*id) != client.id()))
-        };
-        let listened = targets.iter().any(|target| match target {
-            Target::Room(room) => others(room),
-            Target::Player(player) => client.find(player).is_some(),
-        });
-        if let Some(text) = text.as_ref().filter(|_| listened && !self.text_sent) {
+        let Self { connection, options, .. } = self;
+        let targets = options.targets();
+        let listened = is_listened_to(connection.session(), &targets);
+        if let Some(text) = options.text.as_ref().filter(|_| listened && !self.text_sent) {
             self.text_sent = true;
-            for &to in &targets {
-                let sent = self
-                    .connection
-                    .call(|client, now| client.handle_command(now, ClientCommand::Text { to, text }));
-                match (sent, to) {
-                    (Err(Refusal::UnknownClient), Target::Player(player)) => {
-                        let text = format!("{} is not there, and gets no text", quoted(player));
-                        self.report.event("not_there", json!({ "name": player }), &text);
-                    }
-                    (sent, _) => sent.map_err(|refusal| failed!("text not sent: {refusal}"))?,
-                }
-            }
+            send_text(connection, text, &targets, &self.report)?;
         }
         let Some(speech) = &mut self.speech else { return Ok(()) };
         if !speech.started && listened {
             speech.started = true;
             for &to in &targets {
                 let open = ClientCommand::Open { to, as_: Speech::DEFAULT };
-                let opened = self.connection.call(|client, now| client.handle_command(now, open));
+                let opened = connection.call(|client, now| client.handle_command(now, open));
                 opened.map_err(|refusal| failed!("cannot speak: {refusal}"))?;
             }
         }
@@ -523,14 +364,12 @@ impl VoiceClient {
         self.levels.0 = level;
         if last {
             for &to in &targets {
-                let _ = self
-                    .connection
-                    .call(|client, now| client.handle_command(now, ClientCommand::Close { to }));
+                let close = ClientCommand::Close { to };
+                let _ = connection.call(|client, now| client.handle_command(now, close));
             }
         }
-        let said = self
-            .connection
-            .call(|client, now| client.handle_command(now, ClientCommand::Say { frame: &packet }));
+        let say = ClientCommand::Say { frame: &packet };
+        let said = connection.call(|client, now| client.handle_command(now, say));
         match said {
             Ok(()) => self.summary.said.push(Instant::now()),
             Err(refusal) => tracing::debug!(%refusal, "not said"),
@@ -546,16 +385,16 @@ impl VoiceClient {
         // While the connection is lost, nobody is known.
         let connected = self.connection.session().state() == SessionState::Connected;
         let Some(joined) = self.joined.filter(|_| unsaid && connected) else { return Ok(()) };
-        let Options { speak_to_rooms, to, wait, .. } = &self.options;
         let targets = || {
-            let rooms = speak_to_rooms.iter().map(|room| format!("in {}", quoted(room)));
-            let targets: Vec<String> =
-                rooms.chain(to.iter().map(|player| format!("as {}", quoted(player)))).collect();
-            targets.join(" or ")
+            let place = |target| match target {
+                Target::Room(room) => format!("in {}", quoted(room)),
+                Target::Player(player) => format!("as {}", quoted(player)),
+            };
+            self.options.targets().into_iter().map(place).collect::<Vec<_>>().join(" or ")
         };
         // At a microphone one may wait for others.
         let waits_on = speech.is_some_and(Speaking::is_live) && self.options.text.is_none();
-        if !waits_on && (is_over || joined.elapsed() >= *wait) {
+        if !waits_on && (is_over || joined.elapsed() >= self.options.wait) {
             return Err(failed!("nobody listens {}: nothing was said", targets()));
         }
         if !self.nobody_listens && joined.elapsed() >= DESCRIBED {
@@ -599,26 +438,7 @@ impl VoiceClient {
             }
         });
         self.keep_figures();
-        let said = self.summary.said.count();
-        self.report.event("said", json!({ "frames": said }), &format!("said {said} frames"));
-        for (name, Heard { frames, figures, gap, .. }) in &self.summary.heard {
-            let SpeakerFigures { jitter, recovered, concealed, invalid, .. } = figures;
-            let fields = json!({
-                "name": name, "frames": frames.count(), "lost": jitter.lost, "recovered": recovered, "concealed": concealed,
-                "late": jitter.late, "duplicate": jitter.duplicate, "underruns": jitter.underruns, "invalid": invalid,
-                "delay_ms": jitter.target.as_millis(), "gap_ms": gap.as_millis(),
-            });
-            let text = format!(
-                "heard {}: {} frames, {} lost, {recovered} of them recovered, {} late; held back for {} ms, longest gap {} ms",
-                quoted(name),
-                frames.count(),
-                jitter.lost,
-                jitter.late,
-                jitter.target.as_millis(),
-                gap.as_millis()
-            );
-            self.report.event("heard", fields, &text);
-        }
+        self.summary.report(&self.report);
         let summary = core::mem::take(&mut self.summary);
         let (mut signals, mut recordings) = (self.signals.clone(), Recordings::new(None, &self.report));
         recordings.complete(recorder);
@@ -629,86 +449,40 @@ impl VoiceClient {
     }
 }
 
-/// How voice is encoded.
-const SHAPE: Shape =
-    Shape { rate: OPUS_RATE, channels: 1, format: SampleFormat::F32, order: SampleOrder::Little };
-
-impl Speaking {
-    fn new(source: &Source, options: &Options) -> Result<Self, Error> {
-        let sound = match source {
-            Source::Tone(hz) => Sound::Tone(*hz),
-            Source::Microphone => Sound::Microphone(Microphone::open(OPUS_RATE, 1)?.into()),
-            Source::Clip(_) | Source::File(_) => Sound::Player(source.player(SHAPE)?.into(), None),
-        };
-        Ok(Self {
-            sound,
-            at: 0,
-            encoder: voice_encoder(options.voice)?,
-            preprocessor: Preprocessor::new(options.gain, options.denoise),
-            frame: options.voice.samples(),
-            due: 0,
-            started: false,
-            ended: None,
-        })
-    }
-
-    /// Whether it is said just now.
-    const fn is_live(&self) -> bool {
-        matches!(self.sound, Sound::Microphone(_))
-    }
-
-    /// The next packet, if it is due; its loudest sample, and whether it is the last one.
-    fn next(&mut self) -> Result<Option<(Vec<u8>, f64, bool)>, Error> {
-        if !self.started || self.ended.is_some() {
-            return Ok(None);
-        }
-        let mut samples = vec![0.0; self.frame];
-        if let Sound::Microphone(microphone) = &mut self.sound {
-            // It has a clock of its own.
-            if !microphone.read(&mut samples)? {
-                return Ok(None);
-            }
-        } else {
-            self.due += TICK_SAMPLES;
-            if self.due < self.frame {
-                return Ok(None);
-            }
-            self.due -= self.frame;
-        }
-        let mut last = false;
-        match &mut self.sound {
-            Sound::Microphone(_) => {}
-            Sound::Tone(hz) => {
-                let tone = Clip::tone_from(OPUS_RATE, 1, *hz, self.at as u64, self.frame);
-                samples.iter_mut().zip(&tone.samples).for_each(|(to, from)| *to = *from as f32);
-            }
-            Sound::Player(player, next) => {
-                let now = match next.take() {
-                    Some(now) => Some(now),
-                    None => player.next_samples(self.frame)?,
-                };
-                let now = now.unwrap_or_default();
-                samples.iter_mut().zip(now).for_each(|(to, from)| *to = from as f32);
-                *next = player.next_samples(self.frame)?;
-                last = next.is_none();
-            }
-        }
-        self.at += self.frame;
-        self.preprocessor.process(&mut samples);
-        let level = samples.iter().fold(0.0_f64, |peak, sample| peak.max(f64::from(sample.abs())));
-        let mut packet = Vec::new();
-        self.encoder.encode(&samples, &mut packet)?;
-        self.ended = last.then(Instant::now);
-        Ok(Some((packet, level, last)))
-    }
-}
-
 /// Why a conversation ended in which nothing failed.
 enum Over {
     /// All is said, the time is over, or a signal came.
     Wanted,
     /// The connection is gone.
     Gone,
+}
+
+/// Whether there is a player who hears what is said to these.
+fn is_listened_to(client: &Client, targets: &[Target<'_>]) -> bool {
+    let others = |ids: &[ClientId]| ids.iter().any(|id| Some(*id) != client.id());
+    targets.iter().any(|target| match target {
+        Target::Room(room) => client.rooms().any(|(name, ids)| name == *room && others(ids)),
+        Target::Player(player) => client.find(player).is_some(),
+    })
+}
+
+fn send_text(
+    connection: &mut Connection<Client>,
+    text: &str,
+    targets: &[Target<'_>],
+    report: &Report,
+) -> Result<(), Error> {
+    for &to in targets {
+        let command = ClientCommand::Text { to, text };
+        match (connection.call(|client, now| client.handle_command(now, command)), to) {
+            (Err(Refusal::UnknownClient), Target::Player(player)) => {
+                let text = format!("{} is not there, and gets no text", quoted(player));
+                report.event("not_there", json!({ "name": player }), &text);
+            }
+            (sent, _) => sent.map_err(|refusal| failed!("text not sent: {refusal}"))?,
+        }
+    }
+    Ok(())
 }
 
 fn describe(cause: Lost) -> &'static str {

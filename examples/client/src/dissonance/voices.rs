@@ -201,9 +201,8 @@ mod tests {
         figures: Vec<SpeakerFigures>,
     }
 
-    /// What a client hears of two speeches that follow each other, whose packets are late by as many milliseconds; he hears them until
-    /// `leaves`.
-    fn listen(packets: &[Vec<u8>], late: impl Fn(usize) -> u64, leaves: Option<u64>) -> Listener {
+    /// A client in a session with ann, its server, and its own number.
+    fn joined() -> (Client, PeerId, ClientId) {
         let mut client = Client::new("ben", ClientSettings::DEFAULT).unwrap();
         let server = PeerId { slot: 3, generation: 0 };
         let via = Via::Dialled(DialId::FIRST);
@@ -221,6 +220,13 @@ mod tests {
             channels: List::from(&[][..]),
         };
         client.receive(Instant::ZERO, server, Packet::HandshakeResponse(response)).unwrap();
+        (client, server, own)
+    }
+
+    /// What a client hears of two speeches that follow each other, whose packets are late by as many milliseconds; he hears them until
+    /// `leaves`.
+    fn listen(packets: &[Vec<u8>], late: impl Fn(usize) -> u64, leaves: Option<u64>) -> Listener {
+        let (mut client, server, own) = joined();
         let mut arrivals: Vec<(u64, usize)> =
             (0..packets.len()).map(|n| ((n as u64 + 1) * 20 + late(n), n)).collect();
         arrivals.sort();

@@ -4,8 +4,7 @@ use super::mixer::Mixer;
 use super::refused;
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::{Link, close};
-use crate::recordings::Recordings;
+use crate::link::Link;
 use crate::report::{Report, plain, text};
 use crate::signals::Signals;
 use crate::sound::{Player, Shape, Source, peak};
@@ -22,14 +21,14 @@ use voxwire_msgpack::{
     Action, Client, ClientCommand, ClientEvent, ClientSettings, Code, DEFAULT_PORT, Dialect,
     MAX_VOICE_SAMPLES, SAMPLE_RATE, Samples, Secret, Violation, check_name,
 };
-use voxwire_transport::{Connection, ConnectionSettings};
+use voxwire_transport::ConnectionSettings;
 
 /// Samples in one message of a call: 20 ms.
 pub(super) const BLOCK: usize = SAMPLE_RATE as usize / 50;
 /// What may wait for the server: a recording of the greatest length.
 const BACKLOG: usize = 32 * 1024 * 1024;
 
-/// What a phone is told at the start.
+/// What to do, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) source: Option<Source>,
@@ -56,18 +55,16 @@ pub(crate) struct Summary {
 }
 
 pub(crate) struct CallClient {
-    pub(super) connection: Connection<Client>,
+    pub(crate) dialogue: Dialogue<Client>,
     pub(crate) options: Options,
     pub(super) report: Report,
-    pub(super) signals: Signals,
-    pub(crate) recordings: Recordings,
     /// Texts and recordings shown.
     shown: u32,
 }
 
-/// What a phone waits for, owned.
+/// An event of the session, owned, or of this program.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum Event {
     Response {
         action: Action,
         code: Code,
@@ -111,21 +108,16 @@ impl CallClient {
         link: &Link,
         options: Options,
         report: Report,
-        mut signals: Signals,
+        signals: Signals,
     ) -> Result<Self, Error> {
         let reconnect = ClientSettings::DEFAULT.reconnect.filter(|_| options.reconnect);
         let (dialect, seed) = (options.dialect, fastrand::u64(..));
         let settings = ClientSettings { dialect, reconnect, seed, ..ClientSettings::DEFAULT };
         let limits = ConnectionSettings { droppable_budget: BACKLOG, ..ConnectionSettings::DEFAULT };
         let connecting = link.connect_with(DEFAULT_PORT, Client::new(settings), limits);
-        let connection = signals.interrupt("connecting", connecting).await?;
-        let recordings = Recordings::new(options.record.clone(), &report);
-        let mut phone = Self { connection, options, report, signals, recordings, shown: 0 };
-        // The first turn is the connection itself.
-        if phone.connection.next().await.is_none() {
-            return Err(failed!("the server closed the connection"));
-        }
-        Ok(phone)
+        let record = options.record.clone();
+        let dialogue = Dialogue::open("msgpack", link, connecting, record, &report, signals).await?;
+        Ok(Self { dialogue, options, report, shown: 0 })
     }
 
     /// Logs in, and shows what was kept meanwhile; for a single request nothing is delivered, where the server can do that.
@@ -151,28 +143,28 @@ impl CallClient {
     /// # Errors
     /// Some of what was heard is not in one of them.
     pub(crate) async fn close(mut self) -> Result<(), Error> {
-        self.signals.end();
-        if self.connection.session().username().is_some() {
+        self.dialogue.signals.end();
+        if self.dialogue.connection.session().username().is_some() {
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::Logout)).await;
         }
-        close(&mut self.connection).await;
-        self.recordings.end(&mut self.signals).await
+        let mut signals = self.dialogue.signals.clone();
+        self.dialogue.close().await.end(&mut signals).await
     }
 
     /// Sends a request and waits for its answer; what comes before is shown.
     pub(crate) async fn ask(&mut self, command: ClientCommand<'_>) -> Result<(), Error> {
         self.request(command)?;
         loop {
-            match self.news().await? {
-                News::Response { code: Code::SUCCESS, again: false, .. }
-                | News::LoggedIn { again: false }
-                | News::CallJoined { again: false, .. } => return Ok(()),
-                News::Response { action, code, again: false } => return Err(refused(action, code)),
-                News::NoAnswer(action) => {
+            match self.event().await? {
+                Event::Response { code: Code::SUCCESS, again: false, .. }
+                | Event::LoggedIn { again: false }
+                | Event::CallJoined { again: false, .. } => return Ok(()),
+                Event::Response { action, code, again: false } => return Err(refused(action, code)),
+                Event::NoAnswer(action) => {
                     return Err(failed!("the server does not answer {}", action.name()));
                 }
-                News::Disconnected { .. } => return Err(self.lost("waiting for an answer")),
-                News::Interrupted => return Err(failed!("interrupted while waiting for an answer")),
+                Event::Disconnected { .. } => return Err(self.dialogue.lost("waiting for an answer")),
+                Event::Interrupted => return Err(failed!("interrupted while waiting for an answer")),
                 other => self.show(other).await?,
             }
         }
@@ -186,7 +178,7 @@ impl CallClient {
         {
             check_name(name.0).map_err(|error| failed!("the name {name:?} will not do: {error}"))?;
         }
-        self.tell(command)
+        self.dialogue.tell(command)
     }
 
     /// Makes a recording and sends it; returns its length in seconds.
@@ -215,7 +207,7 @@ impl CallClient {
             if live {
                 tokio::select! {
                     () = sleep_until(start + pacer.due()) => {}
-                    () = self.signals.recv() => {
+                    () = self.dialogue.signals.recv() => {
                         self.report.live();
                         break;
                     }
@@ -249,16 +241,16 @@ impl CallClient {
         self.report.plain("waiting", "waiting for messages");
         let end = self.options.length.and_then(|length| Instant::now().checked_add(length));
         loop {
-            let news = tokio::select! {
-                news = self.news() => news?,
+            let event = tokio::select! {
+                event = self.event() => event?,
                 () = sleep_until(end.unwrap_or_else(far)) => return Ok(()),
             };
-            match news {
-                News::Interrupted => return Ok(()),
-                News::Disconnected { retrying: false } => return Err(self.lost("waiting")),
-                news => {
-                    check_again(&news)?;
-                    self.show(news).await?;
+            match event {
+                Event::Interrupted => return Ok(()),
+                Event::Disconnected { retrying: false } => return Err(self.dialogue.lost("waiting")),
+                event => {
+                    check_again(&event)?;
+                    self.show(event).await?;
                     if self.shown > 0 && !keep {
                         return Ok(());
                     }
@@ -276,7 +268,7 @@ impl CallClient {
         let text = format!("in the call of {}", plain(group));
         self.report.event("established", json!({ "group": group }), &text);
         let player = self.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-        let file = self.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
+        let file = self.dialogue.recordings.create_named(SAMPLE_RATE, 1, SampleFormat::I16);
         let mut mixer = Mixer::new(file, self.options.device)?;
         let end = self.take_part(Instant::now(), player, &mut mixer, &mut summary).await;
         self.report.progress_end();
@@ -292,13 +284,13 @@ impl CallClient {
         let who = summary.heard.len();
         let text = format!("call over ({how}): {said} messages sent, {total} of {who} speakers heard");
         self.report.event("ended", fields, &text);
-        self.signals.end();
+        self.dialogue.signals.end();
         if end.is_ok() {
             // An original server never answers that.
             let _ = timeout(Duration::from_secs(2), self.ask(ClientCommand::LeaveCall)).await;
         }
         // The others need not wait for it.
-        self.recordings.complete(mixer.into_file());
+        self.dialogue.recordings.complete(mixer.into_file());
         end?;
         Ok(summary)
     }
@@ -321,7 +313,7 @@ impl CallClient {
     pub(super) async fn play_out(&mut self, mixer: &mut Mixer, start: Instant) -> Result<(), Error> {
         tokio::select! {
             played = mixer.play_out(start) => played,
-            () = self.signals.recv() => Ok(()),
+            () = self.dialogue.signals.recv() => Ok(()),
         }
     }
 
@@ -340,17 +332,17 @@ impl CallClient {
             let due = if player.is_some() { start + pacer.due() } else { far() };
             let playing = mixer.due().map_or_else(far, |due| start + due);
             tokio::select! {
-                news = self.news() => match news? {
-                    News::CallData { sender, samples } => {
+                event = self.event() => match event? {
+                    Event::CallData { sender, samples } => {
                         in_peak = in_peak.max(mixer.hear(start.elapsed(), sender.as_bytes(), &samples));
                         let trace = self.options.trace;
                         if let Some(times) = speaker(&mut summary.heard, &sender, || Trace::new(trace)) {
                             times.push(Instant::now());
                         }
                     }
-                    News::Interrupted => return Ok(()),
-                    News::Disconnected { retrying: false } => return Err(self.lost("in a call")),
-                    News::Response { action: Action::JoinCall, code, .. } => return Err(refused(Action::JoinCall, code)),
+                    Event::Interrupted => return Ok(()),
+                    Event::Disconnected { retrying: false } => return Err(self.dialogue.lost("in a call")),
+                    Event::Response { action: Action::JoinCall, code, .. } => return Err(refused(Action::JoinCall, code)),
                     other => {
                         check_again(&other)?;
                         self.show(other).await?;
@@ -366,7 +358,7 @@ impl CallClient {
                         }
                         None if end.is_none() => {
                             // What is on its way to the server is not lost.
-                            let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
+                            let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
                             return Ok(());
                         }
                         None => player = None,
@@ -386,34 +378,36 @@ impl CallClient {
     /// Sends live audio; while there is no connection it goes nowhere.
     pub(super) fn say(&mut self, samples: &[i16]) {
         let samples = Samples::from(samples);
-        let said =
-            self.connection.call(|client, now| client.handle_command(now, ClientCommand::Say { samples }));
+        let said = self
+            .dialogue
+            .connection
+            .call(|client, now| client.handle_command(now, ClientCommand::Say { samples }));
         if let Err(refusal) = said {
             tracing::debug!(%refusal, "not said");
         }
     }
 
     /// Shows what concerns people.
-    pub(super) async fn show(&mut self, news: News) -> Result<(), Error> {
-        match news {
-            News::Whisper { sender, content } => {
+    pub(super) async fn show(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Whisper { sender, content } => {
                 let text = format!("{}: {}", plain(&sender), plain(&content));
                 self.report.keep("whisper", json!({ "from": sender, "text": content }), &text);
                 self.shown += 1;
             }
-            News::MsgGroup { group, sender, content } => {
+            Event::MsgGroup { group, sender, content } => {
                 let text = format!("[{}] {}: {}", plain(&group), plain(&sender), plain(&content));
                 let fields = json!({ "group": group, "from": sender, "text": content });
                 self.report.keep("message", fields, &text);
                 self.shown += 1;
             }
-            News::VoiceMsg { sender, clip } => {
+            Event::VoiceMsg { sender, clip } => {
                 let seconds = clip.seconds();
                 let clip = Arc::new(clip);
                 // It is nowhere else, once it has been delivered and is not played.
                 let wanted = (!self.options.device).then_some("voice-message.wav");
-                let path = self.recordings.save(&clip, wanted);
-                self.recordings.settle(&mut self.signals).await;
+                let path = self.dialogue.recordings.save(&clip, wanted);
+                self.dialogue.recordings.settle(&mut self.dialogue.signals).await;
                 self.shown += 1;
                 let place = path.as_ref().map(|path| format!(", in {}", path.display())).unwrap_or_default();
                 let text = format!("{}: {seconds:.1} s of sound{place}", plain(&sender));
@@ -424,54 +418,45 @@ impl CallClient {
                     play(&clip)?;
                 }
             }
-            News::Disconnected { .. } => {
+            Event::Disconnected { .. } => {
                 self.report.plain("disconnected", "the connection is lost; trying again");
             }
-            News::LoggedIn { .. } => self.report.plain("back", "back, and logged in again"),
-            News::CallJoined { group, .. } => {
+            Event::LoggedIn { .. } => self.report.plain("back", "back, and logged in again"),
+            Event::CallJoined { group, .. } => {
                 let text = format!("back in the call of {}", plain(&group));
                 self.report.event("established", json!({ "group": group }), &text);
             }
-            News::Response { action, code, again } => {
+            Event::Response { action, code, again } => {
                 let later = if again && code.is_temporary() { ", trying again" } else { "" };
                 let text = format!("{}: {code}{later}", action.name());
                 let fields = json!({ "action": action.name(), "code": code.0 });
                 self.report.event("response", fields, &text);
             }
-            News::NoAnswer(action) => {
+            Event::NoAnswer(action) => {
                 let fields = json!({ "action": action.name() });
                 self.report.event("no_answer", fields, &format!("{}: no answer", action.name()));
             }
-            News::Lost(reason) => {
+            Event::Lost(reason) => {
                 let text = format!("a message of the server's is lost: {reason}");
                 self.report.keep("lost", json!({ "reason": reason }), &text);
             }
-            News::CallData { .. } | News::Interrupted => {}
+            Event::CallData { .. } | Event::Interrupted => {}
         }
         Ok(())
     }
 
     /// The next thing that happens.
-    pub(super) async fn news(&mut self) -> Result<News, Error> {
-        let news = self.next_event(News::of, News::of_violation).await?;
-        Ok(news.unwrap_or_else(|| {
+    pub(super) async fn event(&mut self) -> Result<Event, Error> {
+        let event = self.dialogue.next_event(Event::of, Event::of_violation).await?;
+        Ok(event.unwrap_or_else(|| {
             // Nobody may read any more: the end does not wait for it.
             self.report.live();
-            News::Interrupted
+            Event::Interrupted
         }))
     }
 }
 
-impl Dialogue for CallClient {
-    type Session = Client;
-    const PROTOCOL: &'static str = "msgpack";
-
-    fn parts(&mut self) -> (&mut Connection<Client>, &mut Recordings, &mut Signals) {
-        (&mut self.connection, &mut self.recordings, &mut self.signals)
-    }
-}
-
-impl News {
+impl Event {
     fn of(event: ClientEvent<'_>) -> Option<Self> {
         Some(match event {
             ClientEvent::Response { action, code, again } => Self::Response { action, code, again },
@@ -512,9 +497,9 @@ impl News {
 }
 
 /// A log-in after a lost connection that is refused for good: nothing is heard any more, so nobody should go on waiting.
-pub(super) fn check_again(news: &News) -> Result<(), Error> {
-    match news {
-        News::Response { action: Action::Login, code, again: true } if !code.is_temporary() => {
+pub(super) fn check_again(event: &Event) -> Result<(), Error> {
+    match event {
+        Event::Response { action: Action::Login, code, again: true } if !code.is_temporary() => {
             Err(failed!("logged in no more after the connection was lost: {}", refused(Action::Login, *code)))
         }
         _ => Ok(()),
@@ -600,7 +585,7 @@ mod tests {
             mixer.hear(now, b"ann", block);
         }
         let start = Instant::now() - Duration::from_millis(400);
-        bob.connection.shutdown();
+        bob.dialogue.connection.shutdown();
         let lost = bob.take_part(start, None, &mut mixer, &mut Summary::default()).await.unwrap_err();
         assert!(lost.to_string().contains("lost"), "{lost}");
         server.drain(Duration::from_secs(1)).await;

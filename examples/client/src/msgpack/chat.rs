@@ -4,9 +4,8 @@
 mod commands;
 mod lines;
 
-use super::call_client::{BLOCK, CallClient, News, SHAPE, far, to_i16};
+use super::call_client::{BLOCK, CallClient, Event, SHAPE, far, to_i16};
 use super::mixer::Mixer;
-use crate::dialogue::Dialogue;
 use crate::error::Error;
 use crate::report::plain;
 use crate::sound::{Player, Source, open, peak};
@@ -28,13 +27,13 @@ const RECORDINGS: usize = 1000;
 const SAMPLES: usize = 12_500_000;
 
 /// Chats until `/quit`, or the end of the input.
-pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
+pub(super) async fn run(client: &mut CallClient, user: &str, history: Option<PathBuf>) -> Result<(), Error> {
     let names = Names::default();
-    let (mut lines, report) = Lines::start(names.clone(), history, &phone.report)?;
-    phone.report = report;
-    phone.report.plain("chat", "type /help for what can be done");
+    let (mut lines, report) = Lines::start(names.clone(), history, &client.report)?;
+    client.report = report;
+    client.report.plain("chat", "type /help for what can be done");
     let mut chat = Chat {
-        phone,
+        client,
         user: user.to_owned(),
         names,
         target: None,
@@ -44,14 +43,14 @@ pub(super) async fn run(phone: &mut CallClient, user: &str, history: Option<Path
     };
     let mut result = chat.run(&mut lines).await;
     if let (true, Some(call)) = (result.is_err(), &mut chat.call) {
-        result = chat.phone.play_out(&mut call.mixer, call.start).await.and(result);
+        result = chat.client.play_out(&mut call.mixer, call.start).await.and(result);
     }
     chat.leave().await;
     result
 }
 
 struct Chat<'p> {
-    phone: &'p mut CallClient,
+    client: &'p mut CallClient,
     user: String,
     /// Users and groups that have been seen.
     names: Names,
@@ -97,21 +96,21 @@ impl Chat<'_> {
             let playing = self.call.as_ref().and_then(Call::playing).unwrap_or_else(far);
             tokio::select! {
                 line = lines.next(), if open => match line {
-                    Some(line) => match self.obey(&line).await {
+                    Some(line) => match self.carry_out(&line).await {
                         Ok(true) => {}
                         Ok(false) => return Ok(()),
                         // A slip does not end the chat.
-                        Err(error) => self.phone.report.event("failed", json!({ "reason": error.to_string() }), &error.to_string()),
+                        Err(error) => self.client.report.event("failed", json!({ "reason": error.to_string() }), &error.to_string()),
                     },
                     None => {
                         open = false;
                         end = Instant::now() + PATIENCE;
                     }
                 },
-                news = self.phone.news() => match news? {
-                    News::Interrupted => return Ok(()),
-                    News::Disconnected { retrying: false } => return Err(self.phone.lost("chatting")),
-                    news => self.hear(news).await?,
+                event = self.client.event() => match event? {
+                    Event::Interrupted => return Ok(()),
+                    Event::Disconnected { retrying: false } => return Err(self.client.dialogue.lost("chatting")),
+                    event => self.hear(event).await?,
                 },
                 () = sleep_until(due) => self.speak()?,
                 () = sleep_until(playing) => {
@@ -126,14 +125,14 @@ impl Chat<'_> {
     }
 
     /// Does what a line says; false at the end.
-    async fn obey(&mut self, line: &str) -> Result<bool, Error> {
+    async fn carry_out(&mut self, line: &str) -> Result<bool, Error> {
         let command = match Command::parse(line) {
             Ok(Some(command)) => command,
             Ok(None) => return Ok(true),
             Err(problem) => return Err(Error::Failed(problem)),
         };
         match command {
-            Command::Help => self.phone.report.block("help", serde_json::json!({}), HELP),
+            Command::Help => self.client.report.block("help", serde_json::json!({}), HELP),
             Command::Quit => return Ok(false),
             Command::Text(text) => self.send_to_target(&text)?,
             Command::Msg(user, text) => self.whisper(&user, &text)?,
@@ -163,27 +162,27 @@ impl Chat<'_> {
             }
             Command::Contacts => {
                 let users = self.names.users();
-                self.phone.report.event("contacts", json!({ "users": users }), &listed("users", &users));
+                self.client.report.event("contacts", json!({ "users": users }), &listed("users", &users));
             }
             Command::Groups => {
                 let groups = self.names.groups();
-                self.phone.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
+                self.client.report.event("groups", json!({ "groups": groups }), &listed("groups", &groups));
             }
             Command::Voice(user, path) => self.send_recording(&user, &path)?,
             Command::Say(path) => {
                 let call = self.call.as_mut().ok_or_else(|| Error::Failed("not in a call".into()))?;
-                call.play(Some(Source::File(open(&path, &self.phone.report)?).player(SHAPE)?));
+                call.play(Some(Source::File(open(&path, &self.client.report)?).player(SHAPE)?));
             }
             Command::Recordings => self.list_recordings(),
             Command::Play(n) => super::call_client::play(self.recordings.get(n)?)?,
             Command::Save(n, path) => {
                 save_wav(&path, self.recordings.get(n)?, SampleFormat::I16)?;
                 let text = format!("saved in {}", path.display());
-                self.phone.report.event("saved", json!({ "file": path }), &text);
+                self.client.report.event("saved", json!({ "file": path }), &text);
             }
             Command::Level => {
                 let text = self.call.as_ref().map_or_else(|| "not in a call".into(), Call::describe);
-                self.phone.report.plain("level", &text);
+                self.client.report.plain("level", &text);
             }
         }
         Ok(true)
@@ -202,7 +201,7 @@ impl Chat<'_> {
     }
 
     fn send_recording(&mut self, user: &str, path: &Path) -> Result<(), Error> {
-        let clip = open(path, &self.phone.report)?.whole(SAMPLE_RATE, MAX_VOICE_SAMPLES + 1)?;
+        let clip = open(path, &self.client.report)?.whole(SAMPLE_RATE, MAX_VOICE_SAMPLES + 1)?;
         let samples = to_i16(&clip.samples);
         super::call_client::check_length(&samples)?;
         let command = ClientCommand::VoiceMsg {
@@ -220,7 +219,7 @@ impl Chat<'_> {
         };
         let list: Vec<String> = self.recordings.numbered().map(shown).collect();
         let text = if list.is_empty() { "no recordings".into() } else { list.join("\n") };
-        self.phone.report.block("recordings", json!({ "count": list.len() }), &text);
+        self.client.report.block("recordings", json!({ "count": list.len() }), &text);
     }
 
     fn whisper(&mut self, user: &str, text: &str) -> Result<(), Error> {
@@ -238,7 +237,7 @@ impl Chat<'_> {
     }
 
     fn ask(&mut self, action: Action, about: &str, command: ClientCommand<'_>) -> Result<(), Error> {
-        self.phone.request(command)?;
+        self.client.request(command)?;
         self.asked.push_back((action, about.to_owned()));
         Ok(())
     }
@@ -251,59 +250,59 @@ impl Chat<'_> {
         }
     }
 
-    async fn hear(&mut self, news: News) -> Result<(), Error> {
-        match news {
-            News::Response { action, code, again: true } => {
-                super::call_client::check_again(&News::Response { action, code, again: true })?;
-                self.phone.show(News::Response { action, code, again: true }).await?;
+    async fn hear(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Response { action, code, again: true } => {
+                super::call_client::check_again(&Event::Response { action, code, again: true })?;
+                self.client.show(Event::Response { action, code, again: true }).await?;
                 if !code.is_temporary() {
                     self.hang_up().await;
                 }
             }
-            News::Response { action, code, .. } => {
+            Event::Response { action, code, .. } => {
                 let about = self.answered(action);
                 self.concluded(action, code, &about);
             }
-            News::CallJoined { group, again: true } => {
-                self.phone.show(News::CallJoined { group, again: true }).await?;
+            Event::CallJoined { group, again: true } => {
+                self.client.show(Event::CallJoined { group, again: true }).await?;
             }
-            News::CallJoined { group, .. } => self.enter_call(group).await?,
-            News::CallData { sender, samples } => {
+            Event::CallJoined { group, .. } => self.enter_call(group).await?,
+            Event::CallData { sender, samples } => {
                 if let Some(call) = &mut self.call {
                     call.heard += 1;
                     let level = call.mixer.hear(call.start.elapsed(), sender.as_bytes(), &samples);
                     call.in_peak = call.in_peak.max(level);
                 }
             }
-            News::VoiceMsg { sender, clip } => {
+            Event::VoiceMsg { sender, clip } => {
                 let seconds = clip.seconds();
                 let n = self.recordings.add(sender.clone(), clip);
                 let text =
                     format!("{}: recording {n}, {seconds:.1} s: /play {n}, /save {n} FILE", plain(&sender));
                 let fields = json!({ "from": sender, "seconds": seconds, "number": n });
-                self.phone.report.keep("voice_message", fields, &text);
+                self.client.report.keep("voice_message", fields, &text);
                 self.names.add_user(&sender);
             }
-            News::NoAnswer(action) => {
+            Event::NoAnswer(action) => {
                 self.answered(action);
-                self.phone.show(News::NoAnswer(action)).await?;
+                self.client.show(Event::NoAnswer(action)).await?;
             }
-            News::Disconnected { retrying } => {
+            Event::Disconnected { retrying } => {
                 self.asked.clear();
-                self.phone.show(News::Disconnected { retrying }).await?;
+                self.client.show(Event::Disconnected { retrying }).await?;
             }
             // One's own texts come back from the server; they stand on the screen already.
-            News::Whisper { sender, .. } | News::MsgGroup { sender, .. } if sender == self.user => {}
-            news => {
-                match &news {
-                    News::Whisper { sender, .. } => self.names.add_user(sender),
-                    News::MsgGroup { group, sender, .. } => {
+            Event::Whisper { sender, .. } | Event::MsgGroup { sender, .. } if sender == self.user => {}
+            event => {
+                match &event {
+                    Event::Whisper { sender, .. } => self.names.add_user(sender),
+                    Event::MsgGroup { group, sender, .. } => {
                         self.names.add_user(sender);
                         self.names.add_group(group);
                     }
                     _ => {}
                 }
-                self.phone.show(news).await?;
+                self.client.show(event).await?;
             }
         }
         Ok(())
@@ -312,18 +311,18 @@ impl Chat<'_> {
     async fn enter_call(&mut self, group: String) -> Result<(), Error> {
         self.answered(Action::JoinCall);
         let text = format!("in the call of {}", plain(&group));
-        self.phone.report.event("established", json!({ "group": group }), &text);
+        self.client.report.event("established", json!({ "group": group }), &text);
         self.leave().await;
-        let player = self.phone.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
-        let file = self.phone.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
-        let mixer = Mixer::new(file, self.phone.options.device)?;
+        let player = self.client.options.source.as_ref().map(|source| source.player(SHAPE)).transpose()?;
+        let file = self.client.dialogue.recordings.create(SAMPLE_RATE, 1, SampleFormat::I16);
+        let mixer = Mixer::new(file, self.client.options.device)?;
         self.call = Some(Call::new(group, player, mixer));
         Ok(())
     }
 
     /// A request has an answer.
     fn concluded(&self, action: Action, code: Code, about: &str) {
-        let report = &self.phone.report;
+        let report = &self.client.report;
         if !code.is_success() {
             let error = super::refused(action, code).to_string();
             let fields = json!({ "action": action.name(), "about": about, "code": code.0 });
@@ -362,7 +361,7 @@ impl Chat<'_> {
                 call.out_peak = call.out_peak.max(peak(&samples));
                 call.pacer.sent(samples.len());
                 call.said += 1;
-                self.phone.say(&to_i16(&samples));
+                self.client.say(&to_i16(&samples));
             }
             None => call.player = None,
         }
@@ -383,7 +382,7 @@ impl Chat<'_> {
     /// The call is over, if there is one.
     async fn hang_up(&mut self) {
         if let Some(call) = &self.call {
-            self.phone.report.event("ended", json!({}), &call.describe());
+            self.client.report.event("ended", json!({}), &call.describe());
         }
         self.leave().await;
     }
@@ -391,9 +390,9 @@ impl Chat<'_> {
     /// Out of the call: what was heard is kept.
     async fn leave(&mut self) {
         let Some(call) = self.call.take() else { return };
-        let phone = &mut *self.phone;
-        phone.recordings.complete(call.mixer.into_file());
-        phone.recordings.settle(&mut phone.signals).await;
+        let client = &mut *self.client;
+        client.dialogue.recordings.complete(call.mixer.into_file());
+        client.dialogue.recordings.settle(&mut client.dialogue.signals).await;
     }
 }
 

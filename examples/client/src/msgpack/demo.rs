@@ -49,22 +49,22 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let mut bob = user(address, "bob", signals).await?;
     let mut carol = user(carols_way, "carol", signals).await?;
     alice.ask(ClientCommand::CreateGroup { group_name: GROUP.into() }).await?;
-    for phone in [&mut bob, &mut carol] {
-        phone.ask(ClientCommand::JoinGroup { group_name: GROUP.into() }).await?;
+    for client in [&mut bob, &mut carol] {
+        client.ask(ClientCommand::JoinGroup { group_name: GROUP.into() }).await?;
     }
 
     let recording = send_recording(&mut bob, &mut carol, &message, out).await?;
-    for (phone, name, clip) in
+    for (client, name, clip) in
         [(&mut alice, "alice", Some(&alices)), (&mut bob, "bob", Some(&bobs)), (&mut carol, "carol", None)]
     {
-        phone.options.source = clip.map(|clip| Source::Clip(with_lead(clip)));
-        phone.recordings.name(recorded(out, name));
-        phone.options.length = Some(length);
+        client.options.source = clip.map(|clip| Source::Clip(with_lead(clip)));
+        client.dialogue.recordings.name(recorded(out, name));
+        client.options.length = Some(length);
     }
     let calls = tokio::join!(alice.call(GROUP), bob.call(GROUP), carol.call(GROUP));
     let (alices_call, bobs_call, carols_call) = (calls.0?, calls.1?, calls.2?);
-    for phone in [alice, bob, carol] {
-        phone.close().await?;
+    for client in [alice, bob, carol] {
+        client.close().await?;
     }
     server.drain(Duration::from_secs(2)).await;
     let _ = std::fs::remove_dir_all(&data);
@@ -89,7 +89,7 @@ async fn send_recording(
 ) -> Result<Outcome, Error> {
     bob.options.source = Some(Source::Clip(message.clone()));
     let path = recorded(out, "message");
-    carol.recordings.name(path.clone());
+    carol.dialogue.recordings.name(path.clone());
     let sent = Instant::now();
     let (waited, said) = tokio::join!(carol.wait(false), bob.voice_message("carol"));
     waited?;
@@ -142,12 +142,12 @@ async fn user(address: SocketAddr, name: &str, signals: &Signals) -> Result<Call
         reconnect: false,
         trace: true,
     };
-    let mut phone =
+    let mut client =
         CallClient::connect(&Link::to(address), options, Report::silent(), signals.clone()).await?;
     let password = "correct horse".into();
-    phone.ask(ClientCommand::Register { username: name.into(), password }).await?;
-    phone.log_in(name, password, false).await?;
-    Ok(phone)
+    client.ask(ClientCommand::Register { username: name.into(), password }).await?;
+    client.log_in(name, password, false).await?;
+    Ok(client)
 }
 
 /// The speech at the rate of a call, at `pace`, half as loud, so that two fit on top of each other; in whole samples.

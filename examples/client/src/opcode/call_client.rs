@@ -2,14 +2,14 @@
 
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::advice::TLS_OR_OTHER_PORT;
-use crate::link::{Link, close};
+use crate::link::Link;
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::{Report, plain, quoted, text};
 use crate::signals::Signals;
 use crate::sound::{Player, Ready, Recorder, Shape, Source, peak};
 use crate::trace::Trace;
 use crate::waiting::Callee;
+use core::pin::pin;
 use core::time::Duration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ use voxwire_core::Session;
 use voxwire_opcode::{
     CallId, Cause, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Phase,
 };
-use voxwire_transport::{Connection, ConnectionSettings, Turn};
+use voxwire_transport::{ConnectionSettings, Turn};
 
-/// What a phone is told at the start.
+/// What to do, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) name: String,
@@ -99,20 +99,19 @@ pub(crate) const fn voice_settings(bitrate: u32) -> VoiceSettings {
 /// How long what has come in before the end of a call may be played behind it.
 const REST: Duration = Duration::from_secs(2);
 /// How long the port of a call that was given up stays open.
-const LATE: Duration = Duration::from_secs(5);
-/// How long to wait for the server's answers.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LINGER: Duration = Duration::from_secs(5);
+/// How long to wait for the server's answers, and until it is said that there is none yet.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const LATE_ANSWER: Duration = Duration::from_secs(2);
 
 pub(crate) struct CallClient {
-    connection: Connection<Client>,
+    dialogue: Dialogue<Client>,
     options: Options,
     report: Report,
-    signals: Signals,
-    recordings: Recordings,
 }
 
 /// One call that is up.
-struct Line {
+struct ActiveCall {
     name: String,
     speaker: Speaker,
 }
@@ -121,7 +120,7 @@ struct Line {
 struct Round {
     /// Whom we have called, or are called by, and who has not answered.
     asked: BTreeMap<CallId, String>,
-    lines: BTreeMap<CallId, Line>,
+    active: BTreeMap<CallId, ActiveCall>,
     /// Calls that are over, of which there is still something to be heard; since when.
     rest: Vec<(Speaker, Duration)>,
     calling: bool,
@@ -147,7 +146,7 @@ struct Round {
 }
 
 /// An event, owned: all that matters but sound.
-enum Happening {
+enum Event {
     LoggedIn,
     LoginFailed(String),
     Incoming { call: CallId, caller: String },
@@ -158,7 +157,7 @@ enum Happening {
     Disconnected,
 }
 
-impl Happening {
+impl Event {
     fn of(event: ClientEvent<'_>) -> Option<Self> {
         Some(match event {
             ClientEvent::LoggedIn => Self::LoggedIn,
@@ -182,9 +181,9 @@ impl CallClient {
         link: &Link,
         options: Options,
         report: Report,
-        mut signals: Signals,
+        signals: Signals,
     ) -> Result<Self, Error> {
-        let settings = ClientSettings { listen: options.listen, linger: LATE, ..ClientSettings::DEFAULT };
+        let settings = ClientSettings { listen: options.listen, linger: LINGER, ..ClientSettings::DEFAULT };
         let mut client = Client::new(settings);
         let name = match &options.secret {
             Some(secret) => format!("{}:{secret}", options.name),
@@ -195,30 +194,41 @@ impl CallClient {
             .map_err(|refusal| Error::Usage(format!("--name: {refusal}")))?;
         let settings = ConnectionSettings { ports: options.ports, ..ConnectionSettings::DEFAULT };
         let connecting = link.connect_with(DEFAULT_PORT, client, settings);
-        let connection = signals.interrupt("connecting", connecting).await?;
+        let record = options.record.clone();
+        let dialogue = Dialogue::open("opcode", link, connecting, record, &report, signals).await?;
         report.live();
-        let recordings = Recordings::new(options.record.clone(), &report);
-        let mut phone = Self { connection, options, report, signals, recordings };
-        let answer = timeout(PATIENCE, phone.log_in()).await;
-        answer.unwrap_or_else(|_| Err(failed!("the server does not answer: {TLS_OR_OTHER_PORT}")))?;
-        Ok(phone)
+        let mut client = Self { dialogue, options, report };
+        client.be_let_in().await?;
+        Ok(client)
+    }
+
+    /// Waits for the answer to the log-in. A server that takes it for the beginning of a TLS record says nothing for long.
+    async fn be_let_in(&mut self) -> Result<(), Error> {
+        let (report, advice) = (self.report.clone(), self.dialogue.on_silence());
+        let mut logging_in = pin!(self.log_in());
+        if let Ok(answer) = timeout(LATE_ANSWER, &mut logging_in).await {
+            return answer;
+        }
+        report.plain("unanswered", &format!("the server does not answer yet: {advice}"));
+        let answer = timeout(ANSWER_TIMEOUT - LATE_ANSWER, logging_in).await;
+        answer.unwrap_or_else(|_| Err(failed!("the server does not answer: {advice}")))
     }
 
     async fn log_in(&mut self) -> Result<(), Error> {
         let name = self.options.name.clone();
         loop {
-            match self.news().await? {
+            match self.event().await? {
                 None => return Err(failed!("interrupted while logging in")),
-                Some(Happening::LoggedIn) => {
+                Some(Event::LoggedIn) => {
                     let text = format!("logged in as {name}");
                     self.report.event("logged_in", json!({ "name": name }), &text);
                     return Ok(());
                 }
-                Some(Happening::LoginFailed(why)) => {
+                Some(Event::LoginFailed(why)) => {
                     return Err(failed!("the server refused the name {}: {}", quoted(&name), plain(&why)));
                 }
-                Some(Happening::Disconnected) => {
-                    return Err(failed!("{}: {TLS_OR_OTHER_PORT}", self.lost("logging in")));
+                Some(Event::Disconnected) => {
+                    return Err(self.dialogue.lost("logging in"));
                 }
                 Some(_) => {}
             }
@@ -228,16 +238,16 @@ impl CallClient {
     /// Keeps the ports of calls that were given up open for a while: an original callee that accepts too late, and cannot
     /// connect, ends itself. The second signal ends the wait.
     async fn let_linger(&mut self) {
-        if self.connection.session().lingers().is_none() || !self.is_connected() {
+        if self.dialogue.connection.session().lingers().is_none() || !self.is_connected() {
             return;
         }
-        self.signals.end();
+        self.dialogue.signals.end();
         let text = "the call may still be accepted: its port stays open for 5 s, and a callee that comes is told that it is over";
         self.report.plain("lingering", text);
-        while let Ok(Some(news)) = self.news().await {
-            match news {
-                Happening::Incoming { call, .. } => drop(self.tell(ClientCommand::Refuse { call })),
-                Happening::Disconnected => return,
+        while let Ok(Some(event)) = self.event().await {
+            match event {
+                Event::Incoming { call, .. } => drop(self.dialogue.tell(ClientCommand::Refuse { call })),
+                Event::Disconnected => return,
                 _ => {}
             }
         }
@@ -247,15 +257,15 @@ impl CallClient {
     pub(crate) async fn contacts(&mut self) -> Result<(), Error> {
         // The list follows the log-in at once, and not at all where nobody is there.
         let quiet = Duration::from_millis(300);
-        while let Ok(news) = timeout(quiet, self.news()).await {
-            match news? {
+        while let Ok(event) = timeout(quiet, self.event()).await {
+            match event? {
                 None => return Err(failed!("interrupted while reading the contact list")),
-                Some(Happening::Disconnected) => return Err(self.lost("reading the contact list")),
-                Some(Happening::Incoming { call, .. }) => self.tell(ClientCommand::Refuse { call })?,
+                Some(Event::Disconnected) => return Err(self.dialogue.lost("reading the contact list")),
+                Some(Event::Incoming { call, .. }) => self.dialogue.tell(ClientCommand::Refuse { call })?,
                 Some(_) => {}
             }
         }
-        let contacts: Vec<String> = self.connection.session().contacts().map(text).collect();
+        let contacts: Vec<String> = self.dialogue.connection.session().contacts().map(text).collect();
         for name in contacts {
             self.report.event("contact", json!({ "name": name }), &plain(&name));
         }
@@ -266,8 +276,8 @@ impl CallClient {
     pub(crate) async fn call(&mut self, users: &[String]) -> Result<Summary, Error> {
         let mut asked = BTreeMap::new();
         for user in users {
-            self.tell(ClientCommand::Call { contact: user.as_bytes() })?;
-            let newest = self.connection.session().calls().last().map(|(call, ..)| call);
+            self.dialogue.tell(ClientCommand::Call { contact: user.as_bytes() })?;
+            let newest = self.dialogue.connection.session().calls().last().map(|(call, ..)| call);
             asked.extend(newest.map(|call| (call, user.clone())));
             self.report.event("calling", json!({ "user": user }), &format!("calling {}", plain(user)));
         }
@@ -287,51 +297,35 @@ impl CallClient {
         calling: bool,
         refuse: bool,
     ) -> Result<Summary, Error> {
-        let settings = voice_settings(self.options.bitrate);
-        let mut round = Round {
-            asked,
-            lines: BTreeMap::new(),
-            rest: Vec::new(),
-            calling,
-            refuse,
-            started: Instant::now(),
-            up: None,
-            // Before the call is up: who waits for it then hears the first words in a burst, and has to catch up.
-            ready: self.options.source.as_ref().map(|source| source.at_rate(OPUS_RATE)).transpose()?,
-            player: None,
-            encoder: voice_encoder(settings)?,
-            recorder: None,
-            failure: None,
-            half: false,
-            played: false,
-            refused: false,
-            summary: Summary { said: Trace::new(self.options.trace), ..Summary::default() },
-            levels: (0.0, 0.0),
-        };
+        // Before the call is up: who waits for it then hears the first words in a burst, and has to catch up.
+        let ready = self.options.source.as_ref().map(|source| source.at_rate(OPUS_RATE)).transpose()?;
+        let summary = Summary { said: Trace::new(self.options.trace), ..Summary::default() };
+        let encoder = voice_encoder(voice_settings(self.options.bitrate))?;
+        let mut round = Round { asked, calling, refuse, ready, summary, ..Round::new(encoder) };
         let mut end = self.converse(&mut round).await;
         self.report.progress_end();
         // The others have hung up: what they said is heard to its end.
         if let (true, false, Some(recorder)) =
-            (round.lines.is_empty() && end.is_ok(), self.signals.came(), &mut round.recorder)
+            (round.active.is_empty() && end.is_ok(), self.dialogue.signals.came(), &mut round.recorder)
         {
             tokio::select! {
                 drained = recorder.drain() => end = drained,
-                () = self.signals.recv() => {}
+                () = self.dialogue.signals.recv() => {}
             }
         }
         // Whatever happened, what was heard is kept; and the other sides learn of a hang-up now.
-        let over = round.lines.keys().copied().collect::<Vec<_>>();
+        let over = round.active.keys().copied().collect::<Vec<_>>();
         for call in over {
             let speaker = self.over(&mut round, call, "hung up");
             round.lingers(speaker);
         }
-        let rest: Vec<CallId> = self.connection.session().calls().map(|(call, ..)| call).collect();
+        let rest: Vec<CallId> = self.dialogue.connection.session().calls().map(|(call, ..)| call).collect();
         for call in rest {
-            let _ = self.tell(ClientCommand::HangUp { call });
+            let _ = self.dialogue.tell(ClientCommand::HangUp { call });
         }
-        let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
+        let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
         // What has come in is recorded, too.
-        self.recordings.complete(round.finish());
+        self.dialogue.recordings.complete(round.finish());
         end?;
         match round.failure {
             Some(reason) if round.up.is_none() => Err(Error::Failed(reason)),
@@ -345,15 +339,15 @@ impl CallClient {
         // After a hitch the sound goes on where it is due.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
-            let happening = tokio::select! {
-                turn = self.connection.next() => {
-                    let Some(Turn { result, .. }) = turn else { return Err(self.lost("in a call")) };
+            let event = tokio::select! {
+                turn = self.dialogue.connection.next() => {
+                    let Some(Turn { result, .. }) = turn else { return Err(self.dialogue.lost("in a call")) };
                     match result {
                         Ok(Some(ClientEvent::Voice { call, packet })) => {
                             round.hear(call, packet);
                             None
                         }
-                        Ok(event) => event.and_then(Happening::of),
+                        Ok(event) => event.and_then(Event::of),
                         Err(violation) => {
                             tracing::debug!(%violation, "ignored");
                             None
@@ -361,40 +355,24 @@ impl CallClient {
                     }
                 }
                 _ = ticks.tick() => {
-                    if round.up.is_some() {
-                        round.render()?;
-                        // Half of a frame is heard at once, and whole ones are said.
-                        round.half = !round.half;
-                        let packet = if round.half { round.next_packet()? } else { None };
-                        if let Some(packet) = packet {
-                            let say = ClientCommand::Say { call: None, packet: &packet };
-                            let said = self.connection.call(|client, now| client.handle_command(now, say));
-                            said.map_err(|refusal| failed!("cannot send sound: {refusal}"))?;
-                            round.summary.said.push(Instant::now());
-                        }
-                        let lasted = round.up.map(|up| up.elapsed()).unwrap_or_default();
-                        self.report.progress(lasted, round.levels.0, round.levels.1);
-                        let time_is_up = self.options.length.is_some_and(|length| lasted >= length);
-                        let played = round.played && round.calling && self.options.length.is_none();
-                        if time_is_up || played {
-                            return Ok(());
-                        }
+                    if self.tick(round)? {
+                        return Ok(());
                     }
                     None
                 }
-                () = self.recordings.next_ended() => None,
-                () = self.signals.recv() => return Ok(()),
+                () = self.dialogue.recordings.next_ended() => None,
+                () = self.dialogue.signals.recv() => return Ok(()),
             };
-            if let Some(happening) = happening {
+            if let Some(event) = event {
                 let was_up = round.up.is_some();
-                self.happened(round, happening)?;
+                self.on_event(round, event)?;
                 // What was due before there was a call is not said in a burst.
                 if !was_up && round.up.is_some() {
                     ticks.reset_immediately();
                     round.half = false;
                 }
             }
-            let nobody = round.asked.is_empty() && round.lines.is_empty() && round.rest.is_empty();
+            let nobody = round.asked.is_empty() && round.active.is_empty() && round.rest.is_empty();
             let over = round.up.is_some() || round.failure.is_some() || round.calling || round.refused;
             if nobody && over {
                 return Ok(());
@@ -402,43 +380,47 @@ impl CallClient {
         }
     }
 
-    fn happened(&mut self, round: &mut Round, happening: Happening) -> Result<(), Error> {
-        match happening {
-            Happening::Incoming { call, caller } => {
+    /// Hears and says what is due. True once all is said, or the time is up.
+    fn tick(&mut self, round: &mut Round) -> Result<bool, Error> {
+        let Some(up) = round.up else { return Ok(false) };
+        round.render()?;
+        // Half of a frame is heard at once, and whole ones are said.
+        round.half = !round.half;
+        let packet = if round.half { round.next_packet()? } else { None };
+        if let Some(packet) = packet {
+            let say = ClientCommand::Say { call: None, packet: &packet };
+            let said = self.dialogue.connection.call(|client, now| client.handle_command(now, say));
+            said.map_err(|refusal| failed!("cannot send sound: {refusal}"))?;
+            round.summary.said.push(Instant::now());
+        }
+        let lasted = up.elapsed();
+        self.report.progress(lasted, round.levels.0, round.levels.1);
+        let time_is_up = self.options.length.is_some_and(|length| lasted >= length);
+        Ok(time_is_up || (round.played && round.calling && self.options.length.is_none()))
+    }
+
+    fn on_event(&mut self, round: &mut Round, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Incoming { call, caller } => {
                 let shown = plain(&caller);
                 self.report.event("incoming", json!({ "caller": caller }), &format!("{shown} calls"));
                 if round.refuse || round.calling {
-                    self.tell(ClientCommand::Refuse { call })?;
+                    self.dialogue.tell(ClientCommand::Refuse { call })?;
                     self.report.event("refused", json!({ "caller": caller }), "refused");
                     if round.refuse {
                         round.refused = true;
                     }
                 } else {
-                    self.tell(ClientCommand::Accept { call })?;
+                    self.dialogue.tell(ClientCommand::Accept { call })?;
                     round.asked.insert(call, caller);
                 }
             }
-            Happening::Missed(caller) => {
+            Event::Missed(caller) => {
                 let text = format!("{} called meanwhile, and was refused", plain(&caller));
                 self.report.event("missed", json!({ "caller": caller }), &text);
             }
-            Happening::Established(call) => {
-                let Some(name) = round.asked.remove(&call) else { return Ok(()) };
-                let text = format!("call with {} is up", plain(&name));
-                self.report.event("established", json!({ "with": name }), &text);
-                let packets = Trace::new(self.options.trace);
-                let new = || Heard { packets, ..Heard::default() };
-                round.summary.heard.entry(name.clone()).or_insert_with(new);
-                round.lines.insert(call, Line { name, speaker: Speaker::new(FRAME, CHANNELS)? });
-                if round.up.is_none() {
-                    round.up = Some(Instant::now());
-                    round.summary.set_up = round.started.elapsed();
-                    round.player = round.ready.as_ref().map(|ready| ready.player(SHAPE)).transpose()?;
-                    let file = self.recordings.create(OPUS_RATE, CHANNELS, SHAPE.format);
-                    round.recorder = Some(Recorder::new(file, self.options.device, SHAPE)?);
-                }
-            }
-            Happening::Rejected { call, what } => {
+            Event::Established(call) => self.came_up(round, call)?,
+            Event::Rejected { call, what } => {
                 let who = call.and_then(|call| round.asked.remove(&call));
                 let reason = match who {
                     Some(who) => format!("{}: {}", plain(&who), plain(&what)),
@@ -449,37 +431,51 @@ impl CallClient {
                     round.failure = Some(reason);
                 }
             }
-            Happening::Ended { call, contact, cause } => {
-                if round.lines.contains_key(&call) {
-                    let speaker = self.over(round, call, &format!("{} {cause}", plain(&contact)));
+            Event::Ended { call, contact, cause } => {
+                let contact = plain(&contact);
+                if round.active.contains_key(&call) {
+                    let speaker = self.over(round, call, &format!("{contact} {cause}"));
                     round.lingers(speaker);
                 } else if round.asked.remove(&call).is_some() {
-                    let contact = plain(&contact);
-                    let reason = match cause {
-                        Cause::Refused => format!("{contact} refused the call"),
-                        Cause::NoAnswer => format!("{contact} does not answer"),
-                        Cause::HungUp => format!("{contact} hung up before the call was up"),
-                        _ => format!("{contact}: {cause}"),
-                    };
+                    let reason = why_not_up(&contact, cause);
                     self.report.event("failed", json!({ "with": contact, "reason": reason }), &reason);
                     round.failure = Some(reason);
                 }
             }
-            Happening::Disconnected => {
+            Event::Disconnected => {
                 let text = "the connection to the server is lost";
-                if round.lines.is_empty() {
-                    return Err(self.lost("waiting"));
+                if round.active.is_empty() {
+                    return Err(self.dialogue.lost("waiting"));
                 }
                 self.report.plain("disconnected", &format!("{text}; the call goes on"));
             }
-            Happening::LoggedIn | Happening::LoginFailed(_) => {}
+            Event::LoggedIn | Event::LoginFailed(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A call is up: what is said and heard begins with the first one.
+    fn came_up(&mut self, round: &mut Round, call: CallId) -> Result<(), Error> {
+        let Some(name) = round.asked.remove(&call) else { return Ok(()) };
+        let text = format!("call with {} is up", plain(&name));
+        self.report.event("established", json!({ "with": name }), &text);
+        let packets = Trace::new(self.options.trace);
+        let new = || Heard { packets, ..Heard::default() };
+        round.summary.heard.entry(name.clone()).or_insert_with(new);
+        round.active.insert(call, ActiveCall { name, speaker: Speaker::new(FRAME, CHANNELS)? });
+        if round.up.is_none() {
+            round.up = Some(Instant::now());
+            round.summary.set_up = round.started.elapsed();
+            round.player = round.ready.as_ref().map(|ready| ready.player(SHAPE)).transpose()?;
+            let file = self.dialogue.recordings.create(OPUS_RATE, CHANNELS, SHAPE.format);
+            round.recorder = Some(Recorder::new(file, self.options.device, SHAPE)?);
         }
         Ok(())
     }
 
     /// A call is over: its figures are kept and shown.
     fn over(&self, round: &mut Round, call: CallId, how: &str) -> Option<Speaker> {
-        let Line { name, speaker } = round.lines.remove(&call)?;
+        let ActiveCall { name, speaker } = round.active.remove(&call)?;
         let heard = round.summary.heard.entry(name.clone()).or_default();
         heard.figures = speaker.figures();
         let (said, packets) = (round.summary.said.count(), heard.packets.count());
@@ -499,42 +495,65 @@ impl CallClient {
     }
 
     /// The next thing that happens outside of calls; `None` for a signal.
-    async fn news(&mut self) -> Result<Option<Happening>, Error> {
-        self.next_event(Happening::of, |_| None).await
+    async fn event(&mut self) -> Result<Option<Event>, Error> {
+        self.dialogue.next_event(Event::of, |_| None).await
     }
 }
 
-impl Dialogue for CallClient {
-    type Session = Client;
-    const PROTOCOL: &'static str = "opcode";
-
-    fn parts(&mut self) -> (&mut Connection<Client>, &mut Recordings, &mut Signals) {
-        (&mut self.connection, &mut self.recordings, &mut self.signals)
+/// Why a call did not come up.
+fn why_not_up(contact: &str, cause: Cause) -> String {
+    match cause {
+        Cause::Refused => format!("{contact} refused the call"),
+        Cause::NoAnswer => format!("{contact} does not answer"),
+        Cause::HungUp => format!("{contact} hung up before the call was up"),
+        _ => format!("{contact}: {cause}"),
     }
 }
 
 impl Callee for CallClient {
     fn is_connected(&self) -> bool {
-        self.connection.session().phase() != Phase::Disconnected
+        self.dialogue.connection.session().phase() != Phase::Disconnected
     }
 
     fn recordings(&mut self) -> &mut Recordings {
-        &mut self.recordings
+        &mut self.dialogue.recordings
     }
 
     /// Hangs up, and waits a moment until it is written.
     async fn close(mut self) -> Recordings {
-        let _ = timeout(LATE, self.let_linger()).await;
-        close(&mut self.connection).await;
-        self.recordings
+        let _ = timeout(LINGER, self.let_linger()).await;
+        self.dialogue.close().await
     }
 }
 
 impl Round {
+    /// Nobody is called, and who calls is answered.
+    fn new(encoder: Box<dyn VoiceEncoder>) -> Self {
+        Self {
+            asked: BTreeMap::new(),
+            active: BTreeMap::new(),
+            rest: Vec::new(),
+            calling: false,
+            refuse: false,
+            started: Instant::now(),
+            up: None,
+            ready: None,
+            player: None,
+            encoder,
+            recorder: None,
+            failure: None,
+            half: false,
+            played: false,
+            refused: false,
+            summary: Summary::default(),
+            levels: (0.0, 0.0),
+        }
+    }
+
     fn hear(&mut self, call: CallId, packet: &[u8]) {
-        let Some(line) = self.lines.get_mut(&call) else { return };
-        line.speaker.append(self.started.elapsed(), packet);
-        self.summary.heard.entry(line.name.clone()).or_default().packets.push(Instant::now());
+        let Some(active) = self.active.get_mut(&call) else { return };
+        active.speaker.append(self.started.elapsed(), packet);
+        self.summary.heard.entry(active.name.clone()).or_default().packets.push(Instant::now());
     }
 
     /// Somebody is gone: what has come in is still played, to its end.
@@ -557,7 +576,7 @@ impl Round {
     fn mix(&mut self, now: Duration) -> [f32; ROUND_SAMPLES] {
         let mut mix = [0.0_f32; ROUND_SAMPLES];
         let mut voices = 0;
-        let speakers = self.lines.values_mut().map(|line| &mut line.speaker);
+        let speakers = self.active.values_mut().map(|active| &mut active.speaker);
         for speaker in speakers.chain(self.rest.iter_mut().map(|(speaker, _)| speaker)) {
             if let Some(samples) = speaker.render_samples(now, ROUND_SAMPLES) {
                 mix_into(&mut mix, samples, [1.0; 2]);
@@ -586,7 +605,7 @@ impl Round {
 
     /// What is said in one frame's time: silence, where there is nothing to say, as originals do.
     fn next_packet(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        if self.lines.is_empty() {
+        if self.active.is_empty() {
             return Ok(None);
         }
         let next = match self.player.as_mut() {
@@ -633,25 +652,8 @@ mod tests {
             let file =
                 RecordFile::create(&path, OPUS_RATE, CHANNELS, SampleFormat::F32, &Report::silent()).unwrap();
             let recorder = Recorder::new(Some(file), false, SHAPE).unwrap();
-            let mut round = Round {
-                asked: BTreeMap::new(),
-                lines: BTreeMap::new(),
-                rest: Vec::new(),
-                calling: false,
-                refuse: false,
-                started: Instant::now(),
-                up: None,
-                ready: None,
-                player: None,
-                encoder: voice_encoder(settings).unwrap(),
-                recorder: Some(recorder),
-                failure: None,
-                half: false,
-                played: false,
-                refused: false,
-                summary: Summary::default(),
-                levels: (0.0, 0.0),
-            };
+            let encoder = voice_encoder(settings).unwrap();
+            let mut round = Round { recorder: Some(recorder), ..Round::new(encoder) };
             let mut speaker = Speaker::new(FRAME, CHANNELS).unwrap();
             let end = PACKETS * 20 + ms;
             for now in (0..=end).step_by(10) {

@@ -65,8 +65,8 @@ async fn way(
     let callees = ["bob".to_owned()];
     let (bobs_call, alices_call) = tokio::join!(bob.wait(false), alice.call(&callees));
     let (bobs_call, alices_call) = (bobs_call?, alices_call?);
-    for phone in [alice, bob] {
-        phone.close().await.end(&mut signals.clone()).await?;
+    for client in [alice, bob] {
+        client.close().await.end(&mut signals.clone()).await?;
     }
     server.drain(Duration::from_secs(2)).await;
     let to_bob = judge(names[0], "alice", "bob", alices, (&alices_call, &bobs_call), &record("bob"), out)?;

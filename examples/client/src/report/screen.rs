@@ -26,7 +26,8 @@ pub(super) struct Screen {
 #[derive(Debug)]
 enum Piece {
     Line(String),
-    Meter(String),
+    /// For standard error.
+    Error(String),
     /// Everything before it has been written.
     End(Sender<()>),
 }
@@ -54,6 +55,11 @@ impl Screen {
         }
     }
 
+    /// A line for standard error: lost where its reader takes nothing.
+    pub(super) fn error(&self, line: &str) {
+        let _ = self.pieces.try_send(Piece::Error(format!("{line}\n")));
+    }
+
     /// Waits until everything is written; if there was a call, for two seconds at most.
     pub(super) fn end(&self) {
         let (done, wait) = channel();
@@ -79,8 +85,8 @@ fn write(pieces: &Receiver<Piece>, lost: &AtomicUsize) {
                 let mut out = io::stdout().lock();
                 let _ = writeln!(out, "{line}").and_then(|()| out.flush());
             }
-            Piece::Meter(drawing) => {
-                let _ = io::stderr().lock().write_all(drawing.as_bytes());
+            Piece::Error(text) => {
+                let _ = io::stderr().lock().write_all(text.as_bytes());
             }
             Piece::End(done) => drop(done.send(())),
         }
@@ -149,7 +155,7 @@ impl TermLike for MeterTerminal {
     fn flush(&self) -> io::Result<()> {
         let drawing = core::mem::take(&mut *self.drawing.lock().unwrap_or_else(PoisonError::into_inner));
         // One that finds no room is drawn over soon.
-        let _ = self.screen.pieces.try_send(Piece::Meter(drawing));
+        let _ = self.screen.pieces.try_send(Piece::Error(drawing));
         Ok(())
     }
 }

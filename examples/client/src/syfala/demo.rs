@@ -42,34 +42,7 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let (at_device, at_driver) = (out.join("syfala-device-heard.wav"), out.join("syfala-driver-heard.wav"));
 
     let traced: Arc<Mutex<(Times, Times)>> = Arc::default();
-    let trace = traced.clone();
-    let listening = Arc::new(move |event| {
-        let (heard, played) = &mut *trace.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            DeviceEvent::Heard(_, 0, at) => heard.push((at, Instant::now())),
-            DeviceEvent::Played(_, 0, at) => played.push((at, Instant::now())),
-            _ => {}
-        }
-    });
-    let settings = DeviceSettings {
-        sound: Sound::Clip { clip: devices.clone(), repeat: false },
-        latency: LATENCY,
-        record: Some(at_device.clone()),
-        record_as: None,
-        trace: true,
-        ..DeviceSettings::standard()
-    };
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let (listener, address) = bind(loopback, 0)?;
-    let serve = Serve::OnLink(loopback);
-    let device = SoftDevice::start(
-        listener,
-        settings,
-        ServerSettings::DEFAULT,
-        serve,
-        HubSettings::DEFAULT,
-        listening,
-    )?;
+    let (device, address) = start_device(&devices, &at_device, traced.clone())?;
     // By broadcast on the loopback network; on a bad network through a proxy, which has one address.
     let to = if impairment.is_none() {
         SocketAddr::from(([127, 255, 255, 255], address.port()))
@@ -99,6 +72,35 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
         judge("syfala: device to driver", &devices, &at_driver, (&played, &summary.came), exact, out)?;
     let set_up = summary.set_up;
     Ok(vec![Outcome { set_up, ..to_device }, Outcome { set_up, ..to_driver }])
+}
+
+/// A device on the loopback network that says `clip` once, records, and notes what goes by.
+fn start_device(
+    clip: &Clip,
+    record: &Path,
+    trace: Arc<Mutex<(Times, Times)>>,
+) -> Result<(SoftDevice, SocketAddr), Error> {
+    let listening = Arc::new(move |event| {
+        let (heard, played) = &mut *trace.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            DeviceEvent::Heard(_, 0, at) => heard.push((at, Instant::now())),
+            DeviceEvent::Played(_, 0, at) => played.push((at, Instant::now())),
+            _ => {}
+        }
+    });
+    let settings = DeviceSettings {
+        sound: Sound::Clip { clip: clip.clone(), repeat: false },
+        latency: LATENCY,
+        record: Some(record.into()),
+        record_as: None,
+        trace: true,
+        ..DeviceSettings::standard()
+    };
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let (listener, address) = bind(loopback, 0)?;
+    let (session, serve) = (ServerSettings::DEFAULT, Serve::OnLink(loopback));
+    let device = SoftDevice::start(listener, settings, session, serve, HubSettings::DEFAULT, listening)?;
+    Ok((device, address))
 }
 
 fn judge(

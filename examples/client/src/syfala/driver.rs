@@ -17,7 +17,7 @@ use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// What has happened, but for audio.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum Event {
     Found { server: PeerId, from: Option<SocketAddr>, inputs: Vec<Format>, outputs: Vec<Format> },
     Started,
     Failed(&'static str),
@@ -30,12 +30,12 @@ pub(crate) enum News {
 /// A client at work.
 pub(crate) struct Driver {
     hub: Handle<Client>,
-    news: UnboundedReceiver<News>,
-    ear: Arc<Mutex<Ear>>,
+    events: UnboundedReceiver<Event>,
+    input_stream: Arc<Mutex<InputStream>>,
 }
 
 /// What has been heard of one stream.
-pub(crate) struct Ear {
+pub(crate) struct InputStream {
     /// Which of the inputs.
     input: u32,
     format: Format,
@@ -69,19 +69,19 @@ impl Driver {
         // Neither is refused: there is room for a byte.
         let _ = client.handle_command(Instant::ZERO, ClientCommand::Seek { networks: &networks });
         let _ = client.handle_command(Instant::ZERO, ClientCommand::Discover);
-        let (sender, news) = unbounded_channel();
-        let ear = Arc::new(Mutex::new(Ear::new(input)));
-        let desk = Desk { sender, ear: ear.clone() };
+        let (sender, events) = unbounded_channel();
+        let input_stream = Arc::new(Mutex::new(InputStream::new(input)));
+        let handler = EventSender { sender, input_stream: input_stream.clone() };
         // As many as the widest streams with the shortest buffers take.
         let datagrams = Rate { per_second: 200_000, burst: 200_000 };
         let settings = HubSettings { datagrams, ..HubSettings::DEFAULT };
-        Ok(Self { hub: Hub::spawn(vec![listener], client, desk, settings), news, ear })
+        Ok(Self { hub: Hub::spawn(vec![listener], client, handler, settings), events, input_stream })
     }
 
     /// What happens next. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> News {
-        match self.news.recv().await {
-            Some(news) => news,
+    pub(crate) async fn next(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
             // The hub holds the other end for as long as we hold the hub.
             None => core::future::pending().await,
         }
@@ -101,8 +101,8 @@ impl Driver {
     }
 
     /// What has been heard. Holds up the session: nothing else of the driver is to be called meanwhile.
-    pub(crate) fn ear(&self) -> MutexGuard<'_, Ear> {
-        lock(&self.ear)
+    pub(crate) fn input_stream(&self) -> MutexGuard<'_, InputStream> {
+        lock(&self.input_stream)
     }
 
     /// Says goodbye.
@@ -120,11 +120,11 @@ fn around(to: &[SocketAddr]) -> Result<Vec<Network>, Error> {
     Ok(near.chain(themselves).collect())
 }
 
-fn lock(ear: &Mutex<Ear>) -> MutexGuard<'_, Ear> {
-    ear.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(input_stream: &Mutex<InputStream>) -> MutexGuard<'_, InputStream> {
+    input_stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Ear {
+impl InputStream {
     fn new(input: u32) -> Self {
         Self {
             input,
@@ -227,35 +227,35 @@ impl Ear {
     }
 }
 
-struct Desk {
-    sender: UnboundedSender<News>,
-    ear: Arc<Mutex<Ear>>,
+struct EventSender {
+    sender: UnboundedSender<Event>,
+    input_stream: Arc<Mutex<InputStream>>,
 }
 
-impl Handler<Client> for Desk {
+impl Handler<Client> for EventSender {
     fn on_event(&mut self, _client: &mut Client, now: Instant, event: ClientEvent<'_>) {
-        let news = match event {
-            ClientEvent::Audio { audio, .. } => return lock(&self.ear).hear(now, &audio),
-            ClientEvent::Found { server, from, formats } => News::Found {
+        let event = match event {
+            ClientEvent::Audio { audio, .. } => return lock(&self.input_stream).hear(now, &audio),
+            ClientEvent::Found { server, from, formats } => Event::Found {
                 server,
                 from,
                 inputs: formats.inputs.iter().collect(),
                 outputs: formats.outputs.iter().collect(),
             },
             ClientEvent::Started { .. } => {
-                lock(&self.ear).restart();
-                News::Started
+                lock(&self.input_stream).restart();
+                Event::Started
             }
-            ClientEvent::StartFailed { .. } => News::Failed("start"),
-            ClientEvent::StopFailed { .. } => News::Failed("stop"),
-            ClientEvent::StartRefused { .. } => News::Refused("start"),
-            ClientEvent::StopRefused { .. } => News::Refused("stop"),
-            ClientEvent::Stopped { .. } => News::Stopped,
-            ClientEvent::Interrupted { .. } => News::Interrupted,
-            ClientEvent::Lost { server, cause } => News::Lost { server, cause },
+            ClientEvent::StartFailed { .. } => Event::Failed("start"),
+            ClientEvent::StopFailed { .. } => Event::Failed("stop"),
+            ClientEvent::StartRefused { .. } => Event::Refused("start"),
+            ClientEvent::StopRefused { .. } => Event::Refused("stop"),
+            ClientEvent::Stopped { .. } => Event::Stopped,
+            ClientEvent::Interrupted { .. } => Event::Interrupted,
+            ClientEvent::Lost { server, cause } => Event::Lost { server, cause },
             _ => return,
         };
-        let _ = self.sender.send(news);
+        let _ = self.sender.send(event);
     }
 
     fn on_violation(&mut self, _now: Instant, peer: PeerId, violation: Violation) {
@@ -274,25 +274,25 @@ mod tests {
         // The first channel is 1, the others are 2.
         let sample = Format::STANDARD.sample_type.size();
         let sound: Vec<u8> = (0..40 * frame).map(|at| if at % frame < sample { 1 } else { 2 }).collect();
-        let mut ear = Ear::new(0);
-        ear.open(Format::STANDARD);
+        let mut input_stream = InputStream::new(0);
+        input_stream.open(Format::STANDARD);
         let mut heard = Vec::new();
         let mut at = 0;
-        let mut say = |ear: &mut Ear, index: u64, frames: usize, more: usize| {
+        let mut say = |input_stream: &mut InputStream, index: u64, frames: usize, more: usize| {
             at += 1_000_000;
             let now = Instant::from_nanos(at);
-            ear.hear(now, &Audio::new(0, index, &sound[..frames * frame + more]));
-            heard.extend(ear.heard(now));
+            input_stream.hear(now, &Audio::new(0, index, &sound[..frames * frame + more]));
+            heard.extend(input_stream.heard(now));
         };
-        say(&mut ear, 0, 4, sample);
+        say(&mut input_stream, 0, 4, sample);
         // Far away, and believed with the third.
         for n in 0..5 {
-            say(&mut ear, (1 << 30) * frame as u64 + n * 4 * frame as u64, 4, 0);
+            say(&mut input_stream, (1 << 30) * frame as u64 + n * 4 * frame as u64, 4, 0);
         }
-        say(&mut ear, (1 << 30) * frame as u64 + 20 * frame as u64, 1, sample);
-        ear.restart();
-        say(&mut ear, 0, 4, sample);
-        assert_eq!(ear.rest(), [1].repeat(sample));
+        say(&mut input_stream, (1 << 30) * frame as u64 + 20 * frame as u64, 1, sample);
+        input_stream.restart();
+        say(&mut input_stream, 0, 4, sample);
+        assert_eq!(input_stream.rest(), [1].repeat(sample));
         assert!(heard.len() >= 16 * frame, "{}", heard.len());
         for (n, frame) in heard.chunks(frame).enumerate() {
             assert_eq!(frame, &sound[..frame.len()], "{n}");
@@ -303,15 +303,15 @@ mod tests {
     /// F-55: half a second that is lost is counted as such, and is not said to be the clock's.
     #[test]
     fn f_55_what_a_device_passes_over_is_lost_and_not_drift() {
-        let mut ear = Ear::new(0);
-        ear.open(Format::STANDARD);
+        let mut input_stream = InputStream::new(0);
+        input_stream.open(Format::STANDARD);
         let mut hear = |from: u64, to: u64, skipped: u64| {
             for n in from..to {
                 let now = Instant::from_nanos((n + 1) * 1_000_000);
-                ear.hear(now, &Audio::new(0, (n + skipped) * 384, &[1; 384]));
-                ear.heard(now);
+                input_stream.hear(now, &Audio::new(0, (n + skipped) * 384, &[1; 384]));
+                input_stream.heard(now);
             }
-            (ear.stats(), ear.drift())
+            (input_stream.stats(), input_stream.drift())
         };
         let (_, drift) = hear(0, 20_000, 0);
         assert!(drift.is_some_and(|drift| drift.ppm.abs() <= drift.uncertainty), "{drift:?}");

@@ -1,7 +1,7 @@
 //! `stream`: audio to and from one device.
 
 use super::driver::Measure;
-use super::{Driver, News, Spread};
+use super::{Driver, Event, Spread};
 use crate::error::{Error, failed};
 use crate::recordings::{RecordFile, Recordings};
 use crate::report::Report;
@@ -22,7 +22,7 @@ use voxwire_syfala::stream::{DriftEstimate, StreamStats};
 use voxwire_syfala::{Cause, ClientCommand, Format};
 
 /// How long a device may take to be found, to start and to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what is on its way may take behind the last sample.
 const TAIL: Duration = Duration::from_millis(500);
 /// How long the one that was asked for may take if others have answered.
@@ -175,14 +175,14 @@ async fn converse(
 ) -> Result<Summary, Error> {
     report.live();
     let since = Instant::now();
-    let (mut talk, set_up) = tokio::select! {
-        talk = begin(driver, to, options, report) => (talk?, since.elapsed()),
+    let (mut exchange, set_up) = tokio::select! {
+        exchange = begin(driver, to, options, report) => (exchange?, since.elapsed()),
         () = signals.recv() => return Err(failed!("interrupted before there was audio")),
     };
     report.plain("started", "audio goes both ways");
     let began = Instant::now();
     let mut result = loop {
-        let gone = match talk.go_on(driver, options, began, signals, report).await {
+        let gone = match exchange.go_on(driver, options, began, signals, report).await {
             Ok(Some(gone)) => gone,
             result => break result.map(|_| ()),
         };
@@ -192,7 +192,7 @@ async fn converse(
         }
         report.event("lost", json!({ "reason": gone.to_string() }), &format!("{gone}; looking for it again"));
         tokio::select! {
-            found = look_again(options.retry, async || talk.find_again(driver, to, report).await) => match found {
+            found = look_again(options.retry, async || exchange.find_again(driver, to, report).await) => match found {
                 Ok(()) => report.plain("started", "audio goes both ways again"),
                 Err(error) => break Err(failed!("{gone}, and {error}")),
             },
@@ -202,30 +202,17 @@ async fn converse(
     signals.end();
     if result.is_ok() {
         result = tokio::select! {
-            result = talk.end(driver, report) => result,
+            result = exchange.end(driver, report) => result,
             () = signals.recv() => Err(failed!("interrupted before the device had stopped")),
         };
     }
     // What has been heard is kept, however it ended.
     let mut recordings = Recordings::new(None, report);
-    let recorded = talk.finish(driver).map(|file| recordings.complete(file));
+    let recorded = exchange.finish(driver).map(|file| recordings.complete(file));
     let recorded = recorded.and(recordings.end(signals).await);
     result?;
     recorded?;
-    let sent = driver.sent();
-    let mut ear = driver.ear();
-    Ok(Summary {
-        set_up,
-        sent,
-        heard: ear.stats(),
-        arrivals: core::mem::take(&mut ear.arrivals).beyond_least(),
-        round_trips: talk.round_trips.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        drift: ear.drift(),
-        format: ear.format(),
-        left_out: talk.left_out,
-        said: talk.said.unwrap_or_default(),
-        came: ear.log.take().unwrap_or_default(),
-    })
+    Ok(exchange.summary(driver, set_up))
 }
 
 /// Finds a device, connects to it and starts IO.
@@ -234,10 +221,10 @@ async fn begin(
     to: &[SocketAddr],
     options: &Options,
     report: &Report,
-) -> Result<Talk, Error> {
+) -> Result<Exchange, Error> {
     let (server, inputs, outputs) = connect(driver, to, report).await?;
-    let talk = match Talk::new(driver, server, &inputs, &outputs, options, report) {
-        Ok(talk) => talk,
+    let exchange = match Exchange::new(driver, server, &inputs, &outputs, options, report) {
+        Ok(exchange) => exchange,
         Err(error) => {
             // What cannot be served is refused; another command line may be able to.
             let refuse = !can_serve(&inputs, &outputs);
@@ -248,7 +235,7 @@ async fn begin(
         }
     };
     start(driver, server, report).await?;
-    Ok(talk)
+    Ok(exchange)
 }
 
 /// Accepts a device that was found, and starts IO.
@@ -258,7 +245,7 @@ async fn start(driver: &mut Driver, server: PeerId, report: &Report) -> Result<(
     {
         driver.command(command).map_err(|refusal| failed!("cannot start: {refusal}"))?;
     }
-    await_news(driver, server, report, "start", |news| matches!(news, News::Started)).await
+    await_event(driver, server, report, "start", |event| matches!(event, Event::Started)).await
 }
 
 /// Waits for a device, the first that is found.
@@ -272,12 +259,12 @@ async fn connect(
     let one = |to: &&SocketAddr| broadcasts.iter().all(|all| all.ip() != to.ip());
     let wanted = to.first().filter(|_| to.len() == 1).filter(one);
     let mut other = None;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + ANSWER_TIMEOUT;
     // The device at the very address that was asked for, or else one that has answered for it.
     let mut until = end;
     let (server, from, inputs, outputs) = loop {
         match timeout(until.saturating_duration_since(Instant::now()), driver.next()).await {
-            Ok(News::Found { server, from, inputs, outputs }) => {
+            Ok(Event::Found { server, from, inputs, outputs }) => {
                 let found = (server, from, inputs, outputs);
                 if wanted.is_none_or(|wanted| from == Some(*wanted)) {
                     break found;
@@ -322,35 +309,35 @@ async fn look_again(time: Duration, mut find: impl AsyncFnMut() -> Result<(), Er
 }
 
 /// Waits for the answer to a request.
-async fn await_news(
+async fn await_event(
     driver: &mut Driver,
     server: PeerId,
     report: &Report,
     what: &str,
-    is_it: impl Fn(&News) -> bool,
+    is_it: impl Fn(&Event) -> bool,
 ) -> Result<(), Error> {
     let answer = async {
         loop {
-            let news = driver.next().await;
-            match news {
-                news if is_it(&news) => return Ok(()),
-                News::Failed(what) => {
+            let event = driver.next().await;
+            match event {
+                event if is_it(&event) => return Ok(()),
+                Event::Failed(what) => {
                     let text = format!("the device could not {what}; it is asked again");
                     report.event("failed", json!({ "what": what }), &text);
                 }
-                News::Refused(what) => return Err(failed!("the device refuses to {what}")),
-                News::Lost { server: lost, cause } if lost == server => {
+                Event::Refused(what) => return Err(failed!("the device refuses to {what}")),
+                Event::Lost { server: lost, cause } if lost == server => {
                     return Err(failed!("the device is gone: {cause}"));
                 }
                 _ => {}
             }
         }
     };
-    timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(failed!("the device does not {what}")))
+    timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| Err(failed!("the device does not {what}")))
 }
 
 /// What is said and heard.
-struct Talk {
+struct Exchange {
     server: PeerId,
     /// Which of the device's inputs is heard.
     input: usize,
@@ -364,7 +351,7 @@ struct Talk {
     said: Option<Vec<(u64, Instant)>>,
 }
 
-impl Talk {
+impl Exchange {
     fn new(
         driver: &Driver,
         server: PeerId,
@@ -388,11 +375,11 @@ impl Talk {
         let (sent, round_trips) = (Sent::default(), Arc::new(Mutex::new(Spread::default())));
         let mut recorder = None;
         if let Some(format) = input {
-            let mut ear = driver.ear();
-            ear.open(*format);
-            ear.log = options.trace.then(Vec::new);
+            let mut input_stream = driver.input_stream();
+            input_stream.open(*format);
+            input_stream.log = options.trace.then(Vec::new);
             if options.measure {
-                ear.measure = Some(measurer(*format, sent.clone(), round_trips.clone()));
+                input_stream.measure = Some(measurer(*format, sent.clone(), round_trips.clone()));
             }
             let shape = shape(format)?;
             let (rate, channels) = (shape.rate, shape.channels);
@@ -453,16 +440,16 @@ impl Talk {
         self.outputs.iter_mut().for_each(Output::restart);
         loop {
             tokio::select! {
-                news = driver.next() => match news {
-                    News::Lost { server, cause } if server == self.server => {
+                event = driver.next() => match event {
+                    Event::Lost { server, cause } if server == self.server => {
                         self.listen(driver)?;
                         return Ok(Some(cause));
                     }
-                    News::Interrupted => {
+                    Event::Interrupted => {
                         report.plain("interrupted", "the device stopped by itself; it is asked to start again");
                     }
-                    News::Refused(what) => return Err(failed!("the device refuses to {what}")),
-                    News::Started => {
+                    Event::Refused(what) => return Err(failed!("the device refuses to {what}")),
+                    Event::Started => {
                         since = Instant::now();
                         self.outputs.iter_mut().for_each(Output::restart);
                     }
@@ -499,9 +486,9 @@ impl Talk {
 
     /// Has the device stop.
     async fn end(&self, driver: &mut Driver, report: &Report) -> Result<(), Error> {
-        // Refused only if the server is gone, which is among the news.
+        // Refused only if the server is gone, which is among the events.
         let _ = driver.command(ClientCommand::StopIo { server: self.server });
-        await_news(driver, self.server, report, "stop", |news| matches!(news, News::Stopped)).await?;
+        await_event(driver, self.server, report, "stop", |event| matches!(event, Event::Stopped)).await?;
         report.plain("stopped", "audio stopped");
         Ok(())
     }
@@ -552,7 +539,7 @@ impl Talk {
     fn listen(&mut self, driver: &Driver) -> Result<f64, Error> {
         let Some((recorder, format)) = &mut self.recorder else { return Ok(0.0) };
         let now = driver.now();
-        let bytes = driver.ear().heard(now);
+        let bytes = driver.input_stream().heard(now);
         Self::take(recorder, format, &bytes)
     }
 
@@ -562,12 +549,29 @@ impl Talk {
         Ok(peak(&samples))
     }
 
+    fn summary(self, driver: &Driver, set_up: Duration) -> Summary {
+        let sent = driver.sent();
+        let mut input_stream = driver.input_stream();
+        Summary {
+            set_up,
+            sent,
+            heard: input_stream.stats(),
+            arrivals: core::mem::take(&mut input_stream.arrivals).beyond_least(),
+            round_trips: self.round_trips.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            drift: input_stream.drift(),
+            format: input_stream.format(),
+            left_out: self.left_out,
+            said: self.said.unwrap_or_default(),
+            came: input_stream.log.take().unwrap_or_default(),
+        }
+    }
+
     fn finish(&mut self, driver: &Driver) -> Result<Option<RecordFile>, Error> {
         self.listen(driver)?;
-        driver.ear().measure = None;
+        driver.input_stream().measure = None;
         if let Some((recorder, format)) = &mut self.recorder {
             // A frame that is not whole: the recorder completes it.
-            let rest = driver.ear().rest();
+            let rest = driver.input_stream().rest();
             Self::take(recorder, format, &rest)?;
         }
         Ok(self.recorder.take().and_then(|(recorder, _)| recorder.into_file()))

@@ -2,7 +2,7 @@
 
 use crate::dialogue::Dialogue;
 use crate::error::{Error, failed};
-use crate::link::{Link, close};
+use crate::link::Link;
 use crate::recordings::Recordings;
 use crate::report::{Report, plain, quoted, text};
 use crate::signals::Signals;
@@ -14,13 +14,13 @@ use std::path::PathBuf;
 use tokio::time::{Instant, sleep_until, timeout};
 use voxwire_audio::{Pacer, SampleFormat, SampleOrder};
 use voxwire_core::Session;
-use voxwire_transport::Connection;
+use voxwire_transport::{Connection, Turn};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, DEFAULT_PORT, Format, Parameters, Request,
     reason,
 };
 
-/// What a phone is told at the start.
+/// What to do, and how.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) name: Option<String>,
@@ -65,22 +65,13 @@ pub(crate) trait Tap {
 impl Tap for () {}
 
 pub(crate) struct CallClient {
-    connection: Connection<Client>,
+    dialogue: Dialogue<Client>,
     options: Options,
     report: Report,
-    signals: Signals,
-    recordings: Recordings,
-}
-
-/// What a phone waits for, and gets.
-enum News {
-    Event(Happening),
-    /// A signal.
-    Interrupted,
 }
 
 /// An event, owned: all that matters outside of a call's audio.
-enum Happening {
+enum Event {
     Registered,
     RegistrationRefused(String),
     Incoming { caller: String, parameters: Parameters },
@@ -93,7 +84,7 @@ enum Happening {
     Disconnected,
 }
 
-impl Happening {
+impl Event {
     fn of(event: ClientEvent<'_>) -> Option<Self> {
         Some(match event {
             ClientEvent::Registered => Self::Registered,
@@ -119,41 +110,38 @@ impl CallClient {
         link: &Link,
         options: Options,
         report: Report,
-        mut signals: Signals,
+        signals: Signals,
     ) -> Result<Self, Error> {
         let client = Client::new(ClientSettings { order: options.order, ..ClientSettings::DEFAULT });
-        let connection = signals.interrupt("connecting", link.connect(DEFAULT_PORT, client)).await?;
+        let connecting = link.connect(DEFAULT_PORT, client);
+        let record = options.record.clone();
+        let dialogue = Dialogue::open("voicelink", link, connecting, record, &report, signals).await?;
         report.live();
-        let recordings = Recordings::new(options.record.clone(), &report);
-        let mut phone = Self { connection, options, report, signals, recordings };
-        // The first turn is the connection itself.
-        if phone.connection.next().await.is_none() {
-            return Err(failed!("the server closed the connection"));
+        let mut client = Self { dialogue, options, report };
+        if let Some(name) = client.options.name.clone() {
+            client.register(&name).await?;
         }
-        if let Some(name) = phone.options.name.clone() {
-            phone.register(&name).await?;
-        }
-        Ok(phone)
+        Ok(client)
     }
 
     async fn register(&mut self, name: &str) -> Result<(), Error> {
         let secret = self.options.secret.clone();
         let (preferred, samples) = (self.options.parameters, self.options.samples);
         let secret = secret.as_deref().map(str::as_bytes);
-        self.tell(ClientCommand::Register { name, secret, preferred, samples })?;
-        match self.news().await? {
-            News::Event(Happening::Registered) => {
+        self.dialogue.tell(ClientCommand::Register { name, secret, preferred, samples })?;
+        match self.event().await? {
+            Some(Event::Registered) => {
                 self.report.event("registered", json!({ "name": name }), &format!("registered as {name}"));
                 Ok(())
             }
-            News::Event(Happening::RegistrationRefused(why)) => {
+            Some(Event::RegistrationRefused(why)) => {
                 Err(failed!("the server refused the name {}: {}", quoted(name), plain(&why)))
             }
-            News::Event(Happening::NoAnswer(_)) => {
+            Some(Event::NoAnswer(_)) => {
                 Err(failed!("the server did not answer the registration of {}", quoted(name)))
             }
-            News::Event(other) => Err(self.unexpected(other, "registering")),
-            News::Interrupted => Err(failed!("interrupted while registering")),
+            Some(other) => Err(self.unexpected(other, "registering")),
+            None => Err(failed!("interrupted while registering")),
         }
     }
 
@@ -173,40 +161,40 @@ impl CallClient {
         let asked = Instant::now();
         let parameters = self.options.parameters;
         self.check(parameters).map_err(Error::Usage)?;
-        self.tell(ClientCommand::Call { user: user.as_bytes(), parameters, optional: b"" })?;
+        self.dialogue.tell(ClientCommand::Call { user: user.as_bytes(), parameters, optional: b"" })?;
         self.report.event("calling", json!({ "user": user }), &format!("calling {user}: {parameters}"));
-        match self.news().await? {
-            News::Event(Happening::Established(parameters)) => {
+        match self.event().await? {
+            Some(Event::Established(parameters)) => {
                 self.talk(parameters, user, asked.elapsed(), true, tap).await
             }
-            News::Event(Happening::Countered(proposal)) => {
+            Some(Event::Countered(proposal)) => {
                 let text = format!("{user} proposes {proposal} instead");
                 self.report.event("countered", json!({ "parameters": shown(proposal) }), &text);
                 if strict {
-                    self.tell(ClientCommand::Close { optional: b"" })?;
+                    self.dialogue.tell(ClientCommand::Close { optional: b"" })?;
                     return Err(failed!("{user} does not take {parameters}, and proposes {proposal}"));
                 }
                 if let Err(reason) = self.check(proposal) {
-                    self.tell(ClientCommand::Close { optional: b"" })?;
+                    self.dialogue.tell(ClientCommand::Close { optional: b"" })?;
                     return Err(failed!("{user} proposes {proposal} instead: {reason}"));
                 }
-                self.tell(ClientCommand::Accept { optional: b"" })?;
+                self.dialogue.tell(ClientCommand::Accept { optional: b"" })?;
                 self.talk(proposal, user, asked.elapsed(), true, tap).await
             }
-            News::Event(Happening::NotFound) => Err(failed!("{user}: the server knows nobody of that name")),
-            News::Event(Happening::Dropped(why)) => Err(match &*why {
+            Some(Event::NotFound) => Err(failed!("{user}: the server knows nobody of that name")),
+            Some(Event::Dropped(why)) => Err(match &*why {
                 "" => failed!("{user} refused the call"),
                 _ => failed!("{user} cannot be reached: {}", plain(&why)),
             }),
-            News::Event(Happening::NoAnswer(_)) => Err(failed!("{user} does not answer")),
+            Some(Event::NoAnswer(_)) => Err(failed!("{user} does not answer")),
             // Somebody called us while our call was on its way. This action only calls.
-            News::Event(Happening::Incoming { caller, .. }) => {
-                self.tell(ClientCommand::Drop { optional: reason::BUSY.as_bytes() })?;
+            Some(Event::Incoming { caller, .. }) => {
+                self.dialogue.tell(ClientCommand::Drop { optional: reason::BUSY.as_bytes() })?;
                 Err(failed!("{} called at the same moment; try again", plain(&caller)))
             }
-            News::Event(other) => Err(self.unexpected(other, "calling")),
-            News::Interrupted => {
-                self.tell(ClientCommand::Drop { optional: b"" })?;
+            Some(other) => Err(self.unexpected(other, "calling")),
+            None => {
+                self.dialogue.tell(ClientCommand::Drop { optional: b"" })?;
                 Err(failed!("interrupted before {user} answered"))
             }
         }
@@ -220,14 +208,14 @@ impl CallClient {
         });
         let mut caller = String::new();
         loop {
-            match self.news().await? {
-                News::Event(Happening::Incoming { caller: who, parameters }) => {
+            match self.event().await? {
+                Some(Event::Incoming { caller: who, parameters }) => {
                     caller = who;
                     let fields = json!({ "caller": caller, "parameters": shown(parameters) });
                     self.report.event("incoming", fields, &format!("{} calls: {parameters}", plain(&caller)));
                     if let (Answer::Accept, Err(reason)) = (answer, self.check(parameters)) {
                         // What a stranger proposes is no reason to miss the next call.
-                        self.tell(ClientCommand::Drop {
+                        self.dialogue.tell(ClientCommand::Drop {
                             optional: b"more samples a second than can be played",
                         })?;
                         let fields = json!({ "caller": caller, "reason": reason });
@@ -236,11 +224,11 @@ impl CallClient {
                     }
                     match answer {
                         Answer::Accept => {
-                            self.tell(ClientCommand::Accept { optional: b"" })?;
+                            self.dialogue.tell(ClientCommand::Accept { optional: b"" })?;
                             return self.talk(parameters, &caller, Duration::ZERO, false, tap).await;
                         }
                         Answer::Counter(parameters) => {
-                            self.tell(ClientCommand::Counter { parameters, optional: b"" })?;
+                            self.dialogue.tell(ClientCommand::Counter { parameters, optional: b"" })?;
                             let text = format!("proposing {parameters} instead");
                             self.report.event(
                                 "countering",
@@ -249,26 +237,26 @@ impl CallClient {
                             );
                         }
                         Answer::Refuse => {
-                            self.tell(ClientCommand::Drop { optional: b"" })?;
+                            self.dialogue.tell(ClientCommand::Drop { optional: b"" })?;
                             self.report.event("refused", json!({ "caller": caller }), "refused");
                             return Ok(Summary::default());
                         }
                     }
                 }
-                News::Event(Happening::Established(parameters)) => {
+                Some(Event::Established(parameters)) => {
                     return self.talk(parameters, &caller, Duration::ZERO, false, tap).await;
                 }
-                News::Event(Happening::Closed) => {
+                Some(Event::Closed) => {
                     return Err(failed!("{} did not take our parameters", plain(&caller)));
                 }
-                News::Event(Happening::Dropped(why)) => {
+                Some(Event::Dropped(why)) => {
                     return Err(failed!("{} gave up: {}", plain(&caller), or_nothing(&why)));
                 }
-                News::Event(Happening::NoAnswer(_)) => {
+                Some(Event::NoAnswer(_)) => {
                     return Err(failed!("{} did not answer our proposal", plain(&caller)));
                 }
-                News::Event(other) => return Err(self.unexpected(other, "waiting for a call")),
-                News::Interrupted => return Ok(Summary::default()),
+                Some(other) => return Err(self.unexpected(other, "waiting for a call")),
+                None => return Ok(Summary::default()),
             }
         }
     }
@@ -288,15 +276,15 @@ impl CallClient {
         let shape = shape(parameters, self.options.samples);
         let mut player = self.options.source.as_ref().map(|source| source.player(shape)).transpose()?;
         let format = self.options.record_as.format(shape.format);
-        let file = self.recordings.create(shape.rate, shape.channels, format);
+        let file = self.dialogue.recordings.create(shape.rate, shape.channels, format);
         let mut recorder = Recorder::live(file, self.options.device, shape)?;
-        let before = self.connection.session().stats();
+        let before = self.dialogue.connection.session().stats();
         let end = self.converse(parameters, player.as_mut(), &mut recorder, calling, tap).await;
         self.report.progress_end();
         // Whatever happened, what was heard is kept; and the other side learns of a hang-up now.
-        let _ = timeout(Duration::from_secs(2), self.connection.flush()).await;
-        self.recordings.complete(recorder.into_file());
-        let after = self.connection.session().stats();
+        let _ = timeout(Duration::from_secs(2), self.dialogue.connection.flush()).await;
+        self.dialogue.recordings.complete(recorder.into_file());
+        let after = self.dialogue.connection.session().stats();
         let summary = Summary {
             packets_sent: after.packets_sent - before.packets_sent,
             packets_heard: after.packets_received - before.packets_received,
@@ -339,14 +327,7 @@ impl CallClient {
     ) -> Result<End, Error> {
         let start = Instant::now();
         let mut pacer = Pacer::new(parameters.sample_rate);
-        let chunk = match parameters.chunk_size {
-            0 => parameters.sample_rate.div_ceil(50),
-            chunk => chunk,
-        };
-        // A packet holds at most 1 MiB.
-        let most =
-            (voxwire_voicelink::MAX_DATA - voxwire_voicelink::HEAD_LEN) / parameters.frame_size().max(1);
-        let chunk = (chunk as usize).clamp(1, most.max(1));
+        let chunk = chunk_frames(parameters);
         let end = self.options.length.and_then(|length| start.checked_add(length));
         let far = start + Duration::from_secs(365 * 24 * 3600);
         let mut meter = tokio::time::interval(Duration::from_millis(100));
@@ -355,27 +336,17 @@ impl CallClient {
             let due = if player.is_some() { start + pacer.due() } else { far };
             let playing = recorder.due().map_or(far, |due| start + due);
             tokio::select! {
-                turn = self.connection.next() => {
-                    let Some(turn) = turn else {
-                        self.play_out(recorder, start).await?;
-                        return Err(self.lost("in a call"));
-                    };
-                    match turn.result {
-                        Ok(Some(ClientEvent::Data { samples })) => {
-                            tap.heard(samples);
-                            in_peak = in_peak.max(recorder.hear(start.elapsed(), samples)?);
-                        }
-                        Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
-                            let why = text(optional);
+                turn = self.dialogue.connection.next() => {
+                    match heard(turn, recorder, start.elapsed(), tap)? {
+                        Heard::Sound(peak) => in_peak = in_peak.max(peak),
+                        Heard::Over(why) => {
                             self.play_out(recorder, start).await?;
                             return Ok(End::Dropped(why));
                         }
-                        Ok(Some(ClientEvent::Disconnected { .. })) => {
+                        Heard::Lost => {
                             self.play_out(recorder, start).await?;
-                            return Err(self.lost("in a call"));
+                            return Err(self.dialogue.lost("in a call"));
                         }
-                        Ok(_) => {}
-                        Err(violation) => tracing::warn!(%violation, "ignored"),
                     }
                 }
                 () = sleep_until(due) => {
@@ -384,25 +355,16 @@ impl CallClient {
                             out_peak = out_peak.max(peak);
                             pacer.sent(samples.len() / parameters.frame_size().max(1));
                             tap.sent(samples);
-                            say(&mut self.connection, samples)?;
+                            say(&mut self.dialogue.connection, samples)?;
                         }
-                        None if calling && end.is_none() => {
-                            self.tell(ClientCommand::Drop { optional: b"" })?;
-                            return Ok(End::Played);
-                        }
+                        None if calling && end.is_none() => return self.hang_up(End::Played),
                         None => player = None,
                     }
                 }
                 () = sleep_until(playing) => recorder.advance(start.elapsed())?,
-                () = sleep_until(end.unwrap_or(far)) => {
-                    self.tell(ClientCommand::Drop { optional: b"" })?;
-                    return Ok(End::TimeIsUp);
-                }
-                () = self.recordings.next_ended() => {}
-                () = self.signals.recv() => {
-                    self.tell(ClientCommand::Drop { optional: b"" })?;
-                    return Ok(End::Interrupted);
-                }
+                () = sleep_until(end.unwrap_or(far)) => return self.hang_up(End::TimeIsUp),
+                () = self.dialogue.recordings.next_ended() => {}
+                () = self.dialogue.signals.recv() => return self.hang_up(End::Interrupted),
                 _ = meter.tick() => {
                     self.report.progress(start.elapsed(), out_peak, in_peak);
                     (out_peak, in_peak) = (0.0, 0.0);
@@ -411,53 +373,46 @@ impl CallClient {
         }
     }
 
+    fn hang_up(&mut self, end: End) -> Result<End, Error> {
+        self.dialogue.tell(ClientCommand::Drop { optional: b"" })?;
+        Ok(end)
+    }
+
     /// The other side is gone: what has come in is heard to its end, unless a signal comes.
     async fn play_out(&mut self, recorder: &mut Recorder, start: Instant) -> Result<(), Error> {
         tokio::select! {
             played = recorder.play_out(start) => played,
-            () = self.signals.recv() => Ok(()),
+            () = self.dialogue.signals.recv() => Ok(()),
         }
     }
 
     /// The connection ended on its own: the network's fault, or what came in was no voicelink.
-    fn unexpected(&mut self, news: Happening, doing: &str) -> Error {
-        match news {
-            Happening::Disconnected => self.lost(doing),
-            Happening::NoAnswer(Request::Register) => failed!("the server did not answer the registration"),
-            Happening::Dropped(why) => failed!("dropped while {doing}: {}", or_nothing(&why)),
+    fn unexpected(&self, event: Event, doing: &str) -> Error {
+        match event {
+            Event::Disconnected => self.dialogue.lost(doing),
+            Event::NoAnswer(Request::Register) => failed!("the server did not answer the registration"),
+            Event::Dropped(why) => failed!("dropped while {doing}: {}", or_nothing(&why)),
             _ => failed!("the server did something unexpected while {doing}"),
         }
     }
 
-    /// The next thing that happens outside of a call's audio.
-    async fn news(&mut self) -> Result<News, Error> {
-        let happening = self.next_event(Happening::of, |_| None).await?;
-        Ok(happening.map_or(News::Interrupted, News::Event))
-    }
-}
-
-impl Dialogue for CallClient {
-    type Session = Client;
-    const PROTOCOL: &'static str = "voicelink";
-
-    fn parts(&mut self) -> (&mut Connection<Client>, &mut Recordings, &mut Signals) {
-        (&mut self.connection, &mut self.recordings, &mut self.signals)
+    /// The next thing that happens outside of a call's audio; `None` for a signal.
+    async fn event(&mut self) -> Result<Option<Event>, Error> {
+        self.dialogue.next_event(Event::of, |_| None).await
     }
 }
 
 impl Callee for CallClient {
     fn is_connected(&self) -> bool {
-        self.connection.session().is_connected()
+        self.dialogue.connection.session().is_connected()
     }
 
     fn recordings(&mut self) -> &mut Recordings {
-        &mut self.recordings
+        &mut self.dialogue.recordings
     }
 
-    /// Waits a moment until the goodbye is written.
-    async fn close(mut self) -> Recordings {
-        close(&mut self.connection).await;
-        self.recordings
+    async fn close(self) -> Recordings {
+        self.dialogue.close().await
     }
 }
 
@@ -469,6 +424,50 @@ enum End {
     TimeIsUp,
     Interrupted,
     Dropped(String),
+}
+
+/// What came in during a call.
+enum Heard {
+    /// Its loudest sample; 0 where there was none.
+    Sound(f64),
+    /// The other side has ended the call; why.
+    Over(String),
+    /// The connection is gone.
+    Lost,
+}
+
+fn heard(
+    turn: Option<Turn<'_, Client>>,
+    recorder: &mut Recorder,
+    now: Duration,
+    tap: &mut impl Tap,
+) -> Result<Heard, Error> {
+    let Some(turn) = turn else { return Ok(Heard::Lost) };
+    Ok(match turn.result {
+        Ok(Some(ClientEvent::Data { samples })) => {
+            tap.heard(samples);
+            Heard::Sound(recorder.hear(now, samples)?)
+        }
+        Ok(Some(ClientEvent::Dropped { optional } | ClientEvent::Closed { optional })) => {
+            Heard::Over(text(optional))
+        }
+        Ok(Some(ClientEvent::Disconnected { .. })) => Heard::Lost,
+        Ok(_) => Heard::Sound(0.0),
+        Err(violation) => {
+            tracing::warn!(%violation, "ignored");
+            Heard::Sound(0.0)
+        }
+    })
+}
+
+/// Frames in a packet: as many as were agreed on, and no more than 1 MiB holds; without an agreement 20 ms.
+fn chunk_frames(parameters: Parameters) -> usize {
+    let chunk = match parameters.chunk_size {
+        0 => parameters.sample_rate.div_ceil(50),
+        chunk => chunk,
+    };
+    let most = (voxwire_voicelink::MAX_DATA - voxwire_voicelink::HEAD_LEN) / parameters.frame_size().max(1);
+    (chunk as usize).clamp(1, most.max(1))
 }
 
 fn say(connection: &mut Connection<Client>, samples: &[u8]) -> Result<(), Error> {

@@ -31,22 +31,11 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     };
     let (played_path, heard_path) = (out.join("voicelink-played.wav"), out.join("voicelink-heard.wav"));
     save_wav(&played_path, speech, SampleFormat::I16)?;
-    let options = |name: &str, order| Options {
-        name: Some(name.into()),
-        secret: None,
-        parameters,
-        order,
-        samples: order,
-        source: None,
-        record: None,
-        record_as: RecordAs::Call,
-        device: false,
-        length: None,
-    };
     // They do not even agree on the byte order.
-    let bob = Options { record: Some(heard_path.clone()), ..options("bob", ByteOrder::LittleEndian) };
+    let little = options("bob", parameters, ByteOrder::LittleEndian);
+    let bob = Options { record: Some(heard_path.clone()), ..little };
     let source = Some(Source::Clip(speech.clone()));
-    let alice = Options { source, ..options("alice", ByteOrder::BigEndian) };
+    let alice = Options { source, ..options("alice", parameters, ByteOrder::BigEndian) };
     let mut bob = CallClient::connect(&Link::to(bobs_way), bob, Report::silent(), signals.clone()).await?;
     let mut alice = CallClient::connect(&Link::to(address), alice, Report::silent(), signals.clone()).await?;
 
@@ -55,8 +44,8 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
     let calling = alice.call("bob", true, &mut said);
     let (bobs, alices): (Result<Summary, Error>, Result<Summary, Error>) = tokio::join!(waiting, calling);
     let (bobs, alices) = (bobs?, alices?);
-    for phone in [alice, bob] {
-        phone.close().await.end(&mut signals.clone()).await?;
+    for client in [alice, bob] {
+        client.close().await.end(&mut signals.clone()).await?;
     }
     server.drain(Duration::from_secs(2)).await;
 
@@ -78,6 +67,21 @@ pub(super) async fn call(conditions: &Conditions<'_>) -> Result<Vec<Outcome>, Er
         passed: comparison.as_ref().is_ok_and(|comparison| comparison.exact),
         likeness: comparison.map(Likeness::Sound),
     }])
+}
+
+fn options(name: &str, parameters: Parameters, order: ByteOrder) -> Options {
+    Options {
+        name: Some(name.into()),
+        secret: None,
+        parameters,
+        order,
+        samples: order,
+        source: None,
+        record: None,
+        record_as: RecordAs::Call,
+        device: false,
+        length: None,
+    }
 }
 
 /// When how many bytes had gone by.

@@ -1,5 +1,7 @@
 //! Events of the session, as this program uses them.
 
+use crate::report::{listed, quoted};
+use serde_json::{Value, json};
 use voxwire_dissonance::{Client, ClientEvent, ClientId, CodecSettings, Lost, Priority, Recipient};
 
 /// An event, owned.
@@ -83,6 +85,40 @@ impl Event {
             ClientEvent::SpeechEnded { client } => Self::SpeechEnded(client),
             ClientEvent::Direct { client, up } => Self::Direct { name: name(client), up },
             _ => return None,
+        })
+    }
+
+    /// Its name for scripts, what it says to them, and what it says to people; `None` where it is not told by itself.
+    pub(super) fn described(self) -> Option<(&'static str, Value, String)> {
+        Some(match self {
+            Self::NotAnswered { asked } => {
+                let text = "the server does not let us in yet; perhaps another player has the name";
+                ("waiting", json!({ "asked": asked }), text.into())
+            }
+            Self::Entered(name) => {
+                ("entered", json!({ "name": name }), format!("{} is there", quoted(&name)))
+            }
+            Self::Left(_, name) => ("left", json!({ "name": name }), format!("{} has left", quoted(&name))),
+            Self::Listening { name, room, joined } => {
+                let verb = if joined { "listens" } else { "does not listen any more" };
+                let text = format!("{} {verb} to {}", quoted(&name), quoted(&room));
+                ("listening", json!({ "name": name, "room": room, "joined": joined }), text)
+            }
+            Self::Moved { room, joined } => {
+                let what = if joined { "moved us to" } else { "does not let us listen to" };
+                let text = format!("the server {what} {}", quoted(&room));
+                ("moved", json!({ "room": room, "joined": joined }), text)
+            }
+            Self::Text { from, to, text } => {
+                let shown = format!("{} to {}: {}", quoted(&from), listed(&to), quoted(&text));
+                ("text", json!({ "from": from, "to": to, "text": text }), shown)
+            }
+            Self::Direct { name, up } => {
+                let way = if up { "goes directly" } else { "goes by the server again" };
+                let text = format!("voice for {} {way}", quoted(&name));
+                ("direct", json!({ "name": name, "up": up }), text)
+            }
+            Self::Joined | Self::Lost { .. } | Self::Voice { .. } | Self::SpeechEnded(_) => return None,
         })
     }
 }

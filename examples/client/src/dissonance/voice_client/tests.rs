@@ -1,8 +1,8 @@
 //! The end of a connection.
 use super::*;
 use crate::demo::serve;
-use crate::playout::tests::ear;
-use voxwire_audio::voice_decoder;
+use crate::playout::tests::memory_sink;
+use voxwire_audio::{Clip, VoiceSettings, voice_decoder, voice_encoder};
 use voxwire_dissonance::Priority;
 use voxwire_server::{Config, Dissonance, Protocol};
 
@@ -16,7 +16,7 @@ async fn c_14_what_has_come_in_is_heard_when_the_connection_is_gone() {
     let options = Options::listener("bob".into());
     let mut bob = VoiceClient::connect(&link, options, Report::silent(), signals).await.unwrap();
     bob.settle().await.unwrap();
-    let (mut sink, heard) = ear();
+    let (mut sink, heard) = memory_sink();
     let settings = VoiceSettings::DEFAULT;
     let codec = CodecSettings { codec: Codec::OPUS, frame_size: 960, sample_rate: OPUS_RATE };
     let (mut encoder, mut decoder) = (voice_encoder(settings).unwrap(), voice_decoder(1).unwrap());
