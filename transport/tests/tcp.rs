@@ -7,14 +7,21 @@
     clippy::panic
 )]
 
+#[path = "harness/shouting.rs"]
+mod shouting;
+
 use core::net::SocketAddr;
 use core::time::Duration;
+use shouting::Shouting;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use voxwire_core::{Datagram, FrameError, Handler, Input, Instant, Lane, Outbox, PeerId, Rate, Session};
-use voxwire_transport::{Connection, ConnectionSettings, Drained, Handle, Hub, HubSettings, Listener};
+use voxwire_core::{Handler, Instant, Lane, PeerId, Rate, Session};
+use voxwire_transport::{
+    Connection, ConnectionSettings, Drained, Error, Handle, Hub, HubSettings, Listener, Remote,
+    TcpUdpSettings,
+};
 use voxwire_voicelink::{
     ByteOrder, Client, ClientCommand, ClientEvent, ClientSettings, Parameters, Server, ServerEvent,
     ServerSettings, Violation,
@@ -267,75 +274,13 @@ async fn c_06_a_peer_that_does_not_take_reliable_frames_is_closed() {
     let _ = slow.shutdown().await;
 }
 
-/// A session that sends the same to all peers.
-#[derive(Debug)]
-struct Shouting {
-    peers: Vec<PeerId>,
-    closed: usize,
-    outbox: Outbox,
-}
-
-impl Default for Shouting {
-    fn default() -> Self {
-        Self { peers: vec![], closed: 0, outbox: Outbox::new(1 << 20) }
+/// Sends each peer a frame that no other is sent, nor was before.
+fn tell_each(session: &mut Shouting, round: u8) {
+    for (n, &peer) in (0..=u8::MAX).zip(&session.peers) {
+        let mut frame = [n; 1000];
+        frame[0] = round;
+        session.outbox.forward([peer], Lane::Reliable, &frame).unwrap();
     }
-}
-
-impl Shouting {
-    fn shout(&mut self, frame: &[u8]) {
-        self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, frame).unwrap();
-    }
-
-    /// Sends each a frame that no other is sent, nor was before.
-    fn tell_each(&mut self, round: u8) {
-        for (n, &peer) in (0..=u8::MAX).zip(&self.peers) {
-            let mut frame = [n; 1000];
-            frame[0] = round;
-            self.outbox.forward([peer], Lane::Reliable, &frame).unwrap();
-        }
-    }
-}
-
-impl Session for Shouting {
-    type Framing = Datagram;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> Datagram {
-        Datagram { max: 1000 }
-    }
-
-    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
-        match input {
-            Input::Opened { peer, .. } => self.peers.push(peer),
-            Input::Closed { peer } => {
-                self.peers.retain(|&known| known != peer);
-                self.closed += 1;
-            }
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {}
 }
 
 /// The head of a Data packet of 300 000 bytes, and 250 000 bytes of it.
@@ -569,7 +514,7 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     }
     assert!(most < 500_000 && hub.stats().too_slow == 0, "{most} bytes were held");
     for round in 0..60 {
-        hub.call(|session, _| session.tell_each(round));
+        hub.call(|session, _| tell_each(session, round));
         tokio::time::sleep(Duration::from_millis(2)).await;
         most = most.max(hub.stats().queued);
     }
@@ -577,6 +522,17 @@ async fn f_43_over_the_ceiling_many_that_hold_little_pay_as_well() {
     assert!(hub.stats().too_slow > 0 && hub.stats().connections > 0, "{:?}", hub.stats());
     drop(frozen);
     until("nothing is held", || hub.stats().queued == 0).await;
+}
+
+/// D-15: a session of datagrams is not connected by TCP alone, where its frames would run into each other.
+#[tokio::test]
+async fn d_15_a_session_of_datagrams_is_not_connected_by_tcp_alone() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connect = Connection::connect(&address, Shouting::default(), ConnectionSettings::DEFAULT);
+    let error = timeout(Duration::from_secs(10), connect).await.expect("at once").err().unwrap();
+    assert!(matches!(error, Error::NotAStream), "{error}");
+    assert!(error.to_string().ends_with("connect to `Remote::tcp_udp` or `Remote::quic`"), "{error}");
 }
 
 /// F-35: a client does not queue without bound for a server that acknowledges and never reads.
@@ -588,9 +544,16 @@ async fn f_35_a_client_gives_up_on_a_server_that_takes_nothing() {
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let settings = ConnectionSettings { max_queued: 100_000, ..ConnectionSettings::DEFAULT };
-    let connect = Connection::connect(&address, Shouting::default(), settings);
-    let (connection, server) = tokio::join!(connect, listener.accept());
-    let (mut connection, _server) = (connection.unwrap(), server.unwrap());
+    let remote = Remote::tcp_udp(address, TcpUdpSettings::default());
+    let connect = Connection::connect(remote, Shouting::default(), settings);
+    let accept = async {
+        let (mut server, _) = listener.accept().await.unwrap();
+        // Its hello: no UDP.
+        server.write_all(&[&b"VOXL\x01\x00"[..], &[0; 26]].concat()).await.unwrap();
+        server
+    };
+    let (connection, _server) = tokio::join!(connect, accept);
+    let mut connection = connection.unwrap();
     let mut sent = 0;
     let ended = async {
         loop {

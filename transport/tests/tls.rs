@@ -3,9 +3,12 @@
 
 #[path = "harness/certificates.rs"]
 mod certificates;
+#[path = "harness/shouting.rs"]
+mod shouting;
 
 use core::net::SocketAddr;
 use core::time::Duration;
+use shouting::Shouting;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -285,65 +288,6 @@ async fn f_46_what_tls_has_opened_and_has_not_been_taken_is_in_the_books() {
     waits.write_all(&[&[0xf0, 0, 1][..], &[7; 16_000]].concat()).unwrap();
     let after = most().await;
     assert!(after >= before + 14_000, "{before}, and then {after}");
-}
-
-/// Sends the same to all peers.
-#[derive(Debug)]
-struct Shouting {
-    peers: Vec<voxwire_core::PeerId>,
-    outbox: voxwire_core::Outbox,
-    max: usize,
-    /// How often it has learned that all is written.
-    written: usize,
-}
-
-impl Default for Shouting {
-    fn default() -> Self {
-        Self { peers: Vec::new(), outbox: voxwire_core::Outbox::new(1 << 20), max: 1000, written: 0 }
-    }
-}
-
-impl Session for Shouting {
-    type Framing = voxwire_core::Datagram;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = voxwire_core::FrameError;
-    type Refusal = voxwire_core::FrameError;
-
-    fn framing(&self) -> Self::Framing {
-        voxwire_core::Datagram { max: self.max }
-    }
-
-    fn handle_input<'a>(
-        &mut self,
-        _now: voxwire_core::Instant,
-        input: voxwire_core::Input<'a>,
-    ) -> Result<Option<()>, Self::Violation> {
-        match input {
-            voxwire_core::Input::Opened { peer, .. } => self.peers.push(peer),
-            voxwire_core::Input::Written { .. } => self.written += 1,
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: voxwire_core::Instant, _command: ()) -> Result<(), Self::Refusal> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: voxwire_core::Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<voxwire_core::Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut voxwire_core::Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: voxwire_core::Instant) {}
 }
 
 /// F-46: what TLS has taken to send, and the peer does not take, waits like anything else, and does no more once it has been taken.

@@ -13,12 +13,15 @@
 mod certificates;
 #[path = "../../tests/kit/namespaces.rs"]
 mod namespaces;
+#[path = "harness/shouting.rs"]
+mod shouting;
 
 use core::time::Duration;
+use shouting::Shouting;
 use std::process::Command;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
-use voxwire_core::{Clock, Datagram, FrameError, Input, Instant, Lane, Outbox, PeerId, Session};
+use voxwire_core::{Clock, Instant};
 use voxwire_transport::{ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote};
 
 /// Set for the part of the test that runs in namespaces of its own.
@@ -192,62 +195,4 @@ async fn watch(hub: &Handle<Shouting>, plan: &[u64], clock: Clock) -> Duration {
         }
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// Sends the same to all peers.
-#[derive(Debug)]
-struct Shouting {
-    peers: Vec<PeerId>,
-    outbox: Outbox,
-}
-
-impl Default for Shouting {
-    fn default() -> Self {
-        Self { peers: vec![], outbox: Outbox::new(1 << 16) }
-    }
-}
-
-impl Shouting {
-    fn shout(&mut self, frame: &[u8]) {
-        self.outbox.forward(self.peers.iter().copied(), Lane::Reliable, frame).unwrap();
-    }
-}
-
-impl Session for Shouting {
-    type Framing = Datagram;
-    type Command<'a> = ();
-    type Event<'a> = ();
-    type Violation = FrameError;
-    type Refusal = FrameError;
-
-    fn framing(&self) -> Datagram {
-        Datagram { max: 1000 }
-    }
-
-    fn handle_input<'a>(&mut self, _now: Instant, input: Input<'a>) -> Result<Option<()>, FrameError> {
-        match input {
-            Input::Opened { peer, .. } => self.peers.push(peer),
-            Input::Closed { peer } => self.peers.retain(|&known| known != peer),
-            _ => {}
-        }
-        Ok(None)
-    }
-
-    fn handle_command(&mut self, _now: Instant, _command: ()) -> Result<(), FrameError> {
-        Ok(())
-    }
-
-    fn handle_timeout<'a>(&mut self, _now: Instant) -> Option<Self::Event<'a>> {
-        None
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    fn shutdown(&mut self, _now: Instant) {}
 }

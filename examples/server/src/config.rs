@@ -15,6 +15,7 @@ use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, Deserializer, ValueDeserializer};
 use tracing_subscriber::filter::LevelFilter;
+use voxwire_transport::HubSettings;
 
 /// Where the status page is unless something else is said.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4280);
@@ -90,6 +91,9 @@ pub struct Flags {
     /// How long the shutdown may take [default: 10].
     #[arg(long, value_name = "N", hide_short_help = true)]
     drain_seconds: Option<u64>,
+    /// How long a closed connection may take what is queued for it [default: 10].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    close_seconds: Option<u64>,
     /// `safe`, or `original`: where safe defaults differ from what original programs do, do as they do.
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
@@ -221,6 +225,8 @@ pub struct Config {
     pub proxies: Vec<IpAddr>,
     /// How long to say goodbye at the end.
     pub drain: Duration,
+    /// How long a connection that is being closed has for what is queued for it: 10 s.
+    pub close: Duration,
     /// Connections in all, for each protocol.
     pub connections: usize,
     /// Memory that the server may take, in MiB: 512. What waits, has not come in whole or is kept for reuse has most of it, each protocol
@@ -277,6 +283,7 @@ impl Default for Config {
             profile: Profile::Safe,
             proxies: Vec::new(),
             drain: Duration::from_secs(10),
+            close: HubSettings::DEFAULT.close_timeout,
             connections: 20_000,
             memory: 512,
             descriptors: None,
@@ -384,6 +391,7 @@ impl Config {
         set(&mut config.memory, flags.memory);
         set(&mut config.proxies, flags.proxies.clone());
         set(&mut config.drain, flags.drain_seconds.map(Duration::from_secs));
+        set(&mut config.close, flags.close_seconds.map(Duration::from_secs));
         set(&mut config.log, flags.log.map(|LogLevel(level)| level));
         set(&mut config.log_format, flags.log_format);
         Ok(())
@@ -453,6 +461,7 @@ impl Config {
         set(&mut self.profile, file.profile);
         set(&mut self.proxies, file.proxies);
         set(&mut self.drain, file.drain_seconds.map(Duration::from_secs));
+        set(&mut self.close, file.close_seconds.map(Duration::from_secs));
         set(&mut self.connections, file.connections);
         set(&mut self.memory, file.memory);
         set(&mut self.per_address, file.per_address);
@@ -471,6 +480,7 @@ impl Config {
             .and_then(|()| within("memory", self.memory, memory::RANGE))
             .and_then(|()| within("http-seconds", self.http_deadline.as_secs(), SECONDS))
             .and_then(|()| within("drain-seconds", self.drain.as_secs(), SECONDS))
+            .and_then(|()| within("close-seconds", self.close.as_secs(), SECONDS))
             .and_then(|()| within("connections", self.connections, CONNECTIONS))
             .and_then(|()| within("per-address", self.per_address, CONNECTIONS))
             .map_err(Error::Usage)?;
@@ -592,6 +602,7 @@ struct File {
     profile: Option<Profile>,
     proxies: Option<Vec<IpAddr>>,
     drain_seconds: Option<u64>,
+    close_seconds: Option<u64>,
     connections: Option<usize>,
     memory: Option<usize>,
     per_address: Option<usize>,

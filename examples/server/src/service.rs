@@ -318,6 +318,7 @@ pub(crate) fn hub_settings(config: &Config, protocol: Protocol) -> HubSettings {
         max_per_address: config.per_address,
         // Once for each protocol, for as long as the program runs.
         exempt: config.proxies.clone().leak(),
+        close_timeout: config.close,
         ..HubSettings::DEFAULT
     };
     memory::within(config, protocol, settings)

@@ -450,7 +450,7 @@ impl<F: Framing> State<F> {
 mod tests {
     use super::*;
     use crate::hub::HubSettings;
-    use voxwire_core::{Progress, bytes::BufMut};
+    use voxwire_core::{Datagram, Progress, bytes::BufMut};
 
     /// Answers without end.
     struct Answers;
@@ -466,6 +466,38 @@ mod tests {
             out.put_slice(&[7; 7]);
             7
         }
+    }
+
+    /// C-06: up to and including 1 MiB of droppable frames is queued for a peer that is not slow, and no more than its budget for one that
+    /// is.
+    #[test]
+    fn c_06_the_burst_of_a_peer_that_is_not_slow_ends_at_a_mebibyte() {
+        /// With the three bytes of a unit's head, 1 KiB.
+        const FRAME: [u8; 1021] = [7; 1021];
+        let dropped = |slow_after, blocked| {
+            let settings = HubSettings { slow_after, ..HubSettings::DEFAULT };
+            let common = Common::new(settings, Vec::new(), None);
+            let conn = Conn::new(
+                StreamFraming::units(Datagram { max: 2000 }),
+                settings.max_queued,
+                #[cfg(feature = "quic")]
+                None,
+            );
+            if blocked {
+                conn.block(Instant::ZERO);
+            }
+            let push = |frame: &[u8]| {
+                let frame = (Lane::Droppable, FrameId::new(0), frame);
+                conn.push(&common, frame, false, &mut Frames::default(), &mut Vec::new()).unwrap()
+            };
+            let within: u64 = (0..1024).map(|_| push(&FRAME)).sum();
+            let queued = conn.lock().queue.len();
+            (within, queued, push(&[7]))
+        };
+        let (never, at_once) = (Duration::from_secs(3600), Duration::ZERO);
+        assert_eq!(dropped(never, false), (0, 1 << 20, 1));
+        assert_eq!(dropped(never, true), (0, 1 << 20, 1), "it has only just begun to take nothing");
+        assert_eq!(dropped(at_once, true), (1024 - 64, 64 * 1024, 1));
     }
 
     /// F-43, F-46: a peer that does not take its answers gets no more of them while all together have too much queued, however little it has

@@ -288,7 +288,7 @@ impl<F: Framing> Peers<F> {
                 self.leave_rendezvous(common, peer);
                 self.last_closing = self.last_closing.saturating_add(1);
                 let id = NonZeroU64::MIN.saturating_add(self.last_closing);
-                let until = common.clock.now().saturating_add(common.settings.frame_timeout);
+                let until = common.clock.now().saturating_add(common.settings.close_timeout);
                 self.wakers.extend(conn.begin_close(until, id));
                 self.closing.insert(id, (conn, common.quotas.closing_permit()));
             }

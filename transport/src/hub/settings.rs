@@ -89,6 +89,9 @@ pub struct HubSettings {
     /// handshakes of each listener on TCP may have sent more than 4 KiB at a time, by the same rule, but that the new one is closed; no
     /// client may send more than 16 KiB before its handshake is done. 512 by default.
     pub handshakes: usize,
+    /// How long a connection that is being closed has for what is queued for it; then it is reset. It is looked at once a second. `linger`
+    /// is a part of this time. 10 s by default.
+    pub close_timeout: Duration,
     /// How long to wait for the peer to close its side after we closed ours. 2 s by default.
     pub linger: Duration,
     /// How many others a client on TCP + UDP may be introduced to, for direct paths, where both want that. 32 by default.
@@ -135,6 +138,7 @@ impl HubSettings {
         receive_window: 32 * 1024,
         receive_windows: 128 * 1024 * 1024,
         handshakes: 512,
+        close_timeout: Duration::from_secs(10),
         linger: Duration::from_secs(2),
         introductions: 32,
         ports: None,
@@ -194,6 +198,7 @@ mod tests {
             receive_window,
             receive_windows,
             handshakes,
+            close_timeout,
             linger,
             introductions,
             ports,
@@ -224,6 +229,7 @@ mod tests {
             ("receive_window", bytes(receive_window)),
             ("receive_windows", bytes(receive_windows)),
             ("handshakes", count(handshakes)),
+            ("close_timeout", time(close_timeout)),
             ("linger", time(linger)),
             ("introductions", count(introductions)),
             ("ports", "`None`".into()),
