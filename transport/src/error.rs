@@ -18,6 +18,11 @@ pub enum Error {
     /// The server answered with something else than the hello of TCP + UDP.
     #[error("what answers does not speak TCP + UDP as this transport does")]
     NoHello,
+    /// The session's frames are datagrams, and a byte stream was to carry them as they are.
+    #[error(
+        "this session's frames are datagrams, which TCP alone does not keep apart: connect to `Remote::tcp_udp` or `Remote::quic`"
+    )]
+    NotAStream,
     /// The peer, or its session, closed the connection.
     #[error("connection closed")]
     Closed,
