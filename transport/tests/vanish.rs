@@ -22,7 +22,7 @@ use std::process::Command;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use voxwire_core::{Clock, Instant};
-use voxwire_transport::{ConnectionSettings, Handle, Hub, HubSettings, Keepalive, Listener, Remote};
+use voxwire_transport::{Handle, Hub, HubSettings, Keepalive, Listener};
 
 /// Set for the part of the test that runs in namespaces of its own.
 const INSIDE: &str = "VOXWIRE_TEST_INSIDE";
@@ -105,12 +105,12 @@ async fn slow(settings: HubSettings) -> Pair {
 
 #[cfg(feature = "quic")]
 async fn quic(settings: HubSettings) -> Pair {
-    use voxwire_transport::{Connection, TcpUdpSettings};
+    use voxwire_transport::{Connection, ConnectionSettings, Remote};
     let (config, client) = certificates::pair();
     let listener = Listener::bind_quic("127.0.0.1:0".parse().unwrap(), &config).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let hub = Hub::spawn(vec![listener], Shouting::default(), (), settings);
-    let (name, _lanes) = ("game.example".try_into().unwrap(), TcpUdpSettings::default());
+    let name = "game.example".try_into().unwrap();
     let (session, settings) = (Shouting::default(), ConnectionSettings::DEFAULT);
     let connecting = Connection::connect(Remote::quic(&address, name, client), session, settings);
     (hub, Box::new(connecting.await.unwrap()))

@@ -74,6 +74,10 @@ impl Stream {
     }
 
     /// Bytes that TLS has taken and not handed over, be it that it cannot, or that they have not been read.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::needless_pass_by_ref_mut, reason = "TLS alone is changed")
+    )]
     pub(crate) fn beneath(&mut self) -> usize {
         match self {
             #[cfg(feature = "tls")]
@@ -130,12 +134,7 @@ impl Stream {
 
     /// Whether the peer has closed its side, even if there is something to read before that. False where that cannot be told.
     pub(crate) fn is_closed_by_peer(&self, cx: &mut Context<'_>) -> bool {
-        let stream = match self {
-            Self::Plain(stream) => stream,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0.socket(),
-            _ => return false,
-        };
+        let Some(stream) = self.tcp() else { return false };
         let ready = core::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
         match ready.poll(cx) {
             Poll::Ready(Ok(ready)) => ready.is_read_closed(),
@@ -148,12 +147,7 @@ impl Stream {
     /// taken, by us as well if that is so (`taken`). What it sent before it closed still counts. Under TLS only a reset shows, as TLS may
     /// hold what it sent; not within the process; QUIC tells in another way.
     pub(crate) fn has_vanished(&self, cx: &mut Context<'_>, taken: bool) -> bool {
-        let (stream, is_plain) = match self {
-            Self::Plain(stream) => (stream, true),
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => (stream.get_ref().0.socket(), false),
-            _ => return false,
-        };
+        let Some(stream) = self.tcp() else { return false };
         let both = tokio::io::Interest::READABLE | tokio::io::Interest::WRITABLE;
         let (reset, closed) = match core::pin::pin!(stream.ready(both)).poll(cx) {
             Poll::Ready(Ok(ready)) => (ready.is_write_closed(), ready.is_read_closed()),
@@ -161,7 +155,7 @@ impl Stream {
             Poll::Pending => (false, false),
         };
         let mut drained = || matches!(stream.poll_peek(cx, &mut ReadBuf::new(&mut [0])), Poll::Ready(Ok(0)));
-        reset || closed && taken && is_plain && drained()
+        reset || closed && taken && matches!(self, Self::Plain(_)) && drained()
     }
 
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -223,6 +217,10 @@ impl Stream {
 
     /// Whether the system has taken something of a connection over TCP since this was asked last: `written`, but for TLS, which writes by
     /// itself. `None` of others.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::needless_pass_by_ref_mut, reason = "TLS alone is changed")
+    )]
     pub(crate) fn take_sent(&mut self, written: bool) -> Option<bool> {
         match self {
             Self::Plain(_) => Some(written),
