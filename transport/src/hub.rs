@@ -22,7 +22,7 @@ use crate::{Connection, Error, Listener};
 use ::core::net::{Ipv4Addr, SocketAddr};
 use ::core::{fmt, time::Duration};
 use common::Common;
-use peers::Side;
+use peers::Transport;
 pub use settings::HubSettings;
 use shared::Shared;
 pub use stats::HubStats;
@@ -112,9 +112,9 @@ impl<S: Session> Handle<S> {
         let permit = self.shared.admit(from.ip()).ok_or(Error::Closed)?;
         let (here, there) = tokio::io::duplex(64 * 1024);
         let units = !session.framing().is_stream();
-        let side = if units { Side::Units { udp: None, direct: false } } else { Side::Stream };
+        let transport = if units { Transport::TcpUdp { udp: None, direct: false } } else { Transport::Tcp };
         let from = (from, Via::Accepted);
-        if !stream::serve(self.shared.clone(), Stream::Inside(there), from, side, permit) {
+        if !stream::serve(self.shared.clone(), Stream::Inside(there), from, transport, permit) {
             return Err(Error::Closed);
         }
         Connection::inside(Stream::Inside(here), session, units).await
@@ -146,7 +146,7 @@ impl<S: Session> Handle<S> {
             }
         };
         let in_time = tokio::time::timeout(deadline, all_gone).await.is_ok();
-        let cut_off = if in_time { 0 } else { self.shared.abort_all() };
+        let cut_off = if in_time { 0 } else { self.shared.end_all() };
         Drained { told: before.saturating_sub(cut_off), cut_off }
     }
 }
@@ -166,7 +166,7 @@ impl<S: Session> fmt::Debug for Handle<S> {
 /// How a [`Handle::drain`] went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that had logged in, took everything they were sent, and closed: at least so many, where some were cut off.
+    /// Connections that had logged in, took everything they were sent, and closed. If some were cut off, there may have been more.
     pub told: usize,
     /// Connections still open at the deadline.
     pub cut_off: usize,

@@ -1,8 +1,25 @@
-//! The memory of frames that have not come in whole: who may hold how much of it, who waits for it, and who has to go.
+//! The memory of frames that have not come in whole.
 //!
-//! No frame holds a part of it while it waits for more of the same kind: a frame gets all it may need at once, and the three kinds
-//! (by size) have a part of the budget each, so one that waits only waits for frames that have everything they need. While one
-//! waits, those that hold memory have to keep coming in: a silent one, or one that is much slower than the one that waits, goes.
+//! A connection may hold 2 KiB ([`OWN`]) of such a frame. For more it asks ([`Partials::ask`]). It gets all that the frame may need at once,
+//! or nothing. So no frame holds a part of what another one of its class waits for.
+//!
+//! There are three size classes. Each has a share of [`HubSettings::partial_frames`](super::HubSettings::partial_frames):
+//!
+//! | class | frames of | share | of one source | grace | silence |
+//! | --- | --- | --- | --- | --- | --- |
+//! | 0 | up to 64 KiB | a quarter | a sixteenth | 0.25 s | 0.5 s |
+//! | 1 | up to 1 MiB | a quarter | a sixteenth | 0.5 s | 1 s |
+//! | 2 | more | half | a quarter | 1 s | 1 s |
+//!
+//! Where a share is taken, frames wait for it. [`turns`] says which is next. While a frame waits, another of its class loses its memory, and
+//! with it its connection,
+//!
+//! - if nothing of it has come in for the time in the last column;
+//! - if it comes in at less than 256 KiB/s ([`PACE`]) and half the rate of the frame that waits;
+//! - if it comes in so slowly that it would not end in nine tenths of [`HubSettings::partial_wait`](super::HubSettings::partial_wait).
+//!
+//! Within the grace time it loses nothing, unless its source holds more than one source may. The time in which the hub did not read it does
+//! not count as silence, for some seconds.
 
 mod turns;
 
@@ -17,44 +34,44 @@ use voxwire_core::Instant;
 
 /// What every connection may hold of a partial frame without asking, in bytes.
 pub(super) const OWN: usize = 2048;
-/// The largest frames of the first two kinds, in bytes; there is a third.
-const KINDS: [usize; 2] = [64 * 1024, 1024 * 1024];
-/// For so long a frame need not give back what it has been granted, by kind: the larger, the longer.
+/// The largest frames of classes 0 and 1, in bytes.
+const CLASSES: [usize; 2] = [64 * 1024, 1024 * 1024];
+/// How long a frame keeps what it has been granted, by class.
 const GRACE: [Duration; 3] = [Duration::from_millis(250), Duration::from_millis(500), Duration::from_secs(1)];
-/// How often one that waits asks again.
+/// How often a frame that waits asks again.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
-/// For so long one that has been found silent or slow may still turn out to have something to read: after a stall of ours its task runs
-/// before the system has told of that.
+/// How long a frame that was found silent or slow may still turn out not to be: after a stall of the hub its task runs before the system
+/// has told of what has come in.
 const LOOKS: Duration = Duration::from_millis(50);
-/// One that has sent nothing for so long gives way to one that waits, by kind.
+/// The silence after which a frame gives way to one that waits, by class.
 const STALL: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(1)];
-/// One that has been called for another that waits, while we do not read it, has to go after that: it does not look itself.
+/// How long after it was asked to give way a frame that the hub does not read has to go. Its task does not run to do so itself.
 const CALLED: Duration = Duration::from_secs(1);
-/// One that has been spared because we do not read it is not spared again so soon.
+/// A frame that was spared because the hub did not read it is spared again after this time at the earliest.
 const SPARED_AGAIN: Duration = Duration::from_secs(60);
-/// One that has been waiting for so long gives back what it holds meanwhile, if others wait for that.
+/// How long a frame that waits, or that the hub does not read, keeps what it holds of the class that others wait for.
 const HOLDING: Duration = Duration::from_secs(5);
-/// One that is faster than this, in bytes per second, and fast enough to end in time, keeps what it has.
+/// A frame that comes in faster than this, in bytes per second, is never too slow beside another one.
 const PACE: u64 = 256 * 1024;
 
-/// The budget and its books.
+/// The budget, and what is held of it.
 #[derive(Debug)]
 pub(super) struct Partials {
     all: usize,
-    /// While another waits, a frame has to come in so fast that it ends in this time: a little less than others wait for it.
+    /// A frame has to come in so fast that it ends in this time, while another one waits.
     whole: Duration,
     books: Mutex<Books>,
-    /// Little is left for small frames: no connection reads more at a time than it may hold without asking.
+    /// More than half of the share of small frames is taken: no connection reads more at a time than it may hold without asking.
     scarce: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Books {
     last_id: u64,
-    /// Of those who have begun to wait, the last one.
+    /// The number of the frame that began to wait last.
     last_turn: u64,
     held: BTreeMap<u64, Held>,
-    /// What sources hold and who waits, by kind.
+    /// What sources hold, and the frames that wait, by class.
     turns: [Turns; 3],
 }
 
@@ -62,23 +79,23 @@ struct Books {
 struct Held {
     /// The source that pays for it: none where the address stands for many people.
     payer: Option<IpAddr>,
-    kind: usize,
+    class: usize,
     bytes: usize,
     granted: Instant,
     received: usize,
-    /// `bytes` is what the frame takes, and not only what it may take.
+    /// The frame's length is known, and is `bytes`. Otherwise that is what it may grow to.
     known: bool,
     /// We do not read it at present.
     unread: bool,
-    /// How long there was nothing to read. Time that we took does not count.
+    /// How long there was nothing to read, in all.
     idle: Duration,
     /// Since when there is nothing to read.
     quiet: Option<Instant>,
-    /// Until then nothing is made of its silence: we do not read it.
+    /// Until then its silence does not count: the hub does not read it.
     spared: Instant,
-    /// Another waits, since then: unless there is something to read after all, this has to go.
+    /// Since when it has been asked to give way: unless there is something to read after all, it has to go.
     called: Option<Instant>,
-    /// Another waits, and it has been too slow whenever it was looked at since then.
+    /// Since when it has been too slow, whenever it was looked at.
     slow_since: Option<Instant>,
     waker: Waker,
 }
@@ -91,13 +108,13 @@ pub(super) struct Reservation {
     id: u64,
     granted: usize,
     waits: Option<Waits>,
-    /// Until when it is not sent away for our not reading it, even if frames end meanwhile.
+    /// Until when it does not give way because the hub does not read it, even if frames end meanwhile.
     spared: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Waits {
-    kind: usize,
+    class: usize,
     /// Its number among all that have begun to wait.
     turn: u64,
     since: Instant,
@@ -117,7 +134,7 @@ struct Grant {
 struct Asks {
     id: u64,
     payer: Option<IpAddr>,
-    kind: usize,
+    class: usize,
     since: Instant,
     progress: FrameProgress,
 }
@@ -137,7 +154,6 @@ impl Reservation {
         Self { payer, id: 0, granted: 0, waits: None, spared: None }
     }
 
-    /// Whose turns it takes.
     fn source(&self) -> Source {
         Source::new(self.payer, self.id)
     }
@@ -161,8 +177,8 @@ impl Reservation {
     }
 }
 
-const fn kind(bytes: usize) -> usize {
-    let [small, medium] = KINDS;
+const fn class(bytes: usize) -> usize {
+    let [small, medium] = CLASSES;
     if bytes <= small {
         0
     } else if bytes <= medium {
@@ -172,15 +188,15 @@ const fn kind(bytes: usize) -> usize {
     }
 }
 
-/// What all frames of a kind may hold together, of `all`: half of it the largest, a quarter each of the others.
-const fn share(all: usize, kind: usize) -> usize {
-    if kind == 2 { all / 2 } else { all / 4 }
+/// What all frames of a class may hold together, of `all`: half of it the largest, a quarter each of the others.
+const fn share(all: usize, class: usize) -> usize {
+    if class == 2 { all / 2 } else { all / 4 }
 }
 
-/// What frames of a kind may hold that come from one source: a quarter of all for large ones, so that a few fit, and a quarter of
-/// its share for each of the others.
-const fn part(all: usize, kind: usize) -> usize {
-    if kind == 2 { all / 4 } else { share(all, kind) / 4 }
+/// What frames of a class may hold together that come from one source: a quarter of the budget for large ones, so that a few fit, and a
+/// quarter of the share for each of the others.
+const fn source_limit(all: usize, class: usize) -> usize {
+    if class == 2 { all / 4 } else { share(all, class) / 4 }
 }
 
 /// Bytes per second.
@@ -196,7 +212,7 @@ impl Partials {
         let whole = wait.saturating_mul(9).checked_div(10).unwrap_or(wait);
         let [small, medium, large] = GRACE;
         let turns = [(0, small), (1, medium), (2, large)];
-        let turns = turns.map(|(kind, grace)| Turns::new(part(all, kind), grace));
+        let turns = turns.map(|(class, grace)| Turns::new(source_limit(all, class), grace));
         let books = Books { last_id: 0, last_turn: 0, held: BTreeMap::new(), turns };
         Self { all, whole, books: Mutex::new(books), scarce: AtomicBool::new(false) }
     }
@@ -206,13 +222,13 @@ impl Partials {
     }
 
     /// How much to ask for, for a frame of at least `total` bytes: all of it where its length is known, and otherwise as much as it may
-    /// grow to within its kind, or two that grow would each hold what the other one waits for. A framing may take some frames that are
+    /// grow to within its class, or two that grow would each hold what the other one waits for. A framing may take some frames that are
     /// longer than the session's `max_frame`.
     pub(super) fn demand(&self, total: usize, known: bool, max_frame: usize) -> usize {
         if known {
             return total;
         }
-        let [small, medium] = KINDS;
+        let [small, medium] = CLASSES;
         let most = if total <= small {
             small.min(max_frame)
         } else if total <= medium {
@@ -252,56 +268,53 @@ impl Partials {
         }
         let mut books = self.books();
         books.assign_id(reservation);
-        let kind = kind(bytes);
-        if reservation.waits.is_some_and(|waits| waits.kind != kind) {
+        let class = class(bytes);
+        if reservation.waits.is_some_and(|waits| waits.class != class) {
             books.stop_waiting(reservation, now);
         }
-        let waits = reservation.waits.unwrap_or_else(|| books.begin_waiting(kind, now));
-        let own =
-            books.held.get(&reservation.id).filter(|held| held.kind == kind).map_or(0, |held| held.bytes);
-        let (source, begins) = (reservation.source(), reservation.waits.is_none());
-        let waiter = Waiter { holds: own, bytes, waker: waker.clone() };
-        let Some(turns) = books.turns.get_mut(kind) else { return false };
+        let begins = reservation.waits.is_none();
+        let waits = *reservation.waits.get_or_insert_with(|| books.begin_waiting(class, now));
+        let holds = books.holds(reservation.id, class);
+        let (source, waiter) = (reservation.source(), Waiter { holds, bytes, waker: waker.clone() });
+        let Some(turns) = books.turns.get_mut(class) else { return false };
+        // There will never be room for more.
+        let fits = bytes <= self.all;
         let alone = turns.is_empty();
-        let mut granted = false;
-        if bytes > self.all {
-            // There will never be room for it.
+        let is_next = if !fits {
             let _ = turns.stop(source, waits.turn, now);
+            false
         } else if alone {
-            granted = turns.may(source, &waiter);
+            turns.may(source, &waiter)
         } else {
             turns.wait(source, waits.turn, &waiter, now);
-            granted = turns.next().is_some_and(|(turn, _)| turn == waits.turn);
-        }
-        reservation.waits = Some(waits);
-        if granted {
-            let others = turns.used().saturating_sub(own);
-            // The first may be as large as all there is.
-            let least = others.saturating_sub(share(self.all, kind).saturating_sub(bytes));
-            let asks =
-                Asks { id: reservation.id, payer: reservation.payer, kind, since: waits.since, progress };
-            if least > 0 && alone {
-                books.forget_marks(kind);
-            }
-            granted = least == 0 || books.reclaim(&asks, least, (part(self.all, kind), self.whole), now);
-        }
-        if granted {
+            turns.next().is_some_and(|(turn, _)| turn == waits.turn)
+        };
+        let asks = Asks { id: reservation.id, payer: reservation.payer, class, since: waits.since, progress };
+        if is_next && self.make_room(&mut books, &asks, &waiter, alone, now) {
             let began = books.stop_waiting(reservation, now);
             self.put(&mut books, reservation, now, Grant { bytes, progress, unread: false, began }, waker);
             return true;
         }
-        // There is something to read. One that waits for more does not fall silent by that, whenever it had sent the last of what it has.
-        if let Some(held) = books.held.get_mut(&reservation.id).filter(|held| begins || held.quiet.is_none())
-        {
-            if let Some(quiet) = held.quiet {
-                held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
-            }
-            (held.quiet, held.called) = (Some(now.saturating_add(HOLDING)), None);
-        }
-        if let Some(turns) = books.turns.get_mut(kind).filter(|_| alone && bytes <= self.all) {
+        books.note_heard(reservation.id, begins, now);
+        if let Some(turns) = books.turns.get_mut(class).filter(|_| alone && fits) {
             turns.wait(source, waits.turn, &waiter, now);
         }
         false
+    }
+
+    /// Whether there is room for what `waiter` waits for, if need be because others lose theirs. `alone`: no other frame waits.
+    fn make_room(&self, books: &mut Books, asks: &Asks, waiter: &Waiter, alone: bool, now: Instant) -> bool {
+        let class = asks.class;
+        let others = books.turns.get(class).map_or(0, Turns::used).saturating_sub(waiter.holds);
+        // The first frame may be as large as the whole budget.
+        let lacking = others.saturating_sub(share(self.all, class).saturating_sub(waiter.bytes));
+        if lacking == 0 {
+            return true;
+        }
+        if alone {
+            books.forget_marks(class);
+        }
+        books.reclaim(asks, lacking, (source_limit(self.all, class), self.whole), now)
     }
 
     /// Enters what is held already, whether there is room for it or not: a little that has come in with other things. `unread` where it
@@ -365,7 +378,7 @@ impl Partials {
         }
         held.quiet.get_or_insert(now);
         // Those who waited may have got it elsewhere.
-        if turns.get(held.kind).is_none_or(Turns::is_empty) {
+        if turns.get(held.class).is_none_or(Turns::is_empty) {
             (held.called, held.slow_since) = (None, None);
         }
         held.called.is_none_or(|since| since.saturating_add(LOOKS) > now)
@@ -385,7 +398,7 @@ impl Partials {
         books.stop_waiting(reservation, now);
         reservation.granted = 0;
         if let Some(held) = books.remove(reservation.id, now) {
-            books.wake_next(held.kind);
+            books.wake_next(held.class);
         }
         self.update_scarce(&books);
     }
@@ -400,7 +413,7 @@ impl Partials {
     ) {
         let Grant { bytes, progress, unread, began } = grant;
         let before = books.remove(reservation.id, now);
-        let kind = kind(bytes);
+        let class = class(bytes);
         let received = progress.received;
         let idle = before.as_ref().map_or(Duration::ZERO, |held| held.idle);
         let spared = if unread { reservation.spare(now) } else { Instant::ZERO };
@@ -410,7 +423,7 @@ impl Partials {
         let (payer, waker) = (reservation.payer, waker.clone());
         let held = Held {
             payer,
-            kind,
+            class,
             bytes,
             granted: now,
             received,
@@ -423,15 +436,15 @@ impl Partials {
             slow_since: None,
             waker,
         };
-        if let Some(turns) = books.turns.get_mut(kind) {
+        if let Some(turns) = books.turns.get_mut(class) {
             turns.hold(reservation.source(), bytes, began, now);
         }
         books.held.insert(reservation.id, held);
         reservation.granted = bytes;
-        if let Some(before) = before.filter(|before| before.kind != kind) {
-            books.wake_next(before.kind);
+        if let Some(before) = before.filter(|before| before.class != class) {
+            books.wake_next(before.class);
         }
-        books.wake_next(kind);
+        books.wake_next(class);
         self.update_scarce(books);
     }
 
@@ -443,8 +456,8 @@ impl Partials {
 
 impl Books {
     /// Tells the one whose turn it is.
-    fn wake_next(&self, kind: usize) {
-        if let Some((_, waiter)) = self.turns.get(kind).and_then(Turns::next) {
+    fn wake_next(&self, class: usize) {
+        if let Some((_, waiter)) = self.turns.get(class).and_then(Turns::next) {
             waiter.waker.wake_by_ref();
         }
     }
@@ -456,20 +469,35 @@ impl Books {
         }
     }
 
-    fn begin_waiting(&mut self, kind: usize, since: Instant) -> Waits {
+    /// Bytes that a connection holds of this class.
+    fn holds(&self, id: u64, class: usize) -> usize {
+        self.held.get(&id).filter(|held| held.class == class).map_or(0, |held| held.bytes)
+    }
+
+    /// There is something to read of a frame that waits for more: it is not silent, whenever it had sent the last of what it has. `begins`:
+    /// it did not wait before.
+    fn note_heard(&mut self, id: u64, begins: bool, now: Instant) {
+        let Some(held) = self.held.get_mut(&id).filter(|held| begins || held.quiet.is_none()) else { return };
+        if let Some(quiet) = held.quiet {
+            held.idle = held.idle.saturating_add(now.saturating_duration_since(quiet));
+        }
+        (held.quiet, held.called) = (Some(now.saturating_add(HOLDING)), None);
+    }
+
+    fn begin_waiting(&mut self, class: usize, since: Instant) -> Waits {
         self.last_turn = self.last_turn.saturating_add(1);
-        Waits { kind, turn: self.last_turn, since }
+        Waits { class, turn: self.last_turn, since }
     }
 
     fn stop_waiting(&mut self, reservation: &mut Reservation, now: Instant) -> Option<Began> {
-        let Waits { kind, turn, .. } = reservation.waits.take()?;
-        self.turns.get_mut(kind)?.stop(reservation.source(), turn, now)
+        let Waits { class, turn, .. } = reservation.waits.take()?;
+        self.turns.get_mut(class)?.stop(reservation.source(), turn, now)
     }
 
     /// Where none waits any more, what was held against those who hold memory is void.
-    fn forget_marks(&mut self, kind: usize) {
-        if self.turns.get(kind).is_none_or(Turns::is_empty) {
-            let marked = self.held.values_mut().filter(|held| held.kind == kind);
+    fn forget_marks(&mut self, class: usize) {
+        if self.turns.get(class).is_none_or(Turns::is_empty) {
+            let marked = self.held.values_mut().filter(|held| held.class == class);
             marked.for_each(|held| (held.called, held.slow_since) = (None, None));
         }
     }
@@ -477,29 +505,34 @@ impl Books {
     /// A frame has come in whole, or loses its memory.
     fn remove(&mut self, id: u64, now: Instant) -> Option<Held> {
         let held = self.held.remove(&id)?;
-        if let Some(turns) = self.turns.get_mut(held.kind) {
+        if let Some(turns) = self.turns.get_mut(held.class) {
             turns.give_back(Source::new(held.payer, id), held.bytes, now);
         }
         Some(held)
     }
 
-    /// Takes at least `bytes` from those who do not come in as the one that asks does, or not so fast that they end within `whole`; from
-    /// none if that is not enough. Those who seem to be silent are asked first whether they are, and those who seem to be slow are
-    /// looked at once more, as it may be we who have not read: false until then.
-    fn reclaim(&mut self, asks: &Asks, bytes: usize, (part, whole): (usize, Duration), now: Instant) -> bool {
-        let Asks { id: own, payer, kind, since, progress } = *asks;
+    /// Takes at least `bytes` from frames that are silent or too slow; from none if that is not enough. The first time, a silent frame is
+    /// asked to give way, and a slow one is noted: it may be the hub that has not read. False until enough is free.
+    fn reclaim(
+        &mut self,
+        asks: &Asks,
+        bytes: usize,
+        (source_limit, whole): (usize, Duration),
+        now: Instant,
+    ) -> bool {
+        let Asks { id: own, payer, class, since, progress } = *asks;
         let slow = PACE.min(pace(progress.received, since.saturating_duration_since(progress.began)) / 2);
-        let grace = GRACE.get(kind).copied().unwrap_or_default();
-        let stall = STALL.get(kind).copied().unwrap_or_default();
+        let grace = GRACE.get(class).copied().unwrap_or_default();
+        let stall = STALL.get(class).copied().unwrap_or_default();
         let mut behind: Vec<(bool, u64, u64, usize)> = Vec::new();
         let Self { held, turns, .. } = self;
-        let Some(turns) = turns.get(kind) else { return false };
-        for (id, held) in held.iter_mut().filter(|(id, held)| held.kind == kind && **id != own) {
+        let Some(turns) = turns.get(class) else { return false };
+        for (id, held) in held.iter_mut().filter(|(id, held)| held.class == class && **id != own) {
             let quiet = held.quiet.map(|quiet| now.saturating_duration_since(quiet));
             let pace = pace(held.received, held.idle.saturating_add(quiet.unwrap_or_default()));
-            // One that has more than its part has no grace.
+            // A frame of a source that holds more than one may has no grace.
             let sum = held.payer.map_or(0, |_| turns.held(Source::new(held.payer, *id)));
-            let heavy = held.payer != payer && sum > part;
+            let heavy = held.payer != payer && sum > source_limit;
             let young = held.granted.saturating_add(grace) > now || held.spared > now;
             let silent = quiet.is_some_and(|quiet| heavy || quiet >= stall);
             // Where it is not known how long a frame is, all of it has to come in that time, and no more.

@@ -36,27 +36,39 @@ pub struct HubSettings {
     /// A connection is slow when its peer has not taken all of its bytes for this long. A slow one is held to the budget that the session
     /// set for it. Before that, up to 1 MiB of droppable frames is queued. 200 ms by default.
     pub slow_after: Duration,
-    /// Bytes queued for all connections. A shared frame counts once; what TLS holds for a peer that takes nothing counts 16 KiB. 128 MiB by
-    /// default.
+    /// Bytes queued for all connections. A frame that is queued for many counts once. What TLS holds for a peer that takes nothing counts
+    /// 16 KiB. 128 MiB by default.
     ///
-    /// Over it, droppable frames are dropped for connections that have more than 64 KiB queued, or whose peer takes nothing. A reliable
-    /// frame for such a connection resets those with the most queued, until an eighth is free. A peer that takes nothing is not answered
-    /// by its framing.
+    /// Over it, a connection pays that has more than 64 KiB queued, or whose peer takes nothing. Its droppable frames are dropped. A reliable
+    /// frame for it resets the connections with the most queued, until an eighth of the limit is free. An eighth more than the limit may be
+    /// queued until what those held is free; beyond it, the connection itself is reset. The framing does not answer a peer that takes
+    /// nothing.
     pub max_queued_total: usize,
-    /// What all partial frames together may hold beyond 2 KiB each, in bytes. Records of TLS that have not come in whole count with them,
-    /// and are held to `frame_timeout` like them. 64 MiB by default.
+    /// Bytes that all partial frames together may hold, beyond 2 KiB each. TLS records that have not come in whole count with them, and
+    /// `frame_timeout` holds for them, too. 64 MiB by default.
     ///
-    /// Frames of more than 1 MiB have half of it, those of more than 64 KiB a quarter, and the others a quarter. One address (loopback is
-    /// exempt) has half of the first half, and a quarter of each of the others. The first frame may be as large as all of it. Beyond it
-    /// a frame waits until there is room for all of it.
+    /// There are three size classes. Each has a share of these bytes:
     ///
-    /// Addresses take turns then: of IPv6 each /48, and in it each /64. First are those that have held least lately, in bytes times
-    /// seconds, whether their frames have ended or not; half of what is two minutes old counts. What an address has held counts only
-    /// beyond six seconds of a frame of the size that it waits for (1.5 s of small ones, 3 s of medium ones).
+    /// | frames of | share | of one source | gives way when silent for |
+    /// | --- | --- | --- | --- |
+    /// | up to 64 KiB | a quarter | a sixteenth | 0.5 s |
+    /// | up to 1 MiB | a quarter | a sixteenth | 1 s |
+    /// | more | half | a quarter | 1 s |
     ///
-    /// While a frame waits, the connections of others are closed that fall silent for 1 s (0.5 s for those of up to 64 KiB), come in at
-    /// less than 256 KiB/s and half the rate of the frame that waits, or so slowly that they would not end within nine tenths of `partial_wait` (those of unknown
-    /// length: have not ended by then). So are those that are not read, after some seconds.
+    /// A source is an IPv4 address, or a /64 of IPv6; loopback is exempt. The first frame may be as large as all of it. A frame for which there
+    /// is no room waits until all of it fits.
+    ///
+    /// Sources that wait take turns; in IPv6 each /48 does, and in it each /64. The source is first that has held least lately, in bytes times
+    /// seconds. A frame that has ended counts as well. What was held counts half every two minutes. A source is not put back for the first
+    /// six seconds of a frame of the size that it waits for (1.5 s of a small one, 3 s of a medium one).
+    ///
+    /// While a frame waits, connections that hold memory of its class are closed:
+    ///
+    /// - those that are silent for the time above;
+    /// - those that send less than 256 KiB/s, and less than half the rate of the frame that waits;
+    /// - those that are so slow that their frame would not end in nine tenths of `partial_wait`; a frame of unknown length has to end in
+    ///   that time;
+    /// - those that the hub does not read, after some seconds.
     pub partial_frames: usize,
     /// How long a frame may wait for a part of `partial_frames` before its connection is closed. 30 s by default.
     pub partial_wait: Duration,
@@ -145,6 +157,11 @@ impl HubSettings {
         max_unvalidated: 256,
         pooled: 1024,
     };
+
+    /// Bytes that may be queued for all connections until those that were reset for `max_queued_total` have ended.
+    pub(super) const fn hard_queued_total(&self) -> usize {
+        self.max_queued_total.saturating_add(self.max_queued_total / 8)
+    }
 
     pub(super) const fn socket_options(&self) -> SocketOptions {
         SocketOptions {

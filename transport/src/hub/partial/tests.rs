@@ -64,7 +64,7 @@ fn f_15_c_06_m_11_each_kind_has_its_part_and_one_address_a_quarter() {
     assert!(ask(&partials, &mut large[0], 0, 16 * MIB, 0));
     assert!(ask(&partials, &mut large[1], 0, 16 * MIB, 0));
     assert!(!ask(&partials, &mut large[2], 0, 16 * MIB, 0), "the large ones have half");
-    // One address has its quarter of each kind; loopback is exempt.
+    // One address has its quarter of each class; loopback is exempt.
     let mut more = reservation("192.0.2.1");
     assert!(!ask(&partials, &mut more, 0, 2 * MIB, 0));
     assert!(ask(&partials, &mut more, 0, 4096, 0));

@@ -1,9 +1,27 @@
-//! Whose turn it is among frames that wait for memory.
+//! Which of the frames that wait for memory is next.
 //!
-//! Sites take turns with each other, and the sources of one site among themselves, each by the memory that it holds and has held, for as
-//! long as it did. (Start-time fair queueing: a clock shows what each has had, if all had the same, and a level what one has had; who waits
-//! is tagged with the higher of the two, and the lowest tag is next.) The clock is slow: who has had a share is behind those who have had
-//! nothing lately. What a source has had is forgotten by halves.
+//! This is start-time fair queueing in two levels: sites take turns, and the sources of one site take the turns of that site. A site is an
+//! IPv4 address, or a /48 of IPv6; a source of it is a /64.
+//!
+//! ```text
+//! Turns: one size class
+//!   FairQueue of sites                      which site is next
+//!     Site: FairQueue of its sources        which source of it is next
+//!       SourceQueue                         its frames, in the order in which they began to wait
+//! ```
+//!
+//! A member of a queue (a site or a source) pays for memory by the time for which it holds it. All amounts are in bytes times
+//! microseconds.
+//!
+//! | term | meaning |
+//! | --- | --- |
+//! | level | what a member has had. A new member begins at the clock. |
+//! | clock | what each active member would have had, if all had had the same; a quarter of it ([`SLOW`]). |
+//! | active | holds memory, or waits for some. |
+//! | tag | where a member that waits stands: at the clock of the moment when its first frame began to wait, or at its level less an allowance ([`FREE`]), whichever is higher. |
+//!
+//! The lowest tag is next. The clock is slow so that a member that has had a fair share stands behind one that has had nothing lately. Every
+//! two minutes ([`HALF`]) what a member has had beyond the clock is halved.
 
 use core::hash::Hash;
 use core::net::IpAddr;
@@ -12,26 +30,25 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use voxwire_core::{Instant, site};
 
-/// The clock shows what each has had of so much less than all.
+/// The clock runs so many times more slowly than what an equal share amounts to.
 const SLOW: u128 = 4;
-/// What is held counts as if it had been held so many times as long as it need not be given back.
+/// What is held now counts as if it had been held for so many grace times already.
 const DEPOSIT: u32 = 3;
-/// A source that has had no more than its next frame would if it were held so many times as long as it need not be given back, stands
-/// where it begins to wait.
+/// The allowance: its next frame, held for so many grace times.
 const FREE: u32 = 6;
-/// For so long half of what a source has had counts.
+/// How often what a member has had beyond the clock is halved.
 const HALF: Duration = Duration::from_secs(120);
-/// Less than that is forgotten at once: 2 KiB for a second, in bytes times microseconds.
+/// A member that has had no more than this beyond the clock is forgotten at once: 2 KiB for a second.
 const LITTLE: u128 = 2048 * 1_000_000;
-/// So many sources of whom nothing is held and nothing waits are remembered, by kind; beyond it those are forgotten who have had least.
+/// Inactive sources that are remembered, by class. Beyond it those are forgotten that have had least.
 const REMEMBERED: usize = 4096;
 
-/// Whose turn it is.
+/// Who pays for a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Source {
     /// An IPv4 address, or the /64 of an IPv6 one; as a site, its /48.
     Network(IpAddr),
-    /// One connection, where many people share the address. Of it nothing is remembered.
+    /// One connection, where many people share the address. It is forgotten once it is inactive.
     Connection(u64),
 }
 
@@ -52,7 +69,7 @@ impl Source {
 /// A frame that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
-    /// What it holds already of the kind that it waits for.
+    /// What it holds already of the class that it waits for.
     pub(super) holds: usize,
     pub(super) bytes: usize,
     pub(super) waker: Waker,
@@ -64,21 +81,21 @@ impl Waiter {
     }
 }
 
-/// What the clocks of all sites and of its own one showed when a frame began to wait.
+/// The clocks of the two queues when a frame began to wait.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Began {
     site: u128,
     source: u128,
 }
 
-/// Frames of one kind: what their sources hold, and those that wait.
+/// Frames of one class: what their sources hold, and those that wait.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// What one source may hold, if more than one frame.
-    part: usize,
+    source_limit: usize,
     /// How long a frame need not give back what it has been granted.
     grace: Duration,
-    sites: Order<Source>,
+    sites: FairQueue<Source>,
     of_site: HashMap<Source, Site>,
     waiting: usize,
     halved: Instant,
@@ -89,13 +106,13 @@ pub(super) struct Turns {
 /// The sources of one site.
 #[derive(Debug, Default)]
 struct Site {
-    sources: Order<Source>,
-    lines: HashMap<Source, Line>,
+    sources: FairQueue<Source>,
+    queues: HashMap<Source, SourceQueue>,
 }
 
 /// The frames of one source that wait.
 #[derive(Debug, Default)]
-struct Line {
+struct SourceQueue {
     waiters: BTreeMap<u64, (Began, Waiter)>,
     /// How much more each needs than it holds.
     needs: BTreeSet<(usize, u64)>,
@@ -103,7 +120,7 @@ struct Line {
     holds: BTreeSet<(usize, u64)>,
 }
 
-impl Line {
+impl SourceQueue {
     /// True if it is new.
     fn put(&mut self, number: u64, began: Began, waiter: Waiter) -> bool {
         let before = self.take(number);
@@ -126,22 +143,22 @@ impl Line {
     }
 }
 
-/// In which order those are served of whom something waits, and what each has had.
+/// In which order members that wait are served, and what each has had.
 #[derive(Debug)]
-struct Order<K> {
+struct FairQueue<K> {
     shares: HashMap<K, Share>,
     by_tag: BTreeSet<(u128, u64, K)>,
-    /// In bytes times microseconds, like all levels and tags. Correct until `at`.
+    /// Correct at `at`.
     clock: u128,
     at: Instant,
     held: usize,
-    /// How many hold something or wait.
+    /// Members that are active.
     active: usize,
 }
 
 #[derive(Debug, Default)]
 struct Share {
-    /// What it has had. Correct until `at`.
+    /// Correct at `at`.
     level: u128,
     at: Instant,
     held: usize,
@@ -164,14 +181,14 @@ fn cost(bytes: usize, time: Duration) -> u128 {
     (bytes as u128).saturating_mul(time.as_micros())
 }
 
-impl<K> Default for Order<K> {
+impl<K> Default for FairQueue<K> {
     fn default() -> Self {
         let (shares, by_tag) = (HashMap::new(), BTreeSet::new());
         Self { shares, by_tag, clock: 0, at: Instant::ZERO, held: 0, active: 0 }
     }
 }
 
-impl<K: Copy + Ord + Hash> Order<K> {
+impl<K: Copy + Ord + Hash> FairQueue<K> {
     /// What the clock shows now.
     fn clock(&mut self, now: Instant) -> u128 {
         let parts = SLOW.saturating_mul(self.active.max(1) as u128);
@@ -284,9 +301,9 @@ impl<K: Copy + Ord + Hash> Order<K> {
 }
 
 impl Turns {
-    pub(super) fn new(part: usize, grace: Duration) -> Self {
-        let (sites, of_site) = (Order::default(), HashMap::new());
-        Self { part, grace, sites, of_site, waiting: 0, halved: Instant::ZERO, left: 0 }
+    pub(super) fn new(source_limit: usize, grace: Duration) -> Self {
+        let (sites, of_site) = (FairQueue::default(), HashMap::new());
+        Self { source_limit, grace, sites, of_site, waiting: 0, halved: Instant::ZERO, left: 0 }
     }
 
     /// Nothing waits.
@@ -343,7 +360,7 @@ impl Turns {
         }
         let (began, site) = (self.clocks(source, now), source.site());
         let of_site = self.of_site.entry(site).or_default();
-        if of_site.lines.entry(source).or_default().put(number, began, waiter.clone()) {
+        if of_site.queues.entry(source).or_default().put(number, began, waiter.clone()) {
             of_site.sources.join(source, now);
             self.sites.join(site, now);
             self.waiting = self.waiting.saturating_add(1);
@@ -354,8 +371,8 @@ impl Turns {
     /// Whether a frame waits for the same as before, where no place changes: its site holds nothing.
     fn waits_still(&mut self, source: Source, number: u64, waiter: &Waiter) -> bool {
         let site = self.of_site.get_mut(&source.site()).filter(|site| site.sources.held == 0);
-        let line = site.and_then(|site| site.lines.get_mut(&source));
-        let Some((_, before)) = line.and_then(|line| line.waiters.get_mut(&number)) else { return false };
+        let queue = site.and_then(|site| site.queues.get_mut(&source));
+        let Some((_, before)) = queue.and_then(|queue| queue.waiters.get_mut(&number)) else { return false };
         before.waker.clone_from(&waiter.waker);
         before.bytes == waiter.bytes && before.holds == waiter.holds
     }
@@ -363,10 +380,10 @@ impl Turns {
     /// A frame waits no more. Returns when it began.
     pub(super) fn stop(&mut self, source: Source, number: u64, now: Instant) -> Option<Began> {
         let of_site = self.of_site.get_mut(&source.site())?;
-        let line = of_site.lines.get_mut(&source)?;
-        let began = line.take(number)?;
-        if line.waiters.is_empty() {
-            of_site.lines.remove(&source);
+        let queue = of_site.queues.get_mut(&source)?;
+        let began = queue.take(number)?;
+        if queue.waiters.is_empty() {
+            of_site.queues.remove(&source);
         }
         self.waiting = self.waiting.saturating_sub(1);
         self.place(source, now);
@@ -374,30 +391,31 @@ impl Turns {
         Some(began)
     }
 
-    /// Whether a source may have what one of its frames waits for: its part, or one frame.
+    /// Whether a source may have what one of its frames waits for: its source_limit, or one frame.
     pub(super) fn may(&self, source: Source, waiter: &Waiter) -> bool {
         let held = self.held(source).max(waiter.holds);
         let Source::Network(_) = source else { return true };
-        held == waiter.holds || held.saturating_add(waiter.needs()) <= self.part
+        held == waiter.holds || held.saturating_add(waiter.needs()) <= self.source_limit
     }
 
     /// Whether that is so for any of a source.
-    fn may_one(&self, source: Source, line: &Line) -> bool {
+    fn may_one(&self, source: Source, queue: &SourceQueue) -> bool {
         let held = self.held(source);
         let Source::Network(_) = source else { return true };
-        let holds = line.holds.last().is_some_and(|(holds, _)| *holds >= held);
-        holds || line.needs.first().is_some_and(|(needs, _)| held.saturating_add(*needs) <= self.part)
+        let holds = queue.holds.last().is_some_and(|(holds, _)| *holds >= held);
+        holds
+            || queue.needs.first().is_some_and(|(needs, _)| held.saturating_add(*needs) <= self.source_limit)
     }
 
     /// Of those that may be served, the frame whose turn it is.
     pub(super) fn next(&self) -> Option<(u64, &Waiter)> {
         let sites = self.sites.next().filter_map(|site| self.of_site.get(&site));
         let mut sources = sites.flat_map(|site| {
-            let lines = site.sources.next();
-            lines.filter_map(|source| Some((source, site.lines.get(&source)?)))
+            let queues = site.sources.next();
+            queues.filter_map(|source| Some((source, site.queues.get(&source)?)))
         });
-        let (source, line) = sources.find(|(source, line)| self.may_one(*source, line))?;
-        let mut waiters = line.waiters.iter().map(|(number, (_, waiter))| (*number, waiter));
+        let (source, queue) = sources.find(|(source, queue)| self.may_one(*source, queue))?;
+        let mut waiters = queue.waiters.iter().map(|(number, (_, waiter))| (*number, waiter));
         waiters.find(|(_, waiter)| self.may(source, waiter))
     }
 
@@ -407,11 +425,11 @@ impl Turns {
             return;
         }
         let site = source.site();
-        let Some(Site { sources, lines }) = self.of_site.get_mut(&site) else { return };
-        let first = lines.get(&source).and_then(|line| line.first(|began| began.source));
+        let Some(Site { sources, queues }) = self.of_site.get_mut(&site) else { return };
+        let first = queues.get(&source).and_then(|queue| queue.first(|began| began.source));
         sources.place(source, first, self.grace, now);
-        let next = sources.next().next().and_then(|source| lines.get(&source));
-        self.sites.place(site, next.and_then(|line| line.first(|began| began.site)), self.grace, now);
+        let next = sources.next().next().and_then(|source| queues.get(&source));
+        self.sites.place(site, next.and_then(|queue| queue.first(|began| began.site)), self.grace, now);
     }
 
     fn leave(&mut self, source: Source, now: Instant) {
@@ -442,7 +460,7 @@ impl Turns {
         self.sites.halve(times, now);
         self.of_site.values_mut().for_each(|site| site.sources.halve(times, now));
         let waiting: Vec<Source> =
-            self.of_site.values().flat_map(|site| site.lines.keys()).copied().collect();
+            self.of_site.values().flat_map(|site| site.queues.keys()).copied().collect();
         waiting.into_iter().for_each(|source| self.place(source, now));
         self.of_site.retain(|_, site| !site.sources.shares.is_empty());
     }
@@ -568,8 +586,8 @@ mod tests {
                 let expected = turns.sites.next().find_map(|site| {
                     let site = &turns.of_site[&site];
                     site.sources.next().find_map(|source| {
-                        let line = &site.lines[&source].waiters;
-                        let first = line.iter().find(|(_, (_, waiter))| turns.may(source, waiter));
+                        let queue = &site.queues[&source].waiters;
+                        let first = queue.iter().find(|(_, (_, waiter))| turns.may(source, waiter));
                         first.map(|(number, _)| *number)
                     })
                 });
@@ -581,7 +599,7 @@ mod tests {
             held.drain(..).for_each(|(who, bytes)| turns.give_back(who, bytes, now));
             waiting.drain(..).for_each(|(who, number)| assert!(turns.stop(who, number, now).is_some()));
             assert_eq!((turns.used(), turns.sites.active, turns.sites.by_tag.len()), (0, 0, 0));
-            assert!(turns.is_empty() && turns.of_site.values().all(|site| site.lines.is_empty()));
+            assert!(turns.is_empty() && turns.of_site.values().all(|site| site.queues.is_empty()));
         }
     }
 }
