@@ -1,6 +1,6 @@
 //! Bytes from a stream into a read buffer, and from a batch to a stream.
 
-use super::queue::{Batch, SLICES};
+use super::queue::{SLICES, WriteBatch};
 use super::socket::Stream;
 use core::task::{Context, Poll, ready};
 use std::io::{self, IoSlice};
@@ -36,7 +36,7 @@ pub(crate) fn poll_fill(
 pub(crate) fn poll_write(
     stream: &mut Stream,
     cx: &mut Context<'_>,
-    batch: &mut Batch,
+    batch: &mut WriteBatch,
     taken: &mut bool,
 ) -> Poll<io::Result<()>> {
     while !batch.is_empty() {

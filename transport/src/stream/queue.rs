@@ -3,7 +3,7 @@ mod batch;
 use super::framing::StreamFraming;
 use super::held::Held;
 use batch::HELD_AT_ONCE;
-pub(crate) use batch::{Batch, SLICES};
+pub(crate) use batch::{SLICES, WriteBatch};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use voxwire_core::{Framing, Lane};
@@ -125,6 +125,17 @@ impl LaneTotal {
     }
 }
 
+/// How far the queue's own bytes have been taken out.
+struct Taken {
+    /// Bytes of frames.
+    own: usize,
+    /// Where the bytes begin that have not been copied yet, and where they end.
+    start: usize,
+    end: usize,
+    /// Those before the last gap.
+    copied: Option<Vec<u8>>,
+}
+
 /// A queue keeps the room of so many frames.
 const KEPT_FRAMES: usize = 16;
 
@@ -153,9 +164,9 @@ impl Queue {
         }
     }
 
-    /// What droppable frames may take.
-    pub(crate) const fn set_budget(&mut self, bytes: usize) {
-        self.droppable.max = bytes;
+    /// What droppable frames may take; 0 restores `default`.
+    pub(crate) const fn set_budget(&mut self, bytes: usize, default: usize) {
+        self.droppable.max = if bytes == 0 { default } else { bytes };
     }
 
     /// Bytes of reliable frames queued, and how many may be.
@@ -317,12 +328,9 @@ impl Queue {
 
     /// What is to be written next: `most` bytes of whole frames, or one frame. The rest can still be dropped. `buffer` lends memory to
     /// what is taken out.
-    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> Batch {
-        let mut batch = Batch::default();
-        // How many own bytes there are up to here, those in `out` included; and where what is not there yet begins.
-        let mut own: usize = 0;
-        let (mut end, mut from) = (self.start, self.start);
-        let mut out = None;
+    pub(crate) fn take_next(&mut self, most: usize, buffer: impl FnOnce() -> Vec<u8>) -> WriteBatch {
+        let mut batch = WriteBatch::default();
+        let mut taken = Taken { own: 0, start: self.start, end: self.start, copied: None };
         let mut buffer = Some(buffer);
         while let Some(frame) = self.frames.front() {
             let left = batch.left.saturating_add(frame.len());
@@ -330,51 +338,22 @@ impl Queue {
             if batch.left > 0 && full {
                 break;
             }
-            let (len, bytes) = (left.saturating_sub(batch.left), frame.own());
             batch.left = left;
-            let popped = self.frames.pop_front();
-            let mut drops = self.drops.as_deref_mut();
-            if let Some(drops) = &mut drops {
-                drops.front.advance(1, bytes);
-            }
-            match popped {
-                Some(Frame::Own { lane, once, .. }) => {
-                    if let Some(drops) = drops.filter(|_| lane == Lane::Droppable) {
-                        drops.spots.pop_front();
-                    }
-                    self.lane(lane).remove(len);
-                    own = own.saturating_add(bytes);
-                    self.once &= !once;
-                }
-                Some(Frame::Held { frame, .. }) => {
-                    self.reliable.remove(len);
-                    own = own.saturating_add(bytes);
-                    batch.held.push_back((own, frame));
-                }
-                Some(Frame::Gap { .. }) => {
-                    if let Some(drops) = drops {
-                        drops.gaps.remove(bytes);
-                    }
-                    let out = out.get_or_insert_with(|| buffer.take().map(|lend| lend()).unwrap_or_default());
-                    out.extend_from_slice(self.bytes.get(from..end).unwrap_or(&[]));
-                    from = end.saturating_add(bytes);
-                }
-                None => break,
-            }
-            end = end.saturating_add(bytes);
+            self.take_front(&mut batch, &mut taken, || buffer.take().map(|lend| lend()).unwrap_or_default());
         }
-        if end >= self.bytes.len() && out.is_none() {
+        if taken.end >= self.bytes.len() && taken.copied.is_none() {
+            // All of it: the memory changes hands.
             batch.own = core::mem::take(&mut self.bytes);
             batch.done = core::mem::take(&mut self.start);
             batch.held.iter_mut().for_each(|(at, _)| *at = at.saturating_add(batch.done));
-        } else if end > self.start {
-            batch.own = out.or_else(|| buffer.map(|lend| lend())).unwrap_or_default();
-            batch.own.extend_from_slice(self.bytes.get(from..end).unwrap_or(&[]));
+        } else if taken.end > self.start {
+            batch.own = taken.copied.or_else(|| buffer.map(|lend| lend())).unwrap_or_default();
+            batch.own.extend_from_slice(self.bytes.get(taken.start..taken.end).unwrap_or(&[]));
             #[cfg(test)]
             {
-                self.moved = self.moved.saturating_add(own);
+                self.moved = self.moved.saturating_add(taken.own);
             }
-            self.start = end;
+            self.start = taken.end;
             self.skip_gaps();
             self.close_up();
             if self.bytes.capacity() / 2 > self.bytes.len() {
@@ -384,6 +363,40 @@ impl Queue {
         self.skip_gaps();
         self.give_back();
         batch
+    }
+
+    /// Takes the first frame out. Its own bytes stay where they are, up to the next gap.
+    fn take_front(&mut self, batch: &mut WriteBatch, taken: &mut Taken, buffer: impl FnOnce() -> Vec<u8>) {
+        let Some(frame) = self.frames.pop_front() else { return };
+        let (len, own) = (frame.len(), frame.own());
+        let mut drops = self.drops.as_deref_mut();
+        if let Some(drops) = &mut drops {
+            drops.front.advance(1, own);
+        }
+        match frame {
+            Frame::Own { lane, once, .. } => {
+                if let Some(drops) = drops.filter(|_| lane == Lane::Droppable) {
+                    drops.spots.pop_front();
+                }
+                self.lane(lane).remove(len);
+                taken.own = taken.own.saturating_add(own);
+                self.once &= !once;
+            }
+            Frame::Held { frame, .. } => {
+                self.reliable.remove(len);
+                taken.own = taken.own.saturating_add(own);
+                batch.held.push_back((taken.own, frame));
+            }
+            Frame::Gap { .. } => {
+                if let Some(drops) = drops {
+                    drops.gaps.remove(own);
+                }
+                let copied = taken.copied.get_or_insert_with(buffer);
+                copied.extend_from_slice(self.bytes.get(taken.start..taken.end).unwrap_or(&[]));
+                taken.start = taken.end.saturating_add(own);
+            }
+        }
+        taken.end = taken.end.saturating_add(own);
     }
 
     /// Lends memory to a queue that has none.

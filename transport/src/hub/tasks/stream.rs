@@ -8,7 +8,7 @@ use super::udp;
 use crate::grace::EXCUSE;
 use crate::hub::conn::{Conn, update_total};
 use crate::hub::partial::Reservation;
-use crate::hub::peers::Side;
+use crate::hub::peers::Transport;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
 use crate::stream::socket::Stream;
@@ -31,7 +31,7 @@ pub(in crate::hub) fn serve<S>(
     shared: Arc<Shared<S>>,
     stream: Stream,
     (from, via): (SocketAddr, Via),
-    side: Side,
+    transport: Transport,
     permit: ConnPermit,
 ) -> bool
 where
@@ -39,8 +39,8 @@ where
     S::Framing: Send + 'static,
 {
     #[cfg(feature = "quic")]
-    let quic = if let Side::Quic(datagrams) = &side { Some(datagrams.clone()) } else { None };
-    let Some((peer, conn)) = shared.open((from, via), side, permit) else { return false };
+    let quic = if let Transport::Quic(datagrams) = &transport { Some(datagrams.clone()) } else { None };
+    let Some((peer, conn)) = shared.open((from, via), transport, permit) else { return false };
     #[cfg(feature = "quic")]
     let datagrams = quic.map(|datagrams| {
         let shared = shared.clone();
@@ -194,26 +194,8 @@ impl<S: Session> StreamDriver<S> {
             self.shared.common.partials.release(&mut self.reservation, now);
         }
         if self.phase == Phase::Open && closing.is_none() {
-            let resting = paused.is_some_and(|until| self.sleep_until(cx, now, until));
-            if resting {
-                self.shared.common.partials.on_pause(&mut self.reservation, now);
-            }
-            if core::mem::replace(&mut self.halted, resting) && !resting {
-                // The peer is not to blame for the time in which we did not read.
-                self.delay(|_| now);
-                self.conn.lock().deadline = self.next_deadline();
-            }
-            if !resting {
-                if let Poll::Ready(end) = self.read(cx) {
-                    return Poll::Ready(end);
-                }
-            }
-            if self.halted && self.check_vanished(cx, now) {
-                return Poll::Ready(End::Closed);
-            }
-            // Only now: all that is here has been read.
-            if let Some(late) = self.confirm_late() {
-                return Poll::Ready(End::Late(late));
+            if let Poll::Ready(end) = self.poll_incoming(cx, now, paused) {
+                return Poll::Ready(end);
             }
         }
         if let Poll::Ready(end) = self.write(cx) {
@@ -223,6 +205,29 @@ impl<S: Session> StreamDriver<S> {
             return self.discard(cx);
         }
         Poll::Pending
+    }
+
+    /// Reads, unless reading is `paused`, and looks whether the peer is late or gone.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>, now: Instant, paused: Option<Instant>) -> Poll<End> {
+        let resting = paused.is_some_and(|until| self.sleep_until(cx, now, until));
+        if resting {
+            self.shared.common.partials.on_pause(&mut self.reservation, now);
+        }
+        if core::mem::replace(&mut self.halted, resting) && !resting {
+            // The peer is not to blame for the time in which we did not read.
+            self.delay(|_| now);
+            self.conn.lock().deadline = self.next_deadline();
+        }
+        if !resting {
+            if let Poll::Ready(end) = self.read(cx) {
+                return Poll::Ready(end);
+            }
+        }
+        if self.halted && self.check_vanished(cx, now) {
+            return Poll::Ready(End::Closed);
+        }
+        // Only now: all that is here has been read.
+        self.confirm_late().map_or(Poll::Pending, |late| Poll::Ready(End::Late(late)))
     }
 
     /// What has been going on for too long, as seen twice: the first time the system may not have told yet of what has come in, or the

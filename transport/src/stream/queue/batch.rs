@@ -12,7 +12,7 @@ pub(crate) const SLICES: usize = 2 * HELD_AT_ONCE + 1;
 
 /// What is being written: whole frames in order, with one call if the system takes it all.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct WriteBatch {
     pub(super) own: Vec<u8>,
     /// How much of `own` is written.
     pub(super) done: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Batch {
     pub(super) left: usize,
 }
 
-impl Batch {
+impl WriteBatch {
     pub(crate) const fn is_empty(&self) -> bool {
         self.left == 0
     }

@@ -11,7 +11,7 @@ fn push(queue: &mut Queue, lane: Lane, frame: &[u8]) -> Result<(), Overflow> {
 #[test]
 fn c_06_over_the_budget_the_oldest_droppable_frame_goes_first() {
     let mut queue = Queue::new(100);
-    queue.set_budget(7);
+    queue.set_budget(7, 100);
     push(&mut queue, Lane::Reliable, b"rr").unwrap();
     for frame in [b"aaa", b"bbb", b"ccc"] {
         push(&mut queue, Lane::Droppable, frame).unwrap();
@@ -21,7 +21,7 @@ fn c_06_over_the_budget_the_oldest_droppable_frame_goes_first() {
     assert_eq!(queue.dropped, 1);
     assert!(queue.is_empty());
     // What has been taken counts no more.
-    queue.set_budget(100);
+    queue.set_budget(100, 100);
     for n in 0..12 {
         push(&mut queue, Lane::Droppable, &[n; 10]).unwrap();
     }
@@ -31,7 +31,7 @@ fn c_06_over_the_budget_the_oldest_droppable_frame_goes_first() {
 #[test]
 fn c_06_reliable_frames_are_not_held_to_the_budget_of_audio_and_overflow_at_their_own() {
     let mut queue = Queue::new(20);
-    queue.set_budget(1);
+    queue.set_budget(1, 100);
     push(&mut queue, Lane::Droppable, b"dd").unwrap();
     push(&mut queue, Lane::Reliable, &[b'r'; 10]).unwrap();
     push(&mut queue, Lane::Reliable, &[b's'; 10]).unwrap();
@@ -89,7 +89,7 @@ fn f_46_the_room_of_many_small_frames_is_counted_and_given_back() {
 }
 
 /// What is written with one call.
-fn own(batch: Batch) -> Vec<u8> {
+fn own(batch: WriteBatch) -> Vec<u8> {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let all = batch.pieces(&mut slices).iter().flat_map(|piece| piece.to_vec()).collect::<Vec<u8>>();
     assert_eq!(all.len(), batch.len());
@@ -102,7 +102,7 @@ fn frames_that_others_wait_for_keep_their_place_and_count() {
     let total = Arc::default();
     let mut frames = crate::stream::held::Frames::default();
     let mut queue = Queue::new(1000);
-    queue.set_budget(300);
+    queue.set_budget(300, 100);
     for n in 0..3 {
         push(&mut queue, Lane::Droppable, &[n; 100]).unwrap();
     }
@@ -175,7 +175,7 @@ fn f_46_a_long_queue_of_shared_frames_is_taken_out_in_linear_time() {
 }
 
 /// The same, as a system takes it that takes some of it each time.
-fn own_and_advanced(mut batch: Batch) -> Vec<u8> {
+fn own_and_advanced(mut batch: WriteBatch) -> Vec<u8> {
     let (mut all, mut n) = (Vec::new(), 1);
     while !batch.is_empty() {
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -216,7 +216,7 @@ fn what_is_left_of_a_batch_gets_no_more_memory_than_it_needs() {
 #[test]
 fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it() {
     let (total, mut frames) = (Arc::default(), crate::stream::held::Frames::default());
-    let mut batches: Vec<Batch> = (0..10)
+    let mut batches: Vec<WriteBatch> = (0..10)
         .map(|_| {
             let mut queue = Queue::new(usize::MAX);
             queue.push_held(&FRAMING, frames.hold_bytes(&[7; 100_000], &total)).unwrap();
@@ -224,7 +224,7 @@ fn f_46_what_is_left_of_a_shared_frame_is_not_copied_for_each_who_waits_for_it()
         })
         .collect();
     batches.iter_mut().for_each(|batch| batch.advance(60_000));
-    let shrink = |batch: &mut Batch| batch.shrink(4096, 64 * 1024).is_some();
+    let shrink = |batch: &mut WriteBatch| batch.shrink(4096, 64 * 1024).is_some();
     assert!(batches.iter_mut().all(|batch| !shrink(batch)));
     batches.iter_mut().for_each(|batch| batch.advance(31_000));
     assert!(batches.iter_mut().all(shrink), "nine tenths of it have gone");
@@ -361,7 +361,7 @@ fn f_43_what_is_not_being_written_can_still_be_dropped() {
     }
     assert_eq!(own(queue.take_next(250, Vec::new)), [[0; 100], [1; 100]].concat());
     assert_eq!((queue.len(), queue.droppable()), (300, 200));
-    queue.set_budget(50);
+    queue.set_budget(50, 100);
     push(&mut queue, Lane::Droppable, &[5; 100]).unwrap();
     assert_eq!(queue.dropped, 2);
     // One frame, however large.
