@@ -39,6 +39,7 @@ mod records;
 #[cfg(test)]
 mod settings_docs;
 mod socket_options;
+mod source_counts;
 mod stream;
 mod tcp_udp;
 #[cfg(feature = "tls")]

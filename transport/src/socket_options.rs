@@ -1,9 +1,10 @@
-//! Options of TCP sockets.
+//! TCP sockets: connecting them, and their options.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, ToSocketAddrs};
 
 /// How a connection on which nothing is heard is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,4 +58,18 @@ pub(crate) fn prepare(stream: &TcpStream, options: SocketOptions) -> io::Result<
         socket.set_send_buffer_size(bytes)?;
     }
     Ok(())
+}
+
+/// The same where a connection is worth having without its options, too.
+pub(crate) fn prepare_if_possible(stream: &TcpStream, options: SocketOptions, from: SocketAddr) {
+    if let Err(error) = prepare(stream, options) {
+        tracing::debug!(%from, %error, "cannot set socket options");
+    }
+}
+
+/// Connects by TCP; all addresses are tried in turn. Returns the one that answers as well.
+pub(crate) async fn connect(to: impl ToSocketAddrs) -> io::Result<(TcpStream, SocketAddr)> {
+    let stream = TcpStream::connect(to).await?;
+    let to = stream.peer_addr()?;
+    Ok((stream, to))
 }

@@ -12,7 +12,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use batch::Batch;
+pub(crate) use batch::DatagramBatch;
 pub(crate) use datagram::{Destination, Path, Received};
 pub(crate) use socket::Udp;
 #[cfg(feature = "quic")]

@@ -325,9 +325,8 @@ impl<F: Framing> Network<F> {
                 self.conn_of(peer).into_iter().for_each(|conn| conn.framing.set_max(max_frame));
             }
             Output::Budget { peer, bytes } => {
-                // 0 restores the default.
-                let bytes = if bytes == 0 { self.settings.droppable_budget } else { bytes };
-                self.conn_of(peer).into_iter().for_each(|conn| conn.queue.set_budget(bytes));
+                let default = self.settings.droppable_budget;
+                self.conn_of(peer).into_iter().for_each(|conn| conn.queue.set_budget(bytes, default));
             }
             Output::Pause { peer, until } => {
                 self.conn_of(peer).into_iter().for_each(|conn| conn.paused_until = Some(until));

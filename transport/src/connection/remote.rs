@@ -4,7 +4,7 @@ use super::direct::DirectSettings;
 use super::settings::ConnectionSettings;
 use crate::Error;
 use crate::grace::in_time;
-use crate::socket_options::{SocketOptions, prepare};
+use crate::socket_options::{self, SocketOptions, prepare};
 use crate::stream::io::is_tls_alert;
 use crate::stream::socket::Stream;
 use crate::tcp_udp::{self, ClientWants, SERVER_HELLO, ServerHello};
@@ -13,7 +13,7 @@ use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
 use std::io;
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::UdpSocket;
 
 /// Where a [`Connection`](crate::Connection) goes, and by which transport.
 ///
@@ -183,9 +183,8 @@ impl Remote {
         if self.quic {
             return self.connect_quic(settings).await;
         }
-        let tcp = TcpStream::connect(&self.server).await?;
+        let (tcp, server) = socket_options::connect(&self.server).await?;
         prepare(&tcp, socket_options(settings))?;
-        let server = tcp.peer_addr()?;
         #[cfg(feature = "tls")]
         let mut stream = match self.tls {
             None => Stream::Plain(tcp),

@@ -6,7 +6,7 @@ use super::udp_side::{UdpEvent, UdpSide};
 use crate::Error;
 use crate::stream::framing::{Kind, StreamFraming};
 use crate::stream::io::{READ, is_tls_alert, poll_discard, poll_fill, poll_write};
-use crate::stream::queue::{Batch, Queue};
+use crate::stream::queue::{Queue, WriteBatch};
 use crate::stream::socket::Stream;
 use crate::tcp_udp::{Control, MAX_UNIT, Nonce, control_unit};
 use core::future::Future;
@@ -26,7 +26,7 @@ pub(super) struct StreamConn<F> {
     may_be_tls: bool,
     pub(super) queue: Queue,
     /// What is being written.
-    batch: Batch,
+    batch: WriteBatch,
     /// How long the other side may take nothing of what waits for it.
     pub(super) stall: StallTimer,
     /// Our side is closed, or being closed.
@@ -120,7 +120,7 @@ impl<F: Framing> StreamConn<F> {
             buffer: FrameBuf::new(),
             may_be_tls,
             queue: Queue::with_limits(settings.droppable_budget, settings.max_queued),
-            batch: Batch::default(),
+            batch: WriteBatch::default(),
             stall: StallTimer::new(settings.write_timeout),
             shut: false,
             paused_until: None,
@@ -378,7 +378,7 @@ impl<F: Framing> StreamConn<F> {
     }
 
     /// All that is queued. The memory of the batch before it is what the queue goes on with.
-    fn next_batch(&mut self) -> Batch {
+    fn next_batch(&mut self) -> WriteBatch {
         let mut spent = core::mem::take(&mut self.batch).into_memory();
         spent.clear();
         let batch = self.queue.take_next(usize::MAX, || core::mem::take(&mut spent));

@@ -6,7 +6,7 @@ use super::stream_conn::{ConnEvent, StreamConn};
 use crate::Error;
 use crate::grace::within;
 use crate::listener::{Bound, Listener};
-use crate::socket_options::prepare;
+use crate::socket_options::{connect, prepare_if_possible};
 use crate::stream::framing::StreamFraming;
 use crate::stream::socket::Stream;
 use core::future::Future;
@@ -96,12 +96,7 @@ impl<F: Framing> Streams<F> {
 
     pub(super) fn dial(&mut self, id: DialId, host: &str, port: u16) {
         let (host, limit) = (host.to_owned(), self.settings.connect);
-        let connect = async move {
-            let stream = TcpStream::connect((host, port)).await?;
-            let to = stream.peer_addr()?;
-            Ok((stream, to))
-        };
-        self.dialling.push((id, Box::pin(within(limit, "connecting", connect))));
+        self.dialling.push((id, Box::pin(within(limit, "connecting", connect((host, port))))));
     }
 
     /// Takes a connection in.
@@ -114,9 +109,7 @@ impl<F: Framing> Streams<F> {
         via: Via,
     ) -> StreamEvent {
         let Some(peer) = ids.mint() else { return StreamEvent::Quiet };
-        if let Err(error) = prepare(&stream, socket_options(self.settings)) {
-            tracing::debug!(%error, "cannot set socket options");
-        }
+        prepare_if_possible(&stream, socket_options(self.settings), from);
         let framing = StreamFraming::Session(framing);
         let conn = StreamConn::new(Stream::Plain(stream), framing, self.settings);
         self.open.push(Open { peer, conn, closing: None });

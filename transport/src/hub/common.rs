@@ -132,7 +132,7 @@ impl Common {
         let permit = self.quotas.permit(source);
         if permit.is_none() {
             self.counters.refused.count();
-            if self.quotas.has_its_part(source) {
+            if self.quotas.is_source_full(source) {
                 self.counters.refused_per_address.count();
                 let advice =
                     "raise the limit for one address, or exempt this one if it stands for many people";

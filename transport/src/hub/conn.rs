@@ -5,7 +5,7 @@ use super::load::Load;
 use super::write_stall::WriteStall;
 use crate::stream::framing::StreamFraming;
 use crate::stream::held::Frames;
-use crate::stream::queue::{Batch, Overflow, Queue};
+use crate::stream::queue::{Overflow, Queue, WriteBatch};
 use crate::tcp_udp::{Control, control_unit};
 use core::num::NonZeroU64;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -47,7 +47,7 @@ pub(super) struct State<F> {
     /// What is held for them alone.
     pub(super) writing_memory: usize,
     /// They themselves, while the task waits for the peer to take them. On the heap, because most connections wait for nothing.
-    pub(super) parked: Option<Box<Batch>>,
+    pub(super) parked: Option<Box<WriteBatch>>,
     /// The task waits for something to write, and not for the peer to take what is being written.
     pub(super) waiting_to_write: bool,
     /// Write what is queued, and close: nothing more is read. On the heap, because most connections are not being closed.
@@ -84,7 +84,7 @@ pub(super) struct Closing {
 /// Why a frame was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotQueued {
-    /// Its connection has too much queued.
+    /// Its connection has too much queued, or all together have more than can be made up for by closing others.
     Overflow,
     /// All connections together have.
     OverGlobalLimit,
@@ -95,6 +95,18 @@ pub(super) enum NotQueued {
 impl From<Overflow> for NotQueued {
     fn from(_: Overflow) -> Self {
         Self::Overflow
+    }
+}
+
+/// Whether a frame is queued for a connection that pays for it, where all together have more than `max_queued_total` queued. At the first
+/// try others are closed for it. What these hold is free only when their tasks have run: until then an eighth more is queued at most.
+fn check_total(common: &Common, again: bool) -> Result<(), NotQueued> {
+    if !again {
+        Err(NotQueued::OverGlobalLimit)
+    } else if common.queued.load(Relaxed) > common.settings.hard_queued_total() {
+        Err(NotQueued::Overflow)
+    } else {
+        Ok(())
     }
 }
 
@@ -166,9 +178,9 @@ impl<F: Framing> Conn<F> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame. Returns how many were dropped, of the older ones or it itself. Where all connections together have too
-    /// much queued, a reliable frame that is not small is refused at first, and taken at the second try (`again`): the caller closes others
-    /// between the two, as far as there are any.
+    /// Queues a frame. Returns how many were dropped, of the older ones or it itself. Where all connections together have too much queued, a
+    /// reliable frame for a connection that pays ([`Load::refuses`]) is refused at the first try. The caller then closes others, as far as
+    /// there are any, and tries `again`.
     pub(super) fn push(
         &self,
         common: &Common,
@@ -186,35 +198,31 @@ impl<F: Framing> Conn<F> {
         if lane == Lane::Reliable && !fits {
             return Err(NotQueued::Unsendable);
         }
-        if load.refuses(lane, frame.len()) && !again {
-            return Err(NotQueued::OverGlobalLimit);
+        if load.refuses(lane, frame.len()) {
+            check_total(common, again)?;
         }
-        let State { framing, queue, .. } = &mut *state;
-        let (dropped, memory) = (queue.dropped, queue.memory());
-        if load.drops_queued(queue.droppable()) {
-            queue.drop_droppable();
-        }
-        let mut pushed = Ok(());
-        if !fits {
-            queue.dropped = queue.dropped.saturating_add(1);
-        } else if load.drops(lane, frame.len()) {
-            queue.drop_droppable();
-            queue.dropped = queue.dropped.saturating_add(1);
-        } else if load.shares(lane, frame.len()) {
-            pushed = queue.push_held(framing, frames.hold(id, frame, &common.queued));
-        } else {
-            // A buffer of the pool is for those who give it back soon.
-            let buffer = || if load.blocked { Vec::new() } else { common.write_buffers.take() };
-            pushed = queue.push(framing, lane, frame, load.burst(), buffer);
-        }
-        // What overflows waits, too, until the connection is gone.
-        update_total(&common.queued, memory, queue.memory());
-        let dropped = queue.dropped.saturating_sub(dropped);
-        pushed?;
-        if state.waiting_to_write {
-            wakers.extend(state.waker.take());
-        }
-        Ok(dropped)
+        let dropped = state.queue.dropped;
+        state.with_queue(&common.queued, |queue, framing| {
+            if load.drops_queued(queue.droppable()) {
+                queue.drop_droppable();
+            }
+            if !fits {
+                queue.dropped = queue.dropped.saturating_add(1);
+                Ok(())
+            } else if load.drops(lane, frame.len()) {
+                queue.drop_droppable();
+                queue.dropped = queue.dropped.saturating_add(1);
+                Ok(())
+            } else if load.shares(lane, frame.len()) {
+                queue.push_held(framing, frames.hold(id, frame, &common.queued))
+            } else {
+                // A buffer of the pool is for those who give it back soon.
+                let buffer = || if load.blocked { Vec::new() } else { common.write_buffers.take() };
+                queue.push(framing, lane, frame, load.burst(), buffer)
+            }
+        })?;
+        wakers.extend(state.take_writer());
+        Ok(state.queue.dropped.saturating_sub(dropped))
     }
 
     /// Queues a control message. [`NotQueued::Overflow`] if the queue is over its limit; [`NotQueued::OverGlobalLimit`] if all queues together
@@ -231,28 +239,21 @@ impl<F: Framing> Conn<F> {
         if state.abort.is_some() {
             return Ok(());
         }
-        if !again && state.load(common).refuses_control() {
-            return Err(NotQueued::OverGlobalLimit);
+        if state.load(common).refuses_control() {
+            check_total(common, again)?;
         }
-        let memory = state.queue.memory();
-        let pushed = match control {
-            Control::Bound => state.queue.push_once(&bytes),
-            _ => state.queue.push_raw(&bytes),
-        };
-        update_total(&common.queued, memory, state.queue.memory());
-        if state.waiting_to_write {
-            wakers.extend(state.waker.take());
-        }
-        Ok(pushed?)
+        state.with_queue(&common.queued, |queue, _| match control {
+            Control::Bound => queue.push_once(&bytes),
+            _ => queue.push_raw(&bytes),
+        })?;
+        wakers.extend(state.take_writer());
+        Ok(())
     }
 
     /// Queues what a connection begins with, as it is.
     pub(super) fn push_hello(&self, common: &Common, bytes: &[u8]) {
-        let mut state = self.lock();
-        let memory = state.queue.memory();
         // One is admitted, however long.
-        let _ = state.queue.push_raw(bytes);
-        update_total(&common.queued, memory, state.queue.memory());
+        let _ = self.lock().with_queue(&common.queued, |queue, _| queue.push_raw(bytes));
     }
 
     /// Nothing is read any more, and the connection is closed once what is queued has been written, at `until` at the latest. Returns its
@@ -281,14 +282,18 @@ impl<F: Framing> Conn<F> {
         self.lock().blocked_since = Some(now);
     }
 
-    /// Throws away what is queued: the connection is being aborted. Returns what is still held for it until its task has seen that.
-    pub(super) fn discard_queued(&self, total: &AtomicUsize) -> usize {
+    /// Forgets what is queued, and has the connection reset. Returns what is still held for it until its task has seen that.
+    pub(super) fn reset(&self, common: &Common, wakers: &mut Vec<Waker>) -> usize {
+        let left = self.discard(common);
+        wakers.extend(self.end(true));
+        left
+    }
+
+    fn discard(&self, common: &Common) -> usize {
         let mut state = self.lock();
-        let memory = state.queue.memory();
-        state.queue.take();
-        update_total(total, memory, state.queue.memory());
+        state.with_queue(&common.queued, |queue, _| drop(queue.take()));
         if state.parked.take().is_some_and(|batch| !batch.is_empty()) {
-            update_total(total, state.writing_memory, 0);
+            update_total(&common.queued, state.writing_memory, 0);
             (state.writing_memory, state.writing) = (0, 0);
         }
         let left = state.writing_memory;
@@ -332,8 +337,8 @@ impl<F: Framing> Conn<F> {
         false
     }
 
-    /// Closes the connection at once, by a reset if that is wanted: nothing of it lingers in the system then.
-    pub(super) fn abort(&self, reset: bool) -> Option<Waker> {
+    /// Ends the connection at once, by a reset if that is wanted: nothing of it lingers in the system then. Returns its task, if it sleeps.
+    pub(super) fn end(&self, reset: bool) -> Option<Waker> {
         let mut state = self.lock();
         state.abort = Some(reset);
         state.notify()
@@ -348,6 +353,23 @@ impl<F: Framing> Conn<F> {
 }
 
 impl<F: Framing> State<F> {
+    /// Changes the queue, and the total of all connections with it. What overflows counts, too, until the connection is gone.
+    fn with_queue<R>(
+        &mut self,
+        total: &AtomicUsize,
+        change: impl FnOnce(&mut Queue, &mut StreamFraming<F>) -> R,
+    ) -> R {
+        let before = self.queue.memory();
+        let result = change(&mut self.queue, &mut self.framing);
+        update_total(total, before, self.queue.memory());
+        result
+    }
+
+    /// The task, if it waits for something to write.
+    fn take_writer(&mut self) -> Option<Waker> {
+        if self.waiting_to_write { self.waker.take() } else { None }
+    }
+
     /// What is queued, and how the peer takes it.
     fn load(&self, common: &Common) -> Load {
         let settings = &common.settings;
@@ -422,13 +444,10 @@ impl<F: Framing> State<F> {
         let mut question = Vec::new();
         if !self.framing.probe() || self.framing.take_pending(&mut question) == 0 {
             self.unwritten = self.unwritten.saturating_add(1);
-            return Ok(if self.waiting_to_write { self.waker.take() } else { None });
+            return Ok(self.take_writer());
         }
-        let memory = self.queue.memory();
-        let pushed = self.queue.push_raw(&question);
-        update_total(total, memory, self.queue.memory());
-        pushed?;
-        Ok(if self.waiting_to_write { self.waker.take() } else { None })
+        self.with_queue(total, |queue, _| queue.push_raw(&question))?;
+        Ok(self.take_writer())
     }
 
     /// Queues what the framing has to say; nothing to a peer that does not take what it is given, which may ask for more only so often.
@@ -439,9 +458,7 @@ impl<F: Framing> State<F> {
             self.unanswered = self.unanswered.saturating_add(asked.into());
             return if self.unanswered > MAX_UNANSWERED { Err(REFUSED) } else { Ok(()) };
         }
-        let memory = self.queue.memory();
-        let pushed = self.queue.push_pending(&mut self.framing);
-        update_total(&common.queued, memory, self.queue.memory());
+        let pushed = self.with_queue(&common.queued, Queue::push_pending);
         pushed.map_err(|Overflow| REFUSED)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::common::{Common, Traffic};
 use super::conn::Conn;
-use super::peers::{Peers, Side};
+use super::peers::{Peers, Transport};
 use super::quotas::ConnPermit;
 use crate::grace::is_event;
 use crate::stream::framing::Kind;
@@ -192,7 +192,7 @@ impl<S: Session> Core<S> {
     fn close(&mut self, common: &Common, closed: Vec<PeerId>) {
         for peer in closed {
             if self.newcomer.is_some_and(|newcomer| newcomer != Newcomer::Peer(peer)) {
-                self.peers.evict(common, peer);
+                self.peers.reset(common, peer);
             } else {
                 self.peers.close(common, peer);
             }
@@ -203,7 +203,7 @@ impl<S: Session> Core<S> {
         for peer in self.peers.take_overflowed() {
             if self.peers.conn(peer).is_some() {
                 common.counters.too_slow.count();
-                self.peers.evict(common, peer);
+                self.peers.reset(common, peer);
                 self.handle(common.clock.now(), Input::Closed { peer });
             }
         }
@@ -218,11 +218,11 @@ impl<S: Session> Core<S> {
         common: &Common,
         now: Instant,
         (from, via): (SocketAddr, Via),
-        side: Side,
+        transport: Transport,
         permit: ConnPermit,
     ) -> Option<(PeerId, Arc<Conn<S::Framing>>)> {
         let framing = self.session.framing();
-        let (peer, conn) = self.peers.open(common, framing, side, permit)?;
+        let (peer, conn) = self.peers.open(common, framing, transport, permit)?;
         self.input(common, now, Input::Opened { peer, via, from: Some(from) });
         if !self.peers.contains(peer) {
             common.counters.refused.count();
@@ -289,7 +289,7 @@ impl<S: Session> Core<S> {
 
     /// Resets a peer, of which the session hears, and the connections that carry its calls.
     fn evict(&mut self, common: &Common, now: Instant, peer: PeerId) {
-        self.peers.evict(common, peer);
+        self.peers.reset(common, peer);
         self.input_for(common, now, Some(Newcomer::Unknown), Input::Closed { peer });
     }
 
@@ -378,7 +378,7 @@ impl<S: Session> Core<S> {
         }
         let peer = self.peers.open_udp_peer(from)?;
         self.input(common, now, Input::Opened { peer, via: Via::Accepted, from: Some(from.1.remote) });
-        if let Some(displaced) = self.peers.remember_udp_peer(peer) {
+        if let Some(displaced) = self.peers.remember_udp_peer(common, peer) {
             self.input(common, now, Input::Closed { peer: displaced });
         }
         self.peers.contains(peer).then_some(peer)

@@ -4,14 +4,15 @@
 //! has gone on for longest gives way, if that is longer than it takes.
 
 use super::quotas::ENTERING;
+use crate::source_counts::SourceCounts;
 use core::net::IpAddr;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use voxwire_core::Instant;
 
-/// One source has a so-many-th of all places.
-const PART: usize = 8;
+/// One source may have one place in so many.
+const ONE_SOURCE: usize = 8;
 
 /// The places, and who has them.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ struct Taken {
     last: u64,
     /// The oldest first.
     by_age: BTreeMap<u64, Handshake>,
-    by_source: HashMap<IpAddr, usize>,
+    by_source: SourceCounts,
 }
 
 #[derive(Debug)]
@@ -56,13 +57,11 @@ impl Handshakes {
     /// Takes a place for a handshake of the source `payer`, where need be that of one that has stalled; `None` where there is none. An
     /// address that stands for many people, which pays for none, may have all of them.
     pub(super) fn take(self: &Arc<Self>, payer: Option<IpAddr>, now: Instant) -> Option<Place> {
-        let part = (self.places / PART).max(1);
         let mut taken = self.lock();
-        let here = payer.and_then(|payer| taken.by_source.get(&payer));
-        let full = here.is_some_and(|here| *here >= part);
+        let full = taken.by_source.is_full(payer, (self.places / ONE_SOURCE).max(1));
         if full || taken.by_age.len() >= self.places {
             let stalled = |handshake: &Handshake| handshake.since.saturating_add(ENTERING) <= now;
-            // A source that has its part makes room for itself.
+            // A source that has all of its places makes room for itself.
             let mut oldest = taken.by_age.iter().filter(|(_, other)| !full || other.payer == payer);
             let number = *oldest.next().filter(|(_, oldest)| stalled(oldest))?.0;
             taken.remove(number)?.sent_away.notify_one();
@@ -70,10 +69,7 @@ impl Handshakes {
         taken.last = taken.last.saturating_add(1);
         let (number, sent_away) = (taken.last, Arc::new(Notify::new()));
         taken.by_age.insert(number, Handshake { payer, since: now, sent_away: sent_away.clone() });
-        if let Some(payer) = payer {
-            let here = taken.by_source.entry(payer).or_default();
-            *here = here.saturating_add(1);
-        }
+        taken.by_source.add(payer);
         drop(taken);
         Some(Place { handshakes: self.clone(), number, sent_away })
     }
@@ -82,14 +78,7 @@ impl Handshakes {
 impl Taken {
     fn remove(&mut self, number: u64) -> Option<Handshake> {
         let handshake = self.by_age.remove(&number)?;
-        if let Some(payer) = handshake.payer {
-            if let Some(here) = self.by_source.get_mut(&payer) {
-                *here = here.saturating_sub(1);
-                if *here == 0 {
-                    self.by_source.remove(&payer);
-                }
-            }
-        }
+        self.by_source.remove(handshake.payer);
         Some(handshake)
     }
 }
@@ -176,7 +165,7 @@ mod tests {
         let [proxy, one, two, three] = ["2001:db8::ffff", "192.0.2.2", "192.0.2.3", "192.0.2.4"];
         let places = [take(proxy, 0), take(proxy, 500), take(proxy, 500), take(one, 500)];
         assert!(places.iter().all(Option::is_some));
-        assert!(take(two, 900).is_none() && take(one, 1100).is_none(), "it has its part");
+        assert!(take(two, 900).is_none() && take(one, 1100).is_none(), "it has all of its places");
         let fifth = take(two, 1100);
         assert!(fifth.is_some() && take(three, 1100).is_none());
         assert_eq!(handshakes.lock().by_age.len(), 4);

@@ -13,7 +13,7 @@ use crate::quic::Datagrams;
 use crate::stream::framing::StreamFraming;
 use crate::stream::held::Frames;
 use crate::tcp_udp::{self, Control, ServerHello};
-use crate::udp::{Batch, Destination, Path};
+use crate::udp::{DatagramBatch, Destination, Path};
 use core::num::NonZeroU64;
 use core::sync::atomic::Ordering::Relaxed;
 use core::task::Waker;
@@ -21,14 +21,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use voxwire_core::{FrameId, Framing, Instant, Lane, Output, PeerId, PeerIds, PeerSlab};
 
-/// How a connection came in.
+/// What carries the frames of a connection.
 #[derive(Debug, Clone)]
-pub(super) enum Side {
-    /// The session's own byte stream.
-    Stream,
-    /// As units; with the UDP socket of this index, if the client wants it, and direct paths, if it wants them.
-    Units { udp: Option<usize>, direct: bool },
-    /// As units, and with datagrams of its own.
+pub(super) enum Transport {
+    /// A byte stream, as the session's framing has it; TLS or not.
+    Tcp,
+    /// Units on a byte stream; with the UDP socket of this index, if the client wants it, and direct paths, if it wants them.
+    TcpUdp { udp: Option<usize>, direct: bool },
+    /// Units on a QUIC stream, and the connection's own datagrams.
     #[cfg(feature = "quic")]
     Quic(Datagrams),
 }
@@ -49,7 +49,7 @@ pub(super) struct Peers<F> {
     /// Until then it is not looked again which connections have most queued: there was nothing more to free.
     look_again: Instant,
     /// Datagrams to send once the lock is released.
-    pub(super) batch: Batch,
+    pub(super) batch: DatagramBatch,
     /// Tasks to wake once the lock is released.
     pub(super) wakers: Vec<Waker>,
 }
@@ -80,7 +80,7 @@ impl<F: Framing> Peers<F> {
             frames: Frames::default(),
             overflowed: Vec::new(),
             look_again: Instant::ZERO,
-            batch: Batch::default(),
+            batch: DatagramBatch::default(),
             wakers: Vec::new(),
         }
     }
@@ -90,13 +90,13 @@ impl<F: Framing> Peers<F> {
         &mut self,
         common: &Common,
         framing: F,
-        side: Side,
+        transport: Transport,
         permit: ConnPermit,
     ) -> Option<(PeerId, Arc<Conn<F>>)> {
         let peer = self.ids.mint()?;
-        let (binding, hello) = match &side {
-            Side::Stream => (None, None),
-            Side::Units { udp: Some(socket), direct } => {
+        let (binding, hello) = match &transport {
+            Transport::Tcp => (None, None),
+            Transport::TcpUdp { udp: Some(socket), direct } => {
                 let port = common.sockets.get(*socket).map_or(0, |udp| udp.local_addr().port());
                 let Some((binding, hello)) = UdpBinding::new(*socket, port, peer) else {
                     self.ids.retire(peer);
@@ -109,12 +109,12 @@ impl<F: Framing> Peers<F> {
             }
             _ => (None, Some(ServerHello::without_udp())),
         };
-        let framing = match side {
-            Side::Stream => StreamFraming::Session(framing),
+        let framing = match transport {
+            Transport::Tcp => StreamFraming::Session(framing),
             _ => StreamFraming::units(framing),
         };
         #[cfg(feature = "quic")]
-        let quic = if let Side::Quic(datagrams) = side { Some(datagrams) } else { None };
+        let quic = if let Transport::Quic(datagrams) = transport { Some(datagrams) } else { None };
         let conn = Arc::new(Conn::new(
             framing,
             common.settings.max_queued,
@@ -187,24 +187,38 @@ impl<F: Framing> Peers<F> {
                 return common.counters.dropped_frames.add(dropped);
             }
         }
-        let queue = |conn: &Conn<F>, again, frames: &mut Frames, wakers: &mut Vec<Waker>| {
+        let queued = self.queue(common, to, |conn, again, frames, wakers| {
             conn.push(common, (lane, id, frame), again, frames, wakers)
-        };
-        let mut queued = queue(&stream.conn, false, &mut self.frames, &mut self.wakers);
-        if queued == Err(NotQueued::OverGlobalLimit) {
-            let conn = stream.conn.clone();
-            self.close_largest(common, *now.get_or_insert_with(|| common.clock.now()));
-            queued = queue(&conn, true, &mut self.frames, &mut self.wakers);
-        }
+        });
         match queued {
-            Ok(0) => {}
+            Ok(0) | Err(NotQueued::Overflow | NotQueued::OverGlobalLimit) => {}
             Ok(dropped) => common.counters.dropped_frames.add(dropped),
             Err(NotQueued::Unsendable) => {
                 common.counters.unsendable_frames.count();
                 tracing::debug!(peer = %to, len = frame.len(), "a reliable frame cannot be sent");
             }
-            Err(NotQueued::Overflow | NotQueued::OverGlobalLimit) => self.overflowed.push(to),
         }
+    }
+
+    /// Queues something for a peer by `push`. Where all connections together have too much queued, others are closed, and it is tried
+    /// again. A peer for which it could not be queued goes to `overflowed`.
+    fn queue<T: Default + PartialEq>(
+        &mut self,
+        common: &Common,
+        to: PeerId,
+        push: impl Fn(&Conn<F>, bool, &mut Frames, &mut Vec<Waker>) -> Result<T, NotQueued>,
+    ) -> Result<T, NotQueued> {
+        let Some(Peer::Stream(StreamPeer { conn, .. })) = self.table.get(to) else { return Ok(T::default()) };
+        let mut queued = push(conn, false, &mut self.frames, &mut self.wakers);
+        if queued == Err(NotQueued::OverGlobalLimit) {
+            let conn = conn.clone();
+            self.close_largest(common, common.clock.now());
+            queued = push(&conn, true, &mut self.frames, &mut self.wakers);
+        }
+        if matches!(queued, Err(NotQueued::Overflow | NotQueued::OverGlobalLimit)) {
+            self.overflowed.push(to);
+        }
+        queued
     }
 
     /// Carries out what the session wants of one connection, or of all plain UDP peers.
@@ -215,9 +229,8 @@ impl<F: Framing> Peers<F> {
                 self.wakers.extend(waker);
             }
             Output::Budget { peer, bytes } => {
-                // 0 restores the default.
-                let bytes = if bytes == 0 { common.settings.max_queued } else { bytes };
-                self.conn(peer).inspect(|conn| conn.lock().queue.set_budget(bytes));
+                self.conn(peer)
+                    .inspect(|conn| conn.lock().queue.set_budget(bytes, common.settings.max_queued));
             }
             Output::Pause { peer, until } => {
                 self.conn(peer).inspect(|conn| conn.lock().pause(until));
@@ -252,15 +265,9 @@ impl<F: Framing> Peers<F> {
 
     /// Queues what the transport has to say to a client.
     fn send_control(&mut self, common: &Common, peer: PeerId, control: Control) {
-        let Some(conn) = self.conn(peer).cloned() else { return };
-        let mut queued = conn.push_control(common, control, false, &mut self.wakers);
-        if queued == Err(NotQueued::OverGlobalLimit) {
-            self.close_largest(common, common.clock.now());
-            queued = conn.push_control(common, control, true, &mut self.wakers);
-        }
-        if queued.is_err() {
-            self.overflowed.push(peer);
-        }
+        // One that cannot be told is closed.
+        let _ = self
+            .queue(common, peer, |conn, again, _, wakers| conn.push_control(common, control, again, wakers));
     }
 
     fn send_controls(&mut self, common: &Common, messages: Messages) {
@@ -279,43 +286,44 @@ impl<F: Framing> Peers<F> {
         core::mem::take(&mut self.overflowed)
     }
 
-    /// Closes a connection once what is queued for it is written; forgets a source of plain UDP. The peer does not count any more.
-    pub(super) fn close(&mut self, common: &Common, peer: PeerId) {
-        match self.table.remove(peer) {
-            None => return,
-            Some(Peer::Udp(udp_peer)) => self.forget_udp_peer(common, peer, &udp_peer),
-            Some(Peer::Stream(StreamPeer { conn, .. })) => {
-                self.leave_rendezvous(common, peer);
-                self.last_closing = self.last_closing.saturating_add(1);
-                let id = NonZeroU64::MIN.saturating_add(self.last_closing);
-                let until = common.clock.now().saturating_add(common.settings.close_timeout);
-                self.wakers.extend(conn.begin_close(until, id));
-                self.closing.insert(id, (conn, common.quotas.closing_permit()));
+    /// Takes a peer out of all tables: it does not count any more. Those that were introduced to it learn of that.
+    fn remove(&mut self, common: &Common, peer: PeerId) -> Option<Peer<F>> {
+        let removed = self.table.remove(peer)?;
+        match &removed {
+            Peer::Stream(_) => self.leave_rendezvous(common, peer),
+            Peer::Udp(udp_peer) => {
+                self.udp_peers.forget(udp_peer, peer);
+                common.validated.store(self.udp_peers.validated(), Relaxed);
             }
         }
         self.ids.retire(peer);
+        Some(removed)
     }
 
-    /// Resets a connection; forgets a source of plain UDP. The peer does not count any more.
-    pub(super) fn evict(&mut self, common: &Common, peer: PeerId) {
-        let Some(conn) = self.conn(peer).cloned() else { return self.close(common, peer) };
-        self.table.remove(peer);
-        self.leave_rendezvous(common, peer);
-        self.ids.retire(peer);
-        self.abort(common, &conn);
+    /// Removes a peer. Its connection is closed once what is queued for it is written.
+    pub(super) fn close(&mut self, common: &Common, peer: PeerId) {
+        // It keeps its permit until it counts as one that is closing.
+        let Some(Peer::Stream(StreamPeer { conn, _permit, .. })) = self.remove(common, peer) else { return };
+        self.last_closing = self.last_closing.saturating_add(1);
+        let id = NonZeroU64::MIN.saturating_add(self.last_closing);
+        let until = common.clock.now().saturating_add(common.settings.close_timeout);
+        self.wakers.extend(conn.begin_close(until, id));
+        self.closing.insert(id, (conn, common.quotas.closing_permit()));
     }
 
-    fn abort(&mut self, common: &Common, conn: &Conn<F>) {
-        conn.discard_queued(&common.queued);
-        self.wakers.extend(conn.abort(true));
+    /// Removes a peer. What is queued for it is forgotten, and its connection is reset.
+    pub(super) fn reset(&mut self, common: &Common, peer: PeerId) {
+        if let Some(Peer::Stream(StreamPeer { conn, .. })) = self.remove(common, peer) {
+            conn.reset(common, &mut self.wakers);
+        }
     }
 
     /// Resets the connection that has been closing for longest, of those on QUIC if `quic` is set. False if there is none.
-    pub(super) fn abort_a_closing_one(&mut self, common: &Common, quic: bool) -> bool {
+    pub(super) fn reset_oldest_closing(&mut self, common: &Common, quic: bool) -> bool {
         let is_of_kind = |conn: &Conn<F>| !quic || conn.is_on_quic();
         let oldest = self.closing.iter().find(|(_, (conn, _))| is_of_kind(conn)).map(|(id, _)| *id);
         let Some((conn, _)) = oldest.and_then(|id| self.closing.remove(&id)) else { return false };
-        self.abort(common, &conn);
+        conn.reset(common, &mut self.wakers);
         true
     }
 
@@ -323,18 +331,12 @@ impl<F: Framing> Peers<F> {
     pub(super) fn ended(&mut self, common: &Common, peer: PeerId, conn: &Conn<F>) -> bool {
         let id = conn.lock().closing.as_ref().map(|closing| closing.id);
         id.and_then(|id| self.closing.remove(&id));
-        if self.stream(peer).is_none() {
-            return false;
-        }
-        self.table.remove(peer);
-        self.leave_rendezvous(common, peer);
-        self.ids.retire(peer);
-        true
+        self.stream(peer).is_some() && self.remove(common, peer).is_some()
     }
 
-    /// Has all connections ended.
-    pub(super) fn abort_all(&mut self) {
-        let wakers: Vec<Waker> = self.conns().filter_map(|conn| conn.abort(false)).collect();
+    /// Ends all connections at once.
+    pub(super) fn end_all(&mut self) {
+        let wakers: Vec<Waker> = self.conns().filter_map(|conn| conn.end(false)).collect();
         self.wakers.extend(wakers);
     }
 
@@ -348,8 +350,7 @@ impl<F: Framing> Peers<F> {
                 let counters = &common.counters;
                 if stuck { &counters.too_slow } else { &counters.broken }.count();
                 tracing::debug!(stuck, "closed: a peer that takes nothing, or whose handshake never ends");
-                conn.discard_queued(&common.queued);
-                wakers.extend(conn.abort(true));
+                conn.reset(common, &mut wakers);
             } else {
                 wakers.extend(conn.sweep(now));
             }
@@ -409,7 +410,7 @@ impl<F: Framing> Peers<F> {
             }
             Some(Control::Down) => {
                 binding.unbind();
-                let messages = self.rendezvous.part(peer);
+                let messages = self.rendezvous.withdraw(peer);
                 self.send_controls(common, messages);
             }
             _ => {}
@@ -458,14 +459,13 @@ impl<F: Framing> Peers<F> {
 
     /// The session has learned of it, and has neither closed nor validated it: it is remembered. Returns the peer that it has displaced,
     /// of which the session has to hear. A peer that the session refuses at once displaces none.
-    pub(super) fn remember_udp_peer(&mut self, peer: PeerId) -> Option<PeerId> {
+    pub(super) fn remember_udp_peer(&mut self, common: &Common, peer: PeerId) -> Option<PeerId> {
         let Some(Peer::Udp(udp_peer)) = self.table.get(peer) else { return None };
         if udp_peer.is_validated() {
             return None;
         }
         let displaced = self.udp_peers.add(udp_peer, peer)?;
-        self.table.remove(displaced);
-        self.ids.retire(displaced);
+        self.remove(common, displaced);
         Some(displaced)
     }
 
@@ -479,21 +479,12 @@ impl<F: Framing> Peers<F> {
         received
     }
 
-    fn forget_udp_peer(&mut self, common: &Common, peer: PeerId, udp_peer: &UdpPeer) {
-        self.udp_peers.forget(udp_peer, peer);
-        common.validated.store(self.udp_peers.validated(), Relaxed);
-    }
-
     /// Forgets all peers on plain UDP, and takes none from now on.
     pub(super) fn close_udp(&mut self, common: &Common) {
         let all = self.table.iter().filter(|(_, it)| matches!(it, Peer::Udp(_))).map(|(peer, _)| peer);
         let all: Vec<PeerId> = all.collect();
-        for peer in all {
-            self.table.remove(peer);
-            self.ids.retire(peer);
-        }
+        all.into_iter().for_each(|peer| drop(self.remove(common, peer)));
         self.udp_peers = UdpPeers::new(0);
-        common.validated.store(0, Relaxed);
     }
 }
 

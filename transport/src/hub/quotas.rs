@@ -1,10 +1,11 @@
 //! Who may have a connection: one cap for all, and one for each source.
 
+use crate::source_counts::SourceCounts;
 use core::fmt;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use voxwire_core::Instant;
@@ -31,8 +32,7 @@ pub(super) struct Quotas {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Connections of each source. Those of addresses that stand for many people belong to no source.
-    per_source: HashMap<IpAddr, usize>,
+    per_source: SourceCounts,
     /// Connections that have not finished TLS or their hello, the oldest first.
     entering: BTreeMap<u64, Entering>,
     last: u64,
@@ -110,20 +110,17 @@ impl Quotas {
     }
 
     /// Whether `source` has as many connections as one source may have.
-    pub(super) fn has_its_part(&self, source: Option<IpAddr>) -> bool {
-        self.state().has_its_part(source, self.max_per_source)
+    pub(super) fn is_source_full(&self, source: Option<IpAddr>) -> bool {
+        self.state().per_source.is_full(source, self.max_per_source)
     }
 
     /// One more connection of `source`; `None` over a cap.
     pub(super) fn permit(self: &Arc<Self>, source: Option<IpAddr>) -> Option<ConnPermit> {
         let mut state = self.state();
-        if state.has_its_part(source, self.max_per_source) || self.is_full() {
+        if state.per_source.is_full(source, self.max_per_source) || self.is_full() {
             return None;
         }
-        if let Some(source) = source {
-            let count = state.per_source.entry(source).or_default();
-            *count = count.saturating_add(1);
-        }
+        state.per_source.add(source);
         self.live.fetch_add(1, Relaxed);
         Some(ConnPermit { quotas: self.clone(), source })
     }
@@ -200,24 +197,10 @@ impl Quotas {
     }
 }
 
-impl State {
-    fn has_its_part(&self, source: Option<IpAddr>, max: usize) -> bool {
-        source.is_some_and(|source| self.per_source.get(&source).copied().unwrap_or(0) >= max)
-    }
-}
-
 impl Drop for ConnPermit {
     fn drop(&mut self) {
         let Self { quotas, source } = self;
-        if let Some(source) = source {
-            let mut state = quotas.state();
-            if let Some(count) = state.per_source.get_mut(source) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    state.per_source.remove(source);
-                }
-            }
-        }
+        quotas.state().per_source.remove(*source);
         quotas.live.fetch_sub(1, Relaxed);
         quotas.released.notify_waiters();
     }

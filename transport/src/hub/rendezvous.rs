@@ -45,14 +45,14 @@ impl Rendezvous {
 
     /// A client has gone.
     pub(super) fn leave(&mut self, peer: PeerId) -> Messages {
-        let messages = self.part(peer);
+        let messages = self.withdraw(peer);
         self.members.remove(peer);
         messages
     }
 
     /// A client is not to be introduced: those that know of it are told that it is gone, and it that they are.
     pub(super) fn bar(&mut self, peer: PeerId) -> Messages {
-        let messages = self.part(peer);
+        let messages = self.withdraw(peer);
         if let Some(member) = self.members.get_mut(peer) {
             (member.barred, member.late) = (true, false);
         }
@@ -78,7 +78,7 @@ impl Rendezvous {
         at: SocketAddr,
         mut key: impl FnMut() -> Option<PathKey>,
     ) -> Messages {
-        let mut messages = self.part(peer);
+        let mut messages = self.withdraw(peer);
         // A wildcard socket of IPv6 sees IPv4 addresses in the form of IPv6.
         let at = SocketAddr::new(at.ip().to_canonical(), at.port());
         let Some(member) = self.members.get_mut(peer).filter(|member| !member.barred) else {
@@ -102,8 +102,8 @@ impl Rendezvous {
         messages
     }
 
-    /// A client cannot be reached any more where it was.
-    pub(super) fn part(&mut self, peer: PeerId) -> Messages {
+    /// A client cannot be reached any more where it was: its introductions are taken back.
+    pub(super) fn withdraw(&mut self, peer: PeerId) -> Messages {
         let mut messages = Vec::new();
         self.available.remove(&peer);
         let Some(member) = self.members.get_mut(peer) else { return messages };

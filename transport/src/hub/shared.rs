@@ -3,12 +3,12 @@
 use super::common::Common;
 use super::conn::Conn;
 use super::core::{Core, DriverRequest, ReadStatus};
-use super::peers::Side;
+use super::peers::Transport;
 use super::quotas::{ConnPermit, ENTERING};
 use super::stats::HubStats;
 use crate::listener::{is_exhausted, is_its_own};
 use crate::pool::Pool;
-use crate::udp::{Batch, Received, Udp};
+use crate::udp::{DatagramBatch, Received, Udp};
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use core::task::Waker;
@@ -21,7 +21,7 @@ pub(super) struct Shared<S: Session> {
     pub(super) common: Common,
     core: Mutex<Core<S>>,
     waker_lists: Pool<Vec<Waker>>,
-    batches: Pool<Batch>,
+    batches: Pool<DatagramBatch>,
     /// Tells the timer task that something is due earlier than it thinks.
     pub(super) timer: Notify,
     /// Tells the acceptors and the timer task to end.
@@ -104,7 +104,7 @@ impl<S: Session> Shared<S> {
     pub(super) fn admit(&self, address: IpAddr) -> Option<ConnPermit> {
         let Common { settings, quotas, counters, .. } = &self.common;
         counters.accepted.count();
-        if !quotas.has_its_part(settings.payer(address)) {
+        if !quotas.is_source_full(settings.payer(address)) {
             while quotas.is_full() && self.make_place() {}
         }
         self.common.permit(address)
@@ -113,7 +113,7 @@ impl<S: Session> Shared<S> {
     /// Ends a connection that is worth less than a new one. False if there is none.
     fn make_place(&self) -> bool {
         let (quotas, now) = (&self.common.quotas, self.common.clock.now());
-        if self.locked(|core, common, _| core.peers.abort_a_closing_one(common, false))
+        if self.locked(|core, common, _| core.peers.reset_oldest_closing(common, false))
             || quotas.evict_entering(false, ENTERING, now)
         {
             return true;
@@ -126,7 +126,7 @@ impl<S: Session> Shared<S> {
     /// The same for a client on QUIC that needs memory: only others on QUIC have what it needs.
     #[cfg(feature = "quic")]
     pub(super) fn make_place_on_quic(&self) -> bool {
-        self.locked(|core, common, _| core.peers.abort_a_closing_one(common, true))
+        self.locked(|core, common, _| core.peers.reset_oldest_closing(common, true))
             || self.common.quotas.evict_entering(true, ENTERING, self.common.clock.now())
             || self.locked(Core::evict_on_quic)
     }
@@ -177,14 +177,14 @@ impl<S: Session> Shared<S> {
     pub(super) fn open(
         &self,
         from: (SocketAddr, Via),
-        side: Side,
+        transport: Transport,
         permit: ConnPermit,
     ) -> Option<(PeerId, Arc<Conn<S::Framing>>)> {
         self.locked(|core, common, now| {
             if common.quotas.is_draining() {
                 return None;
             }
-            core.open(common, now, from, side, permit)
+            core.open(common, now, from, transport, permit)
         })
     }
 
@@ -257,9 +257,9 @@ impl<S: Session> Shared<S> {
     }
 
     /// Ends every connection that is still there. Returns how many.
-    pub(super) fn abort_all(&self) -> usize {
+    pub(super) fn end_all(&self) -> usize {
         let rest = self.common.quotas.all();
-        self.locked(|core, _, _| core.peers.abort_all());
+        self.locked(|core, _, _| core.peers.end_all());
         rest
     }
 }

@@ -5,11 +5,11 @@
 //! acknowledges as late as it may stretches to some two minutes. Those that have ended have an eighth of the memory for themselves.
 //! So newcomers find room independently of what the clients do that they replace.
 
+use crate::source_counts::SourceCounts;
 use core::net::IpAddr;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use quinn::Connection;
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a client may send before it is granted more, in bytes; enough for any hello.
@@ -25,8 +25,8 @@ const SILENT: usize = 36 * 1024;
 const FRAME: usize = 224;
 /// The longest packet that is received, in bytes.
 const PACKET: usize = 1500;
-/// Clients of one source have a so-many-th of what is counted for all, and those that have ended another one.
-const PART: usize = 8;
+/// Clients of one source may have one byte in so many of what is counted for all. Those that have ended may have as much.
+const EIGHTH: usize = 8;
 
 /// An eighth of the room for those that are connected is left for sources that have fewer clients than this, or few sources with many
 /// could fill it all.
@@ -51,8 +51,8 @@ struct Counts {
     granted: AtomicUsize,
     /// For those that have ended.
     ended: AtomicUsize,
-    /// How many clients each source has, those that have ended included; those of addresses that stand for many people have no source.
-    sources: Mutex<HashMap<IpAddr, usize>>,
+    /// Clients, those that have ended included.
+    sources: Mutex<SourceCounts>,
 }
 
 /// Adds `more` to `sum` where it stays within `most`.
@@ -64,7 +64,7 @@ fn add_within(sum: &AtomicUsize, more: usize, most: usize) -> bool {
 /// Why there is no room for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// Its source has its part.
+    /// Its source has all that one source may have.
     Source,
     /// All together have what there is.
     All,
@@ -83,7 +83,7 @@ impl QuicBudgets {
 
     /// What those may have that have ended.
     const fn for_ended(&self) -> usize {
-        self.grants / PART
+        self.grants / EIGHTH
     }
 
     /// What those may have that are connected.
@@ -91,26 +91,22 @@ impl QuicBudgets {
         self.grants.saturating_sub(self.for_ended())
     }
 
-    fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn sources(&self) -> MutexGuard<'_, SourceCounts> {
         self.counts.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts what every connection may hold, from its first packet on, for the source `payer` if there is one.
     pub(crate) fn reserve(&self, payer: Option<IpAddr>) -> Result<Reserved, NoRoom> {
-        let most = (self.grants / PART / EACH).max(1);
+        let most = (self.grants / EIGHTH / EACH).max(1);
         let mut sources = self.sources();
-        let here = payer.and_then(|payer| sources.get(&payer)).copied().unwrap_or(0);
-        if here >= most {
+        if sources.is_full(payer, most) {
             return Err(NoRoom::Source);
         }
-        let kept_free = if here < FEW { 0 } else { self.for_connected() / PART };
+        let kept_free = if sources.of(payer) < FEW { 0 } else { self.for_connected() / EIGHTH };
         if !add_within(&self.counts.granted, EACH, self.for_connected().saturating_sub(kept_free)) {
             return Err(NoRoom::All);
         }
-        if let Some(payer) = payer {
-            let here = sources.entry(payer).or_default();
-            *here = here.saturating_add(1);
-        }
+        sources.add(payer);
         drop(sources);
         let reservation =
             Reservation { budgets: self.clone(), payer, counted: Mutex::new(Counted::Connected(EACH)) };
@@ -244,14 +240,7 @@ impl Drop for Reservation {
                 counts.ended.fetch_sub(bytes, Relaxed);
             }
         }
-        let Some(payer) = self.payer else { return };
-        let mut sources = self.budgets.sources();
-        if let Some(here) = sources.get_mut(&payer) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                sources.remove(&payer);
-            }
-        }
+        self.budgets.sources().remove(self.payer);
     }
 }
 

@@ -11,7 +11,7 @@ const ROOM: usize = 4096;
 
 /// Datagrams to be sent, each with a head of its own; many share their bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
+pub(crate) struct DatagramBatch {
     bytes: Vec<u8>,
     sends: Vec<Send>,
     /// The frame appended last that others may be sent, too, and where it lies.
@@ -21,7 +21,7 @@ pub(crate) struct Batch {
     order: Vec<usize>,
 }
 
-impl Batch {
+impl DatagramBatch {
     pub(crate) fn is_empty(&self) -> bool {
         self.sends.is_empty()
     }

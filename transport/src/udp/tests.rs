@@ -1,4 +1,4 @@
-use super::batch::{Batch, run};
+use super::batch::{DatagramBatch, run};
 use super::datagram::{Destination, Path, Send};
 use super::socket::Udp;
 use core::future::poll_fn;
@@ -27,7 +27,7 @@ async fn many_datagrams_reach_their_destinations_whole_however_they_are_put_toge
             if !gso {
                 sender[0].port.gso.store(false, Relaxed);
             }
-            let mut batch = Batch::default();
+            let mut batch = DatagramBatch::default();
             let mut expected = vec![Vec::new(); 3];
             // Of several lengths, so that runs end; and each to all, but for some.
             for n in 0..150_u8 {
@@ -83,7 +83,7 @@ async fn a_destination_that_cannot_be_reached_does_not_stop_the_others() {
     let sender = vec![Udp::bind("127.0.0.1:0".parse().unwrap()).unwrap()];
     let receiver = Udp::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     poll_fn(|cx| sender[0].poll_send_ready(cx)).await.unwrap();
-    let mut batch = Batch::default();
+    let mut batch = DatagramBatch::default();
     for (slot, to) in ["127.0.0.1:0", "[::1]:9"]
         .into_iter()
         .zip([1, 2])
@@ -119,7 +119,7 @@ async fn f_22_a_socket_of_many_addresses_answers_from_the_one_that_was_asked() {
         let (_, path) = received.iter().next().unwrap();
         assert_eq!(path.local.map(|local| local.to_canonical()), Some(ask), "{bind} asked at {ask}");
         poll_fn(|cx| server[0].poll_send_ready(cx)).await.unwrap();
-        let mut batch = Batch::default();
+        let mut batch = DatagramBatch::default();
         for (slot, frame) in [(1, b"alone"), (2, b"run 1"), (2, b"run 2"), (2, b"run 3")] {
             batch.push(Destination { socket: 0, slot, to: path, head: None }, frame);
         }

@@ -25,8 +25,7 @@ impl<F: Framing> Peers<F> {
         let mut soon: usize = 0;
         let overflowed = self.overflowed.iter().filter_map(|peer| self.conn(*peer)).cloned();
         for conn in overflowed.collect::<Vec<_>>() {
-            soon = soon.saturating_add(conn.discard_queued(&common.queued));
-            self.wakers.extend(conn.abort(true));
+            soon = soon.saturating_add(conn.reset(common, &mut self.wakers));
         }
         // Half of an even share of `max_queued_total`.
         let little =
@@ -42,11 +41,10 @@ impl<F: Framing> Peers<F> {
         while excess() > soon {
             let Some((_, _, peer, conn)) = over_share.pop() else { break };
             // Shared frames are freed only when they are queued for no other connection.
-            soon = soon.saturating_add(conn.discard_queued(&common.queued));
-            self.wakers.extend(conn.abort(true));
+            soon = soon.saturating_add(conn.reset(common, &mut self.wakers));
             self.overflowed.extend(peer);
         }
-        // Looking costs more than a frame, and would find no other.
+        // Looking costs more than a frame, and would find no other. `Conn::push` bounds what is queued until then.
         if excess() > 0 {
             self.look_again = now.saturating_add(LOOK_AGAIN);
         }
@@ -58,12 +56,12 @@ mod tests {
     use super::*;
     use crate::hub::HubSettings;
     use crate::hub::conn::Conn;
-    use crate::hub::peers::Side;
+    use crate::hub::peers::Transport;
     use crate::tcp_udp::Control;
     use std::sync::Arc;
     use voxwire_core::{Datagram, FrameId, Lane, PeerId};
 
-    const UNITS: Side = Side::Units { udp: None, direct: false };
+    const UNITS: Transport = Transport::TcpUdp { udp: None, direct: false };
 
     /// Peers of a hub where `limit` bytes may be queued.
     struct Hub {
@@ -81,9 +79,9 @@ mod tests {
             Self { common, peers, pushed: 0 }
         }
 
-        fn open(&mut self, side: Side) -> Opened {
+        fn open(&mut self, transport: Transport) -> Opened {
             let permit = self.common.quotas.permit(None).unwrap();
-            self.peers.open(&self.common, Datagram { max: 1 << 20 }, side, permit).unwrap()
+            self.peers.open(&self.common, Datagram { max: 1 << 20 }, transport, permit).unwrap()
         }
 
         /// Queues a reliable frame, even over the limit.
@@ -91,7 +89,9 @@ mod tests {
             let Peers { frames, wakers, .. } = &mut self.peers;
             let frame = (Lane::Reliable, FrameId::new(self.pushed), frame);
             self.pushed += 1;
+            let limit = core::mem::replace(&mut self.common.settings.max_queued_total, usize::MAX);
             let pushed = conn.push(&self.common, frame, true, frames, wakers);
+            self.common.settings.max_queued_total = limit;
             assert_eq!(pushed, Ok(0));
         }
 
@@ -136,7 +136,7 @@ mod tests {
         }
         assert!((100..10_000).contains(&taken) && hub.queued() < 256 * 1024, "{taken} taken");
         assert_eq!(hub.peers.take_overflowed(), [peer]);
-        hub.peers.evict(&hub.common, peer);
+        hub.peers.reset(&hub.common, peer);
         assert_eq!((hub.queued(), hub.common.quotas.all()), (0, 0));
     }
 
@@ -163,6 +163,37 @@ mod tests {
         assert!(hub.peers.look_again > hub.common.clock.now());
     }
 
+    /// F-43: what connections that are reset hold is free only when their tasks have run. Until then no more is queued than an eighth over
+    /// the limit, however much is sent.
+    #[test]
+    fn f_43_until_what_was_freed_is_free_an_eighth_more_is_queued_at_most() {
+        const LIMIT: usize = 400_000;
+        let (mut hub, opened) = crowded(LIMIT, &[vec![7; 50_000]]);
+        // Its task is writing more than all may have.
+        let writing = &opened[0].1;
+        (writing.lock().writing, writing.lock().writing_memory) = (LIMIT, LIMIT);
+        hub.common.queued.fetch_add(LIMIT, Relaxed);
+        let silent = (0..100).map(|_| {
+            let (peer, conn) = hub.open(UNITS);
+            conn.block(Instant::ZERO);
+            peer
+        });
+        let silent: Vec<PeerId> = silent.collect();
+        let round = |hub: &mut Hub, n: u8| {
+            for (at, &peer) in (0_u8..).zip(&silent) {
+                let frame: Vec<u8> = [n, at].into_iter().cycle().take(1000).collect();
+                hub.pushed += 1;
+                let frame = (Lane::Reliable, FrameId::new(hub.pushed), &frame[..]);
+                hub.peers.send(&hub.common, peer, frame, &mut None);
+            }
+        };
+        round(&mut hub, 0);
+        assert!(hub.peers.overflowed.contains(&opened[0].0), "it goes first");
+        hub.peers.look_again = hub.common.clock.now().saturating_add(Duration::from_secs(3600));
+        (1..50).for_each(|n| round(&mut hub, n));
+        assert!(hub.queued() < LIMIT + LIMIT / 8 + 2000, "{} bytes are queued", hub.queued());
+    }
+
     /// F-43, F-46: those for which many small frames are queued hold what these take, and no other goes for them.
     #[test]
     fn f_46_those_that_hoard_what_is_small_go_before_one_for_which_something_is_queued() {
@@ -170,7 +201,7 @@ mod tests {
             HubSettings { max_queued_total: 400_000, max_connections: 100, ..HubSettings::DEFAULT };
         let mut hub = Hub::new(settings);
         let open = |hub: &mut Hub, times: usize, len: usize| {
-            let (peer, conn) = hub.open(Side::Stream);
+            let (peer, conn) = hub.open(Transport::Tcp);
             for _ in 0..times {
                 conn.block(hub.common.clock.now());
                 hub.push(&conn, &[7; 300][..len]);
@@ -209,7 +240,7 @@ mod tests {
         let (mut hub, opened) = crowded(400_000, &[vec![7; 100_000], vec![8; 400_000]]);
         hub.peers.send_control(&hub.common, opened[0].0, Control::Gone([7; 16]));
         assert_eq!(hub.peers.take_overflowed(), [opened[1].0]);
-        hub.peers.evict(&hub.common, opened[1].0);
+        hub.peers.reset(&hub.common, opened[1].0);
         assert!(hub.peers.contains(opened[0].0) && !hub.peers.contains(opened[1].0));
         assert!(hub.queued() < 150_000);
     }

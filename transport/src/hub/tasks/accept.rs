@@ -4,7 +4,7 @@ use super::stream;
 use crate::grace::within;
 #[cfg(feature = "tls")]
 use crate::hub::handshakes::{Handshakes, Place};
-use crate::hub::peers::Side;
+use crate::hub::peers::Transport;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
 #[cfg(feature = "quic")]
@@ -14,7 +14,7 @@ use crate::listener::{Admission, Bound, Listener};
 use crate::quic::NoRoom;
 #[cfg(feature = "tls")]
 use crate::records::Records;
-use crate::socket_options::prepare;
+use crate::socket_options::prepare_if_possible;
 use crate::stream::socket::Stream;
 use crate::tcp_udp::{self, ClientWants};
 use core::future::Future;
@@ -64,7 +64,7 @@ async fn welcome<S>(
     shared: Arc<Shared<S>>,
     from: SocketAddr,
     (permit, quic): (ConnPermit, bool),
-    enter: impl Future<Output = Option<(Stream, Side)>>,
+    enter: impl Future<Output = Option<(Stream, Transport)>>,
 ) where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
@@ -81,8 +81,8 @@ async fn welcome<S>(
         return shared.common.quotas.notify_ended();
     };
     match entered {
-        Some((stream, side)) => {
-            stream::serve(shared, stream, (from, Via::Accepted), side, permit);
+        Some((stream, transport)) => {
+            stream::serve(shared, stream, (from, Via::Accepted), transport, permit);
         }
         None => {
             shared.common.counters.broken.count();
@@ -99,10 +99,8 @@ async fn enter<S: Session>(
     from: SocketAddr,
     units: Option<(Option<usize>, Option<Admission>)>,
     #[cfg(feature = "tls")] tls: Option<(tokio_rustls::TlsAcceptor, Arc<Handshakes>)>,
-) -> Option<(Stream, Side)> {
-    if let Err(error) = prepare(&stream, shared.common.settings.socket_options()) {
-        tracing::debug!(%from, %error, "cannot set socket options");
-    }
+) -> Option<(Stream, Transport)> {
+    prepare_if_possible(&stream, shared.common.settings.socket_options(), from);
     #[cfg(feature = "tls")]
     let mut stream = match tls {
         None => Stream::Plain(stream),
@@ -130,8 +128,8 @@ async fn enter<S: Session>(
     };
     #[cfg(not(feature = "tls"))]
     let mut stream = Stream::Plain(stream);
-    let side = side(&shared, &mut stream, from, units).await?;
-    Some((stream, side))
+    let transport = negotiate(&shared, &mut stream, from, units).await?;
+    Some((stream, transport))
 }
 
 /// A client's part of a TLS handshake has so many bytes at most. rustls would keep 64 KiB of a single message, which it reads whole. Real
@@ -173,15 +171,15 @@ async fn tls_handshake(
 }
 
 /// Sees to the hello of TCP + UDP; `None` for a client that may not come in.
-async fn side<S: Session>(
+async fn negotiate<S: Session>(
     shared: &Shared<S>,
     stream: &mut Stream,
     from: SocketAddr,
     units: Option<(Option<usize>, Option<Admission>)>,
-) -> Option<Side> {
-    let Some((udp, admission)) = units else { return Some(Side::Stream) };
+) -> Option<Transport> {
+    let Some((udp, admission)) = units else { return Some(Transport::Tcp) };
     let ClientWants { udp: wanted, direct } = hello(shared, stream, from, admission).await?;
-    Some(Side::Units { udp: udp.filter(|_| wanted), direct })
+    Some(Transport::TcpUdp { udp: udp.filter(|_| wanted), direct })
 }
 
 /// Waits for a hello, and answers a client that may not come in. Returns what the client asks for.
@@ -327,7 +325,7 @@ async fn handshake<S: Session>(
     admission: Option<Admission>,
     place: Place,
     reserved: crate::quic::Reserved,
-) -> Option<(Stream, Side)> {
+) -> Option<(Stream, Transport)> {
     use crate::quic::without_datagrams;
     let opening = within(shared.common.settings.handshake_timeout, "QUIC handshake", async {
         let (connection, done) = connecting?;
@@ -353,7 +351,7 @@ async fn handshake<S: Session>(
             without_datagrams(&connection, hello(&shared, &mut stream, from, admission)).await?;
             // Not before it has said its hello.
             datagrams.grant(limits.receive);
-            Some((stream, Side::Quic(datagrams)))
+            Some((stream, Transport::Quic(datagrams)))
         }
         Err(error) => {
             tracing::debug!(%from, %error, "QUIC handshake failed");

@@ -3,11 +3,11 @@
 use super::stream;
 use crate::grace::within;
 use crate::hub::core::DriverRequest;
-use crate::hub::peers::Side;
+use crate::hub::peers::Transport;
 use crate::hub::quotas::ConnPermit;
 use crate::hub::shared::Shared;
 use crate::listener::{Bound, Listener};
-use crate::socket_options::prepare;
+use crate::socket_options::{connect, prepare_if_possible};
 use crate::stream::socket::Stream;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::io;
@@ -73,11 +73,7 @@ where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    let connecting = async {
-        let stream = TcpStream::connect((host.as_str(), port)).await?;
-        let to = stream.peer_addr()?;
-        Ok((stream, to))
-    };
+    let connecting = connect((host.as_str(), port));
     let error = match within(shared.common.settings.handshake_timeout, "connecting", connecting).await {
         Ok((stream, to)) => match shared.admit(to.ip()) {
             Some(permit) => return serve(shared, stream, (to, Via::Dialled(id)), permit),
@@ -95,8 +91,6 @@ where
     S: Session + Send + 'static,
     S::Framing: Send + 'static,
 {
-    if let Err(error) = prepare(&stream, shared.common.settings.socket_options()) {
-        tracing::debug!(%from, %error, "cannot set socket options");
-    }
-    stream::serve(shared, Stream::Plain(stream), (from, via), Side::Stream, permit);
+    prepare_if_possible(&stream, shared.common.settings.socket_options(), from);
+    stream::serve(shared, Stream::Plain(stream), (from, via), Transport::Tcp, permit);
 }

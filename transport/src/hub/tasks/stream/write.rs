@@ -5,7 +5,7 @@ use crate::hub::conn::{State, update_total};
 use crate::hub::load::WRITE_BATCH;
 use crate::hub::write_stall::WriteStall;
 use crate::stream::io::poll_write;
-use crate::stream::queue::Batch;
+use crate::stream::queue::WriteBatch;
 use core::task::{Context, Poll};
 use std::io;
 use voxwire_core::Session;
@@ -44,7 +44,7 @@ impl<S: Session> StreamDriver<S> {
     }
 
     /// All that was taken is written: what is to be written next, or, where nothing is queued, how this ends.
-    fn next_batch(&mut self, cx: &mut Context<'_>) -> Result<Batch, Poll<End>> {
+    fn next_batch(&mut self, cx: &mut Context<'_>) -> Result<WriteBatch, Poll<End>> {
         let common = &self.shared.common;
         let flushed = self.stream.poll_flush(cx);
         let mut state = self.conn.lock();
@@ -88,7 +88,7 @@ impl<S: Session> StreamDriver<S> {
 
     /// The peer takes nothing now, or, if it has `taken` something, no more: what is left may take long, and gets no more memory than it
     /// needs.
-    fn park(&mut self, cx: &Context<'_>, mut batch: Batch, taken: bool) {
+    fn park(&mut self, cx: &Context<'_>, mut batch: WriteBatch, taken: bool) {
         // What TLS has taken the peer has not.
         let sent = self.stream.take_sent(taken);
         let spent = batch.shrink(SPARED, WRITE_BATCH);
