@@ -74,10 +74,11 @@ pub struct HubSettings {
     pub partial_wait: Duration,
     /// How a connection is probed on which nothing is heard; [`Keepalive::DEFAULT`] by default.
     pub keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged (Linux; on QUIC everywhere, where it is what has been sent on the stream), and how long a
-    /// peer may take nothing of what waits for it; 14 s by default. A peer that takes some of it, 8 kB/s, is not closed for that. What is sent
-    /// just before the verdict on silence starts this anew: a peer that has vanished is gone after the sum of both at the latest, 28 s by
-    /// default; one that was slow before, after 30 s.
+    /// How long sent bytes may stay unacknowledged (by TCP on Linux only; by QUIC on its stream), and how long a peer may take nothing of what
+    /// is queued for it. 14 s by default.
+    ///
+    /// A peer that takes 8 kB/s of it is not closed for that. Bytes that are sent just before `keepalive` gives a peer up start this time
+    /// anew. So a peer that has vanished is gone after the sum of both, 28 s with the defaults; one that was slow before, after 30 s.
     pub unacknowledged: Option<Duration>,
     /// The system's send buffer per connection, in bytes: how much stale audio a slow listener can have before the
     /// budget takes effect; `None` for the system's own size. On QUIC, what has been sent and has not arrived; `None` for 64 KiB. 64 KiB by
@@ -85,21 +86,27 @@ pub struct HubSettings {
     pub send_buffer: Option<usize>,
     /// What a client on QUIC may have sent on its stream that has not been read, in bytes. 32 KiB by default.
     pub receive_window: usize,
-    /// What all clients on QUIC together may have sent that has not been read, in bytes. Those that come when most of it is granted may
-    /// send less before they are read, down to 4 KiB, which is what each has until its hello has come.
+    /// What all clients on QUIC together may have sent that has not been read, in bytes. 128 MiB by default, which some 400 clients fit in.
     ///
-    /// Each client counts 252 KiB more, from its first packet on: for the connection, and the packets that QUIC keeps while others before
-    /// them are missing. One that has ended counts for what it has sent and been sent until QUIC has forgotten it; an eighth of all this
-    /// is for those. Clients of one address (IPv6: of one /64; loopback is exempt) have an eighth of it, and the last eighth that is left
-    /// for those that are connected is for addresses that have one client at most.
+    /// - A client is granted 4 KiB until its hello has come, and up to `receive_window` then. Where most of these bytes is granted, it is
+    ///   granted less.
+    /// - Each client counts 252 KiB more from its first packet on: for the connection, and for packets that QUIC keeps while others before
+    ///   them are missing.
+    /// - A client that has ended counts for what it has sent, and for what was sent to it and has not arrived, until QUIC has forgotten it.
+    ///   An eighth of these bytes is set aside for such clients.
+    /// - Clients of one address (IPv6: of one /64; loopback is exempt) may have an eighth.
+    /// - The last eighth for clients that are connected is for addresses that have one client at most.
     ///
-    /// For a client for which there is no room, those on QUIC go that would go for a place (see `max_connections`), three at most. Where
-    /// that frees too little within 0.8 s, the client is refused. 128 MiB by default, which some 400 clients fit in.
+    /// Where there is no room for a new client, at most three others on QUIC are evicted, as at `max_connections`. It is refused if that frees
+    /// too little within 0.8 s.
     pub receive_windows: usize,
-    /// QUIC handshakes at a time, an eighth of them from one address (IPv6: from one /64; loopback is exempt). For one more, the oldest
-    /// goes that has taken longer than 1 s; where there is none, the new one is not answered, and its client tries again. As many TLS
-    /// handshakes of each listener on TCP may have sent more than 4 KiB at a time, by the same rule, but that the new one is closed; no
-    /// client may send more than 16 KiB before its handshake is done. 512 by default.
+    /// QUIC handshakes at a time. 512 by default.
+    ///
+    /// One address (IPv6: one /64; loopback is exempt) may have an eighth of them. For one more, the oldest is ended that has taken longer
+    /// than 1 s. If there is none, the new one is not answered, and its client tries again.
+    ///
+    /// A TLS handshake on TCP may have 16 KiB of the client's bytes. Of those with more than 4 KiB, each listener takes as many at a time, by
+    /// the same rule, except that the new one is closed.
     pub handshakes: usize,
     /// How long a connection that is being closed has for what is queued for it; then it is reset. It is looked at once a second. `linger`
     /// is a part of this time. 10 s by default.
