@@ -1,5 +1,5 @@
-//! One-way latency of a buffer of audio from a device's session to a client's handler, both on hubs, beside a bare socket that sends
-//! the same datagrams: 32 frames at 48 kHz, until the last datagram of a buffer is there.
+//! One-way latency of a buffer of audio from a device's session to a client's handler, both on real-time drivers, and both on hubs, beside
+//! a bare socket that sends the same datagrams: 32 frames at 48 kHz, until the last datagram of a buffer is there.
 
 use criterion::Criterion;
 use std::net::{SocketAddr, UdpSocket};
@@ -14,19 +14,29 @@ use voxwire_syfala::{
     Client, ClientCommand, ClientEvent, ClientSettings, Format, IoResult, IoState, Server, ServerCommand,
     ServerEvent, voice,
 };
+use voxwire_transport::realtime::{self, AudioHandler, AudioSender, Driver};
 use voxwire_transport::{Handle, Hub, HubSettings, Listener};
 
 /// 32 frames at 48 kHz.
 const PERIOD: Duration = Duration::from_nanos(666_667);
 
-struct Desk;
+#[derive(Default)]
+struct Desk(Option<PeerId>);
 
 impl Handler<Server> for Desk {
     fn on_event(&mut self, server: &mut Server, now: voxwire_core::Instant, event: ServerEvent<'_>) {
         if let ServerEvent::StartIo { client } = event {
+            self.0 = Some(client);
             let result = IoResult::Success;
             server.handle_command(now, ServerCommand::StartIoResult { client, result }).unwrap();
         }
+    }
+}
+
+impl AudioHandler<Server> for Desk {
+    fn on_audio(&mut self, server: &mut Server, now: voxwire_core::Instant, _sender: usize, samples: &[u8]) {
+        let Some(client) = self.0 else { return };
+        server.handle_command(now, ServerCommand::Play { client, stream: 0, samples }).unwrap();
     }
 }
 
@@ -54,6 +64,10 @@ impl Handler<Client> for Ear {
     }
 }
 
+impl AudioHandler<Client> for Ear {
+    fn on_audio(&mut self, _: &mut Client, _: voxwire_core::Instant, _: usize, _: &[u8]) {}
+}
+
 /// A way from one end to the other.
 trait Way {
     fn send(&mut self, samples: &[u8]);
@@ -77,7 +91,7 @@ impl Hubs {
             let _guard = runtimes[0].enter();
             let listener = Listener::bind_udp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = listener.local_addr().unwrap();
-            (Hub::spawn(vec![listener], studio::device(&[format]), Desk, settings), address)
+            (Hub::spawn(vec![listener], studio::device(&[format]), Desk::default(), settings), address)
         };
         let (sender, came) = channel();
         {
@@ -105,6 +119,45 @@ impl Way for Hubs {
     fn send(&mut self, samples: &[u8]) {
         let command = ServerCommand::Play { client: self.client, stream: 0, samples };
         self.device.call(|server, now| server.handle_command(now, command)).unwrap();
+    }
+
+    fn came(&mut self) -> Option<Instant> {
+        self.came.recv_timeout(Duration::from_millis(100)).ok()
+    }
+}
+
+struct Drivers {
+    sender: AudioSender<Server>,
+    came: Receiver<Instant>,
+    _handles: (realtime::Handle<Server>, realtime::Handle<Client>),
+}
+
+impl Drivers {
+    fn new(format: Format, buffer: usize, settings: realtime::Settings) -> Self {
+        let socket = realtime::Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr();
+        let mut driver = Driver::new(socket, studio::device(&[format]), Desk::default(), settings).unwrap();
+        let sender = driver.sender(4 * buffer);
+        let device = driver.start().unwrap();
+        let (tell, came) = channel();
+        let socket = realtime::Socket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = socket.with_broadcast(vec![address]).unwrap();
+        let mut client = Client::new(ClientSettings::DEFAULT);
+        client.handle_command(voxwire_core::Instant::ZERO, ClientCommand::Discover).unwrap();
+        let ear = Ear { buffer: buffer as u64, came: tell };
+        let client = Driver::new(socket, client, ear, settings).unwrap().start().unwrap();
+        let active = |server: &mut Server, _| server.clients().any(|(_, _, io)| io == IoState::Active);
+        while device.call(active) != Ok(true) {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        println!("the driver's threads: {:?}", device.scheduling());
+        Self { sender, came, _handles: (device, client) }
+    }
+}
+
+impl Way for Drivers {
+    fn send(&mut self, samples: &[u8]) {
+        self.sender.send(samples).unwrap();
     }
 
     fn came(&mut self) -> Option<Instant> {
@@ -185,13 +238,19 @@ pub(crate) fn latency(criterion: &mut Criterion) {
             .sample_size(10)
             .warm_up_time(Duration::from_millis(500))
             .measurement_time(Duration::from_secs(5));
-        let ways: [(&str, Box<dyn Way>); 2] =
-            [("voxwire", Box::new(Hubs::new(format, buffer))), ("bare", Box::new(Bare::new(format, buffer)))];
-        for (name, mut way) in ways {
-            for (quantile, per_mille) in [("p50", 500), ("p99", 990), ("p99.9", 999)] {
+        let fifo = realtime::Settings::DEFAULT;
+        let plain = realtime::Settings { priority: None, ..fifo };
+        let mut ways: [(&str, Box<dyn Way>); 4] = [
+            ("driver", Box::new(Drivers::new(format, buffer, plain))),
+            ("driver, SCHED_FIFO", Box::new(Drivers::new(format, buffer, fifo))),
+            ("hub", Box::new(Hubs::new(format, buffer))),
+            ("bare", Box::new(Bare::new(format, buffer))),
+        ];
+        for (quantile, per_mille) in [("p50", 500), ("p99", 990), ("p99.9", 999)] {
+            for (name, way) in &mut ways {
                 group.bench_function(format!("{quantile}/{name}"), |bencher| {
                     bencher.iter_custom(|rounds| {
-                        let latencies = latencies(&mut *way, buffer, 1000);
+                        let latencies = latencies(&mut **way, buffer, 1000);
                         latencies[latencies.len() * per_mille / 1000].mul_f64(rounds as f64)
                     });
                 });

@@ -28,6 +28,8 @@ use shared::Shared;
 pub use stats::HubStats;
 use std::sync::Arc;
 use tasks::{accept, stream, timer, udp};
+#[cfg(all(feature = "realtime", unix))]
+pub(crate) use udp_peers::{UdpPeer, UdpPeers};
 use voxwire_core::{Framing as _, Handler, Instant, Session, Via};
 
 /// Serves one [`Session`] to any number of connections: over TCP, over TCP and UDP

@@ -34,6 +34,8 @@ mod listener;
 mod pool;
 #[cfg(feature = "quic")]
 mod quic;
+#[cfg(all(feature = "realtime", unix))]
+pub mod realtime;
 #[cfg(feature = "tls")]
 mod records;
 #[cfg(test)]

@@ -15,5 +15,7 @@ mod tests;
 pub(crate) use batch::DatagramBatch;
 pub(crate) use datagram::{Destination, Path, Received};
 pub(crate) use socket::Udp;
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "quic", all(feature = "realtime", unix)))]
 pub(crate) use socket::bind;
+#[cfg(all(feature = "realtime", unix))]
+pub(crate) use system::{can_segment, cannot_segment, fetch, send_slices, tell_addresses};

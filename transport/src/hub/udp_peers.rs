@@ -11,11 +11,11 @@ use std::hash::RandomState;
 use voxwire_core::{Bucket, Instant, PeerId, Rate};
 
 /// The index of our socket, and where the source is.
-pub(super) type Address = (usize, SocketAddr);
+pub(crate) type Address = (usize, SocketAddr);
 
 /// One source.
 #[derive(Debug)]
-pub(super) struct UdpPeer {
+pub(crate) struct UdpPeer {
     address: Address,
     /// The address of ours that it has sent to last: it is answered from there.
     local: Option<IpAddr>,
@@ -24,23 +24,29 @@ pub(super) struct UdpPeer {
 }
 
 impl UdpPeer {
-    pub(super) fn new((socket, path): (usize, Path)) -> Self {
+    pub(crate) fn new((socket, path): (usize, Path)) -> Self {
         let Path { remote, local } = path;
         Self { address: (socket, remote), local, validated: false, ingress: Bucket::default() }
     }
 
-    pub(super) const fn destination(&self, peer: PeerId) -> Destination {
+    pub(crate) const fn destination(&self, peer: PeerId) -> Destination {
         let (socket, remote) = self.address;
         let to = Path { remote, local: self.local };
         Destination { socket, slot: peer.slot, to, head: None }
     }
 
-    pub(super) const fn is_validated(&self) -> bool {
+    /// Where it is reached.
+    #[cfg(all(feature = "realtime", unix))]
+    pub(crate) const fn path(&self) -> Path {
+        Path { remote: self.address.1, local: self.local }
+    }
+
+    pub(crate) const fn is_validated(&self) -> bool {
         self.validated
     }
 
     /// A datagram has come in by `path`. False if the source sends more than `rate`.
-    pub(super) fn receive(&mut self, now: Instant, path: Path, rate: Rate) -> bool {
+    pub(crate) fn receive(&mut self, now: Instant, path: Path, rate: Rate) -> bool {
         self.local = path.local;
         self.ingress.take(now, rate, 1).is_ok()
     }
@@ -48,7 +54,7 @@ impl UdpPeer {
 
 /// Which peer a source is.
 #[derive(Debug)]
-pub(super) struct UdpPeers {
+pub(crate) struct UdpPeers {
     validated: HashMap<Address, PeerId>,
     unvalidated: Box<[Option<(Address, PeerId)>]>,
     hasher: RandomState,
@@ -56,7 +62,7 @@ pub(super) struct UdpPeers {
 
 impl UdpPeers {
     /// Remembers so many sources that are not validated.
-    pub(super) fn new(unvalidated: usize) -> Self {
+    pub(crate) fn new(unvalidated: usize) -> Self {
         Self {
             validated: HashMap::new(),
             unvalidated: vec![None; unvalidated].into(),
@@ -65,16 +71,16 @@ impl UdpPeers {
     }
 
     /// Whether no source that is not known becomes a peer.
-    pub(super) const fn is_closed(&self) -> bool {
+    pub(crate) const fn is_closed(&self) -> bool {
         self.unvalidated.is_empty()
     }
 
     /// Validated sources.
-    pub(super) fn validated(&self) -> usize {
+    pub(crate) fn validated(&self) -> usize {
         self.validated.len()
     }
 
-    pub(super) fn find(&self, address: Address) -> Option<PeerId> {
+    pub(crate) fn find(&self, address: Address) -> Option<PeerId> {
         if let Some(peer) = self.validated.get(&address) {
             return Some(*peer);
         }
@@ -95,21 +101,21 @@ impl UdpPeers {
     }
 
     /// Remembers a source that is not validated. Returns the one that it has displaced.
-    pub(super) fn add(&mut self, udp_peer: &UdpPeer, peer: PeerId) -> Option<PeerId> {
+    pub(crate) fn add(&mut self, udp_peer: &UdpPeer, peer: PeerId) -> Option<PeerId> {
         let place = self.place(udp_peer.address);
         let place = self.unvalidated.get_mut(place)?;
         place.replace((udp_peer.address, peer)).map(|(_, displaced)| displaced)
     }
 
     /// The session has validated this source.
-    pub(super) fn validate(&mut self, udp_peer: &mut UdpPeer, peer: PeerId) {
+    pub(crate) fn validate(&mut self, udp_peer: &mut UdpPeer, peer: PeerId) {
         if !core::mem::replace(&mut udp_peer.validated, true) {
             self.clear_place(udp_peer.address, peer);
             self.validated.insert(udp_peer.address, peer);
         }
     }
 
-    pub(super) fn forget(&mut self, udp_peer: &UdpPeer, peer: PeerId) {
+    pub(crate) fn forget(&mut self, udp_peer: &UdpPeer, peer: PeerId) {
         self.validated.remove(&udp_peer.address);
         self.clear_place(udp_peer.address, peer);
     }

@@ -52,6 +52,18 @@ impl Received {
         Self { buffers: vec![0; size.saturating_mul(BATCH)].into(), size, filled: Vec::with_capacity(BATCH) }
     }
 
+    /// Room for datagrams of nothing but UDP.
+    #[cfg(all(feature = "realtime", unix))]
+    pub(crate) fn plain() -> Self {
+        Self::new(PLAIN_SIZE)
+    }
+
+    /// Whether one call has fetched as many as it can: there may be more.
+    #[cfg(all(feature = "realtime", unix))]
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled.len() >= BATCH
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], Path)> {
         self.filled
             .iter()

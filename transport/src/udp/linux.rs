@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 use socket2::{MsgHdr, SockAddr, SockRef, Socket};
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use tokio::io::Interest;
 
 const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
@@ -36,12 +36,12 @@ thread_local! {
 }
 
 /// Kernels before 4.18 would send one large datagram.
-pub(super) fn can_segment(socket: &Socket) -> bool {
+pub(crate) fn can_segment(socket: &Socket) -> bool {
     getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
 
 /// Has the system say with each datagram at which address it came in.
-pub(super) fn tell_addresses(socket: &Socket, v6: bool) -> io::Result<()> {
+pub(crate) fn tell_addresses(socket: &Socket, v6: bool) -> io::Result<()> {
     let set = if v6 {
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)
     } else {
@@ -51,16 +51,24 @@ pub(super) fn tell_addresses(socket: &Socket, v6: bool) -> io::Result<()> {
 }
 
 pub(super) fn recv(port: &Port, received: &mut Received) -> io::Result<()> {
-    port.socket.try_io(Interest::READABLE, || {
-        let fd = port.socket.as_raw_fd();
-        let result = match (port.local.is_ipv6(), port.wildcard) {
-            (true, true) => RECV_6_ANY.with_borrow_mut(|headers| recv_as(fd, headers, received)),
-            (true, false) => RECV_6.with_borrow_mut(|headers| recv_as(fd, headers, received)),
-            (false, true) => RECV_4_ANY.with_borrow_mut(|headers| recv_as(fd, headers, received)),
-            (false, false) => RECV_4.with_borrow_mut(|headers| recv_as(fd, headers, received)),
-        };
-        result.map_err(io::Error::from)
-    })
+    let kind = (port.local.is_ipv6(), port.wildcard);
+    port.socket.try_io(Interest::READABLE, || fetch(&port.socket, kind, received))
+}
+
+/// Fetches what waits on a socket: of IPv6 or not, of a wildcard address or not.
+pub(crate) fn fetch(
+    socket: &impl AsRawFd,
+    (v6, wildcard): (bool, bool),
+    received: &mut Received,
+) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    let result = match (v6, wildcard) {
+        (true, true) => RECV_6_ANY.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+        (true, false) => RECV_6.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+        (false, true) => RECV_4_ANY.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+        (false, false) => RECV_4.with_borrow_mut(|headers| recv_as(fd, headers, received)),
+    };
+    result.map_err(io::Error::from)
 }
 
 /// Our address in what the system says with a datagram: never one of a group.
@@ -150,25 +158,44 @@ pub(super) fn send_run(socket: &Port, run: &[usize], sends: &[Send], bytes: &[u8
     }
     let (Some(first), Some(slices)) = (first, slices.get(..count)) else { return true };
     let Ok(size) = u16::try_from(first.whole()) else { return false };
-    let to = SockAddr::from(first.destination.to.remote);
-    let mut control = [0; SEGMENT + PKTINFO];
-    let len = run_control(&mut control, size, first.destination.to.local, socket.local.is_ipv6());
-    let control = control.get(..len).unwrap_or(&[]);
-    let message = MsgHdr::new().with_addr(&to).with_buffers(slices).with_control(control);
-    let sent =
-        socket.socket.try_io(Interest::WRITABLE, || SockRef::from(&socket.socket).sendmsg(&message, 0));
+    let sent = socket.socket.try_io(Interest::WRITABLE, || {
+        send_slices(&socket.socket, slices, Some(size), first.destination.to, socket.local.is_ipv6())
+    });
     match sent {
-        Ok(_) => true,
+        Ok(()) => true,
         // Some routes cannot; there is no telling before.
-        Err(error) if matches!(error.raw_os_error(), Some(EIO | EINVAL)) => {
-            // Or the address to send from is not ours any more.
-            if first.destination.to.local.is_none() || error.raw_os_error() == Some(EIO) {
+        Err(error) => {
+            if cannot_segment(&error, first.destination.to) {
                 socket.gso.store(false, Relaxed);
             }
             false
         }
-        Err(_) => false,
     }
+}
+
+/// Whether the system cannot cut what goes this way, rather than not send from that address, which is none of ours any more.
+pub(crate) fn cannot_segment(error: &io::Error, to: Path) -> bool {
+    match error.raw_os_error() {
+        Some(EIO) => true,
+        Some(EINVAL) => to.local.is_none(),
+        _ => false,
+    }
+}
+
+/// Sends one datagram, or, where `segment` says how long each is but for the last, as many as the system cuts these bytes into.
+pub(crate) fn send_slices(
+    socket: &impl AsFd,
+    slices: &[IoSlice<'_>],
+    segment: Option<u16>,
+    to: Path,
+    v6: bool,
+) -> io::Result<()> {
+    let remote = SockAddr::from(to.remote);
+    let mut control = [0; SEGMENT + PKTINFO];
+    let len = control_messages(&mut control, segment, to.local, v6);
+    let control = control.get(..len).unwrap_or(&[]);
+    let message = MsgHdr::new().with_addr(&remote).with_buffers(slices).with_control(control);
+    SockRef::from(socket).sendmsg(&message, 0).map(|_| ())
 }
 
 const EIO: i32 = Errno::EIO as i32;
@@ -180,10 +207,15 @@ const SEGMENT: usize = 2 * WORD + 8;
 /// `CMSG_SPACE(20)`, which has room for `CMSG_SPACE(12)`.
 const PKTINFO: usize = WORD + 8 + 24;
 
-/// The control message UDP_SEGMENT, and IP_PKTINFO or IPV6_PKTINFO where there is an address to send from: length, level, type, and
-/// what it says. Returns how long they are.
-fn run_control(control: &mut [u8; SEGMENT + PKTINFO], size: u16, local: Option<IpAddr>, v6: bool) -> usize {
-    let mut put = |at: usize, (level, kind): (i32, i32), parts: [&[u8]; 2]| {
+/// UDP_SEGMENT where there is more than one datagram, and IP_PKTINFO or IPV6_PKTINFO where there is an address to send from: length,
+/// level, type, and what it says. Returns how long they are.
+fn control_messages(
+    control: &mut [u8; SEGMENT + PKTINFO],
+    segment: Option<u16>,
+    local: Option<IpAddr>,
+    v6: bool,
+) -> usize {
+    let mut put = |at: usize, (level, kind): (i32, i32), parts: [&[u8]; 3]| {
         let said = parts.iter().map(|part| part.len()).fold(0, usize::saturating_add);
         let head =
             [&(WORD + 8).saturating_add(said).to_ne_bytes()[..], &level.to_ne_bytes(), &kind.to_ne_bytes()];
@@ -191,17 +223,17 @@ fn run_control(control: &mut [u8; SEGMENT + PKTINFO], size: u16, local: Option<I
         control.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
         at.saturating_add(WORD + 8).saturating_add(said.next_multiple_of(WORD))
     };
-    let len = put(0, (17, 103), [&size.to_ne_bytes(), &[]]);
+    let len = segment.map_or(0, |size| put(0, (17, 103), [&size.to_ne_bytes(), &[], &[]]));
     match (local, v6) {
         (None, _) => len,
         // The interface is any; the address to send from; the last one is for receiving.
-        (Some(IpAddr::V4(v4)), false) => put(len, (0, 8), [&[0; 4], &[&v4.octets()[..], &[0; 4]].concat()]),
+        (Some(IpAddr::V4(v4)), false) => put(len, (0, 8), [&[0; 4], &v4.octets(), &[0; 4]]),
         (Some(local), _) => {
             let v6 = match local {
                 IpAddr::V4(v4) => v4.to_ipv6_mapped(),
                 IpAddr::V6(v6) => v6,
             };
-            put(len, (41, 50), [&v6.octets(), &[0; 4]])
+            put(len, (41, 50), [&v6.octets(), &[0; 4], &[]])
         }
     }
 }
